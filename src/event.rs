@@ -1,0 +1,225 @@
+//! The nouns of the house: what an event, a lane and an outcome are. No I/O, no async.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Longest accepted event id, in bytes.
+pub const MAX_ID_BYTES: usize = 256;
+/// Longest accepted user id, in bytes.
+pub const MAX_USER_BYTES: usize = 256;
+
+/// Why a string can't be an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing in it.
+    #[error("is empty")]
+    Empty,
+    /// More than the limit, in bytes.
+    #[error("has {0} bytes, {MAX_ID_BYTES} are allowed")]
+    TooLong(usize),
+    /// A control character, which no header could carry.
+    #[error("holds a control character")]
+    Control,
+}
+
+fn checked(text: &str) -> Result<Arc<str>, IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Err(IdError::TooLong(text.len()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(IdError::Control);
+    }
+    Ok(text.into())
+}
+
+/// The identifier of an event, unique for its user: 1 to 256 bytes, no control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(Arc<str>);
+
+impl EventId {
+    /// # Errors
+    /// Empty, over 256 bytes, or with a control character.
+    pub fn try_new(text: &str) -> Result<Self, IdError> {
+        checked(text).map(Self)
+    }
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The user an event belongs to: 1 to 256 bytes, no control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UserId(Arc<str>);
+
+impl UserId {
+    /// # Errors
+    /// Empty, over 256 bytes, or with a control character.
+    pub fn try_new(text: &str) -> Result<Self, IdError> {
+        checked(text).map(Self)
+    }
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which `[batch.…]` group, by its place in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupIndex(pub usize);
+
+/// A keyed hash of everything that makes two calls "the same credential" (design ruling 10).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Four bytes tell lanes apart in a log and say nothing about the credential.
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One lane: events that keep their order and may share a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LaneKey {
+    /// The batch group.
+    pub group: GroupIndex,
+    /// The user.
+    pub user: UserId,
+    /// The credential, as its fingerprint.
+    pub credential: Fingerprint,
+}
+
+/// The headers that an event's call was authenticated by. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// What the headers hash to.
+    pub fingerprint: Fingerprint,
+    /// The headers as they go to the upstream, values marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credential({:?})", self.fingerprint)
+    }
+}
+
+/// A name under which cached answers are invalidated, with its hash into the table of generations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// 64-bit hash of the name (unkeyed; a collision only invalidates more than needed).
+    pub hash: u64,
+    /// The name, e.g. `progress:42`.
+    pub name: Box<str>,
+}
+
+impl Tag {
+    /// A tag of this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let digest = blake3::hash(name.as_bytes());
+        let hash = digest.as_bytes().iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
+        Self { hash, name: name.into() }
+    }
+}
+
+/// The call that an event came in, as it can be repeated on its legacy route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Legacy {
+    /// Path and query of the call.
+    pub path: Arc<str>,
+    /// The body as it came (already without its content coding).
+    pub body: Bytes,
+}
+
+/// One event, mapped and valid, ready to be kept.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its id, as the batch names it.
+    pub id: EventId,
+    /// Where it queues.
+    pub lane: LaneKey,
+    /// What it is sent with, and with nothing else (P3).
+    pub credential: Arc<Credential>,
+    /// The event as it stands in the batch: one serialized JSON object.
+    pub json: Bytes,
+    /// Where the top-level fields of `json` lie: name, range of the value's raw JSON.
+    pub fields: Vec<(Arc<str>, Range<usize>)>,
+    /// The call's other headers that may travel with a batch.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The single call, where the group may fall back to it.
+    pub legacy: Option<Legacy>,
+    /// Cached answers that this event makes old.
+    pub tags: Vec<Tag>,
+    /// Seals its window at once, with everything before it (`flush_on`).
+    pub priority: bool,
+    /// When it was received, wall clock.
+    pub received_at: SystemTime,
+}
+
+impl Event {
+    /// The raw JSON of a top-level field.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        let (_, range) = self.fields.iter().rev().find(|(field, _)| &**field == name)?;
+        self.json.get(range.clone())
+    }
+}
+
+/// What finally became of an event. Each acknowledged event gets exactly one (P2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The upstream took it.
+    Accepted,
+    /// The upstream had it already.
+    Duplicate,
+    /// A newer event of the same window made it needless.
+    Superseded {
+        /// The event that was sent in its place.
+        by: EventId,
+    },
+    /// It went to the dead letters.
+    Dead(Reason),
+}
+
+/// Why an event became a dead letter. The same word in log, metric, response and test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The upstream refused it alone with a 4xx.
+    Refused,
+    /// The upstream listed it under `failed` with a permanent reason.
+    FailedPermanently,
+    /// It failed `max_attempts` times.
+    TooManyAttempts,
+    /// 401 or 403 until `give_up_after`.
+    CredentialRejected,
+    /// The upstream could not be reached until `give_up_after`.
+    GaveUp,
+    /// Its group is no longer configured.
+    GroupRemoved,
+}
+
+impl Reason {
+    /// The reason's one name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::FailedPermanently => "failed_permanently",
+            Self::TooManyAttempts => "too_many_attempts",
+            Self::CredentialRejected => "credential_rejected",
+            Self::GaveUp => "gave_up",
+            Self::GroupRemoved => "group_removed",
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What the event path can be told. Plain values; the configuration makes them, nobody parses here.
+
+use crate::template::{JsonTemplate, Template};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A `[batch.NAME]` group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// Where batches go: path on the upstream, or an absolute URL.
+    pub target: Target,
+    /// Longest time from a window's first event to its seal.
+    pub window: Duration,
+    /// Seal at this many events.
+    pub flush_at: usize,
+    /// Most events in a batch (P6).
+    pub max_events: usize,
+    /// Most bytes in a batch body as serialized, envelope included (P6).
+    pub max_bytes: usize,
+    /// Oldest acceptable event, by its `time_field`.
+    pub max_age: Duration,
+    /// Field that holds the event's id; `clientEventId`.
+    pub id_field: Arc<str>,
+    /// Field that holds the event's time (Unix ms or ISO 8601); `timestamp`. Absent in an event: not checked.
+    pub time_field: Arc<str>,
+    /// An event with one of these values (raw JSON compared as values) seals its window at once.
+    pub flush_on: Vec<(Arc<str>, Vec<serde_json::Value>)>,
+    /// Each entry: alternatives of which one must be present, not null, not "".
+    pub require: Vec<Vec<Arc<str>>>,
+    /// Fields lower-cased.
+    pub lowercase: Vec<Arc<str>>,
+    /// Numbers rounded and clamped to 0..=100; anything else makes the call go to the application.
+    pub percent: Vec<Arc<str>>,
+    /// Fields that, if present, must equal the user that the token names; else the application judges.
+    pub same_user: Vec<Arc<str>>,
+    /// Tags that an event makes old; templates over `user` and `event`.
+    pub invalidates: Vec<Template>,
+    /// A batch never holds one value of these fields twice; it is cut before the repetition (ruling 5).
+    pub distinct: Vec<Arc<str>>,
+    /// What becomes of an event that no batch takes.
+    pub fallback: Fallback,
+    /// What becomes of an event without an id.
+    pub missing_id: MissingId,
+    /// Names under which elements of a client's own batch may carry a field: (found, canonical).
+    pub aliases: Vec<(Arc<str>, Arc<str>)>,
+    /// What a client's own batch meets.
+    pub client_batches: ClientBatches,
+    /// The answer to a client's own batch; sources `batch` (accepted, duplicates, failed, received) and `request_id`.
+    pub reply: Reply,
+    /// `failed` reasons that no retry can cure.
+    pub permanent: Vec<Arc<str>>,
+    /// Tries of one event that keeps failing, then dead letter.
+    pub max_attempts: u32,
+}
+
+/// Where a group's batches go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A path on `[upstream]`.
+    Path(Arc<str>),
+    /// An absolute http URL.
+    Url(http::Uri),
+}
+
+/// The shape of an answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Status, 2xx.
+    pub status: http::StatusCode,
+    /// Body.
+    pub body: JsonTemplate,
+}
+
+/// For an event that fails alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// Repeat the single call on its legacy route, then dead letter.
+    Single,
+    /// Dead letter at once.
+    DeadLetter,
+}
+
+/// For an event without an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingId {
+    /// A fresh UUID.
+    Generate,
+    /// A hash of user, route and body: a repeated call is a duplicate.
+    Hash,
+    /// 400.
+    Reject,
+}
+
+/// For a POST to the batch path itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientBatches {
+    /// Taken apart, deduplicated, kept event by event.
+    TakeApart,
+    /// Forwarded, after the user's lanes.
+    Forward,
+}
+
+/// `[delivery]`.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Until the whole reply of one attempt is there.
+    pub timeout: Duration,
+    /// Batches in flight at once, over all lanes.
+    pub max_in_flight: usize,
+    /// Pauses after network errors; the last one repeats. Never empty.
+    pub retry_network: Vec<Duration>,
+    /// 5xx and failed events: exponential, full jitter.
+    pub retry_server: Backoff,
+    /// 429: `base` plus up to `jitter`, or a longer Retry-After.
+    pub retry_limited: Limited,
+    /// Consecutive 5xx after which the group's circuit opens.
+    pub escalate_after: u32,
+    /// Age at which an event that can't be delivered becomes a dead letter.
+    pub give_up_after: Duration,
+    /// How long a read or a forwarded write waits for a lane (P7, ruling 4).
+    pub barrier: Duration,
+    /// Headers of the newest event that travel with its batch, beside the credential.
+    pub forward_headers: Vec<http::HeaderName>,
+}
+
+/// Exponential back-off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// First ceiling.
+    pub base: Duration,
+    /// Last ceiling.
+    pub cap: Duration,
+}
+
+/// Pause after a 429.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limited {
+    /// At least this.
+    pub base: Duration,
+    /// Plus up to this.
+    pub jitter: Duration,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Token bucket per user and credential; none: unlimited.
+    pub events_per_user: Option<Rate>,
+    /// Users whose buckets are remembered; beyond it new users' calls are forwarded.
+    pub max_users: usize,
+    /// Lanes with events; at the cap the oldest open window is sealed.
+    pub max_lanes: usize,
+    /// Seen ids remembered; the oldest settled are forgotten first.
+    pub max_seen: usize,
+    /// Dead letters kept; the oldest are dropped, and counted.
+    pub max_dead_letters: usize,
+    /// Largest body of an event call, unpacked; more is 413.
+    pub max_body: usize,
+}
+
+/// `rate` events per `per`, with a burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Events.
+    pub rate: u32,
+    /// Per this.
+    pub per: Duration,
+    /// At once.
+    pub burst: u32,
+}

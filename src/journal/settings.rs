@@ -1,0 +1,25 @@
+//! What the journal can be told.
+
+use std::path::PathBuf;
+
+/// `[journal]`.
+#[derive(Debug, Clone)]
+pub struct JournalSettings {
+    /// Directory of the durable levels.
+    pub path: PathBuf,
+    /// What an acknowledged event survives (P1).
+    pub durability: Durability,
+    /// Pending events, bytes; at the cap calls are forwarded synchronously.
+    pub max_bytes: u64,
+}
+
+/// What an acknowledged event survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut.
+    Disk,
+    /// A `kill -9`.
+    Process,
+    /// Nothing: pending events live in memory.
+    None,
+}
