@@ -3,3 +3,12 @@
 pub mod body;
 pub mod clock;
 pub mod event;
+pub mod json;
+
+pub mod drain;
+pub mod identity;
+pub mod metrics;
+pub mod peer;
+pub mod rollout;
+pub mod route;
+pub mod template;

@@ -3,6 +3,8 @@
 use crate::event::GroupIndex;
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Template};
 use http::{HeaderName, Method, StatusCode};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An `[[event]]` rule.
@@ -82,4 +84,289 @@ pub struct CacheRoute {
     pub ignore_query: Vec<Box<str>>,
     /// How long a reader waits for its own pending events.
     pub barrier: Duration,
+}
+
+/// Named segments of a path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params(Vec<(Box<str>, Box<str>)>);
+
+impl Params {
+    /// The segment of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(found, _)| **found == *name).map(|(_, value)| &**value)
+    }
+}
+
+/// A path that can't be a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("found {0:?}; a path starts with \"/\", may have whole segments {{name}}, and may end with {{*rest}}")]
+pub struct PatternError(String);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Text(Box<str>),
+    Name(Box<str>),
+    Rest(Box<str>),
+}
+
+/// A path with named segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    source: Box<str>,
+    segments: Vec<Segment>,
+}
+
+impl Pattern {
+    /// # Errors
+    /// The text is no path, or a name is not a whole segment.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        let wrong = || PatternError(text.to_owned());
+        let rest = text.strip_prefix('/').filter(|rest| !rest.contains(['?', '#'])).ok_or_else(wrong)?;
+        let count = rest.split('/').count();
+        let segment =
+            |(index, segment): (usize, &str)| match segment.strip_prefix('{').map(|name| name.strip_suffix('}')) {
+                None if segment.contains(['{', '}']) => Err(wrong()),
+                None => Ok(Segment::Text(segment.into())),
+                Some(Some(name)) => match name.strip_prefix('*') {
+                    Some(name) if index + 1 == count && is_name(name) => Ok(Segment::Rest(name.into())),
+                    None if is_name(name) => Ok(Segment::Name(name.into())),
+                    _ => Err(wrong()),
+                },
+                Some(None) => Err(wrong()),
+            };
+        let segments = rest.split('/').enumerate().map(segment).collect::<Result<_, _>>()?;
+        Ok(Self { source: text.into(), segments })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    fn is_exact(&self) -> bool {
+        self.segments.iter().all(|segment| matches!(segment, Segment::Text(_)))
+    }
+
+    /// The named segments if the path matches. `relaxed`: letters in any case, and one slash at the end ignored.
+    #[must_use]
+    pub fn matches(&self, path: &str, relaxed: bool) -> Option<Params> {
+        let path = if relaxed { path.strip_suffix('/').unwrap_or(path) } else { path };
+        let mut rest = path.strip_prefix('/').or_else(|| path.is_empty().then_some(""))?;
+        let mut params = Params::default();
+        let mut over = false;
+        for segment in &self.segments {
+            if over {
+                return None;
+            }
+            if let Segment::Rest(name) = segment {
+                params.0.push((name.clone(), rest.into()));
+                return Some(params);
+            }
+            let (head, tail) = rest.split_once('/').unwrap_or_else(|| {
+                over = true;
+                (rest, "")
+            });
+            match segment {
+                Segment::Text(text) if **text == *head || relaxed && text.eq_ignore_ascii_case(head) => {}
+                Segment::Name(name) if !head.is_empty() => params.0.push((name.clone(), head.into())),
+                _ => return None,
+            }
+            rest = tail;
+        }
+        over.then_some(params)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// What a call meets.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// Event rules of its path, in order; they differ in `match`.
+    Event(Vec<&'a EventRoute>, Params),
+    /// A group's batch path.
+    Batch(GroupIndex),
+    /// A write rule.
+    Write(&'a WriteRoute, Params),
+    /// A cache rule.
+    Cache(&'a CacheRoute, Params),
+    /// Nothing.
+    Other,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    Event(usize),
+    Batch(GroupIndex),
+    Write(usize),
+    Cache(usize),
+}
+
+/// All rules. Events come before client batches, batches before writes, writes before cached reads.
+#[derive(Debug)]
+pub struct Routes {
+    events: Vec<EventRoute>,
+    writes: Vec<WriteRoute>,
+    caches: Vec<CacheRoute>,
+    exact: HashMap<Box<str>, Vec<Rule>>,
+    patterns: Vec<(Pattern, Rule)>,
+    relaxed: bool,
+}
+
+impl Routes {
+    /// `batches`: the batch paths that clients may post to themselves.
+    #[must_use]
+    pub fn new(
+        events: Vec<EventRoute>,
+        batches: Vec<(Arc<str>, GroupIndex)>,
+        writes: Vec<WriteRoute>,
+        caches: Vec<CacheRoute>,
+        relaxed: bool,
+    ) -> Self {
+        let rules = events.iter().enumerate().map(|(index, route)| (route.path.clone(), Rule::Event(index)));
+        let batches =
+            batches.iter().filter_map(|(path, group)| Some((Pattern::parse(path).ok()?, Rule::Batch(*group))));
+        let rules: Vec<_> = rules
+            .chain(batches)
+            .chain(writes.iter().enumerate().map(|(index, route)| (route.path.clone(), Rule::Write(index))))
+            .chain(caches.iter().enumerate().map(|(index, route)| (route.path.clone(), Rule::Cache(index))))
+            .collect();
+        let (exact_rules, patterns): (Vec<_>, Vec<_>) = rules.into_iter().partition(|(path, _)| path.is_exact());
+        let mut exact: HashMap<Box<str>, Vec<Rule>> = HashMap::new();
+        for (path, rule) in exact_rules {
+            exact.entry(normal(path.source(), relaxed).into()).or_default().push(rule);
+        }
+        Self { events, writes, caches, exact, patterns, relaxed }
+    }
+
+    /// The rule of a call: exact paths before patterns, then the order of the file.
+    #[must_use]
+    pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
+        let exact = self.exact.get(&*normal(path, self.relaxed)).map(Vec::as_slice).unwrap_or_default();
+        let found = self.pick(method, exact.iter().map(|rule| (*rule, Params::default())));
+        if !matches!(found, Found::Other) || self.patterns.is_empty() {
+            return found;
+        }
+        let matching =
+            self.patterns.iter().filter_map(|(pattern, rule)| Some((*rule, pattern.matches(path, self.relaxed)?)));
+        self.pick(method, matching)
+    }
+
+    fn pick(&self, method: &Method, rules: impl Iterator<Item = (Rule, Params)>) -> Found<'_> {
+        let mut events: (Vec<&EventRoute>, Params) = Default::default();
+        let mut other = Found::Other;
+        for (rule, params) in rules {
+            match rule {
+                Rule::Event(index) => {
+                    let Some(route) = self.events.get(index).filter(|route| route.method == *method) else { continue };
+                    if events.0.is_empty() {
+                        events.1 = params;
+                    }
+                    events.0.push(route);
+                }
+                Rule::Batch(group) if *method == Method::POST && matches!(other, Found::Other) => {
+                    other = Found::Batch(group);
+                }
+                Rule::Write(index) if matches!(other, Found::Other) => {
+                    let Some(route) = self.writes.get(index).filter(|route| route.takes(method)) else { continue };
+                    other = Found::Write(route, params);
+                }
+                Rule::Cache(index) if matches!(other, Found::Other) => {
+                    let reads = matches!(*method, Method::GET | Method::HEAD);
+                    let Some(route) = self.caches.get(index).filter(|_| reads) else { continue };
+                    other = Found::Cache(route, params);
+                }
+                Rule::Batch(_) | Rule::Write(_) | Rule::Cache(_) => {}
+            }
+        }
+        if events.0.is_empty() { other } else { Found::Event(events.0, events.1) }
+    }
+}
+
+impl WriteRoute {
+    fn takes(&self, method: &Method) -> bool {
+        if self.methods.is_empty() {
+            return matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
+        }
+        self.methods.contains(method)
+    }
+}
+
+fn normal(path: &str, relaxed: bool) -> std::borrow::Cow<'_, str> {
+    if !relaxed {
+        return path.into();
+    }
+    let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
+    if path.bytes().any(|byte| byte.is_ascii_uppercase()) { path.to_ascii_lowercase().into() } else { path.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        let cases = [
+            ("/a/{id}/b", "/a/7/b", Some("7")),
+            ("/a/{id}/b", "/a//b", None),
+            ("/a/{id}/b", "/a/7/b/c", None),
+            ("/a/{id}/b", "/a/7", None),
+            ("/x/{*id}", "/x/1/2", Some("1/2")),
+            ("/{*id}", "/", Some("")),
+        ];
+        for (pattern, path, wanted) in cases {
+            let found = Pattern::parse(pattern).unwrap().matches(path, false);
+            assert_eq!(found.as_ref().and_then(|params| params.get("id")), wanted, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_pattern_says_what_is_allowed() {
+        for text in ["", "a", "/a?b", "/a{b}", "/{}", "/{*r}/x", "/{a"] {
+            assert!(Pattern::parse(text).unwrap_err().to_string().contains("{*rest}"), "{text}");
+        }
+    }
+
+    fn write(path: &str) -> WriteRoute {
+        WriteRoute {
+            methods: Vec::new(),
+            path: Pattern::parse(path).unwrap(),
+            drains: Vec::new(),
+            invalidates: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn relaxed_paths_ignore_case_and_one_slash_at_the_end() {
+        let routes = |relaxed| {
+            Routes::new(
+                Vec::new(),
+                vec![("/api/Batch".into(), GroupIndex(3))],
+                vec![write("/api/Snap")],
+                Vec::new(),
+                relaxed,
+            )
+        };
+        let found = |relaxed, path| match routes(relaxed).find(&Method::POST, path) {
+            Found::Write(..) => "write",
+            Found::Batch(GroupIndex(3)) => "batch",
+            _ => "other",
+        };
+        assert_eq!(found(true, "/API/snap/"), "write");
+        assert_eq!(found(true, "/api/batch"), "batch");
+        assert_eq!(found(false, "/api/snap"), "other");
+        assert_eq!(found(false, "/api/Snap"), "write");
+        assert_eq!(found(true, "/api/snap//"), "other");
+    }
+
+    #[test]
+    fn a_rule_takes_its_methods_only() {
+        let routes = Routes::new(Vec::new(), Vec::new(), vec![write("/s")], Vec::new(), false);
+        assert!(matches!(routes.find(&Method::GET, "/s"), Found::Other));
+        assert!(matches!(routes.find(&Method::PATCH, "/s"), Found::Write(..)));
+    }
 }

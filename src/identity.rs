@@ -1,0 +1,442 @@
+//! Who calls: the credential's fingerprint, the user, and whether Tidegate may answer at all (design §4 `[identity]`,
+//! ruling 10).
+
+use crate::event::{Credential, Fingerprint};
+use crate::json::Object;
+use crate::template::{Found, Source, Template};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A header or a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// `header:NAME`.
+    Header(HeaderName),
+    /// `cookie:NAME`.
+    Cookie(Box<str>),
+}
+
+/// A part that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("found {0:?}; allowed are \"header:NAME\" and \"cookie:NAME\"")]
+pub struct PartError(String);
+
+impl Part {
+    /// # Errors
+    /// Neither `header:NAME` nor `cookie:NAME`.
+    pub fn parse(text: &str) -> Result<Self, PartError> {
+        let wrong = || PartError(text.to_owned());
+        match text.split_once(':') {
+            Some(("header", name)) => name.parse().map(Self::Header).map_err(|_| wrong()),
+            Some(("cookie", name)) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Ok(Self::Cookie(name.into()))
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// What a call must have to be answered by Tidegate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// This header or cookie, not empty.
+    Part(Part),
+    /// A well-formed JSON Web Token.
+    Jwt,
+}
+
+/// Whether an unknown credential's calls are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admit {
+    /// At once; a bad credential shows with its first batch.
+    Optimistic,
+    /// Only after a call of it has succeeded at the application.
+    Proven,
+}
+
+/// `[cors]`.
+#[derive(Debug, Clone)]
+pub struct Cors {
+    /// Allowed origins, lower case.
+    pub origins: Vec<Box<str>>,
+    /// `Access-Control-Allow-Credentials`.
+    pub credentials: bool,
+    /// `Access-Control-Expose-Headers`.
+    pub expose: Vec<Box<str>>,
+}
+
+/// `[identity]` and `[cors]`.
+#[derive(Debug, Clone)]
+pub struct IdentitySettings {
+    /// What makes two calls the same credential.
+    pub credentials: Vec<Part>,
+    /// Who the user is.
+    pub user: Template,
+    /// Each entry: alternatives of which one must be there.
+    pub require: Vec<Vec<Need>>,
+    /// Must be equal on unsafe methods.
+    pub double_submit: Option<(Part, Part)>,
+    /// Where a JWT is looked for. A Bearer scheme wins even if its token is bad; another scheme is ignored.
+    pub token: Vec<Part>,
+    /// Unknown credentials.
+    pub admit: Admit,
+    /// How long a proof lasts.
+    pub proof_ttl: Duration,
+    /// Allowed origins; `None`: any, and no CORS headers are set.
+    pub cors: Option<Cors>,
+}
+
+/// Why Tidegate may not answer a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAnswerable {
+    /// Something of `require` is missing.
+    Requirement,
+    /// The `double_submit` pair is missing or differs.
+    DoubleSubmit,
+    /// Its origin is not among `[cors]`.
+    Origin,
+    /// Its JWT has expired.
+    ExpiredToken,
+}
+
+impl NotAnswerable {
+    /// The reason's one name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requirement => "requirement",
+            Self::DoubleSubmit => "double_submit",
+            Self::Origin => "origin",
+            Self::ExpiredToken => "expired_token",
+        }
+    }
+}
+
+/// Reads callers as the settings say.
+pub struct Identity {
+    settings: IdentitySettings,
+    key: [u8; 32],
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// One call's head, looked at as often as needed and taken apart once.
+pub struct Caller<'a> {
+    parts: &'a Parts,
+    now: SystemTime,
+    cookies: OnceCell<Vec<(&'a str, &'a str)>>,
+    token: Option<Token>,
+}
+
+/// The claims of a JSON Web Token (RFC 7519), unverified.
+struct Token {
+    claims: String,
+    expires: Option<SystemTime>,
+}
+
+impl Token {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let (head, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
+        if parts.next().is_some() || signature.is_empty() {
+            return None;
+        }
+        Object::parse(&decode(head)?).ok()?;
+        let claims = decode(claims)?;
+        let expires = Object::parse(&claims).ok()?.get("exp").and_then(|raw| raw.parse::<f64>().ok());
+        let expires = expires.map(|seconds| {
+            // A time before 1970, or beyond all clocks, is clamped: the former has passed, the latter has not.
+            let seconds = if seconds.is_nan() { 0.0 } else { seconds.clamp(0.0, 1e11) };
+            UNIX_EPOCH + Duration::from_secs_f64(seconds)
+        });
+        Some(Self { claims, expires })
+    }
+}
+
+fn decode(part: &str) -> Option<String> {
+    String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+impl<'a> Caller<'a> {
+    /// The request's head.
+    #[must_use]
+    pub const fn parts(&self) -> &'a Parts {
+        self.parts
+    }
+
+    fn cookies(&self) -> &[(&'a str, &'a str)] {
+        self.cookies.get_or_init(|| {
+            let lines = self.parts.headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+            lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('=')).collect()
+        })
+    }
+
+    /// A cookie's value; with a repeated name the first one.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&'a str> {
+        self.cookies().iter().find(|(found, _)| *found == name).map(|(_, value)| *value)
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&'a str> {
+        self.parts.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn part(&self, part: &Part) -> Option<&'a str> {
+        match part {
+            Part::Header(name) => self.header(name),
+            Part::Cookie(name) => self.cookie(name),
+        }
+    }
+
+    /// A query parameter, percent-decoded; with a repeated name the first one.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
+        let pairs = self.parts.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.into_iter().find(|(found, _)| percent_decoded(found) == name).map(|(_, value)| percent_decoded(value))
+    }
+
+    /// A claim of the JWT, raw.
+    #[must_use]
+    pub fn claim(&self, path: &[Box<str>]) -> Option<&str> {
+        Object::parse(&self.token.as_ref()?.claims).ok()?.at(path)
+    }
+
+    /// A well-formed JWT is there.
+    #[must_use]
+    pub const fn has_jwt(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// When the JWT expires, if it says so.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.token.as_ref()?.expires
+    }
+
+    /// A template's look into the call's head.
+    #[must_use]
+    pub fn look<'s>(&'s self, source: Source, path: &'s [Box<str>]) -> Option<Found<'s>> {
+        match source {
+            Source::Header => {
+                self.parts.headers.get(&**path.first()?)?.to_str().ok().map(Cow::Borrowed).map(Found::Text)
+            }
+            Source::Cookie => self.cookie(path.first()?).map(Cow::Borrowed).map(Found::Text),
+            Source::Query => self.query(path.first()?).map(Found::Text),
+            Source::Jwt => self.claim(path).map(Found::Json),
+            _ => None,
+        }
+    }
+}
+
+/// `application/x-www-form-urlencoded` decoding; malformed escapes stay as they are.
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let escaped = |rest: &std::str::Bytes<'_>| {
+            let mut rest = rest.clone();
+            let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
+            u8::try_from(high * 16 + low).ok()
+        };
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => match escaped(&bytes) {
+                Some(decoded) => {
+                    out.push(decoded);
+                    bytes.nth(1);
+                }
+                None => out.push(b'%'),
+            },
+            other => out.push(other),
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn is_unsafe(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+}
+
+impl Identity {
+    /// `key`: made on first start, stays with the data directory.
+    #[must_use]
+    pub const fn new(settings: IdentitySettings, key: [u8; 32]) -> Self {
+        Self { settings, key }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn settings(&self) -> &IdentitySettings {
+        &self.settings
+    }
+
+    /// A call's head at a time of day.
+    #[must_use]
+    pub fn caller<'a>(&self, parts: &'a Parts, now: SystemTime) -> Caller<'a> {
+        let mut caller = Caller { parts, now, cookies: OnceCell::new(), token: None };
+        caller.token = self.token(&caller);
+        caller
+    }
+
+    fn token(&self, caller: &Caller<'_>) -> Option<Token> {
+        for part in &self.settings.token {
+            let Some(value) = caller.part(part).map(str::trim).filter(|value| !value.is_empty()) else { continue };
+            if *part != Part::Header(header::AUTHORIZATION) {
+                return Token::parse(value);
+            }
+            match value.split_once(' ') {
+                // A bad bearer token is not rescued by a good cookie; another scheme is none of ours.
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => return Token::parse(token.trim()),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// A keyed hash of every listed part. An absent part differs from an empty one, every line of a repeated header
+    /// counts, and lengths are written before values, so that no two lists look alike.
+    #[must_use]
+    pub fn fingerprint(&self, caller: &Caller<'_>) -> Fingerprint {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        let mut line = |value: &[u8]| {
+            hasher.update(&(value.len() as u64 + 1).to_le_bytes());
+            hasher.update(value);
+        };
+        let mut ends = 0u64;
+        for part in &self.settings.credentials {
+            match part {
+                Part::Header(name) => {
+                    caller.parts.headers.get_all(name).iter().for_each(|value| line(value.as_bytes()));
+                }
+                Part::Cookie(name) => {
+                    caller
+                        .cookies()
+                        .iter()
+                        .filter(|(found, _)| *found == &**name)
+                        .for_each(|(_, value)| line(value.as_bytes()));
+                }
+            }
+            ends += 1;
+            // A length of zero can't come from a value: it ends the part, and its number says which.
+            line_end(&mut line, ends);
+        }
+        let mut short = [0; 16];
+        hasher.finalize_xof().fill(&mut short);
+        Fingerprint(short)
+    }
+
+    /// The listed parts as headers for a batch: every line of a listed header, and one Cookie line of the listed
+    /// cookies (or all Cookie lines, if `header:cookie` is listed).
+    #[must_use]
+    pub fn credential(&self, caller: &Caller<'_>) -> Credential {
+        let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+        let mut cookies = String::new();
+        let whole = self.settings.credentials.contains(&Part::Header(header::COOKIE));
+        for part in &self.settings.credentials {
+            match part {
+                Part::Header(name) => {
+                    for value in caller.parts.headers.get_all(name) {
+                        headers.push((name.clone(), sensitive(value.clone())));
+                    }
+                }
+                Part::Cookie(_) if whole => {}
+                Part::Cookie(name) => {
+                    for (_, value) in caller.cookies().iter().filter(|(found, _)| *found == &**name) {
+                        let gap = if cookies.is_empty() { "" } else { "; " };
+                        cookies.push_str(&format!("{gap}{name}={value}"));
+                    }
+                }
+            }
+        }
+        if !cookies.is_empty()
+            && let Ok(value) = HeaderValue::try_from(cookies)
+        {
+            headers.push((header::COOKIE, sensitive(value)));
+        }
+        Credential { fingerprint: self.fingerprint(caller), headers }
+    }
+
+    /// Whether Tidegate may answer this call itself; if not, the application gives its own verdict.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub fn answerable(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+        let settings = &self.settings;
+        let there = |need: &Need| match need {
+            Need::Part(part) => caller.part(part).is_some_and(|value| !value.is_empty()),
+            Need::Jwt => caller.has_jwt(),
+        };
+        if let Some(cors) = &settings.cors
+            && caller.parts.headers.contains_key(header::ORIGIN)
+            && allowed_origin(cors, &caller.parts.headers).is_none()
+        {
+            return Err(NotAnswerable::Origin);
+        }
+        if !settings.require.iter().all(|any| any.iter().any(there)) {
+            return Err(NotAnswerable::Requirement);
+        }
+        if let Some((first, second)) = &settings.double_submit
+            && is_unsafe(&caller.parts.method)
+        {
+            let (first, second) = (caller.part(first), caller.part(second));
+            if first.is_none_or(str::is_empty) || first != second {
+                return Err(NotAnswerable::DoubleSubmit);
+            }
+        }
+        if caller.expires_at().is_some_and(|at| at <= caller.now) {
+            return Err(NotAnswerable::ExpiredToken);
+        }
+        Ok(())
+    }
+
+    /// The CORS headers of an answer of ours to this request.
+    #[must_use]
+    pub fn cors_headers(&self, parts: &Parts) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(cors) = &self.settings.cors else { return Vec::new() };
+        let mut headers = vec![(header::VARY, HeaderValue::from_static("Origin"))];
+        if cors.credentials {
+            headers.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+        }
+        if let Ok(expose) = HeaderValue::try_from(cors.expose.join(", "))
+            && !cors.expose.is_empty()
+        {
+            headers.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, expose));
+        }
+        if let Some(Ok(origin)) = allowed_origin(cors, &parts.headers).map(HeaderValue::try_from) {
+            headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin));
+        }
+        headers
+    }
+}
+
+fn line_end(line: &mut impl FnMut(&[u8]), number: u64) {
+    line(format!("\0end {number}\0").as_bytes());
+}
+
+/// The request's one origin, lower-cased, if it is allowed.
+fn allowed_origin(cors: &Cors, headers: &HeaderMap) -> Option<String> {
+    let mut lines = headers.get_all(header::ORIGIN).iter();
+    let origin = lines.next()?.to_str().ok()?.to_ascii_lowercase();
+    (lines.next().is_none() && cors.origins.iter().any(|allowed| **allowed == *origin)).then_some(origin)
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

@@ -1,0 +1,199 @@
+use super::*;
+use http::Request;
+use proptest::prelude::*;
+
+fn settings() -> IdentitySettings {
+    let part = |text| Part::parse(text).unwrap();
+    IdentitySettings {
+        credentials: ["header:authorization", "cookie:access_token", "cookie:csrf_token", "header:x-org-id"]
+            .map(part)
+            .to_vec(),
+        user: Template::parse("{jwt.userId}", &[Source::Jwt]).unwrap(),
+        require: vec![vec![Need::Part(part("cookie:csrf_token"))], vec![Need::Jwt]],
+        double_submit: Some((part("cookie:csrf_token"), part("header:x-csrf-token"))),
+        token: ["header:authorization", "cookie:access_token"].map(part).to_vec(),
+        admit: Admit::Optimistic,
+        proof_ttl: Duration::from_secs(60),
+        cors: Some(Cors {
+            origins: vec!["https://app.test".into()],
+            credentials: true,
+            expose: vec!["X-Request-Id".into()],
+        }),
+    }
+}
+
+fn identity() -> Identity {
+    Identity::new(settings(), [7; 32])
+}
+
+fn jwt(claims: &str) -> String {
+    let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.c2ln", encode("{\"alg\":\"HS256\"}"), encode(claims))
+}
+
+fn parts(method: Method, headers: &[(&str, &str)]) -> Parts {
+    let mut request = Request::builder().method(method).uri("/x?userId=a%20b&user_id=c");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000)
+}
+
+#[test]
+fn only_a_call_with_everything_the_application_checks_first_is_answered() {
+    let good = format!("Bearer {}", jwt("{\"userId\":\"u\",\"exp\":1001}"));
+    let old = format!("bearer {}", jwt("{\"userId\":\"u\",\"exp\":1000}"));
+    let cookie_token = format!("csrf_token=t; access_token={}", jwt("{\"userId\":\"u\"}"));
+    let base = [("cookie", "csrf_token=t"), ("x-csrf-token", "t")];
+    let with = |more: &[(&'static str, String)]| {
+        base.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(more.iter().cloned()).collect::<Vec<_>>()
+    };
+    let cases: Vec<(&str, Vec<(&str, String)>, Result<(), NotAnswerable>)> = vec![
+        ("all there", with(&[("authorization", good.clone())]), Ok(())),
+        ("expired", with(&[("authorization", old)]), Err(NotAnswerable::ExpiredToken)),
+        ("no token", with(&[]), Err(NotAnswerable::Requirement)),
+        ("no JWT", with(&[("authorization", "Bearer not-a-token".into())]), Err(NotAnswerable::Requirement)),
+        ("allowed origin", with(&[("authorization", good.clone()), ("origin", "https://APP.test".into())]), Ok(())),
+        (
+            "other origin",
+            with(&[("authorization", good.clone()), ("origin", "https://evil.test".into())]),
+            Err(NotAnswerable::Origin),
+        ),
+        (
+            "null origin",
+            with(&[("authorization", good.clone()), ("origin", "null".into())]),
+            Err(NotAnswerable::Origin),
+        ),
+        (
+            "no cookie",
+            vec![("authorization", good.clone()), ("x-csrf-token", "t".into())],
+            Err(NotAnswerable::Requirement),
+        ),
+        (
+            "no header",
+            vec![("authorization", good.clone()), ("cookie", "csrf_token=t".into())],
+            Err(NotAnswerable::DoubleSubmit),
+        ),
+        (
+            "pair differs",
+            vec![("authorization", good.clone()), ("cookie", "csrf_token=a".into()), ("x-csrf-token", "b".into())],
+            Err(NotAnswerable::DoubleSubmit),
+        ),
+        ("cookie token", vec![("cookie", cookie_token.clone()), ("x-csrf-token", "t".into())], Ok(())),
+        (
+            "other scheme, cookie token",
+            vec![
+                ("authorization", "Basic eA==".into()),
+                ("cookie", cookie_token.clone()),
+                ("x-csrf-token", "t".into()),
+            ],
+            Ok(()),
+        ),
+        (
+            "bad bearer, cookie token",
+            vec![("authorization", "Bearer x".into()), ("cookie", cookie_token), ("x-csrf-token", "t".into())],
+            Err(NotAnswerable::Requirement),
+        ),
+    ];
+    for (name, headers, wanted) in cases {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let parts = parts(Method::POST, &headers);
+        let identity = identity();
+        assert_eq!(identity.answerable(&identity.caller(&parts, now())), wanted, "{name}");
+    }
+}
+
+#[test]
+fn a_read_needs_no_double_submit() {
+    let token = format!("Bearer {}", jwt("{}"));
+    let parts = parts(Method::GET, &[("cookie", "csrf_token=t"), ("authorization", &token)]);
+    assert_eq!(identity().answerable(&identity().caller(&parts, now())), Ok(()));
+}
+
+#[test]
+fn the_credential_holds_its_listed_parts_and_nothing_else() {
+    let parts = parts(
+        Method::POST,
+        &[
+            ("cookie", "session=secret; csrf_token=c"),
+            ("cookie", "access_token=a"),
+            ("authorization", "Bearer x"),
+            ("x-api-key", "k"),
+        ],
+    );
+    let identity = identity();
+    let credential = identity.credential(&identity.caller(&parts, now()));
+    let shown: Vec<_> =
+        credential.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    assert_eq!(shown, ["authorization: Bearer x", "cookie: access_token=a; csrf_token=c"]);
+    assert!(!format!("{credential:?} {:?}", credential.headers).contains("Bearer x"), "values are never printed");
+}
+
+#[test]
+fn the_cors_echo_is_for_this_request() {
+    let identity = identity();
+    let shown = |origin: &[(&str, &str)]| {
+        let parts = parts(Method::POST, origin);
+        identity
+            .cors_headers(&parts)
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let base =
+        ["vary: Origin", "access-control-allow-credentials: true", "access-control-expose-headers: X-Request-Id"];
+    assert_eq!(shown(&[]), base);
+    assert_eq!(shown(&[("origin", "https://evil.test")]), base);
+    assert_eq!(
+        shown(&[("origin", "https://App.Test")]).last().unwrap(),
+        "access-control-allow-origin: https://app.test"
+    );
+}
+
+#[test]
+fn query_parameters_are_decoded() {
+    let parts = parts(Method::GET, &[]);
+    let identity = identity();
+    let caller = identity.caller(&parts, now());
+    assert_eq!(caller.query("userId").as_deref(), Some("a b"));
+    assert_eq!(caller.query("none"), None);
+}
+
+type Lines = Vec<(usize, String)>;
+const NAMES: [&str; 5] = ["authorization", "cookie-a", "cookie-c", "x-org-id", "x-other"];
+
+fn request_of(lines: &Lines) -> Parts {
+    let lines: Vec<(&str, String)> = lines
+        .iter()
+        .map(|(index, value)| match NAMES[*index] {
+            "cookie-a" => ("cookie", format!("access_token={value}")),
+            "cookie-c" => ("cookie", format!("csrf_token={value}")),
+            name => (name, value.clone()),
+        })
+        .collect();
+    let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    parts(Method::POST, &lines)
+}
+
+/// What the listed parts of a request are, spelled out.
+fn listed(lines: &Lines) -> Vec<Vec<String>> {
+    (0..4)
+        .map(|index| lines.iter().filter(|(found, _)| *found == index).map(|(_, value)| value.clone()).collect())
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn fingerprints_are_equal_exactly_when_the_listed_parts_are(
+        first in proptest::collection::vec((0usize..5, "[ab]{0,2}"), 0..6),
+        second in proptest::collection::vec((0usize..5, "[ab]{0,2}"), 0..6),
+    ) {
+        let identity = identity();
+        let print = |lines: &Lines| { let parts = request_of(lines); identity.fingerprint(&identity.caller(&parts, now())) };
+        prop_assert_eq!(print(&first) == print(&second), listed(&first) == listed(&second));
+    }
+}

@@ -1,0 +1,310 @@
+//! Admission: the ids that were seen, the rate per user, the standing of credentials, and the guard that stands for
+//! an event from its admission to its outcome.
+
+use super::settings::Limits;
+use crate::cache::tags::Tags;
+use crate::event::{Event, EventId, Fingerprint, LaneKey, Outcome, Tag};
+use crate::metrics::Metrics;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const SHARDS: usize = 64;
+
+/// An id as it is remembered: a keyed 128-bit hash of group, user, credential and id. The credential is part of it, so
+/// that a forged call can't make somebody's true event look like a duplicate (which would lose it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SeenKey([u8; 16]);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Pending,
+    Settled,
+}
+
+#[derive(Debug, Default)]
+struct SeenShard {
+    ids: HashMap<SeenKey, State>,
+    /// Settled ids, oldest first, with the time after which they are forgotten.
+    settled: VecDeque<(Instant, SeenKey)>,
+}
+
+/// The ids that were seen: pending ones always, settled ones for `max_age` or until the cap is reached.
+#[derive(Debug)]
+pub struct Seen {
+    key: [u8; 32],
+    shards: Vec<Mutex<SeenShard>>,
+    most: usize,
+}
+
+impl Seen {
+    /// Remembers at most `most` settled ids (rounded up to a multiple of 64); the oldest are forgotten first.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        let mut key = [0; 32];
+        key.fill_with(|| fastrand::u8(..));
+        Self { key, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), most: most.div_ceil(SHARDS).max(1) }
+    }
+
+    /// The key of an id.
+    #[must_use]
+    pub fn key(&self, lane: &LaneKey, id: &EventId) -> SeenKey {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&(lane.group.0 as u64).to_le_bytes());
+        hasher.update(&lane.credential.0);
+        hasher.update(&(lane.user.as_str().len() as u64).to_le_bytes());
+        hasher.update(lane.user.as_str().as_bytes());
+        hasher.update(id.as_str().as_bytes());
+        let mut short = [0; 16];
+        hasher.finalize_xof().fill(&mut short);
+        SeenKey(short)
+    }
+
+    fn shard(&self, key: SeenKey) -> Option<&Mutex<SeenShard>> {
+        let [first, ..] = key.0;
+        self.shards.get(usize::from(first) % SHARDS)
+    }
+
+    /// Takes the id as pending; `false` if it is known already.
+    pub fn begin(&self, key: SeenKey, now: Instant) -> bool {
+        let Some(shard) = self.shard(key) else { return true };
+        let mut shard = shard.lock();
+        while shard.settled.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, old)) = shard.settled.pop_front() {
+                shard.ids.remove(&old);
+            }
+        }
+        match shard.ids.entry(key) {
+            std::collections::hash_map::Entry::Occupied(_) => false,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(State::Pending);
+                true
+            }
+        }
+    }
+
+    /// The event has left: its id stays known for `keep`, or is free again if it was not delivered.
+    pub fn end(&self, key: SeenKey, keep: Option<Duration>, now: Instant) {
+        let Some(shard) = self.shard(key) else { return };
+        let mut shard = shard.lock();
+        let Some(keep) = keep else {
+            shard.ids.remove(&key);
+            return;
+        };
+        shard.ids.insert(key, State::Settled);
+        shard.settled.push_back((now + keep, key));
+        if shard.settled.len() > self.most
+            && let Some((_, old)) = shard.settled.pop_front()
+        {
+            shard.ids.remove(&old);
+        }
+    }
+}
+
+/// What admission, settlement and the lanes share.
+#[derive(Debug)]
+pub struct Ground {
+    /// Seen ids.
+    pub seen: Seen,
+    /// Generations and pending counts.
+    pub tags: Arc<Tags>,
+    /// Instruments.
+    pub metrics: Arc<Metrics>,
+}
+
+/// An admitted event's obligations: its place in the ledger, its entry among the seen ids, its mark on the tags.
+/// Dropped before the journal has the event, it takes all of them back; nobody was told that the event was kept.
+#[derive(Debug)]
+pub struct Admitted {
+    ground: Arc<Ground>,
+    key: SeenKey,
+    book: u64,
+    tags: Vec<Tag>,
+    credential: Fingerprint,
+    keep: Duration,
+    state: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Admitted,
+    Journaled,
+    Settled,
+}
+
+impl Ground {
+    /// Admits an event: known ids give `None`. The tags' generations move here, before the journal and before the
+    /// acknowledgement (ruling 1). `keep`: how long the id stays known after its delivery.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>, event: &Event, keep: Duration) -> Option<Admitted> {
+        let key = self.seen.key(&event.lane, &event.id);
+        if !self.seen.begin(key, Instant::now()) {
+            return None;
+        }
+        let [first, second, ..] = key.0;
+        let book = u64::from(first) << 8 | u64::from(second);
+        self.metrics.books.receive(book);
+        let (tags, credential) = (event.tags.clone(), event.lane.credential);
+        self.tags.mark(&tags, credential);
+        Some(Admitted { ground: Arc::clone(self), key, book, tags, credential, keep, state: Stage::Admitted })
+    }
+
+    /// A known id came again.
+    pub fn repeat(&self) {
+        self.metrics.books.repeat(fastrand::u64(..));
+    }
+}
+
+impl Admitted {
+    /// The journal has the event: from here on only an outcome ends the obligation.
+    pub fn keep(&mut self) {
+        self.state = Stage::Journaled;
+    }
+
+    /// The journal could not keep it after all: as if it had never been admitted.
+    pub fn take_back(mut self) {
+        self.state = Stage::Admitted;
+    }
+
+    /// The one outcome. Consumes the obligation, so it can't be given twice.
+    pub fn settle(mut self, outcome: &Outcome) {
+        self.state = Stage::Settled;
+        // ORDER: the generation moves before the event stops being pending, so that nothing stale fits in between.
+        self.ground.tags.settle(&self.tags, self.credential);
+        let keep = (!matches!(outcome, Outcome::Dead(_))).then_some(self.keep);
+        self.ground.seen.end(self.key, keep, Instant::now());
+        self.ground.metrics.settle(self.book, outcome);
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.state == Stage::Admitted {
+            self.ground.tags.settle(&self.tags, self.credential);
+            self.ground.seen.end(self.key, None, Instant::now());
+            self.ground.metrics.books.release(self.book);
+        }
+    }
+}
+
+type UserBucket = (u64, Fingerprint);
+
+/// Tokens per user and credential (a forged token can't use up another's).
+#[derive(Debug)]
+pub struct Buckets {
+    limiter: Option<DefaultKeyedRateLimiter<UserBucket>>,
+    most: usize,
+    clock: DefaultClock,
+}
+
+/// Why a bucket gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dry {
+    /// Over the rate; tokens will be there after this time.
+    Limited(Duration),
+    /// More users than `max_users`; this one's calls are forwarded.
+    TooManyUsers,
+}
+
+impl Buckets {
+    /// Buckets as `limits.events_per_user` says; none: no limit.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let limiter = limits.events_per_user.and_then(|rate| {
+            let each = rate.per.checked_div(rate.rate).filter(|each| !each.is_zero())?;
+            let quota = Quota::with_period(each)?.allow_burst(NonZeroU32::new(rate.burst)?);
+            Some(RateLimiter::keyed(quota))
+        });
+        Self { limiter, most: limits.max_users.max(1), clock: DefaultClock::default() }
+    }
+
+    /// One token.
+    ///
+    /// # Errors
+    /// None is there, or the user has no bucket and can't get one.
+    pub fn take(&self, lane: &LaneKey) -> Result<(), Dry> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let user = Tag::new(lane.user.as_str()).hash;
+        limiter.check_key(&(user, lane.credential)).map_err(|not_until| {
+            // A refused check leaves the bucket as it is.
+            Dry::Limited(not_until.wait_time_from(self.clock.now()))
+        })?;
+        // `len` counts exactly only after `retain_recent`; the housekeeping task calls it.
+        if limiter.len() > self.most.saturating_mul(2) {
+            return Err(Dry::TooManyUsers);
+        }
+        Ok(())
+    }
+
+    /// Forgets full buckets, which are as good as new ones.
+    pub fn sweep(&self) {
+        if let Some(limiter) = &self.limiter {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+
+    /// Buckets in memory.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.limiter.as_ref().map_or(0, RateLimiter::len)
+    }
+
+    /// None in memory.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What is known of credentials: rejected ones (their next calls go to the application until one succeeds, §5), and,
+/// with `admit = "proven"`, those that have succeeded lately.
+#[derive(Debug)]
+pub struct Standing {
+    rejected: moka::sync::Cache<Fingerprint, ()>,
+    proven: Option<moka::sync::Cache<Fingerprint, ()>>,
+}
+
+impl Standing {
+    /// `proof`: how long a proof lasts; `None`: every credential is good until it is rejected. `rejection`: how long a
+    /// rejection is remembered if nothing succeeds. Both maps are capped at `most` credentials; a forgotten rejection
+    /// costs one more late rejection, a forgotten proof one more forwarded call.
+    #[must_use]
+    pub fn new(proof: Option<Duration>, rejection: Duration, most: u64) -> Self {
+        let map = |ttl| moka::sync::Cache::builder().max_capacity(most).time_to_live(ttl).build();
+        Self { rejected: map(rejection), proven: proof.map(map) }
+    }
+
+    /// A batch of this credential met 401 or 403.
+    pub fn reject(&self, credential: Fingerprint) {
+        self.rejected.insert(credential, ());
+        if let Some(proven) = &self.proven {
+            proven.invalidate(&credential);
+        }
+    }
+
+    /// A call of this credential succeeded.
+    pub fn vouch(&self, credential: Fingerprint) {
+        self.rejected.invalidate(&credential);
+        if let Some(proven) = &self.proven {
+            proven.insert(credential, ());
+        }
+    }
+
+    /// Its last batch was rejected.
+    #[must_use]
+    pub fn is_rejected(&self, credential: Fingerprint) -> bool {
+        self.rejected.contains_key(&credential)
+    }
+
+    /// It may be acknowledged without asking.
+    #[must_use]
+    pub fn is_proven(&self, credential: Fingerprint) -> bool {
+        self.proven.as_ref().is_none_or(|proven| proven.contains_key(&credential))
+    }
+}

@@ -1,0 +1,414 @@
+//! From a call to an [`Event`]: one parse, the mapping, the checks of the group.
+
+use super::refusal::{Decline, Forward, Refusal};
+use super::settings::{Group, MissingId};
+use crate::clock::millis;
+use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Tag, UserId};
+use crate::identity::{Caller, Identity};
+use crate::json::{self, Object};
+use crate::route::{EventRoute, Params};
+use crate::template::{Found, JsonTemplate, Lookup, Source};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Tolerance for timestamps in the future (ruling 8).
+const FUTURE: Duration = Duration::from_mins(5);
+
+/// A call as the event path sees it.
+pub struct Call<'a> {
+    /// Who calls.
+    pub caller: &'a Caller<'a>,
+    /// Named segments of the path.
+    pub params: &'a Params,
+    /// `X-Request-Id` of the call, or a fresh one; the same in header and body of the answer.
+    pub request_id: &'a str,
+    /// Wall clock at arrival.
+    pub now: SystemTime,
+    now_ms: String,
+}
+
+impl<'a> Call<'a> {
+    /// A call that arrived at `now`.
+    #[must_use]
+    pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str, now: SystemTime) -> Self {
+        Self { caller, params, request_id, now, now_ms: millis(now).to_string() }
+    }
+}
+
+/// What templates of the event path can see.
+pub struct Scope<'a> {
+    /// The call.
+    pub call: &'a Call<'a>,
+    /// The body: whole, and by field.
+    pub body: Option<(&'a str, &'a Object<'a>)>,
+    /// The mapped event.
+    pub event: Option<View<'a>>,
+    /// The user.
+    pub user: Option<&'a UserId>,
+}
+
+impl<'s> Call<'s> {
+    /// What needs no body: the call itself.
+    #[must_use]
+    pub fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
+            Source::NowMs => Some(Found::Json(&self.now_ms)),
+            Source::NowIso => Some(Found::Text(Cow::Owned(iso(self.now)))),
+            Source::Uuid => Some(Found::Text(Cow::Owned(uuid::Uuid::new_v4().to_string()))),
+            Source::RequestId => Some(Found::Text(Cow::Borrowed(self.request_id))),
+            Source::Query | Source::Header | Source::Cookie | Source::Jwt => self.caller.look(source, path),
+            Source::Body | Source::Event | Source::User | Source::Batch => None,
+        }
+    }
+}
+
+impl Lookup for Scope<'_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::Body if path.is_empty() => self.body.map(|(raw, _)| Found::Json(raw)),
+            Source::Body => self.body?.1.at(path).map(Found::Json),
+            Source::Event => self.event?.at(path).map(Found::Json),
+            Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
+            _ => self.call.find(source, path),
+        }
+    }
+}
+
+/// ISO 8601 in UTC with milliseconds, as JavaScript writes it.
+#[must_use]
+pub fn iso(time: SystemTime) -> String {
+    let stamp = i64::try_from(millis(time)).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    stamp.map(|stamp| stamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()).unwrap_or_default()
+}
+
+/// A mapped event to look into: its JSON and where its fields lie.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    json: &'a [u8],
+    fields: &'a [(Arc<str>, Range<usize>)],
+}
+
+impl<'a> View<'a> {
+    /// The view of a finished event.
+    #[must_use]
+    pub fn of(event: &'a Event) -> Self {
+        Self { json: &event.json, fields: &event.fields }
+    }
+
+    fn raw(self, name: &str) -> Option<&'a str> {
+        let (_, range) = self.fields.iter().rev().find(|(field, _)| &**field == name)?;
+        std::str::from_utf8(self.json.get(range.clone())?).ok()
+    }
+
+    fn at(self, path: &[Box<str>]) -> Option<&'a str> {
+        let (first, rest) = path.split_first()?;
+        let raw = self.raw(first)?;
+        if rest.is_empty() { Some(raw) } else { Object::parse(raw).ok()?.at(rest) }
+    }
+}
+
+/// A batch event as it is being written.
+#[derive(Debug, Default)]
+pub struct Draft {
+    json: Vec<u8>,
+    fields: Vec<(Arc<str>, Range<usize>)>,
+}
+
+impl Draft {
+    fn view(&self) -> View<'_> {
+        View { json: &self.json, fields: &self.fields }
+    }
+
+    fn raw(&self, name: &str) -> Option<&str> {
+        self.view().raw(name)
+    }
+
+    fn begin(&mut self, name: &str) -> usize {
+        self.json.push(if self.json.is_empty() { b'{' } else { b',' });
+        json::write_string(&mut self.json, name);
+        self.json.push(b':');
+        self.json.len()
+    }
+
+    fn push(&mut self, name: &Arc<str>, raw: &str) {
+        let start = self.begin(name);
+        self.json.extend_from_slice(raw.as_bytes());
+        self.fields.push((Arc::clone(name), start..self.json.len()));
+    }
+
+    fn push_text(&mut self, name: &Arc<str>, text: &str) {
+        let start = self.begin(name);
+        json::write_string(&mut self.json, text);
+        self.fields.push((Arc::clone(name), start..self.json.len()));
+    }
+
+    fn finish(mut self) -> (Bytes, Vec<(Arc<str>, Range<usize>)>) {
+        if self.json.is_empty() {
+            self.json.push(b'{');
+        }
+        self.json.push(b'}');
+        (self.json.into(), self.fields)
+    }
+}
+
+/// Writes fields under the rules of a group.
+struct Writer<'a> {
+    group: &'a Group,
+    draft: Draft,
+    scratch: Vec<u8>,
+    /// A single call whose percent is no number is the application's to judge; in a client's batch it stays as it is.
+    strict: bool,
+}
+
+impl Writer<'_> {
+    fn field(&mut self, name: &Arc<str>, raw: &str) -> Result<(), Decline> {
+        if self.group.percent.contains(name) && !json::is_null(raw) {
+            return match percent(raw) {
+                Some(value) => {
+                    self.draft.push(name, &value.to_string());
+                    Ok(())
+                }
+                None if self.strict => Err(Decline::Forward(Forward::NotANumber)),
+                None => {
+                    self.draft.push(name, raw);
+                    Ok(())
+                }
+            };
+        }
+        match self.group.lowercase.contains(name).then(|| json::string(raw)).flatten() {
+            Some(text) => self.draft.push_text(name, &text.to_lowercase()),
+            None => self.draft.push(name, raw),
+        }
+        Ok(())
+    }
+
+    fn template(&mut self, name: &Arc<str>, template: &JsonTemplate, scope: &Scope<'_>) -> Result<(), Decline> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let done = match template.write(scope, &mut scratch) {
+            false => Ok(()),
+            true => match std::str::from_utf8(&scratch) {
+                Ok(raw) => self.field(name, raw),
+                Err(_) => Err(Decline::Refuse(Refusal::NotJson("text is not UTF-8".into()))),
+            },
+        };
+        self.scratch = scratch;
+        done
+    }
+}
+
+/// A JSON number, rounded and clamped to 0..=100.
+fn percent(raw: &str) -> Option<i64> {
+    let value: f64 = serde_json::from_str(raw).ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..=100 before")]
+    value.is_finite().then(|| value.clamp(0.0, 100.0).round() as i64)
+}
+
+/// Where decoded events belong.
+#[derive(Clone, Copy)]
+pub struct Into<'a> {
+    /// The group's number.
+    pub index: GroupIndex,
+    /// The group.
+    pub group: &'a Group,
+    /// Who is who.
+    pub identity: &'a Identity,
+    /// Headers that travel with a batch.
+    pub forward_headers: &'a [HeaderName],
+}
+
+/// The first of a path's rules whose `match` holds.
+#[must_use]
+pub fn choose<'a>(candidates: &[&'a EventRoute], body: &Object<'_>) -> Option<&'a EventRoute> {
+    let holds = |route: &EventRoute| {
+        route.matches.iter().all(|(path, values)| {
+            let found = body.at(&path.0).and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
+            found.is_some_and(|value| values.contains(&value))
+        })
+    };
+    candidates.iter().copied().find(|route| holds(route))
+}
+
+/// The body of a call as JSON.
+///
+/// # Errors
+/// Not UTF-8, not JSON, no object, nested too deep.
+pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
+    let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string()));
+    let text = json::text_of(body).map_err(refuse)?;
+    Ok((text, Object::parse(text).map_err(refuse)?))
+}
+
+/// A single call's event.
+///
+/// # Errors
+/// Refused (the caller is told why), or the application's to judge.
+pub fn single(
+    into: Into<'_>,
+    route: &EventRoute,
+    call: &Call<'_>,
+    body: &Bytes,
+    parsed: (&str, &Object<'_>),
+) -> Result<Event, Decline> {
+    let mut scope = Scope { call, body: Some(parsed), event: None, user: None };
+    if route.forward_unless.iter().any(|template| template.render(&scope).is_none_or(|text| text.is_empty())) {
+        return Err(Decline::Forward(Forward::Unless));
+    }
+    let mut writer = Writer { group: into.group, draft: Draft::default(), scratch: Vec::new(), strict: true };
+    match &route.event {
+        Some(mapping) => {
+            for (name, template) in mapping.fields() {
+                writer.template(name, template, &scope)?;
+            }
+        }
+        None => copy(&mut writer, parsed.1)?,
+    }
+    let legacy = matches!(into.group.fallback, super::settings::Fallback::Single).then(|| Legacy {
+        path: call.caller.parts().uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).into(),
+        body: body.clone(),
+    });
+    let draft = writer.draft;
+    scope.event = Some(draft.view());
+    let user = user_of(into.identity, &scope);
+    finish(into, call, draft, user, legacy, body)
+}
+
+/// One element of a client's own batch.
+///
+/// # Errors
+/// As for [`single`].
+pub fn element(into: Into<'_>, call: &Call<'_>, raw: &str) -> Result<Event, Decline> {
+    let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string()));
+    let object = Object::parse(raw).map_err(refuse)?;
+    let mut writer = Writer { group: into.group, draft: Draft::default(), scratch: Vec::new(), strict: false };
+    copy(&mut writer, &object)?;
+    let draft = writer.draft;
+    let user = user_of(into.identity, &Scope { call, body: Some((raw, &object)), event: Some(draft.view()), user: None });
+    finish(into, call, draft, user, None, raw.as_bytes())
+}
+
+/// The fields as they came, under their canonical names.
+fn copy(writer: &mut Writer<'_>, object: &Object<'_>) -> Result<(), Decline> {
+    let group = writer.group;
+    for (name, raw) in object.iter() {
+        let alias = group.aliases.iter().find(|(found, _)| **found == *name);
+        // A canonical field that is there itself wins over its alias.
+        match alias {
+            Some((_, canonical)) if object.get(canonical).is_some() => {}
+            Some((_, canonical)) => writer.field(canonical, raw)?,
+            // A repeated key: the last one counts, as everywhere in JSON.
+            None if object.get(name).is_some_and(|last| !std::ptr::eq(last, raw)) => {}
+            None => writer.field(&Arc::from(name), raw)?,
+        }
+    }
+    Ok(())
+}
+
+fn user_of(identity: &Identity, scope: &Scope<'_>) -> Result<UserId, Decline> {
+    let text = identity.settings().user.render(scope).ok_or(Decline::Forward(Forward::NoUser))?;
+    UserId::try_new(&text).map_err(|_| Decline::Forward(Forward::NoUser))
+}
+
+fn finish(
+    into: Into<'_>,
+    call: &Call<'_>,
+    mut draft: Draft,
+    user: Result<UserId, Decline>,
+    legacy: Option<Legacy>,
+    body: &[u8],
+) -> Result<Event, Decline> {
+    let group = into.group;
+    require(group, &draft)?;
+    let user = user?;
+    let foreign = |field: &Arc<str>| {
+        draft.raw(field).is_some_and(|raw| !json::is_null(raw) && json::string(raw).is_none_or(|text| text != user.as_str()))
+    };
+    if group.same_user.iter().any(foreign) {
+        return Err(Decline::Forward(Forward::OtherUser));
+    }
+    let id = id_of(group, &mut draft, &user, body)?;
+    age(group, &draft, call.now)?;
+    let scope = Scope { call, body: None, event: Some(draft.view()), user: Some(&user) };
+    // A tag that can't be rendered for this event concerns nothing that this event could change.
+    let tags = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)).collect();
+    let priority = group.flush_on.iter().any(|(field, values)| {
+        let value = draft.raw(field).and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
+        value.is_some_and(|value| values.contains(&value))
+    });
+    let credential = Arc::new(into.identity.credential(call.caller));
+    let lane = LaneKey { group: into.index, user, credential: credential.fingerprint };
+    let (json, fields) = draft.finish();
+    let headers = travelling(call, into.forward_headers);
+    Ok(Event { id, lane, credential, json, fields, headers, legacy, tags, priority, received_at: call.now })
+}
+
+fn travelling(call: &Call<'_>, names: &[HeaderName]) -> Vec<(HeaderName, HeaderValue)> {
+    let headers = &call.caller.parts().headers;
+    names.iter().filter_map(|name| headers.get(name).map(|value| (name.clone(), value.clone()))).collect()
+}
+
+fn require(group: &Group, draft: &Draft) -> Result<(), Decline> {
+    let there = |field: &Arc<str>| draft.raw(field).is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw));
+    // The id may be made up later, unless it must be sent.
+    let made = |field: &Arc<str>| *field == group.id_field && group.missing_id != MissingId::Reject;
+    match group.require.iter().find(|any| !any.iter().any(|field| there(field) || made(field))) {
+        Some(missing) => Err(Decline::Refuse(Refusal::MissingField(missing.join(" or ").into()))),
+        None => Ok(()),
+    }
+}
+
+fn id_of(group: &Group, draft: &mut Draft, user: &UserId, body: &[u8]) -> Result<EventId, Decline> {
+    let refuse = |error: IdError| Decline::Refuse(Refusal::BadId { field: Arc::clone(&group.id_field), error });
+    match draft.raw(&group.id_field) {
+        Some(raw) if !json::is_null(raw) && !json::is_empty_string(raw) => {
+            let text = json::string(raw).ok_or_else(|| {
+                Decline::Refuse(Refusal::WrongType { field: Arc::clone(&group.id_field), allowed: "a string" })
+            })?;
+            return EventId::try_new(&text).map_err(refuse);
+        }
+        Some(_) | None => {}
+    }
+    let text = match group.missing_id {
+        MissingId::Generate => uuid::Uuid::new_v4().to_string(),
+        MissingId::Hash => {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(group.name.as_bytes()).update(b"\0").update(user.as_str().as_bytes()).update(b"\0").update(body);
+            let mut short = [0; 16];
+            hasher.finalize_xof().fill(&mut short);
+            uuid::Builder::from_custom_bytes(short).into_uuid().to_string()
+        }
+        MissingId::Reject => return Err(Decline::Refuse(Refusal::MissingField(group.id_field.as_ref().into()))),
+    };
+    draft.push_text(&Arc::clone(&group.id_field), &text);
+    EventId::try_new(&text).map_err(refuse)
+}
+
+/// `max_age` by the wall clock, with five minutes of tolerance for the future (ruling 8). A time that can't be read is
+/// not judged.
+fn age(group: &Group, draft: &Draft, now: SystemTime) -> Result<(), Decline> {
+    let Some(at) = draft.raw(&group.time_field).and_then(time_of) else { return Ok(()) };
+    let now = i128::from(millis(now));
+    let oldest = now - i128::try_from(group.max_age.as_millis()).unwrap_or(i128::MAX / 2);
+    if at < oldest {
+        return Err(Decline::Refuse(Refusal::TooOld { field: Arc::clone(&group.time_field), limit: group.max_age }));
+    }
+    if at > now + i128::try_from(FUTURE.as_millis()).unwrap_or(0) {
+        return Err(Decline::Refuse(Refusal::InTheFuture { field: Arc::clone(&group.time_field), limit: FUTURE }));
+    }
+    Ok(())
+}
+
+/// Unix milliseconds: a number, or ISO 8601 text.
+fn time_of(raw: &str) -> Option<i128> {
+    if let Some(text) = json::string(raw) {
+        return text.parse::<jiff::Timestamp>().ok().map(|stamp| i128::from(stamp.as_millisecond()));
+    }
+    let value: f64 = serde_json::from_str(raw).ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and any such time is out of range")]
+    value.is_finite().then_some(value as i128)
+}

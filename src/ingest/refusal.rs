@@ -1,0 +1,166 @@
+//! Why a call was not acknowledged. Every reason has one name: in log, metric, response and test.
+
+use crate::event::IdError;
+use crate::identity::NotAnswerable;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decline {
+    /// The call is wrong and the caller is told so; nothing was kept.
+    Refuse(Refusal),
+    /// The application answers it itself.
+    Forward(Forward),
+}
+
+/// What is wrong with a call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// 400.
+    #[error("the body is no JSON object: {0}")]
+    NotJson(Box<str>),
+    /// 400.
+    #[error("the event lacks {0}")]
+    MissingField(Box<str>),
+    /// 400.
+    #[error("{field} {error}")]
+    BadId {
+        /// The id's field.
+        field: Arc<str>,
+        /// What is wrong.
+        error: IdError,
+    },
+    /// 400.
+    #[error("{field} must be {allowed}")]
+    WrongType {
+        /// The field.
+        field: Arc<str>,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// 400.
+    #[error("the batch has {found} events, {allowed} are allowed")]
+    TooManyEvents {
+        /// Found.
+        found: usize,
+        /// Allowed.
+        allowed: usize,
+    },
+    /// 413.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// 415.
+    #[error("the content coding {0:?} is unknown; gzip, deflate, br and zstd are accepted")]
+    UnknownCoding(Box<str>),
+    /// 400.
+    #[error("the body could not be decoded: {0}")]
+    BadCoding(Box<str>),
+    /// 400.
+    #[error("the body ended early")]
+    Incomplete,
+    /// 408.
+    #[error("the body did not arrive in time")]
+    TooSlow,
+    /// 422.
+    #[error("{field} is older than {limit:?}")]
+    TooOld {
+        /// The time's field.
+        field: Arc<str>,
+        /// The limit.
+        limit: Duration,
+    },
+    /// 422.
+    #[error("{field} is more than {limit:?} in the future")]
+    InTheFuture {
+        /// The time's field.
+        field: Arc<str>,
+        /// The limit.
+        limit: Duration,
+    },
+    /// 429.
+    #[error("too many events; try again in {0:?}")]
+    Limited(Duration),
+    /// 503.
+    #[error("earlier events of this user could not be delivered yet; try again in {0:?}")]
+    Busy(Duration),
+}
+
+impl Refusal {
+    /// The refusal's one name.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotJson(_) => "not_json",
+            Self::MissingField(_) => "missing_field",
+            Self::BadId { .. } => "bad_id",
+            Self::WrongType { .. } => "wrong_type",
+            Self::TooManyEvents { .. } => "too_many_events",
+            Self::TooLarge(_) => "too_large",
+            Self::UnknownCoding(_) => "unknown_coding",
+            Self::BadCoding(_) => "bad_coding",
+            Self::Incomplete => "incomplete",
+            Self::TooSlow => "too_slow",
+            Self::TooOld { .. } => "too_old",
+            Self::InTheFuture { .. } => "in_the_future",
+            Self::Limited(_) => "rate_limited",
+            Self::Busy(_) => "busy",
+        }
+    }
+}
+
+/// Why the application answers a call on an event route itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    /// It lacks what the application checks first.
+    NotAnswerable(NotAnswerable),
+    /// No rule of the path matches its body.
+    NoRule,
+    /// Its media type is not among the route's.
+    ContentType,
+    /// A `forward_unless` template found nothing.
+    Unless,
+    /// The mode or the rollout says so.
+    Mode,
+    /// No user could be told.
+    NoUser,
+    /// It names another user than its token.
+    OtherUser,
+    /// A percent that is no number.
+    NotANumber,
+    /// Larger than a batch may be (ruling 6).
+    TooLargeForBatch,
+    /// The credential's last batch met 401 or 403 (§5).
+    Rejected,
+    /// `admit = "proven"`, and nothing of this credential has succeeded lately.
+    Unproven,
+    /// More users than `limits.max_users`.
+    TooManyUsers,
+    /// The journal can't keep it (P1).
+    NotKept,
+    /// A client's own batch of a group that says `client_batches = "forward"`.
+    ClientBatch,
+}
+
+impl Forward {
+    /// The reason's one name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAnswerable(why) => why.as_str(),
+            Self::NoRule => "no_rule",
+            Self::ContentType => "content_type",
+            Self::Unless => "forward_unless",
+            Self::Mode => "mode",
+            Self::NoUser => "no_user",
+            Self::OtherUser => "other_user",
+            Self::NotANumber => "not_a_number",
+            Self::TooLargeForBatch => "too_large_for_batch",
+            Self::Rejected => "credential_rejected",
+            Self::Unproven => "unproven",
+            Self::TooManyUsers => "too_many_users",
+            Self::NotKept => "not_kept",
+            Self::ClientBatch => "client_batch",
+        }
+    }
+}

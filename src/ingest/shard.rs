@@ -1,0 +1,241 @@
+//! One shard: the task that owns its lanes and their timers outright. It reads the journal's tail, asks the pure
+//! [`Lanes`] what follows, hands batches to the courier and settles what has its outcome.
+
+use super::admit::Admitted;
+use super::deliver::Ready;
+use super::settle::Settler;
+use super::window::{Batch, Entry, Lanes, Mark, Verdict};
+use crate::event::{EventId, Fingerprint, LaneKey, UserId};
+use crate::journal::Journaled;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// A durable event with its obligation.
+pub type Kept = Journaled<Admitted>;
+
+impl Entry for Kept {
+    fn seq(&self) -> u64 {
+        Self::seq(self)
+    }
+    fn id(&self) -> &EventId {
+        &self.event().id
+    }
+    fn lane(&self) -> &LaneKey {
+        &self.event().lane
+    }
+    fn bytes(&self) -> usize {
+        self.event().json.len()
+    }
+    fn priority(&self) -> bool {
+        self.event().priority
+    }
+    fn field(&self, name: &str) -> Option<&[u8]> {
+        self.event().field(name)
+    }
+    fn has_single(&self) -> bool {
+        self.event().legacy.is_some()
+    }
+}
+
+/// What a shard can be asked.
+#[derive(Debug)]
+pub enum Command {
+    /// An attempt is over.
+    Verdict {
+        /// The batch, back.
+        batch: Batch<Kept>,
+        /// What it met.
+        verdict: Verdict,
+        /// Pause of a lane with failed events.
+        pause: Duration,
+    },
+    /// Seal this user's windows of this credential; answered when what is in them is settled.
+    Barrier {
+        /// The user.
+        user: UserId,
+        /// The credential.
+        credential: Fingerprint,
+        /// Answered when settled.
+        done: oneshot::Sender<()>,
+    },
+    /// Seal, settle and hold back what comes later.
+    Hold {
+        /// The user.
+        user: UserId,
+        /// The credential.
+        credential: Fingerprint,
+        /// Answered with the hold's number at once.
+        number: oneshot::Sender<u64>,
+        /// Answered when the credential's own lanes may be passed.
+        own: oneshot::Sender<()>,
+        /// Answered when the user's other healthy lanes are passed.
+        others: oneshot::Sender<()>,
+    },
+    /// A hold is over.
+    Release {
+        /// The user.
+        user: UserId,
+        /// The hold's number.
+        number: u64,
+    },
+    /// A call of this credential succeeded.
+    Vouch(Fingerprint),
+    /// Seal everything.
+    Flush,
+    /// When the oldest unsettled event came.
+    Oldest(oneshot::Sender<Option<Instant>>),
+}
+
+#[derive(Debug)]
+struct Waiter {
+    marks: Vec<Mark>,
+    /// A forwarded call may pass a rejected lane, a read may not.
+    forwarded: bool,
+    done: oneshot::Sender<()>,
+}
+
+/// A shard's task, to be run by `app`.
+pub struct Shard {
+    lanes: Lanes<Kept>,
+    tail: mpsc::UnboundedReceiver<Kept>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    courier: mpsc::UnboundedSender<Ready>,
+    settler: Arc<Settler>,
+    waiters: Vec<Waiter>,
+    number: usize,
+    level: Arc<Level>,
+}
+
+/// What a shard shows of itself.
+#[derive(Debug, Default)]
+pub struct Level {
+    /// Lanes with events.
+    pub lanes: AtomicU64,
+}
+
+/// What a shard is made of.
+pub struct Parts {
+    /// Its number, which the courier answers to.
+    pub number: usize,
+    /// Its lanes.
+    pub lanes: Lanes<Kept>,
+    /// The journal's tail.
+    pub tail: mpsc::UnboundedReceiver<Kept>,
+    /// Commands.
+    pub commands: mpsc::UnboundedReceiver<Command>,
+    /// Where batches go.
+    pub courier: mpsc::UnboundedSender<Ready>,
+    /// Where outcomes go.
+    pub settler: Arc<Settler>,
+    /// What it shows.
+    pub level: Arc<Level>,
+}
+
+impl Shard {
+    /// A shard; it does nothing until [`run`](Self::run).
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { number, lanes, tail, commands, courier, settler, level } = parts;
+        Self { lanes, tail, commands, courier, settler, waiters: Vec::new(), number, level }
+    }
+
+    /// Runs until nobody can send commands any more.
+    pub async fn run(mut self) {
+        let mut events = Vec::with_capacity(256);
+        loop {
+            let wake = self.lanes.next_wake();
+            let now = tokio::select! {
+                // ORDER: the clock first, so that no stream of events can postpone a deadline (P5); then commands,
+                // which free lanes; then new events.
+                biased;
+                () = sleep_until(wake) => Instant::now(),
+                command = self.commands.recv() => {
+                    let Some(command) = command else { return };
+                    let now = Instant::now();
+                    self.take_events(now, &mut events);
+                    self.obey(now, command);
+                    now
+                }
+                count = self.tail.recv_many(&mut events, 256), if !self.tail.is_closed() || !self.tail.is_empty() => {
+                    let now = Instant::now();
+                    if count > 0 {
+                        events.drain(..).for_each(|kept| self.lanes.push(now, kept));
+                    }
+                    now
+                }
+            };
+            self.lanes.tick(now);
+            self.hand_over();
+            self.wake_waiters();
+            self.level.lanes.store(self.lanes.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// ORDER: what was appended before a command was sent must be in its lane before the command is obeyed; else a
+    /// barrier would miss an acknowledged event.
+    fn take_events(&mut self, now: Instant, events: &mut Vec<Kept>) {
+        while let Ok(kept) = self.tail.try_recv() {
+            events.push(kept);
+        }
+        events.drain(..).for_each(|kept| self.lanes.push(now, kept));
+    }
+
+    fn obey(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Verdict { batch, verdict, pause } => self.lanes.verdict(now, batch, verdict, pause),
+            Command::Barrier { user, credential, done } => {
+                let marks = self.lanes.barrier(now, &user, credential);
+                self.waiters.push(Waiter { marks, forwarded: false, done });
+            }
+            Command::Hold { user, credential, number, own, others } => {
+                let (hold, mine, theirs) = self.lanes.hold(now, &user, credential);
+                if number.send(hold).is_err() {
+                    // The caller went away before it had the number: nobody else could ever release this hold.
+                    return self.lanes.release_hold(now, &user, hold);
+                }
+                self.waiters.push(Waiter { marks: mine, forwarded: true, done: own });
+                self.waiters.push(Waiter { marks: theirs, forwarded: true, done: others });
+            }
+            Command::Release { user, number } => self.lanes.release_hold(now, &user, number),
+            Command::Vouch(credential) => self.lanes.vouch(now, credential),
+            Command::Flush => self.lanes.seal_all(now),
+            // Whoever asked and left needs no answer.
+            Command::Oldest(answer) => drop(answer.send(self.lanes.oldest())),
+        }
+    }
+
+    fn hand_over(&mut self) {
+        for settled in self.lanes.take_settled() {
+            self.settler.settle(settled);
+        }
+        for batch in self.lanes.take_ready() {
+            let retries = self.lanes.retries(batch.lane);
+            // The courier outlives the shards; if it is gone, the process is ending and the events stay pending.
+            if self.courier.send(Ready { shard: self.number, batch, retries }).is_err() {
+                tracing::error!("the courier is gone, batches stay pending");
+            }
+        }
+    }
+
+    fn wake_waiters(&mut self) {
+        let lanes = &self.lanes;
+        let over = |waiter: &mut Waiter| {
+            let passed = |mark: &Mark| if waiter.forwarded { lanes.may_pass(*mark) } else { lanes.passed(*mark) };
+            waiter.done.is_closed() || waiter.marks.iter().all(passed)
+        };
+        for waiter in self.waiters.extract_if(.., over) {
+            // Whoever no longer waits has its answer already.
+            drop(waiter.done.send(()));
+        }
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,267 @@
+//! A borrowed, one-level look at JSON: a body is parsed once, values stay as the bytes they came in.
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Deepest nesting that is taken; deeper documents make parsers of other systems fail.
+pub const MAX_DEPTH: usize = 64;
+
+/// Why a text is no usable JSON object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// Not UTF-8.
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    /// Nothing there.
+    #[error("it is empty")]
+    Empty,
+    /// A syntax error.
+    #[error("{0}")]
+    NotJson(String),
+    /// JSON, but something else.
+    #[error("found {0}, an object is allowed")]
+    NotAnObject(&'static str),
+    /// Nested too deep.
+    #[error("it is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+}
+
+/// The bytes as text.
+///
+/// # Errors
+/// They are not UTF-8.
+pub fn text_of(bytes: &[u8]) -> Result<&str, JsonError> {
+    std::str::from_utf8(bytes).map_err(|_| JsonError::NotUtf8)
+}
+
+/// The fields of an object, in order, values raw. With a repeated name the last one counts, as in `JSON.parse`.
+#[derive(Debug, Default)]
+pub struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Object<'a> {
+    /// # Errors
+    /// The text is no JSON object, or nested deeper than 64 levels.
+    pub fn parse(text: &'a str) -> Result<Self, JsonError> {
+        let text = text.trim_ascii();
+        if !text.starts_with('{') {
+            return Err(refuse(text));
+        }
+        check_depth(text)?;
+        let mut parser = serde_json::Deserializer::from_str(text);
+        let fields = parser.deserialize_map(Fields).map_err(|error| JsonError::NotJson(error.to_string()))?;
+        parser.end().map_err(|error| JsonError::NotJson(error.to_string()))?;
+        Ok(Self(fields))
+    }
+
+    /// The raw value of a field.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(field, _)| field == name).map(|(_, raw)| *raw)
+    }
+
+    /// All fields as they stand.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.0.iter().map(|(name, raw)| (&**name, *raw))
+    }
+
+    /// The raw value at a path of names, or of indices into arrays.
+    #[must_use]
+    pub fn at(&self, path: &[Box<str>]) -> Option<&'a str> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(self.get(first)?, |raw, step| child(raw, step))
+    }
+}
+
+fn child<'a>(raw: &'a str, step: &str) -> Option<&'a str> {
+    if raw.starts_with('[') {
+        return elements(raw).ok()?.get(step.parse::<usize>().ok()?).copied();
+    }
+    Object::parse(raw).ok()?.get(step)
+}
+
+fn refuse(text: &str) -> JsonError {
+    if text.is_empty() {
+        return JsonError::Empty;
+    }
+    match serde_json::from_str::<&RawValue>(text) {
+        Err(error) => JsonError::NotJson(error.to_string()),
+        Ok(raw) => JsonError::NotAnObject(kind(raw.get())),
+    }
+}
+
+fn kind(raw: &str) -> &'static str {
+    match raw.as_bytes().first() {
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+fn check_depth(text: &str) -> Result<(), JsonError> {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(JsonError::TooDeep);
+                }
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::with_capacity(8);
+        while let Some(Name(name)) = map.next_key()? {
+            fields.push((name, map.next_value::<&'de RawValue>()?.get()));
+        }
+        Ok(fields)
+    }
+}
+
+/// A key: borrowed unless it has escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> de::Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// The raw elements of an array.
+///
+/// # Errors
+/// The text is no JSON array, or nested too deep.
+pub fn elements(raw: &str) -> Result<Vec<&str>, JsonError> {
+    check_depth(raw)?;
+    let found: Vec<&RawValue> = serde_json::from_str(raw).map_err(|error| JsonError::NotJson(error.to_string()))?;
+    Ok(found.into_iter().map(RawValue::get).collect())
+}
+
+/// The text of a JSON string; `None` for anything else.
+#[must_use]
+pub fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.trim_ascii().strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
+}
+
+/// `null`.
+#[must_use]
+pub fn is_null(raw: &str) -> bool {
+    raw == "null"
+}
+
+/// `""`.
+#[must_use]
+pub fn is_empty_string(raw: &str) -> bool {
+    raw == "\"\""
+}
+
+/// Writes text as a JSON string.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
+    // Writing to memory can't fail, and a string can always be written.
+    if let Ok(quoted) = serde_json::to_vec(text) {
+        out.extend_from_slice(&quoted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Vec<Box<str>> {
+        text.split('.').map(Box::from).collect()
+    }
+
+    #[test]
+    fn values_keep_their_bytes_and_the_last_of_a_repeated_name_counts() {
+        let object =
+            Object::parse(r#" {"a": 1.50, "b":{"c":[1,{"d":"x\"y"}]}, "a":"last", "k\u0065y":true} "#).unwrap();
+        assert_eq!(object.get("a"), Some("\"last\""));
+        assert_eq!(object.at(&path("b.c.1.d")), Some(r#""x\"y""#));
+        assert_eq!(object.get("key"), Some("true"));
+        assert_eq!(object.at(&path("b.c.7")), None);
+        assert_eq!(object.at(&path("a.b")), None);
+    }
+
+    #[test]
+    fn what_is_no_object_is_named() {
+        let cases = [
+            ("", "it is empty"),
+            ("[1]", "found an array"),
+            ("3", "found a number"),
+            ("null", "found null"),
+            ("\"x\"", "found a string"),
+        ];
+        for (text, wanted) in cases {
+            let error = Object::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(wanted), "{text}: {error}");
+        }
+        for text in ["{", "{\"a\":}", "{} {}", "{'a':1}", "nope", "{\"a\":01}"] {
+            assert!(matches!(Object::parse(text), Err(JsonError::NotJson(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn sixty_four_levels_are_taken_and_one_more_is_not() {
+        let nested = |levels: usize| format!("{{\"a\":{}1{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        assert!(Object::parse(&nested(64)).is_ok());
+        assert_eq!(Object::parse(&nested(65)).unwrap_err(), JsonError::TooDeep);
+        assert!(
+            Object::parse(&format!("{{\"a\":\"{}\"}}", "[".repeat(500))).is_ok(),
+            "brackets in text are no nesting"
+        );
+    }
+
+    #[test]
+    fn strings_are_written_as_json() {
+        for text in ["plain", "quo\"te", "back\\slash", "line\nbreak", "ünïcode", ""] {
+            let mut out = Vec::new();
+            write_string(&mut out, text);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            assert_eq!(string(std::str::from_utf8(&out).unwrap()).unwrap(), text);
+        }
+    }
+}

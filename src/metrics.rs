@@ -1,0 +1,267 @@
+//! Instruments: the conservation ledger (P2) and what Prometheus scrapes.
+
+use crate::event::{Outcome, Reason};
+use parking_lot::Mutex;
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use std::ops::AddAssign;
+
+/// Where every acknowledged event is. `received = accepted + duplicate + superseded + dead + pending`, always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Ledger {
+    /// Acknowledged (or about to be).
+    pub received: u64,
+    /// Taken by the upstream.
+    pub accepted: u64,
+    /// Known already, here or at the upstream.
+    pub duplicate: u64,
+    /// Made needless by a newer one.
+    pub superseded: u64,
+    /// In the dead letters.
+    pub dead: u64,
+    /// Not yet settled.
+    pub pending: u64,
+}
+
+impl Ledger {
+    /// Whether the sum holds.
+    #[must_use]
+    pub const fn balances(&self) -> bool {
+        self.received == self.accepted + self.duplicate + self.superseded + self.dead + self.pending
+    }
+}
+
+impl AddAssign for Ledger {
+    fn add_assign(&mut self, other: Self) {
+        self.received += other.received;
+        self.accepted += other.accepted;
+        self.duplicate += other.duplicate;
+        self.superseded += other.superseded;
+        self.dead += other.dead;
+        self.pending += other.pending;
+    }
+}
+
+impl std::fmt::Display for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { received, accepted, duplicate, superseded, dead, pending } = self;
+        write!(
+            f,
+            "received {received} = accepted {accepted} + duplicate {duplicate} + superseded {superseded} + dead {dead} + pending {pending}"
+        )
+    }
+}
+
+const BOOKS: usize = 16;
+
+/// The ledger as it is kept: split over locks held for a few additions each, summed under all of them.
+#[derive(Debug, Default)]
+pub struct Books([Mutex<Ledger>; BOOKS]);
+
+impl Books {
+    fn book(&self, choice: u64) -> &Mutex<Ledger> {
+        // The array is never empty and the remainder is below its length; the first book stands in for the compiler.
+        let [first, ..] = &self.0;
+        self.0.get(usize::try_from(choice % BOOKS as u64).unwrap_or(0)).unwrap_or(first)
+    }
+
+    /// An event is received and pending.
+    pub fn receive(&self, choice: u64) {
+        let mut book = self.book(choice).lock();
+        book.received += 1;
+        book.pending += 1;
+    }
+
+    /// A duplicate was recognized at the door.
+    pub fn repeat(&self, choice: u64) {
+        let mut book = self.book(choice).lock();
+        book.received += 1;
+        book.duplicate += 1;
+    }
+
+    /// A received event was not kept after all, and nobody was told that it was.
+    pub fn release(&self, choice: u64) {
+        let mut book = self.book(choice).lock();
+        book.received -= 1;
+        book.pending -= 1;
+    }
+
+    /// A pending event found its outcome.
+    pub fn settle(&self, choice: u64, outcome: &Outcome) {
+        let mut book = self.book(choice).lock();
+        book.pending -= 1;
+        match outcome {
+            Outcome::Accepted => book.accepted += 1,
+            Outcome::Duplicate => book.duplicate += 1,
+            Outcome::Superseded { .. } => book.superseded += 1,
+            Outcome::Dead(_) => book.dead += 1,
+        }
+    }
+
+    /// The sum at one moment: all books are locked, in order, before any is read.
+    #[must_use]
+    pub fn sum(&self) -> Ledger {
+        let guards: Vec<_> = self.0.iter().map(Mutex::lock).collect();
+        guards.iter().fold(Ledger::default(), |mut sum, book| {
+            sum += **book;
+            sum
+        })
+    }
+}
+
+/// Every counter of one sidecar, in a registry of its own.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// The ledger.
+    pub books: Books,
+    /// Calls by what was done: `acknowledged`, `duplicate`, `forwarded`, `refused`, `read`, `write`, `batch`.
+    pub calls: IntCounterVec,
+    /// Event calls that were forwarded or refused, by reason.
+    pub declined: IntCounterVec,
+    /// Batch attempts by group and result.
+    pub batches: IntCounterVec,
+    /// Events in delivered batches.
+    pub batched_events: IntCounter,
+    /// Dead letters by reason.
+    pub dead: IntCounterVec,
+    /// Ids in a reply that the batch did not hold.
+    pub unknown_ids: IntCounter,
+    /// Batches refused by the assembler because credentials differed (P3); must stay 0.
+    pub mixed_credentials: IntCounter,
+    /// Acknowledgement latency, seconds, from the request's head to the reply.
+    pub ack_seconds: Histogram,
+    gauges: Gauges,
+}
+
+#[derive(Debug)]
+struct Gauges {
+    ledger: prometheus::IntGaugeVec,
+    lanes: IntGauge,
+    pending_bytes: IntGauge,
+}
+
+/// What the gauges show, read when somebody scrapes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Levels {
+    /// Lanes with events.
+    pub lanes: u64,
+    /// Bytes of pending events.
+    pub pending_bytes: u64,
+}
+
+impl Metrics {
+    /// All counters at zero.
+    ///
+    /// # Errors
+    /// A metric's name is malformed or taken twice: a mistake of this file, found by its test.
+    pub fn try_new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let vector = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let buckets =
+            vec![0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
+        let ack_seconds = Histogram::with_opts(
+            HistogramOpts::new("tidegate_ack_seconds", "Time to acknowledge an event").buckets(buckets),
+        )?;
+        registry.register(Box::new(ack_seconds.clone()))?;
+        let ledger = prometheus::IntGaugeVec::new(
+            Opts::new("tidegate_events", "The conservation ledger: received = the sum of the others"),
+            &["state"],
+        )?;
+        registry.register(Box::new(ledger.clone()))?;
+        Ok(Self {
+            books: Books::default(),
+            calls: vector("tidegate_calls_total", "Calls by what was done", &["action"])?,
+            declined: vector("tidegate_declined_total", "Event calls not acknowledged, by reason", &["reason"])?,
+            batches: vector("tidegate_batches_total", "Batch attempts by result", &["group", "result"])?,
+            batched_events: counter("tidegate_batched_events_total", "Events settled by batches")?,
+            dead: vector("tidegate_dead_letters_total", "Dead letters by reason", &["reason"])?,
+            unknown_ids: counter("tidegate_unknown_ids_total", "Ids in replies that no event of the batch has")?,
+            mixed_credentials: counter("tidegate_mixed_credentials_total", "Batches refused by the assembler")?,
+            ack_seconds,
+            gauges: Gauges {
+                ledger,
+                lanes: gauge("tidegate_lanes", "Lanes with events")?,
+                pending_bytes: gauge("tidegate_pending_bytes", "Bytes of pending events")?,
+            },
+            registry,
+        })
+    }
+
+    /// A pending event found its outcome.
+    pub fn settle(&self, choice: u64, outcome: &Outcome) {
+        self.books.settle(choice, outcome);
+        match outcome {
+            Outcome::Dead(reason) => self.bury(*reason),
+            _ => self.batched_events.inc(),
+        }
+    }
+
+    fn bury(&self, reason: Reason) {
+        self.dead.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// The Prometheus text format.
+    ///
+    /// # Errors
+    /// Encoding failed.
+    pub fn text(&self, levels: Levels) -> Result<Vec<u8>, prometheus::Error> {
+        let ledger = self.books.sum();
+        let show = |state: &str, value: u64| {
+            self.gauges.ledger.with_label_values(&[state]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        show("received", ledger.received);
+        show("accepted", ledger.accepted);
+        show("duplicate", ledger.duplicate);
+        show("superseded", ledger.superseded);
+        show("dead", ledger.dead);
+        show("pending", ledger.pending);
+        self.gauges.lanes.set(i64::try_from(levels.lanes).unwrap_or(i64::MAX));
+        self.gauges.pending_bytes.set(i64::try_from(levels.pending_bytes).unwrap_or(i64::MAX));
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_balances_through_every_move() {
+        let books = Books::default();
+        for choice in 0..40 {
+            books.receive(choice);
+            assert!(books.sum().balances());
+        }
+        books.repeat(7);
+        books.release(1);
+        books.settle(2, &Outcome::Accepted);
+        books.settle(3, &Outcome::Dead(Reason::Refused));
+        let sum = books.sum();
+        assert!(sum.balances(), "{sum}");
+        assert_eq!((sum.received, sum.pending, sum.accepted, sum.duplicate, sum.dead), (40, 37, 1, 1, 1));
+    }
+
+    #[test]
+    fn the_scrape_names_the_ledger() {
+        let metrics = Metrics::try_new().unwrap();
+        metrics.books.receive(0);
+        let text = String::from_utf8(metrics.text(Levels::default()).unwrap()).unwrap();
+        assert!(text.contains("tidegate_events{state=\"pending\"} 1"), "{text}");
+    }
+}

@@ -1,0 +1,416 @@
+//! Templates: text with `{source.path}` placeholders (design §4), compiled when the configuration is read.
+//!
+//! `{body.a|body.b|'none'}` takes the first alternative that finds something; JSON literals (`null`, `true`, `12`,
+//! `'text'`) always do. A JSON `null` that was found counts as nothing, an empty string is a value. `{{` and `}}`
+//! stand for braces.
+
+use crate::json;
+use serde_json::Value;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A path of field names or array indices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path(pub Vec<Box<str>>);
+
+/// Where a placeholder looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The request's body.
+    Body,
+    /// The mapped event.
+    Event,
+    /// The query string.
+    Query,
+    /// Named segments of the route's path.
+    Path,
+    /// Request headers.
+    Header,
+    /// Request cookies.
+    Cookie,
+    /// Claims of the request's JWT.
+    Jwt,
+    /// The user.
+    User,
+    /// Unix milliseconds, a number.
+    NowMs,
+    /// ISO 8601.
+    NowIso,
+    /// A fresh UUID.
+    Uuid,
+    /// The request's id.
+    RequestId,
+    /// The lists of a client's batch.
+    Batch,
+}
+
+const SOURCES: [(&str, Source); 13] = [
+    ("body", Source::Body),
+    ("event", Source::Event),
+    ("query", Source::Query),
+    ("path", Source::Path),
+    ("header", Source::Header),
+    ("cookie", Source::Cookie),
+    ("jwt", Source::Jwt),
+    ("user", Source::User),
+    ("now.ms", Source::NowMs),
+    ("now.iso", Source::NowIso),
+    ("uuid", Source::Uuid),
+    ("request_id", Source::RequestId),
+    ("batch", Source::Batch),
+];
+
+impl Source {
+    fn name(self) -> &'static str {
+        SOURCES.iter().find(|(_, source)| *source == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// What a placeholder found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// Raw JSON.
+    Json(&'a str),
+    /// Text.
+    Text(Cow<'a, str>),
+}
+
+/// Whoever knows the values.
+pub trait Lookup {
+    /// The value at a path of a source.
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>>;
+}
+
+/// A template that can't be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A brace without its partner.
+    #[error("at character {0}: a brace without its partner; write {{{{ or }}}} for a brace itself")]
+    Brace(usize),
+    /// An unknown source.
+    #[error(
+        "at character {at}: found {found:?}; allowed are {allowed}, and literals null, true, false, numbers, 'text'"
+    )]
+    Source {
+        /// Position, from 1.
+        at: usize,
+        /// Found.
+        found: String,
+        /// Allowed here.
+        allowed: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Alternative {
+    Look(Source, Vec<Box<str>>),
+    Literal(Box<str>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Placeholder(Vec<Alternative>);
+
+impl Placeholder {
+    fn parse(text: &str, at: usize, allowed: &[Source]) -> Result<Self, TemplateError> {
+        alternatives(text)
+            .into_iter()
+            .map(|part| alternative(part.trim(), at, allowed))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    fn resolve<'a>(&'a self, lookup: &'a impl Lookup) -> Option<Found<'a>> {
+        self.0.iter().find_map(|alternative| match alternative {
+            Alternative::Literal(raw) => Some(Found::Json(raw)),
+            Alternative::Look(source, path) => {
+                lookup.find(*source, path).filter(|found| !matches!(found, Found::Json(raw) if json::is_null(raw)))
+            }
+        })
+    }
+}
+
+/// Splits at `|`, but not inside quotes.
+fn alternatives(text: &str) -> Vec<&str> {
+    let mut quoted = false;
+    text.split(|c: char| {
+        quoted ^= c == '\'';
+        c == '|' && !quoted
+    })
+    .collect()
+}
+
+fn alternative(text: &str, at: usize, allowed: &[Source]) -> Result<Alternative, TemplateError> {
+    if let Some(inner) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+        let mut raw = Vec::new();
+        json::write_string(&mut raw, inner);
+        return Ok(Alternative::Literal(String::from_utf8_lossy(&raw).into()));
+    }
+    let literal = serde_json::from_str::<Value>(text);
+    if literal.is_ok_and(|value| value.is_null() || value.is_boolean() || value.is_number()) {
+        return Ok(Alternative::Literal(text.into()));
+    }
+    let wrong = || TemplateError::Source {
+        at,
+        found: text.to_owned(),
+        allowed: allowed.iter().map(|source| source.name()).collect::<Vec<_>>().join(", "),
+    };
+    let found = SOURCES.iter().filter_map(|(name, source)| {
+        let rest = text.strip_prefix(name)?;
+        (rest.is_empty() || rest.starts_with('.')).then_some((*source, rest))
+    });
+    let (source, rest) = found.filter(|(source, _)| allowed.contains(source)).next_back().ok_or_else(wrong)?;
+    let path: Vec<Box<str>> = rest.split('.').skip(1).map(Box::from).collect();
+    let fits = match source {
+        Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId | Source::User => path.is_empty(),
+        Source::Body | Source::Event => true,
+        Source::Header | Source::Cookie | Source::Query | Source::Path | Source::Batch => path.len() == 1,
+        Source::Jwt => !path.is_empty(),
+    };
+    if !fits || path.iter().any(|step| step.is_empty()) {
+        return Err(wrong());
+    }
+    Ok(Alternative::Look(source, path))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(Box<str>),
+    Value(Placeholder),
+}
+
+/// A text template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    source: Box<str>,
+    pieces: Vec<Piece>,
+}
+
+impl Template {
+    /// Compiles a template that may look into `allowed`.
+    ///
+    /// # Errors
+    /// Braces that don't match, or a source that is unknown or not allowed here.
+    pub fn parse(text: &str, allowed: &[Source]) -> Result<Self, TemplateError> {
+        let mut pieces = Vec::new();
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some(index) = rest.find(['{', '}']) {
+            let at = text.len() - rest.len() + index + 1;
+            let (before, after) = rest.split_at(index);
+            plain.push_str(before);
+            if let Some(tail) = after.strip_prefix("{{").or_else(|| after.strip_prefix("}}")) {
+                plain.push_str(after.get(..1).unwrap_or_default());
+                rest = tail;
+                continue;
+            }
+            let inner = after.strip_prefix('{').ok_or(TemplateError::Brace(at))?;
+            let end = closing(inner).ok_or(TemplateError::Brace(at))?;
+            let (name, tail) = inner.split_at(end);
+            if !plain.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut plain).into()));
+            }
+            pieces.push(Piece::Value(Placeholder::parse(name, at, allowed)?));
+            rest = tail.strip_prefix('}').unwrap_or(tail);
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            pieces.push(Piece::Text(plain.into()));
+        }
+        Ok(Self { source: text.into(), pieces })
+    }
+
+    /// The text, or `None` if a placeholder finds nothing, or something that is no scalar.
+    #[must_use]
+    pub fn render(&self, lookup: &impl Lookup) -> Option<String> {
+        let mut out = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Value(placeholder) => match placeholder.resolve(lookup)? {
+                    Found::Text(text) => out.push_str(&text),
+                    Found::Json(raw) => out.push_str(&scalar(raw)?),
+                },
+            }
+        }
+        Some(out)
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it looks into a source.
+    #[must_use]
+    pub fn uses(&self, source: Source) -> bool {
+        self.pieces.iter().any(|piece| match piece {
+            Piece::Text(_) => false,
+            Piece::Value(Placeholder(all)) => {
+                all.iter().any(|one| matches!(one, Alternative::Look(found, _) if *found == source))
+            }
+        })
+    }
+}
+
+/// The end of a placeholder: the next `}` that is not quoted.
+fn closing(text: &str) -> Option<usize> {
+    let mut quoted = false;
+    text.find(|c: char| {
+        quoted ^= c == '\'';
+        (c == '}' || c == '{') && !quoted
+    })
+    .filter(|index| text.get(*index..).is_some_and(|rest| rest.starts_with('}')))
+}
+
+fn scalar(raw: &str) -> Option<Cow<'_, str>> {
+    match raw.as_bytes().first()? {
+        b'"' => json::string(raw),
+        b'{' | b'[' | b'n' => None,
+        _ => Some(Cow::Borrowed(raw)),
+    }
+}
+
+/// A template for a JSON document.
+#[derive(Debug, Clone)]
+pub enum JsonTemplate {
+    /// Always the same, raw.
+    Literal(Box<str>),
+    /// One whole placeholder: the value keeps its JSON type, and is left out when nothing matches.
+    Whole(WholePlaceholder),
+    /// Text around placeholders: a string, left out when one of them finds nothing.
+    Text(Template),
+    /// An array; elements that find nothing are left out.
+    Array(Vec<JsonTemplate>),
+    /// An object; members that find nothing are left out.
+    Object(Vec<(Box<str>, JsonTemplate)>),
+}
+
+/// A placeholder that stands for a whole value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholePlaceholder(Placeholder);
+
+impl JsonTemplate {
+    /// Compiles a document whose strings are templates.
+    ///
+    /// # Errors
+    /// As for [`Template::parse`].
+    pub fn from_json(value: &Value, allowed: &[Source]) -> Result<Self, TemplateError> {
+        Ok(match value {
+            Value::String(text) => Self::from_text(text, allowed)?,
+            Value::Array(all) => {
+                Self::Array(all.iter().map(|one| Self::from_json(one, allowed)).collect::<Result<_, _>>()?)
+            }
+            Value::Object(map) => {
+                let member =
+                    |(name, one): (&String, &Value)| Ok((name.as_str().into(), Self::from_json(one, allowed)?));
+                Self::Object(map.iter().map(member).collect::<Result<_, _>>()?)
+            }
+            other => Self::Literal(other.to_string().into()),
+        })
+    }
+
+    fn from_text(text: &str, allowed: &[Source]) -> Result<Self, TemplateError> {
+        let template = Template::parse(text, allowed)?;
+        Ok(match template.pieces.as_slice() {
+            [Piece::Value(placeholder)] => Self::Whole(WholePlaceholder(placeholder.clone())),
+            [] | [Piece::Text(_)] => {
+                let mut raw = Vec::new();
+                let plain = template.pieces.first();
+                json::write_string(
+                    &mut raw,
+                    plain.map_or("", |piece| if let Piece::Text(text) = piece { text } else { "" }),
+                );
+                Self::Literal(String::from_utf8_lossy(&raw).into())
+            }
+            _ => Self::Text(template),
+        })
+    }
+
+    /// Writes the document; `false`: it finds nothing, and nothing was written.
+    pub fn write(&self, lookup: &impl Lookup, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Literal(raw) => out.extend_from_slice(raw.as_bytes()),
+            Self::Whole(WholePlaceholder(placeholder)) => match placeholder.resolve(lookup) {
+                None => return false,
+                Some(Found::Json(raw)) => out.extend_from_slice(raw.as_bytes()),
+                Some(Found::Text(text)) => json::write_string(out, &text),
+            },
+            Self::Text(template) => match template.render(lookup) {
+                None => return false,
+                Some(text) => json::write_string(out, &text),
+            },
+            Self::Array(all) => {
+                out.push(b'[');
+                let mut first = true;
+                for one in all {
+                    first &= !separated(first, out, |out| one.write(lookup, out));
+                }
+                out.push(b']');
+            }
+            Self::Object(members) => {
+                out.push(b'{');
+                let mut first = true;
+                for (name, one) in members {
+                    first &= !separated(first, out, |out| {
+                        json::write_string(out, name);
+                        out.push(b':');
+                        one.write(lookup, out)
+                    });
+                }
+                out.push(b'}');
+            }
+        }
+        true
+    }
+
+    /// Whether it looks into a source.
+    #[must_use]
+    pub fn uses(&self, source: Source) -> bool {
+        match self {
+            Self::Literal(_) => false,
+            Self::Whole(WholePlaceholder(Placeholder(all))) => {
+                all.iter().any(|one| matches!(one, Alternative::Look(found, _) if *found == source))
+            }
+            Self::Text(template) => template.uses(source),
+            Self::Array(all) => all.iter().any(|one| one.uses(source)),
+            Self::Object(members) => members.iter().any(|(_, one)| one.uses(source)),
+        }
+    }
+}
+
+/// Writes a comma where one is due, then the item; takes both back if the item finds nothing.
+fn separated(first: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+    let before = out.len();
+    if !first {
+        out.push(b',');
+    }
+    let written = write(out);
+    if !written {
+        out.truncate(before);
+    }
+    written
+}
+
+/// The `event = {…}` mapping of a route: named templates, in order.
+#[derive(Debug, Clone)]
+pub struct ObjectTemplate(Vec<(Arc<str>, JsonTemplate)>);
+
+impl ObjectTemplate {
+    /// # Errors
+    /// As for [`Template::parse`].
+    pub fn from_json(map: &serde_json::Map<String, Value>, allowed: &[Source]) -> Result<Self, TemplateError> {
+        let member =
+            |(name, one): (&String, &Value)| Ok((name.as_str().into(), JsonTemplate::from_json(one, allowed)?));
+        map.iter().map(member).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The fields.
+    pub fn fields(&self) -> impl Iterator<Item = (&Arc<str>, &JsonTemplate)> {
+        self.0.iter().map(|(name, template)| (name, template))
+    }
+}
+
+#[cfg(test)]
+#[path = "template_tests.rs"]
+mod tests;
