@@ -12,3 +12,11 @@ pub mod peer;
 pub mod rollout;
 pub mod route;
 pub mod template;
+
+pub mod cache;
+pub mod journal;
+pub mod server;
+pub mod upstream;
+
+pub mod ingest;
+pub mod read;

@@ -73,14 +73,14 @@ pub fn read<E: Entry>(
 ) -> Reading {
     let plain = |verdict| Reading { verdict: Answer::Verdict(verdict), unknown: 0 };
     match status.as_u16() {
-        200..300 if batch.form == Form::Single => plain(Verdict::Answered(all_accepted(batch))),
-        200..300 => read_lists(batch, body, permanent),
+        200..=299 if batch.form == Form::Single => plain(Verdict::Answered(all_accepted(batch))),
+        200..=299 => read_lists(batch, body, permanent),
         401 | 403 => plain(Verdict::Rejected),
         404 | 405 | 501 => plain(Verdict::NoBatchEndpoint),
         408 => Reading { verdict: Answer::Server, unknown: 0 },
         413 => plain(Verdict::TooLarge),
         429 => Reading { verdict: Answer::Limited(retry_after(headers, now)), unknown: 0 },
-        400..500 => plain(Verdict::Refused { named: named_ids(batch, body) }),
+        400..=499 => plain(Verdict::Refused { named: named_ids(batch, body) }),
         // 1xx and 3xx are no answer to a batch; like 5xx they are tried again and given up in time.
         _ => Reading { verdict: Answer::Server, unknown: 0 },
     }

@@ -40,9 +40,9 @@ impl<'a> Call<'a> {
 }
 
 /// What templates of the event path can see.
-pub struct Scope<'a> {
+pub struct Scope<'a, 'c> {
     /// The call.
-    pub call: &'a Call<'a>,
+    pub call: &'a Call<'c>,
     /// The body: whole, and by field.
     pub body: Option<(&'a str, &'a Object<'a>)>,
     /// The mapped event.
@@ -67,7 +67,7 @@ impl<'s> Call<'s> {
     }
 }
 
-impl Lookup for Scope<'_> {
+impl Lookup for Scope<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
         match source {
             Source::Body if path.is_empty() => self.body.map(|(raw, _)| Found::Json(raw)),
@@ -187,7 +187,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn template(&mut self, name: &Arc<str>, template: &JsonTemplate, scope: &Scope<'_>) -> Result<(), Decline> {
+    fn template(&mut self, name: &Arc<str>, template: &JsonTemplate, scope: &Scope<'_, '_>) -> Result<(), Decline> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         let done = match template.write(scope, &mut scratch) {
@@ -239,7 +239,7 @@ pub fn choose<'a>(candidates: &[&'a EventRoute], body: &Object<'_>) -> Option<&'
 /// # Errors
 /// Not UTF-8, not JSON, no object, nested too deep.
 pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
-    let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string()));
+    let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string().into()));
     let text = json::text_of(body).map_err(refuse)?;
     Ok((text, Object::parse(text).map_err(refuse)?))
 }
@@ -255,7 +255,7 @@ pub fn single(
     body: &Bytes,
     parsed: (&str, &Object<'_>),
 ) -> Result<Event, Decline> {
-    let mut scope = Scope { call, body: Some(parsed), event: None, user: None };
+    let scope = Scope { call, body: Some(parsed), event: None, user: None };
     if route.forward_unless.iter().any(|template| template.render(&scope).is_none_or(|text| text.is_empty())) {
         return Err(Decline::Forward(Forward::Unless));
     }
@@ -273,8 +273,7 @@ pub fn single(
         body: body.clone(),
     });
     let draft = writer.draft;
-    scope.event = Some(draft.view());
-    let user = user_of(into.identity, &scope);
+    let user = user_of(into.identity, &Scope { event: Some(draft.view()), ..scope });
     finish(into, call, draft, user, legacy, body)
 }
 
@@ -283,12 +282,13 @@ pub fn single(
 /// # Errors
 /// As for [`single`].
 pub fn element(into: Into<'_>, call: &Call<'_>, raw: &str) -> Result<Event, Decline> {
-    let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string()));
+    let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string().into()));
     let object = Object::parse(raw).map_err(refuse)?;
     let mut writer = Writer { group: into.group, draft: Draft::default(), scratch: Vec::new(), strict: false };
     copy(&mut writer, &object)?;
     let draft = writer.draft;
-    let user = user_of(into.identity, &Scope { call, body: Some((raw, &object)), event: Some(draft.view()), user: None });
+    let user =
+        user_of(into.identity, &Scope { call, body: Some((raw, &object)), event: Some(draft.view()), user: None });
     finish(into, call, draft, user, None, raw.as_bytes())
 }
 
@@ -309,7 +309,7 @@ fn copy(writer: &mut Writer<'_>, object: &Object<'_>) -> Result<(), Decline> {
     Ok(())
 }
 
-fn user_of(identity: &Identity, scope: &Scope<'_>) -> Result<UserId, Decline> {
+fn user_of(identity: &Identity, scope: &Scope<'_, '_>) -> Result<UserId, Decline> {
     let text = identity.settings().user.render(scope).ok_or(Decline::Forward(Forward::NoUser))?;
     UserId::try_new(&text).map_err(|_| Decline::Forward(Forward::NoUser))
 }
@@ -326,7 +326,9 @@ fn finish(
     require(group, &draft)?;
     let user = user?;
     let foreign = |field: &Arc<str>| {
-        draft.raw(field).is_some_and(|raw| !json::is_null(raw) && json::string(raw).is_none_or(|text| text != user.as_str()))
+        draft
+            .raw(field)
+            .is_some_and(|raw| !json::is_null(raw) && json::string(raw).is_none_or(|text| text != user.as_str()))
     };
     if group.same_user.iter().any(foreign) {
         return Err(Decline::Forward(Forward::OtherUser));
@@ -353,7 +355,8 @@ fn travelling(call: &Call<'_>, names: &[HeaderName]) -> Vec<(HeaderName, HeaderV
 }
 
 fn require(group: &Group, draft: &Draft) -> Result<(), Decline> {
-    let there = |field: &Arc<str>| draft.raw(field).is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw));
+    let there =
+        |field: &Arc<str>| draft.raw(field).is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw));
     // The id may be made up later, unless it must be sent.
     let made = |field: &Arc<str>| *field == group.id_field && group.missing_id != MissingId::Reject;
     match group.require.iter().find(|any| !any.iter().any(|field| there(field) || made(field))) {
@@ -377,7 +380,12 @@ fn id_of(group: &Group, draft: &mut Draft, user: &UserId, body: &[u8]) -> Result
         MissingId::Generate => uuid::Uuid::new_v4().to_string(),
         MissingId::Hash => {
             let mut hasher = blake3::Hasher::new();
-            hasher.update(group.name.as_bytes()).update(b"\0").update(user.as_str().as_bytes()).update(b"\0").update(body);
+            hasher
+                .update(group.name.as_bytes())
+                .update(b"\0")
+                .update(user.as_str().as_bytes())
+                .update(b"\0")
+                .update(body);
             let mut short = [0; 16];
             hasher.finalize_xof().fill(&mut short);
             uuid::Builder::from_custom_bytes(short).into_uuid().to_string()

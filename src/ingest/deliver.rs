@@ -244,7 +244,8 @@ impl Courier {
     async fn send(&self, group: &Group, batch: &Batch<Kept>) -> Found {
         let events = batch.events.iter().map(|queued| queued.entry.event());
         // P3: the key of the lane says so already; the assembler looks again.
-        let Ok(credential) = contract::one_credential(batch.key.credential, events.map(|event| &event.credential)) else {
+        let Ok(credential) = contract::one_credential(batch.key.credential, events.map(|event| &event.credential))
+        else {
             self.metrics.mixed_credentials.inc();
             return Found::Unsendable("its events differ in credential");
         };

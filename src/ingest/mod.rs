@@ -180,7 +180,17 @@ impl Ingest {
         let ground = Arc::new(Ground { seen: Seen::new(limits.max_seen), tags, metrics });
         let buckets = Buckets::new(&limits);
         let shared = Shared {
-            groups, delivery, limits, identity, ground, buckets, standing, journal, shards: senders, levels, dead,
+            groups,
+            delivery,
+            limits,
+            identity,
+            ground,
+            buckets,
+            standing,
+            journal,
+            shards: senders,
+            levels,
+            dead,
         };
         (Self(Arc::new(shared)), Tasks { shards: tasks, courier, ready })
     }
@@ -222,7 +232,12 @@ impl Ingest {
     fn into(&self, index: GroupIndex) -> Option<decode::Into<'_>> {
         let shared = &self.0;
         let group = shared.groups.get(index.0)?;
-        Some(decode::Into { index, group, identity: &shared.identity, forward_headers: &shared.delivery.forward_headers })
+        Some(decode::Into {
+            index,
+            group,
+            identity: &shared.identity,
+            forward_headers: &shared.delivery.forward_headers,
+        })
     }
 
     fn ack(
@@ -234,7 +249,8 @@ impl Ingest {
         user: &UserId,
         duplicate: bool,
     ) -> Ack {
-        let scope = Scope { call, body: Some((body.0, body.1)), event: Some(decode::View::of(event)), user: Some(user) };
+        let scope =
+            Scope { call, body: Some((body.0, body.1)), event: Some(decode::View::of(event)), user: Some(user) };
         let template = route.ack.duplicate.as_ref().filter(|_| duplicate).unwrap_or(&route.ack.body);
         let mut out = Vec::with_capacity(256);
         template.write(&scope, &mut out);
@@ -349,9 +365,10 @@ impl Ingest {
 
     fn shard_of(&self, user: &UserId) -> usize {
         // By user alone, so that all lanes of a user are in one place.
-        let hash = user.as_str().bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = user
+            .as_str()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         usize::try_from(hash % self.0.shards.len().max(1) as u64).unwrap_or(0)
     }
 
@@ -534,7 +551,9 @@ impl Tally {
         let object = Object::parse(raw).ok();
         let names = group.aliases.iter().filter(|(_, to)| *to == group.id_field).map(|(from, _)| from);
         let id = object.and_then(|object| {
-            std::iter::once(&group.id_field).chain(names).find_map(|name| json::string(object.get(name)?).map(String::from))
+            std::iter::once(&group.id_field)
+                .chain(names)
+                .find_map(|name| json::string(object.get(name)?).map(String::from))
         });
         self.failed.push(serde_json::json!({ "id": id, "reason": reason }));
     }
@@ -553,12 +572,12 @@ impl Tally {
     }
 }
 
-struct BatchScope<'a> {
-    call: &'a Call<'a>,
+struct BatchScope<'a, 'c> {
+    call: &'a Call<'c>,
     lists: [(&'static str, String); 4],
 }
 
-impl Lookup for BatchScope<'_> {
+impl Lookup for BatchScope<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
         if source != Source::Batch {
             return self.call.find(source, path);

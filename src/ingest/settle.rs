@@ -1,11 +1,11 @@
 //! Settlement: each event's one outcome, told to everybody whom it concerns; and the dead letters.
 
+use super::admit::Admitted;
 use super::shard::Kept;
 use super::window::Settled;
+use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
 use crate::journal::Journal;
-use super::admit::Admitted;
-use crate::clock::{Clock, millis};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct DeadLetter {
     /// The event's id.
     pub id: String,
     /// Its batch group.
-    pub group: Arc<str>,
+    pub group: String,
     /// Its user.
     pub user: String,
     /// Why it is here.
@@ -111,7 +111,7 @@ impl Settler {
         );
         self.dead.bury(DeadLetter {
             id: event.id.as_str().to_owned(),
-            group,
+            group: group.to_string(),
             user: event.lane.user.as_str().to_owned(),
             reason: reason.as_str(),
             event: raw,

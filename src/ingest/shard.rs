@@ -187,21 +187,21 @@ impl Shard {
         match command {
             Command::Verdict { batch, verdict, pause } => self.lanes.verdict(now, batch, verdict, pause),
             Command::Barrier { user, credential, done } => {
-                let marks = self.lanes.barrier(now, &user, credential);
+                let marks = self.lanes.barrier(&user, credential);
                 self.waiters.push(Waiter { marks, forwarded: false, done });
             }
             Command::Hold { user, credential, number, own, others } => {
-                let (hold, mine, theirs) = self.lanes.hold(now, &user, credential);
+                let (hold, mine, theirs) = self.lanes.hold(&user, credential);
                 if number.send(hold).is_err() {
                     // The caller went away before it had the number: nobody else could ever release this hold.
-                    return self.lanes.release_hold(now, &user, hold);
+                    return self.lanes.release_hold(&user, hold);
                 }
                 self.waiters.push(Waiter { marks: mine, forwarded: true, done: own });
                 self.waiters.push(Waiter { marks: theirs, forwarded: true, done: others });
             }
-            Command::Release { user, number } => self.lanes.release_hold(now, &user, number),
-            Command::Vouch(credential) => self.lanes.vouch(now, credential),
-            Command::Flush => self.lanes.seal_all(now),
+            Command::Release { user, number } => self.lanes.release_hold(&user, number),
+            Command::Vouch(credential) => self.lanes.vouch(credential),
+            Command::Flush => self.lanes.seal_all(),
             // Whoever asked and left needs no answer.
             Command::Oldest(answer) => drop(answer.send(self.lanes.oldest())),
         }

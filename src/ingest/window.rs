@@ -337,12 +337,12 @@ impl<E: Entry> Lanes<E> {
     }
 
     /// Seals every window.
-    pub fn seal_all(&mut self, now: Instant) {
+    pub fn seal_all(&mut self) {
         let ids: Vec<_> = self.lanes.keys().copied().collect();
-        self.seal(now, &ids);
+        self.seal(&ids);
     }
 
-    fn seal(&mut self, now: Instant, ids: &[LaneId]) {
+    fn seal(&mut self, ids: &[LaneId]) {
         for id in ids {
             if let Some(lane) = self.lanes.get_mut(id) {
                 lane.seal();
@@ -357,9 +357,9 @@ impl<E: Entry> Lanes<E> {
     }
 
     /// Seals this credential's windows of this user; the marks say when what is in them now is settled.
-    pub fn barrier(&mut self, now: Instant, user: &UserId, credential: Fingerprint) -> Vec<Mark> {
+    pub fn barrier(&mut self, user: &UserId, credential: Fingerprint) -> Vec<Mark> {
         let ids = self.lanes_of(user, |lane| lane.key.credential == credential);
-        self.seal(now, &ids);
+        self.seal(&ids);
         self.marks(&ids)
     }
 
@@ -370,20 +370,20 @@ impl<E: Entry> Lanes<E> {
     /// Seals the lanes of a forwarded call and holds later events back until [`release_hold`](Self::release_hold).
     /// The first marks must be passed; the second are lanes of the same user under another credential that has not
     /// failed so far (a token that was just renewed): worth waiting for, but no reason to refuse.
-    pub fn hold(&mut self, now: Instant, user: &UserId, credential: Fingerprint) -> (u64, Vec<Mark>, Vec<Mark>) {
+    pub fn hold(&mut self, user: &UserId, credential: Fingerprint) -> (u64, Vec<Mark>, Vec<Mark>) {
         let own = self.lanes_of(user, |lane| lane.key.credential == credential);
         let others = self.lanes_of(user, |lane| lane.key.credential != credential && lane.is_well());
         let number = self.next_hold;
         self.next_hold += 1;
         let hold = Hold { credential, after: self.last_seq };
         self.holds.entry(user.clone()).or_default().insert(number, hold);
-        self.seal(now, &own);
-        self.seal(now, &others);
+        self.seal(&own);
+        self.seal(&others);
         (number, self.marks(&own), self.marks(&others))
     }
 
     /// The forwarded call is over; what waited behind it may go.
-    pub fn release_hold(&mut self, now: Instant, user: &UserId, number: u64) {
+    pub fn release_hold(&mut self, user: &UserId, number: u64) {
         let Some(holds) = self.holds.get_mut(user) else { return };
         holds.remove(&number);
         if holds.is_empty() {
@@ -408,9 +408,8 @@ impl<E: Entry> Lanes<E> {
     }
 
     /// A newer call of this credential succeeded: its rejected lanes try again.
-    pub fn vouch(&mut self, now: Instant, credential: Fingerprint) {
-        let rejected =
-            |lane: &Lane<E>| lane.key.credential == credential && matches!(lane.phase, Phase::Rejected(_));
+    pub fn vouch(&mut self, credential: Fingerprint) {
+        let rejected = |lane: &Lane<E>| lane.key.credential == credential && matches!(lane.phase, Phase::Rejected(_));
         let ids: Vec<_> = self.lanes.iter().filter(|(_, lane)| rejected(lane)).map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(lane) = self.lanes.get_mut(&id) {
@@ -586,9 +585,9 @@ impl<E: Entry> Lanes<E> {
             }));
         }
         lane.again.retain(|batch| !batch.events.is_empty());
-        while let Some(queued) = lane.queue.pop_front_if(|queued| {
-            now.saturating_duration_since(queued.since) >= rules.give_up_after
-        }) {
+        while let Some(queued) =
+            lane.queue.pop_front_if(|queued| now.saturating_duration_since(queued.since) >= rules.give_up_after)
+        {
             if lane.due > 0 {
                 lane.due -= 1;
             } else {
