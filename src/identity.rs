@@ -9,7 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A header or a cookie.
@@ -133,7 +133,7 @@ impl std::fmt::Debug for Identity {
 pub struct Caller<'a> {
     parts: &'a Parts,
     now: SystemTime,
-    cookies: OnceCell<Vec<(&'a str, &'a str)>>,
+    cookies: OnceLock<Vec<(&'a str, &'a str)>>,
     token: Option<Token>,
 }
 
@@ -285,7 +285,7 @@ impl Identity {
     /// A call's head at a time of day.
     #[must_use]
     pub fn caller<'a>(&self, parts: &'a Parts, now: SystemTime) -> Caller<'a> {
-        let mut caller = Caller { parts, now, cookies: OnceCell::new(), token: None };
+        let mut caller = Caller { parts, now, cookies: OnceLock::new(), token: None };
         caller.token = self.token(&caller);
         caller
     }

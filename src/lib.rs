@@ -18,5 +18,10 @@ pub mod journal;
 pub mod server;
 pub mod upstream;
 
+pub mod admin;
+pub mod config;
+pub mod gateway;
 pub mod ingest;
 pub mod read;
+
+pub mod app;

@@ -178,8 +178,8 @@ enum Piece {
     Value(Placeholder),
 }
 
-/// A text template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A text template. The default one is the empty text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Template {
     source: Box<str>,
     pieces: Vec<Piece>,

@@ -277,6 +277,22 @@ pub fn single(
     finish(into, call, draft, user, legacy, body)
 }
 
+/// The user that a call's event would have, without its other checks: whose lanes it must not overtake.
+#[must_use]
+pub fn preview(identity: &Identity, route: &EventRoute, group: &Group, scope: &Scope<'_, '_>) -> Option<UserId> {
+    let mut writer = Writer { group, draft: Draft::default(), scratch: Vec::new(), strict: false };
+    match &route.event {
+        Some(mapping) => {
+            for (name, template) in mapping.fields() {
+                writer.template(name, template, scope).ok()?;
+            }
+        }
+        None => copy(&mut writer, scope.body?.1).ok()?,
+    }
+    let draft = writer.draft;
+    user_of(identity, &Scope { event: Some(draft.view()), call: scope.call, body: scope.body, user: None }).ok()
+}
+
 /// One element of a client's own batch.
 ///
 /// # Errors

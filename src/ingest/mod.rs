@@ -64,6 +64,8 @@ pub struct Ack {
     pub event: Option<Box<str>>,
     /// The event was known already.
     pub duplicate: bool,
+    /// The call's id, the same in header and body.
+    pub request_id: String,
 }
 
 /// How a wait for settlement ended.
@@ -265,6 +267,7 @@ impl Ingest {
             body: out.into(),
             event: Some(event.id.as_str().into()),
             duplicate,
+            request_id: call.request_id.to_owned(),
         }
     }
 
@@ -568,7 +571,14 @@ impl Tally {
         let scope = BatchScope { call, lists: lists.map(|(name, value)| (name, value.to_string())) };
         let mut out = Vec::with_capacity(256);
         group.reply.body.write(&scope, &mut out);
-        Ack { status: group.reply.status, headers: Vec::new(), body: out.into(), event: None, duplicate: false }
+        Ack {
+            status: group.reply.status,
+            headers: Vec::new(),
+            body: out.into(),
+            event: None,
+            duplicate: false,
+            request_id: call.request_id.to_owned(),
+        }
     }
 }
 

@@ -23,3 +23,15 @@ pub enum Durability {
     /// Nothing: pending events live in memory.
     None,
 }
+
+impl Durability {
+    /// The level's one name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Process => "process",
+            Self::None => "none",
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead letters, flush. Shows
+//! no credential and no body but the events of dead letters.
+
+use crate::body::Body;
+use crate::cache::store::Store;
+use crate::drain::Drain;
+use crate::ingest::Ingest;
+use crate::metrics::{Levels, Metrics};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::json;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// `[admin]`.
+#[derive(Debug, Clone, Copy)]
+pub struct AdminSettings {
+    /// Where to listen; loopback.
+    pub listen: SocketAddr,
+}
+
+/// What the admin surface shows.
+pub struct Setup {
+    /// The event path.
+    pub ingest: Ingest,
+    /// The cache.
+    pub store: Arc<Store>,
+    /// Instruments.
+    pub metrics: Arc<Metrics>,
+    /// Whether the end has begun.
+    pub drain: Drain,
+    /// The durability level, as configured.
+    pub durability: &'static str,
+}
+
+/// The admin service; clones share everything.
+#[derive(Clone)]
+pub struct Admin(Arc<Setup>);
+
+impl Admin {
+    /// An admin surface.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        Self(Arc::new(setup))
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let read = matches!(*request.method(), Method::GET | Method::HEAD);
+        Ok(match request.uri().path() {
+            "/healthz" if read => text(StatusCode::OK, "ok\n"),
+            "/readyz" if read && self.0.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" if read => text(StatusCode::OK, "ready\n"),
+            "/status" if read => json(StatusCode::OK, &self.status().await),
+            "/metrics" if read => self.metrics(),
+            "/dead-letters" if read => json(StatusCode::OK, &json!(self.0.ingest.dead_letters().list())),
+            "/flush" if *request.method() == Method::POST => {
+                self.0.ingest.flush();
+                json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.ingest.ledger().pending }))
+            }
+            "/healthz" | "/readyz" | "/status" | "/metrics" | "/dead-letters" => method("GET"),
+            "/flush" => method("POST"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "allowed: GET /healthz /readyz /status /metrics /dead-letters, POST /flush\n",
+            ),
+        })
+    }
+
+    async fn status(&self) -> serde_json::Value {
+        let setup = &self.0;
+        let ledger = setup.ingest.ledger();
+        let oldest = setup.ingest.oldest_pending().await.map(|age| age.as_millis());
+        let counts = &setup.store.counts;
+        let (dead, dropped) = setup.ingest.dead_letters().count();
+        json!({
+            "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
+            "durability": setup.durability, "lanes": setup.ingest.lanes(),
+            "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
+            "batches": { "events": setup.metrics.batched_events.get(), "attempts": self.attempts() },
+            "dead_letters": { "kept": dead, "dropped": dropped },
+            "cache": {
+                "hits": counts.hits.load(Ordering::Relaxed), "misses": counts.misses.load(Ordering::Relaxed),
+                "bypasses": counts.bypasses.load(Ordering::Relaxed), "stored": counts.stored.load(Ordering::Relaxed),
+                "bytes": setup.store.weight(),
+            },
+        })
+    }
+
+    fn attempts(&self) -> serde_json::Value {
+        use prometheus::core::Collector as _;
+        let mut sums = std::collections::BTreeMap::<String, u64>::new();
+        for family in self.0.metrics.batches.collect() {
+            for metric in family.get_metric() {
+                let label =
+                    |wanted| metric.get_label().iter().find(|pair| pair.name() == wanted).map(|pair| pair.value());
+                let name = format!("{}.{}", label("group").unwrap_or("?"), label("result").unwrap_or("?"));
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter of batches")]
+                sums.insert(name, metric.get_counter().get_value() as u64);
+            }
+        }
+        json!(sums)
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        let levels = Levels { lanes: self.0.ingest.lanes(), pending_bytes: self.0.ingest.pending_bytes() };
+        match self.0.metrics.text(levels) {
+            Ok(body) => typed(StatusCode::OK, body, "text/plain; version=0.0.4; charset=utf-8"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        }
+    }
+}
+
+fn typed(status: StatusCode, body: Vec<u8>, kind: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Body> {
+    typed(status, body.as_bytes().to_vec(), "text/plain; charset=utf-8")
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    typed(status, format!("{value}\n").into_bytes(), "application/json")
+}
+
+fn method(allowed: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("allowed: {allowed}\n"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}

@@ -1,0 +1,181 @@
+//! Builds, starts and stops all parts, each in one written order.
+
+use crate::admin::{self, Admin};
+use crate::cache::store::Store;
+use crate::cache::tags::Tags;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::gateway::{self, Gateway};
+use crate::identity::Identity;
+use crate::ingest::{self, Ingest};
+use crate::metrics::{Ledger, Metrics};
+use crate::read::Read;
+use crate::server::{self, ServerSettings};
+use crate::upstream::Upstream;
+use anyhow::Context as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tower::service_fn;
+
+/// What is not configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Wall clock.
+    pub clock: Clock,
+}
+
+/// A sidecar that runs.
+pub struct Running {
+    /// The public listener.
+    pub address: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    ingest: Ingest,
+    /// Ends the public listener.
+    drain: Drain,
+    /// Ends the admin listener, last.
+    end: Drain,
+    deadline: Duration,
+    public: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
+}
+
+/// Starts a sidecar. Nothing is bound before the configuration is proven: [`Config`] can't be wrong.
+///
+/// # Errors
+/// An address is taken, or the metrics can't be set up.
+pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> {
+    let routes = config.routes();
+    let Options { clock } = options;
+    let listener = server::bind(&config.server).await;
+    let listener = listener.with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
+    let admin_settings = ServerSettings {
+        listen: config.admin.listen,
+        max_connections: 256,
+        drain: Duration::from_secs(1),
+        ..config.server.clone()
+    };
+    let admin_listener = server::bind(&admin_settings).await;
+    let admin_listener =
+        admin_listener.with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
+    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+
+    let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
+    let mut key = [0; 32];
+    // Fresh with every start: fingerprints live in memory only, as the events do.
+    let (first, second) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+    key.iter_mut().zip(first.as_bytes().iter().chain(second.as_bytes())).for_each(|(to, from)| *to = *from);
+    let identity = Arc::new(Identity::new(config.identity, key));
+    let upstream = Upstream::new(config.upstream);
+    let tags = Arc::new(Tags::new());
+    let store = Arc::new(Store::new(config.cache));
+    let shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
+    let (ingest, tasks) = Ingest::new(ingest::Setup {
+        groups: config.groups,
+        delivery: config.delivery,
+        limits: config.limits,
+        journal_bytes: config.journal.max_bytes,
+        identity: Arc::clone(&identity),
+        tags,
+        metrics: Arc::clone(&metrics),
+        upstream: upstream.clone(),
+        clock: clock.clone(),
+        shards,
+    });
+    let (drain, end) = (Drain::new(), Drain::new());
+    let read = Read::new(Arc::clone(&store), upstream.clone(), ingest.clone(), Arc::clone(&identity), clock.clone());
+    let gateway = Gateway::new(gateway::Setup {
+        routes,
+        identity,
+        ingest: ingest.clone(),
+        read,
+        upstream,
+        metrics: Arc::clone(&metrics),
+        clock,
+        body_timeout: config.server.body_timeout,
+    });
+    let admin = Admin::new(admin::Setup {
+        ingest: ingest.clone(),
+        store,
+        metrics,
+        drain: drain.clone(),
+        durability: config.journal.durability.as_str(),
+    });
+
+    let mut others: Vec<_> = tasks.shards.into_iter().map(|shard| watched("shard", &drain, shard.run())).collect();
+    others.push(watched("courier", &drain, tasks.courier.run(tasks.ready)));
+    others.push(watched("housekeeping", &drain, ingest.clone().keep_house()));
+    let service = service_fn(move |request| admin.clone().handle(request));
+    others.push(tokio::spawn(server::serve(admin_listener, admin_settings, service, end.clone())));
+    let deadline = config.server.drain;
+    let service = service_fn(move |request| gateway.clone().handle(request));
+    let public = tokio::spawn(server::serve(listener, config.server, service, drain.clone()));
+    tracing::info!(%address, admin = %admin_address, "tidegate serves");
+    Ok(Running { address, admin: admin_address, ingest, drain, end, deadline, public, others })
+}
+
+/// A task that must not end by itself: if it does (a panic, a mistake), the process drains.
+fn watched(name: &'static str, drain: &Drain, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let drain = drain.clone();
+    let guard = EndsEverything { name, drain };
+    tokio::spawn(async move {
+        let _guard = guard;
+        task.await;
+    })
+}
+
+struct EndsEverything {
+    name: &'static str,
+    drain: Drain,
+}
+
+impl Drop for EndsEverything {
+    fn drop(&mut self) {
+        if !self.drain.is_draining() {
+            tracing::error!(task = self.name, "a task ended early; the sidecar drains");
+            self.drain.begin();
+        }
+    }
+}
+
+impl Running {
+    /// The ledger now.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.ingest.ledger()
+    }
+
+    /// Age of the oldest pending event.
+    pub async fn oldest_pending(&self) -> Option<Duration> {
+        self.ingest.oldest_pending().await
+    }
+
+    /// Until something asks for the end from inside.
+    pub async fn draining(&self) {
+        self.drain.draining().await;
+    }
+
+    /// P12, in this order, under one deadline: readiness goes down and the listener closes; connections finish while
+    /// windows are sealed and sent; what is then left stays pending and is counted; the admin listener closes last.
+    pub async fn stop(self) -> Ledger {
+        let deadline = Instant::now() + self.deadline;
+        self.drain.begin();
+        // Requests in flight may still bring events or wait for a barrier, so both ends are drained together.
+        let (served, ()) = tokio::join!(tokio::time::timeout_at(deadline, self.public), self.ingest.drain(deadline));
+        if served.is_err() {
+            tracing::warn!("connections were still open at the deadline");
+        }
+        // The last connections may have brought events after the windows were empty.
+        self.ingest.drain(deadline).await;
+        let ledger = self.ingest.ledger();
+        self.end.begin();
+        for task in self.others {
+            task.abort();
+        }
+        ledger
+    }
+}

@@ -1,0 +1,161 @@
+//! The command line (design §3). Arguments in, exit code out.
+
+use crate::app::{self, Options, Running};
+use crate::config::{self, Config, Problems};
+use crate::demo::{self, DemoOptions, Rhythm};
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about = "Acknowledges single events at once and forwards them as batches")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration.
+    #[arg(long, default_value = "config.toml", global = true)]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default).
+    Run,
+    /// Validate the configuration and print what each route will do.
+    Check,
+    /// Reference upstream, sidecar and synthetic learners in one process, with a report at the end.
+    Demo {
+        /// Synthetic learners.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        learners: u32,
+        /// How long they learn.
+        #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
+        duration: Duration,
+        /// player: about a call a second; pings: two calls every 15 s.
+        #[arg(long, value_enum, default_value_t = RhythmName::Player)]
+        rhythm: RhythmName,
+        /// Run the whole clock ten times faster.
+        #[arg(long)]
+        fast: bool,
+        /// The last line of stdout is the report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RhythmName {
+    Player,
+    Pings,
+}
+
+/// What ended a command other than well.
+#[derive(Debug)]
+enum Failure {
+    /// Configuration or input: exit code 1.
+    Input(String),
+    /// Anything at run time: exit code 2.
+    Runtime(anyhow::Error),
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Input(problems.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+            return if error.print().is_ok() { code } else { ExitCode::from(2) };
+        }
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Input(text)) => {
+            eprintln!("{text}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Runtime(error)) => {
+            eprintln!("tidegate: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let load = || -> Result<Config, Failure> { Ok(config::load(&arguments.config, std::env::vars())?) };
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => {
+            let config = load()?;
+            log("info");
+            Ok(runtime()?.block_on(serve(config))?)
+        }
+        Command::Check => {
+            print!("{}", config::print::table(&load()?));
+            println!("{}: no problems", arguments.config.display());
+            Ok(())
+        }
+        Command::Demo { learners, duration, rhythm, fast, json } => {
+            log("error");
+            let rhythm = match rhythm {
+                RhythmName::Player => Rhythm::Player,
+                RhythmName::Pings => Rhythm::Pings,
+            };
+            let options = DemoOptions { learners: learners as usize, duration, rhythm, fast, json };
+            match runtime()?.block_on(demo::run(options))? {
+                true => Ok(()),
+                false => Err(anyhow::anyhow!("the demo found a promise broken; see its report").into()),
+            }
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime can't be started")
+}
+
+/// JSON lines on stderr; `RUST_LOG` chooses what.
+fn log(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let running = app::start(config, Options::default()).await?;
+    eprintln!("tidegate serves on http://{}, admin on http://{}", running.address, running.admin);
+    ended(&running).await?;
+    let ledger = running.stop().await;
+    // The ledger is the last word, on stdout, whatever the log's level.
+    println!("{ledger}");
+    if ledger.pending > 0 {
+        eprintln!("{} events were still pending; with durability = \"none\" they are lost", ledger.pending);
+    }
+    Ok(())
+}
+
+/// Until SIGTERM, Ctrl-C, or a part of the sidecar that ended early.
+async fn ended(running: &Running) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = running.draining() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,591 @@
+//! From the tree of the file to a [`Config`]: every key read, every problem gathered.
+
+use super::Config;
+use super::raw::{Node, Problem, Section, Sink, Spot};
+use crate::admin::AdminSettings;
+use crate::cache::settings::CacheSettings;
+use crate::event::GroupIndex;
+use crate::identity::{Admit, Cors, IdentitySettings, Need, Part, PartError};
+use crate::ingest::settings::{
+    Backoff, ClientBatches, Delivery, Fallback, Group, Limited, Limits, MissingId, Rate, Reply, Target,
+};
+use crate::journal::settings::{Durability, JournalSettings};
+use crate::route::{Ack, CacheRoute, EventRoute, Mode, Pattern, WriteRoute};
+use crate::server::ServerSettings;
+use crate::template::{JsonTemplate, ObjectTemplate, Path, Source, Template, TemplateError};
+use crate::upstream::UpstreamSettings;
+use http::{HeaderName, Method, StatusCode, Uri};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+const HEAD: [Source; 4] = [Source::Header, Source::Cookie, Source::Query, Source::Jwt];
+const NOW: [Source; 4] = [Source::NowMs, Source::NowIso, Source::Uuid, Source::RequestId];
+
+fn sources(more: &[Source]) -> Vec<Source> {
+    more.iter().chain(&HEAD).chain(&NOW).copied().collect()
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Proves a configuration.
+///
+/// # Errors
+/// Every problem there is.
+pub fn check(tree: &Spot) -> Result<Config, Vec<Problem>> {
+    let sink = Sink::default();
+    let root = Section::new(Some(tree), "", &sink);
+    let (upstream, relaxed_paths) = upstream(root.section("upstream"));
+    let delivery_section = root.section("delivery");
+    let delivery = delivery(&delivery_section);
+    delivery_section.finish();
+    let groups = groups(&root);
+    let (events, journal) = (events(&root, &groups), root.section("journal"));
+    let coalesces = events.iter().flatten().any(|event| event.mode == Mode::Coalesce);
+    let config = Config {
+        server: server(root.section("server")),
+        admin: admin(root.section("admin")),
+        identity: identity(root.section("identity"), root.section("cors")),
+        journal: self::journal(journal, coalesces),
+        limits: limits(root.section("limits")),
+        cache: store(root.section("store")),
+        writes: root.sections("write").into_iter().filter_map(write).collect(),
+        caches: root.sections("cache").into_iter().filter_map(|section| cache(section, delivery.barrier)).collect(),
+        upstream: upstream.unwrap_or_else(|| UpstreamSettings {
+            url: Uri::default(),
+            connect_timeout: seconds(2),
+            response_timeout: seconds(30),
+            idle_timeout: seconds(4),
+            preserve_host: true,
+        }),
+        delivery,
+        groups: groups.into_iter().flatten().collect(),
+        events: events.into_iter().flatten().collect(),
+        relaxed_paths,
+    };
+    root.finish();
+    let problems = sink.into_problems();
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+fn address(section: &Section<'_>, port: u16) -> SocketAddr {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    section.parsed("listen", "an address such as \"127.0.0.1:8080\"").unwrap_or(default)
+}
+
+fn server(section: Section<'_>) -> ServerSettings {
+    let settings = ServerSettings {
+        listen: address(&section, 8080),
+        max_connections: section.count("max_connections", 1, 1_000_000, 10_000),
+        header_timeout: section.duration("header_timeout", seconds(10)),
+        body_timeout: section.duration("body_timeout", seconds(30)),
+        drain: section.duration("drain", seconds(20)),
+    };
+    section.finish();
+    settings
+}
+
+fn admin(section: Section<'_>) -> AdminSettings {
+    let listen = address(&section, 9901);
+    if !listen.ip().is_loopback() {
+        section.wrong_key("listen", format!("found {listen}; only loopback addresses are allowed in this version"));
+    }
+    section.finish();
+    AdminSettings { listen }
+}
+
+fn upstream(section: Section<'_>) -> (Option<UpstreamSettings>, bool) {
+    let url = section.compiled("url", |text| {
+        let uri: Uri = text.parse().map_err(|error| format!("found {text:?}: {error}"))?;
+        let plain = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => Ok(uri),
+            _ => Err(format!("found {text:?}; allowed is \"http://HOST:PORT\", without a path")),
+        }
+    });
+    if url.is_none() && section.get("url").is_none() {
+        section.wrong_key("url", "is missing; the application's address is needed, such as \"http://127.0.0.1:8888\"");
+    }
+    let relaxed = section.choice("paths", &[("exact", false), ("relaxed", true)], false);
+    let settings = UpstreamSettings {
+        url: url.clone().unwrap_or_default(),
+        connect_timeout: section.duration("connect_timeout", seconds(2)),
+        response_timeout: section.duration("response_timeout", seconds(30)),
+        idle_timeout: section.duration("idle_timeout", seconds(4)),
+        preserve_host: section.flag("preserve_host").unwrap_or(true),
+    };
+    section.finish();
+    (url.map(|_| settings), relaxed)
+}
+
+fn need(text: &str) -> Result<Vec<Need>, PartError> {
+    text.split('|').map(|one| if one == "jwt" { Ok(Need::Jwt) } else { Part::parse(one).map(Need::Part) }).collect()
+}
+
+fn identity(section: Section<'_>, cors_section: Section<'_>) -> IdentitySettings {
+    let parts = |texts: &[&str]| texts.iter().filter_map(|text| Part::parse(text).ok()).collect::<Vec<_>>();
+    let user_sources = [HEAD.as_slice(), &[Source::Event, Source::Path]].concat();
+    let user = section.compiled("user", |text| Template::parse(text, &user_sources));
+    let default_user =
+        || Template::parse("{jwt.userId|jwt.sub|event.userId|query.userId|query.user_id}", &user_sources);
+    let double = section.compiled_list("double_submit", Part::parse);
+    let double_submit = match double.as_deref() {
+        None | Some([]) => None,
+        Some([first, second]) => Some((first.clone(), second.clone())),
+        Some(_) => {
+            section.wrong_key("double_submit", "two parts are allowed, such as [\"cookie:csrf\", \"header:x-csrf\"]");
+            None
+        }
+    };
+    let wide = ["header:authorization", "header:cookie", "header:x-csrf-token", "header:origin"];
+    let settings = IdentitySettings {
+        credentials: section.compiled_list("credentials", Part::parse).unwrap_or_else(|| parts(&wide)),
+        user: match user.map_or_else(default_user, Ok) {
+            Ok(user) => user,
+            Err(error) => {
+                section.wrong_key("user", error.to_string());
+                Template::default()
+            }
+        },
+        require: section.compiled_list("require", need).unwrap_or_default(),
+        double_submit,
+        token: section
+            .compiled_list("token", Part::parse)
+            .unwrap_or_else(|| parts(&["header:authorization", "cookie:access_token"])),
+        admit: section.choice(
+            "admit",
+            &[("optimistic", Admit::Optimistic), ("proven", Admit::Proven)],
+            Admit::Optimistic,
+        ),
+        proof_ttl: section.duration("proof_ttl", seconds(600)),
+        cors: cors(cors_section),
+    };
+    if settings.credentials.is_empty() {
+        section.wrong_key("credentials", "found nothing; at least one part must tell callers apart");
+    }
+    section.finish();
+    settings
+}
+
+fn cors(section: Section<'_>) -> Option<Cors> {
+    let origins = section.texts("origins").map(|all| all.iter().map(|one| one.to_lowercase().into()).collect());
+    let cors = Cors {
+        origins: origins.clone().unwrap_or_default(),
+        credentials: section.flag("credentials").unwrap_or(false),
+        expose: section.texts("expose").unwrap_or_default().into_iter().map(Into::into).collect(),
+    };
+    section.finish();
+    origins.map(|_| cors)
+}
+
+fn journal(section: Section<'_>, coalesces: bool) -> JournalSettings {
+    let levels = [("disk", Durability::Disk), ("process", Durability::Process), ("none", Durability::None)];
+    let durability = section.choice("durability", &levels, if coalesces { Durability::Disk } else { Durability::None });
+    if durability != Durability::None {
+        let found = durability.as_str();
+        section.wrong_key(
+            "durability",
+            format!(
+                "found {found:?} (the default); this version keeps events in memory only: say durability = \"none\", \
+                 and know that an acknowledged event does not survive the end of the process"
+            ),
+        );
+    }
+    let settings = JournalSettings {
+        path: section.text("path").unwrap_or_else(|| "data".to_owned()).into(),
+        durability,
+        max_bytes: section.size("max_bytes", 1 << 30),
+    };
+    section.finish();
+    settings
+}
+
+fn delivery(section: &Section<'_>) -> Delivery {
+    let server = section.section("retry_server");
+    let limited = section.section("retry_limited");
+    let settings = Delivery {
+        timeout: section.duration("timeout", seconds(10)),
+        max_in_flight: section.count("max_in_flight", 1, 65_536, 64),
+        retry_network: section.durations("retry_network").unwrap_or_else(|| [2, 5, 10, 20].map(seconds).to_vec()),
+        retry_server: Backoff { base: server.duration("base", seconds(2)), cap: server.duration("cap", seconds(30)) },
+        retry_limited: Limited {
+            base: limited.duration("base", seconds(5)),
+            jitter: limited.duration("jitter", seconds(2)),
+        },
+        escalate_after: u32::try_from(section.count("escalate_after", 1, 1_000_000, 3)).unwrap_or(3),
+        give_up_after: section.duration("give_up_after", seconds(24 * 3600)),
+        barrier: section.duration("barrier", Duration::from_millis(500)),
+        forward_headers: section.compiled_list("forward_headers", forwardable).unwrap_or_else(|| {
+            ["user-agent", "accept-language", "referer", "x-request-id"].map(HeaderName::from_static).to_vec()
+        }),
+    };
+    if settings.retry_server.base > settings.retry_server.cap {
+        section.wrong_key("retry_server", "base is longer than cap");
+    }
+    server.finish();
+    limited.finish();
+    settings
+}
+
+/// A header that may travel with a batch without being part of the credential.
+fn forwardable(text: &str) -> Result<HeaderName, String> {
+    let name: HeaderName = text.parse().map_err(|_| "a header's name is allowed".to_owned())?;
+    let denied = [
+        "authorization",
+        "cookie",
+        "host",
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "connection",
+        "transfer-encoding",
+        "upgrade",
+        "te",
+        "proxy-authorization",
+        "idempotency-key",
+        "traceparent",
+    ];
+    if denied.contains(&name.as_str()) {
+        return Err(
+            "this header can't be forwarded by name; what authenticates belongs in identity.credentials".to_owned()
+        );
+    }
+    Ok(name)
+}
+
+fn limits(section: Section<'_>) -> Limits {
+    let rate = section.get("events_per_user").map(|_| {
+        let section = section.section("events_per_user");
+        let rate = section.count("rate", 1, 1_000_000, 8);
+        let to_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let value = Rate {
+            rate: to_u32(rate),
+            per: section.duration("per", seconds(1)),
+            burst: to_u32(section.count("burst", 1, 1_000_000, rate * 4)),
+        };
+        section.finish();
+        value
+    });
+    let body = section.size("max_body", 1 << 20);
+    let settings = Limits {
+        events_per_user: rate,
+        max_users: section.count("max_users", 1, 100_000_000, 1_000_000),
+        max_lanes: section.count("max_lanes", 1, 100_000_000, 100_000),
+        max_seen: section.count("max_seen", 1, 1_000_000_000, 1_000_000),
+        max_dead_letters: section.count("max_dead_letters", 1, 10_000_000, 10_000),
+        max_body: usize::try_from(body).unwrap_or(usize::MAX),
+    };
+    section.finish();
+    settings
+}
+
+fn store(section: Section<'_>) -> CacheSettings {
+    let object = section.size("max_object", 1 << 20);
+    let settings = CacheSettings {
+        max_bytes: section.size("max_bytes", 64 << 20),
+        max_object: usize::try_from(object).unwrap_or(1 << 20),
+    };
+    section.finish();
+    settings
+}
+
+/// One entry per `[batch.…]`, `None` where it is wrong, so that numbers stay with names.
+fn groups(root: &Section<'_>) -> Vec<Option<Group>> {
+    let batch = root.section("batch");
+    batch.named_sections().into_iter().map(|(name, section)| group(name, section)).collect()
+}
+
+fn fields(section: &Section<'_>, key: &'static str) -> Vec<Arc<str>> {
+    section.texts(key).unwrap_or_default().into_iter().map(Into::into).collect()
+}
+
+fn target(section: &Section<'_>) -> Option<Target> {
+    let url = section.compiled("url", |text| match text.parse::<Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(Target::Url(uri)),
+        _ => Err(format!("found {text:?}; allowed is an absolute \"http://…\" address")),
+    });
+    let path = section.compiled("path", |text| match Pattern::parse(text) {
+        Ok(_) if !text.contains('{') => Ok(Target::Path(text.into())),
+        Ok(_) => Err("a batch path has no named segments".to_owned()),
+        Err(error) => Err(error.to_string()),
+    });
+    if section.get("url").is_some() == section.get("path").is_some() {
+        section.wrong("exactly one of path and url is needed");
+    }
+    path.or(url)
+}
+
+fn group(name: &str, section: Section<'_>) -> Option<Group> {
+    let target = target(&section);
+    for (key, only) in [("supersede", "[]"), ("pack", "\"user\"")] {
+        let later = match section.get(key).map(|spot| &spot.node) {
+            None => false,
+            Some(Node::List(all)) => key != "supersede" || !all.is_empty(),
+            Some(Node::Text(text)) => key != "pack" || text != "user",
+            Some(_) => true,
+        };
+        if later {
+            section.wrong_key(key, format!("only {only} is allowed in this version"));
+        }
+    }
+    let id_field: Arc<str> = section.text("id_field").unwrap_or_else(|| "clientEventId".to_owned()).into();
+    let alternatives = |text: &String| text.split('|').map(|one| Arc::from(one.trim())).collect();
+    let max_events = section.count("max_events", 1, 10_000, 25);
+    let max_bytes = usize::try_from(section.size("max_bytes", 64 << 10)).unwrap_or(64 << 10);
+    let group = Group {
+        name: name.into(),
+        target: target?,
+        window: section.duration("window", seconds(5)),
+        flush_at: section.count("flush_at", 1, 10_000, 10),
+        max_events,
+        max_bytes,
+        max_age: section.duration("max_age", seconds(24 * 3600)),
+        time_field: section.text("time_field").unwrap_or_else(|| "timestamp".to_owned()).into(),
+        flush_on: values(&section, "flush_on").into_iter().map(|(name, values)| (name.into(), values)).collect(),
+        require: section.texts("require").unwrap_or_default().iter().map(alternatives).collect(),
+        lowercase: fields(&section, "lowercase"),
+        percent: fields(&section, "percent"),
+        same_user: fields(&section, "same_user"),
+        invalidates: section
+            .compiled_list("invalidates", |text| Template::parse(text, &sources(&[Source::User, Source::Event])))
+            .unwrap_or_default(),
+        distinct: fields(&section, "distinct"),
+        fallback: section.choice(
+            "fallback",
+            &[("single", Fallback::Single), ("dead-letter", Fallback::DeadLetter)],
+            Fallback::Single,
+        ),
+        missing_id: section.choice(
+            "missing_id",
+            &[("generate", MissingId::Generate), ("hash", MissingId::Hash), ("reject", MissingId::Reject)],
+            MissingId::Generate,
+        ),
+        aliases: aliases(&section),
+        client_batches: section.choice(
+            "client_batches",
+            &[("take-apart", ClientBatches::TakeApart), ("forward", ClientBatches::Forward)],
+            ClientBatches::TakeApart,
+        ),
+        reply: reply(&section)?,
+        permanent: section
+            .texts("permanent")
+            .map_or_else(|| vec!["validation_error".into()], |all| all.into_iter().map(Into::into).collect()),
+        max_attempts: u32::try_from(section.count("max_attempts", 1, 1_000, 8)).unwrap_or(8),
+        id_field,
+    };
+    if group.flush_at > group.max_events {
+        let text = format!("found {}; at most max_events = {max_events} is allowed", group.flush_at);
+        section.wrong_key("flush_at", text);
+    }
+    if group.max_bytes < 256 {
+        section.wrong_key("max_bytes", "at least 256 bytes are needed for a batch of one event");
+    }
+    section.finish();
+    Some(group)
+}
+
+fn values(section: &Section<'_>, key: &'static str) -> Vec<(String, Vec<serde_json::Value>)> {
+    let Some(spot) = section.get(key) else { return Vec::new() };
+    let Node::Table(members) = &spot.node else {
+        section.wrong_key(key, "a table of lists is allowed, such as { type = [\"a\", \"b\"] }");
+        return Vec::new();
+    };
+    let list = |spot: &Spot| match &spot.node {
+        Node::List(all) => all.iter().map(|one| one.node.json()).collect(),
+        other => vec![other.json()],
+    };
+    members.iter().map(|(name, spot)| (name.clone(), list(spot))).collect()
+}
+
+fn aliases(section: &Section<'_>) -> Vec<(Arc<str>, Arc<str>)> {
+    let all = values(section, "aliases");
+    let pairs = all.iter().flat_map(|(canonical, found)| {
+        found.iter().filter_map(|name| Some((Arc::from(name.as_str()?), Arc::from(canonical.as_str()))))
+    });
+    pairs.collect()
+}
+
+fn status(section: &Section<'_>, default: u16) -> StatusCode {
+    let code = section.number("status", 200, 299).and_then(|code| u16::try_from(code).ok()).unwrap_or(default);
+    StatusCode::from_u16(code).unwrap_or_default()
+}
+
+fn document(section: &Section<'_>, key: &'static str, allowed: &[Source]) -> Option<Result<JsonTemplate, ()>> {
+    let spot = section.get(key)?;
+    Some(JsonTemplate::from_json(&spot.node.json(), allowed).map_err(|error| section.wrong_key(key, error.to_string())))
+}
+
+fn reply(group: &Section<'_>) -> Option<Reply> {
+    let section = group.section("reply");
+    let allowed = sources(&[Source::Batch]);
+    let default = serde_json::json!({ "accepted": "{batch.accepted}", "duplicates": "{batch.duplicates}", "failed": "{batch.failed}" });
+    let body = match document(&section, "body", &allowed) {
+        Some(body) => body.ok(),
+        None => JsonTemplate::from_json(&default, &allowed).ok(),
+    };
+    let reply = body.map(|body| Reply { status: status(&section, 200), body });
+    section.finish();
+    reply
+}
+
+fn events(root: &Section<'_>, groups: &[Option<Group>]) -> Vec<Option<EventRoute>> {
+    let batch = root.section("batch");
+    let names: Vec<&str> = batch.named_sections().iter().map(|(name, _)| *name).collect();
+    root.sections("event").into_iter().map(|section| event(section, &names, groups)).collect()
+}
+
+fn event(section: Section<'_>, names: &[&str], groups: &[Option<Group>]) -> Option<EventRoute> {
+    let path = pattern(&section);
+    let index = section.compiled("batch", |text| {
+        names
+            .iter()
+            .position(|name| *name == text)
+            .ok_or_else(|| format!("found {text:?}; allowed are the groups {}", names.join(", ")))
+    });
+    if section.get("batch").is_none() {
+        section.wrong_key("batch", format!("is missing; allowed are the groups {}", names.join(", ")));
+    }
+    let allowed = sources(&[Source::Body, Source::Path]);
+    let mapping = section.get("event").and_then(|spot| match spot.node.json() {
+        serde_json::Value::Object(map) => Some(
+            ObjectTemplate::from_json(&map, &allowed).map_err(|error| section.wrong_key("event", error.to_string())),
+        ),
+        _ => {
+            section.wrong_key("event", "a table is allowed, such as { userId = \"{body.user_id}\" }");
+            Some(Err(()))
+        }
+    });
+    let id_field = index.and_then(|index| groups.get(index)?.as_ref()).map_or("clientEventId", |group| &group.id_field);
+    let ack = ack(section.section("ack"), id_field);
+    let modes = [("coalesce", Some(Mode::Coalesce)), ("off", Some(Mode::Off)), ("observe", None), ("shadow", None)];
+    let mode = section.choice("mode", &modes, Some(Mode::Coalesce)).unwrap_or_else(|| {
+        section.wrong_key("mode", "only \"off\" and \"coalesce\" are allowed in this version");
+        Mode::Off
+    });
+    let route = EventRoute {
+        method: method(&section, "method").unwrap_or(Method::POST),
+        path: path?,
+        matches: values(&section, "match").into_iter().map(|(name, values)| (path_of(&name), values)).collect(),
+        content_types: section
+            .texts("content_types")
+            .unwrap_or_default()
+            .into_iter()
+            .map(|one| one.to_lowercase().into())
+            .collect(),
+        forward_unless: section
+            .compiled_list("forward_unless", |text| Template::parse(text, &allowed))
+            .unwrap_or_default(),
+        group: GroupIndex(index?),
+        mode,
+        rollout: u8::try_from(section.number("rollout", 0, 100).unwrap_or(100)).unwrap_or(100),
+        event: mapping.transpose().ok()?,
+        ack: ack?,
+    };
+    section.finish();
+    Some(route)
+}
+
+fn path_of(text: &str) -> Path {
+    Path(text.split('.').map(Into::into).collect())
+}
+
+fn pattern(section: &Section<'_>) -> Option<Pattern> {
+    if section.get("path").is_none() {
+        section.wrong_key("path", "is missing");
+    }
+    section.compiled("path", Pattern::parse)
+}
+
+fn method(section: &Section<'_>, key: &'static str) -> Option<Method> {
+    section.compiled(key, |text| match Method::from_bytes(text.as_bytes()) {
+        Ok(method) if text == text.to_ascii_uppercase() => Ok(method),
+        _ => Err(format!("found {text:?}; allowed is a method such as \"POST\"")),
+    })
+}
+
+fn ack(section: Section<'_>, id_field: &str) -> Option<Ack> {
+    let allowed = sources(&[Source::Body, Source::Event, Source::User, Source::Path]);
+    let plain = section.get("body").is_none();
+    let body = match document(&section, "body", &allowed) {
+        Some(body) => body.ok(),
+        None => {
+            let default = serde_json::json!({ "accepted": [format!("{{event.{id_field}}}")] });
+            JsonTemplate::from_json(&default, &allowed).ok()
+        }
+    };
+    let duplicate = section.get("duplicate").map(|spot| {
+        let mut whole = section.get("body").map(|spot| spot.node.json()).unwrap_or_default();
+        match (whole.as_object_mut(), spot.node.json()) {
+            (Some(whole), serde_json::Value::Object(more)) => whole.extend(more),
+            _ => section.wrong_key("duplicate", "a table is allowed, and ack.body must be one too"),
+        }
+        JsonTemplate::from_json(&whole, &allowed)
+            .map_err(|error| section.wrong_key("duplicate", error.to_string()))
+            .ok()
+    });
+    let headers = headers(&section, &allowed);
+    let ack = Ack {
+        status: status(&section, if plain { 202 } else { 200 }),
+        headers,
+        body: body?,
+        duplicate: duplicate.flatten(),
+    };
+    section.finish();
+    Some(ack)
+}
+
+fn headers(section: &Section<'_>, allowed: &[Source]) -> Vec<(HeaderName, Template)> {
+    let mut out = Vec::new();
+    for (name, found) in values(section, "headers") {
+        let template = found.first().and_then(serde_json::Value::as_str).map(|text| Template::parse(text, allowed));
+        match (name.parse::<HeaderName>(), template) {
+            (Ok(name), Some(Ok(template))) => out.push((name, template)),
+            (_, Some(Err(error))) => section.wrong_key("headers", error.to_string()),
+            _ => section.wrong_key("headers", format!("{name:?}: a header's name and a text are allowed")),
+        }
+    }
+    out
+}
+
+fn write(section: Section<'_>) -> Option<WriteRoute> {
+    let path = pattern(&section);
+    let allowed = [HEAD.as_slice(), &[Source::User, Source::Path]].concat();
+    let template = |text: &str| Template::parse(text, &allowed);
+    let known =
+        |text: &str| Method::from_bytes(text.as_bytes()).map_err(|_| "a method such as \"POST\" is allowed".to_owned());
+    let route = WriteRoute {
+        methods: section.compiled_list("method", known).unwrap_or_default(),
+        drains: section.compiled_list("drains", template).unwrap_or_default(),
+        invalidates: section.compiled_list("invalidates", template).unwrap_or_default(),
+        path: path?,
+    };
+    section.finish();
+    Some(route)
+}
+
+fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
+    let path = pattern(&section);
+    let allowed = [HEAD.as_slice(), &[Source::User, Source::Path]].concat();
+    let query = section.section("query");
+    let template = |text: &str| -> Result<Template, TemplateError> { Template::parse(text, &allowed) };
+    let route = CacheRoute {
+        ttl: section.maybe_duration("ttl"),
+        force: section.flag("force").unwrap_or(false),
+        public: section.flag("public").unwrap_or(false),
+        tags: section.compiled_list("tags", template).unwrap_or_default(),
+        ignore_query: query.texts("ignore").unwrap_or_default().into_iter().map(Into::into).collect(),
+        barrier: section.duration("barrier", barrier),
+        path: path?,
+    };
+    if route.force && route.public {
+        section.wrong_key("force", "a forced entry is never public: it would show one user's answer to another");
+    }
+    if route.force && route.ttl.is_none() {
+        section.wrong_key("force", "needs a ttl");
+    }
+    query.finish();
+    section.finish();
+    Some(route)
+}

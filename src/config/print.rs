@@ -1,0 +1,107 @@
+//! What `tidegate check` prints: for every route, what will be done with its calls.
+
+use super::Config;
+use crate::ingest::settings::{Fallback, Group, Target};
+use crate::journal::settings::Durability;
+use crate::route::{EventRoute, Mode};
+
+/// One line per route, in the order in which they are tried, then the groups and the warnings.
+#[must_use]
+pub fn table(config: &Config) -> String {
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    for event in &config.events {
+        rows.push([event.method.to_string(), event.path.source().to_owned(), event_line(config, event)]);
+    }
+    for group in &config.groups {
+        if let Target::Path(path) = &group.target {
+            let what = match group.client_batches {
+                crate::ingest::settings::ClientBatches::TakeApart => {
+                    "a client's own batch is taken apart and kept event by event"
+                }
+                crate::ingest::settings::ClientBatches::Forward => {
+                    "a client's own batch is forwarded, after the user's lanes"
+                }
+            };
+            if !rows.iter().any(|[_, known, _]| known == &**path) {
+                rows.push(["POST".to_owned(), path.to_string(), what.to_owned()]);
+            }
+        }
+    }
+    for write in &config.writes {
+        let methods: Vec<_> = write.methods.iter().map(ToString::to_string).collect();
+        let methods = if methods.is_empty() { "writes".to_owned() } else { methods.join(",") };
+        let drains = if write.drains.is_empty() { "" } else { " after the user's lanes are settled" };
+        let drops: Vec<_> = write.invalidates.iter().map(|tag| tag.source()).collect();
+        let drops = if drops.is_empty() { String::new() } else { format!("; makes {} old", drops.join(", ")) };
+        rows.push([methods, write.path.source().to_owned(), format!("forwarded{drains}{drops}")]);
+    }
+    for cache in &config.caches {
+        let ttl = cache.ttl.map_or("as long as the response says".to_owned(), |ttl| format!("{ttl:?}"));
+        let force = if cache.force { ", whatever the response says" } else { "" };
+        let whose = if cache.public { "shared by all" } else { "per credential" };
+        let tags: Vec<_> = cache.tags.iter().map(|tag| tag.source()).collect();
+        let what = format!("cached {whose} for {ttl}{force}; tags {}; barrier {:?}", tags.join(", "), cache.barrier);
+        rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
+    }
+    rows.push(["any".to_owned(), "everything else".to_owned(), format!("passes through to {}", config.upstream.url)]);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let mut out: String =
+        rows.iter().map(|[method, path, what]| format!("{method:first$}  {path:second$}  {what}\n")).collect();
+    for group in &config.groups {
+        out.push_str(&group_line(group));
+    }
+    for warning in warnings(config) {
+        out.push_str(&format!("note: {warning}\n"));
+    }
+    out
+}
+
+fn event_line(config: &Config, event: &EventRoute) -> String {
+    let group = config.groups.get(event.group.0).map_or("?", |group| &*group.name);
+    let only = if event.matches.is_empty() { "" } else { " (only bodies that match)" };
+    match event.mode {
+        Mode::Off => format!("forwarded: mode is off{only}"),
+        Mode::Coalesce if event.rollout < 100 => {
+            format!(
+                "acknowledged {} into batch {group} for {} % of users{only}",
+                event.ack.status.as_u16(),
+                event.rollout
+            )
+        }
+        Mode::Coalesce => format!("acknowledged {} into batch {group}{only}", event.ack.status.as_u16()),
+    }
+}
+
+fn group_line(group: &Group) -> String {
+    let target = match &group.target {
+        Target::Path(path) => path.to_string(),
+        Target::Url(url) => url.to_string(),
+    };
+    let fallback = match group.fallback {
+        Fallback::Single => "the single call, then a dead letter",
+        Fallback::DeadLetter => "a dead letter",
+    };
+    format!(
+        "batch {}: POST {target} after {:?} or {} events, at most {} events and {} bytes; a refused event becomes {fallback}\n",
+        group.name, group.window, group.flush_at, group.max_events, group.max_bytes
+    )
+}
+
+fn warnings(config: &Config) -> Vec<String> {
+    let mut out = Vec::new();
+    if config.events.iter().any(|event| event.mode == Mode::Coalesce) && config.journal.durability == Durability::None {
+        out.push(
+            "journal.durability is \"none\": acknowledged events live in memory until their batch is delivered; \
+             a crash loses them, a clean stop delivers what it can within server.drain"
+                .to_owned(),
+        );
+    }
+    if config.identity.require.is_empty() && !config.events.is_empty() {
+        out.push(
+            "identity.require is empty: calls without any credential are acknowledged too, and learn of a refusal from nobody"
+                .to_owned(),
+        );
+    }
+    out
+}

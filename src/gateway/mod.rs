@@ -1,0 +1,387 @@
+//! The one service of the public listener: match, decide, reply. Its error is `Infallible`: whatever happens becomes
+//! an answer, in [`reply`].
+
+pub mod collect;
+pub mod reply;
+
+use crate::body::Body;
+use crate::clock::Clock;
+use crate::event::{Fingerprint, Tag, UserId};
+use crate::identity::{Caller, Identity};
+use crate::ingest::decode::{self, Call, Scope};
+use crate::ingest::refusal::{Decline, Forward, Refusal};
+use crate::ingest::{Ack, Hold, Ingest};
+use crate::metrics::Metrics;
+use crate::peer::Peer;
+use crate::read::{Read, ReadScope, user_of};
+use crate::route::{EventRoute, Found, Params, Routes, WriteRoute};
+use crate::template::Template;
+use crate::upstream::{Upstream, UpstreamError};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the gateway is made of.
+pub struct Setup {
+    /// Rules.
+    pub routes: Routes,
+    /// Who is who.
+    pub identity: Arc<Identity>,
+    /// Event path.
+    pub ingest: Ingest,
+    /// Read path.
+    pub read: Read,
+    /// The way to the application.
+    pub upstream: Upstream,
+    /// Instruments.
+    pub metrics: Arc<Metrics>,
+    /// Wall clock.
+    pub clock: Clock,
+    /// A buffered body must be there in this time.
+    pub body_timeout: Duration,
+}
+
+/// The public service; clones share everything.
+#[derive(Clone)]
+pub struct Gateway(Arc<Setup>);
+
+/// Who a synchronous call's lanes belong to.
+struct Owner {
+    user: Option<UserId>,
+    credential: Fingerprint,
+}
+
+impl Gateway {
+    /// A gateway.
+    #[must_use]
+    pub fn new(parts: Setup) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let unknown = Peer { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
+        let peer = request.extensions().get::<Peer>().copied().unwrap_or(unknown);
+        Ok(self.answer(request.map(Body::Incoming), &peer).await)
+    }
+
+    async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
+        let found = self.0.routes.find(request.method(), request.uri().path());
+        let outcome = match found {
+            Found::Event(candidates, params) => return self.event(request, peer, &candidates, &params).await,
+            Found::Batch(group) => return self.batch(request, peer, group).await,
+            Found::Write(route, params) => return self.write(request, peer, route, &params).await,
+            Found::Cache(route, params) => {
+                self.count("read");
+                self.0.read.get(request, peer, route, &params).await
+            }
+            Found::Other => {
+                self.count("forwarded");
+                self.0.upstream.relay(request, peer).await
+            }
+        };
+        outcome.unwrap_or_else(|error| fail(&error))
+    }
+
+    fn count(&self, action: &str) {
+        self.0.metrics.calls.with_label_values(&[action]).inc();
+    }
+
+    async fn event(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        candidates: &[&EventRoute],
+        params: &Params,
+    ) -> Response<Body> {
+        let began = Instant::now();
+        let (parts, body) = request.into_parts();
+        let raw = match collect::gather(body, self.0.ingest.limits().max_body, self.0.body_timeout).await {
+            Ok(raw) => raw,
+            Err(refusal) => return self.refuse(&parts, &refusal),
+        };
+        let decided = self.decide(&parts, candidates, params, &raw, false).await;
+        let (why, owner) = match decided {
+            Ok(ack) => {
+                self.0.metrics.ack_seconds.observe(began.elapsed().as_secs_f64());
+                return self.acknowledge(&parts, ack);
+            }
+            Err((Decline::Refuse(refusal), _)) => return self.refuse(&parts, &refusal),
+            Err((Decline::Forward(why), owner)) => (why, owner),
+        };
+        if why == Forward::Unproven {
+            return self.prove(parts, raw, peer, candidates, params, owner).await;
+        }
+        self.synchronously(parts, raw, peer, why, owner).await
+    }
+
+    /// `admit = "proven"`: the application hears the call first; if it can't tell, the call is kept.
+    async fn prove(
+        &self,
+        parts: Parts,
+        raw: Bytes,
+        peer: &Peer,
+        candidates: &[&EventRoute],
+        params: &Params,
+        owner: Owner,
+    ) -> Response<Body> {
+        let again = copy(&parts);
+        let credential = owner.credential;
+        let response = self.try_synchronously(parts, raw.clone(), peer, Forward::Unproven, owner).await;
+        let silent = match &response {
+            Ok(Ok(response)) => matches!(response.status().as_u16(), 404 | 405 | 501..),
+            Ok(Err(_)) => true,
+            Err(_) => false,
+        };
+        if silent && let Ok(ack) = self.decide(&again, candidates, params, &raw, true).await {
+            tracing::debug!(?credential, "the application could not judge a credential; its call is kept");
+            return self.acknowledge(&again, ack);
+        }
+        self.flatten(&again, response)
+    }
+
+    async fn decide(
+        &self,
+        parts: &Parts,
+        candidates: &[&EventRoute],
+        params: &Params,
+        raw: &Bytes,
+        vouched: bool,
+    ) -> Result<Ack, (Decline, Owner)> {
+        let now = self.0.clock.now();
+        let caller = self.0.identity.caller(parts, now);
+        let request_id = request_id(parts);
+        let call = Call::new(&caller, params, &request_id, now);
+        let limit = self.0.ingest.limits().max_body;
+        let body = match self.admissible(&caller, candidates) {
+            Ok(()) => collect::unpack(&parts.headers, raw.clone(), limit).map_err(Decline::Refuse),
+            Err(why) => Err(Decline::Forward(why)),
+        };
+        let result = match &body {
+            Ok(body) => self.0.ingest.take(candidates, &call, body, vouched).await,
+            Err(decline) => Err(decline.clone()),
+        };
+        result.map_err(|decline| {
+            let owner = self.owner(&caller, params, &call, candidates, body.as_ref().unwrap_or(raw));
+            (decline, owner)
+        })
+    }
+
+    fn admissible(&self, caller: &Caller<'_>, candidates: &[&EventRoute]) -> Result<(), Forward> {
+        self.0.identity.answerable(caller).map_err(Forward::NotAnswerable)?;
+        let kind = caller.parts().headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
+        let takes = |route: &&EventRoute| {
+            route.content_types.is_empty() || route.content_types.iter().any(|allowed| **allowed == *kind)
+        };
+        if candidates.iter().any(takes) { Ok(()) } else { Err(Forward::ContentType) }
+    }
+
+    /// Whose lanes a call must not overtake: the user as the event would name them, else as the head does.
+    fn owner(
+        &self,
+        caller: &Caller<'_>,
+        params: &Params,
+        call: &Call<'_>,
+        candidates: &[&EventRoute],
+        body: &Bytes,
+    ) -> Owner {
+        let mapped = decode::parse(body).ok().and_then(|(text, object)| {
+            let route = decode::choose(candidates, &object)?;
+            let scope = Scope { call, body: Some((text, &object)), event: None, user: None };
+            decode::preview(&self.0.identity, route, self.0.ingest.group(route.group)?, &scope)
+        });
+        let user = mapped.or_else(|| user_of(&self.0.identity, caller, params));
+        Owner { user, credential: self.0.identity.fingerprint(caller) }
+    }
+
+    async fn batch(&self, request: Request<Body>, peer: &Peer, group: crate::event::GroupIndex) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let limit = self.0.ingest.limits().max_body;
+        let raw = match collect::gather(body, limit, self.0.body_timeout).await {
+            Ok(raw) => raw,
+            Err(refusal) => return self.refuse(&parts, &refusal),
+        };
+        let now = self.0.clock.now();
+        let params = Params::default();
+        let decided = {
+            let caller = self.0.identity.caller(&parts, now);
+            let request_id = request_id(&parts);
+            let call = Call::new(&caller, &params, &request_id, now);
+            let taken = match self.0.identity.answerable(&caller) {
+                Err(why) => Err(Decline::Forward(Forward::NotAnswerable(why))),
+                Ok(()) => match collect::unpack(&parts.headers, raw.clone(), limit) {
+                    Err(refusal) => Err(Decline::Refuse(refusal)),
+                    Ok(body) => self.0.ingest.take_batch(group, &call, &body).await,
+                },
+            };
+            taken.map_err(|decline| {
+                let user = user_of(&self.0.identity, &caller, &params);
+                (decline, Owner { user, credential: self.0.identity.fingerprint(&caller) })
+            })
+        };
+        match decided {
+            Ok(ack) => self.acknowledge(&parts, ack),
+            Err((Decline::Refuse(refusal), _)) => self.refuse(&parts, &refusal),
+            Err((Decline::Forward(why), owner)) => self.synchronously(parts, raw, peer, why, owner).await,
+        }
+    }
+
+    /// Forwards an event call on its own route, after its lanes (ruling 4).
+    async fn synchronously(&self, parts: Parts, raw: Bytes, peer: &Peer, why: Forward, owner: Owner) -> Response<Body> {
+        let head = copy(&parts);
+        let response = self.try_synchronously(parts, raw, peer, why, owner).await;
+        self.flatten(&head, response)
+    }
+
+    fn flatten(
+        &self,
+        head: &Parts,
+        response: Result<Result<Response<Body>, UpstreamError>, Refusal>,
+    ) -> Response<Body> {
+        match response {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => fail(&error),
+            Err(refusal) => self.refuse(head, &refusal),
+        }
+    }
+
+    async fn try_synchronously(
+        &self,
+        parts: Parts,
+        raw: Bytes,
+        peer: &Peer,
+        why: Forward,
+        owner: Owner,
+    ) -> Result<Result<Response<Body>, UpstreamError>, Refusal> {
+        self.count("forwarded");
+        self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
+        let hold = self.hold(&owner).await?;
+        let response = self.0.upstream.relay(Request::from_parts(parts, Body::from(raw)), peer).await;
+        drop(hold);
+        if response.as_ref().is_ok_and(|response| response.status().is_success()) {
+            self.0.ingest.vouch(owner.credential);
+        }
+        Ok(response)
+    }
+
+    async fn hold(&self, owner: &Owner) -> Result<Option<Hold>, Refusal> {
+        let Some(user) = &owner.user else { return Ok(None) };
+        let within = self.0.ingest.barrier_time();
+        let hold = self.0.ingest.hold(user, owner.credential, within).await;
+        hold.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
+    }
+
+    /// A forwarded write that meets buffered ones.
+    async fn write(&self, request: Request<Body>, peer: &Peer, route: &WriteRoute, params: &Params) -> Response<Body> {
+        self.count("write");
+        let (parts, body) = request.into_parts();
+        let (owner, tags) = {
+            let caller = self.0.identity.caller(&parts, self.0.clock.now());
+            let user = user_of(&self.0.identity, &caller, params);
+            let scope = ReadScope { caller: &caller, params, user: user.as_ref() };
+            let render = |tag: &Template| tag.render(&scope).map(|name| Tag::new(&name));
+            let tags: Vec<_> = route.invalidates.iter().filter_map(render).collect();
+            (Owner { user, credential: self.0.identity.fingerprint(&caller) }, tags)
+        };
+        let hold = if route.drains.is_empty() { Ok(None) } else { self.hold(&owner).await };
+        let hold = match hold {
+            Ok(hold) => hold,
+            Err(refusal) => return self.refuse(&parts, &refusal),
+        };
+        // Pending from before it is forwarded until its answer: a read in between must not keep what it finds.
+        let mark = Mark::new(&self.0.ingest, tags, owner.credential);
+        let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
+        drop(mark);
+        drop(hold);
+        match response {
+            Ok(response) => {
+                if response.status().is_success() {
+                    self.0.ingest.vouch(owner.credential);
+                }
+                response
+            }
+            Err(error) => fail(&error),
+        }
+    }
+
+    /// What a browser depends on in every answer.
+    fn dress(&self, parts: &Parts, response: &mut Response<Body>) {
+        let headers = response.headers_mut();
+        headers.extend(self.0.identity.cors_headers(parts));
+        if let Some(id) = parts.headers.get(REQUEST_ID) {
+            headers.insert(REQUEST_ID, id.clone());
+        }
+    }
+
+    fn acknowledge(&self, parts: &Parts, ack: Ack) -> Response<Body> {
+        self.count(if ack.duplicate { "duplicate" } else { "acknowledged" });
+        let id = HeaderValue::try_from(&ack.request_id);
+        let mut response = reply::acknowledge(ack);
+        self.dress(parts, &mut response);
+        if let Ok(id) = id {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
+    }
+
+    fn refuse(&self, parts: &Parts, refusal: &Refusal) -> Response<Body> {
+        self.count("refused");
+        self.0.metrics.declined.with_label_values(&[refusal.as_str()]).inc();
+        tracing::debug!(reason = refusal.as_str(), path = parts.uri.path(), "a call was refused");
+        let mut response = reply::refuse(refusal);
+        self.dress(parts, &mut response);
+        response
+    }
+}
+
+/// Tags of a forwarded write, pending while it lives.
+struct Mark<'a> {
+    ingest: &'a Ingest,
+    tags: Vec<Tag>,
+    credential: Fingerprint,
+}
+
+impl<'a> Mark<'a> {
+    fn new(ingest: &'a Ingest, tags: Vec<Tag>, credential: Fingerprint) -> Self {
+        ingest.tags().mark(&tags, credential);
+        Self { ingest, tags, credential }
+    }
+}
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        self.ingest.tags().settle(&self.tags, self.credential);
+    }
+}
+
+fn fail(error: &UpstreamError) -> Response<Body> {
+    tracing::warn!(%error, "the application gave no answer");
+    reply::failure(error)
+}
+
+/// The head of a request, for a second look; without its extensions.
+fn copy(parts: &Parts) -> Parts {
+    let (mut copy, ()) = Request::new(()).into_parts();
+    copy.method = parts.method.clone();
+    copy.uri = parts.uri.clone();
+    copy.version = parts.version;
+    copy.headers = HeaderMap::clone(&parts.headers);
+    copy
+}
+
+fn request_id(parts: &Parts) -> String {
+    let given = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+}
