@@ -25,3 +25,6 @@ pub mod ingest;
 pub mod read;
 
 pub mod app;
+
+pub mod cli;
+pub mod demo;

@@ -39,10 +39,6 @@ impl<T> Journaled<T> {
     pub const fn event(&self) -> &Event {
         &self.event
     }
-    #[cfg(test)]
-    pub(crate) const fn for_test(seq: u64, event: Event, ticket: T) -> Self {
-        Self { seq, event, ticket }
-    }
 }
 
 /// Why an event could not be kept.

@@ -1,1 +1,12 @@
-fn main() {}
+//! Integration tests: the promises, over real sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on fails, which is what a panic says"
+)]
+
+mod delivery;
+mod layers;
+mod replay;
+mod support;

@@ -1,0 +1,170 @@
+//! What the tests share: a scriptable upstream, a sidecar in front of it, and calls as a client makes them.
+
+pub mod upstream;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tidegate::app::{self, Options, Running};
+use tidegate::clock::Clock;
+use tidegate::metrics::Ledger;
+use upstream::FakeUpstream;
+
+/// One progress group, one event route, one write, one cached read; windows are long, so that a test decides when
+/// they are sealed.
+pub const CONFIG: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+drain = "5s"
+[admin]
+listen = "127.0.0.1:0"
+[upstream]
+url = "http://UPSTREAM"
+response_timeout = "5s"
+[identity]
+credentials = ["header:authorization"]
+user = "{jwt.sub|event.userId|query.userId}"
+[journal]
+durability = "none"
+[delivery]
+retry_network = ["10ms", "20ms"]
+retry_server = { base = "10ms", cap = "20ms" }
+retry_limited = { base = "10ms", jitter = "5ms" }
+barrier = "3s"
+[batch.progress]
+path = "/batch"
+window = "1h"
+flush_at = 4
+max_events = 4
+max_bytes = "1KiB"
+require = ["userId", "lessonId"]
+percent = ["percent"]
+flush_on = { status = ["completed"] }
+invalidates = ["progress:{user}"]
+fallback = "dead-letter"
+[[event]]
+path = "/event"
+batch = "progress"
+event = { clientEventId = "{body.id}", userId = "{body.user}", lessonId = "{body.lesson}", percent = "{body.percent}", status = "{body.status}", timestamp = "{body.timestamp|now.ms}", pad = "{body.pad}" }
+[[write]]
+path = "/snapshot"
+drains = ["progress:{user}"]
+invalidates = ["progress:{user}"]
+[[cache]]
+path = "/progress"
+ttl = "60s"
+force = true
+tags = ["progress:{user}"]
+"#;
+
+/// A sidecar in front of a fake upstream.
+pub struct Sidecar {
+    pub running: Running,
+    pub upstream: FakeUpstream,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Sidecar {
+    /// [`CONFIG`], with lines replaced.
+    pub async fn start(replace: &[(&str, &str)]) -> Self {
+        let mut text = CONFIG.to_owned();
+        for (from, to) in replace {
+            assert!(text.contains(from), "{from:?} is not in the configuration");
+            text = text.replace(from, to);
+        }
+        Self::with(&text, Clock::default()).await
+    }
+
+    /// Any configuration whose upstream is `UPSTREAM`.
+    pub async fn with(text: &str, clock: Clock) -> Self {
+        let upstream = FakeUpstream::start().await;
+        let text = text.replace("UPSTREAM", &upstream.address.to_string());
+        let config =
+            tidegate::config::parse(&text, "test", std::iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+        let running = app::start(config, Options { clock }).await.unwrap();
+        Self { running, upstream, client: Client::builder(TokioExecutor::new()).build_http() }
+    }
+
+    /// Sends a request to the public listener.
+    pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        self.call_at(self.running.address, method, path, headers, body.into()).await
+    }
+
+    async fn call_at(
+        &self,
+        at: std::net::SocketAddr,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("http://{at}{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response: Response<_> = self.client.request(request.body(Full::new(body)).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
+
+    /// Posts an event of a user under a token.
+    pub async fn post(&self, token: &str, user: &str, id: &str, more: &str) -> Answer {
+        let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5{more}}}");
+        self.call(Method::POST, "/event", &[("authorization", token), ("content-type", "application/json")], body).await
+    }
+
+    /// Posts an event that must be acknowledged.
+    pub async fn event(&self, token: &str, user: &str, id: &str) {
+        let answer = self.post(token, user, id, "").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+    }
+
+    /// Reads as a user.
+    pub async fn get(&self, token: &str, path: &str) -> Answer {
+        self.call(Method::GET, path, &[("authorization", token)], "").await
+    }
+
+    /// Asks the admin listener.
+    pub async fn admin(&self, method: Method, path: &str) -> Answer {
+        self.call_at(self.running.admin, method, path, &[], Bytes::new()).await
+    }
+
+    /// Seals all windows.
+    pub async fn flush(&self) {
+        assert_eq!(self.admin(Method::POST, "/flush").await.status, StatusCode::ACCEPTED);
+    }
+
+    /// Waits until the ledger looks as wanted; a test that waits in vain is ended by its runner.
+    pub async fn until(&self, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
+        loop {
+            let ledger = self.running.ledger();
+            assert!(ledger.balances(), "{ledger}");
+            if wanted(&ledger) {
+                return ledger;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+}

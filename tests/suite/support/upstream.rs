@@ -1,0 +1,158 @@
+//! An upstream that does what a test tells it, and remembers everything that it was asked.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub method: Method,
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Ids of a batch's events, in order.
+    pub fn ids(&self) -> Vec<String> {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        body["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["clientEventId"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+type Answerer = Box<dyn FnMut(&Seen) -> Option<Response<Full<Bytes>>> + Send>;
+
+#[derive(Default)]
+struct State {
+    seen: Vec<Seen>,
+    script: VecDeque<Response<Full<Bytes>>>,
+    answerer: Option<Answerer>,
+}
+
+/// The upstream. Without a script it takes every event of a batch, and answers other calls with 200 and a counter.
+#[derive(Clone)]
+pub struct FakeUpstream {
+    pub address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    came: Arc<Notify>,
+    gate: Arc<Semaphore>,
+}
+
+/// An answer with a JSON body.
+pub fn answer(status: u16, body: Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    response
+}
+
+impl FakeUpstream {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fake = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::default(),
+            came: Arc::default(),
+            gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        };
+        let copy = fake.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let fake = copy.clone();
+                let service = service_fn(move |request| fake.clone().handle(request));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        fake
+    }
+
+    async fn handle(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let path = head.uri.path_and_query().unwrap().as_str().to_owned();
+        let seen = Seen { method: head.method, path, headers: head.headers, body };
+        let answer = {
+            let mut state = self.state.lock().unwrap();
+            state.seen.push(seen.clone());
+            let count = state.seen.len();
+            let scripted = state.answerer.as_mut().and_then(|answerer| answerer(&seen));
+            scripted.or_else(|| state.script.pop_front()).unwrap_or_else(|| default(&seen, count))
+        };
+        self.came.notify_waiters();
+        // Held until the test opens the gate.
+        drop(self.gate.acquire().await.unwrap());
+        Ok(answer)
+    }
+
+    /// The next answers, in order.
+    pub fn script(&self, answers: impl IntoIterator<Item = Response<Full<Bytes>>>) {
+        self.state.lock().unwrap().script.extend(answers);
+    }
+
+    /// Answers as this says; `None` falls back to the script and the default.
+    pub fn answer_with(&self, answerer: impl FnMut(&Seen) -> Option<Response<Full<Bytes>>> + Send + 'static) {
+        self.state.lock().unwrap().answerer = Some(Box::new(answerer));
+    }
+
+    /// Requests are taken from now on, but not answered.
+    pub fn close_gate(&self) {
+        self.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Everything that waits is answered.
+    pub fn open_gate(&self) {
+        self.gate.add_permits(1_000);
+    }
+
+    /// Everything that arrived so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.lock().unwrap().seen.clone()
+    }
+
+    /// Ids of the batches that arrived so far.
+    pub fn batches(&self) -> Vec<Vec<String>> {
+        self.seen().iter().filter(|seen| seen.path == "/batch").map(Seen::ids).collect()
+    }
+
+    /// Waits until requests have arrived that satisfy this.
+    pub async fn until(&self, wanted: impl Fn(&[Seen]) -> bool) {
+        loop {
+            let notified = self.came.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if wanted(&self.seen()) {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+fn default(seen: &Seen, count: usize) -> Response<Full<Bytes>> {
+    if seen.path == "/batch" {
+        return answer(200, json!({ "accepted": seen.ids(), "duplicates": [], "failed": [] }));
+    }
+    answer(200, json!({ "count": count, "path": seen.path }))
+}
