@@ -7,6 +7,8 @@
 )]
 
 mod delivery;
+mod input;
 mod layers;
+mod reads;
 mod replay;
 mod support;

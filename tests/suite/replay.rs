@@ -41,7 +41,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "the application fails as a whole (500); Tidegate names the one bad element",
     ),
     ("progress-batch-poison-event", "shape", "as above"),
-    ("progress-batch-retry-after-poison", "/accepted", "the second of them was kept already"),
     ("db-progress-batch-missing-org", "status", "kept, and delivered one by one if the application refuses the batch"),
     ("db-progress-batch-missing-org", "shape", "as above"),
     ("db-progress-batch-store-failure", "status", "kept, and tried again after the failure"),
