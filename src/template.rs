@@ -154,11 +154,11 @@ fn alternative(text: &str, at: usize, allowed: &[Source]) -> Result<Alternative,
         found: text.to_owned(),
         allowed: allowed.iter().map(|source| source.name()).collect::<Vec<_>>().join(", "),
     };
-    let found = SOURCES.iter().filter_map(|(name, source)| {
+    let mut found = SOURCES.iter().filter_map(|(name, source)| {
         let rest = text.strip_prefix(name)?;
         (rest.is_empty() || rest.starts_with('.')).then_some((*source, rest))
     });
-    let (source, rest) = found.filter(|(source, _)| allowed.contains(source)).next_back().ok_or_else(wrong)?;
+    let (source, rest) = found.rfind(|(source, _)| allowed.contains(source)).ok_or_else(wrong)?;
     let path: Vec<Box<str>> = rest.split('.').skip(1).map(Box::from).collect();
     let fits = match source {
         Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId | Source::User => path.is_empty(),

@@ -448,13 +448,13 @@ fn event(section: Section<'_>, names: &[&str], groups: &[Option<Group>]) -> Opti
         section.wrong_key("batch", format!("is missing; allowed are the groups {}", names.join(", ")));
     }
     let allowed = sources(&[Source::Body, Source::Path]);
-    let mapping = section.get("event").and_then(|spot| match spot.node.json() {
-        serde_json::Value::Object(map) => Some(
-            ObjectTemplate::from_json(&map, &allowed).map_err(|error| section.wrong_key("event", error.to_string())),
-        ),
+    let mapping = section.get("event").map(|spot| match spot.node.json() {
+        serde_json::Value::Object(map) => {
+            ObjectTemplate::from_json(&map, &allowed).map_err(|error| section.wrong_key("event", error.to_string()))
+        }
         _ => {
             section.wrong_key("event", "a table is allowed, such as { userId = \"{body.user_id}\" }");
-            Some(Err(()))
+            Err(())
         }
     });
     let id_field = index.and_then(|index| groups.get(index)?.as_ref()).map_or("clientEventId", |group| &group.id_field);

@@ -190,7 +190,7 @@ fn lay(spot: &mut Spot, path: &[String], variable: &str, value: &str) {
     match &mut spot.node {
         Node::List(all) => {
             if let Some(one) = first.parse::<usize>().ok().and_then(|index| all.get_mut(index)) {
-                return lay(one, rest, variable, value);
+                lay(one, rest, variable, value);
             }
         }
         Node::Table(members) => {

@@ -373,8 +373,10 @@ impl World {
             Step::Push { user, credential, priority, bytes } => {
                 let made = event(self.next, *user, *credential);
                 self.next += 1;
-                self.lanes
-                    .push(self.now, Model { priority: *priority, bytes: *bytes, single: made.seq % 2 == 0, ..made });
+                self.lanes.push(
+                    self.now,
+                    Model { priority: *priority, bytes: *bytes, single: made.seq.is_multiple_of(2), ..made },
+                );
             }
             Step::Pass(millis) => {
                 self.now += Duration::from_millis(*millis);

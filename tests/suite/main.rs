@@ -10,5 +10,6 @@ mod delivery;
 mod input;
 mod layers;
 mod reads;
+mod relay;
 mod replay;
 mod support;

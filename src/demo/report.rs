@@ -1,0 +1,148 @@
+//! What is left when the demo is over: a page for people, one line of JSON for programs.
+
+use super::audit::Audit;
+use super::moment::{Moment, Scene, grouped, micros};
+use super::tally::{Tally, ratio};
+use crate::metrics::Ledger;
+use serde_json::{Value, json};
+
+/// The end of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// What it was.
+    pub scene: Scene,
+    /// The last numbers, taken after the sidecar has stopped.
+    pub last: Moment,
+    /// Promise against fact.
+    pub audit: Audit,
+    /// The sidecar's ledger as it stopped.
+    pub ledger: Ledger,
+    /// Writes that nobody promised to keep.
+    pub refused: u64,
+    /// Tries repeated.
+    pub repeated: u64,
+    /// Writes that the upstream answered itself.
+    pub forwarded: u64,
+    /// Token refreshes.
+    pub refreshes: u64,
+    /// Reads that failed.
+    pub failed_reads: u64,
+    /// Learners that could not log in.
+    pub locked_out: u64,
+    /// Where the configuration differs from the shipped one, beside addresses.
+    pub changes: Vec<String>,
+}
+
+/// How the reduction is counted.
+pub const REDUCTION: &str = "reduction = calls the learners made (writes and reads; a repeated try counts once) / calls that reached the upstream (batches, reads, forwarded calls, retries); logins and token refreshes are left out of both";
+
+impl Report {
+    /// From the counters.
+    #[must_use]
+    pub fn new(scene: Scene, last: Moment, audit: Audit, tally: &Tally, changes: Vec<String>) -> Self {
+        Self {
+            scene,
+            last,
+            audit,
+            ledger: last.ledger,
+            refused: tally.refused.get(),
+            repeated: tally.repeated.get(),
+            forwarded: tally.forwarded.get(),
+            refreshes: tally.refreshes.get(),
+            failed_reads: tally.failed_reads.get(),
+            locked_out: tally.locked_out.get(),
+            changes,
+        }
+    }
+
+    /// Whether every promise was kept and somebody was there to be promised something.
+    #[must_use]
+    pub const fn is_good(&self) -> bool {
+        self.audit.is_clean() && self.audit.acknowledged > 0 && self.ledger.balances()
+    }
+
+    /// One object, no line break.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let Self { scene, last, audit, ledger, .. } = self;
+        let up = last.upstream;
+        json!({
+            "learners": scene.learners, "rhythm": scene.rhythm.as_str(), "speed": scene.speed,
+            "seconds": rounded(last.elapsed.as_secs_f64()),
+            "calls": last.calls(), "writes": last.writes, "reads": last.reads,
+            "upstream_calls": up.work(), "reduction": rounded(last.reduction()),
+            "upstream": {
+                "progress_batches": up.progress_batches, "analytics_batches": up.analytics_batches,
+                "events_in_batches": up.batched_events, "reads": up.reads, "singles": up.singles,
+                "others": up.snapshots + up.others, "auth": up.auth, "refusals": up.refusals,
+            },
+            "acknowledged": audit.acknowledged, "lost": audit.lost, "duplicated": audit.duplicated,
+            "offered_again": audit.offered_again, "foreign": audit.foreign, "out_of_order": audit.out_of_order,
+            "ack_p50_us": last.latency.p50, "ack_p99_us": last.latency.p99,
+            "cache_hit_ratio": rounded(ratio(last.cache_hits, last.cache_answers)),
+            "cache_answers": last.cache_answers, "stale_reads": last.stale,
+            "forwarded": self.forwarded, "refused": self.refused, "repeated": self.repeated,
+            "refreshes": self.refreshes, "failed_reads": self.failed_reads, "locked_out": self.locked_out,
+            "ledger": ledger, "configuration_changes": self.changes, "ok": self.is_good(),
+        })
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { last, audit, ledger, .. } = self;
+        let up = last.upstream;
+        let row = |f: &mut std::fmt::Formatter<'_>, name: &str, direct: u64, through: u64, note: &str| {
+            writeln!(f, "  {name:<22}{:>12}{:>12}   {note}", grouped(direct), grouped(through))
+        };
+        writeln!(f)?;
+        writeln!(f, "  The upstream answers       directly    Tidegate")?;
+        let size = format!("batches of {:.1} events", ratio(up.batched_events, up.batches()));
+        row(f, "writes", last.writes, up.batches() + up.singles + up.snapshots + up.others, &size)?;
+        let hits = format!("{:.0} % of the answers from memory", 100.0 * ratio(last.cache_hits, last.cache_answers));
+        row(f, "reads", last.reads, up.reads, &hits)?;
+        row(f, "all", last.calls(), up.work(), &format!("{:.2} times fewer", last.reduction()))?;
+        writeln!(f)?;
+        writeln!(
+            f,
+            "  acknowledged          {:>12}   p50 {}, p99 {}",
+            grouped(audit.acknowledged),
+            micros(last.latency.p50),
+            micros(last.latency.p99)
+        )?;
+        writeln!(
+            f,
+            "  lost                  {:>12}   acknowledged, but not applied by the upstream",
+            grouped(audit.lost)
+        )?;
+        writeln!(
+            f,
+            "  duplicated            {:>12}   applied twice; offered twice: {}",
+            grouped(audit.duplicated),
+            audit.offered_again
+        )?;
+        writeln!(
+            f,
+            "  out of order          {:>12}   applied after something newer of the same lesson",
+            grouped(audit.out_of_order)
+        )?;
+        writeln!(f, "  foreign               {:>12}   sent with another user's token", grouped(audit.foreign))?;
+        writeln!(f, "  stale reads           {:>12}   showed less than had been acknowledged", grouped(last.stale))?;
+        let Self { forwarded, refused, repeated, refreshes, failed_reads, locked_out, .. } = self;
+        writeln!(
+            f,
+            "  forwarded             {:>12}   refused {refused}, repeated {repeated}, failed reads {failed_reads}, locked out {locked_out}, token refreshes {refreshes}",
+            grouped(*forwarded)
+        )?;
+        writeln!(f)?;
+        writeln!(f, "  ledger: {ledger}")?;
+        for change in &self.changes {
+            writeln!(f, "  not as shipped: {change}")?;
+        }
+        writeln!(f, "  {REDUCTION}")
+    }
+}

@@ -1,0 +1,197 @@
+//! Writes of progress: single lesson and course events, snapshots, batches.
+
+use super::call::Call;
+use super::census::{Census, Offer};
+use super::reply::Reply;
+use super::store::{Progress, Store, Subject};
+use super::{Shared, now_iso};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Most events in a batch.
+pub const MAX_EVENTS: usize = 100;
+
+fn text<'a>(body: &'a Value, names: &[&str]) -> Option<&'a str> {
+    names.iter().find_map(|name| body.get(name)?.as_str()).filter(|text| !text.is_empty())
+}
+
+/// Numbers stay, anything else is 0.
+fn number(body: &Value, name: &str) -> Value {
+    body.get(name).filter(|value| value.is_number()).cloned().unwrap_or_else(|| 0.into())
+}
+
+fn status(body: &Value) -> String {
+    text(body, &["status"]).unwrap_or("in_progress").to_owned()
+}
+
+fn resume_at(body: &Value) -> Value {
+    ["resume_at_s", "position"].iter().find_map(|name| body.get(name).filter(|value| value.is_number())).cloned().into()
+}
+
+/// A single event.
+#[must_use]
+pub fn single(shared: &Shared, subject: Subject, session: &str, body: &Value) -> Reply {
+    // A lesson is stored under the body's user, a course under the session's.
+    let (user, target, required) = match subject {
+        Subject::Lesson => (text(body, &["user_id"]), text(body, &["lesson_id"]), "user_id and lesson_id are required"),
+        Subject::Course => (Some(session), text(body, &["course_id"]), "user_id and course_id are required"),
+    };
+    let (Some(user), Some(target)) = (user, target) else {
+        return Reply::error(StatusCode::BAD_REQUEST, required);
+    };
+    let mut store = shared.store.lock();
+    if !store.within_rate(user, subject, shared.options.speed, Instant::now()) {
+        return Reply::error(StatusCode::TOO_MANY_REQUESTS, "Too many progress updates, please slow down");
+    }
+    let id = text(body, &["client_event_id", "clientEventId"]);
+    let lesson = (subject == Subject::Lesson).then_some((user, target));
+    if let Some(id) = id {
+        let applied = store.first(id);
+        shared.census.offer(Offer { id, token: session, applied, lesson });
+        if !applied {
+            let record = store.find(subject, user, target).map(|stored| stored.json(subject, user, target));
+            return Reply::ok(json!({"data": record, "idempotent": true}));
+        }
+    }
+    let progress = Progress {
+        percent: number(body, "percent"),
+        status: status(body),
+        time_spent: number(body, "time_spent_s"),
+        resume_at: resume_at(body),
+        updated_at: now_iso(),
+    };
+    let record = progress.json(subject, user, target);
+    store.write(subject, user, target, progress);
+    Reply::ok(json!({ "data": record }))
+}
+
+/// A course player's whole state: overwrites every listed lesson and the course, without an id.
+#[must_use]
+pub fn snapshot(shared: &Shared, call: &Call, session: &str, body: &Value) -> Reply {
+    let lessons = body.get("lessons").and_then(Value::as_array);
+    let (Some(course), Some(lessons)) = (text(body, &["course_id", "courseId"]), lessons) else {
+        return Reply::json(
+            StatusCode::BAD_REQUEST,
+            json!({
+                "ok": false, "code": "invalid_progress_payload", "message": "Invalid progress snapshot payload",
+                "hint": null, "requestId": call.request_id, "queryName": "learner_progress_snapshot", "details": null,
+            }),
+        );
+    };
+    let mut store = shared.store.lock();
+    let mut updated = 0;
+    for lesson in lessons {
+        let Some(target) = text(lesson, &["lesson_id", "lessonId"]) else { continue };
+        store.write(Subject::Lesson, session, target, of_snapshot(lesson));
+        updated += 1;
+    }
+    if let Some(state) = body.get("course").filter(|state| state.is_object()) {
+        let completed = state.get("completed_at").is_some_and(|at| !at.is_null());
+        let progress = Progress {
+            percent: number(state, "percent"),
+            status: word(completed).to_owned(),
+            time_spent: number(state, "total_time_seconds"),
+            resume_at: Value::Null,
+            updated_at: now_iso(),
+        };
+        store.write(Subject::Course, session, course, progress);
+    }
+    let body = json!({
+        "ok": true, "requestId": call.request_id, "meta": {"mode": "demo"},
+        "data": {"userId": session, "courseId": course, "updatedLessons": updated},
+    });
+    Reply::json(StatusCode::ACCEPTED, body)
+}
+
+fn of_snapshot(lesson: &Value) -> Progress {
+    let completed = lesson.get("completed").and_then(Value::as_bool).unwrap_or(false);
+    Progress {
+        percent: number(lesson, "progress_percent"),
+        status: word(completed).to_owned(),
+        time_spent: number(lesson, "position_seconds"),
+        resume_at: number(lesson, "position_seconds"),
+        updated_at: text(lesson, &["last_accessed_at"]).map_or_else(now_iso, str::to_owned),
+    }
+}
+
+const fn word(completed: bool) -> &'static str {
+    if completed { "completed" } else { "in_progress" }
+}
+
+/// The events of a batch, if it has any.
+#[must_use]
+pub fn events(body: &Value) -> Option<&[Value]> {
+    body.get("events")?.as_array().map(Vec::as_slice).filter(|events| !events.is_empty())
+}
+
+/// A batch. Events are applied in its order, one by one; a bad element fails the rest and leaves what was applied.
+#[must_use]
+pub fn batch(shared: &Shared, session: &str, body: &Value) -> Reply {
+    let Some(events) = events(body) else {
+        return Reply::error(StatusCode::BAD_REQUEST, "events array is required");
+    };
+    if events.len() > MAX_EVENTS {
+        let body = json!({"error": "too_many_events", "message": "Max 100 events per batch"});
+        return Reply::json(StatusCode::BAD_REQUEST, body);
+    }
+    shared.census.batch(events.len());
+    let (mut accepted, mut duplicates, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut store = shared.store.lock();
+    for event in events {
+        if event.is_null() {
+            return Reply::error(StatusCode::INTERNAL_SERVER_ERROR, "Unable to process batch");
+        }
+        match apply(&mut store, &shared.census, session, event) {
+            Applied::New(id) => accepted.push(id),
+            Applied::Known(id) => duplicates.push(id),
+            Applied::Not(id, reason) => failed.push(json!({"id": id, "reason": reason})),
+        }
+    }
+    Reply::ok(json!({"accepted": accepted, "duplicates": duplicates, "failed": failed}))
+}
+
+enum Applied {
+    New(String),
+    Known(String),
+    Not(String, &'static str),
+}
+
+fn apply(store: &mut Store, census: &Census, session: &str, event: &Value) -> Applied {
+    let id = text(event, &["clientEventId", "client_event_id"]);
+    let id = id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+    let seen = |applied, lesson| census.offer(Offer { id: &id, token: session, applied, lesson });
+    let Some(user) = text(event, &["userId", "user_id"]) else {
+        seen(false, None);
+        return Applied::Not(id, "missing_user");
+    };
+    // An event with a lesson writes only that, even if it names a course.
+    let lesson = text(event, &["lessonId", "lesson_id"]).map(|lesson| (Subject::Lesson, lesson));
+    let course = || text(event, &["courseId", "course_id"]).map(|course| (Subject::Course, course));
+    let Some((subject, target)) = lesson.or_else(course) else {
+        seen(false, None);
+        return Applied::Not(id, "missing_target");
+    };
+    if !store.first(&id) {
+        seen(false, None);
+        return Applied::Known(id);
+    }
+    seen(true, (subject == Subject::Lesson).then_some((user, target)));
+    let progress = Progress {
+        percent: percent(event),
+        status: status(event),
+        time_spent: number(event, "time_spent_s"),
+        resume_at: resume_at(event),
+        updated_at: now_iso(),
+    };
+    store.write(subject, user, target, progress);
+    Applied::New(id)
+}
+
+/// Rounded and clamped, as the batch does and the single does not.
+fn percent(event: &Value) -> Value {
+    let percent = event.get("percent").and_then(Value::as_f64).unwrap_or(0.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
+    let percent = percent.clamp(0.0, 100.0).round() as u8;
+    percent.into()
+}
