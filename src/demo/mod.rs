@@ -24,7 +24,6 @@ use learner::session;
 use moment::{Moment, Scene, Screen};
 use report::Report;
 use std::io::{IsTerminal, Write as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tally::Tally;
@@ -95,17 +94,12 @@ struct Stage {
     sidecar: Running,
     tally: Arc<Tally>,
     origin: Option<HeaderValue>,
-    /// Where the shipped configuration was changed to suit the reference upstream.
-    changes: Vec<String>,
-    /// Removed at the end.
-    _journal: Scratch,
 }
 
 impl Stage {
     async fn set(options: DemoOptions) -> anyhow::Result<Self> {
-        let journal = Scratch::new();
         let speed = options.speed();
-        let mut config = configure("http://127.0.0.1:9", &journal.0)?;
+        let mut config = configure("http://127.0.0.1:9")?;
         // Browsers of a front end that the configuration names; without one they share the sidecar's origin.
         let origin = config.identity.cors.as_ref().and_then(|cors| cors.origins.first().cloned());
         let upstream = Upstream::start(upstream::Options {
@@ -116,14 +110,13 @@ impl Stage {
         });
         let upstream = upstream.await.context("the reference upstream can't listen")?;
         config.upstream.url = format!("http://{}", upstream.address()).parse()?;
-        let changes = suit(&mut config);
         config.speed_up(speed);
         let sidecar = app::start(config, app::Options::default()).await?;
         let DemoOptions { learners, rhythm, duration, .. } = options;
         let scene = Scene { learners, rhythm, speed, duration, address: sidecar.address, admin: sidecar.admin };
         let tally = Arc::new(Tally::try_new()?);
         let origin = origin.map(|origin| HeaderValue::try_from(&*origin)).transpose()?;
-        Ok(Self { scene, upstream, sidecar, tally, origin, changes, _journal: journal })
+        Ok(Self { scene, upstream, sidecar, tally, origin })
     }
 
     async fn play(self) -> Report {
@@ -140,7 +133,7 @@ impl Stage {
         let last = Moment::of(elapsed, &self.tally, census.calls(), ledger, None);
         let promised = self.tally.promised();
         let audit = census.look(|book| Audit::of(&promised, book));
-        Report::new(self.scene, last, audit, &self.tally, self.changes)
+        Report::new(self.scene, last, audit, &self.tally)
     }
 
     fn admit(&self, stop: &CancellationToken) -> JoinSet<()> {
@@ -164,20 +157,24 @@ impl Stage {
     /// Shows what happens until the time is over, somebody interrupts, or the sidecar gives up.
     async fn watch(&self, began: Instant) {
         let end = tokio::time::sleep(self.scene.duration);
-        tokio::pin!(end);
+        let interrupt = tokio::signal::ctrl_c();
+        tokio::pin!(end, interrupt);
         let terminal = std::io::stdout().is_terminal();
-        let mut ticks = tokio::time::interval(if terminal { REDRAW } else { LINE });
+        let period = if terminal { REDRAW } else { LINE };
+        let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut screen = Screen::default();
         loop {
             tokio::select! {
                 () = &mut end => break,
-                _ = tokio::signal::ctrl_c() => break,
+                _ = &mut interrupt => break,
                 () = self.sidecar.draining() => break,
                 _ = ticks.tick() => self.show(began, terminal.then_some(&mut screen)).await,
             }
         }
-        self.show(began, terminal.then_some(&mut screen)).await;
+        if terminal {
+            self.show(began, Some(&mut screen)).await;
+        }
     }
 
     async fn show(&self, began: Instant, screen: Option<&mut Screen>) {
@@ -195,43 +192,86 @@ impl Stage {
     }
 }
 
-/// The shipped configuration on ports and a directory of our own.
-fn configure(upstream: &str, journal: &Path) -> anyhow::Result<Config> {
-    let journal = journal.display().to_string();
+/// The shipped configuration on ports of our own.
+fn configure(upstream: &str) -> anyhow::Result<Config> {
     let overrides = [
         ("TIDEGATE__SERVER__LISTEN", "127.0.0.1:0"),
         ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
         ("TIDEGATE__UPSTREAM__URL", upstream),
-        ("TIDEGATE__JOURNAL__PATH", &journal),
     ];
     let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
     config::parse(CONFIG, "config.toml", overrides.into_iter()).context("the shipped configuration")
 }
 
-/// `distinct` is for an SQL upsert that refuses one row twice in a call. The reference upstream keeps its records in
-/// memory and takes events one by one, and with `distinct` a batch could hold one event per lesson: a player's batches
-/// would be single calls. Whatever is changed here is said in the report.
-fn suit(config: &mut Config) -> Vec<String> {
-    let groups = config.groups.iter_mut().filter(|group| !group.distinct.is_empty());
-    let changed = groups.map(|group| {
-        let fields = std::mem::take(&mut group.distinct).join(", ");
-        format!("batch.{}.distinct = [] instead of [{fields}]: the reference upstream takes a value twice", group.name)
-    });
-    changed.collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use upstream::census::Calls;
 
-/// A directory name nobody else uses; what is made there goes with the demo.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("tidegate-demo-{}", uuid::Uuid::new_v4())))
+    struct Direct {
+        upstream: Upstream,
+        tally: Arc<Tally>,
     }
-}
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Nothing there is the usual case while events live in memory.
-        drop(std::fs::remove_dir_all(&self.0));
+    /// Learners on a very fast clock that call the upstream itself, until `enough` says so.
+    async fn direct(token_life: Duration, renew: Duration, enough: impl Fn(&Tally) -> bool) -> Direct {
+        let options = upstream::Options { speed: 100, token_life, origins: Vec::new(), latency: false };
+        let upstream = Upstream::start(options).await.unwrap();
+        let tally = Arc::new(Tally::try_new().unwrap());
+        let stop = CancellationToken::new();
+        let pace = Pace { renew, ..Pace::new(Rhythm::Player, 100) };
+        let (site, client) = (Arc::new(session::Site::new(upstream.address(), None)), session::client());
+        let learner = |number| {
+            let (site, client, tally, stop) = (Arc::clone(&site), client.clone(), Arc::clone(&tally), stop.clone());
+            learner::run(learner::Setup { number, of: 3, pace, site, client, tally, stop })
+        };
+        let mut learners: JoinSet<()> = (0..3).map(learner).collect();
+        let reached = async {
+            while !enough(&tally) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
+        stop.cancel();
+        while learners.join_next().await.is_some() {}
+        Direct { upstream, tally }
+    }
+
+    #[tokio::test]
+    async fn without_a_sidecar_every_call_is_a_call_of_the_upstream() {
+        let Direct { upstream, tally } = direct(TOKEN_LIFE, Duration::ZERO, |tally| tally.calls() > 1_000).await;
+        let calls = upstream.census().calls();
+        assert_eq!(calls.work(), tally.calls());
+        assert_eq!(calls, Calls { auth: 3, singles: tally.writes.get(), reads: tally.reads.get(), ..Calls::default() });
+        assert_eq!((tally.forwarded.get(), tally.acknowledged_here.get()), (tally.writes.get(), 0));
+        assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.stale.get()), (0, 0, 0));
+        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book));
+        assert_eq!(audit, Audit { acknowledged: tally.writes.get(), ..Audit::default() });
+    }
+
+    #[tokio::test]
+    async fn a_learner_whose_token_expires_gets_another_and_loses_no_call() {
+        let enough = |tally: &Tally| tally.refreshes.get() > 3;
+        let Direct { upstream, tally } = direct(Duration::from_secs(1), Duration::ZERO, enough).await;
+        assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.locked_out.get()), (0, 0, 0));
+        assert!(upstream.census().look(|book| Audit::of(&tally.promised(), book)).is_clean());
+    }
+
+    #[tokio::test]
+    async fn the_demo_keeps_its_promises_and_sends_fewer_calls() {
+        let options =
+            DemoOptions { learners: 8, duration: Duration::from_secs(2), fast: true, ..DemoOptions::default() };
+        let report = Stage::set(options).await.unwrap().play().await;
+        let json = report.json();
+        assert!(report.is_good(), "{json}");
+        for key in ["lost", "foreign", "duplicated", "out_of_order", "refused", "locked_out"] {
+            assert_eq!(json[key], 0, "{key}: {json}");
+        }
+        assert!(json["upstream_calls"].as_u64() < json["calls"].as_u64(), "{json}");
+        assert!(json["upstream"]["progress_batches"].as_u64() > Some(0), "{json}");
+        assert!(json["cache_answers"].as_u64() > Some(0), "{json}");
+        for key in ["reduction", "ack_p50_us", "ack_p99_us", "cache_hit_ratio"] {
+            assert!(json[key].is_number(), "{key}: {json}");
+        }
     }
 }

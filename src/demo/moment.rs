@@ -146,7 +146,7 @@ impl Screen {
                 "  saving       {GREEN}{BOLD}{:>8.1}x{PLAIN}   {saved:.0} % of the upstream's calls",
                 now.reduction()
             ),
-            format!("  ack          {BOLD}{:>9}{PLAIN}   p99 {}", micros(p50), micros(p99)),
+            format!("  ack p50      {BOLD}{:>9}{PLAIN}   p99 {}", micros(p50), micros(p99)),
             format!(
                 "  cache        {BOLD}{:>7.0} %{PLAIN}   of {} reads from memory, {verdict}{} stale{PLAIN}",
                 100.0 * ratio(now.cache_hits, now.cache_answers),

@@ -58,7 +58,6 @@ pub struct Options {
 }
 
 /// What all handlers share.
-#[derive(Debug)]
 pub struct Shared {
     options: Options,
     tokens: Tokens,
@@ -68,7 +67,6 @@ pub struct Shared {
 }
 
 /// The running upstream. Dropping it cuts its connections.
-#[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
     shared: Arc<Shared>,

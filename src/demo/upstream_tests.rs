@@ -332,7 +332,8 @@ async fn a_call_is_refused_in_the_order_of_the_middleware() {
     let bearer = ("authorization", browser.bearer.as_str());
     let forged = ("authorization", "Bearer not.a.token");
     let evil = ("origin", "https://evil.example");
-    let cases: &[(&[(&str, &str)], &str, u16, &str)] = &[
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(Headers<'_>, &str, u16, &str)] = &[
         (
             &[evil, bearer, cookie, header],
             "{",
@@ -467,6 +468,13 @@ async fn the_ninth_single_of_a_user_in_one_moment_is_too_many() {
     assert!(store.within_rate("a", Subject::Course, 1, now), "courses have a bucket of their own");
 }
 
+#[test]
+fn times_are_written_as_the_application_writes_them() {
+    let now = now_iso();
+    let digits: String = now.chars().map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
+    assert_eq!(digits, "0000-00-00T00:00:00.000Z", "{now}");
+}
+
 #[tokio::test]
 async fn batches_over_the_limits_are_refused_whole() {
     let browser = Browser::new().await;
@@ -476,7 +484,7 @@ async fn batches_over_the_limits_are_refused_whole() {
             json!({"events": (0..count).map(event).collect::<Vec<_>>()}).to_string()
         };
         assert_eq!(browser.signed("POST", path, &events(limit + 1)).await.status, 400);
-        assert_eq!(browser.upstream.census().look(|book| book.sightings.contains_key(&*format!("{path}0"))), false);
+        assert!(!browser.upstream.census().look(|book| book.sightings.contains_key(&*format!("{path}0"))));
         assert!(browser.signed("POST", path, &events(limit)).await.status < 300);
     }
 }

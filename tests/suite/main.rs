@@ -1,11 +1,11 @@
 //! Integration tests: the promises, over real sockets.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test that can't go on fails, which is what a panic says"
 )]
 
+mod config;
 mod delivery;
 mod input;
 mod layers;

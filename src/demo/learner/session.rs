@@ -81,7 +81,6 @@ impl Answer {
 }
 
 /// One logged-in browser.
-#[derive(Debug)]
 pub struct Session {
     client: Client,
     site: Arc<Site>,

@@ -26,7 +26,6 @@ impl Use {
 }
 
 /// Makes and checks tokens under a key of its own, which dies with the process.
-#[derive(Debug)]
 pub struct Tokens {
     key: [u8; 32],
     life: Duration,

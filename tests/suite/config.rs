@@ -1,0 +1,118 @@
+//! The configuration: every problem at once, each with its line, what was found and what is allowed.
+
+use tidegate::config::{Config, parse, print};
+
+const PLAIN: &str = "[upstream]\nurl = \"http://127.0.0.1:1\"\n";
+
+fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    parse(text, "config.toml", variables).map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn a_file_with_only_an_address_is_a_plain_relay() {
+    let config = with(PLAIN, &[]).unwrap();
+    assert!(config.events.is_empty() && config.caches.is_empty());
+    assert!(print::table(&config).contains("passes through to http://127.0.0.1:1"));
+}
+
+#[test]
+fn every_problem_is_reported_with_its_line() {
+    let text = r#"
+[server]
+listen = "nowhere"
+max_connectons = 5
+[admin]
+listen = "0.0.0.0:9901"
+[upstream]
+url = "ftp://x"
+[journal]
+durability = "none"
+[batch.progress]
+path = "/batch"
+window = "0s"
+flush_at = 99
+max_bytes = "64 parsecs"
+[[event]]
+path = "event"
+batch = "progres"
+event = { id = "{bodi.x}" }
+[[cache]]
+path = "/c"
+force = true
+public = true
+"#;
+    let found = with(text, &[]).unwrap_err();
+    let wanted = [
+        "config.toml:3: server.listen: found \"nowhere\"; allowed is an address",
+        "config.toml:4: server.max_connectons: unknown key; did you mean \"max_connections\"?",
+        "config.toml:6: admin.listen: found 0.0.0.0:9901; only loopback",
+        "config.toml:8: upstream.url: found \"ftp://x\"; allowed is \"http://HOST:PORT\"",
+        "config.toml:13: batch.progress.window: found \"0s\"; allowed is a duration above zero",
+        "config.toml:14: batch.progress.flush_at: found 99; at most max_events = 25 is allowed",
+        "config.toml:15: batch.progress.max_bytes: found \"64 parsecs\"; allowed is a size",
+        "config.toml:17: event[0].path: found \"event\"; a path starts with \"/\"",
+        "config.toml:18: event[0].batch: found \"progres\"; allowed are the groups progress",
+        "config.toml:19: event[0].event: at character 1: found \"bodi.x\"; allowed are",
+        "config.toml:22: cache[0].force: a forced entry is never public",
+    ];
+    for line in wanted {
+        assert!(found.lines().any(|one| one.starts_with(line)), "{line}\nis not in\n{found}");
+    }
+    let numbers: Vec<u32> = found.lines().map(|line| line.split(':').nth(1).unwrap().parse().unwrap()).collect();
+    assert!(numbers.is_sorted(), "in the order of the file: {numbers:?}");
+}
+
+#[test]
+fn an_unreadable_file_names_its_line() {
+    assert!(with("[upstream]\nurl = \n", &[]).unwrap_err().starts_with("config.toml:2: "));
+    assert!(with("", &[]).unwrap_err().contains("upstream.url: is missing"));
+}
+
+#[test]
+fn a_durability_that_is_not_there_is_never_silently_lowered() {
+    let routes = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\n";
+    for level in ["", "[journal]\ndurability = \"disk\"\n", "[journal]\ndurability = \"process\"\n"] {
+        let found = with(&format!("{PLAIN}{level}{routes}"), &[]).unwrap_err();
+        assert!(found.contains("journal.durability") && found.contains("say durability = \"none\""), "{found}");
+    }
+    let config = with(&format!("{PLAIN}[journal]\ndurability = \"none\"\n{routes}"), &[]).unwrap();
+    assert!(print::table(&config).contains("a crash loses them"));
+}
+
+#[test]
+fn variables_override_keys_of_the_file() {
+    let text = format!("{PLAIN}[journal]\ndurability = \"none\"\n[batch.my-group]\npath = \"/b\"\n");
+    let config = with(
+        &text,
+        &[
+            ("TIDEGATE__UPSTREAM__URL", "http://127.0.0.1:2"),
+            ("TIDEGATE__BATCH__MY_GROUP__WINDOW", "7s"),
+            ("TIDEGATE__BATCH__MY_GROUP__FLUSH_AT", "3"),
+            ("TIDEGATE__SERVER__MAX_CONNECTIONS", "77"),
+            ("OTHER", "x"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.upstream.url, "http://127.0.0.1:2");
+    assert_eq!((config.groups[0].window.as_secs(), config.groups[0].flush_at), (7, 3));
+    assert_eq!(config.server.max_connections, 77);
+    let wrong = with(PLAIN, &[("TIDEGATE__SERVER__DRAIN", "soon"), ("TIDEGATE__SERVER__DRAN", "1s")]).unwrap_err();
+    assert!(wrong.contains("TIDEGATE__SERVER__DRAIN: server.drain: found \"soon\""), "{wrong}");
+    assert!(wrong.contains("TIDEGATE__SERVER__DRAN: server.dran: unknown key; did you mean \"drain\"?"), "{wrong}");
+}
+
+#[test]
+fn the_shipped_configuration_says_what_each_route_does() {
+    let table = print::table(&with(include_str!("../../config.toml"), &[]).unwrap());
+    let wanted = [
+        "POST  /api/client/progress/lesson   acknowledged 200 into batch progress",
+        "POST  /api/analytics/events         acknowledged 200 into batch course-analytics (only bodies that match)",
+        "POST  /api/learner/progress         forwarded after the user's lanes are settled; makes progress:{user} old",
+        "GET   /api/client/progress/summary  cached per credential for 30s, whatever the response says",
+        "any   everything else               passes through to http://127.0.0.1:8888",
+    ];
+    for line in wanted {
+        assert!(table.contains(line), "{line}\nis not in\n{table}");
+    }
+}
