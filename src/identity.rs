@@ -348,7 +348,7 @@ impl Identity {
             match part {
                 Part::Header(name) => {
                     for value in caller.parts.headers.get_all(name) {
-                        headers.push((name.clone(), sensitive(value.clone())));
+                        headers.push((name.clone(), sensitive(detached(value))));
                     }
                 }
                 Part::Cookie(_) if whole => {}
@@ -430,6 +430,13 @@ fn allowed_origin(cors: &Cors, headers: &HeaderMap) -> Option<String> {
     let mut lines = headers.get_all(header::ORIGIN).iter();
     let origin = lines.next()?.to_str().ok()?.to_ascii_lowercase();
     (lines.next().is_none() && cors.origins.iter().any(|allowed| **allowed == *origin)).then_some(origin)
+}
+
+/// A copy with memory of its own. A value as it came is a slice of its connection's read buffer: kept in a pending
+/// event, it would pin kilobytes, and make every request of the connection allocate a new buffer.
+#[must_use]
+pub fn detached(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 fn sensitive(mut value: HeaderValue) -> HeaderValue {

@@ -4,7 +4,7 @@ use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Group, MissingId};
 use crate::clock::millis;
 use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Tag, UserId};
-use crate::identity::{Caller, Identity};
+use crate::identity::{Caller, Identity, detached};
 use crate::json::{self, Object};
 use crate::route::{EventRoute, Params};
 use crate::template::{Found, JsonTemplate, Lookup, Source};
@@ -270,7 +270,8 @@ pub fn single(
     }
     let legacy = matches!(into.group.fallback, super::settings::Fallback::Single).then(|| Legacy {
         path: call.caller.parts().uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).into(),
-        body: body.clone(),
+        // A copy: the body as it came is a slice of its connection's read buffer.
+        body: Bytes::copy_from_slice(body),
     });
     let draft = writer.draft;
     let user = user_of(into.identity, &Scope { event: Some(draft.view()), ..scope });
@@ -367,7 +368,7 @@ fn finish(
 
 fn travelling(call: &Call<'_>, names: &[HeaderName]) -> Vec<(HeaderName, HeaderValue)> {
     let headers = &call.caller.parts().headers;
-    names.iter().filter_map(|name| headers.get(name).map(|value| (name.clone(), value.clone()))).collect()
+    names.iter().filter_map(|name| headers.get(name).map(|value| (name.clone(), detached(value)))).collect()
 }
 
 fn require(group: &Group, draft: &Draft) -> Result<(), Decline> {
