@@ -176,6 +176,9 @@ fn cors(section: Section<'_>) -> Option<Cors> {
         credentials: section.flag("credentials").unwrap_or(false),
         expose: section.texts("expose").unwrap_or_default().into_iter().map(Into::into).collect(),
     };
+    if origins.is_none() && (cors.credentials || !cors.expose.is_empty()) {
+        section.wrong_key("origins", "is missing; without it no origin is checked and no CORS header is set");
+    }
     section.finish();
     origins.map(|_| cors)
 }
@@ -185,10 +188,11 @@ fn journal(section: Section<'_>, coalesces: bool) -> JournalSettings {
     let durability = section.choice("durability", &levels, if coalesces { Durability::Disk } else { Durability::None });
     if durability != Durability::None {
         let found = durability.as_str();
+        let whence = if section.get("durability").is_none() { " (the default)" } else { "" };
         section.wrong_key(
             "durability",
             format!(
-                "found {found:?} (the default); this version keeps events in memory only: say durability = \"none\", \
+                "found {found:?}{whence}; this version keeps events in memory only: say durability = \"none\", \
                  and know that an acknowledged event does not survive the end of the process"
             ),
         );
@@ -553,8 +557,10 @@ fn write(section: Section<'_>) -> Option<WriteRoute> {
     let path = pattern(&section);
     let allowed = [HEAD.as_slice(), &[Source::User, Source::Path]].concat();
     let template = |text: &str| Template::parse(text, &allowed);
-    let known =
-        |text: &str| Method::from_bytes(text.as_bytes()).map_err(|_| "a method such as \"POST\" is allowed".to_owned());
+    let known = |text: &str| match Method::from_bytes(text.as_bytes()) {
+        Ok(method) if text == text.to_ascii_uppercase() => Ok(method),
+        _ => Err("a method such as \"POST\" is allowed"),
+    };
     let route = WriteRoute {
         methods: section.compiled_list("method", known).unwrap_or_default(),
         drains: section.compiled_list("drains", template).unwrap_or_default(),

@@ -1,5 +1,5 @@
 //! The configuration: [`raw`] mirrors the file, [`Config`] can't be wrong, [`check`] is the one way from the first to
-//! the second and reports every problem at once. [`print`] says what each route will do.
+//! the second and reports every problem at once. [`mod@print`] says what each route will do.
 
 pub mod check;
 pub mod print;

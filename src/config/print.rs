@@ -40,7 +40,11 @@ pub fn table(config: &Config) -> String {
         let force = if cache.force { ", whatever the response says" } else { "" };
         let whose = if cache.public { "shared by all" } else { "per credential" };
         let tags: Vec<_> = cache.tags.iter().map(|tag| tag.source()).collect();
-        let what = format!("cached {whose} for {ttl}{force}; tags {}; barrier {:?}", tags.join(", "), cache.barrier);
+        let tags = match tags.as_slice() {
+            [] => "no tags: no event makes it old".to_owned(),
+            tags => format!("tags {}; barrier {:?}", tags.join(", "), cache.barrier),
+        };
+        let what = format!("cached {whose} for {ttl}{force}; {tags}");
         rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
     }
     rows.push(["any".to_owned(), "everything else".to_owned(), format!("passes through to {}", config.upstream.url)]);
@@ -59,7 +63,15 @@ pub fn table(config: &Config) -> String {
 
 fn event_line(config: &Config, event: &EventRoute) -> String {
     let group = config.groups.get(event.group.0).map_or("?", |group| &*group.name);
-    let only = if event.matches.is_empty() { "" } else { " (only bodies that match)" };
+    let mut only = if event.matches.is_empty() { String::new() } else { " (only bodies that match)".to_owned() };
+    if event.mode == Mode::Coalesce && !event.content_types.is_empty() {
+        let types: Vec<_> = event.content_types.iter().map(ToString::to_string).collect();
+        only.push_str(&format!("; another type than {} is forwarded", types.join(", ")));
+    }
+    if event.mode == Mode::Coalesce && !event.forward_unless.is_empty() {
+        let needs: Vec<_> = event.forward_unless.iter().map(|one| one.source()).collect();
+        only.push_str(&format!("; forwarded unless there is {}", needs.join(" and ")));
+    }
     match event.mode {
         Mode::Off => format!("forwarded: mode is off{only}"),
         Mode::Coalesce if event.rollout < 100 => {

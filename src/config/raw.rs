@@ -189,8 +189,10 @@ fn lay(spot: &mut Spot, path: &[String], variable: &str, value: &str) {
     let same = |name: &str| name.to_lowercase().replace('-', "_") == *first;
     match &mut spot.node {
         Node::List(all) => {
-            if let Some(one) = first.parse::<usize>().ok().and_then(|index| all.get_mut(index)) {
-                lay(one, rest, variable, value);
+            match first.parse::<usize>().ok().and_then(|index| all.get_mut(index)) {
+                Some(one) => lay(one, rest, variable, value),
+                // An element that isn't there reads as no table, so the variable is named and not dropped.
+                None => all.push(Spot { node: Node::Text(value.to_owned()), place }),
             }
         }
         Node::Table(members) => {

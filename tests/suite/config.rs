@@ -116,3 +116,29 @@ fn the_shipped_configuration_says_what_each_route_does() {
         assert!(table.contains(line), "{line}\nis not in\n{table}");
     }
 }
+
+#[test]
+fn only_a_durability_that_nobody_wrote_is_called_the_default() {
+    let routes = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\n";
+    let absent = with(&format!("{PLAIN}{routes}"), &[]).unwrap_err();
+    assert!(absent.contains("found \"disk\" (the default)"), "{absent}");
+    let written = with(&format!("{PLAIN}[journal]\ndurability = \"process\"\n{routes}"), &[]).unwrap_err();
+    assert!(written.contains("found \"process\"; this version"), "{written}");
+}
+
+#[test]
+fn a_variable_for_a_route_that_is_not_there_is_a_problem() {
+    let text = format!("{PLAIN}[[cache]]\npath = \"/c\"\nttl = \"1s\"\n");
+    let found = with(&text, &[("TIDEGATE__CACHE__0__TTL", "2s"), ("TIDEGATE__CACHE__7__TTL", "3s")]).unwrap_err();
+    assert!(found.contains("TIDEGATE__CACHE__7__TTL: cache[1]: "), "{found}");
+    assert!(!found.contains("CACHE__0"), "{found}");
+}
+
+#[test]
+fn the_table_says_what_a_route_needs_and_that_it_has_no_tags() {
+    let shipped = print::table(&with(include_str!("../../config.toml"), &[]).unwrap());
+    assert!(shipped.contains("another type than application/json is forwarded"), "{shipped}");
+    assert!(shipped.contains("forwarded unless there is {header.x-org-id|"), "{shipped}");
+    let bare = with(&format!("{PLAIN}[[cache]]\npath = \"/c\"\nttl = \"1s\"\n"), &[]).unwrap();
+    assert!(print::table(&bare).contains("for 1s; no tags: no event makes it old"));
+}
