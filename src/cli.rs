@@ -26,6 +26,9 @@ enum Command {
     /// Validate the configuration and print what each route will do.
     Check,
     /// Reference upstream, sidecar and synthetic learners in one process, with a report at the end.
+    ///
+    /// The report's reduction: calls the learners made (writes and reads) over calls that reached the upstream (batches,
+    /// reads, forwarded calls, retries); logins and token refreshes are left out of both.
     Demo {
         /// Synthetic learners.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -114,35 +113,48 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// A name under which cached answers are invalidated, with its hash into the table of generations.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    /// 64-bit hash of the name (unkeyed; a collision only invalidates more than needed).
-    pub hash: u64,
-    /// The name, e.g. `progress:42`.
-    pub name: Box<str>,
-}
+/// A name under which cached answers are invalidated, as its hash into the table of generations: 64 bits, unkeyed. A
+/// collision only invalidates more than needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag(pub u64);
 
 impl Tag {
-    /// A tag of this name.
+    /// The tag of this name, e.g. `progress:42`.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let digest = blake3::hash(name.as_bytes());
-        let hash = digest.as_bytes().iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
-        Self { hash, name: name.into() }
+        Self(digest.as_bytes().iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte)))
     }
 }
 
-/// The call that an event came in, as it can be repeated on its legacy route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Legacy {
-    /// Path and query of the call.
-    pub path: Arc<str>,
-    /// The body as it came (already without its content coding).
-    pub body: Bytes,
+/// What of its call travels with an event: headers that go with its batch, and the single call as it can be repeated on
+/// its legacy route.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Carried<'a> {
+    /// Names and values of the headers.
+    #[serde(borrow)]
+    pub headers: Vec<(&'a str, &'a [u8])>,
+    /// Path with query, and body without its content coding.
+    pub legacy: Option<(&'a str, &'a [u8])>,
 }
 
-/// One event, mapped and valid, ready to be kept.
+impl<'a> Carried<'a> {
+    /// In the compact form that an event holds.
+    #[must_use]
+    pub fn pack(&self) -> Bytes {
+        // Serializing into a growing vector has no way to fail; nothing carried is the safe answer all the same.
+        postcard::to_allocvec(self).unwrap_or_default().into()
+    }
+
+    /// From the compact form; `None` if it is no such thing.
+    #[must_use]
+    pub fn unpack(packed: &'a [u8]) -> Option<Self> {
+        postcard::from_bytes(packed).ok()
+    }
+}
+
+/// One event, mapped and valid, ready to be kept. Small, since a million of them may be pending: what only its delivery
+/// needs stays packed.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Its id, as the batch names it.
@@ -153,27 +165,16 @@ pub struct Event {
     pub credential: Arc<Credential>,
     /// The event as it stands in the batch: one serialized JSON object.
     pub json: Bytes,
-    /// Where the top-level fields of `json` lie: name, range of the value's raw JSON.
-    pub fields: Vec<(Arc<str>, Range<usize>)>,
-    /// The call's other headers that may travel with a batch.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The single call, where the group may fall back to it.
-    pub legacy: Option<Legacy>,
+    /// [`Carried`], packed.
+    pub carried: Bytes,
+    /// Whether the group may fall back to the single call.
+    pub has_single: bool,
     /// Cached answers that this event makes old.
-    pub tags: Vec<Tag>,
+    pub tags: Arc<[Tag]>,
     /// Seals its window at once, with everything before it (`flush_on`).
     pub priority: bool,
     /// When it was received, wall clock.
     pub received_at: SystemTime,
-}
-
-impl Event {
-    /// The raw JSON of a top-level field.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&[u8]> {
-        let (_, range) = self.fields.iter().rev().find(|(field, _)| &**field == name)?;
-        self.json.get(range.clone())
-    }
 }
 
 /// What finally became of an event. Each acknowledged event gets exactly one (P2).

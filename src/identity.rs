@@ -41,6 +41,24 @@ impl Part {
     }
 }
 
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Part(part) => part.fmt(f),
+            Self::Jwt => f.write_str("a JWT"),
+        }
+    }
+}
+
 /// What a call must have to be answered by Tidegate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {

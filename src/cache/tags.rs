@@ -45,12 +45,12 @@ impl Tags {
     }
 
     fn slot(&self, tag: &Tag) -> Option<&Slot> {
-        self.all.get(index(tag.hash))
+        self.all.get(index(tag.0))
     }
 
     fn own(&self, tag: &Tag, credential: Fingerprint) -> Option<&AtomicU32> {
         let mixed = credential.0.iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
-        self.own.get(index(tag.hash ^ mixed))
+        self.own.get(index(tag.0 ^ mixed))
     }
 
     /// An event that touches these tags is about to be kept: generations move, and it counts as pending.

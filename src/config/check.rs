@@ -337,57 +337,63 @@ fn group(name: &str, section: Section<'_>) -> Option<Group> {
     let id_field: Arc<str> = section.text("id_field").unwrap_or_else(|| "clientEventId".to_owned()).into();
     let alternatives = |text: &String| text.split('|').map(|one| Arc::from(one.trim())).collect();
     let max_events = section.count("max_events", 1, 10_000, 25);
+    let flush_at = section.count("flush_at", 1, 10_000, 10);
     let max_bytes = usize::try_from(section.size("max_bytes", 64 << 10)).unwrap_or(64 << 10);
-    let group = Group {
-        name: name.into(),
-        target: target?,
-        window: section.duration("window", seconds(5)),
-        flush_at: section.count("flush_at", 1, 10_000, 10),
-        max_events,
-        max_bytes,
-        max_age: section.duration("max_age", seconds(24 * 3600)),
-        time_field: section.text("time_field").unwrap_or_else(|| "timestamp".to_owned()).into(),
-        flush_on: values(&section, "flush_on").into_iter().map(|(name, values)| (name.into(), values)).collect(),
-        require: section.texts("require").unwrap_or_default().iter().map(alternatives).collect(),
-        lowercase: fields(&section, "lowercase"),
-        percent: fields(&section, "percent"),
-        same_user: fields(&section, "same_user"),
-        invalidates: section
-            .compiled_list("invalidates", |text| Template::parse(text, &sources(&[Source::User, Source::Event])))
-            .unwrap_or_default(),
-        distinct: fields(&section, "distinct"),
-        fallback: section.choice(
-            "fallback",
-            &[("single", Fallback::Single), ("dead-letter", Fallback::DeadLetter)],
-            Fallback::Single,
-        ),
-        missing_id: section.choice(
-            "missing_id",
-            &[("generate", MissingId::Generate), ("hash", MissingId::Hash), ("reject", MissingId::Reject)],
-            MissingId::Generate,
-        ),
-        aliases: aliases(&section),
-        client_batches: section.choice(
-            "client_batches",
-            &[("take-apart", ClientBatches::TakeApart), ("forward", ClientBatches::Forward)],
-            ClientBatches::TakeApart,
-        ),
-        reply: reply(&section)?,
-        permanent: section
-            .texts("permanent")
-            .map_or_else(|| vec!["validation_error".into()], |all| all.into_iter().map(Into::into).collect()),
-        max_attempts: u32::try_from(section.count("max_attempts", 1, 1_000, 8)).unwrap_or(8),
-        id_field,
+    let reply = reply(&section);
+    // Every key is read before anything may end this early, so that all problems of a section are seen at once.
+    let group = || {
+        Some(Group {
+            name: name.into(),
+            window: section.duration("window", seconds(5)),
+            max_events,
+            max_bytes,
+            max_age: section.duration("max_age", seconds(24 * 3600)),
+            time_field: section.text("time_field").unwrap_or_else(|| "timestamp".to_owned()).into(),
+            flush_on: values(&section, "flush_on").into_iter().map(|(name, values)| (name.into(), values)).collect(),
+            require: section.texts("require").unwrap_or_default().iter().map(alternatives).collect(),
+            lowercase: fields(&section, "lowercase"),
+            percent: fields(&section, "percent"),
+            same_user: fields(&section, "same_user"),
+            invalidates: section
+                .compiled_list("invalidates", |text| Template::parse(text, &sources(&[Source::User, Source::Event])))
+                .unwrap_or_default(),
+            distinct: fields(&section, "distinct"),
+            fallback: section.choice(
+                "fallback",
+                &[("single", Fallback::Single), ("dead-letter", Fallback::DeadLetter)],
+                Fallback::Single,
+            ),
+            missing_id: section.choice(
+                "missing_id",
+                &[("generate", MissingId::Generate), ("hash", MissingId::Hash), ("reject", MissingId::Reject)],
+                MissingId::Generate,
+            ),
+            aliases: aliases(&section),
+            client_batches: section.choice(
+                "client_batches",
+                &[("take-apart", ClientBatches::TakeApart), ("forward", ClientBatches::Forward)],
+                ClientBatches::TakeApart,
+            ),
+            permanent: section
+                .texts("permanent")
+                .map_or_else(|| vec!["validation_error".into()], |all| all.into_iter().map(Into::into).collect()),
+            max_attempts: u32::try_from(section.count("max_attempts", 1, 1_000, 8)).unwrap_or(8),
+            flush_at,
+            id_field,
+            target: target?,
+            reply: reply?,
+        })
     };
-    if group.flush_at > group.max_events {
-        let text = format!("found {}; at most max_events = {max_events} is allowed", group.flush_at);
+    let group = group();
+    if flush_at > max_events {
+        let text = format!("found {flush_at}; at most max_events = {max_events} is allowed");
         section.wrong_key("flush_at", text);
     }
-    if group.max_bytes < 256 {
+    if max_bytes < 256 {
         section.wrong_key("max_bytes", "at least 256 bytes are needed for a batch of one event");
     }
     section.finish();
-    Some(group)
+    group
 }
 
 fn values(section: &Section<'_>, key: &'static str) -> Vec<(String, Vec<serde_json::Value>)> {
@@ -406,7 +412,13 @@ fn values(section: &Section<'_>, key: &'static str) -> Vec<(String, Vec<serde_js
 fn aliases(section: &Section<'_>) -> Vec<(Arc<str>, Arc<str>)> {
     let all = values(section, "aliases");
     let pairs = all.iter().flat_map(|(canonical, found)| {
-        found.iter().filter_map(|name| Some((Arc::from(name.as_str()?), Arc::from(canonical.as_str()))))
+        found.iter().filter_map(move |name| match name.as_str() {
+            Some(name) => Some((Arc::from(name), Arc::from(canonical.as_str()))),
+            None => {
+                section.wrong_key("aliases", format!("{canonical}: found {name}; a list of names is allowed"));
+                None
+            }
+        })
     });
     pairs.collect()
 }
@@ -468,27 +480,30 @@ fn event(section: Section<'_>, names: &[&str], groups: &[Option<Group>]) -> Opti
         section.wrong_key("mode", "only \"off\" and \"coalesce\" are allowed in this version");
         Mode::Off
     });
-    let route = EventRoute {
-        method: method(&section, "method").unwrap_or(Method::POST),
-        path: path?,
-        matches: values(&section, "match").into_iter().map(|(name, values)| (path_of(&name), values)).collect(),
-        content_types: section
-            .texts("content_types")
-            .unwrap_or_default()
-            .into_iter()
-            .map(|one| one.to_lowercase().into())
-            .collect(),
-        forward_unless: section
-            .compiled_list("forward_unless", |text| Template::parse(text, &allowed))
-            .unwrap_or_default(),
-        group: GroupIndex(index?),
-        mode,
-        rollout: u8::try_from(section.number("rollout", 0, 100).unwrap_or(100)).unwrap_or(100),
-        event: mapping.transpose().ok()?,
-        ack: ack?,
+    let route = || {
+        Some(EventRoute {
+            method: method(&section, "method").unwrap_or(Method::POST),
+            matches: values(&section, "match").into_iter().map(|(name, values)| (path_of(&name), values)).collect(),
+            content_types: section
+                .texts("content_types")
+                .unwrap_or_default()
+                .into_iter()
+                .map(|one| one.to_lowercase().into())
+                .collect(),
+            forward_unless: section
+                .compiled_list("forward_unless", |text| Template::parse(text, &allowed))
+                .unwrap_or_default(),
+            mode,
+            rollout: u8::try_from(section.number("rollout", 0, 100).unwrap_or(100)).unwrap_or(100),
+            path: path?,
+            group: GroupIndex(index?),
+            event: mapping.transpose().ok()?,
+            ack: ack?,
+        })
     };
+    let route = route();
     section.finish();
-    Some(route)
+    route
 }
 
 fn path_of(text: &str) -> Path {
@@ -530,14 +545,9 @@ fn ack(section: Section<'_>, id_field: &str) -> Option<Ack> {
             .ok()
     });
     let headers = headers(&section, &allowed);
-    let ack = Ack {
-        status: status(&section, if plain { 202 } else { 200 }),
-        headers,
-        body: body?,
-        duplicate: duplicate.flatten(),
-    };
+    let status = status(&section, if plain { 202 } else { 200 });
     section.finish();
-    Some(ack)
+    Some(Ack { status, headers, body: body?, duplicate: duplicate.flatten() })
 }
 
 fn headers(section: &Section<'_>, allowed: &[Source]) -> Vec<(HeaderName, Template)> {
@@ -561,14 +571,17 @@ fn write(section: Section<'_>) -> Option<WriteRoute> {
         Ok(method) if text == text.to_ascii_uppercase() => Ok(method),
         _ => Err("a method such as \"POST\" is allowed"),
     };
-    let route = WriteRoute {
-        methods: section.compiled_list("method", known).unwrap_or_default(),
-        drains: section.compiled_list("drains", template).unwrap_or_default(),
-        invalidates: section.compiled_list("invalidates", template).unwrap_or_default(),
-        path: path?,
+    let route = || {
+        Some(WriteRoute {
+            methods: section.compiled_list("method", known).unwrap_or_default(),
+            drains: section.compiled_list("drains", template).unwrap_or_default(),
+            invalidates: section.compiled_list("invalidates", template).unwrap_or_default(),
+            path: path?,
+        })
     };
+    let route = route();
     section.finish();
-    Some(route)
+    route
 }
 
 fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
@@ -576,22 +589,27 @@ fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
     let allowed = [HEAD.as_slice(), &[Source::User, Source::Path]].concat();
     let query = section.section("query");
     let template = |text: &str| -> Result<Template, TemplateError> { Template::parse(text, &allowed) };
-    let route = CacheRoute {
-        ttl: section.maybe_duration("ttl"),
-        force: section.flag("force").unwrap_or(false),
-        public: section.flag("public").unwrap_or(false),
-        tags: section.compiled_list("tags", template).unwrap_or_default(),
-        ignore_query: query.texts("ignore").unwrap_or_default().into_iter().map(Into::into).collect(),
-        barrier: section.duration("barrier", barrier),
-        path: path?,
+    let ttl = section.maybe_duration("ttl");
+    let (force, public) = (section.flag("force").unwrap_or(false), section.flag("public").unwrap_or(false));
+    let route = || {
+        Some(CacheRoute {
+            ttl,
+            force,
+            public,
+            tags: section.compiled_list("tags", template).unwrap_or_default(),
+            ignore_query: query.texts("ignore").unwrap_or_default().into_iter().map(Into::into).collect(),
+            barrier: section.duration("barrier", barrier),
+            path: path?,
+        })
     };
-    if route.force && route.public {
+    let route = route();
+    if force && public {
         section.wrong_key("force", "a forced entry is never public: it would show one user's answer to another");
     }
-    if route.force && route.ttl.is_none() {
+    if force && section.get("ttl").is_none() {
         section.wrong_key("force", "needs a ttl");
     }
     query.finish();
     section.finish();
-    Some(route)
+    route
 }

@@ -1,6 +1,7 @@
 //! What `tidegate check` prints: for every route, what will be done with its calls.
 
 use super::Config;
+use crate::identity::Admit;
 use crate::ingest::settings::{Fallback, Group, Target};
 use crate::journal::settings::Durability;
 use crate::route::{EventRoute, Mode};
@@ -47,7 +48,11 @@ pub fn table(config: &Config) -> String {
         let what = format!("cached {whose} for {ttl}{force}; {tags}");
         rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
     }
-    rows.push(["any".to_owned(), "everything else".to_owned(), format!("passes through to {}", config.upstream.url)]);
+    rows.push([
+        "any".to_owned(),
+        "everything else".to_owned(),
+        format!("passes through to {}", config.upstream.url.to_string().trim_end_matches('/')),
+    ]);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));
     let mut out: String =
@@ -55,6 +60,7 @@ pub fn table(config: &Config) -> String {
     for group in &config.groups {
         out.push_str(&group_line(group));
     }
+    out.push_str(&needs(config));
     for warning in warnings(config) {
         out.push_str(&format!("note: {warning}\n"));
     }
@@ -98,6 +104,27 @@ fn group_line(group: &Group) -> String {
         "batch {}: POST {target} after {:?} or {} events, at most {} events and {} bytes; a refused event becomes {fallback}\n",
         group.name, group.window, group.flush_at, group.max_events, group.max_bytes
     )
+}
+
+/// What a call needs to be answered by Tidegate and not by the application.
+fn needs(config: &Config) -> String {
+    let identity = &config.identity;
+    let mut needs: Vec<String> = Vec::new();
+    for any in &identity.require {
+        needs.push(any.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "));
+    }
+    if let Some((first, second)) = &identity.double_submit {
+        needs.push(format!("{first} equal to {second} (writes)"));
+    }
+    if let Some(cors) = &identity.cors {
+        needs.push(format!("no origin, or one of {}", cors.origins.join(", ")));
+    }
+    needs.push("no expired token".to_owned());
+    let admit = match identity.admit {
+        Admit::Optimistic => "",
+        Admit::Proven => "; a credential's first call is forwarded",
+    };
+    format!("answered only with {}; else forwarded{admit}\n", needs.join(", "))
 }
 
 fn warnings(config: &Config) -> Vec<String> {

@@ -30,6 +30,22 @@ pub struct Spot {
     pub node: Node,
     /// Its place.
     pub place: Place,
+    /// What a variable held, letter by letter: for a key that wants text, `2024` is text.
+    pub raw: Option<Box<str>>,
+}
+
+impl Spot {
+    const fn new(node: Node, place: Place) -> Self {
+        Self { node, place, raw: None }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match (&self.node, &self.raw) {
+            (Node::Text(text), _) => Some(text),
+            (Node::List(_) | Node::Table(_), _) => None,
+            (_, raw) => raw.as_deref(),
+        }
+    }
 }
 
 /// A value.
@@ -132,7 +148,7 @@ pub fn tree(text: &str, variables: impl Iterator<Item = (String, String)>) -> Re
         let line = error.span().map_or(1, |span| line_of(text, span.start));
         vec![Problem { place: Some(Place::Line(line)), key: String::new(), text: error.message().to_owned() }]
     })?;
-    let mut root = Spot { node: node_of_table(text, table.get_ref()), place: Place::Line(1) };
+    let mut root = Spot::new(node_of_table(text, table.get_ref()), Place::Line(1));
     let mut ours: Vec<_> = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
     ours.sort();
     for (name, value) in ours {
@@ -151,7 +167,7 @@ fn node_of_table(text: &str, table: &DeTable<'_>) -> Node {
     for (name, value) in table {
         let start = name.span().start;
         let place = Place::Line(line_of(text, start));
-        members.push((start, (name.get_ref().to_string(), Spot { node: node_of(text, value), place })));
+        members.push((start, (name.get_ref().to_string(), Spot::new(node_of(text, value), place))));
     }
     members.sort_by_key(|(start, _)| *start);
     Node::Table(members.into_iter().map(|(_, member)| member).collect())
@@ -170,9 +186,7 @@ fn node_of(text: &str, value: &Spanned<DeValue<'_>>) -> Node {
         DeValue::Boolean(found) => Node::Bool(*found),
         DeValue::Datetime(found) => Node::Date(found.to_string()),
         DeValue::Array(all) => Node::List(
-            all.iter()
-                .map(|one| Spot { node: node_of(text, one), place: Place::Line(line_of(text, one.span().start)) })
-                .collect(),
+            all.iter().map(|one| Spot::new(node_of(text, one), Place::Line(line_of(text, one.span().start)))).collect(),
         ),
         DeValue::Table(table) => node_of_table(text, table),
     }
@@ -182,8 +196,7 @@ fn node_of(text: &str, value: &Spanned<DeValue<'_>>) -> Node {
 fn lay(spot: &mut Spot, path: &[String], variable: &str, value: &str) {
     let place = Place::Variable(variable.to_owned());
     let Some((first, rest)) = path.split_first() else {
-        spot.node = parse_value(value);
-        spot.place = place;
+        *spot = Spot { node: parse_value(value), place, raw: Some(value.into()) };
         return;
     };
     let same = |name: &str| name.to_lowercase().replace('-', "_") == *first;
@@ -192,14 +205,14 @@ fn lay(spot: &mut Spot, path: &[String], variable: &str, value: &str) {
             match first.parse::<usize>().ok().and_then(|index| all.get_mut(index)) {
                 Some(one) => lay(one, rest, variable, value),
                 // An element that isn't there reads as no table, so the variable is named and not dropped.
-                None => all.push(Spot { node: Node::Text(value.to_owned()), place }),
+                None => all.push(Spot::new(Node::Text(value.to_owned()), place)),
             }
         }
         Node::Table(members) => {
             if let Some((_, member)) = members.iter_mut().find(|(name, _)| same(name)) {
                 return lay(member, rest, variable, value);
             }
-            let mut member = Spot { node: Node::Table(Vec::new()), place };
+            let mut member = Spot::new(Node::Table(Vec::new()), place);
             lay(&mut member, rest, variable, value);
             members.push((first.clone(), member));
         }
@@ -259,7 +272,7 @@ impl<'a> Section<'a> {
     pub fn new(spot: Option<&'a Spot>, path: &str, sink: &'a Sink) -> Self {
         let (members, place): (&[_], _) = match spot {
             None => (&[], None),
-            Some(Spot { node: Node::Table(members), place }) => (members, Some(place.clone())),
+            Some(Spot { node: Node::Table(members), place, .. }) => (members, Some(place.clone())),
             Some(other) => {
                 sink.add(Some(other.place.clone()), path, format!("found {}; a table is allowed", other.node.kind()));
                 (&[], Some(other.place.clone()))
@@ -325,8 +338,11 @@ impl<'a> Section<'a> {
     }
 
     fn read<T>(&self, key: &'static str, allowed: &str, read: impl Fn(&Node) -> Option<T>) -> Option<T> {
-        let spot = self.get(key)?;
-        let value = read(&spot.node);
+        self.see(key, allowed, |spot| read(&spot.node))
+    }
+
+    fn see<T>(&self, key: &'static str, allowed: &str, see: impl Fn(&Spot) -> Option<T>) -> Option<T> {
+        let value = see(self.get(key)?);
         if value.is_none() {
             self.expected(key, allowed);
         }
@@ -335,18 +351,12 @@ impl<'a> Section<'a> {
 
     /// Text.
     pub fn text(&self, key: &'static str) -> Option<String> {
-        self.read(key, "text", |node| match node {
-            Node::Text(text) => Some(text.clone()),
-            _ => None,
-        })
+        self.see(key, "text", |spot| spot.text().map(str::to_owned))
     }
 
     /// Text that is parsed; its error says what is allowed.
     pub fn parsed<T: FromStr>(&self, key: &'static str, allowed: &str) -> Option<T> {
-        self.read(key, allowed, |node| match node {
-            Node::Text(text) => text.parse().ok(),
-            _ => None,
-        })
+        self.see(key, allowed, |spot| spot.text()?.parse().ok())
     }
 
     /// Text that something else compiles.
@@ -427,22 +437,18 @@ impl<'a> Section<'a> {
 
     /// A list of texts; a single text counts as a list of one.
     pub fn texts(&self, key: &'static str) -> Option<Vec<String>> {
-        self.read(key, "a list of texts", |node| match node {
-            Node::Text(text) => Some(vec![text.clone()]),
-            Node::List(all) => all
-                .iter()
-                .map(|spot| if let Node::Text(text) = &spot.node { Some(text.clone()) } else { None })
-                .collect(),
-            _ => None,
+        self.see(key, "a list of texts", |spot| match &spot.node {
+            Node::List(all) => all.iter().map(|spot| spot.text().map(str::to_owned)).collect(),
+            _ => Some(vec![spot.text()?.to_owned()]),
         })
     }
 
     /// One of some words.
     pub fn choice<T: Copy>(&self, key: &'static str, choices: &[(&str, T)], default: T) -> T {
         let allowed = choices.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let chosen = self.read(key, &format!("one of {allowed}"), |node| match node {
-            Node::Text(text) => choices.iter().find(|(name, _)| name == text).map(|(_, value)| *value),
-            _ => None,
+        let chosen = self.see(key, &format!("one of {allowed}"), |spot| {
+            let text = spot.text()?;
+            choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
         });
         chosen.unwrap_or(default)
     }

@@ -124,7 +124,7 @@ pub struct Admitted {
     ground: Arc<Ground>,
     key: SeenKey,
     book: u64,
-    tags: Vec<Tag>,
+    tags: Arc<[Tag]>,
     credential: Fingerprint,
     keep: Duration,
     state: Stage,
@@ -149,7 +149,7 @@ impl Ground {
         let [first, second, ..] = key.0;
         let book = u64::from(first) << 8 | u64::from(second);
         self.metrics.books.receive(book);
-        let (tags, credential) = (event.tags.clone(), event.lane.credential);
+        let (tags, credential) = (Arc::clone(&event.tags), event.lane.credential);
         self.tags.mark(&tags, credential);
         Some(Admitted { ground: Arc::clone(self), key, book, tags, credential, keep, state: Stage::Admitted })
     }
@@ -229,7 +229,7 @@ impl Buckets {
     /// None is there, or the user has no bucket and can't get one.
     pub fn take(&self, lane: &LaneKey) -> Result<(), Dry> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        let user = Tag::new(lane.user.as_str()).hash;
+        let user = Tag::new(lane.user.as_str()).0;
         limiter.check_key(&(user, lane.credential)).map_err(|not_until| {
             // A refused check leaves the bucket as it is.
             Dry::Limited(not_until.wait_time_from(self.clock.now()))

@@ -3,13 +3,13 @@
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Group, MissingId};
 use crate::clock::millis;
-use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Tag, UserId};
-use crate::identity::{Caller, Identity, detached};
+use crate::event::{Carried, Event, EventId, GroupIndex, IdError, LaneKey, Tag, UserId};
+use crate::identity::{Caller, Identity};
 use crate::json::{self, Object};
 use crate::route::{EventRoute, Params};
 use crate::template::{Found, JsonTemplate, Lookup, Source};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -93,13 +93,27 @@ pub struct View<'a> {
     fields: &'a [(Arc<str>, Range<usize>)],
 }
 
-impl<'a> View<'a> {
-    /// The view of a finished event.
-    #[must_use]
-    pub fn of(event: &'a Event) -> Self {
-        Self { json: &event.json, fields: &event.fields }
-    }
+/// Where the top-level fields of an event lie: name, range of the value's raw JSON.
+pub type Fields = Vec<(Arc<str>, Range<usize>)>;
 
+/// An event, and where its fields lie.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The event.
+    pub event: Event,
+    /// Its fields, for the acknowledgement.
+    pub fields: Fields,
+}
+
+impl Decoded {
+    /// To look into.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View { json: &self.event.json, fields: &self.fields }
+    }
+}
+
+impl<'a> View<'a> {
     fn raw(self, name: &str) -> Option<&'a str> {
         let (_, range) = self.fields.iter().rev().find(|(field, _)| &**field == name)?;
         std::str::from_utf8(self.json.get(range.clone())?).ok()
@@ -116,7 +130,7 @@ impl<'a> View<'a> {
 #[derive(Debug, Default)]
 pub struct Draft {
     json: Vec<u8>,
-    fields: Vec<(Arc<str>, Range<usize>)>,
+    fields: Fields,
 }
 
 impl Draft {
@@ -147,7 +161,7 @@ impl Draft {
         self.fields.push((Arc::clone(name), start..self.json.len()));
     }
 
-    fn finish(mut self) -> (Bytes, Vec<(Arc<str>, Range<usize>)>) {
+    fn finish(mut self) -> (Bytes, Fields) {
         if self.json.is_empty() {
             self.json.push(b'{');
         }
@@ -254,7 +268,7 @@ pub fn single(
     call: &Call<'_>,
     body: &Bytes,
     parsed: (&str, &Object<'_>),
-) -> Result<Event, Decline> {
+) -> Result<Decoded, Decline> {
     let scope = Scope { call, body: Some(parsed), event: None, user: None };
     if route.forward_unless.iter().any(|template| template.render(&scope).is_none_or(|text| text.is_empty())) {
         return Err(Decline::Forward(Forward::Unless));
@@ -268,10 +282,9 @@ pub fn single(
         }
         None => copy(&mut writer, parsed.1)?,
     }
-    let legacy = matches!(into.group.fallback, super::settings::Fallback::Single).then(|| Legacy {
-        path: call.caller.parts().uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).into(),
-        // A copy: the body as it came is a slice of its connection's read buffer.
-        body: Bytes::copy_from_slice(body),
+    let legacy = matches!(into.group.fallback, super::settings::Fallback::Single).then(|| {
+        let path = call.caller.parts().uri.path_and_query();
+        (path.map_or("/", http::uri::PathAndQuery::as_str), &**body)
     });
     let draft = writer.draft;
     let user = user_of(into.identity, &Scope { event: Some(draft.view()), ..scope });
@@ -298,7 +311,7 @@ pub fn preview(identity: &Identity, route: &EventRoute, group: &Group, scope: &S
 ///
 /// # Errors
 /// As for [`single`].
-pub fn element(into: Into<'_>, call: &Call<'_>, raw: &str) -> Result<Event, Decline> {
+pub fn element(into: Into<'_>, call: &Call<'_>, raw: &str) -> Result<Decoded, Decline> {
     let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string().into()));
     let object = Object::parse(raw).map_err(refuse)?;
     let mut writer = Writer { group: into.group, draft: Draft::default(), scratch: Vec::new(), strict: false };
@@ -336,9 +349,9 @@ fn finish(
     call: &Call<'_>,
     mut draft: Draft,
     user: Result<UserId, Decline>,
-    legacy: Option<Legacy>,
+    legacy: Option<(&str, &[u8])>,
     body: &[u8],
-) -> Result<Event, Decline> {
+) -> Result<Decoded, Decline> {
     let group = into.group;
     require(group, &draft)?;
     let user = user?;
@@ -362,13 +375,13 @@ fn finish(
     let credential = Arc::new(into.identity.credential(call.caller));
     let lane = LaneKey { group: into.index, user, credential: credential.fingerprint };
     let (json, fields) = draft.finish();
-    let headers = travelling(call, into.forward_headers);
-    Ok(Event { id, lane, credential, json, fields, headers, legacy, tags, priority, received_at: call.now })
-}
-
-fn travelling(call: &Call<'_>, names: &[HeaderName]) -> Vec<(HeaderName, HeaderValue)> {
     let headers = &call.caller.parts().headers;
-    names.iter().filter_map(|name| headers.get(name).map(|value| (name.clone(), detached(value)))).collect()
+    let travelling = into.forward_headers.iter();
+    let travelling = travelling.filter_map(|name| headers.get(name).map(|value| (name.as_str(), value.as_bytes())));
+    let carried = Carried { headers: travelling.collect(), legacy }.pack();
+    let has_single = legacy.is_some();
+    let event = Event { id, lane, credential, json, carried, has_single, tags, priority, received_at: call.now };
+    Ok(Decoded { event, fields })
 }
 
 fn require(group: &Group, draft: &Draft) -> Result<(), Decline> {

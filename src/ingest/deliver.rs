@@ -10,7 +10,7 @@ use super::shard::{Command, Kept};
 use super::window::{Batch, Form, Verdict};
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::event::Credential;
+use crate::event::{Carried, Credential};
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
@@ -106,6 +106,11 @@ impl Courier {
         }
     }
 
+    /// A batch on its way. Whatever happens to the attempt (a panic, too), the batch comes back to its lane.
+    fn carry(self: &Arc<Self>, shard: usize, batch: Batch<Kept>) -> Carrier {
+        Carrier { courier: Arc::clone(self), shard, batch: Some(batch) }
+    }
+
     fn gate(&self, batch: &Batch<Kept>) -> Option<&Mutex<Gate>> {
         self.gates.get(batch.key.group.0)
     }
@@ -133,22 +138,24 @@ impl Courier {
         let pause = retry::server(self.settings.retry_server, most_failed(&batch), fastrand::f64());
         let sent = self.shards.get(shard).map(|shard| shard.send(Command::Verdict { batch, verdict, pause }));
         if !matches!(sent, Some(Ok(()))) {
-            tracing::error!("a shard is gone, its events stay pending");
+            tracing::debug!("a shard is gone, its events stay pending");
         }
     }
 
-    async fn attempt(&self, ready: Ready) {
+    async fn attempt(self: &Arc<Self>, ready: Ready) {
         let Ready { shard, batch, retries } = ready;
+        let carrier = self.carry(shard, batch);
+        let Some(batch) = &carrier.batch else { return };
         let Some(group) = self.groups.get(batch.key.group.0) else { return };
         let began = Instant::now();
-        let found = self.send(group, &batch).await;
-        let (verdict, result) = self.judge(group, &batch, retries, found);
+        let found = self.send(group, batch).await;
+        let (verdict, result) = self.judge(group, batch, retries, found);
         tracing::info!(
             group = %group.name, batch = %batch.id, user = batch.key.user.as_str(), lane = ?batch.key.credential,
             events = batch.events.len(), form = ?batch.form, result, retries,
             took_ms = began.elapsed().as_millis(), "batch"
         );
-        self.bring_back(shard, batch, verdict, result);
+        carrier.arrive(verdict, result);
     }
 
     fn judge(&self, group: &Group, batch: &Batch<Kept>, retries: u32, found: Found) -> (Verdict, &'static str) {
@@ -266,6 +273,32 @@ impl Courier {
     }
 }
 
+struct Carrier {
+    courier: Arc<Courier>,
+    shard: usize,
+    batch: Option<Batch<Kept>>,
+}
+
+impl Carrier {
+    fn arrive(mut self, verdict: Verdict, result: &str) {
+        if let Some(batch) = self.batch.take() {
+            self.courier.bring_back(self.shard, batch, verdict, result);
+        }
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        let Some(batch) = self.batch.take() else { return };
+        // A probe that broke off must not keep the circuit open for ever.
+        if let Some(gate) = self.courier.gate(&batch) {
+            gate.lock().probing = false;
+        }
+        let pause = retry::network(&self.courier.settings.retry_network, 0);
+        self.courier.bring_back(self.shard, batch, Verdict::Retry { pause }, "broken_off");
+    }
+}
+
 fn most_failed(batch: &Batch<Kept>) -> u32 {
     batch.events.iter().map(|queued| queued.failed).max().unwrap_or(0)
 }
@@ -273,21 +306,27 @@ fn most_failed(batch: &Batch<Kept>) -> u32 {
 /// The call that carries a batch, or repeats a single call.
 fn request(group: &Group, batch: &Batch<Kept>, credential: &Credential) -> Option<Request<Body>> {
     let newest = batch.events.last()?.entry.event();
+    let carried = Carried::unpack(&newest.carried)?;
     let (uri, body): (Uri, Bytes) = match batch.form {
         Form::Batch => {
             let events = batch.events.iter().map(|queued| &*queued.entry.event().json);
             (address(&group.target)?, contract::envelope(events).into())
         }
         Form::Single => {
-            let legacy = newest.legacy.as_ref()?;
-            (legacy.path.parse().ok()?, legacy.body.clone())
+            let (path, body) = carried.legacy?;
+            (path.parse().ok()?, Bytes::copy_from_slice(body))
         }
     };
     let mut request = Request::new(Body::from(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
-    for (name, value) in newest.headers.iter().chain(&credential.headers) {
+    for (name, value) in carried.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    for (name, value) in &credential.headers {
         headers.append(name, value.clone());
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -34,7 +34,7 @@ use crate::template::{Found, Lookup, Source};
 use crate::upstream::Upstream;
 use admit::{Admitted, Buckets, Dry, Ground, Seen, Standing};
 use bytes::Bytes;
-use decode::{Call, Scope};
+use decode::{Call, Decoded, Scope};
 use deliver::Courier;
 use http::{HeaderName, HeaderValue, StatusCode};
 use refusal::{Decline, Forward, Refusal};
@@ -218,14 +218,13 @@ impl Ingest {
             return Err(Decline::Forward(Forward::Mode));
         }
         let into = self.into(route.group).ok_or(Decline::Forward(Forward::NoRule))?;
-        let event = decode::single(into, route, call, body, (text, &object))?;
-        if !rollout::included(&event.lane.user, route.rollout) {
+        let decoded = decode::single(into, route, call, body, (text, &object))?;
+        if !rollout::included(&decoded.event.lane.user, route.rollout) {
             return Err(Decline::Forward(Forward::Mode));
         }
-        let scope_user = event.lane.user.clone();
-        let ack = |duplicate| self.ack(route, call, (text, &object), &event, &scope_user, duplicate);
+        let ack = |duplicate| self.ack(route, call, (text, &object), &decoded, duplicate);
         let (fresh, repeated) = (ack(false), route.ack.duplicate.is_some().then(|| ack(true)));
-        match self.keep(into.group, event, vouched).await? {
+        match self.keep(into.group, decoded.event, vouched).await? {
             true => Ok(fresh),
             false => Ok(Ack { duplicate: true, ..repeated.unwrap_or(fresh) }),
         }
@@ -247,12 +246,11 @@ impl Ingest {
         route: &EventRoute,
         call: &Call<'_>,
         body: (&str, &Object<'_>),
-        event: &Event,
-        user: &UserId,
+        decoded: &Decoded,
         duplicate: bool,
     ) -> Ack {
-        let scope =
-            Scope { call, body: Some((body.0, body.1)), event: Some(decode::View::of(event)), user: Some(user) };
+        let event = &decoded.event;
+        let scope = Scope { call, body: Some(body), event: Some(decoded.view()), user: Some(&event.lane.user) };
         let template = route.ack.duplicate.as_ref().filter(|_| duplicate).unwrap_or(&route.ack.body);
         let mut out = Vec::with_capacity(256);
         template.write(&scope, &mut out);
@@ -345,11 +343,11 @@ impl Ingest {
         &self,
         group: &Group,
         raw: &str,
-        event: Result<Event, Decline>,
+        event: Result<Decoded, Decline>,
         tally: &mut Tally,
     ) -> Result<(), Decline> {
         let kept = match event {
-            Ok(event) => {
+            Ok(Decoded { event, .. }) => {
                 let id = event.id.clone();
                 self.keep(group, event, false).await.map(|fresh| (id.as_str().to_owned(), fresh))
             }

@@ -7,6 +7,7 @@ use super::settle::Settler;
 use super::window::{Batch, Entry, Lanes, Mark, Verdict};
 use crate::event::{EventId, Fingerprint, LaneKey, UserId};
 use crate::journal::Journaled;
+use crate::json::Object;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,10 +34,11 @@ impl Entry for Kept {
         self.event().priority
     }
     fn field(&self, name: &str) -> Option<&[u8]> {
-        self.event().field(name)
+        let text = std::str::from_utf8(&self.event().json).ok()?;
+        Object::parse(text).ok()?.get(name).map(str::as_bytes)
     }
     fn has_single(&self) -> bool {
-        self.event().legacy.is_some()
+        self.event().has_single
     }
 }
 

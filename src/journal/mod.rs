@@ -145,6 +145,5 @@ impl<T> Journal<T> {
 }
 
 fn size(event: &Event) -> u64 {
-    let legacy = event.legacy.as_ref().map_or(0, |legacy| legacy.body.len() + legacy.path.len());
-    (event.json.len() + legacy) as u64 + OVERHEAD
+    (event.json.len() + event.carried.len()) as u64 + OVERHEAD
 }

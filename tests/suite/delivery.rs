@@ -166,7 +166,7 @@ async fn one_refused_user_holds_up_nobody_else_and_hears_of_it() {
 }
 
 fn uuid() -> String {
-    tidegate::event::Tag::new(&format!("{:?}", std::time::SystemTime::now())).hash.to_string()
+    tidegate::event::Tag::new(&format!("{:?}", std::time::SystemTime::now())).0.to_string()
 }
 
 #[tokio::test]
