@@ -5,6 +5,7 @@ use crate::body::Body;
 use crate::cache::store::Store;
 use crate::drain::Drain;
 use crate::ingest::Ingest;
+use crate::ingest::dead::{DeadLetter, age_ms};
 use crate::metrics::{Levels, Metrics};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -13,6 +14,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 /// `[admin]`.
 #[derive(Debug, Clone, Copy)]
@@ -55,21 +57,54 @@ impl Admin {
         Ok(match request.uri().path() {
             "/healthz" if read => text(StatusCode::OK, "ok\n"),
             "/readyz" if read && self.0.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            "/readyz" if read => text(StatusCode::OK, "ready\n"),
+            "/readyz" if read => match self.0.ingest.journal().poison() {
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("the journal takes no events: {why}\n")),
+                None => text(StatusCode::OK, "ready\n"),
+            },
             "/status" if read => json(StatusCode::OK, &self.status().await),
             "/metrics" if read => self.metrics(),
             "/dead-letters" if read => json(StatusCode::OK, &json!(self.0.ingest.dead_letters().list())),
+            "/dead-letters" if *request.method() == Method::DELETE => {
+                json(StatusCode::OK, &json!({ "dropped": self.0.ingest.drop_letters(None) }))
+            }
+            "/dead-letters/replay" if *request.method() == Method::POST => {
+                json(StatusCode::OK, &json!(self.0.ingest.replay(None).await))
+            }
+            path if path.starts_with("/dead-letters/") => self.one_letter(request.method(), path).await,
             "/flush" if *request.method() == Method::POST => {
                 self.0.ingest.flush();
                 json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.ingest.ledger().pending }))
             }
-            "/healthz" | "/readyz" | "/status" | "/metrics" | "/dead-letters" => method("GET"),
+            "/dead-letters" => method("GET, DELETE"),
+            "/healthz" | "/readyz" | "/status" | "/metrics" => method("GET"),
             "/flush" => method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "allowed: GET /healthz /readyz /status /metrics /dead-letters, POST /flush\n",
+                "allowed: GET /healthz /readyz /status /metrics /dead-letters /dead-letters/NAME, DELETE /dead-letters \
+                 /dead-letters/NAME, POST /flush /dead-letters/replay /dead-letters/NAME/replay\n",
             ),
         })
+    }
+
+    /// One dead letter by its key, or those of an event id: shown, dropped, or replayed.
+    async fn one_letter(&self, asked: &Method, path: &str) -> Response<Body> {
+        let ingest = &self.0.ingest;
+        let name = path.trim_start_matches("/dead-letters/");
+        let (name, replay) = name.strip_suffix("/replay").map_or((name, false), |name| (name, true));
+        let Ok(name) = percent_encoding::percent_decode_str(name).decode_utf8() else {
+            return text(StatusCode::BAD_REQUEST, "the name is not UTF-8\n");
+        };
+        let found: Vec<_> = ingest.dead_letters().find(Some(&name)).iter().map(DeadLetter::show).collect();
+        if found.is_empty() {
+            return text(StatusCode::NOT_FOUND, "there is no such dead letter\n");
+        }
+        match (asked, replay) {
+            (&Method::GET, false) => json(StatusCode::OK, &json!(found)),
+            (&Method::DELETE, false) => json(StatusCode::OK, &json!({ "dropped": ingest.drop_letters(Some(&name)) })),
+            (&Method::POST, true) => json(StatusCode::OK, &json!(ingest.replay(Some(&name)).await)),
+            (_, false) => method("GET, DELETE"),
+            (_, true) => method("POST"),
+        }
     }
 
     async fn status(&self) -> serde_json::Value {
@@ -77,13 +112,19 @@ impl Admin {
         let ledger = setup.ingest.ledger();
         let oldest = setup.ingest.oldest_pending().await.map(|age| age.as_millis());
         let counts = &setup.store.counts;
-        let (dead, dropped) = setup.ingest.dead_letters().count();
+        let (dead, dropped, oldest_dead) = setup.ingest.dead_letters().count();
+        let journal = setup.ingest.journal();
+        let (commits, commit_events) = journal.counts();
         json!({
             "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
             "durability": setup.durability, "lanes": setup.ingest.lanes(),
             "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
             "batches": { "events": setup.metrics.batched_events.get(), "attempts": self.attempts() },
-            "dead_letters": { "kept": dead, "dropped": dropped },
+            "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
+            "journal": {
+                "durability": setup.durability, "poisoned": journal.poison(), "disk_low": journal.is_low(),
+                "commits": commits, "events": commit_events,
+            },
             "cache": {
                 "hits": counts.hits.load(Ordering::Relaxed), "misses": counts.misses.load(Ordering::Relaxed),
                 "bypasses": counts.bypasses.load(Ordering::Relaxed), "stored": counts.stored.load(Ordering::Relaxed),

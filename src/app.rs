@@ -8,7 +8,9 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::gateway::{self, Gateway};
 use crate::identity::Identity;
-use crate::ingest::{self, Ingest};
+use crate::ingest::{self, Ingest, Keeping};
+use crate::journal::recover;
+use crate::journal::settings::Durability;
 use crate::metrics::{Ledger, Metrics};
 use crate::read::Read;
 use crate::server::{self, ServerSettings};
@@ -51,6 +53,30 @@ pub struct Running {
 pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> {
     let routes = config.routes();
     let Options { clock } = options;
+    // What the journal holds is back in its windows before anybody can call.
+    let journal = keeping(&config).await?;
+    let secret = match &journal {
+        Keeping::Memory { secret, .. } => *secret,
+        Keeping::Disk(opened, _) => opened.secret(),
+    };
+    let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
+    let identity = Arc::new(Identity::new(config.identity, secret));
+    let upstream = Upstream::new(config.upstream);
+    let store = Arc::new(Store::new(config.cache));
+    let shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
+    let recovered = Ingest::new(ingest::Setup {
+        groups: config.groups,
+        delivery: config.delivery,
+        limits: config.limits,
+        journal,
+        identity: Arc::clone(&identity),
+        tags: Arc::new(Tags::new()),
+        metrics: Arc::clone(&metrics),
+        upstream: upstream.clone(),
+        clock: clock.clone(),
+        shards,
+    });
+    let (ingest, tasks) = recovered.context("the journal can't be brought back")?;
     let listener = server::bind(&config.server).await;
     let listener = listener.with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
     let admin_settings = ServerSettings {
@@ -64,28 +90,6 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         admin_listener.with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
 
-    let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
-    let mut key = [0; 32];
-    // Fresh with every start: fingerprints live in memory only, as the events do.
-    let (first, second) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
-    key.iter_mut().zip(first.as_bytes().iter().chain(second.as_bytes())).for_each(|(to, from)| *to = *from);
-    let identity = Arc::new(Identity::new(config.identity, key));
-    let upstream = Upstream::new(config.upstream);
-    let tags = Arc::new(Tags::new());
-    let store = Arc::new(Store::new(config.cache));
-    let shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
-    let (ingest, tasks) = Ingest::new(ingest::Setup {
-        groups: config.groups,
-        delivery: config.delivery,
-        limits: config.limits,
-        journal_bytes: config.journal.max_bytes,
-        identity: Arc::clone(&identity),
-        tags,
-        metrics: Arc::clone(&metrics),
-        upstream: upstream.clone(),
-        clock: clock.clone(),
-        shards,
-    });
     let (drain, end) = (Drain::new(), Drain::new());
     let read = Read::new(Arc::clone(&store), upstream.clone(), ingest.clone(), Arc::clone(&identity), clock.clone());
     let gateway = Gateway::new(gateway::Setup {
@@ -116,6 +120,25 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     let public = tokio::spawn(server::serve(listener, config.server, service, drain.clone()));
     tracing::info!(%address, admin = %admin_address, "tidegate serves");
     Ok(Running { address, admin: admin_address, ingest, drain, end, deadline, public, others })
+}
+
+/// The journal that the configuration asks for, opened and looked through.
+async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
+    let settings = config.journal.clone();
+    // A plain relay makes no directory; but one that has something is emptied.
+    let needed = !config.groups.is_empty() || settings.path.join("FORMAT").exists();
+    if settings.durability == Durability::None || !needed {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
+        return Ok(Keeping::Memory { max_bytes: settings.max_bytes, secret });
+    }
+    let opening = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || recover::open(&opening)).await??;
+    for finding in &opened.findings {
+        tracing::error!(journal = %settings.path.display(), "{}", finding.0);
+        eprintln!("journal {}: {}", settings.path.display(), finding.0);
+    }
+    Ok(Keeping::Disk(Box::new(opened), settings))
 }
 
 /// A task that must not end by itself: if it does (a panic, a mistake), the process drains.
@@ -161,21 +184,26 @@ impl Running {
 
     /// P12, in this order, under one deadline: readiness goes down and the listener closes; connections finish while
     /// windows are sealed and sent; what is then left stays pending and is counted; the admin listener closes last.
-    pub async fn stop(self) -> Ledger {
+    pub async fn stop(mut self) -> Ledger {
         let deadline = Instant::now() + self.deadline;
         self.drain.begin();
-        // Requests in flight may still bring events or wait for a barrier, so both ends are drained together.
-        let (served, ()) = tokio::join!(tokio::time::timeout_at(deadline, self.public), self.ingest.drain(deadline));
-        if served.is_err() {
-            tracing::warn!("connections were still open at the deadline");
+        // Requests in flight may still bring events or wait for a barrier, so windows are flushed until the last of them
+        // is answered.
+        tokio::select! {
+            _ = &mut self.public => {}
+            () = self.ingest.keep_flushing() => {}
+            () = tokio::time::sleep_until(deadline) => tracing::warn!("connections were still open at the deadline"),
         }
-        // The last connections may have brought events after the windows were empty.
         self.ingest.drain(deadline).await;
-        let ledger = self.ingest.ledger();
-        self.end.begin();
-        for task in self.others {
+        // From here on nothing changes any more: what a last connection still brings is forwarded, what is pending stays.
+        self.ingest.close();
+        self.public.abort();
+        for task in &self.others {
             task.abort();
         }
+        self.ingest.close_journal().await;
+        let ledger = self.ingest.ledger();
+        self.end.begin();
         ledger
     }
 }

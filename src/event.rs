@@ -113,6 +113,14 @@ impl fmt::Debug for Credential {
     }
 }
 
+impl Credential {
+    /// Bytes that its headers take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    }
+}
+
 /// A name under which cached answers are invalidated, as its hash into the table of generations: 64 bits, unkeyed. A
 /// collision only invalidates more than needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,15 +135,43 @@ impl Tag {
     }
 }
 
+/// Bytes that serialize in one piece and are read back without a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a>(pub &'a [u8]);
+
+impl serde::Serialize for Raw<'_> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(from).map(Self)
+    }
+}
+
+/// The single call of an event, as it can be repeated on its legacy route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Legacy<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Path with query.
+    pub path: &'a str,
+    /// The body, without its content coding.
+    #[serde(borrow)]
+    pub body: Raw<'a>,
+}
+
 /// What of its call travels with an event: headers that go with its batch, and the single call as it can be repeated on
 /// its legacy route.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Carried<'a> {
     /// Names and values of the headers.
     #[serde(borrow)]
-    pub headers: Vec<(&'a str, &'a [u8])>,
-    /// Path with query, and body without its content coding.
-    pub legacy: Option<(&'a str, &'a [u8])>,
+    pub headers: Vec<(&'a str, Raw<'a>)>,
+    /// The single call.
+    pub legacy: Option<Legacy<'a>>,
 }
 
 impl<'a> Carried<'a> {
@@ -208,6 +244,8 @@ pub enum Reason {
     GaveUp,
     /// Its group is no longer configured.
     GroupRemoved,
+    /// Its credential was damaged in the journal; it is never sent with another one.
+    CredentialLost,
 }
 
 impl Reason {
@@ -221,6 +259,7 @@ impl Reason {
             Self::CredentialRejected => "credential_rejected",
             Self::GaveUp => "gave_up",
             Self::GroupRemoved => "group_removed",
+            Self::CredentialLost => "credential_lost",
         }
     }
 }

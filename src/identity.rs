@@ -68,6 +68,26 @@ pub enum Need {
     Jwt,
 }
 
+/// A part that makes a call the application's to judge, unless another is there too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forbid {
+    /// This header or cookie, not empty.
+    pub part: Part,
+    /// With this one it may stand.
+    pub unless: Option<Part>,
+}
+
+impl Forbid {
+    /// `header:a`, or `header:a unless header:b`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn parse(text: &str) -> Result<Self, PartError> {
+        let (part, unless) = text.split_once(" unless ").map_or((text, None), |(part, unless)| (part, Some(unless)));
+        Ok(Self { part: Part::parse(part.trim())?, unless: unless.map(|one| Part::parse(one.trim())).transpose()? })
+    }
+}
+
 /// Whether an unknown credential's calls are acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admit {
@@ -97,6 +117,8 @@ pub struct IdentitySettings {
     pub user: Template,
     /// Each entry: alternatives of which one must be there.
     pub require: Vec<Vec<Need>>,
+    /// Calls with one of these are the application's to judge.
+    pub forbid: Vec<Forbid>,
     /// Must be equal on unsafe methods.
     pub double_submit: Option<(Part, Part)>,
     /// Where a JWT is looked for. A Bearer scheme wins even if its token is bad; another scheme is ignored.
@@ -120,6 +142,10 @@ pub enum NotAnswerable {
     Origin,
     /// Its JWT has expired.
     ExpiredToken,
+    /// A Cookie line is not UTF-8.
+    OddCookies,
+    /// It has something of `forbid`.
+    Forbidden,
 }
 
 impl NotAnswerable {
@@ -131,6 +157,8 @@ impl NotAnswerable {
             Self::DoubleSubmit => "double_submit",
             Self::Origin => "origin",
             Self::ExpiredToken => "expired_token",
+            Self::OddCookies => "odd_cookies",
+            Self::Forbidden => "forbidden",
         }
     }
 }
@@ -170,9 +198,10 @@ impl Token {
         }
         Object::parse(&decode(head)?).ok()?;
         let claims = decode(claims)?;
-        let expires = Object::parse(&claims).ok()?.get("exp").and_then(|raw| raw.parse::<f64>().ok());
+        let expires = Object::parse(&claims).ok()?.get("exp").map(|raw| raw.parse::<f64>().unwrap_or(f64::NAN));
         let expires = expires.map(|seconds| {
-            // A time before 1970, or beyond all clocks, is clamped: the former has passed, the latter has not.
+            // A time before 1970, or beyond all clocks, is clamped: the former has passed, the latter has not. What is no
+            // number has passed: the application shall judge it.
             let seconds = if seconds.is_nan() { 0.0 } else { seconds.clamp(0.0, 1e11) };
             UNIX_EPOCH + Duration::from_secs_f64(seconds)
         });
@@ -193,9 +222,19 @@ impl<'a> Caller<'a> {
 
     fn cookies(&self) -> &[(&'a str, &'a str)] {
         self.cookies.get_or_init(|| {
-            let lines = self.parts.headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-            lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('=')).collect()
+            // A line that is not UTF-8 hides the others' cookies from nobody but the templates; the fingerprint then
+            // takes every line whole.
+            let lines = self.parts.headers.get_all(header::COOKIE).iter();
+            let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
+            let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+            pairs.map(|(name, value)| (name.trim(), value.trim())).collect()
         })
+    }
+
+    /// A Cookie line that can't be read: what it holds can't be told apart cookie by cookie.
+    fn has_odd_cookies(&self) -> bool {
+        let mut lines = self.parts.headers.get_all(header::COOKIE).iter();
+        lines.any(|line| std::str::from_utf8(line.as_bytes()).is_err())
     }
 
     /// A cookie's value; with a repeated name the first one.
@@ -213,6 +252,17 @@ impl<'a> Caller<'a> {
             Part::Header(name) => self.header(name),
             Part::Cookie(name) => self.cookie(name),
         }
+    }
+
+    /// A part that is there once, and means the same however it is decoded.
+    fn sole(&self, part: &Part) -> Option<&'a str> {
+        let (value, count) = match part {
+            Part::Header(name) => (self.header(name), self.parts.headers.get_all(name).iter().count()),
+            Part::Cookie(name) => {
+                (self.cookie(name), self.cookies().iter().filter(|(found, _)| *found == &**name).count())
+            }
+        };
+        value.filter(|value| count == 1 && !value.contains(['%', '"', '\\']))
     }
 
     /// A query parameter, percent-decoded; with a repeated name the first one.
@@ -338,6 +388,10 @@ impl Identity {
                 Part::Header(name) => {
                     caller.parts.headers.get_all(name).iter().for_each(|value| line(value.as_bytes()));
                 }
+                Part::Cookie(_) if caller.has_odd_cookies() => {
+                    let lines = caller.parts.headers.get_all(header::COOKIE);
+                    lines.iter().for_each(|value| line(value.as_bytes()));
+                }
                 Part::Cookie(name) => {
                     caller
                         .cookies()
@@ -402,13 +456,21 @@ impl Identity {
         {
             return Err(NotAnswerable::Origin);
         }
+        if caller.has_odd_cookies() {
+            return Err(NotAnswerable::OddCookies);
+        }
         if !settings.require.iter().all(|any| any.iter().any(there)) {
             return Err(NotAnswerable::Requirement);
+        }
+        let present = |part: &Part| caller.part(part).is_some_and(|value| !value.is_empty());
+        let forbidden = |rule: &Forbid| present(&rule.part) && !rule.unless.as_ref().is_some_and(present);
+        if settings.forbid.iter().any(forbidden) {
+            return Err(NotAnswerable::Forbidden);
         }
         if let Some((first, second)) = &settings.double_submit
             && is_unsafe(&caller.parts.method)
         {
-            let (first, second) = (caller.part(first), caller.part(second));
+            let (first, second) = (caller.sole(first), caller.sole(second));
             if first.is_none_or(str::is_empty) || first != second {
                 return Err(NotAnswerable::DoubleSubmit);
             }

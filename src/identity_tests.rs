@@ -10,6 +10,7 @@ fn settings() -> IdentitySettings {
             .to_vec(),
         user: Template::parse("{jwt.userId}", &[Source::Jwt]).unwrap(),
         require: vec![vec![Need::Part(part("cookie:csrf_token"))], vec![Need::Jwt]],
+        forbid: vec![Forbid::parse("header:x-user-role unless header:authorization").unwrap()],
         double_submit: Some((part("cookie:csrf_token"), part("header:x-csrf-token"))),
         token: ["header:authorization", "cookie:access_token"].map(part).to_vec(),
         admit: Admit::Optimistic,
@@ -196,4 +197,58 @@ proptest! {
         let print = |lines: &Lines| { let parts = request_of(lines); identity.fingerprint(&identity.caller(&parts, now())) };
         prop_assert_eq!(print(&first) == print(&second), listed(&first) == listed(&second));
     }
+}
+
+#[test]
+fn a_forbidden_part_is_the_applications_to_judge_unless_its_companion_is_there() {
+    let identity = Identity::new(settings(), [7; 32]);
+    let token = jwt("{\"sub\":\"u\"}");
+    let call = |more: &[(&str, &str)]| {
+        let cookie = format!("csrf_token=c; access_token={token}");
+        let mut all = vec![("cookie", cookie.as_str()), ("x-csrf-token", "c")];
+        all.extend_from_slice(more);
+        let head = parts(Method::POST, &all);
+        identity.answerable(&identity.caller(&head, UNIX_EPOCH))
+    };
+    assert_eq!(call(&[]), Ok(()));
+    assert_eq!(call(&[("x-user-role", "admin")]), Err(NotAnswerable::Forbidden));
+    let bearer = format!("Bearer {token}");
+    assert_eq!(call(&[("x-user-role", "admin"), ("authorization", &bearer)]), Ok(()));
+}
+
+#[test]
+fn cookies_with_other_letters_are_told_apart_and_odd_ones_are_not_answered_for() {
+    let identity = Identity::new(settings(), [7; 32]);
+    let print = |cookie: &str| {
+        let head = parts(Method::GET, &[("cookie", cookie)]);
+        identity.fingerprint(&identity.caller(&head, UNIX_EPOCH))
+    };
+    assert_ne!(print("access_token=ALICE; name=José"), print("access_token=BOB; name=Zoë"));
+    assert_eq!(print("access_token =A"), print("access_token=A"), "a space before = means nothing");
+    let odd = |token: &str| {
+        let mut odd_parts = parts(Method::GET, &[]);
+        let line = [b"csrf_token=c; access_token=", token.as_bytes(), b"; x=\xff"].concat();
+        odd_parts.headers.insert("cookie", http::HeaderValue::from_bytes(&line).unwrap());
+        let caller = identity.caller(&odd_parts, UNIX_EPOCH);
+        (identity.fingerprint(&caller), identity.answerable(&caller))
+    };
+    let (alice, bob) = (odd("ALICE"), odd("BOB"));
+    assert_ne!(alice.0, bob.0);
+    assert_eq!(alice.1, Err(NotAnswerable::OddCookies));
+}
+
+#[test]
+fn a_pair_that_decoders_may_read_differently_is_the_applications_to_compare() {
+    let identity = Identity::new(settings(), [7; 32]);
+    let token = jwt("{\"sub\":\"u\"}");
+    for (cookie, sent) in [("%41", "%41"), ("\"c\"", "\"c\"")] {
+        let line = format!("csrf_token={cookie}; access_token={token}");
+        let head = parts(Method::POST, &[("cookie", &*line), ("x-csrf-token", sent)]);
+        let found = identity.answerable(&identity.caller(&head, UNIX_EPOCH));
+        assert_eq!(found, Err(NotAnswerable::DoubleSubmit), "{cookie}");
+    }
+    let line = format!("csrf_token=c; access_token={}", jwt("{\"exp\":\"1\"}"));
+    let head = parts(Method::POST, &[("cookie", &*line), ("x-csrf-token", "c")]);
+    let found = identity.answerable(&identity.caller(&head, UNIX_EPOCH));
+    assert_eq!(found, Err(NotAnswerable::ExpiredToken), "an exp that is no number");
 }

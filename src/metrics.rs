@@ -32,12 +32,12 @@ impl Ledger {
 
 impl AddAssign for Ledger {
     fn add_assign(&mut self, other: Self) {
-        self.received += other.received;
-        self.accepted += other.accepted;
-        self.duplicate += other.duplicate;
-        self.superseded += other.superseded;
-        self.dead += other.dead;
-        self.pending += other.pending;
+        self.received = self.received.wrapping_add(other.received);
+        self.accepted = self.accepted.wrapping_add(other.accepted);
+        self.duplicate = self.duplicate.wrapping_add(other.duplicate);
+        self.superseded = self.superseded.wrapping_add(other.superseded);
+        self.dead = self.dead.wrapping_add(other.dead);
+        self.pending = self.pending.wrapping_add(other.pending);
     }
 }
 
@@ -95,6 +95,26 @@ impl Books {
             Outcome::Superseded { .. } => book.superseded += 1,
             Outcome::Dead(_) => book.dead += 1,
         }
+    }
+
+    /// A dead letter is pending again: it was received once, and is dead no longer.
+    pub fn revive(&self) {
+        let mut book = self.book(0).lock();
+        // One book alone may go below zero; only their sum means anything.
+        book.received = book.received.wrapping_sub(1);
+        book.dead = book.dead.wrapping_sub(1);
+    }
+
+    /// It could not be brought back after all.
+    pub fn unrevive(&self) {
+        let mut book = self.book(0).lock();
+        book.received = book.received.wrapping_add(1);
+        book.dead = book.dead.wrapping_add(1);
+    }
+
+    /// What was counted before this start: outcomes, without what is pending.
+    pub fn restore(&self, before: Ledger) {
+        *self.book(0).lock() += before;
     }
 
     /// The sum at one moment: all books are locked, in order, before any is read.

@@ -33,6 +33,8 @@ use tokio::time::Instant;
 
 /// How long somebody waits for another's flight before asking too.
 const FLIGHT_WAIT: Duration = Duration::from_secs(5);
+/// Longer targets are not cached, bytes.
+const MAX_TARGET: usize = 4096;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -140,6 +142,9 @@ impl Read {
         if conditional.iter().any(|name| parts.headers.contains_key(name)) {
             return Err("conditional");
         }
+        if parts.uri.path_and_query().is_some_and(|path| path.as_str().len() > MAX_TARGET) {
+            return Err("long-target");
+        }
         let credential = self.identity.fingerprint(&caller);
         let user = user_of(&self.identity, &caller, params);
         let scope = ReadScope { caller: &caller, params, user: user.as_ref() };
@@ -169,7 +174,7 @@ impl Read {
     /// Steps 1 and 2: afterwards nothing that was acknowledged is pending on the tags.
     async fn settled(&self, route: &CacheRoute, ask: &Ask) -> Result<(), Bypass> {
         if self.tags.pending_of(&ask.tags, ask.credential)
-            && self.ingest.barrier(&ask.user, ask.credential, route.barrier).await == Settled::TimedOut
+            && self.ingest.barrier(&ask.user, ask.credential, &route.groups, route.barrier).await == Settled::TimedOut
         {
             return Err("barrier-timeout");
         }
@@ -290,17 +295,20 @@ impl Read {
         let Some(names) = policy::vary(response.headers()) else {
             return Ok(not_stored(response, reason, NotStored::Vary));
         };
-        let entry = entry(response.headers(), bytes, generations, ttl);
+        let entry = entry(response.headers(), bytes, generations, ttl, self.identity.settings().cors.is_some());
         self.store.put(&ask.key, names, &headers, entry);
         Ok(with_status(response, &format!("tidegate; fwd={reason}; stored")))
     }
 }
 
-fn entry(headers: &HeaderMap, body: Bytes, generations: Generations, ttl: Duration) -> Entry {
+fn entry(headers: &HeaderMap, body: Bytes, generations: Generations, ttl: Duration, cors: bool) -> Entry {
     let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok()).unwrap_or(0);
     let mut headers = headers.clone();
     for name in &PER_REQUEST {
-        headers.remove(name);
+        // Without [cors] nobody would put it back; then the response's own Vary keeps origins apart.
+        if cors || *name != header::ACCESS_CONTROL_ALLOW_ORIGIN {
+            headers.remove(name);
+        }
     }
     let now = Instant::now();
     Entry { headers, body, generations, stored_at: now, age, expires: now + ttl }

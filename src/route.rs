@@ -63,6 +63,8 @@ pub struct WriteRoute {
     pub path: Pattern,
     /// Tags of the lanes that are settled first (templates over user, query, path).
     pub drains: Vec<Template>,
+    /// Groups whose lanes those are.
+    pub groups: Vec<GroupIndex>,
     /// Tags made old by a forwarded call.
     pub invalidates: Vec<Template>,
 }
@@ -80,6 +82,8 @@ pub struct CacheRoute {
     pub public: bool,
     /// Tags of the answer.
     pub tags: Vec<Template>,
+    /// Groups whose events may touch them.
+    pub groups: Vec<GroupIndex>,
     /// Query parameters that are not part of the key.
     pub ignore_query: Vec<Box<str>>,
     /// How long a reader waits for its own pending events.
@@ -265,6 +269,9 @@ impl Routes {
                     let Some(route) = self.events.get(index).filter(|route| route.method == *method) else { continue };
                     if events.0.is_empty() {
                         events.1 = params;
+                    } else if events.0.first().is_some_and(|first| first.path.source() != route.path.source()) {
+                        // Another pattern names its segments otherwise; the first pattern that matches decides.
+                        continue;
                     }
                     events.0.push(route);
                 }
@@ -336,6 +343,7 @@ mod tests {
             methods: Vec::new(),
             path: Pattern::parse(path).unwrap(),
             drains: Vec::new(),
+            groups: Vec::new(),
             invalidates: Vec::new(),
         }
     }

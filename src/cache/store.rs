@@ -102,11 +102,15 @@ impl Store {
         let weigh = |variant: &Variant, entry: &Arc<Entry>| {
             let headers: usize = entry.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
             let key = variant.key.host.len() + variant.key.target.len();
-            u32::try_from(entry.body.len() + headers + key + 256).unwrap_or(u32::MAX)
+            let values: usize = variant.values.iter().flatten().map(|value| value.len() + 32).sum();
+            u32::try_from(entry.body.len() + headers + key + values + 256).unwrap_or(u32::MAX)
+        };
+        let weigh_key = |key: &Key, names: &Arc<[HeaderName]>| {
+            u32::try_from(key.host.len() + key.target.len() + 32 * names.len() + 128).unwrap_or(u32::MAX)
         };
         Self {
             entries: moka::sync::Cache::builder().max_capacity(settings.max_bytes).weigher(weigh).build(),
-            varies: moka::sync::Cache::new(settings.max_bytes / 1024),
+            varies: moka::sync::Cache::builder().max_capacity(settings.max_bytes / 4).weigher(weigh_key).build(),
             flights: Mutex::default(),
             max_object: settings.max_object,
             counts: Counts::default(),

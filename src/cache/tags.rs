@@ -24,9 +24,9 @@ pub struct Tags {
     own: Box<[AtomicU32]>,
 }
 
-/// The generations of some tags at one moment.
+/// The generations of some tags at one moment, each with its place: those of other tags are never equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generations(Box<[u64]>);
+pub struct Generations(Box<[(usize, u64)]>);
 
 impl Default for Tags {
     fn default() -> Self {
@@ -87,9 +87,8 @@ impl Tags {
     /// The generations now.
     #[must_use]
     pub fn snapshot(&self, tags: &[Tag]) -> Generations {
-        Generations(
-            tags.iter().filter_map(|tag| self.slot(tag)).map(|slot| slot.generation.load(Ordering::SeqCst)).collect(),
-        )
+        let now = |tag: &Tag| Some((index(tag.0), self.slot(tag)?.generation.load(Ordering::SeqCst)));
+        Generations(tags.iter().filter_map(now).collect())
     }
 
     /// Whether an event of anybody is pending on one of them.
@@ -142,9 +141,9 @@ mod tests {
                 }
             });
             for _ in 0..20_000 {
-                let generation = table.snapshot(&tags()).0[0];
+                let generation = table.snapshot(&tags()).0[0].1;
                 let pending = table.pending(&tags());
-                let after = table.snapshot(&tags()).0[0];
+                let after = table.snapshot(&tags()).0[0].1;
                 // Odd: marked and not settled. If it stayed odd while we looked, it must have been pending.
                 assert!(generation.is_multiple_of(2) || generation != after || pending);
             }

@@ -5,7 +5,7 @@ use super::raw::{Node, Problem, Section, Sink, Spot};
 use crate::admin::AdminSettings;
 use crate::cache::settings::CacheSettings;
 use crate::event::GroupIndex;
-use crate::identity::{Admit, Cors, IdentitySettings, Need, Part, PartError};
+use crate::identity::{Admit, Cors, Forbid, IdentitySettings, Need, Part, PartError};
 use crate::ingest::settings::{
     Backoff, ClientBatches, Delivery, Fallback, Group, Limited, Limits, MissingId, Rate, Reply, Target,
 };
@@ -42,13 +42,12 @@ pub fn check(tree: &Spot) -> Result<Config, Vec<Problem>> {
     let delivery = delivery(&delivery_section);
     delivery_section.finish();
     let groups = groups(&root);
-    let (events, journal) = (events(&root, &groups), root.section("journal"));
-    let coalesces = events.iter().flatten().any(|event| event.mode == Mode::Coalesce);
-    let config = Config {
+    let events = events(&root, &groups);
+    let mut config = Config {
         server: server(root.section("server")),
         admin: admin(root.section("admin")),
         identity: identity(root.section("identity"), root.section("cors")),
-        journal: self::journal(journal, coalesces),
+        journal: journal(root.section("journal")),
         limits: limits(root.section("limits")),
         cache: store(root.section("store")),
         writes: root.sections("write").into_iter().filter_map(write).collect(),
@@ -65,9 +64,27 @@ pub fn check(tree: &Spot) -> Result<Config, Vec<Problem>> {
         events: events.into_iter().flatten().collect(),
         relaxed_paths,
     };
+    for write in &mut config.writes {
+        write.groups = meeting(&config.groups, &write.drains);
+    }
+    for cache in &mut config.caches {
+        cache.groups = meeting(&config.groups, &cache.tags);
+    }
     root.finish();
     let problems = sink.into_problems();
     if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// The groups whose events may make one of these tags old: as far as can be told before the first placeholder.
+fn meeting(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
+    let start = |template: &Template| template.source().split('{').next().unwrap_or_default().to_owned();
+    let meets = |one: &Template, other: &Template| {
+        let (one, other) = (start(one), start(other));
+        one.starts_with(&other) || other.starts_with(&one)
+    };
+    let concerned = |group: &Group| group.invalidates.iter().any(|one| tags.iter().any(|other| meets(one, other)));
+    let found = groups.iter().enumerate().filter(|(_, group)| concerned(group));
+    found.map(|(index, _)| GroupIndex(index)).collect()
 }
 
 fn address(section: &Section<'_>, port: u16) -> SocketAddr {
@@ -150,6 +167,7 @@ fn identity(section: Section<'_>, cors_section: Section<'_>) -> IdentitySettings
             }
         },
         require: section.compiled_list("require", need).unwrap_or_default(),
+        forbid: section.compiled_list("forbid", Forbid::parse).unwrap_or_default(),
         double_submit,
         token: section
             .compiled_list("token", Part::parse)
@@ -170,7 +188,19 @@ fn identity(section: Section<'_>, cors_section: Section<'_>) -> IdentitySettings
 }
 
 fn cors(section: Section<'_>) -> Option<Cors> {
-    let origins = section.texts("origins").map(|all| all.iter().map(|one| one.to_lowercase().into()).collect());
+    let origin = |text: &str| match text.parse::<Uri>().map(Uri::into_parts) {
+        Ok(parts)
+            if parts.scheme.is_some()
+                && !text.ends_with('/')
+                && parts.path_and_query.as_ref().is_none_or(|path| path == "/") =>
+        {
+            Ok(Box::<str>::from(text.to_lowercase()))
+        }
+        _ => Err(
+            "an origin such as \"https://app.example\" is allowed, without a path; without [cors] all are let through",
+        ),
+    };
+    let origins = section.compiled_list("origins", origin);
     let cors = Cors {
         origins: origins.clone().unwrap_or_default(),
         credentials: section.flag("credentials").unwrap_or(false),
@@ -183,24 +213,14 @@ fn cors(section: Section<'_>) -> Option<Cors> {
     origins.map(|_| cors)
 }
 
-fn journal(section: Section<'_>, coalesces: bool) -> JournalSettings {
+fn journal(section: Section<'_>) -> JournalSettings {
     let levels = [("disk", Durability::Disk), ("process", Durability::Process), ("none", Durability::None)];
-    let durability = section.choice("durability", &levels, if coalesces { Durability::Disk } else { Durability::None });
-    if durability != Durability::None {
-        let found = durability.as_str();
-        let whence = if section.get("durability").is_none() { " (the default)" } else { "" };
-        section.wrong_key(
-            "durability",
-            format!(
-                "found {found:?}{whence}; this version keeps events in memory only: say durability = \"none\", \
-                 and know that an acknowledged event does not survive the end of the process"
-            ),
-        );
-    }
     let settings = JournalSettings {
         path: section.text("path").unwrap_or_else(|| "data".to_owned()).into(),
-        durability,
+        durability: section.choice("durability", &levels, Durability::Disk),
         max_bytes: section.size("max_bytes", 1 << 30),
+        min_free: section.size("min_free", 128 << 20),
+        key_file: section.text("key_file").map(Into::into),
     };
     section.finish();
     settings
@@ -288,7 +308,7 @@ fn limits(section: Section<'_>) -> Limits {
 fn store(section: Section<'_>) -> CacheSettings {
     let object = section.size("max_object", 1 << 20);
     let settings = CacheSettings {
-        max_bytes: section.size("max_bytes", 64 << 20),
+        max_bytes: section.size("max_bytes", 64 << 20).max(1 << 20),
         max_object: usize::try_from(object).unwrap_or(1 << 20),
     };
     section.finish();
@@ -567,6 +587,11 @@ fn write(section: Section<'_>) -> Option<WriteRoute> {
     let path = pattern(&section);
     let allowed = [HEAD.as_slice(), &[Source::User, Source::Path]].concat();
     let template = |text: &str| Template::parse(text, &allowed);
+    let drains = |text: &str| match Template::parse(text, &allowed) {
+        Ok(template) if template.uses(Source::User) => Ok(template),
+        Ok(_) => Err("a call waits for its own user's lanes only: {user} must be in it".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
     let known = |text: &str| match Method::from_bytes(text.as_bytes()) {
         Ok(method) if text == text.to_ascii_uppercase() => Ok(method),
         _ => Err("a method such as \"POST\" is allowed"),
@@ -574,7 +599,8 @@ fn write(section: Section<'_>) -> Option<WriteRoute> {
     let route = || {
         Some(WriteRoute {
             methods: section.compiled_list("method", known).unwrap_or_default(),
-            drains: section.compiled_list("drains", template).unwrap_or_default(),
+            drains: section.compiled_list("drains", drains).unwrap_or_default(),
+            groups: Vec::new(),
             invalidates: section.compiled_list("invalidates", template).unwrap_or_default(),
             path: path?,
         })
@@ -597,6 +623,7 @@ fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
             force,
             public,
             tags: section.compiled_list("tags", template).unwrap_or_default(),
+            groups: Vec::new(),
             ignore_query: query.texts("ignore").unwrap_or_default().into_iter().map(Into::into).collect(),
             barrier: section.duration("barrier", barrier),
             path: path?,

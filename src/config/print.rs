@@ -129,12 +129,22 @@ fn needs(config: &Config) -> String {
 
 fn warnings(config: &Config) -> Vec<String> {
     let mut out = Vec::new();
-    if config.events.iter().any(|event| event.mode == Mode::Coalesce) && config.journal.durability == Durability::None {
+    let coalesces = config.events.iter().any(|event| event.mode == Mode::Coalesce);
+    if coalesces && config.journal.durability == Durability::None {
         out.push(
             "journal.durability is \"none\": acknowledged events live in memory until their batch is delivered; \
              a crash loses them, a clean stop delivers what it can within server.drain"
                 .to_owned(),
         );
+    }
+    if coalesces && config.journal.durability == Durability::Process {
+        out.push("journal.durability is \"process\": a power cut may lose the last acknowledged events".to_owned());
+    }
+    if coalesces && config.journal.durability != Durability::None && config.journal.key_file.is_none() {
+        out.push(format!(
+            "journal.key_file is not set: the credentials of pending events lie open in {}, readable by their owner only",
+            config.journal.path.display()
+        ));
     }
     if config.identity.require.is_empty() && !config.events.is_empty() {
         out.push(

@@ -27,6 +27,7 @@ use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 use tally::Tally;
+use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +90,8 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<bool> {
 
 /// Everything that runs.
 struct Stage {
+    /// The journal's directory, gone with the demo.
+    _journal: TempDir,
     scene: Scene,
     upstream: Upstream,
     sidecar: Running,
@@ -99,7 +102,9 @@ struct Stage {
 impl Stage {
     async fn set(options: DemoOptions) -> anyhow::Result<Self> {
         let speed = options.speed();
+        let journal = TempDir::with_prefix("tidegate-demo-").context("no directory for the journal")?;
         let mut config = configure("http://127.0.0.1:9")?;
+        config.journal.path = journal.path().to_owned();
         // Browsers of a front end that the configuration names; without one they share the sidecar's origin.
         let origin = config.identity.cors.as_ref().and_then(|cors| cors.origins.first().cloned());
         let upstream = Upstream::start(upstream::Options {
@@ -116,7 +121,7 @@ impl Stage {
         let scene = Scene { learners, rhythm, speed, duration, address: sidecar.address, admin: sidecar.admin };
         let tally = Arc::new(Tally::try_new()?);
         let origin = origin.map(|origin| HeaderValue::try_from(&*origin)).transpose()?;
-        Ok(Self { scene, upstream, sidecar, tally, origin })
+        Ok(Self { _journal: journal, scene, upstream, sidecar, tally, origin })
     }
 
     async fn play(self) -> Report {

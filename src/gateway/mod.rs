@@ -6,7 +6,7 @@ pub mod reply;
 
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::event::{Fingerprint, Tag, UserId};
+use crate::event::{Fingerprint, GroupIndex, Tag, UserId};
 use crate::identity::{Caller, Identity};
 use crate::ingest::decode::{self, Call, Scope};
 use crate::ingest::refusal::{Decline, Forward, Refusal};
@@ -53,10 +53,13 @@ pub struct Setup {
 #[derive(Clone)]
 pub struct Gateway(Arc<Setup>);
 
-/// Who a synchronous call's lanes belong to.
+/// Who a synchronous call's lanes belong to, and what it makes old.
 struct Owner {
     user: Option<UserId>,
     credential: Fingerprint,
+    /// Groups of those lanes.
+    groups: Vec<GroupIndex>,
+    tags: Vec<Tag>,
 }
 
 impl Gateway {
@@ -111,7 +114,7 @@ impl Gateway {
             Ok(raw) => raw,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        let decided = self.decide(&parts, candidates, params, &raw, false).await;
+        let decided = self.decide(&parts, peer, candidates, params, &raw, false).await;
         let (why, owner) = match decided {
             Ok(ack) => {
                 self.0.metrics.ack_seconds.observe(began.elapsed().as_secs_f64());
@@ -144,7 +147,7 @@ impl Gateway {
             Ok(Err(_)) => true,
             Err(_) => false,
         };
-        if silent && let Ok(ack) = self.decide(&again, candidates, params, &raw, true).await {
+        if silent && let Ok(ack) = self.decide(&again, peer, candidates, params, &raw, true).await {
             tracing::debug!(?credential, "the application could not judge a credential; its call is kept");
             return self.acknowledge(&again, ack);
         }
@@ -154,6 +157,7 @@ impl Gateway {
     async fn decide(
         &self,
         parts: &Parts,
+        peer: &Peer,
         candidates: &[&EventRoute],
         params: &Params,
         raw: &Bytes,
@@ -162,7 +166,7 @@ impl Gateway {
         let now = self.0.clock.now();
         let caller = self.0.identity.caller(parts, now);
         let request_id = request_id(parts);
-        let call = Call::new(&caller, params, &request_id, now);
+        let call = Call::new(&caller, params, &request_id, now, peer.address.ip());
         let limit = self.0.ingest.limits().max_body;
         let body = match self.admissible(&caller, candidates) {
             Ok(()) => collect::unpack(&parts.headers, raw.clone(), limit).map_err(Decline::Refuse),
@@ -200,13 +204,15 @@ impl Gateway {
         let mapped = decode::parse(body).ok().and_then(|(text, object)| {
             let route = decode::choose(candidates, &object)?;
             let scope = Scope { call, body: Some((text, &object)), event: None, user: None };
-            decode::preview(&self.0.identity, route, self.0.ingest.group(route.group)?, &scope)
+            decode::preview(&self.0.identity, Some(route), self.0.ingest.group(route.group)?, &scope)
         });
-        let user = mapped.or_else(|| user_of(&self.0.identity, caller, params));
-        Owner { user, credential: self.0.identity.fingerprint(caller) }
+        let (user, tags) = mapped.map_or((None, Vec::new()), |(user, tags)| (Some(user), tags));
+        let user = user.or_else(|| user_of(&self.0.identity, caller, params));
+        let groups = candidates.iter().map(|route| route.group).collect();
+        Owner { user, credential: self.0.identity.fingerprint(caller), groups, tags }
     }
 
-    async fn batch(&self, request: Request<Body>, peer: &Peer, group: crate::event::GroupIndex) -> Response<Body> {
+    async fn batch(&self, request: Request<Body>, peer: &Peer, group: GroupIndex) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let limit = self.0.ingest.limits().max_body;
         let raw = match collect::gather(body, limit, self.0.body_timeout).await {
@@ -218,17 +224,18 @@ impl Gateway {
         let decided = {
             let caller = self.0.identity.caller(&parts, now);
             let request_id = request_id(&parts);
-            let call = Call::new(&caller, &params, &request_id, now);
-            let taken = match self.0.identity.answerable(&caller) {
-                Err(why) => Err(Decline::Forward(Forward::NotAnswerable(why))),
-                Ok(()) => match collect::unpack(&parts.headers, raw.clone(), limit) {
-                    Err(refusal) => Err(Decline::Refuse(refusal)),
-                    Ok(body) => self.0.ingest.take_batch(group, &call, &body).await,
-                },
+            let call = Call::new(&caller, &params, &request_id, now, peer.address.ip());
+            let body = collect::unpack(&parts.headers, raw.clone(), limit);
+            let taken = match (self.0.identity.answerable(&caller), &body) {
+                (Err(why), _) => Err(Decline::Forward(Forward::NotAnswerable(why))),
+                (Ok(()), Err(refusal)) => Err(Decline::Refuse(refusal.clone())),
+                (Ok(()), Ok(body)) => self.0.ingest.take_batch(group, &call, body).await,
             };
             taken.map_err(|decline| {
-                let user = user_of(&self.0.identity, &caller, &params);
-                (decline, Owner { user, credential: self.0.identity.fingerprint(&caller) })
+                let (first, tags) = self.0.ingest.preview_batch(group, &call, body.as_ref().unwrap_or(&raw));
+                let user = user_of(&self.0.identity, &caller, &params).or(first);
+                let credential = self.0.identity.fingerprint(&caller);
+                (decline, Owner { user, credential, groups: vec![group], tags })
             })
         };
         match decided {
@@ -268,7 +275,9 @@ impl Gateway {
         self.count("forwarded");
         self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         let hold = self.hold(&owner).await?;
+        let stale = Stale::new(&self.0.ingest, owner.tags);
         let response = self.0.upstream.relay(Request::from_parts(parts, Body::from(raw)), peer).await;
+        stale.end(&response);
         drop(hold);
         if response.as_ref().is_ok_and(|response| response.status().is_success()) {
             self.0.ingest.vouch(owner.credential);
@@ -279,7 +288,7 @@ impl Gateway {
     async fn hold(&self, owner: &Owner) -> Result<Option<Hold>, Refusal> {
         let Some(user) = &owner.user else { return Ok(None) };
         let within = self.0.ingest.barrier_time();
-        let hold = self.0.ingest.hold(user, owner.credential, within).await;
+        let hold = self.0.ingest.hold(user, owner.credential, &owner.groups, within).await;
         hold.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 
@@ -287,23 +296,25 @@ impl Gateway {
     async fn write(&self, request: Request<Body>, peer: &Peer, route: &WriteRoute, params: &Params) -> Response<Body> {
         self.count("write");
         let (parts, body) = request.into_parts();
-        let (owner, tags) = {
+        let owner = {
             let caller = self.0.identity.caller(&parts, self.0.clock.now());
             let user = user_of(&self.0.identity, &caller, params);
             let scope = ReadScope { caller: &caller, params, user: user.as_ref() };
             let render = |tag: &Template| tag.render(&scope).map(|name| Tag::new(&name));
             let tags: Vec<_> = route.invalidates.iter().filter_map(render).collect();
-            (Owner { user, credential: self.0.identity.fingerprint(&caller) }, tags)
+            if user.is_none() && !route.drains.is_empty() {
+                tracing::warn!(path = parts.uri.path(), "a write names no user in its head: it waits for no lanes");
+            }
+            Owner { user, credential: self.0.identity.fingerprint(&caller), groups: route.groups.clone(), tags }
         };
         let hold = if route.drains.is_empty() { Ok(None) } else { self.hold(&owner).await };
         let hold = match hold {
             Ok(hold) => hold,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        // Pending from before it is forwarded until its answer: a read in between must not keep what it finds.
-        let mark = Mark::new(&self.0.ingest, tags, owner.credential);
+        let stale = Stale::new(&self.0.ingest, owner.tags);
         let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
-        drop(mark);
+        stale.end(&response);
         drop(hold);
         match response {
             Ok(response) => {
@@ -346,23 +357,29 @@ impl Gateway {
     }
 }
 
-/// Tags of a forwarded write, pending while it lives.
-struct Mark<'a> {
+/// What a forwarded call makes old: when its answer is there and before its client hears of it, or when the client went
+/// away and nobody knows. A fill that began before is not stored either, since the generation has moved.
+struct Stale<'a> {
     ingest: &'a Ingest,
     tags: Vec<Tag>,
-    credential: Fingerprint,
 }
 
-impl<'a> Mark<'a> {
-    fn new(ingest: &'a Ingest, tags: Vec<Tag>, credential: Fingerprint) -> Self {
-        ingest.tags().mark(&tags, credential);
-        Self { ingest, tags, credential }
+impl<'a> Stale<'a> {
+    fn new(ingest: &'a Ingest, tags: Vec<Tag>) -> Self {
+        Self { ingest, tags }
+    }
+
+    /// RFC 9111 §4.4: an error says that nothing has changed; no answer, or a 5xx, doesn't.
+    fn end(mut self, response: &Result<Response<Body>, UpstreamError>) {
+        if response.as_ref().is_ok_and(|response| response.status().is_client_error()) {
+            self.tags.clear();
+        }
     }
 }
 
-impl Drop for Mark<'_> {
+impl Drop for Stale<'_> {
     fn drop(&mut self) {
-        self.ingest.tags().settle(&self.tags, self.credential);
+        self.ingest.invalidate(&self.tags);
     }
 }
 

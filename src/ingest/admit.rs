@@ -4,27 +4,48 @@
 use super::settings::Limits;
 use crate::cache::tags::Tags;
 use crate::event::{Event, EventId, Fingerprint, LaneKey, Outcome, Tag};
+use crate::journal::Ticket;
 use crate::metrics::Metrics;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 const SHARDS: usize = 64;
+/// Buckets are counted every this many calls.
+const COUNT_EVERY: u64 = 256;
 
 /// An id as it is remembered: a keyed 128-bit hash of group, user, credential and id. The credential is part of it, so
 /// that a forged call can't make somebody's true event look like a duplicate (which would lose it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SeenKey([u8; 16]);
+pub struct SeenKey(pub [u8; 16]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// On its way into the journal.
+    Undecided,
+    /// Kept.
     Pending,
+    /// Delivered.
     Settled,
+}
+
+/// What is known of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing; it counts as undecided now.
+    No,
+    /// It is on its way into the journal; whether it is kept will be known in a moment.
+    Undecided,
+    /// It is kept, or was delivered.
+    Yes,
 }
 
 #[derive(Debug, Default)]
@@ -34,28 +55,36 @@ struct SeenShard {
     settled: VecDeque<(Instant, SeenKey)>,
 }
 
+#[derive(Debug, Default)]
+struct Slot {
+    shard: Mutex<SeenShard>,
+    /// An undecided id of this slot was decided.
+    decided: Notify,
+}
+
 /// The ids that were seen: pending ones always, settled ones for `max_age` or until the cap is reached.
 #[derive(Debug)]
 pub struct Seen {
     key: [u8; 32],
-    shards: Vec<Mutex<SeenShard>>,
+    slots: Vec<Slot>,
     most: usize,
 }
 
 impl Seen {
-    /// Remembers at most `most` settled ids (rounded up to a multiple of 64); the oldest are forgotten first.
+    /// Remembers at most `most` settled ids (rounded up to a multiple of 64); the oldest are forgotten first. `secret`
+    /// stays with the data directory.
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        let mut key = [0; 32];
-        key.fill_with(|| fastrand::u8(..));
-        Self { key, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), most: most.div_ceil(SHARDS).max(1) }
+    pub fn new(most: usize, secret: &[u8; 32]) -> Self {
+        let key = blake3::derive_key("tidegate 2026 seen ids", secret);
+        Self { key, slots: (0..SHARDS).map(|_| Slot::default()).collect(), most: most.div_ceil(SHARDS).max(1) }
     }
 
-    /// The key of an id.
+    /// The key of an id in a group of this name.
     #[must_use]
-    pub fn key(&self, lane: &LaneKey, id: &EventId) -> SeenKey {
+    pub fn key(&self, group: &str, lane: &LaneKey, id: &EventId) -> SeenKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&(lane.group.0 as u64).to_le_bytes());
+        hasher.update(&(group.len() as u64).to_le_bytes());
+        hasher.update(group.as_bytes());
         hasher.update(&lane.credential.0);
         hasher.update(&(lane.user.as_str().len() as u64).to_le_bytes());
         hasher.update(lane.user.as_str().as_bytes());
@@ -65,50 +94,84 @@ impl Seen {
         SeenKey(short)
     }
 
-    fn shard(&self, key: SeenKey) -> Option<&Mutex<SeenShard>> {
+    fn slot(&self, key: SeenKey) -> Option<&Slot> {
         let [first, ..] = key.0;
-        self.shards.get(usize::from(first) % SHARDS)
+        self.slots.get(usize::from(first) % SHARDS)
     }
 
-    /// Takes the id as pending; `false` if it is known already.
-    pub fn begin(&self, key: SeenKey, now: Instant) -> bool {
-        let Some(shard) = self.shard(key) else { return true };
-        let mut shard = shard.lock();
+    /// Takes the id as undecided, if it is not known already.
+    pub fn begin(&self, key: SeenKey, now: Instant) -> Known {
+        let Some(slot) = self.slot(key) else { return Known::No };
+        let mut shard = slot.shard.lock();
         while shard.settled.front().is_some_and(|(until, _)| *until <= now) {
             if let Some((_, old)) = shard.settled.pop_front() {
                 shard.ids.remove(&old);
             }
         }
         match shard.ids.entry(key) {
-            std::collections::hash_map::Entry::Occupied(_) => false,
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(State::Pending);
-                true
+            Entry::Occupied(found) if *found.get() == State::Undecided => Known::Undecided,
+            Entry::Occupied(_) => Known::Yes,
+            Entry::Vacant(place) => {
+                place.insert(State::Undecided);
+                Known::No
             }
         }
     }
 
+    /// As [`begin`](Self::begin), but waits while the id is undecided: a duplicate must not be acknowledged before its
+    /// original is kept (P1). `true`: it was not known and is undecided now.
+    pub async fn claim(&self, key: SeenKey) -> bool {
+        loop {
+            match self.begin(key, Instant::now()) {
+                Known::No => return true,
+                Known::Yes => return false,
+                Known::Undecided => {}
+            }
+            let Some(slot) = self.slot(key) else { return true };
+            let mut decided = std::pin::pin!(slot.decided.notified());
+            // ORDER: listening before looking again, so that no decision falls in between.
+            decided.as_mut().enable();
+            match self.begin(key, Instant::now()) {
+                Known::No => return true,
+                Known::Yes => return false,
+                Known::Undecided => decided.await,
+            }
+        }
+    }
+
+    /// The event is kept.
+    pub fn confirm(&self, key: SeenKey) {
+        let Some(slot) = self.slot(key) else { return };
+        slot.shard.lock().ids.insert(key, State::Pending);
+        slot.decided.notify_waiters();
+    }
+
     /// The event has left: its id stays known for `keep`, or is free again if it was not delivered.
     pub fn end(&self, key: SeenKey, keep: Option<Duration>, now: Instant) {
-        let Some(shard) = self.shard(key) else { return };
-        let mut shard = shard.lock();
-        let Some(keep) = keep else {
-            shard.ids.remove(&key);
-            return;
-        };
-        shard.ids.insert(key, State::Settled);
-        shard.settled.push_back((now + keep, key));
-        if shard.settled.len() > self.most
-            && let Some((_, old)) = shard.settled.pop_front()
-        {
-            shard.ids.remove(&old);
+        let Some(slot) = self.slot(key) else { return };
+        let mut shard = slot.shard.lock();
+        match keep {
+            None => drop(shard.ids.remove(&key)),
+            Some(keep) => {
+                shard.ids.insert(key, State::Settled);
+                shard.settled.push_back((now + keep, key));
+                if shard.settled.len() > self.most
+                    && let Some((_, old)) = shard.settled.pop_front()
+                {
+                    shard.ids.remove(&old);
+                }
+            }
         }
+        drop(shard);
+        slot.decided.notify_waiters();
     }
 }
 
 /// What admission, settlement and the lanes share.
 #[derive(Debug)]
 pub struct Ground {
+    /// Names of the groups, in the order of the configuration.
+    pub groups: Vec<Arc<str>>,
     /// Seen ids.
     pub seen: Seen,
     /// Generations and pending counts.
@@ -141,17 +204,26 @@ impl Ground {
     /// Admits an event: known ids give `None`. The tags' generations move here, before the journal and before the
     /// acknowledgement (ruling 1). `keep`: how long the id stays known after its delivery.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, event: &Event, keep: Duration) -> Option<Admitted> {
-        let key = self.seen.key(&event.lane, &event.id);
-        if !self.seen.begin(key, Instant::now()) {
-            return None;
-        }
+    pub async fn admit(self: &Arc<Self>, event: &Event, keep: Duration) -> Option<Admitted> {
+        let group = self.groups.get(event.lane.group.0).map_or("", |group| group);
+        let key = self.seen.key(group, &event.lane, &event.id);
+        self.seen.claim(key).await.then(|| self.obligation(key, event, keep))
+    }
+
+    /// The obligation of an event that a start found in the journal.
+    #[must_use]
+    pub fn readmit(self: &Arc<Self>, seen: [u8; 16], event: &Event, keep: Duration) -> Admitted {
+        self.seen.confirm(SeenKey(seen));
+        self.obligation(SeenKey(seen), event, keep)
+    }
+
+    fn obligation(self: &Arc<Self>, key: SeenKey, event: &Event, keep: Duration) -> Admitted {
         let [first, second, ..] = key.0;
         let book = u64::from(first) << 8 | u64::from(second);
         self.metrics.books.receive(book);
         let (tags, credential) = (Arc::clone(&event.tags), event.lane.credential);
         self.tags.mark(&tags, credential);
-        Some(Admitted { ground: Arc::clone(self), key, book, tags, credential, keep, state: Stage::Admitted })
+        Admitted { ground: Arc::clone(self), key, book, tags, credential, keep, state: Stage::Admitted }
     }
 
     /// A known id came again.
@@ -160,15 +232,28 @@ impl Ground {
     }
 }
 
-impl Admitted {
-    /// The journal has the event: from here on only an outcome ends the obligation.
-    pub fn keep(&mut self) {
+impl Ticket for Admitted {
+    fn kept(&mut self) {
         self.state = Stage::Journaled;
+        self.ground.seen.confirm(self.key);
     }
 
-    /// The journal could not keep it after all: as if it had never been admitted.
-    pub fn take_back(mut self) {
+    fn taken_back(&mut self) {
         self.state = Stage::Admitted;
+    }
+}
+
+impl Admitted {
+    /// The key of its id among the seen ones.
+    #[must_use]
+    pub const fn seen(&self) -> [u8; 16] {
+        self.key.0
+    }
+
+    /// How long its id stays known with this outcome; a dead letter's is free again.
+    #[must_use]
+    pub fn keep(&self, outcome: &Outcome) -> Option<Duration> {
+        (!matches!(outcome, Outcome::Dead(_))).then_some(self.keep)
     }
 
     /// The one outcome. Consumes the obligation, so it can't be given twice.
@@ -176,8 +261,7 @@ impl Admitted {
         self.state = Stage::Settled;
         // ORDER: the generation moves before the event stops being pending, so that nothing stale fits in between.
         self.ground.tags.settle(&self.tags, self.credential);
-        let keep = (!matches!(outcome, Outcome::Dead(_))).then_some(self.keep);
-        self.ground.seen.end(self.key, keep, Instant::now());
+        self.ground.seen.end(self.key, self.keep(outcome), Instant::now());
         self.ground.metrics.settle(self.book, outcome);
     }
 }
@@ -199,6 +283,9 @@ type UserBucket = (u64, Fingerprint);
 pub struct Buckets {
     limiter: Option<DefaultKeyedRateLimiter<UserBucket>>,
     most: usize,
+    calls: AtomicU64,
+    /// More buckets than `most`: until the next sweep everybody's calls are forwarded.
+    crowded: AtomicBool,
     clock: DefaultClock,
 }
 
@@ -207,7 +294,7 @@ pub struct Buckets {
 pub enum Dry {
     /// Over the rate; tokens will be there after this time.
     Limited(Duration),
-    /// More users than `max_users`; this one's calls are forwarded.
+    /// More users than `max_users` in the last seconds; calls are forwarded.
     TooManyUsers,
 }
 
@@ -220,7 +307,8 @@ impl Buckets {
             let quota = Quota::with_period(each)?.allow_burst(NonZeroU32::new(rate.burst)?);
             Some(RateLimiter::keyed(quota))
         });
-        Self { limiter, most: limits.max_users.max(1), clock: DefaultClock::default() }
+        let (calls, crowded) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { limiter, most: limits.max_users.max(1), calls, crowded, clock: DefaultClock::default() }
     }
 
     /// One token.
@@ -234,11 +322,11 @@ impl Buckets {
             // A refused check leaves the bucket as it is.
             Dry::Limited(not_until.wait_time_from(self.clock.now()))
         })?;
-        // `len` counts exactly only after `retain_recent`; the housekeeping task calls it.
-        if limiter.len() > self.most.saturating_mul(2) {
-            return Err(Dry::TooManyUsers);
+        // Counting locks every part of the map, so it is done now and then; housekeeping forgets full buckets.
+        if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNT_EVERY) {
+            self.crowded.store(limiter.len() > self.most, Ordering::Relaxed);
         }
-        Ok(())
+        if self.crowded.load(Ordering::Relaxed) { Err(Dry::TooManyUsers) } else { Ok(()) }
     }
 
     /// Forgets full buckets, which are as good as new ones.
@@ -246,6 +334,7 @@ impl Buckets {
         if let Some(limiter) = &self.limiter {
             limiter.retain_recent();
             limiter.shrink_to_fit();
+            self.crowded.store(limiter.len() > self.most, Ordering::Relaxed);
         }
     }
 

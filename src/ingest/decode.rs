@@ -3,14 +3,16 @@
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Group, MissingId};
 use crate::clock::millis;
-use crate::event::{Carried, Event, EventId, GroupIndex, IdError, LaneKey, Tag, UserId};
+use crate::event::{Carried, Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Tag, UserId};
 use crate::identity::{Caller, Identity};
 use crate::json::{self, Object};
 use crate::route::{EventRoute, Params};
 use crate::template::{Found, JsonTemplate, Lookup, Source};
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -29,13 +31,15 @@ pub struct Call<'a> {
     /// Wall clock at arrival.
     pub now: SystemTime,
     now_ms: String,
+    /// Whose connection it came over.
+    from: IpAddr,
 }
 
 impl<'a> Call<'a> {
     /// A call that arrived at `now`.
     #[must_use]
-    pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str, now: SystemTime) -> Self {
-        Self { caller, params, request_id, now, now_ms: millis(now).to_string() }
+    pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str, now: SystemTime, from: IpAddr) -> Self {
+        Self { caller, params, request_id, now, now_ms: millis(now).to_string(), from }
     }
 }
 
@@ -283,19 +287,26 @@ pub fn single(
         None => copy(&mut writer, parsed.1)?,
     }
     let legacy = matches!(into.group.fallback, super::settings::Fallback::Single).then(|| {
-        let path = call.caller.parts().uri.path_and_query();
-        (path.map_or("/", http::uri::PathAndQuery::as_str), &**body)
+        let parts = call.caller.parts();
+        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        Legacy { method: parts.method.as_str(), path, body: Raw(body) }
     });
     let draft = writer.draft;
     let user = user_of(into.identity, &Scope { event: Some(draft.view()), ..scope });
     finish(into, call, draft, user, legacy, body)
 }
 
-/// The user that a call's event would have, without its other checks: whose lanes it must not overtake.
+/// What a call would touch if it were an event of the group, without the other checks: the user whose lanes it must
+/// not overtake, and the tags that it makes old. `route`: its mapping; none for an element of a client's own batch.
 #[must_use]
-pub fn preview(identity: &Identity, route: &EventRoute, group: &Group, scope: &Scope<'_, '_>) -> Option<UserId> {
+pub fn preview(
+    identity: &Identity,
+    route: Option<&EventRoute>,
+    group: &Group,
+    scope: &Scope<'_, '_>,
+) -> Option<(UserId, Vec<Tag>)> {
     let mut writer = Writer { group, draft: Draft::default(), scratch: Vec::new(), strict: false };
-    match &route.event {
+    match route.and_then(|route| route.event.as_ref()) {
         Some(mapping) => {
             for (name, template) in mapping.fields() {
                 writer.template(name, template, scope).ok()?;
@@ -304,7 +315,11 @@ pub fn preview(identity: &Identity, route: &EventRoute, group: &Group, scope: &S
         None => copy(&mut writer, scope.body?.1).ok()?,
     }
     let draft = writer.draft;
-    user_of(identity, &Scope { event: Some(draft.view()), call: scope.call, body: scope.body, user: None }).ok()
+    let scope = Scope { event: Some(draft.view()), call: scope.call, body: scope.body, user: None };
+    let user = user_of(identity, &scope).ok()?;
+    let scope = Scope { body: None, user: Some(&user), ..scope };
+    let tags = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)).collect();
+    Some((user, tags))
 }
 
 /// One element of a client's own batch.
@@ -325,14 +340,15 @@ pub fn element(into: Into<'_>, call: &Call<'_>, raw: &str) -> Result<Decoded, De
 /// The fields as they came, under their canonical names.
 fn copy(writer: &mut Writer<'_>, object: &Object<'_>) -> Result<(), Decline> {
     let group = writer.group;
+    // A repeated key: the last one counts, as everywhere in JSON.
+    let last: HashMap<&str, &str> = object.iter().collect();
     for (name, raw) in object.iter() {
         let alias = group.aliases.iter().find(|(found, _)| **found == *name);
         // A canonical field that is there itself wins over its alias.
         match alias {
-            Some((_, canonical)) if object.get(canonical).is_some() => {}
+            Some((_, canonical)) if last.contains_key(&**canonical) => {}
+            _ if last.get(name).is_some_and(|last| !std::ptr::eq(*last, raw)) => {}
             Some((_, canonical)) => writer.field(canonical, raw)?,
-            // A repeated key: the last one counts, as everywhere in JSON.
-            None if object.get(name).is_some_and(|last| !std::ptr::eq(last, raw)) => {}
             None => writer.field(&Arc::from(name), raw)?,
         }
     }
@@ -349,7 +365,7 @@ fn finish(
     call: &Call<'_>,
     mut draft: Draft,
     user: Result<UserId, Decline>,
-    legacy: Option<(&str, &[u8])>,
+    legacy: Option<Legacy<'_>>,
     body: &[u8],
 ) -> Result<Decoded, Decline> {
     let group = into.group;
@@ -377,11 +393,20 @@ fn finish(
     let (json, fields) = draft.finish();
     let headers = &call.caller.parts().headers;
     let travelling = into.forward_headers.iter();
-    let travelling = travelling.filter_map(|name| headers.get(name).map(|value| (name.as_str(), value.as_bytes())));
-    let carried = Carried { headers: travelling.collect(), legacy }.pack();
+    let travelling =
+        travelling.filter_map(|name| headers.get(name).map(|value| (name.as_str(), Raw(value.as_bytes()))));
+    // The batch speaks for this client, as a relayed call would: limits per address stay each client's own.
+    let chain = forwarded_for(headers, call.from);
+    let chain = ("x-forwarded-for", Raw(chain.as_bytes()));
+    let carried = Carried { headers: travelling.chain([chain]).collect(), legacy }.pack();
     let has_single = legacy.is_some();
     let event = Event { id, lane, credential, json, carried, has_single, tags, priority, received_at: call.now };
     Ok(Decoded { event, fields })
+}
+
+fn forwarded_for(headers: &HeaderMap, from: IpAddr) -> String {
+    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
+    lines.fold(String::new(), |chain, line| chain + line + ", ") + &from.to_canonical().to_string()
 }
 
 fn require(group: &Group, draft: &Draft) -> Result<(), Decline> {

@@ -10,7 +10,7 @@ use super::shard::{Command, Kept};
 use super::window::{Batch, Form, Verdict};
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::event::{Carried, Credential};
+use crate::event::{Carried, Credential, LaneKey};
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
@@ -43,6 +43,9 @@ struct Gate {
     errors: u32,
     /// The circuit is open and one batch is on its way to try.
     probing: bool,
+    /// Whose batch failed last: another lane may try before it, so that one batch that always fails can't keep the
+    /// circuit open for all (P9).
+    last: Option<LaneKey>,
 }
 
 /// What an attempt found.
@@ -127,6 +130,10 @@ impl Courier {
         if open && gate.probing {
             return Some(self.settings.retry_server.base);
         }
+        if open && gate.last.as_ref() == Some(&batch.key) {
+            gate.last = None;
+            return Some(self.settings.retry_server.base / 4 + Duration::from_millis(50));
+        }
         gate.probing = open;
         None
     }
@@ -149,20 +156,21 @@ impl Courier {
         let Some(group) = self.groups.get(batch.key.group.0) else { return };
         let began = Instant::now();
         let found = self.send(group, batch).await;
+        let status = if let Found::Reply(status, ..) = &found { Some(status.as_u16()) } else { None };
         let (verdict, result) = self.judge(group, batch, retries, found);
         tracing::info!(
             group = %group.name, batch = %batch.id, user = batch.key.user.as_str(), lane = ?batch.key.credential,
             events = batch.events.len(), form = ?batch.form, result, retries,
             took_ms = began.elapsed().as_millis(), "batch"
         );
-        carrier.arrive(verdict, result);
+        carrier.arrive(verdict, status, result);
     }
 
     fn judge(&self, group: &Group, batch: &Batch<Kept>, retries: u32, found: Found) -> (Verdict, &'static str) {
         let (status, headers, body) = match found {
             Found::Reply(status, headers, body) => (status, headers, body),
             Found::Network(error) => {
-                self.pass_gate(batch);
+                self.end_probe(batch);
                 tracing::warn!(group = %group.name, batch = %batch.id, error, "the upstream could not be reached");
                 return (Verdict::Retry { pause: retry::network(&self.settings.retry_network, retries) }, "network");
             }
@@ -195,7 +203,15 @@ impl Courier {
     fn note(&self, group: &Group, batch: &Batch<Kept>, status: StatusCode, verdict: &Verdict) -> &'static str {
         match verdict {
             Verdict::Answered(_) => {
-                self.standing.vouch(batch.key.credential);
+                let credential = batch.key.credential;
+                let was_rejected = self.standing.is_rejected(credential);
+                self.standing.vouch(credential);
+                if was_rejected {
+                    for shard in &self.shards {
+                        // A shard that is gone has no lanes to free.
+                        drop(shard.send(Command::Vouch(credential)));
+                    }
+                }
                 "answered"
             }
             Verdict::Rejected => {
@@ -223,6 +239,7 @@ impl Courier {
             let mut gate = gate.lock();
             gate.errors = gate.errors.saturating_add(1);
             gate.probing = false;
+            gate.last = Some(batch.key.clone());
             if gate.errors >= self.settings.escalate_after {
                 gate.until = Some(Instant::now() + pause);
                 tracing::warn!(group = %group.name, %status, errors = gate.errors, "the circuit is open: one batch at a time");
@@ -245,6 +262,12 @@ impl Courier {
             let mut gate = gate.lock();
             gate.errors = 0;
             gate.probing = false;
+        }
+    }
+
+    fn end_probe(&self, batch: &Batch<Kept>) {
+        if let Some(gate) = self.gate(batch) {
+            gate.lock().probing = false;
         }
     }
 
@@ -280,8 +303,9 @@ struct Carrier {
 }
 
 impl Carrier {
-    fn arrive(mut self, verdict: Verdict, result: &str) {
-        if let Some(batch) = self.batch.take() {
+    fn arrive(mut self, verdict: Verdict, status: Option<u16>, result: &str) {
+        if let Some(mut batch) = self.batch.take() {
+            batch.status = status;
             self.courier.bring_back(self.shard, batch, verdict, result);
         }
     }
@@ -291,9 +315,7 @@ impl Drop for Carrier {
     fn drop(&mut self) {
         let Some(batch) = self.batch.take() else { return };
         // A probe that broke off must not keep the circuit open for ever.
-        if let Some(gate) = self.courier.gate(&batch) {
-            gate.lock().probing = false;
-        }
+        self.courier.end_probe(&batch);
         let pause = retry::network(&self.courier.settings.retry_network, 0);
         self.courier.bring_back(self.shard, batch, Verdict::Retry { pause }, "broken_off");
     }
@@ -307,22 +329,22 @@ fn most_failed(batch: &Batch<Kept>) -> u32 {
 fn request(group: &Group, batch: &Batch<Kept>, credential: &Credential) -> Option<Request<Body>> {
     let newest = batch.events.last()?.entry.event();
     let carried = Carried::unpack(&newest.carried)?;
-    let (uri, body): (Uri, Bytes) = match batch.form {
+    let (method, uri, body): (Method, Uri, Bytes) = match batch.form {
         Form::Batch => {
             let events = batch.events.iter().map(|queued| &*queued.entry.event().json);
-            (address(&group.target)?, contract::envelope(events).into())
+            (Method::POST, address(&group.target)?, contract::envelope(events).into())
         }
         Form::Single => {
-            let (path, body) = carried.legacy?;
-            (path.parse().ok()?, Bytes::copy_from_slice(body))
+            let call = carried.legacy?;
+            (call.method.parse().ok()?, call.path.parse().ok()?, Bytes::copy_from_slice(call.body.0))
         }
     };
     let mut request = Request::new(Body::from(body));
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = method;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
     for (name, value) in carried.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.0)) {
             headers.append(name, value);
         }
     }

@@ -126,6 +126,8 @@ pub enum Forward {
     NoUser,
     /// It names another user than its token.
     OtherUser,
+    /// A header of its acknowledgement would hold what no header may.
+    HeaderValue,
     /// A percent that is no number.
     NotANumber,
     /// Larger than a batch may be (ruling 6).
@@ -136,6 +138,8 @@ pub enum Forward {
     Unproven,
     /// More users than `limits.max_users`.
     TooManyUsers,
+    /// Twice `limits.max_lanes` are in use.
+    TooManyLanes,
     /// The journal can't keep it (P1).
     NotKept,
     /// A client's own batch of a group that says `client_batches = "forward"`.
@@ -154,11 +158,13 @@ impl Forward {
             Self::Mode => "mode",
             Self::NoUser => "no_user",
             Self::OtherUser => "other_user",
+            Self::HeaderValue => "header_value",
             Self::NotANumber => "not_a_number",
             Self::TooLargeForBatch => "too_large_for_batch",
             Self::Rejected => "credential_rejected",
             Self::Unproven => "unproven",
             Self::TooManyUsers => "too_many_users",
+            Self::TooManyLanes => "too_many_lanes",
             Self::NotKept => "not_kept",
             Self::ClientBatch => "client_batch",
         }

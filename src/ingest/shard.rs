@@ -1,10 +1,10 @@
 //! One shard: the task that owns its lanes and their timers outright. It reads the journal's tail, asks the pure
 //! [`Lanes`] what follows, hands batches to the courier and settles what has its outcome.
 
-use super::admit::Admitted;
+use super::admit::{Admitted, Standing};
 use super::deliver::Ready;
 use super::settle::Settler;
-use super::window::{Batch, Entry, Lanes, Mark, Verdict};
+use super::window::{Batch, Entry, Groups, Lanes, Mark, Verdict};
 use crate::event::{EventId, Fingerprint, LaneKey, UserId};
 use crate::journal::Journaled;
 use crate::json::Object;
@@ -20,6 +20,9 @@ pub type Kept = Journaled<Admitted>;
 impl Entry for Kept {
     fn seq(&self) -> u64 {
         Self::seq(self)
+    }
+    fn since(&self) -> Option<Instant> {
+        Some(Self::since(self))
     }
     fn id(&self) -> &EventId {
         &self.event().id
@@ -60,6 +63,8 @@ pub enum Command {
         user: UserId,
         /// The credential.
         credential: Fingerprint,
+        /// The groups.
+        groups: Groups,
         /// Answered when settled.
         done: oneshot::Sender<()>,
     },
@@ -69,8 +74,12 @@ pub enum Command {
         user: UserId,
         /// The credential.
         credential: Fingerprint,
-        /// Answered with the hold's number at once.
-        number: oneshot::Sender<u64>,
+        /// The groups.
+        groups: Groups,
+        /// The way back to this shard, for the hold's end.
+        shard: mpsc::UnboundedSender<Command>,
+        /// Answered with the hold at once. Whatever becomes of the caller, a hold that is dropped is over.
+        hold: oneshot::Sender<Hold>,
         /// Answered when the credential's own lanes may be passed.
         own: oneshot::Sender<()>,
         /// Answered when the user's other healthy lanes are passed.
@@ -91,6 +100,21 @@ pub enum Command {
     Oldest(oneshot::Sender<Option<Instant>>),
 }
 
+/// While it lives, this user's lanes of this credential send nothing that came after it.
+#[derive(Debug)]
+pub struct Hold {
+    user: UserId,
+    number: u64,
+    shard: mpsc::UnboundedSender<Command>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A shard that is gone holds nothing back any more.
+        drop(self.shard.send(Command::Release { user: self.user.clone(), number: self.number }));
+    }
+}
+
 #[derive(Debug)]
 struct Waiter {
     marks: Vec<Mark>,
@@ -109,6 +133,7 @@ pub struct Shard {
     waiters: Vec<Waiter>,
     number: usize,
     level: Arc<Level>,
+    standing: Arc<Standing>,
 }
 
 /// What a shard shows of itself.
@@ -134,14 +159,16 @@ pub struct Parts {
     pub settler: Arc<Settler>,
     /// What it shows.
     pub level: Arc<Level>,
+    /// Whose credential was rejected.
+    pub standing: Arc<Standing>,
 }
 
 impl Shard {
     /// A shard; it does nothing until [`run`](Self::run).
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { number, lanes, tail, commands, courier, settler, level } = parts;
-        Self { lanes, tail, commands, courier, settler, waiters: Vec::new(), number, level }
+        let Parts { number, lanes, tail, commands, courier, settler, level, standing } = parts;
+        Self { lanes, tail, commands, courier, settler, waiters: Vec::new(), number, level, standing }
     }
 
     /// Runs until nobody can send commands any more.
@@ -187,17 +214,22 @@ impl Shard {
 
     fn obey(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Verdict { batch, verdict, pause } => self.lanes.verdict(now, batch, verdict, pause),
-            Command::Barrier { user, credential, done } => {
-                let marks = self.lanes.barrier(&user, credential);
+            Command::Verdict { batch, verdict, pause } => {
+                let rejected = (verdict == Verdict::Rejected).then_some(batch.key.credential);
+                self.lanes.verdict(now, batch, verdict, pause);
+                // A call of this credential succeeded while the verdict was on its way: the lane may try again.
+                if let Some(credential) = rejected.filter(|credential| !self.standing.is_rejected(*credential)) {
+                    self.lanes.vouch(credential);
+                }
+            }
+            Command::Barrier { user, credential, groups, done } => {
+                let marks = self.lanes.barrier(&user, credential, &groups);
                 self.waiters.push(Waiter { marks, forwarded: false, done });
             }
-            Command::Hold { user, credential, number, own, others } => {
-                let (hold, mine, theirs) = self.lanes.hold(&user, credential);
-                if number.send(hold).is_err() {
-                    // The caller went away before it had the number: nobody else could ever release this hold.
-                    return self.lanes.release_hold(&user, hold);
-                }
+            Command::Hold { user, credential, groups, shard, hold, own, others } => {
+                let (number, mine, theirs) = self.lanes.hold(&user, credential, &groups);
+                // A caller that went away drops the hold, here or unread in the channel, and that releases it.
+                drop(hold.send(Hold { user, number, shard }));
                 self.waiters.push(Waiter { marks: mine, forwarded: true, done: own });
                 self.waiters.push(Waiter { marks: theirs, forwarded: true, done: others });
             }

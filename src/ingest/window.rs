@@ -23,10 +23,17 @@ use uuid::Uuid;
 /// `{"events":[` and `]}`: what a batch body has around its events, in bytes.
 pub const ENVELOPE_BYTES: usize = 13;
 
+/// How many lanes are looked at for one that can be emptied, at the cap on lanes.
+const LOOK: usize = 64;
+
 /// What a window needs to know of an event.
 pub trait Entry {
     /// Place in the lane's order, from 1.
     fn seq(&self) -> u64;
+    /// When it was kept, if it knows better than the clock that it is pushed by.
+    fn since(&self) -> Option<Instant> {
+        None
+    }
     /// The event's id.
     fn id(&self) -> &EventId;
     /// Where it queues.
@@ -93,6 +100,8 @@ pub struct Batch<E> {
     pub key: LaneKey,
     /// Batch or single call.
     pub form: Form,
+    /// The upstream's status for its last attempt.
+    pub status: Option<u16>,
     /// Never empty; in the lane's order.
     pub events: Vec<Queued<E>>,
 }
@@ -147,6 +156,8 @@ pub struct Settled<E> {
     pub outcome: Outcome,
     /// Times it failed by name.
     pub failed: u32,
+    /// The upstream's last status for its lane.
+    pub status: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,15 +186,21 @@ struct Lane<E> {
     timer: Option<Instant>,
     /// Consecutive attempts without an answer; the schedule's index.
     retries: u32,
+    /// The upstream's last status.
+    status: Option<u16>,
 }
 
 /// What a forwarded call waits for and holds back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Hold {
     credential: Fingerprint,
+    groups: Groups,
     /// Events up to here go first, later ones wait.
     after: u64,
 }
+
+/// Which groups' lanes are meant.
+pub type Groups = Arc<[GroupIndex]>;
 
 /// How far a lane must get before somebody who waits may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,10 +298,11 @@ impl<E: Entry> Lanes<E> {
         let Some(rules) = self.rules.get(entry.lane().group.0) else { return self.orphan(entry) };
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let priority = entry.priority();
+        let since = entry.since().unwrap_or(now);
         lane.open_bytes += entry.bytes() + 1;
         // P5: from the *first* event; later ones do not postpone it.
-        lane.deadline.get_or_insert(now + rules.window);
-        lane.queue.push_back(Queued { entry, failed: 0, since: now });
+        lane.deadline.get_or_insert(since + rules.window);
+        lane.queue.push_back(Queued { entry, failed: 0, since });
         let full = lane.queue.len() - lane.due >= rules.flush_at || lane.open_bytes + ENVELOPE_BYTES > rules.max_bytes;
         if priority || full {
             lane.seal();
@@ -293,7 +311,7 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn orphan(&mut self, entry: E) {
-        self.settled.push(Settled { entry, outcome: Outcome::Dead(Reason::GroupRemoved), failed: 0 });
+        self.settled.push(Settled { entry, outcome: Outcome::Dead(Reason::GroupRemoved), failed: 0, status: None });
     }
 
     fn lane_for(&mut self, key: &LaneKey) -> LaneId {
@@ -313,7 +331,11 @@ impl<E: Entry> Lanes<E> {
 
     /// At the cap on lanes the window that opened first is sealed, so that its lane empties and goes (P10).
     fn seal_oldest(&mut self) {
-        let open = self.timers.iter().find(|(_, id)| self.lanes.get(id).is_some_and(|lane| lane.deadline.is_some()));
+        let open = self
+            .timers
+            .iter()
+            .take(LOOK)
+            .find(|(_, id)| self.lanes.get(id).is_some_and(|lane| lane.deadline.is_some()));
         let Some((_, id)) = open.copied() else { return };
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.seal();
@@ -356,9 +378,10 @@ impl<E: Entry> Lanes<E> {
         ids.iter().filter(|id| self.lanes.get(id).is_some_and(&wanted)).copied().collect()
     }
 
-    /// Seals this credential's windows of this user; the marks say when what is in them now is settled.
-    pub fn barrier(&mut self, user: &UserId, credential: Fingerprint) -> Vec<Mark> {
-        let ids = self.lanes_of(user, |lane| lane.key.credential == credential);
+    /// Seals this credential's windows of this user in these groups; the marks say when what is in them now is settled.
+    pub fn barrier(&mut self, user: &UserId, credential: Fingerprint, groups: &[GroupIndex]) -> Vec<Mark> {
+        let meant = |lane: &Lane<E>| lane.key.credential == credential && groups.contains(&lane.key.group);
+        let ids = self.lanes_of(user, meant);
         self.seal(&ids);
         self.marks(&ids)
     }
@@ -370,12 +393,13 @@ impl<E: Entry> Lanes<E> {
     /// Seals the lanes of a forwarded call and holds later events back until [`release_hold`](Self::release_hold).
     /// The first marks must be passed; the second are lanes of the same user under another credential that has not
     /// failed so far (a token that was just renewed): worth waiting for, but no reason to refuse.
-    pub fn hold(&mut self, user: &UserId, credential: Fingerprint) -> (u64, Vec<Mark>, Vec<Mark>) {
-        let own = self.lanes_of(user, |lane| lane.key.credential == credential);
-        let others = self.lanes_of(user, |lane| lane.key.credential != credential && lane.is_well());
+    pub fn hold(&mut self, user: &UserId, credential: Fingerprint, groups: &Groups) -> (u64, Vec<Mark>, Vec<Mark>) {
+        let meant = |lane: &Lane<E>| groups.contains(&lane.key.group);
+        let own = self.lanes_of(user, |lane| meant(lane) && lane.key.credential == credential);
+        let others = self.lanes_of(user, |lane| meant(lane) && lane.key.credential != credential && lane.is_well());
         let number = self.next_hold;
         self.next_hold += 1;
-        let hold = Hold { credential, after: self.last_seq };
+        let hold = Hold { credential, groups: Arc::clone(groups), after: self.last_seq };
         self.holds.entry(user.clone()).or_default().insert(number, hold);
         self.seal(&own);
         self.seal(&others);
@@ -431,6 +455,7 @@ impl<E: Entry> Lanes<E> {
         let Some(rules) = self.rules.get(batch.key.group.0).cloned() else { return };
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.phase = Phase::Idle;
+        lane.status = batch.status.or(lane.status);
         match verdict {
             Verdict::Retry { .. } => lane.retries = lane.retries.saturating_add(1),
             Verdict::Deferred { .. } => {}
@@ -463,13 +488,23 @@ impl<E: Entry> Lanes<E> {
         for (mut queued, fate) in batch.events.into_iter().zip(fates) {
             match fate {
                 Fate::Done(outcome) => {
-                    self.settled.push(Settled { entry: queued.entry, outcome, failed: queued.failed });
+                    self.settled.push(Settled {
+                        entry: queued.entry,
+                        outcome,
+                        failed: queued.failed,
+                        status: batch.status,
+                    });
                 }
                 Fate::Again => {
                     queued.failed += 1;
                     if queued.failed >= rules.max_attempts {
                         let outcome = Outcome::Dead(Reason::TooManyAttempts);
-                        self.settled.push(Settled { entry: queued.entry, outcome, failed: queued.failed });
+                        self.settled.push(Settled {
+                            entry: queued.entry,
+                            outcome,
+                            failed: queued.failed,
+                            status: batch.status,
+                        });
                     } else {
                         back.push(queued);
                     }
@@ -495,16 +530,28 @@ impl<E: Entry> Lanes<E> {
         if batch.events.len() == 1 {
             return self.refused_alone(rules, batch);
         }
-        let (offending, rest): (Vec<_>, Vec<_>) =
-            batch.events.into_iter().partition(|queued| named.contains(queued.entry.id()));
-        let (lane, key) = (batch.lane, batch.key);
-        if offending.is_empty() {
-            return self.halve(lane, &key, rest);
+        let is_named = |queued: &Queued<E>| named.contains(queued.entry.id());
+        let (lane, key, status) = (batch.lane, batch.key, batch.status);
+        if !batch.events.iter().any(is_named) {
+            return self.halve(lane, &key, batch.events);
         }
-        self.resend(lane, &key, rest);
-        for queued in offending.into_iter().rev() {
-            let alone = Batch { events: vec![queued], ..batch_like(lane, &key, Form::Batch) };
-            self.refused_alone(rules, alone);
+        // P4: an offender that has a single call left keeps its place: what was before it goes before it.
+        let mut runs: Vec<Batch<E>> = Vec::new();
+        for queued in batch.events {
+            let offends = is_named(&queued);
+            if offends && !(rules.single && queued.entry.has_single()) {
+                let outcome = Outcome::Dead(Reason::Refused);
+                self.settled.push(Settled { entry: queued.entry, outcome, failed: queued.failed, status });
+                continue;
+            }
+            let form = if offends { Form::Single } else { Form::Batch };
+            match runs.last_mut().filter(|run| form == Form::Batch && run.form == Form::Batch) {
+                Some(run) => run.events.push(queued),
+                None => runs.push(Batch { events: vec![queued], ..batch_like(lane, &key, form) }),
+            }
+        }
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            runs.into_iter().rev().for_each(|run| state.again.push_front(run));
         }
     }
 
@@ -517,7 +564,7 @@ impl<E: Entry> Lanes<E> {
         }
         for queued in batch.events {
             let outcome = Outcome::Dead(Reason::Refused);
-            self.settled.push(Settled { entry: queued.entry, outcome, failed: queued.failed });
+            self.settled.push(Settled { entry: queued.entry, outcome, failed: queued.failed, status: batch.status });
         }
     }
 
@@ -582,6 +629,7 @@ impl<E: Entry> Lanes<E> {
                 entry: queued.entry,
                 outcome: Outcome::Dead(reason),
                 failed: queued.failed,
+                status: lane.status,
             }));
         }
         lane.again.retain(|batch| !batch.events.is_empty());
@@ -593,7 +641,8 @@ impl<E: Entry> Lanes<E> {
             } else {
                 lane.open_bytes = lane.open_bytes.saturating_sub(queued.entry.bytes() + 1);
             }
-            self.settled.push(Settled { entry: queued.entry, outcome: Outcome::Dead(reason), failed: queued.failed });
+            let (entry, failed) = (queued.entry, queued.failed);
+            self.settled.push(Settled { entry, outcome: Outcome::Dead(reason), failed, status: lane.status });
         }
         if lane.queue.len() == lane.due {
             lane.deadline = None;
@@ -647,11 +696,12 @@ impl<E: Entry> Lanes<E> {
 /// Up to which event this lane may send while forwarded calls hold it.
 fn hold_limit(holds: &HashMap<UserId, HashMap<u64, Hold>>, key: &LaneKey) -> u64 {
     let holds = holds.get(&key.user).into_iter().flat_map(HashMap::values);
-    holds.filter(|hold| hold.credential == key.credential).map(|hold| hold.after).min().unwrap_or(u64::MAX)
+    let meant = |hold: &&Hold| hold.credential == key.credential && hold.groups.contains(&key.group);
+    holds.filter(meant).map(|hold| hold.after).min().unwrap_or(u64::MAX)
 }
 
 fn batch_like<E>(lane: LaneId, key: &LaneKey, form: Form) -> Batch<E> {
-    Batch { id: Uuid::new_v4(), lane, key: key.clone(), form, events: Vec::new() }
+    Batch { id: Uuid::new_v4(), lane, key: key.clone(), form, status: None, events: Vec::new() }
 }
 
 impl<E: Entry> Batch<E> {
@@ -672,6 +722,7 @@ impl<E: Entry> Lane<E> {
             phase: Phase::Idle,
             timer: None,
             retries: 0,
+            status: None,
         }
     }
 

@@ -59,6 +59,10 @@ fn event(seq: u64, user: u8, credential: u8) -> Model {
     }
 }
 
+fn only() -> Groups {
+    Arc::new([GroupIndex(0)])
+}
+
 const WINDOW: Duration = Duration::from_secs(5);
 
 fn rules() -> Rules {
@@ -241,7 +245,7 @@ fn a_hold_lets_earlier_events_through_and_later_ones_wait() {
     let now = Instant::now();
     let mut lanes = lanes(rules());
     lanes.push(now, event(1, 1, 1));
-    let (number, own, _) = lanes.hold(&lane(1, 1).user, Fingerprint([1; 16]));
+    let (number, own, _) = lanes.hold(&lane(1, 1).user, Fingerprint([1; 16]), &only());
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [1]);
     assert!(!lanes.may_pass(own[0]));
@@ -385,11 +389,11 @@ impl World {
             Step::Verdict(which, kind) => self.judge(*which, *kind),
             Step::Seal => self.lanes.seal_all(),
             Step::Barrier(user, credential) => {
-                drop(self.lanes.barrier(&lane(*user, 0).user, Fingerprint([*credential; 16])));
+                drop(self.lanes.barrier(&lane(*user, 0).user, Fingerprint([*credential; 16]), &only()));
             }
             Step::Hold(user, credential) => {
                 let user = lane(*user, 0).user;
-                let (number, ..) = self.lanes.hold(&user, Fingerprint([*credential; 16]));
+                let (number, ..) = self.lanes.hold(&user, Fingerprint([*credential; 16]), &only());
                 self.holds.push((user, number));
             }
             Step::Release => {
@@ -416,7 +420,8 @@ impl World {
             4 => Verdict::Retry { pause: Duration::from_millis(700) },
             5 => Verdict::Refused { named: Vec::new() },
             6 => {
-                Verdict::Refused { named: batch.events.iter().take(1).map(|queued| queued.entry.id.clone()).collect() }
+                let (skip, events) = (usize::from(which) % batch.events.len(), batch.events.iter());
+                Verdict::Refused { named: events.skip(skip).take(1).map(|queued| queued.entry.id.clone()).collect() }
             }
             7 => Verdict::Rejected,
             _ => Verdict::TooLarge,

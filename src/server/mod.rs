@@ -10,7 +10,7 @@ pub use settings::ServerSettings;
 
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::peer::Peer;
+use crate::peer::{Peer, Place};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -52,7 +52,12 @@ where
     let graceful = GracefulShutdown::new();
     let builder = Arc::new(builder(settings.header_timeout));
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+        let permit = tokio::select! {
+            biased;
+            () = drain.draining() => break,
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+        };
+        let Ok(permit) = permit.map(Arc::new) else { break };
         let accepted = tokio::select! {
             biased;
             () = drain.draining() => break,
@@ -72,8 +77,11 @@ where
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let service = service.clone();
+        let place = Place::new(Arc::clone(&permit));
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer { address, secure: false });
+            // An upgraded connection outlives its task, and takes its place among the others along.
+            request.extensions_mut().insert(place.clone());
             service.clone().oneshot(request)
         });
         let builder = Arc::clone(&builder);

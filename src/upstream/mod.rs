@@ -13,13 +13,16 @@ pub use error::UpstreamError;
 pub use settings::UpstreamSettings;
 
 use crate::body::Body;
-use crate::peer::Peer;
+use crate::peer::{Peer, Place};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A handle to the application; clones share the pool.
 #[derive(Clone, Debug)]
@@ -65,7 +68,8 @@ impl Upstream {
         let host = head.uri.authority().and_then(|host| HeaderValue::try_from(host.as_str()).ok());
         // RFC 9112 §3.2.2: the authority of an absolute target replaces Host.
         let host = host.or_else(|| head.headers.get(header::HOST).cloned());
-        let client_upgrade = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        let place = head.extensions.remove::<Place>();
+        let client_upgrade = head.extensions.remove::<hyper::upgrade::OnUpgrade>().map(|client| (client, place));
         headers::remove_hop_by_hop(&mut head.headers);
         if trailers {
             head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -101,17 +105,46 @@ impl Upstream {
         Ok(finish(response, None))
     }
 
-    async fn ask(&self, request: Request<Body>) -> Result<Response<hyper::body::Incoming>, UpstreamError> {
-        let answer = self.client.request(request);
-        match tokio::time::timeout(self.settings.response_timeout, answer).await {
-            Err(_) => Err(UpstreamError::ResponseTimeout),
-            Ok(Err(error)) => Err(UpstreamError::from_client(&error)),
-            Ok(Ok(response)) => Ok(response),
+    /// `response_timeout` begins anew with every part of the body that is sent: an upload may take its time, but not
+    /// stand still.
+    async fn ask(&self, mut request: Request<Body>) -> Result<Response<hyper::body::Incoming>, UpstreamError> {
+        if !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
+            // hyper's client would send a GET's body of unknown length as none at all.
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let sent = Arc::new(AtomicU64::new(0));
+        let whole = matches!(request.body(), Body::Full(_)) || request.body().is_end_stream();
+        let request = if whole { request } else { request.map(|body| counted(body, Arc::clone(&sent))) };
+        let mut answer = std::pin::pin!(self.client.request(request));
+        let mut before = 0;
+        loop {
+            match tokio::time::timeout(self.settings.response_timeout, &mut answer).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => return Err(UpstreamError::from_client(&error)),
+                Err(_) => {
+                    let now = sent.load(Ordering::Relaxed);
+                    if now == before {
+                        return Err(UpstreamError::ResponseTimeout);
+                    }
+                    before = now;
+                }
+            }
         }
     }
 }
 
-fn finish(mut response: Response<hyper::body::Incoming>, client: Option<hyper::upgrade::OnUpgrade>) -> Response<Body> {
+/// A body that counts its frames as they are sent.
+fn counted(body: Body, sent: Arc<AtomicU64>) -> Body {
+    Body::boxed(body.map_frame(move |frame| {
+        sent.fetch_add(1, Ordering::Relaxed);
+        frame
+    }))
+}
+
+/// A client that may be upgraded, and its connection's place under the cap.
+type Upgrade = (hyper::upgrade::OnUpgrade, Option<Place>);
+
+fn finish(mut response: Response<hyper::body::Incoming>, client: Option<Upgrade>) -> Response<Body> {
     let switched = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| headers::upgrade(response.headers()));
     let upstream = switched.is_some().then(|| hyper::upgrade::on(&mut response));
     let version = response.version();
@@ -130,7 +163,7 @@ fn finish(mut response: Response<hyper::body::Incoming>, client: Option<hyper::u
     response.map(Body::Incoming)
 }
 
-async fn tunnel(client: hyper::upgrade::OnUpgrade, upstream: hyper::upgrade::OnUpgrade) {
+async fn tunnel((client, _place): Upgrade, upstream: hyper::upgrade::OnUpgrade) {
     match tokio::try_join!(client, upstream) {
         Ok((client, upstream)) => {
             let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));

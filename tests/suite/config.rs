@@ -1,6 +1,7 @@
 //! The configuration: every problem at once, each with its line, what was found and what is allowed.
 
 use tidegate::config::{Config, parse, print};
+use tidegate::journal::settings::Durability;
 
 const PLAIN: &str = "[upstream]\nurl = \"http://127.0.0.1:1\"\n";
 
@@ -70,14 +71,17 @@ fn an_unreadable_file_names_its_line() {
 }
 
 #[test]
-fn a_durability_that_is_not_there_is_never_silently_lowered() {
+fn what_an_acknowledgement_survives_is_disk_unless_said_otherwise() {
     let routes = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\n";
-    for level in ["", "[journal]\ndurability = \"disk\"\n", "[journal]\ndurability = \"process\"\n"] {
-        let found = with(&format!("{PLAIN}{level}{routes}"), &[]).unwrap_err();
-        assert!(found.contains("journal.durability") && found.contains("say durability = \"none\""), "{found}");
+    let level = |journal: &str| with(&format!("{PLAIN}{journal}{routes}"), &[]).unwrap();
+    assert_eq!(level("").journal.durability, Durability::Disk);
+    let notes = ["credentials of pending events lie open", "a power cut may lose", "a crash loses them"];
+    for (name, notes) in [("disk", &notes[..1]), ("process", &notes[..2]), ("none", &notes[2..])] {
+        let table = print::table(&level(&format!("[journal]\ndurability = \"{name}\"\n")));
+        assert!(notes.iter().all(|note| table.contains(note)), "{table}");
     }
-    let config = with(&format!("{PLAIN}[journal]\ndurability = \"none\"\n{routes}"), &[]).unwrap();
-    assert!(print::table(&config).contains("a crash loses them"));
+    let wrong = with(&format!("{PLAIN}[journal]\ndurability = \"fsync\"\n{routes}"), &[]).unwrap_err();
+    assert!(wrong.contains("found \"fsync\"; allowed is one of \"disk\", \"process\", \"none\""), "{wrong}");
 }
 
 #[test]
@@ -115,15 +119,6 @@ fn the_shipped_configuration_says_what_each_route_does() {
     for line in wanted {
         assert!(table.contains(line), "{line}\nis not in\n{table}");
     }
-}
-
-#[test]
-fn only_a_durability_that_nobody_wrote_is_called_the_default() {
-    let routes = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\n";
-    let absent = with(&format!("{PLAIN}{routes}"), &[]).unwrap_err();
-    assert!(absent.contains("found \"disk\" (the default)"), "{absent}");
-    let written = with(&format!("{PLAIN}[journal]\ndurability = \"process\"\n{routes}"), &[]).unwrap_err();
-    assert!(written.contains("found \"process\"; this version"), "{written}");
 }
 
 #[test]

@@ -65,6 +65,7 @@ tags = ["progress:{user}"]
 pub struct Sidecar {
     pub running: Running,
     pub upstream: FakeUpstream,
+    _journal: tempfile::TempDir,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -101,10 +102,12 @@ impl Sidecar {
     pub async fn with(text: &str, clock: Clock) -> Self {
         let upstream = FakeUpstream::start().await;
         let text = text.replace("UPSTREAM", &upstream.address.to_string());
-        let config =
+        let journal = tempfile::tempdir().unwrap();
+        let mut config =
             tidegate::config::parse(&text, "test", std::iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+        config.journal.path = journal.path().to_owned();
         let running = app::start(config, Options { clock }).await.unwrap();
-        Self { running, upstream, client: Client::builder(TokioExecutor::new()).build_http() }
+        Self { running, upstream, _journal: journal, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
     /// Sends a request to the public listener.

@@ -1,0 +1,741 @@
+//! What a start finds: a new directory, a clean one, one whose process was killed, a damaged one, or somebody else's.
+//!
+//! | found | done |
+//! |---|---|
+//! | a lock held by another process | refused |
+//! | a newer format | refused |
+//! | a torn last commit | cut off by the engine: nobody was told that it was kept |
+//! | commits missing that the raw log files still show | the files go to `quarantine/`, whole records are taken over |
+//! | files that the engine can't open or read | likewise, into new files |
+//! | a record that is none | its bytes go to `quarantine/` |
+//!
+//! The engine cuts its log at the first bytes that make no sense, wherever they are, and says nothing of what stood
+//! behind them. So the log files are looked at before it opens them: every commit ends with a numbered state, and a
+//! number beyond the engine's own shows that commits are missing.
+
+use super::commit::{Bounds, Committer, STATE_KEY, Standing, stored_credential};
+use super::record::{self, DeadRecord, FORMAT, Frame, Kind, Record, SettledIds, State};
+use super::settings::{Durability, JournalSettings};
+use super::store::{Change, Depth, Engine, Store, StoreError, Table};
+use super::vault::{Vault, VaultError};
+use super::{Journal, Journaled, Level, Tails, Ticket, Vitals};
+use crate::clock::Clock;
+use crate::event::{Carried, Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Raw, Tag, UserId};
+use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+const SECRET_KEY: &[u8] = b"secret";
+const ENGINE: &str = "engine";
+const FORMAT_FILE: &str = "FORMAT";
+const LOCK_FILE: &str = "LOCK";
+const QUARANTINE: &str = "quarantine";
+/// Changes per commit while records are taken over.
+const TAKE_OVER: usize = 4096;
+
+/// Why a journal can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("journal {0} is in use by another process")]
+    InUse(String),
+    /// It was written by a newer version.
+    #[error(
+        "journal {path} has format {found}; this version knows formats up to {FORMAT}: run the version that wrote it"
+    )]
+    Newer {
+        /// The directory.
+        path: String,
+        /// Its format.
+        found: String,
+    },
+    /// There is none.
+    #[error("there is no journal in {0}")]
+    Missing(String),
+    /// The file system.
+    #[error("journal {path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// The engine.
+    #[error("journal {path}: {source}")]
+    Store {
+        /// The directory.
+        path: String,
+        /// What it said.
+        source: StoreError,
+    },
+    /// Credentials.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// Something an operator should know about a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding(pub String);
+
+/// A pending event as it was found.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its number.
+    pub seq: u64,
+    /// Its group's name.
+    pub group: Arc<str>,
+    /// The event, its lane under the group's number in this configuration; none: the group is gone.
+    pub event: Event,
+    /// The key of its id among the seen ones.
+    pub seen: [u8; 16],
+    /// Whether the configuration has its group.
+    pub has_group: bool,
+    /// Whether its credential was found.
+    pub has_credential: bool,
+}
+
+/// A dead letter as it was found.
+#[derive(Debug)]
+pub struct StoredLetter {
+    /// The event.
+    pub stored: Stored,
+    /// Why it died.
+    pub reason: String,
+    /// Times it failed by name.
+    pub attempts: u32,
+    /// The upstream's last status; 0: none.
+    pub status: u16,
+    /// Unix milliseconds.
+    pub died_ms: u64,
+}
+
+/// A journal that was opened and looked through, before it takes events.
+pub struct Opened<S> {
+    store: S,
+    vault: Vault,
+    lock: Option<File>,
+    standing: Standing,
+    secret: [u8; 32],
+    credentials: HashMap<Fingerprint, Arc<Credential>>,
+    settled: Vec<([u8; 16], u64)>,
+    letters: Vec<(u64, Vec<u8>)>,
+    forgotten: Vec<Change>,
+    /// What an operator should know.
+    pub findings: Vec<Finding>,
+    path: PathBuf,
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
+    move |source| OpenError::Io { path: path.display().to_string(), source }
+}
+
+/// Opens the directory of `settings`, or makes it.
+///
+/// # Errors
+/// It is somebody else's, newer, or can't be read or written. Damage is no error.
+pub fn open(settings: &JournalSettings) -> Result<Opened<Engine>, OpenError> {
+    let vault = Vault::new(settings.key_file.as_deref())?;
+    let path = &settings.path;
+    make_private(path)?;
+    let lock = lock(path)?;
+    check_format(path)?;
+    let mut findings = Vec::new();
+    let store = open_engine(path, &mut findings)?;
+    let mut opened = examine(store, vault, path.clone(), findings)?;
+    opened.lock = Some(lock);
+    Ok(opened)
+}
+
+/// Opens a directory that must be there, for a look.
+///
+/// # Errors
+/// As for [`open`], and if there is none.
+pub fn inspect(settings: &JournalSettings) -> Result<Opened<Engine>, OpenError> {
+    if !settings.path.join(FORMAT_FILE).exists() {
+        return Err(OpenError::Missing(settings.path.display().to_string()));
+    }
+    open(settings)
+}
+
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(path).map_err(io(path))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(io(path))
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let file_path = path.join(LOCK_FILE);
+    let file = File::options().create(true).truncate(false).write(true).open(&file_path).map_err(io(&file_path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.display().to_string())),
+        Err(std::fs::TryLockError::Error(error)) => Err(io(&file_path)(error)),
+    }
+}
+
+fn check_format(path: &Path) -> Result<(), OpenError> {
+    let file = path.join(FORMAT_FILE);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => match text.trim().strip_prefix("tidegate journal ").and_then(|found| found.parse::<u8>().ok()) {
+            Some(found) if found <= FORMAT => Ok(()),
+            _ => Err(OpenError::Newer { path: path.display().to_string(), found: format!("{:?}", text.trim()) }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut new = File::create(&file).map_err(io(&file))?;
+            writeln!(new, "tidegate journal {FORMAT}").and_then(|()| new.sync_all()).map_err(io(&file))?;
+            File::open(path).and_then(|directory| directory.sync_all()).map_err(io(path))
+        }
+        Err(error) => Err(io(&file)(error)),
+    }
+}
+
+/// The engine, with whatever its files still hold.
+fn open_engine(path: &Path, findings: &mut Vec<Finding>) -> Result<Engine, OpenError> {
+    let engine = path.join(ENGINE);
+    let failed = |source| OpenError::Store { path: engine.display().to_string(), source };
+    let copies = copy_logs(path, &engine)?;
+    let store = match try_open(&engine).and_then(|store| readable(&store).map(|()| store)) {
+        Ok(mut store) => {
+            let known = last_commit(&store).map_err(failed)?;
+            let files = copies.as_deref().map(files_below).transpose().map_err(io(path))?.unwrap_or_default();
+            let salvage = Salvage::from_files(&files).map_err(io(path))?;
+            if salvage.last_commit > known.0 {
+                let place = quarantine(path, copies.as_deref())?;
+                let (first, last) = (known.0 + 1, salvage.last_commit);
+                let taken = salvage.take_over(&mut store, known.1.next_seq).map_err(failed)?;
+                findings.push(Finding(format!(
+                    "commits {first} to {last} were missing behind damaged bytes of the log; {taken} whole events were taken \
+                     over, the damaged files are in {}",
+                    place.display()
+                )));
+            }
+            store
+        }
+        Err(error) => {
+            let place = quarantine(path, Some(&engine))?;
+            let files = files_below(&place).map_err(io(&place))?;
+            let salvage = Salvage::from_files(&files).map_err(io(&place))?;
+            let mut store = try_open(&engine).map_err(failed)?;
+            let taken = salvage.take_over(&mut store, 0).map_err(failed)?;
+            findings.push(Finding(format!(
+                "the files were damaged ({error}); {taken} whole events were taken over into new ones, the damaged files are in {}",
+                place.display()
+            )));
+            store
+        }
+    };
+    if let Some(copies) = copies.filter(|copies| copies.exists()) {
+        std::fs::remove_dir_all(&copies).map_err(io(&copies))?;
+    }
+    Ok(store)
+}
+
+/// The engine panics on some kinds of damage; that is damage like any other.
+fn try_open(path: &Path) -> Result<Engine, StoreError> {
+    let path = path.to_owned();
+    let opened = std::thread::Builder::new().name("journal-open".to_owned()).spawn(move || Engine::open(&path));
+    let opened = opened.map_err(|error| StoreError(error.to_string()))?;
+    opened.join().unwrap_or_else(|_| Err(StoreError("the engine gave up on its files".to_owned())))
+}
+
+/// Reads everything once: checksums of the engine's blocks are only looked at when they are read.
+fn readable(store: &Engine) -> Result<(), StoreError> {
+    super::store::TABLES.iter().try_for_each(|table| store.each(*table, &mut |_, _| true))
+}
+
+fn last_commit(store: &impl Store) -> Result<(u64, State), StoreError> {
+    let mut found = (0, State { next_seq: 1, ..State::default() });
+    store.each(Table::Meta, &mut |key, value| {
+        if key == STATE_KEY
+            && let Some(frame) = record::open(value)
+            && let Some(state) = record::body(frame.body)
+        {
+            found = (frame.number, state);
+        }
+        true
+    })?;
+    Ok(found)
+}
+
+/// Copies of the log files, as they are before the engine cuts them.
+fn copy_logs(path: &Path, engine: &Path) -> Result<Option<PathBuf>, OpenError> {
+    let copies = path.join("before");
+    if copies.exists() {
+        std::fs::remove_dir_all(&copies).map_err(io(&copies))?;
+    }
+    let Ok(entries) = std::fs::read_dir(engine) else { return Ok(None) };
+    std::fs::create_dir(&copies).map_err(io(&copies))?;
+    for entry in entries.flatten() {
+        let file = entry.path();
+        if file.extension().is_some_and(|extension| extension == "jnl") {
+            std::fs::copy(&file, copies.join(entry.file_name())).map_err(io(&file))?;
+        }
+    }
+    Ok(Some(copies))
+}
+
+fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => files.extend(files_below(&entry.path())?),
+            false => files.push(entry.path()),
+        }
+    }
+    Ok(files)
+}
+
+/// Moves a directory out of the way, under a name that tells when.
+fn quarantine(path: &Path, what: Option<&Path>) -> Result<PathBuf, OpenError> {
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let place = path.join(QUARANTINE).join(stamp.to_string());
+    std::fs::create_dir_all(path.join(QUARANTINE)).map_err(io(path))?;
+    match what {
+        Some(what) => std::fs::rename(what, &place).map_err(io(what))?,
+        None => std::fs::create_dir_all(&place).map_err(io(&place))?,
+    }
+    Ok(place)
+}
+
+/// Whole records found in raw files.
+#[derive(Debug, Default)]
+struct Salvage {
+    last_commit: u64,
+    state: State,
+    events: HashMap<u64, Vec<u8>>,
+    letters: HashMap<u64, Vec<u8>>,
+    credentials: HashMap<Fingerprint, Vec<u8>>,
+    chunks: HashMap<u64, Vec<u8>>,
+    settled: HashSet<[u8; 16]>,
+}
+
+impl Salvage {
+    fn from_files(files: &[PathBuf]) -> std::io::Result<Self> {
+        let mut salvage = Self::default();
+        for file in files {
+            let bytes = std::fs::read(file)?;
+            for frame in record::scan(&bytes) {
+                salvage.add(frame);
+            }
+        }
+        Ok(salvage)
+    }
+
+    fn add(&mut self, frame: Frame<'_>) {
+        match frame.kind {
+            Kind::State => {
+                if frame.number > self.last_commit
+                    && let Some(state) = record::body(frame.body)
+                {
+                    (self.last_commit, self.state) = (frame.number, state);
+                }
+            }
+            Kind::Event => drop(self.events.insert(frame.number, frame.whole.to_vec())),
+            Kind::Dead => drop(self.letters.insert(frame.number, frame.whole.to_vec())),
+            Kind::Settled => {
+                if let Some(ids) = record::body::<SettledIds>(frame.body) {
+                    self.settled.extend(ids.iter().map(|(id, _)| *id));
+                    self.chunks.insert(frame.number, frame.whole.to_vec());
+                }
+            }
+            Kind::Credential => {
+                if let Some((fingerprint, _)) = record::body::<([u8; 16], Raw<'_>)>(frame.body) {
+                    self.credentials.insert(Fingerprint(fingerprint), frame.whole.to_vec());
+                }
+            }
+        }
+    }
+
+    /// Events from `from` on that were not settled, with what they need. What was settled and not yet seen as such is
+    /// offered again (ruling 3).
+    fn take_over(self, store: &mut impl Store, from: u64) -> Result<usize, StoreError> {
+        let mut changes = Vec::new();
+        let mut taken = 0;
+        let mut settled_before: HashSet<u64> = HashSet::new();
+        for (seq, bytes) in &self.events {
+            let seen =
+                record::open(bytes).and_then(|frame| record::body::<Record<'_>>(frame.body).map(|body| body.seen));
+            match seen {
+                Some(seen) if self.settled.contains(&seen) || self.letters.contains_key(seq) => {
+                    settled_before.insert(*seq);
+                }
+                Some(_) if *seq >= from => {
+                    taken += 1;
+                    changes.push(Change::Put(Table::Events, seq.to_be_bytes().to_vec(), bytes.clone()));
+                }
+                Some(_) | None => {}
+            }
+        }
+        changes.extend(settled_before.iter().map(|seq| Change::Remove(Table::Events, seq.to_be_bytes().to_vec())));
+        let credentials = self.credentials.into_iter();
+        changes.extend(credentials.map(|(key, value)| Change::Put(Table::Credentials, key.0.to_vec(), value)));
+        let chunks = self.chunks.into_iter();
+        changes.extend(chunks.map(|(key, value)| Change::Put(Table::Settled, key.to_be_bytes().to_vec(), value)));
+        let letters = self.letters.into_iter().filter(|(seq, _)| *seq >= from || settled_before.contains(seq));
+        changes.extend(letters.map(|(key, value)| Change::Put(Table::Dead, key.to_be_bytes().to_vec(), value)));
+        let highest = self.events.keys().max().map_or(1, |seq| seq + 1);
+        let state = State { next_seq: self.state.next_seq.max(highest), ..self.state };
+        let state = record::frame(Kind::State, self.last_commit, &state);
+        changes.push(Change::Put(Table::Meta, STATE_KEY.to_vec(), state));
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(TAKE_OVER));
+            store.commit(std::mem::replace(&mut changes, rest), Depth::Disk)?;
+        }
+        Ok(taken)
+    }
+}
+
+/// Reads what the tables hold, puts damaged records away, and counts what needs a credential.
+fn examine<S: Store>(
+    mut store: S,
+    vault: Vault,
+    path: PathBuf,
+    mut findings: Vec<Finding>,
+) -> Result<Opened<S>, OpenError> {
+    let failed = |source| OpenError::Store { path: path.display().to_string(), source };
+    let (commit, state) = last_commit(&store).map_err(failed)?;
+    let mut standing = Standing { state, commit, ..Standing::default() };
+    let mut changes = Vec::new();
+    let mut damaged: Vec<u8> = Vec::new();
+    let mut bad = 0u64;
+    let mut put_away = |table: Table, key: &[u8], value: &[u8], changes: &mut Vec<Change>| {
+        bad += 1;
+        damaged.extend_from_slice(value);
+        changes.push(Change::Remove(table, key.to_vec()));
+    };
+
+    let mut credentials = HashMap::new();
+    let mut wrong = None;
+    let mut unsealed = Vec::new();
+    let seen = store.each(Table::Credentials, &mut |key, value| {
+        let stored = record::open(value).and_then(|frame| record::body::<([u8; 16], Raw<'_>)>(frame.body));
+        let Some((fingerprint, sealed)) = stored else {
+            put_away(Table::Credentials, key, value, &mut changes);
+            return true;
+        };
+        let fingerprint = Fingerprint(fingerprint);
+        match vault.open(fingerprint, sealed.0) {
+            Ok(credential) => {
+                if vault.seals() && sealed.0.first() == Some(&0) {
+                    unsealed.push(fingerprint);
+                }
+                drop(credentials.insert(fingerprint, Arc::new(credential)));
+            }
+            Err(VaultError::Damaged) => put_away(Table::Credentials, key, value, &mut changes),
+            // Going on without the key would give up every event that needs one of these.
+            Err(error) => wrong = Some(error),
+        }
+        wrong.is_none()
+    });
+    seen.map_err(failed)?;
+    if let Some(error) = wrong {
+        return Err(error.into());
+    }
+    // A key was set since: what lies open is sealed now.
+    for fingerprint in unsealed {
+        if let Some(credential) = credentials.get(&fingerprint) {
+            let frame = stored_credential(fingerprint, &vault.seal(credential)?);
+            changes.push(Change::Put(Table::Credentials, fingerprint.0.to_vec(), frame));
+        }
+    }
+
+    let seen = store.each(Table::Events, &mut |key, value| {
+        match record::open(value).and_then(|frame| Some((frame.number, record::body::<Record<'_>>(frame.body)?))) {
+            Some((seq, record)) if record.is_sound() && key == seq.to_be_bytes() => {
+                *standing.credentials.entry(record.fingerprint()).or_default() += 1;
+                standing.state.next_seq = standing.state.next_seq.max(seq + 1);
+            }
+            _ => put_away(Table::Events, key, value, &mut changes),
+        }
+        true
+    });
+    seen.map_err(failed)?;
+    let mut letters = Vec::new();
+    let seen = store.each(Table::Dead, &mut |key, value| {
+        match record::open(value).and_then(|frame| Some((frame.number, record::body::<DeadRecord<'_>>(frame.body)?))) {
+            Some((seq, letter)) if letter.event.is_sound() => {
+                *standing.credentials.entry(letter.event.fingerprint()).or_default() += 1;
+                letters.push((seq, value.to_vec()));
+            }
+            _ => put_away(Table::Dead, key, value, &mut changes),
+        }
+        true
+    });
+    seen.map_err(failed)?;
+    let mut settled = Vec::new();
+    let seen = store.each(Table::Settled, &mut |key, value| {
+        match record::open(value).and_then(|frame| Some((frame.number, record::body::<SettledIds>(frame.body)?))) {
+            Some((commit, ids)) => {
+                let until = ids.iter().map(|(_, until)| *until).max().unwrap_or(0);
+                standing.chunks.push_back((commit, until, ids.len()));
+                settled.extend(ids);
+            }
+            None => put_away(Table::Settled, key, value, &mut changes),
+        }
+        true
+    });
+    seen.map_err(failed)?;
+    let mut secret = None;
+    let seen = store.each(Table::Meta, &mut |key, value| {
+        if key == SECRET_KEY {
+            secret = value.try_into().ok();
+        }
+        true
+    });
+    seen.map_err(failed)?;
+
+    // Nobody needs these: their last event went with a commit that did not reach the disk.
+    for orphan in credentials.keys().filter(|key| !standing.credentials.contains_key(key)) {
+        changes.push(Change::Remove(Table::Credentials, orphan.0.to_vec()));
+    }
+    let secret = match secret {
+        Some(secret) => secret,
+        None => {
+            let mut fresh = [0; 32];
+            getrandom::fill(&mut fresh).map_err(VaultError::Random)?;
+            changes.push(Change::Put(Table::Meta, SECRET_KEY.to_vec(), fresh.to_vec()));
+            fresh
+        }
+    };
+    if bad > 0 {
+        let place = quarantine(&path, None)?.join("records");
+        std::fs::write(&place, &damaged).map_err(io(&place))?;
+        findings.push(Finding(format!("{bad} damaged records were put away in {}", place.display())));
+    }
+    if !changes.is_empty() {
+        store.commit(changes, Depth::Disk).map_err(failed)?;
+    }
+    Ok(Opened {
+        store,
+        vault,
+        lock: None,
+        standing,
+        secret,
+        credentials,
+        settled,
+        letters,
+        forgotten: Vec::new(),
+        findings,
+        path,
+    })
+}
+
+/// One name, one allocation.
+#[derive(Default)]
+struct Names {
+    users: HashMap<Box<str>, UserId>,
+    groups: HashMap<Box<str>, Arc<str>>,
+}
+
+impl<S: Store> Opened<S> {
+    /// The directory's secret: fingerprints and the keys of seen ids are made with it.
+    #[must_use]
+    pub const fn secret(&self) -> [u8; 32] {
+        self.secret
+    }
+
+    /// The state of the last commit.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.standing.state
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that its files take.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.store.taken()
+    }
+
+    /// Credentials that pending events and dead letters need.
+    #[must_use]
+    pub fn credentials(&self) -> usize {
+        self.credentials.len()
+    }
+
+    /// The ids that were settled, each with the Unix milliseconds at which it may be forgotten, oldest first.
+    #[must_use]
+    pub fn settled(&self) -> &[([u8; 16], u64)] {
+        &self.settled
+    }
+
+    /// Dead letters, oldest first. `groups`: names in the order of the configuration.
+    pub fn letters(&mut self, groups: &[Arc<str>]) -> Vec<StoredLetter> {
+        let mut names = Names::default();
+        let letters = std::mem::take(&mut self.letters);
+        let read = letters.into_iter().filter_map(|(seq, bytes)| {
+            let bytes = Bytes::from(bytes);
+            let frame = record::open(&bytes)?;
+            let letter: DeadRecord<'_> = record::body(frame.body)?;
+            let stored = stored(seq, &bytes, &letter.event, groups, &self.credentials, &mut names)?;
+            let (reason, attempts) = (letter.reason.to_owned(), letter.attempts);
+            Some(StoredLetter { stored, reason, attempts, status: letter.status, died_ms: letter.died_ms })
+        });
+        read.collect()
+    }
+
+    /// Letters that went for want of room; their records go with the first commit.
+    pub fn forget_letters(&mut self, letters: &[(u64, Fingerprint)]) {
+        for (key, credential) in letters {
+            self.standing.state.dropped += 1;
+            self.forgotten.push(Change::Remove(Table::Dead, key.to_be_bytes().to_vec()));
+            if let Some(count) = self.standing.credentials.get_mut(credential) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.standing.credentials.remove(credential);
+                    self.forgotten.push(Change::Remove(Table::Credentials, credential.0.to_vec()));
+                }
+            }
+        }
+    }
+
+    /// Shows every pending event in order. `groups`: names in the order of the configuration.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn each_event(&self, groups: &[Arc<str>], mut see: impl FnMut(Stored)) -> Result<(), StoreError> {
+        let mut names = Names::default();
+        self.store.each(Table::Events, &mut |_, value| {
+            let bytes = Bytes::copy_from_slice(value);
+            let found = record::open(&bytes).and_then(|frame| {
+                let record: Record<'_> = record::body(frame.body)?;
+                stored(frame.number, &bytes, &record, groups, &self.credentials, &mut names)
+            });
+            if let Some(found) = found {
+                see(found);
+            }
+            true
+        })
+    }
+
+    /// Puts every pending event where `place` says and starts the committer. The tails hold the events in order before
+    /// anybody can append to them.
+    ///
+    /// # Errors
+    /// The store can't be read or written.
+    pub fn start<T: Ticket>(
+        mut self,
+        settings: &JournalSettings,
+        groups: &[Arc<str>],
+        shards: usize,
+        (max_seen, clock): (usize, Clock),
+        mut place: impl FnMut(&Stored) -> Placement<T>,
+    ) -> Result<(Journal<T>, Tails<T>), StoreError> {
+        let vitals = Arc::new(Vitals::new(clock.clone()));
+        let (tails, receivers): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
+        let mut changes = Vec::new();
+        let (now, wall) = (Instant::now(), clock.now());
+        let mut buried = 0;
+        let mut gone = Vec::new();
+        self.each_event(groups, |stored| match place(&stored) {
+            Placement::Tail(shard, mut ticket) => {
+                vitals.held.fetch_add(super::size(&stored.event), Ordering::Relaxed);
+                let age = wall.duration_since(stored.event.received_at).unwrap_or_default();
+                // A clock that began later than the event: as old as it can tell.
+                let since = now.checked_sub(age).unwrap_or(now);
+                ticket.kept();
+                let journaled = Journaled { seq: stored.seq, event: stored.event, since, ticket };
+                if let Some(tail) = tails.get(shard % tails.len()) {
+                    drop(tail.send(journaled));
+                }
+            }
+            Placement::Dead(letter, dropped) => {
+                buried += 1;
+                gone.extend(dropped);
+                let key = stored.seq.to_be_bytes().to_vec();
+                changes.push(Change::Remove(Table::Events, key.clone()));
+                changes.push(Change::Put(Table::Dead, key, letter));
+            }
+        })?;
+        self.forget_letters(&gone);
+        changes.append(&mut self.forgotten);
+        if !changes.is_empty() {
+            self.standing.state.dead += buried;
+            let state = record::frame(Kind::State, self.standing.commit, &self.standing.state);
+            changes.push(Change::Put(Table::Meta, STATE_KEY.to_vec(), state));
+            self.store.commit(changes, Depth::Disk)?;
+        }
+        let depth = if settings.durability == Durability::Disk { Depth::Disk } else { Depth::Process };
+        let bounds = Bounds { depth, min_free: settings.min_free, max_seen };
+        let Self { store, vault, lock, standing, .. } = self;
+        let committer = Committer::new(store, vault, standing, bounds, tails, Arc::clone(&vitals));
+        let (inbox, messages) = mpsc::unbounded_channel();
+        let fallen = Fallen(Arc::clone(&vitals));
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            let (_lock, _fallen) = (lock, fallen);
+            committer.run(messages);
+        });
+        thread.map_err(|error| StoreError(error.to_string()))?;
+        let level = Level::Disk { inbox, groups: groups.to_vec(), shards: receivers.len() };
+        Ok((Journal { level, vitals, max_bytes: settings.max_bytes }, receivers))
+    }
+}
+
+/// Where a recovered event goes.
+#[derive(Debug)]
+pub enum Placement<T> {
+    /// Back into its window, by way of a shard's tail.
+    Tail(usize, T),
+    /// It is a dead letter now, as the table holds it; others went for want of room.
+    Dead(Vec<u8>, Vec<(u64, Fingerprint)>),
+}
+
+/// A committer that panicked poisons its journal: nobody waits for it in vain, and readiness says so.
+struct Fallen(Arc<Vitals>);
+
+impl Drop for Fallen {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set_poison("the committer panicked".to_owned());
+        }
+    }
+}
+
+fn stored(
+    seq: u64,
+    bytes: &Bytes,
+    record: &Record<'_>,
+    groups: &[Arc<str>],
+    credentials: &HashMap<Fingerprint, Arc<Credential>>,
+    names: &mut Names,
+) -> Option<Stored> {
+    let user = match names.users.get(record.user) {
+        Some(user) => user.clone(),
+        None => {
+            let user = UserId::try_new(record.user).ok()?;
+            names.users.insert(record.user.into(), user.clone());
+            user
+        }
+    };
+    let group = names.groups.entry(record.group.into()).or_insert_with(|| record.group.into());
+    let index = groups.iter().position(|name| **name == *record.group);
+    let fingerprint = record.fingerprint();
+    let found = credentials.get(&fingerprint);
+    let credential = found.map_or_else(|| Arc::new(Credential { fingerprint, headers: Vec::new() }), Arc::clone);
+    let event = Event {
+        id: EventId::try_new(record.id).ok()?,
+        lane: LaneKey { group: GroupIndex(index.unwrap_or(usize::MAX)), user, credential: fingerprint },
+        credential,
+        json: bytes.slice_ref(record.json.0),
+        carried: bytes.slice_ref(record.carried.0),
+        has_single: record.has_single && Carried::unpack(record.carried.0).is_some_and(|all| all.legacy.is_some()),
+        tags: record.tags.iter().map(|tag| Tag(*tag)).collect(),
+        priority: record.priority,
+        received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),
+    };
+    let (has_group, has_credential) = (index.is_some(), found.is_some());
+    Some(Stored { seq, group: Arc::clone(group), event, seen: record.seen, has_group, has_credential })
+}
