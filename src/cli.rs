@@ -3,6 +3,7 @@
 use crate::app::{self, Options, Running};
 use crate::config::{self, Config, Problems};
 use crate::demo::{self, DemoOptions, Rhythm};
+use crate::journal::settings::Durability;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -104,6 +105,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Run => {
             let config = load()?;
             log("info");
+            // Whatever this process writes is its owner's alone: the journal holds credentials.
+            rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
             Ok(runtime()?.block_on(serve(config))?)
         }
         Command::Check => {
@@ -138,6 +141,7 @@ fn log(default: &str) {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    let durability = config.journal.durability;
     let running = app::start(config, Options::default()).await?;
     eprintln!("tidegate serves on http://{}, admin on http://{}", running.address, running.admin);
     ended(&running).await?;
@@ -145,7 +149,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // The ledger is the last word, on stdout, whatever the log's level.
     println!("{ledger}");
     if ledger.pending > 0 {
-        eprintln!("{} events were still pending; with durability = \"none\" they are lost", ledger.pending);
+        match durability {
+            Durability::None => {
+                eprintln!("{} events were still pending; with durability = \"none\" they are lost", ledger.pending);
+            }
+            Durability::Disk | Durability::Process => {
+                eprintln!("{} events are still pending; the next start delivers them", ledger.pending);
+            }
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 )]
 
 mod config;
+mod crash;
 mod delivery;
 mod input;
 mod layers;

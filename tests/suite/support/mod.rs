@@ -1,5 +1,6 @@
 //! What the tests share: a scriptable upstream, a sidecar in front of it, and calls as a client makes them.
 
+pub mod process;
 pub mod upstream;
 
 use bytes::Bytes;
@@ -66,7 +67,7 @@ pub struct Sidecar {
     pub running: Running,
     pub upstream: FakeUpstream,
     _journal: tempfile::TempDir,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Http,
 }
 
 /// An answer, whole.
@@ -84,6 +85,34 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// A client that may be refused a connection.
+pub struct Http(Client<HttpConnector, Full<Bytes>>);
+
+impl Default for Http {
+    fn default() -> Self {
+        Self(Client::builder(TokioExecutor::new()).build_http())
+    }
+}
+
+impl Http {
+    pub async fn try_call(
+        &self,
+        at: std::net::SocketAddr,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let mut request = Request::builder().method(method).uri(format!("http://{at}{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response: Response<_> = self.0.request(request.body(Full::new(body.into()))?).await?;
+        let (head, body) = response.into_parts();
+        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
     }
 }
 
@@ -107,7 +136,7 @@ impl Sidecar {
             tidegate::config::parse(&text, "test", std::iter::empty()).unwrap_or_else(|error| panic!("{error}"));
         config.journal.path = journal.path().to_owned();
         let running = app::start(config, Options { clock }).await.unwrap();
-        Self { running, upstream, _journal: journal, client: Client::builder(TokioExecutor::new()).build_http() }
+        Self { running, upstream, _journal: journal, client: Http::default() }
     }
 
     /// Sends a request to the public listener.
@@ -123,13 +152,7 @@ impl Sidecar {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(format!("http://{at}{path}"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response: Response<_> = self.client.request(request.body(Full::new(body)).unwrap()).await.unwrap();
-        let (head, body) = response.into_parts();
-        Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+        self.client.try_call(at, method, path, headers, body).await.unwrap()
     }
 
     /// Posts an event of a user under a token.

@@ -45,6 +45,8 @@ type Answerer = Box<dyn FnMut(&Seen) -> Option<Response<Full<Bytes>>> + Send>;
 #[derive(Default)]
 struct State {
     seen: Vec<Seen>,
+    /// Requests are not remembered: there will be too many.
+    forgets: bool,
     script: VecDeque<Response<Full<Bytes>>>,
     answerer: Option<Answerer>,
 }
@@ -95,7 +97,9 @@ impl FakeUpstream {
         let seen = Seen { method: head.method, path, headers: head.headers, body };
         let answer = {
             let mut state = self.state.lock().unwrap();
-            state.seen.push(seen.clone());
+            if !state.forgets {
+                state.seen.push(seen.clone());
+            }
             let count = state.seen.len();
             let scripted = state.answerer.as_mut().and_then(|answerer| answerer(&seen));
             scripted.or_else(|| state.script.pop_front()).unwrap_or_else(|| default(&seen, count))
@@ -104,6 +108,11 @@ impl FakeUpstream {
         // Held until the test opens the gate.
         drop(self.gate.acquire().await.unwrap());
         Ok(answer)
+    }
+
+    /// Requests are not remembered from now on.
+    pub fn forget(&self) {
+        self.state.lock().unwrap().forgets = true;
     }
 
     /// The next answers, in order.

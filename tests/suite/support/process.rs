@@ -1,0 +1,69 @@
+//! The real binary as a child process, so that it can be killed.
+
+use std::io::{BufRead, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// A running `tidegate run`.
+pub struct Process {
+    child: Child,
+    stdout: ChildStdout,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+fn after<'a>(line: &'a str, marker: &str) -> &'a str {
+    line.split(marker).nth(1).unwrap().split([',', ' ', '\n']).next().unwrap()
+}
+
+impl Process {
+    /// Starts it and waits until it serves. `Err`: what it said instead.
+    pub fn try_start(config: &Path) -> Result<Self, (Option<i32>, String)> {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["run", "--config"])
+            .arg(config)
+            .env("RUST_LOG", "off")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            if stderr.read_line(&mut line).unwrap() == 0 {
+                return Err((child.wait().unwrap().code(), said));
+            }
+            if line.starts_with("tidegate serves on http://") {
+                let address = after(&line, "serves on http://").parse().unwrap();
+                let admin = after(&line, "admin on http://").parse().unwrap();
+                // Nobody reads on: what it says later must not fill the pipe.
+                std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+                return Ok(Self { child, stdout, address, admin });
+            }
+            said.push_str(&line);
+        }
+    }
+
+    pub fn start(config: &Path) -> Self {
+        Self::try_start(config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; its exit code and what it printed.
+    pub fn terminate(mut self) -> (Option<i32>, String) {
+        let done = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(done.success());
+        let code = self.child.wait().unwrap().code();
+        let mut printed = String::new();
+        self.stdout.read_to_string(&mut printed).unwrap();
+        (code, printed)
+    }
+}
