@@ -1,4 +1,4 @@
-//! Acknowledgements per second, Tidegate against a bare hyper server, in the same run on the same cores.
+//! Acknowledgements per second, Tidegate at each durability against a bare hyper server, in the same run on the same cores.
 //!
 //! `cargo bench --bench acks`. Each server runs alone on one thread of its own; the load runs on another: 64
 //! connections, each with one request in flight, written as prepared bytes over raw TCP. Rounds alternate between the
@@ -37,7 +37,8 @@ url = "http://UPSTREAM"
 credentials = ["header:authorization"]
 user = "{event.userId}"
 [journal]
-durability = "none"
+durability = "DURABILITY"
+path = "JOURNAL"
 [batch.progress]
 path = "/batch"
 window = "5s"
@@ -82,8 +83,10 @@ async fn hyper_server(tell: mpsc::Sender<SocketAddr>, batch: bool) {
     }
 }
 
-async fn sidecar(tell: mpsc::Sender<SocketAddr>, upstream: SocketAddr) {
-    let text = CONFIG.replace("UPSTREAM", &upstream.to_string());
+async fn sidecar(tell: mpsc::Sender<SocketAddr>, upstream: SocketAddr, durability: &str) {
+    let journal = tempfile::tempdir_in(".").expect("a directory");
+    let text = CONFIG.replace("UPSTREAM", &upstream.to_string()).replace("DURABILITY", durability);
+    let text = text.replace("JOURNAL", &journal.path().display().to_string());
     let config = tidegate::config::parse(&text, "bench", std::iter::empty()).expect("a configuration");
     let running = app::start(config, Options::default()).await.expect("a sidecar");
     tell.send(running.address).expect("somebody asks");
@@ -168,37 +171,35 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let upstream = on_its_own_thread("upstream", |tell| hyper_server(tell, true));
-    let bare = on_its_own_thread("bare", |tell| hyper_server(tell, false));
-    let tidegate = on_its_own_thread("tidegate", move |tell| sidecar(tell, upstream));
+    let mut servers = vec![("bare", on_its_own_thread("bare", |tell| hyper_server(tell, false)))];
+    for level in ["none", "process", "disk"] {
+        servers.push((level, on_its_own_thread(level, move |tell| sidecar(tell, upstream, level))));
+    }
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {ROUND:?} each, alternating; latencies in microseconds");
-    println!(
-        "{:>6} {:>12} {:>7} {:>7} {:>12} {:>7} {:>7} {:>7}",
-        "round", "bare/s", "p50", "p99", "tidegate/s", "p50", "p99", "ratio"
-    );
-    let (mut bares, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    println!("{:>6} {:>8} {:>10} {:>7} {:>7} {:>7}", "round", "server", "acks/s", "p50", "p99", "share");
+    let mut all: Vec<Vec<(Round, f64)>> = servers.iter().map(|_| Vec::new()).collect();
     // The first pair warms up and is not counted.
     for number in 0..=ROUNDS {
-        let (one, two) = (round(bare, number), round(tidegate, number));
-        if number == 0 {
-            continue;
+        let mut bare = 0.0;
+        for (place, (name, address)) in servers.iter().enumerate() {
+            let found = round(*address, number);
+            if place == 0 {
+                bare = found.rate;
+            }
+            let share = found.rate / bare;
+            if number > 0 {
+                println!("{number:>6} {name:>8} {:>10.0} {:>7} {:>7} {share:>7.2}", found.rate, found.p50, found.p99);
+                all[place].push((found, share));
+            }
         }
-        let ratio = two.rate / one.rate;
-        println!(
-            "{number:>6} {:>12.0} {:>7} {:>7} {:>12.0} {:>7} {:>7} {ratio:>7.2}",
-            one.rate, one.p50, one.p99, two.rate, two.p50, two.p99
-        );
-        ratios.push(ratio);
-        bares.push(one);
-        ours.push(two);
     }
-    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
-    let line = |name: &str, rounds: &[Round]| {
-        let rate = median(rounds.iter().map(|round| round.rate).collect());
-        let p50 = median(rounds.iter().map(|round| round.p50 as f64).collect());
-        let p99 = median(rounds.iter().map(|round| round.p99 as f64).collect());
-        println!("median {name:>9}: {rate:.0} acks/s, p50 {p50:.0} us, p99 {p99:.0} us");
-    };
-    line("bare", &bares);
-    line("tidegate", &ours);
-    println!("median ratio: {:.2}", median(ratios));
+    println!("medians:");
+    for ((name, _), rounds) in servers.iter().zip(&all) {
+        #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+        let of = |value: fn(&Round) -> u64| median(rounds.iter().map(|(round, _)| value(round) as f64).collect());
+        let (p50, p99) = (of(|round| round.p50), of(|round| round.p99));
+        let rate = median(rounds.iter().map(|(round, _)| round.rate).collect());
+        let share = median(rounds.iter().map(|(_, share)| *share).collect());
+        println!("{name:>8}: {rate:.0} acks/s, p50 {p50:.0} us, p99 {p99:.0} us, share of bare {share:.2}");
+    }
 }

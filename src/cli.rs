@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+mod inspect;
+
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, about = "Acknowledges single events at once and forwards them as batches")]
 struct Arguments {
@@ -25,7 +27,21 @@ enum Command {
     /// Serve (the default).
     Run,
     /// Validate the configuration and print what each route will do.
-    Check,
+    Check {
+        /// Also look into the journal: whose groups the configuration no longer has. No process may have it open.
+        #[arg(long)]
+        journal: bool,
+    },
+    /// Events that could not be delivered, at the admin address of a running sidecar.
+    DeadLetters {
+        #[command(subcommand)]
+        what: Letters,
+    },
+    /// A journal's directory that no process has open.
+    Journal {
+        #[command(subcommand)]
+        what: JournalCommand,
+    },
     /// Reference upstream, sidecar and synthetic learners in one process, with a report at the end.
     ///
     /// The report's reduction: calls the learners made (writes and reads) over calls that reached the upstream (batches,
@@ -46,6 +62,57 @@ enum Command {
         /// The last line of stdout is the report as JSON.
         #[arg(long)]
         json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Letters {
+    /// One line each, oldest first.
+    List,
+    /// The whole letter of a key, or those of an event id.
+    Show {
+        /// Key or event id.
+        name: String,
+    },
+    /// Back into their windows, oldest first, each with the credential it came with; at most 50 a second.
+    Replay {
+        /// Key or event id; without one, all.
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+    /// Forget them.
+    Drop {
+        /// Key or event id; without one, all.
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Read every record; exit code 1 if one was damaged.
+    Verify {
+        /// The directory.
+        #[arg(long)]
+        path: PathBuf,
+        /// The key that its credentials were sealed with.
+        #[arg(long)]
+        key_file: Option<PathBuf>,
+    },
+    /// Count what is in it.
+    Stats {
+        /// The directory.
+        #[arg(long)]
+        path: PathBuf,
+        /// The key that its credentials were sealed with.
+        #[arg(long)]
+        key_file: Option<PathBuf>,
     },
 }
 
@@ -109,10 +176,35 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
             Ok(runtime()?.block_on(serve(config))?)
         }
-        Command::Check => {
-            print!("{}", config::print::table(&load()?));
+        Command::Check { journal } => {
+            let config = load()?;
+            print!("{}", config::print::table(&config));
+            if journal {
+                print!("{}", inspect::groups(&config)?);
+            }
             println!("{}: no problems", arguments.config.display());
             Ok(())
+        }
+        Command::DeadLetters { what } => {
+            let admin = load()?.admin.listen;
+            let (action, name) = match what {
+                Letters::List => (inspect::Action::List, None),
+                Letters::Show { name } => (inspect::Action::Show, Some(name)),
+                Letters::Replay { name, .. } => (inspect::Action::Replay, name),
+                Letters::Drop { name, .. } => (inspect::Action::Drop, name),
+            };
+            let (good, text) = runtime()?.block_on(inspect::dead_letters(admin, action, name.as_deref()))?;
+            print!("{text}");
+            if good { Ok(()) } else { Err(Failure::Input("not every letter was replayed".to_owned())) }
+        }
+        Command::Journal { what } => {
+            let (path, key_file, verify) = match what {
+                JournalCommand::Verify { path, key_file } => (path, key_file, true),
+                JournalCommand::Stats { path, key_file } => (path, key_file, false),
+            };
+            let (good, text) = inspect::journal(path, key_file, verify)?;
+            print!("{text}");
+            if good { Ok(()) } else { Err(Failure::Input("the journal was damaged".to_owned())) }
         }
         Command::Demo { learners, duration, rhythm, fast, json } => {
             log("error");

@@ -133,17 +133,18 @@ impl<S: Store, T: Ticket> Committer<S, T> {
         Self { store, vault, standing, bounds, tails, vitals, repeats, changes, last, waiting, settled }
     }
 
-    /// Runs until it is told to close, or nobody can tell it anything any more.
-    pub fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message<T>>) {
+    /// Runs until it is told to close, or nobody can tell it anything any more. Who waits for the close is to be answered
+    /// when the store is gone.
+    #[must_use]
+    pub fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message<T>>) -> Vec<oneshot::Sender<()>> {
         let mut messages = Vec::with_capacity(GROUP);
         while inbox.blocking_recv_many(&mut messages, GROUP) > 0 {
             let closed = self.take(messages.drain(..));
             if !closed.is_empty() {
-                // Whoever asked may have left: the disk has everything all the same.
-                let heard = closed.into_iter().filter_map(|answer| answer.send(()).ok()).count();
-                return tracing::debug!(heard, "the journal is closed");
+                return closed;
             }
         }
+        Vec::new()
     }
 
     /// One commit of these messages. What comes back is to be answered when everything before it is on disk.

@@ -127,6 +127,8 @@ pub struct Opened<S> {
     settled: Vec<([u8; 16], u64)>,
     letters: Vec<(u64, Vec<u8>)>,
     forgotten: Vec<Change>,
+    /// Records that were damaged.
+    bad: u64,
     /// What an operator should know.
     pub findings: Vec<Finding>,
     path: PathBuf,
@@ -148,8 +150,15 @@ pub fn open(settings: &JournalSettings) -> Result<Opened<Engine>, OpenError> {
     check_format(path)?;
     let mut findings = Vec::new();
     let store = open_engine(path, &mut findings)?;
-    let mut opened = examine(store, vault, path.clone(), findings)?;
-    opened.lock = Some(lock);
+    let mut opened = match examine(store, &vault, path, &mut findings) {
+        // Blocks are only looked at when they are read, so damage may show as late as here.
+        Err(OpenError::Store { source, .. }) => {
+            let store = salvage_engine(path, &source, &mut findings)?;
+            examine(store, &vault, path, &mut findings)?
+        }
+        other => other?,
+    };
+    (opened.lock, opened.vault, opened.findings) = (Some(lock), vault, findings);
     Ok(opened)
 }
 
@@ -201,7 +210,7 @@ fn open_engine(path: &Path, findings: &mut Vec<Finding>) -> Result<Engine, OpenE
     let engine = path.join(ENGINE);
     let failed = |source| OpenError::Store { path: engine.display().to_string(), source };
     let copies = copy_logs(path, &engine)?;
-    let store = match try_open(&engine).and_then(|store| readable(&store).map(|()| store)) {
+    let store = match try_open(&engine) {
         Ok(mut store) => {
             let known = last_commit(&store).map_err(failed)?;
             let files = copies.as_deref().map(files_below).transpose().map_err(io(path))?.unwrap_or_default();
@@ -218,18 +227,7 @@ fn open_engine(path: &Path, findings: &mut Vec<Finding>) -> Result<Engine, OpenE
             }
             store
         }
-        Err(error) => {
-            let place = quarantine(path, Some(&engine))?;
-            let files = files_below(&place).map_err(io(&place))?;
-            let salvage = Salvage::from_files(&files).map_err(io(&place))?;
-            let mut store = try_open(&engine).map_err(failed)?;
-            let taken = salvage.take_over(&mut store, 0).map_err(failed)?;
-            findings.push(Finding(format!(
-                "the files were damaged ({error}); {taken} whole events were taken over into new ones, the damaged files are in {}",
-                place.display()
-            )));
-            store
-        }
+        Err(error) => salvage_engine(path, &error, findings)?,
     };
     if let Some(copies) = copies.filter(|copies| copies.exists()) {
         std::fs::remove_dir_all(&copies).map_err(io(&copies))?;
@@ -245,9 +243,20 @@ fn try_open(path: &Path) -> Result<Engine, StoreError> {
     opened.join().unwrap_or_else(|_| Err(StoreError("the engine gave up on its files".to_owned())))
 }
 
-/// Reads everything once: checksums of the engine's blocks are only looked at when they are read.
-fn readable(store: &Engine) -> Result<(), StoreError> {
-    super::store::TABLES.iter().try_for_each(|table| store.each(*table, &mut |_, _| true))
+/// Whole records of files that the engine can't open or read, in new files.
+fn salvage_engine(path: &Path, error: &StoreError, findings: &mut Vec<Finding>) -> Result<Engine, OpenError> {
+    let engine = path.join(ENGINE);
+    let failed = |source| OpenError::Store { path: engine.display().to_string(), source };
+    let place = quarantine(path, Some(&engine))?;
+    let files = files_below(&place).map_err(io(&place))?;
+    let salvage = Salvage::from_files(&files).map_err(io(&place))?;
+    let mut store = try_open(&engine).map_err(failed)?;
+    let taken = salvage.take_over(&mut store, 0).map_err(failed)?;
+    findings.push(Finding(format!(
+        "the files were damaged ({error}); {taken} whole events were taken over into new ones, the damaged files are in {}",
+        place.display()
+    )));
+    Ok(store)
 }
 
 fn last_commit(store: &impl Store) -> Result<(u64, State), StoreError> {
@@ -396,9 +405,9 @@ impl Salvage {
 /// Reads what the tables hold, puts damaged records away, and counts what needs a credential.
 fn examine<S: Store>(
     mut store: S,
-    vault: Vault,
-    path: PathBuf,
-    mut findings: Vec<Finding>,
+    vault: &Vault,
+    path: &Path,
+    findings: &mut Vec<Finding>,
 ) -> Result<Opened<S>, OpenError> {
     let failed = |source| OpenError::Store { path: path.display().to_string(), source };
     let (commit, state) = last_commit(&store).map_err(failed)?;
@@ -506,13 +515,14 @@ fn examine<S: Store>(
         }
     };
     if bad > 0 {
-        let place = quarantine(&path, None)?.join("records");
+        let place = quarantine(path, None)?.join("records");
         std::fs::write(&place, &damaged).map_err(io(&place))?;
         findings.push(Finding(format!("{bad} damaged records were put away in {}", place.display())));
     }
     if !changes.is_empty() {
         store.commit(changes, Depth::Disk).map_err(failed)?;
     }
+    let (path, vault, findings, forgotten) = (path.to_owned(), Vault::default(), Vec::new(), Vec::new());
     Ok(Opened {
         store,
         vault,
@@ -522,9 +532,10 @@ fn examine<S: Store>(
         credentials,
         settled,
         letters,
-        forgotten: Vec::new(),
+        forgotten,
         findings,
         path,
+        bad,
     })
 }
 
@@ -558,6 +569,24 @@ impl<S: Store> Opened<S> {
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.store.taken()
+    }
+
+    /// Records that were damaged, and put away.
+    #[must_use]
+    pub const fn bad(&self) -> u64 {
+        self.bad
+    }
+
+    /// Settled ids that are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.settled.len()
+    }
+
+    /// Dead letters.
+    #[must_use]
+    pub fn dead(&self) -> usize {
+        self.letters.len()
     }
 
     /// Credentials that pending events and dead letters need.
@@ -675,8 +704,12 @@ impl<S: Store> Opened<S> {
         let (inbox, messages) = mpsc::unbounded_channel();
         let fallen = Fallen(Arc::clone(&vitals));
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let (_lock, _fallen) = (lock, fallen);
-            committer.run(messages);
+            let _fallen = fallen;
+            let closed = committer.run(messages);
+            // ORDER: the directory is free before anybody hears that it is.
+            drop(lock);
+            let heard = closed.into_iter().filter_map(|answer| answer.send(()).ok()).count();
+            tracing::debug!(heard, "the journal is closed");
         });
         thread.map_err(|error| StoreError(error.to_string()))?;
         let level = Level::Disk { inbox, groups: groups.to_vec(), shards: receivers.len() };
@@ -739,3 +772,7 @@ fn stored(
     let (has_group, has_credential) = (index.is_some(), found.is_some());
     Some(Stored { seq, group: Arc::clone(group), event, seen: record.seen, has_group, has_credential })
 }
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;

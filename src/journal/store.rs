@@ -123,6 +123,14 @@ impl Engine {
         Ok(Self { database, tables, path: path.to_owned() })
     }
 
+    /// Writes a memory table out.
+    #[cfg(test)]
+    pub(super) fn flush(&self, table: Table) {
+        if let Err(error) = self.table(table).rotate_memtable_and_wait() {
+            panic!("{error}");
+        }
+    }
+
     fn table(&self, table: Table) -> &Keyspace {
         let [events, credentials, settled, dead, meta] = &self.tables;
         match table {

@@ -36,7 +36,8 @@ pub enum VaultError {
     Random(getrandom::Error),
 }
 
-/// Seals and opens.
+/// Seals and opens; by default without a key.
+#[derive(Default)]
 pub struct Vault {
     cipher: Option<XChaCha20Poly1305>,
 }

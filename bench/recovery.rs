@@ -1,0 +1,139 @@
+//! Time and memory of a start that finds a million pending events.
+//!
+//! `cargo bench --bench recovery` (`TIDEGATE_EVENTS` for another number). The journal is filled by this process; a second
+//! one, started from the same binary, starts the sidecar on it and reports. Its upstream refuses everything, so that
+//! nothing leaves while it is looked at.
+
+#![expect(clippy::expect_used, reason = "a benchmark that can not go on ends")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use tidegate::clock::Clock;
+use tidegate::event::{
+    Carried, Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Legacy, Raw, Tag, UserId,
+};
+use tidegate::journal::settings::{Durability, JournalSettings};
+use tidegate::journal::{More, Ticket, recover};
+
+const USERS: u64 = 10_000;
+
+struct Nothing;
+
+impl Ticket for Nothing {
+    fn kept(&mut self) {}
+    fn taken_back(&mut self) {}
+}
+
+fn config(journal: &Path) -> String {
+    format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\n\
+         [journal]\npath = \"{}\"\nmax_bytes = \"4GiB\"\n[batch.progress]\npath = \"/batch\"\n\
+         [[event]]\npath = \"/event\"\nbatch = \"progress\"\n",
+        journal.display()
+    )
+}
+
+fn event(number: u64) -> Event {
+    let user = number % USERS;
+    let name = format!("user-{user}");
+    let mut print = [0; 16];
+    print.iter_mut().zip(user.to_le_bytes()).for_each(|(to, from)| *to = from);
+    let token = format!("Bearer {}", "x".repeat(300));
+    let json = format!(
+        "{{\"type\":\"lesson_progress\",\"clientEventId\":\"{name}:lesson-7:{number}\",\"userId\":\"{name}\",\"lessonId\":\"lesson-7\",\
+         \"percent\":33,\"position\":185,\"timestamp\":1700000000000}}"
+    );
+    let legacy = Some(Legacy { method: "POST", path: "/api/client/progress/lesson", body: Raw(json.as_bytes()) });
+    let headers = vec![("user-agent", Raw(b"Mozilla/5.0")), ("x-forwarded-for", Raw(b"10.0.0.1"))];
+    Event {
+        id: EventId::try_new(&format!("{name}:lesson-7:{number}")).expect("an id"),
+        lane: LaneKey {
+            group: GroupIndex(0),
+            user: UserId::try_new(&name).expect("a user"),
+            credential: Fingerprint(print),
+        },
+        credential: Arc::new(Credential {
+            fingerprint: Fingerprint(print),
+            headers: vec![(http::header::AUTHORIZATION, token.parse().expect("a header"))],
+        }),
+        carried: Carried { headers, legacy }.pack(),
+        json: json.into(),
+        has_single: true,
+        tags: [Tag(user)].into(),
+        priority: false,
+        received_at: SystemTime::now(),
+    }
+}
+
+async fn fill(journal: &Path, events: u64) {
+    let settings = JournalSettings {
+        path: journal.to_owned(),
+        durability: Durability::Process,
+        max_bytes: u64::MAX / 2,
+        min_free: 0,
+        key_file: None,
+    };
+    let opened = recover::open(&settings).expect("a journal");
+    let place = |_: &recover::Stored| recover::Placement::Tail(0, Nothing);
+    let groups: [Arc<str>; 1] = ["progress".into()];
+    let (journal, mut tails) = opened.start(&settings, &groups, 1, (1, Clock::default()), place).expect("a committer");
+    let drain = tokio::spawn(async move {
+        for tail in &mut tails {
+            while tail.recv().await.is_some() {}
+        }
+    });
+    for first in (0..events).step_by(1000) {
+        let appends = (first..(first + 1000).min(events)).map(|number| {
+            let mut seen = [0; 16];
+            seen.iter_mut().zip(number.to_le_bytes()).for_each(|(to, from)| *to = from);
+            journal.append(0, event(number), Nothing, More { seen, replaces: None })
+        });
+        for kept in futures_util::future::join_all(appends).await {
+            kept.expect("it is kept");
+        }
+    }
+    journal.close().await;
+    drop(drain);
+}
+
+fn resident(what: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0) / 1024
+}
+
+async fn start(journal: &Path) {
+    let config = tidegate::config::parse(&config(journal), "bench", std::iter::empty()).expect("a configuration");
+    let began = Instant::now();
+    let running = tidegate::app::start(config, tidegate::app::Options::default()).await.expect("a sidecar");
+    let took = began.elapsed();
+    let pending = running.ledger().pending;
+    println!(
+        "{pending} pending events: serving after {:.2} s, peak resident {} MiB",
+        took.as_secs_f64(),
+        resident("VmHWM:")
+    );
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if let Some(journal) = std::env::var_os("TIDEGATE_RECOVER") {
+        runtime.block_on(start(Path::new(&journal)));
+        // Nothing here needs a clean end.
+        std::process::exit(0);
+    }
+    let events = std::env::var("TIDEGATE_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let directory = tempfile::tempdir_in(".").expect("a directory");
+    let journal = directory.path().join("journal");
+    let began = Instant::now();
+    runtime.block_on(fill(&journal, events));
+    println!(
+        "{events} events written in {:.1} s, {} MiB on disk",
+        began.elapsed().as_secs_f64(),
+        tidegate::journal::store::size_of(&journal) >> 20
+    );
+    let program = std::env::current_exe().expect("a path");
+    let status = std::process::Command::new(program).env("TIDEGATE_RECOVER", &journal).status().expect("a process");
+    assert!(status.success());
+}
