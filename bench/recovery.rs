@@ -8,13 +8,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 use tidegate::clock::Clock;
 use tidegate::event::{
     Carried, Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Legacy, Raw, Tag, UserId,
 };
 use tidegate::journal::settings::{Durability, JournalSettings};
 use tidegate::journal::{More, Ticket, recover};
+use tokio::time::Instant;
 
 const USERS: u64 = 10_000;
 

@@ -149,7 +149,14 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Body> {
-        let levels = Levels { lanes: self.0.ingest.lanes(), pending_bytes: self.0.ingest.pending_bytes() };
+        let (ingest, journal) = (&self.0.ingest, self.0.ingest.journal());
+        let levels = Levels {
+            lanes: ingest.lanes(),
+            pending_bytes: ingest.pending_bytes(),
+            journal_poisoned: journal.poison().is_some(),
+            journal_disk_low: journal.is_low(),
+            dead_letters: ingest.dead_letters().count().0,
+        };
         match self.0.metrics.text(levels) {
             Ok(body) => typed(StatusCode::OK, body, "text/plain; version=0.0.4; charset=utf-8"),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),

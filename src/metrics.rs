@@ -136,6 +136,8 @@ pub struct Metrics {
     pub books: Books,
     /// Calls by what was done: `acknowledged`, `duplicate`, `forwarded`, `refused`, `read`, `write`, `batch`.
     pub calls: IntCounterVec,
+    /// Of those, `acknowledged`: resolved once, since it is counted most.
+    pub acknowledged: IntCounter,
     /// Event calls that were forwarded or refused, by reason.
     pub declined: IntCounterVec,
     /// Batch attempts by group and result.
@@ -158,6 +160,9 @@ struct Gauges {
     ledger: prometheus::IntGaugeVec,
     lanes: IntGauge,
     pending_bytes: IntGauge,
+    journal_poisoned: IntGauge,
+    journal_disk_low: IntGauge,
+    dead_letters: IntGauge,
 }
 
 /// What the gauges show, read when somebody scrapes.
@@ -167,6 +172,12 @@ pub struct Levels {
     pub lanes: u64,
     /// Bytes of pending events.
     pub pending_bytes: u64,
+    /// The journal takes no more events.
+    pub journal_poisoned: bool,
+    /// The journal's disk is nearly full.
+    pub journal_disk_low: bool,
+    /// Dead letters kept.
+    pub dead_letters: usize,
 }
 
 impl Metrics {
@@ -202,9 +213,11 @@ impl Metrics {
             &["state"],
         )?;
         registry.register(Box::new(ledger.clone()))?;
+        let calls = vector("tidegate_calls_total", "Calls by what was done", &["action"])?;
         Ok(Self {
             books: Books::default(),
-            calls: vector("tidegate_calls_total", "Calls by what was done", &["action"])?,
+            acknowledged: calls.with_label_values(&["acknowledged"]),
+            calls,
             declined: vector("tidegate_declined_total", "Event calls not acknowledged, by reason", &["reason"])?,
             batches: vector("tidegate_batches_total", "Batch attempts by result", &["group", "result"])?,
             batched_events: counter("tidegate_batched_events_total", "Events settled by batches")?,
@@ -216,6 +229,9 @@ impl Metrics {
                 ledger,
                 lanes: gauge("tidegate_lanes", "Lanes with events")?,
                 pending_bytes: gauge("tidegate_pending_bytes", "Bytes of pending events")?,
+                journal_poisoned: gauge("tidegate_journal_poisoned", "1: the journal takes no events until a restart")?,
+                journal_disk_low: gauge("tidegate_journal_disk_low", "1: the journal's disk is nearly full")?,
+                dead_letters: gauge("tidegate_dead_letters", "Dead letters kept")?,
             },
             registry,
         })
@@ -251,6 +267,9 @@ impl Metrics {
         show("pending", ledger.pending);
         self.gauges.lanes.set(i64::try_from(levels.lanes).unwrap_or(i64::MAX));
         self.gauges.pending_bytes.set(i64::try_from(levels.pending_bytes).unwrap_or(i64::MAX));
+        self.gauges.journal_poisoned.set(i64::from(levels.journal_poisoned));
+        self.gauges.journal_disk_low.set(i64::from(levels.journal_disk_low));
+        self.gauges.dead_letters.set(i64::try_from(levels.dead_letters).unwrap_or(i64::MAX));
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         Ok(out)

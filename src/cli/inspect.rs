@@ -58,7 +58,7 @@ pub async fn dead_letters(admin: SocketAddr, action: Action, name: Option<&str>)
         bail!("{}", String::from_utf8_lossy(&body).trim());
     }
     let found: Value = serde_json::from_slice(&body)?;
-    let good = found["kept"].as_array().is_none_or(Vec::is_empty);
+    let good = found.get("kept").and_then(Value::as_array).is_none_or(Vec::is_empty);
     let text = match action {
         Action::List => list(&found),
         Action::Show | Action::Replay | Action::Drop => format!("{}\n", serde_json::to_string_pretty(&found)?),
@@ -70,10 +70,12 @@ fn list(letters: &Value) -> String {
     let letters = letters.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut out = String::new();
     for letter in letters {
-        let text = |name: &str| letter[name].as_str().unwrap_or("-").to_owned();
-        let age = crate::ingest::dead::age_ms(letter["died_at"].as_u64().unwrap_or(0), SystemTime::now());
+        let text = |name: &str| letter.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+        let age =
+            crate::ingest::dead::age_ms(letter.get("died_at").and_then(Value::as_u64).unwrap_or(0), SystemTime::now());
         let age = humantime::format_duration(std::time::Duration::from_secs(age / 1000));
-        let line = [&letter["key"].to_string(), &text("group"), &text("user"), &text("reason"), &text("id")];
+        let key = letter.get("key").map(Value::to_string).unwrap_or_default();
+        let line = [&key, &text("group"), &text("user"), &text("reason"), &text("id")];
         let line: Vec<&str> = line.iter().map(|part| part.as_str()).collect();
         out.push_str(&format!("{}  {age} ago\n", line.join("  ")));
     }

@@ -337,7 +337,10 @@ impl Gateway {
     }
 
     fn acknowledge(&self, parts: &Parts, ack: Ack) -> Response<Body> {
-        self.count(if ack.duplicate { "duplicate" } else { "acknowledged" });
+        match ack.duplicate {
+            true => self.count("duplicate"),
+            false => self.0.metrics.acknowledged.inc(),
+        }
         let id = HeaderValue::try_from(&ack.request_id);
         let mut response = reply::acknowledge(ack);
         self.dress(parts, &mut response);

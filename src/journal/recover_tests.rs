@@ -408,8 +408,9 @@ fn a_torn_tail_is_cut_wherever_it_was_torn() {
 
 #[test]
 fn damage_in_the_middle_is_quarantined_and_what_is_whole_comes_back() {
-    // In an event's JSON (the engine's checksum fails), and in the tag before it (the engine sees an end).
-    for before in [-40i64, 32] {
+    // In the event's record and in the commit's count (the engine's checks fail); in the tags of commit and item, where
+    // the engine sees an end and would silently cut off everything that follows.
+    for before in [32i64, -40, -42, -29] {
         let directory = tempfile::tempdir().unwrap();
         filled(directory.path(), 20);
         let file = log(directory.path());
@@ -467,12 +468,8 @@ fn a_damaged_block_on_disk_is_salvaged_too() {
     }
     drop(opened);
     let keyspaces = directory.path().join(ENGINE).join("keyspaces");
-    let holds = |file: &PathBuf| {
-        std::fs::read(file)
-            .unwrap()
-            .windows(9)
-            .any(|window| window == b"{\"n\":25}\0" || window.starts_with(b"{\"n\":25}"))
-    };
+    let holds =
+        |file: &PathBuf| std::fs::read(file).unwrap().windows(9).any(|window| window.starts_with(b"{\"n\":25}"));
     let file = files_below(&keyspaces).unwrap().into_iter().find(holds).unwrap();
     let bytes = std::fs::read(&file).unwrap();
     let at = bytes.windows(8).position(|window| window == b"{\"n\":25}").unwrap();

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The suite's configuration with a durable journal in `directory`, written there as a file.
-fn configure(directory: &Path, upstream: SocketAddr, durability: &str, more: &[(&str, &str)]) -> PathBuf {
+pub fn configure(directory: &Path, upstream: SocketAddr, durability: &str, more: &[(&str, &str)]) -> PathBuf {
     let journal = format!("durability = \"{durability}\"\npath = \"{}\"", directory.join("journal").display());
     let mut text = CONFIG.replace("UPSTREAM", &upstream.to_string()).replace("durability = \"none\"", &journal);
     for (from, to) in more {

@@ -8,6 +8,7 @@
 mod config;
 mod crash;
 mod delivery;
+mod durable;
 mod input;
 mod layers;
 mod reads;

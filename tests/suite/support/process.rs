@@ -18,6 +18,7 @@ fn after<'a>(line: &'a str, marker: &str) -> &'a str {
 }
 
 impl Process {
+    #[expect(clippy::zombie_processes, reason = "waited for in `Drop`, and where it did not start")]
     /// Starts it and waits until it serves. `Err`: what it said instead.
     pub fn try_start(config: &Path) -> Result<Self, (Option<i32>, String)> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
@@ -66,4 +67,23 @@ impl Process {
         self.stdout.read_to_string(&mut printed).unwrap();
         (code, printed)
     }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A test that failed leaves nothing behind; one that ended it already has nothing to kill.
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+/// Runs a command to its end: its exit code, and what it said.
+pub fn run(arguments: &[&str], config: &Path, variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments).arg("--config").arg(config).envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), said)
 }

@@ -1,0 +1,145 @@
+//! What lies in a journal, as operators meet it: dead letters, a full disk, another configuration, the commands.
+
+use crate::crash::configure;
+use crate::support::process::{Process, run};
+use crate::support::upstream::{FakeUpstream, answer};
+use crate::support::{Http, Sidecar};
+use http::Method;
+use serde_json::{Value, json};
+
+async fn post(at: std::net::SocketAddr, user: &str, id: &str) -> crate::support::Answer {
+    let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
+    let token = format!("token-{user}");
+    Http::default().try_call(at, Method::POST, "/event", &[("authorization", &token)], body).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_survive_a_restart_and_a_replay_goes_with_its_own_credential() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let config = configure(directory.path(), upstream.address, "disk", &[("window = \"1h\"", "window = \"10ms\"")]);
+    let process = Process::start(&config);
+    for (user, id) in [("ann", "a"), ("bob", "b"), ("cid", "c")] {
+        assert!(post(process.address, user, id).await.status.is_success());
+    }
+    let (_, printed) = process.terminate();
+    assert!(printed.contains("dead 3 + pending 0"), "{printed}");
+
+    let process = Process::start(&config);
+    let admin = process.admin.to_string();
+    let letters = |arguments: &[&str]| {
+        run(&[&["dead-letters"], arguments].concat(), &config, &[("TIDEGATE__ADMIN__LISTEN", &admin)])
+    };
+    let (code, listed) = letters(&["list"]);
+    assert_eq!(code, Some(0), "{listed}");
+    for line in ["progress  ann  refused  a  ", "progress  bob  refused  b  ", "3 dead letters"] {
+        assert!(listed.contains(line), "{line} is not in\n{listed}");
+    }
+    let (_, shown) = letters(&["show", "a"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown[0]["reason"], &shown[0]["status"]), (&json!("refused"), &json!(422)));
+    assert_eq!(shown[0]["event"]["lessonId"], "l");
+    assert!(!shown.to_string().contains("token-"), "a letter shows a credential");
+    let (code, said) = letters(&["show", "nobody"]);
+    assert_eq!((code, said.contains("there is no such dead letter")), (Some(2), true), "{said}");
+
+    upstream.answer_with(|_| None);
+    let before = upstream.batches().len();
+    assert_eq!(letters(&["drop", "c"]).0, Some(0));
+    assert_eq!(letters(&["replay", "--all"]).0, Some(0));
+    upstream.until(|seen| seen.iter().filter(|one| one.path == "/batch").count() >= before + 2).await;
+    let (_, printed) = process.terminate();
+    // The dropped one stays dead, the replayed ones are accepted; each was received once.
+    assert!(printed.contains("received 3 = accepted 2 + duplicate 0 + superseded 0 + dead 1 + pending 0"), "{printed}");
+    for seen in upstream.seen().iter().filter(|seen| seen.path == "/batch").skip(before) {
+        let wanted = if seen.ids() == ["a"] { "token-ann" } else { "token-bob" };
+        assert_eq!(seen.header("authorization"), wanted);
+    }
+    let process = Process::start(&config);
+    assert_eq!(process.terminate().1.trim(), printed.trim(), "the ledger is the same after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_forwards_and_never_lies() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let full = "durability = \"disk\"\nmin_free = \"1000000000GiB\"";
+    let config = configure(directory.path(), upstream.address, "disk", &[("durability = \"disk\"", full)]);
+    let process = Process::start(&config);
+    assert!(post(process.address, "u", "a").await.status.is_success());
+    assert_eq!(upstream.seen().iter().map(|seen| seen.path.as_str()).collect::<Vec<_>>(), ["/event"]);
+    upstream.answer_with(|_| Some(answer(503, json!({ "busy": true }))));
+    let refused = post(process.address, "u", "b").await;
+    assert_eq!((refused.status.as_u16(), refused.json()["busy"] == true), (503, true), "the application's own answer");
+    let status = Http::default().try_call(process.admin, Method::GET, "/status", &[], "").await.unwrap().json();
+    assert_eq!(status["journal"]["disk_low"], true);
+    assert!(process.terminate().1.contains("received 0 = "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_gone_leaves_dead_letters_and_the_commands_say_so_beforehand() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|_| Some(answer(503, json!({}))));
+    let short = ("drain = \"5s\"", "drain = \"100ms\"");
+    let config = configure(directory.path(), upstream.address, "disk", &[short]);
+    let process = Process::start(&config);
+    for id in ["a", "b"] {
+        assert!(post(process.address, "u", id).await.status.is_success());
+    }
+    process.terminate();
+    let journal = directory.path().join("journal");
+    let path = ["--path", journal.to_str().unwrap()];
+    let (code, stats) = run(&[&["journal", "stats"][..], &path].concat(), &config, &[]);
+    assert_eq!(code, Some(0), "{stats}");
+    assert!(stats.contains("group progress: 2 pending events") && stats.contains("credentials 1"), "{stats}");
+    let (code, verified) = run(&[&["journal", "verify"][..], &path].concat(), &config, &[]);
+    assert_eq!((code, verified.contains("2 pending events, 0 dead letters: every record was read")), (Some(0), true));
+
+    let renamed = std::fs::read_to_string(&config).unwrap();
+    let renamed =
+        renamed.replace("[batch.progress]", "[batch.other]").replace("batch = \"progress\"", "batch = \"other\"");
+    std::fs::write(&config, renamed).unwrap();
+    let (code, checked) = run(&["check", "--journal"], &config, &[]);
+    assert_eq!(code, Some(0), "{checked}");
+    assert!(checked.contains("2 pending events of group progress, which is gone"), "{checked}");
+    let process = Process::start(&config);
+    let (_, busy) = run(&["check", "--journal"], &config, &[]);
+    assert!(busy.contains("is in use by another process"), "{busy}");
+    let letters = Http::default().try_call(process.admin, Method::GET, "/dead-letters", &[], "").await.unwrap().json();
+    assert_eq!((&letters[0]["reason"], &letters[0]["group"]), (&json!("group_removed"), &json!("progress")));
+    let (_, printed) = process.terminate();
+    assert!(printed.contains("received 2 = accepted 0 + duplicate 0 + superseded 0 + dead 2 + pending 0"), "{printed}");
+}
+
+#[tokio::test]
+async fn an_event_call_that_the_application_answers_makes_cached_answers_old_too() {
+    let sidecar = Sidecar::start(&[("batch = \"progress\"\n", "batch = \"progress\"\nmode = \"off\"\n")]).await;
+    let read = || sidecar.call(Method::GET, "/progress?userId=u", &[("authorization", "t")], "");
+    let first = read().await.json();
+    assert_eq!(read().await.json(), first, "it is cached");
+    assert!(sidecar.post("t", "u", "a", "").await.status.is_success());
+    let after = read().await;
+    assert_ne!(after.json(), first, "{}", after.header("cache-status"));
+    // A call that the application refused has changed nothing.
+    sidecar.upstream.script([answer(400, json!({}))]);
+    assert_eq!(sidecar.post("t", "u", "b", "").await.status.as_u16(), 400);
+    assert_eq!(read().await.json(), after.json());
+}
+
+#[tokio::test]
+async fn a_write_waits_for_the_groups_that_it_drains_and_for_no_other() {
+    let more = "[batch.analytics]\npath = \"/analytics\"\nwindow = \"1h\"\nfallback = \"dead-letter\"\n[[event]]\npath = \"/click\"\n\
+                batch = \"analytics\"\nevent = { clientEventId = \"{body.id}\", userId = \"{body.user}\" }\n[[write]]";
+    let sidecar = Sidecar::start(&[("[[write]]", more), ("barrier = \"3s\"", "barrier = \"100ms\"")]).await;
+    sidecar.upstream.answer_with(|seen| (seen.path == "/analytics").then(|| answer(500, json!({}))));
+    let headers = [("authorization", "t")];
+    let click = sidecar.call(Method::POST, "/click", &headers, "{\"id\":\"x\",\"user\":\"u\"}").await;
+    assert!(click.status.is_success());
+    sidecar.flush().await;
+    sidecar.upstream.until(|seen| seen.iter().any(|one| one.path == "/analytics")).await;
+    let written = sidecar.call(Method::POST, "/snapshot?userId=u", &headers, "{}").await;
+    assert_eq!(written.status.as_u16(), 200, "a stuck group that it doesn't drain holds up a write");
+    sidecar.upstream.answer_with(|_| None);
+}
