@@ -9,6 +9,7 @@ use crate::drain::Drain;
 use crate::gateway::{self, Gateway};
 use crate::identity::Identity;
 use crate::ingest::{self, Ingest, Keeping};
+use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover;
 use crate::journal::settings::Durability;
 use crate::metrics::{Ledger, Metrics};
@@ -126,7 +127,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
 async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
     let settings = config.journal.clone();
     // A plain relay makes no directory; but one that has something is emptied.
-    let needed = !config.groups.is_empty() || settings.path.join("FORMAT").exists();
+    let needed = !config.groups.is_empty() || settings.path.join(FORMAT_FILE).exists();
     if settings.durability == Durability::None || !needed {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;

@@ -1,6 +1,7 @@
 //! Commands that look at what a sidecar holds: dead letters at its admin address, a journal's directory on disk.
 
 use crate::config::Config;
+use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover::{self, Opened};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::journal::store::Engine;
@@ -142,7 +143,7 @@ pub fn journal(path: PathBuf, key_file: Option<PathBuf>, verify: bool) -> anyhow
 /// The journal can't be opened.
 pub fn groups(config: &Config) -> anyhow::Result<String> {
     let settings = &config.journal;
-    if settings.durability == Durability::None || !settings.path.join("FORMAT").exists() {
+    if settings.durability == Durability::None || !settings.path.join(FORMAT_FILE).exists() {
         return Ok(format!("journal: there is none in {}\n", settings.path.display()));
     }
     let opened = open(settings.path.clone(), settings.key_file.clone())?;

@@ -11,11 +11,14 @@
 //! | [`settle`] | an event and its outcome | nothing left | – |
 
 pub mod admit;
+pub mod client_batch;
 pub mod contract;
 pub mod dead;
 pub mod decode;
 pub mod deliver;
+pub mod recovery;
 pub mod refusal;
+pub mod replay;
 pub mod retry;
 pub mod settings;
 pub mod settle;
@@ -23,27 +26,27 @@ pub mod shard;
 pub mod window;
 
 use crate::cache::tags::Tags;
-use crate::clock::{Clock, millis};
-use crate::event::{Event, Fingerprint, GroupIndex, Outcome, Reason, Tag, UserId};
+use crate::clock::Clock;
+use crate::event::{Event, Fingerprint, GroupIndex, Tag, UserId};
 use crate::identity::{Admit, Identity};
-use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
+use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
 use crate::journal::store::{Engine, StoreError};
-use crate::journal::{Journal, More, Tails, Vitals};
-use crate::json::{self, Object};
+use crate::journal::{Journal, More, Vitals};
+use crate::json::Object;
 use crate::metrics::{Ledger, Metrics};
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
-use crate::template::{Found, Lookup, Source};
 use crate::upstream::Upstream;
 use admit::{Admitted, Buckets, Dry, Ground, Seen, Standing};
 use bytes::Bytes;
-use dead::{DeadLetter, DeadLetters};
+use dead::DeadLetters;
 use decode::{Call, Decoded, Scope};
 use deliver::Courier;
 use http::{HeaderName, HeaderValue, StatusCode};
+use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
-use settings::{ClientBatches, Delivery, Fallback, Group, Limits};
+use settings::{Delivery, Fallback, Group, Limits};
 use settle::Settler;
 pub use shard::Hold;
 use shard::{Command, Level, Parts, Shard};
@@ -54,20 +57,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use window::{ENVELOPE_BYTES, Lanes, Rules};
 
-/// Pace of a replay.
-pub const REPLAYS_PER_SECOND: u32 = 50;
-
-/// What became of dead letters that were to be replayed.
-#[derive(Debug, Default, serde::Serialize)]
-pub struct Replayed {
-    /// Ids of those that are pending again.
-    pub replayed: Vec<String>,
-    /// Ids of those that are still dead, each with the reason.
-    pub kept: Vec<(String, String)>,
-}
-
-/// Elements of a forwarded batch that are looked at for their users and tags.
-const MOST_PREVIEWED: usize = 1000;
 /// How often full buckets are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -349,85 +338,9 @@ impl Ingest {
         }
     }
 
-    /// Users and tags that a client's own batch would touch, if it is one: for when the application answers it.
-    #[must_use]
-    pub fn preview_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> (Option<UserId>, Vec<Tag>) {
-        let Some(group) = self.group(group) else { return (None, Vec::new()) };
-        let Ok((_, object)) = decode::parse(body) else { return (None, Vec::new()) };
-        let elements = object.get("events").and_then(|raw| json::elements(raw).ok()).unwrap_or_default();
-        let mut first = None;
-        let mut tags = Vec::new();
-        for raw in elements.into_iter().take(MOST_PREVIEWED) {
-            let Ok(element) = Object::parse(raw) else { continue };
-            let scope = Scope { call, body: Some((raw, &element)), event: None, user: None };
-            if let Some((user, more)) = decode::preview(&self.0.identity, None, group, &scope) {
-                first.get_or_insert(user);
-                tags.extend(more);
-            }
-        }
-        (first, tags)
-    }
-
     /// Makes everything stored under these tags old.
     pub fn invalidate(&self, tags: &[Tag]) {
         self.tags().invalidate(tags);
-    }
-
-    /// A client's own batch: taken apart, deduplicated, kept event by event.
-    ///
-    /// # Errors
-    /// The whole call is refused, or to be forwarded; in both cases nothing was kept.
-    pub async fn take_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> Result<Ack, Decline> {
-        let into = self.into(group).ok_or(Decline::Forward(Forward::NoRule))?;
-        if into.group.client_batches == ClientBatches::Forward {
-            return Err(Decline::Forward(Forward::ClientBatch));
-        }
-        if body.len() > into.group.max_bytes {
-            return Err(Decline::Refuse(Refusal::TooLarge(into.group.max_bytes)));
-        }
-        let (_, object) = decode::parse(body)?;
-        let missing = || Decline::Refuse(Refusal::MissingField("events, an array with at least one event".into()));
-        let elements = object.get("events").and_then(|raw| json::elements(raw).ok()).ok_or_else(missing)?;
-        if elements.is_empty() {
-            return Err(missing());
-        }
-        if elements.len() > into.group.max_events {
-            let (found, allowed) = (elements.len(), into.group.max_events);
-            return Err(Decline::Refuse(Refusal::TooManyEvents { found, allowed }));
-        }
-        // All are decoded before any is kept: if one is the application's to judge, it judges the whole call.
-        let mut decoded = Vec::with_capacity(elements.len());
-        for raw in &elements {
-            match decode::element(into, call, raw) {
-                Err(Decline::Forward(why)) => return Err(Decline::Forward(why)),
-                other => decoded.push(other),
-            }
-        }
-        // Polled in their order, so that they are kept in it; together, so that one commit takes them all.
-        let keeping = decoded.into_iter().map(|decoded| self.keep_element(into.group, decoded));
-        let kept = futures_util::future::join_all(keeping).await;
-        // If not one was taken in, the application may have the call whole.
-        if let Some(Err(Decline::Forward(why))) = kept.first()
-            && kept.iter().all(|one| matches!(one, Err(Decline::Forward(_))))
-        {
-            return Err(Decline::Forward(*why));
-        }
-        let mut tally = Tally { received: elements.len(), ..Tally::default() };
-        for (raw, kept) in elements.iter().zip(kept) {
-            match kept {
-                Ok((id, true)) => tally.accepted.push(id),
-                Ok((id, false)) => tally.duplicates.push(id),
-                Err(Decline::Forward(why)) => tally.fail(raw, into.group, why.as_str()),
-                Err(Decline::Refuse(refusal)) => tally.fail(raw, into.group, refusal.as_str()),
-            }
-        }
-        Ok(tally.ack(into.group, call))
-    }
-
-    async fn keep_element(&self, group: &Group, decoded: Result<Decoded, Decline>) -> Result<(String, bool), Decline> {
-        let Decoded { event, .. } = decoded?;
-        let id = event.id.as_str().to_owned();
-        self.keep(group, event, false).await.map(|fresh| (id, fresh))
     }
 
     fn shard_of(&self, user: &UserId) -> usize {
@@ -555,57 +468,6 @@ impl Ingest {
         self.0.journal.close().await;
     }
 
-    /// Replays the dead letters of a key or an id, or all: oldest first, at most [`REPLAYS_PER_SECOND`].
-    ///
-    /// # Cancel safety
-    /// A letter is replayed or still there, whenever the caller leaves.
-    pub async fn replay(&self, name: Option<&str>) -> Replayed {
-        let mut pace = tokio::time::interval(Duration::from_secs(1) / REPLAYS_PER_SECOND);
-        let mut done = Replayed::default();
-        for letter in self.0.dead.find(name) {
-            pace.tick().await;
-            let id = letter.event.id.as_str().to_owned();
-            match self.replay_one(letter).await {
-                Ok(()) => done.replayed.push(id),
-                Err(why) => done.kept.push((id, why)),
-            }
-        }
-        done
-    }
-
-    async fn replay_one(&self, letter: DeadLetter) -> Result<(), String> {
-        let shared = &self.0;
-        let DeadLetter { key, group, mut event, reason, .. } = letter;
-        if reason == Reason::CredentialLost.as_str() {
-            return Err("its credential is lost".to_owned());
-        }
-        let index = shared.groups.iter().position(|one| one.name == group);
-        let index = index.ok_or_else(|| format!("there is no group {group}"))?;
-        event.lane.group = GroupIndex(index);
-        // Its time to be given up begins anew.
-        event.received_at = shared.clock.now();
-        let keep = shared.groups.get(index).map_or(Duration::ZERO, |group| group.max_age);
-        let known = || "an event with its id came in the meantime".to_owned();
-        let admitted = shared.ground.admit(&event, keep).await.ok_or_else(known)?;
-        let more = More { seen: admitted.seen(), replaces: Some(key) };
-        // ORDER: it leaves the pile before the journal may say that it is pending; else a drop could take it too.
-        if !shared.dead.remove(key) {
-            return Err("it was dropped or replayed by somebody else".to_owned());
-        }
-        shared.ground.metrics.books.revive();
-        let back = event.clone();
-        match shared.journal.append(self.shard_of(&event.lane.user), event, admitted, more).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                shared.ground.metrics.books.unrevive();
-                let letter = DeadLetter { event: back, key, group, reason, ..letter };
-                let gone = shared.dead.bury(letter);
-                shared.journal.drop_letters(gone);
-                Err(error.to_string())
-            }
-        }
-    }
-
     /// Drops the dead letters of a key or an id, or all.
     #[must_use]
     pub fn drop_letters(&self, name: Option<&str>) -> Vec<String> {
@@ -690,79 +552,6 @@ fn shard_of(user: &UserId, shards: usize) -> usize {
     usize::try_from(hash % shards.max(1) as u64).unwrap_or(0)
 }
 
-/// Brings back what a durable journal holds.
-struct Recovery<'a> {
-    ground: &'a Arc<Ground>,
-    dead: &'a Arc<DeadLetters>,
-    groups: &'a [Group],
-    names: &'a [Arc<str>],
-    clock: &'a Clock,
-}
-
-impl Recovery<'_> {
-    fn run(
-        &self,
-        mut opened: Opened<Engine>,
-        settings: &JournalSettings,
-        shards: usize,
-        max_seen: usize,
-    ) -> Result<(Journal<Admitted>, Tails<Admitted>), StoreError> {
-        let (now, wall) = (Instant::now(), millis(self.clock.now()));
-        for (seen, until) in opened.settled() {
-            let left = until.saturating_sub(wall);
-            if left > 0 {
-                self.ground.seen.end(admit::SeenKey(*seen), Some(Duration::from_millis(left)), now);
-            }
-        }
-        let state = opened.state();
-        for letter in opened.letters(self.names) {
-            let StoredLetter { stored, reason, attempts, status, died_ms } = letter;
-            let Stored { seq: key, group, event, seen, .. } = stored;
-            let reason = reason.into();
-            let gone = self.dead.bury(DeadLetter { key, group, event, seen, reason, attempts, status, died_ms });
-            opened.forget_letters(&gone);
-        }
-        self.dead.restore(state.dropped);
-        let books = &self.ground.metrics.books;
-        books.restore(Ledger {
-            received: state.accepted + state.duplicate + state.superseded + state.dead,
-            accepted: state.accepted,
-            duplicate: state.duplicate,
-            superseded: state.superseded,
-            dead: state.dead,
-            pending: 0,
-        });
-        opened.start(settings, self.names, shards, (max_seen, self.clock.clone()), |stored| self.place(stored, shards))
-    }
-
-    fn place(&self, stored: &Stored, shards: usize) -> Placement<Admitted> {
-        let group = self.groups.get(stored.event.lane.group.0);
-        let keep = group.map_or(Duration::ZERO, |group| group.max_age);
-        let admitted = self.ground.readmit(stored.seen, &stored.event, keep);
-        let reason = match (group, stored.has_credential) {
-            (Some(_), true) => return Placement::Tail(shard_of(&stored.event.lane.user, shards), admitted),
-            (None, _) => Reason::GroupRemoved,
-            (Some(_), false) => Reason::CredentialLost,
-        };
-        tracing::warn!(
-            group = %stored.group, id = stored.event.id.as_str(), reason = reason.as_str(), "event became a dead letter"
-        );
-        admitted.settle(&Outcome::Dead(reason));
-        let letter = DeadLetter {
-            key: stored.seq,
-            group: Arc::clone(&stored.group),
-            event: stored.event.clone(),
-            seen: stored.seen,
-            reason: reason.as_str().into(),
-            attempts: 0,
-            status: 0,
-            died_ms: millis(self.clock.now()),
-        };
-        let bytes = letter.stored();
-        Placement::Dead(bytes, self.dead.bury(letter))
-    }
-}
-
 fn rules(group: &Group, delivery: &Delivery) -> Rules {
     Rules {
         window: group.window,
@@ -773,62 +562,5 @@ fn rules(group: &Group, delivery: &Delivery) -> Rules {
         single: group.fallback == Fallback::Single,
         max_attempts: group.max_attempts,
         give_up_after: delivery.give_up_after,
-    }
-}
-
-/// What became of the events of a client's batch.
-#[derive(Default)]
-struct Tally {
-    received: usize,
-    accepted: Vec<String>,
-    duplicates: Vec<String>,
-    failed: Vec<serde_json::Value>,
-}
-
-impl Tally {
-    fn fail(&mut self, raw: &str, group: &Group, reason: &str) {
-        let object = Object::parse(raw).ok();
-        let names = group.aliases.iter().filter(|(_, to)| *to == group.id_field).map(|(from, _)| from);
-        let id = object.and_then(|object| {
-            std::iter::once(&group.id_field)
-                .chain(names)
-                .find_map(|name| json::string(object.get(name)?).map(String::from))
-        });
-        self.failed.push(serde_json::json!({ "id": id, "reason": reason }));
-    }
-
-    fn ack(&self, group: &Group, call: &Call<'_>) -> Ack {
-        let lists = [
-            ("accepted", serde_json::json!(self.accepted)),
-            ("duplicates", serde_json::json!(self.duplicates)),
-            ("failed", serde_json::json!(self.failed)),
-            ("received", serde_json::json!(self.received)),
-        ];
-        let scope = BatchScope { call, lists: lists.map(|(name, value)| (name, value.to_string())) };
-        let mut out = Vec::with_capacity(256);
-        group.reply.body.write(&scope, &mut out);
-        Ack {
-            status: group.reply.status,
-            headers: Vec::new(),
-            body: out.into(),
-            event: None,
-            duplicate: false,
-            request_id: call.request_id.to_owned(),
-        }
-    }
-}
-
-struct BatchScope<'a, 'c> {
-    call: &'a Call<'c>,
-    lists: [(&'static str, String); 4],
-}
-
-impl Lookup for BatchScope<'_, '_> {
-    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
-        if source != Source::Batch {
-            return self.call.find(source, path);
-        }
-        let wanted = path.first()?;
-        self.lists.iter().find(|(name, _)| **name == **wanted).map(|(_, raw)| Found::Json(raw))
     }
 }

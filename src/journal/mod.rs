@@ -16,8 +16,10 @@
 //! ```
 
 pub mod commit;
+pub mod directory;
 pub mod record;
 pub mod recover;
+pub mod salvage;
 pub mod settings;
 pub mod store;
 pub mod vault;

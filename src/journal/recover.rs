@@ -14,7 +14,9 @@
 //! number beyond the engine's own shows that commits are missing.
 
 use super::commit::{Bounds, Committer, STATE_KEY, Standing, stored_credential};
-use super::record::{self, DeadRecord, FORMAT, Frame, Kind, Record, SettledIds, State};
+use super::directory::{FORMAT_FILE, check_format, copy_logs, files_below, lock, make_private, quarantine};
+use super::record::{self, DeadRecord, FORMAT, Kind, Record, SettledIds, State};
+use super::salvage::Salvage;
 use super::settings::{Durability, JournalSettings};
 use super::store::{Change, Depth, Engine, Store, StoreError, Table};
 use super::vault::{Vault, VaultError};
@@ -22,23 +24,17 @@ use super::{Journal, Journaled, Level, Tails, Ticket, Vitals};
 use crate::clock::Clock;
 use crate::event::{Carried, Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Raw, Tag, UserId};
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 const SECRET_KEY: &[u8] = b"secret";
 const ENGINE: &str = "engine";
-const FORMAT_FILE: &str = "FORMAT";
-const LOCK_FILE: &str = "LOCK";
-const QUARANTINE: &str = "quarantine";
-/// Changes per commit while records are taken over.
-const TAKE_OVER: usize = 4096;
 
 /// Why a journal can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +130,7 @@ pub struct Opened<S> {
     path: PathBuf,
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
     move |source| OpenError::Io { path: path.display().to_string(), source }
 }
 
@@ -171,38 +167,6 @@ pub fn inspect(settings: &JournalSettings) -> Result<Opened<Engine>, OpenError> 
         return Err(OpenError::Missing(settings.path.display().to_string()));
     }
     open(settings)
-}
-
-fn make_private(path: &Path) -> Result<(), OpenError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::create_dir_all(path).map_err(io(path))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(io(path))
-}
-
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let file_path = path.join(LOCK_FILE);
-    let file = File::options().create(true).truncate(false).write(true).open(&file_path).map_err(io(&file_path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.display().to_string())),
-        Err(std::fs::TryLockError::Error(error)) => Err(io(&file_path)(error)),
-    }
-}
-
-fn check_format(path: &Path) -> Result<(), OpenError> {
-    let file = path.join(FORMAT_FILE);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => match text.trim().strip_prefix("tidegate journal ").and_then(|found| found.parse::<u8>().ok()) {
-            Some(found) if found <= FORMAT => Ok(()),
-            _ => Err(OpenError::Newer { path: path.display().to_string(), found: format!("{:?}", text.trim()) }),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let mut new = File::create(&file).map_err(io(&file))?;
-            writeln!(new, "tidegate journal {FORMAT}").and_then(|()| new.sync_all()).map_err(io(&file))?;
-            File::open(path).and_then(|directory| directory.sync_all()).map_err(io(path))
-        }
-        Err(error) => Err(io(&file)(error)),
-    }
 }
 
 /// The engine, with whatever its files still hold.
@@ -271,135 +235,6 @@ fn last_commit(store: &impl Store) -> Result<(u64, State), StoreError> {
         true
     })?;
     Ok(found)
-}
-
-/// Copies of the log files, as they are before the engine cuts them.
-fn copy_logs(path: &Path, engine: &Path) -> Result<Option<PathBuf>, OpenError> {
-    let copies = path.join("before");
-    if copies.exists() {
-        std::fs::remove_dir_all(&copies).map_err(io(&copies))?;
-    }
-    let Ok(entries) = std::fs::read_dir(engine) else { return Ok(None) };
-    std::fs::create_dir(&copies).map_err(io(&copies))?;
-    for entry in entries.flatten() {
-        let file = entry.path();
-        if file.extension().is_some_and(|extension| extension == "jnl") {
-            std::fs::copy(&file, copies.join(entry.file_name())).map_err(io(&file))?;
-        }
-    }
-    Ok(Some(copies))
-}
-
-fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => files.extend(files_below(&entry.path())?),
-            false => files.push(entry.path()),
-        }
-    }
-    Ok(files)
-}
-
-/// Moves a directory out of the way, under a name that tells when.
-fn quarantine(path: &Path, what: Option<&Path>) -> Result<PathBuf, OpenError> {
-    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let place = path.join(QUARANTINE).join(stamp.to_string());
-    std::fs::create_dir_all(path.join(QUARANTINE)).map_err(io(path))?;
-    match what {
-        Some(what) => std::fs::rename(what, &place).map_err(io(what))?,
-        None => std::fs::create_dir_all(&place).map_err(io(&place))?,
-    }
-    Ok(place)
-}
-
-/// Whole records found in raw files.
-#[derive(Debug, Default)]
-struct Salvage {
-    last_commit: u64,
-    state: State,
-    events: HashMap<u64, Vec<u8>>,
-    letters: HashMap<u64, Vec<u8>>,
-    credentials: HashMap<Fingerprint, Vec<u8>>,
-    chunks: HashMap<u64, Vec<u8>>,
-    settled: HashSet<[u8; 16]>,
-}
-
-impl Salvage {
-    fn from_files(files: &[PathBuf]) -> std::io::Result<Self> {
-        let mut salvage = Self::default();
-        for file in files {
-            let bytes = std::fs::read(file)?;
-            for frame in record::scan(&bytes) {
-                salvage.add(frame);
-            }
-        }
-        Ok(salvage)
-    }
-
-    fn add(&mut self, frame: Frame<'_>) {
-        match frame.kind {
-            Kind::State => {
-                if frame.number > self.last_commit
-                    && let Some(state) = record::body(frame.body)
-                {
-                    (self.last_commit, self.state) = (frame.number, state);
-                }
-            }
-            Kind::Event => drop(self.events.insert(frame.number, frame.whole.to_vec())),
-            Kind::Dead => drop(self.letters.insert(frame.number, frame.whole.to_vec())),
-            Kind::Settled => {
-                if let Some(ids) = record::body::<SettledIds>(frame.body) {
-                    self.settled.extend(ids.iter().map(|(id, _)| *id));
-                    self.chunks.insert(frame.number, frame.whole.to_vec());
-                }
-            }
-            Kind::Credential => {
-                if let Some((fingerprint, _)) = record::body::<([u8; 16], Raw<'_>)>(frame.body) {
-                    self.credentials.insert(Fingerprint(fingerprint), frame.whole.to_vec());
-                }
-            }
-        }
-    }
-
-    /// Events from `from` on that were not settled, with what they need. What was settled and not yet seen as such is
-    /// offered again (ruling 3).
-    fn take_over(self, store: &mut impl Store, from: u64) -> Result<usize, StoreError> {
-        let mut changes = Vec::new();
-        let mut taken = 0;
-        let mut settled_before: HashSet<u64> = HashSet::new();
-        for (seq, bytes) in &self.events {
-            let seen =
-                record::open(bytes).and_then(|frame| record::body::<Record<'_>>(frame.body).map(|body| body.seen));
-            match seen {
-                Some(seen) if self.settled.contains(&seen) || self.letters.contains_key(seq) => {
-                    settled_before.insert(*seq);
-                }
-                Some(_) if *seq >= from => {
-                    taken += 1;
-                    changes.push(Change::Put(Table::Events, seq.to_be_bytes().to_vec(), bytes.clone()));
-                }
-                Some(_) | None => {}
-            }
-        }
-        changes.extend(settled_before.iter().map(|seq| Change::Remove(Table::Events, seq.to_be_bytes().to_vec())));
-        let credentials = self.credentials.into_iter();
-        changes.extend(credentials.map(|(key, value)| Change::Put(Table::Credentials, key.0.to_vec(), value)));
-        let chunks = self.chunks.into_iter();
-        changes.extend(chunks.map(|(key, value)| Change::Put(Table::Settled, key.to_be_bytes().to_vec(), value)));
-        let letters = self.letters.into_iter().filter(|(seq, _)| *seq >= from || settled_before.contains(seq));
-        changes.extend(letters.map(|(key, value)| Change::Put(Table::Dead, key.to_be_bytes().to_vec(), value)));
-        let highest = self.events.keys().max().map_or(1, |seq| seq + 1);
-        let state = State { next_seq: self.state.next_seq.max(highest), ..self.state };
-        let state = record::frame(Kind::State, self.last_commit, &state);
-        changes.push(Change::Put(Table::Meta, STATE_KEY.to_vec(), state));
-        while !changes.is_empty() {
-            let rest = changes.split_off(changes.len().min(TAKE_OVER));
-            store.commit(std::mem::replace(&mut changes, rest), Depth::Disk)?;
-        }
-        Ok(taken)
-    }
 }
 
 /// Reads what the tables hold, puts damaged records away, and counts what needs a credential.

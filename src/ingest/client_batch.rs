@@ -1,0 +1,148 @@
+//! A batch that a client made itself: taken apart, deduplicated, kept event by event, and answered in one piece.
+
+use super::decode::{self, Call, Decoded, Scope};
+use super::refusal::{Decline, Forward, Refusal};
+use super::settings::{ClientBatches, Group};
+use super::{Ack, Ingest};
+use crate::event::{GroupIndex, Tag, UserId};
+use crate::json::{self, Object};
+use crate::template::{Found, Lookup, Source};
+use bytes::Bytes;
+
+/// Elements of a forwarded batch that are looked at for their users and tags.
+const MOST_PREVIEWED: usize = 1000;
+
+impl Ingest {
+    /// Users and tags that a client's own batch would touch, if it is one: for when the application answers it.
+    #[must_use]
+    pub fn preview_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> (Option<UserId>, Vec<Tag>) {
+        let Some(group) = self.group(group) else { return (None, Vec::new()) };
+        let Ok((_, object)) = decode::parse(body) else { return (None, Vec::new()) };
+        let elements = object.get("events").and_then(|raw| json::elements(raw).ok()).unwrap_or_default();
+        let mut first = None;
+        let mut tags = Vec::new();
+        for raw in elements.into_iter().take(MOST_PREVIEWED) {
+            let Ok(element) = Object::parse(raw) else { continue };
+            let scope = Scope { call, body: Some((raw, &element)), event: None, user: None };
+            if let Some((user, more)) = decode::preview(&self.0.identity, None, group, &scope) {
+                first.get_or_insert(user);
+                tags.extend(more);
+            }
+        }
+        (first, tags)
+    }
+
+    /// A client's own batch: taken apart, deduplicated, kept event by event.
+    ///
+    /// # Errors
+    /// The whole call is refused, or to be forwarded; in both cases nothing was kept.
+    pub async fn take_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> Result<Ack, Decline> {
+        let into = self.into(group).ok_or(Decline::Forward(Forward::NoRule))?;
+        if into.group.client_batches == ClientBatches::Forward {
+            return Err(Decline::Forward(Forward::ClientBatch));
+        }
+        if body.len() > into.group.max_bytes {
+            return Err(Decline::Refuse(Refusal::TooLarge(into.group.max_bytes)));
+        }
+        let (_, object) = decode::parse(body)?;
+        let missing = || Decline::Refuse(Refusal::MissingField("events, an array with at least one event".into()));
+        let elements = object.get("events").and_then(|raw| json::elements(raw).ok()).ok_or_else(missing)?;
+        if elements.is_empty() {
+            return Err(missing());
+        }
+        if elements.len() > into.group.max_events {
+            let (found, allowed) = (elements.len(), into.group.max_events);
+            return Err(Decline::Refuse(Refusal::TooManyEvents { found, allowed }));
+        }
+        // All are decoded before any is kept: if one is the application's to judge, it judges the whole call.
+        let mut decoded = Vec::with_capacity(elements.len());
+        for raw in &elements {
+            match decode::element(into, call, raw) {
+                Err(Decline::Forward(why)) => return Err(Decline::Forward(why)),
+                other => decoded.push(other),
+            }
+        }
+        // Polled in their order, so that they are kept in it; together, so that one commit takes them all.
+        let keeping = decoded.into_iter().map(|decoded| self.keep_element(into.group, decoded));
+        let kept = futures_util::future::join_all(keeping).await;
+        // If not one was taken in, the application may have the call whole.
+        if let Some(Err(Decline::Forward(why))) = kept.first()
+            && kept.iter().all(|one| matches!(one, Err(Decline::Forward(_))))
+        {
+            return Err(Decline::Forward(*why));
+        }
+        let mut tally = Tally { received: elements.len(), ..Tally::default() };
+        for (raw, kept) in elements.iter().zip(kept) {
+            match kept {
+                Ok((id, true)) => tally.accepted.push(id),
+                Ok((id, false)) => tally.duplicates.push(id),
+                Err(Decline::Forward(why)) => tally.fail(raw, into.group, why.as_str()),
+                Err(Decline::Refuse(refusal)) => tally.fail(raw, into.group, refusal.as_str()),
+            }
+        }
+        Ok(tally.ack(into.group, call))
+    }
+
+    async fn keep_element(&self, group: &Group, decoded: Result<Decoded, Decline>) -> Result<(String, bool), Decline> {
+        let Decoded { event, .. } = decoded?;
+        let id = event.id.as_str().to_owned();
+        self.keep(group, event, false).await.map(|fresh| (id, fresh))
+    }
+}
+
+/// What became of the events of a client's batch.
+#[derive(Default)]
+struct Tally {
+    received: usize,
+    accepted: Vec<String>,
+    duplicates: Vec<String>,
+    failed: Vec<serde_json::Value>,
+}
+
+impl Tally {
+    fn fail(&mut self, raw: &str, group: &Group, reason: &str) {
+        let object = Object::parse(raw).ok();
+        let names = group.aliases.iter().filter(|(_, to)| *to == group.id_field).map(|(from, _)| from);
+        let id = object.and_then(|object| {
+            std::iter::once(&group.id_field)
+                .chain(names)
+                .find_map(|name| json::string(object.get(name)?).map(String::from))
+        });
+        self.failed.push(serde_json::json!({ "id": id, "reason": reason }));
+    }
+
+    fn ack(&self, group: &Group, call: &Call<'_>) -> Ack {
+        let lists = [
+            ("accepted", serde_json::json!(self.accepted)),
+            ("duplicates", serde_json::json!(self.duplicates)),
+            ("failed", serde_json::json!(self.failed)),
+            ("received", serde_json::json!(self.received)),
+        ];
+        let scope = BatchScope { call, lists: lists.map(|(name, value)| (name, value.to_string())) };
+        let mut out = Vec::with_capacity(256);
+        group.reply.body.write(&scope, &mut out);
+        Ack {
+            status: group.reply.status,
+            headers: Vec::new(),
+            body: out.into(),
+            event: None,
+            duplicate: false,
+            request_id: call.request_id.to_owned(),
+        }
+    }
+}
+
+struct BatchScope<'a, 'c> {
+    call: &'a Call<'c>,
+    lists: [(&'static str, String); 4],
+}
+
+impl Lookup for BatchScope<'_, '_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        if source != Source::Batch {
+            return self.call.find(source, path);
+        }
+        let wanted = path.first()?;
+        self.lists.iter().find(|(name, _)| **name == **wanted).map(|(_, raw)| Found::Json(raw))
+    }
+}

@@ -1,0 +1,98 @@
+//! A start on a journal that holds something: what was seen, what died, what is pending, in that order.
+
+use super::admit::{Admitted, Ground, SeenKey};
+use super::dead::{DeadLetter, DeadLetters};
+use super::settings::Group;
+use super::shard_of;
+use crate::clock::{Clock, millis};
+use crate::event::{Outcome, Reason};
+use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
+use crate::journal::settings::JournalSettings;
+use crate::journal::store::{Engine, StoreError};
+use crate::journal::{Journal, Tails};
+use crate::metrics::Ledger;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Brings back what a durable journal holds.
+pub struct Recovery<'a> {
+    /// Seen ids, tags, ledger.
+    pub ground: &'a Arc<Ground>,
+    /// The dead letters.
+    pub dead: &'a Arc<DeadLetters>,
+    /// The groups.
+    pub groups: &'a [Group],
+    /// Their names.
+    pub names: &'a [Arc<str>],
+    /// Wall clock.
+    pub clock: &'a Clock,
+}
+
+impl Recovery<'_> {
+    /// Seen ids, dead letters, the ledger, and every pending event into its shard's tail.
+    ///
+    /// # Errors
+    /// The journal can't be read or written.
+    pub fn run(
+        &self,
+        mut opened: Opened<Engine>,
+        settings: &JournalSettings,
+        shards: usize,
+        max_seen: usize,
+    ) -> Result<(Journal<Admitted>, Tails<Admitted>), StoreError> {
+        let (now, wall) = (Instant::now(), millis(self.clock.now()));
+        for (seen, until) in opened.settled() {
+            let left = until.saturating_sub(wall);
+            if left > 0 {
+                self.ground.seen.end(SeenKey(*seen), Some(Duration::from_millis(left)), now);
+            }
+        }
+        let state = opened.state();
+        for letter in opened.letters(self.names) {
+            let StoredLetter { stored, reason, attempts, status, died_ms } = letter;
+            let Stored { seq: key, group, event, seen, .. } = stored;
+            let reason = reason.into();
+            let gone = self.dead.bury(DeadLetter { key, group, event, seen, reason, attempts, status, died_ms });
+            opened.forget_letters(&gone);
+        }
+        self.dead.restore(state.dropped);
+        let books = &self.ground.metrics.books;
+        books.restore(Ledger {
+            received: state.accepted + state.duplicate + state.superseded + state.dead,
+            accepted: state.accepted,
+            duplicate: state.duplicate,
+            superseded: state.superseded,
+            dead: state.dead,
+            pending: 0,
+        });
+        opened.start(settings, self.names, shards, (max_seen, self.clock.clone()), |stored| self.place(stored, shards))
+    }
+
+    fn place(&self, stored: &Stored, shards: usize) -> Placement<Admitted> {
+        let group = self.groups.get(stored.event.lane.group.0);
+        let keep = group.map_or(Duration::ZERO, |group| group.max_age);
+        let admitted = self.ground.readmit(stored.seen, &stored.event, keep);
+        let reason = match (group, stored.has_credential) {
+            (Some(_), true) => return Placement::Tail(shard_of(&stored.event.lane.user, shards), admitted),
+            (None, _) => Reason::GroupRemoved,
+            (Some(_), false) => Reason::CredentialLost,
+        };
+        tracing::warn!(
+            group = %stored.group, id = stored.event.id.as_str(), reason = reason.as_str(), "event became a dead letter"
+        );
+        admitted.settle(&Outcome::Dead(reason));
+        let letter = DeadLetter {
+            key: stored.seq,
+            group: Arc::clone(&stored.group),
+            event: stored.event.clone(),
+            seen: stored.seen,
+            reason: reason.as_str().into(),
+            attempts: 0,
+            status: 0,
+            died_ms: millis(self.clock.now()),
+        };
+        let bytes = letter.stored();
+        Placement::Dead(bytes, self.dead.bury(letter))
+    }
+}
