@@ -11,6 +11,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,8 +25,27 @@ const COUNT_EVERY: u64 = 256;
 
 /// An id as it is remembered: a keyed 128-bit hash of group, user, credential and id. The credential is part of it, so
 /// that a forged call can't make somebody's true event look like a duplicate (which would lose it).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenKey(pub [u8; 16]);
+
+impl Hash for SeenKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
+
+/// A seen key is a keyed hash already, and nobody can choose it: its last half serves as it is.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.last_chunk().map_or(0, |last| u64::from_le_bytes(*last));
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -50,7 +70,7 @@ pub enum Known {
 
 #[derive(Debug, Default)]
 struct SeenShard {
-    ids: HashMap<SeenKey, State>,
+    ids: HashMap<SeenKey, State, BuildHasherDefault<AsItIs>>,
     /// Settled ids, oldest first, with the time after which they are forgotten.
     settled: VecDeque<(Instant, SeenKey)>,
 }

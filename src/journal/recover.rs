@@ -22,7 +22,7 @@ use super::store::{Change, Depth, Engine, Store, StoreError, Table};
 use super::vault::{Vault, VaultError};
 use super::{Journal, Journaled, Level, Tails, Ticket, Vitals};
 use crate::clock::Clock;
-use crate::event::{Carried, Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Raw, Tag, UserId};
+use crate::event::{Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Raw, Tag, UserId};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
@@ -588,7 +588,10 @@ fn stored(
             user
         }
     };
-    let group = names.groups.entry(record.group.into()).or_insert_with(|| record.group.into());
+    let group = match names.groups.get(record.group) {
+        Some(group) => group,
+        None => names.groups.entry(record.group.into()).or_insert_with(|| record.group.into()),
+    };
     let index = groups.iter().position(|name| **name == *record.group);
     let fingerprint = record.fingerprint();
     let found = credentials.get(&fingerprint);
@@ -599,7 +602,7 @@ fn stored(
         credential,
         json: bytes.slice_ref(record.json.0),
         carried: bytes.slice_ref(record.carried.0),
-        has_single: record.has_single && Carried::unpack(record.carried.0).is_some_and(|all| all.legacy.is_some()),
+        has_single: record.has_single,
         tags: record.tags.iter().map(|tag| Tag(*tag)).collect(),
         priority: record.priority,
         received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),

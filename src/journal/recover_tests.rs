@@ -1,7 +1,7 @@
 use super::super::commit::{Append, Message, Settle};
 use super::super::store::TABLES;
 use super::*;
-use crate::event::{Outcome, Reason};
+use crate::event::{Carried, Outcome, Reason};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
