@@ -64,6 +64,7 @@ fn event(number: u64) -> Event {
         tags: [Tag(user)].into(),
         priority: false,
         received_at: SystemTime::now(),
+        token_life: None,
     }
 }
 

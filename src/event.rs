@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Longest accepted event id, in bytes.
 pub const MAX_ID_BYTES: usize = 256;
@@ -211,6 +211,8 @@ pub struct Event {
     pub priority: bool,
     /// When it was received, wall clock.
     pub received_at: SystemTime,
+    /// How long from then its token lives, if it says so.
+    pub token_life: Option<Duration>,
 }
 
 /// What finally became of an event. Each acknowledged event gets exactly one (P2).

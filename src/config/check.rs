@@ -240,6 +240,7 @@ fn delivery(section: &Section<'_>) -> Delivery {
         },
         escalate_after: u32::try_from(section.count("escalate_after", 1, 1_000_000, 3)).unwrap_or(3),
         give_up_after: section.duration("give_up_after", seconds(24 * 3600)),
+        token_margin: section.duration("token_margin", seconds(2)),
         barrier: section.duration("barrier", Duration::from_millis(500)),
         forward_headers: section.compiled_list("forward_headers", forwardable).unwrap_or_else(|| {
             ["user-agent", "accept-language", "referer", "x-request-id"].map(HeaderName::from_static).to_vec()

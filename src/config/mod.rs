@@ -106,6 +106,7 @@ impl Config {
             &mut delivery.retry_limited.base,
             &mut delivery.retry_limited.jitter,
             &mut delivery.give_up_after,
+            &mut delivery.token_margin,
         ] {
             faster(pause);
         }

@@ -41,6 +41,7 @@ fn batch() -> Batch<Named> {
         single: false,
         max_attempts: 8,
         give_up_after: Duration::from_secs(9),
+        token_margin: Duration::from_secs(1),
     };
     let lane = LaneKey { group: GroupIndex(0), user: UserId::try_new("u").unwrap(), credential: Fingerprint([0; 16]) };
     let mut lanes = Lanes::new(vec![rules], 10);

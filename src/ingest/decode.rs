@@ -400,7 +400,9 @@ fn finish(
     let chain = ("x-forwarded-for", Raw(chain.as_bytes()));
     let carried = Carried { headers: travelling.chain([chain]).collect(), legacy }.pack();
     let has_single = legacy.is_some();
-    let event = Event { id, lane, credential, json, carried, has_single, tags, priority, received_at: call.now };
+    let (received_at, expires) = (call.now, call.caller.expires_at());
+    let token_life = expires.map(|at| at.duration_since(received_at).unwrap_or_default());
+    let event = Event { id, lane, credential, json, carried, has_single, tags, priority, received_at, token_life };
     Ok(Decoded { event, fields })
 }
 

@@ -562,5 +562,6 @@ fn rules(group: &Group, delivery: &Delivery) -> Rules {
         single: group.fallback == Fallback::Single,
         max_attempts: group.max_attempts,
         give_up_after: delivery.give_up_after,
+        token_margin: delivery.token_margin,
     }
 }

@@ -119,6 +119,8 @@ pub struct Delivery {
     pub escalate_after: u32,
     /// Age at which an event that can't be delivered becomes a dead letter.
     pub give_up_after: Duration,
+    /// A window is sealed this long before the token of its events expires.
+    pub token_margin: Duration,
     /// How long a read or a forwarded write waits for a lane (P7, ruling 4).
     pub barrier: Duration,
     /// Headers of the newest event that travel with its batch, beside the credential.

@@ -24,6 +24,9 @@ impl Entry for Kept {
     fn since(&self) -> Option<Instant> {
         Some(Self::since(self))
     }
+    fn expires(&self) -> Option<Instant> {
+        Self::since(self).checked_add(self.event().token_life?)
+    }
     fn id(&self) -> &EventId {
         &self.event().id
     }

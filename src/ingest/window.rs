@@ -34,6 +34,10 @@ pub trait Entry {
     fn since(&self) -> Option<Instant> {
         None
     }
+    /// When its token expires.
+    fn expires(&self) -> Option<Instant> {
+        None
+    }
     /// The event's id.
     fn id(&self) -> &EventId;
     /// Where it queues.
@@ -67,6 +71,8 @@ pub struct Rules {
     pub max_attempts: u32,
     /// Age at which an event is given up.
     pub give_up_after: Duration,
+    /// A window is sealed this long before its token expires.
+    pub token_margin: Duration,
 }
 
 /// One event on its way, with what it has been through.
@@ -300,8 +306,10 @@ impl<E: Entry> Lanes<E> {
         let priority = entry.priority();
         let since = entry.since().unwrap_or(now);
         lane.open_bytes += entry.bytes() + 1;
+        let expires = entry.expires().map(|at| at.checked_sub(rules.token_margin).unwrap_or(now));
+        let deadline = (since + rules.window).min(expires.unwrap_or(since + rules.window));
         // P5: from the *first* event; later ones do not postpone it.
-        lane.deadline.get_or_insert(since + rules.window);
+        lane.deadline = Some(lane.deadline.map_or(deadline, |first| first.min(deadline)));
         lane.queue.push_back(Queued { entry, failed: 0, since });
         let full = lane.queue.len() - lane.due >= rules.flush_at || lane.open_bytes + ENVELOPE_BYTES > rules.max_bytes;
         if priority || full {

@@ -12,9 +12,13 @@ struct Model {
     priority: bool,
     lesson: Vec<u8>,
     single: bool,
+    expires: Option<Instant>,
 }
 
 impl Entry for Model {
+    fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
     fn seq(&self) -> u64 {
         self.seq
     }
@@ -56,6 +60,7 @@ fn event(seq: u64, user: u8, credential: u8) -> Model {
         priority: false,
         lesson: vec![b'x', (seq % 3) as u8],
         single: false,
+        expires: None,
     }
 }
 
@@ -75,6 +80,7 @@ fn rules() -> Rules {
         single: false,
         max_attempts: 3,
         give_up_after: Duration::from_secs(3_600),
+        token_margin: Duration::from_secs(1),
     }
 }
 
@@ -476,4 +482,19 @@ proptest! {
         }
         world.finish();
     }
+}
+
+#[test]
+fn a_window_is_sealed_before_its_token_expires() {
+    let (mut lanes, now) = (lanes(rules()), Instant::now());
+    let with = |seq, life: u64| Model { expires: Some(now + Duration::from_secs(life)), ..event(seq, 1, 1) };
+    lanes.push(now, with(1, 60));
+    assert_eq!(lanes.next_wake(), Some(now + WINDOW), "a long life changes nothing");
+    lanes.push(now, with(2, 4));
+    assert_eq!(lanes.next_wake(), Some(now + Duration::from_secs(3)), "one second before the end");
+    lanes.tick(now + Duration::from_secs(3));
+    assert_eq!(lanes.take_ready().len(), 1);
+    lanes.push(now, Model { expires: Some(now), ..event(3, 2, 1) });
+    lanes.tick(now);
+    assert_eq!(lanes.take_ready().len(), 1, "what has no time left goes at once");
 }

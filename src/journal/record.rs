@@ -164,6 +164,8 @@ pub struct Record<'a> {
     pub priority: bool,
     /// Unix milliseconds.
     pub received_ms: u64,
+    /// How long from then its token lives, milliseconds.
+    pub token_life_ms: Option<u64>,
     /// Tags that it makes old.
     pub tags: Vec<u64>,
 }
@@ -183,6 +185,7 @@ impl<'a> Record<'a> {
             has_single: event.has_single,
             priority: event.priority,
             received_ms: crate::clock::millis(event.received_at),
+            token_life_ms: event.token_life.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
             tags: event.tags.iter().map(|tag| tag.0).collect(),
         }
     }
@@ -256,7 +259,7 @@ mod tests {
         ) {
             let record = Record {
                 group: &group, user: &user, credential: [7; 16], seen: [9; 16], id: &id, json: Raw(&json),
-                carried: Raw(&carried), has_single, priority, received_ms: 5, tags,
+                carried: Raw(&carried), has_single, priority, received_ms: 5, token_life_ms: Some(number), tags,
             };
             let bytes = frame(Kind::Event, number, &record);
             let found = open(&bytes).unwrap();

@@ -606,6 +606,7 @@ fn stored(
         tags: record.tags.iter().map(|tag| Tag(*tag)).collect(),
         priority: record.priority,
         received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),
+        token_life: record.token_life_ms.map(Duration::from_millis),
     };
     let (has_group, has_credential) = (index.is_some(), found.is_some());
     Some(Stored { seq, group: Arc::clone(group), event, seen: record.seen, has_group, has_credential })
