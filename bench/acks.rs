@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 use tidegate::app::{self, Options};
@@ -83,10 +84,9 @@ async fn hyper_server(tell: mpsc::Sender<SocketAddr>, batch: bool) {
     }
 }
 
-async fn sidecar(tell: mpsc::Sender<SocketAddr>, upstream: SocketAddr, durability: &str) {
-    let journal = tempfile::tempdir_in(".").expect("a directory");
+async fn sidecar(tell: mpsc::Sender<SocketAddr>, upstream: SocketAddr, durability: &str, journal: PathBuf) {
     let text = CONFIG.replace("UPSTREAM", &upstream.to_string()).replace("DURABILITY", durability);
-    let text = text.replace("JOURNAL", &journal.path().display().to_string());
+    let text = text.replace("JOURNAL", &journal.display().to_string());
     let config = tidegate::config::parse(&text, "bench", std::iter::empty()).expect("a configuration");
     let running = app::start(config, Options::default()).await.expect("a sidecar");
     tell.send(running.address).expect("somebody asks");
@@ -172,8 +172,11 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn main() {
     let upstream = on_its_own_thread("upstream", |tell| hyper_server(tell, true));
     let mut servers = vec![("bare", on_its_own_thread("bare", |tell| hyper_server(tell, false)))];
+    // On the disk that is built on, and gone with this function.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     for level in ["none", "process", "disk"] {
-        servers.push((level, on_its_own_thread(level, move |tell| sidecar(tell, upstream, level))));
+        let journal = directory.path().join(level);
+        servers.push((level, on_its_own_thread(level, move |tell| sidecar(tell, upstream, level, journal))));
     }
     println!("{CONNECTIONS} connections, {ROUNDS} rounds of {ROUND:?} each, alternating; latencies in microseconds");
     println!("{:>6} {:>8} {:>10} {:>7} {:>7} {:>7}", "round", "server", "acks/s", "p50", "p99", "share");

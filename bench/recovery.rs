@@ -127,7 +127,7 @@ fn main() {
         std::process::exit(0);
     }
     let events = std::env::var("TIDEGATE_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
-    let directory = tempfile::tempdir_in(".").expect("a directory");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let journal = directory.path().join("journal");
     let began = Instant::now();
     runtime.block_on(fill(&journal, events));

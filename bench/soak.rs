@@ -137,6 +137,6 @@ async fn soak(directory: &Path) {
 }
 
 fn main() {
-    let directory = tempfile::tempdir_in(".").expect("a directory");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     tokio::runtime::Runtime::new().expect("a runtime").block_on(soak(directory.path()));
 }
