@@ -43,34 +43,45 @@ pub fn lock(path: &Path) -> Result<File, OpenError> {
 pub fn check_format(path: &Path) -> Result<(), OpenError> {
     let file = path.join(FORMAT_FILE);
     match std::fs::read_to_string(&file) {
+        // A file that was made and not yet written when the power went.
+        Ok(text) if text.trim().is_empty() => mark_format(path, &file),
         Ok(text) => match text.trim().strip_prefix("tidegate journal ").and_then(|found| found.parse::<u8>().ok()) {
             Some(found) if found <= FORMAT => Ok(()),
             _ => Err(OpenError::Newer { path: path.display().to_string(), found: format!("{:?}", text.trim()) }),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let mut new = File::create(&file).map_err(io(&file))?;
-            writeln!(new, "tidegate journal {FORMAT}").and_then(|()| new.sync_all()).map_err(io(&file))?;
-            File::open(path).and_then(|directory| directory.sync_all()).map_err(io(path))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => mark_format(path, &file),
         Err(error) => Err(io(&file)(error)),
     }
 }
 
-/// Copies of the log files, as they are before the engine cuts them.
+fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {
+    let mut new = File::create(file).map_err(io(file))?;
+    writeln!(new, "tidegate journal {FORMAT}").and_then(|()| new.sync_all()).map_err(io(file))?;
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(io(path))
+}
+
+/// Names the place of damaged files whose records are still to be taken over: a start that ends before that is done
+/// must not be the last to look at them.
+#[must_use]
+pub fn salvage_marker(path: &Path) -> PathBuf {
+    path.join("SALVAGE")
+}
+
+/// Copies of the log files, as they are before the engine cuts them. Copies that are there already are of a start that
+/// did not come to its end: they are older, and stay.
 ///
 /// # Errors
 /// The file system refuses.
 pub fn copy_logs(path: &Path, engine: &Path) -> Result<Option<PathBuf>, OpenError> {
     let copies = path.join("before");
-    if copies.exists() {
-        std::fs::remove_dir_all(&copies).map_err(io(&copies))?;
-    }
     let Ok(entries) = std::fs::read_dir(engine) else { return Ok(None) };
-    std::fs::create_dir(&copies).map_err(io(&copies))?;
+    std::fs::create_dir_all(&copies).map_err(io(&copies))?;
     for entry in entries.flatten() {
-        let file = entry.path();
-        if file.extension().is_some_and(|extension| extension == "jnl") {
-            std::fs::copy(&file, copies.join(entry.file_name())).map_err(io(&file))?;
+        let (file, copy) = (entry.path(), copies.join(entry.file_name()));
+        if file.extension().is_some_and(|extension| extension == "jnl") && !copy.exists() {
+            // Half a copy must never look like a whole one.
+            let half = copies.join("half");
+            std::fs::copy(&file, &half).and_then(|_| std::fs::rename(&half, &copy)).map_err(io(&file))?;
         }
     }
     Ok(Some(copies))
@@ -97,12 +108,21 @@ pub fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// # Errors
 /// The file system refuses.
 pub fn quarantine(path: &Path, what: Option<&Path>) -> Result<PathBuf, OpenError> {
-    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let place = path.join(QUARANTINE).join(stamp.to_string());
-    std::fs::create_dir_all(path.join(QUARANTINE)).map_err(io(path))?;
+    let place = quarantine_place(path)?;
     match what {
         Some(what) => std::fs::rename(what, &place).map_err(io(what))?,
         None => std::fs::create_dir_all(&place).map_err(io(&place))?,
     }
     Ok(place)
+}
+
+/// Where damaged files would go now.
+///
+/// # Errors
+/// The file system refuses.
+pub fn quarantine_place(path: &Path) -> Result<PathBuf, OpenError> {
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let parent = path.join(QUARANTINE);
+    std::fs::create_dir_all(&parent).map_err(io(&parent))?;
+    Ok(parent.join(stamp.to_string()))
 }

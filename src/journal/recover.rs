@@ -14,7 +14,9 @@
 //! number beyond the engine's own shows that commits are missing.
 
 use super::commit::{Bounds, Committer, STATE_KEY, Standing, stored_credential};
-use super::directory::{FORMAT_FILE, check_format, copy_logs, files_below, lock, make_private, quarantine};
+use super::directory::{
+    FORMAT_FILE, check_format, copy_logs, files_below, lock, make_private, quarantine, quarantine_place, salvage_marker,
+};
 use super::record::{self, DeadRecord, FORMAT, Kind, Record, SettledIds, State};
 use super::salvage::Salvage;
 use super::settings::{Durability, JournalSettings};
@@ -173,6 +175,20 @@ pub fn inspect(settings: &JournalSettings) -> Result<Opened<Engine>, OpenError> 
 fn open_engine(path: &Path, findings: &mut Vec<Finding>) -> Result<Engine, OpenError> {
     let engine = path.join(ENGINE);
     let failed = |source| OpenError::Store { path: engine.display().to_string(), source };
+    let marker = salvage_marker(path);
+    if let Ok(place) = std::fs::read_to_string(&marker)
+        && Path::new(&place).exists()
+    {
+        // A start was taking records over and did not come to its end: once more, into what it made.
+        let files = files_below(Path::new(&place)).map_err(io(Path::new(&place)))?;
+        let salvage = Salvage::from_files(&files).map_err(io(Path::new(&place)))?;
+        let mut store = try_open(&engine).map_err(failed)?;
+        let taken = salvage.take_over(&mut store, 0).map_err(failed)?;
+        drop(store);
+        std::fs::remove_file(&marker).map_err(io(&marker))?;
+        findings
+            .push(Finding(format!("{taken} whole events of damaged files were taken over; the files are in {place}")));
+    }
     let copies = copy_logs(path, &engine)?;
     let store = match try_open(&engine) {
         Ok(mut store) => {
@@ -180,9 +196,10 @@ fn open_engine(path: &Path, findings: &mut Vec<Finding>) -> Result<Engine, OpenE
             let files = copies.as_deref().map(files_below).transpose().map_err(io(path))?.unwrap_or_default();
             let salvage = Salvage::from_files(&files).map_err(io(path))?;
             if salvage.last_commit > known.0 {
-                let place = quarantine(path, copies.as_deref())?;
                 let (first, last) = (known.0 + 1, salvage.last_commit);
+                // ORDER: taken over before the copies leave their place; a start that breaks off does it again.
                 let taken = salvage.take_over(&mut store, known.1.next_seq).map_err(failed)?;
+                let place = quarantine(path, copies.as_deref())?;
                 findings.push(Finding(format!(
                     "commits {first} to {last} were missing behind damaged bytes of the log; {taken} whole events were taken \
                      over, the damaged files are in {}",
@@ -211,11 +228,16 @@ fn try_open(path: &Path) -> Result<Engine, StoreError> {
 fn salvage_engine(path: &Path, error: &StoreError, findings: &mut Vec<Finding>) -> Result<Engine, OpenError> {
     let engine = path.join(ENGINE);
     let failed = |source| OpenError::Store { path: engine.display().to_string(), source };
-    let place = quarantine(path, Some(&engine))?;
+    let marker = salvage_marker(path);
+    // ORDER: the marker names the files before they are moved, and goes when what is in them is on disk again.
+    let place = quarantine_place(path)?;
+    std::fs::write(&marker, place.as_os_str().as_encoded_bytes()).map_err(io(&marker))?;
+    std::fs::rename(&engine, &place).map_err(io(&engine))?;
     let files = files_below(&place).map_err(io(&place))?;
     let salvage = Salvage::from_files(&files).map_err(io(&place))?;
     let mut store = try_open(&engine).map_err(failed)?;
     let taken = salvage.take_over(&mut store, 0).map_err(failed)?;
+    std::fs::remove_file(&marker).map_err(io(&marker))?;
     findings.push(Finding(format!(
         "the files were damaged ({error}); {taken} whole events were taken over into new ones, the damaged files are in {}",
         place.display()
@@ -340,6 +362,8 @@ fn examine<S: Store>(
     for orphan in credentials.keys().filter(|key| !standing.credentials.contains_key(key)) {
         changes.push(Change::Remove(Table::Credentials, orphan.0.to_vec()));
     }
+    // What was lost must be stored anew with the next event that brings it.
+    standing.credentials.retain(|fingerprint, _| credentials.contains_key(fingerprint));
     let secret = match secret {
         Some(secret) => secret,
         None => {

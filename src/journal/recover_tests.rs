@@ -446,6 +446,47 @@ fn files_that_are_not_the_engines_any_more_are_no_crash_loop() {
 }
 
 #[test]
+fn a_start_that_breaks_off_while_it_salvages_is_not_the_last_to_try() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path(), 5);
+    // As it was left: the damaged files moved away and named, the new ones not even made.
+    let place = quarantine(directory.path(), Some(&directory.path().join(ENGINE))).unwrap();
+    std::fs::write(salvage_marker(directory.path()), place.to_str().unwrap()).unwrap();
+    let opened = open(&settings(directory.path())).unwrap();
+    assert_eq!((numbers(&opened), opened.findings.len()), (vec![1, 2, 3, 4, 5], 1));
+    drop(opened);
+    assert_eq!(open(&settings(directory.path())).unwrap().findings.len(), 0);
+
+    // And one that had copied the log, opened it, and not yet looked at what was cut off.
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path(), 9);
+    let file = log(directory.path());
+    let (at, _) = offsets(&file, 4);
+    flip(&file, at - 29);
+    copy_logs(directory.path(), &directory.path().join(ENGINE)).unwrap();
+    drop(try_open(&directory.path().join(ENGINE)).unwrap());
+    let opened = open(&settings(directory.path())).unwrap();
+    assert_eq!((numbers(&opened), opened.findings.len()), ((1..=9).collect(), 1));
+}
+
+#[test]
+fn a_lost_credential_is_stored_anew_with_the_next_event_that_brings_it() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path(), 3);
+    let mut opened = open(&settings(directory.path())).unwrap();
+    let gone = Change::Put(Table::Credentials, vec![1; 16], b"no record".to_vec());
+    opened.store.commit(vec![gone], Depth::Disk).unwrap();
+    drop(opened);
+    let opened = open(&settings(directory.path())).unwrap();
+    let mut without = Vec::new();
+    opened
+        .each_event(&["progress".into()], |stored| without.extend((!stored.has_credential).then_some(stored.seq)))
+        .unwrap();
+    assert_eq!(without, [1]);
+    assert!(!opened.standing.credentials.contains_key(&Fingerprint([1; 16])));
+}
+
+#[test]
 fn a_record_that_is_none_is_put_away() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), 3);
