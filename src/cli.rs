@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mod inspect;
 
@@ -234,9 +235,11 @@ fn log(default: &str) {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let durability = config.journal.durability;
+    // ORDER: caught before anybody can call: a signal in between must not end the process without its clean stop.
+    let signals = Signals::caught()?;
     let running = app::start(config, Options::default()).await?;
     eprintln!("tidegate serves on http://{}, admin on http://{}", running.address, running.admin);
-    ended(&running).await?;
+    signals.or_draining(&running).await;
     let ledger = running.stop().await;
     // The ledger is the last word, on stdout, whatever the log's level.
     println!("{ledger}");
@@ -253,15 +256,25 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Until SIGTERM, Ctrl-C, or a part of the sidecar that ended early.
-async fn ended(running: &Running) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = running.draining() => {}
+/// What ends a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn caught() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
+        let interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
+        Ok(Self { terminate, interrupt })
     }
-    Ok(())
+
+    /// Until SIGTERM, Ctrl-C, or a part of the sidecar that ended early.
+    async fn or_draining(mut self, running: &Running) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = running.draining() => {}
+        }
+    }
 }
