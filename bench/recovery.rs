@@ -65,6 +65,7 @@ fn event(number: u64) -> Event {
         priority: false,
         received_at: SystemTime::now(),
         token_life: None,
+        subject: None,
     }
 }
 

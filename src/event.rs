@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -135,6 +136,39 @@ impl Tag {
     }
 }
 
+/// What an event tells the state of, as a hash of its group's `key` (or of its type and its `supersede` fields): of two
+/// events of one lane and one subject, the newer can make the older needless. 64 bits, unkeyed: whoever makes two of
+/// their own subjects collide loses an older state of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Subject(NonZeroU64);
+
+impl Subject {
+    /// Of these values, in their order; one that is absent differs from every one that is there.
+    #[must_use]
+    pub fn of<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for value in values {
+            hasher.update(&value.map_or(0, |value| value.len() as u64 + 1).to_le_bytes());
+            hasher.update(value.unwrap_or_default());
+        }
+        let mut short = [0; 8];
+        hasher.finalize_xof().fill(&mut short);
+        Self::from_number(u64::from_le_bytes(short)).unwrap_or(Self(NonZeroU64::MIN))
+    }
+
+    /// As the journal keeps it; 0 is none.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// For the journal.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0.get()
+    }
+}
+
 /// Bytes that serialize in one piece and are read back without a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raw<'a>(pub &'a [u8]);
@@ -213,6 +247,8 @@ pub struct Event {
     pub received_at: SystemTime,
     /// How long from then its token lives, if it says so.
     pub token_life: Option<Duration>,
+    /// What it tells the state of, where its group wants to know.
+    pub subject: Option<Subject>,
 }
 
 /// What finally became of an event. Each acknowledged event gets exactly one (P2).

@@ -70,8 +70,22 @@ impl<'a> Object<'a> {
     #[must_use]
     pub fn at(&self, path: &[Box<str>]) -> Option<&'a str> {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(self.get(first)?, |raw, step| child(raw, step))
+        at(self.get(first)?, rest)
     }
+
+    /// The number of elements of the array at a path that ends in `length`.
+    #[must_use]
+    pub fn length(&self, path: &[Box<str>]) -> Option<usize> {
+        let (last, list) = path.split_last()?;
+        let raw = self.at(list).filter(|raw| **last == *"length" && raw.starts_with('['))?;
+        elements(raw).ok().map(|all| all.len())
+    }
+}
+
+/// The raw value at a path below another one; without a step, that one itself.
+#[must_use]
+pub fn at<'a>(raw: &'a str, path: &[Box<str>]) -> Option<&'a str> {
+    path.iter().try_fold(raw.trim_ascii(), |raw, step| child(raw, step))
 }
 
 fn child<'a>(raw: &'a str, step: &str) -> Option<&'a str> {

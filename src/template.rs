@@ -2,7 +2,7 @@
 //!
 //! `{body.a|body.b|'none'}` takes the first alternative that finds something; JSON literals (`null`, `true`, `12`,
 //! `'text'`) always do. A JSON `null` that was found counts as nothing, an empty string is a value. `{{` and `}}`
-//! stand for braces.
+//! stand for braces. As in JavaScript, `{body.list.length}` is the number of an array's elements.
 
 use crate::json;
 use serde_json::Value;
@@ -10,8 +10,26 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A path of field names or array indices.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Path(pub Vec<Box<str>>);
+
+impl Path {
+    /// Of these steps.
+    #[must_use]
+    pub fn of(steps: &[&str]) -> Self {
+        Self(steps.iter().map(|step| Box::from(*step)).collect())
+    }
+
+    /// A field's name, or a JSON Pointer (RFC 6901): `""` is the whole document, `/a/0` the first element of `a`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.strip_prefix('/') {
+            Some(rest) => Self(rest.split('/').map(|step| step.replace("~1", "/").replace("~0", "~").into()).collect()),
+            None if text.is_empty() => Self(Vec::new()),
+            None => Self::of(&[text]),
+        }
+    }
+}
 
 /// Where a placeholder looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +58,13 @@ pub enum Source {
     Uuid,
     /// The request's id.
     RequestId,
-    /// The lists of a client's batch.
+    /// The lists of a client's batch; of a batch that goes out, its `id`.
     Batch,
+    /// The events of a batch that goes out, as an array.
+    Events,
 }
 
-const SOURCES: [(&str, Source); 13] = [
+const SOURCES: [(&str, Source); 14] = [
     ("body", Source::Body),
     ("event", Source::Event),
     ("query", Source::Query),
@@ -58,6 +78,7 @@ const SOURCES: [(&str, Source); 13] = [
     ("uuid", Source::Uuid),
     ("request_id", Source::RequestId),
     ("batch", Source::Batch),
+    ("events", Source::Events),
 ];
 
 impl Source {
@@ -73,6 +94,8 @@ pub enum Found<'a> {
     Json(&'a str),
     /// Text.
     Text(Cow<'a, str>),
+    /// A count.
+    Number(usize),
 }
 
 /// Whoever knows the values.
@@ -119,6 +142,10 @@ impl Placeholder {
             .map(Self)
     }
 
+    fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
+        self.0.iter().any(|one| matches!(one, Alternative::Look(source, path) if test(*source, path)))
+    }
+
     fn resolve<'a>(&'a self, lookup: &'a impl Lookup) -> Option<Found<'a>> {
         self.0.iter().find_map(|alternative| match alternative {
             Alternative::Literal(raw) => Some(Found::Json(raw)),
@@ -161,7 +188,9 @@ fn alternative(text: &str, at: usize, allowed: &[Source]) -> Result<Alternative,
     let (source, rest) = found.rfind(|(source, _)| allowed.contains(source)).ok_or_else(wrong)?;
     let path: Vec<Box<str>> = rest.split('.').skip(1).map(Box::from).collect();
     let fits = match source {
-        Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId | Source::User => path.is_empty(),
+        Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId | Source::User | Source::Events => {
+            path.is_empty()
+        }
         Source::Body | Source::Event => true,
         Source::Header | Source::Cookie | Source::Query | Source::Path | Source::Batch => path.len() == 1,
         Source::Jwt => !path.is_empty(),
@@ -229,6 +258,7 @@ impl Template {
                 Piece::Value(placeholder) => match placeholder.resolve(lookup)? {
                     Found::Text(text) => out.push_str(&text),
                     Found::Json(raw) => out.push_str(&scalar(raw)?),
+                    Found::Number(count) => out.push_str(&count.to_string()),
                 },
             }
         }
@@ -244,11 +274,15 @@ impl Template {
     /// Whether it looks into a source.
     #[must_use]
     pub fn uses(&self, source: Source) -> bool {
+        self.looks(&|found, _| found == source)
+    }
+
+    /// Whether one of its looks, at a path of a source, passes this test.
+    #[must_use]
+    pub fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
         self.pieces.iter().any(|piece| match piece {
             Piece::Text(_) => false,
-            Piece::Value(Placeholder(all)) => {
-                all.iter().any(|one| matches!(one, Alternative::Look(found, _) if *found == source))
-            }
+            Piece::Value(placeholder) => placeholder.looks(test),
         })
     }
 }
@@ -335,6 +369,7 @@ impl JsonTemplate {
                 None => return false,
                 Some(Found::Json(raw)) => out.extend_from_slice(raw.as_bytes()),
                 Some(Found::Text(text)) => json::write_string(out, &text),
+                Some(Found::Number(count)) => out.extend_from_slice(count.to_string().as_bytes()),
             },
             Self::Text(template) => match template.render(lookup) {
                 None => return false,
@@ -367,14 +402,18 @@ impl JsonTemplate {
     /// Whether it looks into a source.
     #[must_use]
     pub fn uses(&self, source: Source) -> bool {
+        self.looks(&|found, _| found == source)
+    }
+
+    /// Whether one of its looks, at a path of a source, passes this test.
+    #[must_use]
+    pub fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
         match self {
             Self::Literal(_) => false,
-            Self::Whole(WholePlaceholder(Placeholder(all))) => {
-                all.iter().any(|one| matches!(one, Alternative::Look(found, _) if *found == source))
-            }
-            Self::Text(template) => template.uses(source),
-            Self::Array(all) => all.iter().any(|one| one.uses(source)),
-            Self::Object(members) => members.iter().any(|(_, one)| one.uses(source)),
+            Self::Whole(WholePlaceholder(placeholder)) => placeholder.looks(test),
+            Self::Text(template) => template.looks(test),
+            Self::Array(all) => all.iter().any(|one| one.looks(test)),
+            Self::Object(members) => members.iter().any(|(_, one)| one.looks(test)),
         }
     }
 }

@@ -1,14 +1,13 @@
 //! From the tree of the file to a [`Config`]: every key read, every problem gathered.
 
 use super::Config;
-use super::raw::{Node, Problem, Section, Sink, Spot};
+use super::group;
+use super::raw::{Environment, Node, Problem, Section, Sink, Spot};
 use crate::admin::AdminSettings;
 use crate::cache::settings::CacheSettings;
 use crate::event::GroupIndex;
 use crate::identity::{Admit, Cors, Forbid, IdentitySettings, Need, Part, PartError};
-use crate::ingest::settings::{
-    Backoff, ClientBatches, Delivery, Fallback, Group, Limited, Limits, MissingId, Rate, Reply, Target,
-};
+use crate::ingest::settings::{Backoff, Delivery, Group, Limited, Limits, Rate};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::route::{Ack, CacheRoute, EventRoute, Mode, Pattern, WriteRoute};
 use crate::server::ServerSettings;
@@ -16,17 +15,16 @@ use crate::template::{JsonTemplate, ObjectTemplate, Path, Source, Template, Temp
 use crate::upstream::UpstreamSettings;
 use http::{HeaderName, Method, StatusCode, Uri};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 const HEAD: [Source; 4] = [Source::Header, Source::Cookie, Source::Query, Source::Jwt];
 const NOW: [Source; 4] = [Source::NowMs, Source::NowIso, Source::Uuid, Source::RequestId];
 
-fn sources(more: &[Source]) -> Vec<Source> {
+pub(super) fn sources(more: &[Source]) -> Vec<Source> {
     more.iter().chain(&HEAD).chain(&NOW).copied().collect()
 }
 
-const fn seconds(count: u64) -> Duration {
+pub(super) const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
@@ -34,19 +32,20 @@ const fn seconds(count: u64) -> Duration {
 ///
 /// # Errors
 /// Every problem there is.
-pub fn check(tree: &Spot) -> Result<Config, Vec<Problem>> {
-    let sink = Sink::default();
+pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Problem>> {
+    let sink = Sink::new(environment);
     let root = Section::new(Some(tree), "", &sink);
     let (upstream, relaxed_paths) = upstream(root.section("upstream"));
     let delivery_section = root.section("delivery");
     let delivery = delivery(&delivery_section);
     delivery_section.finish();
-    let groups = groups(&root);
+    let identity = identity(root.section("identity"), root.section("cors"));
+    let groups = group::all(&root, &identity);
     let events = events(&root, &groups);
     let mut config = Config {
         server: server(root.section("server")),
         admin: admin(root.section("admin")),
-        identity: identity(root.section("identity"), root.section("cors")),
+        identity,
         journal: journal(root.section("journal")),
         limits: limits(root.section("limits")),
         cache: store(root.section("store")),
@@ -70,13 +69,14 @@ pub fn check(tree: &Spot) -> Result<Config, Vec<Problem>> {
     for cache in &mut config.caches {
         cache.groups = meeting(&config.groups, &cache.tags);
     }
+    group::keep_order(&mut config.groups);
     root.finish();
     let problems = sink.into_problems();
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 
 /// The groups whose events may make one of these tags old: as far as can be told before the first placeholder.
-fn meeting(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
+pub(super) fn meeting(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
     let start = |template: &Template| template.source().split('{').next().unwrap_or_default().to_owned();
     let meets = |one: &Template, other: &Template| {
         let (one, other) = (start(one), start(other));
@@ -298,6 +298,7 @@ fn limits(section: Section<'_>) -> Limits {
         events_per_user: rate,
         max_users: section.count("max_users", 1, 100_000_000, 1_000_000),
         max_lanes: section.count("max_lanes", 1, 100_000_000, 100_000),
+        max_lane_events: section.count("max_lane_events", 1, 1_000_000_000, 10_000),
         max_seen: section.count("max_seen", 1, 1_000_000_000, 1_000_000),
         max_dead_letters: section.count("max_dead_letters", 1, 10_000_000, 10_000),
         max_body: usize::try_from(body).unwrap_or(usize::MAX),
@@ -316,108 +317,7 @@ fn store(section: Section<'_>) -> CacheSettings {
     settings
 }
 
-/// One entry per `[batch.…]`, `None` where it is wrong, so that numbers stay with names.
-fn groups(root: &Section<'_>) -> Vec<Option<Group>> {
-    let batch = root.section("batch");
-    batch.named_sections().into_iter().map(|(name, section)| group(name, section)).collect()
-}
-
-fn fields(section: &Section<'_>, key: &'static str) -> Vec<Arc<str>> {
-    section.texts(key).unwrap_or_default().into_iter().map(Into::into).collect()
-}
-
-fn target(section: &Section<'_>) -> Option<Target> {
-    let url = section.compiled("url", |text| match text.parse::<Uri>() {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(Target::Url(uri)),
-        _ => Err(format!("found {text:?}; allowed is an absolute \"http://…\" address")),
-    });
-    let path = section.compiled("path", |text| match Pattern::parse(text) {
-        Ok(_) if !text.contains('{') => Ok(Target::Path(text.into())),
-        Ok(_) => Err("a batch path has no named segments".to_owned()),
-        Err(error) => Err(error.to_string()),
-    });
-    if section.get("url").is_some() == section.get("path").is_some() {
-        section.wrong("exactly one of path and url is needed");
-    }
-    path.or(url)
-}
-
-fn group(name: &str, section: Section<'_>) -> Option<Group> {
-    let target = target(&section);
-    for (key, only) in [("supersede", "[]"), ("pack", "\"user\"")] {
-        let later = match section.get(key).map(|spot| &spot.node) {
-            None => false,
-            Some(Node::List(all)) => key != "supersede" || !all.is_empty(),
-            Some(Node::Text(text)) => key != "pack" || text != "user",
-            Some(_) => true,
-        };
-        if later {
-            section.wrong_key(key, format!("only {only} is allowed in this version"));
-        }
-    }
-    let id_field: Arc<str> = section.text("id_field").unwrap_or_else(|| "clientEventId".to_owned()).into();
-    let alternatives = |text: &String| text.split('|').map(|one| Arc::from(one.trim())).collect();
-    let max_events = section.count("max_events", 1, 10_000, 25);
-    let flush_at = section.count("flush_at", 1, 10_000, 10);
-    let max_bytes = usize::try_from(section.size("max_bytes", 64 << 10)).unwrap_or(64 << 10);
-    let reply = reply(&section);
-    // Every key is read before anything may end this early, so that all problems of a section are seen at once.
-    let group = || {
-        Some(Group {
-            name: name.into(),
-            window: section.duration("window", seconds(5)),
-            max_events,
-            max_bytes,
-            max_age: section.duration("max_age", seconds(24 * 3600)),
-            time_field: section.text("time_field").unwrap_or_else(|| "timestamp".to_owned()).into(),
-            flush_on: values(&section, "flush_on").into_iter().map(|(name, values)| (name.into(), values)).collect(),
-            require: section.texts("require").unwrap_or_default().iter().map(alternatives).collect(),
-            lowercase: fields(&section, "lowercase"),
-            percent: fields(&section, "percent"),
-            same_user: fields(&section, "same_user"),
-            invalidates: section
-                .compiled_list("invalidates", |text| Template::parse(text, &sources(&[Source::User, Source::Event])))
-                .unwrap_or_default(),
-            distinct: fields(&section, "distinct"),
-            fallback: section.choice(
-                "fallback",
-                &[("single", Fallback::Single), ("dead-letter", Fallback::DeadLetter)],
-                Fallback::Single,
-            ),
-            missing_id: section.choice(
-                "missing_id",
-                &[("generate", MissingId::Generate), ("hash", MissingId::Hash), ("reject", MissingId::Reject)],
-                MissingId::Generate,
-            ),
-            aliases: aliases(&section),
-            client_batches: section.choice(
-                "client_batches",
-                &[("take-apart", ClientBatches::TakeApart), ("forward", ClientBatches::Forward)],
-                ClientBatches::TakeApart,
-            ),
-            permanent: section
-                .texts("permanent")
-                .map_or_else(|| vec!["validation_error".into()], |all| all.into_iter().map(Into::into).collect()),
-            max_attempts: u32::try_from(section.count("max_attempts", 1, 1_000, 8)).unwrap_or(8),
-            flush_at,
-            id_field,
-            target: target?,
-            reply: reply?,
-        })
-    };
-    let group = group();
-    if flush_at > max_events {
-        let text = format!("found {flush_at}; at most max_events = {max_events} is allowed");
-        section.wrong_key("flush_at", text);
-    }
-    if max_bytes < 256 {
-        section.wrong_key("max_bytes", "at least 256 bytes are needed for a batch of one event");
-    }
-    section.finish();
-    group
-}
-
-fn values(section: &Section<'_>, key: &'static str) -> Vec<(String, Vec<serde_json::Value>)> {
+pub(super) fn values(section: &Section<'_>, key: &'static str) -> Vec<(String, Vec<serde_json::Value>)> {
     let Some(spot) = section.get(key) else { return Vec::new() };
     let Node::Table(members) = &spot.node else {
         section.wrong_key(key, "a table of lists is allowed, such as { type = [\"a\", \"b\"] }");
@@ -430,41 +330,18 @@ fn values(section: &Section<'_>, key: &'static str) -> Vec<(String, Vec<serde_js
     members.iter().map(|(name, spot)| (name.clone(), list(spot))).collect()
 }
 
-fn aliases(section: &Section<'_>) -> Vec<(Arc<str>, Arc<str>)> {
-    let all = values(section, "aliases");
-    let pairs = all.iter().flat_map(|(canonical, found)| {
-        found.iter().filter_map(move |name| match name.as_str() {
-            Some(name) => Some((Arc::from(name), Arc::from(canonical.as_str()))),
-            None => {
-                section.wrong_key("aliases", format!("{canonical}: found {name}; a list of names is allowed"));
-                None
-            }
-        })
-    });
-    pairs.collect()
-}
-
-fn status(section: &Section<'_>, default: u16) -> StatusCode {
+pub(super) fn status(section: &Section<'_>, default: u16) -> StatusCode {
     let code = section.number("status", 200, 299).and_then(|code| u16::try_from(code).ok()).unwrap_or(default);
     StatusCode::from_u16(code).unwrap_or_default()
 }
 
-fn document(section: &Section<'_>, key: &'static str, allowed: &[Source]) -> Option<Result<JsonTemplate, ()>> {
+pub(super) fn document(
+    section: &Section<'_>,
+    key: &'static str,
+    allowed: &[Source],
+) -> Option<Result<JsonTemplate, ()>> {
     let spot = section.get(key)?;
     Some(JsonTemplate::from_json(&spot.node.json(), allowed).map_err(|error| section.wrong_key(key, error.to_string())))
-}
-
-fn reply(group: &Section<'_>) -> Option<Reply> {
-    let section = group.section("reply");
-    let allowed = sources(&[Source::Batch]);
-    let default = serde_json::json!({ "accepted": "{batch.accepted}", "duplicates": "{batch.duplicates}", "failed": "{batch.failed}" });
-    let body = match document(&section, "body", &allowed) {
-        Some(body) => body.ok(),
-        None => JsonTemplate::from_json(&default, &allowed).ok(),
-    };
-    let reply = body.map(|body| Reply { status: status(&section, 200), body });
-    section.finish();
-    reply
 }
 
 fn events(root: &Section<'_>, groups: &[Option<Group>]) -> Vec<Option<EventRoute>> {

@@ -2,6 +2,7 @@
 //! the second and reports every problem at once. [`mod@print`] says what each route will do.
 
 pub mod check;
+mod group;
 pub mod print;
 pub mod raw;
 
@@ -11,7 +12,7 @@ use crate::admin::AdminSettings;
 use crate::cache::settings::CacheSettings;
 use crate::event::GroupIndex;
 use crate::identity::IdentitySettings;
-use crate::ingest::settings::{Delivery, Group, Limits, Target};
+use crate::ingest::settings::{Delivery, Group, Limits, Pack, Shape, Target};
 use crate::journal::settings::JournalSettings;
 use crate::route::{CacheRoute, EventRoute, Routes, WriteRoute};
 use crate::server::ServerSettings;
@@ -71,7 +72,9 @@ pub fn load(path: &Path, variables: impl Iterator<Item = (String, String)>) -> R
 /// # Errors
 /// Every problem there is.
 pub fn parse(text: &str, name: &str, variables: impl Iterator<Item = (String, String)>) -> Result<Config, Problems> {
-    let found = raw::tree(text, variables).and_then(|tree| check::check(&tree));
+    let variables: raw::Environment = variables.collect();
+    let ours = variables.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let found = raw::tree(text, ours).and_then(|tree| check::check(&tree, variables.clone()));
     found.map_err(|problems| Problems { file: name.to_owned(), problems })
 }
 
@@ -81,10 +84,10 @@ impl Config {
     pub fn routes(&self) -> Routes {
         let mut batches: Vec<(Arc<str>, GroupIndex)> = Vec::new();
         for (index, group) in self.groups.iter().enumerate() {
-            if let Target::Path(path) = &group.target
-                && !batches.iter().any(|(known, _)| known == path)
-            {
-                batches.push((Arc::clone(path), GroupIndex(index)));
+            let Shape::Batch(Target::Path(path)) = &group.shape else { continue };
+            let path: Arc<str> = path.split('?').next().unwrap_or_default().into();
+            if !batches.iter().any(|(known, _)| *known == path) {
+                batches.push((path, GroupIndex(index)));
             }
         }
         let (events, writes, caches) = (self.events.clone(), self.writes.clone(), self.caches.clone());
@@ -97,6 +100,9 @@ impl Config {
         let faster = |duration: &mut Duration| *duration = (*duration / factor).max(Duration::from_micros(1));
         for group in &mut self.groups {
             faster(&mut group.window);
+            if let Pack::Shared { wait, .. } = &mut group.pack {
+                faster(wait);
+            }
         }
         let delivery = &mut self.delivery;
         delivery.retry_network.iter_mut().for_each(faster);

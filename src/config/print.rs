@@ -2,9 +2,10 @@
 
 use super::Config;
 use crate::identity::Admit;
-use crate::ingest::settings::{Fallback, Group, Target};
+use crate::ingest::settings::{Fallback, Group, Pack, Shape, Target};
 use crate::journal::settings::Durability;
 use crate::route::{EventRoute, Mode};
+use crate::template::Template;
 
 /// One line per route, in the order in which they are tried, then the groups and the warnings.
 #[must_use]
@@ -14,7 +15,7 @@ pub fn table(config: &Config) -> String {
         rows.push([event.method.to_string(), event.path.source().to_owned(), event_line(config, event)]);
     }
     for group in &config.groups {
-        if let Target::Path(path) = &group.target {
+        if let Shape::Batch(Target::Path(path)) = &group.shape {
             let what = match group.client_batches {
                 crate::ingest::settings::ClientBatches::TakeApart => {
                     "a client's own batch is taken apart and kept event by event"
@@ -58,7 +59,7 @@ pub fn table(config: &Config) -> String {
     let mut out: String =
         rows.iter().map(|[method, path, what]| format!("{method:first$}  {path:second$}  {what}\n")).collect();
     for group in &config.groups {
-        out.push_str(&group_line(group));
+        out.push_str(&group_line(config, group));
     }
     out.push_str(&needs(config));
     for warning in warnings(config) {
@@ -91,19 +92,52 @@ fn event_line(config: &Config, event: &EventRoute) -> String {
     }
 }
 
-fn group_line(group: &Group) -> String {
-    let target = match &group.target {
-        Target::Path(path) => path.to_string(),
-        Target::Url(url) => url.to_string(),
+fn group_line(config: &Config, group: &Group) -> String {
+    let names = |groups: &[crate::event::GroupIndex]| {
+        let names = groups.iter().filter_map(|index| config.groups.get(index.0)).map(|group| &*group.name);
+        names.collect::<Vec<_>>().join(", ")
     };
-    let fallback = match group.fallback {
-        Fallback::Single => "the single call, then a dead letter",
-        Fallback::DeadLetter => "a dead letter",
+    let mut line = match &group.shape {
+        Shape::Batch(target) => {
+            let target = match target {
+                Target::Path(path) => path.to_string(),
+                Target::Url(url) => url.to_string(),
+            };
+            let fallback = match group.fallback {
+                Fallback::Single => "the single call, then a dead letter",
+                Fallback::DeadLetter => "a dead letter",
+            };
+            format!(
+                "batch {}: POST {target} after {:?} or {} events, at most {} events and {} bytes; a refused event becomes {fallback}",
+                group.name, group.window, group.flush_at, group.max_events, group.max_bytes
+            )
+        }
+        Shape::Latest => {
+            let keys: Vec<_> = group.key.iter().map(Template::source).collect();
+            let of = if keys.is_empty() { String::new() } else { format!(" for each {}", keys.join(", ")) };
+            format!(
+                "batch {}: after {:?} the newest call{of} goes out on its own route, the older ones are superseded",
+                group.name, group.window
+            )
+        }
     };
-    format!(
-        "batch {}: POST {target} after {:?} or {} events, at most {} events and {} bytes; a refused event becomes {fallback}\n",
-        group.name, group.window, group.flush_at, group.max_events, group.max_bytes
-    )
+    if let Pack::Shared { wait, credential } = &group.pack {
+        line.push_str(&format!(
+            "; windows of different users share a batch after at most {wait:?}, sent with {} of the service",
+            credential.0
+        ));
+    }
+    if !group.supersede.is_empty() {
+        line.push_str("; of one type and the supersede fields only the newest event of a window is sent");
+    }
+    if !group.order_with.is_empty() {
+        line.push_str(&format!("; in one order with {}", names(&group.order_with)));
+    }
+    if !group.flush_with.is_empty() {
+        line.push_str(&format!("; sealed by urgent events of {} too", names(&group.flush_with)));
+    }
+    line.push('\n');
+    line
 }
 
 /// What a call needs to be answered by Tidegate and not by the application.
@@ -144,6 +178,25 @@ fn warnings(config: &Config) -> Vec<String> {
         out.push(format!(
             "journal.key_file is not set: the credentials of pending events lie open in {}, readable by their owner only",
             config.journal.path.display()
+        ));
+    }
+    for group in config.groups.iter().filter(|group| matches!(group.pack, Pack::Shared { .. })) {
+        out.push(format!(
+            "batch {} is packed shared: what users send is delivered under the service's credential, so the application \
+             trusts the user id in each event and Tidegate is where users are told apart{}{}",
+            group.name,
+            match config.identity.admit {
+                Admit::Proven => "",
+                Admit::Optimistic => {
+                    "; with identity.admit = \"optimistic\" a forged token is believed: set \"proven\" wherever callers are \
+                     not trusted"
+                }
+            },
+            if group.same_user.is_empty() {
+                "; same_user is empty: a caller may name another user in an event"
+            } else {
+                ""
+            }
         ));
     }
     if config.identity.require.is_empty() && !config.events.is_empty() {

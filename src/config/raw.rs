@@ -4,7 +4,7 @@
 //! unknown key. Environment variables are laid over the tree before anybody reads it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -235,20 +235,32 @@ fn parse_value(value: &str) -> Node {
     }
 }
 
-/// Gathers problems.
+/// Variables by name, for secrets that the file only names.
+pub type Environment = HashMap<String, String>;
+
+/// Gathers problems; knows the environment.
 #[derive(Debug, Default)]
-pub struct Sink(RefCell<Vec<Problem>>);
+pub struct Sink {
+    problems: RefCell<Vec<Problem>>,
+    environment: Environment,
+}
 
 impl Sink {
+    /// No problem yet.
+    #[must_use]
+    pub fn new(environment: Environment) -> Self {
+        Self { problems: RefCell::default(), environment }
+    }
+
     /// One more.
     pub fn add(&self, place: Option<Place>, key: &str, text: impl Into<String>) {
-        self.0.borrow_mut().push(Problem { place, key: key.to_owned(), text: text.into() });
+        self.problems.borrow_mut().push(Problem { place, key: key.to_owned(), text: text.into() });
     }
 
     /// All, in the order of the file; variables come last.
     #[must_use]
     pub fn into_problems(self) -> Vec<Problem> {
-        let mut problems = self.0.into_inner();
+        let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| match &problem.place {
             None => (0, 0),
             Some(Place::Line(line)) => (0, *line),
@@ -315,6 +327,16 @@ impl<'a> Section<'a> {
             .iter()
             .map(|(name, spot)| (name.as_str(), Section::new(Some(spot), &self.path_of(name), self.sink)))
             .collect()
+    }
+
+    /// Every member as it stands; its name is any.
+    pub fn members(&self) -> impl Iterator<Item = (&'a str, &'a Spot)> {
+        self.members.iter().map(|(name, spot)| (name.as_str(), spot))
+    }
+
+    /// A table among the members.
+    pub fn member(&self, name: &str, spot: &'a Spot) -> Section<'a> {
+        Section::new(Some(spot), &self.path_of(name), self.sink)
     }
 
     /// A list of tables (`[[event]]`).
@@ -386,12 +408,42 @@ impl<'a> Section<'a> {
         Some(out)
     }
 
+    /// A secret that this table names: `env`, a variable, or `file`, a file's content; blank space around it is cut off.
+    pub fn secret(&self) -> Option<String> {
+        let found = match (self.text("env"), self.text("file")) {
+            (Some(name), None) => match self.sink.environment.get(&name) {
+                Some(value) => Some(value.clone()),
+                None => {
+                    self.wrong_key("env", format!("the environment has no variable {name}"));
+                    None
+                }
+            },
+            (None, Some(path)) => match std::fs::read_to_string(&path) {
+                Ok(text) => Some(text),
+                Err(error) => {
+                    self.wrong_key("file", format!("{path} can't be read: {error}"));
+                    None
+                }
+            },
+            _ => {
+                self.wrong("exactly one of env (a variable's name) and file (a path) is needed");
+                None
+            }
+        };
+        found.map(|text| text.trim().to_owned())
+    }
+
     /// True or false.
     pub fn flag(&self, key: &'static str) -> Option<bool> {
         self.read(key, "true or false", |node| match node {
             Node::Bool(value) => Some(*value),
             _ => None,
         })
+    }
+
+    /// A number.
+    pub fn float(&self, key: &'static str) -> Option<f64> {
+        self.read(key, "a number", |node| node.json().as_f64())
     }
 
     /// A whole number within bounds.

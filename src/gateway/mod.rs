@@ -208,7 +208,8 @@ impl Gateway {
         });
         let (user, tags) = mapped.map_or((None, Vec::new()), |(user, tags)| (Some(user), tags));
         let user = user.or_else(|| user_of(&self.0.identity, caller, params));
-        let groups = candidates.iter().map(|route| route.group).collect();
+        let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
+        let groups = self.0.ingest.with_siblings(&groups);
         Owner { user, credential: self.0.identity.fingerprint(caller), groups, tags }
     }
 
@@ -235,7 +236,8 @@ impl Gateway {
                 let (first, tags) = self.0.ingest.preview_batch(group, &call, body.as_ref().unwrap_or(&raw));
                 let user = user_of(&self.0.identity, &caller, &params).or(first);
                 let credential = self.0.identity.fingerprint(&caller);
-                (decline, Owner { user, credential, groups: vec![group], tags })
+                let groups = self.0.ingest.with_siblings(&[group]);
+                (decline, Owner { user, credential, groups, tags })
             })
         };
         match decided {
@@ -305,7 +307,8 @@ impl Gateway {
             if user.is_none() && !route.drains.is_empty() {
                 tracing::warn!(path = parts.uri.path(), "a write names no user in its head: it waits for no lanes");
             }
-            Owner { user, credential: self.0.identity.fingerprint(&caller), groups: route.groups.clone(), tags }
+            let groups = self.0.ingest.with_siblings(&route.groups);
+            Owner { user, credential: self.0.identity.fingerprint(&caller), groups, tags }
         };
         let hold = if route.drains.is_empty() { Ok(None) } else { self.hold(&owner).await };
         let hold = match hold {

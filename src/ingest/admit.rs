@@ -1,9 +1,10 @@
 //! Admission: the ids that were seen, the rate per user, the standing of credentials, and the guard that stands for
 //! an event from its admission to its outcome.
 
-use super::settings::Limits;
+use super::settings::{Envelope, Limits};
 use crate::cache::tags::Tags;
 use crate::event::{Event, EventId, Fingerprint, LaneKey, Outcome, Tag};
+use crate::identity::Identity;
 use crate::journal::Ticket;
 use crate::metrics::Metrics;
 use governor::clock::{Clock as _, DefaultClock};
@@ -14,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -187,11 +188,63 @@ impl Seen {
     }
 }
 
+/// Lanes counted apart from one another; two that share a place meet the cap earlier.
+const CROWDS: usize = 1 << 14;
+
+/// How many events are pending in each lane, estimated from above: a fixed table of counters, indexed by a hash.
+#[derive(Debug)]
+pub struct Crowds {
+    counts: Box<[AtomicU32]>,
+    most: u32,
+}
+
+impl Crowds {
+    /// All at zero; a lane is crowded at `most`.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        let counts = (0..CROWDS).map(|_| AtomicU32::new(0)).collect();
+        Self { counts, most: u32::try_from(most).unwrap_or(u32::MAX) }
+    }
+
+    fn place(lane: &LaneKey) -> u16 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        lane.hash(&mut hasher);
+        u16::try_from(hasher.finish() % CROWDS as u64).unwrap_or(0)
+    }
+
+    /// It has as many events as one lane may have.
+    #[must_use]
+    pub fn is_crowded(&self, lane: &LaneKey) -> bool {
+        let count = self.counts.get(usize::from(Self::place(lane)));
+        count.is_some_and(|count| count.load(Ordering::Relaxed) >= self.most)
+    }
+
+    fn enter(&self, lane: &LaneKey) -> u16 {
+        let place = Self::place(lane);
+        if let Some(count) = self.counts.get(usize::from(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        place
+    }
+
+    fn leave(&self, place: u16) {
+        if let Some(count) = self.counts.get(usize::from(place)) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What admission, settlement and the lanes share.
 #[derive(Debug)]
 pub struct Ground {
     /// Names of the groups, in the order of the configuration.
     pub groups: Vec<Arc<str>>,
+    /// What their batches have around the events.
+    pub envelopes: Vec<Envelope>,
+    /// Who is who.
+    pub identity: Arc<Identity>,
+    /// Events per lane.
+    pub crowds: Crowds,
     /// Seen ids.
     pub seen: Seen,
     /// Generations and pending counts.
@@ -209,6 +262,9 @@ pub struct Admitted {
     book: u64,
     tags: Arc<[Tag]>,
     credential: Fingerprint,
+    crowd: u16,
+    /// What a batch of its lane has around its events, bytes.
+    envelope: u32,
     keep: Duration,
     state: Stage,
 }
@@ -243,7 +299,26 @@ impl Ground {
         self.metrics.books.receive(book);
         let (tags, credential) = (Arc::clone(&event.tags), event.lane.credential);
         self.tags.mark(&tags, credential);
-        Admitted { ground: Arc::clone(self), key, book, tags, credential, keep, state: Stage::Admitted }
+        let crowd = self.crowds.enter(&event.lane);
+        let envelope = u32::try_from(self.envelope(event)).unwrap_or(u32::MAX);
+        Admitted {
+            ground: Arc::clone(self),
+            key,
+            book,
+            tags,
+            credential,
+            crowd,
+            envelope,
+            keep,
+            state: Stage::Admitted,
+        }
+    }
+
+    /// What a batch of an event's lane has around its events, bytes.
+    #[must_use]
+    pub fn envelope(&self, event: &Event) -> usize {
+        let envelope = self.envelopes.get(event.lane.group.0).unwrap_or(&Envelope::Plain);
+        envelope.overhead(&self.identity, &event.credential, event.lane.user.as_str(), event.received_at)
     }
 
     /// A known id came again.
@@ -276,11 +351,18 @@ impl Admitted {
         (!matches!(outcome, Outcome::Dead(_))).then_some(self.keep)
     }
 
+    /// What a batch of its lane has around its events, bytes.
+    #[must_use]
+    pub const fn envelope(&self) -> usize {
+        self.envelope as usize
+    }
+
     /// The one outcome. Consumes the obligation, so it can't be given twice.
     pub fn settle(mut self, outcome: &Outcome) {
         self.state = Stage::Settled;
         // ORDER: the generation moves before the event stops being pending, so that nothing stale fits in between.
         self.ground.tags.settle(&self.tags, self.credential);
+        self.ground.crowds.leave(self.crowd);
         self.ground.seen.end(self.key, self.keep(outcome), Instant::now());
         self.ground.metrics.settle(self.book, outcome);
     }
@@ -290,6 +372,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if self.state == Stage::Admitted {
             self.ground.tags.settle(&self.tags, self.credential);
+            self.ground.crowds.leave(self.crowd);
             self.ground.seen.end(self.key, None, Instant::now());
             self.ground.metrics.books.release(self.book);
         }

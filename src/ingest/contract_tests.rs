@@ -1,64 +1,25 @@
 use super::*;
-use crate::event::{Fingerprint, GroupIndex, LaneKey, UserId};
-use crate::ingest::window::{Lanes, Rules};
+use crate::identity::{Admit, IdentitySettings, Part};
+use crate::template::{JsonTemplate, Path};
 use http::HeaderValue;
 use serde_json::{Value, json};
-use tokio::time::Instant;
-
-struct Named(EventId, LaneKey);
-
-impl Entry for Named {
-    fn seq(&self) -> u64 {
-        1
-    }
-    fn id(&self) -> &EventId {
-        &self.0
-    }
-    fn lane(&self) -> &LaneKey {
-        &self.1
-    }
-    fn bytes(&self) -> usize {
-        10
-    }
-    fn priority(&self) -> bool {
-        false
-    }
-    fn field(&self, _: &str) -> Option<&[u8]> {
-        None
-    }
-    fn has_single(&self) -> bool {
-        false
-    }
-}
-
-fn batch() -> Batch<Named> {
-    let rules = Rules {
-        window: Duration::from_secs(1),
-        flush_at: 3,
-        max_events: 3,
-        max_bytes: 1_000,
-        distinct: Vec::new(),
-        single: false,
-        max_attempts: 8,
-        give_up_after: Duration::from_secs(9),
-        token_margin: Duration::from_secs(1),
-    };
-    let lane = LaneKey { group: GroupIndex(0), user: UserId::try_new("u").unwrap(), credential: Fingerprint([0; 16]) };
-    let mut lanes = Lanes::new(vec![rules], 10);
-    for id in ["a", "b", "c"] {
-        lanes.push(Instant::now(), Named(EventId::try_new(id).unwrap(), lane.clone()));
-    }
-    lanes.take_ready().pop_front().unwrap()
-}
+use std::time::UNIX_EPOCH;
 
 fn reading(status: u16, body: &Value, retry: Option<&'static str>) -> Reading {
+    reading_with(&Results::default(), status, body, retry)
+}
+
+fn reading_with(results: &Results, status: u16, body: &Value, retry: Option<&'static str>) -> Reading {
     let mut headers = HeaderMap::new();
     if let Some(retry) = retry {
         headers.insert("retry-after", HeaderValue::from_static(retry));
     }
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
     let body = if let Value::String(text) = body { text.clone() } else { body.to_string() };
-    read(&batch(), StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), &["fatal".into()], now)
+    let ids = ["a", "b", "c"].map(|id| EventId::try_new(id).unwrap());
+    let asked = Asked { ids: ids.iter().collect(), form: Form::Batch };
+    let reader = Reader { results, permanent: &["fatal".into()] };
+    read(&asked, StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), reader, now)
 }
 
 #[test]
@@ -105,10 +66,12 @@ fn every_status_has_its_meaning() {
         (405, json!({}), Answer::Verdict(Verdict::NoBatchEndpoint)),
         (501, json!({}), Answer::Verdict(Verdict::NoBatchEndpoint)),
         (413, json!({}), Answer::Verdict(Verdict::TooLarge)),
-        (408, json!({}), Answer::Server),
-        (500, json!({}), Answer::Server),
-        (599, json!({}), Answer::Server),
-        (302, json!({}), Answer::Server),
+        (408, json!({}), Answer::Server(None)),
+        (421, json!({}), Answer::Server(None)),
+        (425, json!({}), Answer::Server(None)),
+        (500, json!({}), Answer::Server(None)),
+        (599, json!({}), Answer::Server(None)),
+        (302, json!({}), Answer::Server(None)),
         (429, json!({}), Answer::Limited(None)),
     ];
     for (status, body, wanted) in cases {
@@ -132,16 +95,113 @@ fn retry_after_is_read_as_seconds_or_as_a_date() {
             Answer::Limited(wanted.map(Duration::from_secs)),
             "{text}"
         );
+        assert_eq!(reading(503, &json!({}), Some(text)).verdict, Answer::Server(wanted.map(Duration::from_secs)));
     }
+}
+
+#[test]
+fn an_event_may_be_named_by_its_place_as_schema_validators_do() {
+    let named = |body| match reading(400, &body, None).verdict {
+        Answer::Verdict(Verdict::Refused { named }) => {
+            named.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(json!({ "details": [{ "path": ["events", 1, "eventName"], "message": "Required" }] })), ["b"]);
+    assert_eq!(
+        named(json!({ "issues": [{ "path": ["events", 9] }, { "path": [0, "x"] }, { "path": "events" }] })),
+        ["a"]
+    );
+    assert_eq!(named(json!({ "errors": ["nothing that names anything"] })), [""; 0]);
+}
+
+#[test]
+fn a_json_reply_that_breaks_off_says_nothing_of_what_was_taken() {
+    for body in ["{\"accepted\":[\"a\",\"b\"", "[{\"id\":\"a\"}, ", "{\"accepted\": nope}"] {
+        assert_eq!(reading(200, &json!(body), None).verdict, Answer::Server(None), "{body}");
+        assert_eq!(reading(422, &json!(body), None).verdict, Answer::Verdict(Verdict::Refused { named: Vec::new() }));
+    }
+}
+
+#[test]
+fn a_groups_results_say_where_a_reply_speaks_of_its_events() {
+    let (yes, known, again) = (Fate::Done(Outcome::Accepted), Fate::Done(Outcome::Duplicate), Fate::Again);
+    let dead = Fate::Done(Outcome::Dead(Reason::FailedPermanently));
+    let fates = |results: &Results, body: Value| match reading_with(results, 200, &body, None).verdict {
+        Answer::Verdict(Verdict::Answered(fates)) => Some(fates),
+        Answer::Server(None) => None,
+        other => panic!("{other:?}"),
+    };
+    let at = |text: &str| Some(Path::parse(text));
+    // Rows that were made come back; what was there already does not.
+    let rows = Results {
+        places: vec![Places { accepted: at(""), ..Places::default() }],
+        id: vec!["event_id".into()],
+        missing: Missing::Duplicate,
+        needed: true,
+        ..Results::default()
+    };
+    assert_eq!(fates(&rows, json!([{ "event_id": "b", "percent": 3 }])), Some(vec![known.clone(), yes.clone(), known]));
+    assert_eq!(fates(&rows, json!({ "message": "odd" })), None, "no answer: it is asked again");
+    let named = Results {
+        places: vec![Places { failed: at("/report/bad~1rows"), ..Places::default() }],
+        id: vec!["ref".into()],
+        reason: vec!["code".into()],
+        missing: Missing::Accepted,
+        needed: true,
+    };
+    let reply = json!({ "report": { "bad/rows": [{ "ref": "a", "code": "fatal" }, { "ref": "c", "code": "busy" }] } });
+    assert_eq!(fates(&named, reply), Some(vec![dead, yes, again]));
+    let numbers = Results { places: vec![Places { accepted: at("/ok"), ..Places::default() }], ..rows };
+    assert_eq!(fates(&numbers, json!({ "ok": [7] })).map(|fates| fates.len()), Some(3), "an unknown id takes nothing");
+}
+
+fn identity() -> Identity {
+    let settings = IdentitySettings {
+        credentials: vec![Part::parse("header:x-org").unwrap()],
+        user: crate::template::Template::default(),
+        require: Vec::new(),
+        forbid: Vec::new(),
+        double_submit: None,
+        token: Vec::new(),
+        admit: Admit::Optimistic,
+        proof_ttl: Duration::from_secs(1),
+        cors: None,
+    };
+    Identity::new(settings, [7; 32])
 }
 
 #[test]
 fn the_envelope_is_as_long_as_the_window_counts_it() {
     let events: [&[u8]; 3] = [b"{}", b"{\"a\":1}", b"{}"];
-    let body = envelope(events.into_iter());
-    assert_eq!(body, b"{\"events\":[{},{\"a\":1},{}]}");
-    let counted = super::super::window::ENVELOPE_BYTES + events.iter().map(|event| event.len()).sum::<usize>() + 2;
-    assert_eq!(body.len(), counted);
+    let identity = identity();
+    let headers = vec![(http::header::HeaderName::from_static("x-org"), HeaderValue::from_static("acme \"1\""))];
+    let credential = Credential { fingerprint: Fingerprint([1; 16]), headers };
+    let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let sources = [Source::Events, Source::Header, Source::User, Source::NowIso, Source::Batch];
+    let document = |value: Value| Envelope::Document(JsonTemplate::from_json(&value, &sources).unwrap());
+    let cases = [
+        (Envelope::Plain, "{\"events\":[{},{\"a\":1},{}]}"),
+        (document(json!("{events}")), "[{},{\"a\":1},{}]"),
+        (
+            document(
+                json!({ "org_id": "{header.x-org}", "none": "{header.x-none}", "source": "tidegate", "rows": "{events}" }),
+            ),
+            "{\"org_id\":\"acme \\\"1\\\"\",\"rows\":[{},{\"a\":1},{}],\"source\":\"tidegate\"}",
+        ),
+        (
+            document(json!({ "u": "{user}", "at": "{now.iso}", "e": "{events}" })),
+            "{\"at\":\"2023-11-14T22:13:20.000Z\",\"e\":[{},{\"a\":1},{}],\"u\":\"ada\"}",
+        ),
+    ];
+    for (envelope, wanted) in cases {
+        let head = head_of(&credential);
+        let body =
+            envelope.wrap(events.into_iter(), BatchScope::new(&identity, Some(&head), Some("ada"), "an id", now));
+        assert_eq!(String::from_utf8_lossy(&body), wanted);
+        let counted = envelope.overhead(&identity, &credential, "ada", now);
+        assert_eq!(body.len(), counted + events.iter().map(|event| event.len()).sum::<usize>() + 2);
+    }
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! From a call to an [`Event`]: one parse, the mapping, the checks of the group.
 
 use super::refusal::{Decline, Forward, Refusal};
-use super::settings::{Group, MissingId};
+use super::settings::{Condition, Fallback, Group, MissingId, Shape};
 use crate::clock::millis;
-use crate::event::{Carried, Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Tag, UserId};
+use crate::event::{Carried, Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Tag, UserId};
 use crate::identity::{Caller, Identity};
 use crate::json::{self, Object};
 use crate::route::{EventRoute, Params};
-use crate::template::{Found, JsonTemplate, Lookup, Source};
+use crate::template::{Found, JsonTemplate, Lookup, Path, Source};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
@@ -66,7 +66,7 @@ impl<'s> Call<'s> {
             Source::Uuid => Some(Found::Text(Cow::Owned(uuid::Uuid::new_v4().to_string()))),
             Source::RequestId => Some(Found::Text(Cow::Borrowed(self.request_id))),
             Source::Query | Source::Header | Source::Cookie | Source::Jwt => self.caller.look(source, path),
-            Source::Body | Source::Event | Source::User | Source::Batch => None,
+            Source::Body | Source::Event | Source::User | Source::Batch | Source::Events => None,
         }
     }
 }
@@ -75,7 +75,10 @@ impl Lookup for Scope<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
         match source {
             Source::Body if path.is_empty() => self.body.map(|(raw, _)| Found::Json(raw)),
-            Source::Body => self.body?.1.at(path).map(Found::Json),
+            Source::Body => {
+                let body = self.body?.1;
+                body.at(path).map(Found::Json).or_else(|| body.length(path).map(Found::Number))
+            }
             Source::Event => self.event?.at(path).map(Found::Json),
             Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
             _ => self.call.find(source, path),
@@ -286,14 +289,15 @@ pub fn single(
         }
         None => copy(&mut writer, parsed.1)?,
     }
-    let legacy = matches!(into.group.fallback, super::settings::Fallback::Single).then(|| {
+    let repeats = into.group.fallback == Fallback::Single || into.group.shape == Shape::Latest;
+    let legacy = repeats.then(|| {
         let parts = call.caller.parts();
         let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         Legacy { method: parts.method.as_str(), path, body: Raw(body) }
     });
     let draft = writer.draft;
     let user = user_of(into.identity, &Scope { event: Some(draft.view()), ..scope });
-    finish(into, call, draft, user, legacy, body)
+    finish(into, call, draft, user, legacy, (parsed.0, parsed.1))
 }
 
 /// What a call would touch if it were an event of the group, without the other checks: the user whose lanes it must
@@ -334,7 +338,7 @@ pub fn element(into: Into<'_>, call: &Call<'_>, raw: &str) -> Result<Decoded, De
     let draft = writer.draft;
     let user =
         user_of(into.identity, &Scope { call, body: Some((raw, &object)), event: Some(draft.view()), user: None });
-    finish(into, call, draft, user, None, raw.as_bytes())
+    finish(into, call, draft, user, None, (raw, &object))
 }
 
 /// The fields as they came, under their canonical names.
@@ -366,7 +370,7 @@ fn finish(
     mut draft: Draft,
     user: Result<UserId, Decline>,
     legacy: Option<Legacy<'_>>,
-    body: &[u8],
+    body: (&str, &Object<'_>),
 ) -> Result<Decoded, Decline> {
     let group = into.group;
     require(group, &draft)?;
@@ -379,15 +383,13 @@ fn finish(
     if group.same_user.iter().any(foreign) {
         return Err(Decline::Forward(Forward::OtherUser));
     }
-    let id = id_of(group, &mut draft, &user, body)?;
+    let id = id_of(group, &mut draft, &user, body.0.as_bytes())?;
     age(group, &draft, call.now)?;
-    let scope = Scope { call, body: None, event: Some(draft.view()), user: Some(&user) };
+    let scope = Scope { call, body: Some(body), event: Some(draft.view()), user: Some(&user) };
+    let subject = subject(group, &scope);
     // A tag that can't be rendered for this event concerns nothing that this event could change.
     let tags = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)).collect();
-    let priority = group.flush_on.iter().any(|(field, values)| {
-        let value = draft.raw(field).and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
-        value.is_some_and(|value| values.contains(&value))
-    });
+    let priority = group.flush_on.iter().any(|(place, condition)| holds(draft.view().at(&place.0), condition));
     let credential = Arc::new(into.identity.credential(call.caller));
     let lane = LaneKey { group: into.index, user, credential: credential.fingerprint };
     let (json, fields) = draft.finish();
@@ -402,8 +404,36 @@ fn finish(
     let has_single = legacy.is_some();
     let (received_at, expires) = (call.now, call.caller.expires_at());
     let token_life = expires.map(|at| at.duration_since(received_at).unwrap_or_default());
-    let event = Event { id, lane, credential, json, carried, has_single, tags, priority, received_at, token_life };
+    let event =
+        Event { id, lane, credential, json, carried, has_single, tags, priority, received_at, token_life, subject };
     Ok(Decoded { event, fields })
+}
+
+/// Whether a value makes its event urgent.
+fn holds(raw: Option<&str>, condition: &Condition) -> bool {
+    let Some(raw) = raw else { return false };
+    match condition {
+        Condition::Set => !json::is_null(raw) && !json::is_empty_string(raw),
+        Condition::AtLeast(least) => serde_json::from_str::<f64>(raw).is_ok_and(|value| value >= *least),
+        Condition::Among(values) => {
+            serde_json::from_str::<serde_json::Value>(raw).is_ok_and(|value| values.contains(&value))
+        }
+    }
+}
+
+/// What an event tells the state of: its `key`, or its type and its `supersede` fields. Of a collapse group without a
+/// key, all events of a lane tell the same.
+fn subject(group: &Group, scope: &Scope<'_, '_>) -> Option<Subject> {
+    if !group.key.is_empty() || group.shape == Shape::Latest {
+        let values: Vec<_> = group.key.iter().map(|template| template.render(scope)).collect();
+        return Some(Subject::of(values.iter().map(|value| value.as_ref().map(String::as_bytes))));
+    }
+    let event = scope.event?;
+    let values: Vec<_> = group.supersede.iter().map(|field| event.at(&field.0)).collect();
+    // An event that has none of the fields tells the state of nothing.
+    values.iter().flatten().next()?;
+    let kind = event.at(&Path::of(&["type"]).0);
+    Some(Subject::of(std::iter::once(kind).chain(values).map(|value| value.map(str::as_bytes))))
 }
 
 fn forwarded_for(headers: &HeaderMap, from: IpAddr) -> String {

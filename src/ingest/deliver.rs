@@ -1,25 +1,36 @@
-//! Delivery: one courier for all lanes. It takes ready batches in the order in which lanes became ready (a lane has at
-//! most one), keeps the number in flight under the cap, minds each group's gate, and brings every batch back to its
-//! shard with a verdict.
+//! Delivery: one courier for all lanes. Ready batches take [`turns`](super::turns) under the cap on requests in flight,
+//! those of shared groups after a moment's wait for company ([`pack`](super::pack)); each group's [`gate`](super::gate)
+//! is minded, and every batch comes back to its shard with a verdict.
+//!
+//! ```text
+//! Ready ─┬──────────────► turns ─ gate ─ request ─ reply ─► verdict, to the shard
+//!        └─ pack (shared) ──┘        └ closed: deferred
+//! ```
 
 use super::admit::Standing;
-use super::contract::{self, Answer};
+use super::contract::{self, Answer, Asked, BatchScope, Reader};
+use super::gate::{Evidence, Gate};
+use super::pack::{Packer, Parcel, Room};
 use super::retry;
-use super::settings::{Delivery, Group, Target};
+use super::settings::{Delivery, Group, HeaderText, Pack, Shape, Target};
 use super::shard::{Command, Kept};
-use super::window::{Batch, Form, Verdict};
+use super::turns::{Place, Turns};
+use super::window::{Batch, Fate, Form, LaneId, Verdict};
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::event::{Carried, Credential, LaneKey};
+use crate::event::{Carried, Credential};
+use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 /// Largest reply that is read; a longer one is cut off and counts as no answer.
@@ -36,16 +47,25 @@ pub struct Ready {
     pub retries: u32,
 }
 
-/// A group's gate: closed for all after a 429; a circuit after too many 5xx in a row.
-#[derive(Debug, Default)]
-struct Gate {
-    until: Option<Instant>,
-    errors: u32,
-    /// The circuit is open and one batch is on its way to try.
-    probing: bool,
-    /// Whose batch failed last: another lane may try before it, so that one batch that always fails can't keep the
-    /// circuit open for all (P9).
-    last: Option<LaneKey>,
+impl Parcel for Ready {
+    type Event = Kept;
+    fn batch(&self) -> &Batch<Kept> {
+        &self.batch
+    }
+}
+
+/// What the courier can be told.
+#[derive(Debug)]
+pub enum Message {
+    /// A batch may go.
+    Ready(Ready),
+    /// Somebody waits for these lanes of a shard (`None`: for all): what is packed with them goes now.
+    Hurry {
+        /// The shard.
+        shard: usize,
+        /// Its lanes.
+        lanes: Option<Vec<LaneId>>,
+    },
 }
 
 /// What an attempt found.
@@ -55,14 +75,37 @@ enum Found {
     Unsendable(&'static str),
 }
 
+/// What follows for a load.
+enum Judged {
+    /// One verdict for each batch, in order.
+    Each(Vec<Verdict>),
+    /// Refused as a whole, and nobody is named: the lanes are asked about in halves, so that none suffers for another.
+    Halves,
+}
+
 /// Everything an attempt needs.
 pub struct Courier {
+    upstream: Upstream,
+    settings: Delivery,
+    groups: Vec<Group>,
+    identity: Arc<Identity>,
+    metrics: Arc<Metrics>,
+    standing: Arc<Standing>,
+    shards: Vec<mpsc::UnboundedSender<Command>>,
+    clock: Clock,
+    gates: Vec<Mutex<Gate>>,
+}
+
+/// What a courier is made of.
+pub struct Parts {
     /// The way to the application.
     pub upstream: Upstream,
     /// `[delivery]`.
     pub settings: Delivery,
     /// The groups.
     pub groups: Vec<Group>,
+    /// Who is who.
+    pub identity: Arc<Identity>,
     /// Instruments.
     pub metrics: Arc<Metrics>,
     /// Whose credential was rejected.
@@ -71,77 +114,49 @@ pub struct Courier {
     pub shards: Vec<mpsc::UnboundedSender<Command>>,
     /// Wall clock, for Retry-After dates.
     pub clock: Clock,
-    gates: Vec<Mutex<Gate>>,
 }
 
 impl Courier {
     /// A courier; it does nothing until [`run`](Self::run).
     #[must_use]
-    pub fn new(
-        upstream: Upstream,
-        settings: Delivery,
-        groups: Vec<Group>,
-        (metrics, standing): (Arc<Metrics>, Arc<Standing>),
-        shards: Vec<mpsc::UnboundedSender<Command>>,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { upstream, settings, groups, identity, metrics, standing, shards, clock } = parts;
         let gates = groups.iter().map(|_| Mutex::default()).collect();
-        Self { upstream, settings, groups, metrics, standing, shards, clock, gates }
+        Self { upstream, settings, groups, identity, metrics, standing, shards, clock, gates }
     }
 
     /// Runs until nobody can hand over batches any more. Attempts in flight then are cut: their events stay pending.
-    pub async fn run(self, mut ready: mpsc::UnboundedReceiver<Ready>) {
-        let courier = Arc::new(self);
-        let permits = Arc::new(Semaphore::new(courier.settings.max_in_flight));
-        let mut attempts = tokio::task::JoinSet::new();
-        while let Some(next) = ready.recv().await {
-            while attempts.try_join_next().is_some() {}
-            if let Some(pause) = courier.closed_for(&next.batch) {
-                courier.bring_back(next.shard, next.batch, Verdict::Deferred { pause }, "deferred");
-                continue;
+    pub async fn run(self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        let mut desk = Desk::new(Arc::new(self));
+        loop {
+            let wake = desk.wake();
+            tokio::select! {
+                biased;
+                Some(ended) = desk.attempts.join_next_with_id(), if !desk.attempts.is_empty() => {
+                    desk.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                }
+                message = inbox.recv() => match message {
+                    Some(message) => desk.take(message),
+                    None => return,
+                },
+                () = super::shard::sleep_until(wake) => {}
             }
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-            let courier = Arc::clone(&courier);
-            attempts.spawn(async move {
-                courier.attempt(next).await;
-                drop(permit);
-            });
+            desk.send();
         }
     }
 
-    /// A batch on its way. Whatever happens to the attempt (a panic, too), the batch comes back to its lane.
-    fn carry(self: &Arc<Self>, shard: usize, batch: Batch<Kept>) -> Carrier {
-        Carrier { courier: Arc::clone(self), shard, batch: Some(batch) }
-    }
-
-    fn gate(&self, batch: &Batch<Kept>) -> Option<&Mutex<Gate>> {
-        self.gates.get(batch.key.group.0)
+    fn gate(&self, load: &[Ready]) -> Option<&Mutex<Gate>> {
+        self.gates.get(load.first()?.batch.key.group.0)
     }
 
     /// How long this group's batches must wait, if they must.
-    fn closed_for(&self, batch: &Batch<Kept>) -> Option<Duration> {
-        let mut gate = self.gate(batch)?.lock();
-        let now = Instant::now();
-        if let Some(until) = gate.until.filter(|until| *until > now) {
-            return Some(until - now + Duration::from_millis(fastrand::u64(0..50)));
-        }
-        gate.until = None;
-        let open = gate.errors >= self.settings.escalate_after;
-        if open && gate.probing {
-            return Some(self.settings.retry_server.base);
-        }
-        if open && gate.last.as_ref() == Some(&batch.key) {
-            gate.last = None;
-            return Some(self.settings.retry_server.base / 4 + Duration::from_millis(50));
-        }
-        gate.probing = open;
-        None
+    fn closed_for(&self, load: &[Ready]) -> Option<Duration> {
+        let key = &load.first()?.batch.key;
+        self.gate(load)?.lock().closed_for(Instant::now(), key, &self.settings, fastrand::f64())
     }
 
-    fn bring_back(&self, shard: usize, batch: Batch<Kept>, verdict: Verdict, result: &str) {
-        if let Some(group) = self.groups.get(batch.key.group.0) {
-            self.metrics.batches.with_label_values(&[&*group.name, result]).inc();
-        }
+    fn bring_back(&self, ready: Ready, verdict: Verdict) {
+        let Ready { shard, batch, .. } = ready;
         let pause = retry::server(self.settings.retry_server, most_failed(&batch), fastrand::f64());
         let sent = self.shards.get(shard).map(|shard| shard.send(Command::Verdict { batch, verdict, pause }));
         if !matches!(sent, Some(Ok(()))) {
@@ -149,137 +164,217 @@ impl Courier {
         }
     }
 
-    async fn attempt(self: &Arc<Self>, ready: Ready) {
-        let Ready { shard, batch, retries } = ready;
-        let carrier = self.carry(shard, batch);
-        let Some(batch) = &carrier.batch else { return };
-        let Some(group) = self.groups.get(batch.key.group.0) else { return };
-        let began = Instant::now();
-        let found = self.send(group, batch).await;
-        let status = if let Found::Reply(status, ..) = &found { Some(status.as_u16()) } else { None };
-        let (verdict, result) = self.judge(group, batch, retries, found);
-        tracing::info!(
-            group = %group.name, batch = %batch.id, user = batch.key.user.as_str(), lane = ?batch.key.credential,
-            events = batch.events.len(), form = ?batch.form, result, retries,
-            took_ms = began.elapsed().as_millis(), "batch"
-        );
-        carrier.arrive(verdict, status, result);
+    fn count(&self, load: &[Ready], result: &str) {
+        let group = load.first().and_then(|ready| self.groups.get(ready.batch.key.group.0));
+        if let Some(group) = group {
+            self.metrics.batches.with_label_values(&[&*group.name, result]).inc();
+        }
     }
 
-    fn judge(&self, group: &Group, batch: &Batch<Kept>, retries: u32, found: Found) -> (Verdict, &'static str) {
+    /// Delivers a load; one that is refused as a whole goes on in halves, in order and one at a time, so that no lane has
+    /// more than one batch in flight.
+    async fn deliver(self: Arc<Self>, load: Vec<Ready>) {
+        let mut stack = vec![Carrier { courier: Arc::clone(&self), load }];
+        while let Some(mut carrier) = stack.pop() {
+            if let Judged::Halves = self.attempt(&mut carrier).await {
+                let second = carrier.load.split_off(carrier.load.len() / 2);
+                stack.push(Carrier { courier: Arc::clone(&self), load: second });
+                stack.push(carrier);
+            }
+        }
+    }
+
+    async fn attempt(&self, carrier: &mut Carrier) -> Judged {
+        let none = Judged::Each(Vec::new());
+        let Some(group) = carrier.load.first().and_then(|ready| self.groups.get(ready.batch.key.group.0)) else {
+            return none;
+        };
+        let began = Instant::now();
+        let found = self.send(group, &carrier.load).await;
+        if let Found::Reply(status, ..) = &found {
+            carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
+        }
+        let (judged, result) = self.judge(group, &mut carrier.load, found);
+        log(group, &carrier.load, result, began);
+        self.count(&carrier.load, result);
+        let Judged::Each(verdicts) = judged else { return judged };
+        for (ready, verdict) in std::mem::take(&mut carrier.load).into_iter().zip(verdicts) {
+            self.bring_back(ready, verdict);
+        }
+        none
+    }
+
+    fn judge(&self, group: &Group, load: &mut [Ready], found: Found) -> (Judged, &'static str) {
+        let batch = load.first().map(|ready| ready.batch.id).unwrap_or_default();
         let (status, headers, body) = match found {
             Found::Reply(status, headers, body) => (status, headers, body),
             Found::Network(error) => {
-                self.end_probe(batch);
-                tracing::warn!(group = %group.name, batch = %batch.id, error, "the upstream could not be reached");
-                return (Verdict::Retry { pause: retry::network(&self.settings.retry_network, retries) }, "network");
+                tracing::warn!(group = %group.name, %batch, error, "the upstream could not be reached");
+                return (self.unreachable(load), "network");
             }
             Found::Unsendable(why) => {
-                self.pass_gate(batch);
-                tracing::error!(group = %group.name, batch = %batch.id, why, "a batch was refused by the assembler");
-                return (Verdict::Refused { named: Vec::new() }, "unsendable");
+                self.pass_gate(load);
+                tracing::error!(group = %group.name, %batch, why, "a batch was refused by the assembler");
+                return (same(load, &Verdict::Refused { named: Vec::new() }), "unsendable");
             }
         };
-        let reading = contract::read(batch, status, &headers, &body, &group.permanent, self.clock.now());
+        let reader = Reader { results: &group.results, permanent: &group.permanent };
+        let asked = Asked::of(load.iter().map(|ready| &ready.batch));
+        let reading = contract::read(&asked, status, &headers, &body, reader, self.clock.now());
         if reading.unknown > 0 {
             self.metrics.unknown_ids.inc_by(reading.unknown as u64);
-            tracing::warn!(group = %group.name, batch = %batch.id, unknown = reading.unknown, "unknown ids in the reply");
+            tracing::warn!(group = %group.name, %batch, unknown = reading.unknown, "unknown ids in the reply");
         }
         match reading.verdict {
-            Answer::Server => self.failing(group, batch, status, retries),
+            Answer::Server(asked) => (self.failing(group, load, status, asked), "server_error"),
             Answer::Limited(asked) => {
                 let pause = retry::limited(self.settings.retry_limited, asked, fastrand::f64());
-                self.close_gate(batch, pause);
-                (Verdict::Retry { pause }, "limited")
+                self.close_gate(load, pause);
+                (same(load, &Verdict::Retry { pause }), "limited")
             }
-            Answer::Verdict(verdict) => {
-                self.pass_gate(batch);
-                let result = self.note(group, batch, status, &verdict);
-                (verdict, result)
-            }
+            Answer::Verdict(verdict) => self.answered(group, load, status, verdict),
         }
     }
 
-    fn note(&self, group: &Group, batch: &Batch<Kept>, status: StatusCode, verdict: &Verdict) -> &'static str {
+    fn answered(&self, group: &Group, load: &[Ready], status: StatusCode, verdict: Verdict) -> (Judged, &'static str) {
+        self.pass_gate(load);
+        let batch = load.first().map(|ready| ready.batch.id).unwrap_or_default();
+        let alone = load.len() == 1;
         match verdict {
-            Verdict::Answered(_) => {
-                let credential = batch.key.credential;
-                let was_rejected = self.standing.is_rejected(credential);
-                self.standing.vouch(credential);
-                if was_rejected {
-                    for shard in &self.shards {
-                        // A shard that is gone has no lanes to free.
-                        drop(shard.send(Command::Vouch(credential)));
-                    }
-                }
-                "answered"
+            Verdict::Answered(fates) => {
+                self.vouch(group, load);
+                (Judged::Each(split(load, fates).map(Verdict::Answered).collect()), "answered")
+            }
+            Verdict::Rejected if is_shared(group, load) => {
+                let pause = self.settings.retry_server.cap;
+                self.close_gate(load, pause);
+                tracing::error!(group = %group.name, %batch, %status, "the service credential was rejected");
+                (same(load, &Verdict::Retry { pause }), "rejected")
             }
             Verdict::Rejected => {
-                self.standing.reject(batch.key.credential);
-                tracing::warn!(group = %group.name, batch = %batch.id, %status, "the credential was rejected");
-                "rejected"
+                load.iter().for_each(|ready| self.standing.reject(ready.batch.key.credential));
+                tracing::warn!(group = %group.name, %batch, %status, "the credential was rejected");
+                (same(load, &Verdict::Rejected), "rejected")
             }
             Verdict::Refused { named } => {
-                let (events, named) = (batch.events.len(), named.len());
-                tracing::warn!(group = %group.name, batch = %batch.id, %status, events, named, "the batch was refused");
-                "refused"
+                let (events, found) = (events(load), named.len());
+                tracing::warn!(group = %group.name, %batch, %status, events, named = found, "the batch was refused");
+                if named.is_empty() && !alone {
+                    return (Judged::Halves, "refused");
+                }
+                // A lane none of whose events is named has nothing to do with it.
+                let of_lane = |ready: &Ready| {
+                    let own = ready.batch.events.iter().map(|queued| queued.entry.event().id.clone());
+                    match own.filter(|id| named.contains(id)).collect::<Vec<_>>() {
+                        own if own.is_empty() && !alone => Verdict::Deferred { pause: Duration::ZERO },
+                        own => Verdict::Refused { named: own },
+                    }
+                };
+                (Judged::Each(load.iter().map(of_lane).collect()), "refused")
             }
-            Verdict::TooLarge => "too_large",
+            Verdict::TooLarge if !alone => (Judged::Halves, "too_large"),
+            Verdict::TooLarge => (same(load, &Verdict::TooLarge), "too_large"),
             Verdict::NoBatchEndpoint => {
-                tracing::warn!(group = %group.name, batch = %batch.id, %status, "there is no batch endpoint");
-                "no_endpoint"
+                tracing::warn!(group = %group.name, %batch, %status, "there is no batch endpoint");
+                (same(load, &Verdict::NoBatchEndpoint), "no_endpoint")
             }
-            Verdict::Retry { .. } | Verdict::Deferred { .. } => "retry",
-        }
-    }
-
-    fn failing(&self, group: &Group, batch: &Batch<Kept>, status: StatusCode, retries: u32) -> (Verdict, &'static str) {
-        let pause = retry::server(self.settings.retry_server, retries, fastrand::f64());
-        if let Some(gate) = self.gate(batch) {
-            let mut gate = gate.lock();
-            gate.errors = gate.errors.saturating_add(1);
-            gate.probing = false;
-            gate.last = Some(batch.key.clone());
-            if gate.errors >= self.settings.escalate_after {
-                gate.until = Some(Instant::now() + pause);
-                tracing::warn!(group = %group.name, %status, errors = gate.errors, "the circuit is open: one batch at a time");
+            other @ (Verdict::Retry { .. } | Verdict::Deferred { .. } | Verdict::Persistent) => {
+                (same(load, &other), "retry")
             }
         }
-        (Verdict::Retry { pause }, "server_error")
     }
 
-    fn close_gate(&self, batch: &Batch<Kept>, pause: Duration) {
-        if let Some(gate) = self.gate(batch) {
+    /// A success of its own credential; one of the service credential says nothing of the users'.
+    fn vouch(&self, group: &Group, load: &[Ready]) {
+        if is_shared(group, load) {
+            return;
+        }
+        for credential in load.iter().map(|ready| ready.batch.key.credential) {
+            let was_rejected = self.standing.is_rejected(credential);
+            self.standing.vouch(credential);
+            if was_rejected {
+                for shard in &self.shards {
+                    // A shard that is gone has no lanes to free.
+                    drop(shard.send(Command::Vouch(credential)));
+                }
+            }
+        }
+    }
+
+    fn failing(&self, group: &Group, load: &mut [Ready], status: StatusCode, asked: Option<Duration>) -> Judged {
+        let (retries, now) = (retries(load), Instant::now());
+        let own = retry::server(self.settings.retry_server, retries, fastrand::f64());
+        let pause = asked.unwrap_or_default().max(own);
+        let key = load.first().map(|ready| ready.batch.key.clone());
+        if let Some((gate, key)) = self.gate(load).zip(key) {
             let mut gate = gate.lock();
-            let until = Instant::now() + pause;
-            gate.until = Some(gate.until.map_or(until, |old| old.max(until)));
-            gate.probing = false;
+            if gate.fail(now + pause, &key, &self.settings) {
+                let errors = gate.errors();
+                tracing::warn!(group = %group.name, %status, errors, "the circuit is open: one batch at a time");
+            }
+        }
+        // What speaks of the way there, and not of the batch: nobody is looked into without evidence.
+        let of_the_way = matches!(status.as_u16(), 502..=504);
+        self.suspect(load, pause, |evidence, events| match evidence {
+            Evidence::Own => true,
+            Evidence::Lonely => events > 1 && !of_the_way,
+            Evidence::None => false,
+        })
+    }
+
+    fn unreachable(&self, load: &mut [Ready]) -> Judged {
+        let pause = retry::network(&self.settings.retry_network, retries(load));
+        if let Some(gate) = self.gate(load) {
+            gate.lock().end_probe();
+        }
+        // An event alone is not given up for a way that breaks off; a batch may be what breaks it.
+        self.suspect(load, pause, |evidence, events| evidence == Evidence::Own && events > 1)
+    }
+
+    /// One more failure of each batch; those of which it is believed by now that they are at fault themselves.
+    fn suspect(&self, load: &mut [Ready], pause: Duration, at_fault: impl Fn(Evidence, usize) -> bool) -> Judged {
+        let Some(group) = load.first().map(|ready| ready.batch.key.group.0) else { return Judged::Each(Vec::new()) };
+        let Some(gate) = self.gates.get(group) else { return same(load, &Verdict::Retry { pause }) };
+        let mut gate = gate.lock();
+        let several = load.len() > 1;
+        let verdicts = load.iter_mut().map(|ready| {
+            let events = ready.batch.events.len();
+            let (trouble, evidence) = gate.trouble(ready.batch.trouble, &self.settings);
+            ready.batch.trouble = trouble;
+            match at_fault(evidence, if several { usize::MAX } else { events }) {
+                // Which of them it is will be seen when each travels alone.
+                true if several => {
+                    ready.batch.alone = true;
+                    Verdict::Retry { pause }
+                }
+                true => Verdict::Persistent,
+                false => Verdict::Retry { pause },
+            }
+        });
+        Judged::Each(verdicts.collect())
+    }
+
+    fn close_gate(&self, load: &[Ready], pause: Duration) {
+        if let Some(gate) = self.gate(load) {
+            gate.lock().close(Instant::now() + pause);
         }
     }
 
-    fn pass_gate(&self, batch: &Batch<Kept>) {
-        if let Some(gate) = self.gate(batch) {
-            let mut gate = gate.lock();
-            gate.errors = 0;
-            gate.probing = false;
+    fn pass_gate(&self, load: &[Ready]) {
+        if let Some(gate) = self.gate(load) {
+            gate.lock().pass();
         }
     }
 
-    fn end_probe(&self, batch: &Batch<Kept>) {
-        if let Some(gate) = self.gate(batch) {
-            gate.lock().probing = false;
-        }
-    }
-
-    async fn send(&self, group: &Group, batch: &Batch<Kept>) -> Found {
-        let events = batch.events.iter().map(|queued| queued.entry.event());
-        // P3: the key of the lane says so already; the assembler looks again.
-        let Ok(credential) = contract::one_credential(batch.key.credential, events.map(|event| &event.credential))
-        else {
-            self.metrics.mixed_credentials.inc();
-            return Found::Unsendable("its events differ in credential");
+    async fn send(&self, group: &Group, load: &[Ready]) -> Found {
+        let request = match self.request(group, load) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Found::Unsendable("it has no address"),
+            Err(contract::MixedCredentials) => {
+                self.metrics.mixed_credentials.inc();
+                return Found::Unsendable("its events differ in credential");
+            }
         };
-        let Some(request) = request(group, batch, &credential) else { return Found::Unsendable("it has no address") };
         match tokio::time::timeout(self.settings.timeout, self.exchange(request)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => Found::Network(error.to_string()),
@@ -294,61 +389,72 @@ impl Courier {
             Err(error) => Ok(Found::Network(error.to_string())),
         }
     }
-}
 
-struct Carrier {
-    courier: Arc<Courier>,
-    shard: usize,
-    batch: Option<Batch<Kept>>,
-}
-
-impl Carrier {
-    fn arrive(mut self, verdict: Verdict, status: Option<u16>, result: &str) {
-        if let Some(mut batch) = self.batch.take() {
-            batch.status = status;
-            self.courier.bring_back(self.shard, batch, verdict, result);
+    /// The call that carries a load, or repeats a single call.
+    fn request(&self, group: &Group, load: &[Ready]) -> Result<Option<Request<Body>>, contract::MixedCredentials> {
+        let Some(first) = load.first() else { return Ok(None) };
+        if let (Pack::Shared { credential, .. }, Form::Batch) = (&group.pack, first.batch.form) {
+            let events = load.iter().flat_map(|ready| ready.batch.events.iter());
+            let events = events.map(|queued| &*queued.entry.event().json);
+            let id = first.batch.id.to_string();
+            let scope = BatchScope::new(&self.identity, None, None, &id, self.clock.now());
+            let body = group.envelope.wrap(events, scope);
+            return Ok(self.batch_request(group, &id, body, None, std::slice::from_ref(credential)));
         }
+        let batch = &first.batch;
+        let credentials = batch.events.iter().map(|queued| &queued.entry.event().credential);
+        // P3: the key of the lane says so already; the assembler looks again.
+        let credential = contract::one_credential(batch.key.credential, credentials)?;
+        if load.len() > 1 {
+            return Err(contract::MixedCredentials);
+        }
+        let Some(newest) = batch.events.last().map(|queued| queued.entry.event()) else { return Ok(None) };
+        let Some(carried) = Carried::unpack(&newest.carried) else { return Ok(None) };
+        let id = batch.id.to_string();
+        let request = match batch.form {
+            Form::Single => single_request(&id, &carried, &credential),
+            Form::Batch => {
+                let head = contract::head_of(&credential);
+                let user = Some(batch.key.user.as_str());
+                let scope = BatchScope::new(&self.identity, Some(&head), user, &id, self.clock.now());
+                let events = batch.events.iter().map(|queued| &*queued.entry.event().json);
+                let body = group.envelope.wrap(events, scope);
+                let request = self.batch_request(group, &id, body, Some(&head), &credential.headers);
+                request.map(|request| with_carried(request, &carried))
+            }
+        };
+        Ok(request)
+    }
+
+    fn batch_request(
+        &self,
+        group: &Group,
+        id: &str,
+        body: Vec<u8>,
+        head: Option<&http::request::Parts>,
+        credential: &[(HeaderName, HeaderValue)],
+    ) -> Option<Request<Body>> {
+        let Shape::Batch(target) = &group.shape else { return None };
+        let mut request = call(Method::POST, address(target)?, body.into(), id, credential);
+        let scope = BatchScope::new(&self.identity, head, None, id, self.clock.now());
+        for (name, text) in &group.headers {
+            let value = match text {
+                HeaderText::Fixed(value) => Some(value.clone()),
+                HeaderText::Rendered(template) => template.render(&scope).and_then(|text| text.try_into().ok()),
+            };
+            request.headers_mut().extend(value.map(|value| (name.clone(), value)));
+        }
+        Some(request)
     }
 }
 
-impl Drop for Carrier {
-    fn drop(&mut self) {
-        let Some(batch) = self.batch.take() else { return };
-        // A probe that broke off must not keep the circuit open for ever.
-        self.courier.end_probe(&batch);
-        let pause = retry::network(&self.courier.settings.retry_network, 0);
-        self.courier.bring_back(self.shard, batch, Verdict::Retry { pause }, "broken_off");
-    }
-}
-
-fn most_failed(batch: &Batch<Kept>) -> u32 {
-    batch.events.iter().map(|queued| queued.failed).max().unwrap_or(0)
-}
-
-/// The call that carries a batch, or repeats a single call.
-fn request(group: &Group, batch: &Batch<Kept>, credential: &Credential) -> Option<Request<Body>> {
-    let newest = batch.events.last()?.entry.event();
-    let carried = Carried::unpack(&newest.carried)?;
-    let (method, uri, body): (Method, Uri, Bytes) = match batch.form {
-        Form::Batch => {
-            let events = batch.events.iter().map(|queued| &*queued.entry.event().json);
-            (Method::POST, address(&group.target)?, contract::envelope(events).into())
-        }
-        Form::Single => {
-            let call = carried.legacy?;
-            (call.method.parse().ok()?, call.path.parse().ok()?, Bytes::copy_from_slice(call.body.0))
-        }
-    };
+/// A POST of JSON under an idempotency key, with what authenticates it.
+fn call(method: Method, uri: Uri, body: Bytes, id: &str, credential: &[(HeaderName, HeaderValue)]) -> Request<Body> {
     let mut request = Request::new(Body::from(body));
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
-    for (name, value) in carried.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.0)) {
-            headers.append(name, value);
-        }
-    }
-    for (name, value) in &credential.headers {
+    for (name, value) in credential {
         headers.append(name, value.clone());
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -358,15 +464,178 @@ fn request(group: &Group, batch: &Batch<Kept>, credential: &Credential) -> Optio
             headers.insert(HeaderName::from_static(name), value);
         }
     };
-    set("idempotency-key", batch.id.to_string());
     // W3C Trace Context: the batch begins a trace of its own.
-    set("traceparent", format!("00-{}-{:016x}-01", batch.id.simple(), fastrand::u64(1..)));
-    Some(request)
+    set("traceparent", format!("00-{}-{:016x}-01", id.replace('-', ""), fastrand::u64(1..)));
+    set("idempotency-key", id.to_owned());
+    request
+}
+
+/// The headers that travel with an event; none that is there already.
+fn with_carried(mut request: Request<Body>, carried: &Carried<'_>) -> Request<Body> {
+    let there: Vec<HeaderName> = request.headers().keys().cloned().collect();
+    for (name, value) in &carried.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(*name), HeaderValue::from_bytes(value.0))
+            && !there.contains(&name)
+        {
+            request.headers_mut().append(name, value);
+        }
+    }
+    request
+}
+
+fn single_request(id: &str, carried: &Carried<'_>, credential: &Credential) -> Option<Request<Body>> {
+    let single = carried.legacy?;
+    let body = Bytes::copy_from_slice(single.body.0);
+    let request = call(single.method.parse().ok()?, single.path.parse().ok()?, body, id, &credential.headers);
+    Some(with_carried(request, carried))
 }
 
 fn address(target: &Target) -> Option<Uri> {
     match target {
         Target::Path(path) => path.parse().ok(),
         Target::Url(url) => Some(url.clone()),
+    }
+}
+
+fn is_shared(group: &Group, load: &[Ready]) -> bool {
+    matches!(group.pack, Pack::Shared { .. }) && load.first().is_some_and(|ready| ready.batch.form == Form::Batch)
+}
+
+/// One verdict for all.
+fn same(load: &[Ready], verdict: &Verdict) -> Judged {
+    Judged::Each(load.iter().map(|_| verdict.clone()).collect())
+}
+
+/// Fates of all events, batch by batch.
+fn split(load: &[Ready], fates: Vec<Fate>) -> impl Iterator<Item = Vec<Fate>> {
+    let mut fates = fates.into_iter();
+    load.iter().map(move |ready| fates.by_ref().take(ready.batch.events.len()).collect())
+}
+
+fn events(load: &[Ready]) -> usize {
+    load.iter().map(|ready| ready.batch.events.len()).sum()
+}
+
+fn retries(load: &[Ready]) -> u32 {
+    load.iter().map(|ready| ready.retries).max().unwrap_or(0)
+}
+
+fn most_failed(batch: &Batch<Kept>) -> u32 {
+    batch.events.iter().map(|queued| queued.failed).max().unwrap_or(0)
+}
+
+/// One line for each request.
+fn log(group: &Group, load: &[Ready], result: &str, began: Instant) {
+    let Some(first) = load.first().map(|ready| &ready.batch) else { return };
+    tracing::info!(
+        group = %group.name, batch = %first.id, user = first.key.user.as_str(), lane = ?first.key.credential,
+        lanes = load.len(), events = events(load), form = ?first.form, result, retries = retries(load),
+        took_ms = began.elapsed().as_millis(), "batch"
+    );
+}
+
+/// Batches on their way. Whatever happens to the attempt (a panic, too), they come back to their lanes.
+struct Carrier {
+    courier: Arc<Courier>,
+    load: Vec<Ready>,
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        let load = std::mem::take(&mut self.load);
+        if load.is_empty() {
+            return;
+        }
+        // A probe that broke off must not keep the circuit open for ever.
+        if let Some(gate) = self.courier.gate(&load) {
+            gate.lock().end_probe();
+        }
+        self.courier.count(&load, "broken_off");
+        let pause = retry::network(&self.courier.settings.retry_network, 0);
+        load.into_iter().for_each(|ready| self.courier.bring_back(ready, Verdict::Retry { pause }));
+    }
+}
+
+/// Where batches wait for company, for their turn and for their answer.
+struct Desk {
+    courier: Arc<Courier>,
+    turns: Turns<Vec<Ready>>,
+    /// One for each shared group.
+    packers: HashMap<usize, Packer<Ready>>,
+    attempts: JoinSet<()>,
+    places: HashMap<Id, Place>,
+}
+
+impl Desk {
+    fn new(courier: Arc<Courier>) -> Self {
+        let packer = |group: &Group| match &group.pack {
+            Pack::User => None,
+            Pack::Shared { wait, .. } => {
+                let nobody = Credential { fingerprint: crate::event::Fingerprint([0; 16]), headers: Vec::new() };
+                let envelope = group.envelope.overhead(&courier.identity, &nobody, "", courier.clock.now());
+                let (max_events, max_bytes) = (group.max_events, group.max_bytes);
+                Some(Packer::new(Room { max_events, max_bytes, envelope, wait: *wait }))
+            }
+        };
+        let packers = courier.groups.iter().map(packer).enumerate();
+        let packers = packers.filter_map(|(number, packer)| Some((number, packer?))).collect();
+        let turns = Turns::new(courier.groups.len(), courier.settings.max_in_flight);
+        Self { courier, turns, packers, attempts: JoinSet::new(), places: HashMap::new() }
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        self.packers.values().filter_map(Packer::deadline).min()
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Ready(ready) => self.take_batch(ready),
+            Message::Hurry { shard, lanes } => {
+                let meant = |ready: &Ready| {
+                    ready.shard == shard && lanes.as_ref().is_none_or(|lanes| lanes.contains(&ready.batch.lane))
+                };
+                let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.take_if(meant)).collect();
+                loads.into_iter().for_each(|load| self.line_up(load));
+            }
+        }
+    }
+
+    fn take_batch(&mut self, ready: Ready) {
+        let loads = match self.packers.get_mut(&ready.batch.key.group.0) {
+            Some(packer) if ready.batch.form == Form::Batch => packer.push(Instant::now(), ready),
+            _ => vec![vec![ready]],
+        };
+        loads.into_iter().for_each(|load| self.line_up(load));
+    }
+
+    fn line_up(&mut self, load: Vec<Ready>) {
+        let Some(first) = load.first().map(|ready| &ready.batch.key) else { return };
+        let user = (load.len() == 1).then(|| first.user.clone());
+        if let Err(load) = self.turns.push(first.group.0, user, load) {
+            drop(Carrier { courier: Arc::clone(&self.courier), load });
+        }
+    }
+
+    fn ended(&mut self, id: Id) {
+        if let Some(place) = self.places.remove(&id) {
+            self.turns.done(&place);
+        }
+    }
+
+    /// What may go, goes.
+    fn send(&mut self) {
+        let now = Instant::now();
+        let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.tick(now)).collect();
+        loads.into_iter().for_each(|load| self.line_up(load));
+        while let Some((place, load)) = self.turns.next() {
+            if let Some(pause) = self.courier.closed_for(&load) {
+                self.turns.done(&place);
+                self.courier.count(&load, "deferred");
+                load.into_iter().for_each(|ready| self.courier.bring_back(ready, Verdict::Deferred { pause }));
+                continue;
+            }
+            let task = self.attempts.spawn(Arc::clone(&self.courier).deliver(load));
+            self.places.insert(task.id(), place);
+        }
     }
 }

@@ -16,6 +16,8 @@ pub mod contract;
 pub mod dead;
 pub mod decode;
 pub mod deliver;
+pub mod gate;
+pub mod pack;
 pub mod recovery;
 pub mod refusal;
 pub mod replay;
@@ -23,6 +25,7 @@ pub mod retry;
 pub mod settings;
 pub mod settle;
 pub mod shard;
+pub mod turns;
 pub mod window;
 
 use crate::cache::tags::Tags;
@@ -38,7 +41,7 @@ use crate::metrics::{Ledger, Metrics};
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
-use admit::{Admitted, Buckets, Dry, Ground, Seen, Standing};
+use admit::{Admitted, Buckets, Crowds, Dry, Ground, Seen, Standing};
 use bytes::Bytes;
 use dead::DeadLetters;
 use decode::{Call, Decoded, Scope};
@@ -46,7 +49,7 @@ use deliver::Courier;
 use http::{HeaderName, HeaderValue, StatusCode};
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
-use settings::{Delivery, Fallback, Group, Limits};
+use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 pub use shard::Hold;
 use shard::{Command, Level, Parts, Shard};
@@ -55,7 +58,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use window::{ENVELOPE_BYTES, Lanes, Rules};
+use window::{Lanes, Rules};
 
 /// How often full buckets are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -158,7 +161,7 @@ pub struct Tasks {
     /// Delivery.
     pub courier: Courier,
     /// What the courier reads.
-    pub ready: mpsc::UnboundedReceiver<deliver::Ready>,
+    pub ready: mpsc::UnboundedReceiver<deliver::Message>,
 }
 
 impl Ingest {
@@ -175,7 +178,15 @@ impl Ingest {
             Keeping::Disk(opened, _) => opened.secret(),
         };
         let seen = Seen::new(limits.max_seen, &secret);
-        let ground = Arc::new(Ground { groups: names.clone(), seen, tags, metrics: Arc::clone(&metrics) });
+        let ground = Arc::new(Ground {
+            groups: names.clone(),
+            envelopes: groups.iter().map(|group| group.envelope.clone()).collect(),
+            identity: Arc::clone(&identity),
+            crowds: Crowds::new(limits.max_lane_events),
+            seen,
+            tags,
+            metrics: Arc::clone(&metrics),
+        });
         let (journal, tails) = match journal {
             Keeping::Memory { max_bytes, .. } => Journal::in_memory(shards, max_bytes),
             Keeping::Disk(opened, settings) => {
@@ -187,7 +198,7 @@ impl Ingest {
         let proof = (identity.settings().admit == Admit::Proven).then_some(identity.settings().proof_ttl);
         let standing = Arc::new(Standing::new(proof, delivery.give_up_after, limits.max_users as u64));
         let settler = Arc::new(Settler::new(Arc::clone(&journal), Arc::clone(&dead), names, clock.clone()));
-        let rules: Vec<_> = groups.iter().map(|group| rules(group, &delivery)).collect();
+        let rules: Vec<_> = (0..groups.len()).filter_map(|group| rules(&groups, group, &delivery)).collect();
         let (courier_in, ready) = mpsc::unbounded_channel();
         let mut senders = Vec::new();
         let mut levels = Vec::new();
@@ -203,9 +214,16 @@ impl Ingest {
             Shard::new(Parts { number, lanes, tail, commands, courier, settler, level, standing })
         });
         let tasks: Vec<_> = tasks.collect();
-        let instruments = (metrics, Arc::clone(&standing));
-        let courier =
-            Courier::new(upstream, delivery.clone(), groups.clone(), instruments, senders.clone(), clock.clone());
+        let courier = Courier::new(deliver::Parts {
+            upstream,
+            settings: delivery.clone(),
+            groups: groups.clone(),
+            identity: Arc::clone(&identity),
+            metrics,
+            standing: Arc::clone(&standing),
+            shards: senders.clone(),
+            clock: clock.clone(),
+        });
         let buckets = Buckets::new(&limits);
         let shared = Shared {
             groups,
@@ -303,7 +321,7 @@ impl Ingest {
     async fn keep(&self, group: &Group, event: Event, vouched: bool) -> Result<bool, Decline> {
         let shared = &self.0;
         let credential = event.lane.credential;
-        if event.json.len() + ENVELOPE_BYTES > group.max_bytes {
+        if group.shape != Shape::Latest && event.json.len() + shared.ground.envelope(&event) > group.max_bytes {
             return Err(Decline::Forward(Forward::TooLargeForBatch));
         }
         if shared.closed.load(Ordering::Relaxed) {
@@ -312,6 +330,9 @@ impl Ingest {
         let number = self.shard_of(&event.lane.user);
         if shared.levels.get(number).is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes) {
             return Err(Decline::Forward(Forward::TooManyLanes));
+        }
+        if shared.ground.crowds.is_crowded(&event.lane) {
+            return Err(Decline::Forward(Forward::LaneFull));
         }
         if shared.standing.is_rejected(credential) {
             return Err(Decline::Forward(Forward::Rejected));
@@ -433,6 +454,16 @@ impl Ingest {
         self.0.groups.get(index.0)
     }
 
+    /// These groups, and those that keep one order with any of them: whoever goes synchronously goes after all of them.
+    #[must_use]
+    pub fn with_siblings(&self, groups: &[GroupIndex]) -> Vec<GroupIndex> {
+        let siblings = groups.iter().filter_map(|group| self.group(*group)).flat_map(|group| &group.order_with);
+        let mut all: Vec<_> = groups.iter().chain(siblings).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// `[limits]`.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -552,16 +583,24 @@ fn shard_of(user: &UserId, shards: usize) -> usize {
     usize::try_from(hash % shards.max(1) as u64).unwrap_or(0)
 }
 
-fn rules(group: &Group, delivery: &Delivery) -> Rules {
-    Rules {
+fn rules(groups: &[Group], index: usize, delivery: &Delivery) -> Option<Rules> {
+    let group = groups.get(index)?;
+    let goes_with = |other: &Group| other.flush_with.contains(&GroupIndex(index));
+    let seals = groups.iter().enumerate().filter(|(_, other)| goes_with(other)).map(|(other, _)| GroupIndex(other));
+    Some(Rules {
         window: group.window,
         flush_at: group.flush_at,
         max_events: group.max_events,
         max_bytes: group.max_bytes,
         distinct: group.distinct.clone(),
+        supersede: !group.supersede.is_empty(),
+        latest: group.shape == Shape::Latest,
+        change: group.flush_on_change.clone(),
+        ordered: group.order_with.clone(),
+        seals: seals.collect(),
         single: group.fallback == Fallback::Single,
         max_attempts: group.max_attempts,
         give_up_after: delivery.give_up_after,
         token_margin: delivery.token_margin,
-    }
+    })
 }

@@ -140,6 +140,8 @@ pub enum Forward {
     TooManyUsers,
     /// Twice `limits.max_lanes` are in use.
     TooManyLanes,
+    /// Its lane has `limits.max_lane_events`.
+    LaneFull,
     /// The journal can't keep it (P1).
     NotKept,
     /// A client's own batch of a group that says `client_batches = "forward"`.
@@ -165,6 +167,7 @@ impl Forward {
             Self::Unproven => "unproven",
             Self::TooManyUsers => "too_many_users",
             Self::TooManyLanes => "too_many_lanes",
+            Self::LaneFull => "lane_full",
             Self::NotKept => "not_kept",
             Self::ClientBatch => "client_batch",
         }

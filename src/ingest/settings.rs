@@ -1,6 +1,8 @@
 //! What the event path can be told. Plain values; the configuration makes them, nobody parses here.
 
-use crate::template::{JsonTemplate, Template};
+use crate::event::GroupIndex;
+use crate::template::{JsonTemplate, Path, Template};
+use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +11,8 @@ use std::time::Duration;
 pub struct Group {
     /// The name in the configuration.
     pub name: Arc<str>,
-    /// Where batches go: path on the upstream, or an absolute URL.
-    pub target: Target,
+    /// How events go out, and where to.
+    pub shape: Shape,
     /// Longest time from a window's first event to its seal.
     pub window: Duration,
     /// Seal at this many events.
@@ -25,8 +27,28 @@ pub struct Group {
     pub id_field: Arc<str>,
     /// Field that holds the event's time (Unix ms or ISO 8601); `timestamp`. Absent in an event: not checked.
     pub time_field: Arc<str>,
-    /// An event with one of these values (raw JSON compared as values) seals its window at once.
-    pub flush_on: Vec<(Arc<str>, Vec<serde_json::Value>)>,
+    /// An event for which one of these holds seals its window at once.
+    pub flush_on: Vec<(Path, Condition)>,
+    /// An event whose number at one of these places differs by this much from the last one sent of its subject seals its
+    /// window at once; nothing sent counts as 0.
+    pub flush_on_change: Vec<(Path, f64)>,
+    /// A priority event of these groups seals this group's window of the same user and credential too; likewise the next
+    /// event that comes within a window after it.
+    pub flush_with: Vec<GroupIndex>,
+    /// Groups with which it keeps one order: no event of a user and credential is offered before an older one of these.
+    pub order_with: Vec<GroupIndex>,
+    /// What an event tells the state of: templates over `body`, `event`, `path`, `query`, `header`, `user`.
+    pub key: Vec<Template>,
+    /// Of one type, only the newest event of a window with the same values here is sent (ruling 5).
+    pub supersede: Vec<Path>,
+    /// Whose events may share a batch.
+    pub pack: Pack,
+    /// What a batch body has around its events.
+    pub envelope: Envelope,
+    /// Headers of every batch, beside the credential.
+    pub headers: Vec<(HeaderName, HeaderText)>,
+    /// Where a reply speaks of single events.
+    pub results: Results,
     /// Each entry: alternatives of which one must be present, not null, not "".
     pub require: Vec<Vec<Arc<str>>>,
     /// Fields lower-cased.
@@ -38,7 +60,7 @@ pub struct Group {
     /// Tags that an event makes old; templates over `user` and `event`.
     pub invalidates: Vec<Template>,
     /// A batch never holds one value of these fields twice; it is cut before the repetition (ruling 5).
-    pub distinct: Vec<Arc<str>>,
+    pub distinct: Vec<Path>,
     /// What becomes of an event that no batch takes.
     pub fallback: Fallback,
     /// What becomes of an event without an id.
@@ -53,6 +75,112 @@ pub struct Group {
     pub permanent: Vec<Arc<str>>,
     /// Tries of one event that keeps failing, then dead letter.
     pub max_attempts: u32,
+}
+
+/// How a group's events go out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// As batches.
+    Batch(Target),
+    /// `form = "latest"`: the newest of each subject, as the single call that it is, on its own route.
+    Latest,
+}
+
+/// What makes an event urgent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// The value there (raw JSON compared as values) is one of these.
+    Among(Vec<serde_json::Value>),
+    /// The number there is at least this.
+    AtLeast(f64),
+    /// Something is there that is neither null nor "".
+    Set,
+}
+
+/// Whose events may share a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pack {
+    /// One user's, of one credential.
+    User,
+    /// Sealed windows of different users share batches (design §6); the application must trust the events' user ids.
+    Shared {
+        /// Longest wait of a sealed window for others to share a batch with.
+        wait: Duration,
+        /// Sent in place of the events' own credentials.
+        credential: (HeaderName, HeaderValue),
+    },
+}
+
+/// What a batch body has around its events.
+#[derive(Debug, Clone)]
+pub enum Envelope {
+    /// `{"events":[…]}`.
+    Plain,
+    /// A document that holds `{events}`; beside it sources `header`, `cookie`, `jwt`, `user`, `now`, `uuid`, `batch.id`.
+    Document(JsonTemplate),
+}
+
+/// The text of a header.
+#[derive(Debug, Clone)]
+pub enum HeaderText {
+    /// Always the same; marked sensitive if it came from the environment.
+    Fixed(HeaderValue),
+    /// Of the credential of the batch's events; left out if it finds nothing.
+    Rendered(Template),
+}
+
+/// Where a reply speaks of single events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Results {
+    /// Tried in order; the first one with a list counts.
+    pub places: Vec<Places>,
+    /// Names of the id in a list's objects.
+    pub id: Vec<Arc<str>>,
+    /// Names of the reason in `failed`'s objects.
+    pub reason: Vec<Arc<str>>,
+    /// What an id in no list means.
+    pub missing: Missing,
+    /// A 2xx without any of the lists is no answer; else it means that all were taken.
+    pub needed: bool,
+}
+
+/// Where the lists of a reply stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Ids that were taken.
+    pub accepted: Option<Path>,
+    /// Ids that were there already.
+    pub duplicates: Option<Path>,
+    /// Ids that were refused, with reasons.
+    pub failed: Option<Path>,
+}
+
+/// What an id in no list of a reply means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Nobody said that it was taken: it is sent again.
+    Retry,
+    /// It was there already (an upsert that ignores duplicates and returns the rows that it made).
+    Duplicate,
+    /// It was taken (a reply that names what it refused, and nothing else).
+    Accepted,
+}
+
+impl Default for Results {
+    /// `accepted`, `duplicates` and `failed`, at the top or under `data`.
+    fn default() -> Self {
+        let places = |before: &[&str]| {
+            let place = |name: &str| Some(Path::of(&[before, &[name]].concat()));
+            Places { accepted: place("accepted"), duplicates: place("duplicates"), failed: place("failed") }
+        };
+        Self {
+            places: vec![places(&[]), places(&["data"])],
+            id: vec!["id".into(), "clientEventId".into()],
+            reason: vec!["reason".into()],
+            missing: Missing::Retry,
+            needed: false,
+        }
+    }
 }
 
 /// Where a group's batches go.
@@ -156,6 +284,8 @@ pub struct Limits {
     pub max_lanes: usize,
     /// Seen ids remembered; the oldest settled are forgotten first.
     pub max_seen: usize,
+    /// Events pending in one lane, estimated from above; more are forwarded, so that one caller can't fill the journal.
+    pub max_lane_events: usize,
     /// Dead letters kept; the oldest are dropped, and counted.
     pub max_dead_letters: usize,
     /// Largest body of an event call, unpacked; more is 413.

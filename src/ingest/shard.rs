@@ -2,12 +2,13 @@
 //! [`Lanes`] what follows, hands batches to the courier and settles what has its outcome.
 
 use super::admit::{Admitted, Standing};
-use super::deliver::Ready;
+use super::deliver::{Message, Ready};
 use super::settle::Settler;
-use super::window::{Batch, Entry, Groups, Lanes, Mark, Verdict};
-use crate::event::{EventId, Fingerprint, LaneKey, UserId};
+use super::window::{Batch, Entry, Groups, LaneId, Lanes, Mark, Verdict};
+use crate::event::{EventId, Fingerprint, LaneKey, Subject, UserId};
 use crate::journal::Journaled;
 use crate::json::Object;
+use crate::template::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,9 +40,15 @@ impl Entry for Kept {
     fn priority(&self) -> bool {
         self.event().priority
     }
-    fn field(&self, name: &str) -> Option<&[u8]> {
+    fn envelope(&self) -> usize {
+        self.ticket.envelope()
+    }
+    fn subject(&self) -> Option<Subject> {
+        self.event().subject
+    }
+    fn field(&self, path: &Path) -> Option<&[u8]> {
         let text = std::str::from_utf8(&self.event().json).ok()?;
-        Object::parse(text).ok()?.get(name).map(str::as_bytes)
+        Object::parse(text).ok()?.at(&path.0).map(str::as_bytes)
     }
     fn has_single(&self) -> bool {
         self.event().has_single
@@ -126,14 +133,22 @@ struct Waiter {
     done: oneshot::Sender<()>,
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum Hurry {
+    Lanes(Vec<LaneId>),
+    All,
+}
+
 /// A shard's task, to be run by `app`.
 pub struct Shard {
     lanes: Lanes<Kept>,
     tail: mpsc::UnboundedReceiver<Kept>,
     commands: mpsc::UnboundedReceiver<Command>,
-    courier: mpsc::UnboundedSender<Ready>,
+    courier: mpsc::UnboundedSender<Message>,
     settler: Arc<Settler>,
     waiters: Vec<Waiter>,
+    /// Lanes that somebody began to wait for; the courier is told.
+    hurry: Hurry,
     number: usize,
     level: Arc<Level>,
     standing: Arc<Standing>,
@@ -157,7 +172,7 @@ pub struct Parts {
     /// Commands.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// Where batches go.
-    pub courier: mpsc::UnboundedSender<Ready>,
+    pub courier: mpsc::UnboundedSender<Message>,
     /// Where outcomes go.
     pub settler: Arc<Settler>,
     /// What it shows.
@@ -171,7 +186,8 @@ impl Shard {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { number, lanes, tail, commands, courier, settler, level, standing } = parts;
-        Self { lanes, tail, commands, courier, settler, waiters: Vec::new(), number, level, standing }
+        let (waiters, hurry) = (Vec::new(), Hurry::Lanes(Vec::new()));
+        Self { lanes, tail, commands, courier, settler, waiters, hurry, number, level, standing }
     }
 
     /// Runs until nobody can send commands any more.
@@ -227,20 +243,32 @@ impl Shard {
             }
             Command::Barrier { user, credential, groups, done } => {
                 let marks = self.lanes.barrier(&user, credential, &groups);
+                self.hurry(&marks);
                 self.waiters.push(Waiter { marks, forwarded: false, done });
             }
             Command::Hold { user, credential, groups, shard, hold, own, others } => {
                 let (number, mine, theirs) = self.lanes.hold(&user, credential, &groups);
                 // A caller that went away drops the hold, here or unread in the channel, and that releases it.
                 drop(hold.send(Hold { user, number, shard }));
+                self.hurry(&mine);
+                self.hurry(&theirs);
                 self.waiters.push(Waiter { marks: mine, forwarded: true, done: own });
                 self.waiters.push(Waiter { marks: theirs, forwarded: true, done: others });
             }
             Command::Release { user, number } => self.lanes.release_hold(&user, number),
             Command::Vouch(credential) => self.lanes.vouch(credential),
-            Command::Flush => self.lanes.seal_all(),
+            Command::Flush => {
+                self.lanes.seal_all();
+                self.hurry = Hurry::All;
+            }
             // Whoever asked and left needs no answer.
             Command::Oldest(answer) => drop(answer.send(self.lanes.oldest())),
+        }
+    }
+
+    fn hurry(&mut self, marks: &[Mark]) {
+        if let Hurry::Lanes(lanes) = &mut self.hurry {
+            lanes.extend(marks.iter().flat_map(|mark| self.lanes.before(*mark)));
         }
     }
 
@@ -251,9 +279,18 @@ impl Shard {
         for batch in self.lanes.take_ready() {
             let retries = self.lanes.retries(batch.lane);
             // The courier outlives the shards; if it is gone, the process is ending and the events stay pending.
-            if self.courier.send(Ready { shard: self.number, batch, retries }).is_err() {
+            if self.courier.send(Message::Ready(Ready { shard: self.number, batch, retries })).is_err() {
                 tracing::error!("the courier is gone, batches stay pending");
             }
+        }
+        // ORDER: after the batches, which may be what is waited for.
+        let lanes = match std::mem::replace(&mut self.hurry, Hurry::Lanes(Vec::new())) {
+            Hurry::Lanes(lanes) if lanes.is_empty() => return,
+            Hurry::Lanes(lanes) => Some(lanes),
+            Hurry::All => None,
+        };
+        if self.courier.send(Message::Hurry { shard: self.number, lanes }).is_err() {
+            tracing::debug!("the courier is gone, nothing is waited for");
         }
     }
 
@@ -271,7 +308,8 @@ impl Shard {
     }
 }
 
-async fn sleep_until(wake: Option<Instant>) {
+/// Until then; for ever without a time.
+pub async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

@@ -7,7 +7,7 @@
 //! All numbers are little-endian. The engine has checksums of its own; these frames are for the day on which its files
 //! are damaged: whatever frame is still whole can be found in the raw bytes ([`scan`]).
 
-use crate::event::{Event, EventId, Fingerprint, Raw};
+use crate::event::{Event, EventId, Fingerprint, Raw, Subject};
 use serde::{Deserialize, Serialize};
 
 /// Format of the records; a directory of a newer one is refused.
@@ -168,6 +168,15 @@ pub struct Record<'a> {
     pub token_life_ms: Option<u64>,
     /// Tags that it makes old.
     pub tags: Vec<u64>,
+    /// What it tells the state of; 0: nothing. Records of earlier versions end before it.
+    #[serde(deserialize_with = "or_none")]
+    pub subject: u64,
+}
+
+/// The last field of a record, which earlier versions did not write.
+fn or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    // INVARIANT: nothing may follow it in any record, or bytes of the next field would be taken for it.
+    Ok(u64::deserialize(from).unwrap_or(0))
 }
 
 impl<'a> Record<'a> {
@@ -187,6 +196,7 @@ impl<'a> Record<'a> {
             received_ms: crate::clock::millis(event.received_at),
             token_life_ms: event.token_life.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
             tags: event.tags.iter().map(|tag| tag.0).collect(),
+            subject: event.subject.map_or(0, Subject::number),
         }
     }
 
@@ -255,16 +265,32 @@ mod tests {
         fn a_record_comes_back_whole(
             group in "[a-z]{1,9}", user in ".{1,40}", id in ".{1,40}", number: u64, has_single: bool, priority: bool,
             json in proptest::collection::vec(any::<u8>(), 0..300), carried in proptest::collection::vec(any::<u8>(), 0..99),
-            tags in proptest::collection::vec(any::<u64>(), 0..4),
+            tags in proptest::collection::vec(any::<u64>(), 0..4), subject: u64,
         ) {
             let record = Record {
                 group: &group, user: &user, credential: [7; 16], seen: [9; 16], id: &id, json: Raw(&json),
                 carried: Raw(&carried), has_single, priority, received_ms: 5, token_life_ms: Some(number), tags,
+                subject,
             };
             let bytes = frame(Kind::Event, number, &record);
             let found = open(&bytes).unwrap();
             prop_assert_eq!((found.kind, found.number, found.whole), (Kind::Event, number, &bytes[..]));
             prop_assert_eq!(body::<Record<'_>>(found.body).unwrap(), record);
+        }
+
+        #[test]
+        fn a_record_of_an_earlier_version_comes_back_without_a_subject(user in ".{1,40}", tags in proptest::collection::vec(any::<u64>(), 0..4)) {
+            let record = Record {
+                group: "g", user: &user, credential: [7; 16], seen: [9; 16], id: "a", json: Raw(b"{}"), carried: Raw(b""),
+                has_single: true, priority: false, received_ms: 5, token_life_ms: None, tags, subject: 0,
+            };
+            let mut bytes = postcard::to_allocvec(&record).unwrap();
+            prop_assert_eq!(bytes.pop(), Some(0));
+            prop_assert_eq!(body::<Record<'_>>(&bytes).unwrap(), record.clone());
+            let letter = DeadRecord { reason: "r", attempts: 1, status: 0, died_ms: 9, event: record };
+            let mut bytes = postcard::to_allocvec(&letter).unwrap();
+            prop_assert_eq!(bytes.pop(), Some(0));
+            prop_assert_eq!(body::<DeadRecord<'_>>(&bytes).unwrap(), letter);
         }
 
         #[test]

@@ -24,7 +24,7 @@ use super::store::{Change, Depth, Engine, Store, StoreError, Table};
 use super::vault::{Vault, VaultError};
 use super::{Journal, Journaled, Level, Tails, Ticket, Vitals};
 use crate::clock::Clock;
-use crate::event::{Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Raw, Tag, UserId};
+use crate::event::{Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Raw, Subject, Tag, UserId};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
@@ -631,6 +631,7 @@ fn stored(
         priority: record.priority,
         received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),
         token_life: record.token_life_ms.map(Duration::from_millis),
+        subject: Subject::from_number(record.subject),
     };
     let (has_group, has_credential) = (index.is_some(), found.is_some());
     Some(Stored { seq, group: Arc::clone(group), event, seen: record.seen, has_group, has_credential })

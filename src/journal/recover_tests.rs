@@ -119,6 +119,7 @@ fn event(number: u64, who: u8) -> Event {
         priority: number.is_multiple_of(5),
         received_at: UNIX_EPOCH + Duration::from_millis(1_000 + number),
         token_life: number.is_multiple_of(2).then_some(Duration::from_secs(number)),
+        subject: Subject::from_number(number % 3),
     }
 }
 
@@ -277,8 +278,14 @@ impl World {
             let number: u64 = stored.event.id.as_str().trim_start_matches('e').parse().unwrap();
             let wanted = event(number, (number % 3) as u8);
             assert_eq!(
-                (&stored.event.json, &stored.event.credential, stored.event.token_life, stored.seen),
-                (&wanted.json, &wanted.credential, wanted.token_life, seen(number))
+                (
+                    &stored.event.json,
+                    &stored.event.credential,
+                    stored.event.token_life,
+                    stored.event.subject,
+                    stored.seen
+                ),
+                (&wanted.json, &wanted.credential, wanted.token_life, wanted.subject, seen(number))
             );
             self.pending.push((stored.seq, stored.event.id.as_str().to_owned(), stored.event.lane.credential));
         }

@@ -110,15 +110,22 @@ fn variables_override_keys_of_the_file() {
 fn the_shipped_configuration_says_what_each_route_does() {
     let table = print::table(&with(include_str!("../../config.toml"), &[]).unwrap());
     let wanted = [
-        "POST  /api/client/progress/lesson   acknowledged 200 into batch progress",
-        "POST  /api/analytics/events         acknowledged 200 into batch course-analytics (only bodies that match)",
-        "POST  /api/learner/progress         forwarded after the user's lanes are settled; makes progress:{user} old",
-        "GET   /api/client/progress/summary  cached per credential for 30s, whatever the response says",
-        "any   everything else               passes through to http://127.0.0.1:8888",
+        "POST /api/client/progress/lesson acknowledged 200 into batch progress",
+        "POST /api/analytics/events acknowledged 200 into batch course-analytics (only bodies that match)",
+        "POST /api/learner/progress acknowledged 202 into batch snapshot",
+        "batch snapshot: after 5s the newest call for each {body.course_id|body.courseId} goes out on its own route",
+        "the older ones are superseded; in one order with progress",
+        "sealed by urgent events of progress, snapshot too",
+        "GET /api/client/progress/summary cached per credential for 30s, whatever the response says",
+        "any everything else passes through to http://127.0.0.1:8888",
     ];
+    // Columns are as wide as their widest cell.
+    let table = table.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
     for line in wanted {
         assert!(table.contains(line), "{line}\nis not in\n{table}");
     }
+    let write = with(&format!("{PLAIN}[[write]]\npath = \"/w\"\ndrains = [\"progress:{{user}}\"]\n"), &[]).unwrap();
+    assert!(print::table(&write).contains("forwarded after the user's lanes are settled"));
 }
 
 #[test]

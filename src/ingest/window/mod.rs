@@ -12,15 +12,27 @@
 //! Waiting -> Idle               the time has come
 //! Rejected -> Idle              a newer call of the credential succeeded, or the events are given up
 //! ```
+//!
+//! Lanes of one user and credential whose groups keep one order are *siblings*: their windows are sealed together, and
+//! none offers an event while an older one of a sibling is not settled.
 
-use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Outcome, Reason, UserId};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+mod lane;
+mod recent;
+mod verdict;
+
+pub use lane::{Covers, Queued};
+
+use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Outcome, Reason, Subject, UserId};
+use crate::template::Path;
+use lane::{Lane, Phase, Seal};
+use recent::Recent;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// `{"events":[` and `]}`: what a batch body has around its events, in bytes.
+/// `{"events":[` and `]}`: what a batch body has around its events, in bytes, unless its group says otherwise.
 pub const ENVELOPE_BYTES: usize = 13;
 
 /// How many lanes are looked at for one that can be emptied, at the cap on lanes.
@@ -44,10 +56,18 @@ pub trait Entry {
     fn lane(&self) -> &LaneKey;
     /// Serialized bytes.
     fn bytes(&self) -> usize;
+    /// What a batch of its lane has around its events, bytes.
+    fn envelope(&self) -> usize {
+        ENVELOPE_BYTES
+    }
     /// Seals at once.
     fn priority(&self) -> bool;
-    /// Raw value of a field, for `distinct`.
-    fn field(&self, name: &str) -> Option<&[u8]>;
+    /// What it tells the state of.
+    fn subject(&self) -> Option<Subject> {
+        None
+    }
+    /// Raw value at a place.
+    fn field(&self, path: &Path) -> Option<&[u8]>;
     /// Whether its single call can be repeated.
     fn has_single(&self) -> bool;
 }
@@ -57,14 +77,24 @@ pub trait Entry {
 pub struct Rules {
     /// Longest time from a window's first event to its seal.
     pub window: Duration,
-    /// Seal at this many.
+    /// Seal at this many; of a [`latest`](Self::latest) group, subjects.
     pub flush_at: usize,
     /// Most in a batch.
     pub max_events: usize,
     /// Most bytes in a batch, envelope included.
     pub max_bytes: usize,
     /// A batch never holds a value of these twice.
-    pub distinct: Vec<Arc<str>>,
+    pub distinct: Vec<Path>,
+    /// In a window, the newest event of a subject makes the older ones needless (ruling 5).
+    pub supersede: bool,
+    /// Only the newest event of each subject goes out, as a single call.
+    pub latest: bool,
+    /// Seals when one of these numbers has moved this far since the last one sent of the subject.
+    pub change: Vec<(Path, f64)>,
+    /// Groups that keep one order with this one.
+    pub ordered: Vec<GroupIndex>,
+    /// Groups whose windows a priority event of this one seals too.
+    pub seals: Vec<GroupIndex>,
     /// A refused event may be repeated as a single call.
     pub single: bool,
     /// Tries of a failing event.
@@ -75,17 +105,6 @@ pub struct Rules {
     pub token_margin: Duration,
 }
 
-/// One event on its way, with what it has been through.
-#[derive(Debug)]
-pub struct Queued<E> {
-    /// The event.
-    pub entry: E,
-    /// Times it was named as failed, or left out of every list.
-    pub failed: u32,
-    /// When it entered its lane.
-    pub since: Instant,
-}
-
 /// How a batch goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -93,6 +112,17 @@ pub enum Form {
     Batch,
     /// One event, as the single call it came in.
     Single,
+}
+
+/// Failures in a row of one batch, and where its group's counts stood when they began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// In a row.
+    pub times: u32,
+    /// Since they began, of this batch and of those that it is a piece of.
+    pub own: u64,
+    /// Batches of the group that had passed, and that had failed, before the first.
+    pub since: Option<(u64, u64)>,
 }
 
 /// Events of one lane on their way out together.
@@ -110,6 +140,12 @@ pub struct Batch<E> {
     pub status: Option<u16>,
     /// Never empty; in the lane's order.
     pub events: Vec<Queued<E>>,
+    /// It was part of something that was refused, and shares no request with other lanes.
+    pub alone: bool,
+    /// Somebody waits for it.
+    pub urgent: bool,
+    /// Failures in a row.
+    pub trouble: Trouble,
 }
 
 /// A lane's number; never used twice.
@@ -135,7 +171,7 @@ pub enum Verdict {
         /// How long the lane waits.
         pause: Duration,
     },
-    /// The group's gate was closed: nothing was tried.
+    /// Nothing was tried, or nothing was found to be wrong with it; again after `pause`.
     Deferred {
         /// How long the lane waits.
         pause: Duration,
@@ -147,6 +183,8 @@ pub enum Verdict {
         /// Offending events.
         named: Vec<EventId>,
     },
+    /// It failed again and again while others of its group passed: something in it is at fault.
+    Persistent,
     /// 413.
     TooLarge,
     /// 404, 405 or 501: no batch endpoint there.
@@ -164,36 +202,6 @@ pub struct Settled<E> {
     pub failed: u32,
     /// The upstream's last status for its lane.
     pub status: Option<u16>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Idle,
-    InFlight { first_seq: u64, since: Instant },
-    Waiting(Instant),
-    Rejected(Instant),
-}
-
-#[derive(Debug)]
-struct Lane<E> {
-    key: LaneKey,
-    /// Events in no batch, oldest first.
-    queue: VecDeque<Queued<E>>,
-    /// How many at the front of `queue` are sealed.
-    due: usize,
-    /// Serialized bytes of the open part.
-    open_bytes: usize,
-    /// When the open window is sealed; set while it has an event.
-    deadline: Option<Instant>,
-    /// Formed batches that are to be tried again, first one first.
-    again: VecDeque<Batch<E>>,
-    phase: Phase,
-    /// The instant this lane is listed under in `timers`.
-    timer: Option<Instant>,
-    /// Consecutive attempts without an answer; the schedule's index.
-    retries: u32,
-    /// The upstream's last status.
-    status: Option<u16>,
 }
 
 /// What a forwarded call waits for and holds back.
@@ -215,21 +223,29 @@ pub struct Mark {
     seq: u64,
 }
 
+/// The last numbers sent, by lane and subject.
+type Sent = Recent<(LaneKey, Option<Subject>), Vec<Option<f64>>>;
+
 /// All lanes of one shard.
 #[derive(Debug)]
 pub struct Lanes<E> {
-    rules: Vec<Rules>,
+    rules: Arc<[Rules]>,
     max_lanes: usize,
     lanes: HashMap<LaneId, Lane<E>>,
     by_key: HashMap<LaneKey, LaneId>,
     by_user: HashMap<UserId, Vec<LaneId>>,
     timers: BTreeSet<(Instant, LaneId)>,
     holds: HashMap<UserId, HashMap<u64, Hold>>,
-    /// Groups whose upstream has no batch endpoint.
-    singles_only: HashSet<GroupIndex>,
+    /// Groups whose upstream had no batch endpoint, and until when that is believed.
+    singles_only: HashMap<GroupIndex, Instant>,
+    sent: Sent,
+    /// Lanes whose next event is sealed at once, since a priority event of another group came: until when.
+    awaited: Recent<LaneKey, Instant>,
     next_lane: u64,
     next_hold: u64,
     last_seq: u64,
+    /// The last moment that anybody told.
+    now: Option<Instant>,
     ready: VecDeque<Batch<E>>,
     settled: Vec<Settled<E>>,
 }
@@ -238,18 +254,22 @@ impl<E: Entry> Lanes<E> {
     /// No lanes yet; one set of rules per group, in the order of the groups.
     #[must_use]
     pub fn new(rules: Vec<Rules>, max_lanes: usize) -> Self {
+        let max_lanes = max_lanes.max(1);
         Self {
-            rules,
-            max_lanes: max_lanes.max(1),
+            rules: rules.into(),
+            max_lanes,
             lanes: HashMap::new(),
             by_key: HashMap::new(),
             by_user: HashMap::new(),
             timers: BTreeSet::new(),
             holds: HashMap::new(),
-            singles_only: HashSet::new(),
+            singles_only: HashMap::new(),
+            sent: Recent::new(max_lanes),
+            awaited: Recent::new(max_lanes),
             next_lane: 0,
             next_hold: 0,
             last_seq: 0,
+            now: None,
             ready: VecDeque::new(),
             settled: Vec::new(),
         }
@@ -270,15 +290,7 @@ impl<E: Entry> Lanes<E> {
     /// When the oldest event that is not settled entered; `None` without events.
     #[must_use]
     pub fn oldest(&self) -> Option<Instant> {
-        let first = |lane: &Lane<E>| {
-            let again = lane.again.iter().flat_map(|batch| batch.events.iter()).map(|queued| queued.since).min();
-            let flying = match lane.phase {
-                Phase::InFlight { since, .. } => Some(since),
-                Phase::Idle | Phase::Waiting(_) | Phase::Rejected(_) => None,
-            };
-            again.into_iter().chain(flying).chain(lane.queue.front().map(|queued| queued.since)).min()
-        };
-        self.lanes.values().filter_map(first).min()
+        self.lanes.values().filter_map(Lane::oldest).min()
     }
 
     /// Batches to send now.
@@ -299,21 +311,23 @@ impl<E: Entry> Lanes<E> {
 
     /// An event enters its window.
     pub fn push(&mut self, now: Instant, entry: E) {
+        self.now = Some(now);
         self.last_seq = self.last_seq.max(entry.seq());
-        let id = self.lane_for(entry.lane());
-        let Some(rules) = self.rules.get(entry.lane().group.0) else { return self.orphan(entry) };
+        let all = Arc::clone(&self.rules);
+        let Some(rules) = all.get(entry.lane().group.0) else { return self.orphan(entry) };
+        let key = entry.lane().clone();
+        let id = self.lane_for(&key, entry.envelope());
+        let (priority, hurry) = (entry.priority(), self.has_moved(rules, &entry) || self.is_awaited(now, &key));
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let priority = entry.priority();
         let since = entry.since().unwrap_or(now);
-        lane.open_bytes += entry.bytes() + 1;
         let expires = entry.expires().map(|at| at.checked_sub(rules.token_margin).unwrap_or(now));
         let deadline = (since + rules.window).min(expires.unwrap_or(since + rules.window));
-        // P5: from the *first* event; later ones do not postpone it.
-        lane.deadline = Some(lane.deadline.map_or(deadline, |first| first.min(deadline)));
-        lane.queue.push_back(Queued { entry, failed: 0, since });
-        let full = lane.queue.len() - lane.due >= rules.flush_at || lane.open_bytes + ENVELOPE_BYTES > rules.max_bytes;
-        if priority || full {
-            lane.seal();
+        let full = lane.take_in(rules, entry, since, deadline);
+        if priority {
+            self.seal(id, Seal::Priority);
+            self.seal_others(now, &key, rules);
+        } else if full || hurry {
+            self.seal(id, Seal::Window);
         }
         self.advance(id);
     }
@@ -322,7 +336,40 @@ impl<E: Entry> Lanes<E> {
         self.settled.push(Settled { entry, outcome: Outcome::Dead(Reason::GroupRemoved), failed: 0, status: None });
     }
 
-    fn lane_for(&mut self, key: &LaneKey) -> LaneId {
+    /// Whether a number has moved far enough since the last one sent of the subject; nothing sent counts as 0.
+    fn has_moved(&self, rules: &Rules, entry: &E) -> bool {
+        if rules.change.is_empty() {
+            return false;
+        }
+        let sent = self.sent.get(&(entry.lane().clone(), entry.subject()));
+        let last = |place: usize| sent.and_then(|all| all.get(place).copied().flatten()).unwrap_or(0.0);
+        let moved = |(place, (path, step)): (usize, &(Path, f64))| {
+            number(entry, path).is_some_and(|value| (value - last(place)).abs() >= *step)
+        };
+        rules.change.iter().enumerate().any(moved)
+    }
+
+    fn is_awaited(&mut self, now: Instant, key: &LaneKey) -> bool {
+        !self.awaited.is_empty() && self.awaited.take(key).is_some_and(|until| now <= until)
+    }
+
+    /// A priority event came: the same caller's windows of the groups that go with it.
+    fn seal_others(&mut self, now: Instant, key: &LaneKey, rules: &Rules) {
+        let all = Arc::clone(&self.rules);
+        for group in &rules.seals {
+            let other = LaneKey { group: *group, ..key.clone() };
+            match self.by_key.get(&other).copied() {
+                Some(id) => self.seal_all_of(&[id], Seal::Window),
+                None => {
+                    if let Some(rules) = all.get(group.0) {
+                        self.awaited.put(other, now + rules.window);
+                    }
+                }
+            }
+        }
+    }
+
+    fn lane_for(&mut self, key: &LaneKey, envelope: usize) -> LaneId {
         if let Some(id) = self.by_key.get(key) {
             return *id;
         }
@@ -333,7 +380,7 @@ impl<E: Entry> Lanes<E> {
         self.next_lane += 1;
         self.by_key.insert(key.clone(), id);
         self.by_user.entry(key.user.clone()).or_default().push(id);
-        self.lanes.insert(id, Lane::new(key.clone()));
+        self.lanes.insert(id, Lane::new(key.clone(), envelope));
         id
     }
 
@@ -345,14 +392,12 @@ impl<E: Entry> Lanes<E> {
             .take(LOOK)
             .find(|(_, id)| self.lanes.get(id).is_some_and(|lane| lane.deadline.is_some()));
         let Some((_, id)) = open.copied() else { return };
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.seal();
-        }
-        self.advance(id);
+        self.seal_all_of(&[id], Seal::Window);
     }
 
     /// Deadlines and pauses that have passed.
     pub fn tick(&mut self, now: Instant) {
+        self.now = Some(now);
         while let Some((at, id)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -360,7 +405,10 @@ impl<E: Entry> Lanes<E> {
             self.timers.remove(&(at, id));
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.timer = None;
-                lane.on_time(now);
+                lane.resume(now);
+                if lane.deadline.is_some_and(|at| at <= now) {
+                    self.seal(id, Seal::Window);
+                }
             }
             self.advance(id);
         }
@@ -369,16 +417,43 @@ impl<E: Entry> Lanes<E> {
     /// Seals every window.
     pub fn seal_all(&mut self) {
         let ids: Vec<_> = self.lanes.keys().copied().collect();
-        self.seal(&ids);
+        self.seal_all_of(&ids, Seal::Asked);
     }
 
-    fn seal(&mut self, ids: &[LaneId]) {
+    fn seal_all_of(&mut self, ids: &[LaneId], why: Seal) {
         for id in ids {
-            if let Some(lane) = self.lanes.get_mut(id) {
-                lane.seal();
-            }
+            self.seal(*id, why);
             self.advance(*id);
         }
+    }
+
+    /// Seals a lane's window, and its siblings' with it: what this lane may offer depends on them.
+    fn seal(&mut self, id: LaneId, why: Seal) {
+        self.seal_one(id, why);
+        for sibling in self.siblings(id) {
+            // Only its own end may hold what a priority event closes.
+            let why = if why == Seal::Priority { Seal::Window } else { why };
+            self.seal_one(sibling, why);
+            self.advance(sibling);
+        }
+    }
+
+    fn seal_one(&mut self, id: LaneId, why: Seal) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(rules) = self.rules.get(lane.key.group.0) else { return };
+        let held = hold_limit(&self.holds, &lane.key) != u64::MAX;
+        lane.seal(rules, why, held);
+        if why == Seal::Asked {
+            lane.urgent = self.last_seq;
+        }
+    }
+
+    /// Lanes of the same user and credential whose groups keep one order with its own.
+    fn siblings(&self, id: LaneId) -> Vec<LaneId> {
+        let Some(lane) = self.lanes.get(&id) else { return Vec::new() };
+        let Some(rules) = self.rules.get(lane.key.group.0) else { return Vec::new() };
+        let sibling = |group: &GroupIndex| self.by_key.get(&LaneKey { group: *group, ..lane.key.clone() }).copied();
+        rules.ordered.iter().filter_map(sibling).collect()
     }
 
     fn lanes_of(&self, user: &UserId, wanted: impl Fn(&Lane<E>) -> bool) -> Vec<LaneId> {
@@ -390,7 +465,7 @@ impl<E: Entry> Lanes<E> {
     pub fn barrier(&mut self, user: &UserId, credential: Fingerprint, groups: &[GroupIndex]) -> Vec<Mark> {
         let meant = |lane: &Lane<E>| lane.key.credential == credential && groups.contains(&lane.key.group);
         let ids = self.lanes_of(user, meant);
-        self.seal(&ids);
+        self.seal_all_of(&ids, Seal::Asked);
         self.marks(&ids)
     }
 
@@ -405,12 +480,13 @@ impl<E: Entry> Lanes<E> {
         let meant = |lane: &Lane<E>| groups.contains(&lane.key.group);
         let own = self.lanes_of(user, |lane| meant(lane) && lane.key.credential == credential);
         let others = self.lanes_of(user, |lane| meant(lane) && lane.key.credential != credential && lane.is_well());
+        // ORDER: sealed before the hold stands, so that what is open may still take the place of what is due.
+        self.seal_all_of(&own, Seal::Asked);
+        self.seal_all_of(&others, Seal::Asked);
         let number = self.next_hold;
         self.next_hold += 1;
         let hold = Hold { credential, groups: Arc::clone(groups), after: self.last_seq };
         self.holds.entry(user.clone()).or_default().insert(number, hold);
-        self.seal(&own);
-        self.seal(&others);
         (number, self.marks(&own), self.marks(&others))
     }
 
@@ -432,11 +508,17 @@ impl<E: Entry> Lanes<E> {
         self.lanes.get(&mark.lane).is_none_or(|lane| lane.first_seq().is_none_or(|first| first > mark.seq))
     }
 
-    /// Whether a forwarded call may go: as [`passed`](Self::passed), or its lane is held by a 401 or 403, whose cure
-    /// is the verdict of just such a call (ruling 4).
+    /// Whether a forwarded call may go: as [`passed`](Self::passed), or its lane, or a sibling before it, is held by a
+    /// 401 or 403, whose cure is the verdict of just such a call (ruling 4).
     #[must_use]
     pub fn may_pass(&self, mark: Mark) -> bool {
-        self.passed(mark) || self.lanes.get(&mark.lane).is_some_and(|lane| matches!(lane.phase, Phase::Rejected(_)))
+        let rejected = |id: &LaneId| self.lanes.get(id).is_some_and(|lane| matches!(lane.phase, Phase::Rejected(_)));
+        self.passed(mark) || rejected(&mark.lane) || self.siblings(mark.lane).iter().any(rejected)
+    }
+
+    /// The lanes whose batches must come back before a mark is passed: its own, and its siblings.
+    pub fn before(&self, mark: Mark) -> impl Iterator<Item = LaneId> {
+        std::iter::once(mark.lane).chain(self.siblings(mark.lane))
     }
 
     /// A newer call of this credential succeeded: its rejected lanes try again.
@@ -457,221 +539,20 @@ impl<E: Entry> Lanes<E> {
         self.lanes.get(&lane).map_or(0, |lane| lane.retries)
     }
 
-    /// An attempt is over. `pause` is how long a lane with failed events waits.
-    pub fn verdict(&mut self, now: Instant, batch: Batch<E>, verdict: Verdict, pause: Duration) {
-        let id = batch.lane;
-        let Some(rules) = self.rules.get(batch.key.group.0).cloned() else { return };
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.phase = Phase::Idle;
-        lane.status = batch.status.or(lane.status);
-        match verdict {
-            Verdict::Retry { .. } => lane.retries = lane.retries.saturating_add(1),
-            Verdict::Deferred { .. } => {}
-            _ => lane.retries = 0,
-        }
-        match verdict {
-            Verdict::Answered(fates) => self.answered(now, &rules, batch, fates, pause),
-            Verdict::Retry { pause } | Verdict::Deferred { pause } => {
-                lane.phase = Phase::Waiting(now + pause);
-                lane.again.push_front(batch);
-            }
-            Verdict::Rejected => {
-                let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
-                lane.phase = Phase::Rejected(first + rules.give_up_after);
-                lane.again.push_front(batch);
-            }
-            Verdict::Refused { named } => self.refused(&rules, batch, &named),
-            Verdict::TooLarge => self.split(&rules, batch),
-            Verdict::NoBatchEndpoint => self.without_endpoint(now, &rules, batch, pause),
-        }
-        self.give_up(now, id, &rules);
-        self.advance(id);
-    }
-
-    fn answered(&mut self, now: Instant, rules: &Rules, batch: Batch<E>, fates: Vec<Fate>, pause: Duration) {
-        let Some(lane) = self.lanes.get_mut(&batch.lane) else { return };
-        let mut back = Vec::new();
-        // INVARIANT: one fate per event; an event without one is tried again, never dropped.
-        let fates = fates.into_iter().chain(std::iter::repeat(Fate::Again));
-        for (mut queued, fate) in batch.events.into_iter().zip(fates) {
-            match fate {
-                Fate::Done(outcome) => {
-                    self.settled.push(Settled {
-                        entry: queued.entry,
-                        outcome,
-                        failed: queued.failed,
-                        status: batch.status,
-                    });
-                }
-                Fate::Again => {
-                    queued.failed += 1;
-                    if queued.failed >= rules.max_attempts {
-                        let outcome = Outcome::Dead(Reason::TooManyAttempts);
-                        self.settled.push(Settled {
-                            entry: queued.entry,
-                            outcome,
-                            failed: queued.failed,
-                            status: batch.status,
-                        });
-                    } else {
-                        back.push(queued);
-                    }
-                }
-            }
-        }
-        if back.is_empty() {
-            return;
-        }
-        lane.phase = Phase::Waiting(now + pause);
-        // P4: the refused ones lead the next batch, in their order.
-        if batch.form == Form::Single {
-            lane.again.push_front(Batch { events: back, ..batch_like(batch.lane, &batch.key, Form::Single) });
-            return;
-        }
-        lane.due += back.len();
-        for queued in back.into_iter().rev() {
-            lane.queue.push_front(queued);
-        }
-    }
-
-    fn refused(&mut self, rules: &Rules, batch: Batch<E>, named: &[EventId]) {
-        if batch.events.len() == 1 {
-            return self.refused_alone(rules, batch);
-        }
-        let is_named = |queued: &Queued<E>| named.contains(queued.entry.id());
-        let (lane, key, status) = (batch.lane, batch.key, batch.status);
-        if !batch.events.iter().any(is_named) {
-            return self.halve(lane, &key, batch.events);
-        }
-        // P4: an offender that has a single call left keeps its place: what was before it goes before it.
-        let mut runs: Vec<Batch<E>> = Vec::new();
-        for queued in batch.events {
-            let offends = is_named(&queued);
-            if offends && !(rules.single && queued.entry.has_single()) {
-                let outcome = Outcome::Dead(Reason::Refused);
-                self.settled.push(Settled { entry: queued.entry, outcome, failed: queued.failed, status });
-                continue;
-            }
-            let form = if offends { Form::Single } else { Form::Batch };
-            match runs.last_mut().filter(|run| form == Form::Batch && run.form == Form::Batch) {
-                Some(run) => run.events.push(queued),
-                None => runs.push(Batch { events: vec![queued], ..batch_like(lane, &key, form) }),
-            }
-        }
-        if let Some(state) = self.lanes.get_mut(&lane) {
-            runs.into_iter().rev().for_each(|run| state.again.push_front(run));
-        }
-    }
-
-    fn refused_alone(&mut self, rules: &Rules, batch: Batch<E>) {
-        let single = rules.single && batch.form == Form::Batch;
-        if single && batch.events.iter().all(|queued| queued.entry.has_single()) {
-            let Some(lane) = self.lanes.get_mut(&batch.lane) else { return };
-            lane.again.push_front(Batch { id: Uuid::new_v4(), form: Form::Single, ..batch });
-            return;
-        }
-        for queued in batch.events {
-            let outcome = Outcome::Dead(Reason::Refused);
-            self.settled.push(Settled { entry: queued.entry, outcome, failed: queued.failed, status: batch.status });
-        }
-    }
-
-    fn split(&mut self, rules: &Rules, batch: Batch<E>) {
-        if batch.events.len() == 1 {
-            return self.refused_alone(rules, batch);
-        }
-        self.halve(batch.lane, &batch.key, batch.events);
-    }
-
-    fn halve(&mut self, lane: LaneId, key: &LaneKey, mut events: Vec<Queued<E>>) {
-        let second = events.split_off(events.len() / 2);
-        self.resend(lane, key, second);
-        self.resend(lane, key, events);
-    }
-
-    /// To the front of the lane, as a batch of its own.
-    fn resend(&mut self, lane: LaneId, key: &LaneKey, events: Vec<Queued<E>>) {
-        if events.is_empty() {
-            return;
-        }
-        if let Some(state) = self.lanes.get_mut(&lane) {
-            state.again.push_front(Batch { events, ..batch_like(lane, key, Form::Batch) });
-        }
-    }
-
-    fn without_endpoint(&mut self, now: Instant, rules: &Rules, batch: Batch<E>, pause: Duration) {
-        let can = rules.single && batch.events.iter().all(|queued| queued.entry.has_single());
-        if batch.form == Form::Single {
-            return self.refused_alone(rules, batch);
-        }
-        let Some(lane) = self.lanes.get_mut(&batch.lane) else { return };
-        if !can {
-            // A wrong path in the configuration is no reason to bury everything: it is tried until given up.
-            lane.phase = Phase::Waiting(now + pause);
-            lane.again.push_front(batch);
-            return;
-        }
-        self.singles_only.insert(batch.key.group);
-        for queued in batch.events.into_iter().rev() {
-            let single = Batch { events: vec![queued], ..batch_like(batch.lane, &batch.key, Form::Single) };
-            lane.again.push_front(single);
-        }
-    }
-
-    fn give_up(&mut self, now: Instant, id: LaneId, rules: &Rules) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let reason = match lane.phase {
-            Phase::Rejected(_) => Reason::CredentialRejected,
-            Phase::Waiting(_) => Reason::GaveUp,
-            Phase::Idle | Phase::InFlight { .. } => return,
-        };
-        for batch in &mut lane.again {
-            let (old, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events)
-                .into_iter()
-                .partition(|queued| now.saturating_duration_since(queued.since) >= rules.give_up_after);
-            if !old.is_empty() {
-                batch.id = Uuid::new_v4();
-            }
-            batch.events = rest;
-            self.settled.extend(old.into_iter().map(|queued| Settled {
-                entry: queued.entry,
-                outcome: Outcome::Dead(reason),
-                failed: queued.failed,
-                status: lane.status,
-            }));
-        }
-        lane.again.retain(|batch| !batch.events.is_empty());
-        while let Some(queued) =
-            lane.queue.pop_front_if(|queued| now.saturating_duration_since(queued.since) >= rules.give_up_after)
-        {
-            if lane.due > 0 {
-                lane.due -= 1;
-            } else {
-                lane.open_bytes = lane.open_bytes.saturating_sub(queued.entry.bytes() + 1);
-            }
-            let (entry, failed) = (queued.entry, queued.failed);
-            self.settled.push(Settled { entry, outcome: Outcome::Dead(reason), failed, status: lane.status });
-        }
-        if lane.queue.len() == lane.due {
-            lane.deadline = None;
-        }
+    /// Up to which number a lane may offer: not beyond what forwarded calls hold back, nor what a sibling has first.
+    fn limit(&self, id: LaneId) -> u64 {
+        let Some(lane) = self.lanes.get(&id) else { return 0 };
+        let front = |id: &LaneId| self.lanes.get(id).and_then(Lane::front);
+        let siblings = self.siblings(id);
+        let older = siblings.iter().filter_map(front).min().map_or(u64::MAX, |front| front.saturating_sub(1));
+        hold_limit(&self.holds, &lane.key).min(older)
     }
 
     /// Forms the next batch if the lane may, sets its timer, forgets it when it is empty.
     fn advance(&mut self, id: LaneId) {
+        self.offer(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        if lane.phase == Phase::Idle {
-            let limit = hold_limit(&self.holds, &lane.key);
-            let singles = self.singles_only.contains(&lane.key.group);
-            let rules = self.rules.get(lane.key.group.0);
-            if let Some(batch) = rules.and_then(|rules| lane.next_batch(id, rules, limit, singles)) {
-                if let Some(since) = batch.events.iter().map(|queued| queued.since).min() {
-                    lane.phase = Phase::InFlight { first_seq: batch.first_seq(), since };
-                }
-                self.ready.push_back(batch);
-            }
-        }
-        if lane.phase == Phase::Idle && lane.queue.is_empty() && lane.again.is_empty() {
+        if lane.is_empty() {
             return self.forget(id);
         }
         let wake = lane.wake();
@@ -684,6 +565,28 @@ impl<E: Entry> Lanes<E> {
             }
             lane.timer = wake;
         }
+    }
+
+    fn offer(&mut self, id: LaneId) {
+        if self.lanes.get(&id).is_none_or(|lane| lane.phase != Phase::Idle) {
+            return;
+        }
+        let limit = self.limit(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(rules) = self.rules.get(lane.key.group.0) else { return };
+        let singles =
+            self.singles_only.get(&lane.key.group).is_some_and(|until| self.now.is_some_and(|now| now < *until));
+        let Some(batch) = lane.next_batch(id, rules, limit, singles) else { return };
+        if let Some(flight) = batch.flight() {
+            lane.phase = flight;
+        }
+        if !rules.change.is_empty() {
+            for queued in &batch.events {
+                let numbers = rules.change.iter().map(|(path, _)| number(&queued.entry, path)).collect();
+                self.sent.put((batch.key.clone(), queued.entry.subject()), numbers);
+            }
+        }
+        self.ready.push_back(batch);
     }
 
     fn forget(&mut self, id: LaneId) {
@@ -701,6 +604,11 @@ impl<E: Entry> Lanes<E> {
     }
 }
 
+/// The number at a place of an event.
+fn number<E: Entry>(entry: &E, path: &Path) -> Option<f64> {
+    serde_json::from_slice(entry.field(path)?).ok()
+}
+
 /// Up to which event this lane may send while forwarded calls hold it.
 fn hold_limit(holds: &HashMap<UserId, HashMap<u64, Hold>>, key: &LaneKey) -> u64 {
     let holds = holds.get(&key.user).into_iter().flat_map(HashMap::values);
@@ -708,108 +616,5 @@ fn hold_limit(holds: &HashMap<UserId, HashMap<u64, Hold>>, key: &LaneKey) -> u64
     holds.filter(meant).map(|hold| hold.after).min().unwrap_or(u64::MAX)
 }
 
-fn batch_like<E>(lane: LaneId, key: &LaneKey, form: Form) -> Batch<E> {
-    Batch { id: Uuid::new_v4(), lane, key: key.clone(), form, status: None, events: Vec::new() }
-}
-
-impl<E: Entry> Batch<E> {
-    fn first_seq(&self) -> u64 {
-        self.events.iter().map(|queued| queued.entry.seq()).min().unwrap_or(u64::MAX)
-    }
-}
-
-impl<E: Entry> Lane<E> {
-    fn new(key: LaneKey) -> Self {
-        Self {
-            key,
-            queue: VecDeque::new(),
-            due: 0,
-            open_bytes: 0,
-            deadline: None,
-            again: VecDeque::new(),
-            phase: Phase::Idle,
-            timer: None,
-            retries: 0,
-            status: None,
-        }
-    }
-
-    /// No attempt of it is failing.
-    fn is_well(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::InFlight { .. }) && self.again.is_empty() && self.retries == 0
-    }
-
-    fn seal(&mut self) {
-        self.due = self.queue.len();
-        self.open_bytes = 0;
-        self.deadline = None;
-    }
-
-    fn on_time(&mut self, now: Instant) {
-        if self.deadline.is_some_and(|at| at <= now) {
-            self.seal();
-        }
-        match self.phase {
-            // Waiting => Idle, Rejected => Idle: one more attempt, after which what is too old is given up.
-            Phase::Waiting(until) | Phase::Rejected(until) if until <= now => self.phase = Phase::Idle,
-            Phase::Idle | Phase::InFlight { .. } | Phase::Waiting(_) | Phase::Rejected(_) => {}
-        }
-    }
-
-    fn wake(&self) -> Option<Instant> {
-        let pause = match self.phase {
-            Phase::Waiting(until) | Phase::Rejected(until) => Some(until),
-            Phase::Idle | Phase::InFlight { .. } => None,
-        };
-        self.deadline.into_iter().chain(pause).min()
-    }
-
-    /// The smallest number that is not settled.
-    fn first_seq(&self) -> Option<u64> {
-        let flying = match self.phase {
-            Phase::InFlight { first_seq, .. } => Some(first_seq),
-            Phase::Idle | Phase::Waiting(_) | Phase::Rejected(_) => None,
-        };
-        let again = self.again.iter().map(Batch::first_seq);
-        let queued = self.queue.front().map(|queued| queued.entry.seq());
-        again.chain(flying).chain(queued).min()
-    }
-
-    fn next_batch(&mut self, id: LaneId, rules: &Rules, limit: u64, singles: bool) -> Option<Batch<E>> {
-        if let Some(batch) = self.again.pop_front() {
-            return Some(batch);
-        }
-        let form = if singles && self.queue.front().is_some_and(|queued| queued.entry.has_single()) {
-            Form::Single
-        } else {
-            Form::Batch
-        };
-        let most = if form == Form::Single { 1 } else { rules.max_events };
-        let mut events: Vec<Queued<E>> = Vec::new();
-        let mut bytes = ENVELOPE_BYTES;
-        while self.due > 0 && events.len() < most {
-            let Some(next) = self.queue.front() else { break };
-            let comma = usize::from(!events.is_empty());
-            let fits = bytes + comma + next.entry.bytes() <= rules.max_bytes || events.is_empty();
-            if !fits || next.entry.seq() > limit || repeats(&events, next, &rules.distinct) {
-                break;
-            }
-            bytes += comma + next.entry.bytes();
-            self.due -= 1;
-            events.extend(self.queue.pop_front());
-        }
-        (!events.is_empty()).then(|| Batch { events, ..batch_like(id, &self.key, form) })
-    }
-}
-
-/// Ruling 5: the batch ends before the event that would repeat a value.
-fn repeats<E: Entry>(events: &[Queued<E>], next: &Queued<E>, distinct: &[Arc<str>]) -> bool {
-    distinct.iter().any(|field| {
-        let value = next.entry.field(field);
-        value.is_some() && events.iter().any(|queued| queued.entry.field(field) == value)
-    })
-}
-
 #[cfg(test)]
-#[path = "window_tests.rs"]
 mod tests;

@@ -11,8 +11,10 @@ struct Model {
     bytes: usize,
     priority: bool,
     lesson: Vec<u8>,
+    percent: Vec<u8>,
     single: bool,
     expires: Option<Instant>,
+    subject: Option<Subject>,
 }
 
 impl Entry for Model {
@@ -34,8 +36,15 @@ impl Entry for Model {
     fn priority(&self) -> bool {
         self.priority
     }
-    fn field(&self, name: &str) -> Option<&[u8]> {
-        (name == "lesson").then_some(&self.lesson)
+    fn subject(&self) -> Option<Subject> {
+        self.subject
+    }
+    fn field(&self, path: &Path) -> Option<&[u8]> {
+        match &*path.0[0] {
+            "lesson" => Some(&self.lesson),
+            "percent" => Some(&self.percent),
+            _ => None,
+        }
     }
     fn has_single(&self) -> bool {
         self.single
@@ -59,9 +68,15 @@ fn event(seq: u64, user: u8, credential: u8) -> Model {
         bytes: 50,
         priority: false,
         lesson: vec![b'x', (seq % 3) as u8],
+        percent: b"0".to_vec(),
         single: false,
         expires: None,
+        subject: None,
     }
+}
+
+fn both() -> Groups {
+    Arc::new([GroupIndex(0), GroupIndex(1)])
 }
 
 fn only() -> Groups {
@@ -77,6 +92,11 @@ fn rules() -> Rules {
         max_events: 5,
         max_bytes: 300,
         distinct: Vec::new(),
+        supersede: false,
+        latest: false,
+        change: Vec::new(),
+        ordered: Vec::new(),
+        seals: Vec::new(),
         single: false,
         max_attempts: 3,
         give_up_after: Duration::from_secs(3_600),
@@ -163,7 +183,7 @@ fn credentials_never_share_a_batch() {
 #[test]
 fn distinct_cuts_a_batch_before_a_repeated_value_and_keeps_the_order() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { distinct: vec!["lesson".into()], flush_at: 4, ..rules() });
+    let mut lanes = lanes(Rules { distinct: vec![Path::of(&["lesson"])], flush_at: 4, ..rules() });
     (1..=4).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [1, 2, 3], "4 repeats the lesson of 1");
@@ -312,7 +332,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0u8..3, 0u8..2, any::<bool>(), 20usize..120).prop_map(|(user, credential, priority, bytes)| Step::Push { user, credential, priority: priority && bytes < 40, bytes }),
         3 => (0u64..4_000).prop_map(Step::Pass),
-        6 => (any::<u8>(), 0u8..9).prop_map(|(which, kind)| Step::Verdict(which, kind)),
+        6 => (any::<u8>(), 0u8..11).prop_map(|(which, kind)| Step::Verdict(which, kind)),
         1 => Just(Step::Seal),
         1 => (0u8..3, 0u8..2).prop_map(|(user, credential)| Step::Barrier(user, credential)),
         1 => (0u8..3, 0u8..2).prop_map(|(user, credential)| Step::Hold(user, credential)),
@@ -321,43 +341,62 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Runs the machine beside a model and checks every batch on its way out.
+/// Runs the machine beside a model and checks every batch on its way out. Group 0 sends batches, group 1 the newest.
 struct World {
     lanes: Lanes<Model>,
+    ordered: bool,
+    /// Everything that was pushed.
+    all: Vec<Model>,
+    /// What was not settled when a younger event of a sibling was offered: it must have been made needless.
+    passed_by: Vec<u64>,
+    outcomes: BTreeMap<u64, Outcome>,
     now: Instant,
     next: u64,
     flying: Vec<Batch<Model>>,
     holds: Vec<(UserId, u64)>,
     /// Per lane: the highest number offered that was not offered before and then refused by name.
-    offered: BTreeMap<(String, [u8; 16]), u64>,
+    offered: BTreeMap<(GroupIndex, String, [u8; 16]), u64>,
     refused: Vec<u64>,
-    settled: Vec<u64>,
 }
 
 impl World {
-    fn new() -> Self {
-        let lanes = lanes(Rules { single: true, ..rules() });
+    fn new(supersede: bool, ordered: bool) -> Self {
+        let with = |other| if ordered { vec![GroupIndex(other)] } else { Vec::new() };
+        let batches = Rules { single: true, supersede, ordered: with(1), ..rules() };
+        let newest = Rules { latest: true, ordered: with(0), seals: vec![GroupIndex(0)], ..rules() };
         Self {
-            lanes,
+            lanes: Lanes::new(vec![batches, newest], 1_000),
+            ordered,
+            all: Vec::new(),
+            passed_by: Vec::new(),
+            outcomes: BTreeMap::new(),
             now: Instant::now(),
             next: 1,
             flying: Vec::new(),
             holds: Vec::new(),
             offered: BTreeMap::new(),
             refused: Vec::new(),
-            settled: Vec::new(),
         }
     }
 
     fn take(&mut self) {
+        let mut together = Vec::new();
+        for Settled { entry, outcome, .. } in self.lanes.take_settled() {
+            if let Outcome::Superseded { by } = &outcome {
+                let by = self.all.iter().find(|event| event.id == *by).unwrap();
+                assert!(
+                    by.seq > entry.seq && by.lane == entry.lane && by.subject == entry.subject,
+                    "{entry:?} by {by:?}"
+                );
+                assert!(!entry.priority, "a priority event is never superseded");
+                together.push(by.seq);
+            }
+            assert_eq!(self.outcomes.insert(entry.seq, outcome), None, "{} was settled twice", entry.seq);
+        }
+        assert!(together.iter().all(|by| self.outcomes.contains_key(by)), "settled with what replaced it");
         for batch in self.lanes.take_ready() {
             self.check(&batch);
             self.flying.push(batch);
-        }
-        let settled: Vec<_> = self.lanes.take_settled().into_iter().map(|settled| settled.entry.seq).collect();
-        for seq in settled {
-            assert!(!self.settled.contains(&seq), "{seq} was settled twice");
-            self.settled.push(seq);
         }
     }
 
@@ -369,11 +408,26 @@ impl World {
         assert!(size <= rules.max_bytes, "{size} bytes");
         assert!(batch.events.iter().all(|queued| queued.entry.lane == batch.key), "one lane, one credential");
         assert!(!self.flying.iter().any(|other| other.key == batch.key), "one batch in flight per lane");
-        let key = (batch.key.user.as_str().to_owned(), batch.key.credential.0);
+        if batch.key.group == GroupIndex(1) {
+            assert_eq!((batch.form, batch.events.len()), (Form::Single, 1));
+        }
+        let newest = seqs(batch).into_iter().max().unwrap();
+        let sibling = |event: &&Model| {
+            let lane = &event.lane;
+            lane.group != batch.key.group && (&lane.user, lane.credential) == (&batch.key.user, batch.key.credential)
+        };
+        let open = self.all.iter().filter(sibling).filter(|event| !self.outcomes.contains_key(&event.seq));
+        let passed_by: Vec<_> = open.map(|event| event.seq).filter(|seq| self.ordered && *seq < newest).collect();
+        self.passed_by.extend(passed_by);
+        let key = (batch.key.group, batch.key.user.as_str().to_owned(), batch.key.credential.0);
         let highest = self.offered.entry(key).or_default();
-        for seq in seqs(batch) {
+        for Model { seq, lane, subject, .. } in batch.events.iter().map(|queued| queued.entry.clone()) {
+            // What had made it needless died of its own fault.
+            let dead = |event: &&Model| matches!(self.outcomes.get(&event.seq), Some(Outcome::Dead(_)));
+            let mut newer = self.all.iter().filter(|event| event.seq > seq && event.lane == lane);
+            let heir = subject.is_some() && newer.any(|event| event.subject == subject && dead(&event));
             // P4: only what the upstream refused by name, or was asked about in halves, comes again behind a later one.
-            assert!(seq > *highest || self.refused.contains(&seq), "{seq} after {highest}");
+            assert!(seq > *highest || self.refused.contains(&seq) || heir, "{seq} after {highest}");
             *highest = (*highest).max(seq);
         }
     }
@@ -382,11 +436,18 @@ impl World {
         match step {
             Step::Push { user, credential, priority, bytes } => {
                 let made = event(self.next, *user, *credential);
+                let group = GroupIndex(bytes % 2);
+                let made = Model {
+                    priority: *priority,
+                    bytes: *bytes,
+                    single: made.seq.is_multiple_of(2) || group.0 == 1,
+                    subject: Subject::from_number((bytes % 4) as u64),
+                    lane: LaneKey { group, ..made.lane },
+                    ..made
+                };
                 self.next += 1;
-                self.lanes.push(
-                    self.now,
-                    Model { priority: *priority, bytes: *bytes, single: made.seq.is_multiple_of(2), ..made },
-                );
+                self.all.push(made.clone());
+                self.lanes.push(self.now, made);
             }
             Step::Pass(millis) => {
                 self.now += Duration::from_millis(*millis);
@@ -395,11 +456,11 @@ impl World {
             Step::Verdict(which, kind) => self.judge(*which, *kind),
             Step::Seal => self.lanes.seal_all(),
             Step::Barrier(user, credential) => {
-                drop(self.lanes.barrier(&lane(*user, 0).user, Fingerprint([*credential; 16]), &only()));
+                drop(self.lanes.barrier(&lane(*user, 0).user, Fingerprint([*credential; 16]), &both()));
             }
             Step::Hold(user, credential) => {
                 let user = lane(*user, 0).user;
-                let (number, ..) = self.lanes.hold(&user, Fingerprint([*credential; 16]), &only());
+                let (number, ..) = self.lanes.hold(&user, Fingerprint([*credential; 16]), &both());
                 self.holds.push((user, number));
             }
             Step::Release => {
@@ -430,6 +491,8 @@ impl World {
                 Verdict::Refused { named: events.skip(skip).take(1).map(|queued| queued.entry.id.clone()).collect() }
             }
             7 => Verdict::Rejected,
+            8 => Verdict::Persistent,
+            9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
             _ => Verdict::TooLarge,
         };
         self.lanes.verdict(self.now, batch, verdict, Duration::from_millis(300));
@@ -454,8 +517,16 @@ impl World {
             self.now += Duration::from_secs(1);
             self.lanes.tick(self.now);
         }
-        self.settled.sort_unstable();
-        assert_eq!(self.settled, (1..self.next).collect::<Vec<_>>(), "every event has exactly one outcome");
+        let settled: Vec<_> = self.outcomes.keys().copied().collect();
+        assert_eq!(settled, (1..self.next).collect::<Vec<_>>(), "every event has exactly one outcome");
+        for seq in &self.passed_by {
+            let needless = matches!(self.outcomes[seq], Outcome::Superseded { .. });
+            // Or what made it needless died of its own fault, and it went in its stead.
+            let made = &self.all[usize::try_from(*seq - 1).unwrap()];
+            let same = |event: &&Model| event.lane == made.lane && event.subject == made.subject && event.seq > *seq;
+            let heir = self.all.iter().filter(same).any(|event| matches!(self.outcomes[&event.seq], Outcome::Dead(_)));
+            assert!(needless || heir, "{seq} was passed by a sibling's younger event");
+        }
         assert!(self.lanes.next_wake().is_none(), "no timer is left behind");
     }
 }
@@ -475,8 +546,10 @@ proptest! {
     }
 
     #[test]
-    fn any_interleaving_keeps_order_limits_credentials_and_the_ledger(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut world = World::new();
+    fn any_interleaving_keeps_order_limits_credentials_and_the_ledger(
+        steps in proptest::collection::vec(step(), 1..120), supersede: bool, ordered: bool,
+    ) {
+        let mut world = World::new(supersede, ordered);
         for step in &steps {
             world.run(step);
         }
@@ -497,4 +570,255 @@ fn a_window_is_sealed_before_its_token_expires() {
     lanes.push(now, Model { expires: Some(now), ..event(3, 2, 1) });
     lanes.tick(now);
     assert_eq!(lanes.take_ready().len(), 1, "what has no time left goes at once");
+}
+
+fn about(seq: u64, subject: u64) -> Model {
+    Model { subject: Subject::from_number(subject), single: true, ..event(seq, 1, 1) }
+}
+
+/// What came of each event, oldest first; superseded ones with what replaced them.
+fn outcomes(lanes: &mut Lanes<Model>) -> Vec<(u64, Outcome)> {
+    let mut all: Vec<_> = lanes.take_settled().into_iter().map(|one| (one.entry.seq, one.outcome)).collect();
+    all.sort_by_key(|(seq, _)| *seq);
+    all
+}
+
+fn by(seq: u64) -> Outcome {
+    Outcome::Superseded { by: EventId::try_new(&format!("e{seq}")).unwrap() }
+}
+
+#[test]
+fn supersede_sends_the_newest_of_a_window_and_settles_the_older_ones_with_it() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { supersede: true, flush_at: 5, ..rules() });
+    for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 7), (5, 9)] {
+        lanes.push(now, about(seq, subject));
+    }
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [2, 4, 5]);
+    assert!(lanes.take_settled().is_empty(), "not before what replaced it");
+    let mark = lanes.barrier(&lane(1, 1).user, Fingerprint([1; 16]), &only())[0];
+    assert!(!lanes.passed(mark));
+    accept(&mut lanes, now, batch);
+    assert!(lanes.passed(mark));
+    let yes = Outcome::Accepted;
+    assert_eq!(outcomes(&mut lanes), [(1, by(4)), (2, yes.clone()), (3, by(4)), (4, yes.clone()), (5, yes)]);
+}
+
+#[test]
+fn nothing_that_a_priority_event_stands_behind_in_its_window_is_superseded() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { supersede: true, ..rules() });
+    lanes.push(now, about(1, 7));
+    lanes.push(now, about(2, 7));
+    lanes.push(now, Model { priority: true, ..about(3, 7) });
+    assert_eq!(ready(&mut lanes), [vec![1, 2, 3]]);
+}
+
+#[test]
+fn when_the_newer_event_dies_of_its_own_fault_the_older_one_goes_in_its_stead() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { supersede: true, flush_at: 3, ..rules() });
+    (1..=3).for_each(|seq| lanes.push(now, about(seq, 7)));
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [3]);
+    lanes.verdict(now, batch, Verdict::Refused { named: Vec::new() }, Duration::ZERO);
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [2]);
+    accept(&mut lanes, now, batch);
+    let wanted = [(1, by(2)), (2, Outcome::Accepted), (3, Outcome::Dead(Reason::Refused))];
+    assert_eq!(outcomes(&mut lanes), wanted);
+    assert!(lanes.is_empty());
+}
+
+#[test]
+fn a_collapse_group_sends_the_newest_of_each_key_as_a_single_call() {
+    let start = Instant::now();
+    let mut lanes = lanes(Rules { latest: true, flush_at: 3, ..rules() });
+    for step in 0..6 {
+        lanes.push(start + Duration::from_millis(step), about(step + 1, 7 + step % 2));
+    }
+    assert!(lanes.take_ready().is_empty(), "six calls of two keys don't fill a window of three");
+    assert_eq!(lanes.next_wake(), Some(start + WINDOW), "from the first call, however often it was replaced");
+    lanes.tick(start + WINDOW);
+    for wanted in [5, 6] {
+        let batch = one(&mut lanes);
+        assert_eq!((batch.form, seqs(&batch)), (Form::Single, vec![wanted]));
+        accept(&mut lanes, start, batch);
+    }
+    let superseded = outcomes(&mut lanes).into_iter().filter(|(_, outcome)| *outcome != Outcome::Accepted);
+    assert_eq!(superseded.collect::<Vec<_>>(), [(1, by(5)), (2, by(6)), (3, by(5)), (4, by(6))]);
+}
+
+#[test]
+fn while_its_lane_cannot_move_a_state_replaces_those_of_earlier_windows_but_for_terminal_ones() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    lanes.push(now, Model { priority: true, ..about(1, 7) });
+    let stuck = one(&mut lanes);
+    for (seq, priority) in [(2, false), (3, false), (4, true), (5, false), (6, false)] {
+        lanes.push(now, Model { priority, ..about(seq, 7) });
+        lanes.seal_all();
+    }
+    accept(&mut lanes, now, stuck);
+    for wanted in [4, 6] {
+        let batch = one(&mut lanes);
+        assert_eq!(seqs(&batch), [wanted]);
+        accept(&mut lanes, now, batch);
+    }
+    assert!(lanes.is_empty());
+}
+
+#[test]
+fn what_goes_before_a_forwarded_call_is_not_replaced_by_what_waits_behind_it() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    lanes.push(now, Model { priority: true, ..about(1, 7) });
+    let stuck = one(&mut lanes);
+    lanes.push(now, about(2, 7));
+    let (number, own, _) = lanes.hold(&lane(1, 1).user, Fingerprint([1; 16]), &only());
+    lanes.push(now, about(3, 7));
+    lanes.seal_all();
+    accept(&mut lanes, now, stuck);
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [2]);
+    accept(&mut lanes, now, batch);
+    assert!(lanes.may_pass(own[0]) && lanes.take_ready().is_empty());
+    lanes.release_hold(&lane(1, 1).user, number);
+    assert_eq!(ready(&mut lanes), [vec![3]]);
+}
+
+fn two(first: Rules, second: Rules) -> Lanes<Model> {
+    Lanes::new(vec![first, second], 1_000)
+}
+
+fn second(model: Model) -> Model {
+    Model { lane: LaneKey { group: GroupIndex(1), ..model.lane.clone() }, ..model }
+}
+
+#[test]
+fn groups_that_keep_one_order_offer_their_events_in_it() {
+    let start = Instant::now();
+    let snapshots = Rules { latest: true, ordered: vec![GroupIndex(0)], ..rules() };
+    let mut lanes = two(Rules { ordered: vec![GroupIndex(1)], ..rules() }, snapshots);
+    lanes.push(start, event(1, 1, 1));
+    lanes.push(start, second(about(2, 7)));
+    lanes.push(start, event(3, 1, 1));
+    lanes.push(start, second(about(4, 7)));
+    lanes.push(start, event(5, 1, 1));
+    // Another caller's are not behind these.
+    lanes.push(start, Model { priority: true, ..event(6, 2, 1) });
+    assert_eq!(ready(&mut lanes), [vec![6]]);
+    lanes.tick(start + WINDOW);
+    for wanted in [vec![1, 3], vec![4], vec![5]] {
+        let batch = one(&mut lanes);
+        assert_eq!(seqs(&batch), wanted, "sealed together, sent in order");
+        accept(&mut lanes, start, batch);
+    }
+    lanes.push(start, event(7, 1, 1));
+    lanes.push(start, second(Model { priority: true, ..about(8, 7) }));
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [7], "a terminal state seals what is before it");
+    lanes.verdict(start, batch, Verdict::Retry { pause: Duration::from_secs(1) }, Duration::ZERO);
+    assert!(lanes.take_ready().is_empty(), "it waits behind a failing sibling");
+}
+
+#[test]
+fn a_lane_behind_a_rejected_sibling_lets_a_forwarded_call_pass() {
+    let now = Instant::now();
+    let mut lanes =
+        two(Rules { ordered: vec![GroupIndex(1)], ..rules() }, Rules { ordered: vec![GroupIndex(0)], ..rules() });
+    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    lanes.push(now, second(event(2, 1, 1)));
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+    let (_, own, _) = lanes.hold(&lane(1, 1).user, Fingerprint([1; 16]), &both());
+    assert!(own.len() == 2 && own.iter().all(|mark| lanes.may_pass(*mark)));
+}
+
+#[test]
+fn a_window_is_sealed_when_its_number_has_moved_far_enough_since_the_last_one_sent() {
+    let now = Instant::now();
+    let mut lanes =
+        lanes(Rules { change: vec![(Path::of(&["percent"]), 5.0)], flush_at: 100, max_events: 100, ..rules() });
+    let at = |seq, percent: &str| Model { percent: percent.into(), bytes: 5, ..about(seq, 7) };
+    for (seq, percent, seals) in [
+        (1, "3", false),
+        (2, "5", true),
+        (3, "9", false),
+        (4, "9.5", false),
+        (5, "10", true),
+        (6, "null", false),
+        (7, "4", true),
+    ] {
+        lanes.push(now, at(seq, percent));
+        let sent = lanes.take_ready().pop_front();
+        assert_eq!(sent.is_some(), seals, "{percent}");
+        if let Some(batch) = sent {
+            accept(&mut lanes, now, batch);
+        }
+    }
+    lanes.push(now, Model { percent: b"4".to_vec(), ..about(8, 9) });
+    assert!(lanes.take_ready().is_empty(), "of another subject nothing was sent: that counts as 0");
+}
+
+#[test]
+fn a_priority_event_seals_the_windows_that_go_with_it_and_the_next_one_of_them() {
+    let now = Instant::now();
+    let mut lanes = two(Rules { seals: vec![GroupIndex(1)], ..rules() }, rules());
+    lanes.push(now, second(event(1, 1, 1)));
+    lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
+    assert_eq!(ready(&mut lanes), [vec![1], vec![2]]);
+    lanes.push(now, Model { priority: true, ..event(3, 2, 1) });
+    lanes.push(now, second(event(4, 2, 1)));
+    lanes.push(now, second(event(5, 3, 1)));
+    assert_eq!(ready(&mut lanes), [vec![3], vec![4]], "another user's is not meant");
+    lanes.push(now, Model { priority: true, ..event(6, 4, 1) });
+    lanes.take_ready();
+    lanes.push(now + WINDOW + Duration::from_secs(1), second(event(7, 4, 1)));
+    assert!(lanes.take_ready().is_empty(), "long after it, it is forgotten");
+}
+
+#[test]
+fn a_batch_that_fails_while_others_pass_is_looked_into_and_only_the_event_at_fault_dies() {
+    let mut now = Instant::now();
+    let mut lanes = lanes(Rules { flush_at: 4, ..rules() });
+    (1..=4).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
+    let mut calls = 0;
+    while !lanes.is_empty() {
+        lanes.tick(now);
+        now += Duration::from_secs(1);
+        for batch in lanes.take_ready() {
+            calls += 1;
+            let bad = batch.events.iter().any(|queued| queued.entry.seq == 3);
+            if bad {
+                assert!(calls < 20);
+                lanes.verdict(now, batch, Verdict::Persistent, Duration::from_secs(1));
+            } else {
+                accept(&mut lanes, now, batch);
+            }
+        }
+    }
+    let dead: Vec<_> = outcomes(&mut lanes).into_iter().filter(|(_, outcome)| *outcome != Outcome::Accepted).collect();
+    assert_eq!(dead, [(3, Outcome::Dead(Reason::TooManyAttempts))]);
+}
+
+#[test]
+fn without_a_batch_endpoint_single_calls_go_for_a_while_and_then_a_batch_tries_again() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { single: true, flush_at: 2, ..rules() });
+    let single = |seq| Model { single: true, ..event(seq, 1, 1) };
+    (1..=2).for_each(|seq| lanes.push(now, single(seq)));
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::NoBatchEndpoint, Duration::ZERO);
+    (3..=4).for_each(|seq| lanes.push(now, single(seq)));
+    for seq in 1..=4 {
+        let batch = one(&mut lanes);
+        assert_eq!((batch.form, seqs(&batch)), (Form::Single, vec![seq]));
+        accept(&mut lanes, now, batch);
+    }
+    let later = now + Duration::from_mins(5);
+    (5..=6).for_each(|seq| lanes.push(later, single(seq)));
+    let batch = one(&mut lanes);
+    assert_eq!((batch.form, seqs(&batch)), (Form::Batch, vec![5, 6]));
 }

@@ -1,0 +1,206 @@
+//! Whose turn it is: the cap on batches in flight, shared so that nobody starves (P9). Pure.
+//!
+//! - Among groups, the one with the fewest in flight goes next; a group may not take the last places of the others:
+//!   each has `most / (2 · groups)` places that only it can use.
+//! - Among a group's users, in turn; one user (of however many credentials) has at most a quarter of the places.
+//! - Among a user's lanes, the one that was ready first; a lane has one batch in flight anyway (P4).
+
+use crate::event::UserId;
+use std::collections::{HashMap, VecDeque};
+
+/// Who has a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The group.
+    group: usize,
+    /// The user; none: a batch of several users.
+    user: Option<UserId>,
+}
+
+#[derive(Debug)]
+struct Line<T> {
+    waiting: VecDeque<T>,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+struct Group<T> {
+    lines: HashMap<Option<UserId>, Line<T>>,
+    /// Users with something that waits, and a place to be had; each once.
+    turns: VecDeque<Option<UserId>>,
+    in_flight: usize,
+}
+
+/// What waits for a place, and who has one.
+#[derive(Debug)]
+pub struct Turns<T> {
+    groups: Vec<Group<T>>,
+    most: usize,
+    floor: usize,
+    per_user: usize,
+    in_flight: usize,
+    last: usize,
+}
+
+impl<T> Turns<T> {
+    /// Nobody yet; at most `most` places (at least one).
+    #[must_use]
+    pub fn new(groups: usize, most: usize) -> Self {
+        let most = most.max(1);
+        let group = || Group { lines: HashMap::new(), turns: VecDeque::new(), in_flight: 0 };
+        Self {
+            groups: (0..groups).map(|_| group()).collect(),
+            most,
+            floor: most / (2 * groups.max(1)),
+            per_user: (most / 4).max(1),
+            in_flight: 0,
+            last: 0,
+        }
+    }
+
+    /// Somebody wants a place. An unknown group gives it back.
+    ///
+    /// # Errors
+    /// There is no such group.
+    pub fn push(&mut self, group: usize, user: Option<UserId>, item: T) -> Result<(), T> {
+        let Some(group) = self.groups.get_mut(group) else { return Err(item) };
+        let line = group.lines.entry(user.clone()).or_insert_with(|| Line { waiting: VecDeque::new(), in_flight: 0 });
+        line.waiting.push_back(item);
+        if line.waiting.len() == 1 && may(&user, line, self.per_user) {
+            group.turns.push_back(user);
+        }
+        Ok(())
+    }
+
+    /// The next one that may go, with its place.
+    pub fn next(&mut self) -> Option<(Place, T)> {
+        let number = self.next_group()?;
+        let group = self.groups.get_mut(number)?;
+        let user = group.turns.pop_front()?;
+        let line = group.lines.get_mut(&user)?;
+        let item = line.waiting.pop_front()?;
+        line.in_flight += 1;
+        group.in_flight += 1;
+        self.in_flight += 1;
+        self.last = number;
+        if !line.waiting.is_empty() && may(&user, line, self.per_user) {
+            group.turns.push_back(user.clone());
+        }
+        Some((Place { group: number, user }, item))
+    }
+
+    fn next_group(&self) -> Option<usize> {
+        if self.in_flight >= self.most {
+            return None;
+        }
+        let count = self.groups.len();
+        // The one after the last first, so that equals take turns.
+        let order = (1..=count).map(|step| (self.last + step) % count);
+        let wants = |number: &usize| {
+            self.groups.get(*number).is_some_and(|group| !group.turns.is_empty() && self.has_room(*number, group))
+        };
+        order.filter(wants).min_by_key(|number| self.groups.get(*number).map(|group| group.in_flight))
+    }
+
+    /// Whether a group may have one more without taking what is reserved for the others.
+    fn has_room(&self, number: usize, group: &Group<T>) -> bool {
+        let others = self.groups.iter().enumerate().filter(|(other, _)| *other != number);
+        let reserved: usize = others.map(|(_, other)| self.floor.saturating_sub(other.in_flight)).sum();
+        group.in_flight < self.floor || self.in_flight + reserved < self.most
+    }
+
+    /// A place is free again.
+    pub fn done(&mut self, place: &Place) {
+        let Some(group) = self.groups.get_mut(place.group) else { return };
+        let Some(line) = group.lines.get_mut(&place.user) else { return };
+        let was_full = !may(&place.user, line, self.per_user);
+        line.in_flight -= 1;
+        group.in_flight -= 1;
+        self.in_flight -= 1;
+        if line.waiting.is_empty() && line.in_flight == 0 {
+            group.lines.remove(&place.user);
+        } else if was_full && !line.waiting.is_empty() {
+            group.turns.push_back(place.user.clone());
+        }
+    }
+}
+
+/// A batch of several users is nobody's.
+fn may<T>(user: &Option<UserId>, line: &Line<T>, per_user: usize) -> bool {
+    user.is_none() || line.in_flight < per_user
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn user(number: usize) -> Option<UserId> {
+        UserId::try_new(&format!("u{number}")).ok()
+    }
+
+    #[test]
+    fn a_group_that_hangs_leaves_places_for_the_others() {
+        let mut turns = Turns::new(2, 8);
+        (0..100).for_each(|number| turns.push(0, user(number), number).unwrap());
+        let first: Vec<_> = std::iter::from_fn(|| turns.next()).collect();
+        assert_eq!(first.len(), 6, "two of the eight are the other group's");
+        turns.push(1, user(0), 1_000).unwrap();
+        turns.push(1, user(1), 1_001).unwrap();
+        turns.push(1, user(2), 1_002).unwrap();
+        assert_eq!(std::iter::from_fn(|| turns.next()).map(|(_, item)| item).collect::<Vec<_>>(), [1_000, 1_001]);
+        turns.done(&first[0].0);
+        assert_eq!(turns.next().map(|(_, item)| item), Some(1_002), "the group with fewer goes first");
+    }
+
+    #[test]
+    fn a_user_with_a_thousand_lanes_waits_for_its_turn_like_everybody() {
+        let mut turns = Turns::new(1, 16);
+        (0..1_000).for_each(|number| turns.push(0, user(0), number).unwrap());
+        (1..4).for_each(|number| turns.push(0, user(number), number * 10_000).unwrap());
+        let gone: Vec<_> = std::iter::from_fn(|| turns.next()).collect();
+        let items: Vec<_> = gone.iter().map(|(_, item)| *item).collect();
+        assert_eq!(items, [0, 10_000, 20_000, 30_000, 1, 2, 3], "a quarter of the places, and no more");
+        turns.done(&gone[1].0);
+        assert!(turns.next().is_none(), "another user's place is of no use to it");
+        turns.done(&gone[0].0);
+        assert_eq!(turns.next().map(|(_, item)| item), Some(4));
+    }
+
+    proptest! {
+        #[test]
+        fn everything_goes_once_and_never_more_than_the_places(
+            most in 1usize..12, groups in 1usize..5,
+            steps in proptest::collection::vec((any::<bool>(), 0usize..5, 0usize..4, any::<bool>()), 1..200),
+        ) {
+            let mut turns = Turns::new(groups, most);
+            let (mut flying, mut gone, mut pushed) = (VecDeque::new(), Vec::new(), 0usize);
+            for (push, group, who, shared) in steps {
+                if push {
+                    turns.push(group % groups, if shared { None } else { user(who) }, pushed).unwrap();
+                    pushed += 1;
+                } else if let Some(place) = flying.pop_front() {
+                    turns.done(&place);
+                }
+                while let Some((place, item)) = turns.next() {
+                    flying.push_back(place);
+                    gone.push(item);
+                }
+                prop_assert!(flying.len() <= most);
+                // Nobody is kept waiting while there is room for anybody.
+                let waiting = pushed - gone.len();
+                prop_assert!(waiting == 0 || !flying.is_empty());
+            }
+            while let Some(place) = flying.pop_front() {
+                turns.done(&place);
+                while let Some((place, item)) = turns.next() {
+                    flying.push_back(place);
+                    gone.push(item);
+                }
+            }
+            gone.sort_unstable();
+            prop_assert_eq!(gone, (0..pushed).collect::<Vec<_>>());
+            prop_assert!(turns.groups.iter().all(|group| group.lines.is_empty() && group.turns.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What an attempt met, and what follows for its lane.
+
+use super::lane::{Phase, Queued};
+use super::{Batch, Entry, Fate, Form, LaneId, Lanes, Rules, Settled, Trouble, Verdict};
+use crate::event::{EventId, Outcome, Reason};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a group is believed to have no batch endpoint; then the next batch tries again, so that a deployment that
+/// answered 404 for a moment doesn't cost the saving until the next start.
+const NO_ENDPOINT: Duration = Duration::from_mins(5);
+
+impl<E: Entry> Lanes<E> {
+    /// An attempt is over. `pause` is how long a lane with failed events waits.
+    pub fn verdict(&mut self, now: Instant, batch: Batch<E>, verdict: Verdict, pause: Duration) {
+        self.now = Some(now);
+        let id = batch.lane;
+        let all = Arc::clone(&self.rules);
+        let Some(rules) = all.get(batch.key.group.0) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.phase = Phase::Idle;
+        lane.status = batch.status.or(lane.status);
+        match verdict {
+            Verdict::Retry { .. } | Verdict::Persistent => lane.retries = lane.retries.saturating_add(1),
+            Verdict::Deferred { .. } => {}
+            _ => lane.retries = 0,
+        }
+        match verdict {
+            Verdict::Answered(fates) => self.answered(now, rules, batch, fates, pause),
+            Verdict::Retry { pause } | Verdict::Deferred { pause } => self.wait(now + pause, batch),
+            Verdict::Rejected => {
+                let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
+                lane.phase = Phase::Rejected(first + rules.give_up_after);
+                lane.again.push_front(batch);
+            }
+            Verdict::Refused { named } => self.refused(rules, batch, &named),
+            Verdict::Persistent => self.persistent(now, rules, batch, pause),
+            Verdict::TooLarge => self.too_large(rules, batch),
+            Verdict::NoBatchEndpoint => self.without_endpoint(now, rules, batch, pause),
+        }
+        self.give_up(now, id, rules);
+        let siblings = self.siblings(id);
+        self.advance(id);
+        // What was behind this lane's events may go now.
+        siblings.into_iter().for_each(|sibling| self.advance(sibling));
+    }
+
+    fn wait(&mut self, until: Instant, batch: Batch<E>) {
+        let Some(lane) = self.lanes.get_mut(&batch.lane) else { return };
+        lane.phase = Phase::Waiting(until);
+        lane.again.push_front(batch);
+    }
+
+    /// An event's outcome, and that of what it covers.
+    fn settle(&mut self, queued: Queued<E>, outcome: Outcome, status: Option<u16>) {
+        let all = queued.outcomes(outcome);
+        self.settled.extend(all.map(|(entry, outcome, failed)| Settled { entry, outcome, failed, status }));
+    }
+
+    /// An event dies of its own fault. What it covered did not share that fault: the newest of it goes in its stead.
+    fn bury(&mut self, mut queued: Queued<E>, reason: Reason, status: Option<u16>) -> Option<Queued<E>> {
+        let heir = queued.uncover();
+        self.settle(queued, Outcome::Dead(reason), status);
+        heir
+    }
+
+    fn answered(&mut self, now: Instant, rules: &Rules, batch: Batch<E>, fates: Vec<Fate>, pause: Duration) {
+        let Batch { lane: id, key, form, status, events, alone, .. } = batch;
+        let mut back = Vec::new();
+        // INVARIANT: one fate per event; an event without one is tried again, never dropped.
+        let fates = fates.into_iter().chain(std::iter::repeat(Fate::Again));
+        for (mut queued, fate) in events.into_iter().zip(fates) {
+            match fate {
+                Fate::Done(Outcome::Dead(reason)) => back.extend(self.bury(queued, reason, status)),
+                Fate::Done(outcome) => self.settle(queued, outcome, status),
+                Fate::Again => {
+                    queued.failed += 1;
+                    if queued.failed >= rules.max_attempts {
+                        back.extend(self.bury(queued, Reason::TooManyAttempts, status));
+                    } else {
+                        back.push(queued);
+                    }
+                }
+            }
+        }
+        let Some(lane) = self.lanes.get_mut(&id).filter(|_| !back.is_empty()) else { return };
+        lane.phase = Phase::Waiting(now + pause);
+        // P4: the refused ones lead the next batch, in their order.
+        if form == Form::Single || rules.latest {
+            lane.again.push_front(Batch { alone, ..Batch::piece(id, &key, Form::Single, back) });
+            return;
+        }
+        lane.due += back.len();
+        for queued in back.into_iter().rev() {
+            lane.queue.push_front(queued);
+        }
+    }
+
+    fn refused(&mut self, rules: &Rules, batch: Batch<E>, named: &[EventId]) {
+        if batch.events.len() == 1 {
+            return self.refused_alone(rules, batch, Reason::Refused);
+        }
+        let is_named = |queued: &Queued<E>| named.contains(queued.entry.id());
+        if !batch.events.iter().any(is_named) {
+            return self.halve(batch);
+        }
+        let Batch { lane: id, key, status, events, .. } = batch;
+        // P4: an offender that has a single call left keeps its place: what was before it goes before it.
+        let mut runs: Vec<Batch<E>> = Vec::new();
+        for queued in events {
+            let offends = is_named(&queued);
+            let single = offends && rules.single && queued.entry.has_single();
+            let queued = if offends && !single { self.bury(queued, Reason::Refused, status) } else { Some(queued) };
+            let Some(queued) = queued else { continue };
+            let form = if single { Form::Single } else { Form::Batch };
+            match runs.last_mut().filter(|run| form == Form::Batch && run.form == Form::Batch) {
+                Some(run) => run.events.push(queued),
+                None => runs.push(Batch::piece(id, &key, form, vec![queued])),
+            }
+        }
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            runs.into_iter().rev().for_each(|run| lane.again.push_front(run));
+        }
+    }
+
+    /// An event that failed alone: its single call is left, or it dies.
+    fn refused_alone(&mut self, rules: &Rules, batch: Batch<E>, reason: Reason) {
+        if may_be_single(rules, &batch) {
+            return self.single_call(batch);
+        }
+        let Batch { lane: id, key, status, events, .. } = batch;
+        let heirs: Vec<_> = events.into_iter().filter_map(|queued| self.bury(queued, reason, status)).collect();
+        let form = if rules.latest { Form::Single } else { Form::Batch };
+        if let Some(lane) = self.lanes.get_mut(&id).filter(|_| !heirs.is_empty()) {
+            lane.again.push_front(Batch::piece(id, &key, form, heirs));
+        }
+    }
+
+    /// Once more, as the single call that it was.
+    fn single_call(&mut self, batch: Batch<E>) {
+        let Batch { lane: id, key, events, trouble, .. } = batch;
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            let trouble = Trouble { times: 0, ..trouble };
+            lane.again.push_front(Batch { trouble, ..Batch::piece(id, &key, Form::Single, events) });
+        }
+    }
+
+    fn too_large(&mut self, rules: &Rules, batch: Batch<E>) {
+        if batch.events.len() == 1 {
+            return self.refused_alone(rules, batch, Reason::Refused);
+        }
+        self.halve(batch);
+    }
+
+    /// It fails while others of its group pass: the fault is looked for in halves; an event that fails alone is tried as
+    /// the single call it was, and counted.
+    fn persistent(&mut self, now: Instant, rules: &Rules, mut batch: Batch<E>, pause: Duration) {
+        if batch.events.len() > 1 {
+            return self.halve(batch);
+        }
+        if may_be_single(rules, &batch) {
+            return self.single_call(batch);
+        }
+        batch.events.iter_mut().for_each(|queued| queued.failed += 1);
+        if batch.events.iter().any(|queued| queued.failed >= rules.max_attempts) {
+            return self.refused_alone(rules, batch, Reason::TooManyAttempts);
+        }
+        self.wait(now + pause, batch);
+    }
+
+    /// Both halves to the front of the lane, each as a batch of its own.
+    fn halve(&mut self, batch: Batch<E>) {
+        let Batch { lane: id, key, mut events, trouble, .. } = batch;
+        // What passed since the whole failed speaks against a piece that goes on failing.
+        let trouble = Trouble { times: 0, ..trouble };
+        let second = events.split_off(events.len() / 2);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        for half in [second, events] {
+            if !half.is_empty() {
+                lane.again.push_front(Batch { trouble, ..Batch::piece(id, &key, Form::Batch, half) });
+            }
+        }
+    }
+
+    fn without_endpoint(&mut self, now: Instant, rules: &Rules, batch: Batch<E>, pause: Duration) {
+        if batch.form == Form::Single {
+            return self.refused_alone(rules, batch, Reason::Refused);
+        }
+        if !may_be_single(rules, &batch) {
+            // A wrong path in the configuration is no reason to bury everything: it is tried until given up.
+            return self.wait(now + pause, batch);
+        }
+        self.singles_only.insert(batch.key.group, now + NO_ENDPOINT);
+        let Batch { lane: id, key, events, .. } = batch;
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        for queued in events.into_iter().rev() {
+            lane.again.push_front(Batch::piece(id, &key, Form::Single, vec![queued]));
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, id: LaneId, rules: &Rules) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let reason = match lane.phase {
+            Phase::Rejected(_) => Reason::CredentialRejected,
+            Phase::Waiting(_) => Reason::GaveUp,
+            Phase::Idle | Phase::InFlight { .. } => return,
+        };
+        let is_old = |queued: &Queued<E>| now.saturating_duration_since(queued.since) >= rules.give_up_after;
+        let mut given_up = Vec::new();
+        for batch in &mut lane.again {
+            let (old, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events).into_iter().partition(is_old);
+            if !old.is_empty() {
+                batch.id = uuid::Uuid::new_v4();
+            }
+            batch.events = rest;
+            given_up.extend(old);
+        }
+        lane.again.retain(|batch| !batch.events.is_empty());
+        while let Some(queued) = lane.queue.pop_front_if(|queued| is_old(queued)) {
+            if lane.due > 0 {
+                lane.due -= 1;
+            } else {
+                lane.open_bytes = lane.open_bytes.saturating_sub(queued.entry.bytes() + 1);
+            }
+            given_up.push(queued);
+        }
+        if lane.queue.len() == lane.due {
+            lane.deadline = None;
+        }
+        let status = lane.status;
+        given_up.into_iter().for_each(|queued| self.settle(queued, Outcome::Dead(reason), status));
+    }
+}
+
+/// It was tried as a batch, and its single calls are left.
+fn may_be_single<E: Entry>(rules: &Rules, batch: &Batch<E>) -> bool {
+    rules.single && batch.form == Form::Batch && batch.events.iter().all(|queued| queued.entry.has_single())
+}
