@@ -112,6 +112,7 @@ impl Stage {
             token_life: TOKEN_LIFE / speed,
             origins: origin.iter().cloned().collect(),
             latency: true,
+            service_token: None,
         });
         let upstream = upstream.await.context("the reference upstream can't listen")?;
         config.upstream.url = format!("http://{}", upstream.address()).parse()?;
@@ -137,7 +138,7 @@ impl Stage {
         let census = self.upstream.census();
         let last = Moment::of(elapsed, &self.tally, census.calls(), ledger, None);
         let promised = self.tally.promised();
-        let audit = census.look(|book| Audit::of(&promised, book));
+        let audit = census.look(|book| Audit::of(&promised, book, None));
         Report::new(self.scene, last, audit, &self.tally)
     }
 
@@ -220,7 +221,8 @@ mod tests {
 
     /// Learners on a very fast clock that call the upstream itself, until `enough` says so.
     async fn direct(token_life: Duration, renew: Duration, enough: impl Fn(&Tally) -> bool) -> Direct {
-        let options = upstream::Options { speed: 100, token_life, origins: Vec::new(), latency: false };
+        let options =
+            upstream::Options { speed: 100, token_life, origins: Vec::new(), latency: false, service_token: None };
         let upstream = Upstream::start(options).await.unwrap();
         let tally = Arc::new(Tally::try_new().unwrap());
         let stop = CancellationToken::new();
@@ -247,10 +249,14 @@ mod tests {
         let Direct { upstream, tally } = direct(TOKEN_LIFE, Duration::ZERO, |tally| tally.calls() > 1_000).await;
         let calls = upstream.census().calls();
         assert_eq!(calls.work(), tally.calls());
-        assert_eq!(calls, Calls { auth: 3, singles: tally.writes.get(), reads: tally.reads.get(), ..Calls::default() });
+        let (writes, reads) = (tally.writes.get(), tally.reads.get());
+        let told =
+            Calls { auth: 3, singles: writes - calls.snapshots, snapshots: calls.snapshots, reads, ..Calls::default() };
+        assert_eq!(calls, told);
+        assert!(calls.snapshots > 0, "learner 1 is on the course player");
         assert_eq!((tally.forwarded.get(), tally.acknowledged_here.get()), (tally.writes.get(), 0));
         assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.stale.get()), (0, 0, 0));
-        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book));
+        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book, None));
         assert_eq!(audit, Audit { acknowledged: tally.writes.get(), ..Audit::default() });
     }
 
@@ -259,7 +265,7 @@ mod tests {
         let enough = |tally: &Tally| tally.refreshes.get() > 3;
         let Direct { upstream, tally } = direct(Duration::from_secs(1), Duration::ZERO, enough).await;
         assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.locked_out.get()), (0, 0, 0));
-        assert!(upstream.census().look(|book| Audit::of(&tally.promised(), book)).is_clean());
+        assert!(upstream.census().look(|book| Audit::of(&tally.promised(), book, None)).is_clean());
     }
 
     #[tokio::test]

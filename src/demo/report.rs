@@ -70,7 +70,8 @@ impl Report {
             "upstream_calls": up.work(), "reduction": rounded(last.reduction()),
             "upstream": {
                 "progress_batches": up.progress_batches, "analytics_batches": up.analytics_batches,
-                "events_in_batches": up.batched_events, "reads": up.reads, "singles": up.singles,
+                "assignment_batches": up.assignment_batches, "events_in_batches": up.batched_events,
+                "reads": up.reads, "singles": up.singles, "snapshots": up.snapshots,
                 "others": up.snapshots + up.others, "auth": up.auth, "refusals": up.refusals,
             },
             "acknowledged": audit.acknowledged, "lost": audit.lost, "duplicated": audit.duplicated,
@@ -99,7 +100,7 @@ impl std::fmt::Display for Report {
         writeln!(f)?;
         writeln!(f, "  The upstream answers       directly    Tidegate")?;
         let size = format!("batches of {:.1} events", ratio(up.batched_events, up.batches()));
-        row(f, "writes", last.writes, up.batches() + up.singles + up.snapshots + up.others, &size)?;
+        row(f, "writes", last.writes, up.writes(), &size)?;
         let hits = format!("{:.0} % of the answers from memory", 100.0 * ratio(last.cache_hits, last.cache_answers));
         row(f, "reads", last.reads, up.reads, &hits)?;
         row(f, "all", last.calls(), up.work(), &format!("{:.2} times fewer", last.reduction()))?;
@@ -124,7 +125,7 @@ impl std::fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  out of order          {:>12}   applied after something newer of the same lesson",
+            "  out of order          {:>12}   applied after something newer of the same lesson, assignment or course",
             grouped(audit.out_of_order)
         )?;
         writeln!(f, "  foreign               {:>12}   sent with another user's token", grouped(audit.foreign))?;
