@@ -1,5 +1,6 @@
 //! What is left when the demo is over: a page for people, one line of JSON for programs.
 
+use super::arrangement::Arrangement;
 use super::audit::Audit;
 use super::moment::{Moment, Scene, grouped, micros};
 use super::tally::{Tally, ratio};
@@ -29,6 +30,8 @@ pub struct Report {
     pub failed_reads: u64,
     /// Learners that could not log in.
     pub locked_out: u64,
+    /// Somebody didn't wait for its end.
+    pub interrupted: bool,
 }
 
 /// How the reduction is counted.
@@ -49,6 +52,7 @@ impl Report {
             refreshes: tally.refreshes.get(),
             failed_reads: tally.failed_reads.get(),
             locked_out: tally.locked_out.get(),
+            interrupted: false,
         }
     }
 
@@ -62,12 +66,14 @@ impl Report {
     #[must_use]
     pub fn json(&self) -> Value {
         let Self { scene, last, audit, ledger, .. } = self;
-        let up = last.upstream;
+        let (run, up) = (scene.run, last.upstream);
         json!({
-            "learners": scene.learners, "rhythm": scene.rhythm.as_str(), "speed": scene.speed,
+            "learners": run.learners, "rhythm": run.rhythm.as_str(), "speed": run.speed,
+            "arrangement": run.arrangement.map(Arrangement::as_str),
             "seconds": rounded(last.elapsed.as_secs_f64()),
             "calls": last.calls(), "writes": last.writes, "reads": last.reads,
             "upstream_calls": up.work(), "reduction": rounded(last.reduction()),
+            "write_reduction": rounded(last.write_reduction()),
             "upstream": {
                 "progress_batches": up.progress_batches, "analytics_batches": up.analytics_batches,
                 "assignment_batches": up.assignment_batches, "events_in_batches": up.batched_events,
@@ -146,12 +152,14 @@ impl std::fmt::Display for Report {
 mod tests {
     use super::*;
     use crate::demo::learner::rhythm::Rhythm;
+    use crate::demo::run::Run;
     use std::time::Duration;
 
     fn report(audit: Audit) -> Report {
         let address = "127.0.0.1:1".parse().unwrap();
         let duration = Duration::from_secs(4);
-        let scene = Scene { learners: 5, rhythm: Rhythm::Player, speed: 10, duration, address, admin: address };
+        let run = Run { learners: 5, rhythm: Rhythm::Player, speed: 10, duration, arrangement: None };
+        let scene = Scene { run, address, admin: address };
         let tally = Tally::try_new().unwrap();
         tally.writes.add();
         tally.acknowledged_in(Duration::from_micros(250));
