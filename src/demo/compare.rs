@@ -112,8 +112,8 @@ impl fmt::Display for Comparison {
         writeln!(f)?;
         writeln!(
             f,
-            "  {:<44}{:>9}{:>10}{:>10}{:>7}{:>9}{:>14}{:>7}",
-            "run", "writes", "ack p50", "ack p99", "lost", "foreign", "out of order", "stale"
+            "  {:<44}{:>9}{:>10}{:>10}{:>7}{:>9}{:>14}{:>7}{:>7}",
+            "run", "writes", "ack p50", "ack p99", "lost", "foreign", "out of order", "stale", "late"
         )?;
         for report in &self.0 {
             let Report { last, audit, scene, .. } = report;
@@ -124,12 +124,13 @@ impl fmt::Display for Comparison {
             let verdict = if report.is_good() { "" } else { "  not good" };
             writeln!(
                 f,
-                "  {name:<44}{:>9}{p50:>10}{p99:>10}{:>7}{:>9}{:>14}{:>7}{verdict}",
+                "  {name:<44}{:>9}{p50:>10}{p99:>10}{:>7}{:>9}{:>14}{:>7}{:>7}{verdict}",
                 format!("{:.2}×", last.write_reduction()),
                 audit.lost,
                 audit.foreign,
                 audit.out_of_order,
                 last.stale,
+                report.stale_past_barrier,
             )?;
         }
         writeln!(f)?;
@@ -142,6 +143,7 @@ impl fmt::Display for Comparison {
                 scene.run.clock()
             )?;
         }
+        writeln!(f, "  late: stale reads that waited for the barrier in vain and were sent past the cache")?;
         writeln!(f, "  writes: the same for writes alone, without the reads of dashboards")?;
         writeln!(f, "  {REDUCTION}")
     }

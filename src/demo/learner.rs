@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Tries of one call.
 const TRIES: u32 = 4;
+/// Least real time between two arrivals: each learner begins with a burst of calls.
+const ARRIVAL: Duration = Duration::from_millis(4);
 /// A lesson's length on the learner's clock.
 const LESSON_SECONDS: u32 = 300;
 /// What the front end tracks when a lesson begins and when it ends.
@@ -143,7 +145,8 @@ pub async fn run(setup: Setup) {
 async fn enter(setup: &Setup) -> anyhow::Result<Session> {
     let place = u32::try_from(setup.number).unwrap_or(u32::MAX);
     let all = u32::try_from(setup.of.max(1)).unwrap_or(u32::MAX);
-    tokio::time::sleep(setup.pace.ramp.mul_f64(f64::from(place) / f64::from(all))).await;
+    let ramp = setup.pace.ramp.max(ARRIVAL * all);
+    tokio::time::sleep(ramp.mul_f64(f64::from(place) / f64::from(all))).await;
     let email = format!("learner-{}@example.test", setup.number + 1);
     let login = || Session::login(setup.client.clone(), Arc::clone(&setup.site), &email, setup.pace.renew);
     match login().await {
@@ -416,9 +419,9 @@ impl Learner {
 
     async fn read_summary(&mut self) -> Result<(), Stopped> {
         let uri = self.addresses.summary.clone();
-        if let Some(body) = self.read(&uri).await? {
-            let seconds = body.pointer("/data/timeInvestedSeconds").and_then(Value::as_u64).unwrap_or(0);
-            self.judge(seconds >= self.seconds_known);
+        if let Some(shown) = self.read(&uri).await? {
+            let seconds = shown.body.pointer("/data/timeInvestedSeconds").and_then(Value::as_u64).unwrap_or(0);
+            self.judge(seconds >= self.seconds_known, shown.past_barrier);
         }
         Ok(())
     }
@@ -427,23 +430,27 @@ impl Learner {
         let names: Vec<_> = (0..=self.lesson).map(|lesson| lesson_id(self.course, lesson)).collect();
         let path = format!("/api/learner/progress?courseId={}&lessonIds={}", course_id(self.course), names.join(","));
         let Ok(uri) = self.session.uri(&path) else { return Ok(()) };
-        if let Some(body) = self.read(&uri).await? {
+        if let Some(Shown { body, past_barrier }) = self.read(&uri).await? {
             let rows = body.pointer("/data/lessons").and_then(Value::as_array).cloned().unwrap_or_default();
             let fresh =
                 names.len() == rows.len() && rows.iter().zip(&self.known).all(|(row, known)| shows(row, *known));
-            self.judge(fresh);
+            self.judge(fresh, past_barrier);
         }
         Ok(())
     }
 
-    fn judge(&self, fresh: bool) {
+    fn judge(&self, fresh: bool, past_barrier: bool) {
+        let tally = &self.setup.tally;
         if !fresh {
-            self.setup.tally.stale.add();
+            tally.stale.add();
+        }
+        if !fresh && past_barrier {
+            tally.stale_past_barrier.add();
         }
     }
 
-    /// A read; the body, if there was one.
-    async fn read(&mut self, uri: &Uri) -> Result<Option<Value>, Stopped> {
+    /// A read; what it showed, if anything.
+    async fn read(&mut self, uri: &Uri) -> Result<Option<Shown>, Stopped> {
         self.still_open()?;
         self.setup.tally.reads.add();
         let answer = self.call(Method::GET, uri, Bytes::new()).await?;
@@ -452,13 +459,14 @@ impl Learner {
             tally.failed_reads.add();
             return Ok(None);
         };
-        if let Some(status) = answer.header("cache-status") {
+        let status = answer.header("cache-status");
+        if let Some(status) = status {
             tally.cache_answers.add();
             if is_hit(status) {
                 tally.cache_hits.add();
             }
         }
-        Ok(Some(answer.json()))
+        Ok(Some(Shown { body: answer.json(), past_barrier: status.is_some_and(is_past_barrier) }))
     }
 
     async fn pause(&self, time: Duration) -> Result<(), Stopped> {
@@ -474,6 +482,18 @@ impl Learner {
     fn still_open(&self) -> Result<(), Stopped> {
         if self.setup.stop.is_cancelled() { Err(Stopped) } else { Ok(()) }
     }
+}
+
+/// What a read showed.
+struct Shown {
+    body: Value,
+    /// The sidecar says that it waited for the learner's pending events in vain, and asked the upstream without them.
+    past_barrier: bool,
+}
+
+/// Whether a `Cache-Status` says that the read went past the barrier.
+fn is_past_barrier(status: &str) -> bool {
+    status.ends_with("detail=barrier-timeout")
 }
 
 /// Whether a row shows at least what was acknowledged.
@@ -509,6 +529,18 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_hit(status), hit, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_the_barrier_s_own_word_excuses_a_stale_read() {
+        for (status, past) in [
+            ("tidegate; fwd=bypass; detail=barrier-timeout", true),
+            ("tidegate; fwd=bypass; detail=pending", false),
+            ("tidegate; hit; ttl=3", false),
+            ("tidegate; fwd=uri-miss; stored", false),
+        ] {
+            assert_eq!(is_past_barrier(status), past, "{status}");
         }
     }
 

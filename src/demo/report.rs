@@ -30,6 +30,8 @@ pub struct Report {
     pub failed_reads: u64,
     /// Learners that could not log in.
     pub locked_out: u64,
+    /// Stale reads that were sent past the cache, because the learner's pending events took too long to arrive.
+    pub stale_past_barrier: u64,
     /// Somebody didn't wait for its end.
     pub interrupted: bool,
 }
@@ -52,6 +54,7 @@ impl Report {
             refreshes: tally.refreshes.get(),
             failed_reads: tally.failed_reads.get(),
             locked_out: tally.locked_out.get(),
+            stale_past_barrier: tally.stale_past_barrier.get(),
             interrupted: false,
         }
     }
@@ -85,6 +88,7 @@ impl Report {
             "ack_p50_us": last.latency.p50, "ack_p99_us": last.latency.p99,
             "cache_hit_ratio": rounded(ratio(last.cache_hits, last.cache_answers)),
             "cache_answers": last.cache_answers, "stale_reads": last.stale,
+            "stale_past_barrier": self.stale_past_barrier,
             "forwarded": self.forwarded, "refused": self.refused, "repeated": self.repeated,
             "refreshes": self.refreshes, "failed_reads": self.failed_reads, "locked_out": self.locked_out,
             "ledger": ledger, "ok": self.is_good(),
@@ -135,7 +139,12 @@ impl std::fmt::Display for Report {
             grouped(audit.out_of_order)
         )?;
         writeln!(f, "  foreign               {:>12}   sent with another user's token", grouped(audit.foreign))?;
-        writeln!(f, "  stale reads           {:>12}   showed less than had been acknowledged", grouped(last.stale))?;
+        writeln!(
+            f,
+            "  stale reads           {:>12}   showed less than had been acknowledged; past the barrier: {}",
+            grouped(last.stale),
+            self.stale_past_barrier
+        )?;
         let Self { forwarded, refused, repeated, refreshes, failed_reads, locked_out, .. } = self;
         writeln!(
             f,

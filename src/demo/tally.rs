@@ -73,6 +73,8 @@ pub struct Tally {
     pub failed_reads: Count,
     /// Reads that showed less than what had been acknowledged to their learner.
     pub stale: Count,
+    /// Those that the sidecar sent past the cache, because the pending events took too long to arrive.
+    pub stale_past_barrier: Count,
     /// Learners that are logged in.
     pub learners: Count,
     /// Plain locks, held for one record or one push.
@@ -110,6 +112,7 @@ impl Tally {
             cache_hits: Count::default(),
             failed_reads: Count::default(),
             stale: Count::default(),
+            stale_past_barrier: Count::default(),
             learners: Count::default(),
             latency: Mutex::new(latency),
             acknowledged: Mutex::default(),
