@@ -48,21 +48,24 @@ enum Command {
     /// The report's reduction: calls the learners made (writes and reads) over calls that reached the upstream (batches,
     /// reads, forwarded calls, retries); logins and token refreshes are left out of both.
     Demo {
-        /// Synthetic learners.
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        learners: u32,
-        /// How long they learn.
-        #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
-        duration: Duration,
-        /// player: about a call a second; pings: two calls every 15 s.
-        #[arg(long, value_enum, default_value_t = RhythmName::Player)]
-        rhythm: RhythmName,
+        /// Synthetic learners; 100, or 1000 with --compare.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        learners: Option<u32>,
+        /// How long they learn; 20s. With --compare each run, and what suits its rhythm.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        duration: Option<Duration>,
+        /// player (the default): about a call a second; pings: two calls every 15 s. With --compare both.
+        #[arg(long, value_enum)]
+        rhythm: Option<RhythmName>,
         /// Run the whole clock ten times faster.
         #[arg(long)]
         fast: bool,
         /// The last line of stdout is the report as JSON.
         #[arg(long)]
         json: bool,
+        /// Measure what each way to set up the sidecar saves: one run after the other, and one table. Takes minutes.
+        #[arg(long)]
+        compare: bool,
     },
 }
 
@@ -207,15 +210,17 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             print!("{text}");
             if good { Ok(()) } else { Err(Failure::Input("the journal was damaged".to_owned())) }
         }
-        Command::Demo { learners, duration, rhythm, fast, json } => {
+        Command::Demo { learners, duration, rhythm, fast, json, compare } => {
             log("error");
-            let rhythm = match rhythm {
+            let rhythm = rhythm.map(|rhythm| match rhythm {
                 RhythmName::Player => Rhythm::Player,
                 RhythmName::Pings => Rhythm::Pings,
-            };
-            let options = DemoOptions { learners: learners as usize, duration, rhythm, fast, json };
+            });
+            let learners = learners.map(|learners| learners as usize);
+            let options = DemoOptions { learners, duration, rhythm, fast, json, compare };
             match runtime()?.block_on(demo::run(options))? {
                 true => Ok(()),
+                false if compare => Err(Failure::Input("a run found a promise broken; see its line".to_owned())),
                 false => Err(anyhow::anyhow!("the demo found a promise broken; see its report").into()),
             }
         }

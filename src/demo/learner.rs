@@ -6,14 +6,17 @@
 
 pub mod rhythm;
 pub mod session;
+pub mod snapshot;
 
-use super::tally::{Acknowledged, Tally};
+use super::tally::{Acknowledged, Tally, Told};
+use super::upstream::now_iso;
 use super::upstream::reads::{LESSONS, course_id, lesson_id};
 use bytes::Bytes;
 use http::{Method, Uri};
 use rhythm::Pace;
 use serde_json::Value;
 use session::{Answer, Client, Session, Site};
+use snapshot::State;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Tries of one call.
 const TRIES: u32 = 4;
+/// Least real time between two arrivals: each learner begins with a burst of calls.
+const ARRIVAL: Duration = Duration::from_millis(4);
 /// A lesson's length on the learner's clock.
 const LESSON_SECONDS: u32 = 300;
 /// What the front end tracks when a lesson begins and when it ends.
@@ -53,6 +58,8 @@ struct Stopped;
 struct Addresses {
     lesson: Uri,
     course: Uri,
+    snapshot: Uri,
+    assignment: Uri,
     analytics: Uri,
     summary: Uri,
     courses: Uri,
@@ -63,6 +70,8 @@ impl Addresses {
         Ok(Self {
             lesson: site.uri("/api/client/progress/lesson")?,
             course: site.uri("/api/client/progress/course")?,
+            snapshot: site.uri("/api/learner/progress")?,
+            assignment: site.uri("/api/client/assignments/progress")?,
             analytics: site.uri("/api/analytics/events")?,
             summary: site.uri("/api/client/progress/summary")?,
             courses: site.uri("/api/client/courses")?,
@@ -78,6 +87,22 @@ struct Known {
     completed: bool,
 }
 
+impl Known {
+    /// What a learner tells of a lesson with its video at this position.
+    const fn at(position: u32) -> Self {
+        Self { percent: percent(position), seconds: position, completed: position == LESSON_SECONDS }
+    }
+}
+
+/// Of a lesson whose video is at this position.
+const fn percent(position: u32) -> u32 {
+    position * 100 / LESSON_SECONDS
+}
+
+const fn status(completed: bool) -> &'static str {
+    if completed { "completed" } else { "in_progress" }
+}
+
 struct Learner {
     setup: Setup,
     session: Session,
@@ -86,6 +111,8 @@ struct Learner {
     course: usize,
     lesson: usize,
     lesson_name: Arc<str>,
+    /// Lessons of this course that were played to their end, and when.
+    finished: Vec<(Box<str>, String)>,
     /// Where the video is; what is told of a lesson only grows.
     position: u32,
     ticks: u32,
@@ -118,7 +145,8 @@ pub async fn run(setup: Setup) {
 async fn enter(setup: &Setup) -> anyhow::Result<Session> {
     let place = u32::try_from(setup.number).unwrap_or(u32::MAX);
     let all = u32::try_from(setup.of.max(1)).unwrap_or(u32::MAX);
-    tokio::time::sleep(setup.pace.ramp.mul_f64(f64::from(place) / f64::from(all))).await;
+    let ramp = setup.pace.ramp.max(ARRIVAL * all);
+    tokio::time::sleep(ramp.mul_f64(f64::from(place) / f64::from(all))).await;
     let email = format!("learner-{}@example.test", setup.number + 1);
     let login = || Session::login(setup.client.clone(), Arc::clone(&setup.site), &email, setup.pace.renew);
     match login().await {
@@ -143,6 +171,7 @@ impl Learner {
             course: 0,
             lesson: 0,
             lesson_name: lesson_id(0, 0).into(),
+            finished: Vec::new(),
             position,
             ticks,
             events: 0,
@@ -152,8 +181,20 @@ impl Learner {
         }
     }
 
-    const fn percent(&self) -> u32 {
-        self.position * 100 / LESSON_SECONDS
+    /// Whether this one tells whole states.
+    const fn is_on_player(&self) -> bool {
+        self.setup.pace.snapshots && self.setup.number % 2 == 1
+    }
+
+    /// Time spent on this course, seconds.
+    fn course_seconds(&self) -> u64 {
+        u64::try_from(self.lesson).unwrap_or(0) * u64::from(LESSON_SECONDS) + u64::from(self.position)
+    }
+
+    /// How much of this course is done.
+    fn course_percent(&self) -> u32 {
+        let all = LESSONS as u64 * u64::from(LESSON_SECONDS);
+        u32::try_from(self.course_seconds() * 100 / all).unwrap_or(100)
     }
 
     /// Opens the course: the catalogue, and the course's first event.
@@ -179,9 +220,16 @@ impl Learner {
             if pace.tracked {
                 self.track("video_watch").await?;
             }
-            self.tell_lesson().await?;
+            if self.is_on_player() {
+                self.tell_snapshot().await?;
+            } else {
+                self.tell_lesson().await?;
+            }
             if self.position == LESSON_SECONDS {
                 return self.finish_lesson().await;
+            }
+            if pace.assignment_every.is_some_and(|every| self.ticks.is_multiple_of(every)) {
+                self.tell_assignment().await?;
             }
             if self.ticks.is_multiple_of(pace.look_every) {
                 self.look().await?;
@@ -191,7 +239,9 @@ impl Learner {
     }
 
     async fn finish_lesson(&mut self) -> Result<(), Stopped> {
+        self.finished.push(((*self.lesson_name).into(), now_iso()));
         self.tell_course().await?;
+        self.tell_assignment().await?;
         for name in CLOSING {
             self.track(name).await?;
         }
@@ -203,6 +253,7 @@ impl Learner {
             self.lesson = 0;
             self.course += 1;
             self.known.fill(Known::default());
+            self.finished.clear();
             self.track("course_started").await?;
         }
         self.lesson_name = lesson_id(self.course, self.lesson).into();
@@ -210,25 +261,53 @@ impl Learner {
     }
 
     async fn tell_lesson(&mut self) -> Result<(), Stopped> {
-        let (percent, seconds, completed) = (self.percent(), self.position, self.position == LESSON_SECONDS);
-        let status = if completed { "completed" } else { "in_progress" };
+        let told = Known::at(self.position);
+        let Known { percent, seconds, completed } = told;
+        let status = status(completed);
         let id = self.event_id(&self.lesson_name);
         let body = format!(
             r#"{{"client_event_id":"{id}","user_id":"{}","lesson_id":"{}","percent":{percent},"status":"{status}","time_spent_s":{seconds},"resume_at_s":{seconds}}}"#,
             self.session.user, self.lesson_name
         );
         let uri = self.addresses.lesson.clone();
-        if self.write(&uri, body.into(), id, Some(Arc::clone(&self.lesson_name))).await?
+        if self.write(&uri, body.into(), Told::Event(id)).await?
             && let Some(known) = self.known.get_mut(self.lesson)
         {
-            *known = Known { percent, seconds, completed };
+            *known = told;
+        }
+        Ok(())
+    }
+
+    /// The whole course as it stands, with all lessons so far.
+    async fn tell_snapshot(&mut self) -> Result<(), Stopped> {
+        let (course, seconds): (Arc<str>, _) = (course_id(self.course).into(), self.course_seconds());
+        let state = State {
+            user: &self.session.user,
+            course: &course,
+            finished: &self.finished,
+            lesson: &self.lesson_name,
+            position: self.position,
+            percent: self.course_percent(),
+            seconds,
+            now: &now_iso(),
+        };
+        let body = state.body();
+        let uri = self.addresses.snapshot.clone();
+        if self.write(&uri, body.into(), Told::Snapshot { course, seconds }).await? {
+            let (before, playing) = self.known.split_at_mut(self.lesson);
+            before.fill(Known::at(LESSON_SECONDS));
+            if let Some(known) = playing.first_mut() {
+                *known = Known::at(self.position);
+            }
+            // Earlier courses, and earlier lessons of this one, are in `seconds` since their end.
+            self.seconds_known = self.seconds + u64::from(self.position);
         }
         Ok(())
     }
 
     async fn tell_course(&mut self) -> Result<(), Stopped> {
         let done = self.lesson + 1;
-        let (percent, status) = (done * 100 / LESSONS, if done == LESSONS { "completed" } else { "in_progress" });
+        let (percent, status) = (done * 100 / LESSONS, status(done == LESSONS));
         let course = course_id(self.course);
         let id = self.event_id(&course);
         let seconds = done * LESSON_SECONDS as usize;
@@ -239,10 +318,22 @@ impl Learner {
         self.seconds += u64::from(LESSON_SECONDS);
         let told = self.seconds;
         let uri = self.addresses.course.clone();
-        if self.write(&uri, body.into(), id, None).await? {
+        if self.write(&uri, body.into(), Told::Event(id)).await? {
             self.seconds_known = told;
         }
         Ok(())
+    }
+
+    async fn tell_assignment(&mut self) -> Result<(), Stopped> {
+        let (course, percent) = (course_id(self.course), self.course_percent());
+        let id = self.event_id("assignment");
+        let body = format!(
+            r#"{{"client_event_id":"{id}","user_id":"{}","course_id":"{course}","percent":{percent},"status":"{}"}}"#,
+            self.session.user,
+            status(percent == 100)
+        );
+        let uri = self.addresses.assignment.clone();
+        self.write(&uri, body.into(), Told::Event(id)).await.map(drop)
     }
 
     async fn track(&mut self, name: &str) -> Result<(), Stopped> {
@@ -254,10 +345,10 @@ impl Learner {
             course_id(self.course),
             self.lesson_name,
             self.session.user,
-            self.percent()
+            percent(self.position)
         );
         let uri = self.addresses.analytics.clone();
-        self.write(&uri, body.into(), id, None).await.map(drop)
+        self.write(&uri, body.into(), Told::Event(id)).await.map(drop)
     }
 
     fn event_id(&self, of: &str) -> Box<str> {
@@ -266,7 +357,7 @@ impl Learner {
     }
 
     /// A write, tried until it is answered for good; `true`: it was promised.
-    async fn write(&mut self, uri: &Uri, body: Bytes, id: Box<str>, lesson: Option<Arc<str>>) -> Result<bool, Stopped> {
+    async fn write(&mut self, uri: &Uri, body: Bytes, told: Told) -> Result<bool, Stopped> {
         self.still_open()?;
         self.events += 1;
         self.setup.tally.writes.add();
@@ -281,7 +372,7 @@ impl Learner {
         } else {
             tally.forwarded.add();
         }
-        tally.promise(Acknowledged { id, user: Arc::clone(&self.session.user), lesson });
+        tally.promise(Acknowledged { user: Arc::clone(&self.session.user), told });
         Ok(true)
     }
 
@@ -328,9 +419,9 @@ impl Learner {
 
     async fn read_summary(&mut self) -> Result<(), Stopped> {
         let uri = self.addresses.summary.clone();
-        if let Some(body) = self.read(&uri).await? {
-            let seconds = body.pointer("/data/timeInvestedSeconds").and_then(Value::as_u64).unwrap_or(0);
-            self.judge(seconds >= self.seconds_known);
+        if let Some(shown) = self.read(&uri).await? {
+            let seconds = shown.body.pointer("/data/timeInvestedSeconds").and_then(Value::as_u64).unwrap_or(0);
+            self.judge(seconds >= self.seconds_known, shown.past_barrier);
         }
         Ok(())
     }
@@ -339,23 +430,27 @@ impl Learner {
         let names: Vec<_> = (0..=self.lesson).map(|lesson| lesson_id(self.course, lesson)).collect();
         let path = format!("/api/learner/progress?courseId={}&lessonIds={}", course_id(self.course), names.join(","));
         let Ok(uri) = self.session.uri(&path) else { return Ok(()) };
-        if let Some(body) = self.read(&uri).await? {
+        if let Some(Shown { body, past_barrier }) = self.read(&uri).await? {
             let rows = body.pointer("/data/lessons").and_then(Value::as_array).cloned().unwrap_or_default();
             let fresh =
                 names.len() == rows.len() && rows.iter().zip(&self.known).all(|(row, known)| shows(row, *known));
-            self.judge(fresh);
+            self.judge(fresh, past_barrier);
         }
         Ok(())
     }
 
-    fn judge(&self, fresh: bool) {
+    fn judge(&self, fresh: bool, past_barrier: bool) {
+        let tally = &self.setup.tally;
         if !fresh {
-            self.setup.tally.stale.add();
+            tally.stale.add();
+        }
+        if !fresh && past_barrier {
+            tally.stale_past_barrier.add();
         }
     }
 
-    /// A read; the body, if there was one.
-    async fn read(&mut self, uri: &Uri) -> Result<Option<Value>, Stopped> {
+    /// A read; what it showed, if anything.
+    async fn read(&mut self, uri: &Uri) -> Result<Option<Shown>, Stopped> {
         self.still_open()?;
         self.setup.tally.reads.add();
         let answer = self.call(Method::GET, uri, Bytes::new()).await?;
@@ -364,13 +459,14 @@ impl Learner {
             tally.failed_reads.add();
             return Ok(None);
         };
-        if let Some(status) = answer.header("cache-status") {
+        let status = answer.header("cache-status");
+        if let Some(status) = status {
             tally.cache_answers.add();
             if is_hit(status) {
                 tally.cache_hits.add();
             }
         }
-        Ok(Some(answer.json()))
+        Ok(Some(Shown { body: answer.json(), past_barrier: status.is_some_and(is_past_barrier) }))
     }
 
     async fn pause(&self, time: Duration) -> Result<(), Stopped> {
@@ -386,6 +482,18 @@ impl Learner {
     fn still_open(&self) -> Result<(), Stopped> {
         if self.setup.stop.is_cancelled() { Err(Stopped) } else { Ok(()) }
     }
+}
+
+/// What a read showed.
+struct Shown {
+    body: Value,
+    /// The sidecar says that it waited for the learner's pending events in vain, and asked the upstream without them.
+    past_barrier: bool,
+}
+
+/// Whether a `Cache-Status` says that the read went past the barrier.
+fn is_past_barrier(status: &str) -> bool {
+    status.ends_with("detail=barrier-timeout")
 }
 
 /// Whether a row shows at least what was acknowledged.
@@ -421,6 +529,18 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_hit(status), hit, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_the_barrier_s_own_word_excuses_a_stale_read() {
+        for (status, past) in [
+            ("tidegate; fwd=bypass; detail=barrier-timeout", true),
+            ("tidegate; fwd=bypass; detail=pending", false),
+            ("tidegate; hit; ttl=3", false),
+            ("tidegate; fwd=uri-miss; stored", false),
+        ] {
+            assert_eq!(is_past_barrier(status), past, "{status}");
         }
     }
 

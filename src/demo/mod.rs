@@ -4,11 +4,16 @@
 //! The fast clock is one factor applied to everything that has a rhythm: the learners, the sidecar's windows, retries
 //! and freshness, the upstream's rate limit and token life. The upstream's latency stays what it is, so the saving
 //! that the fast clock shows is not better than the true one.
+//!
+//! [`compare`] makes several such runs, each with the sidecar set up in another way.
 
+pub mod arrangement;
 pub mod audit;
+pub mod compare;
 pub mod learner;
 pub mod moment;
 pub mod report;
+pub mod run;
 pub mod tally;
 pub mod upstream;
 
@@ -23,6 +28,8 @@ use learner::rhythm::Pace;
 use learner::session;
 use moment::{Moment, Scene, Screen};
 use report::Report;
+use run::Run;
+use serde_json::Value;
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,30 +50,33 @@ const TOKEN_LIFE: Duration = Duration::from_secs(900);
 const REDRAW: Duration = Duration::from_millis(500);
 const LINE: Duration = Duration::from_secs(5);
 
-/// What can be asked of the demo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What can be asked of the demo. What is left open depends on whether arrangements are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DemoOptions {
     /// Synthetic learners.
-    pub learners: usize,
+    pub learners: Option<usize>,
     /// How long they play, real time.
-    pub duration: Duration,
+    pub duration: Option<Duration>,
     /// How often they call.
-    pub rhythm: Rhythm,
+    pub rhythm: Option<Rhythm>,
     /// The whole clock ten times faster.
     pub fast: bool,
     /// The last line of stdout is a JSON object.
     pub json: bool,
-}
-
-impl Default for DemoOptions {
-    fn default() -> Self {
-        Self { learners: 100, duration: Duration::from_secs(20), rhythm: Rhythm::Player, fast: false, json: false }
-    }
+    /// All arrangements, on both rhythms unless one is named.
+    pub compare: bool,
 }
 
 impl DemoOptions {
-    const fn speed(&self) -> u32 {
-        if self.fast { FAST } else { 1 }
+    /// The one run of a demo that compares nothing.
+    fn run(&self) -> Run {
+        Run {
+            learners: self.learners.unwrap_or(100),
+            rhythm: self.rhythm.unwrap_or_default(),
+            speed: if self.fast { FAST } else { 1 },
+            duration: self.duration.unwrap_or(Duration::from_secs(20)),
+            arrangement: None,
+        }
     }
 }
 
@@ -75,17 +85,22 @@ impl DemoOptions {
 /// # Errors
 /// A part of it could not be started.
 pub async fn run(options: DemoOptions) -> anyhow::Result<bool> {
-    let stage = Stage::set(options).await?;
-    let report = stage.play().await;
-    let page = report.to_string();
-    if options.json {
+    if options.compare {
+        return compare::run(&options).await;
+    }
+    let report = Stage::set(options.run()).await?.play().await;
+    publish(options.json, &report.to_string(), &report.json())?;
+    Ok(report.is_good())
+}
+
+fn publish(json: bool, page: &str, line: &Value) -> std::io::Result<()> {
+    if json {
         // The page is for people; stdout belongs to the program that reads the line.
         std::io::stderr().write_all(page.as_bytes())?;
-        writeln!(std::io::stdout(), "{}", report.json())?;
+        writeln!(std::io::stdout(), "{line}")
     } else {
-        std::io::stdout().write_all(page.as_bytes())?;
+        std::io::stdout().write_all(page.as_bytes())
     }
-    Ok(report.is_good())
 }
 
 /// Everything that runs.
@@ -100,8 +115,8 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(options: DemoOptions) -> anyhow::Result<Self> {
-        let speed = options.speed();
+    async fn set(run: Run) -> anyhow::Result<Self> {
+        let speed = run.speed;
         let journal = TempDir::with_prefix("tidegate-demo-").context("no directory for the journal")?;
         let mut config = configure("http://127.0.0.1:9")?;
         config.journal.path = journal.path().to_owned();
@@ -112,13 +127,17 @@ impl Stage {
             token_life: TOKEN_LIFE / speed,
             origins: origin.iter().cloned().collect(),
             latency: true,
+            service_token: None,
         });
         let upstream = upstream.await.context("the reference upstream can't listen")?;
         config.upstream.url = format!("http://{}", upstream.address()).parse()?;
+        if let Some(arrangement) = run.arrangement {
+            // ORDER: an arrangement is given on the learners' clock.
+            arrangement.apply(&mut config);
+        }
         config.speed_up(speed);
         let sidecar = app::start(config, app::Options::default()).await?;
-        let DemoOptions { learners, rhythm, duration, .. } = options;
-        let scene = Scene { learners, rhythm, speed, duration, address: sidecar.address, admin: sidecar.admin };
+        let scene = Scene { run, address: sidecar.address, admin: sidecar.admin };
         let tally = Arc::new(Tally::try_new()?);
         let origin = origin.map(|origin| HeaderValue::try_from(&*origin)).transpose()?;
         Ok(Self { _journal: journal, scene, upstream, sidecar, tally, origin })
@@ -128,7 +147,7 @@ impl Stage {
         let stop = CancellationToken::new();
         let mut learners = self.admit(&stop);
         let began = Instant::now();
-        self.watch(began).await;
+        let interrupted = self.watch(began).await;
         let elapsed = began.elapsed();
         stop.cancel();
         while learners.join_next().await.is_some() {}
@@ -137,18 +156,19 @@ impl Stage {
         let census = self.upstream.census();
         let last = Moment::of(elapsed, &self.tally, census.calls(), ledger, None);
         let promised = self.tally.promised();
-        let audit = census.look(|book| Audit::of(&promised, book));
-        Report::new(self.scene, last, audit, &self.tally)
+        let audit = census.look(|book| Audit::of(&promised, book, None));
+        Report { interrupted, ..Report::new(self.scene, last, audit, &self.tally) }
     }
 
     fn admit(&self, stop: &CancellationToken) -> JoinSet<()> {
         let site = Arc::new(session::Site::new(self.scene.address, self.origin.clone()));
         let client = session::client();
-        let pace = Pace::new(self.scene.rhythm, self.scene.speed);
+        let run = self.scene.run;
+        let pace = Pace::new(run.rhythm, run.speed);
         let learner = |number| {
             learner::run(learner::Setup {
                 number,
-                of: self.scene.learners,
+                of: run.learners,
                 pace,
                 site: Arc::clone(&site),
                 client: client.clone(),
@@ -156,12 +176,12 @@ impl Stage {
                 stop: stop.clone(),
             })
         };
-        (0..self.scene.learners).map(learner).collect()
+        (0..run.learners).map(learner).collect()
     }
 
-    /// Shows what happens until the time is over, somebody interrupts, or the sidecar gives up.
-    async fn watch(&self, began: Instant) {
-        let end = tokio::time::sleep(self.scene.duration);
+    /// Shows what happens until the time is over, somebody interrupts (`true`), or the sidecar gives up.
+    async fn watch(&self, began: Instant) -> bool {
+        let end = tokio::time::sleep(self.scene.run.duration);
         let interrupt = tokio::signal::ctrl_c();
         tokio::pin!(end, interrupt);
         let terminal = std::io::stdout().is_terminal();
@@ -169,17 +189,18 @@ impl Stage {
         let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut screen = Screen::default();
-        loop {
+        let interrupted = loop {
             tokio::select! {
-                () = &mut end => break,
-                _ = &mut interrupt => break,
-                () = self.sidecar.draining() => break,
+                () = &mut end => break false,
+                _ = &mut interrupt => break true,
+                () = self.sidecar.draining() => break false,
                 _ = ticks.tick() => self.show(began, terminal.then_some(&mut screen)).await,
             }
-        }
+        };
         if terminal {
             self.show(began, Some(&mut screen)).await;
         }
+        interrupted
     }
 
     async fn show(&self, began: Instant, screen: Option<&mut Screen>) {
@@ -220,7 +241,8 @@ mod tests {
 
     /// Learners on a very fast clock that call the upstream itself, until `enough` says so.
     async fn direct(token_life: Duration, renew: Duration, enough: impl Fn(&Tally) -> bool) -> Direct {
-        let options = upstream::Options { speed: 100, token_life, origins: Vec::new(), latency: false };
+        let options =
+            upstream::Options { speed: 100, token_life, origins: Vec::new(), latency: false, service_token: None };
         let upstream = Upstream::start(options).await.unwrap();
         let tally = Arc::new(Tally::try_new().unwrap());
         let stop = CancellationToken::new();
@@ -247,10 +269,14 @@ mod tests {
         let Direct { upstream, tally } = direct(TOKEN_LIFE, Duration::ZERO, |tally| tally.calls() > 1_000).await;
         let calls = upstream.census().calls();
         assert_eq!(calls.work(), tally.calls());
-        assert_eq!(calls, Calls { auth: 3, singles: tally.writes.get(), reads: tally.reads.get(), ..Calls::default() });
+        let (writes, reads) = (tally.writes.get(), tally.reads.get());
+        let told =
+            Calls { auth: 3, singles: writes - calls.snapshots, snapshots: calls.snapshots, reads, ..Calls::default() };
+        assert_eq!(calls, told);
+        assert!(calls.snapshots > 0, "learner 1 is on the course player");
         assert_eq!((tally.forwarded.get(), tally.acknowledged_here.get()), (tally.writes.get(), 0));
         assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.stale.get()), (0, 0, 0));
-        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book));
+        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book, None));
         assert_eq!(audit, Audit { acknowledged: tally.writes.get(), ..Audit::default() });
     }
 
@@ -259,14 +285,18 @@ mod tests {
         let enough = |tally: &Tally| tally.refreshes.get() > 3;
         let Direct { upstream, tally } = direct(Duration::from_secs(1), Duration::ZERO, enough).await;
         assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.locked_out.get()), (0, 0, 0));
-        assert!(upstream.census().look(|book| Audit::of(&tally.promised(), book)).is_clean());
+        assert!(upstream.census().look(|book| Audit::of(&tally.promised(), book, None)).is_clean());
     }
 
     #[tokio::test]
     async fn the_demo_keeps_its_promises_and_sends_fewer_calls() {
-        let options =
-            DemoOptions { learners: 8, duration: Duration::from_secs(2), fast: true, ..DemoOptions::default() };
-        let report = Stage::set(options).await.unwrap().play().await;
+        let options = DemoOptions {
+            learners: Some(8),
+            duration: Some(Duration::from_secs(2)),
+            fast: true,
+            ..DemoOptions::default()
+        };
+        let report = Stage::set(options.run()).await.unwrap().play().await;
         let json = report.json();
         assert!(report.is_good(), "{json}");
         for key in ["lost", "foreign", "duplicated", "out_of_order", "refused", "locked_out"] {

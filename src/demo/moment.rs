@@ -1,6 +1,6 @@
 //! The demo's numbers at one moment, and how a terminal shows them while it runs.
 
-use super::learner::rhythm::Rhythm;
+use super::run::Run;
 use super::tally::{Latency, Tally, ratio};
 use super::upstream::census::Calls;
 use crate::metrics::Ledger;
@@ -10,14 +10,8 @@ use std::time::Duration;
 /// What stays the same through a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scene {
-    /// Learners that were asked for.
-    pub learners: usize,
-    /// Their rhythm.
-    pub rhythm: Rhythm,
-    /// How fast the clock runs.
-    pub speed: u32,
-    /// How long, real time.
-    pub duration: Duration,
+    /// What was asked for.
+    pub run: Run,
     /// The sidecar's public address.
     pub address: SocketAddr,
     /// Its admin address.
@@ -81,6 +75,12 @@ impl Moment {
     pub fn reduction(&self) -> f64 {
         ratio(self.calls(), self.upstream.work())
     }
+
+    /// The same for writes alone.
+    #[must_use]
+    pub fn write_reduction(&self) -> f64 {
+        ratio(self.writes, self.upstream.writes())
+    }
 }
 
 /// Draws moments over one another on a terminal.
@@ -117,7 +117,8 @@ impl Screen {
     }
 
     fn lines(&self, scene: &Scene, now: &Moment) -> Vec<String> {
-        let passed = now.elapsed.as_secs_f64().min(scene.duration.as_secs_f64());
+        let run = scene.run;
+        let passed = now.elapsed.as_secs_f64().min(run.duration.as_secs_f64());
         let rate = |count: fn(&Moment) -> u64| self.rate(now, count);
         let saved = 100.0 - 100.0 * ratio(now.upstream.work(), now.calls()).min(1.0);
         let verdict = if now.stale == 0 { GREEN } else { RED };
@@ -127,11 +128,11 @@ impl Screen {
             format!(
                 "{BOLD}Tidegate{PLAIN}  {} learners, {} rhythm{}   {passed:.1} of {:.0} s",
                 now.learners,
-                scene.rhythm.as_str(),
-                if scene.speed > 1 { format!(", clock x{}", scene.speed) } else { String::new() },
-                scene.duration.as_secs_f64()
+                run.rhythm.as_str(),
+                if run.speed > 1 { format!(", clock x{}", run.speed) } else { String::new() },
+                run.duration.as_secs_f64()
             ),
-            bar(passed / scene.duration.as_secs_f64().max(0.001)),
+            bar(passed / run.duration.as_secs_f64().max(0.001)),
             format!("  calls in     {BOLD}{:>9}{PLAIN} {:>8}/s", grouped(now.calls()), rate(Moment::calls)),
             format!(
                 "  calls out    {BOLD}{:>9}{PLAIN} {:>8}/s   {DIM}{} batches of {:.1} events, {} reads, {} single{PLAIN}",
@@ -236,6 +237,7 @@ pub fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::learner::rhythm::Rhythm;
 
     fn moment(writes: u64, reads: u64, batches: u64) -> Moment {
         let upstream = Calls { progress_batches: batches, reads: 10, auth: 99, ..Calls::default() };
@@ -257,12 +259,15 @@ mod tests {
     fn scene() -> Scene {
         let address = "127.0.0.1:1".parse().unwrap();
         let duration = Duration::from_secs(4);
-        Scene { learners: 5, rhythm: Rhythm::Player, speed: 10, duration, address, admin: address }
+        let run = Run { learners: 5, rhythm: Rhythm::Player, speed: 10, duration, arrangement: None };
+        Scene { run, address, admin: address }
     }
 
     #[test]
     fn the_reduction_is_calls_in_over_calls_out_without_logins() {
         assert!((moment(400, 50, 80).reduction() - 5.0).abs() < 1e-9);
+        assert!((moment(400, 50, 80).write_reduction() - 5.0).abs() < 1e-9);
+        assert!((moment(400, 0, 80).write_reduction() - moment(400, 99, 80).write_reduction()).abs() < 1e-9);
         assert!(moment(0, 0, 0).reduction().abs() < 1e-9);
     }
 

@@ -1,5 +1,6 @@
 //! What is left when the demo is over: a page for people, one line of JSON for programs.
 
+use super::arrangement::Arrangement;
 use super::audit::Audit;
 use super::moment::{Moment, Scene, grouped, micros};
 use super::tally::{Tally, ratio};
@@ -29,6 +30,10 @@ pub struct Report {
     pub failed_reads: u64,
     /// Learners that could not log in.
     pub locked_out: u64,
+    /// Stale reads that were sent past the cache, because the learner's pending events took too long to arrive.
+    pub stale_past_barrier: u64,
+    /// Somebody didn't wait for its end.
+    pub interrupted: bool,
 }
 
 /// How the reduction is counted.
@@ -49,6 +54,8 @@ impl Report {
             refreshes: tally.refreshes.get(),
             failed_reads: tally.failed_reads.get(),
             locked_out: tally.locked_out.get(),
+            stale_past_barrier: tally.stale_past_barrier.get(),
+            interrupted: false,
         }
     }
 
@@ -62,15 +69,18 @@ impl Report {
     #[must_use]
     pub fn json(&self) -> Value {
         let Self { scene, last, audit, ledger, .. } = self;
-        let up = last.upstream;
+        let (run, up) = (scene.run, last.upstream);
         json!({
-            "learners": scene.learners, "rhythm": scene.rhythm.as_str(), "speed": scene.speed,
+            "learners": run.learners, "rhythm": run.rhythm.as_str(), "speed": run.speed,
+            "arrangement": run.arrangement.map(Arrangement::as_str),
             "seconds": rounded(last.elapsed.as_secs_f64()),
             "calls": last.calls(), "writes": last.writes, "reads": last.reads,
             "upstream_calls": up.work(), "reduction": rounded(last.reduction()),
+            "write_reduction": rounded(last.write_reduction()),
             "upstream": {
                 "progress_batches": up.progress_batches, "analytics_batches": up.analytics_batches,
-                "events_in_batches": up.batched_events, "reads": up.reads, "singles": up.singles,
+                "assignment_batches": up.assignment_batches, "events_in_batches": up.batched_events,
+                "reads": up.reads, "singles": up.singles, "snapshots": up.snapshots,
                 "others": up.snapshots + up.others, "auth": up.auth, "refusals": up.refusals,
             },
             "acknowledged": audit.acknowledged, "lost": audit.lost, "duplicated": audit.duplicated,
@@ -78,6 +88,7 @@ impl Report {
             "ack_p50_us": last.latency.p50, "ack_p99_us": last.latency.p99,
             "cache_hit_ratio": rounded(ratio(last.cache_hits, last.cache_answers)),
             "cache_answers": last.cache_answers, "stale_reads": last.stale,
+            "stale_past_barrier": self.stale_past_barrier,
             "forwarded": self.forwarded, "refused": self.refused, "repeated": self.repeated,
             "refreshes": self.refreshes, "failed_reads": self.failed_reads, "locked_out": self.locked_out,
             "ledger": ledger, "ok": self.is_good(),
@@ -99,7 +110,7 @@ impl std::fmt::Display for Report {
         writeln!(f)?;
         writeln!(f, "  The upstream answers       directly    Tidegate")?;
         let size = format!("batches of {:.1} events", ratio(up.batched_events, up.batches()));
-        row(f, "writes", last.writes, up.batches() + up.singles + up.snapshots + up.others, &size)?;
+        row(f, "writes", last.writes, up.writes(), &size)?;
         let hits = format!("{:.0} % of the answers from memory", 100.0 * ratio(last.cache_hits, last.cache_answers));
         row(f, "reads", last.reads, up.reads, &hits)?;
         row(f, "all", last.calls(), up.work(), &format!("{:.2} times fewer", last.reduction()))?;
@@ -124,11 +135,16 @@ impl std::fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  out of order          {:>12}   applied after something newer of the same lesson",
+            "  out of order          {:>12}   applied after something newer of the same lesson, assignment or course",
             grouped(audit.out_of_order)
         )?;
         writeln!(f, "  foreign               {:>12}   sent with another user's token", grouped(audit.foreign))?;
-        writeln!(f, "  stale reads           {:>12}   showed less than had been acknowledged", grouped(last.stale))?;
+        writeln!(
+            f,
+            "  stale reads           {:>12}   showed less than had been acknowledged; past the barrier: {}",
+            grouped(last.stale),
+            self.stale_past_barrier
+        )?;
         let Self { forwarded, refused, repeated, refreshes, failed_reads, locked_out, .. } = self;
         writeln!(
             f,
@@ -145,12 +161,14 @@ impl std::fmt::Display for Report {
 mod tests {
     use super::*;
     use crate::demo::learner::rhythm::Rhythm;
+    use crate::demo::run::Run;
     use std::time::Duration;
 
     fn report(audit: Audit) -> Report {
         let address = "127.0.0.1:1".parse().unwrap();
         let duration = Duration::from_secs(4);
-        let scene = Scene { learners: 5, rhythm: Rhythm::Player, speed: 10, duration, address, admin: address };
+        let run = Run { learners: 5, rhythm: Rhythm::Player, speed: 10, duration, arrangement: None };
+        let scene = Scene { run, address, admin: address };
         let tally = Tally::try_new().unwrap();
         tally.writes.add();
         tally.acknowledged_in(Duration::from_micros(250));

@@ -6,15 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// An event that was answered with 2xx.
+/// A write that was answered with 2xx.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// Its id.
-    pub id: Box<str>,
     /// Who made it.
     pub user: Arc<str>,
-    /// The lesson whose progress it tells.
-    pub lesson: Option<Arc<str>>,
+    /// What it told.
+    pub told: Told,
+}
+
+/// What a write tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// One event, by its id.
+    Event(Box<str>),
+    /// The whole state of a course; a later one holds all that an earlier one does.
+    Snapshot {
+        /// Its course.
+        course: Arc<str>,
+        /// Time spent on it, which grows with every snapshot.
+        seconds: u64,
+    },
 }
 
 /// One counter.
@@ -61,6 +73,8 @@ pub struct Tally {
     pub failed_reads: Count,
     /// Reads that showed less than what had been acknowledged to their learner.
     pub stale: Count,
+    /// Those that the sidecar sent past the cache, because the pending events took too long to arrive.
+    pub stale_past_barrier: Count,
     /// Learners that are logged in.
     pub learners: Count,
     /// Plain locks, held for one record or one push.
@@ -98,6 +112,7 @@ impl Tally {
             cache_hits: Count::default(),
             failed_reads: Count::default(),
             stale: Count::default(),
+            stale_past_barrier: Count::default(),
             learners: Count::default(),
             latency: Mutex::new(latency),
             acknowledged: Mutex::default(),
@@ -116,7 +131,7 @@ impl Tally {
         self.latency.lock().saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// An event was answered with 2xx: from here on it must not be lost.
+    /// A write was answered with 2xx: from here on it must not be lost.
     pub fn promise(&self, event: Acknowledged) {
         self.acknowledged.lock().push(event);
     }

@@ -2,7 +2,8 @@
 //! profile with CSRF on, and counts what it sees.
 //!
 //! Order of a call, as in the application: origin, body, `/api/auth`, CSRF, token, route. So a bad origin is refused
-//! before CSRF, CSRF before a missing token, and unreadable JSON before both. Left out: WebSocket, SSE, uploads, the
+//! before CSRF, CSRF before a missing token, and unreadable JSON before both. A service that has the service credential
+//! is no browser: CSRF doesn't concern it, and it speaks for the users that its events name. Left out: WebSocket, SSE, uploads, the
 //! limit on failed logins, the general per-address limit (loopback is exempt from it), the CSRF bypass header.
 
 pub mod account;
@@ -18,7 +19,7 @@ pub mod tokens;
 
 use bytes::Bytes;
 use call::Call;
-use census::{Census, Kind};
+use census::{Census, Kind, SERVICE};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -27,6 +28,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use progress::Topic;
 use reply::{Content, Reply, Stage};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -55,6 +57,8 @@ pub struct Options {
     pub origins: Vec<Box<str>>,
     /// Whether it takes a real server's time to answer.
     pub latency: bool,
+    /// The token of a trusted service.
+    pub service_token: Option<String>,
 }
 
 /// What all handlers share.
@@ -108,7 +112,8 @@ impl Upstream {
 }
 
 /// The time as the application writes it.
-fn now_iso() -> String {
+#[must_use]
+pub fn now_iso() -> String {
     let milliseconds = i64::try_from(crate::clock::millis(SystemTime::now())).unwrap_or(0);
     let stamp = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     format!("{stamp:.3}")
@@ -160,12 +165,17 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 fn kind(call: &Call) -> Kind {
     match (call.method.as_str(), &*call.path) {
         (_, path) if path.starts_with("/api/auth/") => Kind::Auth,
-        ("POST", "/api/client/progress/lesson" | "/api/client/progress/course" | "/api/analytics/events") => {
-            Kind::Single
-        }
+        (
+            "POST",
+            "/api/client/progress/lesson"
+            | "/api/client/progress/course"
+            | "/api/client/assignments/progress"
+            | "/api/analytics/events",
+        ) => Kind::Single,
         ("POST", "/api/learner/progress") => Kind::Snapshot,
         ("POST", "/api/client/progress/batch") => Kind::ProgressBatch,
         ("POST", "/api/analytics/events/batch") => Kind::AnalyticsBatch,
+        ("POST", "/api/client/assignments/progress/batch") => Kind::AssignmentBatch,
         ("GET", _) => Kind::Read,
         _ => Kind::Other,
     }
@@ -228,15 +238,56 @@ fn handle(shared: &Shared, call: &Call, body: &Value) -> Reply {
         ("GET", "/api/health") => return Reply::ok(json!({"status": "ok"})).at(Stage::Guard),
         _ => {}
     }
+    if is_service(shared, call) {
+        return serve_route(shared, call, &Session::Service, body);
+    }
     if let Some(refusal) = csrf(call) {
         return refusal;
     }
     match token(shared, call) {
         Token::Bad => Reply::unauthenticated("Invalid or expired token"),
-        Token::Missing if anonymous(call) => serve_route(shared, call, "", body),
+        Token::Missing if anonymous(call) => serve_route(shared, call, &Session::Anonymous, body),
         Token::Missing => Reply::unauthenticated("No bearer token provided in the Authorization header"),
-        Token::Of(user) => serve_route(shared, call, &user, body),
+        Token::Of(user) => serve_route(shared, call, &Session::Of(user), body),
     }
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Session {
+    /// Nobody who is known.
+    Anonymous,
+    /// A user.
+    Of(Box<str>),
+    /// The trusted service.
+    Service,
+}
+
+impl Session {
+    /// What the census knows its token as.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        match self {
+            Self::Anonymous => "",
+            Self::Of(user) => user,
+            Self::Service => SERVICE,
+        }
+    }
+
+    /// Whose session it is; the service speaks for the user that the body names.
+    #[must_use]
+    pub fn user<'a>(&'a self, body: &'a Value) -> Option<&'a str> {
+        match self {
+            Self::Anonymous => None,
+            Self::Of(user) => Some(user),
+            Self::Service => progress::text(body, &["user_id", "userId"]),
+        }
+    }
+}
+
+fn is_service(shared: &Shared, call: &Call) -> bool {
+    let given = call.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    given.is_some() && given == shared.options.service_token.as_deref()
 }
 
 /// The double submit: any equal pair passes, there is nothing else to compare with.
@@ -278,14 +329,19 @@ fn anonymous(call: &Call) -> bool {
     analytics || catalogue || call.path.starts_with("/api/client/courses/")
 }
 
-fn serve_route(shared: &Shared, call: &Call, user: &str, body: &Value) -> Reply {
+fn serve_route(shared: &Shared, call: &Call, session: &Session, body: &Value) -> Reply {
+    let user = session.user(body).unwrap_or_default();
     match (call.method.as_str(), &*call.path) {
-        ("POST", "/api/client/progress/lesson") => progress::single(shared, Subject::Lesson, user, body),
-        ("POST", "/api/client/progress/course") => progress::single(shared, Subject::Course, user, body),
-        ("POST", "/api/client/progress/batch") => progress::batch(shared, user, body),
-        ("POST", "/api/learner/progress") => progress::snapshot(shared, call, user, body),
-        ("POST", "/api/analytics/events") => analytics::single(shared, call, user, body),
-        ("POST", "/api/analytics/events/batch") => analytics::batch(shared, user, body),
+        ("POST", "/api/client/progress/lesson") => progress::single(shared, Subject::Lesson, session, body),
+        ("POST", "/api/client/progress/course") => progress::single(shared, Subject::Course, session, body),
+        ("POST", "/api/client/assignments/progress") => progress::single(shared, Subject::Assignment, session, body),
+        ("POST", "/api/client/progress/batch") => progress::batch(shared, Topic::Progress, session, body),
+        ("POST", "/api/client/assignments/progress/batch") => {
+            progress::batch(shared, Topic::Assignments, session, body)
+        }
+        ("POST", "/api/learner/progress") => progress::snapshot(shared, call, session, body),
+        ("POST", "/api/analytics/events") => analytics::single(shared, call, session, body),
+        ("POST", "/api/analytics/events/batch") => analytics::batch(shared, session, body),
         ("GET", "/api/analytics/events") => analytics::list(shared, call),
         ("GET", "/api/learner/progress") => reads::lesson_progress(shared, call, user),
         ("GET", "/api/client/progress/summary") => reads::summary(shared, user),

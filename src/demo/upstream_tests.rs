@@ -1,6 +1,6 @@
 //! The upstream against what the real application was recorded to answer.
 
-use super::census::Sighting;
+use super::census::{Calls, Sighting};
 use super::*;
 use http::HeaderMap;
 use hyper_util::client::legacy::Client;
@@ -8,6 +8,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 const USER: &str = "00000000-0000-0000-0000-000000000002";
+const SERVICE_TOKEN: &str = "service-token-1";
 const PAIR: [(&str, &str); 2] = [("cookie", "csrf_token=t1"), ("x-csrf-token", "t1")];
 
 struct Browser {
@@ -40,6 +41,7 @@ impl Browser {
             token_life: Duration::from_secs(900),
             origins: vec!["https://lms.example.test".into()],
             latency: false,
+            service_token: Some(SERVICE_TOKEN.into()),
         };
         let upstream = Upstream::start(options).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
@@ -516,14 +518,116 @@ async fn the_census_knows_how_often_each_event_came_and_under_whose_token() {
 
     let census = browser.upstream.census();
     let (sightings, order) = census.look(|book| (book.sightings.clone(), book.order.clone()));
-    let sighting = |offered, applied, users: &[&str]| Sighting {
+    let sighting = |offered, applied, tokens: &[&str], owner: &str| Sighting {
         offered,
         applied,
-        users: users.iter().map(|user| (*user).into()).collect(),
+        tokens: tokens.iter().map(|user| (*user).into()).collect(),
+        owners: vec![owner.into()],
     };
-    assert_eq!(sightings["p1"], sighting(2, 1, &[USER]));
-    assert_eq!(sightings["a1"], sighting(2, 2, &[USER, ""]));
+    assert_eq!(sightings["p1"], sighting(2, 1, &[USER], USER));
+    assert_eq!(sightings["a1"], sighting(2, 2, &[USER, ""], ""));
     assert_eq!(order[&(USER.into(), "l1".into())], ["p1".into(), "p2".into()]);
     let calls = census.calls();
     assert_eq!((calls.auth, calls.singles, calls.analytics_batches, calls.batched_events), (1, 3, 2, 2));
+}
+
+#[tokio::test]
+async fn assignments_are_told_one_by_one_or_in_batches_and_kept_by_user_and_course() {
+    let browser = Browser::new().await;
+    let single = r#"{"client_event_id":"s1","user_id":"x","course_id":"c1","percent":40,"status":"in_progress"}"#;
+    let record =
+        json!({"user_id": USER, "course_id": "c1", "percent": 40, "status": "in_progress", "updated_at": "time"});
+    for (repeated, expected) in [(false, json!(null)), (true, json!(true))] {
+        let answer = browser.signed("POST", "/api/client/assignments/progress", single).await;
+        let body = masked(answer.json());
+        assert_eq!((answer.status, &body["data"], &body["idempotent"]), (200, &record, &expected), "{repeated}");
+    }
+    let nowhere = browser.signed("POST", "/api/client/assignments/progress", r#"{"percent":1}"#).await;
+    assert_eq!((nowhere.status, nowhere.json()["error"].as_str()), (400, Some("user_id and course_id are required")));
+
+    let batch = json!({"events": [
+        {"clientEventId": "s1", "userId": USER, "courseId": "c1", "percent": 41},
+        {"clientEventId": "b1", "userId": USER, "courseId": "c1", "lessonId": "l1", "percent": 100.4, "status": "completed"},
+        {"client_event_id": "b2", "user_id": "other", "course_id": "c1", "percent": 7},
+        {"clientEventId": "b3", "courseId": "c1"},
+        {"clientEventId": "b4", "userId": USER, "lessonId": "l1"},
+    ]});
+    let answer = browser.signed("POST", "/api/client/assignments/progress/batch", &batch.to_string()).await;
+    let failed = json!([{"id": "b3", "reason": "missing_user"}, {"id": "b4", "reason": "missing_target"}]);
+    let body = answer.json();
+    assert_eq!(
+        (answer.status, &body["accepted"], &body["duplicates"], &body["failed"]),
+        (200, &json!(["b1", "b2"]), &json!(["s1"]), &failed)
+    );
+    let kept = |user: &str| {
+        let store = browser.upstream.shared.store.lock();
+        store.find(Subject::Assignment, user, "c1").map(|kept| (kept.percent.clone(), kept.completed()))
+    };
+    assert_eq!((kept(USER), kept("other")), (Some((100.into(), true)), Some((7.into(), false))));
+    assert!(browser.upstream.shared.store.lock().lesson(USER, "l1").is_none(), "an assignment is no lesson");
+
+    for (headers, status) in [(&[][..], 403), (&PAIR[..], 401)] {
+        let path = "/api/client/assignments/progress/batch";
+        assert_eq!(browser.call("POST", path, headers, &batch.to_string()).await.status, status);
+    }
+    let census = browser.upstream.census();
+    let order = census.look(|book| book.order.clone());
+    assert_eq!(order[&(USER.into(), "c1".into())], ["s1".into(), "b1".into()]);
+    let calls = census.calls();
+    assert_eq!(calls, Calls { auth: 1, singles: 3, assignment_batches: 3, batched_events: 5, refusals: 3, ..calls });
+    assert_eq!((calls.batches(), calls.writes(), calls.work()), (3, 6, 6));
+}
+
+#[tokio::test]
+async fn the_service_credential_speaks_for_the_users_that_its_events_name() {
+    let browser = Browser::new().await;
+    let bearer = format!("Bearer {SERVICE_TOKEN}");
+    let service = [("authorization", bearer.as_str())];
+    let event = |id: &str, user: &str| json!({"clientEventId": id, "eventName": "x", "userId": user, "courseId": "c1"});
+    for path in ["progress", "assignments/progress"] {
+        let events = json!({"events": [event(&format!("{path}-a"), "ada"), event(&format!("{path}-e"), "eve")]});
+        let answer = browser.call("POST", &format!("/api/client/{path}/batch"), &service, &events.to_string()).await;
+        assert_eq!((answer.status, answer.json()["accepted"].as_array().unwrap().len()), (200, 2), "{path}");
+    }
+    let events = json!({"events": [event("an-a", "ada"), event("an-e", "eve")]}).to_string();
+    assert_eq!(browser.call("POST", "/api/analytics/events/batch", &service, &events).await.status, 201);
+    let course = r#"{"client_event_id":"single","user_id":"ada","course_id":"c2","percent":5}"#;
+    let answer = browser.call("POST", "/api/client/progress/course", &service, course).await;
+    assert_eq!((answer.status, answer.json()["data"]["user_id"].as_str()), (200, Some("ada")));
+    let nobody = browser.call("POST", "/api/client/progress/course", &service, r#"{"course_id":"c2"}"#).await;
+    assert_eq!(nobody.status, 400);
+
+    let sightings = browser.upstream.census().look(|book| book.sightings.clone());
+    for (id, owner) in
+        [("progress-a", "ada"), ("assignments/progress-e", "eve"), ("an-a", "ada"), ("an-e", "eve"), ("single", "ada")]
+    {
+        let Sighting { tokens, owners, .. } = &sightings[id];
+        assert_eq!((&**tokens, &**owners), (&[SERVICE.into()][..], &[owner.into()][..]), "{id}");
+    }
+    for (near, status) in [(format!("{bearer}x"), 401), (format!("bearer {SERVICE_TOKEN}"), 401), (bearer, 200)] {
+        let headers = [PAIR[0], PAIR[1], ("authorization", near.as_str())];
+        let events = json!({"events": [event("near", "ada")]}).to_string();
+        let answer = browser.call("POST", "/api/client/progress/batch", &headers, &events).await;
+        assert_eq!(answer.status, status, "{near}");
+    }
+}
+
+#[tokio::test]
+async fn the_census_keeps_what_each_applied_snapshot_told() {
+    let browser = Browser::new().await;
+    let tell = async |user: &str, course: &str, seconds: u64| {
+        let body = json!({
+            "user_id": user, "course_id": course, "lesson_ids": [], "lessons": [],
+            "course": {"percent": 1, "completed_at": null, "total_time_seconds": seconds, "last_lesson_id": null},
+        });
+        browser.signed("POST", "/api/learner/progress", &body.to_string()).await.status
+    };
+    let statuses = [tell(USER, "c1", 5).await, tell(USER, "c2", 9).await, tell("x", "c1", 4).await];
+    assert_eq!(statuses, [202; 3]);
+    browser.signed("POST", "/api/learner/progress", r#"{"course_id":"c1"}"#).await;
+    let census = browser.upstream.census();
+    let (told, foreign) = census.look(|book| (book.snapshots.clone(), book.foreign_snapshots));
+    assert_eq!(told[&(USER.into(), "c1".into())], [5, 4]);
+    assert_eq!((told[&(USER.into(), "c2".into())].as_slice(), told.len(), foreign), (&[9][..], 2, 1));
+    assert_eq!((census.calls().snapshots, census.calls().refusals), (4, 1));
 }

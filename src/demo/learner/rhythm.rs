@@ -5,7 +5,8 @@ use std::time::Duration;
 /// What kind of client the learners have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Rhythm {
-    /// The course player: a progress call about every second while playing.
+    /// A progress call about every second while playing. Every second learner is on the course player, which tells its
+    /// whole state each time; the others tell their lesson.
     #[default]
     Player,
     /// The video ping: one progress and one analytics call every 15 s.
@@ -30,8 +31,12 @@ pub struct Pace {
     pub tick: Duration,
     /// Seconds of the lesson that one tick plays.
     pub step: u32,
+    /// Every second learner tells the state of the whole course instead of the lesson.
+    pub snapshots: bool,
     /// Each tick is accompanied by an analytics event.
     pub tracked: bool,
+    /// Ticks between two calls about the assignment, beside the one at each lesson's end.
+    pub assignment_every: Option<u32>,
     /// Ticks between two looks at the dashboard.
     pub look_every: u32,
     /// How long a learner stays on the dashboard; half of it passes before they come back to the tab.
@@ -49,14 +54,17 @@ impl Pace {
     #[must_use]
     pub fn new(rhythm: Rhythm, speed: u32) -> Self {
         let scaled = |seconds: f64| Duration::from_secs_f64(seconds / f64::from(speed.max(1)));
-        let (tick, step, tracked, look_every) = match rhythm {
-            Rhythm::Player => (1.0, 1, false, 120),
-            Rhythm::Pings => (15.0, 15, true, 8),
+        let (tick, step, look_every) = match rhythm {
+            Rhythm::Player => (1.0, 1, 120),
+            Rhythm::Pings => (15.0, 15, 8),
         };
+        let player = rhythm == Rhythm::Player;
         Self {
             tick: scaled(tick),
             step,
-            tracked,
+            snapshots: player,
+            tracked: !player,
+            assignment_every: player.then_some(15),
             look_every,
             stay: scaled(6.0),
             ramp: scaled(tick.max(3.0)),

@@ -4,7 +4,7 @@ use super::call::Call;
 use super::census::Offer;
 use super::progress::events;
 use super::reply::Reply;
-use super::{Shared, now_iso};
+use super::{Session, Shared, now_iso};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -17,14 +17,15 @@ fn nonempty(value: Option<&Value>) -> Option<&str> {
 
 /// A single event. Without an organisation it is dropped, politely.
 #[must_use]
-pub fn single(shared: &Shared, call: &Call, session: &str, body: &Value) -> Reply {
+pub fn single(shared: &Shared, call: &Call, session: &Session, body: &Value) -> Reply {
     if nonempty(body.get("event_type")).is_none() {
         return invalid_single(body);
     }
     let header = call.header("x-org-id").or_else(|| call.header("x-organization-id"));
     let organization = header.or_else(|| call.cookie("active_org")).or_else(|| nonempty(body.get("org_id")));
     let id = nonempty(body.get("id")).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-    shared.census.offer(Offer { id: &id, token: session, applied: organization.is_some(), lesson: None });
+    let (token, owner) = (session.token(), nonempty(body.get("user_id")).unwrap_or_default());
+    shared.census.offer(Offer { id: &id, token, owner, applied: organization.is_some(), target: None });
     let Some(organization) = organization else {
         let data = json!({"status": "queued", "stored": false, "missingOrgContext": true, "skipped": "missing_org"});
         return queued(StatusCode::ACCEPTED, data, "analytics_event_queued", "Analytics event queued.");
@@ -67,7 +68,7 @@ fn stored(id: &str, body: &Value) -> Value {
 
 /// A batch: all or nothing, answered with a count.
 #[must_use]
-pub fn batch(shared: &Shared, session: &str, body: &Value) -> Reply {
+pub fn batch(shared: &Shared, session: &Session, body: &Value) -> Reply {
     let problems = problems(body);
     if !problems.is_empty() {
         let keys: Vec<_> = body.as_object().map(|body| body.keys().collect()).unwrap_or_default();
@@ -82,7 +83,8 @@ pub fn batch(shared: &Shared, session: &str, body: &Value) -> Reply {
     let mut store = shared.store.lock();
     for event in events {
         let id = nonempty(event.get("clientEventId")).unwrap_or_default();
-        shared.census.offer(Offer { id, token: session, applied: true, lesson: None });
+        let owner = nonempty(event.get("userId")).unwrap_or_default();
+        shared.census.offer(Offer { id, token: session.token(), owner, applied: true, target: None });
         store.insert(stored(id, &columns(event)));
     }
     let data = json!({ "ingested": events.len() });

@@ -1,5 +1,5 @@
 //! What the upstream counts: calls by kind, and for every event id how often it came, how often it was applied and
-//! under whose token. The demo's verdict rests on these numbers, not on what the sidecar says about itself.
+//! under whose token, and what each snapshot told. The demo's verdict rests on these numbers, not on what the sidecar says about itself.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -18,6 +18,8 @@ pub enum Kind {
     ProgressBatch,
     /// A batch of analytics events.
     AnalyticsBatch,
+    /// A batch of assignment events.
+    AssignmentBatch,
     /// A GET.
     Read,
     /// Anything else.
@@ -37,6 +39,8 @@ pub struct Calls {
     pub progress_batches: u64,
     /// Analytics batches.
     pub analytics_batches: u64,
+    /// Assignment batches.
+    pub assignment_batches: u64,
     /// GETs.
     pub reads: u64,
     /// Anything else.
@@ -48,16 +52,22 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Batches of both kinds.
+    /// Batches of all kinds.
     #[must_use]
     pub const fn batches(&self) -> u64 {
-        self.progress_batches + self.analytics_batches
+        self.progress_batches + self.analytics_batches + self.assignment_batches
+    }
+
+    /// Calls that write.
+    #[must_use]
+    pub const fn writes(&self) -> u64 {
+        self.singles + self.snapshots + self.batches() + self.others
     }
 
     /// Everything but logins and refreshes.
     #[must_use]
     pub const fn work(&self) -> u64 {
-        self.singles + self.snapshots + self.batches() + self.reads + self.others
+        self.writes() + self.reads
     }
 }
 
@@ -68,9 +78,14 @@ pub struct Sighting {
     pub offered: u32,
     /// How often it changed something.
     pub applied: u32,
-    /// Under whose tokens; "" for a call without one.
-    pub users: Vec<Box<str>>,
+    /// Under whose tokens; "" for a call without one, [`SERVICE`] for the one that speaks for all.
+    pub tokens: Vec<Box<str>>,
+    /// For whose records; "" where it named nobody.
+    pub owners: Vec<Box<str>>,
 }
+
+/// What stands for the service credential among the users of tokens.
+pub const SERVICE: &str = "service";
 
 /// The counts, shared by all handlers.
 #[derive(Debug, Default)]
@@ -80,6 +95,7 @@ pub struct Census {
     snapshots: AtomicU64,
     progress_batches: AtomicU64,
     analytics_batches: AtomicU64,
+    assignment_batches: AtomicU64,
     reads: AtomicU64,
     others: AtomicU64,
     batched_events: AtomicU64,
@@ -88,16 +104,20 @@ pub struct Census {
     book: Mutex<Book>,
 }
 
-/// A user and one of their lessons.
-pub type UserLesson = (Box<str>, Box<str>);
+/// A user and what of theirs was written: a lesson, an assignment or a course.
+pub type Record = (Box<str>, Box<str>);
 
-/// Everything by event id and by lesson.
+/// Everything by event id and by record.
 #[derive(Debug, Default)]
 pub struct Book {
     /// By event id.
     pub sightings: HashMap<Box<str>, Sighting>,
-    /// Applied progress events in the order of application, by (user, lesson).
-    pub order: HashMap<UserLesson, Vec<Box<str>>>,
+    /// Applied events of lessons and assignments in the order of application.
+    pub order: HashMap<Record, Vec<Box<str>>>,
+    /// `course.total_time_seconds` of the applied snapshots by (user, course), in the order of application.
+    pub snapshots: HashMap<Record, Vec<u64>>,
+    /// Snapshots that named another user than the one of their token.
+    pub foreign_snapshots: u64,
 }
 
 /// An event as it reached a handler.
@@ -107,10 +127,25 @@ pub struct Offer<'a> {
     pub id: &'a str,
     /// Whose token came with it.
     pub token: &'a str,
+    /// Whose records it is for.
+    pub owner: &'a str,
     /// It changed something.
     pub applied: bool,
-    /// The user and lesson whose progress it set.
-    pub lesson: Option<(&'a str, &'a str)>,
+    /// The lesson or assignment that it set, where the order counts.
+    pub target: Option<&'a str>,
+}
+
+/// A snapshot that was applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot<'a> {
+    /// Whose records it set.
+    pub user: &'a str,
+    /// Whom it named itself.
+    pub named: Option<&'a str>,
+    /// Its course.
+    pub course: &'a str,
+    /// Time spent on the course, as told.
+    pub seconds: u64,
 }
 
 impl Census {
@@ -122,6 +157,7 @@ impl Census {
             Kind::Snapshot => &self.snapshots,
             Kind::ProgressBatch => &self.progress_batches,
             Kind::AnalyticsBatch => &self.analytics_batches,
+            Kind::AssignmentBatch => &self.assignment_batches,
             Kind::Read => &self.reads,
             Kind::Other => &self.others,
         };
@@ -144,12 +180,22 @@ impl Census {
         let sighting = book.sightings.entry(offer.id.into()).or_default();
         sighting.offered += 1;
         sighting.applied += u32::from(offer.applied);
-        if !sighting.users.iter().any(|user| **user == *offer.token) {
-            sighting.users.push(offer.token.into());
+        for (known, found) in [(&mut sighting.tokens, offer.token), (&mut sighting.owners, offer.owner)] {
+            if !known.iter().any(|known| **known == *found) {
+                known.push(found.into());
+            }
         }
-        if let (true, Some((user, lesson))) = (offer.applied, offer.lesson) {
-            book.order.entry((user.into(), lesson.into())).or_default().push(offer.id.into());
+        if let (true, Some(target)) = (offer.applied, offer.target) {
+            book.order.entry((offer.owner.into(), target.into())).or_default().push(offer.id.into());
         }
+    }
+
+    /// A snapshot was applied.
+    pub fn snapshot(&self, snapshot: Snapshot<'_>) {
+        let mut book = self.book.lock();
+        book.foreign_snapshots += u64::from(snapshot.named.is_some_and(|named| named != snapshot.user));
+        let record = (snapshot.user.into(), snapshot.course.into());
+        book.snapshots.entry(record).or_default().push(snapshot.seconds);
     }
 
     /// Calls so far.
@@ -162,6 +208,7 @@ impl Census {
             snapshots: read(&self.snapshots),
             progress_batches: read(&self.progress_batches),
             analytics_batches: read(&self.analytics_batches),
+            assignment_batches: read(&self.assignment_batches),
             reads: read(&self.reads),
             others: read(&self.others),
             batched_events: read(&self.batched_events),

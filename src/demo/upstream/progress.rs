@@ -1,10 +1,10 @@
-//! Writes of progress: single lesson and course events, snapshots, batches.
+//! Writes of progress: single events of lessons, courses and assignments, snapshots, batches.
 
 use super::call::Call;
-use super::census::{Census, Offer};
+use super::census::{Census, Offer, Snapshot};
 use super::reply::Reply;
 use super::store::{Progress, Store, Subject};
-use super::{Shared, now_iso};
+use super::{Session, Shared, now_iso};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -12,7 +12,9 @@ use tokio::time::Instant;
 /// Most events in a batch.
 pub const MAX_EVENTS: usize = 100;
 
-fn text<'a>(body: &'a Value, names: &[&str]) -> Option<&'a str> {
+/// The first of these fields that is a text with something in it.
+#[must_use]
+pub fn text<'a>(body: &'a Value, names: &[&str]) -> Option<&'a str> {
     names.iter().find_map(|name| body.get(name)?.as_str()).filter(|text| !text.is_empty())
 }
 
@@ -31,11 +33,13 @@ fn resume_at(body: &Value) -> Value {
 
 /// A single event.
 #[must_use]
-pub fn single(shared: &Shared, subject: Subject, session: &str, body: &Value) -> Reply {
-    // A lesson is stored under the body's user, a course under the session's.
+pub fn single(shared: &Shared, subject: Subject, session: &Session, body: &Value) -> Reply {
+    // A lesson is stored under the body's user, a course or an assignment under the session's.
     let (user, target, required) = match subject {
         Subject::Lesson => (text(body, &["user_id"]), text(body, &["lesson_id"]), "user_id and lesson_id are required"),
-        Subject::Course => (Some(session), text(body, &["course_id"]), "user_id and course_id are required"),
+        Subject::Course | Subject::Assignment => {
+            (session.user(body), text(body, &["course_id"]), "user_id and course_id are required")
+        }
     };
     let (Some(user), Some(target)) = (user, target) else {
         return Reply::error(StatusCode::BAD_REQUEST, required);
@@ -45,10 +49,10 @@ pub fn single(shared: &Shared, subject: Subject, session: &str, body: &Value) ->
         return Reply::error(StatusCode::TOO_MANY_REQUESTS, "Too many progress updates, please slow down");
     }
     let id = text(body, &["client_event_id", "clientEventId"]);
-    let lesson = (subject == Subject::Lesson).then_some((user, target));
     if let Some(id) = id {
         let applied = store.first(id);
-        shared.census.offer(Offer { id, token: session, applied, lesson });
+        let ordered = in_order(subject, target);
+        shared.census.offer(Offer { id, token: session.token(), owner: user, applied, target: ordered });
         if !applied {
             let record = store.find(subject, user, target).map(|stored| stored.json(subject, user, target));
             return Reply::ok(json!({"data": record, "idempotent": true}));
@@ -66,11 +70,17 @@ pub fn single(shared: &Shared, subject: Subject, session: &str, body: &Value) ->
     Reply::ok(json!({ "data": record }))
 }
 
+/// Courses are also written by snapshots, which have no place among the events' ids.
+fn in_order(subject: Subject, target: &str) -> Option<&str> {
+    (subject != Subject::Course).then_some(target)
+}
+
 /// A course player's whole state: overwrites every listed lesson and the course, without an id.
 #[must_use]
-pub fn snapshot(shared: &Shared, call: &Call, session: &str, body: &Value) -> Reply {
+pub fn snapshot(shared: &Shared, call: &Call, session: &Session, body: &Value) -> Reply {
     let lessons = body.get("lessons").and_then(Value::as_array);
-    let (Some(course), Some(lessons)) = (text(body, &["course_id", "courseId"]), lessons) else {
+    let course = text(body, &["course_id", "courseId"]);
+    let (Some(user), Some(course), Some(lessons)) = (session.user(body), course, lessons) else {
         return Reply::json(
             StatusCode::BAD_REQUEST,
             json!({
@@ -83,7 +93,7 @@ pub fn snapshot(shared: &Shared, call: &Call, session: &str, body: &Value) -> Re
     let mut updated = 0;
     for lesson in lessons {
         let Some(target) = text(lesson, &["lesson_id", "lessonId"]) else { continue };
-        store.write(Subject::Lesson, session, target, of_snapshot(lesson));
+        store.write(Subject::Lesson, user, target, of_snapshot(lesson));
         updated += 1;
     }
     if let Some(state) = body.get("course").filter(|state| state.is_object()) {
@@ -95,11 +105,13 @@ pub fn snapshot(shared: &Shared, call: &Call, session: &str, body: &Value) -> Re
             resume_at: Value::Null,
             updated_at: now_iso(),
         };
-        store.write(Subject::Course, session, course, progress);
+        store.write(Subject::Course, user, course, progress);
+        let seconds = state.get("total_time_seconds").and_then(Value::as_u64).unwrap_or(0);
+        shared.census.snapshot(Snapshot { user, named: text(body, &["user_id", "userId"]), course, seconds });
     }
     let body = json!({
         "ok": true, "requestId": call.request_id, "meta": {"mode": "demo"},
-        "data": {"userId": session, "courseId": course, "updatedLessons": updated},
+        "data": {"userId": user, "courseId": course, "updatedLessons": updated},
     });
     Reply::json(StatusCode::ACCEPTED, body)
 }
@@ -125,9 +137,30 @@ pub fn events(body: &Value) -> Option<&[Value]> {
     body.get("events")?.as_array().map(Vec::as_slice).filter(|events| !events.is_empty())
 }
 
+/// What a batch is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Lessons, and courses where no lesson is named.
+    Progress,
+    /// Assigned courses.
+    Assignments,
+}
+
+impl Topic {
+    /// What an event sets. One of progress with a lesson writes only that, even if it names a course.
+    fn target(self, event: &Value) -> Option<(Subject, &str)> {
+        let lesson = || text(event, &["lessonId", "lesson_id"]).map(|lesson| (Subject::Lesson, lesson));
+        let course = |subject| text(event, &["courseId", "course_id"]).map(|course| (subject, course));
+        match self {
+            Self::Progress => lesson().or_else(|| course(Subject::Course)),
+            Self::Assignments => course(Subject::Assignment),
+        }
+    }
+}
+
 /// A batch. Events are applied in its order, one by one; a bad element fails the rest and leaves what was applied.
 #[must_use]
-pub fn batch(shared: &Shared, session: &str, body: &Value) -> Reply {
+pub fn batch(shared: &Shared, topic: Topic, session: &Session, body: &Value) -> Reply {
     let Some(events) = events(body) else {
         return Reply::error(StatusCode::BAD_REQUEST, "events array is required");
     };
@@ -142,7 +175,7 @@ pub fn batch(shared: &Shared, session: &str, body: &Value) -> Reply {
         if event.is_null() {
             return Reply::error(StatusCode::INTERNAL_SERVER_ERROR, "Unable to process batch");
         }
-        match apply(&mut store, &shared.census, session, event) {
+        match apply(&mut store, &shared.census, topic, session.token(), event) {
             Applied::New(id) => accepted.push(id),
             Applied::Known(id) => duplicates.push(id),
             Applied::Not(id, reason) => failed.push(json!({"id": id, "reason": reason})),
@@ -157,18 +190,17 @@ enum Applied {
     Not(String, &'static str),
 }
 
-fn apply(store: &mut Store, census: &Census, session: &str, event: &Value) -> Applied {
+fn apply(store: &mut Store, census: &Census, topic: Topic, token: &str, event: &Value) -> Applied {
     let id = text(event, &["clientEventId", "client_event_id"]);
     let id = id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-    let seen = |applied, lesson| census.offer(Offer { id: &id, token: session, applied, lesson });
-    let Some(user) = text(event, &["userId", "user_id"]) else {
+    let user = text(event, &["userId", "user_id"]);
+    let owner = user.unwrap_or_default();
+    let seen = |applied, target| census.offer(Offer { id: &id, token, owner, applied, target });
+    let Some(user) = user else {
         seen(false, None);
         return Applied::Not(id, "missing_user");
     };
-    // An event with a lesson writes only that, even if it names a course.
-    let lesson = text(event, &["lessonId", "lesson_id"]).map(|lesson| (Subject::Lesson, lesson));
-    let course = || text(event, &["courseId", "course_id"]).map(|course| (Subject::Course, course));
-    let Some((subject, target)) = lesson.or_else(course) else {
+    let Some((subject, target)) = topic.target(event) else {
         seen(false, None);
         return Applied::Not(id, "missing_target");
     };
@@ -176,7 +208,7 @@ fn apply(store: &mut Store, census: &Census, session: &str, event: &Value) -> Ap
         seen(false, None);
         return Applied::Known(id);
     }
-    seen(true, (subject == Subject::Lesson).then_some((user, target)));
+    seen(true, in_order(subject, target));
     let progress = Progress {
         percent: percent(event),
         status: status(event),

@@ -17,9 +17,11 @@ pub enum Subject {
     Lesson,
     /// Of a course.
     Course,
+    /// Of an assigned course.
+    Assignment,
 }
 
-/// Progress of one user in one lesson or course.
+/// Progress of one user in one lesson, course or assignment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     /// A number.
@@ -53,11 +55,15 @@ impl Progress {
                 "user_id": user, "course_id": target, "percent": self.percent, "status": self.status,
                 "time_spent_s": self.time_spent, "updated_at": self.updated_at,
             }),
+            Subject::Assignment => json!({
+                "user_id": user, "course_id": target, "percent": self.percent, "status": self.status,
+                "updated_at": self.updated_at,
+            }),
         }
     }
 }
 
-/// Progress by user, then by lesson or course.
+/// Progress by user, then by lesson, course or assignment.
 type Records = HashMap<Box<str>, HashMap<Box<str>, Progress>>;
 
 /// Everything the application remembers.
@@ -65,6 +71,7 @@ type Records = HashMap<Box<str>, HashMap<Box<str>, Progress>>;
 pub struct Store {
     lessons: Records,
     courses: Records,
+    assignments: Records,
     /// Event ids of all users, singles and batches alike.
     seen: std::collections::HashSet<Box<str>>,
     rows: VecDeque<Value>,
@@ -82,6 +89,7 @@ impl Store {
         match subject {
             Subject::Lesson => &mut self.lessons,
             Subject::Course => &mut self.courses,
+            Subject::Assignment => &mut self.assignments,
         }
     }
 
@@ -96,12 +104,13 @@ impl Store {
         self.lessons.get(user)?.get(lesson)
     }
 
-    /// A record of either kind.
+    /// A record of any kind.
     #[must_use]
     pub fn find(&self, subject: Subject, user: &str, target: &str) -> Option<&Progress> {
         let records = match subject {
             Subject::Lesson => &self.lessons,
             Subject::Course => &self.courses,
+            Subject::Assignment => &self.assignments,
         };
         records.get(user)?.get(target)
     }

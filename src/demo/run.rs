@@ -1,0 +1,42 @@
+//! One run of the demo: what is asked of it.
+
+use super::arrangement::Arrangement;
+use super::learner::rhythm::Rhythm;
+use std::fmt;
+use std::time::Duration;
+
+/// What one run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Learners.
+    pub learners: usize,
+    /// Their rhythm.
+    pub rhythm: Rhythm,
+    /// How fast the clock runs.
+    pub speed: u32,
+    /// How long, real time.
+    pub duration: Duration,
+    /// How the sidecar is set up; none: as the configuration ships it.
+    pub arrangement: Option<Arrangement>,
+}
+
+impl Run {
+    /// The clock in words.
+    #[must_use]
+    pub fn clock(&self) -> String {
+        let theirs = self.duration * self.speed;
+        format!(
+            "{:.0} s on a clock x{}, {:.0} s of theirs",
+            self.duration.as_secs_f64(),
+            self.speed,
+            theirs.as_secs_f64()
+        )
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arrangement = self.arrangement.map_or("as configured", Arrangement::title);
+        write!(f, "{} learners, {} rhythm, {arrangement}; {}", self.learners, self.rhythm.as_str(), self.clock())
+    }
+}
