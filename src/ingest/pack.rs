@@ -105,3 +105,7 @@ impl<P: Parcel> Packer<P> {
 fn size<E: Entry>(batch: &Batch<E>) -> usize {
     batch.events.iter().map(|queued| queued.entry.bytes() + 1).sum()
 }
+
+#[cfg(test)]
+#[path = "pack_tests.rs"]
+mod tests;
