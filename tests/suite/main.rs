@@ -12,6 +12,7 @@ mod durable;
 mod input;
 mod layers;
 mod reads;
+mod refusals;
 mod relay;
 mod replay;
 mod support;
