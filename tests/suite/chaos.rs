@@ -6,7 +6,7 @@
 mod oracle;
 mod upstream;
 
-use crate::support::{Answer, CONFIG, Sidecar};
+use crate::support::{CONFIG, Sidecar};
 use fastrand::Rng;
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -112,11 +112,8 @@ impl Learner {
         format!("{}.{credential}", self.user)
     }
 
-    async fn post(&self, lane: &str, id: &str, lesson: u32, completed: bool) -> Answer {
-        let status = if completed { ",\"status\":\"completed\"" } else { "" };
-        let body =
-            format!("{{\"id\":\"{id}\",\"user\":\"{}\",\"lesson\":\"l{lesson}\",\"percent\":5{status}}}", self.user);
-        self.sidecar.call(Method::POST, "/event", &[("authorization", lane)], body).await
+    async fn post(&self, lane: &str, body: &str) -> StatusCode {
+        self.sidecar.call(Method::POST, "/event", &[("authorization", lane)], body.to_owned()).await.status
     }
 
     /// An event, posted until somebody says yes, or no for good; at the end it is left alone.
@@ -124,18 +121,18 @@ impl Learner {
         let lane = self.lane(credential);
         let id = format!("{lane}.{:06}{}", self.sequence[credential], if bad { "bad" } else { "" });
         self.sequence[credential] += 1;
-        let (lesson, completed) = (self.rng.u32(0..3), self.rng.u32(0..20) == 0);
-        let repeats = !bad && self.rng.u32(0..25) == 0;
+        let (lesson, repeats) = (self.rng.u32(0..3), !bad && self.rng.u32(0..25) == 0);
+        let more = if self.rng.u32(0..20) == 0 { ",\"status\":\"completed\"" } else { "" };
+        let (user, pad) = (&self.user, "x".repeat(self.rng.usize(0..200)));
+        let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l{lesson}\",\"pad\":\"{pad}\"{more}}}");
         loop {
-            let answer = self.post(&lane, &id, lesson, completed).await;
-            if answer.status == StatusCode::ACCEPTED {
-                self.done.acked.entry(lane.clone()).or_default().push(Acked { id: id.clone(), lesson });
-                if repeats && self.post(&lane, &id, lesson, completed).await.status == StatusCode::ACCEPTED {
-                    self.done.repeats += 1;
-                }
+            let status = self.post(&lane, &body).await;
+            if status == StatusCode::ACCEPTED {
+                self.done.repeats += u64::from(repeats && self.post(&lane, &body).await == StatusCode::ACCEPTED);
+                self.done.acked.entry(lane).or_default().push(Acked { id, lesson });
                 return;
             }
-            if answer.status.is_success() || answer.status == StatusCode::BAD_REQUEST || stop.load(Ordering::Relaxed) {
+            if status.is_success() || status == StatusCode::BAD_REQUEST || stop.load(Ordering::Relaxed) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
