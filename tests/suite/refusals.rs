@@ -496,6 +496,20 @@ async fn a_batch_too_large_is_split_down_to_the_one_that_is() {
 }
 
 #[tokio::test]
+async fn an_event_that_failed_out_of_a_split_batch_goes_before_the_rest_of_it() {
+    let busy = |id| json!({ "failed": [{ "id": id, "reason": "busy" }] });
+    Row {
+        script: vec![answer(413, json!({})), answer(200, busy("a")), answer(200, json!({ "accepted": ["b"] }))],
+        steps: vec![CloseGate, Post("t", "a b c d"), Arrived(1), Post("t", "e"), OpenGate],
+        calls: vec!["t /batch a b c d", "t /batch a b", "t /batch a b", "t /batch a", "t /batch c d", "t /batch e"],
+        ledger: [5, 0, 0],
+        ..Row::default()
+    }
+    .holds()
+    .await;
+}
+
+#[tokio::test]
 async fn a_limited_batch_is_sent_again_with_its_key() {
     for reply in [answer(429, json!({})), limited("0"), limited("soon"), limited("1")] {
         Row {
