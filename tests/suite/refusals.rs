@@ -274,6 +274,26 @@ async fn success_without_lists_accepts_all() {
 }
 
 #[tokio::test]
+async fn success_with_broken_json_accepts_nothing() {
+    let lists = json!({ "accepted": ["a"], "failed": [{ "id": "b", "reason": "validation_error" }] });
+    let whole = lists.to_string();
+    for cut in [whole.len() / 2, whole.len() - 1] {
+        let mut broken = answer(200, json!({}));
+        *broken.body_mut() = whole[..cut].to_owned().into();
+        Row {
+            script: vec![broken, answer(200, lists.clone())],
+            steps: vec![Post("t", "a b")],
+            calls: vec!["t /batch a b"; 2],
+            dead: vec!["b failed_permanently"],
+            ledger: [1, 0, 0],
+            ..Row::default()
+        }
+        .holds()
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn events_that_a_refusal_names_are_taken_out_and_the_rest_is_sent_again() {
     let bodies = [
         json!({ "invalid": ["b"] }),

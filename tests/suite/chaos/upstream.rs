@@ -269,7 +269,8 @@ impl Book {
             }
             160..260 => self.passing(ids),
             260..280 => self.unknown(ids),
-            280..330 if !ids.iter().any(|id| is_bad(id)) => {
+            280..310 => self.broken(ids),
+            310..360 if !ids.iter().any(|id| is_bad(id)) => {
                 self.count("2xx without lists");
                 self.apply_all(ids, false);
                 if self.rng.bool() { json(201, &json!({ "ok": true })) } else { empty() }
@@ -413,6 +414,14 @@ impl Book {
         self.count("unknown ids");
         let Reaction::Answer { status, headers, body } = self.lists(ids) else { return Reaction::Reset };
         let body = body.replacen("\"accepted\":[", "\"accepted\":[\"ghost\",", 1).replace("ghost\",]", "ghost\"]");
+        Reaction::Answer { status, headers, body }
+    }
+
+    /// Whole as HTTP counts it, but no JSON.
+    fn broken(&mut self, ids: &[String]) -> Reaction {
+        self.count("200 with broken JSON");
+        let Reaction::Answer { status, headers, mut body } = self.lists(ids) else { return Reaction::Reset };
+        body.truncate(self.rng.usize(1..body.len()));
         Reaction::Answer { status, headers, body }
     }
 
