@@ -165,6 +165,21 @@ fn empty(status: u16) -> Reply {
 }
 
 #[tokio::test]
+async fn a_batch_and_a_single_call_say_their_length() {
+    let sidecar = Sidecar::start(&[SINGLE]).await;
+    sidecar.upstream.script([answer(400, json!({}))]);
+    sidecar.event("t", "t", "a").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    let seen = sidecar.upstream.seen();
+    assert_eq!(seen.iter().map(line).collect::<Vec<_>>(), ["t /batch a", "t /event a"]);
+    for one in seen {
+        assert_eq!(one.header("content-length"), one.body.len().to_string(), "{:?}", one.headers);
+        assert_eq!(one.header("transfer-encoding"), "");
+    }
+}
+
+#[tokio::test]
 async fn lists_at_the_top_or_under_data_say_what_each_event_becomes() {
     let lists = json!({
         "accepted": ["a"], "duplicates": ["b"], "failed": [{ "id": "c", "reason": "validation_error" }]
