@@ -618,6 +618,29 @@ async fn an_upstream_in_trouble_gets_the_same_batch_under_the_same_key() {
 }
 
 #[tokio::test]
+async fn a_batch_that_always_fails_while_others_pass_is_bisected_and_only_the_bad_event_dies() {
+    let sidecar = Sidecar::start(&[]).await;
+    sidecar.upstream.answer_with(|seen| holds_bad(seen).then(|| answer(500, json!({ "error": "a bad row" }))));
+    for id in ["a", "b", "bad", "d"] {
+        sidecar.event("u", "u", id).await;
+    }
+    let mut others = 0;
+    while sidecar.running.ledger().dead == 0 {
+        sidecar.event("v", "v", &format!("v{others}")).await;
+        others += 1;
+        assert!(others < 5_000, "others pass, and the bad event is still tried: {}", sidecar.running.ledger());
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.pending <= 4).await;
+    }
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.dead), (3 + others, 1), "{ledger}");
+    assert_eq!(sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["id"], "bad");
+    let mut taken: Vec<_> = sidecar.upstream.batches();
+    taken.retain(|ids| ids[0].len() == 1 && !ids.iter().any(|id| id == "bad"));
+    assert_eq!(taken.concat(), ["a", "b", "d"]);
+}
+
+#[tokio::test]
 async fn a_connection_closed_without_an_answer_loses_nothing() {
     Row {
         script: vec![hang_up(), hang_up()],
