@@ -119,12 +119,17 @@ impl Http {
 impl Sidecar {
     /// [`CONFIG`], with lines replaced.
     pub async fn start(replace: &[(&str, &str)]) -> Self {
+        Self::start_at(replace, Clock::default()).await
+    }
+
+    /// As [`start`](Self::start), at another time of day.
+    pub async fn start_at(replace: &[(&str, &str)], clock: Clock) -> Self {
         let mut text = CONFIG.to_owned();
         for (from, to) in replace {
             assert!(text.contains(from), "{from:?} is not in the configuration");
             text = text.replace(from, to);
         }
-        Self::with(&text, Clock::default()).await
+        Self::with(&text, clock).await
     }
 
     /// Any configuration whose upstream is `UPSTREAM`.
@@ -180,6 +185,21 @@ impl Sidecar {
     /// Seals all windows.
     pub async fn flush(&self) {
         assert_eq!(self.admin(Method::POST, "/flush").await.status, StatusCode::ACCEPTED);
+    }
+
+    /// A counter of the metrics; 0 before it was counted for the first time.
+    pub async fn counter(&self, name: &str) -> u64 {
+        let metrics = self.admin(Method::GET, "/metrics").await;
+        let text = std::str::from_utf8(&metrics.body).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a counter has got there; a test that waits in vain is ended by its runner.
+    pub async fn until_counter(&self, name: &str, wanted: u64) {
+        while self.counter(name).await < wanted {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
     }
 
     /// Waits until the ledger looks as wanted; a test that waits in vain is ended by its runner.

@@ -8,8 +8,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
@@ -40,14 +41,17 @@ impl Seen {
     }
 }
 
-type Answerer = Box<dyn FnMut(&Seen) -> Option<Response<Full<Bytes>>> + Send>;
+/// An answer, or [`hang_up`].
+pub type Reply = Response<Full<Bytes>>;
+
+type Answerer = Box<dyn FnMut(&Seen) -> Option<Reply> + Send>;
 
 #[derive(Default)]
 struct State {
     seen: Vec<Seen>,
     /// Requests are not remembered: there will be too many.
     forgets: bool,
-    script: VecDeque<Response<Full<Bytes>>>,
+    script: VecDeque<Reply>,
     answerer: Option<Answerer>,
 }
 
@@ -58,13 +62,25 @@ pub struct FakeUpstream {
     state: Arc<Mutex<State>>,
     came: Arc<Notify>,
     gate: Arc<Semaphore>,
+    held: Arc<AtomicUsize>,
 }
 
 /// An answer with a JSON body.
-pub fn answer(status: u16, body: Value) -> Response<Full<Bytes>> {
+pub fn answer(status: u16, body: Value) -> Reply {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    response
+}
+
+/// Marks an answer that is never given.
+#[derive(Clone)]
+struct HangUp;
+
+/// No answer: the connection is closed.
+pub fn hang_up() -> Reply {
+    let mut response = Response::default();
+    response.extensions_mut().insert(HangUp);
     response
 }
 
@@ -76,6 +92,7 @@ impl FakeUpstream {
             state: Arc::default(),
             came: Arc::default(),
             gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            held: Arc::default(),
         };
         let copy = fake.clone();
         tokio::spawn(async move {
@@ -90,7 +107,7 @@ impl FakeUpstream {
         fake
     }
 
-    async fn handle(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn handle(self, request: Request<Incoming>) -> io::Result<Reply> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let path = head.uri.path_and_query().unwrap().as_str().to_owned();
@@ -104,10 +121,16 @@ impl FakeUpstream {
             let scripted = state.answerer.as_mut().and_then(|answerer| answerer(&seen));
             scripted.or_else(|| state.script.pop_front()).unwrap_or_else(|| default(&seen, count))
         };
+        self.held.fetch_add(1, Ordering::SeqCst);
         self.came.notify_waiters();
         // Held until the test opens the gate.
         drop(self.gate.acquire().await.unwrap());
-        Ok(answer)
+        self.held.fetch_sub(1, Ordering::SeqCst);
+        if answer.extensions().get::<HangUp>().is_some() {
+            Err(io::ErrorKind::ConnectionReset.into())
+        } else {
+            Ok(answer)
+        }
     }
 
     /// Requests are not remembered from now on.
@@ -116,12 +139,12 @@ impl FakeUpstream {
     }
 
     /// The next answers, in order.
-    pub fn script(&self, answers: impl IntoIterator<Item = Response<Full<Bytes>>>) {
+    pub fn script(&self, answers: impl IntoIterator<Item = Reply>) {
         self.state.lock().unwrap().script.extend(answers);
     }
 
     /// Answers as this says; `None` falls back to the script and the default.
-    pub fn answer_with(&self, answerer: impl FnMut(&Seen) -> Option<Response<Full<Bytes>>> + Send + 'static) {
+    pub fn answer_with(&self, answerer: impl FnMut(&Seen) -> Option<Reply> + Send + 'static) {
         self.state.lock().unwrap().answerer = Some(Box::new(answerer));
     }
 
@@ -133,6 +156,11 @@ impl FakeUpstream {
     /// Everything that waits is answered.
     pub fn open_gate(&self) {
         self.gate.add_permits(1_000);
+    }
+
+    /// Requests that arrived and are not answered yet.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
     }
 
     /// Everything that arrived so far.
@@ -159,7 +187,7 @@ impl FakeUpstream {
     }
 }
 
-fn default(seen: &Seen, count: usize) -> Response<Full<Bytes>> {
+fn default(seen: &Seen, count: usize) -> Reply {
     if seen.path == "/batch" {
         return answer(200, json!({ "accepted": seen.ids(), "duplicates": [], "failed": [] }));
     }

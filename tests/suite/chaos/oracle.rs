@@ -1,0 +1,71 @@
+//! What must hold when all is over.
+
+use super::upstream::{Book, Known, is_bad};
+use super::{Acked, Done, Scene};
+use std::collections::{HashMap, HashSet};
+use tidegate::metrics::Ledger;
+
+/// Everything that is wrong, in words.
+pub fn faults(scene: Scene, book: &Book, done: &[Done], dead: &[String], ledger: &Ledger) -> Vec<String> {
+    let mut found = book.wrong.clone();
+    for (lane, acked) in done.iter().flat_map(|done| &done.acked) {
+        losses(scene, book, acked, dead, &mut found);
+        order(scene, book, lane, acked, &mut found);
+    }
+    conservation(done, dead, ledger, &mut found);
+    found
+}
+
+/// P1: what was acknowledged was applied, or is a dead letter that the upstream asked for.
+fn losses(scene: Scene, book: &Book, acked: &[Acked], dead: &[String], found: &mut Vec<String>) {
+    let dead: HashSet<&String> = dead.iter().filter(|id| acked.iter().any(|one| one.id == **id)).collect();
+    let applied = |id: &str| book.events.get(id).is_some_and(|known| known.applied > 0);
+    let mut newest = HashMap::new();
+    for event in acked.iter().rev() {
+        // The newest of a lesson stands for the older ones where the scene says so.
+        let there = applied(&event.id);
+        let replaced = scene.supersedes && *newest.entry(event.lesson).or_insert(there);
+        match (is_bad(&event.id), dead.contains(&event.id)) {
+            (true, true) if !there => {}
+            (false, false) if there || replaced => {}
+            (bad, dead) => found.push(format!("{}: bad {bad}, dead letter {dead}, applied {there}", event.id)),
+        }
+    }
+}
+
+/// P4: first offers and first applications come in the order of acknowledgement, but for events that the upstream
+/// itself let others pass, and for those that a forwarded call brought.
+fn order(scene: Scene, book: &Book, lane: &str, acked: &[Acked], found: &mut Vec<String>) {
+    let offers = book.offers.get(lane).map(Vec::as_slice).unwrap_or_default();
+    let acked: Vec<&String> = acked.iter().map(|one| &one.id).collect();
+    let wanted: Vec<&String> = match scene.supersedes {
+        true => acked.into_iter().filter(|id| offers.contains(id)).collect(),
+        false => acked,
+    };
+    if !offers.iter().eq(wanted.iter().copied()) {
+        let at = offers.iter().zip(&wanted).position(|(offer, acked)| offer != *acked);
+        let at = at.unwrap_or(offers.len().min(wanted.len()));
+        let near = |ids: &[String]| ids.iter().skip(at).take(3).cloned().collect::<Vec<_>>();
+        let wanted: Vec<String> = wanted.into_iter().cloned().collect();
+        found.push(format!("{lane}: offered {:?} where {:?} came next", near(offers), near(&wanted)));
+    }
+    let free = |known: &Known| known.forwarded || known.excused;
+    let applied = book.order.get(lane).into_iter().flatten();
+    let applied: Vec<_> = applied.filter(|id| book.events.get(*id).is_some_and(|known| !free(known))).collect();
+    if let Some(pair) = applied.windows(2).find(|pair| pair[0] >= pair[1]) {
+        found.push(format!("{lane}: {} was applied before {}", pair[0], pair[1]));
+    }
+}
+
+/// P2: each acknowledgement is one received event, each event has one outcome.
+fn conservation(done: &[Done], dead: &[String], ledger: &Ledger, found: &mut Vec<String>) {
+    let repeats: u64 = done.iter().map(|done| done.repeats).sum();
+    let acked = done.iter().flat_map(|done| done.acked.values().flatten()).count() as u64;
+    if !ledger.balances() || ledger.pending > 0 || ledger.received != acked + repeats {
+        found.push(format!("{acked} events and {repeats} repeats were acknowledged: {ledger}"));
+    }
+    let letters = dead.iter().collect::<HashSet<_>>().len();
+    if letters != dead.len() || letters as u64 != ledger.dead || ledger.duplicate < repeats {
+        found.push(format!("{} dead letters of {letters} events: {ledger}", dead.len()));
+    }
+}
