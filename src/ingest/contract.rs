@@ -185,7 +185,8 @@ pub fn read(
     let passing = || Reading { verdict: Answer::Server(retry_after(headers, now)), unknown: 0 };
     match status.as_u16() {
         200..=299 if asked.form == Form::Single => plain(Verdict::Answered(asked.all_accepted())),
-        // A JSON document that breaks off says nothing of what was taken; the upstream knows the ids when they come again.
+        // A JSON document that breaks off, or a page, says nothing of what was taken; the upstream knows the ids when they
+        // come again.
         200..=299 if is_garbled(body) => passing(),
         200..=299 => read_lists(asked, body, reader).unwrap_or_else(passing),
         401 | 403 => plain(Verdict::Rejected),
@@ -211,10 +212,15 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or(Duration::ZERO).min(Duration::from_secs(86_400)))
 }
 
-/// It begins like a JSON document and is none.
+/// It begins like a JSON document and is none, or like a page for people: a proxy, a portal or a front end's fallback
+/// answered, and not who takes batches.
 fn is_garbled(body: &[u8]) -> bool {
     let body = body.trim_ascii();
-    matches!(body.first(), Some(b'{' | b'[')) && serde_json::from_slice::<&serde_json::value::RawValue>(body).is_err()
+    match body.first() {
+        Some(b'{' | b'[') => serde_json::from_slice::<&serde_json::value::RawValue>(body).is_err(),
+        Some(b'<') => true,
+        _ => false,
+    }
 }
 
 /// One fate per event; `None`: the lists that must be there are not.

@@ -116,8 +116,13 @@ fn an_event_may_be_named_by_its_place_as_schema_validators_do() {
 }
 
 #[test]
-fn a_json_reply_that_breaks_off_says_nothing_of_what_was_taken() {
-    for body in ["{\"accepted\":[\"a\",\"b\"", "[{\"id\":\"a\"}, ", "{\"accepted\": nope}"] {
+fn a_json_reply_that_breaks_off_or_a_page_says_nothing_of_what_was_taken() {
+    for body in [
+        "<!DOCTYPE html><html><title>App</title></html>",
+        "{\"accepted\":[\"a\",\"b\"",
+        "[{\"id\":\"a\"}, ",
+        "{\"accepted\": nope}",
+    ] {
         assert_eq!(reading(200, &json!(body), None).verdict, Answer::Server(None), "{body}");
         assert_eq!(reading(422, &json!(body), None).verdict, Answer::Verdict(Verdict::Refused { named: Vec::new() }));
     }

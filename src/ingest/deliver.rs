@@ -627,7 +627,7 @@ impl Desk {
         let now = Instant::now();
         let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.tick(now)).collect();
         loads.into_iter().for_each(|load| self.line_up(load));
-        while let Some((place, load)) = self.turns.next() {
+        while let Some((place, load)) = self.turns.grant() {
             if let Some(pause) = self.courier.closed_for(&load) {
                 self.turns.done(&place);
                 self.courier.count(&load, "deferred");

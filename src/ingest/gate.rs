@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A lane that has the group to itself must fail this many times more often before its batch is looked into.
-const LONELY: u32 = 2;
+const LONELY: u32 = 4;
 
 /// The gate of one group.
 #[derive(Debug, Default)]
@@ -188,7 +188,8 @@ mod tests {
             (9, 2, 5, Evidence::None),
             (9, 0, 1, Evidence::None),
             (5, 0, 0, Evidence::None),
-            (6, 0, 0, Evidence::Lonely),
+            (11, 0, 0, Evidence::None),
+            (12, 0, 0, Evidence::Lonely),
         ] {
             assert_eq!(evidence(times, passing, failing), wanted, "{times} times, {passing} pass, {failing} fail");
         }

@@ -73,7 +73,7 @@ impl<T> Turns<T> {
     }
 
     /// The next one that may go, with its place.
-    pub fn next(&mut self) -> Option<(Place, T)> {
+    pub fn grant(&mut self) -> Option<(Place, T)> {
         let number = self.next_group()?;
         let group = self.groups.get_mut(number)?;
         let user = group.turns.pop_front()?;
@@ -143,14 +143,14 @@ mod tests {
     fn a_group_that_hangs_leaves_places_for_the_others() {
         let mut turns = Turns::new(2, 8);
         (0..100).for_each(|number| turns.push(0, user(number), number).unwrap());
-        let first: Vec<_> = std::iter::from_fn(|| turns.next()).collect();
+        let first: Vec<_> = std::iter::from_fn(|| turns.grant()).collect();
         assert_eq!(first.len(), 6, "two of the eight are the other group's");
         turns.push(1, user(0), 1_000).unwrap();
         turns.push(1, user(1), 1_001).unwrap();
         turns.push(1, user(2), 1_002).unwrap();
-        assert_eq!(std::iter::from_fn(|| turns.next()).map(|(_, item)| item).collect::<Vec<_>>(), [1_000, 1_001]);
+        assert_eq!(std::iter::from_fn(|| turns.grant()).map(|(_, item)| item).collect::<Vec<_>>(), [1_000, 1_001]);
         turns.done(&first[0].0);
-        assert_eq!(turns.next().map(|(_, item)| item), Some(1_002), "the group with fewer goes first");
+        assert_eq!(turns.grant().map(|(_, item)| item), Some(1_002), "the group with fewer goes first");
     }
 
     #[test]
@@ -158,13 +158,13 @@ mod tests {
         let mut turns = Turns::new(1, 16);
         (0..1_000).for_each(|number| turns.push(0, user(0), number).unwrap());
         (1..4).for_each(|number| turns.push(0, user(number), number * 10_000).unwrap());
-        let gone: Vec<_> = std::iter::from_fn(|| turns.next()).collect();
+        let gone: Vec<_> = std::iter::from_fn(|| turns.grant()).collect();
         let items: Vec<_> = gone.iter().map(|(_, item)| *item).collect();
         assert_eq!(items, [0, 10_000, 20_000, 30_000, 1, 2, 3], "a quarter of the places, and no more");
         turns.done(&gone[1].0);
-        assert!(turns.next().is_none(), "another user's place is of no use to it");
+        assert!(turns.grant().is_none(), "another user's place is of no use to it");
         turns.done(&gone[0].0);
-        assert_eq!(turns.next().map(|(_, item)| item), Some(4));
+        assert_eq!(turns.grant().map(|(_, item)| item), Some(4));
     }
 
     proptest! {
@@ -182,7 +182,7 @@ mod tests {
                 } else if let Some(place) = flying.pop_front() {
                     turns.done(&place);
                 }
-                while let Some((place, item)) = turns.next() {
+                while let Some((place, item)) = turns.grant() {
                     flying.push_back(place);
                     gone.push(item);
                 }
@@ -193,7 +193,7 @@ mod tests {
             }
             while let Some(place) = flying.pop_front() {
                 turns.done(&place);
-                while let Some((place, item)) = turns.next() {
+                while let Some((place, item)) = turns.grant() {
                     flying.push_back(place);
                     gone.push(item);
                 }

@@ -108,8 +108,11 @@ impl Upstream {
     /// `response_timeout` begins anew with every part of the body that is sent: an upload may take its time, but not
     /// stand still.
     async fn ask(&self, mut request: Request<Body>) -> Result<Response<hyper::body::Incoming>, UpstreamError> {
-        if !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
-            // hyper's client would send a GET's body of unknown length as none at all.
+        let known =
+            request.body().size_hint().exact().is_some() || request.headers().contains_key(header::CONTENT_LENGTH);
+        if !known {
+            // hyper's client would send a GET's body of unknown length as none at all. What has a length says it: some
+            // servers read no chunked body (411, RFC 9110 §15.5.12).
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let sent = Arc::new(AtomicU64::new(0));

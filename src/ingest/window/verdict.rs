@@ -87,8 +87,9 @@ impl<E: Entry> Lanes<E> {
         let Some(lane) = self.lanes.get_mut(&id).filter(|_| !back.is_empty()) else { return };
         lane.phase = Phase::Waiting(now + pause);
         // P4: the refused ones lead the next batch, in their order.
-        if form == Form::Single || rules.latest {
-            lane.again.push_front(Batch { alone, ..Batch::piece(id, &key, Form::Single, back) });
+        // Not behind what else is left of a batch that was split.
+        if form == Form::Single || !lane.again.is_empty() {
+            lane.again.push_front(Batch { alone, ..Batch::piece(id, &key, form, back) });
             return;
         }
         lane.due += back.len();
