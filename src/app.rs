@@ -3,7 +3,7 @@
 use crate::admin::{self, Admin};
 use crate::cache::store::Store;
 use crate::cache::tags::Tags;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::gateway::{self, Gateway};
@@ -13,6 +13,7 @@ use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover;
 use crate::journal::settings::Durability;
 use crate::metrics::{Ledger, Metrics};
+use crate::notices::Notices;
 use crate::read::Read;
 use crate::server::{self, ServerSettings};
 use crate::upstream::Upstream;
@@ -64,6 +65,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     let identity = Arc::new(Identity::new(config.identity, secret));
     let upstream = Upstream::new(config.upstream);
     let store = Arc::new(Store::new(config.cache));
+    let notices = Arc::new(Notices::new(clock::millis(clock.now())));
     let shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
     let recovered = Ingest::new(ingest::Setup {
         groups: config.groups,
@@ -74,6 +76,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         tags: Arc::new(Tags::new()),
         metrics: Arc::clone(&metrics),
         upstream: upstream.clone(),
+        notices: Arc::clone(&notices),
         clock: clock.clone(),
         shards,
     });
@@ -102,6 +105,8 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         metrics: Arc::clone(&metrics),
         clock,
         body_timeout: config.server.body_timeout,
+        notices,
+        drain: drain.clone(),
     });
     let admin = Admin::new(admin::Setup {
         ingest: ingest.clone(),

@@ -30,6 +30,7 @@ pub mod template;
 pub mod drain;
 pub mod identity;
 pub mod metrics;
+pub mod notices;
 pub mod peer;
 pub mod rollout;
 pub mod route;

@@ -90,6 +90,17 @@ pub struct CacheRoute {
     pub barrier: Duration,
 }
 
+/// `[preview]`: a look at a caller's own pending events; GET.
+#[derive(Debug, Clone)]
+pub struct PreviewRoute {
+    /// The path.
+    pub path: Pattern,
+    /// Whose events are shown.
+    pub groups: Vec<GroupIndex>,
+    /// Query parameters, and where an event may have what they name.
+    pub filter: Vec<(Box<str>, Vec<Path>)>,
+}
+
 /// Named segments of a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params(Vec<(Box<str>, Box<str>)>);
@@ -198,6 +209,8 @@ pub enum Found<'a> {
     Write(&'a WriteRoute, Params),
     /// A cache rule.
     Cache(&'a CacheRoute, Params),
+    /// The look at what is pending.
+    Preview(&'a PreviewRoute),
     /// Nothing.
     Other,
 }
@@ -216,6 +229,7 @@ pub struct Routes {
     events: Vec<EventRoute>,
     writes: Vec<WriteRoute>,
     caches: Vec<CacheRoute>,
+    preview: Option<PreviewRoute>,
     exact: HashMap<Box<str>, Vec<Rule>>,
     patterns: Vec<(Pattern, Rule)>,
     relaxed: bool,
@@ -244,12 +258,24 @@ impl Routes {
         for (path, rule) in exact_rules {
             exact.entry(normal(path.source(), relaxed).into()).or_default().push(rule);
         }
-        Self { events, writes, caches, exact, patterns, relaxed }
+        Self { events, writes, caches, preview: None, exact, patterns, relaxed }
+    }
+
+    /// With a look at what is pending; it comes before all other rules.
+    #[must_use]
+    pub fn with_preview(self, preview: Option<PreviewRoute>) -> Self {
+        Self { preview, ..self }
     }
 
     /// The rule of a call: exact paths before patterns, then the order of the file.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
+        if let Some(preview) = &self.preview
+            && *method == Method::GET
+            && preview.path.matches(path, self.relaxed).is_some()
+        {
+            return Found::Preview(preview);
+        }
         let exact = self.exact.get(&*normal(path, self.relaxed)).map(Vec::as_slice).unwrap_or_default();
         let found = self.pick(method, exact.iter().map(|rule| (*rule, Params::default())));
         if !matches!(found, Found::Other) || self.patterns.is_empty() {

@@ -9,7 +9,7 @@ use crate::event::GroupIndex;
 use crate::identity::{Admit, Cors, Forbid, IdentitySettings, Need, Part, PartError};
 use crate::ingest::settings::{Backoff, Delivery, Group, Limited, Limits, Rate};
 use crate::journal::settings::{Durability, JournalSettings};
-use crate::route::{Ack, CacheRoute, EventRoute, Mode, Pattern, WriteRoute};
+use crate::route::{Ack, CacheRoute, EventRoute, Mode, Pattern, PreviewRoute, WriteRoute};
 use crate::server::ServerSettings;
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Source, Template, TemplateError};
 use crate::upstream::UpstreamSettings;
@@ -61,6 +61,7 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
         delivery,
         groups: groups.into_iter().flatten().collect(),
         events: events.into_iter().flatten().collect(),
+        preview: root.get("preview").and_then(|_| preview(root.section("preview"), &group::names(&root))),
         relaxed_paths,
     };
     for write in &mut config.writes {
@@ -70,6 +71,11 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
         cache.groups = meeting(&config.groups, &cache.tags);
     }
     group::keep_order(&mut config.groups);
+    for group in config.preview.iter().flat_map(|preview| &preview.groups) {
+        if let Some(group) = config.groups.get_mut(group.0) {
+            group.shown = true;
+        }
+    }
     root.finish();
     let problems = sink.into_problems();
     if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -486,6 +492,31 @@ fn write(section: Section<'_>) -> Option<WriteRoute> {
     let route = route();
     section.finish();
     route
+}
+
+/// `[preview]`: where a caller may look at its own pending events.
+fn preview(section: Section<'_>, names: &[&str]) -> Option<PreviewRoute> {
+    let path = pattern(&section);
+    let groups = group::names_of(&section, "batch", names);
+    let filter = values(&section, "filter").into_iter().map(|(name, places)| {
+        let places = places.iter().filter_map(|place| match place.as_str() {
+            Some(place) => Some(Path::parse(place)),
+            None => {
+                section.wrong_key(
+                    "filter",
+                    format!("{name}: found {place}; a list of fields or JSON Pointers is allowed"),
+                );
+                None
+            }
+        });
+        (name.as_str().into(), places.collect())
+    });
+    let filter = filter.collect();
+    if groups.is_empty() {
+        section.wrong_key("batch", format!("at least one group is needed; there are {}", names.join(", ")));
+    }
+    section.finish();
+    Some(PreviewRoute { path: path?, groups, filter })
 }
 
 fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {

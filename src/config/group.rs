@@ -21,6 +21,11 @@ pub fn all(root: &Section<'_>, identity: &IdentitySettings) -> Vec<Option<Group>
     sections.into_iter().map(|(name, section)| group(name, &names, section, identity)).collect()
 }
 
+/// The groups' names, in their order.
+pub fn names<'a>(root: &Section<'a>) -> Vec<&'a str> {
+    root.section("batch").named_sections().iter().map(|(name, _)| *name).collect()
+}
+
 /// A collapse group keeps one order with the groups whose events touch the same tags, unless it says with which; and an
 /// order is one for all that take part in it.
 pub fn keep_order(groups: &mut [Group]) {
@@ -86,7 +91,8 @@ fn shape(section: &Section<'_>) -> Option<Shape> {
     target.map(Shape::Batch)
 }
 
-fn names_of(section: &Section<'_>, key: &'static str, names: &[&str]) -> Vec<GroupIndex> {
+/// A list of groups' names.
+pub fn names_of(section: &Section<'_>, key: &'static str, names: &[&str]) -> Vec<GroupIndex> {
     let index = |text: &str| match names.iter().position(|name| *name == text) {
         Some(index) => Ok(GroupIndex(index)),
         None => Err(format!("there is no such group; allowed are {}", names.join(", "))),
@@ -125,6 +131,7 @@ fn group(name: &str, names: &[&str], section: Section<'_>, identity: &IdentitySe
             order_with: names_of(&section, "order_with", names),
             key: section.compiled_list("key", |text| Template::parse(text, &keyed)).unwrap_or_default(),
             supersede: places(&section, "supersede"),
+            shown: false,
             headers: headers(&section, &seen),
             results: results(&section),
             require: section.texts("require").unwrap_or_default().iter().map(alternatives).collect(),

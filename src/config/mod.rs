@@ -14,7 +14,7 @@ use crate::event::GroupIndex;
 use crate::identity::IdentitySettings;
 use crate::ingest::settings::{Delivery, Group, Limits, Pack, Shape, Target};
 use crate::journal::settings::JournalSettings;
-use crate::route::{CacheRoute, EventRoute, Routes, WriteRoute};
+use crate::route::{CacheRoute, EventRoute, PreviewRoute, Routes, WriteRoute};
 use crate::server::ServerSettings;
 use crate::upstream::UpstreamSettings;
 use std::path::Path;
@@ -48,6 +48,8 @@ pub struct Config {
     pub writes: Vec<WriteRoute>,
     /// `[[cache]]`.
     pub caches: Vec<CacheRoute>,
+    /// `[preview]`.
+    pub preview: Option<PreviewRoute>,
     /// `upstream.paths = "relaxed"`.
     pub relaxed_paths: bool,
 }
@@ -91,7 +93,7 @@ impl Config {
             }
         }
         let (events, writes, caches) = (self.events.clone(), self.writes.clone(), self.caches.clone());
-        Routes::new(events, batches, writes, caches, self.relaxed_paths)
+        Routes::new(events, batches, writes, caches, self.relaxed_paths).with_preview(self.preview.clone())
     }
 
     /// Runs the whole clock `factor` times faster: windows, retries, freshness, limits. For simulations.

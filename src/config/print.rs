@@ -49,6 +49,12 @@ pub fn table(config: &Config) -> String {
         let what = format!("cached {whose} for {ttl}{force}; {tags}");
         rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
     }
+    if let Some(preview) = &config.preview {
+        let names: Vec<_> = preview.groups.iter().filter_map(|index| config.groups.get(index.0)).collect();
+        let names: Vec<_> = names.iter().map(|group| &*group.name).collect();
+        let what = format!("the caller's own pending events of {}", names.join(", "));
+        rows.push(["GET".to_owned(), preview.path.source().to_owned(), what]);
+    }
     rows.push([
         "any".to_owned(),
         "everything else".to_owned(),

@@ -2,16 +2,19 @@
 //! an answer, in [`reply`].
 
 pub mod collect;
+pub mod own;
 pub mod reply;
 
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::event::{Fingerprint, GroupIndex, Tag, UserId};
+use crate::drain::Drain;
+use crate::event::{Fingerprint, GroupIndex, UserId};
 use crate::identity::{Caller, Identity};
 use crate::ingest::decode::{self, Call, Scope};
 use crate::ingest::refusal::{Decline, Forward, Refusal};
 use crate::ingest::{Ack, Hold, Ingest};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::peer::Peer;
 use crate::read::{Read, ReadScope, user_of};
 use crate::route::{EventRoute, Found, Params, Routes, WriteRoute};
@@ -47,6 +50,10 @@ pub struct Setup {
     pub clock: Clock,
     /// A buffered body must be there in this time.
     pub body_timeout: Duration,
+    /// Who hears of what was invalidated.
+    pub notices: Arc<Notices>,
+    /// Ends what would stream for ever.
+    pub drain: Drain,
 }
 
 /// The public service; clones share everything.
@@ -59,7 +66,8 @@ struct Owner {
     credential: Fingerprint,
     /// Groups of those lanes.
     groups: Vec<GroupIndex>,
-    tags: Vec<Tag>,
+    /// Names of the tags.
+    tags: Vec<String>,
 }
 
 impl Gateway {
@@ -80,8 +88,16 @@ impl Gateway {
     }
 
     async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
+        if request.uri().path() == own::INVALIDATIONS {
+            self.count("listen");
+            return self.invalidations(&request.into_parts().0);
+        }
         let found = self.0.routes.find(request.method(), request.uri().path());
         let outcome = match found {
+            Found::Preview(route) => {
+                self.count("preview");
+                return self.preview(&request.into_parts().0, route).await;
+            }
             Found::Event(candidates, params) => return self.event(request, peer, &candidates, &params).await,
             Found::Batch(group) => return self.batch(request, peer, group).await,
             Found::Write(route, params) => return self.write(request, peer, route, &params).await,
@@ -277,7 +293,7 @@ impl Gateway {
         self.count("forwarded");
         self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         let hold = self.hold(&owner).await?;
-        let stale = Stale::new(&self.0.ingest, owner.tags);
+        let stale = Stale::new(&self.0.ingest, owner.credential, owner.tags);
         let response = self.0.upstream.relay(Request::from_parts(parts, Body::from(raw)), peer).await;
         stale.end(&response);
         drop(hold);
@@ -302,7 +318,7 @@ impl Gateway {
             let caller = self.0.identity.caller(&parts, self.0.clock.now());
             let user = user_of(&self.0.identity, &caller, params);
             let scope = ReadScope { caller: &caller, params, user: user.as_ref() };
-            let render = |tag: &Template| tag.render(&scope).map(|name| Tag::new(&name));
+            let render = |tag: &Template| tag.render(&scope);
             let tags: Vec<_> = route.invalidates.iter().filter_map(render).collect();
             if user.is_none() && !route.drains.is_empty() {
                 tracing::warn!(path = parts.uri.path(), "a write names no user in its head: it waits for no lanes");
@@ -315,7 +331,7 @@ impl Gateway {
             Ok(hold) => hold,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        let stale = Stale::new(&self.0.ingest, owner.tags);
+        let stale = Stale::new(&self.0.ingest, owner.credential, owner.tags);
         let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
         stale.end(&response);
         drop(hold);
@@ -367,12 +383,13 @@ impl Gateway {
 /// away and nobody knows. A fill that began before is not stored either, since the generation has moved.
 struct Stale<'a> {
     ingest: &'a Ingest,
-    tags: Vec<Tag>,
+    caller: Fingerprint,
+    tags: Vec<String>,
 }
 
 impl<'a> Stale<'a> {
-    fn new(ingest: &'a Ingest, tags: Vec<Tag>) -> Self {
-        Self { ingest, tags }
+    const fn new(ingest: &'a Ingest, caller: Fingerprint, tags: Vec<String>) -> Self {
+        Self { ingest, caller, tags }
     }
 
     /// RFC 9111 §4.4: an error says that nothing has changed; no answer, or a 5xx, doesn't.
@@ -385,7 +402,7 @@ impl<'a> Stale<'a> {
 
 impl Drop for Stale<'_> {
     fn drop(&mut self) {
-        self.ingest.invalidate(&self.tags);
+        self.ingest.invalidate(self.caller, std::mem::take(&mut self.tags));
     }
 }
 

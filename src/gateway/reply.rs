@@ -74,7 +74,9 @@ pub fn failure(error: &UpstreamError) -> Response<Body> {
     response
 }
 
-fn problem(status: StatusCode, name: &str, detail: &str) -> Response<Body> {
+/// A problem document (RFC 9457).
+#[must_use]
+pub fn problem(status: StatusCode, name: &str, detail: &str) -> Response<Body> {
     let body = serde_json::json!({
         "type": format!("urn:tidegate:{name}"), "title": status.canonical_reason().unwrap_or("Error"),
         "status": status.as_u16(), "code": name, "detail": detail,
@@ -86,7 +88,8 @@ fn problem(status: StatusCode, name: &str, detail: &str) -> Response<Body> {
     response
 }
 
-fn retry_after(response: &mut Response<Body>, wait: Duration) {
+/// `Retry-After`, in whole seconds, at least one.
+pub fn retry_after(response: &mut Response<Body>, wait: Duration) {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
 }

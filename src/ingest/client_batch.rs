@@ -4,7 +4,7 @@ use super::decode::{self, Call, Decoded, Scope};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{ClientBatches, Group};
 use super::{Ack, Ingest};
-use crate::event::{GroupIndex, Tag, UserId};
+use crate::event::{GroupIndex, UserId};
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ const MOST_PREVIEWED: usize = 1000;
 impl Ingest {
     /// Users and tags that a client's own batch would touch, if it is one: for when the application answers it.
     #[must_use]
-    pub fn preview_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> (Option<UserId>, Vec<Tag>) {
+    pub fn preview_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> (Option<UserId>, Vec<String>) {
         let Some(group) = self.group(group) else { return (None, Vec::new()) };
         let Ok((_, object)) = decode::parse(body) else { return (None, Vec::new()) };
         let elements = object.get("events").and_then(|raw| json::elements(raw).ok()).unwrap_or_default();

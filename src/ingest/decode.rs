@@ -301,14 +301,14 @@ pub fn single(
 }
 
 /// What a call would touch if it were an event of the group, without the other checks: the user whose lanes it must
-/// not overtake, and the tags that it makes old. `route`: its mapping; none for an element of a client's own batch.
+/// not overtake, and the names of the tags that it makes old. `route`: its mapping; none for an element of a client's own batch.
 #[must_use]
 pub fn preview(
     identity: &Identity,
     route: Option<&EventRoute>,
     group: &Group,
     scope: &Scope<'_, '_>,
-) -> Option<(UserId, Vec<Tag>)> {
+) -> Option<(UserId, Vec<String>)> {
     let mut writer = Writer { group, draft: Draft::default(), scratch: Vec::new(), strict: false };
     match route.and_then(|route| route.event.as_ref()) {
         Some(mapping) => {
@@ -322,8 +322,8 @@ pub fn preview(
     let scope = Scope { event: Some(draft.view()), call: scope.call, body: scope.body, user: None };
     let user = user_of(identity, &scope).ok()?;
     let scope = Scope { body: None, user: Some(&user), ..scope };
-    let tags = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)).collect();
-    Some((user, tags))
+    let names = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).collect();
+    Some((user, names))
 }
 
 /// One element of a client's own batch.

@@ -38,6 +38,7 @@ use crate::journal::store::{Engine, StoreError};
 use crate::journal::{Journal, More, Vitals};
 use crate::json::Object;
 use crate::metrics::{Ledger, Metrics};
+use crate::notices::Notices;
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
@@ -112,6 +113,8 @@ pub struct Setup {
     pub metrics: Arc<Metrics>,
     /// The way to the application.
     pub upstream: Upstream,
+    /// Who hears of what was invalidated.
+    pub notices: Arc<Notices>,
     /// Wall clock.
     pub clock: Clock,
     /// Tasks that own lanes; at least one.
@@ -143,6 +146,7 @@ struct Shared {
     shards: Vec<mpsc::UnboundedSender<Command>>,
     levels: Vec<Arc<Level>>,
     dead: Arc<DeadLetters>,
+    notices: Arc<Notices>,
     clock: Clock,
     /// Lanes of one shard beyond which new events are forwarded: twice its share of `limits.max_lanes`.
     most_lanes: u64,
@@ -170,7 +174,8 @@ impl Ingest {
     /// # Errors
     /// The journal can't be read or written.
     pub fn new(setup: Setup) -> Result<(Self, Tasks), StoreError> {
-        let Setup { groups, delivery, limits, journal, identity, tags, metrics, upstream, clock, shards } = setup;
+        let Setup { groups, delivery, limits, journal, identity, tags, metrics, upstream, notices, clock, shards } =
+            setup;
         let names: Vec<Arc<str>> = groups.iter().map(|group| Arc::clone(&group.name)).collect();
         let dead = Arc::new(DeadLetters::new(limits.max_dead_letters));
         let secret = match &journal {
@@ -197,7 +202,14 @@ impl Ingest {
         let journal = Arc::new(journal);
         let proof = (identity.settings().admit == Admit::Proven).then_some(identity.settings().proof_ttl);
         let standing = Arc::new(Standing::new(proof, delivery.give_up_after, limits.max_users as u64));
-        let settler = Arc::new(Settler::new(Arc::clone(&journal), Arc::clone(&dead), names, clock.clone()));
+        let settler = Arc::new(Settler::new(settle::Parts {
+            journal: Arc::clone(&journal),
+            dead: Arc::clone(&dead),
+            groups: groups.clone(),
+            identity: Arc::clone(&identity),
+            notices: Arc::clone(&notices),
+            clock: clock.clone(),
+        }));
         let rules: Vec<_> = (0..groups.len()).filter_map(|group| rules(&groups, group, &delivery)).collect();
         let (courier_in, ready) = mpsc::unbounded_channel();
         let mut senders = Vec::new();
@@ -237,6 +249,7 @@ impl Ingest {
             shards: senders,
             levels,
             dead,
+            notices,
             clock,
             most_lanes: 2 * most as u64,
             closed: AtomicBool::new(false),
@@ -359,9 +372,12 @@ impl Ingest {
         }
     }
 
-    /// Makes everything stored under these tags old.
-    pub fn invalidate(&self, tags: &[Tag]) {
-        self.tags().invalidate(tags);
+    /// A caller's call made everything stored under these names old; the caller's listeners hear of it.
+    pub fn invalidate(&self, caller: Fingerprint, names: Vec<String>) {
+        let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
+        // ORDER: old before anybody hears of it and asks anew.
+        self.tags().invalidate(&tags);
+        self.0.notices.publish(caller, names);
     }
 
     fn shard_of(&self, user: &UserId) -> usize {
@@ -389,6 +405,22 @@ impl Ingest {
             Ok(Ok(())) => Settled::Yes,
             _ => Settled::TimedOut,
         }
+    }
+
+    /// What is pending of this user and credential in these groups, oldest first, at most `most` events.
+    pub async fn look(
+        &self,
+        user: &UserId,
+        credential: Fingerprint,
+        groups: &[GroupIndex],
+        most: usize,
+    ) -> Vec<(GroupIndex, Bytes)> {
+        let (answer, shown) = oneshot::channel();
+        let command = Command::Look { user: user.clone(), credential, groups: groups.into(), most, answer };
+        if self.shard(user).is_none_or(|shard| shard.send(command).is_err()) {
+            return Vec::new();
+        }
+        shown.await.unwrap_or_default()
     }
 
     /// Drains this user's lanes of this credential in these groups and holds back later events while the guard lives (ruling 4).
@@ -598,6 +630,7 @@ fn rules(groups: &[Group], index: usize, delivery: &Delivery) -> Option<Rules> {
         change: group.flush_on_change.clone(),
         ordered: group.order_with.clone(),
         seals: seals.collect(),
+        shown: group.shown,
         single: group.fallback == Fallback::Single,
         max_attempts: group.max_attempts,
         give_up_after: delivery.give_up_after,

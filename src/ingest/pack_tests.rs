@@ -57,6 +57,7 @@ fn rules() -> Rules {
         change: Vec::new(),
         ordered: Vec::new(),
         seals: Vec::new(),
+        shown: true,
         single: false,
         max_attempts: 3,
         give_up_after: Duration::from_secs(60),

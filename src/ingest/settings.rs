@@ -43,6 +43,8 @@ pub struct Group {
     pub supersede: Vec<Path>,
     /// Whose events may share a batch.
     pub pack: Pack,
+    /// Pending events can be looked at (`[preview]`, an overlay).
+    pub shown: bool,
     /// What a batch body has around its events.
     pub envelope: Envelope,
     /// Headers of every batch, beside the credential.

@@ -1,34 +1,48 @@
 //! Settlement: each event's one outcome, told to everybody whom it concerns.
 
 use super::admit::Admitted;
+use super::contract;
 use super::dead::{DeadLetter, DeadLetters};
+use super::settings::Group;
 use super::shard::Kept;
 use super::window::Settled;
 use crate::clock::{Clock, millis};
-use crate::event::{Outcome, Reason};
+use crate::event::{Event, Outcome, Reason};
+use crate::identity::{Caller, Identity};
 use crate::journal::{End, Journal};
+use crate::json::Object;
+use crate::notices::Notices;
+use crate::template::{Found, Lookup, Source};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Gives each event its outcome.
 #[derive(Debug)]
-pub struct Settler {
-    journal: Arc<Journal<Admitted>>,
-    dead: Arc<DeadLetters>,
-    groups: Vec<Arc<str>>,
-    clock: Clock,
+pub struct Settler(Parts);
+
+/// What a settler is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where events are kept.
+    pub journal: Arc<Journal<Admitted>>,
+    /// The dead letters.
+    pub dead: Arc<DeadLetters>,
+    /// The groups, in the order of the configuration.
+    pub groups: Vec<Group>,
+    /// Who is who.
+    pub identity: Arc<Identity>,
+    /// Who hears of what was invalidated.
+    pub notices: Arc<Notices>,
+    /// Wall clock.
+    pub clock: Clock,
 }
 
 impl Settler {
-    /// `groups`: names, in the order of the configuration.
+    /// A settler.
     #[must_use]
-    pub const fn new(
-        journal: Arc<Journal<Admitted>>,
-        dead: Arc<DeadLetters>,
-        groups: Vec<Arc<str>>,
-        clock: Clock,
-    ) -> Self {
-        Self { journal, dead, groups, clock }
+    pub const fn new(parts: Parts) -> Self {
+        Self(parts)
     }
 
     /// The end of an event: dead letter if it is one, journal, tags, seen id, ledger.
@@ -39,17 +53,36 @@ impl Settler {
         };
         let Settled { entry, outcome, .. } = settled;
         let stored = letter.as_ref().map(DeadLetter::stored);
-        let dropped = letter.map(|letter| self.dead.bury(letter)).unwrap_or_default();
-        let now = millis(self.clock.now());
+        let dropped = letter.map(|letter| self.0.dead.bury(letter)).unwrap_or_default();
+        let now = millis(self.0.clock.now());
         let until = |keep: Duration| now.saturating_add(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
         let seen = entry.ticket.keep(&outcome).map(|keep| (entry.ticket.seen(), until(keep)));
-        self.journal.settle(&entry, End { outcome: outcome.clone(), seen, letter: stored, dropped });
+        self.0.journal.settle(&entry, End { outcome: outcome.clone(), seen, letter: stored, dropped });
+        // Of what was superseded, what replaced it is told. A dead letter's client believed it, and asks anew.
+        let told = !matches!(outcome, Outcome::Superseded { .. });
+        let names = if told { self.names(entry.event()) } else { Vec::new() };
+        let caller = entry.event().lane.credential;
+        // ORDER: old before anybody hears of it and asks anew.
         entry.ticket.settle(&outcome);
+        self.0.notices.publish(caller, names);
+    }
+
+    /// The names of an event's tags, if somebody wants to hear them.
+    fn names(&self, event: &Event) -> Vec<String> {
+        if !self.0.notices.is_heard(event.lane.credential) {
+            return Vec::new();
+        }
+        let head = contract::head_of(&event.credential);
+        let caller = self.0.identity.caller(&head, event.received_at);
+        let scope = EventScope { caller, event };
+        let templates = self.0.groups.get(event.lane.group.0).map(|group| &group.invalidates);
+        // Of a tag that looks at more than the event and its credential, the name is not known any more.
+        templates.into_iter().flatten().filter_map(|tag| tag.render(&scope)).collect()
     }
 
     fn letter(&self, settled: &Settled<Kept>, reason: Reason) -> DeadLetter {
         let event = settled.entry.event();
-        let group = self.groups.get(event.lane.group.0).cloned().unwrap_or_else(|| "?".into());
+        let group = self.0.groups.get(event.lane.group.0).map_or_else(|| "?".into(), |group| Arc::clone(&group.name));
         tracing::warn!(
             group = %group, id = event.id.as_str(), user = event.lane.user.as_str(), reason = reason.as_str(),
             attempts = settled.failed, status = settled.status, "event became a dead letter"
@@ -62,7 +95,27 @@ impl Settler {
             reason: reason.as_str().into(),
             attempts: settled.failed,
             status: settled.status.unwrap_or(0),
-            died_ms: millis(self.clock.now()),
+            died_ms: millis(self.0.clock.now()),
+        }
+    }
+}
+
+/// What is left of a call when its event is settled.
+struct EventScope<'a> {
+    caller: Caller<'a>,
+    event: &'a Event,
+}
+
+impl Lookup for EventScope<'_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::User => Some(Found::Text(Cow::Borrowed(self.event.lane.user.as_str()))),
+            Source::Event => {
+                let text = std::str::from_utf8(&self.event.json).ok()?;
+                Object::parse(text).ok()?.at(path).map(Found::Json)
+            }
+            Source::Header | Source::Cookie | Source::Jwt => self.caller.look(source, path),
+            _ => None,
         }
     }
 }

@@ -5,10 +5,11 @@ use super::admit::{Admitted, Standing};
 use super::deliver::{Message, Ready};
 use super::settle::Settler;
 use super::window::{Batch, Entry, Groups, LaneId, Lanes, Mark, Verdict};
-use crate::event::{EventId, Fingerprint, LaneKey, Subject, UserId};
+use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Subject, UserId};
 use crate::journal::Journaled;
 use crate::json::Object;
 use crate::template::Path;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,6 +53,9 @@ impl Entry for Kept {
     }
     fn has_single(&self) -> bool {
         self.event().has_single
+    }
+    fn shown(&self) -> Bytes {
+        self.event().json.clone()
     }
 }
 
@@ -101,6 +105,19 @@ pub enum Command {
         user: UserId,
         /// The hold's number.
         number: u64,
+    },
+    /// What is pending of this user and credential in these groups, oldest first.
+    Look {
+        /// The user.
+        user: UserId,
+        /// The credential.
+        credential: Fingerprint,
+        /// The groups.
+        groups: Groups,
+        /// At most this many.
+        most: usize,
+        /// Their groups and JSON.
+        answer: oneshot::Sender<Vec<(GroupIndex, Bytes)>>,
     },
     /// A call of this credential succeeded.
     Vouch(Fingerprint),
@@ -254,6 +271,10 @@ impl Shard {
                 self.hurry(&theirs);
                 self.waiters.push(Waiter { marks: mine, forwarded: true, done: own });
                 self.waiters.push(Waiter { marks: theirs, forwarded: true, done: others });
+            }
+            // Whoever asked and left needs no answer.
+            Command::Look { user, credential, groups, most, answer } => {
+                drop(answer.send(self.lanes.pending(&user, credential, &groups, most)));
             }
             Command::Release { user, number } => self.lanes.release_hold(&user, number),
             Command::Vouch(credential) => self.lanes.vouch(credential),

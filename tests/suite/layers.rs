@@ -7,7 +7,7 @@ const RANKS: [&[&str]; 11] = [
     &["event", "body", "clock", "json"],
     // What identity and routes are written in stands below them.
     &["template"],
-    &["identity", "route", "rollout", "metrics", "drain", "peer"],
+    &["identity", "route", "rollout", "metrics", "notices", "drain", "peer"],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
     &["read"],

@@ -12,6 +12,7 @@ mod delivery;
 mod durable;
 mod input;
 mod layers;
+mod own;
 mod reads;
 mod refusals;
 mod relay;

@@ -2,6 +2,7 @@
 
 use super::{Batch, Entry, Form, LaneId, Rules};
 use crate::event::{LaneKey, Outcome, Subject};
+use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -121,6 +122,8 @@ pub(super) struct Lane<E> {
     pub(super) status: Option<u16>,
     /// Somebody waits for events up to this number: they don't wait for company.
     pub(super) urgent: u64,
+    /// What is on its way shows of itself, where somebody may look.
+    pub(super) flying: Vec<(u64, Bytes)>,
     /// An event of it covers others: the first in the queue need not be the oldest.
     has_covers: bool,
 }
@@ -143,6 +146,7 @@ impl<E: Entry> Lane<E> {
             retries: 0,
             status: None,
             urgent: 0,
+            flying: Vec::new(),
             has_covers: false,
         }
     }
@@ -247,6 +251,13 @@ impl<E: Entry> Lane<E> {
     fn waiting(&self) -> impl Iterator<Item = &Queued<E>> {
         let queued = if self.has_covers { self.queue.len() } else { 1 };
         self.again.iter().flat_map(|batch| batch.events.iter()).chain(self.queue.iter().take(queued))
+    }
+
+    /// What its pending events show of themselves.
+    pub(super) fn shown(&self) -> impl Iterator<Item = (u64, Bytes)> {
+        let again = self.again.iter().flat_map(|batch| batch.events.iter());
+        let waiting = again.chain(&self.queue).map(|queued| (queued.entry.seq(), queued.entry.shown()));
+        self.flying.iter().cloned().chain(waiting)
     }
 
     /// The smallest number that is not settled, covered events included.

@@ -24,6 +24,7 @@ pub use lane::{Covers, Queued};
 
 use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Outcome, Reason, Subject, UserId};
 use crate::template::Path;
+use bytes::Bytes;
 use lane::{Lane, Phase, Seal};
 use recent::Recent;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -70,6 +71,10 @@ pub trait Entry {
     fn field(&self, path: &Path) -> Option<&[u8]>;
     /// Whether its single call can be repeated.
     fn has_single(&self) -> bool;
+    /// What a look at what is pending shows of it.
+    fn shown(&self) -> Bytes {
+        Bytes::new()
+    }
 }
 
 /// The limits of one group's windows.
@@ -95,6 +100,8 @@ pub struct Rules {
     pub ordered: Vec<GroupIndex>,
     /// Groups whose windows a priority event of this one seals too.
     pub seals: Vec<GroupIndex>,
+    /// Somebody may look at what is pending.
+    pub shown: bool,
     /// A refused event may be repeated as a single call.
     pub single: bool,
     /// Tries of a failing event.
@@ -533,6 +540,26 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
+    /// What is pending of this user and credential in these groups, oldest first, at most `most`; of what was superseded,
+    /// what it was superseded by.
+    #[must_use]
+    pub fn pending(
+        &self,
+        user: &UserId,
+        credential: Fingerprint,
+        groups: &[GroupIndex],
+        most: usize,
+    ) -> Vec<(GroupIndex, Bytes)> {
+        let meant = |lane: &Lane<E>| lane.key.credential == credential && groups.contains(&lane.key.group);
+        let ids = self.lanes_of(user, meant);
+        let lanes = ids.iter().filter_map(|id| self.lanes.get(id));
+        let mut all: Vec<_> =
+            lanes.flat_map(|lane| lane.shown().map(|(seq, json)| (seq, lane.key.group, json))).collect();
+        all.sort_unstable_by_key(|(seq, ..)| *seq);
+        all.truncate(most);
+        all.into_iter().map(|(_, group, json)| (group, json)).collect()
+    }
+
     /// Consecutive attempts of this lane that got no answer.
     #[must_use]
     pub fn retries(&self, lane: LaneId) -> u32 {
@@ -579,6 +606,9 @@ impl<E: Entry> Lanes<E> {
         let Some(batch) = lane.next_batch(id, rules, limit, singles) else { return };
         if let Some(flight) = batch.flight() {
             lane.phase = flight;
+        }
+        if rules.shown {
+            lane.flying = batch.events.iter().map(|queued| (queued.entry.seq(), queued.entry.shown())).collect();
         }
         if !rules.change.is_empty() {
             for queued in &batch.events {

@@ -49,6 +49,9 @@ impl Entry for Model {
     fn has_single(&self) -> bool {
         self.single
     }
+    fn shown(&self) -> Bytes {
+        self.seq.to_string().into()
+    }
 }
 
 fn lane(user: u8, credential: u8) -> LaneKey {
@@ -97,6 +100,7 @@ fn rules() -> Rules {
         change: Vec::new(),
         ordered: Vec::new(),
         seals: Vec::new(),
+        shown: true,
         single: false,
         max_attempts: 3,
         give_up_after: Duration::from_secs(3_600),
@@ -821,4 +825,23 @@ fn without_a_batch_endpoint_single_calls_go_for_a_while_and_then_a_batch_tries_a
     (5..=6).for_each(|seq| lanes.push(later, single(seq)));
     let batch = one(&mut lanes);
     assert_eq!((batch.form, seqs(&batch)), (Form::Batch, vec![5, 6]));
+}
+
+#[test]
+fn a_look_shows_what_is_pending_wherever_it_is_and_only_its_own() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { supersede: true, flush_at: 2, max_events: 2, ..rules() });
+    let look = |lanes: &Lanes<Model>, credential: u8, most: usize| {
+        let shown = lanes.pending(&lane(1, 1).user, Fingerprint([credential; 16]), &only(), most);
+        shown.into_iter().map(|(_, json)| String::from_utf8(json.to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 7), (5, 9)] {
+        lanes.push(now, about(seq, subject));
+    }
+    assert_eq!(look(&lanes, 1, 9), ["1", "2", "4", "5"], "on its way, due and open; 3 was superseded by 4");
+    assert_eq!(look(&lanes, 1, 3), ["1", "2", "4"]);
+    assert_eq!(look(&lanes, 2, 9), [""; 0], "another credential's are not shown");
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
+    assert_eq!(look(&lanes, 1, 9), ["1", "2", "4", "5"]);
 }

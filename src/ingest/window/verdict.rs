@@ -20,6 +20,7 @@ impl<E: Entry> Lanes<E> {
         let Some(rules) = all.get(batch.key.group.0) else { return };
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.phase = Phase::Idle;
+        lane.flying.clear();
         lane.status = batch.status.or(lane.status);
         match verdict {
             Verdict::Retry { .. } | Verdict::Persistent => lane.retries = lane.retries.saturating_add(1),

@@ -1,0 +1,247 @@
+//! What was invalidated, for those who keep copies of their own (design §7): per caller a short memory of messages, and
+//! whoever listens.
+//!
+//! A caller hears of what carries its own fingerprint and of nothing else (ruling 11). Nothing is queued for a listener:
+//! each reads the caller's memory from where it was, and is told to start over when it has fallen behind it.
+
+use crate::event::Fingerprint;
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Messages remembered for each caller.
+const MESSAGES: usize = 64;
+/// Callers remembered.
+const CALLERS: usize = 10_000;
+/// Listeners of one caller at once, e.g. tabs of a browser.
+const LISTENERS: usize = 16;
+/// How long a caller is remembered whom nobody listens for: time to come back under `Last-Event-ID`.
+const MEMORY: Duration = Duration::from_mins(5);
+
+/// Tags of one moment.
+type Message = (u64, Arc<[Box<str>]>);
+
+#[derive(Debug)]
+struct Line {
+    messages: VecDeque<Message>,
+    last: watch::Sender<u64>,
+    listeners: usize,
+    left: Instant,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { messages: VecDeque::new(), last: watch::Sender::new(0), listeners: 0, left: Instant::now() }
+    }
+
+    fn is_needed(&self) -> bool {
+        self.listeners > 0 || self.left.elapsed() < MEMORY
+    }
+}
+
+/// All callers' messages.
+#[derive(Debug)]
+pub struct Notices {
+    /// When this process began, milliseconds: numbers of another one mean nothing.
+    epoch: u64,
+    // Held for a look-up and a push.
+    lines: Mutex<HashMap<Fingerprint, Line>>,
+    /// `lines.len()`, so that nobody takes the lock while nobody listens.
+    count: AtomicUsize,
+}
+
+/// Too many listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many listeners; at most {LISTENERS} for one caller, and {CALLERS} callers")]
+pub struct Crowded;
+
+/// What a listener hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// These are old.
+    Invalidated(Vec<Box<str>>),
+    /// Messages were missed: everything may be old.
+    Reset,
+}
+
+impl Notices {
+    /// Nobody listens yet. `epoch`: when this process began, Unix milliseconds.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        Self { epoch, lines: Mutex::default(), count: AtomicUsize::new(0) }
+    }
+
+    /// Somebody listens for this caller, or did a moment ago.
+    #[must_use]
+    pub fn is_heard(&self, caller: Fingerprint) -> bool {
+        self.count.load(Ordering::Relaxed) > 0 && self.lines.lock().get(&caller).is_some_and(Line::is_needed)
+    }
+
+    /// Tells a caller's listeners that these tags are old.
+    pub fn publish(&self, caller: Fingerprint, tags: Vec<String>) {
+        if tags.is_empty() || self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut lines = self.lines.lock();
+        let Some(line) = lines.get_mut(&caller) else { return };
+        let number = *line.last.borrow() + 1;
+        line.messages.push_back((number, tags.into_iter().map(Into::into).collect()));
+        if line.messages.len() > MESSAGES {
+            line.messages.pop_front();
+        }
+        line.last.send_replace(number);
+    }
+
+    /// Listens for a caller, from `last` (a `Last-Event-ID`) on.
+    ///
+    /// # Errors
+    /// Too many do.
+    pub fn listen(self: &Arc<Self>, caller: Fingerprint, last: Option<&str>) -> Result<Listener, Crowded> {
+        let mut lines = self.lines.lock();
+        if lines.len() >= CALLERS && !lines.contains_key(&caller) {
+            lines.retain(|_, line| line.is_needed());
+            if lines.len() >= CALLERS {
+                return Err(Crowded);
+            }
+        }
+        let line = lines.entry(caller).or_insert_with(Line::new);
+        if line.listeners >= LISTENERS {
+            return Err(Crowded);
+        }
+        line.listeners += 1;
+        let changed = line.last.subscribe();
+        let now = *changed.borrow();
+        let seen = match last {
+            // A number of another process, or none at all, says nothing of what was missed.
+            Some(last) => self.number_of(last).filter(|number| *number <= now),
+            None => Some(now),
+        };
+        self.count.store(lines.len(), Ordering::Relaxed);
+        Ok(Listener { notices: Arc::clone(self), caller, seen, changed })
+    }
+
+    fn number_of(&self, id: &str) -> Option<u64> {
+        let (epoch, number) = id.split_once('-')?;
+        (epoch.parse() == Ok(self.epoch)).then(|| number.parse().ok())?
+    }
+
+    /// What came after `seen`, in one message, with its number.
+    fn since(&self, caller: Fingerprint, seen: Option<u64>) -> Option<(u64, Heard)> {
+        let lines = self.lines.lock();
+        let line = lines.get(&caller)?;
+        let last = *line.last.borrow();
+        let Some(seen) = seen else { return Some((last, Heard::Reset)) };
+        if seen >= last {
+            return None;
+        }
+        if line.messages.front().is_none_or(|(first, _)| *first > seen + 1) {
+            return Some((last, Heard::Reset));
+        }
+        let tags = line.messages.iter().filter(|(number, _)| *number > seen).flat_map(|(_, tags)| tags.iter().cloned());
+        Some((last, Heard::Invalidated(tags.collect::<BTreeSet<_>>().into_iter().collect())))
+    }
+}
+
+/// One who listens.
+#[derive(Debug)]
+pub struct Listener {
+    notices: Arc<Notices>,
+    caller: Fingerprint,
+    /// The number of the last message that was heard; none: nobody knows.
+    seen: Option<u64>,
+    changed: watch::Receiver<u64>,
+}
+
+impl Listener {
+    /// The next message and its id; everything that came at once is one.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what was not returned is heard next time.
+    pub async fn next(&mut self) -> (String, Heard) {
+        loop {
+            self.changed.mark_unchanged();
+            if let Some((number, heard)) = self.notices.since(self.caller, self.seen) {
+                self.seen = Some(number);
+                return (format!("{}-{number}", self.notices.epoch), heard);
+            }
+            if self.changed.changed().await.is_err() {
+                // The line is only taken away when nobody listens.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(line) = self.notices.lines.lock().get_mut(&self.caller) {
+            line.listeners = line.listeners.saturating_sub(1);
+            line.left = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADA: Fingerprint = Fingerprint([1; 16]);
+    const BOB: Fingerprint = Fingerprint([2; 16]);
+
+    fn tags(names: &[&str]) -> Heard {
+        Heard::Invalidated(names.iter().map(|name| Box::from(*name)).collect())
+    }
+
+    #[tokio::test]
+    async fn a_caller_hears_of_its_own_tags_once_each_and_of_nobody_elses() {
+        let notices = Arc::new(Notices::new(7));
+        assert!(!notices.is_heard(ADA));
+        notices.publish(ADA, vec!["before".into()]);
+        let mut ada = notices.listen(ADA, None).unwrap();
+        assert!(notices.is_heard(ADA) && !notices.is_heard(BOB));
+        notices.publish(BOB, vec!["progress:bob".into()]);
+        notices.publish(ADA, vec!["progress:ada".into(), "b".into()]);
+        notices.publish(ADA, vec!["progress:ada".into()]);
+        assert_eq!(ada.next().await, ("7-2".into(), tags(&["b", "progress:ada"])));
+        let waiting = tokio::spawn(async move { ada.next().await });
+        tokio::task::yield_now().await;
+        notices.publish(ADA, vec!["c".into()]);
+        assert_eq!(waiting.await.unwrap(), ("7-3".into(), tags(&["c"])));
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_back_hears_what_was_missed_or_that_it_was_too_much() {
+        let notices = Arc::new(Notices::new(7));
+        drop(notices.listen(ADA, None).unwrap());
+        notices.publish(ADA, vec!["a".into()]);
+        notices.publish(ADA, vec!["b".into()]);
+        let next = async |last: &str| notices.listen(ADA, Some(last)).unwrap().next().await;
+        assert_eq!(next("7-1").await, ("7-2".into(), tags(&["b"])));
+        assert_eq!(next("7-0").await, ("7-2".into(), tags(&["a", "b"])));
+        for unknown in ["6-1", "7-9", "nonsense", ""] {
+            assert_eq!(next(unknown).await, ("7-2".into(), Heard::Reset), "{unknown}");
+        }
+        (0..MESSAGES).for_each(|_| notices.publish(ADA, vec!["more".into()]));
+        assert_eq!(next("7-1").await.1, Heard::Reset);
+        assert_eq!(next("7-2").await.1, tags(&["more"]));
+    }
+
+    #[tokio::test]
+    async fn listeners_and_callers_are_bounded_and_forgotten() {
+        tokio::time::pause();
+        let notices = Arc::new(Notices::new(7));
+        let all: Vec<_> = (0..LISTENERS).map(|_| notices.listen(ADA, None).unwrap()).collect();
+        assert_eq!(notices.listen(ADA, None).unwrap_err(), Crowded);
+        drop(all);
+        let place = |number: usize| Fingerprint((number as u128 + 1_000).to_le_bytes());
+        let held: Vec<_> = (1..CALLERS).map(|number| notices.listen(place(number), None).unwrap()).collect();
+        assert_eq!(notices.listen(BOB, None).unwrap_err(), Crowded, "the one who left may still come back");
+        tokio::time::advance(MEMORY).await;
+        assert!(notices.listen(BOB, None).is_ok(), "and is forgotten in time");
+        drop(held);
+    }
+}

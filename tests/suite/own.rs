@@ -1,0 +1,158 @@
+//! Paths of Tidegate's own: what a caller's own events made old, and what is still pending of them.
+
+use crate::support::Sidecar;
+use crate::support::upstream::answer;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+const PREVIEW: (&str, &str) = (
+    "[[write]]",
+    "[preview]\npath = \"/preview\"\nbatch = [\"progress\"]\nfilter = { lesson = [\"lessonId\"] }\n[[write]]",
+);
+
+/// A stream of server-sent events.
+struct Stream {
+    body: Incoming,
+    text: String,
+}
+
+impl Stream {
+    async fn open(sidecar: &Sidecar, token: &str, last: Option<&str>) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let uri = format!("http://{}/_tidegate/invalidations", sidecar.running.address);
+        let mut request = Request::get(uri).header("authorization", token);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = client.request(request.body(Empty::new()).unwrap()).await.unwrap();
+        assert_eq!(
+            (response.status(), &response.headers()["content-type"]),
+            (StatusCode::OK, &"text/event-stream".parse::<http::HeaderValue>().unwrap())
+        );
+        let mut stream = Self { body: response.into_body(), text: String::new() };
+        assert_eq!(stream.block().await.unwrap(), "retry: 3000", "from here on nothing is missed");
+        stream
+    }
+
+    /// The next block of lines, heartbeats left out; `None` at the end.
+    async fn block(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                if block.starts_with(':') {
+                    continue;
+                }
+                return Some(block);
+            }
+            let frame = self.body.frame().await?.ok()?;
+            self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+    }
+
+    /// The next message: its id, and what it says.
+    async fn message(&mut self) -> (String, String, Value) {
+        let block = self.block().await.unwrap();
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        (field("id:"), field("event:"), serde_json::from_str(&field("data:")).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_caller_hears_of_its_own_flushes_and_of_nobody_elses() {
+    let sidecar = Sidecar::start(&[]).await;
+    let mut ada = Stream::open(&sidecar, "ada's", None).await;
+    sidecar.event("bob's", "bob", "b").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    sidecar.event("ada's", "ada", "a").await;
+    sidecar.flush().await;
+    let (first, kind, data) = ada.message().await;
+    assert_eq!((kind.as_str(), data), ("invalidated", json!({ "tags": ["progress:ada"] })), "not bob's");
+    // A call that the application answers makes her copies old too.
+    sidecar.call(Method::POST, "/snapshot?userId=ada", &[("authorization", "ada's")], "{}").await;
+    assert_eq!(ada.message().await.2, json!({ "tags": ["progress:ada"] }));
+    drop(ada);
+    // Whoever comes back hears what was missed.
+    let mut again = Stream::open(&sidecar, "ada's", Some(&first)).await;
+    assert_eq!(again.message().await.1, "invalidated");
+    let mut lost = Stream::open(&sidecar, "ada's", Some("1-1")).await;
+    assert_eq!(lost.message().await.1, "reset", "an id of another start says nothing");
+    // Another token of the same user is another caller.
+    let mut other = Stream::open(&sidecar, "ada's second", None).await;
+    sidecar.running.stop().await;
+    assert_eq!((other.block().await, again.block().await), (None, None), "a stop ends the streams");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_told_too_since_its_client_believed_it() {
+    let sidecar = Sidecar::start(&[]).await;
+    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let mut ada = Stream::open(&sidecar, "ada's", None).await;
+    sidecar.event("ada's", "ada", "a").await;
+    sidecar.flush().await;
+    assert_eq!(ada.message().await.2, json!({ "tags": ["progress:ada"] }));
+    assert_eq!(sidecar.running.ledger().dead, 1);
+}
+
+#[tokio::test]
+async fn nobody_without_a_credential_is_shown_anything() {
+    let sidecar = Sidecar::start(&[PREVIEW]).await;
+    for path in ["/_tidegate/invalidations", "/preview?userId=u"] {
+        let refused = sidecar.call(Method::GET, path, &[], "").await;
+        assert_eq!(
+            (refused.status, refused.json()["code"].as_str()),
+            (StatusCode::UNAUTHORIZED, Some("no_credential"))
+        );
+    }
+    let refused = sidecar.call(Method::POST, "/_tidegate/invalidations", &[("authorization", "t")], "").await;
+    assert_eq!((refused.status, refused.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET"));
+    assert!(sidecar.upstream.seen().is_empty());
+}
+
+fn ids(preview: &Value) -> Vec<&str> {
+    let pending = preview["pending"].as_array().unwrap();
+    pending.iter().map(|one| one["event"]["clientEventId"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_preview_shows_the_callers_own_pending_events_wherever_they_are() {
+    let sidecar = Sidecar::start(&[PREVIEW]).await;
+    sidecar.event("ada's", "ada", "a").await;
+    sidecar.event("forged", "ada", "f").await;
+    sidecar.event("ada's", "ada", "b").await;
+    let shown = sidecar.get("ada's", "/preview?userId=ada").await;
+    assert_eq!((shown.status, shown.header("cache-control")), (StatusCode::OK, "no-store"));
+    let shown = shown.json();
+    assert_eq!(
+        (ids(&shown), &shown["pending"][0]["group"], &shown["more"]),
+        (vec!["a", "b"], &json!("progress"), &json!(false))
+    );
+    assert_eq!(ids(&sidecar.get("forged", "/preview?userId=ada").await.json()), ["f"]);
+    assert_eq!(ids(&sidecar.get("ada's", "/preview?userId=ada&lesson=l").await.json()), ["a", "b"]);
+    assert_eq!(ids(&sidecar.get("ada's", "/preview?userId=ada&lesson=other").await.json()), [""; 0]);
+    // On their way they are pending still.
+    sidecar.upstream.close_gate();
+    sidecar.flush().await;
+    sidecar.upstream.until(|seen| seen.len() == 2).await;
+    assert_eq!(ids(&sidecar.get("ada's", "/preview?userId=ada").await.json()), ["a", "b"]);
+    sidecar.upstream.open_gate();
+    sidecar.until(|ledger| ledger.accepted == 3).await;
+    assert_eq!(ids(&sidecar.get("ada's", "/preview?userId=ada").await.json()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_preview_of_somebody_else_is_refused() {
+    let sidecar =
+        Sidecar::start(&[PREVIEW, ("{jwt.sub|event.userId|query.userId}", "{header.x-user|event.userId}")]).await;
+    let as_ada = |path| sidecar.call(Method::GET, path, &[("authorization", "t"), ("x-user", "ada")], "");
+    assert_eq!(as_ada("/preview?userId=ada").await.status, StatusCode::OK);
+    let refused = as_ada("/preview?userId=bob").await;
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (StatusCode::FORBIDDEN, Some("other_user")));
+    assert_eq!(sidecar.get("t", "/preview").await.status, StatusCode::BAD_REQUEST);
+}
