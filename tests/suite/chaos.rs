@@ -181,7 +181,9 @@ async fn start(scene: Scene, upstream: &Chaotic) -> Sidecar {
         assert!(text.contains(from), "{from:?} is not in the configuration");
         text = text.replace(from, to);
     }
-    Sidecar::with(&text, Clock::default()).await
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), scene.service.unwrap_or_default()).unwrap();
+    Sidecar::with(&text.replace("SECRET", secret.path().to_str().unwrap()), Clock::default()).await
 }
 
 /// The faults are over: everything goes, once each credential that was rejected has had a success.
@@ -255,6 +257,44 @@ async fn no_fault_of_the_upstream_harms_events_that_fall_back_to_single_calls() 
         name: "single calls",
         config: &[("fallback = \"dead-letter\"", "fallback = \"single\"")],
         no_endpoint: false,
+        ..PLAIN
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_of_the_upstream_harms_what_a_newer_event_made_needless() {
+    run(Scene {
+        name: "supersede",
+        config: &[("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nsupersede = [\"lessonId\"]")],
+        supersedes: true,
+        ..PLAIN
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_of_the_upstream_harms_collapsed_states() {
+    run(Scene {
+        name: "latest",
+        config: &[("path = \"/batch\"", "form = \"latest\"\nkey = [\"{body.lesson}\"]")],
+        path: "no batches",
+        max_events: 1,
+        supersedes: true,
+        ..PLAIN
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_of_the_upstream_lets_users_who_share_batches_suffer_for_one_another() {
+    run(Scene {
+        name: "shared",
+        config: &[(
+            "fallback = \"dead-letter\"",
+            "fallback = \"dead-letter\"\npack = \"shared\"\npack_wait = \"20ms\"\nservice_credential = { header = \"authorization\", file = \"SECRET\" }",
+        )],
+        service: Some("Bearer service"),
         ..PLAIN
     })
     .await;

@@ -692,6 +692,28 @@ fn what_goes_before_a_forwarded_call_is_not_replaced_by_what_waits_behind_it() {
     assert_eq!(ready(&mut lanes), [vec![3]]);
 }
 
+#[test]
+fn what_goes_in_a_dead_events_stead_goes_in_its_own_place() {
+    let now = Instant::now();
+    for named in [true, false] {
+        let mut lanes = lanes(Rules { supersede: true, flush_at: 4, ..rules() });
+        for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 9)] {
+            lanes.push(now, about(seq, subject));
+        }
+        let batch = one(&mut lanes);
+        assert_eq!(seqs(&batch), [2, 3, 4]);
+        let verdict = if named {
+            Verdict::Refused { named: vec![EventId::try_new("e3").unwrap()] }
+        } else {
+            let dead = Fate::Done(Outcome::Dead(Reason::FailedPermanently));
+            Verdict::Answered(vec![Fate::Again, dead, Fate::Again])
+        };
+        lanes.verdict(now, batch, verdict, Duration::ZERO);
+        lanes.tick(now);
+        assert_eq!(ready(&mut lanes), [vec![1, 2, 4]]);
+    }
+}
+
 fn two(first: Rules, second: Rules) -> Lanes<Model> {
     Lanes::new(vec![first, second], 1_000)
 }

@@ -87,6 +87,8 @@ impl<E: Entry> Lanes<E> {
         }
         let Some(lane) = self.lanes.get_mut(&id).filter(|_| !back.is_empty()) else { return };
         lane.phase = Phase::Waiting(now + pause);
+        // An heir is older than the event in whose place it stands.
+        back.sort_by_key(|queued| queued.entry.seq());
         // P4: the refused ones lead the next batch, in their order.
         // Not behind what else is left of a batch that was split.
         if form == Form::Single || !lane.again.is_empty() {
@@ -108,14 +110,22 @@ impl<E: Entry> Lanes<E> {
             return self.halve(batch);
         }
         let Batch { lane: id, key, status, events, .. } = batch;
-        // P4: an offender that has a single call left keeps its place: what was before it goes before it.
-        let mut runs: Vec<Batch<E>> = Vec::new();
+        let mut left = Vec::new();
         for queued in events {
             let offends = is_named(&queued);
-            let single = offends && rules.single && queued.entry.has_single();
-            let queued = if offends && !single { self.bury(queued, Reason::Refused, status) } else { Some(queued) };
-            let Some(queued) = queued else { continue };
-            let form = if single { Form::Single } else { Form::Batch };
+            match offends && rules.single && queued.entry.has_single() {
+                true => left.push((Form::Single, queued)),
+                false if offends => {
+                    left.extend(self.bury(queued, Reason::Refused, status).map(|heir| (Form::Batch, heir)));
+                }
+                false => left.push((Form::Batch, queued)),
+            }
+        }
+        // P4: an offender that has a single call left keeps its place: what was before it goes before it. An heir is older
+        // than the event in whose place it stands.
+        left.sort_by_key(|(_, queued)| queued.entry.seq());
+        let mut runs: Vec<Batch<E>> = Vec::new();
+        for (form, queued) in left {
             match runs.last_mut().filter(|run| form == Form::Batch && run.form == Form::Batch) {
                 Some(run) => run.events.push(queued),
                 None => runs.push(Batch::piece(id, &key, form, vec![queued])),

@@ -20,37 +20,57 @@ pub fn faults(scene: Scene, book: &Book, done: &[Done], dead: &[String], ledger:
 fn losses(scene: Scene, book: &Book, acked: &[Acked], dead: &[String], found: &mut Vec<String>) {
     let dead: HashSet<&String> = dead.iter().filter(|id| acked.iter().any(|one| one.id == **id)).collect();
     let applied = |id: &str| book.events.get(id).is_some_and(|known| known.applied > 0);
-    let mut newest = HashMap::new();
+    let mut newer = HashSet::new();
     for event in acked.iter().rev() {
-        // The newest of a lesson stands for the older ones where the scene says so.
         let there = applied(&event.id);
-        let replaced = scene.supersedes && *newest.entry(event.lesson).or_insert(there);
+        // A newer one of its lesson stands for it where the scene says so.
+        let replaced = scene.supersedes && newer.contains(&event.lesson);
+        if there {
+            newer.insert(event.lesson);
+        }
         match (is_bad(&event.id), dead.contains(&event.id)) {
             (true, true) if !there => {}
+            (true, false) if replaced && !there => {}
             (false, false) if there || replaced => {}
             (bad, dead) => found.push(format!("{}: bad {bad}, dead letter {dead}, applied {there}", event.id)),
         }
     }
 }
 
+/// Events that may have gone in the stead of a newer one that the upstream refused for good: the last good one of its
+/// lesson before it, and what was refused in between.
+fn heirs(scene: Scene, acked: &[Acked]) -> HashSet<&str> {
+    let mut runs: HashMap<u32, Vec<&str>> = HashMap::new();
+    let mut heirs = HashSet::new();
+    for event in acked.iter().filter(|_| scene.supersedes) {
+        let run = runs.entry(event.lesson).or_default();
+        if is_bad(&event.id) {
+            heirs.extend(run.iter().copied());
+        } else {
+            run.clear();
+        }
+        run.push(&event.id);
+    }
+    heirs
+}
+
 /// P4: first offers and first applications come in the order of acknowledgement, but for events that the upstream
 /// itself let others pass, and for those that a forwarded call brought.
 fn order(scene: Scene, book: &Book, lane: &str, acked: &[Acked], found: &mut Vec<String>) {
+    let heirs = heirs(scene, acked);
     let offers = book.offers.get(lane).map(Vec::as_slice).unwrap_or_default();
-    let acked: Vec<&String> = acked.iter().map(|one| &one.id).collect();
-    let wanted: Vec<&String> = match scene.supersedes {
-        true => acked.into_iter().filter(|id| offers.contains(id)).collect(),
-        false => acked,
-    };
-    if !offers.iter().eq(wanted.iter().copied()) {
-        let at = offers.iter().zip(&wanted).position(|(offer, acked)| offer != *acked);
+    let offers: Vec<&String> = offers.iter().filter(|id| !heirs.contains(&***id)).collect();
+    let offered: HashSet<&String> = offers.iter().copied().collect();
+    let wanted = acked.iter().map(|one| &one.id).filter(|id| !heirs.contains(&***id));
+    let wanted: Vec<&String> = wanted.filter(|id| !scene.supersedes || offered.contains(id)).collect();
+    if offers != wanted {
+        let at = offers.iter().zip(&wanted).position(|(offer, acked)| offer != acked);
         let at = at.unwrap_or(offers.len().min(wanted.len()));
-        let near = |ids: &[String]| ids.iter().skip(at).take(3).cloned().collect::<Vec<_>>();
-        let wanted: Vec<String> = wanted.into_iter().cloned().collect();
-        found.push(format!("{lane}: offered {:?} where {:?} came next", near(offers), near(&wanted)));
+        let near = |ids: &[&String]| ids.iter().skip(at).take(3).map(ToString::to_string).collect::<Vec<_>>();
+        found.push(format!("{lane}: offered {:?} where {:?} came next", near(&offers), near(&wanted)));
     }
     let free = |known: &Known| known.forwarded || known.excused;
-    let applied = book.order.get(lane).into_iter().flatten();
+    let applied = book.order.get(lane).into_iter().flatten().filter(|id| !heirs.contains(&***id));
     let applied: Vec<_> = applied.filter(|id| book.events.get(*id).is_some_and(|known| !free(known))).collect();
     if let Some(pair) = applied.windows(2).find(|pair| pair[0] >= pair[1]) {
         found.push(format!("{lane}: {} was applied before {}", pair[0], pair[1]));
