@@ -481,6 +481,21 @@ impl Identity {
         Ok(())
     }
 
+    /// Whether the fingerprint holds something that only this caller has: an Authorization, a cookie. An Origin, say, is
+    /// shared by all who come from one page. An Authorization that isn't part of the fingerprint makes it nobody's own.
+    #[must_use]
+    pub fn is_personal(&self, caller: &Caller<'_>) -> bool {
+        let parts = &self.settings.credentials;
+        let authorization = Part::Header(header::AUTHORIZATION);
+        if caller.parts.headers.contains_key(header::AUTHORIZATION) && !parts.contains(&authorization) {
+            return false;
+        }
+        parts.iter().any(|part| {
+            let own = matches!(part, Part::Cookie(_)) || *part == authorization || *part == Part::Header(header::COOKIE);
+            own && caller.part(part).is_some_and(|value| !value.trim().is_empty())
+        })
+    }
+
     /// The CORS headers of an answer of ours to this request.
     #[must_use]
     pub fn cors_headers(&self, parts: &Parts) -> Vec<(HeaderName, HeaderValue)> {

@@ -80,6 +80,12 @@ pub struct CacheRoute {
     pub force: bool,
     /// Shared by all credentials.
     pub public: bool,
+    /// Where a response says nothing, its freshness is guessed from Last-Modified.
+    pub heuristic: bool,
+    /// Served this long after it became stale, while it is asked again; what the response says wins.
+    pub stale_while_revalidate: Duration,
+    /// Served this long after it became stale, when asking fails; what the response says wins.
+    pub stale_if_error: Duration,
     /// Tags of the answer.
     pub tags: Vec<Template>,
     /// Groups whose events may touch them.

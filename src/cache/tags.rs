@@ -91,6 +91,13 @@ impl Tags {
         Generations(tags.iter().filter_map(now).collect())
     }
 
+    /// Whether these tags are where they were, each in its place; like comparing with a snapshot, without making one.
+    #[must_use]
+    pub fn unmoved(&self, tags: &[Tag], since: &Generations) -> bool {
+        let now = |tag: &Tag| Some((index(tag.0), self.slot(tag)?.generation.load(Ordering::SeqCst)));
+        tags.iter().filter_map(now).eq(since.0.iter().copied())
+    }
+
     /// Whether an event of anybody is pending on one of them.
     #[must_use]
     pub fn pending(&self, tags: &[Tag]) -> bool {

@@ -91,10 +91,21 @@ impl Gateway {
             }
             Found::Other => {
                 self.count("forwarded");
-                self.0.upstream.relay(request, peer).await
+                self.pass(request, peer).await
             }
         };
         outcome.unwrap_or_else(|error| fail(&error))
+    }
+
+    /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its client hears of it.
+    async fn pass(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+        let (parts, body) = request.into_parts();
+        let old = self.0.read.makes_old(&parts, &self.0.routes);
+        let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
+        if let Some(old) = old {
+            old.end(&self.0.routes, &response);
+        }
+        response
     }
 
     fn count(&self, action: &str) {
@@ -276,7 +287,7 @@ impl Gateway {
         self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         let hold = self.hold(&owner).await?;
         let stale = Stale::new(&self.0.ingest, owner.tags);
-        let response = self.0.upstream.relay(Request::from_parts(parts, Body::from(raw)), peer).await;
+        let response = self.pass(Request::from_parts(parts, Body::from(raw)), peer).await;
         stale.end(&response);
         drop(hold);
         if response.as_ref().is_ok_and(|response| response.status().is_success()) {
@@ -313,7 +324,7 @@ impl Gateway {
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let stale = Stale::new(&self.0.ingest, owner.tags);
-        let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
+        let response = self.pass(Request::from_parts(parts, body), peer).await;
         stale.end(&response);
         drop(hold);
         match response {
