@@ -10,7 +10,7 @@ use tokio::time::Instant;
 #[derive(Clone, Default)]
 pub struct Clock {
     wall: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
-    /// How far both clocks are ahead of the system's, milliseconds.
+    /// How far the monotonic clock is ahead of the system's, milliseconds.
     ahead: Arc<AtomicU64>,
 }
 
@@ -23,22 +23,19 @@ impl Clock {
     /// The time of day.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        self.wall.as_ref().map_or_else(SystemTime::now, |now| now()) + self.ahead()
+        self.wall.as_ref().map_or_else(SystemTime::now, |now| now())
     }
 
     /// The monotonic time.
     #[must_use]
     pub fn instant(&self) -> Instant {
-        Instant::now() + self.ahead()
+        Instant::now() + Duration::from_millis(self.ahead.load(Ordering::Relaxed))
     }
 
-    /// Moves both clocks forward, for all that share this one: a test need not wait for a response to become stale.
+    /// Moves the monotonic clock forward for all that share it: a test need not wait for a response to become stale. The
+    /// time of day stays, since others tell it, too.
     pub fn advance(&self, by: Duration) {
         self.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
-    }
-
-    fn ahead(&self) -> Duration {
-        Duration::from_millis(self.ahead.load(Ordering::Relaxed))
     }
 }
 

@@ -5,6 +5,7 @@
     reason = "a test that can't go on fails, which is what a panic says"
 )]
 
+mod caching;
 mod config;
 mod crash;
 mod delivery;
@@ -12,6 +13,7 @@ mod durable;
 mod input;
 mod layers;
 mod reads;
+mod own_writes;
 mod relay;
 mod replay;
 mod support;
