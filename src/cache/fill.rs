@@ -8,6 +8,7 @@ use super::tags::Tags;
 use crate::body::{Body, BodyError};
 use crate::event::Tag;
 use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,7 +32,11 @@ pub struct Fill {
 
 impl Fill {
     /// INVARIANT: stored only if nothing has moved or is pending since before the application was asked.
-    fn complete(self, body: Bytes) {
+    fn complete(mut self, body: Bytes) {
+        // A 204 has no length (RFC 9110 §8.6).
+        if self.entry.status != StatusCode::NO_CONTENT {
+            self.entry.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
         if self.tags.unmoved(&self.names, &self.entry.generations) && !self.tags.pending(&self.names) {
             self.store.put(&self.key, Entry { body, ..self.entry });
         }

@@ -24,7 +24,7 @@ const MAX_VARIANTS: usize = 32;
 const KEPT_STALE: Duration = Duration::from_secs(3_600);
 /// How long a key whose response could not be stored is remembered: its readers don't queue for one another.
 const SHUNNED: Duration = Duration::from_secs(10);
-const MAX_SHUNNED: u64 = 100_000;
+const MAX_SHUNNED: u64 = 10_000;
 
 /// What a stored response is found under. Without a credential only for routes declared public (P8).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

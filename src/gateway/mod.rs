@@ -82,16 +82,17 @@ impl Gateway {
     async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
         let found = self.0.routes.find(request.method(), request.uri().path());
         let outcome = match found {
-            Found::Event(candidates, params) => return self.event(request, peer, &candidates, &params).await,
-            Found::Batch(group) => return self.batch(request, peer, group).await,
-            Found::Write(route, params) => return self.write(request, peer, route, &params).await,
+            // Boxed: a future as large as the largest of these would be moved about for every hit.
+            Found::Event(candidates, params) => return Box::pin(self.event(request, peer, &candidates, &params)).await,
+            Found::Batch(group) => return Box::pin(self.batch(request, peer, group)).await,
+            Found::Write(route, params) => return Box::pin(self.write(request, peer, route, &params)).await,
             Found::Cache(route, params) => {
-                self.count("read");
+                self.0.metrics.reads.inc();
                 self.0.read.get(request, peer, route, &params).await
             }
             Found::Other => {
                 self.count("forwarded");
-                self.pass(request, peer).await
+                Box::pin(self.pass(request, peer)).await
             }
         };
         outcome.unwrap_or_else(|error| fail(&error))

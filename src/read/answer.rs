@@ -54,7 +54,10 @@ impl Read {
             headers.insert(REQUEST_ID, id.clone());
         }
         self.echo_cors(headers, request);
-        with_status(response, status)
+        if let Ok(status) = HeaderValue::try_from(status) {
+            headers.insert(CACHE_STATUS, status);
+        }
+        response
     }
 
     /// The CORS headers are of this request, not of the one that fetched the response.
@@ -88,12 +91,7 @@ fn head(entry: &Entry, body: Body) -> Response<Body> {
 
 /// RFC 9110 §9.3.2: HEAD gets the head of a GET.
 fn whole(method: &Method, entry: &Entry) -> Response<Body> {
-    let body = if *method == Method::HEAD { Body::empty() } else { Body::from(entry.body.clone()) };
-    let mut response = head(entry, body);
-    if entry.status != StatusCode::NO_CONTENT {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(entry.body.len()));
-    }
-    response
+    head(entry, if *method == Method::HEAD { Body::empty() } else { Body::from(entry.body.clone()) })
 }
 
 fn not_modified(entry: &Entry) -> Response<Body> {

@@ -6,7 +6,7 @@ use super::{Bypass, Read};
 use crate::body::Body;
 use crate::cache::fill::{Fill, Filling};
 use crate::cache::policy::control::CacheControl;
-use crate::cache::policy::fields;
+use crate::cache::policy::fields::{self, CACHE_STATUS};
 use crate::cache::policy::freshness::{Terms, Times};
 use crate::cache::policy::reuse;
 use crate::cache::policy::storable::{self, Asked, Declared, NotStored};
@@ -17,7 +17,7 @@ use crate::peer::Peer;
 use crate::route::CacheRoute;
 use crate::upstream::UpstreamError;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
@@ -133,6 +133,9 @@ impl Read {
         if self.identity.settings().cors.is_some() {
             headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         }
+        // What every hit sets has its place already, so that no copy of the head grows.
+        headers.insert(header::AGE, HeaderValue::from(0));
+        headers.insert(CACHE_STATUS, HeaderValue::from_static("tidegate"));
         let names = vary::names(response).unwrap_or_default();
         Entry {
             status,
@@ -147,7 +150,11 @@ impl Read {
 
     /// A stored response that the application has confirmed (RFC 9111 §4.3.3, §3.2).
     fn confirm(&self, asking: &Asking<'_>, stored: &Entry, response: &Response<Body>) -> Response<Body> {
-        let merged = fields::merged(&stored.headers, response.headers());
+        let mut merged = fields::merged(&stored.headers, response.headers());
+        if !response.headers().contains_key(header::DATE) {
+            // RFC 9110 §6.6.1: it is as old as its arrival, not as what it confirms.
+            merged.remove(header::DATE);
+        }
         let verdict = self.verdict(asking, false, stored.status, &merged);
         let terms = verdict.unwrap_or(Terms { stale_if_error: std::time::Duration::ZERO, ..stored.terms });
         let entry = Entry { body: stored.body.clone(), ..self.draft(asking, stored.status, &merged, terms) };

@@ -117,9 +117,23 @@ impl Read {
         params: &Params,
     ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
-        match self.examine(&parts, &body, route, params) {
-            Ok(ask) => self.lookup(Request::from_parts(parts, body), peer, route, ask).await,
-            Err(why) => self.bypass(Request::from_parts(parts, body), peer, why).await,
+        let examined = self.examine(&parts, &body, route, params);
+        let request = Request::from_parts(parts, body);
+        match examined {
+            // A hit waits for nothing. Else boxed: what waits is large, and would be moved about for every hit.
+            Ok(ask) => match self.at_once(&request, &ask) {
+                Some(response) => Ok(response),
+                None => Box::pin(self.lookup(request, peer, route, ask)).await,
+            },
+            Err(why) => Box::pin(self.bypass(request, peer, why)).await,
+        }
+    }
+
+    /// The answer, if it is there and nothing is pending on its tags.
+    fn at_once(&self, request: &Request<Body>, ask: &Ask) -> Option<Response<Body>> {
+        match self.look(request, ask) {
+            Look::Hit(entry) => Some(self.hit(request, &entry, None)),
+            _ => None,
         }
     }
 

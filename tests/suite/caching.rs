@@ -369,6 +369,26 @@ async fn an_upstream_that_closes_its_idle_connections_sees_no_write_twice() {
     assert_eq!(ids.len(), 50, "each that arrived arrived once");
 }
 
+#[tokio::test]
+async fn an_answer_that_a_write_overtakes_while_it_streams_is_not_stored() {
+    let (raw, sidecar) = Raw::start().await;
+    let mut client = ask_raw(&sidecar).await;
+    let mut upstream = raw.asked().await;
+    upstream.write_all(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234").await.unwrap();
+    read_head(&mut client).await;
+    let write = sidecar.call(Method::POST, "/a", &[("host", "app.test")], "");
+    let applied = async {
+        let mut stream = raw.asked().await;
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    };
+    assert_eq!(tokio::join!(write, applied).0.status, StatusCode::NO_CONTENT);
+    upstream.write_all(b"56789").await.unwrap();
+    let mut body = [0; 10];
+    client.read_exact(&mut body).await.unwrap();
+    let stored = sidecar.admin(Method::GET, "/status").await.json()["cache"]["stored"].clone();
+    assert_eq!((&body, stored), (b"0123456789", serde_json::json!(0)));
+}
+
 /// One exchange of a random sequence.
 #[derive(Debug, Clone)]
 struct Exchange {

@@ -49,7 +49,7 @@ const NOT_IN_304: [HeaderName; 5] = [
 /// §6.6.1), so that no later hop takes it for new.
 #[must_use]
 pub fn kept(response: &HeaderMap, control: &CacheControl, now: SystemTime) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(response.keys_len() + 2);
+    let mut kept = HeaderMap::with_capacity(response.keys_len() + 4);
     for (name, value) in response {
         kept.append(name.clone(), detached(value));
     }
