@@ -1,9 +1,11 @@
-//! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead letters, flush. Shows
+//! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead letters, flush,
+//! invalidation. Shows
 //! no credential and no body but the events of dead letters.
 
 use crate::body::Body;
 use crate::cache::store::Store;
 use crate::drain::Drain;
+use crate::event::Tag;
 use crate::ingest::Ingest;
 use crate::ingest::dead::{DeadLetter, age_ms};
 use crate::metrics::{Levels, Metrics};
@@ -75,13 +77,16 @@ impl Admin {
                 self.0.ingest.flush();
                 json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.ingest.ledger().pending }))
             }
+            "/invalidate" if *request.method() == Method::POST => {
+                self.invalidate(request.uri().query().unwrap_or_default())
+            }
             "/dead-letters" => method("GET, DELETE"),
             "/healthz" | "/readyz" | "/status" | "/metrics" => method("GET"),
-            "/flush" => method("POST"),
+            "/flush" | "/invalidate" => method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
                 "allowed: GET /healthz /readyz /status /metrics /dead-letters /dead-letters/NAME, DELETE /dead-letters \
-                 /dead-letters/NAME, POST /flush /dead-letters/replay /dead-letters/NAME/replay\n",
+                 /dead-letters/NAME, POST /flush /invalidate?tag=TAG /dead-letters/replay /dead-letters/NAME/replay\n",
             ),
         })
     }
@@ -104,6 +109,21 @@ impl Admin {
             (&Method::POST, true) => json(StatusCode::OK, &json!(ingest.replay(Some(&name)).await)),
             (_, false) => method("GET, DELETE"),
             (_, true) => method("POST"),
+        }
+    }
+
+    /// Makes what is stored under the named tags old: O(1) each, whatever there is.
+    fn invalidate(&self, query: &str) -> Response<Body> {
+        let values = query.split('&').filter_map(|pair| pair.strip_prefix("tag=")).filter(|value| !value.is_empty());
+        let decoded = values.map(|value| percent_encoding::percent_decode_str(value).decode_utf8());
+        match decoded.collect::<Result<Vec<_>, _>>() {
+            Ok(names) if !names.is_empty() => {
+                let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
+                self.0.ingest.tags().invalidate(&tags);
+                json(StatusCode::OK, &json!({ "invalidated": names }))
+            }
+            Ok(_) => text(StatusCode::BAD_REQUEST, "allowed: /invalidate?tag=TAG, several times if need be\n"),
+            Err(_) => text(StatusCode::BAD_REQUEST, "a tag is not UTF-8\n"),
         }
     }
 

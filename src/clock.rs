@@ -1,29 +1,47 @@
-//! The wall clock as a value, so that timestamps, `max_age` and `exp` can be tested on any date.
-//! Windows, retries and expiry use the monotonic `tokio::time::Instant` instead (ruling 8).
+//! The wall clock as a value, so that timestamps, `max_age` and `exp` can be tested on any date, and the monotonic clock
+//! that stored responses age by. Windows and retries use `tokio::time::Instant` directly (ruling 8).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 
-/// Where the time of day comes from.
+/// Where the time comes from; clones share it.
 #[derive(Clone, Default)]
-pub struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
+pub struct Clock {
+    wall: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
+    /// How far the monotonic clock is ahead of the system's, milliseconds.
+    ahead: Arc<AtomicU64>,
+}
 
 impl Clock {
     /// A clock that a test or a simulation drives.
     pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(now)))
+        Self { wall: Some(Arc::new(now)), ahead: Arc::default() }
     }
 
     /// The time of day.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        self.0.as_ref().map_or_else(SystemTime::now, |now| now())
+        self.wall.as_ref().map_or_else(SystemTime::now, |now| now())
+    }
+
+    /// The monotonic time.
+    #[must_use]
+    pub fn instant(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.ahead.load(Ordering::Relaxed))
+    }
+
+    /// Moves the monotonic clock forward for all that share it: a test need not wait for a response to become stale. The
+    /// time of day stays, since others tell it, too.
+    pub fn advance(&self, by: Duration) {
+        self.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 }
 
 impl std::fmt::Debug for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "Clock(driven)" } else { "Clock(system)" })
+        f.write_str(if self.wall.is_some() { "Clock(driven)" } else { "Clock(system)" })
     }
 }
 

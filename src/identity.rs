@@ -377,13 +377,13 @@ impl Identity {
     /// counts, and lengths are written before values, so that no two lists look alike.
     #[must_use]
     pub fn fingerprint(&self, caller: &Caller<'_>) -> Fingerprint {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        // Gathered and hashed at once: a hasher that takes pieces costs several times as much on so little.
+        let mut text = Vec::with_capacity(512);
         let mut line = |value: &[u8]| {
-            hasher.update(&(value.len() as u64 + 1).to_le_bytes());
-            hasher.update(value);
+            text.extend_from_slice(&(value.len() as u64 + 1).to_le_bytes());
+            text.extend_from_slice(value);
         };
-        let mut ends = 0u64;
-        for part in &self.settings.credentials {
+        for (part, number) in self.settings.credentials.iter().zip(1u64..) {
             match part {
                 Part::Header(name) => {
                     caller.parts.headers.get_all(name).iter().for_each(|value| line(value.as_bytes()));
@@ -400,12 +400,11 @@ impl Identity {
                         .for_each(|(_, value)| line(value.as_bytes()));
                 }
             }
-            ends += 1;
             // A length of zero can't come from a value: it ends the part, and its number says which.
-            line_end(&mut line, ends);
+            line_end(&mut line, number);
         }
         let mut short = [0; 16];
-        hasher.finalize_xof().fill(&mut short);
+        blake3::keyed_hash(&self.key, &text).as_bytes().iter().zip(&mut short).for_each(|(from, to)| *to = *from);
         Fingerprint(short)
     }
 
@@ -481,6 +480,22 @@ impl Identity {
         Ok(())
     }
 
+    /// Whether the fingerprint holds something that only this caller has: an Authorization, a cookie. An Origin, say, is
+    /// shared by all who come from one page. An Authorization that isn't part of the fingerprint makes it nobody's own.
+    #[must_use]
+    pub fn is_personal(&self, caller: &Caller<'_>) -> bool {
+        let parts = &self.settings.credentials;
+        let authorization = Part::Header(header::AUTHORIZATION);
+        if caller.parts.headers.contains_key(header::AUTHORIZATION) && !parts.contains(&authorization) {
+            return false;
+        }
+        parts.iter().any(|part| {
+            let own =
+                matches!(part, Part::Cookie(_)) || *part == authorization || *part == Part::Header(header::COOKIE);
+            own && caller.part(part).is_some_and(|value| !value.trim().is_empty())
+        })
+    }
+
     /// The CORS headers of an answer of ours to this request.
     #[must_use]
     pub fn cors_headers(&self, parts: &Parts) -> Vec<(HeaderName, HeaderValue)> {
@@ -502,7 +517,13 @@ impl Identity {
 }
 
 fn line_end(line: &mut impl FnMut(&[u8]), number: u64) {
-    line(format!("\0end {number}\0").as_bytes());
+    match number {
+        1 => line(b"\0end 1\0"),
+        2 => line(b"\0end 2\0"),
+        3 => line(b"\0end 3\0"),
+        4 => line(b"\0end 4\0"),
+        more => line(format!("\0end {more}\0").as_bytes()),
+    }
 }
 
 /// The request's one origin, lower-cased, if it is allowed.

@@ -136,6 +136,8 @@ pub struct Metrics {
     pub books: Books,
     /// Calls by what was done: `acknowledged`, `duplicate`, `forwarded`, `refused`, `read`, `write`, `batch`.
     pub calls: IntCounterVec,
+    /// That of reads, resolved once.
+    pub reads: IntCounter,
     /// Of those, `acknowledged`: resolved once, since it is counted most.
     pub acknowledged: IntCounter,
     /// Event calls that were forwarded or refused, by reason.
@@ -217,6 +219,7 @@ impl Metrics {
         Ok(Self {
             books: Books::default(),
             acknowledged: calls.with_label_values(&["acknowledged"]),
+            reads: calls.with_label_values(&["read"]),
             calls,
             declined: vector("tidegate_declined_total", "Event calls not acknowledged, by reason", &["reason"])?,
             batches: vector("tidegate_batches_total", "Batch attempts by result", &["group", "result"])?,

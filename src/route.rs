@@ -80,6 +80,12 @@ pub struct CacheRoute {
     pub force: bool,
     /// Shared by all credentials.
     pub public: bool,
+    /// Where a response says nothing, its freshness is guessed from Last-Modified.
+    pub heuristic: bool,
+    /// Served this long after it became stale, while it is asked again; what the response says wins.
+    pub stale_while_revalidate: Duration,
+    /// Served this long after it became stale, when asking fails; what the response says wins.
+    pub stale_if_error: Duration,
     /// Tags of the answer.
     pub tags: Vec<Template>,
     /// Groups whose events may touch them.
@@ -88,6 +94,8 @@ pub struct CacheRoute {
     pub ignore_query: Vec<Box<str>>,
     /// How long a reader waits for its own pending events.
     pub barrier: Duration,
+    /// Where the reader's own pending events show in the body when they could not be waited for.
+    pub overlay: Vec<(Path, JsonTemplate)>,
 }
 
 /// `[preview]`: a look at a caller's own pending events; GET.

@@ -1,5 +1,7 @@
-//! The cache: generations per tag ([`tags`]), what may be stored ([`policy`]) and what is stored ([`store`]).
+//! The response cache: what may be stored ([`policy`]), where it is ([`store`]), how it gets there ([`fill`]), and what
+//! makes it old ([`tags`]).
 
+pub mod fill;
 pub mod policy;
 pub mod settings;
 pub mod store;

@@ -1,50 +1,93 @@
 //! Stored responses: moka, weighed in bytes, each with an expiry of its own; and one flight per missing key.
+//!
+//! A key has variants, newest first (RFC 9111 §4.1). What is read is decided by [`policy`](super::policy) with a clock
+//! that tests can move; moka's own expiry only throws away what nobody could use any more.
 
+use super::policy::freshness::Terms;
+use super::policy::vary;
 use super::settings::CacheSettings;
 use super::tags::Generations;
 use crate::event::Fingerprint;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+/// Variants kept under one key; the oldest goes first.
+const MAX_VARIANTS: usize = 32;
+/// How long a response is kept after it became stale: to be validated, or to stand in for an error.
+const KEPT_STALE: Duration = Duration::from_secs(3_600);
+/// How long a key whose response could not be stored is remembered: its readers don't queue for one another.
+const SHUNNED: Duration = Duration::from_secs(10);
+const MAX_SHUNNED: u64 = 10_000;
 
 /// What a stored response is found under. Without a credential only for routes declared public (P8).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// `Host` of the request, lower case.
-    pub host: Box<str>,
-    /// Path, and the query without ignored parameters.
-    pub target: Box<str>,
+    /// `uri:`, `Host` of the request in lower case, path, and the query without ignored parameters. Also the name of the
+    /// tag that a write to this URI moves (RFC 9111 §4.4).
+    pub uri: Box<str>,
     /// Whose response it is.
     pub credential: Option<Fingerprint>,
 }
 
-/// A key with the request headers that the response varies by.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Variant {
-    key: Key,
-    values: Vec<Vec<Box<[u8]>>>,
-}
-
 /// A stored response.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Entry {
-    /// Headers as stored.
+    /// Its status.
+    pub status: StatusCode,
+    /// Its head as it is served, without Age.
     pub headers: HeaderMap,
-    /// Body.
+    /// Its body.
     pub body: Bytes,
     /// Generations of its tags when it was asked for.
     pub generations: Generations,
-    /// When it came.
+    /// When it came, or was confirmed.
     pub stored_at: Instant,
-    /// Its age when it came, seconds.
-    pub age: u64,
-    /// Fresh until.
-    pub expires: Instant,
+    /// How it may be used.
+    pub terms: Terms,
+    /// The request's fields that it varies by.
+    pub vary: Vec<(HeaderName, Option<Box<[u8]>>)>,
+}
+
+impl Entry {
+    /// Its current age (RFC 9111 §4.2.3).
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Duration {
+        self.terms.initial_age.saturating_add(now.saturating_duration_since(self.stored_at))
+    }
+
+    fn weight(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        let vary: usize = self.vary.iter().map(|(_, value)| value.as_ref().map_or(0, |value| value.len()) + 64).sum();
+        self.body.len() + headers + vary + 256
+    }
+
+    /// How long it is worth keeping from the moment it came.
+    fn worth(&self) -> Duration {
+        let terms = &self.terms;
+        let stale = KEPT_STALE.max(terms.stale_if_error).max(terms.stale_while_revalidate);
+        terms.lifetime.saturating_sub(terms.initial_age).saturating_add(stale)
+    }
+}
+
+/// The variants under a key, newest first; never empty.
+type Variants = Arc<[Arc<Entry>]>;
+
+/// What the store has for a request.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing under its key.
+    Nothing,
+    /// Only variants for other requests.
+    OtherVariants,
+    /// The newest variant for it, fresh or not, of whatever generation.
+    Entry(Arc<Entry>),
 }
 
 /// How often what happened.
@@ -62,89 +105,170 @@ pub struct Counts {
 
 /// The store.
 pub struct Store {
-    entries: moka::sync::Cache<Variant, Arc<Entry>>,
-    /// Which headers the responses under a key vary by.
-    varies: moka::sync::Cache<Key, Arc<[HeaderName]>>,
-    /// Keys that somebody is asking for; bounded by the number of connections.
+    entries: moka::sync::Cache<Key, Variants>,
+    /// Keys whose last response could not be used again, until when.
+    shunned: moka::sync::Cache<Key, Instant>,
+    /// Keys that somebody is asking for; bounded by the number of connections. A plain lock: held for one look-up.
     flights: Mutex<HashMap<Key, watch::Receiver<()>>>,
-    /// Largest body.
-    pub max_object: usize,
+    /// Bytes of responses that are just being stored.
+    filling: AtomicU64,
+    settings: CacheSettings,
     /// Counters.
     pub counts: Counts,
 }
 
 /// Leads a flight; its end wakes the followers, whatever way it comes.
-pub struct Lead<'a> {
-    store: &'a Store,
+pub struct Lead {
+    store: Arc<Store>,
     key: Key,
     // Dropping it wakes the followers.
     _done: watch::Sender<()>,
 }
 
-impl Drop for Lead<'_> {
+impl Drop for Lead {
     fn drop(&mut self) {
         self.store.flights.lock().remove(&self.key);
     }
 }
 
 /// A place in a flight.
-pub enum Flight<'a> {
+pub enum Flight {
     /// Go and ask.
-    Lead(Lead<'a>),
+    Lead(Lead),
     /// Somebody asks already; this ends when they are done.
     Follow(watch::Receiver<()>),
+}
+
+/// Bytes of a response that is being stored, counted until it is or isn't.
+pub struct Room {
+    store: Arc<Store>,
+    taken: u64,
+}
+
+impl Room {
+    /// Room for more bytes; `false`: there is none.
+    pub fn grow(&mut self, by: usize) -> bool {
+        let by = by as u64;
+        let before = self.store.filling.fetch_add(by, Ordering::Relaxed);
+        self.taken += by;
+        before + by <= self.store.settings.max_bytes && self.taken <= self.store.settings.max_object as u64
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.store.filling.fetch_sub(self.taken, Ordering::Relaxed);
+    }
+}
+
+/// Throws away what nobody could use any more.
+struct Expiry;
+
+impl moka::Expiry<Key, Variants> for Expiry {
+    #[expect(clippy::disallowed_types, reason = "moka's clock; only housekeeping depends on it")]
+    fn expire_after_create(&self, _: &Key, variants: &Variants, _: std::time::Instant) -> Option<Duration> {
+        variants.iter().map(|entry| entry.worth()).max()
+    }
+
+    #[expect(clippy::disallowed_types, reason = "moka's clock; only housekeeping depends on it")]
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        variants: &Variants,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        variants.iter().map(|entry| entry.worth()).max()
+    }
 }
 
 impl Store {
     /// An empty store.
     #[must_use]
     pub fn new(settings: CacheSettings) -> Self {
-        let weigh = |variant: &Variant, entry: &Arc<Entry>| {
-            let headers: usize = entry.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-            let key = variant.key.host.len() + variant.key.target.len();
-            let values: usize = variant.values.iter().flatten().map(|value| value.len() + 32).sum();
-            u32::try_from(entry.body.len() + headers + key + values + 256).unwrap_or(u32::MAX)
+        let weigh = |key: &Key, variants: &Variants| {
+            let weight = variants.iter().map(|entry| entry.weight()).sum::<usize>() + key.uri.len() + 128;
+            u32::try_from(weight).unwrap_or(u32::MAX)
         };
-        let weigh_key = |key: &Key, names: &Arc<[HeaderName]>| {
-            u32::try_from(key.host.len() + key.target.len() + 32 * names.len() + 128).unwrap_or(u32::MAX)
-        };
+        let entries = moka::sync::Cache::builder().max_capacity(settings.max_bytes).weigher(weigh).expire_after(Expiry);
+        let shunned = moka::sync::Cache::builder().max_capacity(MAX_SHUNNED).time_to_live(SHUNNED);
         Self {
-            entries: moka::sync::Cache::builder().max_capacity(settings.max_bytes).weigher(weigh).build(),
-            varies: moka::sync::Cache::builder().max_capacity(settings.max_bytes / 4).weigher(weigh_key).build(),
+            entries: entries.build(),
+            shunned: shunned.build(),
             flights: Mutex::default(),
-            max_object: settings.max_object,
+            filling: AtomicU64::new(0),
+            settings,
             counts: Counts::default(),
         }
     }
 
-    fn variant(key: &Key, names: &[HeaderName], request: &HeaderMap) -> Variant {
-        let lines = |name| request.get_all(name).iter().map(|value| value.as_bytes().into()).collect();
-        Variant { key: key.clone(), values: names.iter().map(lines).collect() }
-    }
-
-    /// The response for this request, fresh or not, of whatever generation.
+    /// What there is for this request.
     #[must_use]
-    pub fn get(&self, key: &Key, request: &HeaderMap) -> Option<Arc<Entry>> {
-        let names = self.varies.get(key)?;
-        self.entries.get(&Self::variant(key, &names, request))
+    pub fn get(&self, key: &Key, request: &HeaderMap) -> Found {
+        let Some(variants) = self.entries.get(key) else { return Found::Nothing };
+        let found = variants.iter().find(|entry| vary::matches(&entry.vary, request));
+        found.map_or(Found::OtherVariants, |entry| Found::Entry(Arc::clone(entry)))
     }
 
-    /// Stores a response that varies by `names`.
-    pub fn put(&self, key: &Key, names: Vec<HeaderName>, request: &HeaderMap, entry: Entry) {
-        self.entries.insert(Self::variant(key, &names, request), Arc::new(entry));
-        self.varies.insert(key.clone(), names.into());
+    /// Stores a response in the place of the one for the same requests.
+    pub fn put(&self, key: &Key, entry: Entry) {
+        let entry = Arc::new(entry);
+        self.entries.entry_by_ref(key).and_upsert_with(|before| {
+            let others = before.map(moka::Entry::into_value);
+            let others = others.iter().flat_map(|variants| variants.iter()).filter(|other| other.vary != entry.vary);
+            std::iter::once(&entry).chain(others.take(MAX_VARIANTS - 1)).cloned().collect()
+        });
         self.counts.stored.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Forgets everything under a key: the application has said something else since.
+    pub fn remove(&self, key: &Key) {
+        self.entries.invalidate(key);
+    }
+
+    /// Remembers that this key's response can't be used again without asking.
+    pub fn shun(&self, key: &Key, now: Instant) {
+        self.shunned.insert(key.clone(), now + SHUNNED);
+    }
+
+    /// It can, after all.
+    pub fn welcome(&self, key: &Key) {
+        self.shunned.invalidate(key);
+    }
+
+    /// Whether waiting for another's answer to this key is likely to be in vain.
+    #[must_use]
+    pub fn is_shunned(&self, key: &Key, now: Instant) -> bool {
+        self.shunned.get(key).is_some_and(|until| now < until)
+    }
+
     /// Joins the flight for a key.
-    pub fn join(&self, key: &Key) -> Flight<'_> {
+    pub fn join(self: &Arc<Self>, key: &Key) -> Flight {
         let mut flights = self.flights.lock();
         if let Some(follow) = flights.get(key) {
             return Flight::Follow(follow.clone());
         }
         let (done, follow) = watch::channel(());
         flights.insert(key.clone(), follow);
-        Flight::Lead(Lead { store: self, key: key.clone(), _done: done })
+        Flight::Lead(Lead { store: Arc::clone(self), key: key.clone(), _done: done })
+    }
+
+    /// Largest body that is stored, bytes.
+    #[must_use]
+    pub const fn max_object(&self) -> usize {
+        self.settings.max_object
+    }
+
+    /// Whether a body of this length, if it is known, may be stored.
+    #[must_use]
+    pub fn takes(&self, length: Option<u64>) -> bool {
+        length.is_none_or(|length| length <= self.settings.max_object as u64)
+    }
+
+    /// Room to gather a response in.
+    #[must_use]
+    pub fn room(self: &Arc<Self>) -> Room {
+        Room { store: Arc::clone(self), taken: 0 }
     }
 
     /// Bytes in the store, by its own estimate.

@@ -91,6 +91,28 @@ impl Tags {
         Generations(tags.iter().filter_map(now).collect())
     }
 
+    /// Whether these tags are where they were, each in its place; like comparing with a snapshot, without making one.
+    #[must_use]
+    pub fn unmoved(&self, tags: &[Tag], since: &Generations) -> bool {
+        let now = |tag: &Tag| Some((index(tag.0), self.slot(tag)?.generation.load(Ordering::SeqCst)));
+        tags.iter().filter_map(now).eq(since.0.iter().copied())
+    }
+
+    /// Whether nothing has moved since but what this credential's pending events moved: of these tags, each has as many
+    /// moves as events pending, and all of them are the credential's. A settled event has moved twice and is pending no
+    /// longer, so it never looks like this.
+    #[must_use]
+    pub fn moved_by_pending(&self, tags: &[Tag], since: &Generations, credential: Fingerprint) -> bool {
+        let Generations(then) = self.snapshot(tags);
+        then.len() == since.0.len()
+            && tags.iter().zip(then.iter().zip(&since.0)).all(|(tag, ((place, now), (old_place, old)))| {
+                let count = |all: Option<&AtomicU32>| all.map_or(0, |count| u64::from(count.load(Ordering::SeqCst)));
+                let moves = now.wrapping_sub(*old);
+                let pending = count(self.slot(tag).map(|slot| &slot.pending));
+                place == old_place && moves == pending && pending == count(self.own(tag, credential))
+            })
+    }
+
     /// Whether an event of anybody is pending on one of them.
     #[must_use]
     pub fn pending(&self, tags: &[Tag]) -> bool {
@@ -127,6 +149,27 @@ mod tests {
         table.settle(&tags(), mine);
         assert_ne!(table.snapshot(&tags()), between);
         assert!(!table.pending(&tags()) && !table.pending_of(&tags(), mine));
+    }
+
+    #[test]
+    fn only_the_callers_own_pending_events_count_as_such() {
+        let (table, mine, other) = (Tags::new(), Fingerprint([1; 16]), Fingerprint([2; 16]));
+        let since = table.snapshot(&tags());
+        assert!(table.moved_by_pending(&tags(), &since, mine));
+        table.mark(&tags(), mine);
+        table.mark(&tags(), mine);
+        assert!(table.moved_by_pending(&tags(), &since, mine) && !table.moved_by_pending(&tags(), &since, other));
+        table.settle(&tags(), mine);
+        assert!(!table.moved_by_pending(&tags(), &since, mine), "one was delivered since");
+        let since = table.snapshot(&tags());
+        assert!(!table.moved_by_pending(&tags(), &since, mine), "it was pending before");
+        table.settle(&tags(), mine);
+        let since = table.snapshot(&tags());
+        table.mark(&tags(), mine);
+        table.mark(&tags(), other);
+        assert!(!table.moved_by_pending(&tags(), &since, mine), "somebody else's is pending too");
+        table.settle(&tags(), other);
+        assert!(!table.moved_by_pending(&tags(), &since, mine));
     }
 
     #[test]

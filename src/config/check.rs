@@ -71,7 +71,8 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
         cache.groups = meeting(&config.groups, &cache.tags);
     }
     group::keep_order(&mut config.groups);
-    for group in config.preview.iter().flat_map(|preview| &preview.groups) {
+    let overlaid = config.caches.iter().filter(|cache| !cache.overlay.is_empty()).flat_map(|cache| &cache.groups);
+    for group in config.preview.iter().flat_map(|preview| &preview.groups).chain(overlaid) {
         if let Some(group) = config.groups.get_mut(group.0) {
             group.shown = true;
         }
@@ -519,6 +520,20 @@ fn preview(section: Section<'_>, names: &[&str]) -> Option<PreviewRoute> {
     Some(PreviewRoute { path: path?, groups, filter })
 }
 
+/// `overlay`: JSON Pointers into the body, and what an event shows there.
+fn overlay(section: &Section<'_>) -> Vec<(Path, JsonTemplate)> {
+    let table = section.section("overlay");
+    let one = |(name, spot): (&str, &Spot)| {
+        if !name.starts_with('/') {
+            table.wrong(format!("found {name:?}; a JSON Pointer such as \"/data/percent\" is allowed"));
+            return None;
+        }
+        let template = JsonTemplate::from_json(&spot.node.json(), &[Source::Event, Source::User]);
+        Some((Path::parse(name), template.map_err(|error| table.wrong(error.to_string())).ok()?))
+    };
+    table.members().filter_map(one).collect()
+}
+
 fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
     let path = pattern(&section);
     let allowed = [HEAD.as_slice(), &[Source::User, Source::Path]].concat();
@@ -531,10 +546,14 @@ fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
             ttl,
             force,
             public,
+            heuristic: section.flag("heuristic").unwrap_or(false),
+            stale_while_revalidate: section.maybe_duration("stale_while_revalidate").unwrap_or_default(),
+            stale_if_error: section.maybe_duration("stale_if_error").unwrap_or_default(),
             tags: section.compiled_list("tags", template).unwrap_or_default(),
             groups: Vec::new(),
             ignore_query: query.texts("ignore").unwrap_or_default().into_iter().map(Into::into).collect(),
             barrier: section.duration("barrier", barrier),
+            overlay: overlay(&section),
             path: path?,
         })
     };

@@ -4,7 +4,7 @@ use super::Config;
 use crate::identity::Admit;
 use crate::ingest::settings::{Fallback, Group, Pack, Shape, Target};
 use crate::journal::settings::Durability;
-use crate::route::{EventRoute, Mode};
+use crate::route::{CacheRoute, EventRoute, Mode};
 use crate::template::Template;
 
 /// One line per route, in the order in which they are tried, then the groups and the warnings.
@@ -46,7 +46,8 @@ pub fn table(config: &Config) -> String {
             [] => "no tags: no event makes it old".to_owned(),
             tags => format!("tags {}; barrier {:?}", tags.join(", "), cache.barrier),
         };
-        let what = format!("cached {whose} for {ttl}{force}; {tags}");
+        let guess = if cache.heuristic { ", or guessed from Last-Modified" } else { "" };
+        let what = format!("cached {whose} for {ttl}{guess}{force}{}; {tags}", stale_line(cache));
         rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
     }
     if let Some(preview) = &config.preview {
@@ -70,6 +71,17 @@ pub fn table(config: &Config) -> String {
     out.push_str(&needs(config));
     for warning in warnings(config) {
         out.push_str(&format!("note: {warning}\n"));
+    }
+    out
+}
+
+fn stale_line(cache: &CacheRoute) -> String {
+    let mut out = String::new();
+    if !cache.stale_while_revalidate.is_zero() {
+        out.push_str(&format!(", then {:?} while it is asked again", cache.stale_while_revalidate));
+    }
+    if !cache.stale_if_error.is_zero() {
+        out.push_str(&format!(", or {:?} while asking fails", cache.stale_if_error));
     }
     out
 }

@@ -96,21 +96,33 @@ impl Gateway {
         let outcome = match found {
             Found::Preview(route) => {
                 self.count("preview");
-                return self.preview(&request.into_parts().0, route).await;
+                return Box::pin(self.preview(&request.into_parts().0, route)).await;
             }
-            Found::Event(candidates, params) => return self.event(request, peer, &candidates, &params).await,
-            Found::Batch(group) => return self.batch(request, peer, group).await,
-            Found::Write(route, params) => return self.write(request, peer, route, &params).await,
+            // Boxed: a future as large as the largest of these would be moved about for every hit.
+            Found::Event(candidates, params) => return Box::pin(self.event(request, peer, &candidates, &params)).await,
+            Found::Batch(group) => return Box::pin(self.batch(request, peer, group)).await,
+            Found::Write(route, params) => return Box::pin(self.write(request, peer, route, &params)).await,
             Found::Cache(route, params) => {
-                self.count("read");
+                self.0.metrics.reads.inc();
                 self.0.read.get(request, peer, route, &params).await
             }
             Found::Other => {
                 self.count("forwarded");
-                self.0.upstream.relay(request, peer).await
+                Box::pin(self.pass(request, peer)).await
             }
         };
         outcome.unwrap_or_else(|error| fail(&error))
+    }
+
+    /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its client hears of it.
+    async fn pass(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+        let (parts, body) = request.into_parts();
+        let old = self.0.read.makes_old(&parts, &self.0.routes);
+        let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
+        if let Some(old) = old {
+            old.end(&self.0.routes, &response);
+        }
+        response
     }
 
     fn count(&self, action: &str) {
@@ -294,7 +306,7 @@ impl Gateway {
         self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         let hold = self.hold(&owner).await?;
         let stale = Stale::new(&self.0.ingest, owner.credential, owner.tags);
-        let response = self.0.upstream.relay(Request::from_parts(parts, Body::from(raw)), peer).await;
+        let response = self.pass(Request::from_parts(parts, Body::from(raw)), peer).await;
         stale.end(&response);
         drop(hold);
         if response.as_ref().is_ok_and(|response| response.status().is_success()) {
@@ -332,7 +344,7 @@ impl Gateway {
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let stale = Stale::new(&self.0.ingest, owner.credential, owner.tags);
-        let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
+        let response = self.pass(Request::from_parts(parts, body), peer).await;
         stale.end(&response);
         drop(hold);
         match response {

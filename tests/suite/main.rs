@@ -5,6 +5,7 @@
     reason = "a test that can't go on fails, which is what a panic says"
 )]
 
+mod caching;
 mod chaos;
 mod config;
 mod crash;
@@ -13,6 +14,7 @@ mod durable;
 mod input;
 mod layers;
 mod own;
+mod own_writes;
 mod reads;
 mod refusals;
 mod relay;

@@ -156,3 +156,62 @@ async fn a_preview_of_somebody_else_is_refused() {
     assert_eq!((refused.status, refused.json()["code"].as_str()), (StatusCode::FORBIDDEN, Some("other_user")));
     assert_eq!(sidecar.get("t", "/preview").await.status, StatusCode::BAD_REQUEST);
 }
+
+const OVERLAY: [(&str, &str); 2] = [
+    (
+        "tags = [\"progress:{user}\"]\n",
+        "tags = [\"progress:{user}\"]\noverlay = { \"/data/percent\" = \"{event.percent}\" }\n",
+    ),
+    ("barrier = \"3s\"", "barrier = \"20ms\""),
+];
+
+/// Reads are answered with this percent, everything else as told.
+fn reads_show(sidecar: &Sidecar, percent: u32, others: u16) {
+    sidecar.upstream.answer_with(move |seen| match seen.path.starts_with("/progress") {
+        true => Some(answer(200, json!({ "data": { "percent": percent, "name": "x" } }))),
+        false => Some(answer(others, json!({}))),
+    });
+}
+
+#[tokio::test]
+async fn past_the_barrier_an_overlay_shows_the_readers_own_pending_events() {
+    let sidecar = Sidecar::start(&OVERLAY).await;
+    reads_show(&sidecar, 1, 503);
+    sidecar.event("ada's", "ada", "a").await;
+    let shown = sidecar.get("ada's", "/progress?userId=ada").await;
+    assert_eq!(shown.json(), json!({ "data": { "percent": 5, "name": "x" } }));
+    assert_eq!(shown.header("cache-status"), "tidegate; fwd=bypass; detail=barrier-timeout-overlay");
+    assert_eq!(shown.header("cache-control"), "no-store");
+    let other = sidecar.get("another's", "/progress?userId=ada").await;
+    assert_eq!(other.json()["data"]["percent"], 1, "another credential's events are not shown");
+}
+
+#[tokio::test]
+async fn with_the_upstream_down_an_overlay_shows_the_last_answer_and_what_is_pending() {
+    let sidecar = Sidecar::start(&OVERLAY).await;
+    reads_show(&sidecar, 1, 503);
+    let get = async || sidecar.get("ada's", "/progress?userId=ada").await;
+    assert!(get().await.header("cache-status").ends_with("stored"));
+    sidecar.upstream.answer_with(|_| Some(answer(503, json!({ "down": true }))));
+    sidecar.event("ada's", "ada", "a").await;
+    let shown = get().await;
+    assert_eq!((shown.status, shown.json()), (StatusCode::OK, json!({ "data": { "percent": 5, "name": "x" } })));
+    assert_eq!(shown.header("cache-status"), "tidegate; fwd=stale; detail=barrier-timeout-overlay");
+    // Somebody else's event may have changed more than an overlay knows of.
+    sidecar.event("another's", "ada", "b").await;
+    assert_eq!(get().await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn what_was_delivered_since_makes_a_stored_answer_useless_for_an_overlay() {
+    let sidecar = Sidecar::start(&OVERLAY).await;
+    reads_show(&sidecar, 1, 200);
+    let get = async || sidecar.get("ada's", "/progress?userId=ada").await;
+    get().await;
+    sidecar.event("ada's", "ada", "a").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    sidecar.upstream.answer_with(|_| Some(answer(503, json!({ "down": true }))));
+    sidecar.event("ada's", "ada", "b").await;
+    assert_eq!(get().await.status, StatusCode::SERVICE_UNAVAILABLE);
+}

@@ -1,0 +1,143 @@
+//! Answers from the store: the whole, a part (RFC 9110 §14), or the news that the client has it (§15.4.5).
+
+use super::Read;
+use crate::body::Body;
+use crate::cache::policy::fields::{self, CACHE_STATUS};
+use crate::cache::policy::precondition;
+use crate::cache::policy::range::{self, Wanted};
+use crate::cache::store::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const ACCEPT_RANGES: HeaderValue = HeaderValue::from_static("bytes");
+
+impl Read {
+    /// A stored response as the answer; `waited`: why its reader first waited for another's flight.
+    pub(super) fn hit(&self, request: &Request<Body>, entry: &Entry, waited: Option<&str>) -> Response<Body> {
+        self.store.counts.hits.fetch_add(1, Ordering::Relaxed);
+        let age = entry.age(self.clock.instant());
+        let status = match waited {
+            None => format!("tidegate; hit; ttl={}", ttl(entry, age)),
+            Some(reason) => format!("tidegate; fwd={reason}; collapsed; ttl={}", ttl(entry, age)),
+        };
+        self.answer(request.method(), request.headers(), entry, age, &status)
+    }
+
+    /// An answer made of an entry: conditions first, then the part (RFC 9110 §13.2.2).
+    pub(super) fn answer(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+        entry: &Entry,
+        age: Duration,
+        status: &str,
+    ) -> Response<Body> {
+        let mut response = if entry.status != StatusCode::OK || !precondition::is_conditional(request) {
+            whole(method, entry)
+        } else if precondition::not_modified(request, &entry.headers) {
+            not_modified(entry)
+        } else if *method == Method::GET && precondition::range_applies(request, &entry.headers) {
+            match range::wanted(request, entry.body.len()) {
+                Wanted::Whole => whole(method, entry),
+                Wanted::Part(part) => partial(entry, part),
+                Wanted::Unsatisfiable => unsatisfiable(entry),
+            }
+        } else {
+            whole(method, entry)
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+        if let Some(id) = request.get(REQUEST_ID) {
+            headers.insert(REQUEST_ID, id.clone());
+        }
+        self.echo_cors(headers, request);
+        if let Ok(status) = HeaderValue::try_from(status) {
+            headers.insert(CACHE_STATUS, status);
+        }
+        response
+    }
+
+    /// The CORS headers are of this request, not of the one that fetched the response.
+    pub(super) fn echo_cors(&self, headers: &mut HeaderMap, request: &HeaderMap) {
+        if self.identity.settings().cors.is_none() {
+            return;
+        }
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.headers = request.clone();
+        for (name, value) in self.identity.cors_headers(&parts) {
+            let there = name == header::VARY && headers.contains_key(header::VARY);
+            if !there {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Seconds of freshness that are left; below zero for a stale response (RFC 9211 §2.3).
+pub(super) fn ttl(entry: &Entry, age: Duration) -> i64 {
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    seconds(entry.terms.lifetime).saturating_sub(seconds(age))
+}
+
+fn head(entry: &Entry, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = entry.status;
+    *response.headers_mut() = entry.headers.clone();
+    response
+}
+
+/// RFC 9110 §9.3.2: HEAD gets the head of a GET.
+fn whole(method: &Method, entry: &Entry) -> Response<Body> {
+    head(entry, if *method == Method::HEAD { Body::empty() } else { Body::from(entry.body.clone()) })
+}
+
+fn not_modified(entry: &Entry) -> Response<Body> {
+    let mut response = head(entry, Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    fields::strip_for_304(response.headers_mut());
+    response
+}
+
+fn partial(entry: &Entry, part: Range<usize>) -> Response<Body> {
+    let length = entry.body.len();
+    let shown = format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1));
+    let size = part.len();
+    let mut response = head(entry, Body::from(entry.body.slice(part)));
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    headers.insert(header::ACCEPT_RANGES, ACCEPT_RANGES);
+    if let Ok(value) = HeaderValue::try_from(shown) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    response
+}
+
+/// RFC 9110 §15.5.17.
+fn unsatisfiable(entry: &Entry) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    if let Ok(value) = HeaderValue::try_from(format!("bytes */{}", entry.body.len())) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    response
+}
+
+/// RFC 9111 §5.2.1.7: the client wanted what is stored or nothing.
+pub(super) fn only_if_cached(reason: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    with_status(response, &format!("tidegate; detail=only-if-cached-{reason}"))
+}
+
+/// Adds this cache's word to Cache-Status (RFC 9211 §2).
+pub(super) fn with_status(mut response: Response<Body>, status: &str) -> Response<Body> {
+    if let Ok(value) = HeaderValue::try_from(status) {
+        response.headers_mut().append(CACHE_STATUS, value);
+    }
+    response
+}

@@ -1,0 +1,286 @@
+//! Asking the application: with a condition where something is stored, and with what is stored as a fallback.
+
+use super::answer::{self, with_status};
+use super::ask::Ask;
+use super::{Bypass, Read};
+use crate::body::Body;
+use crate::cache::fill::{Fill, Filling};
+use crate::cache::policy::control::CacheControl;
+use crate::cache::policy::fields::{self, CACHE_STATUS};
+use crate::cache::policy::freshness::{Terms, Times};
+use crate::cache::policy::reuse;
+use crate::cache::policy::storable::{self, Asked, Declared, NotStored};
+use crate::cache::policy::{validate, vary};
+use crate::cache::store::{Entry, Flight, Lead};
+use crate::cache::tags::Generations;
+use crate::peer::Peer;
+use crate::route::CacheRoute;
+use crate::upstream::UpstreamError;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Why the application is asked, and with what in hand.
+pub(super) struct Errand {
+    /// In the words of RFC 9211 §2.2.
+    pub(super) reason: &'static str,
+    /// A stored response of the current generation.
+    pub(super) stored: Option<Arc<Entry>>,
+    /// Followers that wait for this answer.
+    pub(super) lead: Option<Lead>,
+}
+
+/// What is known of a request while its answer is awaited.
+struct Asking<'a> {
+    route: &'a CacheRoute,
+    ask: &'a Ask,
+    method: Method,
+    headers: HeaderMap,
+    /// Taken before the application was asked.
+    generations: Generations,
+    /// This cache's own condition went along.
+    validating: bool,
+    times: Times,
+    errand: Errand,
+}
+
+impl Read {
+    pub(super) async fn fetch(
+        &self,
+        mut request: Request<Body>,
+        peer: &Peer,
+        route: &CacheRoute,
+        ask: &Ask,
+        errand: Errand,
+    ) -> Result<Response<Body>, UpstreamError> {
+        self.store.counts.misses.fetch_add(1, Ordering::Relaxed);
+        let (method, headers) = (request.method().clone(), request.headers().clone());
+        let validates = |entry: &Arc<Entry>| entry.status == StatusCode::OK && validate::can_validate(&entry.headers);
+        let confirmable = errand.stored.as_ref().filter(|entry| validates(entry));
+        if let Some(entry) = confirmable {
+            validate::condition(request.headers_mut(), &entry.headers);
+        }
+        let validating = confirmable.is_some();
+        // ORDER: generations before the application is asked.
+        let generations = self.tags.snapshot(&ask.tags);
+        let asked = self.clock.now();
+        let response = self.upstream.relay(request, peer).await;
+        let times = Times { asked, answered: self.clock.now() };
+        let asking = Asking { route, ask, method, headers, generations, validating, times, errand };
+        self.judge(asking, response)
+    }
+
+    fn judge(
+        &self,
+        asking: Asking<'_>,
+        response: Result<Response<Body>, UpstreamError>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let failed = response.as_ref().map_or(true, |response| reuse::is_failure(response.status()));
+        if failed && let Some(entry) = self.fallback(&asking) {
+            return Ok(self.despite(&asking, &entry, response.ok().map(|response| response.status())));
+        }
+        let response = response?;
+        let confirmed = asking.validating && response.status() == StatusCode::NOT_MODIFIED;
+        match asking.errand.stored.clone().filter(|_| confirmed) {
+            Some(entry) => Ok(self.confirm(&asking, &entry, &response)),
+            None => Ok(self.keep(asking, response)),
+        }
+    }
+
+    /// What may stand in for an error (RFC 5861 §4); looked at again, since events may have come meanwhile.
+    fn fallback(&self, asking: &Asking<'_>) -> Option<Arc<Entry>> {
+        let entry = asking.errand.stored.as_ref()?;
+        let age = entry.age(self.clock.instant());
+        let allowed = reuse::despite_error(&entry.terms, age, &asking.ask.wishes);
+        (allowed && self.is_current(entry, &asking.ask.tags)).then(|| Arc::clone(entry))
+    }
+
+    fn despite(&self, asking: &Asking<'_>, entry: &Entry, failure: Option<StatusCode>) -> Response<Body> {
+        let age = entry.age(self.clock.instant());
+        let failure = failure.map(|status| format!("; fwd-status={}", status.as_u16())).unwrap_or_default();
+        let (reason, ttl) = (asking.errand.reason, answer::ttl(entry, age));
+        let status = format!("tidegate; fwd={reason}{failure}; ttl={ttl}; detail=stale-if-error");
+        self.answer(&asking.method, &asking.headers, entry, age, &status)
+    }
+
+    fn verdict(
+        &self,
+        asking: &Asking<'_>,
+        conditional: bool,
+        status: StatusCode,
+        response: &HeaderMap,
+    ) -> Result<Terms, NotStored> {
+        let Asking { route, ask, .. } = asking;
+        let declared = Declared {
+            ttl: route.ttl,
+            force: route.force,
+            heuristic: route.heuristic,
+            stale_while_revalidate: route.stale_while_revalidate,
+            stale_if_error: route.stale_if_error,
+        };
+        let asked = Asked { method: &asking.method, headers: &asking.headers, audience: ask.audience, conditional };
+        storable::storable(asked, status, response, declared, asking.times)
+    }
+
+    /// An entry without its body.
+    fn draft(&self, asking: &Asking<'_>, status: StatusCode, response: &HeaderMap, terms: Terms) -> Entry {
+        let control = CacheControl::targeted(response).unwrap_or_else(|| CacheControl::of(response));
+        let mut headers = fields::kept(response, &control, asking.times.answered);
+        // Without [cors] nobody would put it back; then the response's own Vary keeps origins apart.
+        if self.identity.settings().cors.is_some() {
+            headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        }
+        // What every hit sets has its place already, so that no copy of the head grows.
+        headers.insert(header::AGE, HeaderValue::from(0));
+        headers.insert(CACHE_STATUS, HeaderValue::from_static("tidegate"));
+        let names = vary::names(response).unwrap_or_default();
+        Entry {
+            status,
+            headers,
+            body: Bytes::new(),
+            generations: asking.generations.clone(),
+            stored_at: self.clock.instant(),
+            terms,
+            vary: names.into_iter().map(|name| (name.clone(), vary::value(&asking.headers, &name))).collect(),
+        }
+    }
+
+    /// A stored response that the application has confirmed (RFC 9111 §4.3.3, §3.2).
+    fn confirm(&self, asking: &Asking<'_>, stored: &Entry, response: &Response<Body>) -> Response<Body> {
+        let mut merged = fields::merged(&stored.headers, response.headers());
+        if !response.headers().contains_key(header::DATE) {
+            // RFC 9110 §6.6.1: it is as old as its arrival, not as what it confirms.
+            merged.remove(header::DATE);
+        }
+        let verdict = self.verdict(asking, false, stored.status, &merged);
+        let terms = verdict.unwrap_or(Terms { stale_if_error: std::time::Duration::ZERO, ..stored.terms });
+        let entry = Entry { body: stored.body.clone(), ..self.draft(asking, stored.status, &merged, terms) };
+        let reason = asking.errand.reason;
+        let word = match verdict {
+            Err(why) => {
+                self.store.remove(&asking.ask.key);
+                format!("; detail={}", why.as_str())
+            }
+            Ok(_) if !self.is_current(&entry, &asking.ask.tags) => "; detail=invalidated".to_owned(),
+            Ok(terms) => {
+                self.store.put(&asking.ask.key, entry.clone());
+                self.remember(asking.ask, Ok(terms));
+                "; stored".to_owned()
+            }
+        };
+        let status = format!("tidegate; fwd={reason}; fwd-status=304{word}");
+        let age = entry.age(self.clock.instant());
+        let mut answer = self.answer(&asking.method, &asking.headers, &entry, age, &status);
+        // What the 304 brings for this client alone.
+        for cookie in response.headers().get_all(header::SET_COOKIE) {
+            answer.headers_mut().append(header::SET_COOKIE, cookie.clone());
+        }
+        answer
+    }
+
+    /// Stores a response on its way to the client, if it may be.
+    fn keep(&self, asking: Asking<'_>, response: Response<Body>) -> Response<Body> {
+        let (reason, ask) = (asking.errand.reason, asking.ask);
+        let (head, body) = response.into_parts();
+        let conditional = ask.conditional && !asking.validating;
+        let verdict = self.verdict(&asking, conditional, head.status, &head.headers);
+        self.remember(ask, verdict);
+        let terms = match verdict {
+            Ok(terms) => terms,
+            Err(why) => {
+                // The application has said something else since: what was stored stands in for it no longer.
+                if !head.status.is_server_error() && asking.errand.stored.is_some() {
+                    self.store.remove(&ask.key);
+                }
+                let response = Response::from_parts(head, body);
+                return with_status(response, &format!("tidegate; fwd={reason}; detail={}", why.as_str()));
+            }
+        };
+        let entry = self.draft(&asking, head.status, &head.headers, terms);
+        let why = if !self.is_current(&entry, &ask.tags) {
+            "invalidated"
+        } else if !self.store.takes(body.size_hint().exact()) {
+            self.store.shun(&ask.key, self.clock.instant());
+            "too-large"
+        } else {
+            let fill = Fill {
+                store: Arc::clone(&self.store),
+                key: ask.key.clone(),
+                tags: Arc::clone(&self.tags),
+                names: ask.tags.clone(),
+                entry,
+                lead: asking.errand.lead,
+            };
+            let response = Response::from_parts(head, Filling::body(body, fill));
+            return with_status(response, &format!("tidegate; fwd={reason}; stored"));
+        };
+        with_status(Response::from_parts(head, body), &format!("tidegate; fwd={reason}; detail={why}"))
+    }
+
+    /// Readers of a key wait for one another only if what one gets may serve the others.
+    fn remember(&self, ask: &Ask, verdict: Result<Terms, NotStored>) {
+        match verdict {
+            Ok(terms) if terms.lifetime > terms.initial_age && !terms.no_cache => self.store.welcome(&ask.key),
+            Err(NotStored::RequestNoStore) => {}
+            Err(_) if ask.conditional => {}
+            Ok(_) | Err(_) => self.store.shun(&ask.key, self.clock.instant()),
+        }
+    }
+
+    /// Asks behind the back of a client that has its answer already (RFC 5861 §3): once per key, and only so many.
+    pub(super) fn revalidate_behind(
+        &self,
+        request: &Request<Body>,
+        peer: &Peer,
+        route: &CacheRoute,
+        ask: &Ask,
+        entry: &Arc<Entry>,
+    ) {
+        let Ok(permit) = Arc::clone(&self.behind).try_acquire_owned() else { return };
+        let Flight::Lead(lead) = self.store.join(&ask.key) else { return };
+        let mut again = Request::new(Body::empty());
+        *again.uri_mut() = request.uri().clone();
+        *again.headers_mut() = request.headers().clone();
+        for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
+            again.headers_mut().remove(name);
+        }
+        let (read, peer, route) = (self.clone(), *peer, route.clone());
+        let ask =
+            Ask { conditional: false, tags: ask.tags.clone(), key: ask.key.clone(), user: ask.user.clone(), ..*ask };
+        let errand = Errand { reason: "stale", stored: Some(Arc::clone(entry)), lead: Some(lead) };
+        // Ends with the application's answer or its time-out; the semaphore bounds how many there are.
+        drop(tokio::spawn(async move {
+            match read.fetch(again, &peer, &route, &ask, errand).await {
+                Ok(response) => drop(response.into_body().collect().await),
+                Err(error) => tracing::debug!(%error, "a revalidation failed"),
+            }
+            drop(permit);
+        }));
+    }
+
+    /// A HEAD that the store can't answer is passed on. If its answer differs from what is stored, that is old (§4.3.5).
+    pub(super) async fn head(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        ask: &Ask,
+        stored: Option<&Entry>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        const WHY: Bypass = "head";
+        let response = self.bypass(request, peer, WHY).await?;
+        let differs = |entry: &Entry| {
+            let names = [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH];
+            names.iter().any(|name| {
+                let said = response.headers().get(name);
+                said.is_some() && said != entry.headers.get(name)
+            })
+        };
+        if response.status() == StatusCode::OK && stored.is_some_and(differs) {
+            self.store.remove(&ask.key);
+        }
+        Ok(response)
+    }
+}

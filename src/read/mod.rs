@@ -1,0 +1,228 @@
+//! The read path (design §7): barrier, lookup, one flight per missing key, store.
+//!
+//! Nothing older than the last acknowledged event on a response's tags is ever served from the cache (P7):
+//!
+//! 1. the asker's own pending events are sealed and awaited, up to the route's `barrier`;
+//! 2. while any event is pending on the tags, the cache is passed by in both directions;
+//! 3. the tags' generations are taken before the application is asked; a response whose tags have moved since, or on
+//!    which something is pending by then, is not stored; a stored one whose tags have moved is not used in any way: not
+//!    served stale, not served for an error, not validated (a date of one second's resolution would confirm it).
+//!
+//! A credential's responses are its own (P8): the fingerprint is part of the key. Callers without anything of their own
+//! share one, so what is `private`, or comes with a cookie, is not stored for them.
+
+mod answer;
+mod ask;
+mod fetch;
+mod overlay;
+mod write;
+
+pub use write::Old;
+
+use crate::body::Body;
+use crate::cache::policy::reuse::{self, Use};
+use crate::cache::store::{Entry, Flight, Found as Stored, Store};
+use crate::cache::tags::Tags;
+use crate::clock::Clock;
+use crate::event::{Tag, UserId};
+use crate::identity::{Caller, Identity};
+use crate::ingest::{Ingest, Settled};
+use crate::peer::Peer;
+use crate::route::{CacheRoute, Params};
+use crate::template::{Found, Lookup, Source};
+use crate::upstream::{Upstream, UpstreamError};
+use ask::{Ask, Bypass};
+use http::{Method, Request, Response};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How long somebody waits for another's flight before asking too.
+const FLIGHT_WAIT: Duration = Duration::from_secs(5);
+/// Revalidations behind clients' backs at one time.
+const MAX_BEHIND: usize = 256;
+
+/// The read path.
+#[derive(Clone)]
+pub struct Read {
+    store: Arc<Store>,
+    tags: Arc<Tags>,
+    upstream: Upstream,
+    ingest: Ingest,
+    identity: Arc<Identity>,
+    clock: Clock,
+    behind: Arc<Semaphore>,
+}
+
+/// What templates of a read can see.
+pub struct ReadScope<'a, 'c> {
+    /// The call.
+    pub caller: &'a Caller<'c>,
+    /// Named segments of the path.
+    pub params: &'a Params,
+    /// The user, once known.
+    pub user: Option<&'a UserId>,
+}
+
+impl Lookup for ReadScope<'_, '_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
+            Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
+            _ => self.caller.look(source, path),
+        }
+    }
+}
+
+/// The user of a call without a body.
+#[must_use]
+pub fn user_of(identity: &Identity, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
+    let scope = ReadScope { caller, params, user: None };
+    identity.settings().user.render(&scope).and_then(|text| UserId::try_new(&text).ok())
+}
+
+/// What a lookup has found.
+enum Look {
+    /// The answer.
+    Hit(Arc<Entry>),
+    /// The answer, and it is asked again meanwhile.
+    Stale(Arc<Entry>),
+    /// The application is to be asked.
+    Ask {
+        /// In the words of RFC 9211 §2.2.
+        reason: &'static str,
+        /// What it may confirm, or what may stand in for it.
+        stored: Option<Arc<Entry>>,
+    },
+}
+
+impl Read {
+    /// A read path over a store.
+    #[must_use]
+    pub fn new(store: Arc<Store>, upstream: Upstream, ingest: Ingest, identity: Arc<Identity>, clock: Clock) -> Self {
+        let tags = Arc::clone(ingest.tags());
+        Self { store, tags, upstream, ingest, identity, clock, behind: Arc::new(Semaphore::new(MAX_BEHIND)) }
+    }
+
+    /// Answers a GET or HEAD of a cache route.
+    ///
+    /// # Errors
+    /// The application was asked and gave no answer.
+    pub async fn get(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        route: &CacheRoute,
+        params: &Params,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let (parts, body) = request.into_parts();
+        let examined = self.examine(&parts, &body, route, params);
+        let request = Request::from_parts(parts, body);
+        match examined {
+            // A hit waits for nothing. Else boxed: what waits is large, and would be moved about for every hit.
+            Ok(ask) => match self.at_once(&request, &ask) {
+                Some(response) => Ok(response),
+                None => Box::pin(self.lookup(request, peer, route, ask)).await,
+            },
+            Err(why) => Box::pin(self.bypass(request, peer, why)).await,
+        }
+    }
+
+    /// The answer, if it is there and nothing is pending on its tags.
+    fn at_once(&self, request: &Request<Body>, ask: &Ask) -> Option<Response<Body>> {
+        match self.look(request, ask) {
+            Look::Hit(entry) => Some(self.hit(request, &entry, None)),
+            _ => None,
+        }
+    }
+
+    async fn bypass(&self, request: Request<Body>, peer: &Peer, why: Bypass) -> Result<Response<Body>, UpstreamError> {
+        self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
+        let response = self.upstream.relay(request, peer).await?;
+        Ok(answer::with_status(response, &format!("tidegate; fwd=bypass; detail={why}")))
+    }
+
+    /// Steps 1 and 2: afterwards nothing that was acknowledged is pending on the tags.
+    async fn settled(&self, route: &CacheRoute, ask: &Ask) -> Result<(), Bypass> {
+        if self.tags.pending_of(&ask.tags, ask.credential) {
+            // A caller without a user has no events of its own to wait for; a collision of tags may say otherwise.
+            let user = ask.user.clone().map_or_else(|| UserId::try_new("-"), Ok).map_err(|_| "no-user")?;
+            if self.ingest.barrier(&user, ask.credential, &route.groups, route.barrier).await == Settled::TimedOut {
+                return Err("barrier-timeout");
+            }
+        }
+        if self.tags.pending(&ask.tags) { Err("pending") } else { Ok(()) }
+    }
+
+    async fn lookup(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        route: &CacheRoute,
+        ask: Ask,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let mut waited = None;
+        loop {
+            if let Err(why) = self.settled(route, &ask).await {
+                return match route.overlay.is_empty() {
+                    true => self.bypass(request, peer, why).await,
+                    false => self.overlaid(request, peer, route, &ask, why).await,
+                };
+            }
+            let (reason, stored) = match self.look(&request, &ask) {
+                Look::Hit(entry) => return Ok(self.hit(&request, &entry, waited)),
+                Look::Stale(entry) => {
+                    self.revalidate_behind(&request, peer, route, &ask, &entry);
+                    return Ok(self.hit(&request, &entry, waited));
+                }
+                Look::Ask { reason, stored } => (reason, stored),
+            };
+            if ask.wishes.only_if_cached {
+                return Ok(answer::only_if_cached(reason));
+            }
+            if *request.method() == Method::HEAD {
+                return self.head(request, peer, &ask, stored.as_deref()).await;
+            }
+            let alone = waited.is_some()
+                || reason == "request"
+                || (stored.is_none() && ask.conditional)
+                || self.store.is_shunned(&ask.key, self.clock.instant());
+            let lead = match if alone { None } else { Some(self.store.join(&ask.key)) } {
+                Some(Flight::Follow(mut done)) => {
+                    // Whether the lead ends or its time is over: look again, and then ask for oneself.
+                    drop(tokio::time::timeout(FLIGHT_WAIT, done.changed()).await);
+                    waited = Some(reason);
+                    continue;
+                }
+                Some(Flight::Lead(lead)) => Some(lead),
+                None => None,
+            };
+            return self.fetch(request, peer, route, &ask, fetch::Errand { reason, stored, lead }).await;
+        }
+    }
+
+    fn look(&self, request: &Request<Body>, ask: &Ask) -> Look {
+        let entry = match self.store.get(&ask.key, request.headers()) {
+            Stored::Nothing => return Look::Ask { reason: "uri-miss", stored: None },
+            Stored::OtherVariants => return Look::Ask { reason: "vary-miss", stored: None },
+            Stored::Entry(entry) => entry,
+        };
+        if !self.is_current(&entry, &ask.tags) {
+            return Look::Ask { reason: "stale", stored: None };
+        }
+        match reuse::decide(&entry.terms, entry.age(self.clock.instant()), &ask.wishes) {
+            Use::Serve => Look::Hit(entry),
+            Use::ServeAndRevalidate => Look::Stale(entry),
+            Use::AskForRequest => Look::Ask { reason: "request", stored: Some(entry) },
+            Use::AskForStale => Look::Ask { reason: "stale", stored: Some(entry) },
+        }
+    }
+
+    /// INVARIANT: whatever is taken from the store passes here, after its look-up and before it is used: an event that
+    /// was acknowledged before shows as a moved generation.
+    fn is_current(&self, entry: &Entry, tags: &[Tag]) -> bool {
+        self.tags.unmoved(tags, &entry.generations) && !self.tags.pending(tags)
+    }
+}

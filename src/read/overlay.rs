@@ -1,0 +1,235 @@
+//! Overlay: how a caller's own pending events show in an answer that could not wait for them (design §7). It is for
+//! simple reads; the route says at which places of the body an event shows.
+//!
+//! Only when the barrier's deadline has passed, or the application fails: otherwise the events are delivered first, and
+//! the application's own answer shows them. The events are looked at *after* the answer is there, so what is laid over
+//! it is never older than what it shows. Where the application gives no answer, the last stored one may stand in, if
+//! the caller's own pending events are all that has happened since.
+
+use super::Read;
+use super::answer::with_status;
+use super::ask::{Ask, Bypass};
+use crate::body::{Body, BodyError};
+use crate::cache::policy::reuse;
+use crate::cache::store::{Entry, Found as Stored};
+use crate::event::UserId;
+use crate::json::Object;
+use crate::peer::Peer;
+use crate::route::CacheRoute;
+use crate::template::{Found, JsonTemplate, Lookup, Path, Source};
+use crate::upstream::UpstreamError;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt as _};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Most pending events that are laid over an answer; with more the newest count, and they are the last.
+const MOST: usize = 10_000;
+
+impl Read {
+    /// An answer past the barrier's deadline, with the caller's own pending events over it.
+    pub(super) async fn overlaid(
+        &self,
+        mut request: Request<Body>,
+        peer: &Peer,
+        route: &CacheRoute,
+        ask: &Ask,
+        why: Bypass,
+    ) -> Result<Response<Body>, UpstreamError> {
+        self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
+        let stored = match self.store.get(&ask.key, request.headers()) {
+            Stored::Entry(entry) => Some(entry),
+            Stored::Nothing | Stored::OtherVariants => None,
+        };
+        let asked = request.headers().clone();
+        // A part, a confirmation or a coded body can't be laid over.
+        for name in
+            [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::ACCEPT_ENCODING]
+        {
+            request.headers_mut().remove(name);
+        }
+        let method = request.method().clone();
+        let response = self.upstream.relay(request, peer).await;
+        let failed = response.as_ref().map_or(true, |response| reuse::is_failure(response.status()));
+        if failed
+            && let Some(entry) = stored
+            && let Some(body) = self.over_stored(route, ask, &entry).await
+        {
+            let mut answer = Response::new(if method == http::Method::HEAD { Body::empty() } else { Body::from(body) });
+            *answer.headers_mut() = plain(&entry.headers);
+            answer.headers_mut().extend(asked.get("x-request-id").map(|id| (super::answer::REQUEST_ID, id.clone())));
+            self.echo_cors(answer.headers_mut(), &asked);
+            return Ok(with_status(answer, &format!("tidegate; fwd=stale; detail={why}-overlay")));
+        }
+        let response = response?;
+        let is_json = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let laid = response.status() == StatusCode::OK
+            && is_json
+            && !response.headers().contains_key(header::CONTENT_ENCODING);
+        if !laid || method != http::Method::GET {
+            return Ok(with_status(response, &format!("tidegate; fwd=bypass; detail={why}")));
+        }
+        let (mut head, body) = response.into_parts();
+        let body = match gather(body, self.store.max_object()).await {
+            Ok(body) => body,
+            // Too large to lay anything over: what was read goes out, the rest after it.
+            Err(Some(body)) => {
+                return Ok(with_status(
+                    Response::from_parts(head, body),
+                    &format!("tidegate; fwd=bypass; detail={why}"),
+                ));
+            }
+            Err(None) => return Err(UpstreamError::ConnectionTerminated("the body was cut off".to_owned())),
+        };
+        let (body, detail) = match self.lay(route, ask, &body).await {
+            Some(body) => (body, "-overlay"),
+            None => (body, ""),
+        };
+        head.headers = plain(&head.headers);
+        let response = Response::from_parts(head, Body::from(body));
+        Ok(with_status(response, &format!("tidegate; fwd=bypass; detail={why}{detail}")))
+    }
+
+    /// A stored body with what has happened since, if the caller's own pending events are all of that.
+    async fn over_stored(&self, route: &CacheRoute, ask: &Ask, entry: &Arc<Entry>) -> Option<Bytes> {
+        let all = || self.tags.moved_by_pending(&ask.tags, &entry.generations, ask.credential);
+        if entry.status != StatusCode::OK || !all() {
+            return None;
+        }
+        let body = self.lay(route, ask, &entry.body).await?;
+        // ORDER: looked at again, so that no other event came between the two looks.
+        all().then_some(body)
+    }
+
+    /// The body with the caller's own pending events over it, oldest first.
+    async fn lay(&self, route: &CacheRoute, ask: &Ask, body: &Bytes) -> Option<Bytes> {
+        let user = ask.user.as_ref()?;
+        let pending = self.ingest.look(user, ask.credential, &route.groups, MOST).await;
+        let mut document: Value = serde_json::from_slice(body).ok()?;
+        for (_, event) in &pending {
+            lay_one(&mut document, route.overlay.iter(), user, event);
+        }
+        serde_json::to_vec(&document).ok().map(Bytes::from)
+    }
+}
+
+/// The whole body if it has no more than `most` bytes, else the body as it was; `Err(None)`: it was cut off.
+async fn gather(mut body: Body, most: usize) -> Result<Bytes, Option<Body>> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(None) };
+        read.extend_from_slice(&frame.into_data().unwrap_or_default());
+        if read.len() > most {
+            let first = stream::iter([Ok::<_, BodyError>(Frame::data(read.freeze()))]);
+            let rest = stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) });
+            return Err(Some(Body::boxed(StreamBody::new(first.chain(rest)))));
+        }
+    }
+    Ok(read.freeze())
+}
+
+/// A head without what a change of the body makes wrong, and not to be stored by anybody.
+fn plain(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    for name in [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH, header::AGE, header::ACCEPT_RANGES] {
+        headers.remove(name);
+    }
+    headers.remove("content-digest");
+    headers.remove("repr-digest");
+    headers.remove("cache-status");
+    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    headers
+}
+
+struct EventScope<'a> {
+    user: &'a UserId,
+    event: Object<'a>,
+}
+
+impl Lookup for EventScope<'_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::User => Some(Found::Text(Cow::Borrowed(self.user.as_str()))),
+            Source::Event => self.event.at(path).map(Found::Json),
+            _ => None,
+        }
+    }
+}
+
+/// Writes what an event shows to its places; what it says nothing of stays.
+fn lay_one<'a>(
+    document: &mut Value,
+    overlay: impl Iterator<Item = &'a (Path, JsonTemplate)>,
+    user: &UserId,
+    event: &Bytes,
+) {
+    let Some(event) = std::str::from_utf8(event).ok().and_then(|text| Object::parse(text).ok()) else { return };
+    let scope = EventScope { user, event };
+    for (place, template) in overlay {
+        let mut raw = Vec::new();
+        if template.write(&scope, &mut raw)
+            && let Ok(value) = serde_json::from_slice(&raw)
+        {
+            put(document, &place.0, value);
+        }
+    }
+}
+
+/// Puts a value at a place whose parent is there.
+fn put(document: &mut Value, place: &[Box<str>], value: Value) {
+    let Some((last, parents)) = place.split_last() else { return };
+    let mut parent = document;
+    for name in parents {
+        let next = match parent {
+            Value::Object(members) => members.get_mut(&**name),
+            Value::Array(all) => name.parse::<usize>().ok().and_then(|index| all.get_mut(index)),
+            _ => None,
+        };
+        let Some(next) = next else { return };
+        parent = next;
+    }
+    match parent {
+        Value::Object(members) => drop(members.insert(last.to_string(), value)),
+        Value::Array(all) => {
+            if let Some(old) = last.parse::<usize>().ok().and_then(|index| all.get_mut(index)) {
+                *old = value;
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_event_shows_at_its_places_and_nowhere_else() {
+        let template = |text: &str| JsonTemplate::from_json(&json!(text), &[Source::Event, Source::User]).unwrap();
+        let overlay = [
+            (Path::parse("/data/percent"), template("{event.percent}")),
+            (Path::parse("/data/lessons/0/position"), template("{event.at.seconds}")),
+            (Path::parse("/data/who"), template("by {user}")),
+            (Path::parse("/none/percent"), template("{event.percent}")),
+            (Path::parse("/data/percent/deep"), template("{event.percent}")),
+            (Path::parse("/data/lessons/7"), template("{event.percent}")),
+            (Path::parse("/data/status"), template("{event.status}")),
+        ];
+        let user = UserId::try_new("ada").unwrap();
+        let mut document = json!({ "data": { "percent": 1, "status": "old", "lessons": [{ "position": 0 }] } });
+        lay_one(&mut document, overlay.iter(), &user, &Bytes::from(r#"{"percent":40.5,"at":{"seconds":12}}"#));
+        lay_one(&mut document, overlay.iter(), &user, &Bytes::from("no event"));
+        let wanted =
+            json!({ "data": { "percent": 40.5, "status": "old", "who": "by ada", "lessons": [{ "position": 12 }] } });
+        assert_eq!(document, wanted);
+    }
+}
