@@ -361,6 +361,29 @@ impl JsonTemplate {
         })
     }
 
+    /// How often one whole placeholder looks into this source and nowhere else.
+    #[must_use]
+    pub fn wholes(&self, source: Source) -> usize {
+        match self {
+            Self::Whole(WholePlaceholder(Placeholder(all))) => {
+                usize::from(matches!(all.as_slice(), [Alternative::Look(found, _)] if *found == source))
+            }
+            Self::Array(all) => all.iter().map(|one| one.wholes(source)).sum(),
+            Self::Object(members) => members.iter().map(|(_, one)| one.wholes(source)).sum(),
+            Self::Literal(_) | Self::Text(_) => 0,
+        }
+    }
+
+    /// How many of its parts look into a source.
+    #[must_use]
+    pub fn count(&self, source: Source) -> usize {
+        match self {
+            Self::Array(all) => all.iter().map(|one| one.count(source)).sum(),
+            Self::Object(members) => members.iter().map(|(_, one)| one.count(source)).sum(),
+            part => usize::from(part.uses(source)),
+        }
+    }
+
     /// Writes the document; `false`: it finds nothing, and nothing was written.
     pub fn write(&self, lookup: &impl Lookup, out: &mut Vec<u8>) -> bool {
         match self {

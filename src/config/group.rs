@@ -337,8 +337,9 @@ fn envelope(section: &Section<'_>, seen: &Seen<'_>) -> Option<Envelope> {
     match document(section, "envelope", &allowed) {
         None => Some(Envelope::Plain),
         Some(Err(())) => None,
-        Some(Ok(document)) if !document.uses(Source::Events) => {
-            section.wrong_key("envelope", "\"{events}\" must be in it, such as { events = \"{events}\" }");
+        Some(Ok(document)) if (document.wholes(Source::Events), document.count(Source::Events)) != (1, 1) => {
+            let text = "\"{events}\" must be in it once, as a whole value, such as { events = \"{events}\" }";
+            section.wrong_key("envelope", text);
             None
         }
         Some(Ok(document)) if document.looks(&|source, path| seen.differs(source, path)) => {

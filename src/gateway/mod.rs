@@ -8,10 +8,11 @@ pub mod reply;
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::drain::Drain;
-use crate::event::{Fingerprint, GroupIndex, UserId};
+use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Subject, UserId};
 use crate::identity::{Caller, Identity};
 use crate::ingest::decode::{self, Call, Scope};
 use crate::ingest::refusal::{Decline, Forward, Refusal};
+use crate::ingest::settings::Group;
 use crate::ingest::{Ack, Hold, Ingest};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -68,6 +69,8 @@ struct Owner {
     groups: Vec<GroupIndex>,
     /// Names of the tags.
     tags: Vec<String>,
+    /// The group whose older states it would replace, of what, and under which id.
+    state: Option<(GroupIndex, Subject, EventId)>,
 }
 
 impl Gateway {
@@ -170,6 +173,11 @@ impl Gateway {
         let again = copy(&parts);
         let credential = owner.credential;
         let response = self.try_synchronously(parts, raw.clone(), peer, Forward::Unproven, owner).await;
+        // What a shared batch carries nobody judges later: only a proof lets it in.
+        let shared = |route: &&EventRoute| self.0.ingest.group(route.group).is_some_and(Group::is_shared);
+        if candidates.iter().any(shared) {
+            return self.flatten(&again, response);
+        }
         let silent = match &response {
             Ok(Ok(response)) => matches!(response.status().as_u16(), 404 | 405 | 501..),
             Ok(Err(_)) => true,
@@ -232,13 +240,17 @@ impl Gateway {
         let mapped = decode::parse(body).ok().and_then(|(text, object)| {
             let route = decode::choose(candidates, &object)?;
             let scope = Scope { call, body: Some((text, &object)), event: None, user: None };
-            decode::preview(&self.0.identity, Some(route), self.0.ingest.group(route.group)?, &scope)
+            let preview = decode::preview(&self.0.identity, Some(route), self.0.ingest.group(route.group)?, &scope);
+            preview.map(|preview| (route.group, preview))
         });
-        let (user, tags) = mapped.map_or((None, Vec::new()), |(user, tags)| (Some(user), tags));
+        let (user, tags, state) = mapped.map_or((None, Vec::new(), None), |(group, preview)| {
+            let state = preview.state.map(|(subject, id)| (group, subject, id));
+            (Some(preview.user), preview.names, state)
+        });
         let user = user.or_else(|| user_of(&self.0.identity, caller, params));
         let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
         let groups = self.0.ingest.with_siblings(&groups);
-        Owner { user, credential: self.0.identity.fingerprint(caller), groups, tags }
+        Owner { user, credential: self.0.identity.fingerprint(caller), groups, tags, state }
     }
 
     async fn batch(&self, request: Request<Body>, peer: &Peer, group: GroupIndex) -> Response<Body> {
@@ -265,7 +277,7 @@ impl Gateway {
                 let user = user_of(&self.0.identity, &caller, &params).or(first);
                 let credential = self.0.identity.fingerprint(&caller);
                 let groups = self.0.ingest.with_siblings(&[group]);
-                (decline, Owner { user, credential, groups, tags })
+                (decline, Owner { user, credential, groups, tags, state: None })
             })
         };
         match decided {
@@ -308,8 +320,13 @@ impl Gateway {
         let stale = Stale::new(&self.0.ingest, owner.credential, owner.tags);
         let response = self.pass(Request::from_parts(parts, Body::from(raw)), peer).await;
         stale.end(&response);
+        let taken = response.as_ref().is_ok_and(|response| response.status().is_success());
+        // ORDER: before the lane may send again.
+        if let (true, Some(hold), Some((group, subject, by)), Some(user)) = (taken, &hold, owner.state, owner.user) {
+            hold.replace(LaneKey { group, user, credential: owner.credential }, subject, by);
+        }
         drop(hold);
-        if response.as_ref().is_ok_and(|response| response.status().is_success()) {
+        if taken {
             self.0.ingest.vouch(owner.credential);
         }
         Ok(response)
@@ -336,7 +353,7 @@ impl Gateway {
                 tracing::warn!(path = parts.uri.path(), "a write names no user in its head: it waits for no lanes");
             }
             let groups = self.0.ingest.with_siblings(&route.groups);
-            Owner { user, credential: self.0.identity.fingerprint(&caller), groups, tags }
+            Owner { user, credential: self.0.identity.fingerprint(&caller), groups, tags, state: None }
         };
         let hold = if route.drains.is_empty() { Ok(None) } else { self.hold(&owner).await };
         let hold = match hold {

@@ -24,9 +24,9 @@ impl Ingest {
         for raw in elements.into_iter().take(MOST_PREVIEWED) {
             let Ok(element) = Object::parse(raw) else { continue };
             let scope = Scope { call, body: Some((raw, &element)), event: None, user: None };
-            if let Some((user, more)) = decode::preview(&self.0.identity, None, group, &scope) {
-                first.get_or_insert(user);
-                tags.extend(more);
+            if let Some(preview) = decode::preview(&self.0.identity, None, group, &scope) {
+                first.get_or_insert(preview.user);
+                tags.extend(preview.names);
             }
         }
         (first, tags)

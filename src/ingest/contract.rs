@@ -9,7 +9,7 @@ use crate::template::{Found, Lookup, Source};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -303,12 +303,11 @@ fn named_ids(asked: &Asked<'_>, body: &[u8], results: &Results) -> Vec<EventId> 
     let of = |steps: &[&str]| list(&crate::template::Path::of(steps).0);
     let by_id = [of(&["invalid"]), of(&["data", "invalid"]), of(&["failed"]), of(&["data", "failed"])];
     let configured = results.places.iter().filter_map(|places| places.failed.as_ref()).flat_map(|path| list(&path.0));
-    let named: Vec<Cow<'_, str>> =
+    let named: HashSet<Cow<'_, str>> =
         by_id.into_iter().flatten().chain(configured).filter_map(|raw| id_of(raw, results)).collect();
     let by_place = [of(&["details"]), of(&["errors"]), of(&["issues"])];
-    let places: Vec<usize> = by_place.into_iter().flatten().filter_map(place_of).collect();
-    let is_named =
-        |(place, id): &(usize, &&EventId)| places.contains(place) || named.iter().any(|name| name == id.as_str());
+    let places: HashSet<usize> = by_place.into_iter().flatten().filter_map(place_of).collect();
+    let is_named = |(place, id): &(usize, &&EventId)| places.contains(place) || named.contains(id.as_str());
     asked.ids.iter().enumerate().filter(is_named).map(|(_, id)| (*id).clone()).collect()
 }
 

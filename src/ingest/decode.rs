@@ -128,8 +128,7 @@ impl<'a> View<'a> {
 
     fn at(self, path: &[Box<str>]) -> Option<&'a str> {
         let (first, rest) = path.split_first()?;
-        let raw = self.raw(first)?;
-        if rest.is_empty() { Some(raw) } else { Object::parse(raw).ok()?.at(rest) }
+        json::at(self.raw(first)?, rest)
     }
 }
 
@@ -300,15 +299,25 @@ pub fn single(
     finish(into, call, draft, user, legacy, (parsed.0, parsed.1))
 }
 
-/// What a call would touch if it were an event of the group, without the other checks: the user whose lanes it must
-/// not overtake, and the names of the tags that it makes old. `route`: its mapping; none for an element of a client's own batch.
+/// What a call would be as an event of its group.
+#[derive(Debug)]
+pub struct Preview {
+    /// Whose lanes it must not overtake.
+    pub user: UserId,
+    /// Names of the tags that it makes old.
+    pub names: Vec<String>,
+    /// What it would replace, and under which id, if its group sends the newest of a state only.
+    pub state: Option<(Subject, EventId)>,
+}
+
+/// What a call would touch if it were an event of the group, without the other checks. `route`: its mapping; none for an element of a client's own batch.
 #[must_use]
 pub fn preview(
     identity: &Identity,
     route: Option<&EventRoute>,
     group: &Group,
     scope: &Scope<'_, '_>,
-) -> Option<(UserId, Vec<String>)> {
+) -> Option<Preview> {
     let mut writer = Writer { group, draft: Draft::default(), scratch: Vec::new(), strict: false };
     match route.and_then(|route| route.event.as_ref()) {
         Some(mapping) => {
@@ -321,9 +330,12 @@ pub fn preview(
     let draft = writer.draft;
     let scope = Scope { event: Some(draft.view()), call: scope.call, body: scope.body, user: None };
     let user = user_of(identity, &scope).ok()?;
-    let scope = Scope { body: None, user: Some(&user), ..scope };
+    let scope = Scope { user: Some(&user), ..scope };
     let names = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).collect();
-    Some((user, names))
+    let named = draft.raw(&group.id_field).and_then(json::string).and_then(|id| EventId::try_new(&id).ok());
+    let id = named.or_else(|| EventId::try_new(scope.call.request_id).ok());
+    let state = subject(group, &scope).filter(|_| group.shape == Shape::Latest).zip(id);
+    Some(Preview { user, names, state })
 }
 
 /// One element of a client's own batch.
@@ -421,19 +433,26 @@ fn holds(raw: Option<&str>, condition: &Condition) -> bool {
     }
 }
 
-/// What an event tells the state of: its `key`, or its type and its `supersede` fields. Of a collapse group without a
-/// key, all events of a lane tell the same.
+/// What an event tells the state of: its `key`, or its type and its `supersede` fields. An event that lacks a part of its
+/// key, or all of the fields, tells the state of nothing: nothing replaces it. Of a collapse group, calls of another
+/// route are about something else; without a key, all calls of a route are about the same. How a subject is told is part
+/// of it, so that events from before a change of the configuration meet none from after it.
 fn subject(group: &Group, scope: &Scope<'_, '_>) -> Option<Subject> {
     if !group.key.is_empty() || group.shape == Shape::Latest {
-        let values: Vec<_> = group.key.iter().map(|template| template.render(scope)).collect();
-        return Some(Subject::of(values.iter().map(|value| value.as_ref().map(String::as_bytes))));
+        let values: Vec<_> = group.key.iter().map(|template| template.render(scope)).collect::<Option<_>>()?;
+        let told = group.key.iter().map(|template| template.source().as_bytes());
+        let parts = scope.call.caller.parts();
+        let route = [parts.method.as_str(), parts.uri.path()].map(str::as_bytes);
+        let route = route.into_iter().filter(|_| group.shape == Shape::Latest);
+        return Some(Subject::of(told.chain(route).chain(values.iter().map(String::as_bytes)).map(Some)));
     }
     let event = scope.event?;
-    let values: Vec<_> = group.supersede.iter().map(|field| event.at(&field.0)).collect();
-    // An event that has none of the fields tells the state of nothing.
+    let there = |raw: &&str| !json::is_null(raw) && !json::is_empty_string(raw);
+    let values: Vec<_> = group.supersede.iter().map(|field| event.at(&field.0).filter(there)).collect();
     values.iter().flatten().next()?;
+    let told = group.supersede.iter().flat_map(|field| &field.0).map(|step| Some(step.as_bytes()));
     let kind = event.at(&Path::of(&["type"]).0);
-    Some(Subject::of(std::iter::once(kind).chain(values).map(|value| value.map(str::as_bytes))))
+    Some(Subject::of(told.chain(std::iter::once(kind).chain(values).map(|value| value.map(str::as_bytes)))))
 }
 
 fn forwarded_for(headers: &HeaderMap, from: IpAddr) -> String {

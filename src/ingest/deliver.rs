@@ -15,7 +15,7 @@ use super::retry;
 use super::settings::{Delivery, Group, HeaderText, Pack, Shape, Target};
 use super::shard::{Command, Kept};
 use super::turns::{Place, Turns};
-use super::window::{Batch, Fate, Form, LaneId, Verdict};
+use super::window::{Batch, Fate, Form, LaneId, Trouble, Verdict};
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::event::{Carried, Credential};
@@ -32,9 +32,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// Largest reply that is read; a longer one is cut off and counts as no answer.
 const MAX_REPLY: usize = 4 << 20;
+/// Most messages that are taken at once.
+const MOST_MESSAGES: usize = 1_024;
 
 /// A batch that may go.
 #[derive(Debug)]
@@ -128,6 +131,7 @@ impl Courier {
     /// Runs until nobody can hand over batches any more. Attempts in flight then are cut: their events stay pending.
     pub async fn run(self, mut inbox: mpsc::UnboundedReceiver<Message>) {
         let mut desk = Desk::new(Arc::new(self));
+        let mut messages = Vec::new();
         loop {
             let wake = desk.wake();
             tokio::select! {
@@ -135,9 +139,10 @@ impl Courier {
                 Some(ended) = desk.attempts.join_next_with_id(), if !desk.attempts.is_empty() => {
                     desk.ended(ended.map_or_else(|error| error.id(), |(id, ())| id));
                 }
-                message = inbox.recv() => match message {
-                    Some(message) => desk.take(message),
-                    None => return,
+                count = inbox.recv_many(&mut messages, MOST_MESSAGES) => match count {
+                    0 => return,
+                    // All that is there is packed before any of it goes.
+                    _ => messages.drain(..).for_each(|message| desk.take(message)),
                 },
                 () = super::shard::sleep_until(wake) => {}
             }
@@ -164,6 +169,11 @@ impl Courier {
         }
     }
 
+    fn defer(&self, load: Vec<Ready>, pause: Duration) {
+        self.count(&load, "deferred");
+        load.into_iter().for_each(|ready| self.bring_back(ready, Verdict::Deferred { pause }));
+    }
+
     fn count(&self, load: &[Ready], result: &str) {
         let group = load.first().and_then(|ready| self.groups.get(ready.batch.key.group.0));
         if let Some(group) = group {
@@ -175,7 +185,15 @@ impl Courier {
     /// more than one batch in flight.
     async fn deliver(self: Arc<Self>, load: Vec<Ready>) {
         let mut stack = vec![Carrier { courier: Arc::clone(&self), load }];
+        let mut first = true;
         while let Some(mut carrier) = stack.pop() {
+            // A piece minds the gate as everybody does.
+            if !std::mem::take(&mut first)
+                && let Some(pause) = self.closed_for(&carrier.load)
+            {
+                self.defer(std::mem::take(&mut carrier.load), pause);
+                continue;
+            }
             if let Judged::Halves = self.attempt(&mut carrier).await {
                 let second = carrier.load.split_off(carrier.load.len() / 2);
                 stack.push(Carrier { courier: Arc::clone(&self), load: second });
@@ -205,7 +223,7 @@ impl Courier {
     }
 
     fn judge(&self, group: &Group, load: &mut [Ready], found: Found) -> (Judged, &'static str) {
-        let batch = load.first().map(|ready| ready.batch.id).unwrap_or_default();
+        let batch = load_id(load);
         let (status, headers, body) = match found {
             Found::Reply(status, headers, body) => (status, headers, body),
             Found::Network(error) => {
@@ -213,7 +231,7 @@ impl Courier {
                 return (self.unreachable(load), "network");
             }
             Found::Unsendable(why) => {
-                self.pass_gate(load);
+                self.pass_gate(load, false);
                 tracing::error!(group = %group.name, %batch, why, "a batch was refused by the assembler");
                 return (same(load, &Verdict::Refused { named: Vec::new() }), "unsendable");
             }
@@ -230,6 +248,7 @@ impl Courier {
             Answer::Limited(asked) => {
                 let pause = retry::limited(self.settings.retry_limited, asked, fastrand::f64());
                 self.close_gate(load, pause);
+                load.iter_mut().for_each(|ready| ready.batch.trouble = Trouble::default());
                 (same(load, &Verdict::Retry { pause }), "limited")
             }
             Answer::Verdict(verdict) => self.answered(group, load, status, verdict),
@@ -237,8 +256,8 @@ impl Courier {
     }
 
     fn answered(&self, group: &Group, load: &[Ready], status: StatusCode, verdict: Verdict) -> (Judged, &'static str) {
-        self.pass_gate(load);
-        let batch = load.first().map(|ready| ready.batch.id).unwrap_or_default();
+        self.pass_gate(load, matches!(verdict, Verdict::Answered(_)));
+        let batch = load_id(load);
         let alone = load.len() == 1;
         match verdict {
             Verdict::Answered(fates) => {
@@ -316,7 +335,7 @@ impl Courier {
         // What speaks of the way there, and not of the batch: nobody is looked into without evidence.
         let of_the_way = matches!(status.as_u16(), 502..=504);
         self.suspect(load, pause, |evidence, events| match evidence {
-            Evidence::Own => true,
+            Evidence::Own => events > 1 || !of_the_way,
             Evidence::Lonely => events > 1 && !of_the_way,
             Evidence::None => false,
         })
@@ -336,6 +355,7 @@ impl Courier {
         let Some(group) = load.first().map(|ready| ready.batch.key.group.0) else { return Judged::Each(Vec::new()) };
         let Some(gate) = self.gates.get(group) else { return same(load, &Verdict::Retry { pause }) };
         let mut gate = gate.lock();
+        gate.count_failure();
         let several = load.len() > 1;
         let verdicts = load.iter_mut().map(|ready| {
             let events = ready.batch.events.len();
@@ -360,9 +380,9 @@ impl Courier {
         }
     }
 
-    fn pass_gate(&self, load: &[Ready]) {
+    fn pass_gate(&self, load: &[Ready], good: bool) {
         if let Some(gate) = self.gate(load) {
-            gate.lock().pass();
+            gate.lock().pass(good);
         }
     }
 
@@ -396,10 +416,10 @@ impl Courier {
         if let (Pack::Shared { credential, .. }, Form::Batch) = (&group.pack, first.batch.form) {
             let events = load.iter().flat_map(|ready| ready.batch.events.iter());
             let events = events.map(|queued| &*queued.entry.event().json);
-            let id = first.batch.id.to_string();
+            let id = load_id(load).to_string();
             let scope = BatchScope::new(&self.identity, None, None, &id, self.clock.now());
             let body = group.envelope.wrap(events, scope);
-            return Ok(self.batch_request(group, &id, body, None, std::slice::from_ref(credential)));
+            return Ok(self.batch_request(group, &id, body, (None, None), std::slice::from_ref(credential)));
         }
         let batch = &first.batch;
         let credentials = batch.events.iter().map(|queued| &queued.entry.event().credential);
@@ -419,7 +439,7 @@ impl Courier {
                 let scope = BatchScope::new(&self.identity, Some(&head), user, &id, self.clock.now());
                 let events = batch.events.iter().map(|queued| &*queued.entry.event().json);
                 let body = group.envelope.wrap(events, scope);
-                let request = self.batch_request(group, &id, body, Some(&head), &credential.headers);
+                let request = self.batch_request(group, &id, body, (Some(&head), user), &credential.headers);
                 request.map(|request| with_carried(request, &carried))
             }
         };
@@ -431,18 +451,20 @@ impl Courier {
         group: &Group,
         id: &str,
         body: Vec<u8>,
-        head: Option<&http::request::Parts>,
+        (head, user): (Option<&http::request::Parts>, Option<&str>),
         credential: &[(HeaderName, HeaderValue)],
     ) -> Option<Request<Body>> {
         let Shape::Batch(target) = &group.shape else { return None };
         let mut request = call(Method::POST, address(target)?, body.into(), id, credential);
-        let scope = BatchScope::new(&self.identity, head, None, id, self.clock.now());
+        let scope = BatchScope::new(&self.identity, head, user, id, self.clock.now());
         for (name, text) in &group.headers {
             let value = match text {
                 HeaderText::Fixed(value) => Some(value.clone()),
                 HeaderText::Rendered(template) => template.render(&scope).and_then(|text| text.try_into().ok()),
             };
-            request.headers_mut().extend(value.map(|value| (name.clone(), value)));
+            if let Some(value) = value {
+                request.headers_mut().insert(name, value);
+            }
         }
         Some(request)
     }
@@ -501,6 +523,21 @@ fn is_shared(group: &Group, load: &[Ready]) -> bool {
     matches!(group.pack, Pack::Shared { .. }) && load.first().is_some_and(|ready| ready.batch.form == Form::Batch)
 }
 
+/// The id of a request: that of its batch, or one of the very batches that it holds, so that an upstream which keeps its
+/// answers by `Idempotency-Key` never takes one load for another.
+fn load_id(load: &[Ready]) -> Uuid {
+    if let [one] = load {
+        return one.batch.id;
+    }
+    let mut hasher = blake3::Hasher::new();
+    for ready in load {
+        hasher.update(ready.batch.id.as_bytes());
+    }
+    let mut short = [0; 16];
+    hasher.finalize_xof().fill(&mut short);
+    uuid::Builder::from_custom_bytes(short).into_uuid()
+}
+
 /// One verdict for all.
 fn same(load: &[Ready], verdict: &Verdict) -> Judged {
     Judged::Each(load.iter().map(|_| verdict.clone()).collect())
@@ -528,7 +565,7 @@ fn most_failed(batch: &Batch<Kept>) -> u32 {
 fn log(group: &Group, load: &[Ready], result: &str, began: Instant) {
     let Some(first) = load.first().map(|ready| &ready.batch) else { return };
     tracing::info!(
-        group = %group.name, batch = %first.id, user = first.key.user.as_str(), lane = ?first.key.credential,
+        group = %group.name, batch = %load_id(load), user = first.key.user.as_str(), lane = ?first.key.credential,
         lanes = load.len(), events = events(load), form = ?first.form, result, retries = retries(load),
         took_ms = began.elapsed().as_millis(), "batch"
     );
@@ -573,8 +610,8 @@ impl Desk {
             Pack::Shared { wait, .. } => {
                 let nobody = Credential { fingerprint: crate::event::Fingerprint([0; 16]), headers: Vec::new() };
                 let envelope = group.envelope.overhead(&courier.identity, &nobody, "", courier.clock.now());
-                let (max_events, max_bytes) = (group.max_events, group.max_bytes);
-                Some(Packer::new(Room { max_events, max_bytes, envelope, wait: *wait }))
+                let (max_events, max_bytes, distinct) = (group.max_events, group.max_bytes, group.distinct.clone());
+                Some(Packer::new(Room { max_events, max_bytes, envelope, wait: *wait, distinct }))
             }
         };
         let packers = courier.groups.iter().map(packer).enumerate();
@@ -630,8 +667,7 @@ impl Desk {
         while let Some((place, load)) = self.turns.grant() {
             if let Some(pause) = self.courier.closed_for(&load) {
                 self.turns.done(&place);
-                self.courier.count(&load, "deferred");
-                load.into_iter().for_each(|ready| self.courier.bring_back(ready, Verdict::Deferred { pause }));
+                self.courier.defer(load, pause);
                 continue;
             }
             let task = self.attempts.spawn(Arc::clone(&self.courier).deliver(load));

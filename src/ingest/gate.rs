@@ -21,9 +21,9 @@ pub struct Gate {
     /// Whose batch failed last: another lane may try before it, so that one batch that always fails can't keep the
     /// circuit open for all (P9).
     last: Option<LaneKey>,
-    /// Batches that were answered, ever.
+    /// Requests that were answered with 2xx, ever.
     passed: u64,
-    /// Batches that failed, ever.
+    /// Requests that failed, ever.
     failed: u64,
 }
 
@@ -65,11 +65,11 @@ impl Gate {
         open
     }
 
-    /// The upstream spoke.
-    pub const fn pass(&mut self) {
+    /// The upstream spoke; `good`: and took what it was sent.
+    pub fn pass(&mut self, good: bool) {
         self.errors = 0;
         self.probing = false;
-        self.passed += 1;
+        self.passed += u64::from(good);
     }
 
     /// An attempt is over that says nothing of the upstream's health.
@@ -83,22 +83,32 @@ impl Gate {
         self.errors
     }
 
-    /// One more failure of this batch, and what that says.
-    pub fn trouble(&mut self, before: Trouble, delivery: &Delivery) -> (Trouble, Evidence) {
-        let (passed, failed) = before.since.unwrap_or((self.passed, self.failed));
+    /// A request failed.
+    pub const fn count_failure(&mut self) {
         self.failed += 1;
-        let trouble =
-            Trouble { times: before.times.saturating_add(1), own: before.own + 1, since: Some((passed, failed)) };
-        let passes = self.passed - passed;
-        let others = (self.failed - failed).saturating_sub(trouble.own);
-        let evidence = match (passes, others) {
-            _ if trouble.times < delivery.escalate_after => Evidence::None,
-            // Most of what the group sends is taken, and this is not.
-            (passes, others) if passes > others => Evidence::Own,
-            (0, 0) if trouble.times >= LONELY * delivery.escalate_after => Evidence::Lonely,
-            _ => Evidence::None,
+    }
+
+    /// What one more failure of a batch says, the request that carried it being counted. What happened to others counts
+    /// from one failure of the batch to the next and no longer: an outage that began in between must not be held against
+    /// it.
+    #[must_use]
+    pub fn trouble(&self, before: Trouble, delivery: &Delivery) -> (Trouble, Evidence) {
+        let since =
+            before.since.map(|(passed, failed)| (self.passed - passed, (self.failed - failed).saturating_sub(1)));
+        let (strikes, lonely) = match since {
+            // Of what others sent, more was taken than failed, and this was not.
+            Some((passes, others)) if passes > others => (before.strikes.saturating_add(1), 0),
+            Some((0, 0)) => (0, before.lonely.saturating_add(1)),
+            None | Some(_) => (0, 0),
         };
-        (trouble, evidence)
+        let evidence = if strikes >= delivery.escalate_after {
+            Evidence::Own
+        } else if lonely >= LONELY * delivery.escalate_after {
+            Evidence::Lonely
+        } else {
+            Evidence::None
+        };
+        (Trouble { strikes, lonely, since: Some((self.passed, self.failed)) }, evidence)
     }
 }
 
@@ -151,7 +161,7 @@ mod tests {
         assert!(gate.closed_for(later, &lane("a"), &settings, 0.0).is_some(), "another one first");
         assert_eq!(gate.closed_for(later, &lane("b"), &settings, 0.0), None);
         assert!(gate.closed_for(later, &lane("c"), &settings, 0.0).is_some(), "one probe at a time");
-        gate.pass();
+        gate.pass(true);
         assert_eq!(gate.closed_for(later, &lane("c"), &settings, 0.0), None);
         assert_eq!(gate.closed_for(later, &lane("a"), &settings, 0.0), None);
     }
@@ -165,33 +175,36 @@ mod tests {
         assert_eq!(gate.closed_for(now + Duration::from_secs(60), &lane("a"), &settings, 0.0), None);
     }
 
-    /// A batch fails again and again while of the others, each time, some pass and some fail.
-    fn evidence(times: u32, passing: u64, failing: u64) -> Evidence {
+    /// A batch fails again and again; before each failure so many others pass and fail.
+    fn evidence(rounds: &[(u64, u64)]) -> Evidence {
         let (mut gate, settings, mut trouble, mut found) =
             (Gate::default(), delivery(), Trouble::default(), Evidence::None);
-        for _ in 0..times {
+        for (passing, failing) in rounds {
+            (0..*passing).for_each(|_| gate.pass(true));
+            (0..*failing).for_each(|_| gate.count_failure());
+            gate.count_failure();
             (trouble, found) = gate.trouble(trouble, &settings);
-            (0..passing).for_each(|_| gate.pass());
-            for _ in 0..failing {
-                gate.trouble(Trouble::default(), &settings);
-            }
         }
         found
     }
 
     #[test]
-    fn a_failure_is_the_batchs_own_when_most_others_pass() {
-        for (times, passing, failing, wanted) in [
-            (2, 9, 0, Evidence::None),
-            (3, 1, 0, Evidence::Own),
-            (3, 5, 2, Evidence::Own),
-            (9, 2, 5, Evidence::None),
-            (9, 0, 1, Evidence::None),
-            (5, 0, 0, Evidence::None),
-            (11, 0, 0, Evidence::None),
-            (12, 0, 0, Evidence::Lonely),
+    fn a_failure_is_the_batchs_own_when_time_and_again_most_others_pass() {
+        let times = |count: usize, passing, failing| vec![(passing, failing); count];
+        for (rounds, wanted) in [
+            (times(3, 9, 0), Evidence::None),
+            (times(4, 9, 0), Evidence::Own),
+            (times(4, 1, 0), Evidence::Own),
+            (times(4, 5, 2), Evidence::Own),
+            (times(50, 2, 5), Evidence::None),
+            (times(50, 0, 1), Evidence::None),
+            (times(12, 0, 0), Evidence::None),
+            (times(13, 0, 0), Evidence::Lonely),
+            // Whatever passed before an outage: it is an outage.
+            ([times(3, 100, 0), times(50, 0, 3)].concat(), Evidence::None),
+            ([times(2, 0, 0), vec![(1, 0)], times(11, 0, 0)].concat(), Evidence::None),
         ] {
-            assert_eq!(evidence(times, passing, failing), wanted, "{times} times, {passing} pass, {failing} fail");
+            assert_eq!(evidence(&rounds), wanted, "{rounds:?}");
         }
     }
 }

@@ -3,12 +3,13 @@
 
 use super::window::{Batch, Entry};
 use crate::event::EventId;
+use crate::template::Path;
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// The limits of one group's common batches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Room {
     /// Most events.
     pub max_events: usize,
@@ -18,6 +19,8 @@ pub struct Room {
     pub envelope: usize,
     /// Longest wait.
     pub wait: Duration,
+    /// No batch holds a value of these twice.
+    pub distinct: Vec<Path>,
 }
 
 /// Whoever has a batch of one lane.
@@ -35,6 +38,8 @@ pub struct Packer<P> {
     waiting: Vec<P>,
     /// Ids in `waiting`: a reply speaks of ids, so one id goes once in a batch, whoever's it is.
     ids: HashSet<EventId>,
+    /// Values of the `distinct` fields in `waiting`.
+    values: HashSet<(usize, Box<[u8]>)>,
     events: usize,
     bytes: usize,
     deadline: Option<Instant>,
@@ -44,12 +49,21 @@ impl<P: Parcel> Packer<P> {
     /// Empty.
     #[must_use]
     pub fn new(room: Room) -> Self {
-        Self { room, waiting: Vec::new(), ids: HashSet::new(), events: 0, bytes: room.envelope, deadline: None }
+        let bytes = room.envelope;
+        Self {
+            room,
+            waiting: Vec::new(),
+            ids: HashSet::new(),
+            values: HashSet::new(),
+            events: 0,
+            bytes,
+            deadline: None,
+        }
     }
 
     /// When what waits must go.
     #[must_use]
-    pub const fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
@@ -59,28 +73,31 @@ impl<P: Parcel> Packer<P> {
             return vec![vec![parcel]];
         }
         let mut loads = Vec::new();
-        if !self.fits(parcel.batch()) {
+        let values = values(&self.room.distinct, parcel.batch());
+        if !self.fits(parcel.batch(), &values) {
             loads.extend(self.take());
         }
         let batch = parcel.batch();
-        let urgent = batch.urgent;
+        // What somebody waits for goes with the next look, and with all that came by then.
+        let deadline = if batch.urgent { now } else { now + self.room.wait };
+        self.values.extend(values);
         self.events += batch.events.len();
         self.bytes += size(batch);
         self.ids.extend(batch.events.iter().map(|queued| queued.entry.id().clone()));
         self.waiting.push(parcel);
-        let deadline = now + self.room.wait;
         self.deadline = Some(self.deadline.map_or(deadline, |first| first.min(deadline)));
-        if urgent || self.events >= self.room.max_events {
+        if self.events >= self.room.max_events {
             loads.extend(self.take());
         }
         loads
     }
 
-    fn fits(&self, batch: &Batch<P::Event>) -> bool {
+    fn fits(&self, batch: &Batch<P::Event>, values: &HashSet<(usize, Box<[u8]>)>) -> bool {
         let known = |id: &EventId| self.ids.contains(id);
         self.events + batch.events.len() <= self.room.max_events
             && self.bytes + size(batch) <= self.room.max_bytes + 1
             && !batch.events.iter().any(|queued| known(queued.entry.id()))
+            && values.is_disjoint(&self.values)
     }
 
     /// Everything that waits, if it is time.
@@ -96,9 +113,19 @@ impl<P: Parcel> Packer<P> {
     /// Everything that waits.
     pub fn take(&mut self) -> Option<Vec<P>> {
         let waiting = std::mem::take(&mut self.waiting);
-        *self = Self::new(self.room);
+        *self = Self::new(self.room.clone());
         (!waiting.is_empty()).then_some(waiting)
     }
+}
+
+/// Values of fields that no batch may hold twice.
+fn values<E: Entry>(distinct: &[Path], batch: &Batch<E>) -> HashSet<(usize, Box<[u8]>)> {
+    let of = |(place, path): (usize, &Path)| {
+        let events = batch.events.iter();
+        let found = events.filter_map(|queued| queued.entry.field(path));
+        found.map(|value| (place, value.into())).collect::<Vec<_>>()
+    };
+    distinct.iter().enumerate().flat_map(of).collect()
 }
 
 /// Bytes of a batch's events, each with a comma before it.

@@ -29,7 +29,8 @@ impl Entry for Sized {
         false
     }
     fn field(&self, _: &Path) -> Option<&[u8]> {
-        None
+        // Ids that begin alike are about the same.
+        self.id.as_str().as_bytes().get(..1)
     }
     fn has_single(&self) -> bool {
         false
@@ -43,7 +44,13 @@ impl Parcel for Batch<Sized> {
     }
 }
 
-const ROOM: Room = Room { max_events: 5, max_bytes: 300, envelope: ENVELOPE_BYTES, wait: Duration::from_secs(1) };
+const ROOM: Room = Room {
+    max_events: 5,
+    max_bytes: 300,
+    envelope: ENVELOPE_BYTES,
+    wait: Duration::from_secs(1),
+    distinct: Vec::new(),
+};
 
 fn rules() -> Rules {
     Rules {
@@ -104,8 +111,19 @@ fn a_full_an_urgent_and_a_suspected_window_do_not_wait() {
     packer.push(now, parcel("a", &[("1", 50)]));
     let loads = packer.push(now, Batch { alone: true, ..parcel("b", &[("2", 50)]) });
     assert_eq!(loads.iter().map(|load| users(load)).collect::<Vec<_>>(), [["b"]], "a suspect shares with nobody");
-    let loads = packer.push(now, Batch { urgent: true, ..parcel("c", &[("3", 50)]) });
-    assert_eq!(loads.iter().map(|load| users(load)).collect::<Vec<_>>(), [["a", "c"]]);
+    assert!(packer.push(now, Batch { urgent: true, ..parcel("c", &[("3", 50)]) }).is_empty());
+    assert!(packer.push(now, Batch { urgent: true, ..parcel("d", &[("4", 50)]) }).is_empty());
+    assert_eq!(users(&packer.tick(now).unwrap()), ["a", "c", "d"], "what is there by then goes along");
+}
+
+#[test]
+fn no_batch_holds_a_distinct_value_twice_whoevers_it_is() {
+    let room = Room { distinct: vec![Path::of(&["kind"])], ..ROOM };
+    let (mut packer, now) = (Packer::new(room), Instant::now());
+    packer.push(now, parcel("a", &[("x1", 50)]));
+    let loads = packer.push(now, parcel("b", &[("x2", 50)]));
+    assert_eq!(loads.iter().map(|load| users(load)).collect::<Vec<_>>(), [["a"]]);
+    assert!(packer.push(now, parcel("c", &[("y", 50)])).is_empty());
 }
 
 #[test]

@@ -79,6 +79,14 @@ pub struct Group {
     pub max_attempts: u32,
 }
 
+impl Group {
+    /// Its batches go under a service's credential, not their events'.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.pack, Pack::Shared { .. })
+    }
+}
+
 /// How a group's events go out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {

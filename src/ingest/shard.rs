@@ -99,6 +99,17 @@ pub enum Command {
         /// Answered when the user's other healthy lanes are passed.
         others: oneshot::Sender<()>,
     },
+    /// A forwarded call told a newer state than the lane holds.
+    Replace {
+        /// The lane.
+        lane: LaneKey,
+        /// Of what.
+        subject: Subject,
+        /// Events up to this number are older.
+        upto: u64,
+        /// The call.
+        by: EventId,
+    },
     /// A hold is over.
     Release {
         /// The user.
@@ -132,7 +143,17 @@ pub enum Command {
 pub struct Hold {
     user: UserId,
     number: u64,
+    /// Events up to here go first.
+    after: u64,
     shard: mpsc::UnboundedSender<Command>,
+}
+
+impl Hold {
+    /// The held call told a newer state of this subject and was taken: the lane's older ones are needless.
+    pub fn replace(&self, lane: LaneKey, subject: Subject, by: EventId) {
+        // A shard that is gone sends nothing any more.
+        drop(self.shard.send(Command::Replace { lane, subject, upto: self.after, by }));
+    }
 }
 
 impl Drop for Hold {
@@ -266,7 +287,7 @@ impl Shard {
             Command::Hold { user, credential, groups, shard, hold, own, others } => {
                 let (number, mine, theirs) = self.lanes.hold(&user, credential, &groups);
                 // A caller that went away drops the hold, here or unread in the channel, and that releases it.
-                drop(hold.send(Hold { user, number, shard }));
+                drop(hold.send(Hold { user, number, after: self.lanes.last_seq(), shard }));
                 self.hurry(&mine);
                 self.hurry(&theirs);
                 self.waiters.push(Waiter { marks: mine, forwarded: true, done: own });
@@ -276,6 +297,7 @@ impl Shard {
             Command::Look { user, credential, groups, most, answer } => {
                 drop(answer.send(self.lanes.pending(&user, credential, &groups, most)));
             }
+            Command::Replace { lane, subject, upto, by } => self.lanes.replace(&lane, subject, upto, &by),
             Command::Release { user, number } => self.lanes.release_hold(&user, number),
             Command::Vouch(credential) => self.lanes.vouch(credential),
             Command::Flush => {

@@ -2,7 +2,8 @@
 //!
 //! - Among groups, the one with the fewest in flight goes next; a group may not take the last places of the others:
 //!   each has `most / (2 · groups)` places that only it can use.
-//! - Among a group's users, in turn; one user (of however many credentials) has at most a quarter of the places.
+//! - Among a group's users, in turn; one user (of however many credentials, in whatever groups) has at most a quarter of
+//!   the places.
 //! - Among a user's lanes, the one that was ready first; a lane has one batch in flight anyway (P4).
 
 use crate::event::UserId;
@@ -18,15 +19,9 @@ pub struct Place {
 }
 
 #[derive(Debug)]
-struct Line<T> {
-    waiting: VecDeque<T>,
-    in_flight: usize,
-}
-
-#[derive(Debug)]
 struct Group<T> {
-    lines: HashMap<Option<UserId>, Line<T>>,
-    /// Users with something that waits, and a place to be had; each once.
+    waiting: HashMap<Option<UserId>, VecDeque<T>>,
+    /// Users with something that waits; each once.
     turns: VecDeque<Option<UserId>>,
     in_flight: usize,
 }
@@ -35,6 +30,8 @@ struct Group<T> {
 #[derive(Debug)]
 pub struct Turns<T> {
     groups: Vec<Group<T>>,
+    /// Places of each user, in all groups.
+    users: HashMap<UserId, usize>,
     most: usize,
     floor: usize,
     per_user: usize,
@@ -47,9 +44,10 @@ impl<T> Turns<T> {
     #[must_use]
     pub fn new(groups: usize, most: usize) -> Self {
         let most = most.max(1);
-        let group = || Group { lines: HashMap::new(), turns: VecDeque::new(), in_flight: 0 };
+        let group = || Group { waiting: HashMap::new(), turns: VecDeque::new(), in_flight: 0 };
         Self {
             groups: (0..groups).map(|_| group()).collect(),
+            users: HashMap::new(),
             most,
             floor: most / (2 * groups.max(1)),
             per_user: (most / 4).max(1),
@@ -64,9 +62,9 @@ impl<T> Turns<T> {
     /// There is no such group.
     pub fn push(&mut self, group: usize, user: Option<UserId>, item: T) -> Result<(), T> {
         let Some(group) = self.groups.get_mut(group) else { return Err(item) };
-        let line = group.lines.entry(user.clone()).or_insert_with(|| Line { waiting: VecDeque::new(), in_flight: 0 });
-        line.waiting.push_back(item);
-        if line.waiting.len() == 1 && may(&user, line, self.per_user) {
+        let line = group.waiting.entry(user.clone()).or_default();
+        line.push_back(item);
+        if line.len() == 1 {
             group.turns.push_back(user);
         }
         Ok(())
@@ -75,18 +73,32 @@ impl<T> Turns<T> {
     /// The next one that may go, with its place.
     pub fn grant(&mut self) -> Option<(Place, T)> {
         let number = self.next_group()?;
+        let turn = self.next_user(self.groups.get(number)?)?;
         let group = self.groups.get_mut(number)?;
-        let user = group.turns.pop_front()?;
-        let line = group.lines.get_mut(&user)?;
-        let item = line.waiting.pop_front()?;
-        line.in_flight += 1;
+        let user = group.turns.remove(turn)?;
+        let line = group.waiting.get_mut(&user)?;
+        let item = line.pop_front()?;
+        if line.is_empty() {
+            group.waiting.remove(&user);
+        } else {
+            group.turns.push_back(user.clone());
+        }
         group.in_flight += 1;
         self.in_flight += 1;
         self.last = number;
-        if !line.waiting.is_empty() && may(&user, line, self.per_user) {
-            group.turns.push_back(user.clone());
+        if let Some(user) = &user {
+            *self.users.entry(user.clone()).or_default() += 1;
         }
         Some((Place { group: number, user }, item))
+    }
+
+    /// The first user of a group who may have one more place. Few can have all of theirs, so few are passed over.
+    fn next_user(&self, group: &Group<T>) -> Option<usize> {
+        // A batch of several users is nobody's.
+        let may = |user: &Option<UserId>| {
+            user.as_ref().and_then(|user| self.users.get(user)).is_none_or(|count| *count < self.per_user)
+        };
+        group.turns.iter().position(may)
     }
 
     fn next_group(&self) -> Option<usize> {
@@ -97,7 +109,8 @@ impl<T> Turns<T> {
         // The one after the last first, so that equals take turns.
         let order = (1..=count).map(|step| (self.last + step) % count);
         let wants = |number: &usize| {
-            self.groups.get(*number).is_some_and(|group| !group.turns.is_empty() && self.has_room(*number, group))
+            let group = self.groups.get(*number);
+            group.is_some_and(|group| self.has_room(*number, group) && self.next_user(group).is_some())
         };
         order.filter(wants).min_by_key(|number| self.groups.get(*number).map(|group| group.in_flight))
     }
@@ -112,22 +125,16 @@ impl<T> Turns<T> {
     /// A place is free again.
     pub fn done(&mut self, place: &Place) {
         let Some(group) = self.groups.get_mut(place.group) else { return };
-        let Some(line) = group.lines.get_mut(&place.user) else { return };
-        let was_full = !may(&place.user, line, self.per_user);
-        line.in_flight -= 1;
         group.in_flight -= 1;
         self.in_flight -= 1;
-        if line.waiting.is_empty() && line.in_flight == 0 {
-            group.lines.remove(&place.user);
-        } else if was_full && !line.waiting.is_empty() {
-            group.turns.push_back(place.user.clone());
+        let Some(user) = &place.user else { return };
+        if let Some(count) = self.users.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(user);
+            }
         }
     }
-}
-
-/// A batch of several users is nobody's.
-fn may<T>(user: &Option<UserId>, line: &Line<T>, per_user: usize) -> bool {
-    user.is_none() || line.in_flight < per_user
 }
 
 #[cfg(test)]
@@ -167,6 +174,17 @@ mod tests {
         assert_eq!(turns.grant().map(|(_, item)| item), Some(4));
     }
 
+    #[test]
+    fn a_quarter_is_all_that_a_user_has_in_all_groups_together() {
+        let mut turns = Turns::new(4, 64);
+        for group in 0..4 {
+            (0..100).for_each(|number| turns.push(group, user(0), number).unwrap());
+        }
+        assert_eq!(std::iter::from_fn(|| turns.grant()).count(), 16);
+        turns.push(3, user(1), 1_000).unwrap();
+        assert_eq!(turns.grant().map(|(_, item)| item), Some(1_000));
+    }
+
     proptest! {
         #[test]
         fn everything_goes_once_and_never_more_than_the_places(
@@ -200,7 +218,8 @@ mod tests {
             }
             gone.sort_unstable();
             prop_assert_eq!(gone, (0..pushed).collect::<Vec<_>>());
-            prop_assert!(turns.groups.iter().all(|group| group.lines.is_empty() && group.turns.is_empty()));
+            prop_assert!(turns.groups.iter().all(|group| group.waiting.is_empty() && group.turns.is_empty()));
+            prop_assert!(turns.users.is_empty());
         }
     }
 }

@@ -47,13 +47,22 @@ impl<E: Entry> Queued<E> {
     /// Takes the place of an older event.
     fn absorb(&mut self, mut older: Self) {
         let (first_seq, first) = (older.first_seq(), older.first_since());
-        let before = older.covers.take().map(|covers| covers.events).unwrap_or_default();
-        let covers = self.covers.get_or_insert_with(|| Box::new(Covers { events: Vec::new(), first_seq, first }));
-        covers.first_seq = covers.first_seq.min(first_seq);
-        covers.first = covers.first.min(first);
-        covers.events.extend(before);
-        covers.events.push(older);
-        covers.events.sort_by_key(|queued| queued.entry.seq());
+        let mut before = older.covers.take();
+        match (&mut self.covers, &mut before) {
+            // The usual case, and the cheap one: what the older one covered is covered on.
+            (None, Some(covers)) => {
+                covers.events.push(older);
+                self.covers = before;
+            }
+            (None, None) => self.covers = Some(Box::new(Covers { events: vec![older], first_seq, first })),
+            (Some(covers), _) => {
+                covers.first_seq = covers.first_seq.min(first_seq);
+                covers.first = covers.first.min(first);
+                covers.events.extend(before.map(|covers| covers.events).unwrap_or_default());
+                covers.events.push(older);
+                covers.events.sort_by_key(|queued| queued.entry.seq());
+            }
+        }
     }
 
     /// The newest event that it covers, standing for the older ones: what goes in its stead when it dies of its own fault.
@@ -66,7 +75,10 @@ impl<E: Entry> Queued<E> {
 
     /// It and what it covers, each with its outcome.
     pub(super) fn outcomes(self, outcome: Outcome) -> impl Iterator<Item = (E, Outcome, u32)> {
-        let by = self.entry.id().clone();
+        let by = match &outcome {
+            Outcome::Superseded { by } => by.clone(),
+            _ => self.entry.id().clone(),
+        };
         let needless = self.covers.map(|covers| covers.events).unwrap_or_default().into_iter();
         let needless =
             needless.map(move |queued| (queued.entry, Outcome::Superseded { by: by.clone() }, queued.failed));
@@ -176,8 +188,13 @@ impl<E: Entry> Lane<E> {
     /// Seals the open window. `held`: a forwarded call stands between what is due and what is open.
     pub(super) fn seal(&mut self, rules: &Rules, why: Seal, held: bool) {
         match (rules.latest, rules.supersede) {
-            // What waits since earlier windows is needless too, unless somebody counts on its going first.
-            (true, _) if !held => self.merge(0),
+            // While the lane fails, what waits since earlier windows is needless too, unless somebody counts on its going
+            // first. A lane that moves sends what is due: else a state might be replaced again and again, and never go.
+            (true, _) if !held && !self.is_well() => {
+                let waited_for = |queued: &Queued<E>| queued.entry.seq() <= self.urgent;
+                let from = self.queue.iter().take(self.due).take_while(|queued| waited_for(queued)).count();
+                self.merge(from);
+            }
             // Ruling 5: not what a priority event stands behind.
             (false, true) if why != Seal::Priority => self.merge(self.due),
             _ => {}
@@ -229,6 +246,37 @@ impl<E: Entry> Lane<E> {
         kept.extend(newest.into_values());
         kept.sort_by_key(|queued| queued.entry.seq());
         self.queue.extend(kept);
+    }
+
+    /// Takes out what tells the state of this subject, up to this number, and is not on its way. A priority event stays.
+    pub(super) fn take_replaced(&mut self, subject: Subject, upto: u64) -> Vec<Queued<E>> {
+        let goes = |queued: &Queued<E>| {
+            queued.entry.subject() == Some(subject) && queued.entry.seq() <= upto && !queued.entry.priority()
+        };
+        let mut gone = Vec::new();
+        for batch in &mut self.again {
+            let (out, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events).into_iter().partition(goes);
+            batch.events = rest;
+            gone.extend(out);
+        }
+        self.again.retain(|batch| !batch.events.is_empty());
+        let (due, mut left) = (self.due, VecDeque::new());
+        for (place, queued) in std::mem::take(&mut self.queue).into_iter().enumerate() {
+            if goes(&queued) {
+                match place < due {
+                    true => self.due -= 1,
+                    false => self.open_bytes = self.open_bytes.saturating_sub(queued.entry.bytes() + 1),
+                }
+                gone.push(queued);
+            } else {
+                left.push_back(queued);
+            }
+        }
+        self.queue = left;
+        if self.queue.len() == self.due {
+            self.deadline = None;
+        }
+        gone
     }
 
     /// Pauses that are over. Waiting => Idle, Rejected => Idle: one more attempt, after which what is too old is given up.

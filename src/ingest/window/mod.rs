@@ -121,14 +121,14 @@ pub enum Form {
     Single,
 }
 
-/// Failures in a row of one batch, and where its group's counts stood when they began.
+/// What a batch's failures have said so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// In a row.
-    pub times: u32,
-    /// Since they began, of this batch and of those that it is a piece of.
-    pub own: u64,
-    /// Batches of the group that had passed, and that had failed, before the first.
+    /// In a row, between each of which and the one before it more of the group was taken than failed.
+    pub strikes: u32,
+    /// In a row, between which nobody else of the group tried anything.
+    pub lonely: u32,
+    /// Requests of the group that had passed, and that had failed, at the last one.
     pub since: Option<(u64, u64)>,
 }
 
@@ -365,7 +365,8 @@ impl<E: Entry> Lanes<E> {
         let all = Arc::clone(&self.rules);
         for group in &rules.seals {
             let other = LaneKey { group: *group, ..key.clone() };
-            match self.by_key.get(&other).copied() {
+            let open = |id: &LaneId| self.lanes.get(id).is_some_and(|lane| lane.deadline.is_some());
+            match self.by_key.get(&other).copied().filter(open) {
                 Some(id) => self.seal_all_of(&[id], Seal::Window),
                 None => {
                     if let Some(rules) = all.get(group.0) {
@@ -507,6 +508,26 @@ impl<E: Entry> Lanes<E> {
         for id in self.lanes_of(user, |_| true) {
             self.advance(id);
         }
+    }
+
+    /// The last number that was pushed.
+    #[must_use]
+    pub const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// A forwarded call told a newer state of this subject and was taken: what the lane holds of it up to this number is
+    /// needless. Else it would be sent after that call, and an older state would be the last one written.
+    pub fn replace(&mut self, key: &LaneKey, subject: Subject, upto: u64, by: &EventId) {
+        let Some(id) = self.by_key.get(key).copied() else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let status = lane.status;
+        for queued in lane.take_replaced(subject, upto) {
+            self.settle(queued, Outcome::Superseded { by: by.clone() }, status);
+        }
+        let siblings = self.siblings(id);
+        self.advance(id);
+        siblings.into_iter().for_each(|sibling| self.advance(sibling));
     }
 
     /// Whether what the mark stands for is settled.

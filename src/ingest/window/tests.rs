@@ -2,6 +2,9 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+#[path = "live_tests.rs"]
+mod live;
+
 /// An event of the model: its place, its lane, its size.
 #[derive(Debug, Clone)]
 struct Model {
@@ -336,7 +339,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0u8..3, 0u8..2, any::<bool>(), 20usize..120).prop_map(|(user, credential, priority, bytes)| Step::Push { user, credential, priority: priority && bytes < 40, bytes }),
         3 => (0u64..4_000).prop_map(Step::Pass),
-        6 => (any::<u8>(), 0u8..11).prop_map(|(which, kind)| Step::Verdict(which, kind)),
+        6 => (any::<u8>(), 0u8..12).prop_map(|(which, kind)| Step::Verdict(which, kind)),
         1 => Just(Step::Seal),
         1 => (0u8..3, 0u8..2).prop_map(|(user, credential)| Step::Barrier(user, credential)),
         1 => (0u8..3, 0u8..2).prop_map(|(user, credential)| Step::Hold(user, credential)),
@@ -497,6 +500,7 @@ impl World {
             7 => Verdict::Rejected,
             8 => Verdict::Persistent,
             9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
+            10 => Verdict::NoBatchEndpoint,
             _ => Verdict::TooLarge,
         };
         self.lanes.verdict(self.now, batch, verdict, Duration::from_millis(300));
@@ -655,17 +659,17 @@ fn a_collapse_group_sends_the_newest_of_each_key_as_a_single_call() {
 }
 
 #[test]
-fn while_its_lane_cannot_move_a_state_replaces_those_of_earlier_windows_but_for_terminal_ones() {
+fn while_its_lane_fails_a_state_replaces_those_of_earlier_windows_but_for_terminal_ones() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { latest: true, ..rules() });
-    lanes.push(now, Model { priority: true, ..about(1, 7) });
+    let mut lanes = lanes(Rules { latest: true, flush_at: 1, ..rules() });
+    lanes.push(now, about(1, 7));
     let stuck = one(&mut lanes);
+    lanes.verdict(now, stuck, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
     for (seq, priority) in [(2, false), (3, false), (4, true), (5, false), (6, false)] {
         lanes.push(now, Model { priority, ..about(seq, 7) });
-        lanes.seal_all();
     }
-    accept(&mut lanes, now, stuck);
-    for wanted in [4, 6] {
+    lanes.tick(now + WINDOW);
+    for wanted in [1, 4, 6] {
         let batch = one(&mut lanes);
         assert_eq!(seqs(&batch), [wanted]);
         accept(&mut lanes, now, batch);
@@ -795,6 +799,14 @@ fn a_priority_event_seals_the_windows_that_go_with_it_and_the_next_one_of_them()
     lanes.push(now, second(event(1, 1, 1)));
     lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
     assert_eq!(ready(&mut lanes), [vec![1], vec![2]]);
+    // On its way, but with nothing open: the next one is meant.
+    lanes.push(now, second(Model { priority: true, ..event(10, 5, 1) }));
+    let flying = one(&mut lanes);
+    lanes.push(now, Model { priority: true, ..event(11, 5, 1) });
+    lanes.push(now, second(event(12, 5, 1)));
+    lanes.take_ready();
+    accept(&mut lanes, now, flying);
+    assert_eq!(ready(&mut lanes), [vec![12]]);
     lanes.push(now, Model { priority: true, ..event(3, 2, 1) });
     lanes.push(now, second(event(4, 2, 1)));
     lanes.push(now, second(event(5, 3, 1)));

@@ -2,7 +2,7 @@
 
 use super::lane::{Phase, Queued};
 use super::{Batch, Entry, Fate, Form, LaneId, Lanes, Rules, Settled, Trouble, Verdict};
-use crate::event::{EventId, Outcome, Reason};
+use crate::event::{EventId, LaneKey, Outcome, Reason};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ const NO_ENDPOINT: Duration = Duration::from_mins(5);
 
 impl<E: Entry> Lanes<E> {
     /// An attempt is over. `pause` is how long a lane with failed events waits.
-    pub fn verdict(&mut self, now: Instant, batch: Batch<E>, verdict: Verdict, pause: Duration) {
+    pub fn verdict(&mut self, now: Instant, mut batch: Batch<E>, verdict: Verdict, pause: Duration) {
         self.now = Some(now);
         let id = batch.lane;
         let all = Arc::clone(&self.rules);
@@ -31,6 +31,7 @@ impl<E: Entry> Lanes<E> {
             Verdict::Answered(fates) => self.answered(now, rules, batch, fates, pause),
             Verdict::Retry { pause } | Verdict::Deferred { pause } => self.wait(now + pause, batch),
             Verdict::Rejected => {
+                batch.trouble = Trouble::default();
                 let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
                 lane.phase = Phase::Rejected(first + rules.give_up_after);
                 lane.again.push_front(batch);
@@ -54,20 +55,22 @@ impl<E: Entry> Lanes<E> {
     }
 
     /// An event's outcome, and that of what it covers.
-    fn settle(&mut self, queued: Queued<E>, outcome: Outcome, status: Option<u16>) {
+    pub(super) fn settle(&mut self, queued: Queued<E>, outcome: Outcome, status: Option<u16>) {
         let all = queued.outcomes(outcome);
         self.settled.extend(all.map(|(entry, outcome, failed)| Settled { entry, outcome, failed, status }));
     }
 
-    /// An event dies of its own fault. What it covered did not share that fault: the newest of it goes in its stead.
+    /// An event dies of its own fault. What it covered need not share that fault: the newest of it goes in its stead. But
+    /// where nobody is to take it (404, 405, 410, 501), nobody would take that either.
     fn bury(&mut self, mut queued: Queued<E>, reason: Reason, status: Option<u16>) -> Option<Queued<E>> {
-        let heir = queued.uncover();
+        let nobody = matches!(status, Some(404 | 405 | 410 | 501));
+        let heir = if nobody { None } else { queued.uncover() };
         self.settle(queued, Outcome::Dead(reason), status);
         heir
     }
 
     fn answered(&mut self, now: Instant, rules: &Rules, batch: Batch<E>, fates: Vec<Fate>, pause: Duration) {
-        let Batch { lane: id, key, form, status, events, alone, .. } = batch;
+        let Batch { lane: id, key, form, status, events, .. } = batch;
         let mut back = Vec::new();
         // INVARIANT: one fate per event; an event without one is tried again, never dropped.
         let fates = fates.into_iter().chain(std::iter::repeat(Fate::Again));
@@ -87,14 +90,12 @@ impl<E: Entry> Lanes<E> {
         }
         let Some(lane) = self.lanes.get_mut(&id).filter(|_| !back.is_empty()) else { return };
         lane.phase = Phase::Waiting(now + pause);
-        // An heir is older than the event in whose place it stands.
-        back.sort_by_key(|queued| queued.entry.seq());
-        // P4: the refused ones lead the next batch, in their order.
-        // Not behind what else is left of a batch that was split.
+        // P4: the refused ones lead the next batch, in their order; not behind what else is left of a batch that was split.
         if form == Form::Single || !lane.again.is_empty() {
-            lane.again.push_front(Batch { alone, ..Batch::piece(id, &key, form, back) });
-            return;
+            return self.in_pieces(rules, id, &key, back.into_iter().map(|queued| (form, queued)).collect());
         }
+        // An heir is older than the event in whose place it stood.
+        back.sort_by_key(|queued| queued.entry.seq());
         lane.due += back.len();
         for queued in back.into_iter().rev() {
             lane.queue.push_front(queued);
@@ -121,19 +122,29 @@ impl<E: Entry> Lanes<E> {
                 false => left.push((Form::Batch, queued)),
             }
         }
+        self.in_pieces(rules, id, &key, left);
+    }
+
+    /// To the front of the lane, in the order of the events, in pieces that are as large as they may be.
+    fn in_pieces(&mut self, rules: &Rules, id: LaneId, key: &LaneKey, mut left: Vec<(Form, Queued<E>)>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
         // P4: an offender that has a single call left keeps its place: what was before it goes before it. An heir is older
-        // than the event in whose place it stands.
+        // than the event in whose place it stood, and may be larger (P6).
         left.sort_by_key(|(_, queued)| queued.entry.seq());
         let mut runs: Vec<Batch<E>> = Vec::new();
         for (form, queued) in left {
-            match runs.last_mut().filter(|run| form == Form::Batch && run.form == Form::Batch) {
+            let fits = |run: &&mut Batch<E>| {
+                let bytes: usize = run.events.iter().map(|other| other.entry.bytes() + 1).sum();
+                let both = form == Form::Batch && run.form == Form::Batch;
+                both && run.events.len() < rules.max_events
+                    && lane.envelope + bytes + queued.entry.bytes() <= rules.max_bytes
+            };
+            match runs.last_mut().filter(fits) {
                 Some(run) => run.events.push(queued),
-                None => runs.push(Batch::piece(id, &key, form, vec![queued])),
+                None => runs.push(Batch::piece(id, key, form, vec![queued])),
             }
         }
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            runs.into_iter().rev().for_each(|run| lane.again.push_front(run));
-        }
+        runs.into_iter().rev().for_each(|run| lane.again.push_front(run));
     }
 
     /// An event that failed alone: its single call is left, or it dies.
@@ -153,7 +164,7 @@ impl<E: Entry> Lanes<E> {
     fn single_call(&mut self, batch: Batch<E>) {
         let Batch { lane: id, key, events, trouble, .. } = batch;
         if let Some(lane) = self.lanes.get_mut(&id) {
-            let trouble = Trouble { times: 0, ..trouble };
+            let trouble = Trouble { strikes: 0, lonely: 0, ..trouble };
             lane.again.push_front(Batch { trouble, ..Batch::piece(id, &key, Form::Single, events) });
         }
     }
@@ -185,7 +196,7 @@ impl<E: Entry> Lanes<E> {
     fn halve(&mut self, batch: Batch<E>) {
         let Batch { lane: id, key, mut events, trouble, .. } = batch;
         // What passed since the whole failed speaks against a piece that goes on failing.
-        let trouble = Trouble { times: 0, ..trouble };
+        let trouble = Trouble { strikes: 0, lonely: 0, ..trouble };
         let second = events.split_off(events.len() / 2);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         for half in [second, events] {

@@ -1,0 +1,331 @@
+//! Nothing sleeps for ever, and no outage is held against an event.
+
+use super::*;
+use crate::ingest::gate::{Evidence, Gate};
+use crate::ingest::retry;
+use crate::ingest::settings::{Backoff, Delivery, Limited};
+
+fn delivery() -> Delivery {
+    let second = Duration::from_secs(1);
+    Delivery {
+        timeout: 10 * second,
+        max_in_flight: 64,
+        retry_network: vec![second],
+        retry_server: Backoff { base: 2 * second, cap: 30 * second },
+        retry_limited: Limited { base: 5 * second, jitter: second },
+        escalate_after: 3,
+        give_up_after: 86_400 * second,
+        token_margin: second,
+        barrier: second,
+        forward_headers: Vec::new(),
+    }
+}
+
+/// Runs lanes against an upstream that answers every batch as `takes` says, for a day or until an event dies: when.
+fn first_death(users: u8, events: u64, single: bool, mut takes: impl FnMut(&Batch<Model>) -> bool) -> Option<Duration> {
+    let (start, settings, mut gate) = (Instant::now(), delivery(), Gate::default());
+    let mut now = start;
+    let rules = Rules { single, max_attempts: 8, give_up_after: settings.give_up_after, ..rules() };
+    let mut lanes = Lanes::new(vec![rules], 100);
+    for user in 0..users {
+        let own = |seq| Model { single, ..event(u64::from(user) * events + seq, user, 1) };
+        (1..=events).for_each(|seq| lanes.push(now, own(seq)));
+    }
+    lanes.seal_all();
+    while now < start + Duration::from_secs(23 * 3_600) {
+        let ready: Vec<_> = std::iter::from_fn(|| lanes.take_ready().pop_front()).collect();
+        for mut batch in ready {
+            if let Some(pause) = gate.closed_for(now, &batch.key, &settings, 0.5) {
+                lanes.verdict(now, batch, Verdict::Deferred { pause }, Duration::ZERO);
+            } else if takes(&batch) {
+                gate.pass(true);
+                accept(&mut lanes, now, batch);
+            } else {
+                let pause = retry::server(settings.retry_server, lanes.retries(batch.lane), 0.5);
+                gate.fail(now + pause, &batch.key, &settings);
+                gate.count_failure();
+                let (trouble, evidence) = gate.trouble(batch.trouble, &settings);
+                batch.trouble = trouble;
+                let own = evidence == Evidence::Own;
+                let verdict = if own { Verdict::Persistent } else { Verdict::Retry { pause } };
+                lanes.verdict(now, batch, verdict, pause);
+            }
+        }
+        if lanes.take_settled().iter().any(|one| matches!(one.outcome, Outcome::Dead(_))) {
+            return Some(now - start);
+        }
+        now = lanes.next_wake()?.max(now);
+        lanes.tick(now);
+    }
+    None
+}
+
+#[test]
+fn no_outage_makes_a_dead_letter_of_a_good_event() {
+    // The first so many batches pass, and then nothing for a day.
+    for (users, before) in [(1, 0), (2, 1), (8, 3), (8, 7)] {
+        for (events, single) in [(1, false), (1, true), (4, true)] {
+            let mut passed = 0;
+            let mut takes = |_: &Batch<Model>| {
+                passed += 1;
+                passed <= before
+            };
+            let death = first_death(users, events, single, &mut takes);
+            assert_eq!(death, None, "{users} users, {before} batches before it, {events} events each, single {single}");
+        }
+    }
+}
+
+#[test]
+fn a_state_that_is_replaced_again_and_again_goes_all_the_same() {
+    let mut now = Instant::now();
+    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    lanes.push(now, about(1, 100));
+    lanes.seal_all();
+    let mut flying = one(&mut lanes);
+    lanes.push(now, about(2, 7));
+    let mark = lanes.barrier(&lane(1, 1).user, Fingerprint([1; 16]), &only())[0];
+    // A lane that always has something of other subjects to send.
+    let mut rounds = 0;
+    while !lanes.passed(mark) {
+        rounds += 1;
+        assert!(rounds < 10, "somebody waits for it for ever");
+        lanes.push(now, about(2 * rounds + 1, 100 + rounds));
+        lanes.push(now, about(2 * rounds + 2, 7));
+        lanes.seal_all();
+        now += WINDOW;
+        lanes.tick(now);
+        accept(&mut lanes, now, flying);
+        flying = one(&mut lanes);
+    }
+}
+
+#[test]
+fn what_goes_in_a_dead_events_stead_keeps_the_limits() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { supersede: true, flush_at: 100, ..rules() });
+    for (seq, subject, bytes) in [(1, 7, 200), (2, 7, 20), (3, 8, 100), (4, 9, 100)] {
+        lanes.push(now, Model { bytes, ..about(seq, subject) });
+    }
+    lanes.seal_all();
+    let mut batch = one(&mut lanes);
+    while !seqs(&batch).contains(&2) {
+        accept(&mut lanes, now, batch);
+        batch = one(&mut lanes);
+    }
+    let named = vec![EventId::try_new("e2").unwrap()];
+    lanes.verdict(now, batch, Verdict::Refused { named }, Duration::ZERO);
+    let mut sent = Vec::new();
+    while let Some(batch) = lanes.take_ready().pop_front() {
+        let bytes: usize = batch.events.iter().map(|queued| queued.entry.bytes + 1).sum();
+        assert!(ENVELOPE_BYTES + bytes - 1 <= rules().max_bytes, "{:?}", seqs(&batch));
+        sent.extend(seqs(&batch));
+        accept(&mut lanes, now, batch);
+    }
+    assert_eq!(sent, [1, 3, 4]);
+}
+
+#[test]
+fn where_nobody_takes_a_call_the_older_ones_are_not_tried_one_after_the_other() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    (1..=50).for_each(|seq| lanes.push(now, about(seq, 7)));
+    lanes.seal_all();
+    let mut batch = one(&mut lanes);
+    batch.status = Some(404);
+    lanes.verdict(now, batch, Verdict::NoBatchEndpoint, Duration::ZERO);
+    assert!(lanes.is_empty() && lanes.take_ready().is_empty());
+    let dead = outcomes(&mut lanes).into_iter().filter(|(_, outcome)| matches!(outcome, Outcome::Dead(_)));
+    assert_eq!(dead.map(|(seq, _)| seq).collect::<Vec<_>>(), [50]);
+}
+
+#[test]
+fn a_newer_state_that_was_forwarded_replaces_what_a_rejected_lane_holds() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    let user = lane(1, 1).user;
+    lanes.push(now, about(1, 7));
+    lanes.push(now, about(2, 7));
+    lanes.push(now, about(3, 8));
+    lanes.seal_all();
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [2]);
+    lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+    let (number, own, _) = lanes.hold(&user, Fingerprint([1; 16]), &only());
+    assert!(lanes.may_pass(own[0]));
+    let upto = lanes.last_seq();
+    lanes.push(now, about(4, 7));
+    let by = EventId::try_new("forwarded").unwrap();
+    lanes.replace(&lane(1, 1), Subject::from_number(7).unwrap(), upto, &by);
+    lanes.release_hold(&user, number);
+    lanes.vouch(Fingerprint([1; 16]));
+    let gone = Outcome::Superseded { by };
+    assert_eq!(outcomes(&mut lanes), [(1, gone.clone()), (2, gone)]);
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [3], "another subject's, and what came after the call, go as ever");
+    accept(&mut lanes, now, batch);
+    lanes.seal_all();
+    assert_eq!(ready(&mut lanes), [vec![4]]);
+}
+
+#[derive(Debug, Clone)]
+enum Do {
+    Push(u8, u8, bool),
+    Pass(u64),
+    Verdict(u8, u8),
+    Hold,
+    Release,
+    Barrier,
+    Vouch,
+    Replace(u8),
+}
+
+fn steps() -> impl Strategy<Value = Do> {
+    prop_oneof![
+        6 => (0u8..3, 0u8..4, proptest::bool::weighted(0.2)).prop_map(|(group, subject, priority)| Do::Push(group, subject, priority)),
+        2 => (0u64..4_000).prop_map(Do::Pass),
+        6 => (any::<u8>(), 0u8..12).prop_map(|(which, kind)| Do::Verdict(which, kind)),
+        1 => Just(Do::Hold),
+        1 => Just(Do::Release),
+        1 => Just(Do::Barrier),
+        1 => Just(Do::Vouch),
+        1 => (1u8..4).prop_map(Do::Replace),
+    ]
+}
+
+/// Three groups that keep one order, of one caller, and whoever waits for them.
+struct Siblings {
+    lanes: Lanes<Model>,
+    now: Instant,
+    next: u64,
+    flying: Vec<Batch<Model>>,
+    holds: Vec<u64>,
+    marks: Vec<(u64, Vec<Mark>)>,
+    settled: std::collections::BTreeSet<u64>,
+}
+
+impl Siblings {
+    fn new(give_up: u64) -> Self {
+        let with = |own: usize| (0..3).filter(|group| *group != own).map(GroupIndex).collect::<Vec<_>>();
+        let base = Rules { give_up_after: Duration::from_secs(give_up), ..rules() };
+        let rules = vec![
+            Rules { single: true, supersede: true, ordered: with(0), ..base.clone() },
+            Rules { latest: true, ordered: with(1), seals: vec![GroupIndex(0)], ..base.clone() },
+            Rules { distinct: vec![Path::of(&["lesson"])], ordered: with(2), ..base },
+        ];
+        let (flying, holds, marks, settled) = (Vec::new(), Vec::new(), Vec::new(), Default::default());
+        Self { lanes: Lanes::new(rules, 1_000), now: Instant::now(), next: 1, flying, holds, marks, settled }
+    }
+
+    fn run(&mut self, step: &Do) {
+        let (user, credential) = (lane(1, 1).user, Fingerprint([1; 16]));
+        let groups: Groups = Arc::new([GroupIndex(0), GroupIndex(1), GroupIndex(2)]);
+        match step {
+            Do::Push(group, subject, priority) => {
+                let made = event(self.next, 1, 1);
+                self.next += 1;
+                let lane = LaneKey { group: GroupIndex(usize::from(*group)), ..made.lane };
+                let (single, subject) =
+                    (made.seq.is_multiple_of(2) || *group == 1, Subject::from_number(u64::from(*subject)));
+                self.lanes.push(self.now, Model { lane, single, subject, priority: *priority, ..made });
+            }
+            Do::Pass(millis) => {
+                self.now += Duration::from_millis(*millis);
+                self.lanes.tick(self.now);
+            }
+            Do::Verdict(which, kind) => {
+                if !self.flying.is_empty() {
+                    let batch = self.flying.swap_remove(usize::from(*which) % self.flying.len());
+                    let verdict = verdict_of(&batch, *which, *kind);
+                    self.lanes.verdict(self.now, batch, verdict, Duration::from_millis(300));
+                }
+            }
+            Do::Hold => self.holds.push(self.lanes.hold(&user, credential, &groups).0),
+            Do::Release => {
+                if let Some(number) = self.holds.pop() {
+                    self.lanes.release_hold(&user, number);
+                }
+            }
+            Do::Barrier => {
+                let marks = self.lanes.barrier(&user, credential, &groups);
+                self.marks.push((self.next - 1, marks));
+            }
+            Do::Vouch => self.lanes.vouch(credential),
+            Do::Replace(subject) => {
+                let by = EventId::try_new("forwarded").unwrap();
+                let key = LaneKey { group: GroupIndex(1), ..lane(1, 1) };
+                let subject = Subject::from_number(u64::from(*subject)).unwrap();
+                self.lanes.replace(&key, subject, self.lanes.last_seq(), &by);
+            }
+        }
+        self.take();
+    }
+
+    fn take(&mut self) {
+        self.flying.extend(self.lanes.take_ready());
+        for one in self.lanes.take_settled() {
+            assert!(self.settled.insert(one.entry.seq), "{} was settled twice", one.entry.seq);
+        }
+        for (upto, marks) in &self.marks {
+            if marks.iter().all(|mark| self.lanes.passed(*mark)) {
+                assert!((1..=*upto).all(|seq| self.settled.contains(&seq)), "a barrier was passed too early");
+            }
+        }
+    }
+
+    /// From here on only clocks and acceptances: nothing is sealed by hand, nobody is vouched for.
+    fn finish(mut self) {
+        while !self.holds.is_empty() {
+            self.run(&Do::Release);
+        }
+        while !self.lanes.is_empty() {
+            while let Some(batch) = self.flying.pop() {
+                accept(&mut self.lanes, self.now, batch);
+                self.take();
+            }
+            if self.lanes.is_empty() {
+                break;
+            }
+            let wake = self.lanes.next_wake();
+            let left = (1..self.next).filter(|seq| !self.settled.contains(seq)).collect::<Vec<_>>();
+            self.now = self.now.max(wake.unwrap_or_else(|| panic!("{left:?} sleep for ever")));
+            self.lanes.tick(self.now);
+            self.take();
+        }
+        assert_eq!(self.settled.len() as u64, self.next - 1, "every event has exactly one outcome");
+    }
+}
+
+fn verdict_of(batch: &Batch<Model>, which: u8, kind: u8) -> Verdict {
+    let every = |fate: Fate| batch.events.iter().map(|_| fate.clone()).collect::<Vec<_>>();
+    match kind {
+        0..=2 => Verdict::Answered(every(Fate::Done(Outcome::Accepted))),
+        3 => Verdict::Answered(Vec::new()),
+        4 => Verdict::Retry { pause: Duration::from_millis(700) },
+        5 => Verdict::Refused { named: Vec::new() },
+        6 => {
+            let named = &batch.events[usize::from(which) % batch.events.len()];
+            Verdict::Refused { named: vec![named.entry.id.clone()] }
+        }
+        7 => Verdict::Rejected,
+        8 => Verdict::Persistent,
+        9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
+        10 => Verdict::NoBatchEndpoint,
+        _ => Verdict::TooLarge,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_sleeps_for_ever_and_no_barrier_is_passed_too_early(
+        all in proptest::collection::vec(steps(), 1..100), give_up in prop_oneof![Just(6u64), Just(3_600)],
+    ) {
+        let mut world = Siblings::new(give_up);
+        for step in &all {
+            world.run(step);
+        }
+        world.finish();
+    }
+}
