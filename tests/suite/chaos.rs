@@ -75,6 +75,8 @@ const COMMON: [(&str, &str); 4] = [
 struct Acked {
     id: String,
     lesson: u32,
+    /// The application answered it, by way of a forwarded call.
+    forwarded: bool,
 }
 
 /// What one user did.
@@ -129,10 +131,14 @@ impl Learner {
             let status = self.post(&lane, &body).await;
             if status == StatusCode::ACCEPTED {
                 self.done.repeats += u64::from(repeats && self.post(&lane, &body).await == StatusCode::ACCEPTED);
-                self.done.acked.entry(lane).or_default().push(Acked { id, lesson });
+                self.done.acked.entry(lane).or_default().push(Acked { id, lesson, forwarded: false });
                 return;
             }
-            if status.is_success() || status == StatusCode::BAD_REQUEST || stop.load(Ordering::Relaxed) {
+            if status.is_success() {
+                self.done.acked.entry(lane).or_default().push(Acked { id, lesson, forwarded: true });
+                return;
+            }
+            if status == StatusCode::BAD_REQUEST || stop.load(Ordering::Relaxed) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

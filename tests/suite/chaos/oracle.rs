@@ -10,7 +10,8 @@ pub fn faults(scene: Scene, book: &Book, done: &[Done], dead: &[String], ledger:
     let mut found = book.wrong.clone();
     for (lane, acked) in done.iter().flat_map(|done| &done.acked) {
         losses(scene, book, acked, dead, &mut found);
-        order(scene, book, lane, acked, &mut found);
+        let kept: Vec<&Acked> = acked.iter().filter(|one| !one.forwarded).collect();
+        order(scene, book, lane, &kept, &mut found);
     }
     conservation(done, dead, ledger, &mut found);
     found
@@ -39,7 +40,7 @@ fn losses(scene: Scene, book: &Book, acked: &[Acked], dead: &[String], found: &m
 
 /// Events that may have gone in the stead of a newer one that the upstream refused for good: the last good one of its
 /// lesson before it, and what was refused in between.
-fn heirs(scene: Scene, acked: &[Acked]) -> HashSet<&str> {
+fn heirs<'a>(scene: Scene, acked: &[&'a Acked]) -> HashSet<&'a str> {
     let mut runs: HashMap<u32, Vec<&str>> = HashMap::new();
     let mut heirs = HashSet::new();
     for event in acked.iter().filter(|_| scene.supersedes) {
@@ -56,7 +57,7 @@ fn heirs(scene: Scene, acked: &[Acked]) -> HashSet<&str> {
 
 /// P4: first offers and first applications come in the order of acknowledgement, but for events that the upstream
 /// itself let others pass, and for those that a forwarded call brought.
-fn order(scene: Scene, book: &Book, lane: &str, acked: &[Acked], found: &mut Vec<String>) {
+fn order(scene: Scene, book: &Book, lane: &str, acked: &[&Acked], found: &mut Vec<String>) {
     let heirs = heirs(scene, acked);
     let offers = book.offers.get(lane).map(Vec::as_slice).unwrap_or_default();
     let offers: Vec<&String> = offers.iter().filter(|id| !heirs.contains(&***id)).collect();
@@ -80,7 +81,8 @@ fn order(scene: Scene, book: &Book, lane: &str, acked: &[Acked], found: &mut Vec
 /// P2: each acknowledgement is one received event, each event has one outcome.
 fn conservation(done: &[Done], dead: &[String], ledger: &Ledger, found: &mut Vec<String>) {
     let repeats: u64 = done.iter().map(|done| done.repeats).sum();
-    let acked = done.iter().flat_map(|done| done.acked.values().flatten()).count() as u64;
+    let acked = done.iter().flat_map(|done| done.acked.values().flatten());
+    let acked = acked.filter(|one| !one.forwarded).count() as u64;
     if !ledger.balances() || ledger.pending > 0 || ledger.received != acked + repeats {
         found.push(format!("{acked} events and {repeats} repeats were acknowledged: {ledger}"));
     }

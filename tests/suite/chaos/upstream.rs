@@ -445,7 +445,9 @@ impl Book {
         let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
         if let Some(after) = body["after"].as_str() {
             self.count("writes");
-            let settled = is_bad(after) || self.events.get(after).is_some_and(|known| known.applied > 0);
+            let settled = is_bad(after)
+                || self.events.get(after).is_some_and(|known| known.applied > 0)
+                || self.scene.supersedes && self.has_newer(after);
             if !settled && !self.rejected.contains(&asked.authorization) {
                 self.wrong.push(format!("a write overtook {after}"));
             }
@@ -461,6 +463,11 @@ impl Book {
             self.apply(id, true);
         }
         json(200, &json!({ "ok": true }))
+    }
+
+    /// Something that came after it in its lane was applied, and may have made it needless.
+    fn has_newer(&self, id: &str) -> bool {
+        self.order.get(lane(id)).is_some_and(|applied| applied.iter().any(|other| &**other > id))
     }
 
     fn excuse(&mut self, ids: &[&String]) {
