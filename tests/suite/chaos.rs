@@ -187,9 +187,7 @@ async fn start(scene: Scene, upstream: &Chaotic) -> Sidecar {
         assert!(text.contains(from), "{from:?} is not in the configuration");
         text = text.replace(from, to);
     }
-    let secret = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(secret.path(), scene.service.unwrap_or_default()).unwrap();
-    Sidecar::with(&text.replace("SECRET", secret.path().to_str().unwrap()), Clock::default()).await
+    Sidecar::with(&text, Clock::default()).await
 }
 
 /// The faults are over: everything goes, once each credential that was rejected has had a success.
@@ -298,7 +296,7 @@ async fn no_fault_of_the_upstream_lets_users_who_share_batches_suffer_for_one_an
         name: "shared",
         config: &[(
             "fallback = \"dead-letter\"",
-            "fallback = \"dead-letter\"\npack = \"shared\"\npack_wait = \"20ms\"\nservice_credential = { header = \"authorization\", file = \"SECRET\" }",
+            "fallback = \"dead-letter\"\npack = \"shared\"\npack_wait = \"20ms\"\nservice_credential = { header = \"authorization\", env = \"SERVICE\" }",
         )],
         service: Some("Bearer service"),
         ..PLAIN

@@ -5,8 +5,10 @@
     reason = "a test that can't go on fails, which is what a panic says"
 )]
 
+mod adapters;
 mod caching;
 mod chaos;
+mod collapse;
 mod config;
 mod crash;
 mod delivery;
@@ -15,6 +17,7 @@ mod input;
 mod layers;
 mod own;
 mod own_writes;
+mod packing;
 mod reads;
 mod refusals;
 mod relay;

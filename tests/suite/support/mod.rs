@@ -137,8 +137,10 @@ impl Sidecar {
         let upstream = FakeUpstream::start().await;
         let text = text.replace("UPSTREAM", &upstream.address.to_string());
         let journal = tempfile::tempdir().unwrap();
-        let mut config =
-            tidegate::config::parse(&text, "test", std::iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+        // What the environment holds in every test.
+        let variables = [("SERVICE", "Bearer service"), ("API_KEY", "anon")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
+        let mut config = tidegate::config::parse(&text, "test", variables).unwrap_or_else(|error| panic!("{error}"));
         config.journal.path = journal.path().to_owned();
         let running = app::start(config, Options { clock }).await.unwrap();
         Self { running, upstream, _journal: journal, client: Http::default() }

@@ -1,0 +1,310 @@
+//! `pack = "shared"`, fairness and bounds through real sockets: P3, P4, P6, P9, P10.
+
+use crate::support::Sidecar;
+use crate::support::upstream::{Seen, answer};
+use http::{Method, StatusCode};
+use serde_json::json;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+/// Windows of different users wait for one another for an hour: nothing but what a test does sends them.
+const SHARED: (&str, &str) = (
+    "path = \"/batch\"",
+    "path = \"/batch\"\npack = \"shared\"\npack_wait = \"1h\"\nservice_credential = { header = \"authorization\", env = \"SERVICE\" }",
+);
+
+/// The same, but a sealed window waits a moment only.
+const BRIEFLY: (&str, &str) = (
+    "path = \"/batch\"",
+    "path = \"/batch\"\npack = \"shared\"\npack_wait = \"5ms\"\nservice_credential = { header = \"authorization\", env = \"SERVICE\" }",
+);
+
+/// A completed lesson: its window is sealed at once.
+async fn done(sidecar: &Sidecar, user: &str, id: &str) {
+    let answer = sidecar.post(&format!("{user}'s"), user, id, ",\"status\":\"completed\"").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+}
+
+fn of_batches(seen: &[Seen]) -> Vec<Seen> {
+    seen.iter().filter(|one| one.path == "/batch").cloned().collect()
+}
+
+#[tokio::test]
+async fn windows_of_different_users_leave_in_one_batch_under_the_services_credential() {
+    let sidecar = Sidecar::start(&[SHARED]).await;
+    for (user, id) in [("ada", "a"), ("bob", "b"), ("eve", "e"), ("joe", "j")] {
+        done(&sidecar, user, id).await;
+    }
+    // Four are all that a batch holds.
+    sidecar.until(|ledger| ledger.accepted == 4).await;
+    let seen = sidecar.upstream.seen();
+    assert_eq!(seen.len(), 1);
+    let mut ids = seen[0].ids();
+    ids.sort();
+    assert_eq!(ids, ["a", "b", "e", "j"]);
+    let all = seen[0].headers.get_all("authorization").iter().collect::<Vec<_>>();
+    assert_eq!(all, ["Bearer service"], "and nobody's own");
+    assert!(!seen[0].headers.contains_key("x-forwarded-for") && !seen[0].headers.contains_key("user-agent"));
+}
+
+#[tokio::test]
+async fn whoever_waits_does_not_wait_for_company() {
+    let sidecar = Sidecar::start(&[SHARED]).await;
+    done(&sidecar, "ada", "a").await;
+    let read = sidecar.get("ada's", "/progress?userId=ada").await;
+    assert_eq!(read.status, StatusCode::OK);
+    assert_eq!(sidecar.upstream.batches(), [["a"]], "a read of the user's own");
+    done(&sidecar, "bob", "b").await;
+    let written = sidecar.call(Method::POST, "/snapshot?userId=bob", &[("authorization", "bob's")], "{}").await;
+    assert_eq!(written.status, StatusCode::OK);
+    assert_eq!(sidecar.upstream.batches().len(), 2, "a forwarded write");
+    done(&sidecar, "eve", "e").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 3).await;
+    done(&sidecar, "joe", "j").await;
+    let ledger = sidecar.running.stop().await;
+    assert_eq!((ledger.accepted, ledger.pending), (4, 0), "a stop");
+}
+
+#[tokio::test]
+async fn a_flush_sends_full_batches() {
+    let sidecar = Sidecar::start(&[SHARED]).await;
+    for number in 0..12 {
+        sidecar.event("t", &format!("u{number}"), &format!("e{number}")).await;
+    }
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 12).await;
+    let batches = sidecar.upstream.batches();
+    assert!(batches.len() <= 6, "{batches:?}: each shard's windows leave together");
+}
+
+/// Refuses a batch that holds something bad with this status; `naming` it or not.
+fn refuse(sidecar: &Sidecar, status: u16, naming: bool) {
+    sidecar.upstream.answer_with(move |seen| {
+        let ids = if seen.path == "/batch" { seen.ids() } else { Vec::new() };
+        let bad: Vec<_> = ids.iter().filter(|id| id.starts_with("bad")).collect();
+        let body = if naming { json!({ "invalid": bad }) } else { json!({ "error": "one of them" }) };
+        (!bad.is_empty()).then(|| answer(status, body))
+    });
+}
+
+#[tokio::test]
+async fn one_users_refused_event_never_touches_anothers() {
+    for (status, naming) in [(400, true), (422, false), (413, false)] {
+        let sidecar = Sidecar::start(&[BRIEFLY]).await;
+        refuse(&sidecar, status, naming);
+        for (user, id) in [("ada", "a"), ("eve", "bad"), ("bob", "b"), ("joe", "j")] {
+            done(&sidecar, user, id).await;
+        }
+        let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+        assert_eq!((ledger.accepted, ledger.dead), (3, 1), "{status} {naming}");
+        assert_eq!(sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["id"], "bad");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_for_one_users_row_is_looked_into() {
+    let sidecar = Sidecar::start(&[BRIEFLY]).await;
+    refuse(&sidecar, 500, false);
+    done(&sidecar, "eve", "bad").await;
+    done(&sidecar, "ada", "a0").await;
+    // Others of the group pass again and again, as they do in a live application.
+    let mut number = 0;
+    while sidecar.running.ledger().dead == 0 {
+        number += 1;
+        done(&sidecar, "bob", &format!("b{number}")).await;
+        sidecar.until(|ledger| ledger.accepted >= number || ledger.dead == 1).await;
+    }
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.dead), (number + 1, 1));
+    assert_eq!(sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["id"], "bad");
+}
+
+#[tokio::test]
+async fn one_id_of_two_users_gets_an_outcome_for_each() {
+    let sidecar = Sidecar::start(&[BRIEFLY]).await;
+    sidecar.upstream.answer_with(|seen| {
+        let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+        let eve = body["events"].as_array().unwrap().iter().any(|event| event["userId"] == "eve");
+        let failed = json!({ "failed": [{ "id": "same", "reason": "validation_error" }] });
+        Some(answer(200, if eve { failed } else { json!({ "accepted": seen.ids() }) }))
+    });
+    done(&sidecar, "ada", "same").await;
+    done(&sidecar, "eve", "same").await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.dead), (1, 1));
+    assert_eq!(sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["user"], "eve");
+}
+
+#[tokio::test]
+async fn an_upstream_that_keeps_answers_by_key_is_never_asked_for_other_events_under_a_known_one() {
+    let sidecar = Sidecar::start(&[BRIEFLY]).await;
+    let taken: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (mut known, mut first, rows) = (HashSet::new(), true, Arc::clone(&taken));
+    sidecar.upstream.answer_with(move |seen| {
+        // The same key again: answered as before, and nothing is done.
+        if known.insert(seen.header("idempotency-key").to_owned()) {
+            rows.lock().unwrap().extend(seen.ids());
+        }
+        // Done, but the answer was lost on its way.
+        let lost = std::mem::take(&mut first);
+        Some(if lost { answer(504, json!({})) } else { answer(201, json!({ "ok": true })) })
+    });
+    done(&sidecar, "ada", "a").await;
+    sidecar.upstream.until(|seen| !seen.is_empty()).await;
+    for number in 0..20 {
+        done(&sidecar, &format!("u{number}"), &format!("e{number:02}")).await;
+    }
+    sidecar.until(|ledger| ledger.accepted == 21).await;
+    let taken: HashSet<_> = taken.lock().unwrap().iter().cloned().collect();
+    assert_eq!(taken.len(), 21, "all that was reported as accepted is there");
+}
+
+#[tokio::test]
+async fn the_services_rejection_is_no_users() {
+    let sidecar = Sidecar::start(&[BRIEFLY]).await;
+    sidecar.upstream.script([answer(401, json!({})), answer(403, json!({}))]);
+    done(&sidecar, "ada", "a").await;
+    sidecar.upstream.until(|seen| !of_batches(seen).is_empty()).await;
+    // Not forwarded to let the client see a 401 that is none of its own.
+    sidecar.event("ada's", "ada", "b").await;
+    sidecar.flush().await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.dead), (2, 0));
+    let order: Vec<_> = of_batches(&sidecar.upstream.seen()).iter().flat_map(Seen::ids).collect();
+    assert!(order.iter().position(|id| id == "b") > order.iter().position(|id| id == "a"), "{order:?}");
+}
+
+#[tokio::test]
+async fn a_single_call_of_a_shared_group_goes_with_its_own_credential() {
+    let sidecar = Sidecar::start(&[BRIEFLY, ("fallback = \"dead-letter\"", "fallback = \"single\"")]).await;
+    refuse(&sidecar, 422, true);
+    done(&sidecar, "ada", "a").await;
+    done(&sidecar, "eve", "bad").await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.dead), (2, 0));
+    let single = sidecar.upstream.seen().into_iter().find(|seen| seen.path == "/event").unwrap();
+    assert_eq!(single.header("authorization"), "eve's");
+}
+
+#[tokio::test]
+async fn under_proof_nobody_unproven_gets_into_a_shared_batch() {
+    let sidecar = Sidecar::start(&[BRIEFLY, ("[identity]", "[identity]\nadmit = \"proven\"")]).await;
+    // The legacy route is gone, so nothing proves a credential; with a batch of its own it would be judged later.
+    sidecar.upstream.answer_with(|seen| (seen.path == "/event").then(|| answer(404, json!({ "gone": true }))));
+    let forged = sidecar.post("forged", "victim", "a", "").await;
+    assert_eq!((forged.status, forged.json()), (StatusCode::NOT_FOUND, json!({ "gone": true })));
+    assert_eq!(sidecar.running.stop().await.received, 0);
+    assert_eq!(sidecar.upstream.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn order_of_each_user_holds_over_shared_batches() {
+    let sidecar = Sidecar::start(&[BRIEFLY]).await;
+    sidecar.upstream.script([answer(503, json!({})), answer(429, json!({})), answer(500, json!({}))]);
+    for number in 0..9 {
+        for user in ["ada", "bob"] {
+            sidecar.event(&format!("{user}'s"), user, &format!("{user}{number}")).await;
+        }
+    }
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 18).await;
+    let sent: Vec<_> = of_batches(&sidecar.upstream.seen()).iter().flat_map(Seen::ids).collect();
+    for user in ["ada", "bob"] {
+        let mut first = Vec::new();
+        sent.iter().filter(|id| id.starts_with(user)).for_each(|id| {
+            if !first.contains(id) {
+                first.push(id.clone());
+            }
+        });
+        assert_eq!(first, (0..9).map(|number| format!("{user}{number}")).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_hangs_and_a_user_of_many_credentials_keep_nobody_out() {
+    let second = "[batch.other]\npath = \"/other\"\nflush_at = 1\n[[event]]\npath = \"/second\"\nbatch = \"other\"\n[[event]]\npath = \"/event\"";
+    let limit = ("[delivery]", "[delivery]\nmax_in_flight = 4");
+    let sidecar = Sidecar::start(&[("[[event]]\npath = \"/event\"", second), limit]).await;
+    sidecar.upstream.close_gate();
+    // One user, ten credentials, and more users than there are places; all hang.
+    for number in 0..10 {
+        sidecar.post(&format!("t{number}"), "mallory", &format!("m{number}"), ",\"status\":\"completed\"").await;
+    }
+    sidecar.upstream.until(|seen| !seen.is_empty()).await;
+    done(&sidecar, "ada", "a").await;
+    sidecar.upstream.until(|seen| seen.iter().any(|one| one.ids() == ["a"])).await;
+    for number in 0..10 {
+        done(&sidecar, &format!("u{number}"), &format!("e{number}")).await;
+    }
+    let body = r#"{"clientEventId":"other","userId":"bob"}"#;
+    let told = sidecar.call(Method::POST, "/second", &[("authorization", "bob's")], body).await;
+    assert_eq!(told.status, StatusCode::ACCEPTED);
+    sidecar.upstream.until(|seen| seen.iter().any(|one| one.path == "/other")).await;
+    let mallory = sidecar.upstream.seen().iter().filter(|one| one.header("authorization").starts_with('t')).count();
+    assert_eq!(mallory, 1, "a quarter of four places");
+    sidecar.upstream.open_gate();
+    sidecar.until(|ledger| ledger.accepted == 22).await;
+}
+
+#[tokio::test]
+async fn a_hot_lane_is_bounded_and_leaves_in_full_batches() {
+    let cap = "[limits]\nmax_lane_events = 100\n[batch.progress]";
+    let changes = [
+        ("[batch.progress]", cap),
+        ("max_bytes = \"1KiB\"", "max_bytes = \"64KiB\""),
+        ("max_events = 4", "max_events = 50"),
+        ("barrier = \"3s\"", "barrier = \"5ms\""),
+    ];
+    let sidecar = Sidecar::start(&changes).await;
+    sidecar.upstream.close_gate();
+    let mut kept = 0;
+    for number in 0..150 {
+        let answer = sidecar.post("t", "u", &format!("e{number:03}"), "").await;
+        match answer.status {
+            StatusCode::ACCEPTED => kept += 1,
+            // It would have overtaken its lane.
+            status => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+    assert_eq!((kept, sidecar.running.ledger().pending), (100, 100));
+    sidecar.upstream.open_gate();
+    sidecar.until(|ledger| ledger.accepted == 100).await;
+    let sizes: Vec<_> = sidecar.upstream.batches().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [4, 50, 46], "the first was sealed by its count, the rest waited behind it");
+}
+
+#[tokio::test]
+async fn no_outage_makes_dead_letters_before_its_time() {
+    let sidecar = Sidecar::start(&[]).await;
+    sidecar.upstream.answer_with(|seen| (seen.ids() != ["other"]).then(|| answer(503, json!({}))));
+    sidecar.post("t1", "u1", "good", ",\"status\":\"completed\"").await;
+    sidecar.upstream.until(|seen| !seen.is_empty()).await;
+    sidecar.post("t2", "u2", "other", ",\"status\":\"completed\"").await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    // From here on 503 to everything, many times more than an event may fail on its own account.
+    sidecar.upstream.until(|seen| seen.len() > 60).await;
+    assert_eq!(sidecar.running.ledger().dead, 0);
+    sidecar.upstream.answer_with(|_| None);
+    sidecar.until(|ledger| ledger.accepted == 2).await;
+}
+
+#[tokio::test]
+async fn a_piece_of_a_split_batch_minds_the_gate() {
+    let sidecar =
+        Sidecar::start(&[BRIEFLY, ("retry_limited = { base = \"10ms\"", "retry_limited = { base = \"1h\"")]).await;
+    let mut count = 0;
+    sidecar.upstream.answer_with(move |_| {
+        count += 1;
+        Some(answer(if count == 1 { 400 } else { 429 }, json!({})))
+    });
+    for (user, id) in [("ada", "a"), ("bob", "b"), ("eve", "e"), ("joe", "j")] {
+        sidecar.event(&format!("{user}'s"), user, id).await;
+    }
+    sidecar.flush().await;
+    sidecar.upstream.until(|seen| seen.len() >= 2).await;
+    done(&sidecar, "zoe", "z").await;
+    sidecar.until_counter("tidegate_batches_total{group=\"progress\",result=\"deferred\"}", 2).await;
+    let limited = sidecar.upstream.seen().len();
+    assert!(limited <= 3, "at most one request of each flush was on its way when the gate closed: {limited}");
+}
