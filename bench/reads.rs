@@ -91,8 +91,13 @@ fn nginx(name: &'static str, sendfile: &str, directory: &Path, upstream: SocketA
     std::fs::create_dir(&directory).expect("a directory");
     let (port, place) = (free_port(), directory.display().to_string());
     // As root the worker would become a user who may not write here.
-    let user = if Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n") { "user root;" } else { "" };
-    let text = NGINX.replace("DIR", &place).replace("USER", user).replace("SENDFILE", sendfile).replace("PORT", &port.to_string());
+    let user =
+        if Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n") { "user root;" } else { "" };
+    let text = NGINX
+        .replace("DIR", &place)
+        .replace("USER", user)
+        .replace("SENDFILE", sendfile)
+        .replace("PORT", &port.to_string());
     let file = directory.join("nginx.conf");
     std::fs::write(&file, text.replace("UPSTREAM", &upstream.to_string())).expect("a configuration");
     pinned(name, port, &["nginx", "-p", &place, "-c", &file.display().to_string()])
@@ -102,7 +107,8 @@ fn tidegate(name: &'static str, tags: &str, directory: &Path, upstream: SocketAd
     let port = free_port();
     let text = TIDEGATE.replace("PORT", &port.to_string()).replace("ADMIN", &free_port().to_string());
     let file = directory.join(format!("{name}.toml"));
-    std::fs::write(&file, text.replace("UPSTREAM", &upstream.to_string()).replace("TAGS", tags)).expect("a configuration");
+    std::fs::write(&file, text.replace("UPSTREAM", &upstream.to_string()).replace("TAGS", tags))
+        .expect("a configuration");
     pinned(name, port, &[env!("CARGO_BIN_EXE_tidegate"), "run", "--config", &file.display().to_string()])
 }
 
@@ -122,7 +128,9 @@ fn upstream() -> SocketAddr {
                         .header("etag", "\"v1\"");
                     Ok::<_, Infallible>(answer.body(Full::new(Bytes::from(vec![b'x'; BODY]))).expect("an answer"))
                 });
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
             }
         });
     });
@@ -130,7 +138,8 @@ fn upstream() -> SocketAddr {
 }
 
 fn request(user: usize) -> Vec<u8> {
-    format!("GET /progress?userId=user-{user} HTTP/1.1\r\nhost: app.test\r\nauthorization: Bearer token-{user}\r\n\r\n").into_bytes()
+    format!("GET /progress?userId=user-{user} HTTP/1.1\r\nhost: app.test\r\nauthorization: Bearer token-{user}\r\n\r\n")
+        .into_bytes()
 }
 
 /// Reads one answer; its head's length.
@@ -251,7 +260,10 @@ fn main() {
             }
             let ratio = found.rate / first;
             if number > 0 {
-                println!("{number:>6} {:>8} {:>10.0} {:>7} {:>7} {ratio:>7.2}", server.name, found.rate, found.p50, found.p99);
+                println!(
+                    "{number:>6} {:>8} {:>10.0} {:>7} {:>7} {ratio:>7.2}",
+                    server.name, found.rate, found.p50, found.p99
+                );
                 all[place].push((found, ratio));
             }
         }

@@ -77,7 +77,9 @@ impl Admin {
                 self.0.ingest.flush();
                 json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.ingest.ledger().pending }))
             }
-            "/invalidate" if *request.method() == Method::POST => self.invalidate(request.uri().query().unwrap_or_default()),
+            "/invalidate" if *request.method() == Method::POST => {
+                self.invalidate(request.uri().query().unwrap_or_default())
+            }
             "/dead-letters" => method("GET, DELETE"),
             "/healthz" | "/readyz" | "/status" | "/metrics" => method("GET"),
             "/flush" | "/invalidate" => method("POST"),

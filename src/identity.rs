@@ -490,7 +490,8 @@ impl Identity {
             return false;
         }
         parts.iter().any(|part| {
-            let own = matches!(part, Part::Cookie(_)) || *part == authorization || *part == Part::Header(header::COOKIE);
+            let own =
+                matches!(part, Part::Cookie(_)) || *part == authorization || *part == Part::Header(header::COOKIE);
             own && caller.part(part).is_some_and(|value| !value.trim().is_empty())
         })
     }

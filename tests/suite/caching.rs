@@ -92,7 +92,10 @@ async fn heads_conditions_and_parts_are_answered_from_a_stored_get() {
     let head = sidecar.call(Method::HEAD, "/a", &[], "").await;
     assert_eq!((head.header("content-length"), head.body.len()), ("10", 0));
     let known = get(&sidecar, "/a", &[("if-none-match", "\"x\", \"a\"")]).await;
-    assert_eq!((known.status, known.header("etag"), known.header("content-type")), (StatusCode::NOT_MODIFIED, "\"a\"", ""));
+    assert_eq!(
+        (known.status, known.header("etag"), known.header("content-type")),
+        (StatusCode::NOT_MODIFIED, "\"a\"", "")
+    );
     let part = get(&sidecar, "/a", &[("range", "bytes=2-4")]).await;
     assert_eq!((part.status, part.header("content-range")), (StatusCode::PARTIAL_CONTENT, "bytes 2-4/10"));
     assert_eq!((&*part.body, part.header("content-length")), (&b"234"[..], "3"));
@@ -112,7 +115,9 @@ async fn variants_stand_side_by_side() {
         let headers = [("cache-control", "max-age=60"), ("vary", "accept-language")];
         Some(respond(200, &headers, seen.header("accept-language").to_owned()))
     });
-    for (language, wanted) in [("en", "uri-miss"), ("de", "vary-miss"), ("en", "hit"), ("DE", "hit"), ("fr", "vary-miss")] {
+    for (language, wanted) in
+        [("en", "uri-miss"), ("de", "vary-miss"), ("en", "hit"), ("DE", "hit"), ("fr", "vary-miss")]
+    {
         let answer = get(&sidecar, "/a", &[("accept-language", language)]).await;
         assert!(status(&answer).contains(wanted), "{language}: {}", status(&answer));
         assert!(language.eq_ignore_ascii_case(std::str::from_utf8(&answer.body).unwrap()));
@@ -308,7 +313,10 @@ async fn an_answer_streams_to_its_first_reader_and_is_stored_when_it_is_whole() 
     let (raw, sidecar) = Raw::start().await;
     let mut client = ask_raw(&sidecar).await;
     let mut upstream = raw.asked().await;
-    upstream.write_all(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234").await.unwrap();
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234")
+        .await
+        .unwrap();
     let head = read_head(&mut client).await;
     assert!(String::from_utf8_lossy(&head).contains("fwd=uri-miss; stored"));
     let mut first = [0; 5];
@@ -374,7 +382,10 @@ async fn an_answer_that_a_write_overtakes_while_it_streams_is_not_stored() {
     let (raw, sidecar) = Raw::start().await;
     let mut client = ask_raw(&sidecar).await;
     let mut upstream = raw.asked().await;
-    upstream.write_all(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234").await.unwrap();
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234")
+        .await
+        .unwrap();
     read_head(&mut client).await;
     let write = sidecar.call(Method::POST, "/a", &[("host", "app.test")], "");
     let applied = async {

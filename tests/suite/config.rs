@@ -140,7 +140,8 @@ fn the_table_says_what_a_route_needs_and_that_it_has_no_tags() {
 
 #[test]
 fn a_cache_route_says_how_long_it_is_served_stale() {
-    let route = "[[cache]]\npath = \"/{*rest}\"\nheuristic = true\nstale_while_revalidate = \"5s\"\nstale_if_error = \"10m\"\n";
+    let route =
+        "[[cache]]\npath = \"/{*rest}\"\nheuristic = true\nstale_while_revalidate = \"5s\"\nstale_if_error = \"10m\"\n";
     let table = print::table(&with(&format!("{PLAIN}{route}"), &[]).unwrap());
     let wanted = "cached per credential for as long as the response says, or guessed from Last-Modified, \
                   then 5s while it is asked again, or 600s while asking fails; no tags: no event makes it old";

@@ -43,10 +43,13 @@ fn response() -> impl Strategy<Value = Fields> {
     let timed = |name: &'static str| prop::option::of(seconds().prop_map(move |value| format!("{name}={value}")));
     let control = (timed("max-age"), timed("s-maxage"), flag("no-store"), flag("no-cache"), flag("private"))
         .prop_map(|(a, b, c, d, e)| vec![a, b, c, d, e]);
-    let more = (flag("public"), flag("must-revalidate"), flag("foo=\"bar\""))
-        .prop_map(|(a, b, c)| vec![a, b, c]);
+    let more = (flag("public"), flag("must-revalidate"), flag("foo=\"bar\"")).prop_map(|(a, b, c)| vec![a, b, c]);
     let rest = (
-        prop::option::of(prop::sample::select(vec!["0", "Sun, 06 Nov 1994 08:50:07 GMT", "Sun, 06 Nov 1994 08:49:07 GMT"])),
+        prop::option::of(prop::sample::select(vec![
+            "0",
+            "Sun, 06 Nov 1994 08:50:07 GMT",
+            "Sun, 06 Nov 1994 08:49:07 GMT",
+        ])),
         prop::option::of(0u64..40),
         prop::option::of(prop::sample::select(vec!["*", "foo", "foo, bar"])),
     );
@@ -63,7 +66,14 @@ fn response() -> impl Strategy<Value = Fields> {
 
 fn request() -> impl Strategy<Value = Fields> {
     let wish = prop::option::of(prop::sample::select(vec![
-        "no-cache", "no-store", "max-age=0", "max-age=20", "min-fresh=10", "max-stale", "max-stale=7", "foo",
+        "no-cache",
+        "no-store",
+        "max-age=0",
+        "max-age=20",
+        "min-fresh=10",
+        "max-stale",
+        "max-stale=7",
+        "foo",
     ]));
     let field = || prop::option::of(prop::sample::select(vec!["1", "2"]));
     (wish, field(), field(), prop::bool::weighted(0.3)).prop_map(|(wish, foo, bar, authorized)| {
@@ -81,8 +91,7 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 fn ours(first: &HeaderMap, response: &HeaderMap, second: &HeaderMap, later: u64) -> bool {
-    let asked =
-        Asked { method: &http::Method::GET, headers: first, audience: Audience::Shared, conditional: false };
+    let asked = Asked { method: &http::Method::GET, headers: first, audience: Audience::Shared, conditional: false };
     let times = Times { asked: at(0), answered: at(0) };
     let Ok(terms) = storable(asked, StatusCode::OK, response, Declared::default(), times) else { return false };
     let names = vary::names(response).unwrap_or_default();
@@ -99,7 +108,8 @@ fn oracle(first: &HeaderMap, response: &HeaderMap, second: &HeaderMap, later: u6
     };
     let mut answer = Response::new(());
     *answer.headers_mut() = response.clone();
-    let options = CacheOptions { cache_heuristic: 0.0, immutable_min_time_to_live: Duration::ZERO, ..Default::default() };
+    let options =
+        CacheOptions { cache_heuristic: 0.0, immutable_min_time_to_live: Duration::ZERO, ..Default::default() };
     let policy = CachePolicy::new_options(&request(first), &answer.into_parts().0, at(0), options);
     policy.is_storable() && matches!(policy.before_request(&request(second), at(later)), BeforeRequest::Fresh(_))
 }

@@ -106,7 +106,10 @@ pub fn storable(
         return Err(NotStored::Method);
     }
     // §3.3, §3.4: a part or a confirmation is not the whole; nor does an error answer a condition for everybody.
-    if matches!(status.as_u16(), 206 | 304 | 416) || status.as_u16() < 200 || asked.conditional && status != StatusCode::OK {
+    if matches!(status.as_u16(), 206 | 304 | 416)
+        || status.as_u16() < 200
+        || asked.conditional && status != StatusCode::OK
+    {
         return Err(NotStored::Status);
     }
     if Wishes::of(asked.headers).no_store {
@@ -179,8 +182,7 @@ fn terms(
     let guess = || if may_guess { freshness::heuristic(response, times) } else { None };
     let validators = response.contains_key(header::ETAG) || response.contains_key(header::LAST_MODIFIED);
     let unsaid = || (status == StatusCode::OK && validators).then_some(Duration::ZERO);
-    let lifetime =
-        explicit.or(declared_ttl).or_else(guess).or_else(unsaid).ok_or(NotStored::NoFreshness)?;
+    let lifetime = explicit.or(declared_ttl).or_else(guess).or_else(unsaid).ok_or(NotStored::NoFreshness)?;
     let seconds = |name, default| control.seconds(name).map_or(default, Duration::from_secs);
     let terms = Terms {
         lifetime,

@@ -86,20 +86,40 @@ fn freshness_is_what_a_response_says_and_else_what_the_route_says() {
         ("§5.2 a quoted value", &[("cache-control", "max-age=\"60\"")], PLAIN, Ok(60)),
         ("§5.2 single quotes are no quotes", &[("cache-control", "max-age='60'")], TTL, Err(NotStored::Stale)),
         ("§1.2.2 leading zeros", &[("cache-control", "max-age=0060")], PLAIN, Ok(60)),
-        ("§1.2.2 more than a number holds", &[("cache-control", "max-age=99999999999999999999999")], PLAIN, Ok(31_536_000)),
+        (
+            "§1.2.2 more than a number holds",
+            &[("cache-control", "max-age=99999999999999999999999")],
+            PLAIN,
+            Ok(31_536_000),
+        ),
         ("§1.2.2 a fraction is no number", &[("cache-control", "max-age=60.0")], TTL, Err(NotStored::Stale)),
         ("§4.2.1 letters are no number", &[("cache-control", "max-age=1x")], TTL, Err(NotStored::Stale)),
         ("§4.2.1 a space before the sign", &[("cache-control", "max-age =60")], TTL, Err(NotStored::Stale)),
         ("§4.2.1 two values", &[("cache-control", "max-age=60, max-age=90")], TTL, Err(NotStored::Stale)),
-        ("§4.2.1 two lines", &[("cache-control", "max-age=60"), ("cache-control", "max-age=9")], TTL, Err(NotStored::Stale)),
+        (
+            "§4.2.1 two lines",
+            &[("cache-control", "max-age=60"), ("cache-control", "max-age=9")],
+            TTL,
+            Err(NotStored::Stale),
+        ),
         ("§4.2.1 twice the same", &[("cache-control", "max-age=60, max-age=60")], PLAIN, Ok(60)),
         ("§5.2.2.10 s-maxage wins", &[("cache-control", "max-age=60, s-maxage=5")], PLAIN, Ok(5)),
         ("§5.2.2.1 wins over Expires", &[("cache-control", "max-age=60"), ("expires", EARLIER), DATE], PLAIN, Ok(60)),
-        ("§5.2.2.1 max-age=0 does too", &[("cache-control", "max-age=0"), ("expires", LATER), DATE], TTL, Err(NotStored::Stale)),
+        (
+            "§5.2.2.1 max-age=0 does too",
+            &[("cache-control", "max-age=0"), ("expires", LATER), DATE],
+            TTL,
+            Err(NotStored::Stale),
+        ),
         ("§5.2.3 extensions are ignored", &[("cache-control", "foo, bar=1, max-age=60, baz=\"a,b\"")], PLAIN, Ok(60)),
         ("§5.2 quotes hide nothing", &[("cache-control", "ext=\"no-store, max-age=1\", max-age=9")], PLAIN, Ok(9)),
         ("§5.2 an escaped quote", &[("cache-control", "ext=\"a\\\"b\", max-age=9")], PLAIN, Ok(9)),
-        ("§5.2 bytes beyond ASCII spoil their own directive only", &[("cache-control", "x=é, max-age=9")], PLAIN, Ok(9)),
+        (
+            "§5.2 bytes beyond ASCII spoil their own directive only",
+            &[("cache-control", "x=é, max-age=9")],
+            PLAIN,
+            Ok(9),
+        ),
         ("§5.3 Expires", &[("expires", LATER), DATE], PLAIN, Ok(60)),
         ("§5.3 Expires without Date", &[("expires", LATER)], PLAIN, Ok(60)),
         ("§5.3 Expires beside a bad Date", &[("expires", LATER), ("date", "foo")], PLAIN, Ok(60)),
@@ -108,13 +128,28 @@ fn freshness_is_what_a_response_says_and_else_what_the_route_says() {
         ("§4.2.1 two Expires", &[("expires", LATER), ("expires", DATE.1), DATE], TTL, Err(NotStored::Stale)),
         ("RFC 9110 §5.6.7 RFC 850", &[("expires", "Sunday, 06-Nov-94 08:50:37 GMT"), DATE], PLAIN, Ok(60)),
         ("RFC 9110 §5.6.7 asctime", &[("expires", "Sun Nov  6 08:50:37 1994"), DATE], PLAIN, Ok(60)),
-        ("RFC 9110 §5.6.7 another zone", &[("expires", "Sun, 06 Nov 1994 08:50:37 CET"), DATE], TTL, Err(NotStored::Stale)),
+        (
+            "RFC 9110 §5.6.7 another zone",
+            &[("expires", "Sun, 06 Nov 1994 08:50:37 CET"), DATE],
+            TTL,
+            Err(NotStored::Stale),
+        ),
         ("§4.2.3 Age is taken off", &[("cache-control", "max-age=60"), ("age", "20")], PLAIN, Ok(40)),
         ("§4.2.3 an old Date is taken off", &[("cache-control", "max-age=90"), ("date", EARLIER)], PLAIN, Ok(30)),
         ("§4.2.3 a Date ahead is no age", &[("cache-control", "max-age=60"), ("date", LATER)], PLAIN, Ok(60)),
-        ("§4.2.3 an absurd age saturates", &[("cache-control", "max-age=60"), ("age", "18446744073709551615")], TTL, Err(NotStored::Stale)),
+        (
+            "§4.2.3 an absurd age saturates",
+            &[("cache-control", "max-age=60"), ("age", "18446744073709551615")],
+            TTL,
+            Err(NotStored::Stale),
+        ),
         ("§5.1 the first Age of a list", &[("cache-control", "max-age=60"), ("age", "20, 0")], PLAIN, Ok(40)),
-        ("§5.1 the first Age of two lines", &[("cache-control", "max-age=60"), ("age", "0"), ("age", "99")], PLAIN, Ok(60)),
+        (
+            "§5.1 the first Age of two lines",
+            &[("cache-control", "max-age=60"), ("age", "0"), ("age", "99")],
+            PLAIN,
+            Ok(60),
+        ),
         ("§5.1 an Age that is no number", &[("cache-control", "max-age=60"), ("age", "-7")], PLAIN, Ok(60)),
         ("nothing said, ttl declared", &[], TTL, Ok(30)),
         ("nothing said, nothing declared", &[], PLAIN, Err(NotStored::NoFreshness)),
@@ -122,10 +157,30 @@ fn freshness_is_what_a_response_says_and_else_what_the_route_says() {
         ("§4.2.2 a tenth of its rest", &[("last-modified", "Sun, 06 Nov 1994 08:39:37 GMT"), DATE], GUESS, Ok(60)),
         ("§4.2.2 a day at most", &[("last-modified", "Mon, 07 Nov 1983 08:39:37 GMT"), DATE], GUESS, Ok(86_400)),
         ("RFC 9213 §2.2 wins", &[("cdn-cache-control", "max-age=5"), ("cache-control", "no-store")], PLAIN, Ok(5)),
-        ("RFC 9213 §2.2 over Expires too", &[("cdn-cache-control", "foo"), ("expires", LATER), DATE], PLAIN, Err(NotStored::NoFreshness)),
-        ("RFC 9213 §2.2 no-store", &[("cdn-cache-control", "no-store"), ("cache-control", "max-age=9")], TTL, Err(NotStored::NoStore)),
-        ("RFC 9213 §2.1 not a Structured Field", &[("cdn-cache-control", "max-age=9, &&"), ("cache-control", "max-age=5")], PLAIN, Ok(5)),
-        ("RFC 9213 §2.1 a wrong type", &[("cdn-cache-control", "max-age=\"9\""), ("cache-control", "max-age=5")], PLAIN, Ok(5)),
+        (
+            "RFC 9213 §2.2 over Expires too",
+            &[("cdn-cache-control", "foo"), ("expires", LATER), DATE],
+            PLAIN,
+            Err(NotStored::NoFreshness),
+        ),
+        (
+            "RFC 9213 §2.2 no-store",
+            &[("cdn-cache-control", "no-store"), ("cache-control", "max-age=9")],
+            TTL,
+            Err(NotStored::NoStore),
+        ),
+        (
+            "RFC 9213 §2.1 not a Structured Field",
+            &[("cdn-cache-control", "max-age=9, &&"), ("cache-control", "max-age=5")],
+            PLAIN,
+            Ok(5),
+        ),
+        (
+            "RFC 9213 §2.1 a wrong type",
+            &[("cdn-cache-control", "max-age=\"9\""), ("cache-control", "max-age=5")],
+            PLAIN,
+            Ok(5),
+        ),
         ("RFC 9213 §2.1 an empty one", &[("cdn-cache-control", ""), ("cache-control", "max-age=5")], PLAIN, Ok(5)),
     ];
     for (rule, response, declared, wanted) in cases {
@@ -137,18 +192,48 @@ fn freshness_is_what_a_response_says_and_else_what_the_route_says() {
 fn what_must_not_be_stored_is_not() {
     let cases: &[(&str, Lines<'_>, Declared, Result<u64, NotStored>)] = &[
         ("§5.2.2.5 no-store", &[("cache-control", "No-Store, max-age=60")], TTL, Err(NotStored::NoStore)),
-        ("§5.2.2.5 on a second line", &[("cache-control", "max-age=60"), ("cache-control", "no-store")], TTL, Err(NotStored::NoStore)),
+        (
+            "§5.2.2.5 on a second line",
+            &[("cache-control", "max-age=60"), ("cache-control", "no-store")],
+            TTL,
+            Err(NotStored::NoStore),
+        ),
         ("§5.2.2.5 with an argument", &[("cache-control", "no-store=\"x\", max-age=60")], TTL, Err(NotStored::NoStore)),
         ("§5.2 an open quote", &[("cache-control", "max-age=60, ext=\"x")], TTL, Err(NotStored::NoStore)),
         ("§4.1 Vary: *", &[("cache-control", "max-age=60"), ("vary", "Origin, *")], TTL, Err(NotStored::Vary)),
-        ("§4.1 on another line", &[("cache-control", "max-age=60"), ("vary", ""), ("vary", "*")], TTL, Err(NotStored::Vary)),
-        ("§4.1 a Vary that can't be read", &[("cache-control", "max-age=60"), ("vary", "a b")], TTL, Err(NotStored::Vary)),
+        (
+            "§4.1 on another line",
+            &[("cache-control", "max-age=60"), ("vary", ""), ("vary", "*")],
+            TTL,
+            Err(NotStored::Vary),
+        ),
+        (
+            "§4.1 a Vary that can't be read",
+            &[("cache-control", "max-age=60"), ("vary", "a b")],
+            TTL,
+            Err(NotStored::Vary),
+        ),
         ("§4.1 even when forced", &[("vary", "*")], FORCED, Err(NotStored::Vary)),
         ("§7.3 Set-Cookie", &[("set-cookie", "a=b"), ("cache-control", "max-age=60")], TTL, Err(NotStored::SetCookie)),
-        ("§5.2.2.4 no-cache without validator", &[("cache-control", "no-cache, max-age=60")], TTL, Err(NotStored::Stale)),
-        ("§5.2.2.4 no-cache with a validator", &[("cache-control", "no-cache, max-age=60"), ("etag", "\"a\"")], TTL, Ok(60)),
+        (
+            "§5.2.2.4 no-cache without validator",
+            &[("cache-control", "no-cache, max-age=60")],
+            TTL,
+            Err(NotStored::Stale),
+        ),
+        (
+            "§5.2.2.4 no-cache with a validator",
+            &[("cache-control", "no-cache, max-age=60"), ("etag", "\"a\"")],
+            TTL,
+            Ok(60),
+        ),
         ("§5.2.2.4 no-cache for fields", &[("cache-control", "no-cache=\"a, b\", max-age=60")], PLAIN, Ok(60)),
-        ("§5.2.2.4 fields that can't be read", &[("cache-control", "no-cache=\"a b\", max-age=60")], PLAIN, Err(NotStored::Stale)),
+        (
+            "§5.2.2.4 fields that can't be read",
+            &[("cache-control", "no-cache=\"a b\", max-age=60")],
+            PLAIN,
+            Err(NotStored::Stale),
+        ),
         ("forced over no-store and private", &[("cache-control", "no-store, private")], FORCED, Ok(30)),
         ("§4.3 stale, but to be validated", &[("cache-control", "max-age=0"), ("etag", "\"a\"")], PLAIN, Ok(0)),
     ];
@@ -174,11 +259,23 @@ fn what_others_would_see_is_stored_only_with_leave() {
         ("§5.2.2.7 for fields", &[], "private=\"x-who\", max-age=60", PLAIN, Ok(60)),
         ("§5.2.2.7 fields that can't be read", &[], "private=\"a b\", max-age=60", PLAIN, Err(NotStored::Private)),
         ("§3.5 authorized", authorized, "max-age=60", PLAIN, Err(NotStored::Authorization)),
-        ("§3.5 two ages of freshness give no leave", authorized, "max-age=60, max-age=90", PLAIN, Err(NotStored::Authorization)),
+        (
+            "§3.5 two ages of freshness give no leave",
+            authorized,
+            "max-age=60, max-age=90",
+            PLAIN,
+            Err(NotStored::Authorization),
+        ),
         ("§3.5 public", authorized, "public, max-age=60", PLAIN, Ok(60)),
         ("§3.5 s-maxage", authorized, "s-maxage=60", PLAIN, Ok(60)),
         ("§3.5 must-revalidate", authorized, "max-age=60, must-revalidate", PLAIN, Ok(60)),
-        ("§3.5 proxy-revalidate gives none", authorized, "max-age=60, proxy-revalidate", PLAIN, Err(NotStored::Authorization)),
+        (
+            "§3.5 proxy-revalidate gives none",
+            authorized,
+            "max-age=60, proxy-revalidate",
+            PLAIN,
+            Err(NotStored::Authorization),
+        ),
         ("§3.5 a declared ttl gives none", authorized, "foo", TTL, Err(NotStored::Authorization)),
     ];
     for (rule, request, control, declared, wanted) in cases {
@@ -208,7 +305,13 @@ fn a_status_is_stored_if_it_is_a_whole_answer_with_a_word_on_freshness() {
         ("a ttl is for 200", 404, &[], TTL, Err(NotStored::NoFreshness)),
         ("force is for 200", 404, &[], FORCED, Err(NotStored::Status)),
         ("§5.2.2.3 understood", 200, &[("cache-control", "must-understand, no-store, max-age=60")], PLAIN, Ok(60)),
-        ("§5.2.2.3 not understood", 599, &[("cache-control", "must-understand, max-age=60")], PLAIN, Err(NotStored::NotUnderstood)),
+        (
+            "§5.2.2.3 not understood",
+            599,
+            &[("cache-control", "must-understand, max-age=60")],
+            PLAIN,
+            Err(NotStored::NotUnderstood),
+        ),
     ];
     for (rule, status, response, declared, wanted) in cases {
         assert_eq!(left(&Exchange { status: *status, ..get(response, *declared) }), *wanted, "{rule}");
@@ -312,7 +415,8 @@ fn the_directives_that_forbid_stale_answers_are_read() {
         let found = terms(&get(&[("cache-control", control)], PLAIN)).unwrap();
         assert_eq!(found.must_revalidate, wanted, "{rule}");
     }
-    let said = terms(&get(&[("cache-control", "max-age=1, stale-while-revalidate=2, stale-if-error=3")], PLAIN)).unwrap();
+    let said =
+        terms(&get(&[("cache-control", "max-age=1, stale-while-revalidate=2, stale-if-error=3")], PLAIN)).unwrap();
     assert_eq!((said.stale_while_revalidate.as_secs(), said.stale_if_error.as_secs()), (2, 3), "RFC 5861");
     let declared = Declared { stale_if_error: Duration::from_secs(9), ..TTL };
     assert_eq!(terms(&get(&[], declared)).unwrap().stale_if_error.as_secs(), 9, "the route's");
@@ -333,7 +437,13 @@ fn vary_tells_requests_apart_by_what_they_mean() {
         ("§4.1 another order", "foo", &[("foo", "1, 2")], &[("foo", "2, 1")], false),
         ("§4.1 spaces around commas", "foo", &[("foo", "1,2")], &[("foo", " 1,  2 ")], true),
         ("§4.1 spaces in quotes count", "foo", &[("foo", "\"a,b\"")], &[("foo", "\"a, b\"")], false),
-        ("RFC 4647 §2 languages in any case", "accept-language", &[("accept-language", "en, de")], &[("accept-language", "eN,De")], true),
+        (
+            "RFC 4647 §2 languages in any case",
+            "accept-language",
+            &[("accept-language", "en, de")],
+            &[("accept-language", "eN,De")],
+            true,
+        ),
         ("§4.1 others in their own case", "foo", &[("foo", "a")], &[("foo", "A")], false),
         ("§4.1 every Cookie line", "cookie", &[("cookie", "a=1")], &[("cookie", "a=1"), ("cookie", "b=2")], false),
         ("§4.1 Cookie byte by byte", "cookie", &[("cookie", "a=1, 2")], &[("cookie", "a=1,2")], false),
@@ -365,7 +475,12 @@ fn a_client_that_has_it_hears_so() {
         ("RFC 9110 §13.1.3 modified since", &[("if-modified-since", EARLIER)], &[("last-modified", LATER)], false),
         ("RFC 9110 §13.1.3 in RFC 850", &[("if-modified-since", "Sunday, 06-Nov-94 08:48:37 GMT")], &[modified], true),
         ("RFC 9110 §13.1.3 no date", &[("if-modified-since", "foo")], &[modified], false),
-        ("RFC 9110 §13.2.2 the tag decides", &[("if-none-match", "\"b\""), ("if-modified-since", LATER)], &[etag, modified], false),
+        (
+            "RFC 9110 §13.2.2 the tag decides",
+            &[("if-none-match", "\"b\""), ("if-modified-since", LATER)],
+            &[etag, modified],
+            false,
+        ),
         ("§4.3.2 by its date", &[("if-modified-since", LATER)], &[DATE], true),
         ("§4.3.2 by its date, which is later", &[("if-modified-since", EARLIER)], &[DATE], false),
     ];
@@ -421,11 +536,22 @@ fn a_validation_asks_by_both_validators_and_a_304_replaces_fields() {
     assert_eq!(request["if-none-match"], "\"a\"", "§4.3.1");
     assert_eq!(request["if-modified-since"], EARLIER, "§4.3.1");
     assert!(!request.contains_key("range") && request.contains_key("accept"), "§4.3.1");
-    let update = map(&[("x", "2"), ("x", "3"), ("new", "1"), ("content-length", "0"), ("content-encoding", "br"), ("etag", "\"b\"")]);
+    let update = map(&[
+        ("x", "2"),
+        ("x", "3"),
+        ("new", "1"),
+        ("content-length", "0"),
+        ("content-encoding", "br"),
+        ("etag", "\"b\""),
+    ]);
     let merged = fields::merged(&stored, &update);
     let all: Vec<_> = merged.get_all("x").iter().collect();
     assert_eq!(all, ["2", "3"], "§3.2 every line of a field");
-    assert_eq!((&merged["y"], &merged["new"]), (&HeaderValue::from_static("1"), &HeaderValue::from_static("1")), "§3.2");
+    assert_eq!(
+        (&merged["y"], &merged["new"]),
+        (&HeaderValue::from_static("1"), &HeaderValue::from_static("1")),
+        "§3.2"
+    );
     assert_eq!((&merged["content-length"], &merged["etag"]), (&stored["content-length"], &stored["etag"]), "§3.2");
     assert!(!merged.contains_key("content-encoding"), "§3.2");
 }
