@@ -10,20 +10,27 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::time::Instant;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ACCEPT_RANGES: HeaderValue = HeaderValue::from_static("bytes");
 
 impl Read {
     /// A stored response as the answer; `waited`: why its reader first waited for another's flight.
-    pub(super) fn hit(&self, request: &Request<Body>, entry: &Entry, waited: Option<&str>) -> Response<Body> {
+    pub(super) fn hit(
+        &self,
+        request: &Request<Body>,
+        entry: &Entry,
+        now: Instant,
+        waited: Option<&str>,
+    ) -> Response<Body> {
         self.store.counts.hits.fetch_add(1, Ordering::Relaxed);
-        let age = entry.age(self.clock.instant());
+        let age = entry.age(now);
         let status = match waited {
             None => format!("tidegate; hit; ttl={}", ttl(entry, age)),
             Some(reason) => format!("tidegate; fwd={reason}; collapsed; ttl={}", ttl(entry, age)),
         };
-        self.answer(request.method(), request.headers(), entry, age, &status)
+        self.answer(request.method(), request.headers(), entry, age, status)
     }
 
     /// An answer made of an entry: conditions first, then the part (RFC 9110 §13.2.2).
@@ -33,7 +40,7 @@ impl Read {
         request: &HeaderMap,
         entry: &Entry,
         age: Duration,
-        status: &str,
+        status: String,
     ) -> Response<Body> {
         let mut response = if entry.status != StatusCode::OK || !precondition::is_conditional(request) {
             whole(method, entry)

@@ -12,6 +12,7 @@ use crate::route::{CacheRoute, Params};
 use http::header;
 use http::request::Parts;
 use http_body::Body as _;
+use tokio::time::Instant;
 
 /// Longer targets are not cached, bytes.
 const MAX_TARGET: usize = 4096;
@@ -27,6 +28,8 @@ pub(super) struct Ask {
     pub(super) wishes: Wishes,
     /// It has a condition, or is for a part.
     pub(super) conditional: bool,
+    /// When it came.
+    pub(super) now: Instant,
 }
 
 /// Why the cache is passed by.
@@ -63,6 +66,7 @@ impl Read {
             audience: self.audience(&caller, route),
             wishes: Wishes::of(&parts.headers),
             conditional: precondition::is_conditional(&parts.headers),
+            now: self.clock.instant(),
         })
     }
 
@@ -77,8 +81,12 @@ impl Read {
         }
         let user = user_of(&self.identity, caller, params);
         let scope = ReadScope { caller, params, user: user.as_ref() };
-        let tags: Option<_> = route.tags.iter().map(|tag| Some(Tag::new(&tag.render(&scope)?))).collect();
-        Ok((user, tags.ok_or("no-tag")?))
+        // Room for the URI's own tag.
+        let mut tags = Vec::with_capacity(route.tags.len() + 1);
+        for tag in &route.tags {
+            tags.push(Tag::new(&tag.render(&scope).ok_or("no-tag")?));
+        }
+        Ok((user, tags))
     }
 
     /// Somebody's own only if the key holds something that only they have, and everything that authorizes them.

@@ -103,7 +103,7 @@ impl Read {
         let failure = failure.map(|status| format!("; fwd-status={}", status.as_u16())).unwrap_or_default();
         let (reason, ttl) = (asking.errand.reason, answer::ttl(entry, age));
         let status = format!("tidegate; fwd={reason}{failure}; ttl={ttl}; detail=stale-if-error");
-        self.answer(&asking.method, &asking.headers, entry, age, &status)
+        self.answer(&asking.method, &asking.headers, entry, age, status)
     }
 
     fn verdict(
@@ -173,7 +173,7 @@ impl Read {
         };
         let status = format!("tidegate; fwd={reason}; fwd-status=304{word}");
         let age = entry.age(self.clock.instant());
-        let mut answer = self.answer(&asking.method, &asking.headers, &entry, age, &status);
+        let mut answer = self.answer(&asking.method, &asking.headers, &entry, age, status);
         // What the 304 brings for this client alone.
         for cookie in response.headers().get_all(header::SET_COOKIE) {
             answer.headers_mut().append(header::SET_COOKIE, cookie.clone());

@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// How long somebody waits for another's flight before asking too.
 const FLIGHT_WAIT: Duration = Duration::from_secs(5);
@@ -132,8 +133,8 @@ impl Read {
 
     /// The answer, if it is there and nothing is pending on its tags.
     fn at_once(&self, request: &Request<Body>, ask: &Ask) -> Option<Response<Body>> {
-        match self.look(request, ask) {
-            Look::Hit(entry) => Some(self.hit(request, &entry, None)),
+        match self.look(request, ask, ask.now) {
+            Look::Hit(entry) => Some(self.hit(request, &entry, ask.now, None)),
             _ => None,
         }
     }
@@ -171,11 +172,12 @@ impl Read {
                     false => self.overlaid(request, peer, route, &ask, why).await,
                 };
             }
-            let (reason, stored) = match self.look(&request, &ask) {
-                Look::Hit(entry) => return Ok(self.hit(&request, &entry, waited)),
+            let now = self.clock.instant();
+            let (reason, stored) = match self.look(&request, &ask, now) {
+                Look::Hit(entry) => return Ok(self.hit(&request, &entry, now, waited)),
                 Look::Stale(entry) => {
                     self.revalidate_behind(&request, peer, route, &ask, &entry);
-                    return Ok(self.hit(&request, &entry, waited));
+                    return Ok(self.hit(&request, &entry, now, waited));
                 }
                 Look::Ask { reason, stored } => (reason, stored),
             };
@@ -188,7 +190,7 @@ impl Read {
             let alone = waited.is_some()
                 || reason == "request"
                 || (stored.is_none() && ask.conditional)
-                || self.store.is_shunned(&ask.key, self.clock.instant());
+                || self.store.is_shunned(&ask.key, now);
             let lead = match if alone { None } else { Some(self.store.join(&ask.key)) } {
                 Some(Flight::Follow(mut done)) => {
                     // Whether the lead ends or its time is over: look again, and then ask for oneself.
@@ -203,7 +205,7 @@ impl Read {
         }
     }
 
-    fn look(&self, request: &Request<Body>, ask: &Ask) -> Look {
+    fn look(&self, request: &Request<Body>, ask: &Ask, now: Instant) -> Look {
         let entry = match self.store.get(&ask.key, request.headers()) {
             Stored::Nothing => return Look::Ask { reason: "uri-miss", stored: None },
             Stored::OtherVariants => return Look::Ask { reason: "vary-miss", stored: None },
@@ -212,7 +214,7 @@ impl Read {
         if !self.is_current(&entry, &ask.tags) {
             return Look::Ask { reason: "stale", stored: None };
         }
-        match reuse::decide(&entry.terms, entry.age(self.clock.instant()), &ask.wishes) {
+        match reuse::decide(&entry.terms, entry.age(now), &ask.wishes) {
             Use::Serve => Look::Hit(entry),
             Use::ServeAndRevalidate => Look::Stale(entry),
             Use::AskForRequest => Look::Ask { reason: "request", stored: Some(entry) },
