@@ -421,7 +421,7 @@ impl Learner {
         let uri = self.addresses.summary.clone();
         if let Some(shown) = self.read(&uri).await? {
             let seconds = shown.body.pointer("/data/timeInvestedSeconds").and_then(Value::as_u64).unwrap_or(0);
-            self.judge(seconds >= self.seconds_known, shown.past_barrier);
+            self.judge(seconds >= self.seconds_known, &shown);
         }
         Ok(())
     }
@@ -430,22 +430,26 @@ impl Learner {
         let names: Vec<_> = (0..=self.lesson).map(|lesson| lesson_id(self.course, lesson)).collect();
         let path = format!("/api/learner/progress?courseId={}&lessonIds={}", course_id(self.course), names.join(","));
         let Ok(uri) = self.session.uri(&path) else { return Ok(()) };
-        if let Some(Shown { body, past_barrier }) = self.read(&uri).await? {
-            let rows = body.pointer("/data/lessons").and_then(Value::as_array).cloned().unwrap_or_default();
+        if let Some(shown) = self.read(&uri).await? {
+            let rows = shown.body.pointer("/data/lessons").and_then(Value::as_array).cloned().unwrap_or_default();
             let fresh =
                 names.len() == rows.len() && rows.iter().zip(&self.known).all(|(row, known)| shows(row, *known));
-            self.judge(fresh, past_barrier);
+            self.judge(fresh, &shown);
         }
         Ok(())
     }
 
-    fn judge(&self, fresh: bool, past_barrier: bool) {
+    fn judge(&self, fresh: bool, shown: &Shown) {
         let tally = &self.setup.tally;
-        if !fresh {
-            tally.stale.add();
+        if fresh {
+            return;
         }
-        if !fresh && past_barrier {
+        tally.stale.add();
+        if is_past_barrier(&shown.status) {
             tally.stale_past_barrier.add();
+        } else {
+            let (user, status) = (&*self.session.user, &*shown.status);
+            tracing::warn!(user, status, "a read showed less than was acknowledged, and nothing excuses it");
         }
     }
 
@@ -459,14 +463,14 @@ impl Learner {
             tally.failed_reads.add();
             return Ok(None);
         };
-        let status = answer.header("cache-status");
-        if let Some(status) = status {
+        let status = answer.header("cache-status").unwrap_or_default();
+        if !status.is_empty() {
             tally.cache_answers.add();
             if is_hit(status) {
                 tally.cache_hits.add();
             }
         }
-        Ok(Some(Shown { body: answer.json(), past_barrier: status.is_some_and(is_past_barrier) }))
+        Ok(Some(Shown { body: answer.json(), status: status.into() }))
     }
 
     async fn pause(&self, time: Duration) -> Result<(), Stopped> {
@@ -487,13 +491,14 @@ impl Learner {
 /// What a read showed.
 struct Shown {
     body: Value,
-    /// The sidecar says that it waited for the learner's pending events in vain, and asked the upstream without them.
-    past_barrier: bool,
+    /// Its `Cache-Status`; empty without one.
+    status: Box<str>,
 }
 
-/// Whether a `Cache-Status` says that the read went past the barrier.
+/// Whether a `Cache-Status` says that the sidecar waited for the learner's pending events in vain, and asked the upstream
+/// without them.
 fn is_past_barrier(status: &str) -> bool {
-    status.ends_with("detail=barrier-timeout")
+    says(status, "detail=barrier-timeout")
 }
 
 /// Whether a row shows at least what was acknowledged.
@@ -507,8 +512,13 @@ fn shows(row: &Value, known: Known) -> bool {
 
 /// Whether a `Cache-Status` (RFC 9211) says that the nearest cache answered.
 fn is_hit(status: &str) -> bool {
+    says(status, "hit")
+}
+
+/// Whether the nearest cache's part of a `Cache-Status` has this parameter.
+fn says(status: &str, wanted: &str) -> bool {
     let nearest = status.rsplit(',').next().unwrap_or_default();
-    nearest.split(';').skip(1).any(|parameter| parameter.trim() == "hit")
+    nearest.split(';').skip(1).any(|parameter| parameter.trim() == wanted)
 }
 
 #[cfg(test)]
@@ -536,6 +546,8 @@ mod tests {
     fn only_the_barrier_s_own_word_excuses_a_stale_read() {
         for (status, past) in [
             ("tidegate; fwd=bypass; detail=barrier-timeout", true),
+            ("tidegate; fwd=bypass; detail=barrier-timeout; fwd-status=200", true),
+            ("origin; detail=barrier-timeout, tidegate; hit", false),
             ("tidegate; fwd=bypass; detail=pending", false),
             ("tidegate; hit; ttl=3", false),
             ("tidegate; fwd=uri-miss; stored", false),

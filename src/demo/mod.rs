@@ -39,6 +39,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use upstream::Upstream;
+use upstream::census::SERVICE;
 
 /// The configuration that ships with the program.
 const CONFIG: &str = include_str!("../../config.toml");
@@ -80,7 +81,8 @@ impl DemoOptions {
     }
 }
 
-/// Runs the demo; `false`: an acknowledged event was lost or travelled with a foreign token.
+/// Runs the demo; `false`: an acknowledged event was lost or travelled with a foreign token, or a read showed less than
+/// was acknowledged without saying so.
 ///
 /// # Errors
 /// A part of it could not be started.
@@ -122,18 +124,21 @@ impl Stage {
         config.journal.path = journal.path().to_owned();
         // Browsers of a front end that the configuration names; without one they share the sidecar's origin.
         let origin = config.identity.cors.as_ref().and_then(|cors| cors.origins.first().cloned());
+        let token = uuid::Uuid::new_v4().to_string();
+        let mut service = HeaderValue::try_from(format!("Bearer {token}"))?;
+        service.set_sensitive(true);
         let upstream = Upstream::start(upstream::Options {
             speed,
             token_life: TOKEN_LIFE / speed,
             origins: origin.iter().cloned().collect(),
             latency: true,
-            service_token: None,
+            service_token: run.is_shared().then_some(token),
         });
         let upstream = upstream.await.context("the reference upstream can't listen")?;
         config.upstream.url = format!("http://{}", upstream.address()).parse()?;
         if let Some(arrangement) = run.arrangement {
             // ORDER: an arrangement is given on the learners' clock.
-            arrangement.apply(&mut config);
+            arrangement.apply(&mut config, &service);
         }
         config.speed_up(speed);
         let sidecar = app::start(config, app::Options::default()).await?;
@@ -156,7 +161,8 @@ impl Stage {
         let census = self.upstream.census();
         let last = Moment::of(elapsed, &self.tally, census.calls(), ledger, None);
         let promised = self.tally.promised();
-        let audit = census.look(|book| Audit::of(&promised, book, None));
+        let trusted = self.scene.run.is_shared().then_some(SERVICE);
+        let audit = census.look(|book| Audit::of(&promised, book, trusted));
         Report { interrupted, ..Report::new(self.scene, last, audit, &self.tally) }
     }
 
@@ -305,8 +311,23 @@ mod tests {
         assert!(json["upstream_calls"].as_u64() < json["calls"].as_u64(), "{json}");
         assert!(json["upstream"]["progress_batches"].as_u64() > Some(0), "{json}");
         assert!(json["cache_answers"].as_u64() > Some(0), "{json}");
+        assert!(json["ledger"]["superseded"].as_u64() > Some(0), "every second learner tells snapshots: {json}");
         for key in ["reduction", "ack_p50_us", "ack_p99_us", "cache_hit_ratio"] {
             assert!(json[key].is_number(), "{key}: {json}");
         }
+    }
+    #[tokio::test]
+    async fn shared_batches_go_under_the_service_credential_and_keep_the_promises() {
+        let duration = Duration::from_secs(1);
+        let arrangement = Some(arrangement::Arrangement::CollapseShared);
+        let run = Run { learners: 8, rhythm: Rhythm::Player, speed: FAST, duration, arrangement };
+        let report = Stage::set(run).await.unwrap().play().await;
+        let json = report.json();
+        assert!(report.is_good(), "{json}");
+        for key in ["lost", "foreign", "duplicated", "out_of_order", "forwarded"] {
+            assert_eq!(json[key], 0, "{key}: {json}");
+        }
+        assert_eq!(json["upstream"]["refusals"], 0, "{json}");
+        assert!(json["upstream"]["progress_batches"].as_u64() > Some(0), "{json}");
     }
 }

@@ -59,10 +59,12 @@ impl Report {
         }
     }
 
-    /// Whether every promise was kept and somebody was there to be promised something.
+    /// Whether every promise was kept and somebody was there to be promised something. Offering twice is no fault (ruling
+    /// 3), nor is a stale read that the sidecar itself declared to be one; any other breaks P7.
     #[must_use]
     pub const fn is_good(&self) -> bool {
-        self.audit.is_clean() && self.audit.acknowledged > 0 && self.ledger.balances()
+        let fresh = self.last.stale <= self.stale_past_barrier;
+        self.audit.is_clean() && fresh && self.audit.acknowledged > 0 && self.ledger.balances()
     }
 
     /// One object, no line break.
@@ -109,7 +111,13 @@ impl std::fmt::Display for Report {
         };
         writeln!(f)?;
         writeln!(f, "  The upstream answers       directly    Tidegate")?;
-        let size = format!("batches of {:.1} events", ratio(up.batched_events, up.batches()));
+        let singles = up.singles + up.snapshots + up.others;
+        let size = format!(
+            "{} batches of {:.1} events, {} single calls",
+            grouped(up.batches()),
+            ratio(up.batched_events, up.batches()),
+            grouped(singles)
+        );
         row(f, "writes", last.writes, up.writes(), &size)?;
         let hits = format!("{:.0} % of the answers from memory", 100.0 * ratio(last.cache_hits, last.cache_answers));
         row(f, "reads", last.reads, up.reads, &hits)?;
@@ -121,6 +129,11 @@ impl std::fmt::Display for Report {
             grouped(audit.acknowledged),
             micros(last.latency.p50),
             micros(last.latency.p99)
+        )?;
+        writeln!(
+            f,
+            "  superseded            {:>12}   acknowledged, and made needless by a newer one before they were sent",
+            grouped(ledger.superseded)
         )?;
         writeln!(
             f,
@@ -162,6 +175,7 @@ mod tests {
     use super::*;
     use crate::demo::learner::rhythm::Rhythm;
     use crate::demo::run::Run;
+    use crate::demo::upstream::census::Calls;
     use std::time::Duration;
 
     fn report(audit: Audit) -> Report {
@@ -175,6 +189,31 @@ mod tests {
         let ledger = Ledger { received: 1, accepted: 1, ..Ledger::default() };
         let last = Moment::of(duration, &tally, Default::default(), ledger, None);
         Report::new(scene, last, audit, &tally)
+    }
+
+    #[test]
+    fn a_stale_read_spoils_a_run_unless_it_was_declared() {
+        let clean = Audit { acknowledged: 1, ..Audit::default() };
+        for (stale, declared, good) in [(0, 0, true), (2, 2, true), (2, 1, false), (1, 0, false)] {
+            let report = report(clean);
+            let last = Moment { stale, ..report.last };
+            let report = Report { last, stale_past_barrier: declared, ..report };
+            assert_eq!(report.is_good(), good, "{stale} {declared}");
+        }
+    }
+
+    #[test]
+    fn the_report_says_how_many_events_were_superseded() {
+        let report = report(Audit { acknowledged: 1, ..Audit::default() });
+        let ledger = Ledger { received: 9_001, accepted: 1, superseded: 9_000, ..Ledger::default() };
+        let upstream = Calls { progress_batches: 2, batched_events: 9, snapshots: 1_234, ..Calls::default() };
+        let last = Moment { upstream, ..report.last };
+        let report = Report { ledger, last, ..report };
+        let (page, json) = (report.to_string(), report.json());
+        let line = page.lines().find(|line| line.trim_start().starts_with("superseded")).unwrap();
+        assert!(line.contains("9,000"), "{page}");
+        assert_eq!(json["ledger"]["superseded"], 9_000);
+        assert!(page.contains("2 batches of 4.5 events, 1,234 single calls"), "{page}");
     }
 
     #[test]

@@ -21,6 +21,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether batches go under a service's credential.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.arrangement.is_some_and(Arrangement::is_shared)
+    }
+
     /// The clock in words.
     #[must_use]
     pub fn clock(&self) -> String {
