@@ -118,12 +118,6 @@ impl Tags {
     pub fn pending(&self, tags: &[Tag]) -> bool {
         tags.iter().filter_map(|tag| self.slot(tag)).any(|slot| slot.pending.load(Ordering::SeqCst) > 0)
     }
-
-    /// Whether an event of this credential is pending on one of them.
-    #[must_use]
-    pub fn pending_of(&self, tags: &[Tag], credential: Fingerprint) -> bool {
-        tags.iter().filter_map(|tag| self.own(tag, credential)).any(|own| own.load(Ordering::SeqCst) > 0)
-    }
 }
 
 fn index(hash: u64) -> usize {
@@ -140,15 +134,15 @@ mod tests {
 
     #[test]
     fn a_generation_moves_at_the_acknowledgement_and_at_settlement() {
-        let (table, mine, other) = (Tags::new(), Fingerprint([1; 16]), Fingerprint([2; 16]));
+        let (table, mine) = (Tags::new(), Fingerprint([1; 16]));
         let before = table.snapshot(&tags());
         table.mark(&tags(), mine);
         let between = table.snapshot(&tags());
         assert_ne!(before, between);
-        assert!(table.pending(&tags()) && table.pending_of(&tags(), mine) && !table.pending_of(&tags(), other));
+        assert!(table.pending(&tags()));
         table.settle(&tags(), mine);
         assert_ne!(table.snapshot(&tags()), between);
-        assert!(!table.pending(&tags()) && !table.pending_of(&tags(), mine));
+        assert!(!table.pending(&tags()));
     }
 
     #[test]

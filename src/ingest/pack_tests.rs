@@ -64,6 +64,7 @@ fn rules() -> Rules {
         change: Vec::new(),
         ordered: Vec::new(),
         seals: Vec::new(),
+        proves: true,
         shown: true,
         single: false,
         max_attempts: 3,

@@ -147,10 +147,12 @@ impl Read {
 
     /// Steps 1 and 2: afterwards nothing that was acknowledged is pending on the tags.
     async fn settled(&self, route: &CacheRoute, ask: &Ask) -> Result<(), Bypass> {
-        if self.tags.pending_of(&ask.tags, ask.credential) {
-            // A caller without a user has no events of its own to wait for; a collision of tags may say otherwise.
-            let user = ask.user.clone().map_or_else(|| UserId::try_new("-"), Ok).map_err(|_| "no-user")?;
-            if self.ingest.barrier(&user, ask.credential, &route.groups, route.barrier).await == Settled::TimedOut {
+        if self.tags.pending(&ask.tags)
+            && let Some(user) = &ask.user
+        {
+            // Of its own, and of the same user's under a token that was renewed since; of nobody else's.
+            let barrier = self.ingest.barrier(user, ask.credential, &route.groups, route.barrier);
+            if barrier.await == Settled::TimedOut {
                 return Err("barrier-timeout");
             }
         }

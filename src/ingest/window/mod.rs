@@ -14,7 +14,10 @@
 //! ```
 //!
 //! Lanes of one user and credential whose groups keep one order are *siblings*: their windows are sealed together, and
-//! none offers an event while an older one of a sibling is not settled.
+//! none offers an event while an older one of a sibling is not settled. Likewise the lanes of one user under two
+//! credentials that have both been good (a token that was renewed), batch by batch: else the new one's events would pass
+//! the old one's. A credential that nothing speaks for yet waits for those, but seals nothing of them; one that fails is waited for by
+//! nobody but its own.
 
 mod lane;
 mod recent;
@@ -100,6 +103,8 @@ pub struct Rules {
     pub ordered: Vec<GroupIndex>,
     /// Groups whose windows a priority event of this one seals too.
     pub seals: Vec<GroupIndex>,
+    /// A batch that is taken speaks for its credential.
+    pub proves: bool,
     /// Somebody may look at what is pending.
     pub shown: bool,
     /// A refused event may be repeated as a single call.
@@ -246,6 +251,8 @@ pub struct Lanes<E> {
     /// Groups whose upstream had no batch endpoint, and until when that is believed.
     singles_only: HashMap<GroupIndex, Instant>,
     sent: Sent,
+    /// Credentials of which a batch was taken.
+    good: Recent<Fingerprint, ()>,
     /// Lanes whose next event is sealed at once, since a priority event of another group came: until when.
     awaited: Recent<LaneKey, Instant>,
     next_lane: u64,
@@ -273,6 +280,7 @@ impl<E: Entry> Lanes<E> {
             singles_only: HashMap::new(),
             sent: Recent::new(max_lanes),
             awaited: Recent::new(max_lanes),
+            good: Recent::new(max_lanes),
             next_lane: 0,
             next_hold: 0,
             last_seq: 0,
@@ -438,7 +446,11 @@ impl<E: Entry> Lanes<E> {
     /// Seals a lane's window, and its siblings' with it: what this lane may offer depends on them.
     fn seal(&mut self, id: LaneId, why: Seal) {
         self.seal_one(id, why);
-        for sibling in self.siblings(id) {
+        let mut siblings = self.siblings(id);
+        if self.lanes.get(&id).is_some_and(|lane| self.is_good(&lane.key)) {
+            siblings.extend(self.elders(id));
+        }
+        for sibling in siblings {
             // Only its own end may hold what a priority event closes.
             let why = if why == Seal::Priority { Seal::Window } else { why };
             self.seal_one(sibling, why);
@@ -464,16 +476,53 @@ impl<E: Entry> Lanes<E> {
         rules.ordered.iter().filter_map(sibling).collect()
     }
 
+    fn is_good(&self, key: &LaneKey) -> bool {
+        self.good.get(&key.credential).is_some()
+    }
+
+    /// Lanes of the same user under other credentials that were good and don't fail, in its group or one that keeps an
+    /// order with it.
+    fn elders(&self, id: LaneId) -> Vec<LaneId> {
+        let Some(lane) = self.lanes.get(&id) else { return Vec::new() };
+        let own = &lane.key;
+        let Some(rules) = self.rules.get(own.group.0) else { return Vec::new() };
+        let ids = self.by_user.get(&own.user).map(Vec::as_slice).unwrap_or_default();
+        if ids.len() < 2 {
+            return Vec::new();
+        }
+        let groups = |group: &GroupIndex| *group == own.group || rules.ordered.contains(group);
+        self.elders_among(&own.user, own.credential, groups)
+    }
+
+    fn elders_among(
+        &self,
+        user: &UserId,
+        credential: Fingerprint,
+        groups: impl Fn(&GroupIndex) -> bool,
+    ) -> Vec<LaneId> {
+        let elder = |lane: &Lane<E>| {
+            lane.key.credential != credential && groups(&lane.key.group) && lane.is_well() && self.is_good(&lane.key)
+        };
+        self.lanes_of(user, elder)
+    }
+
     fn lanes_of(&self, user: &UserId, wanted: impl Fn(&Lane<E>) -> bool) -> Vec<LaneId> {
         let ids = self.by_user.get(user).map(Vec::as_slice).unwrap_or_default();
         ids.iter().filter(|id| self.lanes.get(id).is_some_and(&wanted)).copied().collect()
     }
 
     /// Seals this credential's windows of this user in these groups; the marks say when what is in them now is settled.
+    /// What is under another credential that was good, such as a token that was renewed since, is waited for too, and
+    /// sealed if this one was good itself: a forged credential forces nothing.
     pub fn barrier(&mut self, user: &UserId, credential: Fingerprint, groups: &[GroupIndex]) -> Vec<Mark> {
         let meant = |lane: &Lane<E>| lane.key.credential == credential && groups.contains(&lane.key.group);
-        let ids = self.lanes_of(user, meant);
+        let mut ids = self.lanes_of(user, meant);
+        let elders = self.elders_among(user, credential, |group| groups.contains(group));
         self.seal_all_of(&ids, Seal::Asked);
+        if self.good.get(&credential).is_some() {
+            self.seal_all_of(&elders, Seal::Asked);
+        }
+        ids.extend(elders);
         self.marks(&ids)
     }
 
@@ -525,9 +574,14 @@ impl<E: Entry> Lanes<E> {
         for queued in lane.take_replaced(subject, upto) {
             self.settle(queued, Outcome::Superseded { by: by.clone() }, status);
         }
-        let siblings = self.siblings(id);
-        self.advance(id);
-        siblings.into_iter().for_each(|sibling| self.advance(sibling));
+        self.advance_all(key);
+    }
+
+    /// All of a user's lanes: what was behind another one's events may go now.
+    fn advance_all(&mut self, key: &LaneKey) {
+        for id in self.lanes_of(&key.user, |_| true) {
+            self.advance(id);
+        }
     }
 
     /// Whether what the mark stands for is settled.
@@ -596,6 +650,13 @@ impl<E: Entry> Lanes<E> {
         hold_limit(&self.holds, &lane.key).min(older)
     }
 
+    /// Whether a lane under another credential of the user has something older to send. Batches wait for one another here,
+    /// not events: two browsers of one user would else send one event at a time.
+    fn is_behind(&self, id: LaneId) -> bool {
+        let front = |id: &LaneId| self.lanes.get(id).and_then(Lane::front);
+        front(&id).is_some_and(|own| self.elders(id).iter().filter_map(front).any(|other| other < own))
+    }
+
     /// Forms the next batch if the lane may, sets its timer, forgets it when it is empty.
     fn advance(&mut self, id: LaneId) {
         self.offer(id);
@@ -617,6 +678,9 @@ impl<E: Entry> Lanes<E> {
 
     fn offer(&mut self, id: LaneId) {
         if self.lanes.get(&id).is_none_or(|lane| lane.phase != Phase::Idle) {
+            return;
+        }
+        if self.is_behind(id) {
             return;
         }
         let limit = self.limit(id);

@@ -103,6 +103,7 @@ fn rules() -> Rules {
         change: Vec::new(),
         ordered: Vec::new(),
         seals: Vec::new(),
+        proves: true,
         shown: true,
         single: false,
         max_attempts: 3,
@@ -276,7 +277,8 @@ fn a_rejected_lane_is_given_up_in_time() {
 #[test]
 fn a_hold_lets_earlier_events_through_and_later_ones_wait() {
     let now = Instant::now();
-    let mut lanes = lanes(rules());
+    // Nothing speaks for the credentials, so they don't wait for one another.
+    let mut lanes = lanes(Rules { proves: false, ..rules() });
     lanes.push(now, event(1, 1, 1));
     let (number, own, _) = lanes.hold(&lane(1, 1).user, Fingerprint([1; 16]), &only());
     let batch = one(&mut lanes);
@@ -751,6 +753,59 @@ fn groups_that_keep_one_order_offer_their_events_in_it() {
     assert_eq!(seqs(&batch), [7], "a terminal state seals what is before it");
     lanes.verdict(start, batch, Verdict::Retry { pause: Duration::from_secs(1) }, Duration::ZERO);
     assert!(lanes.take_ready().is_empty(), "it waits behind a failing sibling");
+}
+
+/// A lane of user 1 under credential 1 that was good; then it collects event 2, and a renewed token brings event 3.
+fn renewed(lanes: &mut Lanes<Model>, now: Instant) {
+    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    let batch = one(lanes);
+    accept(lanes, now, batch);
+    lanes.push(now, event(2, 1, 1));
+    lanes.push(now + Duration::from_secs(1), event(3, 1, 2));
+}
+
+#[test]
+fn a_renewed_tokens_events_go_after_those_of_the_old_one() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    renewed(&mut lanes, now);
+    // Nothing speaks for the new one yet: it waits, and forces nothing.
+    lanes.push(now, Model { priority: true, ..event(4, 1, 2) });
+    assert!(lanes.take_ready().is_empty());
+    let marks = lanes.barrier(&lane(1, 1).user, Fingerprint([2; 16]), &only());
+    assert!(lanes.take_ready().is_empty() && marks.len() == 2, "a reader waits for both");
+    lanes.tick(now + WINDOW);
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [2]);
+    accept(&mut lanes, now, batch);
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [3, 4]);
+    accept(&mut lanes, now, batch);
+    assert!(marks.iter().all(|mark| lanes.passed(*mark)));
+    // Now both were good: what one seals is sealed with all that is before it.
+    lanes.push(now, event(5, 1, 1));
+    lanes.push(now, Model { priority: true, ..event(6, 1, 2) });
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [5]);
+    accept(&mut lanes, now, batch);
+    assert_eq!(ready(&mut lanes), [vec![6]]);
+}
+
+#[test]
+fn nobody_waits_for_a_credential_that_fails_or_that_nothing_speaks_for() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    renewed(&mut lanes, now);
+    lanes.push(now, Model { priority: true, ..event(4, 1, 1) });
+    let batch = one(&mut lanes);
+    lanes.push(now, Model { priority: true, ..event(5, 1, 2) });
+    assert!(lanes.take_ready().is_empty());
+    lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+    assert_eq!(ready(&mut lanes), [vec![3, 5]]);
+    // A forged credential's event holds up nobody.
+    lanes.push(now, event(6, 2, 7));
+    lanes.push(now, Model { priority: true, ..event(7, 2, 8) });
+    assert_eq!(ready(&mut lanes), [vec![7]]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl<E: Entry> Lanes<E> {
     /// An attempt is over. `pause` is how long a lane with failed events waits.
     pub fn verdict(&mut self, now: Instant, mut batch: Batch<E>, verdict: Verdict, pause: Duration) {
         self.now = Some(now);
-        let id = batch.lane;
+        let (id, key) = (batch.lane, batch.key.clone());
         let all = Arc::clone(&self.rules);
         let Some(rules) = all.get(batch.key.group.0) else { return };
         let Some(lane) = self.lanes.get_mut(&id) else { return };
@@ -28,9 +28,15 @@ impl<E: Entry> Lanes<E> {
             _ => lane.retries = 0,
         }
         match verdict {
-            Verdict::Answered(fates) => self.answered(now, rules, batch, fates, pause),
+            Verdict::Answered(fates) => {
+                if rules.proves {
+                    self.good.put(key.credential, ());
+                }
+                self.answered(now, rules, batch, fates, pause);
+            }
             Verdict::Retry { pause } | Verdict::Deferred { pause } => self.wait(now + pause, batch),
             Verdict::Rejected => {
+                self.good.take(&key.credential);
                 batch.trouble = Trouble::default();
                 let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
                 lane.phase = Phase::Rejected(first + rules.give_up_after);
@@ -42,10 +48,7 @@ impl<E: Entry> Lanes<E> {
             Verdict::NoBatchEndpoint => self.without_endpoint(now, rules, batch, pause),
         }
         self.give_up(now, id, rules);
-        let siblings = self.siblings(id);
-        self.advance(id);
-        // What was behind this lane's events may go now.
-        siblings.into_iter().for_each(|sibling| self.advance(sibling));
+        self.advance_all(&key);
     }
 
     fn wait(&mut self, until: Instant, batch: Batch<E>) {
