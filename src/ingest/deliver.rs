@@ -1,6 +1,6 @@
 //! Delivery: one courier for all lanes. Ready batches take [`turns`](super::turns) under the cap on requests in flight,
-//! those of shared groups after a moment's wait for company ([`pack`](super::pack)); each group's [`gate`](super::gate)
-//! is minded, and every batch comes back to its shard with a verdict.
+//! those of shared groups after a moment's wait for company ([`pack`](super::pack)), both at the [`desk`](super::desk);
+//! each group's [`gate`](super::gate) is minded, and every batch comes back to its shard with a verdict.
 //!
 //! ```text
 //! Ready ─┬──────────────► turns ─ gate ─ request ─ reply ─► verdict, to the shard
@@ -8,29 +8,27 @@
 //! ```
 
 use super::admit::Standing;
-use super::contract::{self, Answer, Asked, BatchScope, Reader};
+use super::contract::{self, Answer, Asked, Reader};
+use super::desk::Desk;
 use super::gate::{Evidence, Gate};
-use super::pack::{Packer, Parcel, Room};
+use super::pack::Parcel;
+use super::request::Assembler;
 use super::retry;
-use super::settings::{Delivery, Group, HeaderText, Pack, Shape, Target};
+use super::settings::{Delivery, Group};
 use super::shard::{Command, Kept};
-use super::turns::{Place, Turns};
 use super::window::{Batch, Fate, Form, LaneId, Trouble, Verdict};
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::event::{Carried, Credential};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -89,13 +87,13 @@ enum Judged {
 /// Everything an attempt needs.
 pub struct Courier {
     upstream: Upstream,
-    settings: Delivery,
-    groups: Vec<Group>,
-    identity: Arc<Identity>,
+    pub(super) settings: Delivery,
+    pub(super) groups: Vec<Group>,
+    pub(super) assembler: Assembler,
     metrics: Arc<Metrics>,
     standing: Arc<Standing>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
-    clock: Clock,
+    // Held for a look and a count.
     gates: Vec<Mutex<Gate>>,
 }
 
@@ -125,7 +123,8 @@ impl Courier {
     pub fn new(parts: Parts) -> Self {
         let Parts { upstream, settings, groups, identity, metrics, standing, shards, clock } = parts;
         let gates = groups.iter().map(|_| Mutex::default()).collect();
-        Self { upstream, settings, groups, identity, metrics, standing, shards, clock, gates }
+        let assembler = Assembler { identity, clock };
+        Self { upstream, settings, groups, assembler, metrics, standing, shards, gates }
     }
 
     /// Runs until nobody can hand over batches any more. Attempts in flight then are cut: their events stay pending.
@@ -155,7 +154,7 @@ impl Courier {
     }
 
     /// How long this group's batches must wait, if they must.
-    fn closed_for(&self, load: &[Ready]) -> Option<Duration> {
+    pub(super) fn closed_for(&self, load: &[Ready]) -> Option<Duration> {
         let key = &load.first()?.batch.key;
         self.gate(load)?.lock().closed_for(Instant::now(), key, &self.settings, fastrand::f64())
     }
@@ -169,7 +168,7 @@ impl Courier {
         }
     }
 
-    fn defer(&self, load: Vec<Ready>, pause: Duration) {
+    pub(super) fn defer(&self, load: Vec<Ready>, pause: Duration) {
         self.count(&load, "deferred");
         load.into_iter().for_each(|ready| self.bring_back(ready, Verdict::Deferred { pause }));
     }
@@ -183,7 +182,7 @@ impl Courier {
 
     /// Delivers a load; one that is refused as a whole goes on in halves, in order and one at a time, so that no lane has
     /// more than one batch in flight.
-    async fn deliver(self: Arc<Self>, load: Vec<Ready>) {
+    pub(super) async fn deliver(self: Arc<Self>, load: Vec<Ready>) {
         let mut stack = vec![Carrier { courier: Arc::clone(&self), load }];
         let mut first = true;
         while let Some(mut carrier) = stack.pop() {
@@ -238,7 +237,7 @@ impl Courier {
         };
         let reader = Reader { results: &group.results, permanent: &group.permanent };
         let asked = Asked::of(load.iter().map(|ready| &ready.batch));
-        let reading = contract::read(&asked, status, &headers, &body, reader, self.clock.now());
+        let reading = contract::read(&asked, status, &headers, &body, reader, self.assembler.clock.now());
         if reading.unknown > 0 {
             self.metrics.unknown_ids.inc_by(reading.unknown as u64);
             tracing::warn!(group = %group.name, %batch, unknown = reading.unknown, "unknown ids in the reply");
@@ -387,7 +386,7 @@ impl Courier {
     }
 
     async fn send(&self, group: &Group, load: &[Ready]) -> Found {
-        let request = match self.request(group, load) {
+        let request = match self.assembler.request(group, load) {
             Ok(Some(request)) => request,
             Ok(None) => return Found::Unsendable("it has no address"),
             Err(contract::MixedCredentials) => {
@@ -409,123 +408,15 @@ impl Courier {
             Err(error) => Ok(Found::Network(error.to_string())),
         }
     }
-
-    /// The call that carries a load, or repeats a single call.
-    fn request(&self, group: &Group, load: &[Ready]) -> Result<Option<Request<Body>>, contract::MixedCredentials> {
-        let Some(first) = load.first() else { return Ok(None) };
-        if let (Pack::Shared { credential, .. }, Form::Batch) = (&group.pack, first.batch.form) {
-            let events = load.iter().flat_map(|ready| ready.batch.events.iter());
-            let events = events.map(|queued| &*queued.entry.event().json);
-            let id = load_id(load).to_string();
-            let scope = BatchScope::new(&self.identity, None, None, &id, self.clock.now());
-            let body = group.envelope.wrap(events, scope);
-            return Ok(self.batch_request(group, &id, body, (None, None), std::slice::from_ref(credential)));
-        }
-        let batch = &first.batch;
-        let credentials = batch.events.iter().map(|queued| &queued.entry.event().credential);
-        // P3: the key of the lane says so already; the assembler looks again.
-        let credential = contract::one_credential(batch.key.credential, credentials)?;
-        if load.len() > 1 {
-            return Err(contract::MixedCredentials);
-        }
-        let Some(newest) = batch.events.last().map(|queued| queued.entry.event()) else { return Ok(None) };
-        let Some(carried) = Carried::unpack(&newest.carried) else { return Ok(None) };
-        let id = batch.id.to_string();
-        let request = match batch.form {
-            Form::Single => single_request(&id, &carried, &credential),
-            Form::Batch => {
-                let head = contract::head_of(&credential);
-                let user = Some(batch.key.user.as_str());
-                let scope = BatchScope::new(&self.identity, Some(&head), user, &id, self.clock.now());
-                let events = batch.events.iter().map(|queued| &*queued.entry.event().json);
-                let body = group.envelope.wrap(events, scope);
-                let request = self.batch_request(group, &id, body, (Some(&head), user), &credential.headers);
-                request.map(|request| with_carried(request, &carried))
-            }
-        };
-        Ok(request)
-    }
-
-    fn batch_request(
-        &self,
-        group: &Group,
-        id: &str,
-        body: Vec<u8>,
-        (head, user): (Option<&http::request::Parts>, Option<&str>),
-        credential: &[(HeaderName, HeaderValue)],
-    ) -> Option<Request<Body>> {
-        let Shape::Batch(target) = &group.shape else { return None };
-        let mut request = call(Method::POST, address(target)?, body.into(), id, credential);
-        let scope = BatchScope::new(&self.identity, head, user, id, self.clock.now());
-        for (name, text) in &group.headers {
-            let value = match text {
-                HeaderText::Fixed(value) => Some(value.clone()),
-                HeaderText::Rendered(template) => template.render(&scope).and_then(|text| text.try_into().ok()),
-            };
-            if let Some(value) = value {
-                request.headers_mut().insert(name, value);
-            }
-        }
-        Some(request)
-    }
-}
-
-/// A POST of JSON under an idempotency key, with what authenticates it.
-fn call(method: Method, uri: Uri, body: Bytes, id: &str, credential: &[(HeaderName, HeaderValue)]) -> Request<Body> {
-    let mut request = Request::new(Body::from(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    for (name, value) in credential {
-        headers.append(name, value.clone());
-    }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    let mut set = |name: &'static str, text: String| {
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    // W3C Trace Context: the batch begins a trace of its own.
-    set("traceparent", format!("00-{}-{:016x}-01", id.replace('-', ""), fastrand::u64(1..)));
-    set("idempotency-key", id.to_owned());
-    request
-}
-
-/// The headers that travel with an event; none that is there already.
-fn with_carried(mut request: Request<Body>, carried: &Carried<'_>) -> Request<Body> {
-    let there: Vec<HeaderName> = request.headers().keys().cloned().collect();
-    for (name, value) in &carried.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(*name), HeaderValue::from_bytes(value.0))
-            && !there.contains(&name)
-        {
-            request.headers_mut().append(name, value);
-        }
-    }
-    request
-}
-
-fn single_request(id: &str, carried: &Carried<'_>, credential: &Credential) -> Option<Request<Body>> {
-    let single = carried.legacy?;
-    let body = Bytes::copy_from_slice(single.body.0);
-    let request = call(single.method.parse().ok()?, single.path.parse().ok()?, body, id, &credential.headers);
-    Some(with_carried(request, carried))
-}
-
-fn address(target: &Target) -> Option<Uri> {
-    match target {
-        Target::Path(path) => path.parse().ok(),
-        Target::Url(url) => Some(url.clone()),
-    }
 }
 
 fn is_shared(group: &Group, load: &[Ready]) -> bool {
-    matches!(group.pack, Pack::Shared { .. }) && load.first().is_some_and(|ready| ready.batch.form == Form::Batch)
+    group.is_shared() && load.first().is_some_and(|ready| ready.batch.form == Form::Batch)
 }
 
 /// The id of a request: that of its batch, or one of the very batches that it holds, so that an upstream which keeps its
 /// answers by `Idempotency-Key` never takes one load for another.
-fn load_id(load: &[Ready]) -> Uuid {
+pub(super) fn load_id(load: &[Ready]) -> Uuid {
     if let [one] = load {
         return one.batch.id;
     }
@@ -572,9 +463,9 @@ fn log(group: &Group, load: &[Ready], result: &str, began: Instant) {
 }
 
 /// Batches on their way. Whatever happens to the attempt (a panic, too), they come back to their lanes.
-struct Carrier {
-    courier: Arc<Courier>,
-    load: Vec<Ready>,
+pub(super) struct Carrier {
+    pub(super) courier: Arc<Courier>,
+    pub(super) load: Vec<Ready>,
 }
 
 impl Drop for Carrier {
@@ -590,88 +481,5 @@ impl Drop for Carrier {
         self.courier.count(&load, "broken_off");
         let pause = retry::network(&self.courier.settings.retry_network, 0);
         load.into_iter().for_each(|ready| self.courier.bring_back(ready, Verdict::Retry { pause }));
-    }
-}
-
-/// Where batches wait for company, for their turn and for their answer.
-struct Desk {
-    courier: Arc<Courier>,
-    turns: Turns<Vec<Ready>>,
-    /// One for each shared group.
-    packers: HashMap<usize, Packer<Ready>>,
-    attempts: JoinSet<()>,
-    places: HashMap<Id, Place>,
-}
-
-impl Desk {
-    fn new(courier: Arc<Courier>) -> Self {
-        let packer = |group: &Group| match &group.pack {
-            Pack::User => None,
-            Pack::Shared { wait, .. } => {
-                let nobody = Credential { fingerprint: crate::event::Fingerprint([0; 16]), headers: Vec::new() };
-                let envelope = group.envelope.overhead(&courier.identity, &nobody, "", courier.clock.now());
-                let (max_events, max_bytes, distinct) = (group.max_events, group.max_bytes, group.distinct.clone());
-                Some(Packer::new(Room { max_events, max_bytes, envelope, wait: *wait, distinct }))
-            }
-        };
-        let packers = courier.groups.iter().map(packer).enumerate();
-        let packers = packers.filter_map(|(number, packer)| Some((number, packer?))).collect();
-        let turns = Turns::new(courier.groups.len(), courier.settings.max_in_flight);
-        Self { courier, turns, packers, attempts: JoinSet::new(), places: HashMap::new() }
-    }
-
-    fn wake(&self) -> Option<Instant> {
-        self.packers.values().filter_map(Packer::deadline).min()
-    }
-
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Ready(ready) => self.take_batch(ready),
-            Message::Hurry { shard, lanes } => {
-                let meant = |ready: &Ready| {
-                    ready.shard == shard && lanes.as_ref().is_none_or(|lanes| lanes.contains(&ready.batch.lane))
-                };
-                let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.take_if(meant)).collect();
-                loads.into_iter().for_each(|load| self.line_up(load));
-            }
-        }
-    }
-
-    fn take_batch(&mut self, ready: Ready) {
-        let loads = match self.packers.get_mut(&ready.batch.key.group.0) {
-            Some(packer) if ready.batch.form == Form::Batch => packer.push(Instant::now(), ready),
-            _ => vec![vec![ready]],
-        };
-        loads.into_iter().for_each(|load| self.line_up(load));
-    }
-
-    fn line_up(&mut self, load: Vec<Ready>) {
-        let Some(first) = load.first().map(|ready| &ready.batch.key) else { return };
-        let user = (load.len() == 1).then(|| first.user.clone());
-        if let Err(load) = self.turns.push(first.group.0, user, load) {
-            drop(Carrier { courier: Arc::clone(&self.courier), load });
-        }
-    }
-
-    fn ended(&mut self, id: Id) {
-        if let Some(place) = self.places.remove(&id) {
-            self.turns.done(&place);
-        }
-    }
-
-    /// What may go, goes.
-    fn send(&mut self) {
-        let now = Instant::now();
-        let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.tick(now)).collect();
-        loads.into_iter().for_each(|load| self.line_up(load));
-        while let Some((place, load)) = self.turns.grant() {
-            if let Some(pause) = self.courier.closed_for(&load) {
-                self.turns.done(&place);
-                self.courier.defer(load, pause);
-                continue;
-            }
-            let task = self.attempts.spawn(Arc::clone(&self.courier).deliver(load));
-            self.places.insert(task.id(), place);
-        }
     }
 }

@@ -19,11 +19,15 @@
 //! the old one's. A credential that nothing speaks for yet waits for those, but seals nothing of them; one that fails is waited for by
 //! nobody but its own.
 
+mod batch;
 mod lane;
 mod recent;
+mod rules;
 mod verdict;
 
+pub use batch::{Batch, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use lane::{Covers, Queued};
+pub use rules::{Entry, Rules};
 
 use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Outcome, Reason, Subject, UserId};
 use crate::template::Path;
@@ -32,189 +36,13 @@ use lane::{Lane, Phase, Seal};
 use recent::Recent;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 /// `{"events":[` and `]}`: what a batch body has around its events, in bytes, unless its group says otherwise.
 pub const ENVELOPE_BYTES: usize = 13;
 
 /// How many lanes are looked at for one that can be emptied, at the cap on lanes.
 const LOOK: usize = 64;
-
-/// What a window needs to know of an event.
-pub trait Entry {
-    /// Place in the lane's order, from 1.
-    fn seq(&self) -> u64;
-    /// When it was kept, if it knows better than the clock that it is pushed by.
-    fn since(&self) -> Option<Instant> {
-        None
-    }
-    /// When its token expires.
-    fn expires(&self) -> Option<Instant> {
-        None
-    }
-    /// The event's id.
-    fn id(&self) -> &EventId;
-    /// Where it queues.
-    fn lane(&self) -> &LaneKey;
-    /// Serialized bytes.
-    fn bytes(&self) -> usize;
-    /// What a batch of its lane has around its events, bytes.
-    fn envelope(&self) -> usize {
-        ENVELOPE_BYTES
-    }
-    /// Seals at once.
-    fn priority(&self) -> bool;
-    /// What it tells the state of.
-    fn subject(&self) -> Option<Subject> {
-        None
-    }
-    /// Raw value at a place.
-    fn field(&self, path: &Path) -> Option<&[u8]>;
-    /// Whether its single call can be repeated.
-    fn has_single(&self) -> bool;
-    /// What a look at what is pending shows of it.
-    fn shown(&self) -> Bytes {
-        Bytes::new()
-    }
-}
-
-/// The limits of one group's windows.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    /// Longest time from a window's first event to its seal.
-    pub window: Duration,
-    /// Seal at this many; of a [`latest`](Self::latest) group, subjects.
-    pub flush_at: usize,
-    /// Most in a batch.
-    pub max_events: usize,
-    /// Most bytes in a batch, envelope included.
-    pub max_bytes: usize,
-    /// A batch never holds a value of these twice.
-    pub distinct: Vec<Path>,
-    /// In a window, the newest event of a subject makes the older ones needless (ruling 5).
-    pub supersede: bool,
-    /// Only the newest event of each subject goes out, as a single call.
-    pub latest: bool,
-    /// Seals when one of these numbers has moved this far since the last one sent of the subject.
-    pub change: Vec<(Path, f64)>,
-    /// Groups that keep one order with this one.
-    pub ordered: Vec<GroupIndex>,
-    /// Groups whose windows a priority event of this one seals too.
-    pub seals: Vec<GroupIndex>,
-    /// A batch that is taken speaks for its credential.
-    pub proves: bool,
-    /// Somebody may look at what is pending.
-    pub shown: bool,
-    /// A refused event may be repeated as a single call.
-    pub single: bool,
-    /// Tries of a failing event.
-    pub max_attempts: u32,
-    /// Age at which an event is given up.
-    pub give_up_after: Duration,
-    /// A window is sealed this long before its token expires.
-    pub token_margin: Duration,
-}
-
-/// How a batch goes out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// As a batch call.
-    Batch,
-    /// One event, as the single call it came in.
-    Single,
-}
-
-/// What a batch's failures have said so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Trouble {
-    /// In a row, between each of which and the one before it more of the group was taken than failed.
-    pub strikes: u32,
-    /// In a row, between which nobody else of the group tried anything.
-    pub lonely: u32,
-    /// Requests of the group that had passed, and that had failed, at the last one.
-    pub since: Option<(u64, u64)>,
-}
-
-/// Events of one lane on their way out together.
-#[derive(Debug)]
-pub struct Batch<E> {
-    /// The same on every retry of the same events.
-    pub id: Uuid,
-    /// The lane's number, for the verdict.
-    pub lane: LaneId,
-    /// The lane.
-    pub key: LaneKey,
-    /// Batch or single call.
-    pub form: Form,
-    /// The upstream's status for its last attempt.
-    pub status: Option<u16>,
-    /// Never empty; in the lane's order.
-    pub events: Vec<Queued<E>>,
-    /// It was part of something that was refused, and shares no request with other lanes.
-    pub alone: bool,
-    /// Somebody waits for it.
-    pub urgent: bool,
-    /// Failures in a row.
-    pub trouble: Trouble,
-}
-
-/// A lane's number; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneId(u64);
-
-/// What the upstream's reply makes of one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It has its outcome.
-    Done(Outcome),
-    /// It leads the next batch after a pause.
-    Again,
-}
-
-/// What became of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The upstream spoke of every event; one fate each, in order.
-    Answered(Vec<Fate>),
-    /// Kept as it is; again after `pause`.
-    Retry {
-        /// How long the lane waits.
-        pause: Duration,
-    },
-    /// Nothing was tried, or nothing was found to be wrong with it; again after `pause`.
-    Deferred {
-        /// How long the lane waits.
-        pause: Duration,
-    },
-    /// 401 or 403.
-    Rejected,
-    /// A 4xx for all; the ids it names, if any.
-    Refused {
-        /// Offending events.
-        named: Vec<EventId>,
-    },
-    /// It failed again and again while others of its group passed: something in it is at fault.
-    Persistent,
-    /// 413.
-    TooLarge,
-    /// 404, 405 or 501: no batch endpoint there.
-    NoBatchEndpoint,
-}
-
-/// An event that has its outcome; the caller settles it.
-#[derive(Debug)]
-pub struct Settled<E> {
-    /// The event.
-    pub entry: E,
-    /// Its outcome.
-    pub outcome: Outcome,
-    /// Times it failed by name.
-    pub failed: u32,
-    /// The upstream's last status for its lane.
-    pub status: Option<u16>,
-}
 
 /// What a forwarded call waits for and holds back.
 #[derive(Debug, Clone)]
