@@ -168,6 +168,28 @@ fn a_newer_state_that_was_forwarded_replaces_what_a_rejected_lane_holds() {
     assert_eq!(ready(&mut lanes), [vec![4]]);
 }
 
+#[test]
+fn a_flood_of_forged_credentials_holds_up_nobody_and_waits_for_nobody_for_long() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    renewed(&mut lanes, now);
+    for forged in 3..=255 {
+        lanes.push(now, Model { priority: true, ..event(100 + u64::from(forged), 1, forged) });
+    }
+    let gone = lanes.take_ready();
+    assert_eq!(gone.len(), 253 - BEHIND, "only so many wait");
+    let mut waiting = 0;
+    lanes.tick(now + WINDOW);
+    let old = one(&mut lanes);
+    assert_eq!(seqs(&old), [2], "the user's own goes all the same");
+    accept(&mut lanes, now, old);
+    while let Some(batch) = lanes.take_ready().pop_front() {
+        waiting += 1;
+        drop(batch);
+    }
+    assert!(waiting > 0, "and then those that waited");
+}
+
 #[derive(Debug, Clone)]
 enum Do {
     Push(u8, u8, bool),

@@ -41,6 +41,11 @@ use tokio::time::Instant;
 /// `{"events":[` and `]}`: what a batch body has around its events, in bytes, unless its group says otherwise.
 pub const ENVELOPE_BYTES: usize = 13;
 
+/// Good credentials remembered for each user: browsers, and tokens that are being renewed.
+const GOOD: usize = 8;
+/// Lanes of one user that wait for another credential's batch.
+const BEHIND: usize = 64;
+
 /// How many lanes are looked at for one that can be emptied, at the cap on lanes.
 const LOOK: usize = 64;
 
@@ -79,8 +84,10 @@ pub struct Lanes<E> {
     /// Groups whose upstream had no batch endpoint, and until when that is believed.
     singles_only: HashMap<GroupIndex, Instant>,
     sent: Sent,
-    /// Credentials of which a batch was taken.
-    good: Recent<Fingerprint, ()>,
+    /// Credentials of which a batch was taken, by user, the last one last; few of each, so that forged ones cost nothing.
+    good: Recent<UserId, Vec<Fingerprint>>,
+    /// Lanes that wait for a batch under another credential of their user.
+    behind: HashMap<UserId, Vec<LaneId>>,
     /// Lanes whose next event is sealed at once, since a priority event of another group came: until when.
     awaited: Recent<LaneKey, Instant>,
     next_lane: u64,
@@ -109,6 +116,7 @@ impl<E: Entry> Lanes<E> {
             sent: Recent::new(max_lanes),
             awaited: Recent::new(max_lanes),
             good: Recent::new(max_lanes),
+            behind: HashMap::new(),
             next_lane: 0,
             next_hold: 0,
             last_seq: 0,
@@ -275,7 +283,7 @@ impl<E: Entry> Lanes<E> {
     fn seal(&mut self, id: LaneId, why: Seal) {
         self.seal_one(id, why);
         let mut siblings = self.siblings(id);
-        if self.lanes.get(&id).is_some_and(|lane| self.is_good(&lane.key)) {
+        if self.lanes.get(&id).is_some_and(|lane| self.is_good(&lane.key.user, lane.key.credential)) {
             siblings.extend(self.elders(id));
         }
         for sibling in siblings {
@@ -304,34 +312,52 @@ impl<E: Entry> Lanes<E> {
         rules.ordered.iter().filter_map(sibling).collect()
     }
 
-    fn is_good(&self, key: &LaneKey) -> bool {
-        self.good.get(&key.credential).is_some()
+    fn is_good(&self, user: &UserId, credential: Fingerprint) -> bool {
+        self.good.get(user).is_some_and(|good| good.contains(&credential))
+    }
+
+    /// A batch of this credential was taken.
+    fn praise(&mut self, key: &LaneKey) {
+        let mut good = self.good.take(&key.user).unwrap_or_default();
+        good.retain(|other| *other != key.credential);
+        if good.len() >= GOOD {
+            good.remove(0);
+        }
+        good.push(key.credential);
+        self.good.put(key.user.clone(), good);
+    }
+
+    /// A batch of this credential was refused for its sake.
+    fn blame(&mut self, key: &LaneKey) {
+        if let Some(mut good) = self.good.take(&key.user) {
+            good.retain(|other| *other != key.credential);
+            self.good.put(key.user.clone(), good);
+        }
     }
 
     /// Lanes of the same user under other credentials that were good and don't fail, in its group or one that keeps an
     /// order with it.
     fn elders(&self, id: LaneId) -> Vec<LaneId> {
-        let Some(lane) = self.lanes.get(&id) else { return Vec::new() };
-        let own = &lane.key;
-        let Some(rules) = self.rules.get(own.group.0) else { return Vec::new() };
-        let ids = self.by_user.get(&own.user).map(Vec::as_slice).unwrap_or_default();
-        if ids.len() < 2 {
+        let Some(LaneKey { group, user, credential }) = self.lanes.get(&id).map(|lane| &lane.key) else {
             return Vec::new();
-        }
-        let groups = |group: &GroupIndex| *group == own.group || rules.ordered.contains(group);
-        self.elders_among(&own.user, own.credential, groups)
+        };
+        let ordered = self.rules.get(group.0).map(|rules| rules.ordered.as_slice()).unwrap_or_default();
+        self.elders_among(user, *credential, std::iter::once(group).chain(ordered))
     }
 
-    fn elders_among(
+    fn elders_among<'a>(
         &self,
         user: &UserId,
         credential: Fingerprint,
-        groups: impl Fn(&GroupIndex) -> bool,
+        groups: impl Iterator<Item = &'a GroupIndex> + Clone,
     ) -> Vec<LaneId> {
-        let elder = |lane: &Lane<E>| {
-            lane.key.credential != credential && groups(&lane.key.group) && lane.is_well() && self.is_good(&lane.key)
-        };
-        self.lanes_of(user, elder)
+        let Some(good) = self.good.get(user) else { return Vec::new() };
+        let others = good.iter().copied().filter(|other| *other != credential);
+        let keys = others.flat_map(|credential| {
+            groups.clone().map(move |group| LaneKey { group: *group, user: user.clone(), credential })
+        });
+        let is_well = |id: &LaneId| self.lanes.get(id).is_some_and(Lane::is_well);
+        keys.filter_map(|key| self.by_key.get(&key).copied()).filter(is_well).collect()
     }
 
     fn lanes_of(&self, user: &UserId, wanted: impl Fn(&Lane<E>) -> bool) -> Vec<LaneId> {
@@ -345,9 +371,9 @@ impl<E: Entry> Lanes<E> {
     pub fn barrier(&mut self, user: &UserId, credential: Fingerprint, groups: &[GroupIndex]) -> Vec<Mark> {
         let meant = |lane: &Lane<E>| lane.key.credential == credential && groups.contains(&lane.key.group);
         let mut ids = self.lanes_of(user, meant);
-        let elders = self.elders_among(user, credential, |group| groups.contains(group));
+        let elders = self.elders_among(user, credential, groups.iter());
         self.seal_all_of(&ids, Seal::Asked);
-        if self.good.get(&credential).is_some() {
+        if self.is_good(user, credential) {
             self.seal_all_of(&elders, Seal::Asked);
         }
         ids.extend(elders);
@@ -402,13 +428,16 @@ impl<E: Entry> Lanes<E> {
         for queued in lane.take_replaced(subject, upto) {
             self.settle(queued, Outcome::Superseded { by: by.clone() }, status);
         }
-        self.advance_all(key);
+        let siblings = self.siblings(id);
+        self.advance_with(id, &siblings, &key.user);
     }
 
-    /// All of a user's lanes: what was behind another one's events may go now.
-    fn advance_all(&mut self, key: &LaneKey) {
-        for id in self.lanes_of(&key.user, |_| true) {
-            self.advance(id);
+    /// A lane has moved: it goes on, and what was behind its events.
+    fn advance_with(&mut self, id: LaneId, siblings: &[LaneId], user: &UserId) {
+        self.advance(id);
+        siblings.iter().for_each(|sibling| self.advance(*sibling));
+        for waiting in self.behind.remove(user).unwrap_or_default() {
+            self.advance(waiting);
         }
     }
 
@@ -482,7 +511,20 @@ impl<E: Entry> Lanes<E> {
     /// not events: two browsers of one user would else send one event at a time.
     fn is_behind(&self, id: LaneId) -> bool {
         let front = |id: &LaneId| self.lanes.get(id).and_then(Lane::front);
-        front(&id).is_some_and(|own| self.elders(id).iter().filter_map(front).any(|other| other < own))
+        let may_send = self.lanes.get(&id).is_some_and(|lane| lane.due > 0 || !lane.again.is_empty());
+        may_send && front(&id).is_some_and(|own| self.elders(id).iter().filter_map(front).any(|other| other < own))
+    }
+
+    /// Notes that a lane waits for another credential's batch. `false`: so many do that it doesn't (P10).
+    fn waits_behind(&mut self, id: LaneId) -> bool {
+        let Some(lane) = self.lanes.get(&id) else { return false };
+        let waiting = self.behind.entry(lane.key.user.clone()).or_default();
+        let listed = waiting.contains(&id);
+        if !listed && waiting.len() < BEHIND {
+            waiting.push(id);
+            return true;
+        }
+        listed
     }
 
     /// Forms the next batch if the lane may, sets its timer, forgets it when it is empty.
@@ -508,7 +550,7 @@ impl<E: Entry> Lanes<E> {
         if self.lanes.get(&id).is_none_or(|lane| lane.phase != Phase::Idle) {
             return;
         }
-        if self.is_behind(id) {
+        if self.is_behind(id) && self.waits_behind(id) {
             return;
         }
         let limit = self.limit(id);

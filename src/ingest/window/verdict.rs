@@ -18,6 +18,10 @@ impl<E: Entry> Lanes<E> {
         let (id, key) = (batch.lane, batch.key.clone());
         let all = Arc::clone(&self.rules);
         let Some(rules) = all.get(batch.key.group.0) else { return };
+        if verdict == Verdict::Rejected {
+            self.blame(&key);
+        }
+        let siblings = self.siblings(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.phase = Phase::Idle;
         lane.flying.clear();
@@ -30,13 +34,12 @@ impl<E: Entry> Lanes<E> {
         match verdict {
             Verdict::Answered(fates) => {
                 if rules.proves {
-                    self.good.put(key.credential, ());
+                    self.praise(&key);
                 }
                 self.answered(now, rules, batch, fates, pause);
             }
             Verdict::Retry { pause } | Verdict::Deferred { pause } => self.wait(now + pause, batch),
             Verdict::Rejected => {
-                self.good.take(&key.credential);
                 batch.trouble = Trouble::default();
                 let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
                 lane.phase = Phase::Rejected(first + rules.give_up_after);
@@ -48,7 +51,7 @@ impl<E: Entry> Lanes<E> {
             Verdict::NoBatchEndpoint => self.without_endpoint(now, rules, batch, pause),
         }
         self.give_up(now, id, rules);
-        self.advance_all(&key);
+        self.advance_with(id, &siblings, &key.user);
     }
 
     fn wait(&mut self, until: Instant, batch: Batch<E>) {
