@@ -1,9 +1,14 @@
 //! Adapters: envelopes, headers and results of batch endpoints that are not Tidegate's own.
 //!
-//! The stand-in for PostgREST does what its documentation ("Tables and Views": bulk insert, upsert, `Prefer`) says: an
-//! array of objects that all have the same keys (else 400, PGRST102), `resolution=ignore-duplicates` skips rows whose
-//! `on_conflict` column is known, `return=representation` answers 201 with the rows that were made and no others;
-//! without a preference a known row is 409 (23505), a refusal by row level security 403 (42501), a bad token 401.
+//! The stand-in for PostgREST does what its documentation says ("Tables and Views": Bulk Insert, Bulk Insert with Default
+//! Values, Specifying Columns, Upsert, On Conflict; "Prefer Header"; "Errors"; Supabase's "Error Codes"):
+//!
+//! - a bulk insert is an array of objects that all have the same keys (else 400, PGRST102), unless `columns` names the
+//!   keys that count: then what is missing is null, or the column's default with `missing=default`;
+//! - `resolution=ignore-duplicates` skips rows whose primary key, or whose `on_conflict` column, is known; without it, or
+//!   if another column is in conflict, nothing is inserted: 409 (23505);
+//! - `return=representation` answers 201 with the rows that were made and no others, else 201 has no body;
+//! - a refusal by row level security is 403 (42501), a token that is no good 401.
 
 use crate::support::Sidecar;
 use crate::support::upstream::{FakeUpstream, Seen, answer};
@@ -59,36 +64,62 @@ fn problem(status: u16, code: &str, message: &str) -> Response<Full<Bytes>> {
     answer(status, json!({ "code": code, "message": message, "details": null, "hint": null }))
 }
 
+/// The value of a query parameter.
+fn parameter<'a>(path: &'a str, name: &str) -> Option<&'a str> {
+    let (_, query) = path.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn keys(row: &Value) -> BTreeSet<String> {
+    row.as_object().unwrap().keys().cloned().collect()
+}
+
+fn id_of(row: &Value) -> String {
+    row["client_event_id"].as_str().unwrap().to_owned()
+}
+
+/// Only the named columns count; what is missing is null, or the default.
+fn with_columns(row: &Value, columns: &str, defaults: bool) -> Value {
+    let missing = |column: &str| if defaults && column == "note" { json!("none") } else { Value::Null };
+    let cell = |column: &str| (column.to_owned(), row.get(column).cloned().unwrap_or_else(|| missing(column)));
+    Value::Object(columns.split(',').map(cell).collect())
+}
+
 impl Table {
     fn insert(&mut self, seen: &Seen) -> Response<Full<Bytes>> {
         if seen.header("apikey") != "anon" {
-            return problem(401, "PGRST301", "No API key found in request");
+            return answer(401, json!({ "message": "No API key found in request" }));
         }
         if !seen.header("authorization").starts_with("Bearer ") {
-            return problem(401, "PGRST301", "JWT expired");
+            return problem(401, "PGRST301", "JWT could not be decoded");
         }
-        assert_eq!(seen.header("content-type"), "application/json");
+        if seen.header("content-type") != "application/json" {
+            return problem(415, "PGRST107", "Content-Type not acceptable");
+        }
         let Ok(Value::Array(rows)) = serde_json::from_slice(&seen.body) else {
             return problem(400, "PGRST102", "Empty or invalid json");
         };
-        let keys = |row: &Value| row.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-        if rows.iter().any(|row| keys(row) != keys(&rows[0])) {
-            return problem(400, "PGRST102", "All object keys must match");
-        }
-        let id = |row: &Value| row["client_event_id"].as_str().unwrap().to_owned();
-        if rows.iter().any(|row| self.foreign.contains(&id(row))) {
+        let prefer: Vec<_> = seen.header("prefer").split(',').map(str::trim).collect();
+        let rows = match parameter(&seen.path, "columns") {
+            Some(columns) => {
+                rows.iter().map(|row| with_columns(row, columns, prefer.contains(&"missing=default"))).collect()
+            }
+            None if rows.iter().any(|row| keys(row) != keys(&rows[0])) => {
+                return problem(400, "PGRST102", "All object keys must match");
+            }
+            None => rows,
+        };
+        if rows.iter().any(|row| self.foreign.contains(&id_of(row))) {
             return problem(403, "42501", "new row violates row-level security policy");
         }
-        let prefer: Vec<_> = seen.header("prefer").split(',').map(str::trim).collect();
-        let ignore =
-            prefer.contains(&"resolution=ignore-duplicates") && seen.path.ends_with("?on_conflict=client_event_id");
-        let (known, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.rows.contains_key(&id(row)));
+        // The primary key is another column.
+        let ignore = prefer.contains(&"resolution=ignore-duplicates")
+            && parameter(&seen.path, "on_conflict") == Some("client_event_id");
+        let (known, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.rows.contains_key(&id_of(row)));
         if !known.is_empty() && !ignore {
             return problem(409, "23505", "duplicate key value violates unique constraint");
         }
-        for row in &new {
-            self.rows.insert(id(row), row.clone());
-        }
+        self.rows.extend(new.iter().map(|row| (id_of(row), row.clone())));
         match prefer.contains(&"return=representation") {
             true => answer(201, Value::Array(new)),
             false => {
@@ -148,6 +179,79 @@ async fn rows_of_unequal_keys_are_sent_apart_and_none_is_lost() {
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
     assert_eq!((ledger.accepted, ledger.dead, table.lock().unwrap().rows.len()), (4, 0, 4));
     assert!(sidecar.upstream.seen().len() > 1);
+}
+
+/// Four rows, of which `b` is there already and one has no note.
+async fn four(sidecar: &Sidecar) -> Arc<Mutex<Table>> {
+    let table = serve(&sidecar.upstream);
+    table.lock().unwrap().rows.insert("b".into(), json!({}));
+    for id in ["a", "b", "c"] {
+        post(sidecar, "Bearer ada", &json!({ "id": id, "user": "ada", "note": "x" })).await;
+    }
+    post(sidecar, "Bearer ada", &json!({ "id": "d", "user": "ada" })).await;
+    table
+}
+
+#[tokio::test]
+async fn rows_of_unequal_keys_go_together_where_the_address_names_the_columns() {
+    let columns = "?columns=client_event_id,user_id,percent,note&on_conflict=";
+    let text = TABLE
+        .replace("{body.note|null}", "{body.note}")
+        .replace("?on_conflict=", columns)
+        .replace("resolution=", "missing=default,resolution=");
+    let sidecar = Sidecar::with(&text, Clock::default()).await;
+    let table = four(&sidecar).await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.duplicate), (3, 1));
+    assert_eq!(sidecar.upstream.seen().len(), 1);
+    let table = table.lock().unwrap();
+    assert_eq!((&table.rows["a"]["note"], &table.rows["d"]["note"]), (&json!("x"), &json!("none")), "its default");
+}
+
+#[tokio::test]
+async fn a_known_row_sinks_no_other_where_the_table_refuses_it() {
+    for wrong in [
+        TABLE.replace("resolution=ignore-duplicates,", ""),
+        TABLE.replace("?on_conflict=client_event_id", ""),
+        TABLE.replace("?on_conflict=client_event_id", "?on_conflict=id"),
+    ] {
+        let sidecar = Sidecar::with(&wrong, Clock::default()).await;
+        let table = four(&sidecar).await;
+        let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+        assert_eq!((ledger.accepted, ledger.duplicate, ledger.dead), (3, 0, 1));
+        assert_eq!(table.lock().unwrap().rows.len(), 4);
+        let dead = &sidecar.admin(Method::GET, "/dead-letters").await.json()[0];
+        assert_eq!((&dead["id"], &dead["status"]), (&json!("b"), &json!(409)));
+    }
+}
+
+#[tokio::test]
+async fn without_the_representation_nothing_is_believed_to_be_taken() {
+    let sidecar = Sidecar::with(&TABLE.replace(",return=representation", ""), Clock::default()).await;
+    let table = four(&sidecar).await;
+    sidecar.upstream.until(|seen| seen.len() > 3).await;
+    assert_eq!((sidecar.running.ledger().pending, table.lock().unwrap().rows.len()), (4, 4), "there, but nobody says so");
+    // Without `results` a 201 is enough, and what was known counts as accepted.
+    let start = TABLE.find("results = ").unwrap();
+    let (before, after) = TABLE.split_at(start);
+    let text = before.replace(",return=representation", "") + after.split_once('\n').unwrap().1;
+    let sidecar = Sidecar::with(&text, Clock::default()).await;
+    let table = four(&sidecar).await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, table.lock().unwrap().rows.len(), sidecar.upstream.seen().len()), (4, 4, 1));
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_good_loses_no_row() {
+    let sidecar = Sidecar::with(TABLE, Clock::default()).await;
+    let table = serve(&sidecar.upstream);
+    post(&sidecar, "no token", &json!({ "id": "a", "user": "eve" })).await;
+    post(&sidecar, "Bearer ada", &json!({ "id": "b", "user": "ada" })).await;
+    sidecar.flush().await;
+    sidecar.until_counter("tidegate_batches_total{group=\"rows\",result=\"rejected\"}", 1).await;
+    let ledger = sidecar.until(|ledger| ledger.accepted == 1).await;
+    assert_eq!((ledger.pending, ledger.dead), (1, 0));
+    assert_eq!(table.lock().unwrap().rows.keys().collect::<Vec<_>>(), ["b"]);
 }
 
 #[tokio::test]
@@ -215,6 +319,36 @@ async fn an_envelope_with_a_header_never_mixes_two_values_of_it_and_counts_to_th
     // An event has at most 80 bytes with its comma: the fullest batches had no room for another one.
     assert!(largest.values().all(|most| *most > 512 - 80), "{largest:?}");
     assert_eq!(largest.len(), 2);
+}
+
+#[tokio::test]
+async fn every_batch_but_the_last_is_full_to_the_byte() {
+    let envelope = "envelope = { org_id = \"{header.x-org-id}\", at = \"{now.iso}\", by = \"{user}\", rows = \"{events}\" }\nmax_bytes = \"512B\"";
+    let text =
+        adapted(envelope).replace("max_events = 4", "max_events = 100").replace("flush_at = 4", "flush_at = 100");
+    let sidecar = Sidecar::with(&text, Clock::default()).await;
+    sidecar.upstream.answer_with(|_| Some(answer(201, json!({ "ok": true }))));
+    // The first one is on its way while the others gather, so that all of them are due when the next one is formed.
+    sidecar.upstream.close_gate();
+    for number in 0..60u32 {
+        let body = json!({ "id": format!("{number:02}"), "user": "ada", "note": "x".repeat(number as usize * 7 % 23) });
+        let headers = [("authorization", "Bearer ada"), ("x-org-id", "acme")];
+        let told = sidecar.call(Method::POST, "/event", &headers, body.to_string()).await;
+        assert_eq!(told.status, StatusCode::ACCEPTED);
+    }
+    sidecar.flush().await;
+    sidecar.upstream.open_gate();
+    sidecar.until(|ledger| ledger.accepted == 60).await;
+    let seen = sidecar.upstream.seen();
+    assert!(seen.iter().all(|one| one.body.len() <= 512));
+    for pair in seen.windows(2) {
+        // Sent as it was counted: the body is text, and an event in it has the length that it had alone.
+        let text = std::str::from_utf8(&pair[1].body).unwrap();
+        let rows = &text[text.find("\"rows\":[").unwrap() + 8..];
+        let first = &rows[..=rows.find('}').unwrap()];
+        assert!(pair[0].body.len() + 1 + first.len() > 512, "{first} would have fitted: {}", pair[0].body.len());
+    }
+    assert!(seen.len() > 5, "{}", seen.len());
 }
 
 #[tokio::test]
