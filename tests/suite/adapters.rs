@@ -134,9 +134,8 @@ impl Table {
 fn serve(upstream: &FakeUpstream) -> Arc<Mutex<Table>> {
     let table: Arc<Mutex<Table>> = Arc::default();
     let shared = Arc::clone(&table);
-    upstream.answer_with(move |seen| {
-        seen.path.starts_with("/progress_events").then(|| shared.lock().unwrap().insert(seen))
-    });
+    upstream
+        .answer_with(move |seen| seen.path.contains("/progress_events").then(|| shared.lock().unwrap().insert(seen)));
     table
 }
 
@@ -230,7 +229,11 @@ async fn without_the_representation_nothing_is_believed_to_be_taken() {
     let sidecar = Sidecar::with(&TABLE.replace(",return=representation", ""), Clock::default()).await;
     let table = four(&sidecar).await;
     sidecar.upstream.until(|seen| seen.len() > 3).await;
-    assert_eq!((sidecar.running.ledger().pending, table.lock().unwrap().rows.len()), (4, 4), "there, but nobody says so");
+    assert_eq!(
+        (sidecar.running.ledger().pending, table.lock().unwrap().rows.len()),
+        (4, 4),
+        "there, but nobody says so"
+    );
     // Without `results` a 201 is enough, and what was known counts as accepted.
     let start = TABLE.find("results = ").unwrap();
     let (before, after) = TABLE.split_at(start);
@@ -281,6 +284,51 @@ async fn a_refusal_by_a_row_policy_holds_the_lane_and_nobody_elses() {
     let ledger = sidecar.until(|ledger| ledger.accepted == 1).await;
     assert_eq!((ledger.pending, ledger.dead), (1, 0));
     assert!(table.lock().unwrap().rows.contains_key("b"));
+}
+
+/// The claim `{"sub":"…"}` of nobody's key.
+const ADA: &str = "Bearer e30.eyJzdWIiOiJhZGEifQ.x";
+const EVE: &str = "Bearer e30.eyJzdWIiOiJldmUifQ.x";
+
+#[tokio::test]
+async fn the_configuration_in_the_docs_does_what_they_say() {
+    let docs = include_str!("../../docs/delivery.md").split_once("## Into a PostgREST table").unwrap().1;
+    let text = docs.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let sockets =
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[journal]\ndurability = \"none\"\n";
+    let sidecar =
+        Sidecar::with(&format!("{}{sockets}", text.replace("127.0.0.1:54321", "UPSTREAM")), Clock::default()).await;
+    let table = serve(&sidecar.upstream);
+    table.lock().unwrap().rows.insert("known".into(), json!({}));
+    let insert = async |token: &str, row: Value| {
+        sidecar
+            .call(Method::POST, "/rest/v1/progress_events", &[("authorization", token)], row.to_string())
+            .await
+            .status
+    };
+    for (token, id) in [(ADA, "a"), (ADA, "known"), (EVE, "e"), (ADA, "b"), (ADA, "a")] {
+        assert_eq!(insert(token, json!({ "client_event_id": id, "percent": 5 })).await, StatusCode::CREATED);
+    }
+    assert_eq!(table.lock().unwrap().rows.len(), 1, "acknowledged, and not yet sent");
+    sidecar.flush().await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.duplicate, ledger.dead), (3, 2, 0), "one was there, and one came twice");
+    let seen = sidecar.upstream.seen();
+    assert_eq!(seen.len(), 2, "one for each user");
+    for call in &seen {
+        let user = if call.header("authorization") == ADA { "ada" } else { "eve" };
+        let rows: Value = serde_json::from_slice(&call.body).unwrap();
+        assert!(rows.as_array().unwrap().iter().all(|row| row["user_id"] == user), "{rows}");
+    }
+    let wanted = json!({ "client_event_id": "a", "user_id": "ada", "percent": 5, "note": null });
+    assert_eq!(table.lock().unwrap().rows["a"], wanted);
+    // In another's name, or in nobody's: PostgREST's to judge, at once.
+    table.lock().unwrap().foreign.insert("forged".into());
+    let forged = json!({ "client_event_id": "forged", "user_id": "eve" });
+    assert_eq!(insert(ADA, forged.clone()).await, StatusCode::UNAUTHORIZED, "the client sent no apikey");
+    assert_eq!(insert("", forged).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(insert(ADA, json!([])).await, StatusCode::BAD_REQUEST);
+    assert_eq!(sidecar.running.stop().await.received, 5);
 }
 
 fn adapted(more: &str) -> String {
