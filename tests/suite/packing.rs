@@ -289,11 +289,14 @@ async fn a_group_that_hangs_and_a_user_of_many_credentials_keep_nobody_out() {
     sidecar.until(|ledger| ledger.accepted == 22).await;
 }
 
+const FOUR_PLACES: (&str, &str) = ("[delivery]", "[delivery]\nmax_in_flight = 4\ntimeout = \"1h\"");
+/// Nobody's place becomes free because an answer is late.
+const PATIENT: (&str, &str) = ("response_timeout = \"5s\"", "response_timeout = \"1h\"");
+
 #[tokio::test]
 async fn what_a_hanging_group_cannot_deliver_another_group_does() {
     let second = "[batch.other]\npath = \"/other\"\nflush_at = 1\n[[event]]\npath = \"/second\"\nbatch = \"other\"\n[[event]]\npath = \"/event\"";
-    let limit = ("[delivery]", "[delivery]\nmax_in_flight = 4");
-    let sidecar = Sidecar::start(&[("[[event]]\npath = \"/event\"", second), limit]).await;
+    let sidecar = Sidecar::start(&[("[[event]]\npath = \"/event\"", second), FOUR_PLACES, PATIENT]).await;
     sidecar.upstream.hold_back(|seen| seen.path == "/batch");
     for number in 0..20 {
         done(&sidecar, &format!("u{number}"), &format!("e{number}")).await;
@@ -314,7 +317,7 @@ async fn what_a_hanging_group_cannot_deliver_another_group_does() {
 
 #[tokio::test]
 async fn what_one_users_many_credentials_cannot_deliver_others_do() {
-    let sidecar = Sidecar::start(&[("[delivery]", "[delivery]\nmax_in_flight = 4")]).await;
+    let sidecar = Sidecar::start(&[FOUR_PLACES, PATIENT]).await;
     sidecar.upstream.hold_back(|seen| seen.header("authorization").starts_with('t'));
     for number in 0..20 {
         sidecar.post(&format!("t{number}"), "mallory", &format!("m{number}"), ",\"status\":\"completed\"").await;
