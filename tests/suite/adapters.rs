@@ -1,9 +1,14 @@
 //! Adapters: envelopes, headers and results of batch endpoints that are not Tidegate's own.
 //!
-//! The stand-in for PostgREST does what its documentation ("Tables and Views": bulk insert, upsert, `Prefer`) says: an
-//! array of objects that all have the same keys (else 400, PGRST102), `resolution=ignore-duplicates` skips rows whose
-//! `on_conflict` column is known, `return=representation` answers 201 with the rows that were made and no others;
-//! without a preference a known row is 409 (23505), a refusal by row level security 403 (42501), a bad token 401.
+//! The stand-in for PostgREST does what its documentation says ("Tables and Views": Bulk Insert, Bulk Insert with Default
+//! Values, Specifying Columns, Upsert, On Conflict; "Prefer Header"; "Errors"; Supabase's "Error Codes"):
+//!
+//! - a bulk insert is an array of objects that all have the same keys (else 400, PGRST102), unless `columns` names the
+//!   keys that count: then what is missing is null, or the column's default with `missing=default`;
+//! - `resolution=ignore-duplicates` skips rows whose primary key, or whose `on_conflict` column, is known; without it, or
+//!   if another column is in conflict, nothing is inserted: 409 (23505);
+//! - `return=representation` answers 201 with the rows that were made and no others, else 201 has no body;
+//! - a refusal by row level security is 403 (42501), a token that is no good 401.
 
 use crate::support::Sidecar;
 use crate::support::upstream::{FakeUpstream, Seen, answer};
@@ -59,36 +64,62 @@ fn problem(status: u16, code: &str, message: &str) -> Response<Full<Bytes>> {
     answer(status, json!({ "code": code, "message": message, "details": null, "hint": null }))
 }
 
+/// The value of a query parameter.
+fn parameter<'a>(path: &'a str, name: &str) -> Option<&'a str> {
+    let (_, query) = path.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn keys(row: &Value) -> BTreeSet<String> {
+    row.as_object().unwrap().keys().cloned().collect()
+}
+
+fn id_of(row: &Value) -> String {
+    row["client_event_id"].as_str().unwrap().to_owned()
+}
+
+/// Only the named columns count; what is missing is null, or the default.
+fn with_columns(row: &Value, columns: &str, defaults: bool) -> Value {
+    let missing = |column: &str| if defaults && column == "note" { json!("none") } else { Value::Null };
+    let cell = |column: &str| (column.to_owned(), row.get(column).cloned().unwrap_or_else(|| missing(column)));
+    Value::Object(columns.split(',').map(cell).collect())
+}
+
 impl Table {
     fn insert(&mut self, seen: &Seen) -> Response<Full<Bytes>> {
         if seen.header("apikey") != "anon" {
-            return problem(401, "PGRST301", "No API key found in request");
+            return answer(401, json!({ "message": "No API key found in request" }));
         }
         if !seen.header("authorization").starts_with("Bearer ") {
-            return problem(401, "PGRST301", "JWT expired");
+            return problem(401, "PGRST301", "JWT could not be decoded");
         }
-        assert_eq!(seen.header("content-type"), "application/json");
+        if seen.header("content-type") != "application/json" {
+            return problem(415, "PGRST107", "Content-Type not acceptable");
+        }
         let Ok(Value::Array(rows)) = serde_json::from_slice(&seen.body) else {
             return problem(400, "PGRST102", "Empty or invalid json");
         };
-        let keys = |row: &Value| row.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-        if rows.iter().any(|row| keys(row) != keys(&rows[0])) {
-            return problem(400, "PGRST102", "All object keys must match");
-        }
-        let id = |row: &Value| row["client_event_id"].as_str().unwrap().to_owned();
-        if rows.iter().any(|row| self.foreign.contains(&id(row))) {
+        let prefer: Vec<_> = seen.header("prefer").split(',').map(str::trim).collect();
+        let rows = match parameter(&seen.path, "columns") {
+            Some(columns) => {
+                rows.iter().map(|row| with_columns(row, columns, prefer.contains(&"missing=default"))).collect()
+            }
+            None if rows.iter().any(|row| keys(row) != keys(&rows[0])) => {
+                return problem(400, "PGRST102", "All object keys must match");
+            }
+            None => rows,
+        };
+        if rows.iter().any(|row| self.foreign.contains(&id_of(row))) {
             return problem(403, "42501", "new row violates row-level security policy");
         }
-        let prefer: Vec<_> = seen.header("prefer").split(',').map(str::trim).collect();
-        let ignore =
-            prefer.contains(&"resolution=ignore-duplicates") && seen.path.ends_with("?on_conflict=client_event_id");
-        let (known, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.rows.contains_key(&id(row)));
+        // The primary key is another column.
+        let ignore = prefer.contains(&"resolution=ignore-duplicates")
+            && parameter(&seen.path, "on_conflict") == Some("client_event_id");
+        let (known, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.rows.contains_key(&id_of(row)));
         if !known.is_empty() && !ignore {
             return problem(409, "23505", "duplicate key value violates unique constraint");
         }
-        for row in &new {
-            self.rows.insert(id(row), row.clone());
-        }
+        self.rows.extend(new.iter().map(|row| (id_of(row), row.clone())));
         match prefer.contains(&"return=representation") {
             true => answer(201, Value::Array(new)),
             false => {
@@ -103,9 +134,8 @@ impl Table {
 fn serve(upstream: &FakeUpstream) -> Arc<Mutex<Table>> {
     let table: Arc<Mutex<Table>> = Arc::default();
     let shared = Arc::clone(&table);
-    upstream.answer_with(move |seen| {
-        seen.path.starts_with("/progress_events").then(|| shared.lock().unwrap().insert(seen))
-    });
+    upstream
+        .answer_with(move |seen| seen.path.contains("/progress_events").then(|| shared.lock().unwrap().insert(seen)));
     table
 }
 
@@ -150,6 +180,83 @@ async fn rows_of_unequal_keys_are_sent_apart_and_none_is_lost() {
     assert!(sidecar.upstream.seen().len() > 1);
 }
 
+/// Four rows, of which `b` is there already and one has no note.
+async fn four(sidecar: &Sidecar) -> Arc<Mutex<Table>> {
+    let table = serve(&sidecar.upstream);
+    table.lock().unwrap().rows.insert("b".into(), json!({}));
+    for id in ["a", "b", "c"] {
+        post(sidecar, "Bearer ada", &json!({ "id": id, "user": "ada", "note": "x" })).await;
+    }
+    post(sidecar, "Bearer ada", &json!({ "id": "d", "user": "ada" })).await;
+    table
+}
+
+#[tokio::test]
+async fn rows_of_unequal_keys_go_together_where_the_address_names_the_columns() {
+    let columns = "?columns=client_event_id,user_id,percent,note&on_conflict=";
+    let text = TABLE
+        .replace("{body.note|null}", "{body.note}")
+        .replace("?on_conflict=", columns)
+        .replace("resolution=", "missing=default,resolution=");
+    let sidecar = Sidecar::with(&text, Clock::default()).await;
+    let table = four(&sidecar).await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.duplicate), (3, 1));
+    assert_eq!(sidecar.upstream.seen().len(), 1);
+    let table = table.lock().unwrap();
+    assert_eq!((&table.rows["a"]["note"], &table.rows["d"]["note"]), (&json!("x"), &json!("none")), "its default");
+}
+
+#[tokio::test]
+async fn a_known_row_sinks_no_other_where_the_table_refuses_it() {
+    for wrong in [
+        TABLE.replace("resolution=ignore-duplicates,", ""),
+        TABLE.replace("?on_conflict=client_event_id", ""),
+        TABLE.replace("?on_conflict=client_event_id", "?on_conflict=id"),
+    ] {
+        let sidecar = Sidecar::with(&wrong, Clock::default()).await;
+        let table = four(&sidecar).await;
+        let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+        assert_eq!((ledger.accepted, ledger.duplicate, ledger.dead), (3, 0, 1));
+        assert_eq!(table.lock().unwrap().rows.len(), 4);
+        let dead = &sidecar.admin(Method::GET, "/dead-letters").await.json()[0];
+        assert_eq!((&dead["id"], &dead["status"]), (&json!("b"), &json!(409)));
+    }
+}
+
+#[tokio::test]
+async fn without_the_representation_nothing_is_believed_to_be_taken() {
+    let sidecar = Sidecar::with(&TABLE.replace(",return=representation", ""), Clock::default()).await;
+    let table = four(&sidecar).await;
+    sidecar.upstream.until(|seen| seen.len() > 3).await;
+    assert_eq!(
+        (sidecar.running.ledger().pending, table.lock().unwrap().rows.len()),
+        (4, 4),
+        "there, but nobody says so"
+    );
+    // Without `results` a 201 is enough, and what was known counts as accepted.
+    let start = TABLE.find("results = ").unwrap();
+    let (before, after) = TABLE.split_at(start);
+    let text = before.replace(",return=representation", "") + after.split_once('\n').unwrap().1;
+    let sidecar = Sidecar::with(&text, Clock::default()).await;
+    let table = four(&sidecar).await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, table.lock().unwrap().rows.len(), sidecar.upstream.seen().len()), (4, 4, 1));
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_good_loses_no_row() {
+    let sidecar = Sidecar::with(TABLE, Clock::default()).await;
+    let table = serve(&sidecar.upstream);
+    post(&sidecar, "no token", &json!({ "id": "a", "user": "eve" })).await;
+    post(&sidecar, "Bearer ada", &json!({ "id": "b", "user": "ada" })).await;
+    sidecar.flush().await;
+    sidecar.until_counter("tidegate_batches_total{group=\"rows\",result=\"rejected\"}", 1).await;
+    let ledger = sidecar.until(|ledger| ledger.accepted == 1).await;
+    assert_eq!((ledger.pending, ledger.dead), (1, 0));
+    assert_eq!(table.lock().unwrap().rows.keys().collect::<Vec<_>>(), ["b"]);
+}
+
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_and_every_row_is_there_once() {
     let sidecar = Sidecar::with(TABLE, Clock::default()).await;
@@ -177,6 +284,51 @@ async fn a_refusal_by_a_row_policy_holds_the_lane_and_nobody_elses() {
     let ledger = sidecar.until(|ledger| ledger.accepted == 1).await;
     assert_eq!((ledger.pending, ledger.dead), (1, 0));
     assert!(table.lock().unwrap().rows.contains_key("b"));
+}
+
+/// The claim `{"sub":"…"}` of nobody's key.
+const ADA: &str = "Bearer e30.eyJzdWIiOiJhZGEifQ.x";
+const EVE: &str = "Bearer e30.eyJzdWIiOiJldmUifQ.x";
+
+#[tokio::test]
+async fn the_configuration_in_the_docs_does_what_they_say() {
+    let docs = include_str!("../../docs/delivery.md").split_once("## Into a PostgREST table").unwrap().1;
+    let text = docs.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let sockets =
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[journal]\ndurability = \"none\"\n";
+    let sidecar =
+        Sidecar::with(&format!("{}{sockets}", text.replace("127.0.0.1:54321", "UPSTREAM")), Clock::default()).await;
+    let table = serve(&sidecar.upstream);
+    table.lock().unwrap().rows.insert("known".into(), json!({}));
+    let insert = async |token: &str, row: Value| {
+        sidecar
+            .call(Method::POST, "/rest/v1/progress_events", &[("authorization", token)], row.to_string())
+            .await
+            .status
+    };
+    for (token, id) in [(ADA, "a"), (ADA, "known"), (EVE, "e"), (ADA, "b"), (ADA, "a")] {
+        assert_eq!(insert(token, json!({ "client_event_id": id, "percent": 5 })).await, StatusCode::CREATED);
+    }
+    assert_eq!(table.lock().unwrap().rows.len(), 1, "acknowledged, and not yet sent");
+    sidecar.flush().await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.duplicate, ledger.dead), (3, 2, 0), "one was there, and one came twice");
+    let seen = sidecar.upstream.seen();
+    assert_eq!(seen.len(), 2, "one for each user");
+    for call in &seen {
+        let user = if call.header("authorization") == ADA { "ada" } else { "eve" };
+        let rows: Value = serde_json::from_slice(&call.body).unwrap();
+        assert!(rows.as_array().unwrap().iter().all(|row| row["user_id"] == user), "{rows}");
+    }
+    let wanted = json!({ "client_event_id": "a", "user_id": "ada", "percent": 5, "note": null });
+    assert_eq!(table.lock().unwrap().rows["a"], wanted);
+    // In another's name, or in nobody's: PostgREST's to judge, at once.
+    table.lock().unwrap().foreign.insert("forged".into());
+    let forged = json!({ "client_event_id": "forged", "user_id": "eve" });
+    assert_eq!(insert(ADA, forged.clone()).await, StatusCode::UNAUTHORIZED, "the client sent no apikey");
+    assert_eq!(insert("", forged).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(insert(ADA, json!([])).await, StatusCode::BAD_REQUEST);
+    assert_eq!(sidecar.running.stop().await.received, 5);
 }
 
 fn adapted(more: &str) -> String {
@@ -215,6 +367,36 @@ async fn an_envelope_with_a_header_never_mixes_two_values_of_it_and_counts_to_th
     // An event has at most 80 bytes with its comma: the fullest batches had no room for another one.
     assert!(largest.values().all(|most| *most > 512 - 80), "{largest:?}");
     assert_eq!(largest.len(), 2);
+}
+
+#[tokio::test]
+async fn every_batch_but_the_last_is_full_to_the_byte() {
+    let envelope = "envelope = { org_id = \"{header.x-org-id}\", at = \"{now.iso}\", by = \"{user}\", rows = \"{events}\" }\nmax_bytes = \"512B\"";
+    let text =
+        adapted(envelope).replace("max_events = 4", "max_events = 100").replace("flush_at = 4", "flush_at = 100");
+    let sidecar = Sidecar::with(&text, Clock::default()).await;
+    sidecar.upstream.answer_with(|_| Some(answer(201, json!({ "ok": true }))));
+    // The first one is on its way while the others gather, so that all of them are due when the next one is formed.
+    sidecar.upstream.close_gate();
+    for number in 0..120 {
+        let note = "x".repeat(number * number * 7 % 101);
+        let body = json!({ "id": format!("{number:03}"), "user": "ada", "note": note });
+        let headers = [("authorization", "Bearer ada"), ("x-org-id", "acme")];
+        let told = sidecar.call(Method::POST, "/event", &headers, body.to_string()).await;
+        assert_eq!(told.status, StatusCode::ACCEPTED);
+    }
+    sidecar.flush().await;
+    sidecar.upstream.open_gate();
+    sidecar.until(|ledger| ledger.accepted == 120).await;
+    let seen = sidecar.upstream.seen();
+    assert_eq!(seen.iter().map(|one| one.body.len()).max(), Some(512), "none is larger, and these sizes fill some");
+    for pair in seen.windows(2) {
+        // Sent as it was counted: the body is text, and an event in it has the length that it had alone.
+        let text = std::str::from_utf8(&pair[1].body).unwrap();
+        let rows = &text[text.find("\"rows\":[").unwrap() + 8..];
+        let first = &rows[..=rows.find('}').unwrap()];
+        assert!(pair[0].body.len() + 1 + first.len() > 512, "{first} would have fitted: {}", pair[0].body.len());
+    }
 }
 
 #[tokio::test]

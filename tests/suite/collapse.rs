@@ -57,6 +57,72 @@ async fn of_a_window_only_the_newest_state_of_each_key_goes_out_as_the_call_that
 }
 
 #[tokio::test]
+async fn the_newest_state_goes_out_byte_for_byte() {
+    let sidecar = Sidecar::start(&[STATES]).await;
+    tell(&sidecar, "/snapshot", &json!({ "percent": 1 })).await;
+    let body = "{ \"userId\": \"u\",\n\t\"course\":\"c1\" , \"percent\": 5.10, \"big\":1e400,\"percent\":7,\"name\":\"\\u00e9\u{e9}\" }\n";
+    let told = sidecar.call(Method::POST, "/snapshot", &[("authorization", "t")], body).await;
+    assert_eq!(told.status, StatusCode::ACCEPTED);
+    sidecar.flush().await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.superseded), (1, 1));
+    assert_eq!(sidecar.upstream.seen()[0].body, body);
+}
+
+#[tokio::test]
+async fn states_that_gather_while_the_upstream_is_ill_become_one_call() {
+    let sidecar = Sidecar::start(&[STATES, ("form = \"latest\"", "form = \"latest\"\nflush_at = 1")]).await;
+    sidecar.upstream.answer_with(|_| Some(answer(503, json!({}))));
+    tell(&sidecar, "/snapshot", &json!({ "percent": 1 })).await;
+    sidecar.until_counter("tidegate_batches_total{group=\"states\",result=\"server_error\"}", 1).await;
+    for percent in 2..=9 {
+        tell(&sidecar, "/snapshot", &json!({ "percent": percent })).await;
+    }
+    let before = sidecar.upstream.seen().len();
+    sidecar.upstream.answer_with(|_| None);
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.superseded), (2, 7), "the one that was tried, and the newest");
+    let seen = sidecar.upstream.seen();
+    let told: Vec<_> = at(&seen, "/snapshot").into_iter().map(|(_, body)| body["percent"].clone()).collect();
+    assert!(told[..before].iter().all(|percent| *percent == 1), "{told:?}");
+    assert_eq!(told.last(), Some(&json!(9)));
+}
+
+#[tokio::test]
+async fn two_credentials_of_one_user_tell_a_state_each() {
+    let sidecar = Sidecar::start(&[STATES]).await;
+    for percent in 0..6 {
+        let body = json!({ "userId": "u", "course": "c1", "percent": percent }).to_string();
+        let token = if percent % 2 == 0 { "phone" } else { "desk" };
+        sidecar.call(Method::POST, "/snapshot", &[("authorization", token)], body).await;
+    }
+    sidecar.flush().await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.superseded), (2, 4));
+    let seen = sidecar.upstream.seen();
+    let mut told: Vec<_> = at(&seen, "/snapshot")
+        .into_iter()
+        .map(|(call, body)| (call.header("authorization").to_owned(), body["percent"].as_u64().unwrap()))
+        .collect();
+    told.sort();
+    assert_eq!(told, [("desk".to_owned(), 5), ("phone".to_owned(), 4)]);
+}
+
+#[tokio::test]
+async fn what_is_cached_is_old_once_a_state_is_acknowledged() {
+    let sidecar = Sidecar::start(&[STATES]).await;
+    let read = || async { sidecar.get("t", "/progress?userId=u").await.header("cache-status").to_owned() };
+    read().await;
+    assert!(read().await.contains("hit"));
+    tell(&sidecar, "/snapshot", &json!({ "percent": 7 })).await;
+    assert!(!read().await.contains("hit"));
+    let seen = sidecar.upstream.seen();
+    let order: Vec<_> = seen.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(order, ["/progress?userId=u", "/snapshot", "/progress?userId=u"]);
+    assert!(read().await.contains("hit"), "and it is cached again");
+}
+
+#[tokio::test]
 async fn an_acknowledgement_may_count_what_it_was_told() {
     let sidecar = Sidecar::start(&[STATES]).await;
     let body = json!({ "userId": "u", "course": "c1", "clientEventId": "a", "rows": [1, 2, 3] });
@@ -193,4 +259,20 @@ async fn a_window_goes_when_its_number_has_moved_far_enough_or_a_completion_come
     let seen = sidecar.upstream.seen();
     let batches: Vec<_> = seen.iter().filter(|one| one.path == "/overall/batch").map(Seen::ids).collect();
     assert_eq!(batches, [["a", "b"], ["c", "d"]]);
+}
+
+#[tokio::test]
+async fn what_follows_a_completion_within_a_window_is_sealed_too_and_only_the_first_of_it() {
+    let sidecar = Sidecar::start(&[STEPS]).await;
+    sidecar.post("t", "u", "done", ",\"status\":\"completed\"").await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    overall(&sidecar, "a", "c1", 1).await;
+    sidecar.until(|ledger| ledger.accepted == 2).await;
+    overall(&sidecar, "b", "c1", 2).await;
+    // Another user's completion, and an event that is none, are no reason.
+    sidecar.post("t2", "u2", "done2", ",\"status\":\"completed\"").await;
+    sidecar.until(|ledger| ledger.accepted == 3).await;
+    assert_eq!(sidecar.running.ledger().pending, 1, "b waits for its window");
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.pending == 0).await;
 }

@@ -78,6 +78,48 @@ async fn a_flush_sends_full_batches() {
     assert!(batches.len() <= 6, "{batches:?}: each shard's windows leave together");
 }
 
+/// A completed lesson whose event has this many bytes.
+async fn sized(sidecar: &Sidecar, user: &str, bytes: usize) {
+    const BARE: usize = r#"{"clientEventId":"a","userId":"a","lessonId":"l","percent":5,"status":"completed","timestamp":1764000000000,"pad":""}"#.len();
+    let more = format!(",\"status\":\"completed\",\"pad\":\"{}\"", "x".repeat(bytes - BARE));
+    assert_eq!(sidecar.post(&format!("{user}'s"), user, user, &more).await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_common_batch_is_full_to_the_byte_and_never_fuller() {
+    let sidecar = Sidecar::start(&[SHARED]).await;
+    // `{"events":[` and `]}` have 13 bytes, and two events a comma: 13 + 505 + 1 + 505 = 1024.
+    for user in ["a", "b", "c"] {
+        sized(&sidecar, user, 505).await;
+    }
+    sidecar.until(|ledger| ledger.accepted == 2).await;
+    assert_eq!(sidecar.upstream.seen()[0].body.len(), 1024, "a and b share a batch; c found no room and waits");
+    sized(&sidecar, "d", 506).await;
+    sidecar.until(|ledger| ledger.accepted == 3).await;
+    assert_eq!(sidecar.upstream.batches()[1], ["c"], "one byte too many to go together");
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 4).await;
+}
+
+#[tokio::test]
+async fn common_batches_never_hold_too_many_events() {
+    let sidecar = Sidecar::start(&[SHARED]).await;
+    // Windows of three events: a second one finds no room beside the first, of four.
+    for user in ["ada", "bob", "eve"] {
+        for number in 0..2 {
+            sidecar.event(&format!("{user}'s"), user, &format!("{user}{number}")).await;
+        }
+        done(&sidecar, user, &format!("{user}2")).await;
+    }
+    sidecar.until(|ledger| ledger.accepted == 6).await;
+    let of = |user: &str| (0..3).map(|number| format!("{user}{number}")).collect::<Vec<_>>();
+    // Two requests, which may arrive in any order.
+    let mut batches = sidecar.upstream.batches();
+    batches.sort();
+    assert_eq!(batches, [of("ada"), of("bob")]);
+    assert_eq!(sidecar.running.ledger().pending, 3, "the third waits for company");
+}
+
 /// Refuses a batch that holds something bad with this status; `naming` it or not.
 fn refuse(sidecar: &Sidecar, status: u16, naming: bool) {
     sidecar.upstream.answer_with(move |seen| {
@@ -245,6 +287,114 @@ async fn a_group_that_hangs_and_a_user_of_many_credentials_keep_nobody_out() {
     assert_eq!(mallory, 1, "a quarter of four places");
     sidecar.upstream.open_gate();
     sidecar.until(|ledger| ledger.accepted == 22).await;
+}
+
+const FOUR_PLACES: (&str, &str) = ("[delivery]", "[delivery]\nmax_in_flight = 4\ntimeout = \"1h\"");
+/// Nobody's place becomes free because an answer is late.
+const PATIENT: (&str, &str) = ("response_timeout = \"5s\"", "response_timeout = \"1h\"");
+
+#[tokio::test]
+async fn what_a_hanging_group_cannot_deliver_another_group_does() {
+    let second = "[batch.other]\npath = \"/other\"\nflush_at = 1\n[[event]]\npath = \"/second\"\nbatch = \"other\"\n[[event]]\npath = \"/event\"";
+    let sidecar = Sidecar::start(&[("[[event]]\npath = \"/event\"", second), FOUR_PLACES, PATIENT]).await;
+    sidecar.upstream.hold_back(|seen| seen.path == "/batch");
+    for number in 0..20 {
+        done(&sidecar, &format!("u{number}"), &format!("e{number}")).await;
+    }
+    // Three of the four places; the last one is the other group's.
+    sidecar.upstream.until(|seen| seen.len() == 3).await;
+    // Other users: of four places one user has one, in whatever group.
+    for number in 0..20 {
+        let body = json!({ "clientEventId": format!("o{number}"), "userId": format!("v{number}") }).to_string();
+        let told = sidecar.call(Method::POST, "/second", &[("authorization", "t")], body).await;
+        assert_eq!(told.status, StatusCode::ACCEPTED);
+    }
+    let ledger = sidecar.until(|ledger| ledger.accepted == 20).await;
+    assert_eq!((ledger.pending, of_batches(&sidecar.upstream.seen()).len()), (20, 3));
+    sidecar.upstream.open_gate();
+    sidecar.until(|ledger| ledger.accepted == 40).await;
+}
+
+#[tokio::test]
+async fn what_one_users_many_credentials_cannot_deliver_others_do() {
+    let sidecar = Sidecar::start(&[FOUR_PLACES, PATIENT]).await;
+    sidecar.upstream.hold_back(|seen| seen.header("authorization").starts_with('t'));
+    for number in 0..20 {
+        sidecar.post(&format!("t{number}"), "mallory", &format!("m{number}"), ",\"status\":\"completed\"").await;
+    }
+    sidecar.upstream.until(|seen| !seen.is_empty()).await;
+    for number in 0..20 {
+        done(&sidecar, &format!("u{number}"), &format!("e{number}")).await;
+    }
+    let ledger = sidecar.until(|ledger| ledger.accepted == 20).await;
+    assert_eq!((ledger.pending, sidecar.upstream.held()), (20, 1));
+    sidecar.upstream.open_gate();
+    sidecar.until(|ledger| ledger.accepted == 40).await;
+}
+
+#[tokio::test]
+async fn three_thousand_events_of_a_hot_lane_are_all_delivered_once_and_in_full_batches() {
+    let changes = [
+        ("[batch.progress]", "[limits]\nmax_lane_events = 200\n[batch.progress]"),
+        ("max_bytes = \"1KiB\"", "max_bytes = \"64KiB\""),
+        ("flush_at = 4", "flush_at = 50"),
+        ("max_events = 4", "max_events = 50"),
+        ("barrier = \"3s\"", "barrier = \"10ms\""),
+    ];
+    let sidecar = Arc::new(Sidecar::start(&changes).await);
+    sidecar.upstream.close_gate();
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..30 {
+        let sidecar = Arc::clone(&sidecar);
+        callers.spawn(async move {
+            let mut refused = Vec::new();
+            for number in 0..100 {
+                let id = format!("{caller:02}-{number:02}");
+                match sidecar.post("t", "u", &id, "").await.status {
+                    StatusCode::ACCEPTED => {}
+                    status => {
+                        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+                        refused.push(id);
+                    }
+                }
+            }
+            refused
+        });
+    }
+    let refused: Vec<_> = callers.join_all().await.concat();
+    let kept = 3_000 - refused.len();
+    // Thirty calls may look at the count at once.
+    assert!((200..230).contains(&kept), "{kept}");
+    sidecar.flush().await;
+    sidecar.upstream.open_gate();
+    sidecar.until(|ledger| ledger.accepted == kept as u64).await;
+    let sizes: Vec<_> = sidecar.upstream.batches().iter().map(Vec::len).collect();
+    let (last, full) = sizes.split_last().unwrap();
+    assert!(*last > 0 && full.iter().all(|size| *size == 50), "{sizes:?}");
+    let mut callers = tokio::task::JoinSet::new();
+    // What was refused comes again, and is acknowledged, or forwarded after its lane.
+    for part in refused.chunks(refused.len().div_ceil(30)) {
+        let (sidecar, part) = (Arc::clone(&sidecar), part.to_vec());
+        callers.spawn(async move {
+            for id in &part {
+                while sidecar.post("t", "u", id, "").await.status == StatusCode::SERVICE_UNAVAILABLE {}
+            }
+        });
+    }
+    callers.join_all().await;
+    sidecar.flush().await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.dead, ledger.superseded), (0, 0));
+    let mut all = sidecar.upstream.batches().concat();
+    assert_eq!(all.len() as u64, ledger.accepted);
+    let seen = sidecar.upstream.seen();
+    let forwarded = seen.iter().filter(|one| one.path == "/event");
+    all.extend(forwarded.map(|one| {
+        let body: serde_json::Value = serde_json::from_slice(&one.body).unwrap();
+        body["id"].as_str().unwrap().to_owned()
+    }));
+    let different: HashSet<_> = all.iter().collect();
+    assert_eq!((all.len(), different.len()), (3_000, 3_000), "each came once");
 }
 
 #[tokio::test]

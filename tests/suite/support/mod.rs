@@ -138,7 +138,7 @@ impl Sidecar {
         let text = text.replace("UPSTREAM", &upstream.address.to_string());
         let journal = tempfile::tempdir().unwrap();
         // What the environment holds in every test.
-        let variables = [("SERVICE", "Bearer service"), ("API_KEY", "anon")];
+        let variables = [("SERVICE", "Bearer service"), ("API_KEY", "anon"), ("SUPABASE_ANON_KEY", "anon")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
         let mut config = tidegate::config::parse(&text, "test", variables).unwrap_or_else(|error| panic!("{error}"));
         config.journal.path = journal.path().to_owned();

@@ -45,6 +45,7 @@ impl Seen {
 pub type Reply = Response<Full<Bytes>>;
 
 type Answerer = Box<dyn FnMut(&Seen) -> Option<Reply> + Send>;
+type Meant = Box<dyn Fn(&Seen) -> bool + Send>;
 
 #[derive(Default)]
 struct State {
@@ -53,6 +54,8 @@ struct State {
     forgets: bool,
     script: VecDeque<Reply>,
     answerer: Option<Answerer>,
+    /// Whom the gate holds; none: everybody.
+    held_back: Option<Meant>,
 }
 
 /// The upstream. Without a script it takes every event of a batch, and answers other calls with 200 and a counter.
@@ -112,19 +115,22 @@ impl FakeUpstream {
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let path = head.uri.path_and_query().unwrap().as_str().to_owned();
         let seen = Seen { method: head.method, path, headers: head.headers, body };
-        let answer = {
+        let (answer, waits) = {
             let mut state = self.state.lock().unwrap();
             if !state.forgets {
                 state.seen.push(seen.clone());
             }
             let count = state.seen.len();
             let scripted = state.answerer.as_mut().and_then(|answerer| answerer(&seen));
-            scripted.or_else(|| state.script.pop_front()).unwrap_or_else(|| default(&seen, count))
+            let waits = state.held_back.as_ref().is_none_or(|meant| meant(&seen));
+            (scripted.or_else(|| state.script.pop_front()).unwrap_or_else(|| default(&seen, count)), waits)
         };
         self.held.fetch_add(1, Ordering::SeqCst);
         self.came.notify_waiters();
         // Held until the test opens the gate.
-        drop(self.gate.acquire().await.unwrap());
+        if waits {
+            drop(self.gate.acquire().await.unwrap());
+        }
         self.held.fetch_sub(1, Ordering::SeqCst);
         if answer.extensions().get::<HangUp>().is_some() {
             Err(io::ErrorKind::ConnectionReset.into())
@@ -151,6 +157,12 @@ impl FakeUpstream {
     /// Requests are taken from now on, but not answered.
     pub fn close_gate(&self) {
         self.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Requests that this says are taken from now on, but not answered; all others are.
+    pub fn hold_back(&self, meant: impl Fn(&Seen) -> bool + Send + 'static) {
+        self.state.lock().unwrap().held_back = Some(Box::new(meant));
+        self.close_gate();
     }
 
     /// Everything that waits is answered.
