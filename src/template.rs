@@ -82,7 +82,9 @@ const SOURCES: [(&str, Source); 14] = [
 ];
 
 impl Source {
-    fn name(self) -> &'static str {
+    /// As a template names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         SOURCES.iter().find(|(_, source)| *source == self).map_or("", |(name, _)| name)
     }
 }

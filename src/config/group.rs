@@ -11,6 +11,7 @@ use crate::ingest::settings::{
 use crate::route::Pattern;
 use crate::template::{Path, Source, Template};
 use http::{HeaderName, HeaderValue, Uri, header};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// One entry per `[batch.…]`, `None` where it is wrong, so that numbers stay with names.
@@ -180,6 +181,12 @@ fn group(name: &str, names: &[&str], section: Section<'_>, identity: &IdentitySe
     }
     if let Some(group) = &group {
         fits(&section, group, latest, plain);
+        let own = names.iter().position(|one| *one == name).map(GroupIndex);
+        for (key, groups) in [("flush_with", &group.flush_with), ("order_with", &group.order_with)] {
+            if own.is_some_and(|own| groups.contains(&own)) {
+                section.wrong_key(key, format!("found {name:?}, which is this group; others are allowed"));
+            }
+        }
     }
     section.finish();
     group
@@ -326,6 +333,20 @@ impl Seen<'_> {
             _ => false,
         }
     }
+
+    /// Of what a template looks at, something that may differ; `looks` is the template's own.
+    fn differing(&self, looks: impl Fn(&dyn Fn(Source, &[Box<str>]) -> bool) -> bool) -> Option<String> {
+        let found = RefCell::new(None);
+        looks(&|source, path| {
+            let differs = self.differs(source, path);
+            if differs {
+                let steps = std::iter::once(source.name()).chain(path.iter().map(|step| &**step));
+                found.replace(Some(steps.collect::<Vec<_>>().join(".")));
+            }
+            differs
+        });
+        found.into_inner()
+    }
 }
 
 const DIFFERS: &str = "what it looks at must be listed in identity.credentials, so that it is the same for all events of a \
@@ -342,11 +363,13 @@ fn envelope(section: &Section<'_>, seen: &Seen<'_>) -> Option<Envelope> {
             section.wrong_key("envelope", text);
             None
         }
-        Some(Ok(document)) if document.looks(&|source, path| seen.differs(source, path)) => {
-            section.wrong_key("envelope", DIFFERS);
-            None
-        }
-        Some(Ok(document)) => Some(Envelope::Document(document)),
+        Some(Ok(document)) => match seen.differing(|test| document.looks(test)) {
+            Some(found) => {
+                section.wrong_key("envelope", format!("found {{{found}}}; {DIFFERS}"));
+                None
+            }
+            None => Some(Envelope::Document(document)),
+        },
     }
 }
 
@@ -380,7 +403,7 @@ fn headers(section: &Section<'_>, seen: &Seen<'_>) -> Vec<(HeaderName, HeaderTex
                 inner.finish();
                 value.map(HeaderText::Fixed)
             }
-            Node::Text(text) => header_text(&table, text, seen),
+            Node::Text(text) => header_text(&table, (name, text), seen),
             _ => {
                 table.wrong(format!("{name}: a text or {{ env = \"…\" }} is allowed"));
                 None
@@ -391,17 +414,21 @@ fn headers(section: &Section<'_>, seen: &Seen<'_>) -> Vec<(HeaderName, HeaderTex
     out
 }
 
-fn header_text(table: &Section<'_>, text: &str, seen: &Seen<'_>) -> Option<HeaderText> {
-    match Template::parse(text, &seen.sources()) {
-        Err(error) => table.wrong(error.to_string()),
-        Ok(template) if template.looks(&|source, path| seen.differs(source, path)) => table.wrong(DIFFERS),
-        Ok(template) if template.looks(&|_, _| true) => return Some(HeaderText::Rendered(template)),
-        Ok(_) => match HeaderValue::try_from(text) {
-            Ok(value) => return Some(HeaderText::Fixed(value)),
-            Err(_) => table.wrong(format!("found {text:?}, which no header may carry")),
-        },
+fn header_text(table: &Section<'_>, (name, text): (&str, &str), seen: &Seen<'_>) -> Option<HeaderText> {
+    let template =
+        Template::parse(text, &seen.sources()).map_err(|error| table.wrong(format!("{name}: {error}"))).ok()?;
+    if let Some(found) = seen.differing(|test| template.looks(test)) {
+        table.wrong(format!("{name}: found {{{found}}}; {DIFFERS}"));
+        return None;
     }
-    None
+    if template.looks(&|_, _| true) {
+        return Some(HeaderText::Rendered(template));
+    }
+    let value = HeaderValue::try_from(text);
+    value
+        .map(HeaderText::Fixed)
+        .map_err(|_| table.wrong(format!("{name}: found {text:?}, which no header may carry")))
+        .ok()
 }
 
 /// Where a reply speaks of single events; JSON Pointers.
@@ -471,7 +498,7 @@ fn changes(section: &Section<'_>) -> Vec<(Path, f64)> {
     let change = |(name, spot): (&str, &Spot)| match spot.node.json().as_f64().filter(|step| *step > 0.0) {
         Some(step) => Some((Path::parse(name), step)),
         None => {
-            table.wrong(format!("{name}: a number above zero is allowed"));
+            table.wrong(format!("{name}: found {}; a number above zero is allowed", spot.node.json()));
             None
         }
     };
