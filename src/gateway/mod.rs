@@ -16,7 +16,7 @@ use crate::ingest::settings::Group;
 use crate::ingest::{Ack, Hold, Ingest};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
-use crate::peer::Peer;
+use crate::peer::{Connection, Peer};
 use crate::read::{Read, ReadScope, user_of};
 use crate::route::{EventRoute, Found, Params, Routes, WriteRoute};
 use crate::template::Template;
@@ -85,8 +85,8 @@ impl Gateway {
     /// # Errors
     /// Never.
     pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let unknown = Peer { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
-        let peer = request.extensions().get::<Peer>().copied().unwrap_or(unknown);
+        let unknown = Connection { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
+        let peer = Peer::new(request.extensions().get::<Connection>().copied().unwrap_or(unknown));
         Ok(self.answer(request.map(Body::Incoming), &peer).await)
     }
 
@@ -202,7 +202,7 @@ impl Gateway {
         let now = self.0.clock.now();
         let caller = self.0.identity.caller(parts, now);
         let request_id = request_id(parts);
-        let call = Call::new(&caller, params, &request_id, now, peer.address.ip());
+        let call = Call::new(&caller, params, &request_id, now, peer.client);
         let limit = self.0.ingest.limits().max_body;
         let body = match self.admissible(&caller, candidates) {
             Ok(()) => collect::unpack(&parts.headers, raw.clone(), limit).map_err(Decline::Refuse),
@@ -265,7 +265,7 @@ impl Gateway {
         let decided = {
             let caller = self.0.identity.caller(&parts, now);
             let request_id = request_id(&parts);
-            let call = Call::new(&caller, &params, &request_id, now, peer.address.ip());
+            let call = Call::new(&caller, &params, &request_id, now, peer.client);
             let body = collect::unpack(&parts.headers, raw.clone(), limit);
             let taken = match (self.0.identity.answerable(&caller), &body) {
                 (Err(why), _) => Err(Decline::Forward(Forward::NotAnswerable(why))),

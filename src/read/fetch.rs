@@ -247,7 +247,7 @@ impl Read {
         for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
             again.headers_mut().remove(name);
         }
-        let (read, peer, route) = (self.clone(), *peer, route.clone());
+        let (read, peer, route) = (self.clone(), peer.clone(), route.clone());
         let ask =
             Ask { conditional: false, tags: ask.tags.clone(), key: ask.key.clone(), user: ask.user.clone(), ..*ask };
         let errand = Errand { reason: "stale", stored: Some(Arc::clone(entry)), lead: Some(lead) };

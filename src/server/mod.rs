@@ -10,7 +10,7 @@ pub use settings::ServerSettings;
 
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::peer::{Peer, Place};
+use crate::peer::{Connection, Place};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -79,7 +79,7 @@ where
         let service = service.clone();
         let place = Place::new(Arc::clone(&permit));
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer { address, secure: false });
+            request.extensions_mut().insert(Connection { address, secure: false });
             // An upgraded connection outlives its task, and takes its place among the others along.
             request.extensions_mut().insert(place.clone());
             service.clone().oneshot(request)

@@ -63,8 +63,8 @@ pub fn add_via(headers: &mut HeaderMap, version: Version) {
 /// Appends the client to `Forwarded` and `X-Forwarded-For`; sets `X-Forwarded-Proto` and `-Host` where no proxy before
 /// this one did.
 pub fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
-    let address = peer.address.ip().to_canonical();
-    let proto = if peer.secure { "https" } else { "http" };
+    let address = peer.client;
+    let proto = if peer.https { "https" } else { "http" };
     append_to(headers, HeaderName::from_static("x-forwarded-for"), &address.to_string());
     let node = match address {
         IpAddr::V4(address) => address.to_string(),
@@ -99,6 +99,7 @@ fn append_to(headers: &mut HeaderMap, name: HeaderName, item: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::Connection;
 
     fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn each_hop_adds_itself() {
-        let peer = Peer { address: "[::ffff:10.0.0.7]:99".parse().unwrap(), secure: false };
+        let peer = Peer::new(Connection { address: "[::ffff:10.0.0.7]:99".parse().unwrap(), secure: false });
         let mut headers = map(&[("x-forwarded-for", "1.2.3.4"), ("via", "1.0 first"), ("x-forwarded-proto", "https")]);
         add_forwarded(&mut headers, &peer, Some(&HeaderValue::from_static("app.test:81")));
         add_via(&mut headers, Version::HTTP_11);
