@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tidegate::clock::Clock;
 use tidegate::event::{
-    Carried, Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Legacy, Raw, Tag, UserId,
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Legacy, Raw, Tag, UserId,
 };
 use tidegate::journal::settings::{Durability, JournalSettings};
 use tidegate::journal::{More, Ticket, recover};
@@ -54,11 +54,13 @@ fn event(number: u64) -> Event {
             user: UserId::try_new(&name).expect("a user"),
             credential: Fingerprint(print),
         },
-        credential: Arc::new(Credential {
-            fingerprint: Fingerprint(print),
+        owner: Context::bare(Keys::of(Fingerprint(print))).owner(true),
+        context: Arc::new(Context {
             headers: vec![(http::header::AUTHORIZATION, token.parse().expect("a header"))],
+            ..Context::bare(Keys::of(Fingerprint(print)))
         }),
-        carried: Carried { headers, legacy }.pack(),
+        carried: Carried { headers, ..Carried::bare(legacy) }.pack(),
+        content: number,
         json: json.into(),
         has_single: true,
         tags: [Tag(user)].into(),
@@ -91,7 +93,7 @@ async fn fill(journal: &Path, events: u64) {
             // As evenly spread as the sidecar's own keys.
             let mut seen = [0; 16];
             blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut seen);
-            journal.append(0, event(number), Nothing, More { seen, replaces: None })
+            journal.append(0, event(number), Nothing, More { seen, replaces: None, beside: 0 })
         });
         for kept in futures_util::future::join_all(appends).await {
             kept.expect("it is kept");

@@ -62,7 +62,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         Keeping::Disk(opened, _) => opened.secret(),
     };
     let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
-    let identity = Arc::new(Identity::new(config.identity, secret));
+    let identity = Arc::new(Identity::new(config.identity, secret, config.limits.max_users as u64));
     let upstream = Upstream::new(config.upstream);
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
@@ -107,6 +107,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         body_timeout: config.server.body_timeout,
         notices,
         drain: drain.clone(),
+        explain: config.explain,
     });
     let admin = Admin::new(admin::Setup {
         ingest: ingest.clone(),

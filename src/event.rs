@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Longest accepted event id, in bytes.
@@ -99,26 +101,156 @@ pub struct LaneKey {
     pub credential: Fingerprint,
 }
 
-/// The headers that an event's call was authenticated by. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// What the headers hash to.
-    pub fingerprint: Fingerprint,
-    /// The headers as they go to the upstream, values marked sensitive.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-}
+/// Who calls: a keyed hash of the host and of the recognised tokens, session cookies and keys. Standing, order, barriers
+/// and limits go by it (design §4 `[identity]`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Principal(pub [u8; 16]);
 
-impl fmt::Debug for Credential {
+impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credential({:?})", self.fingerprint)
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl Credential {
-    /// Bytes that its headers take.
+/// What is stored and shown for a caller goes by this: the fingerprint less the conditions that differ between a
+/// caller's reads and writes (P8).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct View(pub [u8; 16]);
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The host that was asked, as a hash: users of two hosts are two users (ruling 17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Realm(pub u64);
+
+/// The three keys of a caller, each narrower than the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Keys {
+    /// Everything that an application could judge the call by.
+    pub fingerprint: Fingerprint,
+    /// Less the conditions.
+    pub view: View,
+    /// The recognised tokens, session cookies and keys.
+    pub principal: Principal,
+    /// The host.
+    pub realm: Realm,
+    /// No token, session cookie or key is there: the principal stands for the client's address.
+    pub nameless: bool,
+}
+
+/// Whose events a lane holds, as far as order and barriers go (rulings 15 and 17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// Who called.
+    pub principal: Principal,
+    /// Of which host.
+    pub realm: Realm,
+    /// What the events are shown by.
+    pub view: View,
+    /// The user's name is a claim of the principal's own token: only then can other principals have the same user.
+    pub claimed: bool,
+}
+
+/// What all calls of one fingerprint share (P13): kept once, in memory and in the journal. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Its keys.
+    pub keys: Keys,
+    /// The host that was asked, with its port; none: the upstream's own.
+    pub host: Option<Arc<str>>,
+    /// The call was encrypted.
+    pub https: bool,
+    /// The headers that count, but for Cookie, as they came; values marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The cookies that count, each as `name=value`, in their order.
+    pub cookies: Vec<Box<str>>,
+    /// Members of the body and parameters of the query that count: `body:NAME` or `query:NAME`, and raw JSON.
+    pub named: Vec<(Box<str>, Box<str>)>,
+    /// What it takes of a bound while it lives.
+    pub charge: Charge,
+}
+
+/// Bytes counted somewhere as long as this lives.
+#[derive(Default)]
+pub struct Charge(Option<(Arc<AtomicU64>, u64)>);
+
+impl Charge {
+    /// Adds `bytes` to `total` until it is dropped.
+    #[must_use]
+    pub fn new(total: &Arc<AtomicU64>, bytes: u64) -> Self {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        Self(Some((Arc::clone(total), bytes)))
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some((total, bytes)) = &self.0 {
+            total.fetch_sub(*bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A copy is counted nowhere.
+impl Clone for Charge {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// It is no part of what a context is.
+impl PartialEq for Charge {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Charge {}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({:?})", self.keys.fingerprint)
+    }
+}
+
+/// Bytes of bookkeeping of one header or cookie in memory, estimated.
+const ENTRY_BYTES: usize = 64;
+
+impl Context {
+    /// Nothing but keys.
+    #[must_use]
+    pub fn bare(keys: Keys) -> Self {
+        let (headers, cookies, named, charge) = (Vec::new(), Vec::new(), Vec::new(), Charge::default());
+        Self { keys, host: None, https: false, headers, cookies, named, charge }
+    }
+
+    /// Whose events of this context are.
+    #[must_use]
+    pub const fn owner(&self, claimed: bool) -> Owner {
+        let Keys { principal, realm, view, .. } = self.keys;
+        Owner { principal, realm, view, claimed }
+    }
+
+    /// Bytes that it takes in memory, estimated.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+        let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY_BYTES);
+        let cookies = self.cookies.iter().map(|pair| pair.len() + ENTRY_BYTES);
+        let named = self.named.iter().map(|(name, raw)| name.len() + raw.len() + ENTRY_BYTES);
+        headers.chain(cookies).chain(named).sum::<usize>() + 4 * ENTRY_BYTES
+    }
+}
+
+impl Keys {
+    /// Keys of a caller of whom a fingerprint is all that is known.
+    #[must_use]
+    pub const fn of(fingerprint: Fingerprint) -> Self {
+        let (view, principal) = (View(fingerprint.0), Principal(fingerprint.0));
+        Self { fingerprint, view, principal, realm: Realm(0), nameless: false }
     }
 }
 
@@ -185,41 +317,76 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Raw<'a> {
     }
 }
 
-/// The single call of an event, as it can be repeated on its legacy route.
+/// The single call of an event, as it can be repeated on its legacy route: byte for byte as it came (P13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Legacy<'a> {
     /// Its method.
     pub method: &'a str,
     /// Path with query.
     pub path: &'a str,
-    /// The body, without its content coding.
+    /// The body, as it came.
     #[serde(borrow)]
     pub body: Raw<'a>,
 }
 
-/// What of its call travels with an event: headers that go with its batch, and the single call as it can be repeated on
-/// its legacy route.
+/// What of its call travels with an event beside its [`Context`]: the remainder of its headers, and the single call as it
+/// can be repeated.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Carried<'a> {
-    /// Names and values of the headers.
+    /// The user's name is a claim of the caller's token.
+    pub claimed: bool,
+    /// The address at the other end of the client's connection.
+    pub from: IpAddr,
+    /// The client's address as it is believed.
+    pub client: IpAddr,
+    /// The headers that are not in the context, names and values, as they came.
     #[serde(borrow)]
     pub headers: Vec<(&'a str, Raw<'a>)>,
-    /// The single call.
+    /// The Cookie line with [`COUNTED`] in the place of each cookie of the context; empty: there was none.
+    pub cookie: Raw<'a>,
+    /// The single call, where the group may fall back to it.
     pub legacy: Option<Legacy<'a>>,
 }
 
+/// Stands in a stored Cookie line for the next cookie of the context. No header can hold it (RFC 9110 §5.5).
+pub const COUNTED: u8 = 1;
+
+/// Begins what this version packs; what an earlier one packed began with the number of its headers, which was small.
+const PACKED: u8 = 0xff;
+
+/// As earlier versions packed it.
+#[derive(serde::Deserialize)]
+struct EarlierCarried<'a> {
+    #[serde(borrow)]
+    headers: Vec<(&'a str, Raw<'a>)>,
+    legacy: Option<Legacy<'a>>,
+}
+
 impl<'a> Carried<'a> {
+    /// A single call and nothing else.
+    #[must_use]
+    pub const fn bare(legacy: Option<Legacy<'a>>) -> Self {
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self { claimed: false, from: nowhere, client: nowhere, headers: Vec::new(), cookie: Raw(b""), legacy }
+    }
+
     /// In the compact form that an event holds.
     #[must_use]
     pub fn pack(&self) -> Bytes {
         // Serializing into a growing vector has no way to fail; nothing carried is the safe answer all the same.
-        postcard::to_allocvec(self).unwrap_or_default().into()
+        postcard::to_extend(self, vec![PACKED]).unwrap_or_default().into()
     }
 
-    /// From the compact form; `None` if it is no such thing.
+    /// From the compact form, of this version or an earlier one; `None` if it is no such thing.
     #[must_use]
     pub fn unpack(packed: &'a [u8]) -> Option<Self> {
-        postcard::from_bytes(packed).ok()
+        if let Some((&PACKED, packed)) = packed.split_first() {
+            return postcard::from_bytes(packed).ok();
+        }
+        let EarlierCarried { mut headers, legacy } = postcard::from_bytes(packed).ok()?;
+        // An earlier version read JSON only, and sent it as that.
+        headers.push(("content-type", Raw(b"application/json")));
+        Some(Self { headers, ..Self::bare(legacy) })
     }
 }
 
@@ -232,11 +399,13 @@ pub struct Event {
     /// Where it queues.
     pub lane: LaneKey,
     /// What it is sent with, and with nothing else (P3).
-    pub credential: Arc<Credential>,
+    pub context: Arc<Context>,
     /// The event as it stands in the batch: one serialized JSON object.
     pub json: Bytes,
     /// [`Carried`], packed.
     pub carried: Bytes,
+    /// Whose it is.
+    pub owner: Owner,
     /// Whether the group may fall back to the single call.
     pub has_single: bool,
     /// Cached answers that this event makes old.
@@ -249,6 +418,8 @@ pub struct Event {
     pub token_life: Option<Duration>,
     /// What it tells the state of, where its group wants to know.
     pub subject: Option<Subject>,
+    /// A keyed hash of what it says, without what only this try of it says (ruling 21).
+    pub content: u64,
 }
 
 /// What finally became of an event. Each acknowledged event gets exactly one (P2).

@@ -142,6 +142,12 @@ pub struct Metrics {
     pub acknowledged: IntCounter,
     /// Event calls that were forwarded or refused, by reason.
     pub declined: IntCounterVec,
+    /// Members of bodies that no mapping names, by route.
+    pub unmapped: IntCounterVec,
+    /// Calls of one principal whose fingerprint changed, by the part that changed.
+    pub changed_parts: IntCounterVec,
+    /// Relayed answers that renewed a session cookie.
+    pub renewals: IntCounter,
     /// Batch attempts by group and result.
     pub batches: IntCounterVec,
     /// Events in delivered batches.
@@ -222,6 +228,17 @@ impl Metrics {
             reads: calls.with_label_values(&["read"]),
             calls,
             declined: vector("tidegate_declined_total", "Event calls not acknowledged, by reason", &["reason"])?,
+            unmapped: vector(
+                "tidegate_unmapped_members_total",
+                "Members of bodies of acknowledged calls that no mapping names, and no batch holds",
+                &["route"],
+            )?,
+            changed_parts: vector(
+                "tidegate_fingerprint_changes_total",
+                "Calls of a principal whose fingerprint differed from the one before, by what differed",
+                &["part"],
+            )?,
+            renewals: counter("tidegate_session_renewals_total", "Relayed answers that renewed a session cookie")?,
             batches: vector("tidegate_batches_total", "Batch attempts by result", &["group", "result"])?,
             batched_events: counter("tidegate_batched_events_total", "Events settled by batches")?,
             dead: vector("tidegate_dead_letters_total", "Dead letters by reason", &["reason"])?,

@@ -1,10 +1,10 @@
 //! What was invalidated, for those who keep copies of their own (design §7): per caller a short memory of messages, and
 //! whoever listens.
 //!
-//! A caller hears of what carries its own fingerprint and of nothing else (ruling 11). Nothing is queued for a listener:
+//! A caller hears of what is its own view and of nothing else (ruling 11). Nothing is queued for a listener:
 //! each reads the caller's memory from where it was, and is told to start over when it has fallen behind it.
 
-use crate::event::Fingerprint;
+use crate::event::View;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub struct Notices {
     /// When this process began, milliseconds: numbers of another one mean nothing.
     epoch: u64,
     // Held for a look-up and a push.
-    lines: Mutex<HashMap<Fingerprint, Line>>,
+    lines: Mutex<HashMap<View, Line>>,
     /// `lines.len()`, so that nobody takes the lock while nobody listens.
     count: AtomicUsize,
 }
@@ -77,12 +77,12 @@ impl Notices {
 
     /// Somebody listens for this caller, or did a moment ago.
     #[must_use]
-    pub fn is_heard(&self, caller: Fingerprint) -> bool {
+    pub fn is_heard(&self, caller: View) -> bool {
         self.count.load(Ordering::Relaxed) > 0 && self.lines.lock().get(&caller).is_some_and(Line::is_needed)
     }
 
     /// Tells a caller's listeners that these tags are old.
-    pub fn publish(&self, caller: Fingerprint, tags: Vec<String>) {
+    pub fn publish(&self, caller: View, tags: Vec<String>) {
         if tags.is_empty() || self.count.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -100,7 +100,7 @@ impl Notices {
     ///
     /// # Errors
     /// Too many do.
-    pub fn listen(self: &Arc<Self>, caller: Fingerprint, last: Option<&str>) -> Result<Listener, Crowded> {
+    pub fn listen(self: &Arc<Self>, caller: View, last: Option<&str>) -> Result<Listener, Crowded> {
         let mut lines = self.lines.lock();
         if lines.len() >= CALLERS && !lines.contains_key(&caller) {
             lines.retain(|_, line| line.is_needed());
@@ -130,7 +130,7 @@ impl Notices {
     }
 
     /// What came after `seen`, in one message, with its number.
-    fn since(&self, caller: Fingerprint, seen: Option<u64>) -> Option<(u64, Heard)> {
+    fn since(&self, caller: View, seen: Option<u64>) -> Option<(u64, Heard)> {
         let lines = self.lines.lock();
         let line = lines.get(&caller)?;
         let last = *line.last.borrow();
@@ -150,7 +150,7 @@ impl Notices {
 #[derive(Debug)]
 pub struct Listener {
     notices: Arc<Notices>,
-    caller: Fingerprint,
+    caller: View,
     /// The number of the last message that was heard; none: nobody knows.
     seen: Option<u64>,
     changed: watch::Receiver<u64>,
@@ -189,8 +189,8 @@ impl Drop for Listener {
 mod tests {
     use super::*;
 
-    const ADA: Fingerprint = Fingerprint([1; 16]);
-    const BOB: Fingerprint = Fingerprint([2; 16]);
+    const ADA: View = View([1; 16]);
+    const BOB: View = View([2; 16]);
 
     fn tags(names: &[&str]) -> Heard {
         Heard::Invalidated(names.iter().map(|name| Box::from(*name)).collect())
@@ -237,7 +237,7 @@ mod tests {
         let all: Vec<_> = (0..LISTENERS).map(|_| notices.listen(ADA, None).unwrap()).collect();
         assert_eq!(notices.listen(ADA, None).unwrap_err(), Crowded);
         drop(all);
-        let place = |number: usize| Fingerprint((number as u128 + 1_000).to_le_bytes());
+        let place = |number: usize| View((number as u128 + 1_000).to_le_bytes());
         let held: Vec<_> = (1..CALLERS).map(|number| notices.listen(place(number), None).unwrap()).collect();
         assert_eq!(notices.listen(BOB, None).unwrap_err(), Crowded, "the one who left may still come back");
         tokio::time::advance(MEMORY).await;

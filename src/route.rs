@@ -28,8 +28,21 @@ pub struct EventRoute {
     pub rollout: u8,
     /// Mapping to the batch event; `None`: the body as it is.
     pub event: Option<ObjectTemplate>,
+    /// Parameters of the query that a template looks at; a call with another one is forwarded.
+    pub query: Vec<Box<str>>,
+    /// Other methods of its path don't wait for its caller's lanes.
+    pub alone: bool,
     /// The acknowledgement.
     pub ack: Ack,
+}
+
+impl EventRoute {
+    /// Whether every parameter of a query is looked at.
+    #[must_use]
+    pub fn knows_query(&self, query: &str) -> bool {
+        let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+        names.filter(|name| !name.is_empty()).all(|name| self.query.iter().any(|known| **known == *name))
+    }
 }
 
 /// How an event is acknowledged.
@@ -67,6 +80,8 @@ pub struct WriteRoute {
     pub groups: Vec<GroupIndex>,
     /// Tags made old by a forwarded call.
     pub invalidates: Vec<Template>,
+    /// Whose call it is, where `identity.user` can't tell: a template over body, query, header, cookie, jwt and path.
+    pub user: Option<Template>,
 }
 
 /// A `[[cache]]` rule; GET and HEAD.
@@ -275,6 +290,25 @@ impl Routes {
         Self { preview, ..self }
     }
 
+    /// Groups whose events come over this path, by an event rule or as a client's own batch: whatever else is asked of it
+    /// waits for its caller's lanes in them.
+    #[must_use]
+    pub fn groups_at(&self, path: &str) -> Vec<GroupIndex> {
+        let of = |rule: &Rule| match rule {
+            Rule::Event(index) => self.events.get(*index).filter(|route| !route.alone).map(|route| route.group),
+            Rule::Batch(group) => Some(*group),
+            Rule::Write(_) | Rule::Cache(_) => None,
+        };
+        let exact = self.exact.get(&*normal(path, self.relaxed)).map(Vec::as_slice).unwrap_or_default();
+        let matching = self.patterns.iter().filter(|(pattern, rule)| {
+            matches!(rule, Rule::Event(_) | Rule::Batch(_)) && pattern.matches(path, self.relaxed).is_some()
+        });
+        let mut groups: Vec<_> = exact.iter().chain(matching.map(|(_, rule)| rule)).filter_map(of).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
     /// The rule of a call: exact paths before patterns, then the order of the file.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
@@ -379,6 +413,7 @@ mod tests {
             drains: Vec::new(),
             groups: Vec::new(),
             invalidates: Vec::new(),
+            user: None,
         }
     }
 

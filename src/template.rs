@@ -279,6 +279,14 @@ impl Template {
         self.looks(&|found, _| found == source)
     }
 
+    /// Shows every place that it looks at.
+    pub fn each_look(&self, see: &dyn Fn(Source, &[Box<str>])) {
+        let _passes = self.looks(&|source, path| {
+            see(source, path);
+            false
+        });
+    }
+
     /// Whether one of its looks, at a path of a source, passes this test.
     #[must_use]
     pub fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
@@ -430,6 +438,14 @@ impl JsonTemplate {
         self.looks(&|found, _| found == source)
     }
 
+    /// Shows every place that it looks at.
+    pub fn each_look(&self, see: &dyn Fn(Source, &[Box<str>])) {
+        let _passes = self.looks(&|source, path| {
+            see(source, path);
+            false
+        });
+    }
+
     /// Whether one of its looks, at a path of a source, passes this test.
     #[must_use]
     pub fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
@@ -456,22 +472,82 @@ fn separated(first: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) ->
     written
 }
 
+/// Takes every member of the body that no other field of a mapping names.
+const REST: (&str, &str) = ("...", "{body.*}");
+
 /// The `event = {…}` mapping of a route: named templates, in order.
 #[derive(Debug, Clone)]
-pub struct ObjectTemplate(Vec<(Arc<str>, JsonTemplate)>);
+pub struct ObjectTemplate {
+    fields: Vec<(Arc<str>, JsonTemplate)>,
+    /// Members of the body that a field looks at.
+    members: Vec<Box<str>>,
+    /// A field takes the body whole.
+    whole: bool,
+    /// What no field looks at is taken along.
+    rest: bool,
+}
+
+/// A mapping that can't be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MappingError {
+    /// One of its templates.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// Its rest.
+    #[error("found {0}; \"...\" takes the rest of the body: \"...\" = \"{{body.*}}\"")]
+    Rest(String),
+}
 
 impl ObjectTemplate {
     /// # Errors
-    /// As for [`Template::parse`].
-    pub fn from_json(map: &serde_json::Map<String, Value>, allowed: &[Source]) -> Result<Self, TemplateError> {
+    /// As for [`Template::parse`]; or the member `...` is something else than `{body.*}`.
+    pub fn from_json(map: &serde_json::Map<String, Value>, allowed: &[Source]) -> Result<Self, MappingError> {
+        let (name, text) = REST;
+        let rest = match map.get(name) {
+            None => false,
+            Some(value) if value.as_str() == Some(text) => true,
+            Some(other) => return Err(MappingError::Rest(other.to_string())),
+        };
         let member =
-            |(name, one): (&String, &Value)| Ok((name.as_str().into(), JsonTemplate::from_json(one, allowed)?));
-        map.iter().map(member).collect::<Result<_, _>>().map(Self)
+            |(name, one): (&String, &Value)| Ok((Arc::from(name.as_str()), JsonTemplate::from_json(one, allowed)?));
+        let fields =
+            map.iter().filter(|(found, _)| *found != name).map(member).collect::<Result<Vec<_>, TemplateError>>()?;
+        let (members, whole) = (std::cell::RefCell::new(Vec::new()), std::cell::Cell::new(false));
+        for (_, template) in &fields {
+            template.each_look(&|source, path| match path.first().filter(|_| source == Source::Body) {
+                Some(first) => members.borrow_mut().push(first.clone()),
+                None => whole.set(whole.get() || source == Source::Body),
+            });
+        }
+        Ok(Self { fields, members: members.into_inner(), whole: whole.get(), rest })
     }
 
     /// The fields.
     pub fn fields(&self) -> impl Iterator<Item = (&Arc<str>, &JsonTemplate)> {
-        self.0.iter().map(|(name, template)| (name, template))
+        self.fields.iter().map(|(name, template)| (name, template))
+    }
+
+    /// What no field looks at is taken along.
+    #[must_use]
+    pub const fn takes_rest(&self) -> bool {
+        self.rest
+    }
+
+    /// Whether a member of the body is looked at.
+    #[must_use]
+    pub fn names(&self, member: &str) -> bool {
+        self.whole || self.members.iter().any(|known| **known == *member)
+    }
+
+    /// Shows every place that its fields look at.
+    pub fn each_look(&self, see: &dyn Fn(Source, &[Box<str>])) {
+        self.fields.iter().for_each(|(_, template)| template.each_look(see));
+    }
+
+    /// Whether one of its looks, at a path of a source, passes this test.
+    #[must_use]
+    pub fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
+        self.rest && test(Source::Body, &[]) || self.fields.iter().any(|(_, template)| template.looks(test))
     }
 }
 

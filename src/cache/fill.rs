@@ -31,13 +31,13 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// INVARIANT: stored only if nothing has moved or is pending since before the application was asked.
+    /// INVARIANT: stored only if nothing has moved since before the application was asked.
     fn complete(mut self, body: Bytes) {
         // A 204 has no length (RFC 9110 §8.6).
         if self.entry.status != StatusCode::NO_CONTENT {
             self.entry.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        if self.tags.unmoved(&self.names, &self.entry.generations) && !self.tags.pending(&self.names) {
+        if self.tags.unmoved(&self.names, &self.entry.generations) {
             self.store.put(&self.key, Entry { body, ..self.entry });
         }
         // ORDER: the followers wake after the response is there.

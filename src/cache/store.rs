@@ -7,7 +7,7 @@ use super::policy::freshness::Terms;
 use super::policy::vary;
 use super::settings::CacheSettings;
 use super::tags::Generations;
-use crate::event::Fingerprint;
+use crate::event::View;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use parking_lot::Mutex;
@@ -26,14 +26,14 @@ const KEPT_STALE: Duration = Duration::from_secs(3_600);
 const SHUNNED: Duration = Duration::from_secs(10);
 const MAX_SHUNNED: u64 = 10_000;
 
-/// What a stored response is found under. Without a credential only for routes declared public (P8).
+/// What a stored response is found under. Without a view only for routes declared public (P8).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     /// `uri:`, `Host` of the request in lower case, path, and the query without ignored parameters. Also the name of the
     /// tag that a write to this URI moves (RFC 9111 §4.4).
     pub uri: Box<str>,
     /// Whose response it is.
-    pub credential: Option<Fingerprint>,
+    pub view: Option<View>,
 }
 
 /// A stored response.

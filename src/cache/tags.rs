@@ -1,12 +1,12 @@
 //! Generations and pending counts per tag (design §7, ruling 9).
 //!
-//! Two fixed tables of counters, indexed by a hash: one per tag, one per tag and credential. Nothing grows and nothing
-//! is evicted, so nothing stale can come back; a collision only invalidates more than needed.
+//! Two fixed tables of counters, indexed by a hash: one per tag, one per tag and whose pending event it is. Nothing grows
+//! and nothing is evicted, so nothing stale can come back; a collision only invalidates more than needed.
 //!
 //! INVARIANT: an event's tags are marked before it is journaled and acknowledged, and settled after its outcome. A read
 //! that starts after the acknowledgement therefore sees a moved generation, and until settlement also a pending count.
 
-use crate::event::{Fingerprint, Tag};
+use crate::event::{Owner, Principal, Realm, Tag, UserId};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const SLOTS: usize = 1 << 16;
@@ -15,6 +15,31 @@ const SLOTS: usize = 1 << 16;
 struct Slot {
     generation: AtomicU64,
     pending: AtomicU32,
+}
+
+/// Whose pending events are counted together: a principal's own, and those of the user that its token names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    principal: u64,
+    user: Option<u64>,
+}
+
+impl Waiting {
+    /// Of an event of this owner and user.
+    #[must_use]
+    pub fn of(owner: &Owner, user: &UserId) -> Self {
+        Self { principal: short(owner.principal), user: owner.claimed.then(|| Self::user(owner.realm, user)) }
+    }
+
+    /// Of a principal whose token names no user.
+    #[must_use]
+    pub fn of_principal(principal: Principal) -> Self {
+        Self { principal: short(principal), user: None }
+    }
+
+    fn user(realm: Realm, user: &UserId) -> u64 {
+        Tag::new(user.as_str()).0 ^ realm.0.rotate_left(32)
+    }
 }
 
 /// The tables.
@@ -48,30 +73,37 @@ impl Tags {
         self.all.get(index(tag.0))
     }
 
-    fn own(&self, tag: &Tag, credential: Fingerprint) -> Option<&AtomicU32> {
-        let mixed = credential.0.iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
-        self.own.get(index(tag.0 ^ mixed))
+    fn own(&self, tag: &Tag, of: u64) -> Option<&AtomicU32> {
+        self.own.get(index(tag.0 ^ of))
+    }
+
+    fn owns(&self, tag: &Tag, of: Waiting) -> impl Iterator<Item = &AtomicU32> {
+        std::iter::once(of.principal).chain(of.user).filter_map(move |of| self.own(tag, of))
     }
 
     /// An event that touches these tags is about to be kept: generations move, and it counts as pending.
-    pub fn mark(&self, tags: &[Tag], credential: Fingerprint) {
+    pub fn mark(&self, tags: &[Tag], of: Waiting) {
         for tag in tags {
-            if let (Some(slot), Some(own)) = (self.slot(tag), self.own(tag, credential)) {
+            if let Some(slot) = self.slot(tag) {
                 // ORDER: pending before the generation, so that whoever sees the new generation sees it pending.
                 slot.pending.fetch_add(1, Ordering::SeqCst);
-                own.fetch_add(1, Ordering::SeqCst);
+                for own in self.owns(tag, of) {
+                    own.fetch_add(1, Ordering::SeqCst);
+                }
                 slot.generation.fetch_add(1, Ordering::SeqCst);
             }
         }
     }
 
     /// That event has its outcome: generations move again, then it is pending no longer.
-    pub fn settle(&self, tags: &[Tag], credential: Fingerprint) {
+    pub fn settle(&self, tags: &[Tag], of: Waiting) {
         for tag in tags {
-            if let (Some(slot), Some(own)) = (self.slot(tag), self.own(tag, credential)) {
+            if let Some(slot) = self.slot(tag) {
                 // ORDER: the generation first; else a fill that began before settlement could be stored in between.
                 slot.generation.fetch_add(1, Ordering::SeqCst);
-                own.fetch_sub(1, Ordering::SeqCst);
+                for own in self.owns(tag, of) {
+                    own.fetch_sub(1, Ordering::SeqCst);
+                }
                 slot.pending.fetch_sub(1, Ordering::SeqCst);
             }
         }
@@ -98,26 +130,42 @@ impl Tags {
         tags.iter().filter_map(now).eq(since.0.iter().copied())
     }
 
-    /// Whether nothing has moved since but what this credential's pending events moved: of these tags, each has as many
-    /// moves as events pending, and all of them are the credential's. A settled event has moved twice and is pending no
+    /// Whether nothing has moved since but what this principal's pending events moved: of these tags, each has as many
+    /// moves as events pending, and all of them are the principal's. A settled event has moved twice and is pending no
     /// longer, so it never looks like this.
     #[must_use]
-    pub fn moved_by_pending(&self, tags: &[Tag], since: &Generations, credential: Fingerprint) -> bool {
+    pub fn moved_by_pending(&self, tags: &[Tag], since: &Generations, of: Waiting) -> bool {
         let Generations(then) = self.snapshot(tags);
         then.len() == since.0.len()
             && tags.iter().zip(then.iter().zip(&since.0)).all(|(tag, ((place, now), (old_place, old)))| {
                 let count = |all: Option<&AtomicU32>| all.map_or(0, |count| u64::from(count.load(Ordering::SeqCst)));
                 let moves = now.wrapping_sub(*old);
                 let pending = count(self.slot(tag).map(|slot| &slot.pending));
-                place == old_place && moves == pending && pending == count(self.own(tag, credential))
+                place == old_place && moves == pending && pending == count(self.own(tag, of.principal))
             })
     }
 
-    /// Whether an event of anybody is pending on one of them.
+    /// Whether an event of this principal may be pending on one of them.
     #[must_use]
-    pub fn pending(&self, tags: &[Tag]) -> bool {
-        tags.iter().filter_map(|tag| self.slot(tag)).any(|slot| slot.pending.load(Ordering::SeqCst) > 0)
+    pub fn own_pending(&self, tags: &[Tag], of: Waiting) -> bool {
+        self.any(tags, Some(of.principal))
     }
+
+    /// Whether an event of this caller's user, under another principal that names it, may be pending on one of them.
+    #[must_use]
+    pub fn user_pending(&self, tags: &[Tag], of: Waiting) -> bool {
+        of.user.is_some() && self.any(tags, of.user)
+    }
+
+    fn any(&self, tags: &[Tag], of: Option<u64>) -> bool {
+        let of = of.into_iter();
+        tags.iter()
+            .any(|tag| of.clone().filter_map(|of| self.own(tag, of)).any(|count| count.load(Ordering::SeqCst) > 0))
+    }
+}
+
+fn short(principal: Principal) -> u64 {
+    principal.0.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
 fn index(hash: u64) -> usize {
@@ -127,6 +175,12 @@ fn index(hash: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::View;
+
+    fn waiting(principal: u8, user: &str) -> Waiting {
+        let (principal, view) = (Principal([principal; 16]), View([0; 16]));
+        Waiting::of(&Owner { principal, realm: Realm(7), view, claimed: true }, &UserId::try_new(user).unwrap())
+    }
 
     fn tags() -> [Tag; 1] {
         [Tag::new("progress:u")]
@@ -134,20 +188,21 @@ mod tests {
 
     #[test]
     fn a_generation_moves_at_the_acknowledgement_and_at_settlement() {
-        let (table, mine) = (Tags::new(), Fingerprint([1; 16]));
+        let (table, mine) = (Tags::new(), waiting(1, "u"));
         let before = table.snapshot(&tags());
         table.mark(&tags(), mine);
         let between = table.snapshot(&tags());
         assert_ne!(before, between);
-        assert!(table.pending(&tags()));
+        assert!(table.own_pending(&tags(), mine) && table.user_pending(&tags(), waiting(2, "u")));
+        assert!(!table.own_pending(&tags(), waiting(2, "v")) && !table.user_pending(&tags(), waiting(1, "v")));
         table.settle(&tags(), mine);
         assert_ne!(table.snapshot(&tags()), between);
-        assert!(!table.pending(&tags()));
+        assert!(!table.own_pending(&tags(), mine) && !table.user_pending(&tags(), mine));
     }
 
     #[test]
     fn only_the_callers_own_pending_events_count_as_such() {
-        let (table, mine, other) = (Tags::new(), Fingerprint([1; 16]), Fingerprint([2; 16]));
+        let (table, mine, other) = (Tags::new(), waiting(1, "u"), waiting(2, "v"));
         let since = table.snapshot(&tags());
         assert!(table.moved_by_pending(&tags(), &since, mine));
         table.mark(&tags(), mine);
@@ -169,22 +224,22 @@ mod tests {
     #[test]
     fn whoever_sees_a_moved_generation_sees_the_event_pending_or_settled() {
         let table = Tags::new();
-        let credential = Fingerprint([3; 16]);
+        let mine = waiting(3, "u");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..20_000 {
-                    table.mark(&tags(), credential);
-                    table.settle(&tags(), credential);
+                    table.mark(&tags(), mine);
+                    table.settle(&tags(), mine);
                 }
             });
             for _ in 0..20_000 {
                 let generation = table.snapshot(&tags()).0[0].1;
-                let pending = table.pending(&tags());
+                let pending = table.own_pending(&tags(), mine);
                 let after = table.snapshot(&tags()).0[0].1;
                 // Odd: marked and not settled. If it stayed odd while we looked, it must have been pending.
                 assert!(generation.is_multiple_of(2) || generation != after || pending);
             }
         });
-        assert!(!table.pending(&tags()));
+        assert!(!table.own_pending(&tags(), mine));
     }
 }

@@ -1,12 +1,12 @@
 //! From the tree of the file to a [`Config`]: every key read, every problem gathered.
 
 use super::Config;
-use super::group;
 use super::raw::{Environment, Node, Problem, Section, Sink, Spot};
+use super::{group, identity};
 use crate::admin::AdminSettings;
 use crate::cache::settings::CacheSettings;
 use crate::event::GroupIndex;
-use crate::identity::{Admit, Cors, Forbid, IdentitySettings, Need, Part, PartError};
+use crate::identity::{Cors, IdentitySettings, Part};
 use crate::ingest::settings::{Backoff, Delivery, Group, Limited, Limits, Rate};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::route::{Ack, CacheRoute, EventRoute, Mode, Pattern, PreviewRoute, WriteRoute};
@@ -17,7 +17,7 @@ use http::{HeaderName, Method, StatusCode, Uri};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-const HEAD: [Source; 4] = [Source::Header, Source::Cookie, Source::Query, Source::Jwt];
+pub(super) const HEAD: [Source; 4] = [Source::Header, Source::Cookie, Source::Query, Source::Jwt];
 const NOW: [Source; 4] = [Source::NowMs, Source::NowIso, Source::Uuid, Source::RequestId];
 
 pub(super) fn sources(more: &[Source]) -> Vec<Source> {
@@ -39,10 +39,11 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
     let delivery_section = root.section("delivery");
     let delivery = delivery(&delivery_section);
     delivery_section.finish();
-    let identity = identity(root.section("identity"), root.section("cors"));
+    let identity = identity::read(root.section("identity"), cors(root.section("cors")));
     let groups = group::all(&root, &identity);
-    let events = events(&root, &groups);
+    let events = events(&root, &groups, &identity);
     let mut config = Config {
+        explain: root.section("server").flag("explain").unwrap_or(false),
         server: server(root.section("server")),
         admin: admin(root.section("admin")),
         identity,
@@ -70,6 +71,7 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
     for cache in &mut config.caches {
         cache.groups = meeting(&config.groups, &cache.tags);
     }
+    config.delivery.hold = config.upstream.response_timeout;
     group::keep_order(&mut config.groups);
     let overlaid = config.caches.iter().filter(|cache| !cache.overlay.is_empty()).flat_map(|cache| &cache.groups);
     for group in config.preview.iter().flat_map(|preview| &preview.groups).chain(overlaid) {
@@ -107,6 +109,8 @@ fn server(section: Section<'_>) -> ServerSettings {
         body_timeout: section.duration("body_timeout", seconds(30)),
         drain: section.duration("drain", seconds(20)),
     };
+    // Read where the gateway's settings are.
+    section.get("explain");
     section.finish();
     settings
 }
@@ -142,56 +146,6 @@ fn upstream(section: Section<'_>) -> (Option<UpstreamSettings>, bool) {
     };
     section.finish();
     (url.map(|_| settings), relaxed)
-}
-
-fn need(text: &str) -> Result<Vec<Need>, PartError> {
-    text.split('|').map(|one| if one == "jwt" { Ok(Need::Jwt) } else { Part::parse(one).map(Need::Part) }).collect()
-}
-
-fn identity(section: Section<'_>, cors_section: Section<'_>) -> IdentitySettings {
-    let parts = |texts: &[&str]| texts.iter().filter_map(|text| Part::parse(text).ok()).collect::<Vec<_>>();
-    let user_sources = [HEAD.as_slice(), &[Source::Event, Source::Path]].concat();
-    let user = section.compiled("user", |text| Template::parse(text, &user_sources));
-    let default_user =
-        || Template::parse("{jwt.userId|jwt.sub|event.userId|query.userId|query.user_id}", &user_sources);
-    let double = section.compiled_list("double_submit", Part::parse);
-    let double_submit = match double.as_deref() {
-        None | Some([]) => None,
-        Some([first, second]) => Some((first.clone(), second.clone())),
-        Some(_) => {
-            section.wrong_key("double_submit", "two parts are allowed, such as [\"cookie:csrf\", \"header:x-csrf\"]");
-            None
-        }
-    };
-    let wide = ["header:authorization", "header:cookie", "header:x-csrf-token", "header:origin"];
-    let settings = IdentitySettings {
-        credentials: section.compiled_list("credentials", Part::parse).unwrap_or_else(|| parts(&wide)),
-        user: match user.map_or_else(default_user, Ok) {
-            Ok(user) => user,
-            Err(error) => {
-                section.wrong_key("user", error.to_string());
-                Template::default()
-            }
-        },
-        require: section.compiled_list("require", need).unwrap_or_default(),
-        forbid: section.compiled_list("forbid", Forbid::parse).unwrap_or_default(),
-        double_submit,
-        token: section
-            .compiled_list("token", Part::parse)
-            .unwrap_or_else(|| parts(&["header:authorization", "cookie:access_token"])),
-        admit: section.choice(
-            "admit",
-            &[("optimistic", Admit::Optimistic), ("proven", Admit::Proven)],
-            Admit::Optimistic,
-        ),
-        proof_ttl: section.duration("proof_ttl", seconds(600)),
-        cors: cors(cors_section),
-    };
-    if settings.credentials.is_empty() {
-        section.wrong_key("credentials", "found nothing; at least one part must tell callers apart");
-    }
-    section.finish();
-    settings
 }
 
 fn cors(section: Section<'_>) -> Option<Cors> {
@@ -236,8 +190,9 @@ fn journal(section: Section<'_>) -> JournalSettings {
 fn delivery(section: &Section<'_>) -> Delivery {
     let server = section.section("retry_server");
     let limited = section.section("retry_limited");
+    let timeout = section.duration("timeout", seconds(10));
     let settings = Delivery {
-        timeout: section.duration("timeout", seconds(10)),
+        timeout,
         max_in_flight: section.count("max_in_flight", 1, 65_536, 64),
         retry_network: section.durations("retry_network").unwrap_or_else(|| [2, 5, 10, 20].map(seconds).to_vec()),
         retry_server: Backoff { base: server.duration("base", seconds(2)), cap: server.duration("cap", seconds(30)) },
@@ -247,44 +202,23 @@ fn delivery(section: &Section<'_>) -> Delivery {
         },
         escalate_after: u32::try_from(section.count("escalate_after", 1, 1_000_000, 3)).unwrap_or(3),
         give_up_after: section.duration("give_up_after", seconds(24 * 3600)),
-        token_margin: section.duration("token_margin", seconds(2)),
+        token_margin: section.duration("token_margin", timeout),
         barrier: section.duration("barrier", Duration::from_millis(500)),
-        forward_headers: section.compiled_list("forward_headers", forwardable).unwrap_or_else(|| {
-            ["user-agent", "accept-language", "referer", "x-request-id"].map(HeaderName::from_static).to_vec()
-        }),
+        // Set to upstream.response_timeout when that is known.
+        hold: Duration::ZERO,
     };
+    if section.get("forward_headers").is_some() {
+        section.wrong_key(
+            "forward_headers",
+            "is void: what the calls of a batch share travels with it, and each single call is repeated as it came",
+        );
+    }
     if settings.retry_server.base > settings.retry_server.cap {
         section.wrong_key("retry_server", "base is longer than cap");
     }
     server.finish();
     limited.finish();
     settings
-}
-
-/// A header that may travel with a batch without being part of the credential.
-fn forwardable(text: &str) -> Result<HeaderName, String> {
-    let name: HeaderName = text.parse().map_err(|_| "a header's name is allowed".to_owned())?;
-    let denied = [
-        "authorization",
-        "cookie",
-        "host",
-        "content-length",
-        "content-type",
-        "content-encoding",
-        "connection",
-        "transfer-encoding",
-        "upgrade",
-        "te",
-        "proxy-authorization",
-        "idempotency-key",
-        "traceparent",
-    ];
-    if denied.contains(&name.as_str()) {
-        return Err(
-            "this header can't be forwarded by name; what authenticates belongs in identity.credentials".to_owned()
-        );
-    }
-    Ok(name)
 }
 
 fn limits(section: Section<'_>) -> Limits {
@@ -301,6 +235,7 @@ fn limits(section: Section<'_>) -> Limits {
         value
     });
     let body = section.size("max_body", 1 << 20);
+    let contexts = section.size("max_context_bytes", 256 << 10);
     let settings = Limits {
         events_per_user: rate,
         max_users: section.count("max_users", 1, 100_000_000, 1_000_000),
@@ -309,6 +244,7 @@ fn limits(section: Section<'_>) -> Limits {
         max_seen: section.count("max_seen", 1, 1_000_000_000, 1_000_000),
         max_dead_letters: section.count("max_dead_letters", 1, 10_000_000, 10_000),
         max_body: usize::try_from(body).unwrap_or(usize::MAX),
+        max_context_bytes: usize::try_from(contexts).unwrap_or(usize::MAX),
     };
     section.finish();
     settings
@@ -351,13 +287,18 @@ pub(super) fn document(
     Some(JsonTemplate::from_json(&spot.node.json(), allowed).map_err(|error| section.wrong_key(key, error.to_string())))
 }
 
-fn events(root: &Section<'_>, groups: &[Option<Group>]) -> Vec<Option<EventRoute>> {
+fn events(root: &Section<'_>, groups: &[Option<Group>], identity: &IdentitySettings) -> Vec<Option<EventRoute>> {
     let batch = root.section("batch");
     let names: Vec<&str> = batch.named_sections().iter().map(|(name, _)| *name).collect();
-    root.sections("event").into_iter().map(|section| event(section, &names, groups)).collect()
+    root.sections("event").into_iter().map(|section| event(section, &names, groups, identity)).collect()
 }
 
-fn event(section: Section<'_>, names: &[&str], groups: &[Option<Group>]) -> Option<EventRoute> {
+fn event(
+    section: Section<'_>,
+    names: &[&str],
+    groups: &[Option<Group>],
+    identity: &IdentitySettings,
+) -> Option<EventRoute> {
     let path = pattern(&section);
     let index = section.compiled("batch", |text| {
         names
@@ -378,16 +319,49 @@ fn event(section: Section<'_>, names: &[&str], groups: &[Option<Group>]) -> Opti
             Err(())
         }
     });
-    let id_field = index.and_then(|index| groups.get(index)?.as_ref()).map_or("clientEventId", |group| &group.id_field);
+    let group = index.and_then(|index| groups.get(index)?.as_ref());
+    let id_field = group.map_or("clientEventId", |group| &group.id_field);
     let ack = ack(section.section("ack"), id_field);
     let modes = [("coalesce", Some(Mode::Coalesce)), ("off", Some(Mode::Off)), ("observe", None), ("shadow", None)];
     let mode = section.choice("mode", &modes, Some(Mode::Coalesce)).unwrap_or_else(|| {
         section.wrong_key("mode", "only \"off\" and \"coalesce\" are allowed in this version");
         Mode::Off
     });
+    let method = method(&section, "method").unwrap_or(Method::POST);
+    let bodiless = matches!(method, Method::GET | Method::HEAD);
+    let body = |source: Source, _: &[Box<str>]| source == Source::Body;
+    match &mapping {
+        Some(Ok(mapping)) if bodiless && mapping.looks(&body) => {
+            section.wrong_key("event", format!("{method} has no body; query, path, header and cookie are allowed"));
+        }
+        None if bodiless => section.wrong_key("event", format!("is needed: {method} has no body to be an event")),
+        _ => {}
+    }
+    let forward_unless: Vec<Template> =
+        section.compiled_list("forward_unless", |text| Template::parse(text, &allowed)).unwrap_or_default();
+    let query = std::cell::RefCell::new(Vec::new());
+    let note = |source: Source, path: &[Box<str>]| {
+        if let (Source::Query, Some(name)) = (source, path.first()) {
+            query.borrow_mut().push(name.clone());
+        }
+    };
+    if let Some(Ok(mapping)) = &mapping {
+        mapping.each_look(&note);
+    }
+    let group_keys = group.into_iter().flat_map(|group| &group.key);
+    for template in forward_unless.iter().chain([&identity.user]).chain(group_keys) {
+        template.each_look(&note);
+    }
+    let named = identity.selection.named.iter().filter_map(|part| match part {
+        Part::Query(name) => Some(name.clone()),
+        _ => None,
+    });
+    query.borrow_mut().extend(named);
     let route = || {
         Some(EventRoute {
-            method: method(&section, "method").unwrap_or(Method::POST),
+            method: method.clone(),
+            query: query.into_inner(),
+            alone: section.flag("alone").unwrap_or(false),
             matches: values(&section, "match").into_iter().map(|(name, values)| (path_of(&name), values)).collect(),
             content_types: section
                 .texts("content_types")
@@ -395,9 +369,7 @@ fn event(section: Section<'_>, names: &[&str], groups: &[Option<Group>]) -> Opti
                 .into_iter()
                 .map(|one| one.to_lowercase().into())
                 .collect(),
-            forward_unless: section
-                .compiled_list("forward_unless", |text| Template::parse(text, &allowed))
-                .unwrap_or_default(),
+            forward_unless,
             mode,
             rollout: u8::try_from(section.number("rollout", 0, 100).unwrap_or(100)).unwrap_or(100),
             path: path?,
@@ -470,8 +442,9 @@ fn headers(section: &Section<'_>, allowed: &[Source]) -> Vec<(HeaderName, Templa
 
 fn write(section: Section<'_>) -> Option<WriteRoute> {
     let path = pattern(&section);
-    let allowed = [HEAD.as_slice(), &[Source::User, Source::Path]].concat();
+    let allowed = [HEAD.as_slice(), &[Source::User, Source::Path, Source::Body]].concat();
     let template = |text: &str| Template::parse(text, &allowed);
+    let named = [HEAD.as_slice(), &[Source::Path, Source::Body]].concat();
     let drains = |text: &str| match Template::parse(text, &allowed) {
         Ok(template) if template.uses(Source::User) => Ok(template),
         Ok(_) => Err("a call waits for its own user's lanes only: {user} must be in it".to_owned()),
@@ -487,6 +460,7 @@ fn write(section: Section<'_>) -> Option<WriteRoute> {
             drains: section.compiled_list("drains", drains).unwrap_or_default(),
             groups: Vec::new(),
             invalidates: section.compiled_list("invalidates", template).unwrap_or_default(),
+            user: section.compiled("user", |text| Template::parse(text, &named)),
             path: path?,
         })
     };

@@ -3,7 +3,8 @@
 use super::check::{document, meeting, seconds, sources, status, values};
 use super::raw::{Node, Section, Spot};
 use crate::event::GroupIndex;
-use crate::identity::{IdentitySettings, Part};
+use crate::identity::{IdentitySettings, Kind, Part, lists};
+use crate::ingest::refusal::REFUSABLE;
 use crate::ingest::settings::{
     ClientBatches, Condition, Envelope, Fallback, Group, HeaderText, Missing, MissingId, Pack, Places, Reply, Results,
     Shape, Target,
@@ -150,9 +151,11 @@ fn group(name: &str, names: &[&str], section: Section<'_>, identity: &IdentitySe
             ),
             missing_id: section.choice(
                 "missing_id",
-                &[("generate", MissingId::Generate), ("hash", MissingId::Hash), ("reject", MissingId::Reject)],
+                &[("generate", MissingId::Generate), ("hash", MissingId::Hash)],
                 MissingId::Generate,
             ),
+            refuse: section.compiled_list("refuse", refusable).unwrap_or_default(),
+            volatile: fields(&section, "volatile"),
             aliases: aliases(&section),
             client_batches: section.choice(
                 "client_batches",
@@ -310,25 +313,22 @@ impl Seen<'_> {
     /// Sources, beside the events.
     fn sources(&self) -> Vec<Source> {
         let own = [Source::NowMs, Source::NowIso, Source::Uuid, Source::Batch];
-        let caller = [Source::Header, Source::Cookie, Source::Jwt, Source::User];
+        let caller = [Source::Header, Source::Cookie, Source::Jwt, Source::User, Source::Body, Source::Query];
         // A batch of several users has no caller.
-        if self.shared { own.to_vec() } else { [own, caller].concat() }
+        if self.shared { own.to_vec() } else { [own.as_slice(), &caller].concat() }
     }
 
     /// What is no part of the credential may differ from event to event of one batch.
     fn differs(&self, source: Source, path: &[Box<str>]) -> bool {
-        let listed = |part: &Part| self.identity.credentials.contains(part);
-        let cookie = |name: &str| Part::parse(&format!("cookie:{name}")).is_ok_and(|part| listed(&part));
-        let all_cookies = listed(&Part::Header(header::COOKIE));
+        let selection = &self.identity.selection;
+        let part = |kind: &str, name: &str| Part::parse_any(&format!("{kind}:{name}"));
+        let counts = |kind: &str, name: &str| part(kind, name).is_ok_and(|part| selection.counts(&part));
         match (source, path.first()) {
-            (Source::Header, Some(name)) => {
-                name.parse::<HeaderName>().map_or(true, |name| !listed(&Part::Header(name)))
-            }
-            (Source::Cookie, Some(name)) => !all_cookies && !cookie(name),
-            (Source::Jwt, _) => !self.identity.token.iter().all(|part| match part {
-                Part::Header(_) => listed(part),
-                Part::Cookie(_) => all_cookies || listed(part),
-            }),
+            (Source::Header, Some(name)) => !counts("header", name),
+            (Source::Cookie, Some(name)) => !counts("cookie", name),
+            (Source::Query, Some(name)) => !counts("query", name),
+            (Source::Body, _) => !selection.counts(&Part::Body(Path(path.to_vec()))),
+            (Source::Jwt, _) => !self.identity.token.iter().all(|part| selection.counts(part)),
             (Source::Batch, Some(name)) => **name != *"id",
             _ => false,
         }
@@ -349,8 +349,8 @@ impl Seen<'_> {
     }
 }
 
-const DIFFERS: &str = "what it looks at must be listed in identity.credentials, so that it is the same for all events of a \
-                       batch; of batch there is batch.id";
+const DIFFERS: &str = "what it looks at must count as the caller's, so that it is the same for all events of a batch: list it \
+                       in identity.credentials or identity.principal; of batch there is batch.id";
 
 fn envelope(section: &Section<'_>, seen: &Seen<'_>) -> Option<Envelope> {
     let mut allowed = seen.sources();
@@ -375,7 +375,15 @@ fn envelope(section: &Section<'_>, seen: &Seen<'_>) -> Option<Envelope> {
 
 fn batch_header(name: &str, seen: &Seen<'_>) -> Result<HeaderName, String> {
     let header = credential_header(name)?;
-    if seen.identity.credentials.contains(&Part::Header(header.clone())) || header == header::COOKIE {
+    let counts = seen.identity.selection.counts(&Part::Header(header.clone()));
+    let is_condition = lists::header(header.as_str()) == Kind::Condition;
+    // In the built-in lists whatever is unknown counts: only what is known to say who calls is denied there.
+    let denied = if seen.identity.selection.by_default {
+        seen.identity.selection.header(&header) == Kind::Principal
+    } else {
+        counts && !is_condition
+    };
+    if denied || header == header::COOKIE {
         return Err(format!(
             "{name} is part of the credential that events come with, and they leave with no other; a service's own is for \
              pack = \"shared\""
@@ -429,6 +437,11 @@ fn header_text(table: &Section<'_>, (name, text): (&str, &str), seen: &Seen<'_>)
         .map(HeaderText::Fixed)
         .map_err(|_| table.wrong(format!("{name}: found {text:?}, which no header may carry")))
         .ok()
+}
+
+/// A reason for which a group refuses calls.
+fn refusable(text: &str) -> Result<Box<str>, String> {
+    if REFUSABLE.contains(&text) { Ok(text.into()) } else { Err(format!("allowed are {}", REFUSABLE.join(", "))) }
 }
 
 /// Where a reply speaks of single events; JSON Pointers.

@@ -3,6 +3,7 @@
 
 pub mod check;
 mod group;
+mod identity;
 pub mod print;
 pub mod raw;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub preview: Option<PreviewRoute>,
     /// `upstream.paths = "relaxed"`.
     pub relaxed_paths: bool,
+    /// `server.explain`.
+    pub explain: bool,
 }
 
 /// Reads a file and the environment.

@@ -169,7 +169,9 @@ fn needs(config: &Config) -> String {
         needs.push(format!("{first} equal to {second} (writes)"));
     }
     if let Some(cors) = &identity.cors {
-        needs.push(format!("no origin, or one of {}", cors.origins.join(", ")));
+        needs.push(format!("no origin, the host's own, or one of {}", cors.origins.join(", ")));
+    } else {
+        needs.push("no origin, or the host's own".to_owned());
     }
     needs.push("no expired token".to_owned());
     let admit = match identity.admit {

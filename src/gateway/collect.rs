@@ -1,11 +1,12 @@
 //! Bodies of event calls: gathered within bounds, unpacked within bounds.
 
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 use crate::ingest::refusal::Refusal;
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderMap, header};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -14,23 +15,35 @@ const DRAIN_BYTES: usize = 4 << 20;
 /// And for how long.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
+/// A body, as far as it could be gathered.
+#[derive(Debug)]
+pub enum Gathered {
+    /// All of it.
+    Whole(Bytes),
+    /// It is larger than the limit, or ends with trailers: as it comes, from its first byte on.
+    Streamed(Body),
+}
+
 /// Gathers a body of at most `most` bytes within `within`.
 ///
 /// # Errors
-/// Too large (it is drained within bounds first), too slow, or cut off.
-pub async fn gather(mut body: Body, most: usize, within: Duration) -> Result<Bytes, Refusal> {
+/// Too slow, or cut off.
+pub async fn gather(mut body: Body, most: usize, within: Duration) -> Result<Gathered, Refusal> {
     if body.size_hint().lower() > most as u64 {
-        drain(body).await;
-        return Err(Refusal::TooLarge(most));
+        return Ok(Gathered::Streamed(body));
     }
+    let mut whole = Bytes::new();
     let read = async {
         let mut first: Option<Bytes> = None;
         let mut rest = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Refusal::Incomplete)?.into_data() else { continue };
-            if first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len() > most {
-                return Err(Refusal::TooLarge(most));
-            }
+            let frame = frame.map_err(|_| Refusal::Incomplete)?;
+            let size = first.as_ref().map_or(0, Bytes::len) + rest.len() + frame.data_ref().map_or(0, Bytes::len);
+            let data = match frame.into_data() {
+                Ok(data) if size <= most => data,
+                Ok(data) => return Ok(Some((first, rest, Frame::data(data)))),
+                Err(trailers) => return Ok(Some((first, rest, trailers))),
+            };
             match &first {
                 // The common case, one frame, is not copied.
                 None => first = Some(data),
@@ -42,16 +55,22 @@ pub async fn gather(mut body: Body, most: usize, within: Duration) -> Result<Byt
                 Some(_) => rest.extend_from_slice(&data),
             }
         }
-        Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
+        whole = if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() };
+        Ok(None)
     };
-    let result = tokio::time::timeout(within, read).await.map_err(|_| Refusal::TooSlow)?;
-    if matches!(result, Err(Refusal::TooLarge(_))) {
-        drain(body).await;
+    match tokio::time::timeout(within, read).await.map_err(|_| Refusal::TooSlow)?? {
+        None => Ok(Gathered::Whole(whole)),
+        Some((first, rest, next)) => {
+            let begun = [first.unwrap_or_default(), rest.freeze()].into_iter().filter(|bytes| !bytes.is_empty());
+            let begun: Vec<_> = begun.map(Frame::data).chain([next]).map(Ok::<_, BodyError>).collect();
+            let rest = stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) });
+            Ok(Gathered::Streamed(Body::boxed(StreamBody::new(stream::iter(begun).chain(rest)))))
+        }
     }
-    result
 }
 
-async fn drain(mut body: Body) {
+/// Reads a body that is refused, within bounds, so that its client hears the answer instead of a reset.
+pub async fn drain(mut body: Body) {
     let read = async {
         let mut left = DRAIN_BYTES;
         while let Some(Ok(frame)) = body.frame().await {

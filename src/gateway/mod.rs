@@ -2,29 +2,33 @@
 //! an answer, in [`reply`].
 
 pub mod collect;
+mod forward;
 pub mod own;
 pub mod reply;
 
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::drain::Drain;
-use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Subject, UserId};
+use crate::event::{GroupIndex, UserId};
 use crate::identity::{Caller, Identity};
 use crate::ingest::decode::{self, Call, Scope};
 use crate::ingest::refusal::{Decline, Forward, Refusal};
-use crate::ingest::settings::Group;
-use crate::ingest::{Ack, Hold, Ingest};
+use crate::ingest::{Ack, Ingest};
+use crate::json::Object;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::peer::{Connection, Peer};
-use crate::read::{Read, ReadScope, user_of};
-use crate::route::{EventRoute, Found, Params, Routes, WriteRoute};
-use crate::template::Template;
-use crate::upstream::{Upstream, UpstreamError};
+use crate::read::{Read, user_of};
+use crate::route::{EventRoute, Found as Rule, Params, Routes, WriteRoute};
+use crate::template::{Found, Lookup, Source, Template};
+use crate::upstream::Upstream;
 use bytes::Bytes;
+use collect::Gathered;
+use forward::{Touches, fail};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -55,22 +59,22 @@ pub struct Setup {
     pub notices: Arc<Notices>,
     /// Ends what would stream for ever.
     pub drain: Drain,
+    /// A forwarded call's answer says why (`server.explain`).
+    pub explain: bool,
 }
 
 /// The public service; clones share everything.
 #[derive(Clone)]
 pub struct Gateway(Arc<Setup>);
 
-/// Who a synchronous call's lanes belong to, and what it makes old.
-struct Owner {
-    user: Option<UserId>,
-    credential: Fingerprint,
-    /// Groups of those lanes.
-    groups: Vec<GroupIndex>,
-    /// Names of the tags.
-    tags: Vec<String>,
-    /// The group whose older states it would replace, of what, and under which id.
-    state: Option<(GroupIndex, Subject, EventId)>,
+/// What becomes of an event call.
+enum Decision {
+    /// Tidegate answers it.
+    Acknowledge(Ack),
+    /// The application does, after what is before it.
+    Forward(Forward, Touches),
+    /// Tidegate refuses it, since its configuration or its own limits say so.
+    Refuse(Refusal),
 }
 
 impl Gateway {
@@ -86,46 +90,70 @@ impl Gateway {
     /// Never.
     pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let unknown = Connection { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
-        let peer = Peer::new(request.extensions().get::<Connection>().copied().unwrap_or(unknown));
+        let mut peer = Peer::new(request.extensions().get::<Connection>().copied().unwrap_or(unknown));
+        let host = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
+        let named = || Some(request.headers().get(header::HOST)?.to_str().ok()?.to_ascii_lowercase());
+        peer.host = host.or_else(named).map(Into::into);
         Ok(self.answer(request.map(Body::Incoming), &peer).await)
     }
 
     async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
         if request.uri().path() == own::INVALIDATIONS {
             self.count("listen");
-            return self.invalidations(&request.into_parts().0);
+            return self.invalidations(&request.into_parts().0, peer);
         }
         let found = self.0.routes.find(request.method(), request.uri().path());
         let outcome = match found {
-            Found::Preview(route) => {
+            Rule::Preview(route) => {
                 self.count("preview");
-                return Box::pin(self.preview(&request.into_parts().0, route)).await;
+                return Box::pin(self.preview(&request.into_parts().0, peer, route)).await;
             }
             // Boxed: a future as large as the largest of these would be moved about for every hit.
-            Found::Event(candidates, params) => return Box::pin(self.event(request, peer, &candidates, &params)).await,
-            Found::Batch(group) => return Box::pin(self.batch(request, peer, group)).await,
-            Found::Write(route, params) => return Box::pin(self.write(request, peer, route, &params)).await,
-            Found::Cache(route, params) => {
+            Rule::Event(candidates, params) => return Box::pin(self.event(request, peer, &candidates, &params)).await,
+            Rule::Batch(group) => return Box::pin(self.batch(request, peer, group)).await,
+            Rule::Write(route, params) => return Box::pin(self.write(request, peer, route, &params)).await,
+            Rule::Cache(route, params) => {
                 self.0.metrics.reads.inc();
-                self.0.read.get(request, peer, route, &params).await
+                let beside = self.0.routes.groups_at(request.uri().path());
+                self.0.read.get(request, peer, route, &params, &beside).await
             }
-            Found::Other => {
-                self.count("forwarded");
-                Box::pin(self.pass(request, peer)).await
-            }
+            Rule::Other => return Box::pin(self.other(request, peer)).await,
         };
         outcome.unwrap_or_else(|error| fail(&error))
     }
 
-    /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its client hears of it.
-    async fn pass(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
-        let (parts, body) = request.into_parts();
-        let old = self.0.read.makes_old(&parts, &self.0.routes);
-        let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
-        if let Some(old) = old {
-            old.end(&self.0.routes, &response);
+    /// No rule has it. What shares its path with events goes after its caller's lanes all the same: an update must not
+    /// meet a row that was not inserted yet.
+    async fn other(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
+        let waits = !matches!(*request.method(), Method::OPTIONS | Method::TRACE | Method::CONNECT);
+        let groups = if waits { self.0.routes.groups_at(request.uri().path()) } else { Vec::new() };
+        self.count("forwarded");
+        if groups.is_empty() {
+            return self.pass(request, peer).await.unwrap_or_else(|error| fail(&error));
         }
-        response
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let (parts, body) = request.into_parts();
+        let body = match self.gather(body).await {
+            Ok(Gathered::Whole(raw)) => Body::from(raw),
+            Ok(Gathered::Streamed(body)) => body,
+            Err(refusal) => return self.refuse(&parts, &refusal),
+        };
+        let touches = {
+            let caller = self.0.identity.caller(&parts, peer, self.0.clock.now());
+            let user = user_of(&self.0.identity, &caller, &Params::default());
+            self.touches(&caller, &Params::default(), user, &groups, None)
+        };
+        if reads {
+            let groups = &touches.groups;
+            // In time or not: the answer is as new as the application is.
+            self.0.ingest.barrier(&touches.asker, groups, self.0.ingest.barrier_time()).await;
+            return self.pass(Request::from_parts(parts, body), peer).await.unwrap_or_else(|error| fail(&error));
+        }
+        self.forward(Request::from_parts(parts, body), peer, None, touches).await
+    }
+
+    async fn gather(&self, body: Body) -> Result<Gathered, Refusal> {
+        collect::gather(body, self.0.ingest.limits().max_body, self.0.body_timeout).await
     }
 
     fn count(&self, action: &str) {
@@ -141,53 +169,54 @@ impl Gateway {
     ) -> Response<Body> {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
-        let raw = match collect::gather(body, self.0.ingest.limits().max_body, self.0.body_timeout).await {
-            Ok(raw) => raw,
+        let (decision, body) = match self.gather(body).await {
+            Ok(Gathered::Whole(raw)) => {
+                let decision = self.decide(&parts, peer, candidates, params, &raw).await;
+                (decision, Body::from(raw))
+            }
+            Ok(Gathered::Streamed(body)) => {
+                let group = candidates.first().map(|route| route.group);
+                (self.decide_streamed(&parts, peer, (candidates, params), group), body)
+            }
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        let decided = self.decide(&parts, peer, candidates, params, &raw, false).await;
-        let (why, owner) = match decided {
-            Ok(ack) => {
-                self.0.metrics.ack_seconds.observe(began.elapsed().as_secs_f64());
-                return self.acknowledge(&parts, ack);
-            }
-            Err((Decline::Refuse(refusal), _)) => return self.refuse(&parts, &refusal),
-            Err((Decline::Forward(why), owner)) => (why, owner),
-        };
-        if why == Forward::Unproven {
-            return self.prove(parts, raw, peer, candidates, params, owner).await;
+        if matches!(decision, Decision::Acknowledge(_)) {
+            self.0.metrics.ack_seconds.observe(began.elapsed().as_secs_f64());
         }
-        self.synchronously(parts, raw, peer, why, owner).await
+        self.carry_out(decision, parts, body, peer).await
     }
 
-    /// `admit = "proven"`: the application hears the call first; if it can't tell, the call is kept.
-    async fn prove(
+    async fn carry_out(&self, decision: Decision, parts: Parts, body: Body, peer: &Peer) -> Response<Body> {
+        match decision {
+            Decision::Acknowledge(ack) => self.acknowledge(&parts, ack),
+            Decision::Forward(why, touches) => {
+                self.forward(Request::from_parts(parts, body), peer, Some(&why), touches).await
+            }
+            Decision::Refuse(refusal) => {
+                collect::drain(body).await;
+                self.refuse(&parts, &refusal)
+            }
+        }
+    }
+
+    /// A body that is too large to be looked at, or has trailers: the application's, unless the group refuses the former.
+    fn decide_streamed(
         &self,
-        parts: Parts,
-        raw: Bytes,
+        parts: &Parts,
         peer: &Peer,
-        candidates: &[&EventRoute],
-        params: &Params,
-        owner: Owner,
-    ) -> Response<Body> {
-        let again = copy(&parts);
-        let credential = owner.credential;
-        let response = self.try_synchronously(parts, raw.clone(), peer, Forward::Unproven, owner).await;
-        // What a shared batch carries nobody judges later: only a proof lets it in.
-        let shared = |route: &&EventRoute| self.0.ingest.group(route.group).is_some_and(Group::is_shared);
-        if candidates.iter().any(shared) {
-            return self.flatten(&again, response);
+        (candidates, params): (&[&EventRoute], &Params),
+        group: Option<GroupIndex>,
+    ) -> Decision {
+        let limit = self.0.ingest.limits().max_body;
+        let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
+        match self.0.ingest.judge(group, Decline::Refuse(Refusal::TooLarge(limit))) {
+            Decline::Refuse(refusal) => Decision::Refuse(refusal),
+            Decline::Forward(why) => {
+                let user = user_of(&self.0.identity, &caller, params);
+                let groups: Vec<_> = candidates.iter().map(|route| route.group).chain(group).collect();
+                Decision::Forward(why, self.touches(&caller, params, user, &groups, None))
+            }
         }
-        let silent = match &response {
-            Ok(Ok(response)) => matches!(response.status().as_u16(), 404 | 405 | 501..),
-            Ok(Err(_)) => true,
-            Err(_) => false,
-        };
-        if silent && let Ok(ack) = self.decide(&again, peer, candidates, params, &raw, true).await {
-            tracing::debug!(?credential, "the application could not judge a credential; its call is kept");
-            return self.acknowledge(&again, ack);
-        }
-        self.flatten(&again, response)
     }
 
     async fn decide(
@@ -197,182 +226,160 @@ impl Gateway {
         candidates: &[&EventRoute],
         params: &Params,
         raw: &Bytes,
-        vouched: bool,
-    ) -> Result<Ack, (Decline, Owner)> {
+    ) -> Decision {
         let now = self.0.clock.now();
-        let caller = self.0.identity.caller(parts, now);
+        let caller = self.0.identity.caller(parts, peer, now);
         let request_id = request_id(parts);
-        let call = Call::new(&caller, params, &request_id, now, peer.client);
+        let call = Call::new(&caller, params, &request_id, now);
         let limit = self.0.ingest.limits().max_body;
+        let group = candidates.first().map(|route| route.group);
         let body = match self.admissible(&caller, candidates) {
-            Ok(()) => collect::unpack(&parts.headers, raw.clone(), limit).map_err(Decline::Refuse),
+            Ok(()) => collect::unpack(&parts.headers, raw.clone(), limit)
+                .map_err(|refusal| self.0.ingest.judge(group, Decline::Refuse(refusal))),
             Err(why) => Err(Decline::Forward(why)),
         };
-        let result = match &body {
-            Ok(body) => self.0.ingest.take(candidates, &call, body, vouched).await,
+        let taken = match &body {
+            Ok(body) => self.0.ingest.take(candidates, &call, raw, body).await,
             Err(decline) => Err(decline.clone()),
         };
-        result.map_err(|decline| {
-            let owner = self.owner(&caller, params, &call, candidates, body.as_ref().unwrap_or(raw));
-            (decline, owner)
-        })
+        match taken {
+            Ok(ack) => Decision::Acknowledge(ack),
+            Err(Decline::Refuse(refusal)) => Decision::Refuse(refusal),
+            Err(Decline::Forward(why)) => {
+                let touches = self.touched_by(&call, candidates, body.as_ref().unwrap_or(raw));
+                Decision::Forward(why, touches)
+            }
+        }
     }
 
     fn admissible(&self, caller: &Caller<'_>, candidates: &[&EventRoute]) -> Result<(), Forward> {
         self.0.identity.answerable(caller).map_err(Forward::NotAnswerable)?;
         let kind = caller.parts().headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
-        let takes = |route: &&EventRoute| {
-            route.content_types.is_empty() || route.content_types.iter().any(|allowed| **allowed == *kind)
-        };
-        if candidates.iter().any(takes) { Ok(()) } else { Err(Forward::ContentType) }
+        let lists = |route: &&EventRoute| route.content_types.iter().any(|allowed| **allowed == *kind);
+        if candidates.iter().any(lists) {
+            return Ok(());
+        }
+        if candidates.iter().all(|route| !route.content_types.is_empty()) {
+            return Err(Forward::ContentType);
+        }
+        if self.0.identity.is_asked_for(caller, &kind) { Ok(()) } else { Err(Forward::NotAskedFor) }
     }
 
-    /// Whose lanes a call must not overtake: the user as the event would name them, else as the head does.
-    fn owner(
-        &self,
-        caller: &Caller<'_>,
-        params: &Params,
-        call: &Call<'_>,
-        candidates: &[&EventRoute],
-        body: &Bytes,
-    ) -> Owner {
-        let mapped = decode::parse(body).ok().and_then(|(text, object)| {
-            let route = decode::choose(candidates, &object)?;
-            let scope = Scope { call, body: Some((text, &object)), event: None, user: None };
+    /// What an event call touches that is forwarded: the user and tags as the event would name them, else as the head does.
+    fn touched_by(&self, call: &Call<'_>, candidates: &[&EventRoute], body: &Bytes) -> Touches {
+        let parsed = decode::parse(body).ok();
+        let mapped = parsed.as_ref().and_then(|(text, object)| {
+            let route = decode::choose(candidates, object)?;
+            let scope = Scope { call, body: Some((*text, object)), event: None, user: None };
             let preview = decode::preview(&self.0.identity, Some(route), self.0.ingest.group(route.group)?, &scope);
             preview.map(|preview| (route.group, preview))
         });
-        let (user, tags, state) = mapped.map_or((None, Vec::new(), None), |(group, preview)| {
-            let state = preview.state.map(|(subject, id)| (group, subject, id));
-            (Some(preview.user), preview.names, state)
-        });
-        let user = user.or_else(|| user_of(&self.0.identity, caller, params));
         let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
-        let groups = self.0.ingest.with_siblings(&groups);
-        Owner { user, credential: self.0.identity.fingerprint(caller), groups, tags, state }
+        let object = parsed.as_ref().map(|(_, object)| object);
+        let head = || user_of(&self.0.identity, call.caller, call.params);
+        match mapped {
+            None => self.touches(call.caller, call.params, head(), &groups, object),
+            Some((group, preview)) => {
+                let touches = self.touches(call.caller, call.params, Some(preview.user), &groups, object);
+                let state = preview.state.map(|(subject, id)| (group, subject, id));
+                Touches { tags: preview.names, state, ..touches }
+            }
+        }
+    }
+
+    /// What a call touches by its place: its caller's lanes in these groups, and the tags that its head can tell of.
+    fn touches(
+        &self,
+        caller: &Caller<'_>,
+        params: &Params,
+        user: Option<UserId>,
+        groups: &[GroupIndex],
+        body: Option<&Object<'_>>,
+    ) -> Touches {
+        let keys = self.0.identity.keys(caller, body);
+        let scope = HeadScope { caller, params, user: user.as_ref(), body };
+        let of = groups.iter().filter_map(|group| self.0.ingest.group(*group));
+        let mut tags: Vec<_> = of.flat_map(|group| &group.invalidates).filter_map(|tag| tag.render(&scope)).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let waits_for = self.0.ingest.with_siblings(groups);
+        let asker = self.asker(caller, &keys, user, &waits_for);
+        Touches { asker, keys, groups: waits_for, proves: groups.to_vec(), tags, state: None }
     }
 
     async fn batch(&self, request: Request<Body>, peer: &Peer, group: GroupIndex) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let limit = self.0.ingest.limits().max_body;
-        let raw = match collect::gather(body, limit, self.0.body_timeout).await {
-            Ok(raw) => raw,
+        let params = Params::default();
+        let (decision, body) = match self.gather(body).await {
+            Ok(Gathered::Whole(raw)) => (self.decide_batch(&parts, peer, group, &raw).await, Body::from(raw)),
+            Ok(Gathered::Streamed(body)) => (self.decide_streamed(&parts, peer, (&[], &params), Some(group)), body),
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        let now = self.0.clock.now();
-        let params = Params::default();
-        let decided = {
-            let caller = self.0.identity.caller(&parts, now);
-            let request_id = request_id(&parts);
-            let call = Call::new(&caller, &params, &request_id, now, peer.client);
-            let body = collect::unpack(&parts.headers, raw.clone(), limit);
-            let taken = match (self.0.identity.answerable(&caller), &body) {
-                (Err(why), _) => Err(Decline::Forward(Forward::NotAnswerable(why))),
-                (Ok(()), Err(refusal)) => Err(Decline::Refuse(refusal.clone())),
-                (Ok(()), Ok(body)) => self.0.ingest.take_batch(group, &call, body).await,
-            };
-            taken.map_err(|decline| {
-                let (first, tags) = self.0.ingest.preview_batch(group, &call, body.as_ref().unwrap_or(&raw));
-                let user = user_of(&self.0.identity, &caller, &params).or(first);
-                let credential = self.0.identity.fingerprint(&caller);
-                let groups = self.0.ingest.with_siblings(&[group]);
-                (decline, Owner { user, credential, groups, tags, state: None })
-            })
+        self.carry_out(decision, parts, body, peer).await
+    }
+
+    async fn decide_batch(&self, parts: &Parts, peer: &Peer, group: GroupIndex, raw: &Bytes) -> Decision {
+        let (now, params) = (self.0.clock.now(), Params::default());
+        let caller = self.0.identity.caller(parts, peer, now);
+        let request_id = request_id(parts);
+        let call = Call::new(&caller, &params, &request_id, now);
+        let limit = self.0.ingest.limits().max_body;
+        let body = collect::unpack(&parts.headers, raw.clone(), limit);
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let taken = match (self.0.identity.answerable(&caller), &body) {
+            (Err(why), _) => Err(Decline::Forward(Forward::NotAnswerable(why))),
+            (Ok(()), _) if !self.0.identity.is_asked_for(&caller, &kind) => Err(Decline::Forward(Forward::NotAskedFor)),
+            (Ok(()), Err(refusal)) => Err(self.0.ingest.judge(Some(group), Decline::Refuse(refusal.clone()))),
+            (Ok(()), Ok(body)) => self.0.ingest.take_batch(group, &call, body).await,
         };
-        match decided {
-            Ok(ack) => self.acknowledge(&parts, ack),
-            Err((Decline::Refuse(refusal), _)) => self.refuse(&parts, &refusal),
-            Err((Decline::Forward(why), owner)) => self.synchronously(parts, raw, peer, why, owner).await,
+        match taken {
+            Ok(ack) => Decision::Acknowledge(ack),
+            Err(Decline::Refuse(refusal)) => Decision::Refuse(refusal),
+            Err(Decline::Forward(why)) => {
+                let tags = self.0.ingest.preview_batch(group, &call, body.as_ref().unwrap_or(raw));
+                // Ruling 26: after all lanes of its caller, whatever users it names.
+                let touches = self.touches(&caller, &params, None, &[group], None);
+                Decision::Forward(why, Touches { tags, ..touches })
+            }
         }
     }
 
-    /// Forwards an event call on its own route, after its lanes (ruling 4).
-    async fn synchronously(&self, parts: Parts, raw: Bytes, peer: &Peer, why: Forward, owner: Owner) -> Response<Body> {
-        let head = copy(&parts);
-        let response = self.try_synchronously(parts, raw, peer, why, owner).await;
-        self.flatten(&head, response)
-    }
-
-    fn flatten(
-        &self,
-        head: &Parts,
-        response: Result<Result<Response<Body>, UpstreamError>, Refusal>,
-    ) -> Response<Body> {
-        match response {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => fail(&error),
-            Err(refusal) => self.refuse(head, &refusal),
-        }
-    }
-
-    async fn try_synchronously(
-        &self,
-        parts: Parts,
-        raw: Bytes,
-        peer: &Peer,
-        why: Forward,
-        owner: Owner,
-    ) -> Result<Result<Response<Body>, UpstreamError>, Refusal> {
-        self.count("forwarded");
-        self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
-        let hold = self.hold(&owner).await?;
-        let stale = Stale::new(&self.0.ingest, owner.credential, owner.tags);
-        let response = self.pass(Request::from_parts(parts, Body::from(raw)), peer).await;
-        stale.end(&response);
-        let taken = response.as_ref().is_ok_and(|response| response.status().is_success());
-        // ORDER: before the lane may send again.
-        if let (true, Some(hold), Some((group, subject, by)), Some(user)) = (taken, &hold, owner.state, owner.user) {
-            hold.replace(LaneKey { group, user, credential: owner.credential }, subject, by);
-        }
-        drop(hold);
-        if taken {
-            self.0.ingest.vouch(owner.credential);
-        }
-        Ok(response)
-    }
-
-    async fn hold(&self, owner: &Owner) -> Result<Option<Hold>, Refusal> {
-        let Some(user) = &owner.user else { return Ok(None) };
-        let within = self.0.ingest.barrier_time();
-        let hold = self.0.ingest.hold(user, owner.credential, &owner.groups, within).await;
-        hold.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
-    }
-
-    /// A forwarded write that meets buffered ones.
+    /// A forwarded write that meets buffered ones. Its body is read first, within bounds: its place in the order is taken
+    /// when it is there, and its user may be in it.
     async fn write(&self, request: Request<Body>, peer: &Peer, route: &WriteRoute, params: &Params) -> Response<Body> {
         self.count("write");
         let (parts, body) = request.into_parts();
-        let owner = {
-            let caller = self.0.identity.caller(&parts, self.0.clock.now());
-            let user = user_of(&self.0.identity, &caller, params);
-            let scope = ReadScope { caller: &caller, params, user: user.as_ref() };
-            let render = |tag: &Template| tag.render(&scope);
-            let tags: Vec<_> = route.invalidates.iter().filter_map(render).collect();
-            if user.is_none() && !route.drains.is_empty() {
-                tracing::warn!(path = parts.uri.path(), "a write names no user in its head: it waits for no lanes");
-            }
-            let groups = self.0.ingest.with_siblings(&route.groups);
-            Owner { user, credential: self.0.identity.fingerprint(&caller), groups, tags, state: None }
-        };
-        let hold = if route.drains.is_empty() { Ok(None) } else { self.hold(&owner).await };
-        let hold = match hold {
-            Ok(hold) => hold,
+        let (raw, body) = match self.gather(body).await {
+            Ok(Gathered::Whole(raw)) => (raw.clone(), Body::from(raw)),
+            Ok(Gathered::Streamed(body)) => (Bytes::new(), body),
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        let stale = Stale::new(&self.0.ingest, owner.credential, owner.tags);
-        let response = self.pass(Request::from_parts(parts, body), peer).await;
-        stale.end(&response);
-        drop(hold);
-        match response {
-            Ok(response) => {
-                if response.status().is_success() {
-                    self.0.ingest.vouch(owner.credential);
-                }
-                response
-            }
-            Err(error) => fail(&error),
-        }
+        let touches = self.touched_by_write(&parts, peer, (route, params), &raw);
+        self.forward(Request::from_parts(parts, body), peer, None, touches).await
+    }
+
+    fn touched_by_write(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        (route, params): (&WriteRoute, &Params),
+        raw: &Bytes,
+    ) -> Touches {
+        let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
+        let parsed = decode::parse(raw).ok();
+        let body = parsed.as_ref().map(|(_, object)| object);
+        let keys = self.0.identity.keys(&caller, body);
+        let scope = HeadScope { caller: &caller, params, user: None, body };
+        let template = route.user.as_ref().unwrap_or(&self.0.identity.settings().user);
+        let user = template.render(&scope).and_then(|text| UserId::try_new(&text).ok());
+        let scope = HeadScope { user: user.as_ref(), ..scope };
+        let render = |tag: &Template| tag.render(&scope);
+        let tags: Vec<_> = route.invalidates.iter().filter_map(render).collect();
+        let groups = if route.drains.is_empty() { Vec::new() } else { self.0.ingest.with_siblings(&route.groups) };
+        let asker = self.asker(&caller, &keys, user, &groups);
+        Touches { asker, keys, groups, proves: route.groups.clone(), tags, state: None }
     }
 
     /// What a browser depends on in every answer.
@@ -408,46 +415,24 @@ impl Gateway {
     }
 }
 
-/// What a forwarded call makes old: when its answer is there and before its client hears of it, or when the client went
-/// away and nobody knows. A fill that began before is not stored either, since the generation has moved.
-struct Stale<'a> {
-    ingest: &'a Ingest,
-    caller: Fingerprint,
-    tags: Vec<String>,
+/// What templates can see of a call that is no event: its head, and its body where that was read. What a template expects
+/// of an event is looked for in the body.
+struct HeadScope<'a, 'c> {
+    caller: &'a Caller<'c>,
+    params: &'a Params,
+    user: Option<&'a UserId>,
+    body: Option<&'a Object<'a>>,
 }
 
-impl<'a> Stale<'a> {
-    const fn new(ingest: &'a Ingest, caller: Fingerprint, tags: Vec<String>) -> Self {
-        Self { ingest, caller, tags }
-    }
-
-    /// RFC 9111 §4.4: an error says that nothing has changed; no answer, or a 5xx, doesn't.
-    fn end(mut self, response: &Result<Response<Body>, UpstreamError>) {
-        if response.as_ref().is_ok_and(|response| response.status().is_client_error()) {
-            self.tags.clear();
+impl Lookup for HeadScope<'_, '_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
+            Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
+            Source::Body | Source::Event => self.body?.at(path).map(Found::Json),
+            _ => self.caller.look(source, path),
         }
     }
-}
-
-impl Drop for Stale<'_> {
-    fn drop(&mut self) {
-        self.ingest.invalidate(self.caller, std::mem::take(&mut self.tags));
-    }
-}
-
-fn fail(error: &UpstreamError) -> Response<Body> {
-    tracing::warn!(%error, "the application gave no answer");
-    reply::failure(error)
-}
-
-/// The head of a request, for a second look; without its extensions.
-fn copy(parts: &Parts) -> Parts {
-    let (mut copy, ()) = Request::new(()).into_parts();
-    copy.method = parts.method.clone();
-    copy.uri = parts.uri.clone();
-    copy.version = parts.version;
-    copy.headers = HeaderMap::clone(&parts.headers);
-    copy
 }
 
 fn request_id(parts: &Parts) -> String {

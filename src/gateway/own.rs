@@ -1,13 +1,14 @@
 //! Paths of Tidegate's own on the public listener (ruling 11): the stream of invalidations, and a look at what is
-//! pending. Each shows a caller what carries its own fingerprint, and nothing else.
+//! pending. Each shows a caller what its own view has, and nothing else (P8).
 
 use super::{Gateway, reply};
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::event::{Fingerprint, GroupIndex};
+use crate::event::{GroupIndex, Keys};
 use crate::identity::Caller;
 use crate::json::{self, Object};
 use crate::notices::{Heard, Listener};
+use crate::peer::Peer;
 use crate::read::user_of;
 use crate::route::{Params, PreviewRoute};
 use crate::template::Path;
@@ -28,39 +29,39 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const MOST_SHOWN: usize = 1_000;
 
 /// Who asks, if they may be shown anything.
-fn fingerprint(gateway: &Gateway, caller: &Caller<'_>) -> Result<Fingerprint, Box<Response<Body>>> {
+fn named_keys(gateway: &Gateway, caller: &Caller<'_>) -> Result<Keys, Box<Response<Body>>> {
     let identity = &gateway.0.identity;
     if let Err(why) = identity.answerable(caller) {
         let text = "this call lacks what the application checks first; it is shown nothing";
         return Err(Box::new(reply::problem(StatusCode::FORBIDDEN, why.as_str(), text)));
     }
-    let credential = identity.credential(caller);
-    // Everybody without a credential has the same fingerprint.
-    if credential.headers.is_empty() {
-        let text = "only a caller with a credential has anything of its own";
+    let keys = identity.keys(caller, None);
+    // P8: an Origin or a CSRF token says nothing of who calls.
+    if keys.nameless {
+        let text = "only a caller with a token, a session or a key has anything of its own";
         return Err(Box::new(reply::problem(StatusCode::UNAUTHORIZED, "no_credential", text)));
     }
-    Ok(credential.fingerprint)
+    Ok(keys)
 }
 
 impl Gateway {
     /// `GET /_tidegate/invalidations`: server-sent events (WHATWG HTML §9.2) with the tags that became old.
-    pub(super) fn invalidations(&self, parts: &Parts) -> Response<Body> {
-        let mut response = self.listen(parts).unwrap_or_else(|refusal| *refusal);
+    pub(super) fn invalidations(&self, parts: &Parts, peer: &Peer) -> Response<Body> {
+        let mut response = self.listen(parts, peer).unwrap_or_else(|refusal| *refusal);
         self.dress(parts, &mut response);
         response
     }
 
-    fn listen(&self, parts: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
+    fn listen(&self, parts: &Parts, peer: &Peer) -> Result<Response<Body>, Box<Response<Body>>> {
         if parts.method != Method::GET {
             let mut response = reply::problem(StatusCode::METHOD_NOT_ALLOWED, "method", "GET is allowed");
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
             return Err(Box::new(response));
         }
-        let caller = self.0.identity.caller(parts, self.0.clock.now());
-        let fingerprint = fingerprint(self, &caller)?;
+        let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
+        let view = named_keys(self, &caller)?.view;
         let last = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
-        let listener = self.0.notices.listen(fingerprint, last).map_err(|crowded| {
+        let listener = self.0.notices.listen(view, last).map_err(|crowded| {
             let mut response = reply::problem(StatusCode::SERVICE_UNAVAILABLE, "crowded", &crowded.to_string());
             reply::retry_after(&mut response, HEARTBEAT);
             Box::new(response)
@@ -75,22 +76,27 @@ impl Gateway {
     }
 
     /// A look at what is pending of the caller's own, for optimistic hints.
-    pub(super) async fn preview(&self, parts: &Parts, route: &PreviewRoute) -> Response<Body> {
-        let mut response = self.look(parts, route).await.unwrap_or_else(|refusal| *refusal);
+    pub(super) async fn preview(&self, parts: &Parts, peer: &Peer, route: &PreviewRoute) -> Response<Body> {
+        let mut response = self.look(parts, peer, route).await.unwrap_or_else(|refusal| *refusal);
         self.dress(parts, &mut response);
         response
     }
 
-    async fn look(&self, parts: &Parts, route: &PreviewRoute) -> Result<Response<Body>, Box<Response<Body>>> {
-        let caller = self.0.identity.caller(parts, self.0.clock.now());
-        let fingerprint = fingerprint(self, &caller)?;
+    async fn look(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        route: &PreviewRoute,
+    ) -> Result<Response<Body>, Box<Response<Body>>> {
+        let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
+        let Keys { principal, view, .. } = named_keys(self, &caller)?;
         let user = user_of(&self.0.identity, &caller, &Params::default())
             .ok_or_else(|| Box::new(reply::problem(StatusCode::BAD_REQUEST, "no_user", "the call names no user")))?;
         if caller.query("userId").is_some_and(|named| named != user.as_str()) {
             let text = "only the caller's own pending events are shown";
             return Err(Box::new(reply::problem(StatusCode::FORBIDDEN, "other_user", text)));
         }
-        let pending = self.0.ingest.look(&user, fingerprint, &route.groups, MOST_SHOWN + 1).await;
+        let pending = self.0.ingest.look(&user, (principal, view), &route.groups, MOST_SHOWN + 1).await;
         let more = pending.len() > MOST_SHOWN;
         let wanted: Vec<_> =
             route.filter.iter().filter_map(|(name, places)| Some((caller.query(name)?, places))).collect();

@@ -35,6 +35,8 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::NotJson(_)
         | Refusal::MissingField(_)
+        | Refusal::MissingId(_)
+        | Refusal::UnknownWrapper(_)
         | Refusal::BadId { .. }
         | Refusal::WrongType { .. }
         | Refusal::TooManyEvents { .. }

@@ -1,9 +1,9 @@
-//! Admission: the ids that were seen, the rate per user, the standing of credentials, and the guard that stands for
-//! an event from its admission to its outcome.
+//! Admission: the ids that were seen, the rate per user, and the guard that stands for an event from its admission to its
+//! outcome.
 
 use super::settings::{Envelope, Limits};
-use crate::cache::tags::Tags;
-use crate::event::{Event, EventId, Fingerprint, LaneKey, Outcome, Tag};
+use crate::cache::tags::{Tags, Waiting};
+use crate::event::{Event, Outcome, Owner, Principal, Tag, UserId};
 use crate::identity::Identity;
 use crate::journal::Ticket;
 use crate::metrics::Metrics;
@@ -24,24 +24,40 @@ const SHARDS: usize = 64;
 /// Buckets are counted every this many calls.
 const COUNT_EVERY: u64 = 256;
 
-/// An id as it is remembered: a keyed 128-bit hash of group, user, credential and id. The credential is part of it, so
-/// that a forged call can't make somebody's true event look like a duplicate (which would lose it).
+/// An id as it is remembered: 64 bits of a keyed hash of group, principal, user and id, and 64 bits of what the event
+/// said (ruling 21). The principal is part of it, so that a forged call can't make another's true event look like a
+/// duplicate (which would lose it). Two ids that share their 64 bits differ in what they said: such a call is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenKey(pub [u8; 16]);
 
-impl Hash for SeenKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.0);
+/// The half that names the id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct IdKey(u64);
+
+impl SeenKey {
+    fn halves(self) -> (IdKey, u64) {
+        let (id, content) = self.0.split_at(8);
+        let number = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
+        (IdKey(number(id)), number(content))
     }
 }
 
-/// A seen key is a keyed hash already, and nobody can choose it: its last half serves as it is.
+impl Hash for IdKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+/// It is a keyed hash already, and nobody can choose it: it serves as it is.
 #[derive(Debug, Default)]
 struct AsItIs(u64);
 
 impl Hasher for AsItIs {
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.last_chunk().map_or(0, |last| u64::from_le_bytes(*last));
+        self.0 = bytes.iter().fold(self.0, |sum, byte| (sum << 8) | u64::from(*byte));
     }
     fn finish(&self) -> u64 {
         self.0
@@ -67,13 +83,15 @@ pub enum Known {
     Undecided,
     /// It is kept, or was delivered.
     Yes,
+    /// Another event came under it.
+    Other,
 }
 
 #[derive(Debug, Default)]
 struct SeenShard {
-    ids: HashMap<SeenKey, State, BuildHasherDefault<AsItIs>>,
+    ids: HashMap<IdKey, (u64, State), BuildHasherDefault<AsItIs>>,
     /// Settled ids, oldest first, with the time after which they are forgotten.
-    settled: VecDeque<(Instant, SeenKey)>,
+    settled: VecDeque<(Instant, IdKey)>,
 }
 
 #[derive(Debug, Default)]
@@ -100,18 +118,19 @@ impl Seen {
         Self { key, slots: (0..SHARDS).map(|_| Slot::default()).collect(), most: most.div_ceil(SHARDS).max(1) }
     }
 
-    /// The key of an id in a group of this name.
+    /// The key of an event in a group of this name.
     #[must_use]
-    pub fn key(&self, group: &str, lane: &LaneKey, id: &EventId) -> SeenKey {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&(group.len() as u64).to_le_bytes());
-        hasher.update(group.as_bytes());
-        hasher.update(&lane.credential.0);
-        hasher.update(&(lane.user.as_str().len() as u64).to_le_bytes());
-        hasher.update(lane.user.as_str().as_bytes());
-        hasher.update(id.as_str().as_bytes());
+    pub fn key(&self, group: &str, event: &Event) -> SeenKey {
+        let mut text = Vec::with_capacity(256);
+        let user = event.lane.user.as_str();
+        for bytes in [group.as_bytes(), &event.owner.principal.0, user.as_bytes(), event.id.as_str().as_bytes()] {
+            text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            text.extend_from_slice(bytes);
+        }
+        let id = blake3::keyed_hash(&self.key, &text);
         let mut short = [0; 16];
-        hasher.finalize_xof().fill(&mut short);
+        let halves = id.as_bytes().iter().take(8).copied().chain(event.content.to_be_bytes());
+        halves.zip(&mut short).for_each(|(from, to)| *to = from);
         SeenKey(short)
     }
 
@@ -129,33 +148,34 @@ impl Seen {
                 shard.ids.remove(&old);
             }
         }
-        match shard.ids.entry(key) {
-            Entry::Occupied(found) if *found.get() == State::Undecided => Known::Undecided,
-            Entry::Occupied(_) => Known::Yes,
+        let (id, content) = key.halves();
+        match shard.ids.entry(id) {
+            Entry::Occupied(found) => match found.get() {
+                (_, State::Undecided) => Known::Undecided,
+                (said, _) if *said == content => Known::Yes,
+                _ => Known::Other,
+            },
             Entry::Vacant(place) => {
-                place.insert(State::Undecided);
+                place.insert((content, State::Undecided));
                 Known::No
             }
         }
     }
 
     /// As [`begin`](Self::begin), but waits while the id is undecided: a duplicate must not be acknowledged before its
-    /// original is kept (P1). `true`: it was not known and is undecided now.
-    pub async fn claim(&self, key: SeenKey) -> bool {
+    /// original is kept (P1).
+    pub async fn claim(&self, key: SeenKey) -> Claim {
         loop {
-            match self.begin(key, Instant::now()) {
-                Known::No => return true,
-                Known::Yes => return false,
-                Known::Undecided => {}
+            if let Some(claim) = Claim::of(self.begin(key, Instant::now())) {
+                return claim;
             }
-            let Some(slot) = self.slot(key) else { return true };
+            let Some(slot) = self.slot(key) else { return Claim::New };
             let mut decided = std::pin::pin!(slot.decided.notified());
             // ORDER: listening before looking again, so that no decision falls in between.
             decided.as_mut().enable();
-            match self.begin(key, Instant::now()) {
-                Known::No => return true,
-                Known::Yes => return false,
-                Known::Undecided => decided.await,
+            match Claim::of(self.begin(key, Instant::now())) {
+                Some(claim) => return claim,
+                None => decided.await,
             }
         }
     }
@@ -163,19 +183,21 @@ impl Seen {
     /// The event is kept.
     pub fn confirm(&self, key: SeenKey) {
         let Some(slot) = self.slot(key) else { return };
-        slot.shard.lock().ids.insert(key, State::Pending);
+        let (id, content) = key.halves();
+        slot.shard.lock().ids.insert(id, (content, State::Pending));
         slot.decided.notify_waiters();
     }
 
     /// The event has left: its id stays known for `keep`, or is free again if it was not delivered.
     pub fn end(&self, key: SeenKey, keep: Option<Duration>, now: Instant) {
         let Some(slot) = self.slot(key) else { return };
+        let (id, content) = key.halves();
         let mut shard = slot.shard.lock();
         match keep {
-            None => drop(shard.ids.remove(&key)),
+            None => drop(shard.ids.remove(&id)),
             Some(keep) => {
-                shard.ids.insert(key, State::Settled);
-                shard.settled.push_back((now + keep, key));
+                shard.ids.insert(id, (content, State::Settled));
+                shard.settled.push_back((now + keep, id));
                 if shard.settled.len() > self.most
                     && let Some((_, old)) = shard.settled.pop_front()
                 {
@@ -188,7 +210,29 @@ impl Seen {
     }
 }
 
-/// Lanes counted apart from one another; two that share a place meet the cap earlier.
+/// What an event's id says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It is new, and undecided now.
+    New,
+    /// It is kept, or was delivered.
+    Known,
+    /// Another event came under its id.
+    Other,
+}
+
+impl Claim {
+    fn of(known: Known) -> Option<Self> {
+        match known {
+            Known::No => Some(Self::New),
+            Known::Yes => Some(Self::Known),
+            Known::Other => Some(Self::Other),
+            Known::Undecided => None,
+        }
+    }
+}
+
+/// Users of a principal counted apart from one another; two that share a place meet the cap earlier.
 const CROWDS: usize = 1 << 14;
 
 /// How many events are pending in each lane, estimated from above: a fixed table of counters, indexed by a hash.
@@ -206,21 +250,22 @@ impl Crowds {
         Self { counts, most: u32::try_from(most).unwrap_or(u32::MAX) }
     }
 
-    fn place(lane: &LaneKey) -> u16 {
+    fn place(event: &Event) -> u16 {
+        // Not by the fingerprint: whoever changes a header with every call would have a new count each time.
         let mut hasher = std::hash::DefaultHasher::new();
-        lane.hash(&mut hasher);
+        (event.lane.group, &event.lane.user, event.owner.principal).hash(&mut hasher);
         u16::try_from(hasher.finish() % CROWDS as u64).unwrap_or(0)
     }
 
-    /// It has as many events as one lane may have.
+    /// There are as many events as one user of a principal may have in one group.
     #[must_use]
-    pub fn is_crowded(&self, lane: &LaneKey) -> bool {
-        let count = self.counts.get(usize::from(Self::place(lane)));
+    pub fn is_crowded(&self, event: &Event) -> bool {
+        let count = self.counts.get(usize::from(Self::place(event)));
         count.is_some_and(|count| count.load(Ordering::Relaxed) >= self.most)
     }
 
-    fn enter(&self, lane: &LaneKey) -> u16 {
-        let place = Self::place(lane);
+    fn enter(&self, event: &Event) -> u16 {
+        let place = Self::place(event);
         if let Some(count) = self.counts.get(usize::from(place)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -261,7 +306,7 @@ pub struct Admitted {
     key: SeenKey,
     book: u64,
     tags: Arc<[Tag]>,
-    credential: Fingerprint,
+    waiting: Waiting,
     crowd: u16,
     /// What a batch of its lane has around its events, bytes.
     envelope: u32,
@@ -277,13 +322,18 @@ enum Stage {
 }
 
 impl Ground {
-    /// Admits an event: known ids give `None`. The tags' generations move here, before the journal and before the
-    /// acknowledgement (ruling 1). `keep`: how long the id stays known after its delivery.
-    #[must_use]
-    pub async fn admit(self: &Arc<Self>, event: &Event, keep: Duration) -> Option<Admitted> {
+    /// Admits an event whose id is new; else says what the id says. The tags' generations move here, before the journal
+    /// and before the acknowledgement (ruling 1). `keep`: how long the id stays known after its delivery.
+    ///
+    /// # Errors
+    /// Its id is known, or names another event; nothing was kept.
+    pub async fn admit(self: &Arc<Self>, event: &Event, keep: Duration) -> Result<Admitted, Claim> {
         let group = self.groups.get(event.lane.group.0).map_or("", |group| group);
-        let key = self.seen.key(group, &event.lane, &event.id);
-        self.seen.claim(key).await.then(|| self.obligation(key, event, keep))
+        let key = self.seen.key(group, event);
+        match self.seen.claim(key).await {
+            Claim::New => Ok(self.obligation(key, event, keep)),
+            claim => Err(claim),
+        }
     }
 
     /// The obligation of an event that a start found in the journal.
@@ -297,28 +347,18 @@ impl Ground {
         let [first, second, ..] = key.0;
         let book = u64::from(first) << 8 | u64::from(second);
         self.metrics.books.receive(book);
-        let (tags, credential) = (Arc::clone(&event.tags), event.lane.credential);
-        self.tags.mark(&tags, credential);
-        let crowd = self.crowds.enter(&event.lane);
+        let (tags, waiting) = (Arc::clone(&event.tags), Waiting::of(&event.owner, &event.lane.user));
+        self.tags.mark(&tags, waiting);
+        let crowd = self.crowds.enter(event);
         let envelope = u32::try_from(self.envelope(event)).unwrap_or(u32::MAX);
-        Admitted {
-            ground: Arc::clone(self),
-            key,
-            book,
-            tags,
-            credential,
-            crowd,
-            envelope,
-            keep,
-            state: Stage::Admitted,
-        }
+        Admitted { ground: Arc::clone(self), key, book, tags, waiting, crowd, envelope, keep, state: Stage::Admitted }
     }
 
     /// What a batch of an event's lane has around its events, bytes.
     #[must_use]
     pub fn envelope(&self, event: &Event) -> usize {
         let envelope = self.envelopes.get(event.lane.group.0).unwrap_or(&Envelope::Plain);
-        envelope.overhead(&self.identity, &event.credential, event.lane.user.as_str(), event.received_at)
+        envelope.overhead(&self.identity, &event.context, event.lane.user.as_str(), event.received_at)
     }
 
     /// A known id came again.
@@ -361,7 +401,7 @@ impl Admitted {
     pub fn settle(mut self, outcome: &Outcome) {
         self.state = Stage::Settled;
         // ORDER: the generation moves before the event stops being pending, so that nothing stale fits in between.
-        self.ground.tags.settle(&self.tags, self.credential);
+        self.ground.tags.settle(&self.tags, self.waiting);
         self.ground.crowds.leave(self.crowd);
         self.ground.seen.end(self.key, self.keep(outcome), Instant::now());
         self.ground.metrics.settle(self.book, outcome);
@@ -371,7 +411,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         if self.state == Stage::Admitted {
-            self.ground.tags.settle(&self.tags, self.credential);
+            self.ground.tags.settle(&self.tags, self.waiting);
             self.ground.crowds.leave(self.crowd);
             self.ground.seen.end(self.key, None, Instant::now());
             self.ground.metrics.books.release(self.book);
@@ -379,9 +419,9 @@ impl Drop for Admitted {
     }
 }
 
-type UserBucket = (u64, Fingerprint);
+type UserBucket = (u64, Principal);
 
-/// Tokens per user and credential (a forged token can't use up another's).
+/// Tokens per user (a user as ruling 17 has it, so that a forged token can't use up another's).
 #[derive(Debug)]
 pub struct Buckets {
     limiter: Option<DefaultKeyedRateLimiter<UserBucket>>,
@@ -418,10 +458,10 @@ impl Buckets {
     ///
     /// # Errors
     /// None is there, or the user has no bucket and can't get one.
-    pub fn take(&self, lane: &LaneKey) -> Result<(), Dry> {
+    pub fn take(&self, user: &UserId, owner: &Owner) -> Result<(), Dry> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        let user = Tag::new(lane.user.as_str()).0;
-        limiter.check_key(&(user, lane.credential)).map_err(|not_until| {
+        let user = Tag::new(user.as_str()).0;
+        limiter.check_key(&(user, owner.principal)).map_err(|not_until| {
             // A refused check leaves the bucket as it is.
             Dry::Limited(not_until.wait_time_from(self.clock.now()))
         })?;
@@ -451,52 +491,5 @@ impl Buckets {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-/// What is known of credentials: rejected ones (their next calls go to the application until one succeeds, §5), and,
-/// with `admit = "proven"`, those that have succeeded lately.
-#[derive(Debug)]
-pub struct Standing {
-    rejected: moka::sync::Cache<Fingerprint, ()>,
-    proven: Option<moka::sync::Cache<Fingerprint, ()>>,
-}
-
-impl Standing {
-    /// `proof`: how long a proof lasts; `None`: every credential is good until it is rejected. `rejection`: how long a
-    /// rejection is remembered if nothing succeeds. Both maps are capped at `most` credentials; a forgotten rejection
-    /// costs one more late rejection, a forgotten proof one more forwarded call.
-    #[must_use]
-    pub fn new(proof: Option<Duration>, rejection: Duration, most: u64) -> Self {
-        let map = |ttl| moka::sync::Cache::builder().max_capacity(most).time_to_live(ttl).build();
-        Self { rejected: map(rejection), proven: proof.map(map) }
-    }
-
-    /// A batch of this credential met 401 or 403.
-    pub fn reject(&self, credential: Fingerprint) {
-        self.rejected.insert(credential, ());
-        if let Some(proven) = &self.proven {
-            proven.invalidate(&credential);
-        }
-    }
-
-    /// A call of this credential succeeded.
-    pub fn vouch(&self, credential: Fingerprint) {
-        self.rejected.invalidate(&credential);
-        if let Some(proven) = &self.proven {
-            proven.insert(credential, ());
-        }
-    }
-
-    /// Its last batch was rejected.
-    #[must_use]
-    pub fn is_rejected(&self, credential: Fingerprint) -> bool {
-        self.rejected.contains_key(&credential)
-    }
-
-    /// It may be acknowledged without asking.
-    #[must_use]
-    pub fn is_proven(&self, credential: Fingerprint) -> bool {
-        self.proven.as_ref().is_none_or(|proven| proven.contains_key(&credential))
     }
 }

@@ -4,7 +4,7 @@ use super::decode::{self, Call, Decoded, Scope};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{ClientBatches, Group};
 use super::{Ack, Ingest};
-use crate::event::{GroupIndex, UserId};
+use crate::event::{Event, GroupIndex};
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};
 use bytes::Bytes;
@@ -13,63 +13,71 @@ use bytes::Bytes;
 const MOST_PREVIEWED: usize = 1000;
 
 impl Ingest {
-    /// Users and tags that a client's own batch would touch, if it is one: for when the application answers it.
+    /// The tags that a client's own batch would touch, if it is one: for when the application answers it.
     #[must_use]
-    pub fn preview_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> (Option<UserId>, Vec<String>) {
-        let Some(group) = self.group(group) else { return (None, Vec::new()) };
-        let Ok((_, object)) = decode::parse(body) else { return (None, Vec::new()) };
+    pub fn preview_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> Vec<String> {
+        let Some(group) = self.group(group) else { return Vec::new() };
+        let Ok((_, object)) = decode::parse(body) else { return Vec::new() };
         let elements = object.get("events").and_then(|raw| json::elements(raw).ok()).unwrap_or_default();
-        let mut first = None;
-        let mut tags = Vec::new();
-        for raw in elements.into_iter().take(MOST_PREVIEWED) {
-            let Ok(element) = Object::parse(raw) else { continue };
+        let previews = elements.into_iter().take(MOST_PREVIEWED).filter_map(|raw| {
+            let element = Object::parse(raw).ok()?;
             let scope = Scope { call, body: Some((raw, &element)), event: None, user: None };
-            if let Some(preview) = decode::preview(&self.0.identity, None, group, &scope) {
-                first.get_or_insert(preview.user);
-                tags.extend(preview.names);
-            }
-        }
-        (first, tags)
+            decode::preview(&self.0.identity, None, group, &scope)
+        });
+        let mut tags: Vec<_> = previews.flat_map(|preview| preview.names).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags
     }
 
-    /// A client's own batch: taken apart, deduplicated, kept event by event.
+    /// A client's own batch: taken apart, deduplicated, kept event by event (ruling 26).
     ///
     /// # Errors
-    /// The whole call is refused, or to be forwarded; in both cases nothing was kept.
+    /// The whole call is to be forwarded, or refused; in both cases nothing was kept.
     pub async fn take_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> Result<Ack, Decline> {
         let into = self.into(group).ok_or(Decline::Forward(Forward::NoRule))?;
+        let judge = |refusal| self.judge(Some(group), Decline::Refuse(refusal));
         if into.group.client_batches == ClientBatches::Forward {
             return Err(Decline::Forward(Forward::ClientBatch));
         }
-        if body.len() > into.group.max_bytes {
-            return Err(Decline::Refuse(Refusal::TooLarge(into.group.max_bytes)));
+        if call.caller.parts().uri.query().is_some() {
+            return Err(Decline::Forward(Forward::Query));
         }
-        let (_, object) = decode::parse(body)?;
-        let missing = || Decline::Refuse(Refusal::MissingField("events, an array with at least one event".into()));
+        if body.len() > into.group.max_bytes {
+            return Err(judge(Refusal::TooLarge(into.group.max_bytes)));
+        }
+        let (_, object) = decode::parse(body).map_err(|decline| self.judge(Some(group), decline))?;
+        if let Some((other, _)) = object.iter().find(|(name, _)| *name != "events") {
+            return Err(judge(Refusal::UnknownWrapper(other.into())));
+        }
+        let missing = || judge(Refusal::MissingField("events, an array with at least one event".into()));
         let elements = object.get("events").and_then(|raw| json::elements(raw).ok()).ok_or_else(missing)?;
         if elements.is_empty() {
             return Err(missing());
         }
         if elements.len() > into.group.max_events {
             let (found, allowed) = (elements.len(), into.group.max_events);
-            return Err(Decline::Refuse(Refusal::TooManyEvents { found, allowed }));
+            return Err(judge(Refusal::TooManyEvents { found, allowed }));
         }
         // All are decoded before any is kept: if one is the application's to judge, it judges the whole call.
-        let mut decoded = Vec::with_capacity(elements.len());
+        let mut events: Vec<Event> = Vec::with_capacity(elements.len());
         for raw in &elements {
-            match decode::element(into, call, raw) {
-                Err(Decline::Forward(why)) => return Err(Decline::Forward(why)),
-                other => decoded.push(other),
-            }
+            let Decoded { event, .. } =
+                decode::element(into, call, raw).map_err(|decline| self.judge(Some(group), decline))?;
+            self.admissible(into.group, &event)?;
+            events.push(event);
+        }
+        if events.iter().zip(events.iter().skip(1)).any(|(one, next)| one.lane.user != next.lane.user) {
+            return Err(Decline::Forward(Forward::OtherUser));
         }
         // Polled in their order, so that they are kept in it; together, so that one commit takes them all.
-        let keeping = decoded.into_iter().map(|decoded| self.keep_element(into.group, decoded));
+        let keeping = events.into_iter().map(|event| self.keep_element(into.group, event));
         let kept = futures_util::future::join_all(keeping).await;
         // If not one was taken in, the application may have the call whole.
         if let Some(Err(Decline::Forward(why))) = kept.first()
             && kept.iter().all(|one| matches!(one, Err(Decline::Forward(_))))
         {
-            return Err(Decline::Forward(*why));
+            return Err(Decline::Forward(why.clone()));
         }
         let mut tally = Tally { received: elements.len(), ..Tally::default() };
         for (raw, kept) in elements.iter().zip(kept) {
@@ -83,10 +91,9 @@ impl Ingest {
         Ok(tally.ack(into.group, call))
     }
 
-    async fn keep_element(&self, group: &Group, decoded: Result<Decoded, Decline>) -> Result<(String, bool), Decline> {
-        let Decoded { event, .. } = decoded?;
+    async fn keep_element(&self, group: &Group, event: Event) -> Result<(String, bool), Decline> {
         let id = event.id.as_str().to_owned();
-        self.keep(group, event, false).await.map(|fresh| (id, fresh))
+        self.keep(group, event).await.map(|fresh| (id, fresh))
     }
 }
 

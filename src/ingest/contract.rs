@@ -2,14 +2,16 @@
 
 use super::settings::{Envelope, Missing, Places, Results};
 use super::window::{Batch, ENVELOPE_BYTES, Entry, Fate, Form, Verdict};
-use crate::event::{Credential, EventId, Fingerprint, Outcome, Reason};
-use crate::identity::{Caller, Identity};
+use crate::event::{Context, EventId, Fingerprint, Outcome, Reason};
+use crate::identity::{Caller, Identity, keys};
 use crate::json::{self, Object};
+use crate::peer::{Connection, Peer};
 use crate::template::{Found, Lookup, Source};
 use http::request::Parts;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,22 +20,47 @@ use std::time::{Duration, SystemTime};
 #[error("a batch holds events of more than one credential")]
 pub struct MixedCredentials;
 
-/// The one credential of all events.
+/// The one context of all events.
 ///
 /// # Errors
 /// They differ, or there are none.
-pub fn one_credential<'a>(
+pub fn one_context<'a>(
     lane: Fingerprint,
-    mut credentials: impl Iterator<Item = &'a Arc<Credential>>,
-) -> Result<Arc<Credential>, MixedCredentials> {
-    let first = credentials.next().ok_or(MixedCredentials)?;
-    let same = |credential: &Arc<Credential>| credential.fingerprint == lane && credential.headers == first.headers;
-    if same(first) && credentials.all(same) { Ok(Arc::clone(first)) } else { Err(MixedCredentials) }
+    mut contexts: impl Iterator<Item = &'a Arc<Context>>,
+) -> Result<Arc<Context>, MixedCredentials> {
+    let first = contexts.next().ok_or(MixedCredentials)?;
+    let same =
+        |context: &Arc<Context>| context.keys.fingerprint == lane && (Arc::ptr_eq(context, first) || context == first);
+    if same(first) && contexts.all(same) { Ok(Arc::clone(first)) } else { Err(MixedCredentials) }
 }
 
-/// What templates of a batch can see: the credential's headers, and what is the batch's own.
+/// What a context holds, as the head of a call that templates can look into.
+#[derive(Debug)]
+pub struct Head {
+    parts: Parts,
+    peer: Peer,
+}
+
+impl Head {
+    /// Of a context.
+    #[must_use]
+    pub fn of(context: &Context) -> Self {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let peer = Peer::new(Connection { address: nowhere, secure: context.https });
+        Self { parts: Identity::head_of(context), peer: Peer { host: context.host.clone(), ..peer } }
+    }
+
+    /// To look into.
+    #[must_use]
+    pub fn caller(&self, identity: &Identity, now: SystemTime) -> Caller<'_> {
+        identity.caller(&self.parts, &self.peer, now)
+    }
+}
+
+/// What templates of a batch can see: what its calls share, and what is the batch's own.
 pub struct BatchScope<'a> {
     caller: Option<Caller<'a>>,
+    context: Option<&'a Context>,
     user: Option<&'a str>,
     id: &'a str,
     now: SystemTime,
@@ -41,28 +68,19 @@ pub struct BatchScope<'a> {
     events: Cow<'a, str>,
 }
 
-/// The head that a credential's headers make.
-#[must_use]
-pub fn head_of(credential: &Credential) -> Parts {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    for (name, value) in &credential.headers {
-        parts.headers.append(name, value.clone());
-    }
-    parts
-}
-
 impl<'a> BatchScope<'a> {
-    /// Of a batch of one credential (its [`head_of`]), or of none.
+    /// Of a batch of one context (with its [`Head`]), or of none.
     #[must_use]
     pub fn new(
         identity: &Identity,
-        head: Option<&'a Parts>,
+        of: Option<(&'a Head, &'a Context)>,
         user: Option<&'a str>,
         id: &'a str,
         now: SystemTime,
     ) -> Self {
-        let caller = head.map(|head| identity.caller(head, now));
-        Self { caller, user, id, now, now_ms: crate::clock::millis(now).to_string(), events: Cow::Borrowed("[]") }
+        let caller = of.map(|(head, _)| head.caller(identity, now));
+        let (context, now_ms) = (of.map(|(_, context)| context), crate::clock::millis(now).to_string());
+        Self { caller, context, user, id, now, now_ms, events: Cow::Borrowed("[]") }
     }
 }
 
@@ -76,6 +94,7 @@ impl Lookup for BatchScope<'_> {
             Source::NowMs => Some(Found::Json(&self.now_ms)),
             Source::NowIso => Some(Found::Text(Cow::Owned(super::decode::iso(self.now)))),
             Source::Header | Source::Cookie | Source::Jwt => self.caller.as_ref()?.look(source, path),
+            Source::Body | Source::Query => keys::named(self.context?, source.name(), path).map(Found::Json),
             _ => None,
         }
     }
@@ -107,13 +126,13 @@ impl Envelope {
         body
     }
 
-    /// Bytes around the events of a batch of this user and credential, commas left out.
+    /// Bytes around the events of a batch of this user and context, commas left out.
     #[must_use]
-    pub fn overhead(&self, identity: &Identity, credential: &Credential, user: &str, now: SystemTime) -> usize {
+    pub fn overhead(&self, identity: &Identity, context: &Context, user: &str, now: SystemTime) -> usize {
         let Self::Document(_) = self else { return ENVELOPE_BYTES };
-        let head = head_of(credential);
+        let head = Head::of(context);
         let id = uuid::Uuid::nil().to_string();
-        self.wrap(std::iter::empty(), BatchScope::new(identity, Some(&head), Some(user), &id, now)).len()
+        self.wrap(std::iter::empty(), BatchScope::new(identity, Some((&head, context)), Some(user), &id, now)).len()
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::identity::{Admit, IdentitySettings, Part};
+use crate::event::Keys;
+use crate::identity::{Admit, IdentitySettings, Part, Selection};
 use crate::template::{JsonTemplate, Path};
 use http::HeaderValue;
 use serde_json::{Value, json};
@@ -163,7 +164,9 @@ fn a_groups_results_say_where_a_reply_speaks_of_its_events() {
 
 fn identity() -> Identity {
     let settings = IdentitySettings {
-        credentials: vec![Part::parse("header:x-org").unwrap()],
+        selection: Selection::listed(&[Part::parse("header:x-org").unwrap()]),
+        claims: Vec::new(),
+        refresh: None,
         user: crate::template::Template::default(),
         require: Vec::new(),
         forbid: Vec::new(),
@@ -173,7 +176,7 @@ fn identity() -> Identity {
         proof_ttl: Duration::from_secs(1),
         cors: None,
     };
-    Identity::new(settings, [7; 32])
+    Identity::new(settings, [7; 32], 10)
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
     let events: [&[u8]; 3] = [b"{}", b"{\"a\":1}", b"{}"];
     let identity = identity();
     let headers = vec![(http::header::HeaderName::from_static("x-org"), HeaderValue::from_static("acme \"1\""))];
-    let credential = Credential { fingerprint: Fingerprint([1; 16]), headers };
+    let context = Context { headers, ..Context::bare(Keys::of(Fingerprint([1; 16]))) };
     let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let sources = [Source::Events, Source::Header, Source::User, Source::NowIso, Source::Batch];
     let document = |value: Value| Envelope::Document(JsonTemplate::from_json(&value, &sources).unwrap());
@@ -200,26 +203,27 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
         ),
     ];
     for (envelope, wanted) in cases {
-        let head = head_of(&credential);
-        let body =
-            envelope.wrap(events.into_iter(), BatchScope::new(&identity, Some(&head), Some("ada"), "an id", now));
+        let head = Head::of(&context);
+        let scope = BatchScope::new(&identity, Some((&head, &context)), Some("ada"), "an id", now);
+        let body = envelope.wrap(events.into_iter(), scope);
         assert_eq!(String::from_utf8_lossy(&body), wanted);
-        let counted = envelope.overhead(&identity, &credential, "ada", now);
+        let counted = envelope.overhead(&identity, &context, "ada", now);
         assert_eq!(body.len(), counted + events.iter().map(|event| event.len()).sum::<usize>() + 2);
     }
 }
 
 #[test]
 fn a_batch_of_two_credentials_is_refused_by_the_assembler() {
-    let credential = |byte: u8, value: &'static str| {
+    let context = |byte: u8, value: &'static str| {
         let headers = vec![(http::header::AUTHORIZATION, HeaderValue::from_static(value))];
-        Arc::new(Credential { fingerprint: Fingerprint([byte; 16]), headers })
+        Arc::new(Context { headers, ..Context::bare(Keys::of(Fingerprint([byte; 16]))) })
     };
-    let (mine, same, other) = (credential(1, "a"), credential(1, "a"), credential(2, "b"));
-    let collided = credential(1, "b");
-    assert!(one_credential(mine.fingerprint, [&mine, &same].into_iter()).is_ok());
-    assert!(one_credential(mine.fingerprint, [&mine, &other].into_iter()).is_err());
-    assert!(one_credential(mine.fingerprint, [&mine, &collided].into_iter()).is_err());
-    assert!(one_credential(mine.fingerprint, [&other].into_iter()).is_err());
-    assert!(one_credential(mine.fingerprint, std::iter::empty()).is_err());
+    let (mine, same, other) = (context(1, "a"), context(1, "a"), context(2, "b"));
+    let collided = context(1, "b");
+    let lane = mine.keys.fingerprint;
+    assert!(one_context(lane, [&mine, &same].into_iter()).is_ok());
+    assert!(one_context(lane, [&mine, &other].into_iter()).is_err());
+    assert!(one_context(lane, [&mine, &collided].into_iter()).is_err());
+    assert!(one_context(lane, [&other].into_iter()).is_err());
+    assert!(one_context(lane, std::iter::empty()).is_err());
 }

@@ -1,21 +1,24 @@
 //! From a call to an [`Event`]: one parse, the mapping, the checks of the group.
 
+use super::contexts::Contexts;
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Condition, Fallback, Group, MissingId, Shape};
 use crate::clock::millis;
-use crate::event::{Carried, Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Tag, UserId};
+use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Tag, UserId};
 use crate::identity::{Caller, Identity};
 use crate::json::{self, Object};
 use crate::route::{EventRoute, Params};
-use crate::template::{Found, JsonTemplate, Lookup, Path, Source};
+use crate::template::{Found, JsonTemplate, Lookup, ObjectTemplate, Path, Source};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
+
+/// Most bytes of a call's head that travel with its event beside what its calls share (ruling 25).
+const MAX_REMAINDER: usize = 16 << 10;
 
 /// Tolerance for timestamps in the future (ruling 8).
 const FUTURE: Duration = Duration::from_mins(5);
@@ -31,15 +34,18 @@ pub struct Call<'a> {
     /// Wall clock at arrival.
     pub now: SystemTime,
     now_ms: String,
-    /// Whose connection it came over.
-    from: IpAddr,
+    /// A template has looked at the clock, at chance or at the request's id: what it wrote is of this try only.
+    drawn: AtomicBool,
+    /// Those look the same at every try.
+    still: AtomicBool,
 }
 
 impl<'a> Call<'a> {
     /// A call that arrived at `now`.
     #[must_use]
-    pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str, now: SystemTime, from: IpAddr) -> Self {
-        Self { caller, params, request_id, now, now_ms: millis(now).to_string(), from }
+    pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str, now: SystemTime) -> Self {
+        let (drawn, still) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { caller, params, request_id, now, now_ms: millis(now).to_string(), drawn, still }
     }
 }
 
@@ -59,6 +65,12 @@ impl<'s> Call<'s> {
     /// What needs no body: the call itself.
     #[must_use]
     pub fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        if matches!(source, Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId) {
+            self.drawn.store(true, Ordering::Relaxed);
+            if self.still.load(Ordering::Relaxed) {
+                return Some(Found::Json("0"));
+            }
+        }
         match source {
             Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
             Source::NowMs => Some(Found::Json(&self.now_ms)),
@@ -167,6 +179,17 @@ impl Draft {
         self.fields.push((Arc::clone(name), start..self.json.len()));
     }
 
+    /// Takes a field out again.
+    fn forget(&mut self, name: &str) {
+        let fields = std::mem::take(&mut self.fields);
+        let json = std::mem::take(&mut self.json);
+        for (field, range) in fields.into_iter().filter(|(field, _)| **field != *name) {
+            if let Some(raw) = json.get(range).and_then(|raw| std::str::from_utf8(raw).ok()) {
+                self.push(&field, raw);
+            }
+        }
+    }
+
     fn finish(mut self) -> (Bytes, Fields) {
         if self.json.is_empty() {
             self.json.push(b'{');
@@ -181,11 +204,33 @@ struct Writer<'a> {
     group: &'a Group,
     draft: Draft,
     scratch: Vec<u8>,
+    /// What the event says, without what only this try of it says.
+    content: Vec<u8>,
     /// A single call whose percent is no number is the application's to judge; in a client's batch it stays as it is.
     strict: bool,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(group: &'a Group, strict: bool) -> Self {
+        Self { group, draft: Draft::default(), scratch: Vec::new(), content: Vec::with_capacity(256), strict }
+    }
+
+    /// A field as it came, which says something.
+    fn given(&mut self, name: &Arc<str>, raw: &str) -> Result<(), Decline> {
+        self.says(name, raw.as_bytes());
+        self.field(name, raw)
+    }
+
+    fn says(&mut self, name: &Arc<str>, raw: &[u8]) {
+        if *name == self.group.id_field || self.group.volatile.contains(name) {
+            return;
+        }
+        for bytes in [name.as_bytes(), raw] {
+            self.content.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+            self.content.extend_from_slice(bytes);
+        }
+    }
+
     fn field(&mut self, name: &Arc<str>, raw: &str) -> Result<(), Decline> {
         if self.group.percent.contains(name) && !json::is_null(raw) {
             return match percent(raw) {
@@ -210,6 +255,7 @@ impl Writer<'_> {
     fn template(&mut self, name: &Arc<str>, template: &JsonTemplate, scope: &Scope<'_, '_>) -> Result<(), Decline> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
+        scope.call.drawn.store(false, Ordering::Relaxed);
         let done = match template.write(scope, &mut scratch) {
             false => Ok(()),
             true => match std::str::from_utf8(&scratch) {
@@ -217,9 +263,36 @@ impl Writer<'_> {
                 Err(_) => Err(Decline::Refuse(Refusal::NotJson("text is not UTF-8".into()))),
             },
         };
+        if scope.call.drawn.load(Ordering::Relaxed) {
+            scratch.clear();
+            scope.call.still.store(true, Ordering::Relaxed);
+            template.write(scope, &mut scratch);
+            scope.call.still.store(false, Ordering::Relaxed);
+        }
+        self.says(name, &scratch);
         self.scratch = scratch;
         done
     }
+
+    /// The mapping's fields, then what is left of the body, if it takes that.
+    fn mapping(&mut self, mapping: &ObjectTemplate, scope: &Scope<'_, '_>) -> Result<(), Decline> {
+        for (name, template) in mapping.fields() {
+            self.template(name, template, scope)?;
+        }
+        let (true, Some((_, body))) = (mapping.takes_rest(), scope.body) else { return Ok(()) };
+        for (name, raw) in last_of_each(body) {
+            if !mapping.names(name) && self.draft.raw(name).is_none() {
+                self.given(&Arc::from(name), raw)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The members of an object; of a repeated name the last one, as everywhere in JSON.
+fn last_of_each<'o>(object: &'o Object<'_>) -> impl Iterator<Item = (&'o str, &'o str)> {
+    let last: HashMap<&str, &str> = object.iter().collect();
+    object.iter().filter(move |(name, raw)| last.get(name).is_some_and(|last| std::ptr::eq(*last, *raw)))
 }
 
 /// A JSON number, rounded and clamped to 0..=100.
@@ -238,8 +311,21 @@ pub struct Into<'a> {
     pub group: &'a Group,
     /// Who is who.
     pub identity: &'a Identity,
-    /// Headers that travel with a batch.
-    pub forward_headers: &'a [HeaderName],
+    /// The contexts in use.
+    pub contexts: &'a Contexts,
+    /// A token that ends sooner than this can't outlive its first attempt (ruling 23).
+    pub token_margin: Duration,
+}
+
+/// A body as it came and as it reads.
+#[derive(Clone, Copy)]
+pub struct Payload<'a> {
+    /// As it came, in its content coding.
+    pub sent: &'a Bytes,
+    /// Without it, whole.
+    pub text: &'a str,
+    /// And by member.
+    pub object: &'a Object<'a>,
 }
 
 /// The first of a path's rules whose `match` holds.
@@ -268,35 +354,30 @@ pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
 ///
 /// # Errors
 /// Refused (the caller is told why), or the application's to judge.
-pub fn single(
-    into: Into<'_>,
-    route: &EventRoute,
-    call: &Call<'_>,
-    body: &Bytes,
-    parsed: (&str, &Object<'_>),
-) -> Result<Decoded, Decline> {
-    let scope = Scope { call, body: Some(parsed), event: None, user: None };
+pub fn single(into: Into<'_>, route: &EventRoute, call: &Call<'_>, payload: Payload<'_>) -> Result<Decoded, Decline> {
+    let scope = Scope { call, body: Some((payload.text, payload.object)), event: None, user: None };
     if route.forward_unless.iter().any(|template| template.render(&scope).is_none_or(|text| text.is_empty())) {
         return Err(Decline::Forward(Forward::Unless));
     }
-    let mut writer = Writer { group: into.group, draft: Draft::default(), scratch: Vec::new(), strict: true };
+    let mut writer = Writer::new(into.group, true);
     match &route.event {
-        Some(mapping) => {
-            for (name, template) in mapping.fields() {
-                writer.template(name, template, &scope)?;
-            }
-        }
-        None => copy(&mut writer, parsed.1)?,
+        Some(mapping) => writer.mapping(mapping, &scope)?,
+        None => copy(&mut writer, payload.object)?,
     }
     let repeats = into.group.fallback == Fallback::Single || into.group.shape == Shape::Latest;
     let legacy = repeats.then(|| {
         let parts = call.caller.parts();
         let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        Legacy { method: parts.method.as_str(), path, body: Raw(body) }
+        Legacy { method: parts.method.as_str(), path, body: Raw(payload.sent) }
     });
-    let draft = writer.draft;
-    let user = user_of(into.identity, &Scope { event: Some(draft.view()), ..scope });
-    finish(into, call, draft, user, legacy, (parsed.0, parsed.1))
+    finish(into, call, writer, legacy, (payload.text, payload.object))
+}
+
+/// Members of a body that no mapping names: they are left out of the batch.
+#[must_use]
+pub fn unmapped(route: &EventRoute, body: &Object<'_>) -> usize {
+    let Some(mapping) = route.event.as_ref().filter(|mapping| !mapping.takes_rest()) else { return 0 };
+    body.iter().filter(|(name, _)| !mapping.names(name)).count()
 }
 
 /// What a call would be as an event of its group.
@@ -318,13 +399,9 @@ pub fn preview(
     group: &Group,
     scope: &Scope<'_, '_>,
 ) -> Option<Preview> {
-    let mut writer = Writer { group, draft: Draft::default(), scratch: Vec::new(), strict: false };
+    let mut writer = Writer::new(group, false);
     match route.and_then(|route| route.event.as_ref()) {
-        Some(mapping) => {
-            for (name, template) in mapping.fields() {
-                writer.template(name, template, scope).ok()?;
-            }
-        }
+        Some(mapping) => writer.mapping(mapping, scope).ok()?,
         None => copy(&mut writer, scope.body?.1).ok()?,
     }
     let draft = writer.draft;
@@ -345,27 +422,27 @@ pub fn preview(
 pub fn element(into: Into<'_>, call: &Call<'_>, raw: &str) -> Result<Decoded, Decline> {
     let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string().into()));
     let object = Object::parse(raw).map_err(refuse)?;
-    let mut writer = Writer { group: into.group, draft: Draft::default(), scratch: Vec::new(), strict: false };
+    let mut writer = Writer::new(into.group, false);
     copy(&mut writer, &object)?;
-    let draft = writer.draft;
-    let user =
-        user_of(into.identity, &Scope { call, body: Some((raw, &object)), event: Some(draft.view()), user: None });
-    finish(into, call, draft, user, None, (raw, &object))
+    let scope = Scope { call, body: Some((raw, &object)), event: Some(writer.draft.view()), user: None };
+    // Ruling 26: an event that names another user than its caller's token is the application's to judge.
+    let own = into.identity.named_by_event(&scope);
+    if own.zip(into.identity.claimed(call.caller)).is_some_and(|(named, claimed)| named != claimed) {
+        return Err(Decline::Forward(Forward::OtherUser));
+    }
+    finish(into, call, writer, None, (raw, &object))
 }
 
 /// The fields as they came, under their canonical names.
 fn copy(writer: &mut Writer<'_>, object: &Object<'_>) -> Result<(), Decline> {
     let group = writer.group;
-    // A repeated key: the last one counts, as everywhere in JSON.
-    let last: HashMap<&str, &str> = object.iter().collect();
-    for (name, raw) in object.iter() {
+    for (name, raw) in last_of_each(object) {
         let alias = group.aliases.iter().find(|(found, _)| **found == *name);
         // A canonical field that is there itself wins over its alias.
         match alias {
-            Some((_, canonical)) if last.contains_key(&**canonical) => {}
-            _ if last.get(name).is_some_and(|last| !std::ptr::eq(*last, raw)) => {}
-            Some((_, canonical)) => writer.field(canonical, raw)?,
-            None => writer.field(&Arc::from(name), raw)?,
+            Some((_, canonical)) if object.get(canonical).is_some() => {}
+            Some((_, canonical)) => writer.given(canonical, raw)?,
+            None => writer.given(&Arc::from(name), raw)?,
         }
     }
     Ok(())
@@ -379,14 +456,14 @@ fn user_of(identity: &Identity, scope: &Scope<'_, '_>) -> Result<UserId, Decline
 fn finish(
     into: Into<'_>,
     call: &Call<'_>,
-    mut draft: Draft,
-    user: Result<UserId, Decline>,
+    writer: Writer<'_>,
     legacy: Option<Legacy<'_>>,
     body: (&str, &Object<'_>),
 ) -> Result<Decoded, Decline> {
-    let group = into.group;
+    let (group, identity, caller) = (into.group, into.identity, call.caller);
+    let Writer { mut draft, content, .. } = writer;
     require(group, &draft)?;
-    let user = user?;
+    let user = user_of(identity, &Scope { call, body: Some(body), event: Some(draft.view()), user: None })?;
     let foreign = |field: &Arc<str>| {
         draft
             .raw(field)
@@ -395,30 +472,50 @@ fn finish(
     if group.same_user.iter().any(foreign) {
         return Err(Decline::Forward(Forward::OtherUser));
     }
-    let id = id_of(group, &mut draft, &user, body.0.as_bytes())?;
+    let (received_at, expires) = (call.now, caller.expires_at());
+    let token_life = expires.map(|at| at.duration_since(received_at).unwrap_or_default());
+    if token_life.is_some_and(|life| life <= into.token_margin) {
+        return Err(Decline::Forward(Forward::TokenEnds));
+    }
+    let reading = identity.read(caller, Some(body.1));
+    let id = id_of(group, &mut draft, &(call, &user, body.0, &reading.keys.principal.0))?;
     age(group, &draft, call.now)?;
     let scope = Scope { call, body: Some(body), event: Some(draft.view()), user: Some(&user) };
     let subject = subject(group, &scope);
     // A tag that can't be rendered for this event concerns nothing that this event could change.
     let tags = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)).collect();
     let priority = group.flush_on.iter().any(|(place, condition)| holds(draft.view().at(&place.0), condition));
-    let credential = Arc::new(into.identity.credential(call.caller));
-    let lane = LaneKey { group: into.index, user, credential: credential.fingerprint };
+    if reading.remainder_bytes() > MAX_REMAINDER {
+        return Err(Decline::Forward(Forward::LargeHead));
+    }
+    let context = into.contexts.share(&reading.keys, || reading.context(caller));
+    let context = context.map_err(|_| Decline::Forward(Forward::ManyContexts))?;
+    let claimed = identity.claimed(caller).is_some_and(|named| named == user.as_str());
+    let owner = context.owner(claimed);
+    let lane = LaneKey { group: into.index, user, credential: reading.keys.fingerprint };
+    let carried = reading.carry(caller, claimed, legacy);
     let (json, fields) = draft.finish();
-    let headers = &call.caller.parts().headers;
-    let travelling = into.forward_headers.iter();
-    let travelling =
-        travelling.filter_map(|name| headers.get(name).map(|value| (name.as_str(), Raw(value.as_bytes()))));
-    // The batch speaks for this client, as a relayed call would: limits per address stay each client's own.
-    let chain = forwarded_for(headers, call.from);
-    let chain = ("x-forwarded-for", Raw(chain.as_bytes()));
-    let carried = Carried { headers: travelling.chain([chain]).collect(), legacy }.pack();
-    let has_single = legacy.is_some();
-    let (received_at, expires) = (call.now, call.caller.expires_at());
-    let token_life = expires.map(|at| at.duration_since(received_at).unwrap_or_default());
-    let event =
-        Event { id, lane, credential, json, carried, has_single, tags, priority, received_at, token_life, subject };
+    let event = Event {
+        id,
+        lane,
+        context,
+        json,
+        carried,
+        owner,
+        has_single: legacy.is_some(),
+        tags,
+        priority,
+        received_at,
+        token_life,
+        subject,
+        content: digest(&content),
+    };
     Ok(Decoded { event, fields })
+}
+
+/// 64 bits of a hash of what an event says. It is only compared with that of another try under the same id.
+fn digest(content: &[u8]) -> u64 {
+    blake3::hash(content).as_bytes().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
 /// Whether a value makes its event urgent.
@@ -455,23 +552,21 @@ fn subject(group: &Group, scope: &Scope<'_, '_>) -> Option<Subject> {
     Some(Subject::of(told.chain(std::iter::once(kind).chain(values).map(|value| value.map(str::as_bytes)))))
 }
 
-fn forwarded_for(headers: &HeaderMap, from: IpAddr) -> String {
-    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
-    lines.fold(String::new(), |chain, line| chain + line + ", ") + &from.to_canonical().to_string()
-}
-
 fn require(group: &Group, draft: &Draft) -> Result<(), Decline> {
     let there =
         |field: &Arc<str>| draft.raw(field).is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw));
     // The id may be made up later, unless it must be sent.
-    let made = |field: &Arc<str>| *field == group.id_field && group.missing_id != MissingId::Reject;
+    let made = |field: &Arc<str>| *field == group.id_field;
     match group.require.iter().find(|any| !any.iter().any(|field| there(field) || made(field))) {
         Some(missing) => Err(Decline::Refuse(Refusal::MissingField(missing.join(" or ").into()))),
         None => Ok(()),
     }
 }
 
-fn id_of(group: &Group, draft: &mut Draft, user: &UserId, body: &[u8]) -> Result<EventId, Decline> {
+/// What an id that hashes the whole call is made of: the call, its user, its body, its principal.
+type Hashed<'a, 'c> = (&'a Call<'c>, &'a UserId, &'a str, &'a [u8; 16]);
+
+fn id_of(group: &Group, draft: &mut Draft, hashed: &Hashed<'_, '_>) -> Result<EventId, Decline> {
     let refuse = |error: IdError| Decline::Refuse(Refusal::BadId { field: Arc::clone(&group.id_field), error });
     match draft.raw(&group.id_field) {
         Some(raw) if !json::is_null(raw) && !json::is_empty_string(raw) => {
@@ -480,23 +575,28 @@ fn id_of(group: &Group, draft: &mut Draft, user: &UserId, body: &[u8]) -> Result
             })?;
             return EventId::try_new(&text).map_err(refuse);
         }
-        Some(_) | None => {}
+        // An id that is there and says nothing would stand in the event twice.
+        Some(_) => draft.forget(&group.id_field),
+        None => {}
+    }
+    if group.refuse.iter().any(|name| &**name == "missing_id") {
+        return Err(Decline::Refuse(Refusal::MissingId(Arc::clone(&group.id_field))));
     }
     let text = match group.missing_id {
         MissingId::Generate => uuid::Uuid::new_v4().to_string(),
         MissingId::Hash => {
+            let (call, user, body, principal) = hashed;
+            let parts = call.caller.parts();
+            let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
             let mut hasher = blake3::Hasher::new();
-            hasher
-                .update(group.name.as_bytes())
-                .update(b"\0")
-                .update(user.as_str().as_bytes())
-                .update(b"\0")
-                .update(body);
+            for text in [&*group.name, parts.method.as_str(), target, user.as_str(), body] {
+                hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+            }
+            hasher.update(*principal);
             let mut short = [0; 16];
             hasher.finalize_xof().fill(&mut short);
             uuid::Builder::from_custom_bytes(short).into_uuid().to_string()
         }
-        MissingId::Reject => return Err(Decline::Refuse(Refusal::MissingField(group.id_field.as_ref().into()))),
     };
     draft.push_text(&Arc::clone(&group.id_field), &text);
     EventId::try_new(&text).map_err(refuse)

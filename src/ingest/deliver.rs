@@ -7,23 +7,23 @@
 //!        └─ pack (shared) ──┘        └ closed: deferred
 //! ```
 
-use super::admit::Standing;
 use super::contract::{self, Answer, Asked, Reader};
 use super::desk::Desk;
 use super::gate::{Evidence, Gate};
 use super::pack::Parcel;
-use super::request::Assembler;
+use super::reputation::Reputation;
+use super::request::{Assembler, Outgoing};
 use super::retry;
 use super::settings::{Delivery, Group};
 use super::shard::{Command, Kept};
 use super::window::{Batch, Fate, Form, LaneId, Trouble, Verdict};
-use crate::body::Body;
 use crate::clock::Clock;
+use crate::event::Owner;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ pub struct Courier {
     pub(super) groups: Vec<Group>,
     pub(super) assembler: Assembler,
     metrics: Arc<Metrics>,
-    standing: Arc<Standing>,
+    reputation: Arc<Reputation>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
     // Held for a look and a count.
     gates: Vec<Mutex<Gate>>,
@@ -109,8 +109,8 @@ pub struct Parts {
     pub identity: Arc<Identity>,
     /// Instruments.
     pub metrics: Arc<Metrics>,
-    /// Whose credential was rejected.
-    pub standing: Arc<Standing>,
+    /// What is known of principals.
+    pub reputation: Arc<Reputation>,
     /// The shards, by number.
     pub shards: Vec<mpsc::UnboundedSender<Command>>,
     /// Wall clock, for Retry-After dates.
@@ -121,10 +121,10 @@ impl Courier {
     /// A courier; it does nothing until [`run`](Self::run).
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { upstream, settings, groups, identity, metrics, standing, shards, clock } = parts;
+        let Parts { upstream, settings, groups, identity, metrics, reputation, shards, clock } = parts;
         let gates = groups.iter().map(|_| Mutex::default()).collect();
         let assembler = Assembler { identity, clock };
-        Self { upstream, settings, groups, assembler, metrics, standing, shards, gates }
+        Self { upstream, settings, groups, assembler, metrics, reputation, shards, gates }
     }
 
     /// Runs until nobody can hand over batches any more. Attempts in flight then are cut: their events stay pending.
@@ -270,7 +270,7 @@ impl Courier {
                 (same(load, &Verdict::Retry { pause }), "rejected")
             }
             Verdict::Rejected => {
-                load.iter().for_each(|ready| self.standing.reject(ready.batch.key.credential));
+                load.iter().filter_map(owner_of).for_each(|(owner, _)| self.reputation.refuse(owner.principal));
                 tracing::warn!(group = %group.name, %batch, %status, "the credential was rejected");
                 (same(load, &Verdict::Rejected), "rejected")
             }
@@ -307,13 +307,12 @@ impl Courier {
         if is_shared(group, load) {
             return;
         }
-        for credential in load.iter().map(|ready| ready.batch.key.credential) {
-            let was_rejected = self.standing.is_rejected(credential);
-            self.standing.vouch(credential);
-            if was_rejected {
+        for (Owner { principal, .. }, nameless) in load.iter().filter_map(owner_of) {
+            let Some(index) = load.first().map(|ready| ready.batch.key.group) else { return };
+            if self.reputation.vouch(principal, nameless, index).was_refused {
                 for shard in &self.shards {
                     // A shard that is gone has no lanes to free.
-                    drop(shard.send(Command::Vouch(credential)));
+                    drop(shard.send(Command::Vouch { principal, groups: [index].into() }));
                 }
             }
         }
@@ -401,13 +400,24 @@ impl Courier {
         }
     }
 
-    async fn exchange(&self, request: Request<Body>) -> Result<Found, UpstreamError> {
-        let (head, body) = self.upstream.send(request).await?.into_parts();
+    async fn exchange(&self, outgoing: Outgoing) -> Result<Found, UpstreamError> {
+        let Outgoing { request, peer } = outgoing;
+        let answer = match &peer {
+            Some(peer) => self.upstream.send_for(request, peer).await?,
+            None => self.upstream.send(request).await?,
+        };
+        let (head, body) = answer.into_parts();
         match Limited::new(body, MAX_REPLY).collect().await {
             Ok(body) => Ok(Found::Reply(head.status, head.headers, body.to_bytes())),
             Err(error) => Ok(Found::Network(error.to_string())),
         }
     }
+}
+
+/// Whose batch it is, and whether that principal is nameless.
+fn owner_of(ready: &Ready) -> Option<(Owner, bool)> {
+    let event = ready.batch.events.first()?.entry.event();
+    Some((event.owner, event.context.keys.nameless))
 }
 
 fn is_shared(group: &Group, load: &[Ready]) -> bool {

@@ -5,7 +5,7 @@ use super::pack::{Packer, Room};
 use super::settings::{Group, Pack};
 use super::turns::{Place, Turns};
 use super::window::Form;
-use crate::event::{Credential, Fingerprint};
+use crate::event::{Context, Fingerprint, Keys, Realm};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::task::{Id, JoinSet};
@@ -15,28 +15,30 @@ use tokio::time::Instant;
 pub(super) struct Desk {
     courier: Arc<Courier>,
     turns: Turns<Vec<Ready>>,
-    /// One for each shared group.
-    packers: HashMap<usize, Packer<Ready>>,
+    /// The limits of each shared group's common batches.
+    rooms: HashMap<usize, Room>,
+    /// What waits, by group, host and scheme: a batch is asked of one host.
+    packers: HashMap<(usize, Realm, bool), Packer<Ready>>,
     pub(super) attempts: JoinSet<()>,
     places: HashMap<Id, Place>,
 }
 
 impl Desk {
     pub(super) fn new(courier: Arc<Courier>) -> Self {
-        let packer = |group: &Group| match &group.pack {
+        let room = |group: &Group| match &group.pack {
             Pack::User => None,
             Pack::Shared { wait, .. } => {
-                let nobody = Credential { fingerprint: Fingerprint([0; 16]), headers: Vec::new() };
+                let nobody = Context::bare(Keys::of(Fingerprint([0; 16])));
                 let envelope =
                     group.envelope.overhead(&courier.assembler.identity, &nobody, "", courier.assembler.clock.now());
                 let (max_events, max_bytes, distinct) = (group.max_events, group.max_bytes, group.distinct.clone());
-                Some(Packer::new(Room { max_events, max_bytes, envelope, wait: *wait, distinct }))
+                Some(Room { max_events, max_bytes, envelope, wait: *wait, distinct })
             }
         };
-        let packers = courier.groups.iter().map(packer).enumerate();
-        let packers = packers.filter_map(|(number, packer)| Some((number, packer?))).collect();
+        let rooms = courier.groups.iter().map(room).enumerate();
+        let rooms = rooms.filter_map(|(number, room)| Some((number, room?))).collect();
         let turns = Turns::new(courier.groups.len(), courier.settings.max_in_flight);
-        Self { courier, turns, packers, attempts: JoinSet::new(), places: HashMap::new() }
+        Self { courier, turns, rooms, packers: HashMap::new(), attempts: JoinSet::new(), places: HashMap::new() }
     }
 
     pub(super) fn wake(&self) -> Option<Instant> {
@@ -57,8 +59,14 @@ impl Desk {
     }
 
     fn take_batch(&mut self, ready: Ready) {
-        let loads = match self.packers.get_mut(&ready.batch.key.group.0) {
-            Some(packer) if ready.batch.form == Form::Batch => packer.push(Instant::now(), ready),
+        let group = ready.batch.key.group.0;
+        let event = ready.batch.events.first().map(|queued| queued.entry.event());
+        let place = event.map(|event| (group, event.owner.realm, event.context.https));
+        let loads = match (self.rooms.get(&group), place) {
+            (Some(room), Some(place)) if ready.batch.form == Form::Batch => {
+                let packer = self.packers.entry(place).or_insert_with(|| Packer::new(room.clone()));
+                packer.push(Instant::now(), ready)
+            }
             _ => vec![vec![ready]],
         };
         loads.into_iter().for_each(|load| self.line_up(load));
@@ -83,6 +91,7 @@ impl Desk {
         let now = Instant::now();
         let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.tick(now)).collect();
         loads.into_iter().for_each(|load| self.line_up(load));
+        self.packers.retain(|_, packer| packer.deadline().is_some());
         while let Some((place, load)) = self.turns.grant() {
             if let Some(pause) = self.courier.closed_for(&load) {
                 self.turns.done(&place);

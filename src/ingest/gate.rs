@@ -141,7 +141,7 @@ mod tests {
             give_up_after: 3_600 * second,
             token_margin: second,
             barrier: second,
-            forward_headers: Vec::new(),
+            hold: second,
         }
     }
 

@@ -12,6 +12,7 @@
 
 pub mod admit;
 pub mod client_batch;
+pub mod contexts;
 pub mod contract;
 pub mod dead;
 pub mod decode;
@@ -22,6 +23,7 @@ pub mod pack;
 pub mod recovery;
 pub mod refusal;
 pub mod replay;
+pub mod reputation;
 pub mod request;
 pub mod retry;
 pub mod settings;
@@ -32,7 +34,7 @@ pub mod window;
 
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::{Event, Fingerprint, GroupIndex, Tag, UserId};
+use crate::event::{Event, EventId, GroupIndex, Principal, Subject, Tag, UserId, View};
 use crate::identity::{Admit, Identity};
 use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
@@ -44,23 +46,25 @@ use crate::notices::Notices;
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
-use admit::{Admitted, Buckets, Crowds, Dry, Ground, Seen, Standing};
+use admit::{Admitted, Buckets, Claim, Crowds, Dry, Ground, Seen};
 use bytes::Bytes;
+use contexts::Contexts;
 use dead::DeadLetters;
-use decode::{Call, Decoded, Scope};
+use decode::{Call, Decoded, Payload, Scope};
 use deliver::Courier;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
+use reputation::Reputation;
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
-pub use shard::Hold;
-use shard::{Command, Level, Parts, Shard};
+use shard::{Command, Hold, Level, Parts, Shard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+pub use window::Asker;
 use window::{Lanes, Rules};
 
 /// How often full buckets are forgotten.
@@ -143,7 +147,8 @@ struct Shared {
     identity: Arc<Identity>,
     ground: Arc<Ground>,
     buckets: Buckets,
-    standing: Arc<Standing>,
+    contexts: Contexts,
+    reputation: Arc<Reputation>,
     journal: Arc<Journal<Admitted>>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
     levels: Vec<Arc<Level>>,
@@ -194,16 +199,19 @@ impl Ingest {
             tags,
             metrics: Arc::clone(&metrics),
         });
+        let contexts = Contexts::new(limits.max_context_bytes);
         let (journal, tails) = match journal {
             Keeping::Memory { max_bytes, .. } => Journal::in_memory(shards, max_bytes),
             Keeping::Disk(opened, settings) => {
-                let recovery = Recovery { ground: &ground, dead: &dead, groups: &groups, names: &names, clock: &clock };
+                let (ground, dead, groups, names, contexts) = (&ground, &dead, &groups, &names, &contexts);
+                let recovery = Recovery { ground, dead, groups, names, contexts, clock: &clock };
                 recovery.run(*opened, &settings, shards, limits.max_seen)?
             }
         };
         let journal = Arc::new(journal);
         let proof = (identity.settings().admit == Admit::Proven).then_some(identity.settings().proof_ttl);
-        let standing = Arc::new(Standing::new(proof, delivery.give_up_after, limits.max_users as u64));
+        let (refresh, most) = (identity.settings().refresh, limits.max_users as u64);
+        let reputation = Arc::new(Reputation::new(groups.len(), proof, delivery.give_up_after, refresh, most));
         let settler = Arc::new(Settler::new(settle::Parts {
             journal: Arc::clone(&journal),
             dead: Arc::clone(&dead),
@@ -224,8 +232,8 @@ impl Ingest {
             levels.push(Arc::clone(&level));
             let lanes = Lanes::new(rules.clone(), most);
             let (courier, settler) = (courier_in.clone(), Arc::clone(&settler));
-            let standing = Arc::clone(&standing);
-            Shard::new(Parts { number, lanes, tail, commands, courier, settler, level, standing })
+            let reputation = Arc::clone(&reputation);
+            Shard::new(Parts { number, lanes, tail, commands, courier, settler, level, reputation })
         });
         let tasks: Vec<_> = tasks.collect();
         let courier = Courier::new(deliver::Parts {
@@ -234,7 +242,7 @@ impl Ingest {
             groups: groups.clone(),
             identity: Arc::clone(&identity),
             metrics,
-            standing: Arc::clone(&standing),
+            reputation: Arc::clone(&reputation),
             shards: senders.clone(),
             clock: clock.clone(),
         });
@@ -246,7 +254,8 @@ impl Ingest {
             identity,
             ground,
             buckets,
-            standing,
+            contexts,
+            reputation,
             journal,
             shards: senders,
             levels,
@@ -259,11 +268,10 @@ impl Ingest {
         Ok((Self(Arc::new(shared)), Tasks { shards: tasks, courier, ready }))
     }
 
-    /// Takes an event call: decodes it, admits it, keeps it. `vouched`: the call was tried at the application just now
-    /// and nothing speaks against its credential.
+    /// Takes an event call: decodes it, admits it, keeps it. `sent`: its body as it came; `body`: without its coding.
     ///
     /// # Errors
-    /// The call is refused, or to be forwarded; in both cases nothing was kept.
+    /// The call is to be forwarded, or refused; in both cases nothing was kept.
     ///
     /// # Cancel safety
     /// From the journal on the event is kept whether or not the caller stays (ruling 2).
@@ -271,16 +279,24 @@ impl Ingest {
         &self,
         candidates: &[&EventRoute],
         call: &Call<'_>,
+        sent: &Bytes,
         body: &Bytes,
-        vouched: bool,
     ) -> Result<Ack, Decline> {
-        let (text, object) = decode::parse(body)?;
+        let first = candidates.first().map(|route| route.group);
+        let (text, object) = read_body(call, body).map_err(|decline| self.judge(first, decline))?;
         let route = decode::choose(candidates, &object).ok_or(Decline::Forward(Forward::NoRule))?;
+        let judge = |decline| self.judge(Some(route.group), decline);
         if route.mode == Mode::Off {
             return Err(Decline::Forward(Forward::Mode));
         }
+        if let Some(query) = call.caller.parts().uri.query()
+            && !route.knows_query(query)
+        {
+            return Err(Decline::Forward(Forward::Query));
+        }
         let into = self.into(route.group).ok_or(Decline::Forward(Forward::NoRule))?;
-        let decoded = decode::single(into, route, call, body, (text, &object))?;
+        let payload = Payload { sent, text, object: &object };
+        let decoded = decode::single(into, route, call, payload).map_err(judge)?;
         if !rollout::included(&decoded.event.lane.user, route.rollout) {
             return Err(Decline::Forward(Forward::Mode));
         }
@@ -289,20 +305,35 @@ impl Ingest {
         let unfit = || Decline::Forward(Forward::HeaderValue);
         let fresh = ack(false).ok_or_else(unfit)?;
         let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
-        match self.keep(into.group, decoded.event, vouched).await? {
-            true => Ok(fresh),
-            false => Ok(Ack { duplicate: true, ..repeated.unwrap_or(fresh) }),
+        let unmapped = decode::unmapped(route, &object);
+        let is_new = self.keep(into.group, decoded.event).await?;
+        if unmapped > 0 {
+            self.0.ground.metrics.unmapped.with_label_values(&[route.path.source()]).inc_by(unmapped as u64);
+        }
+        if is_new { Ok(fresh) } else { Ok(Ack { duplicate: true, ..repeated.unwrap_or(fresh) }) }
+    }
+
+    /// P14: what isn't understood is forwarded, unless its group says that Tidegate refuses it.
+    pub fn judge(&self, group: Option<GroupIndex>, decline: Decline) -> Decline {
+        let refuses = |name: &str| {
+            let group = group.and_then(|group| self.group(group));
+            group.is_some_and(|group| group.refuse.iter().any(|one| **one == *name))
+        };
+        match decline {
+            Decline::Refuse(Refusal::Limited(_) | Refusal::Busy(_) | Refusal::TooSlow | Refusal::Incomplete) => decline,
+            Decline::Refuse(refusal) if !refuses(refusal.as_str()) => Decline::Forward(Forward::NotUnderstood(refusal)),
+            other => other,
         }
     }
 
     fn into(&self, index: GroupIndex) -> Option<decode::Into<'_>> {
         let shared = &self.0;
-        let group = shared.groups.get(index.0)?;
         Some(decode::Into {
             index,
-            group,
+            group: shared.groups.get(index.0)?,
             identity: &shared.identity,
-            forward_headers: &shared.delivery.forward_headers,
+            contexts: &shared.contexts,
+            token_margin: shared.delivery.token_margin,
         })
     }
 
@@ -332,39 +363,55 @@ impl Ingest {
         })
     }
 
-    /// Admits and keeps an event; `false`: it was known.
-    async fn keep(&self, group: &Group, event: Event, vouched: bool) -> Result<bool, Decline> {
+    /// Whether an event may be admitted, as far as can be said before its id is looked at.
+    fn admissible(&self, group: &Group, event: &Event) -> Result<(), Decline> {
         let shared = &self.0;
-        let credential = event.lane.credential;
-        if group.shape != Shape::Latest && event.json.len() + shared.ground.envelope(&event) > group.max_bytes {
-            return Err(Decline::Forward(Forward::TooLargeForBatch));
+        let forward = |why| Err(Decline::Forward(why));
+        if group.shape != Shape::Latest && event.json.len() + shared.ground.envelope(event) > group.max_bytes {
+            return forward(Forward::TooLargeForBatch);
         }
         if shared.closed.load(Ordering::Relaxed) {
-            return Err(Decline::Forward(Forward::NotKept));
+            return forward(Forward::NotKept);
         }
         let number = self.shard_of(&event.lane.user);
         if shared.levels.get(number).is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes) {
-            return Err(Decline::Forward(Forward::TooManyLanes));
+            return forward(Forward::TooManyLanes);
         }
-        if shared.ground.crowds.is_crowded(&event.lane) {
-            return Err(Decline::Forward(Forward::LaneFull));
+        if shared.ground.crowds.is_crowded(event) {
+            return forward(Forward::LaneFull);
         }
-        if shared.standing.is_rejected(credential) {
-            return Err(Decline::Forward(Forward::Rejected));
+        let principal = event.owner.principal;
+        if shared.reputation.is_refused(principal) {
+            return forward(Forward::Rejected);
         }
-        if !vouched && !shared.standing.is_proven(credential) {
-            return Err(Decline::Forward(Forward::Unproven));
+        if !shared.reputation.is_proven(principal, event.lane.group) {
+            return forward(Forward::Unproven);
         }
-        shared.buckets.take(&event.lane).map_err(|dry| match dry {
+        if shared.reputation.wants_renewal(principal) {
+            return forward(Forward::Renewal);
+        }
+        Ok(())
+    }
+
+    /// Admits and keeps an event; `false`: it was known.
+    async fn keep(&self, group: &Group, event: Event) -> Result<bool, Decline> {
+        let shared = &self.0;
+        self.admissible(group, &event)?;
+        shared.buckets.take(&event.lane.user, &event.owner).map_err(|dry| match dry {
             Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
         })?;
-        let Some(admitted) = shared.ground.admit(&event, group.max_age).await else {
-            shared.ground.repeat();
-            shared.journal.repeat();
-            return Ok(false);
+        let number = self.shard_of(&event.lane.user);
+        let admitted = match shared.ground.admit(&event, group.max_age).await {
+            Ok(admitted) => admitted,
+            Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
+            Err(Claim::Known | Claim::New) => {
+                shared.ground.repeat();
+                shared.journal.repeat();
+                return Ok(false);
+            }
         };
-        let more = More { seen: admitted.seen(), replaces: None };
+        let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes() };
         match shared.journal.append(number, event, admitted, more).await {
             Ok(_) => Ok(true),
             Err(error) => {
@@ -375,7 +422,7 @@ impl Ingest {
     }
 
     /// A caller's call made everything stored under these names old; the caller's listeners hear of it.
-    pub fn invalidate(&self, caller: Fingerprint, names: Vec<String>) {
+    pub fn invalidate(&self, caller: View, names: Vec<String>) {
         let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
         // ORDER: old before anybody hears of it and asks anew.
         self.tags().invalidate(&tags);
@@ -390,77 +437,116 @@ impl Ingest {
         self.0.shards.get(self.shard_of(user))
     }
 
-    /// Seals this user's windows of this credential in these groups and waits until what is in them is settled (P7).
-    pub async fn barrier(
-        &self,
-        user: &UserId,
-        credential: Fingerprint,
-        groups: &[GroupIndex],
-        within: Duration,
-    ) -> Settled {
-        let (done, settled) = oneshot::channel();
-        let command = Command::Barrier { user: user.clone(), credential, groups: groups.into(), done };
-        if self.shard(user).is_none_or(|shard| shard.send(command).is_err()) {
-            return Settled::TimedOut;
-        }
-        match tokio::time::timeout(within, settled).await {
-            Ok(Ok(())) => Settled::Yes,
-            _ => Settled::TimedOut,
+    /// The shards that a caller's lanes may be in.
+    fn shards_of(&self, asker: &Asker) -> Vec<&mpsc::UnboundedSender<Command>> {
+        match &asker.user {
+            Some(user) => self.shard(user).into_iter().collect(),
+            None => self.0.shards.iter().collect(),
         }
     }
 
-    /// What is pending of this user and credential in these groups, oldest first, at most `most` events.
+    /// Seals a caller's windows in these groups and waits until what is in them is settled (P7).
+    pub async fn barrier(&self, asker: &Asker, groups: &[GroupIndex], within: Duration) -> Settled {
+        let deadline = Instant::now() + within;
+        let mut waits = Vec::new();
+        for shard in self.shards_of(asker) {
+            let (done, settled) = oneshot::channel();
+            let command = Command::Barrier { asker: asker.clone(), groups: groups.into(), done };
+            if shard.send(command).is_err() {
+                return Settled::TimedOut;
+            }
+            waits.push(settled);
+        }
+        for settled in waits {
+            match tokio::time::timeout_at(deadline, settled).await {
+                Ok(Ok(())) => {}
+                _ => return Settled::TimedOut,
+            }
+        }
+        Settled::Yes
+    }
+
+    /// What is pending of this user and view in these groups, oldest first, at most `most` events.
     pub async fn look(
         &self,
         user: &UserId,
-        credential: Fingerprint,
+        (principal, view): (Principal, View),
         groups: &[GroupIndex],
         most: usize,
     ) -> Vec<(GroupIndex, Bytes)> {
         let (answer, shown) = oneshot::channel();
-        let command = Command::Look { user: user.clone(), credential, groups: groups.into(), most, answer };
+        let command = Command::Look { user: user.clone(), principal, view, groups: groups.into(), most, answer };
         if self.shard(user).is_none_or(|shard| shard.send(command).is_err()) {
             return Vec::new();
         }
         shown.await.unwrap_or_default()
     }
 
-    /// Drains this user's lanes of this credential in these groups and holds back later events while the guard lives (ruling 4).
-    /// Healthy lanes of the user under another credential are waited for too, but don't refuse the call.
+    /// Takes a place in the order of a caller's lanes: what is before it goes first, later events wait while the guard
+    /// lives (ruling 4).
     ///
     /// # Errors
-    /// The lanes could not be drained in time.
-    pub async fn hold(
-        &self,
-        user: &UserId,
-        credential: Fingerprint,
-        groups: &[GroupIndex],
-        within: Duration,
-    ) -> Result<Hold, Busy> {
-        let shard = self.shard(user).ok_or(Busy)?;
-        let deadline = Instant::now() + within;
-        let ((hold, held), (own, passed), (others, passed_too)) =
-            (oneshot::channel(), oneshot::channel(), oneshot::channel());
-        let (user, groups, shard_again) = (user.clone(), groups.into(), shard.clone());
-        let command = Command::Hold { user, credential, groups, shard: shard_again, hold, own, others };
-        shard.send(command).map_err(|_| Busy)?;
-        let hold = held.await.map_err(|_| Busy)?;
-        match tokio::time::timeout_at(deadline, passed).await {
-            Ok(Ok(())) => {}
-            _ => return Err(Busy),
+    /// What is before it could not move in time.
+    pub async fn hold(&self, asker: &Asker, groups: &[GroupIndex]) -> Result<Held, Busy> {
+        let deadline = Instant::now() + self.0.delivery.hold;
+        let (mut holds, mut waits) = (Vec::new(), Vec::new());
+        for shard in self.shards_of(asker) {
+            let ((hold, held), (passed, pass)) = (oneshot::channel(), oneshot::channel());
+            let (asker, groups) = (asker.clone(), groups.into());
+            shard.send(Command::Hold { asker, groups, shard: shard.clone(), hold, passed }).map_err(|_| Busy)?;
+            holds.push(held);
+            waits.push(pass);
         }
-        // Not being in time here is no reason to refuse.
-        drop(tokio::time::timeout_at(deadline, passed_too).await);
-        Ok(hold)
+        let mut held = Held(Vec::new());
+        for hold in holds {
+            held.0.push(hold.await.map_err(|_| Busy)?);
+        }
+        for pass in waits {
+            match tokio::time::timeout_at(deadline, pass).await {
+                Ok(Ok(())) => {}
+                _ => return Err(Busy),
+            }
+        }
+        Ok(held)
     }
 
-    /// A call of this credential succeeded at the application.
-    pub fn vouch(&self, credential: Fingerprint) {
-        let was_rejected = self.0.standing.is_rejected(credential);
-        self.0.standing.vouch(credential);
-        if was_rejected {
-            self.tell_all(|| Command::Vouch(credential));
+    /// A call of this principal was taken in these groups by the application.
+    pub fn vouch(&self, principal: Principal, nameless: bool, groups: &[GroupIndex]) {
+        let mut told: Vec<GroupIndex> = Vec::new();
+        let mut was_refused = false;
+        for group in groups {
+            let vouched = self.0.reputation.vouch(principal, nameless, *group);
+            was_refused |= vouched.was_refused;
+            if vouched.is_news && !nameless {
+                told.push(*group);
+            }
         }
+        if was_refused || !told.is_empty() {
+            let groups: window::Groups = told.into();
+            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups) });
+        }
+    }
+
+    /// A relayed answer renewed a session.
+    pub fn note_renewal(&self) {
+        self.0.ground.metrics.renewals.inc();
+    }
+
+    /// A call of this principal met 401 at the application.
+    pub fn refuse(&self, principal: Principal) {
+        self.0.reputation.refuse(principal);
+    }
+
+    /// How long a read waits for its user's lanes, where its route says nothing.
+    #[must_use]
+    pub fn barrier_time(&self) -> Duration {
+        self.0.delivery.barrier
+    }
+
+    /// What is known of principals.
+    #[must_use]
+    pub fn reputation(&self) -> &Reputation {
+        &self.0.reputation
     }
 
     /// Seals every window.
@@ -504,12 +590,6 @@ impl Ingest {
         &self.0.limits
     }
 
-    /// How long a forwarded call waits for its lanes.
-    #[must_use]
-    pub fn barrier_time(&self) -> Duration {
-        self.0.delivery.barrier
-    }
-
     /// The conservation ledger.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
@@ -550,10 +630,10 @@ impl Ingest {
         self.0.levels.iter().map(|level| level.lanes.load(Ordering::Relaxed)).sum()
     }
 
-    /// Bytes of pending events.
+    /// Bytes of pending events, and of the contexts that they share.
     #[must_use]
     pub fn pending_bytes(&self) -> u64 {
-        self.0.journal.held()
+        self.0.journal.held() + self.0.contexts.bytes()
     }
 
     /// Age of the oldest event that has no outcome yet.
@@ -606,6 +686,23 @@ impl Ingest {
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
     }
+}
+
+/// A place in the order, in every shard that its caller's lanes may be in.
+#[derive(Debug)]
+pub struct Held(Vec<Hold>);
+
+impl Held {
+    /// The held call told a newer state of this subject and was taken: older ones are needless.
+    pub fn replace(&self, group: GroupIndex, subject: Subject, by: &EventId) {
+        self.0.iter().for_each(|hold| hold.replace(group, subject, by.clone()));
+    }
+}
+
+/// The body as JSON. A call whose method needs no body may leave it out.
+fn read_body<'a>(call: &Call<'_>, body: &'a Bytes) -> Result<(&'a str, Object<'a>), Decline> {
+    let bodiless = matches!(call.caller.parts().method, Method::GET | Method::HEAD | Method::DELETE);
+    if body.is_empty() && bodiless { decode::parse(b"{}") } else { decode::parse(body) }
 }
 
 /// By user alone, so that all lanes of a user are in one place.

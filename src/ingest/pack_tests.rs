@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Fingerprint, GroupIndex, LaneKey, UserId};
+use crate::event::{Context, Fingerprint, GroupIndex, Keys, LaneKey, Owner, UserId};
 use crate::ingest::window::{ENVELOPE_BYTES, Lanes, Rules};
 use crate::template::Path;
 use proptest::prelude::*;
@@ -21,6 +21,9 @@ impl Entry for Sized {
     }
     fn lane(&self) -> &LaneKey {
         &self.lane
+    }
+    fn owner(&self) -> Owner {
+        Context::bare(Keys::of(self.lane.credential)).owner(false)
     }
     fn bytes(&self) -> usize {
         self.bytes

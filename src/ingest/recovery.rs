@@ -1,6 +1,7 @@
 //! A start on a journal that holds something: what was seen, what died, what is pending, in that order.
 
 use super::admit::{Admitted, Ground, SeenKey};
+use super::contexts::Contexts;
 use super::dead::{DeadLetter, DeadLetters};
 use super::settings::Group;
 use super::shard_of;
@@ -25,6 +26,8 @@ pub struct Recovery<'a> {
     pub groups: &'a [Group],
     /// Their names.
     pub names: &'a [Arc<str>],
+    /// The contexts in use.
+    pub contexts: &'a Contexts,
     /// Wall clock.
     pub clock: &'a Clock,
 }
@@ -42,6 +45,7 @@ impl Recovery<'_> {
         max_seen: usize,
     ) -> Result<(Journal<Admitted>, Tails<Admitted>), StoreError> {
         let (now, wall) = (Instant::now(), millis(self.clock.now()));
+        opened.share_contexts(|context| self.contexts.adopt(context));
         for (seen, until) in opened.settled() {
             let left = until.saturating_sub(wall);
             if left > 0 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decline {
-    /// The call is wrong and the caller is told so; nothing was kept.
+    /// The caller is told what is wrong; nothing was kept.
     Refuse(Refusal),
     /// The application answers it itself.
     Forward(Forward),
@@ -23,6 +23,9 @@ pub enum Refusal {
     /// 400.
     #[error("the event lacks {0}")]
     MissingField(Box<str>),
+    /// 400.
+    #[error("the event has no {0}")]
+    MissingId(Arc<str>),
     /// 400.
     #[error("{field} {error}")]
     BadId {
@@ -47,6 +50,9 @@ pub enum Refusal {
         /// Allowed.
         allowed: usize,
     },
+    /// 400.
+    #[error("a batch is an object with \"events\" and nothing else; found {0:?} too")]
+    UnknownWrapper(Box<str>),
     /// 413.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
@@ -93,9 +99,11 @@ impl Refusal {
         match self {
             Self::NotJson(_) => "not_json",
             Self::MissingField(_) => "missing_field",
+            Self::MissingId(_) => "missing_id",
             Self::BadId { .. } => "bad_id",
             Self::WrongType { .. } => "wrong_type",
             Self::TooManyEvents { .. } => "too_many_events",
+            Self::UnknownWrapper(_) => "unknown_wrapper",
             Self::TooLarge(_) => "too_large",
             Self::UnknownCoding(_) => "unknown_coding",
             Self::BadCoding(_) => "bad_coding",
@@ -109,9 +117,41 @@ impl Refusal {
     }
 }
 
+/// What a group's `refuse` may name: of these Tidegate tells the caller itself, instead of the application.
+pub const REFUSABLE: [&str; 12] = [
+    "not_json",
+    "missing_field",
+    "missing_id",
+    "bad_id",
+    "wrong_type",
+    "too_many_events",
+    "too_large",
+    "unknown_coding",
+    "bad_coding",
+    "too_old",
+    "in_the_future",
+    "unknown_wrapper",
+];
+
 /// Why the application answers a call on an event route itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Forward {
+    /// It isn't understood, and the group refuses none of this kind itself (P14).
+    NotUnderstood(Refusal),
+    /// It comes from a page of another site, as far as its type and its head tell.
+    NotAskedFor,
+    /// Its query has a parameter that no template of the route looks at.
+    Query,
+    /// Its id names an event that said something else (ruling 21).
+    OtherContent,
+    /// Its token ends before a first attempt could (ruling 23).
+    TokenEnds,
+    /// Its head has more beside what its calls share than an event may carry (ruling 25).
+    LargeHead,
+    /// The contexts of its principal take as much as one principal may have (ruling 25).
+    ManyContexts,
+    /// Its session is to be renewed by an answer of the application (ruling 24).
+    Renewal,
     /// It lacks what the application checks first.
     NotAnswerable(NotAnswerable),
     /// No rule of the path matches its body.
@@ -151,8 +191,16 @@ pub enum Forward {
 impl Forward {
     /// The reason's one name.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
+            Self::NotUnderstood(what) => what.as_str(),
+            Self::NotAskedFor => "not_asked_for",
+            Self::Query => "query",
+            Self::OtherContent => "other_content",
+            Self::TokenEnds => "token_ends",
+            Self::LargeHead => "large_head",
+            Self::ManyContexts => "many_contexts",
+            Self::Renewal => "session_renewal",
             Self::NotAnswerable(why) => why.as_str(),
             Self::NoRule => "no_rule",
             Self::ContentType => "content_type",

@@ -49,9 +49,9 @@ impl Ingest {
         // Its time to be given up begins anew.
         event.received_at = shared.clock.now();
         let keep = shared.groups.get(index).map_or(Duration::ZERO, |group| group.max_age);
-        let known = || "an event with its id came in the meantime".to_owned();
-        let admitted = shared.ground.admit(&event, keep).await.ok_or_else(known)?;
-        let more = More { seen: admitted.seen(), replaces: Some(key) };
+        let known = |_| "an event with its id came in the meantime".to_owned();
+        let admitted = shared.ground.admit(&event, keep).await.map_err(known)?;
+        let more = More { seen: admitted.seen(), replaces: Some(key), beside: shared.contexts.bytes() };
         // ORDER: it leaves the pile before the journal may say that it is pending; else a drop could take it too.
         if !shared.dead.remove(key) {
             return Err("it was dropped or replayed by somebody else".to_owned());

@@ -67,6 +67,10 @@ pub struct Group {
     pub fallback: Fallback,
     /// What becomes of an event without an id.
     pub missing_id: MissingId,
+    /// Reasons for which Tidegate refuses a call itself, instead of forwarding it ([`super::refusal::REFUSABLE`]).
+    pub refuse: Vec<Box<str>>,
+    /// Fields that differ from try to try of one event (ruling 21).
+    pub volatile: Vec<Arc<str>>,
     /// Names under which elements of a client's own batch may carry a field: (found, canonical).
     pub aliases: Vec<(Arc<str>, Arc<str>)>,
     /// What a client's own batch meets.
@@ -225,10 +229,8 @@ pub enum Fallback {
 pub enum MissingId {
     /// A fresh UUID.
     Generate,
-    /// A hash of user, route and body: a repeated call is a duplicate.
+    /// A hash of the whole call: method, target, principal, user and body. A repeated call is a duplicate.
     Hash,
-    /// 400.
-    Reject,
 }
 
 /// For a POST to the batch path itself.
@@ -259,10 +261,10 @@ pub struct Delivery {
     pub give_up_after: Duration,
     /// A window is sealed this long before the token of its events expires.
     pub token_margin: Duration,
-    /// How long a read or a forwarded write waits for a lane (P7, ruling 4).
+    /// How long a read waits for its user's lanes (P7).
     pub barrier: Duration,
-    /// Headers of the newest event that travel with its batch, beside the credential.
-    pub forward_headers: Vec<http::HeaderName>,
+    /// How long a forwarded call waits for what goes before it (ruling 4).
+    pub hold: Duration,
 }
 
 /// Exponential back-off.
@@ -286,7 +288,7 @@ pub struct Limited {
 /// `[limits]`.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Token bucket per user and credential; none: unlimited.
+    /// Token bucket per user; none: unlimited.
     pub events_per_user: Option<Rate>,
     /// Users whose buckets are remembered; beyond it new users' calls are forwarded.
     pub max_users: usize,
@@ -298,8 +300,10 @@ pub struct Limits {
     pub max_lane_events: usize,
     /// Dead letters kept; the oldest are dropped, and counted.
     pub max_dead_letters: usize,
-    /// Largest body of an event call, unpacked; more is 413.
+    /// Largest body of an event call, unpacked; a larger one is forwarded as it comes.
     pub max_body: usize,
+    /// Bytes that the contexts of one principal's pending events may take (ruling 25).
+    pub max_context_bytes: usize,
 }
 
 /// `rate` events per `per`, with a burst.

@@ -61,7 +61,7 @@ impl Settler {
         // Of what was superseded, what replaced it is told. A dead letter's client believed it, and asks anew.
         let told = !matches!(outcome, Outcome::Superseded { .. });
         let names = if told { self.names(entry.event()) } else { Vec::new() };
-        let caller = entry.event().lane.credential;
+        let caller = entry.event().owner.view;
         // ORDER: old before anybody hears of it and asks anew.
         entry.ticket.settle(&outcome);
         self.0.notices.publish(caller, names);
@@ -69,11 +69,11 @@ impl Settler {
 
     /// The names of an event's tags, if somebody wants to hear them.
     fn names(&self, event: &Event) -> Vec<String> {
-        if !self.0.notices.is_heard(event.lane.credential) {
+        if !self.0.notices.is_heard(event.owner.view) {
             return Vec::new();
         }
-        let head = contract::head_of(&event.credential);
-        let caller = self.0.identity.caller(&head, event.received_at);
+        let head = contract::Head::of(&event.context);
+        let caller = head.caller(&self.0.identity, event.received_at);
         let scope = EventScope { caller, event };
         let templates = self.0.groups.get(event.lane.group.0).map(|group| &group.invalidates);
         // Of a tag that looks at more than the event and its credential, the name is not known any more.

@@ -1,11 +1,12 @@
 //! One shard: the task that owns its lanes and their timers outright. It reads the journal's tail, asks the pure
 //! [`Lanes`] what follows, hands batches to the courier and settles what has its outcome.
 
-use super::admit::{Admitted, Standing};
+use super::admit::Admitted;
 use super::deliver::{Message, Ready};
+use super::reputation::Reputation;
 use super::settle::Settler;
-use super::window::{Batch, Entry, Groups, LaneId, Lanes, Mark, Verdict};
-use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Subject, UserId};
+use super::window::{Asker, Batch, Entry, Groups, LaneId, Lanes, Mark, Verdict};
+use crate::event::{EventId, GroupIndex, LaneKey, Owner, Principal, Subject, UserId, View};
 use crate::journal::Journaled;
 use crate::json::Object;
 use crate::template::Path;
@@ -34,6 +35,9 @@ impl Entry for Kept {
     }
     fn lane(&self) -> &LaneKey {
         &self.event().lane
+    }
+    fn owner(&self) -> Owner {
+        self.event().owner
     }
     fn bytes(&self) -> usize {
         self.event().json.len()
@@ -71,12 +75,10 @@ pub enum Command {
         /// Pause of a lane with failed events.
         pause: Duration,
     },
-    /// Seal this user's windows of this credential; answered when what is in them is settled.
+    /// Seal a caller's windows; answered when what is in them is settled.
     Barrier {
-        /// The user.
-        user: UserId,
-        /// The credential.
-        credential: Fingerprint,
+        /// The caller.
+        asker: Asker,
         /// The groups.
         groups: Groups,
         /// Answered when settled.
@@ -84,25 +86,23 @@ pub enum Command {
     },
     /// Seal, settle and hold back what comes later.
     Hold {
-        /// The user.
-        user: UserId,
-        /// The credential.
-        credential: Fingerprint,
+        /// The caller.
+        asker: Asker,
         /// The groups.
         groups: Groups,
         /// The way back to this shard, for the hold's end.
         shard: mpsc::UnboundedSender<Command>,
         /// Answered with the hold at once. Whatever becomes of the caller, a hold that is dropped is over.
         hold: oneshot::Sender<Hold>,
-        /// Answered when the credential's own lanes may be passed.
-        own: oneshot::Sender<()>,
-        /// Answered when the user's other healthy lanes are passed.
-        others: oneshot::Sender<()>,
+        /// Answered when the caller's lanes may be passed.
+        passed: oneshot::Sender<()>,
     },
-    /// A forwarded call told a newer state than the lane holds.
+    /// A forwarded call told a newer state than its caller's lanes hold.
     Replace {
-        /// The lane.
-        lane: LaneKey,
+        /// The group.
+        group: GroupIndex,
+        /// The caller.
+        asker: Asker,
         /// Of what.
         subject: Subject,
         /// Events up to this number are older.
@@ -112,17 +112,19 @@ pub enum Command {
     },
     /// A hold is over.
     Release {
-        /// The user.
-        user: UserId,
+        /// Who holds.
+        principal: Principal,
         /// The hold's number.
         number: u64,
     },
-    /// What is pending of this user and credential in these groups, oldest first.
+    /// What is pending of this user and view in these groups, oldest first.
     Look {
         /// The user.
         user: UserId,
-        /// The credential.
-        credential: Fingerprint,
+        /// Who asks.
+        principal: Principal,
+        /// What is shown.
+        view: View,
         /// The groups.
         groups: Groups,
         /// At most this many.
@@ -130,18 +132,23 @@ pub enum Command {
         /// Their groups and JSON.
         answer: oneshot::Sender<Vec<(GroupIndex, Bytes)>>,
     },
-    /// A call of this credential succeeded.
-    Vouch(Fingerprint),
+    /// A call of this principal was taken.
+    Vouch {
+        /// Who called.
+        principal: Principal,
+        /// Where.
+        groups: Groups,
+    },
     /// Seal everything.
     Flush,
     /// When the oldest unsettled event came.
     Oldest(oneshot::Sender<Option<Instant>>),
 }
 
-/// While it lives, this user's lanes of this credential send nothing that came after it.
+/// While it lives, its caller's lanes in one shard send nothing that came after it.
 #[derive(Debug)]
 pub struct Hold {
-    user: UserId,
+    asker: Asker,
     number: u64,
     /// Events up to here go first.
     after: u64,
@@ -149,17 +156,18 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// The held call told a newer state of this subject and was taken: the lane's older ones are needless.
-    pub fn replace(&self, lane: LaneKey, subject: Subject, by: EventId) {
+    /// The held call told a newer state of this subject and was taken: the lanes' older ones are needless.
+    pub fn replace(&self, group: GroupIndex, subject: Subject, by: EventId) {
         // A shard that is gone sends nothing any more.
-        drop(self.shard.send(Command::Replace { lane, subject, upto: self.after, by }));
+        let asker = self.asker.clone();
+        drop(self.shard.send(Command::Replace { group, asker, subject, upto: self.after, by }));
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         // A shard that is gone holds nothing back any more.
-        drop(self.shard.send(Command::Release { user: self.user.clone(), number: self.number }));
+        drop(self.shard.send(Command::Release { principal: self.asker.principal, number: self.number }));
     }
 }
 
@@ -189,7 +197,7 @@ pub struct Shard {
     hurry: Hurry,
     number: usize,
     level: Arc<Level>,
-    standing: Arc<Standing>,
+    reputation: Arc<Reputation>,
 }
 
 /// What a shard shows of itself.
@@ -215,17 +223,17 @@ pub struct Parts {
     pub settler: Arc<Settler>,
     /// What it shows.
     pub level: Arc<Level>,
-    /// Whose credential was rejected.
-    pub standing: Arc<Standing>,
+    /// What is known of principals.
+    pub reputation: Arc<Reputation>,
 }
 
 impl Shard {
     /// A shard; it does nothing until [`run`](Self::run).
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { number, lanes, tail, commands, courier, settler, level, standing } = parts;
+        let Parts { number, lanes, tail, commands, courier, settler, level, reputation } = parts;
         let (waiters, hurry) = (Vec::new(), Hurry::Lanes(Vec::new()));
-        Self { lanes, tail, commands, courier, settler, waiters, hurry, number, level, standing }
+        Self { lanes, tail, commands, courier, settler, waiters, hurry, number, level, reputation }
     }
 
     /// Runs until nobody can send commands any more.
@@ -272,34 +280,35 @@ impl Shard {
     fn obey(&mut self, now: Instant, command: Command) {
         match command {
             Command::Verdict { batch, verdict, pause } => {
-                let rejected = (verdict == Verdict::Rejected).then_some(batch.key.credential);
+                let owner = batch.events.first().map(|queued| queued.entry.owner().principal);
+                let refused = owner.filter(|_| verdict == Verdict::Rejected);
                 self.lanes.verdict(now, batch, verdict, pause);
-                // A call of this credential succeeded while the verdict was on its way: the lane may try again.
-                if let Some(credential) = rejected.filter(|credential| !self.standing.is_rejected(*credential)) {
-                    self.lanes.vouch(credential);
+                // A call of this principal succeeded while the verdict was on its way: the lane may try again.
+                if let Some(principal) = refused.filter(|principal| !self.reputation.is_refused(*principal)) {
+                    self.lanes.vouch(principal, &[]);
                 }
             }
-            Command::Barrier { user, credential, groups, done } => {
-                let marks = self.lanes.barrier(&user, credential, &groups);
+            Command::Barrier { asker, groups, done } => {
+                let marks = self.lanes.barrier(&asker, &groups);
                 self.hurry(&marks);
                 self.waiters.push(Waiter { marks, forwarded: false, done });
             }
-            Command::Hold { user, credential, groups, shard, hold, own, others } => {
-                let (number, mine, theirs) = self.lanes.hold(&user, credential, &groups);
+            Command::Hold { asker, groups, shard, hold, passed } => {
+                let (number, marks) = self.lanes.hold(&asker, &groups);
                 // A caller that went away drops the hold, here or unread in the channel, and that releases it.
-                drop(hold.send(Hold { user, number, after: self.lanes.last_seq(), shard }));
-                self.hurry(&mine);
-                self.hurry(&theirs);
-                self.waiters.push(Waiter { marks: mine, forwarded: true, done: own });
-                self.waiters.push(Waiter { marks: theirs, forwarded: true, done: others });
+                drop(hold.send(Hold { asker, number, after: self.lanes.last_seq(), shard }));
+                self.hurry(&marks);
+                self.waiters.push(Waiter { marks, forwarded: true, done: passed });
             }
             // Whoever asked and left needs no answer.
-            Command::Look { user, credential, groups, most, answer } => {
-                drop(answer.send(self.lanes.pending(&user, credential, &groups, most)));
+            Command::Look { user, principal, view, groups, most, answer } => {
+                drop(answer.send(self.lanes.pending(&user, (principal, view), &groups, most)));
             }
-            Command::Replace { lane, subject, upto, by } => self.lanes.replace(&lane, subject, upto, &by),
-            Command::Release { user, number } => self.lanes.release_hold(&user, number),
-            Command::Vouch(credential) => self.lanes.vouch(credential),
+            Command::Replace { group, asker, subject, upto, by } => {
+                self.lanes.replace(group, &asker, subject, upto, &by);
+            }
+            Command::Release { principal, number } => self.lanes.release_hold(principal, number),
+            Command::Vouch { principal, groups } => self.lanes.vouch(principal, &groups),
             Command::Flush => {
                 self.lanes.seal_all();
                 self.hurry = Hurry::All;

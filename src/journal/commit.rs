@@ -13,7 +13,7 @@ use super::record::{self, DeadRecord, Kind, Record, SettledIds, State};
 use super::store::{Change, Depth, Store, Table};
 use super::vault::Vault;
 use super::{AppendError, Journaled, Ticket, Vitals};
-use crate::event::{Credential, Event, Fingerprint, Outcome};
+use crate::event::{Context, Event, Fingerprint, Outcome};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -190,7 +190,7 @@ impl<S: Store, T: Ticket> Committer<S, T> {
         } else if self.tails.get(shard).is_none_or(mpsc::UnboundedSender::is_closed) {
             Some(AppendError::Closed)
         } else {
-            self.hold(&event.credential).err()
+            self.hold(&event.context).err()
         };
         if let Some(error) = refused {
             self.vitals.release(&event);
@@ -210,13 +210,14 @@ impl<S: Store, T: Ticket> Committer<S, T> {
         self.waiting.push((shard, Journaled { seq, event, ticket, since: Instant::now() }, answer));
     }
 
-    /// One more needs this credential.
-    fn hold(&mut self, credential: &Credential) -> Result<(), AppendError> {
-        let count = self.standing.credentials.entry(credential.fingerprint).or_default();
+    /// One more needs this context.
+    fn hold(&mut self, context: &Context) -> Result<(), AppendError> {
+        let fingerprint = context.keys.fingerprint;
+        let count = self.standing.credentials.entry(fingerprint).or_default();
         if *count == 0 {
-            let Ok(sealed) = self.vault.seal(credential) else { return Err(AppendError::Poisoned) };
-            let frame = stored_credential(credential.fingerprint, &sealed);
-            self.last.insert((Table::Credentials, credential.fingerprint.0.to_vec()), Some(frame));
+            let Ok(sealed) = self.vault.seal(context) else { return Err(AppendError::Poisoned) };
+            let frame = stored_credential(fingerprint, &sealed);
+            self.last.insert((Table::Credentials, fingerprint.0.to_vec()), Some(frame));
         }
         *count += 1;
         Ok(())

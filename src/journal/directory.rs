@@ -46,7 +46,9 @@ pub fn check_format(path: &Path) -> Result<(), OpenError> {
         // A file that was made and not yet written when the power went.
         Ok(text) if text.trim().is_empty() => mark_format(path, &file),
         Ok(text) => match text.trim().strip_prefix("tidegate journal ").and_then(|found| found.parse::<u8>().ok()) {
-            Some(found) if found <= FORMAT => Ok(()),
+            Some(FORMAT) => Ok(()),
+            // ORDER: marked before anything of this format is written, so that an earlier version never misreads it.
+            Some(found) if found < FORMAT => mark_format(path, &file),
             _ => Err(OpenError::Newer { path: path.display().to_string(), found: format!("{:?}", text.trim()) }),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => mark_format(path, &file),

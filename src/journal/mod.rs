@@ -228,7 +228,7 @@ impl<T: Ticket> Journal<T> {
     pub async fn append(&self, shard: usize, event: Event, ticket: T, more: More) -> Result<u64, AppendError> {
         let size = size(&event);
         let held = self.vitals.held.fetch_add(size, Ordering::Relaxed);
-        if held + size > self.max_bytes {
+        if held + size + more.beside > self.max_bytes {
             self.vitals.held.fetch_sub(size, Ordering::Relaxed);
             return Err(AppendError::Full { held, max: self.max_bytes });
         }
@@ -311,10 +311,11 @@ pub struct More {
     pub seen: [u8; 16],
     /// The dead letter that it was, which goes in the same moment.
     pub replaces: Option<u64>,
+    /// Bytes that count against `max_bytes` beside the events: contexts.
+    pub beside: u64,
 }
 
 /// What an event counts against `max_bytes`.
 fn size(event: &Event) -> u64 {
-    // The credential counts with each event: how many share it is not known when it is let go.
-    (event.json.len() + event.carried.len() + event.credential.bytes()) as u64 + OVERHEAD
+    (event.json.len() + event.carried.len()) as u64 + OVERHEAD
 }

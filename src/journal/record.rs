@@ -10,8 +10,10 @@
 use crate::event::{Event, EventId, Fingerprint, Raw, Subject};
 use serde::{Deserialize, Serialize};
 
-/// Format of the records; a directory of a newer one is refused.
-pub const FORMAT: u8 = 1;
+/// Format of a directory; a newer one is refused. 1: contexts were headers of a credential only.
+pub const FORMAT: u8 = 2;
+/// Format of a frame.
+const FRAME: u8 = 1;
 
 const HEADER: usize = 20;
 
@@ -78,7 +80,7 @@ pub fn frame(kind: Kind, number: u64, body: &impl Serialize) -> Vec<u8> {
 #[must_use]
 pub fn draft(kind: Kind, body: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1024);
-    bytes.extend_from_slice(&[b'T', b'G', kind.letter(), FORMAT]);
+    bytes.extend_from_slice(&[b'T', b'G', kind.letter(), FRAME]);
     bytes.resize(HEADER, 0);
     // Serializing into a growing vector has no way to fail; a frame without a body would not be read back.
     postcard::to_extend(body, bytes).unwrap_or_default()
@@ -113,7 +115,7 @@ fn checksum(kind: &[u8], number: u64, body: &[u8]) -> u32 {
 #[must_use]
 pub fn open(bytes: &[u8]) -> Option<Frame<'_>> {
     let (head, rest) = bytes.split_at_checked(HEADER)?;
-    let [b'T', b'G', letter, FORMAT, numbers @ ..] = head else { return None };
+    let [b'T', b'G', letter, FRAME, numbers @ ..] = head else { return None };
     let kind = Kind::of(*letter)?;
     let length = usize::try_from(u32::from_le_bytes(numbers.get(0..4)?.try_into().ok()?)).ok()?;
     let sum = u32::from_le_bytes(numbers.get(4..8)?.try_into().ok()?);

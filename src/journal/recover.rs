@@ -24,7 +24,9 @@ use super::store::{Change, Depth, Engine, Store, StoreError, Table};
 use super::vault::{Vault, VaultError};
 use super::{Journal, Journaled, Level, Tails, Ticket, Vitals};
 use crate::clock::Clock;
-use crate::event::{Credential, Event, EventId, Fingerprint, GroupIndex, LaneKey, Raw, Subject, Tag, UserId};
+use crate::event::{
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Raw, Subject, Tag, UserId,
+};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::File;
@@ -121,7 +123,7 @@ pub struct Opened<S> {
     lock: Option<File>,
     standing: Standing,
     secret: [u8; 32],
-    credentials: HashMap<Fingerprint, Arc<Credential>>,
+    credentials: HashMap<Fingerprint, Arc<Context>>,
     settled: Vec<([u8; 16], u64)>,
     letters: Vec<(u64, Vec<u8>)>,
     forgotten: Vec<Change>,
@@ -290,7 +292,7 @@ fn examine<S: Store>(
         let fingerprint = Fingerprint(fingerprint);
         match vault.open(fingerprint, sealed.0) {
             Ok(credential) => {
-                if vault.seals() && sealed.0.first() == Some(&0) {
+                if vault.seals() && !Vault::is_sealed(sealed.0) {
                     unsealed.push(fingerprint);
                 }
                 drop(credentials.insert(fingerprint, Arc::new(credential)));
@@ -460,6 +462,11 @@ impl<S: Store> Opened<S> {
         &self.settled
     }
 
+    /// Puts a shared context in the place of each that was found.
+    pub fn share_contexts(&mut self, share: impl Fn(&Arc<Context>) -> Arc<Context>) {
+        self.credentials.values_mut().for_each(|context| *context = share(context));
+    }
+
     /// Dead letters, oldest first. `groups`: names in the order of the configuration.
     pub fn letters(&mut self, groups: &[Arc<str>]) -> Vec<StoredLetter> {
         let mut names = Names::default();
@@ -601,7 +608,7 @@ fn stored(
     bytes: &Bytes,
     record: &Record<'_>,
     groups: &[Arc<str>],
-    credentials: &HashMap<Fingerprint, Arc<Credential>>,
+    credentials: &HashMap<Fingerprint, Arc<Context>>,
     names: &mut Names,
 ) -> Option<Stored> {
     let user = match names.users.get(record.user) {
@@ -619,11 +626,13 @@ fn stored(
     let index = groups.iter().position(|name| **name == *record.group);
     let fingerprint = record.fingerprint();
     let found = credentials.get(&fingerprint);
-    let credential = found.map_or_else(|| Arc::new(Credential { fingerprint, headers: Vec::new() }), Arc::clone);
+    let context = found.map_or_else(|| Arc::new(Context::bare(Keys::of(fingerprint))), Arc::clone);
+    let claimed = Carried::unpack(record.carried.0).is_some_and(|carried| carried.claimed);
     let event = Event {
         id: EventId::try_new(record.id).ok()?,
         lane: LaneKey { group: GroupIndex(index.unwrap_or(usize::MAX)), user, credential: fingerprint },
-        credential,
+        owner: context.owner(claimed),
+        context,
         json: bytes.slice_ref(record.json.0),
         carried: bytes.slice_ref(record.carried.0),
         has_single: record.has_single,
@@ -632,6 +641,8 @@ fn stored(
         received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),
         token_life: record.token_life_ms.map(Duration::from_millis),
         subject: Subject::from_number(record.subject),
+        // Its part of the seen key is in the record.
+        content: 0,
     };
     let (has_group, has_credential) = (index.is_some(), found.is_some());
     Some(Stored { seq, group: Arc::clone(group), event, seen: record.seen, has_group, has_credential })

@@ -111,9 +111,11 @@ fn event(number: u64, who: u8) -> Event {
             user: UserId::try_new(&format!("u{who}")).unwrap(),
             credential: fingerprint,
         },
-        credential: Arc::new(Credential { fingerprint, headers }),
+        owner: Context::bare(Keys::of(fingerprint)).owner(false),
+        context: Arc::new(Context { headers, ..Context::bare(Keys::of(fingerprint)) }),
+        content: 0,
         json: format!("{{\"n\":{number}}}").into(),
-        carried: Carried { headers: Vec::new(), legacy: None }.pack(),
+        carried: Carried::bare(None).pack(),
         has_single: false,
         tags: [Tag(3)].into(),
         priority: number.is_multiple_of(5),
@@ -278,14 +280,8 @@ impl World {
             let number: u64 = stored.event.id.as_str().trim_start_matches('e').parse().unwrap();
             let wanted = event(number, (number % 3) as u8);
             assert_eq!(
-                (
-                    &stored.event.json,
-                    &stored.event.credential,
-                    stored.event.token_life,
-                    stored.event.subject,
-                    stored.seen
-                ),
-                (&wanted.json, &wanted.credential, wanted.token_life, wanted.subject, seen(number))
+                (&stored.event.json, &stored.event.context, stored.event.token_life, stored.event.subject, stored.seen),
+                (&wanted.json, &wanted.context, wanted.token_life, wanted.subject, seen(number))
             );
             self.pending.push((stored.seq, stored.event.id.as_str().to_owned(), stored.event.lane.credential));
         }

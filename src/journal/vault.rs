@@ -1,15 +1,33 @@
-//! Credentials at rest: stored once per fingerprint, sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) if
+//! Contexts at rest: what calls of one fingerprint share, credentials among it. Stored once per fingerprint, sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) if
 //! `journal.key_file` is set. The fingerprint is authenticated with them, so that none can be put in another's place.
 
-use crate::event::{Credential, Fingerprint, Raw};
+use crate::event::{Charge, Context, Fingerprint, Keys, Principal, Raw, Realm, View};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use http::{HeaderName, HeaderValue};
 use std::path::Path;
 
 const NONCE: usize = 24;
-const PLAIN: u8 = 0;
-const SEALED: u8 = 1;
+/// Forms of earlier versions: the headers of a credential.
+const EARLIER_PLAIN: u8 = 0;
+const EARLIER_SEALED: u8 = 1;
+const PLAIN: u8 = 2;
+const SEALED: u8 = 3;
+
+/// A context as it is stored, but for its fingerprint.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Stored<'a> {
+    view: [u8; 16],
+    principal: [u8; 16],
+    realm: u64,
+    nameless: bool,
+    host: Option<&'a str>,
+    https: bool,
+    #[serde(borrow)]
+    headers: Vec<(&'a str, Raw<'a>)>,
+    cookies: Vec<&'a str>,
+    named: Vec<(&'a str, &'a str)>,
+}
 
 /// Why a credential could not be read back, or a key not be had.
 #[derive(Debug, thiserror::Error)]
@@ -69,18 +87,34 @@ impl Vault {
         self.cipher.is_some()
     }
 
-    /// A credential as it may lie on disk.
+    /// Whether what is stored is sealed.
+    #[must_use]
+    pub fn is_sealed(stored: &[u8]) -> bool {
+        matches!(stored.first(), Some(&(SEALED | EARLIER_SEALED)))
+    }
+
+    /// A context as it may lie on disk.
     ///
     /// # Errors
     /// The system gave no random numbers.
-    pub fn seal(&self, credential: &Credential) -> Result<Vec<u8>, VaultError> {
-        let headers: Vec<_> =
-            credential.headers.iter().map(|(name, value)| (name.as_str(), Raw(value.as_bytes()))).collect();
-        let plain = postcard::to_allocvec(&headers).map_err(|_| VaultError::Damaged)?;
+    pub fn seal(&self, context: &Context) -> Result<Vec<u8>, VaultError> {
+        let keys = &context.keys;
+        let stored = Stored {
+            view: keys.view.0,
+            principal: keys.principal.0,
+            realm: keys.realm.0,
+            nameless: keys.nameless,
+            host: context.host.as_deref(),
+            https: context.https,
+            headers: context.headers.iter().map(|(name, value)| (name.as_str(), Raw(value.as_bytes()))).collect(),
+            cookies: context.cookies.iter().map(|pair| &**pair).collect(),
+            named: context.named.iter().map(|(name, raw)| (&**name, &**raw)).collect(),
+        };
+        let plain = postcard::to_allocvec(&stored).map_err(|_| VaultError::Damaged)?;
         let Some(cipher) = &self.cipher else { return Ok([&[PLAIN][..], &plain].concat()) };
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(VaultError::Random)?;
-        let payload = Payload { msg: &plain, aad: &credential.fingerprint.0 };
+        let payload = Payload { msg: &plain, aad: &keys.fingerprint.0 };
         let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| VaultError::Damaged)?;
         Ok([&[SEALED][..], &nonce, &sealed].concat())
     }
@@ -89,11 +123,11 @@ impl Vault {
     ///
     /// # Errors
     /// No key, another key, or damage.
-    pub fn open(&self, fingerprint: Fingerprint, stored: &[u8]) -> Result<Credential, VaultError> {
+    pub fn open(&self, fingerprint: Fingerprint, stored: &[u8]) -> Result<Context, VaultError> {
         let (form, rest) = stored.split_first().ok_or(VaultError::Damaged)?;
         let plain = match *form {
-            PLAIN => rest.to_vec(),
-            SEALED => {
+            PLAIN | EARLIER_PLAIN => rest.to_vec(),
+            SEALED | EARLIER_SEALED => {
                 let cipher = self.cipher.as_ref().ok_or(VaultError::KeyMissing)?;
                 let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(VaultError::Damaged)?;
                 let payload = Payload { msg: sealed, aad: &fingerprint.0 };
@@ -101,16 +135,32 @@ impl Vault {
             }
             _ => return Err(VaultError::Damaged),
         };
-        let headers: Vec<(&str, Raw<'_>)> = postcard::from_bytes(&plain).map_err(|_| VaultError::Damaged)?;
-        let headers = headers.into_iter().map(|(name, value)| {
-            let name = HeaderName::try_from(name).ok()?;
-            let mut value = HeaderValue::from_bytes(value.0).ok()?;
-            value.set_sensitive(true);
-            Some((name, value))
-        });
-        let headers: Option<Vec<_>> = headers.collect();
-        Ok(Credential { fingerprint, headers: headers.ok_or(VaultError::Damaged)? })
+        if matches!(*form, EARLIER_PLAIN | EARLIER_SEALED) {
+            let headers: Vec<(&str, Raw<'_>)> = postcard::from_bytes(&plain).map_err(|_| VaultError::Damaged)?;
+            return Ok(Context { headers: read_headers(headers)?, ..Context::bare(Keys::of(fingerprint)) });
+        }
+        let stored: Stored<'_> = postcard::from_bytes(&plain).map_err(|_| VaultError::Damaged)?;
+        let (view, principal, realm) = (View(stored.view), Principal(stored.principal), Realm(stored.realm));
+        Ok(Context {
+            keys: Keys { fingerprint, view, principal, realm, nameless: stored.nameless },
+            host: stored.host.map(Into::into),
+            https: stored.https,
+            headers: read_headers(stored.headers)?,
+            cookies: stored.cookies.into_iter().map(Into::into).collect(),
+            named: stored.named.into_iter().map(|(name, raw)| (name.into(), raw.into())).collect(),
+            charge: Charge::default(),
+        })
     }
+}
+
+fn read_headers(stored: Vec<(&str, Raw<'_>)>) -> Result<Vec<(HeaderName, HeaderValue)>, VaultError> {
+    let read = stored.into_iter().map(|(name, value)| {
+        let name = HeaderName::try_from(name).ok()?;
+        let mut value = HeaderValue::from_bytes(value.0).ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
+    });
+    read.collect::<Option<Vec<_>>>().ok_or(VaultError::Damaged)
 }
 
 fn key(bytes: &[u8]) -> Option<[u8; 32]> {
@@ -134,13 +184,23 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    fn credential() -> Credential {
+    fn context() -> Context {
         let value = |text: &str| HeaderValue::from_str(text).unwrap();
-        let headers = vec![
-            (HeaderName::from_static("authorization"), value("Bearer secret-token")),
-            (HeaderName::from_static("cookie"), value("a=1; b=2")),
-        ];
-        Credential { fingerprint: Fingerprint([4; 16]), headers }
+        let keys = Keys {
+            fingerprint: Fingerprint([4; 16]),
+            view: View([5; 16]),
+            principal: Principal([6; 16]),
+            realm: Realm(7),
+            nameless: true,
+        };
+        Context {
+            host: Some("app.example:8443".into()),
+            https: true,
+            headers: vec![(HeaderName::from_static("authorization"), value("Bearer secret-token"))],
+            cookies: vec!["a=1".into(), "b=2".into()],
+            named: vec![("body:api_key".into(), "\"k\"".into())],
+            ..Context::bare(keys)
+        }
     }
 
     fn vault(key: &[u8]) -> Vault {
@@ -152,10 +212,10 @@ mod tests {
     #[test]
     fn a_sealed_credential_opens_with_its_key_and_fingerprint_only() {
         let (mine, other) = (vault(&[1; 32]), vault(&[2; 32]));
-        let sealed = mine.seal(&credential()).unwrap();
+        let sealed = mine.seal(&context()).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
         let opened = mine.open(Fingerprint([4; 16]), &sealed).unwrap();
-        assert_eq!(opened, credential());
+        assert_eq!(opened, context());
         assert!(opened.headers.iter().all(|(_, value)| value.is_sensitive()));
         assert!(matches!(other.open(Fingerprint([4; 16]), &sealed), Err(VaultError::KeyWrong)));
         assert!(matches!(mine.open(Fingerprint([5; 16]), &sealed), Err(VaultError::KeyWrong)));
@@ -165,9 +225,18 @@ mod tests {
 
     #[test]
     fn without_a_key_it_is_stored_as_it_is_and_a_key_set_later_still_reads_it() {
-        let stored = Vault::new(None).unwrap().seal(&credential()).unwrap();
-        assert_eq!(vault(&[1; 32]).open(Fingerprint([4; 16]), &stored).unwrap(), credential());
+        let stored = Vault::new(None).unwrap().seal(&context()).unwrap();
+        assert_eq!(vault(&[1; 32]).open(Fingerprint([4; 16]), &stored).unwrap(), context());
         assert!(matches!(Vault::new(None).unwrap().open(Fingerprint([4; 16]), &[]), Err(VaultError::Damaged)));
+    }
+
+    #[test]
+    fn what_an_earlier_version_stored_is_read() {
+        let headers = vec![("authorization", Raw(b"Bearer secret-token".as_slice())), ("cookie", Raw(b"a=1"))];
+        let plain = postcard::to_allocvec(&headers).unwrap();
+        let opened = Vault::default().open(Fingerprint([4; 16]), &[&[EARLIER_PLAIN][..], &plain].concat()).unwrap();
+        assert_eq!(opened.keys, Keys::of(Fingerprint([4; 16])));
+        assert_eq!(opened.headers.len(), 2);
     }
 
     #[test]

@@ -6,9 +6,13 @@ use crate::cache::policy::precondition;
 use crate::cache::policy::reuse::Wishes;
 use crate::cache::policy::storable::Audience;
 use crate::cache::store::Key;
-use crate::event::{Fingerprint, Tag, UserId};
+use crate::cache::tags::Waiting;
+use crate::event::{GroupIndex, Keys, Owner, Tag, UserId};
 use crate::identity::{Caller, NotAnswerable};
+use crate::ingest::Asker;
+use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
+use crate::template::Source;
 use http::header;
 use http::request::Parts;
 use http_body::Body as _;
@@ -18,12 +22,18 @@ use tokio::time::Instant;
 const MAX_TARGET: usize = 4096;
 
 /// A read that may use the cache.
+#[derive(Clone)]
 pub(super) struct Ask {
     pub(super) key: Key,
     /// The route's tags, and that of the URI.
     pub(super) tags: Vec<Tag>,
-    pub(super) user: Option<UserId>,
-    pub(super) credential: Fingerprint,
+    /// Whose lanes are the reader's.
+    pub(super) asker: Asker,
+    pub(super) keys: Keys,
+    /// Whose pending events concern the reader: its principal's, and those of the user that its token names.
+    pub(super) waiting: Waiting,
+    /// Groups whose events may touch what it reads.
+    pub(super) groups: Vec<GroupIndex>,
     pub(super) audience: Audience,
     pub(super) wishes: Wishes,
     /// It has a condition, or is for a part.
@@ -40,10 +50,11 @@ impl Read {
         &self,
         parts: &Parts,
         body: &Body,
-        route: &CacheRoute,
-        params: &Params,
+        peer: &Peer,
+        (route, params): (&CacheRoute, &Params),
+        beside: &[GroupIndex],
     ) -> Result<Ask, Bypass> {
-        let caller = self.identity.caller(parts, self.clock.now());
+        let caller = self.identity.caller(parts, peer, self.clock.now());
         self.identity.answerable(&caller).map_err(NotAnswerable::as_str)?;
         if !body.is_end_stream() {
             return Err("body");
@@ -55,43 +66,72 @@ impl Read {
             return Err("long-target");
         }
         let uri = uri(host(parts).ok_or("no-host")?, parts.uri.path(), parts.uri.query(), route);
-        let credential = self.identity.fingerprint(&caller);
-        let (user, mut tags) = self.tagged(&caller, route, params)?;
+        let keys = self.identity.keys(&caller, None);
+        let mut tags = self.tagged(&caller, route, params)?;
         tags.push(Tag::new(&uri));
+        let mut groups: Vec<_> = route.groups.iter().chain(beside).copied().collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let (asker, waiting) = self.asker(&caller, &keys, (route, params), &groups);
         Ok(Ask {
-            key: Key { uri, credential: (!route.public).then_some(credential) },
+            // Callers without a name share what the application lets a shared cache store (P8).
+            key: Key { uri, view: (!route.public && !keys.nameless).then_some(keys.view) },
             tags,
-            user,
-            credential,
-            audience: self.audience(&caller, route),
+            asker,
+            keys,
+            waiting,
+            groups,
+            audience: self.audience(&caller, route, keys.nameless),
             wishes: Wishes::of(&parts.headers),
             conditional: precondition::is_conditional(&parts.headers),
             now: self.clock.instant(),
         })
     }
 
-    fn tagged(
-        &self,
-        caller: &Caller<'_>,
-        route: &CacheRoute,
-        params: &Params,
-    ) -> Result<(Option<UserId>, Vec<Tag>), Bypass> {
-        if route.tags.is_empty() {
-            return Ok((None, Vec::with_capacity(1)));
-        }
-        let user = user_of(&self.identity, caller, params);
-        let scope = ReadScope { caller, params, user: user.as_ref() };
+    /// The route's tags: of the user that the address names, else of the caller's own (ruling 17).
+    fn tagged(&self, caller: &Caller<'_>, route: &CacheRoute, params: &Params) -> Result<Vec<Tag>, Bypass> {
         // Room for the URI's own tag.
         let mut tags = Vec::with_capacity(route.tags.len() + 1);
+        if route.tags.is_empty() {
+            return Ok(tags);
+        }
+        let scope = ReadScope { caller, params, user: None };
+        let named = self.identity.named_in(&scope).and_then(|text| UserId::try_new(&text).ok());
+        let user = named.or_else(|| user_of(&self.identity, caller, params));
+        let scope = ReadScope { user: user.as_ref(), ..scope };
         for tag in &route.tags {
             tags.push(Tag::new(&tag.render(&scope).ok_or("no-tag")?));
         }
-        Ok((user, tags))
+        Ok(tags)
     }
 
-    /// Somebody's own only if the key holds something that only they have, and everything that authorizes them.
-    fn audience(&self, caller: &Caller<'_>, route: &CacheRoute) -> Audience {
-        if route.public || !self.identity.is_personal(caller) { Audience::Shared } else { Audience::Personal }
+    /// The reader as its lanes know it, and whose pending events concern it.
+    fn asker(
+        &self,
+        caller: &Caller<'_>,
+        keys: &Keys,
+        (route, params): (&CacheRoute, &Params),
+        groups: &[GroupIndex],
+    ) -> (Asker, Waiting) {
+        let claimed = self.identity.claimed(caller).and_then(|text| UserId::try_new(&text).ok());
+        let user = claimed.clone().or_else(|| user_of(&self.identity, caller, params));
+        // A tag that isn't of one user may be touched by any event of the principal.
+        let of_one_user = !route.tags.is_empty() && route.tags.iter().all(|tag| tag.uses(Source::User));
+        let good = |group: &GroupIndex| self.ingest.reputation().is_good(keys.principal, *group);
+        let joins = claimed.is_some() && groups.iter().any(good);
+        let Keys { principal, realm, view, .. } = *keys;
+        let waiting = match &claimed {
+            Some(user) => Waiting::of(&Owner { principal, realm, view, claimed: true }, user),
+            None => Waiting::of_principal(principal),
+        };
+        let user = user.filter(|_| of_one_user || joins);
+        (Asker { principal, realm, user, joins }, waiting)
+    }
+
+    /// A principal's own only if the key holds everything that authorizes it.
+    fn audience(&self, caller: &Caller<'_>, route: &CacheRoute, nameless: bool) -> Audience {
+        let own = !route.public && self.identity.is_personal(caller, nameless);
+        if own { Audience::Personal } else { Audience::Shared }
     }
 }
 

@@ -67,7 +67,11 @@ impl Read {
         // ORDER: generations before the application is asked.
         let generations = self.tags.snapshot(&ask.tags);
         let asked = self.clock.now();
-        let response = self.upstream.relay(request, peer).await;
+        let response = self.relay(request, peer).await;
+        let spoke = |response: &Response<Body>| response.status().is_success();
+        if response.as_ref().is_ok_and(spoke) {
+            self.speak_for(ask);
+        }
         let times = Times { asked, answered: self.clock.now() };
         let asking = Asking { route, ask, method, headers, generations, validating, times, errand };
         self.judge(asking, response)
@@ -114,10 +118,12 @@ impl Read {
         response: &HeaderMap,
     ) -> Result<Terms, NotStored> {
         let Asking { route, ask, .. } = asking;
+        // P8: what a route declares of its callers' own answers doesn't speak for callers without a name.
+        let speaks = route.public || !ask.keys.nameless;
         let declared = Declared {
-            ttl: route.ttl,
-            force: route.force,
-            heuristic: route.heuristic,
+            ttl: route.ttl.filter(|_| speaks),
+            force: route.force && speaks,
+            heuristic: route.heuristic && speaks,
             stale_while_revalidate: route.stale_while_revalidate,
             stale_if_error: route.stale_if_error,
         };
@@ -248,8 +254,7 @@ impl Read {
             again.headers_mut().remove(name);
         }
         let (read, peer, route) = (self.clone(), peer.clone(), route.clone());
-        let ask =
-            Ask { conditional: false, tags: ask.tags.clone(), key: ask.key.clone(), user: ask.user.clone(), ..*ask };
+        let ask = Ask { conditional: false, ..ask.clone() };
         let errand = Errand { reason: "stale", stored: Some(Arc::clone(entry)), lead: Some(lead) };
         // Ends with the application's answer or its time-out; the semaphore bounds how many there are.
         drop(tokio::spawn(async move {

@@ -1,15 +1,18 @@
 //! The read path (design §7): barrier, lookup, one flight per missing key, store.
 //!
-//! Nothing older than the last acknowledged event on a response's tags is ever served from the cache (P7):
+//! Nothing older than the asker's last acknowledged event, nor than anybody's last settled one, is ever served from the
+//! cache (P7, ruling 17):
 //!
-//! 1. the asker's own pending events are sealed and awaited, up to the route's `barrier`;
-//! 2. while any event is pending on the tags, the cache is passed by in both directions;
-//! 3. the tags' generations are taken before the application is asked; a response whose tags have moved since, or on
-//!    which something is pending by then, is not stored; a stored one whose tags have moved is not used in any way: not
-//!    served stale, not served for an error, not validated (a date of one second's resolution would confirm it).
+//! 1. the pending events of the asker's own user are sealed and awaited, up to the route's `barrier`; past it the cache
+//!    is passed by in both directions. Whoever else has events pending only moves generations;
+//! 2. a principal of which nothing is known seals nothing of its user's other principals. If they have something pending,
+//!    the application is asked first: a 2xx makes the principal known, and it then waits and asks again;
+//! 3. the tags' generations are taken before the application is asked; a response whose tags have moved since is not
+//!    stored; a stored one whose tags have moved is not used in any way: not served stale, not served for an error, not
+//!    validated (a date of one second's resolution would confirm it).
 //!
-//! A credential's responses are its own (P8): the fingerprint is part of the key. Callers without anything of their own
-//! share one, so what is `private`, or comes with a cookie, is not stored for them.
+//! A caller's responses are its own (P8): its view is part of the key. For callers without a token, a session or a key
+//! only what the application itself lets a shared cache store is stored, or what a public route declares.
 
 mod answer;
 mod ask;
@@ -24,7 +27,7 @@ use crate::cache::policy::reuse::{self, Use};
 use crate::cache::store::{Entry, Flight, Found as Stored, Store};
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::{Tag, UserId};
+use crate::event::{GroupIndex, Tag, UserId};
 use crate::identity::{Caller, Identity};
 use crate::ingest::{Ingest, Settled};
 use crate::peer::Peer;
@@ -32,7 +35,7 @@ use crate::route::{CacheRoute, Params};
 use crate::template::{Found, Lookup, Source};
 use crate::upstream::{Upstream, UpstreamError};
 use ask::{Ask, Bypass};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode, header};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -107,7 +110,7 @@ impl Read {
         Self { store, tags, upstream, ingest, identity, clock, behind: Arc::new(Semaphore::new(MAX_BEHIND)) }
     }
 
-    /// Answers a GET or HEAD of a cache route.
+    /// Answers a GET or HEAD of a cache route. `beside`: groups whose events come over its path.
     ///
     /// # Errors
     /// The application was asked and gave no answer.
@@ -117,9 +120,10 @@ impl Read {
         peer: &Peer,
         route: &CacheRoute,
         params: &Params,
+        beside: &[GroupIndex],
     ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
-        let examined = self.examine(&parts, &body, route, params);
+        let examined = self.examine(&parts, &body, peer, (route, params), beside);
         let request = Request::from_parts(parts, body);
         match examined {
             // A hit waits for nothing. Else boxed: what waits is large, and would be moved about for every hit.
@@ -131,8 +135,11 @@ impl Read {
         }
     }
 
-    /// The answer, if it is there and nothing is pending on its tags.
+    /// The answer, if it is there and nothing of its reader is pending on its tags.
     fn at_once(&self, request: &Request<Body>, ask: &Ask) -> Option<Response<Body>> {
+        if self.tags.own_pending(&ask.tags, ask.waiting) || self.tags.user_pending(&ask.tags, ask.waiting) {
+            return None;
+        }
         match self.look(request, ask, ask.now) {
             Look::Hit(entry) => Some(self.hit(request, &entry, ask.now, None)),
             _ => None,
@@ -141,22 +148,78 @@ impl Read {
 
     async fn bypass(&self, request: Request<Body>, peer: &Peer, why: Bypass) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
-        let response = self.upstream.relay(request, peer).await?;
+        let response = self.relay(request, peer).await?;
         Ok(answer::with_status(response, &format!("tidegate; fwd=bypass; detail={why}")))
     }
 
-    /// Steps 1 and 2: afterwards nothing that was acknowledged is pending on the tags.
-    async fn settled(&self, route: &CacheRoute, ask: &Ask) -> Result<(), Bypass> {
-        if self.tags.pending(&ask.tags)
-            && let Some(user) = &ask.user
+    /// Asks the application, and learns of a session that it renews (ruling 24).
+    ///
+    /// # Errors
+    /// It gave no answer.
+    pub async fn relay(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+        let (parts, body) = request.into_parts();
+        let has_session = parts.headers.contains_key(header::COOKIE);
+        let asked = has_session.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
+        let response = self.upstream.relay(Request::from_parts(parts, body), peer).await?;
+        if let Some((method, uri, headers)) = asked
+            && response.headers().contains_key(header::SET_COOKIE)
         {
-            // Of its own, and of the same user's under a token that was renewed since; of nobody else's.
-            let barrier = self.ingest.barrier(user, ask.credential, &route.groups, route.barrier);
-            if barrier.await == Settled::TimedOut {
-                return Err("barrier-timeout");
+            let (mut parts, ()) = Request::new(()).into_parts();
+            (parts.method, parts.uri, parts.headers) = (method, uri, headers);
+            let caller = self.identity.caller(&parts, peer, self.clock.now());
+            let principal = self.identity.keys(&caller, None).principal;
+            if self.ingest.reputation().is_good_anywhere(principal)
+                && self.identity.renew(&caller, response.headers().get_all(header::SET_COOKIE).iter())
+            {
+                self.ingest.note_renewal();
             }
         }
-        if self.tags.pending(&ask.tags) { Err("pending") } else { Ok(()) }
+        Ok(response)
+    }
+
+    /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.
+    async fn settled(&self, route: &CacheRoute, ask: &Ask) -> Result<(), Bypass> {
+        let speaks = !ask.keys.nameless && !self.ingest.reputation().is_refused(ask.keys.principal);
+        let own = speaks && self.tags.own_pending(&ask.tags, ask.waiting);
+        let joined = ask.asker.joins && self.tags.user_pending(&ask.tags, ask.waiting);
+        if !own && !joined {
+            return Ok(());
+        }
+        match self.ingest.barrier(&ask.asker, &ask.groups, route.barrier).await {
+            Settled::Yes => Ok(()),
+            Settled::TimedOut => Err("barrier-timeout"),
+        }
+    }
+
+    /// Step 2: whether other principals of the reader's user have something pending that the reader may not wait for yet.
+    fn is_to_be_proven(&self, ask: &Ask) -> bool {
+        !ask.asker.joins
+            && self.tags.user_pending(&ask.tags, ask.waiting)
+            && !self.ingest.reputation().is_refused(ask.keys.principal)
+    }
+
+    /// Lets the application judge a reader of which nothing is known. `None`: it is known to be good now.
+    async fn prove(
+        &self,
+        first: Request<Body>,
+        peer: &Peer,
+        ask: &mut Ask,
+    ) -> Result<Option<Response<Body>>, UpstreamError> {
+        let response = self.relay(first, peer).await?;
+        if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
+            self.speak_for(ask);
+            let good = |group: &GroupIndex| self.ingest.reputation().is_good(ask.keys.principal, *group);
+            ask.asker.joins = ask.groups.iter().any(good);
+        }
+        if ask.asker.joins {
+            return Ok(None);
+        }
+        Ok(Some(answer::with_status(response, "tidegate; fwd=bypass; detail=unproven")))
+    }
+
+    /// The application answered a read of this principal.
+    fn speak_for(&self, ask: &Ask) {
+        self.ingest.vouch(ask.keys.principal, ask.keys.nameless, &ask.groups);
     }
 
     async fn lookup(
@@ -164,7 +227,7 @@ impl Read {
         request: Request<Body>,
         peer: &Peer,
         route: &CacheRoute,
-        ask: Ask,
+        mut ask: Ask,
     ) -> Result<Response<Body>, UpstreamError> {
         let mut waited = None;
         loop {
@@ -173,6 +236,13 @@ impl Read {
                     true => self.bypass(request, peer, why).await,
                     false => self.overlaid(request, peer, route, &ask, why).await,
                 };
+            }
+            if self.is_to_be_proven(&ask) {
+                let first = without_body(&request);
+                match self.prove(first, peer, &mut ask).await? {
+                    Some(response) => return Ok(response),
+                    None => continue,
+                }
             }
             let now = self.clock.instant();
             let (reason, stored) = match self.look(&request, &ask, now) {
@@ -227,6 +297,15 @@ impl Read {
     /// INVARIANT: whatever is taken from the store passes here, after its look-up and before it is used: an event that
     /// was acknowledged before shows as a moved generation.
     fn is_current(&self, entry: &Entry, tags: &[Tag]) -> bool {
-        self.tags.unmoved(tags, &entry.generations) && !self.tags.pending(tags)
+        self.tags.unmoved(tags, &entry.generations)
     }
+}
+
+/// A read once more.
+fn without_body(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }

@@ -54,7 +54,7 @@ impl Read {
             request.headers_mut().remove(name);
         }
         let method = request.method().clone();
-        let response = self.upstream.relay(request, peer).await;
+        let response = self.relay(request, peer).await;
         let failed = response.as_ref().map_or(true, |response| reuse::is_failure(response.status()));
         if failed
             && let Some(entry) = stored
@@ -100,7 +100,7 @@ impl Read {
 
     /// A stored body with what has happened since, if the caller's own pending events are all of that.
     async fn over_stored(&self, route: &CacheRoute, ask: &Ask, entry: &Arc<Entry>) -> Option<Bytes> {
-        let all = || self.tags.moved_by_pending(&ask.tags, &entry.generations, ask.credential);
+        let all = || self.tags.moved_by_pending(&ask.tags, &entry.generations, ask.waiting);
         if entry.status != StatusCode::OK || !all() {
             return None;
         }
@@ -111,8 +111,8 @@ impl Read {
 
     /// The body with the caller's own pending events over it, oldest first.
     async fn lay(&self, route: &CacheRoute, ask: &Ask, body: &Bytes) -> Option<Bytes> {
-        let user = ask.user.as_ref()?;
-        let pending = self.ingest.look(user, ask.credential, &route.groups, MOST).await;
+        let user = ask.asker.user.as_ref()?;
+        let pending = self.ingest.look(user, (ask.keys.principal, ask.keys.view), &route.groups, MOST).await;
         let mut document: Value = serde_json::from_slice(body).ok()?;
         for (_, event) in &pending {
             lay_one(&mut document, route.overlay.iter(), user, event);

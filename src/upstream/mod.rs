@@ -92,6 +92,20 @@ impl Upstream {
         Ok(finish(response, client_upgrade))
     }
 
+    /// Sends a request that speaks for a client: with the host, the scheme and the address of the call it was.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn send_for(&self, mut request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+        let host = peer.host.as_deref().and_then(|host| HeaderValue::try_from(host).ok());
+        headers::add_forwarded(request.headers_mut(), peer, host.as_ref());
+        match host.filter(|_| self.settings.preserve_host) {
+            Some(host) => drop(request.headers_mut().insert(header::HOST, host)),
+            None => drop(request.headers_mut().remove(header::HOST)),
+        }
+        self.send(request).await
+    }
+
     /// Sends a request of our own. A path is asked of `[upstream]`, an absolute URI where it says.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! One lane: its queue, its open window, the batches that it forms.
 
+use super::order::Domain;
 use super::{Batch, Entry, Form, LaneId, Rules};
-use crate::event::{LaneKey, Outcome, Subject};
+use crate::event::{LaneKey, Outcome, Owner, Subject};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
@@ -113,6 +114,11 @@ pub(super) enum Seal {
 #[derive(Debug)]
 pub(super) struct Lane<E> {
     pub(super) key: LaneKey,
+    pub(super) owner: Owner,
+    /// Whose order it keeps.
+    pub(super) domain: Domain,
+    /// The front that the order knows of.
+    pub(super) listed: Option<u64>,
     /// Events in no batch, oldest first.
     pub(super) queue: VecDeque<Queued<E>>,
     /// How many at the front of `queue` are sealed.
@@ -144,9 +150,12 @@ pub(super) struct Lane<E> {
 pub(super) type Limit = u64;
 
 impl<E: Entry> Lane<E> {
-    pub(super) fn new(key: LaneKey, envelope: usize) -> Self {
+    pub(super) fn new(key: LaneKey, owner: Owner, domain: Domain, envelope: usize) -> Self {
         Self {
             key,
+            owner,
+            domain,
+            listed: None,
             queue: VecDeque::new(),
             due: 0,
             open_bytes: 0,
@@ -317,6 +326,11 @@ impl<E: Entry> Lane<E> {
         self.waiting().map(Queued::first_seq).chain(flying).min()
     }
 
+    /// The number of its newest event that is in no batch.
+    pub(super) fn last_seq(&self) -> Option<u64> {
+        self.queue.back().map(|queued| queued.entry.seq())
+    }
+
     /// The number of the event that is offered next, or is on its way.
     pub(super) fn front(&self) -> Option<u64> {
         let flying = match self.phase {
@@ -337,6 +351,11 @@ impl<E: Entry> Lane<E> {
     }
 
     pub(super) fn next_batch(&mut self, id: LaneId, rules: &Rules, limit: Limit, singles: bool) -> Option<Batch<E>> {
+        // Its first event decides: it is tried again as it was, and a lane that was held meanwhile may have some between.
+        let goes = |batch: &Batch<E>| batch.events.iter().any(|queued| queued.entry.seq() <= limit);
+        if self.again.front().is_some_and(|batch| !goes(batch)) {
+            return None;
+        }
         if let Some(mut batch) = self.again.pop_front() {
             batch.urgent = batch.events.iter().any(|queued| queued.first_seq() <= self.urgent);
             return Some(batch);

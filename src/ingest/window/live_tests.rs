@@ -17,7 +17,7 @@ fn delivery() -> Delivery {
         give_up_after: 86_400 * second,
         token_margin: second,
         barrier: second,
-        forward_headers: Vec::new(),
+        hold: second,
     }
 }
 
@@ -84,7 +84,7 @@ fn a_state_that_is_replaced_again_and_again_goes_all_the_same() {
     lanes.seal_all();
     let mut flying = one(&mut lanes);
     lanes.push(now, about(2, 7));
-    let mark = lanes.barrier(&lane(1, 1).user, Fingerprint([1; 16]), &only())[0];
+    let mark = lanes.barrier(&asker(1, 1), &only())[0];
     // A lane that always has something of other subjects to send.
     let mut rounds = 0;
     while !lanes.passed(mark) {
@@ -143,7 +143,6 @@ fn where_nobody_takes_a_call_the_older_ones_are_not_tried_one_after_the_other() 
 fn a_newer_state_that_was_forwarded_replaces_what_a_rejected_lane_holds() {
     let now = Instant::now();
     let mut lanes = lanes(Rules { latest: true, ..rules() });
-    let user = lane(1, 1).user;
     lanes.push(now, about(1, 7));
     lanes.push(now, about(2, 7));
     lanes.push(now, about(3, 8));
@@ -151,14 +150,14 @@ fn a_newer_state_that_was_forwarded_replaces_what_a_rejected_lane_holds() {
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [2]);
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
-    let (number, own, _) = lanes.hold(&user, Fingerprint([1; 16]), &only());
+    let (number, own) = lanes.hold(&asker(1, 1), &only());
     assert!(lanes.may_pass(own[0]));
     let upto = lanes.last_seq();
     lanes.push(now, about(4, 7));
     let by = EventId::try_new("forwarded").unwrap();
-    lanes.replace(&lane(1, 1), Subject::from_number(7).unwrap(), upto, &by);
-    lanes.release_hold(&user, number);
-    lanes.vouch(Fingerprint([1; 16]));
+    lanes.replace(GroupIndex(0), &asker(1, 1), Subject::from_number(7).unwrap(), upto, &by);
+    lanes.release_hold(Principal([1; 16]), number);
+    lanes.vouch(Principal([1; 16]), &[]);
     let gone = Outcome::Superseded { by };
     assert_eq!(outcomes(&mut lanes), [(1, gone.clone()), (2, gone)]);
     let batch = one(&mut lanes);
@@ -177,7 +176,7 @@ fn a_flood_of_forged_credentials_holds_up_nobody_and_waits_for_nobody_for_long()
         lanes.push(now, Model { priority: true, ..event(100 + u64::from(forged), 1, forged) });
     }
     let gone = lanes.take_ready();
-    assert_eq!(gone.len(), 253 - BEHIND, "only so many wait");
+    assert_eq!(gone.len(), 253 - 14, "only so many are ordered against the user's own two");
     let mut waiting = 0;
     lanes.tick(now + WINDOW);
     let old = one(&mut lanes);
@@ -240,7 +239,7 @@ impl Siblings {
     }
 
     fn run(&mut self, step: &Do) {
-        let (user, credential) = (lane(1, 1).user, Fingerprint([1; 16]));
+        let (asker, principal) = (asker(1, 1), Principal([1; 16]));
         let groups: Groups = Arc::new([GroupIndex(0), GroupIndex(1), GroupIndex(2)]);
         match step {
             Do::Push(group, subject, priority) => {
@@ -262,22 +261,21 @@ impl Siblings {
                     self.lanes.verdict(self.now, batch, verdict, Duration::from_millis(300));
                 }
             }
-            Do::Hold => self.holds.push(self.lanes.hold(&user, credential, &groups).0),
+            Do::Hold => self.holds.push(self.lanes.hold(&asker, &groups).0),
             Do::Release => {
                 if let Some(number) = self.holds.pop() {
-                    self.lanes.release_hold(&user, number);
+                    self.lanes.release_hold(principal, number);
                 }
             }
             Do::Barrier => {
-                let marks = self.lanes.barrier(&user, credential, &groups);
+                let marks = self.lanes.barrier(&asker, &groups);
                 self.marks.push((self.next - 1, marks));
             }
-            Do::Vouch => self.lanes.vouch(credential),
+            Do::Vouch => self.lanes.vouch(principal, &[]),
             Do::Replace(subject) => {
                 let by = EventId::try_new("forwarded").unwrap();
-                let key = LaneKey { group: GroupIndex(1), ..lane(1, 1) };
                 let subject = Subject::from_number(u64::from(*subject)).unwrap();
-                self.lanes.replace(&key, subject, self.lanes.last_seq(), &by);
+                self.lanes.replace(GroupIndex(1), &asker, subject, self.lanes.last_seq(), &by);
             }
         }
         self.take();

@@ -10,17 +10,14 @@
 //! InFlight -> Waiting(until)    network error, 5xx, 429, failed events
 //! InFlight -> Rejected(until)   401 or 403; until the events are given up
 //! Waiting -> Idle               the time has come
-//! Rejected -> Idle              a newer call of the credential succeeded, or the events are given up
+//! Rejected -> Idle              a newer call of the principal succeeded, or the events are given up
 //! ```
 //!
-//! Lanes of one user and credential whose groups keep one order are *siblings*: their windows are sealed together, and
-//! none offers an event while an older one of a sibling is not settled. Likewise the lanes of one user under two
-//! credentials that have both been good (a token that was renewed), batch by batch: else the new one's events would pass
-//! the old one's. A credential that nothing speaks for yet waits for those, but seals nothing of them; one that fails is waited for by
-//! nobody but its own.
+//! [`order`] says how far a lane may offer while others of its user have something older.
 
 mod batch;
 mod lane;
+mod order;
 mod recent;
 mod rules;
 mod verdict;
@@ -29,10 +26,11 @@ pub use batch::{Batch, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use lane::{Covers, Queued};
 pub use rules::{Entry, Rules};
 
-use crate::event::{EventId, Fingerprint, GroupIndex, LaneKey, Outcome, Reason, Subject, UserId};
+use crate::event::{EventId, GroupIndex, LaneKey, Outcome, Owner, Principal, Realm, Reason, Subject, UserId, View};
 use crate::template::Path;
 use bytes::Bytes;
 use lane::{Lane, Phase, Seal};
+use order::{Foreign, Order};
 use recent::Recent;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -41,18 +39,27 @@ use tokio::time::Instant;
 /// `{"events":[` and `]}`: what a batch body has around its events, in bytes, unless its group says otherwise.
 pub const ENVELOPE_BYTES: usize = 13;
 
-/// Good credentials remembered for each user: browsers, and tokens that are being renewed.
-const GOOD: usize = 8;
-/// Lanes of one user that wait for another credential's batch.
-const BEHIND: usize = 64;
-
 /// How many lanes are looked at for one that can be emptied, at the cap on lanes.
 const LOOK: usize = 64;
+
+/// A caller, as far as its lanes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// Who calls.
+    pub principal: Principal,
+    /// Of which host.
+    pub realm: Realm,
+    /// Whose lanes are meant; none: all of the principal's.
+    pub user: Option<UserId>,
+    /// The user's name is a claim of the principal's token, and the principal is known to be good where it matters: then
+    /// the lanes of other good principals with that claim are the user's too (ruling 17).
+    pub joins: bool,
+}
 
 /// What a forwarded call waits for and holds back.
 #[derive(Debug, Clone)]
 struct Hold {
-    credential: Fingerprint,
+    asker: Asker,
     groups: Groups,
     /// Events up to here go first, later ones wait.
     after: u64,
@@ -68,8 +75,11 @@ pub struct Mark {
     seq: u64,
 }
 
-/// The last numbers sent, by lane and subject.
-type Sent = Recent<(LaneKey, Option<Subject>), Vec<Option<f64>>>;
+/// One user of one principal in one group.
+type Concern = (GroupIndex, UserId, Principal);
+
+/// The last numbers sent, by whom and of what.
+type Sent = Recent<(Concern, Option<Subject>), Vec<Option<f64>>>;
 
 /// All lanes of one shard.
 #[derive(Debug)]
@@ -78,18 +88,21 @@ pub struct Lanes<E> {
     max_lanes: usize,
     lanes: HashMap<LaneId, Lane<E>>,
     by_key: HashMap<LaneKey, LaneId>,
-    by_user: HashMap<UserId, Vec<LaneId>>,
+    by_user: HashMap<(UserId, Principal), BTreeSet<LaneId>>,
+    by_principal: HashMap<Principal, BTreeSet<LaneId>>,
+    order: Order,
     timers: BTreeSet<(Instant, LaneId)>,
-    holds: HashMap<UserId, HashMap<u64, Hold>>,
+    /// Calls that hold lanes back, by principal.
+    holds: HashMap<Principal, HashMap<u64, Hold>>,
+    /// Of those, the ones that hold other principals of their user back too.
+    joint_holds: HashMap<(Realm, UserId), HashMap<u64, Hold>>,
     /// Groups whose upstream had no batch endpoint, and until when that is believed.
     singles_only: HashMap<GroupIndex, Instant>,
     sent: Sent,
-    /// Credentials of which a batch was taken, by user, the last one last; few of each, so that forged ones cost nothing.
-    good: Recent<UserId, Vec<Fingerprint>>,
-    /// Lanes that wait for a batch under another credential of their user.
-    behind: HashMap<UserId, Vec<LaneId>>,
-    /// Lanes whose next event is sealed at once, since a priority event of another group came: until when.
-    awaited: Recent<LaneKey, Instant>,
+    /// Principals that had a 2xx in a group, and no refusal since.
+    good: Recent<(Principal, GroupIndex), ()>,
+    /// Whose next event is sealed at once, since a priority event of another group came: until when.
+    awaited: Recent<Concern, Instant>,
     next_lane: u64,
     next_hold: u64,
     last_seq: u64,
@@ -104,19 +117,22 @@ impl<E: Entry> Lanes<E> {
     #[must_use]
     pub fn new(rules: Vec<Rules>, max_lanes: usize) -> Self {
         let max_lanes = max_lanes.max(1);
+        let order = Order::new(rules.iter().map(|rules| rules.ordered.as_slice()));
         Self {
             rules: rules.into(),
             max_lanes,
             lanes: HashMap::new(),
             by_key: HashMap::new(),
             by_user: HashMap::new(),
+            by_principal: HashMap::new(),
+            order,
             timers: BTreeSet::new(),
             holds: HashMap::new(),
+            joint_holds: HashMap::new(),
             singles_only: HashMap::new(),
             sent: Recent::new(max_lanes),
             awaited: Recent::new(max_lanes),
             good: Recent::new(max_lanes),
-            behind: HashMap::new(),
             next_lane: 0,
             next_hold: 0,
             last_seq: 0,
@@ -166,9 +182,11 @@ impl<E: Entry> Lanes<E> {
         self.last_seq = self.last_seq.max(entry.seq());
         let all = Arc::clone(&self.rules);
         let Some(rules) = all.get(entry.lane().group.0) else { return self.orphan(entry) };
-        let key = entry.lane().clone();
-        let id = self.lane_for(&key, entry.envelope());
-        let (priority, hurry) = (entry.priority(), self.has_moved(rules, &entry) || self.is_awaited(now, &key));
+        let (key, owner) = (entry.lane().clone(), entry.owner());
+        let id = self.lane_for(&key, &owner, entry.envelope());
+        let concern = (key.group, key.user.clone(), owner.principal);
+        let hurry = self.has_moved(rules, &entry, &concern) || self.is_awaited(now, &concern);
+        let priority = entry.priority();
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let since = entry.since().unwrap_or(now);
         let expires = entry.expires().map(|at| at.checked_sub(rules.token_margin).unwrap_or(now));
@@ -176,7 +194,7 @@ impl<E: Entry> Lanes<E> {
         let full = lane.take_in(rules, entry, since, deadline);
         if priority {
             self.seal(id, Seal::Priority);
-            self.seal_others(now, &key, rules);
+            self.seal_others(now, &concern, rules);
         } else if full || hurry {
             self.seal(id, Seal::Window);
         }
@@ -188,11 +206,11 @@ impl<E: Entry> Lanes<E> {
     }
 
     /// Whether a number has moved far enough since the last one sent of the subject; nothing sent counts as 0.
-    fn has_moved(&self, rules: &Rules, entry: &E) -> bool {
+    fn has_moved(&self, rules: &Rules, entry: &E, concern: &Concern) -> bool {
         if rules.change.is_empty() {
             return false;
         }
-        let sent = self.sent.get(&(entry.lane().clone(), entry.subject()));
+        let sent = self.sent.get(&(concern.clone(), entry.subject()));
         let last = |place: usize| sent.and_then(|all| all.get(place).copied().flatten()).unwrap_or(0.0);
         let moved = |(place, (path, step)): (usize, &(Path, f64))| {
             number(entry, path).is_some_and(|value| (value - last(place)).abs() >= *step)
@@ -200,28 +218,25 @@ impl<E: Entry> Lanes<E> {
         rules.change.iter().enumerate().any(moved)
     }
 
-    fn is_awaited(&mut self, now: Instant, key: &LaneKey) -> bool {
-        !self.awaited.is_empty() && self.awaited.take(key).is_some_and(|until| now <= until)
+    fn is_awaited(&mut self, now: Instant, concern: &Concern) -> bool {
+        !self.awaited.is_empty() && self.awaited.take(concern).is_some_and(|until| now <= until)
     }
 
-    /// A priority event came: the same caller's windows of the groups that go with it.
-    fn seal_others(&mut self, now: Instant, key: &LaneKey, rules: &Rules) {
+    /// A priority event came: the same user's windows of the groups that go with it.
+    fn seal_others(&mut self, now: Instant, (_, user, principal): &Concern, rules: &Rules) {
         let all = Arc::clone(&self.rules);
         for group in &rules.seals {
-            let other = LaneKey { group: *group, ..key.clone() };
-            let open = |id: &LaneId| self.lanes.get(id).is_some_and(|lane| lane.deadline.is_some());
-            match self.by_key.get(&other).copied().filter(open) {
-                Some(id) => self.seal_all_of(&[id], Seal::Window),
-                None => {
-                    if let Some(rules) = all.get(group.0) {
-                        self.awaited.put(other, now + rules.window);
-                    }
-                }
+            let open = |lane: &Lane<E>| lane.key.group == *group && lane.deadline.is_some();
+            let lanes = self.lanes_of(user, *principal, open);
+            if !lanes.is_empty() {
+                self.seal_all_of(&lanes, Seal::Window);
+            } else if let Some(rules) = all.get(group.0) {
+                self.awaited.put((*group, user.clone(), *principal), now + rules.window);
             }
         }
     }
 
-    fn lane_for(&mut self, key: &LaneKey, envelope: usize) -> LaneId {
+    fn lane_for(&mut self, key: &LaneKey, owner: &Owner, envelope: usize) -> LaneId {
         if let Some(id) = self.by_key.get(key) {
             return *id;
         }
@@ -231,8 +246,12 @@ impl<E: Entry> Lanes<E> {
         let id = LaneId(self.next_lane);
         self.next_lane += 1;
         self.by_key.insert(key.clone(), id);
-        self.by_user.entry(key.user.clone()).or_default().push(id);
-        self.lanes.insert(id, Lane::new(key.clone(), envelope));
+        self.by_user.entry((key.user.clone(), owner.principal)).or_default().insert(id);
+        self.by_principal.entry(owner.principal).or_default().insert(id);
+        let (good, group) = (&self.good, key.group);
+        self.order.enter(&key.user, owner, |principal| good.get(&(principal, group)).is_some());
+        let domain = self.order.domain(key, owner.principal);
+        self.lanes.insert(id, Lane::new(key.clone(), *owner, domain, envelope));
         id
     }
 
@@ -279,104 +298,86 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
-    /// Seals a lane's window, and its siblings' with it: what this lane may offer depends on them.
+    /// Seals a lane's window, and what must go before it.
     fn seal(&mut self, id: LaneId, why: Seal) {
         self.seal_one(id, why);
-        let mut siblings = self.siblings(id);
-        if self.lanes.get(&id).is_some_and(|lane| self.is_good(&lane.key.user, lane.key.credential)) {
-            siblings.extend(self.elders(id));
-        }
-        for sibling in siblings {
+        // ORDER: all fronts are known before any lane goes: what was made needless holds up nothing.
+        self.list(id);
+        let newest = self.lanes.get(&id).and_then(Lane::last_seq).unwrap_or(0);
+        let mut others = self.older_than(id, newest);
+        others.retain(|other| *other != id);
+        for other in &others {
             // Only its own end may hold what a priority event closes.
-            let why = if why == Seal::Priority { Seal::Window } else { why };
-            self.seal_one(sibling, why);
-            self.advance(sibling);
+            self.seal_one(*other, if why == Seal::Priority { Seal::Window } else { why });
+            self.list(*other);
         }
+        others.into_iter().for_each(|other| self.advance(other));
+    }
+
+    /// Lanes that have something that must go before this number of a lane.
+    fn older_than(&self, id: LaneId, seq: u64) -> Vec<LaneId> {
+        let Some(lane) = self.lanes.get(&id) else { return Vec::new() };
+        self.order.before(seq, (&lane.domain, &lane.owner), self.is_good(lane), |other| self.look(other))
+    }
+
+    fn look(&self, id: LaneId) -> Foreign {
+        let lane = self.lanes.get(&id);
+        Foreign { good: lane.is_some_and(|lane| self.is_good(lane)), well: lane.is_some_and(Lane::is_well) }
+    }
+
+    fn is_good(&self, lane: &Lane<E>) -> bool {
+        self.good.get(&(lane.owner.principal, lane.key.group)).is_some()
     }
 
     fn seal_one(&mut self, id: LaneId, why: Seal) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some(rules) = self.rules.get(lane.key.group.0) else { return };
-        let held = hold_limit(&self.holds, &lane.key) != u64::MAX;
+        let held = hold_limit(&self.holds, &self.joint_holds, lane, false) != u64::MAX;
         lane.seal(rules, why, held);
         if why == Seal::Asked {
             lane.urgent = self.last_seq;
         }
     }
 
-    /// Lanes of the same user and credential whose groups keep one order with its own.
-    fn siblings(&self, id: LaneId) -> Vec<LaneId> {
-        let Some(lane) = self.lanes.get(&id) else { return Vec::new() };
-        let Some(rules) = self.rules.get(lane.key.group.0) else { return Vec::new() };
-        let sibling = |group: &GroupIndex| self.by_key.get(&LaneKey { group: *group, ..lane.key.clone() }).copied();
-        rules.ordered.iter().filter_map(sibling).collect()
+    /// A batch of this lane's principal was taken.
+    fn note_success(&mut self, owner: &Owner, group: GroupIndex) {
+        self.good.put((owner.principal, group), ());
     }
 
-    fn is_good(&self, user: &UserId, credential: Fingerprint) -> bool {
-        self.good.get(user).is_some_and(|good| good.contains(&credential))
-    }
-
-    /// A batch of this credential was taken.
-    fn praise(&mut self, key: &LaneKey) {
-        let mut good = self.good.take(&key.user).unwrap_or_default();
-        good.retain(|other| *other != key.credential);
-        if good.len() >= GOOD {
-            good.remove(0);
-        }
-        good.push(key.credential);
-        self.good.put(key.user.clone(), good);
-    }
-
-    /// A batch of this credential was refused for its sake.
-    fn blame(&mut self, key: &LaneKey) {
-        if let Some(mut good) = self.good.take(&key.user) {
-            good.retain(|other| *other != key.credential);
-            self.good.put(key.user.clone(), good);
+    /// A batch of this lane's principal was refused for its sake.
+    fn note_refusal(&mut self, owner: &Owner) {
+        for group in 0..self.rules.len() {
+            self.good.take(&(owner.principal, GroupIndex(group)));
         }
     }
 
-    /// Lanes of the same user under other credentials that were good and don't fail, in its group or one that keeps an
-    /// order with it.
-    fn elders(&self, id: LaneId) -> Vec<LaneId> {
-        let Some(LaneKey { group, user, credential }) = self.lanes.get(&id).map(|lane| &lane.key) else {
-            return Vec::new();
+    fn lanes_of(&self, user: &UserId, principal: Principal, wanted: impl Fn(&Lane<E>) -> bool) -> Vec<LaneId> {
+        let ids = self.by_user.get(&(user.clone(), principal)).into_iter().flatten();
+        ids.filter(|id| self.lanes.get(id).is_some_and(&wanted)).copied().collect()
+    }
+
+    /// The lanes of a caller in these groups; and of its user, under other principals that are known to be good.
+    fn lanes_for(&self, asker: &Asker, groups: &[GroupIndex]) -> Vec<LaneId> {
+        let meant = |lane: &Lane<E>| groups.contains(&lane.key.group);
+        let Some(user) = &asker.user else {
+            let ids = self.by_principal.get(&asker.principal).into_iter().flatten();
+            return ids.filter(|id| self.lanes.get(id).is_some_and(meant)).copied().collect();
         };
-        let ordered = self.rules.get(group.0).map(|rules| rules.ordered.as_slice()).unwrap_or_default();
-        self.elders_among(user, *credential, std::iter::once(group).chain(ordered))
-    }
-
-    fn elders_among<'a>(
-        &self,
-        user: &UserId,
-        credential: Fingerprint,
-        groups: impl Iterator<Item = &'a GroupIndex> + Clone,
-    ) -> Vec<LaneId> {
-        let Some(good) = self.good.get(user) else { return Vec::new() };
-        let others = good.iter().copied().filter(|other| *other != credential);
-        let keys = others.flat_map(|credential| {
-            groups.clone().map(move |group| LaneKey { group: *group, user: user.clone(), credential })
-        });
-        let is_well = |id: &LaneId| self.lanes.get(id).is_some_and(Lane::is_well);
-        keys.filter_map(|key| self.by_key.get(&key).copied()).filter(is_well).collect()
-    }
-
-    fn lanes_of(&self, user: &UserId, wanted: impl Fn(&Lane<E>) -> bool) -> Vec<LaneId> {
-        let ids = self.by_user.get(user).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().filter(|id| self.lanes.get(id).is_some_and(&wanted)).copied().collect()
-    }
-
-    /// Seals this credential's windows of this user in these groups; the marks say when what is in them now is settled.
-    /// What is under another credential that was good, such as a token that was renewed since, is waited for too, and
-    /// sealed if this one was good itself: a forged credential forces nothing.
-    pub fn barrier(&mut self, user: &UserId, credential: Fingerprint, groups: &[GroupIndex]) -> Vec<Mark> {
-        let meant = |lane: &Lane<E>| lane.key.credential == credential && groups.contains(&lane.key.group);
-        let mut ids = self.lanes_of(user, meant);
-        let elders = self.elders_among(user, credential, groups.iter());
-        self.seal_all_of(&ids, Seal::Asked);
-        if self.is_good(user, credential) {
-            self.seal_all_of(&elders, Seal::Asked);
+        let mut ids = self.lanes_of(user, asker.principal, meant);
+        if asker.joins {
+            let others = self.order.claimants(asker.realm, user).filter(|other| *other != asker.principal);
+            let joined = |lane: &Lane<E>| {
+                meant(lane) && lane.owner.claimed && self.is_good(lane) && !matches!(lane.phase, Phase::Rejected(_))
+            };
+            ids.extend(others.flat_map(|other| self.lanes_of(user, other, joined)));
         }
-        ids.extend(elders);
+        ids
+    }
+
+    /// Seals a caller's windows in these groups; the marks say when what is in them now is settled.
+    pub fn barrier(&mut self, asker: &Asker, groups: &[GroupIndex]) -> Vec<Mark> {
+        let ids = self.lanes_for(asker, groups);
+        self.seal_all_of(&ids, Seal::Asked);
         self.marks(&ids)
     }
 
@@ -384,31 +385,47 @@ impl<E: Entry> Lanes<E> {
         ids.iter().map(|lane| Mark { lane: *lane, seq: self.last_seq }).collect()
     }
 
-    /// Seals the lanes of a forwarded call and holds later events back until [`release_hold`](Self::release_hold).
-    /// The first marks must be passed; the second are lanes of the same user under another credential that has not
-    /// failed so far (a token that was just renewed): worth waiting for, but no reason to refuse.
-    pub fn hold(&mut self, user: &UserId, credential: Fingerprint, groups: &Groups) -> (u64, Vec<Mark>, Vec<Mark>) {
-        let meant = |lane: &Lane<E>| groups.contains(&lane.key.group);
-        let own = self.lanes_of(user, |lane| meant(lane) && lane.key.credential == credential);
-        let others = self.lanes_of(user, |lane| meant(lane) && lane.key.credential != credential && lane.is_well());
+    /// Seals the lanes of a forwarded call and holds later events back until [`release_hold`](Self::release_hold); the
+    /// marks must be passed first. A lane that waits for a pause to end is tried again at once (ruling 4).
+    pub fn hold(&mut self, asker: &Asker, groups: &Groups) -> (u64, Vec<Mark>) {
+        let ids = self.lanes_for(asker, groups);
         // ORDER: sealed before the hold stands, so that what is open may still take the place of what is due.
-        self.seal_all_of(&own, Seal::Asked);
-        self.seal_all_of(&others, Seal::Asked);
+        self.seal_all_of(&ids, Seal::Asked);
         let number = self.next_hold;
         self.next_hold += 1;
-        let hold = Hold { credential, groups: Arc::clone(groups), after: self.last_seq };
-        self.holds.entry(user.clone()).or_default().insert(number, hold);
-        (number, self.marks(&own), self.marks(&others))
+        let hold = Hold { asker: asker.clone(), groups: Arc::clone(groups), after: self.last_seq };
+        if let Some(user) = asker.user.as_ref().filter(|_| asker.joins) {
+            self.joint_holds.entry((asker.realm, user.clone())).or_default().insert(number, hold.clone());
+        }
+        self.holds.entry(asker.principal).or_default().insert(number, hold);
+        for id in &ids {
+            if let Some(lane) = self.lanes.get_mut(id)
+                && matches!(lane.phase, Phase::Waiting(_))
+            {
+                lane.phase = Phase::Idle;
+            }
+            self.advance(*id);
+        }
+        (number, self.marks(&ids))
     }
 
     /// The forwarded call is over; what waited behind it may go.
-    pub fn release_hold(&mut self, user: &UserId, number: u64) {
-        let Some(holds) = self.holds.get_mut(user) else { return };
-        holds.remove(&number);
+    pub fn release_hold(&mut self, principal: Principal, number: u64) {
+        let Some(holds) = self.holds.get_mut(&principal) else { return };
+        let Some(Hold { asker, groups, .. }) = holds.remove(&number) else { return };
         if holds.is_empty() {
-            self.holds.remove(user);
+            self.holds.remove(&principal);
         }
-        for id in self.lanes_of(user, |_| true) {
+        if let Some(user) = &asker.user {
+            let key = (asker.realm, user.clone());
+            if let Some(holds) = self.joint_holds.get_mut(&key) {
+                holds.remove(&number);
+                if holds.is_empty() {
+                    self.joint_holds.remove(&key);
+                }
+            }
+        }
+        for id in self.lanes_for(&asker, &groups) {
             self.advance(id);
         }
     }
@@ -421,23 +438,26 @@ impl<E: Entry> Lanes<E> {
 
     /// A forwarded call told a newer state of this subject and was taken: what the lane holds of it up to this number is
     /// needless. Else it would be sent after that call, and an older state would be the last one written.
-    pub fn replace(&mut self, key: &LaneKey, subject: Subject, upto: u64, by: &EventId) {
-        let Some(id) = self.by_key.get(key).copied() else { return };
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let status = lane.status;
-        for queued in lane.take_replaced(subject, upto) {
-            self.settle(queued, Outcome::Superseded { by: by.clone() }, status);
+    pub fn replace(&mut self, group: GroupIndex, asker: &Asker, subject: Subject, upto: u64, by: &EventId) {
+        let Some(user) = &asker.user else { return };
+        for id in self.lanes_of(user, asker.principal, |lane| lane.key.group == group) {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let status = lane.status;
+            for queued in lane.take_replaced(subject, upto) {
+                self.settle(queued, Outcome::Superseded { by: by.clone() }, status);
+            }
+            self.advance_with(id);
         }
-        let siblings = self.siblings(id);
-        self.advance_with(id, &siblings, &key.user);
     }
 
     /// A lane has moved: it goes on, and what was behind its events.
-    fn advance_with(&mut self, id: LaneId, siblings: &[LaneId], user: &UserId) {
+    fn advance_with(&mut self, id: LaneId) {
+        let Some((domain, owner)) = self.lanes.get(&id).map(|lane| (lane.domain.clone(), lane.owner)) else { return };
+        // ORDER: looked at before too: a lane that is gone is no claimant any more, and those behind it are not found.
+        let behind = self.order.heads(&domain, &owner);
         self.advance(id);
-        siblings.iter().for_each(|sibling| self.advance(*sibling));
-        for waiting in self.behind.remove(user).unwrap_or_default() {
-            self.advance(waiting);
+        for head in behind.into_iter().chain(self.order.heads(&domain, &owner)) {
+            self.advance(head);
         }
     }
 
@@ -447,23 +467,27 @@ impl<E: Entry> Lanes<E> {
         self.lanes.get(&mark.lane).is_none_or(|lane| lane.first_seq().is_none_or(|first| first > mark.seq))
     }
 
-    /// Whether a forwarded call may go: as [`passed`](Self::passed), or its lane, or a sibling before it, is held by a
-    /// 401 or 403, whose cure is the verdict of just such a call (ruling 4).
+    /// Whether a forwarded call may go: as [`passed`](Self::passed), or its lane is held by a 401 or 403, whose cure is
+    /// the verdict of just such a call (ruling 4).
     #[must_use]
     pub fn may_pass(&self, mark: Mark) -> bool {
-        let rejected = |id: &LaneId| self.lanes.get(id).is_some_and(|lane| matches!(lane.phase, Phase::Rejected(_)));
-        self.passed(mark) || rejected(&mark.lane) || self.siblings(mark.lane).iter().any(rejected)
+        let rejected = |lane: &Lane<E>| matches!(lane.phase, Phase::Rejected(_));
+        self.passed(mark) || self.lanes.get(&mark.lane).is_some_and(rejected)
     }
 
-    /// The lanes whose batches must come back before a mark is passed: its own, and its siblings.
+    /// The lanes whose batches must come back before a mark is passed: its own, and those that go before it.
     pub fn before(&self, mark: Mark) -> impl Iterator<Item = LaneId> {
-        std::iter::once(mark.lane).chain(self.siblings(mark.lane))
+        std::iter::once(mark.lane).chain(self.older_than(mark.lane, mark.seq))
     }
 
-    /// A newer call of this credential succeeded: its rejected lanes try again.
-    pub fn vouch(&mut self, credential: Fingerprint) {
-        let rejected = |lane: &Lane<E>| lane.key.credential == credential && matches!(lane.phase, Phase::Rejected(_));
-        let ids: Vec<_> = self.lanes.iter().filter(|(_, lane)| rejected(lane)).map(|(id, _)| *id).collect();
+    /// A call of this principal was taken in these groups; its rejected lanes try again.
+    pub fn vouch(&mut self, principal: Principal, groups: &[GroupIndex]) {
+        for group in groups {
+            self.good.put((principal, *group), ());
+        }
+        let ids = self.by_principal.get(&principal).into_iter().flatten();
+        let rejected = |id: &&LaneId| self.lanes.get(id).is_some_and(|lane| matches!(lane.phase, Phase::Rejected(_)));
+        let ids: Vec<_> = ids.filter(rejected).copied().collect();
         for id in ids {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.phase = Phase::Idle;
@@ -472,18 +496,18 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
-    /// What is pending of this user and credential in these groups, oldest first, at most `most`; of what was superseded,
+    /// What is pending of this user and view in these groups, oldest first, at most `most`; of what was superseded,
     /// what it was superseded by.
     #[must_use]
     pub fn pending(
         &self,
         user: &UserId,
-        credential: Fingerprint,
+        (principal, view): (Principal, View),
         groups: &[GroupIndex],
         most: usize,
     ) -> Vec<(GroupIndex, Bytes)> {
-        let meant = |lane: &Lane<E>| lane.key.credential == credential && groups.contains(&lane.key.group);
-        let ids = self.lanes_of(user, meant);
+        let meant = |lane: &Lane<E>| lane.owner.view == view && groups.contains(&lane.key.group);
+        let ids = self.lanes_of(user, principal, meant);
         let lanes = ids.iter().filter_map(|id| self.lanes.get(id));
         let mut all: Vec<_> =
             lanes.flat_map(|lane| lane.shown().map(|(seq, json)| (seq, lane.key.group, json))).collect();
@@ -498,37 +522,17 @@ impl<E: Entry> Lanes<E> {
         self.lanes.get(&lane).map_or(0, |lane| lane.retries)
     }
 
-    /// Up to which number a lane may offer: not beyond what forwarded calls hold back, nor what a sibling has first.
+    /// Up to which number a lane may offer: not beyond what forwarded calls hold back, nor what others have first.
     fn limit(&self, id: LaneId) -> u64 {
         let Some(lane) = self.lanes.get(&id) else { return 0 };
-        let front = |id: &LaneId| self.lanes.get(id).and_then(Lane::front);
-        let siblings = self.siblings(id);
-        let older = siblings.iter().filter_map(front).min().map_or(u64::MAX, |front| front.saturating_sub(1));
-        hold_limit(&self.holds, &lane.key).min(older)
-    }
-
-    /// Whether a lane under another credential of the user has something older to send. Batches wait for one another here,
-    /// not events: two browsers of one user would else send one event at a time.
-    fn is_behind(&self, id: LaneId) -> bool {
-        let front = |id: &LaneId| self.lanes.get(id).and_then(Lane::front);
-        let may_send = self.lanes.get(&id).is_some_and(|lane| lane.due > 0 || !lane.again.is_empty());
-        may_send && front(&id).is_some_and(|own| self.elders(id).iter().filter_map(front).any(|other| other < own))
-    }
-
-    /// Notes that a lane waits for another credential's batch. `false`: so many do that it doesn't (P10).
-    fn waits_behind(&mut self, id: LaneId) -> bool {
-        let Some(lane) = self.lanes.get(&id) else { return false };
-        let waiting = self.behind.entry(lane.key.user.clone()).or_default();
-        let listed = waiting.contains(&id);
-        if !listed && waiting.len() < BEHIND {
-            waiting.push(id);
-            return true;
-        }
-        listed
+        let good = self.is_good(lane);
+        let order = self.order.limit(id, (&lane.domain, &lane.owner), good, |other| self.look(other));
+        hold_limit(&self.holds, &self.joint_holds, lane, good).min(order)
     }
 
     /// Forms the next batch if the lane may, sets its timer, forgets it when it is empty.
     fn advance(&mut self, id: LaneId) {
+        self.list(id);
         self.offer(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if lane.is_empty() {
@@ -546,11 +550,16 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
+    /// Tells the order how far the lane is.
+    fn list(&mut self, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let front = if matches!(lane.phase, Phase::Rejected(_)) { None } else { lane.front() };
+        self.order.list(id, &lane.domain, lane.listed, front);
+        lane.listed = front;
+    }
+
     fn offer(&mut self, id: LaneId) {
         if self.lanes.get(&id).is_none_or(|lane| lane.phase != Phase::Idle) {
-            return;
-        }
-        if self.is_behind(id) && self.waits_behind(id) {
             return;
         }
         let limit = self.limit(id);
@@ -568,7 +577,8 @@ impl<E: Entry> Lanes<E> {
         if !rules.change.is_empty() {
             for queued in &batch.events {
                 let numbers = rules.change.iter().map(|(path, _)| number(&queued.entry, path)).collect();
-                self.sent.put((batch.key.clone(), queued.entry.subject()), numbers);
+                let concern = (batch.key.group, batch.key.user.clone(), lane.owner.principal);
+                self.sent.put((concern, queued.entry.subject()), numbers);
             }
         }
         self.ready.push_back(batch);
@@ -579,13 +589,11 @@ impl<E: Entry> Lanes<E> {
         if let Some(at) = lane.timer {
             self.timers.remove(&(at, id));
         }
+        self.order.list(id, &lane.domain, lane.listed, None);
+        self.order.leave(&lane.key.user, &lane.owner);
         self.by_key.remove(&lane.key);
-        if let Some(ids) = self.by_user.get_mut(&lane.key.user) {
-            ids.retain(|other| *other != id);
-            if ids.is_empty() {
-                self.by_user.remove(&lane.key.user);
-            }
-        }
+        remove_from(&mut self.by_user, &(lane.key.user.clone(), lane.owner.principal), id);
+        remove_from(&mut self.by_principal, &lane.owner.principal, id);
     }
 }
 
@@ -594,11 +602,29 @@ fn number<E: Entry>(entry: &E, path: &Path) -> Option<f64> {
     serde_json::from_slice(entry.field(path)?).ok()
 }
 
-/// Up to which event this lane may send while forwarded calls hold it.
-fn hold_limit(holds: &HashMap<UserId, HashMap<u64, Hold>>, key: &LaneKey) -> u64 {
-    let holds = holds.get(&key.user).into_iter().flat_map(HashMap::values);
-    let meant = |hold: &&Hold| hold.credential == key.credential && hold.groups.contains(&key.group);
-    holds.filter(meant).map(|hold| hold.after).min().unwrap_or(u64::MAX)
+fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<LaneId>>, key: &K, id: LaneId) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(&id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+/// Up to which event this lane may send while forwarded calls hold it. `good`: its principal is known to be.
+fn hold_limit<E: Entry>(
+    holds: &HashMap<Principal, HashMap<u64, Hold>>,
+    joint: &HashMap<(Realm, UserId), HashMap<u64, Hold>>,
+    lane: &Lane<E>,
+    good: bool,
+) -> u64 {
+    let own = holds.get(&lane.owner.principal).into_iter().flat_map(HashMap::values);
+    let own = own.filter(|hold| hold.asker.user.as_ref().is_none_or(|user| *user == lane.key.user));
+    let joins = good && lane.owner.claimed && !joint.is_empty();
+    let joint = if joins { joint.get(&(lane.owner.realm, lane.key.user.clone())) } else { None };
+    let meant =
+        own.chain(joint.into_iter().flat_map(HashMap::values)).filter(|hold| hold.groups.contains(&lane.key.group));
+    meant.map(|hold| hold.after).min().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

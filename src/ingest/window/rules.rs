@@ -1,7 +1,7 @@
 //! What a window needs to know: of an event, and of its group.
 
 use super::ENVELOPE_BYTES;
-use crate::event::{EventId, GroupIndex, LaneKey, Subject};
+use crate::event::{EventId, GroupIndex, LaneKey, Owner, Subject};
 use crate::template::Path;
 use bytes::Bytes;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub trait Entry {
     fn id(&self) -> &EventId;
     /// Where it queues.
     fn lane(&self) -> &LaneKey;
+    /// Whose it is.
+    fn owner(&self) -> Owner;
     /// Serialized bytes.
     fn bytes(&self) -> usize;
     /// What a batch of its lane has around its events, bytes.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::Fingerprint;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ struct Model {
     seq: u64,
     id: EventId,
     lane: LaneKey,
+    owner: Owner,
     bytes: usize,
     priority: bool,
     lesson: Vec<u8>,
@@ -33,6 +35,9 @@ impl Entry for Model {
     }
     fn lane(&self) -> &LaneKey {
         &self.lane
+    }
+    fn owner(&self) -> Owner {
+        self.owner
     }
     fn bytes(&self) -> usize {
         self.bytes
@@ -66,12 +71,25 @@ fn lane(user: u8, credential: u8) -> LaneKey {
     }
 }
 
+/// A principal of its own for each credential, whose token names the user.
+fn owner(credential: u8) -> Owner {
+    let (principal, view) = (Principal([credential; 16]), View([credential; 16]));
+    Owner { principal, realm: Realm(0), view, claimed: true }
+}
+
+/// The caller with this credential, of whom nothing is known.
+fn asker(user: u8, credential: u8) -> Asker {
+    let Owner { principal, realm, .. } = owner(credential);
+    Asker { principal, realm, user: Some(lane(user, credential).user), joins: false }
+}
+
 fn event(seq: u64, user: u8, credential: u8) -> Model {
     let id = EventId::try_new(&format!("e{seq}")).unwrap();
     Model {
         seq,
         id,
         lane: lane(user, credential),
+        owner: owner(credential),
         bytes: 50,
         priority: false,
         lesson: vec![b'x', (seq % 3) as u8],
@@ -253,10 +271,10 @@ fn a_rejected_lane_waits_for_a_success_of_its_own_credential() {
     (1..=4).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
-    lanes.vouch(Fingerprint([2; 16]));
+    lanes.vouch(Principal([2; 16]), &[]);
     lanes.tick(now + Duration::from_secs(60));
     assert!(lanes.take_ready().is_empty(), "another credential cures nothing");
-    lanes.vouch(Fingerprint([1; 16]));
+    lanes.vouch(Principal([1; 16]), &[]);
     assert_eq!(ready(&mut lanes), [vec![1, 2, 3, 4]]);
 }
 
@@ -278,19 +296,18 @@ fn a_rejected_lane_is_given_up_in_time() {
 #[test]
 fn a_hold_lets_earlier_events_through_and_later_ones_wait() {
     let now = Instant::now();
-    // Nothing speaks for the credentials, so they don't wait for one another.
     let mut lanes = lanes(Rules { proves: false, ..rules() });
     lanes.push(now, event(1, 1, 1));
-    let (number, own, _) = lanes.hold(&lane(1, 1).user, Fingerprint([1; 16]), &only());
+    let (number, own) = lanes.hold(&asker(1, 1), &only());
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [1]);
     assert!(!lanes.may_pass(own[0]));
     accept(&mut lanes, now, batch);
     assert!(lanes.may_pass(own[0]));
     lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
-    lanes.push(now, Model { priority: true, ..event(3, 1, 2) });
-    assert_eq!(ready(&mut lanes), [vec![3]], "another credential's lane is not held");
-    lanes.release_hold(&lane(1, 1).user, number);
+    lanes.push(now, Model { priority: true, owner: Owner { claimed: false, ..owner(2) }, ..event(3, 1, 2) });
+    assert_eq!(ready(&mut lanes), [vec![3]], "another principal's lane is not held");
+    lanes.release_hold(Principal([1; 16]), number);
     assert_eq!(ready(&mut lanes), [vec![2]]);
 }
 
@@ -363,14 +380,16 @@ struct World {
     now: Instant,
     next: u64,
     flying: Vec<Batch<Model>>,
-    holds: Vec<(UserId, u64)>,
+    holds: Vec<(Principal, u64)>,
+    /// All credentials are fingerprints of one principal: its events keep one order.
+    one_principal: bool,
     /// Per lane: the highest number offered that was not offered before and then refused by name.
-    offered: BTreeMap<(GroupIndex, String, [u8; 16]), u64>,
+    offered: BTreeMap<(GroupIndex, String, Principal), u64>,
     refused: Vec<u64>,
 }
 
 impl World {
-    fn new(supersede: bool, ordered: bool) -> Self {
+    fn new(supersede: bool, ordered: bool, one_principal: bool) -> Self {
         let with = |other| if ordered { vec![GroupIndex(other)] } else { Vec::new() };
         let batches = Rules { single: true, supersede, ordered: with(1), ..rules() };
         let newest = Rules { latest: true, ordered: with(0), seals: vec![GroupIndex(0)], ..rules() };
@@ -384,6 +403,7 @@ impl World {
             next: 1,
             flying: Vec::new(),
             holds: Vec::new(),
+            one_principal,
             offered: BTreeMap::new(),
             refused: Vec::new(),
         }
@@ -422,14 +442,15 @@ impl World {
             assert_eq!((batch.form, batch.events.len()), (Form::Single, 1));
         }
         let newest = seqs(batch).into_iter().max().unwrap();
+        let owner = batch.events[0].entry.owner;
         let sibling = |event: &&Model| {
             let lane = &event.lane;
-            lane.group != batch.key.group && (&lane.user, lane.credential) == (&batch.key.user, batch.key.credential)
+            lane.group != batch.key.group && lane.user == batch.key.user && event.owner == owner
         };
         let open = self.all.iter().filter(sibling).filter(|event| !self.outcomes.contains_key(&event.seq));
         let passed_by: Vec<_> = open.map(|event| event.seq).filter(|seq| self.ordered && *seq < newest).collect();
         self.passed_by.extend(passed_by);
-        let key = (batch.key.group, batch.key.user.as_str().to_owned(), batch.key.credential.0);
+        let key = (batch.key.group, batch.key.user.as_str().to_owned(), owner.principal);
         let highest = self.offered.entry(key).or_default();
         for Model { seq, lane, subject, .. } in batch.events.iter().map(|queued| queued.entry.clone()) {
             // What had made it needless died of its own fault.
@@ -448,6 +469,7 @@ impl World {
                 let made = event(self.next, *user, *credential);
                 let group = GroupIndex(bytes % 2);
                 let made = Model {
+                    owner: if self.one_principal { owner(0) } else { made.owner },
                     priority: *priority,
                     bytes: *bytes,
                     single: made.seq.is_multiple_of(2) || group.0 == 1,
@@ -466,21 +488,25 @@ impl World {
             Step::Verdict(which, kind) => self.judge(*which, *kind),
             Step::Seal => self.lanes.seal_all(),
             Step::Barrier(user, credential) => {
-                drop(self.lanes.barrier(&lane(*user, 0).user, Fingerprint([*credential; 16]), &both()));
+                drop(self.lanes.barrier(&asker(*user, self.principal(*credential)), &both()));
             }
             Step::Hold(user, credential) => {
-                let user = lane(*user, 0).user;
-                let (number, ..) = self.lanes.hold(&user, Fingerprint([*credential; 16]), &both());
-                self.holds.push((user, number));
+                let asker = asker(*user, self.principal(*credential));
+                let (number, _) = self.lanes.hold(&asker, &both());
+                self.holds.push((asker.principal, number));
             }
             Step::Release => {
-                if let Some((user, number)) = self.holds.pop() {
-                    self.lanes.release_hold(&user, number);
+                if let Some((principal, number)) = self.holds.pop() {
+                    self.lanes.release_hold(principal, number);
                 }
             }
-            Step::Vouch(credential) => self.lanes.vouch(Fingerprint([*credential; 16])),
+            Step::Vouch(credential) => self.lanes.vouch(Principal([*credential; 16]), &[]),
         }
         self.take();
+    }
+
+    fn principal(&self, credential: u8) -> u8 {
+        if self.one_principal { 0 } else { credential }
     }
 
     fn judge(&mut self, which: u8, kind: u8) {
@@ -500,7 +526,8 @@ impl World {
                 let (skip, events) = (usize::from(which) % batch.events.len(), batch.events.iter());
                 Verdict::Refused { named: events.skip(skip).take(1).map(|queued| queued.entry.id.clone()).collect() }
             }
-            7 => Verdict::Rejected,
+            // What is held by a refusal holds up itself only: then there is no one order.
+            7 if !self.one_principal => Verdict::Rejected,
             8 => Verdict::Persistent,
             9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
             10 => Verdict::NoBatchEndpoint,
@@ -511,8 +538,8 @@ impl World {
 
     /// Everything is let go and accepted: every event must come out exactly once.
     fn finish(&mut self) {
-        while let Some((user, number)) = self.holds.pop() {
-            self.lanes.release_hold(&user, number);
+        while let Some((principal, number)) = self.holds.pop() {
+            self.lanes.release_hold(principal, number);
         }
         for _ in 0..10_000 {
             self.take();
@@ -523,7 +550,7 @@ impl World {
             if self.lanes.is_empty() && self.flying.is_empty() {
                 break;
             }
-            (0..2).for_each(|credential| self.lanes.vouch(Fingerprint([credential; 16])));
+            (0..2).for_each(|credential| self.lanes.vouch(Principal([credential; 16]), &[]));
             self.lanes.seal_all();
             self.now += Duration::from_secs(1);
             self.lanes.tick(self.now);
@@ -558,9 +585,9 @@ proptest! {
 
     #[test]
     fn any_interleaving_keeps_order_limits_credentials_and_the_ledger(
-        steps in proptest::collection::vec(step(), 1..120), supersede: bool, ordered: bool,
+        steps in proptest::collection::vec(step(), 1..120), supersede: bool, ordered: bool, one_principal: bool,
     ) {
-        let mut world = World::new(supersede, ordered);
+        let mut world = World::new(supersede, ordered, one_principal);
         for step in &steps {
             world.run(step);
         }
@@ -608,7 +635,7 @@ fn supersede_sends_the_newest_of_a_window_and_settles_the_older_ones_with_it() {
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [2, 4, 5]);
     assert!(lanes.take_settled().is_empty(), "not before what replaced it");
-    let mark = lanes.barrier(&lane(1, 1).user, Fingerprint([1; 16]), &only())[0];
+    let mark = lanes.barrier(&asker(1, 1), &only())[0];
     assert!(!lanes.passed(mark));
     accept(&mut lanes, now, batch);
     assert!(lanes.passed(mark));
@@ -687,7 +714,7 @@ fn what_goes_before_a_forwarded_call_is_not_replaced_by_what_waits_behind_it() {
     lanes.push(now, Model { priority: true, ..about(1, 7) });
     let stuck = one(&mut lanes);
     lanes.push(now, about(2, 7));
-    let (number, own, _) = lanes.hold(&lane(1, 1).user, Fingerprint([1; 16]), &only());
+    let (number, own) = lanes.hold(&asker(1, 1), &only());
     lanes.push(now, about(3, 7));
     lanes.seal_all();
     accept(&mut lanes, now, stuck);
@@ -695,7 +722,7 @@ fn what_goes_before_a_forwarded_call_is_not_replaced_by_what_waits_behind_it() {
     assert_eq!(seqs(&batch), [2]);
     accept(&mut lanes, now, batch);
     assert!(lanes.may_pass(own[0]) && lanes.take_ready().is_empty());
-    lanes.release_hold(&lane(1, 1).user, number);
+    lanes.release_hold(Principal([1; 16]), number);
     assert_eq!(ready(&mut lanes), [vec![3]]);
 }
 
@@ -773,8 +800,8 @@ fn a_renewed_tokens_events_go_after_those_of_the_old_one() {
     // Nothing speaks for the new one yet: it waits, and forces nothing.
     lanes.push(now, Model { priority: true, ..event(4, 1, 2) });
     assert!(lanes.take_ready().is_empty());
-    let marks = lanes.barrier(&lane(1, 1).user, Fingerprint([2; 16]), &only());
-    assert!(lanes.take_ready().is_empty() && marks.len() == 2, "a reader waits for both");
+    let marks = lanes.barrier(&asker(1, 2), &only());
+    assert!(lanes.take_ready().is_empty() && marks.len() == 1, "a reader of which nothing is known waits for its own");
     lanes.tick(now + WINDOW);
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [2]);
@@ -803,7 +830,8 @@ fn nobody_waits_for_a_credential_that_fails_or_that_nothing_speaks_for() {
     assert!(lanes.take_ready().is_empty());
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
     assert_eq!(ready(&mut lanes), [vec![3, 5]]);
-    // A forged credential's event holds up nobody.
+    // A forged credential's event holds up no good one.
+    lanes.vouch(Principal([8; 16]), &only());
     lanes.push(now, event(6, 2, 7));
     lanes.push(now, Model { priority: true, ..event(7, 2, 8) });
     assert_eq!(ready(&mut lanes), [vec![7]]);
@@ -818,8 +846,12 @@ fn a_lane_behind_a_rejected_sibling_lets_a_forwarded_call_pass() {
     lanes.push(now, second(event(2, 1, 1)));
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
-    let (_, own, _) = lanes.hold(&lane(1, 1).user, Fingerprint([1; 16]), &both());
-    assert!(own.len() == 2 && own.iter().all(|mark| lanes.may_pass(*mark)));
+    let (_, own) = lanes.hold(&asker(1, 1), &both());
+    assert_eq!(own.len(), 2);
+    let sent = one(&mut lanes);
+    assert_eq!(seqs(&sent), [2], "a refused lane holds up itself only");
+    accept(&mut lanes, now, sent);
+    assert!(own.iter().all(|mark| lanes.may_pass(*mark)));
 }
 
 #[test]
@@ -922,7 +954,8 @@ fn a_look_shows_what_is_pending_wherever_it_is_and_only_its_own() {
     let now = Instant::now();
     let mut lanes = lanes(Rules { supersede: true, flush_at: 2, max_events: 2, ..rules() });
     let look = |lanes: &Lanes<Model>, credential: u8, most: usize| {
-        let shown = lanes.pending(&lane(1, 1).user, Fingerprint([credential; 16]), &only(), most);
+        let shown =
+            lanes.pending(&lane(1, 1).user, (Principal([credential; 16]), View([credential; 16])), &only(), most);
         shown.into_iter().map(|(_, json)| String::from_utf8(json.to_vec()).unwrap()).collect::<Vec<_>>()
     };
     for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 7), (5, 9)] {
@@ -934,4 +967,72 @@ fn a_look_shows_what_is_pending_wherever_it_is_and_only_its_own() {
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
     assert_eq!(look(&lanes, 1, 9), ["1", "2", "4", "5"]);
+}
+
+#[test]
+fn one_principals_events_go_in_their_order_under_however_many_fingerprints() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    for seq in 1..=9 {
+        // Each under a fingerprint of its own but for every third, which shares one.
+        let fingerprint = if seq % 3 == 0 { 200 } else { seq as u8 };
+        lanes.push(now, Model { owner: owner(1), ..event(seq, 1, fingerprint) });
+    }
+    lanes.tick(now + WINDOW);
+    let mut sent = Vec::new();
+    while !lanes.is_empty() {
+        let batch = one(&mut lanes);
+        sent.extend(seqs(&batch));
+        accept(&mut lanes, now, batch);
+    }
+    assert_eq!(sent, (1..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn two_good_principals_of_one_user_keep_one_order_and_those_whose_user_is_no_claim_do_not() {
+    let now = Instant::now();
+    for claimed in [true, false] {
+        let mut lanes = lanes(Rules { flush_at: 5, ..rules() });
+        lanes.vouch(Principal([1; 16]), &only());
+        lanes.vouch(Principal([2; 16]), &only());
+        for seq in 1..=4 {
+            let credential = 1 + (seq % 2) as u8;
+            lanes.push(now, Model { owner: Owner { claimed, ..owner(credential) }, ..event(seq, 1, credential) });
+        }
+        lanes.seal_all();
+        let mut first = ready(&mut lanes);
+        first.sort();
+        let wanted = if claimed { vec![vec![1]] } else { vec![vec![1, 3], vec![2, 4]] };
+        assert_eq!(first, wanted, "claimed: {claimed}");
+    }
+}
+
+#[test]
+fn a_forwarded_call_has_a_lane_that_waits_for_a_pause_tried_again_at_once() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::Retry { pause: Duration::from_secs(60) }, Duration::ZERO);
+    assert!(lanes.take_ready().is_empty());
+    let (_, marks) = lanes.hold(&asker(1, 1), &only());
+    assert_eq!(ready(&mut lanes), [vec![1]]);
+    assert!(!lanes.may_pass(marks[0]));
+}
+
+#[test]
+fn a_call_that_names_no_user_waits_for_all_lanes_of_its_principal_and_for_no_others() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    for (seq, user) in [(1, 1), (2, 2)] {
+        lanes.push(now, Model { owner: owner(1), ..event(seq, user, 1) });
+    }
+    lanes.push(now, event(3, 1, 2));
+    let (number, marks) = lanes.hold(&Asker { user: None, ..asker(1, 1) }, &only());
+    assert_eq!(marks.len(), 2);
+    assert_eq!(ready(&mut lanes), [vec![1], vec![2]], "another principal's window stays open");
+    lanes.push(now, Model { owner: owner(1), priority: true, ..event(4, 9, 1) });
+    assert!(lanes.take_ready().is_empty(), "a new user of the principal waits behind it");
+    lanes.release_hold(Principal([1; 16]), number);
+    assert_eq!(ready(&mut lanes), [vec![4]]);
 }

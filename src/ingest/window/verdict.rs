@@ -18,10 +18,10 @@ impl<E: Entry> Lanes<E> {
         let (id, key) = (batch.lane, batch.key.clone());
         let all = Arc::clone(&self.rules);
         let Some(rules) = all.get(batch.key.group.0) else { return };
-        if verdict == Verdict::Rejected {
-            self.blame(&key);
+        let owner = self.lanes.get(&id).map(|lane| lane.owner);
+        if let Some(owner) = owner.filter(|_| verdict == Verdict::Rejected) {
+            self.note_refusal(&owner);
         }
-        let siblings = self.siblings(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.phase = Phase::Idle;
         lane.flying.clear();
@@ -33,8 +33,8 @@ impl<E: Entry> Lanes<E> {
         }
         match verdict {
             Verdict::Answered(fates) => {
-                if rules.proves {
-                    self.praise(&key);
+                if let Some(owner) = owner.filter(|_| rules.proves) {
+                    self.note_success(&owner, key.group);
                 }
                 self.answered(now, rules, batch, fates, pause);
             }
@@ -51,7 +51,7 @@ impl<E: Entry> Lanes<E> {
             Verdict::NoBatchEndpoint => self.without_endpoint(now, rules, batch, pause),
         }
         self.give_up(now, id, rules);
-        self.advance_with(id, &siblings, &key.user);
+        self.advance_with(id);
     }
 
     fn wait(&mut self, until: Instant, batch: Batch<E>) {

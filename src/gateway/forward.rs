@@ -1,0 +1,130 @@
+//! Calls that the application answers itself, in their place in the order (ruling 4).
+
+use super::{Gateway, reply};
+use crate::body::Body;
+use crate::event::{EventId, GroupIndex, Keys, Subject, UserId, View};
+use crate::identity::Caller;
+use crate::ingest::refusal::{Forward, Refusal};
+use crate::ingest::{Asker, Held, Ingest};
+use crate::peer::Peer;
+use crate::upstream::UpstreamError;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use std::time::Duration;
+
+const FORWARDED: HeaderName = HeaderName::from_static("tidegate-forwarded");
+
+/// What a forwarded call waits for, and what it changes.
+pub(super) struct Touches {
+    pub(super) asker: Asker,
+    pub(super) keys: Keys,
+    /// Groups whose lanes go first; none: it waits for nothing.
+    pub(super) groups: Vec<GroupIndex>,
+    /// Groups in which a success of it speaks for its principal.
+    pub(super) proves: Vec<GroupIndex>,
+    /// Names of the tags that it makes old.
+    pub(super) tags: Vec<String>,
+    /// The group whose older states it would replace, of what, and under which id.
+    pub(super) state: Option<(GroupIndex, Subject, EventId)>,
+}
+
+impl Gateway {
+    /// A caller as its lanes in these groups know it.
+    pub(super) fn asker(&self, caller: &Caller<'_>, keys: &Keys, user: Option<UserId>, groups: &[GroupIndex]) -> Asker {
+        let claimed = || self.0.identity.claimed(caller);
+        let is_own = |user: &UserId| claimed().is_some_and(|name| name == user.as_str());
+        let good = |group: &GroupIndex| self.0.ingest.reputation().is_good(keys.principal, *group);
+        let joins = groups.iter().any(good) && user.as_ref().is_some_and(is_own);
+        Asker { principal: keys.principal, realm: keys.realm, user, joins }
+    }
+
+    /// Forwards a call after what is before it.
+    pub(super) async fn forward(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        why: Option<&Forward>,
+        touches: Touches,
+    ) -> Response<Body> {
+        if let Some(why) = why {
+            self.count("forwarded");
+            self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
+        }
+        let (parts, body) = request.into_parts();
+        let held = match self.hold(&touches).await {
+            Ok(held) => held,
+            Err(refusal) => return self.refuse(&parts, &refusal),
+        };
+        let stale = Stale::new(&self.0.ingest, touches.keys.view, touches.tags);
+        let response = self.pass(Request::from_parts(parts, body), peer).await;
+        stale.end(&response);
+        let taken = response.as_ref().is_ok_and(|response| response.status().is_success());
+        // ORDER: before the lane may send again.
+        if let (true, Some(held), Some((group, subject, by))) = (taken, &held, &touches.state) {
+            held.replace(*group, *subject, by);
+        }
+        drop(held);
+        let principal = touches.keys.principal;
+        if taken {
+            self.0.ingest.vouch(principal, touches.keys.nameless, &touches.proves);
+        } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
+            self.0.ingest.refuse(principal);
+        }
+        let mut response = response.unwrap_or_else(|error| fail(&error));
+        if let Some(why) = why.filter(|_| self.0.explain) {
+            response.headers_mut().insert(FORWARDED, HeaderValue::from_static(why.as_str()));
+        }
+        response
+    }
+
+    async fn hold(&self, touches: &Touches) -> Result<Option<Held>, Refusal> {
+        if touches.groups.is_empty() {
+            return Ok(None);
+        }
+        let held = self.0.ingest.hold(&touches.asker, &touches.groups).await;
+        held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
+    }
+
+    /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its client hears of it.
+    pub(super) async fn pass(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+        let (parts, body) = request.into_parts();
+        let old = self.0.read.makes_old(&parts, &self.0.routes);
+        let response = self.0.read.relay(Request::from_parts(parts, body), peer).await;
+        if let Some(old) = old {
+            old.end(&self.0.routes, &response);
+        }
+        response
+    }
+}
+
+/// What a forwarded call makes old: when its answer is there and before its client hears of it, or when the client went
+/// away and nobody knows. A fill that began before is not stored either, since the generation has moved.
+struct Stale<'a> {
+    ingest: &'a Ingest,
+    caller: View,
+    tags: Vec<String>,
+}
+
+impl<'a> Stale<'a> {
+    const fn new(ingest: &'a Ingest, caller: View, tags: Vec<String>) -> Self {
+        Self { ingest, caller, tags }
+    }
+
+    /// RFC 9111 §4.4: an error says that nothing has changed; no answer, or a 5xx, doesn't.
+    fn end(mut self, response: &Result<Response<Body>, UpstreamError>) {
+        if response.as_ref().is_ok_and(|response| response.status().is_client_error()) {
+            self.tags.clear();
+        }
+    }
+}
+
+impl Drop for Stale<'_> {
+    fn drop(&mut self) {
+        self.ingest.invalidate(self.caller, std::mem::take(&mut self.tags));
+    }
+}
+
+/// The application gave no answer.
+pub(super) fn fail(error: &UpstreamError) -> Response<Body> {
+    tracing::warn!(%error, "the application gave no answer");
+    reply::failure(error)
+}

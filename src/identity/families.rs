@@ -1,0 +1,71 @@
+//! Sessions that roll (ruling 24): a cookie that the application sets on an answer to a principal makes its bearer that
+//! principal's successor. All of a family count as its first one in standing, order, barriers and limits.
+
+use super::Predecessors;
+use crate::event::Principal;
+use http::HeaderValue;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Who succeeded whom; bounded, the least used is forgotten first, which costs one more proof.
+#[derive(Debug)]
+pub struct Families {
+    predecessors: Predecessors,
+    /// There is a successor: else nothing is looked up.
+    any: AtomicBool,
+}
+
+impl Families {
+    /// None yet; at most `most` successors are remembered.
+    #[must_use]
+    pub fn new(most: u64) -> Self {
+        Self { predecessors: Predecessors::new(most.max(1)), any: AtomicBool::new(false) }
+    }
+
+    /// The first of its family.
+    #[must_use]
+    pub fn canonical(&self, principal: Principal) -> Principal {
+        if !self.any.load(Ordering::Relaxed) {
+            return principal;
+        }
+        self.predecessors.get(&principal).unwrap_or(principal)
+    }
+
+    /// `next` is what `first`, the first of its family, is called from now on.
+    pub fn succeed(&self, next: Principal, first: Principal) {
+        self.predecessors.insert(next, first);
+        self.any.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Name and value of a Set-Cookie line (RFC 6265 §5.2) that doesn't take the cookie away.
+pub(super) fn kept_cookie(line: &HeaderValue) -> Option<(&str, &str)> {
+    let line = line.to_str().ok()?;
+    let mut parts = line.split(';').map(str::trim);
+    let (name, value) = parts.next()?.split_once('=')?;
+    let ends = parts.filter_map(|part| part.split_once('=')).any(|(key, value)| {
+        key.trim().eq_ignore_ascii_case("max-age") && value.trim().parse::<i64>().is_ok_and(|seconds| seconds <= 0)
+            || key.trim().eq_ignore_ascii_case("expires") && value.contains(" 1970 ")
+    });
+    (!ends && !value.trim().is_empty()).then_some((name.trim(), value.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_has_one_name_and_a_cookie_that_ends_makes_no_successor() {
+        let (families, [one, two, three]) = (Families::new(10), [1, 2, 3].map(|number| Principal([number; 16])));
+        assert_eq!(families.canonical(one), one);
+        families.succeed(two, families.canonical(one));
+        families.succeed(three, families.canonical(two));
+        assert_eq!([one, two, three].map(|each| families.canonical(each)), [one; 3]);
+        let kept = |line: &'static str| {
+            kept_cookie(&HeaderValue::from_static(line)).map(|(name, value)| format!("{name}={value}"))
+        };
+        assert_eq!(kept("sid=abc; Path=/; HttpOnly"), Some("sid=abc".into()));
+        assert_eq!(kept("sid=abc; Max-Age=0"), None);
+        assert_eq!(kept("sid=; Path=/"), None);
+        assert_eq!(kept("sid=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT"), None);
+    }
+}

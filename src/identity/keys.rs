@@ -1,0 +1,274 @@
+//! The keys of a caller, and what of its call enters them (design §4 `[identity]`, P3, P8).
+//!
+//! ```text
+//! principal   = H(host, tokens, session cookies and keys)     or H(host, client address) where there are none
+//! view        = H(principal, its parts, whatever nothing is known of)
+//! fingerprint = H(view, the conditions, scheme, client address)
+//! ```
+//!
+//! Each key is made of the one before it, so that every byte is hashed once. Parts are sorted by name: two calls that
+//! differ in the order of their headers are the same.
+
+use super::{Caller, Identity, Part, Selection};
+use crate::event::{COUNTED, Carried, Charge, Context, Fingerprint, Keys, Legacy, Principal, Raw, Realm, View};
+use crate::identity::lists::Kind;
+use crate::json::Object;
+use crate::template::Path;
+use http::{HeaderName, HeaderValue, header};
+
+/// What a caller's call has of each kind.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// The keys.
+    pub keys: Keys,
+    /// The headers that count, sorted by name.
+    counted: Vec<(&'a HeaderName, &'a HeaderValue)>,
+    /// The other ones, as they came; without Host, Cookie and the body's length.
+    remainder: Vec<(&'a HeaderName, &'a HeaderValue)>,
+    /// The cookies that count, as they came.
+    cookies: Vec<&'a [u8]>,
+    /// The Cookie line with a mark in the place of each of those.
+    cookie: Vec<u8>,
+    /// `body:` and `query:` parts, raw JSON.
+    named: Vec<(Box<str>, Box<str>)>,
+}
+
+/// Gathers what is hashed: lengths are written before values, so that no two lists look alike.
+struct Text(Vec<u8>);
+
+impl Text {
+    fn part(&mut self, name: &[u8], value: &[u8]) {
+        for bytes in [name, value] {
+            self.0.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+            self.0.extend_from_slice(bytes);
+        }
+    }
+
+    fn hash(&self, key: &[u8; 32]) -> [u8; 16] {
+        let mut short = [0; 16];
+        blake3::keyed_hash(key, &self.0).as_bytes().iter().zip(&mut short).for_each(|(from, to)| *to = *from);
+        short
+    }
+}
+
+impl Identity {
+    /// The keys of a caller. `body`: where the call's body is known, for `body:` parts.
+    #[must_use]
+    pub fn keys(&self, caller: &Caller<'_>, body: Option<&Object<'_>>) -> Keys {
+        self.read(caller, body).keys
+    }
+
+    /// What of a call enters its keys, and what doesn't.
+    #[must_use]
+    pub fn read<'a>(&self, caller: &Caller<'a>, body: Option<&Object<'_>>) -> Reading<'a> {
+        let selection = &self.settings.selection;
+        let mut kinds: Vec<(Kind, &'a HeaderName, &'a HeaderValue)> = Vec::with_capacity(24);
+        let mut remainder = Vec::new();
+        for (name, value) in &caller.parts.headers {
+            match selection.header(name) {
+                kind if kind.counts() => kinds.push((kind, name, value)),
+                _ if matches!(*name, header::HOST | header::COOKIE | header::CONTENT_LENGTH | header::EXPECT) => {}
+                _ => remainder.push((name, value)),
+            }
+        }
+        kinds.sort_by(|(_, one, _), (_, other, _)| one.as_str().cmp(other.as_str()));
+        let Cookies { pieces, line } = cookies(selection, caller);
+        let named = self.named(caller, body);
+        let keys = self.hash(caller, &kinds, &pieces, &named);
+        let cookies = pieces.iter().filter(|(kind, _)| kind.counts()).map(|(_, pair)| *pair).collect();
+        let counted = kinds.into_iter().map(|(_, name, value)| (name, value)).collect();
+        Reading { keys, counted, remainder, cookies, cookie: line, named }
+    }
+
+    fn named(&self, caller: &Caller<'_>, body: Option<&Object<'_>>) -> Vec<(Box<str>, Box<str>)> {
+        let mut out = Vec::new();
+        for part in &self.settings.selection.named {
+            let raw = match part {
+                Part::Body(path) => body.and_then(|body| body.at(&path.0)).map(Box::from),
+                Part::Query(name) => caller.query(name).map(|text| serde_json::Value::from(&*text).to_string().into()),
+                Part::Header(_) | Part::Cookie(_) => None,
+            };
+            out.extend(raw.map(|raw| (part.to_string().into(), raw)));
+        }
+        out
+    }
+
+    fn hash(
+        &self,
+        caller: &Caller<'_>,
+        headers: &[(Kind, &HeaderName, &HeaderValue)],
+        cookies: &[(Kind, &[u8])],
+        named: &[(Box<str>, Box<str>)],
+    ) -> Keys {
+        let host = caller.peer.host.as_deref().unwrap_or_default();
+        let mut text = Text(Vec::with_capacity(1024));
+        text.part(b"host", host.as_bytes());
+        let begin = text.0.len();
+        let of = |text: &mut Text, wanted: Kind| {
+            for (_, name, value) in headers.iter().filter(|(kind, ..)| *kind == wanted) {
+                text.part(name.as_str().as_bytes(), value.as_bytes());
+            }
+            for (_, pair) in cookies.iter().filter(|(kind, _)| *kind == wanted) {
+                text.part(b"cookie", pair);
+            }
+        };
+        of(&mut text, Kind::Principal);
+        for (name, raw) in named {
+            text.part(name.as_bytes(), raw.as_bytes());
+        }
+        // What the principal has that doesn't roll.
+        let own = text.0.get(begin..).unwrap_or_default().to_vec();
+        of(&mut text, Kind::Rolling);
+        let nameless = text.0.len() == begin;
+        let client = caller.peer.client.to_string();
+        if nameless {
+            text.part(b"client address", client.as_bytes());
+        }
+        let principal = self.families.canonical(Principal(text.hash(&self.key)));
+        text.0.clear();
+        text.part(b"principal", &principal.0);
+        text.0.extend_from_slice(&own);
+        of(&mut text, Kind::Scope);
+        let view = View(text.hash(&self.key));
+        text.0.clear();
+        text.part(b"view", &view.0);
+        of(&mut text, Kind::Condition);
+        text.part(b"scheme", if caller.peer.https { b"https" } else { b"http" });
+        if self.settings.selection.by_default {
+            text.part(b"client address", client.as_bytes());
+        }
+        let fingerprint = Fingerprint(text.hash(&self.key));
+        Keys { fingerprint, view, principal, realm: self.realm(host), nameless }
+    }
+
+    /// The realm of a host.
+    #[must_use]
+    pub fn realm(&self, host: &str) -> Realm {
+        // Unkeyed and short: whoever makes two hosts collide must own both names.
+        Realm(
+            host.bytes()
+                .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
+        )
+    }
+}
+
+struct Cookies<'a> {
+    /// Every cookie, with its kind.
+    pieces: Vec<(Kind, &'a [u8])>,
+    /// The line with a mark for each that counts.
+    line: Vec<u8>,
+}
+
+/// Takes the Cookie lines apart. What can't be read counts as a whole.
+fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies<'a> {
+    let (mut pieces, mut out) = (Vec::new(), Vec::new());
+    for value in caller.parts.headers.get_all(header::COOKIE) {
+        if !out.is_empty() {
+            out.extend_from_slice(b"; ");
+        }
+        let Ok(line) = std::str::from_utf8(value.as_bytes()) else {
+            // Such a call is never answered for, so no context needs it back.
+            out.extend_from_slice(value.as_bytes());
+            pieces.push((Kind::Principal, value.as_bytes()));
+            continue;
+        };
+        for (place, piece) in line.split(';').enumerate() {
+            if place > 0 {
+                out.push(b';');
+            }
+            let pair = piece.trim();
+            let name = pair.split('=').next().unwrap_or_default();
+            let kind = if pair.is_empty() { Kind::Passing } else { selection.cookie(name) };
+            pieces.push((kind, pair.as_bytes()));
+            match piece.split_once(pair).filter(|_| kind.counts()) {
+                Some((before, after)) => {
+                    out.extend_from_slice(before.as_bytes());
+                    out.push(COUNTED);
+                    out.extend_from_slice(after.as_bytes());
+                }
+                None => out.extend_from_slice(piece.as_bytes()),
+            }
+        }
+    }
+    Cookies { pieces, line: out }
+}
+
+impl Reading<'_> {
+    /// Bytes of what is not in the context.
+    #[must_use]
+    pub fn remainder_bytes(&self) -> usize {
+        let headers = self.remainder.iter().map(|(name, value)| name.as_str().len() + value.len());
+        headers.sum::<usize>() + self.cookie.len()
+    }
+
+    /// What calls of this fingerprint share.
+    #[must_use]
+    pub fn context(&self, caller: &Caller<'_>) -> Context {
+        let headers = self.counted.iter().map(|(name, value)| ((*name).clone(), sensitive(detached(value))));
+        Context {
+            keys: self.keys,
+            host: caller.peer.host.clone(),
+            https: caller.peer.https,
+            headers: headers.collect(),
+            cookies: self.cookies.iter().filter_map(|pair| std::str::from_utf8(pair).ok().map(Box::from)).collect(),
+            named: self.named.clone(),
+            charge: Charge::default(),
+        }
+    }
+
+    /// What travels with the event beside its context.
+    #[must_use]
+    pub fn carry(&self, caller: &Caller<'_>, claimed: bool, legacy: Option<Legacy<'_>>) -> bytes::Bytes {
+        let headers = self.remainder.iter().map(|(name, value)| (name.as_str(), Raw(value.as_bytes())));
+        Carried {
+            claimed,
+            from: caller.peer.connection.address.ip().to_canonical(),
+            client: caller.peer.client,
+            headers: headers.collect(),
+            cookie: Raw(&self.cookie),
+            legacy,
+        }
+        .pack()
+    }
+}
+
+/// A stored Cookie line with the context's cookies back in their places.
+#[must_use]
+pub fn cookie_line(stored: &[u8], context: &Context) -> Vec<u8> {
+    let mut counted = context.cookies.iter();
+    let mut out = Vec::with_capacity(stored.len() + 64);
+    for byte in stored {
+        match *byte {
+            COUNTED => out.extend_from_slice(counted.next().map_or(b"".as_slice(), |pair| pair.as_bytes())),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// A copy with memory of its own. A value as it came is a slice of its connection's read buffer: kept in a pending
+/// event, it would pin kilobytes, and make every request of the connection allocate a new buffer.
+#[must_use]
+pub fn detached(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
+}
+
+/// A value that is never printed.
+#[must_use]
+pub fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+/// The `body:` or `query:` part of a context as a template finds it.
+#[must_use]
+pub fn named<'a>(context: &'a Context, part: &str, path: &[Box<str>]) -> Option<&'a str> {
+    let wanted = |name: &str| {
+        name.strip_prefix(part).and_then(|name| name.strip_prefix(':')).is_some_and(|name| Path::parse(name).0 == path)
+    };
+    context.named.iter().find(|(name, _)| wanted(name)).map(|(_, raw)| &**raw)
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

@@ -1,0 +1,175 @@
+use super::*;
+use crate::event::Fingerprint;
+use crate::identity::{Admit, IdentitySettings, lists};
+use crate::peer::{Connection, Peer};
+use crate::template::Template;
+use http::Request;
+use http::request::Parts;
+use std::time::{Duration, SystemTime};
+
+fn identity(change: impl FnOnce(&mut Selection)) -> Identity {
+    let mut selection = Selection::built_in();
+    change(&mut selection);
+    let settings = IdentitySettings {
+        selection,
+        claims: Vec::new(),
+        refresh: None,
+        user: Template::default(),
+        require: Vec::new(),
+        forbid: Vec::new(),
+        double_submit: None,
+        token: Vec::new(),
+        admit: Admit::Optimistic,
+        proof_ttl: Duration::from_secs(1),
+        cors: None,
+    };
+    Identity::new(settings, [7; 32], 10)
+}
+
+fn head(headers: &[(&str, &str)]) -> Parts {
+    let request =
+        headers.iter().fold(Request::post("/x?key=abc"), |request, (name, value)| request.header(*name, *value));
+    request.body(()).unwrap().into_parts().0
+}
+
+fn peer(host: &str, client: &str, https: bool) -> Peer {
+    let connection = Connection { address: format!("{client}:4711").parse().unwrap(), secure: https };
+    Peer { host: Some(host.into()), ..Peer::new(connection) }
+}
+
+fn keys_at(identity: &Identity, headers: &[(&str, &str)], peer: &Peer) -> Keys {
+    let parts = head(headers);
+    identity.keys(&identity.caller(&parts, peer, SystemTime::now()), None)
+}
+
+fn keys(identity: &Identity, headers: &[(&str, &str)]) -> Keys {
+    keys_at(identity, headers, &peer("app.test", "10.0.0.7", false))
+}
+
+const USER: (&str, &str) = ("cookie", "sid=ada; _ga=GA1.1; csrftoken=t");
+
+#[test]
+fn each_part_enters_the_keys_that_the_table_says() {
+    let identity = identity(|_| {});
+    let base = keys(&identity, &[USER, ("accept-language", "de"), ("x-request-id", "1")]);
+    // What changes, and whether principal, view and fingerprint stay the same.
+    let cases: [(&str, &[(&str, &str)], [bool; 3]); 9] = [
+        ("nothing", &[USER, ("accept-language", "de"), ("x-request-id", "1")], [true; 3]),
+        ("an analytics cookie", &[("cookie", "sid=ada; _ga=GA1.1.999; csrftoken=t")], [true; 3]),
+        ("a language and a request id", &[USER, ("accept-language", "fr"), ("x-request-id", "2")], [true; 3]),
+        ("a balancer's cookie", &[("cookie", "AWSALB=x; sid=ada; csrftoken=t")], [true; 3]),
+        ("the origin", &[USER, ("origin", "https://app.test")], [true, true, false]),
+        ("the csrf cookie", &[("cookie", "sid=ada; csrftoken=other")], [true, true, false]),
+        ("an unknown header", &[USER, ("x-org-id", "7")], [true, false, false]),
+        ("the session", &[("cookie", "sid=bob; csrftoken=t")], [false; 3]),
+        ("a key", &[USER, ("x-api-key", "k")], [false; 3]),
+    ];
+    for (name, headers, wanted) in cases {
+        let found = keys(&identity, headers);
+        let same = [found.principal == base.principal, found.view == base.view, found.fingerprint == base.fingerprint];
+        assert_eq!(same, wanted, "{name}");
+        assert!(!found.nameless, "{name}");
+    }
+}
+
+#[test]
+fn host_scheme_and_client_address_count_and_the_port_does_not() {
+    let identity = identity(|_| {});
+    let at = |host: &str, client: &str, https| keys_at(&identity, &[USER], &peer(host, client, https));
+    let base = at("a.test", "10.0.0.7", false);
+    assert_ne!(base.principal, at("b.test", "10.0.0.7", false).principal);
+    assert_ne!(base.realm, at("b.test", "10.0.0.7", false).realm);
+    let tls = at("a.test", "10.0.0.7", true);
+    assert!(base.view == tls.view && base.fingerprint != tls.fingerprint);
+    let elsewhere = at("a.test", "10.0.0.8", false);
+    assert!(base.view == elsewhere.view && base.fingerprint != elsewhere.fingerprint);
+}
+
+#[test]
+fn callers_without_a_name_are_told_apart_by_their_address_only() {
+    let identity = identity(|_| {});
+    let at = |client: &str, headers: &[(&str, &str)]| keys_at(&identity, headers, &peer("a.test", client, false));
+    let one = at("10.0.0.7", &[("origin", "https://a.test"), ("x-csrf-token", "t")]);
+    assert!(one.nameless, "an Origin or a CSRF token says nothing of who calls");
+    assert_eq!(one.principal, at("10.0.0.7", &[]).principal);
+    assert_ne!(one.principal, at("10.0.0.8", &[]).principal);
+}
+
+#[test]
+fn the_order_of_headers_says_nothing() {
+    let identity = identity(|_| {});
+    let (a, b) = (("x-a", "1"), ("x-b", "2"));
+    assert_eq!(keys(&identity, &[a, b, USER]), keys(&identity, &[USER, b, a]));
+}
+
+#[test]
+fn what_travels_in_the_body_or_the_query_can_say_who_calls() {
+    let identity = identity(|selection| {
+        selection.named = vec![Part::parse_any("body:api_key").unwrap(), Part::parse_any("query:key").unwrap()];
+    });
+    let (parts, peer) = (head(&[]), peer("a.test", "10.0.0.7", false));
+    let caller = identity.caller(&parts, &peer, SystemTime::now());
+    let of = |body: &str| identity.read(&caller, Some(&Object::parse(body).unwrap()));
+    let (one, other) = (of("{\"api_key\":\"k1\",\"n\":1}"), of("{\"api_key\":\"k2\",\"n\":1}"));
+    assert_ne!(one.keys.principal, other.keys.principal);
+    assert_eq!(one.keys, of("{\"n\":2,\"api_key\":\"k1\"}").keys);
+    let context = one.context(&caller);
+    assert_eq!(named(&context, "body", &["api_key".into()]), Some("\"k1\""));
+    assert_eq!(named(&context, "query", &["key".into()]), Some("\"abc\""));
+}
+
+#[test]
+fn a_cookie_line_comes_back_byte_for_byte() {
+    let identity = identity(|_| {});
+    for line in ["sid=ada; _ga=GA1.1; csrftoken=t", "_ga=1;sid=ada ;  x", "sid=a=b; sid=c; ; AWSALB=q", "only", ""] {
+        let (parts, peer) = (head(&[("cookie", line)]), peer("a.test", "10.0.0.7", false));
+        let caller = identity.caller(&parts, &peer, SystemTime::now());
+        let reading = identity.read(&caller, None);
+        let (context, packed) = (reading.context(&caller), reading.carry(&caller, false, None));
+        let carried = Carried::unpack(&packed).unwrap();
+        assert_eq!(String::from_utf8(cookie_line(carried.cookie.0, &context)).unwrap(), line);
+    }
+}
+
+#[test]
+fn a_rolling_cookie_names_its_principal_and_splits_nothing_once_it_is_known() {
+    let rolling = identity(|selection| selection.set(&Part::parse("cookie:sid").unwrap(), Kind::Rolling));
+    let of = |sid: &str| {
+        let line = format!("sid={sid}");
+        let (parts, peer) = (head(&[("cookie", &*line)]), peer("a.test", "10.0.0.7", false));
+        rolling.keys(&rolling.caller(&parts, &peer, SystemTime::now()), None)
+    };
+    assert_ne!(of("1").fingerprint, of("2").fingerprint, "two sessions, as far as is known");
+    let (parts, peer) = (head(&[("cookie", "sid=1")]), peer("a.test", "10.0.0.7", false));
+    let set = HeaderValue::from_static("sid=2; Path=/; HttpOnly");
+    assert!(rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter()));
+    assert_eq!(of("1"), of("2"), "the session that the application renewed");
+    assert_ne!(of("1").principal, of("3").principal);
+}
+
+#[test]
+fn a_session_that_was_renewed_is_its_principal_under_a_fingerprint_of_its_own() {
+    let identity = identity(|_| {});
+    let (parts, peer) = (head(&[("cookie", "sid=1; _ga=x")]), peer("a.test", "10.0.0.7", false));
+    let before = keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer);
+    let set = [HeaderValue::from_static("sid=2; Path=/"), HeaderValue::from_static("_ga=y")];
+    assert!(identity.renew(&identity.caller(&parts, &peer, SystemTime::now()), set.iter()));
+    let (old, new) =
+        (keys_at(&identity, &[("cookie", "sid=1")], &peer), keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer));
+    assert_eq!(old.principal, new.principal);
+    assert_ne!(old.fingerprint, new.fingerprint);
+    assert_ne!(before.principal, new.principal);
+}
+
+#[test]
+fn listed_parts_count_and_the_others_travel() {
+    let mut selection = Selection::listed(&[Part::parse("cookie:sid").unwrap(), Part::parse("header:x-org").unwrap()]);
+    assert_eq!(selection.header(&HeaderName::from_static("x-org")), Kind::Scope);
+    assert_eq!(selection.header(&HeaderName::from_static("user-agent")), Kind::Passing);
+    assert_eq!(selection.cookie("sid"), Kind::Principal);
+    assert_eq!(selection.cookie("other"), Kind::Passing);
+    selection.set(&Part::parse("header:x-org").unwrap(), Kind::Principal);
+    assert_eq!(selection.header(&HeaderName::from_static("x-org")), Kind::Principal);
+    assert_eq!(lists::header("x-org"), Kind::Scope);
+    let _: Fingerprint = keys(&identity(|_| {}), &[]).fingerprint;
+}

@@ -1,0 +1,265 @@
+//! What each known header and cookie says of a caller: one table, names exact or anchored shapes, never bare prefixes
+//! (`_ga*` would swallow a session cookie called `_gate_session`). `identity.ignore`, `.conditions`, `.principal`,
+//! `.scopes` and `.rolling` extend it; `docs/configuration.md` shows it to operators.
+//!
+//! Sources: trace headers by W3C Trace Context, Baggage, OpenTelemetry's B3 and the vendors' documentation; fetch metadata
+//! by the W3C draft of that name; client hints by RFC 8942; proofs by RFC 9421, RFC 9530, RFC 9449 and RFC 7616; cookies by
+//! the documentation of the services that set them.
+
+/// What a header or a cookie says of a caller, and so which of its keys it enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Who calls: enters fingerprint, view and principal.
+    Principal,
+    /// Nothing is known of it: enters fingerprint and view.
+    Scope,
+    /// What the application may check besides: enters the fingerprint.
+    Condition,
+    /// A session cookie that is renewed on answers (`identity.rolling`): enters the principal by its value, and the other
+    /// keys by the principal that it succeeds. The latest value travels with a batch.
+    Rolling,
+    /// Says nothing of the caller: enters no key, the latest value travels with a batch.
+    Passing,
+    /// Of this one call: enters no key, travels with the single call only.
+    PerCall,
+    /// Proves this very call: such a call is always forwarded (ruling 22).
+    Proof,
+    /// Makes a write depend on more than its body: such a write is always forwarded. Of a read it is the cache's business.
+    Conditional,
+    /// How this message is framed and which way it came: Tidegate writes it anew, or it goes with the body.
+    Framing,
+}
+
+impl Kind {
+    /// It is part of the fingerprint by its own value.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::Principal | Self::Scope | Self::Condition)
+    }
+}
+
+/// What the built-in table says of a header; `name` in lower case.
+#[must_use]
+pub fn header(name: &str) -> Kind {
+    match name {
+        "authorization" | "x-api-key" | "api-key" | "apikey" | "x-auth-token" | "x-access-token" => Kind::Principal,
+        "origin"
+        | "x-csrf-token"
+        | "x-xsrf-token"
+        | "x-csrftoken"
+        | "requestverificationtoken"
+        | "x-requested-with"
+        | "sec-fetch-site"
+        | "sec-gpc"
+        | "user-agent"
+        | "accept"
+        | "content-type" => Kind::Condition,
+        "accept-encoding"
+        | "accept-language"
+        | "referer"
+        | "priority"
+        | "sec-fetch-mode"
+        | "sec-fetch-dest"
+        | "sec-fetch-user"
+        | "cache-control"
+        | "pragma"
+        | "dnt"
+        | "save-data"
+        | "upgrade-insecure-requests"
+        | "cdn-loop"
+        | "cf-ipcountry"
+        | "cf-visitor"
+        | "cf-ew-via"
+        | "sec-ch-ua" => Kind::Passing,
+        "traceparent"
+        | "tracestate"
+        | "baggage"
+        | "sentry-trace"
+        | "b3"
+        | "newrelic"
+        | "uber-trace-id"
+        | "x-amzn-trace-id"
+        | "x-cloud-trace-context"
+        | "elastic-apm-traceparent"
+        | "x-request-id"
+        | "x-correlation-id"
+        | "request-id"
+        | "cf-ray"
+        | "x-vercel-id"
+        | "fly-request-id"
+        | "x-azure-ref"
+        | "x-request-start"
+        | "x-queue-start"
+        | "idempotency-key" => Kind::PerCall,
+        "dpop"
+        | "signature"
+        | "signature-input"
+        | "digest"
+        | "content-digest"
+        | "repr-digest"
+        | "x-amz-date"
+        | "x-signature"
+        | "x-nonce"
+        | "x-hmac"
+        | "purpose"
+        | "sec-purpose"
+        | "x-recaptcha-token"
+        | "x-captcha-token"
+        | "h-captcha-response"
+        | "cf-turnstile-response"
+        | "g-recaptcha-response" => Kind::Proof,
+        "range" | "prefer" | "x-http-method-override" | "x-http-method" | "x-method-override" => Kind::Conditional,
+        // What they say is in the peer: host, scheme and client address.
+        "host" | "cookie" | "content-length" | "content-encoding" | "transfer-encoding" | "connection"
+        | "keep-alive" | "te" | "trailer" | "upgrade" | "expect" | "via" | "forwarded" | "x-forwarded-for"
+        | "x-forwarded-host" | "x-forwarded-proto" | "x-real-ip" | "cf-connecting-ip" | "true-client-ip" => {
+            Kind::Framing
+        }
+        _ => shaped(name),
+    }
+}
+
+/// Families of names.
+fn shaped(name: &str) -> Kind {
+    let begins = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+    if begins("sec-ch-ua-") {
+        return Kind::Passing;
+    }
+    if begins("x-b3-") || begins("x-datadog-") || begins("x-newrelic-") {
+        return Kind::PerCall;
+    }
+    let own = name.strip_prefix("x-").is_some_and(|rest| {
+        ["-signature", "-nonce", "-hmac"].iter().any(|end| rest.strip_suffix(end).is_some_and(|rest| !rest.is_empty()))
+    });
+    if begins("if-") {
+        return Kind::Conditional;
+    }
+    if own { Kind::Proof } else { Kind::Scope }
+}
+
+/// Schemes of Authorization that prove one call (RFC 9110 §11, RFC 7616, RFC 4559; Hawk; AWS Signature Version 4).
+const PROVING_SCHEMES: [&str; 8] =
+    ["digest", "hawk", "aws4-hmac-sha256", "negotiate", "ntlm", "dpop", "signature", "hoba"];
+
+/// Whether the Authorization is for this very call.
+#[must_use]
+pub fn proves_one_call(authorization: &str) -> bool {
+    let scheme = authorization.split([' ', '\t']).next().unwrap_or_default();
+    PROVING_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+}
+
+/// What the built-in table says of a cookie. Names of cookies are compared letter by letter (RFC 6265 §5.3).
+#[must_use]
+pub fn cookie(name: &str) -> Kind {
+    match name {
+        "csrf_token" | "csrftoken" | "XSRF-TOKEN" | "_csrf" => Kind::Condition,
+        "_ga" | "_gid" | "_gat" | "_gcl_au" | "_fbp" | "_fbc" | "_uetsid" | "_uetvid" | "_clck" | "_clsk"
+        | "ajs_anonymous_id" | "ajs_user_id" | "ajs_group_id" | "_dd_s" | "OptanonConsent" | "__utma" | "__utmb"
+        | "__utmc" | "__utmt" | "__utmv" | "__utmz" => Kind::Passing,
+        "AWSALB"
+        | "AWSALBCORS"
+        | "AWSALBTG"
+        | "AWSALBTGCORS"
+        | "ARRAffinity"
+        | "ARRAffinitySameSite"
+        | "GCLB"
+        | "SERVERID"
+        | "__cf_bm"
+        | "__cflb"
+        | "_abck"
+        | "bm_sv"
+        | "ak_bmsc" => Kind::Passing,
+        _ if is_shaped_cookie(name) => Kind::Passing,
+        _ => Kind::Principal,
+    }
+}
+
+/// Cookies of analytics services and balancers whose names hold a key or a number.
+fn is_shaped_cookie(name: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    // `_ga_<MEASUREMENT ID>`.
+    name.strip_prefix("_ga_")
+        .is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()))
+        // `_gat_gtag_UA_<account>_<property>` and `_gat_UA-<account>-<property>`.
+        || name.strip_prefix("_gat_gtag_UA_").is_some_and(|rest| rest.split('_').count() == 2 && rest.split('_').all(digits))
+        || name.strip_prefix("_gat_UA-").is_some_and(|rest| rest.split('-').count() == 2 && rest.split('-').all(digits))
+        // `_hjSession_<site>`, `_hjSessionUser_<site>` and the like.
+        || name.strip_prefix("_hj").and_then(|rest| rest.rsplit_once('_')).is_some_and(|(kind, site)| word(kind) && digits(site))
+        || name.strip_prefix("ph_").and_then(|rest| rest.strip_suffix("_posthog")).is_some_and(word)
+        || name.strip_prefix("mp_").and_then(|rest| rest.strip_suffix("_mixpanel")).is_some_and(|key| {
+            key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+        || name.strip_prefix("amplitude_id_").is_some_and(word)
+        || name.strip_prefix("BIGipServer").is_some_and(|pool| !pool.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_anchored_at_both_ends() {
+        for name in [
+            "_ga",
+            "_ga_1ABC2",
+            "_gat_gtag_UA_12_3",
+            "_gat_UA-12-3",
+            "_hjSessionUser_123",
+            "ph_phc_x1_posthog",
+            "mp_0123456789abcdef0123456789abcdef_mixpanel",
+            "amplitude_id_0a",
+            "BIGipServerpool",
+            "AWSALB",
+            "__utmz",
+        ] {
+            assert_eq!(cookie(name), Kind::Passing, "{name}");
+        }
+        for name in [
+            "_gate_session",
+            "_ga_",
+            "_ga_session",
+            "_gat_gtag_UA_1",
+            "_hjar",
+            "_hj_x_",
+            "ph_posthog",
+            "mp_1_mixpanel",
+            "sessionid",
+            "connect.sid",
+            "access_token",
+            "JSESSIONID",
+            "awsalb",
+            "xAWSALB",
+            "OptanonConsentX",
+        ] {
+            assert_eq!(cookie(name), Kind::Principal, "{name}");
+        }
+        assert_eq!(cookie("csrftoken"), Kind::Condition);
+    }
+
+    #[test]
+    fn headers_have_the_kind_of_the_table() {
+        for (name, kind) in [
+            ("authorization", Kind::Principal),
+            ("x-api-key", Kind::Principal),
+            ("origin", Kind::Condition),
+            ("user-agent", Kind::Condition),
+            ("x-org-id", Kind::Scope),
+            ("x-anything", Kind::Scope),
+            ("sec-ch-ua-platform", Kind::Passing),
+            ("sec-ch-ua-", Kind::Scope),
+            ("referer", Kind::Passing),
+            ("x-b3-traceid", Kind::PerCall),
+            ("traceparent", Kind::PerCall),
+            ("x-hub-signature", Kind::Proof),
+            ("if-match", Kind::Conditional),
+            ("prefer", Kind::Conditional),
+            ("x-forwarded-proto", Kind::Framing),
+            ("x-forwarded-prefix", Kind::Scope),
+        ] {
+            assert_eq!(header(name), kind, "{name}");
+        }
+        assert!(proves_one_call("Digest username=x") && proves_one_call("AWS4-HMAC-SHA256 Credential=x"));
+        assert!(!proves_one_call("Bearer digest") && !proves_one_call("Basic eA=="));
+    }
+}

@@ -1,0 +1,189 @@
+//! What is known of principals: who was refused, who was taken and where, and where strangers are taken (rulings 15 to 17).
+//!
+//! A refused principal's next calls go to the application until one succeeds (design §5). A proof is a 2xx, and holds for
+//! the group that it was given in. Where a caller without a name was taken too, a proof says nothing of who calls, and
+//! joins no two principals to one user.
+
+use crate::event::{GroupIndex, Principal};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often at most a principal's call is forwarded for the sake of its session.
+const RENEWALS: Duration = Duration::from_mins(1);
+
+/// A success, as far as it changed what was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vouched {
+    /// It was refused before.
+    pub was_refused: bool,
+    /// It was not known to be good here.
+    pub is_news: bool,
+}
+
+/// What is known of principals; every map is capped, the least used are forgotten first: a forgotten refusal costs one
+/// more late rejection, a forgotten proof one more forwarded call.
+#[derive(Debug)]
+pub struct Reputation {
+    refused: moka::sync::Cache<Principal, ()>,
+    proofs: moka::sync::Cache<(Principal, GroupIndex), Instant>,
+    /// `admit = "proven"`: how long a proof lets calls in.
+    proof: Option<Duration>,
+    /// Groups whose routes took a caller without a name.
+    open: Vec<AtomicBool>,
+    /// A delivery's answer renewed a cookie of these: their next call is to be forwarded.
+    to_renew: moka::sync::Cache<Principal, ()>,
+    /// Whose calls were forwarded for their sessions lately.
+    renewed: moka::sync::Cache<Principal, Instant>,
+    refresh: Option<Duration>,
+}
+
+impl Reputation {
+    /// `groups`: how many there are. `proof`: how long a proof lasts; `None`: every principal is let in until it is
+    /// refused. `refusal`: how long a refusal is remembered if nothing succeeds. `refresh`: so often one call of a
+    /// principal is forwarded for its session. Each map is capped at `most`.
+    #[must_use]
+    pub fn new(
+        groups: usize,
+        proof: Option<Duration>,
+        refusal: Duration,
+        refresh: Option<Duration>,
+        most: u64,
+    ) -> Self {
+        let map = || moka::sync::Cache::builder().max_capacity(most);
+        Self {
+            refused: moka::sync::Cache::builder().max_capacity(most).time_to_live(refusal).build(),
+            proofs: moka::sync::Cache::builder().max_capacity(most).time_to_idle(refusal).build(),
+            proof,
+            open: (0..groups).map(|_| AtomicBool::new(false)).collect(),
+            to_renew: map().time_to_live(refusal).build(),
+            renewed: moka::sync::Cache::builder().max_capacity(most).build(),
+            refresh,
+        }
+    }
+
+    /// A call of this principal met 401 or 403.
+    pub fn refuse(&self, principal: Principal) {
+        self.refused.insert(principal, ());
+        for group in 0..self.open.len() {
+            self.proofs.invalidate(&(principal, GroupIndex(group)));
+        }
+    }
+
+    /// A call of this principal was taken in a group. `nameless`: no token, session or key was there.
+    pub fn vouch(&self, principal: Principal, nameless: bool, group: GroupIndex) -> Vouched {
+        if nameless && let Some(open) = self.open.get(group.0) {
+            open.store(true, Ordering::Relaxed);
+        }
+        let was_refused = self.is_refused(principal);
+        if was_refused {
+            self.refused.invalidate(&principal);
+        }
+        let before = self.proofs.get(&(principal, group));
+        // Written anew now and then only: it is read at every call of `admit = "proven"`.
+        let stale = before.is_none_or(|at| at.elapsed() >= self.proof.unwrap_or(Duration::from_hours(1)) / 4);
+        if stale {
+            self.proofs.insert((principal, group), Instant::now());
+        }
+        Vouched { was_refused, is_news: before.is_none() }
+    }
+
+    /// Its last call or batch was refused.
+    #[must_use]
+    pub fn is_refused(&self, principal: Principal) -> bool {
+        self.refused.contains_key(&principal)
+    }
+
+    /// It may be acknowledged in this group without asking.
+    #[must_use]
+    pub fn is_proven(&self, principal: Principal, group: GroupIndex) -> bool {
+        let Some(lasts) = self.proof else { return true };
+        self.proofs.get(&(principal, group)).is_some_and(|at| at.elapsed() < lasts)
+    }
+
+    /// It had a 2xx in this group and no refusal since, and the group refuses strangers: its claims are true.
+    #[must_use]
+    pub fn is_good(&self, principal: Principal, group: GroupIndex) -> bool {
+        let open = self.open.get(group.0).is_none_or(|open| open.load(Ordering::Relaxed));
+        !open && self.proofs.contains_key(&(principal, group)) && !self.is_refused(principal)
+    }
+
+    /// It had a 2xx in some group and no refusal since.
+    #[must_use]
+    pub fn is_good_anywhere(&self, principal: Principal) -> bool {
+        let known = |group| self.proofs.contains_key(&(principal, GroupIndex(group)));
+        (0..self.open.len()).any(known) && !self.is_refused(principal)
+    }
+
+    /// A delivery's answer renewed a cookie of this principal, and its browser didn't see it.
+    pub fn ask_renewal(&self, principal: Principal) {
+        self.to_renew.insert(principal, ());
+    }
+
+    /// Whether this call is to be forwarded, so that its session lives (ruling 24); at most one a minute says yes.
+    #[must_use]
+    pub fn wants_renewal(&self, principal: Principal) -> bool {
+        let asked = self.to_renew.entry_count() > 0 && self.to_renew.contains_key(&principal);
+        if !asked && self.refresh.is_none() {
+            return false;
+        }
+        let since = self.renewed.get(&principal).map(|at| at.elapsed());
+        let due = match (since, self.refresh) {
+            (None, None) => asked,
+            // The session has just begun.
+            (None, Some(_)) => {
+                self.renewed.insert(principal, Instant::now());
+                return false;
+            }
+            (Some(since), refresh) => asked && since >= RENEWALS || refresh.is_some_and(|every| since >= every),
+        };
+        if due {
+            self.renewed.insert(principal, Instant::now());
+            self.to_renew.invalidate(&principal);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADA: Principal = Principal([1; 16]);
+    const NOBODY: Principal = Principal([2; 16]);
+    const HERE: GroupIndex = GroupIndex(0);
+    const THERE: GroupIndex = GroupIndex(1);
+
+    #[test]
+    fn a_proof_holds_where_it_was_given_until_a_refusal() {
+        let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100);
+        assert!(!known.is_proven(ADA, HERE));
+        assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: false, is_news: true });
+        assert!(known.is_proven(ADA, HERE) && known.is_good(ADA, HERE));
+        assert!(!known.is_proven(ADA, THERE) && !known.is_good(ADA, THERE));
+        known.refuse(ADA);
+        assert!(known.is_refused(ADA) && !known.is_proven(ADA, HERE) && !known.is_good(ADA, HERE));
+        assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: true, is_news: true });
+    }
+
+    #[test]
+    fn where_strangers_are_taken_a_success_proves_nothing_of_a_name() {
+        let known = Reputation::new(2, None, Duration::from_secs(60), None, 100);
+        known.vouch(ADA, false, HERE);
+        assert!(known.is_good(ADA, HERE));
+        known.vouch(NOBODY, true, HERE);
+        assert!(!known.is_good(ADA, HERE), "anybody is taken there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_renewed_when_an_answer_asks_for_it_once_a_minute() {
+        let known = Reputation::new(1, None, Duration::from_hours(1), None, 100);
+        assert!(!known.wants_renewal(ADA));
+        known.ask_renewal(ADA);
+        assert!(known.wants_renewal(ADA) && !known.wants_renewal(ADA));
+        known.ask_renewal(ADA);
+        assert!(!known.wants_renewal(ADA));
+        tokio::time::advance(RENEWALS).await;
+        assert!(known.wants_renewal(ADA));
+    }
+}
