@@ -33,6 +33,8 @@ pub struct Reputation {
     open: Vec<AtomicBool>,
     /// A delivery's answer renewed a cookie of these: their next call is to be forwarded.
     to_renew: moka::sync::Cache<Principal, ()>,
+    /// There was one: else nothing is looked up.
+    any_to_renew: AtomicBool,
     /// Whose calls were forwarded for their sessions lately.
     renewed: moka::sync::Cache<Principal, Instant>,
     refresh: Option<Duration>,
@@ -50,13 +52,13 @@ impl Reputation {
         refresh: Option<Duration>,
         most: u64,
     ) -> Self {
-        let map = || moka::sync::Cache::builder().max_capacity(most);
         Self {
             refused: moka::sync::Cache::builder().max_capacity(most).time_to_live(refusal).build(),
             proofs: moka::sync::Cache::builder().max_capacity(most).time_to_idle(refusal).build(),
             proof,
             open: (0..groups).map(|_| AtomicBool::new(false)).collect(),
-            to_renew: map().time_to_live(refusal).build(),
+            to_renew: moka::sync::Cache::builder().max_capacity(most).time_to_live(refusal).build(),
+            any_to_renew: AtomicBool::new(false),
             renewed: moka::sync::Cache::builder().max_capacity(most).build(),
             refresh,
         }
@@ -118,12 +120,13 @@ impl Reputation {
     /// A delivery's answer renewed a cookie of this principal, and its browser didn't see it.
     pub fn ask_renewal(&self, principal: Principal) {
         self.to_renew.insert(principal, ());
+        self.any_to_renew.store(true, Ordering::Relaxed);
     }
 
     /// Whether this call is to be forwarded, so that its session lives (ruling 24); at most one a minute says yes.
     #[must_use]
     pub fn wants_renewal(&self, principal: Principal) -> bool {
-        let asked = self.to_renew.entry_count() > 0 && self.to_renew.contains_key(&principal);
+        let asked = self.any_to_renew.load(Ordering::Relaxed) && self.to_renew.contains_key(&principal);
         if !asked && self.refresh.is_none() {
             return false;
         }

@@ -467,12 +467,14 @@ impl<E: Entry> Lanes<E> {
         self.lanes.get(&mark.lane).is_none_or(|lane| lane.first_seq().is_none_or(|first| first > mark.seq))
     }
 
-    /// Whether a forwarded call may go: as [`passed`](Self::passed), or its lane is held by a 401 or 403, whose cure is
-    /// the verdict of just such a call (ruling 4).
+    /// Whether a forwarded call may go: as [`passed`](Self::passed), or its lane, or one of the same credential before it,
+    /// is held by a 401 or 403, whose cure is the verdict of just such a call (ruling 4).
     #[must_use]
     pub fn may_pass(&self, mark: Mark) -> bool {
         let rejected = |lane: &Lane<E>| matches!(lane.phase, Phase::Rejected(_));
-        self.passed(mark) || self.lanes.get(&mark.lane).is_some_and(rejected)
+        self.passed(mark)
+            || self.lanes.get(&mark.lane).is_some_and(rejected)
+            || self.refused_siblings(mark.lane).next().is_some()
     }
 
     /// The lanes whose batches must come back before a mark is passed: its own, and those that go before it.
@@ -492,7 +494,7 @@ impl<E: Entry> Lanes<E> {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.phase = Phase::Idle;
             }
-            self.advance(id);
+            self.advance_with(id);
         }
     }
 
@@ -527,7 +529,22 @@ impl<E: Entry> Lanes<E> {
         let Some(lane) = self.lanes.get(&id) else { return 0 };
         let good = self.is_good(lane);
         let order = self.order.limit(id, (&lane.domain, &lane.owner), good, |other| self.look(other));
-        hold_limit(&self.holds, &self.joint_holds, lane, good).min(order)
+        // What a refusal holds is not listed, but its own credential's other groups keep their order with it.
+        let refused = self.refused_siblings(id).filter_map(|other| other.front()).min();
+        let refused = refused.map_or(u64::MAX, |front| front.saturating_sub(1));
+        hold_limit(&self.holds, &self.joint_holds, lane, good).min(order).min(refused)
+    }
+
+    /// Lanes of the same user and fingerprint that are held by a refusal, in groups that keep one order with a lane's own.
+    fn refused_siblings(&self, id: LaneId) -> impl Iterator<Item = &Lane<E>> {
+        let lane = self.lanes.get(&id);
+        let groups = lane.and_then(|lane| self.rules.get(lane.key.group.0)).map(|rules| rules.ordered.as_slice());
+        let keys = groups
+            .unwrap_or_default()
+            .iter()
+            .filter_map(move |group| Some(LaneKey { group: *group, ..lane?.key.clone() }));
+        let lanes = keys.filter_map(|key| self.lanes.get(self.by_key.get(&key)?));
+        lanes.filter(|lane| matches!(lane.phase, Phase::Rejected(_)))
     }
 
     /// Forms the next batch if the lane may, sets its timer, forgets it when it is empty.

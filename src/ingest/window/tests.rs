@@ -200,7 +200,10 @@ fn a_batch_is_exactly_as_large_as_it_may_be() {
 fn credentials_never_share_a_batch() {
     let now = Instant::now();
     let mut lanes = lanes(rules());
-    (1..=6).for_each(|seq| lanes.push(now, event(seq, 1, (seq % 2) as u8)));
+    for seq in 1..=6 {
+        let credential = (seq % 2) as u8;
+        lanes.push(now, Model { owner: Owner { claimed: false, ..owner(credential) }, ..event(seq, 1, credential) });
+    }
     lanes.seal_all();
     let mut found = ready(&mut lanes);
     found.sort();
@@ -847,10 +850,7 @@ fn a_lane_behind_a_rejected_sibling_lets_a_forwarded_call_pass() {
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
     let (_, own) = lanes.hold(&asker(1, 1), &both());
-    assert_eq!(own.len(), 2);
-    let sent = one(&mut lanes);
-    assert_eq!(seqs(&sent), [2], "a refused lane holds up itself only");
-    accept(&mut lanes, now, sent);
+    assert!(own.len() == 2 && lanes.take_ready().is_empty());
     assert!(own.iter().all(|mark| lanes.may_pass(*mark)));
 }
 
