@@ -5,6 +5,7 @@ pub mod check;
 mod group;
 pub mod print;
 pub mod raw;
+mod server;
 
 pub use raw::{Problem, Problems};
 

@@ -16,10 +16,11 @@ use crate::ingest::settings::Group;
 use crate::ingest::{Ack, Hold, Ingest};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
-use crate::peer::{Connection, Peer};
+use crate::peer::{Connection, Peer, TrustedProxies};
 use crate::read::{Read, ReadScope, user_of};
 use crate::route::{EventRoute, Found, Params, Routes, WriteRoute};
 use crate::template::Template;
+use crate::upstream::headers::normalize;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
 use http::request::Parts;
@@ -51,6 +52,8 @@ pub struct Setup {
     pub clock: Clock,
     /// A buffered body must be there in this time.
     pub body_timeout: Duration,
+    /// Who may say on whose behalf it calls.
+    pub trusted_proxies: TrustedProxies,
     /// Who hears of what was invalidated.
     pub notices: Arc<Notices>,
     /// Ends what would stream for ever.
@@ -86,8 +89,19 @@ impl Gateway {
     /// Never.
     pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let unknown = Connection { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
-        let peer = Peer::new(request.extensions().get::<Connection>().copied().unwrap_or(unknown));
-        Ok(self.answer(request.map(Body::Incoming), &peer).await)
+        let connection = request.extensions().get::<Connection>().copied().unwrap_or(unknown);
+        let (mut parts, body) = request.into_parts();
+        match normalize(&mut parts, &connection, &self.0.trusted_proxies) {
+            Ok(peer) => {
+                let body = Body::arriving(body, &parts.headers);
+                Ok(self.answer(Request::from_parts(parts, body), &peer).await)
+            }
+            Err(error) => {
+                self.count("refused");
+                self.0.metrics.declined.with_label_values(&[error.as_str()]).inc();
+                Ok(reply::bad_head(&error))
+            }
+        }
     }
 
     async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
