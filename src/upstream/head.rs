@@ -2,7 +2,7 @@
 //! be lost on the way.
 
 use http::request::Parts;
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use std::net::Ipv6Addr;
 
@@ -58,21 +58,23 @@ pub(super) fn take_authority(parts: &mut Parts) -> Result<Option<Authority>, Hea
     if parts.method == Method::CONNECT {
         return Err(HeadError::Connect);
     }
-    let wrong = |uri: &Uri| Err(HeadError::Target(uri.to_string()));
-    let Some(path) = parts.uri.path_and_query() else { return wrong(&parts.uri) };
-    if path.as_str() == "*" && parts.method != Method::OPTIONS || !path.as_str().starts_with(['/', '*']) {
-        return wrong(&parts.uri);
+    let wrong = |uri: &Uri| HeadError::Target(uri.to_string());
+    // Authority form, which only CONNECT has, has none.
+    let Some(path) = parts.uri.path_and_query() else { return Err(wrong(&parts.uri)) };
+    if path.as_str() == "*" && parts.method != Method::OPTIONS {
+        return Err(wrong(&parts.uri));
     }
     let Some(authority) = parts.uri.authority().cloned() else { return Ok(None) };
     if !parts.uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme)) {
-        return wrong(&parts.uri);
+        return Err(wrong(&parts.uri));
     }
     let mut origin = http::uri::Parts::default();
-    origin.path_and_query = Some(path.clone());
-    match Uri::from_parts(origin) {
-        Ok(origin) => parts.uri = origin,
-        Err(_) => return wrong(&parts.uri),
-    }
+    // An empty path is `/` (RFC 9112 §3.2.1).
+    origin.path_and_query = Some(match path.as_str().strip_prefix('?') {
+        None => path.clone(),
+        Some(query) => PathAndQuery::try_from(format!("/?{query}")).map_err(|_| wrong(&parts.uri))?,
+    });
+    parts.uri = Uri::from_parts(origin).map_err(|_| wrong(&parts.uri))?;
     Ok(Some(authority))
 }
 
