@@ -65,7 +65,7 @@ pub fn normalize(parts: &mut Parts, connection: &Connection, trusted: &TrustedPr
     }
     let headers = &mut parts.headers;
     let asked = Asked {
-        upgrade: upgrade(headers).filter(|_| parts.version == Version::HTTP_11),
+        upgrade: if parts.version == Version::HTTP_11 { upgrade(headers) } else { None },
         trailers: wants_trailers(headers),
     };
     if asked != Asked::default() {
@@ -125,14 +125,14 @@ pub fn add_hops(headers: &mut HeaderMap, peer: &Peer, version: Version, settings
     }
 }
 
-/// The protocols that a message asks to change to, if `Connection` names the upgrade too; without those that would carry
-/// HTTP again.
-pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    if !headers.contains_key(header::UPGRADE)
-        || !connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
-    {
-        return None;
-    }
+/// The protocols that a request asks to change to, if `Connection` names the upgrade too.
+fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let named = connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    if named { protocols(headers) } else { None }
+}
+
+/// The protocols of `Upgrade`, without those that would carry HTTP again.
+pub(super) fn protocols(headers: &HeaderMap) -> Option<HeaderValue> {
     let lines = headers.get_all(header::UPGRADE).iter().filter_map(|line| line.to_str().ok());
     let tokens = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty());
     let left: Vec<_> = tokens.filter(|token| !carries_http(token)).collect();

@@ -215,7 +215,7 @@ impl Upstream {
             )));
         }
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let protocol = headers::upgrade(response.headers());
+        let protocol = if switched { headers::protocols(response.headers()) } else { None };
         let upstream = switched.then(|| hyper::upgrade::on(&mut response));
         let version = response.version();
         let head = response.headers_mut();

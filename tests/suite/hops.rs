@@ -9,7 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tidegate::body::Body;
 use tidegate::clock::Clock;
+use tidegate::peer::{Connection, TrustedProxies};
+use tidegate::upstream::Upstream;
+use tidegate::upstream::headers::normalize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -34,6 +38,7 @@ async fn upstream(act: Act) -> (Sidecar, Arc<Raw>) {
 /// What came to a raw upstream.
 #[derive(Default)]
 struct Raw {
+    address: std::sync::OnceLock<SocketAddr>,
     connections: AtomicUsize,
     heads: std::sync::Mutex<Vec<(usize, String)>>,
 }
@@ -52,7 +57,7 @@ impl Raw {
 async fn upstream_with(config: &str, act: Act) -> (Sidecar, Arc<Raw>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let raw = Arc::new(Raw::default());
+    let raw = Arc::new(Raw { address: address.into(), ..Raw::default() });
     let seen = Arc::clone(&raw);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -219,6 +224,43 @@ async fn a_stranger_cannot_say_where_it_comes_from() {
     ] {
         assert_eq!(seen.header(name), wanted, "{name}");
     }
+}
+
+/// What a delivery carries of the call that it stands for.
+#[tokio::test]
+async fn a_delivery_says_the_host_the_scheme_and_the_addresses_of_its_call() {
+    let (sidecar, raw) = upstream(|_, _, _| Some(OK)).await;
+    let address = raw.address.get().unwrap();
+    let config = format!("[upstream]\nurl = \"http://{address}\"");
+    let config = tidegate::config::parse(&config, "test", std::iter::empty()).unwrap();
+    let upstream = Upstream::new(config.upstream);
+    let connection = Connection { address: "127.0.0.7:99".parse().unwrap(), secure: false };
+    let call = Request::get("/event")
+        .header("host", "App.example:81")
+        .header("x-forwarded-for", "9.9.9.9")
+        .header("x-forwarded-proto", "https");
+    let (mut call, ()) = call.body(()).unwrap().into_parts();
+    let peer = normalize(&mut call, &connection, &TrustedProxies::local()).unwrap();
+    let wanted = [
+        "x-forwarded-for: 9.9.9.9, 127.0.0.7",
+        "x-forwarded-proto: https",
+        "via: 1.1 tidegate",
+        "for=9.9.9.9;proto=https;host=\"app.example:81\", for=127.0.0.7;proto=https;host=\"app.example:81\"",
+    ];
+    for (uri, host) in
+        [("/batch".to_owned(), "App.example:81".to_owned()), (format!("http://{address}/batch"), address.to_string())]
+    {
+        let mut batch = Request::post(uri).body(Body::from("{}")).unwrap();
+        *batch.headers_mut() = call.headers.clone();
+        assert_eq!(upstream.send_for(batch, &peer).await.unwrap().status(), 200);
+        let head = raw.heads().pop().unwrap();
+        assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+        assert!(head.contains("x-forwarded-host: App.example:81\r\n"), "{head}");
+        for line in wanted {
+            assert!(head.contains(line), "{line}: {head}");
+        }
+    }
+    drop(sidecar);
 }
 
 #[tokio::test]
