@@ -2,7 +2,7 @@
 //!
 //! A connection takes a permit before it is accepted, so that the cap holds; more of them wait in the kernel's backlog.
 //! Its first byte, and each request's head from its first byte on, must arrive within `header_timeout`; between two
-//! requests it may idle for `keepalive_timeout` ([`phase`]). When the drain begins, nothing more is accepted, idle
+//! requests it may idle for `keepalive_timeout` (`phase.rs`). When the drain begins, nothing more is accepted, idle
 //! connections close, busy ones finish their request, and at the deadline the rest is cut.
 
 mod phase;
@@ -94,7 +94,7 @@ where
     }
 }
 
-/// hyper's time-out for heads is off: [`phase`] knows when one begins.
+/// hyper's time-out for heads is off: `phase.rs` knows when one begins.
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
