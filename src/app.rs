@@ -105,6 +105,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         metrics: Arc::clone(&metrics),
         clock,
         body_timeout: config.server.body_timeout,
+        trusted_proxies: config.server.trusted_proxies.clone(),
         notices,
         drain: drain.clone(),
         explain: config.explain,

@@ -1,6 +1,7 @@
 //! The one body type that flows through the gateway, in both directions.
 
 use bytes::Bytes;
+use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,6 +16,9 @@ pub enum Body {
     Full(Full<Bytes>),
     /// Straight from a hyper connection.
     Incoming(hyper::body::Incoming),
+    /// Straight from a hyper connection, whose client waits for a 100 before it sends anything (RFC 9110 §10.1.1): the
+    /// first poll sends that.
+    Expected(hyper::body::Incoming),
     /// Anything else that streams.
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
 }
@@ -24,6 +28,20 @@ impl Body {
     #[must_use]
     pub fn empty() -> Self {
         Self::Full(Full::default())
+    }
+
+    /// A request's body.
+    #[must_use]
+    pub fn arriving(body: hyper::body::Incoming, headers: &HeaderMap) -> Self {
+        let expected =
+            headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        if expected { Self::Expected(body) } else { Self::Incoming(body) }
+    }
+
+    /// Its client sends it only when it is asked for it.
+    #[must_use]
+    pub const fn is_expected(&self) -> bool {
+        matches!(self, Self::Expected(_))
     }
 
     /// A body that streams from elsewhere.
@@ -57,7 +75,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Incoming(body) | Self::Expected(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -65,7 +83,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(body) => body.is_end_stream(),
-            Self::Incoming(body) => body.is_end_stream(),
+            Self::Incoming(body) | Self::Expected(body) => body.is_end_stream(),
             Self::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -73,7 +91,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> http_body::SizeHint {
         match self {
             Self::Full(body) => body.size_hint(),
-            Self::Incoming(body) => body.size_hint(),
+            Self::Incoming(body) | Self::Expected(body) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),
         }
     }

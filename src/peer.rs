@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, and whom a request speaks for.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -35,6 +35,95 @@ impl Peer {
     }
 }
 
+/// Which connections come from a proxy of one's own, whose word on its clients counts (`server.trusted_proxies`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrustedProxies {
+    networks: Vec<Network>,
+    unix: bool,
+}
+
+/// Addresses that share their first `prefix` bits with `base`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Network {
+    base: IpAddr,
+    prefix: u32,
+}
+
+/// A text that names no proxies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "found {0:?}; allowed are \"loopback\", \"unix\", an address such as \"10.0.0.7\", and a network such as \"10.0.0.0/8\""
+)]
+pub struct ProxyError(String);
+
+impl TrustedProxies {
+    /// The default: other processes on this machine.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { networks: Network::LOOPBACK.to_vec(), unix: true }
+    }
+
+    /// From the texts of the configuration; an empty list trusts nothing.
+    ///
+    /// # Errors
+    /// The first text that is neither a word, an address nor a network.
+    pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, ProxyError> {
+        let mut proxies = Self::default();
+        for text in texts {
+            match text.as_ref() {
+                "loopback" => proxies.networks.extend(Network::LOOPBACK),
+                "unix" => proxies.unix = true,
+                text => proxies.networks.push(Network::parse(text).ok_or_else(|| ProxyError(text.to_owned()))?),
+            }
+        }
+        Ok(proxies)
+    }
+
+    /// Whether this address is one of them; an IPv4 address counts in its IPv6 form (`::ffff:…`) too.
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether the other ends of Unix sockets are among them.
+    #[must_use]
+    pub const fn contain_unix(&self) -> bool {
+        self.unix
+    }
+}
+
+impl Network {
+    const LOOPBACK: [Self; 2] = [
+        Self { base: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 },
+        Self { base: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 },
+    ];
+
+    fn parse(text: &str) -> Option<Self> {
+        let (base, prefix) = text.split_once('/').map_or((text, None), |(base, prefix)| (base, Some(prefix)));
+        let base: IpAddr = base.parse().ok()?;
+        let widest = if base.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => widest,
+            Some(digits) => digits.parse().ok().filter(|prefix| *prefix <= widest)?,
+        };
+        Some(Self { base, prefix })
+    }
+
+    fn contains(self, address: IpAddr) -> bool {
+        // Bits that differ, from the left; a shift by the whole width leaves nothing to compare.
+        match (self.base, address) {
+            (IpAddr::V4(base), IpAddr::V4(address)) => {
+                (base.to_bits() ^ address.to_bits()).checked_shr(32 - self.prefix).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(base), IpAddr::V6(address)) => {
+                (base.to_bits() ^ address.to_bits()).checked_shr(128 - self.prefix).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A connection's place under the cap, taken for as long as somebody holds it.
 #[derive(Debug, Clone)]
 pub struct Place(#[expect(dead_code, reason = "held, never looked at")] Arc<OwnedSemaphorePermit>);
@@ -44,5 +133,42 @@ impl Place {
     #[must_use]
     pub const fn new(permit: Arc<OwnedSemaphorePermit>) -> Self {
         Self(permit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_trusted_by_word_address_or_network() {
+        let proxies = TrustedProxies::parse(&["loopback", "10.1.0.0/16", "192.0.2.7", "2001:db8::/32"]).unwrap();
+        for (address, wanted) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("::2", false),
+            ("::ffff:127.0.0.1", true),
+            ("10.1.255.255", true),
+            ("10.2.0.0", false),
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("2001:db8:ffff::1", true),
+            ("2001:db9::1", false),
+        ] {
+            assert_eq!(proxies.contain(address.parse().unwrap()), wanted, "{address}");
+        }
+        let all = TrustedProxies::parse(&["0.0.0.0/0"]).unwrap();
+        assert!(all.contain("203.0.113.9".parse().unwrap()) && !all.contain("2001:db8::1".parse().unwrap()));
+        assert!(!TrustedProxies::parse::<&str>(&[]).unwrap().contain("127.0.0.1".parse().unwrap()));
+        assert!(TrustedProxies::local().contain_unix());
+    }
+
+    #[test]
+    fn what_names_no_proxy_is_said_with_what_is_allowed() {
+        for text in ["localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "::/129", "10.0.0", ""] {
+            let error = TrustedProxies::parse(&[text]).unwrap_err().to_string();
+            assert!(error.contains(&format!("found {text:?}")) && error.contains("10.0.0.0/8"), "{error}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::raw::{Environment, Node, Problem, Section, Sink, Spot};
-use super::{group, identity};
+use super::{group, identity, server};
 use crate::admin::AdminSettings;
 use crate::cache::settings::CacheSettings;
 use crate::event::GroupIndex;
@@ -10,11 +10,8 @@ use crate::identity::{Cors, IdentitySettings, Part};
 use crate::ingest::settings::{Backoff, Delivery, Group, Limited, Limits, Rate};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::route::{Ack, CacheRoute, EventRoute, Mode, Pattern, PreviewRoute, WriteRoute};
-use crate::server::ServerSettings;
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Source, Template, TemplateError};
-use crate::upstream::UpstreamSettings;
 use http::{HeaderName, Method, StatusCode, Uri};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 pub(super) const HEAD: [Source; 4] = [Source::Header, Source::Cookie, Source::Query, Source::Jwt];
@@ -35,7 +32,7 @@ pub(super) const fn seconds(count: u64) -> Duration {
 pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Problem>> {
     let sink = Sink::new(environment);
     let root = Section::new(Some(tree), "", &sink);
-    let (upstream, relaxed_paths) = upstream(root.section("upstream"));
+    let (upstream, relaxed_paths) = server::upstream(root.section("upstream"), root.sections("relay"));
     let delivery_section = root.section("delivery");
     let delivery = delivery(&delivery_section);
     delivery_section.finish();
@@ -44,7 +41,7 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
     let events = events(&root, &groups, &identity);
     let mut config = Config {
         explain: root.section("server").flag("explain").unwrap_or(false),
-        server: server(root.section("server")),
+        server: server::server(root.section("server")),
         admin: admin(root.section("admin")),
         identity,
         journal: journal(root.section("journal")),
@@ -52,13 +49,7 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
         cache: store(root.section("store")),
         writes: root.sections("write").into_iter().filter_map(write).collect(),
         caches: root.sections("cache").into_iter().filter_map(|section| cache(section, delivery.barrier)).collect(),
-        upstream: upstream.unwrap_or_else(|| UpstreamSettings {
-            url: Uri::default(),
-            connect_timeout: seconds(2),
-            response_timeout: seconds(30),
-            idle_timeout: seconds(4),
-            preserve_host: true,
-        }),
+        upstream,
         delivery,
         groups: groups.into_iter().flatten().collect(),
         events: events.into_iter().flatten().collect(),
@@ -96,56 +87,13 @@ pub(super) fn meeting(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
     found.map(|(index, _)| GroupIndex(index)).collect()
 }
 
-fn address(section: &Section<'_>, port: u16) -> SocketAddr {
-    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    section.parsed("listen", "an address such as \"127.0.0.1:8080\"").unwrap_or(default)
-}
-
-fn server(section: Section<'_>) -> ServerSettings {
-    let settings = ServerSettings {
-        listen: address(&section, 8080),
-        max_connections: section.count("max_connections", 1, 1_000_000, 10_000),
-        header_timeout: section.duration("header_timeout", seconds(10)),
-        body_timeout: section.duration("body_timeout", seconds(30)),
-        drain: section.duration("drain", seconds(20)),
-    };
-    // Read where the gateway's settings are.
-    section.get("explain");
-    section.finish();
-    settings
-}
-
 fn admin(section: Section<'_>) -> AdminSettings {
-    let listen = address(&section, 9901);
+    let listen = server::address(&section, 9901);
     if !listen.ip().is_loopback() {
         section.wrong_key("listen", format!("found {listen}; only loopback addresses are allowed in this version"));
     }
     section.finish();
     AdminSettings { listen }
-}
-
-fn upstream(section: Section<'_>) -> (Option<UpstreamSettings>, bool) {
-    let url = section.compiled("url", |text| {
-        let uri: Uri = text.parse().map_err(|error| format!("found {text:?}: {error}"))?;
-        let plain = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => Ok(uri),
-            _ => Err(format!("found {text:?}; allowed is \"http://HOST:PORT\", without a path")),
-        }
-    });
-    if url.is_none() && section.get("url").is_none() {
-        section.wrong_key("url", "is missing; the application's address is needed, such as \"http://127.0.0.1:8888\"");
-    }
-    let relaxed = section.choice("paths", &[("exact", false), ("relaxed", true)], false);
-    let settings = UpstreamSettings {
-        url: url.clone().unwrap_or_default(),
-        connect_timeout: section.duration("connect_timeout", seconds(2)),
-        response_timeout: section.duration("response_timeout", seconds(30)),
-        idle_timeout: section.duration("idle_timeout", seconds(4)),
-        preserve_host: section.flag("preserve_host").unwrap_or(true),
-    };
-    section.finish();
-    (url.map(|_| settings), relaxed)
 }
 
 fn cors(section: Section<'_>) -> Option<Cors> {
@@ -387,7 +335,7 @@ fn path_of(text: &str) -> Path {
     Path(text.split('.').map(Into::into).collect())
 }
 
-fn pattern(section: &Section<'_>) -> Option<Pattern> {
+pub(super) fn pattern(section: &Section<'_>) -> Option<Pattern> {
     if section.get("path").is_none() {
         section.wrong_key("path", "is missing");
     }

@@ -6,6 +6,7 @@ mod group;
 mod identity;
 pub mod print;
 pub mod raw;
+mod server;
 
 pub use raw::{Problem, Problems};
 

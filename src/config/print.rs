@@ -56,6 +56,10 @@ pub fn table(config: &Config) -> String {
         let what = format!("the caller's own pending events of {}", names.join(", "));
         rows.push(["GET".to_owned(), preview.path.source().to_owned(), what]);
     }
+    for relay in &config.upstream.relays {
+        let what = format!("may take {:?} until its response head", relay.response_timeout);
+        rows.push(["any".to_owned(), relay.path.source().to_owned(), what]);
+    }
     rows.push([
         "any".to_owned(),
         "everything else".to_owned(),

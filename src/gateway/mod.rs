@@ -17,11 +17,12 @@ use crate::ingest::{Ack, Ingest};
 use crate::json::Object;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
-use crate::peer::{Connection, Peer};
+use crate::peer::{Connection, Peer, TrustedProxies};
 use crate::read::{Read, user_of};
 use crate::route::{EventRoute, Found as Rule, Params, Routes, WriteRoute};
 use crate::template::{Found, Lookup, Source, Template};
 use crate::upstream::Upstream;
+use crate::upstream::headers::normalize;
 use bytes::Bytes;
 use collect::Gathered;
 use forward::{Touches, fail};
@@ -55,6 +56,8 @@ pub struct Setup {
     pub clock: Clock,
     /// A buffered body must be there in this time.
     pub body_timeout: Duration,
+    /// Who may say on whose behalf it calls.
+    pub trusted_proxies: TrustedProxies,
     /// Who hears of what was invalidated.
     pub notices: Arc<Notices>,
     /// Ends what would stream for ever.
@@ -90,11 +93,19 @@ impl Gateway {
     /// Never.
     pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let unknown = Connection { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
-        let mut peer = Peer::new(request.extensions().get::<Connection>().copied().unwrap_or(unknown));
-        let host = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
-        let named = || Some(request.headers().get(header::HOST)?.to_str().ok()?.to_ascii_lowercase());
-        peer.host = host.or_else(named).map(Into::into);
-        Ok(self.answer(request.map(Body::Incoming), &peer).await)
+        let connection = request.extensions().get::<Connection>().copied().unwrap_or(unknown);
+        let (mut parts, body) = request.into_parts();
+        match normalize(&mut parts, &connection, &self.0.trusted_proxies) {
+            Ok(peer) => {
+                let body = Body::arriving(body, &parts.headers);
+                Ok(self.answer(Request::from_parts(parts, body), &peer).await)
+            }
+            Err(error) => {
+                self.count("refused");
+                self.0.metrics.declined.with_label_values(&[error.as_str()]).inc();
+                Ok(reply::bad_head(&error))
+            }
+        }
     }
 
     async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
@@ -193,7 +204,10 @@ impl Gateway {
                 self.forward(Request::from_parts(parts, body), peer, Some(&why), touches).await
             }
             Decision::Refuse(refusal) => {
-                collect::drain(body).await;
+                // A client that waits for a 100 hears the refusal without having sent anything.
+                if !body.is_expected() {
+                    collect::drain(body).await;
+                }
                 self.refuse(&parts, &refusal)
             }
         }

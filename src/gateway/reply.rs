@@ -4,6 +4,7 @@ use crate::body::Body;
 use crate::ingest::Ack;
 use crate::ingest::refusal::Refusal;
 use crate::upstream::UpstreamError;
+use crate::upstream::headers::HeadError;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use std::time::Duration;
 
@@ -63,6 +64,15 @@ pub fn refuse(refusal: &Refusal) -> Response<Body> {
         }
         _ => {}
     }
+    response
+}
+
+/// The request's head can't be forwarded. Where the next request on its connection begins is anybody's guess, so that is
+/// closed (RFC 9112 §11.2).
+#[must_use]
+pub fn bad_head(error: &HeadError) -> Response<Body> {
+    let mut response = problem(error.status(), error.as_str(), &error.to_string());
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -67,7 +67,8 @@ impl Identity {
         for (name, value) in &caller.parts.headers {
             match selection.header(name) {
                 kind if kind.counts() => kinds.push((kind, name, value)),
-                _ if matches!(*name, header::HOST | header::COOKIE | header::CONTENT_LENGTH | header::EXPECT) => {}
+                _ if matches!(*name, header::COOKIE | header::CONTENT_LENGTH | header::EXPECT) => {}
+                _ if *name == header::HOST && !has_other_host(caller) => {}
                 _ => remainder.push((name, value)),
             }
         }
@@ -103,6 +104,11 @@ impl Identity {
         let host = caller.peer.host.as_deref().unwrap_or_default();
         let mut text = Text(Vec::with_capacity(1024));
         text.part(b"host", host.as_bytes());
+        // Behind a proxy that names the host beside `Host`, nobody knows which of the two the application goes by.
+        let named = caller.parts.headers.get(header::HOST).map(|named| named.as_bytes().to_ascii_lowercase());
+        if let Some(named) = named.filter(|named| !named.is_empty() && named != host.as_bytes()) {
+            text.part(b"named host", &named);
+        }
         let begin = text.0.len();
         let of = |text: &mut Text, wanted: Kind| {
             for (_, name, value) in headers.iter().filter(|(kind, ..)| *kind == wanted) {
@@ -150,6 +156,12 @@ impl Identity {
                 .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)),
         )
     }
+}
+
+/// `Host` isn't the peer's, letter for letter.
+fn has_other_host(caller: &Caller<'_>) -> bool {
+    let named = caller.parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    named.is_some_and(|named| !named.is_empty() && Some(named) != caller.peer.host.as_deref().map(str::as_bytes))
 }
 
 struct Cookies<'a> {

@@ -32,12 +32,6 @@ fn identity() -> Identity {
     Identity::new(settings(), [7; 32], 100)
 }
 
-/// By the built-in lists.
-fn by_default() -> Identity {
-    let settings = IdentitySettings { selection: Selection::built_in(), require: Vec::new(), cors: None, ..settings() };
-    Identity::new(IdentitySettings { double_submit: None, forbid: Vec::new(), ..settings }, [7; 32], 100)
-}
-
 static PEER: LazyLock<Peer> = LazyLock::new(|| {
     let connection = Connection { address: "10.0.0.7:99".parse().unwrap(), secure: false };
     Peer { host: Some("app.test".into()), ..Peer::new(connection) }

@@ -162,17 +162,9 @@ impl Assembler {
 
 /// Headers that name the way a call came, which this hop extends.
 fn is_of_the_way(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "via"
-            | "forwarded"
-            | "x-forwarded-for"
-            | "x-forwarded-host"
-            | "x-forwarded-proto"
-            | "x-real-ip"
-            | "cf-connecting-ip"
-            | "true-client-ip"
-    )
+    let name = name.as_str();
+    name.starts_with("x-forwarded-")
+        || ["host", "via", "forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip"].contains(&name)
 }
 
 fn sensitive(value: Bytes) -> Option<HeaderValue> {

@@ -1,9 +1,11 @@
 //! The listener: accepts, bounds and ends connections; HTTP/1.1 and HTTP/2 with prior knowledge (h2c).
 //!
 //! A connection takes a permit before it is accepted, so that the cap holds; more of them wait in the kernel's backlog.
-//! Its first bytes and each request's head must arrive within `header_timeout`. When the drain begins, nothing more is
-//! accepted, idle connections close, busy ones finish their request, and at the deadline the rest is cut.
+//! Its first byte, and each request's head from its first byte on, must arrive within `header_timeout`; between two
+//! requests it may idle for `keepalive_timeout` (`phase.rs`). When the drain begins, nothing more is accepted, idle
+//! connections close, busy ones finish their request, and at the deadline the rest is cut.
 
+mod phase;
 pub mod settings;
 
 pub use settings::ServerSettings;
@@ -11,18 +13,21 @@ pub use settings::ServerSettings;
 use crate::body::Body;
 use crate::drain::Drain;
 use crate::peer::{Connection, Place};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use phase::{Answer, Limits, Over, Phases, Watched};
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
 /// Largest request head, bytes; more is answered 431.
@@ -33,6 +38,8 @@ const MAX_HEADERS: usize = 128;
 const MAX_STREAMS: u32 = 256;
 /// Pause after an error that concerns the listener and not one connection (no more file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long an idle client has to say goodbye (HTTP/2: to answer the GOAWAY).
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Opens the listener.
 ///
@@ -49,8 +56,9 @@ where
     S::Future: Send,
 {
     let permits = Arc::new(Semaphore::new(settings.max_connections));
-    let graceful = GracefulShutdown::new();
-    let builder = Arc::new(builder(settings.header_timeout));
+    let connections = TaskTracker::new();
+    let builder = builder();
+    let limits = Limits { head: settings.header_timeout, idle: settings.keepalive_timeout };
     loop {
         let permit = tokio::select! {
             biased;
@@ -76,44 +84,23 @@ where
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let service = service.clone();
-        let place = Place::new(Arc::clone(&permit));
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Connection { address, secure: false });
-            // An upgraded connection outlives its task, and takes its place among the others along.
-            request.extensions_mut().insert(place.clone());
-            service.clone().oneshot(request)
-        });
-        let builder = Arc::clone(&builder);
-        let watcher = graceful.watcher();
-        let (header_timeout, drain) = (settings.header_timeout, drain.clone());
-        drop(tokio::spawn(async move {
-            let spoke = tokio::select! {
-                biased;
-                spoke = first_bytes(&stream, header_timeout) => spoke,
-                () = drain.draining() => false,
-            };
-            if spoke {
-                let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-                if let Err(error) = watcher.watch(connection).await {
-                    tracing::debug!(error = %error, "a connection ended with an error");
-                }
-            }
-            drop(permit);
-        }));
+        let client = Client { stream, connection: Connection { address, secure: false }, permit };
+        drop(connections.spawn(client.serve(builder.clone(), service.clone(), Phases::new(limits), drain.clone())));
     }
     drop(listener);
-    if tokio::time::timeout(settings.drain, graceful.shutdown()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(settings.drain, connections.wait()).await.is_err() {
         tracing::warn!("connections were cut at the drain's deadline");
     }
 }
 
-fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
+/// hyper's time-out for heads is off: `phase.rs` knows when one begins.
+fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .preserve_header_case(false);
@@ -127,22 +114,85 @@ fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// Waits until the client has said enough to tell HTTP/2 from HTTP/1.1 (hyper's own time-out begins after that).
-async fn first_bytes(stream: &TcpStream, within: Duration) -> bool {
-    let read = async {
-        let mut start = [0; 4];
-        loop {
-            match stream.peek(&mut start).await {
-                Ok(0) | Err(_) => return false,
-                Ok(count) if start.get(..count).is_none_or(|seen| count == 4 || !b"PRI ".starts_with(seen)) => {
-                    return true;
+/// A connection that was accepted.
+struct Client {
+    stream: TcpStream,
+    connection: Connection,
+    permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Client {
+    /// Serves it to its end: the client's, the drain's, or its phase's deadline.
+    async fn serve<S>(self, builder: auto::Builder<TokioExecutor>, service: S, phases: Phases, drain: Drain)
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        let Self { stream, connection, permit } = self;
+        let place = Place::new(Arc::clone(&permit));
+        let watched = Watched { stream, phases: phases.clone() };
+        let account = phases.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let call = account.begin_call();
+            request.extensions_mut().insert(connection);
+            // An upgraded connection outlives its task, and takes its place among the others along.
+            request.extensions_mut().insert(place.clone());
+            let answering = service.clone().oneshot(request);
+            async move {
+                let response = answering.await?;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    call.becomes_tunnel();
                 }
-                // The beginning of a preface and no more: wait for the next byte without spinning.
-                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Ok::<_, Infallible>(response.map(|body| Answer { body, call }))
+            }
+        });
+        let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(watched), service));
+        let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
+        let mut goodbye = None;
+        let mut asked_to_end = false;
+        loop {
+            tokio::select! {
+                // ORDER: the connection first; what its phase is shows only then.
+                biased;
+                ended = serving.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended with an error");
+                    }
+                    break;
+                }
+                () = &mut draining, if !asked_to_end => {
+                    asked_to_end = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+                over_in = &mut over, if goodbye.is_none() => match over_in {
+                    Over::Head => {
+                        tracing::debug!("a request's head did not come in time");
+                        break;
+                    }
+                    Over::Idle => {
+                        asked_to_end = true;
+                        goodbye = Some(Instant::now() + GOODBYE);
+                        serving.as_mut().graceful_shutdown();
+                    }
+                },
+                () = until(goodbye), if goodbye.is_some() => {
+                    // A call that crossed the goodbye is answered.
+                    if !phases.is_busy() {
+                        break;
+                    }
+                    goodbye = Some(Instant::now() + GOODBYE);
+                }
             }
         }
-    };
-    tokio::time::timeout(within, read).await.unwrap_or(false)
+        drop(permit);
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

@@ -1,5 +1,6 @@
 //! What a listener can be told.
 
+use crate::peer::TrustedProxies;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +13,10 @@ pub struct ServerSettings {
     pub max_connections: usize,
     /// A connection's first byte, and each request's head, must be there in this time.
     pub header_timeout: Duration,
+    /// Between two requests, a connection may idle for so long.
+    pub keepalive_timeout: Duration,
+    /// From these connections `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: TrustedProxies,
     /// A buffered body must be there in this time.
     pub body_timeout: Duration,
     /// After SIGTERM: how long connections and windows may take.

@@ -1,25 +1,148 @@
 //! Which headers a proxy takes off and puts on (RFC 9110 §7.6, RFC 7239).
+//!
+//! [`normalize`] runs once for every request, before anything looks at it: what comes after it sees one Host, one Cookie
+//! line, an origin-form target, no field that belongs to a connection, and nothing about the client that a stranger has
+//! made up. [`add_hops`] runs for every request that leaves on a client's behalf. It is a function of the headers that
+//! [`normalize`] has left and of the [`Peer`], so that a delivery hours later says what the call itself would have said.
 
-use crate::peer::Peer;
+pub use super::head::HeadError;
+use super::{forwarded, head};
+use crate::peer::{Connection, Peer, TrustedProxies};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
-use std::net::IpAddr;
+use std::sync::Arc;
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
     header::PROXY_AUTHENTICATE,
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::PROXY_AUTHORIZATION,
 ];
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The protocol that a message asks to change to, if `Connection` names the upgrade too.
-#[must_use]
-pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|_| asked).cloned()
+/// What `[upstream]` says about the headers of a hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HopSettings {
+    /// The client's Host is kept; else it is the upstream's authority.
+    pub preserve_host: bool,
+    /// `Via` is added.
+    pub via: bool,
+}
+
+/// What a request asked of its connection, remembered in its extensions when those headers are taken off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// To change to this protocol (RFC 9110 §7.8).
+    pub(super) upgrade: Option<HeaderValue>,
+    /// Trailers are welcome (RFC 9110 §10.1.4).
+    pub(super) trailers: bool,
+}
+
+/// Checks and cleans a request's head, and tells whom it comes from.
+///
+/// - The target must be a path, an http or https URL, or `*` with OPTIONS; it is left in origin form. Host must be there
+///   once in HTTP/1.1 and be valid (RFC 9112 §3.2); a target's authority replaces it.
+/// - A transfer coding other than `chunked` is refused: it would get lost with the header (RFC 9112 §6.1).
+/// - Several Cookie lines become one (RFC 9113 §8.2.3).
+/// - What belongs to the connection goes. An upgrade to HTTP/2 or TLS goes with it: it would open a tunnel for calls
+///   that nothing looks at.
+/// - From a trusted connection `X-Forwarded-*` and `Forwarded` are believed and kept, as far as they can be read and agree
+///   with one another; from others they are taken off, as are `CF-Connecting-IP` and `True-Client-IP`, and `X-Real-IP` is
+///   replaced.
+///
+/// # Errors
+/// The head can't be forwarded.
+pub fn normalize(parts: &mut Parts, connection: &Connection, trusted: &TrustedProxies) -> Result<Peer, HeadError> {
+    let authority = head::take_authority(parts)?;
+    head::settle_host(&mut parts.headers, parts.version, authority.as_ref())?;
+    if let Some(coding) = head::lost_coding(&parts.headers) {
+        return Err(HeadError::Coding(coding));
+    }
+    let headers = &mut parts.headers;
+    let asked = Asked {
+        upgrade: if parts.version == Version::HTTP_11 { upgrade(headers) } else { None },
+        trailers: wants_trailers(headers),
+    };
+    if asked != Asked::default() {
+        parts.extensions.insert(asked);
+    }
+    remove_hop_by_hop(headers);
+    join_cookies(headers);
+    let mut peer = Peer::new(*connection);
+    if trusted.contain(connection.address.ip()) {
+        let facts = forwarded::believe(headers, connection, trusted);
+        peer.client = facts.client.unwrap_or(peer.client);
+        peer.https = facts.https.unwrap_or(peer.https);
+        peer.host = facts.host;
+    } else {
+        remove_claims(headers, &peer);
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| !host.is_empty());
+    peer.host = peer.host.or_else(|| host.map(|host| Arc::from(host.to_ascii_lowercase())));
+    Ok(peer)
+}
+
+/// Puts on what a request carries that is forwarded for a client: Host, Via, and where it comes from. `version` is that of
+/// the client's message.
+///
+/// `X-Forwarded-For` and `Forwarded` are extended by the connection's address; where one is missing it is made of the
+/// other. No element that is added contradicts `X-Forwarded-Proto` or `-Host`, which are set where they are missing.
+pub fn add_hops(headers: &mut HeaderMap, peer: &Peer, version: Version, settings: &HopSettings) {
+    let here = peer.connection.address.ip().to_canonical();
+    let chain = forwarded::chain(headers);
+    if !headers.contains_key(forwarded::FOR) {
+        for node in &chain {
+            append_to(headers, forwarded::FOR, &node.to_string());
+        }
+    }
+    append_to(headers, forwarded::FOR, &here.to_string());
+    let element = |node| forwarded::element(node, peer.https, peer.host.as_deref());
+    if !headers.contains_key(header::FORWARDED) {
+        for node in chain {
+            append_to(headers, header::FORWARDED, &element(node));
+        }
+    }
+    append_to(headers, header::FORWARDED, &element(here));
+    let proto = if peer.https { "https" } else { "http" };
+    headers.entry(forwarded::PROTO).or_insert_with(|| HeaderValue::from_static(proto));
+    let known = || peer.host.as_deref().and_then(|host| HeaderValue::try_from(host).ok());
+    let host = headers.get(header::HOST).filter(|host| !host.is_empty()).cloned().or_else(known);
+    if let Some(host) = &host {
+        headers.entry(forwarded::HOST).or_insert_with(|| host.clone());
+    }
+    match host.filter(|_| settings.preserve_host) {
+        Some(host) => drop(headers.insert(header::HOST, host)),
+        // The client sets the one that it connects to.
+        None => drop(headers.remove(header::HOST)),
+    }
+    if settings.via {
+        add_via(headers, version);
+    }
+}
+
+/// The protocols that a request asks to change to, if `Connection` names the upgrade too.
+fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let named = connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    if named { protocols(headers) } else { None }
+}
+
+/// The protocols of `Upgrade`, without those that would carry HTTP again.
+pub(super) fn protocols(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines = headers.get_all(header::UPGRADE).iter().filter_map(|line| line.to_str().ok());
+    let tokens = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty());
+    let left: Vec<_> = tokens.filter(|token| !carries_http(token)).collect();
+    if left.is_empty() { None } else { HeaderValue::try_from(left.join(", ")).ok() }
+}
+
+/// Calls in such a tunnel would pass by lanes and cache: `h2c`, `HTTP/2.0` (RFC 7540 §3.2), `TLS/1.2` (RFC 2817).
+fn carries_http(token: &str) -> bool {
+    let name = token.split('/').next().unwrap_or_default();
+    ["h2c", "h2", "h3", "http", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -28,7 +151,7 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Takes off what belongs to one connection only: the known headers, and those named in `Connection`.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = connection_options(headers).filter_map(|name| name.parse().ok()).collect();
         for name in named {
@@ -44,39 +167,51 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Takes trailers: they may be asked for again after the hop-by-hop headers are gone.
-#[must_use]
-pub fn wants_trailers(headers: &HeaderMap) -> bool {
+fn wants_trailers(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::TE).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
+/// HTTP/2 splits cookies into lines of their own, which an HTTP/1.1 application reads as several headers.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// Takes off what a stranger says of where a call comes from. `X_Forwarded_For` is the same header to a CGI or WSGI
+/// application.
+fn remove_claims(headers: &mut HeaderMap, peer: &Peer) {
+    const NAMES: [&str; 3] = ["forwarded", "cf-connecting-ip", "true-client-ip"];
+    let is_claim = |name: &HeaderName| {
+        let name = name.as_str().replace('_', "-");
+        name.starts_with("x-forwarded-") || NAMES.contains(&&*name)
+    };
+    let is_candidate = |name: &&HeaderName| matches!(name.as_str().as_bytes().first(), Some(b'x' | b'f' | b'c' | b't'));
+    let claims: Vec<HeaderName> = headers.keys().filter(is_candidate).filter(|name| is_claim(name)).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+    headers.remove("x_real_ip");
+    if headers.contains_key(REAL_IP)
+        && let Ok(address) = HeaderValue::try_from(peer.client.to_string())
+    {
+        headers.insert(REAL_IP, address);
+    }
+}
+
 /// Appends this hop to `Via` (RFC 9110 §7.6.3).
-pub fn add_via(headers: &mut HeaderMap, version: Version) {
+pub(super) fn add_via(headers: &mut HeaderMap, version: Version) {
     let hop = match version {
         Version::HTTP_10 => "1.0 tidegate",
         Version::HTTP_2 => "2.0 tidegate",
         _ => "1.1 tidegate",
     };
     append_to(headers, header::VIA, hop);
-}
-
-/// Appends the client to `Forwarded` and `X-Forwarded-For`; sets `X-Forwarded-Proto` and `-Host` where no proxy before
-/// this one did.
-pub fn add_forwarded(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
-    let address = peer.client;
-    let proto = if peer.https { "https" } else { "http" };
-    append_to(headers, HeaderName::from_static("x-forwarded-for"), &address.to_string());
-    let node = match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
-    };
-    let host_text = host.and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
-    let host_part = host_text.map(|host| format!(";host=\"{host}\"")).unwrap_or_default();
-    append_to(headers, header::FORWARDED, &format!("for={node};proto={proto}{host_part}"));
-    headers.entry("x-forwarded-proto").or_insert_with(|| HeaderValue::from_static(proto));
-    if let Some(host) = host {
-        headers.entry("x-forwarded-host").or_insert_with(|| host.clone());
-    }
 }
 
 fn append_to(headers: &mut HeaderMap, name: HeaderName, item: &str) {
@@ -99,48 +234,193 @@ fn append_to(headers: &mut HeaderMap, name: HeaderName, item: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::Connection;
+    use http::Request;
 
-    fn map(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    const HOPS: HopSettings = HopSettings { preserve_host: true, via: true };
+
+    fn parts(method: &str, target: &str, lines: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn from(address: &str) -> Connection {
+        Connection { address: address.parse().unwrap(), secure: false }
+    }
+
+    fn cleaned(lines: &[(&str, &str)], address: &str) -> (Parts, Peer) {
+        let mut parts = parts("GET", "/x", &[&[("host", "App.test:81")], lines].concat());
+        let peer = normalize(&mut parts, &from(address), &TrustedProxies::local()).unwrap();
+        (parts, peer)
     }
 
     #[test]
     fn what_belongs_to_one_connection_stays_there() {
-        let mut headers = map(&[
-            ("connection", "close, X-Private, host, content-length"),
-            ("keep-alive", "timeout=5"),
-            ("x-private", "1"),
-            ("te", "trailers"),
-            ("upgrade", "h2c"),
-            ("transfer-encoding", "chunked"),
-            ("proxy-authorization", "Basic x"),
-            ("host", "a"),
-            ("content-length", "3"),
-            ("accept", "*/*"),
-        ]);
-        remove_hop_by_hop(&mut headers);
-        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        let (parts, _) = cleaned(
+            &[
+                ("connection", "close, X-Private, host, content-length"),
+                ("keep-alive", "timeout=5"),
+                ("x-private", "1"),
+                ("te", "gzip, trailers"),
+                ("upgrade", "h2c"),
+                ("http2-settings", "AAMAAABk"),
+                ("transfer-encoding", "chunked"),
+                ("proxy-authorization", "Basic x"),
+                ("content-length", "3"),
+                ("accept", "*/*"),
+            ],
+            "10.0.0.7:99",
+        );
+        let mut left: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length", "host"]);
+        assert_eq!(parts.extensions.get(), Some(&Asked { upgrade: None, trailers: true }));
     }
 
     #[test]
-    fn an_upgrade_counts_only_if_connection_names_it() {
-        assert!(upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).is_some());
-        assert!(upgrade(&map(&[("upgrade", "websocket")])).is_none());
+    fn an_upgrade_counts_only_if_connection_names_it_and_it_carries_no_http() {
+        let asked = |connection: &str, upgrade: &str| {
+            let (parts, _) = cleaned(&[("connection", connection), ("upgrade", upgrade)], "10.0.0.7:99");
+            assert!(!parts.headers.contains_key("upgrade"));
+            parts.extensions.get::<Asked>().and_then(|asked| asked.upgrade.clone())
+        };
+        assert_eq!(asked("keep-alive, Upgrade", "websocket").unwrap(), "websocket");
+        assert_eq!(asked("upgrade", "h2c, websocket, TLS/1.2").unwrap(), "websocket");
+        for (connection, upgrade) in [
+            ("keep-alive", "websocket"),
+            ("Upgrade, HTTP2-Settings", "h2c"),
+            ("upgrade", "H2C"),
+            ("upgrade", "HTTP/2.0"),
+            ("upgrade", "TLS/1.0, HTTP/1.1"),
+        ] {
+            assert_eq!(asked(connection, upgrade), None, "{upgrade}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_there_once_and_valid_and_the_targets_authority_wins() {
+        let host = |version, target: &str, hosts: &[&str]| {
+            let lines: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+            let mut parts = parts("GET", target, &lines);
+            parts.version = version;
+            let peer = normalize(&mut parts, &from("10.0.0.7:99"), &TrustedProxies::local())?;
+            let sent = parts.headers.get("host").map(|host| host.to_str().unwrap().to_owned());
+            Ok((sent, peer.host.map(|host| host.to_string()), parts.uri.to_string()))
+        };
+        let found =
+            |sent: &str, host: &str, uri: &str| Ok((Some(sent.to_owned()), Some(host.to_owned()), uri.to_owned()));
+        let (h1, h10, h2) = (Version::HTTP_11, Version::HTTP_10, Version::HTTP_2);
+        assert_eq!(host(h1, "/x", &["A.test:80"]), found("A.test:80", "a.test:80", "/x"));
+        assert_eq!(host(h1, "http://B.test/x?y", &["a.test"]), found("B.test", "b.test", "/x?y"));
+        assert_eq!(host(h2, "https://B.test/x", &[]), found("B.test", "b.test", "/x"));
+        assert_eq!(host(h2, "https://b.test/x", &["a.test"]), found("b.test", "b.test", "/x"));
+        assert_eq!(host(h10, "/x", &[]), Ok((None, None, "/x".to_owned())));
+        assert_eq!(host(h1, "/x", &[""]), Ok((Some(String::new()), None, "/x".to_owned())));
+        assert_eq!(host(h1, "/x", &[]), Err(HeadError::NoHost));
+        assert_eq!(host(h1, "http://b.test/x", &[]), Err(HeadError::NoHost));
+        assert_eq!(host(h1, "/x", &["a", "a"]), Err(HeadError::ManyHosts(2)));
+        assert_eq!(host(h10, "/x", &["a", "b"]), Err(HeadError::ManyHosts(2)));
+        assert_eq!(host(h1, "/x", &["a/b"]), Err(HeadError::BadHost("a/b".to_owned())));
+        assert_eq!(host(h1, "http://u@b.test/x", &["a"]), Err(HeadError::BadHost("u@b.test".to_owned())));
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_a_url_or_an_asterisk_with_options() {
+        let target = |method: &str, target: &str| {
+            let mut parts = parts(method, target, &[("host", "a")]);
+            normalize(&mut parts, &from("10.0.0.7:99"), &TrustedProxies::local()).map(|_| parts.uri.to_string())
+        };
+        assert_eq!(target("OPTIONS", "*").as_deref(), Ok("*"));
+        assert_eq!(target("GET", "/*").as_deref(), Ok("/*"));
+        assert_eq!(target("GET", "http://a?x").as_deref(), Ok("/?x"));
+        for (method, bad) in [("GET", "*"), ("GET", "foo"), ("OPTIONS", "foo:80"), ("GET", "ftp://a/x")] {
+            assert!(matches!(target(method, bad), Err(HeadError::Target(_))), "{method} {bad}");
+        }
+        assert_eq!(target("CONNECT", "a:443"), Err(HeadError::Connect));
+    }
+
+    #[test]
+    fn crumbs_of_a_cookie_become_one_line() {
+        let (parts, _) = cleaned(&[("cookie", "a=1"), ("cookie", "b=2; c=3")], "10.0.0.7:99");
+        let lines: Vec<_> = parts.headers.get_all("cookie").iter().collect();
+        assert_eq!(lines, ["a=1; b=2; c=3"]);
+    }
+
+    #[test]
+    fn what_a_stranger_says_of_itself_is_replaced() {
+        let claims = [
+            ("x-forwarded-for", "9.9.9.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "admin.test"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/admin"),
+            ("x_forwarded_for", "9.9.9.9"),
+            ("forwarded", "for=9.9.9.9"),
+            ("cf-connecting-ip", "9.9.9.9"),
+            ("true-client-ip", "9.9.9.9"),
+            ("x-real-ip", "9.9.9.9"),
+            ("x-request-id", "7"),
+        ];
+        let (mut parts, peer) = cleaned(&claims, "10.0.0.7:99");
+        assert_eq!((peer.client.to_string().as_str(), peer.https), ("10.0.0.7", false));
+        assert_eq!(parts.headers["x-real-ip"], "10.0.0.7");
+        assert_eq!(parts.headers.len(), 3, "{:?}", parts.headers);
+        add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HOPS);
+        assert_eq!(parts.headers["x-forwarded-for"], "10.0.0.7");
+        assert_eq!(parts.headers["forwarded"], "for=10.0.0.7;proto=http;host=\"app.test:81\"");
+        assert_eq!(parts.headers["x-forwarded-proto"], "http");
+        // A trusted proxy's words stay.
+        let (parts, peer) = cleaned(&claims, "127.0.0.1:99");
+        assert_eq!((peer.client.to_string().as_str(), peer.https), ("9.9.9.9", true));
+        assert_eq!(peer.host.as_deref(), Some("admin.test"));
+        assert_eq!(
+            (&parts.headers["x-real-ip"], &parts.headers["x-forwarded-port"]),
+            (&"9.9.9.9".parse().unwrap(), &"443".parse().unwrap())
+        );
     }
 
     #[test]
     fn each_hop_adds_itself() {
-        let peer = Peer::new(Connection { address: "[::ffff:10.0.0.7]:99".parse().unwrap(), secure: false });
-        let mut headers = map(&[("x-forwarded-for", "1.2.3.4"), ("via", "1.0 first"), ("x-forwarded-proto", "https")]);
-        add_forwarded(&mut headers, &peer, Some(&HeaderValue::from_static("app.test:81")));
-        add_via(&mut headers, Version::HTTP_11);
-        assert_eq!(headers["x-forwarded-for"], "1.2.3.4, 10.0.0.7");
-        assert_eq!(headers["forwarded"], "for=10.0.0.7;proto=http;host=\"app.test:81\"");
+        let front = [("x-forwarded-for", "1.2.3.4"), ("via", "1.0 first"), ("x-forwarded-proto", "https")];
+        let (mut parts, peer) = cleaned(&front, "[::ffff:127.0.0.7]:99");
+        add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HOPS);
+        let headers = &parts.headers;
+        assert_eq!(headers["x-forwarded-for"], "1.2.3.4, 127.0.0.7");
+        let rest = ";proto=https;host=\"app.test:81\"";
+        assert_eq!(headers["forwarded"], format!("for=1.2.3.4{rest}, for=127.0.0.7{rest}"));
         assert_eq!(headers["x-forwarded-proto"], "https");
-        assert_eq!(headers["x-forwarded-host"], "app.test:81");
+        assert_eq!(
+            (&headers["host"], &headers["x-forwarded-host"]),
+            (&"App.test:81".parse().unwrap(), &"App.test:81".parse().unwrap())
+        );
         assert_eq!(headers["via"], "1.0 first, 1.1 tidegate");
+    }
+
+    #[test]
+    fn what_a_front_says_in_forwarded_only_is_said_in_the_other_words_too() {
+        let (mut parts, peer) =
+            cleaned(&[("forwarded", "for=\"[2001:db8::1]\";proto=https;host=a.test")], "127.0.0.1:99");
+        add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HopSettings { preserve_host: false, via: false });
+        let headers = &parts.headers;
+        assert_eq!(headers["x-forwarded-for"], "2001:db8::1, 127.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(
+            headers["forwarded"],
+            "for=\"[2001:db8::1]\";proto=https;host=a.test, for=127.0.0.1;proto=https;host=\"a.test\""
+        );
+        assert!(!headers.contains_key("via") && !headers.contains_key("host"));
+    }
+
+    #[test]
+    fn a_delivery_without_the_calls_host_takes_the_peers() {
+        let (_, peer) = cleaned(&[], "10.0.0.7:99");
+        let mut headers = HeaderMap::new();
+        add_hops(&mut headers, &peer, Version::HTTP_11, &HOPS);
+        assert_eq!(
+            (&headers["host"], &headers["x-forwarded-host"]),
+            (&"app.test:81".parse().unwrap(), &"app.test:81".parse().unwrap())
+        );
     }
 }

@@ -1,34 +1,54 @@
 //! The way to the application: a pooled HTTP/1.1 client, and what a proxy does to messages on their way (P11).
 //!
 //! Bodies stream both ways and are never gathered here. Dropping the future of [`Upstream::relay`] cancels the request
-//! at the application, and dropping the response's body does so too. A request is repeated on another connection only
-//! if hyper proves that nothing of it was sent. Interim responses (1xx) of the application are consumed, not relayed
-//! (ruling 13).
+//! at the application, and dropping the response's body does so too.
+//!
+//! A request is repeated on another connection in two cases only: hyper proves that nothing of it was sent; or it is a GET,
+//! HEAD or OPTIONS without a body, its connection had answered before, and it ended without a byte of this answer: the
+//! application has closed an idle connection while the request was on its way. The second happens once, on a new
+//! connection. Interim responses (1xx) of the application are consumed, not relayed (ruling 13).
 
 pub mod error;
+mod forwarded;
+mod head;
 pub mod headers;
+mod link;
 pub mod settings;
 
 pub use error::UpstreamError;
-pub use settings::UpstreamSettings;
+pub use settings::{RelayRule, UpstreamSettings};
 
 use crate::body::Body;
 use crate::peer::{Peer, Place};
+use headers::Asked;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
+use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use link::{Connector, Link};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Most header lines of a response. nginx has no such limit, and applications behind it set a hundred and more.
+const MAX_HEADERS: usize = 512;
+/// Connections that may idle.
+const MAX_IDLE: usize = 256;
 
 /// A handle to the application; clones share the pool.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    client: Client<HttpConnector, Body>,
+    client: Client<Connector, Body>,
+    /// Each of its requests has a connection of its own.
+    unpooled: Client<Connector, Body>,
     settings: Arc<UpstreamSettings>,
+    /// The application says of a connection that it ends before `idle_timeout`. Only then each request asks which
+    /// connection it is on: that costs an allocation.
+    retires: Arc<AtomicBool>,
 }
 
 impl Upstream {
@@ -38,12 +58,20 @@ impl Upstream {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(settings.connect_timeout));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(settings.idle_timeout)
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(256)
-            .build(connector);
-        Self { client, settings: Arc::new(settings) }
+        let client = |idle: usize| {
+            // What nginx and browsers read, a proxy must not turn into a 502: the application has done its work.
+            Client::builder(TokioExecutor::new())
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .http1_allow_spaces_after_header_name_in_responses(true)
+                .http1_ignore_invalid_headers_in_responses(true)
+                .http1_max_headers(MAX_HEADERS)
+                .pool_idle_timeout(settings.idle_timeout)
+                .pool_timer(TokioTimer::new())
+                .pool_max_idle_per_host(idle)
+                .build(Connector(connector.clone()))
+        };
+        let (client, unpooled) = (client(MAX_IDLE), client(0));
+        Self { client, unpooled, settings: Arc::new(settings), retires: Arc::default() }
     }
 
     /// The address with another path.
@@ -54,7 +82,8 @@ impl Upstream {
         Uri::from_parts(parts).map_err(|_| UpstreamError::BadTarget)
     }
 
-    /// Forwards a client's call and gives back what the application says, both as a proxy must (RFC 9110 §7.6).
+    /// Forwards a client's call and gives back what the application says, both as a proxy must (RFC 9110 §7.6). The call
+    /// went through [`headers::normalize`].
     ///
     /// # Errors
     /// The application gave no answer.
@@ -63,47 +92,24 @@ impl Upstream {
             return Err(UpstreamError::BadTarget);
         }
         let (mut head, body) = request.into_parts();
-        let asked = headers::upgrade(&head.headers);
-        let trailers = headers::wants_trailers(&head.headers);
-        let host = head.uri.authority().and_then(|host| HeaderValue::try_from(host.as_str()).ok());
-        // RFC 9112 §3.2.2: the authority of an absolute target replaces Host.
-        let host = host.or_else(|| head.headers.get(header::HOST).cloned());
+        let asked = head.extensions.remove::<Asked>().unwrap_or_default();
         let place = head.extensions.remove::<Place>();
-        let client_upgrade = head.extensions.remove::<hyper::upgrade::OnUpgrade>().map(|client| (client, place));
-        headers::remove_hop_by_hop(&mut head.headers);
-        if trailers {
+        let client = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        headers::add_hops(&mut head.headers, peer, head.version, &self.settings.hops);
+        if asked.trailers {
             head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
-        if let Some(protocol) = asked.clone().filter(|_| head.version == Version::HTTP_11) {
+        let upgrade = asked.upgrade.and_then(|protocol| Some((protocol, client?)));
+        let upgrade = upgrade.map(|(protocol, client)| {
             head.headers.insert(header::UPGRADE, protocol);
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        }
-        headers::add_via(&mut head.headers, head.version);
-        headers::add_forwarded(&mut head.headers, peer, host.as_ref());
-        match host.filter(|_| self.settings.preserve_host) {
-            Some(host) => drop(head.headers.insert(header::HOST, host)),
-            None => drop(head.headers.remove(header::HOST)),
-        }
-        // `OPTIONS *` is asked of the root: hyper's client has no asterisk form.
-        head.uri = self.target(head.uri.path_and_query().filter(|path| path.as_str() != "*"))?;
+            (client, place)
+        });
+        head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
         let response = self.ask(Request::from_parts(head, body)).await?;
-        Ok(finish(response, client_upgrade))
-    }
-
-    /// Sends a request that speaks for a client: with the host, the scheme and the address of the call it was.
-    ///
-    /// # Errors
-    /// There was no answer.
-    pub async fn send_for(&self, mut request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
-        let host = peer.host.as_deref().and_then(|host| HeaderValue::try_from(host).ok());
-        headers::add_forwarded(request.headers_mut(), peer, host.as_ref());
-        match host.filter(|_| self.settings.preserve_host) {
-            Some(host) => drop(request.headers_mut().insert(header::HOST, host)),
-            None => drop(request.headers_mut().remove(header::HOST)),
-        }
-        self.send(request).await
+        self.finish(response, upgrade)
     }
 
     /// Sends a request of our own. A path is asked of `[upstream]`, an absolute URI where it says.
@@ -114,14 +120,33 @@ impl Upstream {
         if request.uri().authority().is_none() {
             *request.uri_mut() = self.target(request.uri().path_and_query())?;
         }
-        headers::add_via(request.headers_mut(), Version::HTTP_11);
+        if self.settings.hops.via {
+            headers::add_via(request.headers_mut(), Version::HTTP_11);
+        }
         let response = self.ask(request).await?;
-        Ok(finish(response, None))
+        self.finish(response, None)
     }
 
-    /// `response_timeout` begins anew with every part of the body that is sent: an upload may take its time, but not
-    /// stand still.
-    async fn ask(&self, mut request: Request<Body>) -> Result<Response<hyper::body::Incoming>, UpstreamError> {
+    /// Sends a request in place of a client's call, as [`send`](Self::send) does, with the host, the scheme and the
+    /// addresses that the call had (P13): `peer` is that of the call, and what the headers hold of `Host`,
+    /// `X-Forwarded-*` and `Forwarded` is what the call held after [`headers::normalize`]. Where an absolute URI says
+    /// otherwise, Host is that of the URI.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn send_for(&self, mut request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+        let mut hops = self.settings.hops;
+        if request.uri().authority().is_none() {
+            *request.uri_mut() = self.target(request.uri().path_and_query())?;
+        } else {
+            hops.preserve_host = false;
+        }
+        headers::add_hops(request.headers_mut(), peer, Version::HTTP_11, &hops);
+        let response = self.ask(request).await?;
+        self.finish(response, None)
+    }
+
+    async fn ask(&self, mut request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
         let known =
             request.body().size_hint().exact().is_some() || request.headers().contains_key(header::CONTENT_LENGTH);
         if !known {
@@ -129,25 +154,124 @@ impl Upstream {
             // servers read no chunked body (411, RFC 9110 §15.5.12).
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
+        let within = self.settings.response_timeout(request.uri().path());
+        let again = repeatable(&request);
+        match (self.ask_once(&self.client, request, within).await, again) {
+            (Err(Failure::Client(error)), Some(again)) if Link::was_closed_between_requests(&error) => {
+                tracing::debug!(%error, "a pooled connection had been closed; the request is sent on a new one");
+                self.ask_once(&self.unpooled, again, within).await
+            }
+            (result, _) => result,
+        }
+        .map_err(UpstreamError::from)
+    }
+
+    /// `within` begins anew with every part of the body that is sent: an upload may take its time, but not stand still.
+    async fn ask_once(
+        &self,
+        client: &Client<Connector, Body>,
+        mut request: Request<Body>,
+        within: Duration,
+    ) -> Result<Response<Incoming>, Failure> {
+        let capture = self.retires.load(Ordering::Relaxed).then(|| capture_connection(&mut request));
         let sent = Arc::new(AtomicU64::new(0));
         let whole = matches!(request.body(), Body::Full(_)) || request.body().is_end_stream();
         let request = if whole { request } else { request.map(|body| counted(body, Arc::clone(&sent))) };
-        let mut answer = std::pin::pin!(self.client.request(request));
+        let mut answer = std::pin::pin!(client.request(request));
         let mut before = 0;
-        loop {
-            match tokio::time::timeout(self.settings.response_timeout, &mut answer).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(UpstreamError::from_client(&error)),
+        let mut response = loop {
+            match tokio::time::timeout(within, &mut answer).await {
+                Ok(Ok(response)) => break response,
+                Ok(Err(error)) => return Err(Failure::Client(error)),
                 Err(_) => {
                     let now = sent.load(Ordering::Relaxed);
                     if now == before {
-                        return Err(UpstreamError::ResponseTimeout);
+                        return Err(Failure::Timeout);
                     }
                     before = now;
                 }
             }
+        };
+        let link = Link::of_answer(response.extensions_mut());
+        let limit = link::stated_limit(response.headers()).filter(|limit| *limit < self.settings.idle_timeout);
+        if let (Some(link), Some(limit)) = (link, limit) {
+            self.retires.store(true, Ordering::Relaxed);
+            if let Some(capture) = capture {
+                link.retire_after(limit, capture);
+            }
+        }
+        Ok(response)
+    }
+
+    /// Makes the application's answer one of this hop.
+    fn finish(
+        &self,
+        mut response: Response<Incoming>,
+        client: Option<Upgrade>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        if let Some(coding) = head::lost_coding(response.headers()) {
+            return Err(UpstreamError::ProtocolError(format!(
+                "found the transfer coding {coding:?}, which wasn't asked for"
+            )));
+        }
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = if switched { headers::protocols(response.headers()) } else { None };
+        let upstream = switched.then(|| hyper::upgrade::on(&mut response));
+        let version = response.version();
+        let head = response.headers_mut();
+        if head.contains_key(header::TRANSFER_ENCODING) {
+            // RFC 9112 §6.3: it overrides a length, which would otherwise speak for other bytes than those that come.
+            head.remove(header::CONTENT_LENGTH);
+        }
+        headers::remove_hop_by_hop(head);
+        if self.settings.hops.via {
+            headers::add_via(head, version);
+        }
+        match (upstream, client, protocol) {
+            (None, _, _) => {}
+            (Some(upstream), Some(client), Some(protocol)) => {
+                head.insert(header::UPGRADE, protocol);
+                head.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                // Ends when either side does; lives no longer than both connections.
+                drop(tokio::spawn(tunnel(client, upstream)));
+            }
+            (Some(_), _, _) => {
+                return Err(UpstreamError::ProtocolError(
+                    "found 101 to a call that asked for no such protocol".to_owned(),
+                ));
+            }
+        }
+        *response.version_mut() = Version::HTTP_11;
+        Ok(response.map(Body::Incoming))
+    }
+}
+
+/// Why a request got no answer on its connection.
+enum Failure {
+    Client(Error),
+    Timeout,
+}
+
+impl From<Failure> for UpstreamError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Client(error) => Self::from_client(&error),
+            Failure::Timeout => Self::ResponseTimeout,
         }
     }
+}
+
+/// The same request, if it may be sent twice (RFC 9110 §9.2.2): it only reads, and has nothing that would be used up.
+fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    if !reads || !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE) {
+        return None;
+    }
+    let mut again = Request::new(Body::empty());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
 }
 
 /// A body that counts its frames as they are sent.
@@ -160,25 +284,6 @@ fn counted(body: Body, sent: Arc<AtomicU64>) -> Body {
 
 /// A client that may be upgraded, and its connection's place under the cap.
 type Upgrade = (hyper::upgrade::OnUpgrade, Option<Place>);
-
-fn finish(mut response: Response<hyper::body::Incoming>, client: Option<Upgrade>) -> Response<Body> {
-    let switched = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| headers::upgrade(response.headers()));
-    let upstream = switched.is_some().then(|| hyper::upgrade::on(&mut response));
-    let version = response.version();
-    let head = response.headers_mut();
-    headers::remove_hop_by_hop(head);
-    headers::add_via(head, version);
-    if let (Some(upstream), Some(client)) = (upstream, client) {
-        if let Some(protocol) = switched.flatten() {
-            head.insert(header::UPGRADE, protocol);
-        }
-        head.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        // Ends when either side does; lives no longer than both connections.
-        drop(tokio::spawn(tunnel(client, upstream)));
-    }
-    *response.version_mut() = Version::HTTP_11;
-    response.map(Body::Incoming)
-}
 
 async fn tunnel((client, _place): Upgrade, upstream: hyper::upgrade::OnUpgrade) {
     match tokio::try_join!(client, upstream) {

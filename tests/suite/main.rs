@@ -13,6 +13,7 @@ mod config;
 mod crash;
 mod delivery;
 mod durable;
+mod hops;
 mod input;
 mod layers;
 mod own;

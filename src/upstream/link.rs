@@ -1,0 +1,182 @@
+//! Connections to the application, and what hyper's pool doesn't know of them: whether one has answered before and said
+//! nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
+
+use http::{Extensions, HeaderMap, Uri};
+use hyper_util::client::legacy::Error;
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tower::Service;
+
+/// A connection's record; each response and each error carries its connection's.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Link(Arc<Record>);
+
+#[derive(Debug, Default)]
+struct Record {
+    /// It has given an answer.
+    used: AtomicBool,
+    /// Bytes have come since the last ones were sent.
+    heard: AtomicBool,
+    /// When the application may close it, if it says; moved by each answer. Locked for moments, by whoever has an answer.
+    ends: Mutex<Option<Instant>>,
+}
+
+impl Link {
+    /// Of a response's extensions; it has answered from now on.
+    pub(super) fn of_answer(extensions: &mut Extensions) -> Option<Self> {
+        let link = extensions.remove::<Self>()?;
+        link.0.used.store(true, Ordering::Relaxed);
+        Some(link)
+    }
+
+    /// A request failed on a connection that had answered before, and of whose answer no byte came: the application has
+    /// closed it while the request was on its way.
+    pub(super) fn was_closed_between_requests(error: &Error) -> bool {
+        let mut extensions = Extensions::new();
+        if let Some(connected) = error.connect_info() {
+            connected.get_extras(&mut extensions);
+        }
+        extensions
+            .remove::<Self>()
+            .is_some_and(|link| link.0.used.load(Ordering::Relaxed) && !link.0.heard.load(Ordering::Relaxed))
+    }
+
+    /// Takes the connection out of the pool before the application closes it. Until it answers again it is good for
+    /// `limit`; a request that is on it by then is not disturbed.
+    pub(super) fn retire_after(self, limit: Duration, capture: CaptureConnection) {
+        let first = self.0.ends.lock().replace(Instant::now() + limit).is_none();
+        if !first {
+            return;
+        }
+        // Ends when the connection has been still for `limit`: one task a connection, a few seconds beyond its end.
+        drop(tokio::spawn(async move {
+            loop {
+                let Some(ends) = *self.0.ends.lock() else { return };
+                if ends <= Instant::now() {
+                    break;
+                }
+                tokio::time::sleep_until(ends).await;
+            }
+            if let Some(connected) = &*capture.connection_metadata() {
+                connected.poison();
+            }
+        }));
+    }
+}
+
+/// How long an idle connection may be used again, by its `Keep-Alive: timeout=N` (seconds): a second less than the
+/// application says, since both clocks run apart by the way between; of one second, a half.
+pub(super) fn stated_limit(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all("keep-alive").iter().filter_map(|line| line.to_str().ok());
+    let mut parameters = lines.flat_map(|line| line.split(',')).filter_map(|parameter| parameter.split_once('='));
+    let seconds = parameters.find_map(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
+    })?;
+    let stated = Duration::from_secs(seconds.into());
+    Some(stated.saturating_sub(Duration::from_secs(1)).max(stated / 2))
+}
+
+/// hyper's connector, with a record for each connection.
+#[derive(Debug, Clone)]
+pub(super) struct Connector(pub(super) HttpConnector);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Linked>;
+    type Error = <HttpConnector as Service<Uri>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connecting = self.0.call(target);
+        Box::pin(async move {
+            let stream = connecting.await?.into_inner();
+            Ok(TokioIo::new(Linked { stream, link: Link::default() }))
+        })
+    }
+}
+
+/// A connection that keeps its record.
+#[derive(Debug)]
+pub(super) struct Linked {
+    stream: TcpStream,
+    link: Link,
+}
+
+impl Connection for Linked {
+    fn connected(&self) -> Connected {
+        self.stream.connected().extra(self.link.clone())
+    }
+}
+
+impl AsyncRead for Linked {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.link.0.heard.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Linked {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.link.0.heard.store(false, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.link.0.heard.store(false, Ordering::Relaxed);
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_connection_is_left_a_second_before_the_application_closes_it() {
+        let limit = |line: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("keep-alive", HeaderValue::from_static(line));
+            stated_limit(&headers)
+        };
+        assert_eq!(limit("timeout=5"), Some(Duration::from_secs(4)));
+        assert_eq!(limit("max=100, Timeout = 3"), Some(Duration::from_secs(2)));
+        assert_eq!(limit("timeout=1"), Some(Duration::from_millis(500)));
+        assert_eq!(limit("timeout=0"), Some(Duration::ZERO));
+        assert_eq!(limit("max=100"), None);
+        assert_eq!(limit("timeout=soon"), None);
+    }
+}
