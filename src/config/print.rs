@@ -46,7 +46,10 @@ pub fn table(config: &Config) -> String {
             [] => "no tags: no event makes it old".to_owned(),
             tags => format!("tags {}; barrier {:?}", tags.join(", "), cache.barrier),
         };
-        let guess = if cache.heuristic { ", or guessed from Last-Modified" } else { "" };
+        let guess = match cache.longest_guess {
+            longest if longest.is_zero() => String::new(),
+            longest => format!(", or guessed from Last-Modified, {longest:?} at most"),
+        };
         let what = format!("cached {whose} for {ttl}{guess}{force}{}; {tags}", stale_line(cache));
         rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
     }

@@ -2,16 +2,19 @@
 
 use super::{Read, ReadScope, user_of};
 use crate::body::Body;
+use crate::cache::policy::invalidate;
 use crate::cache::policy::precondition;
 use crate::cache::policy::reuse::Wishes;
 use crate::cache::policy::storable::Audience;
 use crate::cache::store::Key;
 use crate::event::{Fingerprint, Tag, UserId};
 use crate::identity::{Caller, NotAnswerable};
+use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
-use http::header;
 use http::request::Parts;
+use http::{Uri, header};
 use http_body::Body as _;
+use std::borrow::Cow;
 use tokio::time::Instant;
 
 /// Longer targets are not cached, bytes.
@@ -39,6 +42,7 @@ impl Read {
     pub(super) fn examine(
         &self,
         parts: &Parts,
+        peer: &Peer,
         body: &Body,
         route: &CacheRoute,
         params: &Params,
@@ -54,10 +58,11 @@ impl Read {
         if parts.uri.path_and_query().is_some_and(|path| path.as_str().len() > MAX_TARGET) {
             return Err("long-target");
         }
-        let uri = uri(host(parts).ok_or("no-host")?, parts.uri.path(), parts.uri.query(), route);
+        let host = host(parts, peer).ok_or("no-host")?;
+        let uri = uri(peer.https, &host, &parts.uri, route);
         let credential = self.identity.fingerprint(&caller);
         let (user, mut tags) = self.tagged(&caller, route, params)?;
-        tags.push(Tag::new(&uri));
+        tags.push(Tag::new(&invalidate::resource(&host, parts.uri.path())));
         Ok(Ask {
             key: Key { uri, credential: (!route.public).then_some(credential) },
             tags,
@@ -95,18 +100,35 @@ impl Read {
     }
 }
 
-pub(super) fn host(parts: &Parts) -> Option<&str> {
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok())
+/// The host that was asked, in lower case; none if there is none, or what is there can't be one (RFC 3986 §3.2.2).
+pub(super) fn host<'a>(parts: &'a Parts, peer: &'a Peer) -> Option<Cow<'a, str>> {
+    let host: Cow<'a, str> = match &peer.host {
+        Some(host) => Cow::Borrowed(&**host),
+        None => {
+            let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+            let host = authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok())?;
+            if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                Cow::Owned(host.to_ascii_lowercase())
+            } else {
+                Cow::Borrowed(host)
+            }
+        }
+    };
+    let is_odd = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\');
+    (!host.is_empty() && !host.bytes().any(is_odd)).then_some(host)
 }
 
-/// A key's URI: `uri:`, the host in lower case, the path, and the query without the ignored parameters.
-pub(super) fn uri(host: &str, path: &str, query: Option<&str>, route: &CacheRoute) -> Box<str> {
-    let mut uri = String::with_capacity(5 + host.len() + path.len() + query.map_or(0, |query| query.len() + 1));
-    uri.push_str("uri:");
+/// A key's URI: scheme, host and path, each with a line break after it, which none of them can hold, and the query
+/// without the ignored parameters. The path is as it was sent: the application may tell its spellings apart.
+fn uri(https: bool, host: &str, target: &Uri, route: &CacheRoute) -> Box<str> {
+    let query = target.query();
+    let length = host.len() + target.path().len() + query.map_or(0, |query| query.len() + 1);
+    let mut uri = String::with_capacity(8 + length);
+    uri.push_str(if https { "https\n" } else { "http\n" });
     uri.push_str(host);
-    uri.make_ascii_lowercase();
-    uri.push_str(path);
+    uri.push('\n');
+    uri.push_str(target.path());
+    uri.push('\n');
     let is_kept = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
         !route.ignore_query.iter().any(|ignored| **ignored == *name)

@@ -13,8 +13,10 @@
 
 mod answer;
 mod ask;
+mod complete;
 mod fetch;
 mod overlay;
+mod sent;
 mod write;
 
 pub use write::Old;
@@ -33,6 +35,7 @@ use crate::template::{Found, Lookup, Source};
 use crate::upstream::{Upstream, UpstreamError};
 use ask::{Ask, Bypass};
 use http::{Method, Request, Response};
+use sent::Line;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -119,21 +122,22 @@ impl Read {
         params: &Params,
     ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
-        let examined = self.examine(&parts, &body, route, params);
+        let examined = self.examine(&parts, peer, &body, route, params);
         let request = Request::from_parts(parts, body);
-        match examined {
+        let answered = match examined {
             // A hit waits for nothing. Else boxed: what waits is large, and would be moved about for every hit.
-            Ok(ask) => match self.at_once(&request, &ask) {
+            Ok(ask) => match self.at_once(&request, peer, &ask) {
                 Some(response) => Ok(response),
                 None => Box::pin(self.lookup(request, peer, route, ask)).await,
             },
             Err(why) => Box::pin(self.bypass(request, peer, why)).await,
-        }
+        };
+        answered.map(answer::vary_by_origin)
     }
 
     /// The answer, if it is there and nothing is pending on its tags.
-    fn at_once(&self, request: &Request<Body>, ask: &Ask) -> Option<Response<Body>> {
-        match self.look(request, ask, ask.now) {
+    fn at_once(&self, request: &Request<Body>, peer: &Peer, ask: &Ask) -> Option<Response<Body>> {
+        match self.look(request, peer, ask, ask.now) {
             Look::Hit(entry) => Some(self.hit(request, &entry, ask.now, None)),
             _ => None,
         }
@@ -175,7 +179,7 @@ impl Read {
                 };
             }
             let now = self.clock.instant();
-            let (reason, stored) = match self.look(&request, &ask, now) {
+            let (reason, stored) = match self.look(&request, peer, &ask, now) {
                 Look::Hit(entry) => return Ok(self.hit(&request, &entry, now, waited)),
                 Look::Stale(entry) => {
                     self.revalidate_behind(&request, peer, route, &ask, &entry);
@@ -191,7 +195,7 @@ impl Read {
             }
             let alone = waited.is_some()
                 || reason == "request"
-                || (stored.is_none() && ask.conditional)
+                || (ask.conditional && stored.as_ref().is_none_or(|entry| entry.parts.is_some()))
                 || self.store.is_shunned(&ask.key, now);
             let lead = match if alone { None } else { Some(self.store.join(&ask.key)) } {
                 Some(Flight::Follow(mut done)) => {
@@ -207,8 +211,9 @@ impl Read {
         }
     }
 
-    fn look(&self, request: &Request<Body>, ask: &Ask, now: Instant) -> Look {
-        let entry = match self.store.get(&ask.key, request.headers()) {
+    fn look(&self, request: &Request<Body>, peer: &Peer, ask: &Ask, now: Instant) -> Look {
+        let line = Line::of(request);
+        let entry = match self.store.get(&ask.key, &mut line.values(request.headers(), peer)) {
             Stored::Nothing => return Look::Ask { reason: "uri-miss", stored: None },
             Stored::OtherVariants => return Look::Ask { reason: "vary-miss", stored: None },
             Stored::Entry(entry) => entry,
@@ -217,6 +222,11 @@ impl Read {
             return Look::Ask { reason: "stale", stored: None };
         }
         match reuse::decide(&entry.terms, entry.age(now), &ask.wishes) {
+            Use::Serve | Use::ServeAndRevalidate
+                if !answer::has_what_is_asked(request.method(), request.headers(), &entry) =>
+            {
+                Look::Ask { reason: "partial", stored: Some(entry) }
+            }
             Use::Serve => Look::Hit(entry),
             Use::ServeAndRevalidate => Look::Stale(entry),
             Use::AskForRequest => Look::Ask { reason: "request", stored: Some(entry) },

@@ -144,6 +144,17 @@ fn counted(body: Body, sent: Arc<AtomicU64>) -> Body {
     }))
 }
 
+/// Marks a response whose body ends with its connection: whether it is whole, nobody can tell.
+#[derive(Debug, Clone, Copy)]
+pub struct CloseDelimited;
+
+/// RFC 9112 §6.3: neither a length nor a transfer coding, in a version that has no other end.
+fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
+    let headers = response.headers();
+    let framed = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+    response.version() <= Version::HTTP_11 && !framed && !response.body().is_end_stream()
+}
+
 /// A client that may be upgraded, and its connection's place under the cap.
 type Upgrade = (hyper::upgrade::OnUpgrade, Option<Place>);
 
@@ -151,6 +162,9 @@ fn finish(mut response: Response<hyper::body::Incoming>, client: Option<Upgrade>
     let switched = (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| headers::upgrade(response.headers()));
     let upstream = switched.is_some().then(|| hyper::upgrade::on(&mut response));
     let version = response.version();
+    if is_close_delimited(&response) {
+        response.extensions_mut().insert(CloseDelimited);
+    }
     let head = response.headers_mut();
     headers::remove_hop_by_hop(head);
     headers::add_via(head, version);
