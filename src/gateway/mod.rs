@@ -122,10 +122,10 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let old = self.0.read.makes_old(&parts, peer, &self.0.routes);
         let response = self.0.upstream.relay(Request::from_parts(parts, body), peer).await;
-        if let Some(old) = old {
-            old.end(&self.0.routes, &response);
+        match old {
+            Some(old) => old.end(&self.0.routes, response),
+            None => response,
         }
-        response
     }
 
     fn count(&self, action: &str) {

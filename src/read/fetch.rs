@@ -37,19 +37,19 @@ pub(super) struct Errand {
 }
 
 /// What is known of a request while its answer is awaited.
-struct Asking<'a> {
-    route: &'a CacheRoute,
-    ask: &'a Ask,
-    method: Method,
-    headers: HeaderMap,
+pub(super) struct Asking<'a> {
+    pub(super) route: &'a CacheRoute,
+    pub(super) ask: &'a Ask,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
     /// Taken before the application was asked.
-    generations: Generations,
+    pub(super) generations: Generations,
     /// This cache's own condition went along.
-    validating: bool,
-    times: Times,
-    errand: Errand,
-    peer: &'a Peer,
-    line: Line,
+    pub(super) validating: bool,
+    pub(super) times: Times,
+    pub(super) errand: Errand,
+    pub(super) peer: &'a Peer,
+    pub(super) line: Line,
 }
 
 impl Read {
@@ -133,7 +133,7 @@ impl Read {
         self.answer(&asking.method, &asking.headers, entry, age, status)
     }
 
-    fn verdict(
+    pub(super) fn verdict(
         &self,
         asking: &Asking<'_>,
         conditional: bool,
@@ -153,7 +153,7 @@ impl Read {
     }
 
     /// An entry without its body.
-    fn draft(&self, asking: &Asking<'_>, status: StatusCode, response: &HeaderMap, terms: Terms) -> Entry {
+    pub(super) fn draft(&self, asking: &Asking<'_>, status: StatusCode, response: &HeaderMap, terms: Terms) -> Entry {
         let control = CacheControl::targeted(response).unwrap_or_else(|| CacheControl::of(response));
         let mut headers = fields::kept(response, &control, asking.times.answered);
         let mut asked = asking.line.values(&asking.headers, asking.peer);

@@ -7,7 +7,7 @@ use crate::body::Body;
 use crate::cache::policy::vary;
 use crate::peer::Peer;
 use crate::upstream::headers;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
 
 /// Fields that the way to the application writes, besides those that `Connection` names.
 const WRITTEN: [HeaderName; 8] = [
@@ -30,9 +30,12 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn of(request: &Request<Body>) -> Self {
-        let authority = request.uri().authority().and_then(|host| HeaderValue::try_from(host.as_str()).ok());
-        let host = authority.or_else(|| request.headers().get(header::HOST).cloned());
-        Self { version: request.version(), host }
+        Self::new(request.version(), request.uri(), request.headers())
+    }
+
+    pub(super) fn new(version: Version, target: &Uri, fields: &HeaderMap) -> Self {
+        let authority = target.authority().and_then(|host| HeaderValue::try_from(host.as_str()).ok());
+        Self { version, host: authority.or_else(|| fields.get(header::HOST).cloned()) }
     }
 
     /// Reads fields of a request for comparison.

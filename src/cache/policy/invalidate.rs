@@ -66,6 +66,15 @@ pub fn named(host: &str, target: &str, response: &HeaderMap) -> Vec<String> {
     lines.filter_map(|line| resolve(host, target, line.to_str().ok()?.trim())).collect()
 }
 
+/// The answer to a POST is also what a GET of its target would have brought (RFC 9110 §9.3.3): its Content-Location is
+/// exactly that target.
+#[must_use]
+pub fn is_of_target(host: &str, target: &str, response: &HeaderMap) -> bool {
+    let mut lines = response.get_all(header::CONTENT_LOCATION).iter();
+    let line = lines.next().filter(|_| lines.next().is_none()).and_then(|line| line.to_str().ok());
+    line.and_then(|line| resolve(host, target, line.trim())).is_some_and(|named| named == target)
+}
+
 fn resolve(host: &str, target: &str, reference: &str) -> Option<String> {
     let reference = reference.split('#').next().unwrap_or_default();
     let (base, _) = target.split_once('?').unwrap_or((target, ""));
