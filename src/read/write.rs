@@ -169,7 +169,7 @@ fn is_near_a_cached_one(routes: &Routes, path: &str) -> bool {
     let path = invalidate::loose_path(path);
     routes.cached_paths().any(|pattern| {
         let literal = pattern.split_once('{').map_or(pattern, |(literal, _)| literal);
-        path.starts_with(&invalidate::loose_path(literal))
+        path.starts_with(&*invalidate::loose_path(literal))
     })
 }
 

@@ -153,9 +153,10 @@ async fn an_origin_that_lies_about_the_missing_bytes_is_asked_for_the_whole() {
         sidecar.upstream.answer_with(move |_| {
             let lies = std::mem::replace(&mut first, false);
             let long = ("cache-control", "max-age=600");
-            Some(match lies {
-                true => respond(206, &[("etag", tag), long, ("content-range", range)], &"vwxyz"[..]),
-                false => respond(200, &[("etag", tag), long], BODY),
+            Some(if lies {
+                respond(206, &[("etag", tag), long, ("content-range", range)], "vwxyz")
+            } else {
+                respond(200, &[("etag", tag), long], BODY)
             })
         });
         let whole = get(&sidecar, path, &[]).await;

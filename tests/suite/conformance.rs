@@ -212,12 +212,9 @@ fn check(step: &Step, heard: &Heard, before: usize, seen: &[origin::Asked]) -> R
         Want::Confirmed if asked.is_some_and(|asked| asked.confirmed) => {}
         other => return Err(format!("wanted {other:?}; the origin had answered {before} times, this is {call:?}")),
     }
-    let wanted = step.status.unwrap_or(if step.want == Want::Confirmed { 200 } else { step.reply.status });
-    // A stored answer keeps the status that it had; rows say so where that matters.
-    if step.status.is_some() || step.want == Want::Confirmed {
-        if heard.status != wanted {
-            return Err(format!("status {}, not {wanted}", heard.status));
-        }
+    let wanted = step.status.or((step.want == Want::Confirmed).then_some(200));
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != heard.status) {
+        return Err(format!("status {}, not {wanted}", heard.status));
     }
     for (name, value) in &step.shows {
         let lines: Vec<_> = heard.headers.get_all(*name).iter().map(|line| line.to_str().unwrap_or("?")).collect();

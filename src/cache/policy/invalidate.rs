@@ -2,6 +2,7 @@
 //! at the same origin.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use std::borrow::Cow;
 
 const NAMED: [HeaderName; 2] = [header::LOCATION, header::CONTENT_LOCATION];
 
@@ -30,7 +31,12 @@ pub fn resource(host: &str, path: &str) -> String {
 
 /// A path in the spelling of [`resource`].
 #[must_use]
-pub fn loose_path(path: &str) -> String {
+pub fn loose_path(path: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte != b'%' && !byte.is_ascii_uppercase();
+    let has_odd_segment = path.contains("//") || path.contains("/.") || path.ends_with('/');
+    if path.starts_with('/') && !has_odd_segment && path.bytes().all(is_plain) {
+        return Cow::Borrowed(path);
+    }
     let mut decoded = String::with_capacity(path.len());
     let mut rest = path;
     while let Some(at) = rest.find('%') {
@@ -56,7 +62,7 @@ pub fn loose_path(path: &str) -> String {
             other => kept.push(other),
         }
     }
-    format!("/{}", kept.join("/"))
+    Cow::Owned(format!("/{}", kept.join("/")))
 }
 
 /// Paths with queries at this host that an answer names, resolved against the request's target (RFC 3986 §5.2).
