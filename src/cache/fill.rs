@@ -69,7 +69,7 @@ fn filled(mut entry: Entry, part: Option<&ContentRange>, body: Bytes) -> Option<
         return Some(Entry { body, ..entry });
     };
     let parts = Parts::new(shown, body)?;
-    // A head of the whole, as far as anybody compares it.
+    // The stored head is that of the whole; a part's own fields are written when it is served.
     entry.headers.remove(header::CONTENT_RANGE);
     entry.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(shown.total));
     Some(match parts.whole() {

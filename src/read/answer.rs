@@ -78,8 +78,9 @@ impl Read {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = request.clone();
         for (name, value) in self.identity.cors_headers(&parts) {
-            let there = name == header::VARY && headers.contains_key(header::VARY);
-            if !there {
+            if name == header::VARY {
+                add_origin_to_vary(headers);
+            } else {
                 headers.insert(name, value);
             }
         }

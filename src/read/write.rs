@@ -82,9 +82,8 @@ impl Read {
 impl Kept {
     /// Stores the answer on its way to the client, if it says for how long, and is the target's. `own`: what this write has
     /// just made old.
-    fn keep(self, routes: &Routes, old: (&str, &str), own: &[Tag], response: Response<Body>) -> Response<Body> {
+    fn keep(self, routes: &Routes, host: &str, target: &str, own: &[Tag], response: Response<Body>) -> Response<Body> {
         let Self { read, ask, fields, line, peer, generations, asked } = self;
-        let (host, target) = old;
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let Found::Cache(route, _) = routes.find(&Method::GET, path) else { return response };
         let times = Times { asked, answered: read.clock.now() };
@@ -157,7 +156,7 @@ impl Old {
         let own = std::mem::take(&mut self.names);
         self.tags.invalidate(&own);
         Ok(match self.kept.take() {
-            Some(kept) => kept.keep(routes, (&self.host, &self.target), &own, response),
+            Some(kept) => kept.keep(routes, &self.host, &self.target, &own, response),
             None => response,
         })
     }

@@ -144,7 +144,7 @@ fn counted(body: Body, sent: Arc<AtomicU64>) -> Body {
     }))
 }
 
-/// Marks a response whose body ends with its connection: whether it is whole, nobody can tell.
+/// Marks a response whose body ends with its connection: it can't be told whether it is whole.
 #[derive(Debug, Clone, Copy)]
 pub struct CloseDelimited;
 

@@ -214,6 +214,21 @@ mod tests {
         assert_eq!(Parts::new(&ContentRange { range: 4..10, total: 10 }, Bytes::from_static(b"45678")), None);
     }
 
+    #[test]
+    fn pieces_are_bounded() {
+        let bytes = vec![7; 100];
+        let one = |start: usize| {
+            let shown = ContentRange { range: start..start + 1, total: 100 };
+            Parts::new(&shown, Bytes::copy_from_slice(&bytes[start..=start])).unwrap()
+        };
+        let mut all = one(0);
+        for index in 1..MAX_PIECES {
+            all = all.join(&one(index * 2)).unwrap();
+        }
+        assert_eq!(all.join(&one(99)), None);
+        assert_eq!(all.join(&one(1)).unwrap().len(), MAX_PIECES + 1, "one that fills a gap is no further piece");
+    }
+
     proptest! {
         #[test]
         fn whatever_order_parts_come_in_each_byte_is_the_representations(
