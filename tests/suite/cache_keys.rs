@@ -102,6 +102,9 @@ async fn with_declared_origins_one_stored_answer_serves_them_all_and_says_vary()
         let vary: Vec<_> = answer.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
         assert_eq!(vary, ["accept", "Origin"], "{origin}");
     }
+    let same = get(&sidecar, "/a", &[]).await;
+    let vary: Vec<_> = same.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+    assert_eq!((vary, same.header("access-control-allow-origin")), (vec!["accept", "Origin"], ""));
 }
 
 #[tokio::test]

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn pieces_are_bounded() {
-        let bytes = vec![7; 100];
+        let bytes = [7; 100];
         let one = |start: usize| {
             let shown = ContentRange { range: start..start + 1, total: 100 };
             Parts::new(&shown, Bytes::copy_from_slice(&bytes[start..=start])).unwrap()
