@@ -95,8 +95,8 @@ pub struct CacheRoute {
     pub force: bool,
     /// Shared by all credentials.
     pub public: bool,
-    /// Where a response says nothing, its freshness is guessed from Last-Modified.
-    pub heuristic: bool,
+    /// Longest freshness that is guessed from Last-Modified where a response says nothing; zero: none.
+    pub longest_guess: Duration,
     /// Served this long after it became stale, while it is asked again; what the response says wins.
     pub stale_while_revalidate: Duration,
     /// Served this long after it became stale, when asking fails; what the response says wins.
@@ -307,6 +307,11 @@ impl Routes {
         groups.sort_unstable();
         groups.dedup();
         groups
+    }
+
+    /// Paths of the cache rules, as they were written.
+    pub fn cached_paths(&self) -> impl Iterator<Item = &str> {
+        self.caches.iter().map(|route| route.path.source())
     }
 
     /// The rule of a call: exact paths before patterns, then the order of the file.

@@ -1,8 +1,10 @@
 //! A response on its way to the client that is stored as it passes.
 //!
 //! It is stored when its last byte has come and before the client sees that byte. What ends early, is too large, brings
-//! trailers, or is dropped by its client halfway is not stored. Nor is what an invalidation has overtaken.
+//! trailers, has another length than it says, or is dropped by its client halfway is not stored. Nor is what an
+//! invalidation has overtaken.
 
+use super::policy::parts::{ContentRange, Parts};
 use super::store::{Entry, Key, Lead, Room, Store};
 use super::tags::Tags;
 use crate::body::{Body, BodyError};
@@ -26,27 +28,58 @@ pub struct Fill {
     pub names: Vec<Tag>,
     /// The response without its body.
     pub entry: Entry,
+    /// Which bytes its body holds, if not all.
+    pub part: Option<ContentRange>,
     /// The flight that waits for it.
     pub lead: Option<Lead>,
 }
 
 impl Fill {
-    /// INVARIANT: stored only if nothing has moved since before the application was asked.
-    fn complete(mut self, body: Bytes) {
-        // A 204 has no length (RFC 9110 §8.6).
-        if self.entry.status != StatusCode::NO_CONTENT {
-            self.entry.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        }
-        if self.tags.unmoved(&self.names, &self.entry.generations) {
-            self.store.put(&self.key, Entry { body, ..self.entry });
+    /// Bytes that the body must have, where that is known.
+    fn expected(&self) -> Option<usize> {
+        let said = self.entry.headers.get(header::CONTENT_LENGTH)?;
+        // What can't be read is no length that any body has.
+        Some(said.to_str().ok().and_then(|said| said.parse().ok()).unwrap_or(usize::MAX))
+    }
+
+    /// INVARIANT: stored only if it is as long as it says, and nothing has moved since before the application
+    /// was asked.
+    fn complete(self, body: Bytes) {
+        let is_whole = self.expected().is_none_or(|expected| expected == body.len());
+        let Self { store, key, tags, names, entry, part, lead } = self;
+        if is_whole
+            && tags.unmoved(&names, &entry.generations)
+            && let Some(entry) = filled(entry, part.as_ref(), body)
+        {
+            store.put(&key, entry);
         }
         // ORDER: the followers wake after the response is there.
-        drop(self.lead);
+        drop(lead);
     }
+}
+
+/// An entry with its body; `None`: a part that isn't what it says.
+fn filled(mut entry: Entry, part: Option<&ContentRange>, body: Bytes) -> Option<Entry> {
+    let Some(shown) = part else {
+        // A 204 has no length (RFC 9110 §8.6).
+        if entry.status != StatusCode::NO_CONTENT {
+            entry.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        return Some(Entry { body, ..entry });
+    };
+    let parts = Parts::new(shown, body)?;
+    // The stored head is that of the whole; a part's own fields are written when it is served.
+    entry.headers.remove(header::CONTENT_RANGE);
+    entry.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(shown.total));
+    Some(match parts.whole() {
+        Some(body) => Entry { status: StatusCode::OK, body, ..entry },
+        None => Entry { parts: Some(parts), ..entry },
+    })
 }
 
 struct Gathering {
     fill: Fill,
+    expected: Option<usize>,
     bytes: BytesMut,
     room: Room,
 }
@@ -65,8 +98,8 @@ impl Filling {
             fill.complete(Bytes::new());
             return inner;
         }
-        let room = fill.store.room();
-        Body::boxed(Self { inner, gathering: Some(Gathering { fill, bytes: BytesMut::new(), room }) })
+        let (room, expected) = (fill.store.room(), fill.expected());
+        Body::boxed(Self { inner, gathering: Some(Gathering { fill, expected, bytes: BytesMut::new(), room }) })
     }
 
     fn take(&mut self, frame: &Frame<Bytes>) {
@@ -78,8 +111,12 @@ impl Filling {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.gathering.as_ref().is_some_and(|gathering| gathering.expected == Some(gathering.bytes.len()))
+    }
+
     fn complete(&mut self) {
-        if let Some(Gathering { fill, bytes, room }) = self.gathering.take() {
+        if let Some(Gathering { fill, bytes, room, .. }) = self.gathering.take() {
             fill.complete(bytes.freeze());
             drop(room);
         }
@@ -97,7 +134,7 @@ impl http_body::Body for Filling {
             Some(Ok(frame)) => {
                 this.take(frame);
                 // A body of known length isn't polled for its end.
-                if this.inner.is_end_stream() {
+                if this.inner.is_end_stream() || this.is_full() {
                     this.complete();
                 }
             }

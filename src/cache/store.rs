@@ -3,13 +3,15 @@
 //! A key has variants, newest first (RFC 9111 §4.1). What is read is decided by [`policy`](super::policy) with a clock
 //! that tests can move; moka's own expiry only throws away what nobody could use any more.
 
+use super::policy::fields;
 use super::policy::freshness::Terms;
-use super::policy::vary;
+use super::policy::parts::{self, Parts};
+use super::policy::vary::{self, Fit, Selecting};
 use super::settings::CacheSettings;
 use super::tags::Generations;
 use crate::event::View;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,22 +31,46 @@ const MAX_SHUNNED: u64 = 10_000;
 /// What a stored response is found under. Without a view only for routes declared public (P8).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// `uri:`, `Host` of the request in lower case, path, and the query without ignored parameters. Also the name of the
-    /// tag that a write to this URI moves (RFC 9111 §4.4).
+    /// Scheme, host in lower case, path as it was sent, and the query without ignored parameters; the first three each
+    /// end with a line break, which none of them can hold. The tag that a write moves has a name of its own
+    /// ([`resource`](super::policy::invalidate::resource)).
     pub uri: Box<str>,
     /// Whose response it is.
     pub view: Option<View>,
 }
 
+/// Requests of which origin a stored response is for, besides its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// Any: its CORS headers are made anew for each request.
+    Any,
+    /// This one, and requests without Origin: it carries no Access-Control-Allow-Origin, but might for another.
+    OwnOrNone(Option<Box<[u8]>>),
+    /// This one only: it carries an Access-Control-Allow-Origin.
+    Own(Option<Box<[u8]>>),
+}
+
+impl Origins {
+    fn has(&self, asked: Option<&[u8]>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OwnOrNone(own) => asked.is_none() || asked == own.as_deref(),
+            Self::Own(own) => asked == own.as_deref(),
+        }
+    }
+}
+
 /// A stored response.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its status.
+    /// Its status; 206 while only some of its bytes are stored.
     pub status: StatusCode,
     /// Its head as it is served, without Age.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Its body; empty where `parts` is there.
     pub body: Bytes,
+    /// What of its body is there, if that isn't all.
+    pub parts: Option<Parts>,
     /// Generations of its tags when it was asked for.
     pub generations: Generations,
     /// When it came, or was confirmed.
@@ -52,7 +78,9 @@ pub struct Entry {
     /// How it may be used.
     pub terms: Terms,
     /// The request's fields that it varies by.
-    pub vary: Vec<(HeaderName, Option<Box<[u8]>>)>,
+    pub vary: Selecting,
+    /// Requests of which origin it is for.
+    pub origins: Origins,
 }
 
 impl Entry {
@@ -62,16 +90,47 @@ impl Entry {
         self.terms.initial_age.saturating_add(now.saturating_duration_since(self.stored_at))
     }
 
+    fn fit(&self, asked: &mut dyn FnMut(&HeaderName) -> Option<Box<[u8]>>) -> Fit {
+        let origin = if self.origins == Origins::Any { None } else { asked(&header::ORIGIN) };
+        if self.origins.has(origin.as_deref()) { vary::fit(&self.vary, &self.headers, asked) } else { Fit::Not }
+    }
+
+    fn is_variant_of(&self, other: &Self) -> bool {
+        self.vary == other.vary && self.origins == other.origins
+    }
+
+    /// A part put together with what is stored of the same representation (RFC 9111 §3.4). INVARIANT: only what was asked
+    /// for under the same generations.
+    fn combined(self, stored: &Self, most: usize) -> Self {
+        let Some(part) = &self.parts else { return self };
+        if !parts::is_same(&self.headers, &stored.headers) || self.generations != stored.generations {
+            return self;
+        }
+        let known = match &stored.parts {
+            Some(parts) => parts.join(part),
+            None => part.join_whole(&stored.body),
+        };
+        let Some(joined) = known.filter(|joined| joined.len() <= most) else { return self };
+        let mut headers = fields::merged(&stored.headers, &self.headers);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(joined.total()));
+        match joined.whole() {
+            Some(body) => Self { status: StatusCode::OK, headers, body, parts: None, ..self },
+            None => Self { headers, parts: Some(joined), ..self },
+        }
+    }
+
     fn weight(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
         let vary: usize = self.vary.iter().map(|(_, value)| value.as_ref().map_or(0, |value| value.len()) + 64).sum();
-        self.body.len() + headers + vary + 256
+        let parts = self.parts.as_ref().map_or(0, Parts::len);
+        self.body.len() + parts + headers + vary + 256
     }
 
     /// How long it is worth keeping from the moment it came.
     fn worth(&self) -> Duration {
         let terms = &self.terms;
         let stale = KEPT_STALE.max(terms.stale_if_error).max(terms.stale_while_revalidate);
+        let stale = stale.max(terms.stale_if_unreachable);
         terms.lifetime.saturating_sub(terms.initial_age).saturating_add(stale)
     }
 }
@@ -202,21 +261,35 @@ impl Store {
         }
     }
 
-    /// What there is for this request.
+    /// What there is for a request with these fields, as the application would be sent them and as [`vary::value`] reads
+    /// them. Of several variants the newest that the request asks for in the same words comes first.
     #[must_use]
-    pub fn get(&self, key: &Key, request: &HeaderMap) -> Found {
+    pub fn get(&self, key: &Key, asked: &mut dyn FnMut(&HeaderName) -> Option<Box<[u8]>>) -> Found {
         let Some(variants) = self.entries.get(key) else { return Found::Nothing };
-        let found = variants.iter().find(|entry| vary::matches(&entry.vary, request));
+        let mut found = None;
+        for entry in variants.iter() {
+            match entry.fit(asked) {
+                Fit::Same => return Found::Entry(Arc::clone(entry)),
+                Fit::Equivalent => found = found.or(Some(entry)),
+                Fit::Not => {}
+            }
+        }
         found.map_or(Found::OtherVariants, |entry| Found::Entry(Arc::clone(entry)))
     }
 
-    /// Stores a response in the place of the one for the same requests.
+    /// Stores a response in the place of the one for the same requests; a part is put together with what is stored of the
+    /// same representation.
     pub fn put(&self, key: &Key, entry: Entry) {
-        let entry = Arc::new(entry);
         self.entries.entry_by_ref(key).and_upsert_with(|before| {
-            let others = before.map(moka::Entry::into_value);
-            let others = others.iter().flat_map(|variants| variants.iter()).filter(|other| other.vary != entry.vary);
-            std::iter::once(&entry).chain(others.take(MAX_VARIANTS - 1)).cloned().collect()
+            let before = before.map(moka::Entry::into_value);
+            let (same, others): (Vec<_>, Vec<_>) =
+                before.iter().flat_map(|variants| variants.iter()).partition(|other| other.is_variant_of(&entry));
+            let entry = match same.first() {
+                Some(stored) => entry.combined(stored, self.settings.max_object),
+                None => entry,
+            };
+            let others = others.into_iter().take(MAX_VARIANTS - 1).cloned();
+            std::iter::once(Arc::new(entry)).chain(others).collect()
         });
         self.counts.stored.fetch_add(1, Ordering::Relaxed);
     }

@@ -130,6 +130,15 @@ impl Tags {
         tags.iter().filter_map(now).eq(since.0.iter().copied())
     }
 
+    /// The generations now, if since then each of these tags has moved once if it is among `own`, and else not at all.
+    #[must_use]
+    pub fn moved_by(&self, own: &[Tag], tags: &[Tag], since: &Generations) -> Option<Generations> {
+        let now = self.snapshot(tags);
+        let steps = tags.iter().map(|tag| u64::from(own.contains(tag)));
+        let moved = since.0.iter().zip(steps).map(|((place, then), step)| (*place, then.wrapping_add(step)));
+        moved.eq(now.0.iter().copied()).then_some(now)
+    }
+
     /// Whether nothing has moved since but what this principal's pending events moved: of these tags, each has as many
     /// moves as events pending, and all of them are the principal's. A settled event has moved twice and is pending no
     /// longer, so it never looks like this.
@@ -219,6 +228,21 @@ mod tests {
         assert!(!table.moved_by_pending(&tags(), &since, mine), "somebody else's is pending too");
         table.settle(&tags(), other);
         assert!(!table.moved_by_pending(&tags(), &since, mine));
+    }
+
+    #[test]
+    fn a_move_of_ones_own_is_told_from_anothers() {
+        let (table, own, all) = (Tags::new(), tags(), [Tag::new("progress:u"), Tag::new("other")]);
+        let since = table.snapshot(&all);
+        assert_eq!(table.moved_by(&own, &all, &since), None, "not moved yet");
+        table.invalidate(&own);
+        assert_eq!(table.moved_by(&own, &all, &since), Some(table.snapshot(&all)));
+        table.invalidate(&[Tag::new("other")]);
+        assert_eq!(table.moved_by(&own, &all, &since), None, "another's tag");
+        let since = table.snapshot(&all);
+        table.invalidate(&own);
+        table.invalidate(&own);
+        assert_eq!(table.moved_by(&own, &all, &since), None, "twice");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::Config;
 use super::raw::{Environment, Node, Problem, Section, Sink, Spot};
 use super::{group, identity, server};
 use crate::admin::AdminSettings;
+use crate::cache::policy::freshness;
 use crate::cache::settings::CacheSettings;
 use crate::event::GroupIndex;
 use crate::identity::{Cors, IdentitySettings, Part};
@@ -468,7 +469,11 @@ fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
             ttl,
             force,
             public,
-            heuristic: section.flag("heuristic").unwrap_or(false),
+            longest_guess: match section.flag("heuristic") {
+                Some(true) => freshness::LONGEST_GUESS,
+                None if ttl.is_none() => freshness::UNASKED_GUESS,
+                Some(false) | None => Duration::ZERO,
+            },
             stale_while_revalidate: section.maybe_duration("stale_while_revalidate").unwrap_or_default(),
             stale_if_error: section.maybe_duration("stale_if_error").unwrap_or_default(),
             tags: section.compiled_list("tags", template).unwrap_or_default(),

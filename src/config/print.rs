@@ -1,6 +1,7 @@
 //! What `tidegate check` prints: for every route, what will be done with its calls.
 
 use super::Config;
+use crate::cache::policy::freshness;
 use crate::identity::Admit;
 use crate::ingest::settings::{Fallback, Group, Pack, Shape, Target};
 use crate::journal::settings::Durability;
@@ -46,7 +47,11 @@ pub fn table(config: &Config) -> String {
             [] => "no tags: no event makes it old".to_owned(),
             tags => format!("tags {}; barrier {:?}", tags.join(", "), cache.barrier),
         };
-        let guess = if cache.heuristic { ", or guessed from Last-Modified" } else { "" };
+        let guess = match cache.longest_guess {
+            longest if longest.is_zero() => String::new(),
+            freshness::LONGEST_GUESS => ", or guessed from Last-Modified".to_owned(),
+            longest => format!(", or guessed from Last-Modified ({longest:?} at most)"),
+        };
         let what = format!("cached {whose} for {ttl}{guess}{force}{}; {tags}", stale_line(cache));
         rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
     }

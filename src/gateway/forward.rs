@@ -87,12 +87,12 @@ impl Gateway {
     /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its client hears of it.
     pub(super) async fn pass(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
-        let old = self.0.read.makes_old(&parts, &self.0.routes);
+        let old = self.0.read.makes_old(&parts, peer, &self.0.routes);
         let response = self.0.read.relay(Request::from_parts(parts, body), peer).await;
-        if let Some(old) = old {
-            old.end(&self.0.routes, &response);
+        match old {
+            Some(old) => old.end(&self.0.routes, response),
+            None => response,
         }
-        response
     }
 }
 

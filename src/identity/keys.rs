@@ -105,9 +105,9 @@ impl Identity {
         let mut text = Text(Vec::with_capacity(1024));
         text.part(b"host", host.as_bytes());
         // Behind a proxy that names the host beside `Host`, nobody knows which of the two the application goes by.
-        let named = caller.parts.headers.get(header::HOST).map(|named| named.as_bytes().to_ascii_lowercase());
-        if let Some(named) = named.filter(|named| !named.is_empty() && named != host.as_bytes()) {
-            text.part(b"named host", &named);
+        let line = caller.parts.headers.get(header::HOST).map(|line| line.as_bytes().to_ascii_lowercase());
+        if let Some(line) = line.filter(|line| !line.is_empty() && line != host.as_bytes()) {
+            text.part(b"named host", &line);
         }
         let begin = text.0.len();
         let of = |text: &mut Text, wanted: Kind| {

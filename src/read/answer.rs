@@ -6,6 +6,7 @@ use crate::cache::policy::fields::{self, CACHE_STATUS};
 use crate::cache::policy::precondition;
 use crate::cache::policy::range::{self, Wanted};
 use crate::cache::store::Entry;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -42,14 +43,16 @@ impl Read {
         age: Duration,
         status: String,
     ) -> Response<Body> {
-        let mut response = if entry.status != StatusCode::OK || !precondition::is_conditional(request) {
+        let mut response = if entry.parts.is_some() {
+            stored_part(method, request, entry).unwrap_or_else(|| only_if_cached("partial"))
+        } else if entry.status != StatusCode::OK || !precondition::is_conditional(request) {
             whole(method, entry)
         } else if precondition::not_modified(request, &entry.headers) {
             not_modified(entry)
         } else if *method == Method::GET && precondition::range_applies(request, &entry.headers) {
             match range::wanted(request, entry.body.len()) {
                 Wanted::Whole => whole(method, entry),
-                Wanted::Part(part) => partial(entry, part),
+                Wanted::Part(part) => partial(entry, &part, entry.body.len(), entry.body.slice(part.clone())),
                 Wanted::Unsatisfiable => unsatisfiable(entry),
             }
         } else {
@@ -75,8 +78,9 @@ impl Read {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = request.clone();
         for (name, value) in self.identity.cors_headers(&parts) {
-            let there = name == header::VARY && headers.contains_key(header::VARY);
-            if !there {
+            if name == header::VARY {
+                add_origin_to_vary(headers);
+            } else {
                 headers.insert(name, value);
             }
         }
@@ -108,19 +112,59 @@ fn not_modified(entry: &Entry) -> Response<Body> {
     response
 }
 
-fn partial(entry: &Entry, part: Range<usize>) -> Response<Body> {
-    let length = entry.body.len();
-    let shown = format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1));
-    let size = part.len();
-    let mut response = head(entry, Body::from(entry.body.slice(part)));
+fn partial(entry: &Entry, part: &Range<usize>, total: usize, body: Bytes) -> Response<Body> {
+    let shown = format!("bytes {}-{}/{total}", part.start, part.end.saturating_sub(1));
+    let mut response = head(entry, Body::from(body));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.len()));
     headers.insert(header::ACCEPT_RANGES, ACCEPT_RANGES);
     if let Ok(value) = HeaderValue::try_from(shown) {
         headers.insert(header::CONTENT_RANGE, value);
     }
     response
+}
+
+/// Whether an entry answers a request all by itself: one with parts only where these bytes and nothing else are asked for
+/// (RFC 9111 §3.3).
+pub(super) fn has_what_is_asked(method: &Method, request: &HeaderMap, entry: &Entry) -> bool {
+    entry.parts.is_none() || wanted_part(method, request, entry).is_some()
+}
+
+fn wanted_part(method: &Method, request: &HeaderMap, entry: &Entry) -> Option<(Range<usize>, Bytes)> {
+    let parts = entry.parts.as_ref()?;
+    let other = request.contains_key(header::IF_NONE_MATCH) || request.contains_key(header::IF_MODIFIED_SINCE);
+    if *method != Method::GET || other || !precondition::range_applies(request, &entry.headers) {
+        return None;
+    }
+    match range::wanted(request, parts.total()) {
+        Wanted::Part(part) => parts.get(&part).map(|bytes| (part, bytes)),
+        Wanted::Whole | Wanted::Unsatisfiable => None,
+    }
+}
+
+fn stored_part(method: &Method, request: &HeaderMap, entry: &Entry) -> Option<Response<Body>> {
+    let total = entry.parts.as_ref()?.total();
+    let (part, bytes) = wanted_part(method, request, entry)?;
+    Some(partial(entry, &part, total, bytes))
+}
+
+/// An answer with an Access-Control-Allow-Origin is for one origin, and says so (Fetch §3.2.5).
+pub(super) fn vary_by_origin(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        add_origin_to_vary(headers);
+    }
+    response
+}
+
+/// Adds Origin to Vary, unless it is there or anything counts.
+pub(super) fn add_origin_to_vary(headers: &mut HeaderMap) {
+    let is_there = |name: &[u8]| name.trim_ascii() == b"*" || name.trim_ascii().eq_ignore_ascii_case(b"origin");
+    let said = |line: &HeaderValue| line.as_bytes().split(|byte| *byte == b',').any(is_there);
+    if !headers.get_all(header::VARY).iter().any(said) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
 }
 
 /// RFC 9110 §15.5.17.

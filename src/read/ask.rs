@@ -2,6 +2,7 @@
 
 use super::{Read, ReadScope, user_of};
 use crate::body::Body;
+use crate::cache::policy::invalidate;
 use crate::cache::policy::precondition;
 use crate::cache::policy::reuse::Wishes;
 use crate::cache::policy::storable::Audience;
@@ -13,9 +14,10 @@ use crate::ingest::Asker;
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::Source;
-use http::header;
 use http::request::Parts;
+use http::{HeaderValue, Uri, header};
 use http_body::Body as _;
+use std::borrow::Cow;
 use tokio::time::Instant;
 
 /// Longer targets are not cached, bytes.
@@ -49,8 +51,8 @@ impl Read {
     pub(super) fn examine(
         &self,
         parts: &Parts,
-        body: &Body,
         peer: &Peer,
+        body: &Body,
         (route, params): (&CacheRoute, &Params),
         beside: &[GroupIndex],
     ) -> Result<Ask, Bypass> {
@@ -65,10 +67,11 @@ impl Read {
         if parts.uri.path_and_query().is_some_and(|path| path.as_str().len() > MAX_TARGET) {
             return Err("long-target");
         }
-        let uri = uri(host(parts).ok_or("no-host")?, parts.uri.path(), parts.uri.query(), route);
+        let host = host(peer).ok_or("no-host")?;
+        let uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
         let keys = self.identity.keys(&caller, None);
         let mut tags = self.tagged(&caller, route, params)?;
-        tags.push(Tag::new(&uri));
+        tags.push(Tag::new(&invalidate::resource(host, parts.uri.path())));
         let mut groups: Vec<_> = route.groups.iter().chain(beside).copied().collect();
         groups.sort_unstable();
         groups.dedup();
@@ -135,18 +138,33 @@ impl Read {
     }
 }
 
-pub(super) fn host(parts: &Parts) -> Option<&str> {
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok())
+/// The host that was asked, in lower case; none if there is none, or what is there can't be one (RFC 3986 §3.2.2).
+pub(super) fn host(peer: &Peer) -> Option<&str> {
+    let host = peer.host.as_deref()?;
+    let is_odd = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\');
+    (!host.is_empty() && !host.bytes().any(is_odd)).then_some(host)
 }
 
-/// A key's URI: `uri:`, the host in lower case, the path, and the query without the ignored parameters.
-pub(super) fn uri(host: &str, path: &str, query: Option<&str>, route: &CacheRoute) -> Box<str> {
-    let mut uri = String::with_capacity(5 + host.len() + path.len() + query.map_or(0, |query| query.len() + 1));
-    uri.push_str("uri:");
+/// Behind a proxy that names the host beside `Host`, nobody knows which of the two the application goes by: both.
+fn both_hosts<'a>(host: &'a str, parts: &'a Parts) -> Cow<'a, str> {
+    let line = parts.headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    if line.is_empty() || line.eq_ignore_ascii_case(host.as_bytes()) {
+        return Cow::Borrowed(host);
+    }
+    Cow::Owned(format!("{host},{}", String::from_utf8_lossy(line).to_ascii_lowercase()))
+}
+
+/// A key's URI: scheme, host and path, each with a line break after it, which none of them can hold, and the query
+/// without the ignored parameters. The path is as it was sent: the application may tell its spellings apart.
+fn uri(https: bool, host: &str, target: &Uri, route: &CacheRoute) -> Box<str> {
+    let query = target.query();
+    let length = host.len() + target.path().len() + query.map_or(0, |query| query.len() + 1);
+    let mut uri = String::with_capacity(8 + length);
+    uri.push_str(if https { "https\n" } else { "http\n" });
     uri.push_str(host);
-    uri.make_ascii_lowercase();
-    uri.push_str(path);
+    uri.push('\n');
+    uri.push_str(target.path());
+    uri.push('\n');
     let is_kept = |pair: &&str| {
         let name = pair.split('=').next().unwrap_or_default();
         !route.ignore_query.iter().any(|ignored| **ignored == *name)

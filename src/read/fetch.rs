@@ -2,26 +2,30 @@
 
 use super::answer::{self, with_status};
 use super::ask::Ask;
+use super::complete::{Completion, Missing};
+use super::sent::Line;
 use super::{Bypass, Read};
 use crate::body::Body;
 use crate::cache::fill::{Fill, Filling};
 use crate::cache::policy::control::CacheControl;
 use crate::cache::policy::fields::{self, CACHE_STATUS};
 use crate::cache::policy::freshness::{Terms, Times};
-use crate::cache::policy::reuse;
+use crate::cache::policy::parts::ContentRange;
+use crate::cache::policy::reuse::{self, Failure};
 use crate::cache::policy::storable::{self, Asked, Declared, NotStored};
 use crate::cache::policy::{validate, vary};
-use crate::cache::store::{Entry, Flight, Lead};
+use crate::cache::store::{Entry, Flight, Lead, Origins};
 use crate::cache::tags::Generations;
 use crate::peer::Peer;
 use crate::route::CacheRoute;
-use crate::upstream::UpstreamError;
+use crate::upstream::{CloseDelimited, UpstreamError};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Why the application is asked, and with what in hand.
 pub(super) struct Errand {
@@ -34,17 +38,19 @@ pub(super) struct Errand {
 }
 
 /// What is known of a request while its answer is awaited.
-struct Asking<'a> {
-    route: &'a CacheRoute,
-    ask: &'a Ask,
-    method: Method,
-    headers: HeaderMap,
+pub(super) struct Asking<'a> {
+    pub(super) route: &'a CacheRoute,
+    pub(super) ask: &'a Ask,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
     /// Taken before the application was asked.
-    generations: Generations,
+    pub(super) generations: Generations,
     /// This cache's own condition went along.
-    validating: bool,
-    times: Times,
-    errand: Errand,
+    pub(super) validating: bool,
+    pub(super) times: Times,
+    pub(super) errand: Errand,
+    pub(super) peer: &'a Peer,
+    pub(super) line: Line,
 }
 
 impl Read {
@@ -58,23 +64,37 @@ impl Read {
     ) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.misses.fetch_add(1, Ordering::Relaxed);
         let (method, headers) = (request.method().clone(), request.headers().clone());
+        let line = Line::new(request.version(), self.upstream.hops());
         let validates = |entry: &Arc<Entry>| entry.status == StatusCode::OK && validate::can_validate(&entry.headers);
         let confirmable = errand.stored.as_ref().filter(|entry| validates(entry));
         if let Some(entry) = confirmable {
             validate::condition(request.headers_mut(), &entry.headers);
         }
         let validating = confirmable.is_some();
+        let missing = if ask.conditional { None } else { Missing::of(&errand) };
+        let again = missing.as_ref().map(|missing| missing.ask_for(&mut request));
         // ORDER: generations before the application is asked.
         let generations = self.tags.snapshot(&ask.tags);
         let asked = self.clock.now();
-        let response = self.relay(request, peer).await;
-        let spoke = |response: &Response<Body>| response.status().is_success();
-        if response.as_ref().is_ok_and(spoke) {
+        let mut response = self.relay(request, peer).await;
+        let completion = match (&missing, &response) {
+            (Some(missing), Ok(said)) => missing.judge(said),
+            _ => Completion::Other,
+        };
+        if completion == Completion::Unusable
+            && let Some(again) = again
+        {
+            response = self.relay(again, peer).await;
+        }
+        if response.as_ref().is_ok_and(|response| response.status().is_success()) {
             self.speak_for(ask);
         }
         let times = Times { asked, answered: self.clock.now() };
-        let asking = Asking { route, ask, method, headers, generations, validating, times, errand };
-        self.judge(asking, response)
+        let asking = Asking { route, ask, method, headers, generations, validating, times, errand, peer, line };
+        match (completion, missing, response) {
+            (Completion::Here, Some(missing), Ok(response)) => Ok(self.complete(asking, &missing, response)),
+            (_, _, response) => self.judge(asking, response),
+        }
     }
 
     fn judge(
@@ -82,8 +102,13 @@ impl Read {
         asking: Asking<'_>,
         response: Result<Response<Body>, UpstreamError>,
     ) -> Result<Response<Body>, UpstreamError> {
-        let failed = response.as_ref().map_or(true, |response| reuse::is_failure(response.status()));
-        if failed && let Some(entry) = self.fallback(&asking) {
+        let failure = match &response {
+            Ok(response) => reuse::is_failure(response.status()).then_some(Failure::Status),
+            Err(_) => Some(Failure::Unreachable),
+        };
+        if let Some(failure) = failure
+            && let Some(entry) = self.fallback(&asking, failure)
+        {
             return Ok(self.despite(&asking, &entry, response.ok().map(|response| response.status())));
         }
         let response = response?;
@@ -94,23 +119,26 @@ impl Read {
         }
     }
 
-    /// What may stand in for an error (RFC 5861 §4); looked at again, since events may have come meanwhile.
-    fn fallback(&self, asking: &Asking<'_>) -> Option<Arc<Entry>> {
+    /// What may stand in for an error (RFC 5861 §4, RFC 9111 §4.2.4); looked at again, since events may have come
+    /// meanwhile.
+    fn fallback(&self, asking: &Asking<'_>, failure: Failure) -> Option<Arc<Entry>> {
         let entry = asking.errand.stored.as_ref()?;
         let age = entry.age(self.clock.instant());
-        let allowed = reuse::despite_error(&entry.terms, age, &asking.ask.wishes);
+        let allowed = reuse::despite_error(&entry.terms, age, &asking.ask.wishes, failure)
+            && answer::has_what_is_asked(&asking.method, &asking.headers, entry);
         (allowed && self.is_current(entry, &asking.ask.tags)).then(|| Arc::clone(entry))
     }
 
     fn despite(&self, asking: &Asking<'_>, entry: &Entry, failure: Option<StatusCode>) -> Response<Body> {
         let age = entry.age(self.clock.instant());
+        let detail = if failure.is_some() { "stale-if-error" } else { "unreachable" };
         let failure = failure.map(|status| format!("; fwd-status={}", status.as_u16())).unwrap_or_default();
         let (reason, ttl) = (asking.errand.reason, answer::ttl(entry, age));
-        let status = format!("tidegate; fwd={reason}{failure}; ttl={ttl}; detail=stale-if-error");
+        let status = format!("tidegate; fwd={reason}{failure}; ttl={ttl}; detail={detail}");
         self.answer(&asking.method, &asking.headers, entry, age, status)
     }
 
-    fn verdict(
+    pub(super) fn verdict(
         &self,
         asking: &Asking<'_>,
         conditional: bool,
@@ -123,7 +151,7 @@ impl Read {
         let declared = Declared {
             ttl: route.ttl.filter(|_| speaks),
             force: route.force && speaks,
-            heuristic: route.heuristic && speaks,
+            longest_guess: if speaks { route.longest_guess } else { Duration::ZERO },
             stale_while_revalidate: route.stale_while_revalidate,
             stale_if_error: route.stale_if_error,
         };
@@ -132,13 +160,20 @@ impl Read {
     }
 
     /// An entry without its body.
-    fn draft(&self, asking: &Asking<'_>, status: StatusCode, response: &HeaderMap, terms: Terms) -> Entry {
+    pub(super) fn draft(&self, asking: &Asking<'_>, status: StatusCode, response: &HeaderMap, terms: Terms) -> Entry {
         let control = CacheControl::targeted(response).unwrap_or_else(|| CacheControl::of(response));
         let mut headers = fields::kept(response, &control, asking.times.answered);
-        // Without [cors] nobody would put it back; then the response's own Vary keeps origins apart.
-        if self.identity.settings().cors.is_some() {
+        let mut asked = asking.line.values(&asking.headers, asking.peer);
+        // Without [cors] nobody would put it back; then origins are kept apart.
+        let origins = if self.identity.settings().cors.is_some() {
             headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-        }
+            Origins::Any
+        } else if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+            answer::add_origin_to_vary(&mut headers);
+            Origins::Own(asked(&header::ORIGIN))
+        } else {
+            Origins::OwnOrNone(asked(&header::ORIGIN))
+        };
         // What every hit sets has its place already, so that no copy of the head grows.
         headers.insert(header::AGE, HeaderValue::from(0));
         headers.insert(CACHE_STATUS, HeaderValue::from_static("tidegate"));
@@ -147,10 +182,12 @@ impl Read {
             status,
             headers,
             body: Bytes::new(),
+            parts: None,
             generations: asking.generations.clone(),
             stored_at: self.clock.instant(),
             terms,
-            vary: names.into_iter().map(|name| (name.clone(), vary::value(&asking.headers, &name))).collect(),
+            vary: names.into_iter().map(|name| (name.clone(), asked(&name))).collect(),
+            origins,
         }
     }
 
@@ -206,8 +243,11 @@ impl Read {
             }
         };
         let entry = self.draft(&asking, head.status, &head.headers, terms);
+        let is_part = head.status == StatusCode::PARTIAL_CONTENT;
         let why = if !self.is_current(&entry, &ask.tags) {
             "invalidated"
+        } else if head.extensions.get::<CloseDelimited>().is_some() {
+            "close-delimited"
         } else if !self.store.takes(body.size_hint().exact()) {
             self.store.shun(&ask.key, self.clock.instant());
             "too-large"
@@ -218,12 +258,58 @@ impl Read {
                 tags: Arc::clone(&self.tags),
                 names: ask.tags.clone(),
                 entry,
+                part: if is_part { ContentRange::of(&head.headers) } else { None },
                 lead: asking.errand.lead,
             };
             let response = Response::from_parts(head, Filling::body(body, fill));
             return with_status(response, &format!("tidegate; fwd={reason}; stored"));
         };
         with_status(Response::from_parts(head, body), &format!("tidegate; fwd={reason}; detail={why}"))
+    }
+
+    /// What was missing of a stored response has come (RFC 9111 §3.4): both together are the answer.
+    fn complete(&self, asking: Asking<'_>, missing: &Missing, response: Response<Body>) -> Response<Body> {
+        let (mut head, rest) = response.into_parts();
+        let mut merged = fields::merged(&missing.stored.headers, &head.headers);
+        merged.remove(header::CONTENT_RANGE);
+        merged.insert(header::CONTENT_LENGTH, HeaderValue::from(missing.total));
+        let verdict = self.verdict(&asking, false, StatusCode::OK, &merged);
+        self.remember(asking.ask, verdict);
+        let body = missing.around(rest);
+        head.status = StatusCode::OK;
+        let reason = asking.errand.reason;
+        let (body, word) = match verdict {
+            Err(why) => {
+                self.store.remove(&asking.ask.key);
+                (body, format!("; detail={}", why.as_str()))
+            }
+            Ok(terms) => {
+                let entry = self.draft(&asking, StatusCode::OK, &merged, terms);
+                if self.is_current(&entry, &asking.ask.tags) && self.store.takes(u64::try_from(missing.total).ok()) {
+                    let fill = Fill {
+                        store: Arc::clone(&self.store),
+                        key: asking.ask.key.clone(),
+                        tags: Arc::clone(&self.tags),
+                        names: asking.ask.tags.clone(),
+                        entry,
+                        part: None,
+                        lead: asking.errand.lead,
+                    };
+                    (Filling::body(body, fill), "; stored".to_owned())
+                } else {
+                    (body, String::new())
+                }
+            }
+        };
+        // The stored head's own marks are no part of this answer.
+        for name in [header::AGE, CACHE_STATUS] {
+            merged.remove(&name);
+            for value in head.headers.get_all(&name) {
+                merged.append(name.clone(), value.clone());
+            }
+        }
+        head.headers = merged;
+        with_status(Response::from_parts(head, body), &format!("tidegate; fwd={reason}; fwd-status=206{word}"))
     }
 
     /// Readers of a key wait for one another only if what one gets may serve the others.

@@ -16,8 +16,10 @@
 
 mod answer;
 mod ask;
+mod complete;
 mod fetch;
 mod overlay;
+mod sent;
 mod write;
 
 pub use write::Old;
@@ -36,6 +38,7 @@ use crate::template::{Found, Lookup, Source};
 use crate::upstream::{Upstream, UpstreamError};
 use ask::{Ask, Bypass};
 use http::{Method, Request, Response, StatusCode, header};
+use sent::Line;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -123,24 +126,25 @@ impl Read {
         beside: &[GroupIndex],
     ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
-        let examined = self.examine(&parts, &body, peer, (route, params), beside);
+        let examined = self.examine(&parts, peer, &body, (route, params), beside);
         let request = Request::from_parts(parts, body);
-        match examined {
+        let answered = match examined {
             // A hit waits for nothing. Else boxed: what waits is large, and would be moved about for every hit.
-            Ok(ask) => match self.at_once(&request, &ask) {
+            Ok(ask) => match self.at_once(&request, peer, &ask) {
                 Some(response) => Ok(response),
                 None => Box::pin(self.lookup(request, peer, route, ask)).await,
             },
             Err(why) => Box::pin(self.bypass(request, peer, why)).await,
-        }
+        };
+        answered.map(answer::vary_by_origin)
     }
 
     /// The answer, if it is there and nothing of its reader is pending on its tags.
-    fn at_once(&self, request: &Request<Body>, ask: &Ask) -> Option<Response<Body>> {
+    fn at_once(&self, request: &Request<Body>, peer: &Peer, ask: &Ask) -> Option<Response<Body>> {
         if self.tags.own_pending(&ask.tags, ask.waiting) || self.tags.user_pending(&ask.tags, ask.waiting) {
             return None;
         }
-        match self.look(request, ask, ask.now) {
+        match self.look(request, peer, ask, ask.now) {
             Look::Hit(entry) => Some(self.hit(request, &entry, ask.now, None)),
             _ => None,
         }
@@ -245,7 +249,7 @@ impl Read {
                 }
             }
             let now = self.clock.instant();
-            let (reason, stored) = match self.look(&request, &ask, now) {
+            let (reason, stored) = match self.look(&request, peer, &ask, now) {
                 Look::Hit(entry) => return Ok(self.hit(&request, &entry, now, waited)),
                 Look::Stale(entry) => {
                     self.revalidate_behind(&request, peer, route, &ask, &entry);
@@ -261,7 +265,7 @@ impl Read {
             }
             let alone = waited.is_some()
                 || reason == "request"
-                || (stored.is_none() && ask.conditional)
+                || (ask.conditional && stored.as_ref().is_none_or(|entry| entry.parts.is_some()))
                 || self.store.is_shunned(&ask.key, now);
             let lead = match if alone { None } else { Some(self.store.join(&ask.key)) } {
                 Some(Flight::Follow(mut done)) => {
@@ -277,8 +281,9 @@ impl Read {
         }
     }
 
-    fn look(&self, request: &Request<Body>, ask: &Ask, now: Instant) -> Look {
-        let entry = match self.store.get(&ask.key, request.headers()) {
+    fn look(&self, request: &Request<Body>, peer: &Peer, ask: &Ask, now: Instant) -> Look {
+        let line = Line::new(request.version(), self.upstream.hops());
+        let entry = match self.store.get(&ask.key, &mut line.values(request.headers(), peer)) {
             Stored::Nothing => return Look::Ask { reason: "uri-miss", stored: None },
             Stored::OtherVariants => return Look::Ask { reason: "vary-miss", stored: None },
             Stored::Entry(entry) => entry,
@@ -287,6 +292,11 @@ impl Read {
             return Look::Ask { reason: "stale", stored: None };
         }
         match reuse::decide(&entry.terms, entry.age(now), &ask.wishes) {
+            Use::Serve | Use::ServeAndRevalidate
+                if !answer::has_what_is_asked(request.method(), request.headers(), &entry) =>
+            {
+                Look::Ask { reason: "partial", stored: Some(entry) }
+            }
             Use::Serve => Look::Hit(entry),
             Use::ServeAndRevalidate => Look::Stale(entry),
             Use::AskForRequest => Look::Ask { reason: "request", stored: Some(entry) },

@@ -9,6 +9,7 @@
 use super::Read;
 use super::answer::with_status;
 use super::ask::{Ask, Bypass};
+use super::sent::Line;
 use crate::body::{Body, BodyError};
 use crate::cache::policy::reuse;
 use crate::cache::store::{Entry, Found as Stored};
@@ -42,7 +43,8 @@ impl Read {
         why: Bypass,
     ) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
-        let stored = match self.store.get(&ask.key, request.headers()) {
+        let line = Line::new(request.version(), self.upstream.hops());
+        let stored = match self.store.get(&ask.key, &mut line.values(request.headers(), peer)) {
             Stored::Entry(entry) => Some(entry),
             Stored::Nothing | Stored::OtherVariants => None,
         };

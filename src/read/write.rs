@@ -1,16 +1,29 @@
-//! What a forwarded write makes old of what is stored (RFC 9111 §4.4): one tag per URI, so nothing is searched.
+//! What a forwarded write makes old of what is stored (RFC 9111 §4.4): one tag per resource, so nothing is searched.
+//!
+//! The answer to a POST that is also its target's new representation (RFC 9110 §9.3.3) is stored for the caller's next GET.
+//!
+//! The tag has one name for all spellings of a URI ([`invalidate::resource`]), and a write need not be spelled like the
+//! read that it makes old, nor match its route.
 
 use super::Read;
-use super::ask::{host, uri};
+use super::ask::{Ask, host};
+use super::fetch::{Asking, Errand};
+use super::sent::Line;
 use crate::body::Body;
+use crate::cache::fill::{Fill, Filling};
+use crate::cache::policy::control::CacheControl;
+use crate::cache::policy::freshness::{self, Times};
 use crate::cache::policy::invalidate;
-use crate::cache::tags::Tags;
+use crate::cache::tags::{Generations, Tags};
 use crate::event::Tag;
+use crate::peer::Peer;
 use crate::route::{Found, Routes};
-use crate::upstream::UpstreamError;
+use crate::upstream::{CloseDelimited, UpstreamError};
 use http::request::Parts;
-use http::{Method, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What a write in progress will have made old. If nobody hears its end, nobody knows whether it was applied: then it
 /// was, as far as the store is concerned.
@@ -20,41 +33,143 @@ pub struct Old {
     /// Path and query.
     target: String,
     names: Vec<Tag>,
+    kept: Option<Box<Kept>>,
+}
+
+/// A POST whose answer may be stored as that of a GET.
+struct Kept {
+    read: Read,
+    ask: Ask,
+    fields: HeaderMap,
+    line: Line,
+    peer: Peer,
+    /// Taken before the application was asked.
+    generations: Generations,
+    asked: SystemTime,
 }
 
 impl Read {
     /// The target of an unsafe request; `None` for a safe one.
     #[must_use]
-    pub fn makes_old(&self, parts: &Parts, routes: &Routes) -> Option<Old> {
+    pub fn makes_old(&self, parts: &Parts, peer: &Peer, routes: &Routes) -> Option<Old> {
         if !invalidate::is_unsafe(&parts.method) {
             return None;
         }
-        let host = host(parts)?.to_owned();
+        let host = host(peer)?.to_owned();
         let target = parts.uri.path_and_query()?.as_str().to_owned();
-        let mut old = Old { tags: Arc::clone(&self.tags), host, target: target.clone(), names: Vec::new() };
-        old.names.extend(old.tag(routes, &target));
+        let kept = self.keeps_answer(parts, peer, routes).map(Box::new);
+        let mut old = Old { tags: Arc::clone(&self.tags), host, target: target.clone(), names: Vec::new(), kept };
+        old.add(routes, &target);
         Some(old)
+    }
+
+    /// As if it were the GET that its answer may be stored for.
+    fn keeps_answer(&self, parts: &Parts, peer: &Peer, routes: &Routes) -> Option<Kept> {
+        if parts.method != Method::POST {
+            return None;
+        }
+        let Found::Cache(route, params) = routes.find(&Method::GET, parts.uri.path()) else { return None };
+        let (mut get, ()) = Request::new(()).into_parts();
+        (get.uri, get.version, get.headers) = (parts.uri.clone(), parts.version, parts.headers.clone());
+        let ask = self.examine(&get, peer, &Body::empty(), (route, &params), &[]).ok().filter(|ask| !ask.conditional)?;
+        let line = Line::new(parts.version, self.upstream.hops());
+        let generations = self.tags.snapshot(&ask.tags);
+        let (peer, asked) = (peer.clone(), self.clock.now());
+        Some(Kept { read: self.clone(), ask, fields: get.headers, line, peer, generations, asked })
+    }
+}
+
+impl Kept {
+    /// Stores the answer on its way to the client, if it says for how long, and is the target's. `own`: what this write has
+    /// just made old.
+    fn keep(self, routes: &Routes, host: &str, target: &str, own: &[Tag], response: Response<Body>) -> Response<Body> {
+        let Self { read, ask, fields, line, peer, generations, asked } = self;
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        let Found::Cache(route, _) = routes.find(&Method::GET, path) else { return response };
+        let times = Times { asked, answered: read.clock.now() };
+        let targeted = CacheControl::targeted(response.headers());
+        let control = targeted.clone().unwrap_or_else(|| CacheControl::of(response.headers()));
+        let says_how_long = freshness::explicit(&control, response.headers(), targeted.is_some(), times).is_some();
+        if response.status() != StatusCode::OK
+            || response.extensions().get::<CloseDelimited>().is_some()
+            || !says_how_long
+            || !invalidate::is_of_target(host, target, response.headers())
+        {
+            return response;
+        }
+        // ORDER: after this write has made the target old; any other move since it was asked stands in the way.
+        let Some(generations) = read.tags.moved_by(own, &ask.tags, &generations) else { return response };
+        let errand = Errand { reason: "method", stored: None, lead: None };
+        let (method, validating) = (Method::GET, false);
+        let asking = Asking {
+            route,
+            ask: &ask,
+            method,
+            headers: fields,
+            generations,
+            validating,
+            times,
+            errand,
+            peer: &peer,
+            line,
+        };
+        let Ok(terms) = read.verdict(&asking, false, response.status(), response.headers()) else { return response };
+        let entry = read.draft(&asking, response.status(), response.headers(), terms);
+        if !read.store.takes(response.body().size_hint().exact()) {
+            return response;
+        }
+        let (store, tags) = (Arc::clone(&read.store), Arc::clone(&read.tags));
+        let fill = Fill { store, key: ask.key.clone(), tags, names: ask.tags.clone(), entry, part: None, lead: None };
+        response.map(|body| Filling::body(body, fill))
     }
 }
 
 impl Old {
-    fn tag(&self, routes: &Routes, target: &str) -> Option<Tag> {
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let Found::Cache(route, _) = routes.find(&Method::GET, path) else { return None };
-        Some(Tag::new(&uri(&self.host, path, query, route)))
-    }
-
-    /// The answer is there: an error changes nothing, another may name more URIs.
-    pub fn end(mut self, routes: &Routes, response: &Result<Response<Body>, UpstreamError>) {
-        let Ok(response) = response else { return };
-        if !invalidate::invalidates(response.status()) {
-            self.names.clear();
+    fn add(&mut self, routes: &Routes, target: &str) {
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        if !is_near_a_cached_one(routes, path) {
             return;
         }
-        let named = invalidate::named(&self.host, &self.target, response.headers());
-        let more: Vec<_> = named.iter().filter_map(|target| self.tag(routes, target)).collect();
-        self.names.extend(more);
+        let tag = Tag::new(&invalidate::resource(&self.host, path));
+        if !self.names.contains(&tag) {
+            self.names.push(tag);
+        }
     }
+
+    /// The answer is there: an error changes nothing, another may name more URIs, and may be stored.
+    ///
+    /// # Errors
+    /// The application gave no answer.
+    pub fn end(
+        mut self,
+        routes: &Routes,
+        response: Result<Response<Body>, UpstreamError>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let response = response?;
+        if !invalidate::invalidates(response.status()) {
+            self.names.clear();
+            return Ok(response);
+        }
+        for target in invalidate::named(&self.host, &self.target, response.headers()) {
+            self.add(routes, &target);
+        }
+        let own = std::mem::take(&mut self.names);
+        self.tags.invalidate(&own);
+        Ok(match self.kept.take() {
+            Some(kept) => kept.keep(routes, &self.host, &self.target, &own, response),
+            None => response,
+        })
+    }
+}
+
+/// Whether a cache route begins like this path, in whatever spelling. Other paths move no tag: the table of tags has only
+/// so many places, and whatever shares one with a moved tag is asked for anew.
+fn is_near_a_cached_one(routes: &Routes, path: &str) -> bool {
+    let path = invalidate::loose_path(path);
+    routes.cached_paths().any(|pattern| {
+        let literal = pattern.split_once('{').map_or(pattern, |(literal, _)| literal);
+        path.starts_with(&*invalidate::loose_path(literal))
+    })
 }
 
 impl Drop for Old {

@@ -20,7 +20,7 @@ pub use settings::{RelayRule, UpstreamSettings};
 
 use crate::body::Body;
 use crate::peer::{Peer, Place};
-use headers::Asked;
+use headers::{Asked, HopSettings};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
@@ -72,6 +72,12 @@ impl Upstream {
         };
         let (client, unpooled) = (client(MAX_IDLE), client(0));
         Self { client, unpooled, settings: Arc::new(settings), retires: Arc::default() }
+    }
+
+    /// How headers are written on the way.
+    #[must_use]
+    pub fn hops(&self) -> HopSettings {
+        self.settings.hops
     }
 
     /// The address with another path.
@@ -218,6 +224,9 @@ impl Upstream {
         let protocol = if switched { headers::protocols(response.headers()) } else { None };
         let upstream = switched.then(|| hyper::upgrade::on(&mut response));
         let version = response.version();
+        if is_close_delimited(&response) {
+            response.extensions_mut().insert(CloseDelimited);
+        }
         let head = response.headers_mut();
         if head.contains_key(header::TRANSFER_ENCODING) {
             // RFC 9112 §6.3: it overrides a length, which would otherwise speak for other bytes than those that come.
@@ -280,6 +289,17 @@ fn counted(body: Body, sent: Arc<AtomicU64>) -> Body {
         sent.fetch_add(1, Ordering::Relaxed);
         frame
     }))
+}
+
+/// Marks a response whose body ends with its connection: it can't be told whether it is whole.
+#[derive(Debug, Clone, Copy)]
+pub struct CloseDelimited;
+
+/// RFC 9112 §6.3: neither a length nor a transfer coding, in a version that has no other end.
+fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
+    let headers = response.headers();
+    let framed = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+    response.version() <= Version::HTTP_11 && !framed && !response.body().is_end_stream()
 }
 
 /// A client that may be upgraded, and its connection's place under the cap.

@@ -29,12 +29,12 @@ max_object = "64KiB"
 path = "/{*rest}"
 "#;
 
-async fn caching(more: &str) -> (Sidecar, Clock) {
+pub async fn caching(more: &str) -> (Sidecar, Clock) {
     let clock = Clock::default();
     (Sidecar::with(&format!("{CONFIG}{more}"), clock.clone()).await, clock)
 }
 
-fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     for (name, value) in headers {
@@ -44,7 +44,7 @@ fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Res
 }
 
 /// The upstream answers the same to everything, and says which answer it is.
-fn always(sidecar: &Sidecar, headers: &'static [(&'static str, &'static str)]) {
+pub fn always(sidecar: &Sidecar, headers: &'static [(&'static str, &'static str)]) {
     let mut count = 0;
     sidecar.upstream.answer_with(move |_| {
         count += 1;
@@ -52,11 +52,11 @@ fn always(sidecar: &Sidecar, headers: &'static [(&'static str, &'static str)]) {
     });
 }
 
-async fn get(sidecar: &Sidecar, path: &str, headers: &[(&str, &str)]) -> Answer {
+pub async fn get(sidecar: &Sidecar, path: &str, headers: &[(&str, &str)]) -> Answer {
     sidecar.call(Method::GET, path, headers, "").await
 }
 
-fn status(answer: &Answer) -> &str {
+pub fn status(answer: &Answer) -> &str {
     answer.header("cache-status")
 }
 

@@ -6,10 +6,13 @@
 )]
 
 mod adapters;
+mod cache_keys;
+mod cache_parts;
 mod caching;
 mod chaos;
 mod collapse;
 mod config;
+mod conformance;
 mod crash;
 mod delivery;
 mod durable;

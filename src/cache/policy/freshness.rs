@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 
 /// Longest freshness that is believed: a year.
 const MAX_LIFETIME: Duration = Duration::from_secs(31_536_000);
-/// Longest freshness that is guessed (§4.2.2).
-const MAX_HEURISTIC: Duration = Duration::from_secs(86_400);
+/// Longest freshness that is guessed where a route asks for guesses (§4.2.2).
+pub const LONGEST_GUESS: Duration = Duration::from_secs(86_400);
+/// Longest freshness that is guessed where a route says nothing of it, nor of a ttl. Browsers guess as well, and longer.
+pub const UNASKED_GUESS: Duration = Duration::from_secs(60);
 
 /// All that is asked of a stored response when it may be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct Terms {
     pub stale_while_revalidate: Duration,
     /// May be served this long after it became stale, when asking fails (RFC 5861 §4).
     pub stale_if_error: Duration,
+    /// May be served this long after it became stale, when there is no answer at all (§4.2.4).
+    pub stale_if_unreachable: Duration,
 }
 
 /// When a request went and its response came, wall clock.
@@ -75,16 +79,16 @@ fn expires(response: &HeaderMap, times: Times) -> Option<Duration> {
     }
 }
 
-/// A tenth of the time since it was last modified, a day at most (§4.2.2).
+/// A tenth of the time since it was last modified, so long at most (§4.2.2).
 #[must_use]
-pub fn heuristic(response: &HeaderMap, times: Times) -> Option<Duration> {
+pub fn heuristic(response: &HeaderMap, times: Times, longest: Duration) -> Option<Duration> {
     let Dated::At(modified) = date(response, &header::LAST_MODIFIED) else { return None };
     let date = match date(response, &header::DATE) {
         Dated::At(date) => date,
         Dated::Absent | Dated::Invalid => times.answered,
     };
-    let guess = between(modified, date) / 10;
-    (!guess.is_zero()).then(|| guess.min(MAX_HEURISTIC))
+    let guess = (between(modified, date) / 10).min(longest);
+    (!guess.is_zero()).then_some(guess)
 }
 
 /// Statuses that may be kept without a word on freshness (RFC 9110 §15.1).

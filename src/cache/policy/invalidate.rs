@@ -2,6 +2,7 @@
 //! at the same origin.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use std::borrow::Cow;
 
 const NAMED: [HeaderName; 2] = [header::LOCATION, header::CONTENT_LOCATION];
 
@@ -17,11 +18,67 @@ pub fn invalidates(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
+/// The name of a resource for invalidation: one for all spellings of its URI that an application might take for the same.
+///
+/// Scheme, query and a default port are left out; the path is decoded once, in lower case, without doubled and final
+/// slashes and without dot segments. That joins more than the same resource, and makes more old than needed. A stored
+/// answer's own key joins nothing.
+#[must_use]
+pub fn resource(host: &str, path: &str) -> String {
+    let host = host.strip_suffix(":80").or_else(|| host.strip_suffix(":443")).unwrap_or(host);
+    format!("uri:{}\n{}", host.to_ascii_lowercase(), loose_path(path))
+}
+
+/// A path in the spelling of [`resource`].
+#[must_use]
+pub fn loose_path(path: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte != b'%' && !byte.is_ascii_uppercase();
+    let has_odd_segment = path.contains("//") || path.contains("/.") || path.ends_with('/');
+    if path.starts_with('/') && !has_odd_segment && path.bytes().all(is_plain) {
+        return Cow::Borrowed(path);
+    }
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = rest.find('%') {
+        let (plain, coded) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        decoded.push_str(plain);
+        let digits = coded.get(1..3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(byte) if byte.is_ascii_graphic() => decoded.push(char::from(byte)),
+            // What isn't a letter stays coded.
+            Some(_) => decoded.push_str(coded.get(..3).unwrap_or_default()),
+            None => decoded.push('%'),
+        }
+        rest = coded.get(if byte.is_some() { 3 } else { 1 }..).unwrap_or_default();
+    }
+    decoded.push_str(rest);
+    decoded.make_ascii_lowercase();
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in decoded.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            other => kept.push(other),
+        }
+    }
+    Cow::Owned(format!("/{}", kept.join("/")))
+}
+
 /// Paths with queries at this host that an answer names, resolved against the request's target (RFC 3986 §5.2).
 #[must_use]
 pub fn named(host: &str, target: &str, response: &HeaderMap) -> Vec<String> {
     let lines = NAMED.iter().flat_map(|name| response.get_all(name));
     lines.filter_map(|line| resolve(host, target, line.to_str().ok()?.trim())).collect()
+}
+
+/// The answer to a POST is also what a GET of its target would have brought (RFC 9110 §9.3.3): its Content-Location is
+/// exactly that target.
+#[must_use]
+pub fn is_of_target(host: &str, target: &str, response: &HeaderMap) -> bool {
+    let mut lines = response.get_all(header::CONTENT_LOCATION).iter();
+    let line = lines.next().filter(|_| lines.next().is_none()).and_then(|line| line.to_str().ok());
+    line.and_then(|line| resolve(host, target, line.trim())).is_some_and(|named| named == target)
 }
 
 fn resolve(host: &str, target: &str, reference: &str) -> Option<String> {

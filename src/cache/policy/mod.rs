@@ -12,6 +12,8 @@ pub mod dates;
 pub mod fields;
 pub mod freshness;
 pub mod invalidate;
+pub mod languages;
+pub mod parts;
 pub mod precondition;
 pub mod range;
 pub mod reuse;

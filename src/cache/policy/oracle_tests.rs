@@ -95,9 +95,10 @@ fn ours(first: &HeaderMap, response: &HeaderMap, second: &HeaderMap, later: u64)
     let times = Times { asked: at(0), answered: at(0) };
     let Ok(terms) = storable(asked, StatusCode::OK, response, Declared::default(), times) else { return false };
     let names = vary::names(response).unwrap_or_default();
-    let stored: Vec<_> = names.into_iter().map(|name| (name.clone(), vary::value(first, &name))).collect();
+    let stored = names.into_iter().map(|name| (name.clone(), vary::value(first, &name))).collect();
     let age = terms.initial_age + Duration::from_secs(later);
-    vary::matches(&stored, second) && reuse::decide(&terms, age, &Wishes::of(second)) == Use::Serve
+    let fits = vary::fit(&stored, response, &mut |name| vary::value(second, name)) != vary::Fit::Not;
+    fits && reuse::decide(&terms, age, &Wishes::of(second)) == Use::Serve
 }
 
 fn oracle(first: &HeaderMap, response: &HeaderMap, second: &HeaderMap, later: u64) -> bool {

@@ -27,10 +27,11 @@ pub fn not_modified(request: &HeaderMap, stored: &HeaderMap) -> bool {
         return none_match_fails(request, stored);
     }
     let Dated::At(since) = dates::date(request, &header::IF_MODIFIED_SINCE) else { return false };
-    // RFC 9111 §4.3.2: without Last-Modified, by the response's own date.
+    // RFC 9111 §4.3.2: without a Last-Modified that says anything, by the response's own date. A stored head always has
+    // one: what came without was given the time of its arrival.
     let modified = match dates::date(stored, &header::LAST_MODIFIED) {
-        Dated::Absent => dates::date(stored, &header::DATE),
-        said => said,
+        Dated::Absent | Dated::Invalid => dates::date(stored, &header::DATE),
+        said @ Dated::At(_) => said,
     };
     matches!(modified, Dated::At(modified) if modified <= since)
 }

@@ -94,12 +94,28 @@ fn stale(terms: &Terms, age: Duration, wishes: &Wishes) -> Use {
     if stale_for < terms.stale_while_revalidate { Use::ServeAndRevalidate } else { Use::AskForStale }
 }
 
-/// Whether it may stand in for an answer that did not come, or was a 500, 502, 503 or 504 (RFC 5861 §4).
+/// How asking the application has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// It said 500, 502, 503 or 504 (RFC 5861 §4).
+    Status,
+    /// It gave no answer: no connection, or one that ended first (§4.2.4).
+    Unreachable,
+}
+
+/// Whether it may stand in for the answer that asking failed to bring (RFC 5861 §4, §4.2.4).
 #[must_use]
-pub fn despite_error(terms: &Terms, age: Duration, wishes: &Wishes) -> bool {
-    let refused = terms.must_revalidate || terms.no_cache || wishes.no_cache || wishes.no_store;
+pub fn despite_error(terms: &Terms, age: Duration, wishes: &Wishes, failure: Failure) -> bool {
+    if terms.must_revalidate || terms.no_cache || wishes.no_cache || wishes.no_store {
+        return false;
+    }
     let stale_for = age.saturating_sub(terms.lifetime);
-    !refused && stale_for < terms.stale_if_error.max(wishes.stale_if_error)
+    if stale_for < terms.stale_if_error.max(wishes.stale_if_error) {
+        return true;
+    }
+    // Without a word that allows it only for a client that doesn't say how fresh it must be.
+    let demands = wishes.max_age.is_some() || wishes.min_fresh.is_some();
+    failure == Failure::Unreachable && !demands && stale_for < terms.stale_if_unreachable
 }
 
 /// Statuses that count as an error of asking (RFC 5861 §4).

@@ -2,17 +2,22 @@
 
 use super::control::CacheControl;
 use super::freshness::{self, Terms, Times};
+use super::parts;
 use super::reuse::Wishes;
 use super::vary;
 use http::{HeaderMap, Method, StatusCode, header};
 use std::time::Duration;
+
+/// How long a stale response stands in while the application gives no answer at all, where neither it nor the route says
+/// anything (§4.2.4 leaves a disconnected cache free in this).
+const UNREACHABLE: Duration = Duration::from_secs(60);
 
 /// Why a response is not stored. The same word in `Cache-Status` and in tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
     /// Not a GET.
     Method,
-    /// A part (206), a confirmation (304), an answer to a condition, or a status that the route's `ttl` is not for.
+    /// A part (206) that can't be told apart from others, a confirmation (304), an answer to a condition, or a status that the route's `ttl` is not for.
     Status,
     /// `no-store` in the request.
     RequestNoStore,
@@ -61,8 +66,8 @@ pub struct Declared {
     pub ttl: Option<Duration>,
     /// `force`.
     pub force: bool,
-    /// `heuristic`.
-    pub heuristic: bool,
+    /// Longest freshness that is guessed where the response says nothing (§4.2.2); zero: none.
+    pub longest_guess: Duration,
     /// `stale_while_revalidate`, where the response says nothing.
     pub stale_while_revalidate: Duration,
     /// `stale_if_error`, where the response says nothing.
@@ -105,7 +110,10 @@ pub fn storable(
     if *asked.method != Method::GET {
         return Err(NotStored::Method);
     }
-    // §3.3, §3.4: a part or a confirmation is not the whole; nor does an error answer a condition for everybody.
+    // §3.3: a part is stored on the terms of the whole.
+    let is_part = status == StatusCode::PARTIAL_CONTENT && parts::is_keepable(response);
+    let status = if is_part { StatusCode::OK } else { status };
+    // §3.4: any other part, or a confirmation, is not the whole; nor does an error answer a condition for everybody.
     if matches!(status.as_u16(), 206 | 304 | 416)
         || status.as_u16() < 200
         || asked.conditional && status != StatusCode::OK
@@ -150,6 +158,8 @@ fn forced(status: StatusCode, declared: Declared) -> Result<Terms, NotStored> {
         must_revalidate: false,
         stale_while_revalidate: declared.stale_while_revalidate,
         stale_if_error: declared.stale_if_error,
+        // The application wanted nothing of it stored: only what the operator says.
+        stale_if_unreachable: declared.stale_if_error,
     })
 }
 
@@ -178,12 +188,13 @@ fn terms(
 ) -> Result<Terms, NotStored> {
     let explicit = freshness::explicit(control, response, targeted, times);
     let declared_ttl = declared.ttl.filter(|ttl| !ttl.is_zero() && status == StatusCode::OK);
-    let may_guess = declared.heuristic && (freshness::heuristically_cacheable(status) || control.has("public"));
-    let guess = || if may_guess { freshness::heuristic(response, times) } else { None };
+    let may_guess = freshness::heuristically_cacheable(status) || control.has("public");
+    let guess = || freshness::heuristic(response, times, declared.longest_guess).filter(|_| may_guess);
     let validators = response.contains_key(header::ETAG) || response.contains_key(header::LAST_MODIFIED);
     let unsaid = || (status == StatusCode::OK && validators).then_some(Duration::ZERO);
     let lifetime = explicit.or(declared_ttl).or_else(guess).or_else(unsaid).ok_or(NotStored::NoFreshness)?;
     let seconds = |name, default| control.seconds(name).map_or(default, Duration::from_secs);
+    let unsaid = if declared.stale_if_error.is_zero() { UNREACHABLE } else { declared.stale_if_error };
     let terms = Terms {
         lifetime,
         initial_age: freshness::initial_age(response, times),
@@ -191,6 +202,7 @@ fn terms(
         must_revalidate: ["must-revalidate", "proxy-revalidate", "s-maxage"].iter().any(|name| control.has(name)),
         stale_while_revalidate: seconds("stale-while-revalidate", declared.stale_while_revalidate),
         stale_if_error: seconds("stale-if-error", declared.stale_if_error),
+        stale_if_unreachable: seconds("stale-if-error", unsaid),
     };
     let usable = terms.lifetime > terms.initial_age && !terms.no_cache;
     if usable || validators { Ok(terms) } else { Err(NotStored::Stale) }

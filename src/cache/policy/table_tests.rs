@@ -1,9 +1,10 @@
 //! Every rule as a row, each with its section of RFC 9111 unless it names another.
 
 use super::control::CacheControl;
-use super::freshness::{Terms, Times};
-use super::reuse::{self, Use, Wishes};
+use super::freshness::{LONGEST_GUESS, Terms, Times};
+use super::reuse::{self, Failure, Use, Wishes};
 use super::storable::{Asked, Audience, Declared, NotStored, storable};
+use super::vary::Fit;
 use super::{dates, fields, invalidate, precondition, range, validate, vary};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,8 @@ use std::time::{Duration, SystemTime};
 pub(super) const NOW: u64 = 784_111_777;
 const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
 const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
+const PART: (&str, &str) = ("content-range", "bytes 2-4/10");
+const STRONG: (&str, &str) = ("etag", "\"a\"");
 const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
 
 type Lines<'a> = &'a [(&'a str, &'a str)];
@@ -30,13 +33,13 @@ fn cc(text: &str) -> HeaderMap {
 const PLAIN: Declared = Declared {
     ttl: None,
     force: false,
-    heuristic: false,
+    longest_guess: Duration::ZERO,
     stale_while_revalidate: Duration::ZERO,
     stale_if_error: Duration::ZERO,
 };
 const TTL: Declared = Declared { ttl: Some(Duration::from_secs(30)), ..PLAIN };
 const FORCED: Declared = Declared { force: true, ..TTL };
-const GUESS: Declared = Declared { heuristic: true, ..PLAIN };
+const GUESS: Declared = Declared { longest_guess: LONGEST_GUESS, ..PLAIN };
 
 struct Exchange<'a> {
     method: Method,
@@ -129,6 +132,35 @@ fn freshness_is_what_a_response_says_and_else_what_the_route_says() {
         ("RFC 9110 §5.6.7 RFC 850", &[("expires", "Sunday, 06-Nov-94 08:50:37 GMT"), DATE], PLAIN, Ok(60)),
         ("RFC 9110 §5.6.7 asctime", &[("expires", "Sun Nov  6 08:50:37 1994"), DATE], PLAIN, Ok(60)),
         (
+            "RFC 9110 §5.6.7 a weekday in another case",
+            &[("expires", "SUN, 06 Nov 1994 08:50:37 GMT"), DATE],
+            PLAIN,
+            Ok(60),
+        ),
+        (
+            "RFC 9110 §5.6.7 a month in another case",
+            &[("expires", "Sun, 06 nOV 1994 08:50:37 GMT"), DATE],
+            PLAIN,
+            Ok(60),
+        ),
+        (
+            "RFC 9110 §5.6.7 a zone in another case",
+            &[("expires", "Sun, 06 Nov 1994 08:50:37 gMt"), DATE],
+            PLAIN,
+            Ok(60),
+        ),
+        ("RFC 9110 §5.6.7 a wrong weekday", &[("expires", "Mon, 06 Nov 1994 08:50:37 GMT"), DATE], PLAIN, Ok(60)),
+        (
+            "RFC 9110 §5.6.7 a wrong weekday in RFC 850",
+            &[("expires", "friday, 06-NOV-94 08:50:37 GMT"), DATE],
+            PLAIN,
+            Ok(60),
+        ),
+        ("RFC 9110 §5.6.7 a wrong weekday in asctime", &[("expires", "Tue Nov  6 08:50:37 1994"), DATE], PLAIN, Ok(60)),
+        ("RFC 9110 §5.6.7 a day of one digit", &[("expires", "Sun, 6 Nov 1994 08:50:37 GMT"), DATE], PLAIN, Ok(60)),
+        ("RFC 9110 §5.6.7 asctime, one space", &[("expires", "Sun Nov 6 08:50:37 1994"), DATE], PLAIN, Ok(60)),
+        ("RFC 9110 §5.6.7 a leap second", &[("expires", "Sun, 06 Nov 1994 08:49:60 GMT"), DATE], PLAIN, Ok(23)),
+        (
             "RFC 9110 §5.6.7 another zone",
             &[("expires", "Sun, 06 Nov 1994 08:50:37 CET"), DATE],
             TTL,
@@ -185,6 +217,44 @@ fn freshness_is_what_a_response_says_and_else_what_the_route_says() {
     ];
     for (rule, response, declared, wanted) in cases {
         assert_eq!(left(&get(response, *declared)), *wanted, "{rule}");
+    }
+}
+
+#[test]
+fn what_is_no_date_is_none() {
+    for text in [
+        "",
+        "0",
+        "foo",
+        "Nov, 06 Nov 1994 08:50:37 GMT",
+        "Sun, 06 Nov 1994 08:50:37 UTC",
+        "Sun, 06 Nov 1994 08:50:37 +0000",
+        "Sun, 06 Nov 1994 08:50:37",
+        "Sun 06 Nov 1994 08:50:37 GMT",
+        "Sun,06 Nov 1994 08:50:37 GMT",
+        "Sun, 06  Nov  1994 08:50:37 GMT",
+        "Sun, 06-Nov-1994 08:50:37 GMT",
+        "Sunday, 06-Nov-1994 08:50:37 GMT",
+        "Sunday, 06 Nov 1994 08:50:37 GMT",
+        "Sun, 06 Nov 94 08:50:37 GMT",
+        "Sun, 06 Nov 1994 8:50:37 GMT",
+        "Sun, 06 Nov 1994 08.50.37 GMT",
+        "Sun, 06 Nov 1994 08:50 GMT",
+        "Sun, 06 Nov 1994 24:00:00 GMT",
+        "Sun, 06 Nov 1994 08:60:00 GMT",
+        "Sun, 31 Nov 1994 08:50:37 GMT",
+        "Mon, 29 Feb 2100 08:50:37 GMT",
+        "Sun, 00 Nov 1994 08:50:37 GMT",
+        "Sun, 06 Nov 1969 08:50:37 GMT",
+        "Sun, 06 Nov 19940 08:50:37 GMT",
+        "Sun, +6 Nov 1994 08:50:37 GMT",
+        "Sun Nov  06 08:50:37 1994 GMT",
+        "Sun Nov   6 08:50:37 1994",
+        "Sun, 06 Nov 1994 08:50:37 GMT, Sun, 06 Nov 1994 08:50:37 GMT",
+        "1994-11-06T08:50:37Z",
+        "784111837",
+    ] {
+        assert_eq!(dates::parse(text.as_bytes()), None, "RFC 9110 §5.6.7 {text:?}");
     }
 }
 
@@ -297,7 +367,38 @@ fn a_status_is_stored_if_it_is_a_whole_answer_with_a_word_on_freshness() {
         ("§3 explicit", 404, fresh, PLAIN, Ok(60)),
         ("§3 explicit, unknown", 599, fresh, PLAIN, Ok(60)),
         ("§3 explicit, beyond five hundred", 999, fresh, PLAIN, Ok(60)),
-        ("§3.3 a part", 206, fresh, PLAIN, Err(NotStored::Status)),
+        ("§3.3 a part that nothing tells apart", 206, fresh, PLAIN, Err(NotStored::Status)),
+        ("§3.3 a part under a strong tag", 206, &[fresh[0], PART, STRONG], PLAIN, Ok(60)),
+        ("§3.4 under a weak tag", 206, &[fresh[0], PART, ("etag", "W/\"a\"")], PLAIN, Err(NotStored::Status)),
+        ("§3.4 under a date", 206, &[fresh[0], PART, ("last-modified", EARLIER)], PLAIN, Err(NotStored::Status)),
+        (
+            "RFC 9110 §14.4 of unknown length",
+            206,
+            &[fresh[0], ("content-range", "bytes 0-1/*"), STRONG],
+            PLAIN,
+            Err(NotStored::Status),
+        ),
+        (
+            "RFC 9110 §14.4 beyond its length",
+            206,
+            &[fresh[0], ("content-range", "bytes 0-9/9"), STRONG],
+            PLAIN,
+            Err(NotStored::Status),
+        ),
+        (
+            "RFC 9110 §14.4 another unit",
+            206,
+            &[fresh[0], ("content-range", "lines 0-1/9"), STRONG],
+            PLAIN,
+            Err(NotStored::Status),
+        ),
+        (
+            "RFC 9110 §15.3.7.2 several parts",
+            206,
+            &[fresh[0], ("content-type", "multipart/byteranges; boundary=x"), STRONG],
+            PLAIN,
+            Err(NotStored::Status),
+        ),
         ("§4.3.3 a confirmation", 304, fresh, PLAIN, Err(NotStored::Status)),
         ("RFC 9110 §15.5.17 a range that isn't there", 416, fresh, PLAIN, Err(NotStored::Status)),
         ("§4.2.2 a guess", 410, silent, GUESS, Ok(60)),
@@ -331,6 +432,7 @@ fn held(lifetime: u64) -> Terms {
         must_revalidate: false,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        stale_if_unreachable: Duration::ZERO,
     }
 }
 
@@ -396,8 +498,34 @@ fn a_stale_response_stands_in_for_an_error_only_where_that_is_allowed() {
         ("§5.2.1.4 the client wants it asked", kept, 61, "no-cache", false),
     ];
     for (rule, terms, age, request, wanted) in cases {
-        let found = reuse::despite_error(terms, Duration::from_secs(*age), &Wishes::of(&cc(request)));
+        for failure in [Failure::Status, Failure::Unreachable] {
+            let found = reuse::despite_error(terms, Duration::from_secs(*age), &Wishes::of(&cc(request)), failure);
+            assert_eq!(found, *wanted, "{rule}");
+        }
+    }
+    let silent = Terms { stale_if_unreachable: Duration::from_secs(10), ..held(60) };
+    let strict = Terms { must_revalidate: true, ..silent };
+    let cases: &[(&str, Terms, u64, &str, bool)] = &[
+        ("§4.2.4 disconnected", silent, 69, "foo", true),
+        ("§4.2.4 for a while", silent, 70, "foo", false),
+        ("§5.2.2.2 must-revalidate", strict, 61, "foo", false),
+        ("§5.2.1.1 the client limits its age", silent, 61, "max-age=60", false),
+        ("§5.2.1.3 the client wants it fresh", silent, 61, "min-fresh=0", false),
+    ];
+    for (rule, terms, age, request, wanted) in cases {
+        let wishes = Wishes::of(&cc(request));
+        let found = reuse::despite_error(terms, Duration::from_secs(*age), &wishes, Failure::Unreachable);
         assert_eq!(found, *wanted, "{rule}");
+        assert!(!reuse::despite_error(terms, Duration::from_secs(*age), &wishes, Failure::Status), "{rule}: a status");
+    }
+    for (rule, control, declared, wanted) in [
+        ("§4.2.4 nothing said", "max-age=1", PLAIN, 60),
+        ("RFC 5861 §4 the response's word wins", "max-age=1, stale-if-error=0", PLAIN, 0),
+        ("the route's", "max-age=1", Declared { stale_if_error: Duration::from_secs(9), ..PLAIN }, 9),
+        ("what the application wanted unstored", "no-store", FORCED, 0),
+    ] {
+        let found = terms(&get(&[("cache-control", control)], declared)).unwrap();
+        assert_eq!(found.stale_if_unreachable.as_secs(), wanted, "{rule}");
     }
     for (status, wanted) in [(500, true), (502, true), (503, true), (504, true), (501, false), (404, false)] {
         assert_eq!(reuse::is_failure(StatusCode::from_u16(status).unwrap()), wanted, "RFC 5861 §4 {status}");
@@ -422,6 +550,44 @@ fn the_directives_that_forbid_stale_answers_are_read() {
     assert_eq!(terms(&get(&[], declared)).unwrap().stale_if_error.as_secs(), 9, "the route's");
     let zero = terms(&get(&[("cache-control", "max-age=1, stale-if-error=0")], declared)).unwrap();
     assert_eq!(zero.stale_if_error.as_secs(), 0, "the response's word wins");
+}
+
+fn fit(names: &str, stored: Lines<'_>, asking: Lines<'_>, response: Lines<'_>) -> Fit {
+    let names = vary::names(&map(&[("vary", names)])).unwrap();
+    let stored = names.iter().map(|name| (name.clone(), vary::value(&map(stored), name))).collect();
+    let asking = map(asking);
+    vary::fit(&stored, &map(response), &mut |name| vary::value(&asking, name))
+}
+
+#[test]
+fn languages_are_the_same_in_another_order_but_never_another_language() {
+    use Fit::{Equivalent, Not, Same};
+    let cases: &[(&str, &str, &str, Option<&str>, Fit)] = &[
+        ("RFC 9110 §12.5.4 weights in another order", "en;q=0.5, de", "de, en;q=0.5", None, Same),
+        ("RFC 9110 §12.4.2 a weight in other words", "de, en;q=0.5", "DE;q=1.0,en;Q=0.50", None, Same),
+        ("RFC 9110 §12.5.4 equal weights in another order", "en, de", "de, en", None, Equivalent),
+        ("RFC 9110 §12.5.4 over several lines", "en;q=0.3, de, fr", "fr, de, en;q=0.3", None, Equivalent),
+        ("RFC 9110 §12.5.4 other weights", "en, de;q=0.5", "de, en;q=0.5", None, Not),
+        ("RFC 9110 §12.5.4 one more", "en, de", "en, de, fr", None, Not),
+        ("RFC 9110 §12.5.4 one twice", "en, de, en", "en, de, de", None, Not),
+        ("RFC 9110 §12.4.2 refused is not accepted", "en, de;q=0", "en, de", None, Not),
+        ("the first of equal weights came", "en, de", "de, en", Some("en"), Not),
+        ("the last of equal weights came: the first isn't there", "en, de", "de, en", Some("de"), Equivalent),
+        ("RFC 4647 §3.3.1 a language in its range", "en, de", "de, en", Some("de-AT"), Equivalent),
+        ("RFC 4647 §3.3.1 and in the first", "en, de", "de, en", Some("EN-gb"), Not),
+        ("the middle one came", "en, de, fr", "fr, de, en", Some("de"), Not),
+        ("the middle one came, and the first is still before it", "en, de, fr", "de, en, fr", Some("de"), Equivalent),
+        ("one that isn't asked for came", "en, de", "de, en", Some("it"), Equivalent),
+        ("§4.1 other preferences, though the language fits", "en, de", "fr;q=0.5, de;q=1.0", Some("de"), Not),
+        ("what can't be read is compared as it is", "en_US, de", "de, en_US", None, Not),
+        ("RFC 9110 §12.4.2 four digits", "en;q=0.1234", "en;q=0.1235", None, Not),
+        ("RFC 9110 §12.4.2 above one", "en;q=1.5, de", "de, en;q=1.5", None, Not),
+    ];
+    for (rule, stored, asking, language, wanted) in cases {
+        let response: Vec<_> = language.iter().map(|language| ("content-language", *language)).collect();
+        let found = fit("accept-language", &[("accept-language", stored)], &[("accept-language", asking)], &response);
+        assert_eq!(found, *wanted, "{rule}");
+    }
 }
 
 #[test]
@@ -449,9 +615,7 @@ fn vary_tells_requests_apart_by_what_they_mean() {
         ("§4.1 Cookie byte by byte", "cookie", &[("cookie", "a=1, 2")], &[("cookie", "a=1,2")], false),
     ];
     for (rule, names, stored, asking, wanted) in cases {
-        let names = vary::names(&map(&[("vary", names)])).unwrap();
-        let stored: Vec<_> = names.iter().map(|name| (name.clone(), vary::value(&map(stored), name))).collect();
-        assert_eq!(vary::matches(&stored, &map(asking)), *wanted, "{rule}");
+        assert_eq!(fit(names, stored, asking, &[]) != Fit::Not, *wanted, "{rule}");
     }
     let lines = map(&[("vary", "B, a"), ("vary", ""), ("vary", "A")]);
     let names: Vec<_> = vary::names(&lines).unwrap().iter().map(HeaderName::to_string).collect();
@@ -483,6 +647,13 @@ fn a_client_that_has_it_hears_so() {
         ),
         ("§4.3.2 by its date", &[("if-modified-since", LATER)], &[DATE], true),
         ("§4.3.2 by its date, which is later", &[("if-modified-since", EARLIER)], &[DATE], false),
+        ("§4.3.2 by its date, the same", &[("if-modified-since", "SUN, 6 Nov 1994 08:49:37 GMT")], &[DATE], true),
+        (
+            "§4.3.2 Last-Modified that is no date says nothing",
+            &[("if-modified-since", LATER)],
+            &[("last-modified", "x"), DATE],
+            true,
+        ),
     ];
     for (rule, request, stored, wanted) in cases {
         assert_eq!(precondition::not_modified(&map(request), &map(stored)), *wanted, "{rule}");
@@ -577,6 +748,34 @@ fn what_belongs_to_one_exchange_is_not_kept() {
     names.sort_unstable();
     assert_eq!(names, ["cache-control", "date", "kept"], "§3.1, §5.2.2.4, §5.2.2.7, RFC 9110 §6.6.1");
     assert_eq!(dates::date(&kept, &http::header::DATE), dates::Dated::At(now));
+}
+
+#[test]
+fn all_spellings_of_a_resource_have_one_name_and_other_resources_another() {
+    let one = invalidate::resource("shop.test", "/items/a b");
+    for (host, path) in [
+        ("Shop.Test", "/items/a b"),
+        ("shop.test:80", "/items/a b/"),
+        ("shop.test:443", "/ITEMS//%61 b"),
+        ("shop.test", "/items%2Fa b"),
+        ("shop.test", "/items%2fa b"),
+        ("shop.test", "/./x/../items/a b"),
+    ] {
+        assert_eq!(invalidate::resource(host, path), one, "RFC 3986 §6.2.2 {host} {path}");
+    }
+    for (host, path) in [
+        ("shop.test:81", "/items/a b"),
+        ("other.test", "/items/a b"),
+        ("shop.test", "/items"),
+        ("shop.test", "/items/a%25 b"),
+        ("shop.test/items", "/a b"),
+        ("shop.test", "/items/a%20b"),
+    ] {
+        assert_ne!(invalidate::resource(host, path), one, "{host} {path}");
+    }
+    for odd in ["/%", "/%2", "/%zz", "/%+f", "/é%", "/%é", "/..", "", "/%00", "/%ff%"] {
+        assert!(invalidate::loose_path(odd).starts_with('/'), "{odd}");
+    }
 }
 
 #[test]

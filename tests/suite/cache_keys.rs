@@ -1,0 +1,256 @@
+//! What a stored answer is found under, what makes it old, and what stands in for the application, through real sockets.
+
+use crate::caching::{always, caching, get, respond, status};
+use crate::support::upstream::hang_up;
+use http::{Method, StatusCode};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+const LONG: (&str, &str) = ("cache-control", "max-age=600");
+
+#[tokio::test]
+async fn a_host_that_holds_a_path_is_never_anothers_key() {
+    let (sidecar, _clock) = caching("").await;
+    always(&sidecar, &[LONG]);
+    get(&sidecar, "/static/app.js", &[("host", "shop.test")]).await;
+    assert!(status(&get(&sidecar, "/static/app.js", &[("host", "SHOP.test")]).await).contains("hit"));
+    for (host, path) in [("shop.test/static", "/app.js"), ("shop.test", "/app.js"), ("hop.test", "/static/app.js")] {
+        let answer = get(&sidecar, path, &[("host", host)]).await;
+        assert_ne!(&*answer.body, b"answer 1", "{host} {path}: {}", status(&answer));
+    }
+}
+
+#[tokio::test]
+async fn a_write_in_another_spelling_makes_the_stored_answer_old() {
+    let (sidecar, _clock) = caching("").await;
+    always(&sidecar, &[LONG]);
+    for (read, write) in [
+        ("/a/b%2Fc", "/a/b%2fc"),
+        ("/d%2Fe", "/d/e"),
+        ("/f/%7Eg", "/f/~g"),
+        ("/h", "/H"),
+        ("/i", "/i/"),
+        ("/j/k", "/j//k"),
+        ("/l?page=2", "/l"),
+        ("/m", "/n/../m?x=1"),
+    ] {
+        get(&sidecar, read, &[]).await;
+        assert!(status(&get(&sidecar, read, &[]).await).contains("hit"), "{read}");
+        sidecar.call(Method::PUT, write, &[], "x").await;
+        assert!(status(&get(&sidecar, read, &[]).await).contains("fwd=stale"), "{read} after {write}");
+    }
+    // Reads in different spellings stay apart: the application may tell them apart.
+    get(&sidecar, "/o/p", &[]).await;
+    for other in ["/O/p", "/o/p/", "/o%2Fp", "/o/%70", "/o//p"] {
+        assert!(status(&get(&sidecar, other, &[]).await).contains("uri-miss"), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_for_an_origin_is_that_origins_and_says_so() {
+    let (sidecar, _clock) = caching("").await;
+    let mut count = 0;
+    sidecar.upstream.answer_with(move |seen| {
+        count += 1;
+        let origin = seen.header("origin");
+        let allowed = [LONG, ("access-control-allow-origin", origin), ("vary", "accept")];
+        let headers = if origin.is_empty() || origin.ends_with("other.test") { &allowed[..1] } else { &allowed[..] };
+        Some(respond(200, headers, format!("answer {count}")))
+    });
+    let a = [("origin", "https://a.test")];
+    for (wanted, headers) in [
+        ("stored", &a[..]),
+        ("hit", &a),
+        ("stored", &[("origin", "https://b.test")]),
+        ("hit", &[("origin", "https://b.test")]),
+        ("hit", &a),
+    ] {
+        let answer = get(&sidecar, "/cors", headers).await;
+        assert!(status(&answer).contains(wanted), "{headers:?}: {}", status(&answer));
+        assert_eq!(answer.header("access-control-allow-origin"), headers[0].1);
+        let vary: Vec<_> = answer.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+        assert_eq!(vary, ["accept", "Origin"], "{headers:?}");
+    }
+    // An answer without that field that came for no origin says nothing of what one would get.
+    for (wanted, path, headers) in [
+        ("stored", "/plain", &[][..]),
+        ("hit", "/plain", &[]),
+        ("stored", "/plain", &a),
+        ("hit", "/plain", &a),
+        ("stored", "/refused", &[("origin", "https://other.test")]),
+        ("hit", "/refused", &[("origin", "https://other.test")]),
+        ("hit", "/plain", &[]),
+    ] {
+        let answer = get(&sidecar, path, headers).await;
+        assert!(status(&answer).contains(wanted), "{path} {headers:?}: {}", status(&answer));
+        let allowed = headers.first().filter(|_| path == "/plain").map_or("", |(_, origin)| *origin);
+        assert_eq!(answer.header("access-control-allow-origin"), allowed, "{path} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_declared_origins_one_stored_answer_serves_them_all_and_says_vary() {
+    let more = "[identity]\ncredentials = [\"header:authorization\"]\n\
+                [cors]\norigins = [\"https://a.test\", \"https://b.test\"]\n";
+    let (sidecar, _clock) = caching(more).await;
+    always(&sidecar, &[LONG, ("access-control-allow-origin", "https://a.test"), ("vary", "accept")]);
+    for (origin, wanted) in [("https://a.test", "stored"), ("https://a.test", "hit"), ("https://b.test", "hit")] {
+        let answer = get(&sidecar, "/a", &[("origin", origin)]).await;
+        assert!(status(&answer).contains(wanted), "{origin}: {}", status(&answer));
+        assert_eq!(answer.header("access-control-allow-origin"), origin);
+        let vary: Vec<_> = answer.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+        assert_eq!(vary, ["accept", "Origin"], "{origin}");
+    }
+    let same = get(&sidecar, "/a", &[]).await;
+    let vary: Vec<_> = same.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+    assert_eq!((vary, same.header("access-control-allow-origin")), (vec!["accept", "Origin"], ""));
+}
+
+#[tokio::test]
+async fn vary_is_compared_on_what_the_application_is_sent() {
+    let (sidecar, _clock) = caching("").await;
+    sidecar.upstream.answer_with(|seen| {
+        let headers = [LONG, ("vary", "via, x-token")];
+        Some(respond(200, &headers, format!("{}|{}", seen.header("via"), seen.header("x-token"))))
+    });
+    let first = get(&sidecar, "/a", &[("via", "1.0 x"), ("x-token", "1")]).await;
+    let same = get(&sidecar, "/a", &[("via", "1.0 x"), ("x-token", "1")]).await;
+    assert!(status(&same).contains("hit"), "{}", status(&same));
+    // Connection names the field: the application is not sent it.
+    let without = get(&sidecar, "/a", &[("via", "1.0 x"), ("connection", "x-token"), ("x-token", "1")]).await;
+    assert!(status(&without).contains("vary-miss"), "{}", status(&without));
+    assert_ne!(first.body, without.body);
+    let again = get(&sidecar, "/a", &[("via", "1.0 x")]).await;
+    assert!(status(&again).contains("hit"), "{}", status(&again));
+    assert_eq!(again.body, without.body);
+}
+
+#[tokio::test]
+async fn an_answer_in_the_language_of_the_first_preference_is_not_used_where_another_is_first() {
+    let (sidecar, _clock) = caching("").await;
+    sidecar.upstream.answer_with(|seen| {
+        let asked = seen.header("accept-language").to_owned();
+        let first = asked.split([',', ';']).next().unwrap().to_owned();
+        let headers = [LONG, ("vary", "accept-language"), ("content-language", first.as_str())];
+        Some(respond(200, &headers, first.clone()))
+    });
+    for (asked, wanted, language) in [
+        ("en, de", "uri-miss", "en"),
+        ("de, en", "vary-miss", "de"),
+        ("en,de", "hit", "en"),
+        ("de, EN", "hit", "de"),
+        ("de;q=0.5, en", "vary-miss", "de"),
+    ] {
+        let answer = get(&sidecar, "/a", &[("accept-language", asked)]).await;
+        assert!(status(&answer).contains(wanted), "{asked}: {}", status(&answer));
+        assert_eq!(std::str::from_utf8(&answer.body).unwrap(), language, "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn while_the_application_gives_no_answer_a_stale_one_stands_in_for_a_minute() {
+    let (sidecar, clock) = caching("").await;
+    sidecar.upstream.script([
+        respond(200, &[("cache-control", "max-age=60")], "kept"),
+        respond(200, &[("cache-control", "max-age=60, must-revalidate")], "strict"),
+        respond(200, &[("cache-control", "max-age=60, stale-if-error=0")], "never"),
+    ]);
+    for path in ["/kept", "/strict", "/never"] {
+        get(&sidecar, path, &[]).await;
+    }
+    sidecar.upstream.answer_with(|_| Some(hang_up()));
+    clock.advance(Duration::from_secs(90));
+    let kept = get(&sidecar, "/kept", &[]).await;
+    assert_eq!((kept.status, &*kept.body), (StatusCode::OK, &b"kept"[..]));
+    assert!(status(&kept).ends_with("detail=unreachable"), "{}", status(&kept));
+    for path in ["/strict", "/never"] {
+        assert_eq!(get(&sidecar, path, &[]).await.status, StatusCode::BAD_GATEWAY, "{path}");
+    }
+    assert_eq!(get(&sidecar, "/kept", &[("cache-control", "max-age=60")]).await.status, StatusCode::BAD_GATEWAY);
+    // An error that the application answers itself is its answer.
+    sidecar.upstream.answer_with(|_| Some(respond(503, &[], "down")));
+    assert_eq!(get(&sidecar, "/kept", &[]).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    sidecar.upstream.answer_with(|_| Some(hang_up()));
+    sidecar.call(Method::DELETE, "/kept", &[], "").await;
+    assert_eq!(get(&sidecar, "/kept", &[]).await.status, StatusCode::BAD_GATEWAY, "made old by a write");
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(get(&sidecar, "/kept", &[]).await.status, StatusCode::BAD_GATEWAY);
+}
+
+#[tokio::test]
+async fn what_is_said_of_no_freshness_is_guessed_for_a_minute_at_most_unless_the_route_says_more_or_less() {
+    for (more, fresh) in [("", 60), ("heuristic = true\n", 86_400), ("heuristic = false\n", 0), ("ttl = \"5s\"\n", 5)] {
+        let (sidecar, clock) = caching(more).await;
+        always(&sidecar, &[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        get(&sidecar, "/a", &[]).await;
+        let now = get(&sidecar, "/a", &[]).await;
+        assert_eq!(status(&now).contains("hit"), fresh > 0, "{more:?}: {}", status(&now));
+        clock.advance(Duration::from_secs(fresh));
+        let later = get(&sidecar, "/a", &[]).await;
+        assert!(!status(&later).contains("hit"), "{more:?}: {}", status(&later));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_post_is_stored_only_where_it_is_its_targets_own() {
+    let (sidecar, _clock) = caching("").await;
+    sidecar.upstream.answer_with(|seen| {
+        let location = match seen.path.as_str() {
+            "/own" | "/failed" => seen.path.as_str(),
+            "/absolute" => "http://app.test/absolute",
+            "/elsewhere" => "http://evil.test/elsewhere",
+            _ => "/other",
+        };
+        let body = format!("{} {}", seen.method, seen.path);
+        let code = if seen.path == "/failed" { 202 } else { 200 };
+        let age = if seen.path == "/silent" { ("x", "y") } else { LONG };
+        Some(respond(code, &[age, ("content-location", location)], body))
+    });
+    let host = [("host", "app.test")];
+    for (path, stored) in [
+        ("/own", true),
+        ("/absolute", true),
+        ("/elsewhere", false),
+        ("/named", false),
+        ("/failed", false),
+        ("/silent", false),
+    ] {
+        sidecar.call(Method::POST, path, &host, "x").await;
+        let answer = get(&sidecar, path, &host).await;
+        assert_eq!(answer.body.starts_with(b"POST"), stored, "{path}: {}", status(&answer));
+    }
+    sidecar.call(Method::POST, "/own", &[host[0], ("authorization", "Bearer a")], "x").await;
+    let other = get(&sidecar, "/own", &[host[0], ("authorization", "Bearer b")]).await;
+    assert!(other.body.starts_with(b"GET"), "what came for one credential is not another's");
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_with_its_connection_is_not_stored_since_it_may_be_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://{address}\"\n\
+         [journal]\ndurability = \"none\"\n[[cache]]\npath = \"/{{*rest}}\"\n"
+    );
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut seen = [0; 4096];
+            let read = stream.read(&mut seen).await.unwrap();
+            let framing = if seen[..read].starts_with(b"GET /long") { "Content-Length: 10\r\n" } else { "" };
+            let raw =
+                format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\n{framing}Connection: close\r\n\r\n01234");
+            stream.write_all(raw.as_bytes()).await.unwrap();
+        }
+    });
+    let sidecar = crate::support::Sidecar::with(&config, tidegate::clock::Clock::default()).await;
+    for _ in 0..2 {
+        let answer = get(&sidecar, "/open", &[]).await;
+        assert_eq!((&*answer.body, status(&answer)), (&b"01234"[..], "tidegate; fwd=uri-miss; detail=close-delimited"));
+    }
+    // Five of ten bytes: the client hears that it is cut off, and nothing is stored.
+    let client = crate::support::Http::default();
+    for _ in 0..2 {
+        client.try_call(sidecar.running.address, Method::GET, "/long", &[], "").await.unwrap_err();
+    }
+}
