@@ -459,22 +459,26 @@ impl Buckets {
 #[derive(Debug)]
 pub struct Standing {
     rejected: moka::sync::Cache<Fingerprint, ()>,
+    /// Those that had a success, and no rejection since.
+    good: moka::sync::Cache<Fingerprint, ()>,
     proven: Option<moka::sync::Cache<Fingerprint, ()>>,
 }
 
 impl Standing {
     /// `proof`: how long a proof lasts; `None`: every credential is good until it is rejected. `rejection`: how long a
-    /// rejection is remembered if nothing succeeds. Both maps are capped at `most` credentials; a forgotten rejection
-    /// costs one more late rejection, a forgotten proof one more forwarded call.
+    /// rejection is remembered if nothing succeeds, and a success if nothing more comes. The maps are capped at `most`
+    /// credentials; a forgotten rejection costs one more late rejection, a forgotten proof one more forwarded call, a
+    /// forgotten success makes a stranger of its credential until the next one.
     #[must_use]
     pub fn new(proof: Option<Duration>, rejection: Duration, most: u64) -> Self {
         let map = |ttl| moka::sync::Cache::builder().max_capacity(most).time_to_live(ttl).build();
-        Self { rejected: map(rejection), proven: proof.map(map) }
+        Self { rejected: map(rejection), good: map(rejection), proven: proof.map(map) }
     }
 
     /// A batch of this credential met 401 or 403.
     pub fn reject(&self, credential: Fingerprint) {
         self.rejected.insert(credential, ());
+        self.good.invalidate(&credential);
         if let Some(proven) = &self.proven {
             proven.invalidate(&credential);
         }
@@ -483,6 +487,7 @@ impl Standing {
     /// A call of this credential succeeded.
     pub fn vouch(&self, credential: Fingerprint) {
         self.rejected.invalidate(&credential);
+        self.good.insert(credential, ());
         if let Some(proven) = &self.proven {
             proven.insert(credential, ());
         }
@@ -492,6 +497,12 @@ impl Standing {
     #[must_use]
     pub fn is_rejected(&self, credential: Fingerprint) -> bool {
         self.rejected.contains_key(&credential)
+    }
+
+    /// It had a success lately, and no rejection since: what it meets says something of its group (ruling 15).
+    #[must_use]
+    pub fn is_good(&self, credential: Fingerprint) -> bool {
+        self.good.contains_key(&credential)
     }
 
     /// It may be acknowledged without asking.

@@ -84,11 +84,10 @@ impl Desk {
         let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.tick(now)).collect();
         loads.into_iter().for_each(|load| self.line_up(load));
         while let Some((place, load)) = self.turns.grant() {
-            if let Some(pause) = self.courier.closed_for(&load) {
+            let Some(load) = self.courier.admit(load) else {
                 self.turns.done(&place);
-                self.courier.defer(load, pause);
                 continue;
-            }
+            };
             let task = self.attempts.spawn(Arc::clone(&self.courier).deliver(load));
             self.places.insert(task.id(), place);
         }

@@ -25,7 +25,7 @@ mod recent;
 mod rules;
 mod verdict;
 
-pub use batch::{Batch, Fate, Form, LaneId, Settled, Trouble, Verdict};
+pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use lane::{Covers, Queued};
 pub use rules::{Entry, Rules};
 
@@ -81,8 +81,6 @@ pub struct Lanes<E> {
     by_user: HashMap<UserId, Vec<LaneId>>,
     timers: BTreeSet<(Instant, LaneId)>,
     holds: HashMap<UserId, HashMap<u64, Hold>>,
-    /// Groups whose upstream had no batch endpoint, and until when that is believed.
-    singles_only: HashMap<GroupIndex, Instant>,
     sent: Sent,
     /// Credentials of which a batch was taken, by user, the last one last; few of each, so that forged ones cost nothing.
     good: Recent<UserId, Vec<Fingerprint>>,
@@ -112,7 +110,6 @@ impl<E: Entry> Lanes<E> {
             by_user: HashMap::new(),
             timers: BTreeSet::new(),
             holds: HashMap::new(),
-            singles_only: HashMap::new(),
             sent: Recent::new(max_lanes),
             awaited: Recent::new(max_lanes),
             good: Recent::new(max_lanes),
@@ -467,6 +464,7 @@ impl<E: Entry> Lanes<E> {
         for id in ids {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.phase = Phase::Idle;
+                lane.turn_doubt(Doubt::Credential, Doubt::Event);
             }
             self.advance(id);
         }
@@ -556,9 +554,7 @@ impl<E: Entry> Lanes<E> {
         let limit = self.limit(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some(rules) = self.rules.get(lane.key.group.0) else { return };
-        let singles =
-            self.singles_only.get(&lane.key.group).is_some_and(|until| self.now.is_some_and(|now| now < *until));
-        let Some(batch) = lane.next_batch(id, rules, limit, singles) else { return };
+        let Some(batch) = lane.next_batch(id, rules, limit) else { return };
         if let Some(flight) = batch.flight() {
             lane.phase = flight;
         }
