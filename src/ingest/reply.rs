@@ -204,11 +204,14 @@ fn says_no(text: &str) -> bool {
     is_false("ok") || is_false("success") || is_told("error") || is_told("errors")
 }
 
-/// A single call's answer has what `success` looks at, and it is another value. Where it isn't, nothing is known against
-/// it: a single call's answer need not look like a batch's.
+/// A single call's answer has a plain value where `success` looks, and it is another one. Where it has none, nothing is
+/// known against it: a single call's answer need not look like a batch's.
 fn fails(success: Option<&Success>, body: &[u8]) -> bool {
     let value = |success: &Success| value_at(json::text_of(body).ok()?, &success.place);
-    success.is_some_and(|success| value(success).is_some_and(|value| !is_among(&value, &success.values)))
+    let is_plain = |value: &Value| !value.is_object() && !value.is_array();
+    let is_other =
+        |success: &Success| value(success).is_some_and(|value| is_plain(&value) && !is_among(&value, &success.values));
+    success.is_some_and(is_other)
 }
 
 fn value_at(text: &str, place: &Path) -> Option<Value> {

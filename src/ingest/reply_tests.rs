@@ -194,6 +194,7 @@ fn what_makes_a_success_is_configured() {
     }
     let whole = at("", json!([1]));
     assert!(taken(&whole, Form::Batch, "1") && !taken(&whole, Form::Batch, "0") && !taken(&whole, Form::Single, "0"));
+    assert!(!taken(&whole, Form::Batch, "{}") && taken(&whole, Form::Single, "{}"));
 }
 
 #[test]
