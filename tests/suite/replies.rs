@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use tidegate::metrics::Ledger;
 
 const SINGLE: (&str, &str) = ("fallback = \"dead-letter\"", "fallback = \"single\"");
-const LONG_PATIENCE: (&str, &str) = ("[delivery]", "[delivery]\nescalate_after = 3");
 const DEFERRED: &str = "tidegate_batches_total{group=\"progress\",result=\"deferred\"}";
 const FAILING: &str = "tidegate_batches_total{group=\"progress\",result=\"server_error\"}";
 const UNCLEAR: &str = "tidegate_batches_total{group=\"progress\",result=\"unclear\"}";
@@ -226,7 +225,7 @@ async fn a_single_call_that_is_redirected_is_held_like_a_401() {
 #[tokio::test]
 async fn failures_of_one_user_while_others_pass_make_no_dead_letter_of_a_good_event() {
     let changed = ("fallback = \"dead-letter\"", "fallback = \"single\"\nmax_attempts = 3");
-    let sidecar = Sidecar::start(&[changed, LONG_PATIENCE]).await;
+    let sidecar = Sidecar::start(&[changed]).await;
     let of_user = |seen: &Seen| seen.header("authorization") == "u";
     sidecar.upstream.answer_with(move |seen| of_user(seen).then(|| answer(500, json!({}))));
     sealed(&sidecar, "u", &["a"]).await;
