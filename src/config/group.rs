@@ -6,8 +6,8 @@ use crate::event::GroupIndex;
 use crate::identity::{IdentitySettings, Kind, Part, lists};
 use crate::ingest::refusal::REFUSABLE;
 use crate::ingest::settings::{
-    ClientBatches, Condition, Envelope, Fallback, Group, HeaderText, Missing, MissingId, Pack, Places, Reply, Results,
-    Shape, Target,
+    ClientBatches, Condition, Envelope, Fallback, Group, HeaderText, InOrder, Missing, MissingId, Pack, Places, Reply,
+    Results, Shape, Success, Target,
 };
 use crate::route::Pattern;
 use crate::template::{Path, Source, Template};
@@ -136,6 +136,7 @@ fn group(name: &str, names: &[&str], section: Section<'_>, identity: &IdentitySe
             shown: false,
             headers: headers(&section, &seen),
             results: results(&section),
+            success: success(&section),
             require: section.texts("require").unwrap_or_default().iter().map(alternatives).collect(),
             lowercase: fields(&section, "lowercase"),
             percent: fields(&section, "percent"),
@@ -444,19 +445,61 @@ fn refusable(text: &str) -> Result<Box<str>, String> {
     if REFUSABLE.contains(&text) { Ok(text.into()) } else { Err(format!("allowed are {}", REFUSABLE.join(", "))) }
 }
 
-/// Where a reply speaks of single events; JSON Pointers.
+/// A name at the top of a body, or a JSON Pointer (`""`: the whole).
+fn place(section: &Section<'_>, key: &'static str) -> Option<Path> {
+    section.compiled(key, |text| {
+        // `data.accepted` is meant as a path by whoever writes it; a member of that name can be told by a pointer.
+        let is_name = !text.contains(['/', '.']);
+        (is_name || text.starts_with('/')).then(|| Path::parse(text)).ok_or_else(|| {
+            format!(
+                "found {text:?}; the name of a member or a JSON Pointer such as \"/data/accepted\" is allowed, \"\" for the \
+                 whole reply"
+            )
+        })
+    })
+}
+
+/// Texts, numbers, booleans or null; one, or a list of them.
+fn scalars(section: &Section<'_>, key: &'static str) -> Option<Vec<serde_json::Value>> {
+    let spot = section.get(key)?;
+    let values: Vec<_> = match &spot.node {
+        Node::List(all) => all.iter().map(|one| one.node.json()).collect(),
+        node => vec![node.json()],
+    };
+    if values.is_empty() {
+        section.wrong_key(key, "found an empty list; at least one value is needed");
+    }
+    for value in values.iter().filter(|value| value.is_object() || value.is_array()) {
+        section.wrong_key(key, format!("found {value}; texts, numbers and booleans are allowed"));
+    }
+    Some(values)
+}
+
+/// `success = { pointer = "/status", equals = [1, "ok"] }`: what makes a 2xx a success.
+fn success(group: &Section<'_>) -> Option<Success> {
+    group.get("success")?;
+    let table = group.section("success");
+    let (place, values) = (place(&table, "pointer"), scalars(&table, "equals"));
+    if table.get("pointer").is_none() {
+        let text = "is missing; a name or a JSON Pointer such as \"/status\" is needed, \"\" for the whole reply";
+        table.wrong_key("pointer", text);
+    }
+    if values.is_none() {
+        table.wrong_key("equals", "is missing; a value or a list of values such as [1, \"ok\"] is needed");
+    }
+    table.finish();
+    Some(Success { place: place?, values: values? })
+}
+
+/// Where a reply speaks of single events; names or JSON Pointers.
 fn results(section: &Section<'_>) -> Results {
     let table = section.section("results");
-    let pointer = |key: &'static str| {
-        table.compiled(key, |text| match text {
-            "" => Ok(Path::parse(text)),
-            _ if text.starts_with('/') => Ok(Path::parse(text)),
-            _ => Err(format!(
-                "found {text:?}; a JSON Pointer such as \"/data/accepted\" is allowed, \"\" for the whole reply"
-            )),
-        })
+    let places = Places {
+        accepted: place(&table, "accepted"),
+        duplicates: place(&table, "duplicates"),
+        failed: place(&table, "failed"),
     };
-    let places = Places { accepted: pointer("accepted"), duplicates: pointer("duplicates"), failed: pointer("failed") };
+    let in_order = in_order(&table, &places);
     let plain = Results::default();
     let needed = places != Places::default();
     let names = |key: &'static str, default: Vec<Arc<str>>| {
@@ -472,10 +515,41 @@ fn results(section: &Section<'_>) -> Results {
             &[("retry", Missing::Retry), ("duplicate", Missing::Duplicate), ("accepted", Missing::Accepted)],
             Missing::Retry,
         ),
-        needed,
+        needed: needed || in_order.is_some(),
+        in_order,
     };
     table.finish();
     results
+}
+
+/// `results = { in_order = "/items", status = "code" }`: one entry per event, in the order of the batch.
+fn in_order(table: &Section<'_>, places: &Places) -> Option<InOrder> {
+    let list = place(table, "in_order");
+    let status = place(table, "status");
+    let (accepted, duplicate) = (scalars(table, "accepted_values"), scalars(table, "duplicate_values"));
+    let Some(list) = list else {
+        for key in ["status", "accepted_values", "duplicate_values"] {
+            if table.get(key).is_some() {
+                table.wrong_key(key, "is for results.in_order, which is missing: where the list of entries stands");
+            }
+        }
+        return None;
+    };
+    if *places != Places::default() {
+        table.wrong_key("in_order", "can't be had together with accepted, duplicates or failed, which go by id");
+    }
+    for key in ["id", "missing"] {
+        if table.get(key).is_some() {
+            table.wrong_key(key, "is for lists of ids; with in_order an entry's place says which event is meant");
+        }
+    }
+    let words = |words: &[&str]| words.iter().map(|word| serde_json::Value::from(*word)).collect();
+    Some(InOrder {
+        list,
+        status: status.unwrap_or_else(|| Path::of(&["status"])),
+        accepted: accepted.unwrap_or_else(|| words(&["accepted", "created", "ok", "success", "updated"])),
+        duplicate: duplicate.unwrap_or_else(|| words(&["duplicate", "exists"])),
+    })
 }
 
 /// `flush_on`: a place and the values that seal, or `{ at_least = 100 }`, or `{ set = true }`.

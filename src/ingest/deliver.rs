@@ -4,21 +4,23 @@
 //!
 //! ```text
 //! Ready ─┬──────────────► turns ─ gate ─ request ─ reply ─► verdict, to the shard
-//!        └─ pack (shared) ──┘        └ closed: deferred
+//!        └─ pack (shared) ──┘        └ closed: deferred; on a detour: back, to come again as single calls
 //! ```
 
-use super::contract::{self, Answer, Asked, Reader};
+use super::contract;
 use super::desk::Desk;
-use super::gate::{Evidence, Gate};
+use super::gate::{Asking, Caller, Evidence, Gate, Pass};
+use super::known::RouteShape;
 use super::pack::Parcel;
+use super::reply::{self, Answer, Asked, Reader};
 use super::reputation::Reputation;
 use super::request::{Assembler, Outgoing};
 use super::retry;
-use super::settings::{Delivery, Group};
+use super::settings::{Delivery, Fallback, Group};
 use super::shard::{Command, Kept};
-use super::window::{Batch, Fate, Form, LaneId, Trouble, Verdict};
+use super::window::{Batch, Doubt, Fate, Form, LaneId, Trouble, Verdict};
 use crate::clock::Clock;
-use crate::event::Owner;
+use crate::event::{Carried, EventId, Owner};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
@@ -153,10 +155,44 @@ impl Courier {
         self.gates.get(load.first()?.batch.key.group.0)
     }
 
-    /// How long this group's batches must wait, if they must.
-    pub(super) fn closed_for(&self, load: &[Ready]) -> Option<Duration> {
-        let key = &load.first()?.batch.key;
-        self.gate(load)?.lock().closed_for(Instant::now(), key, &self.settings, fastrand::f64())
+    /// Whom a load speaks for, and what of it could go as single calls.
+    fn asking<'a>(&self, group: &Group, load: &'a [Ready]) -> Option<Asking<'a>> {
+        let batch = &load.first()?.batch;
+        let shared = is_shared(group, load);
+        let fallback = group.fallback == Fallback::Single;
+        let (Owner { principal, .. }, _) = owner_of(batch)?;
+        let caller = match self.reputation.was_taken(principal, batch.key.group) {
+            _ if shared => Caller::Service,
+            true => Caller::Good(principal),
+            false => Caller::Stranger(principal),
+        };
+        // A single call of a shared group goes with its user's credential: it says nothing of what the service's may.
+        let oldest = !shared && batch.has_oldest_single(fallback);
+        let any = load.iter().any(|ready| ready.batch.has_singles(fallback));
+        Some(Asking { caller, lane: &batch.key, form: batch.form, oldest, any })
+    }
+
+    /// Has the group's gate look at a load, or learn of it.
+    fn with_gate<T>(&self, load: &[Ready], look: impl FnOnce(&mut Gate, &Asking<'_>) -> T) -> Option<T> {
+        let group = self.groups.get(load.first()?.batch.key.group.0)?;
+        let asking = self.asking(group, load)?;
+        Some(look(&mut self.gate(load)?.lock(), &asking))
+    }
+
+    /// A load that may go now. Else it is on its way back to its lanes.
+    pub(super) fn admit(&self, load: Vec<Ready>) -> Option<Vec<Ready>> {
+        let pass =
+            self.with_gate(&load, |gate, asking| gate.admit(Instant::now(), asking, &self.settings, fastrand::f64()));
+        let (verdict, result) = match pass {
+            None | Some(Pass::Go) => return Some(load),
+            Some(Pass::Wait(pause)) => (Verdict::Deferred { pause }, "deferred"),
+            // It has single calls, so the pause is for what has none in other lanes of the load.
+            Some(Pass::Singles) => (Verdict::Singles { pause: self.settings.retry_server.base }, "as_singles"),
+            Some(Pass::OldestAlone) => (Verdict::OldestAlone, "oldest_alone"),
+        };
+        self.count(&load, result);
+        load.into_iter().for_each(|ready| self.bring_back(ready, verdict.clone()));
+        None
     }
 
     fn bring_back(&self, ready: Ready, verdict: Verdict) {
@@ -166,11 +202,6 @@ impl Courier {
         if !matches!(sent, Some(Ok(()))) {
             tracing::debug!("a shard is gone, its events stay pending");
         }
-    }
-
-    pub(super) fn defer(&self, load: Vec<Ready>, pause: Duration) {
-        self.count(&load, "deferred");
-        load.into_iter().for_each(|ready| self.bring_back(ready, Verdict::Deferred { pause }));
     }
 
     fn count(&self, load: &[Ready], result: &str) {
@@ -187,11 +218,11 @@ impl Courier {
         let mut first = true;
         while let Some(mut carrier) = stack.pop() {
             // A piece minds the gate as everybody does.
-            if !std::mem::take(&mut first)
-                && let Some(pause) = self.closed_for(&carrier.load)
-            {
-                self.defer(std::mem::take(&mut carrier.load), pause);
-                continue;
+            if !std::mem::take(&mut first) {
+                match self.admit(std::mem::take(&mut carrier.load)) {
+                    Some(load) => carrier.load = load,
+                    None => continue,
+                }
             }
             if let Judged::Halves = self.attempt(&mut carrier).await {
                 let second = carrier.load.split_off(carrier.load.len() / 2);
@@ -230,76 +261,145 @@ impl Courier {
                 return (self.unreachable(load), "network");
             }
             Found::Unsendable(why) => {
-                self.pass_gate(load, false);
+                self.end_probe(load);
                 tracing::error!(group = %group.name, %batch, why, "a batch was refused by the assembler");
                 return (same(load, &Verdict::Refused { named: Vec::new() }), "unsendable");
             }
         };
-        let reader = Reader { results: &group.results, permanent: &group.permanent };
+        let reader = Reader { results: &group.results, success: group.success.as_ref(), permanent: &group.permanent };
         let asked = Asked::of(load.iter().map(|ready| &ready.batch));
-        let reading = contract::read(&asked, status, &headers, &body, reader, self.assembler.clock.now());
+        let reading = reply::read(&asked, status, &headers, &body, reader, self.assembler.clock.now());
         if reading.unknown > 0 {
             self.metrics.unknown_ids.inc_by(reading.unknown as u64);
             tracing::warn!(group = %group.name, %batch, unknown = reading.unknown, "unknown ids in the reply");
         }
-        match reading.verdict {
-            Answer::Server(asked) => (self.failing(group, load, status, asked), "server_error"),
-            Answer::Limited(asked) => {
-                let pause = retry::limited(self.settings.retry_limited, asked, fastrand::f64());
-                self.close_gate(load, pause);
-                load.iter_mut().for_each(|ready| ready.batch.trouble = Trouble::default());
-                (same(load, &Verdict::Retry { pause }), "limited")
+        match reading.answer {
+            Answer::Fates(fates) => (self.taken(group, load, fates), "answered"),
+            Answer::Unclear(why) => {
+                tracing::warn!(group = %group.name, %batch, %status, why, "a success that says nothing of what was taken");
+                (self.unclear(load), "unclear")
             }
-            Answer::Verdict(verdict) => self.answered(group, load, status, verdict),
+            Answer::Rejected => (self.rejected(group, load, status), "rejected"),
+            Answer::Forbidden => self.forbidden(group, load, status),
+            Answer::NotThere => self.not_there(group, load, status, &headers),
+            Answer::TooLarge => {
+                self.answer_gate(load);
+                if load.len() > 1 {
+                    (Judged::Halves, "too_large")
+                } else {
+                    (same(load, &Verdict::TooLarge), "too_large")
+                }
+            }
+            Answer::Refused(named) => (self.refused(group, load, status, &named), "refused"),
+            Answer::Server(asked) => (self.failing(group, load, status, asked), "server_error"),
+            Answer::Limited(asked) => (self.limited(group, load, asked), "limited"),
         }
     }
 
-    fn answered(&self, group: &Group, load: &[Ready], status: StatusCode, verdict: Verdict) -> (Judged, &'static str) {
-        self.pass_gate(load, matches!(verdict, Verdict::Answered(_)));
+    fn taken(&self, group: &Group, load: &[Ready], fates: Vec<Fate>) -> Judged {
+        let route = load.first().and_then(|ready| route_of(&ready.batch));
+        self.with_gate(load, |gate, asking| gate.take(Instant::now(), asking, route, &self.settings));
+        self.vouch(group, load);
+        Judged::Each(split(load, fates).map(Verdict::Answered).collect())
+    }
+
+    /// Nobody knows what was taken: its single calls will tell, since the application knows the ids when they come again.
+    fn unclear(&self, load: &[Ready]) -> Judged {
+        self.end_probe(load);
+        let pause = retry::server(self.settings.retry_server, retries(load), fastrand::f64());
+        same(load, &Verdict::Singles { pause })
+    }
+
+    fn rejected(&self, group: &Group, load: &[Ready], status: StatusCode) -> Judged {
         let batch = load_id(load);
-        let alone = load.len() == 1;
-        match verdict {
-            Verdict::Answered(fates) => {
-                self.vouch(group, load);
-                (Judged::Each(split(load, fates).map(Verdict::Answered).collect()), "answered")
+        if is_shared(group, load) {
+            let pause = self.settings.retry_server.cap;
+            if let Some(gate) = self.gate(load) {
+                gate.lock().close(Instant::now() + pause);
             }
-            Verdict::Rejected if is_shared(group, load) => {
-                let pause = self.settings.retry_server.cap;
-                self.close_gate(load, pause);
-                tracing::error!(group = %group.name, %batch, %status, "the service credential was rejected");
-                (same(load, &Verdict::Retry { pause }), "rejected")
-            }
-            Verdict::Rejected => {
-                load.iter().filter_map(owner_of).for_each(|(owner, _)| self.reputation.refuse(owner.principal));
-                tracing::warn!(group = %group.name, %batch, %status, "the credential was rejected");
-                (same(load, &Verdict::Rejected), "rejected")
-            }
-            Verdict::Refused { named } => {
-                let (events, found) = (events(load), named.len());
-                tracing::warn!(group = %group.name, %batch, %status, events, named = found, "the batch was refused");
-                if named.is_empty() && !alone {
-                    return (Judged::Halves, "refused");
-                }
-                // A lane none of whose events is named has nothing to do with it.
-                let of_lane = |ready: &Ready| {
-                    let own = ready.batch.events.iter().map(|queued| queued.entry.event().id.clone());
-                    match own.filter(|id| named.contains(id)).collect::<Vec<_>>() {
-                        own if own.is_empty() && !alone => Verdict::Deferred { pause: Duration::ZERO },
-                        own => Verdict::Refused { named: own },
-                    }
-                };
-                (Judged::Each(load.iter().map(of_lane).collect()), "refused")
-            }
-            Verdict::TooLarge if !alone => (Judged::Halves, "too_large"),
-            Verdict::TooLarge => (same(load, &Verdict::TooLarge), "too_large"),
-            Verdict::NoBatchEndpoint => {
-                tracing::warn!(group = %group.name, %batch, %status, "there is no batch endpoint");
-                (same(load, &Verdict::NoBatchEndpoint), "no_endpoint")
-            }
-            other @ (Verdict::Retry { .. } | Verdict::Deferred { .. } | Verdict::Persistent) => {
-                (same(load, &other), "retry")
-            }
+            self.end_probe(load);
+            tracing::error!(group = %group.name, %batch, %status, "the service credential was rejected");
+            return same(load, &Verdict::Retry { pause });
         }
+        self.answer_gate(load);
+        for (owner, _) in load.iter().filter_map(|ready| owner_of(&ready.batch)) {
+            self.reputation.refuse(owner.principal);
+        }
+        tracing::warn!(group = %group.name, %batch, %status, "the credential was rejected");
+        same(load, &Verdict::Rejected)
+    }
+
+    /// 403 may be the credential's or one event's.
+    fn forbidden(&self, group: &Group, load: &[Ready], status: StatusCode) -> (Judged, &'static str) {
+        let fallback = group.fallback == Fallback::Single;
+        let credentials = load.iter().any(|ready| ready.batch.blames_credential(fallback));
+        if credentials || is_shared(group, load) {
+            return (self.rejected(group, load, status), "rejected");
+        }
+        self.answer_gate(load);
+        let (batch, events) = (load_id(load), events(load));
+        tracing::warn!(group = %group.name, %batch, %status, events, "forbidden: the credential, or one of its events");
+        (same(load, &Verdict::Forbidden), "forbidden")
+    }
+
+    /// A batch goes on as its single calls. A single call's verdict it is, unless something was there before.
+    fn not_there(
+        &self,
+        group: &Group,
+        load: &mut [Ready],
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> (Judged, &'static str) {
+        let batch = load_id(load);
+        let single = load.first().map(|ready| &ready.batch).filter(|batch| batch.form == Form::Single);
+        if let Some((route, astray)) = single.map(|batch| (route_of(batch), batch.doubt == Doubt::Path)) {
+            if !self.gate(load).is_some_and(|gate| gate.lock().knows_route(route, astray)) {
+                return (self.refused(group, load, status, &[]), "refused");
+            }
+            tracing::warn!(group = %group.name, %batch, %status, "a route that was there is gone: tried again");
+            return (self.vanished(group, load, status), "server_error");
+        }
+        let pause = retry::server(self.settings.retry_server, retries(load), fastrand::f64());
+        let location = location_of(headers);
+        let is_news = self.with_gate(load, |gate, asking| gate.miss(Instant::now(), asking)) == Some(true);
+        if is_news {
+            tracing::warn!(
+                group = %group.name, %batch, %status, location,
+                "there is no batch endpoint: single calls go in place of batches, and a batch tries again from time to time"
+            );
+        } else {
+            tracing::info!(group = %group.name, %batch, %status, location, "this batch met no batch endpoint");
+        }
+        (same(load, &Verdict::Singles { pause }), "no_endpoint")
+    }
+
+    fn refused(&self, group: &Group, load: &[Ready], status: StatusCode, named: &[EventId]) -> Judged {
+        self.answer_gate(load);
+        let alone = load.len() == 1;
+        let (batch, events, found) = (load_id(load), events(load), named.len());
+        tracing::warn!(group = %group.name, %batch, %status, events, named = found, "the batch was refused");
+        if named.is_empty() && !alone {
+            return Judged::Halves;
+        }
+        // A lane none of whose events is named has nothing to do with it.
+        let of_lane = |ready: &Ready| {
+            let own = ready.batch.events.iter().map(|queued| queued.entry.event().id.clone());
+            match own.filter(|id| named.contains(id)).collect::<Vec<_>>() {
+                own if own.is_empty() && !alone => Verdict::Deferred { pause: Duration::ZERO },
+                own => Verdict::Refused { named: own },
+            }
+        };
+        Judged::Each(load.iter().map(of_lane).collect())
+    }
+
+    fn limited(&self, group: &Group, load: &mut [Ready], asked: Option<Duration>) -> Judged {
+        let pause = retry::limited(self.settings.retry_limited, asked, fastrand::f64());
+        let closed = self.with_gate(load, |gate, asking| gate.limit(Instant::now(), asking, pause));
+        if closed == Some(true) {
+            tracing::warn!(group = %group.name, ?pause, "the group is limited: all of it waits");
+        }
+        load.iter_mut().for_each(|ready| ready.batch.trouble = Trouble::default());
+        same(load, &Verdict::Retry { pause })
     }
 
     /// A success of its own credential; one of the service credential says nothing of the users'.
@@ -307,7 +407,7 @@ impl Courier {
         if is_shared(group, load) {
             return;
         }
-        for (Owner { principal, .. }, nameless) in load.iter().filter_map(owner_of) {
+        for (Owner { principal, .. }, nameless) in load.iter().filter_map(|ready| owner_of(&ready.batch)) {
             let Some(index) = load.first().map(|ready| ready.batch.key.group) else { return };
             if self.reputation.vouch(principal, nameless, index).was_refused {
                 for shard in &self.shards {
@@ -319,69 +419,95 @@ impl Courier {
     }
 
     fn failing(&self, group: &Group, load: &mut [Ready], status: StatusCode, asked: Option<Duration>) -> Judged {
-        let (retries, now) = (retries(load), Instant::now());
-        let own = retry::server(self.settings.retry_server, retries, fastrand::f64());
-        let pause = asked.unwrap_or_default().max(own);
-        let key = load.first().map(|ready| ready.batch.key.clone());
-        if let Some((gate, key)) = self.gate(load).zip(key) {
-            let mut gate = gate.lock();
-            if gate.fail(now + pause, &key, &self.settings) {
-                let errors = gate.errors();
-                tracing::warn!(group = %group.name, %status, errors, "the circuit is open: one batch at a time");
-            }
-        }
+        let pause = self.fail_gate(group, load, status, asked);
         // What speaks of the way there, and not of the batch: nobody is looked into without evidence.
         let of_the_way = matches!(status.as_u16(), 502..=504);
-        self.suspect(load, pause, |evidence, events| match evidence {
-            Evidence::Own => events > 1 || !of_the_way,
-            Evidence::Lonely => events > 1 && !of_the_way,
-            Evidence::None => false,
+        self.suspect(load, pause, |evidence, events| {
+            let at_fault = match evidence {
+                Evidence::Own => events > 1 || !of_the_way,
+                Evidence::Lonely => events > 1 && !of_the_way,
+                Evidence::None => false,
+            };
+            at_fault.then_some(Verdict::Persistent)
         })
+    }
+
+    /// A single call met 404, 405 or 501 where calls were taken before: as 5xx; but where others are taken meanwhile, time
+    /// and again, it is the call's own.
+    fn vanished(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> Judged {
+        let pause = self.fail_gate(group, load, status, None);
+        self.suspect(load, pause, |evidence, _| match evidence {
+            Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
+            Evidence::Lonely => Some(Verdict::Persistent),
+            Evidence::None => None,
+        })
+    }
+
+    /// How long the lane waits.
+    fn fail_gate(&self, group: &Group, load: &[Ready], status: StatusCode, asked: Option<Duration>) -> Duration {
+        let own = retry::server(self.settings.retry_server, retries(load), fastrand::f64());
+        let pause = asked.unwrap_or_default().max(own);
+        let look = |gate: &mut Gate, asking: &Asking<'_>| {
+            let open = gate.fail(Instant::now(), asking, pause, &self.settings);
+            (open, gate.errors())
+        };
+        if let Some((true, errors)) = self.with_gate(load, look) {
+            tracing::warn!(group = %group.name, %status, errors, "the circuit is open: one request at a time");
+        }
+        pause
     }
 
     fn unreachable(&self, load: &mut [Ready]) -> Judged {
         let pause = retry::network(&self.settings.retry_network, retries(load));
-        if let Some(gate) = self.gate(load) {
-            gate.lock().end_probe();
-        }
+        self.end_probe(load);
         // An event alone is not given up for a way that breaks off; a batch may be what breaks it.
-        self.suspect(load, pause, |evidence, events| evidence == Evidence::Own && events > 1)
+        self.suspect(load, pause, |evidence, events| {
+            (evidence == Evidence::Own && events > 1).then_some(Verdict::Persistent)
+        })
     }
 
-    /// One more failure of each batch; those of which it is believed by now that they are at fault themselves.
-    fn suspect(&self, load: &mut [Ready], pause: Duration, at_fault: impl Fn(Evidence, usize) -> bool) -> Judged {
-        let Some(group) = load.first().map(|ready| ready.batch.key.group.0) else { return Judged::Each(Vec::new()) };
-        let Some(gate) = self.gates.get(group) else { return same(load, &Verdict::Retry { pause }) };
-        let mut gate = gate.lock();
-        gate.count_failure();
+    /// One more failure of each batch; `at_fault` says what follows for those of which it is believed by now that they are
+    /// at fault themselves.
+    fn suspect(
+        &self,
+        load: &mut [Ready],
+        pause: Duration,
+        at_fault: impl Fn(Evidence, usize) -> Option<Verdict>,
+    ) -> Judged {
+        let retry = Verdict::Retry { pause };
         let several = load.len() > 1;
-        let verdicts = load.iter_mut().map(|ready| {
-            let events = ready.batch.events.len();
-            let (trouble, evidence) = gate.trouble(ready.batch.trouble, &self.settings);
-            ready.batch.trouble = trouble;
-            match at_fault(evidence, if several { usize::MAX } else { events }) {
-                // Which of them it is will be seen when each travels alone.
-                true if several => {
-                    ready.batch.alone = true;
-                    Verdict::Retry { pause }
+        let suspect_each = |caller: Caller, gate: &mut Gate, load: &mut [Ready]| {
+            gate.count_failure(caller);
+            let verdicts = load.iter_mut().map(|ready| {
+                let events = if several { usize::MAX } else { ready.batch.events.len() };
+                let (trouble, evidence) = gate.trouble(ready.batch.trouble, caller, &self.settings);
+                ready.batch.trouble = trouble;
+                match at_fault(evidence, events) {
+                    // Which of them it is will be seen when each travels alone.
+                    Some(_) if several => {
+                        ready.batch.alone = true;
+                        retry.clone()
+                    }
+                    found => found.unwrap_or_else(|| retry.clone()),
                 }
-                true => Verdict::Persistent,
-                false => Verdict::Retry { pause },
-            }
-        });
-        Judged::Each(verdicts.collect())
+            });
+            verdicts.collect()
+        };
+        let index = load.first().map(|ready| ready.batch.key.group.0);
+        let group = index.and_then(|index| self.groups.get(index).zip(self.gates.get(index)));
+        let Some((group, gate)) = group else { return same(load, &retry) };
+        let Some(caller) = self.asking(group, load).map(|asking| asking.caller) else { return same(load, &retry) };
+        Judged::Each(suspect_each(caller, &mut gate.lock(), load))
     }
 
-    fn close_gate(&self, load: &[Ready], pause: Duration) {
-        if let Some(gate) = self.gate(load) {
-            gate.lock().close(Instant::now() + pause);
-        }
+    /// The upstream spoke, and took nothing.
+    fn answer_gate(&self, load: &[Ready]) {
+        self.with_gate(load, |gate, asking| gate.answer(Instant::now(), asking));
     }
 
-    fn pass_gate(&self, load: &[Ready], good: bool) {
-        if let Some(gate) = self.gate(load) {
-            gate.lock().pass(good);
-        }
+    /// An attempt is over that says nothing of the upstream's health.
+    fn end_probe(&self, load: &[Ready]) {
+        self.with_gate(load, |gate, asking| gate.end_probe(asking.lane));
     }
 
     async fn send(&self, group: &Group, load: &[Ready]) -> Found {
@@ -415,13 +541,25 @@ impl Courier {
 }
 
 /// Whose batch it is, and whether that principal is nameless.
-fn owner_of(ready: &Ready) -> Option<(Owner, bool)> {
-    let event = ready.batch.events.first()?.entry.event();
+fn owner_of(batch: &Batch<Kept>) -> Option<(Owner, bool)> {
+    let event = batch.events.first()?.entry.event();
     Some((event.owner, event.context.keys.nameless))
 }
 
 fn is_shared(group: &Group, load: &[Ready]) -> bool {
     group.is_shared() && load.first().is_some_and(|ready| ready.batch.form == Form::Batch)
+}
+
+/// The route of a single call.
+fn route_of(batch: &Batch<Kept>) -> Option<RouteShape> {
+    let event = batch.events.first().filter(|_| batch.form == Form::Single)?.entry.event();
+    let single = Carried::unpack(&event.carried)?.legacy?;
+    Some(RouteShape::of_call(single.method, single.path))
+}
+
+/// Where a redirect leads; its query may hold what is nobody's business.
+fn location_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(http::header::LOCATION)?.to_str().ok()?.split(['?', '#']).next()
 }
 
 /// The id of a request: that of its batch, or one of the very batches that it holds, so that an upstream which keeps its
@@ -485,9 +623,7 @@ impl Drop for Carrier {
             return;
         }
         // A probe that broke off must not keep the circuit open for ever.
-        if let Some(gate) = self.courier.gate(&load) {
-            gate.lock().end_probe();
-        }
+        self.courier.end_probe(&load);
         self.courier.count(&load, "broken_off");
         let pause = retry::network(&self.courier.settings.retry_network, 0);
         load.into_iter().for_each(|ready| self.courier.bring_back(ready, Verdict::Retry { pause }));

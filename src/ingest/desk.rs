@@ -93,11 +93,10 @@ impl Desk {
         loads.into_iter().for_each(|load| self.line_up(load));
         self.packers.retain(|_, packer| packer.deadline().is_some());
         while let Some((place, load)) = self.turns.grant() {
-            if let Some(pause) = self.courier.closed_for(&load) {
+            let Some(load) = self.courier.admit(load) else {
                 self.turns.done(&place);
-                self.courier.defer(load, pause);
                 continue;
-            }
+            };
             let task = self.attempts.spawn(Arc::clone(&self.courier).deliver(load));
             self.places.insert(task.id(), place);
         }

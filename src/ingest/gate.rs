@@ -1,80 +1,348 @@
-//! A group's gate, pure: closed for all after a 429; a circuit after too many 5xx in a row; and the evidence that a
-//! failure is one batch's own.
+//! A group's gate, pure: `now` is passed in. It knows four things of its group, each with who may speak for it:
+//!
+//! | | begins | ends |
+//! |---|---|---|
+//! | *a caller's pause* | that caller's 429 | its time |
+//! | *closed* for all | 429 of three good principals, and of half of those tried lately | the last one's time; nothing shortens it |
+//! | *circuit* open: one probe at a time | `escalate_after` 5xx in a row, of two good principals at least | an answer to a good principal, or a 2xx |
+//! | *detour*: single calls in place of batches | three good principals met no batch endpoint; or a probe's single call passed where batches met 5xx | a batch passes; one tries after a minute, doubling to an hour |
+//!
+//! A principal is *good* when it has had a 2xx and no refusal since (ruling 15): what a stranger meets says nothing of the
+//! group, and strangers probe apart from the good ones, so that neither holds up the other. Beside these there is the
+//! evidence that a failure is one batch's own.
 
+use super::known::{RouteShape, Routes};
 use super::settings::Delivery;
-use super::window::Trouble;
-use crate::event::LaneKey;
+use super::window::{Form, Trouble};
+use crate::event::{LaneKey, Principal};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A lane that has the group to itself must fail this many times more often before its batch is looked into.
 const LONELY: u32 = 4;
+/// Good principals that must meet the same before the group is believed to have no batch endpoint, or to be limited.
+const SEVERAL: usize = 3;
+/// Good principals of whom one is enough for an open circuit, when another fails too.
+const FAILING: usize = 2;
+/// How long an answer says something of the group.
+const LATELY: Duration = Duration::from_mins(1);
+/// Good principals whose last answer is remembered.
+const WITNESSES: usize = 64;
+/// Callers whose pause is remembered; a further one waits lane by lane.
+const PAUSED: usize = 4_096;
+/// First and longest time between two tries of a batch path that isn't there.
+const DETOUR: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
+
+/// Whom a request speaks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// The service that a shared group's batches go as; there is but one, so it speaks for the group.
+    Service,
+    /// A principal that has had a 2xx, and no refusal since.
+    Good(Principal),
+    /// Nothing speaks for it, or it was refused.
+    Stranger(Principal),
+}
+
+impl Caller {
+    const fn is_stranger(self) -> bool {
+        matches!(self, Self::Stranger(_))
+    }
+}
+
+/// A request that wants to go, or went.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// For whom.
+    pub caller: Caller,
+    /// Its first lane.
+    pub lane: &'a LaneKey,
+    /// Batch or single call.
+    pub form: Form,
+    /// Its oldest event has a single call left.
+    pub oldest: bool,
+    /// One of its events has.
+    pub any: bool,
+}
+
+/// What a request may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// It may go. With an open circuit it is the probe.
+    Go,
+    /// Not before this time.
+    Wait(Duration),
+    /// As the single calls of its events.
+    Singles,
+    /// With an open circuit: its oldest event first, as its single call.
+    OldestAlone,
+}
+
+/// What a good principal met last.
+#[derive(Debug, Clone, Copy)]
+struct Witness {
+    who: Principal,
+    at: Instant,
+    /// It is limited until then.
+    limited: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Detour {
+    /// When a batch tries again.
+    until: Instant,
+    /// What is added then, if it fails.
+    pause: Duration,
+}
 
 /// The gate of one group.
 #[derive(Debug, Default)]
 pub struct Gate {
-    until: Option<Instant>,
-    /// 5xx in a row, of whatever batch.
+    /// Callers that were limited.
+    paused: HashMap<Principal, Instant>,
+    /// Oldest first.
+    witnesses: VecDeque<Witness>,
+    closed: Option<Instant>,
+    /// 5xx in a row.
     errors: u32,
-    /// The circuit is open and one batch is on its way to try.
-    probing: bool,
-    /// Whose batch failed last: another lane may try before it, so that one batch that always fails can't keep the
-    /// circuit open for all (P9).
-    last: Option<LaneKey>,
+    /// Good principals that met them.
+    failing: Vec<Principal>,
+    /// One of them was a batch's, and none has passed since.
+    batches_fail: bool,
+    /// When an open circuit lets the next probe go.
+    probe_at: Option<Instant>,
+    /// Whose probe is on its way: a good principal's, a stranger's.
+    probes: [Option<LaneKey>; 2],
+    /// Whose batch failed last, likewise: another lane may try before it, so that one batch that always fails can't keep
+    /// the circuit open for all (P9).
+    last: [Option<LaneKey>; 2],
+    /// Good principals that met no batch endpoint.
+    astray: Vec<Principal>,
+    detour: Option<Detour>,
+    /// Routes of single calls that gave a 2xx.
+    routes: Routes,
+    /// A batch was taken, ever.
+    batch_passed: bool,
     /// Requests that were answered with 2xx, ever.
     passed: u64,
-    /// Requests that failed, ever.
+    /// Requests of the service and of good principals that failed, ever.
     failed: u64,
+    /// Requests of strangers that failed, ever.
+    strange: u64,
 }
 
 impl Gate {
-    /// How long this lane's batch must wait, if it must; else it may go, and with an open circuit it is the probe.
-    /// `random` is in `0.0..1.0`.
-    pub fn closed_for(&mut self, now: Instant, key: &LaneKey, delivery: &Delivery, random: f64) -> Option<Duration> {
-        if let Some(until) = self.until.filter(|until| *until > now) {
-            return Some(until - now + Duration::from_millis(50).mul_f64(random));
+    /// Whether a request may go. `random` is in `0.0..1.0`.
+    pub fn admit(&mut self, now: Instant, asking: &Asking<'_>, delivery: &Delivery, random: f64) -> Pass {
+        let after = |until: Instant| Pass::Wait(until - now + Duration::from_millis(50).mul_f64(random));
+        let own = match asking.caller {
+            Caller::Service => None,
+            Caller::Good(who) | Caller::Stranger(who) => self.paused.get(&who).copied(),
+        };
+        if let Some(until) = own.max(self.closed).filter(|until| *until > now) {
+            return after(until);
         }
-        self.until = None;
-        let open = self.errors >= delivery.escalate_after;
-        if open && self.probing {
-            return Some(delivery.retry_server.base);
+        if asking.form == Form::Batch && asking.any && self.is_on_detour(now, delivery) {
+            return Pass::Singles;
         }
-        if open && self.last.as_ref() == Some(key) {
-            self.last = None;
-            return Some(delivery.retry_server.base / 4 + Duration::from_millis(50));
+        if !self.is_open(delivery) {
+            return Pass::Go;
         }
-        self.probing = open;
-        None
+        if let Some(until) = self.probe_at.filter(|until| *until > now) {
+            return after(until);
+        }
+        let slot = usize::from(asking.caller.is_stranger());
+        let (Some(probe), Some(last)) = (self.probes.get_mut(slot), self.last.get_mut(slot)) else { return Pass::Go };
+        if probe.is_some() {
+            return Pass::Wait(delivery.retry_server.base);
+        }
+        if last.as_ref() == Some(asking.lane) {
+            *last = None;
+            return Pass::Wait(delivery.retry_server.base / 4 + Duration::from_millis(50));
+        }
+        if asking.form == Form::Batch && asking.oldest {
+            return Pass::OldestAlone;
+        }
+        *probe = Some(asking.lane.clone());
+        Pass::Go
     }
 
-    /// 429, or the like: nobody of the group until then.
-    pub fn close(&mut self, until: Instant) {
-        self.until = Some(self.until.map_or(until, |old| old.max(until)));
-        self.probing = false;
+    /// Whether batches go as single calls; from time to time one of them is told no, and tries for all.
+    fn is_on_detour(&mut self, now: Instant, delivery: &Delivery) -> bool {
+        let Some(detour) = &mut self.detour else { return false };
+        if detour.until > now {
+            return true;
+        }
+        // Until its answer is there; an attempt that says nothing of the group is followed by another one.
+        detour.until = now + delivery.timeout;
+        false
     }
 
-    /// 5xx. `true`: the circuit is open.
-    pub fn fail(&mut self, until: Instant, key: &LaneKey, delivery: &Delivery) -> bool {
+    fn is_open(&self, delivery: &Delivery) -> bool {
+        self.errors >= delivery.escalate_after && self.failing.len() >= FAILING
+    }
+
+    /// 2xx. `route`: of a single call.
+    pub fn take(&mut self, now: Instant, asking: &Asking<'_>, route: Option<RouteShape>, delivery: &Delivery) {
+        let was_open = self.is_open(delivery);
+        self.passed += 1;
+        self.witness(now, asking.caller, None);
+        match asking.form {
+            Form::Batch => {
+                self.batch_passed = true;
+                self.batches_fail = false;
+                self.detour = None;
+                self.astray.clear();
+            }
+            Form::Single => {
+                if let Some(route) = route {
+                    self.routes.learn(route);
+                }
+                // Batches meet 5xx and this doesn't. The next batch tries at once: the outage may just be over.
+                if was_open && self.batches_fail && self.detour.is_none() {
+                    self.detour = Some(Detour { until: now, pause: DETOUR.0 });
+                }
+            }
+        }
+        self.recover(asking);
+    }
+
+    /// An answer that is no 2xx and no failure: of a good principal it shows that the application is well.
+    pub fn answer(&mut self, now: Instant, asking: &Asking<'_>) {
+        if asking.caller.is_stranger() {
+            return self.end_probe(asking.lane);
+        }
+        self.witness(now, asking.caller, None);
+        self.recover(asking);
+    }
+
+    fn recover(&mut self, asking: &Asking<'_>) {
+        self.errors = 0;
+        self.failing.clear();
+        self.probe_at = None;
+        self.end_probe(asking.lane);
+    }
+
+    /// 5xx; the lane waits for `pause`. `true`: the circuit is open.
+    pub fn fail(&mut self, now: Instant, asking: &Asking<'_>, pause: Duration, delivery: &Delivery) -> bool {
+        self.end_probe(asking.lane);
+        if let Some(last) = self.last.get_mut(usize::from(asking.caller.is_stranger())) {
+            *last = Some(asking.lane.clone());
+        }
+        match asking.caller {
+            Caller::Stranger(_) => return self.is_open(delivery),
+            // There is but one.
+            Caller::Service => self.failing = vec![Principal([0; 16]); FAILING],
+            Caller::Good(who) if self.failing.len() < FAILING && !self.failing.contains(&who) => self.failing.push(who),
+            Caller::Good(_) => {}
+        }
+        self.witness(now, asking.caller, None);
         self.errors = self.errors.saturating_add(1);
-        self.probing = false;
-        self.last = Some(key.clone());
-        let open = self.errors >= delivery.escalate_after;
+        if asking.form == Form::Batch {
+            self.batches_fail = true;
+            self.lengthen_detour(now);
+        }
+        let open = self.is_open(delivery);
         if open {
-            self.until = Some(until);
+            // A long Retry-After is its lane's; others look before.
+            let until = now + pause.min(delivery.retry_server.cap);
+            self.probe_at = Some(self.probe_at.map_or(until, |old| old.max(until)));
         }
         open
     }
 
-    /// The upstream spoke; `good`: and took what it was sent.
-    pub fn pass(&mut self, good: bool) {
-        self.errors = 0;
-        self.probing = false;
-        self.passed += u64::from(good);
+    fn lengthen_detour(&mut self, now: Instant) {
+        if let Some(detour) = &mut self.detour {
+            detour.until = now + detour.pause;
+            detour.pause = (detour.pause * 2).min(DETOUR.1);
+        }
     }
 
-    /// An attempt is over that says nothing of the upstream's health.
-    pub const fn end_probe(&mut self) {
-        self.probing = false;
+    /// 429; the lane waits for `pause`. `true`: the gate is closed for all.
+    pub fn limit(&mut self, now: Instant, asking: &Asking<'_>, pause: Duration) -> bool {
+        self.end_probe(asking.lane);
+        let until = now + pause;
+        let who = match asking.caller {
+            Caller::Service => {
+                self.close(until);
+                return true;
+            }
+            Caller::Good(who) | Caller::Stranger(who) => who,
+        };
+        if self.paused.len() >= PAUSED {
+            self.paused.retain(|_, until| *until > now);
+        }
+        if self.paused.len() < PAUSED || self.paused.contains_key(&who) {
+            let old = self.paused.entry(who).or_insert(until);
+            *old = (*old).max(until);
+        }
+        self.witness(now, asking.caller, Some(until));
+        let (limited, tried) = self.limited_of_tried(now);
+        let closes = !asking.caller.is_stranger() && limited >= SEVERAL && limited * 2 >= tried;
+        if closes {
+            self.close(until);
+        }
+        closes
+    }
+
+    fn limited_of_tried(&self, now: Instant) -> (usize, usize) {
+        let is_limited = |witness: &&Witness| witness.limited.is_some_and(|until| until > now);
+        let is_recent = |witness: &&Witness| now.saturating_duration_since(witness.at) <= LATELY;
+        let limited = self.witnesses.iter().filter(is_limited).count();
+        let tried = self.witnesses.iter().filter(|witness| is_limited(witness) || is_recent(witness)).count();
+        (limited, tried)
+    }
+
+    /// Nobody of the group until then, nor before an earlier close is over.
+    pub fn close(&mut self, until: Instant) {
+        self.closed = self.closed.max(Some(until));
+    }
+
+    fn witness(&mut self, now: Instant, caller: Caller, limited: Option<Instant>) {
+        let Caller::Good(who) = caller else { return };
+        self.witnesses.retain(|witness| witness.who != who);
+        if self.witnesses.len() >= WITNESSES {
+            self.witnesses.pop_front();
+        }
+        self.witnesses.push_back(Witness { who, at: now, limited });
+    }
+
+    /// A batch met no batch endpoint. `true`: from now on the group is believed to have none.
+    pub fn miss(&mut self, now: Instant, asking: &Asking<'_>) -> bool {
+        self.end_probe(asking.lane);
+        match asking.caller {
+            Caller::Stranger(_) => return false,
+            Caller::Service => self.astray = vec![Principal([0; 16]); SEVERAL],
+            Caller::Good(who) if self.astray.len() < SEVERAL && !self.astray.contains(&who) => self.astray.push(who),
+            Caller::Good(_) => {}
+        }
+        if self.detour.is_some() {
+            self.lengthen_detour(now);
+            return false;
+        }
+        if self.astray.len() < SEVERAL {
+            return false;
+        }
+        self.detour = Some(Detour { until: now, pause: DETOUR.0 });
+        self.lengthen_detour(now);
+        true
+    }
+
+    /// Whether a single call's 404, 405 or 501 is rather the way's than the call's: its route gave a 2xx before, or
+    /// (`astray`: its batch met no endpoint just now) batches passed before.
+    #[must_use]
+    pub fn knows_route(&self, route: Option<RouteShape>, astray: bool) -> bool {
+        route.is_some_and(|route| self.routes.knows(route)) || astray && self.batch_passed
+    }
+
+    /// An attempt of this lane is over.
+    pub fn end_probe(&mut self, lane: &LaneKey) {
+        for probe in &mut self.probes {
+            if probe.as_ref() == Some(lane) {
+                *probe = None;
+            }
+        }
     }
 
     /// How many 5xx in a row.
@@ -84,21 +352,28 @@ impl Gate {
     }
 
     /// A request failed.
-    pub const fn count_failure(&mut self) {
-        self.failed += 1;
+    pub const fn count_failure(&mut self, caller: Caller) {
+        if caller.is_stranger() {
+            self.strange += 1;
+        } else {
+            self.failed += 1;
+        }
     }
 
     /// What one more failure of a batch says, the request that carried it being counted. What happened to others counts
     /// from one failure of the batch to the next and no longer: an outage that began in between must not be held against
-    /// it.
+    /// it. What strangers met is no excuse for it.
     #[must_use]
-    pub fn trouble(&self, before: Trouble, delivery: &Delivery) -> (Trouble, Evidence) {
-        let since =
-            before.since.map(|(passed, failed)| (self.passed - passed, (self.failed - failed).saturating_sub(1)));
+    pub fn trouble(&self, before: Trouble, caller: Caller, delivery: &Delivery) -> (Trouble, Evidence) {
+        let (own, strange) = if caller.is_stranger() { (0, 1) } else { (1, 0) };
+        let since = before.since.map(|(passed, failed, other)| {
+            let others = (self.failed - failed).saturating_sub(own);
+            (self.passed - passed, others, (self.strange - other).saturating_sub(strange))
+        });
         let (strikes, lonely) = match since {
             // Of what others sent, more was taken than failed, and this was not.
-            Some((passes, others)) if passes > others => (before.strikes.saturating_add(1), 0),
-            Some((0, 0)) => (0, before.lonely.saturating_add(1)),
+            Some((passes, others, _)) if passes > others => (before.strikes.saturating_add(1), 0),
+            Some((0, 0, 0)) => (0, before.lonely.saturating_add(1)),
             None | Some(_) => (0, 0),
         };
         let evidence = if strikes >= delivery.escalate_after {
@@ -108,7 +383,8 @@ impl Gate {
         } else {
             Evidence::None
         };
-        (Trouble { strikes, lonely, since: Some((self.passed, self.failed)) }, evidence)
+        let alone_since = before.alone_since.filter(|_| evidence != Evidence::None);
+        (Trouble { strikes, lonely, since: Some((self.passed, self.failed, self.strange)), alone_since }, evidence)
     }
 }
 
@@ -124,87 +400,5 @@ pub enum Evidence {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Fingerprint, GroupIndex, UserId};
-    use crate::ingest::settings::{Backoff, Limited};
-
-    fn delivery() -> Delivery {
-        let second = Duration::from_secs(1);
-        Delivery {
-            timeout: second,
-            max_in_flight: 4,
-            retry_network: vec![second],
-            retry_server: Backoff { base: second, cap: 30 * second },
-            retry_limited: Limited { base: 5 * second, jitter: second },
-            escalate_after: 3,
-            give_up_after: 3_600 * second,
-            token_margin: second,
-            barrier: second,
-            hold: second,
-        }
-    }
-
-    fn lane(user: &str) -> LaneKey {
-        LaneKey { group: GroupIndex(0), user: UserId::try_new(user).unwrap(), credential: Fingerprint([1; 16]) }
-    }
-
-    #[test]
-    fn an_open_circuit_lets_one_probe_through_and_another_lane_before_the_one_that_failed() {
-        let (mut gate, now, settings) = (Gate::default(), Instant::now(), delivery());
-        for failure in 1..=3 {
-            assert_eq!(gate.closed_for(now, &lane("a"), &settings, 0.0), None);
-            assert_eq!(gate.fail(now + Duration::from_secs(1), &lane("a"), &settings), failure == 3);
-        }
-        assert_eq!(gate.closed_for(now, &lane("b"), &settings, 0.0), Some(Duration::from_secs(1)));
-        let later = now + Duration::from_secs(1);
-        assert!(gate.closed_for(later, &lane("a"), &settings, 0.0).is_some(), "another one first");
-        assert_eq!(gate.closed_for(later, &lane("b"), &settings, 0.0), None);
-        assert!(gate.closed_for(later, &lane("c"), &settings, 0.0).is_some(), "one probe at a time");
-        gate.pass(true);
-        assert_eq!(gate.closed_for(later, &lane("c"), &settings, 0.0), None);
-        assert_eq!(gate.closed_for(later, &lane("a"), &settings, 0.0), None);
-    }
-
-    #[test]
-    fn the_longest_time_asked_for_closes_the_gate() {
-        let (mut gate, now, settings) = (Gate::default(), Instant::now(), delivery());
-        gate.close(now + Duration::from_secs(60));
-        gate.close(now + Duration::from_secs(5));
-        assert_eq!(gate.closed_for(now, &lane("a"), &settings, 0.0), Some(Duration::from_secs(60)));
-        assert_eq!(gate.closed_for(now + Duration::from_secs(60), &lane("a"), &settings, 0.0), None);
-    }
-
-    /// A batch fails again and again; before each failure so many others pass and fail.
-    fn evidence(rounds: &[(u64, u64)]) -> Evidence {
-        let (mut gate, settings, mut trouble, mut found) =
-            (Gate::default(), delivery(), Trouble::default(), Evidence::None);
-        for (passing, failing) in rounds {
-            (0..*passing).for_each(|_| gate.pass(true));
-            (0..*failing).for_each(|_| gate.count_failure());
-            gate.count_failure();
-            (trouble, found) = gate.trouble(trouble, &settings);
-        }
-        found
-    }
-
-    #[test]
-    fn a_failure_is_the_batchs_own_when_time_and_again_most_others_pass() {
-        let times = |count: usize, passing, failing| vec![(passing, failing); count];
-        for (rounds, wanted) in [
-            (times(3, 9, 0), Evidence::None),
-            (times(4, 9, 0), Evidence::Own),
-            (times(4, 1, 0), Evidence::Own),
-            (times(4, 5, 2), Evidence::Own),
-            (times(50, 2, 5), Evidence::None),
-            (times(50, 0, 1), Evidence::None),
-            (times(12, 0, 0), Evidence::None),
-            (times(13, 0, 0), Evidence::Lonely),
-            // Whatever passed before an outage: it is an outage.
-            ([times(3, 100, 0), times(50, 0, 3)].concat(), Evidence::None),
-            ([times(2, 0, 0), vec![(1, 0)], times(11, 0, 0)].concat(), Evidence::None),
-        ] {
-            assert_eq!(evidence(&rounds), wanted, "{rounds:?}");
-        }
-    }
-}
+#[path = "gate_tests.rs"]
+mod tests;

@@ -107,7 +107,13 @@ impl Reputation {
     #[must_use]
     pub fn is_good(&self, principal: Principal, group: GroupIndex) -> bool {
         let open = self.open.get(group.0).is_none_or(|open| open.load(Ordering::Relaxed));
-        !open && self.proofs.contains_key(&(principal, group)) && !self.is_refused(principal)
+        !open && self.was_taken(principal, group)
+    }
+
+    /// It had a 2xx in this group and no refusal since: what it meets says something of the group (ruling 15).
+    #[must_use]
+    pub fn was_taken(&self, principal: Principal, group: GroupIndex) -> bool {
+        self.proofs.contains_key(&(principal, group)) && !self.is_refused(principal)
     }
 
     /// It had a 2xx in some group and no refusal since.

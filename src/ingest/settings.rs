@@ -51,6 +51,8 @@ pub struct Group {
     pub headers: Vec<(HeaderName, HeaderText)>,
     /// Where a reply speaks of single events.
     pub results: Results,
+    /// What makes a 2xx a success; without it any 2xx is one that doesn't say otherwise.
+    pub success: Option<Success>,
     /// Each entry: alternatives of which one must be present, not null, not "".
     pub require: Vec<Vec<Arc<str>>>,
     /// Fields lower-cased.
@@ -143,11 +145,22 @@ pub enum HeaderText {
     Rendered(Template),
 }
 
+/// What makes a 2xx a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Success {
+    /// Where in the body.
+    pub place: Path,
+    /// What must stand there: one of these.
+    pub values: Vec<serde_json::Value>,
+}
+
 /// Where a reply speaks of single events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Results {
     /// Tried in order; the first one with a list counts.
     pub places: Vec<Places>,
+    /// In place of these: one entry per event, in the order of the batch.
+    pub in_order: Option<InOrder>,
     /// Names of the id in a list's objects.
     pub id: Vec<Arc<str>>,
     /// Names of the reason in `failed`'s objects.
@@ -167,6 +180,19 @@ pub struct Places {
     pub duplicates: Option<Path>,
     /// Ids that were refused, with reasons.
     pub failed: Option<Path>,
+}
+
+/// A list with one entry per event, in the order of the batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InOrder {
+    /// Where the list stands.
+    pub list: Path,
+    /// Where in an entry its status stands; without a step, the entry itself.
+    pub status: Path,
+    /// Values of the status that mean: taken.
+    pub accepted: Vec<serde_json::Value>,
+    /// Values of the status that mean: there already.
+    pub duplicate: Vec<serde_json::Value>,
 }
 
 /// What an id in no list of a reply means.
@@ -189,6 +215,7 @@ impl Default for Results {
         };
         Self {
             places: vec![places(&[]), places(&["data"])],
+            in_order: None,
             id: vec!["id".into(), "clientEventId".into()],
             reason: vec!["reason".into()],
             missing: Missing::Retry,

@@ -26,4 +26,5 @@ mod reads;
 mod refusals;
 mod relay;
 mod replay;
+mod replies;
 mod support;

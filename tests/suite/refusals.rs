@@ -397,9 +397,17 @@ async fn an_event_whose_single_call_is_refused_too_dies() {
 
 #[tokio::test]
 async fn a_rejected_credential_is_held_until_a_call_of_it_succeeds() {
-    for status in [401, 403] {
+    let first = ["t /batch a b"];
+    // 403 may be an event's: the oldest one goes alone, with its single call if it has one, else as a batch of one.
+    let cases = [
+        (401, ("[delivery]", "[delivery]"), vec![], vec!["t /batch a b"]),
+        (403, ("[delivery]", "[delivery]"), vec!["t /batch a"], vec!["t /batch a", "t /batch b"]),
+        (403, SINGLE, vec!["t /event a"], vec!["t /event a", "t /batch b"]),
+    ];
+    for (status, change, asked, again) in cases {
         Row {
-            script: vec![answer(status, json!({})), answer(status, json!({}))],
+            config: vec![change],
+            script: vec![answer(status, json!({})); 2 + asked.len()],
             steps: vec![
                 Post("t", "a b"),
                 Counter(REJECTED, 1),
@@ -408,7 +416,7 @@ async fn a_rejected_credential_is_held_until_a_call_of_it_succeeds() {
                 Settled,
                 Post("t", "c"),
             ],
-            calls: vec!["t /batch a b", "t /event told", "t /event good", "t /batch a b", "t /batch c"],
+            calls: [&first[..], &asked, &["t /event told", "t /event good"], &again, &["t /batch c"]].concat(),
             same_key: true,
             ledger: [3, 0, 0],
             ..Row::default()
@@ -416,6 +424,48 @@ async fn a_rejected_credential_is_held_until_a_call_of_it_succeeds() {
         .holds()
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_403_of_one_event_is_its_own_and_the_rest_is_taken_in_order() {
+    let forbidden: fn(&Seen) -> Option<Reply> = |seen| {
+        let bad = if seen.path == "/batch" { holds_bad(seen) } else { seen.body.windows(3).any(|part| part == b"bad") };
+        bad.then(|| answer(403, json!({ "error": "not your course" })))
+    };
+    Row {
+        config: vec![SINGLE],
+        rule: Some(forbidden),
+        steps: vec![Post("t", "a b bad d"), Settled, Post("t", "e")],
+        calls: vec![
+            "t /batch a b bad d",
+            "t /event a",
+            "t /batch b bad d",
+            "t /batch b",
+            "t /batch bad d",
+            "t /batch bad",
+            "t /event bad",
+            "t /event bad",
+            "t /batch d",
+            "t /batch e",
+        ],
+        dead: vec!["bad refused"],
+        ledger: [4, 0, 0],
+        ..Row::default()
+    }
+    .holds()
+    .await;
+    // The offender is the oldest: held, until a success of the credential shows whose the refusal is.
+    Row {
+        config: vec![SINGLE],
+        rule: Some(forbidden),
+        steps: vec![Post("t", "bad b"), Counter(REJECTED, 1), Forwarded("t", "good", 200), Settled],
+        calls: vec!["t /batch bad b", "t /event bad", "t /event good", "t /event bad", "t /event bad", "t /batch b"],
+        dead: vec!["bad refused"],
+        ledger: [1, 0, 0],
+        ..Row::default()
+    }
+    .holds()
+    .await;
 }
 
 #[tokio::test]
@@ -454,27 +504,45 @@ async fn a_credential_that_stays_rejected_makes_dead_letters() {
 }
 
 #[tokio::test]
-async fn without_a_batch_endpoint_the_single_calls_go_in_order_and_the_group_remembers() {
-    for status in [404, 405, 501] {
+async fn without_a_batch_endpoint_the_single_calls_go_in_order_and_one_caller_says_nothing_of_the_group() {
+    for status in [301, 302, 307, 308, 404, 405, 501] {
+        let moved = with_header(answer(status, json!({})), "location", "http://elsewhere/login?token=secret");
         Row {
             config: vec![SINGLE],
-            script: vec![answer(status, json!({}))],
+            script: vec![moved],
             steps: vec![Post("t", "a b c d"), Settled, Post("t", "e f")],
-            calls: vec![
-                "t /batch a b c d",
-                "t /event a",
-                "t /event b",
-                "t /event c",
-                "t /event d",
-                "t /event e",
-                "t /event f",
-            ],
+            calls: vec!["t /batch a b c d", "t /event a", "t /event b", "t /event c", "t /event d", "t /batch e f"],
             ledger: [6, 0, 0],
             ..Row::default()
         }
         .holds()
         .await;
     }
+}
+
+#[tokio::test]
+async fn once_three_good_callers_met_no_batch_endpoint_the_group_goes_by_single_calls() {
+    let rule: fn(&Seen) -> Option<Reply> = |seen| (seen.path == "/batch").then(|| answer(404, json!({})));
+    // The first call of each shows that the caller is good.
+    let callers = [("x", "x1", "x2 x3"), ("y", "y1", "y2 y3"), ("z", "z1", "z2 z3")];
+    let steps =
+        callers.into_iter().flat_map(|(user, first, then)| [Post(user, first), Settled, Post(user, then), Settled]);
+    let calls = [
+        ["x /batch x1", "x /event x1", "x /batch x2 x3", "x /event x2", "x /event x3"],
+        ["y /batch y1", "y /event y1", "y /batch y2 y3", "y /event y2", "y /event y3"],
+        ["z /batch z1", "z /event z1", "z /batch z2 z3", "z /event z2", "z /event z3"],
+    ];
+    let calls = calls.concat();
+    Row {
+        config: vec![SINGLE],
+        rule: Some(rule),
+        steps: steps.chain([Post("x", "x4 x5"), Settled, Post("new", "n1")]).collect(),
+        calls: [calls, vec!["x /event x4", "x /event x5", "new /event n1"]].concat(),
+        ledger: [12, 0, 0],
+        ..Row::default()
+    }
+    .holds()
+    .await;
 }
 
 #[tokio::test]
@@ -561,54 +629,64 @@ async fn a_limited_batch_is_sent_again_with_its_key() {
 }
 
 #[tokio::test]
-async fn retry_after_in_seconds_or_as_a_date_gates_the_whole_group() {
+async fn retry_after_in_seconds_or_as_a_date_makes_its_caller_wait_and_nobody_else() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000);
     let date = httpdate::fmt_http_date(now + Duration::from_secs(3_600));
-    let other = "[batch.other]\npath = \"/other\"\n[[event]]\npath = \"/event\"\nmatch = { user = \"free\" }\nbatch = \"other\"\nevent = { clientEventId = \"{body.id}\", userId = \"{body.user}\" }\n[[event]]\npath = \"/event\"\nbatch = \"progress\"";
     for after in ["3600", &date] {
-        let sidecar = Sidecar::start_at(
-            &[("[[event]]\npath = \"/event\"\nbatch = \"progress\"", other)],
-            Clock::from_fn(move || now),
-        )
-        .await;
+        let sidecar = Sidecar::start_at(&[], Clock::from_fn(move || now)).await;
         sidecar.upstream.script([limited(after)]);
         sidecar.event("a", "a", "a1").await;
         sidecar.flush().await;
         sidecar.until_counter(LIMITED, 1).await;
+        // The same caller in another lane.
+        sidecar.event("a", "a's friend", "a2").await;
+        sidecar.flush().await;
+        sidecar.until_counter(DEFERRED, 1).await;
         for user in ["b", "c"] {
             sidecar.event(user, user, &format!("{user}1")).await;
         }
         sidecar.flush().await;
-        sidecar.until_counter(DEFERRED, 2).await;
-        // Of another group, sealed after them and there before them.
-        sidecar.event("free", "free", "f1").await;
-        sidecar.flush().await;
-        let ledger = sidecar.until(|ledger| ledger.accepted == 1).await;
-        assert_eq!((ledger.received, ledger.pending), (4, 3), "{ledger}");
-        let paths: Vec<_> = sidecar.upstream.seen().iter().map(|seen| seen.path.clone()).collect();
-        assert_eq!(paths, ["/batch", "/other"]);
+        let ledger = sidecar.until(|ledger| ledger.accepted == 2).await;
+        assert_eq!((ledger.received, ledger.pending), (4, 2), "{ledger}");
+        let seen: Vec<_> = sidecar.upstream.seen().iter().map(|seen| seen.header("authorization").to_owned()).collect();
+        assert_eq!((seen.len(), &*seen[0]), (3, "a"), "{seen:?}");
     }
 }
 
 #[tokio::test]
-async fn a_gated_group_goes_on_lane_by_lane_in_order() {
-    Row {
-        script: vec![limited("1")],
-        steps: vec![Post("a", "a1 a2"), Counter(LIMITED, 1), Post("b", "b1 b2"), Counter(DEFERRED, 1), Post("a", "a3")],
-        calls: vec!["a /batch a1 a2", "a /batch a1 a2", "a /batch a3", "b /batch b1 b2"],
-        ledger: [5, 0, 0],
-        ..Row::default()
+async fn the_group_waits_once_three_good_callers_are_limited_and_not_for_any_number_of_strangers() {
+    let sidecar = Sidecar::start(&[]).await;
+    for user in ["a", "b", "c", "d"] {
+        sidecar.event(user, user, &format!("{user}1")).await;
     }
-    .holds()
-    .await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 4).await;
+    sidecar.upstream.answer_with(|_| Some(limited("3600")));
+    let strangers = 5;
+    for number in 0..strangers {
+        let name = format!("stranger{number}");
+        sidecar.event(&name, &name, &name).await;
+    }
+    sidecar.flush().await;
+    sidecar.until_counter(LIMITED, strangers).await;
+    for (count, user) in [(1, "a"), (2, "b"), (3, "c")] {
+        sidecar.event(user, user, &format!("{user}2")).await;
+        sidecar.flush().await;
+        sidecar.until_counter(LIMITED, strangers + count).await;
+        assert_eq!(sidecar.counter(DEFERRED).await, 0);
+    }
+    sidecar.event("d", "d", "d2").await;
+    sidecar.flush().await;
+    sidecar.until_counter(DEFERRED, 1).await;
+    assert_eq!(sidecar.upstream.seen().len(), 4 + 5 + 3);
 }
 
 #[tokio::test]
 async fn an_upstream_in_trouble_gets_the_same_batch_under_the_same_key() {
     Row {
-        script: [500, 502, 503, 504, 408, 302].map(|status| answer(status, json!({}))).into(),
+        script: [500, 502, 503, 504, 408].map(|status| answer(status, json!({}))).into(),
         steps: vec![Post("t", "a b")],
-        calls: vec!["t /batch a b"; 7],
+        calls: vec!["t /batch a b"; 6],
         same_key: true,
         ledger: [2, 0, 0],
         ..Row::default()
@@ -619,7 +697,8 @@ async fn an_upstream_in_trouble_gets_the_same_batch_under_the_same_key() {
 
 #[tokio::test]
 async fn a_batch_that_always_fails_while_others_pass_is_bisected_and_only_the_bad_event_dies() {
-    let sidecar = Sidecar::start(&[]).await;
+    // What fails alone while others pass has patience for a 24th of this.
+    let sidecar = Sidecar::start(&[("[delivery]", "[delivery]\ngive_up_after = \"24s\"")]).await;
     sidecar.upstream.answer_with(|seen| holds_bad(seen).then(|| answer(500, json!({ "error": "a bad row" }))));
     for id in ["a", "b", "bad", "d"] {
         sidecar.event("u", "u", id).await;
@@ -675,12 +754,21 @@ async fn what_cannot_be_delivered_in_time_becomes_a_dead_letter() {
 #[tokio::test]
 async fn an_open_circuit_lets_one_batch_at_a_time_try() {
     let sidecar = Sidecar::start(&[("[delivery]", "[delivery]\nescalate_after = 2")]).await;
-    sidecar.upstream.answer_with(|_| Some(answer(500, json!({}))));
-    sidecar.event("a", "a", "a1").await;
+    let users = ["a", "b", "c", "d", "e", "f"];
+    for user in users {
+        sidecar.event(user, user, &format!("{user}0")).await;
+    }
     sidecar.flush().await;
-    sidecar.until_counter(FAILING, 2).await;
+    sidecar.until(|ledger| ledger.accepted == 6).await;
+    sidecar.upstream.answer_with(|_| Some(answer(500, json!({}))));
+    for user in ["a", "b"] {
+        sidecar.event(user, user, &format!("{user}1")).await;
+        sidecar.flush().await;
+        sidecar.until_counter(FAILING, 1 + u64::from(user == "b")).await;
+    }
+    sidecar.until_counter(FAILING, 3).await;
     sidecar.upstream.close_gate();
-    for user in ["b", "c", "d", "e", "f"] {
+    for user in ["c", "d", "e", "f"] {
         sidecar.event(user, user, &format!("{user}1")).await;
     }
     sidecar.flush().await;
@@ -699,5 +787,5 @@ async fn an_open_circuit_lets_one_batch_at_a_time_try() {
     sidecar.upstream.answer_with(|_| None);
     sidecar.upstream.open_gate();
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
-    assert_eq!((ledger.accepted, ledger.dead), (6, 0), "{ledger}");
+    assert_eq!((ledger.accepted, ledger.dead), (12, 0), "{ledger}");
 }

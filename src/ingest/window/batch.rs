@@ -1,8 +1,9 @@
 //! A batch on its way, what it may meet, and what becomes of its events.
 
-use super::Queued;
+use super::{Entry, Queued};
 use crate::event::{EventId, LaneKey, Outcome};
 use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How a batch goes out.
@@ -21,8 +22,34 @@ pub struct Trouble {
     pub strikes: u32,
     /// In a row, between which nobody else of the group tried anything.
     pub lonely: u32,
-    /// Requests of the group that had passed, and that had failed, at the last one.
-    pub since: Option<(u64, u64)>,
+    /// Requests of the group that had passed, that had failed, and that had failed for strangers, at the last one.
+    pub since: Option<(u64, u64, u64)>,
+    /// Since when it is an event alone that is believed to be at fault itself.
+    pub alone_since: Option<Instant>,
+}
+
+/// What is not known of a batch's refusal yet, or was found out.
+///
+/// ```text
+/// any -> Credential         403: its oldest event goes alone, the rest after it
+/// any -> Credential         it was rejected (401, or 403 alone)
+/// Credential -> Event       the one alone was taken, or another call of the credential was: a 403 is an event's
+/// Event -> EventOnceMore    an event alone met 403; it has one more try, since credentials fail for moments, too
+/// Event -> Credential       the event died of it: what comes next must show anew whose the refusals are
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Doubt {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its batch path was not there, or not heard of: the way may be broken.
+    Path,
+    /// It was 403, and may be the credential's.
+    Credential,
+    /// It was 403, and the credential has passed since.
+    Event,
+    /// As [`Event`](Self::Event), and it met 403 alone since then.
+    EventOnceMore,
 }
 
 /// Events of one lane on their way out together.
@@ -46,6 +73,31 @@ pub struct Batch<E> {
     pub urgent: bool,
     /// Failures in a row.
     pub trouble: Trouble,
+    /// What is not known of its refusal.
+    pub doubt: Doubt,
+}
+
+impl<E: Entry> Batch<E> {
+    /// Its oldest event can go as its single call; `fallback`: its group lets events do so.
+    #[must_use]
+    pub fn has_oldest_single(&self, fallback: bool) -> bool {
+        let has_single = |queued: &Queued<E>| queued.entry.has_single();
+        fallback && self.form == Form::Batch && self.events.first().is_some_and(has_single)
+    }
+
+    /// One of its events can.
+    #[must_use]
+    pub fn has_singles(&self, fallback: bool) -> bool {
+        fallback && self.form == Form::Batch && self.events.iter().any(|queued| queued.entry.has_single())
+    }
+
+    /// Whether a 403 of it speaks against its credential: it is one event alone, and nothing of the credential was taken
+    /// since it was doubted.
+    #[must_use]
+    pub fn blames_credential(&self, fallback: bool) -> bool {
+        let cleared = matches!(self.doubt, Doubt::Event | Doubt::EventOnceMore);
+        self.events.len() == 1 && !self.has_oldest_single(fallback) && !cleared
+    }
 }
 
 /// A lane's number; never used twice.
@@ -76,8 +128,10 @@ pub enum Verdict {
         /// How long the lane waits.
         pause: Duration,
     },
-    /// 401 or 403.
+    /// 401, or a 403 that is the credential's ([`Batch::blames_credential`]).
     Rejected,
+    /// Another 403: whose it is will be looked for.
+    Forbidden,
     /// A 4xx for all; the ids it names, if any.
     Refused {
         /// Offending events.
@@ -87,8 +141,13 @@ pub enum Verdict {
     Persistent,
     /// 413.
     TooLarge,
-    /// 404, 405 or 501: no batch endpoint there.
-    NoBatchEndpoint,
+    /// It goes on as the single calls of its events, in order; again after `pause` if there is none.
+    Singles {
+        /// How long the lane waits.
+        pause: Duration,
+    },
+    /// Its oldest event goes first, as its single call.
+    OldestAlone,
 }
 
 /// An event that has its outcome; the caller settles it.

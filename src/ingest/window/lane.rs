@@ -1,7 +1,7 @@
 //! One lane: its queue, its open window, the batches that it forms.
 
 use super::order::Domain;
-use super::{Batch, Entry, Form, LaneId, Rules};
+use super::{Batch, Doubt, Entry, Form, LaneId, Rules};
 use crate::event::{LaneKey, Outcome, Owner, Subject};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -296,6 +296,11 @@ impl<E: Entry> Lane<E> {
         }
     }
 
+    /// What was not known of formed batches is known now.
+    pub(super) fn turn_doubt(&mut self, from: Doubt, to: Doubt) {
+        self.again.iter_mut().filter(|batch| batch.doubt == from).for_each(|batch| batch.doubt = to);
+    }
+
     pub(super) fn wake(&self) -> Option<Instant> {
         let pause = match self.phase {
             Phase::Waiting(until) | Phase::Rejected(until) => Some(until),
@@ -350,7 +355,7 @@ impl<E: Entry> Lane<E> {
         self.waiting().map(Queued::first_since).chain(flying).min()
     }
 
-    pub(super) fn next_batch(&mut self, id: LaneId, rules: &Rules, limit: Limit, singles: bool) -> Option<Batch<E>> {
+    pub(super) fn next_batch(&mut self, id: LaneId, rules: &Rules, limit: Limit) -> Option<Batch<E>> {
         // Its first event decides: it is tried again as it was, and a lane that was held meanwhile may have some between.
         let goes = |batch: &Batch<E>| batch.events.iter().any(|queued| queued.entry.seq() <= limit);
         if self.again.front().is_some_and(|batch| !goes(batch)) {
@@ -360,8 +365,7 @@ impl<E: Entry> Lane<E> {
             batch.urgent = batch.events.iter().any(|queued| queued.first_seq() <= self.urgent);
             return Some(batch);
         }
-        let single = rules.latest || singles && self.queue.front().is_some_and(|queued| queued.entry.has_single());
-        let (form, most) = if single { (Form::Single, 1) } else { (Form::Batch, rules.max_events) };
+        let (form, most) = if rules.latest { (Form::Single, 1) } else { (Form::Batch, rules.max_events) };
         let mut events: Vec<Queued<E>> = Vec::new();
         let mut bytes = self.envelope;
         while self.due > 0 && events.len() < most {
@@ -401,6 +405,7 @@ impl<E: Entry> Batch<E> {
             alone: false,
             urgent: false,
             trouble: super::Trouble::default(),
+            doubt: Doubt::None,
         }
     }
 

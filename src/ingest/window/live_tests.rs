@@ -1,7 +1,7 @@
 //! Nothing sleeps for ever, and no outage is held against an event.
 
 use super::*;
-use crate::ingest::gate::{Evidence, Gate};
+use crate::ingest::gate::{Asking, Caller, Evidence, Gate, Pass};
 use crate::ingest::retry;
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 
@@ -33,23 +33,32 @@ fn first_death(users: u8, events: u64, single: bool, mut takes: impl FnMut(&Batc
     }
     lanes.seal_all();
     while now < start + Duration::from_secs(23 * 3_600) {
-        let ready: Vec<_> = std::iter::from_fn(|| lanes.take_ready().pop_front()).collect();
-        for mut batch in ready {
-            if let Some(pause) = gate.closed_for(now, &batch.key, &settings, 0.5) {
-                lanes.verdict(now, batch, Verdict::Deferred { pause }, Duration::ZERO);
-            } else if takes(&batch) {
-                gate.pass(true);
-                accept(&mut lanes, now, batch);
-            } else {
-                let pause = retry::server(settings.retry_server, lanes.retries(batch.lane), 0.5);
-                gate.fail(now + pause, &batch.key, &settings);
-                gate.count_failure();
-                let (trouble, evidence) = gate.trouble(batch.trouble, &settings);
-                batch.trouble = trouble;
-                let own = evidence == Evidence::Own;
-                let verdict = if own { Verdict::Persistent } else { Verdict::Retry { pause } };
-                lanes.verdict(now, batch, verdict, pause);
+        let mut ready = lanes.take_ready();
+        while let Some(mut batch) = ready.pop_front() {
+            let user = batch.key.user.as_str()[1..].parse().unwrap();
+            let (caller, key) = (Caller::Good(Principal([user; 16])), batch.key.clone());
+            let (oldest, any) = (batch.has_oldest_single(single), batch.has_singles(single));
+            let asking = Asking { caller, lane: &key, form: batch.form, oldest, any };
+            match gate.admit(now, &asking, &settings, 0.5) {
+                Pass::Go if takes(&batch) => {
+                    gate.take(now, &asking, None, &settings);
+                    accept(&mut lanes, now, batch);
+                }
+                Pass::Go => {
+                    let pause = retry::server(settings.retry_server, lanes.retries(batch.lane), 0.5);
+                    gate.fail(now, &asking, pause, &settings);
+                    gate.count_failure(caller);
+                    let (trouble, evidence) = gate.trouble(batch.trouble, caller, &settings);
+                    batch.trouble = trouble;
+                    let own = evidence == Evidence::Own;
+                    let verdict = if own { Verdict::Persistent } else { Verdict::Retry { pause } };
+                    lanes.verdict(now, batch, verdict, pause);
+                }
+                Pass::Wait(pause) => lanes.verdict(now, batch, Verdict::Deferred { pause }, Duration::ZERO),
+                Pass::Singles => lanes.verdict(now, batch, Verdict::Singles { pause: WINDOW }, Duration::ZERO),
+                Pass::OldestAlone => lanes.verdict(now, batch, Verdict::OldestAlone, Duration::ZERO),
             }
+            ready.extend(lanes.take_ready());
         }
         if lanes.take_settled().iter().any(|one| matches!(one.outcome, Outcome::Dead(_))) {
             return Some(now - start);
@@ -133,7 +142,7 @@ fn where_nobody_takes_a_call_the_older_ones_are_not_tried_one_after_the_other() 
     lanes.seal_all();
     let mut batch = one(&mut lanes);
     batch.status = Some(404);
-    lanes.verdict(now, batch, Verdict::NoBatchEndpoint, Duration::ZERO);
+    lanes.verdict(now, batch, Verdict::Refused { named: Vec::new() }, Duration::ZERO);
     assert!(lanes.is_empty() && lanes.take_ready().is_empty());
     let dead = outcomes(&mut lanes).into_iter().filter(|(_, outcome)| matches!(outcome, Outcome::Dead(_)));
     assert_eq!(dead.map(|(seq, _)| seq).collect::<Vec<_>>(), [50]);
@@ -205,7 +214,7 @@ fn steps() -> impl Strategy<Value = Do> {
     prop_oneof![
         6 => (0u8..3, 0u8..4, proptest::bool::weighted(0.2)).prop_map(|(group, subject, priority)| Do::Push(group, subject, priority)),
         2 => (0u64..4_000).prop_map(Do::Pass),
-        6 => (any::<u8>(), 0u8..12).prop_map(|(which, kind)| Do::Verdict(which, kind)),
+        6 => (any::<u8>(), 0u8..14).prop_map(|(which, kind)| Do::Verdict(which, kind)),
         1 => Just(Do::Hold),
         1 => Just(Do::Release),
         1 => Just(Do::Barrier),
@@ -330,7 +339,9 @@ fn verdict_of(batch: &Batch<Model>, which: u8, kind: u8) -> Verdict {
         7 => Verdict::Rejected,
         8 => Verdict::Persistent,
         9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
-        10 => Verdict::NoBatchEndpoint,
+        10 => Verdict::Singles { pause: Duration::from_millis(400) },
+        11 => Verdict::Forbidden,
+        12 => Verdict::OldestAlone,
         _ => Verdict::TooLarge,
     }
 }

@@ -22,7 +22,7 @@ mod recent;
 mod rules;
 mod verdict;
 
-pub use batch::{Batch, Fate, Form, LaneId, Settled, Trouble, Verdict};
+pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use lane::{Covers, Queued};
 pub use rules::{Entry, Rules};
 
@@ -96,8 +96,6 @@ pub struct Lanes<E> {
     holds: HashMap<Principal, HashMap<u64, Hold>>,
     /// Of those, the ones that hold other principals of their user back too.
     joint_holds: HashMap<(Realm, UserId), HashMap<u64, Hold>>,
-    /// Groups whose upstream had no batch endpoint, and until when that is believed.
-    singles_only: HashMap<GroupIndex, Instant>,
     sent: Sent,
     /// Principals that had a 2xx in a group, and no refusal since.
     good: Recent<(Principal, GroupIndex), ()>,
@@ -129,7 +127,6 @@ impl<E: Entry> Lanes<E> {
             timers: BTreeSet::new(),
             holds: HashMap::new(),
             joint_holds: HashMap::new(),
-            singles_only: HashMap::new(),
             sent: Recent::new(max_lanes),
             awaited: Recent::new(max_lanes),
             good: Recent::new(max_lanes),
@@ -493,6 +490,7 @@ impl<E: Entry> Lanes<E> {
         for id in ids {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.phase = Phase::Idle;
+                lane.turn_doubt(Doubt::Credential, Doubt::Event);
             }
             self.advance_with(id);
         }
@@ -582,9 +580,7 @@ impl<E: Entry> Lanes<E> {
         let limit = self.limit(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some(rules) = self.rules.get(lane.key.group.0) else { return };
-        let singles =
-            self.singles_only.get(&lane.key.group).is_some_and(|until| self.now.is_some_and(|now| now < *until));
-        let Some(batch) = lane.next_batch(id, rules, limit, singles) else { return };
+        let Some(batch) = lane.next_batch(id, rules, limit) else { return };
         if let Some(flight) = batch.flight() {
             lane.phase = flight;
         }

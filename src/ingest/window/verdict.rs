@@ -1,15 +1,15 @@
 //! What an attempt met, and what follows for its lane.
 
 use super::lane::{Phase, Queued};
-use super::{Batch, Entry, Fate, Form, LaneId, Lanes, Rules, Settled, Trouble, Verdict};
+use super::{Batch, Doubt, Entry, Fate, Form, LaneId, Lanes, Rules, Settled, Trouble, Verdict};
 use crate::event::{EventId, LaneKey, Outcome, Reason};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a group is believed to have no batch endpoint; then the next batch tries again, so that a deployment that
-/// answered 404 for a moment doesn't cost the saving until the next start.
-const NO_ENDPOINT: Duration = Duration::from_mins(5);
+/// An event that fails alone while others of its group pass is given up after this part of `give_up_after`: it has
+/// patience by time, and what stands behind it in its lane is still young then.
+const AT_FAULT: u32 = 24;
 
 impl<E: Entry> Lanes<E> {
     /// An attempt is over. `pause` is how long a lane with failed events waits.
@@ -28,11 +28,16 @@ impl<E: Entry> Lanes<E> {
         lane.status = batch.status.or(lane.status);
         match verdict {
             Verdict::Retry { .. } | Verdict::Persistent => lane.retries = lane.retries.saturating_add(1),
-            Verdict::Deferred { .. } => {}
+            Verdict::Deferred { .. } | Verdict::OldestAlone => {}
+            // Counted where no single call is left.
+            Verdict::Singles { .. } => {}
             _ => lane.retries = 0,
         }
         match verdict {
             Verdict::Answered(fates) => {
+                if batch.doubt == Doubt::Credential {
+                    lane.turn_doubt(Doubt::Credential, Doubt::Event);
+                }
                 if let Some(owner) = owner.filter(|_| rules.proves) {
                     self.note_success(&owner, key.group);
                 }
@@ -41,14 +46,24 @@ impl<E: Entry> Lanes<E> {
             Verdict::Retry { pause } | Verdict::Deferred { pause } => self.wait(now + pause, batch),
             Verdict::Rejected => {
                 batch.trouble = Trouble::default();
+                if batch.form == Form::Single {
+                    batch.doubt = Doubt::Credential;
+                }
                 let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
                 lane.phase = Phase::Rejected(first + rules.give_up_after);
                 lane.again.push_front(batch);
+                lane.turn_doubt(Doubt::Event, Doubt::Credential);
+                lane.turn_doubt(Doubt::EventOnceMore, Doubt::Credential);
             }
+            Verdict::Forbidden => self.forbidden(now + pause, rules, batch),
             Verdict::Refused { named } => self.refused(rules, batch, &named),
             Verdict::Persistent => self.persistent(now, rules, batch, pause),
             Verdict::TooLarge => self.too_large(rules, batch),
-            Verdict::NoBatchEndpoint => self.without_endpoint(now, rules, batch, pause),
+            Verdict::Singles { pause } => self.as_singles(now + pause, rules, batch),
+            Verdict::OldestAlone => {
+                let doubt = batch.doubt;
+                self.oldest_alone(rules, batch, doubt);
+            }
         }
         self.give_up(now, id, rules);
         self.advance_with(id);
@@ -98,7 +113,13 @@ impl<E: Entry> Lanes<E> {
         lane.phase = Phase::Waiting(now + pause);
         // P4: the refused ones lead the next batch, in their order; not behind what else is left of a batch that was split.
         if form == Form::Single || !lane.again.is_empty() {
-            return self.in_pieces(rules, id, &key, back.into_iter().map(|queued| (form, queued)).collect());
+            return self.in_pieces(
+                rules,
+                id,
+                &key,
+                back.into_iter().map(|queued| (form, queued)).collect(),
+                Doubt::None,
+            );
         }
         // An heir is older than the event in whose place it stood.
         back.sort_by_key(|queued| queued.entry.seq());
@@ -128,11 +149,11 @@ impl<E: Entry> Lanes<E> {
                 false => left.push((Form::Batch, queued)),
             }
         }
-        self.in_pieces(rules, id, &key, left);
+        self.in_pieces(rules, id, &key, left, Doubt::None);
     }
 
     /// To the front of the lane, in the order of the events, in pieces that are as large as they may be.
-    fn in_pieces(&mut self, rules: &Rules, id: LaneId, key: &LaneKey, mut left: Vec<(Form, Queued<E>)>) {
+    fn in_pieces(&mut self, rules: &Rules, id: LaneId, key: &LaneKey, mut left: Vec<(Form, Queued<E>)>, doubt: Doubt) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         // P4: an offender that has a single call left keeps its place: what was before it goes before it. An heir is older
         // than the event in whose place it stood, and may be larger (P6).
@@ -147,7 +168,7 @@ impl<E: Entry> Lanes<E> {
             };
             match runs.last_mut().filter(fits) {
                 Some(run) => run.events.push(queued),
-                None => runs.push(Batch::piece(id, key, form, vec![queued])),
+                None => runs.push(Batch { doubt, ..Batch::piece(id, key, form, vec![queued]) }),
             }
         }
         runs.into_iter().rev().for_each(|run| lane.again.push_front(run));
@@ -168,10 +189,10 @@ impl<E: Entry> Lanes<E> {
 
     /// Once more, as the single call that it was.
     fn single_call(&mut self, batch: Batch<E>) {
-        let Batch { lane: id, key, events, trouble, .. } = batch;
+        let Batch { lane: id, key, events, trouble, doubt, .. } = batch;
         if let Some(lane) = self.lanes.get_mut(&id) {
             let trouble = Trouble { strikes: 0, lonely: 0, ..trouble };
-            lane.again.push_front(Batch { trouble, ..Batch::piece(id, &key, Form::Single, events) });
+            lane.again.push_front(Batch { trouble, doubt, ..Batch::piece(id, &key, Form::Single, events) });
         }
     }
 
@@ -183,7 +204,7 @@ impl<E: Entry> Lanes<E> {
     }
 
     /// It fails while others of its group pass: the fault is looked for in halves; an event that fails alone is tried as
-    /// the single call it was, and counted.
+    /// the single call it was, and given up in time.
     fn persistent(&mut self, now: Instant, rules: &Rules, mut batch: Batch<E>, pause: Duration) {
         if batch.events.len() > 1 {
             return self.halve(batch);
@@ -191,41 +212,72 @@ impl<E: Entry> Lanes<E> {
         if may_be_single(rules, &batch) {
             return self.single_call(batch);
         }
-        batch.events.iter_mut().for_each(|queued| queued.failed += 1);
-        if batch.events.iter().any(|queued| queued.failed >= rules.max_attempts) {
-            return self.refused_alone(rules, batch, Reason::TooManyAttempts);
+        let since = *batch.trouble.alone_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= rules.give_up_after / AT_FAULT {
+            return self.refused_alone(rules, batch, Reason::GaveUp);
         }
         self.wait(now + pause, batch);
     }
 
+    /// 403, and nothing says so far that it is the credential's.
+    fn forbidden(&mut self, again: Instant, rules: &Rules, mut batch: Batch<E>) {
+        match batch.doubt {
+            Doubt::None | Doubt::Path | Doubt::Credential => self.oldest_alone(rules, batch, Doubt::Credential),
+            Doubt::Event | Doubt::EventOnceMore if batch.events.len() > 1 => self.halve(batch),
+            Doubt::Event if may_be_single(rules, &batch) => self.single_call(batch),
+            Doubt::Event => {
+                batch.doubt = Doubt::EventOnceMore;
+                self.wait(again, batch);
+            }
+            Doubt::EventOnceMore => {
+                if let Some(lane) = self.lanes.get_mut(&batch.lane) {
+                    lane.turn_doubt(Doubt::Event, Doubt::Credential);
+                }
+                self.refused_alone(rules, batch, Reason::Refused);
+            }
+        }
+    }
+
+    /// The oldest event as its single call, if it has one; the rest after it.
+    fn oldest_alone(&mut self, rules: &Rules, batch: Batch<E>, doubt: Doubt) {
+        let form = if batch.has_oldest_single(rules.single) { Form::Single } else { batch.form };
+        let Batch { lane: id, key, form: whole, mut events, .. } = batch;
+        let rest = events.split_off(events.len().min(1));
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        for (form, events) in [(whole, rest), (form, events)] {
+            if !events.is_empty() {
+                lane.again.push_front(Batch { doubt, ..Batch::piece(id, &key, form, events) });
+            }
+        }
+    }
+
     /// Both halves to the front of the lane, each as a batch of its own.
     fn halve(&mut self, batch: Batch<E>) {
-        let Batch { lane: id, key, mut events, trouble, .. } = batch;
+        let Batch { lane: id, key, mut events, trouble, doubt, .. } = batch;
         // What passed since the whole failed speaks against a piece that goes on failing.
         let trouble = Trouble { strikes: 0, lonely: 0, ..trouble };
         let second = events.split_off(events.len() / 2);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         for half in [second, events] {
             if !half.is_empty() {
-                lane.again.push_front(Batch { trouble, ..Batch::piece(id, &key, Form::Batch, half) });
+                lane.again.push_front(Batch { trouble, doubt, ..Batch::piece(id, &key, Form::Batch, half) });
             }
         }
     }
 
-    fn without_endpoint(&mut self, now: Instant, rules: &Rules, batch: Batch<E>, pause: Duration) {
-        if batch.form == Form::Single {
-            return self.refused_alone(rules, batch, Reason::Refused);
+    /// The single calls of its events, in order; what has none stays a batch.
+    fn as_singles(&mut self, again: Instant, rules: &Rules, batch: Batch<E>) {
+        if !batch.has_singles(rules.single) {
+            // Taken or not, nobody knows; and a wrong path in the configuration is no reason to bury everything.
+            if let Some(lane) = self.lanes.get_mut(&batch.lane) {
+                lane.retries = lane.retries.saturating_add(1);
+            }
+            return self.wait(again, batch);
         }
-        if !may_be_single(rules, &batch) {
-            // A wrong path in the configuration is no reason to bury everything: it is tried until given up.
-            return self.wait(now + pause, batch);
-        }
-        self.singles_only.insert(batch.key.group, now + NO_ENDPOINT);
         let Batch { lane: id, key, events, .. } = batch;
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        for queued in events.into_iter().rev() {
-            lane.again.push_front(Batch::piece(id, &key, Form::Single, vec![queued]));
-        }
+        let form = |queued: &Queued<E>| if queued.entry.has_single() { Form::Single } else { Form::Batch };
+        let left = events.into_iter().map(|queued| (form(&queued), queued)).collect();
+        self.in_pieces(rules, id, &key, left, Doubt::Path);
     }
 
     fn give_up(&mut self, now: Instant, id: LaneId, rules: &Rules) {
