@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
 
 from client import Browser
@@ -29,6 +30,8 @@ class App:
     name = ""
     identity = ""
     route = ""
+    # Headers that a front of this application sets.
+    front = {}
 
     def start(self, tools, logs):
         raise NotImplementedError
@@ -40,10 +43,6 @@ class App:
         """What a browser's own script sends with a write."""
         return [("Content-Type", "application/json")]
 
-    def through(self, tools, running, logs):
-        """Which application port Tidegate is put before, and which port clients call, once Tidegate listens on `port`."""
-        return running.port, None
-
 
 class Django(App):
     name = "django"
@@ -52,6 +51,7 @@ class Django(App):
     def __init__(self, ssl=False):
         self.ssl = ssl
         self.name = "django-https" if ssl else "django"
+        self.front = {"X-Forwarded-Proto": "https"} if ssl else {}
 
     def start(self, tools, logs):
         port = free_port()
@@ -62,18 +62,14 @@ class Django(App):
         return Running([process], port, port)
 
     def sign_in(self, side, browser, user):
-        if self.ssl:
-            browser.headers["X-Forwarded-Proto"] = "https"
         browser.call("GET", "/login")
-        headers = [*self.write_headers(browser), ("Origin", self.origin(browser))]
-        answer = browser.call("POST", "/login", headers, json.dumps({"user": user}).encode())
+        answer = browser.call("POST", "/login", self.write_headers(browser), json.dumps({"user": user}).encode())
         side.check(answer.status == 200, f"signing in {user}: {answer.status} {answer.body[:200]!r}")
 
-    def origin(self, browser):
-        return f"{'https' if self.ssl else 'http'}://{browser.host}"
-
     def write_headers(self, browser):
-        return [("Content-Type", "application/json"), ("X-CSRFToken", browser.jar.get("csrftoken", ""))]
+        lines = [("Content-Type", "application/json"), ("X-CSRFToken", browser.jar.get("csrftoken", ""))]
+        # Over https Django also asks where a write comes from.
+        return [*lines, ("Origin", f"https://{browser.host}"), ("Referer", f"https://{browser.host}/")] if self.ssl else lines
 
 
 class FastApi(App):
@@ -204,14 +200,14 @@ tags = ["progress:{{user}}"]
 class Gate:
     """Tidegate in front of an application, with the README's configuration."""
 
-    def __init__(self, tools, name, upstream, logs, app=None, text=None, listen=None, window="1s", more=""):
+    def __init__(self, tools, name, upstream, logs, app=None, text=None, listen=None, window="1s", identity="", more=""):
         self.listen, self.admin = listen or free_port(), free_port()
         folder = tools.scratch / "tidegate" / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         values = {
             "listen": self.listen, "admin": self.admin, "upstream": upstream, "data": folder / "data", "window": window, "more": more,
-            "identity": app.identity if app else "", "route": app.route if app else "",
+            "identity": f"{app.identity}\n{identity}" if app else "", "route": app.route if app else "",
         }
         (folder / "config.toml").write_text((text or README).format(**values))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE__")}
@@ -224,8 +220,6 @@ class Gate:
 
     def flush(self):
         """Sends what is pending and waits until it is settled. Returns what is wrong afterwards."""
-        import time
-
         end, asked = time.monotonic() + 20, 0.0
         while True:
             status = self.status()

@@ -38,7 +38,7 @@ class Browser:
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         given = {name.lower() for name, _ in headers}
         lines = [("Host", self.host)] if "host" not in given else []
-        lines += [(name, value) for name, value in self.headers.items() if name.lower() not in given]
+        lines += [(name, value) for name, value in self.headers.items() if name.lower() not in given and value]
         if self.jar and "cookie" not in given:
             lines.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.jar.items())))
         lines += list(headers)

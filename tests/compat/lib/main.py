@@ -64,8 +64,8 @@ def play(flow, app, running, tools, logs):
     problems += [f"directly: {problem}" for problem in direct.problems] + through.problems
     if len(direct.answers) != len(through.answers):
         problems.append(f"answers: directly {len(direct.answers)}, through {len(through.answers)}")
-    for (label, one), (_, other) in zip(direct.answers, through.answers):
-        problems += [f"{label}: {difference}" for difference in compare.answers(one, other)]
+    for place, ((label, one), (_, other)) in enumerate(zip(direct.answers, through.answers)):
+        problems += [f"{label}: {difference}" for difference in compare.answers(one, other, place in through.own)]
     for (label, one), (_, other) in zip(direct.values, through.values):
         if one != other:
             problems.append(f"{label}: directly {one!r}, through {other!r}")

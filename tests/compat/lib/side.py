@@ -13,7 +13,7 @@ class Side:
 
     def __init__(self, app, port, store, gate=None):
         self.app, self.port, self.store_port, self.gate = app, port, store, gate
-        self.answers, self.values, self.problems = [], [], []
+        self.answers, self.values, self.problems, self.own = [], [], [], set()
 
     @property
     def through(self):
@@ -21,7 +21,7 @@ class Side:
 
     def browser(self, user=None, host=MAIN, **headers):
         """A caller; signed in if it has a user."""
-        browser = Browser(self.port, host, {"User-Agent": "compat/1.0", "Accept": "*/*", **headers})
+        browser = Browser(self.port, host, {"User-Agent": "compat/1.0", "Accept": "*/*", **self.app.front, **headers})
         if user is not None:
             self.app.sign_in(self, browser, user)
         return browser
@@ -41,6 +41,10 @@ class Side:
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
         answer = browser.call(method, target, [*lines, *headers], body)
         return self.keep(f"{method} {target} {body[:60]!r}", answer) if keep else answer
+
+    def answered_here(self):
+        """The last answer is one that the configuration has Tidegate make, without a header that says so."""
+        self.own.add(len(self.answers) - 1)
 
     def value(self, label, value):
         """Something seen that must be the same on both sides."""

@@ -42,13 +42,13 @@ def odd_bodies():
     yield "null id", (), b'{"id":null,"user_id":"u1","percent":1}'
     yield "id of 300 characters", (), json.dumps(event("i" * 300)).encode()
     yield "numeric user", (), b'{"id":"number","user_id":5,"percent":1}'
-    yield "another user", (), b'{"id":"other","user_id":"u2","percent":1}'
     yield "Prefer", (("Prefer", "resolution=merge-duplicates"),), text.replace(b'"x"', b'"prefer"')
     yield "If-Match", (("If-Match", '"v1"'),), text.replace(b'"x"', b'"if-match"')
     yield "method override", (("X-HTTP-Method-Override", "DELETE"),), text.replace(b'"x"', b'"override"')
 
 
-TIMED = ("seconds", "6 minutes ahead", "25 hours old")
+# An acknowledgement of these is as good as the application's own answer, where it takes them.
+EITHER = ("no content type", "a timestamp that is text")
 
 
 def not_understood(side):
@@ -56,8 +56,6 @@ def not_understood(side):
     browser = side.browser("u1")
     for number, (name, headers, body) in enumerate(odd_bodies()):
         side.write(browser, "/api/progress", event(f"between-{number:02}", seq=number))
-        if name == "another user" and side.app.name != "express":
-            continue  # understood, acknowledged and refused later: the README's configuration doesn't name same_user
         lines = [line for line in headers if line[1]]
         own = side.app.write_headers(browser)
         if ("Content-Type", "") in headers:
@@ -65,7 +63,7 @@ def not_understood(side):
         given = {header for header, _ in headers}
         answer = browser.call("POST", "/api/progress", [*(line for line in own if line[0] not in given), *lines], body)
         side.keep(name, answer)
-        if side.through and answer.acknowledged:
+        if side.through and answer.acknowledged and name not in EITHER:
             side.problems.append(f"{name}: acknowledged, not left to the application")
     side.write(browser, "/api/progress?source=mail", event("with-query"))
     side.write(browser, "/api/progress", event("last"))

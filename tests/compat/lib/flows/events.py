@@ -16,6 +16,9 @@ def who(row):
 def play_thousand(side, analytics):
     """1,000 calls of 20 users; each user has a browser at either host and goes back and forth."""
 
+    # JavaScript's own numbers end at 2^53: only Python's applications can tell whether a larger one came through.
+    big = 2**53 + 1 if side.app.name.startswith(("django", "fastapi")) else 7
+
     def one(user):
         browsers = {host: side.browser(user, host) for host in (MAIN, TENANT)}
         wrong = []
@@ -28,7 +31,7 @@ def play_thousand(side, analytics):
                 browser.jar.update({"_ga": f"GA1.1.{user[1:]}.1700000000", "_ga_ABC": f"GS1.1.{now}.{number}.1.{now // 1000}.0.0.0"})
             event = {
                 "id": f"{user}-{number:03}", "user_id": user, "percent": number, "tenant": host, "seq": number, "note": f"ü {number}",
-                "deep": {"list": [1, None, 2.5, "x"], "flag": number % 3 == 0}, "null": None, "big": 9007199254740993 if side.app.name != "express" and not side.app.name.startswith("nginx") else 7,
+                "deep": {"list": [1, None, 2.5, "x"], "flag": number % 3 == 0}, "null": None, "big": big,
             }
             answer = side.write(browser, "/api/progress", event, headers=[("X-App-Version", "3.1")], keep=False)
             if answer.status != 200 or answer.body.replace(b" ", b"") not in (b'{"ok":true}', b'{"ok":true}\n'):
@@ -46,17 +49,17 @@ def judge_thousand(direct, through):
     found = []
     for name, store in (("directly", direct), ("through", through)):
         for row in store["rows"]:
-            if row["context"]["host"] != row["fields"]["tenant"]:
-                found.append(f"{name}: {row['id']} was made at {row['fields']['tenant']} and arrived at {row['context']['host']}")
+            if row["context"]["host"] != row["fields"].get("tenant"):
+                found.append(f"{name}: {row['id']} was made at {row['fields'].get('tenant')} and arrived at {row['context']['host']}")
     hosts = {}
     for row in through["rows"]:
         if row["batch"] is not None:
-            hosts.setdefault(row["batch"], set()).add(row["fields"]["tenant"])
+            hosts.setdefault(row["batch"], set()).add(row["fields"].get("tenant"))
     mixed = [batch for batch, names in hosts.items() if len(names) > 1]
     if mixed:
         found.append(f"{len(mixed)} of {len(hosts)} batches hold events of two hosts")
     for key in {who(row) for row in through["rows"]}:
-        numbers = [row["fields"]["seq"] for row in through["rows"] if who(row) == key]
+        numbers = [row["fields"].get("seq", -1) for row in through["rows"] if who(row) == key]
         if numbers != sorted(numbers):
             found.append(f"order of {key}: {numbers}")
     return found[:6]
@@ -117,9 +120,9 @@ def reads_after_writes(side):
     """A browser on the same origin sends Origin with its POSTs and not with its GETs."""
     for host in (MAIN, TENANT):
         browser = side.browser("u1", host)
-        scheme = "https" if getattr(side.app, "ssl", False) else "http"
-        posts = [("Origin", f"{scheme}://{host}"), ("Referer", f"{scheme}://{host}/lesson"), ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty")]
-        gets = [("Referer", f"{scheme}://{host}/lesson"), ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty")]
+        page = f"{'https' if side.app.front else 'http'}://{host}"
+        gets = [("Referer", f"{page}/lesson"), ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty")]
+        posts = [("Origin", page), *gets]
         for number in range(15):
             event = {"id": f"{host}-{number}", "user_id": "u1", "percent": number, "tenant": host}
             answer = side.write(browser, "/api/progress", event, headers=posts)
@@ -145,8 +148,9 @@ def client_batches(side):
     """A client that gathers by itself and posts to the batch path."""
     browser = side.browser("u1")
     events = [{"clientEventId": f"cb-{number}", "userId": "u1", "percent": number, "more": [number]} for number in range(5)]
-    side.write(browser, "/api/progress/batch", {"events": events[:3]})
-    side.write(browser, "/api/progress/batch", {"events": events})
+    for gathered in (events[:3], events):
+        side.write(browser, "/api/progress/batch", {"events": gathered})
+        side.answered_here()
     side.write(browser, "/api/progress/batch", {"events": []})
     side.write(browser, "/api/progress", {"id": "single", "user_id": "u1", "percent": 50})
     many = [{"clientEventId": f"many-{number}", "userId": "u1", "percent": number} for number in range(60)]
@@ -168,7 +172,7 @@ def changing_headers(side):
 
 
 def versions(direct, through):
-    wrong = [row["id"] for row in through["rows"] if row["context"]["version"] != row["fields"]["version"]]
+    wrong = [row["id"] for row in through["rows"] if row["context"]["version"] != row["fields"].get("version")]
     return [f"X-App-Version isn't the call's own: {wrong}"] if wrong else []
 
 
