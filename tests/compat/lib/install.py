@@ -119,7 +119,8 @@ def nginx():
 
 
 def tidegate(binary):
-    path = Path(binary) if binary else ROOT / "target" / "release" / "tidegate"
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    path = Path(binary) if binary else target / "release" / "tidegate"
     if binary is None:
         # Cargo knows what is up to date; a stale binary would be compared with a new suite.
         run(["cargo", "build", "--locked", "--release", "--bin", "tidegate"], cwd=ROOT)

@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -37,7 +38,7 @@ class Report:
             self.passed += 1
         print(f"{'FAIL' if problems else 'ok  '} {name} ({seconds:.1f} s)", flush=True)
         for problem in problems[:12]:
-            print(f"       {problem[:700]}", flush=True)
+            print(f"       {problem[:420]}", flush=True)
         if len(problems) > 12:
             print(f"       and {len(problems) - 12} more", flush=True)
 
@@ -138,4 +139,6 @@ def fits(words, name):
 
 
 if __name__ == "__main__":
+    # Asked to end, it ends its processes first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     sys.exit(main())
