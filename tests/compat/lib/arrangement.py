@@ -30,6 +30,8 @@ class App:
     name = ""
     identity = ""
     route = ""
+    # More of [upstream].
+    upstream = ""
     # Headers that a front of this application sets.
     front = {}
 
@@ -127,6 +129,8 @@ class NginxUpstream(Express):
     """Tidegate before nginx before Express."""
 
     name = "nginx-upstream"
+    # nginx compresses no answer to a request with Via, unless its gzip_proxied says so.
+    upstream = "via = false"
 
     def start(self, tools, logs):
         running = super().start(tools, logs)
@@ -171,6 +175,7 @@ listen = "127.0.0.1:{admin}"
 
 [upstream]
 url = "http://127.0.0.1:{upstream}"
+{relay}
 
 [journal]
 path = "{data}"
@@ -207,7 +212,7 @@ class Gate:
         folder.mkdir(parents=True)
         values = {
             "listen": self.listen, "admin": self.admin, "upstream": upstream, "data": folder / "data", "window": window, "more": more,
-            "identity": f"{app.identity}\n{identity}" if app else "", "route": app.route if app else "",
+            "identity": f"{app.identity}\n{identity}" if app else "", "relay": app.upstream if app else "", "route": app.route if app else "",
         }
         (folder / "config.toml").write_text((text or README).format(**values))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE__")}

@@ -96,10 +96,13 @@ def same_events(direct, through):
     ours, found = [], []
     for call in through:
         value = json.loads(call["body"])
-        ours += value if isinstance(value, list) else [value]
-    for event in ours:
-        if event.pop("clientEventId", None) is None:
-            found.append(f"an event without its id: {event}")
+        if not isinstance(value, list):
+            ours.append(value)
+            continue
+        for event in value:
+            if event.pop("clientEventId", None) is None:
+                found.append(f"an event of a batch without its id: {event}")
+            ours.append(event)
     if theirs != ours:
         lost = [event for event in theirs if event not in ours]
         found.append(f"events: directly {len(theirs)}, through {len(ours)}; not the same: {lost[:2]}, such as {ours[:1]}")

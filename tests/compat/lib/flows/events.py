@@ -128,7 +128,9 @@ def reads_after_writes(side):
             answer = side.write(browser, "/api/progress", event, headers=posts)
             side.acknowledged(answer, event["id"])
             if number % 3 != 1:
-                side.call(browser, "GET", "/api/progress/summary?user_id=u1", gets, label=f"summary after {event['id']}")
+                read = side.call(browser, "GET", "/api/progress/summary?user_id=u1", gets, label=f"summary after {event['id']}")
+                state = read.header("cache-status") or ""
+                side.check("barrier-timeout" not in state, f"the read after {event['id']} waited in vain: {state}")
             if number % 5 == 4:
                 side.call(browser, "GET", "/api/progress/summary?user_id=u1", gets, label=f"summary again after {event['id']}")
 
