@@ -29,7 +29,7 @@ def odd_bodies():
     yield "no content type", (("Content-Type", ""),), text.replace(b'"x"', b'"untyped"')
     yield "empty", (), b""
     yield "empty object", (), b"{}"
-    yield "no user", (), b'{"id":"nobody","percent":1}'
+    yield "no user", (), b'{"id":"unsigned","percent":1}'
     yield "72 levels", (), deep
     yield "gzip without its header", (), gzip.compress(text, mtime=0)
     yield "unknown coding", (("Content-Encoding", "lzma"),), text

@@ -20,9 +20,9 @@ def django_checks(side):
     side.call(side.browser(host="evil.example"), "GET", "/api/progress/summary?user_id=u1", label="the same on a cached route")
     side.write(browser, "/api/progress", event("from elsewhere"), headers=[("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")])
     side.acknowledged(side.write(browser, "/api/progress", event("checked")), "a call with everything")
-    nobody = side.browser()
-    nobody.call("GET", "/login")
-    side.call(nobody, "GET", "/api/progress", label="not signed in")
+    unsigned = side.browser()
+    unsigned.call("GET", "/login")
+    side.call(unsigned, "GET", "/api/progress", label="not signed in")
 
 
 def django_redirects(side):
@@ -39,9 +39,9 @@ def django_redirects(side):
 
 def fastapi_checks(side):
     """Bearer tokens and models."""
-    nobody, browser = side.browser(), side.browser("u1")
-    side.write(nobody, "/api/progress", event("nobody"))
-    side.call(nobody, "GET", "/api/progress/summary?user_id=u1", label="summary without a token")
+    unsigned, browser = side.browser(), side.browser("u1")
+    side.write(unsigned, "/api/progress", event("unsigned"))
+    side.call(unsigned, "GET", "/api/progress/summary?user_id=u1", label="summary without a token")
     side.write(browser, "/api/progress", {"user_id": "u1", "percent": "x", "id": ["a"]})
     side.write(browser, "/api/progress", {"id": "c", "user_id": "u1", "percent": "x"}, "PATCH")
     side.write(browser, "/api/items/3", [1, 2], "PUT")
@@ -50,7 +50,7 @@ def fastapi_checks(side):
     side.write(browser, "/api/items/3", {"a": 1}, "PUT", [("Content-Type", "application/vnd.api+json")])
     side.acknowledged(side.write(browser, "/api/progress", event("bearer")), "a call with its token")
     side.call(browser, "GET", "/api/progress/summary?user_id=u1", label="summary with a token")
-    side.call(nobody, "GET", "/api/progress/summary?user_id=u1", label="summary without a token, after one with it")
+    side.call(unsigned, "GET", "/api/progress/summary?user_id=u1", label="summary without a token, after one with it")
 
 
 def fastapi_proven(side):
