@@ -50,7 +50,7 @@ impl Gateway {
             self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         }
         let (parts, body) = request.into_parts();
-        let held = match self.hold(&touches).await {
+        let held = match self.hold(&touches, parts.uri.path()).await {
             Ok(held) => held,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
@@ -76,11 +76,12 @@ impl Gateway {
         response
     }
 
-    async fn hold(&self, touches: &Touches) -> Result<Option<Held>, Refusal> {
+    /// As long as the application may take to answer such a call, and no longer.
+    async fn hold(&self, touches: &Touches, path: &str) -> Result<Option<Held>, Refusal> {
         if touches.groups.is_empty() {
             return Ok(None);
         }
-        let held = self.0.ingest.hold(&touches.asker, &touches.groups).await;
+        let held = self.0.ingest.hold(&touches.asker, &touches.groups, self.0.upstream.response_timeout(path)).await;
         held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 

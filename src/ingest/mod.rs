@@ -489,8 +489,8 @@ impl Ingest {
     ///
     /// # Errors
     /// What is before it could not move in time.
-    pub async fn hold(&self, asker: &Asker, groups: &[GroupIndex]) -> Result<Held, Busy> {
-        let deadline = Instant::now() + self.0.delivery.hold;
+    pub async fn hold(&self, asker: &Asker, groups: &[GroupIndex], within: Duration) -> Result<Held, Busy> {
+        let deadline = Instant::now() + within;
         let (mut holds, mut waits) = (Vec::new(), Vec::new());
         for shard in self.shards_of(asker) {
             let ((hold, held), (passed, pass)) = (oneshot::channel(), oneshot::channel());

@@ -57,7 +57,7 @@ impl Read {
         beside: &[GroupIndex],
     ) -> Result<Ask, Bypass> {
         let caller = self.identity.caller(parts, peer, self.clock.now());
-        self.identity.answerable(&caller).map_err(NotAnswerable::as_str)?;
+        self.identity.readable(&caller).map_err(NotAnswerable::as_str)?;
         if !body.is_end_stream() {
             return Err("body");
         }
@@ -68,7 +68,11 @@ impl Read {
             return Err("long-target");
         }
         let host = host(peer).ok_or("no-host")?;
-        let uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
+        let mut uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
+        if !self.identity.is_allowed_origin(&caller) {
+            // What such a page gets may depend on its origin, whether the application says so or not.
+            uri = format!("{uri} {:?}", parts.headers.get_all(header::ORIGIN).iter().collect::<Vec<_>>()).into();
+        }
         let keys = self.identity.keys(&caller, None);
         let mut tags = self.tagged(&caller, route, params)?;
         tags.push(Tag::new(&invalidate::resource(host, parts.uri.path())));
@@ -76,9 +80,10 @@ impl Read {
         groups.sort_unstable();
         groups.dedup();
         let (asker, waiting) = self.asker(&caller, &keys, (route, params), &groups);
+        let is_anyone = self.identity.is_anyone(&caller, keys.nameless);
         Ok(Ask {
             // Callers without a name share what the application lets a shared cache store (P8).
-            key: Key { uri, view: (!route.public && !keys.nameless).then_some(keys.view) },
+            key: Key { uri, view: (!route.public && !is_anyone).then_some(keys.view) },
             tags,
             asker,
             keys,

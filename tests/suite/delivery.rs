@@ -3,7 +3,7 @@
 use crate::support::Sidecar;
 use crate::support::upstream::{Seen, answer};
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn an_event_is_acknowledged_at_once_and_sent_in_a_batch() {
@@ -212,7 +212,8 @@ async fn a_forwarded_write_does_not_overtake_buffered_events_nor_is_overtaken() 
 
 #[tokio::test]
 async fn a_write_whose_lane_cannot_move_gets_503_and_overtakes_nothing() {
-    let sidecar = Sidecar::start(&[("barrier = \"3s\"", "barrier = \"20ms\"")]).await;
+    let quick = "response_timeout = \"5s\"\n[[relay]]\npath = \"/snapshot\"\nresponse_timeout = \"20ms\"";
+    let sidecar = Sidecar::start(&[("response_timeout = \"5s\"", quick)]).await;
     sidecar.event("t", "u", "a").await;
     sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(503, json!({}))));
     let refused = sidecar.call(Method::POST, "/snapshot?userId=u", &[("authorization", "t")], "{}").await;
@@ -247,19 +248,23 @@ async fn a_clean_stop_sends_what_is_pending_and_balances() {
 
 #[tokio::test]
 async fn a_clients_own_batch_is_taken_apart_and_answered_event_by_event() {
-    let sidecar = Sidecar::start(&[]).await;
-    sidecar.event("t", "u", "known").await;
-    let body = json!({ "events": [
-        { "clientEventId": "known", "userId": "u", "lessonId": "l" },
-        { "clientEventId": "new", "userId": "u", "lessonId": "l" },
-        { "clientEventId": "poor", "userId": "u" },
-    ]});
-    let taken = sidecar.call(Method::POST, "/batch", &[("authorization", "t")], body.to_string()).await;
+    let sidecar =
+        Sidecar::start(&[("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nrefuse = [\"too_many_events\"]")])
+            .await;
+    let known = json!({ "clientEventId": "known", "userId": "u", "lessonId": "l" });
+    let send = async |events: Value| {
+        sidecar.call(Method::POST, "/batch", &[("authorization", "t")], json!({ "events": events }).to_string()).await
+    };
+    assert_eq!(send(json!([known])).await.json()["accepted"], json!(["known"]));
+    let taken = send(json!([known, { "clientEventId": "new", "userId": "u", "lessonId": "l" }])).await;
     assert_eq!(taken.status, StatusCode::OK);
-    let wanted = json!({ "accepted": ["new"], "duplicates": ["known"], "failed": [{ "id": "poor", "reason": "missing_field" }] });
-    assert_eq!(taken.json(), wanted);
-    let five = json!({ "events": vec![json!({ "userId": "u", "lessonId": "l" }); 5] });
-    let many = sidecar.call(Method::POST, "/batch", &[("authorization", "t")], five.to_string()).await;
+    assert_eq!(taken.json(), json!({ "accepted": ["new"], "duplicates": ["known"], "failed": [] }));
+    assert_eq!((sidecar.running.ledger().pending, sidecar.upstream.seen().len()), (2, 0));
+    // What isn't understood is the application's to judge, after what its caller has pending.
+    let poor = send(json!([{ "clientEventId": "poor", "userId": "u" }])).await;
+    assert_eq!(poor.json()["accepted"], json!(["poor"]), "the application's own answer");
+    assert_eq!(sidecar.upstream.batches(), [vec!["known", "new"], vec!["poor"]]);
+    let many = send(json!(vec![json!({ "userId": "u", "lessonId": "l" }); 5])).await;
     assert_eq!((many.status, many.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("too_many_events")));
 }
 
