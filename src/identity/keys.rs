@@ -182,8 +182,8 @@ fn names_someone(name: &HeaderName, value: &[u8]) -> bool {
     let value = value.trim_ascii();
     let is_scheme = *name == header::AUTHORIZATION && !value.contains(&b' ');
     let is_known = |scheme: &&str| value.eq_ignore_ascii_case(scheme.as_bytes());
-    !value.is_empty()
-        && !(is_scheme && ["basic", "bearer", "digest", "negotiate", "token"].iter().any(|one| is_known(&one)))
+    let is_bare = is_scheme && ["basic", "bearer", "digest", "negotiate", "token"].iter().any(is_known);
+    !value.is_empty() && !is_bare
 }
 
 struct Cookies<'a> {

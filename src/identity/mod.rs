@@ -581,6 +581,12 @@ impl Identity {
         true
     }
 
+    /// Whether one of these cookies tells a caller of its session.
+    pub fn sets_session<'h>(&self, mut set: impl Iterator<Item = &'h HeaderValue>) -> bool {
+        let is_session = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
+        set.any(|line| families::kept_cookie(line).is_some_and(|(name, _)| is_session(name)))
+    }
+
     /// The head that a context makes, for templates that look at what all its calls share.
     #[must_use]
     pub fn head_of(context: &Context) -> Parts {

@@ -25,6 +25,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
+use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
@@ -266,6 +267,13 @@ impl Courier {
                 return (same(load, &Verdict::Refused { named: Vec::new() }), "unsendable");
             }
         };
+        if !is_shared(group, load) && self.assembler.identity.sets_session(headers.get_all(SET_COOKIE).iter()) {
+            // Its browser doesn't see this answer: one of its next calls is forwarded (ruling 24).
+            let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
+            for event in events.filter(|event| !event.context.cookies.is_empty()) {
+                self.reputation.ask_renewal(event.owner.principal);
+            }
+        }
         let reader = Reader { results: &group.results, success: group.success.as_ref(), permanent: &group.permanent };
         let asked = Asked::of(load.iter().map(|ready| &ready.batch));
         let reading = reply::read(&asked, status, &headers, &body, reader, self.assembler.clock.now());

@@ -531,7 +531,14 @@ impl Ingest {
 
     /// A relayed answer renewed a session.
     pub fn note_renewal(&self) {
-        self.0.ground.metrics.renewals.inc();
+        let renewals = &self.0.ground.metrics.renewals;
+        if renewals.get() == 0 && self.0.identity.settings().refresh.is_none() {
+            tracing::warn!(
+                "the application renews sessions by cookies on its answers; acknowledgements carry none: set \
+                 identity.refresh to a part of a session's life, so that one call of each caller is forwarded so often"
+            );
+        }
+        renewals.inc();
     }
 
     /// A call of this principal met 401 at the application.
