@@ -97,7 +97,7 @@ pub struct Courier {
     reputation: Arc<Reputation>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
     // Held for a look and a count.
-    gates: Vec<Mutex<Gate>>,
+    gates: Arc<[Mutex<Gate>]>,
 }
 
 /// What a courier is made of.
@@ -116,6 +116,8 @@ pub struct Parts {
     pub reputation: Arc<Reputation>,
     /// The shards, by number.
     pub shards: Vec<mpsc::UnboundedSender<Command>>,
+    /// The groups' gates, in the order of the groups.
+    pub gates: Arc<[Mutex<Gate>]>,
     /// Wall clock, for Retry-After dates.
     pub clock: Clock,
 }
@@ -124,8 +126,7 @@ impl Courier {
     /// A courier; it does nothing until [`run`](Self::run).
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { upstream, settings, groups, identity, metrics, reputation, shards, clock } = parts;
-        let gates = groups.iter().map(|_| Mutex::default()).collect();
+        let Parts { upstream, settings, gates, groups, identity, metrics, reputation, shards, clock } = parts;
         let assembler = Assembler { identity, clock };
         Self { upstream, settings, groups, assembler, metrics, reputation, shards, gates }
     }

@@ -54,7 +54,10 @@ use contexts::Contexts;
 use dead::DeadLetters;
 use decode::{Call, Decoded, Payload, Scope};
 use deliver::Courier;
+use gate::Gate;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use known::RouteShape;
+use parking_lot::Mutex;
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
 use reputation::Reputation;
@@ -144,6 +147,8 @@ pub enum Keeping {
 
 struct Shared {
     groups: Vec<Group>,
+    // Held for a look and a count.
+    gates: Arc<[Mutex<Gate>]>,
     delivery: Delivery,
     limits: Limits,
     identity: Arc<Identity>,
@@ -238,8 +243,10 @@ impl Ingest {
             Shard::new(Parts { number, lanes, tail, commands, courier, settler, level, reputation })
         });
         let tasks: Vec<_> = tasks.collect();
+        let gates: Arc<[Mutex<Gate>]> = groups.iter().map(|_| Mutex::default()).collect();
         let courier = Courier::new(deliver::Parts {
             upstream,
+            gates: Arc::clone(&gates),
             settings: delivery.clone(),
             groups: groups.clone(),
             identity: Arc::clone(&identity),
@@ -251,6 +258,7 @@ impl Ingest {
         let buckets = Buckets::new(&limits);
         let shared = Shared {
             groups,
+            gates,
             delivery,
             limits,
             identity,
@@ -526,6 +534,13 @@ impl Ingest {
         if was_refused || !told.is_empty() {
             let groups: window::Groups = told.into();
             self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups) });
+        }
+    }
+
+    /// A single call of these groups was taken by the application: its route is there.
+    pub fn learn_route(&self, groups: &[GroupIndex], route: RouteShape) {
+        for gate in groups.iter().filter_map(|group| self.0.gates.get(group.0)) {
+            gate.lock().learn_route(route);
         }
     }
 
