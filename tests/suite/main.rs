@@ -23,6 +23,7 @@ mod own;
 mod own_writes;
 mod packing;
 mod reads;
+mod reference;
 mod refusals;
 mod relay;
 mod replay;
