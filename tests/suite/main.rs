@@ -19,6 +19,7 @@ mod durable;
 mod hops;
 mod input;
 mod layers;
+mod losses;
 mod own;
 mod own_writes;
 mod packing;
