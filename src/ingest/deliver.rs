@@ -239,8 +239,9 @@ impl Courier {
         };
         let began = Instant::now();
         let found = self.send(group, &carrier.load).await;
-        if let Found::Reply(status, ..) = &found {
+        if let Found::Reply(status, headers, _) = &found {
             carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
+            self.note_renewal(group, &carrier.load, *status, headers);
         }
         let (judged, result) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, result, began);
@@ -250,6 +251,20 @@ impl Courier {
             self.bring_back(ready, verdict);
         }
         none
+    }
+
+    /// A cookie that the answer renews reaches no browser: the caller's next call is forwarded, so that its session lives
+    /// (ruling 24).
+    fn note_renewal(&self, group: &Group, load: &[Ready], status: StatusCode, headers: &HeaderMap) {
+        let set = headers.get_all(http::header::SET_COOKIE);
+        if !status.is_success() || is_shared(group, load) || !self.assembler.identity.is_renewal(set.iter()) {
+            return;
+        }
+        for (owner, nameless) in load.iter().filter_map(|ready| owner_of(&ready.batch)) {
+            if !nameless {
+                self.reputation.ask_renewal(owner.principal);
+            }
+        }
     }
 
     fn judge(&self, group: &Group, load: &mut [Ready], found: Found) -> (Judged, &'static str) {

@@ -529,8 +529,9 @@ impl Ingest {
         }
     }
 
-    /// A relayed answer renewed a session.
-    pub fn note_renewal(&self) {
+    /// A relayed answer renewed a session of this principal.
+    pub fn note_renewal(&self, principal: Principal) {
+        self.0.reputation.note_renewal(principal);
         self.0.ground.metrics.renewals.inc();
     }
 

@@ -187,10 +187,14 @@ impl Read {
             (parts.method, parts.uri, parts.headers) = (method, uri, headers);
             let caller = self.identity.caller(&parts, peer, self.clock.now());
             let principal = self.identity.keys(&caller, None).principal;
-            if self.ingest.reputation().is_good_anywhere(principal)
-                && self.identity.renew(&caller, response.headers().get_all(header::SET_COOKIE).iter())
-            {
-                self.ingest.note_renewal();
+            let reputation = self.ingest.reputation();
+            let good = reputation.is_good_anywhere(principal);
+            // Of a principal that nothing is known of yet, a page that was shown to it speaks; a login doesn't, which makes
+            // somebody else of it.
+            let shown = parts.method.is_safe() && response.status().is_success() && !reputation.is_refused(principal);
+            let set = response.headers().get_all(header::SET_COOKIE);
+            if (good || shown) && self.identity.renew(&caller, set.iter(), good) {
+                self.ingest.note_renewal(principal);
             }
         }
         Ok(response)
