@@ -21,6 +21,8 @@ use http::{HeaderName, HeaderValue, header};
 pub struct Reading<'a> {
     /// The keys.
     pub keys: Keys,
+    /// The principal without its predecessors.
+    pub(super) principal: Principal,
     /// The headers that count, sorted by name.
     counted: Vec<(&'a HeaderName, &'a HeaderValue)>,
     /// The other ones, as they came; without Host, Cookie and the body's length.
@@ -75,10 +77,10 @@ impl Identity {
         kinds.sort_by(|(_, one, _), (_, other, _)| one.as_str().cmp(other.as_str()));
         let Cookies { pieces, line } = cookies(selection, caller);
         let named = self.named(caller, body);
-        let keys = self.hash(caller, &kinds, &pieces, &named);
+        let (keys, principal) = self.hash(caller, &kinds, &pieces, &named);
         let cookies = pieces.iter().filter(|(kind, _)| kind.counts()).map(|(_, pair)| *pair).collect();
         let counted = kinds.into_iter().map(|(_, name, value)| (name, value)).collect();
-        Reading { keys, counted, remainder, cookies, cookie: line, named }
+        Reading { keys, principal, counted, remainder, cookies, cookie: line, named }
     }
 
     fn named(&self, caller: &Caller<'_>, body: Option<&Object<'_>>) -> Vec<(Box<str>, Box<str>)> {
@@ -100,7 +102,7 @@ impl Identity {
         headers: &[(Kind, &HeaderName, &HeaderValue)],
         cookies: &[(Kind, &[u8])],
         named: &[(Box<str>, Box<str>)],
-    ) -> Keys {
+    ) -> (Keys, Principal) {
         let host = caller.peer.host.as_deref().unwrap_or_default();
         let mut text = Text(Vec::with_capacity(1024));
         text.part(b"host", host.as_bytes());
@@ -139,9 +141,11 @@ impl Identity {
         if nameless {
             text.part(b"client address", client.as_bytes());
         }
-        let principal = self.families.canonical(Principal(text.hash(&self.key)));
+        let itself = Principal(text.hash(&self.key));
+        let principal = self.families.canonical(itself);
         text.0.clear();
-        text.part(b"principal", &principal.0);
+        // P3: who is only supposed to be the same shares no batch with it.
+        text.part(b"principal", &self.families.known(itself).0);
         text.0.extend_from_slice(&own);
         of(&mut text, Kind::Scope);
         let view = View(text.hash(&self.key));
@@ -153,7 +157,7 @@ impl Identity {
             text.part(b"client address", client.as_bytes());
         }
         let fingerprint = Fingerprint(text.hash(&self.key));
-        Keys { fingerprint, view, principal, realm: self.realm(host), nameless }
+        (Keys { fingerprint, view, principal, realm: self.realm(host), nameless }, itself)
     }
 
     /// The realm of a host.

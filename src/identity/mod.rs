@@ -556,14 +556,13 @@ impl Identity {
     }
 
     /// An answer that is relayed to this caller sets cookies: whoever comes back with them is the same principal
-    /// (ruling 24). `true`: it renewed a cookie of the principal.
-    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>) -> bool {
-        let now = self.keys(caller, None);
-        if now.nameless {
+    /// (ruling 24). `good`: the principal is known to be good. `true`: it renewed a cookie of the principal.
+    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>, good: bool) -> bool {
+        let now = self.read(caller, None);
+        if now.keys.nameless {
             return false;
         }
-        let principal = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
-        let set: Vec<_> = set.filter_map(families::kept_cookie).filter(|(name, _)| principal(name)).collect();
+        let set: Vec<_> = self.sessions(set).collect();
         if set.is_empty() {
             return false;
         }
@@ -573,18 +572,24 @@ impl Identity {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = caller.parts.headers.clone();
         parts.headers.insert(header::COOKIE, line);
-        let next = self.keys(&self.caller(&parts, caller.peer, caller.now), None);
-        if next.principal == now.principal {
+        let renewed = self.caller(&parts, caller.peer, caller.now);
+        let next = self.read(&renewed, None);
+        if next.keys.principal == now.keys.principal {
             return false;
         }
-        self.families.succeed(next.principal, now.principal);
+        self.families.succeed(next.principal, now.principal, good);
         true
     }
 
-    /// Whether one of these cookies tells a caller of its session.
-    pub fn sets_session<'h>(&self, mut set: impl Iterator<Item = &'h HeaderValue>) -> bool {
-        let is_session = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
-        set.any(|line| families::kept_cookie(line).is_some_and(|(name, _)| is_session(name)))
+    /// Whether an answer with these Set-Cookie lines renews what its caller is known by.
+    pub fn is_renewal<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> bool {
+        self.sessions(set).next().is_some()
+    }
+
+    /// Cookies that are set and tell who calls.
+    fn sessions<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> impl Iterator<Item = (&'h str, &'h str)> {
+        let tells = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
+        set.filter_map(families::kept_cookie).filter(move |(name, _)| tells(name))
     }
 
     /// The head that a context makes, for templates that look at what all its calls share.

@@ -25,7 +25,6 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
-use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
@@ -241,8 +240,9 @@ impl Courier {
         };
         let began = Instant::now();
         let found = self.send(group, &carrier.load).await;
-        if let Found::Reply(status, ..) = &found {
+        if let Found::Reply(status, headers, _) = &found {
             carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
+            self.note_renewal(group, &carrier.load, *status, headers);
         }
         let (judged, result) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, result, began);
@@ -252,6 +252,19 @@ impl Courier {
             self.bring_back(ready, verdict);
         }
         none
+    }
+
+    /// A cookie that the answer renews reaches no browser: the caller's next call is forwarded, so that its session lives
+    /// (ruling 24).
+    fn note_renewal(&self, group: &Group, load: &[Ready], status: StatusCode, headers: &HeaderMap) {
+        let set = headers.get_all(http::header::SET_COOKIE);
+        if !status.is_success() || is_shared(group, load) || !self.assembler.identity.is_renewal(set.iter()) {
+            return;
+        }
+        let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
+        for event in events.filter(|event| !event.context.cookies.is_empty()) {
+            self.reputation.ask_renewal(event.owner.principal);
+        }
     }
 
     fn judge(&self, group: &Group, load: &mut [Ready], found: Found) -> (Judged, &'static str) {
@@ -268,13 +281,6 @@ impl Courier {
                 return (same(load, &Verdict::Refused { named: Vec::new() }), "unsendable");
             }
         };
-        if !is_shared(group, load) && self.assembler.identity.sets_session(headers.get_all(SET_COOKIE).iter()) {
-            // Its browser doesn't see this answer: one of its next calls is forwarded (ruling 24).
-            let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
-            for event in events.filter(|event| !event.context.cookies.is_empty()) {
-                self.reputation.ask_renewal(event.owner.principal);
-            }
-        }
         let reader = Reader { results: &group.results, success: group.success.as_ref(), permanent: &group.permanent };
         let asked = Asked::of(load.iter().map(|ready| &ready.batch));
         let reading = reply::read(&asked, status, &headers, &body, reader, self.assembler.clock.now());

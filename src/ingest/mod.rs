@@ -544,8 +544,8 @@ impl Ingest {
         }
     }
 
-    /// A relayed answer renewed a session.
-    pub fn note_renewal(&self) {
+    /// A relayed answer renewed a session of this principal.
+    pub fn note_renewal(&self, principal: Principal) {
         let renewals = &self.0.ground.metrics.renewals;
         if renewals.get() == 0 && self.0.identity.settings().refresh.is_none() {
             tracing::warn!(
@@ -554,6 +554,7 @@ impl Ingest {
             );
         }
         renewals.inc();
+        self.0.reputation.note_renewal(principal);
     }
 
     /// A call of this principal met 401 at the application.

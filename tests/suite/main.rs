@@ -11,6 +11,7 @@ mod cache_parts;
 mod caching;
 mod chaos;
 mod collapse;
+mod compat_kinds;
 mod config;
 mod conformance;
 mod crash;
