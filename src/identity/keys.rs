@@ -205,7 +205,25 @@ fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies<'a> {
     Cookies { pieces, line: out }
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    /// The headers that count, sorted by name.
+    #[must_use]
+    pub fn headers(&self) -> &[(&'a HeaderName, &'a HeaderValue)] {
+        &self.counted
+    }
+
+    /// The cookies that count, as they came.
+    #[must_use]
+    pub fn cookies(&self) -> &[&'a [u8]] {
+        &self.cookies
+    }
+
+    /// `body:` and `query:` parts, by name, raw JSON.
+    #[must_use]
+    pub fn named(&self) -> &[(Box<str>, Box<str>)] {
+        &self.named
+    }
+
     /// Bytes of what is not in the context.
     #[must_use]
     pub fn remainder_bytes(&self) -> usize {

@@ -71,7 +71,8 @@ impl Read {
         let Found::Cache(route, params) = routes.find(&Method::GET, parts.uri.path()) else { return None };
         let (mut get, ()) = Request::new(()).into_parts();
         (get.uri, get.version, get.headers) = (parts.uri.clone(), parts.version, parts.headers.clone());
-        let ask = self.examine(&get, peer, &Body::empty(), (route, &params), &[]).ok().filter(|ask| !ask.conditional)?;
+        let ask =
+            self.examine(&get, peer, &Body::empty(), (route, &params), &[]).ok().filter(|ask| !ask.conditional)?;
         let line = Line::new(parts.version, self.upstream.hops());
         let generations = self.tags.snapshot(&ask.tags);
         let (peer, asked) = (peer.clone(), self.clock.now());
