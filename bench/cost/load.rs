@@ -1,8 +1,6 @@
 //! What the cost benchmarks share: calls as clients of the reference application make them, servers as processes of their
 //! own, and an upstream that answers batches as that application does.
 
-#![allow(dead_code, reason = "each benchmark uses a part of it")]
-
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -23,7 +21,7 @@ use tokio::net::TcpListener;
 
 /// The reference configuration, with other addresses and without a limit per user.
 pub fn reference(upstream: SocketAddr, durability: &str, journal: &Path) -> String {
-    include_str!("../config.toml")
+    include_str!("../../config.toml")
         .replace("127.0.0.1:8080", "127.0.0.1:0")
         .replace("127.0.0.1:9901", "127.0.0.1:0")
         .replace("127.0.0.1:8888", &upstream.to_string())
@@ -32,13 +30,23 @@ pub fn reference(upstream: SocketAddr, durability: &str, journal: &Path) -> Stri
         .replace("events_per_user = ", "# events_per_user = ")
 }
 
-/// How much of a head a call has.
+/// What a call is, and how much of a head it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// What the reference application demands, and nothing else.
+    /// An event, with what the reference application demands and nothing else.
     Small,
-    /// 1.5 KB, as a browser sends them from a page with a few analytics services.
+    /// An event, with 1.5 KB, as a browser sends them from a page with a few analytics services.
     Browser,
+    /// A read that is stored, with the small head.
+    Hit,
+    /// A read that is stored, with the browser's.
+    BrowserHit,
+}
+
+impl Head {
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Hit | Self::BrowserHit)
+    }
 }
 
 /// A call of a user; `csrf` is its double-submitted token, a condition: another one makes another context.
@@ -54,11 +62,10 @@ pub fn call(head: Head, user: &str, id: &str, csrf: &str) -> Vec<u8> {
     let mut line = |name: &str, value: &str| write!(out, "{name}: {value}\r\n").expect("text grows");
     line("host", "lms.example.test");
     line("authorization", &format!("Bearer {token}"));
-    line("content-type", "application/json");
     line("x-csrf-token", csrf);
     match head {
-        Head::Small => line("cookie", &format!("csrf_token={csrf}")),
-        Head::Browser => {
+        Head::Small | Head::Hit => line("cookie", &format!("csrf_token={csrf}")),
+        Head::Browser | Head::BrowserHit => {
             let agent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
                          Chrome/126.0.0.0 Safari/537.36";
             line("user-agent", agent);
@@ -83,6 +90,10 @@ pub fn call(head: Head, user: &str, id: &str, csrf: &str) -> Vec<u8> {
             line("cookie", &format!("{session}; {analytics}"));
         }
     }
+    if head.is_read() {
+        return format!("GET /api/client/progress/summary HTTP/1.1\r\n{out}\r\n").into_bytes();
+    }
+    line("content-type", "application/json");
     line("content-length", &body.len().to_string());
     format!("POST /api/client/progress/lesson HTTP/1.1\r\n{out}\r\n{body}").into_bytes()
 }

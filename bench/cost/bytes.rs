@@ -1,16 +1,11 @@
 //! What a context costs: bytes of a pending event, in memory and in the journal, with a browser's 1.5 KB of headers.
 //!
-//! `cargo bench --bench contexts`. A server in a process of its own takes events that stay pending (windows of an hour, an
+//! A server in a process of its own takes events that stay pending (windows of an hour, an
 //! upstream that is never asked); its resident memory before and after, and the bytes of its journal's files, are divided
 //! by the events. `shared`: all calls of a user have one context. `own`: a condition (the CSRF token) differs at every call,
 //! so each has its own context and its own lane. `small` is a call with four short headers.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that can not go on ends")]
-
-#[path = "load.rs"]
-mod load;
-
-use load::{Client, Head, Server, Upstream};
+use super::load::{self, Client, Head, Server, Upstream};
 use std::path::Path;
 use std::process::Command;
 
@@ -104,11 +99,7 @@ fn measure(text: &str, head: Head, shared: bool, directory: &Path) -> Found {
     found
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|one| one != "--bench").collect();
-    if arguments.first().is_some_and(|first| first == "serve") {
-        return load::serve(&arguments[1..]);
-    }
+pub fn print() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let size = |head| load::call(head, "user-1", "user-1:lesson-7:1", "csrf-0123456789ab-000").len();
     println!(

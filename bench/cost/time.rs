@@ -1,17 +1,10 @@
 //! Processor time of an acknowledgement, its delivery included, against a bare hyper server's in the same run.
 //!
-//! `cargo bench --bench cost`. Each server is a process of its own; its user and system time are the operating system's
-//! accounting. 64 connections, one call in flight each; rounds go round the servers. `TIDEGATE_BENCH_OTHER=FILE` names this
-//! benchmark as another version built it: its servers take part in the same rounds, as `before`.
+//! A server's user and system time are the operating system's accounting. 64 connections, one call in flight each; rounds
+//! go round the servers, and the first isn't counted.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that can not go on ends")]
-
-#[path = "load.rs"]
-mod load;
-
-use load::{Head, Server, Upstream, median};
+use super::load::{self, Head, Server, Upstream, median};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -68,21 +61,19 @@ struct Entry {
     found: Vec<f64>,
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|one| one != "--bench").collect();
-    if arguments.first().is_some_and(|first| first == "serve") {
-        return load::serve(&arguments[1..]);
-    }
+pub fn print() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let upstream = Upstream::start();
-    let mut programs = vec![("now", std::env::current_exe().expect("this program"))];
-    programs.extend(std::env::var_os("TIDEGATE_BENCH_OTHER").map(|other| ("before", PathBuf::from(other))));
+    let programs = super::programs();
     let mut entries = Vec::new();
-    for (head, kind) in [(Head::Small, "small"), (Head::Browser, "browser")] {
+    let kinds =
+        [(Head::Small, "small"), (Head::Browser, "browser"), (Head::Hit, "hit"), (Head::BrowserHit, "browser hit")];
+    for (head, kind) in kinds {
         let server = Server::start(Command::new(&programs[0].1).arg("serve"));
         entries.push(Entry { version: "bare", kind, server, head, found: Vec::new() });
         for (version, program) in &programs {
-            for durability in ["none", "disk"] {
+            let durabilities = if head.is_read() { &["none"][..] } else { &["none", "disk"] };
+            for durability in durabilities.iter().copied() {
                 let journal = directory.path().join(format!("{version}-{kind}-{durability}"));
                 let mut command = Command::new(program);
                 command.args(["serve", &upstream.address.to_string(), durability]).arg(journal);
@@ -109,6 +100,6 @@ fn main() {
     }
     for (entry, shares) in entries.iter().zip(shares) {
         let Entry { version, kind, found, .. } = entry;
-        println!("{version:>7} {kind:>13}: {:>6.1} us, {:.2} of bare", median(found.clone()), median(shares));
+        println!("{version:>7} {kind:>12}: {:>6.1} us, {:.2} of bare", median(found.clone()), median(shares));
     }
 }
