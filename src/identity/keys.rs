@@ -64,8 +64,8 @@ impl Identity {
         let selection = &self.settings.selection;
         let mut kinds: Vec<(Kind, &'a HeaderName, &'a HeaderValue)> = Vec::with_capacity(24);
         let mut remainder = Vec::new();
-        for (name, value) in &caller.parts.headers {
-            match selection.header(name) {
+        for (kind, name, value) in caller.kinds(selection) {
+            match kind {
                 kind if kind.counts() => kinds.push((kind, name, value)),
                 _ if matches!(*name, header::COOKIE | header::CONTENT_LENGTH | header::EXPECT) => {}
                 _ if *name == header::HOST && !has_other_host(caller) => {}
@@ -105,8 +105,9 @@ impl Identity {
         let mut text = Text(Vec::with_capacity(1024));
         text.part(b"host", host.as_bytes());
         // Behind a proxy that names the host beside `Host`, nobody knows which of the two the application goes by.
-        let line = caller.parts.headers.get(header::HOST).map(|line| line.as_bytes().to_ascii_lowercase());
-        if let Some(line) = line.filter(|line| !line.is_empty() && line != host.as_bytes()) {
+        let line = caller.parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
+        let line = line.filter(|line| !line.is_empty() && *line != host.as_bytes()).map(<[u8]>::to_ascii_lowercase);
+        if let Some(line) = line.filter(|line| line != host.as_bytes()) {
             text.part(b"named host", &line);
         }
         let begin = text.0.len();
@@ -126,9 +127,8 @@ impl Identity {
         let own = text.0.get(begin..).unwrap_or_default().to_vec();
         of(&mut text, Kind::Rolling);
         let nameless = text.0.len() == begin;
-        let client = caller.peer.client.to_string();
         if nameless {
-            text.part(b"client address", client.as_bytes());
+            text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
         let principal = self.families.canonical(Principal(text.hash(&self.key)));
         text.0.clear();
@@ -141,7 +141,7 @@ impl Identity {
         of(&mut text, Kind::Condition);
         text.part(b"scheme", if caller.peer.https { b"https" } else { b"http" });
         if self.settings.selection.by_default {
-            text.part(b"client address", client.as_bytes());
+            text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
         let fingerprint = Fingerprint(text.hash(&self.key));
         Keys { fingerprint, view, principal, realm: self.realm(host), nameless }
@@ -192,14 +192,14 @@ fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies<'a> {
             let name = pair.split('=').next().unwrap_or_default();
             let kind = if pair.is_empty() { Kind::Passing } else { selection.cookie(name) };
             pieces.push((kind, pair.as_bytes()));
-            match piece.split_once(pair).filter(|_| kind.counts()) {
-                Some((before, after)) => {
-                    out.extend_from_slice(before.as_bytes());
-                    out.push(COUNTED);
-                    out.extend_from_slice(after.as_bytes());
-                }
-                None => out.extend_from_slice(piece.as_bytes()),
+            if !kind.counts() {
+                out.extend_from_slice(piece.as_bytes());
+                continue;
             }
+            let (before, after) = (piece.trim_start().len(), piece.trim_end().len());
+            out.extend_from_slice(piece.get(..piece.len() - before).unwrap_or_default().as_bytes());
+            out.push(COUNTED);
+            out.extend_from_slice(piece.get(after..).unwrap_or_default().as_bytes());
         }
     }
     Cookies { pieces, line: out }
