@@ -9,6 +9,7 @@ mod adapters;
 mod cache_keys;
 mod cache_parts;
 mod caching;
+mod changes;
 mod chaos;
 mod collapse;
 mod compat_kinds;
