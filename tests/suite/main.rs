@@ -13,6 +13,7 @@ mod chaos;
 mod collapse;
 mod config;
 mod conformance;
+mod contexts;
 mod crash;
 mod delivery;
 mod durable;
