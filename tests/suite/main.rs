@@ -29,3 +29,4 @@ mod relay;
 mod replay;
 mod replies;
 mod support;
+mod understanding;
