@@ -12,6 +12,7 @@ mod caching;
 mod chaos;
 mod collapse;
 mod config;
+mod configuration;
 mod conformance;
 mod crash;
 mod delivery;
