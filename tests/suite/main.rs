@@ -14,6 +14,7 @@ mod chaos;
 mod collapse;
 mod compat_kinds;
 mod config;
+mod configuration;
 mod conformance;
 mod contexts;
 mod crash;
