@@ -4,6 +4,7 @@ use super::{Gateway, reply};
 use crate::body::Body;
 use crate::event::{EventId, GroupIndex, Keys, Subject, UserId, View};
 use crate::identity::Caller;
+use crate::ingest::known::RouteShape;
 use crate::ingest::refusal::{Forward, Refusal};
 use crate::ingest::{Asker, Held, Ingest};
 use crate::peer::Peer;
@@ -50,7 +51,8 @@ impl Gateway {
             self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         }
         let (parts, body) = request.into_parts();
-        let held = match self.hold(&touches).await {
+        let route = RouteShape::of_call(parts.method.as_str(), parts.uri.path());
+        let held = match self.hold(&touches, parts.uri.path()).await {
             Ok(held) => held,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
@@ -66,6 +68,7 @@ impl Gateway {
         let principal = touches.keys.principal;
         if taken {
             self.0.ingest.vouch(principal, touches.keys.nameless, &touches.proves);
+            self.0.ingest.learn_route(&touches.proves, route);
         } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
             self.0.ingest.refuse(principal);
         }
@@ -76,11 +79,12 @@ impl Gateway {
         response
     }
 
-    async fn hold(&self, touches: &Touches) -> Result<Option<Held>, Refusal> {
+    /// As long as the application may take to answer such a call, and no longer.
+    async fn hold(&self, touches: &Touches, path: &str) -> Result<Option<Held>, Refusal> {
         if touches.groups.is_empty() {
             return Ok(None);
         }
-        let held = self.0.ingest.hold(&touches.asker, &touches.groups).await;
+        let held = self.0.ingest.hold(&touches.asker, &touches.groups, self.0.upstream.response_timeout(path)).await;
         held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 

@@ -127,7 +127,16 @@ impl Identity {
         // What the principal has that doesn't roll.
         let own = text.0.get(begin..).unwrap_or_default().to_vec();
         of(&mut text, Kind::Rolling);
-        let nameless = text.0.len() == begin;
+        let nameless = {
+            let mut named =
+                named.iter().map(|(_, raw)| raw.trim_matches('"')).filter(|raw| !raw.is_empty() && *raw != "null");
+            let mut headers = headers.iter().filter(|(kind, ..)| is_of_caller(*kind));
+            let mut cookies = cookies.iter().filter(|(kind, _)| is_of_caller(*kind));
+            named.next().is_none()
+                && !headers.any(|(_, name, value)| names_someone(name, value.as_bytes()))
+                && !cookies
+                    .any(|(_, pair)| pair.split(|byte| *byte == b'=').nth(1).is_none_or(|value| !value.is_empty()))
+        };
         let client = caller.peer.client.to_string();
         if nameless {
             text.part(b"client address", client.as_bytes());
@@ -166,6 +175,19 @@ impl Identity {
 fn has_other_host(caller: &Caller<'_>) -> bool {
     let named = caller.parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
     named.is_some_and(|named| !named.is_empty() && Some(named) != caller.peer.host.as_deref().map(str::as_bytes))
+}
+
+const fn is_of_caller(kind: Kind) -> bool {
+    matches!(kind, Kind::Principal | Kind::Rolling)
+}
+
+/// Whether a credential's header holds one: a scheme alone is none (RFC 9110 §11.4).
+fn names_someone(name: &HeaderName, value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let is_scheme = *name == header::AUTHORIZATION && !value.contains(&b' ');
+    let is_known = |scheme: &&str| value.eq_ignore_ascii_case(scheme.as_bytes());
+    let is_bare = is_scheme && ["basic", "bearer", "digest", "negotiate", "token"].iter().any(is_known);
+    !value.is_empty() && !is_bare
 }
 
 struct Cookies<'a> {

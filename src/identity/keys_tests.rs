@@ -93,6 +93,17 @@ fn callers_without_a_name_are_told_apart_by_their_address_only() {
     assert!(one.nameless, "an Origin or a CSRF token says nothing of who calls");
     assert_eq!(one.principal, at("10.0.0.7", &[]).principal);
     assert_ne!(one.principal, at("10.0.0.8", &[]).principal);
+    for (name, value, wanted) in [
+        ("authorization", "", true),
+        ("authorization", "Bearer", true),
+        ("authorization", "a-key-of-its-own", false),
+        ("authorization", "Bearer x", false),
+        ("cookie", "sid=", true),
+        ("cookie", "sid=x", false),
+        ("x-api-key", " ", true),
+    ] {
+        assert_eq!(at("10.0.0.7", &[(name, value)]).nameless, wanted, "{name}: {value}");
+    }
 }
 
 #[test]

@@ -612,14 +612,23 @@ impl Identity {
     /// # Errors
     /// The first reason against it.
     pub fn answerable(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+        if !self.is_allowed_origin(caller) {
+            return Err(NotAnswerable::Origin);
+        }
+        self.readable(caller)
+    }
+
+    /// Whether Tidegate may answer this call with what the application said to such a call before: a page of another
+    /// origin is told apart by the key of the stored answer.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub fn readable(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
         let settings = &self.settings;
         let there = |need: &Need| match need {
             Need::Part(part) => caller.part(part).is_some_and(|value| !value.is_empty()),
             Need::Jwt => caller.has_jwt(),
         };
-        if !self.is_allowed_origin(caller) {
-            return Err(NotAnswerable::Origin);
-        }
         if caller.has_odd_cookies() {
             return Err(NotAnswerable::OddCookies);
         }
@@ -704,6 +713,15 @@ impl Identity {
     pub fn is_personal(&self, caller: &Caller<'_>, nameless: bool) -> bool {
         let authorized = caller.parts.headers.contains_key(header::AUTHORIZATION);
         !nameless && (!authorized || self.settings.selection.counts(&Part::Header(header::AUTHORIZATION)))
+    }
+
+    /// Whether nothing of this call tells of a caller, so that it may share what a shared cache may store (P8).
+    #[must_use]
+    pub fn is_anyone(&self, caller: &Caller<'_>, nameless: bool) -> bool {
+        let tells = |name: &HeaderName| {
+            self.settings.selection.header(name) == Kind::Scope && lists::may_name_the_caller(name.as_str())
+        };
+        nameless && !caller.parts.headers.keys().any(tells)
     }
 
     /// The CORS headers of an answer of ours to this request.

@@ -96,7 +96,7 @@ pub struct Courier {
     reputation: Arc<Reputation>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
     // Held for a look and a count.
-    gates: Vec<Mutex<Gate>>,
+    gates: Arc<[Mutex<Gate>]>,
 }
 
 /// What a courier is made of.
@@ -115,6 +115,8 @@ pub struct Parts {
     pub reputation: Arc<Reputation>,
     /// The shards, by number.
     pub shards: Vec<mpsc::UnboundedSender<Command>>,
+    /// The groups' gates, in the order of the groups.
+    pub gates: Arc<[Mutex<Gate>]>,
     /// Wall clock, for Retry-After dates.
     pub clock: Clock,
 }
@@ -123,8 +125,7 @@ impl Courier {
     /// A courier; it does nothing until [`run`](Self::run).
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { upstream, settings, groups, identity, metrics, reputation, shards, clock } = parts;
-        let gates = groups.iter().map(|_| Mutex::default()).collect();
+        let Parts { upstream, settings, gates, groups, identity, metrics, reputation, shards, clock } = parts;
         let assembler = Assembler { identity, clock };
         Self { upstream, settings, groups, assembler, metrics, reputation, shards, gates }
     }
@@ -260,10 +261,9 @@ impl Courier {
         if !status.is_success() || is_shared(group, load) || !self.assembler.identity.is_renewal(set.iter()) {
             return;
         }
-        for (owner, nameless) in load.iter().filter_map(|ready| owner_of(&ready.batch)) {
-            if !nameless {
-                self.reputation.ask_renewal(owner.principal);
-            }
+        let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
+        for event in events.filter(|event| !event.context.cookies.is_empty()) {
+            self.reputation.ask_renewal(event.owner.principal);
         }
     }
 

@@ -74,9 +74,10 @@ impl Read {
             Ok(uri) => uri,
             Err(why) => return Err((why, Box::new(reader))),
         };
+        let is_anyone = self.identity.is_anyone(&caller, reader.keys.nameless);
         Ok(Ask {
             // Callers without a name share what the application lets a shared cache store (P8).
-            key: Key { uri, view: (!route.public && !reader.keys.nameless).then_some(reader.keys.view) },
+            key: Key { uri, view: (!route.public && !is_anyone).then_some(reader.keys.view) },
             audience: self.audience(&caller, route, reader.keys.nameless),
             reader,
             wishes: Wishes::of(&parts.headers),
@@ -96,7 +97,7 @@ impl Read {
         route: &CacheRoute,
         reader: &Reader,
     ) -> Result<Box<str>, Bypass> {
-        self.identity.answerable(caller).map_err(NotAnswerable::as_str)?;
+        self.identity.readable(caller).map_err(NotAnswerable::as_str)?;
         let (parts, peer) = (caller.parts(), caller.peer());
         if !body.is_end_stream() {
             return Err("body");
@@ -111,7 +112,12 @@ impl Read {
         if reader.is_untold {
             return Err("no-tag");
         }
-        Ok(uri(peer.https, &both_hosts(host, parts), &parts.uri, route))
+        let mut uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
+        if !self.identity.is_allowed_origin(caller) {
+            // What such a page gets may depend on its origin, whether the application says so or not.
+            uri = format!("{uri} {:?}", parts.headers.get_all(header::ORIGIN).iter().collect::<Vec<_>>()).into();
+        }
+        Ok(uri)
     }
 
     /// The reader, and which pending events come first.

@@ -25,7 +25,6 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// Why the application is asked, and with what in hand.
 pub(super) struct Errand {
@@ -149,9 +148,9 @@ impl Read {
         // P8: what a route declares of its callers' own answers doesn't speak for callers without a name.
         let speaks = route.public || !ask.reader.keys.nameless;
         let declared = Declared {
-            ttl: route.ttl.filter(|_| speaks),
+            ttl: route.ttl,
             force: route.force && speaks,
-            longest_guess: if speaks { route.longest_guess } else { Duration::ZERO },
+            longest_guess: route.longest_guess,
             stale_while_revalidate: route.stale_while_revalidate,
             stale_if_error: route.stale_if_error,
         };
