@@ -139,6 +139,7 @@ impl Admin {
             "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
             "durability": setup.durability, "lanes": setup.ingest.lanes(),
             "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
+            "changing_parts": setup.ingest.changing_parts(),
             "batches": { "events": setup.metrics.batched_events.get(), "attempts": self.attempts() },
             "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
             "journal": {

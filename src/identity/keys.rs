@@ -66,8 +66,8 @@ impl Identity {
         let selection = &self.settings.selection;
         let mut kinds: Vec<(Kind, &'a HeaderName, &'a HeaderValue)> = Vec::with_capacity(24);
         let mut remainder = Vec::new();
-        for (name, value) in &caller.parts.headers {
-            match selection.header(name) {
+        for (kind, name, value) in caller.kinds(selection) {
+            match kind {
                 kind if kind.counts() => kinds.push((kind, name, value)),
                 _ if matches!(*name, header::COOKIE | header::CONTENT_LENGTH | header::EXPECT) => {}
                 _ if *name == header::HOST && !has_other_host(caller) => {}
@@ -107,8 +107,9 @@ impl Identity {
         let mut text = Text(Vec::with_capacity(1024));
         text.part(b"host", host.as_bytes());
         // Behind a proxy that names the host beside `Host`, nobody knows which of the two the application goes by.
-        let line = caller.parts.headers.get(header::HOST).map(|line| line.as_bytes().to_ascii_lowercase());
-        if let Some(line) = line.filter(|line| !line.is_empty() && line != host.as_bytes()) {
+        let line = caller.parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
+        let line = line.filter(|line| !line.is_empty() && *line != host.as_bytes()).map(<[u8]>::to_ascii_lowercase);
+        if let Some(line) = line.filter(|line| line != host.as_bytes()) {
             text.part(b"named host", &line);
         }
         let begin = text.0.len();
@@ -127,19 +128,9 @@ impl Identity {
         // What the principal has that doesn't roll.
         let own = text.0.get(begin..).unwrap_or_default().to_vec();
         of(&mut text, Kind::Rolling);
-        let nameless = {
-            let mut named =
-                named.iter().map(|(_, raw)| raw.trim_matches('"')).filter(|raw| !raw.is_empty() && *raw != "null");
-            let mut headers = headers.iter().filter(|(kind, ..)| is_of_caller(*kind));
-            let mut cookies = cookies.iter().filter(|(kind, _)| is_of_caller(*kind));
-            named.next().is_none()
-                && !headers.any(|(_, name, value)| names_someone(name, value.as_bytes()))
-                && !cookies
-                    .any(|(_, pair)| pair.split(|byte| *byte == b'=').nth(1).is_none_or(|value| !value.is_empty()))
-        };
-        let client = caller.peer.client.to_string();
+        let nameless = is_nameless(headers, cookies, named);
         if nameless {
-            text.part(b"client address", client.as_bytes());
+            text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
         let itself = Principal(text.hash(&self.key));
         let principal = self.families.canonical(itself);
@@ -154,7 +145,7 @@ impl Identity {
         of(&mut text, Kind::Condition);
         text.part(b"scheme", if caller.peer.https { b"https" } else { b"http" });
         if self.settings.selection.by_default {
-            text.part(b"client address", client.as_bytes());
+            text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
         let fingerprint = Fingerprint(text.hash(&self.key));
         (Keys { fingerprint, view, principal, realm: self.realm(host), nameless }, itself)
@@ -175,6 +166,21 @@ impl Identity {
 fn has_other_host(caller: &Caller<'_>) -> bool {
     let named = caller.parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
     named.is_some_and(|named| !named.is_empty() && Some(named) != caller.peer.host.as_deref().map(str::as_bytes))
+}
+
+/// Whether no header, cookie or named part of a call says who calls.
+fn is_nameless(
+    headers: &[(Kind, &HeaderName, &HeaderValue)],
+    cookies: &[(Kind, &[u8])],
+    named: &[(Box<str>, Box<str>)],
+) -> bool {
+    let mut headers = headers.iter().filter(|(kind, ..)| is_of_caller(*kind));
+    let mut cookies = cookies.iter().filter(|(kind, _)| is_of_caller(*kind));
+    let is_empty = |raw: &str| raw.is_empty() || raw == "\"\"" || raw == "null";
+    let value = |pair: &[u8]| pair.split(|byte| *byte == b'=').nth(1).is_none_or(|value| !value.is_empty());
+    named.iter().all(|(_, raw)| is_empty(raw))
+        && !headers.any(|(_, name, value)| names_someone(name, value.as_bytes()))
+        && !cookies.any(|(_, pair)| value(pair))
 }
 
 const fn is_of_caller(kind: Kind) -> bool {
@@ -218,20 +224,38 @@ fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies<'a> {
             let name = pair.split('=').next().unwrap_or_default();
             let kind = if pair.is_empty() { Kind::Passing } else { selection.cookie(name) };
             pieces.push((kind, pair.as_bytes()));
-            match piece.split_once(pair).filter(|_| kind.counts()) {
-                Some((before, after)) => {
-                    out.extend_from_slice(before.as_bytes());
-                    out.push(COUNTED);
-                    out.extend_from_slice(after.as_bytes());
-                }
-                None => out.extend_from_slice(piece.as_bytes()),
+            if !kind.counts() {
+                out.extend_from_slice(piece.as_bytes());
+                continue;
             }
+            let (before, after) = (piece.trim_start().len(), piece.trim_end().len());
+            out.extend_from_slice(piece.get(..piece.len() - before).unwrap_or_default().as_bytes());
+            out.push(COUNTED);
+            out.extend_from_slice(piece.get(after..).unwrap_or_default().as_bytes());
         }
     }
     Cookies { pieces, line: out }
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    /// The headers that count, sorted by name.
+    #[must_use]
+    pub fn headers(&self) -> &[(&'a HeaderName, &'a HeaderValue)] {
+        &self.counted
+    }
+
+    /// The cookies that count, as they came.
+    #[must_use]
+    pub fn cookies(&self) -> &[&'a [u8]] {
+        &self.cookies
+    }
+
+    /// `body:` and `query:` parts, by name, raw JSON.
+    #[must_use]
+    pub fn named(&self) -> &[(Box<str>, Box<str>)] {
+        &self.named
+    }
+
     /// Bytes of what is not in the context.
     #[must_use]
     pub fn remainder_bytes(&self) -> usize {

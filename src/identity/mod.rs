@@ -331,6 +331,8 @@ pub struct Caller<'a> {
     peer: &'a Peer,
     now: SystemTime,
     cookies: OnceLock<Vec<(&'a str, &'a str)>>,
+    /// What each header says of the caller, in the order of the map: asked for twice.
+    kinds: OnceLock<Vec<Kind>>,
     token: Option<Token>,
 }
 
@@ -389,6 +391,12 @@ impl<'a> Caller<'a> {
             let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
             pairs.map(|(name, value)| (name.trim(), value.trim())).collect()
         })
+    }
+
+    /// The headers, each with what it says of the caller.
+    fn kinds(&self, selection: &Selection) -> impl Iterator<Item = (Kind, &'a HeaderName, &'a HeaderValue)> {
+        let of = || self.parts.headers.iter().map(|(name, _)| selection.header(name)).collect();
+        self.kinds.get_or_init(of).iter().zip(&self.parts.headers).map(|(kind, (name, value))| (*kind, name, value))
     }
 
     /// A Cookie line that can't be read: what it holds can't be told apart cookie by cookie.
@@ -515,7 +523,7 @@ impl Identity {
     /// A call's head at a time of day.
     #[must_use]
     pub fn caller<'a>(&self, parts: &'a Parts, peer: &'a Peer, now: SystemTime) -> Caller<'a> {
-        let mut caller = Caller { parts, peer, now, cookies: OnceLock::new(), token: None };
+        let mut caller = Caller { parts, peer, now, cookies: OnceLock::new(), kinds: OnceLock::new(), token: None };
         caller.token = self.token(&caller);
         caller
     }
@@ -632,7 +640,7 @@ impl Identity {
         if caller.has_odd_cookies() {
             return Err(NotAnswerable::OddCookies);
         }
-        proof(&settings.selection, &caller.parts.headers, &caller.parts.method)?;
+        proof(&settings.selection, caller)?;
         if !settings.require.iter().all(|any| any.iter().any(there)) {
             return Err(NotAnswerable::Requirement);
         }
@@ -746,17 +754,18 @@ impl Identity {
 
 /// What a call must not have to be answered by Tidegate: a proof of its own, and, if it writes, what makes it depend on
 /// more than its body.
-fn proof(selection: &Selection, headers: &HeaderMap, method: &Method) -> Result<(), NotAnswerable> {
+fn proof(selection: &Selection, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+    let headers = &caller.parts.headers;
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(NotAnswerable::SeveralTokens);
     }
     let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let proves = |name: &HeaderName| match selection.header(name) {
+    let proves = |kind: Kind| match kind {
         Kind::Proof => true,
-        Kind::Conditional => is_unsafe(method),
+        Kind::Conditional => is_unsafe(&caller.parts.method),
         _ => false,
     };
-    if scheme.is_some_and(lists::proves_one_call) || headers.keys().any(proves) {
+    if scheme.is_some_and(lists::proves_one_call) || caller.kinds(selection).any(|(kind, ..)| proves(kind)) {
         return Err(NotAnswerable::Proof);
     }
     Ok(())

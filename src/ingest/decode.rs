@@ -1,5 +1,6 @@
 //! From a call to an [`Event`]: one parse, the mapping, the checks of the group.
 
+use super::changes::Changes;
 use super::contexts::Contexts;
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Condition, Fallback, Group, MissingId, Shape};
@@ -314,6 +315,8 @@ pub struct Into<'a> {
     pub identity: &'a Identity,
     /// The contexts in use.
     pub contexts: &'a Contexts,
+    /// What makes fingerprints change.
+    pub changes: &'a Changes,
     /// A token that ends sooner than this can't outlive its first attempt (ruling 23).
     pub token_margin: Duration,
 }
@@ -492,6 +495,7 @@ fn finish(
     if reading.remainder_bytes() > MAX_REMAINDER {
         return Err(Decline::Forward(Forward::LargeHead));
     }
+    into.changes.note(identity, caller, &user, &reading);
     let context = into.contexts.share(&reading.keys, || reading.context(caller));
     let context = context.map_err(|_| Decline::Forward(Forward::ManyContexts))?;
     let claimed = identity.claimed(caller).is_some_and(|named| named == user.as_str());

@@ -11,6 +11,7 @@
 //! | [`settle`] | an event and its outcome | nothing left | – |
 
 pub mod admit;
+pub mod changes;
 pub mod client_batch;
 pub mod contexts;
 pub mod contract;
@@ -50,6 +51,7 @@ use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
 use admit::{Admitted, Buckets, Claim, Crowds, Dry, Ground, Seen};
 use bytes::Bytes;
+use changes::Changes;
 use contexts::Contexts;
 use dead::DeadLetters;
 use decode::{Call, Decoded, Payload, Scope};
@@ -155,6 +157,7 @@ struct Shared {
     ground: Arc<Ground>,
     buckets: Buckets,
     contexts: Contexts,
+    changes: Changes,
     reputation: Arc<Reputation>,
     journal: Arc<Journal<Admitted>>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
@@ -207,6 +210,7 @@ impl Ingest {
             metrics: Arc::clone(&metrics),
         });
         let contexts = Contexts::new(limits.max_context_bytes);
+        let changes = Changes::new(Arc::clone(&metrics));
         let (journal, tails) = match journal {
             Keeping::Memory { max_bytes, .. } => Journal::in_memory(shards, max_bytes),
             Keeping::Disk(opened, settings) => {
@@ -265,6 +269,7 @@ impl Ingest {
             ground,
             buckets,
             contexts,
+            changes,
             reputation,
             journal,
             shards: senders,
@@ -343,6 +348,7 @@ impl Ingest {
             group: shared.groups.get(index.0)?,
             identity: &shared.identity,
             contexts: &shared.contexts,
+            changes: &shared.changes,
             token_margin: shared.delivery.token_margin,
         })
     }
@@ -653,6 +659,12 @@ impl Ingest {
     #[must_use]
     pub fn lanes(&self) -> u64 {
         self.0.levels.iter().map(|level| level.lanes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Parts that differ at every call of a caller, as far as they were warned about.
+    #[must_use]
+    pub fn changing_parts(&self) -> Vec<String> {
+        self.0.changes.warned()
     }
 
     /// Bytes of pending events, and of the contexts that they share.
