@@ -152,7 +152,6 @@ fn delivery(section: &Section<'_>) -> Delivery {
         give_up_after: section.duration("give_up_after", seconds(24 * 3600)),
         token_margin: section.duration("token_margin", timeout),
         barrier: section.duration("barrier", Duration::from_millis(500)),
-        // Set to upstream.response_timeout when that is known.
     };
     if section.get("forward_headers").is_some() {
         section.wrong_key(

@@ -189,7 +189,7 @@ fn every_name_of_the_built_in_lists_is_documented() {
         }
     }
     let shapes = [
-        ("header", between("fn shaped(", "/// Schemes of Authorization")),
+        ("header", between("fn shaped(", "/// Words in the names")),
         ("cookie", between("fn is_shaped_cookie(", "#[cfg(test)]")),
     ];
     for (of, text) in shapes {
@@ -198,6 +198,15 @@ fn every_name_of_the_built_in_lists_is_documented() {
             assert!(there, "no shape of a {of} in the table holds {piece:?}");
         }
     }
+}
+
+#[test]
+fn the_words_that_tell_of_a_caller_are_documented() {
+    let code = LISTS.split_once("const TELLING").unwrap().1.split_once(';').unwrap().1.split_once("];").unwrap().0;
+    let coded: Vec<_> = code.split('"').skip(1).step_by(2).collect();
+    let page = under("### The built-in lists");
+    let said = page.split_once("one of these words:").unwrap().1.split_once(".\n").unwrap().0;
+    assert_eq!(quoted(said), coded);
 }
 
 #[test]
