@@ -185,6 +185,18 @@ impl Selection {
         }
     }
 
+    /// The operator says that this header says nothing: its latest value travels.
+    #[must_use]
+    pub fn ignores_header(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|(known, kind)| known == name && *kind == Kind::Passing)
+    }
+
+    /// The operator says that this cookie says nothing.
+    #[must_use]
+    pub fn ignores_cookie(&self, name: &str) -> bool {
+        self.cookies.iter().any(|(known, kind)| **known == *name && *kind == Kind::Passing)
+    }
+
     /// Whether this part is the same for all calls of one fingerprint.
     #[must_use]
     pub fn counts(&self, part: &Part) -> bool {
@@ -562,8 +574,10 @@ impl Identity {
         if now.nameless {
             return false;
         }
-        let principal = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
-        let set: Vec<_> = set.filter_map(families::kept_cookie).filter(|(name, _)| principal(name)).collect();
+        // A cookie that it didn't have before begins a session and renews none: what many callers share until they sign in
+        // (a consent, say) must not make one principal of them.
+        let renews = |name: &str| self.is_session(name) && caller.cookie(name).is_some();
+        let set: Vec<_> = set.filter_map(families::kept_cookie).filter(|(name, _)| renews(name)).collect();
         if set.is_empty() {
             return false;
         }
@@ -579,6 +593,15 @@ impl Identity {
         }
         self.families.succeed(next.principal, now.principal);
         true
+    }
+
+    fn is_session(&self, cookie: &str) -> bool {
+        matches!(self.settings.selection.cookie(cookie), Kind::Principal | Kind::Rolling)
+    }
+
+    /// An answer that no browser sees sets a session cookie (ruling 24).
+    pub fn sets_session<'h>(&self, mut set: impl Iterator<Item = &'h HeaderValue>) -> bool {
+        set.any(|line| families::kept_cookie(line).is_some_and(|(name, _)| self.is_session(name)))
     }
 
     /// The head that a context makes, for templates that look at what all its calls share.

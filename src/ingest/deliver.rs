@@ -239,8 +239,11 @@ impl Courier {
         };
         let began = Instant::now();
         let found = self.send(group, &carrier.load).await;
-        if let Found::Reply(status, ..) = &found {
+        if let Found::Reply(status, headers, _) = &found {
             carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
+            if status.is_success() {
+                self.note_session(group, &carrier.load, headers);
+            }
         }
         let (judged, result) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, result, began);
@@ -250,6 +253,17 @@ impl Courier {
             self.bring_back(ready, verdict);
         }
         none
+    }
+
+    /// An answer that renews its caller's session was seen by no browser: the caller's next call is to be forwarded
+    /// (ruling 24).
+    fn note_session(&self, group: &Group, load: &[Ready], headers: &HeaderMap) {
+        let owner = load.first().filter(|_| !is_shared(group, load)).and_then(|ready| owner_of(&ready.batch));
+        if let Some((owner, false)) = owner
+            && self.assembler.identity.sets_session(headers.get_all(http::header::SET_COOKIE).iter())
+        {
+            self.reputation.ask_renewal(owner.principal);
+        }
     }
 
     fn judge(&self, group: &Group, load: &mut [Ready], found: Found) -> (Judged, &'static str) {
