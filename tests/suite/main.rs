@@ -24,6 +24,7 @@ mod input;
 mod layers;
 mod order;
 mod own;
+mod own_reads;
 mod own_writes;
 mod packing;
 mod reads;
