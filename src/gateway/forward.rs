@@ -2,6 +2,7 @@
 
 use super::{Gateway, reply};
 use crate::body::Body;
+use crate::cache::policy::invalidate;
 use crate::event::{EventId, GroupIndex, Keys, Subject, UserId, View};
 use crate::identity::Caller;
 use crate::ingest::known::RouteShape;
@@ -38,7 +39,9 @@ impl Gateway {
         Asker { principal: keys.principal, realm: keys.realm, user, joins }
     }
 
-    /// Forwards a call after what is before it.
+    /// Forwards a call after what is before it. What it makes old is made old when the application has answered, and its
+    /// place in the order is free then: also if its client has gone away meanwhile (ruling 2), since the application may
+    /// be at work on it.
     pub(super) async fn forward(
         &self,
         request: Request<Body>,
@@ -50,6 +53,27 @@ impl Gateway {
             self.count("forwarded");
             self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         }
+        let (gateway, peer, why) = (self.clone(), peer.clone(), why.cloned());
+        whole(async move { gateway.forward_in_turn(request, &peer, why.as_ref(), touches).await }).await
+    }
+
+    /// Forwards a call that waits for nothing. One that makes a stored answer old is waited for, whatever its client does.
+    pub(super) async fn pass_whole(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
+        let changes = invalidate::is_unsafe(request.method()) && self.0.routes.is_cached(request.uri().path());
+        if !changes {
+            return self.pass(request, peer, false).await.unwrap_or_else(|error| fail(&error));
+        }
+        let (gateway, peer) = (self.clone(), peer.clone());
+        whole(async move { gateway.pass(request, &peer, false).await.unwrap_or_else(|error| fail(&error)) }).await
+    }
+
+    async fn forward_in_turn(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        why: Option<&Forward>,
+        touches: Touches,
+    ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let route = RouteShape::of_call(parts.method.as_str(), parts.uri.path());
         let held = match self.hold(&touches, parts.uri.path()).await {
@@ -106,8 +130,17 @@ impl Gateway {
     }
 }
 
-/// What a forwarded call makes old: when its answer is there and before its client hears of it, or when the client went
-/// away and nobody knows. A fill that began before is not stored either, since the generation has moved.
+/// Waits for an answer's head in a task of its own, which goes on if nobody waits any more.
+async fn whole(answer: impl Future<Output = Response<Body>> + Send + 'static) -> Response<Body> {
+    tokio::spawn(answer).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a forwarded call broke off");
+        let detail = "the call broke off on its way; whether the application has it is not known";
+        reply::problem(StatusCode::BAD_GATEWAY, "broken_off", detail)
+    })
+}
+
+/// What a forwarded call makes old: when its answer is there and before its client hears of it, or when the call broke off
+/// and nobody knows. A fill that began before is not stored either, since the generation has moved.
 struct Stale<'a> {
     ingest: &'a Ingest,
     caller: View,

@@ -18,7 +18,7 @@ use crate::json::Object;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::peer::{Connection, Peer, TrustedProxies};
-use crate::read::{Read, user_of};
+use crate::read::Read;
 use crate::route::{EventRoute, Found as Rule, Params, Routes, WriteRoute};
 use crate::template::{Found, Lookup, Source, Template};
 use crate::upstream::Upstream;
@@ -140,7 +140,7 @@ impl Gateway {
         let groups = if waits { self.0.routes.groups_at(request.uri().path()) } else { Vec::new() };
         self.count("forwarded");
         if groups.is_empty() {
-            return self.pass(request, peer, false).await.unwrap_or_else(|error| fail(&error));
+            return self.pass_whole(request, peer).await;
         }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let (parts, body) = request.into_parts();
@@ -151,7 +151,7 @@ impl Gateway {
         };
         let touches = {
             let caller = self.0.identity.caller(&parts, peer, self.0.clock.now());
-            let user = user_of(&self.0.identity, &caller, &Params::default());
+            let user = self.user_without_body(&caller, &Params::default());
             self.touches(&caller, &Params::default(), user, &groups, None)
         };
         if reads {
@@ -229,7 +229,7 @@ impl Gateway {
         match self.0.ingest.judge(group, decline) {
             Decline::Refuse(refusal) => Decision::Refuse(refusal),
             Decline::Forward(why) => {
-                let user = user_of(&self.0.identity, &caller, params);
+                let user = self.user_without_body(&caller, params);
                 let groups: Vec<_> = candidates.iter().map(|route| route.group).chain(group).collect();
                 Decision::Forward(why, self.touches(&caller, params, user, &groups, None))
             }
@@ -294,7 +294,7 @@ impl Gateway {
         });
         let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
         let object = parsed.as_ref().map(|(_, object)| object);
-        let head = || user_of(&self.0.identity, call.caller, call.params);
+        let head = || self.user_without_body(call.caller, call.params);
         match mapped {
             None => self.touches(call.caller, call.params, head(), &groups, object),
             Some((group, preview)) => {
@@ -303,6 +303,13 @@ impl Gateway {
                 Touches { tags: preview.names, state, ..touches }
             }
         }
+    }
+
+    /// The user of a call whose body wasn't understood; none, which stands for all of its caller's lanes, if its body might
+    /// have named another one than its head.
+    fn user_without_body(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
+        let scope = AnyBody(HeadScope { caller, params, user: None, body: None });
+        self.0.identity.settings().user.render(&scope).and_then(|text| UserId::try_new(&text).ok())
     }
 
     /// What a call touches by its place: its caller's lanes in these groups, and the tags that its head can tell of.
@@ -453,6 +460,18 @@ impl Lookup for HeadScope<'_, '_> {
             Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
             Source::Body | Source::Event => self.body?.at(path).map(Found::Json),
             _ => self.caller.look(source, path),
+        }
+    }
+}
+
+/// The head of a call whose body may hold anything: what a template finds there makes no user id.
+struct AnyBody<'a, 'c>(HeadScope<'a, 'c>);
+
+impl Lookup for AnyBody<'_, '_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::Body | Source::Event => Some(Found::Text(Cow::Borrowed("\0"))),
+            _ => self.0.find(source, path),
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::metrics::Metrics;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
@@ -35,6 +34,13 @@ pub struct SeenKey(pub [u8; 16]);
 struct IdKey(u64);
 
 impl SeenKey {
+    /// The same id with other content.
+    #[must_use]
+    pub fn names_other(self, other: Self) -> bool {
+        let ((id, content), (other_id, other_content)) = (self.halves(), other.halves());
+        id == other_id && content != other_content
+    }
+
     fn halves(self) -> (IdKey, u64) {
         let (id, content) = self.0.split_at(8);
         let number = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
@@ -77,7 +83,7 @@ enum State {
 /// What is known of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// Nothing; it counts as undecided now.
+    /// Nothing.
     No,
     /// It is on its way into the journal; whether it is kept will be known in a moment.
     Undecided,
@@ -92,6 +98,23 @@ struct SeenShard {
     ids: HashMap<IdKey, (u64, State), BuildHasherDefault<AsItIs>>,
     /// Settled ids, oldest first, with the time after which they are forgotten.
     settled: VecDeque<(Instant, IdKey)>,
+}
+
+impl SeenShard {
+    fn look(&mut self, key: SeenKey, now: Instant) -> Known {
+        while self.settled.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, old)) = self.settled.pop_front() {
+                self.ids.remove(&old);
+            }
+        }
+        let (id, content) = key.halves();
+        match self.ids.get(&id) {
+            None => Known::No,
+            Some((_, State::Undecided)) => Known::Undecided,
+            Some((said, _)) if *said == content => Known::Yes,
+            Some(_) => Known::Other,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -139,27 +162,22 @@ impl Seen {
         self.slots.get(usize::from(first) % SHARDS)
     }
 
-    /// Takes the id as undecided, if it is not known already.
+    /// Takes the id as undecided, if nothing is known of it.
     pub fn begin(&self, key: SeenKey, now: Instant) -> Known {
         let Some(slot) = self.slot(key) else { return Known::No };
         let mut shard = slot.shard.lock();
-        while shard.settled.front().is_some_and(|(until, _)| *until <= now) {
-            if let Some((_, old)) = shard.settled.pop_front() {
-                shard.ids.remove(&old);
-            }
+        let known = shard.look(key, now);
+        if known == Known::No {
+            let (id, content) = key.halves();
+            shard.ids.insert(id, (content, State::Undecided));
         }
-        let (id, content) = key.halves();
-        match shard.ids.entry(id) {
-            Entry::Occupied(found) => match found.get() {
-                (_, State::Undecided) => Known::Undecided,
-                (said, _) if *said == content => Known::Yes,
-                _ => Known::Other,
-            },
-            Entry::Vacant(place) => {
-                place.insert((content, State::Undecided));
-                Known::No
-            }
-        }
+        known
+    }
+
+    /// What is known of an id, which stays as it is.
+    #[must_use]
+    pub fn look(&self, key: SeenKey, now: Instant) -> Known {
+        self.slot(key).map_or(Known::No, |slot| slot.shard.lock().look(key, now))
     }
 
     /// As [`begin`](Self::begin), but waits while the id is undecided: a duplicate must not be acknowledged before its
@@ -322,14 +340,19 @@ enum Stage {
 }
 
 impl Ground {
+    /// The key of an event among the seen ids.
+    #[must_use]
+    pub fn key(&self, event: &Event) -> SeenKey {
+        self.seen.key(self.groups.get(event.lane.group.0).map_or("", |group| group), event)
+    }
+
     /// Admits an event whose id is new; else says what the id says. The tags' generations move here, before the journal
-    /// and before the acknowledgement (ruling 1). `keep`: how long the id stays known after its delivery.
+    /// and before the acknowledgement (ruling 1). `key`: the event's own; `keep`: how long the id stays known after its
+    /// delivery.
     ///
     /// # Errors
     /// Its id is known, or names another event; nothing was kept.
-    pub async fn admit(self: &Arc<Self>, event: &Event, keep: Duration) -> Result<Admitted, Claim> {
-        let group = self.groups.get(event.lane.group.0).map_or("", |group| group);
-        let key = self.seen.key(group, event);
+    pub async fn admit(self: &Arc<Self>, key: SeenKey, event: &Event, keep: Duration) -> Result<Admitted, Claim> {
         match self.seen.claim(key).await {
             Claim::New => Ok(self.obligation(key, event, keep)),
             claim => Err(claim),

@@ -1,5 +1,6 @@
 //! A batch that a client made itself: taken apart, deduplicated, kept event by event, and answered in one piece.
 
+use super::admit::{Known, SeenKey};
 use super::decode::{self, Call, Decoded, Scope};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{ClientBatches, Group};
@@ -8,6 +9,7 @@ use crate::event::{Event, GroupIndex};
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 /// Elements of a forwarded batch that are looked at for their users and tags.
 const MOST_PREVIEWED: usize = 1000;
@@ -61,10 +63,17 @@ impl Ingest {
         }
         // All are decoded before any is kept: if one is the application's to judge, it judges the whole call.
         let mut events: Vec<Event> = Vec::with_capacity(elements.len());
+        let mut keys: Vec<SeenKey> = Vec::with_capacity(elements.len());
         for raw in &elements {
             let Decoded { event, .. } =
                 decode::element(into, call, raw).map_err(|decline| self.judge(Some(group), decline))?;
             self.admissible(into.group, &event)?;
+            let key = self.0.ground.key(&event);
+            let is_other = self.0.ground.seen.look(key, Instant::now()) == Known::Other;
+            if is_other || keys.iter().any(|one| one.names_other(key)) {
+                return Err(Decline::Forward(Forward::OtherContent));
+            }
+            keys.push(key);
             events.push(event);
         }
         if events.iter().zip(events.iter().skip(1)).any(|(one, next)| one.lane.user != next.lane.user) {

@@ -49,7 +49,7 @@ use crate::notices::Notices;
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
-use admit::{Admitted, Buckets, Claim, Crowds, Dry, Ground, Seen};
+use admit::{Admitted, Buckets, Claim, Crowds, Dry, Ground, Known, Seen};
 use bytes::Bytes;
 use changes::Changes;
 use contexts::Contexts;
@@ -412,18 +412,30 @@ impl Ingest {
     /// Admits and keeps an event; `false`: it was known.
     async fn keep(&self, group: &Group, event: Event) -> Result<bool, Decline> {
         let shared = &self.0;
+        let key = shared.ground.key(&event);
+        // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
+        // hear the application's own answer all the same.
+        if !shared.reputation.is_refused(event.owner.principal) {
+            match shared.ground.seen.look(key, Instant::now()) {
+                Known::Yes => {
+                    self.repeat();
+                    return Ok(false);
+                }
+                Known::Other => return Err(Decline::Forward(Forward::OtherContent)),
+                Known::No | Known::Undecided => {}
+            }
+        }
         self.admissible(group, &event)?;
         shared.buckets.take(&event.lane.user, &event.owner).map_err(|dry| match dry {
             Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
         })?;
         let number = self.shard_of(&event.lane.user);
-        let admitted = match shared.ground.admit(&event, group.max_age).await {
+        let admitted = match shared.ground.admit(key, &event, group.max_age).await {
             Ok(admitted) => admitted,
             Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
             Err(Claim::Known | Claim::New) => {
-                shared.ground.repeat();
-                shared.journal.repeat();
+                self.repeat();
                 return Ok(false);
             }
         };
@@ -435,6 +447,12 @@ impl Ingest {
                 Err(Decline::Forward(Forward::NotKept))
             }
         }
+    }
+
+    /// A known event came again.
+    fn repeat(&self) {
+        self.0.ground.repeat();
+        self.0.journal.repeat();
     }
 
     /// A caller's call made everything stored under these names old; the caller's listeners hear of it.

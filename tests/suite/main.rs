@@ -38,4 +38,5 @@ mod relay;
 mod replay;
 mod replies;
 mod support;
+mod turns;
 mod understanding;
