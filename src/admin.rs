@@ -139,12 +139,14 @@ impl Admin {
             "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
             "durability": setup.durability, "lanes": setup.ingest.lanes(),
             "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
+            "changing_parts": setup.ingest.changing_parts(),
             "batches": { "events": setup.metrics.batched_events.get(), "attempts": self.attempts() },
             "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
             "journal": {
                 "durability": setup.durability, "poisoned": journal.poison(), "disk_low": journal.is_low(),
                 "commits": commits, "events": commit_events,
             },
+            "sessions": { "renewals": setup.metrics.renewals.get() },
             "cache": {
                 "hits": counts.hits.load(Ordering::Relaxed), "misses": counts.misses.load(Ordering::Relaxed),
                 "bypasses": counts.bypasses.load(Ordering::Relaxed), "stored": counts.stored.load(Ordering::Relaxed),

@@ -4,6 +4,7 @@ use super::{Gateway, reply};
 use crate::body::Body;
 use crate::event::{EventId, GroupIndex, Keys, Subject, UserId, View};
 use crate::identity::Caller;
+use crate::ingest::known::RouteShape;
 use crate::ingest::refusal::{Forward, Refusal};
 use crate::ingest::{Asker, Held, Ingest};
 use crate::peer::Peer;
@@ -50,6 +51,7 @@ impl Gateway {
             self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         }
         let (parts, body) = request.into_parts();
+        let route = RouteShape::of_call(parts.method.as_str(), parts.uri.path());
         let held = match self.hold(&touches, parts.uri.path()).await {
             Ok(held) => held,
             Err(refusal) => return self.refuse(&parts, &refusal),
@@ -66,6 +68,7 @@ impl Gateway {
         let principal = touches.keys.principal;
         if taken {
             self.0.ingest.vouch(principal, touches.keys.nameless, &touches.proves);
+            self.0.ingest.learn_route(&touches.proves, route);
         } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
             self.0.ingest.refuse(principal);
         }

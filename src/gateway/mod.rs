@@ -396,7 +396,10 @@ impl Gateway {
         let scope = HeadScope { user: user.as_ref(), ..scope };
         let render = |tag: &Template| tag.render(&scope);
         let tags: Vec<_> = route.invalidates.iter().filter_map(render).collect();
-        let groups = if route.drains.is_empty() { Vec::new() } else { self.0.ingest.with_siblings(&route.groups) };
+        // What its path shares with events it goes after, whatever else it drains.
+        let mut groups = self.0.routes.groups_at(parts.uri.path());
+        groups.extend(route.groups.iter().filter(|_| !route.drains.is_empty()));
+        let groups = if groups.is_empty() { groups } else { self.0.ingest.with_siblings(&groups) };
         let asker = self.asker(&caller, &keys, user, &groups);
         Touches { asker, keys, groups, proves: route.groups.clone(), tags, state: None }
     }

@@ -21,6 +21,8 @@ use http::{HeaderName, HeaderValue, header};
 pub struct Reading<'a> {
     /// The keys.
     pub keys: Keys,
+    /// The principal without its predecessors.
+    pub(super) principal: Principal,
     /// The headers that count, sorted by name.
     counted: Vec<(&'a HeaderName, &'a HeaderValue)>,
     /// The other ones, as they came; without Host, Cookie and the body's length.
@@ -64,8 +66,8 @@ impl Identity {
         let selection = &self.settings.selection;
         let mut kinds: Vec<(Kind, &'a HeaderName, &'a HeaderValue)> = Vec::with_capacity(24);
         let mut remainder = Vec::new();
-        for (name, value) in &caller.parts.headers {
-            match selection.header(name) {
+        for (kind, name, value) in caller.kinds(selection) {
+            match kind {
                 kind if kind.counts() => kinds.push((kind, name, value)),
                 _ if matches!(*name, header::COOKIE | header::CONTENT_LENGTH | header::EXPECT) => {}
                 _ if *name == header::HOST && !has_other_host(caller) => {}
@@ -75,10 +77,10 @@ impl Identity {
         kinds.sort_by(|(_, one, _), (_, other, _)| one.as_str().cmp(other.as_str()));
         let Cookies { pieces, line } = cookies(selection, caller);
         let named = self.named(caller, body);
-        let keys = self.hash(caller, &kinds, &pieces, &named);
+        let (keys, principal) = self.hash(caller, &kinds, &pieces, &named);
         let cookies = pieces.iter().filter(|(kind, _)| kind.counts()).map(|(_, pair)| *pair).collect();
         let counted = kinds.into_iter().map(|(_, name, value)| (name, value)).collect();
-        Reading { keys, counted, remainder, cookies, cookie: line, named }
+        Reading { keys, principal, counted, remainder, cookies, cookie: line, named }
     }
 
     fn named(&self, caller: &Caller<'_>, body: Option<&Object<'_>>) -> Vec<(Box<str>, Box<str>)> {
@@ -100,13 +102,14 @@ impl Identity {
         headers: &[(Kind, &HeaderName, &HeaderValue)],
         cookies: &[(Kind, &[u8])],
         named: &[(Box<str>, Box<str>)],
-    ) -> Keys {
+    ) -> (Keys, Principal) {
         let host = caller.peer.host.as_deref().unwrap_or_default();
         let mut text = Text(Vec::with_capacity(1024));
         text.part(b"host", host.as_bytes());
         // Behind a proxy that names the host beside `Host`, nobody knows which of the two the application goes by.
-        let line = caller.parts.headers.get(header::HOST).map(|line| line.as_bytes().to_ascii_lowercase());
-        if let Some(line) = line.filter(|line| !line.is_empty() && line != host.as_bytes()) {
+        let line = caller.parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
+        let line = line.filter(|line| !line.is_empty() && *line != host.as_bytes()).map(<[u8]>::to_ascii_lowercase);
+        if let Some(line) = line.filter(|line| line != host.as_bytes()) {
             text.part(b"named host", &line);
         }
         let begin = text.0.len();
@@ -125,23 +128,15 @@ impl Identity {
         // What the principal has that doesn't roll.
         let own = text.0.get(begin..).unwrap_or_default().to_vec();
         of(&mut text, Kind::Rolling);
-        let nameless = {
-            let mut named =
-                named.iter().map(|(_, raw)| raw.trim_matches('"')).filter(|raw| !raw.is_empty() && *raw != "null");
-            let mut headers = headers.iter().filter(|(kind, ..)| is_of_caller(*kind));
-            let mut cookies = cookies.iter().filter(|(kind, _)| is_of_caller(*kind));
-            named.next().is_none()
-                && !headers.any(|(_, name, value)| names_someone(name, value.as_bytes()))
-                && !cookies
-                    .any(|(_, pair)| pair.split(|byte| *byte == b'=').nth(1).is_none_or(|value| !value.is_empty()))
-        };
-        let client = caller.peer.client.to_string();
+        let nameless = is_nameless(headers, cookies, named);
         if nameless {
-            text.part(b"client address", client.as_bytes());
+            text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
-        let principal = self.families.canonical(Principal(text.hash(&self.key)));
+        let itself = Principal(text.hash(&self.key));
+        let principal = self.families.canonical(itself);
         text.0.clear();
-        text.part(b"principal", &principal.0);
+        // P3: who is only supposed to be the same shares no batch with it.
+        text.part(b"principal", &self.families.known(itself).0);
         text.0.extend_from_slice(&own);
         of(&mut text, Kind::Scope);
         let view = View(text.hash(&self.key));
@@ -150,10 +145,10 @@ impl Identity {
         of(&mut text, Kind::Condition);
         text.part(b"scheme", if caller.peer.https { b"https" } else { b"http" });
         if self.settings.selection.by_default {
-            text.part(b"client address", client.as_bytes());
+            text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
         let fingerprint = Fingerprint(text.hash(&self.key));
-        Keys { fingerprint, view, principal, realm: self.realm(host), nameless }
+        (Keys { fingerprint, view, principal, realm: self.realm(host), nameless }, itself)
     }
 
     /// The realm of a host.
@@ -173,6 +168,21 @@ fn has_other_host(caller: &Caller<'_>) -> bool {
     named.is_some_and(|named| !named.is_empty() && Some(named) != caller.peer.host.as_deref().map(str::as_bytes))
 }
 
+/// Whether no header, cookie or named part of a call says who calls.
+fn is_nameless(
+    headers: &[(Kind, &HeaderName, &HeaderValue)],
+    cookies: &[(Kind, &[u8])],
+    named: &[(Box<str>, Box<str>)],
+) -> bool {
+    let mut headers = headers.iter().filter(|(kind, ..)| is_of_caller(*kind));
+    let mut cookies = cookies.iter().filter(|(kind, _)| is_of_caller(*kind));
+    let is_empty = |raw: &str| raw.is_empty() || raw == "\"\"" || raw == "null";
+    let value = |pair: &[u8]| pair.split(|byte| *byte == b'=').nth(1).is_none_or(|value| !value.is_empty());
+    named.iter().all(|(_, raw)| is_empty(raw))
+        && !headers.any(|(_, name, value)| names_someone(name, value.as_bytes()))
+        && !cookies.any(|(_, pair)| value(pair))
+}
+
 const fn is_of_caller(kind: Kind) -> bool {
     matches!(kind, Kind::Principal | Kind::Rolling)
 }
@@ -182,8 +192,8 @@ fn names_someone(name: &HeaderName, value: &[u8]) -> bool {
     let value = value.trim_ascii();
     let is_scheme = *name == header::AUTHORIZATION && !value.contains(&b' ');
     let is_known = |scheme: &&str| value.eq_ignore_ascii_case(scheme.as_bytes());
-    !value.is_empty()
-        && !(is_scheme && ["basic", "bearer", "digest", "negotiate", "token"].iter().any(|one| is_known(&one)))
+    let is_bare = is_scheme && ["basic", "bearer", "digest", "negotiate", "token"].iter().any(is_known);
+    !value.is_empty() && !is_bare
 }
 
 struct Cookies<'a> {
@@ -214,20 +224,38 @@ fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies<'a> {
             let name = pair.split('=').next().unwrap_or_default();
             let kind = if pair.is_empty() { Kind::Passing } else { selection.cookie(name) };
             pieces.push((kind, pair.as_bytes()));
-            match piece.split_once(pair).filter(|_| kind.counts()) {
-                Some((before, after)) => {
-                    out.extend_from_slice(before.as_bytes());
-                    out.push(COUNTED);
-                    out.extend_from_slice(after.as_bytes());
-                }
-                None => out.extend_from_slice(piece.as_bytes()),
+            if !kind.counts() {
+                out.extend_from_slice(piece.as_bytes());
+                continue;
             }
+            let (before, after) = (piece.trim_start().len(), piece.trim_end().len());
+            out.extend_from_slice(piece.get(..piece.len() - before).unwrap_or_default().as_bytes());
+            out.push(COUNTED);
+            out.extend_from_slice(piece.get(after..).unwrap_or_default().as_bytes());
         }
     }
     Cookies { pieces, line: out }
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    /// The headers that count, sorted by name.
+    #[must_use]
+    pub fn headers(&self) -> &[(&'a HeaderName, &'a HeaderValue)] {
+        &self.counted
+    }
+
+    /// The cookies that count, as they came.
+    #[must_use]
+    pub fn cookies(&self) -> &[&'a [u8]] {
+        &self.cookies
+    }
+
+    /// `body:` and `query:` parts, by name, raw JSON.
+    #[must_use]
+    pub fn named(&self) -> &[(Box<str>, Box<str>)] {
+        &self.named
+    }
+
     /// Bytes of what is not in the context.
     #[must_use]
     pub fn remainder_bytes(&self) -> usize {

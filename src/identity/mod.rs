@@ -343,6 +343,8 @@ pub struct Caller<'a> {
     peer: &'a Peer,
     now: SystemTime,
     cookies: OnceLock<Vec<(&'a str, &'a str)>>,
+    /// What each header says of the caller, in the order of the map: asked for twice.
+    kinds: OnceLock<Vec<Kind>>,
     token: Option<Token>,
 }
 
@@ -401,6 +403,12 @@ impl<'a> Caller<'a> {
             let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
             pairs.map(|(name, value)| (name.trim(), value.trim())).collect()
         })
+    }
+
+    /// The headers, each with what it says of the caller.
+    fn kinds(&self, selection: &Selection) -> impl Iterator<Item = (Kind, &'a HeaderName, &'a HeaderValue)> {
+        let of = || self.parts.headers.iter().map(|(name, _)| selection.header(name)).collect();
+        self.kinds.get_or_init(of).iter().zip(&self.parts.headers).map(|(kind, (name, value))| (*kind, name, value))
     }
 
     /// A Cookie line that can't be read: what it holds can't be told apart cookie by cookie.
@@ -527,7 +535,7 @@ impl Identity {
     /// A call's head at a time of day.
     #[must_use]
     pub fn caller<'a>(&self, parts: &'a Parts, peer: &'a Peer, now: SystemTime) -> Caller<'a> {
-        let mut caller = Caller { parts, peer, now, cookies: OnceLock::new(), token: None };
+        let mut caller = Caller { parts, peer, now, cookies: OnceLock::new(), kinds: OnceLock::new(), token: None };
         caller.token = self.token(&caller);
         caller
     }
@@ -568,16 +576,15 @@ impl Identity {
     }
 
     /// An answer that is relayed to this caller sets cookies: whoever comes back with them is the same principal
-    /// (ruling 24). `true`: it renewed a cookie of the principal.
-    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>) -> bool {
-        let now = self.keys(caller, None);
-        if now.nameless {
+    /// (ruling 24). `good`: the principal is known to be good. `true`: it renewed a cookie of the principal.
+    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>, good: bool) -> bool {
+        let now = self.read(caller, None);
+        if now.keys.nameless {
             return false;
         }
         // A cookie that it didn't have before begins a session and renews none: what many callers share until they sign in
         // (a consent, say) must not make one principal of them.
-        let renews = |name: &str| self.is_session(name) && caller.cookie(name).is_some();
-        let set: Vec<_> = set.filter_map(families::kept_cookie).filter(|(name, _)| renews(name)).collect();
+        let set: Vec<_> = self.sessions(set).filter(|(name, _)| caller.cookie(name).is_some()).collect();
         if set.is_empty() {
             return false;
         }
@@ -587,21 +594,24 @@ impl Identity {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = caller.parts.headers.clone();
         parts.headers.insert(header::COOKIE, line);
-        let next = self.keys(&self.caller(&parts, caller.peer, caller.now), None);
-        if next.principal == now.principal {
+        let renewed = self.caller(&parts, caller.peer, caller.now);
+        let next = self.read(&renewed, None);
+        if next.keys.principal == now.keys.principal {
             return false;
         }
-        self.families.succeed(next.principal, now.principal);
+        self.families.succeed(next.principal, now.principal, good);
         true
     }
 
-    fn is_session(&self, cookie: &str) -> bool {
-        matches!(self.settings.selection.cookie(cookie), Kind::Principal | Kind::Rolling)
+    /// Whether an answer with these Set-Cookie lines renews what its caller is known by.
+    pub fn is_renewal<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> bool {
+        self.sessions(set).next().is_some()
     }
 
-    /// An answer that no browser sees sets a session cookie (ruling 24).
-    pub fn sets_session<'h>(&self, mut set: impl Iterator<Item = &'h HeaderValue>) -> bool {
-        set.any(|line| families::kept_cookie(line).is_some_and(|(name, _)| self.is_session(name)))
+    /// Cookies that are set and tell who calls.
+    fn sessions<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> impl Iterator<Item = (&'h str, &'h str)> {
+        let tells = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
+        set.filter_map(families::kept_cookie).filter(move |(name, _)| tells(name))
     }
 
     /// The head that a context makes, for templates that look at what all its calls share.
@@ -644,7 +654,7 @@ impl Identity {
         if caller.has_odd_cookies() {
             return Err(NotAnswerable::OddCookies);
         }
-        proof(&settings.selection, &caller.parts.headers, &caller.parts.method)?;
+        proof(&settings.selection, caller)?;
         if !settings.require.iter().all(|any| any.iter().any(there)) {
             return Err(NotAnswerable::Requirement);
         }
@@ -758,17 +768,18 @@ impl Identity {
 
 /// What a call must not have to be answered by Tidegate: a proof of its own, and, if it writes, what makes it depend on
 /// more than its body.
-fn proof(selection: &Selection, headers: &HeaderMap, method: &Method) -> Result<(), NotAnswerable> {
+fn proof(selection: &Selection, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+    let headers = &caller.parts.headers;
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(NotAnswerable::SeveralTokens);
     }
     let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let proves = |name: &HeaderName| match selection.header(name) {
+    let proves = |kind: Kind| match kind {
         Kind::Proof => true,
-        Kind::Conditional => is_unsafe(method),
+        Kind::Conditional => is_unsafe(&caller.parts.method),
         _ => false,
     };
-    if scheme.is_some_and(lists::proves_one_call) || headers.keys().any(proves) {
+    if scheme.is_some_and(lists::proves_one_call) || caller.kinds(selection).any(|(kind, ..)| proves(kind)) {
         return Err(NotAnswerable::Proof);
     }
     Ok(())

@@ -96,7 +96,7 @@ pub struct Courier {
     reputation: Arc<Reputation>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
     // Held for a look and a count.
-    gates: Vec<Mutex<Gate>>,
+    gates: Arc<[Mutex<Gate>]>,
 }
 
 /// What a courier is made of.
@@ -115,6 +115,8 @@ pub struct Parts {
     pub reputation: Arc<Reputation>,
     /// The shards, by number.
     pub shards: Vec<mpsc::UnboundedSender<Command>>,
+    /// The groups' gates, in the order of the groups.
+    pub gates: Arc<[Mutex<Gate>]>,
     /// Wall clock, for Retry-After dates.
     pub clock: Clock,
 }
@@ -123,8 +125,7 @@ impl Courier {
     /// A courier; it does nothing until [`run`](Self::run).
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { upstream, settings, groups, identity, metrics, reputation, shards, clock } = parts;
-        let gates = groups.iter().map(|_| Mutex::default()).collect();
+        let Parts { upstream, settings, gates, groups, identity, metrics, reputation, shards, clock } = parts;
         let assembler = Assembler { identity, clock };
         Self { upstream, settings, groups, assembler, metrics, reputation, shards, gates }
     }
@@ -241,9 +242,7 @@ impl Courier {
         let found = self.send(group, &carrier.load).await;
         if let Found::Reply(status, headers, _) = &found {
             carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
-            if status.is_success() {
-                self.note_session(group, &carrier.load, headers);
-            }
+            self.note_renewal(group, &carrier.load, *status, headers);
         }
         let (judged, result) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, result, began);
@@ -255,14 +254,16 @@ impl Courier {
         none
     }
 
-    /// An answer that renews its caller's session was seen by no browser: the caller's next call is to be forwarded
+    /// A cookie that the answer renews reaches no browser: the caller's next call is forwarded, so that its session lives
     /// (ruling 24).
-    fn note_session(&self, group: &Group, load: &[Ready], headers: &HeaderMap) {
-        let owner = load.first().filter(|_| !is_shared(group, load)).and_then(|ready| owner_of(&ready.batch));
-        if let Some((owner, false)) = owner
-            && self.assembler.identity.sets_session(headers.get_all(http::header::SET_COOKIE).iter())
-        {
-            self.reputation.ask_renewal(owner.principal);
+    fn note_renewal(&self, group: &Group, load: &[Ready], status: StatusCode, headers: &HeaderMap) {
+        let set = headers.get_all(http::header::SET_COOKIE);
+        if !status.is_success() || is_shared(group, load) || !self.assembler.identity.is_renewal(set.iter()) {
+            return;
+        }
+        let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
+        for event in events.filter(|event| !event.context.cookies.is_empty()) {
+            self.reputation.ask_renewal(event.owner.principal);
         }
     }
 

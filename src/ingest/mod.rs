@@ -11,6 +11,7 @@
 //! | [`settle`] | an event and its outcome | nothing left | – |
 
 pub mod admit;
+pub mod changes;
 pub mod client_batch;
 pub mod contexts;
 pub mod contract;
@@ -50,11 +51,15 @@ use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
 use admit::{Admitted, Buckets, Claim, Crowds, Dry, Ground, Seen};
 use bytes::Bytes;
+use changes::Changes;
 use contexts::Contexts;
 use dead::DeadLetters;
 use decode::{Call, Decoded, Payload, Scope};
 use deliver::Courier;
+use gate::Gate;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use known::RouteShape;
+use parking_lot::Mutex;
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
 use reputation::Reputation;
@@ -144,12 +149,15 @@ pub enum Keeping {
 
 struct Shared {
     groups: Vec<Group>,
+    // Held for a look and a count.
+    gates: Arc<[Mutex<Gate>]>,
     delivery: Delivery,
     limits: Limits,
     identity: Arc<Identity>,
     ground: Arc<Ground>,
     buckets: Buckets,
     contexts: Contexts,
+    changes: Changes,
     reputation: Arc<Reputation>,
     journal: Arc<Journal<Admitted>>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
@@ -202,6 +210,7 @@ impl Ingest {
             metrics: Arc::clone(&metrics),
         });
         let contexts = Contexts::new(limits.max_context_bytes);
+        let changes = Changes::new(Arc::clone(&metrics));
         let (journal, tails) = match journal {
             Keeping::Memory { max_bytes, .. } => Journal::in_memory(shards, max_bytes),
             Keeping::Disk(opened, settings) => {
@@ -238,8 +247,10 @@ impl Ingest {
             Shard::new(Parts { number, lanes, tail, commands, courier, settler, level, reputation })
         });
         let tasks: Vec<_> = tasks.collect();
+        let gates: Arc<[Mutex<Gate>]> = groups.iter().map(|_| Mutex::default()).collect();
         let courier = Courier::new(deliver::Parts {
             upstream,
+            gates: Arc::clone(&gates),
             settings: delivery.clone(),
             groups: groups.clone(),
             identity: Arc::clone(&identity),
@@ -251,12 +262,14 @@ impl Ingest {
         let buckets = Buckets::new(&limits);
         let shared = Shared {
             groups,
+            gates,
             delivery,
             limits,
             identity,
             ground,
             buckets,
             contexts,
+            changes,
             reputation,
             journal,
             shards: senders,
@@ -335,6 +348,7 @@ impl Ingest {
             group: shared.groups.get(index.0)?,
             identity: &shared.identity,
             contexts: &shared.contexts,
+            changes: &shared.changes,
             token_margin: shared.delivery.token_margin,
         })
     }
@@ -529,9 +543,24 @@ impl Ingest {
         }
     }
 
-    /// A relayed answer renewed a session.
-    pub fn note_renewal(&self) {
-        self.0.ground.metrics.renewals.inc();
+    /// A single call of these groups was taken by the application: its route is there.
+    pub fn learn_route(&self, groups: &[GroupIndex], route: RouteShape) {
+        for gate in groups.iter().filter_map(|group| self.0.gates.get(group.0)) {
+            gate.lock().learn_route(route);
+        }
+    }
+
+    /// A relayed answer renewed a session of this principal.
+    pub fn note_renewal(&self, principal: Principal) {
+        let renewals = &self.0.ground.metrics.renewals;
+        if renewals.get() == 0 && self.0.identity.settings().refresh.is_none() {
+            tracing::warn!(
+                "the application renews sessions by cookies on its answers; acknowledgements carry none: set \
+                 identity.refresh to a part of a session's life, so that one call of each caller is forwarded so often"
+            );
+        }
+        renewals.inc();
+        self.0.reputation.note_renewal(principal);
     }
 
     /// A call of this principal met 401 at the application.
@@ -630,6 +659,12 @@ impl Ingest {
     #[must_use]
     pub fn lanes(&self) -> u64 {
         self.0.levels.iter().map(|level| level.lanes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Parts that differ at every call of a caller, as far as they were warned about.
+    #[must_use]
+    pub fn changing_parts(&self) -> Vec<String> {
+        self.0.changes.warned()
     }
 
     /// Bytes of pending events, and of the contexts that they share.

@@ -2,7 +2,7 @@
 
 use crate::support::Sidecar;
 use crate::support::upstream::{Seen, answer};
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -279,4 +279,31 @@ async fn over_the_rate_the_client_hears_429_and_nothing_is_kept() {
     assert!(limited.header("retry-after").parse::<u64>().unwrap() > 0);
     sidecar.event("other", "u", "c").await;
     assert_eq!(sidecar.running.stop().await.received, 3);
+}
+
+#[tokio::test]
+async fn a_session_that_a_deliverys_answer_renews_is_renewed_on_a_call_of_its_own() {
+    let sidecar = Sidecar::start(&[("credentials = [\"header:authorization\"]\n", "")]).await;
+    sidecar.upstream.answer_with(|seen| {
+        let mut answer =
+            answer(200, json!({ "accepted": if seen.path == "/batch" { seen.ids() } else { Vec::new() } }));
+        answer.headers_mut().append("set-cookie", HeaderValue::from_static("_ga=2"));
+        if seen.header("cookie").contains("sid=") {
+            answer.headers_mut().append("set-cookie", HeaderValue::from_static("sid=new; HttpOnly"));
+        }
+        Some(answer)
+    });
+    let post = async |cookie: &str, id: &str| {
+        let body = format!("{{\"id\":\"{id}\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}}");
+        let answer = sidecar.call(Method::POST, "/event", &[("cookie", cookie)], body).await;
+        (answer.status, answer.headers.contains_key("set-cookie"))
+    };
+    for (cookie, first) in [("sid=old", "a"), ("_ga=1", "b")] {
+        assert_eq!(post(cookie, first).await, (StatusCode::ACCEPTED, false));
+    }
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!(post("sid=old", "c").await, (StatusCode::OK, true), "the application's own answer");
+    assert_eq!(post("sid=old", "d").await, (StatusCode::ACCEPTED, false), "once");
+    assert_eq!(post("_ga=1", "e").await, (StatusCode::ACCEPTED, false), "an analytics cookie is no session");
 }

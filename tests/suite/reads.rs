@@ -154,3 +154,25 @@ async fn a_public_route_is_shared_only_as_far_as_the_answer_allows() {
         assert!(found.contains(wanted), "{path}: {found}");
     }
 }
+
+/// The path of the events may be read too: one resource has one order.
+#[tokio::test]
+async fn an_event_makes_old_what_is_stored_of_its_own_address() {
+    let stored = "[[cache]]\npath = \"/event\"\nttl = \"60s\"\n[[cache]]";
+    let sidecar = Sidecar::start(&[("[[cache]]", stored)]).await;
+    let taken = AtomicU64::new(0);
+    sidecar.upstream.answer_with(move |seen| {
+        if seen.path == "/batch" {
+            taken.fetch_add(seen.ids().len() as u64, Ordering::SeqCst);
+            return None;
+        }
+        Some(answer(200, json!({ "taken": taken.load(Ordering::SeqCst) })))
+    });
+    for round in 0..5u64 {
+        let read = sidecar.get("t", "/event").await;
+        assert_eq!(read.json()["taken"], round, "{}", read.header("cache-status"));
+        assert!(sidecar.get("t", "/event").await.header("cache-status").contains("hit"));
+        sidecar.event("t", "u", &format!("e{round}")).await;
+    }
+    assert!(sidecar.get("other", "/event").await.header("cache-status").contains("uri-miss"));
+}
