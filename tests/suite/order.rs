@@ -169,12 +169,21 @@ async fn a_clients_own_batch_takes_all_its_places_at_once() {
     let own: Vec<_> = (0..12).map(|number| format!("own-{number:02}")).collect();
     let ids: Vec<_> = own.iter().map(String::as_str).collect();
     let whole = json!({ "events": batch("u", &ids) }).to_string();
-    let singles = async {
-        for number in 0..6 {
-            sidecar.taken(&[TOKEN], "u", &format!("single-{number}")).await;
+    // The user's other tabs post all the while.
+    let answered = std::cell::Cell::new(false);
+    let tab = async |tab: usize| {
+        let mut number = 0;
+        while !answered.get() {
+            sidecar.taken(&[TOKEN], "u", &format!("tab-{tab}-{number}")).await;
+            number += 1;
         }
     };
-    let (taken, ()) = tokio::join!(sidecar.call(Method::POST, "/batch", &[TOKEN], whole), singles);
+    let batch = async {
+        let taken = sidecar.call(Method::POST, "/batch", &[TOKEN], whole).await;
+        answered.set(true);
+        taken
+    };
+    let (taken, ..) = tokio::join!(batch, tab(0), tab(1), tab(2), tab(3));
     assert_eq!(taken.json()["accepted"].as_array().unwrap().len(), 12);
     let order: Vec<_> = sidecar.delivered().await.iter().flat_map(Seen::ids).collect();
     let begin = order.iter().position(|id| *id == own[0]).unwrap();
