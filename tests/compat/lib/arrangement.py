@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from client import Browser
-from install import APPS
+from install import APPS, ROOT
 from process import Process, ask, free_port
 
 MAIN, TENANT = "app.example", "tenant-b.example"
@@ -172,7 +172,7 @@ class NginxFront(Express):
         return Running(processes, direct, running.store, front=through, behind=behind)
 
 
-README = """
+HEAD = """
 [server]
 listen = "127.0.0.1:{listen}"
 explain = true
@@ -180,33 +180,31 @@ explain = true
 [admin]
 listen = "127.0.0.1:{admin}"
 
-[upstream]
-url = "http://127.0.0.1:{upstream}"
-{relay}
-
-[journal]
-path = "{data}"
-
 {identity}
-
-[batch.progress]
-path = "/api/progress/batch"
-window = "{window}"
-invalidates = ["progress:{{user}}"]
-
-[[event]]
-path = "/api/progress"
-batch = "progress"
-event = {{ clientEventId = "{{body.id}}", userId = "{{body.user_id}}", "..." = "{{body.*}}" }}
-ack = {{ status = 200, body = {{ ok = true }} }}
-{route}
-
-[[cache]]
-path = "/api/progress/summary"
-ttl = "30s"
-tags = ["progress:{{user}}"]
-{more}
 """
+
+# What the suite puts into the README's example: where the parts are, and what an application or a flow adds.
+PLACES = [
+    ('url = "http://127.0.0.1:8888"', 'url = "http://127.0.0.1:{upstream}"\n{relay}'),
+    ('path = "data"', 'path = "{data}"'),
+    ('window = "5s"', 'window = "{window}"'),
+    ("ack = {{ status = 200, body = {{ ok = true }} }}", "ack = {{ status = 200, body = {{ ok = true }} }}\n{route}"),
+]
+
+
+def readme_example():
+    """The configuration under "In front of your own application", as a template."""
+    text = (ROOT / "README.md").read_text()
+    example = text.split("## In front of your own application", 1)[-1].split("```toml\n", 1)[-1].split("```", 1)[0]
+    example = example.replace("{", "{{").replace("}", "}}")
+    for line, with_places in PLACES:
+        if example.count(line) != 1:
+            raise ValueError(f"the README's example has {example.count(line)} lines with {line!r}; the suite needs one")
+        example = example.replace(line, with_places)
+    return HEAD + example + "{more}\n"
+
+
+README = readme_example()
 
 
 class Gate:
