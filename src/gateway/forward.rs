@@ -57,7 +57,7 @@ impl Gateway {
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let stale = Stale::new(&self.0.ingest, touches.keys.view, touches.tags);
-        let response = self.pass(Request::from_parts(parts, body), peer).await;
+        let response = self.pass(Request::from_parts(parts, body), peer, !touches.proves.is_empty()).await;
         stale.end(&response);
         let taken = response.as_ref().is_ok_and(|response| response.status().is_success());
         // ORDER: before the lane may send again.
@@ -89,10 +89,16 @@ impl Gateway {
     }
 
     /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its client hears of it.
-    pub(super) async fn pass(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+    /// `proves`: a 2xx speaks for its caller.
+    pub(super) async fn pass(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        proves: bool,
+    ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let old = self.0.read.makes_old(&parts, peer, &self.0.routes);
-        let response = self.0.read.relay(Request::from_parts(parts, body), peer).await;
+        let response = self.0.read.relay(Request::from_parts(parts, body), peer, proves).await;
         match old {
             Some(old) => old.end(&self.0.routes, response),
             None => response,

@@ -140,7 +140,7 @@ impl Gateway {
         let groups = if waits { self.0.routes.groups_at(request.uri().path()) } else { Vec::new() };
         self.count("forwarded");
         if groups.is_empty() {
-            return self.pass(request, peer).await.unwrap_or_else(|error| fail(&error));
+            return self.pass(request, peer, false).await.unwrap_or_else(|error| fail(&error));
         }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let (parts, body) = request.into_parts();
@@ -158,7 +158,7 @@ impl Gateway {
             let groups = &touches.groups;
             // In time or not: the answer is as new as the application is.
             self.0.ingest.barrier(&touches.asker, groups, self.0.ingest.barrier_time()).await;
-            return self.pass(Request::from_parts(parts, body), peer).await.unwrap_or_else(|error| fail(&error));
+            return self.pass(Request::from_parts(parts, body), peer, true).await.unwrap_or_else(|error| fail(&error));
         }
         self.forward(Request::from_parts(parts, body), peer, None, touches).await
     }

@@ -185,6 +185,18 @@ impl Selection {
         }
     }
 
+    /// The operator says that this header says nothing: its latest value travels.
+    #[must_use]
+    pub fn ignores_header(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|(known, kind)| known == name && *kind == Kind::Passing)
+    }
+
+    /// The operator says that this cookie says nothing.
+    #[must_use]
+    pub fn ignores_cookie(&self, name: &str) -> bool {
+        self.cookies.iter().any(|(known, kind)| **known == *name && *kind == Kind::Passing)
+    }
+
     /// Whether this part is the same for all calls of one fingerprint.
     #[must_use]
     pub fn counts(&self, part: &Part) -> bool {
@@ -570,7 +582,9 @@ impl Identity {
         if now.keys.nameless {
             return false;
         }
-        let set: Vec<_> = self.sessions(set).collect();
+        // A cookie that it didn't have before begins a session and renews none: what many callers share until they sign in
+        // (a consent, say) must not make one principal of them.
+        let set: Vec<_> = self.sessions(set).filter(|(name, _)| caller.cookie(name).is_some()).collect();
         if set.is_empty() {
             return false;
         }

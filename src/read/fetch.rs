@@ -75,7 +75,7 @@ impl Read {
         // ORDER: generations before the application is asked.
         let generations = self.tags.snapshot(&ask.reader.tags);
         let asked = self.clock.now();
-        let mut response = self.relay(request, peer).await;
+        let mut response = self.relay(request, peer, true).await;
         let completion = match (&missing, &response) {
             (Some(missing), Ok(said)) => missing.judge(said),
             _ => Completion::Other,
@@ -83,7 +83,7 @@ impl Read {
         if completion == Completion::Unusable
             && let Some(again) = again
         {
-            response = self.relay(again, peer).await;
+            response = self.relay(again, peer, true).await;
         }
         if response.as_ref().is_ok_and(|response| response.status().is_success()) {
             self.speak_for(ask);

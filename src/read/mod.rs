@@ -167,15 +167,21 @@ impl Read {
 
     async fn bypass(&self, request: Request<Body>, peer: &Peer, why: Bypass) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
-        let response = self.relay(request, peer).await?;
+        let response = self.relay(request, peer, false).await?;
         Ok(answer::with_status(response, &format!("tidegate; fwd=bypass; detail={why}")))
     }
 
-    /// Asks the application, and learns of a session that it renews (ruling 24).
+    /// Asks the application, and learns of a session that it renews (ruling 24). `proves`: a 2xx speaks for its caller,
+    /// since it is about what some group's events change.
     ///
     /// # Errors
     /// It gave no answer.
-    pub async fn relay(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+    pub async fn relay(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        proves: bool,
+    ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let has_session = parts.headers.contains_key(header::COOKIE);
         let asked = has_session.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
@@ -188,7 +194,8 @@ impl Read {
             let caller = self.identity.caller(&parts, peer, self.clock.now());
             let principal = self.identity.keys(&caller, None).principal;
             let reputation = self.ingest.reputation();
-            let good = reputation.is_good_anywhere(principal);
+            let is_proof = proves && response.status().is_success() && !reputation.is_refused(principal);
+            let good = is_proof || reputation.is_good_anywhere(principal);
             // Of a principal that nothing is known of yet, a page that was shown to it speaks; a login doesn't, which makes
             // somebody else of it.
             let shown = parts.method.is_safe() && response.status().is_success() && !reputation.is_refused(principal);
@@ -229,7 +236,7 @@ impl Read {
         peer: &Peer,
         ask: &mut Ask,
     ) -> Result<Option<Response<Body>>, UpstreamError> {
-        let response = self.relay(first, peer).await?;
+        let response = self.relay(first, peer, true).await?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             self.speak_for(ask);
             let good = |group: &GroupIndex| self.ingest.reputation().is_good(ask.reader.keys.principal, *group);

@@ -56,7 +56,7 @@ impl Read {
             request.headers_mut().remove(name);
         }
         let method = request.method().clone();
-        let response = self.relay(request, peer).await;
+        let response = self.relay(request, peer, true).await;
         let failed = response.as_ref().map_or(true, |response| reuse::is_failure(response.status()));
         if failed
             && let Some(entry) = stored

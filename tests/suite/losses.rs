@@ -246,3 +246,36 @@ async fn a_declared_write_on_an_event_routes_path_goes_after_the_callers_events(
     assert_eq!(paths, ["/batch", "/event"]);
     sidecar.running.stop().await;
 }
+
+/// A mapping that takes one member of a member leaves the rest of it to `"..."`.
+#[tokio::test]
+async fn a_member_of_which_the_mapping_takes_a_part_is_taken_along_whole() {
+    let mapped = "lessonId = \"{body.lesson}\", percent";
+    let nested = "lessonId = \"{body.about.lesson}\", \"...\" = \"{body.*}\", percent";
+    let sidecar = Sidecar::start(&[(mapped, nested)]).await;
+    let body = r#"{"id":"1","user":"ada","about":{"lesson":"l","chapter":7},"note":[1]}"#;
+    let headers = [("authorization", "Bearer a"), ("content-type", "application/json")];
+    let found = sidecar.call(http::Method::POST, "/event", &headers, body).await;
+    assert_eq!(found.status.as_u16(), 202, "{found:?}");
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    let seen = sidecar.upstream.seen();
+    let sent: serde_json::Value = serde_json::from_slice(&seen[0].body).unwrap();
+    let event = &sent["events"][0];
+    assert_eq!(
+        (&event["lessonId"], &event["about"]["chapter"], &event["note"][0]),
+        (&"l".into(), &7.into(), &1.into())
+    );
+    sidecar.running.stop().await;
+}
+
+/// What is left of a member of which the mapping takes a part is counted where nothing takes it along.
+#[tokio::test]
+async fn a_member_of_which_the_mapping_takes_a_part_is_counted_as_left_out() {
+    let sidecar = Sidecar::start(&[("{body.lesson}", "{body.about.lesson}")]).await;
+    let body = r#"{"id":"1","user":"ada","about":{"lesson":"l","chapter":7},"note":[1]}"#;
+    let headers = [("authorization", "Bearer a"), ("content-type", "application/json")];
+    assert_eq!(sidecar.call(http::Method::POST, "/event", &headers, body).await.status.as_u16(), 202);
+    assert_eq!(sidecar.counter("tidegate_unmapped_members_total{route=\"/event\"}").await, 2);
+    sidecar.running.stop().await;
+}

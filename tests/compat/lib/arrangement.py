@@ -180,15 +180,19 @@ explain = true
 [admin]
 listen = "127.0.0.1:{admin}"
 
+[journal]
+path = "{data}"
+
 {identity}
 """
 
-# What the suite puts into the README's example: where the parts are, and what an application or a flow adds.
-PLACES = [
-    ('url = "http://127.0.0.1:8888"', 'url = "http://127.0.0.1:{upstream}"\n{relay}'),
-    ('path = "data"', 'path = "{data}"'),
-    ('window = "5s"', 'window = "{window}"'),
-    ("ack = {{ status = 200, body = {{ ok = true }} }}", "ack = {{ status = 200, body = {{ ok = true }} }}\n{route}"),
+# What the suite adds to the README's example, after which of its lines: the application's answer, what is stored for how
+# long, and what an application or a flow needs.
+ADDED = [
+    ('url = "http', "{relay}"),
+    ('path = "/api/progress/batch"', 'window = "{window}"'),
+    ("event = ", "ack = {{ status = 200, body = {{ ok = true }} }}\n{route}"),
+    ('path = "/api/progress/summary"', 'ttl = "30s"'),
 ]
 
 
@@ -196,12 +200,13 @@ def readme_example():
     """The configuration under "In front of your own application", as a template."""
     text = (ROOT / "README.md").read_text()
     example = text.split("## In front of your own application", 1)[-1].split("```toml\n", 1)[-1].split("```", 1)[0]
-    example = example.replace("{", "{{").replace("}", "}}")
-    for line, with_places in PLACES:
-        if example.count(line) != 1:
-            raise ValueError(f"the README's example has {example.count(line)} lines with {line!r}; the suite needs one")
-        example = example.replace(line, with_places)
-    return HEAD + example + "{more}\n"
+    lines = example.replace("{", "{{").replace("}", "}}").splitlines()
+    for beginning, added in ADDED:
+        places = [place for place, line in enumerate(lines) if line.startswith(beginning)]
+        if len(places) != 1:
+            raise ValueError(f"the README's example has {len(places)} lines that begin with {beginning!r}; the suite needs one")
+        lines.insert(places[0] + 1, added)
+    return HEAD + "\n".join(lines).replace("http://127.0.0.1:8888", "http://127.0.0.1:{upstream}") + "\n{more}\n"
 
 
 README = readme_example()
