@@ -159,6 +159,19 @@ fn a_rolling_cookie_names_its_principal_and_splits_nothing_once_it_is_known() {
 }
 
 #[test]
+fn who_is_only_supposed_to_be_the_successor_shares_neither_batch_nor_view_with_its_predecessor() {
+    let rolling = identity(|selection| selection.set(&Part::parse("cookie:sid").unwrap(), Kind::Rolling));
+    let of = |sid: &str| keys_at(&rolling, &[("cookie", sid)], &peer("a.test", "10.0.0.7", false));
+    let (parts, peer) = (head(&[("cookie", "sid=1")]), peer("a.test", "10.0.0.7", false));
+    let set = HeaderValue::from_static("sid=2; Path=/");
+    assert!(rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), false));
+    let (old, new) = (of("sid=1"), of("sid=2"));
+    assert_eq!(old.principal, new.principal);
+    assert_ne!(old.fingerprint, new.fingerprint);
+    assert_ne!(old.view, new.view);
+}
+
+#[test]
 fn a_session_that_was_renewed_is_its_principal_under_a_fingerprint_of_its_own() {
     let identity = identity(|_| {});
     let (parts, peer) = (head(&[("cookie", "sid=1; _ga=x")]), peer("a.test", "10.0.0.7", false));

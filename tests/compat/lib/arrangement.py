@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from client import Browser
-from install import APPS
+from install import APPS, ROOT
 from process import Process, ask, free_port
 
 MAIN, TENANT = "app.example", "tenant-b.example"
@@ -172,7 +172,7 @@ class NginxFront(Express):
         return Running(processes, direct, running.store, front=through, behind=behind)
 
 
-README = """
+HEAD = """
 [server]
 listen = "127.0.0.1:{listen}"
 explain = true
@@ -180,33 +180,36 @@ explain = true
 [admin]
 listen = "127.0.0.1:{admin}"
 
-[upstream]
-url = "http://127.0.0.1:{upstream}"
-{relay}
-
 [journal]
 path = "{data}"
 
 {identity}
-
-[batch.progress]
-path = "/api/progress/batch"
-window = "{window}"
-invalidates = ["progress:{{user}}"]
-
-[[event]]
-path = "/api/progress"
-batch = "progress"
-event = {{ clientEventId = "{{body.id}}", userId = "{{body.user_id}}", "..." = "{{body.*}}" }}
-ack = {{ status = 200, body = {{ ok = true }} }}
-{route}
-
-[[cache]]
-path = "/api/progress/summary"
-ttl = "30s"
-tags = ["progress:{{user}}"]
-{more}
 """
+
+# What the suite adds to the README's example, after which of its lines: the application's answer, what is stored for how
+# long, and what an application or a flow needs.
+ADDED = [
+    ('url = "http', "{relay}"),
+    ('path = "/api/progress/batch"', 'window = "{window}"'),
+    ("event = ", "ack = {{ status = 200, body = {{ ok = true }} }}\n{route}"),
+    ('path = "/api/progress/summary"', 'ttl = "30s"'),
+]
+
+
+def readme_example():
+    """The configuration under "In front of your own application", as a template."""
+    text = (ROOT / "README.md").read_text()
+    example = text.split("## In front of your own application", 1)[-1].split("```toml\n", 1)[-1].split("```", 1)[0]
+    lines = example.replace("{", "{{").replace("}", "}}").splitlines()
+    for beginning, added in ADDED:
+        places = [place for place, line in enumerate(lines) if line.startswith(beginning)]
+        if len(places) != 1:
+            raise ValueError(f"the README's example has {len(places)} lines that begin with {beginning!r}; the suite needs one")
+        lines.insert(places[0] + 1, added)
+    return HEAD + "\n".join(lines).replace("http://127.0.0.1:8888", "http://127.0.0.1:{upstream}") + "\n{more}\n"
+
+
+README = readme_example()
 
 
 class Gate:

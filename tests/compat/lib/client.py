@@ -1,6 +1,7 @@
 """A client that sends what it is told, byte for byte, and keeps the whole answer."""
 
 import http.client
+import time
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 
@@ -36,10 +37,15 @@ class Browser:
     host: str
     headers: dict = field(default_factory=dict)
     jar: dict = field(default_factory=dict)
+    # No call goes on after this time (of `time.monotonic`).
+    end: float = float("inf")
 
     def open(self, method, target, headers=(), body=None, chunked=False):
         """Sends a call. Returns the connection and the response, whose body isn't read yet."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=20)
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the flow's time is over")
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=min(20, left))
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         given = {name.lower() for name, _ in headers}
         lines = [("Host", self.host)] if "host" not in given else []

@@ -25,11 +25,23 @@ def arguments():
     return parser.parse_args()
 
 
+# Flows that would begin later than this after the first one fail unplayed.
+MOST_SECONDS = 900
+
+
 class Report:
     """One line for each flow, and the sum at the end."""
 
     def __init__(self):
         self.passed = self.failed = 0
+        self.began = time.monotonic()
+
+    def play(self, name, action, note=str):
+        """Plays one flow, if there is time for it, and prints its line."""
+        start = time.monotonic()
+        late = start - self.began > MOST_SECONDS
+        problems = [f"not played: the suite took more than {MOST_SECONDS} s"] if late else guarded(action)
+        self.line(name, problems, time.monotonic() - start, note())
 
     def line(self, name, problems, seconds, note=""):
         if problems:
@@ -81,10 +93,10 @@ def play(flow, app, running, tools, logs):
     return problems + (flow.judge(before, after) if flow.judge else [])
 
 
-def guarded(action, *parameters):
+def guarded(action):
     """An exception is a flow that failed, not the end of the suite."""
     try:
-        return action(*parameters)
+        return action()
     except Exception as error:  # noqa: BLE001
         where = traceback.extract_tb(error.__traceback__)[-1]
         return [f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"]
@@ -99,9 +111,7 @@ def play_all(app, chosen, tools, logs, report):
         return
     try:
         for flow in chosen:
-            began = time.monotonic()
-            problems = guarded(play, flow, app, running, tools, logs)
-            report.line(f"{app.name}: {flow.name}", problems, time.monotonic() - began, flow.note())
+            report.play(f"{app.name}: {flow.name}", lambda: play(flow, app, running, tools, logs), flow.note)
     finally:
         for process in running.processes:
             process.stop()
@@ -132,8 +142,7 @@ def main():
         if chosen:
             play_all(app, chosen, tools, logs, report)
     for flow in services:
-        start = time.monotonic()
-        report.line(flow.title, guarded(flow.play, tools, logs), time.monotonic() - start)
+        report.play(flow.title, lambda: flow.play(tools, logs))
     print(f"     installs {installed - began:.1f} s, flows {time.monotonic() - installed:.1f} s; logs in {logs}")
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0

@@ -1,11 +1,16 @@
 """One way of playing a flow: directly at the application, or through Tidegate."""
 
 import json
+import time
 from contextlib import contextmanager
 
 from arrangement import MAIN
 from client import Answer, Browser
 from process import ask
+
+
+# One side of a flow is given up after this time; it takes a few seconds.
+MOST_SECONDS = 60
 
 
 class Side:
@@ -14,6 +19,7 @@ class Side:
     def __init__(self, app, port, store, gate=None):
         self.app, self.port, self.store_port, self.gate = app, port, store, gate
         self.answers, self.values, self.problems, self.own = [], [], [], set()
+        self.end = time.monotonic() + MOST_SECONDS
         # Answers of calls that may be acknowledged or forwarded, by their places.
         self.either = set()
         self.callers = self.renewals = 0
@@ -24,7 +30,7 @@ class Side:
 
     def browser(self, user=None, host=MAIN, **headers):
         """A caller; signed in if it has a user."""
-        browser = Browser(self.port, host, {"User-Agent": "compat/1.0", "Accept": "*/*", **self.app.front, **headers})
+        browser = Browser(self.port, host, {"User-Agent": "compat/1.0", "Accept": "*/*", **self.app.front, **headers}, end=self.end)
         if user is not None:
             self.callers += 1
             self.app.sign_in(self, browser, user)
