@@ -146,6 +146,7 @@ impl Admin {
                 "durability": setup.durability, "poisoned": journal.poison(), "disk_low": journal.is_low(),
                 "commits": commits, "events": commit_events,
             },
+            "sessions": { "renewals": setup.metrics.renewals.get() },
             "cache": {
                 "hits": counts.hits.load(Ordering::Relaxed), "misses": counts.misses.load(Ordering::Relaxed),
                 "bypasses": counts.bypasses.load(Ordering::Relaxed), "stored": counts.stored.load(Ordering::Relaxed),

@@ -183,8 +183,39 @@ impl Pattern {
         &self.source
     }
 
-    fn is_exact(&self) -> bool {
+    /// It has no named segment.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
         self.segments.iter().all(|segment| matches!(segment, Segment::Text(_)))
+    }
+
+    /// Names of its segments.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Text(_) => None,
+            Segment::Name(name) | Segment::Rest(name) => Some(&**name),
+        })
+    }
+
+    /// Whether it matches every path that the other one matches.
+    #[must_use]
+    pub fn covers(&self, other: &Self, relaxed: bool) -> bool {
+        let mut others = other.segments.iter();
+        for segment in &self.segments {
+            let same = match (segment, others.next()) {
+                (Segment::Rest(_), _) => return true,
+                (Segment::Text(text), Some(Segment::Text(found))) => {
+                    text == found || relaxed && text.eq_ignore_ascii_case(found)
+                }
+                (Segment::Name(_), Some(Segment::Text(found))) => !found.is_empty(),
+                (Segment::Name(_), Some(Segment::Name(_))) => true,
+                _ => false,
+            };
+            if !same {
+                return false;
+            }
+        }
+        others.next().is_none()
     }
 
     /// The named segments if the path matches. `relaxed`: letters in any case, and one slash at the end ignored.
@@ -368,7 +399,9 @@ impl Routes {
 }
 
 impl WriteRoute {
-    fn takes(&self, method: &Method) -> bool {
+    /// Whether it speaks of this method.
+    #[must_use]
+    pub fn takes(&self, method: &Method) -> bool {
         if self.methods.is_empty() {
             return matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
         }

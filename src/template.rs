@@ -148,6 +148,13 @@ impl Placeholder {
         self.0.iter().any(|one| matches!(one, Alternative::Look(source, path) if test(*source, path)))
     }
 
+    fn can_resolve(&self, has: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
+        self.0.iter().any(|one| match one {
+            Alternative::Literal(_) => true,
+            Alternative::Look(source, path) => has(*source, path),
+        })
+    }
+
     fn resolve<'a>(&'a self, lookup: &'a impl Lookup) -> Option<Found<'a>> {
         self.0.iter().find_map(|alternative| match alternative {
             Alternative::Literal(raw) => Some(Found::Json(raw)),
@@ -271,6 +278,28 @@ impl Template {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Whether each of its placeholders finds something where `has` says which places hold something.
+    #[must_use]
+    pub fn can_render(&self, has: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
+        self.pieces.iter().all(|piece| match piece {
+            Piece::Text(_) => true,
+            Piece::Value(placeholder) => placeholder.can_resolve(has),
+        })
+    }
+
+    /// Its text around the placeholders: one more piece than there are placeholders.
+    #[must_use]
+    pub fn frame(&self) -> Vec<&str> {
+        let mut frame = vec![""];
+        for piece in &self.pieces {
+            match (piece, frame.last_mut()) {
+                (Piece::Text(text), Some(last)) => *last = text,
+                _ => frame.push(""),
+            }
+        }
+        frame
     }
 
     /// Whether it looks into a source.
@@ -472,18 +501,18 @@ fn separated(first: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) ->
     written
 }
 
-/// Takes every member of the body that no other field of a mapping names.
+/// Takes every member of the body that no other field of a mapping takes whole.
 const REST: (&str, &str) = ("...", "{body.*}");
 
 /// The `event = {…}` mapping of a route: named templates, in order.
 #[derive(Debug, Clone)]
 pub struct ObjectTemplate {
     fields: Vec<(Arc<str>, JsonTemplate)>,
-    /// Members of the body that a field looks at.
+    /// Members of the body that a field takes whole.
     members: Vec<Box<str>>,
     /// A field takes the body whole.
     whole: bool,
-    /// What no field looks at is taken along.
+    /// What no field takes whole is taken along.
     rest: bool,
 }
 
@@ -514,9 +543,12 @@ impl ObjectTemplate {
             map.iter().filter(|(found, _)| *found != name).map(member).collect::<Result<Vec<_>, TemplateError>>()?;
         let (members, whole) = (std::cell::RefCell::new(Vec::new()), std::cell::Cell::new(false));
         for (_, template) in &fields {
-            template.each_look(&|source, path| match path.first().filter(|_| source == Source::Body) {
-                Some(first) => members.borrow_mut().push(first.clone()),
-                None => whole.set(whole.get() || source == Source::Body),
+            template.each_look(&|source, path| match path {
+                _ if source != Source::Body => {}
+                [] => whole.set(true),
+                [member] => members.borrow_mut().push(member.clone()),
+                // What else is in that member would be lost without a word.
+                [_, ..] => {}
             });
         }
         Ok(Self { fields, members: members.into_inner(), whole: whole.get(), rest })
@@ -527,16 +559,22 @@ impl ObjectTemplate {
         self.fields.iter().map(|(name, template)| (name, template))
     }
 
-    /// What no field looks at is taken along.
+    /// What no field takes whole is taken along.
     #[must_use]
     pub const fn takes_rest(&self) -> bool {
         self.rest
     }
 
-    /// Whether a member of the body is looked at.
+    /// Whether a member of the body is taken whole.
     #[must_use]
     pub fn names(&self, member: &str) -> bool {
         self.whole || self.members.iter().any(|known| **known == *member)
+    }
+
+    /// A field takes the body whole.
+    #[must_use]
+    pub const fn takes_all(&self) -> bool {
+        self.whole
     }
 
     /// Shows every place that its fields look at.

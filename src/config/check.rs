@@ -63,7 +63,6 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
     for cache in &mut config.caches {
         cache.groups = meeting(&config.groups, &cache.tags);
     }
-    config.delivery.hold = config.upstream.response_timeout;
     group::keep_order(&mut config.groups);
     let overlaid = config.caches.iter().filter(|cache| !cache.overlay.is_empty()).flat_map(|cache| &cache.groups);
     for group in config.preview.iter().flat_map(|preview| &preview.groups).chain(overlaid) {
@@ -153,8 +152,6 @@ fn delivery(section: &Section<'_>) -> Delivery {
         give_up_after: section.duration("give_up_after", seconds(24 * 3600)),
         token_margin: section.duration("token_margin", timeout),
         barrier: section.duration("barrier", Duration::from_millis(500)),
-        // Set to upstream.response_timeout when that is known.
-        hold: Duration::ZERO,
     };
     if section.get("forward_headers").is_some() {
         section.wrong_key(

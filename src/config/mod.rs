@@ -4,9 +4,11 @@
 pub mod check;
 mod group;
 mod identity;
+mod losses;
 pub mod print;
 pub mod raw;
 mod server;
+mod shadows;
 
 pub use raw::{Problem, Problems};
 

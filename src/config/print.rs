@@ -1,6 +1,7 @@
 //! What `tidegate check` prints: for every route, what will be done with its calls.
 
 use super::Config;
+use super::{losses, shadows};
 use crate::cache::policy::freshness;
 use crate::identity::Admit;
 use crate::ingest::settings::{Fallback, Group, Pack, Shape, Target};
@@ -12,8 +13,10 @@ use crate::template::Template;
 #[must_use]
 pub fn table(config: &Config) -> String {
     let mut rows: Vec<[String; 3]> = Vec::new();
-    for event in &config.events {
+    for (place, event) in config.events.iter().enumerate() {
         rows.push([event.method.to_string(), event.path.source().to_owned(), event_line(config, event)]);
+        let others = shadows::other_methods(config, place);
+        rows.extend(others.map(|what| ["others".to_owned(), event.path.source().to_owned(), what]));
     }
     for group in &config.groups {
         if let Shape::Batch(Target::Path(path)) = &group.shape {
@@ -25,7 +28,7 @@ pub fn table(config: &Config) -> String {
                     "a client's own batch is forwarded, after the user's lanes"
                 }
             };
-            if !rows.iter().any(|[_, known, _]| known == &**path) {
+            if !rows.iter().any(|[method, known, _]| method == "POST" && known == &**path) {
                 rows.push(["POST".to_owned(), path.to_string(), what.to_owned()]);
             }
         }
@@ -80,6 +83,10 @@ pub fn table(config: &Config) -> String {
     out.push_str(&needs(config));
     for warning in warnings(config) {
         out.push_str(&format!("note: {warning}\n"));
+    }
+    for note in losses::notes(config) {
+        let grade = if note.loud { "WARNING" } else { "note" };
+        out.push_str(&format!("{grade}: {}\n", note.text));
     }
     out
 }
@@ -160,6 +167,9 @@ fn group_line(config: &Config, group: &Group) -> String {
     if !group.order_with.is_empty() {
         line.push_str(&format!("; in one order with {}", names(&group.order_with)));
     }
+    if !group.refuse.is_empty() {
+        line.push_str(&format!("; refuses by itself, and doesn't forward: {}", group.refuse.join(", ")));
+    }
     if !group.flush_with.is_empty() {
         line.push_str(&format!("; sealed by urgent events of {} too", names(&group.flush_with)));
     }
@@ -182,12 +192,23 @@ fn needs(config: &Config) -> String {
     } else {
         needs.push("no origin, or the host's own".to_owned());
     }
-    needs.push("no expired token".to_owned());
+    for rule in &identity.forbid {
+        let unless = rule.unless.as_ref().map_or_else(String::new, |part| format!(" (unless with {part})"));
+        needs.push(format!("no {}{unless}", rule.part));
+    }
+    for (claim, values) in &identity.claims {
+        let values = values.iter().map(ToString::to_string).collect::<Vec<_>>();
+        needs.push(format!("a token whose {claim}, if it has one, is {}", values.join(" or ")));
+    }
+    needs.push("no token that has expired or isn't valid yet".to_owned());
     let admit = match identity.admit {
         Admit::Optimistic => "",
         Admit::Proven => "; a credential's first call is forwarded",
     };
-    format!("answered only with {}; else forwarded{admit}\n", needs.join(", "))
+    let refresh = identity.refresh.map_or_else(String::new, |every| {
+        format!("; one call of each caller is forwarded every {every:?}, for its session")
+    });
+    format!("answered only with {}; else forwarded{admit}{refresh}\n", needs.join(", "))
 }
 
 fn warnings(config: &Config) -> Vec<String> {

@@ -2,12 +2,17 @@
 
 use super::learner::rhythm::Rhythm;
 use crate::config::Config;
-use crate::ingest::settings::{Pack, Shape};
+use crate::ingest::settings::{ClientBatches, Pack, Shape};
 use crate::route::Mode;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use std::time::Duration;
 
+/// Routes that the shipped configuration leaves off, since the application that it is written for has no whole batch for
+/// them. The demo's application has.
+const LEFT_OFF: [&str; 2] = ["/api/analytics/events", "/api/client/assignments/progress"];
+/// Where that application's clients may batch themselves.
+const TAKEN_APART: &str = "assignments";
 /// The route of the course player's snapshots.
 const SNAPSHOTS: &str = "/api/learner/progress";
 /// A long window.
@@ -107,6 +112,14 @@ impl Arrangement {
     }
 }
 
+/// Switches on what the demo's application has a whole batch for. Every arrangement begins with this.
+pub fn fit_the_demo(config: &mut Config) {
+    let routes = config.events.iter_mut().filter(|route| LEFT_OFF.contains(&route.path.source()));
+    routes.for_each(|route| route.mode = Mode::Coalesce);
+    let groups = config.groups.iter_mut().filter(|group| &*group.name == TAKEN_APART);
+    groups.for_each(|group| group.client_batches = ClientBatches::TakeApart);
+}
+
 /// Sealed windows of different users share batches, where there are batches.
 fn share(config: &mut Config, service: &HeaderValue) {
     for group in config.groups.iter_mut().filter(|group| matches!(group.shape, Shape::Batch(_))) {
@@ -126,7 +139,24 @@ mod tests {
     use crate::config;
 
     fn config() -> Config {
-        config::parse(crate::demo::CONFIG, "config.toml", std::iter::empty()).unwrap()
+        let mut config = config::parse(crate::demo::CONFIG, "config.toml", std::iter::empty()).unwrap();
+        fit_the_demo(&mut config);
+        config
+    }
+
+    #[test]
+    fn the_demo_switches_on_what_its_application_has_a_whole_batch_for_and_nothing_else() {
+        let shipped = config::parse(crate::demo::CONFIG, "config.toml", std::iter::empty()).unwrap();
+        let off = shipped.events.iter().filter(|route| route.mode == Mode::Off).map(|route| route.path.source());
+        assert_eq!(off.collect::<Vec<_>>(), [LEFT_OFF[0], LEFT_OFF[0], LEFT_OFF[1]]);
+        let fit = config();
+        assert!(fit.events.iter().all(|route| route.mode == Mode::Coalesce));
+        let forwarding = |config: &Config| {
+            let groups = config.groups.iter().filter(|group| group.client_batches == ClientBatches::Forward);
+            groups.map(|group| group.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(forwarding(&shipped), ["analytics", "course-analytics", TAKEN_APART]);
+        assert_eq!(forwarding(&fit), ["analytics", "course-analytics"]);
     }
 
     fn arranged(arrangement: Arrangement) -> Config {

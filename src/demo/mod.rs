@@ -224,7 +224,7 @@ impl Stage {
     }
 }
 
-/// The shipped configuration on ports of our own.
+/// The shipped configuration, fitted to the demo's application, on ports of our own.
 fn configure(upstream: &str) -> anyhow::Result<Config> {
     let overrides = [
         ("TIDEGATE__SERVER__LISTEN", "127.0.0.1:0"),
@@ -232,7 +232,10 @@ fn configure(upstream: &str) -> anyhow::Result<Config> {
         ("TIDEGATE__UPSTREAM__URL", upstream),
     ];
     let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    config::parse(CONFIG, "config.toml", overrides.into_iter()).context("the shipped configuration")
+    let mut config =
+        config::parse(CONFIG, "config.toml", overrides.into_iter()).context("the shipped configuration")?;
+    arrangement::fit_the_demo(&mut config);
+    Ok(config)
 }
 
 #[cfg(test)]

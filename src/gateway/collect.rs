@@ -20,8 +20,17 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 pub enum Gathered {
     /// All of it.
     Whole(Bytes),
-    /// It is larger than the limit, or ends with trailers: as it comes, from its first byte on.
-    Streamed(Body),
+    /// It can't be looked at: as it comes, from its first byte on.
+    Streamed(Body, Unread),
+}
+
+/// Why a body was not gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// It is larger than the limit.
+    TooLarge,
+    /// It ends with trailers, which no batch could carry.
+    Trailers,
 }
 
 /// Gathers a body of at most `most` bytes within `within`.
@@ -30,7 +39,7 @@ pub enum Gathered {
 /// Too slow, or cut off.
 pub async fn gather(mut body: Body, most: usize, within: Duration) -> Result<Gathered, Refusal> {
     if body.size_hint().lower() > most as u64 {
-        return Ok(Gathered::Streamed(body));
+        return Ok(Gathered::Streamed(body, Unread::TooLarge));
     }
     let mut whole = Bytes::new();
     let read = async {
@@ -41,8 +50,8 @@ pub async fn gather(mut body: Body, most: usize, within: Duration) -> Result<Gat
             let size = first.as_ref().map_or(0, Bytes::len) + rest.len() + frame.data_ref().map_or(0, Bytes::len);
             let data = match frame.into_data() {
                 Ok(data) if size <= most => data,
-                Ok(data) => return Ok(Some((first, rest, Frame::data(data)))),
-                Err(trailers) => return Ok(Some((first, rest, trailers))),
+                Ok(data) => return Ok(Some((first, rest, Frame::data(data), Unread::TooLarge))),
+                Err(trailers) => return Ok(Some((first, rest, trailers, Unread::Trailers))),
             };
             match &first {
                 // The common case, one frame, is not copied.
@@ -60,11 +69,11 @@ pub async fn gather(mut body: Body, most: usize, within: Duration) -> Result<Gat
     };
     match tokio::time::timeout(within, read).await.map_err(|_| Refusal::TooSlow)?? {
         None => Ok(Gathered::Whole(whole)),
-        Some((first, rest, next)) => {
+        Some((first, rest, next, why)) => {
             let begun = [first.unwrap_or_default(), rest.freeze()].into_iter().filter(|bytes| !bytes.is_empty());
             let begun: Vec<_> = begun.map(Frame::data).chain([next]).map(Ok::<_, BodyError>).collect();
             let rest = stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) });
-            Ok(Gathered::Streamed(Body::boxed(StreamBody::new(stream::iter(begun).chain(rest)))))
+            Ok(Gathered::Streamed(Body::boxed(StreamBody::new(stream::iter(begun).chain(rest))), why))
         }
     }
 }

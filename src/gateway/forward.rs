@@ -4,6 +4,7 @@ use super::{Gateway, reply};
 use crate::body::Body;
 use crate::event::{EventId, GroupIndex, Keys, Subject, UserId, View};
 use crate::identity::Caller;
+use crate::ingest::known::RouteShape;
 use crate::ingest::refusal::{Forward, Refusal};
 use crate::ingest::{Asker, Held, Ingest};
 use crate::peer::Peer;
@@ -50,12 +51,13 @@ impl Gateway {
             self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         }
         let (parts, body) = request.into_parts();
-        let held = match self.hold(&touches).await {
+        let route = RouteShape::of_call(parts.method.as_str(), parts.uri.path());
+        let held = match self.hold(&touches, parts.uri.path()).await {
             Ok(held) => held,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let stale = Stale::new(&self.0.ingest, touches.keys.view, touches.tags);
-        let response = self.pass(Request::from_parts(parts, body), peer).await;
+        let response = self.pass(Request::from_parts(parts, body), peer, !touches.proves.is_empty()).await;
         stale.end(&response);
         let taken = response.as_ref().is_ok_and(|response| response.status().is_success());
         // ORDER: before the lane may send again.
@@ -66,6 +68,7 @@ impl Gateway {
         let principal = touches.keys.principal;
         if taken {
             self.0.ingest.vouch(principal, touches.keys.nameless, &touches.proves);
+            self.0.ingest.learn_route(&touches.proves, route);
         } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
             self.0.ingest.refuse(principal);
         }
@@ -76,19 +79,26 @@ impl Gateway {
         response
     }
 
-    async fn hold(&self, touches: &Touches) -> Result<Option<Held>, Refusal> {
+    /// As long as the application may take to answer such a call, and no longer.
+    async fn hold(&self, touches: &Touches, path: &str) -> Result<Option<Held>, Refusal> {
         if touches.groups.is_empty() {
             return Ok(None);
         }
-        let held = self.0.ingest.hold(&touches.asker, &touches.groups).await;
+        let held = self.0.ingest.hold(&touches.asker, &touches.groups, self.0.upstream.response_timeout(path)).await;
         held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 
     /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its client hears of it.
-    pub(super) async fn pass(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+    /// `proves`: a 2xx speaks for its caller.
+    pub(super) async fn pass(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        proves: bool,
+    ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let old = self.0.read.makes_old(&parts, peer, &self.0.routes);
-        let response = self.0.read.relay(Request::from_parts(parts, body), peer).await;
+        let response = self.0.read.relay(Request::from_parts(parts, body), peer, proves).await;
         match old {
             Some(old) => old.end(&self.0.routes, response),
             None => response,

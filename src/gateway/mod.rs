@@ -24,7 +24,7 @@ use crate::template::{Found, Lookup, Source, Template};
 use crate::upstream::Upstream;
 use crate::upstream::headers::normalize;
 use bytes::Bytes;
-use collect::Gathered;
+use collect::{Gathered, Unread};
 use forward::{Touches, fail};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
@@ -140,13 +140,13 @@ impl Gateway {
         let groups = if waits { self.0.routes.groups_at(request.uri().path()) } else { Vec::new() };
         self.count("forwarded");
         if groups.is_empty() {
-            return self.pass(request, peer).await.unwrap_or_else(|error| fail(&error));
+            return self.pass(request, peer, false).await.unwrap_or_else(|error| fail(&error));
         }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let (parts, body) = request.into_parts();
         let body = match self.gather(body).await {
             Ok(Gathered::Whole(raw)) => Body::from(raw),
-            Ok(Gathered::Streamed(body)) => body,
+            Ok(Gathered::Streamed(body, _)) => body,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let touches = {
@@ -158,7 +158,7 @@ impl Gateway {
             let groups = &touches.groups;
             // In time or not: the answer is as new as the application is.
             self.0.ingest.barrier(&touches.asker, groups, self.0.ingest.barrier_time()).await;
-            return self.pass(Request::from_parts(parts, body), peer).await.unwrap_or_else(|error| fail(&error));
+            return self.pass(Request::from_parts(parts, body), peer, true).await.unwrap_or_else(|error| fail(&error));
         }
         self.forward(Request::from_parts(parts, body), peer, None, touches).await
     }
@@ -185,9 +185,9 @@ impl Gateway {
                 let decision = self.decide(&parts, peer, candidates, params, &raw).await;
                 (decision, Body::from(raw))
             }
-            Ok(Gathered::Streamed(body)) => {
+            Ok(Gathered::Streamed(body, unread)) => {
                 let group = candidates.first().map(|route| route.group);
-                (self.decide_streamed(&parts, peer, (candidates, params), group), body)
+                (self.decide_streamed(&parts, peer, (candidates, params), (group, unread)), body)
             }
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
@@ -219,11 +219,14 @@ impl Gateway {
         parts: &Parts,
         peer: &Peer,
         (candidates, params): (&[&EventRoute], &Params),
-        group: Option<GroupIndex>,
+        (group, unread): (Option<GroupIndex>, Unread),
     ) -> Decision {
-        let limit = self.0.ingest.limits().max_body;
+        let decline = match unread {
+            Unread::TooLarge => Decline::Refuse(Refusal::TooLarge(self.0.ingest.limits().max_body)),
+            Unread::Trailers => Decline::Forward(Forward::Trailers),
+        };
         let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
-        match self.0.ingest.judge(group, Decline::Refuse(Refusal::TooLarge(limit))) {
+        match self.0.ingest.judge(group, decline) {
             Decline::Refuse(refusal) => Decision::Refuse(refusal),
             Decline::Forward(why) => {
                 let user = user_of(&self.0.identity, &caller, params);
@@ -327,7 +330,9 @@ impl Gateway {
         let params = Params::default();
         let (decision, body) = match self.gather(body).await {
             Ok(Gathered::Whole(raw)) => (self.decide_batch(&parts, peer, group, &raw).await, Body::from(raw)),
-            Ok(Gathered::Streamed(body)) => (self.decide_streamed(&parts, peer, (&[], &params), Some(group)), body),
+            Ok(Gathered::Streamed(body, unread)) => {
+                (self.decide_streamed(&parts, peer, (&[], &params), (Some(group), unread)), body)
+            }
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         self.carry_out(decision, parts, body, peer).await
@@ -367,7 +372,7 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let (raw, body) = match self.gather(body).await {
             Ok(Gathered::Whole(raw)) => (raw.clone(), Body::from(raw)),
-            Ok(Gathered::Streamed(body)) => (Bytes::new(), body),
+            Ok(Gathered::Streamed(body, _)) => (Bytes::new(), body),
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let touches = self.touched_by_write(&parts, peer, (route, params), &raw);
@@ -391,7 +396,10 @@ impl Gateway {
         let scope = HeadScope { user: user.as_ref(), ..scope };
         let render = |tag: &Template| tag.render(&scope);
         let tags: Vec<_> = route.invalidates.iter().filter_map(render).collect();
-        let groups = if route.drains.is_empty() { Vec::new() } else { self.0.ingest.with_siblings(&route.groups) };
+        // What its path shares with events it goes after, whatever else it drains.
+        let mut groups = self.0.routes.groups_at(parts.uri.path());
+        groups.extend(route.groups.iter().filter(|_| !route.drains.is_empty()));
+        let groups = if groups.is_empty() { groups } else { self.0.ingest.with_siblings(&groups) };
         let asker = self.asker(&caller, &keys, user, &groups);
         Touches { asker, keys, groups, proves: route.groups.clone(), tags, state: None }
     }

@@ -7,9 +7,14 @@ use http::HeaderValue;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who succeeded whom; bounded, the least used is forgotten first, which costs one more proof.
+///
+/// Before the first batch of a session is delivered, its principal isn't known to be good, and its cookie may roll all the
+/// same. Such a successor is *supposed*: it counts as its predecessor in standing, order, barriers and limits, and never
+/// shares a fingerprint with it. Supposed successors are remembered apart, so that they crowd out none that is proven.
 #[derive(Debug)]
 pub struct Families {
-    predecessors: Predecessors,
+    proven: Predecessors,
+    supposed: Predecessors,
     /// There is a successor: else nothing is looked up.
     any: AtomicBool,
 }
@@ -18,7 +23,8 @@ impl Families {
     /// None yet; at most `most` successors are remembered.
     #[must_use]
     pub fn new(most: u64) -> Self {
-        Self { predecessors: Predecessors::new(most.max(1)), any: AtomicBool::new(false) }
+        let [proven, supposed] = [most, most].map(|most| Predecessors::new(most.max(1)));
+        Self { proven, supposed, any: AtomicBool::new(false) }
     }
 
     /// The first of its family.
@@ -27,12 +33,25 @@ impl Families {
         if !self.any.load(Ordering::Relaxed) {
             return principal;
         }
-        self.predecessors.get(&principal).unwrap_or(principal)
+        let known = self.known(principal);
+        self.supposed.get(&known).unwrap_or(known)
     }
 
-    /// `next` is what `first`, the first of its family, is called from now on.
-    pub fn succeed(&self, next: Principal, first: Principal) {
-        self.predecessors.insert(next, first);
+    /// The first of its family, as far as each was good when it was succeeded.
+    #[must_use]
+    pub fn known(&self, principal: Principal) -> Principal {
+        if !self.any.load(Ordering::Relaxed) {
+            return principal;
+        }
+        self.proven.get(&principal).unwrap_or(principal)
+    }
+
+    /// `next` is what `before` is called from now on. `good`: `before` is known to be good.
+    pub fn succeed(&self, next: Principal, before: Principal, good: bool) {
+        match good {
+            true => self.proven.insert(next, self.known(before)),
+            false => self.supposed.insert(next, self.canonical(before)),
+        }
         self.any.store(true, Ordering::Relaxed);
     }
 }
@@ -57,8 +76,8 @@ mod tests {
     fn a_family_has_one_name_and_a_cookie_that_ends_makes_no_successor() {
         let (families, [one, two, three]) = (Families::new(10), [1, 2, 3].map(|number| Principal([number; 16])));
         assert_eq!(families.canonical(one), one);
-        families.succeed(two, families.canonical(one));
-        families.succeed(three, families.canonical(two));
+        families.succeed(two, one, true);
+        families.succeed(three, two, true);
         assert_eq!([one, two, three].map(|each| families.canonical(each)), [one; 3]);
         let kept = |line: &'static str| {
             kept_cookie(&HeaderValue::from_static(line)).map(|(name, value)| format!("{name}={value}"))
@@ -67,5 +86,14 @@ mod tests {
         assert_eq!(kept("sid=abc; Max-Age=0"), None);
         assert_eq!(kept("sid=; Path=/"), None);
         assert_eq!(kept("sid=x; Expires=Thu, 01 Jan 1970 00:00:00 GMT"), None);
+    }
+
+    #[test]
+    fn a_supposed_successor_is_of_the_family_and_no_bearer_of_what_was_proven_before_it() {
+        let (families, [one, two, three]) = (Families::new(10), [1, 2, 3].map(|number| Principal([number; 16])));
+        families.succeed(two, one, false);
+        families.succeed(three, two, true);
+        assert_eq!([one, two, three].map(|each| families.canonical(each)), [one; 3]);
+        assert_eq!([one, two, three].map(|each| families.known(each)), [one, two, two]);
     }
 }

@@ -21,6 +21,8 @@ use http::{HeaderName, HeaderValue, header};
 pub struct Reading<'a> {
     /// The keys.
     pub keys: Keys,
+    /// The principal without its predecessors.
+    pub(super) principal: Principal,
     /// The headers that count, sorted by name.
     counted: Vec<(&'a HeaderName, &'a HeaderValue)>,
     /// The other ones, as they came; without Host, Cookie and the body's length.
@@ -75,10 +77,10 @@ impl Identity {
         kinds.sort_by(|(_, one, _), (_, other, _)| one.as_str().cmp(other.as_str()));
         let Cookies { pieces, line } = cookies(selection, caller);
         let named = self.named(caller, body);
-        let keys = self.hash(caller, &kinds, &pieces, &named);
+        let (keys, principal) = self.hash(caller, &kinds, &pieces, &named);
         let cookies = pieces.iter().filter(|(kind, _)| kind.counts()).map(|(_, pair)| *pair).collect();
         let counted = kinds.into_iter().map(|(_, name, value)| (name, value)).collect();
-        Reading { keys, counted, remainder, cookies, cookie: line, named }
+        Reading { keys, principal, counted, remainder, cookies, cookie: line, named }
     }
 
     fn named(&self, caller: &Caller<'_>, body: Option<&Object<'_>>) -> Vec<(Box<str>, Box<str>)> {
@@ -100,7 +102,7 @@ impl Identity {
         headers: &[(Kind, &HeaderName, &HeaderValue)],
         cookies: &[(Kind, &[u8])],
         named: &[(Box<str>, Box<str>)],
-    ) -> Keys {
+    ) -> (Keys, Principal) {
         let host = caller.peer.host.as_deref().unwrap_or_default();
         let mut text = Text(Vec::with_capacity(1024));
         text.part(b"host", host.as_bytes());
@@ -126,13 +128,15 @@ impl Identity {
         // What the principal has that doesn't roll.
         let own = text.0.get(begin..).unwrap_or_default().to_vec();
         of(&mut text, Kind::Rolling);
-        let nameless = text.0.len() == begin;
+        let nameless = is_nameless(headers, cookies, named);
         if nameless {
             text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
-        let principal = self.families.canonical(Principal(text.hash(&self.key)));
+        let itself = Principal(text.hash(&self.key));
+        let principal = self.families.canonical(itself);
         text.0.clear();
-        text.part(b"principal", &principal.0);
+        // P3: who is only supposed to be the same shares no batch with it.
+        text.part(b"principal", &self.families.known(itself).0);
         text.0.extend_from_slice(&own);
         of(&mut text, Kind::Scope);
         let view = View(text.hash(&self.key));
@@ -144,7 +148,7 @@ impl Identity {
             text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
         let fingerprint = Fingerprint(text.hash(&self.key));
-        Keys { fingerprint, view, principal, realm: self.realm(host), nameless }
+        (Keys { fingerprint, view, principal, realm: self.realm(host), nameless }, itself)
     }
 
     /// The realm of a host.
@@ -162,6 +166,34 @@ impl Identity {
 fn has_other_host(caller: &Caller<'_>) -> bool {
     let named = caller.parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
     named.is_some_and(|named| !named.is_empty() && Some(named) != caller.peer.host.as_deref().map(str::as_bytes))
+}
+
+/// Whether no header, cookie or named part of a call says who calls.
+fn is_nameless(
+    headers: &[(Kind, &HeaderName, &HeaderValue)],
+    cookies: &[(Kind, &[u8])],
+    named: &[(Box<str>, Box<str>)],
+) -> bool {
+    let mut headers = headers.iter().filter(|(kind, ..)| is_of_caller(*kind));
+    let mut cookies = cookies.iter().filter(|(kind, _)| is_of_caller(*kind));
+    let is_empty = |raw: &str| raw.is_empty() || raw == "\"\"" || raw == "null";
+    let value = |pair: &[u8]| pair.split(|byte| *byte == b'=').nth(1).is_none_or(|value| !value.is_empty());
+    named.iter().all(|(_, raw)| is_empty(raw))
+        && !headers.any(|(_, name, value)| names_someone(name, value.as_bytes()))
+        && !cookies.any(|(_, pair)| value(pair))
+}
+
+const fn is_of_caller(kind: Kind) -> bool {
+    matches!(kind, Kind::Principal | Kind::Rolling)
+}
+
+/// Whether a credential's header holds one: a scheme alone is none (RFC 9110 §11.4).
+fn names_someone(name: &HeaderName, value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let is_scheme = *name == header::AUTHORIZATION && !value.contains(&b' ');
+    let is_known = |scheme: &&str| value.eq_ignore_ascii_case(scheme.as_bytes());
+    let is_bare = is_scheme && ["basic", "bearer", "digest", "negotiate", "token"].iter().any(is_known);
+    !value.is_empty() && !is_bare
 }
 
 struct Cookies<'a> {

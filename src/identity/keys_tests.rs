@@ -93,6 +93,17 @@ fn callers_without_a_name_are_told_apart_by_their_address_only() {
     assert!(one.nameless, "an Origin or a CSRF token says nothing of who calls");
     assert_eq!(one.principal, at("10.0.0.7", &[]).principal);
     assert_ne!(one.principal, at("10.0.0.8", &[]).principal);
+    for (name, value, wanted) in [
+        ("authorization", "", true),
+        ("authorization", "Bearer", true),
+        ("authorization", "a-key-of-its-own", false),
+        ("authorization", "Bearer x", false),
+        ("cookie", "sid=", true),
+        ("cookie", "sid=x", false),
+        ("x-api-key", " ", true),
+    ] {
+        assert_eq!(at("10.0.0.7", &[(name, value)]).nameless, wanted, "{name}: {value}");
+    }
 }
 
 #[test]
@@ -142,7 +153,7 @@ fn a_rolling_cookie_names_its_principal_and_splits_nothing_once_it_is_known() {
     assert_ne!(of("1").fingerprint, of("2").fingerprint, "two sessions, as far as is known");
     let (parts, peer) = (head(&[("cookie", "sid=1")]), peer("a.test", "10.0.0.7", false));
     let set = HeaderValue::from_static("sid=2; Path=/; HttpOnly");
-    assert!(rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter()));
+    assert!(rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), true));
     assert_eq!(of("1"), of("2"), "the session that the application renewed");
     assert_ne!(of("1").principal, of("3").principal);
 }
@@ -153,7 +164,7 @@ fn a_session_that_was_renewed_is_its_principal_under_a_fingerprint_of_its_own() 
     let (parts, peer) = (head(&[("cookie", "sid=1; _ga=x")]), peer("a.test", "10.0.0.7", false));
     let before = keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer);
     let set = [HeaderValue::from_static("sid=2; Path=/"), HeaderValue::from_static("_ga=y")];
-    assert!(identity.renew(&identity.caller(&parts, &peer, SystemTime::now()), set.iter()));
+    assert!(identity.renew(&identity.caller(&parts, &peer, SystemTime::now()), set.iter(), true));
     let (old, new) =
         (keys_at(&identity, &[("cookie", "sid=1")], &peer), keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer));
     assert_eq!(old.principal, new.principal);

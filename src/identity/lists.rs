@@ -137,6 +137,39 @@ fn shaped(name: &str) -> Kind {
     if own { Kind::Proof } else { Kind::Scope }
 }
 
+/// Words in the names of headers that tell of a person, an organisation or a device.
+const TELLING: [&str; 22] = [
+    "user",
+    "account",
+    "customer",
+    "member",
+    "tenant",
+    "org",
+    "team",
+    "auth",
+    "token",
+    "key",
+    "secret",
+    "session",
+    "email",
+    "login",
+    "ident",
+    "principal",
+    "subject",
+    "client",
+    "device",
+    "visitor",
+    "profile",
+    "role",
+];
+
+/// Whether a header that is in no list may name its caller, by its own name. Answers to such callers are told apart even
+/// where nothing else names them.
+#[must_use]
+pub fn may_name_the_caller(name: &str) -> bool {
+    TELLING.iter().any(|word| name.contains(word))
+}
+
 /// Schemes of Authorization that prove one call (RFC 9110 §11, RFC 7616, RFC 4559; Hawk; AWS Signature Version 4).
 const PROVING_SCHEMES: [&str; 8] =
     ["digest", "hawk", "aws4-hmac-sha256", "negotiate", "ntlm", "dpop", "signature", "hoba"];

@@ -185,6 +185,18 @@ impl Selection {
         }
     }
 
+    /// The operator says that this header says nothing: its latest value travels.
+    #[must_use]
+    pub fn ignores_header(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|(known, kind)| known == name && *kind == Kind::Passing)
+    }
+
+    /// The operator says that this cookie says nothing.
+    #[must_use]
+    pub fn ignores_cookie(&self, name: &str) -> bool {
+        self.cookies.iter().any(|(known, kind)| **known == *name && *kind == Kind::Passing)
+    }
+
     /// Whether this part is the same for all calls of one fingerprint.
     #[must_use]
     pub fn counts(&self, part: &Part) -> bool {
@@ -564,14 +576,15 @@ impl Identity {
     }
 
     /// An answer that is relayed to this caller sets cookies: whoever comes back with them is the same principal
-    /// (ruling 24). `true`: it renewed a cookie of the principal.
-    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>) -> bool {
-        let now = self.keys(caller, None);
-        if now.nameless {
+    /// (ruling 24). `good`: the principal is known to be good. `true`: it renewed a cookie of the principal.
+    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>, good: bool) -> bool {
+        let now = self.read(caller, None);
+        if now.keys.nameless {
             return false;
         }
-        let principal = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
-        let set: Vec<_> = set.filter_map(families::kept_cookie).filter(|(name, _)| principal(name)).collect();
+        // A cookie that it didn't have before begins a session and renews none: what many callers share until they sign in
+        // (a consent, say) must not make one principal of them.
+        let set: Vec<_> = self.sessions(set).filter(|(name, _)| caller.cookie(name).is_some()).collect();
         if set.is_empty() {
             return false;
         }
@@ -581,12 +594,24 @@ impl Identity {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = caller.parts.headers.clone();
         parts.headers.insert(header::COOKIE, line);
-        let next = self.keys(&self.caller(&parts, caller.peer, caller.now), None);
-        if next.principal == now.principal {
+        let renewed = self.caller(&parts, caller.peer, caller.now);
+        let next = self.read(&renewed, None);
+        if next.keys.principal == now.keys.principal {
             return false;
         }
-        self.families.succeed(next.principal, now.principal);
+        self.families.succeed(next.principal, now.principal, good);
         true
+    }
+
+    /// Whether an answer with these Set-Cookie lines renews what its caller is known by.
+    pub fn is_renewal<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> bool {
+        self.sessions(set).next().is_some()
+    }
+
+    /// Cookies that are set and tell who calls.
+    fn sessions<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> impl Iterator<Item = (&'h str, &'h str)> {
+        let tells = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
+        set.filter_map(families::kept_cookie).filter(move |(name, _)| tells(name))
     }
 
     /// The head that a context makes, for templates that look at what all its calls share.
@@ -609,14 +634,23 @@ impl Identity {
     /// # Errors
     /// The first reason against it.
     pub fn answerable(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+        if !self.is_allowed_origin(caller) {
+            return Err(NotAnswerable::Origin);
+        }
+        self.readable(caller)
+    }
+
+    /// Whether Tidegate may answer this call with what the application said to such a call before: a page of another
+    /// origin is told apart by the key of the stored answer.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub fn readable(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
         let settings = &self.settings;
         let there = |need: &Need| match need {
             Need::Part(part) => caller.part(part).is_some_and(|value| !value.is_empty()),
             Need::Jwt => caller.has_jwt(),
         };
-        if !self.is_allowed_origin(caller) {
-            return Err(NotAnswerable::Origin);
-        }
         if caller.has_odd_cookies() {
             return Err(NotAnswerable::OddCookies);
         }
@@ -701,6 +735,15 @@ impl Identity {
     pub fn is_personal(&self, caller: &Caller<'_>, nameless: bool) -> bool {
         let authorized = caller.parts.headers.contains_key(header::AUTHORIZATION);
         !nameless && (!authorized || self.settings.selection.counts(&Part::Header(header::AUTHORIZATION)))
+    }
+
+    /// Whether nothing of this call tells of a caller, so that it may share what a shared cache may store (P8).
+    #[must_use]
+    pub fn is_anyone(&self, caller: &Caller<'_>, nameless: bool) -> bool {
+        let tells = |name: &HeaderName| {
+            self.settings.selection.header(name) == Kind::Scope && lists::may_name_the_caller(name.as_str())
+        };
+        nameless && !caller.parts.headers.keys().any(tells)
     }
 
     /// The CORS headers of an answer of ours to this request.

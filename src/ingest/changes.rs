@@ -4,10 +4,10 @@
 //! A caller is told here by the user, the host and the agent, not by its principal: a cookie that no list knows is part of
 //! the principal, and is just what is looked for. Two calls are one caller's where the principal is the same, or where at
 //! least one part that says who calls is; everything else is two callers. A part is warned about, once, when it had another
-//! value at each of [`RUN`] changes in a row and the caller didn't take turns between two fingerprints, as two devices do.
+//! value at each of `RUN` changes in a row and the caller didn't take turns between two fingerprints, as two devices do.
 //!
-//! Bounded: [`SHELVES`] times [`CALLERS`] callers, of whom the least used are forgotten; when all places are taken, only one
-//! new caller in [`SAMPLE`] takes another's. A call like the one before it costs a look-up.
+//! Bounded: `SHELVES` times `CALLERS` callers, of whom the least used are forgotten; when all places are taken, only one
+//! new caller in `SAMPLE` takes another's. A call like the one before it costs a look-up.
 
 use crate::event::{Fingerprint, Principal, UserId};
 use crate::identity::{Caller, Identity, Kind, Reading, lists};

@@ -4,6 +4,7 @@ use super::changes::Changes;
 use super::contexts::Contexts;
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Condition, Fallback, Group, MissingId, Shape};
+use crate::cache::policy::invalidate::resource;
 use crate::clock::millis;
 use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Tag, UserId};
 use crate::identity::{Caller, Identity};
@@ -486,7 +487,10 @@ fn finish(
     let scope = Scope { call, body: Some(body), event: Some(draft.view()), user: Some(&user) };
     let subject = subject(group, &scope);
     // A tag that can't be rendered for this event concerns nothing that this event could change.
-    let tags = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)).collect();
+    let named = group.invalidates.iter().filter_map(|tag| tag.render(&scope));
+    // What is stored of the event's own address is old too, as after any write (RFC 9111 §4.4).
+    let own = caller.peer().host.as_deref().map(|host| resource(host, caller.parts().uri.path()));
+    let tags = named.chain(own).map(|name| Tag::new(&name)).collect();
     let priority = group.flush_on.iter().any(|(place, condition)| holds(draft.view().at(&place.0), condition));
     if reading.remainder_bytes() > MAX_REMAINDER {
         return Err(Decline::Forward(Forward::LargeHead));

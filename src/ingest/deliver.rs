@@ -96,7 +96,7 @@ pub struct Courier {
     reputation: Arc<Reputation>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
     // Held for a look and a count.
-    gates: Vec<Mutex<Gate>>,
+    gates: Arc<[Mutex<Gate>]>,
 }
 
 /// What a courier is made of.
@@ -115,6 +115,8 @@ pub struct Parts {
     pub reputation: Arc<Reputation>,
     /// The shards, by number.
     pub shards: Vec<mpsc::UnboundedSender<Command>>,
+    /// The groups' gates, in the order of the groups.
+    pub gates: Arc<[Mutex<Gate>]>,
     /// Wall clock, for Retry-After dates.
     pub clock: Clock,
 }
@@ -123,8 +125,7 @@ impl Courier {
     /// A courier; it does nothing until [`run`](Self::run).
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { upstream, settings, groups, identity, metrics, reputation, shards, clock } = parts;
-        let gates = groups.iter().map(|_| Mutex::default()).collect();
+        let Parts { upstream, settings, gates, groups, identity, metrics, reputation, shards, clock } = parts;
         let assembler = Assembler { identity, clock };
         Self { upstream, settings, groups, assembler, metrics, reputation, shards, gates }
     }
@@ -239,8 +240,9 @@ impl Courier {
         };
         let began = Instant::now();
         let found = self.send(group, &carrier.load).await;
-        if let Found::Reply(status, ..) = &found {
+        if let Found::Reply(status, headers, _) = &found {
             carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
+            self.note_renewal(group, &carrier.load, *status, headers);
         }
         let (judged, result) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, result, began);
@@ -250,6 +252,19 @@ impl Courier {
             self.bring_back(ready, verdict);
         }
         none
+    }
+
+    /// A cookie that the answer renews reaches no browser: the caller's next call is forwarded, so that its session lives
+    /// (ruling 24).
+    fn note_renewal(&self, group: &Group, load: &[Ready], status: StatusCode, headers: &HeaderMap) {
+        let set = headers.get_all(http::header::SET_COOKIE);
+        if !status.is_success() || is_shared(group, load) || !self.assembler.identity.is_renewal(set.iter()) {
+            return;
+        }
+        let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
+        for event in events.filter(|event| !event.context.cookies.is_empty()) {
+            self.reputation.ask_renewal(event.owner.principal);
+        }
     }
 
     fn judge(&self, group: &Group, load: &mut [Ready], found: Found) -> (Judged, &'static str) {

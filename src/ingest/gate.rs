@@ -329,6 +329,11 @@ impl Gate {
         true
     }
 
+    /// A forwarded call of this route gave a 2xx.
+    pub fn learn_route(&mut self, route: RouteShape) {
+        self.routes.learn(route);
+    }
+
     /// Whether a single call's 404, 405 or 501 is rather the way's than the call's: its route gave a 2xx before, or
     /// (`astray`: its batch met no endpoint just now) batches passed before.
     #[must_use]

@@ -16,7 +16,6 @@ fn delivery() -> Delivery {
         give_up_after: 3_600 * SECOND,
         token_margin: SECOND,
         barrier: SECOND,
-        hold: SECOND,
     }
 }
 

@@ -56,7 +56,10 @@ use contexts::Contexts;
 use dead::DeadLetters;
 use decode::{Call, Decoded, Payload, Scope};
 use deliver::Courier;
+use gate::Gate;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use known::RouteShape;
+use parking_lot::Mutex;
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
 use reputation::Reputation;
@@ -146,6 +149,8 @@ pub enum Keeping {
 
 struct Shared {
     groups: Vec<Group>,
+    // Held for a look and a count.
+    gates: Arc<[Mutex<Gate>]>,
     delivery: Delivery,
     limits: Limits,
     identity: Arc<Identity>,
@@ -242,8 +247,10 @@ impl Ingest {
             Shard::new(Parts { number, lanes, tail, commands, courier, settler, level, reputation })
         });
         let tasks: Vec<_> = tasks.collect();
+        let gates: Arc<[Mutex<Gate>]> = groups.iter().map(|_| Mutex::default()).collect();
         let courier = Courier::new(deliver::Parts {
             upstream,
+            gates: Arc::clone(&gates),
             settings: delivery.clone(),
             groups: groups.clone(),
             identity: Arc::clone(&identity),
@@ -255,6 +262,7 @@ impl Ingest {
         let buckets = Buckets::new(&limits);
         let shared = Shared {
             groups,
+            gates,
             delivery,
             limits,
             identity,
@@ -495,8 +503,8 @@ impl Ingest {
     ///
     /// # Errors
     /// What is before it could not move in time.
-    pub async fn hold(&self, asker: &Asker, groups: &[GroupIndex]) -> Result<Held, Busy> {
-        let deadline = Instant::now() + self.0.delivery.hold;
+    pub async fn hold(&self, asker: &Asker, groups: &[GroupIndex], within: Duration) -> Result<Held, Busy> {
+        let deadline = Instant::now() + within;
         let (mut holds, mut waits) = (Vec::new(), Vec::new());
         for shard in self.shards_of(asker) {
             let ((hold, held), (passed, pass)) = (oneshot::channel(), oneshot::channel());
@@ -535,9 +543,24 @@ impl Ingest {
         }
     }
 
-    /// A relayed answer renewed a session.
-    pub fn note_renewal(&self) {
-        self.0.ground.metrics.renewals.inc();
+    /// A single call of these groups was taken by the application: its route is there.
+    pub fn learn_route(&self, groups: &[GroupIndex], route: RouteShape) {
+        for gate in groups.iter().filter_map(|group| self.0.gates.get(group.0)) {
+            gate.lock().learn_route(route);
+        }
+    }
+
+    /// A relayed answer renewed a session of this principal.
+    pub fn note_renewal(&self, principal: Principal) {
+        let renewals = &self.0.ground.metrics.renewals;
+        if renewals.get() == 0 && self.0.identity.settings().refresh.is_none() {
+            tracing::warn!(
+                "the application renews sessions by cookies on its answers; acknowledgements carry none: set \
+                 identity.refresh to a part of a session's life, so that one call of each caller is forwarded so often"
+            );
+        }
+        renewals.inc();
+        self.0.reputation.note_renewal(principal);
     }
 
     /// A call of this principal met 401 at the application.

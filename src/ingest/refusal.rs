@@ -140,6 +140,8 @@ pub enum Forward {
     NotUnderstood(Refusal),
     /// It comes from a page of another site, as far as its type and its head tell.
     NotAskedFor,
+    /// Its body ends with trailers.
+    Trailers,
     /// Its query has a parameter that no template of the route looks at.
     Query,
     /// Its id names an event that said something else (ruling 21).
@@ -195,6 +197,7 @@ impl Forward {
         match self {
             Self::NotUnderstood(what) => what.as_str(),
             Self::NotAskedFor => "not_asked_for",
+            Self::Trailers => "trailers",
             Self::Query => "query",
             Self::OtherContent => "other_content",
             Self::TokenEnds => "token_ends",

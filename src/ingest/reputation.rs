@@ -129,6 +129,14 @@ impl Reputation {
         self.any_to_renew.store(true, Ordering::Relaxed);
     }
 
+    /// The browser of this principal has seen an answer that renewed a cookie: for a minute nothing is asked for.
+    pub fn note_renewal(&self, principal: Principal) {
+        self.renewed.insert(principal, Instant::now());
+        if self.any_to_renew.load(Ordering::Relaxed) {
+            self.to_renew.invalidate(&principal);
+        }
+    }
+
     /// Whether this call is to be forwarded, so that its session lives (ruling 24); at most one a minute says yes.
     #[must_use]
     pub fn wants_renewal(&self, principal: Principal) -> bool {

@@ -129,6 +129,7 @@ impl Assembler {
                 // Listed credentials leave the rest to the operator's word; an own condition may differ, a name may not.
                 _ => {
                     !lists::header(name.as_str()).counts()
+                        || self.identity.settings().selection.ignores_header(&name)
                         || lists::header(name.as_str()) == Kind::Condition
                         || older.iter().all(|one| of(one) == of(newest))
                 }
@@ -149,9 +150,10 @@ impl Assembler {
         let kept = pieces(newest.cookie.0).into_iter().filter(|piece| {
             let name = piece.split(|byte| *byte == b'=').next().unwrap_or_default();
             let name = std::str::from_utf8(name).unwrap_or_default();
-            let rolls = self.identity.settings().selection.cookie(name) == Kind::Rolling;
+            let selection = &self.identity.settings().selection;
             piece.contains(&COUNTED)
-                || rolls
+                || selection.cookie(name) == Kind::Rolling
+                || selection.ignores_cookie(name)
                 || !lists::cookie(name).counts()
                 || others.iter().all(|other| other.contains(piece))
         });

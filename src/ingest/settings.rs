@@ -290,8 +290,6 @@ pub struct Delivery {
     pub token_margin: Duration,
     /// How long a read waits for its user's lanes (P7).
     pub barrier: Duration,
-    /// How long a forwarded call waits for what goes before it (ruling 4).
-    pub hold: Duration,
 }
 
 /// Exponential back-off.

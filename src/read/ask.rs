@@ -23,19 +23,27 @@ use tokio::time::Instant;
 /// Longer targets are not cached, bytes.
 const MAX_TARGET: usize = 4096;
 
-/// A read that may use the cache.
+/// Who reads, and which pending events come first.
 #[derive(Clone)]
-pub(super) struct Ask {
-    pub(super) key: Key,
-    /// The route's tags, and that of the URI.
-    pub(super) tags: Vec<Tag>,
+pub(super) struct Reader {
     /// Whose lanes are the reader's.
     pub(super) asker: Asker,
     pub(super) keys: Keys,
+    /// The route's tags, and that of the URI.
+    pub(super) tags: Vec<Tag>,
+    /// The route has more tags, of which this call doesn't tell.
+    pub(super) is_untold: bool,
     /// Whose pending events concern the reader: its principal's, and those of the user that its token names.
     pub(super) waiting: Waiting,
     /// Groups whose events may touch what it reads.
     pub(super) groups: Vec<GroupIndex>,
+}
+
+/// A read that may use the cache.
+#[derive(Clone)]
+pub(super) struct Ask {
+    pub(super) key: Key,
+    pub(super) reader: Reader,
     pub(super) audience: Audience,
     pub(super) wishes: Wishes,
     /// It has a condition, or is for a part.
@@ -48,6 +56,10 @@ pub(super) struct Ask {
 pub(super) type Bypass = &'static str;
 
 impl Read {
+    /// What is read, and whether the cache may answer it. Whoever it is: their own writes come first.
+    ///
+    /// # Errors
+    /// The cache has no part in it.
     pub(super) fn examine(
         &self,
         parts: &Parts,
@@ -55,9 +67,38 @@ impl Read {
         body: &Body,
         (route, params): (&CacheRoute, &Params),
         beside: &[GroupIndex],
-    ) -> Result<Ask, Bypass> {
+    ) -> Result<Ask, (Bypass, Box<Reader>)> {
         let caller = self.identity.caller(parts, peer, self.clock.now());
-        self.identity.answerable(&caller).map_err(NotAnswerable::as_str)?;
+        let reader = self.reader(&caller, (route, params), beside);
+        let uri = match self.answerable(&caller, body, route, &reader) {
+            Ok(uri) => uri,
+            Err(why) => return Err((why, Box::new(reader))),
+        };
+        let is_anyone = self.identity.is_anyone(&caller, reader.keys.nameless);
+        Ok(Ask {
+            // Callers without a name share what the application lets a shared cache store (P8).
+            key: Key { uri, view: (!route.public && !is_anyone).then_some(reader.keys.view) },
+            audience: self.audience(&caller, route, reader.keys.nameless),
+            reader,
+            wishes: Wishes::of(&parts.headers),
+            conditional: precondition::is_conditional(&parts.headers),
+            now: self.clock.instant(),
+        })
+    }
+
+    /// The URI of a read's key.
+    ///
+    /// # Errors
+    /// The application is to be asked, and what it answers is not to be stored.
+    fn answerable(
+        &self,
+        caller: &Caller<'_>,
+        body: &Body,
+        route: &CacheRoute,
+        reader: &Reader,
+    ) -> Result<Box<str>, Bypass> {
+        self.identity.readable(caller).map_err(NotAnswerable::as_str)?;
+        let (parts, peer) = (caller.parts(), caller.peer());
         if !body.is_end_stream() {
             return Err("body");
         }
@@ -68,44 +109,45 @@ impl Read {
             return Err("long-target");
         }
         let host = host(peer).ok_or("no-host")?;
-        let uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
-        let keys = self.identity.keys(&caller, None);
-        let mut tags = self.tagged(&caller, route, params)?;
-        tags.push(Tag::new(&invalidate::resource(host, parts.uri.path())));
+        if reader.is_untold {
+            return Err("no-tag");
+        }
+        let mut uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
+        if !self.identity.is_allowed_origin(caller) {
+            // What such a page gets may depend on its origin, whether the application says so or not.
+            uri = format!("{uri} {:?}", parts.headers.get_all(header::ORIGIN).iter().collect::<Vec<_>>()).into();
+        }
+        Ok(uri)
+    }
+
+    /// The reader, and which pending events come first.
+    fn reader(&self, caller: &Caller<'_>, (route, params): (&CacheRoute, &Params), beside: &[GroupIndex]) -> Reader {
+        let keys = self.identity.keys(caller, None);
+        let (mut tags, is_untold) = self.tagged(caller, route, params);
+        let path = caller.parts().uri.path();
+        tags.extend(host(caller.peer()).map(|host| Tag::new(&invalidate::resource(host, path))));
         let mut groups: Vec<_> = route.groups.iter().chain(beside).copied().collect();
         groups.sort_unstable();
         groups.dedup();
-        let (asker, waiting) = self.asker(&caller, &keys, (route, params), &groups);
-        Ok(Ask {
-            // Callers without a name share what the application lets a shared cache store (P8).
-            key: Key { uri, view: (!route.public && !keys.nameless).then_some(keys.view) },
-            tags,
-            asker,
-            keys,
-            waiting,
-            groups,
-            audience: self.audience(&caller, route, keys.nameless),
-            wishes: Wishes::of(&parts.headers),
-            conditional: precondition::is_conditional(&parts.headers),
-            now: self.clock.instant(),
-        })
+        let (asker, waiting) = self.asker(caller, &keys, (route, params), &groups);
+        Reader { asker, keys, tags, is_untold, waiting, groups }
     }
 
-    /// The route's tags: of the user that the address names, else of the caller's own (ruling 17).
-    fn tagged(&self, caller: &Caller<'_>, route: &CacheRoute, params: &Params) -> Result<Vec<Tag>, Bypass> {
+    /// The route's tags: of the user that the address names, else of the caller's own (ruling 17); and whether there are
+    /// more, of which nothing tells.
+    fn tagged(&self, caller: &Caller<'_>, route: &CacheRoute, params: &Params) -> (Vec<Tag>, bool) {
         // Room for the URI's own tag.
         let mut tags = Vec::with_capacity(route.tags.len() + 1);
         if route.tags.is_empty() {
-            return Ok(tags);
+            return (tags, false);
         }
         let scope = ReadScope { caller, params, user: None };
         let named = self.identity.named_in(&scope).and_then(|text| UserId::try_new(&text).ok());
         let user = named.or_else(|| user_of(&self.identity, caller, params));
         let scope = ReadScope { user: user.as_ref(), ..scope };
-        for tag in &route.tags {
-            tags.push(Tag::new(&tag.render(&scope).ok_or("no-tag")?));
-        }
-        Ok(tags)
+        tags.extend(route.tags.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)));
+        let is_untold = tags.len() < route.tags.len();
+        (tags, is_untold)
     }
 
     /// The reader as its lanes know it, and whose pending events concern it.

@@ -25,7 +25,6 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// Why the application is asked, and with what in hand.
 pub(super) struct Errand {
@@ -74,9 +73,9 @@ impl Read {
         let missing = if ask.conditional { None } else { Missing::of(&errand) };
         let again = missing.as_ref().map(|missing| missing.ask_for(&mut request));
         // ORDER: generations before the application is asked.
-        let generations = self.tags.snapshot(&ask.tags);
+        let generations = self.tags.snapshot(&ask.reader.tags);
         let asked = self.clock.now();
-        let mut response = self.relay(request, peer).await;
+        let mut response = self.relay(request, peer, true).await;
         let completion = match (&missing, &response) {
             (Some(missing), Ok(said)) => missing.judge(said),
             _ => Completion::Other,
@@ -84,7 +83,7 @@ impl Read {
         if completion == Completion::Unusable
             && let Some(again) = again
         {
-            response = self.relay(again, peer).await;
+            response = self.relay(again, peer, true).await;
         }
         if response.as_ref().is_ok_and(|response| response.status().is_success()) {
             self.speak_for(ask);
@@ -126,7 +125,7 @@ impl Read {
         let age = entry.age(self.clock.instant());
         let allowed = reuse::despite_error(&entry.terms, age, &asking.ask.wishes, failure)
             && answer::has_what_is_asked(&asking.method, &asking.headers, entry);
-        (allowed && self.is_current(entry, &asking.ask.tags)).then(|| Arc::clone(entry))
+        (allowed && self.is_current(entry, &asking.ask.reader.tags)).then(|| Arc::clone(entry))
     }
 
     fn despite(&self, asking: &Asking<'_>, entry: &Entry, failure: Option<StatusCode>) -> Response<Body> {
@@ -147,11 +146,11 @@ impl Read {
     ) -> Result<Terms, NotStored> {
         let Asking { route, ask, .. } = asking;
         // P8: what a route declares of its callers' own answers doesn't speak for callers without a name.
-        let speaks = route.public || !ask.keys.nameless;
+        let speaks = route.public || !ask.reader.keys.nameless;
         let declared = Declared {
-            ttl: route.ttl.filter(|_| speaks),
+            ttl: route.ttl,
             force: route.force && speaks,
-            longest_guess: if speaks { route.longest_guess } else { Duration::ZERO },
+            longest_guess: route.longest_guess,
             stale_while_revalidate: route.stale_while_revalidate,
             stale_if_error: route.stale_if_error,
         };
@@ -207,7 +206,7 @@ impl Read {
                 self.store.remove(&asking.ask.key);
                 format!("; detail={}", why.as_str())
             }
-            Ok(_) if !self.is_current(&entry, &asking.ask.tags) => "; detail=invalidated".to_owned(),
+            Ok(_) if !self.is_current(&entry, &asking.ask.reader.tags) => "; detail=invalidated".to_owned(),
             Ok(terms) => {
                 self.store.put(&asking.ask.key, entry.clone());
                 self.remember(asking.ask, Ok(terms));
@@ -244,7 +243,7 @@ impl Read {
         };
         let entry = self.draft(&asking, head.status, &head.headers, terms);
         let is_part = head.status == StatusCode::PARTIAL_CONTENT;
-        let why = if !self.is_current(&entry, &ask.tags) {
+        let why = if !self.is_current(&entry, &ask.reader.tags) {
             "invalidated"
         } else if head.extensions.get::<CloseDelimited>().is_some() {
             "close-delimited"
@@ -256,7 +255,7 @@ impl Read {
                 store: Arc::clone(&self.store),
                 key: ask.key.clone(),
                 tags: Arc::clone(&self.tags),
-                names: ask.tags.clone(),
+                names: ask.reader.tags.clone(),
                 entry,
                 part: if is_part { ContentRange::of(&head.headers) } else { None },
                 lead: asking.errand.lead,
@@ -285,12 +284,14 @@ impl Read {
             }
             Ok(terms) => {
                 let entry = self.draft(&asking, StatusCode::OK, &merged, terms);
-                if self.is_current(&entry, &asking.ask.tags) && self.store.takes(u64::try_from(missing.total).ok()) {
+                if self.is_current(&entry, &asking.ask.reader.tags)
+                    && self.store.takes(u64::try_from(missing.total).ok())
+                {
                     let fill = Fill {
                         store: Arc::clone(&self.store),
                         key: asking.ask.key.clone(),
                         tags: Arc::clone(&self.tags),
-                        names: asking.ask.tags.clone(),
+                        names: asking.ask.reader.tags.clone(),
                         entry,
                         part: None,
                         lead: asking.errand.lead,

@@ -36,7 +36,7 @@ use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::{Found, Lookup, Source};
 use crate::upstream::{Upstream, UpstreamError};
-use ask::{Ask, Bypass};
+use ask::{Ask, Bypass, Reader};
 use http::{Method, Request, Response, StatusCode, header};
 use sent::Line;
 use std::borrow::Cow;
@@ -134,14 +134,16 @@ impl Read {
                 Some(response) => Ok(response),
                 None => Box::pin(self.lookup(request, peer, route, ask)).await,
             },
-            Err(why) => Box::pin(self.bypass(request, peer, why)).await,
+            Err((why, reader)) => Box::pin(self.bypass_in_turn(request, peer, (route, &reader), why)).await,
         };
         answered.map(answer::vary_by_origin)
     }
 
     /// The answer, if it is there and nothing of its reader is pending on its tags.
     fn at_once(&self, request: &Request<Body>, peer: &Peer, ask: &Ask) -> Option<Response<Body>> {
-        if self.tags.own_pending(&ask.tags, ask.waiting) || self.tags.user_pending(&ask.tags, ask.waiting) {
+        if self.tags.own_pending(&ask.reader.tags, ask.reader.waiting)
+            || self.tags.user_pending(&ask.reader.tags, ask.reader.waiting)
+        {
             return None;
         }
         match self.look(request, peer, ask, ask.now) {
@@ -150,17 +152,36 @@ impl Read {
         }
     }
 
+    /// What the cache has no part in is read after its reader's own writes all the same. In time or not: the answer is as
+    /// new as the application is.
+    async fn bypass_in_turn(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        (route, reader): (&CacheRoute, &Reader),
+        why: Bypass,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let why = self.settled(route, reader).await.err().unwrap_or(why);
+        self.bypass(request, peer, why).await
+    }
+
     async fn bypass(&self, request: Request<Body>, peer: &Peer, why: Bypass) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
-        let response = self.relay(request, peer).await?;
+        let response = self.relay(request, peer, false).await?;
         Ok(answer::with_status(response, &format!("tidegate; fwd=bypass; detail={why}")))
     }
 
-    /// Asks the application, and learns of a session that it renews (ruling 24).
+    /// Asks the application, and learns of a session that it renews (ruling 24). `proves`: a 2xx speaks for its caller,
+    /// since it is about what some group's events change.
     ///
     /// # Errors
     /// It gave no answer.
-    pub async fn relay(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+    pub async fn relay(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        proves: bool,
+    ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let has_session = parts.headers.contains_key(header::COOKIE);
         let asked = has_session.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
@@ -172,24 +193,30 @@ impl Read {
             (parts.method, parts.uri, parts.headers) = (method, uri, headers);
             let caller = self.identity.caller(&parts, peer, self.clock.now());
             let principal = self.identity.keys(&caller, None).principal;
-            if self.ingest.reputation().is_good_anywhere(principal)
-                && self.identity.renew(&caller, response.headers().get_all(header::SET_COOKIE).iter())
-            {
-                self.ingest.note_renewal();
+            let reputation = self.ingest.reputation();
+            let is_proof = proves && response.status().is_success() && !reputation.is_refused(principal);
+            let good = is_proof || reputation.is_good_anywhere(principal);
+            // Of a principal that nothing is known of yet, a page that was shown to it speaks; a login doesn't, which makes
+            // somebody else of it.
+            let shown = parts.method.is_safe() && response.status().is_success() && !reputation.is_refused(principal);
+            let set = response.headers().get_all(header::SET_COOKIE);
+            if (good || shown) && self.identity.renew(&caller, set.iter(), good) {
+                self.ingest.note_renewal(principal);
             }
         }
         Ok(response)
     }
 
     /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.
-    async fn settled(&self, route: &CacheRoute, ask: &Ask) -> Result<(), Bypass> {
-        let speaks = !ask.keys.nameless && !self.ingest.reputation().is_refused(ask.keys.principal);
-        let own = speaks && self.tags.own_pending(&ask.tags, ask.waiting);
-        let joined = ask.asker.joins && self.tags.user_pending(&ask.tags, ask.waiting);
+    async fn settled(&self, route: &CacheRoute, reader: &Reader) -> Result<(), Bypass> {
+        let Reader { asker, keys, tags, is_untold, waiting, groups } = reader;
+        let speaks = !keys.nameless && !self.ingest.reputation().is_refused(keys.principal);
+        let own = speaks && (*is_untold || self.tags.own_pending(tags, *waiting));
+        let joined = asker.joins && self.tags.user_pending(tags, *waiting);
         if !own && !joined {
             return Ok(());
         }
-        match self.ingest.barrier(&ask.asker, &ask.groups, route.barrier).await {
+        match self.ingest.barrier(asker, groups, route.barrier).await {
             Settled::Yes => Ok(()),
             Settled::TimedOut => Err("barrier-timeout"),
         }
@@ -197,9 +224,9 @@ impl Read {
 
     /// Step 2: whether other principals of the reader's user have something pending that the reader may not wait for yet.
     fn is_to_be_proven(&self, ask: &Ask) -> bool {
-        !ask.asker.joins
-            && self.tags.user_pending(&ask.tags, ask.waiting)
-            && !self.ingest.reputation().is_refused(ask.keys.principal)
+        !ask.reader.asker.joins
+            && self.tags.user_pending(&ask.reader.tags, ask.reader.waiting)
+            && !self.ingest.reputation().is_refused(ask.reader.keys.principal)
     }
 
     /// Lets the application judge a reader of which nothing is known. `None`: it is known to be good now.
@@ -209,13 +236,13 @@ impl Read {
         peer: &Peer,
         ask: &mut Ask,
     ) -> Result<Option<Response<Body>>, UpstreamError> {
-        let response = self.relay(first, peer).await?;
+        let response = self.relay(first, peer, true).await?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             self.speak_for(ask);
-            let good = |group: &GroupIndex| self.ingest.reputation().is_good(ask.keys.principal, *group);
-            ask.asker.joins = ask.groups.iter().any(good);
+            let good = |group: &GroupIndex| self.ingest.reputation().is_good(ask.reader.keys.principal, *group);
+            ask.reader.asker.joins = ask.reader.groups.iter().any(good);
         }
-        if ask.asker.joins {
+        if ask.reader.asker.joins {
             return Ok(None);
         }
         Ok(Some(answer::with_status(response, "tidegate; fwd=bypass; detail=unproven")))
@@ -223,7 +250,7 @@ impl Read {
 
     /// The application answered a read of this principal.
     fn speak_for(&self, ask: &Ask) {
-        self.ingest.vouch(ask.keys.principal, ask.keys.nameless, &ask.groups);
+        self.ingest.vouch(ask.reader.keys.principal, ask.reader.keys.nameless, &ask.reader.groups);
     }
 
     async fn lookup(
@@ -235,7 +262,7 @@ impl Read {
     ) -> Result<Response<Body>, UpstreamError> {
         let mut waited = None;
         loop {
-            if let Err(why) = self.settled(route, &ask).await {
+            if let Err(why) = self.settled(route, &ask.reader).await {
                 return match route.overlay.is_empty() {
                     true => self.bypass(request, peer, why).await,
                     false => self.overlaid(request, peer, route, &ask, why).await,
@@ -288,7 +315,7 @@ impl Read {
             Stored::OtherVariants => return Look::Ask { reason: "vary-miss", stored: None },
             Stored::Entry(entry) => entry,
         };
-        if !self.is_current(&entry, &ask.tags) {
+        if !self.is_current(&entry, &ask.reader.tags) {
             return Look::Ask { reason: "stale", stored: None };
         }
         match reuse::decide(&entry.terms, entry.age(now), &ask.wishes) {

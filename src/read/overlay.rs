@@ -56,7 +56,7 @@ impl Read {
             request.headers_mut().remove(name);
         }
         let method = request.method().clone();
-        let response = self.relay(request, peer).await;
+        let response = self.relay(request, peer, true).await;
         let failed = response.as_ref().map_or(true, |response| reuse::is_failure(response.status()));
         if failed
             && let Some(entry) = stored
@@ -102,7 +102,7 @@ impl Read {
 
     /// A stored body with what has happened since, if the caller's own pending events are all of that.
     async fn over_stored(&self, route: &CacheRoute, ask: &Ask, entry: &Arc<Entry>) -> Option<Bytes> {
-        let all = || self.tags.moved_by_pending(&ask.tags, &entry.generations, ask.waiting);
+        let all = || self.tags.moved_by_pending(&ask.reader.tags, &entry.generations, ask.reader.waiting);
         if entry.status != StatusCode::OK || !all() {
             return None;
         }
@@ -113,8 +113,9 @@ impl Read {
 
     /// The body with the caller's own pending events over it, oldest first.
     async fn lay(&self, route: &CacheRoute, ask: &Ask, body: &Bytes) -> Option<Bytes> {
-        let user = ask.asker.user.as_ref()?;
-        let pending = self.ingest.look(user, (ask.keys.principal, ask.keys.view), &route.groups, MOST).await;
+        let user = ask.reader.asker.user.as_ref()?;
+        let pending =
+            self.ingest.look(user, (ask.reader.keys.principal, ask.reader.keys.view), &route.groups, MOST).await;
         let mut document: Value = serde_json::from_slice(body).ok()?;
         for (_, event) in &pending {
             lay_one(&mut document, route.overlay.iter(), user, event);

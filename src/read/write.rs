@@ -74,7 +74,7 @@ impl Read {
         let ask =
             self.examine(&get, peer, &Body::empty(), (route, &params), &[]).ok().filter(|ask| !ask.conditional)?;
         let line = Line::new(parts.version, self.upstream.hops());
-        let generations = self.tags.snapshot(&ask.tags);
+        let generations = self.tags.snapshot(&ask.reader.tags);
         let (peer, asked) = (peer.clone(), self.clock.now());
         Some(Kept { read: self.clone(), ask, fields: get.headers, line, peer, generations, asked })
     }
@@ -99,7 +99,7 @@ impl Kept {
             return response;
         }
         // ORDER: after this write has made the target old; any other move since it was asked stands in the way.
-        let Some(generations) = read.tags.moved_by(own, &ask.tags, &generations) else { return response };
+        let Some(generations) = read.tags.moved_by(own, &ask.reader.tags, &generations) else { return response };
         let errand = Errand { reason: "method", stored: None, lead: None };
         let (method, validating) = (Method::GET, false);
         let asking = Asking {
@@ -120,7 +120,8 @@ impl Kept {
             return response;
         }
         let (store, tags) = (Arc::clone(&read.store), Arc::clone(&read.tags));
-        let fill = Fill { store, key: ask.key.clone(), tags, names: ask.tags.clone(), entry, part: None, lead: None };
+        let fill =
+            Fill { store, key: ask.key.clone(), tags, names: ask.reader.tags.clone(), entry, part: None, lead: None };
         response.map(|body| Filling::body(body, fill))
     }
 }

@@ -74,6 +74,12 @@ impl Upstream {
         Self { client, unpooled, settings: Arc::new(settings), retires: Arc::default() }
     }
 
+    /// How long a response head may take on this path.
+    #[must_use]
+    pub fn response_timeout(&self, path: &str) -> Duration {
+        self.settings.response_timeout(path)
+    }
+
     /// How headers are written on the way.
     #[must_use]
     pub fn hops(&self) -> HopSettings {

@@ -327,7 +327,7 @@ async fn the_configuration_in_the_docs_does_what_they_say() {
     let forged = json!({ "client_event_id": "forged", "user_id": "eve" });
     assert_eq!(insert(ADA, forged.clone()).await, StatusCode::UNAUTHORIZED, "the client sent no apikey");
     assert_eq!(insert("", forged).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(insert(ADA, json!([])).await, StatusCode::BAD_REQUEST);
+    assert_eq!(insert(ADA, json!([])).await, StatusCode::UNAUTHORIZED);
     assert_eq!(sidecar.running.stop().await.received, 5);
 }
 
@@ -345,9 +345,10 @@ async fn an_envelope_with_a_header_never_mixes_two_values_of_it_and_counts_to_th
     let sidecar = Sidecar::with(&text, Clock::default()).await;
     sidecar.upstream.answer_with(|_| Some(answer(201, json!({ "ok": true }))));
     for number in 0..40 {
-        let body = json!({ "id": format!("{number:02}"), "user": "ada", "note": "x".repeat(number % 7) }).to_string();
         let org = if number % 3 == 0 { "acme" } else { "a much longer name" };
-        let headers = [("authorization", "Bearer ada"), ("x-org-id", org)];
+        let body = json!({ "id": format!("{number:02}"), "user": org, "note": "x".repeat(number % 7) }).to_string();
+        // Two users, since one user's events leave in one order, and each change of organisation cuts its batches.
+        let headers = [("authorization", org), ("x-org-id", org)];
         assert_eq!(sidecar.call(Method::POST, "/event", &headers, body).await.status, StatusCode::ACCEPTED);
     }
     sidecar.flush().await;
@@ -462,13 +463,13 @@ fn what_does_not_fit_together_is_a_problem_with_a_reason() {
         ("envelope = { a = \"{header.x-org-id|events}\" }", "\"{events}\" must be in it once"),
         (
             "envelope = { lang = \"{header.accept-language}\", rows = \"{events}\" }",
-            "envelope: found {header.accept-language}; what it looks at must be listed in identity.credentials",
+            "envelope: found {header.accept-language}; what it looks at must count as the caller's",
         ),
         (
             "headers = { x-lang = \"{header.accept-language}\" }",
-            "headers: x-lang: found {header.accept-language}; what it looks at must be listed in identity.credentials",
+            "headers: x-lang: found {header.accept-language}; what it looks at must count as the caller's",
         ),
-        ("headers = { x-lang = \"{body.lang}\" }", "headers: x-lang: at character 1: found \"body.lang\""),
+        ("headers = { x-lang = \"{body.lang}\" }", "headers: x-lang: found {body.lang}; what it looks at must count"),
         ("flush_with = [\"rows\"]", "flush_with: found \"rows\", which is this group"),
         ("order_with = [\"rows\"]", "order_with: found \"rows\", which is this group"),
         ("headers = { authorization = \"Bearer x\" }", "is part of the credential that events come with"),

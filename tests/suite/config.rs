@@ -111,7 +111,8 @@ fn the_shipped_configuration_says_what_each_route_does() {
     let table = print::table(&with(include_str!("../../config.toml"), &[]).unwrap());
     let wanted = [
         "POST /api/client/progress/lesson acknowledged 200 into batch progress",
-        "POST /api/analytics/events acknowledged 200 into batch course-analytics (only bodies that match)",
+        "POST /api/analytics/events forwarded: mode is off (only bodies that match)",
+        "POST /api/client/assignments/progress forwarded: mode is off",
         "POST /api/learner/progress acknowledged 202 into batch snapshot",
         "batch snapshot: after 5s the newest call for each {body.course_id|body.courseId} goes out on its own route",
         "the older ones are superseded; in one order with progress",
@@ -140,7 +141,7 @@ fn a_variable_for_a_route_that_is_not_there_is_a_problem() {
 fn the_table_says_what_a_route_needs_and_that_it_has_no_tags() {
     let shipped = print::table(&with(include_str!("../../config.toml"), &[]).unwrap());
     assert!(shipped.contains("another type than application/json is forwarded"), "{shipped}");
-    assert!(shipped.contains("forwarded unless there is {header.x-org-id|"), "{shipped}");
+    assert!(shipped.contains("forwarded unless there is {body.course_id|body.courseId}"), "{shipped}");
     let bare = with(&format!("{PLAIN}[[cache]]\npath = \"/c\"\nttl = \"1s\"\n"), &[]).unwrap();
     assert!(print::table(&bare).contains("for 1s; no tags: no event makes it old"));
 }

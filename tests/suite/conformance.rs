@@ -26,6 +26,10 @@ const NOT_MET: &[(&str, &str)] = &[
     // Required.
     ("RFC 9111 §7.3: Set-Cookie is kept", "P8: a cookie belongs to one client, and an answer with one is not stored"),
     ("RFC 9110 §15.2: 103 is passed on and not stored", "ruling 13: hyper's server sends no interim response but 100"),
+    (
+        "RFC 9111 §3.1: transfer-encoding is not kept",
+        "RFC 9112 §6.1: a transfer coding that wasn't asked for can't be taken off; the answer is a 502 of ours",
+    ),
     // Optional.
     ("RFC 9110 §15.2: 102 is passed on", "ruling 13"),
     ("RFC 9110 §15.2: 103 is passed on", "ruling 13"),

@@ -28,7 +28,9 @@ pub fn configure(directory: &Path, upstream: SocketAddr, durability: &str, more:
     file
 }
 
-const TOKEN: [(&str, &str); 1] = [("authorization", "token-u")];
+/// Each start has another port: without a host of their own, calls before and after would be of different hosts.
+const HOST: (&str, &str) = ("host", "app.test");
+const TOKEN: [(&str, &str); 2] = [("authorization", "token-u"), HOST];
 
 /// What the upstream took: every delivery, in order.
 #[derive(Default)]
@@ -78,7 +80,7 @@ async fn learner(
                 return done;
             }
             let at = *address.lock().unwrap();
-            let headers = [("authorization", token.as_str())];
+            let headers = [("authorization", token.as_str()), HOST];
             let call = http.try_call(at, Method::POST, "/event", &headers, body.clone());
             match tokio::time::timeout(Duration::from_secs(2), call).await {
                 Ok(Ok(answer)) if answer.status.is_success() => break,

@@ -2,8 +2,8 @@
 
 use crate::support::Sidecar;
 use crate::support::upstream::{Seen, answer};
-use http::{Method, StatusCode};
-use serde_json::json;
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn an_event_is_acknowledged_at_once_and_sent_in_a_batch() {
@@ -212,7 +212,8 @@ async fn a_forwarded_write_does_not_overtake_buffered_events_nor_is_overtaken() 
 
 #[tokio::test]
 async fn a_write_whose_lane_cannot_move_gets_503_and_overtakes_nothing() {
-    let sidecar = Sidecar::start(&[("barrier = \"3s\"", "barrier = \"20ms\"")]).await;
+    let quick = "response_timeout = \"5s\"\n[[relay]]\npath = \"/snapshot\"\nresponse_timeout = \"20ms\"";
+    let sidecar = Sidecar::start(&[("response_timeout = \"5s\"", quick)]).await;
     sidecar.event("t", "u", "a").await;
     sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(503, json!({}))));
     let refused = sidecar.call(Method::POST, "/snapshot?userId=u", &[("authorization", "t")], "{}").await;
@@ -247,19 +248,23 @@ async fn a_clean_stop_sends_what_is_pending_and_balances() {
 
 #[tokio::test]
 async fn a_clients_own_batch_is_taken_apart_and_answered_event_by_event() {
-    let sidecar = Sidecar::start(&[]).await;
-    sidecar.event("t", "u", "known").await;
-    let body = json!({ "events": [
-        { "clientEventId": "known", "userId": "u", "lessonId": "l" },
-        { "clientEventId": "new", "userId": "u", "lessonId": "l" },
-        { "clientEventId": "poor", "userId": "u" },
-    ]});
-    let taken = sidecar.call(Method::POST, "/batch", &[("authorization", "t")], body.to_string()).await;
+    let sidecar =
+        Sidecar::start(&[("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nrefuse = [\"too_many_events\"]")])
+            .await;
+    let known = json!({ "clientEventId": "known", "userId": "u", "lessonId": "l" });
+    let send = async |events: Value| {
+        sidecar.call(Method::POST, "/batch", &[("authorization", "t")], json!({ "events": events }).to_string()).await
+    };
+    assert_eq!(send(json!([known])).await.json()["accepted"], json!(["known"]));
+    let taken = send(json!([known, { "clientEventId": "new", "userId": "u", "lessonId": "l" }])).await;
     assert_eq!(taken.status, StatusCode::OK);
-    let wanted = json!({ "accepted": ["new"], "duplicates": ["known"], "failed": [{ "id": "poor", "reason": "missing_field" }] });
-    assert_eq!(taken.json(), wanted);
-    let five = json!({ "events": vec![json!({ "userId": "u", "lessonId": "l" }); 5] });
-    let many = sidecar.call(Method::POST, "/batch", &[("authorization", "t")], five.to_string()).await;
+    assert_eq!(taken.json(), json!({ "accepted": ["new"], "duplicates": ["known"], "failed": [] }));
+    assert_eq!((sidecar.running.ledger().pending, sidecar.upstream.seen().len()), (2, 0));
+    // What isn't understood is the application's to judge, after what its caller has pending.
+    let poor = send(json!([{ "clientEventId": "poor", "userId": "u" }])).await;
+    assert_eq!(poor.json()["accepted"], json!(["poor"]), "the application's own answer");
+    assert_eq!(sidecar.upstream.batches(), [vec!["known", "new"], vec!["poor"]]);
+    let many = send(json!(vec![json!({ "userId": "u", "lessonId": "l" }); 5])).await;
     assert_eq!((many.status, many.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("too_many_events")));
 }
 
@@ -274,4 +279,31 @@ async fn over_the_rate_the_client_hears_429_and_nothing_is_kept() {
     assert!(limited.header("retry-after").parse::<u64>().unwrap() > 0);
     sidecar.event("other", "u", "c").await;
     assert_eq!(sidecar.running.stop().await.received, 3);
+}
+
+#[tokio::test]
+async fn a_session_that_a_deliverys_answer_renews_is_renewed_on_a_call_of_its_own() {
+    let sidecar = Sidecar::start(&[("credentials = [\"header:authorization\"]\n", "")]).await;
+    sidecar.upstream.answer_with(|seen| {
+        let mut answer =
+            answer(200, json!({ "accepted": if seen.path == "/batch" { seen.ids() } else { Vec::new() } }));
+        answer.headers_mut().append("set-cookie", HeaderValue::from_static("_ga=2"));
+        if seen.header("cookie").contains("sid=") {
+            answer.headers_mut().append("set-cookie", HeaderValue::from_static("sid=new; HttpOnly"));
+        }
+        Some(answer)
+    });
+    let post = async |cookie: &str, id: &str| {
+        let body = format!("{{\"id\":\"{id}\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}}");
+        let answer = sidecar.call(Method::POST, "/event", &[("cookie", cookie)], body).await;
+        (answer.status, answer.headers.contains_key("set-cookie"))
+    };
+    for (cookie, first) in [("sid=old", "a"), ("_ga=1", "b")] {
+        assert_eq!(post(cookie, first).await, (StatusCode::ACCEPTED, false));
+    }
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!(post("sid=old", "c").await, (StatusCode::OK, true), "the application's own answer");
+    assert_eq!(post("sid=old", "d").await, (StatusCode::ACCEPTED, false), "once");
+    assert_eq!(post("_ga=1", "e").await, (StatusCode::ACCEPTED, false), "an analytics cookie is no session");
 }

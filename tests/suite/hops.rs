@@ -541,7 +541,11 @@ async fn a_shorter_keep_alive_of_the_application_wins() {
 
 #[tokio::test]
 async fn a_refusal_comes_before_the_body_was_asked_for() {
-    let sidecar = Sidecar::start(&[("[batch.progress]", "[limits]\nmax_body = \"64KiB\"\n[batch.progress]")]).await;
+    let sidecar = Sidecar::start(&[(
+        "[batch.progress]",
+        "[limits]\nmax_body = \"64KiB\"\n[batch.progress]\nrefuse = [\"too_large\"]",
+    )])
+    .await;
     for (request, status) in [
         ("POST /event HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\nexpect: 100-continue\r\n\r\n", "413"),
         ("POST /x HTTP/1.1\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n", "400"),

@@ -18,8 +18,10 @@ async fn refused(sidecar: &Sidecar, headers: &[(&str, &str)], body: impl Into<by
 }
 
 #[tokio::test]
-async fn a_wrong_body_is_refused_by_name() {
-    let sidecar = Sidecar::start(&[("[batch.progress]", "[limits]\nmax_body = \"64KiB\"\n[batch.progress]")]).await;
+async fn a_wrong_body_is_refused_by_name_where_its_group_says_so() {
+    let refuse = "[limits]\nmax_body = \"64KiB\"\n[batch.progress]\nrefuse = [\"not_json\", \"missing_field\", \"bad_id\", \
+                  \"wrong_type\", \"too_old\", \"in_the_future\", \"too_large\", \"unknown_coding\", \"bad_coding\"]";
+    let sidecar = Sidecar::start(&[("[batch.progress]", refuse)]).await;
     let now = std::time::SystemTime::now();
     let old = tidegate::clock::millis(now) - 25 * 3_600_000;
     let ahead = tidegate::clock::millis(now) + 3_600_000;
@@ -80,8 +82,14 @@ async fn the_last_of_a_repeated_key_counts() {
 async fn a_body_is_read_as_json_whatever_its_type_says() {
     let sidecar = Sidecar::start(&[]).await;
     let body = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\"}";
-    let ack = sidecar.call(Method::POST, "/event", &[("content-type", "text/plain;charset=UTF-8")], body).await;
-    assert_eq!(ack.status, StatusCode::ACCEPTED);
+    let post = async |headers: &[(&str, &str)]| sidecar.call(Method::POST, "/event", headers, body).await.status;
+    let text = ("content-type", "text/plain;charset=UTF-8");
+    assert_eq!(post(&[text, ("sec-fetch-site", "same-origin")]).await, StatusCode::ACCEPTED);
+    assert_eq!(post(&[("content-type", "application/vnd.event+json")]).await, StatusCode::ACCEPTED);
+    // A page of any site may send such a call, with the reader's cookies: it is the application's to judge.
+    for headers in [&[text][..], &[text, ("sec-fetch-site", "cross-site")]] {
+        assert_eq!(post(headers).await, StatusCode::OK, "{headers:?}");
+    }
 }
 
 /// Writes raw bytes and reads until the connection closes or a whole head is there.

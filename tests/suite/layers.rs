@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const RANKS: [&[&str]; 11] = [
-    &["event", "body", "clock", "json"],
+    &["event", "body", "clock", "json", "peer"],
     // What identity and routes are written in stands below them.
     &["template"],
-    &["identity", "route", "rollout", "metrics", "notices", "drain", "peer"],
+    &["identity", "route", "rollout", "metrics", "notices", "drain"],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
     &["read"],

@@ -167,6 +167,20 @@ async fn a_moment_of_404_from_a_load_balancer_makes_no_dead_letters() {
 }
 
 #[tokio::test]
+async fn a_route_that_took_a_forwarded_call_is_known_to_be_there() {
+    let sidecar = Sidecar::start(&[SINGLE]).await;
+    let forwarded = sidecar.call(Method::POST, "/event", &[("authorization", "t")], "{\"user\":\"u\"}").await;
+    assert_eq!(forwarded.status, StatusCode::OK);
+    sidecar.upstream.answer_with(|_| Some(answer(404, json!({ "message": "no backend" }))));
+    sealed(&sidecar, "t", &["a"]).await;
+    sidecar.until_counter(FAILING, 4).await;
+    assert_eq!(sidecar.running.ledger().dead, 0);
+    sidecar.upstream.answer_with(|_| None);
+    let ledger = nothing_pending(&sidecar).await;
+    assert_eq!((ledger.accepted, ledger.dead), (1, 0), "{ledger}");
+}
+
+#[tokio::test]
 async fn a_single_call_that_is_not_found_while_others_of_its_route_are_taken_is_its_own_fault() {
     let sidecar = Sidecar::start(&[SINGLE]).await;
     let is_bad = |seen: &Seen| seen.body.windows(3).any(|part| part == b"bad");

@@ -17,7 +17,6 @@ fn delivery() -> Delivery {
         give_up_after: 86_400 * second,
         token_margin: second,
         barrier: second,
-        hold: second,
     }
 }
 

@@ -13,7 +13,7 @@
 //! Rejected -> Idle              a newer call of the principal succeeded, or the events are given up
 //! ```
 //!
-//! [`order`] says how far a lane may offer while others of its user have something older.
+//! `order` says how far a lane may offer while others of its user have something older.
 
 mod batch;
 mod lane;

@@ -34,6 +34,9 @@ class App:
     upstream = ""
     # Headers that a front of this application sets.
     front = {}
+    # Each answer sets the session's cookie anew. So does a delivery's, which no browser sees: that caller's next call is
+    # forwarded then, once a minute, so that the session lives.
+    renews = False
 
     def start(self, tools, logs):
         raise NotImplementedError
@@ -52,6 +55,8 @@ class Django(App):
 
     def __init__(self, ssl=False):
         self.ssl = ssl
+        if ssl:  # the same by another key, which says that only writes carry the pair: reads come from the cache, too
+            self.identity = '[identity]\nrequire = ["cookie:csrftoken"]\ndouble_submit = ["cookie:csrftoken", "header:x-csrftoken"]'
         self.name = "django-https" if ssl else "django"
         self.front = {"X-Forwarded-Proto": "https"} if ssl else {}
 
@@ -93,6 +98,7 @@ class FastApi(App):
 
 class Express(App):
     name = "express"
+    renews = True
     identity = '[identity]\nrequire = ["cookie:session"]'
     route = 'content_types = ["application/json"]'
 
@@ -169,6 +175,7 @@ class NginxFront(Express):
 README = """
 [server]
 listen = "127.0.0.1:{listen}"
+explain = true
 
 [admin]
 listen = "127.0.0.1:{admin}"
@@ -223,7 +230,7 @@ class Gate:
     def status(self):
         return json.loads(ask(self.admin, "GET", "/status")[1])
 
-    def flush(self):
+    def flush(self, most_dead=0):
         """Sends what is pending and waits until it is settled. Returns what is wrong afterwards."""
         end, asked = time.monotonic() + 20, 0.0
         while True:
@@ -239,13 +246,16 @@ class Gate:
         ledger, found = status["ledger"], []
         if ledger["pending"]:
             found.append(f"still pending 20 s after /flush: {ledger['pending']} events; attempts {status['batches']['attempts']}")
-        if ledger["dead"]:
-            letters = json.loads(ask(self.admin, "GET", "/dead-letters")[1])
+        if ledger["dead"] > most_dead:
+            letters = self.dead_letters()
             reasons = sorted({f"{letter['reason']} ({letter.get('status')})" for letter in letters})
             found.append(f"dead letters: {ledger['dead']}, {reasons}")
         if not status["balanced"]:
             found.append(f"the ledger doesn't balance: {ledger}")
         return found
+
+    def dead_letters(self):
+        return json.loads(ask(self.admin, "GET", "/dead-letters")[1])
 
     def stop(self):
         self.process.stop()

@@ -22,6 +22,11 @@ class Answer:
     def acknowledged(self):
         return self.header("tidegate-event") is not None
 
+    @property
+    def forwarded(self):
+        """Why an event call was forwarded, as `[server] explain` has Tidegate say."""
+        return self.header("tidegate-forwarded")
+
 
 @dataclass
 class Browser:

@@ -31,12 +31,12 @@ class Report:
     def __init__(self):
         self.passed = self.failed = 0
 
-    def line(self, name, problems, seconds):
+    def line(self, name, problems, seconds, note=""):
         if problems:
             self.failed += 1
         else:
             self.passed += 1
-        print(f"{'FAIL' if problems else 'ok  '} {name} ({seconds:.1f} s)", flush=True)
+        print(f"{'FAIL' if problems else 'ok  '} {name} ({seconds:.1f} s){note and f': {note}'}", flush=True)
         for problem in problems[:12]:
             print(f"       {problem[:420]}", flush=True)
         if len(problems) > 12:
@@ -57,8 +57,8 @@ def play(flow, app, running, tools, logs):
         through = Side(app, running.front or gate.listen, running.store, gate)
         through.control("reset")
         flow.play(through)
-        problems = gate.flush()
-        after = through.store()
+        problems = gate.flush(flow.most_dead)
+        after = {**through.store(), "dead": gate.dead_letters()}
     finally:
         gate.stop()
 
@@ -66,11 +66,16 @@ def play(flow, app, running, tools, logs):
     if len(direct.answers) != len(through.answers):
         problems.append(f"answers: directly {len(direct.answers)}, through {len(through.answers)}")
     for place, ((label, one), (_, other)) in enumerate(zip(direct.answers, through.answers)):
-        problems += [f"{label}: {difference}" for difference in compare.answers(one, other, place in through.own)]
+        if place in through.either and other.acknowledged:
+            after.setdefault("acknowledged", []).append(label)
+            continue
+        why = f" (forwarded: {other.forwarded})" if other.forwarded else ""
+        problems += [f"{label}{why}: {difference}" for difference in compare.answers(one, other, place in through.own)]
     for (label, one), (_, other) in zip(direct.values, through.values):
         if one != other:
             problems.append(f"{label}: directly {one!r}, through {other!r}")
-    problems += compare.stores(before, after, flow.order)
+    kept = [{**store, "rows": [row for row in store["rows"] if not flow.set_apart(row)]} for store in (before, after)]
+    problems += compare.stores(*kept, flow.order)
     if flow.calls:
         problems += compare.calls(before["calls"], after["calls"])
     return problems + (flow.judge(before, after) if flow.judge else [])
@@ -96,7 +101,7 @@ def play_all(app, chosen, tools, logs, report):
         for flow in chosen:
             began = time.monotonic()
             problems = guarded(play, flow, app, running, tools, logs)
-            report.line(f"{app.name}: {flow.name}", problems, time.monotonic() - began)
+            report.line(f"{app.name}: {flow.name}", problems, time.monotonic() - began, flow.note())
     finally:
         for process in running.processes:
             process.stop()

@@ -1,5 +1,6 @@
 //! What the tests share: a scriptable upstream, a sidecar in front of it, and calls as a client makes them.
 
+pub mod calls;
 pub mod process;
 pub mod upstream;
 

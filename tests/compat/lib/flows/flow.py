@@ -22,3 +22,8 @@ class Flow:
     order: Callable = lambda row: row["user"]
     # Looks at both stores; gives what is wrong.
     judge: Callable | None = None
+    # What is told beside the line of a flow that passed.
+    note: Callable = lambda: ""
+    # Rows that only `judge` looks at, and how many of them may be dead letters.
+    set_apart: Callable = lambda row: False
+    most_dead: int = 0

@@ -116,7 +116,8 @@ FLOWS = [
     Flow("redirects to https", django_redirects, ("django-https",)),
     Flow("bearer tokens and models", fastapi_checks, ("fastapi",)),
     Flow("unknown tokens where only proven ones are admitted", fastapi_proven, ("fastapi",), config={"identity": 'admit = "proven"'}),
-    Flow("limits and a trusted front", express_limits, ("express",)),
+    # What came over the front was made at another host and scheme: to Tidegate that is another caller, with an order of its own.
+    Flow("limits and a trusted front", express_limits, ("express",), order=lambda row: (row["user"], row["context"]["scheme"])),
     Flow("a session that renews itself", express_rolling, ("express", "nginx-upstream")),
     Flow("static files", static_files, ("nginx-upstream",)),
     Flow("static files from the cache", static_files, ("nginx-upstream",), config={"more": CACHED}),

@@ -1,0 +1,113 @@
+//! Ids that name a state, and ids that are made of the whole call (ruling 21).
+
+use crate::support::Sidecar;
+use crate::support::calls::{BY_LISTS, EXPLAIN};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+const TOKEN: (&str, &str) = ("authorization", "Bearer t");
+
+async fn post(sidecar: &Sidecar, call: &Value) -> crate::support::Answer {
+    sidecar.call(Method::POST, "/event", &[TOKEN], call.to_string()).await
+}
+
+fn hashed(more: &str) -> String {
+    format!("fallback = \"dead-letter\"\nmissing_id = \"hash\"\n{more}")
+}
+
+/// The percents that the application was told, in order, by batch or by single call.
+fn percents(sidecar: &Sidecar) -> Vec<u64> {
+    let of = |seen: &crate::support::upstream::Seen| -> Vec<u64> {
+        let body: Value = serde_json::from_slice(&seen.body).unwrap();
+        let events = body["events"].as_array().cloned().unwrap_or_else(|| vec![body]);
+        events.iter().map(|event| event["percent"].as_u64().unwrap()).collect()
+    };
+    sidecar.upstream.seen().iter().flat_map(of).collect()
+}
+
+#[tokio::test]
+async fn an_id_that_names_a_lesson_loses_none_of_its_states() {
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN]).await;
+    for percent in [10, 55, 90] {
+        let call = json!({ "id": "lesson-5", "user": "u", "lesson": "l", "percent": percent });
+        let heard = post(&sidecar, &call).await;
+        assert!(heard.status.is_success());
+        let why = if percent == 10 { "" } else { "other_content" };
+        assert_eq!(heard.header("tidegate-forwarded"), why);
+    }
+    sidecar.delivered().await;
+    assert_eq!(percents(&sidecar), [10, 55, 90], "each once, in order");
+    assert_eq!(sidecar.declined("other_content").await, 2);
+}
+
+#[tokio::test]
+async fn the_same_call_again_is_a_duplicate_whatever_now_or_a_volatile_field_say() {
+    let volatile = ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nvolatile = [\"pad\"]");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, volatile]).await;
+    for sent_at in ["1", "2", "3"] {
+        let call = json!({ "id": "a", "user": "u", "lesson": "l", "percent": 5, "pad": sent_at });
+        let heard = post(&sidecar, &call).await;
+        assert_eq!((heard.status, heard.header("tidegate-event")), (StatusCode::ACCEPTED, "a"));
+    }
+    sidecar.delivered().await;
+    // Settled ids are known too.
+    let call = json!({ "id": "a", "user": "u", "lesson": "l", "percent": 5, "pad": "4" });
+    assert_eq!(post(&sidecar, &call).await.status, StatusCode::ACCEPTED);
+    let ledger = sidecar.running.ledger();
+    assert_eq!((ledger.accepted, ledger.duplicate, ledger.pending), (1, 3, 0));
+    assert_eq!(percents(&sidecar), [5]);
+    // Where its time is the client's own, another time is another content.
+    let other = json!({ "id": "a", "user": "u", "lesson": "l", "percent": 5, "timestamp": "2020" });
+    assert_eq!(post(&sidecar, &other).await.header("tidegate-forwarded"), "other_content");
+}
+
+#[tokio::test]
+async fn without_ids_three_states_of_one_lesson_are_three_events() {
+    for lines in ["", "missing_id = \"hash\""] {
+        let lines = format!("fallback = \"dead-letter\"\n{lines}");
+        let sidecar = Sidecar::start(&[BY_LISTS, ("fallback = \"dead-letter\"", &lines)]).await;
+        let mut ids = Vec::new();
+        for percent in [10, 55, 90] {
+            let call = json!({ "user": "u", "lesson": "lesson-5", "percent": percent });
+            let heard = post(&sidecar, &call).await;
+            assert_eq!(heard.status, StatusCode::ACCEPTED);
+            ids.push(heard.header("tidegate-event").to_owned());
+        }
+        sidecar.delivered().await;
+        assert_eq!(percents(&sidecar), [10, 55, 90], "{lines}");
+        assert_eq!(sidecar.upstream.batches().concat(), ids);
+    }
+}
+
+#[tokio::test]
+async fn a_hash_takes_the_whole_call_so_that_a_repetition_is_one_and_a_likeness_is_not() {
+    let lines = hashed("");
+    let user = ("user = \"{jwt.sub|event.userId|query.userId}\"", "user = \"{jwt.sub|event.userId}\"");
+    let query = ("pad = \"{body.pad}\"", "pad = \"{body.pad}\", lang = \"{query.lang}\"");
+    let sidecar = Sidecar::start(&[BY_LISTS, user, query, ("fallback = \"dead-letter\"", &lines)]).await;
+    let call = |token: &'static str, path: &'static str, more: &'static str| {
+        let sidecar = &sidecar;
+        async move {
+            let body = format!("{{\"user\":\"u\",\"lesson\":\"l\",\"percent\":5{more}}}");
+            let heard = sidecar.call(Method::POST, path, &[("authorization", token)], body).await;
+            assert_eq!(heard.status, StatusCode::ACCEPTED);
+            heard.header("tidegate-event").to_owned()
+        }
+    };
+    let first = call("Bearer t", "/event", "").await;
+    assert_eq!(call("Bearer t", "/event", "").await, first, "the same call again");
+    let mut ids = vec![first];
+    for (token, path, more) in [
+        ("Bearer t", "/event", ",\"unmapped\":1"),
+        ("Bearer t", "/event?lang=de", ""),
+        ("Bearer t", "/event", " "),
+        ("Bearer other", "/event", ""),
+    ] {
+        ids.push(call(token, path, more).await);
+    }
+    let different: std::collections::HashSet<_> = ids.iter().collect();
+    assert_eq!(different.len(), 5, "{ids:?}");
+    sidecar.delivered().await;
+    let ledger = sidecar.running.ledger();
+    assert_eq!((ledger.accepted, ledger.duplicate), (5, 1));
+}
