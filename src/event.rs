@@ -370,11 +370,20 @@ impl<'a> Carried<'a> {
         Self { claimed: false, from: nowhere, client: nowhere, headers: Vec::new(), cookie: Raw(b""), legacy }
     }
 
+    /// Bytes that it takes packed, estimated from above.
+    fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.0.len() + 4).sum::<usize>();
+        let legacy = self.legacy.map_or(0, |call| call.method.len() + call.path.len() + call.body.0.len());
+        headers + self.cookie.0.len() + legacy + ENTRY_BYTES
+    }
+
     /// In the compact form that an event holds.
     #[must_use]
     pub fn pack(&self) -> Bytes {
         // Serializing into a growing vector has no way to fail; nothing carried is the safe answer all the same.
-        postcard::to_extend(self, vec![PACKED]).unwrap_or_default().into()
+        let mut out = Vec::with_capacity(self.bytes());
+        out.push(PACKED);
+        postcard::to_extend(self, out).unwrap_or_default().into()
     }
 
     /// From the compact form, of this version or an earlier one; `None` if it is no such thing.

@@ -65,7 +65,7 @@ impl Identity {
     pub fn read<'a>(&self, caller: &Caller<'a>, body: Option<&Object<'_>>) -> Reading<'a> {
         let selection = &self.settings.selection;
         let mut kinds: Vec<(Kind, &'a HeaderName, &'a HeaderValue)> = Vec::with_capacity(24);
-        let mut remainder = Vec::new();
+        let mut remainder = Vec::with_capacity(24);
         for (kind, name, value) in caller.kinds(selection) {
             match kind {
                 kind if kind.counts() => kinds.push((kind, name, value)),
@@ -205,8 +205,10 @@ struct Cookies<'a> {
 
 /// Takes the Cookie lines apart. What can't be read counts as a whole.
 fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies<'a> {
-    let (mut pieces, mut out) = (Vec::new(), Vec::new());
-    for value in caller.parts.headers.get_all(header::COOKIE) {
+    let lines = caller.parts.headers.get_all(header::COOKIE);
+    let bytes = lines.iter().map(HeaderValue::len).sum();
+    let (mut pieces, mut out) = (Vec::with_capacity(if bytes == 0 { 0 } else { 16 }), Vec::with_capacity(bytes));
+    for value in lines {
         if !out.is_empty() {
             out.extend_from_slice(b"; ");
         }

@@ -143,10 +143,10 @@ impl Assembler {
     /// The newest Cookie line, without cookies that other calls had with another value, unless they say nothing.
     fn agreed_cookies(&self, context: &Context, carried: &[Carried<'_>]) -> Option<Vec<u8>> {
         let (newest, older) = carried.split_last()?;
-        let pieces = |line: &[u8]| -> Vec<Vec<u8>> {
-            line.split(|byte| *byte == b';').map(|piece| piece.trim_ascii().to_vec()).collect()
-        };
-        let others: Vec<_> = older.iter().map(|one| pieces(one.cookie.0)).collect();
+        let pieces = |line| <[u8]>::split(line, |byte| *byte == b';').map(<[u8]>::trim_ascii).collect::<Vec<_>>();
+        // A line that is the same agrees in every piece.
+        let others = older.iter().map(|one| one.cookie.0).filter(|line| *line != newest.cookie.0);
+        let others: Vec<_> = others.map(pieces).collect();
         let kept = pieces(newest.cookie.0).into_iter().filter(|piece| {
             let name = piece.split(|byte| *byte == b'=').next().unwrap_or_default();
             let name = std::str::from_utf8(name).unwrap_or_default();
