@@ -99,6 +99,8 @@ pub struct Lanes<E> {
     sent: Sent,
     /// Principals that had a 2xx in a group, and no refusal since.
     good: Recent<(Principal, GroupIndex), ()>,
+    /// Groups in which strangers are taken: a 2xx there says nothing of a name.
+    open: BTreeSet<GroupIndex>,
     /// Whose next event is sealed at once, since a priority event of another group came: until when.
     awaited: Recent<Concern, Instant>,
     next_lane: u64,
@@ -130,6 +132,7 @@ impl<E: Entry> Lanes<E> {
             sent: Recent::new(max_lanes),
             awaited: Recent::new(max_lanes),
             good: Recent::new(max_lanes),
+            open: BTreeSet::new(),
             next_lane: 0,
             next_hold: 0,
             last_seq: 0,
@@ -245,8 +248,9 @@ impl<E: Entry> Lanes<E> {
         self.by_key.insert(key.clone(), id);
         self.by_user.entry((key.user.clone(), owner.principal)).or_default().insert(id);
         self.by_principal.entry(owner.principal).or_default().insert(id);
-        let (good, group) = (&self.good, key.group);
-        let gone = self.order.enter(&key.user, owner, |principal| good.get(&(principal, group)).is_some());
+        let (good, open, group) = (&self.good, &self.open, key.group);
+        let is_good = |principal| !open.contains(&group) && good.get(&(principal, group)).is_some();
+        let gone = self.order.enter(&key.user, owner, is_good);
         let domain = self.order.domain(key, owner.principal);
         self.lanes.insert(id, Lane::new(key.clone(), *owner, domain, envelope));
         if let Some(gone) = gone {
@@ -333,7 +337,8 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn is_good(&self, lane: &Lane<E>) -> bool {
-        self.good.get(&(lane.owner.principal, lane.key.group)).is_some()
+        let group = lane.key.group;
+        !self.open.contains(&group) && self.good.get(&(lane.owner.principal, group)).is_some()
     }
 
     fn seal_one(&mut self, id: LaneId, why: Seal) {
@@ -514,6 +519,16 @@ impl<E: Entry> Lanes<E> {
                 lane.turn_doubt(Doubt::Credential, Doubt::Event);
             }
             self.advance_with(id);
+        }
+    }
+
+    /// A caller without a name was taken in this group: no principal is good there any more, whatever it met, and none joins
+    /// another one's order as such (ruling 17).
+    pub fn open(&mut self, group: GroupIndex) {
+        if self.open.insert(group) {
+            let lanes = self.lanes.iter().filter(|(_, lane)| lane.key.group == group).map(|(id, _)| *id);
+            let ids: Vec<_> = lanes.collect();
+            ids.into_iter().for_each(|id| self.advance(id));
         }
     }
 

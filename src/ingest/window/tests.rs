@@ -910,6 +910,26 @@ fn a_principal_that_is_refused_elsewhere_waits_for_no_other_principals_call_any_
 }
 
 #[test]
+fn where_strangers_are_taken_nobody_waits_for_another_principal_that_fails() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    for principal in [1, 2] {
+        lanes.vouch(Principal([principal; 16]), &only());
+    }
+    lanes.push(now, Model { priority: true, ..event(1, 1, 2) });
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
+    lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
+    assert!(lanes.take_ready().is_empty(), "while both are good, they keep one order");
+    lanes.open(GroupIndex(0));
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [2]);
+    accept(&mut lanes, now, batch);
+    lanes.push(now, Model { priority: true, ..event(3, 1, 1) });
+    assert_eq!(ready(&mut lanes), [vec![3]], "its own success doesn't make it good again");
+}
+
+#[test]
 fn a_window_is_sealed_when_its_number_has_moved_far_enough_since_the_last_one_sent() {
     let now = Instant::now();
     let mut lanes =
