@@ -424,9 +424,13 @@ impl Courier {
         }
         for (Owner { principal, .. }, nameless) in load.iter().filter_map(|ready| owner_of(&ready.batch)) {
             let Some(index) = load.first().map(|ready| ready.batch.key.group) else { return };
-            if self.reputation.vouch(principal, nameless, index).was_refused {
-                for shard in &self.shards {
-                    // A shard that is gone has no lanes to free.
+            let vouched = self.reputation.vouch(principal, nameless, index);
+            for shard in &self.shards {
+                // A shard that is gone has no lanes to free.
+                if vouched.opens {
+                    drop(shard.send(Command::Open(index)));
+                }
+                if vouched.was_refused {
                     drop(shard.send(Command::Vouch { principal, groups: [index].into() }));
                 }
             }

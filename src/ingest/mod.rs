@@ -544,13 +544,17 @@ impl Ingest {
         Ok(held)
     }
 
-    /// A call of this principal was taken in these groups by the application.
+    /// A call of this principal was taken in these groups by the application: one of those that the groups' events come or
+    /// go by. A read says less: of a caller without a name it is no word to [`vouch`](Self::vouch) for.
     pub fn vouch(&self, principal: Principal, nameless: bool, groups: &[GroupIndex]) {
         let mut told: Vec<GroupIndex> = Vec::new();
         let mut was_refused = false;
         for group in groups {
             let vouched = self.0.reputation.vouch(principal, nameless, *group);
             was_refused |= vouched.was_refused;
+            if vouched.opens {
+                self.tell_all(|| Command::Open(*group));
+            }
             if vouched.is_news && !nameless {
                 told.push(*group);
             }

@@ -19,6 +19,8 @@ pub struct Vouched {
     pub was_refused: bool,
     /// It was not known to be good here.
     pub is_news: bool,
+    /// It is the first caller without a name that was taken here: from now on strangers are known to be.
+    pub opens: bool,
 }
 
 /// What is known of principals; every map is capped, the least used are forgotten first: a forgotten refusal costs one
@@ -74,9 +76,8 @@ impl Reputation {
 
     /// A call of this principal was taken in a group. `nameless`: no token, session or key was there.
     pub fn vouch(&self, principal: Principal, nameless: bool, group: GroupIndex) -> Vouched {
-        if nameless && let Some(open) = self.open.get(group.0) {
-            open.store(true, Ordering::Relaxed);
-        }
+        let open = self.open.get(group.0).filter(|_| nameless);
+        let opens = open.is_some_and(|open| !open.swap(true, Ordering::Relaxed));
         let was_refused = self.is_refused(principal);
         if was_refused {
             self.refused.invalidate(&principal);
@@ -87,7 +88,7 @@ impl Reputation {
         if stale {
             self.proofs.insert((principal, group), Instant::now());
         }
-        Vouched { was_refused, is_news: before.is_none() }
+        Vouched { was_refused, is_news: before.is_none(), opens }
     }
 
     /// Its last call or batch was refused.
@@ -175,12 +176,12 @@ mod tests {
     fn a_proof_holds_where_it_was_given_until_a_refusal() {
         let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100);
         assert!(!known.is_proven(ADA, HERE));
-        assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: false, is_news: true });
+        assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: false, is_news: true, opens: false });
         assert!(known.is_proven(ADA, HERE) && known.is_good(ADA, HERE));
         assert!(!known.is_proven(ADA, THERE) && !known.is_good(ADA, THERE));
         known.refuse(ADA);
         assert!(known.is_refused(ADA) && !known.is_proven(ADA, HERE) && !known.is_good(ADA, HERE));
-        assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: true, is_news: true });
+        assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: true, is_news: true, opens: false });
     }
 
     #[test]
@@ -188,7 +189,7 @@ mod tests {
         let known = Reputation::new(2, None, Duration::from_secs(60), None, 100);
         known.vouch(ADA, false, HERE);
         assert!(known.is_good(ADA, HERE));
-        known.vouch(NOBODY, true, HERE);
+        assert!(known.vouch(NOBODY, true, HERE).opens && !known.vouch(NOBODY, true, HERE).opens, "once");
         assert!(!known.is_good(ADA, HERE), "anybody is taken there");
     }
 

@@ -139,6 +139,8 @@ pub enum Command {
         /// Where.
         groups: Groups,
     },
+    /// Strangers are taken in this group.
+    Open(GroupIndex),
     /// Seal everything.
     Flush,
     /// When the oldest unsettled event came.
@@ -309,6 +311,7 @@ impl Shard {
             }
             Command::Release { principal, number } => self.lanes.release_hold(principal, number),
             Command::Vouch { principal, groups } => self.lanes.vouch(principal, &groups),
+            Command::Open(group) => self.lanes.open(group),
             Command::Flush => {
                 self.lanes.seal_all();
                 self.hurry = Hurry::All;

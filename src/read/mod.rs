@@ -248,9 +248,14 @@ impl Read {
         Ok(Some(answer::with_status(response, "tidegate; fwd=bypass; detail=unproven")))
     }
 
-    /// The application answered a read of this principal.
+    /// The application answered a read of this principal. What it shows to anybody alike says nothing of who asks; and that
+    /// a caller without a name was shown something doesn't say that its events would be taken (ruling 17).
     fn speak_for(&self, ask: &Ask) {
-        self.ingest.vouch(ask.reader.keys.principal, ask.reader.keys.nameless, &ask.reader.groups);
+        let Reader { keys, groups, .. } = &ask.reader;
+        let is_own = ask.key.view.is_some();
+        if is_own && !keys.nameless {
+            self.ingest.vouch(keys.principal, false, groups);
+        }
     }
 
     async fn lookup(

@@ -37,6 +37,7 @@ mod refusals;
 mod relay;
 mod replay;
 mod replies;
+mod standing;
 mod support;
 mod turns;
 mod understanding;

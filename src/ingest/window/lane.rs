@@ -1,6 +1,6 @@
 //! One lane: its queue, its open window, the batches that it forms.
 
-use super::order::Domain;
+use super::order::{Domain, Place};
 use super::{Batch, Doubt, Entry, Form, LaneId, Rules};
 use crate::event::{LaneKey, Outcome, Owner, Subject};
 use bytes::Bytes;
@@ -117,8 +117,8 @@ pub(super) struct Lane<E> {
     pub(super) owner: Owner,
     /// Whose order it keeps.
     pub(super) domain: Domain,
-    /// The front that the order knows of.
-    pub(super) listed: Option<u64>,
+    /// Where the order has it.
+    pub(super) listed: Option<Place>,
     /// Events in no batch, oldest first.
     pub(super) queue: VecDeque<Queued<E>>,
     /// How many at the front of `queue` are sealed.

@@ -30,7 +30,7 @@ use crate::event::{EventId, GroupIndex, LaneKey, Outcome, Owner, Principal, Real
 use crate::template::Path;
 use bytes::Bytes;
 use lane::{Lane, Phase, Seal};
-use order::{Foreign, Order};
+use order::{Foreign, Order, Place};
 use recent::Recent;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -99,6 +99,8 @@ pub struct Lanes<E> {
     sent: Sent,
     /// Principals that had a 2xx in a group, and no refusal since.
     good: Recent<(Principal, GroupIndex), ()>,
+    /// Groups in which strangers are taken: a 2xx there says nothing of a name.
+    open: BTreeSet<GroupIndex>,
     /// Whose next event is sealed at once, since a priority event of another group came: until when.
     awaited: Recent<Concern, Instant>,
     next_lane: u64,
@@ -130,6 +132,7 @@ impl<E: Entry> Lanes<E> {
             sent: Recent::new(max_lanes),
             awaited: Recent::new(max_lanes),
             good: Recent::new(max_lanes),
+            open: BTreeSet::new(),
             next_lane: 0,
             next_hold: 0,
             last_seq: 0,
@@ -245,11 +248,22 @@ impl<E: Entry> Lanes<E> {
         self.by_key.insert(key.clone(), id);
         self.by_user.entry((key.user.clone(), owner.principal)).or_default().insert(id);
         self.by_principal.entry(owner.principal).or_default().insert(id);
-        let (good, group) = (&self.good, key.group);
-        self.order.enter(&key.user, owner, |principal| good.get(&(principal, group)).is_some());
+        let (good, open, group) = (&self.good, &self.open, key.group);
+        let is_good = |principal| !open.contains(&group) && good.get(&(principal, group)).is_some();
+        let gone = self.order.enter(&key.user, owner, is_good);
         let domain = self.order.domain(key, owner.principal);
         self.lanes.insert(id, Lane::new(key.clone(), *owner, domain, envelope));
+        if let Some(gone) = gone {
+            self.let_go(&key.user, owner, gone);
+        }
         id
+    }
+
+    /// A principal gave its place among its user's up to this owner: it waits for none, and none for it.
+    fn let_go(&mut self, user: &UserId, owner: &Owner, gone: Principal) {
+        let others = self.order.claimants(owner.realm, user).filter(|other| *other != owner.principal);
+        let all: Vec<_> = others.chain([gone]).flat_map(|one| self.lanes_of(user, one, |_| true)).collect();
+        all.into_iter().for_each(|id| self.advance(id));
     }
 
     /// At the cap on lanes the window that opened first is sealed, so that its lane empties and goes (P10).
@@ -323,7 +337,8 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn is_good(&self, lane: &Lane<E>) -> bool {
-        self.good.get(&(lane.owner.principal, lane.key.group)).is_some()
+        let group = lane.key.group;
+        !self.open.contains(&group) && self.good.get(&(lane.owner.principal, group)).is_some()
     }
 
     fn seal_one(&mut self, id: LaneId, why: Seal) {
@@ -341,11 +356,15 @@ impl<E: Entry> Lanes<E> {
         self.good.put((owner.principal, group), ());
     }
 
-    /// A batch of this lane's principal was refused for its sake.
-    fn note_refusal(&mut self, owner: &Owner) {
+    /// A batch of this lane's principal was refused for its sake. The principal's lanes, if that changes what they wait
+    /// for and who waits for them.
+    fn note_refusal(&mut self, owner: &Owner) -> Vec<LaneId> {
+        let mut was_good = false;
         for group in 0..self.rules.len() {
-            self.good.take(&(owner.principal, GroupIndex(group)));
+            was_good |= self.good.take(&(owner.principal, GroupIndex(group))).is_some();
         }
+        let lanes = self.by_principal.get(&owner.principal).filter(|_| was_good);
+        lanes.into_iter().flatten().copied().collect()
     }
 
     fn lanes_of(&self, user: &UserId, principal: Principal, wanted: impl Fn(&Lane<E>) -> bool) -> Vec<LaneId> {
@@ -422,9 +441,19 @@ impl<E: Entry> Lanes<E> {
                 }
             }
         }
-        for id in self.lanes_for(&asker, &groups) {
+        for id in self.kept_back(&asker, &groups) {
             self.advance(id);
         }
+    }
+
+    /// The lanes that a hold may have kept back, whatever is known of their principals by now.
+    fn kept_back(&self, asker: &Asker, groups: &[GroupIndex]) -> Vec<LaneId> {
+        let mut ids = self.lanes_for(&Asker { joins: false, ..asker.clone() }, groups);
+        if let Some(user) = asker.user.as_ref().filter(|_| asker.joins) {
+            let others = self.order.claimants(asker.realm, user).filter(|other| *other != asker.principal);
+            ids.extend(others.flat_map(|other| self.lanes_of(user, other, |lane| groups.contains(&lane.key.group))));
+        }
+        ids
     }
 
     /// The last number that was pushed.
@@ -464,14 +493,11 @@ impl<E: Entry> Lanes<E> {
         self.lanes.get(&mark.lane).is_none_or(|lane| lane.first_seq().is_none_or(|first| first > mark.seq))
     }
 
-    /// Whether a forwarded call may go: as [`passed`](Self::passed), or its lane, or one of the same credential before it,
-    /// is held by a 401 or 403, whose cure is the verdict of just such a call (ruling 4).
+    /// Whether a forwarded call may go: as [`passed`](Self::passed), or its lane, or another one of the same principal that
+    /// keeps one order with it, is held by a 401 or 403, whose cure is the verdict of just such a call (ruling 4).
     #[must_use]
     pub fn may_pass(&self, mark: Mark) -> bool {
-        let rejected = |lane: &Lane<E>| matches!(lane.phase, Phase::Rejected(_));
-        self.passed(mark)
-            || self.lanes.get(&mark.lane).is_some_and(rejected)
-            || self.refused_siblings(mark.lane).next().is_some()
+        self.passed(mark) || self.lanes.get(&mark.lane).is_some_and(|lane| self.order.is_refused(&lane.domain))
     }
 
     /// The lanes whose batches must come back before a mark is passed: its own, and those that go before it.
@@ -493,6 +519,16 @@ impl<E: Entry> Lanes<E> {
                 lane.turn_doubt(Doubt::Credential, Doubt::Event);
             }
             self.advance_with(id);
+        }
+    }
+
+    /// A caller without a name was taken in this group: no principal is good there any more, whatever it met, and none joins
+    /// another one's order as such (ruling 17).
+    pub fn open(&mut self, group: GroupIndex) {
+        if self.open.insert(group) {
+            let lanes = self.lanes.iter().filter(|(_, lane)| lane.key.group == group).map(|(id, _)| *id);
+            let ids: Vec<_> = lanes.collect();
+            ids.into_iter().for_each(|id| self.advance(id));
         }
     }
 
@@ -527,22 +563,9 @@ impl<E: Entry> Lanes<E> {
         let Some(lane) = self.lanes.get(&id) else { return 0 };
         let good = self.is_good(lane);
         let order = self.order.limit(id, (&lane.domain, &lane.owner), good, |other| self.look(other));
-        // What a refusal holds is not listed, but its own credential's other groups keep their order with it.
-        let refused = self.refused_siblings(id).filter_map(|other| other.front()).min();
-        let refused = refused.map_or(u64::MAX, |front| front.saturating_sub(1));
-        hold_limit(&self.holds, &self.joint_holds, lane, good).min(order).min(refused)
-    }
-
-    /// Lanes of the same user and fingerprint that are held by a refusal, in groups that keep one order with a lane's own.
-    fn refused_siblings(&self, id: LaneId) -> impl Iterator<Item = &Lane<E>> {
-        let lane = self.lanes.get(&id);
-        let groups = lane.and_then(|lane| self.rules.get(lane.key.group.0)).map(|rules| rules.ordered.as_slice());
-        let keys = groups
-            .unwrap_or_default()
-            .iter()
-            .filter_map(move |group| Some(LaneKey { group: *group, ..lane?.key.clone() }));
-        let lanes = keys.filter_map(|key| self.lanes.get(self.by_key.get(&key)?));
-        lanes.filter(|lane| matches!(lane.phase, Phase::Rejected(_)))
+        // INVARIANT: only what is told of a hold's end is held.
+        let joins = good && self.order.is_told(&lane.key.user, &lane.owner);
+        hold_limit(&self.holds, &self.joint_holds, lane, joins).min(order)
     }
 
     /// Forms the next batch if the lane may, sets its timer, forgets it when it is empty.
@@ -568,9 +591,10 @@ impl<E: Entry> Lanes<E> {
     /// Tells the order how far the lane is.
     fn list(&mut self, id: LaneId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let front = if matches!(lane.phase, Phase::Rejected(_)) { None } else { lane.front() };
-        self.order.list(id, &lane.domain, lane.listed, front);
-        lane.listed = front;
+        let refused = matches!(lane.phase, Phase::Rejected(_));
+        let place = lane.front().map(|front| Place { front, refused });
+        self.order.list(id, &lane.domain, lane.listed, place);
+        lane.listed = place;
     }
 
     fn offer(&mut self, id: LaneId) {
@@ -624,17 +648,16 @@ fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<LaneId>>
     }
 }
 
-/// Up to which event this lane may send while forwarded calls hold it. `good`: its principal is known to be.
+/// Up to which event this lane may send while forwarded calls hold it. `joins`: those of its user's other principals, too.
 fn hold_limit<E: Entry>(
     holds: &HashMap<Principal, HashMap<u64, Hold>>,
     joint: &HashMap<(Realm, UserId), HashMap<u64, Hold>>,
     lane: &Lane<E>,
-    good: bool,
+    joins: bool,
 ) -> u64 {
     let own = holds.get(&lane.owner.principal).into_iter().flat_map(HashMap::values);
     let own = own.filter(|hold| hold.asker.user.as_ref().is_none_or(|user| *user == lane.key.user));
-    let joins = good && lane.owner.claimed && !joint.is_empty();
-    let joint = if joins { joint.get(&(lane.owner.realm, lane.key.user.clone())) } else { None };
+    let joint = if joins && !joint.is_empty() { joint.get(&(lane.owner.realm, lane.key.user.clone())) } else { None };
     let meant =
         own.chain(joint.into_iter().flat_map(HashMap::values)).filter(|hold| hold.groups.contains(&lane.key.group));
     meant.map(|hold| hold.after).min().unwrap_or(u64::MAX)

@@ -3,8 +3,7 @@
 //! What one user of one principal does, in groups that keep one order, goes out in the order in which it was acknowledged,
 //! under however many fingerprints. Other principals are the same user only where the user's name is a claim of each: then
 //! a principal waits for those that are known to be good, and, while it is not known to be good itself, for the others
-//! that are not, as long as no attempt of theirs fails. A lane that is held by a refusal is not listed: it holds up
-//! itself only.
+//! that are not, as long as no attempt of theirs fails. A lane that is held by a refusal holds up its own principal only.
 
 use super::LaneId;
 use crate::event::{GroupIndex, LaneKey, Owner, Principal, Realm, UserId};
@@ -31,6 +30,15 @@ pub(super) struct Foreign {
     pub(super) well: bool,
 }
 
+/// Where a lane stands in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The number of the event that it offers next, or has on its way.
+    pub(super) front: u64,
+    /// A refusal holds it.
+    pub(super) refused: bool,
+}
+
 /// The fronts of all lanes that may hold up others.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -38,6 +46,8 @@ pub(super) struct Order {
     sets: Vec<usize>,
     /// By the number of the event that each lane offers next, or has on its way.
     domains: HashMap<Domain, BTreeMap<u64, LaneId>>,
+    /// Of the lanes that a refusal holds: their own domain waits for them, and no other does.
+    refused: HashMap<Domain, BTreeMap<u64, LaneId>>,
     /// Principals with lanes whose user's name is a claim, and with how many.
     claims: HashMap<(Realm, UserId), Vec<(Principal, usize)>>,
 }
@@ -46,7 +56,12 @@ impl Order {
     /// `ordered`: with which other groups each group keeps one order.
     pub(super) fn new<'a>(ordered: impl Iterator<Item = &'a [GroupIndex]>) -> Self {
         let set = |(own, others): (usize, &[GroupIndex])| others.iter().map(|other| other.0).fold(own, usize::min);
-        Self { sets: ordered.enumerate().map(set).collect(), domains: HashMap::new(), claims: HashMap::new() }
+        Self {
+            sets: ordered.enumerate().map(set).collect(),
+            domains: HashMap::new(),
+            refused: HashMap::new(),
+            claims: HashMap::new(),
+        }
     }
 
     pub(super) fn domain(&self, key: &LaneKey, principal: Principal) -> Domain {
@@ -54,10 +69,16 @@ impl Order {
         Domain { set, user: key.user.clone(), principal }
     }
 
-    /// A lane of this owner came into being. `is_good`: which of the known principals give no place up.
-    pub(super) fn enter(&mut self, user: &UserId, owner: &Owner, is_good: impl Fn(Principal) -> bool) {
+    /// A lane of this owner came into being. `is_good`: which of the known principals give no place up. The principal
+    /// that gave its place up, if one did: it waits for no other any more, nor is it waited for.
+    pub(super) fn enter(
+        &mut self,
+        user: &UserId,
+        owner: &Owner,
+        is_good: impl Fn(Principal) -> bool,
+    ) -> Option<Principal> {
         if !owner.claimed {
-            return;
+            return None;
         }
         let known = self.claims.entry((owner.realm, user.clone())).or_default();
         if let Some((_, lanes)) = known.iter_mut().find(|(principal, _)| *principal == owner.principal) {
@@ -67,8 +88,9 @@ impl Order {
         } else if is_good(owner.principal)
             && let Some(place) = known.iter_mut().find(|(principal, _)| !is_good(*principal))
         {
-            *place = (owner.principal, 1);
+            return Some(std::mem::replace(place, (owner.principal, 1)).0);
         }
+        None
     }
 
     /// A lane of this owner is gone.
@@ -86,22 +108,38 @@ impl Order {
         }
     }
 
-    /// A lane's front has moved; `None`: it holds up no other lane.
-    pub(super) fn list(&mut self, id: LaneId, domain: &Domain, before: Option<u64>, front: Option<u64>) {
-        if before == front {
+    /// A lane has moved; `None`: it has nothing left.
+    pub(super) fn list(&mut self, id: LaneId, domain: &Domain, before: Option<Place>, place: Option<Place>) {
+        if before == place {
             return;
         }
-        if let Some(before) = before
-            && let Some(fronts) = self.domains.get_mut(domain)
-        {
-            fronts.remove(&before);
-            if fronts.is_empty() {
-                self.domains.remove(domain);
+        if let Some(before) = before {
+            let all = self.listed(before.refused);
+            if let Some(fronts) = all.get_mut(domain) {
+                fronts.remove(&before.front);
+                if fronts.is_empty() {
+                    all.remove(domain);
+                }
             }
         }
-        if let Some(front) = front {
-            self.domains.entry(domain.clone()).or_default().insert(front, id);
+        if let Some(place) = place {
+            self.listed(place.refused).entry(domain.clone()).or_default().insert(place.front, id);
         }
+    }
+
+    const fn listed(&mut self, refused: bool) -> &mut HashMap<Domain, BTreeMap<u64, LaneId>> {
+        if refused { &mut self.refused } else { &mut self.domains }
+    }
+
+    /// A refusal holds a lane of this domain.
+    pub(super) fn is_refused(&self, domain: &Domain) -> bool {
+        self.refused.contains_key(domain)
+    }
+
+    /// Whether this owner's lanes are told when what they wait for has moved.
+    pub(super) fn is_told(&self, user: &UserId, owner: &Owner) -> bool {
+        let known = if owner.claimed { self.claims.get(&(owner.realm, user.clone())) } else { None };
+        known.is_some_and(|known| known.iter().any(|(principal, _)| *principal == owner.principal))
     }
 
     /// Domains of the same user under other principals.
@@ -122,15 +160,15 @@ impl Order {
         good: bool,
         look: impl Fn(LaneId) -> Foreign,
     ) -> u64 {
-        let own = self.domains.get(domain);
-        let own = own.and_then(|fronts| fronts.iter().find(|(_, other)| **other != id)).map(|(front, _)| *front);
+        let own = self.domains.get(domain).into_iter().chain(self.refused.get(domain));
+        let own = own.filter_map(|fronts| fronts.iter().find(|(_, other)| **other != id)).map(|(front, _)| *front);
         let waits_for = |lane: LaneId| {
             let Foreign { good: other_is_good, well } = look(lane);
             other_is_good || !good && well
         };
         let first = |fronts: &BTreeMap<u64, LaneId>| fronts.first_key_value().map(|(front, lane)| (*front, *lane));
         let foreign = self.foreign(domain, owner).filter_map(first).filter(|(_, lane)| waits_for(*lane));
-        let older = own.into_iter().chain(foreign.map(|(front, _)| front)).min();
+        let older = own.chain(foreign.map(|(front, _)| front)).min();
         older.map_or(u64::MAX, |front| front.saturating_sub(1))
     }
 

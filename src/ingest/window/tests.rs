@@ -529,8 +529,7 @@ impl World {
                 let (skip, events) = (usize::from(which) % batch.events.len(), batch.events.iter());
                 Verdict::Refused { named: events.skip(skip).take(1).map(|queued| queued.entry.id.clone()).collect() }
             }
-            // What is held by a refusal holds up itself only: then there is no one order.
-            7 if !self.one_principal => Verdict::Rejected,
+            7 => Verdict::Rejected,
             8 => Verdict::Persistent,
             9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
             10 => Verdict::Singles { pause: Duration::from_millis(400) },
@@ -854,6 +853,80 @@ fn a_lane_behind_a_rejected_sibling_lets_a_forwarded_call_pass() {
     let (_, own) = lanes.hold(&asker(1, 1), &both());
     assert!(own.len() == 2 && lanes.take_ready().is_empty());
     assert!(own.iter().all(|mark| lanes.may_pass(*mark)));
+}
+
+#[test]
+fn what_a_refusal_holds_holds_its_principals_order_under_every_fingerprint() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    let own = |seq, fingerprint| Model { owner: owner(1), priority: true, ..event(seq, 1, fingerprint) };
+    lanes.push(now, own(1, 1));
+    let batch = one(&mut lanes);
+    lanes.push(now, own(2, 2));
+    lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+    assert!(lanes.take_ready().is_empty(), "the younger one waits");
+    let (number, marks) = lanes.hold(&asker(1, 1), &only());
+    assert!(marks.len() == 2 && marks.iter().all(|mark| lanes.may_pass(*mark)));
+    lanes.release_hold(Principal([1; 16]), number);
+    lanes.vouch(Principal([1; 16]), &[]);
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [1]);
+    accept(&mut lanes, now, batch);
+    assert_eq!(ready(&mut lanes), [vec![2]]);
+}
+
+/// A call of one good principal is on its way; an event of the user's other one waits behind it.
+fn behind_a_joint_hold(lanes: &mut Lanes<Model>, now: Instant) -> u64 {
+    for principal in [1, 2] {
+        lanes.vouch(Principal([principal; 16]), &both());
+    }
+    let (number, _) = lanes.hold(&Asker { joins: true, ..asker(1, 1) }, &Groups::from([GroupIndex(1)]));
+    lanes.push(now, second(Model { priority: true, ..event(1, 1, 2) }));
+    assert!(lanes.take_ready().is_empty(), "it waits");
+    number
+}
+
+#[test]
+fn the_end_of_a_hold_lets_everything_go_that_it_kept_back_whatever_is_known_of_it_by_then() {
+    let now = Instant::now();
+    let mut lanes = Lanes::new(vec![rules(), rules()], 2);
+    let number = behind_a_joint_hold(&mut lanes, now);
+    // Of so many only the last ones are remembered.
+    (10..20).for_each(|other| lanes.vouch(Principal([other; 16]), &both()));
+    lanes.release_hold(Principal([1; 16]), number);
+    assert_eq!(ready(&mut lanes), [vec![1]]);
+}
+
+#[test]
+fn a_principal_that_is_refused_elsewhere_waits_for_no_other_principals_call_any_more() {
+    let now = Instant::now();
+    let mut lanes = two(rules(), rules());
+    let number = behind_a_joint_hold(&mut lanes, now);
+    lanes.push(now, Model { priority: true, ..event(2, 1, 2) });
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+    lanes.release_hold(Principal([1; 16]), number);
+    assert_eq!(ready(&mut lanes), [vec![1]]);
+}
+
+#[test]
+fn where_strangers_are_taken_nobody_waits_for_another_principal_that_fails() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    for principal in [1, 2] {
+        lanes.vouch(Principal([principal; 16]), &only());
+    }
+    lanes.push(now, Model { priority: true, ..event(1, 1, 2) });
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
+    lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
+    assert!(lanes.take_ready().is_empty(), "while both are good, they keep one order");
+    lanes.open(GroupIndex(0));
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [2]);
+    accept(&mut lanes, now, batch);
+    lanes.push(now, Model { priority: true, ..event(3, 1, 1) });
+    assert_eq!(ready(&mut lanes), [vec![3]], "its own success doesn't make it good again");
 }
 
 #[test]

@@ -19,9 +19,10 @@ impl<E: Entry> Lanes<E> {
         let all = Arc::clone(&self.rules);
         let Some(rules) = all.get(batch.key.group.0) else { return };
         let owner = self.lanes.get(&id).map(|lane| lane.owner);
-        if let Some(owner) = owner.filter(|_| verdict == Verdict::Rejected) {
-            self.note_refusal(&owner);
-        }
+        let mut others = match owner.filter(|_| verdict == Verdict::Rejected) {
+            Some(owner) => self.note_refusal(&owner),
+            None => Vec::new(),
+        };
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.phase = Phase::Idle;
         lane.flying.clear();
@@ -67,6 +68,8 @@ impl<E: Entry> Lanes<E> {
         }
         self.give_up(now, id, rules);
         self.advance_with(id);
+        others.retain(|other| *other != id);
+        others.into_iter().for_each(|other| self.advance_with(other));
     }
 
     fn wait(&mut self, until: Instant, batch: Batch<E>) {
