@@ -596,7 +596,8 @@ impl Identity {
         parts.headers.insert(header::COOKIE, line);
         let renewed = self.caller(&parts, caller.peer, caller.now);
         let next = self.read(&renewed, None);
-        if next.keys.principal == now.keys.principal {
+        // A token that names another user is no renewal: another one has signed in.
+        if next.keys.principal == now.keys.principal || self.claimed(&renewed) != self.claimed(caller) {
             return false;
         }
         self.families.succeed(next.principal, now.principal, good);

@@ -123,6 +123,19 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
 }
 
 #[test]
+fn a_token_that_names_another_user_succeeds_nobody() {
+    let identity = identity();
+    let token = |name: &str, number: u8| jwt(&format!("{{\"userId\":\"{name}\",\"n\":{number}}}"));
+    for (next, renews) in [("ada", true), ("bob", false)] {
+        let line = format!("access_token={}", token("ada", 1));
+        let parts = parts(Method::GET, &[("cookie", &*line)]);
+        let set = HeaderValue::try_from(format!("access_token={}; Path=/", token(next, 2))).unwrap();
+        let caller = identity.caller(&parts, &PEER, now());
+        assert_eq!(identity.renew(&caller, [&set].into_iter(), true), renews, "{next}");
+    }
+}
+
+#[test]
 fn a_read_needs_no_double_submit() {
     let token = format!("Bearer {}", jwt("{}"));
     let parts = parts(Method::GET, &[("cookie", "csrf_token=t"), ("authorization", &token)]);

@@ -75,9 +75,10 @@ impl Read {
             Err(why) => return Err((why, Box::new(reader))),
         };
         let is_anyone = self.identity.is_anyone(&caller, reader.keys.nameless);
+        let view = || self.identity.stored_view(&caller, &reader.keys);
         Ok(Ask {
             // Callers without a name share what the application lets a shared cache store (P8).
-            key: Key { uri, view: (!route.public && !is_anyone).then_some(reader.keys.view) },
+            key: Key { uri, view: (!route.public && !is_anyone).then(view) },
             audience: self.audience(&caller, route, reader.keys.nameless),
             reader,
             wishes: Wishes::of(&parts.headers),

@@ -90,6 +90,17 @@ pub fn user_of(identity: &Identity, caller: &Caller<'_>, params: &Params) -> Opt
     identity.settings().user.render(&scope).and_then(|text| UserId::try_new(&text).ok())
 }
 
+/// What a relayed call is, as far as its answer speaks for its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relayed {
+    /// Of no route of ours.
+    Other,
+    /// A read that says nothing of what events change.
+    Read,
+    /// A 2xx speaks for its caller.
+    Proof,
+}
+
 /// What a lookup has found.
 enum Look {
     /// The answer.
@@ -167,7 +178,7 @@ impl Read {
 
     async fn bypass(&self, request: Request<Body>, peer: &Peer, why: Bypass) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
-        let response = self.relay(request, peer, false).await?;
+        let response = self.relay_of(request, peer, Relayed::Read).await?;
         Ok(answer::with_status(response, &format!("tidegate; fwd=bypass; detail={why}")))
     }
 
@@ -182,23 +193,36 @@ impl Read {
         peer: &Peer,
         proves: bool,
     ) -> Result<Response<Body>, UpstreamError> {
+        let relayed = if proves { Relayed::Proof } else { Relayed::Other };
+        self.relay_of(request, peer, relayed).await
+    }
+
+    async fn relay_of(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        relayed: Relayed,
+    ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let has_session = parts.headers.contains_key(header::COOKIE);
         let asked = has_session.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
         let response = self.upstream.relay(Request::from_parts(parts, body), peer).await?;
         if let Some((method, uri, headers)) = asked
             && response.headers().contains_key(header::SET_COOKIE)
+            && response.status().is_success()
         {
             let (mut parts, ()) = Request::new(()).into_parts();
             (parts.method, parts.uri, parts.headers) = (method, uri, headers);
             let caller = self.identity.caller(&parts, peer, self.clock.now());
             let principal = self.identity.keys(&caller, None).principal;
             let reputation = self.ingest.reputation();
-            let is_proof = proves && response.status().is_success() && !reputation.is_refused(principal);
-            let good = is_proof || reputation.is_good_anywhere(principal);
-            // Of a principal that nothing is known of yet, a page that was shown to it speaks; a login doesn't, which makes
-            // somebody else of it.
-            let shown = parts.method.is_safe() && response.status().is_success() && !reputation.is_refused(principal);
+            let is_proof = relayed == Relayed::Proof && !reputation.is_refused(principal);
+            // A call of another route may be what signs in or out: what is known of its caller says nothing of who has
+            // the cookie afterwards.
+            let good = relayed != Relayed::Other && (is_proof || reputation.is_good_anywhere(principal));
+            // Where nothing is known, a page that was shown speaks, as far as order goes; a write of another route doesn't,
+            // which may make somebody else of its caller.
+            let shown = parts.method.is_safe() && !reputation.is_refused(principal);
             let set = response.headers().get_all(header::SET_COOKIE);
             if (good || shown) && self.identity.renew(&caller, set.iter(), good) {
                 self.ingest.note_renewal(principal);

@@ -37,5 +37,6 @@ mod refusals;
 mod relay;
 mod replay;
 mod replies;
+mod strangers;
 mod support;
 mod understanding;

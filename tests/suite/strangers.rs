@@ -1,0 +1,69 @@
+//! Two people who have something in common (a browser, a page, a forged token) stay two, and a caller of whom little is
+//! known reads nothing old (P7, P8, P9; rulings 16, 17 and 24).
+
+use crate::support::calls::{BY_LISTS, EXPLAIN, bearer, body};
+use crate::support::upstream::{Reply, answer};
+use crate::support::{Answer, Sidecar};
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const ROLLING: (&str, &str) = ("[identity]\n", "[identity]\nrolling = [\"cookie:sid\"]\n");
+/// A teacher's event is about a pupil.
+const ABOUT: (&str, &str) = ("{jwt.sub|event.userId|query.userId}", "{event.userId|query.userId|jwt.sub}");
+
+fn setting(status: u16, cookie: &'static str) -> Reply {
+    let mut reply = answer(status, json!({}));
+    reply.headers_mut().insert("set-cookie", HeaderValue::from_static(cookie));
+    reply
+}
+
+#[tokio::test]
+async fn who_signs_out_and_who_signs_in_after_that_are_never_the_one_before() {
+    for (method, status) in [(Method::POST, 302), (Method::POST, 200), (Method::GET, 302), (Method::GET, 200)] {
+        let sidecar = Sidecar::start(&[BY_LISTS, ROLLING]).await;
+        sidecar.upstream.answer_with(move |seen| match seen.path.as_str() {
+            "/batch" => None,
+            "/logout" => Some(setting(status, "sid=anonymous; Path=/; HttpOnly")),
+            "/login" => Some(setting(status, "sid=bob; Path=/; HttpOnly")),
+            _ => Some(answer(200, json!({ "of": seen.header("cookie") }))),
+        });
+        let shown = async |cookie: &str| {
+            let read = sidecar.call(Method::GET, "/progress?userId=u", &[("cookie", cookie)], "").await;
+            assert_eq!(read.json()["of"], cookie, "{method} {status}: {read:?}");
+        };
+        sidecar.taken(&[("cookie", "sid=alice")], "u", "a").await;
+        sidecar.delivered().await;
+        shown("sid=alice").await;
+        sidecar.call(method.clone(), "/logout", &[("cookie", "sid=alice")], "").await;
+        shown("sid=anonymous").await;
+        sidecar.call(method.clone(), "/login", &[("cookie", "sid=anonymous")], "").await;
+        shown("sid=bob").await;
+        // Nor do their events share a batch.
+        sidecar.taken(&[("cookie", "sid=alice")], "u", "b").await;
+        sidecar.taken(&[("cookie", "sid=bob")], "u", "c").await;
+        assert_eq!(sidecar.delivered().await.len(), 3, "{method} {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_rolls_on_another_route_keeps_its_order_and_shares_neither_batch_nor_stored_answer() {
+    let sidecar = Sidecar::start(&[BY_LISTS, ROLLING]).await;
+    sidecar.upstream.answer_with(|seen| match seen.path.as_str() {
+        "/batch" => None,
+        "/elsewhere" => Some(setting(200, "sid=2; Path=/")),
+        _ => Some(answer(200, json!({ "of": seen.header("cookie") }))),
+    });
+    let read = async |cookie: &str| {
+        let read = sidecar.call(Method::GET, "/progress?userId=u", &[("cookie", cookie)], "").await;
+        read.json()["of"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(read("sid=1").await, "sid=1");
+    sidecar.taken(&[("cookie", "sid=1")], "u", "a").await;
+    sidecar.call(Method::GET, "/elsewhere", &[("cookie", "sid=1")], "").await;
+    sidecar.taken(&[("cookie", "sid=2")], "u", "b").await;
+    let batches = sidecar.delivered().await;
+    assert_eq!(batches.iter().map(|batch| batch.ids()).collect::<Vec<_>>(), [["a"], ["b"]]);
+    assert_eq!((read("sid=1").await, read("sid=2").await), ("sid=1".to_owned(), "sid=2".to_owned()));
+}
