@@ -31,7 +31,7 @@ use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::event::{GroupIndex, Tag, UserId};
 use crate::identity::{Caller, Identity};
-use crate::ingest::{Ingest, Settled};
+use crate::ingest::{Asker, Ingest, Settled};
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::{Found, Lookup, Source};
@@ -50,6 +50,9 @@ use tokio::time::Instant;
 const FLIGHT_WAIT: Duration = Duration::from_secs(5);
 /// Revalidations behind clients' backs at one time.
 const MAX_BEHIND: usize = 256;
+
+/// The reader's own events are pending, and seal nothing: nothing speaks for the reader (ruling 17).
+const PENDING: Bypass = "pending";
 
 /// The read path.
 #[derive(Clone)]
@@ -233,14 +236,28 @@ impl Read {
 
     /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.
     async fn settled(&self, route: &CacheRoute, reader: &Reader) -> Result<(), Bypass> {
-        let Reader { asker, keys, tags, is_untold, waiting, groups } = reader;
+        let Reader { asker, keys, tags, is_untold, waiting, groups, writes_for_others, .. } = reader;
         let speaks = !keys.nameless && !self.ingest.reputation().is_refused(keys.principal);
-        let own = speaks && (*is_untold || self.tags.own_pending(tags, *waiting));
-        let joined = asker.joins && self.tags.user_pending(tags, *waiting);
-        if !own && !joined {
-            return Ok(());
+        let own_pending = self.tags.own_pending(tags, *waiting);
+        if !speaks && own_pending {
+            return Err(PENDING);
         }
-        match self.ingest.barrier(asker, groups, route.barrier).await {
+        let own = speaks && (*is_untold || own_pending);
+        let joined = asker.joins && self.tags.user_pending(tags, *waiting);
+        let until = Instant::now() + route.barrier;
+        if own && *writes_for_others {
+            let all_own = Asker { user: None, joins: false, ..asker.clone() };
+            self.wait_for(&all_own, groups, until).await?;
+        }
+        if joined || own && !writes_for_others {
+            self.wait_for(asker, groups, until).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for(&self, asker: &Asker, groups: &[GroupIndex], until: Instant) -> Result<(), Bypass> {
+        let within = until.saturating_duration_since(Instant::now());
+        match self.ingest.barrier(asker, groups, within).await {
             Settled::Yes => Ok(()),
             Settled::TimedOut => Err("barrier-timeout"),
         }
@@ -287,7 +304,8 @@ impl Read {
         let mut waited = None;
         loop {
             if let Err(why) = self.settled(route, &ask.reader).await {
-                return match route.overlay.is_empty() {
+                // Nothing is shown to a caller that nothing speaks for (P8).
+                return match route.overlay.is_empty() || why == PENDING {
                     true => self.bypass(request, peer, why).await,
                     false => self.overlaid(request, peer, route, &ask, why).await,
                 };

@@ -67,3 +67,76 @@ async fn a_session_that_rolls_on_another_route_keeps_its_order_and_shares_neithe
     assert_eq!(batches.iter().map(|batch| batch.ids()).collect::<Vec<_>>(), [["a"], ["b"]]);
     assert_eq!((read("sid=1").await, read("sid=2").await), ("sid=1".to_owned(), "sid=2".to_owned()));
 }
+
+/// The application shows how many events it has of the user that is asked for.
+fn counting(sidecar: &Sidecar) {
+    let taken = Arc::new(AtomicU64::new(0));
+    sidecar.upstream.answer_with(move |seen| {
+        if seen.path == "/batch" {
+            taken.fetch_add(u64::try_from(seen.ids().len()).unwrap(), Ordering::SeqCst);
+            return None;
+        }
+        let mut reply = answer(200, json!({ "taken": taken.load(Ordering::SeqCst) }));
+        reply.headers_mut().insert("cache-control", HeaderValue::from_static("public, max-age=60"));
+        Some(reply)
+    });
+}
+
+fn taken(read: &Answer) -> Value {
+    read.json()["taken"].clone()
+}
+
+#[tokio::test]
+async fn a_teacher_reads_what_the_teacher_has_just_written_of_a_pupil() {
+    for tags in ["progress:{user}", "progress:{query.userId}"] {
+        let tags = format!("\ntags = [\"{tags}\"]");
+        let sidecar = Sidecar::start(&[BY_LISTS, ABOUT, ("\ntags = [\"progress:{user}\"]", &tags)]).await;
+        counting(&sidecar);
+        let teacher = bearer(&json!({ "sub": "teacher" }));
+        assert_eq!(taken(&sidecar.get(&teacher, "/progress?userId=s1").await), 0);
+        sidecar.taken(&[("authorization", &teacher)], "s1", "a").await;
+        for _ in 0..2 {
+            let read = sidecar.get(&teacher, "/progress?userId=s1").await;
+            assert_eq!(taken(&read), 1, "{tags}: {read:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_without_a_name_passes_the_cache_while_its_own_events_are_pending() {
+    let sidecar = Sidecar::start(&[BY_LISTS]).await;
+    counting(&sidecar);
+    sidecar.taken(&[], "u", "a").await;
+    for _ in 0..2 {
+        let read = sidecar.call(Method::GET, "/progress?userId=u", &[], "").await;
+        assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=pending");
+    }
+    assert_eq!(sidecar.upstream.batches(), [[""; 0]; 0], "and seals nothing");
+    sidecar.delivered().await;
+    let read = sidecar.call(Method::GET, "/progress?userId=u", &[], "").await;
+    assert_eq!((taken(&read), read.header("cache-status")), (json!(1), "tidegate; fwd=uri-miss; stored"));
+}
+
+#[tokio::test]
+async fn a_refused_reader_passes_the_cache_while_its_own_events_are_pending() {
+    let overlay = (
+        "tags = [\"progress:{user}\"]\n",
+        "tags = [\"progress:{user}\"]\noverlay = { \"/p\" = \"{event.percent}\" }\n",
+    );
+    for replace in [&[BY_LISTS][..], &[BY_LISTS, overlay]] {
+        let sidecar = Sidecar::start(replace).await;
+        sidecar.upstream.answer_with(|seen| match seen.path.as_str() {
+            "/batch" => Some(answer(401, json!({}))),
+            _ => Some(answer(200, json!({ "p": 0 }))),
+        });
+        let token = [("authorization", "Bearer t")];
+        sidecar.taken(&token, "u", "a").await;
+        sidecar.flush().await;
+        sidecar.until_counter("tidegate_batches_total{group=\"progress\",result=\"rejected\"}", 1).await;
+        for _ in 0..2 {
+            let read = sidecar.call(Method::GET, "/progress?userId=u", &token, "").await;
+            assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=pending");
+            assert_eq!(read.json()["p"], 0, "and nothing is shown that nothing speaks for");
+        }
+    }
+}
