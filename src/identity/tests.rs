@@ -111,7 +111,7 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
         (
             "bad bearer, cookie token",
             vec![("authorization", "Bearer x".into()), ("cookie", cookie_token), ("x-csrf-token", "t".into())],
-            Err(NotAnswerable::Requirement),
+            Err(NotAnswerable::SeveralTokens),
         ),
     ];
     for (name, headers, wanted) in cases {

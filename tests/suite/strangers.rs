@@ -140,3 +140,23 @@ async fn a_refused_reader_passes_the_cache_while_its_own_events_are_pending() {
         }
     }
 }
+
+#[tokio::test]
+async fn two_tokens_that_differ_are_the_applications_to_judge_wherever_they_stand() {
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN]).await;
+    let token = |name: &str| bearer(&json!({ "sub": name })).split_off("Bearer ".len());
+    let (victim, attacker) = (token("victim"), token("attacker"));
+    let forged = format!("Bearer {victim}");
+    let cookie = format!("access_token={attacker}");
+    let two_cookies = format!("access_token={attacker}; access_token={victim}");
+    for headers in [&[("authorization", forged.as_str()), ("cookie", &cookie)][..], &[("cookie", &two_cookies)]] {
+        let heard = sidecar.send(headers, "u", "a").await;
+        assert_eq!((heard.status, heard.header("tidegate-forwarded")), (StatusCode::OK, "several_tokens"));
+        let read = sidecar.call(Method::GET, "/progress?userId=u", headers, "").await;
+        assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=several_tokens");
+    }
+    let twice = format!("access_token={victim}");
+    sidecar.taken(&[("authorization", &forged), ("cookie", &twice)], "u", "b").await;
+    // What is no token of ours is none of the two.
+    sidecar.taken(&[("authorization", "Basic eA=="), ("cookie", &twice)], "u", "c").await;
+}
