@@ -624,6 +624,15 @@ impl Identity {
         self.sessions(set).next().is_some()
     }
 
+    /// Whether a call had a cookie that may be renewed: one of its context, or one that rolls and travels beside it.
+    #[must_use]
+    pub fn has_session(&self, context: &Context, carried: &[u8]) -> bool {
+        let line = std::str::from_utf8(carried).unwrap_or_default();
+        let names = line.split(';').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim());
+        let mut kinds = names.map(|name| self.settings.selection.cookie(name));
+        !context.cookies.is_empty() || kinds.any(|kind| kind == Kind::Rolling)
+    }
+
     /// Cookies that are set and tell who calls.
     fn sessions<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> impl Iterator<Item = (&'h str, &'h str)> {
         let tells = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);

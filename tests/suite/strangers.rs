@@ -160,3 +160,18 @@ async fn two_tokens_that_differ_are_the_applications_to_judge_wherever_they_stan
     // What is no token of ours is none of the two.
     sidecar.taken(&[("authorization", "Basic eA=="), ("cookie", &twice)], "u", "c").await;
 }
+
+#[tokio::test]
+async fn a_rolling_session_that_a_delivery_renews_is_kept_alive_too() {
+    let sidecar = Sidecar::start(&[BY_LISTS, ROLLING, EXPLAIN]).await;
+    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| setting(200, "sid=s2; Path=/")));
+    sidecar.taken(&[("cookie", "_ga=1; sid=s1")], "u", "a").await;
+    sidecar.delivered().await;
+    let heard = sidecar.send(&[("cookie", "_ga=1; sid=s1")], "u", "b").await;
+    assert_eq!((heard.status, heard.header("tidegate-forwarded")), (StatusCode::OK, "session_renewal"));
+    // A caller without a session has none to keep.
+    let call = body("u", "c", "");
+    sidecar.call(Method::POST, "/event", &[("cookie", "_ga=1"), ("authorization", "Bearer t")], call).await;
+    sidecar.delivered().await;
+    sidecar.taken(&[("cookie", "_ga=1"), ("authorization", "Bearer t")], "u", "d").await;
+}
