@@ -4,6 +4,7 @@
 //! principal   = H(host, tokens, session cookies and keys)     or H(host, client address) where there are none
 //! view        = H(principal, its parts, whatever nothing is known of)
 //! fingerprint = H(view, the conditions, scheme, client address)
+//! stored      = view, or H(view, the cookies that roll) where there are some
 //! ```
 //!
 //! Each key is made of the one before it, so that every byte is hashed once. Parts are sorted by name: two calls that
@@ -149,6 +150,23 @@ impl Identity {
         }
         let fingerprint = Fingerprint(text.hash(&self.key));
         (Keys { fingerprint, view, principal, realm: self.realm(host), nameless }, itself)
+    }
+
+    /// What a caller's stored answers are keyed by. P8: what a bearer of one value of a cookie was shown is never shown to
+    /// a bearer of another, whoever succeeded whom.
+    #[must_use]
+    pub fn stored_view(&self, caller: &Caller<'_>, keys: &Keys) -> View {
+        let selection = &self.settings.selection;
+        if !selection.cookies.iter().any(|(_, kind)| *kind == Kind::Rolling) {
+            return keys.view;
+        }
+        let mut text = Text(Vec::with_capacity(256));
+        text.part(b"view", &keys.view.0);
+        let begin = text.0.len();
+        for (_, pair) in cookies(selection, caller).pieces.iter().filter(|(kind, _)| *kind == Kind::Rolling) {
+            text.part(b"cookie", pair);
+        }
+        if text.0.len() == begin { keys.view } else { View(text.hash(&self.key)) }
     }
 
     /// The realm of a host.

@@ -148,14 +148,17 @@ fn a_rolling_cookie_names_its_principal_and_splits_nothing_once_it_is_known() {
     let of = |sid: &str| {
         let line = format!("sid={sid}");
         let (parts, peer) = (head(&[("cookie", &*line)]), peer("a.test", "10.0.0.7", false));
-        rolling.keys(&rolling.caller(&parts, &peer, SystemTime::now()), None)
+        let caller = rolling.caller(&parts, &peer, SystemTime::now());
+        let keys = rolling.keys(&caller, None);
+        (keys, rolling.stored_view(&caller, &keys))
     };
-    assert_ne!(of("1").fingerprint, of("2").fingerprint, "two sessions, as far as is known");
+    assert_ne!(of("1").0.fingerprint, of("2").0.fingerprint, "two sessions, as far as is known");
     let (parts, peer) = (head(&[("cookie", "sid=1")]), peer("a.test", "10.0.0.7", false));
     let set = HeaderValue::from_static("sid=2; Path=/; HttpOnly");
     assert!(rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), true));
-    assert_eq!(of("1"), of("2"), "the session that the application renewed");
-    assert_ne!(of("1").principal, of("3").principal);
+    assert_eq!(of("1").0, of("2").0, "the session that the application renewed");
+    assert_ne!(of("1").1, of("2").1, "what one was shown is never shown to the other");
+    assert_ne!(of("1").0.principal, of("3").0.principal);
 }
 
 #[test]

@@ -15,8 +15,8 @@ pub enum Kind {
     Scope,
     /// What the application may check besides: enters the fingerprint.
     Condition,
-    /// A session cookie that is renewed on answers (`identity.rolling`): enters the principal by its value, and the other
-    /// keys by the principal that it succeeds. The latest value travels with a batch.
+    /// A session cookie that is renewed on answers (`identity.rolling`): enters the principal, and what stored answers are
+    /// keyed by, by its value, and the other keys by the principal that it succeeds. The latest value travels with a batch.
     Rolling,
     /// Says nothing of the caller: enters no key, the latest value travels with a batch.
     Passing,

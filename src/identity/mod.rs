@@ -270,7 +270,8 @@ pub struct IdentitySettings {
     pub forbid: Vec<Forbid>,
     /// Must be equal on unsafe methods.
     pub double_submit: Option<(Part, Part)>,
-    /// Where a JWT is looked for. A Bearer scheme wins even if its token is bad; another scheme is ignored.
+    /// Where a JWT is looked for; Authorization counts with the Bearer scheme only. Where two are found that differ, the
+    /// application judges.
     pub token: Vec<Part>,
     /// Unknown credentials.
     pub admit: Admit,
@@ -289,7 +290,7 @@ pub enum NotAnswerable {
     DoubleSubmit,
     /// It comes from another origin, and `[cors]` doesn't allow that one.
     Origin,
-    /// It has several Authorization lines, of which an application may read any.
+    /// It has several Authorization lines, or several tokens that differ, of which an application may read any.
     SeveralTokens,
     /// Its JWT isn't valid yet (`nbf`, RFC 7519 §4.1.5).
     EarlyToken,
@@ -346,6 +347,8 @@ pub struct Caller<'a> {
     /// What each header says of the caller, in the order of the map: asked for twice.
     kinds: OnceLock<Vec<Kind>>,
     token: Option<Token>,
+    /// It has tokens that differ: it claims nothing.
+    has_several_tokens: bool,
 }
 
 /// The claims of a JSON Web Token (RFC 7519), unverified.
@@ -433,6 +436,26 @@ impl<'a> Caller<'a> {
             Part::Cookie(name) => self.cookie(name),
             Part::Body(_) | Part::Query(_) => None,
         }
+    }
+
+    /// What may be read as a token in a part: each of its values, and of Authorization those of the Bearer scheme.
+    fn tokens(&self, part: &Part) -> Vec<&'a str> {
+        let bearer = |value: &'a str| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        };
+        let header = |name| self.parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let found: Vec<_> = match part {
+            Part::Header(name) if *name == header::AUTHORIZATION => {
+                header(name).map(str::trim).filter_map(bearer).collect()
+            }
+            Part::Header(name) => header(name).map(str::trim).collect(),
+            Part::Cookie(name) => {
+                self.cookies().iter().filter(|(found, _)| *found == &**name).map(|(_, value)| *value).collect()
+            }
+            Part::Body(_) | Part::Query(_) => Vec::new(),
+        };
+        found.into_iter().filter(|value| !value.is_empty()).collect()
     }
 
     /// A part that is there once, and means the same however it is decoded.
@@ -535,24 +558,16 @@ impl Identity {
     /// A call's head at a time of day.
     #[must_use]
     pub fn caller<'a>(&self, parts: &'a Parts, peer: &'a Peer, now: SystemTime) -> Caller<'a> {
-        let mut caller = Caller { parts, peer, now, cookies: OnceLock::new(), kinds: OnceLock::new(), token: None };
-        caller.token = self.token(&caller);
+        let (cookies, kinds) = (OnceLock::new(), OnceLock::new());
+        let mut caller = Caller { parts, peer, now, cookies, kinds, token: None, has_several_tokens: false };
+        let mut found = self.settings.token.iter().flat_map(|part| caller.tokens(part));
+        let first = found.next();
+        // Nobody knows which of them the application reads: none speaks for the caller (ruling 16).
+        let differ = first.is_some_and(|first| found.any(|other| other != first));
+        let token = first.filter(|_| !differ).and_then(Token::parse);
+        drop(found);
+        (caller.token, caller.has_several_tokens) = (token, differ);
         caller
-    }
-
-    fn token(&self, caller: &Caller<'_>) -> Option<Token> {
-        for part in &self.settings.token {
-            let Some(value) = caller.part(part).map(str::trim).filter(|value| !value.is_empty()) else { continue };
-            if *part != Part::Header(header::AUTHORIZATION) {
-                return Token::parse(value);
-            }
-            match value.split_once(' ') {
-                // A bad bearer token is not rescued by a good cookie; another scheme is none of ours.
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => return Token::parse(token.trim()),
-                _ => {}
-            }
-        }
-        None
     }
 
     /// The user that a caller's own token names, if `identity.user` looks into it.
@@ -596,7 +611,8 @@ impl Identity {
         parts.headers.insert(header::COOKIE, line);
         let renewed = self.caller(&parts, caller.peer, caller.now);
         let next = self.read(&renewed, None);
-        if next.keys.principal == now.keys.principal {
+        // A token that names another user is no renewal: another one has signed in.
+        if next.keys.principal == now.keys.principal || self.claimed(&renewed) != self.claimed(caller) {
             return false;
         }
         self.families.succeed(next.principal, now.principal, good);
@@ -606,6 +622,15 @@ impl Identity {
     /// Whether an answer with these Set-Cookie lines renews what its caller is known by.
     pub fn is_renewal<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> bool {
         self.sessions(set).next().is_some()
+    }
+
+    /// Whether a call had a cookie that may be renewed: one of its context, or one that rolls and travels beside it.
+    #[must_use]
+    pub fn has_session(&self, context: &Context, carried: &[u8]) -> bool {
+        let line = std::str::from_utf8(carried).unwrap_or_default();
+        let names = line.split(';').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim());
+        let mut kinds = names.map(|name| self.settings.selection.cookie(name));
+        !context.cookies.is_empty() || kinds.any(|kind| kind == Kind::Rolling)
     }
 
     /// Cookies that are set and tell who calls.
@@ -770,7 +795,7 @@ impl Identity {
 /// more than its body.
 fn proof(selection: &Selection, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
     let headers = &caller.parts.headers;
-    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 || caller.has_several_tokens {
         return Err(NotAnswerable::SeveralTokens);
     }
     let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

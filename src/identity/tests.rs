@@ -111,7 +111,7 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
         (
             "bad bearer, cookie token",
             vec![("authorization", "Bearer x".into()), ("cookie", cookie_token), ("x-csrf-token", "t".into())],
-            Err(NotAnswerable::Requirement),
+            Err(NotAnswerable::SeveralTokens),
         ),
     ];
     for (name, headers, wanted) in cases {
@@ -119,6 +119,19 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
         let parts = parts(Method::POST, &headers);
         let identity = identity();
         assert_eq!(identity.answerable(&identity.caller(&parts, &PEER, now())), wanted, "{name}");
+    }
+}
+
+#[test]
+fn a_token_that_names_another_user_succeeds_nobody() {
+    let identity = identity();
+    let token = |name: &str, number: u8| jwt(&format!("{{\"userId\":\"{name}\",\"n\":{number}}}"));
+    for (next, renews) in [("ada", true), ("bob", false)] {
+        let line = format!("access_token={}", token("ada", 1));
+        let parts = parts(Method::GET, &[("cookie", &*line)]);
+        let set = HeaderValue::try_from(format!("access_token={}; Path=/", token(next, 2))).unwrap();
+        let caller = identity.caller(&parts, &PEER, now());
+        assert_eq!(identity.renew(&caller, [&set].into_iter(), true), renews, "{next}");
     }
 }
 

@@ -20,7 +20,7 @@ use super::settings::{Delivery, Fallback, Group};
 use super::shard::{Command, Kept};
 use super::window::{Batch, Doubt, Fate, Form, LaneId, Trouble, Verdict};
 use crate::clock::Clock;
-use crate::event::{Carried, EventId, Owner};
+use crate::event::{Carried, Event, EventId, Owner};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
@@ -262,7 +262,12 @@ impl Courier {
             return;
         }
         let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
-        for event in events.filter(|event| !event.context.cookies.is_empty()) {
+        let has_session = |event: &&Event| {
+            let carried = Carried::unpack(&event.carried);
+            let line = carried.as_ref().map_or(b"".as_slice(), |carried| carried.cookie.0);
+            self.assembler.identity.has_session(&event.context, line)
+        };
+        for event in events.filter(has_session) {
             self.reputation.ask_renewal(event.owner.principal);
         }
     }

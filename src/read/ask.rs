@@ -28,6 +28,10 @@ const MAX_TARGET: usize = 4096;
 pub(super) struct Reader {
     /// Whose lanes are the reader's.
     pub(super) asker: Asker,
+    /// Its principal's own lanes may be under other users' names than the asker's: all of them are meant.
+    pub(super) writes_for_others: bool,
+    /// Whose page it reads.
+    pub(super) about: Option<UserId>,
     pub(super) keys: Keys,
     /// The route's tags, and that of the URI.
     pub(super) tags: Vec<Tag>,
@@ -75,9 +79,10 @@ impl Read {
             Err(why) => return Err((why, Box::new(reader))),
         };
         let is_anyone = self.identity.is_anyone(&caller, reader.keys.nameless);
+        let view = || self.identity.stored_view(&caller, &reader.keys);
         Ok(Ask {
             // Callers without a name share what the application lets a shared cache store (P8).
-            key: Key { uri, view: (!route.public && !is_anyone).then_some(reader.keys.view) },
+            key: Key { uri, view: (!route.public && !is_anyone).then(view) },
             audience: self.audience(&caller, route, reader.keys.nameless),
             reader,
             wishes: Wishes::of(&parts.headers),
@@ -123,45 +128,53 @@ impl Read {
     /// The reader, and which pending events come first.
     fn reader(&self, caller: &Caller<'_>, (route, params): (&CacheRoute, &Params), beside: &[GroupIndex]) -> Reader {
         let keys = self.identity.keys(caller, None);
-        let (mut tags, is_untold) = self.tagged(caller, route, params);
+        let about = self.user_read_about(caller, params);
+        let (mut tags, is_untold) = self.tagged(caller, route, params, about.as_ref());
         let path = caller.parts().uri.path();
         tags.extend(host(caller.peer()).map(|host| Tag::new(&invalidate::resource(host, path))));
         let mut groups: Vec<_> = route.groups.iter().chain(beside).copied().collect();
         groups.sort_unstable();
         groups.dedup();
-        let (asker, waiting) = self.asker(caller, &keys, (route, params), &groups);
-        Reader { asker, keys, tags, is_untold, waiting, groups }
+        let (asker, waiting) = self.asker(caller, &keys, params, &groups);
+        // An event about another user, or one that touches a tag which isn't of one user, lies under its own name.
+        let of_one_user = !route.tags.is_empty() && route.tags.iter().all(|tag| tag.uses(Source::User));
+        let writes_for_others = !of_one_user || asker.user != about;
+        let user = asker.user.filter(|_| !writes_for_others || asker.joins);
+        let asker = Asker { user, ..asker };
+        let about = about.filter(|_| of_one_user || asker.joins);
+        Reader { asker, writes_for_others, about, keys, tags, is_untold, waiting, groups }
     }
 
-    /// The route's tags: of the user that the address names, else of the caller's own (ruling 17); and whether there are
-    /// more, of which nothing tells.
-    fn tagged(&self, caller: &Caller<'_>, route: &CacheRoute, params: &Params) -> (Vec<Tag>, bool) {
+    /// The user that the address names, else the caller's own (ruling 17).
+    fn user_read_about(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
+        let scope = ReadScope { caller, params, user: None };
+        let named = self.identity.named_in(&scope).and_then(|text| UserId::try_new(&text).ok());
+        named.or_else(|| user_of(&self.identity, caller, params))
+    }
+
+    /// The route's tags, of the user that it reads about; and whether there are more, of which nothing tells.
+    fn tagged(
+        &self,
+        caller: &Caller<'_>,
+        route: &CacheRoute,
+        params: &Params,
+        user: Option<&UserId>,
+    ) -> (Vec<Tag>, bool) {
         // Room for the URI's own tag.
         let mut tags = Vec::with_capacity(route.tags.len() + 1);
         if route.tags.is_empty() {
             return (tags, false);
         }
-        let scope = ReadScope { caller, params, user: None };
-        let named = self.identity.named_in(&scope).and_then(|text| UserId::try_new(&text).ok());
-        let user = named.or_else(|| user_of(&self.identity, caller, params));
-        let scope = ReadScope { user: user.as_ref(), ..scope };
+        let scope = ReadScope { caller, params, user };
         tags.extend(route.tags.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)));
         let is_untold = tags.len() < route.tags.len();
         (tags, is_untold)
     }
 
     /// The reader as its lanes know it, and whose pending events concern it.
-    fn asker(
-        &self,
-        caller: &Caller<'_>,
-        keys: &Keys,
-        (route, params): (&CacheRoute, &Params),
-        groups: &[GroupIndex],
-    ) -> (Asker, Waiting) {
+    fn asker(&self, caller: &Caller<'_>, keys: &Keys, params: &Params, groups: &[GroupIndex]) -> (Asker, Waiting) {
         let claimed = self.identity.claimed(caller).and_then(|text| UserId::try_new(&text).ok());
         let user = claimed.clone().or_else(|| user_of(&self.identity, caller, params));
-        // A tag that isn't of one user may be touched by any event of the principal.
-        let of_one_user = !route.tags.is_empty() && route.tags.iter().all(|tag| tag.uses(Source::User));
         let good = |group: &GroupIndex| self.ingest.reputation().is_good(keys.principal, *group);
         let joins = claimed.is_some() && groups.iter().any(good);
         let Keys { principal, realm, view, .. } = *keys;
@@ -169,7 +182,6 @@ impl Read {
             Some(user) => Waiting::of(&Owner { principal, realm, view, claimed: true }, user),
             None => Waiting::of_principal(principal),
         };
-        let user = user.filter(|_| of_one_user || joins);
         (Asker { principal, realm, user, joins }, waiting)
     }
 

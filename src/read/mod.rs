@@ -31,7 +31,7 @@ use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::event::{GroupIndex, Tag, UserId};
 use crate::identity::{Caller, Identity};
-use crate::ingest::{Ingest, Settled};
+use crate::ingest::{Asker, Ingest, Settled};
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::{Found, Lookup, Source};
@@ -50,6 +50,9 @@ use tokio::time::Instant;
 const FLIGHT_WAIT: Duration = Duration::from_secs(5);
 /// Revalidations behind clients' backs at one time.
 const MAX_BEHIND: usize = 256;
+
+/// The reader's own events are pending, and seal nothing: nothing speaks for the reader (ruling 17).
+const PENDING: Bypass = "pending";
 
 /// The read path.
 #[derive(Clone)]
@@ -88,6 +91,17 @@ impl Lookup for ReadScope<'_, '_> {
 pub fn user_of(identity: &Identity, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
     let scope = ReadScope { caller, params, user: None };
     identity.settings().user.render(&scope).and_then(|text| UserId::try_new(&text).ok())
+}
+
+/// What a relayed call is, as far as its answer speaks for its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relayed {
+    /// Of no route of ours.
+    Other,
+    /// A read that says nothing of what events change.
+    Read,
+    /// A 2xx speaks for its caller.
+    Proof,
 }
 
 /// What a lookup has found.
@@ -167,7 +181,7 @@ impl Read {
 
     async fn bypass(&self, request: Request<Body>, peer: &Peer, why: Bypass) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
-        let response = self.relay(request, peer, false).await?;
+        let response = self.relay_of(request, peer, Relayed::Read).await?;
         Ok(answer::with_status(response, &format!("tidegate; fwd=bypass; detail={why}")))
     }
 
@@ -182,23 +196,36 @@ impl Read {
         peer: &Peer,
         proves: bool,
     ) -> Result<Response<Body>, UpstreamError> {
+        let relayed = if proves { Relayed::Proof } else { Relayed::Other };
+        self.relay_of(request, peer, relayed).await
+    }
+
+    async fn relay_of(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        relayed: Relayed,
+    ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let has_session = parts.headers.contains_key(header::COOKIE);
         let asked = has_session.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
         let response = self.upstream.relay(Request::from_parts(parts, body), peer).await?;
         if let Some((method, uri, headers)) = asked
             && response.headers().contains_key(header::SET_COOKIE)
+            && response.status().is_success()
         {
             let (mut parts, ()) = Request::new(()).into_parts();
             (parts.method, parts.uri, parts.headers) = (method, uri, headers);
             let caller = self.identity.caller(&parts, peer, self.clock.now());
             let principal = self.identity.keys(&caller, None).principal;
             let reputation = self.ingest.reputation();
-            let is_proof = proves && response.status().is_success() && !reputation.is_refused(principal);
-            let good = is_proof || reputation.is_good_anywhere(principal);
-            // Of a principal that nothing is known of yet, a page that was shown to it speaks; a login doesn't, which makes
-            // somebody else of it.
-            let shown = parts.method.is_safe() && response.status().is_success() && !reputation.is_refused(principal);
+            let is_proof = relayed == Relayed::Proof && !reputation.is_refused(principal);
+            // A call of another route may be what signs in or out: what is known of its caller says nothing of who has
+            // the cookie afterwards.
+            let good = relayed != Relayed::Other && (is_proof || reputation.is_good_anywhere(principal));
+            // Where nothing is known, a page that was shown speaks, as far as order goes; a write of another route doesn't,
+            // which may make somebody else of its caller.
+            let shown = parts.method.is_safe() && !reputation.is_refused(principal);
             let set = response.headers().get_all(header::SET_COOKIE);
             if (good || shown) && self.identity.renew(&caller, set.iter(), good) {
                 self.ingest.note_renewal(principal);
@@ -209,14 +236,28 @@ impl Read {
 
     /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.
     async fn settled(&self, route: &CacheRoute, reader: &Reader) -> Result<(), Bypass> {
-        let Reader { asker, keys, tags, is_untold, waiting, groups } = reader;
+        let Reader { asker, keys, tags, is_untold, waiting, groups, writes_for_others, .. } = reader;
         let speaks = !keys.nameless && !self.ingest.reputation().is_refused(keys.principal);
-        let own = speaks && (*is_untold || self.tags.own_pending(tags, *waiting));
-        let joined = asker.joins && self.tags.user_pending(tags, *waiting);
-        if !own && !joined {
-            return Ok(());
+        let own_pending = self.tags.own_pending(tags, *waiting);
+        if !speaks && own_pending {
+            return Err(PENDING);
         }
-        match self.ingest.barrier(asker, groups, route.barrier).await {
+        let own = speaks && (*is_untold || own_pending);
+        let joined = asker.joins && self.tags.user_pending(tags, *waiting);
+        let until = Instant::now() + route.barrier;
+        if own && *writes_for_others {
+            let all_own = Asker { user: None, joins: false, ..asker.clone() };
+            self.wait_for(&all_own, groups, until).await?;
+        }
+        if joined || own && !writes_for_others {
+            self.wait_for(asker, groups, until).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for(&self, asker: &Asker, groups: &[GroupIndex], until: Instant) -> Result<(), Bypass> {
+        let within = until.saturating_duration_since(Instant::now());
+        match self.ingest.barrier(asker, groups, within).await {
             Settled::Yes => Ok(()),
             Settled::TimedOut => Err("barrier-timeout"),
         }
@@ -268,7 +309,8 @@ impl Read {
         let mut waited = None;
         loop {
             if let Err(why) = self.settled(route, &ask.reader).await {
-                return match route.overlay.is_empty() {
+                // Nothing is shown to a caller that nothing speaks for (P8).
+                return match route.overlay.is_empty() || why == PENDING {
                     true => self.bypass(request, peer, why).await,
                     false => self.overlaid(request, peer, route, &ask, why).await,
                 };

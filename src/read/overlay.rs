@@ -113,7 +113,7 @@ impl Read {
 
     /// The body with the caller's own pending events over it, oldest first.
     async fn lay(&self, route: &CacheRoute, ask: &Ask, body: &Bytes) -> Option<Bytes> {
-        let user = ask.reader.asker.user.as_ref()?;
+        let user = ask.reader.about.as_ref()?;
         let pending =
             self.ingest.look(user, (ask.reader.keys.principal, ask.reader.keys.view), &route.groups, MOST).await;
         let mut document: Value = serde_json::from_slice(body).ok()?;

@@ -53,7 +53,7 @@ const FORWARDED: [(&str, &str); 46] = [
     ("lesson-rate-limited", "other_user"),
     ("lesson-no-token", "requirement"),
     ("lesson-expired-token", "expired_token"),
-    ("lesson-bad-bearer-good-cookie", "requirement"),
+    ("lesson-bad-bearer-good-cookie", "several_tokens"),
     ("course-role-header-only", "requirement"),
     ("course-duplicate-id", "other_content"),
     ("course-missing-course-id", "missing_field"),
@@ -312,7 +312,7 @@ const SECURITY: [(&str, u16, &str); 9] = [
     ("lesson-denied-origin", 403, "origin"),
     ("lesson-no-token", 401, "requirement"),
     ("lesson-expired-token", 401, "expired_token"),
-    ("lesson-bad-bearer-good-cookie", 401, "requirement"),
+    ("lesson-bad-bearer-good-cookie", 401, "several_tokens"),
     ("db-lesson-foreign-user", 403, "other_user"),
     ("get-first-visit-no-csrf-cookie", 200, ""),
 ];

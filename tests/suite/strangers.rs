@@ -1,0 +1,177 @@
+//! Two people who have something in common (a browser, a page, a forged token) stay two, and a caller of whom little is
+//! known reads nothing old (P7, P8, P9; rulings 16, 17 and 24).
+
+use crate::support::calls::{BY_LISTS, EXPLAIN, bearer, body};
+use crate::support::upstream::{Reply, answer};
+use crate::support::{Answer, Sidecar};
+use http::{HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const ROLLING: (&str, &str) = ("[identity]\n", "[identity]\nrolling = [\"cookie:sid\"]\n");
+/// A teacher's event is about a pupil.
+const ABOUT: (&str, &str) = ("{jwt.sub|event.userId|query.userId}", "{event.userId|query.userId|jwt.sub}");
+
+fn setting(status: u16, cookie: &'static str) -> Reply {
+    let mut reply = answer(status, json!({}));
+    reply.headers_mut().insert("set-cookie", HeaderValue::from_static(cookie));
+    reply
+}
+
+#[tokio::test]
+async fn who_signs_out_and_who_signs_in_after_that_are_never_the_one_before() {
+    for (method, status) in [(Method::POST, 302), (Method::POST, 200), (Method::GET, 302), (Method::GET, 200)] {
+        let sidecar = Sidecar::start(&[BY_LISTS, ROLLING]).await;
+        sidecar.upstream.answer_with(move |seen| match seen.path.as_str() {
+            "/batch" => None,
+            "/logout" => Some(setting(status, "sid=anonymous; Path=/; HttpOnly")),
+            "/login" => Some(setting(status, "sid=bob; Path=/; HttpOnly")),
+            _ => Some(answer(200, json!({ "of": seen.header("cookie") }))),
+        });
+        let shown = async |cookie: &str| {
+            let read = sidecar.call(Method::GET, "/progress?userId=u", &[("cookie", cookie)], "").await;
+            assert_eq!(read.json()["of"], cookie, "{method} {status}: {read:?}");
+        };
+        sidecar.taken(&[("cookie", "sid=alice")], "u", "a").await;
+        sidecar.delivered().await;
+        shown("sid=alice").await;
+        sidecar.call(method.clone(), "/logout", &[("cookie", "sid=alice")], "").await;
+        shown("sid=anonymous").await;
+        sidecar.call(method.clone(), "/login", &[("cookie", "sid=anonymous")], "").await;
+        shown("sid=bob").await;
+        // Nor do their events share a batch.
+        sidecar.taken(&[("cookie", "sid=alice")], "u", "b").await;
+        sidecar.taken(&[("cookie", "sid=bob")], "u", "c").await;
+        assert_eq!(sidecar.delivered().await.len(), 3, "{method} {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_rolls_on_another_route_keeps_its_order_and_shares_neither_batch_nor_stored_answer() {
+    let sidecar = Sidecar::start(&[BY_LISTS, ROLLING]).await;
+    sidecar.upstream.answer_with(|seen| match seen.path.as_str() {
+        "/batch" => None,
+        "/elsewhere" => Some(setting(200, "sid=2; Path=/")),
+        _ => Some(answer(200, json!({ "of": seen.header("cookie") }))),
+    });
+    let read = async |cookie: &str| {
+        let read = sidecar.call(Method::GET, "/progress?userId=u", &[("cookie", cookie)], "").await;
+        read.json()["of"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(read("sid=1").await, "sid=1");
+    sidecar.taken(&[("cookie", "sid=1")], "u", "a").await;
+    sidecar.call(Method::GET, "/elsewhere", &[("cookie", "sid=1")], "").await;
+    sidecar.taken(&[("cookie", "sid=2")], "u", "b").await;
+    let batches = sidecar.delivered().await;
+    assert_eq!(batches.iter().map(|batch| batch.ids()).collect::<Vec<_>>(), [["a"], ["b"]]);
+    assert_eq!((read("sid=1").await, read("sid=2").await), ("sid=1".to_owned(), "sid=2".to_owned()));
+}
+
+/// The application shows how many events it has of the user that is asked for.
+fn counting(sidecar: &Sidecar) {
+    let taken = Arc::new(AtomicU64::new(0));
+    sidecar.upstream.answer_with(move |seen| {
+        if seen.path == "/batch" {
+            taken.fetch_add(u64::try_from(seen.ids().len()).unwrap(), Ordering::SeqCst);
+            return None;
+        }
+        let mut reply = answer(200, json!({ "taken": taken.load(Ordering::SeqCst) }));
+        reply.headers_mut().insert("cache-control", HeaderValue::from_static("public, max-age=60"));
+        Some(reply)
+    });
+}
+
+fn taken(read: &Answer) -> Value {
+    read.json()["taken"].clone()
+}
+
+#[tokio::test]
+async fn a_teacher_reads_what_the_teacher_has_just_written_of_a_pupil() {
+    for tags in ["progress:{user}", "progress:{query.userId}"] {
+        let tags = format!("\ntags = [\"{tags}\"]");
+        let sidecar = Sidecar::start(&[BY_LISTS, ABOUT, ("\ntags = [\"progress:{user}\"]", &tags)]).await;
+        counting(&sidecar);
+        let teacher = bearer(&json!({ "sub": "teacher" }));
+        assert_eq!(taken(&sidecar.get(&teacher, "/progress?userId=s1").await), 0);
+        sidecar.taken(&[("authorization", &teacher)], "s1", "a").await;
+        for _ in 0..2 {
+            let read = sidecar.get(&teacher, "/progress?userId=s1").await;
+            assert_eq!(taken(&read), 1, "{tags}: {read:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_without_a_name_passes_the_cache_while_its_own_events_are_pending() {
+    let sidecar = Sidecar::start(&[BY_LISTS]).await;
+    counting(&sidecar);
+    sidecar.taken(&[], "u", "a").await;
+    for _ in 0..2 {
+        let read = sidecar.call(Method::GET, "/progress?userId=u", &[], "").await;
+        assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=pending");
+    }
+    assert_eq!(sidecar.upstream.batches(), [[""; 0]; 0], "and seals nothing");
+    sidecar.delivered().await;
+    let read = sidecar.call(Method::GET, "/progress?userId=u", &[], "").await;
+    assert_eq!((taken(&read), read.header("cache-status")), (json!(1), "tidegate; fwd=uri-miss; stored"));
+}
+
+#[tokio::test]
+async fn a_refused_reader_passes_the_cache_while_its_own_events_are_pending() {
+    let overlay = (
+        "tags = [\"progress:{user}\"]\n",
+        "tags = [\"progress:{user}\"]\noverlay = { \"/p\" = \"{event.percent}\" }\n",
+    );
+    for replace in [&[BY_LISTS][..], &[BY_LISTS, overlay]] {
+        let sidecar = Sidecar::start(replace).await;
+        sidecar.upstream.answer_with(|seen| match seen.path.as_str() {
+            "/batch" => Some(answer(401, json!({}))),
+            _ => Some(answer(200, json!({ "p": 0 }))),
+        });
+        let token = [("authorization", "Bearer t")];
+        sidecar.taken(&token, "u", "a").await;
+        sidecar.flush().await;
+        sidecar.until_counter("tidegate_batches_total{group=\"progress\",result=\"rejected\"}", 1).await;
+        for _ in 0..2 {
+            let read = sidecar.call(Method::GET, "/progress?userId=u", &token, "").await;
+            assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=pending");
+            assert_eq!(read.json()["p"], 0, "and nothing is shown that nothing speaks for");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_tokens_that_differ_are_the_applications_to_judge_wherever_they_stand() {
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN]).await;
+    let token = |name: &str| bearer(&json!({ "sub": name })).split_off("Bearer ".len());
+    let (victim, attacker) = (token("victim"), token("attacker"));
+    let forged = format!("Bearer {victim}");
+    let cookie = format!("access_token={attacker}");
+    let two_cookies = format!("access_token={attacker}; access_token={victim}");
+    for headers in [&[("authorization", forged.as_str()), ("cookie", &cookie)][..], &[("cookie", &two_cookies)]] {
+        let heard = sidecar.send(headers, "u", "a").await;
+        assert_eq!((heard.status, heard.header("tidegate-forwarded")), (StatusCode::OK, "several_tokens"));
+        let read = sidecar.call(Method::GET, "/progress?userId=u", headers, "").await;
+        assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=several_tokens");
+    }
+    let twice = format!("access_token={victim}");
+    sidecar.taken(&[("authorization", &forged), ("cookie", &twice)], "u", "b").await;
+    // What is no token of ours is none of the two.
+    sidecar.taken(&[("authorization", "Basic eA=="), ("cookie", &twice)], "u", "c").await;
+}
+
+#[tokio::test]
+async fn a_rolling_session_that_a_delivery_renews_is_kept_alive_too() {
+    let sidecar = Sidecar::start(&[BY_LISTS, ROLLING, EXPLAIN]).await;
+    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| setting(200, "sid=s2; Path=/")));
+    sidecar.taken(&[("cookie", "_ga=1; sid=s1")], "u", "a").await;
+    sidecar.delivered().await;
+    let heard = sidecar.send(&[("cookie", "_ga=1; sid=s1")], "u", "b").await;
+    assert_eq!((heard.status, heard.header("tidegate-forwarded")), (StatusCode::OK, "session_renewal"));
+    // A caller without a session has none to keep.
+    let call = body("u", "c", "");
+    sidecar.call(Method::POST, "/event", &[("cookie", "_ga=1"), ("authorization", "Bearer t")], call).await;
+    sidecar.delivered().await;
+    sidecar.taken(&[("cookie", "_ga=1"), ("authorization", "Bearer t")], "u", "d").await;
+}
