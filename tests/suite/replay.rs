@@ -25,7 +25,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[(
 )];
 
 /// What Tidegate answers itself, in the order of the recording.
-const ACKNOWLEDGED: [&str; 14] = [
+const ACKNOWLEDGED: [&str; 13] = [
     "lesson-ok",
     "lesson-no-event-id",
     "lesson-completed-status",
@@ -42,7 +42,7 @@ const ACKNOWLEDGED: [&str; 14] = [
 ];
 
 /// What of the declared paths the application answers, and why, in the order of the recording.
-const FORWARDED: [(&str, &str); 46] = [
+const FORWARDED: [(&str, &str); 47] = [
     ("lesson-duplicate-id", "other_content"),
     ("lesson-percent-as-string", "not_a_number"),
     ("lesson-missing-lesson-id", "missing_field"),
