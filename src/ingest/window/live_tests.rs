@@ -207,6 +207,9 @@ enum Do {
     Barrier,
     Vouch,
     Replace(u8),
+    /// From here on the user's other principal acts.
+    Turn,
+    Open(u8),
 }
 
 fn steps() -> impl Strategy<Value = Do> {
@@ -219,17 +222,23 @@ fn steps() -> impl Strategy<Value = Do> {
         1 => Just(Do::Barrier),
         1 => Just(Do::Vouch),
         1 => (1u8..4).prop_map(Do::Replace),
+        2 => Just(Do::Turn),
+        1 => prop_oneof![9 => Just(3u8), 1 => 0u8..3].prop_map(Do::Open),
     ]
 }
 
-/// Three groups that keep one order, of one caller, and whoever waits for them.
+/// Three groups that keep one order, of one user with two principals, and whoever waits for them.
 struct Siblings {
     lanes: Lanes<Model>,
     now: Instant,
     next: u64,
     flying: Vec<Batch<Model>>,
-    holds: Vec<u64>,
-    marks: Vec<(u64, Vec<Mark>)>,
+    holds: Vec<(Principal, u64)>,
+    /// Who acts.
+    principal: u8,
+    /// Whose each event is.
+    owners: Vec<u8>,
+    marks: Vec<(u8, u64, Vec<Mark>)>,
     settled: std::collections::BTreeSet<u64>,
 }
 
@@ -242,16 +251,27 @@ impl Siblings {
             Rules { latest: true, ordered: with(1), seals: vec![GroupIndex(0)], ..base.clone() },
             Rules { distinct: vec![Path::of(&["lesson"])], ordered: with(2), ..base },
         ];
-        let (flying, holds, marks, settled) = (Vec::new(), Vec::new(), Vec::new(), Default::default());
-        Self { lanes: Lanes::new(rules, 1_000), now: Instant::now(), next: 1, flying, holds, marks, settled }
+        Self {
+            lanes: Lanes::new(rules, 1_000),
+            now: Instant::now(),
+            next: 1,
+            flying: Vec::new(),
+            holds: Vec::new(),
+            principal: 1,
+            owners: Vec::new(),
+            marks: Vec::new(),
+            settled: Default::default(),
+        }
     }
 
     fn run(&mut self, step: &Do) {
-        let (asker, principal) = (asker(1, 1), Principal([1; 16]));
+        let principal = Principal([self.principal; 16]);
+        let asker = Asker { joins: true, ..asker(1, self.principal) };
         let groups: Groups = Arc::new([GroupIndex(0), GroupIndex(1), GroupIndex(2)]);
         match step {
             Do::Push(group, subject, priority) => {
-                let made = event(self.next, 1, 1);
+                let made = event(self.next, 1, self.principal);
+                self.owners.push(self.principal);
                 self.next += 1;
                 let lane = LaneKey { group: GroupIndex(usize::from(*group)), ..made.lane };
                 let (single, subject) =
@@ -269,17 +289,21 @@ impl Siblings {
                     self.lanes.verdict(self.now, batch, verdict, Duration::from_millis(300));
                 }
             }
-            Do::Hold => self.holds.push(self.lanes.hold(&asker, &groups).0),
+            Do::Hold => self.holds.push((principal, self.lanes.hold(&asker, &groups).0)),
             Do::Release => {
-                if let Some(number) = self.holds.pop() {
-                    self.lanes.release_hold(principal, number);
+                if let Some((holder, number)) = self.holds.pop() {
+                    self.lanes.release_hold(holder, number);
                 }
             }
             Do::Barrier => {
                 let marks = self.lanes.barrier(&asker, &groups);
-                self.marks.push((self.next - 1, marks));
+                self.marks.push((self.principal, self.next - 1, marks));
             }
-            Do::Vouch => self.lanes.vouch(principal, &[]),
+            Do::Vouch => self.lanes.vouch(principal, &groups),
+            Do::Turn => self.principal = 3 - self.principal,
+            // Most runs open none.
+            Do::Open(group) if *group < 3 => self.lanes.open(GroupIndex(usize::from(*group))),
+            Do::Open(_) => {}
             Do::Replace(subject) => {
                 let by = EventId::try_new("forwarded").unwrap();
                 let subject = Subject::from_number(u64::from(*subject)).unwrap();
@@ -294,9 +318,13 @@ impl Siblings {
         for one in self.lanes.take_settled() {
             assert!(self.settled.insert(one.entry.seq), "{} was settled twice", one.entry.seq);
         }
-        for (upto, marks) in &self.marks {
+        for (principal, upto, marks) in &self.marks {
             if marks.iter().all(|mark| self.lanes.passed(*mark)) {
-                assert!((1..=*upto).all(|seq| self.settled.contains(&seq)), "a barrier was passed too early");
+                let own = (1..=*upto).zip(&self.owners).filter(|(_, owner)| *owner == principal);
+                assert!(
+                    own.map(|(seq, _)| seq).all(|seq| self.settled.contains(&seq)),
+                    "a barrier was passed too early"
+                );
             }
         }
     }
