@@ -11,11 +11,12 @@
 //! differ in the order of their headers are the same.
 
 use super::{Caller, Identity, Part, Selection};
-use crate::event::{COUNTED, Carried, Charge, Context, Fingerprint, Keys, Legacy, Principal, Raw, Realm, View};
-use crate::identity::lists::Kind;
+use crate::event::{COUNTED, Carried, Charge, Context, Event, Fingerprint, Keys, Legacy, Principal, Raw, Realm, View};
+use crate::identity::lists::{self, Kind};
 use crate::json::Object;
 use crate::template::Path;
 use http::{HeaderName, HeaderValue, header};
+use std::borrow::Cow;
 
 /// What a caller's call has of each kind.
 #[derive(Debug)]
@@ -340,6 +341,28 @@ pub fn detached(value: &HeaderValue) -> HeaderValue {
 pub fn sensitive(mut value: HeaderValue) -> HeaderValue {
     value.set_sensitive(true);
     value
+}
+
+/// The user of an event as logs and operators see it: a short hash where the name is a key, a token or a session of the
+/// event's own credential, as with `user = "{header.x-api-key}"`.
+#[must_use]
+pub fn shown_user(event: &Event) -> Cow<'_, str> {
+    let user = event.lane.user.as_str();
+    // Text may stand around a long value; a short one may be part of any name.
+    let holds = |value: &str| !value.is_empty() && (user == value || value.len() >= 8 && user.contains(value));
+    let secret = |name: &HeaderName| {
+        let words = ["key", "token", "secret"];
+        lists::header(name.as_str()) == Kind::Principal || words.iter().any(|word| name.as_str().contains(word))
+    };
+    let mut headers = event.context.headers.iter().filter(|(name, _)| secret(name));
+    let mut cookies = event.context.cookies.iter().filter_map(|pair| pair.split_once('='));
+    let is_secret = headers.any(|(_, value)| value.to_str().is_ok_and(|value| holds(value.trim())))
+        || cookies.any(|(name, value)| lists::cookie(name) == Kind::Principal && holds(value));
+    if is_secret {
+        Cow::Owned(format!("hash:{:.8}", blake3::hash(user.as_bytes()).to_hex()))
+    } else {
+        Cow::Borrowed(user)
+    }
 }
 
 /// The `body:` or `query:` part of a context as a template finds it.

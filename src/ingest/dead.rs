@@ -6,6 +6,7 @@
 
 use crate::clock::millis;
 use crate::event::{Carried, Event, Fingerprint};
+use crate::identity::keys;
 use crate::journal::commit::stored_letter;
 use crate::journal::record::{DeadRecord, Record};
 use parking_lot::Mutex;
@@ -82,7 +83,7 @@ impl DeadLetter {
             id: event.id.as_str().to_owned(),
             group: self.group.to_string(),
             route: legacy.map(|call| call.path.split('?').next().unwrap_or_default().to_owned()),
-            user: event.lane.user.as_str().to_owned(),
+            user: keys::shown_user(event).into_owned(),
             reason: self.reason.to_string(),
             status: (self.status > 0).then_some(self.status),
             event: serde_json::value::RawValue::from_string(json).unwrap_or_default(),

@@ -21,7 +21,7 @@ use super::shard::{Command, Kept};
 use super::window::{Batch, Doubt, Fate, Form, LaneId, Trouble, Verdict};
 use crate::clock::Clock;
 use crate::event::{Carried, Event, EventId, Owner};
-use crate::identity::Identity;
+use crate::identity::{Identity, keys};
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
@@ -627,8 +627,10 @@ fn most_failed(batch: &Batch<Kept>) -> u32 {
 /// One line for each request.
 fn log(group: &Group, load: &[Ready], result: &str, began: Instant) {
     let Some(first) = load.first().map(|ready| &ready.batch) else { return };
+    let event = first.events.first().map(|queued| queued.entry.event());
+    let user = event.map(|event| keys::shown_user(event)).unwrap_or_default();
     tracing::info!(
-        group = %group.name, batch = %load_id(load), user = first.key.user.as_str(), lane = ?first.key.credential,
+        group = %group.name, batch = %load_id(load), user = &*user, lane = ?first.key.credential,
         lanes = load.len(), events = events(load), form = ?first.form, result, retries = retries(load),
         took_ms = began.elapsed().as_millis(), "batch"
     );

@@ -8,7 +8,7 @@ use super::shard::Kept;
 use super::window::Settled;
 use crate::clock::{Clock, millis};
 use crate::event::{Event, Outcome, Reason};
-use crate::identity::{Caller, Identity};
+use crate::identity::{Caller, Identity, keys};
 use crate::journal::{End, Journal};
 use crate::json::Object;
 use crate::notices::Notices;
@@ -84,7 +84,7 @@ impl Settler {
         let event = settled.entry.event();
         let group = self.0.groups.get(event.lane.group.0).map_or_else(|| "?".into(), |group| Arc::clone(&group.name));
         tracing::warn!(
-            group = %group, id = event.id.as_str(), user = event.lane.user.as_str(), reason = reason.as_str(),
+            group = %group, id = event.id.as_str(), user = &*keys::shown_user(event), reason = reason.as_str(),
             attempts = settled.failed, status = settled.status, "event became a dead letter"
         );
         DeadLetter {

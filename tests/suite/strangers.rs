@@ -175,3 +175,25 @@ async fn a_rolling_session_that_a_delivery_renews_is_kept_alive_too() {
     sidecar.delivered().await;
     sidecar.taken(&[("cookie", "_ga=1"), ("authorization", "Bearer t")], "u", "d").await;
 }
+
+#[tokio::test]
+async fn a_key_that_names_the_user_is_shown_to_operators_as_a_hash_and_a_name_as_it_is() {
+    let user = ("{jwt.sub|event.userId|query.userId}", "{header.x-api-key|cookie.sid|header.x-user-id}");
+    let unnamed =
+        [("require = [\"userId\", \"lessonId\"]", "require = [\"lessonId\"]"), ("userId = \"{body.user}\", ", "")];
+    let sidecar = Sidecar::start(&[BY_LISTS, user, unnamed[0], unnamed[1]]).await;
+    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let callers = [("x-api-key", "sk_live_1"), ("cookie", "sid=sk_live_2"), ("x-user-id", "ada")];
+    for (number, caller) in callers.into_iter().enumerate() {
+        sidecar.taken(&[caller], "", &number.to_string()).await;
+    }
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.dead == 3).await;
+    let letters = sidecar.admin(Method::GET, "/dead-letters").await;
+    assert!(!std::str::from_utf8(&letters.body).unwrap().contains("sk_live"), "{letters:?}");
+    let mut users: Vec<_> =
+        letters.json().as_array().unwrap().iter().map(|letter| letter["user"].as_str().unwrap().to_owned()).collect();
+    users.sort();
+    assert_eq!(users[0], "ada");
+    assert!(users[1..].iter().all(|user| user.starts_with("hash:") && user.len() == 13), "{users:?}");
+}
