@@ -36,7 +36,11 @@ pub fn table(config: &Config) -> String {
     for write in &config.writes {
         let methods: Vec<_> = write.methods.iter().map(ToString::to_string).collect();
         let methods = if methods.is_empty() { "writes".to_owned() } else { methods.join(",") };
-        let drains = if write.drains.is_empty() { "" } else { " after the user's lanes are settled" };
+        let drains = match (write.drains.is_empty(), write.groups.is_empty()) {
+            (true, _) => "",
+            (false, false) => " after the user's lanes are settled",
+            (false, true) => ", and no group makes old what its drains names: no lane is waited for on its account",
+        };
         let drops: Vec<_> = write.invalidates.iter().map(|tag| tag.source()).collect();
         let drops = if drops.is_empty() { String::new() } else { format!("; makes {} old", drops.join(", ")) };
         rows.push([methods, write.path.source().to_owned(), format!("forwarded{drains}{drops}")]);

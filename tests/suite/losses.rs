@@ -279,3 +279,13 @@ async fn a_member_of_which_the_mapping_takes_a_part_is_counted_as_left_out() {
     assert_eq!(sidecar.counter("tidegate_unmapped_members_total{route=\"/event\"}").await, 2);
     sidecar.running.stop().await;
 }
+
+#[test]
+fn a_write_whose_drains_meet_no_group_is_not_said_to_wait() {
+    let write = "[[write]]\npath = \"/w\"\ndrains = [\"t:{user}\"]\n";
+    let found = said(&[BATCH, EVENT, write]);
+    assert!(found.contains("after the user's lanes are settled"), "{found}");
+    let found = said(&[BATCH, EVENT, &write.replace("\"t:", "\"other:")]);
+    lacks(&found, "after the user's lanes are settled");
+    assert!(found.contains("no group makes old what its drains names"), "{found}");
+}
