@@ -6,7 +6,7 @@ use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,7 +135,8 @@ impl AsyncRead for Linked {
 impl AsyncWrite for Linked {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.link.0.heard.store(false, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        unless_closed(written, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -144,7 +145,8 @@ impl AsyncWrite for Linked {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.link.0.heard.store(false, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        unless_closed(written, parts.iter().map(|part| part.len()).sum())
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -160,9 +162,40 @@ impl AsyncWrite for Linked {
     }
 }
 
+/// An application may answer and close before it has read the whole body (RFC 9112 §9.5). Its answer is there to be read
+/// then, and counts: what it no longer takes is thrown away. Without an answer, reading tells of the end.
+fn unless_closed(written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
+    match written {
+        Poll::Ready(Err(error)) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Poll::Ready(Ok(all))
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn an_answer_is_heard_though_its_application_took_no_more_of_the_body() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut linked = Linked { stream, link: Link::default() };
+        let (mut application, _) = listener.accept().await.unwrap();
+        linked.write_all(b"a body").await.unwrap();
+        application.readable().await.unwrap();
+        application.write_all(b"answer").await.unwrap();
+        // With a byte unread this resets the connection.
+        drop(application);
+        for _ in 0..100 {
+            linked.write_all(&[0; 64 << 10]).await.unwrap();
+        }
+        let mut heard = [0; 6];
+        linked.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"answer");
+    }
     use http::HeaderValue;
 
     #[test]
