@@ -266,6 +266,20 @@ impl Tag {
         let digest = blake3::hash(name.as_bytes());
         Self(digest.as_bytes().iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte)))
     }
+
+    /// A tag of this name for what callers share.
+    #[must_use]
+    pub fn shared(name: &str) -> Self {
+        Self(!Self::new(name).0)
+    }
+
+    /// A tag of this name that is one principal's own.
+    #[must_use]
+    pub fn own(name: &str, principal: Principal) -> Self {
+        // A keyed hash, so its first bytes serve.
+        let number = principal.0.iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
+        Self(Self::new(name).0 ^ number)
+    }
 }
 
 /// What an event tells the state of, as a hash of its group's `key` (or of its type and its `supersede` fields): of two

@@ -488,9 +488,11 @@ fn finish(
     let subject = subject(group, &scope);
     // A tag that can't be rendered for this event concerns nothing that this event could change.
     let named = group.invalidates.iter().filter_map(|tag| tag.render(&scope));
-    // What is stored of the event's own address is old too, as after any write (RFC 9111 §4.4).
+    // What is stored of the event's own address is old for its caller, and what callers share. Whom else it concerns the
+    // group's tags say: an address may be everybody's, and its answers each caller's own.
     let own = caller.peer().host.as_deref().map(|host| resource(host, caller.parts().uri.path()));
-    let tags = named.chain(own).map(|name| Tag::new(&name)).collect();
+    let own = own.map(|name| [Tag::own(&name, reading.keys.principal), Tag::shared(&name)]);
+    let tags = named.map(|name| Tag::new(&name)).chain(own.into_iter().flatten()).collect();
     let priority = group.flush_on.iter().any(|(place, condition)| holds(draft.view().at(&place.0), condition));
     if reading.remainder_bytes() > MAX_REMAINDER {
         return Err(Decline::Forward(Forward::LargeHead));

@@ -131,7 +131,13 @@ impl Read {
         let about = self.user_read_about(caller, params);
         let (mut tags, is_untold) = self.tagged(caller, route, params, about.as_ref());
         let path = caller.parts().uri.path();
-        tags.extend(host(caller.peer()).map(|host| Tag::new(&invalidate::resource(host, path))));
+        if let Some(host) = host(caller.peer()) {
+            let resource = invalidate::resource(host, path);
+            let is_shared = route.public || self.identity.is_anyone(caller, keys.nameless);
+            let own = if is_shared { Tag::shared(&resource) } else { Tag::own(&resource, keys.principal) };
+            // What writes make old for everybody, and what events do for their caller.
+            tags.extend([Tag::new(&resource), own]);
+        }
         let mut groups: Vec<_> = route.groups.iter().chain(beside).copied().collect();
         groups.sort_unstable();
         groups.dedup();
@@ -160,8 +166,8 @@ impl Read {
         params: &Params,
         user: Option<&UserId>,
     ) -> (Vec<Tag>, bool) {
-        // Room for the URI's own tag.
-        let mut tags = Vec::with_capacity(route.tags.len() + 1);
+        // Room for the URI's own tags.
+        let mut tags = Vec::with_capacity(route.tags.len() + 2);
         if route.tags.is_empty() {
             return (tags, false);
         }

@@ -176,3 +176,16 @@ async fn an_event_makes_old_what_is_stored_of_its_own_address() {
     }
     assert!(sidecar.get("other", "/event").await.header("cache-status").contains("uri-miss"));
 }
+
+#[tokio::test]
+async fn an_event_leaves_others_answers_from_its_own_address_as_they_are() {
+    let stored = "[[cache]]\npath = \"/event\"\nttl = \"60s\"\n[[cache]]";
+    let sidecar = Sidecar::start(&[("[[cache]]", stored)]).await;
+    counting(&sidecar);
+    for token in ["one", "other"] {
+        sidecar.get(token, "/event").await;
+    }
+    sidecar.event("one", "u", "a").await;
+    assert!(sidecar.get("other", "/event").await.header("cache-status").contains("hit"));
+    assert!(sidecar.get("one", "/event").await.header("cache-status").contains("fwd=stale"));
+}
