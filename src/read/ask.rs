@@ -37,6 +37,8 @@ pub(super) struct Reader {
     pub(super) tags: Vec<Tag>,
     /// The route has more tags, of which this call doesn't tell.
     pub(super) is_untold: bool,
+    /// What is stored for it serves other callers too.
+    pub(super) is_shared: bool,
     /// Whose pending events concern the reader: its principal's, and those of the user that its token names.
     pub(super) waiting: Waiting,
     /// Groups whose events may touch what it reads.
@@ -78,11 +80,10 @@ impl Read {
             Ok(uri) => uri,
             Err(why) => return Err((why, Box::new(reader))),
         };
-        let is_anyone = self.identity.is_anyone(&caller, reader.keys.nameless);
         let view = || self.identity.stored_view(&caller, &reader.keys);
         Ok(Ask {
             // Callers without a name share what the application lets a shared cache store (P8).
-            key: Key { uri, view: (!route.public && !is_anyone).then(view) },
+            key: Key { uri, view: (!reader.is_shared).then(view) },
             audience: self.audience(&caller, route, reader.keys.nameless),
             reader,
             wishes: Wishes::of(&parts.headers),
@@ -131,9 +132,9 @@ impl Read {
         let about = self.user_read_about(caller, params);
         let (mut tags, is_untold) = self.tagged(caller, route, params, about.as_ref());
         let path = caller.parts().uri.path();
+        let is_shared = route.public || self.identity.is_anyone(caller, keys.nameless);
         if let Some(host) = host(caller.peer()) {
             let resource = invalidate::resource(host, path);
-            let is_shared = route.public || self.identity.is_anyone(caller, keys.nameless);
             let own = if is_shared { Tag::shared(&resource) } else { Tag::own(&resource, keys.principal) };
             // What writes make old for everybody, and what events do for their caller.
             tags.extend([Tag::new(&resource), own]);
@@ -148,7 +149,7 @@ impl Read {
         let user = asker.user.filter(|_| !writes_for_others || asker.joins);
         let asker = Asker { user, ..asker };
         let about = about.filter(|_| of_one_user || asker.joins);
-        Reader { asker, writes_for_others, about, keys, tags, is_untold, waiting, groups }
+        Reader { asker, writes_for_others, about, keys, is_shared, tags, is_untold, waiting, groups }
     }
 
     /// The user that the address names, else the caller's own (ruling 17).
