@@ -75,6 +75,12 @@ impl UserId {
     }
 }
 
+/// The first eight bytes of a hash as a number.
+#[must_use]
+pub fn first_eight(hash: &[u8]) -> u64 {
+    hash.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+}
+
 /// Which `[batch.…]` group, by its place in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupIndex(pub usize);
@@ -264,7 +270,7 @@ impl Tag {
     #[must_use]
     pub fn new(name: &str) -> Self {
         let digest = blake3::hash(name.as_bytes());
-        Self(digest.as_bytes().iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte)))
+        Self(first_eight(digest.as_bytes()))
     }
 
     /// A tag of this name for what callers share.
@@ -277,8 +283,7 @@ impl Tag {
     #[must_use]
     pub fn own(name: &str, principal: Principal) -> Self {
         // A keyed hash, so its first bytes serve.
-        let number = principal.0.iter().take(8).fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
-        Self(Self::new(name).0 ^ number)
+        Self(Self::new(name).0 ^ first_eight(&principal.0))
     }
 }
 

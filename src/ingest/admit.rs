@@ -3,7 +3,7 @@
 
 use super::settings::{Envelope, Limits};
 use crate::cache::tags::{Tags, Waiting};
-use crate::event::{Event, Outcome, Owner, Principal, Tag, UserId};
+use crate::event::{Event, Outcome, Owner, Principal, Tag, UserId, first_eight};
 use crate::identity::Identity;
 use crate::journal::Ticket;
 use crate::metrics::Metrics;
@@ -43,8 +43,7 @@ impl SeenKey {
 
     fn halves(self) -> (IdKey, u64) {
         let (id, content) = self.0.split_at(8);
-        let number = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
-        (IdKey(number(id)), number(content))
+        (IdKey(first_eight(id)), first_eight(content))
     }
 }
 

@@ -6,7 +6,7 @@ use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Condition, Fallback, Group, MissingId, Shape};
 use crate::cache::policy::invalidate::resource;
 use crate::clock::millis;
-use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Tag, UserId};
+use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Tag, UserId, first_eight};
 use crate::identity::{Caller, Identity};
 use crate::json::{self, Object};
 use crate::route::{EventRoute, Params};
@@ -525,7 +525,7 @@ fn finish(
 
 /// 64 bits of a hash of what an event says. It is only compared with that of another try under the same id.
 fn digest(content: &[u8]) -> u64 {
-    blake3::hash(content).as_bytes().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    first_eight(blake3::hash(content).as_bytes())
 }
 
 /// Whether a value makes its event urgent.
