@@ -1,0 +1,265 @@
+//! The attacks. Each has addresses of its own, and goes on until it is told to end.
+//!
+//! | attack | what it does |
+//! |---|---|
+//! | forged tokens | events under a new token each, which name good users |
+//! | slow readers | ask for the export and take 1 KiB a second |
+//! | unread answers | HTTP/2 connections with wide windows that ask for 50 exports each and read nothing |
+//! | bombs | bodies of a few hundred bytes that unpack to 512 MiB, by brotli with a large window, zstd and gzip |
+//! | half-open connections | send nothing, `P`, `PRI `, or half of a head |
+//! | a limited user | events of one user, whom the application answers 429 with `Retry-After: 60` |
+
+use super::users::{LIMITED, connect};
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::fmt;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+const FLOODERS: u64 = 32;
+const SLOW: u64 = 100;
+const UNREAD: u64 = 8;
+const BOMBERS: u64 = 4;
+const HALF_OPEN: u64 = 300;
+
+/// 512 MiB of zeros by `brotli` with a window of 2^30 (RFC 7932 has 2^24 at most), made by Node's zlib with
+/// `BROTLI_PARAM_LARGE_WINDOW`.
+const LARGE_WINDOW: &[u8] = include_bytes!("large-window.br");
+
+/// What was sent.
+#[derive(Debug, Default)]
+struct Counts {
+    forged: AtomicU64,
+    slow: AtomicU64,
+    unread: AtomicU64,
+    bombs: AtomicU64,
+    half_open: AtomicU64,
+    limited: AtomicU64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [forged, slow, unread, bombs, half_open, limited] =
+            [&self.forged, &self.slow, &self.unread, &self.bombs, &self.half_open, &self.limited]
+                .map(|count| count.load(Ordering::Relaxed));
+        write!(
+            f,
+            "{forged} forged events, {slow} slow reads, {unread} unread HTTP/2 connections, {bombs} bombs, {half_open} \
+             half-open connections, {limited} events of the limited user"
+        )
+    }
+}
+
+#[derive(Debug)]
+pub struct Attack {
+    counts: Arc<Counts>,
+    tasks: JoinSet<()>,
+}
+
+/// How many forged events a second are answered when nothing holds the attackers back.
+pub async fn peak(to: SocketAddr, time: Duration) -> u64 {
+    let counts = Arc::<Counts>::default();
+    let ends = Arc::<AtomicBool>::default();
+    let tasks: Vec<_> = (0..FLOODERS)
+        .map(|one| {
+            let (counts, ends) = (Arc::clone(&counts), Arc::clone(&ends));
+            tokio::spawn(async move { flood(to, one, None, &counts, &ends).await })
+        })
+        .collect();
+    tokio::time::sleep(time).await;
+    ends.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.expect("a flooder");
+    }
+    counts.forged.load(Ordering::Relaxed) / time.as_secs().max(1)
+}
+
+impl Attack {
+    /// Begins all of them; `rate`: forged events a second.
+    pub fn begin(to: SocketAddr, rate: u64) -> Self {
+        let (counts, mut tasks) = (Arc::<Counts>::default(), JoinSet::new());
+        let every = Duration::from_secs(FLOODERS) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
+        let bombs: Arc<[(&str, Vec<u8>)]> = bombs().into();
+        for one in 0..FLOODERS {
+            let counts = Arc::clone(&counts);
+            tasks.spawn(async move { flood(to, one, Some(every), &counts, &AtomicBool::new(false)).await });
+        }
+        for one in 0..SLOW {
+            let counts = Arc::clone(&counts);
+            tasks.spawn(async move { again(|| read_slowly(to, one, &counts)).await });
+        }
+        for one in 0..UNREAD {
+            let counts = Arc::clone(&counts);
+            tasks.spawn(async move { again(|| read_nothing(to, one, &counts)).await });
+        }
+        for one in 0..BOMBERS {
+            let (counts, bombs) = (Arc::clone(&counts), Arc::clone(&bombs));
+            tasks.spawn(async move { again(|| bomb(to, one, &bombs, &counts)).await });
+        }
+        for one in 0..HALF_OPEN {
+            let counts = Arc::clone(&counts);
+            tasks.spawn(async move { again(|| half_open(to, one, &counts)).await });
+        }
+        let counts_of_one = Arc::clone(&counts);
+        tasks.spawn(async move { again(|| be_limited(to, &counts_of_one)).await });
+        Self { counts, tasks }
+    }
+
+    /// Ends them; what they sent, in words.
+    pub async fn end(mut self) -> String {
+        self.tasks.shutdown().await;
+        self.counts.to_string()
+    }
+}
+
+/// Does it over and over, with a pause of a second after each failure.
+async fn again<F: Future<Output = std::io::Result<()>>>(mut attempt: impl FnMut() -> F) {
+    loop {
+        if attempt().await.is_err() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn address(network: u8, one: u64) -> Ipv4Addr {
+    Ipv4Addr::new(127, network, 0, u8::try_from(one % 200 + 1).unwrap_or(1))
+}
+
+fn bombs() -> Vec<(&'static str, Vec<u8>)> {
+    let zeros = vec![0; 1 << 20];
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut zstd = zstd::Encoder::new(Vec::new(), 19).expect("an encoder");
+    zstd.window_log(27).expect("a window");
+    for _ in 0..512 {
+        gzip.write_all(&zeros).expect("bytes");
+        zstd.write_all(&zeros).expect("bytes");
+    }
+    let [gzip, zstd] = [gzip.finish().expect("bytes"), zstd.finish().expect("bytes")];
+    vec![("br", LARGE_WINDOW.to_vec()), ("gzip", gzip), ("zstd", zstd)]
+}
+
+fn post(token: &str, body: String) -> Request<Full<Bytes>> {
+    Request::post("/api/progress")
+        .header(header::HOST, "app.example")
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .expect("a request")
+}
+
+fn lost(error: hyper::Error) -> std::io::Error {
+    std::io::Error::other(error)
+}
+
+async fn flood(to: SocketAddr, one: u64, every: Option<Duration>, counts: &Counts, ends: &AtomicBool) {
+    let mut sender: Option<http1::SendRequest<Full<Bytes>>> = None;
+    let mut next = Instant::now();
+    for number in 0u64.. {
+        if ends.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(every) = every {
+            next += every;
+            tokio::time::sleep_until(next).await;
+        }
+        if sender.as_ref().is_none_or(http1::SendRequest::is_closed) {
+            let Ok(stream) = connect(to, address(20, one)).await else { continue };
+            let Ok((opened, connection)) = http1::handshake(TokioIo::new(stream)).await else { continue };
+            tokio::spawn(connection);
+            sender = Some(opened);
+        }
+        let Some(open) = &mut sender else { continue };
+        let token = format!("forged-{:016x}", fastrand::u64(..));
+        let victim = fastrand::usize(..super::USERS);
+        let body = format!("{{\"id\":\"forged:{one}:{number}:{token}\",\"user_id\":\"user-{victim}\",\"percent\":99}}");
+        let answered = async {
+            open.ready().await?;
+            open.send_request(post(&token, body)).await?.into_body().collect().await.map(drop)
+        };
+        match answered.await {
+            Ok(()) => _ = counts.forged.fetch_add(1, Ordering::Relaxed),
+            Err(_) => sender = None,
+        }
+    }
+}
+
+async fn read_slowly(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Result<()> {
+    let mut stream = connect(to, address(21, one)).await?;
+    stream.write_all(b"GET /export HTTP/1.1\r\nhost: app.example\r\n\r\n").await?;
+    counts.slow.fetch_add(1, Ordering::Relaxed);
+    let mut buffer = [0; 1024];
+    while stream.read(&mut buffer).await? > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+async fn read_nothing(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Result<()> {
+    let stream = connect(to, address(22, one)).await?;
+    let wide = (1 << 31) - 1;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(wide).initial_connection_window_size(wide);
+    let (mut sender, connection) = builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(lost)?;
+    let mut connection = Box::pin(connection);
+    let request = || Request::get("http://app.example/export").body(Full::default()).expect("a request");
+    let answers: Vec<_> = (0..50).map(|_| sender.send_request(request())).collect();
+    // Long enough for the requests to go out; after that nobody reads what comes.
+    drop(tokio::time::timeout(Duration::from_millis(300), connection.as_mut()).await);
+    counts.unread.fetch_add(1, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    drop((answers, connection));
+    Ok(())
+}
+
+async fn bomb(to: SocketAddr, one: u64, bombs: &[(&str, Vec<u8>)], counts: &Counts) -> std::io::Result<()> {
+    let mut stream = connect(to, address(23, one)).await?;
+    for (coding, bytes) in bombs {
+        let head = format!(
+            "POST /api/progress HTTP/1.1\r\nhost: app.example\r\nauthorization: Bearer forged-{one}\r\ncontent-type: \
+             application/json\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n",
+            bytes.len()
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(bytes).await?;
+        counts.bombs.fetch_add(1, Ordering::Relaxed);
+        let mut buffer = [0; 4096];
+        if stream.read(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+async fn half_open(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Result<()> {
+    let mut stream = connect(to, address(24, one)).await?;
+    let starts: [&[u8]; 4] = [b"", b"P", b"PRI ", b"POST /api/progress HTTP/1.1\r\nhost: app.exa"];
+    stream.write_all(starts[usize::try_from(one).unwrap_or(0) % starts.len()]).await?;
+    counts.half_open.fetch_add(1, Ordering::Relaxed);
+    let mut buffer = [0; 256];
+    while stream.read(&mut buffer).await? > 0 {}
+    Ok(())
+}
+
+async fn be_limited(to: SocketAddr, counts: &Counts) -> std::io::Result<()> {
+    let stream = connect(to, address(25, 0)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+    tokio::spawn(connection);
+    loop {
+        sender.ready().await.map_err(lost)?;
+        let number = counts.limited.fetch_add(1, Ordering::Relaxed);
+        let body = format!("{{\"id\":\"limited:{number}\",\"user_id\":\"{LIMITED}\",\"percent\":1}}");
+        let answer = sender.send_request(post(&format!("good-{LIMITED}"), body)).await.map_err(lost)?;
+        answer.into_body().collect().await.map_err(lost)?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

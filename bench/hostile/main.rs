@@ -1,0 +1,153 @@
+//! A hostile soak: do good users notice what others send?
+//!
+//! `cargo bench --bench hostile` takes about fourteen minutes: ten seconds that measure how many forged events a second the
+//! sidecar answers, three quiet minutes with 500 good users, ten minutes with the same users beside all attacks of
+//! [`attacks`], and a stop. `TIDEGATE_HOSTILE` is the attacks' time in seconds (600 without it; the quiet time is three
+//! tenths of that). It ends with 1 where a bound is broken. The sidecar is the real binary, with the configuration of
+//! [`CONFIGURATION`]; it, the upstream, the users and the attackers share the machine.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that can not go on ends")]
+
+mod application;
+mod attacks;
+mod sidecar;
+mod users;
+
+use application::Application;
+use attacks::Attack;
+use sidecar::Sidecar;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use users::Tally;
+
+/// Good users; each has a connection and an address of its own.
+pub const USERS: usize = 500;
+/// Resident memory that the sidecar may have at any time, in MiB.
+const BUDGET: u64 = 512;
+/// A window, and how much later at most an event of a good user may arrive.
+const WINDOW: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The README's configuration with a freshness for the stored reads; every limit is the default.
+const CONFIGURATION: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+trusted_proxies = []
+[admin]
+listen = "127.0.0.1:0"
+[upstream]
+url = "http://APPLICATION"
+[journal]
+path = "JOURNAL"
+[batch.progress]
+path = "/api/progress/batch"
+window = "5s"
+invalidates = ["progress:{user}"]
+[[event]]
+path = "/api/progress"
+batch = "progress"
+event = { clientEventId = "{body.id}", userId = "{body.user_id}", "..." = "{body.*}" }
+[[cache]]
+path = "/api/progress/summary"
+ttl = "30s"
+tags = ["progress:{user}"]
+"#;
+
+/// What good users met in one phase.
+struct Phase {
+    tally: Tally,
+    latest: Duration,
+    memory: u64,
+}
+
+impl Phase {
+    fn print(&self, name: &str) {
+        let Tally { acknowledged, forwarded, failed, hits, reads, lost_connections, .. } = &self.tally;
+        println!(
+            "{name:>8}: {acknowledged} acknowledged, {forwarded} forwarded, {failed} failed, {lost_connections} connections cut; \
+             p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms; {reads} reads, {:.1} % hits; latest arrival {:.2} s; {} MiB at most",
+            self.tally.milliseconds(0.5),
+            self.tally.milliseconds(0.99),
+            self.tally.milliseconds(0.999),
+            100.0 * hits_of(*hits, *reads),
+            self.latest.as_secs_f64(),
+            self.memory,
+        );
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+fn hits_of(hits: u64, reads: u64) -> f64 {
+    if reads == 0 { 0.0 } else { hits as f64 / reads as f64 }
+}
+
+async fn phase(sidecar: &Sidecar, application: &Application, time: Duration) -> Phase {
+    application.forget_delays();
+    let memory = sidecar.watch_memory();
+    let tally = users::run(sidecar.address, time).await;
+    // What was acknowledged last still waits for the end of its window.
+    tokio::time::sleep(WINDOW + GRACE + Duration::from_secs(1)).await;
+    Phase { tally, latest: application.longest_delay(), memory: memory.highest() }
+}
+
+/// One bound, held or broken.
+fn judge(holds: bool, what: &str, found: &str) -> bool {
+    println!("{:>8}  {what}: {found}", if holds { "held" } else { "BROKEN" });
+    holds
+}
+
+async fn soak() -> bool {
+    let seconds = std::env::var("TIDEGATE_HOSTILE").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
+    let time = Duration::from_secs(seconds);
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let application = Arc::new(Application::start().await);
+    let configuration = CONFIGURATION
+        .replace("APPLICATION", &application.address.to_string())
+        .replace("JOURNAL", &directory.path().join("journal").display().to_string());
+    let sidecar = Sidecar::start(directory.path(), &configuration);
+
+    let quiet = phase(&sidecar, &application, time * 3 / 10).await;
+    quiet.print("quiet");
+    let peak = attacks::peak(sidecar.address, Duration::from_secs(10)).await;
+    println!("    peak: {peak} forged events a second are answered");
+    let attack = Attack::begin(sidecar.address, peak / 2);
+    let hostile = phase(&sidecar, &application, time).await;
+    let sent = attack.end().await;
+    hostile.print("hostile");
+    println!("  beside: {sent}");
+    let ledger = sidecar.stop();
+    println!("  ledger: {}", ledger.line);
+
+    let ratio = hostile.tally.milliseconds(0.99) / quiet.tally.milliseconds(0.99);
+    let [before, beside] = [&quiet, &hostile].map(|phase| hits_of(phase.tally.hits, phase.tally.reads));
+    let missing = application.missing(&[&quiet.tally, &hostile.tally]);
+    [
+        judge(ratio <= 3.0, "p99 of an acknowledgement, at most 3 times the quiet one", &format!("{ratio:.2} times")),
+        judge(
+            hostile.latest <= WINDOW + GRACE,
+            "no event of a good user later than its window and 2 s",
+            &format!("{:.2} s", hostile.latest.as_secs_f64()),
+        ),
+        judge(
+            (before - beside).abs() <= 0.05,
+            "hits within 5 points of the quiet ones",
+            &format!("{:.1} % and {:.1} %", 100.0 * before, 100.0 * beside),
+        ),
+        judge(
+            hostile.memory.max(quiet.memory) <= BUDGET,
+            &format!("at most {BUDGET} MiB resident"),
+            &format!("{} MiB", hostile.memory.max(quiet.memory)),
+        ),
+        judge(hostile.tally.failed == 0, "no call of a good user fails", &format!("{} failed", hostile.tally.failed)),
+        judge(missing == 0, "every acknowledged event of a good user arrives", &format!("{missing} are missing")),
+        judge(ledger.balances, "the ledger balances", &ledger.line),
+    ]
+    .iter()
+    .all(|held| *held)
+}
+
+fn main() -> ExitCode {
+    let held = tokio::runtime::Runtime::new().expect("a runtime").block_on(soak());
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

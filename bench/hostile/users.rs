@@ -1,0 +1,183 @@
+//! Good users: each sends an event now and then and reads its summary more often, over a connection and from an address of
+//! its own.
+
+use super::USERS;
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
+
+/// The user whom the application limits; none of the good ones.
+pub const LIMITED: &str = "limited";
+/// A user makes a call this often on average; one in five is an event.
+const PACE: Duration = Duration::from_millis(1_000);
+
+/// The zero of the times that ids name.
+fn zero() -> Instant {
+    static ZERO: OnceLock<Instant> = OnceLock::new();
+    *ZERO.get_or_init(Instant::now)
+}
+
+/// When the event of this id was sent, if a good user sent it.
+pub fn sent_at(id: &str) -> Option<Instant> {
+    let micros = id.strip_prefix("good:")?.rsplit(':').next()?.parse().ok()?;
+    Some(zero() + Duration::from_micros(micros))
+}
+
+/// What users met.
+#[derive(Debug)]
+pub struct Tally {
+    pub acknowledged: u64,
+    pub forwarded: u64,
+    pub failed: u64,
+    pub reads: u64,
+    pub hits: u64,
+    pub lost_connections: u64,
+    /// Ids of events that were answered 2xx.
+    pub kept: Vec<String>,
+    /// Microseconds of acknowledgements.
+    times: Histogram<u64>,
+}
+
+impl Tally {
+    fn new() -> Self {
+        let times = Histogram::new_with_max(600_000_000, 3).expect("three digits");
+        Self {
+            acknowledged: 0,
+            forwarded: 0,
+            failed: 0,
+            reads: 0,
+            hits: 0,
+            lost_connections: 0,
+            kept: Vec::new(),
+            times,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "times below 2^53")]
+    pub fn milliseconds(&self, quantile: f64) -> f64 {
+        self.times.value_at_quantile(quantile) as f64 / 1_000.0
+    }
+
+    fn add(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.forwarded += other.forwarded;
+        self.failed += other.failed;
+        self.reads += other.reads;
+        self.hits += other.hits;
+        self.lost_connections += other.lost_connections;
+        self.kept.extend(other.kept);
+        self.times.add(other.times).expect("the same range");
+    }
+
+    fn note(&mut self, id: Option<String>, status: StatusCode, headers: &HeaderMap, took: Duration) {
+        let Some(id) = id else {
+            self.reads += 1;
+            let said = headers.get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            self.hits += u64::from(said.contains("; hit"));
+            return;
+        };
+        if headers.contains_key("tidegate-event") {
+            self.acknowledged += 1;
+            self.times.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        } else {
+            self.forwarded += 1;
+        }
+        if status.is_success() {
+            self.kept.push(id);
+        }
+    }
+}
+
+/// A connection from an address of 127.0.0.0/8.
+pub async fn connect(to: SocketAddr, from: Ipv4Addr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(IpAddr::V4(from), 0))?;
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// All good users, for this time.
+pub async fn run(to: SocketAddr, time: Duration) -> Tally {
+    let until = Instant::now() + time;
+    let tasks: Vec<_> = (0..USERS).map(|user| tokio::spawn(one(to, user, until))).collect();
+    let mut all = Tally::new();
+    for task in tasks {
+        all.add(task.await.expect("a user"));
+    }
+    all
+}
+
+async fn open(to: SocketAddr, user: usize) -> Option<SendRequest<Full<Bytes>>> {
+    let [high, low] = u16::try_from(user).unwrap_or(0).to_be_bytes();
+    let stream = connect(to, Ipv4Addr::new(127, 10, high, low.max(1))).await.ok()?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    Some(sender)
+}
+
+async fn one(to: SocketAddr, user: usize, until: Instant) -> Tally {
+    let mut tally = Tally::new();
+    let mut sender = None;
+    let mut next = Instant::now() + PACE.mul_f64(fastrand::f64());
+    for number in 0u64.. {
+        tokio::time::sleep_until(next).await;
+        if Instant::now() >= until {
+            break;
+        }
+        next += PACE.mul_f64(0.5 + fastrand::f64());
+        if sender.is_none() {
+            sender = open(to, user).await;
+        }
+        let Some(open) = &mut sender else {
+            tally.failed += 1;
+            continue;
+        };
+        let id = (number % 5 == 0).then(|| format!("good:{user}:{number}:{}", zero().elapsed().as_micros()));
+        let began = Instant::now();
+        match call(open, user, id.as_deref()).await {
+            Ok((status, headers)) => {
+                tally.failed += u64::from(!status.is_success());
+                tally.note(id, status, &headers, began.elapsed());
+            }
+            Err(_) => {
+                tally.lost_connections += 1;
+                tally.failed += 1;
+                sender = None;
+            }
+        }
+    }
+    tally
+}
+
+async fn call(
+    sender: &mut SendRequest<Full<Bytes>>,
+    user: usize,
+    id: Option<&str>,
+) -> Result<(StatusCode, HeaderMap), hyper::Error> {
+    sender.ready().await?;
+    let request = Request::builder()
+        .header(header::HOST, "app.example")
+        .header(header::AUTHORIZATION, format!("Bearer good-{user}"));
+    let request = match id {
+        Some(id) => {
+            let body =
+                format!("{{\"id\":\"{id}\",\"user_id\":\"user-{user}\",\"lesson_id\":\"lesson-7\",\"percent\":33}}");
+            let request =
+                request.method(Method::POST).uri("/api/progress").header(header::CONTENT_TYPE, "application/json");
+            request.body(Full::new(Bytes::from(body)))
+        }
+        None => request.uri(format!("/api/progress/summary?userId=user-{user}")).body(Full::default()),
+    };
+    let (parts, body) = sender.send_request(request.expect("a request")).await?.into_parts();
+    body.collect().await?;
+    Ok((parts.status, parts.headers))
+}
