@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::gateway::{self, Gateway};
 use crate::identity::Identity;
+use crate::ingest::stop::Drained;
 use crate::ingest::{self, Ingest, Keeping};
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover;
@@ -23,7 +24,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower::service_fn;
+
+/// How often a stop says what it waits for.
+const TELL: Duration = Duration::from_secs(2);
 
 /// What is not configuration.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +49,10 @@ pub struct Running {
     /// Ends the admin listener, last.
     end: Drain,
     deadline: Duration,
+    /// Ends a stop at once.
+    haste: CancellationToken,
+    /// What is pending is lost with the process.
+    only_memory: bool,
     public: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
 }
@@ -123,11 +132,13 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     others.push(watched("housekeeping", &drain, ingest.clone().keep_house()));
     let service = service_fn(move |request| admin.clone().handle(request));
     others.push(tokio::spawn(server::serve(admin_listener, admin_settings, service, end.clone())));
-    let deadline = config.server.drain;
+    let (deadline, haste) = (config.server.drain, CancellationToken::new());
+    let only_memory = config.journal.durability == Durability::None;
     let service = service_fn(move |request| gateway.clone().handle(request));
     let public = tokio::spawn(server::serve(listener, config.server, service, drain.clone()));
     tracing::info!(%address, admin = %admin_address, "tidegate serves");
-    Ok(Running { address, admin: admin_address, ingest, drain, end, deadline, public, others })
+    let admin = admin_address;
+    Ok(Running { address, admin, ingest, drain, end, deadline, haste, only_memory, public, others })
 }
 
 /// The journal that the configuration asks for, opened and looked through.
@@ -190,19 +201,30 @@ impl Running {
         self.drain.draining().await;
     }
 
+    /// Ends a [`stop`](Self::stop) at once, when it is cancelled.
+    #[must_use]
+    pub fn haste(&self) -> CancellationToken {
+        self.haste.clone()
+    }
+
+    /// As [`stop_and_tell`](Self::stop_and_tell), silently.
+    pub async fn stop(self) -> Ledger {
+        self.stop_and_tell(|_| {}).await
+    }
+
     /// P12, in this order, under one deadline: readiness goes down and the listener closes; connections finish while
-    /// windows are sealed and sent; what is then left stays pending and is counted; the admin listener closes last.
-    pub async fn stop(mut self) -> Ledger {
+    /// windows are sealed and sent; what is then left stays pending and is counted; the admin listener closes last. What
+    /// it waits for is told every two seconds. It ends early when nothing can move any more (ruling 18), unless only
+    /// memory holds what is pending.
+    pub async fn stop_and_tell(mut self, tell: impl Fn(&str)) -> Ledger {
         let deadline = Instant::now() + self.deadline;
         self.drain.begin();
-        // Requests in flight may still bring events or wait for a barrier, so windows are flushed until the last of them
-        // is answered.
         tokio::select! {
-            _ = &mut self.public => {}
-            () = self.ingest.keep_flushing() => {}
-            () = tokio::time::sleep_until(deadline) => tracing::warn!("connections were still open at the deadline"),
+            () = drain_all(&mut self.public, &self.ingest, self.only_memory) => {}
+            () = tell_waiting(&self.ingest, deadline, &tell) => {}
+            () = tokio::time::sleep_until(deadline) => tell("the drain's deadline has come"),
+            () = self.haste.cancelled() => tell("the rest isn't waited for"),
         }
-        self.ingest.drain(deadline).await;
         // From here on nothing changes any more: what a last connection still brings is forwarded, what is pending stays.
         self.ingest.close();
         self.public.abort();
@@ -213,5 +235,32 @@ impl Running {
         let ledger = self.ingest.ledger();
         self.end.begin();
         ledger
+    }
+}
+
+/// Until the last connection is answered, and what is pending is sent as far as it can be.
+async fn drain_all(public: &mut JoinHandle<()>, ingest: &Ingest, only_memory: bool) {
+    // Requests in flight may still bring events or wait for a barrier, so windows are flushed until the last of them is
+    // answered.
+    tokio::select! {
+        _ = public => {}
+        () = ingest.keep_flushing() => {}
+    }
+    if ingest.drain(only_memory).await == Drained::Standstill {
+        tracing::warn!(pending = ingest.ledger().pending, "nothing moves any more; what is pending stays");
+    }
+}
+
+/// Says what a stop waits for, again and again.
+async fn tell_waiting(ingest: &Ingest, deadline: Instant, tell: &impl Fn(&str)) {
+    loop {
+        tokio::time::sleep(TELL).await;
+        let (pending, in_flight) = (ingest.ledger().pending, ingest.in_flight());
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+        let what = match pending {
+            0 => "open connections".to_owned(),
+            _ => format!("{pending} pending events, {in_flight} deliveries of them in flight"),
+        };
+        tell(&format!("stopping: waits for {what}; at most {left} s more; a second signal ends it at once"));
     }
 }

@@ -1,6 +1,6 @@
 //! The command line (design §3). Arguments in, exit code out.
 
-use crate::app::{self, Options, Running};
+use crate::app::{self, Options};
 use crate::config::{self, Config, Problems};
 use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
@@ -241,11 +241,19 @@ fn log(default: &str) {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let durability = config.journal.durability;
     // ORDER: caught before anybody can call: a signal in between must not end the process without its clean stop.
-    let signals = Signals::caught()?;
+    let mut signals = Signals::caught()?;
     let running = app::start(config, Options::default()).await?;
     eprintln!("tidegate serves on http://{}, admin on http://{}", running.address, running.admin);
-    signals.or_draining(&running).await;
-    let ledger = running.stop().await;
+    tokio::select! {
+        () = signals.next() => {}
+        () = running.draining() => {}
+    }
+    let haste = running.haste();
+    drop(tokio::spawn(async move {
+        signals.next().await;
+        haste.cancel();
+    }));
+    let ledger = running.stop_and_tell(|what| eprintln!("{what}")).await;
     // The ledger is the last word, on stdout, whatever the log's level.
     println!("{ledger}");
     if ledger.pending > 0 {
@@ -261,25 +269,27 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What ends a server.
+/// What ends a server. SIGHUP, which ends a terminal's session, ends it as cleanly.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn caught() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
         let interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
-        Ok(Self { terminate, interrupt })
+        let hangup = signal(SignalKind::hangup()).context("SIGHUP can't be caught")?;
+        Ok(Self { terminate, interrupt, hangup })
     }
 
-    /// Until SIGTERM, Ctrl-C, or a part of the sidecar that ended early.
-    async fn or_draining(mut self, running: &Running) {
+    /// Until one of them comes.
+    async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            () = running.draining() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

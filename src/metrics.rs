@@ -150,6 +150,10 @@ pub struct Metrics {
     pub renewals: IntCounter,
     /// Batch attempts by group and result.
     pub batches: IntCounterVec,
+    /// Deliveries that were sent and have no answer yet.
+    pub in_flight: IntGauge,
+    /// Deliveries that have an answer, or are known to get none.
+    pub deliveries: IntCounter,
     /// Events in delivered batches.
     pub batched_events: IntCounter,
     /// Dead letters by reason.
@@ -240,6 +244,11 @@ impl Metrics {
             )?,
             renewals: counter("tidegate_session_renewals_total", "Relayed answers that renewed a session cookie")?,
             batches: vector("tidegate_batches_total", "Batch attempts by result", &["group", "result"])?,
+            in_flight: gauge("tidegate_deliveries_in_flight", "Deliveries that were sent and have no answer yet")?,
+            deliveries: counter(
+                "tidegate_deliveries_total",
+                "Deliveries that were answered, or known to get no answer",
+            )?,
             batched_events: counter("tidegate_batched_events_total", "Events settled by batches")?,
             dead: vector("tidegate_dead_letters_total", "Dead letters by reason", &["reason"])?,
             unknown_ids: counter("tidegate_unknown_ids_total", "Ids in replies that no event of the batch has")?,

@@ -239,7 +239,9 @@ impl Courier {
             return none;
         };
         let began = Instant::now();
+        let in_flight = InFlight::begin(&self.metrics);
         let found = self.send(group, &carrier.load).await;
+        drop(in_flight);
         if let Found::Reply(status, headers, _) = &found {
             carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
             self.note_renewal(group, &carrier.load, *status, headers);
@@ -634,6 +636,23 @@ fn log(group: &Group, load: &[Ready], result: &str, began: Instant) {
         lanes = load.len(), events = events(load), form = ?first.form, result, retries = retries(load),
         took_ms = began.elapsed().as_millis(), "batch"
     );
+}
+
+/// A delivery without an answer yet, counted.
+struct InFlight(Arc<Metrics>);
+
+impl InFlight {
+    fn begin(metrics: &Arc<Metrics>) -> Self {
+        metrics.in_flight.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+        self.0.deliveries.inc();
+    }
 }
 
 /// Batches on their way. Whatever happens to the attempt (a panic, too), they come back to their lanes.

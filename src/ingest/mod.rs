@@ -32,6 +32,7 @@ pub mod retry;
 pub mod settings;
 pub mod settle;
 pub mod shard;
+pub mod stop;
 pub mod turns;
 pub mod window;
 
@@ -723,21 +724,6 @@ impl Ingest {
             // Each shard answers after it has flushed, so flushes never pile up before it.
             self.oldest_pending().await;
             tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Seals all windows and waits until nothing is pending, or until the deadline.
-    pub async fn drain(&self, deadline: Instant) {
-        // Settlement is told to nobody in particular, so the ledger is looked at; a stop is no hot path.
-        let empty = async {
-            while self.ledger().pending > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::select! {
-            () = empty => {}
-            () = self.keep_flushing() => {}
-            () = tokio::time::sleep_until(deadline) => {}
         }
     }
 

@@ -143,6 +143,8 @@ pub enum Command {
     Open(GroupIndex),
     /// Seal everything.
     Flush,
+    /// End every pause between two attempts.
+    TryAgain,
     /// When the oldest unsettled event came.
     Oldest(oneshot::Sender<Option<Instant>>),
 }
@@ -316,6 +318,7 @@ impl Shard {
                 self.lanes.seal_all();
                 self.hurry = Hurry::All;
             }
+            Command::TryAgain => self.lanes.try_again(),
             // Whoever asked and left needs no answer.
             Command::Oldest(answer) => drop(answer.send(self.lanes.oldest())),
         }

@@ -38,6 +38,7 @@ mod relay;
 mod replay;
 mod replies;
 mod standing;
+mod stop;
 mod strangers;
 mod support;
 mod turns;

@@ -302,6 +302,19 @@ impl<E: Entry> Lanes<E> {
         self.seal_all_of(&ids, Seal::Asked);
     }
 
+    /// Ends the pauses between two attempts.
+    pub fn try_again(&mut self) {
+        let waits = |lane: &Lane<E>| matches!(lane.phase, Phase::Waiting(_));
+        let ids: Vec<_> = self.lanes.iter().filter(|(_, lane)| waits(lane)).map(|(id, _)| *id).collect();
+        for id in ids {
+            // Waiting => Idle
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.phase = Phase::Idle;
+            }
+            self.advance(id);
+        }
+    }
+
     fn seal_all_of(&mut self, ids: &[LaneId], why: Seal) {
         for id in ids {
             self.seal(*id, why);

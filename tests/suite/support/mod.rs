@@ -11,6 +11,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use std::time::Duration;
 use tidegate::app::{self, Options, Running};
 use tidegate::clock::Clock;
 use tidegate::metrics::Ledger;
@@ -198,22 +199,33 @@ impl Sidecar {
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Waits until a counter has got there; a test that waits in vain is ended by its runner.
+    /// Waits until a counter has got there.
     pub async fn until_counter(&self, name: &str, wanted: u64) {
-        while self.counter(name).await < wanted {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
+        let reached = async {
+            while self.counter(name).await < wanted {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        in_time(name, reached).await;
     }
 
-    /// Waits until the ledger looks as wanted; a test that waits in vain is ended by its runner.
+    /// Waits until the ledger looks as wanted.
     pub async fn until(&self, wanted: impl Fn(&Ledger) -> bool) -> Ledger {
-        loop {
-            let ledger = self.running.ledger();
-            assert!(ledger.balances(), "{ledger}");
-            if wanted(&ledger) {
-                return ledger;
+        let reached = async {
+            loop {
+                let ledger = self.running.ledger();
+                assert!(ledger.balances(), "{ledger}");
+                if wanted(&ledger) {
+                    return ledger;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
+        };
+        in_time("the ledger", reached).await
     }
+}
+
+/// What a test waits for comes within two minutes, however busy the machine is, or never.
+pub async fn in_time<T>(what: &str, comes: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_mins(2), comes).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }

@@ -4,11 +4,13 @@ use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 /// A running `tidegate run`.
 pub struct Process {
     child: Child,
     stdout: ChildStdout,
+    said: Arc<Mutex<String>>,
     pub address: SocketAddr,
     pub admin: SocketAddr,
 }
@@ -40,9 +42,13 @@ impl Process {
             if line.starts_with("tidegate serves on http://") {
                 let address = after(&line, "serves on http://").parse().unwrap();
                 let admin = after(&line, "admin on http://").parse().unwrap();
-                // Nobody reads on: what it says later must not fill the pipe.
-                std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-                return Ok(Self { child, stdout, address, admin });
+                // Read on: what it says later must not fill the pipe.
+                let later = Arc::<Mutex<String>>::default();
+                let heard = Arc::clone(&later);
+                std::thread::spawn(move || {
+                    stderr.lines().map_while(Result::ok).for_each(|line| *heard.lock().unwrap() += &(line + "\n"));
+                });
+                return Ok(Self { child, stdout, said: later, address, admin });
             }
             said.push_str(&line);
         }
@@ -59,9 +65,24 @@ impl Process {
     }
 
     /// SIGTERM; its exit code and what it printed.
-    pub fn terminate(mut self) -> (Option<i32>, String) {
-        let done = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+    pub fn terminate(self) -> (Option<i32>, String) {
+        self.signal("-TERM");
+        self.end()
+    }
+
+    /// What it has said on stderr since it serves.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let done = Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap();
         assert!(done.success());
+    }
+
+    /// Waits for its end; its exit code and what it printed.
+    pub fn end(mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();
         let mut printed = String::new();
         self.stdout.read_to_string(&mut printed).unwrap();

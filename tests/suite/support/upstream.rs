@@ -187,15 +187,18 @@ impl FakeUpstream {
 
     /// Waits until requests have arrived that satisfy this.
     pub async fn until(&self, wanted: impl Fn(&[Seen]) -> bool) {
-        loop {
-            let notified = self.came.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if wanted(&self.seen()) {
-                return;
+        let reached = async {
+            loop {
+                let notified = self.came.notified();
+                tokio::pin!(notified);
+                notified.as_mut().enable();
+                if wanted(&self.seen()) {
+                    return;
+                }
+                notified.await;
             }
-            notified.await;
-        }
+        };
+        super::in_time("requests at the upstream", reached).await;
     }
 }
 

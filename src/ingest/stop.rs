@@ -1,0 +1,134 @@
+//! The end of the event path (P12, ruling 18): what is pending is sent, as far as anything can move.
+
+use super::Ingest;
+use super::shard::Command;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long nothing may have moved before the stop gives up: as long as a first retry waits.
+const STANDSTILL: Duration = Duration::from_secs(2);
+/// Deliveries that came back with no outcome for any event, after which no further one is waited for.
+const IN_VAIN: u64 = 64;
+/// How often it is looked at what is pending; settlement is told to nobody in particular.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Why no more is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Nothing is pending.
+    Empty,
+    /// Nothing was settled for two seconds, with nothing in flight or one failure after the other: what is left is held
+    /// by a refused credential, a closed gate or an upstream that is down.
+    Standstill,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// Events without an outcome.
+    pending: u64,
+    /// Deliveries without an answer.
+    in_flight: u64,
+    /// Deliveries that came back, ever.
+    ended: u64,
+}
+
+/// Whether anything moved lately, pure: `now` is passed in.
+#[derive(Debug)]
+struct Movement {
+    /// What was seen when an event found its outcome last.
+    last: Progress,
+    since: Instant,
+    /// When something was in flight last.
+    flown: Instant,
+}
+
+impl Movement {
+    const fn new(now: Instant, look: Progress) -> Self {
+        Self { last: look, since: now, flown: now }
+    }
+
+    /// Whether no event found its outcome for [`STANDSTILL`], and either nothing was in flight all the time, or so many
+    /// deliveries came back without one that what is in flight now won't fare better.
+    fn is_over(&mut self, now: Instant, look: Progress) -> bool {
+        if look.pending != self.last.pending {
+            *self = Self::new(now, look);
+        }
+        if look.in_flight > 0 {
+            self.flown = now;
+        }
+        let in_vain = look.ended.saturating_sub(self.last.ended) >= IN_VAIN;
+        let since = if in_vain { self.since } else { self.flown };
+        now.saturating_duration_since(since) >= STANDSTILL
+    }
+}
+
+impl Ingest {
+    /// Deliveries without an answer yet.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        u64::try_from(self.0.ground.metrics.in_flight.get()).unwrap_or(0)
+    }
+
+    fn progress(&self) -> Progress {
+        let ended = self.0.ground.metrics.deliveries.get();
+        Progress { pending: self.ledger().pending, in_flight: self.in_flight(), ended }
+    }
+
+    /// Seals all windows and sends what is pending. Lanes that wait for a pause to end are tried once at once.
+    /// `to_the_last`: a standstill is waited out.
+    pub async fn drain(&self, to_the_last: bool) -> Drained {
+        for shard in &self.0.shards {
+            // A shard that is gone sends nothing any more.
+            drop(shard.send(Command::TryAgain));
+        }
+        let mut movement = Movement::new(Instant::now(), self.progress());
+        let over = async {
+            loop {
+                let look = self.progress();
+                if look.pending == 0 {
+                    return Drained::Empty;
+                }
+                if movement.is_over(Instant::now(), look) && !to_the_last {
+                    return Drained::Standstill;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            drained = over => drained,
+            () = self.keep_flushing() => Drained::Standstill,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_waits_while_anything_is_in_flight_or_settled_and_no_longer() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let look = |pending, in_flight, ended| Progress { pending, in_flight, ended };
+        let mut movement = Movement::new(start, look(5, 0, 100));
+        assert!(!movement.is_over(at(1_900), look(5, 0, 100)));
+        // One was settled.
+        assert!(!movement.is_over(at(1_950), look(4, 0, 101)));
+        assert!(!movement.is_over(at(3_900), look(4, 0, 101)));
+        // One is on its way for long.
+        assert!(!movement.is_over(at(3_940), look(4, 1, 101)) && !movement.is_over(at(13_940), look(4, 1, 101)));
+        assert!(!movement.is_over(at(15_900), look(4, 0, 102)));
+        assert!(movement.is_over(at(15_940), look(4, 0, 102)));
+    }
+
+    #[test]
+    fn a_stop_does_not_wait_for_ever_for_an_upstream_that_fails_again_and_again() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let look = |ended| Progress { pending: 5, in_flight: 1, ended };
+        let mut movement = Movement::new(start, look(0));
+        assert!(!movement.is_over(at(5_000), look(IN_VAIN - 1)));
+        assert!(movement.is_over(at(5_010), look(IN_VAIN)));
+    }
+}

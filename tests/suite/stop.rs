@@ -1,0 +1,95 @@
+//! P12 and ruling 18: a stop sends what can be sent and waits for nothing that can't move.
+
+use crate::crash::configure;
+use crate::support::process::Process;
+use crate::support::upstream::{FakeUpstream, Reply, answer, hang_up};
+use crate::support::{Http, in_time};
+use http::Method;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const HEAD: [(&str, &str); 2] = [("authorization", "token-u"), ("host", "app.test")];
+/// Longer than any test may take: what ends before it, ends by itself.
+const LONG_DRAIN: (&str, &str) = ("drain = \"5s\"", "drain = \"1h\"");
+
+async fn post(at: SocketAddr, id: &str) {
+    let body = format!("{{\"id\":\"{id}\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}}");
+    let answer = Http::default().try_call(at, Method::POST, "/event", &HEAD, body).await.unwrap();
+    assert!(answer.status.is_success());
+}
+
+/// The exit code and the ledger of a process that ends by itself.
+async fn end(process: Process) -> (Option<i32>, String) {
+    in_time("the process's end", tokio::task::spawn_blocking(move || process.end())).await.unwrap()
+}
+
+async fn said(process: &Process, words: &str) {
+    let heard = async {
+        while !process.said().contains(words) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    in_time(words, heard).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_what_cannot_move() {
+    let limited = || {
+        let mut reply = answer(429, json!({}));
+        reply.headers_mut().insert("retry-after", "3600".parse().unwrap());
+        reply
+    };
+    let troubles: [(&str, fn() -> Reply); 3] =
+        [("503", || answer(503, json!({}))), ("401", || answer(401, json!({}))), ("no answer", hang_up)];
+    for (name, trouble) in troubles.into_iter().chain([("429", limited as fn() -> Reply)]) {
+        let directory = tempfile::tempdir().unwrap();
+        let upstream = FakeUpstream::start().await;
+        upstream.answer_with(move |_| Some(trouble()));
+        let process = Process::start(&configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]));
+        post(process.address, "a").await;
+        process.signal("-TERM");
+        let (code, printed) = end(process).await;
+        assert_eq!(code, Some(0), "{name}");
+        assert!(
+            printed.contains("received 1 = accepted 0 + duplicate 0 + superseded 0 + dead 0 + pending 1"),
+            "{name}"
+        );
+        assert!(!upstream.seen().is_empty(), "{name}: it was tried");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_says_what_it_waits_for_and_a_second_signal_ends_it_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.close_gate();
+    let config = configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]);
+    let process = Process::start(&config);
+    post(process.address, "a").await;
+    process.signal("-TERM");
+    said(&process, "stopping: waits for 1 pending events, 1 deliveries of them in flight").await;
+    process.signal("-INT");
+    let (code, printed) = end(process).await;
+    assert_eq!(code, Some(0));
+    assert!(printed.contains("pending 1"), "{printed}");
+
+    upstream.open_gate();
+    let process = Process::start(&config);
+    process.signal("-TERM");
+    let (_, printed) = end(process).await;
+    assert!(printed.contains("accepted 1 + duplicate 0 + superseded 0 + dead 0 + pending 0"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_ends_a_process_as_cleanly_as_a_terminate() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let process = Process::start(&configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]));
+    post(process.address, "a").await;
+    process.signal("-HUP");
+    let (code, printed) = end(process).await;
+    assert_eq!(code, Some(0));
+    assert!(printed.contains("received 1 = accepted 1"), "{printed}");
+    assert_eq!(upstream.batches(), [["a"]]);
+}
