@@ -135,6 +135,7 @@ impl Admin {
         let (dead, dropped, oldest_dead) = setup.ingest.dead_letters().count();
         let journal = setup.ingest.journal();
         let (commits, commit_events) = journal.counts();
+        let memory = setup.ingest.memory().usage();
         json!({
             "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
             "durability": setup.durability, "lanes": setup.ingest.lanes(),
@@ -145,6 +146,10 @@ impl Admin {
             "journal": {
                 "durability": setup.durability, "poisoned": journal.poison(), "disk_low": journal.is_low(),
                 "commits": commits, "events": commit_events,
+            },
+            "body_memory": {
+                "bytes": memory.bytes, "highest": memory.highest, "limit": memory.limit, "callers": memory.callers,
+                "no_room": memory.no_room,
             },
             "sessions": { "renewals": setup.metrics.renewals.get() },
             "cache": {
@@ -178,6 +183,7 @@ impl Admin {
             journal_poisoned: journal.poison().is_some(),
             journal_disk_low: journal.is_low(),
             dead_letters: ingest.dead_letters().count().0,
+            memory: ingest.memory().usage(),
         };
         match self.0.metrics.text(levels) {
             Ok(body) => typed(StatusCode::OK, body, "text/plain; version=0.0.4; charset=utf-8"),

@@ -23,7 +23,8 @@ pub mod clock;
 pub mod event;
 pub mod json;
 
-// What rules are written in.
+// What rules are written in, and what all that is read stands in.
+pub mod memory;
 pub mod template;
 
 // Decisions and instruments, pure or nearly.

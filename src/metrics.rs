@@ -1,6 +1,7 @@
 //! Instruments: the conservation ledger (P2) and what Prometheus scrapes.
 
 use crate::event::{Outcome, Reason};
+use crate::memory::Usage;
 use parking_lot::Mutex;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 use std::ops::AddAssign;
@@ -175,6 +176,10 @@ struct Gauges {
     journal_poisoned: IntGauge,
     journal_disk_low: IntGauge,
     dead_letters: IntGauge,
+    body_memory: IntGauge,
+    body_memory_highest: IntGauge,
+    body_memory_limit: IntGauge,
+    no_room: IntGauge,
 }
 
 /// What the gauges show, read when somebody scrapes.
@@ -190,6 +195,8 @@ pub struct Levels {
     pub journal_disk_low: bool,
     /// Dead letters kept.
     pub dead_letters: usize,
+    /// What bodies take in memory.
+    pub memory: Usage,
 }
 
 impl Metrics {
@@ -261,6 +268,16 @@ impl Metrics {
                 journal_poisoned: gauge("tidegate_journal_poisoned", "1: the journal takes no events until a restart")?,
                 journal_disk_low: gauge("tidegate_journal_disk_low", "1: the journal's disk is nearly full")?,
                 dead_letters: gauge("tidegate_dead_letters", "Dead letters kept")?,
+                body_memory: gauge("tidegate_body_memory_bytes", "Bytes that bodies take in memory")?,
+                body_memory_highest: gauge(
+                    "tidegate_body_memory_highest_bytes",
+                    "Most bytes that bodies took in memory since the start",
+                )?,
+                body_memory_limit: gauge("tidegate_body_memory_limit_bytes", "limits.max_body_memory")?,
+                no_room: gauge(
+                    "tidegate_body_no_room",
+                    "How often a body or a part of it found no room since the start",
+                )?,
             },
             registry,
         })
@@ -299,6 +316,11 @@ impl Metrics {
         self.gauges.journal_poisoned.set(i64::from(levels.journal_poisoned));
         self.gauges.journal_disk_low.set(i64::from(levels.journal_disk_low));
         self.gauges.dead_letters.set(i64::try_from(levels.dead_letters).unwrap_or(i64::MAX));
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.gauges.body_memory.set(number(levels.memory.bytes));
+        self.gauges.body_memory_highest.set(number(levels.memory.highest));
+        self.gauges.body_memory_limit.set(number(levels.memory.limit));
+        self.gauges.no_room.set(number(levels.memory.no_room));
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         Ok(out)

@@ -9,6 +9,7 @@ use super::store::{Entry, Key, Lead, Room, Store};
 use super::tags::Tags;
 use crate::body::{Body, BodyError};
 use crate::event::Tag;
+use crate::memory::Share;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
@@ -32,6 +33,8 @@ pub struct Fill {
     pub part: Option<ContentRange>,
     /// The flight that waits for it.
     pub lead: Option<Lead>,
+    /// Its reader's share of the memory.
+    pub share: Share,
 }
 
 impl Fill {
@@ -46,7 +49,7 @@ impl Fill {
     /// was asked.
     fn complete(self, body: Bytes) {
         let is_whole = self.expected().is_none_or(|expected| expected == body.len());
-        let Self { store, key, tags, names, entry, part, lead } = self;
+        let Self { store, key, tags, names, entry, part, lead, share: _ } = self;
         if is_whole
             && tags.unmoved(&names, &entry.generations)
             && let Some(entry) = filled(entry, part.as_ref(), body)
@@ -98,16 +101,19 @@ impl Filling {
             fill.complete(Bytes::new());
             return inner;
         }
-        let (room, expected) = (fill.store.room(), fill.expected());
+        let (room, expected) = (fill.store.room(fill.share.lease()), fill.expected());
         Body::boxed(Self { inner, gathering: Some(Gathering { fill, expected, bytes: BytesMut::new(), room }) })
     }
 
     fn take(&mut self, frame: &Frame<Bytes>) {
         let Some(gathering) = &mut self.gathering else { return };
-        match frame.data_ref() {
-            Some(data) if gathering.room.grow(data.len()) => gathering.bytes.extend_from_slice(data),
-            // Too much, or trailers, which can't be stored.
-            _ => self.gathering = None,
+        // Trailers can't be stored; nor can what finds no room, which passes all the same.
+        let fits = frame.data_ref().is_some_and(|data| {
+            gathering.bytes.extend_from_slice(data);
+            gathering.room.grow(data.len(), gathering.bytes.capacity())
+        });
+        if !fits {
+            self.gathering = None;
         }
     }
 

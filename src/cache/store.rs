@@ -10,6 +10,7 @@ use super::policy::vary::{self, Fit, Selecting};
 use super::settings::CacheSettings;
 use super::tags::Generations;
 use crate::event::View;
+use crate::memory::Lease;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
@@ -202,15 +203,18 @@ pub enum Flight {
 pub struct Room {
     store: Arc<Store>,
     taken: u64,
+    lease: Lease,
 }
 
 impl Room {
-    /// Room for more bytes; `false`: there is none.
-    pub fn grow(&mut self, by: usize) -> bool {
+    /// Room for more bytes, in a buffer of this capacity; `false`: there is none.
+    pub fn grow(&mut self, by: usize, capacity: usize) -> bool {
         let by = by as u64;
         let before = self.store.filling.fetch_add(by, Ordering::Relaxed);
         self.taken += by;
-        before + by <= self.store.settings.max_bytes && self.taken <= self.store.settings.max_object as u64
+        before + by <= self.store.settings.max_bytes
+            && self.taken <= self.store.settings.max_object as u64
+            && self.lease.resize(capacity).is_ok()
     }
 }
 
@@ -338,10 +342,10 @@ impl Store {
         length.is_none_or(|length| length <= self.settings.max_object as u64)
     }
 
-    /// Room to gather a response in.
+    /// Room to gather a response in, of its reader's share of the memory.
     #[must_use]
-    pub fn room(self: &Arc<Self>) -> Room {
-        Room { store: Arc::clone(self), taken: 0 }
+    pub fn room(self: &Arc<Self>, lease: Lease) -> Room {
+        Room { store: Arc::clone(self), taken: 0, lease }
     }
 
     /// Bytes in the store, by its own estimate.

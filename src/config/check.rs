@@ -10,6 +10,7 @@ use crate::event::GroupIndex;
 use crate::identity::{Cors, IdentitySettings, Part};
 use crate::ingest::settings::{Backoff, Delivery, Group, Limited, Limits, Rate};
 use crate::journal::settings::{Durability, JournalSettings};
+use crate::memory;
 use crate::route::{Ack, CacheRoute, EventRoute, Mode, Pattern, PreviewRoute, WriteRoute};
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Source, Template, TemplateError};
 use http::{HeaderName, Method, StatusCode, Uri};
@@ -191,7 +192,11 @@ fn limits(section: Section<'_>) -> Limits {
         max_dead_letters: section.count("max_dead_letters", 1, 10_000_000, 10_000),
         max_body: usize::try_from(body).unwrap_or(usize::MAX),
         max_context_bytes: usize::try_from(contexts).unwrap_or(usize::MAX),
+        max_body_memory: section.size("max_body_memory", 128 << 20),
     };
+    if settings.max_body_memory < memory::LEAST {
+        section.wrong_key("max_body_memory", "1MiB at least is allowed: a caller's share of less would hold no body");
+    }
     section.finish();
     settings
 }

@@ -4,12 +4,12 @@
 
 use super::Config;
 use super::shadows;
-use crate::identity::{Need, Part};
+use crate::identity::{Kind, Need, Part, lists};
 use crate::ingest::settings::{Group, MissingId, Shape};
 use crate::peer::TrustedProxies;
 use crate::route::{CacheRoute, EventRoute, Mode};
 use crate::template::{Source, Template};
-use http::{Method, header};
+use http::{HeaderName, Method, header};
 use std::cell::RefCell;
 
 /// One sentence.
@@ -40,6 +40,7 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
         out.extend(nobodys(config, route, group));
     }
     out.extend(config.caches.iter().filter_map(|route| never_cached(config, route)));
+    out.extend(never_read(config));
     out.extend(tags(config));
     out.extend(shadows::notes(config));
     out.extend(config.groups.iter().filter_map(too_long));
@@ -206,6 +207,37 @@ fn maybe_cached(config: &Config, route: &CacheRoute) -> Option<Note> {
         user.source(),
         tag.source()
     )))
+}
+
+/// `identity.require` names only headers that reads don't have: the cache is never used.
+fn never_read(config: &Config) -> Option<Note> {
+    let is_missing = |need: &Need| match need {
+        Need::Part(Part::Header(name)) => is_of_writes(config, name),
+        Need::Part(_) | Need::Jwt => false,
+    };
+    let any = config.identity.require.iter().find(|any| any.iter().all(is_missing))?;
+    let names = any.iter().filter_map(|need| match need {
+        Need::Part(part) => Some(part.to_string()),
+        Need::Jwt => None,
+    });
+    let routes: Vec<_> = config.caches.iter().map(|route| format!("GET {}", route.path.source())).collect();
+    (!routes.is_empty()).then(|| {
+        loud(format!(
+            "{}: never answered from the cache where a browser reads from the host's own origin: identity.require names {}, \
+             which is sent with writes and not with reads; name a cookie or \"jwt\", and what writes need under \
+             identity.double_submit",
+            listed(&routes),
+            names.collect::<Vec<_>>().join(" or ")
+        ))
+    })
+}
+
+/// Whether a header tells of a condition of writes, which reads of a page's own host go without: `Origin`, a CSRF token, the
+/// type of a body. Other conditions a browser sends with every call.
+fn is_of_writes(config: &Config, name: &HeaderName) -> bool {
+    const ALWAYS: [&str; 5] = ["user-agent", "accept", "sec-fetch-site", "sec-gpc", "x-requested-with"];
+    let kinds = [lists::header(name.as_str()), config.identity.selection.header(name)];
+    kinds.contains(&Kind::Condition) && !ALWAYS.contains(&name.as_str())
 }
 
 /// Calls without a token are forwarded.

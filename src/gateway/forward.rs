@@ -1,5 +1,6 @@
 //! Calls that the application answers itself, in their place in the order (ruling 4).
 
+use super::collect::Gathered;
 use super::{Gateway, reply};
 use crate::body::Body;
 use crate::cache::policy::invalidate;
@@ -44,7 +45,7 @@ impl Gateway {
     /// be at work on it.
     pub(super) async fn forward(
         &self,
-        request: Request<Body>,
+        request: Request<Gathered>,
         peer: &Peer,
         why: Option<&Forward>,
         touches: Touches,
@@ -69,13 +70,18 @@ impl Gateway {
 
     async fn forward_in_turn(
         &self,
-        request: Request<Body>,
+        request: Request<Gathered>,
         peer: &Peer,
         why: Option<&Forward>,
         touches: Touches,
     ) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+        let (parts, gathered) = request.into_parts();
         let route = RouteShape::of_call(parts.method.as_str(), parts.uri.path());
+        // A call whose body can't be kept while it waits has no place in the order.
+        let body = match self.keep(gathered, touches.keys.principal, peer) {
+            Ok(body) => body,
+            Err(refusal) => return self.refuse(&parts, &refusal),
+        };
         let held = match self.hold(&touches, parts.uri.path()).await {
             Ok(held) => held,
             Err(refusal) => return self.refuse(&parts, &refusal),

@@ -9,12 +9,14 @@ pub mod reply;
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::drain::Drain;
-use crate::event::{GroupIndex, UserId};
+use crate::event::{GroupIndex, Principal, UserId};
 use crate::identity::{Caller, Identity};
 use crate::ingest::decode::{self, Call, Scope};
 use crate::ingest::refusal::{Decline, Forward, Refusal};
+use crate::ingest::settings::Limits;
 use crate::ingest::{Ack, Ingest};
 use crate::json::Object;
+use crate::memory::Lease;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::peer::{Connection, Peer, TrustedProxies};
@@ -24,7 +26,7 @@ use crate::template::{Found, Lookup, Source, Template};
 use crate::upstream::Upstream;
 use crate::upstream::headers::normalize;
 use bytes::Bytes;
-use collect::{Gathered, Unread};
+use collect::{Bounds, Gathered, Unread, Whole};
 use forward::{Touches, fail};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
@@ -144,9 +146,8 @@ impl Gateway {
         }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let (parts, body) = request.into_parts();
-        let body = match self.gather(body).await {
-            Ok(Gathered::Whole(raw)) => Body::from(raw),
-            Ok(Gathered::Streamed(body, _)) => body,
+        let gathered = match self.gather(&parts, peer, body).await {
+            Ok(gathered) => gathered,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let touches = {
@@ -156,15 +157,30 @@ impl Gateway {
         };
         if reads {
             let groups = &touches.groups;
+            let body = match self.keep(gathered, touches.asker.principal, peer) {
+                Ok(body) => body,
+                Err(refusal) => return self.refuse(&parts, &refusal),
+            };
             // In time or not: the answer is as new as the application is.
             self.0.ingest.barrier(&touches.asker, groups, self.0.ingest.barrier_time()).await;
             return self.pass(Request::from_parts(parts, body), peer, true).await.unwrap_or_else(|error| fail(&error));
         }
-        self.forward(Request::from_parts(parts, body), peer, None, touches).await
+        self.forward(Request::from_parts(parts, gathered), peer, None, touches).await
     }
 
-    async fn gather(&self, body: Body) -> Result<Gathered, Refusal> {
-        collect::gather(body, self.0.ingest.limits().max_body, self.0.body_timeout).await
+    async fn gather(&self, parts: &Parts, peer: &Peer, body: Body) -> Result<Gathered, Refusal> {
+        let Limits { max_body, .. } = self.0.ingest.limits();
+        let bounds = Bounds { most: *max_body, within: self.0.body_timeout, memory: self.0.ingest.memory() };
+        let whose = || {
+            let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
+            self.0.ingest.share_of(self.0.identity.keys(&caller, None).principal, peer.client)
+        };
+        collect::gather(body, bounds, whose).await
+    }
+
+    /// A body as it waits and goes on, in its caller's share of the memory.
+    fn keep(&self, gathered: Gathered, principal: Principal, peer: &Peer) -> Result<Body, Refusal> {
+        gathered.keep(|| self.0.ingest.share_of(principal, peer.client))
     }
 
     fn count(&self, action: &str) {
@@ -180,32 +196,34 @@ impl Gateway {
     ) -> Response<Body> {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
-        let (decision, body) = match self.gather(body).await {
-            Ok(Gathered::Whole(raw)) => {
-                let decision = self.decide(&parts, peer, candidates, params, &raw).await;
-                (decision, Body::from(raw))
-            }
-            Ok(Gathered::Streamed(body, unread)) => {
-                let group = candidates.first().map(|route| route.group);
-                (self.decide_streamed(&parts, peer, (candidates, params), (group, unread)), body)
-            }
+        let gathered = match self.gather(&parts, peer, body).await {
+            Ok(gathered) => gathered,
             Err(refusal) => return self.refuse(&parts, &refusal),
+        };
+        let decision = match &gathered {
+            Gathered::Whole(Whole { raw, .. }) => self.decide(&parts, peer, candidates, params, raw).await,
+            Gathered::Streamed(_, unread) => {
+                let group = candidates.first().map(|route| route.group);
+                self.decide_streamed(&parts, peer, (candidates, params), (group, *unread))
+            }
         };
         if matches!(decision, Decision::Acknowledge(_)) {
             self.0.metrics.ack_seconds.observe(began.elapsed().as_secs_f64());
         }
-        self.carry_out(decision, parts, body, peer).await
+        self.carry_out(decision, parts, gathered, peer).await
     }
 
-    async fn carry_out(&self, decision: Decision, parts: Parts, body: Body, peer: &Peer) -> Response<Body> {
+    async fn carry_out(&self, decision: Decision, parts: Parts, gathered: Gathered, peer: &Peer) -> Response<Body> {
         match decision {
             Decision::Acknowledge(ack) => self.acknowledge(&parts, ack),
             Decision::Forward(why, touches) => {
-                self.forward(Request::from_parts(parts, body), peer, Some(&why), touches).await
+                self.forward(Request::from_parts(parts, gathered), peer, Some(&why), touches).await
             }
             Decision::Refuse(refusal) => {
                 // A client that waits for a 100 hears the refusal without having sent anything.
-                if !body.is_expected() {
+                if let Gathered::Streamed(body, _) = gathered
+                    && !body.is_expected()
+                {
                     collect::drain(body).await;
                 }
                 self.refuse(&parts, &refusal)
@@ -213,7 +231,8 @@ impl Gateway {
         }
     }
 
-    /// A body that is too large to be looked at, or has trailers: the application's, unless the group refuses the former.
+    /// A body that is too large to be looked at, has trailers or found no room: the application's, unless the group
+    /// refuses the first.
     fn decide_streamed(
         &self,
         parts: &Parts,
@@ -224,6 +243,7 @@ impl Gateway {
         let decline = match unread {
             Unread::TooLarge => Decline::Refuse(Refusal::TooLarge(self.0.ingest.limits().max_body)),
             Unread::Trailers => Decline::Forward(Forward::Trailers),
+            Unread::NoRoom => Decline::Forward(Forward::NoRoom),
         };
         let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
         match self.0.ingest.judge(group, decline) {
@@ -248,11 +268,10 @@ impl Gateway {
         let caller = self.0.identity.caller(parts, peer, now);
         let request_id = request_id(parts);
         let call = Call::new(&caller, params, &request_id, now);
-        let limit = self.0.ingest.limits().max_body;
         let group = candidates.first().map(|route| route.group);
+        let mut room = self.0.ingest.memory().unnamed().lease();
         let body = match self.admissible(&caller, candidates) {
-            Ok(()) => collect::unpack(&parts.headers, raw.clone(), limit)
-                .map_err(|refusal| self.0.ingest.judge(group, Decline::Refuse(refusal))),
+            Ok(()) => self.unpack(parts, raw, group, &mut room),
             Err(why) => Err(Decline::Forward(why)),
         };
         let taken = match &body {
@@ -267,6 +286,23 @@ impl Gateway {
                 Decision::Forward(why, touches)
             }
         }
+    }
+
+    /// A body without its coding; what that makes of it has room of its own.
+    fn unpack(
+        &self,
+        parts: &Parts,
+        raw: &Bytes,
+        group: Option<GroupIndex>,
+        room: &mut Lease,
+    ) -> Result<Bytes, Decline> {
+        let most = self.0.ingest.limits().max_body;
+        let body = collect::unpack(&parts.headers, raw.clone(), most)
+            .map_err(|refusal| self.0.ingest.judge(group, Decline::Refuse(refusal)))?;
+        if parts.headers.contains_key(header::CONTENT_ENCODING) && room.stretch(body.len()).is_err() {
+            return Err(Decline::Forward(Forward::NoRoom));
+        }
+        Ok(body)
     }
 
     fn admissible(&self, caller: &Caller<'_>, candidates: &[&EventRoute]) -> Result<(), Forward> {
@@ -335,14 +371,15 @@ impl Gateway {
     async fn batch(&self, request: Request<Body>, peer: &Peer, group: GroupIndex) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let params = Params::default();
-        let (decision, body) = match self.gather(body).await {
-            Ok(Gathered::Whole(raw)) => (self.decide_batch(&parts, peer, group, &raw).await, Body::from(raw)),
-            Ok(Gathered::Streamed(body, unread)) => {
-                (self.decide_streamed(&parts, peer, (&[], &params), (Some(group), unread)), body)
-            }
+        let gathered = match self.gather(&parts, peer, body).await {
+            Ok(gathered) => gathered,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        self.carry_out(decision, parts, body, peer).await
+        let decision = match &gathered {
+            Gathered::Whole(Whole { raw, .. }) => self.decide_batch(&parts, peer, group, raw).await,
+            Gathered::Streamed(_, unread) => self.decide_streamed(&parts, peer, (&[], &params), (Some(group), *unread)),
+        };
+        self.carry_out(decision, parts, gathered, peer).await
     }
 
     async fn decide_batch(&self, parts: &Parts, peer: &Peer, group: GroupIndex, raw: &Bytes) -> Decision {
@@ -350,14 +387,14 @@ impl Gateway {
         let caller = self.0.identity.caller(parts, peer, now);
         let request_id = request_id(parts);
         let call = Call::new(&caller, &params, &request_id, now);
-        let limit = self.0.ingest.limits().max_body;
-        let body = collect::unpack(&parts.headers, raw.clone(), limit);
+        let mut room = self.0.ingest.memory().unnamed().lease();
+        let body = self.unpack(parts, raw, Some(group), &mut room);
         let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let taken = match (self.0.identity.answerable(&caller), &body) {
             (Err(why), _) => Err(Decline::Forward(Forward::NotAnswerable(why))),
             (Ok(()), _) if !self.0.identity.is_asked_for(&caller, &kind) => Err(Decline::Forward(Forward::NotAskedFor)),
-            (Ok(()), Err(refusal)) => Err(self.0.ingest.judge(Some(group), Decline::Refuse(refusal.clone()))),
+            (Ok(()), Err(decline)) => Err(decline.clone()),
             (Ok(()), Ok(body)) => self.0.ingest.take_batch(group, &call, body).await,
         };
         match taken {
@@ -377,13 +414,13 @@ impl Gateway {
     async fn write(&self, request: Request<Body>, peer: &Peer, route: &WriteRoute, params: &Params) -> Response<Body> {
         self.count("write");
         let (parts, body) = request.into_parts();
-        let (raw, body) = match self.gather(body).await {
-            Ok(Gathered::Whole(raw)) => (raw.clone(), Body::from(raw)),
-            Ok(Gathered::Streamed(body, _)) => (Bytes::new(), body),
+        let gathered = match self.gather(&parts, peer, body).await {
+            Ok(gathered) => gathered,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        let touches = self.touched_by_write(&parts, peer, (route, params), &raw);
-        self.forward(Request::from_parts(parts, body), peer, None, touches).await
+        let raw: &[u8] = if let Gathered::Whole(whole) = &gathered { &whole.raw } else { &[] };
+        let touches = self.touched_by_write(&parts, peer, (route, params), raw);
+        self.forward(Request::from_parts(parts, gathered), peer, None, touches).await
     }
 
     fn touched_by_write(
@@ -391,7 +428,7 @@ impl Gateway {
         parts: &Parts,
         peer: &Peer,
         (route, params): (&WriteRoute, &Params),
-        raw: &Bytes,
+        raw: &[u8],
     ) -> Touches {
         let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
         let parsed = decode::parse(raw).ok();

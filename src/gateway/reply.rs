@@ -48,7 +48,7 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::UnknownCoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::TooOld { .. } | Refusal::InTheFuture { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Busy(_) | Refusal::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -57,7 +57,13 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
 pub fn refuse(refusal: &Refusal) -> Response<Body> {
     let mut response = problem(status(refusal), refusal.as_str(), &refusal.to_string());
     match refusal {
-        Refusal::Limited(wait) | Refusal::Busy(wait) => retry_after(&mut response, *wait),
+        Refusal::Limited(wait) => retry_after(&mut response, *wait),
+        Refusal::Busy(wait) | Refusal::NoRoom(wait) => {
+            retry_after(&mut response, *wait);
+            // RFC 9209 §2.3.29: the application was not asked.
+            let status = format!("tidegate; error=proxy_internal_response; details=\"{}\"", refusal.as_str());
+            response.headers_mut().extend(HeaderValue::try_from(status).map(|status| (PROXY_STATUS, status)));
+        }
         // RFC 9110 §15.5.9: after a body that did not come, the connection is of no use.
         Refusal::TooSlow | Refusal::Incomplete => {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -45,6 +45,7 @@ use crate::journal::settings::JournalSettings;
 use crate::journal::store::{Engine, StoreError};
 use crate::journal::{Journal, More, Vitals};
 use crate::json::Object;
+use crate::memory::{Memory, Share};
 use crate::metrics::{Ledger, Metrics};
 use crate::notices::Notices;
 use crate::rollout;
@@ -67,6 +68,7 @@ use reputation::Reputation;
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -159,6 +161,7 @@ struct Shared {
     buckets: Buckets,
     contexts: Contexts,
     changes: Changes,
+    memory: Memory,
     reputation: Arc<Reputation>,
     journal: Arc<Journal<Admitted>>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
@@ -261,6 +264,7 @@ impl Ingest {
             clock: clock.clone(),
         });
         let buckets = Buckets::new(&limits);
+        let memory = Memory::new(limits.max_body_memory);
         let shared = Shared {
             groups,
             gates,
@@ -271,6 +275,7 @@ impl Ingest {
             buckets,
             contexts,
             changes,
+            memory,
             reputation,
             journal,
             shards: senders,
@@ -336,7 +341,9 @@ impl Ingest {
             group.is_some_and(|group| group.refuse.iter().any(|one| **one == *name))
         };
         match decline {
-            Decline::Refuse(Refusal::Limited(_) | Refusal::Busy(_) | Refusal::TooSlow | Refusal::Incomplete) => decline,
+            Decline::Refuse(
+                Refusal::Limited(_) | Refusal::Busy(_) | Refusal::NoRoom(_) | Refusal::TooSlow | Refusal::Incomplete,
+            ) => decline,
             Decline::Refuse(refusal) if !refuses(refusal.as_str()) => Decline::Forward(Forward::NotUnderstood(refusal)),
             other => other,
         }
@@ -378,6 +385,20 @@ impl Ingest {
             duplicate,
             request_id: call.request_id.to_owned(),
         })
+    }
+
+    /// What bodies take in memory.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
+    /// The share of it that a caller has. `client`: its address, by which callers that nothing speaks for are counted
+    /// together (ruling 25).
+    #[must_use]
+    pub fn share_of(&self, principal: Principal, client: IpAddr) -> Share {
+        let is_known = self.0.reputation.is_good_anywhere(principal);
+        self.0.memory.share(principal, (!is_known).then_some(client))
     }
 
     /// Whether an event may be admitted, as far as can be said before its id is looked at.

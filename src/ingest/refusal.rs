@@ -90,6 +90,9 @@ pub enum Refusal {
     /// 503.
     #[error("earlier events of this user could not be delivered yet; try again in {0:?}")]
     Busy(Duration),
+    /// 503.
+    #[error("there is no room for more bodies; try again in {0:?}")]
+    NoRoom(Duration),
 }
 
 impl Refusal {
@@ -113,9 +116,12 @@ impl Refusal {
             Self::InTheFuture { .. } => "in_the_future",
             Self::Limited(_) => "rate_limited",
             Self::Busy(_) => "busy",
+            Self::NoRoom(_) => NO_ROOM,
         }
     }
 }
+
+const NO_ROOM: &str = "no_room";
 
 /// What a group's `refuse` may name: of these Tidegate tells the caller itself, instead of the application.
 pub const REFUSABLE: [&str; 12] = [
@@ -142,6 +148,8 @@ pub enum Forward {
     NotAskedFor,
     /// Its body ends with trailers.
     Trailers,
+    /// There is no room for its body in memory (`limits.max_body_memory`).
+    NoRoom,
     /// Its query has a parameter that no template of the route looks at.
     Query,
     /// Its id names an event that said something else (ruling 21).
@@ -198,6 +206,7 @@ impl Forward {
             Self::NotUnderstood(what) => what.as_str(),
             Self::NotAskedFor => "not_asked_for",
             Self::Trailers => "trailers",
+            Self::NoRoom => NO_ROOM,
             Self::Query => "query",
             Self::OtherContent => "other_content",
             Self::TokenEnds => "token_ends",

@@ -329,6 +329,8 @@ pub struct Limits {
     pub max_body: usize,
     /// Bytes that the contexts of one principal's pending events may take (ruling 25).
     pub max_context_bytes: usize,
+    /// Bytes that bodies in memory may take, all calls together.
+    pub max_body_memory: u64,
 }
 
 /// `rate` events per `per`, with a burst.

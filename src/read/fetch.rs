@@ -259,6 +259,7 @@ impl Read {
                 entry,
                 part: if is_part { ContentRange::of(&head.headers) } else { None },
                 lead: asking.errand.lead,
+                share: self.share(ask, asking.peer),
             };
             let response = Response::from_parts(head, Filling::body(body, fill));
             return with_status(response, &format!("tidegate; fwd={reason}; stored"));
@@ -295,6 +296,7 @@ impl Read {
                         entry,
                         part: None,
                         lead: asking.errand.lead,
+                        share: self.share(asking.ask, asking.peer),
                     };
                     (Filling::body(body, fill), "; stored".to_owned())
                 } else {

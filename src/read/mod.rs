@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::event::{GroupIndex, Tag, UserId};
 use crate::identity::{Caller, Identity};
 use crate::ingest::{Asker, Ingest, Settled};
+use crate::memory::Share;
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::{Found, Lookup, Source};
@@ -297,6 +298,11 @@ impl Read {
         if is_own && !keys.nameless {
             self.ingest.vouch(keys.principal, false, groups);
         }
+    }
+
+    /// What a reader may take of the memory of bodies.
+    fn share(&self, ask: &Ask, peer: &Peer) -> Share {
+        self.ingest.share_of(ask.reader.keys.principal, peer.client)
     }
 
     async fn lookup(

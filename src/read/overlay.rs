@@ -15,6 +15,7 @@ use crate::cache::policy::reuse;
 use crate::cache::store::{Entry, Found as Stored};
 use crate::event::UserId;
 use crate::json::Object;
+use crate::memory::Lease;
 use crate::peer::Peer;
 use crate::route::CacheRoute;
 use crate::template::{Found, JsonTemplate, Lookup, Path, Source};
@@ -80,8 +81,8 @@ impl Read {
             return Ok(with_status(response, &format!("tidegate; fwd=bypass; detail={why}")));
         }
         let (mut head, body) = response.into_parts();
-        let body = match gather(body, self.store.max_object()).await {
-            Ok(body) => body,
+        let (body, lease) = match gather(body, self.store.max_object(), self.share(ask, peer).lease()).await {
+            Ok(gathered) => gathered,
             // Too large to lay anything over: what was read goes out, the rest after it.
             Err(Some(body)) => {
                 return Ok(with_status(
@@ -96,7 +97,7 @@ impl Read {
             None => (body, ""),
         };
         head.headers = plain(&head.headers);
-        let response = Response::from_parts(head, Body::from(body));
+        let response = Response::from_parts(head, Body::from(lease.bind(body)));
         Ok(with_status(response, &format!("tidegate; fwd=bypass; detail={why}{detail}")))
     }
 
@@ -124,19 +125,22 @@ impl Read {
     }
 }
 
-/// The whole body if it has no more than `most` bytes, else the body as it was; `Err(None)`: it was cut off.
-async fn gather(mut body: Body, most: usize) -> Result<Bytes, Option<Body>> {
+/// The whole body and its room if it has no more than `most` bytes and finds room, else the body as it was; `Err(None)`:
+/// it was cut off.
+async fn gather(mut body: Body, most: usize, mut lease: Lease) -> Result<(Bytes, Lease), Option<Body>> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Err(None) };
-        read.extend_from_slice(&frame.into_data().unwrap_or_default());
-        if read.len() > most {
-            let first = stream::iter([Ok::<_, BodyError>(Frame::data(read.freeze()))]);
+        let size = read.len() + frame.data_ref().map_or(0, Bytes::len);
+        if size > most || lease.resize(size.saturating_mul(2)).is_err() {
+            // The frame in hand is on its way already.
+            let first = [Frame::data(lease.bind(read.freeze())), frame].map(Ok::<_, BodyError>);
             let rest = stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) });
-            return Err(Some(Body::boxed(StreamBody::new(first.chain(rest)))));
+            return Err(Some(Body::boxed(StreamBody::new(stream::iter(first).chain(rest)))));
         }
+        read.extend_from_slice(&frame.into_data().unwrap_or_default());
     }
-    Ok(read.freeze())
+    Ok((read.freeze(), lease))
 }
 
 /// A head without what a change of the body makes wrong, and not to be stored by anybody.

@@ -120,8 +120,8 @@ impl Kept {
             return response;
         }
         let (store, tags) = (Arc::clone(&read.store), Arc::clone(&read.tags));
-        let fill =
-            Fill { store, key: ask.key.clone(), tags, names: ask.reader.tags.clone(), entry, part: None, lead: None };
+        let (names, share) = (ask.reader.tags.clone(), read.share(&ask, &peer));
+        let fill = Fill { store, key: ask.key.clone(), tags, names, entry, part: None, lead: None, share };
         response.map(|body| Filling::body(body, fill))
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::support::Sidecar;
 use crate::support::calls::{BY_LISTS, EXPLAIN};
+use crate::support::upstream::answer;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -110,4 +111,49 @@ async fn a_hash_takes_the_whole_call_so_that_a_repetition_is_one_and_a_likeness_
     sidecar.delivered().await;
     let ledger = sidecar.running.ledger();
     assert_eq!((ledger.accepted, ledger.duplicate), (5, 1));
+}
+
+/// A route whose events are the bodies as they are.
+const RAW: (&str, &str) = ("[[write]]\n", "[[event]]\npath = \"/raw\"\nbatch = \"progress\"\n[[write]]\n");
+
+#[tokio::test]
+async fn a_null_id_is_a_missing_one_and_one_generated_id_takes_its_place() {
+    let single = ("fallback = \"dead-letter\"", "fallback = \"single\"");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, RAW, single]).await;
+    let body = |id: &str| format!("{{\"clientEventId\":{id},\"userId\":\"u\",\"lessonId\":\"l\",\"percent\":5}}");
+    let mut ids = Vec::new();
+    for id in ["null", "\"\""] {
+        let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], body(id)).await;
+        assert_eq!(heard.status, StatusCode::ACCEPTED, "{id}");
+        assert_eq!(heard.json()["accepted"][0], heard.header("tidegate-event"));
+        ids.push(heard.header("tidegate-event").to_owned());
+    }
+    assert!(!ids[0].is_empty() && ids[0] != ids[1], "each is an event of its own");
+    let batches = sidecar.delivered().await;
+    assert_eq!(batches[0].ids(), ids);
+    let text = std::str::from_utf8(&batches[0].body).unwrap();
+    assert_eq!(text.matches("clientEventId").count(), 2, "the generated id alone: {text}");
+    // The single call that it may become is the call as it came.
+    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(404, json!({}))));
+    let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], body("null")).await;
+    sidecar.delivered().await;
+    let seen = sidecar.upstream.seen();
+    let repeated = seen.iter().find(|seen| seen.path == "/raw").unwrap();
+    assert_eq!(repeated.body, body("null"));
+    assert_eq!(repeated.header("idempotency-key"), heard.header("tidegate-event"));
+}
+
+#[tokio::test]
+async fn where_the_application_must_see_a_null_id_it_is_forwarded_or_refused_by_name() {
+    let unless =
+        RAW.1.replace("batch = \"progress\"", "batch = \"progress\"\nforward_unless = [\"{body.clientEventId}\"]");
+    let refusing = ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nrefuse = [\"missing_id\"]");
+    let call = "{\"clientEventId\":null,\"userId\":\"u\",\"lessonId\":\"l\"}";
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, (RAW.0, &unless)]).await;
+    let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], call).await;
+    assert_eq!((heard.status, heard.header("tidegate-forwarded")), (StatusCode::OK, "forward_unless"));
+    assert_eq!(sidecar.upstream.seen()[0].body, call);
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, RAW, refusing]).await;
+    let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], call).await;
+    assert_eq!((heard.status, heard.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("missing_id")));
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 const RANKS: [&[&str]; 11] = [
     &["event", "body", "clock", "json", "peer"],
-    // What identity and routes are written in stands below them.
-    &["template"],
+    // What identity and routes are written in stands below them; so does what counts the memory of bodies.
+    &["template", "memory"],
     &["identity", "route", "rollout", "metrics", "notices", "drain"],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],

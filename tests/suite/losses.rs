@@ -76,6 +76,47 @@ fn a_route_whose_user_cannot_be_known_is_told() {
 }
 
 #[test]
+fn a_requirement_that_no_read_meets_is_said_to_keep_the_cache_out() {
+    let identity = |lines: &str| format!("[identity]\nuser = \"{{jwt.sub}}\"\n{lines}\n");
+    let never = "GET /r: never answered from the cache where a browser reads from the host's own origin: identity.require \
+                 names ";
+    for (lines, named) in [
+        ("require = [\"jwt\", \"header:origin\"]", "header:origin, which"),
+        (
+            "require = [\"header:x-csrf-token|header:x-xsrf-token\"]",
+            "header:x-csrf-token or header:x-xsrf-token, which",
+        ),
+        ("require = [\"header:x-own\"]\nconditions = [\"header:x-own\"]", "header:x-own, which"),
+        (
+            "require = [\"header:origin\"]\ncredentials = [\"header:authorization\", \"header:origin\"]",
+            "header:origin, which",
+        ),
+    ] {
+        has(&said(&[&identity(lines), BATCH, EVENT, READ]), "WARNING", &format!("{never}{named}"));
+        lacks(&said(&[&identity(lines), BATCH, EVENT]), "never answered from the cache");
+    }
+    for lines in [
+        "require = [\"jwt\", \"cookie:csrf_token\"]",
+        "require = [\"header:origin|cookie:sid\"]",
+        "require = [\"header:user-agent\", \"header:x-own\"]",
+        "double_submit = [\"cookie:csrf_token\", \"header:x-csrf-token\"]",
+    ] {
+        lacks(&said(&[&identity(lines), BATCH, EVENT, READ]), "never answered from the cache");
+    }
+}
+
+#[tokio::test]
+async fn reads_without_a_required_origin_pass_the_cache_as_check_says() {
+    let required = ("credentials = [\"header:authorization\"]\n", "require = [\"header:origin\"]\n");
+    let sidecar = Sidecar::start(&[required]).await;
+    for _ in 0..2 {
+        let read = sidecar.get("t", "/progress?userId=u").await;
+        assert!(read.header("cache-status").contains("fwd=bypass; detail=requirement"), "{read:?}");
+    }
+    assert_eq!(sidecar.upstream.seen().len(), 2);
+}
+
+#[test]
 fn a_read_whose_tags_cannot_be_told_is_said_to_pass_the_cache() {
     let only_events = "[identity]\nuser = \"{event.userId}\"\n";
     let found = said(&[only_events, BATCH, EVENT, READ]);

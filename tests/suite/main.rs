@@ -26,6 +26,7 @@ mod ids;
 mod input;
 mod layers;
 mod losses;
+mod memory;
 mod order;
 mod own;
 mod own_reads;

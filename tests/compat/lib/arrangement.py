@@ -190,7 +190,7 @@ path = "{data}"
 # long, and what an application or a flow needs.
 ADDED = [
     ('url = "http', "{relay}"),
-    ('path = "/api/progress/batch"', 'window = "{window}"'),
+    ('path = "/api/progress/batch"', 'window = "{window}"\n{batch}'),
     ("event = ", "ack = {{ status = 200, body = {{ ok = true }} }}\n{route}"),
     ('path = "/api/progress/summary"', 'ttl = "30s"'),
 ]
@@ -215,13 +215,13 @@ README = readme_example()
 class Gate:
     """Tidegate in front of an application, with the README's configuration."""
 
-    def __init__(self, tools, name, upstream, logs, app=None, text=None, listen=None, window="1s", identity="", more=""):
+    def __init__(self, tools, name, upstream, logs, app=None, text=None, listen=None, window="1s", batch="", identity="", more=""):
         self.listen, self.admin = listen or free_port(), free_port()
         folder = tools.scratch / "tidegate" / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         values = {
-            "listen": self.listen, "admin": self.admin, "upstream": upstream, "data": folder / "data", "window": window, "more": more,
+            "listen": self.listen, "admin": self.admin, "upstream": upstream, "data": folder / "data", "window": window, "batch": batch, "more": more,
             "identity": f"{app.identity}\n{identity}" if app else "", "relay": app.upstream if app else "", "route": app.route if app else "",
         }
         (folder / "config.toml").write_text((text or README).format(**values))
