@@ -118,6 +118,18 @@ impl fmt::Debug for Principal {
     }
 }
 
+/// Whom the bearer of a renewed session counts as (ruling 24). Of a bearer that succeeded no other principal all three are
+/// the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Succession {
+    /// The principal that its own tokens, cookies and keys make.
+    pub bearer: Principal,
+    /// The first of its family, as far back as each was known to be good when it was succeeded.
+    pub known: Principal,
+    /// The first of its family: its name in standing, order, barriers, limits and seen ids.
+    pub first: Principal,
+}
+
 /// What is stored and shown for a caller goes by this: the fingerprint less the conditions that differ between a
 /// caller's reads and writes (P8).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -37,12 +37,12 @@ pub mod window;
 
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::{Event, EventId, GroupIndex, Principal, Subject, Tag, UserId, View};
+use crate::event::{Event, EventId, GroupIndex, Principal, Subject, Succession, Tag, UserId, View};
 use crate::identity::{Admit, Identity};
 use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
 use crate::journal::store::{Engine, StoreError};
-use crate::journal::{Journal, More, Vitals};
+use crate::journal::{Journal, Memory, More, Vitals};
 use crate::json::Object;
 use crate::metrics::{Ledger, Metrics};
 use crate::notices::Notices;
@@ -216,7 +216,9 @@ impl Ingest {
             Keeping::Disk(opened, settings) => {
                 let (ground, dead, groups, names, contexts) = (&ground, &dead, &groups, &names, &contexts);
                 let recovery = Recovery { ground, dead, groups, names, contexts, clock: &clock };
-                recovery.run(*opened, &settings, shards, limits.max_seen)?
+                let keep = groups.iter().map(|group| group.max_age).max().unwrap_or_default();
+                let memory = Memory { max_seen: limits.max_seen, events: delivery.give_up_after + keep };
+                recovery.run(*opened, &settings, shards, memory)?
             }
         };
         let journal = Arc::new(journal);
@@ -321,7 +323,7 @@ impl Ingest {
         let fresh = ack(false).ok_or_else(unfit)?;
         let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
         let unmapped = decode::unmapped(route, &object);
-        let is_new = self.keep(into.group, decoded.event).await?;
+        let is_new = self.keep(into.group, decoded.event, decoded.succession).await?;
         if unmapped > 0 {
             self.0.ground.metrics.unmapped.with_label_values(&[route.path.source()]).inc_by(unmapped as u64);
         }
@@ -410,7 +412,7 @@ impl Ingest {
     }
 
     /// Admits and keeps an event; `false`: it was known.
-    async fn keep(&self, group: &Group, event: Event) -> Result<bool, Decline> {
+    async fn keep(&self, group: &Group, event: Event, succession: Option<Succession>) -> Result<bool, Decline> {
         let shared = &self.0;
         let key = shared.ground.key(&event);
         // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
@@ -439,7 +441,7 @@ impl Ingest {
                 return Ok(false);
             }
         };
-        let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes() };
+        let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes(), succession };
         match shared.journal.append(number, event, admitted, more).await {
             Ok(_) => Ok(true),
             Err(error) => {
@@ -583,6 +585,11 @@ impl Ingest {
         }
         renewals.inc();
         self.0.reputation.note_renewal(principal);
+    }
+
+    /// A session has a successor: it is known after a restart too, if events of its family are remembered (ruling 24).
+    pub async fn keep_succession(&self, succession: Succession) {
+        self.0.journal.succeed(succession).await;
     }
 
     /// A call of this principal met 401 at the application.

@@ -30,7 +30,7 @@ use crate::cache::store::{Entry, Flight, Found as Stored, Store};
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::event::{GroupIndex, Tag, UserId};
-use crate::identity::{Caller, Identity};
+use crate::identity::{Caller, Identity, Renewal};
 use crate::ingest::{Asker, Ingest, Settled};
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
@@ -227,8 +227,13 @@ impl Read {
             // which may make somebody else of its caller.
             let shown = parts.method.is_safe() && !reputation.is_refused(principal);
             let set = response.headers().get_all(header::SET_COOKIE);
-            if (good || shown) && self.identity.renew(&caller, set.iter(), good) {
+            let renewal = if good || shown { self.identity.renew(&caller, set.iter(), good) } else { Renewal::None };
+            if renewal != Renewal::None {
                 self.ingest.note_renewal(principal);
+            }
+            if let Renewal::Successor(succession) = renewal {
+                // ORDER: before the client has the cookie, whose bearer a start must know.
+                self.ingest.keep_succession(succession).await;
             }
         }
         Ok(response)

@@ -37,6 +37,7 @@ mod refusals;
 mod relay;
 mod replay;
 mod replies;
+mod sessions;
 mod standing;
 mod strangers;
 mod support;
