@@ -37,7 +37,7 @@ pub mod window;
 
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::{Event, EventId, GroupIndex, Principal, Subject, Succession, Tag, UserId, View};
+use crate::event::{Event, EventId, GroupIndex, Principal, ReadIndex, Subject, Succession, Tag, UserId, View};
 use crate::identity::{Admit, Identity};
 use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
@@ -62,7 +62,7 @@ use known::RouteShape;
 use parking_lot::Mutex;
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
-use reputation::Reputation;
+use reputation::{Grounds, Reputation};
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
@@ -71,7 +71,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-pub use window::Asker;
+pub use window::{Asker, Pending};
 use window::{Lanes, Rules};
 
 /// How often full buckets are forgotten.
@@ -509,7 +509,7 @@ impl Ingest {
         (principal, view): (Principal, View),
         groups: &[GroupIndex],
         most: usize,
-    ) -> Vec<(GroupIndex, Bytes)> {
+    ) -> Vec<Pending> {
         let (answer, shown) = oneshot::channel();
         let command = Command::Look { user: user.clone(), principal, view, groups: groups.into(), most, answer };
         if self.shard(user).is_none_or(|shard| shard.send(command).is_err()) {
@@ -547,7 +547,7 @@ impl Ingest {
     }
 
     /// A call of this principal was taken in these groups by the application: one of those that the groups' events come or
-    /// go by. A read says less: of a caller without a name it is no word to [`vouch`](Self::vouch) for.
+    /// go by.
     pub fn vouch(&self, principal: Principal, nameless: bool, groups: &[GroupIndex]) {
         let mut told: Vec<GroupIndex> = Vec::new();
         let mut was_refused = false;
@@ -563,7 +563,24 @@ impl Ingest {
         }
         if was_refused || !told.is_empty() {
             let groups: window::Groups = told.into();
-            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups) });
+            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups), grounds: Grounds::CALL });
+        }
+    }
+
+    /// A read of what these groups' events change was answered to this principal, which has a name.
+    pub fn vouch_by_read(&self, principal: Principal, read: ReadIndex, groups: &[GroupIndex]) {
+        let is_news = |group: &&GroupIndex| self.0.reputation.vouch_by_read(principal, read, **group);
+        let groups: window::Groups = groups.iter().filter(is_news).copied().collect();
+        if !groups.is_empty() {
+            let grounds = Grounds::read(read);
+            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups), grounds });
+        }
+    }
+
+    /// A read of this route was answered to a stranger.
+    pub fn open_read(&self, read: ReadIndex) {
+        if self.0.reputation.open_read(read) {
+            self.tell_all(|| Command::OpenRead(read));
         }
     }
 

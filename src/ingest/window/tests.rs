@@ -1162,7 +1162,7 @@ fn a_look_shows_what_is_pending_wherever_it_is_and_only_its_own() {
     let look = |lanes: &Lanes<Model>, credential: u8, most: usize| {
         let shown =
             lanes.pending(&lane(1, 1).user, (Principal([credential; 16]), View([credential; 16])), &only(), most);
-        shown.into_iter().map(|(_, json)| String::from_utf8(json.to_vec()).unwrap()).collect::<Vec<_>>()
+        shown.into_iter().map(|one| String::from_utf8(one.json.to_vec()).unwrap()).collect::<Vec<_>>()
     };
     for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 7), (5, 9)] {
         lanes.push(now, about(seq, subject));
