@@ -314,7 +314,7 @@ mod tests {
         known.vouch(ADA, false, HERE);
         assert!(known.is_good(ADA, HERE));
         assert!(known.vouch(NOBODY, true, HERE).opens && !known.vouch(NOBODY, true, HERE).opens, "once");
-        assert!(!known.is_good(ADA, HERE), "anybody is taken there");
+        assert!(!known.is_good(ADA, HERE) && !known.is_good_anywhere(ADA), "anybody is taken there");
     }
 
     #[test]

@@ -10,7 +10,9 @@
 use crate::event::{Event, EventId, Fingerprint, Principal, Raw, Subject, Succession};
 use serde::{Deserialize, Serialize};
 
-/// Format of a directory; a newer one is refused. 1: contexts were headers of a credential only.
+/// Format of a directory; a newer one is refused. 1: contexts were headers of a credential only. Successions are of this
+/// format: a version that doesn't know them passes over their frames in damaged files, leaves their table as it is, and
+/// takes the bearer of a renewed session for another principal.
 pub const FORMAT: u8 = 2;
 /// Format of a frame.
 const FRAME: u8 = 1;
