@@ -217,7 +217,7 @@ impl Ingest {
                 let (ground, dead, groups, names, contexts) = (&ground, &dead, &groups, &names, &contexts);
                 let recovery = Recovery { ground, dead, groups, names, contexts, clock: &clock };
                 let keep = groups.iter().map(|group| group.max_age).max().unwrap_or_default();
-                let memory = Memory { max_seen: limits.max_seen, events: delivery.give_up_after + keep };
+                let memory = Memory { max_seen: limits.max_seen, events: delivery.give_up_after.saturating_add(keep) };
                 recovery.run(*opened, &settings, shards, memory)?
             }
         };

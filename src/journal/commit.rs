@@ -3,8 +3,8 @@
 //! **Invariants.** Numbers are given here, in the order of the commits; an event reaches its tail in that order. An
 //! event is answered for after its commit, never before (P1). A credential is stored as long as a pending event or a
 //! dead letter needs it, and goes with the last one. A session's successor is stored with the first event of its bearer,
-//! and before that if its family has events that are remembered. Every commit ends with the state, so that what is on disk always
-//! adds up.
+//! and before that if its family has events that are remembered. Every commit ends with the state, so that what is on
+//! disk always adds up.
 //!
 //! **Failure.** After a failed commit nobody knows what the disk holds; the journal is poisoned: it takes no more
 //! events until the next start, while those in memory are still delivered (Rebello et al., "Can Applications Recover
