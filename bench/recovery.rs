@@ -8,13 +8,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tidegate::clock::Clock;
 use tidegate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Legacy, Raw, Tag, UserId,
 };
 use tidegate::journal::settings::{Durability, JournalSettings};
-use tidegate::journal::{More, Ticket, recover};
+use tidegate::journal::{Memory, More, Ticket, recover};
 use tokio::time::Instant;
 
 const USERS: u64 = 10_000;
@@ -82,7 +82,9 @@ async fn fill(journal: &Path, events: u64) {
     let opened = recover::open(&settings).expect("a journal");
     let place = |_: &recover::Stored| recover::Placement::Tail(0, Nothing);
     let groups: [Arc<str>; 1] = ["progress".into()];
-    let (journal, mut tails) = opened.start(&settings, &groups, 1, (1, Clock::default()), place).expect("a committer");
+    let memory = Memory { max_seen: 1, events: Duration::from_hours(1) };
+    let started = opened.start(&settings, &groups, 1, (memory, Clock::default()), place);
+    let (journal, mut tails) = started.expect("a committer");
     let drain = tokio::spawn(async move {
         for tail in &mut tails {
             while tail.recv().await.is_some() {}
@@ -93,7 +95,7 @@ async fn fill(journal: &Path, events: u64) {
             // As evenly spread as the sidecar's own keys.
             let mut seen = [0; 16];
             blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut seen);
-            journal.append(0, event(number), Nothing, More { seen, replaces: None, beside: 0 })
+            journal.append(0, event(number), Nothing, More { seen, replaces: None, beside: 0, succession: None })
         });
         for kept in futures_util::future::join_all(appends).await {
             kept.expect("it is kept");

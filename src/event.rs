@@ -85,6 +85,10 @@ pub fn first_eight(hash: &[u8]) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupIndex(pub usize);
 
+/// Which `[[cache]]` route, by its place in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReadIndex(pub usize);
+
 /// A keyed hash of everything that makes two calls "the same credential" (design ruling 10).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 16]);
@@ -116,6 +120,18 @@ impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// Whom the bearer of a renewed session counts as (ruling 24). Of a bearer that succeeded no other principal all three are
+/// the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Succession {
+    /// The principal that its own tokens, cookies and keys make.
+    pub bearer: Principal,
+    /// The first of its family, as far back as each was known to be good when it was succeeded.
+    pub known: Principal,
+    /// The first of its family: its name in standing, order, barriers, limits and seen ids.
+    pub first: Principal,
 }
 
 /// What is stored and shown for a caller goes by this: the fingerprint less the conditions that differ between a

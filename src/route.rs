@@ -1,6 +1,6 @@
 //! Which rule a call meets. First match wins, in the order of the configuration.
 
-use crate::event::GroupIndex;
+use crate::event::{GroupIndex, ReadIndex};
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Template};
 use http::{HeaderName, Method, StatusCode};
 use std::collections::HashMap;
@@ -105,6 +105,10 @@ pub struct CacheRoute {
     pub tags: Vec<Template>,
     /// Groups whose events may touch them.
     pub groups: Vec<GroupIndex>,
+    /// Its place in the configuration.
+    pub index: ReadIndex,
+    /// Of those groups the ones whose reads it is for certain: a 2xx of it speaks for its caller there (ruling 16).
+    pub proves: Vec<GroupIndex>,
     /// Query parameters that are not part of the key.
     pub ignore_query: Vec<Box<str>>,
     /// How long a reader waits for its own pending events.

@@ -139,18 +139,20 @@ impl Tags {
         moved.eq(now.0.iter().copied()).then_some(now)
     }
 
-    /// Whether nothing has moved since but what this principal's pending events moved: of these tags, each has as many
-    /// moves as events pending, and all of them are the principal's. A settled event has moved twice and is pending no
-    /// longer, so it never looks like this.
+    /// Whether nothing has moved since but what these events of a principal moved, which are pending: of these tags, each
+    /// has as many moves as events pending, all of them are the principal's, and as many have it among `marked`, the tags of
+    /// all the events that are meant. A settled event has moved twice and is pending no longer, so it never looks like this.
     #[must_use]
-    pub fn moved_by_pending(&self, tags: &[Tag], since: &Generations, of: Waiting) -> bool {
+    pub fn moved_by_pending(&self, tags: &[Tag], since: &Generations, (of, marked): (Waiting, &[Tag])) -> bool {
         let Generations(then) = self.snapshot(tags);
         then.len() == since.0.len()
             && tags.iter().zip(then.iter().zip(&since.0)).all(|(tag, ((place, now), (old_place, old)))| {
                 let count = |all: Option<&AtomicU32>| all.map_or(0, |count| u64::from(count.load(Ordering::SeqCst)));
                 let moves = now.wrapping_sub(*old);
                 let pending = count(self.slot(tag).map(|slot| &slot.pending));
-                place == old_place && moves == pending && pending == count(self.own(tag, of.principal))
+                let meant = marked.iter().filter(|one| *one == tag).count() as u64;
+                let own = count(self.own(tag, of.principal));
+                place == old_place && moves == pending && pending == own && pending == meant
             })
     }
 
@@ -212,22 +214,26 @@ mod tests {
     #[test]
     fn only_the_callers_own_pending_events_count_as_such() {
         let (table, mine, other) = (Tags::new(), waiting(1, "u"), waiting(2, "v"));
+        let by = |since: &Generations, of, meant: usize| {
+            table.moved_by_pending(&tags(), since, (of, &vec![Tag::new("progress:u"); meant]))
+        };
         let since = table.snapshot(&tags());
-        assert!(table.moved_by_pending(&tags(), &since, mine));
+        assert!(by(&since, mine, 0));
         table.mark(&tags(), mine);
         table.mark(&tags(), mine);
-        assert!(table.moved_by_pending(&tags(), &since, mine) && !table.moved_by_pending(&tags(), &since, other));
+        assert!(by(&since, mine, 2) && !by(&since, other, 2));
+        assert!(!by(&since, mine, 1), "one of them isn't meant: it is shown to another view");
         table.settle(&tags(), mine);
-        assert!(!table.moved_by_pending(&tags(), &since, mine), "one was delivered since");
+        assert!(!by(&since, mine, 1), "one was delivered since");
         let since = table.snapshot(&tags());
-        assert!(!table.moved_by_pending(&tags(), &since, mine), "it was pending before");
+        assert!(!by(&since, mine, 1), "it was pending before");
         table.settle(&tags(), mine);
         let since = table.snapshot(&tags());
         table.mark(&tags(), mine);
         table.mark(&tags(), other);
-        assert!(!table.moved_by_pending(&tags(), &since, mine), "somebody else's is pending too");
+        assert!(!by(&since, mine, 1), "somebody else's is pending too");
         table.settle(&tags(), other);
-        assert!(!table.moved_by_pending(&tags(), &since, mine));
+        assert!(!by(&since, mine, 1));
     }
 
     #[test]

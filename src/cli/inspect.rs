@@ -112,7 +112,11 @@ pub fn journal(path: PathBuf, key_file: Option<PathBuf>, verify: bool) -> anyhow
     }
     let pending: u64 = groups.values().map(|(count, _)| count).sum();
     if verify {
-        writeln!(out, "{pending} pending events, {} dead letters: every record was read", opened.dead())?;
+        let (dead, successors) = (opened.dead(), opened.successors().len());
+        writeln!(
+            out,
+            "{pending} pending events, {dead} dead letters, {successors} session successors: every record was read"
+        )?;
     } else {
         for (group, (count, bytes)) in &groups {
             writeln!(out, "group {group}: {count} pending events, {bytes} bytes of JSON")?;
@@ -128,8 +132,9 @@ pub fn journal(path: PathBuf, key_file: Option<PathBuf>, verify: bool) -> anyhow
         )?;
         writeln!(
             out,
-            "settled ids remembered {}, credentials {}, {} bytes on disk",
+            "settled ids remembered {}, session successors {}, credentials {}, {} bytes on disk",
             opened.remembered(),
+            opened.successors().len(),
             opened.credentials(),
             opened.taken()
         )?;

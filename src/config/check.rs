@@ -6,7 +6,7 @@ use super::{group, identity, server};
 use crate::admin::AdminSettings;
 use crate::cache::policy::freshness;
 use crate::cache::settings::CacheSettings;
-use crate::event::GroupIndex;
+use crate::event::{GroupIndex, ReadIndex};
 use crate::identity::{Cors, IdentitySettings, Part};
 use crate::ingest::settings::{Backoff, Delivery, Group, Limited, Limits, Rate};
 use crate::journal::settings::{Durability, JournalSettings};
@@ -61,8 +61,10 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
     for write in &mut config.writes {
         write.groups = meeting(&config.groups, &write.drains);
     }
-    for cache in &mut config.caches {
+    for (index, cache) in config.caches.iter_mut().enumerate() {
+        cache.index = ReadIndex(index);
         cache.groups = meeting(&config.groups, &cache.tags);
+        cache.proves = sharing(&config.groups, &cache.tags);
     }
     group::keep_order(&mut config.groups);
     let overlaid = config.caches.iter().filter(|cache| !cache.overlay.is_empty()).flat_map(|cache| &cache.groups);
@@ -78,13 +80,30 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
 
 /// The groups whose events may make one of these tags old: as far as can be told before the first placeholder.
 pub(super) fn meeting(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
-    let start = |template: &Template| template.source().split('{').next().unwrap_or_default().to_owned();
     let meets = |one: &Template, other: &Template| {
-        let (one, other) = (start(one), start(other));
-        one.starts_with(&other) || other.starts_with(&one)
+        let (one, other) = (literal_start(one), literal_start(other));
+        one.starts_with(other) || other.starts_with(one)
     };
-    let concerned = |group: &Group| group.invalidates.iter().any(|one| tags.iter().any(|other| meets(one, other)));
-    let found = groups.iter().enumerate().filter(|(_, group)| concerned(group));
+    concerned(groups, tags, meets)
+}
+
+/// The groups whose events make one of these tags old for certain: one of their tags begins with the same words, or is the
+/// same.
+fn sharing(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
+    let shares = |one: &Template, other: &Template| {
+        one.source() == other.source() || !literal_start(one).is_empty() && literal_start(one) == literal_start(other)
+    };
+    concerned(groups, tags, shares)
+}
+
+/// A template up to its first placeholder.
+fn literal_start(template: &Template) -> &str {
+    template.source().split('{').next().unwrap_or_default()
+}
+
+fn concerned(groups: &[Group], tags: &[Template], meets: impl Fn(&Template, &Template) -> bool) -> Vec<GroupIndex> {
+    let is_met = |group: &Group| group.invalidates.iter().any(|one| tags.iter().any(|other| meets(one, other)));
+    let found = groups.iter().enumerate().filter(|(_, group)| is_met(group));
     found.map(|(index, _)| GroupIndex(index)).collect()
 }
 
@@ -480,6 +499,8 @@ fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
             stale_if_error: section.maybe_duration("stale_if_error").unwrap_or_default(),
             tags: section.compiled_list("tags", template).unwrap_or_default(),
             groups: Vec::new(),
+            index: ReadIndex(0),
+            proves: Vec::new(),
             ignore_query: query.texts("ignore").unwrap_or_default().into_iter().map(Into::into).collect(),
             barrier: section.duration("barrier", barrier),
             overlay: overlay(&section),

@@ -156,16 +156,24 @@ impl Gateway {
             self.touches(&caller, &Params::default(), user, &groups, None)
         };
         if reads {
-            let groups = &touches.groups;
             let body = match self.keep(gathered, touches.asker.principal, peer) {
                 Ok(body) => body,
                 Err(refusal) => return self.refuse(&parts, &refusal),
             };
-            // In time or not: the answer is as new as the application is.
-            self.0.ingest.barrier(&touches.asker, groups, self.0.ingest.barrier_time()).await;
-            return self.pass(Request::from_parts(parts, body), peer, true).await.unwrap_or_else(|error| fail(&error));
+            self.wait_as_reader(&touches).await;
+            return self.pass(Request::from_parts(parts, body), peer, false).await.unwrap_or_else(|error| fail(&error));
         }
         self.forward(Request::from_parts(parts, gathered), peer, None, touches).await
+    }
+
+    /// Ruling 17: a read of an empty or refused principal seals nothing, and passes. In time or not: the answer is as new as
+    /// the application is.
+    async fn wait_as_reader(&self, touches: &Touches) {
+        let Touches { asker, keys, groups, .. } = touches;
+        if keys.nameless || self.0.ingest.reputation().is_refused(keys.principal) {
+            return;
+        }
+        self.0.ingest.barrier(asker, groups, self.0.ingest.barrier_time()).await;
     }
 
     async fn gather(&self, parts: &Parts, peer: &Peer, body: Body) -> Result<Gathered, Refusal> {

@@ -103,18 +103,18 @@ impl Gateway {
         let shown = pending
             .iter()
             .take(MOST_SHOWN)
-            .filter(|(_, json)| wanted.iter().all(|(value, places)| is_about(json, value, places)));
+            .filter(|one| wanted.iter().all(|(value, places)| is_about(&one.json, value, places)));
         let mut body = b"{\"userId\":".to_vec();
         json::write_string(&mut body, user.as_str());
         body.extend_from_slice(b",\"pending\":[");
-        for (place, (group, event)) in shown.enumerate() {
+        for (place, one) in shown.enumerate() {
             if place > 0 {
                 body.push(b',');
             }
             body.extend_from_slice(b"{\"group\":");
-            json::write_string(&mut body, self.group_name(*group));
+            json::write_string(&mut body, self.group_name(one.group));
             body.extend_from_slice(b",\"event\":");
-            body.extend_from_slice(event);
+            body.extend_from_slice(&one.json);
             body.push(b'}');
         }
         body.extend_from_slice(format!("],\"more\":{more}}}").as_bytes());

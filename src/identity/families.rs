@@ -2,7 +2,7 @@
 //! principal's successor. All of a family count as its first one in standing, order, barriers and limits.
 
 use super::Predecessors;
-use crate::event::Principal;
+use crate::event::{Principal, Succession};
 use http::HeaderValue;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,10 +47,29 @@ impl Families {
     }
 
     /// `next` is what `before` is called from now on. `good`: `before` is known to be good.
-    pub fn succeed(&self, next: Principal, before: Principal, good: bool) {
+    pub fn succeed(&self, next: Principal, before: Principal, good: bool) -> Succession {
         match good {
             true => self.proven.insert(next, self.known(before)),
             false => self.supposed.insert(next, self.canonical(before)),
+        }
+        self.any.store(true, Ordering::Relaxed);
+        self.succession(next)
+    }
+
+    /// Whom a bearer counts as.
+    #[must_use]
+    pub fn succession(&self, bearer: Principal) -> Succession {
+        Succession { bearer, known: self.known(bearer), first: self.canonical(bearer) }
+    }
+
+    /// What an earlier process knew of a bearer.
+    pub fn restore(&self, succession: &Succession) {
+        let Succession { bearer, known, first } = *succession;
+        if known != bearer {
+            self.proven.insert(bearer, known);
+        }
+        if first != known {
+            self.supposed.insert(known, first);
         }
         self.any.store(true, Ordering::Relaxed);
     }
@@ -95,5 +114,17 @@ mod tests {
         families.succeed(three, two, true);
         assert_eq!([one, two, three].map(|each| families.canonical(each)), [one; 3]);
         assert_eq!([one, two, three].map(|each| families.known(each)), [one, two, two]);
+    }
+
+    #[test]
+    fn what_is_restored_of_a_bearer_is_what_was_known_of_it_without_those_in_between() {
+        let (families, [one, two, three]) = (Families::new(10), [1, 2, 3].map(|number| Principal([number; 16])));
+        families.succeed(two, one, false);
+        let kept = families.succeed(three, two, true);
+        assert_eq!(kept, Succession { bearer: three, known: two, first: one });
+        let next = Families::new(10);
+        next.restore(&kept);
+        assert_eq!(next.succession(three), kept);
+        assert_eq!(next.succession(one), Succession { bearer: one, known: one, first: one });
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::Fingerprint;
-use crate::identity::{Admit, IdentitySettings, lists};
+use crate::identity::{Admit, IdentitySettings, Renewal, lists};
 use crate::peer::{Connection, Peer};
 use crate::template::Template;
 use http::Request;
@@ -155,7 +155,10 @@ fn a_rolling_cookie_names_its_principal_and_splits_nothing_once_it_is_known() {
     assert_ne!(of("1").0.fingerprint, of("2").0.fingerprint, "two sessions, as far as is known");
     let (parts, peer) = (head(&[("cookie", "sid=1")]), peer("a.test", "10.0.0.7", false));
     let set = HeaderValue::from_static("sid=2; Path=/; HttpOnly");
-    assert!(rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), true));
+    assert!(matches!(
+        rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), true),
+        Renewal::Successor(_)
+    ));
     assert_eq!(of("1").0, of("2").0, "the session that the application renewed");
     assert_ne!(of("1").1, of("2").1, "what one was shown is never shown to the other");
     assert_ne!(of("1").0.principal, of("3").0.principal);
@@ -167,7 +170,10 @@ fn who_is_only_supposed_to_be_the_successor_shares_neither_batch_nor_view_with_i
     let of = |sid: &str| keys_at(&rolling, &[("cookie", sid)], &peer("a.test", "10.0.0.7", false));
     let (parts, peer) = (head(&[("cookie", "sid=1")]), peer("a.test", "10.0.0.7", false));
     let set = HeaderValue::from_static("sid=2; Path=/");
-    assert!(rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), false));
+    assert!(matches!(
+        rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), false),
+        Renewal::Successor(_)
+    ));
     let (old, new) = (of("sid=1"), of("sid=2"));
     assert_eq!(old.principal, new.principal);
     assert_ne!(old.fingerprint, new.fingerprint);
@@ -180,7 +186,10 @@ fn a_session_that_was_renewed_is_its_principal_under_a_fingerprint_of_its_own() 
     let (parts, peer) = (head(&[("cookie", "sid=1; _ga=x")]), peer("a.test", "10.0.0.7", false));
     let before = keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer);
     let set = [HeaderValue::from_static("sid=2; Path=/"), HeaderValue::from_static("_ga=y")];
-    assert!(identity.renew(&identity.caller(&parts, &peer, SystemTime::now()), set.iter(), true));
+    assert!(matches!(
+        identity.renew(&identity.caller(&parts, &peer, SystemTime::now()), set.iter(), true),
+        Renewal::Successor(_)
+    ));
     let (old, new) =
         (keys_at(&identity, &[("cookie", "sid=1")], &peer), keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer));
     assert_eq!(old.principal, new.principal);

@@ -9,7 +9,7 @@ pub use families::Families;
 pub use keys::Reading;
 pub use lists::Kind;
 
-use crate::event::{Context, Principal};
+use crate::event::{Context, Principal, Succession};
 use crate::json::Object;
 use crate::peer::Peer;
 use crate::template::{Found, Lookup, Path, Source, Template};
@@ -279,6 +279,17 @@ pub struct IdentitySettings {
     pub proof_ttl: Duration,
     /// Allowed origins; `None`: any, and no CORS headers are set.
     pub cors: Option<Cors>,
+}
+
+/// What the cookies of an answer are to the session of the caller that it is relayed to (ruling 24).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Nothing: they renew no cookie that the caller is known by, or make another user of it.
+    None,
+    /// They renew it under the name that it has.
+    SameName,
+    /// They renew it, and its bearer is another principal from now on.
+    Successor(Succession),
 }
 
 /// Why Tidegate may not answer a call.
@@ -591,32 +602,47 @@ impl Identity {
     }
 
     /// An answer that is relayed to this caller sets cookies: whoever comes back with them is the same principal
-    /// (ruling 24). `good`: the principal is known to be good. `true`: it renewed a cookie of the principal.
-    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>, good: bool) -> bool {
+    /// (ruling 24). `good`: the principal is known to be good.
+    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>, good: bool) -> Renewal {
         let now = self.read(caller, None);
         if now.keys.nameless {
-            return false;
+            return Renewal::None;
         }
         // A cookie that it didn't have before begins a session and renews none: what many callers share until they sign in
         // (a consent, say) must not make one principal of them.
         let set: Vec<_> = self.sessions(set).filter(|(name, _)| caller.cookie(name).is_some()).collect();
         if set.is_empty() {
-            return false;
+            return Renewal::None;
         }
         let others = caller.cookies().iter().filter(|(name, _)| set.iter().all(|(new, _)| new != name));
         let pairs = others.copied().chain(set.iter().copied()).map(|(name, value)| format!("{name}={value}"));
-        let Ok(line) = HeaderValue::try_from(pairs.collect::<Vec<_>>().join("; ")) else { return false };
+        let Ok(line) = HeaderValue::try_from(pairs.collect::<Vec<_>>().join("; ")) else { return Renewal::None };
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = caller.parts.headers.clone();
         parts.headers.insert(header::COOKIE, line);
         let renewed = self.caller(&parts, caller.peer, caller.now);
         let next = self.read(&renewed, None);
         // A token that names another user is no renewal: another one has signed in.
-        if next.keys.principal == now.keys.principal || self.claimed(&renewed) != self.claimed(caller) {
-            return false;
+        if self.claimed(&renewed) != self.claimed(caller) {
+            return Renewal::None;
         }
-        self.families.succeed(next.principal, now.principal, good);
-        true
+        if next.keys.principal == now.keys.principal {
+            return Renewal::SameName;
+        }
+        Renewal::Successor(self.families.succeed(next.principal, now.principal, good))
+    }
+
+    /// Whom the bearer that was read counts as; `None`: it succeeded no other principal.
+    #[must_use]
+    pub fn succession(&self, reading: &Reading<'_>) -> Option<Succession> {
+        let bearer = reading.principal;
+        (reading.keys.principal != bearer || self.families.known(bearer) != bearer)
+            .then(|| self.families.succession(bearer))
+    }
+
+    /// A journal kept whom this bearer counts as.
+    pub fn restore(&self, succession: &Succession) {
+        self.families.restore(succession);
     }
 
     /// Whether an answer with these Set-Cookie lines renews what its caller is known by.

@@ -5,7 +5,7 @@ use super::decode::{self, Call, Decoded, Scope};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{ClientBatches, Group};
 use super::{Ack, Ingest};
-use crate::event::{Event, GroupIndex};
+use crate::event::{Event, GroupIndex, Succession};
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};
 use bytes::Bytes;
@@ -62,10 +62,10 @@ impl Ingest {
             return Err(judge(Refusal::TooManyEvents { found, allowed }));
         }
         // All are decoded before any is kept: if one is the application's to judge, it judges the whole call.
-        let mut events: Vec<Event> = Vec::with_capacity(elements.len());
+        let mut events: Vec<(Event, Option<Succession>)> = Vec::with_capacity(elements.len());
         let mut keys: Vec<SeenKey> = Vec::with_capacity(elements.len());
         for raw in &elements {
-            let Decoded { event, .. } =
+            let Decoded { event, succession, .. } =
                 decode::element(into, call, raw).map_err(|decline| self.judge(Some(group), decline))?;
             self.admissible(into.group, &event)?;
             let key = self.0.ground.key(&event);
@@ -74,13 +74,13 @@ impl Ingest {
                 return Err(Decline::Forward(Forward::OtherContent));
             }
             keys.push(key);
-            events.push(event);
+            events.push((event, succession));
         }
-        if events.iter().zip(events.iter().skip(1)).any(|(one, next)| one.lane.user != next.lane.user) {
+        if events.iter().zip(events.iter().skip(1)).any(|((one, _), (next, _))| one.lane.user != next.lane.user) {
             return Err(Decline::Forward(Forward::OtherUser));
         }
         // Polled in their order, so that they are kept in it; together, so that one commit takes them all.
-        let keeping = events.into_iter().map(|event| self.keep_element(into.group, event));
+        let keeping = events.into_iter().map(|(event, succession)| self.keep_element(into.group, event, succession));
         let kept = futures_util::future::join_all(keeping).await;
         // If not one was taken in, the application may have the call whole.
         if let Some(Err(Decline::Forward(why))) = kept.first()
@@ -100,9 +100,14 @@ impl Ingest {
         Ok(tally.ack(into.group, call))
     }
 
-    async fn keep_element(&self, group: &Group, event: Event) -> Result<(String, bool), Decline> {
+    async fn keep_element(
+        &self,
+        group: &Group,
+        event: Event,
+        succession: Option<Succession>,
+    ) -> Result<(String, bool), Decline> {
         let id = event.id.as_str().to_owned();
-        self.keep(group, event).await.map(|fresh| (id, fresh))
+        self.keep(group, event, succession).await.map(|fresh| (id, fresh))
     }
 }
 

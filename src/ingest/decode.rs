@@ -6,7 +6,9 @@ use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Condition, Fallback, Group, MissingId, Shape};
 use crate::cache::policy::invalidate::resource;
 use crate::clock::millis;
-use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Tag, UserId, first_eight};
+use crate::event::{
+    Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Succession, Tag, UserId, first_eight,
+};
 use crate::identity::{Caller, Identity};
 use crate::json::{self, Object};
 use crate::route::{EventRoute, Params};
@@ -124,6 +126,8 @@ pub struct Decoded {
     pub event: Event,
     /// Its fields, for the acknowledgement.
     pub fields: Fields,
+    /// Its caller's session succeeded another one.
+    pub succession: Option<Succession>,
 }
 
 impl Decoded {
@@ -505,6 +509,7 @@ fn finish(
     let lane = LaneKey { group: into.index, user, credential: reading.keys.fingerprint };
     let carried = reading.carry(caller, claimed, legacy);
     let (json, fields) = draft.finish();
+    let succession = identity.succession(&reading);
     let event = Event {
         id,
         lane,
@@ -520,7 +525,7 @@ fn finish(
         subject,
         content: digest(&content),
     };
-    Ok(Decoded { event, fields })
+    Ok(Decoded { event, fields, succession })
 }
 
 /// 64 bits of a hash of what an event says. It is only compared with that of another try under the same id.

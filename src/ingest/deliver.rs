@@ -13,7 +13,7 @@ use super::gate::{Asking, Caller, Evidence, Gate, Pass};
 use super::known::RouteShape;
 use super::pack::Parcel;
 use super::reply::{self, Answer, Asked, Reader};
-use super::reputation::Reputation;
+use super::reputation::{Grounds, Reputation};
 use super::request::{Assembler, Outgoing};
 use super::retry;
 use super::settings::{Delivery, Fallback, Group};
@@ -438,7 +438,8 @@ impl Courier {
                     drop(shard.send(Command::Open(index)));
                 }
                 if vouched.was_refused {
-                    drop(shard.send(Command::Vouch { principal, groups: [index].into() }));
+                    let grounds = Grounds::CALL;
+                    drop(shard.send(Command::Vouch { principal, groups: [index].into(), grounds }));
                 }
             }
         }

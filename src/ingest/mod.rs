@@ -38,12 +38,12 @@ pub mod window;
 
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::{Event, EventId, GroupIndex, Principal, Subject, Tag, UserId, View};
+use crate::event::{Event, EventId, GroupIndex, Principal, ReadIndex, Subject, Succession, Tag, UserId, View};
 use crate::identity::{Admit, Identity};
 use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
 use crate::journal::store::{Engine, StoreError};
-use crate::journal::{Journal, More, Vitals};
+use crate::journal::{Journal, Memory, More, Vitals};
 use crate::json::Object;
 use crate::memory::{Memory, Share};
 use crate::metrics::{Ledger, Metrics};
@@ -64,7 +64,7 @@ use known::RouteShape;
 use parking_lot::Mutex;
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
-use reputation::Reputation;
+use reputation::{Grounds, Reputation};
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
@@ -74,7 +74,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-pub use window::Asker;
+pub use window::{Asker, Pending};
 use window::{Lanes, Rules};
 
 /// How often full buckets are forgotten.
@@ -220,7 +220,9 @@ impl Ingest {
             Keeping::Disk(opened, settings) => {
                 let (ground, dead, groups, names, contexts) = (&ground, &dead, &groups, &names, &contexts);
                 let recovery = Recovery { ground, dead, groups, names, contexts, clock: &clock };
-                recovery.run(*opened, &settings, shards, limits.max_seen)?
+                let keep = groups.iter().map(|group| group.max_age).max().unwrap_or_default();
+                let memory = Memory { max_seen: limits.max_seen, events: delivery.give_up_after.saturating_add(keep) };
+                recovery.run(*opened, &settings, shards, memory)?
             }
         };
         let journal = Arc::new(journal);
@@ -327,7 +329,7 @@ impl Ingest {
         let fresh = ack(false).ok_or_else(unfit)?;
         let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
         let unmapped = decode::unmapped(route, &object);
-        let is_new = self.keep(into.group, decoded.event).await?;
+        let is_new = self.keep(into.group, decoded.event, decoded.succession).await?;
         if unmapped > 0 {
             self.0.ground.metrics.unmapped.with_label_values(&[route.path.source()]).inc_by(unmapped as u64);
         }
@@ -432,7 +434,7 @@ impl Ingest {
     }
 
     /// Admits and keeps an event; `false`: it was known.
-    async fn keep(&self, group: &Group, event: Event) -> Result<bool, Decline> {
+    async fn keep(&self, group: &Group, event: Event, succession: Option<Succession>) -> Result<bool, Decline> {
         let shared = &self.0;
         let key = shared.ground.key(&event);
         // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
@@ -461,7 +463,7 @@ impl Ingest {
                 return Ok(false);
             }
         };
-        let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes() };
+        let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes(), succession };
         match shared.journal.append(number, event, admitted, more).await {
             Ok(_) => Ok(true),
             Err(error) => {
@@ -529,7 +531,7 @@ impl Ingest {
         (principal, view): (Principal, View),
         groups: &[GroupIndex],
         most: usize,
-    ) -> Vec<(GroupIndex, Bytes)> {
+    ) -> Vec<Pending> {
         let (answer, shown) = oneshot::channel();
         let command = Command::Look { user: user.clone(), principal, view, groups: groups.into(), most, answer };
         if self.shard(user).is_none_or(|shard| shard.send(command).is_err()) {
@@ -567,7 +569,7 @@ impl Ingest {
     }
 
     /// A call of this principal was taken in these groups by the application: one of those that the groups' events come or
-    /// go by. A read says less: of a caller without a name it is no word to [`vouch`](Self::vouch) for.
+    /// go by.
     pub fn vouch(&self, principal: Principal, nameless: bool, groups: &[GroupIndex]) {
         let mut told: Vec<GroupIndex> = Vec::new();
         let mut was_refused = false;
@@ -583,7 +585,24 @@ impl Ingest {
         }
         if was_refused || !told.is_empty() {
             let groups: window::Groups = told.into();
-            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups) });
+            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups), grounds: Grounds::CALL });
+        }
+    }
+
+    /// A read of what these groups' events change was answered to this principal, which has a name.
+    pub fn vouch_by_read(&self, principal: Principal, read: ReadIndex, groups: &[GroupIndex]) {
+        let is_news = |group: &&GroupIndex| self.0.reputation.vouch_by_read(principal, read, **group);
+        let groups: window::Groups = groups.iter().filter(is_news).copied().collect();
+        if !groups.is_empty() {
+            let grounds = Grounds::read(read);
+            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups), grounds });
+        }
+    }
+
+    /// A read of this route was answered to a stranger.
+    pub fn open_read(&self, read: ReadIndex) {
+        if self.0.reputation.open_read(read) {
+            self.tell_all(|| Command::OpenRead(read));
         }
     }
 
@@ -605,6 +624,11 @@ impl Ingest {
         }
         renewals.inc();
         self.0.reputation.note_renewal(principal);
+    }
+
+    /// A session has a successor: it is known after a restart too, if events of its family are remembered (ruling 24).
+    pub async fn keep_succession(&self, succession: Succession) {
+        self.0.journal.succeed(succession).await;
     }
 
     /// A call of this principal met 401 at the application.

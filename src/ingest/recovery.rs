@@ -10,7 +10,7 @@ use crate::event::{Outcome, Reason};
 use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
 use crate::journal::settings::JournalSettings;
 use crate::journal::store::{Engine, StoreError};
-use crate::journal::{Journal, Tails};
+use crate::journal::{Journal, Memory, Tails};
 use crate::metrics::Ledger;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Seen ids, dead letters, the ledger, and every pending event into its shard's tail.
+    /// Seen ids, successors of sessions, dead letters, the ledger, and every pending event into its shard's tail.
     ///
     /// # Errors
     /// The journal can't be read or written.
@@ -42,7 +42,7 @@ impl Recovery<'_> {
         mut opened: Opened<Engine>,
         settings: &JournalSettings,
         shards: usize,
-        max_seen: usize,
+        memory: Memory,
     ) -> Result<(Journal<Admitted>, Tails<Admitted>), StoreError> {
         let (now, wall) = (Instant::now(), millis(self.clock.now()));
         opened.share_contexts(|context| self.contexts.adopt(context));
@@ -52,6 +52,7 @@ impl Recovery<'_> {
                 self.ground.seen.end(SeenKey(*seen), Some(Duration::from_millis(left)), now);
             }
         }
+        opened.successors().all().for_each(|succession| self.ground.identity.restore(succession));
         let state = opened.state();
         for letter in opened.letters(self.names) {
             let StoredLetter { stored, reason, attempts, status, died_ms } = letter;
@@ -70,7 +71,7 @@ impl Recovery<'_> {
             dead: state.dead,
             pending: 0,
         });
-        opened.start(settings, self.names, shards, (max_seen, self.clock.clone()), |stored| self.place(stored, shards))
+        opened.start(settings, self.names, shards, (memory, self.clock.clone()), |stored| self.place(stored, shards))
     }
 
     fn place(&self, stored: &Stored, shards: usize) -> Placement<Admitted> {

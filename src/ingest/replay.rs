@@ -51,7 +51,8 @@ impl Ingest {
         let keep = shared.groups.get(index).map_or(Duration::ZERO, |group| group.max_age);
         let known = |_| "an event with its id came in the meantime".to_owned();
         let admitted = shared.ground.admit(shared.ground.key(&event), &event, keep).await.map_err(known)?;
-        let more = More { seen: admitted.seen(), replaces: Some(key), beside: shared.contexts.bytes() };
+        let (seen, beside) = (admitted.seen(), shared.contexts.bytes());
+        let more = More { seen, replaces: Some(key), beside, succession: None };
         // ORDER: it leaves the pile before the journal may say that it is pending; else a drop could take it too.
         if !shared.dead.remove(key) {
             return Err("it was dropped or replayed by somebody else".to_owned());

@@ -1,16 +1,103 @@
 //! What is known of principals: who was refused, who was taken and where, and where strangers are taken (rulings 15 to 17).
 //!
 //! A refused principal's next calls go to the application until one succeeds (design §5). A proof is a 2xx, and holds for
-//! the group that it was given in. Where a caller without a name was taken too, a proof says nothing of who calls, and
-//! joins no two principals to one user.
+//! the group that it was given in: by a call of the group's own routes, or by a read of what its events change. Where a
+//! caller without a name was taken too, a proof says nothing of who calls, and joins no two principals to one user. A read
+//! route is open likewise once it has answered a stranger, who has no name or is known to be refused: what it has proven
+//! holds no longer, and what calls have proven does.
 
-use crate::event::{GroupIndex, Principal};
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::event::{GroupIndex, Principal, ReadIndex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often at most a principal's call is forwarded for the sake of its session.
 const RENEWALS: Duration = Duration::from_mins(1);
+
+/// Some `[[cache]]` routes: the first 63 of the configuration each by itself, all others as one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadRoutes(u64);
+
+impl ReadRoutes {
+    /// One route.
+    #[must_use]
+    pub fn of(read: ReadIndex) -> Self {
+        Self(1 << read.0.min(63))
+    }
+
+    /// All of both.
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self(self.0 | more.0)
+    }
+
+    /// One of these isn't among `others`.
+    #[must_use]
+    pub const fn is_beyond(self, others: Self) -> bool {
+        self.0 & !others.0 != 0
+    }
+}
+
+/// By what a principal is known to be good in a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Grounds {
+    /// A call of the group's own routes, or a batch.
+    pub calls: bool,
+    /// Reads of what its events change.
+    pub reads: ReadRoutes,
+}
+
+impl Grounds {
+    /// A call.
+    pub const CALL: Self = Self { calls: true, reads: ReadRoutes(0) };
+
+    /// A read of this route.
+    #[must_use]
+    pub fn read(read: ReadIndex) -> Self {
+        Self { calls: false, reads: ReadRoutes::of(read) }
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self { calls: self.calls || more.calls, reads: self.reads.and(more.reads) }
+    }
+
+    /// Whether one of them refuses strangers. `open`: routes that don't.
+    #[must_use]
+    pub const fn hold(self, open: ReadRoutes) -> bool {
+        self.calls || self.reads.is_beyond(open)
+    }
+}
+
+/// What is known of a principal in a group.
+#[derive(Debug, Clone, Copy, Default)]
+struct Proof {
+    /// The last call that counts.
+    called_at: Option<Instant>,
+    /// The last read that counts, of one of these routes.
+    read_at: Option<Instant>,
+    reads: ReadRoutes,
+}
+
+impl Proof {
+    fn grounds(&self) -> Grounds {
+        Grounds { calls: self.called_at.is_some(), reads: self.reads }
+    }
+
+    fn with(self, grounds: Grounds, now: Instant) -> Self {
+        let reads = self.reads.and(grounds.reads);
+        match grounds.calls {
+            true => Self { called_at: Some(now), reads, ..self },
+            false => Self { read_at: Some(now), reads, ..self },
+        }
+    }
+
+    /// The last time that it was proven by what refuses strangers.
+    fn last(&self, open: ReadRoutes) -> Option<Instant> {
+        self.called_at.max(self.read_at.filter(|_| self.reads.is_beyond(open)))
+    }
+}
 
 /// A success, as far as it changed what was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +115,13 @@ pub struct Vouched {
 #[derive(Debug)]
 pub struct Reputation {
     refused: moka::sync::Cache<Principal, ()>,
-    proofs: moka::sync::Cache<(Principal, GroupIndex), Instant>,
+    proofs: moka::sync::Cache<(Principal, GroupIndex), Proof>,
     /// `admit = "proven"`: how long a proof lets calls in.
     proof: Option<Duration>,
     /// Groups whose routes took a caller without a name.
     open: Vec<AtomicBool>,
+    /// Read routes that answered strangers, as [`ReadRoutes`].
+    open_reads: AtomicU64,
     /// A delivery's answer renewed a cookie of these: their next call is to be forwarded.
     to_renew: moka::sync::Cache<Principal, ()>,
     /// There was one: else nothing is looked up.
@@ -59,6 +148,7 @@ impl Reputation {
             proofs: moka::sync::Cache::builder().max_capacity(most).time_to_idle(refusal).build(),
             proof,
             open: (0..groups).map(|_| AtomicBool::new(false)).collect(),
+            open_reads: AtomicU64::new(0),
             to_renew: moka::sync::Cache::builder().max_capacity(most).time_to_live(refusal).build(),
             any_to_renew: AtomicBool::new(false),
             renewed: moka::sync::Cache::builder().max_capacity(most).build(),
@@ -82,13 +172,46 @@ impl Reputation {
         if was_refused {
             self.refused.invalidate(&principal);
         }
-        let before = self.proofs.get(&(principal, group));
+        let is_news = self.note_proof(principal, group, Grounds::CALL);
+        Vouched { was_refused, is_news, opens }
+    }
+
+    /// A read of what this group's events change was answered to this principal, which has a name; `true`: that is news.
+    /// What is refused stays so, until a call of its own is taken.
+    pub fn vouch_by_read(&self, principal: Principal, read: ReadIndex, group: GroupIndex) -> bool {
+        !self.is_open_read(read)
+            && !self.is_refused(principal)
+            && self.note_proof(principal, group, Grounds::read(read))
+    }
+
+    /// `true`: it was not known by these grounds.
+    fn note_proof(&self, principal: Principal, group: GroupIndex, grounds: Grounds) -> bool {
+        let before = self.proofs.get(&(principal, group)).unwrap_or_default();
+        let is_news = before.grounds().and(grounds) != before.grounds();
+        let last = if grounds.calls { before.called_at } else { before.read_at };
         // Written anew now and then only: it is read at every call of `admit = "proven"`.
-        let stale = before.is_none_or(|at| at.elapsed() >= self.proof.unwrap_or(Duration::from_hours(1)) / 4);
-        if stale {
-            self.proofs.insert((principal, group), Instant::now());
+        let lasts = self.proof.unwrap_or(Duration::from_hours(1));
+        if is_news || last.is_none_or(|at| at.elapsed() >= lasts / 4) {
+            self.proofs.insert((principal, group), before.with(grounds, Instant::now()));
         }
-        Vouched { was_refused, is_news: before.is_none(), opens }
+        is_news
+    }
+
+    /// A read route answered a stranger: it proves nothing from now on, and what it has proven holds no longer. `true`: that
+    /// is news.
+    pub fn open_read(&self, read: ReadIndex) -> bool {
+        let ReadRoutes(bit) = ReadRoutes::of(read);
+        self.open_reads.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// Whether it answered a stranger.
+    #[must_use]
+    pub fn is_open_read(&self, read: ReadIndex) -> bool {
+        !ReadRoutes::of(read).is_beyond(self.open_reads())
+    }
+
+    fn open_reads(&self) -> ReadRoutes {
+        ReadRoutes(self.open_reads.load(Ordering::Relaxed))
     }
 
     /// Its last call or batch was refused.
@@ -101,7 +224,8 @@ impl Reputation {
     #[must_use]
     pub fn is_proven(&self, principal: Principal, group: GroupIndex) -> bool {
         let Some(lasts) = self.proof else { return true };
-        self.proofs.get(&(principal, group)).is_some_and(|at| at.elapsed() < lasts)
+        let last = self.proofs.get(&(principal, group)).and_then(|proof| proof.last(self.open_reads()));
+        last.is_some_and(|at| at.elapsed() < lasts)
     }
 
     /// It had a 2xx in this group and no refusal since, and the group refuses strangers: its claims are true.
@@ -114,14 +238,14 @@ impl Reputation {
     /// It had a 2xx in this group and no refusal since: what it meets says something of the group (ruling 15).
     #[must_use]
     pub fn was_taken(&self, principal: Principal, group: GroupIndex) -> bool {
-        self.proofs.contains_key(&(principal, group)) && !self.is_refused(principal)
+        let proof = self.proofs.get(&(principal, group));
+        proof.is_some_and(|proof| proof.grounds().hold(self.open_reads())) && !self.is_refused(principal)
     }
 
-    /// It had a 2xx in some group and no refusal since.
+    /// It is good in some group.
     #[must_use]
     pub fn is_good_anywhere(&self, principal: Principal) -> bool {
-        let known = |group| self.proofs.contains_key(&(principal, GroupIndex(group)));
-        (0..self.open.len()).any(known) && !self.is_refused(principal)
+        (0..self.open.len()).any(|group| self.is_good(principal, GroupIndex(group)))
     }
 
     /// A delivery's answer renewed a cookie of this principal, and its browser didn't see it.
@@ -190,7 +314,42 @@ mod tests {
         known.vouch(ADA, false, HERE);
         assert!(known.is_good(ADA, HERE));
         assert!(known.vouch(NOBODY, true, HERE).opens && !known.vouch(NOBODY, true, HERE).opens, "once");
-        assert!(!known.is_good(ADA, HERE), "anybody is taken there");
+        assert!(!known.is_good(ADA, HERE) && !known.is_good_anywhere(ADA), "anybody is taken there");
+    }
+
+    #[test]
+    fn what_a_read_proved_holds_for_its_group_until_the_read_answers_a_stranger() {
+        let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100);
+        let [strict, other] = [ReadIndex(0), ReadIndex(1)];
+        assert!(known.vouch_by_read(ADA, strict, HERE) && !known.vouch_by_read(ADA, strict, HERE));
+        assert!(known.is_good(ADA, HERE) && known.is_proven(ADA, HERE) && known.is_good_anywhere(ADA));
+        assert!(!known.is_good(ADA, THERE) && !known.is_proven(ADA, THERE));
+        assert!(known.open_read(other) && !known.open_read(other));
+        assert!(!known.vouch_by_read(ADA, other, THERE) && !known.is_good(ADA, THERE), "it is open");
+        assert!(known.is_good(ADA, HERE), "another route is open");
+        known.open_read(strict);
+        assert!(!known.is_good(ADA, HERE) && !known.is_proven(ADA, HERE) && !known.was_taken(ADA, HERE));
+        assert!(!known.is_good_anywhere(ADA));
+        known.vouch(ADA, false, HERE);
+        assert!(known.is_good(ADA, HERE), "a call of the group's own");
+    }
+
+    #[test]
+    fn a_read_makes_nobody_good_who_is_refused() {
+        let known = Reputation::new(1, None, Duration::from_secs(60), None, 100);
+        known.refuse(ADA);
+        assert!(!known.vouch_by_read(ADA, ReadIndex(0), HERE));
+        assert!(known.is_refused(ADA) && !known.is_good(ADA, HERE));
+    }
+
+    #[test]
+    fn of_many_read_routes_those_beyond_the_places_count_as_one() {
+        let known = Reputation::new(1, None, Duration::from_secs(60), None, 100);
+        known.vouch_by_read(ADA, ReadIndex(70), HERE);
+        known.open_read(ReadIndex(3));
+        assert!(known.is_good(ADA, HERE));
+        known.open_read(ReadIndex(99));
+        assert!(!known.is_good(ADA, HERE) && known.is_open_read(ReadIndex(70)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,10 +3,10 @@
 
 use super::admit::Admitted;
 use super::deliver::{Message, Ready};
-use super::reputation::Reputation;
+use super::reputation::{Grounds, Reputation};
 use super::settle::Settler;
-use super::window::{Asker, Batch, Entry, Groups, LaneId, Lanes, Mark, Verdict};
-use crate::event::{EventId, GroupIndex, LaneKey, Owner, Principal, Subject, UserId, View};
+use super::window::{Asker, Batch, Entry, Groups, LaneId, Lanes, Mark, Pending, Verdict};
+use crate::event::{EventId, GroupIndex, LaneKey, Owner, Principal, ReadIndex, Subject, Tag, UserId, View};
 use crate::journal::Journaled;
 use crate::json::Object;
 use crate::template::Path;
@@ -60,6 +60,9 @@ impl Entry for Kept {
     }
     fn shown(&self) -> Bytes {
         self.event().json.clone()
+    }
+    fn tags(&self) -> &[Tag] {
+        &self.event().tags
     }
 }
 
@@ -129,8 +132,8 @@ pub enum Command {
         groups: Groups,
         /// At most this many.
         most: usize,
-        /// Their groups and JSON.
-        answer: oneshot::Sender<Vec<(GroupIndex, Bytes)>>,
+        /// What there is.
+        answer: oneshot::Sender<Vec<Pending>>,
     },
     /// A call of this principal was taken.
     Vouch {
@@ -138,9 +141,13 @@ pub enum Command {
         principal: Principal,
         /// Where.
         groups: Groups,
+        /// By what.
+        grounds: Grounds,
     },
     /// Strangers are taken in this group.
     Open(GroupIndex),
+    /// Strangers are answered by this read.
+    OpenRead(ReadIndex),
     /// Seal everything.
     Flush,
     /// End every pause between two attempts.
@@ -312,8 +319,9 @@ impl Shard {
                 self.lanes.replace(group, &asker, subject, upto, &by);
             }
             Command::Release { principal, number } => self.lanes.release_hold(principal, number),
-            Command::Vouch { principal, groups } => self.lanes.vouch(principal, &groups),
+            Command::Vouch { principal, groups, grounds } => self.lanes.vouch_by(principal, &groups, grounds),
             Command::Open(group) => self.lanes.open(group),
+            Command::OpenRead(read) => self.lanes.open_read(read),
             Command::Flush => {
                 self.lanes.seal_all();
                 self.hurry = Hurry::All;

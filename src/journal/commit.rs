@@ -2,20 +2,23 @@
 //!
 //! **Invariants.** Numbers are given here, in the order of the commits; an event reaches its tail in that order. An
 //! event is answered for after its commit, never before (P1). A credential is stored as long as a pending event or a
-//! dead letter needs it, and goes with the last one. Every commit ends with the state, so that what is on disk always
-//! adds up.
+//! dead letter needs it, and goes with the last one. A session's successor is stored with the first event of its bearer,
+//! and before that if its family has events that are remembered. Every commit ends with the state, so that what is on
+//! disk always adds up.
 //!
 //! **Failure.** After a failed commit nobody knows what the disk holds; the journal is poisoned: it takes no more
 //! events until the next start, while those in memory are still delivered (Rebello et al., "Can Applications Recover
 //! from fsync Failures?", 2020).
 
-use super::record::{self, DeadRecord, Kind, Record, SettledIds, State};
+use super::record::{self, DeadRecord, Kind, Record, SettledIds, State, SuccessionRecord};
 use super::store::{Change, Depth, Store, Table};
+use super::successors::Successors;
 use super::vault::Vault;
 use super::{AppendError, Journaled, Ticket, Vitals};
-use crate::event::{Context, Event, Fingerprint, Outcome};
+use crate::event::{Context, Event, Fingerprint, Outcome, Succession};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -37,6 +40,8 @@ pub struct Append<T> {
     pub ticket: T,
     /// A dead letter that it comes from, which goes with the same commit.
     pub replaces: Option<u64>,
+    /// Its caller's session succeeded another one.
+    pub succession: Option<Succession>,
     /// Answered when it is kept, or isn't.
     pub answer: Answer,
 }
@@ -67,6 +72,8 @@ pub enum Message<T> {
     Settle(Box<Settle>),
     /// Forget these dead letters; the operator wants it.
     Bury(Vec<(u64, Fingerprint)>),
+    /// Keep a session's successor; the sender goes when it is kept, or can't be.
+    Succeed(Succession, oneshot::Sender<()>),
     /// Write the last state, to the disk, and end.
     Close(oneshot::Sender<()>),
 }
@@ -82,6 +89,8 @@ pub struct Standing {
     pub credentials: HashMap<Fingerprint, u64>,
     /// Chunks of settled ids: commit, last expiry, how many.
     pub chunks: VecDeque<(u64, u64, usize)>,
+    /// Successors of sessions.
+    pub successors: Successors,
 }
 
 /// Limits that the committer keeps.
@@ -93,6 +102,8 @@ pub struct Bounds {
     pub min_free: u64,
     /// Settled ids kept.
     pub max_seen: usize,
+    /// How long a session's successor is kept after its last use.
+    pub succession: Duration,
 }
 
 /// Where a caller waits: the event's number, or why it was not kept.
@@ -116,6 +127,8 @@ pub struct Committer<S, T> {
     last: HashMap<(Table, Vec<u8>), Option<Vec<u8>>>,
     waiting: Vec<Waiting<T>>,
     settled: SettledIds,
+    /// Who waits for a successor to be kept.
+    succeeded: Vec<oneshot::Sender<()>>,
 }
 
 impl<S: Store, T: Ticket> Committer<S, T> {
@@ -130,7 +143,8 @@ impl<S: Store, T: Ticket> Committer<S, T> {
     ) -> Self {
         let repeats = 0;
         let (changes, waiting, settled, last) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
-        Self { store, vault, standing, bounds, tails, vitals, repeats, changes, last, waiting, settled }
+        let succeeded = Vec::new();
+        Self { store, vault, standing, bounds, tails, vitals, repeats, changes, last, waiting, settled, succeeded }
     }
 
     /// Runs until it is told to close, or nobody can tell it anything any more. Who waits for the close is to be answered
@@ -156,14 +170,22 @@ impl<S: Store, T: Ticket> Committer<S, T> {
                 Message::Append(append) => self.append(*append),
                 Message::Settle(settle) => self.settle(*settle),
                 Message::Bury(letters) => letters.into_iter().for_each(|letter| self.bury(letter)),
+                Message::Succeed(succession, answer) => {
+                    self.succeed(succession);
+                    self.succeeded.push(answer);
+                }
                 Message::Close(answer) => closed.push(answer),
             }
         }
         self.forget_settled();
-        let depth = if closed.is_empty() && self.waiting.is_empty() { Depth::Process } else { self.bounds.depth };
+        self.forget_successors();
+        let nobody_waits = closed.is_empty() && self.waiting.is_empty() && self.succeeded.is_empty();
+        let depth = if nobody_waits { Depth::Process } else { self.bounds.depth };
         if !closed.is_empty() || !self.changes.is_empty() || !self.last.is_empty() {
             self.commit(depth);
         }
+        // They hear it by the end of their channels.
+        self.succeeded.clear();
         closed
     }
 
@@ -182,7 +204,7 @@ impl<S: Store, T: Ticket> Committer<S, T> {
     }
 
     fn append(&mut self, append: Append<T>) {
-        let Append { shard, event, mut draft, ticket, replaces, answer } = append;
+        let Append { shard, event, mut draft, ticket, replaces, succession, answer } = append;
         let refused = if self.vitals.poison().is_some() {
             Some(AppendError::Poisoned)
         } else if self.vitals.is_low() {
@@ -206,6 +228,9 @@ impl<S: Store, T: Ticket> Committer<S, T> {
         if let Some(letter) = replaces {
             self.standing.state.dead = self.standing.state.dead.saturating_sub(1);
             self.bury((letter, event.lane.credential));
+        }
+        if let Some(succession) = succession {
+            self.succeed(succession);
         }
         self.waiting.push((shard, Journaled { seq, event, ticket, since: Instant::now() }, answer));
     }
@@ -258,6 +283,26 @@ impl<S: Store, T: Ticket> Committer<S, T> {
     fn bury(&mut self, (letter, credential): (u64, Fingerprint)) {
         self.last.insert((Table::Dead, letter.to_be_bytes().to_vec()), None);
         self.let_go(credential);
+    }
+
+    /// A journal that takes no events keeps no successors either: what they are kept for can't come.
+    fn succeed(&mut self, succession: Succession) {
+        if self.vitals.poison().is_some() || self.vitals.is_low() {
+            return;
+        }
+        let kept = self.standing.successors.keep(succession, self.vitals.now_ms(), self.bounds.succession);
+        let Some(kept) = kept else { return };
+        let record = record::frame(Kind::Succession, 0, &SuccessionRecord::of(&succession, kept.until));
+        self.last.insert((Table::Successions, succession.bearer.0.to_vec()), Some(record));
+        if let Some(gone) = kept.gone {
+            self.last.insert((Table::Successions, gone.0.to_vec()), None);
+        }
+    }
+
+    fn forget_successors(&mut self) {
+        while let Some(gone) = self.standing.successors.take_expired(self.vitals.now_ms()) {
+            self.last.insert((Table::Successions, gone.0.to_vec()), None);
+        }
     }
 
     /// Chunks of settled ids go when all in them have expired, or when there are too many ids.

@@ -22,14 +22,17 @@ pub mod recover;
 pub mod salvage;
 pub mod settings;
 pub mod store;
+pub mod successors;
 pub mod vault;
 
 use crate::clock::{Clock, millis};
-use crate::event::{Event, Fingerprint, Outcome};
+use crate::event::{Event, Fingerprint, Outcome, Succession};
 use commit::{Append, Message, Settle};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use successors::ActiveFamilies;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -166,7 +169,7 @@ type Tail<T> = Mutex<mpsc::UnboundedSender<Journaled<T>>>;
 enum Level<T> {
     Memory { tails: Vec<Tail<T>>, last: AtomicU64 },
     // Unbounded in type, bounded by `max_bytes`: what is in the channel is held.
-    Disk { inbox: mpsc::UnboundedSender<Message<T>>, groups: Vec<Arc<str>>, shards: usize },
+    Disk { inbox: mpsc::UnboundedSender<Message<T>>, groups: Vec<Arc<str>>, shards: usize, active: ActiveFamilies },
 }
 
 /// A journal of any level.
@@ -235,11 +238,14 @@ impl<T: Ticket> Journal<T> {
         let shard = shard % self.shards().max(1);
         match &self.level {
             Level::Memory { tails, last } => self.hand_over(tails.get(shard), last, event, ticket),
-            Level::Disk { inbox, groups, .. } => {
+            Level::Disk { inbox, groups, active, .. } => {
+                // ORDER: before the event is kept, so that a session that is renewed meanwhile is seen to have one.
+                active.mark(event.owner.principal, Instant::now());
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
                 let draft = commit::draft(&event, group, more.seen);
                 let (answer, kept) = oneshot::channel();
-                let append = Append { shard, event, draft, ticket, replaces: more.replaces, answer };
+                let More { replaces, succession, .. } = more;
+                let append = Append { shard, event, draft, ticket, replaces, succession, answer };
                 if inbox.send(Message::Append(Box::new(append))).is_err() {
                     self.vitals.held.fetch_sub(size, Ordering::Relaxed);
                     return Err(AppendError::Closed);
@@ -286,6 +292,20 @@ impl<T: Ticket> Journal<T> {
         }
     }
 
+    /// Keeps a session's successor if an event of its family may be remembered; afterwards it is as durable as an event. A
+    /// journal that can't keep it says nothing: it takes no events either.
+    pub async fn succeed(&self, succession: Succession) {
+        let Level::Disk { inbox, active, .. } = &self.level else { return };
+        if !active.has_events(succession.first, Instant::now()) {
+            return;
+        }
+        let (answer, kept) = oneshot::channel();
+        if inbox.send(Message::Succeed(succession, answer)).is_ok() {
+            // It ends without a word when the successor is kept, or when nothing is kept any more.
+            drop(kept.await);
+        }
+    }
+
     /// Dead letters that an operator dropped, with their credentials.
     pub fn drop_letters(&self, letters: Vec<(u64, Fingerprint)>) {
         if let Level::Disk { inbox, .. } = &self.level {
@@ -313,6 +333,17 @@ pub struct More {
     pub replaces: Option<u64>,
     /// Bytes that count against `max_bytes` beside the events: contexts.
     pub beside: u64,
+    /// Its caller's session succeeded another one.
+    pub succession: Option<Succession>,
+}
+
+/// How long the journal remembers what was.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Settled ids remembered; the oldest are forgotten first.
+    pub max_seen: usize,
+    /// How long an event may be pending, and its id known after that.
+    pub events: Duration,
 }
 
 /// What an event counts against `max_bytes`.

@@ -7,10 +7,12 @@
 //! All numbers are little-endian. The engine has checksums of its own; these frames are for the day on which its files
 //! are damaged: whatever frame is still whole can be found in the raw bytes ([`scan`]).
 
-use crate::event::{Event, EventId, Fingerprint, Raw, Subject};
+use crate::event::{Event, EventId, Fingerprint, Principal, Raw, Subject, Succession};
 use serde::{Deserialize, Serialize};
 
-/// Format of a directory; a newer one is refused. 1: contexts were headers of a credential only.
+/// Format of a directory; a newer one is refused. 1: contexts were headers of a credential only. Successions are of this
+/// format: a version that doesn't know them passes over their frames in damaged files, leaves their table as it is, and
+/// takes the bearer of a renewed session for another principal.
 pub const FORMAT: u8 = 2;
 /// Format of a frame.
 const FRAME: u8 = 1;
@@ -28,6 +30,8 @@ pub enum Kind {
     Settled,
     /// A dead letter; its number is the event's.
     Dead,
+    /// Whom the bearer of a renewed session counts as; numberless. Earlier versions of this format pass over it.
+    Succession,
     /// The last record of every commit; its number is the commit's.
     State,
 }
@@ -39,6 +43,7 @@ impl Kind {
             Self::Credential => b'C',
             Self::Settled => b'K',
             Self::Dead => b'D',
+            Self::Succession => b'N',
             Self::State => b'S',
         }
     }
@@ -49,6 +54,7 @@ impl Kind {
             b'C' => Some(Self::Credential),
             b'K' => Some(Self::Settled),
             b'D' => Some(Self::Dead),
+            b'N' => Some(Self::Succession),
             b'S' => Some(Self::State),
             _ => None,
         }
@@ -217,6 +223,39 @@ impl<'a> Record<'a> {
 
 /// Ids settled in one commit, each with the Unix milliseconds at which it may be forgotten.
 pub type SettledIds = Vec<([u8; 16], u64)>;
+
+/// A succession's body: keyed hashes, and no value of any cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuccessionRecord {
+    bearer: [u8; 16],
+    known: [u8; 16],
+    first: [u8; 16],
+    /// Unix milliseconds at which it may be forgotten.
+    pub until_ms: u64,
+}
+
+impl SuccessionRecord {
+    /// Of a succession.
+    #[must_use]
+    pub const fn of(succession: &Succession, until_ms: u64) -> Self {
+        let Succession { bearer, known, first } = *succession;
+        Self { bearer: bearer.0, known: known.0, first: first.0, until_ms }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn succession(&self) -> Succession {
+        let [bearer, known, first] = [Principal(self.bearer), Principal(self.known), Principal(self.first)];
+        Succession { bearer, known, first }
+    }
+}
+
+/// The succession that a stored value is, if it is a whole one.
+#[must_use]
+pub fn open_succession(bytes: &[u8]) -> Option<SuccessionRecord> {
+    let frame = open(bytes).filter(|frame| frame.kind == Kind::Succession)?;
+    body(frame.body)
+}
 
 /// The end of every commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

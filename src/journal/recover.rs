@@ -8,6 +8,7 @@
 //! | commits missing that the raw log files still show | the files go to `quarantine/`, whole records are taken over |
 //! | files that the engine can't open or read | likewise, into new files |
 //! | a record that is none | its bytes go to `quarantine/` |
+//! | a session's successor that is none | likewise; no event goes with it |
 //!
 //! The engine cuts its log at the first bytes that make no sense, wherever they are, and says nothing of what stood
 //! behind them. So the log files are looked at before it opens them: every commit ends with a numbered state, and a
@@ -21,8 +22,9 @@ use super::record::{self, DeadRecord, FORMAT, Kind, Record, SettledIds, State};
 use super::salvage::Salvage;
 use super::settings::{Durability, JournalSettings};
 use super::store::{Change, Depth, Engine, Store, StoreError, Table};
+use super::successors::{ActiveFamilies, Successors};
 use super::vault::{Vault, VaultError};
-use super::{Journal, Journaled, Level, Tails, Ticket, Vitals};
+use super::{Journal, Journaled, Level, Memory, Tails, Ticket, Vitals};
 use crate::clock::Clock;
 use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Raw, Subject, Tag, UserId,
@@ -351,6 +353,17 @@ fn examine<S: Store>(
         true
     });
     seen.map_err(failed)?;
+    let seen = store.each(Table::Successions, &mut |key, value| {
+        match record::open_succession(value).filter(|found| key == found.succession().bearer.0) {
+            Some(found) => {
+                let gone = standing.successors.insert(found.succession(), found.until_ms);
+                changes.extend(gone.map(|gone| Change::Remove(Table::Successions, gone.0.to_vec())));
+            }
+            None => put_away(Table::Successions, key, value, &mut changes),
+        }
+        true
+    });
+    seen.map_err(failed)?;
     let mut secret = None;
     let seen = store.each(Table::Meta, &mut |key, value| {
         if key == SECRET_KEY {
@@ -456,6 +469,17 @@ impl<S: Store> Opened<S> {
         self.credentials.len()
     }
 
+    /// Successors of sessions that are kept.
+    #[must_use]
+    pub const fn successors(&self) -> &Successors {
+        &self.standing.successors
+    }
+
+    /// Whether events are pending or dead, or settled with an id that is remembered.
+    fn has_events(&self) -> bool {
+        !self.standing.credentials.is_empty() || !self.settled.is_empty()
+    }
+
     /// The ids that were settled, each with the Unix milliseconds at which it may be forgotten, oldest first.
     #[must_use]
     pub fn settled(&self) -> &[([u8; 16], u64)] {
@@ -526,7 +550,7 @@ impl<S: Store> Opened<S> {
         settings: &JournalSettings,
         groups: &[Arc<str>],
         shards: usize,
-        (max_seen, clock): (usize, Clock),
+        (memory, clock): (Memory, Clock),
         mut place: impl FnMut(&Stored) -> Placement<T>,
     ) -> Result<(Journal<T>, Tails<T>), StoreError> {
         let vitals = Arc::new(Vitals::new(clock.clone()));
@@ -564,7 +588,9 @@ impl<S: Store> Opened<S> {
             self.store.commit(changes, Depth::Disk)?;
         }
         let depth = if settings.durability == Durability::Disk { Depth::Disk } else { Depth::Process };
-        let bounds = Bounds { depth, min_free: settings.min_free, max_seen };
+        let bounds =
+            Bounds { depth, min_free: settings.min_free, max_seen: memory.max_seen, succession: memory.events };
+        let active = ActiveFamilies::new(now, memory.events, self.has_events());
         let Self { store, vault, lock, standing, .. } = self;
         let committer = Committer::new(store, vault, standing, bounds, tails, Arc::clone(&vitals));
         let (inbox, messages) = mpsc::unbounded_channel();
@@ -578,7 +604,7 @@ impl<S: Store> Opened<S> {
             tracing::debug!(heard, "the journal is closed");
         });
         thread.map_err(|error| StoreError(error.to_string()))?;
-        let level = Level::Disk { inbox, groups: groups.to_vec(), shards: receivers.len() };
+        let level = Level::Disk { inbox, groups: groups.to_vec(), shards: receivers.len(), active };
         Ok((Journal { level, vitals, max_bytes: settings.max_bytes }, receivers))
     }
 }

@@ -1,7 +1,7 @@
 use super::super::commit::{Append, Message, Settle};
 use super::super::store::TABLES;
 use super::*;
-use crate::event::{Carried, Outcome, Reason};
+use crate::event::{Carried, Outcome, Principal, Reason, Succession};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +125,12 @@ fn event(number: u64, who: u8) -> Event {
     }
 }
 
+/// A bearer of its own, of a family of three.
+fn succession(number: u64) -> Succession {
+    let [bearer, first] = [number + 100, number / 3].map(|name| Principal(u128::from(name).to_le_bytes()));
+    Succession { bearer, known: first, first }
+}
+
 fn seen(number: u64) -> [u8; 16] {
     (u128::from(number) + 1).to_le_bytes()
 }
@@ -164,6 +170,8 @@ struct World {
     /// In memory, on their way.
     pending: Vec<(u64, String, Fingerprint)>,
     ever: BTreeSet<String>,
+    /// Bearers whose events were kept.
+    succeeded: BTreeSet<Principal>,
     next: u64,
 }
 
@@ -174,7 +182,7 @@ fn committer(
 ) -> (Committer<Disk, Note>, mpsc::UnboundedReceiver<Journaled<Note>>, Arc<Vitals>) {
     let (tail, receiver) = mpsc::unbounded_channel();
     let vitals = Arc::new(Vitals::new(Clock::default()));
-    let bounds = Bounds { depth, min_free: 100, max_seen: 8 };
+    let bounds = Bounds { depth, min_free: 100, max_seen: 8, succession: Duration::from_hours(1) };
     let made = Committer::new(disk.clone(), Vault::default(), standing, bounds, vec![tail], Arc::clone(&vitals));
     (made, receiver, vitals)
 }
@@ -193,6 +201,7 @@ impl World {
             owed: BTreeSet::new(),
             pending: Vec::new(),
             ever: BTreeSet::new(),
+            succeeded: BTreeSet::new(),
             next: 0,
         }
     }
@@ -221,19 +230,22 @@ impl World {
             let (event, ticket) = (event(self.next, (self.next % 3) as u8), Note::default());
             let draft = super::super::commit::draft(&event, "progress", seen(self.next));
             let (answer, kept) = oneshot::channel();
-            answers.push((event.id.as_str().to_owned(), ticket.clone(), kept));
+            let succession = succession(self.next);
+            answers.push((event.id.as_str().to_owned(), succession.bearer, ticket.clone(), kept));
             self.ever.insert(event.id.as_str().to_owned());
-            let append = Append { shard: 0, event, draft, ticket, replaces: None, answer };
+            let append =
+                Append { shard: 0, event, draft, ticket, replaces: None, succession: Some(succession), answer };
             messages.push(Message::Append(Box::new(append)));
         }
         drop(self.committer.take(messages.into_iter()));
         let (full, poisoned) = (self.disk.0.lock().full, self.vitals.poison().is_some());
-        for (id, ticket, mut kept) in answers {
+        for (id, bearer, ticket, mut kept) in answers {
             let kept = kept.try_recv().unwrap();
             assert_eq!(kept.is_ok(), ticket.0.0.load(Ordering::Relaxed), "the ticket and the answer agree");
             assert_eq!(kept.is_ok(), !full && !poisoned, "{kept:?}");
             if kept.is_ok() {
                 self.owed.insert(id);
+                self.succeeded.insert(bearer);
             }
         }
         let mut last = self.pending.last().map_or(0, |(seq, ..)| *seq);
@@ -292,6 +304,12 @@ impl World {
             assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
         }
         assert!(back.is_subset(&self.ever));
+        let known: BTreeSet<_> = opened.successors().all().map(|succession| succession.bearer).collect();
+        if whole {
+            let lost: Vec<_> = self.succeeded.difference(&known).collect();
+            assert!(lost.is_empty(), "an event was kept and its bearer lost: {lost:?}");
+        }
+        self.succeeded = known;
         let letters = opened.letters(&groups);
         let state = opened.state();
         assert_eq!(letters.len() as u64, state.dead);
@@ -336,7 +354,7 @@ fn settings(path: &Path) -> JournalSettings {
 fn filled(directory: &Path, events: u64) {
     let opened = open(&settings(directory)).unwrap();
     let (tail, _receiver) = mpsc::unbounded_channel();
-    let bounds = Bounds { depth: Depth::Disk, min_free: 0, max_seen: 8 };
+    let bounds = Bounds { depth: Depth::Disk, min_free: 0, max_seen: 8, succession: Duration::from_hours(1) };
     let Opened { store, standing, lock, .. } = opened;
     let vitals = Arc::new(Vitals::default());
     let mut committer: Committer<_, Note> =
@@ -345,7 +363,8 @@ fn filled(directory: &Path, events: u64) {
         let event = event(number, (number % 3) as u8);
         let draft = super::super::commit::draft(&event, "progress", seen(number));
         let (answer, mut kept) = oneshot::channel();
-        let append = Append { shard: 0, event, draft, ticket: Note::default(), replaces: None, answer };
+        let (ticket, succession) = (Note::default(), Some(succession(number)));
+        let append = Append { shard: 0, event, draft, ticket, replaces: None, succession, answer };
         drop(committer.take(std::iter::once(Message::Append(Box::new(append)))));
         assert_eq!(kept.try_recv().unwrap(), Ok(number));
     }
@@ -500,6 +519,85 @@ fn a_record_that_is_none_is_put_away() {
     let opened = open(&settings(directory.path())).unwrap();
     assert_eq!((numbers(&opened), opened.bad()), (vec![1, 3], 1));
     assert!(opened.findings[0].0.contains("1 damaged records were put away"), "{:?}", opened.findings);
+}
+
+fn bearers(opened: &Opened<Engine>) -> BTreeSet<Principal> {
+    opened.successors().all().map(|succession| succession.bearer).collect()
+}
+
+fn bearers_of(numbers: impl IntoIterator<Item = u64>) -> BTreeSet<Principal> {
+    numbers.into_iter().map(|number| succession(number).bearer).collect()
+}
+
+#[test]
+fn a_successor_that_is_damaged_or_of_a_kind_that_nobody_knows_costs_no_event() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path(), 4);
+    let mut opened = open(&settings(directory.path())).unwrap();
+    assert_eq!((bearers(&opened), opened.bad()), (bearers_of(1..=4), 0));
+    let key = |number| succession(number).bearer.0.to_vec();
+    let mut unknown = record::frame(Kind::Succession, 0, &record::SuccessionRecord::of(&succession(2), u64::MAX));
+    unknown[2] = b'?';
+    let bad = [
+        Change::Put(Table::Successions, key(1), b"no record".to_vec()),
+        Change::Put(Table::Successions, key(2), unknown),
+        // Another bearer's.
+        Change::Put(
+            Table::Successions,
+            key(3),
+            record::frame(Kind::Succession, 0, &record::SuccessionRecord::of(&succession(4), u64::MAX)),
+        ),
+    ];
+    opened.store.commit(bad.into(), Depth::Disk).unwrap();
+    drop(opened);
+    let opened = open(&settings(directory.path())).unwrap();
+    assert_eq!((numbers(&opened), bearers(&opened), opened.bad()), (vec![1, 2, 3, 4], bearers_of([4]), 3));
+    drop(opened);
+    let again = open(&settings(directory.path())).unwrap();
+    assert_eq!((numbers(&again), bearers(&again), again.bad()), (vec![1, 2, 3, 4], bearers_of([4]), 0));
+}
+
+#[test]
+fn successors_are_taken_over_out_of_damaged_files_and_those_that_can_not_be_read_are_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path(), 9);
+    let file = log(directory.path());
+    let bytes = std::fs::read(&file).unwrap();
+    let damaged = record::scan(&bytes).filter(|frame| frame.kind == Kind::Succession).nth(4).unwrap().whole.to_vec();
+    let at = bytes.windows(damaged.len()).position(|window| window == damaged).unwrap();
+    flip(&file, at as u64 + 30);
+    let opened = open(&settings(directory.path())).unwrap();
+    assert_eq!(numbers(&opened), (1..=9).collect::<Vec<_>>());
+    assert_eq!((bearers(&opened), opened.findings.len()), (bearers_of((1..=9).filter(|number| *number != 5)), 1));
+}
+
+#[test]
+fn a_directory_of_an_earlier_version_has_no_successors_and_an_expired_one_goes_with_a_commit() {
+    let disk = Disk::default();
+    let opened = examine(disk.clone(), &Vault::default(), Path::new("/nowhere"), &mut Vec::new()).unwrap();
+    assert!(opened.successors().is_empty() && !opened.has_events());
+    let old = record::frame(Kind::Succession, 0, &record::SuccessionRecord::of(&succession(1), 1));
+    let put = Change::Put(Table::Successions, succession(1).bearer.0.to_vec(), old);
+    disk.clone().commit(vec![put], Depth::Disk).unwrap();
+    let opened = examine(disk.clone(), &Vault::default(), Path::new("/nowhere"), &mut Vec::new()).unwrap();
+    assert_eq!(opened.successors().len(), 1);
+    let (mut committer, _tail, _) = committer(&disk, Depth::Disk, opened.standing);
+    drop(committer.take(std::iter::empty()));
+    let opened = examine(disk, &Vault::default(), Path::new("/nowhere"), &mut Vec::new()).unwrap();
+    assert!(opened.successors().is_empty());
+}
+
+#[test]
+fn a_successor_is_kept_as_deep_as_an_event_before_whoever_waits_hears_of_it() {
+    let disk = Disk::default();
+    let opened = examine(disk.clone(), &Vault::default(), Path::new("/nowhere"), &mut Vec::new()).unwrap();
+    let (mut committer, _tail, _) = committer(&disk, Depth::Disk, opened.standing);
+    let (answer, mut kept) = oneshot::channel();
+    drop(committer.take(std::iter::once(Message::Succeed(succession(1), answer))));
+    assert_eq!(kept.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    disk.cut_power(0);
+    let opened = examine(disk, &Vault::default(), Path::new("/nowhere"), &mut Vec::new()).unwrap();
+    assert_eq!(opened.successors().all().collect::<Vec<_>>(), [&succession(1)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::commit::STATE_KEY;
 use super::record::{self, Frame, Kind, Record, SettledIds, State};
 use super::store::{Change, Depth, Store, StoreError, Table};
-use crate::event::{Fingerprint, Raw};
+use crate::event::{Fingerprint, Principal, Raw};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
@@ -21,6 +21,8 @@ pub struct Salvage {
     credentials: HashMap<Fingerprint, Vec<u8>>,
     chunks: HashMap<u64, Vec<u8>>,
     settled: HashSet<[u8; 16]>,
+    /// By bearer, each with the time at which it may be forgotten.
+    successions: HashMap<Principal, (u64, Vec<u8>)>,
 }
 
 impl Salvage {
@@ -61,6 +63,16 @@ impl Salvage {
                     self.credentials.insert(Fingerprint(fingerprint), frame.whole.to_vec());
                 }
             }
+            Kind::Succession => self.add_succession(frame.whole),
+        }
+    }
+
+    /// Of a bearer that was written several times the last one counts.
+    fn add_succession(&mut self, whole: &[u8]) {
+        let Some(found) = record::open_succession(whole) else { return };
+        let known = self.successions.entry(found.succession().bearer).or_default();
+        if found.until_ms >= known.0 {
+            *known = (found.until_ms, whole.to_vec());
         }
     }
 
@@ -94,6 +106,8 @@ impl Salvage {
         changes.extend(chunks.map(|(key, value)| Change::Put(Table::Settled, key.to_be_bytes().to_vec(), value)));
         let letters = self.letters.into_iter().filter(|(seq, _)| *seq >= from || settled_before.contains(seq));
         changes.extend(letters.map(|(key, value)| Change::Put(Table::Dead, key.to_be_bytes().to_vec(), value)));
+        let successions = self.successions.into_iter();
+        changes.extend(successions.map(|(key, (_, value))| Change::Put(Table::Successions, key.0.to_vec(), value)));
         let highest = self.events.keys().max().map_or(1, |seq| seq + 1);
         let state = State { next_seq: self.state.next_seq.max(highest), ..self.state };
         let state = record::frame(Kind::State, self.last_commit, &state);

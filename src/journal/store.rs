@@ -1,4 +1,4 @@
-//! What the committer writes to: five tables, changed by atomic commits. One store is the embedded engine, the other a
+//! What the committer writes to: six tables, changed by atomic commits. One store is the embedded engine, the other a
 //! disk in memory that tests can pull the plug of.
 
 use fjall::config::CompressionPolicy;
@@ -16,12 +16,15 @@ pub enum Table {
     Settled,
     /// Dead letters by their event's number, big-endian.
     Dead,
+    /// Successors of sessions by their bearer. Earlier versions have no such table and leave it as it is.
+    Successions,
     /// The state, and the directory's secret.
     Meta,
 }
 
 /// All tables.
-pub const TABLES: [Table; 5] = [Table::Events, Table::Credentials, Table::Settled, Table::Dead, Table::Meta];
+pub const TABLES: [Table; 6] =
+    [Table::Events, Table::Credentials, Table::Settled, Table::Dead, Table::Successions, Table::Meta];
 
 impl Table {
     const fn name(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Table {
             Self::Credentials => "credentials",
             Self::Settled => "settled",
             Self::Dead => "dead",
+            Self::Successions => "successions",
             Self::Meta => "meta",
         }
     }
@@ -85,7 +89,7 @@ pub trait Store: Send + 'static {
 /// The embedded engine, [`fjall`].
 pub struct Engine {
     database: Database,
-    tables: [Keyspace; 5],
+    tables: [Keyspace; 6],
     path: PathBuf,
 }
 
@@ -118,8 +122,9 @@ impl Engine {
                 .data_block_compression_policy(CompressionPolicy::disabled())
         };
         let open = |table: Table| database.keyspace(table.name(), options).map_err(failed);
-        let [events, credentials, settled, dead, meta] = TABLES;
-        let tables = [open(events)?, open(credentials)?, open(settled)?, open(dead)?, open(meta)?];
+        let [events, credentials, settled, dead, successions, meta] = TABLES;
+        let (events, credentials) = (open(events)?, open(credentials)?);
+        let tables = [events, credentials, open(settled)?, open(dead)?, open(successions)?, open(meta)?];
         Ok(Self { database, tables, path: path.to_owned() })
     }
 
@@ -132,12 +137,13 @@ impl Engine {
     }
 
     fn table(&self, table: Table) -> &Keyspace {
-        let [events, credentials, settled, dead, meta] = &self.tables;
+        let [events, credentials, settled, dead, successions, meta] = &self.tables;
         match table {
             Table::Events => events,
             Table::Credentials => credentials,
             Table::Settled => settled,
             Table::Dead => dead,
+            Table::Successions => successions,
             Table::Meta => meta,
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct Reader {
     pub(super) waiting: Waiting,
     /// Groups whose events may touch what it reads.
     pub(super) groups: Vec<GroupIndex>,
+    /// Of those the ones in which an answer speaks for the reader: whose read it is for certain, by its tags or its path.
+    pub(super) proves: Vec<GroupIndex>,
 }
 
 /// A read that may use the cache.
@@ -139,9 +141,7 @@ impl Read {
             // What writes make old for everybody, and what events do for their caller.
             tags.extend([Tag::new(&resource), own]);
         }
-        let mut groups: Vec<_> = route.groups.iter().chain(beside).copied().collect();
-        groups.sort_unstable();
-        groups.dedup();
+        let [groups, proves] = [&route.groups, &route.proves].map(|groups| with(groups, beside));
         let (asker, waiting) = self.asker(caller, &keys, params, &groups);
         // An event about another user, or one that touches a tag which isn't of one user, lies under its own name.
         let of_one_user = !route.tags.is_empty() && route.tags.iter().all(|tag| tag.uses(Source::User));
@@ -149,7 +149,7 @@ impl Read {
         let user = asker.user.filter(|_| !writes_for_others || asker.joins);
         let asker = Asker { user, ..asker };
         let about = about.filter(|_| of_one_user || asker.joins);
-        Reader { asker, writes_for_others, about, keys, is_shared, tags, is_untold, waiting, groups }
+        Reader { asker, writes_for_others, about, keys, is_shared, tags, is_untold, waiting, groups, proves }
     }
 
     /// The user that the address names, else the caller's own (ruling 17).
@@ -197,6 +197,14 @@ impl Read {
         let own = !route.public && self.identity.is_personal(caller, nameless);
         if own { Audience::Personal } else { Audience::Shared }
     }
+}
+
+/// Both, each group once.
+fn with(groups: &[GroupIndex], more: &[GroupIndex]) -> Vec<GroupIndex> {
+    let mut all: Vec<_> = groups.iter().chain(more).copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// The host that was asked, in lower case; none if there is none, or what is there can't be one (RFC 3986 §3.2.2).

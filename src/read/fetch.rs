@@ -4,7 +4,7 @@ use super::answer::{self, with_status};
 use super::ask::Ask;
 use super::complete::{Completion, Missing};
 use super::sent::Line;
-use super::{Bypass, Read};
+use super::{Bypass, Read, Relayed};
 use crate::body::Body;
 use crate::cache::fill::{Fill, Filling};
 use crate::cache::policy::control::CacheControl;
@@ -75,7 +75,7 @@ impl Read {
         // ORDER: generations before the application is asked.
         let generations = self.tags.snapshot(&ask.reader.tags);
         let asked = self.clock.now();
-        let mut response = self.relay(request, peer, true).await;
+        let mut response = self.ask_for(request, peer, (route, &ask.reader), Relayed::Proof).await;
         let completion = match (&missing, &response) {
             (Some(missing), Ok(said)) => missing.judge(said),
             _ => Completion::Other,
@@ -83,10 +83,10 @@ impl Read {
         if completion == Completion::Unusable
             && let Some(again) = again
         {
-            response = self.relay(again, peer, true).await;
+            response = self.ask_for(again, peer, (route, &ask.reader), Relayed::Proof).await;
         }
         if response.as_ref().is_ok_and(|response| response.status().is_success()) {
-            self.speak_for(ask);
+            self.speak_for(route, ask);
         }
         let times = Times { asked, answered: self.clock.now() };
         let asking = Asking { route, ask, method, headers, generations, validating, times, errand, peer, line };
@@ -360,11 +360,11 @@ impl Read {
         &self,
         request: Request<Body>,
         peer: &Peer,
-        ask: &Ask,
+        (route, ask): (&CacheRoute, &Ask),
         stored: Option<&Entry>,
     ) -> Result<Response<Body>, UpstreamError> {
         const WHY: Bypass = "head";
-        let response = self.bypass(request, peer, WHY).await?;
+        let response = self.bypass(request, peer, (route, &ask.reader), WHY).await?;
         let differs = |entry: &Entry| {
             let names = [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH];
             names.iter().any(|name| {

@@ -30,7 +30,7 @@ use crate::cache::store::{Entry, Flight, Found as Stored, Store};
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::event::{GroupIndex, Tag, UserId};
-use crate::identity::{Caller, Identity};
+use crate::identity::{Caller, Identity, Renewal};
 use crate::ingest::{Asker, Ingest, Settled};
 use crate::memory::Share;
 use crate::peer::Peer;
@@ -177,17 +177,44 @@ impl Read {
         why: Bypass,
     ) -> Result<Response<Body>, UpstreamError> {
         let why = self.settled(route, reader).await.err().unwrap_or(why);
-        self.bypass(request, peer, why).await
+        self.bypass(request, peer, (route, reader), why).await
     }
 
-    async fn bypass(&self, request: Request<Body>, peer: &Peer, why: Bypass) -> Result<Response<Body>, UpstreamError> {
+    async fn bypass(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        (route, reader): (&CacheRoute, &Reader),
+        why: Bypass,
+    ) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
-        let response = self.relay_of(request, peer, Relayed::Read).await?;
+        let response = self.ask_for(request, peer, (route, reader), Relayed::Read).await?;
         Ok(answer::with_status(response, &format!("tidegate; fwd=bypass; detail={why}")))
     }
 
+    /// Asks the application for a reader. That it answers a stranger shows that its answers to this read say nothing of who
+    /// asks (ruling 17): a caller without a name, or one that is known to be refused.
+    async fn ask_for(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        (route, reader): (&CacheRoute, &Reader),
+        relayed: Relayed,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let reputation = self.ingest.reputation();
+        // ORDER: before it is asked. A refusal of meanwhile says nothing of this answer.
+        let is_stranger = reader.keys.nameless || reputation.is_refused(reader.keys.principal);
+        let is_open = route.public || is_stranger || reputation.is_open_read(route.index);
+        let relayed = if is_open { Relayed::Read } else { relayed };
+        let response = self.relay_of(request, peer, relayed).await?;
+        if is_stranger && !route.public && is_shown(response.status()) {
+            self.ingest.open_read(route.index);
+        }
+        Ok(response)
+    }
+
     /// Asks the application, and learns of a session that it renews (ruling 24). `proves`: a 2xx speaks for its caller,
-    /// since it is about what some group's events change.
+    /// since it is a call of some group's events.
     ///
     /// # Errors
     /// It gave no answer.
@@ -228,8 +255,13 @@ impl Read {
             // which may make somebody else of its caller.
             let shown = parts.method.is_safe() && !reputation.is_refused(principal);
             let set = response.headers().get_all(header::SET_COOKIE);
-            if (good || shown) && self.identity.renew(&caller, set.iter(), good) {
+            let renewal = if good || shown { self.identity.renew(&caller, set.iter(), good) } else { Renewal::None };
+            if renewal != Renewal::None {
                 self.ingest.note_renewal(principal);
+            }
+            if let Renewal::Successor(succession) = renewal {
+                // ORDER: before the client has the cookie, whose bearer a start must know.
+                self.ingest.keep_succession(succession).await;
             }
         }
         Ok(response)
@@ -276,11 +308,12 @@ impl Read {
         &self,
         first: Request<Body>,
         peer: &Peer,
+        route: &CacheRoute,
         ask: &mut Ask,
     ) -> Result<Option<Response<Body>>, UpstreamError> {
-        let response = self.relay(first, peer, true).await?;
-        if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
-            self.speak_for(ask);
+        let response = self.ask_for(first, peer, (route, &ask.reader), Relayed::Proof).await?;
+        if is_shown(response.status()) {
+            self.speak_for(route, ask);
             let good = |group: &GroupIndex| self.ingest.reputation().is_good(ask.reader.keys.principal, *group);
             ask.reader.asker.joins = ask.reader.groups.iter().any(good);
         }
@@ -290,13 +323,13 @@ impl Read {
         Ok(Some(answer::with_status(response, "tidegate; fwd=bypass; detail=unproven")))
     }
 
-    /// The application answered a read of this principal. What it shows to anybody alike says nothing of who asks; and that
-    /// a caller without a name was shown something doesn't say that its events would be taken (ruling 17).
-    fn speak_for(&self, ask: &Ask) {
-        let Reader { keys, groups, .. } = &ask.reader;
+    /// The application answered a read of this principal. What it shows to anybody alike says nothing of who asks (ruling
+    /// 17).
+    fn speak_for(&self, route: &CacheRoute, ask: &Ask) {
+        let Reader { keys, proves, .. } = &ask.reader;
         let is_own = ask.key.view.is_some();
         if is_own && !keys.nameless {
-            self.ingest.vouch(keys.principal, false, groups);
+            self.ingest.vouch_by_read(keys.principal, route.index, proves);
         }
     }
 
@@ -317,13 +350,13 @@ impl Read {
             if let Err(why) = self.settled(route, &ask.reader).await {
                 // Nothing is shown to a caller that nothing speaks for (P8).
                 return match route.overlay.is_empty() || why == PENDING {
-                    true => self.bypass(request, peer, why).await,
+                    true => self.bypass(request, peer, (route, &ask.reader), why).await,
                     false => self.overlaid(request, peer, route, &ask, why).await,
                 };
             }
             if self.is_to_be_proven(&ask) {
                 let first = without_body(&request);
-                match self.prove(first, peer, &mut ask).await? {
+                match self.prove(first, peer, route, &mut ask).await? {
                     Some(response) => return Ok(response),
                     None => continue,
                 }
@@ -341,7 +374,7 @@ impl Read {
                 return Ok(answer::only_if_cached(reason));
             }
             if *request.method() == Method::HEAD {
-                return self.head(request, peer, &ask, stored.as_deref()).await;
+                return self.head(request, peer, (route, &ask), stored.as_deref()).await;
             }
             let alone = waited.is_some()
                 || reason == "request"
@@ -389,6 +422,11 @@ impl Read {
     fn is_current(&self, entry: &Entry, tags: &[Tag]) -> bool {
         self.tags.unmoved(tags, &entry.generations)
     }
+}
+
+/// The caller was shown something, or told that it is what it has.
+fn is_shown(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::NOT_MODIFIED
 }
 
 /// A read once more.

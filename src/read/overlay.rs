@@ -6,14 +6,14 @@
 //! it is never older than what it shows. Where the application gives no answer, the last stored one may stand in, if
 //! the caller's own pending events are all that has happened since.
 
-use super::Read;
 use super::answer::with_status;
-use super::ask::{Ask, Bypass};
+use super::ask::{Ask, Bypass, Reader};
 use super::sent::Line;
+use super::{Read, Relayed};
 use crate::body::{Body, BodyError};
 use crate::cache::policy::reuse;
 use crate::cache::store::{Entry, Found as Stored};
-use crate::event::UserId;
+use crate::event::{Tag, UserId};
 use crate::json::Object;
 use crate::memory::Lease;
 use crate::peer::Peer;
@@ -57,7 +57,7 @@ impl Read {
             request.headers_mut().remove(name);
         }
         let method = request.method().clone();
-        let response = self.relay(request, peer, true).await;
+        let response = self.ask_for(request, peer, (route, &ask.reader), Relayed::Proof).await;
         let failed = response.as_ref().map_or(true, |response| reuse::is_failure(response.status()));
         if failed
             && let Some(entry) = stored
@@ -93,7 +93,7 @@ impl Read {
             Err(None) => return Err(UpstreamError::ConnectionTerminated("the body was cut off".to_owned())),
         };
         let (body, detail) = match self.lay(route, ask, &body).await {
-            Some(body) => (body, "-overlay"),
+            Some((body, _)) => (body, "-overlay"),
             None => (body, ""),
         };
         head.headers = plain(&head.headers);
@@ -101,27 +101,30 @@ impl Read {
         Ok(with_status(response, &format!("tidegate; fwd=bypass; detail={why}{detail}")))
     }
 
-    /// A stored body with what has happened since, if the caller's own pending events are all of that.
+    /// A stored body with what has happened since, if the caller's own pending events that are laid over it are all of that.
+    /// P7: an event of the caller's under another view, another user's name or another group is none of them, and makes the
+    /// stored answer useless.
     async fn over_stored(&self, route: &CacheRoute, ask: &Ask, entry: &Arc<Entry>) -> Option<Bytes> {
-        let all = || self.tags.moved_by_pending(&ask.reader.tags, &entry.generations, ask.reader.waiting);
-        if entry.status != StatusCode::OK || !all() {
+        if entry.status != StatusCode::OK {
             return None;
         }
-        let body = self.lay(route, ask, &entry.body).await?;
-        // ORDER: looked at again, so that no other event came between the two looks.
-        all().then_some(body)
+        let (body, laid) = self.lay(route, ask, &entry.body).await?;
+        let Reader { tags, waiting, .. } = &ask.reader;
+        // ORDER: after the look at the events; one that came since has moved a generation.
+        self.tags.moved_by_pending(tags, &entry.generations, (*waiting, &laid)).then_some(body)
     }
 
-    /// The body with the caller's own pending events over it, oldest first.
-    async fn lay(&self, route: &CacheRoute, ask: &Ask, body: &Bytes) -> Option<Bytes> {
-        let user = ask.reader.about.as_ref()?;
-        let pending =
-            self.ingest.look(user, (ask.reader.keys.principal, ask.reader.keys.view), &route.groups, MOST).await;
+    /// The body with the caller's own pending events over it, oldest first; and the tags of all of them.
+    async fn lay(&self, route: &CacheRoute, ask: &Ask, body: &Bytes) -> Option<(Bytes, Vec<Tag>)> {
+        let Reader { about, keys, .. } = &ask.reader;
+        let user = about.as_ref()?;
+        let pending = self.ingest.look(user, (keys.principal, keys.view), &route.groups, MOST).await;
         let mut document: Value = serde_json::from_slice(body).ok()?;
-        for (_, event) in &pending {
-            lay_one(&mut document, route.overlay.iter(), user, event);
+        for one in &pending {
+            lay_one(&mut document, route.overlay.iter(), user, &one.json);
         }
-        serde_json::to_vec(&document).ok().map(Bytes::from)
+        let body = serde_json::to_vec(&document).ok().map(Bytes::from)?;
+        Some((body, pending.into_iter().flat_map(|one| one.tags).collect()))
     }
 }
 

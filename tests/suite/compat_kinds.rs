@@ -121,3 +121,25 @@ async fn a_session_that_a_page_has_renewed_is_not_forwarded_for_what_a_delivery_
     assert_eq!(get(&sidecar, "sid=1", PAGE).await.header("set-cookie"), "sid=3; Path=/; HttpOnly");
     assert_eq!(post(&sidecar, "sid=3", "b").await.status, StatusCode::ACCEPTED);
 }
+
+#[tokio::test]
+async fn only_an_answer_that_sets_the_sessions_cookie_counts_as_its_renewal() {
+    for (cookie, is_forwarded) in
+        [(None, true), (Some("_ga=2; Path=/"), true), (Some("sid=1; Path=/; Max-Age=600"), false)]
+    {
+        let sidecar = Sidecar::start(&[BY_DEFAULT]).await;
+        sidecar.upstream.answer_with(move |seen| {
+            let mut reply = answer(200, json!({}));
+            let set = if seen.path == "/batch" { Some("sid=1; Path=/; Max-Age=600") } else { cookie };
+            if let Some(set) = set {
+                reply.headers_mut().append("set-cookie", set.parse().unwrap());
+            }
+            Some(reply)
+        });
+        assert_eq!(post(&sidecar, "sid=1", "a").await.status, StatusCode::ACCEPTED);
+        // It has the event delivered: that answer's cookie reaches no browser.
+        assert_eq!(get(&sidecar, "sid=1", PAGE).await.status, StatusCode::OK);
+        let next = post(&sidecar, "sid=1", "b").await.status;
+        assert_eq!(next == StatusCode::OK, is_forwarded, "{cookie:?}: {next}");
+    }
+}

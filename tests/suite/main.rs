@@ -38,6 +38,7 @@ mod refusals;
 mod relay;
 mod replay;
 mod replies;
+mod sessions;
 mod standing;
 mod stop;
 mod strangers;

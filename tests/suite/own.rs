@@ -1,6 +1,7 @@
 //! Paths of Tidegate's own: what a caller's own events made old, and what is still pending of them.
 
 use crate::support::Sidecar;
+use crate::support::calls::BY_LISTS;
 use crate::support::upstream::answer;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -23,9 +24,13 @@ struct Stream {
 
 impl Stream {
     async fn open(sidecar: &Sidecar, token: &str, last: Option<&str>) -> Self {
+        Self::open_as(sidecar, ("authorization", token), last).await
+    }
+
+    async fn open_as(sidecar: &Sidecar, (name, value): (&str, &str), last: Option<&str>) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let uri = format!("http://{}/_tidegate/invalidations", sidecar.running.address);
-        let mut request = Request::get(uri).header("authorization", token);
+        let mut request = Request::get(uri).header(name, value);
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -214,4 +219,86 @@ async fn what_was_delivered_since_makes_a_stored_answer_useless_for_an_overlay()
     sidecar.upstream.answer_with(|_| Some(answer(503, json!({ "down": true }))));
     sidecar.event("ada's", "ada", "b").await;
     assert_eq!(get().await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_stored_answer_stands_in_only_where_all_of_the_readers_pending_events_are_laid_over_it() {
+    let sidecar = Sidecar::start(&[BY_LISTS, OVERLAY[0], OVERLAY[1]]).await;
+    reads_show(&sidecar, 1, 503);
+    let token = [("authorization", "t")];
+    let get = async || sidecar.call(Method::GET, "/progress?userId=ada", &token, "").await;
+    assert!(get().await.header("cache-status").ends_with("stored"));
+    sidecar.upstream.answer_with(|_| Some(answer(503, json!({ "down": true }))));
+    sidecar.taken(&token, "ada", "a").await;
+    assert_eq!(get().await.json()["data"]["percent"], 5);
+    // The same caller elsewhere: it is not shown here, and the stored answer is older than it.
+    sidecar.taken(&[token[0], ("x-org-id", "second")], "ada", "b").await;
+    assert_eq!(get().await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_stored_answer_stands_in_where_a_laid_event_has_made_older_ones_needless() {
+    let newest = ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nsupersede = [\"lessonId\"]");
+    let sidecar = Sidecar::start(&[OVERLAY[0], OVERLAY[1], newest]).await;
+    reads_show(&sidecar, 1, 503);
+    let get = async || sidecar.get("ada's", "/progress?userId=ada").await;
+    get().await;
+    sidecar.upstream.answer_with(|_| Some(answer(503, json!({ "down": true }))));
+    for id in ["a", "b", "c"] {
+        sidecar.event("ada's", "ada", id).await;
+    }
+    let shown = get().await;
+    assert_eq!((shown.status, &shown.json()["data"]["percent"]), (StatusCode::OK, &json!(5)));
+}
+
+/// A caller's session rolls: by a page of no route, of a caller that nothing is known of; or by a read of one that is known
+/// to be good.
+async fn renewed(is_good: bool) -> Sidecar {
+    let rolling = ("[identity]\n", "[identity]\nrolling = [\"cookie:sid\"]\n");
+    let sidecar = Sidecar::start(&[BY_LISTS, rolling, PREVIEW]).await;
+    sidecar.upstream.answer_with(|seen| {
+        (seen.method == Method::GET).then(|| {
+            let mut reply = answer(200, json!({}));
+            reply.headers_mut().insert("set-cookie", http::HeaderValue::from_static("sid=2; Path=/"));
+            reply
+        })
+    });
+    let before = [("cookie", "sid=1")];
+    if is_good {
+        sidecar.taken(&before, "ada", "first").await;
+        sidecar.delivered().await;
+    }
+    let page = if is_good { "/progress?userId=ada" } else { "/page" };
+    assert_eq!(sidecar.call(Method::GET, page, &before, "").await.header("set-cookie"), "sid=2; Path=/");
+    sidecar
+}
+
+#[tokio::test]
+async fn a_preview_shows_a_renewed_session_what_is_pending_from_before_only_where_it_is_proven() {
+    for is_good in [false, true] {
+        let sidecar = renewed(is_good).await;
+        sidecar.taken(&[("cookie", "sid=1")], "ada", "a").await;
+        let shown = async |cookie: &str| {
+            let preview = sidecar.call(Method::GET, "/preview?userId=ada", &[("cookie", cookie)], "").await;
+            ids(&preview.json()).concat()
+        };
+        assert_eq!(
+            (shown("sid=1").await.as_str(), shown("sid=2").await.as_str()),
+            ("a", if is_good { "a" } else { "" })
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_session_hears_what_is_old_from_before_only_where_it_is_proven() {
+    for is_good in [false, true] {
+        let sidecar = renewed(is_good).await;
+        let mut stream = Stream::open_as(&sidecar, ("cookie", "sid=2"), None).await;
+        sidecar.taken(&[("cookie", "sid=1")], "before", "a").await;
+        sidecar.delivered().await;
+        sidecar.taken(&[("cookie", "sid=2")], "after", "b").await;
+        sidecar.delivered().await;
+        let heard = stream.message().await.2["tags"][0].as_str().unwrap().to_owned();
+        assert_eq!(heard, if is_good { "progress:before" } else { "progress:after" });
+    }
 }

@@ -117,11 +117,15 @@ async fn where_strangers_are_taken_a_token_that_fails_holds_up_nobody_who_claims
     assert!(came(&sidecar.upstream.batches()), "it waits for a token that anybody may have made");
 }
 
-/// An application that counts the events of callers with a token, and shows anybody how many they were.
-fn counting(sidecar: &Sidecar) {
+/// A reader's user has something pending under a principal that the reader is not known to be one user with.
+const UNPROVEN: &str = "tidegate; fwd=bypass; detail=unproven";
+
+/// An application that counts the events of callers with a token but one, and shows anybody how many they were.
+fn counting_but_of(sidecar: &Sidecar, bad: String) {
     let taken = AtomicU64::new(0);
     sidecar.upstream.answer_with(move |seen| match seen.path.as_str() {
         "/batch" if seen.header("authorization").is_empty() => Some(answer(401, json!({}))),
+        "/batch" if seen.header("authorization") == bad => Some(answer(401, json!({}))),
         "/batch" => {
             taken.fetch_add(seen.ids().len() as u64, Ordering::SeqCst);
             None
@@ -131,18 +135,55 @@ fn counting(sidecar: &Sidecar) {
 }
 
 #[tokio::test]
-async fn a_read_that_a_stranger_was_answered_takes_no_second_devices_writes_from_its_user() {
-    let sidecar = Sidecar::start(&[BY_LISTS, ("barrier = \"3s\"", "barrier = \"1h\"")]).await;
-    counting(&sidecar);
-    let (desk, phone) = (token("u", "desk"), token("u", "phone"));
-    for token in [&desk, &phone] {
-        assert_eq!(sidecar.get(token, "/progress").await.json()["taken"], 0);
+async fn a_read_that_a_stranger_was_answered_proves_no_token_and_what_it_had_joined_is_apart_again() {
+    let bad = token("u", "bad");
+    for stranger in [&[][..], &[("authorization", bad.as_str())]] {
+        let sidecar = Sidecar::start(&[BY_LISTS, ("barrier = \"3s\"", "barrier = \"1h\"")]).await;
+        counting_but_of(&sidecar, bad.clone());
+        if !stranger.is_empty() {
+            sidecar.taken(stranger, "u", "bad").await;
+            sidecar.flush().await;
+            sidecar.until_counter(REJECTED, 1).await;
+        }
+        let (desk, phone) = (token("u", "desk"), token("u", "phone"));
+        for token in [&desk, &phone] {
+            assert_eq!(sidecar.get(token, "/progress").await.json()["taken"], 0);
+        }
+        sidecar.taken(&[("authorization", &desk)], "u", "a").await;
+        assert_eq!(sidecar.get(&phone, "/progress").await.json()["taken"], 1, "one user, as far as is known");
+        let answered = sidecar.call(Method::GET, "/progress?userId=nobody", stranger, "").await;
+        assert_eq!(answered.status, StatusCode::OK);
+        sidecar.taken(&[("authorization", &desk)], "u", "b").await;
+        for _ in 0..2 {
+            let read = sidecar.get(&phone, "/progress").await;
+            assert_eq!((&read.json()["taken"], read.header("cache-status")), (&Value::from(1), UNPROVEN));
+        }
+        assert_eq!(sidecar.get(&desk, "/progress").await.json()["taken"], 2, "its own events go before its own read");
+        // What the events' own calls have proven holds.
+        sidecar.taken(&[("authorization", &phone)], "u", "c").await;
+        assert_eq!(sidecar.get(&phone, "/progress").await.json()["taken"], 3);
+        sidecar.taken(&[("authorization", &desk)], "u", "d").await;
+        assert_eq!(sidecar.get(&phone, "/progress").await.json()["taken"], 4);
     }
-    let stranger = sidecar.call(Method::GET, "/progress?userId=nobody", &[], "").await;
-    assert_eq!(stranger.status, StatusCode::OK);
-    sidecar.taken(&[("authorization", &desk)], "u", "a").await;
-    let read = sidecar.get(&phone, "/progress").await;
-    assert_eq!(read.json()["taken"], 1, "{}", read.header("cache-status"));
+}
+
+#[tokio::test]
+async fn a_read_proves_its_reader_for_the_groups_that_it_is_of_and_for_no_other() {
+    let all = ("[[write]]\n", "[[cache]]\npath = \"/all\"\ntags = [\"{user}\"]\n[[write]]\n");
+    let proven = ("[identity]", "[identity]\nadmit = \"proven\"");
+    let sidecar = Sidecar::start(&[BY_LISTS, NOTES, all, proven, EXPLAIN]).await;
+    sidecar.upstream.answer_with(|seen| (seen.path == "/event").then(|| answer(500, json!({}))));
+    let token = token("u", "desk");
+    let headers = [("authorization", token.as_str())];
+    for (path, forwarded) in [("/all", "unproven"), ("/notes", "unproven"), ("/progress", "")] {
+        assert_eq!(sidecar.get(&token, path).await.status, StatusCode::OK);
+        let heard = sidecar.call(Method::POST, "/event", &headers, body("u", path, "")).await;
+        assert_eq!(heard.header("tidegate-forwarded"), forwarded, "{path}: {heard:?}");
+        if !forwarded.is_empty() {
+            // A forwarded call that is taken would prove it.
+            assert_eq!(heard.status, StatusCode::INTERNAL_SERVER_ERROR);
+        }
+    }
 }
 
 #[tokio::test]
@@ -163,4 +204,29 @@ async fn a_public_read_proves_no_token_so_that_what_waits_under_it_delays_nobody
     assert!(!read.header("cache-status").contains("timeout"), "{}", read.header("cache-status"));
     assert_eq!(read.json()["path"], Value::from("/progress"));
     assert_eq!(sidecar.running.ledger().pending, 1, "what the forged token brought waits for itself");
+}
+
+#[tokio::test]
+async fn a_read_of_a_nameless_or_refused_caller_beside_events_seals_nothing_and_passes() {
+    let sidecar = Sidecar::start(&[BY_LISTS, ("barrier = \"3s\"", "barrier = \"1h\"")]).await;
+    sidecar.upstream.answer_with(|seen| {
+        (seen.path == "/batch" && seen.header("authorization") == "Bearer bad").then(|| answer(401, json!({})))
+    });
+    let beside = async |headers: &[(&str, &str)]| {
+        let read = sidecar.call(Method::GET, "/event?userId=u", headers, "").await;
+        assert_eq!(read.json()["path"], "/event?userId=u");
+    };
+    sidecar.taken(&[], "u", "a").await;
+    beside(&[]).await;
+    assert_eq!(sidecar.upstream.batches(), [[""; 0]; 0], "it has no name");
+    let bad = [("authorization", "Bearer bad")];
+    sidecar.taken(&bad, "u", "b").await;
+    sidecar.flush().await;
+    sidecar.until_counter(REJECTED, 1).await;
+    // It would wait for what is held.
+    beside(&bad).await;
+    let good = [("authorization", "Bearer good")];
+    sidecar.taken(&good, "u", "c").await;
+    beside(&good).await;
+    assert!(sidecar.upstream.batches().contains(&vec!["c".to_owned()]), "its own events go first");
 }

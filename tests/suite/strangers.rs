@@ -68,6 +68,25 @@ async fn a_session_that_rolls_on_another_route_keeps_its_order_and_shares_neithe
     assert_eq!((read("sid=1").await, read("sid=2").await), ("sid=1".to_owned(), "sid=2".to_owned()));
 }
 
+#[tokio::test]
+async fn a_get_beside_events_and_a_read_that_answers_strangers_prove_no_session_that_they_renew() {
+    for (path, strangers, may_share) in
+        [("/progress?userId=u", false, true), ("/progress?userId=u", true, false), ("/event?userId=u", false, false)]
+    {
+        let sidecar = Sidecar::start(&[BY_LISTS, ROLLING]).await;
+        sidecar.upstream.answer_with(|seen| (seen.method == Method::GET).then(|| setting(200, "sid=2; Path=/")));
+        if strangers {
+            assert_eq!(sidecar.call(Method::GET, "/progress?userId=x", &[], "").await.status, StatusCode::OK);
+        }
+        sidecar.call(Method::GET, path, &[("cookie", "sid=1")], "").await;
+        sidecar.taken(&[("cookie", "sid=1")], "u", "a").await;
+        sidecar.taken(&[("cookie", "sid=2")], "u", "b").await;
+        let batches: Vec<_> = sidecar.delivered().await.iter().map(crate::support::upstream::Seen::ids).collect();
+        let wanted = if may_share { vec![vec!["a", "b"]] } else { vec![vec!["a"], vec!["b"]] };
+        assert_eq!(batches, wanted, "{path} {strangers}");
+    }
+}
+
 /// The application shows how many events it has of the user that is asked for.
 fn counting(sidecar: &Sidecar) {
     let taken = Arc::new(AtomicU64::new(0));

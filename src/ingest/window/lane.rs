@@ -2,7 +2,7 @@
 
 use super::order::{Domain, Place};
 use super::{Batch, Doubt, Entry, Form, LaneId, Rules};
-use crate::event::{LaneKey, Outcome, Owner, Subject};
+use crate::event::{LaneKey, Outcome, Owner, Subject, Tag};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
@@ -21,6 +21,15 @@ pub struct Queued<E> {
     pub covers: Option<Box<Covers<E>>>,
 }
 
+/// A pending event as a look shows it.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) seq: u64,
+    pub(super) json: Bytes,
+    /// Its tags, and those of what it covers.
+    pub(super) tags: Vec<Tag>,
+}
+
 /// Events that a newer one of their subject made needless.
 #[derive(Debug)]
 pub struct Covers<E> {
@@ -33,6 +42,12 @@ pub struct Covers<E> {
 impl<E: Entry> Queued<E> {
     pub(super) const fn new(entry: E, since: Instant) -> Self {
         Self { entry, failed: 0, since, covers: None }
+    }
+
+    pub(super) fn shown(&self) -> Shown {
+        let covered = self.covers.iter().flat_map(|covers| &covers.events).flat_map(|older| older.entry.tags());
+        let tags = self.entry.tags().iter().chain(covered).copied().collect();
+        Shown { seq: self.entry.seq(), json: self.entry.shown(), tags }
     }
 
     /// Its own number, or that of the oldest event that it covers.
@@ -141,7 +156,7 @@ pub(super) struct Lane<E> {
     /// Somebody waits for events up to this number: they don't wait for company.
     pub(super) urgent: u64,
     /// What is on its way shows of itself, where somebody may look.
-    pub(super) flying: Vec<(u64, Bytes)>,
+    pub(super) flying: Vec<Shown>,
     /// An event of it covers others: the first in the queue need not be the oldest.
     has_covers: bool,
 }
@@ -316,9 +331,9 @@ impl<E: Entry> Lane<E> {
     }
 
     /// What its pending events show of themselves.
-    pub(super) fn shown(&self) -> impl Iterator<Item = (u64, Bytes)> {
+    pub(super) fn shown(&self) -> impl Iterator<Item = Shown> {
         let again = self.again.iter().flat_map(|batch| batch.events.iter());
-        let waiting = again.chain(&self.queue).map(|queued| (queued.entry.seq(), queued.entry.shown()));
+        let waiting = again.chain(&self.queue).map(Queued::shown);
         self.flying.iter().cloned().chain(waiting)
     }
 

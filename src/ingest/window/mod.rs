@@ -26,10 +26,13 @@ pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use lane::{Covers, Queued};
 pub use rules::{Entry, Rules};
 
-use crate::event::{EventId, GroupIndex, LaneKey, Outcome, Owner, Principal, Realm, Reason, Subject, UserId, View};
+use super::reputation::{Grounds, ReadRoutes};
+use crate::event::{
+    EventId, GroupIndex, LaneKey, Outcome, Owner, Principal, ReadIndex, Realm, Reason, Subject, Tag, UserId, View,
+};
 use crate::template::Path;
 use bytes::Bytes;
-use lane::{Lane, Phase, Seal};
+use lane::{Lane, Phase, Seal, Shown};
 use order::{Foreign, Order, Place};
 use recent::Recent;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -65,6 +68,17 @@ struct Hold {
     after: u64,
 }
 
+/// A pending event, as a look at it shows it.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// Its group.
+    pub group: GroupIndex,
+    /// The event as it stands in the batch.
+    pub json: Bytes,
+    /// What it makes old, and what those make old that it stands for.
+    pub tags: Vec<Tag>,
+}
+
 /// Which groups' lanes are meant.
 pub type Groups = Arc<[GroupIndex]>;
 
@@ -97,8 +111,10 @@ pub struct Lanes<E> {
     /// Of those, the ones that hold other principals of their user back too.
     joint_holds: HashMap<(Realm, UserId), HashMap<u64, Hold>>,
     sent: Sent,
-    /// Principals that had a 2xx in a group, and no refusal since.
-    good: Recent<(Principal, GroupIndex), ()>,
+    /// Principals that had a 2xx in a group, and no refusal since: by what.
+    good: Recent<(Principal, GroupIndex), Grounds>,
+    /// Reads that strangers are answered: a 2xx to one says nothing of a name.
+    open_reads: ReadRoutes,
     /// Groups in which strangers are taken: a 2xx there says nothing of a name.
     open: BTreeSet<GroupIndex>,
     /// Whose next event is sealed at once, since a priority event of another group came: until when.
@@ -132,6 +148,7 @@ impl<E: Entry> Lanes<E> {
             sent: Recent::new(max_lanes),
             awaited: Recent::new(max_lanes),
             good: Recent::new(max_lanes),
+            open_reads: ReadRoutes::default(),
             open: BTreeSet::new(),
             next_lane: 0,
             next_hold: 0,
@@ -248,8 +265,10 @@ impl<E: Entry> Lanes<E> {
         self.by_key.insert(key.clone(), id);
         self.by_user.entry((key.user.clone(), owner.principal)).or_default().insert(id);
         self.by_principal.entry(owner.principal).or_default().insert(id);
-        let (good, open, group) = (&self.good, &self.open, key.group);
-        let is_good = |principal| !open.contains(&group) && good.get(&(principal, group)).is_some();
+        let (good, is_open, group, open_reads) =
+            (&self.good, self.open.contains(&key.group), key.group, self.open_reads);
+        let holds = |grounds: &Grounds| grounds.hold(open_reads);
+        let is_good = |principal| !is_open && good.get(&(principal, group)).is_some_and(holds);
         let gone = self.order.enter(&key.user, owner, is_good);
         let domain = self.order.domain(key, owner.principal);
         self.lanes.insert(id, Lane::new(key.clone(), *owner, domain, envelope));
@@ -351,7 +370,8 @@ impl<E: Entry> Lanes<E> {
 
     fn is_good(&self, lane: &Lane<E>) -> bool {
         let group = lane.key.group;
-        !self.open.contains(&group) && self.good.get(&(lane.owner.principal, group)).is_some()
+        let grounds = self.good.get(&(lane.owner.principal, group));
+        !self.open.contains(&group) && grounds.is_some_and(|grounds| grounds.hold(self.open_reads))
     }
 
     fn seal_one(&mut self, id: LaneId, why: Seal) {
@@ -366,7 +386,12 @@ impl<E: Entry> Lanes<E> {
 
     /// A batch of this lane's principal was taken.
     fn note_success(&mut self, owner: &Owner, group: GroupIndex) {
-        self.good.put((owner.principal, group), ());
+        self.note_grounds(owner.principal, group, Grounds::CALL);
+    }
+
+    fn note_grounds(&mut self, principal: Principal, group: GroupIndex, grounds: Grounds) {
+        let before = self.good.get(&(principal, group)).copied().unwrap_or_default();
+        self.good.put((principal, group), before.and(grounds));
     }
 
     /// A batch of this lane's principal was refused for its sake. The principal's lanes, if that changes what they wait
@@ -520,8 +545,13 @@ impl<E: Entry> Lanes<E> {
 
     /// A call of this principal was taken in these groups; its rejected lanes try again.
     pub fn vouch(&mut self, principal: Principal, groups: &[GroupIndex]) {
+        self.vouch_by(principal, groups, Grounds::CALL);
+    }
+
+    /// As [`vouch`](Self::vouch), by what was taken or answered.
+    pub fn vouch_by(&mut self, principal: Principal, groups: &[GroupIndex], grounds: Grounds) {
         for group in groups {
-            self.good.put((principal, *group), ());
+            self.note_grounds(principal, *group, grounds);
         }
         let ids = self.by_principal.get(&principal).into_iter().flatten();
         let rejected = |id: &&LaneId| self.lanes.get(id).is_some_and(|lane| matches!(lane.phase, Phase::Rejected(_)));
@@ -545,6 +575,13 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
+    /// A read of this route was answered to a stranger: who is good by it alone is good no longer (ruling 17).
+    pub fn open_read(&mut self, read: ReadIndex) {
+        self.open_reads = self.open_reads.and(ReadRoutes::of(read));
+        let ids: Vec<_> = self.lanes.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.advance(id));
+    }
+
     /// What is pending of this user and view in these groups, oldest first, at most `most`; of what was superseded,
     /// what it was superseded by.
     #[must_use]
@@ -554,15 +591,14 @@ impl<E: Entry> Lanes<E> {
         (principal, view): (Principal, View),
         groups: &[GroupIndex],
         most: usize,
-    ) -> Vec<(GroupIndex, Bytes)> {
+    ) -> Vec<Pending> {
         let meant = |lane: &Lane<E>| lane.owner.view == view && groups.contains(&lane.key.group);
         let ids = self.lanes_of(user, principal, meant);
         let lanes = ids.iter().filter_map(|id| self.lanes.get(id));
-        let mut all: Vec<_> =
-            lanes.flat_map(|lane| lane.shown().map(|(seq, json)| (seq, lane.key.group, json))).collect();
-        all.sort_unstable_by_key(|(seq, ..)| *seq);
+        let mut all: Vec<_> = lanes.flat_map(|lane| lane.shown().map(|shown| (lane.key.group, shown))).collect();
+        all.sort_unstable_by_key(|(_, shown)| shown.seq);
         all.truncate(most);
-        all.into_iter().map(|(_, group, json)| (group, json)).collect()
+        all.into_iter().map(|(group, Shown { json, tags, .. })| Pending { group, json, tags }).collect()
     }
 
     /// Consecutive attempts of this lane that got no answer.
@@ -622,7 +658,7 @@ impl<E: Entry> Lanes<E> {
             lane.phase = flight;
         }
         if rules.shown {
-            lane.flying = batch.events.iter().map(|queued| (queued.entry.seq(), queued.entry.shown())).collect();
+            lane.flying = batch.events.iter().map(Queued::shown).collect();
         }
         if !rules.change.is_empty() {
             for queued in &batch.events {

@@ -1,7 +1,7 @@
 //! What a window needs to know: of an event, and of its group.
 
 use super::ENVELOPE_BYTES;
-use crate::event::{EventId, GroupIndex, LaneKey, Owner, Subject};
+use crate::event::{EventId, GroupIndex, LaneKey, Owner, Subject, Tag};
 use crate::template::Path;
 use bytes::Bytes;
 use std::time::Duration;
@@ -44,6 +44,10 @@ pub trait Entry {
     /// What a look at what is pending shows of it.
     fn shown(&self) -> Bytes {
         Bytes::new()
+    }
+    /// What it makes old.
+    fn tags(&self) -> &[Tag] {
+        &[]
     }
 }
 

@@ -930,6 +930,31 @@ fn where_strangers_are_taken_nobody_waits_for_another_principal_that_fails() {
 }
 
 #[test]
+fn who_is_good_by_a_read_alone_is_so_until_that_read_answers_a_stranger() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    let [read, other] = [ReadIndex(0), ReadIndex(1)];
+    for principal in [1, 2] {
+        lanes.vouch_by(Principal([principal; 16]), &only(), Grounds::read(read));
+    }
+    lanes.push(now, Model { priority: true, ..event(1, 1, 2) });
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
+    lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
+    let of_both = Asker { joins: true, ..asker(1, 1) };
+    lanes.open_read(other);
+    assert_eq!((ready(&mut lanes).len(), lanes.barrier(&of_both, &only()).len()), (0, 2), "both are good");
+    lanes.open_read(read);
+    let batch = one(&mut lanes);
+    assert_eq!((seqs(&batch), lanes.barrier(&of_both, &only()).len()), (vec![2], 1));
+    accept(&mut lanes, now, batch);
+    // A batch that was taken speaks for its principal, whatever reads do.
+    lanes.vouch(Principal([2; 16]), &only());
+    lanes.push(now, event(3, 1, 1));
+    assert_eq!(lanes.barrier(&of_both, &only()).len(), 2);
+}
+
+#[test]
 fn a_window_is_sealed_when_its_number_has_moved_far_enough_since_the_last_one_sent() {
     let now = Instant::now();
     let mut lanes =
@@ -1162,7 +1187,7 @@ fn a_look_shows_what_is_pending_wherever_it_is_and_only_its_own() {
     let look = |lanes: &Lanes<Model>, credential: u8, most: usize| {
         let shown =
             lanes.pending(&lane(1, 1).user, (Principal([credential; 16]), View([credential; 16])), &only(), most);
-        shown.into_iter().map(|(_, json)| String::from_utf8(json.to_vec()).unwrap()).collect::<Vec<_>>()
+        shown.into_iter().map(|one| String::from_utf8(one.json.to_vec()).unwrap()).collect::<Vec<_>>()
     };
     for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 7), (5, 9)] {
         lanes.push(now, about(seq, subject));
