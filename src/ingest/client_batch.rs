@@ -4,6 +4,7 @@ use super::admit::{Known, SeenKey};
 use super::decode::{self, Call, Decoded, Scope};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{ClientBatches, Group};
+use super::shares::{Address, Share};
 use super::{Ack, Ingest};
 use crate::event::{Event, GroupIndex};
 use crate::json::{self, Object};
@@ -64,15 +65,19 @@ impl Ingest {
         // All are decoded before any is kept: if one is the application's to judge, it judges the whole call.
         let mut events: Vec<Event> = Vec::with_capacity(elements.len());
         let mut keys: Vec<SeenKey> = Vec::with_capacity(elements.len());
+        let address = Address::of(call.caller.peer().client);
+        // So are their shares taken: a batch of which only a part has room is the application's.
+        let mut shares: Vec<Option<Share>> = Vec::with_capacity(elements.len());
         for raw in &elements {
             let Decoded { event, .. } =
                 decode::element(into, call, raw).map_err(|decline| self.judge(Some(group), decline))?;
             self.admissible(into.group, &event)?;
             let key = self.0.ground.key(&event);
-            let is_other = self.0.ground.seen.look(key, Instant::now()) == Known::Other;
-            if is_other || keys.iter().any(|one| one.names_other(key)) {
+            let known = self.0.ground.seen.look(key, Instant::now());
+            if known == Known::Other || keys.iter().any(|one| one.names_other(key)) {
                 return Err(Decline::Forward(Forward::OtherContent));
             }
+            shares.push((known != Known::Yes).then(|| self.share(address, &event)).transpose()?);
             keys.push(key);
             events.push(event);
         }
@@ -80,7 +85,8 @@ impl Ingest {
             return Err(Decline::Forward(Forward::OtherUser));
         }
         // Polled in their order, so that they are kept in it; together, so that one commit takes them all.
-        let keeping = events.into_iter().map(|event| self.keep_element(into.group, event));
+        let keeping =
+            events.into_iter().zip(shares).map(|(event, share)| self.keep_element(into.group, (address, share), event));
         let kept = futures_util::future::join_all(keeping).await;
         // If not one was taken in, the application may have the call whole.
         if let Some(Err(Decline::Forward(why))) = kept.first()
@@ -100,9 +106,14 @@ impl Ingest {
         Ok(tally.ack(into.group, call))
     }
 
-    async fn keep_element(&self, group: &Group, event: Event) -> Result<(String, bool), Decline> {
+    async fn keep_element(
+        &self,
+        group: &Group,
+        (address, share): (Address, Option<Share>),
+        event: Event,
+    ) -> Result<(String, bool), Decline> {
         let id = event.id.as_str().to_owned();
-        self.keep(group, event).await.map(|fresh| (id, fresh))
+        self.keep(group, (address, share), event).await.map(|fresh| (id, fresh))
     }
 }
 

@@ -4,6 +4,7 @@ use super::changes::Changes;
 use super::contexts::Contexts;
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Condition, Fallback, Group, MissingId, Shape};
+use super::shares::Address;
 use crate::cache::policy::invalidate::resource;
 use crate::clock::millis;
 use crate::event::{Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Tag, UserId, first_eight};
@@ -498,8 +499,9 @@ fn finish(
         return Err(Decline::Forward(Forward::LargeHead));
     }
     into.changes.note(identity, caller, &user, &reading);
-    let context = into.contexts.share(&reading.keys, || reading.context(caller));
-    let context = context.map_err(|_| Decline::Forward(Forward::ManyContexts))?;
+    let address = Address::of(caller.peer().client);
+    let context = into.contexts.share(&reading.keys, address, || reading.context(caller));
+    let context = context.map_err(|why| Decline::Forward(why.into()))?;
     let claimed = identity.claimed(caller).is_some_and(|named| named == user.as_str());
     let owner = context.owner(claimed);
     let lane = LaneKey { group: into.index, user, credential: reading.keys.fingerprint };

@@ -32,6 +32,7 @@ pub mod retry;
 pub mod settings;
 pub mod settle;
 pub mod shard;
+pub mod shares;
 pub mod stop;
 pub mod turns;
 pub mod window;
@@ -46,7 +47,7 @@ use crate::journal::store::{Engine, StoreError};
 use crate::journal::{Journal, More, Vitals};
 use crate::json::Object;
 use crate::metrics::{Ledger, Metrics};
-use crate::notices::Notices;
+use crate::notices::{self, Notices};
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
@@ -67,6 +68,8 @@ use reputation::Reputation;
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
+use shares::{Address, Bounds, HeldByStrangers, Holder, Share, Shares, Spent, Takes};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -148,6 +151,16 @@ pub enum Keeping {
     Disk(Box<Opened<Engine>>, JournalSettings),
 }
 
+impl Keeping {
+    /// `journal.max_bytes`.
+    const fn max_bytes(&self) -> u64 {
+        match self {
+            Self::Memory { max_bytes, .. } => *max_bytes,
+            Self::Disk(_, settings) => settings.max_bytes,
+        }
+    }
+}
+
 struct Shared {
     groups: Vec<Group>,
     // Held for a look and a count.
@@ -195,7 +208,6 @@ impl Ingest {
         let Setup { groups, delivery, limits, journal, identity, tags, metrics, upstream, notices, clock, shards } =
             setup;
         let names: Vec<Arc<str>> = groups.iter().map(|group| Arc::clone(&group.name)).collect();
-        let dead = Arc::new(DeadLetters::new(limits.max_dead_letters));
         let secret = match &journal {
             Keeping::Memory { secret, .. } => *secret,
             Keeping::Disk(opened, _) => opened.secret(),
@@ -210,20 +222,31 @@ impl Ingest {
             tags,
             metrics: Arc::clone(&metrics),
         });
-        let contexts = Contexts::new(limits.max_context_bytes);
+        let most = limits.max_lanes.div_ceil(shards.max(1));
+        let bounds = Bounds {
+            shards: shards.max(1),
+            lanes: most as u64,
+            bytes: journal.max_bytes(),
+            listeners: notices::CALLERS as u64,
+        };
+        let proof = (identity.settings().admit == Admit::Proven).then_some(identity.settings().proof_ttl);
+        let (refresh, users) = (identity.settings().refresh, limits.max_users as u64);
+        let (shares, give_up) = (Arc::new(Shares::new(bounds)), delivery.give_up_after);
+        let reputation = Arc::new(Reputation::new(groups.len(), proof, give_up, refresh, users, shares));
+        let letter_bytes = journal.max_bytes() / dead::PART_OF_JOURNAL;
+        let dead = Arc::new(DeadLetters::new(limits.max_dead_letters, letter_bytes, Arc::clone(&reputation)));
+        let contexts = Contexts::new(limits.max_context_bytes, Arc::clone(&reputation));
         let changes = Changes::new(Arc::clone(&metrics));
         let (journal, tails) = match journal {
             Keeping::Memory { max_bytes, .. } => Journal::in_memory(shards, max_bytes),
             Keeping::Disk(opened, settings) => {
-                let (ground, dead, groups, names, contexts) = (&ground, &dead, &groups, &names, &contexts);
-                let recovery = Recovery { ground, dead, groups, names, contexts, clock: &clock };
+                let (ground, dead, groups, names) = (&ground, &dead, &groups, &names);
+                let (contexts, reputation, clock) = (&contexts, &reputation, &clock);
+                let recovery = Recovery { ground, dead, groups, names, contexts, reputation, clock };
                 recovery.run(*opened, &settings, shards, limits.max_seen)?
             }
         };
         let journal = Arc::new(journal);
-        let proof = (identity.settings().admit == Admit::Proven).then_some(identity.settings().proof_ttl);
-        let (refresh, most) = (identity.settings().refresh, limits.max_users as u64);
-        let reputation = Arc::new(Reputation::new(groups.len(), proof, delivery.give_up_after, refresh, most));
         let settler = Arc::new(Settler::new(settle::Parts {
             journal: Arc::clone(&journal),
             dead: Arc::clone(&dead),
@@ -236,7 +259,6 @@ impl Ingest {
         let (courier_in, ready) = mpsc::unbounded_channel();
         let mut senders = Vec::new();
         let mut levels = Vec::new();
-        let most = limits.max_lanes.div_ceil(tails.len().max(1));
         let tasks = tails.into_iter().enumerate().map(|(number, tail)| {
             let (sender, commands) = mpsc::unbounded_channel();
             let level = Arc::new(Level::default());
@@ -322,7 +344,8 @@ impl Ingest {
         let fresh = ack(false).ok_or_else(unfit)?;
         let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
         let unmapped = decode::unmapped(route, &object);
-        let is_new = self.keep(into.group, decoded.event).await?;
+        let address = Address::of(call.caller.peer().client);
+        let is_new = self.keep(into.group, (address, None), decoded.event).await?;
         if unmapped > 0 {
             self.0.ground.metrics.unmapped.with_label_values(&[route.path.source()]).inc_by(unmapped as u64);
         }
@@ -410,8 +433,22 @@ impl Ingest {
         Ok(())
     }
 
-    /// Admits and keeps an event; `false`: it was known.
-    async fn keep(&self, group: &Group, event: Event) -> Result<bool, Decline> {
+    /// What an event takes of the bounds.
+    fn share(&self, address: Address, event: &Event) -> Result<Share, Decline> {
+        let reputation = &self.0.reputation;
+        let takes = reputation.shares().of_event(self.shard_of(&event.lane.user), event);
+        let holder = Holder { principal: event.owner.principal, address };
+        reputation.take_share(holder, takes).map_err(|spent| Decline::Forward(spent.into()))
+    }
+
+    /// Admits and keeps an event that came from an address; `false`: it was known. `share`: what it takes of the bounds, if
+    /// that is taken already.
+    async fn keep(
+        &self,
+        group: &Group,
+        (address, share): (Address, Option<Share>),
+        event: Event,
+    ) -> Result<bool, Decline> {
         let shared = &self.0;
         let key = shared.ground.key(&event);
         // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
@@ -427,12 +464,13 @@ impl Ingest {
             }
         }
         self.admissible(group, &event)?;
-        shared.buckets.take(&event.lane.user, &event.owner).map_err(|dry| match dry {
+        let share = share.map_or_else(|| self.share(address, &event), Ok)?;
+        shared.buckets.take(&event.lane.user, &event.owner, share.is_strangers()).map_err(|dry| match dry {
             Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
         })?;
         let number = self.shard_of(&event.lane.user);
-        let admitted = match shared.ground.admit(key, &event, group.max_age).await {
+        let admitted = match shared.ground.admit(key, &event, group.max_age, share).await {
             Ok(admitted) => admitted,
             Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
             Err(Claim::Known | Claim::New) => {
@@ -682,6 +720,21 @@ impl Ingest {
     #[must_use]
     pub fn lanes(&self) -> u64 {
         self.0.levels.iter().map(|level| level.lanes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What callers hold whom nothing speaks for.
+    #[must_use]
+    pub fn held_by_strangers(&self) -> HeldByStrangers {
+        self.0.reputation.shares().held()
+    }
+
+    /// A place among those who listen for invalidations.
+    ///
+    /// # Errors
+    /// Nothing speaks for the caller, and such callers have their share of the places.
+    pub fn listen_share(&self, principal: Principal, client: IpAddr) -> Result<Share, Spent> {
+        let holder = Holder { principal, address: Address::of(client) };
+        self.0.reputation.take_share(holder, Takes::Listener)
     }
 
     /// Parts that differ at every call of a caller, as far as they were warned about.

@@ -1,5 +1,7 @@
 //! Why a call was not acknowledged. Every reason has one name: in log, metric, response and test.
 
+use super::contexts::TooMuch;
+use super::shares::Spent;
 use crate::event::IdError;
 use crate::identity::NotAnswerable;
 use std::sync::Arc;
@@ -178,6 +180,8 @@ pub enum Forward {
     Rejected,
     /// `admit = "proven"`, and nothing of this credential has succeeded lately.
     Unproven,
+    /// Nothing speaks for its principal, and those of whom that is so hold their share of a bound (ruling 25).
+    TooManyStrangers,
     /// More users than `limits.max_users`.
     TooManyUsers,
     /// Twice `limits.max_lanes` are in use.
@@ -188,6 +192,21 @@ pub enum Forward {
     NotKept,
     /// A client's own batch of a group that says `client_batches = "forward"`.
     ClientBatch,
+}
+
+impl From<Spent> for Forward {
+    fn from(Spent: Spent) -> Self {
+        Self::TooManyStrangers
+    }
+}
+
+impl From<TooMuch> for Forward {
+    fn from(why: TooMuch) -> Self {
+        match why {
+            TooMuch::OfPrincipal(_) => Self::ManyContexts,
+            TooMuch::OfStrangers(spent) => spent.into(),
+        }
+    }
 }
 
 impl Forward {
@@ -216,6 +235,7 @@ impl Forward {
             Self::TooLargeForBatch => "too_large_for_batch",
             Self::Rejected => "credential_rejected",
             Self::Unproven => "unproven",
+            Self::TooManyStrangers => "too_many_strangers",
             Self::TooManyUsers => "too_many_users",
             Self::TooManyLanes => "too_many_lanes",
             Self::LaneFull => "lane_full",

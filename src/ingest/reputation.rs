@@ -4,7 +4,9 @@
 //! the group that it was given in. Where a caller without a name was taken too, a proof says nothing of who calls, and
 //! joins no two principals to one user.
 
+use super::shares::{Holder, Share, Shares, Spent, Takes};
 use crate::event::{GroupIndex, Principal};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,12 +42,14 @@ pub struct Reputation {
     /// Whose calls were forwarded for their sessions lately.
     renewed: moka::sync::Cache<Principal, Instant>,
     refresh: Option<Duration>,
+    /// Told of every change.
+    shares: Arc<Shares>,
 }
 
 impl Reputation {
     /// `groups`: how many there are. `proof`: how long a proof lasts; `None`: every principal is let in until it is
     /// refused. `refusal`: how long a refusal is remembered if nothing succeeds. `refresh`: so often one call of a
-    /// principal is forwarded for its session. Each map is capped at `most`.
+    /// principal is forwarded for its session. Each map is capped at `most`. `shares` go by what is known here.
     #[must_use]
     pub fn new(
         groups: usize,
@@ -53,6 +57,7 @@ impl Reputation {
         refusal: Duration,
         refresh: Option<Duration>,
         most: u64,
+        shares: Arc<Shares>,
     ) -> Self {
         Self {
             refused: moka::sync::Cache::builder().max_capacity(most).time_to_live(refusal).build(),
@@ -63,6 +68,7 @@ impl Reputation {
             any_to_renew: AtomicBool::new(false),
             renewed: moka::sync::Cache::builder().max_capacity(most).build(),
             refresh,
+            shares,
         }
     }
 
@@ -72,6 +78,7 @@ impl Reputation {
         for group in 0..self.open.len() {
             self.proofs.invalidate(&(principal, GroupIndex(group)));
         }
+        self.reconsider(principal);
     }
 
     /// A call of this principal was taken in a group. `nameless`: no token, session or key was there.
@@ -88,7 +95,36 @@ impl Reputation {
         if stale {
             self.proofs.insert((principal, group), Instant::now());
         }
-        Vouched { was_refused, is_news: before.is_none(), opens }
+        let is_news = before.is_none();
+        if was_refused || is_news {
+            self.reconsider(principal);
+        }
+        Vouched { was_refused, is_news, opens }
+    }
+
+    // ORDER: after every change of what `is_good_anywhere` looks at.
+    fn reconsider(&self, principal: Principal) {
+        self.shares.reconsider(principal, || self.is_good_anywhere(principal));
+    }
+
+    /// A share of the bounds for a caller.
+    ///
+    /// # Errors
+    /// The caller is a stranger, and strangers hold what they may; nothing was taken.
+    pub fn take_share(&self, holder: Holder, takes: Takes) -> Result<Share, Spent> {
+        self.shares.take(holder, takes, || self.is_good_anywhere(holder.principal))
+    }
+
+    /// A share for what is there already.
+    #[must_use]
+    pub fn adopt_share(&self, holder: Holder, takes: Takes) -> Share {
+        self.shares.adopt(holder, takes, || self.is_good_anywhere(holder.principal))
+    }
+
+    /// What callers hold.
+    #[must_use]
+    pub const fn shares(&self) -> &Arc<Shares> {
+        &self.shares
     }
 
     /// Its last call or batch was refused.
@@ -166,15 +202,20 @@ impl Reputation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::shares::Bounds;
 
     const ADA: Principal = Principal([1; 16]);
     const NOBODY: Principal = Principal([2; 16]);
     const HERE: GroupIndex = GroupIndex(0);
     const THERE: GroupIndex = GroupIndex(1);
 
+    fn shares() -> Arc<Shares> {
+        Arc::new(Shares::new(Bounds { shards: 1, lanes: 100, bytes: 100, listeners: 100 }))
+    }
+
     #[test]
     fn a_proof_holds_where_it_was_given_until_a_refusal() {
-        let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100);
+        let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100, shares());
         assert!(!known.is_proven(ADA, HERE));
         assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: false, is_news: true, opens: false });
         assert!(known.is_proven(ADA, HERE) && known.is_good(ADA, HERE));
@@ -186,7 +227,7 @@ mod tests {
 
     #[test]
     fn where_strangers_are_taken_a_success_proves_nothing_of_a_name() {
-        let known = Reputation::new(2, None, Duration::from_secs(60), None, 100);
+        let known = Reputation::new(2, None, Duration::from_secs(60), None, 100, shares());
         known.vouch(ADA, false, HERE);
         assert!(known.is_good(ADA, HERE));
         assert!(known.vouch(NOBODY, true, HERE).opens && !known.vouch(NOBODY, true, HERE).opens, "once");
@@ -195,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_is_renewed_when_an_answer_asks_for_it_once_a_minute() {
-        let known = Reputation::new(1, None, Duration::from_hours(1), None, 100);
+        let known = Reputation::new(1, None, Duration::from_hours(1), None, 100, shares());
         assert!(!known.wants_renewal(ADA));
         known.ask_renewal(ADA);
         assert!(known.wants_renewal(ADA) && !known.wants_renewal(ADA));
