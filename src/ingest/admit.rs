@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -250,53 +250,6 @@ impl Claim {
     }
 }
 
-/// Users of a principal counted apart from one another; two that share a place meet the cap earlier.
-const CROWDS: usize = 1 << 14;
-
-/// How many events are pending in each lane, estimated from above: a fixed table of counters, indexed by a hash.
-#[derive(Debug)]
-pub struct Crowds {
-    counts: Box<[AtomicU32]>,
-    most: u32,
-}
-
-impl Crowds {
-    /// All at zero; a lane is crowded at `most`.
-    #[must_use]
-    pub fn new(most: usize) -> Self {
-        let counts = (0..CROWDS).map(|_| AtomicU32::new(0)).collect();
-        Self { counts, most: u32::try_from(most).unwrap_or(u32::MAX) }
-    }
-
-    fn place(event: &Event) -> u16 {
-        // Not by the fingerprint: whoever changes a header with every call would have a new count each time.
-        let mut hasher = std::hash::DefaultHasher::new();
-        (event.lane.group, &event.lane.user, event.owner.principal).hash(&mut hasher);
-        u16::try_from(hasher.finish() % CROWDS as u64).unwrap_or(0)
-    }
-
-    /// There are as many events as one user of a principal may have in one group.
-    #[must_use]
-    pub fn is_crowded(&self, event: &Event) -> bool {
-        let count = self.counts.get(usize::from(Self::place(event)));
-        count.is_some_and(|count| count.load(Ordering::Relaxed) >= self.most)
-    }
-
-    fn enter(&self, event: &Event) -> u16 {
-        let place = Self::place(event);
-        if let Some(count) = self.counts.get(usize::from(place)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        place
-    }
-
-    fn leave(&self, place: u16) {
-        if let Some(count) = self.counts.get(usize::from(place)) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// What admission, settlement and the lanes share.
 #[derive(Debug)]
 pub struct Ground {
@@ -306,8 +259,6 @@ pub struct Ground {
     pub envelopes: Vec<Envelope>,
     /// Who is who.
     pub identity: Arc<Identity>,
-    /// Events per lane.
-    pub crowds: Crowds,
     /// Seen ids.
     pub seen: Seen,
     /// Generations and pending counts.
@@ -326,7 +277,6 @@ pub struct Admitted {
     book: u64,
     tags: Arc<[Tag]>,
     waiting: Waiting,
-    crowd: u16,
     /// What a batch of its lane has around its events, bytes.
     envelope: u32,
     keep: Duration,
@@ -381,10 +331,9 @@ impl Ground {
         self.metrics.books.receive(book);
         let (tags, waiting) = (Arc::clone(&event.tags), Waiting::of(&event.owner, &event.lane.user));
         self.tags.mark(&tags, waiting);
-        let crowd = self.crowds.enter(event);
         let envelope = u32::try_from(self.envelope(event)).unwrap_or(u32::MAX);
         let (ground, state) = (Arc::clone(self), Stage::Admitted);
-        Admitted { ground, key, book, tags, waiting, crowd, envelope, keep, state, share }
+        Admitted { ground, key, book, tags, waiting, envelope, keep, state, share }
     }
 
     /// What a batch of an event's lane has around its events, bytes.
@@ -435,7 +384,6 @@ impl Admitted {
         self.state = Stage::Settled;
         // ORDER: the generation moves before the event stops being pending, so that nothing stale fits in between.
         self.ground.tags.settle(&self.tags, self.waiting);
-        self.ground.crowds.leave(self.crowd);
         self.ground.seen.end(self.key, self.keep(outcome), Instant::now());
         self.ground.metrics.settle(self.book, outcome);
     }
@@ -445,7 +393,6 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if self.state == Stage::Admitted {
             self.ground.tags.settle(&self.tags, self.waiting);
-            self.ground.crowds.leave(self.crowd);
             self.ground.seen.end(self.key, None, Instant::now());
             self.ground.metrics.books.release(self.book);
         }
@@ -540,3 +487,7 @@ impl Shelf {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "admit_tests.rs"]
+mod tests;

@@ -2,7 +2,7 @@
 //! bounded (ruling 25); so is what all strangers do.
 
 use super::reputation::Reputation;
-use super::shares::{Address, Holder, Share, Spent, Takes};
+use super::shares::{Address, Holder, NoShare, Share, Takes};
 use crate::event::{Charge, Context, Fingerprint, Keys, Principal};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ pub enum TooMuch {
     OfPrincipal(usize),
     /// Together with all that strangers hold.
     #[error(transparent)]
-    OfStrangers(#[from] Spent),
+    NoShare(#[from] NoShare),
 }
 
 /// A context's bytes, counted as long as it lives.
@@ -191,7 +191,7 @@ mod tests {
 
     /// One principal's may take 3,000 bytes.
     fn contexts(all: u64) -> Contexts {
-        let shares = Shares::new(Bounds { shards: 1, lanes: 100, bytes: all, listeners: 1 });
+        let shares = Shares::new(Bounds { shards: 1, lanes: 100, bytes: all, listeners: 1, user_events: 1 });
         let reputation = Reputation::new(1, None, Duration::from_secs(60), None, 100, Arc::new(shares));
         Contexts::new(3_000, Arc::new(reputation))
     }
@@ -220,7 +220,7 @@ mod tests {
         let held = || contexts.reputation.shares().held().bytes;
         let first = contexts.share(&keys(1), here(), || context(1)).unwrap();
         assert_eq!(held(), contexts.bytes());
-        assert_eq!(contexts.share(&keys(2), here(), || context(2)), Err(TooMuch::OfStrangers(Spent)));
+        assert_eq!(contexts.share(&keys(2), here(), || context(2)), Err(TooMuch::NoShare(NoShare::Strangers)));
         drop(first);
         assert_eq!(held(), 0);
         let first = contexts.share(&keys(1), here(), || context(1)).unwrap();

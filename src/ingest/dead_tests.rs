@@ -8,7 +8,7 @@ use std::time::Duration;
 const PLENTY: u64 = 1 << 30;
 
 fn reputation() -> Arc<Reputation> {
-    let shares = Shares::new(Bounds { shards: 1, lanes: 100, bytes: 100, listeners: 100 });
+    let shares = Shares::new(Bounds { shards: 1, lanes: 100, bytes: 100, listeners: 100, user_events: 100 });
     Arc::new(Reputation::new(1, None, Duration::from_secs(60), None, 100, Arc::new(shares)))
 }
 

@@ -51,7 +51,7 @@ use crate::notices::{self, Notices};
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
-use admit::{Admitted, Buckets, Claim, Crowds, Dry, Ground, Known, Seen};
+use admit::{Admitted, Buckets, Claim, Dry, Ground, Known, Seen};
 use bytes::Bytes;
 use changes::Changes;
 use contexts::Contexts;
@@ -68,7 +68,7 @@ use reputation::Reputation;
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
-use shares::{Address, Bounds, HeldByStrangers, Holder, Share, Shares, Spent, Takes};
+use shares::{Address, Bounds, HeldByStrangers, Holder, NoShare, Share, Shares, Takes};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -217,7 +217,6 @@ impl Ingest {
             groups: names.clone(),
             envelopes: groups.iter().map(|group| group.envelope.clone()).collect(),
             identity: Arc::clone(&identity),
-            crowds: Crowds::new(limits.max_lane_events),
             seen,
             tags,
             metrics: Arc::clone(&metrics),
@@ -228,6 +227,7 @@ impl Ingest {
             lanes: most as u64,
             bytes: journal.max_bytes(),
             listeners: notices::CALLERS as u64,
+            user_events: limits.max_lane_events as u64,
         };
         let proof = (identity.settings().admit == Admit::Proven).then_some(identity.settings().proof_ttl);
         let (refresh, users) = (identity.settings().refresh, limits.max_users as u64);
@@ -417,9 +417,6 @@ impl Ingest {
         if shared.levels.get(number).is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes) {
             return forward(Forward::TooManyLanes);
         }
-        if shared.ground.crowds.is_crowded(event) {
-            return forward(Forward::LaneFull);
-        }
         let principal = event.owner.principal;
         if shared.reputation.is_refused(principal) {
             return forward(Forward::Rejected);
@@ -433,12 +430,12 @@ impl Ingest {
         Ok(())
     }
 
-    /// What an event takes of the bounds.
+    /// What an event takes of the bounds, if it may.
     fn share(&self, address: Address, event: &Event) -> Result<Share, Decline> {
         let reputation = &self.0.reputation;
         let takes = reputation.shares().of_event(self.shard_of(&event.lane.user), event);
         let holder = Holder { principal: event.owner.principal, address };
-        reputation.take_share(holder, takes).map_err(|spent| Decline::Forward(spent.into()))
+        reputation.take_share(holder, takes).map_err(|why| Decline::Forward(why.into()))
     }
 
     /// Admits and keeps an event that came from an address; `false`: it was known. `share`: what it takes of the bounds, if
@@ -732,7 +729,7 @@ impl Ingest {
     ///
     /// # Errors
     /// Nothing speaks for the caller, and such callers have their share of the places.
-    pub fn listen_share(&self, principal: Principal, client: IpAddr) -> Result<Share, Spent> {
+    pub fn listen_share(&self, principal: Principal, client: IpAddr) -> Result<Share, NoShare> {
         let holder = Holder { principal, address: Address::of(client) };
         self.0.reputation.take_share(holder, Takes::Listener)
     }

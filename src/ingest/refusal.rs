@@ -1,7 +1,7 @@
 //! Why a call was not acknowledged. Every reason has one name: in log, metric, response and test.
 
 use super::contexts::TooMuch;
-use super::shares::Spent;
+use super::shares::NoShare;
 use crate::event::IdError;
 use crate::identity::NotAnswerable;
 use std::sync::Arc;
@@ -186,7 +186,7 @@ pub enum Forward {
     TooManyUsers,
     /// Twice `limits.max_lanes` are in use.
     TooManyLanes,
-    /// Its lane has `limits.max_lane_events`.
+    /// Its user has `limits.max_lane_events` in its group.
     LaneFull,
     /// The journal can't keep it (P1).
     NotKept,
@@ -194,9 +194,12 @@ pub enum Forward {
     ClientBatch,
 }
 
-impl From<Spent> for Forward {
-    fn from(Spent: Spent) -> Self {
-        Self::TooManyStrangers
+impl From<NoShare> for Forward {
+    fn from(why: NoShare) -> Self {
+        match why {
+            NoShare::Strangers => Self::TooManyStrangers,
+            NoShare::User => Self::LaneFull,
+        }
     }
 }
 
@@ -204,7 +207,7 @@ impl From<TooMuch> for Forward {
     fn from(why: TooMuch) -> Self {
         match why {
             TooMuch::OfPrincipal(_) => Self::ManyContexts,
-            TooMuch::OfStrangers(spent) => spent.into(),
+            TooMuch::NoShare(why) => why.into(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! the group that it was given in. Where a caller without a name was taken too, a proof says nothing of who calls, and
 //! joins no two principals to one user.
 
-use super::shares::{Holder, Share, Shares, Spent, Takes};
+use super::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::event::{GroupIndex, Principal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,8 +110,8 @@ impl Reputation {
     /// A share of the bounds for a caller.
     ///
     /// # Errors
-    /// The caller is a stranger, and strangers hold what they may; nothing was taken.
-    pub fn take_share(&self, holder: Holder, takes: Takes) -> Result<Share, Spent> {
+    /// There is none for this caller; nothing was taken.
+    pub fn take_share(&self, holder: Holder, takes: Takes) -> Result<Share, NoShare> {
         self.shares.take(holder, takes, || self.is_good_anywhere(holder.principal))
     }
 
@@ -210,7 +210,7 @@ mod tests {
     const THERE: GroupIndex = GroupIndex(1);
 
     fn shares() -> Arc<Shares> {
-        Arc::new(Shares::new(Bounds { shards: 1, lanes: 100, bytes: 100, listeners: 100 }))
+        Arc::new(Shares::new(Bounds { shards: 1, lanes: 100, bytes: 100, listeners: 100, user_events: 100 }))
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //!
 //! **Operation.** What a good principal holds stands in its account only. When a principal becomes good its account's
 //! sums leave those of the strangers; when it is refused they enter them, whatever there is, since the events are there
-//! already. An account without shares is dropped.
+//! already. An account without shares is dropped. It also knows how many events each user of the principal has in each
+//! group, which `limits.max_lane_events` bounds for everybody.
 //!
 //! INVARIANT: the strangers' sums are those of the accounts that aren't good. Every change of an account is made under its
 //! shelf's lock, and so is the look at the standing that it goes by.
@@ -102,6 +103,8 @@ pub struct Bounds {
     pub bytes: u64,
     /// Callers who listen for invalidations.
     pub listeners: u64,
+    /// Pending events of one user of one principal in one group; nothing is shared of it.
+    pub user_events: u64,
 }
 
 impl Bounds {
@@ -126,6 +129,8 @@ pub enum Takes {
         shard: usize,
         /// Its lane.
         lane: LaneHash,
+        /// Its user in its group.
+        user: UserHash,
         /// What it counts against `journal.max_bytes`.
         bytes: u64,
     },
@@ -142,10 +147,20 @@ pub enum Takes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneHash(u64);
 
-/// Strangers hold as much as they may.
+/// A user in a group, as a keyed hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UserHash(u64);
+
+/// Why there is no share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("callers that nothing speaks for hold their share of a bound")]
-pub struct Spent;
+pub enum NoShare {
+    /// The holder is a stranger, and strangers hold what they may.
+    #[error("callers that nothing speaks for hold their share of a bound")]
+    Strangers,
+    /// The event's user has as many events of this principal in its group as one may.
+    #[error("this user has as many pending events in the group as one may")]
+    User,
+}
 
 /// What strangers hold, all together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -182,7 +197,7 @@ impl Strangers {
     }
 
     /// Enters what fits.
-    fn try_enter(&self, address: Address, bound: Bound, amount: u64) -> Result<(), Spent> {
+    fn try_enter(&self, address: Address, bound: Bound, amount: u64) -> Result<(), NoShare> {
         if amount == 0 {
             return Ok(());
         }
@@ -190,13 +205,13 @@ impl Strangers {
         let Some(together) = self.together.get(bound.place()) else { return Ok(()) };
         if together.fetch_add(amount, Ordering::Relaxed) + amount > most {
             together.fetch_sub(amount, Ordering::Relaxed);
-            return Err(Spent);
+            return Err(NoShare::Strangers);
         }
         let Some(mut addresses) = self.address(address) else { return Ok(()) };
         let held = addresses.get(&(address, bound)).copied().unwrap_or(0);
         if held + amount > most_of_one {
             together.fetch_sub(amount, Ordering::Relaxed);
-            return Err(Spent);
+            return Err(NoShare::Strangers);
         }
         addresses.insert((address, bound), held + amount);
         Ok(())
@@ -246,12 +261,14 @@ struct Account {
     shares: usize,
     /// Pending events by lane and the address that they came from.
     lanes: HashMap<(Address, usize, LaneHash), u64>,
+    /// Pending events by user and group.
+    users: HashMap<UserHash, u64>,
     sums: HashMap<(Address, Bound), u64>,
 }
 
 impl Account {
     fn new(good: bool) -> Self {
-        Self { good, shares: 0, lanes: HashMap::new(), sums: HashMap::new() }
+        Self { good, shares: 0, lanes: HashMap::new(), users: HashMap::new(), sums: HashMap::new() }
     }
 
     /// What a share takes of the bounds, where the account has `others` more events of its lane.
@@ -277,13 +294,18 @@ impl Account {
     }
 
     /// Nothing of it counts if a part of it doesn't fit.
-    fn try_enter(&self, strangers: &Strangers, address: Address, takes: Takes) -> Result<(), Spent> {
+    fn try_enter(&self, strangers: &Strangers, address: Address, takes: Takes) -> Result<(), NoShare> {
+        if let Takes::Event { user, .. } = takes
+            && self.users.get(&user).is_some_and(|events| *events >= strangers.bounds.user_events)
+        {
+            return Err(NoShare::User);
+        }
         if self.good {
             return Ok(());
         }
         let [(first, much), (second, more)] = self.wanted(address, takes);
         strangers.try_enter(address, first, much)?;
-        strangers.try_enter(address, second, more).inspect_err(|Spent| strangers.leave(address, first, much))
+        strangers.try_enter(address, second, more).inspect_err(|_| strangers.leave(address, first, much))
     }
 
     fn enter(&self, strangers: &Strangers, address: Address, takes: Takes) {
@@ -300,6 +322,9 @@ impl Account {
         if let Some(lane) = Self::lane_of(address, takes) {
             *self.lanes.entry(lane).or_default() += 1;
         }
+        if let Takes::Event { user, .. } = takes {
+            *self.users.entry(user).or_default() += 1;
+        }
         self.shares += 1;
     }
 
@@ -307,6 +332,9 @@ impl Account {
     fn leave(&mut self, strangers: &Strangers, address: Address, takes: Takes) {
         if let Some(lane) = Self::lane_of(address, takes) {
             take_off(&mut self.lanes, lane, 1);
+        }
+        if let Takes::Event { user, .. } = takes {
+            take_off(&mut self.users, user, 1);
         }
         for (bound, amount) in self.wanted(address, takes) {
             take_off(&mut self.sums, (address, bound), amount);
@@ -355,7 +383,8 @@ impl Shares {
     pub fn of_event(&self, shard: usize, event: &Event) -> Takes {
         let LaneKey { group, user, credential } = &event.lane;
         let lane = LaneHash(self.hasher.hash_one((group, user, credential)));
-        Takes::Event { shard, lane, bytes: journal::size(event) }
+        let user = UserHash(self.hasher.hash_one((group, user)));
+        Takes::Event { shard, lane, user, bytes: journal::size(event) }
     }
 
     fn accounts(&self, principal: Principal) -> Option<MutexGuard<'_, HashMap<Principal, Account>>> {
@@ -364,16 +393,16 @@ impl Shares {
         self.accounts.get(usize::try_from(place).unwrap_or(0)).map(Mutex::lock)
     }
 
-    /// A share, if its holder is good or it fits into what strangers may hold. `is_good`: the holder's standing.
+    /// A share, if its holder may have it: it is good, or what it takes fits into what strangers may hold. `is_good`: the holder's standing.
     ///
     /// # Errors
-    /// The holder is a stranger, and strangers hold what they may; nothing was taken.
+    /// The holder may not have it; nothing was taken.
     pub fn take(
         self: &Arc<Self>,
         holder: Holder,
         takes: Takes,
         is_good: impl FnOnce() -> bool,
-    ) -> Result<Share, Spent> {
+    ) -> Result<Share, NoShare> {
         let Holder { principal, address } = holder;
         let mut is_strangers = false;
         if let Some(mut accounts) = self.accounts(principal) {

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;
 
-const BOUNDS: Bounds = Bounds { shards: 2, lanes: 32, bytes: 8_000, listeners: 16 };
+const BOUNDS: Bounds = Bounds { shards: 2, lanes: 32, bytes: 8_000, listeners: 16, user_events: 1_000 };
 
 fn shares() -> Arc<Shares> {
     Arc::new(Shares::new(BOUNDS))
@@ -17,7 +17,7 @@ fn holder(principal: u8, from: u8) -> Holder {
 }
 
 const fn event(shard: usize, lane: u64, bytes: u64) -> Takes {
-    Takes::Event { shard, lane: LaneHash(lane), bytes }
+    Takes::Event { shard, lane: LaneHash(lane), user: UserHash(lane / 2), bytes }
 }
 
 #[test]
@@ -35,10 +35,10 @@ fn strangers_have_half_of_a_bound_and_those_of_one_address_a_quarter_of_that() {
     let take = |who: u8, from: u8, shard: usize| shares.take(holder(who, from), event(shard, 0, 1), || false);
     // 32 lanes of a shard: 16 for strangers, 4 for an address.
     let mut held: Vec<_> = (0..4).map(|who| take(who, 1, 0).unwrap()).collect();
-    assert_eq!(take(4, 1, 0).unwrap_err(), Spent);
+    assert_eq!(take(4, 1, 0).unwrap_err(), NoShare::Strangers);
     held.push(take(4, 1, 1).unwrap());
     held.extend((0..12).map(|who| take(10 + who, 2 + who / 4, 0).unwrap()));
-    assert_eq!(take(30, 9, 0).unwrap_err(), Spent, "of an address that holds nothing");
+    assert_eq!(take(30, 9, 0).unwrap_err(), NoShare::Strangers, "of an address that holds nothing");
     assert_eq!(shares.held(), HeldByStrangers { lanes: 17, bytes: 17, listeners: 0 });
     let good = || shares.take(holder(31, 1), event(0, 0, 1), || true);
     held.extend((0..100).map(|_| good().unwrap()));
@@ -54,11 +54,25 @@ fn events_of_one_lane_take_one_lane_and_each_its_bytes() {
     let held: Vec<_> = (0..10).map(|_| take(100).unwrap()).collect();
     assert_eq!(shares.held(), HeldByStrangers { lanes: 1, bytes: 1_000, listeners: 0 });
     // 8,000 bytes: 4,000 for strangers, 1,000 for an address.
-    assert_eq!(take(1).unwrap_err(), Spent);
-    assert_eq!(shares.take(holder(2, 1), event(0, 8, 1), || false).unwrap_err(), Spent);
+    assert_eq!(take(1).unwrap_err(), NoShare::Strangers);
+    assert_eq!(shares.take(holder(2, 1), event(0, 8, 1), || false).unwrap_err(), NoShare::Strangers);
     assert_eq!(shares.held().lanes, 1, "of what doesn't fit no part is kept");
     drop(held);
     assert!(take(1).is_ok());
+}
+
+#[test]
+fn one_user_of_a_principal_has_a_bound_of_its_own_in_each_group_good_or_not() {
+    let shares = Arc::new(Shares::new(Bounds { user_events: 2, ..BOUNDS }));
+    for good in [true, false] {
+        let take = |who, lane| shares.take(holder(who, 1), event(0, lane, 1), || good);
+        // Lanes 0 and 1 are of one user, 2 is another's.
+        let held = [take(1, 0).unwrap(), take(1, 1).unwrap()];
+        assert_eq!(take(1, 0).unwrap_err(), NoShare::User);
+        assert!(take(1, 2).is_ok() && take(2, 0).is_ok());
+        drop(held);
+        assert!(take(1, 0).is_ok());
+    }
 }
 
 #[test]
@@ -66,7 +80,7 @@ fn listeners_nothing_speaks_for_have_a_share_too() {
     let shares = shares();
     let listen = |who, from| shares.take(holder(who, from), Takes::Listener, || false);
     let held = [listen(1, 1).unwrap(), listen(2, 1).unwrap()];
-    assert_eq!(listen(3, 1).unwrap_err(), Spent);
+    assert_eq!(listen(3, 1).unwrap_err(), NoShare::Strangers);
     assert!(listen(3, 2).is_ok());
     assert_eq!(shares.held().listeners, 2);
     drop(held);
@@ -77,7 +91,7 @@ fn what_a_start_finds_counts_whatever_there_is() {
     let shares = shares();
     let found: Vec<_> = (0..20).map(|who| shares.adopt(holder(who, 1), event(0, 0, 500), || false)).collect();
     assert_eq!(shares.held(), HeldByStrangers { lanes: 20, bytes: 10_000, listeners: 0 });
-    assert_eq!(shares.take(holder(30, 2), event(1, 0, 1), || false).unwrap_err(), Spent);
+    assert_eq!(shares.take(holder(30, 2), event(1, 0, 1), || false).unwrap_err(), NoShare::Strangers);
     drop(found);
     assert!(shares.take(holder(30, 2), event(1, 0, 1), || false).is_ok());
 }
@@ -118,7 +132,7 @@ fn recount(held: &[(u8, u8, Takes, Share)], good: &HashSet<u8>) -> HashMap<(Addr
     for (who, from, takes, _) in held.iter().filter(|(who, ..)| !good.contains(who)) {
         let mut add = |bound, amount| *sums.entry((address(*from), bound)).or_default() += amount;
         match takes {
-            Takes::Event { shard, lane, bytes } => {
+            Takes::Event { shard, lane, bytes, .. } => {
                 add(Bound::Bytes, *bytes);
                 if lanes.insert((*who, *from, *shard, *lane)) {
                     add(Bound::Lanes(*shard), 1);
@@ -173,7 +187,7 @@ proptest! {
                             let grew = total(&before).bytes < together.bytes;
                             prop_assert!(!grew || together.bytes <= BOUNDS.bytes / 2);
                         }
-                        Err(Spent) => prop_assert!(!is_good),
+                        Err(_) => prop_assert!(!is_good),
                     }
                 }
                 Step::Adopt(who, from, takes) => {

@@ -555,9 +555,6 @@ impl<S: Store> Opened<S> {
                 changes.push(Change::Put(Table::Dead, key, letter));
             }
         })?;
-        // A letter that went at once: an engine may not know an order within a commit.
-        let is_gone = |key: &[u8]| gone.iter().any(|(letter, _)| letter.to_be_bytes() == *key);
-        changes.retain(|change| !matches!(change, Change::Put(Table::Dead, key, _) if is_gone(key)));
         self.forget_letters(&gone);
         changes.append(&mut self.forgotten);
         if !changes.is_empty() {

@@ -37,6 +37,7 @@ mod refusals;
 mod relay;
 mod replay;
 mod replies;
+mod shares;
 mod standing;
 mod stop;
 mod strangers;
