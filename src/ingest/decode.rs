@@ -1,7 +1,7 @@
 //! From a call to an [`Event`]: one parse, the mapping, the checks of the group.
 
 use super::changes::Changes;
-use super::contexts::Contexts;
+use super::contexts::{Contexts, TooMuch};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Condition, Fallback, Group, MissingId, Shape};
 use super::shares::Address;
@@ -125,6 +125,9 @@ pub struct Decoded {
     pub event: Event,
     /// Its fields, for the acknowledgement.
     pub fields: Fields,
+    /// Its context is in use, or may be. Else its context is counted nowhere, and the event can't be kept; that its id is
+    /// known can be told all the same.
+    pub fits: Result<(), TooMuch>,
 }
 
 impl Decoded {
@@ -501,7 +504,8 @@ fn finish(
     into.changes.note(identity, caller, &user, &reading);
     let address = Address::of(caller.peer().client);
     let context = into.contexts.share(&reading.keys, address, || reading.context(caller));
-    let context = context.map_err(|why| Decline::Forward(why.into()))?;
+    let fits = context.as_ref().map(|_| ()).map_err(|why| *why);
+    let context = context.unwrap_or_else(|_| Arc::new(reading.context(caller)));
     let claimed = identity.claimed(caller).is_some_and(|named| named == user.as_str());
     let owner = context.owner(claimed);
     let lane = LaneKey { group: into.index, user, credential: reading.keys.fingerprint };
@@ -522,7 +526,7 @@ fn finish(
         subject,
         content: digest(&content),
     };
-    Ok(Decoded { event, fields })
+    Ok(Decoded { event, fields, fits })
 }
 
 /// 64 bits of a hash of what an event says. It is only compared with that of another try under the same id.

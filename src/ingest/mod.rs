@@ -54,7 +54,7 @@ use crate::upstream::Upstream;
 use admit::{Admitted, Buckets, Claim, Dry, Ground, Known, Seen};
 use bytes::Bytes;
 use changes::Changes;
-use contexts::Contexts;
+use contexts::{Contexts, TooMuch};
 use dead::DeadLetters;
 use decode::{Call, Decoded, Payload, Scope};
 use deliver::Courier;
@@ -344,8 +344,7 @@ impl Ingest {
         let fresh = ack(false).ok_or_else(unfit)?;
         let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
         let unmapped = decode::unmapped(route, &object);
-        let address = Address::of(call.caller.peer().client);
-        let is_new = self.keep(into.group, (address, None), decoded.event).await?;
+        let is_new = self.keep(into.group, Arrival::of(call, decoded)).await?;
         if unmapped > 0 {
             self.0.ground.metrics.unmapped.with_label_values(&[route.path.source()]).inc_by(unmapped as u64);
         }
@@ -431,23 +430,20 @@ impl Ingest {
     }
 
     /// What an event takes of the bounds, if it may.
-    fn share(&self, address: Address, event: &Event) -> Result<Share, Decline> {
-        let reputation = &self.0.reputation;
+    fn share(&self, arrival: &Arrival) -> Result<Share, Decline> {
+        arrival.fits.map_err(|why| Decline::Forward(why.into()))?;
+        let (event, reputation) = (&arrival.event, &self.0.reputation);
         let takes = reputation.shares().of_event(self.shard_of(&event.lane.user), event);
-        let holder = Holder { principal: event.owner.principal, address };
+        let holder = Holder { principal: event.owner.principal, address: arrival.address };
         reputation.take_share(holder, takes).map_err(|why| Decline::Forward(why.into()))
     }
 
-    /// Admits and keeps an event that came from an address; `false`: it was known. `share`: what it takes of the bounds, if
-    /// that is taken already.
-    async fn keep(
-        &self,
-        group: &Group,
-        (address, share): (Address, Option<Share>),
-        event: Event,
-    ) -> Result<bool, Decline> {
+    /// Admits and keeps an event; `false`: it was known.
+    async fn keep(&self, group: &Group, mut arrival: Arrival) -> Result<bool, Decline> {
         let shared = &self.0;
-        let key = shared.ground.key(&event);
+        let share = arrival.share.take();
+        let event = &arrival.event;
+        let key = shared.ground.key(event);
         // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
         // hear the application's own answer all the same.
         if !shared.reputation.is_refused(event.owner.principal) {
@@ -460,14 +456,14 @@ impl Ingest {
                 Known::No | Known::Undecided => {}
             }
         }
-        self.admissible(group, &event)?;
-        let share = share.map_or_else(|| self.share(address, &event), Ok)?;
+        self.admissible(group, event)?;
+        let share = share.map_or_else(|| self.share(&arrival), Ok)?;
         shared.buckets.take(&event.lane.user, &event.owner, share.is_strangers()).map_err(|dry| match dry {
             Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
         })?;
         let number = self.shard_of(&event.lane.user);
-        let admitted = match shared.ground.admit(key, &event, group.max_age, share).await {
+        let admitted = match shared.ground.admit(key, event, group.max_age, share).await {
             Ok(admitted) => admitted,
             Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
             Err(Claim::Known | Claim::New) => {
@@ -476,7 +472,7 @@ impl Ingest {
             }
         };
         let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes() };
-        match shared.journal.append(number, event, admitted, more).await {
+        match shared.journal.append(number, arrival.event, admitted, more).await {
             Ok(_) => Ok(true),
             Err(error) => {
                 tracing::debug!(%error, "an event could not be kept and is forwarded");
@@ -780,6 +776,24 @@ impl Ingest {
     /// From here on every event is forwarded, none taken.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An event on its way to be kept.
+struct Arrival {
+    event: Event,
+    /// Where its call came from.
+    address: Address,
+    /// Its context may be kept.
+    fits: Result<(), TooMuch>,
+    /// What it takes of the bounds, if that is taken already.
+    share: Option<Share>,
+}
+
+impl Arrival {
+    fn of(call: &Call<'_>, decoded: Decoded) -> Self {
+        let Decoded { event, fits, .. } = decoded;
+        Self { event, address: Address::of(call.caller.peer().client), fits, share: None }
     }
 }
 

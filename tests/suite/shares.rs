@@ -1,7 +1,7 @@
 //! What callers hold whom nothing speaks for: of each bound a share, divided by client address (P10, rulings 20 and 25).
 
 use crate::crash::configure;
-use crate::support::calls::{EXPLAIN, body};
+use crate::support::calls::{BY_LISTS, EXPLAIN, body};
 use crate::support::process::Process;
 use crate::support::upstream::{FakeUpstream, Seen, answer};
 use crate::support::{Answer, Http, Sidecar};
@@ -217,6 +217,24 @@ async fn strangers_hold_nothing_when_nothing_is_pending_whatever_became_of_their
     assert!(letters > 0 && sidecar.strangers("bytes").await > 0, "contexts of dead letters are kept");
     sidecar.admin(Method::DELETE, "/dead-letters").await;
     assert_eq!(sidecar.strangers("bytes").await, 0);
+}
+
+#[tokio::test]
+async fn a_repetition_of_a_kept_event_takes_nothing_and_is_never_forwarded() {
+    // An address has 2,048 bytes.
+    let journal = ("durability = \"none\"", "durability = \"none\"\nmax_bytes = \"16KiB\"");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, journal]).await;
+    sidecar.upstream.answer_with(refuse_forged);
+    assert!(is_taken(&sidecar.from("9.9.9.9", "forged", "a").await));
+    let bytes = sidecar.strangers("bytes").await;
+    // Of these calls the head is another one, for which there is no room.
+    let agent = "x".repeat(2_000);
+    let again = [("authorization", "forged"), ("x-forwarded-for", "9.9.9.9"), ("user-agent", agent.as_str())];
+    for headers in [&again[..2], &again, &again] {
+        sidecar.taken(headers, USER, "a").await;
+    }
+    assert_eq!((sidecar.strangers("bytes").await, sidecar.running.ledger().duplicate), (bytes, 3));
+    assert!(!is_taken(&sidecar.send(&again, USER, "b").await));
 }
 
 #[tokio::test]
