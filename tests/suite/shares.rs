@@ -220,7 +220,7 @@ async fn strangers_hold_nothing_when_nothing_is_pending_whatever_became_of_their
 }
 
 #[tokio::test]
-async fn a_repetition_of_a_kept_event_takes_nothing_and_is_never_forwarded() {
+async fn a_repetition_takes_nothing_and_is_answered_though_strangers_hold_their_share() {
     // An address has 2,048 bytes.
     let journal = ("durability = \"none\"", "durability = \"none\"\nmax_bytes = \"16KiB\"");
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, journal]).await;
@@ -234,7 +234,9 @@ async fn a_repetition_of_a_kept_event_takes_nothing_and_is_never_forwarded() {
         sidecar.taken(headers, USER, "a").await;
     }
     assert_eq!((sidecar.strangers("bytes").await, sidecar.running.ledger().duplicate), (bytes, 3));
-    assert!(!is_taken(&sidecar.send(&again, USER, "b").await));
+    sidecar.upstream.answer_with(|_| None);
+    let other = sidecar.send(&again, USER, "b").await;
+    assert_eq!((other.status, other.header("tidegate-forwarded")), (StatusCode::OK, "too_many_strangers"));
 }
 
 #[tokio::test]
