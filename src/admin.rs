@@ -133,6 +133,7 @@ impl Admin {
         let oldest = setup.ingest.oldest_pending().await.map(|age| age.as_millis());
         let counts = &setup.store.counts;
         let (dead, dropped, oldest_dead) = setup.ingest.dead_letters().count();
+        let strangers = setup.ingest.held_by_strangers();
         let journal = setup.ingest.journal();
         let (commits, commit_events) = journal.counts();
         let memory = setup.ingest.memory().usage();
@@ -140,6 +141,7 @@ impl Admin {
             "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
             "durability": setup.durability, "lanes": setup.ingest.lanes(),
             "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
+            "strangers": { "lanes": strangers.lanes, "bytes": strangers.bytes, "listeners": strangers.listeners },
             "changing_parts": setup.ingest.changing_parts(),
             "batches": { "events": setup.metrics.batched_events.get(), "attempts": self.attempts() },
             "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
@@ -177,9 +179,11 @@ impl Admin {
 
     fn metrics(&self) -> Response<Body> {
         let (ingest, journal) = (&self.0.ingest, self.0.ingest.journal());
+        let strangers = ingest.held_by_strangers();
         let levels = Levels {
             lanes: ingest.lanes(),
             pending_bytes: ingest.pending_bytes(),
+            strangers: [("lanes", strangers.lanes), ("bytes", strangers.bytes), ("listeners", strangers.listeners)],
             journal_poisoned: journal.poison().is_some(),
             journal_disk_low: journal.is_low(),
             dead_letters: ingest.dead_letters().count().0,

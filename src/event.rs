@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Longest accepted event id, in bytes.
@@ -196,24 +196,21 @@ pub struct Context {
     pub charge: Charge,
 }
 
-/// Bytes counted somewhere as long as this lives.
+/// What is counted somewhere as long as this lives.
 #[derive(Default)]
-pub struct Charge(Option<(Arc<AtomicU64>, u64)>);
+pub struct Charge(#[expect(dead_code, reason = "held, never looked at")] Option<Box<dyn Any + Send + Sync>>);
 
 impl Charge {
-    /// Adds `bytes` to `total` until it is dropped.
+    /// Holds what gives something back when it is dropped.
     #[must_use]
-    pub fn new(total: &Arc<AtomicU64>, bytes: u64) -> Self {
-        total.fetch_add(bytes, Ordering::Relaxed);
-        Self(Some((Arc::clone(total), bytes)))
+    pub fn new(held: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(held)))
     }
 }
 
-impl Drop for Charge {
-    fn drop(&mut self) {
-        if let Some((total, bytes)) = &self.0 {
-            total.fetch_sub(*bytes, Ordering::Relaxed);
-        }
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Charge")
     }
 }
 

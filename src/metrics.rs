@@ -173,6 +173,7 @@ struct Gauges {
     ledger: prometheus::IntGaugeVec,
     lanes: IntGauge,
     pending_bytes: IntGauge,
+    strangers: prometheus::IntGaugeVec,
     journal_poisoned: IntGauge,
     journal_disk_low: IntGauge,
     dead_letters: IntGauge,
@@ -189,6 +190,8 @@ pub struct Levels {
     pub lanes: u64,
     /// Bytes of pending events.
     pub pending_bytes: u64,
+    /// What callers hold whom nothing speaks for, by the name of the bound.
+    pub strangers: [(&'static str, u64); 3],
     /// The journal takes no more events.
     pub journal_poisoned: bool,
     /// The journal's disk is nearly full.
@@ -232,6 +235,11 @@ impl Metrics {
             &["state"],
         )?;
         registry.register(Box::new(ledger.clone()))?;
+        let strangers = prometheus::IntGaugeVec::new(
+            Opts::new("tidegate_strangers", "What callers hold of a bound whom nothing speaks for"),
+            &["bound"],
+        )?;
+        registry.register(Box::new(strangers.clone()))?;
         let calls = vector("tidegate_calls_total", "Calls by what was done", &["action"])?;
         Ok(Self {
             books: Books::default(),
@@ -265,6 +273,7 @@ impl Metrics {
                 ledger,
                 lanes: gauge("tidegate_lanes", "Lanes with events")?,
                 pending_bytes: gauge("tidegate_pending_bytes", "Bytes of pending events")?,
+                strangers,
                 journal_poisoned: gauge("tidegate_journal_poisoned", "1: the journal takes no events until a restart")?,
                 journal_disk_low: gauge("tidegate_journal_disk_low", "1: the journal's disk is nearly full")?,
                 dead_letters: gauge("tidegate_dead_letters", "Dead letters kept")?,
@@ -313,6 +322,9 @@ impl Metrics {
         show("pending", ledger.pending);
         self.gauges.lanes.set(i64::try_from(levels.lanes).unwrap_or(i64::MAX));
         self.gauges.pending_bytes.set(i64::try_from(levels.pending_bytes).unwrap_or(i64::MAX));
+        for (bound, held) in levels.strangers {
+            self.gauges.strangers.with_label_values(&[bound]).set(i64::try_from(held).unwrap_or(i64::MAX));
+        }
         self.gauges.journal_poisoned.set(i64::from(levels.journal_poisoned));
         self.gauges.journal_disk_low.set(i64::from(levels.journal_disk_low));
         self.gauges.dead_letters.set(i64::try_from(levels.dead_letters).unwrap_or(i64::MAX));

@@ -4,7 +4,7 @@
 use super::{Gateway, reply};
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::event::{GroupIndex, Keys};
+use crate::event::{Charge, GroupIndex, Keys};
 use crate::identity::Caller;
 use crate::json::{self, Object};
 use crate::notices::{Heard, Listener};
@@ -59,9 +59,10 @@ impl Gateway {
             return Err(Box::new(response));
         }
         let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
-        let view = named_keys(self, &caller)?.view;
+        let Keys { principal, view, .. } = named_keys(self, &caller)?;
         let last = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
-        let listener = self.0.notices.listen(view, last).map_err(|crowded| {
+        let charge = || self.0.ingest.listen_share(principal, peer.client).ok().map(Charge::new);
+        let listener = self.0.notices.listen(view, last, charge).map_err(|crowded| {
             let mut response = reply::problem(StatusCode::SERVICE_UNAVAILABLE, "crowded", &crowded.to_string());
             reply::retry_after(&mut response, HEARTBEAT);
             Box::new(response)

@@ -2,6 +2,7 @@
 //! outcome.
 
 use super::settings::{Envelope, Limits};
+use super::shares::Share;
 use crate::cache::tags::{Tags, Waiting};
 use crate::event::{Event, Outcome, Owner, Principal, Tag, UserId, first_eight};
 use crate::identity::Identity;
@@ -14,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -249,53 +250,6 @@ impl Claim {
     }
 }
 
-/// Users of a principal counted apart from one another; two that share a place meet the cap earlier.
-const CROWDS: usize = 1 << 14;
-
-/// How many events are pending in each lane, estimated from above: a fixed table of counters, indexed by a hash.
-#[derive(Debug)]
-pub struct Crowds {
-    counts: Box<[AtomicU32]>,
-    most: u32,
-}
-
-impl Crowds {
-    /// All at zero; a lane is crowded at `most`.
-    #[must_use]
-    pub fn new(most: usize) -> Self {
-        let counts = (0..CROWDS).map(|_| AtomicU32::new(0)).collect();
-        Self { counts, most: u32::try_from(most).unwrap_or(u32::MAX) }
-    }
-
-    fn place(event: &Event) -> u16 {
-        // Not by the fingerprint: whoever changes a header with every call would have a new count each time.
-        let mut hasher = std::hash::DefaultHasher::new();
-        (event.lane.group, &event.lane.user, event.owner.principal).hash(&mut hasher);
-        u16::try_from(hasher.finish() % CROWDS as u64).unwrap_or(0)
-    }
-
-    /// There are as many events as one user of a principal may have in one group.
-    #[must_use]
-    pub fn is_crowded(&self, event: &Event) -> bool {
-        let count = self.counts.get(usize::from(Self::place(event)));
-        count.is_some_and(|count| count.load(Ordering::Relaxed) >= self.most)
-    }
-
-    fn enter(&self, event: &Event) -> u16 {
-        let place = Self::place(event);
-        if let Some(count) = self.counts.get(usize::from(place)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        place
-    }
-
-    fn leave(&self, place: u16) {
-        if let Some(count) = self.counts.get(usize::from(place)) {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// What admission, settlement and the lanes share.
 #[derive(Debug)]
 pub struct Ground {
@@ -305,8 +259,6 @@ pub struct Ground {
     pub envelopes: Vec<Envelope>,
     /// Who is who.
     pub identity: Arc<Identity>,
-    /// Events per lane.
-    pub crowds: Crowds,
     /// Seen ids.
     pub seen: Seen,
     /// Generations and pending counts.
@@ -315,7 +267,8 @@ pub struct Ground {
     pub metrics: Arc<Metrics>,
 }
 
-/// An admitted event's obligations: its place in the ledger, its entry among the seen ids, its mark on the tags.
+/// An admitted event's obligations: its place in the ledger, its entry among the seen ids, its mark on the tags, its share
+/// of the bounds.
 /// Dropped before the journal has the event, it takes all of them back; nobody was told that the event was kept.
 #[derive(Debug)]
 pub struct Admitted {
@@ -324,11 +277,12 @@ pub struct Admitted {
     book: u64,
     tags: Arc<[Tag]>,
     waiting: Waiting,
-    crowd: u16,
     /// What a batch of its lane has around its events, bytes.
     envelope: u32,
     keep: Duration,
     state: Stage,
+    #[expect(dead_code, reason = "held, never looked at")]
+    share: Share,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -347,33 +301,39 @@ impl Ground {
 
     /// Admits an event whose id is new; else says what the id says. The tags' generations move here, before the journal
     /// and before the acknowledgement (ruling 1). `key`: the event's own; `keep`: how long the id stays known after its
-    /// delivery.
+    /// delivery; `share`: what it takes of the bounds.
     ///
     /// # Errors
     /// Its id is known, or names another event; nothing was kept.
-    pub async fn admit(self: &Arc<Self>, key: SeenKey, event: &Event, keep: Duration) -> Result<Admitted, Claim> {
+    pub async fn admit(
+        self: &Arc<Self>,
+        key: SeenKey,
+        event: &Event,
+        keep: Duration,
+        share: Share,
+    ) -> Result<Admitted, Claim> {
         match self.seen.claim(key).await {
-            Claim::New => Ok(self.obligation(key, event, keep)),
+            Claim::New => Ok(self.obligation(key, event, keep, share)),
             claim => Err(claim),
         }
     }
 
     /// The obligation of an event that a start found in the journal.
     #[must_use]
-    pub fn readmit(self: &Arc<Self>, seen: [u8; 16], event: &Event, keep: Duration) -> Admitted {
+    pub fn readmit(self: &Arc<Self>, seen: [u8; 16], event: &Event, keep: Duration, share: Share) -> Admitted {
         self.seen.confirm(SeenKey(seen));
-        self.obligation(SeenKey(seen), event, keep)
+        self.obligation(SeenKey(seen), event, keep, share)
     }
 
-    fn obligation(self: &Arc<Self>, key: SeenKey, event: &Event, keep: Duration) -> Admitted {
+    fn obligation(self: &Arc<Self>, key: SeenKey, event: &Event, keep: Duration, share: Share) -> Admitted {
         let [first, second, ..] = key.0;
         let book = u64::from(first) << 8 | u64::from(second);
         self.metrics.books.receive(book);
         let (tags, waiting) = (Arc::clone(&event.tags), Waiting::of(&event.owner, &event.lane.user));
         self.tags.mark(&tags, waiting);
-        let crowd = self.crowds.enter(event);
         let envelope = u32::try_from(self.envelope(event)).unwrap_or(u32::MAX);
-        Admitted { ground: Arc::clone(self), key, book, tags, waiting, crowd, envelope, keep, state: Stage::Admitted }
+        let (ground, state) = (Arc::clone(self), Stage::Admitted);
+        Admitted { ground, key, book, tags, waiting, envelope, keep, state, share }
     }
 
     /// What a batch of an event's lane has around its events, bytes.
@@ -424,7 +384,6 @@ impl Admitted {
         self.state = Stage::Settled;
         // ORDER: the generation moves before the event stops being pending, so that nothing stale fits in between.
         self.ground.tags.settle(&self.tags, self.waiting);
-        self.ground.crowds.leave(self.crowd);
         self.ground.seen.end(self.key, self.keep(outcome), Instant::now());
         self.ground.metrics.settle(self.book, outcome);
     }
@@ -434,7 +393,6 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if self.state == Stage::Admitted {
             self.ground.tags.settle(&self.tags, self.waiting);
-            self.ground.crowds.leave(self.crowd);
             self.ground.seen.end(self.key, None, Instant::now());
             self.ground.metrics.books.release(self.book);
         }
@@ -443,15 +401,23 @@ impl Drop for Admitted {
 
 type UserBucket = (u64, Principal);
 
-/// Tokens per user (a user as ruling 17 has it, so that a forged token can't use up another's).
+/// Tokens per user (a user as ruling 17 has it, so that a forged token can't use up another's). Strangers' users have
+/// buckets of their own, half as many, so that no number of them takes a good principal's place.
 #[derive(Debug)]
 pub struct Buckets {
+    good: Shelf,
+    strangers: Shelf,
+    clock: DefaultClock,
+}
+
+/// Buckets that are counted together.
+#[derive(Debug)]
+struct Shelf {
     limiter: Option<DefaultKeyedRateLimiter<UserBucket>>,
     most: usize,
     calls: AtomicU64,
-    /// More buckets than `most`: until the next sweep everybody's calls are forwarded.
+    /// More buckets than `most`: until the next sweep all calls that would need one are forwarded.
     crowded: AtomicBool,
-    clock: DefaultClock,
 }
 
 /// Why a bucket gave nothing.
@@ -459,7 +425,7 @@ pub struct Buckets {
 pub enum Dry {
     /// Over the rate; tokens will be there after this time.
     Limited(Duration),
-    /// More users than `max_users` in the last seconds; calls are forwarded.
+    /// More users than `max_users` in the last seconds, or more strangers than half of it; calls are forwarded.
     TooManyUsers,
 }
 
@@ -467,25 +433,44 @@ impl Buckets {
     /// Buckets as `limits.events_per_user` says; none: no limit.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let limiter = limits.events_per_user.and_then(|rate| {
-            let each = rate.per.checked_div(rate.rate).filter(|each| !each.is_zero())?;
-            let quota = Quota::with_period(each)?.allow_burst(NonZeroU32::new(rate.burst)?);
-            Some(RateLimiter::keyed(quota))
-        });
-        let (calls, crowded) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { limiter, most: limits.max_users.max(1), calls, crowded, clock: DefaultClock::default() }
+        let (good, strangers) = (Shelf::new(limits, limits.max_users), Shelf::new(limits, limits.max_users / 2));
+        Self { good, strangers, clock: DefaultClock::default() }
+    }
+
+    const fn shelf(&self, is_stranger: bool) -> &Shelf {
+        if is_stranger { &self.strangers } else { &self.good }
     }
 
     /// One token.
     ///
     /// # Errors
     /// None is there, or the user has no bucket and can't get one.
-    pub fn take(&self, user: &UserId, owner: &Owner) -> Result<(), Dry> {
+    pub fn take(&self, user: &UserId, owner: &Owner, is_stranger: bool) -> Result<(), Dry> {
+        self.shelf(is_stranger).take((Tag::new(user.as_str()).0, owner.principal), &self.clock)
+    }
+
+    /// Forgets full buckets, which are as good as new ones.
+    pub fn sweep(&self) {
+        self.good.sweep();
+        self.strangers.sweep();
+    }
+}
+
+impl Shelf {
+    fn new(limits: &Limits, most: usize) -> Self {
+        let limiter = limits.events_per_user.and_then(|rate| {
+            let each = rate.per.checked_div(rate.rate).filter(|each| !each.is_zero())?;
+            let quota = Quota::with_period(each)?.allow_burst(NonZeroU32::new(rate.burst)?);
+            Some(RateLimiter::keyed(quota))
+        });
+        Self { limiter, most: most.max(1), calls: AtomicU64::new(0), crowded: AtomicBool::new(false) }
+    }
+
+    fn take(&self, bucket: UserBucket, clock: &DefaultClock) -> Result<(), Dry> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        let user = Tag::new(user.as_str()).0;
-        limiter.check_key(&(user, owner.principal)).map_err(|not_until| {
+        limiter.check_key(&bucket).map_err(|not_until| {
             // A refused check leaves the bucket as it is.
-            Dry::Limited(not_until.wait_time_from(self.clock.now()))
+            Dry::Limited(not_until.wait_time_from(clock.now()))
         })?;
         // Counting locks every part of the map, so it is done now and then; housekeeping forgets full buckets.
         if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNT_EVERY) {
@@ -494,24 +479,15 @@ impl Buckets {
         if self.crowded.load(Ordering::Relaxed) { Err(Dry::TooManyUsers) } else { Ok(()) }
     }
 
-    /// Forgets full buckets, which are as good as new ones.
-    pub fn sweep(&self) {
+    fn sweep(&self) {
         if let Some(limiter) = &self.limiter {
             limiter.retain_recent();
             limiter.shrink_to_fit();
             self.crowded.store(limiter.len() > self.most, Ordering::Relaxed);
         }
     }
-
-    /// Buckets in memory.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.limiter.as_ref().map_or(0, RateLimiter::len)
-    }
-
-    /// None in memory.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
+
+#[cfg(test)]
+#[path = "admit_tests.rs"]
+mod tests;

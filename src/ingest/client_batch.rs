@@ -1,11 +1,11 @@
 //! A batch that a client made itself: taken apart, deduplicated, kept event by event, and answered in one piece.
 
 use super::admit::{Known, SeenKey};
-use super::decode::{self, Call, Decoded, Scope};
+use super::decode::{self, Call, Scope};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{ClientBatches, Group};
-use super::{Ack, Ingest};
-use crate::event::{Event, GroupIndex, Succession};
+use super::{Ack, Arrival, Ingest};
+use crate::event::GroupIndex;
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};
 use bytes::Bytes;
@@ -61,26 +61,31 @@ impl Ingest {
             let (found, allowed) = (elements.len(), into.group.max_events);
             return Err(judge(Refusal::TooManyEvents { found, allowed }));
         }
-        // All are decoded before any is kept: if one is the application's to judge, it judges the whole call.
-        let mut events: Vec<(Event, Option<Succession>)> = Vec::with_capacity(elements.len());
+        // All are decoded before any is kept: if one is the application's to judge, it judges the whole call. So are their
+        // shares taken: a batch of which only a part has room is the application's.
+        let mut arrivals: Vec<Arrival> = Vec::with_capacity(elements.len());
         let mut keys: Vec<SeenKey> = Vec::with_capacity(elements.len());
         for raw in &elements {
-            let Decoded { event, succession, .. } =
-                decode::element(into, call, raw).map_err(|decline| self.judge(Some(group), decline))?;
-            self.admissible(into.group, &event)?;
-            let key = self.0.ground.key(&event);
-            let is_other = self.0.ground.seen.look(key, Instant::now()) == Known::Other;
-            if is_other || keys.iter().any(|one| one.names_other(key)) {
+            let decoded = decode::element(into, call, raw).map_err(|decline| self.judge(Some(group), decline))?;
+            let mut arrival = Arrival::of(call, decoded);
+            self.admissible(into.group, &arrival.event)?;
+            let key = self.0.ground.key(&arrival.event);
+            let known = self.0.ground.seen.look(key, Instant::now());
+            if known == Known::Other || keys.iter().any(|one| one.names_other(key)) {
                 return Err(Decline::Forward(Forward::OtherContent));
             }
+            if known != Known::Yes {
+                arrival.share = Some(self.share(&arrival)?);
+            }
             keys.push(key);
-            events.push((event, succession));
+            arrivals.push(arrival);
         }
-        if events.iter().zip(events.iter().skip(1)).any(|((one, _), (next, _))| one.lane.user != next.lane.user) {
+        let users = || arrivals.iter().map(|arrival| &arrival.event.lane.user);
+        if users().zip(users().skip(1)).any(|(one, next)| one != next) {
             return Err(Decline::Forward(Forward::OtherUser));
         }
         // Polled in their order, so that they are kept in it; together, so that one commit takes them all.
-        let keeping = events.into_iter().map(|(event, succession)| self.keep_element(into.group, event, succession));
+        let keeping = arrivals.into_iter().map(|arrival| self.keep_element(into.group, arrival));
         let kept = futures_util::future::join_all(keeping).await;
         // If not one was taken in, the application may have the call whole.
         if let Some(Err(Decline::Forward(why))) = kept.first()
@@ -100,14 +105,9 @@ impl Ingest {
         Ok(tally.ack(into.group, call))
     }
 
-    async fn keep_element(
-        &self,
-        group: &Group,
-        event: Event,
-        succession: Option<Succession>,
-    ) -> Result<(String, bool), Decline> {
-        let id = event.id.as_str().to_owned();
-        self.keep(group, event, succession).await.map(|fresh| (id, fresh))
+    async fn keep_element(&self, group: &Group, arrival: Arrival) -> Result<(String, bool), Decline> {
+        let id = arrival.event.id.as_str().to_owned();
+        self.keep(group, arrival).await.map(|fresh| (id, fresh))
     }
 }
 

@@ -1,17 +1,22 @@
 //! Dead letters: events that could not be delivered, until somebody replays or drops them.
 //!
-//! All are in memory, bounded by `limits.max_dead_letters`: the oldest go first, and are counted. With a durable journal
-//! they lie in it too, changed by the same commits as the events they were. A letter shows no credential; a replay goes
+//! All are in memory, bounded by `limits.max_dead_letters` and in bytes by a quarter of `journal.max_bytes`. For want of
+//! room the oldest goes, and is counted; but while strangers' letters ([`shares`](super::shares)) take more than a half, the
+//! oldest of the address that has most of these. With a durable journal they lie in it too, changed by the same commits as
+//! the events they were. A letter shows no credential; a replay goes
 //! with the one that the event came with, and with no other (P3).
 
+use super::reputation::Reputation;
+use super::shares::Address;
 use crate::clock::millis;
-use crate::event::{Carried, Event, Fingerprint};
+use crate::event::{Carried, Event, Fingerprint, Principal};
 use crate::identity::keys;
+use crate::journal;
 use crate::journal::commit::stored_letter;
 use crate::journal::record::{DeadRecord, Record};
 use parking_lot::Mutex;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -97,10 +102,118 @@ impl DeadLetter {
 /// Letters that are gone, with the credentials that they held.
 pub type Gone = Vec<(u64, Fingerprint)>;
 
+/// Of the bytes that the journal may hold, dead letters may take one part in this many.
+pub const PART_OF_JOURNAL: u64 = 4;
+
+/// A letter, as the pile keeps it.
+#[derive(Debug)]
+struct Kept {
+    letter: DeadLetter,
+    weight: u64,
+    /// Where a stranger's came from; none: its principal was good.
+    address: Option<Address>,
+}
+
+/// The strangers' letters of one address.
+#[derive(Debug, Default)]
+struct OfAddress {
+    keys: BTreeSet<u64>,
+    weight: u64,
+}
+
+/// Which letters are strangers', by address.
+#[derive(Debug, Default)]
+struct OfStrangers {
+    addresses: HashMap<Address, OfAddress>,
+    /// The addresses, the one with the heaviest letters last.
+    order: BTreeSet<(u64, Address)>,
+    weight: u64,
+}
+
+impl OfStrangers {
+    /// INVARIANT: `order` and `weight` follow each change of an address.
+    fn change(&mut self, address: Address, change: impl FnOnce(&mut OfAddress)) {
+        let of = self.addresses.entry(address).or_default();
+        let before = of.weight;
+        change(of);
+        self.order.remove(&(before, address));
+        self.weight = self.weight - before + of.weight;
+        if of.keys.is_empty() {
+            self.addresses.remove(&address);
+        } else {
+            self.order.insert((of.weight, address));
+        }
+    }
+
+    fn add(&mut self, address: Address, key: u64, weight: u64) {
+        self.change(address, |of| {
+            of.keys.insert(key);
+            of.weight += weight;
+        });
+    }
+
+    fn remove(&mut self, address: Address, key: u64, weight: u64) {
+        self.change(address, |of| {
+            if of.keys.remove(&key) {
+                of.weight -= weight;
+            }
+        });
+    }
+
+    /// The oldest letter of the address that has most.
+    fn next_to_go(&self) -> Option<u64> {
+        let (_, address) = self.order.last()?;
+        self.addresses.get(address)?.keys.first().copied()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Pile {
-    letters: BTreeMap<u64, DeadLetter>,
+    letters: BTreeMap<u64, Kept>,
+    weight: u64,
+    strangers: OfStrangers,
     dropped: u64,
+}
+
+impl Pile {
+    fn add(&mut self, letter: DeadLetter, weight: u64, address: Option<Address>) {
+        let key = letter.key;
+        self.remove(key);
+        self.weight += weight;
+        if let Some(address) = address {
+            self.strangers.add(address, key, weight);
+        }
+        self.letters.insert(key, Kept { letter, weight, address });
+    }
+
+    fn remove(&mut self, key: u64) -> Option<DeadLetter> {
+        self.hand_to_the_good(key);
+        let Kept { letter, weight, .. } = self.letters.remove(&key)?;
+        self.weight -= weight;
+        Some(letter)
+    }
+
+    /// The letter is no stranger's any more.
+    fn hand_to_the_good(&mut self, key: u64) {
+        let Some(kept) = self.letters.get_mut(&key) else { return };
+        if let Some(address) = kept.address.take() {
+            self.strangers.remove(address, key, kept.weight);
+        }
+    }
+
+    /// The letter that goes for want of room. While strangers have more than `half`, it is one of theirs.
+    fn next_to_go(&mut self, half: u64, is_good: impl Fn(Principal) -> bool) -> Option<u64> {
+        while self.strangers.weight > half
+            && let Some(key) = self.strangers.next_to_go()
+        {
+            let principal = self.letters.get(&key).map(|kept| kept.letter.event.owner.principal);
+            if !principal.is_some_and(&is_good) {
+                return Some(key);
+            }
+            self.hand_to_the_good(key);
+        }
+        self.letters.first_key_value().map(|(key, _)| *key)
+    }
 }
 
 /// The dead letters, by key.
@@ -108,23 +221,41 @@ struct Pile {
 pub struct DeadLetters {
     // A plain lock: dead letters are rare, and listing copies.
     pile: Mutex<Pile>,
-    most: usize,
+    most: u64,
+    /// Bytes that weigh as much as one letter does at least, so that `most` bounds letters and bytes.
+    unit: u64,
+    reputation: Arc<Reputation>,
 }
 
 impl DeadLetters {
-    /// Room for `most`.
+    /// Room for `most`, of `bytes` together, each estimated from above.
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self { pile: Mutex::default(), most: most.max(1) }
+    pub fn new(most: usize, bytes: u64, reputation: Arc<Reputation>) -> Self {
+        let most = most.max(1) as u64;
+        Self { pile: Mutex::default(), most, unit: (bytes / most).max(1), reputation }
+    }
+
+    fn weight(&self, event: &Event) -> u64 {
+        (journal::size(event) + event.context.bytes() as u64).div_ceil(self.unit)
     }
 
     /// One more; what goes for want of room comes back.
     pub fn bury(&self, letter: DeadLetter) -> Gone {
+        let is_good = |principal| self.reputation.is_good_anywhere(principal);
+        let is_strangers = !is_good(letter.event.owner.principal);
+        let (address, weight) = (is_strangers.then(|| Address::of_event(&letter.event)), self.weight(&letter.event));
         let mut pile = self.pile.lock();
-        pile.letters.insert(letter.key, letter);
         let mut gone = Gone::new();
-        while pile.letters.len() > self.most
-            && let Some((key, letter)) = pile.letters.pop_first()
+        if weight > self.most {
+            // All others together would make no room for it.
+            pile.dropped += 1;
+            gone.push((letter.key, letter.event.lane.credential));
+            return gone;
+        }
+        pile.add(letter, weight, address);
+        while pile.weight > self.most
+            && let Some(key) = pile.next_to_go(self.most / 2, is_good)
+            && let Some(letter) = pile.remove(key)
         {
             pile.dropped += 1;
             gone.push((key, letter.event.lane.credential));
@@ -140,7 +271,7 @@ impl DeadLetters {
     /// All that are kept, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Shown> {
-        self.pile.lock().letters.values().map(DeadLetter::show).collect()
+        self.pile.lock().letters.values().map(|kept| kept.letter.show()).collect()
     }
 
     /// The letters of a key or of an event id; all without one. Oldest first.
@@ -150,19 +281,19 @@ impl DeadLetters {
         let key: Option<u64> = name.and_then(|name| name.parse().ok());
         let named =
             |letter: &&DeadLetter| name.is_none_or(|name| key == Some(letter.key) || letter.event.id.as_str() == name);
-        pile.letters.values().filter(named).cloned().collect()
+        pile.letters.values().map(|kept| &kept.letter).filter(named).cloned().collect()
     }
 
     /// Takes one away; `false`: somebody else did.
     pub fn remove(&self, key: u64) -> bool {
-        self.pile.lock().letters.remove(&key).is_some()
+        self.pile.lock().remove(key).is_some()
     }
 
     /// How many are kept, how many were dropped for want of room, and when the oldest kept one died.
     #[must_use]
     pub fn count(&self) -> (usize, u64, Option<u64>) {
         let pile = self.pile.lock();
-        let oldest = pile.letters.values().map(|letter| letter.died_ms).min();
+        let oldest = pile.letters.values().map(|kept| kept.letter.died_ms).min();
         (pile.letters.len(), pile.dropped, oldest)
     }
 }
@@ -172,3 +303,7 @@ impl DeadLetters {
 pub fn age_ms(died_ms: u64, now: SystemTime) -> u64 {
     millis(now).saturating_sub(died_ms)
 }
+
+#[cfg(test)]
+#[path = "dead_tests.rs"]
+mod tests;

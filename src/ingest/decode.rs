@@ -1,9 +1,10 @@
 //! From a call to an [`Event`]: one parse, the mapping, the checks of the group.
 
 use super::changes::Changes;
-use super::contexts::Contexts;
+use super::contexts::{Contexts, TooMuch};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{Condition, Fallback, Group, MissingId, Shape};
+use super::shares::Address;
 use crate::cache::policy::invalidate::resource;
 use crate::clock::millis;
 use crate::event::{
@@ -128,6 +129,9 @@ pub struct Decoded {
     pub fields: Fields,
     /// Its caller's session succeeded another one.
     pub succession: Option<Succession>,
+    /// Its context is in use, or may be. Else its context is counted nowhere, and the event can't be kept; that its id is
+    /// known can be told all the same.
+    pub fits: Result<(), TooMuch>,
 }
 
 impl Decoded {
@@ -502,8 +506,10 @@ fn finish(
         return Err(Decline::Forward(Forward::LargeHead));
     }
     into.changes.note(identity, caller, &user, &reading);
-    let context = into.contexts.share(&reading.keys, || reading.context(caller));
-    let context = context.map_err(|_| Decline::Forward(Forward::ManyContexts))?;
+    let address = Address::of(caller.peer().client);
+    let context = into.contexts.share(&reading.keys, address, || reading.context(caller));
+    let fits = context.as_ref().map(|_| ()).map_err(|why| *why);
+    let context = context.unwrap_or_else(|_| Arc::new(reading.context(caller)));
     let claimed = identity.claimed(caller).is_some_and(|named| named == user.as_str());
     let owner = context.owner(claimed);
     let lane = LaneKey { group: into.index, user, credential: reading.keys.fingerprint };
@@ -525,7 +531,7 @@ fn finish(
         subject,
         content: digest(&content),
     };
-    Ok(Decoded { event, fields, succession })
+    Ok(Decoded { event, fields, succession, fits })
 }
 
 /// 64 bits of a hash of what an event says. It is only compared with that of another try under the same id.

@@ -32,6 +32,7 @@ pub mod retry;
 pub mod settings;
 pub mod settle;
 pub mod shard;
+pub mod shares;
 pub mod stop;
 pub mod turns;
 pub mod window;
@@ -43,18 +44,18 @@ use crate::identity::{Admit, Identity};
 use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
 use crate::journal::store::{Engine, StoreError};
-use crate::journal::{Journal, Memory, More, Vitals};
+use crate::journal::{Journal, More, Vitals};
 use crate::json::Object;
-use crate::memory::{Memory, Share};
+use crate::memory::{self, Memory};
 use crate::metrics::{Ledger, Metrics};
-use crate::notices::Notices;
+use crate::notices::{self, Notices};
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
-use admit::{Admitted, Buckets, Claim, Crowds, Dry, Ground, Known, Seen};
+use admit::{Admitted, Buckets, Claim, Dry, Ground, Known, Seen};
 use bytes::Bytes;
 use changes::Changes;
-use contexts::Contexts;
+use contexts::{Contexts, TooMuch};
 use dead::DeadLetters;
 use decode::{Call, Decoded, Payload, Scope};
 use deliver::Courier;
@@ -68,6 +69,7 @@ use reputation::{Grounds, Reputation};
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
+use shares::{Address, Bounds, HeldByStrangers, Holder, NoShare, Share, Shares, Takes};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -150,6 +152,16 @@ pub enum Keeping {
     Disk(Box<Opened<Engine>>, JournalSettings),
 }
 
+impl Keeping {
+    /// `journal.max_bytes`.
+    const fn max_bytes(&self) -> u64 {
+        match self {
+            Self::Memory { max_bytes, .. } => *max_bytes,
+            Self::Disk(_, settings) => settings.max_bytes,
+        }
+    }
+}
+
 struct Shared {
     groups: Vec<Group>,
     // Held for a look and a count.
@@ -198,7 +210,6 @@ impl Ingest {
         let Setup { groups, delivery, limits, journal, identity, tags, metrics, upstream, notices, clock, shards } =
             setup;
         let names: Vec<Arc<str>> = groups.iter().map(|group| Arc::clone(&group.name)).collect();
-        let dead = Arc::new(DeadLetters::new(limits.max_dead_letters));
         let secret = match &journal {
             Keeping::Memory { secret, .. } => *secret,
             Keeping::Disk(opened, _) => opened.secret(),
@@ -208,27 +219,41 @@ impl Ingest {
             groups: names.clone(),
             envelopes: groups.iter().map(|group| group.envelope.clone()).collect(),
             identity: Arc::clone(&identity),
-            crowds: Crowds::new(limits.max_lane_events),
             seen,
             tags,
             metrics: Arc::clone(&metrics),
         });
-        let contexts = Contexts::new(limits.max_context_bytes);
+        let most = limits.max_lanes.div_ceil(shards.max(1));
+        let bounds = Bounds {
+            shards: shards.max(1),
+            lanes: most as u64,
+            bytes: journal.max_bytes(),
+            listeners: notices::CALLERS as u64,
+            user_events: limits.max_lane_events as u64,
+        };
+        let proof = (identity.settings().admit == Admit::Proven).then_some(identity.settings().proof_ttl);
+        let (refresh, users) = (identity.settings().refresh, limits.max_users as u64);
+        let (shares, give_up) = (Arc::new(Shares::new(bounds)), delivery.give_up_after);
+        let reputation = Arc::new(Reputation::new(groups.len(), proof, give_up, refresh, users, shares));
+        let letter_bytes = journal.max_bytes() / dead::PART_OF_JOURNAL;
+        let dead = Arc::new(DeadLetters::new(limits.max_dead_letters, letter_bytes, Arc::clone(&reputation)));
+        let contexts = Contexts::new(limits.max_context_bytes, Arc::clone(&reputation));
         let changes = Changes::new(Arc::clone(&metrics));
         let (journal, tails) = match journal {
             Keeping::Memory { max_bytes, .. } => Journal::in_memory(shards, max_bytes),
             Keeping::Disk(opened, settings) => {
-                let (ground, dead, groups, names, contexts) = (&ground, &dead, &groups, &names, &contexts);
-                let recovery = Recovery { ground, dead, groups, names, contexts, clock: &clock };
+                let (ground, dead, groups, names) = (&ground, &dead, &groups, &names);
+                let (contexts, reputation, clock) = (&contexts, &reputation, &clock);
+                let recovery = Recovery { ground, dead, groups, names, contexts, reputation, clock };
                 let keep = groups.iter().map(|group| group.max_age).max().unwrap_or_default();
-                let memory = Memory { max_seen: limits.max_seen, events: delivery.give_up_after.saturating_add(keep) };
+                let memory = crate::journal::Memory {
+                    max_seen: limits.max_seen,
+                    events: delivery.give_up_after.saturating_add(keep),
+                };
                 recovery.run(*opened, &settings, shards, memory)?
             }
         };
         let journal = Arc::new(journal);
-        let proof = (identity.settings().admit == Admit::Proven).then_some(identity.settings().proof_ttl);
-        let (refresh, most) = (identity.settings().refresh, limits.max_users as u64);
-        let reputation = Arc::new(Reputation::new(groups.len(), proof, delivery.give_up_after, refresh, most));
         let settler = Arc::new(Settler::new(settle::Parts {
             journal: Arc::clone(&journal),
             dead: Arc::clone(&dead),
@@ -241,7 +266,6 @@ impl Ingest {
         let (courier_in, ready) = mpsc::unbounded_channel();
         let mut senders = Vec::new();
         let mut levels = Vec::new();
-        let most = limits.max_lanes.div_ceil(tails.len().max(1));
         let tasks = tails.into_iter().enumerate().map(|(number, tail)| {
             let (sender, commands) = mpsc::unbounded_channel();
             let level = Arc::new(Level::default());
@@ -329,7 +353,7 @@ impl Ingest {
         let fresh = ack(false).ok_or_else(unfit)?;
         let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
         let unmapped = decode::unmapped(route, &object);
-        let is_new = self.keep(into.group, decoded.event, decoded.succession).await?;
+        let is_new = self.keep(into.group, Arrival::of(call, decoded)).await?;
         if unmapped > 0 {
             self.0.ground.metrics.unmapped.with_label_values(&[route.path.source()]).inc_by(unmapped as u64);
         }
@@ -398,7 +422,7 @@ impl Ingest {
     /// The share of it that a caller has. `client`: its address, by which callers that nothing speaks for are counted
     /// together (ruling 25).
     #[must_use]
-    pub fn share_of(&self, principal: Principal, client: IpAddr) -> Share {
+    pub fn share_of(&self, principal: Principal, client: IpAddr) -> memory::Share {
         let is_known = self.0.reputation.is_good_anywhere(principal);
         self.0.memory.share(principal, (!is_known).then_some(client))
     }
@@ -417,9 +441,6 @@ impl Ingest {
         if shared.levels.get(number).is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes) {
             return forward(Forward::TooManyLanes);
         }
-        if shared.ground.crowds.is_crowded(event) {
-            return forward(Forward::LaneFull);
-        }
         let principal = event.owner.principal;
         if shared.reputation.is_refused(principal) {
             return forward(Forward::Rejected);
@@ -433,10 +454,21 @@ impl Ingest {
         Ok(())
     }
 
+    /// What an event takes of the bounds, if it may.
+    fn share(&self, arrival: &Arrival) -> Result<Share, Decline> {
+        arrival.fits.map_err(|why| Decline::Forward(why.into()))?;
+        let (event, reputation) = (&arrival.event, &self.0.reputation);
+        let takes = reputation.shares().of_event(self.shard_of(&event.lane.user), event);
+        let holder = Holder { principal: event.owner.principal, address: arrival.address };
+        reputation.take_share(holder, takes).map_err(|why| Decline::Forward(why.into()))
+    }
+
     /// Admits and keeps an event; `false`: it was known.
-    async fn keep(&self, group: &Group, event: Event, succession: Option<Succession>) -> Result<bool, Decline> {
+    async fn keep(&self, group: &Group, mut arrival: Arrival) -> Result<bool, Decline> {
         let shared = &self.0;
-        let key = shared.ground.key(&event);
+        let share = arrival.share.take();
+        let event = &arrival.event;
+        let key = shared.ground.key(event);
         // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
         // hear the application's own answer all the same.
         if !shared.reputation.is_refused(event.owner.principal) {
@@ -449,13 +481,14 @@ impl Ingest {
                 Known::No | Known::Undecided => {}
             }
         }
-        self.admissible(group, &event)?;
-        shared.buckets.take(&event.lane.user, &event.owner).map_err(|dry| match dry {
+        self.admissible(group, event)?;
+        let share = share.map_or_else(|| self.share(&arrival), Ok)?;
+        shared.buckets.take(&event.lane.user, &event.owner, share.is_strangers()).map_err(|dry| match dry {
             Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
         })?;
         let number = self.shard_of(&event.lane.user);
-        let admitted = match shared.ground.admit(key, &event, group.max_age).await {
+        let admitted = match shared.ground.admit(key, event, group.max_age, share).await {
             Ok(admitted) => admitted,
             Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
             Err(Claim::Known | Claim::New) => {
@@ -463,8 +496,9 @@ impl Ingest {
                 return Ok(false);
             }
         };
-        let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes(), succession };
-        match shared.journal.append(number, event, admitted, more).await {
+        let (seen, succession) = (admitted.seen(), arrival.succession);
+        let more = More { seen, replaces: None, beside: shared.contexts.bytes(), succession };
+        match shared.journal.append(number, arrival.event, admitted, more).await {
             Ok(_) => Ok(true),
             Err(error) => {
                 tracing::debug!(%error, "an event could not be kept and is forwarded");
@@ -729,6 +763,21 @@ impl Ingest {
         self.0.levels.iter().map(|level| level.lanes.load(Ordering::Relaxed)).sum()
     }
 
+    /// What callers hold whom nothing speaks for.
+    #[must_use]
+    pub fn held_by_strangers(&self) -> HeldByStrangers {
+        self.0.reputation.shares().held()
+    }
+
+    /// A place among those who listen for invalidations.
+    ///
+    /// # Errors
+    /// Nothing speaks for the caller, and such callers have their share of the places.
+    pub fn listen_share(&self, principal: Principal, client: IpAddr) -> Result<Share, NoShare> {
+        let holder = Holder { principal, address: Address::of(client) };
+        self.0.reputation.take_share(holder, Takes::Listener)
+    }
+
     /// Parts that differ at every call of a caller, as far as they were warned about.
     #[must_use]
     pub fn changing_parts(&self) -> Vec<String> {
@@ -775,6 +824,26 @@ impl Ingest {
     /// From here on every event is forwarded, none taken.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An event on its way to be kept.
+struct Arrival {
+    event: Event,
+    /// Where its call came from.
+    address: Address,
+    /// Its context may be kept.
+    fits: Result<(), TooMuch>,
+    /// What it takes of the bounds, if that is taken already.
+    share: Option<Share>,
+    /// Its caller's session succeeded another one.
+    succession: Option<Succession>,
+}
+
+impl Arrival {
+    fn of(call: &Call<'_>, decoded: Decoded) -> Self {
+        let Decoded { event, fits, succession, .. } = decoded;
+        Self { event, address: Address::of(call.caller.peer().client), fits, share: None, succession }
     }
 }
 

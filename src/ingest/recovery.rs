@@ -3,8 +3,10 @@
 use super::admit::{Admitted, Ground, SeenKey};
 use super::contexts::Contexts;
 use super::dead::{DeadLetter, DeadLetters};
+use super::reputation::Reputation;
 use super::settings::Group;
 use super::shard_of;
+use super::shares::{Address, Holder};
 use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
 use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
@@ -28,6 +30,8 @@ pub struct Recovery<'a> {
     pub names: &'a [Arc<str>],
     /// The contexts in use.
     pub contexts: &'a Contexts,
+    /// What callers hold; nothing speaks for any of them yet.
+    pub reputation: &'a Reputation,
     /// Wall clock.
     pub clock: &'a Clock,
 }
@@ -77,9 +81,12 @@ impl Recovery<'_> {
     fn place(&self, stored: &Stored, shards: usize) -> Placement<Admitted> {
         let group = self.groups.get(stored.event.lane.group.0);
         let keep = group.map_or(Duration::ZERO, |group| group.max_age);
-        let admitted = self.ground.readmit(stored.seen, &stored.event, keep);
+        let shard = shard_of(&stored.event.lane.user, shards);
+        let holder = Holder { principal: stored.event.owner.principal, address: Address::of_event(&stored.event) };
+        let share = self.reputation.adopt_share(holder, self.reputation.shares().of_event(shard, &stored.event));
+        let admitted = self.ground.readmit(stored.seen, &stored.event, keep, share);
         let reason = match (group, stored.has_credential) {
-            (Some(_), true) => return Placement::Tail(shard_of(&stored.event.lane.user, shards), admitted),
+            (Some(_), true) => return Placement::Tail(shard, admitted),
             (None, _) => Reason::GroupRemoved,
             (Some(_), false) => Reason::CredentialLost,
         };

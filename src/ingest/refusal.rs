@@ -1,5 +1,7 @@
 //! Why a call was not acknowledged. Every reason has one name: in log, metric, response and test.
 
+use super::contexts::TooMuch;
+use super::shares::NoShare;
 use crate::event::IdError;
 use crate::identity::NotAnswerable;
 use std::sync::Arc;
@@ -186,16 +188,36 @@ pub enum Forward {
     Rejected,
     /// `admit = "proven"`, and nothing of this credential has succeeded lately.
     Unproven,
+    /// Nothing speaks for its principal, and those of whom that is so hold their share of a bound (ruling 25).
+    TooManyStrangers,
     /// More users than `limits.max_users`.
     TooManyUsers,
     /// Twice `limits.max_lanes` are in use.
     TooManyLanes,
-    /// Its lane has `limits.max_lane_events`.
+    /// Its user has `limits.max_lane_events` in its group.
     LaneFull,
     /// The journal can't keep it (P1).
     NotKept,
     /// A client's own batch of a group that says `client_batches = "forward"`.
     ClientBatch,
+}
+
+impl From<NoShare> for Forward {
+    fn from(why: NoShare) -> Self {
+        match why {
+            NoShare::Strangers => Self::TooManyStrangers,
+            NoShare::User => Self::LaneFull,
+        }
+    }
+}
+
+impl From<TooMuch> for Forward {
+    fn from(why: TooMuch) -> Self {
+        match why {
+            TooMuch::OfPrincipal(_) => Self::ManyContexts,
+            TooMuch::NoShare(why) => why.into(),
+        }
+    }
 }
 
 impl Forward {
@@ -225,6 +247,7 @@ impl Forward {
             Self::TooLargeForBatch => "too_large_for_batch",
             Self::Rejected => "credential_rejected",
             Self::Unproven => "unproven",
+            Self::TooManyStrangers => "too_many_strangers",
             Self::TooManyUsers => "too_many_users",
             Self::TooManyLanes => "too_many_lanes",
             Self::LaneFull => "lane_full",

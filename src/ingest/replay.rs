@@ -2,6 +2,7 @@
 
 use super::Ingest;
 use super::dead::DeadLetter;
+use super::shares::{Address, Holder};
 use crate::event::{GroupIndex, Reason};
 use crate::journal::More;
 use std::time::Duration;
@@ -50,7 +51,11 @@ impl Ingest {
         event.received_at = shared.clock.now();
         let keep = shared.groups.get(index).map_or(Duration::ZERO, |group| group.max_age);
         let known = |_| "an event with its id came in the meantime".to_owned();
-        let admitted = shared.ground.admit(shared.ground.key(&event), &event, keep).await.map_err(known)?;
+        let shard = self.shard_of(&event.lane.user);
+        let holder = Holder { principal: event.owner.principal, address: Address::of_event(&event) };
+        // The operator wants it, whatever strangers hold.
+        let share = shared.reputation.adopt_share(holder, shared.reputation.shares().of_event(shard, &event));
+        let admitted = shared.ground.admit(shared.ground.key(&event), &event, keep, share).await.map_err(known)?;
         let (seen, beside) = (admitted.seen(), shared.contexts.bytes());
         let more = More { seen, replaces: Some(key), beside, succession: None };
         // ORDER: it leaves the pile before the journal may say that it is pending; else a drop could take it too.
@@ -59,7 +64,7 @@ impl Ingest {
         }
         shared.ground.metrics.books.revive();
         let back = event.clone();
-        match shared.journal.append(self.shard_of(&event.lane.user), event, admitted, more).await {
+        match shared.journal.append(shard, event, admitted, more).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 shared.ground.metrics.books.unrevive();

@@ -6,7 +6,9 @@
 //! route is open likewise once it has answered a stranger, who has no name or is known to be refused: what it has proven
 //! holds no longer, and what calls have proven does.
 
+use super::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::event::{GroupIndex, Principal, ReadIndex};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -129,12 +131,14 @@ pub struct Reputation {
     /// Whose calls were forwarded for their sessions lately.
     renewed: moka::sync::Cache<Principal, Instant>,
     refresh: Option<Duration>,
+    /// Told of every change.
+    shares: Arc<Shares>,
 }
 
 impl Reputation {
     /// `groups`: how many there are. `proof`: how long a proof lasts; `None`: every principal is let in until it is
     /// refused. `refusal`: how long a refusal is remembered if nothing succeeds. `refresh`: so often one call of a
-    /// principal is forwarded for its session. Each map is capped at `most`.
+    /// principal is forwarded for its session. Each map is capped at `most`. `shares` go by what is known here.
     #[must_use]
     pub fn new(
         groups: usize,
@@ -142,6 +146,7 @@ impl Reputation {
         refusal: Duration,
         refresh: Option<Duration>,
         most: u64,
+        shares: Arc<Shares>,
     ) -> Self {
         Self {
             refused: moka::sync::Cache::builder().max_capacity(most).time_to_live(refusal).build(),
@@ -153,6 +158,7 @@ impl Reputation {
             any_to_renew: AtomicBool::new(false),
             renewed: moka::sync::Cache::builder().max_capacity(most).build(),
             refresh,
+            shares,
         }
     }
 
@@ -162,6 +168,7 @@ impl Reputation {
         for group in 0..self.open.len() {
             self.proofs.invalidate(&(principal, GroupIndex(group)));
         }
+        self.reconsider(principal);
     }
 
     /// A call of this principal was taken in a group. `nameless`: no token, session or key was there.
@@ -173,6 +180,9 @@ impl Reputation {
             self.refused.invalidate(&principal);
         }
         let is_news = self.note_proof(principal, group, Grounds::CALL);
+        if was_refused {
+            self.reconsider(principal);
+        }
         Vouched { was_refused, is_news, opens }
     }
 
@@ -194,6 +204,9 @@ impl Reputation {
         if is_news || last.is_none_or(|at| at.elapsed() >= lasts / 4) {
             self.proofs.insert((principal, group), before.with(grounds, Instant::now()));
         }
+        if is_news {
+            self.reconsider(principal);
+        }
         is_news
     }
 
@@ -212,6 +225,31 @@ impl Reputation {
 
     fn open_reads(&self) -> ReadRoutes {
         ReadRoutes(self.open_reads.load(Ordering::Relaxed))
+    }
+
+    // ORDER: after every change of what `is_good_anywhere` looks at.
+    fn reconsider(&self, principal: Principal) {
+        self.shares.reconsider(principal, || self.is_good_anywhere(principal));
+    }
+
+    /// A share of the bounds for a caller.
+    ///
+    /// # Errors
+    /// There is none for this caller; nothing was taken.
+    pub fn take_share(&self, holder: Holder, takes: Takes) -> Result<Share, NoShare> {
+        self.shares.take(holder, takes, || self.is_good_anywhere(holder.principal))
+    }
+
+    /// A share for what is there already.
+    #[must_use]
+    pub fn adopt_share(&self, holder: Holder, takes: Takes) -> Share {
+        self.shares.adopt(holder, takes, || self.is_good_anywhere(holder.principal))
+    }
+
+    /// What callers hold.
+    #[must_use]
+    pub const fn shares(&self) -> &Arc<Shares> {
+        &self.shares
     }
 
     /// Its last call or batch was refused.
@@ -290,15 +328,20 @@ impl Reputation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::shares::Bounds;
 
     const ADA: Principal = Principal([1; 16]);
     const NOBODY: Principal = Principal([2; 16]);
     const HERE: GroupIndex = GroupIndex(0);
     const THERE: GroupIndex = GroupIndex(1);
 
+    fn shares() -> Arc<Shares> {
+        Arc::new(Shares::new(Bounds { shards: 1, lanes: 100, bytes: 100, listeners: 100, user_events: 100 }))
+    }
+
     #[test]
     fn a_proof_holds_where_it_was_given_until_a_refusal() {
-        let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100);
+        let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100, shares());
         assert!(!known.is_proven(ADA, HERE));
         assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: false, is_news: true, opens: false });
         assert!(known.is_proven(ADA, HERE) && known.is_good(ADA, HERE));
@@ -310,7 +353,7 @@ mod tests {
 
     #[test]
     fn where_strangers_are_taken_a_success_proves_nothing_of_a_name() {
-        let known = Reputation::new(2, None, Duration::from_secs(60), None, 100);
+        let known = Reputation::new(2, None, Duration::from_secs(60), None, 100, shares());
         known.vouch(ADA, false, HERE);
         assert!(known.is_good(ADA, HERE));
         assert!(known.vouch(NOBODY, true, HERE).opens && !known.vouch(NOBODY, true, HERE).opens, "once");
@@ -319,7 +362,7 @@ mod tests {
 
     #[test]
     fn what_a_read_proved_holds_for_its_group_until_the_read_answers_a_stranger() {
-        let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100);
+        let known = Reputation::new(2, Some(Duration::from_secs(60)), Duration::from_secs(60), None, 100, shares());
         let [strict, other] = [ReadIndex(0), ReadIndex(1)];
         assert!(known.vouch_by_read(ADA, strict, HERE) && !known.vouch_by_read(ADA, strict, HERE));
         assert!(known.is_good(ADA, HERE) && known.is_proven(ADA, HERE) && known.is_good_anywhere(ADA));
@@ -336,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_read_makes_nobody_good_who_is_refused() {
-        let known = Reputation::new(1, None, Duration::from_secs(60), None, 100);
+        let known = Reputation::new(1, None, Duration::from_secs(60), None, 100, shares());
         known.refuse(ADA);
         assert!(!known.vouch_by_read(ADA, ReadIndex(0), HERE));
         assert!(known.is_refused(ADA) && !known.is_good(ADA, HERE));
@@ -344,7 +387,7 @@ mod tests {
 
     #[test]
     fn of_many_read_routes_those_beyond_the_places_count_as_one() {
-        let known = Reputation::new(1, None, Duration::from_secs(60), None, 100);
+        let known = Reputation::new(1, None, Duration::from_secs(60), None, 100, shares());
         known.vouch_by_read(ADA, ReadIndex(70), HERE);
         known.open_read(ReadIndex(3));
         assert!(known.is_good(ADA, HERE));
@@ -354,7 +397,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_session_is_renewed_when_an_answer_asks_for_it_once_a_minute() {
-        let known = Reputation::new(1, None, Duration::from_hours(1), None, 100);
+        let known = Reputation::new(1, None, Duration::from_hours(1), None, 100, shares());
         assert!(!known.wants_renewal(ADA));
         known.ask_renewal(ADA);
         assert!(known.wants_renewal(ADA) && !known.wants_renewal(ADA));

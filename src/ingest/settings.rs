@@ -321,9 +321,9 @@ pub struct Limits {
     pub max_lanes: usize,
     /// Seen ids remembered; the oldest settled are forgotten first.
     pub max_seen: usize,
-    /// Events pending in one lane, estimated from above; more are forwarded, so that one caller can't fill the journal.
+    /// Events of one user of a principal pending in one group; more are forwarded, so that one caller can't fill the journal.
     pub max_lane_events: usize,
-    /// Dead letters kept; the oldest are dropped, and counted.
+    /// Dead letters kept; beyond it some are dropped, and counted.
     pub max_dead_letters: usize,
     /// Largest body of an event call, unpacked; a larger one is forwarded as it comes.
     pub max_body: usize,

@@ -346,7 +346,8 @@ pub struct Memory {
     pub events: Duration,
 }
 
-/// What an event counts against `max_bytes`.
-fn size(event: &Event) -> u64 {
+/// What an event counts against `max_bytes`, bytes.
+#[must_use]
+pub fn size(event: &Event) -> u64 {
     (event.json.len() + event.carried.len()) as u64 + OVERHEAD
 }

@@ -225,11 +225,14 @@ async fn a_write_whose_lane_cannot_move_gets_503_and_overtakes_nothing() {
 #[tokio::test]
 async fn what_the_journal_cannot_keep_is_forwarded_in_order() {
     let sidecar = Sidecar::start(&[("durability = \"none\"", "durability = \"none\"\nmax_bytes = \"1KiB\"")]).await;
+    // Of so little a stranger's share is none: the application answers, and speaks for it.
+    assert_eq!(sidecar.post("t", "u", "first", "").await.status, StatusCode::OK);
     sidecar.event("t", "u", "a").await;
     let forwarded = sidecar.post("t", "u", "b", "").await;
     assert_eq!((forwarded.status, forwarded.json()["path"].as_str()), (StatusCode::OK, Some("/event")));
     let order: Vec<_> = sidecar.upstream.seen().iter().map(|seen| seen.path.clone()).collect();
-    assert_eq!(order, ["/batch", "/event"]);
+    assert_eq!(order, ["/event", "/batch", "/event"]);
+    assert_eq!((sidecar.declined("too_many_strangers").await, sidecar.declined("not_kept").await), (1, 1));
     sidecar.event("t", "u", "c").await;
     let ledger = sidecar.running.ledger();
     assert!(ledger.balances() && ledger.received == 2, "{ledger}");

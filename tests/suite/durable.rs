@@ -116,6 +116,31 @@ async fn a_group_that_is_gone_leaves_dead_letters_and_the_commands_say_so_before
     assert!(printed.contains("received 2 = accepted 0 + duplicate 0 + superseded 0 + dead 2 + pending 0"), "{printed}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_that_find_no_room_at_a_start_are_gone_at_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|_| Some(answer(503, json!({}))));
+    let few = ("drain = \"5s\"", "drain = \"100ms\"\n[limits]\nmax_dead_letters = 1");
+    let config = configure(directory.path(), upstream.address, "disk", &[few]);
+    let process = Process::start(&config);
+    for id in ["a", "b", "c"] {
+        assert!(post(process.address, "u", id).await.status.is_success());
+    }
+    process.terminate();
+    let renamed = std::fs::read_to_string(&config).unwrap();
+    let renamed =
+        renamed.replace("[batch.progress]", "[batch.other]").replace("batch = \"progress\"", "batch = \"other\"");
+    std::fs::write(&config, renamed).unwrap();
+    for _ in 0..2 {
+        let process = Process::start(&config);
+        let status = Http::default().try_call(process.admin, Method::GET, "/status", &[], "").await.unwrap().json();
+        let letters = &status["dead_letters"];
+        assert_eq!((&letters["kept"], &letters["dropped"]), (&json!(1), &json!(2)));
+        process.terminate();
+    }
+}
+
 #[tokio::test]
 async fn an_event_call_that_the_application_answers_makes_cached_answers_old_too() {
     let sidecar = Sidecar::start(&[("batch = \"progress\"\n", "batch = \"progress\"\nmode = \"off\"\n")]).await;

@@ -39,6 +39,7 @@ mod relay;
 mod replay;
 mod replies;
 mod sessions;
+mod shares;
 mod standing;
 mod stop;
 mod strangers;
