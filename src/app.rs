@@ -154,8 +154,8 @@ async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
     let opening = settings.clone();
     let opened = tokio::task::spawn_blocking(move || recover::open(&opening)).await??;
     for finding in &opened.findings {
-        tracing::error!(journal = %settings.path.display(), "{}", finding.0);
-        eprintln!("journal {}: {}", settings.path.display(), finding.0);
+        tracing::error!(journal = %settings.path.display(), "{}", finding);
+        eprintln!("journal {}: {}", settings.path.display(), finding);
     }
     Ok(Keeping::Disk(Box::new(opened), settings))
 }

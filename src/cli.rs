@@ -240,10 +240,17 @@ fn log(default: &str) {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let durability = config.journal.durability;
+    let journal = match durability {
+        Durability::Disk | Durability::Process if !config.groups.is_empty() => {
+            let path = std::path::absolute(&config.journal.path).context("journal.path")?;
+            format!(", journal in {}", path.display())
+        }
+        Durability::Disk | Durability::Process | Durability::None => String::new(),
+    };
     // ORDER: caught before anybody can call: a signal in between must not end the process without its clean stop.
     let mut signals = Signals::caught()?;
     let running = app::start(config, Options::default()).await?;
-    eprintln!("tidegate serves on http://{}, admin on http://{}", running.address, running.admin);
+    eprintln!("tidegate serves on http://{}, admin on http://{}{journal}", running.address, running.admin);
     tokio::select! {
         () = signals.next() => {}
         () = running.draining() => {}

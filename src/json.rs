@@ -224,6 +224,7 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn path(text: &str) -> Vec<Box<str>> {
         text.split('.').map(Box::from).collect()
@@ -276,6 +277,58 @@ mod tests {
             write_string(&mut out, text);
             assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
             assert_eq!(string(std::str::from_utf8(&out).unwrap()).unwrap(), text);
+        }
+    }
+
+    /// JSON of a few members, up to three levels deep.
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(|number| serde_json::json!(number)),
+            ".{0,8}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                proptest::collection::btree_map(".{0,5}", inner, 0..4)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_an_object_here_exactly_when_the_library_says_so(
+            members in proptest::collection::btree_map(".{0,5}", value(), 0..5),
+            cuts in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            let map: serde_json::Map<String, serde_json::Value> = members.into_iter().collect();
+            let mut bytes = serde_json::to_vec(&map).unwrap();
+            for (place, byte) in cuts {
+                let place = place.index(bytes.len());
+                if let Some(at) = bytes.get_mut(place) {
+                    *at = byte;
+                }
+            }
+            let Ok(text) = text_of(&bytes) else { return Ok(()) };
+            let wanted = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text.trim_ascii());
+            // A number beyond a double's range travels as it was written: what it means is the application's business.
+            if wanted.as_ref().is_err_and(|error| error.to_string().contains("number out of range")) {
+                return Ok(());
+            }
+            let found = Object::parse(text);
+            prop_assert_eq!(found.is_ok(), wanted.is_ok(), "{}", text);
+            if let (Ok(found), Ok(wanted)) = (found, wanted) {
+                prop_assert_eq!(found.iter().count(), wanted.len());
+                for (name, value) in wanted {
+                    let raw = found.get(&name).map(serde_json::from_str::<serde_json::Value>);
+                    prop_assert!(raw.is_some_and(|raw| raw.is_ok_and(|raw| raw == value)), "{}", name);
+                }
+            }
         }
     }
 }

@@ -105,7 +105,7 @@ pub fn journal(path: PathBuf, key_file: Option<PathBuf>, verify: bool) -> anyhow
     })?;
     let mut out = String::new();
     for finding in &opened.findings {
-        writeln!(out, "damage: {}", finding.0)?;
+        writeln!(out, "damage: {finding}")?;
     }
     if lost > 0 {
         writeln!(out, "damage: the credentials of {lost} events are missing; they will be dead letters")?;

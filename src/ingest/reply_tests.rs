@@ -1,5 +1,6 @@
 use super::*;
 use http::{HeaderName, HeaderValue};
+use proptest::prelude::*;
 use serde_json::json;
 
 fn reading(status: u16, body: &Value, retry: Option<&'static str>) -> Reading {
@@ -291,4 +292,56 @@ fn a_groups_results_say_where_a_reply_speaks_of_its_events() {
     assert_eq!(fates(&named, reply), Some(vec![dead, yes, again]));
     let numbers = Results { places: vec![Places { accepted: at("/ok"), ..Places::default() }], ..rows };
     assert_eq!(fates(&numbers, json!({ "ok": [7] })).map(|fates| fates.len()), Some(3), "an unknown id takes nothing");
+}
+
+/// Pieces of replies, cut and joined at random.
+const PIECES: [&str; 22] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"accepted\"",
+    "\"duplicates\"",
+    "\"failed\"",
+    "\"results\"",
+    "\"id\"",
+    "\"a\"",
+    "\"b\"",
+    "\"zzz\"",
+    "\"reason\"",
+    "\"fatal\"",
+    "\"ok\"",
+    "false",
+    "\"errors\"",
+    "null",
+    "<html>",
+    "\u{feff}",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_replied_each_event_has_one_fate_or_the_batch_one_answer(
+        pieces in proptest::collection::vec(0..PIECES.len(), 0..24),
+        noise in proptest::option::of(".{0,12}"),
+        status in 100..1000u16,
+        single in any::<bool>(),
+        page in any::<bool>(),
+    ) {
+        let body = pieces.into_iter().map(|piece| PIECES[piece]).collect::<String>() + &noise.unwrap_or_default();
+        let (form, events) = if single { (Form::Single, 1) } else { (Form::Batch, 3) };
+        let fields = if page { &[("content-type", "text/html"), ("retry-after", "99999999999999999999")][..] } else { &[] };
+        let found = reading_of(None, &Results::default(), form, status, &body, fields);
+        match found.answer {
+            Answer::Fates(fates) => prop_assert!(fates.len() == events && (200..300).contains(&status), "{status} {body}"),
+            Answer::Unclear(_) => prop_assert!(!single && (200..300).contains(&status), "{status} {body}"),
+            Answer::Refused(ids) => prop_assert!((400..500).contains(&status) && ids.len() <= events),
+            Answer::Rejected | Answer::Forbidden | Answer::NotThere | Answer::TooLarge | Answer::Server(_) | Answer::Limited(_) => {
+                prop_assert!(!(200..300).contains(&status) || single, "{status} {body}");
+            }
+        }
+    }
 }

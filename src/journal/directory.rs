@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Marks a directory and its format.
 pub const FORMAT_FILE: &str = "FORMAT";
+/// Where the engine has its files.
+pub const ENGINE: &str = "engine";
 const LOCK_FILE: &str = "LOCK";
 const QUARANTINE: &str = "quarantine";
 
@@ -22,6 +24,31 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(io(path))
 }
 
+/// Refuses a directory that holds something and was never a journal's: its mode and its files are somebody else's.
+///
+/// # Errors
+/// It is one, or can't be read.
+pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
+    // A volume of its own may begin with `lost+found`; LOCK and `engine` are of a start that was cut off.
+    const OURS: [&str; 4] = [LOCK_FILE, FORMAT_FILE, ENGINE, "lost+found"];
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(io(path))?,
+    };
+    let marked = std::fs::read_to_string(path.join(FORMAT_FILE));
+    if marked.is_ok_and(|text| text.starts_with("tidegate journal ")) {
+        return Ok(());
+    }
+    for entry in entries {
+        let name = entry.map_err(io(path))?.file_name();
+        if !OURS.iter().any(|own| name == *own) {
+            let (path, found) = (path.display().to_string(), name.to_string_lossy().into_owned());
+            return Err(OpenError::Others { path, found });
+        }
+    }
+    Ok(())
+}
+
 /// Takes the directory for this process, as long as the file is open.
 ///
 /// # Errors
@@ -29,10 +56,27 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
 pub fn lock(path: &Path) -> Result<File, OpenError> {
     let file_path = path.join(LOCK_FILE);
     let file = File::options().create(true).truncate(false).write(true).open(&file_path).map_err(io(&file_path))?;
+    try_lock(file, path)
+}
+
+/// Makes sure that no process has the directory, as long as the file is open; writes nothing.
+///
+/// # Errors
+/// Another process has it.
+pub fn lock_as_it_is(path: &Path) -> Result<Option<File>, OpenError> {
+    match File::open(path.join(LOCK_FILE)) {
+        Ok(file) => try_lock(file, path).map(Some),
+        // A copy of a directory may lack it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io(path)(error)),
+    }
+}
+
+fn try_lock(file: File, path: &Path) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.display().to_string())),
-        Err(std::fs::TryLockError::Error(error)) => Err(io(&file_path)(error)),
+        Err(std::fs::TryLockError::Error(error)) => Err(io(&path.join(LOCK_FILE))(error)),
     }
 }
 
@@ -41,19 +85,51 @@ pub fn lock(path: &Path) -> Result<File, OpenError> {
 /// # Errors
 /// It is newer, or can't be read or written.
 pub fn check_format(path: &Path) -> Result<(), OpenError> {
+    match known_format(path)? {
+        Some(FORMAT) => Ok(()),
+        // ORDER: marked before anything of this format is written, so that an earlier version never misreads it.
+        _ => mark_format(path, &path.join(FORMAT_FILE)),
+    }
+}
+
+/// The format of a directory; none: it has no mark yet.
+///
+/// # Errors
+/// It is newer, or can't be read.
+pub fn known_format(path: &Path) -> Result<Option<u8>, OpenError> {
     let file = path.join(FORMAT_FILE);
     match std::fs::read_to_string(&file) {
         // A file that was made and not yet written when the power went.
-        Ok(text) if text.trim().is_empty() => mark_format(path, &file),
+        Ok(text) if text.trim().is_empty() => Ok(None),
         Ok(text) => match text.trim().strip_prefix("tidegate journal ").and_then(|found| found.parse::<u8>().ok()) {
-            Some(FORMAT) => Ok(()),
-            // ORDER: marked before anything of this format is written, so that an earlier version never misreads it.
-            Some(found) if found < FORMAT => mark_format(path, &file),
+            Some(found) if found <= FORMAT => Ok(Some(found)),
             _ => Err(OpenError::Newer { path: path.display().to_string(), found: format!("{:?}", text.trim()) }),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => mark_format(path, &file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io(&file)(error)),
     }
+}
+
+/// Copies every file below a directory, links as what they lead to; quarantined files stay where they are.
+///
+/// # Errors
+/// The file system refuses.
+pub fn copy_below(from: &Path, to: &Path) -> Result<(), OpenError> {
+    for entry in std::fs::read_dir(from).map_err(io(from))? {
+        let entry = entry.map_err(io(from))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            if entry.file_name() != QUARANTINE {
+                std::fs::create_dir(&target).map_err(io(&target))?;
+                copy_below(&source, &target)?;
+            }
+        } else {
+            let mut copy = File::create(&target).map_err(io(&target))?;
+            let mut file = File::open(&source).map_err(io(&source))?;
+            std::io::copy(&mut file, &mut copy).map_err(io(&source))?;
+        }
+    }
+    Ok(())
 }
 
 fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {

@@ -16,7 +16,8 @@
 
 use super::commit::{Bounds, Committer, STATE_KEY, Standing, stored_credential};
 use super::directory::{
-    FORMAT_FILE, check_format, copy_logs, files_below, lock, make_private, quarantine, quarantine_place, salvage_marker,
+    ENGINE, FORMAT_FILE, check_format, copy_below, copy_logs, files_below, known_format, lock, lock_as_it_is,
+    make_private, quarantine, quarantine_place, refuse_others, salvage_marker,
 };
 use super::record::{self, DeadRecord, FORMAT, Kind, Record, SettledIds, State};
 use super::salvage::Salvage;
@@ -36,11 +37,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 const SECRET_KEY: &[u8] = b"secret";
-const ENGINE: &str = "engine";
 
 /// Why a journal can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,17 @@ pub enum OpenError {
         /// The directory.
         path: String,
         /// Its format.
+        found: String,
+    },
+    /// It holds something, and was never a journal's.
+    #[error(
+        "{path} holds {found:?} and is no journal of tidegate: name an empty directory or one that does not exist yet \
+         (journal.path)"
+    )]
+    Others {
+        /// The directory.
+        path: String,
+        /// Something in it.
         found: String,
     },
     /// There is none.
@@ -84,7 +96,18 @@ pub enum OpenError {
 
 /// Something an operator should know about a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding(pub String);
+pub struct Finding {
+    what: String,
+    /// Where damaged files are now.
+    place: Option<PathBuf>,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.what)?;
+        self.place.iter().try_for_each(|place| write!(f, "; the damaged files are in {}", place.display()))
+    }
+}
 
 /// A pending event as it was found.
 #[derive(Debug)]
@@ -134,6 +157,8 @@ pub struct Opened<S> {
     /// What an operator should know.
     pub findings: Vec<Finding>,
     path: PathBuf,
+    /// It is a copy, which goes when everything else is closed.
+    copy: Option<TempDir>,
 }
 
 pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
@@ -147,6 +172,8 @@ pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
 pub fn open(settings: &JournalSettings) -> Result<Opened<Engine>, OpenError> {
     let vault = Vault::new(settings.key_file.as_deref())?;
     let path = &settings.path;
+    // ORDER: before anything of it is changed.
+    refuse_others(path)?;
     make_private(path)?;
     let lock = lock(path)?;
     check_format(path)?;
@@ -164,15 +191,25 @@ pub fn open(settings: &JournalSettings) -> Result<Opened<Engine>, OpenError> {
     Ok(opened)
 }
 
-/// Opens a directory that must be there, for a look.
+/// Looks at a directory that must be there, and changes nothing of it: what is opened is a copy in the system's place for
+/// temporary files, which goes with the result.
 ///
 /// # Errors
 /// As for [`open`], and if there is none.
 pub fn inspect(settings: &JournalSettings) -> Result<Opened<Engine>, OpenError> {
-    if !settings.path.join(FORMAT_FILE).exists() {
-        return Err(OpenError::Missing(settings.path.display().to_string()));
+    let path = &settings.path;
+    if !path.join(FORMAT_FILE).exists() {
+        return Err(OpenError::Missing(path.display().to_string()));
     }
-    open(settings)
+    let lock = lock_as_it_is(path)?;
+    known_format(path)?;
+    let copy = tempfile::tempdir().map_err(io(&std::env::temp_dir()))?;
+    copy_below(path, copy.path())?;
+    let mut opened = open(&JournalSettings { path: copy.path().to_owned(), ..settings.clone() })?;
+    // Those of the copy go with it.
+    opened.findings.iter_mut().for_each(|finding| finding.place = None);
+    (opened.lock, opened.copy) = (lock, Some(copy));
+    Ok(opened)
 }
 
 /// The engine, with whatever its files still hold.
@@ -190,8 +227,8 @@ fn open_engine(path: &Path, findings: &mut Vec<Finding>) -> Result<Engine, OpenE
         let taken = salvage.take_over(&mut store, 0).map_err(failed)?;
         drop(store);
         std::fs::remove_file(&marker).map_err(io(&marker))?;
-        findings
-            .push(Finding(format!("{taken} whole events of damaged files were taken over; the files are in {place}")));
+        let what = format!("{taken} whole events of damaged files were taken over");
+        findings.push(Finding { what, place: Some(place.into()) });
     }
     let copies = copy_logs(path, &engine)?;
     let store = match try_open(&engine) {
@@ -203,12 +240,12 @@ fn open_engine(path: &Path, findings: &mut Vec<Finding>) -> Result<Engine, OpenE
                 let (first, last) = (known.0 + 1, salvage.last_commit);
                 // ORDER: taken over before the copies leave their place; a start that breaks off does it again.
                 let taken = salvage.take_over(&mut store, known.1.next_seq).map_err(failed)?;
-                let place = quarantine(path, copies.as_deref())?;
-                findings.push(Finding(format!(
+                let place = Some(quarantine(path, copies.as_deref())?);
+                let what = format!(
                     "commits {first} to {last} were missing behind damaged bytes of the log; {taken} whole events were taken \
-                     over, the damaged files are in {}",
-                    place.display()
-                )));
+                     over"
+                );
+                findings.push(Finding { what, place });
             }
             store
         }
@@ -242,10 +279,8 @@ fn salvage_engine(path: &Path, error: &StoreError, findings: &mut Vec<Finding>) 
     let mut store = try_open(&engine).map_err(failed)?;
     let taken = salvage.take_over(&mut store, 0).map_err(failed)?;
     std::fs::remove_file(&marker).map_err(io(&marker))?;
-    findings.push(Finding(format!(
-        "the files were damaged ({error}); {taken} whole events were taken over into new ones, the damaged files are in {}",
-        place.display()
-    )));
+    let what = format!("the files were damaged ({error}); {taken} whole events were taken over into new ones");
+    findings.push(Finding { what, place: Some(place) });
     Ok(store)
 }
 
@@ -391,7 +426,7 @@ fn examine<S: Store>(
     if bad > 0 {
         let place = quarantine(path, None)?.join("records");
         std::fs::write(&place, &damaged).map_err(io(&place))?;
-        findings.push(Finding(format!("{bad} damaged records were put away in {}", place.display())));
+        findings.push(Finding { what: format!("{bad} damaged records were put away"), place: Some(place) });
     }
     if !changes.is_empty() {
         store.commit(changes, Depth::Disk).map_err(failed)?;
@@ -410,6 +445,7 @@ fn examine<S: Store>(
         findings,
         path,
         bad,
+        copy: None,
     })
 }
 

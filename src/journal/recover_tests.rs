@@ -444,7 +444,7 @@ fn damage_in_the_middle_is_quarantined_and_what_is_whole_comes_back() {
         let wanted: Vec<u64> = (1..=20).filter(|number| found.contains(&10) || *number != 10).collect();
         assert_eq!(found, wanted, "{before}");
         assert_eq!(opened.findings.len(), 1, "{before}");
-        let text = &opened.findings[0].0;
+        let text = &opened.findings[0].to_string();
         assert!(text.contains("whole events were taken over") && text.contains("quarantine"), "{text}");
         assert!(directory.path().join("quarantine").exists());
         drop(opened);
@@ -518,7 +518,7 @@ fn a_record_that_is_none_is_put_away() {
     drop(opened);
     let opened = open(&settings(directory.path())).unwrap();
     assert_eq!((numbers(&opened), opened.bad()), (vec![1, 3], 1));
-    assert!(opened.findings[0].0.contains("1 damaged records were put away"), "{:?}", opened.findings);
+    assert!(opened.findings[0].to_string().contains("1 damaged records were put away"), "{:?}", opened.findings);
 }
 
 fn bearers(opened: &Opened<Engine>) -> BTreeSet<Principal> {
@@ -622,4 +622,74 @@ fn a_damaged_block_on_disk_is_salvaged_too() {
     let found = numbers(&opened);
     assert!(found.iter().filter(|number| **number != 25).count() == 49, "{found:?}");
     assert_eq!(opened.findings.len(), 1, "{:?}", opened.findings);
+}
+
+/// What is done to a file.
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip(proptest::sample::Index),
+    Overwrite(proptest::sample::Index, Vec<u8>),
+    Cut(proptest::sample::Index),
+    Append(Vec<u8>),
+    Delete,
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 1..64);
+    prop_oneof![
+        4 => any::<proptest::sample::Index>().prop_map(Damage::Flip),
+        3 => (any::<proptest::sample::Index>(), bytes()).prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
+        2 => any::<proptest::sample::Index>().prop_map(Damage::Cut),
+        1 => bytes().prop_map(Damage::Append),
+        1 => Just(Damage::Delete),
+    ]
+}
+
+impl Damage {
+    fn apply(&self, file: &Path) {
+        let mut bytes = std::fs::read(file).unwrap();
+        let length = bytes.len();
+        match self {
+            Self::Flip(at) if length > 0 => bytes[at.index(length)] ^= 0x10,
+            Self::Overwrite(at, with) if length > 0 => {
+                bytes[at.index(length)..].iter_mut().zip(with).for_each(|(byte, new)| *byte = *new);
+            }
+            Self::Cut(at) if length > 0 => bytes.truncate(at.index(length)),
+            Self::Append(more) => bytes.extend_from_slice(more),
+            Self::Delete => return std::fs::remove_file(file).unwrap(),
+            Self::Flip(_) | Self::Overwrite(..) | Self::Cut(_) => {}
+        }
+        std::fs::write(file, bytes).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 50, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_of_its_files_invents_an_event_or_keeps_a_journal_from_opening(
+        damages in proptest::collection::vec((any::<proptest::sample::Index>(), damage()), 1..5),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        filled(directory.path(), 12);
+        for (file, damage) in &damages {
+            let files = files_below(&directory.path().join(ENGINE)).unwrap();
+            if !files.is_empty() {
+                damage.apply(&files[file.index(files.len())]);
+            }
+        }
+        let look = || {
+            let opened = open(&settings(directory.path())).unwrap();
+            let mut found = Vec::new();
+            opened.each_event(&["progress".into()], |stored| found.push((stored.seq, stored.event.json.clone()))).unwrap();
+            found
+        };
+        let found = look();
+        prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, each once");
+        for (number, json) in &found {
+            prop_assert!((1..=12).contains(number));
+            prop_assert_eq!(json, &event(*number, (number % 3) as u8).json);
+        }
+        prop_assert_eq!(look(), found, "what a start has found, the next one finds");
+    }
 }

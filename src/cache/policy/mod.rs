@@ -22,6 +22,8 @@ pub mod validate;
 pub mod vary;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
 mod table_tests;

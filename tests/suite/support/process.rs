@@ -43,7 +43,7 @@ impl Process {
                 let address = after(&line, "serves on http://").parse().unwrap();
                 let admin = after(&line, "admin on http://").parse().unwrap();
                 // Read on: what it says later must not fill the pipe.
-                let later = Arc::<Mutex<String>>::default();
+                let later = Arc::new(Mutex::new(line));
                 let heard = Arc::clone(&later);
                 std::thread::spawn(move || {
                     stderr.lines().map_while(Result::ok).for_each(|line| *heard.lock().unwrap() += &(line + "\n"));
@@ -70,7 +70,7 @@ impl Process {
         self.end()
     }
 
-    /// What it has said on stderr since it serves.
+    /// What it has said on stderr since it serves, that line included.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
