@@ -138,6 +138,9 @@ async fn letters_that_find_no_room_at_a_start_are_gone_at_the_next() {
         let letters = &status["dead_letters"];
         assert_eq!((&letters["kept"], &letters["dropped"]), (&json!(1), &json!(2)));
         process.terminate();
+        let journal = directory.path().join("journal");
+        let (_, verified) = run(&["journal", "verify", "--path", journal.to_str().unwrap()], &config, &[]);
+        assert!(verified.contains("0 pending events, 1 dead letters: every record was read"), "{verified}");
     }
 }
 
