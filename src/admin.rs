@@ -1,6 +1,8 @@
 //! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead letters, flush,
-//! invalidation. Shows
-//! no credential and no body but the events of dead letters.
+//! invalidation. Shows no credential and no body but the events of dead letters, and answers no page of another site
+//! (`door.rs`).
+
+mod door;
 
 use crate::body::Body;
 use crate::cache::store::Store;
@@ -13,7 +15,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -27,6 +29,8 @@ pub struct AdminSettings {
 
 /// What the admin surface shows.
 pub struct Setup {
+    /// Where it listens.
+    pub listen: IpAddr,
     /// The event path.
     pub ingest: Ingest,
     /// The cache.
@@ -55,8 +59,16 @@ impl Admin {
     /// # Errors
     /// Never.
     pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let (head, body) = request.into_parts();
+        if let Err(denied) = door::admit(&head, self.0.listen) {
+            return Ok(text(denied.status(), &format!("{denied}\n")));
+        }
+        Ok(self.answer(Request::from_parts(head, body)).await)
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
-        Ok(match request.uri().path() {
+        match request.uri().path() {
             "/healthz" if read => text(StatusCode::OK, "ok\n"),
             "/readyz" if read && self.0.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/readyz" if read => match self.0.ingest.journal().poison() {
@@ -88,7 +100,7 @@ impl Admin {
                 "allowed: GET /healthz /readyz /status /metrics /dead-letters /dead-letters/NAME, DELETE /dead-letters \
                  /dead-letters/NAME, POST /flush /invalidate?tag=TAG /dead-letters/replay /dead-letters/NAME/replay\n",
             ),
-        })
+        }
     }
 
     /// One dead letter by its key, or those of an event id: shown, dropped, or replayed.

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::gateway::{self, Gateway};
 use crate::identity::Identity;
+use crate::ingest::settings::{Group, Shape, Target};
 use crate::ingest::stop::Drained;
 use crate::ingest::{self, Ingest, Keeping};
 use crate::journal::directory::FORMAT_FILE;
@@ -15,10 +16,14 @@ use crate::journal::recover;
 use crate::journal::settings::Durability;
 use crate::metrics::{Ledger, Metrics};
 use crate::notices::Notices;
+use crate::peer::TrustedProxies;
 use crate::read::Read;
+use crate::server::descriptors::{self, Caps};
 use crate::server::{self, ServerSettings};
 use crate::upstream::Upstream;
 use anyhow::Context as _;
+use http::uri::Authority;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +66,8 @@ pub struct Running {
 ///
 /// # Errors
 /// An address is taken, or the metrics can't be set up.
-pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> {
+pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Running> {
+    let admin_places = share_out(&mut config);
     let routes = config.routes();
     let Options { clock } = options;
     // What the journal holds is back in its windows before anybody can call.
@@ -92,12 +98,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     let (ingest, tasks) = recovered.context("the journal can't be brought back")?;
     let listener = server::bind(&config.server).await;
     let listener = listener.with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
-    let admin_settings = ServerSettings {
-        listen: config.admin.listen,
-        max_connections: 256,
-        drain: Duration::from_secs(1),
-        ..config.server.clone()
-    };
+    let admin_settings = admin_door(config.admin.listen, &config.server, admin_places);
     let admin_listener = server::bind(&admin_settings).await;
     let admin_listener =
         admin_listener.with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
@@ -120,6 +121,7 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
         explain: config.explain,
     });
     let admin = Admin::new(admin::Setup {
+        listen: config.admin.listen.ip(),
         ingest: ingest.clone(),
         store,
         metrics,
@@ -139,6 +141,57 @@ pub async fn start(config: Config, options: Options) -> anyhow::Result<Running> 
     tracing::info!(%address, admin = %admin_address, "tidegate serves");
     let admin = admin_address;
     Ok(Running { address, admin, ingest, drain, end, deadline, haste, only_memory, public, others })
+}
+
+/// A head on the admin listener must be there in this time; its callers are on this machine.
+const ADMIN_HEAD: Duration = Duration::from_secs(2);
+/// A connection of the admin listener may idle for so long.
+const ADMIN_IDLE: Duration = Duration::from_secs(5);
+/// Bytes for a caller of the admin listener may wait for so long.
+const ADMIN_STALL: Duration = Duration::from_secs(10);
+
+/// The admin listener's places are its own, and soon free again: the public listener can't take them, and callers that say
+/// nothing can't keep them.
+fn admin_door(listen: SocketAddr, public: &ServerSettings, places: usize) -> ServerSettings {
+    ServerSettings {
+        listen,
+        max_connections: places,
+        header_timeout: ADMIN_HEAD,
+        keepalive_timeout: ADMIN_IDLE,
+        stall_timeout: ADMIN_STALL,
+        drain: Duration::from_secs(1),
+        // Whoever may call here is on this machine, and one of them may need all places.
+        trusted_proxies: TrustedProxies::local(),
+        ..public.clone()
+    }
+}
+
+/// Makes the caps on connections fit the descriptors that there are; how many places the admin listener has. Of the
+/// connections to the application, deliveries have as many for themselves as they may have batches in flight, a quarter at
+/// most, so that calls of clients can't hold them up.
+fn share_out(config: &mut Config) -> usize {
+    let elsewhere: HashSet<_> = config.groups.iter().filter_map(address_of).collect();
+    let (clients, upstream) = (config.server.max_connections, config.upstream.max_connections);
+    let caps = descriptors::provide(Caps { clients, upstream, admin: descriptors::ADMIN }, 1 + elsewhere.len());
+    config.server.max_connections = caps.clients;
+    config.upstream.max_connections = caps.upstream;
+    if !config.groups.is_empty() {
+        let kept = config.delivery.max_in_flight.min(caps.upstream / 4);
+        if kept < config.delivery.max_in_flight {
+            tracing::warn!(batches = kept, "delivery.max_in_flight is more than a quarter of upstream.max_connections");
+        }
+        config.upstream.kept_for_deliveries = kept;
+        config.delivery.max_in_flight = kept;
+    }
+    caps.admin
+}
+
+/// The address of a group whose batches go elsewhere than to `[upstream]`.
+fn address_of(group: &Group) -> Option<&Authority> {
+    match &group.shape {
+        Shape::Batch(Target::Url(url)) => url.authority(),
+        _ => None,
+    }
 }
 
 /// The journal that the configuration asks for, opened and looked through.

@@ -1,8 +1,8 @@
 //! Who is at the other end of a connection, and whom a request speaks for.
 
+use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// A connection as the listener sees it; put into each request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,15 +124,30 @@ impl Network {
     }
 }
 
-/// A connection's place under the cap, taken for as long as somebody holds it.
+/// The network that an address is counted with, where clients have shares: an IPv4 address itself, the /64 of an IPv6
+/// address, since a household has that many.
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
+    }
+}
+
+/// A connection's place under the cap, taken for as long as a clone of it is held.
 #[derive(Debug, Clone)]
-pub struct Place(#[expect(dead_code, reason = "held, never looked at")] Arc<OwnedSemaphorePermit>);
+pub struct Place(#[expect(dead_code, reason = "held, never looked at")] Arc<dyn Guard>);
+
+/// What gives a place back when it is dropped.
+trait Guard: Debug + Send + Sync {}
+
+impl<T: Debug + Send + Sync> Guard for T {}
 
 impl Place {
-    /// The place that a permit stands for.
+    /// The place that these guards stand for.
     #[must_use]
-    pub const fn new(permit: Arc<OwnedSemaphorePermit>) -> Self {
-        Self(permit)
+    pub fn new(guards: impl Debug + Send + Sync + 'static) -> Self {
+        Self(Arc::new(guards))
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) const fn seconds(count: u64) -> Duration {
 pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Problem>> {
     let sink = Sink::new(environment);
     let root = Section::new(Some(tree), "", &sink);
-    let (upstream, relaxed_paths) = server::upstream(root.section("upstream"), root.sections("relay"));
+    let server = server::server(root.section("server"));
+    let (upstream, relaxed_paths) = server::upstream(root.section("upstream"), root.sections("relay"), &server);
     let delivery_section = root.section("delivery");
     let delivery = delivery(&delivery_section);
     delivery_section.finish();
@@ -43,7 +44,7 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
     let events = events(&root, &groups, &identity);
     let mut config = Config {
         explain: root.section("server").flag("explain").unwrap_or(false),
-        server: server::server(root.section("server")),
+        server,
         admin: admin(root.section("admin")),
         identity,
         journal: journal(root.section("journal")),

@@ -20,6 +20,7 @@ pub(super) fn server(section: Section<'_>) -> ServerSettings {
         max_connections: section.count("max_connections", 1, 1_000_000, 10_000),
         header_timeout: section.duration("header_timeout", seconds(10)),
         body_timeout: section.duration("body_timeout", seconds(30)),
+        stall_timeout: section.duration("stall_timeout", seconds(60)),
         keepalive_timeout: section.duration("keepalive_timeout", seconds(75)),
         trusted_proxies: trusted_proxies(&section),
         drain: section.duration("drain", seconds(20)),
@@ -38,8 +39,12 @@ fn trusted_proxies(section: &Section<'_>) -> TrustedProxies {
     })
 }
 
-/// The application's address and how it is asked; and whether its paths are relaxed.
-pub(super) fn upstream(section: Section<'_>, relays: Vec<Section<'_>>) -> (UpstreamSettings, bool) {
+/// The application's address and how it is asked; and whether its paths are relaxed. `server`: what clients are told.
+pub(super) fn upstream(
+    section: Section<'_>,
+    relays: Vec<Section<'_>>,
+    server: &ServerSettings,
+) -> (UpstreamSettings, bool) {
     let relaxed_paths = section.choice("paths", &[("exact", false), ("relaxed", true)], false);
     let settings = UpstreamSettings {
         // What is wrong with it was said; the configuration as a whole is refused.
@@ -47,6 +52,10 @@ pub(super) fn upstream(section: Section<'_>, relays: Vec<Section<'_>>) -> (Upstr
         connect_timeout: section.duration("connect_timeout", seconds(2)),
         response_timeout: section.duration("response_timeout", seconds(300)),
         idle_timeout: section.duration("idle_timeout", seconds(4)),
+        max_connections: section.count("max_connections", 4, 65_536, 1_024),
+        kept_for_deliveries: 0,
+        stall_timeout: server.stall_timeout,
+        trusted_proxies: server.trusted_proxies.clone(),
         hops: HopSettings {
             preserve_host: section.flag("preserve_host").unwrap_or(true),
             via: section.flag("via").unwrap_or(true),

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 const EVENT: HeaderName = HeaderName::from_static("tidegate-event");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// When to come again if all connections to the application are in use.
+const BUSY: Duration = Duration::from_secs(1);
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -88,6 +90,14 @@ pub fn failure(error: &UpstreamError) -> Response<Body> {
     let mut response = problem(error.status(), error.proxy_error(), &error.to_string());
     if let Ok(value) = HeaderValue::try_from(format!("tidegate; error={}", error.proxy_error())) {
         response.headers_mut().insert(PROXY_STATUS, value);
+    }
+    match error {
+        UpstreamError::ConnectionLimit => retry_after(&mut response, BUSY),
+        // RFC 9110 §15.5.9, as with a body that is read here.
+        UpstreamError::RequestStalled => {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
     }
     response
 }

@@ -1,31 +1,39 @@
 //! The listener: accepts, bounds and ends connections; HTTP/1.1 and HTTP/2 with prior knowledge (h2c).
 //!
-//! A connection takes a permit before it is accepted, so that the cap holds; more of them wait in the kernel's backlog.
+//! A connection takes a permit before it is accepted, so that the cap holds; more of them wait in the kernel's backlog. One
+//! whose network has its share already is closed at once (`shares.rs`).
 //! Its first byte, and each request's head from its first byte on, must arrive within `header_timeout`; between two
-//! requests it may idle for `keepalive_timeout` (`phase.rs`). When the drain begins, nothing more is accepted, idle
+//! requests it may idle for `keepalive_timeout`, and what is ready for its client waits at most `stall_timeout` (`phase.rs`,
+//! `answer.rs`). A peer that is gone without a word is found by probes. When the drain begins, nothing more is accepted, idle
 //! connections close, busy ones finish their request, and at the deadline the rest is cut.
 
+mod answer;
+pub mod descriptors;
 mod phase;
 pub mod settings;
+mod shares;
 
 pub use settings::ServerSettings;
 
 use crate::body::Body;
 use crate::drain::Drain;
 use crate::peer::{Connection, Place};
+use answer::{Answer, Streams, UnsentOfAll, UnsentOfOne};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use phase::{Answer, Limits, Over, Phases, Watched};
+use phase::{Limits, Over, Phases, Watched};
+use shares::Shares;
+use socket2::{SockRef, TcpKeepalive};
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
@@ -35,7 +43,17 @@ pub const MAX_HEAD: usize = 64 << 10;
 /// Most header lines of a request.
 const MAX_HEADERS: usize = 128;
 /// Streams of one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+const MAX_STREAMS: u32 = 100;
+/// Bytes of one HTTP/2 stream that lie ready to be framed.
+const MAX_SEND_BUFFER: usize = 64 << 10;
+/// Bytes of a body that an HTTP/2 client may send before they are read: of one stream, and of one connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes that lie in the kernel and were not sent.
+const MAX_UNSENT_IN_KERNEL: u32 = 128 << 10;
+/// A quiet connection's other end is asked for a sign of life after this time, and then so often.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Pause after an error that concerns the listener and not one connection (no more file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long an idle client has to say goodbye (HTTP/2: to answer the GOAWAY).
@@ -57,7 +75,9 @@ where
 {
     let permits = Arc::new(Semaphore::new(settings.max_connections));
     let connections = TaskTracker::new();
-    let builder = builder();
+    let builder = builder(settings.stall_timeout);
+    let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
+    let unsent = UnsentOfAll::default();
     let limits = Limits { head: settings.header_timeout, idle: settings.keepalive_timeout };
     loop {
         let permit = tokio::select! {
@@ -65,7 +85,7 @@ where
             () = drain.draining() => break,
             permit = Arc::clone(&permits).acquire_owned() => permit,
         };
-        let Ok(permit) = permit.map(Arc::new) else { break };
+        let Ok(permit) = permit else { break };
         let accepted = tokio::select! {
             biased;
             () = drain.draining() => break,
@@ -81,10 +101,18 @@ where
                 continue;
             }
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-        let client = Client { stream, connection: Connection { address, secure: false }, permit };
+        let Some(share) = shares.take(address.ip()) else {
+            tracing::debug!(%address, "a connection is refused; its network has its share");
+            continue;
+        };
+        prepare(&stream);
+        let client = Client {
+            stream,
+            connection: Connection { address, secure: false },
+            place: Place::new((permit, share)),
+            stall: settings.stall_timeout,
+            unsent: UnsentOfOne::new(&unsent),
+        };
         drop(connections.spawn(client.serve(builder.clone(), service.clone(), Phases::new(limits), drain.clone())));
     }
     drop(listener);
@@ -94,9 +122,33 @@ where
     }
 }
 
+/// What a connection's socket is told; where the system knows no such option, the connection goes without.
+fn prepare(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
+    if let Err(error) = socket.set_tcp_keepalive(&probes) {
+        tracing::debug!(%error, "probes of quiet connections could not be set");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket.set_tcp_notsent_lowat(MAX_UNSENT_IN_KERNEL) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT could not be set");
+    }
+}
+
+/// The kernel drops what the client didn't take, and doesn't go on offering it.
+fn cut(stream: &TcpStream) {
+    tracing::debug!("a client took nothing for too long; its connection is cut");
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "SO_LINGER could not be set");
+    }
+}
+
 /// hyper's time-out for heads is off: `phase.rs` knows when one begins.
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(stall: Duration) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams { stall });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -110,6 +162,9 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
         .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(MAX_SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
     builder
 }
@@ -118,19 +173,21 @@ fn builder() -> auto::Builder<TokioExecutor> {
 struct Client {
     stream: TcpStream,
     connection: Connection,
-    permit: Arc<OwnedSemaphorePermit>,
+    place: Place,
+    stall: Duration,
+    unsent: UnsentOfOne,
 }
 
 impl Client {
     /// Serves it to its end: the client's, the drain's, or its phase's deadline.
-    async fn serve<S>(self, builder: auto::Builder<TokioExecutor>, service: S, phases: Phases, drain: Drain)
+    async fn serve<S>(self, builder: auto::Builder<Streams>, service: S, phases: Phases, drain: Drain)
     where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        let Self { stream, connection, permit } = self;
-        let place = Place::new(Arc::clone(&permit));
-        let watched = Watched { stream, phases: phases.clone() };
+        let Self { stream, connection, place, stall, unsent } = self;
+        let kept = place.clone();
+        let watched = Watched::new(stream, phases.clone(), stall, cut);
         let account = phases.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
@@ -138,12 +195,13 @@ impl Client {
             // An upgraded connection outlives its task, and takes its place among the others along.
             request.extensions_mut().insert(place.clone());
             let answering = service.clone().oneshot(request);
+            let unsent = unsent.clone();
             async move {
                 let response = answering.await?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     call.becomes_tunnel();
                 }
-                Ok::<_, Infallible>(response.map(|body| Answer { body, call }))
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, call, &unsent)))
             }
         });
         let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(watched), service));
@@ -184,7 +242,7 @@ impl Client {
                 }
             }
         }
-        drop(permit);
+        drop(kept);
     }
 }
 

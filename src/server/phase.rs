@@ -10,22 +10,20 @@
 //! ```
 //!
 //! `Head` ends after `header_timeout`, from the connection's beginning or the head's first byte, however many follow.
-//! `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline here: bodies may stream for ever. An HTTP/2
-//! head can't be told from other frames; while no call is open it counts as idle time.
+//! `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline of their own, since bodies may stream for
+//! ever and pause; but in every phase, bytes that are ready and of which the client takes none for `stall_timeout` end the
+//! connection. An HTTP/2 head can't be told from other frames; while no call is open it counts as idle time.
 
-use crate::body::{Body, BodyError};
-use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What every HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -202,36 +200,54 @@ impl Drop for OpenCall {
     }
 }
 
-/// An answer's body, which keeps its call open until it is sent.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) body: Body,
-    #[expect(dead_code, reason = "held, never looked at")]
-    pub(super) call: OpenCall,
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A connection's I/O, which tells its account of the bytes.
+/// A connection's I/O, which tells its account of the bytes, and ends when its client takes none of those that are ready.
 #[derive(Debug)]
 pub(super) struct Watched<T> {
-    pub(super) stream: T,
-    pub(super) phases: Phases,
+    stream: T,
+    phases: Phases,
+    stall: Stall<T>,
+}
+
+/// How long bytes that are ready may wait for a client that takes none. A connection that has nothing to say never waits.
+#[derive(Debug)]
+struct Stall<T> {
+    limit: Duration,
+    /// Made when a client is first waited for; most never are.
+    sleep: Option<Pin<Box<Sleep>>>,
+    waits: bool,
+    /// What is done to the connection then.
+    cut: fn(&T),
+}
+
+impl<T> Watched<T> {
+    /// `cut` is called when bytes have been waiting for `limit`.
+    pub(super) const fn new(stream: T, phases: Phases, limit: Duration, cut: fn(&T)) -> Self {
+        Self { stream, phases, stall: Stall { limit, sleep: None, waits: false, cut } }
+    }
+
+    /// What became of a write.
+    fn judge(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stall.waits = false;
+            self.phases.sent();
+            return written;
+        }
+        ready!(self.stall.poll(cx));
+        (self.stall.cut)(&self.stream);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for too long")))
+    }
+}
+
+impl<T> Stall<T> {
+    /// Until the client has been waited for too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = Instant::now() + self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if !std::mem::replace(&mut self.waits, true) {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(cx)
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
@@ -247,9 +263,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.phases.sent();
-        Poll::Ready(sent)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.judge(written, cx)
     }
 
     fn poll_write_vectored(
@@ -257,9 +272,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts));
-        self.phases.sent();
-        Poll::Ready(sent)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.judge(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -278,6 +292,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     const LIMITS: Limits = Limits { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
 
@@ -362,6 +377,38 @@ mod tests {
         drop(call);
         phases.heard(b"anything");
         assert_eq!(over(&phases).await, None);
+    }
+
+    /// A connection through which so many bytes go before its client reads some.
+    fn narrow() -> (Watched<DuplexStream>, DuplexStream) {
+        let (ours, clients) = tokio::io::duplex(4);
+        (Watched::new(ours, Phases::new(LIMITS), Duration::from_secs(60), |_| ()), clients)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_are_ready_and_not_taken_end_the_connection_after_the_stall_time() {
+        let (mut watched, _client) = narrow();
+        watched.write_all(b"1234").await.unwrap();
+        // With nothing to say, any time may pass.
+        pass(100_000).await;
+        let began = Instant::now();
+        let error = watched.write_all(b"5").await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_a_little_now_and_then_is_served_to_the_end() {
+        let (mut watched, mut client) = narrow();
+        let writing = tokio::spawn(async move { watched.write_all(b"twelve bytes").await });
+        let mut taken = Vec::new();
+        while taken.len() < 12 {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            let mut byte = [0];
+            client.read_exact(&mut byte).await.unwrap();
+            taken.extend(byte);
+        }
+        writing.await.unwrap().unwrap();
+        assert_eq!(taken, b"twelve bytes");
     }
 
     #[test]

@@ -9,12 +9,14 @@ use std::time::Duration;
 pub struct ServerSettings {
     /// Where to listen; port 0 takes any.
     pub listen: SocketAddr,
-    /// Connections at once; more wait in the kernel's backlog.
+    /// Connections at once; more wait in the kernel's backlog. One network has a quarter of them at most.
     pub max_connections: usize,
     /// A connection's first byte, and each request's head, must be there in this time.
     pub header_timeout: Duration,
     /// Between two requests, a connection may idle for so long.
     pub keepalive_timeout: Duration,
+    /// Bytes that are ready may wait so long for a client that takes none of them.
+    pub stall_timeout: Duration,
     /// From these connections `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: TrustedProxies,
     /// A buffered body must be there in this time.

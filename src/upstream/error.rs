@@ -1,5 +1,6 @@
 //! Why the application gave no answer, in the words of RFC 9209.
 
+use super::places::Full;
 use http::StatusCode;
 use std::error::Error as _;
 
@@ -12,6 +13,9 @@ pub enum UpstreamError {
     /// `upstream.connect_timeout`.
     #[error("no connection in time")]
     ConnectionTimeout,
+    /// `upstream.max_connections`: none was free in `upstream.connect_timeout`.
+    #[error("all connections to the application are in use, or this client's share of them")]
+    ConnectionLimit,
     /// `upstream.response_timeout`.
     #[error("no response head in time")]
     ResponseTimeout,
@@ -24,6 +28,9 @@ pub enum UpstreamError {
     /// The request's own body failed halfway: the client went away or sent nonsense.
     #[error("the request's body ended early: {0}")]
     RequestBody(String),
+    /// `server.stall_timeout`: its client was waited for and brought too little.
+    #[error("the request's body came too slowly")]
+    RequestStalled,
     /// The request has a target that can't be forwarded.
     #[error("the request target can't be forwarded")]
     BadTarget,
@@ -36,6 +43,8 @@ impl UpstreamError {
         match self {
             Self::ConnectionTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::RequestBody(_) | Self::BadTarget => StatusCode::BAD_REQUEST,
+            Self::RequestStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::ConnectionLimit => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -46,20 +55,24 @@ impl UpstreamError {
         match self {
             Self::ConnectionRefused(_) => "connection_refused",
             Self::ConnectionTimeout => "connection_timeout",
+            Self::ConnectionLimit => "connection_limit_reached",
             Self::ResponseTimeout => "http_response_timeout",
             Self::ConnectionTerminated(_) => "connection_terminated",
             Self::ProtocolError(_) => "http_protocol_error",
-            Self::RequestBody(_) | Self::BadTarget => "http_request_error",
+            Self::RequestBody(_) | Self::RequestStalled | Self::BadTarget => "http_request_error",
         }
     }
 
     /// Whether the application may have seen the request.
     #[must_use]
     pub const fn may_have_arrived(&self) -> bool {
-        !matches!(self, Self::ConnectionRefused(_) | Self::ConnectionTimeout | Self::BadTarget)
+        !matches!(self, Self::ConnectionRefused(_) | Self::ConnectionTimeout | Self::ConnectionLimit | Self::BadTarget)
     }
 
     pub(super) fn from_client(error: &hyper_util::client::legacy::Error) -> Self {
+        if has(error, |_: &Full| true) {
+            return Self::ConnectionLimit;
+        }
         let text = chain(error);
         let timed_out = has(error, |io: &std::io::Error| io.kind() == std::io::ErrorKind::TimedOut);
         if error.is_connect() {

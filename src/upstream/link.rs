@@ -1,6 +1,8 @@
 //! Connections to the application, and what hyper's pool doesn't know of them: whether one has answered before and said
 //! nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
 
+use super::places::Places;
+use crate::body::BodyError;
 use http::{Extensions, HeaderMap, Uri};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
@@ -14,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tower::Service;
 
@@ -86,33 +89,46 @@ pub(super) fn stated_limit(headers: &HeaderMap) -> Option<Duration> {
     Some(stated.saturating_sub(Duration::from_secs(1)).max(stated / 2))
 }
 
-/// hyper's connector, with a record for each connection.
+/// hyper's connector, with a record and a place for each connection.
 #[derive(Debug, Clone)]
-pub(super) struct Connector(pub(super) HttpConnector);
+pub(super) struct Connector {
+    tcp: HttpConnector,
+    places: Arc<Places>,
+}
+
+impl Connector {
+    pub(super) const fn new(tcp: HttpConnector, places: Arc<Places>) -> Self {
+        Self { tcp, places }
+    }
+}
 
 impl Service<Uri> for Connector {
     type Response = TokioIo<Linked>;
-    type Error = <HttpConnector as Service<Uri>>::Error;
+    type Error = BodyError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+        self.tcp.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let connecting = self.0.call(target);
+        let places = Arc::clone(&self.places);
+        // Nothing is begun before it is polled: a connection has its place first.
+        let connecting = self.tcp.call(target.clone());
         Box::pin(async move {
+            let place = places.connect(target.authority()).await?;
             let stream = connecting.await?.into_inner();
-            Ok(TokioIo::new(Linked { stream, link: Link::default() }))
+            Ok(TokioIo::new(Linked { stream, link: Link::default(), _place: place }))
         })
     }
 }
 
-/// A connection that keeps its record.
+/// A connection that keeps its record, and its place until it is closed: what it is upgraded to has both.
 #[derive(Debug)]
 pub(super) struct Linked {
     stream: TcpStream,
     link: Link,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connection for Linked {
@@ -177,12 +193,14 @@ fn unless_closed(written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Resul
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Semaphore;
 
     #[tokio::test]
     async fn an_answer_is_heard_though_its_application_took_no_more_of_the_body() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut linked = Linked { stream, link: Link::default() };
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let mut linked = Linked { stream, link: Link::default(), _place: place };
         let (mut application, _) = listener.accept().await.unwrap();
         linked.write_all(b"a body").await.unwrap();
         application.readable().await.unwrap();

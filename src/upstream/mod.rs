@@ -6,14 +6,17 @@
 //! A request is repeated on another connection in two cases only: hyper proves that nothing of it was sent; or it is a GET,
 //! HEAD or OPTIONS without a body, its connection had answered before, and it ended without a byte of this answer: the
 //! application has closed an idle connection while the request was on its way. The second happens once, on a new
-//! connection. Interim responses (1xx) of the application are consumed, not relayed (ruling 13).
+//! connection. Each request has a place among a bounded number until its answer's body has ended, and so has each connection
+//! (`places.rs`). Interim responses (1xx) of the application are consumed, not relayed (ruling 13).
 
 pub mod error;
 mod forwarded;
 mod head;
 pub mod headers;
 mod link;
+mod places;
 pub mod settings;
+mod upload;
 
 pub use error::UpstreamError;
 pub use settings::{RelayRule, UpstreamSettings};
@@ -24,20 +27,24 @@ use headers::{Asked, HopSettings};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use link::{Connector, Link};
+use places::{For, Places, Taken};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
+use upload::{Progress, Watch};
 
 /// Most header lines of a response. nginx has no such limit, and applications behind it set a hundred and more.
 const MAX_HEADERS: usize = 512;
 /// Connections that may idle.
 const MAX_IDLE: usize = 256;
+/// Most bytes of an answer that are read ahead, its head's included.
+const MAX_BUFFER: usize = 128 << 10;
 
 /// A handle to the application; clones share the pool.
 #[derive(Clone, Debug)]
@@ -45,6 +52,7 @@ pub struct Upstream {
     client: Client<Connector, Body>,
     /// Each of its requests has a connection of its own.
     unpooled: Client<Connector, Body>,
+    places: Arc<Places>,
     settings: Arc<UpstreamSettings>,
     /// The application says of a connection that it ends before `idle_timeout`. Only then each request asks which
     /// connection it is on: that costs an allocation.
@@ -58,6 +66,7 @@ impl Upstream {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(settings.connect_timeout));
+        let places = Arc::new(Places::new(&settings));
         let client = |idle: usize| {
             // What nginx and browsers read, a proxy must not turn into a 502: the application has done its work.
             Client::builder(TokioExecutor::new())
@@ -65,13 +74,14 @@ impl Upstream {
                 .http1_allow_spaces_after_header_name_in_responses(true)
                 .http1_ignore_invalid_headers_in_responses(true)
                 .http1_max_headers(MAX_HEADERS)
+                .http1_max_buf_size(MAX_BUFFER)
                 .pool_idle_timeout(settings.idle_timeout)
                 .pool_timer(TokioTimer::new())
                 .pool_max_idle_per_host(idle)
-                .build(Connector(connector.clone()))
+                .build(Connector::new(connector.clone(), Arc::clone(&places)))
         };
         let (client, unpooled) = (client(MAX_IDLE), client(0));
-        Self { client, unpooled, settings: Arc::new(settings), retires: Arc::default() }
+        Self { client, unpooled, places, settings: Arc::new(settings), retires: Arc::default() }
     }
 
     /// How long a response head may take on this path.
@@ -120,8 +130,8 @@ impl Upstream {
         });
         head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
-        let response = self.ask(Request::from_parts(head, body)).await?;
-        self.finish(response, upgrade)
+        let (response, taken) = self.ask(Request::from_parts(head, body), For::Client(peer.client)).await?;
+        self.finish(response, upgrade, taken)
     }
 
     /// Sends a request of our own. A path is asked of `[upstream]`, an absolute URI where it says.
@@ -135,8 +145,8 @@ impl Upstream {
         if self.settings.hops.via {
             headers::add_via(request.headers_mut(), Version::HTTP_11);
         }
-        let response = self.ask(request).await?;
-        self.finish(response, None)
+        let (response, taken) = self.ask(request, For::Delivery).await?;
+        self.finish(response, None, taken)
     }
 
     /// Sends a request in place of a client's call, as [`send`](Self::send) does, with the host, the scheme and the
@@ -154,11 +164,11 @@ impl Upstream {
             hops.preserve_host = false;
         }
         headers::add_hops(request.headers_mut(), peer, Version::HTTP_11, &hops);
-        let response = self.ask(request).await?;
-        self.finish(response, None)
+        let (response, taken) = self.ask(request, For::Delivery).await?;
+        self.finish(response, None, taken)
     }
 
-    async fn ask(&self, mut request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
+    async fn ask(&self, mut request: Request<Body>, whose: For) -> Result<(Response<Incoming>, Taken), UpstreamError> {
         let known =
             request.body().size_hint().exact().is_some() || request.headers().contains_key(header::CONTENT_LENGTH);
         if !known {
@@ -167,15 +177,16 @@ impl Upstream {
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let within = self.settings.response_timeout(request.uri().path());
+        let taken = self.places.take(request.uri().authority(), whose).await?;
         let again = repeatable(&request);
-        match (self.ask_once(&self.client, request, within).await, again) {
+        let response = match (self.ask_once(&self.client, request, within).await, again) {
             (Err(Failure::Client(error)), Some(again)) if Link::was_closed_between_requests(&error) => {
                 tracing::debug!(%error, "a pooled connection had been closed; the request is sent on a new one");
                 self.ask_once(&self.unpooled, again, within).await
             }
             (result, _) => result,
-        }
-        .map_err(UpstreamError::from)
+        }?;
+        Ok((response, taken))
     }
 
     /// `within` begins anew with every part of the body that is sent: an upload may take its time, but not stand still.
@@ -186,22 +197,16 @@ impl Upstream {
         within: Duration,
     ) -> Result<Response<Incoming>, Failure> {
         let capture = self.retires.load(Ordering::Relaxed).then(|| capture_connection(&mut request));
-        let sent = Arc::new(AtomicU64::new(0));
+        let progress = Arc::new(Progress::default());
         let whole = matches!(request.body(), Body::Full(_)) || request.body().is_end_stream();
-        let request = if whole { request } else { request.map(|body| counted(body, Arc::clone(&sent))) };
+        let request = if whole { request } else { request.map(|body| upload::watched(body, &progress)) };
         let mut answer = std::pin::pin!(client.request(request));
-        let mut before = 0;
+        let mut watch = Watch::new(&progress, within, self.settings.stall_timeout);
         let mut response = loop {
-            match tokio::time::timeout(within, &mut answer).await {
+            match tokio::time::timeout(watch.pause(), &mut answer).await {
                 Ok(Ok(response)) => break response,
                 Ok(Err(error)) => return Err(Failure::Client(error)),
-                Err(_) => {
-                    let now = sent.load(Ordering::Relaxed);
-                    if now == before {
-                        return Err(Failure::Timeout);
-                    }
-                    before = now;
-                }
+                Err(_) => watch.look(Instant::now())?,
             }
         };
         let link = Link::of_answer(response.extensions_mut());
@@ -220,6 +225,7 @@ impl Upstream {
         &self,
         mut response: Response<Incoming>,
         client: Option<Upgrade>,
+        taken: Taken,
     ) -> Result<Response<Body>, UpstreamError> {
         if let Some(coding) = head::lost_coding(response.headers()) {
             return Err(UpstreamError::ProtocolError(format!(
@@ -233,6 +239,7 @@ impl Upstream {
         if is_close_delimited(&response) {
             response.extensions_mut().insert(CloseDelimited);
         }
+        *response.version_mut() = Version::HTTP_11;
         let head = response.headers_mut();
         if head.contains_key(header::TRANSFER_ENCODING) {
             // RFC 9112 §6.3: it overrides a length, which would otherwise speak for other bytes than those that come.
@@ -243,21 +250,18 @@ impl Upstream {
             headers::add_via(head, version);
         }
         match (upstream, client, protocol) {
-            (None, _, _) => {}
+            (None, _, _) => Ok(response.map(|body| places::kept(body, taken))),
             (Some(upstream), Some(client), Some(protocol)) => {
                 head.insert(header::UPGRADE, protocol);
                 head.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
                 // Ends when either side does; lives no longer than both connections.
-                drop(tokio::spawn(tunnel(client, upstream)));
+                drop(tokio::spawn(tunnel(client, upstream, taken)));
+                Ok(response.map(Body::Incoming))
             }
             (Some(_), _, _) => {
-                return Err(UpstreamError::ProtocolError(
-                    "found 101 to a call that asked for no such protocol".to_owned(),
-                ));
+                Err(UpstreamError::ProtocolError("found 101 to a call that asked for no such protocol".to_owned()))
             }
         }
-        *response.version_mut() = Version::HTTP_11;
-        Ok(response.map(Body::Incoming))
     }
 }
 
@@ -265,6 +269,8 @@ impl Upstream {
 enum Failure {
     Client(Error),
     Timeout,
+    /// Its client brought too little of the body.
+    Stalled,
 }
 
 impl From<Failure> for UpstreamError {
@@ -272,6 +278,7 @@ impl From<Failure> for UpstreamError {
         match failure {
             Failure::Client(error) => Self::from_client(&error),
             Failure::Timeout => Self::ResponseTimeout,
+            Failure::Stalled => Self::RequestStalled,
         }
     }
 }
@@ -289,14 +296,6 @@ fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
     Some(again)
 }
 
-/// A body that counts its frames as they are sent.
-fn counted(body: Body, sent: Arc<AtomicU64>) -> Body {
-    Body::boxed(body.map_frame(move |frame| {
-        sent.fetch_add(1, Ordering::Relaxed);
-        frame
-    }))
-}
-
 /// Marks a response whose body ends with its connection: it can't be told whether it is whole.
 #[derive(Debug, Clone, Copy)]
 pub struct CloseDelimited;
@@ -311,7 +310,7 @@ fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
 /// A client that may be upgraded, and its connection's place under the cap.
 type Upgrade = (hyper::upgrade::OnUpgrade, Option<Place>);
 
-async fn tunnel((client, _place): Upgrade, upstream: hyper::upgrade::OnUpgrade) {
+async fn tunnel((client, _place): Upgrade, upstream: hyper::upgrade::OnUpgrade, _taken: Taken) {
     match tokio::try_join!(client, upstream) {
         Ok((client, upstream)) => {
             let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));

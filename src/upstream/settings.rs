@@ -1,6 +1,7 @@
 //! What the way to the application can be told.
 
 use super::headers::HopSettings;
+use crate::peer::TrustedProxies;
 use crate::route::Pattern;
 use std::time::Duration;
 
@@ -15,6 +16,15 @@ pub struct UpstreamSettings {
     pub response_timeout: Duration,
     /// Pooled connections idle longer are closed.
     pub idle_timeout: Duration,
+    /// Connections to one address at once, those that idle included. Of those that calls of clients may have, one client's
+    /// network has a quarter at most, unless it is a proxy of one's own.
+    pub max_connections: usize,
+    /// Of these, so many only deliveries take.
+    pub kept_for_deliveries: usize,
+    /// In so long a time, a client that is waited for must bring 1 KiB of its upload.
+    pub stall_timeout: Duration,
+    /// Their addresses stand for many clients.
+    pub trusted_proxies: TrustedProxies,
     /// What is put on each call.
     pub hops: HopSettings,
     /// First match wins.

@@ -6,6 +6,7 @@
 )]
 
 mod adapters;
+mod admin_door;
 mod cache_keys;
 mod cache_parts;
 mod caching;
@@ -16,6 +17,7 @@ mod compat_kinds;
 mod config;
 mod configuration;
 mod conformance;
+mod connections;
 mod contexts;
 mod crash;
 mod delivery;
@@ -48,3 +50,4 @@ mod strangers;
 mod support;
 mod turns;
 mod understanding;
+mod upstream_limit;

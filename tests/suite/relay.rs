@@ -299,7 +299,7 @@ async fn a_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
     let stop = tokio::spawn(sidecar.running.stop());
     // Readiness goes down while the request is still open.
     loop {
-        let mut probe = connect(admin, "GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        let mut probe = connect(admin, "GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
         let mut answer = String::new();
         probe.read_to_string(&mut answer).await.unwrap();
         if answer.starts_with("HTTP/1.1 503") {

@@ -20,10 +20,22 @@ fn after<'a>(line: &'a str, marker: &str) -> &'a str {
 }
 
 impl Process {
-    #[expect(clippy::zombie_processes, reason = "waited for in `Drop`, and where it did not start")]
     /// Starts it and waits until it serves. `Err`: what it said instead.
     pub fn try_start(config: &Path) -> Result<Self, (Option<i32>, String)> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_tidegate")), config)
+    }
+
+    /// Starts it with no more file descriptors than these, and waits until it serves.
+    pub fn start_with_descriptors(config: &Path, descriptors: u32) -> Self {
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_tidegate")]);
+        Self::spawn(shell, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
+    }
+
+    #[expect(clippy::zombie_processes, reason = "waited for in `Drop`, and where it did not start")]
+    fn spawn(mut command: Command, config: &Path) -> Result<Self, (Option<i32>, String)> {
+        let mut child = command
             .args(["run", "--config"])
             .arg(config)
             .env("RUST_LOG", "off")

@@ -1,0 +1,195 @@
+//! A body on its way to the application, and who is waited for while it moves slowly.
+//!
+//! hyper asks for the next part of a body when the application has read the part before it. So while a part is asked for
+//! and isn't there, the client is waited for; at any other time the application is, and no client is blamed for that.
+
+use super::Failure;
+use crate::body::{Body, BodyError};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a client that is waited for must bring in each `stall_timeout`, bytes.
+const LEAST: usize = 1 << 10;
+
+/// How far a body has got; clones of its `Arc` share it.
+#[derive(Debug, Default)]
+pub(super) struct Progress(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    frames: u64,
+    /// Since when a part is asked for that isn't there.
+    asked: Option<Instant>,
+    /// How long the client was waited for since it last brought [`LEAST`] bytes, but for the time since `asked`.
+    waited: Duration,
+    /// What it has brought since then.
+    brought: usize,
+}
+
+impl State {
+    fn ask(&mut self, now: Instant) {
+        self.asked.get_or_insert(now);
+    }
+
+    fn bring(&mut self, bytes: usize, now: Instant) {
+        self.frames += 1;
+        if let Some(asked) = self.asked.take() {
+            self.waited += now - asked;
+        }
+        self.brought = self.brought.saturating_add(bytes);
+        if self.brought >= LEAST {
+            (self.brought, self.waited) = (0, Duration::ZERO);
+        }
+    }
+
+    fn is_stalled(&self, stall: Duration, now: Instant) -> bool {
+        self.asked.is_some_and(|asked| self.waited + (now - asked) >= stall)
+    }
+}
+
+/// Looks after a body, and after the answer that is awaited meanwhile.
+pub(super) struct Watch<'a> {
+    progress: &'a Progress,
+    /// How long no part may be sent and no answer come.
+    within: Duration,
+    stall: Duration,
+    frames: u64,
+    still_since: Instant,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(progress: &'a Progress, within: Duration, stall: Duration) -> Self {
+        Self { progress, within, stall, frames: 0, still_since: Instant::now() }
+    }
+
+    /// When to look next.
+    pub(super) fn pause(&self) -> Duration {
+        self.within.min(self.stall)
+    }
+
+    /// # Errors
+    /// The client or the application has taken too long.
+    pub(super) fn look(&mut self, now: Instant) -> Result<(), Failure> {
+        let state = self.progress.0.lock();
+        if state.is_stalled(self.stall, now) {
+            return Err(Failure::Stalled);
+        }
+        if state.frames != self.frames {
+            (self.frames, self.still_since) = (state.frames, now);
+        }
+        if now - self.still_since >= self.within { Err(Failure::Timeout) } else { Ok(()) }
+    }
+}
+
+/// A body whose progress is written down.
+pub(super) fn watched(body: Body, progress: &Arc<Progress>) -> Body {
+    Body::boxed(Watched { body, progress: Arc::clone(progress) })
+}
+
+#[derive(Debug)]
+struct Watched {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        let now = Instant::now();
+        match &frame {
+            Poll::Pending => this.progress.0.lock().ask(now),
+            Poll::Ready(Some(Ok(frame))) => {
+                this.progress.0.lock().bring(frame.data_ref().map_or(0, Bytes::len), now);
+            }
+            // Nothing more is asked for.
+            Poll::Ready(_) => this.progress.0.lock().asked = None,
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALL: Duration = Duration::from_secs(60);
+    const WITHIN: Duration = Duration::from_secs(300);
+
+    /// Looks every ten seconds for an hour while `act` does what the client and the application do in each of them; how
+    /// it ends, and after how many seconds.
+    fn ends(act: impl Fn(u64, &mut State, Instant)) -> Option<(&'static str, u64)> {
+        let (progress, began) = (Progress::default(), Instant::now());
+        let mut watch = Watch { progress: &progress, within: WITHIN, stall: STALL, frames: 0, still_since: began };
+        (0..3_600).find_map(|second| {
+            let now = began + Duration::from_secs(second);
+            act(second, &mut progress.0.lock(), now);
+            if second % 10 != 0 {
+                return None;
+            }
+            match watch.look(now) {
+                Ok(()) => None,
+                Err(Failure::Stalled) => Some(("stalled", second)),
+                Err(_) => Some(("timeout", second)),
+            }
+        })
+    }
+
+    #[test]
+    fn a_client_that_is_waited_for_must_bring_a_little_in_each_stall_time() {
+        // It pauses for good.
+        assert_eq!(ends(|_, state, now| state.ask(now)), Some(("stalled", 60)));
+        let drip = |bytes: usize| {
+            ends(move |second, state, now| {
+                state.ask(now);
+                if second % 20 == 19 {
+                    state.bring(bytes, now);
+                }
+            })
+        };
+        // A byte now and then is as good as none; enough of them is an upload on a slow line.
+        assert_eq!(drip(1), Some(("stalled", 70)));
+        assert_eq!(drip(LEAST / 2), None);
+    }
+
+    #[test]
+    fn what_was_brought_before_a_pause_buys_no_longer_one() {
+        let found = ends(|second, state, now| {
+            state.ask(now);
+            if second < 100 {
+                state.bring(1 << 20, now);
+            }
+        });
+        assert_eq!(found, Some(("stalled", 160)));
+    }
+
+    #[test]
+    fn while_the_application_reads_nothing_its_client_is_not_to_blame() {
+        // A part is sent every 250 s, since the application takes no more; the client has it ready.
+        let found = ends(|second, state, now| {
+            if second % 250 == 0 {
+                state.bring(1, now);
+            }
+        });
+        assert_eq!(found, None);
+        // It reads nothing at all.
+        assert_eq!(ends(|_, _, _| ()), Some(("timeout", 300)));
+    }
+}
