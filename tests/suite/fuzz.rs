@@ -3,7 +3,9 @@
 //!
 //! `TIDEGATE_FUZZ` is the number of requests (600 without it), `TIDEGATE_FUZZ_SEED` the seed (1 without it).
 
+use crate::support::upstream::{Seen, answer};
 use crate::support::{Sidecar, in_time};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -87,6 +89,8 @@ async fn ask(address: SocketAddr, request: &[u8]) -> Vec<u8> {
 async fn no_bytes_end_the_sidecar_or_its_promises() {
     let short = "listen = \"127.0.0.1:0\"\nheader_timeout = \"500ms\"\nbody_timeout = \"500ms\"\nkeepalive_timeout = \"500ms\"\ndrain";
     let sidecar = Sidecar::start(&[("listen = \"127.0.0.1:0\"\ndrain", short)]).await;
+    // What is forwarded to the batch path may be anything.
+    sidecar.upstream.answer_with(|seen| Some(answer(200, json!({ "accepted": ids(seen) }))));
     let (count, seed) = (number("TIDEGATE_FUZZ", 600), number("TIDEGATE_FUZZ_SEED", 1));
     let mut random = fastrand::Rng::with_seed(seed);
     let mut acknowledged = BTreeSet::new();
@@ -109,7 +113,7 @@ async fn no_bytes_end_the_sidecar_or_its_promises() {
             drop(id);
         }
     }
-    assert_eq!(sidecar.post("t", "u", "last", "").await.status, http::StatusCode::OK, "seed {seed}");
+    assert!(sidecar.post("t", "u", "last", "").await.status.is_success(), "seed {seed}");
     acknowledged.insert("last".to_owned());
     sidecar.flush().await;
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
@@ -122,7 +126,7 @@ async fn no_bytes_end_the_sidecar_or_its_promises() {
 }
 
 /// Ids of a batch; a forwarded one may be anything.
-fn ids(seen: &crate::support::upstream::Seen) -> Vec<String> {
+fn ids(seen: &Seen) -> Vec<String> {
     let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap_or_default();
     let events = body["events"].as_array().cloned().unwrap_or_default();
     events.iter().filter_map(|event| event["clientEventId"].as_str().map(str::to_owned)).collect()
