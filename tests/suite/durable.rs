@@ -140,7 +140,7 @@ async fn letters_that_find_no_room_at_a_start_are_gone_at_the_next() {
         process.terminate();
         let journal = directory.path().join("journal");
         let (_, verified) = run(&["journal", "verify", "--path", journal.to_str().unwrap()], &config, &[]);
-        assert!(verified.contains("0 pending events, 1 dead letters: every record was read"), "{verified}");
+        assert!(verified.contains("0 pending events, 1 dead letters"), "{verified}");
     }
 }
 
