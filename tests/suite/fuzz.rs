@@ -94,9 +94,9 @@ async fn no_bytes_end_the_sidecar_or_its_promises() {
     let (count, seed) = (number("TIDEGATE_FUZZ", 600), number("TIDEGATE_FUZZ_SEED", 1));
     let mut random = fastrand::Rng::with_seed(seed);
     let mut acknowledged = BTreeSet::new();
-    for round in 0..count.div_ceil(20) {
+    for round in 0..count.div_ceil(200) {
         let mut tasks = Vec::new();
-        for one in 0..20 {
+        for one in 0..200 {
             let id = format!("{round}-{one}");
             let (request, address) = (mutated(&mut random, &id), sidecar.running.address);
             tasks.push((id, tokio::spawn(async move { (ask(address, &request).await, request) })));
