@@ -225,7 +225,7 @@ async fn a_flood_of_connections_leaves_descriptors_for_the_journal_and_the_admin
         }
     }
     let mut silent = Vec::new();
-    for _ in 0..400 {
+    for _ in 0..200 {
         silent.push(TcpStream::connect(process.address).await.unwrap());
     }
     for number in 0..50 {
