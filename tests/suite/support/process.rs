@@ -70,6 +70,13 @@ impl Process {
         Self::try_start(config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
     }
 
+    /// Sockets that it has open (Linux; elsewhere none are counted).
+    pub fn sockets(&self) -> usize {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())) else { return 0 };
+        let targets = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
