@@ -78,7 +78,7 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
             Some((HeaderName::from_static(NAMES[name]), HeaderValue::from_bytes(&value).ok()?))
         };
         let mut map = HeaderMap::new();
-        lines.into_iter().filter_map(line).for_each(|(name, value)| drop(map.append(name, value)));
+        lines.into_iter().filter_map(line).for_each(|(name, value)| _ = map.append(name, value));
         map
     })
 }
@@ -97,19 +97,19 @@ proptest! {
         let targeted = CacheControl::targeted(&response);
         let guess = heuristic(&response, times(), LONGEST_GUESS);
         prop_assert!(guess.is_none_or(|guess| guess <= LONGEST_GUESS));
-        drop(explicit(targeted.as_ref().unwrap_or(&control), &response, targeted.is_some(), times()));
-        drop(initial_age(&response, times()));
+        _ = explicit(targeted.as_ref().unwrap_or(&control), &response, targeted.is_some(), times());
+        _ = initial_age(&response, times());
         for name in [header::DATE, header::EXPIRES, header::LAST_MODIFIED] {
             _ = dates::date(&response, &name);
         }
-        drop((vary::names(&response), parts::strong_tag(&response), parts::is_keepable(&response)));
-        drop((precondition::not_modified(&request, &response), precondition::range_applies(&request, &response)));
+        _ = (vary::names(&response), parts::strong_tag(&response), parts::is_keepable(&response));
+        _ = (precondition::not_modified(&request, &response), precondition::range_applies(&request, &response));
         let lines: Vec<&[u8]> = request.get_all(header::ACCEPT_LANGUAGE).iter().map(HeaderValue::as_bytes).collect();
-        drop(languages::normal(&lines));
+        _ = languages::normal(&lines);
         if let range::Wanted::Part(part) = range::wanted(&request, 10) {
             prop_assert!(part.start < part.end && part.end <= 10, "{part:?}");
         }
-        drop(Wishes::of(&request));
+        _ = Wishes::of(&request);
     }
 
     #[test]
