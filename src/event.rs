@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU64;
@@ -273,8 +274,8 @@ impl Keys {
     }
 }
 
-/// A name under which cached answers are invalidated, as its hash into the table of generations: 64 bits, unkeyed. A
-/// collision only invalidates more than needed.
+/// A name under which cached answers are invalidated, as its hash: 64 bits, unkeyed, without regard to case. A group may
+/// put in lower case what a read's address names as it likes. A collision only invalidates more than needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag(pub u64);
 
@@ -282,7 +283,7 @@ impl Tag {
     /// The tag of this name, e.g. `progress:42`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let digest = blake3::hash(name.as_bytes());
+        let digest = blake3::hash(without_case(name).as_bytes());
         Self(first_eight(digest.as_bytes()))
     }
 
@@ -298,6 +299,18 @@ impl Tag {
         // A keyed hash, so its first bytes serve.
         Self(Self::new(name).0 ^ first_eight(&principal.0))
     }
+}
+
+/// A text in which letters that differ in their case are the same: each in upper case and then in lower case, so that
+/// letters with two lower cases (the final sigma) have one.
+fn without_case(text: &str) -> Cow<'_, str> {
+    if !text.is_ascii() {
+        return Cow::Owned(text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect());
+    }
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(text.to_ascii_lowercase());
+    }
+    Cow::Borrowed(text)
 }
 
 /// What an event tells the state of, as a hash of its group's `key` (or of its type and its `supersede` fields): of two

@@ -1,12 +1,14 @@
 //! Generations and pending counts per tag (design §7, ruling 9).
 //!
 //! Two fixed tables of counters, indexed by a hash: one per tag, one per tag and whose pending event it is. Nothing grows
-//! and nothing is evicted, so nothing stale can come back; a collision only invalidates more than needed.
+//! and nothing is evicted, so nothing stale can come back; a collision only invalidates more than needed. The hash has a
+//! key of its own in every process (ruling 17): a stranger can't find tags that share another's places.
 //!
 //! INVARIANT: an event's tags are marked before it is journaled and acknowledged, and settled after its outcome. A read
 //! that starts after the acknowledgement therefore sees a moved generation, and until settlement also a pending count.
 
 use crate::event::{Owner, Principal, Realm, Tag, UserId};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const SLOTS: usize = 1 << 16;
@@ -47,6 +49,7 @@ impl Waiting {
 pub struct Tags {
     all: Box<[Slot]>,
     own: Box<[AtomicU32]>,
+    key: RandomState,
 }
 
 /// The generations of some tags at one moment, each with its place: those of other tags are never equal.
@@ -66,15 +69,27 @@ impl Tags {
         Self {
             all: (0..SLOTS).map(|_| Slot::default()).collect(),
             own: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            key: RandomState::new(),
         }
     }
 
-    fn slot(&self, tag: &Tag) -> Option<&Slot> {
-        self.all.get(index(tag.0))
+    /// The place of a tag, or of a tag and whose event it is.
+    fn place(&self, of: impl Hash) -> usize {
+        usize::try_from(self.key.hash_one(of) % SLOTS as u64).unwrap_or(0)
     }
 
+    fn slot(&self, tag: &Tag) -> Option<&Slot> {
+        self.all.get(self.place(tag.0))
+    }
+
+    /// Both are hashed, each whole: of a sum of the two a stranger could choose either part.
     fn own(&self, tag: &Tag, of: u64) -> Option<&AtomicU32> {
-        self.own.get(index(tag.0 ^ of))
+        self.own.get(self.place((tag.0, of)))
+    }
+
+    fn generation(&self, tag: &Tag) -> Option<(usize, u64)> {
+        let place = self.place(tag.0);
+        Some((place, self.all.get(place)?.generation.load(Ordering::SeqCst)))
     }
 
     fn owns(&self, tag: &Tag, of: Waiting) -> impl Iterator<Item = &AtomicU32> {
@@ -119,15 +134,13 @@ impl Tags {
     /// The generations now.
     #[must_use]
     pub fn snapshot(&self, tags: &[Tag]) -> Generations {
-        let now = |tag: &Tag| Some((index(tag.0), self.slot(tag)?.generation.load(Ordering::SeqCst)));
-        Generations(tags.iter().filter_map(now).collect())
+        Generations(tags.iter().filter_map(|tag| self.generation(tag)).collect())
     }
 
     /// Whether these tags are where they were, each in its place; like comparing with a snapshot, without making one.
     #[must_use]
     pub fn unmoved(&self, tags: &[Tag], since: &Generations) -> bool {
-        let now = |tag: &Tag| Some((index(tag.0), self.slot(tag)?.generation.load(Ordering::SeqCst)));
-        tags.iter().filter_map(now).eq(since.0.iter().copied())
+        tags.iter().filter_map(|tag| self.generation(tag)).eq(since.0.iter().copied())
     }
 
     /// The generations now, if since then each of these tags has moved once if it is among `own`, and else not at all.
@@ -179,10 +192,6 @@ fn short(principal: Principal) -> u64 {
     principal.0.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
-fn index(hash: u64) -> usize {
-    usize::try_from(hash % SLOTS as u64).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +204,36 @@ mod tests {
 
     fn tags() -> [Tag; 1] {
         [Tag::new("progress:u")]
+    }
+
+    /// Which of these tags another one's event makes old.
+    fn shared_places(table: &Tags) -> Vec<(usize, usize)> {
+        let tags: Vec<_> = (0..2_000).map(|number| Tag::new(&format!("t:{number}"))).collect();
+        let places: Vec<_> = tags.iter().map(|tag| table.place(tag.0)).collect();
+        let pairs = |one: usize| (0..one).map(move |other| (other, one));
+        (0..tags.len()).flat_map(pairs).filter(|(one, other)| places[*one] == places[*other]).collect()
+    }
+
+    #[test]
+    fn which_tags_share_a_place_is_another_matter_in_every_process() {
+        let (here, there) = (Tags::new(), Tags::new());
+        let found = shared_places(&here);
+        assert!(!found.is_empty(), "of 2,000 tags some share one of 65,536 places");
+        assert_ne!(found, shared_places(&there));
+        // Nor does it help to choose a user and a tag whose sum is another's.
+        let (tag, of) = (Tag(3), 5);
+        let places = |table: &Tags| [(tag, of), (Tag(4), 2)].map(|(tag, of)| table.place((tag.0, of)));
+        assert_ne!([places(&here), places(&there)].map(|[one, other]| one == other), [true; 2]);
+    }
+
+    #[test]
+    fn names_that_differ_in_case_are_one_tag() {
+        for names in [["progress:Ada", "PROGRESS:ada"], ["t:ΑΣ", "t:ας"], ["t:ΑΣx", "t:αςx"], ["t:İ", "t:i\u{307}"]]
+        {
+            let [one, other] = names.map(Tag::new);
+            assert_eq!(one, other, "{names:?}");
+        }
+        assert_ne!(Tag::new("t:a"), Tag::new("t:b"));
     }
 
     #[test]

@@ -39,8 +39,9 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
     let delivery_section = root.section("delivery");
     let delivery = delivery(&delivery_section);
     delivery_section.finish();
-    let identity = identity::read(root.section("identity"), cors(root.section("cors")));
+    let mut identity = identity::read(root.section("identity"), cors(root.section("cors")));
     let groups = group::all(&root, &identity);
+    identity.lowercase_user = groups.iter().flatten().any(|group| names_users_in_lowercase(group, &identity.user));
     let events = events(&root, &groups, &identity);
     let mut config = Config {
         explain: root.section("server").flag("explain").unwrap_or(false),
@@ -77,6 +78,15 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
     root.finish();
     let problems = sink.into_problems();
     if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// A group puts the field in lower case that users are named by. So are they everywhere, or a read would look for another
+/// user than the one whose events came before it.
+fn names_users_in_lowercase(group: &Group, user: &Template) -> bool {
+    let is_named = |field: &str| {
+        user.looks(&|source, path| source == Source::Event && path.first().is_some_and(|first| **first == *field))
+    };
+    group.lowercase.iter().any(|field| is_named(field))
 }
 
 /// The groups whose events may make one of these tags old: as far as can be told before the first placeholder.

@@ -22,6 +22,8 @@ pub fn read(section: Section<'_>, cors: Option<Cors>) -> IdentitySettings {
         claims: values(&section, "claims").into_iter().map(|(name, values)| (name.into(), values)).collect(),
         refresh: section.maybe_duration("refresh"),
         user: user(&section),
+        // Groups are not read yet.
+        lowercase_user: false,
         require: section.compiled_list("require", need).unwrap_or_default(),
         forbid: section.compiled_list("forbid", Forbid::parse).unwrap_or_default(),
         double_submit,

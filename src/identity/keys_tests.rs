@@ -15,6 +15,7 @@ fn identity(change: impl FnOnce(&mut Selection)) -> Identity {
         claims: Vec::new(),
         refresh: None,
         user: Template::default(),
+        lowercase_user: false,
         require: Vec::new(),
         forbid: Vec::new(),
         double_submit: None,

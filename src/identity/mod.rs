@@ -9,7 +9,7 @@ pub use families::Families;
 pub use keys::Reading;
 pub use lists::Kind;
 
-use crate::event::{Context, Principal, Succession};
+use crate::event::{Context, Principal, Succession, UserId};
 use crate::json::Object;
 use crate::peer::Peer;
 use crate::template::{Found, Lookup, Path, Source, Template};
@@ -264,14 +264,16 @@ pub struct IdentitySettings {
     pub refresh: Option<Duration>,
     /// Who the user is.
     pub user: Template,
+    /// Users are put in lower case, since a group does so with the field that names them.
+    pub lowercase_user: bool,
     /// Each entry: alternatives of which one must be there.
     pub require: Vec<Vec<Need>>,
     /// Calls with one of these are the application's to judge.
     pub forbid: Vec<Forbid>,
     /// Must be equal on unsafe methods.
     pub double_submit: Option<(Part, Part)>,
-    /// Where a JWT is looked for; Authorization counts with the Bearer scheme only. Where two are found that differ, the
-    /// application judges.
+    /// Where a JWT is looked for; Authorization counts with the Bearer scheme only. Where two are found that differ, or one
+    /// beside an Authorization of another form, the application judges.
     pub token: Vec<Part>,
     /// Unknown credentials.
     pub admit: Admit,
@@ -301,7 +303,8 @@ pub enum NotAnswerable {
     DoubleSubmit,
     /// It comes from another origin, and `[cors]` doesn't allow that one.
     Origin,
-    /// It has several Authorization lines, or several tokens that differ, of which an application may read any.
+    /// It has several Authorization lines, or several tokens that differ, of which an application may read any; or a token
+    /// beside an Authorization of another form.
     SeveralTokens,
     /// Its JWT isn't valid yet (`nbf`, RFC 7519 §4.1.5).
     EarlyToken,
@@ -358,7 +361,7 @@ pub struct Caller<'a> {
     /// What each header says of the caller, in the order of the map: asked for twice.
     kinds: OnceLock<Vec<Kind>>,
     token: Option<Token>,
-    /// It has tokens that differ: it claims nothing.
+    /// It has several tokens, of which an application may read any: it claims nothing.
     has_several_tokens: bool,
 }
 
@@ -447,6 +450,15 @@ impl<'a> Caller<'a> {
             Part::Cookie(name) => self.cookie(name),
             Part::Body(_) | Part::Query(_) => None,
         }
+    }
+
+    /// Its Authorization is there and is something else than one Bearer token (RFC 6750 §2.1), as every application would
+    /// read it: another scheme, other white space, several lines.
+    fn has_odd_authorization(&self) -> bool {
+        let lines = self.parts.headers.get_all(header::AUTHORIZATION).iter();
+        let mut lines = lines.map(HeaderValue::as_bytes).filter(|line| !line.trim_ascii().is_empty());
+        let Some(line) = lines.next() else { return false };
+        lines.next().is_some() || !is_bearer(line)
     }
 
     /// What may be read as a token in a part: each of its values, and of Authorization those of the Bearer scheme.
@@ -549,6 +561,14 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
+/// The Bearer scheme, one space, and a token without white space or a list's comma.
+fn is_bearer(line: &[u8]) -> bool {
+    let Some((scheme, token)) = line.split_at_checked(b"Bearer ".len()) else { return false };
+    scheme.eq_ignore_ascii_case(b"bearer ")
+        && !token.is_empty()
+        && token.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',')
+}
+
 fn is_unsafe(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
@@ -573,32 +593,57 @@ impl Identity {
         let mut caller = Caller { parts, peer, now, cookies, kinds, token: None, has_several_tokens: false };
         let mut found = self.settings.token.iter().flat_map(|part| caller.tokens(part));
         let first = found.next();
-        // Nobody knows which of them the application reads: none speaks for the caller (ruling 16).
-        let differ = first.is_some_and(|first| found.any(|other| other != first));
+        // Which of them the application reads is not known: none speaks for the caller (ruling 16). Nor is it known what
+        // the application makes of an Authorization that is no Bearer token, where a token stands elsewhere too.
+        let judged = self.settings.token.contains(&Part::Header(header::AUTHORIZATION));
+        let differ =
+            first.is_some_and(|first| found.any(|other| other != first) || judged && caller.has_odd_authorization());
         let token = first.filter(|_| !differ).and_then(Token::parse);
         drop(found);
         (caller.token, caller.has_several_tokens) = (token, differ);
         caller
     }
 
+    /// The user of a call, as its events have it.
+    #[must_use]
+    pub fn user(&self, scope: &impl Lookup) -> Option<UserId> {
+        self.user_by(&self.settings.user, scope)
+    }
+
+    /// The user that this template names.
+    #[must_use]
+    pub fn user_by(&self, template: &Template, scope: &impl Lookup) -> Option<UserId> {
+        template.render(scope).and_then(|text| UserId::try_new(&self.spelled(text)).ok())
+    }
+
+    /// A user's name as events have it.
+    #[must_use]
+    pub fn spelled(&self, name: String) -> String {
+        if self.settings.lowercase_user { name.to_lowercase() } else { name }
+    }
+
+    fn user_text(&self, scope: &impl Lookup) -> Option<String> {
+        self.settings.user.render(scope).map(|name| self.spelled(name))
+    }
+
     /// The user that a caller's own token names, if `identity.user` looks into it.
     #[must_use]
     pub fn claimed(&self, caller: &Caller<'_>) -> Option<String> {
         caller.token.as_ref()?;
-        self.settings.user.render(&OfToken(caller))
+        self.user_text(&OfToken(caller))
     }
 
     /// The user that the address of a call names (its query or path), whatever its token says: an administrator's read of
     /// a user is about that user (ruling 17).
     #[must_use]
     pub fn named_in(&self, scope: &impl Lookup) -> Option<String> {
-        self.settings.user.render(&OfAddress(scope))
+        self.user_text(&OfAddress(scope))
     }
 
     /// The user that an event itself names.
     #[must_use]
     pub fn named_by_event(&self, scope: &impl Lookup) -> Option<String> {
-        self.settings.user.render(&OfEvent(scope))
+        self.user_text(&OfEvent(scope))
     }
 
     /// An answer that is relayed to this caller sets cookies: whoever comes back with them is the same principal
@@ -768,16 +813,19 @@ impl Identity {
     }
 
     /// Whether a body of this type counts although a page of another site may send it without asking (Fetch §2.2.2,
-    /// "CORS-safelisted request-header"): only with a word that it comes from the same site.
+    /// "CORS-safelisted request-header"): only with a word that it comes from the same site. A page may send a body without
+    /// a type too; of a client that is no browser nothing is asked.
     #[must_use]
     pub fn is_asked_for(&self, caller: &Caller<'_>, kind: &str) -> bool {
         let simple = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
-        if !simple.contains(&kind) {
+        let headers = &caller.parts.headers;
+        let is_page = || headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
+        if !(simple.contains(&kind) || kind.is_empty() && is_page()) {
             return true;
         }
-        let site = caller.parts.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         let same_site = matches!(site, Some(b"same-origin" | b"same-site" | b"none"));
-        same_site || caller.parts.headers.contains_key(header::ORIGIN) && self.is_allowed_origin(caller)
+        same_site || headers.contains_key(header::ORIGIN) && self.is_allowed_origin(caller)
     }
 
     /// Whether the keys hold something that only this caller has, and everything that authorizes it. An Authorization
@@ -786,6 +834,33 @@ impl Identity {
     pub fn is_personal(&self, caller: &Caller<'_>, nameless: bool) -> bool {
         let authorized = caller.parts.headers.contains_key(header::AUTHORIZATION);
         !nameless && (!authorized || self.settings.selection.counts(&Part::Header(header::AUTHORIZATION)))
+    }
+
+    /// Whether a call has a token or a key that enters no key of its caller's, since the configuration lists other parts and
+    /// doesn't ignore it either. What such a call is answered may be for the bearer of that key only.
+    #[must_use]
+    pub fn has_unlisted_key(&self, caller: &Caller<'_>) -> bool {
+        let selection = &self.settings.selection;
+        let is_unlisted = |name: &HeaderName| {
+            lists::header(name.as_str()) == Kind::Principal
+                && !selection.header(name).counts()
+                && !selection.ignores_header(name)
+        };
+        caller.parts.headers.keys().any(is_unlisted)
+    }
+
+    /// Whether nothing of a call could be a key that tells who calls, by the built-in lists: no header of which nothing is
+    /// known, no session's cookie.
+    #[must_use]
+    pub fn is_plain(&self, caller: &Caller<'_>) -> bool {
+        let selection = &self.settings.selection;
+        let tells = |name: &HeaderName| {
+            matches!(lists::header(name.as_str()), Kind::Principal | Kind::Scope) && !selection.ignores_header(name)
+        };
+        let names = |name: &str| lists::cookie(name) == Kind::Principal && !selection.ignores_cookie(name);
+        !caller.parts.headers.keys().any(tells)
+            && !caller.has_odd_cookies()
+            && !caller.cookies().iter().any(|(name, _)| names(name))
     }
 
     /// Whether nothing of this call tells of a caller, so that it may share what a shared cache may store (P8).

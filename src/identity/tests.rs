@@ -14,6 +14,7 @@ fn settings() -> IdentitySettings {
         claims: Vec::new(),
         refresh: None,
         user: Template::parse("{jwt.userId}", &[Source::Jwt]).unwrap(),
+        lowercase_user: false,
         require: vec![vec![Need::Part(part("cookie:csrf_token"))], vec![Need::Jwt]],
         forbid: vec![Forbid::parse("header:x-user-role unless header:authorization").unwrap()],
         double_submit: Some((part("cookie:csrf_token"), part("header:x-csrf-token"))),
@@ -106,7 +107,7 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
                 ("cookie", cookie_token.clone()),
                 ("x-csrf-token", "t".into()),
             ],
-            Ok(()),
+            Err(NotAnswerable::SeveralTokens),
         ),
         (
             "bad bearer, cookie token",
@@ -280,4 +281,43 @@ fn a_pair_that_decoders_may_read_differently_is_the_applications_to_compare() {
     let head = parts(Method::POST, &[("cookie", &*line), ("x-csrf-token", "c")]);
     let found = identity.answerable(&identity.caller(&head, &PEER, UNIX_EPOCH));
     assert_eq!(found, Err(NotAnswerable::ExpiredToken), "an exp that is no number");
+}
+
+#[test]
+fn a_token_beside_an_authorization_of_another_form_claims_nothing() {
+    let identity = identity();
+    let cookie = format!("access_token={}", jwt("{\"userId\":\"victim\"}"));
+    let bearer = format!("Bearer {}", jwt("{\"userId\":\"victim\"}"));
+    let claimed = |lines: &[&str], cookie: &str| {
+        let lines = lines.iter().map(|line| ("authorization", *line));
+        let headers: Vec<_> = lines.chain([("cookie", cookie)]).collect();
+        let parts = parts(Method::POST, &headers);
+        identity.claimed(&identity.caller(&parts, &PEER, now()))
+    };
+    for lines in [&["Token x"][..], &["Bearer\tx"], &["Bearer"], &["Basic x", "Basic y"], &["bearerx"]] {
+        assert_eq!(claimed(lines, &cookie), None, "{lines:?}");
+    }
+    for lines in [[bearer.as_str(), "Basic x"], ["Basic x", bearer.as_str()], [&bearer, &bearer]] {
+        assert_eq!(claimed(&lines, "a=b"), None, "{lines:?}: any of the lines may be what is read");
+    }
+    for (lines, cookie) in [(&[][..], &*cookie), (&[""], &cookie), (&[&*bearer], &cookie), (&[&*bearer], "a=b")] {
+        assert_eq!(claimed(lines, cookie).as_deref(), Some("victim"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_body_without_a_type_counts_unless_a_page_of_another_site_sends_it() {
+    let identity = identity();
+    for (headers, wanted) in [
+        (&[][..], true),
+        (&[("sec-fetch-site", "same-origin")], true),
+        (&[("sec-fetch-site", "none")], true),
+        (&[("sec-fetch-site", "cross-site")], false),
+        (&[("origin", "https://app.test")], true),
+        (&[("origin", "https://evil.test")], false),
+        (&[("origin", "null")], false),
+    ] {
+        let parts = parts(Method::POST, headers);
+        assert_eq!(identity.is_asked_for(&identity.caller(&parts, &PEER, now()), ""), wanted, "{headers:?}");
+    }
 }

@@ -290,10 +290,11 @@ impl<'a> Writer<'a> {
             self.template(name, template, scope)?;
         }
         let (true, Some((_, body))) = (mapping.takes_rest(), scope.body) else { return Ok(()) };
-        for (name, raw) in last_of_each(body) {
-            if !mapping.names(name) && self.draft.raw(name).is_none() {
-                self.given(&Arc::from(name), raw)?;
-            }
+        // Compared with the mapping's own fields only, before any member is added: a body may have 100,000 of them.
+        let is_rest = |(name, _): &(&str, &str)| !mapping.names(name) && self.draft.raw(name).is_none();
+        let rest: Vec<_> = last_of_each(body).filter(is_rest).collect();
+        for (name, raw) in rest {
+            self.given(&Arc::from(name), raw)?;
         }
         Ok(())
     }
@@ -461,8 +462,7 @@ fn copy(writer: &mut Writer<'_>, object: &Object<'_>) -> Result<(), Decline> {
 }
 
 fn user_of(identity: &Identity, scope: &Scope<'_, '_>) -> Result<UserId, Decline> {
-    let text = identity.settings().user.render(scope).ok_or(Decline::Forward(Forward::NoUser))?;
-    UserId::try_new(&text).map_err(|_| Decline::Forward(Forward::NoUser))
+    identity.user(scope).ok_or(Decline::Forward(Forward::NoUser))
 }
 
 fn finish(
@@ -476,11 +476,8 @@ fn finish(
     let Writer { mut draft, content, .. } = writer;
     require(group, &draft)?;
     let user = user_of(identity, &Scope { call, body: Some(body), event: Some(draft.view()), user: None })?;
-    let foreign = |field: &Arc<str>| {
-        draft
-            .raw(field)
-            .is_some_and(|raw| !json::is_null(raw) && json::string(raw).is_none_or(|text| text != user.as_str()))
-    };
+    let is_other = |raw: &str| json::string(raw).is_none_or(|text| identity.spelled(text.into()) != user.as_str());
+    let foreign = |field: &Arc<str>| draft.raw(field).is_some_and(|raw| !json::is_null(raw) && is_other(raw));
     if group.same_user.iter().any(foreign) {
         return Err(Decline::Forward(Forward::OtherUser));
     }

@@ -266,11 +266,16 @@ impl Reputation {
         last.is_some_and(|at| at.elapsed() < lasts)
     }
 
+    /// Whether this group took a caller without a name: no claim is proven in it.
+    #[must_use]
+    pub fn is_open(&self, group: GroupIndex) -> bool {
+        self.open.get(group.0).is_none_or(|open| open.load(Ordering::Relaxed))
+    }
+
     /// It had a 2xx in this group and no refusal since, and the group refuses strangers: its claims are true.
     #[must_use]
     pub fn is_good(&self, principal: Principal, group: GroupIndex) -> bool {
-        let open = self.open.get(group.0).is_none_or(|open| open.load(Ordering::Relaxed));
-        !open && self.was_taken(principal, group)
+        !self.is_open(group) && self.was_taken(principal, group)
     }
 
     /// It had a 2xx in this group and no refusal since: what it meets says something of the group (ruling 15).

@@ -23,6 +23,7 @@ use crate::identity::{Identity, Kind, lists};
 use crate::peer::{Connection, Peer};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -146,7 +147,7 @@ impl Assembler {
         let pieces = |line| <[u8]>::split(line, |byte| *byte == b';').map(<[u8]>::trim_ascii).collect::<Vec<_>>();
         // A line that is the same agrees in every piece.
         let others = older.iter().map(|one| one.cookie.0).filter(|line| *line != newest.cookie.0);
-        let others: Vec<_> = others.map(pieces).collect();
+        let others: Vec<HashSet<_>> = others.map(|line| pieces(line).into_iter().collect()).collect();
         let kept = pieces(newest.cookie.0).into_iter().filter(|piece| {
             let name = piece.split(|byte| *byte == b'=').next().unwrap_or_default();
             let name = std::str::from_utf8(name).unwrap_or_default();

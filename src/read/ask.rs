@@ -15,7 +15,7 @@ use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::Source;
 use http::request::Parts;
-use http::{HeaderValue, Uri, header};
+use http::{HeaderName, HeaderValue, Uri, header};
 use http_body::Body as _;
 use std::borrow::Cow;
 use tokio::time::Instant;
@@ -53,6 +53,8 @@ pub(super) struct Ask {
     pub(super) key: Key,
     pub(super) reader: Reader,
     pub(super) audience: Audience,
+    /// Nothing of it could be a key that tells who calls.
+    pub(super) is_plain: bool,
     pub(super) wishes: Wishes,
     /// It has a condition, or is for a part.
     pub(super) conditional: bool,
@@ -87,6 +89,7 @@ impl Read {
             // Callers without a name share what the application lets a shared cache store (P8).
             key: Key { uri, view: (!reader.is_shared).then(view) },
             audience: self.audience(&caller, route, reader.keys.nameless),
+            is_plain: self.identity.is_plain(&caller),
             reader,
             wishes: Wishes::of(&parts.headers),
             conditional: precondition::is_conditional(&parts.headers),
@@ -116,6 +119,9 @@ impl Read {
         if parts.uri.path_and_query().is_some_and(|path| path.as_str().len() > MAX_TARGET) {
             return Err("long-target");
         }
+        if !route.public && self.identity.has_unlisted_key(caller) {
+            return Err("unlisted-key");
+        }
         let host = host(peer).ok_or("no-host")?;
         if reader.is_untold {
             return Err("no-tag");
@@ -124,6 +130,9 @@ impl Read {
         if !self.identity.is_allowed_origin(caller) {
             // What such a page gets may depend on its origin, whether the application says so or not.
             uri = format!("{uri} {:?}", parts.headers.get_all(header::ORIGIN).iter().collect::<Vec<_>>()).into();
+        }
+        for (name, value) in parts.headers.iter().filter(|(name, _)| says_what_was_asked(name)) {
+            uri = format!("{uri} {name}={value:?}").into();
         }
         Ok(uri)
     }
@@ -196,6 +205,19 @@ impl Read {
     fn audience(&self, caller: &Caller<'_>, route: &CacheRoute, nameless: bool) -> Audience {
         let own = !route.public && self.identity.is_personal(caller, nameless);
         if own { Audience::Personal } else { Audience::Shared }
+    }
+}
+
+/// Fields by which applications and their frameworks learn, instead of from the target and Host, what was asked for: their
+/// answers name them in no Vary. What `X-Forwarded-Proto` and `-Host` of a trusted proxy say is in the key already.
+fn says_what_was_asked(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let is_of_family = || ["x-forwarded-", "x-original-", "x-rewrite-"].iter().any(|family| name.starts_with(family));
+    match name {
+        "x-host" | "x-http-host-override" | "x-url-scheme" | "front-end-https" => true,
+        "x-forwarded-proto" | "x-forwarded-host" => false,
+        // Whom a call came from is no part of what it asks for.
+        _ => is_of_family() && !name.ends_with("-for"),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cache::policy::fields::{self, CACHE_STATUS};
 use crate::cache::policy::freshness::{Terms, Times};
 use crate::cache::policy::parts::ContentRange;
 use crate::cache::policy::reuse::{self, Failure};
-use crate::cache::policy::storable::{self, Asked, Declared, NotStored};
+use crate::cache::policy::storable::{self, Asked, Audience, Declared, NotStored};
 use crate::cache::policy::{validate, vary};
 use crate::cache::store::{Entry, Flight, Lead, Origins};
 use crate::cache::tags::Generations;
@@ -145,11 +145,13 @@ impl Read {
         response: &HeaderMap,
     ) -> Result<Terms, NotStored> {
         let Asking { route, ask, .. } = asking;
-        // P8: what a route declares of its callers' own answers doesn't speak for callers without a name.
-        let speaks = route.public || !ask.reader.keys.nameless;
+        // P8: what a route declares of its callers' own answers doesn't speak for callers without a name. Nor is their
+        // answers' freshness guessed, unless nothing of the call could name somebody.
+        let speaks = route.public || ask.audience == Audience::Personal;
         let declared = Declared {
-            ttl: route.ttl,
+            ttl: route.ttl.filter(|_| speaks),
             force: route.force && speaks,
+            only_said: !(speaks || ask.is_plain),
             longest_guess: route.longest_guess,
             stale_while_revalidate: route.stale_while_revalidate,
             stale_if_error: route.stale_if_error,

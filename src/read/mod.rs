@@ -91,7 +91,7 @@ impl Lookup for ReadScope<'_, '_> {
 #[must_use]
 pub fn user_of(identity: &Identity, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
     let scope = ReadScope { caller, params, user: None };
-    identity.settings().user.render(&scope).and_then(|text| UserId::try_new(&text).ok())
+    identity.user(&scope)
 }
 
 /// What a relayed call is, as far as its answer speaks for its caller.
@@ -297,10 +297,13 @@ impl Read {
     }
 
     /// Step 2: whether other principals of the reader's user have something pending that the reader may not wait for yet.
+    /// Where every group takes strangers it may never, whatever it is answered: no proof would come of asking.
     fn is_to_be_proven(&self, ask: &Ask) -> bool {
+        let reputation = self.ingest.reputation();
         !ask.reader.asker.joins
             && self.tags.user_pending(&ask.reader.tags, ask.reader.waiting)
-            && !self.ingest.reputation().is_refused(ask.reader.keys.principal)
+            && !reputation.is_refused(ask.reader.keys.principal)
+            && !ask.reader.groups.iter().all(|group| reputation.is_open(*group))
     }
 
     /// Lets the application judge a reader of which nothing is known. `None`: it is known to be good now.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+const LONG_AGO: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const LONG: (&str, &str) = ("cache-control", "max-age=600");
 
 #[tokio::test]
@@ -18,6 +19,118 @@ async fn a_host_that_holds_a_path_is_never_anothers_key() {
     for (host, path) in [("shop.test/static", "/app.js"), ("shop.test", "/app.js"), ("hop.test", "/static/app.js")] {
         let answer = get(&sidecar, path, &[("host", host)]).await;
         assert_ne!(&*answer.body, b"answer 1", "{host} {path}: {}", status(&answer));
+    }
+}
+
+/// The application shows its callers by a key that the configuration knows nothing of, or doesn't list.
+#[tokio::test]
+async fn what_a_route_declares_does_not_speak_for_who_may_have_a_key_that_counts_nowhere() {
+    let listed = "[identity]\ncredentials = [\"header:authorization\", \"cookie:sid\", \"cookie:csrf_token\", \
+                  \"header:x-csrf-token\", \"header:origin\", \"header:x-org-id\"]\n";
+    let (ttl, force, guess) = ("ttl = \"60s\"\n", "ttl = \"60s\"\nforce = true\n", "heuristic = true\n");
+    let (silent, aged, old) = (("x", "y"), ("cache-control", "max-age=60"), ("last-modified", LONG_AGO));
+    let refused = ("cache-control", "private, no-store");
+    let mut seen = 0;
+    for (identity, name, beside) in [
+        (listed, "x-api-key", &[][..]),
+        (listed, "x-access-token", &[]),
+        (listed, "x-api-key", &[("cookie", "sid=shared")]),
+        (listed, "x-api-key", &[("x-csrf-token", "t"), ("cookie", "csrf_token=t")]),
+        (listed, "cookie", &[]),
+        (listed, "x-pin", &[]),
+        ("[identity]\ncredentials = [\"cookie:sid\"]\n", "authorization", &[("cookie", "sid=shared")]),
+        ("", "x-pin", &[]),
+    ] {
+        for (declared, said) in
+            [(ttl, silent), (ttl, old), (force, refused), (force, silent), (guess, old), ("", old), (ttl, aged)]
+        {
+            let is_key = name.starts_with("x-a") || name == "authorization";
+            if said == aged && !is_key {
+                // The application itself says that a shared cache may store it.
+                continue;
+            }
+            let (sidecar, _clock) = caching(&format!("{declared}{identity}")).await;
+            sidecar.upstream.answer_with(move |seen| {
+                let key = seen.header(name).replace("other=", "");
+                Some(respond(if key.is_empty() { 403 } else { 200 }, &[said], key))
+            });
+            for key in ["other=ada", "other=ada", "other=bob", ""] {
+                let own = (name, key);
+                let headers: Vec<_> = beside.iter().copied().chain((!key.is_empty()).then_some(own)).collect();
+                let read = get(&sidecar, "/a", &headers).await;
+                let shown = format!("{identity:?} {headers:?} {declared:?} {said:?}: {}", status(&read));
+                assert_eq!(&*read.body, key.replace("other=", "").as_bytes(), "{shown}");
+                assert!(!status(&read).contains("hit"), "{shown}");
+                seen += 1;
+            }
+            // Nor does an older answer stand in while the application gives none.
+            sidecar.upstream.answer_with(|_| Some(hang_up()));
+            let read = get(&sidecar, "/a", &[beside, &[(name, "other=eve")]].concat()).await;
+            assert_eq!(
+                read.status,
+                StatusCode::BAD_GATEWAY,
+                "{identity:?} {name} {declared:?} {said:?}: {}",
+                status(&read)
+            );
+        }
+    }
+    assert!(seen > 150);
+    // Where the list has it, or the operator says that it tells nobody apart, what a route declares counts.
+    for identity in ["[identity]\ncredentials = [\"header:x-api-key\"]\n", ""] {
+        let (sidecar, _clock) = caching(&format!("{ttl}{identity}")).await;
+        always(&sidecar, &[]);
+        for wanted in ["stored", "hit"] {
+            let read = get(&sidecar, "/a", &[("x-api-key", "ada")]).await;
+            assert!(status(&read).contains(wanted), "{identity:?}: {}", status(&read));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_tells_an_application_what_was_asked_for_is_part_of_the_key() {
+    for name in [
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-server",
+        "x-forwarded-scheme",
+        "x-original-url",
+        "x-original-host",
+        "x-rewrite-url",
+        "x-host",
+    ] {
+        let (sidecar, _clock) = caching("public = true\n").await;
+        sidecar.upstream.answer_with(move |seen| {
+            Some(respond(200, &[("cache-control", "public, max-age=600")], seen.header(name).to_owned()))
+        });
+        let value = if name == "x-forwarded-proto" { "https" } else { "evil.test" };
+        let own = [("host", "app.test"), (name, value)];
+        let first = get(&sidecar, "/a", &own).await;
+        assert_eq!(&*first.body, value.as_bytes(), "{name}");
+        assert!(status(&get(&sidecar, "/a", &own).await).contains("hit"), "{name}");
+        let other = get(&sidecar, "/a", &[("host", "app.test")]).await;
+        assert_ne!(&*other.body, value.as_bytes(), "{name}: {}", status(&other));
+        assert!(status(&other).contains("uri-miss"), "{name}: {}", status(&other));
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_may_be_taken_for_another_method_has_no_part_in_the_store() {
+    let (sidecar, _clock) = caching("").await;
+    sidecar.upstream.answer_with(|seen| {
+        let names = ["x-http-method-override", "x-http-method", "x-method-override"];
+        Some(respond(200, &[LONG], names.map(|name| seen.header(name)).concat()))
+    });
+    for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
+        let path = format!("/{name}");
+        for _ in 0..2 {
+            let read = get(&sidecar, &path, &[(name, "DELETE")]).await;
+            assert_eq!((&*read.body, status(&read)), (&b"DELETE"[..], "tidegate; fwd=bypass; detail=conditional"));
+        }
+        assert_eq!(&*get(&sidecar, &path, &[]).await.body, b"", "{name}");
+        let read = get(&sidecar, &path, &[(name, "DELETE")]).await;
+        assert_eq!(&*read.body, b"DELETE", "{name}: {}", status(&read));
     }
 }
 
@@ -180,14 +293,22 @@ async fn while_the_application_gives_no_answer_a_stale_one_stands_in_for_a_minut
 
 #[tokio::test]
 async fn what_is_said_of_no_freshness_is_guessed_for_a_minute_at_most_unless_the_route_says_more_or_less() {
-    for (more, fresh) in [("", 60), ("heuristic = true\n", 86_400), ("heuristic = false\n", 0), ("ttl = \"5s\"\n", 5)] {
+    let (nobody, token) = (&[][..], &[("authorization", "Bearer a")][..]);
+    for (more, caller, fresh) in [
+        ("", nobody, 60),
+        ("", token, 60),
+        ("heuristic = true\n", nobody, 86_400),
+        ("heuristic = false\n", nobody, 0),
+        ("ttl = \"5s\"\n", token, 5),
+        ("ttl = \"5s\"\npublic = true\n", nobody, 5),
+    ] {
         let (sidecar, clock) = caching(more).await;
         always(&sidecar, &[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
-        get(&sidecar, "/a", &[]).await;
-        let now = get(&sidecar, "/a", &[]).await;
+        get(&sidecar, "/a", caller).await;
+        let now = get(&sidecar, "/a", caller).await;
         assert_eq!(status(&now).contains("hit"), fresh > 0, "{more:?}: {}", status(&now));
         clock.advance(Duration::from_secs(fresh));
-        let later = get(&sidecar, "/a", &[]).await;
+        let later = get(&sidecar, "/a", caller).await;
         assert!(!status(&later).contains("hit"), "{more:?}: {}", status(&later));
     }
 }

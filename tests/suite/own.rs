@@ -107,13 +107,27 @@ async fn a_dead_letter_is_told_too_since_its_client_believed_it() {
 
 #[tokio::test]
 async fn nobody_without_a_credential_is_shown_anything() {
-    let sidecar = Sidecar::start(&[PREVIEW]).await;
-    for path in ["/_tidegate/invalidations", "/preview?userId=u"] {
-        let refused = sidecar.call(Method::GET, path, &[], "").await;
-        assert_eq!(
-            (refused.status, refused.json()["code"].as_str()),
-            (StatusCode::UNAUTHORIZED, Some("no_credential"))
-        );
+    let sidecar = Sidecar::start(&[PREVIEW, BY_LISTS]).await;
+    // What a page, a front or anybody may send beside a credential is none.
+    let origin = format!("http://{}", sidecar.running.address);
+    let nothing: [&[(&str, &str)]; 10] = [
+        &[],
+        &[("origin", &origin)],
+        &[("x-csrf-token", "t")],
+        &[("x-csrf-token", "t"), ("cookie", "csrf_token=t; XSRF-TOKEN=t; _ga=GA1.1")],
+        &[("x-requested-with", "XMLHttpRequest"), ("sec-fetch-site", "same-origin")],
+        &[("x-org-id", "acme"), ("x-user-id", "u")],
+        &[("authorization", "")],
+        &[("cookie", "")],
+        &[("user-agent", "x"), ("accept", "x"), ("content-type", "x"), ("accept-language", "de")],
+        &[("x-forwarded-for", "10.0.0.9"), ("x-forwarded-host", "app.test"), ("x-real-ip", "10.0.0.9")],
+    ];
+    for headers in nothing {
+        for path in ["/_tidegate/invalidations", "/preview?userId=u"] {
+            let refused = sidecar.call(Method::GET, path, headers, "").await;
+            let heard = (refused.status, refused.json()["code"].as_str().map(str::to_owned));
+            assert_eq!(heard, (StatusCode::UNAUTHORIZED, Some("no_credential".to_owned())), "{path} {headers:?}");
+        }
     }
     let refused = sidecar.call(Method::POST, "/_tidegate/invalidations", &[("authorization", "t")], "").await;
     assert_eq!((refused.status, refused.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET"));

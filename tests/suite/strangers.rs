@@ -8,6 +8,9 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 const ROLLING: (&str, &str) = ("[identity]\n", "[identity]\nrolling = [\"cookie:sid\"]\n");
 /// A teacher's event is about a pupil.
@@ -176,8 +179,123 @@ async fn two_tokens_that_differ_are_the_applications_to_judge_wherever_they_stan
     }
     let twice = format!("access_token={victim}");
     sidecar.taken(&[("authorization", &forged), ("cookie", &twice)], "u", "b").await;
-    // What is no token of ours is none of the two.
-    sidecar.taken(&[("authorization", "Basic eA=="), ("cookie", &twice)], "u", "c").await;
+}
+
+#[tokio::test]
+async fn a_token_beside_an_authorization_of_another_form_is_the_applications_to_judge() {
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN]).await;
+    let token = bearer(&json!({ "sub": "u" })).split_off("Bearer ".len());
+    let cookie = format!("access_token={token}");
+    let spaced = format!("Bearer  {token}");
+    let tabbed = format!("Bearer\t{token}");
+    let odd: [&[&str]; 10] = [
+        &["Token x"],
+        &["token=x"],
+        &["Basic eA=="],
+        &["Bearer"],
+        &[&spaced],
+        &[&tabbed],
+        &["Bearer x, Bearer y"],
+        &["Bearer x y"],
+        &["Basic eA==", "Basic eQ=="],
+        &["x"],
+    ];
+    for lines in odd {
+        let lines = lines.iter().map(|line| ("authorization", *line));
+        let headers: Vec<_> = lines.chain([("cookie", cookie.as_str())]).collect();
+        let heard = sidecar.send(&headers, "u", "a").await;
+        assert_eq!(
+            (heard.status, heard.header("tidegate-forwarded")),
+            (StatusCode::OK, "several_tokens"),
+            "{headers:?}"
+        );
+        let read = sidecar.call(Method::GET, "/progress?userId=u", &headers, "").await;
+        assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=several_tokens", "{headers:?}");
+    }
+    // Where the application reads no Authorization, the configuration says so.
+    let only_cookie = ("[identity]\n", "[identity]\ntoken = [\"cookie:access_token\"]\n");
+    let sidecar = Sidecar::start(&[BY_LISTS, only_cookie]).await;
+    sidecar.taken(&[("authorization", "Basic eA=="), ("cookie", &cookie)], "u", "a").await;
+    // An empty line is none, and another scheme alone is a credential like any other.
+    let sidecar = Sidecar::start(&[BY_LISTS]).await;
+    sidecar.taken(&[("authorization", ""), ("cookie", &cookie)], "u", "a").await;
+    sidecar.taken(&[("authorization", "Basic eA==")], "u", "b").await;
+}
+
+const LOWERCASE: (&str, &str) = ("percent = [\"percent\"]", "percent = [\"percent\"]\nlowercase = [\"userId\"]");
+
+#[tokio::test]
+async fn a_user_in_another_case_reads_what_was_acknowledged_under_the_groups_spelling() {
+    for tags in ["progress:{user}", "progress:{query.userId}"] {
+        let tags = format!("\ntags = [\"{tags}\"]");
+        let replace = [BY_LISTS, LOWERCASE, ("\ntags = [\"progress:{user}\"]", &tags)];
+        let sidecar = Sidecar::start(&replace).await;
+        counting(&sidecar);
+        let mut known = 0;
+        for (id, user) in [("a", "ADA"), ("b", "ada"), ("c", "Ada")] {
+            for reader in ["Bearer writer", "Bearer other"] {
+                for spelling in ["ADA", "ada", "aDa"] {
+                    let read = sidecar.get(reader, &format!("/progress?userId={spelling}")).await;
+                    assert_eq!(taken(&read), known, "{tags} {id} {reader} {spelling}: {read:?}");
+                }
+            }
+            sidecar.taken(&[("authorization", "Bearer writer")], user, id).await;
+            known += 1;
+            for spelling in ["ADA", "ada", "aDa"] {
+                let read = sidecar.get("Bearer writer", &format!("/progress?userId={spelling}")).await;
+                assert_eq!(taken(&read), known, "{tags} {id} {spelling}: {read:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_body_says_in_another_case_than_its_token_is_no_other_user() {
+    let same = (LOWERCASE.0, "percent = [\"percent\"]\nlowercase = [\"userId\"]\nsame_user = [\"userId\"]");
+    let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, same]).await;
+    let token = bearer(&json!({ "sub": "ADA" }));
+    sidecar.taken(&[("authorization", &token)], "aDa", "a").await;
+    let other = sidecar.send(&[("authorization", &token)], "bob", "b").await;
+    assert_eq!(other.header("tidegate-forwarded"), "other_user");
+}
+
+#[tokio::test]
+async fn where_every_group_takes_strangers_a_forged_claim_costs_its_victim_no_hit() {
+    let sidecar = Sidecar::start(&[BY_LISTS]).await;
+    sidecar.taken(&[], "anybody", "a").await;
+    sidecar.delivered().await;
+    let token = |id: &str| bearer(&json!({ "sub": "victim", "jti": id }));
+    sidecar.taken(&[("authorization", &token("forged"))], "victim", "f").await;
+    let victim = token("own");
+    for wanted in ["fwd=uri-miss", "hit", "hit"] {
+        let read = sidecar.get(&victim, "/progress?userId=victim").await;
+        assert!(read.header("cache-status").contains(wanted), "{wanted}: {}", read.header("cache-status"));
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_body_trickles_in_holds_its_callers_lane_no_longer_than_an_answer_may_take() {
+    let small = ("[batch.progress]", "[limits]\nmax_body = \"1KiB\"\n[batch.progress]");
+    let brief = ("response_timeout = \"5s\"", "response_timeout = \"500ms\"");
+    let sidecar = Sidecar::start(&[BY_LISTS, small, brief]).await;
+    let mut upload = TcpStream::connect(sidecar.running.address).await.unwrap();
+    let head = format!(
+        "POST /snapshot HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer t\r\nContent-Length: 1000000\r\n\r\n",
+        sidecar.running.address
+    );
+    upload.write_all(head.as_bytes()).await.unwrap();
+    upload.write_all(&[b'x'; 2_000]).await.unwrap();
+    let trickle = tokio::spawn(async move {
+        // Until the other side is gone.
+        while upload.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    sidecar.taken(&[("authorization", "Bearer t")], "u", "a").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    assert!(!trickle.is_finished(), "the upload goes on");
+    trickle.abort();
 }
 
 #[tokio::test]

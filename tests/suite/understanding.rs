@@ -96,6 +96,8 @@ fn kinds() -> Vec<Odd> {
         odd("query", sound()).at("/event?dry_run=1"),
         odd("not_asked_for", sound()).with("content-type", "text/plain"),
         odd("not_asked_for", "id=odd&user=u").with("content-type", form),
+        // A page may send a body without a type to another site.
+        odd("not_asked_for", sound()).with("content-type", "").with("sec-fetch-site", "cross-site"),
         odd("proof", sound()).with("prefer", "resolution=merge-duplicates"),
         odd("proof", sound()).with("if-match", "\"1\""),
         odd("proof", sound()).with("if-none-match", "*"),
@@ -113,6 +115,7 @@ fn kinds() -> Vec<Odd> {
         odd("other_user", two_users.to_string()).at("/batch"),
         odd("query", elements(1)).at("/batch?on_conflict=id"),
         odd("not_asked_for", elements(1)).at("/batch").with("content-type", "text/plain"),
+        odd("not_asked_for", elements(1)).at("/batch").with("content-type", "").with("sec-fetch-site", "cross-site"),
     ]
 }
 

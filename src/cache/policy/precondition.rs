@@ -5,13 +5,25 @@ use http::{HeaderMap, HeaderName, header};
 
 /// Conditions that only the application can judge (RFC 9111 §4.3.2), and bodies' ways of their own.
 const FOR_THE_APPLICATION: [HeaderName; 3] = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::UPGRADE];
+/// Fields by which an application may take a request for one of another method.
+const OTHER_METHODS: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
 /// Conditions, and the wish for a part.
 const CONDITIONS: [HeaderName; 4] = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE, header::IF_RANGE];
 
 /// The request is the application's to judge.
 #[must_use]
 pub fn is_for_the_application(request: &HeaderMap) -> bool {
-    FOR_THE_APPLICATION.iter().any(|name| request.contains_key(name))
+    FOR_THE_APPLICATION.iter().any(|name| request.contains_key(name)) || overrides_method(request)
+}
+
+/// The application may take the request for one of another method.
+#[must_use]
+pub fn overrides_method(request: &HeaderMap) -> bool {
+    OTHER_METHODS.iter().any(|name| request.contains_key(name))
 }
 
 /// The request has a condition, or is for a part.

@@ -66,6 +66,8 @@ pub struct Declared {
     pub ttl: Option<Duration>,
     /// `force`.
     pub force: bool,
+    /// What says nothing of its freshness is not stored, whatever the keys above say.
+    pub only_said: bool,
     /// Longest freshness that is guessed where the response says nothing (§4.2.2); zero: none.
     pub longest_guess: Duration,
     /// `stale_while_revalidate`, where the response says nothing.
@@ -187,6 +189,9 @@ fn terms(
     times: Times,
 ) -> Result<Terms, NotStored> {
     let explicit = freshness::explicit(control, response, targeted, times);
+    if declared.only_said && explicit.is_none() {
+        return Err(NotStored::NoFreshness);
+    }
     let declared_ttl = declared.ttl.filter(|ttl| !ttl.is_zero() && status == StatusCode::OK);
     let may_guess = freshness::heuristically_cacheable(status) || control.has("public");
     let guess = || freshness::heuristic(response, times, declared.longest_guess).filter(|_| may_guess);

@@ -33,6 +33,7 @@ fn cc(text: &str) -> HeaderMap {
 const PLAIN: Declared = Declared {
     ttl: None,
     force: false,
+    only_said: false,
     longest_guess: Duration::ZERO,
     stale_while_revalidate: Duration::ZERO,
     stale_if_error: Duration::ZERO,
@@ -805,4 +806,19 @@ fn a_write_makes_its_target_and_what_it_names_at_the_same_origin_old() {
             assert_eq!(found.first().map(String::as_str), *wanted, "{rule}");
         }
     }
+}
+
+#[test]
+fn where_nothing_is_guessed_only_what_a_response_says_is_stored() {
+    let validators = [("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"), ("etag", "\"a\"")];
+    for validator in validators {
+        let response = [validator];
+        for declared in [GUESS, Declared { ttl: TTL.ttl, ..GUESS }] {
+            assert!(left(&get(&response, declared)).is_ok());
+            let only_said = Declared { only_said: true, ..declared };
+            assert_eq!(left(&get(&response, only_said)), Err(NotStored::NoFreshness));
+        }
+    }
+    let only_said = Declared { only_said: true, ..GUESS };
+    assert_eq!(left(&get(&[("cache-control", "max-age=60")], only_said)), Ok(60));
 }
