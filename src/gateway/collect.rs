@@ -1,4 +1,4 @@
-//! Bodies of event calls: gathered within bounds, unpacked within bounds.
+//! Bodies of event calls, gathered within bounds.
 
 use crate::body::{Body, BodyError};
 use crate::ingest::refusal::Refusal;
@@ -6,10 +6,8 @@ use crate::memory::{Lease, Memory, NoRoom, Share};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
-use http::{HeaderMap, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
-use std::io::Read as _;
 use std::time::Duration;
 
 /// How much of an oversized body is read and thrown away, so that the client hears the 413 instead of a reset.
@@ -273,66 +271,5 @@ pub async fn drain(mut body: Body) {
     };
     if tokio::time::timeout(DRAIN_TIME, read).await.is_err() {
         tracing::debug!("an oversized body was still coming when its time was over");
-    }
-}
-
-/// Takes the content coding off (RFC 9110 §8.4), at most `most` bytes.
-///
-/// # Errors
-/// An unknown coding, a broken stream, or too much in it.
-pub fn unpack(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Refusal> {
-    let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
-    let Some(line) = lines.next() else { return Ok(body) };
-    let coding = line.to_str().unwrap_or("?").trim().to_ascii_lowercase();
-    if lines.next().is_some() {
-        return Err(Refusal::UnknownCoding("more than one".into()));
-    }
-    match coding.as_str() {
-        "" | "identity" => Ok(body),
-        "gzip" | "x-gzip" => read_all(flate2::read::MultiGzDecoder::new(&*body), most),
-        "deflate" => read_all(flate2::read::ZlibDecoder::new(&*body), most),
-        "br" => read_all(brotli_decompressor::Decompressor::new(&*body, 4096), most),
-        "zstd" => read_all(zstd::stream::read::Decoder::new(&*body).map_err(|error| broken(&error))?, most),
-        _ => Err(Refusal::UnknownCoding(coding.into())),
-    }
-}
-
-fn read_all(reader: impl std::io::Read, most: usize) -> Result<Bytes, Refusal> {
-    let mut out = Vec::new();
-    reader.take(most as u64 + 1).read_to_end(&mut out).map_err(|error| broken(&error))?;
-    if out.len() > most { Err(Refusal::TooLarge(most)) } else { Ok(out.into()) }
-}
-
-fn broken(error: &std::io::Error) -> Refusal {
-    Refusal::BadCoding(error.to_string().into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-    use std::io::Write as _;
-
-    fn coded(coding: &'static str, body: Vec<u8>, most: usize) -> Result<Bytes, Refusal> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
-        unpack(&headers, body.into(), most)
-    }
-
-    fn gzip(text: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        encoder.write_all(text).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn codings_are_taken_off_and_their_limit_is_counted_unpacked() {
-        assert_eq!(coded("gzip", gzip(b"{}"), 2).unwrap(), "{}");
-        assert_eq!(coded("zstd", zstd::encode_all(&b"{}"[..], 0).unwrap(), 2).unwrap(), "{}");
-        assert_eq!(coded("identity", b"{}".to_vec(), 2).unwrap(), "{}");
-        assert_eq!(coded("gzip", gzip(&[b' '; 100_000]), 99_999), Err(Refusal::TooLarge(99_999)));
-        assert!(matches!(coded("gzip", b"no gzip".to_vec(), 99), Err(Refusal::BadCoding(_))));
-        assert!(matches!(coded("br", vec![0xff; 9], 99), Err(Refusal::BadCoding(_))));
-        assert_eq!(coded("lzma", b"x".to_vec(), 99), Err(Refusal::UnknownCoding("lzma".into())));
     }
 }

@@ -12,6 +12,7 @@ use crate::ingest::{Asker, Held, Ingest};
 use crate::peer::Peer;
 use crate::upstream::UpstreamError;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use std::pin::pin;
 use std::time::Duration;
 
 const FORWARDED: HeaderName = HeaderName::from_static("tidegate-forwarded");
@@ -82,12 +83,21 @@ impl Gateway {
             Ok(body) => body,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        let held = match self.hold(&touches, parts.uri.path()).await {
+        let longest = self.0.upstream.response_timeout(parts.uri.path());
+        let mut held = match self.hold(&touches, longest).await {
             Ok(held) => held,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let stale = Stale::new(&self.0.ingest, touches.keys.view, touches.tags);
-        let response = self.pass(Request::from_parts(parts, body), peer, !touches.proves.is_empty()).await;
+        let mut passing = pin!(self.pass(Request::from_parts(parts, body), peer, !touches.proves.is_empty()));
+        let response = match tokio::time::timeout(longest, &mut passing).await {
+            Ok(response) => response,
+            Err(_) => {
+                // Its body is still coming: the call goes on, and what stands behind it doesn't wait for it any longer.
+                held = None;
+                passing.await
+            }
+        };
         stale.end(&response);
         let taken = response.as_ref().is_ok_and(|response| response.status().is_success());
         // ORDER: before the lane may send again.
@@ -110,11 +120,11 @@ impl Gateway {
     }
 
     /// As long as the application may take to answer such a call, and no longer.
-    async fn hold(&self, touches: &Touches, path: &str) -> Result<Option<Held>, Refusal> {
+    async fn hold(&self, touches: &Touches, longest: Duration) -> Result<Option<Held>, Refusal> {
         if touches.groups.is_empty() {
             return Ok(None);
         }
-        let held = self.0.ingest.hold(&touches.asker, &touches.groups, self.0.upstream.response_timeout(path)).await;
+        let held = self.0.ingest.hold(&touches.asker, &touches.groups, longest).await;
         held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 

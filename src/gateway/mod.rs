@@ -5,12 +5,14 @@ pub mod collect;
 mod forward;
 pub mod own;
 pub mod reply;
+mod unpack;
 
 use crate::body::Body;
+use crate::cache::policy::precondition;
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::event::{GroupIndex, Principal, UserId};
-use crate::identity::{Caller, Identity};
+use crate::identity::{Caller, Identity, Part};
 use crate::ingest::decode::{self, Call, Scope};
 use crate::ingest::refusal::{Decline, Forward, Refusal};
 use crate::ingest::settings::Limits;
@@ -37,6 +39,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use unpack::Unpacker;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -70,7 +73,7 @@ pub struct Setup {
 
 /// The public service; clones share everything.
 #[derive(Clone)]
-pub struct Gateway(Arc<Setup>);
+pub struct Gateway(Arc<Setup>, Unpacker);
 
 /// What becomes of an event call.
 enum Decision {
@@ -86,7 +89,7 @@ impl Gateway {
     /// A gateway.
     #[must_use]
     pub fn new(parts: Setup) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), Unpacker::new())
     }
 
     /// Answers one request.
@@ -144,7 +147,8 @@ impl Gateway {
         if groups.is_empty() {
             return self.pass_whole(request, peer).await;
         }
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD)
+            && !precondition::overrides_method(request.headers());
         let (parts, body) = request.into_parts();
         let gathered = match self.gather(&parts, peer, body).await {
             Ok(gathered) => gathered,
@@ -276,10 +280,10 @@ impl Gateway {
         let caller = self.0.identity.caller(parts, peer, now);
         let request_id = request_id(parts);
         let call = Call::new(&caller, params, &request_id, now);
-        let group = candidates.first().map(|route| route.group);
+        let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
         let mut room = self.0.ingest.memory().unnamed().lease();
         let body = match self.admissible(&caller, candidates) {
-            Ok(()) => self.unpack(parts, raw, group, &mut room),
+            Ok(()) => self.unpack(&caller, raw, &groups, &mut room).await,
             Err(why) => Err(Decline::Forward(why)),
         };
         let taken = match &body {
@@ -290,33 +294,65 @@ impl Gateway {
             Ok(ack) => Decision::Acknowledge(ack),
             Err(Decline::Refuse(refusal)) => Decision::Refuse(refusal),
             Err(Decline::Forward(why)) => {
-                let touches = self.touched_by(&call, candidates, body.as_ref().unwrap_or(raw));
+                let touches = self.touched_by(&call, candidates, &self.shown(parts, raw, body));
                 Decision::Forward(why, touches)
             }
         }
     }
 
-    /// A body without its coding; what that makes of it has room of its own.
-    fn unpack(
+    /// A body without its coding; what that makes of it has room of its own. A large one is unpacked only for a caller that
+    /// may be answered.
+    async fn unpack(
         &self,
-        parts: &Parts,
+        caller: &Caller<'_>,
         raw: &Bytes,
-        group: Option<GroupIndex>,
+        groups: &[GroupIndex],
         room: &mut Lease,
     ) -> Result<Bytes, Decline> {
-        let most = self.0.ingest.limits().max_body;
-        let body = collect::unpack(&parts.headers, raw.clone(), most)
-            .map_err(|refusal| self.0.ingest.judge(group, Decline::Refuse(refusal)))?;
-        if parts.headers.contains_key(header::CONTENT_ENCODING) && room.stretch(body.len()).is_err() {
+        let (headers, most) = (&caller.parts().headers, self.0.ingest.limits().max_body);
+        let judge = |decline| self.0.ingest.judge(groups.first().copied(), decline);
+        let small = unpack::unpack_small(headers, raw, most).map_err(|refusal| judge(Decline::Refuse(refusal)))?;
+        let body = match small {
+            Some(body) => body,
+            None => {
+                let is_good = self.standing(caller, groups).map_err(Decline::Forward)?;
+                self.1.unpack(headers, raw, (most, is_good)).await.map_err(judge)?
+            }
+        };
+        if headers.contains_key(header::CONTENT_ENCODING) && room.stretch(body.len()).is_err() {
             return Err(Decline::Forward(Forward::NoRoom));
         }
         Ok(body)
     }
 
+    /// Whether a caller is known to be good, as far as its head tells.
+    ///
+    /// # Errors
+    /// It is known that its call will be forwarded.
+    fn standing(&self, caller: &Caller<'_>, groups: &[GroupIndex]) -> Result<bool, Forward> {
+        let named = &self.0.identity.settings().selection.named;
+        if named.iter().any(|part| matches!(part, Part::Body(_))) {
+            return Ok(false);
+        }
+        let (principal, reputation) = (self.0.identity.keys(caller, None).principal, self.0.ingest.reputation());
+        if reputation.is_refused(principal) {
+            return Err(Forward::Rejected);
+        }
+        if !groups.iter().any(|group| reputation.is_proven(principal, *group)) {
+            return Err(Forward::Unproven);
+        }
+        Ok(reputation.is_good_anywhere(principal))
+    }
+
+    /// What may be looked at of the body of a call that is forwarded.
+    fn shown(&self, parts: &Parts, raw: &Bytes, body: Result<Bytes, Decline>) -> Bytes {
+        let small = || unpack::unpack_small(&parts.headers, raw, self.0.ingest.limits().max_body).ok().flatten();
+        body.ok().or_else(small).unwrap_or_else(|| raw.clone())
+    }
+
     fn admissible(&self, caller: &Caller<'_>, candidates: &[&EventRoute]) -> Result<(), Forward> {
         self.0.identity.answerable(caller).map_err(Forward::NotAnswerable)?;
-        let kind = caller.parts().headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
+        let kind = media_type(caller);
         let lists = |route: &&EventRoute| route.content_types.iter().any(|allowed| **allowed == *kind);
         if candidates.iter().any(lists) {
             return Ok(());
@@ -325,6 +361,11 @@ impl Gateway {
             return Err(Forward::ContentType);
         }
         if self.0.identity.is_asked_for(caller, &kind) { Ok(()) } else { Err(Forward::NotAskedFor) }
+    }
+
+    fn admissible_batch(&self, caller: &Caller<'_>) -> Result<(), Forward> {
+        self.0.identity.answerable(caller).map_err(Forward::NotAnswerable)?;
+        if self.0.identity.is_asked_for(caller, &media_type(caller)) { Ok(()) } else { Err(Forward::NotAskedFor) }
     }
 
     /// What an event call touches that is forwarded: the user and tags as the event would name them, else as the head does.
@@ -353,7 +394,7 @@ impl Gateway {
     /// have named another one than its head.
     fn user_without_body(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
         let scope = AnyBody(HeadScope { caller, params, user: None, body: None });
-        self.0.identity.settings().user.render(&scope).and_then(|text| UserId::try_new(&text).ok())
+        self.0.identity.user(&scope)
     }
 
     /// What a call touches by its place: its caller's lanes in these groups, and the tags that its head can tell of.
@@ -396,20 +437,19 @@ impl Gateway {
         let request_id = request_id(parts);
         let call = Call::new(&caller, &params, &request_id, now);
         let mut room = self.0.ingest.memory().unnamed().lease();
-        let body = self.unpack(parts, raw, Some(group), &mut room);
-        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let taken = match (self.0.identity.answerable(&caller), &body) {
-            (Err(why), _) => Err(Decline::Forward(Forward::NotAnswerable(why))),
-            (Ok(()), _) if !self.0.identity.is_asked_for(&caller, &kind) => Err(Decline::Forward(Forward::NotAskedFor)),
-            (Ok(()), Err(decline)) => Err(decline.clone()),
-            (Ok(()), Ok(body)) => self.0.ingest.take_batch(group, &call, body).await,
+        let body = match self.admissible_batch(&caller) {
+            Ok(()) => self.unpack(&caller, raw, &[group], &mut room).await,
+            Err(why) => Err(Decline::Forward(why)),
+        };
+        let taken = match &body {
+            Ok(body) => self.0.ingest.take_batch(group, &call, body).await,
+            Err(decline) => Err(decline.clone()),
         };
         match taken {
             Ok(ack) => Decision::Acknowledge(ack),
             Err(Decline::Refuse(refusal)) => Decision::Refuse(refusal),
             Err(Decline::Forward(why)) => {
-                let tags = self.0.ingest.preview_batch(group, &call, body.as_ref().unwrap_or(raw));
+                let tags = self.0.ingest.preview_batch(group, &call, &self.shown(parts, raw, body));
                 // Ruling 26: after all lanes of its caller, whatever users it names.
                 let touches = self.touches(&caller, &params, None, &[group], None);
                 Decision::Forward(why, Touches { tags, ..touches })
@@ -444,7 +484,7 @@ impl Gateway {
         let keys = self.0.identity.keys(&caller, body);
         let scope = HeadScope { caller: &caller, params, user: None, body };
         let template = route.user.as_ref().unwrap_or(&self.0.identity.settings().user);
-        let user = template.render(&scope).and_then(|text| UserId::try_new(&text).ok());
+        let user = self.0.identity.user_by(template, &scope);
         let scope = HeadScope { user: user.as_ref(), ..scope };
         let render = |tag: &Template| tag.render(&scope);
         let tags: Vec<_> = route.invalidates.iter().filter_map(render).collect();
@@ -519,6 +559,12 @@ impl Lookup for AnyBody<'_, '_> {
             _ => self.0.find(source, path),
         }
     }
+}
+
+/// The type of a call's body in lower case, without parameters; empty where none can be read.
+fn media_type(caller: &Caller<'_>) -> String {
+    let line = caller.parts().headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    line.and_then(|line| line.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 fn request_id(parts: &Parts) -> String {

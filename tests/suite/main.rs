@@ -20,6 +20,7 @@ mod conformance;
 mod connections;
 mod contexts;
 mod crash;
+mod decoders;
 mod delivery;
 mod directory;
 mod durable;
