@@ -39,6 +39,8 @@ pub struct DeadLetter {
     pub status: u16,
     /// When it was given up, Unix milliseconds.
     pub died_ms: u64,
+    /// Its credential was damaged in the journal: it is never sent, whatever it died of.
+    pub lost: bool,
 }
 
 /// A dead letter as operators see it.

@@ -36,7 +36,7 @@ fn letter(key: u64, principal: u8, from: u8, bytes: usize) -> DeadLetter {
         content: 0,
     };
     let (group, reason) = ("g".into(), "refused".into());
-    DeadLetter { key, group, event, seen: [0; 16], reason, attempts: 0, status: 0, died_ms: 0 }
+    DeadLetter { key, group, event, seen: [0; 16], reason, attempts: 0, status: 0, died_ms: 0, lost: false }
 }
 
 fn keys_of(dead: &DeadLetters) -> Vec<u64> {

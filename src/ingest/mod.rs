@@ -888,7 +888,7 @@ fn rules(groups: &[Group], index: usize, delivery: &Delivery) -> Option<Rules> {
         change: group.flush_on_change.clone(),
         ordered: group.order_with.clone(),
         seals: seals.collect(),
-        proves: !group.is_shared(),
+        shared: group.is_shared(),
         shown: group.shown,
         single: group.fallback == Fallback::Single,
         max_attempts: group.max_attempts,

@@ -60,9 +60,10 @@ impl Recovery<'_> {
         let state = opened.state();
         for letter in opened.letters(self.names) {
             let StoredLetter { stored, reason, attempts, status, died_ms } = letter;
-            let Stored { seq: key, group, event, seen, .. } = stored;
+            let Stored { seq: key, group, event, seen, has_credential, .. } = stored;
             let reason = reason.into();
-            let gone = self.dead.bury(DeadLetter { key, group, event, seen, reason, attempts, status, died_ms });
+            let lost = !has_credential;
+            let gone = self.dead.bury(DeadLetter { key, group, event, seen, reason, attempts, status, died_ms, lost });
             opened.forget_letters(&gone);
         }
         self.dead.restore(state.dropped);
@@ -103,6 +104,7 @@ impl Recovery<'_> {
             attempts: 0,
             status: 0,
             died_ms: millis(self.clock.now()),
+            lost: !stored.has_credential,
         };
         let bytes = letter.stored();
         Placement::Dead(bytes, self.dead.bury(letter))

@@ -2,11 +2,11 @@
 //! [`Lanes`] what follows, hands batches to the courier and settles what has its outcome.
 
 use super::admit::Admitted;
-use super::deliver::{Message, Ready};
+use super::deliver::Message;
 use super::reputation::{Grounds, Reputation};
 use super::settle::Settler;
 use super::window::{Asker, Batch, Entry, Groups, LaneId, Lanes, Mark, Pending, Verdict};
-use crate::event::{EventId, GroupIndex, LaneKey, Owner, Principal, ReadIndex, Subject, Tag, UserId, View};
+use crate::event::{Carried, EventId, GroupIndex, LaneKey, Owner, Principal, ReadIndex, Subject, Tag, UserId, View};
 use crate::journal::Journaled;
 use crate::json::Object;
 use crate::template::Path;
@@ -57,6 +57,9 @@ impl Entry for Kept {
     }
     fn has_single(&self) -> bool {
         self.event().has_single
+    }
+    fn is_for_service(&self) -> bool {
+        Carried::is_for_service(&self.event().carried)
     }
     fn shown(&self) -> Bytes {
         self.event().json.clone()
@@ -345,7 +348,7 @@ impl Shard {
         for batch in self.lanes.take_ready() {
             let retries = self.lanes.retries(batch.lane);
             // The courier outlives the shards; if it is gone, the process is ending and the events stay pending.
-            if self.courier.send(Message::Ready(Ready { shard: self.number, batch, retries })).is_err() {
+            if self.courier.send(Message::Ready { shard: self.number, batch, retries }).is_err() {
                 tracing::error!("the courier is gone, batches stay pending");
             }
         }

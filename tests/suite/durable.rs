@@ -6,6 +6,8 @@ use crate::support::upstream::{FakeUpstream, answer};
 use crate::support::{Http, Sidecar};
 use http::Method;
 use serde_json::{Value, json};
+use std::path::Path;
+use tidegate::journal::store::{Change, Depth, Engine, Store, Table};
 
 async fn post(at: std::net::SocketAddr, user: &str, id: &str) -> crate::support::Answer {
     let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
@@ -170,4 +172,96 @@ async fn a_write_waits_for_the_groups_that_it_drains_and_for_no_other() {
     let written = sidecar.call(Method::POST, "/snapshot?userId=u", &headers, "{}").await;
     assert_eq!(written.status.as_u16(), 200, "a stuck group that it doesn't drain holds up a write");
     sidecar.upstream.answer_with(|_| None);
+}
+
+/// As [`post`], for a process that restarts: the host is a part of who calls, and each start has another port.
+async fn post_at_home(at: std::net::SocketAddr, user: &str, id: &str) {
+    let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
+    let token = format!("token-{user}");
+    let headers = [("authorization", token.as_str()), ("host", "app.test")];
+    let answer = Http::default().try_call(at, Method::POST, "/event", &headers, body).await.unwrap();
+    assert!(answer.status.is_success(), "{answer:?}");
+}
+
+/// The same configuration, its group packed for a service from now on.
+fn share(config: &Path) {
+    let secret = config.with_file_name("service");
+    std::fs::write(&secret, "Bearer service").unwrap();
+    let shared = format!(
+        "path = \"/batch\"\npack = \"shared\"\npack_wait = \"5ms\"\n\
+         service_credential = {{ header = \"authorization\", file = \"{}\" }}",
+        secret.display()
+    );
+    let text = std::fs::read_to_string(config).unwrap().replace("path = \"/batch\"", &shared);
+    std::fs::write(config, text).unwrap();
+}
+
+const SHORT: [(&str, &str); 2] =
+    [("window = \"1h\"", "window = \"10ms\""), ("drain = \"5s\"", "drain = \"100ms\"")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_in_while_each_credential_spoke_for_itself_never_goes_under_a_services() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|_| Some(answer(503, json!({}))));
+    let config = configure(directory.path(), upstream.address, "disk", &SHORT);
+    let process = Process::start(&config);
+    post_at_home(process.address, "u", "before").await;
+    process.terminate();
+    share(&config);
+    upstream.forget();
+    upstream.answer_with(|_| None);
+    let process = Process::start(&config);
+    post_at_home(process.address, "u", "after").await;
+    upstream.until(|seen| seen.iter().flat_map(|one| one.ids()).count() == 2).await;
+    let (_, printed) = process.terminate();
+    assert!(printed.contains("accepted 2 "), "{printed}");
+    let sent: Vec<_> =
+        upstream.seen().iter().map(|seen| (seen.ids().join(","), seen.header("authorization").to_owned())).collect();
+    assert_eq!(
+        sent,
+        [("before".to_owned(), "token-u".to_owned()), ("after".to_owned(), "Bearer service".to_owned())],
+        "in order, each as it was taken in"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_whose_credential_is_damaged_is_never_replayed_and_harms_no_later_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let config = configure(directory.path(), upstream.address, "disk", &SHORT);
+    let process = Process::start(&config);
+    post_at_home(process.address, "u", "a").await;
+    upstream.until(|seen| !seen.is_empty()).await;
+    assert!(process.terminate().1.contains("dead 1 + pending 0"));
+    damage_credentials(&directory.path().join("journal"));
+
+    upstream.answer_with(|_| None);
+    upstream.forget();
+    let process = Process::start(&config);
+    let admin = process.admin;
+    let replay = || async move {
+        Http::default().try_call(admin, Method::POST, "/dead-letters/replay", &[], "").await.unwrap().json()
+    };
+    assert_eq!(replay().await, json!({ "replayed": [], "kept": [["a", "its credential is lost"]] }));
+    post_at_home(process.address, "u", "b").await;
+    upstream.until(|seen| !seen.is_empty()).await;
+    assert!(process.terminate().1.contains("accepted 1 "));
+    let sent: Vec<_> = upstream.seen().iter().map(|seen| (seen.ids(), seen.header("authorization").to_owned())).collect();
+    assert_eq!(sent, [(vec!["b".to_owned()], "token-u".to_owned())]);
+}
+
+/// What holds the credentials in a journal that no process has open is empty afterwards.
+fn damage_credentials(journal: &Path) {
+    let mut engine = Engine::open(&journal.join("engine")).unwrap();
+    let mut gone = Vec::new();
+    engine
+        .each(Table::Credentials, &mut |key, _| {
+            gone.push(Change::Remove(Table::Credentials, key.to_vec()));
+            true
+        })
+        .unwrap();
+    assert!(!gone.is_empty());
+    engine.commit(gone, Depth::Disk).unwrap();
 }

@@ -231,6 +231,57 @@ async fn a_single_call_of_a_shared_group_goes_with_its_own_credential() {
     assert_eq!(single.header("authorization"), "eve's");
 }
 
+/// From now on the application refuses a token.
+fn refuse_token(sidecar: &Sidecar, token: &'static str, status: u16) {
+    let refused = move |seen: &Seen| seen.header("authorization") == token;
+    sidecar.upstream.answer_with(move |seen| refused(seen).then(|| answer(status, json!({}))));
+}
+
+#[tokio::test]
+async fn the_service_speaks_for_nobody_who_was_refused_meanwhile() {
+    let sidecar = Sidecar::start(&[BRIEFLY]).await;
+    sidecar.event("forged", "ada", "a").await;
+    refuse_token(&sidecar, "forged", 401);
+    // A call that shows what the application thinks of the token, and waits for nothing.
+    let headers = [("authorization", "forged")];
+    let seen = sidecar.call(Method::POST, "/batch", &headers, "{}").await;
+    assert_eq!(seen.status, StatusCode::UNAUTHORIZED);
+    sidecar.flush().await;
+    sidecar.upstream.until(|seen| of_batches(seen).iter().any(|one| one.ids() == ["a"])).await;
+    let sent = of_batches(&sidecar.upstream.seen());
+    let of_a: Vec<_> = sent.iter().filter(|one| one.ids() == ["a"]).map(|one| one.header("authorization")).collect();
+    assert_eq!(of_a, ["forged"], "and it is held by its refusal");
+    assert_eq!(sidecar.running.ledger().accepted, 0);
+}
+
+#[tokio::test]
+async fn a_letter_that_was_rejected_for_its_credential_is_replayed_with_it_and_not_under_the_services() {
+    for fallback in ["single", "dead-letter"] {
+        let single = format!("fallback = \"{fallback}\"");
+        let short = ("[delivery]", "[delivery]\ngive_up_after = \"50ms\"");
+        let sidecar = Sidecar::start(&[BRIEFLY, short, ("fallback = \"dead-letter\"", &single)]).await;
+        sidecar.event("forged", "ada", "a").await;
+        refuse_token(&sidecar, "forged", 401);
+        let headers = [("authorization", "forged")];
+        assert_eq!(sidecar.call(Method::POST, "/batch", &headers, "{}").await.status, StatusCode::UNAUTHORIZED);
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.dead == 1).await;
+        let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
+        assert_eq!(letters[0]["reason"], "credential_rejected");
+        // A call of the credential is taken, so that nothing is held against it now.
+        sidecar.upstream.answer_with(|_| None);
+        assert_eq!(sidecar.post("forged", "ada", "b", "").await.status, StatusCode::OK);
+        sidecar.upstream.forget();
+        sidecar.admin(Method::POST, "/dead-letters/replay").await;
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.accepted == 1).await;
+        let seen = sidecar.upstream.seen();
+        let sent: Vec<_> = seen.iter().map(|one| (one.path.as_str(), one.header("authorization"))).collect();
+        let path = if fallback == "single" { "/event" } else { "/batch" };
+        assert_eq!(sent, [(path, "forged")]);
+    }
+}
+
 #[tokio::test]
 async fn under_proof_nobody_unproven_gets_into_a_shared_batch() {
     let sidecar = Sidecar::start(&[BRIEFLY, ("[identity]", "[identity]\nadmit = \"proven\"")]).await;

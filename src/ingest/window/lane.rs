@@ -387,7 +387,7 @@ impl<E: Entry> Lane<E> {
             let Some(next) = self.queue.front() else { break };
             let comma = usize::from(!events.is_empty());
             let fits = bytes + comma + next.entry.bytes() <= rules.max_bytes || events.is_empty();
-            if !fits || next.entry.seq() > limit || repeats(&events, next, rules) {
+            if !fits || next.entry.seq() > limit || repeats(&events, next, rules) || changes_hands(&events, next, rules) {
                 break;
             }
             bytes += comma + next.entry.bytes();
@@ -405,6 +405,12 @@ fn repeats<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> b
         let value = next.entry.field(field);
         value.is_some() && events.iter().any(|queued| queued.entry.field(field) == value)
     })
+}
+
+/// In a shared group what goes with its own credential shares no batch with what goes under the service's.
+fn changes_hands<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
+    let first = events.first().filter(|_| rules.shared);
+    first.is_some_and(|first| first.entry.is_for_service() != next.entry.is_for_service())
 }
 
 impl<E: Entry> Batch<E> {

@@ -122,7 +122,7 @@ fn rules() -> Rules {
         change: Vec::new(),
         ordered: Vec::new(),
         seals: Vec::new(),
-        proves: true,
+        shared: false,
         shown: true,
         single: false,
         max_attempts: 3,
@@ -299,7 +299,7 @@ fn a_rejected_lane_is_given_up_in_time() {
 #[test]
 fn a_hold_lets_earlier_events_through_and_later_ones_wait() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { proves: false, ..rules() });
+    let mut lanes = lanes(Rules { shared: true, ..rules() });
     lanes.push(now, event(1, 1, 1));
     let (number, own) = lanes.hold(&asker(1, 1), &only());
     let batch = one(&mut lanes);

@@ -39,7 +39,7 @@ impl<E: Entry> Lanes<E> {
                 if batch.doubt == Doubt::Credential {
                     lane.turn_doubt(Doubt::Credential, Doubt::Event);
                 }
-                if let Some(owner) = owner.filter(|_| rules.proves) {
+                if let Some(owner) = owner.filter(|_| !(rules.shared && batch.is_for_service())) {
                     self.note_success(&owner, key.group);
                 }
                 self.answered(now, rules, batch, fates, pause);
@@ -166,7 +166,8 @@ impl<E: Entry> Lanes<E> {
             let fits = |run: &&mut Batch<E>| {
                 let bytes: usize = run.events.iter().map(|other| other.entry.bytes() + 1).sum();
                 let both = form == Form::Batch && run.form == Form::Batch;
-                both && run.events.len() < rules.max_events
+                let mark = queued.entry.is_for_service();
+                both && run.is_for_service() == mark && run.events.len() < rules.max_events
                     && lane.envelope + bytes + queued.entry.bytes() <= rules.max_bytes
             };
             match runs.last_mut().filter(fits) {
