@@ -520,6 +520,8 @@ pub enum Reason {
     GroupRemoved,
     /// Its credential was damaged in the journal; it is never sent with another one.
     CredentialLost,
+    /// It is larger than its group's batches may be by now, and has no single call to go as.
+    TooLarge,
 }
 
 impl Reason {
@@ -534,6 +536,7 @@ impl Reason {
             Self::GaveUp => "gave_up",
             Self::GroupRemoved => "group_removed",
             Self::CredentialLost => "credential_lost",
+            Self::TooLarge => "too_large",
         }
     }
 }

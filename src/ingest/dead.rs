@@ -101,6 +101,32 @@ impl DeadLetter {
     }
 }
 
+/// What an operator names letters by. Clients choose ids, so that none of them may read as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name<'a> {
+    /// Digits.
+    Key(u64),
+    /// `id:` and an event's id, or anything else than digits.
+    Id(&'a str),
+}
+
+impl<'a> Name<'a> {
+    fn of(text: &'a str) -> Self {
+        match (text.strip_prefix("id:"), text.parse()) {
+            (Some(id), _) => Self::Id(id),
+            (None, Ok(key)) => Self::Key(key),
+            (None, Err(_)) => Self::Id(text),
+        }
+    }
+
+    fn is_of(self, letter: &DeadLetter) -> bool {
+        match self {
+            Self::Key(key) => letter.key == key,
+            Self::Id(id) => letter.event.id.as_str() == id,
+        }
+    }
+}
+
 /// Letters that are gone, with the credentials that they held.
 pub type Gone = Vec<(u64, Fingerprint)>;
 
@@ -276,13 +302,12 @@ impl DeadLetters {
         self.pile.lock().letters.values().map(|kept| kept.letter.show()).collect()
     }
 
-    /// The letters of a key or of an event id; all without one. Oldest first.
+    /// The letters of a name (see [`Name`]); all without one. Oldest first.
     #[must_use]
     pub fn find(&self, name: Option<&str>) -> Vec<DeadLetter> {
         let pile = self.pile.lock();
-        let key: Option<u64> = name.and_then(|name| name.parse().ok());
-        let named =
-            |letter: &&DeadLetter| name.is_none_or(|name| key == Some(letter.key) || letter.event.id.as_str() == name);
+        let name = name.map(Name::of);
+        let named = |letter: &&DeadLetter| name.is_none_or(|name| name.is_of(letter));
         pile.letters.values().map(|kept| &kept.letter).filter(named).cloned().collect()
     }
 

@@ -181,7 +181,7 @@ impl Courier {
         let fallback = group.fallback == Fallback::Single;
         let (Owner { principal, .. }, _) = owner_of(batch)?;
         let caller = match self.reputation.was_taken(principal, batch.key.group) {
-            _ if shared => Caller::Service,
+            _ if shared => Caller::Service(Some(principal).filter(|_| load.len() == 1)),
             true => Caller::Good(principal),
             false => Caller::Stranger(principal),
         };
@@ -202,7 +202,8 @@ impl Courier {
     /// not refused (P3): what came in while each credential spoke for itself does so whatever the group says by now.
     pub(super) fn choose_credential(&self, batch: &Batch<Kept>) -> Under {
         let is_shared = self.groups.get(batch.key.group.0).is_some_and(Group::is_shared);
-        let is_refused = || owner_of(batch).is_none_or(|(owner, _)| self.reputation.is_refused(owner.principal));
+        let is_refused =
+            || owner_of(batch).is_none_or(|(owner, _)| self.reputation.is_refused_in(owner.principal, batch.key.group));
         if is_shared && batch.is_for_service() && !is_refused() { Under::Service } else { Under::Own }
     }
 
@@ -403,16 +404,36 @@ impl Courier {
     }
 
     /// 403 may be the credential's or one event's.
-    fn forbidden(&self, group: &Group, load: &[Ready], status: StatusCode) -> (Judged, &'static str) {
+    fn forbidden(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> (Judged, &'static str) {
+        if is_under_service(load) {
+            return (self.forbidden_to_service(group, load, status), "forbidden");
+        }
         let fallback = group.fallback == Fallback::Single;
-        let credentials = load.iter().any(|ready| ready.batch.blames_credential(fallback));
-        if credentials || is_under_service(load) {
+        if load.iter().any(|ready| ready.batch.blames_credential(fallback)) {
             return (self.rejected(group, load, status), "rejected");
         }
         self.answer_gate(load);
         let (batch, events) = (load_id(load), events(load));
         tracing::warn!(group = %group.name, %batch, %status, events, "forbidden: the credential, or one of its events");
         (same(load, &Verdict::Forbidden), "forbidden")
+    }
+
+    /// 403 under the service's credential. Each lane is asked about alone, and waits alone: where others pass meanwhile, time
+    /// and again, it is the lane's own; where none does, the circuit opens, as at a 5xx.
+    fn forbidden_to_service(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> Judged {
+        if load.len() > 1 {
+            self.end_probe(load);
+            return Judged::Halves;
+        }
+        load.iter_mut().for_each(|ready| ready.batch.alone = true);
+        let batch = load_id(load);
+        tracing::warn!(group = %group.name, %batch, %status, "forbidden: the service, or one of the user's events");
+        let pause = self.fail_gate(group, load, status, None);
+        self.suspect(load, pause, |evidence, events| match evidence {
+            Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
+            Evidence::Lonely => (events > 1).then_some(Verdict::Persistent),
+            Evidence::None => None,
+        })
     }
 
     /// A batch goes on as its single calls. A single call's verdict it is, unless something was there before.

@@ -1,11 +1,11 @@
 //! A start on a journal that holds something: what was seen, what died, what is pending, in that order.
 
+use super::Spread;
 use super::admit::{Admitted, Ground, SeenKey};
 use super::contexts::Contexts;
 use super::dead::{DeadLetter, DeadLetters};
 use super::reputation::Reputation;
 use super::settings::Group;
-use super::shard_of;
 use super::shares::{Address, Holder};
 use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
@@ -32,6 +32,8 @@ pub struct Recovery<'a> {
     pub contexts: &'a Contexts,
     /// What callers hold; nothing speaks for any of them yet.
     pub reputation: &'a Reputation,
+    /// Which shard each user's events go to.
+    pub(super) spread: &'a Spread,
     /// Wall clock.
     pub clock: &'a Clock,
 }
@@ -45,7 +47,6 @@ impl Recovery<'_> {
         &self,
         mut opened: Opened<Engine>,
         settings: &JournalSettings,
-        shards: usize,
         memory: Memory,
     ) -> Result<(Journal<Admitted>, Tails<Admitted>), StoreError> {
         let (now, wall) = (Instant::now(), millis(self.clock.now()));
@@ -76,13 +77,14 @@ impl Recovery<'_> {
             dead: state.dead,
             pending: 0,
         });
-        opened.start(settings, self.names, shards, (memory, self.clock.clone()), |stored| self.place(stored, shards))
+        let shards = self.spread.shards;
+        opened.start(settings, self.names, shards, (memory, self.clock.clone()), |stored| self.place(stored))
     }
 
-    fn place(&self, stored: &Stored, shards: usize) -> Placement<Admitted> {
+    fn place(&self, stored: &Stored) -> Placement<Admitted> {
         let group = self.groups.get(stored.event.lane.group.0);
         let keep = group.map_or(Duration::ZERO, |group| group.max_age);
-        let shard = shard_of(&stored.event.lane.user, shards);
+        let shard = self.spread.shard_of(&stored.event.lane.user);
         let holder = Holder { principal: stored.event.owner.principal, address: Address::of_event(&stored.event) };
         let share = self.reputation.adopt_share(holder, self.reputation.shares().of_event(shard, &stored.event));
         let admitted = self.ground.readmit(stored.seen, &stored.event, keep, share);

@@ -30,7 +30,10 @@ impl Ingest {
         for letter in self.0.dead.find(name) {
             pace.tick().await;
             let id = letter.event.id.as_str().to_owned();
-            match self.replay_one(letter).await {
+            let ingest = self.clone();
+            // A letter that has left the pile comes back to it, or is pending, whoever waits for the answer by then.
+            let replayed = tokio::spawn(async move { ingest.replay_one(letter).await });
+            match replayed.await.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(()) => done.replayed.push(id),
                 Err(why) => done.kept.push((id, why)),
             }

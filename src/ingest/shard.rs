@@ -276,9 +276,18 @@ impl Shard {
                 }
             };
             self.lanes.tick(now);
+            self.remind_of_refusals();
             self.hand_over();
             self.wake_waiters();
             self.level.lanes.store(self.lanes.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// A refusal that was forgotten for want of room, while what it holds is still there, is remembered again: else its
+    /// caller would be acknowledged for ever, and no call of it be forwarded that could end the refusal.
+    fn remind_of_refusals(&mut self) {
+        for (principal, group) in self.lanes.take_refused() {
+            self.reputation.refuse_again(principal, group);
         }
     }
 
@@ -294,12 +303,12 @@ impl Shard {
     fn obey(&mut self, now: Instant, command: Command) {
         match command {
             Command::Verdict { batch, verdict, pause } => {
-                let owner = batch.events.first().map(|queued| queued.entry.owner().principal);
-                let refused = owner.filter(|_| verdict == Verdict::Rejected);
+                let (owner, group) = (batch.events.first().map(|queued| queued.entry.owner()), batch.key.group);
+                let refused = owner.filter(|_| verdict == Verdict::Rejected).map(|owner| owner.principal);
                 self.lanes.verdict(now, batch, verdict, pause);
                 // A call of this principal succeeded while the verdict was on its way: the lane may try again.
-                if let Some(principal) = refused.filter(|principal| !self.reputation.is_refused(*principal)) {
-                    self.lanes.vouch(principal, &[]);
+                if let Some(principal) = refused.filter(|one| !self.reputation.is_refused_in(*one, group)) {
+                    self.lanes.try_refused(principal, &[group]);
                 }
             }
             Command::Barrier { asker, groups, done } => {

@@ -7,6 +7,9 @@ use crate::support::{Http, Sidecar};
 use http::Method;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
+use tidegate::app::{self, Options, Running};
+use tidegate::clock::Clock;
 use tidegate::journal::store::{Change, Depth, Engine, Store, Table};
 
 async fn post(at: std::net::SocketAddr, user: &str, id: &str) -> crate::support::Answer {
@@ -196,8 +199,7 @@ fn share(config: &Path) {
     std::fs::write(config, text).unwrap();
 }
 
-const SHORT: [(&str, &str); 2] =
-    [("window = \"1h\"", "window = \"10ms\""), ("drain = \"5s\"", "drain = \"100ms\"")];
+const SHORT: [(&str, &str); 2] = [("window = \"1h\"", "window = \"10ms\""), ("drain = \"5s\"", "drain = \"100ms\"")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_in_while_each_credential_spoke_for_itself_never_goes_under_a_services() {
@@ -209,15 +211,19 @@ async fn what_came_in_while_each_credential_spoke_for_itself_never_goes_under_a_
     post_at_home(process.address, "u", "before").await;
     process.terminate();
     share(&config);
-    upstream.forget();
+    let before = upstream.seen().len();
     upstream.answer_with(|_| None);
     let process = Process::start(&config);
     post_at_home(process.address, "u", "after").await;
-    upstream.until(|seen| seen.iter().flat_map(|one| one.ids()).count() == 2).await;
+    upstream.until(|seen| seen.len() == before + 2).await;
     let (_, printed) = process.terminate();
     assert!(printed.contains("accepted 2 "), "{printed}");
-    let sent: Vec<_> =
-        upstream.seen().iter().map(|seen| (seen.ids().join(","), seen.header("authorization").to_owned())).collect();
+    let sent: Vec<_> = upstream
+        .seen()
+        .iter()
+        .skip(before)
+        .map(|seen| (seen.ids().join(","), seen.header("authorization").to_owned()))
+        .collect();
     assert_eq!(
         sent,
         [("before".to_owned(), "token-u".to_owned()), ("after".to_owned(), "Bearer service".to_owned())],
@@ -238,7 +244,7 @@ async fn a_letter_whose_credential_is_damaged_is_never_replayed_and_harms_no_lat
     damage_credentials(&directory.path().join("journal"));
 
     upstream.answer_with(|_| None);
-    upstream.forget();
+    let before = upstream.seen().len();
     let process = Process::start(&config);
     let admin = process.admin;
     let replay = || async move {
@@ -246,9 +252,10 @@ async fn a_letter_whose_credential_is_damaged_is_never_replayed_and_harms_no_lat
     };
     assert_eq!(replay().await, json!({ "replayed": [], "kept": [["a", "its credential is lost"]] }));
     post_at_home(process.address, "u", "b").await;
-    upstream.until(|seen| !seen.is_empty()).await;
+    upstream.until(|seen| seen.len() > before).await;
     assert!(process.terminate().1.contains("accepted 1 "));
-    let sent: Vec<_> = upstream.seen().iter().map(|seen| (seen.ids(), seen.header("authorization").to_owned())).collect();
+    let sent: Vec<_> =
+        upstream.seen().iter().skip(before).map(|seen| (seen.ids(), seen.header("authorization").to_owned())).collect();
     assert_eq!(sent, [(vec!["b".to_owned()], "token-u".to_owned())]);
 }
 
@@ -264,4 +271,72 @@ fn damage_credentials(journal: &Path) {
         .unwrap();
     assert!(!gone.is_empty());
     engine.commit(gone, Depth::Disk).unwrap();
+}
+
+/// A start in this process, of the file's configuration with these lines replaced.
+async fn start(config: &Path, clock: Clock, replace: &[(&str, &str)]) -> Running {
+    let mut text = std::fs::read_to_string(config).unwrap();
+    for (from, to) in replace {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let config = tidegate::config::parse(&text, "test", std::iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+    app::start(config, Options { clock }).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_between_two_starts_makes_no_dead_letters() {
+    const DAY: Duration = Duration::from_hours(24);
+    let now = SystemTime::now();
+    let (ahead, behind) = (now + 2 * DAY, now.checked_sub(30 * DAY).unwrap());
+    for (first, second) in [(now, ahead), (ahead, now), (behind, now)] {
+        let directory = tempfile::tempdir().unwrap();
+        let upstream = FakeUpstream::start().await;
+        upstream.answer_with(|_| Some(answer(503, json!({}))));
+        let config = configure(directory.path(), upstream.address, "process", &SHORT);
+        let running = start(&config, Clock::from_fn(move || first), &[]).await;
+        post_at_home(running.address, "u", "a").await;
+        assert_eq!(running.stop().await.pending, 1);
+        let before = upstream.seen().len();
+        let running = start(&config, Clock::from_fn(move || second), &[]).await;
+        upstream.until(|seen| seen.len() >= before + 3).await;
+        assert_eq!((running.ledger().dead, running.ledger().pending), (0, 1));
+        upstream.answer_with(|_| None);
+        let before = upstream.seen().len();
+        upstream.until(|seen| seen.len() > before).await;
+        assert_eq!(running.stop().await.accepted, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_larger_than_a_smaller_limit_goes_as_its_single_call_or_dies() {
+    for fallback in ["single", "dead-letter"] {
+        let directory = tempfile::tempdir().unwrap();
+        let upstream = FakeUpstream::start().await;
+        upstream.answer_with(|_| Some(answer(503, json!({}))));
+        let fallback_is = format!("fallback = \"{fallback}\"");
+        let replace = [SHORT[0], SHORT[1], ("fallback = \"dead-letter\"", &fallback_is)];
+        let config = configure(directory.path(), upstream.address, "process", &replace);
+        let running = start(&config, Clock::default(), &[]).await;
+        let large = format!("{{\"id\":\"large\",\"user\":\"u\",\"lesson\":\"l\",\"pad\":\"{}\"}}", "x".repeat(400));
+        let headers = [("authorization", "token-u"), ("host", "app.test")];
+        let answer = Http::default().try_call(running.address, Method::POST, "/event", &headers, large).await.unwrap();
+        assert!(answer.status.is_success());
+        post_at_home(running.address, "u", "small").await;
+        assert_eq!(running.stop().await.pending, 2);
+        upstream.answer_with(|_| None);
+        let before = upstream.seen().len();
+        let running = start(&config, Clock::default(), &[("max_bytes = \"1KiB\"", "max_bytes = \"256B\"")]).await;
+        upstream.until(|seen| seen.iter().skip(before).any(|one| one.path == "/batch" && one.ids() == ["small"])).await;
+        let letters =
+            Http::default().try_call(running.admin, Method::GET, "/dead-letters", &[], "").await.unwrap().json();
+        let ledger = running.stop().await;
+        let paths: Vec<_> = upstream.seen().iter().skip(before).map(|one| one.path.clone()).collect();
+        if fallback == "single" {
+            assert_eq!((ledger.accepted, paths), (2, vec!["/event".to_owned(), "/batch".to_owned()]));
+        } else {
+            assert_eq!((ledger.accepted, ledger.dead, paths), (1, 1, vec!["/batch".to_owned()]));
+            assert_eq!((&letters[0]["id"], &letters[0]["reason"]), (&json!("large"), &json!("too_large")));
+        }
+    }
 }
