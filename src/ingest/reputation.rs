@@ -191,6 +191,12 @@ impl Reputation {
         self.reconsider(principal);
     }
 
+    /// As if its refusal had been pushed out by others'.
+    #[cfg(test)]
+    pub(super) fn forget(&self, principal: Principal) {
+        self.refused.invalidate(&principal);
+    }
+
     /// A success lifts the refusal where it was given. `true`: there was one.
     fn lift_refusal(&self, principal: Principal, group: GroupIndex) -> bool {
         if !self.is_refused_in(principal, group) {

@@ -393,3 +393,7 @@ pub async fn sleep_until(wake: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;
