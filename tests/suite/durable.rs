@@ -3,7 +3,7 @@
 use crate::crash::configure;
 use crate::support::process::{Process, run};
 use crate::support::upstream::{FakeUpstream, answer};
-use crate::support::{Http, Sidecar};
+use crate::support::{Http, Sidecar, in_time};
 use http::Method;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tidegate::app::{self, Options, Running};
 use tidegate::clock::Clock;
 use tidegate::journal::store::{Change, Depth, Engine, Store, Table};
+use tokio::io::AsyncWriteExt as _;
 
 async fn post(at: std::net::SocketAddr, user: &str, id: &str) -> crate::support::Answer {
     let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
@@ -339,4 +340,37 @@ async fn an_event_that_is_larger_than_a_smaller_limit_goes_as_its_single_call_or
             assert_eq!((&letters[0]["id"], &letters[0]["reason"]), (&json!("large"), &json!("too_large")));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_letter_is_lost_to_a_replay_whose_caller_went_away_while_the_disk_was_full() {
+    const LETTERS: usize = 5;
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let config = configure(directory.path(), upstream.address, "process", &SHORT);
+    let running = start(&config, Clock::default(), &[]).await;
+    for number in 0..LETTERS {
+        post_at_home(running.address, "u", &format!("e{number}")).await;
+    }
+    assert_eq!(running.stop().await.dead, LETTERS as u64);
+    let full = ("durability = \"process\"", "durability = \"process\"\nmin_free = \"1000000000GiB\"");
+    let running = start(&config, Clock::default(), &[full]).await;
+    let kept = || async { Http::default().try_call(running.admin, Method::GET, "/dead-letters", &[], "").await };
+    for _ in 0..20 {
+        // The call and its end arrive together.
+        let mut caller = tokio::net::TcpStream::connect(running.admin).await.unwrap();
+        let call =
+            format!("POST /dead-letters/replay HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", running.admin);
+        caller.write_all(call.as_bytes()).await.unwrap();
+        drop(caller);
+        in_time("the letters", async {
+            while kept().await.unwrap().json().as_array().unwrap().len() < LETTERS {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+    let ledger = running.stop().await;
+    assert_eq!((ledger.dead, ledger.pending), (LETTERS as u64, 0));
 }

@@ -343,6 +343,8 @@ fn what_a_start_brought_back_is_given_up_by_the_time_since_that_start() {
             assert_eq!(seqs(&batch), [1, 2], "its window is long over");
             lanes.verdict(start, batch, verdict.clone(), Duration::ZERO);
             assert!(lanes.take_settled().is_empty(), "{verdict:?}: one attempt is no patience");
+            lanes.tick(start + Duration::from_secs(1));
+            assert!(lanes.take_ready().is_empty(), "{verdict:?}: nor is it tried again and again");
             let late = start + rules().give_up_after;
             lanes.tick(late);
             let batch = one(&mut lanes);
@@ -381,11 +383,12 @@ fn what_stands_behind_an_event_that_fits_no_batch_goes_at_once() {
     let now = Instant::now();
     let mut lanes = lanes(rules());
     lanes.vouch(Principal([1; 16]), &only());
-    lanes.vouch(Principal([2; 16]), &only());
-    // Of one user under two tokens: the second waits for the first.
-    lanes.push(now, Model { bytes: 400, ..event(1, 1, 1) });
-    lanes.push(now, event(2, 1, 2));
-    lanes.seal_all();
+    // Of one user under two tokens: the second one, of which nothing is known, waits for the first.
+    lanes.push(now, Model { bytes: 200, ..event(1, 1, 1) });
+    lanes.push(now, Model { priority: true, ..event(2, 1, 2) });
+    assert!(lanes.take_ready().is_empty());
+    lanes.rules = vec![Rules { max_bytes: 100, ..rules() }].into();
+    lanes.tick(now + WINDOW);
     assert_eq!(ready(&mut lanes), [vec![2]]);
     assert_eq!(outcomes(&mut lanes), [(1, Outcome::Dead(Reason::TooLarge))]);
 }
