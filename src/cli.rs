@@ -75,12 +75,12 @@ enum Letters {
     List,
     /// The whole letter of a key, or those of an event id.
     Show {
-        /// Key or event id.
+        /// Key, or event id (`id:123` where it is digits).
         name: String,
     },
     /// Back into their windows, oldest first, each with the credential it came with; at most 50 a second.
     Replay {
-        /// Key or event id; without one, all.
+        /// Key, or event id (`id:123` where it is digits); without one, all.
         #[arg(required_unless_present = "all")]
         name: Option<String>,
         /// All of them.
@@ -89,7 +89,7 @@ enum Letters {
     },
     /// Forget them.
     Drop {
-        /// Key or event id; without one, all.
+        /// Key, or event id (`id:123` where it is digits); without one, all.
         #[arg(required_unless_present = "all")]
         name: Option<String>,
         /// All of them.

@@ -1,6 +1,6 @@
 //! The nouns of the house: what an event, a lane and an outcome are. No I/O, no async.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue};
 use std::any::Any;
 use std::borrow::Cow;
@@ -398,6 +398,8 @@ pub const COUNTED: u8 = 1;
 
 /// Begins what this version packs; what an earlier one packed began with the number of its headers, which was small.
 const PACKED: u8 = 0xff;
+/// Begins it where the event may go under its group's service credential.
+const PACKED_FOR_SERVICE: u8 = 0xfe;
 
 /// As earlier versions packed it.
 #[derive(serde::Deserialize)]
@@ -431,10 +433,32 @@ impl<'a> Carried<'a> {
         postcard::to_extend(self, out).unwrap_or_default().into()
     }
 
+    /// The compact form with the mark that the event may go under its group's service credential, or without it. Without
+    /// it, as earlier versions packed everything, it goes with its own credential, whatever its group says by then (P3).
+    #[must_use]
+    pub fn mark_for_service(packed: Bytes, marked: bool) -> Bytes {
+        let Some(before) = packed.first().copied().filter(|first| *first >= PACKED_FOR_SERVICE) else { return packed };
+        let mark = if marked { PACKED_FOR_SERVICE } else { PACKED };
+        if before == mark {
+            return packed;
+        }
+        let mut packed = BytesMut::from(packed);
+        if let Some(first) = packed.first_mut() {
+            *first = mark;
+        }
+        packed.freeze()
+    }
+
+    /// Whether a compact form has the mark.
+    #[must_use]
+    pub fn is_for_service(packed: &[u8]) -> bool {
+        packed.first() == Some(&PACKED_FOR_SERVICE)
+    }
+
     /// From the compact form, of this version or an earlier one; `None` if it is no such thing.
     #[must_use]
     pub fn unpack(packed: &'a [u8]) -> Option<Self> {
-        if let Some((&PACKED, packed)) = packed.split_first() {
+        if let Some((&(PACKED | PACKED_FOR_SERVICE), packed)) = packed.split_first() {
             return postcard::from_bytes(packed).ok();
         }
         let EarlierCarried { mut headers, legacy } = postcard::from_bytes(packed).ok()?;
@@ -509,6 +533,8 @@ pub enum Reason {
     GroupRemoved,
     /// Its credential was damaged in the journal; it is never sent with another one.
     CredentialLost,
+    /// It is larger than its group's batches may be by now, and has no single call to go as.
+    TooLarge,
 }
 
 impl Reason {
@@ -523,6 +549,7 @@ impl Reason {
             Self::GaveUp => "gave_up",
             Self::GroupRemoved => "group_removed",
             Self::CredentialLost => "credential_lost",
+            Self::TooLarge => "too_large",
         }
     }
 }

@@ -4,25 +4,20 @@
 use super::settings::{Envelope, Limits};
 use super::shares::Share;
 use crate::cache::tags::{Tags, Waiting};
-use crate::event::{Event, Outcome, Owner, Principal, Tag, UserId, first_eight};
+use crate::event::{Event, Outcome, Owner, Principal, Realm, Tag, UserId, first_eight};
 use crate::identity::Identity;
 use crate::journal::Ticket;
 use crate::metrics::Metrics;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::num::NonZeroU32;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 const SHARDS: usize = 64;
-/// Buckets are counted every this many calls.
-const COUNT_EVERY: u64 = 256;
 
 /// An id as it is remembered: 64 bits of a keyed hash of group, principal, user and id, and 64 bits of what the event
 /// said (ruling 21). The principal is part of it, so that a forged call can't make another's true event look like a
@@ -399,25 +394,58 @@ impl Drop for Admitted {
     }
 }
 
-type UserBucket = (u64, Principal);
+/// Whose tokens a call takes (ruling 17): a caller can choose the name that it uses, and one that nothing speaks for can use
+/// any number of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Payer {
+    /// A user, by the hash of its name, under whichever of its principals: the name is a claim of each of them, and each is
+    /// known to be good where it matters.
+    User(Realm, u64),
+    /// A name under one principal that is known to be good and does not claim it.
+    Name(Principal, u64),
+    /// A principal that nothing speaks for, whatever names it uses.
+    Stranger(Principal),
+}
 
-/// Tokens per user (a user as ruling 17 has it, so that a forged token can't use up another's). Strangers' users have
-/// buckets of their own, half as many, so that no number of them takes a good principal's place.
+impl Payer {
+    /// Of a call. `is_good`: its principal is known to be good in its group.
+    #[must_use]
+    pub fn of(user: &UserId, owner: &Owner, is_stranger: bool, is_good: bool) -> Self {
+        let name = || Tag::new(user.as_str()).0;
+        match (is_stranger, is_good && owner.claimed) {
+            (true, _) => Self::Stranger(owner.principal),
+            (false, true) => Self::User(owner.realm, name()),
+            (false, false) => Self::Name(owner.principal, name()),
+        }
+    }
+}
+
+/// Tokens of each [`Payer`]. Strangers have buckets of their own, half as many, so that no number of them takes a good
+/// principal's place.
 #[derive(Debug)]
 pub struct Buckets {
     good: Shelf,
     strangers: Shelf,
-    clock: DefaultClock,
+}
+
+/// How fast a bucket fills.
+#[derive(Debug, Clone, Copy)]
+struct Filling {
+    /// Time for one token.
+    each: Duration,
+    /// Time for all but one.
+    rest: Duration,
 }
 
 /// Buckets that are counted together.
 #[derive(Debug)]
 struct Shelf {
-    limiter: Option<DefaultKeyedRateLimiter<UserBucket>>,
+    filling: Option<Filling>,
     most: usize,
-    calls: AtomicU64,
-    /// More buckets than `most`: until the next sweep all calls that would need one are forwarded.
-    crowded: AtomicBool,
+    count: AtomicUsize,
+    /// When each bucket is full again; one that is full is as good as none. A plain lock each, held for one look.
+    slots: Vec<Mutex<HashMap<Payer, Instant>>>,
+    hasher: RandomState,
 }
 
 /// Why a bucket gave nothing.
@@ -433,57 +461,69 @@ impl Buckets {
     /// Buckets as `limits.events_per_user` says; none: no limit.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let (good, strangers) = (Shelf::new(limits, limits.max_users), Shelf::new(limits, limits.max_users / 2));
-        Self { good, strangers, clock: DefaultClock::default() }
-    }
-
-    const fn shelf(&self, is_stranger: bool) -> &Shelf {
-        if is_stranger { &self.strangers } else { &self.good }
+        Self { good: Shelf::new(limits, limits.max_users), strangers: Shelf::new(limits, limits.max_users / 2) }
     }
 
     /// One token.
     ///
     /// # Errors
-    /// None is there, or the user has no bucket and can't get one.
-    pub fn take(&self, user: &UserId, owner: &Owner, is_stranger: bool) -> Result<(), Dry> {
-        self.shelf(is_stranger).take((Tag::new(user.as_str()).0, owner.principal), &self.clock)
+    /// None is there, or the payer has no bucket and can't get one.
+    pub fn take(&self, payer: Payer) -> Result<(), Dry> {
+        let shelf = if matches!(payer, Payer::Stranger(_)) { &self.strangers } else { &self.good };
+        shelf.take(payer, Instant::now())
     }
 
     /// Forgets full buckets, which are as good as new ones.
     pub fn sweep(&self) {
-        self.good.sweep();
-        self.strangers.sweep();
+        let now = Instant::now();
+        self.good.sweep(now);
+        self.strangers.sweep(now);
     }
 }
 
 impl Shelf {
     fn new(limits: &Limits, most: usize) -> Self {
-        let limiter = limits.events_per_user.and_then(|rate| {
+        let filling = limits.events_per_user.and_then(|rate| {
             let each = rate.per.checked_div(rate.rate).filter(|each| !each.is_zero())?;
-            let quota = Quota::with_period(each)?.allow_burst(NonZeroU32::new(rate.burst)?);
-            Some(RateLimiter::keyed(quota))
+            Some(Filling { each, rest: each.saturating_mul(rate.burst.checked_sub(1)?) })
         });
-        Self { limiter, most: most.max(1), calls: AtomicU64::new(0), crowded: AtomicBool::new(false) }
+        let slots = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { filling, most: most.max(1), count: AtomicUsize::new(0), slots, hasher: RandomState::new() }
     }
 
-    fn take(&self, bucket: UserBucket, clock: &DefaultClock) -> Result<(), Dry> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
-        limiter.check_key(&bucket).map_err(|not_until| {
-            // A refused check leaves the bucket as it is.
-            Dry::Limited(not_until.wait_time_from(clock.now()))
-        })?;
-        // Counting locks every part of the map, so it is done now and then; housekeeping forgets full buckets.
-        if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(COUNT_EVERY) {
-            self.crowded.store(limiter.len() > self.most, Ordering::Relaxed);
+    fn slot(&self, payer: &Payer) -> Option<&Mutex<HashMap<Payer, Instant>>> {
+        let place = self.hasher.hash_one(payer) % SHARDS as u64;
+        self.slots.get(usize::try_from(place).unwrap_or(0))
+    }
+
+    fn take(&self, payer: Payer, now: Instant) -> Result<(), Dry> {
+        let Some((filling, slot)) = self.filling.zip(self.slot(&payer)) else { return Ok(()) };
+        let after = |at: Instant| at.checked_add(filling.each).unwrap_or(at);
+        let mut buckets = slot.lock();
+        if let Some(full_at) = buckets.get_mut(&payer) {
+            let missing = full_at.saturating_duration_since(now);
+            if missing > filling.rest {
+                return Err(Dry::Limited(missing - filling.rest));
+            }
+            *full_at = after(now.max(*full_at));
+            return Ok(());
         }
-        if self.crowded.load(Ordering::Relaxed) { Err(Dry::TooManyUsers) } else { Ok(()) }
+        // ORDER: counted before it is there, so that no number of callers at once makes more than there may be.
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(Dry::TooManyUsers);
+        }
+        buckets.insert(payer, after(now));
+        Ok(())
     }
 
-    fn sweep(&self) {
-        if let Some(limiter) = &self.limiter {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
-            self.crowded.store(limiter.len() > self.most, Ordering::Relaxed);
+    fn sweep(&self, now: Instant) {
+        for slot in &self.slots {
+            let mut buckets = slot.lock();
+            let before = buckets.len();
+            buckets.retain(|_, full_at| *full_at > now);
+            self.count.fetch_sub(before - buckets.len(), Ordering::Relaxed);
+            buckets.shrink_to_fit();
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct DeadLetter {
     pub status: u16,
     /// When it was given up, Unix milliseconds.
     pub died_ms: u64,
+    /// Its credential was damaged in the journal: it is never sent, whatever it died of.
+    pub lost: bool,
 }
 
 /// A dead letter as operators see it.
@@ -95,6 +97,32 @@ impl DeadLetter {
             received_at: millis(event.received_at),
             died_at: self.died_ms,
             attempts: self.attempts,
+        }
+    }
+}
+
+/// What an operator names letters by. Clients choose ids, so that none of them may read as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name<'a> {
+    /// Digits.
+    Key(u64),
+    /// `id:` and an event's id, or anything else than digits.
+    Id(&'a str),
+}
+
+impl<'a> Name<'a> {
+    fn of(text: &'a str) -> Self {
+        match (text.strip_prefix("id:"), text.parse()) {
+            (Some(id), _) => Self::Id(id),
+            (None, Ok(key)) => Self::Key(key),
+            (None, Err(_)) => Self::Id(text),
+        }
+    }
+
+    fn is_of(self, letter: &DeadLetter) -> bool {
+        match self {
+            Self::Key(key) => letter.key == key,
+            Self::Id(id) => letter.event.id.as_str() == id,
         }
     }
 }
@@ -274,13 +302,12 @@ impl DeadLetters {
         self.pile.lock().letters.values().map(|kept| kept.letter.show()).collect()
     }
 
-    /// The letters of a key or of an event id; all without one. Oldest first.
+    /// The letters of a name (see [`Name`]); all without one. Oldest first.
     #[must_use]
     pub fn find(&self, name: Option<&str>) -> Vec<DeadLetter> {
         let pile = self.pile.lock();
-        let key: Option<u64> = name.and_then(|name| name.parse().ok());
-        let named =
-            |letter: &&DeadLetter| name.is_none_or(|name| key == Some(letter.key) || letter.event.id.as_str() == name);
+        let name = name.map(Name::of);
+        let named = |letter: &&DeadLetter| name.is_none_or(|name| name.is_of(letter));
         pile.letters.values().map(|kept| &kept.letter).filter(named).cloned().collect()
     }
 

@@ -36,7 +36,7 @@ fn letter(key: u64, principal: u8, from: u8, bytes: usize) -> DeadLetter {
         content: 0,
     };
     let (group, reason) = ("g".into(), "refused".into());
-    DeadLetter { key, group, event, seen: [0; 16], reason, attempts: 0, status: 0, died_ms: 0 }
+    DeadLetter { key, group, event, seen: [0; 16], reason, attempts: 0, status: 0, died_ms: 0, lost: false }
 }
 
 fn keys_of(dead: &DeadLetters) -> Vec<u64> {
@@ -106,6 +106,25 @@ fn letters_are_bounded_in_bytes_and_one_that_can_have_no_room_takes_nobodys() {
     assert!((10..=19).contains(&kept), "{kept}");
     assert_eq!(gone(dead.bury(letter(101, 1, 1, 30_000))), [101]);
     assert_eq!((dead.list().len(), dead.count().1), (kept, 101 - kept as u64));
+}
+
+#[test]
+fn digits_name_a_key_and_never_an_id_that_a_client_chose() {
+    let dead = DeadLetters::new(16, PLENTY, reputation());
+    let named = |key, id: &str| {
+        let letter = letter(key, 1, 1, 10);
+        let id = EventId::try_new(id).unwrap();
+        DeadLetter { event: Event { id, ..letter.event.clone() }, ..letter }
+    };
+    for (key, id) in [(1, "a"), (2, "1"), (3, "id:1"), (4, "a")] {
+        dead.bury(named(key, id));
+    }
+    let found = |name| dead.find(Some(name)).iter().map(|letter| letter.key).collect::<Vec<_>>();
+    assert_eq!((found("1"), found("2"), found("9")), (vec![1], vec![2], vec![]));
+    assert_eq!(
+        (found("id:1"), found("id:id:1"), found("id:a"), found("a")),
+        (vec![2], vec![3], vec![1, 4], vec![1, 4])
+    );
 }
 
 #[test]

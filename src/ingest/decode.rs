@@ -8,7 +8,7 @@ use super::shares::Address;
 use crate::cache::policy::invalidate::resource;
 use crate::clock::millis;
 use crate::event::{
-    Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Succession, Tag, UserId, first_eight,
+    Carried, Event, EventId, GroupIndex, IdError, LaneKey, Legacy, Raw, Subject, Succession, Tag, UserId, first_eight,
 };
 use crate::identity::{Caller, Identity};
 use crate::json::{self, Object};
@@ -510,7 +510,7 @@ fn finish(
     let claimed = identity.claimed(caller).is_some_and(|named| named == user.as_str());
     let owner = context.owner(claimed);
     let lane = LaneKey { group: into.index, user, credential: reading.keys.fingerprint };
-    let carried = reading.carry(caller, claimed, legacy);
+    let carried = Carried::mark_for_service(reading.carry(caller, claimed, legacy), group.is_shared());
     let (json, fields) = draft.finish();
     let succession = identity.succession(&reading);
     let event = Event {

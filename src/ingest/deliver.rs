@@ -48,6 +48,17 @@ pub struct Ready {
     pub batch: Batch<Kept>,
     /// Attempts of this lane in a row that got no answer.
     pub retries: u32,
+    /// Under whose credential it goes.
+    pub under: Under,
+}
+
+/// Under whose credential a batch goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Under {
+    /// Its events' own, and no other lane's batch with it.
+    Own,
+    /// Its group's service credential (`pack = "shared"`), perhaps with batches of other lanes.
+    Service,
 }
 
 impl Parcel for Ready {
@@ -61,7 +72,14 @@ impl Parcel for Ready {
 #[derive(Debug)]
 pub enum Message {
     /// A batch may go.
-    Ready(Ready),
+    Ready {
+        /// Where its verdict goes.
+        shard: usize,
+        /// The batch.
+        batch: Batch<Kept>,
+        /// Attempts of this lane in a row that got no answer.
+        retries: u32,
+    },
     /// Somebody waits for these lanes of a shard (`None`: for all): what is packed with them goes now.
     Hurry {
         /// The shard.
@@ -159,11 +177,11 @@ impl Courier {
     /// Whom a load speaks for, and what of it could go as single calls.
     fn asking<'a>(&self, group: &Group, load: &'a [Ready]) -> Option<Asking<'a>> {
         let batch = &load.first()?.batch;
-        let shared = is_shared(group, load);
+        let shared = is_under_service(load);
         let fallback = group.fallback == Fallback::Single;
         let (Owner { principal, .. }, _) = owner_of(batch)?;
         let caller = match self.reputation.was_taken(principal, batch.key.group) {
-            _ if shared => Caller::Service,
+            _ if shared => Caller::Service(Some(principal).filter(|_| load.len() == 1)),
             true => Caller::Good(principal),
             false => Caller::Stranger(principal),
         };
@@ -180,8 +198,42 @@ impl Courier {
         Some(look(&mut self.gate(load)?.lock(), &asking))
     }
 
-    /// A load that may go now. Else it is on its way back to its lanes.
+    /// Under whose credential a batch goes now. The service's is for what was taken in for it, as long as its caller is
+    /// not refused (P3): what came in while each credential spoke for itself does so whatever the group says by now.
+    pub(super) fn choose_credential(&self, batch: &Batch<Kept>) -> Under {
+        let is_shared = self.groups.get(batch.key.group.0).is_some_and(Group::is_shared);
+        let is_refused =
+            || owner_of(batch).is_none_or(|(owner, _)| self.reputation.is_refused_in(owner.principal, batch.key.group));
+        if is_shared && batch.is_for_service() && !is_refused() { Under::Service } else { Under::Own }
+    }
+
+    /// Sends back what must not go as it is: whose caller was refused while it waited for company, and what its shared
+    /// group's batch endpoint would have to take from a user where the single calls are left.
+    fn sort_out(&self, load: Vec<Ready>) -> Vec<Ready> {
+        let (mut goes, pause) = (Vec::with_capacity(load.len()), Duration::ZERO);
+        for ready in load {
+            let group = self.groups.get(ready.batch.key.group.0);
+            let fallback = group.is_some_and(|group| group.fallback == Fallback::Single);
+            if self.choose_credential(&ready.batch) != ready.under {
+                self.bring_back(ready, Verdict::Deferred { pause });
+            } else if group.is_some_and(Group::is_shared)
+                && ready.under == Under::Own
+                && ready.batch.has_singles(fallback)
+            {
+                self.bring_back(ready, Verdict::Singles { pause });
+            } else {
+                goes.push(ready);
+            }
+        }
+        goes
+    }
+
+    /// A load that may go now, as far as it may. Else it is on its way back to its lanes.
     pub(super) fn admit(&self, load: Vec<Ready>) -> Option<Vec<Ready>> {
+        let load = self.sort_out(load);
+        if load.is_empty() {
+            return None;
+        }
         let pass =
             self.with_gate(&load, |gate, asking| gate.admit(Instant::now(), asking, &self.settings, fastrand::f64()));
         let (verdict, result) = match pass {
@@ -244,7 +296,7 @@ impl Courier {
         drop(in_flight);
         if let Found::Reply(status, headers, _) = &found {
             carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
-            self.note_renewal(group, &carrier.load, *status, headers);
+            self.note_renewal(&carrier.load, *status, headers);
         }
         let (judged, result) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, result, began);
@@ -258,9 +310,9 @@ impl Courier {
 
     /// A cookie that the answer renews reaches no browser: the caller's next call is forwarded, so that its session lives
     /// (ruling 24).
-    fn note_renewal(&self, group: &Group, load: &[Ready], status: StatusCode, headers: &HeaderMap) {
+    fn note_renewal(&self, load: &[Ready], status: StatusCode, headers: &HeaderMap) {
         let set = headers.get_all(http::header::SET_COOKIE);
-        if !status.is_success() || is_shared(group, load) || !self.assembler.identity.is_renewal(set.iter()) {
+        if !status.is_success() || is_under_service(load) || !self.assembler.identity.is_renewal(set.iter()) {
             return;
         }
         let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
@@ -296,7 +348,7 @@ impl Courier {
             tracing::warn!(group = %group.name, %batch, unknown = reading.unknown, "unknown ids in the reply");
         }
         match reading.answer {
-            Answer::Fates(fates) => (self.taken(group, load, fates), "answered"),
+            Answer::Fates(fates) => (self.taken(load, fates), "answered"),
             Answer::Unclear(why) => {
                 tracing::warn!(group = %group.name, %batch, %status, why, "a success that says nothing of what was taken");
                 (self.unclear(load), "unclear")
@@ -318,10 +370,10 @@ impl Courier {
         }
     }
 
-    fn taken(&self, group: &Group, load: &[Ready], fates: Vec<Fate>) -> Judged {
+    fn taken(&self, load: &[Ready], fates: Vec<Fate>) -> Judged {
         let route = load.first().and_then(|ready| route_of(&ready.batch));
         self.with_gate(load, |gate, asking| gate.take(Instant::now(), asking, route, &self.settings));
-        self.vouch(group, load);
+        self.vouch(load);
         Judged::Each(split(load, fates).map(Verdict::Answered).collect())
     }
 
@@ -334,7 +386,7 @@ impl Courier {
 
     fn rejected(&self, group: &Group, load: &[Ready], status: StatusCode) -> Judged {
         let batch = load_id(load);
-        if is_shared(group, load) {
+        if is_under_service(load) {
             let pause = self.settings.retry_server.cap;
             if let Some(gate) = self.gate(load) {
                 gate.lock().close(Instant::now() + pause);
@@ -352,16 +404,36 @@ impl Courier {
     }
 
     /// 403 may be the credential's or one event's.
-    fn forbidden(&self, group: &Group, load: &[Ready], status: StatusCode) -> (Judged, &'static str) {
+    fn forbidden(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> (Judged, &'static str) {
+        if is_under_service(load) {
+            return (self.forbidden_to_service(group, load, status), "forbidden");
+        }
         let fallback = group.fallback == Fallback::Single;
-        let credentials = load.iter().any(|ready| ready.batch.blames_credential(fallback));
-        if credentials || is_shared(group, load) {
+        if load.iter().any(|ready| ready.batch.blames_credential(fallback)) {
             return (self.rejected(group, load, status), "rejected");
         }
         self.answer_gate(load);
         let (batch, events) = (load_id(load), events(load));
         tracing::warn!(group = %group.name, %batch, %status, events, "forbidden: the credential, or one of its events");
         (same(load, &Verdict::Forbidden), "forbidden")
+    }
+
+    /// 403 under the service's credential. Each lane is asked about alone, and waits alone: where others pass meanwhile, time
+    /// and again, it is the lane's own; where none does, the circuit opens, as at a 5xx.
+    fn forbidden_to_service(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> Judged {
+        if load.len() > 1 {
+            self.end_probe(load);
+            return Judged::Halves;
+        }
+        load.iter_mut().for_each(|ready| ready.batch.alone = true);
+        let batch = load_id(load);
+        tracing::warn!(group = %group.name, %batch, %status, "forbidden: the service, or one of the user's events");
+        let pause = self.fail_gate(group, load, status, None);
+        self.suspect(load, pause, |evidence, events| match evidence {
+            Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
+            Evidence::Lonely => (events > 1).then_some(Verdict::Persistent),
+            Evidence::None => None,
+        })
     }
 
     /// A batch goes on as its single calls. A single call's verdict it is, unless something was there before.
@@ -425,8 +497,8 @@ impl Courier {
     }
 
     /// A success of its own credential; one of the service credential says nothing of the users'.
-    fn vouch(&self, group: &Group, load: &[Ready]) {
-        if is_shared(group, load) {
+    fn vouch(&self, load: &[Ready]) {
+        if is_under_service(load) {
             return;
         }
         for (Owner { principal, .. }, nameless) in load.iter().filter_map(|ready| owner_of(&ready.batch)) {
@@ -573,8 +645,8 @@ fn owner_of(batch: &Batch<Kept>) -> Option<(Owner, bool)> {
     Some((event.owner, event.context.keys.nameless))
 }
 
-fn is_shared(group: &Group, load: &[Ready]) -> bool {
-    group.is_shared() && load.first().is_some_and(|ready| ready.batch.form == Form::Batch)
+fn is_under_service(load: &[Ready]) -> bool {
+    load.first().is_some_and(|ready| ready.under == Under::Service)
 }
 
 /// The route of a single call.

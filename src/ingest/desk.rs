@@ -1,10 +1,9 @@
 //! Where batches wait for company, for their turn and for their answer.
 
-use super::deliver::{Carrier, Courier, Message, Ready};
+use super::deliver::{Carrier, Courier, Message, Ready, Under};
 use super::pack::{Packer, Room};
 use super::settings::{Group, Pack};
 use super::turns::{Place, Turns};
-use super::window::Form;
 use crate::event::{Context, Fingerprint, Keys, Realm};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,7 +46,10 @@ impl Desk {
 
     pub(super) fn take(&mut self, message: Message) {
         match message {
-            Message::Ready(ready) => self.take_batch(ready),
+            Message::Ready { shard, batch, retries } => {
+                let under = self.courier.choose_credential(&batch);
+                self.take_batch(Ready { shard, batch, retries, under });
+            }
             Message::Hurry { shard, lanes } => {
                 let meant = |ready: &Ready| {
                     ready.shard == shard && lanes.as_ref().is_none_or(|lanes| lanes.contains(&ready.batch.lane))
@@ -63,7 +65,7 @@ impl Desk {
         let event = ready.batch.events.first().map(|queued| queued.entry.event());
         let place = event.map(|event| (group, event.owner.realm, event.context.https));
         let loads = match (self.rooms.get(&group), place) {
-            (Some(room), Some(place)) if ready.batch.form == Form::Batch => {
+            (Some(room), Some(place)) if ready.under == Under::Service => {
                 let packer = self.packers.entry(place).or_insert_with(|| Packer::new(room.clone()));
                 packer.push(Instant::now(), ready)
             }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | *a caller's pause* | that caller's 429 | its time |
 //! | *closed* for all | 429 of three good principals, and of half of those tried lately | the last one's time; nothing shortens it |
-//! | *circuit* open: one probe at a time | `escalate_after` 5xx in a row, of two good principals at least | an answer to a good principal, or a 2xx |
+//! | *circuit* open: one probe at a time | `escalate_after` 5xx in a row, lately, of two good principals at least | an answer to a good principal, or a 2xx |
 //! | *detour*: single calls in place of batches | three good principals met no batch endpoint; or a probe's single call passed where batches met 5xx | a batch passes; one tries after a minute, doubling to an hour |
 //!
 //! A principal is *good* when it has had a 2xx and no refusal since (ruling 15): what a stranger meets says nothing of the
@@ -37,8 +37,9 @@ const DETOUR: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hou
 /// Whom a request speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// The service that a shared group's batches go as; there is but one, so it speaks for the group.
-    Service,
+    /// The service that a shared group's batches go as; there is but one, so it speaks for the group. With a principal: its
+    /// batch goes alone, and may be what fails.
+    Service(Option<Principal>),
     /// A principal that has had a 2xx, and no refusal since.
     Good(Principal),
     /// Nothing speaks for it, or it was refused.
@@ -106,8 +107,8 @@ pub struct Gate {
     closed: Option<Instant>,
     /// 5xx in a row.
     errors: u32,
-    /// Good principals that met them.
-    failing: Vec<Principal>,
+    /// Good principals that met them, and when they did last, oldest first.
+    failing: Vec<(Principal, Instant)>,
     /// One of them was a batch's, and none has passed since.
     batches_fail: bool,
     /// When an open circuit lets the next probe go.
@@ -137,7 +138,7 @@ impl Gate {
     pub fn admit(&mut self, now: Instant, asking: &Asking<'_>, delivery: &Delivery, random: f64) -> Pass {
         let after = |until: Instant| Pass::Wait(until - now + Duration::from_millis(50).mul_f64(random));
         let own = match asking.caller {
-            Caller::Service => None,
+            Caller::Service(_) => None,
             Caller::Good(who) | Caller::Stranger(who) => self.paused.get(&who).copied(),
         };
         if let Some(until) = own.max(self.closed).filter(|until| *until > now) {
@@ -230,12 +231,15 @@ impl Gate {
         if let Some(last) = self.last.get_mut(usize::from(asking.caller.is_stranger())) {
             *last = Some(asking.lane.clone());
         }
+        if asking.caller.is_stranger() {
+            return self.is_open(delivery);
+        }
+        self.forget_failures(now, delivery);
         match asking.caller {
-            Caller::Stranger(_) => return self.is_open(delivery),
-            // There is but one.
-            Caller::Service => self.failing = vec![Principal([0; 16]); FAILING],
-            Caller::Good(who) if self.failing.len() < FAILING && !self.failing.contains(&who) => self.failing.push(who),
-            Caller::Good(_) => {}
+            Caller::Stranger(_) => {}
+            // Of several lanes.
+            Caller::Service(None) => self.failing = vec![(Principal([0; 16]), now); FAILING],
+            Caller::Good(who) | Caller::Service(Some(who)) => self.note_failing(now, who),
         }
         self.witness(now, asking.caller, None);
         self.errors = self.errors.saturating_add(1);
@@ -252,6 +256,24 @@ impl Gate {
         open
     }
 
+    /// What was met long ago is no outage of today.
+    fn forget_failures(&mut self, now: Instant, delivery: &Delivery) {
+        // A lane that goes on failing comes again within its pause.
+        let lately = LATELY.max(delivery.retry_server.cap * 2);
+        self.failing.retain(|(_, at)| now.saturating_duration_since(*at) <= lately);
+        if self.failing.is_empty() {
+            self.errors = 0;
+        }
+    }
+
+    fn note_failing(&mut self, now: Instant, who: Principal) {
+        self.failing.retain(|(other, _)| *other != who);
+        if self.failing.len() >= FAILING {
+            self.failing.remove(0);
+        }
+        self.failing.push((who, now));
+    }
+
     fn lengthen_detour(&mut self, now: Instant) {
         if let Some(detour) = &mut self.detour {
             detour.until = now + detour.pause;
@@ -264,7 +286,7 @@ impl Gate {
         self.end_probe(asking.lane);
         let until = now + pause;
         let who = match asking.caller {
-            Caller::Service => {
+            Caller::Service(_) => {
                 self.close(until);
                 return true;
             }
@@ -313,7 +335,7 @@ impl Gate {
         self.end_probe(asking.lane);
         match asking.caller {
             Caller::Stranger(_) => return false,
-            Caller::Service => self.astray = vec![Principal([0; 16]); SEVERAL],
+            Caller::Service(_) => self.astray = vec![Principal([0; 16]); SEVERAL],
             Caller::Good(who) if self.astray.len() < SEVERAL && !self.astray.contains(&who) => self.astray.push(who),
             Caller::Good(_) => {}
         }

@@ -52,7 +52,7 @@ impl Scene {
         act: impl FnOnce(&mut Gate, Instant, &Asking<'_>, &Delivery) -> T,
     ) -> T {
         let lane = match caller {
-            Caller::Service => lane(0),
+            Caller::Service(_) => lane(0),
             Caller::Good(who) | Caller::Stranger(who) => lane(who.0[0]),
         };
         let asking = Asking { caller, lane: &lane, form, oldest: singles, any: singles };
@@ -127,6 +127,35 @@ fn one_principals_failures_and_any_number_of_strangers_open_no_circuit() {
     }
     assert_eq!(scene.admit(good(2)), Pass::Go);
     assert!(scene.fail(good(2), 1), "two of them are several");
+}
+
+#[test]
+fn a_failure_of_long_ago_and_a_new_one_open_no_circuit() {
+    let mut scene = Scene::new();
+    for _ in 0..10 {
+        assert!(!scene.fail(good(1), 1));
+    }
+    scene.now += 2 * LATELY;
+    for _ in 0..10 {
+        assert!(!scene.fail(good(2), 1), "the other one's was another day's");
+    }
+    assert!(scene.fail(good(1), 1), "both of them now");
+}
+
+#[test]
+fn one_lane_of_the_services_opens_no_circuit_for_the_others() {
+    let mut scene = Scene::new();
+    let alone = |who| Caller::Service(Some(Principal([who; 16])));
+    for _ in 0..10 {
+        assert!(!scene.fail(alone(1), 1));
+    }
+    assert!(scene.fail(alone(2), 1), "two of them are several");
+    let mut scene = Scene::new();
+    assert_eq!(
+        [1, 2, 3].map(|_| scene.fail(Caller::Service(None), 1)),
+        [false, false, true],
+        "several lanes in one batch"
+    );
 }
 
 #[test]
@@ -232,11 +261,11 @@ fn three_good_principals_make_a_detour_and_it_is_left_after_a_minute_doubling_to
 #[test]
 fn the_service_speaks_for_its_group() {
     let mut scene = Scene::new();
-    assert!(scene.miss(Caller::Service));
+    assert!(scene.miss(Caller::Service(None)));
     let mut scene = Scene::new();
-    assert!(scene.limit(Caller::Service, 5));
+    assert!(scene.limit(Caller::Service(None), 5));
     let mut scene = Scene::new();
-    assert_eq!([1, 2, 3].map(|_| scene.fail(Caller::Service, 1)), [false, false, true]);
+    assert_eq!([1, 2, 3].map(|_| scene.fail(Caller::Service(None), 1)), [false, false, true]);
 }
 
 #[test]

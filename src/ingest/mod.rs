@@ -52,7 +52,7 @@ use crate::notices::{self, Notices};
 use crate::rollout;
 use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
-use admit::{Admitted, Buckets, Claim, Dry, Ground, Known, Seen};
+use admit::{Admitted, Buckets, Claim, Dry, Ground, Known, Payer, Seen};
 use bytes::Bytes;
 use changes::Changes;
 use contexts::{Contexts, TooMuch};
@@ -70,6 +70,7 @@ use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
 use shares::{Address, Bounds, HeldByStrangers, Holder, NoShare, Share, Shares, Takes};
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,6 +179,7 @@ struct Shared {
     journal: Arc<Journal<Admitted>>,
     shards: Vec<mpsc::UnboundedSender<Command>>,
     levels: Vec<Arc<Level>>,
+    spread: Spread,
     dead: Arc<DeadLetters>,
     notices: Arc<Notices>,
     clock: Clock,
@@ -239,18 +241,20 @@ impl Ingest {
         let dead = Arc::new(DeadLetters::new(limits.max_dead_letters, letter_bytes, Arc::clone(&reputation)));
         let contexts = Contexts::new(limits.max_context_bytes, Arc::clone(&reputation));
         let changes = Changes::new(Arc::clone(&metrics));
+        let spread = Spread::new(shards);
         let (journal, tails) = match journal {
             Keeping::Memory { max_bytes, .. } => Journal::in_memory(shards, max_bytes),
             Keeping::Disk(opened, settings) => {
                 let (ground, dead, groups, names) = (&ground, &dead, &groups, &names);
                 let (contexts, reputation, clock) = (&contexts, &reputation, &clock);
-                let recovery = Recovery { ground, dead, groups, names, contexts, reputation, clock };
+                let spread = &spread;
+                let recovery = Recovery { ground, dead, groups, names, contexts, reputation, spread, clock };
                 let keep = groups.iter().map(|group| group.max_age).max().unwrap_or_default();
                 let memory = crate::journal::Memory {
                     max_seen: limits.max_seen,
                     events: delivery.give_up_after.saturating_add(keep),
                 };
-                recovery.run(*opened, &settings, shards, memory)?
+                recovery.run(*opened, &settings, memory)?
             }
         };
         let journal = Arc::new(journal);
@@ -306,6 +310,7 @@ impl Ingest {
             journal,
             shards: senders,
             levels,
+            spread,
             dead,
             notices,
             clock,
@@ -442,7 +447,7 @@ impl Ingest {
             return forward(Forward::TooManyLanes);
         }
         let principal = event.owner.principal;
-        if shared.reputation.is_refused(principal) {
+        if shared.reputation.is_refused_in(principal, event.lane.group) {
             return forward(Forward::Rejected);
         }
         if !shared.reputation.is_proven(principal, event.lane.group) {
@@ -471,7 +476,7 @@ impl Ingest {
         let key = shared.ground.key(event);
         // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
         // hear the application's own answer all the same.
-        if !shared.reputation.is_refused(event.owner.principal) {
+        if !shared.reputation.is_refused_in(event.owner.principal, event.lane.group) {
             match shared.ground.seen.look(key, Instant::now()) {
                 Known::Yes => {
                     self.repeat();
@@ -483,7 +488,9 @@ impl Ingest {
         }
         self.admissible(group, event)?;
         let share = share.map_or_else(|| self.share(&arrival), Ok)?;
-        shared.buckets.take(&event.lane.user, &event.owner, share.is_strangers()).map_err(|dry| match dry {
+        let is_good = shared.reputation.is_good(event.owner.principal, event.lane.group);
+        let payer = Payer::of(&event.lane.user, &event.owner, share.is_strangers(), is_good);
+        shared.buckets.take(payer).map_err(|dry| match dry {
             Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
         })?;
@@ -522,7 +529,7 @@ impl Ingest {
     }
 
     fn shard_of(&self, user: &UserId) -> usize {
-        shard_of(user, self.0.shards.len())
+        self.0.spread.shard_of(user)
     }
 
     fn shard(&self, user: &UserId) -> Option<&mpsc::UnboundedSender<Command>> {
@@ -606,18 +613,16 @@ impl Ingest {
     /// go by.
     pub fn vouch(&self, principal: Principal, nameless: bool, groups: &[GroupIndex]) {
         let mut told: Vec<GroupIndex> = Vec::new();
-        let mut was_refused = false;
         for group in groups {
             let vouched = self.0.reputation.vouch(principal, nameless, *group);
-            was_refused |= vouched.was_refused;
             if vouched.opens {
                 self.tell_all(|| Command::Open(*group));
             }
-            if vouched.is_news && !nameless {
+            if vouched.was_refused || vouched.is_news && !nameless {
                 told.push(*group);
             }
         }
-        if was_refused || !told.is_empty() {
+        if !told.is_empty() {
             let groups: window::Groups = told.into();
             self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups), grounds: Grounds::CALL });
         }
@@ -864,13 +869,22 @@ fn read_body<'a>(call: &Call<'_>, body: &'a Bytes) -> Result<(&'a str, Object<'a
     if body.is_empty() && bodiless { decode::parse(b"{}") } else { decode::parse(body) }
 }
 
-/// By user alone, so that all lanes of a user are in one place.
-fn shard_of(user: &UserId, shards: usize) -> usize {
-    let hash = user
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    usize::try_from(hash % shards.max(1) as u64).unwrap_or(0)
+/// Which shard a user's lanes are in: by user alone, so that all of them are in one place; keyed anew with each start, so
+/// that no names can be chosen that meet in one.
+#[derive(Debug)]
+struct Spread {
+    shards: usize,
+    hasher: RandomState,
+}
+
+impl Spread {
+    fn new(shards: usize) -> Self {
+        Self { shards: shards.max(1), hasher: RandomState::new() }
+    }
+
+    fn shard_of(&self, user: &UserId) -> usize {
+        usize::try_from(self.hasher.hash_one(user.as_str()) % self.shards as u64).unwrap_or(0)
+    }
 }
 
 fn rules(groups: &[Group], index: usize, delivery: &Delivery) -> Option<Rules> {
@@ -888,11 +902,28 @@ fn rules(groups: &[Group], index: usize, delivery: &Delivery) -> Option<Rules> {
         change: group.flush_on_change.clone(),
         ordered: group.order_with.clone(),
         seals: seals.collect(),
-        proves: !group.is_shared(),
+        shared: group.is_shared(),
         shown: group.shown,
         single: group.fallback == Fallback::Single,
         max_attempts: group.max_attempts,
         give_up_after: delivery.give_up_after,
         token_margin: delivery.token_margin,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_names_can_be_chosen_that_meet_in_one_shard() {
+        let places = || {
+            let spread = Spread::new(16);
+            let users = (0..64).map(|number| UserId::try_new(&format!("u{number}")).unwrap());
+            users.map(|user| spread.shard_of(&user)).collect::<Vec<_>>()
+        };
+        let (one, other) = (places(), places());
+        assert!(one.iter().chain(&other).all(|place| *place < 16));
+        assert_ne!(one, other, "each start has its own");
+    }
 }

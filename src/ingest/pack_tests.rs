@@ -67,7 +67,7 @@ fn rules() -> Rules {
         change: Vec::new(),
         ordered: Vec::new(),
         seals: Vec::new(),
-        proves: true,
+        shared: false,
         shown: true,
         single: false,
         max_attempts: 3,

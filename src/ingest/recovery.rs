@@ -1,11 +1,11 @@
 //! A start on a journal that holds something: what was seen, what died, what is pending, in that order.
 
+use super::Spread;
 use super::admit::{Admitted, Ground, SeenKey};
 use super::contexts::Contexts;
 use super::dead::{DeadLetter, DeadLetters};
 use super::reputation::Reputation;
 use super::settings::Group;
-use super::shard_of;
 use super::shares::{Address, Holder};
 use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
@@ -32,6 +32,8 @@ pub struct Recovery<'a> {
     pub contexts: &'a Contexts,
     /// What callers hold; nothing speaks for any of them yet.
     pub reputation: &'a Reputation,
+    /// Which shard each user's events go to.
+    pub(super) spread: &'a Spread,
     /// Wall clock.
     pub clock: &'a Clock,
 }
@@ -45,7 +47,6 @@ impl Recovery<'_> {
         &self,
         mut opened: Opened<Engine>,
         settings: &JournalSettings,
-        shards: usize,
         memory: Memory,
     ) -> Result<(Journal<Admitted>, Tails<Admitted>), StoreError> {
         let (now, wall) = (Instant::now(), millis(self.clock.now()));
@@ -60,9 +61,10 @@ impl Recovery<'_> {
         let state = opened.state();
         for letter in opened.letters(self.names) {
             let StoredLetter { stored, reason, attempts, status, died_ms } = letter;
-            let Stored { seq: key, group, event, seen, .. } = stored;
+            let Stored { seq: key, group, event, seen, has_credential, .. } = stored;
             let reason = reason.into();
-            let gone = self.dead.bury(DeadLetter { key, group, event, seen, reason, attempts, status, died_ms });
+            let lost = !has_credential;
+            let gone = self.dead.bury(DeadLetter { key, group, event, seen, reason, attempts, status, died_ms, lost });
             opened.forget_letters(&gone);
         }
         self.dead.restore(state.dropped);
@@ -75,13 +77,14 @@ impl Recovery<'_> {
             dead: state.dead,
             pending: 0,
         });
-        opened.start(settings, self.names, shards, (memory, self.clock.clone()), |stored| self.place(stored, shards))
+        let shards = self.spread.shards;
+        opened.start(settings, self.names, shards, (memory, self.clock.clone()), |stored| self.place(stored))
     }
 
-    fn place(&self, stored: &Stored, shards: usize) -> Placement<Admitted> {
+    fn place(&self, stored: &Stored) -> Placement<Admitted> {
         let group = self.groups.get(stored.event.lane.group.0);
         let keep = group.map_or(Duration::ZERO, |group| group.max_age);
-        let shard = shard_of(&stored.event.lane.user, shards);
+        let shard = self.spread.shard_of(&stored.event.lane.user);
         let holder = Holder { principal: stored.event.owner.principal, address: Address::of_event(&stored.event) };
         let share = self.reputation.adopt_share(holder, self.reputation.shares().of_event(shard, &stored.event));
         let admitted = self.ground.readmit(stored.seen, &stored.event, keep, share);
@@ -103,6 +106,7 @@ impl Recovery<'_> {
             attempts: 0,
             status: 0,
             died_ms: millis(self.clock.now()),
+            lost: !stored.has_credential,
         };
         let bytes = letter.stored();
         Placement::Dead(bytes, self.dead.bury(letter))

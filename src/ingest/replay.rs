@@ -3,7 +3,7 @@
 use super::Ingest;
 use super::dead::DeadLetter;
 use super::shares::{Address, Holder};
-use crate::event::{GroupIndex, Reason};
+use crate::event::{Carried, GroupIndex, Reason};
 use crate::journal::More;
 use std::time::Duration;
 
@@ -30,7 +30,10 @@ impl Ingest {
         for letter in self.0.dead.find(name) {
             pace.tick().await;
             let id = letter.event.id.as_str().to_owned();
-            match self.replay_one(letter).await {
+            let ingest = self.clone();
+            // A letter that has left the pile comes back to it, or is pending, whoever waits for the answer by then.
+            let replayed = tokio::spawn(async move { ingest.replay_one(letter).await });
+            match replayed.await.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(()) => done.replayed.push(id),
                 Err(why) => done.kept.push((id, why)),
             }
@@ -41,8 +44,12 @@ impl Ingest {
     async fn replay_one(&self, letter: DeadLetter) -> Result<(), String> {
         let shared = &self.0;
         let DeadLetter { key, group, mut event, reason, .. } = letter;
-        if reason == Reason::CredentialLost.as_str() {
+        if letter.lost || reason == Reason::CredentialLost.as_str() {
             return Err("its credential is lost".to_owned());
+        }
+        // P3: the service doesn't speak for whom the application refused.
+        if reason == Reason::CredentialRejected.as_str() {
+            event.carried = Carried::mark_for_service(event.carried, false);
         }
         let index = shared.groups.iter().position(|one| one.name == group);
         let index = index.ok_or_else(|| format!("there is no group {group}"))?;

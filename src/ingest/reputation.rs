@@ -1,6 +1,7 @@
 //! What is known of principals: who was refused, who was taken and where, and where strangers are taken (rulings 15 to 17).
 //!
-//! A refused principal's next calls go to the application until one succeeds (design §5). A proof is a 2xx, and holds for
+//! A refused principal's next calls go to the application until one succeeds (design §5), in each group by itself: a
+//! refusal is believed everywhere, a success where it was given. A proof is a 2xx, and holds for
 //! the group that it was given in: by a call of the group's own routes, or by a read of what its events change. Where a
 //! caller without a name was taken too, a proof says nothing of who calls, and joins no two principals to one user. A read
 //! route is open likewise once it has answered a stranger, who has no name or is known to be refused: what it has proven
@@ -8,6 +9,8 @@
 
 use super::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::event::{GroupIndex, Principal, ReadIndex};
+use moka::ops::compute::Op;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -104,7 +107,7 @@ impl Proof {
 /// A success, as far as it changed what was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vouched {
-    /// It was refused before.
+    /// It was refused here before.
     pub was_refused: bool,
     /// It was not known to be good here.
     pub is_news: bool,
@@ -116,7 +119,10 @@ pub struct Vouched {
 /// more late rejection, a forgotten proof one more forwarded call.
 #[derive(Debug)]
 pub struct Reputation {
-    refused: moka::sync::Cache<Principal, ()>,
+    /// Where each principal is refused; in no group of the set it had a 2xx since.
+    refused: moka::sync::Cache<Principal, Arc<BTreeSet<GroupIndex>>>,
+    /// All groups.
+    everywhere: Arc<BTreeSet<GroupIndex>>,
     proofs: moka::sync::Cache<(Principal, GroupIndex), Proof>,
     /// `admit = "proven"`: how long a proof lets calls in.
     proof: Option<Duration>,
@@ -151,6 +157,7 @@ impl Reputation {
         Self {
             refused: moka::sync::Cache::builder().max_capacity(most).time_to_live(refusal).build(),
             proofs: moka::sync::Cache::builder().max_capacity(most).time_to_idle(refusal).build(),
+            everywhere: Arc::new((0..groups).map(GroupIndex).collect()),
             proof,
             open: (0..groups).map(|_| AtomicBool::new(false)).collect(),
             open_reads: AtomicU64::new(0),
@@ -164,21 +171,50 @@ impl Reputation {
 
     /// A call of this principal met 401 or 403.
     pub fn refuse(&self, principal: Principal) {
-        self.refused.insert(principal, ());
+        self.refused.insert(principal, Arc::clone(&self.everywhere));
         for group in 0..self.open.len() {
             self.proofs.invalidate(&(principal, GroupIndex(group)));
         }
         self.reconsider(principal);
     }
 
+    /// What this principal has in this group is held by a refusal, which may have been forgotten since.
+    pub fn refuse_again(&self, principal: Principal, group: GroupIndex) {
+        if self.is_refused_in(principal, group) {
+            return;
+        }
+        self.refused.entry(principal).and_upsert_with(|before| {
+            let mut refused = before.map(moka::Entry::into_value).unwrap_or_default();
+            Arc::make_mut(&mut refused).insert(group);
+            refused
+        });
+        self.reconsider(principal);
+    }
+
+    /// As if its refusal had been pushed out by others'.
+    #[cfg(test)]
+    pub(super) fn forget(&self, principal: Principal) {
+        self.refused.invalidate(&principal);
+    }
+
+    /// A success lifts the refusal where it was given. `true`: there was one.
+    fn lift_refusal(&self, principal: Principal, group: GroupIndex) -> bool {
+        if !self.is_refused_in(principal, group) {
+            return false;
+        }
+        self.refused.entry(principal).and_compute_with(|before| {
+            let mut refused = before.map(moka::Entry::into_value).unwrap_or_default();
+            Arc::make_mut(&mut refused).remove(&group);
+            if refused.is_empty() { Op::Remove } else { Op::Put(refused) }
+        });
+        true
+    }
+
     /// A call of this principal was taken in a group. `nameless`: no token, session or key was there.
     pub fn vouch(&self, principal: Principal, nameless: bool, group: GroupIndex) -> Vouched {
         let open = self.open.get(group.0).filter(|_| nameless);
         let opens = open.is_some_and(|open| !open.swap(true, Ordering::Relaxed));
-        let was_refused = self.is_refused(principal);
-        if was_refused {
-            self.refused.invalidate(&principal);
-        }
+        let was_refused = self.lift_refusal(principal, group);
         let is_news = self.note_proof(principal, group, Grounds::CALL);
         if was_refused {
             self.reconsider(principal);
@@ -190,7 +226,7 @@ impl Reputation {
     /// What is refused stays so, until a call of its own is taken.
     pub fn vouch_by_read(&self, principal: Principal, read: ReadIndex, group: GroupIndex) -> bool {
         !self.is_open_read(read)
-            && !self.is_refused(principal)
+            && !self.is_refused_in(principal, group)
             && self.note_proof(principal, group, Grounds::read(read))
     }
 
@@ -252,10 +288,16 @@ impl Reputation {
         &self.shares
     }
 
-    /// Its last call or batch was refused.
+    /// Its last call or batch was refused, and none was taken since, in no group.
     #[must_use]
     pub fn is_refused(&self, principal: Principal) -> bool {
-        self.refused.contains_key(&principal)
+        self.refused.get(&principal).is_some_and(|refused| refused.len() == self.everywhere.len())
+    }
+
+    /// Its last call or batch was refused, and none was taken in this group since.
+    #[must_use]
+    pub fn is_refused_in(&self, principal: Principal, group: GroupIndex) -> bool {
+        self.refused.get(&principal).is_some_and(|refused| refused.contains(&group))
     }
 
     /// It may be acknowledged in this group without asking.
@@ -282,7 +324,7 @@ impl Reputation {
     #[must_use]
     pub fn was_taken(&self, principal: Principal, group: GroupIndex) -> bool {
         let proof = self.proofs.get(&(principal, group));
-        proof.is_some_and(|proof| proof.grounds().hold(self.open_reads())) && !self.is_refused(principal)
+        proof.is_some_and(|proof| proof.grounds().hold(self.open_reads())) && !self.is_refused_in(principal, group)
     }
 
     /// It is good in some group.
@@ -380,6 +422,21 @@ mod tests {
         assert!(!known.is_good_anywhere(ADA));
         known.vouch(ADA, false, HERE);
         assert!(known.is_good(ADA, HERE), "a call of the group's own");
+    }
+
+    #[test]
+    fn a_refusal_holds_in_each_group_until_a_success_there() {
+        let known = Reputation::new(2, None, Duration::from_secs(60), None, 100, shares());
+        known.refuse(ADA);
+        assert!(known.vouch(ADA, false, HERE).was_refused);
+        assert!(!known.is_refused_in(ADA, HERE) && known.is_good(ADA, HERE));
+        assert!(known.is_refused_in(ADA, THERE), "a success elsewhere says nothing of it");
+        assert!(!known.vouch_by_read(ADA, ReadIndex(0), THERE) && !known.is_good(ADA, THERE));
+        assert!(!known.is_refused(ADA), "something of it was taken");
+        assert!(known.vouch(ADA, false, THERE).was_refused && !known.is_refused_in(ADA, THERE));
+        known.refuse_again(ADA, THERE);
+        assert!(known.is_refused_in(ADA, THERE) && !known.is_refused_in(ADA, HERE) && !known.is_good(ADA, THERE));
+        assert!(known.vouch(ADA, false, THERE).was_refused && known.is_good(ADA, THERE));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! A single call that is repeated is the call as it came.
 
 use super::contract::{self, BatchScope, Head};
-use super::deliver::{Ready, load_id};
+use super::deliver::{Ready, Under, load_id};
 use super::settings::{Group, HeaderText, Pack, Shape, Target};
 use super::shard::Kept;
 use super::window::{Batch, Form};
@@ -54,7 +54,7 @@ impl Assembler {
     /// Its events differ in their contexts (P3).
     pub fn request(&self, group: &Group, load: &[Ready]) -> Result<Option<Outgoing>, contract::MixedCredentials> {
         let Some(first) = load.first() else { return Ok(None) };
-        if let (Pack::Shared { credential, .. }, Form::Batch) = (&group.pack, first.batch.form) {
+        if let (Pack::Shared { credential, .. }, Under::Service) = (&group.pack, first.under) {
             return self.shared(group, load, credential);
         }
         let batch = &first.batch;
@@ -80,7 +80,9 @@ impl Assembler {
         let events = || load.iter().flat_map(|ready| ready.batch.events.iter()).map(|queued| queued.entry.event());
         let Some(first) = events().next() else { return Ok(None) };
         let place = |event: &Event| (event.owner.realm, event.context.https, event.context.host.clone());
-        if events().any(|event| place(event) != place(first)) {
+        // P3: whoever took the batch up says so already; the assembler looks again.
+        let is_others = |ready: &Ready| ready.under != Under::Service || !ready.batch.is_for_service();
+        if load.iter().any(is_others) || events().any(|event| place(event) != place(first)) {
             return Err(contract::MixedCredentials);
         }
         let id = load_id(load).to_string();

@@ -96,6 +96,7 @@ impl Settler {
             attempts: settled.failed,
             status: settled.status.unwrap_or(0),
             died_ms: millis(self.0.clock.now()),
+            lost: false,
         }
     }
 }

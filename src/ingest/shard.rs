@@ -2,11 +2,11 @@
 //! [`Lanes`] what follows, hands batches to the courier and settles what has its outcome.
 
 use super::admit::Admitted;
-use super::deliver::{Message, Ready};
+use super::deliver::Message;
 use super::reputation::{Grounds, Reputation};
 use super::settle::Settler;
 use super::window::{Asker, Batch, Entry, Groups, LaneId, Lanes, Mark, Pending, Verdict};
-use crate::event::{EventId, GroupIndex, LaneKey, Owner, Principal, ReadIndex, Subject, Tag, UserId, View};
+use crate::event::{Carried, EventId, GroupIndex, LaneKey, Owner, Principal, ReadIndex, Subject, Tag, UserId, View};
 use crate::journal::Journaled;
 use crate::json::Object;
 use crate::template::Path;
@@ -57,6 +57,9 @@ impl Entry for Kept {
     }
     fn has_single(&self) -> bool {
         self.event().has_single
+    }
+    fn is_for_service(&self) -> bool {
+        Carried::is_for_service(&self.event().carried)
     }
     fn shown(&self) -> Bytes {
         self.event().json.clone()
@@ -273,9 +276,18 @@ impl Shard {
                 }
             };
             self.lanes.tick(now);
+            self.remind_of_refusals();
             self.hand_over();
             self.wake_waiters();
             self.level.lanes.store(self.lanes.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// A refusal that was forgotten for want of room, while what it holds is still there, is remembered again: else its
+    /// caller would be acknowledged for ever, and no call of it be forwarded that could end the refusal.
+    fn remind_of_refusals(&mut self) {
+        for (principal, group) in self.lanes.take_refused() {
+            self.reputation.refuse_again(principal, group);
         }
     }
 
@@ -291,12 +303,12 @@ impl Shard {
     fn obey(&mut self, now: Instant, command: Command) {
         match command {
             Command::Verdict { batch, verdict, pause } => {
-                let owner = batch.events.first().map(|queued| queued.entry.owner().principal);
-                let refused = owner.filter(|_| verdict == Verdict::Rejected);
+                let (owner, group) = (batch.events.first().map(|queued| queued.entry.owner()), batch.key.group);
+                let refused = owner.filter(|_| verdict == Verdict::Rejected).map(|owner| owner.principal);
                 self.lanes.verdict(now, batch, verdict, pause);
                 // A call of this principal succeeded while the verdict was on its way: the lane may try again.
-                if let Some(principal) = refused.filter(|principal| !self.reputation.is_refused(*principal)) {
-                    self.lanes.vouch(principal, &[]);
+                if let Some(principal) = refused.filter(|one| !self.reputation.is_refused_in(*one, group)) {
+                    self.lanes.try_refused(principal, &[group]);
                 }
             }
             Command::Barrier { asker, groups, done } => {
@@ -345,7 +357,7 @@ impl Shard {
         for batch in self.lanes.take_ready() {
             let retries = self.lanes.retries(batch.lane);
             // The courier outlives the shards; if it is gone, the process is ending and the events stay pending.
-            if self.courier.send(Message::Ready(Ready { shard: self.number, batch, retries })).is_err() {
+            if self.courier.send(Message::Ready { shard: self.number, batch, retries }).is_err() {
                 tracing::error!("the courier is gone, batches stay pending");
             }
         }
@@ -381,3 +393,7 @@ pub async fn sleep_until(wake: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

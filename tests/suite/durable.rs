@@ -3,9 +3,15 @@
 use crate::crash::configure;
 use crate::support::process::{Process, run};
 use crate::support::upstream::{FakeUpstream, answer};
-use crate::support::{Http, Sidecar};
+use crate::support::{Http, Sidecar, in_time};
 use http::Method;
 use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use tidegate::app::{self, Options, Running};
+use tidegate::clock::Clock;
+use tidegate::journal::store::{Change, Depth, Engine, Store, Table};
+use tokio::io::AsyncWriteExt as _;
 
 async fn post(at: std::net::SocketAddr, user: &str, id: &str) -> crate::support::Answer {
     let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
@@ -173,4 +179,201 @@ async fn a_write_waits_for_the_groups_that_it_drains_and_for_no_other() {
     let written = sidecar.call(Method::POST, "/snapshot?userId=u", &headers, "{}").await;
     assert_eq!(written.status.as_u16(), 200, "a stuck group that it doesn't drain holds up a write");
     sidecar.upstream.answer_with(|_| None);
+}
+
+/// As [`post`], for a process that restarts: the host is a part of who calls, and each start has another port.
+async fn post_at_home(at: std::net::SocketAddr, user: &str, id: &str) {
+    let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
+    let token = format!("token-{user}");
+    let headers = [("authorization", token.as_str()), ("host", "app.test")];
+    let answer = Http::default().try_call(at, Method::POST, "/event", &headers, body).await.unwrap();
+    assert!(answer.status.is_success(), "{answer:?}");
+}
+
+/// The same configuration, its group packed for a service from now on.
+fn share(config: &Path) {
+    let secret = config.with_file_name("service");
+    std::fs::write(&secret, "Bearer service").unwrap();
+    let shared = format!(
+        "path = \"/batch\"\npack = \"shared\"\npack_wait = \"5ms\"\n\
+         service_credential = {{ header = \"authorization\", file = \"{}\" }}",
+        secret.display()
+    );
+    let text = std::fs::read_to_string(config).unwrap().replace("path = \"/batch\"", &shared);
+    std::fs::write(config, text).unwrap();
+}
+
+const SHORT: [(&str, &str); 2] = [("window = \"1h\"", "window = \"10ms\""), ("drain = \"5s\"", "drain = \"100ms\"")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_in_while_each_credential_spoke_for_itself_never_goes_under_a_services() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|_| Some(answer(503, json!({}))));
+    let config = configure(directory.path(), upstream.address, "disk", &SHORT);
+    let process = Process::start(&config);
+    post_at_home(process.address, "u", "before").await;
+    process.terminate();
+    share(&config);
+    let before = upstream.seen().len();
+    upstream.answer_with(|_| None);
+    let process = Process::start(&config);
+    post_at_home(process.address, "u", "after").await;
+    upstream.until(|seen| seen.len() == before + 2).await;
+    let (_, printed) = process.terminate();
+    assert!(printed.contains("accepted 2 "), "{printed}");
+    let sent: Vec<_> = upstream
+        .seen()
+        .iter()
+        .skip(before)
+        .map(|seen| (seen.ids().join(","), seen.header("authorization").to_owned()))
+        .collect();
+    assert_eq!(
+        sent,
+        [("before".to_owned(), "token-u".to_owned()), ("after".to_owned(), "Bearer service".to_owned())],
+        "in order, each as it was taken in"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_whose_credential_is_damaged_is_never_replayed_and_harms_no_later_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let config = configure(directory.path(), upstream.address, "disk", &SHORT);
+    let process = Process::start(&config);
+    post_at_home(process.address, "u", "a").await;
+    upstream.until(|seen| !seen.is_empty()).await;
+    assert!(process.terminate().1.contains("dead 1 + pending 0"));
+    damage_credentials(&directory.path().join("journal"));
+
+    upstream.answer_with(|_| None);
+    let before = upstream.seen().len();
+    let process = Process::start(&config);
+    let admin = process.admin;
+    let replay = || async move {
+        Http::default().try_call(admin, Method::POST, "/dead-letters/replay", &[], "").await.unwrap().json()
+    };
+    assert_eq!(replay().await, json!({ "replayed": [], "kept": [["a", "its credential is lost"]] }));
+    post_at_home(process.address, "u", "b").await;
+    upstream.until(|seen| seen.len() > before).await;
+    assert!(process.terminate().1.contains("accepted 1 "));
+    let sent: Vec<_> =
+        upstream.seen().iter().skip(before).map(|seen| (seen.ids(), seen.header("authorization").to_owned())).collect();
+    assert_eq!(sent, [(vec!["b".to_owned()], "token-u".to_owned())]);
+}
+
+/// What holds the credentials in a journal that no process has open is empty afterwards.
+fn damage_credentials(journal: &Path) {
+    let mut engine = Engine::open(&journal.join("engine")).unwrap();
+    let mut gone = Vec::new();
+    engine
+        .each(Table::Credentials, &mut |key, _| {
+            gone.push(Change::Remove(Table::Credentials, key.to_vec()));
+            true
+        })
+        .unwrap();
+    assert!(!gone.is_empty());
+    engine.commit(gone, Depth::Disk).unwrap();
+}
+
+/// A start in this process, of the file's configuration with these lines replaced.
+async fn start(config: &Path, clock: Clock, replace: &[(&str, &str)]) -> Running {
+    let mut text = std::fs::read_to_string(config).unwrap();
+    for (from, to) in replace {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let config = tidegate::config::parse(&text, "test", std::iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+    app::start(config, Options { clock }).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_between_two_starts_makes_no_dead_letters() {
+    const DAY: Duration = Duration::from_hours(24);
+    let now = SystemTime::now();
+    let (ahead, behind) = (now + 2 * DAY, now.checked_sub(30 * DAY).unwrap());
+    for (first, second) in [(now, ahead), (ahead, now), (behind, now)] {
+        let directory = tempfile::tempdir().unwrap();
+        let upstream = FakeUpstream::start().await;
+        upstream.answer_with(|_| Some(answer(503, json!({}))));
+        let config = configure(directory.path(), upstream.address, "process", &SHORT);
+        let running = start(&config, Clock::from_fn(move || first), &[]).await;
+        post_at_home(running.address, "u", "a").await;
+        assert_eq!(running.stop().await.pending, 1);
+        let before = upstream.seen().len();
+        let running = start(&config, Clock::from_fn(move || second), &[]).await;
+        upstream.until(|seen| seen.len() >= before + 3).await;
+        assert_eq!((running.ledger().dead, running.ledger().pending), (0, 1));
+        upstream.answer_with(|_| None);
+        let before = upstream.seen().len();
+        upstream.until(|seen| seen.len() > before).await;
+        assert_eq!(running.stop().await.accepted, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_larger_than_a_smaller_limit_goes_as_its_single_call_or_dies() {
+    for fallback in ["single", "dead-letter"] {
+        let directory = tempfile::tempdir().unwrap();
+        let upstream = FakeUpstream::start().await;
+        upstream.answer_with(|_| Some(answer(503, json!({}))));
+        let fallback_is = format!("fallback = \"{fallback}\"");
+        let replace = [SHORT[0], SHORT[1], ("fallback = \"dead-letter\"", &fallback_is)];
+        let config = configure(directory.path(), upstream.address, "process", &replace);
+        let running = start(&config, Clock::default(), &[]).await;
+        let large = format!("{{\"id\":\"large\",\"user\":\"u\",\"lesson\":\"l\",\"pad\":\"{}\"}}", "x".repeat(400));
+        let headers = [("authorization", "token-u"), ("host", "app.test")];
+        let answer = Http::default().try_call(running.address, Method::POST, "/event", &headers, large).await.unwrap();
+        assert!(answer.status.is_success());
+        post_at_home(running.address, "u", "small").await;
+        assert_eq!(running.stop().await.pending, 2);
+        upstream.answer_with(|_| None);
+        let before = upstream.seen().len();
+        let running = start(&config, Clock::default(), &[("max_bytes = \"1KiB\"", "max_bytes = \"256B\"")]).await;
+        upstream.until(|seen| seen.iter().skip(before).any(|one| one.path == "/batch" && one.ids() == ["small"])).await;
+        let letters =
+            Http::default().try_call(running.admin, Method::GET, "/dead-letters", &[], "").await.unwrap().json();
+        let ledger = running.stop().await;
+        let paths: Vec<_> = upstream.seen().iter().skip(before).map(|one| one.path.clone()).collect();
+        if fallback == "single" {
+            assert_eq!((ledger.accepted, paths), (2, vec!["/event".to_owned(), "/batch".to_owned()]));
+        } else {
+            assert_eq!((ledger.accepted, ledger.dead, paths), (1, 1, vec!["/batch".to_owned()]));
+            assert_eq!((&letters[0]["id"], &letters[0]["reason"]), (&json!("large"), &json!("too_large")));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_letter_is_lost_to_a_replay_whose_caller_went_away_while_the_disk_was_full() {
+    const LETTERS: usize = 5;
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let config = configure(directory.path(), upstream.address, "process", &SHORT);
+    let running = start(&config, Clock::default(), &[]).await;
+    for number in 0..LETTERS {
+        post_at_home(running.address, "u", &format!("e{number}")).await;
+    }
+    assert_eq!(running.stop().await.dead, LETTERS as u64);
+    let full = ("durability = \"process\"", "durability = \"process\"\nmin_free = \"1000000000GiB\"");
+    let running = start(&config, Clock::default(), &[full]).await;
+    let kept = || async { Http::default().try_call(running.admin, Method::GET, "/dead-letters", &[], "").await };
+    for _ in 0..20 {
+        // The call and its end arrive together.
+        let mut caller = tokio::net::TcpStream::connect(running.admin).await.unwrap();
+        let call =
+            format!("POST /dead-letters/replay HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", running.admin);
+        caller.write_all(call.as_bytes()).await.unwrap();
+        drop(caller);
+        in_time("the letters", async {
+            while kept().await.unwrap().json().as_array().unwrap().len() < LETTERS {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+    let ledger = running.stop().await;
+    assert_eq!((ledger.dead, ledger.pending), (LETTERS as u64, 0));
 }

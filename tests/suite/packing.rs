@@ -164,6 +164,44 @@ async fn a_batch_that_fails_for_one_users_row_is_looked_into() {
     assert_eq!(sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["id"], "bad");
 }
 
+/// A refusal of the service's credential would keep the group for an hour.
+const FOR_AN_HOUR: (&str, &str) =
+    ("retry_server = { base = \"10ms\", cap = \"20ms\" }", "retry_server = { base = \"10ms\", cap = \"1h\" }");
+
+#[tokio::test]
+async fn a_403_for_one_users_event_never_shuts_a_shared_group() {
+    let sidecar = Sidecar::start(&[BRIEFLY, FOR_AN_HOUR]).await;
+    refuse(&sidecar, 403, false);
+    for (user, id) in [("ada", "a"), ("eve", "bad"), ("joe", "j"), ("kim", "k")] {
+        done(&sidecar, user, id).await;
+    }
+    sidecar.until(|ledger| ledger.accepted == 3).await;
+    let mut number = 0;
+    while sidecar.running.ledger().dead == 0 {
+        number += 1;
+        done(&sidecar, "bob", &format!("b{number}")).await;
+        sidecar.until(|ledger| ledger.accepted >= 3 + number).await;
+    }
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.dead), (number + 3, 1));
+    let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
+    assert_eq!((&letters[0]["id"], &letters[0]["reason"]), (&json!("bad"), &json!("refused")));
+}
+
+#[tokio::test]
+async fn a_service_that_is_forbidden_everything_makes_no_dead_letters() {
+    let sidecar = Sidecar::start(&[BRIEFLY]).await;
+    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(403, json!({}))));
+    for user in ["ada", "bob", "eve", "joe"] {
+        sidecar.event(&format!("{user}'s"), user, &format!("{user}0")).await;
+        done(&sidecar, user, &format!("{user}1")).await;
+    }
+    sidecar.upstream.until(|seen| seen.len() > 100).await;
+    assert_eq!(sidecar.running.ledger().dead, 0);
+    sidecar.upstream.answer_with(|_| None);
+    sidecar.until(|ledger| ledger.accepted == 8).await;
+}
+
 #[tokio::test]
 async fn one_id_of_two_users_gets_an_outcome_for_each() {
     let sidecar = Sidecar::start(&[BRIEFLY]).await;
@@ -229,6 +267,60 @@ async fn a_single_call_of_a_shared_group_goes_with_its_own_credential() {
     assert_eq!((ledger.accepted, ledger.dead), (2, 0));
     let single = sidecar.upstream.seen().into_iter().find(|seen| seen.path == "/event").unwrap();
     assert_eq!(single.header("authorization"), "eve's");
+}
+
+/// Another group, whose calls wait for none of the first one's lanes.
+const OTHER: (&str, &str) = (
+    "[[event]]\npath = \"/event\"",
+    "[batch.other]\npath = \"/other\"\n[[event]]\npath = \"/second\"\nbatch = \"other\"\n[[event]]\npath = \"/event\"",
+);
+
+/// From now on the application refuses this token, and a forwarded call has shown it.
+async fn refuse_token(sidecar: &Sidecar, token: &'static str) {
+    let refused = move |seen: &Seen| seen.header("authorization") == token;
+    sidecar.upstream.answer_with(move |seen| refused(seen).then(|| answer(401, json!({}))));
+    let shown = sidecar.call(Method::POST, "/second", &[("authorization", token)], "no JSON").await;
+    assert_eq!(shown.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_service_speaks_for_nobody_who_was_refused_meanwhile() {
+    let sidecar = Sidecar::start(&[BRIEFLY, OTHER]).await;
+    sidecar.event("forged", "ada", "a").await;
+    refuse_token(&sidecar, "forged").await;
+    sidecar.flush().await;
+    sidecar.upstream.until(|seen| of_batches(seen).iter().any(|one| one.ids() == ["a"])).await;
+    let sent = of_batches(&sidecar.upstream.seen());
+    let of_a: Vec<_> = sent.iter().filter(|one| one.ids() == ["a"]).map(|one| one.header("authorization")).collect();
+    assert_eq!(of_a, ["forged"], "and it is held by its refusal");
+    assert_eq!(sidecar.running.ledger().accepted, 0);
+}
+
+#[tokio::test]
+async fn a_letter_that_was_rejected_for_its_credential_is_replayed_with_it_and_not_under_the_services() {
+    for fallback in ["single", "dead-letter"] {
+        let single = format!("fallback = \"{fallback}\"");
+        let short = ("[delivery]", "[delivery]\ngive_up_after = \"50ms\"");
+        let sidecar = Sidecar::start(&[BRIEFLY, OTHER, short, ("fallback = \"dead-letter\"", &single)]).await;
+        sidecar.event("forged", "ada", "a").await;
+        refuse_token(&sidecar, "forged").await;
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.dead == 1).await;
+        let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
+        assert_eq!(letters[0]["reason"], "credential_rejected");
+        // A call of the credential is taken, so that nothing is held against it now.
+        sidecar.upstream.answer_with(|_| None);
+        assert_eq!(sidecar.post("forged", "ada", "b", "").await.status, StatusCode::OK);
+        let before = sidecar.upstream.seen().len();
+        sidecar.admin(Method::POST, "/dead-letters/replay").await;
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.accepted == 1).await;
+        let seen = sidecar.upstream.seen();
+        let sent: Vec<_> =
+            seen.iter().skip(before).map(|one| (one.path.as_str(), one.header("authorization"))).collect();
+        let path = if fallback == "single" { "/event" } else { "/batch" };
+        assert_eq!(sent, [(path, "forged")]);
+    }
 }
 
 #[tokio::test]
@@ -411,6 +503,7 @@ async fn a_hot_lane_is_bounded_and_leaves_in_full_batches() {
     assert_eq!(sidecar.running.ledger().accepted, 100, "it went after its lane");
     let sizes: Vec<_> = sidecar.upstream.batches().iter().map(Vec::len).collect();
     assert_eq!(sizes, [4, 50, 46], "the first was sealed by its count, the rest waited behind it");
+    sidecar.event("t", "u", "what its lane had is given back").await;
 }
 
 #[tokio::test]

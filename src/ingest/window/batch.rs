@@ -91,6 +91,12 @@ impl<E: Entry> Batch<E> {
         fallback && self.form == Form::Batch && self.events.iter().any(|queued| queued.entry.has_single())
     }
 
+    /// It may go under its group's service credential.
+    #[must_use]
+    pub fn is_for_service(&self) -> bool {
+        self.form == Form::Batch && self.events.iter().all(|queued| queued.entry.is_for_service())
+    }
+
     /// Whether a 403 of it speaks against its credential: it is one event alone, and nothing of the credential was taken
     /// since it was doubted.
     #[must_use]

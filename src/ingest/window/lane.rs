@@ -155,6 +155,8 @@ pub(super) struct Lane<E> {
     pub(super) status: Option<u16>,
     /// Somebody waits for events up to this number: they don't wait for company.
     pub(super) urgent: u64,
+    /// A success of its principal in another group lets it try again, though a refusal holds it.
+    pub(super) may_try_once: bool,
     /// What is on its way shows of itself, where somebody may look.
     pub(super) flying: Vec<Shown>,
     /// An event of it covers others: the first in the queue need not be the oldest.
@@ -182,6 +184,7 @@ impl<E: Entry> Lane<E> {
             retries: 0,
             status: None,
             urgent: 0,
+            may_try_once: true,
             flying: Vec::new(),
             has_covers: false,
         }
@@ -190,6 +193,11 @@ impl<E: Entry> Lane<E> {
     /// No attempt of it is failing.
     pub(super) fn is_well(&self) -> bool {
         matches!(self.phase, Phase::Idle | Phase::InFlight { .. }) && self.again.is_empty() && self.retries == 0
+    }
+
+    /// A refusal holds it.
+    pub(super) const fn is_rejected(&self) -> bool {
+        matches!(self.phase, Phase::Rejected(_))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -370,6 +378,40 @@ impl<E: Entry> Lane<E> {
         self.waiting().map(Queued::first_since).chain(flying).min()
     }
 
+    /// Whether an event fits no batch, not even alone.
+    fn is_oversize(&self, rules: &Rules, queued: &Queued<E>) -> bool {
+        !rules.latest && self.envelope + queued.entry.bytes() > rules.max_bytes
+    }
+
+    /// The event that is offered next, if it fits no batch and has no single call to go as.
+    pub(super) fn take_oversize(&mut self, rules: &Rules) -> Option<Queued<E>> {
+        if self.phase != Phase::Idle {
+            return None;
+        }
+        let is_lost =
+            |queued: &Queued<E>| self.is_oversize(rules, queued) && !(rules.single && queued.entry.has_single());
+        if let Some(batch) = self.again.front() {
+            let goes = batch.form == Form::Batch && batch.events.len() == 1 && batch.events.iter().all(is_lost);
+            return if goes { self.again.pop_front()?.events.pop() } else { None };
+        }
+        if self.due == 0 || !self.queue.front().is_some_and(is_lost) {
+            return None;
+        }
+        self.due -= 1;
+        self.queue.pop_front()
+    }
+
+    /// In the place of what was offered next.
+    pub(super) fn put_first(&mut self, id: LaneId, queued: Queued<E>) {
+        if self.again.is_empty() {
+            self.due += 1;
+            self.queue.push_front(queued);
+        } else {
+            let piece = Batch::piece(id, &self.key, Form::Batch, vec![queued]);
+            self.again.push_front(piece);
+        }
+    }
+
     pub(super) fn next_batch(&mut self, id: LaneId, rules: &Rules, limit: Limit) -> Option<Batch<E>> {
         // Its first event decides: it is tried again as it was, and a lane that was held meanwhile may have some between.
         let goes = |batch: &Batch<E>| batch.events.iter().any(|queued| queued.entry.seq() <= limit);
@@ -378,16 +420,23 @@ impl<E: Entry> Lane<E> {
         }
         if let Some(mut batch) = self.again.pop_front() {
             batch.urgent = batch.events.iter().any(|queued| queued.first_seq() <= self.urgent);
+            if let [queued] = &*batch.events
+                && self.is_oversize(rules, queued)
+            {
+                batch.form = Form::Single;
+            }
             return Some(batch);
         }
-        let (form, most) = if rules.latest { (Form::Single, 1) } else { (Form::Batch, rules.max_events) };
+        let is_single = rules.latest || self.queue.front().is_some_and(|queued| self.is_oversize(rules, queued));
+        let (form, most) = if is_single { (Form::Single, 1) } else { (Form::Batch, rules.max_events) };
         let mut events: Vec<Queued<E>> = Vec::new();
         let mut bytes = self.envelope;
         while self.due > 0 && events.len() < most {
             let Some(next) = self.queue.front() else { break };
             let comma = usize::from(!events.is_empty());
             let fits = bytes + comma + next.entry.bytes() <= rules.max_bytes || events.is_empty();
-            if !fits || next.entry.seq() > limit || repeats(&events, next, rules) {
+            if !fits || next.entry.seq() > limit || repeats(&events, next, rules) || changes_hands(&events, next, rules)
+            {
                 break;
             }
             bytes += comma + next.entry.bytes();
@@ -405,6 +454,12 @@ fn repeats<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> b
         let value = next.entry.field(field);
         value.is_some() && events.iter().any(|queued| queued.entry.field(field) == value)
     })
+}
+
+/// In a shared group what goes with its own credential shares no batch with what goes under the service's.
+fn changes_hands<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
+    let first = events.first().filter(|_| rules.shared);
+    first.is_some_and(|first| first.entry.is_for_service() != next.entry.is_for_service())
 }
 
 impl<E: Entry> Batch<E> {

@@ -126,6 +126,10 @@ pub struct Lanes<E> {
     now: Option<Instant>,
     ready: VecDeque<Batch<E>>,
     settled: Vec<Settled<E>>,
+    /// Lanes that a refusal held when an event came: their callers are acknowledged, so it may be forgotten elsewhere.
+    held_by_refusal: Vec<LaneId>,
+    /// When the first event came: an event that is older was brought back by this start.
+    began: Option<Instant>,
 }
 
 impl<E: Entry> Lanes<E> {
@@ -156,6 +160,8 @@ impl<E: Entry> Lanes<E> {
             now: None,
             ready: VecDeque::new(),
             settled: Vec::new(),
+            held_by_refusal: Vec::new(),
+            began: None,
         }
     }
 
@@ -187,6 +193,13 @@ impl<E: Entry> Lanes<E> {
         std::mem::take(&mut self.settled)
     }
 
+    /// Callers that an event was just taken of into a lane that a refusal holds.
+    pub fn take_refused(&mut self) -> Vec<(Principal, GroupIndex)> {
+        let ids = std::mem::take(&mut self.held_by_refusal);
+        let held = ids.iter().filter_map(|id| self.lanes.get(id)).filter(|lane| lane.is_rejected());
+        held.map(|lane| (lane.owner.principal, lane.key.group)).collect()
+    }
+
     /// When [`tick`](Self::tick) is wanted next.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
@@ -196,6 +209,7 @@ impl<E: Entry> Lanes<E> {
     /// An event enters its window.
     pub fn push(&mut self, now: Instant, entry: E) {
         self.now = Some(now);
+        self.began.get_or_insert(now);
         self.last_seq = self.last_seq.max(entry.seq());
         let all = Arc::clone(&self.rules);
         let Some(rules) = all.get(entry.lane().group.0) else { return self.orphan(entry) };
@@ -209,6 +223,9 @@ impl<E: Entry> Lanes<E> {
         let expires = entry.expires().map(|at| at.checked_sub(rules.token_margin).unwrap_or(now));
         let deadline = (since + rules.window).min(expires.unwrap_or(since + rules.window));
         let full = lane.take_in(rules, entry, since, deadline);
+        if lane.is_rejected() {
+            self.held_by_refusal.push(id);
+        }
         if priority {
             self.seal(id, Seal::Priority);
             self.seal_others(now, &concern, rules);
@@ -420,9 +437,8 @@ impl<E: Entry> Lanes<E> {
         let mut ids = self.lanes_of(user, asker.principal, meant);
         if asker.joins {
             let others = self.order.claimants(asker.realm, user).filter(|other| *other != asker.principal);
-            let joined = |lane: &Lane<E>| {
-                meant(lane) && lane.owner.claimed && self.is_good(lane) && !matches!(lane.phase, Phase::Rejected(_))
-            };
+            let joined =
+                |lane: &Lane<E>| meant(lane) && lane.owner.claimed && self.is_good(lane) && !lane.is_rejected();
             ids.extend(others.flat_map(|other| self.lanes_of(user, other, joined)));
         }
         ids
@@ -543,7 +559,8 @@ impl<E: Entry> Lanes<E> {
         std::iter::once(mark.lane).chain(self.older_than(mark.lane, mark.seq))
     }
 
-    /// A call of this principal was taken in these groups; its rejected lanes try again.
+    /// A call of this principal was taken in these groups; its rejected lanes try again. In other groups they do so once,
+    /// since that says nothing of whose their refusal is.
     pub fn vouch(&mut self, principal: Principal, groups: &[GroupIndex]) {
         self.vouch_by(principal, groups, Grounds::CALL);
     }
@@ -553,14 +570,25 @@ impl<E: Entry> Lanes<E> {
         for group in groups {
             self.note_grounds(principal, *group, grounds);
         }
+        self.try_refused(principal, groups);
+    }
+
+    /// The rejected lanes of this principal try again: in the groups in which a call of it was taken, so that a 403 there
+    /// is an event's; in others if they have not done so since the last time that they moved.
+    pub fn try_refused(&mut self, principal: Principal, taken: &[GroupIndex]) {
         let ids = self.by_principal.get(&principal).into_iter().flatten();
-        let rejected = |id: &&LaneId| self.lanes.get(id).is_some_and(|lane| matches!(lane.phase, Phase::Rejected(_)));
+        let rejected = |id: &&LaneId| self.lanes.get(id).is_some_and(Lane::is_rejected);
         let ids: Vec<_> = ids.filter(rejected).copied().collect();
         for id in ids {
-            if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.phase = Phase::Idle;
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            if taken.contains(&lane.key.group) {
                 lane.turn_doubt(Doubt::Credential, Doubt::Event);
+                lane.may_try_once = true;
+            } else if !std::mem::take(&mut lane.may_try_once) {
+                continue;
             }
+            // Rejected => Idle
+            lane.phase = Phase::Idle;
             self.advance_with(id);
         }
     }
@@ -619,6 +647,12 @@ impl<E: Entry> Lanes<E> {
 
     /// Forms the next batch if the lane may, sets its timer, forgets it when it is empty.
     fn advance(&mut self, id: LaneId) {
+        let behind = self.drop_oversize(id);
+        self.go_on(id);
+        behind.into_iter().for_each(|head| self.go_on(head));
+    }
+
+    fn go_on(&mut self, id: LaneId) {
         self.list(id);
         self.offer(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
@@ -637,10 +671,31 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
+    /// What stands first in the lane and fits no batch any more, since its group's `max_bytes` is smaller than it was,
+    /// has its outcome, unless its single call is left (P6). The lanes that may go then.
+    fn drop_oversize(&mut self, id: LaneId) -> Vec<LaneId> {
+        let mut behind = Vec::new();
+        while let Some(lane) = self.lanes.get_mut(&id)
+            && let Some(rules) = self.rules.get(lane.key.group.0)
+            && let Some(mut queued) = lane.take_oversize(rules)
+        {
+            let status = lane.status;
+            if let Some(heir) = queued.uncover() {
+                lane.put_first(id, heir);
+            }
+            self.settle(queued, Outcome::Dead(Reason::TooLarge), status);
+            self.list(id);
+            if let Some(lane) = self.lanes.get(&id) {
+                behind = self.order.heads(&lane.domain, &lane.owner);
+            }
+        }
+        behind
+    }
+
     /// Tells the order how far the lane is.
     fn list(&mut self, id: LaneId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let refused = matches!(lane.phase, Phase::Rejected(_));
+        let refused = lane.is_rejected();
         let place = lane.front().map(|front| Place { front, refused });
         self.order.list(id, &lane.domain, lane.listed, place);
         lane.listed = place;

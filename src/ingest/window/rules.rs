@@ -41,6 +41,10 @@ pub trait Entry {
     fn field(&self, path: &Path) -> Option<&[u8]>;
     /// Whether its single call can be repeated.
     fn has_single(&self) -> bool;
+    /// Whether it may go under its group's service credential.
+    fn is_for_service(&self) -> bool {
+        false
+    }
     /// What a look at what is pending shows of it.
     fn shown(&self) -> Bytes {
         Bytes::new()
@@ -74,8 +78,8 @@ pub struct Rules {
     pub ordered: Vec<GroupIndex>,
     /// Groups whose windows a priority event of this one seals too.
     pub seals: Vec<GroupIndex>,
-    /// A batch that is taken speaks for its credential.
-    pub proves: bool,
+    /// Batches go under a service's credential, with other lanes' (`pack = "shared"`).
+    pub shared: bool,
     /// Somebody may look at what is pending.
     pub shown: bool,
     /// A refused event may be repeated as a single call.

@@ -20,10 +20,18 @@ struct Model {
     percent: Vec<u8>,
     single: bool,
     expires: Option<Instant>,
+    since: Option<Instant>,
     subject: Option<Subject>,
+    for_service: bool,
 }
 
 impl Entry for Model {
+    fn since(&self) -> Option<Instant> {
+        self.since
+    }
+    fn is_for_service(&self) -> bool {
+        self.for_service
+    }
     fn expires(&self) -> Option<Instant> {
         self.expires
     }
@@ -96,7 +104,9 @@ fn event(seq: u64, user: u8, credential: u8) -> Model {
         percent: b"0".to_vec(),
         single: false,
         expires: None,
+        since: None,
         subject: None,
+        for_service: false,
     }
 }
 
@@ -122,7 +132,7 @@ fn rules() -> Rules {
         change: Vec::new(),
         ordered: Vec::new(),
         seals: Vec::new(),
-        proves: true,
+        shared: false,
         shown: true,
         single: false,
         max_attempts: 3,
@@ -282,6 +292,124 @@ fn a_rejected_lane_waits_for_a_success_of_its_own_credential() {
 }
 
 #[test]
+fn a_success_elsewhere_tries_a_refused_lane_once_and_says_nothing_of_whose_the_refusal_is() {
+    let now = Instant::now();
+    let mut lanes = Lanes::new(vec![rules(), rules()], 10);
+    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    let refuse = |lanes: &mut Lanes<Model>| {
+        let batch = one(lanes);
+        assert!(batch.blames_credential(false), "nothing speaks for it here");
+        lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+    };
+    refuse(&mut lanes);
+    lanes.vouch(Principal([1; 16]), &[GroupIndex(1)]);
+    refuse(&mut lanes);
+    for _ in 0..3 {
+        lanes.vouch(Principal([1; 16]), &[GroupIndex(1)]);
+        assert!(lanes.take_ready().is_empty(), "once, or its refusals would go on for ever");
+    }
+    assert!(lanes.take_settled().is_empty(), "no number of them makes a dead letter");
+    lanes.vouch(Principal([1; 16]), &[GroupIndex(0)]);
+    assert_eq!(ready(&mut lanes), [vec![1]]);
+}
+
+#[test]
+fn of_an_event_that_comes_into_a_refused_lane_the_refusal_is_told_anew() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    let batch = one(&mut lanes);
+    lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+    assert!(lanes.take_refused().is_empty(), "whoever refused it knows");
+    lanes.push(now, event(2, 1, 1));
+    lanes.push(now, event(3, 2, 2));
+    assert_eq!(lanes.take_refused(), [(Principal([1; 16]), GroupIndex(0))]);
+    assert!(lanes.take_refused().is_empty(), "once");
+    lanes.push(now, event(4, 1, 1));
+    lanes.vouch(Principal([1; 16]), &only());
+    assert!(lanes.take_refused().is_empty(), "it was lifted meanwhile");
+}
+
+#[test]
+fn what_a_start_brought_back_is_given_up_by_the_time_since_that_start() {
+    let start = Instant::now() + Duration::from_hours(24 * 60);
+    for age in [Duration::from_hours(48), Duration::from_hours(24 * 30)] {
+        for verdict in [Verdict::Retry { pause: WINDOW }, Verdict::Rejected] {
+            let mut lanes = lanes(rules());
+            let since = start.checked_sub(age);
+            (1..=2).for_each(|seq| lanes.push(start, Model { since, ..event(seq, 1, 1) }));
+            lanes.tick(start);
+            let batch = one(&mut lanes);
+            assert_eq!(seqs(&batch), [1, 2], "its window is long over");
+            lanes.verdict(start, batch, verdict.clone(), Duration::ZERO);
+            assert!(lanes.take_settled().is_empty(), "{verdict:?}: one attempt is no patience");
+            lanes.tick(start + Duration::from_secs(1));
+            assert!(lanes.take_ready().is_empty(), "{verdict:?}: nor is it tried again and again");
+            let late = start + rules().give_up_after;
+            lanes.tick(late);
+            let batch = one(&mut lanes);
+            lanes.verdict(late, batch, verdict.clone(), Duration::ZERO);
+            assert_eq!(lanes.take_settled().len(), 2, "{verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn what_fits_no_batch_any_more_goes_as_its_single_call_or_dies() {
+    let now = Instant::now();
+    for single in [true, false] {
+        let mut lanes = lanes(Rules { single: true, ..rules() });
+        // 13 bytes of envelope: 287 are all that an event may have.
+        for (seq, bytes) in [(1, 287), (2, 288), (3, 10)] {
+            lanes.push(now, Model { bytes, single, ..event(seq, 1, 1) });
+        }
+        lanes.seal_all();
+        let mut sent = Vec::new();
+        while !lanes.is_empty() {
+            let batch = one(&mut lanes);
+            sent.push((batch.form, seqs(&batch)));
+            accept(&mut lanes, now, batch);
+        }
+        let (first, last) = ((Form::Batch, vec![1]), (Form::Batch, vec![3]));
+        let wanted = if single { vec![first, (Form::Single, vec![2]), last] } else { vec![first, last] };
+        assert_eq!(sent, wanted);
+        let outcome = if single { Outcome::Accepted } else { Outcome::Dead(Reason::TooLarge) };
+        assert_eq!(outcomes(&mut lanes), [(1, Outcome::Accepted), (2, outcome), (3, Outcome::Accepted)]);
+    }
+}
+
+#[test]
+fn what_stands_behind_an_event_that_fits_no_batch_goes_at_once() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    lanes.vouch(Principal([1; 16]), &only());
+    // Of one user under two tokens: the second one, of which nothing is known, waits for the first.
+    lanes.push(now, Model { bytes: 200, ..event(1, 1, 1) });
+    lanes.push(now, Model { priority: true, ..event(2, 1, 2) });
+    assert!(lanes.take_ready().is_empty());
+    lanes.rules = vec![Rules { max_bytes: 100, ..rules() }].into();
+    lanes.tick(now + WINDOW);
+    assert_eq!(ready(&mut lanes), [vec![2]]);
+    assert_eq!(outcomes(&mut lanes), [(1, Outcome::Dead(Reason::TooLarge))]);
+}
+
+#[test]
+fn in_a_shared_group_what_may_not_go_under_the_services_credential_shares_no_batch_with_what_may() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules { shared: true, flush_at: 5, ..rules() });
+    for (seq, for_service) in [(1, false), (2, true), (3, true), (4, false), (5, true)] {
+        lanes.push(now, Model { for_service, ..event(seq, 1, 1) });
+    }
+    let mut sent = Vec::new();
+    while !lanes.is_empty() {
+        let batch = one(&mut lanes);
+        sent.push((batch.is_for_service(), seqs(&batch)));
+        accept(&mut lanes, now, batch);
+    }
+    assert_eq!(sent, [(false, vec![1]), (true, vec![2, 3]), (false, vec![4]), (true, vec![5])]);
+}
+
+#[test]
 fn a_rejected_lane_is_given_up_in_time() {
     let now = Instant::now();
     let mut lanes = lanes(rules());
@@ -299,7 +427,7 @@ fn a_rejected_lane_is_given_up_in_time() {
 #[test]
 fn a_hold_lets_earlier_events_through_and_later_ones_wait() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { proves: false, ..rules() });
+    let mut lanes = lanes(Rules { shared: true, ..rules() });
     lanes.push(now, event(1, 1, 1));
     let (number, own) = lanes.hold(&asker(1, 1), &only());
     let batch = one(&mut lanes);

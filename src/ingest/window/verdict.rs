@@ -23,6 +23,7 @@ impl<E: Entry> Lanes<E> {
             Some(owner) => self.note_refusal(&owner),
             None => Vec::new(),
         };
+        let began = self.began.unwrap_or(now);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.phase = Phase::Idle;
         lane.flying.clear();
@@ -36,10 +37,11 @@ impl<E: Entry> Lanes<E> {
         }
         match verdict {
             Verdict::Answered(fates) => {
+                lane.may_try_once = true;
                 if batch.doubt == Doubt::Credential {
                     lane.turn_doubt(Doubt::Credential, Doubt::Event);
                 }
-                if let Some(owner) = owner.filter(|_| rules.proves) {
+                if let Some(owner) = owner.filter(|_| !(rules.shared && batch.is_for_service())) {
                     self.note_success(&owner, key.group);
                 }
                 self.answered(now, rules, batch, fates, pause);
@@ -51,7 +53,9 @@ impl<E: Entry> Lanes<E> {
                     batch.doubt = Doubt::Credential;
                 }
                 let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
-                lane.phase = Phase::Rejected(first + rules.give_up_after);
+                // Patience is counted while the process is up and tries (ruling 8): what a start brought back is as old as
+                // that start, whatever the wall clock says of it.
+                lane.phase = Phase::Rejected(first.max(began) + rules.give_up_after);
                 lane.again.push_front(batch);
                 lane.turn_doubt(Doubt::Event, Doubt::Credential);
                 lane.turn_doubt(Doubt::EventOnceMore, Doubt::Credential);
@@ -166,7 +170,9 @@ impl<E: Entry> Lanes<E> {
             let fits = |run: &&mut Batch<E>| {
                 let bytes: usize = run.events.iter().map(|other| other.entry.bytes() + 1).sum();
                 let both = form == Form::Batch && run.form == Form::Batch;
-                both && run.events.len() < rules.max_events
+                let mark = queued.entry.is_for_service();
+                both && run.is_for_service() == mark
+                    && run.events.len() < rules.max_events
                     && lane.envelope + bytes + queued.entry.bytes() <= rules.max_bytes
             };
             match runs.last_mut().filter(fits) {
@@ -284,13 +290,14 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn give_up(&mut self, now: Instant, id: LaneId, rules: &Rules) {
+        let began = self.began.unwrap_or(now);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let reason = match lane.phase {
             Phase::Rejected(_) => Reason::CredentialRejected,
             Phase::Waiting(_) => Reason::GaveUp,
             Phase::Idle | Phase::InFlight { .. } => return,
         };
-        let is_old = |queued: &Queued<E>| now.saturating_duration_since(queued.since) >= rules.give_up_after;
+        let is_old = |queued: &Queued<E>| now.saturating_duration_since(queued.since.max(began)) >= rules.give_up_after;
         let mut given_up = Vec::new();
         for batch in &mut lane.again {
             let (old, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events).into_iter().partition(is_old);
