@@ -35,6 +35,7 @@ fn identity() -> Identity {
         claims: Vec::new(),
         refresh: None,
         user: crate::template::Template::default(),
+        lowercase_user: false,
         require: Vec::new(),
         forbid: Vec::new(),
         double_submit: None,
