@@ -65,7 +65,7 @@ use known::RouteShape;
 use parking_lot::Mutex;
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
-use reputation::{Grounds, Reputation};
+use reputation::{Grounds, RefusedBy, Reputation};
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
@@ -683,7 +683,7 @@ impl Ingest {
 
     /// A call of this principal met 401 at the application.
     pub fn refuse(&self, principal: Principal) {
-        self.0.reputation.refuse(principal);
+        self.0.reputation.refuse(principal, RefusedBy::Unauthorized);
     }
 
     /// How long a read waits for its user's lanes, where its route says nothing.
