@@ -6,6 +6,7 @@ use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -235,7 +236,9 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn log(default: &str) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Errors of the log itself would go to stderr, which may be what has failed.
+    let layers = tracing_subscriber::fmt().json().log_internal_errors(false);
+    layers.with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
@@ -250,7 +253,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // ORDER: caught before anybody can call: a signal in between must not end the process without its clean stop.
     let mut signals = Signals::caught()?;
     let running = app::start(config, Options::default()).await?;
-    eprintln!("tidegate serves on http://{}, admin on http://{}{journal}", running.address, running.admin);
+    tell(&format!("tidegate serves on http://{}, admin on http://{}{journal}", running.address, running.admin));
     tokio::select! {
         () = signals.next() => {}
         () = running.draining() => {}
@@ -260,43 +263,67 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         signals.next().await;
         haste.cancel();
     }));
-    let ledger = running.stop_and_tell(|what| eprintln!("{what}")).await;
+    let ledger = running.stop_and_tell(tell).await;
     // The ledger is the last word, on stdout, whatever the log's level.
-    println!("{ledger}");
+    drop(writeln!(std::io::stdout(), "{ledger}"));
     if ledger.pending > 0 {
-        match durability {
+        let pending = ledger.pending;
+        tell(&match durability {
             Durability::None => {
-                eprintln!("{} events were still pending; with durability = \"none\" they are lost", ledger.pending);
+                format!("{pending} events were still pending; with durability = \"none\" they are lost")
             }
             Durability::Disk | Durability::Process => {
-                eprintln!("{} events are still pending; the next start delivers them", ledger.pending);
+                format!("{pending} events are still pending; the next start delivers them")
             }
-        }
+        });
     }
     Ok(())
 }
 
-/// What ends a server. SIGHUP, which ends a terminal's session, ends it as cleanly.
+/// A line on stderr. Nobody may be there to read it any more; that must not end a stop halfway.
+fn tell(what: &str) {
+    drop(writeln!(std::io::stderr(), "{what}"));
+}
+
+/// What ends a server. SIGHUP, which ends a terminal's session, ends it as cleanly, unless it was started to outlive that
+/// (`nohup`).
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn caught() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
         let interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
-        let hangup = signal(SignalKind::hangup()).context("SIGHUP can't be caught")?;
+        let hangup = if ignores_hangups() {
+            None
+        } else {
+            Some(signal(SignalKind::hangup()).context("SIGHUP can't be caught")?)
+        };
         Ok(Self { terminate, interrupt, hangup })
     }
 
     /// Until one of them comes.
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = hangup => {}
         }
     }
+}
+
+/// Whether this process was started with SIGHUP ignored, as far as the system tells (proc(5)).
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

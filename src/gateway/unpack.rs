@@ -314,13 +314,22 @@ mod tests {
         assert_eq!(small(vec![0; SMALL_SENT + 1], 1 << 20), Ok(None), "nobody has looked at it");
     }
 
-    #[tokio::test]
-    async fn a_large_body_is_unpacked_off_the_runtimes_thread() {
-        let (unpacker, body) = (Unpacker::new(), Bytes::from(gzip(&vec![b' '; 1 << 20])));
-        let headers = head("gzip");
-        let mut unpacking = Box::pin(unpacker.unpack(&headers, &body, (1 << 20, false)));
-        assert!(unpacking.as_mut().now_or_never().is_none(), "it is there without another thread");
-        assert_eq!(unpacking.await.unwrap().len(), 1 << 20);
+    #[test]
+    fn a_large_body_is_unpacked_off_the_runtimes_thread() {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // The one other thread has something to do until it is told that it hasn't.
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || ended.recv());
+            let (unpacker, body) = (Unpacker::new(), Bytes::from(gzip(&vec![b' '; 1 << 20])));
+            let headers = head("gzip");
+            let mut unpacking = Box::pin(unpacker.unpack(&headers, &body, (1 << 20, false)));
+            assert!(unpacking.as_mut().now_or_never().is_none(), "it is there without another thread");
+            end.send(()).unwrap();
+            assert_eq!(unpacking.await.unwrap().len(), 1 << 20);
+            busy.await.unwrap().unwrap();
+        });
     }
 
     #[tokio::test(start_paused = true)]

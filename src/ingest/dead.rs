@@ -302,7 +302,7 @@ impl DeadLetters {
         self.pile.lock().letters.values().map(|kept| kept.letter.show()).collect()
     }
 
-    /// The letters of a name (see [`Name`]); all without one. Oldest first.
+    /// The letters of a key (digits) or of an event id (`id:…`, or anything that is no number); all without one. Oldest first.
     #[must_use]
     pub fn find(&self, name: Option<&str>) -> Vec<DeadLetter> {
         let pile = self.pile.lock();

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 /// How long nothing may have moved before the stop gives up: as long as a first retry waits.
 const STANDSTILL: Duration = Duration::from_secs(2);
+/// How often what waits is tried before that: an application may be on its way back.
+const ROUNDS: u32 = 3;
 /// Deliveries that came back with no outcome for any event, after which no further one is waited for.
 const IN_VAIN: u64 = 64;
 /// How often it is looked at what is pending; settlement is told to nobody in particular.
@@ -17,8 +19,8 @@ const LOOK: Duration = Duration::from_millis(10);
 pub enum Drained {
     /// Nothing is pending.
     Empty,
-    /// Nothing was settled for two seconds, with nothing in flight or one failure after the other: what is left is held
-    /// by a refused credential, a closed gate or an upstream that is down.
+    /// Three times nothing was settled for two seconds, with nothing in flight or one failure after the other: what is
+    /// left is held by a refused credential, a closed gate or an upstream that is down.
     Standstill,
 }
 
@@ -75,13 +77,19 @@ impl Ingest {
         Progress { pending: self.ledger().pending, in_flight: self.in_flight(), ended }
     }
 
-    /// Seals all windows and sends what is pending. Lanes that wait for a pause to end are tried once at once.
-    /// `to_the_last`: a standstill is waited out.
-    pub async fn drain(&self, to_the_last: bool) -> Drained {
+    /// Lanes that wait for a pause to end are tried at once.
+    fn try_again(&self) {
         for shard in &self.0.shards {
             // A shard that is gone sends nothing any more.
             drop(shard.send(Command::TryAgain));
         }
+    }
+
+    /// Seals all windows and sends what is pending. Lanes that wait for a pause to end are tried at once, three times.
+    /// `to_the_last`: a standstill is waited out.
+    pub async fn drain(&self, to_the_last: bool) -> Drained {
+        self.try_again();
+        let mut rounds = ROUNDS;
         let mut movement = Movement::new(Instant::now(), self.progress());
         let over = async {
             loop {
@@ -90,7 +98,12 @@ impl Ingest {
                     return Drained::Empty;
                 }
                 if movement.is_over(Instant::now(), look) && !to_the_last {
-                    return Drained::Standstill;
+                    rounds -= 1;
+                    if rounds == 0 {
+                        return Drained::Standstill;
+                    }
+                    self.try_again();
+                    movement = Movement::new(Instant::now(), self.progress());
                 }
                 tokio::time::sleep(LOOK).await;
             }

@@ -285,9 +285,10 @@ impl<S: Store, T: Ticket> Committer<S, T> {
         self.let_go(credential);
     }
 
-    /// A journal that takes no events keeps no successors either: what they are kept for can't come.
+    /// On a disk that is low, too: events of the family may be pending, and repetitions of them come. A journal that is
+    /// poisoned writes nothing.
     fn succeed(&mut self, succession: Succession) {
-        if self.vitals.poison().is_some() || self.vitals.is_low() {
+        if self.vitals.poison().is_some() {
             return;
         }
         let kept = self.standing.successors.keep(succession, self.vitals.now_ms(), self.bounds.succession);

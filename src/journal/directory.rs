@@ -13,6 +13,10 @@ pub const FORMAT_FILE: &str = "FORMAT";
 pub const ENGINE: &str = "engine";
 const LOCK_FILE: &str = "LOCK";
 const QUARANTINE: &str = "quarantine";
+/// What the format's mark is called until it is whole.
+const NEW_FORMAT: &str = "FORMAT.new";
+const COPIES: &str = "before";
+const SALVAGE: &str = "SALVAGE";
 
 /// Makes the directory, or makes it its owner's alone.
 ///
@@ -29,8 +33,8 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
 /// # Errors
 /// It is one, or can't be read.
 pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
-    // A volume of its own may begin with `lost+found`; LOCK and `engine` are of a start that was cut off.
-    const OURS: [&str; 4] = [LOCK_FILE, FORMAT_FILE, ENGINE, "lost+found"];
+    // A volume of its own may begin with `lost+found`; the others are of a start that was cut off before its mark was whole.
+    const OURS: [&str; 8] = [LOCK_FILE, FORMAT_FILE, NEW_FORMAT, ENGINE, QUARANTINE, COPIES, SALVAGE, "lost+found"];
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         found => found.map_err(io(path))?,
@@ -133,8 +137,11 @@ pub fn copy_below(from: &Path, to: &Path) -> Result<(), OpenError> {
 }
 
 fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {
-    let mut new = File::create(file).map_err(io(file))?;
-    writeln!(new, "tidegate journal {FORMAT}").and_then(|()| new.sync_all()).map_err(io(file))?;
+    let new_path = path.join(NEW_FORMAT);
+    let mut new = File::create(&new_path).map_err(io(&new_path))?;
+    writeln!(new, "tidegate journal {FORMAT}").and_then(|()| new.sync_all()).map_err(io(&new_path))?;
+    // ORDER: whole before it stands in the old one's place.
+    std::fs::rename(&new_path, file).map_err(io(file))?;
     File::open(path).and_then(|directory| directory.sync_all()).map_err(io(path))
 }
 
@@ -142,7 +149,7 @@ fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {
 /// must not be the last to look at them.
 #[must_use]
 pub fn salvage_marker(path: &Path) -> PathBuf {
-    path.join("SALVAGE")
+    path.join(SALVAGE)
 }
 
 /// Copies of the log files, as they are before the engine cuts them. Copies that are there already are of a start that
@@ -151,7 +158,7 @@ pub fn salvage_marker(path: &Path) -> PathBuf {
 /// # Errors
 /// The file system refuses.
 pub fn copy_logs(path: &Path, engine: &Path) -> Result<Option<PathBuf>, OpenError> {
-    let copies = path.join("before");
+    let copies = path.join(COPIES);
     let Ok(entries) = std::fs::read_dir(engine) else { return Ok(None) };
     std::fs::create_dir_all(&copies).map_err(io(&copies))?;
     for entry in entries.flatten() {

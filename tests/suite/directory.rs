@@ -46,6 +46,10 @@ async fn a_directory_that_is_no_journal_is_refused_and_left_as_it_is() {
     std::fs::remove_file(journal.join("notes.txt")).unwrap();
     std::fs::create_dir(journal.join("lost+found")).unwrap();
     Process::start(&config).terminate();
+    // A start that was cut off while it marked a directory that once was damaged.
+    std::fs::create_dir(journal.join("quarantine")).unwrap();
+    std::fs::write(journal.join("FORMAT"), "").unwrap();
+    Process::start(&config).terminate();
     // And a journal may hold what its owner puts beside it.
     std::fs::write(journal.join("notes.txt"), "mine").unwrap();
     Process::start(&config).terminate();

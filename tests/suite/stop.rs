@@ -93,3 +93,53 @@ async fn a_hangup_ends_a_process_as_cleanly_as_a_terminate() {
     assert!(printed.contains("received 1 = accepted 1"), "{printed}");
     assert_eq!(upstream.batches(), [["a"]]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_was_started_to_outlive_its_terminal_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let config = configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]);
+    let process = Process::start_after("trap '' HUP", &config);
+    process.signal("-HUP");
+    post(process.address, "a").await;
+    process.signal("-TERM");
+    let (code, printed) = end(process).await;
+    assert!(code == Some(0) && printed.contains("received 1 = accepted 1"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_well_though_nobody_hears_what_it_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.close_gate();
+    let config = configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]);
+    // What the pipe leads to ends after the line that says where it serves.
+    let fifo = directory.path().join("said");
+    let prepare = format!("mkfifo {0} && {{ head -n 1 {0} >&2 & }} && exec 3>&2 2>{0}", fifo.display());
+    let process = Process::start_after(&prepare, &config);
+    post(process.address, "a").await;
+    process.signal("-TERM");
+    upstream.until(|seen| !seen.is_empty()).await;
+    // Longer than the pause between two lines.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    upstream.open_gate();
+    let (code, printed) = end(process).await;
+    assert!(code == Some(0) && printed.contains("received 1 = accepted 1"), "{code:?} {printed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_comes_back_within_a_stop_gets_what_is_pending() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let mut tries = 0;
+    upstream.answer_with(move |_| {
+        tries += 1;
+        (tries < 3).then(|| answer(503, json!({})))
+    });
+    let slow = ("retry_server = { base = \"10ms\", cap = \"20ms\" }", "retry_server = { base = \"1h\", cap = \"1h\" }");
+    let process = Process::start(&configure(directory.path(), upstream.address, "process", &[LONG_DRAIN, slow]));
+    post(process.address, "a").await;
+    process.signal("-TERM");
+    let (_, printed) = end(process).await;
+    assert!(printed.contains("received 1 = accepted 1"), "{printed}");
+}

@@ -27,9 +27,13 @@ impl Process {
 
     /// Starts it with no more file descriptors than these, and waits until it serves.
     pub fn start_with_descriptors(config: &Path, descriptors: u32) -> Self {
+        Self::start_after(&format!("ulimit -n {descriptors}"), config)
+    }
+
+    /// Starts it from a shell, after this command, and waits until it serves.
+    pub fn start_after(command: &str, config: &Path) -> Self {
         let mut shell = Command::new("sh");
-        let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_tidegate")]);
+        shell.args(["-c", &format!("{command} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_tidegate")]);
         Self::spawn(shell, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
     }
 
