@@ -153,7 +153,9 @@ impl Admin {
             "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
             "durability": setup.durability, "lanes": setup.ingest.lanes(),
             "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
-            "strangers": { "lanes": strangers.lanes, "bytes": strangers.bytes, "listeners": strangers.listeners },
+            "strangers": {
+                "lanes": strangers.lanes, "bytes": strangers.bytes, "listeners": strangers.listeners, "calls": strangers.calls,
+            },
             "changing_parts": setup.ingest.changing_parts(),
             "batches": { "events": setup.metrics.batched_events.get(), "attempts": self.attempts() },
             "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
@@ -195,7 +197,12 @@ impl Admin {
         let levels = Levels {
             lanes: ingest.lanes(),
             pending_bytes: ingest.pending_bytes(),
-            strangers: [("lanes", strangers.lanes), ("bytes", strangers.bytes), ("listeners", strangers.listeners)],
+            strangers: [
+                ("lanes", strangers.lanes),
+                ("bytes", strangers.bytes),
+                ("listeners", strangers.listeners),
+                ("calls", strangers.calls),
+            ],
             journal_poisoned: journal.poison().is_some(),
             journal_disk_low: journal.is_low(),
             dead_letters: ingest.dead_letters().count().0,

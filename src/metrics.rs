@@ -191,7 +191,7 @@ pub struct Levels {
     /// Bytes of pending events.
     pub pending_bytes: u64,
     /// What callers hold whom nothing speaks for, by the name of the bound.
-    pub strangers: [(&'static str, u64); 3],
+    pub strangers: [(&'static str, u64); 4],
     /// The journal takes no more events.
     pub journal_poisoned: bool,
     /// The journal's disk is nearly full.

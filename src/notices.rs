@@ -6,7 +6,6 @@
 
 use crate::event::{Charge, View};
 use parking_lot::Mutex;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +21,8 @@ pub const CALLERS: usize = 10_000;
 const LISTENERS: usize = 16;
 /// How long a caller is remembered whom nobody listens for: time to come back under `Last-Event-ID`.
 const MEMORY: Duration = Duration::from_mins(5);
+/// How often at most all callers are looked at to find those that may be forgotten.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Tags of one moment.
 type Message = (u64, Arc<[Box<str>]>);
@@ -48,14 +49,47 @@ impl Line {
     }
 }
 
+/// Callers who are remembered.
+#[derive(Debug, Default)]
+struct Lines {
+    by_caller: HashMap<View, Line>,
+    swept: Option<Instant>,
+}
+
+impl Lines {
+    /// The caller's line; one that isn't there takes a charge. Without room, or without a charge, those that need no
+    /// memory any longer give theirs back first.
+    fn find_or_make(&mut self, caller: View, charge: impl Fn() -> Option<Charge>) -> Result<&mut Line, Crowded> {
+        if !self.by_caller.contains_key(&caller) {
+            let charge = self.take_charge(&charge).or_else(|| {
+                self.sweep();
+                self.take_charge(&charge)
+            });
+            self.by_caller.insert(caller, Line::new(charge.ok_or(Crowded)?));
+        }
+        self.by_caller.get_mut(&caller).ok_or(Crowded)
+    }
+
+    fn take_charge(&self, charge: impl Fn() -> Option<Charge>) -> Option<Charge> {
+        if self.by_caller.len() < CALLERS { charge() } else { None }
+    }
+
+    fn sweep(&mut self) {
+        if self.swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            self.by_caller.retain(|_, line| line.is_needed());
+            self.swept = Some(Instant::now());
+        }
+    }
+}
+
 /// All callers' messages.
 #[derive(Debug)]
 pub struct Notices {
     /// When this process began, milliseconds: numbers of another one mean nothing.
     epoch: u64,
     // Held for a look-up and a push.
-    lines: Mutex<HashMap<View, Line>>,
-    /// `lines.len()`, so that nobody takes the lock while nobody listens.
+    lines: Mutex<Lines>,
+    /// How many callers there are, so that nobody takes the lock while nobody listens.
     count: AtomicUsize,
 }
 
@@ -83,7 +117,7 @@ impl Notices {
     /// Somebody listens for this caller, or did a moment ago.
     #[must_use]
     pub fn is_heard(&self, caller: View) -> bool {
-        self.count.load(Ordering::Relaxed) > 0 && self.lines.lock().get(&caller).is_some_and(Line::is_needed)
+        self.count.load(Ordering::Relaxed) > 0 && self.lines.lock().by_caller.get(&caller).is_some_and(Line::is_needed)
     }
 
     /// Tells a caller's listeners that these tags are old.
@@ -92,7 +126,7 @@ impl Notices {
             return;
         }
         let mut lines = self.lines.lock();
-        let Some(line) = lines.get_mut(&caller) else { return };
+        let Some(line) = lines.by_caller.get_mut(&caller) else { return };
         let number = *line.last.borrow() + 1;
         line.messages.push_back((number, tags.into_iter().map(Into::into).collect()));
         if line.messages.len() > MESSAGES {
@@ -102,7 +136,7 @@ impl Notices {
     }
 
     /// Listens for a caller, from `last` (a `Last-Event-ID`) on. `charge`: what a caller who isn't remembered yet takes of a
-    /// bound; none: it may not.
+    /// bound; none: it may not. It is asked once more when callers were forgotten.
     ///
     /// # Errors
     /// Too many do.
@@ -110,19 +144,10 @@ impl Notices {
         self: &Arc<Self>,
         caller: View,
         last: Option<&str>,
-        charge: impl FnOnce() -> Option<Charge>,
+        charge: impl Fn() -> Option<Charge>,
     ) -> Result<Listener, Crowded> {
         let mut lines = self.lines.lock();
-        if lines.len() >= CALLERS && !lines.contains_key(&caller) {
-            lines.retain(|_, line| line.is_needed());
-            if lines.len() >= CALLERS {
-                return Err(Crowded);
-            }
-        }
-        let line = match lines.entry(caller) {
-            Entry::Occupied(line) => line.into_mut(),
-            Entry::Vacant(place) => place.insert(Line::new(charge().ok_or(Crowded)?)),
-        };
+        let line = lines.find_or_make(caller, charge)?;
         if line.listeners >= LISTENERS {
             return Err(Crowded);
         }
@@ -134,7 +159,7 @@ impl Notices {
             Some(last) => self.number_of(last).filter(|number| *number <= now),
             None => Some(now),
         };
-        self.count.store(lines.len(), Ordering::Relaxed);
+        self.count.store(lines.by_caller.len(), Ordering::Relaxed);
         Ok(Listener { notices: Arc::clone(self), caller, seen, changed })
     }
 
@@ -146,7 +171,7 @@ impl Notices {
     /// What came after `seen`, in one message, with its number.
     fn since(&self, caller: View, seen: Option<u64>) -> Option<(u64, Heard)> {
         let lines = self.lines.lock();
-        let line = lines.get(&caller)?;
+        let line = lines.by_caller.get(&caller)?;
         let last = *line.last.borrow();
         let Some(seen) = seen else { return Some((last, Heard::Reset)) };
         if seen >= last {
@@ -192,7 +217,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(line) = self.notices.lines.lock().get_mut(&self.caller) {
+        if let Some(line) = self.notices.lines.lock().by_caller.get_mut(&self.caller) {
             line.listeners = line.listeners.saturating_sub(1);
             line.left = Instant::now();
         }
@@ -246,6 +271,20 @@ mod tests {
         (0..MESSAGES).for_each(|_| notices.publish(ADA, vec!["more".into()]));
         assert_eq!(next("7-1").await.1, Heard::Reset);
         assert_eq!(next("7-2").await.1, tags(&["more"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_has_no_charge_left_takes_that_of_one_who_is_forgotten() {
+        let notices = Arc::new(Notices::new(7));
+        let bound = Arc::new(());
+        let charge = || (Arc::strong_count(&bound) == 1).then(|| Charge::new(Arc::clone(&bound)));
+        drop(notices.listen(ADA, None, charge).unwrap());
+        assert_eq!(notices.listen(BOB, None, charge).unwrap_err(), Crowded, "the one who left may still come back");
+        tokio::time::advance(MEMORY).await;
+        let bob = notices.listen(BOB, None, charge).unwrap();
+        tokio::time::advance(MEMORY).await;
+        assert_eq!(notices.listen(ADA, None, charge).unwrap_err(), Crowded, "one who listens is not forgotten");
+        drop(bob);
     }
 
     #[tokio::test]

@@ -84,7 +84,7 @@ impl Gateway {
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
         let longest = self.0.upstream.response_timeout(parts.uri.path());
-        let mut held = match self.hold(&touches, longest).await {
+        let mut held = match self.hold(&touches, peer, longest).await {
             Ok(held) => held,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
@@ -119,12 +119,13 @@ impl Gateway {
         response
     }
 
-    /// As long as the application may take to answer such a call, and no longer.
-    async fn hold(&self, touches: &Touches, longest: Duration) -> Result<Option<Held>, Refusal> {
+    /// As long as the application may take to answer such a call, and no longer. A call that waits outlives its client, so
+    /// one caller's are bounded in number.
+    async fn hold(&self, touches: &Touches, peer: &Peer, longest: Duration) -> Result<Option<Held>, Refusal> {
         if touches.groups.is_empty() {
             return Ok(None);
         }
-        let held = self.0.ingest.hold(&touches.asker, &touches.groups, longest).await;
+        let held = self.0.ingest.hold(&touches.asker, peer.client, &touches.groups, longest).await;
         held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 

@@ -172,6 +172,7 @@ impl Contexts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::reputation::RefusedBy;
     use crate::ingest::shares::{Bounds, Shares};
     use http::HeaderValue;
     use std::time::Duration;
@@ -227,7 +228,7 @@ mod tests {
         contexts.reputation.vouch(Principal([7; 16]), false, crate::event::GroupIndex(0));
         assert_eq!(held(), 0);
         let second = contexts.share(&keys(2), here(), || context(2)).unwrap();
-        contexts.reputation.refuse(Principal([7; 16]));
+        contexts.reputation.refuse(Principal([7; 16]), RefusedBy::Unauthorized);
         assert_eq!(held(), contexts.bytes(), "what a refused principal holds is a stranger's again");
         drop((first, second));
         assert_eq!((held(), contexts.bytes()), (0, 0));

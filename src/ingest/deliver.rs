@@ -13,7 +13,7 @@ use super::gate::{Asking, Caller, Evidence, Gate, Pass};
 use super::known::RouteShape;
 use super::pack::Parcel;
 use super::reply::{self, Answer, Asked, Reader};
-use super::reputation::{Grounds, Reputation};
+use super::reputation::{Grounds, RefusedBy, Reputation};
 use super::request::{Assembler, Outgoing};
 use super::retry;
 use super::settings::{Delivery, Fallback, Group};
@@ -396,8 +396,9 @@ impl Courier {
             return same(load, &Verdict::Retry { pause });
         }
         self.answer_gate(load);
+        let by = if status == StatusCode::FORBIDDEN { RefusedBy::Forbidden } else { RefusedBy::Unauthorized };
         for (owner, _) in load.iter().filter_map(|ready| owner_of(&ready.batch)) {
-            self.reputation.refuse(owner.principal);
+            self.reputation.refuse(owner.principal, by);
         }
         tracing::warn!(group = %group.name, %batch, %status, "the credential was rejected");
         same(load, &Verdict::Rejected)

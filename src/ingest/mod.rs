@@ -65,7 +65,7 @@ use known::RouteShape;
 use parking_lot::Mutex;
 use recovery::Recovery;
 use refusal::{Decline, Forward, Refusal};
-use reputation::{Grounds, Reputation};
+use reputation::{Grounds, RefusedBy, Reputation};
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
@@ -582,11 +582,17 @@ impl Ingest {
     }
 
     /// Takes a place in the order of a caller's lanes: what is before it goes first, later events wait while the guard
-    /// lives (ruling 4).
+    /// lives (ruling 4). `client`: where the call came from. Only a call that has to wait is counted among those that do.
     ///
     /// # Errors
-    /// What is before it could not move in time.
-    pub async fn hold(&self, asker: &Asker, groups: &[GroupIndex], within: Duration) -> Result<Held, Busy> {
+    /// What is before it could not move in time, or as many calls of this caller wait as may.
+    pub async fn hold(
+        &self,
+        asker: &Asker,
+        client: IpAddr,
+        groups: &[GroupIndex],
+        within: Duration,
+    ) -> Result<Held, Busy> {
         let deadline = Instant::now() + within;
         let (mut holds, mut waits) = (Vec::new(), Vec::new());
         for shard in self.shards_of(asker) {
@@ -600,6 +606,11 @@ impl Ingest {
         for hold in holds {
             held.0.push(hold.await.map_err(|_| Busy)?);
         }
+        waits.retain_mut(|pass| pass.try_recv().is_err());
+        if waits.is_empty() {
+            return Ok(held);
+        }
+        let _place = self.wait_share(asker.principal, client).map_err(|_| Busy)?;
         for pass in waits {
             match tokio::time::timeout_at(deadline, pass).await {
                 Ok(Ok(())) => {}
@@ -672,7 +683,7 @@ impl Ingest {
 
     /// A call of this principal met 401 at the application.
     pub fn refuse(&self, principal: Principal) {
-        self.0.reputation.refuse(principal);
+        self.0.reputation.refuse(principal, RefusedBy::Unauthorized);
     }
 
     /// How long a read waits for its user's lanes, where its route says nothing.
@@ -781,6 +792,15 @@ impl Ingest {
     pub fn listen_share(&self, principal: Principal, client: IpAddr) -> Result<Share, NoShare> {
         let holder = Holder { principal, address: Address::of(client) };
         self.0.reputation.take_share(holder, Takes::Listener)
+    }
+
+    /// A place among the forwarded calls that wait for what is before them.
+    ///
+    /// # Errors
+    /// As many of this caller's wait as may.
+    fn wait_share(&self, principal: Principal, client: IpAddr) -> Result<Share, NoShare> {
+        let holder = Holder { principal, address: Address::of(client) };
+        self.0.reputation.take_share(holder, Takes::Call)
     }
 
     /// Parts that differ at every call of a caller, as far as they were warned about.

@@ -90,7 +90,7 @@ pub enum Refusal {
     #[error("too many events; try again in {0:?}")]
     Limited(Duration),
     /// 503.
-    #[error("earlier events of this user could not be delivered yet; try again in {0:?}")]
+    #[error("earlier events or calls of this caller could not go yet; try again in {0:?}")]
     Busy(Duration),
     /// 503.
     #[error("there is no room for more bodies; try again in {0:?}")]

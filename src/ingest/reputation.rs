@@ -4,8 +4,8 @@
 //! refusal is believed everywhere, a success where it was given. A proof is a 2xx, and holds for
 //! the group that it was given in: by a call of the group's own routes, or by a read of what its events change. Where a
 //! caller without a name was taken too, a proof says nothing of who calls, and joins no two principals to one user. A read
-//! route is open likewise once it has answered a stranger, who has no name or is known to be refused: what it has proven
-//! holds no longer, and what calls have proven does.
+//! route is open likewise once it has answered a stranger, who has no name or was refused by 401: what it has proven
+//! holds no longer, and what calls have proven does. Who was refused by 403 is no stranger: any user can meet one.
 
 use super::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::event::{GroupIndex, Principal, ReadIndex};
@@ -104,6 +104,24 @@ impl Proof {
     }
 }
 
+/// By what a principal was refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// 401, or what counts as one: the application doesn't know who calls.
+    Unauthorized,
+    /// 403, which says nothing of the token: it may be of a write's CSRF pair, or of what its caller may do.
+    #[default]
+    Forbidden,
+}
+
+/// Where a principal is refused, and by what.
+#[derive(Debug, Clone, Default)]
+struct Refused {
+    /// In no group of these it had a 2xx since.
+    groups: Arc<BTreeSet<GroupIndex>>,
+    by: RefusedBy,
+}
+
 /// A success, as far as it changed what was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vouched {
@@ -119,8 +137,7 @@ pub struct Vouched {
 /// more late rejection, a forgotten proof one more forwarded call.
 #[derive(Debug)]
 pub struct Reputation {
-    /// Where each principal is refused; in no group of the set it had a 2xx since.
-    refused: moka::sync::Cache<Principal, Arc<BTreeSet<GroupIndex>>>,
+    refused: moka::sync::Cache<Principal, Refused>,
     /// All groups.
     everywhere: Arc<BTreeSet<GroupIndex>>,
     proofs: moka::sync::Cache<(Principal, GroupIndex), Proof>,
@@ -170,8 +187,8 @@ impl Reputation {
     }
 
     /// A call of this principal met 401 or 403.
-    pub fn refuse(&self, principal: Principal) {
-        self.refused.insert(principal, Arc::clone(&self.everywhere));
+    pub fn refuse(&self, principal: Principal, by: RefusedBy) {
+        self.refused.insert(principal, Refused { groups: Arc::clone(&self.everywhere), by });
         for group in 0..self.open.len() {
             self.proofs.invalidate(&(principal, GroupIndex(group)));
         }
@@ -185,7 +202,7 @@ impl Reputation {
         }
         self.refused.entry(principal).and_upsert_with(|before| {
             let mut refused = before.map(moka::Entry::into_value).unwrap_or_default();
-            Arc::make_mut(&mut refused).insert(group);
+            Arc::make_mut(&mut refused.groups).insert(group);
             refused
         });
         self.reconsider(principal);
@@ -204,8 +221,8 @@ impl Reputation {
         }
         self.refused.entry(principal).and_compute_with(|before| {
             let mut refused = before.map(moka::Entry::into_value).unwrap_or_default();
-            Arc::make_mut(&mut refused).remove(&group);
-            if refused.is_empty() { Op::Remove } else { Op::Put(refused) }
+            Arc::make_mut(&mut refused.groups).remove(&group);
+            if refused.groups.is_empty() { Op::Remove } else { Op::Put(refused) }
         });
         true
     }
@@ -291,13 +308,24 @@ impl Reputation {
     /// Its last call or batch was refused, and none was taken since, in no group.
     #[must_use]
     pub fn is_refused(&self, principal: Principal) -> bool {
-        self.refused.get(&principal).is_some_and(|refused| refused.len() == self.everywhere.len())
+        self.refused.get(&principal).is_some_and(|refused| self.is_everywhere(&refused))
+    }
+
+    /// It is refused, and by what says that the application doesn't know who calls.
+    #[must_use]
+    pub fn is_unknown(&self, principal: Principal) -> bool {
+        let is_unknown = |refused: Refused| refused.by == RefusedBy::Unauthorized && self.is_everywhere(&refused);
+        self.refused.get(&principal).is_some_and(is_unknown)
+    }
+
+    fn is_everywhere(&self, refused: &Refused) -> bool {
+        refused.groups.len() == self.everywhere.len()
     }
 
     /// Its last call or batch was refused, and none was taken in this group since.
     #[must_use]
     pub fn is_refused_in(&self, principal: Principal, group: GroupIndex) -> bool {
-        self.refused.get(&principal).is_some_and(|refused| refused.contains(&group))
+        self.refused.get(&principal).is_some_and(|refused| refused.groups.contains(&group))
     }
 
     /// It may be acknowledged in this group without asking.
@@ -393,7 +421,7 @@ mod tests {
         assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: false, is_news: true, opens: false });
         assert!(known.is_proven(ADA, HERE) && known.is_good(ADA, HERE));
         assert!(!known.is_proven(ADA, THERE) && !known.is_good(ADA, THERE));
-        known.refuse(ADA);
+        known.refuse(ADA, RefusedBy::Unauthorized);
         assert!(known.is_refused(ADA) && !known.is_proven(ADA, HERE) && !known.is_good(ADA, HERE));
         assert_eq!(known.vouch(ADA, false, HERE), Vouched { was_refused: true, is_news: true, opens: false });
     }
@@ -427,7 +455,7 @@ mod tests {
     #[test]
     fn a_refusal_holds_in_each_group_until_a_success_there() {
         let known = Reputation::new(2, None, Duration::from_secs(60), None, 100, shares());
-        known.refuse(ADA);
+        known.refuse(ADA, RefusedBy::Unauthorized);
         assert!(known.vouch(ADA, false, HERE).was_refused);
         assert!(!known.is_refused_in(ADA, HERE) && known.is_good(ADA, HERE));
         assert!(known.is_refused_in(ADA, THERE), "a success elsewhere says nothing of it");
@@ -440,9 +468,22 @@ mod tests {
     }
 
     #[test]
+    fn the_application_does_not_know_who_was_refused_by_401_last_and_nowhere_taken_since() {
+        let known = Reputation::new(2, None, Duration::from_secs(60), None, 100, shares());
+        known.refuse(ADA, RefusedBy::Forbidden);
+        assert!(known.is_refused(ADA) && !known.is_unknown(ADA));
+        known.refuse(ADA, RefusedBy::Unauthorized);
+        assert!(known.is_refused(ADA) && known.is_unknown(ADA));
+        known.vouch(ADA, false, HERE);
+        assert!(!known.is_unknown(ADA) && !known.is_unknown(NOBODY));
+        known.refuse_again(ADA, HERE);
+        assert!(known.is_unknown(ADA), "as it was");
+    }
+
+    #[test]
     fn a_read_makes_nobody_good_who_is_refused() {
         let known = Reputation::new(1, None, Duration::from_secs(60), None, 100, shares());
-        known.refuse(ADA);
+        known.refuse(ADA, RefusedBy::Unauthorized);
         assert!(!known.vouch_by_read(ADA, ReadIndex(0), HERE));
         assert!(known.is_refused(ADA) && !known.is_good(ADA, HERE));
     }

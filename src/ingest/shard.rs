@@ -98,7 +98,7 @@ pub enum Command {
         groups: Groups,
         /// The way back to this shard, for the hold's end.
         shard: mpsc::UnboundedSender<Command>,
-        /// Answered with the hold at once. Whatever becomes of the caller, a hold that is dropped is over.
+        /// Answered with the hold at once, after `passed` if the lanes may be passed at once. Whatever becomes of the caller, a hold that is dropped is over.
         hold: oneshot::Sender<Hold>,
         /// Answered when the caller's lanes may be passed.
         passed: oneshot::Sender<()>,
@@ -207,6 +207,8 @@ pub struct Shard {
     courier: mpsc::UnboundedSender<Message>,
     settler: Arc<Settler>,
     waiters: Vec<Waiter>,
+    /// Holds that their callers are to be given.
+    holds: Vec<(oneshot::Sender<Hold>, Hold)>,
     /// Lanes that somebody began to wait for; the courier is told.
     hurry: Hurry,
     number: usize,
@@ -246,8 +248,8 @@ impl Shard {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { number, lanes, tail, commands, courier, settler, level, reputation } = parts;
-        let (waiters, hurry) = (Vec::new(), Hurry::Lanes(Vec::new()));
-        Self { lanes, tail, commands, courier, settler, waiters, hurry, number, level, reputation }
+        let (waiters, holds, hurry) = (Vec::new(), Vec::new(), Hurry::Lanes(Vec::new()));
+        Self { lanes, tail, commands, courier, settler, waiters, holds, hurry, number, level, reputation }
     }
 
     /// Runs until nobody can send commands any more.
@@ -279,6 +281,7 @@ impl Shard {
             self.remind_of_refusals();
             self.hand_over();
             self.wake_waiters();
+            self.give_holds();
             self.level.lanes.store(self.lanes.len() as u64, Ordering::Relaxed);
         }
     }
@@ -318,8 +321,7 @@ impl Shard {
             }
             Command::Hold { asker, groups, shard, hold, passed } => {
                 let (number, marks) = self.lanes.hold(&asker, &groups);
-                // A caller that went away drops the hold, here or unread in the channel, and that releases it.
-                drop(hold.send(Hold { asker, number, after: self.lanes.last_seq(), shard }));
+                self.holds.push((hold, Hold { asker, number, after: self.lanes.last_seq(), shard }));
                 self.hurry(&marks);
                 self.waiters.push(Waiter { marks, forwarded: true, done: passed });
             }
@@ -382,6 +384,14 @@ impl Shard {
             if waiter.done.send(()).is_err() {
                 tracing::trace!("nobody waits any more");
             }
+        }
+    }
+
+    // ORDER: after what may be passed at once was told so: a call that has its hold and was not told has to wait.
+    fn give_holds(&mut self) {
+        for (caller, hold) in self.holds.drain(..) {
+            // A caller that went away drops the hold, here or unread in the channel, and that releases it.
+            drop(caller.send(hold));
         }
     }
 }

@@ -5,7 +5,7 @@
 //! client address a quarter of that half. Beyond it their calls are forwarded, and the other half is left to the good.
 //!
 //! ```text
-//! Share:    one event, context or listener       taken before it is kept, given back by its drop
+//! Share:    one event, context, listener or call taken before it is kept, given back by its drop
 //! Account:  one principal with shares             what it holds, by address and bound; good or not
 //! Strangers: sums over the accounts that aren't good, together and by address
 //! ```
@@ -13,7 +13,8 @@
 //! **Operation.** What a good principal holds stands in its account only. When a principal becomes good its account's
 //! sums leave those of the strangers; when it is refused they enter them, whatever there is, since the events are there
 //! already. An account without shares is dropped. It also knows how many events each user of the principal has in each
-//! group, which `limits.max_lane_events` bounds for everybody.
+//! group, which `limits.max_lane_events` bounds for everybody, and how many of its calls wait, which has a bound for the
+//! good as well: a call that waits outlives its client (ruling 2).
 //!
 //! INVARIANT: the strangers' sums are those of the accounts that aren't good. Every change of an account is made under its
 //! shelf's lock, and so is the look at the standing that it goes by.
@@ -34,6 +35,10 @@ const SHELVES: usize = 64;
 const TOGETHER: u64 = 2;
 /// Of that, the strangers of one address may hold one part in this many.
 const OF_ONE_ADDRESS: u64 = 4;
+/// Forwarded calls that may wait for their place in the order, of which strangers have their part.
+const WAITING_CALLS: u64 = 4_096;
+/// Of a good principal, so many may wait.
+const OF_ONE_PRINCIPAL: u64 = 512;
 /// Bits of an IPv6 address that one site is usually given all addresses under.
 const SITE_BITS: u32 = 64;
 
@@ -78,6 +83,8 @@ enum Bound {
     Bytes,
     /// Callers who listen for invalidations.
     Listeners,
+    /// Forwarded calls that wait for their place in the order.
+    Calls,
     /// Lanes of one shard.
     Lanes(usize),
 }
@@ -87,7 +94,8 @@ impl Bound {
         match self {
             Self::Bytes => 0,
             Self::Listeners => 1,
-            Self::Lanes(shard) => 2 + shard,
+            Self::Calls => 2,
+            Self::Lanes(shard) => 3 + shard,
         }
     }
 }
@@ -113,6 +121,7 @@ impl Bounds {
         let whole = match bound {
             Bound::Bytes => self.bytes,
             Bound::Listeners => self.listeners,
+            Bound::Calls => WAITING_CALLS,
             Bound::Lanes(_) => self.lanes,
         };
         let together = (whole / TOGETHER).max(1);
@@ -141,6 +150,8 @@ pub enum Takes {
     },
     /// A caller who listens.
     Listener,
+    /// A forwarded call that waits for its place in the order.
+    Call,
 }
 
 /// A lane, as a keyed hash.
@@ -157,8 +168,9 @@ pub enum NoShare {
     /// The holder is a stranger, and strangers hold what they may.
     #[error("callers that nothing speaks for hold their share of a bound")]
     Strangers,
-    /// The event's user has as many events of this principal in its group as one may.
-    #[error("this user has as many pending events in the group as one may")]
+    /// The event's user has as many events of this principal in its group as one may, or the principal as many calls that
+    /// wait.
+    #[error("this user has as many pending events in the group, or calls that wait, as one may")]
     User,
 }
 
@@ -171,6 +183,8 @@ pub struct HeldByStrangers {
     pub bytes: u64,
     /// Callers who listen.
     pub listeners: u64,
+    /// Forwarded calls that wait for their place in the order.
+    pub calls: u64,
 }
 
 /// The sums over all accounts that aren't good.
@@ -277,13 +291,14 @@ impl Account {
             Takes::Event { shard, bytes, .. } => [(Bound::Lanes(shard), u64::from(others == 0)), (Bound::Bytes, bytes)],
             Takes::Context { bytes } => [(Bound::Bytes, bytes), (Bound::Listeners, 0)],
             Takes::Listener => [(Bound::Listeners, 1), (Bound::Bytes, 0)],
+            Takes::Call => [(Bound::Calls, 1), (Bound::Bytes, 0)],
         }
     }
 
     const fn lane_of(address: Address, takes: Takes) -> Option<(Address, usize, LaneHash)> {
         match takes {
             Takes::Event { shard, lane, .. } => Some((address, shard, lane)),
-            Takes::Context { .. } | Takes::Listener => None,
+            Takes::Context { .. } | Takes::Listener | Takes::Call => None,
         }
     }
 
@@ -291,6 +306,11 @@ impl Account {
     fn wanted(&self, address: Address, takes: Takes) -> [(Bound, u64); 2] {
         let others = Self::lane_of(address, takes).and_then(|lane| self.lanes.get(&lane)).copied();
         Self::amounts(takes, others.unwrap_or(0))
+    }
+
+    /// Calls that wait, from whatever address.
+    fn calls(&self) -> u64 {
+        self.sums.iter().filter(|((_, bound), _)| *bound == Bound::Calls).map(|(_, amount)| amount).sum()
     }
 
     /// Nothing of it counts if a part of it doesn't fit.
@@ -301,7 +321,10 @@ impl Account {
             return Err(NoShare::User);
         }
         if self.good {
-            return Ok(());
+            return match takes {
+                Takes::Call if self.calls() >= OF_ONE_PRINCIPAL => Err(NoShare::User),
+                _ => Ok(()),
+            };
         }
         let [(first, much), (second, more)] = self.wanted(address, takes);
         strangers.try_enter(address, first, much)?;
@@ -459,7 +482,8 @@ impl Shares {
             sum.map_or(0, |sum| sum.load(Ordering::Relaxed))
         };
         let lanes = (0..self.strangers.bounds.shards).map(|shard| sum(Bound::Lanes(shard))).sum();
-        HeldByStrangers { lanes, bytes: sum(Bound::Bytes), listeners: sum(Bound::Listeners) }
+        let (bytes, listeners, calls) = (sum(Bound::Bytes), sum(Bound::Listeners), sum(Bound::Calls));
+        HeldByStrangers { lanes, bytes, listeners, calls }
     }
 }
 

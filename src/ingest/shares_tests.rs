@@ -39,7 +39,7 @@ fn strangers_have_half_of_a_bound_and_those_of_one_address_a_quarter_of_that() {
     held.push(take(4, 1, 1).unwrap());
     held.extend((0..12).map(|who| take(10 + who, 2 + who / 4, 0).unwrap()));
     assert_eq!(take(30, 9, 0).unwrap_err(), NoShare::Strangers, "of an address that holds nothing");
-    assert_eq!(shares.held(), HeldByStrangers { lanes: 17, bytes: 17, listeners: 0 });
+    assert_eq!(shares.held(), HeldByStrangers { lanes: 17, bytes: 17, listeners: 0, calls: 0 });
     let good = || shares.take(holder(31, 1), event(0, 0, 1), || true);
     held.extend((0..100).map(|_| good().unwrap()));
     assert_eq!(shares.held().lanes, 17, "the good count nowhere");
@@ -52,7 +52,7 @@ fn events_of_one_lane_take_one_lane_and_each_its_bytes() {
     let shares = shares();
     let take = |bytes| shares.take(holder(1, 1), event(0, 7, bytes), || false);
     let held: Vec<_> = (0..10).map(|_| take(100).unwrap()).collect();
-    assert_eq!(shares.held(), HeldByStrangers { lanes: 1, bytes: 1_000, listeners: 0 });
+    assert_eq!(shares.held(), HeldByStrangers { lanes: 1, bytes: 1_000, listeners: 0, calls: 0 });
     // 8,000 bytes: 4,000 for strangers, 1,000 for an address.
     assert_eq!(take(1).unwrap_err(), NoShare::Strangers);
     assert_eq!(shares.take(holder(2, 1), event(0, 8, 1), || false).unwrap_err(), NoShare::Strangers);
@@ -87,10 +87,25 @@ fn listeners_nothing_speaks_for_have_a_share_too() {
 }
 
 #[test]
+fn calls_that_wait_are_bounded_for_each_good_principal_and_for_the_strangers_of_each_address() {
+    let shares = shares();
+    let call = |who, from, good| shares.take(holder(who, from), Takes::Call, || good);
+    let of_address = WAITING_CALLS / TOGETHER / OF_ONE_ADDRESS;
+    let held: Vec<_> = (0..of_address).map(|number| call(u8::from(number % 2 == 0), 1, false).unwrap()).collect();
+    assert_eq!(call(2, 1, false).unwrap_err(), NoShare::Strangers);
+    assert_eq!(shares.held().calls, of_address);
+    let own: Vec<_> = (0..OF_ONE_PRINCIPAL).map(|number| call(8, 1 + (number % 3) as u8, true).unwrap()).collect();
+    assert_eq!(call(8, 9, true).unwrap_err(), NoShare::User, "from whatever address");
+    assert!(call(2, 2, false).is_ok() && call(9, 1, true).is_ok());
+    drop((held, own));
+    assert!(call(8, 9, true).is_ok() && call(2, 1, false).is_ok());
+}
+
+#[test]
 fn what_a_start_finds_counts_whatever_there_is() {
     let shares = shares();
     let found: Vec<_> = (0..20).map(|who| shares.adopt(holder(who, 1), event(0, 0, 500), || false)).collect();
-    assert_eq!(shares.held(), HeldByStrangers { lanes: 20, bytes: 10_000, listeners: 0 });
+    assert_eq!(shares.held(), HeldByStrangers { lanes: 20, bytes: 10_000, listeners: 0, calls: 0 });
     assert_eq!(shares.take(holder(30, 2), event(1, 0, 1), || false).unwrap_err(), NoShare::Strangers);
     drop(found);
     assert!(shares.take(holder(30, 2), event(1, 0, 1), || false).is_ok());
@@ -111,6 +126,7 @@ fn takes() -> impl Strategy<Value = Takes> {
         6 => (0..2usize, 0..3u64, 1..400u64).prop_map(|(shard, lane, bytes)| event(shard, lane, bytes)),
         2 => (1..400u64).prop_map(|bytes| Takes::Context { bytes }),
         1 => Just(Takes::Listener),
+        1 => Just(Takes::Call),
     ]
 }
 
@@ -140,6 +156,7 @@ fn recount(held: &[(u8, u8, Takes, Share)], good: &HashSet<u8>) -> HashMap<(Addr
             }
             Takes::Context { bytes } => add(Bound::Bytes, *bytes),
             Takes::Listener => add(Bound::Listeners, 1),
+            Takes::Call => add(Bound::Calls, 1),
         }
     }
     sums
@@ -156,6 +173,7 @@ fn total(sums: &HashMap<(Address, Bound), u64>) -> HeldByStrangers {
         match bound {
             Bound::Bytes => out.bytes += amount,
             Bound::Listeners => out.listeners += amount,
+            Bound::Calls => out.calls += amount,
             Bound::Lanes(_) => out.lanes += amount,
         }
     }

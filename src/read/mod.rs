@@ -29,7 +29,7 @@ use crate::cache::policy::reuse::{self, Use};
 use crate::cache::store::{Entry, Flight, Found as Stored, Store};
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::{GroupIndex, Tag, UserId};
+use crate::event::{GroupIndex, Keys, Tag, UserId};
 use crate::identity::{Caller, Identity, Renewal};
 use crate::ingest::{Asker, Ingest, Settled};
 use crate::memory::Share;
@@ -193,7 +193,7 @@ impl Read {
     }
 
     /// Asks the application for a reader. That it answers a stranger shows that its answers to this read say nothing of who
-    /// asks (ruling 17): a caller without a name, or one that is known to be refused.
+    /// asks (ruling 17): a caller without a name, or one that was refused by 401.
     async fn ask_for(
         &self,
         request: Request<Body>,
@@ -203,8 +203,10 @@ impl Read {
     ) -> Result<Response<Body>, UpstreamError> {
         let reputation = self.ingest.reputation();
         // ORDER: before it is asked. A refusal of meanwhile says nothing of this answer.
-        let is_stranger = reader.keys.nameless || reputation.is_refused(reader.keys.principal);
-        let is_open = route.public || is_stranger || reputation.is_open_read(route.index);
+        let Keys { principal, nameless, .. } = reader.keys;
+        let is_stranger = nameless || reputation.is_unknown(principal);
+        let is_open =
+            route.public || nameless || reputation.is_refused(principal) || reputation.is_open_read(route.index);
         let relayed = if is_open { Relayed::Read } else { relayed };
         let response = self.relay_of(request, peer, relayed).await?;
         if is_stranger && !route.public && is_shown(response.status()) {

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Empty;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tokio::net::TcpStream;
 
 /// A user whose lanes are in one shard, whoever calls.
 const USER: &str = "u";
@@ -274,6 +275,43 @@ async fn listeners_of_one_address_have_a_share_of_the_places_and_others_find_one
     sidecar.make_good("good").await;
     assert_eq!(listen("9.9.9.9", "good").await, StatusCode::OK);
     assert_eq!(sidecar.strangers("listeners").await, 1_251);
+}
+
+#[tokio::test]
+async fn calls_that_wait_though_their_client_reset_them_are_bounded_and_others_go() {
+    const MOST: u64 = 512;
+    let patient = ("response_timeout = \"5s\"", "response_timeout = \"60s\"");
+    let sidecar = Sidecar::start(&[patient]).await;
+    sidecar.upstream.hold_back(|seen| seen.path == "/batch");
+    assert_eq!(sidecar.from("9.9.9.9", "forged", "a").await.status, StatusCode::ACCEPTED);
+    let io = TokioIo::new(TcpStream::connect(sidecar.running.address).await.unwrap());
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let delete = || {
+        let request = Request::delete(format!("http://{}/event?userId={USER}", sidecar.running.address));
+        let request = request.header("authorization", "forged").header("x-forwarded-for", "9.9.9.9");
+        let (mut sender, request) = (sender.clone(), request.body(Empty::<Bytes>::new()).unwrap());
+        async move { sender.send_request(request).await.unwrap() }
+    };
+    for waiting in (32..=MOST).step_by(32) {
+        let calls: Vec<_> = (0..32).map(|_| tokio::spawn(delete())).collect();
+        sidecar.until_strangers("calls", waiting).await;
+        calls.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+    let beyond = delete().await;
+    assert_eq!(
+        (beyond.status(), &beyond.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    assert_eq!(sidecar.declined("busy").await, 1);
+    for (address, token) in [("9.9.9.9", "other"), ("8.8.8.8", "newcomer")] {
+        let headers = [("authorization", token), ("x-forwarded-for", address)];
+        let other = sidecar.call(Method::DELETE, "/event?userId=v", &headers, "").await;
+        assert_eq!(other.status, StatusCode::OK, "nothing is before it, so that it doesn't wait");
+    }
+    assert_eq!(sidecar.strangers("calls").await, MOST, "whatever became of their client");
+    sidecar.upstream.open_gate();
+    sidecar.until_strangers("calls", 0).await;
 }
 
 /// Each start has another port: without a host of their own, calls before and after would be of different hosts.

@@ -168,6 +168,31 @@ async fn a_read_that_a_stranger_was_answered_proves_no_token_and_what_it_had_joi
 }
 
 #[tokio::test]
+async fn one_user_whose_write_met_403_opens_no_read_for_the_others_by_reading() {
+    let sidecar = Sidecar::start(&[BY_LISTS, ("barrier = \"3s\"", "barrier = \"1h\"")]).await;
+    let bad = token("mallory", "bad");
+    let taken = AtomicU64::new(0);
+    let is_bad = bad.clone();
+    sidecar.upstream.answer_with(move |seen| match seen.method {
+        Method::POST if seen.header("authorization") == is_bad => Some(answer(403, json!({}))),
+        Method::POST => {
+            taken.fetch_add(seen.ids().len() as u64, Ordering::SeqCst);
+            None
+        }
+        _ => Some(answer(200, json!({ "taken": taken.load(Ordering::SeqCst) }))),
+    });
+    sidecar.taken(&[("authorization", &bad)], "mallory", "bad").await;
+    sidecar.flush().await;
+    sidecar.until_counter(REJECTED, 1).await;
+    let (desk, phone) = (token("u", "desk"), token("u", "phone"));
+    for token in [&desk, &phone, &bad] {
+        assert_eq!(sidecar.get(token, "/progress").await.status, StatusCode::OK);
+    }
+    sidecar.taken(&[("authorization", &desk)], "u", "a").await;
+    assert_eq!(sidecar.get(&phone, "/progress").await.json()["taken"], 1, "the two are one user still");
+}
+
+#[tokio::test]
 async fn a_read_proves_its_reader_for_the_groups_that_it_is_of_and_for_no_other() {
     let all = ("[[write]]\n", "[[cache]]\npath = \"/all\"\ntags = [\"{user}\"]\n[[write]]\n");
     let proven = ("[identity]", "[identity]\nadmit = \"proven\"");

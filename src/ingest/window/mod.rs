@@ -35,7 +35,7 @@ use bytes::Bytes;
 use lane::{Lane, Phase, Seal, Shown};
 use order::{Foreign, Order, Place};
 use recent::Recent;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -106,10 +106,10 @@ pub struct Lanes<E> {
     by_principal: HashMap<Principal, BTreeSet<LaneId>>,
     order: Order,
     timers: BTreeSet<(Instant, LaneId)>,
-    /// Calls that hold lanes back, by principal.
-    holds: HashMap<Principal, HashMap<u64, Hold>>,
+    /// Calls that hold lanes back, by principal, in the order of their numbers.
+    holds: HashMap<Principal, BTreeMap<u64, Hold>>,
     /// Of those, the ones that hold other principals of their user back too.
-    joint_holds: HashMap<(Realm, UserId), HashMap<u64, Hold>>,
+    joint_holds: HashMap<(Realm, UserId), BTreeMap<u64, Hold>>,
     sent: Sent,
     /// Principals that had a 2xx in a group, and no refusal since: by what.
     good: Recent<(Principal, GroupIndex), Grounds>,
@@ -754,17 +754,19 @@ fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<LaneId>>
 
 /// Up to which event this lane may send while forwarded calls hold it. `joins`: those of its user's other principals, too.
 fn hold_limit<E: Entry>(
-    holds: &HashMap<Principal, HashMap<u64, Hold>>,
-    joint: &HashMap<(Realm, UserId), HashMap<u64, Hold>>,
+    holds: &HashMap<Principal, BTreeMap<u64, Hold>>,
+    joint: &HashMap<(Realm, UserId), BTreeMap<u64, Hold>>,
     lane: &Lane<E>,
     joins: bool,
 ) -> u64 {
-    let own = holds.get(&lane.owner.principal).into_iter().flat_map(HashMap::values);
-    let own = own.filter(|hold| hold.asker.user.as_ref().is_none_or(|user| *user == lane.key.user));
+    let is_meant = |hold: &&Hold| hold.groups.contains(&lane.key.group);
+    let is_own = |hold: &&Hold| hold.asker.user.as_ref().is_none_or(|user| *user == lane.key.user);
+    // Holds stand in the order in which they were made, so that the first one that is meant goes back the furthest.
+    let own = holds.get(&lane.owner.principal);
+    let own = own.and_then(|own| own.values().find(|hold| is_own(hold) && is_meant(hold)));
     let joint = if joins && !joint.is_empty() { joint.get(&(lane.owner.realm, lane.key.user.clone())) } else { None };
-    let meant =
-        own.chain(joint.into_iter().flat_map(HashMap::values)).filter(|hold| hold.groups.contains(&lane.key.group));
-    meant.map(|hold| hold.after).min().unwrap_or(u64::MAX)
+    let joint = joint.and_then(|joint| joint.values().find(is_meant));
+    own.into_iter().chain(joint).map(|hold| hold.after).min().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
