@@ -12,6 +12,7 @@ pub mod descriptors;
 mod phase;
 pub mod settings;
 mod shares;
+mod unsent;
 
 pub use settings::ServerSettings;
 
@@ -24,7 +25,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use phase::{Limits, Over, Phases, Watched};
+use phase::{Limits, Over, Phases, Socket, Watched};
 use shares::Shares;
 use socket2::{SockRef, TcpKeepalive};
 use std::convert::Infallible;
@@ -187,7 +188,7 @@ impl Client {
     {
         let Self { stream, connection, place, stall, unsent } = self;
         let kept = place.clone();
-        let watched = Watched::new(stream, phases.clone(), stall, cut);
+        let watched = Watched::new(stream, phases.clone(), stall, Socket { unsent: unsent::in_kernel, cut });
         let account = phases.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
