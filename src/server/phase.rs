@@ -257,7 +257,7 @@ struct Wait {
 }
 
 impl<T> Watched<T> {
-    /// A client may take nothing of what is ready for `limit`, and for a [`LOOKS`]th of it more.
+    /// A client may take nothing of what is ready for `limit`, and for a part of it more, `LOOKS` of which make the whole.
     pub(super) const fn new(stream: T, phases: Phases, limit: Duration, socket: Socket<T>) -> Self {
         Self { stream, phases, stall: Stall { limit, sleep: None, wait: None }, socket }
     }
