@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A connection as the listener sees it; put into each request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,11 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 
 /// A connection's place under the cap, taken for as long as a clone of it is held.
 #[derive(Debug, Clone)]
-pub struct Place(#[expect(dead_code, reason = "held, never looked at")] Arc<dyn Guard>);
+pub struct Place(Arc<dyn Guard>);
+
+/// A connection's place in its requests' extensions. A request may outlive its client, and must not keep the place then.
+#[derive(Debug, Clone)]
+pub struct LentPlace(Weak<dyn Guard>);
 
 /// What gives a place back when it is dropped.
 trait Guard: Debug + Send + Sync {}
@@ -148,6 +152,20 @@ impl Place {
     #[must_use]
     pub fn new(guards: impl Debug + Send + Sync + 'static) -> Self {
         Self(Arc::new(guards))
+    }
+
+    /// For the connection's requests.
+    #[must_use]
+    pub fn lend(&self) -> LentPlace {
+        LentPlace(Arc::downgrade(&self.0))
+    }
+}
+
+impl LentPlace {
+    /// The place, for what the connection becomes; none when the connection is gone.
+    #[must_use]
+    pub fn keep(&self) -> Option<Place> {
+        self.0.upgrade().map(Place)
     }
 }
 

@@ -12,6 +12,7 @@ pub mod descriptors;
 mod phase;
 pub mod settings;
 mod shares;
+mod unsent;
 
 pub use settings::ServerSettings;
 
@@ -24,7 +25,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use phase::{Limits, Over, Phases, Watched};
+use phase::{Limits, Over, Phases, Socket, Watched};
 use shares::Shares;
 use socket2::{SockRef, TcpKeepalive};
 use std::convert::Infallible;
@@ -187,13 +188,13 @@ impl Client {
     {
         let Self { stream, connection, place, stall, unsent } = self;
         let kept = place.clone();
-        let watched = Watched::new(stream, phases.clone(), stall, cut);
+        let watched = Watched::new(stream, phases.clone(), stall, Socket { unsent: unsent::in_kernel, cut });
         let account = phases.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
             request.extensions_mut().insert(connection);
             // An upgraded connection outlives its task, and takes its place among the others along.
-            request.extensions_mut().insert(place.clone());
+            request.extensions_mut().insert(place.lend());
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();
             async move {
@@ -256,4 +257,50 @@ async fn until(end: Option<Instant>) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Extensions;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::sync::mpsc;
+    use tower::service_fn;
+
+    /// A listener with one place, whose calls are never answered; their extensions.
+    async fn serve_none() -> (std::net::SocketAddr, mpsc::UnboundedReceiver<Extensions>) {
+        let long = Duration::from_secs(3_600);
+        let settings = ServerSettings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            max_connections: 1,
+            header_timeout: long,
+            keepalive_timeout: long,
+            stall_timeout: long,
+            trusted_proxies: crate::peer::TrustedProxies::local(),
+            body_timeout: long,
+            drain: long,
+        };
+        let listener = bind(&settings).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (calls, seen) = mpsc::unbounded_channel();
+        let service = service_fn(move |request: Request<Incoming>| {
+            drop(calls.send(request.into_parts().0.extensions));
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        drop(tokio::spawn(serve(listener, settings, service, Drain::new())));
+        (address, seen)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_outlives_its_client_does_not_keep_the_clients_place() {
+        let (address, mut seen) = serve_none().await;
+        let mut kept = Vec::new();
+        for _ in 0..3 {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            kept.push(seen.recv().await.unwrap());
+            let lent = kept.last().unwrap().get::<crate::peer::LentPlace>().unwrap();
+            assert!(lent.keep().is_some(), "while the client is there, its place can be kept");
+        }
+    }
 }

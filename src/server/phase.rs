@@ -12,7 +12,9 @@
 //! `Head` ends after `header_timeout`, from the connection's beginning or the head's first byte, however many follow.
 //! `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline of their own, since bodies may stream for
 //! ever and pause; but in every phase, bytes that are ready and of which the client takes none for `stall_timeout` end the
-//! connection. An HTTP/2 head can't be told from other frames; while no call is open it counts as idle time.
+//! connection. The kernel takes a write only when a good part of its buffer is free again, which a slow client reaches
+//! seldom; so while a write waits, the kernel is asked how much it still has (`unsent.rs`), and less than before counts as
+//! taken. What waits to be written is no idling either: the time of `Idle` begins when it is written. An HTTP/2 head can't be told from other frames; while no call is open it counts as idle time.
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -27,6 +29,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What every HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How often in the stall time a client that is waited for is looked at.
+const LOOKS: u32 = 4;
 
 /// How long each phase may last.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +57,8 @@ struct Shared {
 struct State {
     phase: Phase,
     protocol: Protocol,
+    /// A write waits for the client to take what was written before.
+    write_waits: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +89,8 @@ pub(super) enum Over {
 impl Phases {
     /// A connection that was just accepted.
     pub(super) fn new(limits: Limits) -> Self {
-        let state = State { phase: Phase::Head { since: Instant::now() }, protocol: Protocol::Unknown(0) };
+        let phase = Phase::Head { since: Instant::now() };
+        let state = State { phase, protocol: Protocol::Unknown(0), write_waits: false };
         Self(Arc::new(Shared { state: Mutex::new(state), watcher: AtomicWaker::new(), limits }))
     }
 
@@ -105,9 +113,17 @@ impl Phases {
     /// Bytes have gone: an answer that is still being sent is no idling. HTTP/2 sends frames of its own, which say nothing.
     fn sent(&self) {
         let state = &mut *self.0.state.lock();
-        if let (Phase::Idle { since }, Protocol::Http1) = (&mut state.phase, state.protocol) {
+        let waited = std::mem::replace(&mut state.write_waits, false);
+        if let Phase::Idle { since } = &mut state.phase
+            && (waited || state.protocol == Protocol::Http1)
+        {
             *since = Instant::now();
         }
+    }
+
+    /// Bytes are ready that can't be written yet.
+    fn wait_to_send(&self) {
+        self.0.state.lock().write_waits = true;
     }
 
     /// A head is whole: its call begins.
@@ -135,14 +151,18 @@ impl Phases {
         }
     }
 
-    /// A call is open.
+    /// A call is open, or an answer waits to be written.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self.0.state.lock().phase, Phase::Busy { .. })
+        let state = self.0.state.lock();
+        state.write_waits || matches!(state.phase, Phase::Busy { .. })
     }
 
     fn deadline(&self) -> Option<(Instant, Over)> {
-        match self.0.state.lock().phase {
+        let state = self.0.state.lock();
+        match state.phase {
             Phase::Head { since } => Some((since + self.0.limits.head, Over::Head)),
+            // The stall time runs instead.
+            Phase::Idle { .. } if state.write_waits => None,
             Phase::Idle { since } => Some((since + self.0.limits.idle, Over::Idle)),
             Phase::Busy { .. } | Phase::Tunnel => None,
         }
@@ -205,48 +225,94 @@ impl Drop for OpenCall {
 pub(super) struct Watched<T> {
     stream: T,
     phases: Phases,
-    stall: Stall<T>,
+    stall: Stall,
+    socket: Socket<T>,
+}
+
+/// What can be asked of a connection's socket, and done to it.
+#[derive(Debug)]
+pub(super) struct Socket<T> {
+    /// Bytes that were written and that the client hasn't taken; none: it can't be told.
+    pub(super) unsent: fn(&T) -> Option<u32>,
+    /// What is done to the connection when its client has taken nothing for too long.
+    pub(super) cut: fn(&T),
 }
 
 /// How long bytes that are ready may wait for a client that takes none. A connection that has nothing to say never waits.
 #[derive(Debug)]
-struct Stall<T> {
+struct Stall {
     limit: Duration,
     /// Made when a client is first waited for; most never are.
     sleep: Option<Pin<Box<Sleep>>>,
-    waits: bool,
-    /// What is done to the connection then.
-    cut: fn(&T),
+    wait: Option<Wait>,
+}
+
+/// A client is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    /// Since when it has taken nothing, as far as can be told.
+    still_since: Instant,
+    /// What it hadn't taken when that was last asked.
+    unsent: Option<u32>,
 }
 
 impl<T> Watched<T> {
-    /// `cut` is called when bytes have been waiting for `limit`.
-    pub(super) const fn new(stream: T, phases: Phases, limit: Duration, cut: fn(&T)) -> Self {
-        Self { stream, phases, stall: Stall { limit, sleep: None, waits: false, cut } }
+    /// A client may take nothing of what is ready for `limit`, and for a part of it more, `LOOKS` of which make the whole.
+    pub(super) const fn new(stream: T, phases: Phases, limit: Duration, socket: Socket<T>) -> Self {
+        Self { stream, phases, stall: Stall { limit, sleep: None, wait: None }, socket }
     }
 
     /// What became of a write.
     fn judge(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.stall.waits = false;
+            self.stall.wait = None;
             self.phases.sent();
             return written;
         }
-        ready!(self.stall.poll(cx));
-        (self.stall.cut)(&self.stream);
+        self.phases.wait_to_send();
+        let unsent = || (self.socket.unsent)(&self.stream);
+        ready!(self.stall.poll(unsent, cx));
+        (self.socket.cut)(&self.stream);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for too long")))
     }
 }
 
-impl<T> Stall<T> {
+impl Stall {
     /// Until the client has been waited for too long.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = Instant::now() + self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if !std::mem::replace(&mut self.waits, true) {
-            sleep.as_mut().reset(deadline);
+    fn poll(&mut self, unsent: impl Fn() -> Option<u32>, cx: &mut Context<'_>) -> Poll<()> {
+        let (limit, now) = (self.limit, Instant::now());
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(now)));
+        let wait = match &mut self.wait {
+            Some(wait) => wait,
+            none => {
+                let wait = none.insert(Wait { still_since: now, unsent: None });
+                sleep.as_mut().reset(wait.next_look(limit, now));
+                wait
+            }
+        };
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            wait.look(unsent(), now);
+            if now >= wait.still_since + limit {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(wait.next_look(limit, now));
         }
-        sleep.as_mut().poll(cx)
+    }
+}
+
+impl Wait {
+    fn look(&mut self, unsent: Option<u32>, now: Instant) {
+        let Some(found) = unsent else { return };
+        // What was taken before the first look isn't known; it is taken for something.
+        if self.unsent.is_none_or(|before| found < before) {
+            *self = Self { still_since: now, unsent };
+        }
+    }
+
+    fn next_look(&self, limit: Duration, now: Instant) -> Instant {
+        (now + limit / LOOKS).min(self.still_since + limit)
     }
 }
 
@@ -381,8 +447,47 @@ mod tests {
 
     /// A connection through which so many bytes go before its client reads some.
     fn narrow() -> (Watched<DuplexStream>, DuplexStream) {
+        narrow_with(|_| None)
+    }
+
+    fn narrow_with(unsent: fn(&DuplexStream) -> Option<u32>) -> (Watched<DuplexStream>, DuplexStream) {
         let (ours, clients) = tokio::io::duplex(4);
-        (Watched::new(ours, Phases::new(LIMITS), Duration::from_secs(60), |_| ()), clients)
+        let socket = Socket { unsent, cut: |_| () };
+        (Watched::new(ours, Phases::new(LIMITS), Duration::from_secs(60), socket), clients)
+    }
+
+    /// How long a write waits before it is given up, seconds.
+    async fn given_up_after(watched: &mut Watched<DuplexStream>) -> u64 {
+        let began = Instant::now();
+        let error = watched.write_all(b"12345").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        began.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_what_lies_in_the_kernel_is_waited_for_though_no_write_is_ready() {
+        let began = Instant::now();
+        tokio::task_local! { static BEGAN: Instant; }
+        // A byte each second for ten minutes, and none after that.
+        let slow = |_: &DuplexStream| Some(1_000 - u32::try_from(BEGAN.get().elapsed().as_secs().min(600)).unwrap());
+        let (mut watched, _client) = narrow_with(slow);
+        assert_eq!(BEGAN.scope(began, given_up_after(&mut watched)).await, 660);
+        // One that takes nothing is found out at the first look after the limit.
+        let (mut watched, _client) = narrow_with(|_| Some(1_000));
+        assert_eq!(given_up_after(&mut watched).await, 75);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_waits_to_be_written_is_no_idling() {
+        let phases = Phases::new(LIMITS);
+        phases.heard(b"GET / HTTP/1.1\r\n\r\n");
+        drop(phases.begin_call());
+        phases.wait_to_send();
+        assert!(phases.is_busy());
+        assert_eq!(over(&phases).await, None);
+        phases.sent();
+        assert!(!phases.is_busy());
+        assert_eq!(over(&phases).await, Some((75, Over::Idle)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ pub use error::UpstreamError;
 pub use settings::{RelayRule, UpstreamSettings};
 
 use crate::body::Body;
-use crate::peer::{Peer, Place};
+use crate::peer::{LentPlace, Peer};
 use headers::{Asked, HopSettings};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -115,7 +115,7 @@ impl Upstream {
         }
         let (mut head, body) = request.into_parts();
         let asked = head.extensions.remove::<Asked>().unwrap_or_default();
-        let place = head.extensions.remove::<Place>();
+        let place = head.extensions.remove::<LentPlace>();
         let client = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
         headers::add_hops(&mut head.headers, peer, head.version, &self.settings.hops);
         if asked.trailers {
@@ -201,9 +201,9 @@ impl Upstream {
         let whole = matches!(request.body(), Body::Full(_)) || request.body().is_end_stream();
         let request = if whole { request } else { request.map(|body| upload::watched(body, &progress)) };
         let mut answer = std::pin::pin!(client.request(request));
-        let mut watch = Watch::new(&progress, within, self.settings.stall_timeout);
+        let watch = Watch::new(&progress, within, self.settings.stall_timeout);
         let mut response = loop {
-            match tokio::time::timeout(watch.pause(), &mut answer).await {
+            match tokio::time::timeout(watch.pause(Instant::now()), &mut answer).await {
                 Ok(Ok(response)) => break response,
                 Ok(Err(error)) => return Err(Failure::Client(error)),
                 Err(_) => watch.look(Instant::now())?,
@@ -308,9 +308,18 @@ fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
 }
 
 /// A client that may be upgraded, and its connection's place under the cap.
-type Upgrade = (hyper::upgrade::OnUpgrade, Option<Place>);
+type Upgrade = (hyper::upgrade::OnUpgrade, Option<LentPlace>);
 
-async fn tunnel((client, _place): Upgrade, upstream: hyper::upgrade::OnUpgrade, _taken: Taken) {
+/// Keeps the place from the answer on, since the connection's own task ends with the upgrade.
+fn tunnel((client, place): Upgrade, upstream: hyper::upgrade::OnUpgrade, taken: Taken) -> impl Future<Output = ()> {
+    let place = place.and_then(|place| place.keep());
+    async move {
+        join(client, upstream).await;
+        drop((place, taken));
+    }
+}
+
+async fn join(client: hyper::upgrade::OnUpgrade, upstream: hyper::upgrade::OnUpgrade) {
     match tokio::try_join!(client, upstream) {
         Ok((client, upstream)) => {
             let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));

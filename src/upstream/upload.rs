@@ -23,7 +23,8 @@ pub(super) struct Progress(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    frames: u64,
+    /// When the last part was sent.
+    moved: Option<Instant>,
     /// Since when a part is asked for that isn't there.
     asked: Option<Instant>,
     /// How long the client was waited for since it last brought [`LEAST`] bytes, but for the time since `asked`.
@@ -38,7 +39,7 @@ impl State {
     }
 
     fn bring(&mut self, bytes: usize, now: Instant) {
-        self.frames += 1;
+        self.moved = Some(now);
         if let Some(asked) = self.asked.take() {
             self.waited += now - asked;
         }
@@ -48,8 +49,9 @@ impl State {
         }
     }
 
-    fn is_stalled(&self, stall: Duration, now: Instant) -> bool {
-        self.asked.is_some_and(|asked| self.waited + (now - asked) >= stall)
+    /// When its client has been waited for too long, if it is waited for.
+    fn stalls_at(&self, stall: Duration) -> Option<Instant> {
+        Some(self.asked? + stall.saturating_sub(self.waited))
     }
 }
 
@@ -59,31 +61,35 @@ pub(super) struct Watch<'a> {
     /// How long no part may be sent and no answer come.
     within: Duration,
     stall: Duration,
-    frames: u64,
-    still_since: Instant,
+    began: Instant,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(progress: &'a Progress, within: Duration, stall: Duration) -> Self {
-        Self { progress, within, stall, frames: 0, still_since: Instant::now() }
+        Self { progress, within, stall, began: Instant::now() }
     }
 
-    /// When to look next.
-    pub(super) fn pause(&self) -> Duration {
-        self.within.min(self.stall)
+    /// How long until there is something to look at, if nothing moves. A client that isn't waited for yet can't have
+    /// stalled before a whole stall time has passed.
+    pub(super) fn pause(&self, now: Instant) -> Duration {
+        let state = self.progress.0.lock();
+        let stalls = state.stalls_at(self.stall).unwrap_or(now + self.stall);
+        stalls.min(self.ends_at(&state)).saturating_duration_since(now)
     }
 
     /// # Errors
     /// The client or the application has taken too long.
-    pub(super) fn look(&mut self, now: Instant) -> Result<(), Failure> {
+    pub(super) fn look(&self, now: Instant) -> Result<(), Failure> {
         let state = self.progress.0.lock();
-        if state.is_stalled(self.stall, now) {
+        if state.stalls_at(self.stall).is_some_and(|stalls| stalls <= now) {
             return Err(Failure::Stalled);
         }
-        if state.frames != self.frames {
-            (self.frames, self.still_since) = (state.frames, now);
-        }
-        if now - self.still_since >= self.within { Err(Failure::Timeout) } else { Ok(()) }
+        if self.ends_at(&state) <= now { Err(Failure::Timeout) } else { Ok(()) }
+    }
+
+    /// When nothing has been sent and no answer has come for too long.
+    fn ends_at(&self, state: &State) -> Instant {
+        state.moved.unwrap_or(self.began) + self.within
     }
 }
 
@@ -137,7 +143,7 @@ mod tests {
     /// it ends, and after how many seconds.
     fn ends(act: impl Fn(u64, &mut State, Instant)) -> Option<(&'static str, u64)> {
         let (progress, began) = (Progress::default(), Instant::now());
-        let mut watch = Watch { progress: &progress, within: WITHIN, stall: STALL, frames: 0, still_since: began };
+        let watch = Watch { progress: &progress, within: WITHIN, stall: STALL, began };
         (0..3_600).find_map(|second| {
             let now = began + Duration::from_secs(second);
             act(second, &mut progress.0.lock(), now);
@@ -191,5 +197,32 @@ mod tests {
         assert_eq!(found, None);
         // It reads nothing at all.
         assert_eq!(ends(|_, _, _| ()), Some(("timeout", 300)));
+    }
+    /// How it ends, and after how many seconds, if it is looked at when it says and nothing moves.
+    fn ends_by_itself(within: u64, stall: u64, act: impl Fn(&mut State, Instant)) -> (&'static str, u64) {
+        let (progress, began) = (Progress::default(), Instant::now());
+        let [within, stall] = [within, stall].map(Duration::from_secs);
+        let watch = Watch { progress: &progress, within, stall, began };
+        act(&mut progress.0.lock(), began);
+        let mut now = began;
+        loop {
+            now += watch.pause(now);
+            match watch.look(now) {
+                Ok(()) => {}
+                Err(Failure::Stalled) => return ("stalled", (now - began).as_secs()),
+                Err(_) => return ("timeout", (now - began).as_secs()),
+            }
+        }
+    }
+
+    #[test]
+    fn an_application_has_its_time_whatever_the_stall_time_is() {
+        for (within, stall) in [(4, 3), (3, 4), (61, 60), (119, 60), (300, 60)] {
+            assert_eq!(ends_by_itself(within, stall, |_, _| ()), ("timeout", within));
+        }
+        // From the last part that was sent on, not from when that was seen.
+        let brought = |state: &mut State, now| state.bring(1, now + Duration::from_secs(10));
+        assert_eq!(ends_by_itself(100, 60, brought), ("timeout", 110));
+        assert_eq!(ends_by_itself(300, 60, State::ask), ("stalled", 60));
     }
 }
