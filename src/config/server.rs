@@ -52,7 +52,7 @@ pub(super) fn upstream(
         connect_timeout: section.duration("connect_timeout", seconds(2)),
         response_timeout: section.duration("response_timeout", seconds(300)),
         idle_timeout: section.duration("idle_timeout", seconds(4)),
-        max_connections: section.count("max_connections", 4, 65_536, 1_024),
+        max_connections: section.count("max_connections", 4, 65_536, 4_096),
         kept_for_deliveries: 0,
         stall_timeout: server.stall_timeout,
         trusted_proxies: server.trusted_proxies.clone(),
