@@ -13,7 +13,7 @@ use crate::ingest::stop::Drained;
 use crate::ingest::{self, Ingest, Keeping};
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover;
-use crate::journal::settings::Durability;
+use crate::journal::settings::{Durability, JournalSettings};
 use crate::metrics::{Ledger, Metrics};
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
@@ -72,9 +72,9 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let Options { clock } = options;
     // What the journal holds is back in its windows before anybody can call.
     let journal = keeping(&config).await?;
-    let secret = match &journal {
-        Keeping::Memory { secret, .. } => *secret,
-        Keeping::Disk(opened, _) => opened.secret(),
+    let (secret, durability) = match &journal {
+        Keeping::Memory { secret, .. } => (*secret, Durability::None),
+        Keeping::Disk(opened, settings) => (opened.secret(), settings.durability),
     };
     let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
     let identity = Arc::new(Identity::new(config.identity, secret, config.limits.max_users as u64));
@@ -126,7 +126,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         store,
         metrics,
         drain: drain.clone(),
-        durability: config.journal.durability.as_str(),
+        durability: durability.as_str(),
     });
 
     let mut others: Vec<_> = tasks.shards.into_iter().map(|shard| watched("shard", &drain, shard.run())).collect();
@@ -135,7 +135,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let service = service_fn(move |request| admin.clone().handle(request));
     others.push(tokio::spawn(server::serve(admin_listener, admin_settings, service, end.clone())));
     let (deadline, haste) = (config.server.drain, CancellationToken::new());
-    let only_memory = config.journal.durability == Durability::None;
+    let only_memory = durability == Durability::None;
     let service = service_fn(move |request| gateway.clone().handle(request));
     let public = tokio::spawn(server::serve(listener, config.server, service, drain.clone()));
     tracing::info!(%address, admin = %admin_address, "tidegate serves");
@@ -197,20 +197,41 @@ fn address_of(group: &Group) -> Option<&Authority> {
 /// The journal that the configuration asks for, opened and looked through.
 async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
     let settings = config.journal.clone();
-    // A plain relay makes no directory; but one that has something is emptied.
-    let needed = !config.groups.is_empty() || settings.path.join(FORMAT_FILE).exists();
-    if settings.durability == Durability::None || !needed {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
-        return Ok(Keeping::Memory { max_bytes: settings.max_bytes, secret });
+    // A plain relay makes no directory; but one that has something is emptied, and so is one of `durability = "none"`.
+    let is_there = settings.path.join(FORMAT_FILE).exists();
+    let needed = !config.groups.is_empty() && settings.durability != Durability::None;
+    if !needed && !is_there {
+        return in_memory(&settings);
     }
     let opening = settings.clone();
     let opened = tokio::task::spawn_blocking(move || recover::open(&opening)).await??;
+    let path = settings.path.display();
     for finding in &opened.findings {
-        tracing::error!(journal = %settings.path.display(), "{}", finding);
-        eprintln!("journal {}: {}", settings.path.display(), finding);
+        tracing::error!(journal = %path, "{finding}");
+        eprintln!("journal {path}: {finding}");
+    }
+    if settings.durability == Durability::None {
+        let (mut pending, letters) = (0_u64, opened.dead());
+        opened.each_event(&[], |_| pending += 1)?;
+        if pending == 0 && letters == 0 {
+            return in_memory(&settings);
+        }
+        let what = format!(
+            "{pending} pending events and {letters} dead letters of an earlier durability are in it; durability is \
+             \"process\", not \"none\", until a start finds it empty"
+        );
+        tracing::warn!(journal = %path, "{what}");
+        eprintln!("journal {path}: {what}");
+        let settings = JournalSettings { durability: Durability::Process, ..settings };
+        return Ok(Keeping::Disk(Box::new(opened), settings));
     }
     Ok(Keeping::Disk(Box::new(opened), settings))
+}
+
+fn in_memory(settings: &JournalSettings) -> anyhow::Result<Keeping> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
+    Ok(Keeping::Memory { max_bytes: settings.max_bytes, secret })
 }
 
 /// A task that must not end by itself: if it does (a panic, a mistake), the process drains.
@@ -252,6 +273,12 @@ impl Running {
     /// Until something asks for the end from inside.
     pub async fn draining(&self) {
         self.drain.draining().await;
+    }
+
+    /// What is pending at its end is lost: only memory holds it.
+    #[must_use]
+    pub const fn loses_pending(&self) -> bool {
+        self.only_memory
     }
 
     /// Ends a [`stop`](Self::stop) at once, when it is cancelled.

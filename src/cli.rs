@@ -242,8 +242,7 @@ fn log(default: &str) {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let durability = config.journal.durability;
-    let journal = match durability {
+    let journal = match config.journal.durability {
         Durability::Disk | Durability::Process if !config.groups.is_empty() => {
             let path = std::path::absolute(&config.journal.path).context("journal.path")?;
             format!(", journal in {}", path.display())
@@ -258,7 +257,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         () = signals.next() => {}
         () = running.draining() => {}
     }
-    let haste = running.haste();
+    let (haste, loses_pending) = (running.haste(), running.loses_pending());
     drop(tokio::spawn(async move {
         signals.next().await;
         haste.cancel();
@@ -268,13 +267,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     drop(writeln!(std::io::stdout(), "{ledger}"));
     if ledger.pending > 0 {
         let pending = ledger.pending;
-        tell(&match durability {
-            Durability::None => {
-                format!("{pending} events were still pending; with durability = \"none\" they are lost")
-            }
-            Durability::Disk | Durability::Process => {
-                format!("{pending} events are still pending; the next start delivers them")
-            }
+        tell(&if loses_pending {
+            format!("{pending} events were still pending; with durability = \"none\" they are lost")
+        } else {
+            format!("{pending} events are still pending; the next start delivers them")
         });
     }
     Ok(())

@@ -377,3 +377,28 @@ async fn no_letter_is_lost_to_a_replay_whose_caller_went_away_while_the_disk_was
     let ledger = running.stop().await;
     assert_eq!((ledger.dead, ledger.pending), (LETTERS as u64, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pending_on_disk_is_delivered_by_a_start_without_durability() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|_| Some(answer(503, json!({}))));
+    let config = configure(directory.path(), upstream.address, "disk", &[]);
+    let process = Process::start(&config);
+    let body = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}";
+    let head = [("authorization", "token-u"), ("host", "app.test")];
+    let kept = Http::default().try_call(process.address, Method::POST, "/event", &head, body).await.unwrap();
+    assert!(kept.status.is_success());
+    process.kill();
+
+    upstream.answer_with(|_| None);
+    let config = configure(directory.path(), upstream.address, "none", &[]);
+    let process = Process::start(&config);
+    let (code, printed) = process.terminate();
+    assert_eq!(code, Some(0));
+    assert!(printed.contains("received 1 = accepted 1 + duplicate 0 + superseded 0 + dead 0 + pending 0"), "{printed}");
+    // Now there is nothing in it, and memory keeps what comes.
+    let process = Process::start(&config);
+    let (_, printed) = process.terminate();
+    assert!(printed.contains("received 0 = accepted 0"), "{printed}");
+}
