@@ -402,3 +402,34 @@ async fn what_is_pending_on_disk_is_delivered_by_a_start_without_durability() {
     let (_, printed) = process.terminate();
     assert!(printed.contains("received 0 = accepted 0"), "{printed}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_superseded_is_settled_in_the_journal_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let supersede = ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nsupersede = [\"lessonId\"]");
+    let config = configure(directory.path(), upstream.address, "disk", &[supersede]);
+    let process = Process::start(&config);
+    for id in ["a", "b", "c"] {
+        assert!(post(process.address, "u", id).await.status.is_success());
+    }
+    let http = Http::default();
+    let admin = async |method, path: &str| http.try_call(process.admin, method, path, &[], "").await.unwrap();
+    assert!(admin(Method::POST, "/flush").await.status.is_success());
+    let settled = async {
+        loop {
+            let metrics = admin(Method::GET, "/metrics").await;
+            if std::str::from_utf8(&metrics.body).unwrap().contains("tidegate_events{state=\"superseded\"} 2") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time("two superseded events", settled).await;
+    // An acknowledgement comes after whatever was committed before it.
+    assert!(post(process.address, "u", "d").await.status.is_success());
+    process.kill();
+    let (_, printed) = Process::start(&config).terminate();
+    assert!(printed.contains("received 4 = accepted 2 + duplicate 0 + superseded 2 + dead 0 + pending 0"), "{printed}");
+    assert_eq!(upstream.batches(), [["c"], ["d"]]);
+}

@@ -85,7 +85,7 @@ async fn a_stop_says_what_it_waits_for_and_a_second_signal_ends_it_at_once() {
 async fn a_hangup_ends_a_process_as_cleanly_as_a_terminate() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let process = Process::start(&configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]));
+    let process = Process::start_in_session(&configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]));
     post(process.address, "a").await;
     process.signal("-HUP");
     let (code, printed) = end(process).await;

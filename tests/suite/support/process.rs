@@ -37,6 +37,13 @@ impl Process {
         Self::spawn(shell, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
     }
 
+    /// Starts it with SIGHUP as a terminal's session has it, whatever the tests were started by, and waits until it serves.
+    pub fn start_in_session(config: &Path) -> Self {
+        let mut env = Command::new("env");
+        env.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_tidegate")]);
+        Self::spawn(env, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
+    }
+
     #[expect(clippy::zombie_processes, reason = "waited for in `Drop`, and where it did not start")]
     fn spawn(mut command: Command, config: &Path) -> Result<Self, (Option<i32>, String)> {
         let mut child = command
