@@ -18,10 +18,11 @@
 //! among all bodies only; that is for what is at hand and decided without waiting for anybody.
 
 use crate::event::Principal;
+use crate::peer::network_of;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -156,7 +157,9 @@ impl Memory {
     #[must_use]
     pub fn share(&self, principal: Principal, stranger: Option<IpAddr>) -> Share {
         match stranger {
-            Some(address) => Share::new(&self.shared, &[Name::Principal(principal), Name::Strangers(network(address))]),
+            Some(address) => {
+                Share::new(&self.shared, &[Name::Principal(principal), Name::Strangers(network_of(address))])
+            }
             None => Share::new(&self.shared, &[Name::Principal(principal)]),
         }
     }
@@ -172,14 +175,6 @@ impl Memory {
             callers: places.lock().len(),
             no_room: no_room.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// A subscriber of IPv6 has a network of 64 bits, and any address in it.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -21,11 +21,12 @@
 
 use crate::event::{Carried, Event, LaneKey, Principal, first_eight};
 use crate::journal;
+use crate::peer::network_of;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,8 +40,6 @@ const OF_ONE_ADDRESS: u64 = 4;
 const WAITING_CALLS: u64 = 4_096;
 /// Of a good principal, so many may wait.
 const OF_ONE_PRINCIPAL: u64 = 512;
-/// Bits of an IPv6 address that one site is usually given all addresses under.
-const SITE_BITS: u32 = 64;
 
 /// Whom the calls of one client address are counted as: an IPv4 address, or the first 64 bits of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,13 +49,7 @@ impl Address {
     /// Of a client.
     #[must_use]
     pub fn of(client: IpAddr) -> Self {
-        match client.to_canonical() {
-            IpAddr::V4(address) => Self(IpAddr::V4(address)),
-            IpAddr::V6(address) => {
-                let site = address.to_bits() >> (128 - SITE_BITS) << (128 - SITE_BITS);
-                Self(IpAddr::V6(Ipv6Addr::from_bits(site)))
-            }
-        }
+        Self(network_of(client))
     }
 
     /// Of the client whose call an event came from.

@@ -385,10 +385,7 @@ async fn what_is_pending_on_disk_is_delivered_by_a_start_without_durability() {
     upstream.answer_with(|_| Some(answer(503, json!({}))));
     let config = configure(directory.path(), upstream.address, "disk", &[]);
     let process = Process::start(&config);
-    let body = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}";
-    let head = [("authorization", "token-u"), ("host", "app.test")];
-    let kept = Http::default().try_call(process.address, Method::POST, "/event", &head, body).await.unwrap();
-    assert!(kept.status.is_success());
+    assert!(post(process.address, "u", "a").await.status.is_success());
     process.kill();
 
     upstream.answer_with(|_| None);
