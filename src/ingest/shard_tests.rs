@@ -5,19 +5,25 @@ use crate::event::{Context, Event, Fingerprint, Keys};
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
 use crate::ingest::admit::{Ground, Seen};
 use crate::ingest::dead::DeadLetters;
+use crate::ingest::deliver::{self, Carrier, Courier, Ready, Under};
 use crate::ingest::reputation::RefusedBy;
+use crate::ingest::settings::{Backoff, Delivery, Limited};
 use crate::ingest::settle::{self, Settler};
 use crate::ingest::shares::{Address, Bounds, Holder, Shares, Takes};
 use crate::ingest::window::Rules;
 use crate::journal::{Journal, More};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::peer::TrustedProxies;
+use crate::upstream::headers::HopSettings;
+use crate::upstream::{Upstream, UpstreamSettings};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
 const ADA: Principal = Principal([1; 16]);
 const HERE: GroupIndex = GroupIndex(0);
 const HOUR: Duration = Duration::from_hours(1);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A shard that runs, and all that it talks to.
 struct Scene {
@@ -140,6 +146,45 @@ impl Scene {
         self.journal.append(0, event, admitted, more).await.unwrap();
     }
 
+    /// A courier whose verdicts reach the shard.
+    fn courier(&self) -> Courier {
+        let upstream = UpstreamSettings {
+            url: "http://127.0.0.1:9".parse().unwrap(),
+            connect_timeout: HOUR,
+            response_timeout: HOUR,
+            idle_timeout: HOUR,
+            max_connections: 4,
+            kept_for_deliveries: 1,
+            stall_timeout: HOUR,
+            trusted_proxies: TrustedProxies::local(),
+            hops: HopSettings { preserve_host: true, via: false },
+            relays: Vec::new(),
+            relaxed_paths: false,
+        };
+        let settings = Delivery {
+            timeout: HOUR,
+            max_in_flight: 1,
+            retry_network: vec![PAUSE],
+            retry_server: Backoff { base: PAUSE, cap: PAUSE },
+            retry_limited: Limited { base: PAUSE, jitter: PAUSE },
+            escalate_after: 3,
+            give_up_after: HOUR,
+            token_margin: Duration::ZERO,
+            barrier: HOUR,
+        };
+        Courier::new(deliver::Parts {
+            upstream: Upstream::new(upstream),
+            settings,
+            groups: Vec::new(),
+            identity: Arc::clone(&self.ground.identity),
+            metrics: Arc::clone(&self.ground.metrics),
+            reputation: Arc::clone(&self.reputation),
+            shards: vec![self.commands.clone()],
+            gates: [].into(),
+            clock: Clock::default(),
+        })
+    }
+
     fn run(&mut self) {
         drop(tokio::spawn(self.shard.take().unwrap().run()));
     }
@@ -152,6 +197,14 @@ impl Scene {
                 assert_eq!(Instant::now(), began, "it came by its timer only");
                 return batch;
             }
+        }
+    }
+
+    /// The next batch, whenever it comes.
+    async fn late_batch(&mut self) -> Option<Batch<Kept>> {
+        match tokio::time::timeout(2 * HOUR, self.batches.recv()).await {
+            Ok(Some(Message::Ready { batch, .. })) => Some(batch),
+            _ => None,
         }
     }
 
@@ -214,4 +267,34 @@ async fn a_refusal_that_was_forgotten_is_known_again_when_an_event_comes_into_wh
     scene.keep(false).await;
     scene.settle().await;
     assert!(scene.reputation.is_refused_in(ADA, HERE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_breaks_off_brings_its_batch_back_to_its_lane() {
+    let mut scene = Scene::new();
+    scene.run();
+    scene.keep(true).await;
+    let batch = scene.batch().await;
+    let (numbers, id) = (batch.events.iter().map(|queued| queued.entry.seq()).collect::<Vec<_>>(), batch.id);
+    let ready = Ready { shard: 0, batch, retries: 0, under: Under::Own };
+    let carrier = Carrier { courier: Arc::new(scene.courier()), load: vec![ready] };
+    let attempt = tokio::spawn(async move {
+        let _carrier = carrier;
+        panic!("an attempt broke off");
+    });
+    assert!(attempt.await.is_err());
+    let batch = scene.late_batch().await.expect("it never comes again");
+    let again: Vec<_> = batch.events.iter().map(|queued| queued.entry.seq()).collect();
+    assert_eq!((again, batch.id), (numbers, id), "the same batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_begins_when_its_first_event_was_kept_and_not_when_its_shard_looks() {
+    let mut scene = Scene::new();
+    let kept = Instant::now();
+    scene.keep(false).await;
+    tokio::time::advance(HOUR / 2).await;
+    scene.run();
+    assert!(scene.late_batch().await.is_some());
+    assert!((HOUR..HOUR + PAUSE).contains(&kept.elapsed()), "{:?}", kept.elapsed());
 }

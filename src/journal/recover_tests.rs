@@ -1,5 +1,6 @@
 use super::super::commit::{Append, Message, Settle};
 use super::super::store::TABLES;
+use super::super::{AppendError, End, More};
 use super::*;
 use crate::event::{Carried, Outcome, Principal, Reason, Succession};
 use parking_lot::Mutex;
@@ -340,6 +341,85 @@ proptest! {
         let mut world = World::new(Depth::Process);
         actions.iter().for_each(|action| world.run(action));
         world.run(&Action::Kill);
+    }
+}
+
+/// A journal on a disk in memory, as a process has it: with its committer's thread.
+fn running(disk: &Disk, clock: &Clock, max_bytes: u64) -> (Journal<Note>, Tails<Note>) {
+    let opened = examine(disk.clone(), &Vault::default(), Path::new("/nowhere"), &mut Vec::new()).unwrap();
+    let settings = JournalSettings { max_bytes, min_free: 100, ..settings(Path::new("/nowhere")) };
+    let memory = Memory { max_seen: 8, events: Duration::from_hours(1) };
+    opened
+        .start(&settings, &["progress".into()], 1, (memory, clock.clone()), |_| Placement::Tail(0, Note::default()))
+        .unwrap()
+}
+
+async fn append_one(journal: &Journal<Note>, number: u64) -> (Result<u64, AppendError>, Note) {
+    let ticket = Note::default();
+    let more = More { seen: seen(number), replaces: None, beside: 0, succession: None };
+    (journal.append(0, event(number, 1), ticket.clone(), more).await, ticket)
+}
+
+#[tokio::test]
+async fn a_journal_that_says_no_holds_no_bytes_for_it_and_keeps_no_ticket() {
+    let on_disk = || {
+        let disk = Disk::default();
+        let (journal, tails) = running(&disk, &Clock::default(), 1 << 20);
+        (disk, journal, tails)
+    };
+    let no = |(kept, ticket): (Result<u64, AppendError>, Note), journal: &Journal<Note>| {
+        assert_eq!((journal.held(), Arc::strong_count(&ticket.0)), (0, 1), "{kept:?}");
+        kept.unwrap_err()
+    };
+    // No room by `max_bytes`, in memory and on disk.
+    let (journal, _tails) = Journal::in_memory(1, 10);
+    assert!(matches!(no(append_one(&journal, 1).await, &journal), AppendError::Full { held: 0, max: 10 }));
+    let (journal, _tails) = running(&Disk::default(), &Clock::default(), 10);
+    assert!(matches!(no(append_one(&journal, 1).await, &journal), AppendError::Full { held: 0, max: 10 }));
+    // The disk is nearly full, and well again.
+    let (disk, journal, mut tails) = on_disk();
+    disk.0.lock().full = true;
+    assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::DiskFull);
+    disk.0.lock().full = false;
+    let (kept, _ticket) = append_one(&journal, 2).await;
+    assert_eq!(kept, Ok(1));
+    let size = super::super::size(&event(2, 1));
+    assert_eq!(journal.held(), size, "what is kept is held");
+    // A write fails: this one, and all after it. What was kept before stays.
+    disk.0.lock().fails = true;
+    for number in 3..5 {
+        let (kept, ticket) = append_one(&journal, number).await;
+        assert_eq!((kept, journal.held(), Arc::strong_count(&ticket.0)), (Err(AppendError::Poisoned), size, 1));
+    }
+    let journaled = tails[0].try_recv().unwrap();
+    journal.settle(&journaled, End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() });
+    assert_eq!(journal.held(), 0);
+    // The windows have stopped.
+    let (_disk, journal, tails) = on_disk();
+    drop(tails);
+    assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
+    let (journal, tails) = Journal::in_memory(1, 1 << 20);
+    drop(tails);
+    assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
+    // The journal is closed.
+    let (_disk, journal, _tails) = on_disk();
+    journal.close().await;
+    assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
+}
+
+#[tokio::test]
+async fn an_event_that_a_start_finds_has_waited_since_it_was_received() {
+    let disk = Disk::default();
+    let (journal, _tails) = running(&disk, &Clock::default(), 1 << 20);
+    assert_eq!(append_one(&journal, 1).await.0, Ok(1));
+    journal.close().await;
+    disk.kill();
+    let received = event(1, 1).received_at;
+    for age in [0, 50, 400].map(Duration::from_secs) {
+        let before = Instant::now();
+        let (_journal, mut tails) = running(&disk, &Clock::from_fn(move || received + age), 1 << 20);
+        let (since, after) = (tails[0].try_recv().unwrap().since(), Instant::now());
+        assert!((before..=after).contains(&(since + age)), "{age:?}");
     }
 }
 

@@ -430,3 +430,24 @@ async fn what_was_superseded_is_settled_in_the_journal_too() {
     assert!(printed.contains("received 4 = accepted 2 + duplicate 0 + superseded 2 + dead 0 + pending 0"), "{printed}");
     assert_eq!(upstream.batches(), [["c"], ["d"]]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_when_what_was_settled_is_on_the_disk_and_the_directory_is_free() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let config = configure(directory.path(), upstream.address, "process", &[]);
+    let journal = tidegate::config::load(&config, std::iter::empty()).unwrap_or_else(|error| panic!("{error}")).journal;
+    for round in 1..=10 {
+        let running = start(&config, Clock::default(), &[]).await;
+        for number in 0..20 {
+            post_at_home(running.address, &format!("u{number}"), &format!("{round}-{number}")).await;
+        }
+        let ledger = running.stop().await;
+        assert_eq!((ledger.received, ledger.pending), (20 * round, 0));
+        // At once: a directory that is still in use is an error.
+        let found = tidegate::journal::recover::inspect(&journal).unwrap_or_else(|error| panic!("{error}"));
+        let mut pending = 0;
+        found.each_event(&[], |_| pending += 1).unwrap();
+        assert_eq!((pending, found.state().accepted), (0, 20 * round), "what was settled is pending again");
+    }
+}
