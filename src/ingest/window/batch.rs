@@ -69,6 +69,8 @@ pub struct Batch<E> {
     pub events: Vec<Queued<E>>,
     /// It was part of something that was refused, and shares no request with other lanes.
     pub alone: bool,
+    /// Its credential was refused by the last answer that says anything of it: until it is taken, no other one speaks for it.
+    pub was_refused: bool,
     /// Somebody waits for it.
     pub urgent: bool,
     /// Failures in a row.
@@ -94,7 +96,7 @@ impl<E: Entry> Batch<E> {
     /// It may go under its group's service credential.
     #[must_use]
     pub fn is_for_service(&self) -> bool {
-        self.form == Form::Batch && self.events.iter().all(|queued| queued.entry.is_for_service())
+        self.form == Form::Batch && !self.was_refused && self.events.iter().all(|queued| queued.entry.is_for_service())
     }
 
     /// Whether a 403 of it speaks against its credential: it is one event alone, and nothing of the credential was taken

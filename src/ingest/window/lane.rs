@@ -153,6 +153,8 @@ pub(super) struct Lane<E> {
     pub(super) retries: u32,
     /// The upstream's last status.
     pub(super) status: Option<u16>,
+    /// Its credential was refused by the last answer that says anything of it.
+    pub(super) was_refused: bool,
     /// Somebody waits for events up to this number: they don't wait for company.
     pub(super) urgent: u64,
     /// A success of its principal in another group lets it try again, though a refusal holds it.
@@ -183,6 +185,7 @@ impl<E: Entry> Lane<E> {
             timer: None,
             retries: 0,
             status: None,
+            was_refused: false,
             urgent: 0,
             may_try_once: true,
             flying: Vec::new(),
@@ -473,6 +476,7 @@ impl<E: Entry> Batch<E> {
             status: None,
             events: Vec::new(),
             alone: false,
+            was_refused: false,
             urgent: false,
             trouble: super::Trouble::default(),
             doubt: Doubt::None,

@@ -583,7 +583,7 @@ impl<E: Entry> Lanes<E> {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             if taken.contains(&lane.key.group) {
                 lane.turn_doubt(Doubt::Credential, Doubt::Event);
-                lane.may_try_once = true;
+                (lane.may_try_once, lane.was_refused) = (true, false);
             } else if !std::mem::take(&mut lane.may_try_once) {
                 continue;
             }
@@ -708,7 +708,8 @@ impl<E: Entry> Lanes<E> {
         let limit = self.limit(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some(rules) = self.rules.get(lane.key.group.0) else { return };
-        let Some(batch) = lane.next_batch(id, rules, limit) else { return };
+        let Some(mut batch) = lane.next_batch(id, rules, limit) else { return };
+        batch.was_refused = lane.was_refused;
         if let Some(flight) = batch.flight() {
             lane.phase = flight;
         }

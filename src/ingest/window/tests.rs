@@ -425,6 +425,56 @@ fn a_rejected_lane_is_given_up_in_time() {
 }
 
 #[test]
+fn what_was_refused_goes_under_no_other_credential_until_its_own_is_taken() {
+    let now = Instant::now();
+    let late = now + rules().give_up_after / 2;
+    let mut lanes = lanes(Rules { shared: true, flush_at: 1, ..rules() });
+    lanes.push(now, Model { for_service: true, ..event(1, 1, 1) });
+    let batch = one(&mut lanes);
+    assert!(batch.is_for_service());
+    lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+    // Another one that came meanwhile goes with it, or after it.
+    lanes.push(now, Model { for_service: true, ..event(2, 1, 1) });
+    // What is known of its principal may be forgotten; tried again without an answer, it is still refused.
+    lanes.try_refused(Principal([1; 16]), &[]);
+    for verdict in [Verdict::Retry { pause: WINDOW }, Verdict::Deferred { pause: WINDOW }] {
+        let batch = one(&mut lanes);
+        assert!(!batch.is_for_service());
+        lanes.verdict(late, batch, verdict, Duration::ZERO);
+        lanes.tick(late + WINDOW);
+    }
+    let batch = one(&mut lanes);
+    assert!(!batch.is_for_service());
+    accept(&mut lanes, late, batch);
+    let batch = one(&mut lanes);
+    assert!(batch.is_for_service(), "its own was taken");
+}
+
+#[test]
+fn what_was_refused_for_its_credential_last_dies_of_that_though_its_last_try_got_no_answer() {
+    let now = Instant::now();
+    let late = now + rules().give_up_after;
+    for verdict in [Verdict::Retry { pause: WINDOW }, Verdict::Deferred { pause: WINDOW }] {
+        for is_vouched in [false, true] {
+            let mut lanes = lanes(Rules { single: true, ..rules() });
+            lanes.push(now, Model { single: true, priority: true, ..event(1, 1, 1) });
+            let batch = one(&mut lanes);
+            lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
+            if is_vouched {
+                lanes.vouch(Principal([1; 16]), &only());
+            } else {
+                lanes.tick(late);
+            }
+            let batch = one(&mut lanes);
+            lanes.verdict(late, batch, verdict.clone(), Duration::ZERO);
+            lanes.tick(late + WINDOW);
+            let reason = if is_vouched { Reason::GaveUp } else { Reason::CredentialRejected };
+            assert_eq!(outcomes(&mut lanes), [(1, Outcome::Dead(reason))], "{verdict:?}, {is_vouched}");
+        }
+    }
+}
+
+#[test]
 fn a_hold_lets_earlier_events_through_and_later_ones_wait() {
     let now = Instant::now();
     let mut lanes = lanes(Rules { shared: true, ..rules() });

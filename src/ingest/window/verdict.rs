@@ -29,6 +29,13 @@ impl<E: Entry> Lanes<E> {
         lane.flying.clear();
         lane.status = batch.status.or(lane.status);
         match verdict {
+            Verdict::Rejected => lane.was_refused = true,
+            Verdict::Answered(_) | Verdict::Forbidden | Verdict::Refused { .. } | Verdict::TooLarge => {
+                lane.was_refused = false;
+            }
+            _ => {}
+        }
+        match verdict {
             Verdict::Retry { .. } | Verdict::Persistent => lane.retries = lane.retries.saturating_add(1),
             Verdict::Deferred { .. } | Verdict::OldestAlone => {}
             // Counted where no single call is left.
@@ -294,6 +301,8 @@ impl<E: Entry> Lanes<E> {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let reason = match lane.phase {
             Phase::Rejected(_) => Reason::CredentialRejected,
+            // It was let go once more and didn't get an answer: the refusal is all that is known.
+            Phase::Waiting(_) if lane.was_refused => Reason::CredentialRejected,
             Phase::Waiting(_) => Reason::GaveUp,
             Phase::Idle | Phase::InFlight { .. } => return,
         };
