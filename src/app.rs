@@ -181,6 +181,7 @@ fn share_out(config: &mut Config) -> usize {
             tracing::warn!(batches = kept, "delivery.max_in_flight is more than a quarter of upstream.max_connections");
         }
         config.upstream.kept_for_deliveries = kept;
+        config.upstream.knows_callers = true;
         config.delivery.max_in_flight = kept;
     }
     caps.admin

@@ -54,6 +54,7 @@ pub(super) fn upstream(
         idle_timeout: section.duration("idle_timeout", seconds(4)),
         max_connections: section.count("max_connections", 4, 65_536, 4_096),
         kept_for_deliveries: 0,
+        knows_callers: false,
         stall_timeout: server.stall_timeout,
         trusted_proxies: server.trusted_proxies.clone(),
         hops: HopSettings {

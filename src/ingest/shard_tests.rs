@@ -155,6 +155,7 @@ impl Scene {
             idle_timeout: HOUR,
             max_connections: 4,
             kept_for_deliveries: 1,
+            knows_callers: false,
             stall_timeout: HOUR,
             trusted_proxies: TrustedProxies::local(),
             hops: HopSettings { preserve_host: true, via: false },

@@ -36,8 +36,9 @@ use crate::memory::Share;
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::{Found, Lookup, Source};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{Standing, Upstream, UpstreamError};
 use ask::{Ask, Bypass, Reader};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 use sent::Line;
 use std::borrow::Cow;
@@ -239,7 +240,8 @@ impl Read {
         let (parts, body) = request.into_parts();
         let has_session = parts.headers.contains_key(header::COOKIE);
         let asked = has_session.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
-        let response = self.upstream.relay(Request::from_parts(parts, body), peer).await?;
+        let standing = |parts: &Parts| self.standing(parts, peer);
+        let response = self.upstream.relay(Request::from_parts(parts, body), peer, standing).await?;
         if let Some((method, uri, headers)) = asked
             && response.headers().contains_key(header::SET_COOKIE)
             && response.status().is_success()
@@ -267,6 +269,14 @@ impl Read {
             }
         }
         Ok(response)
+    }
+
+    /// Whether something speaks for a caller, as far as the head of its call tells who it is.
+    fn standing(&self, parts: &Parts, peer: &Peer) -> Standing {
+        let caller = self.identity.caller(parts, peer, self.clock.now());
+        let principal = self.identity.keys(&caller, None).principal;
+        let is_good = self.ingest.reputation().is_good_anywhere(principal);
+        if is_good { Standing::Good } else { Standing::Stranger }
     }
 
     /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.

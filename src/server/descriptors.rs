@@ -15,16 +15,22 @@ pub const ADMIN: usize = 256;
 pub struct Caps {
     /// Of clients.
     pub clients: usize,
-    /// To each of the application's addresses.
+    /// To each of the application's addresses, without streams: these have as many again at the address that calls of
+    /// clients go to.
     pub upstream: usize,
     /// Of the admin listener.
     pub admin: usize,
 }
 
 impl Caps {
-    /// Descriptors that are needed to the full, `addresses` being the application's.
+    /// Connections to the application in all, `addresses` being those that it has.
+    const fn of_application(self, addresses: usize) -> usize {
+        self.upstream.saturating_mul(addresses.saturating_add(1))
+    }
+
+    /// Descriptors that are needed to the full.
     const fn needed(self, addresses: usize) -> usize {
-        self.clients.saturating_add(self.upstream.saturating_mul(addresses)).saturating_add(self.admin + KEPT_BACK)
+        self.clients.saturating_add(self.of_application(addresses)).saturating_add(self.admin + KEPT_BACK)
     }
 
     /// As many of these as fit: with few descriptors an eighth each goes to what is kept back and to the admin listener,
@@ -37,9 +43,10 @@ impl Caps {
         }
         let admin = self.admin.min(descriptors / 8).max(1);
         let rest = descriptors.saturating_sub(admin + KEPT_BACK.min(descriptors / 8));
-        let upstream = self.upstream.min((rest / 3 / addresses).max(4));
-        let clients = self.clients.min(rest.saturating_sub(upstream * addresses)).max(1);
-        Self { clients, upstream, admin }
+        let upstream = self.upstream.min((rest / 3 / (addresses + 1)).max(4));
+        let caps = Self { clients: self.clients, upstream, admin };
+        let clients = self.clients.min(rest.saturating_sub(caps.of_application(addresses))).max(1);
+        Self { clients, ..caps }
     }
 }
 
@@ -85,7 +92,8 @@ mod tests {
         for addresses in [1, 2, 5] {
             for descriptors in [128, 256, 1_024, 4_096, wanted.needed(addresses) - 1] {
                 let caps = wanted.fit(addresses, descriptors);
-                let taken = caps.clients + caps.upstream * addresses + caps.admin;
+                // Streams at one address have as many again.
+                let taken = caps.clients + caps.upstream * (addresses + 1) + caps.admin;
                 assert!(taken + KEPT_BACK.min(descriptors / 8) <= descriptors, "{descriptors}: {caps:?}");
                 assert!(caps.clients >= descriptors / 4 && caps.upstream >= 4, "{descriptors}: {caps:?}");
             }

@@ -16,12 +16,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower::Service;
 
 /// A connection's record; each response and each error carries its connection's.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Link(Arc<Record>);
 
 #[derive(Debug, Default)]
@@ -32,14 +32,37 @@ struct Record {
     heard: AtomicBool,
     /// When the application may close it, if it says; moved by each answer. Locked for moments, by whoever has an answer.
     ends: Mutex<Option<Instant>>,
+    /// The connection's place until it is closed. Locked for an exchange.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Link {
+    /// Of a connection that is opened in this place.
+    pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(Record { place: Mutex::new(Some(place)), ..Record::default() }))
+    }
+
     /// Of a response's extensions; it has answered from now on.
-    pub(super) fn of_answer(extensions: &mut Extensions) -> Option<Self> {
-        let link = extensions.remove::<Self>()?;
+    pub(super) fn of_answer(extensions: &Extensions) -> Option<Self> {
+        let link = extensions.get::<Self>()?;
         link.0.used.store(true, Ordering::Relaxed);
-        Some(link)
+        Some(link.clone())
+    }
+
+    /// Exchanges the connection's place for one of these, if one is free. `true`: it has one of these now, or is closed and
+    /// needs none.
+    pub(super) fn move_to(&self, places: &Arc<Semaphore>) -> bool {
+        let mut place = self.0.place.lock();
+        let Some(before) = &*place else { return true };
+        if Arc::ptr_eq(before.semaphore(), places) {
+            return true;
+        }
+        let Ok(after) = Arc::clone(places).try_acquire_owned() else { return false };
+        let before = place.replace(after);
+        // ORDER: whoever waits for the place is woken without the lock.
+        drop(place);
+        drop(before);
+        true
     }
 
     /// A request failed on a connection that had answered before, and of whose answer no byte came: the application has
@@ -118,7 +141,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let place = places.connect(target.authority()).await?;
             let stream = connecting.await?.into_inner();
-            Ok(TokioIo::new(Linked { stream, link: Link::default(), _place: place }))
+            Ok(TokioIo::new(Linked { stream, link: Link::new(place) }))
         })
     }
 }
@@ -128,7 +151,14 @@ impl Service<Uri> for Connector {
 pub(super) struct Linked {
     stream: TcpStream,
     link: Link,
-    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Linked {
+    fn drop(&mut self) {
+        // Clones of the record may outlive the connection; its place doesn't.
+        let place = self.link.0.place.lock().take();
+        drop(place);
+    }
 }
 
 impl Connection for Linked {
@@ -193,14 +223,13 @@ fn unless_closed(written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Resul
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::sync::Semaphore;
 
     #[tokio::test]
     async fn an_answer_is_heard_though_its_application_took_no_more_of_the_body() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let mut linked = Linked { stream, link: Link::default(), _place: place };
+        let mut linked = Linked { stream, link: Link::new(place) };
         let (mut application, _) = listener.accept().await.unwrap();
         linked.write_all(b"a body").await.unwrap();
         application.readable().await.unwrap();
@@ -215,6 +244,20 @@ mod tests {
         assert_eq!(&heard, b"answer");
     }
     use http::HeaderValue;
+
+    #[tokio::test]
+    async fn a_closed_connection_has_no_place_though_its_record_is_still_known() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let [places, others] = [1, 1].map(|count| Arc::new(Semaphore::new(count)));
+        let link = Link::new(Arc::clone(&places).try_acquire_owned().unwrap());
+        let linked = Linked { stream, link: link.clone() };
+        assert!(link.move_to(&others));
+        assert_eq!((places.available_permits(), others.available_permits()), (1, 0));
+        drop(linked);
+        assert!(link.move_to(&places));
+        assert_eq!((places.available_permits(), others.available_permits()), (1, 1));
+    }
 
     #[test]
     fn a_connection_is_left_a_second_before_the_application_closes_it() {

@@ -15,15 +15,18 @@ mod head;
 pub mod headers;
 mod link;
 mod places;
+mod reserve;
 pub mod settings;
 mod upload;
 
 pub use error::UpstreamError;
+pub use reserve::Standing;
 pub use settings::{RelayRule, UpstreamSettings};
 
 use crate::body::Body;
 use crate::peer::{LentPlace, Peer};
 use headers::{Asked, HopSettings};
+use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
@@ -32,7 +35,7 @@ use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use link::{Connector, Link};
-use places::{For, Places, Taken};
+use places::{Places, Taken};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -105,15 +108,23 @@ impl Upstream {
     }
 
     /// Forwards a client's call and gives back what the application says, both as a proxy must (RFC 9110 §7.6). The call
-    /// went through [`headers::normalize`].
+    /// went through [`headers::normalize`]. `standing`: whether something speaks for its caller, which is asked where places
+    /// on the way are scarce.
     ///
     /// # Errors
     /// The application gave no answer.
-    pub async fn relay(&self, request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+    pub async fn relay(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        standing: impl FnOnce(&Parts) -> Standing,
+    ) -> Result<Response<Body>, UpstreamError> {
         if *request.method() == Method::CONNECT {
             return Err(UpstreamError::BadTarget);
         }
         let (mut head, body) = request.into_parts();
+        let authority = self.settings.url.authority();
+        let taken = self.places.take_for_client(authority, peer.client, || standing(&head)).await?;
         let asked = head.extensions.remove::<Asked>().unwrap_or_default();
         let place = head.extensions.remove::<LentPlace>();
         let client = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -130,7 +141,7 @@ impl Upstream {
         });
         head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
-        let (response, taken) = self.ask(Request::from_parts(head, body), For::Client(peer.client)).await?;
+        let response = self.ask(Request::from_parts(head, body)).await?;
         self.finish(response, upgrade, taken)
     }
 
@@ -145,7 +156,8 @@ impl Upstream {
         if self.settings.hops.via {
             headers::add_via(request.headers_mut(), Version::HTTP_11);
         }
-        let (response, taken) = self.ask(request, For::Delivery).await?;
+        let taken = self.places.take_for_delivery(request.uri().authority()).await?;
+        let response = self.ask(request).await?;
         self.finish(response, None, taken)
     }
 
@@ -164,11 +176,13 @@ impl Upstream {
             hops.preserve_host = false;
         }
         headers::add_hops(request.headers_mut(), peer, Version::HTTP_11, &hops);
-        let (response, taken) = self.ask(request, For::Delivery).await?;
+        let taken = self.places.take_for_delivery(request.uri().authority()).await?;
+        let response = self.ask(request).await?;
         self.finish(response, None, taken)
     }
 
-    async fn ask(&self, mut request: Request<Body>, whose: For) -> Result<(Response<Incoming>, Taken), UpstreamError> {
+    /// The request has its place.
+    async fn ask(&self, mut request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
         let known =
             request.body().size_hint().exact().is_some() || request.headers().contains_key(header::CONTENT_LENGTH);
         if !known {
@@ -177,7 +191,6 @@ impl Upstream {
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let within = self.settings.response_timeout(request.uri().path());
-        let taken = self.places.take(request.uri().authority(), whose).await?;
         let again = repeatable(&request);
         let response = match (self.ask_once(&self.client, request, within).await, again) {
             (Err(Failure::Client(error)), Some(again)) if Link::was_closed_between_requests(&error) => {
@@ -186,7 +199,7 @@ impl Upstream {
             }
             (result, _) => result,
         }?;
-        Ok((response, taken))
+        Ok(response)
     }
 
     /// `within` begins anew with every part of the body that is sent: an upload may take its time, but not stand still.
@@ -202,14 +215,14 @@ impl Upstream {
         let request = if whole { request } else { request.map(|body| upload::watched(body, &progress)) };
         let mut answer = std::pin::pin!(client.request(request));
         let watch = Watch::new(&progress, within, self.settings.stall_timeout);
-        let mut response = loop {
+        let response = loop {
             match tokio::time::timeout(watch.pause(Instant::now()), &mut answer).await {
                 Ok(Ok(response)) => break response,
                 Ok(Err(error)) => return Err(Failure::Client(error)),
                 Err(_) => watch.look(Instant::now())?,
             }
         };
-        let link = Link::of_answer(response.extensions_mut());
+        let link = Link::of_answer(response.extensions());
         let limit = link::stated_limit(response.headers()).filter(|limit| *limit < self.settings.idle_timeout);
         if let (Some(link), Some(limit)) = (link, limit) {
             self.retires.store(true, Ordering::Relaxed);
@@ -225,13 +238,14 @@ impl Upstream {
         &self,
         mut response: Response<Incoming>,
         client: Option<Upgrade>,
-        taken: Taken,
+        mut taken: Taken,
     ) -> Result<Response<Body>, UpstreamError> {
         if let Some(coding) = head::lost_coding(response.headers()) {
             return Err(UpstreamError::ProtocolError(format!(
                 "found the transfer coding {coding:?}, which wasn't asked for"
             )));
         }
+        let link = response.extensions_mut().remove::<Link>();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = if switched { headers::protocols(response.headers()) } else { None };
         let upstream = switched.then(|| hyper::upgrade::on(&mut response));
@@ -250,10 +264,11 @@ impl Upstream {
             headers::add_via(head, version);
         }
         match (upstream, client, protocol) {
-            (None, _, _) => Ok(response.map(|body| places::kept(body, taken))),
+            (None, _, _) => Ok(keep_place(response, taken, link)),
             (Some(upstream), Some(client), Some(protocol)) => {
                 head.insert(header::UPGRADE, protocol);
                 head.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                taken.try_stream(link.as_ref());
                 // Ends when either side does; lives no longer than both connections.
                 drop(tokio::spawn(tunnel(client, upstream, taken)));
                 Ok(response.map(Body::Incoming))
@@ -305,6 +320,16 @@ fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
     let headers = response.headers();
     let framed = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
     response.version() <= Version::HTTP_11 && !framed && !response.body().is_end_stream()
+}
+
+/// An answer that keeps its place until its body has ended.
+fn keep_place(response: Response<Incoming>, taken: Taken, link: Option<Link>) -> Response<Body> {
+    let (head, body) = response.into_parts();
+    let body = match body.is_end_stream() {
+        true => Body::Incoming(body),
+        false => Body::boxed(places::kept(&head.headers, body, taken, link)),
+    };
+    Response::from_parts(head, body)
 }
 
 /// A client that may be upgraded, and its connection's place under the cap.

@@ -3,23 +3,40 @@
 //!
 //! | bound | of | beyond it |
 //! |---|---|---|
-//! | `upstream.max_connections` | connections to one address, those that idle included | wait for `connect_timeout`, then 503 |
-//! | the same, less what is kept for deliveries | calls of clients that wait for their answer or read it | the same |
-//! | a quarter of that | calls of one client's network | the same |
+//! | `upstream.max_connections` | connections to one address, those that idle included and those of streams not | wait for `connect_timeout`, then 503 |
+//! | the same, less what is kept for deliveries: the calls' part | calls of clients that wait for their answer or read it | the same |
+//! | a quarter of the calls' part | calls of one client's network | the same |
+//! | the last eighth of both, rounded down | calls of callers that something speaks for (`reserve.rs`) | the same |
+//! | as many as the calls' part, beside `max_connections` | streams with their connections | the call keeps the place that it has |
+//! | a quarter of these | streams of one client's network | the same |
 //! | what is kept for deliveries | deliveries on their way | wait |
 //!
 //! A connection's place is taken before it is opened and given back when it is closed. That alone would hold the cap, but
 //! not the shares, since connections go from one call to the next: so a call has a place too, until the body of its answer
 //! has ended. A call that has its place seldom waits for a connection: there are as many as there are places for calls and
 //! deliveries together, and one that idles is taken first.
+//!
+//! A *stream* is a tunnel (101), an answer of the type `text/event-stream`, or one whose length isn't known and that has
+//! lasted for [`LONG`]. Streams live as long as both sides want, so they don't stay among the calls:
+//!
+//! ```text
+//! Call => Stream    the answer shows that it is one, and a place of all streams and one of its network's are free: the
+//!                   call's places are free again
+//! Stream => ended   its places are free
+//! ```
+//!
+//! What finds no place as a stream tries again with every piece of its answer. A stream's connection goes from
+//! `max_connections` to the streams' connections, and back after the stream, each if there is a place. Where there is none,
+//! a connection of the other kind idles or carries a call, and calls have as many as before.
 
 use super::UpstreamSettings;
-use crate::body::Body;
+use super::link::Link;
+use super::reserve::{Reserved, Standing};
 use crate::peer::{TrustedProxies, network_of};
 use bytes::Bytes;
 use http::uri::Authority;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::{HeaderMap, header};
+use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -28,9 +45,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
-/// Of the places for calls, one network has one in so many.
+/// Of the places for calls, and of those for streams, one network has one in so many.
 const PART: usize = 4;
+
+/// An answer of unknown length that lasts longer is a stream.
+const LONG: Duration = Duration::from_secs(10);
 
 /// No place was free in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,21 +64,13 @@ impl From<Full> for super::UpstreamError {
     }
 }
 
-/// For whom a request is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
-    /// The client at this address.
-    Client(IpAddr),
-    /// Events that were acknowledged.
-    Delivery,
-}
-
 /// All places, by the application's addresses.
 #[derive(Debug)]
 pub(super) struct Places {
     connections: usize,
     calls: usize,
     deliveries: usize,
+    keeps_reserve: bool,
     patience: Duration,
     trusted: TrustedProxies,
     /// As many as the configuration names. Locked for a look-up.
@@ -68,38 +81,66 @@ pub(super) struct Places {
 #[derive(Debug)]
 struct Address {
     connections: Arc<Semaphore>,
-    calls: Arc<Semaphore>,
+    calls: Reserved,
     deliveries: Arc<Semaphore>,
-    /// Networks that have a call under way, or waiting. Locked for a look-up.
+    streams: Arc<Semaphore>,
+    /// Connections that streams are on, or that had one and found no other place since.
+    stream_connections: Arc<Semaphore>,
+    /// Networks that have a call or a stream under way, or waiting. Locked for a look-up.
     shares: Mutex<HashMap<IpAddr, Share>>,
 }
 
 #[derive(Debug)]
 struct Share {
-    calls: Arc<Semaphore>,
-    /// Calls under way or waiting.
+    places: SharePlaces,
+    /// Calls and streams under way or waiting.
     users: usize,
+}
+
+/// One network's part of an address's places.
+#[derive(Debug, Clone)]
+struct SharePlaces {
+    calls: Reserved,
+    streams: Arc<Semaphore>,
 }
 
 /// A request's place, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Taken {
-    _call: OwnedSemaphorePermit,
-    _share: Option<TakenShare>,
+    held: Held,
+    /// None of a delivery.
+    client: Option<Client>,
 }
 
-/// A call's part of its network's share.
 #[derive(Debug)]
-struct TakenShare {
+struct Held {
     _place: OwnedSemaphorePermit,
-    _user: User,
+    _of_network: Option<OwnedSemaphorePermit>,
+    /// It is a stream's place.
+    stream: Option<StreamConnection>,
+}
+
+/// A stream's connection. After the stream it is one of many, if it goes on.
+#[derive(Debug)]
+struct StreamConnection {
+    link: Link,
+    address: Arc<Address>,
+}
+
+/// Whose call it is.
+#[derive(Debug)]
+struct Client {
+    address: Arc<Address>,
+    /// None of one that stands for many clients.
+    network: Option<Network>,
 }
 
 /// Keeps a network's share known.
 #[derive(Debug)]
-struct User {
+struct Network {
     address: Arc<Address>,
     network: IpAddr,
+    places: SharePlaces,
 }
 
 impl Places {
@@ -110,6 +151,7 @@ impl Places {
             connections,
             calls: (connections - kept).max(1),
             deliveries: if kept == 0 { connections } else { kept },
+            keeps_reserve: settings.knows_callers,
             patience: settings.connect_timeout,
             trusted: settings.trusted_proxies.clone(),
             addresses: Mutex::default(),
@@ -119,16 +161,19 @@ impl Places {
     fn at(&self, authority: Option<&Authority>) -> Arc<Address> {
         let authority = authority.cloned().unwrap_or_else(|| Authority::from_static("none"));
         let mut addresses = self.addresses.lock();
-        let address = addresses.entry(authority).or_insert_with(|| {
-            let places = |count: usize| Arc::new(Semaphore::new(count));
-            Arc::new(Address {
-                connections: places(self.connections),
-                calls: places(self.calls),
-                deliveries: places(self.deliveries),
-                shares: Mutex::default(),
-            })
-        });
-        Arc::clone(address)
+        Arc::clone(addresses.entry(authority).or_insert_with(|| Arc::new(self.address())))
+    }
+
+    fn address(&self) -> Address {
+        let places = |count: usize| Arc::new(Semaphore::new(count));
+        Address {
+            connections: places(self.connections),
+            calls: Reserved::new(self.calls, self.keeps_reserve),
+            deliveries: places(self.deliveries),
+            streams: places(self.calls),
+            stream_connections: places(self.calls),
+            shares: Mutex::default(),
+        }
     }
 
     /// A place for a connection.
@@ -137,53 +182,126 @@ impl Places {
     /// None was free in time.
     pub(super) async fn connect(&self, authority: Option<&Authority>) -> Result<OwnedSemaphorePermit, Full> {
         let address = self.at(authority);
-        self.soon(Arc::clone(&address.connections)).await
-    }
-
-    /// A place for a request. A delivery's own deadline is its sender's.
-    ///
-    /// # Errors
-    /// None was free in time.
-    pub(super) async fn take(&self, authority: Option<&Authority>, whose: For) -> Result<Taken, Full> {
-        let address = self.at(authority);
-        let client = match whose {
-            For::Delivery => {
-                let call = Arc::clone(&address.deliveries).acquire_owned().await.map_err(|_| Full)?;
-                return Ok(Taken { _call: call, _share: None });
-            }
-            For::Client(client) => client,
-        };
-        let both = async {
-            let share = if self.trusted.contain(client) { None } else { Some(self.share(&address, client).await?) };
-            let call = Arc::clone(&address.calls).acquire_owned().await.map_err(|_| Full)?;
-            Ok(Taken { _call: call, _share: share })
-        };
-        tokio::time::timeout(self.patience, both).await.unwrap_or(Err(Full))
-    }
-
-    async fn share(&self, address: &Arc<Address>, client: IpAddr) -> Result<TakenShare, Full> {
-        let network = network_of(client);
-        let calls = {
-            let mut shares = address.shares.lock();
-            let new = || Share { calls: Arc::new(Semaphore::new((self.calls / PART).max(1))), users: 0 };
-            let share = shares.entry(network).or_insert_with(new);
-            share.users += 1;
-            Arc::clone(&share.calls)
-        };
-        let user = User { address: Arc::clone(address), network };
-        let place = calls.acquire_owned().await.map_err(|_| Full)?;
-        Ok(TakenShare { _place: place, _user: user })
-    }
-
-    async fn soon(&self, places: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Full> {
-        match tokio::time::timeout(self.patience, places.acquire_owned()).await {
+        match tokio::time::timeout(self.patience, Arc::clone(&address.connections).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             _ => Err(Full),
         }
     }
+
+    /// A place for a delivery, whose own deadline is its sender's.
+    ///
+    /// # Errors
+    /// There are no places any more.
+    pub(super) async fn take_for_delivery(&self, authority: Option<&Authority>) -> Result<Taken, Full> {
+        let address = self.at(authority);
+        let place = Arc::clone(&address.deliveries).acquire_owned().await.map_err(|_| Full)?;
+        Ok(Taken { held: Held::call(place, None), client: None })
+    }
+
+    /// A place for the call of the client at this address. Its standing is asked for where places are scarce.
+    ///
+    /// # Errors
+    /// None was free in time.
+    pub(super) async fn take_for_client(
+        &self,
+        authority: Option<&Authority>,
+        client: IpAddr,
+        standing: impl FnOnce() -> Standing,
+    ) -> Result<Taken, Full> {
+        let address = self.at(authority);
+        let network = if self.trusted.contain(client) { None } else { Some(self.enter(&address, client)) };
+        let client = Client { address, network };
+        let held = match client.try_call() {
+            Some(held) => held,
+            None => {
+                let standing = standing();
+                tokio::time::timeout(self.patience, client.call(standing)).await.unwrap_or(Err(Full))?
+            }
+        };
+        Ok(Taken { held, client: Some(client) })
+    }
+
+    fn enter(&self, address: &Arc<Address>, client: IpAddr) -> Network {
+        let network = network_of(client);
+        let part = (self.calls / PART).max(1);
+        let new = || {
+            let places =
+                SharePlaces { calls: Reserved::new(part, self.keeps_reserve), streams: Arc::new(Semaphore::new(part)) };
+            Share { places, users: 0 }
+        };
+        let mut shares = address.shares.lock();
+        let share = shares.entry(network).or_insert_with(new);
+        share.users += 1;
+        Network { address: Arc::clone(address), network, places: share.places.clone() }
+    }
 }
 
-impl Drop for User {
+impl Client {
+    /// A call's place that every caller may have, if one is free.
+    fn try_call(&self) -> Option<Held> {
+        let of_network = match &self.network {
+            Some(network) => Some(network.places.calls.try_take()?),
+            None => None,
+        };
+        Some(Held::call(self.address.calls.try_take()?, of_network))
+    }
+
+    async fn call(&self, standing: Standing) -> Result<Held, Full> {
+        let of_network = match &self.network {
+            Some(network) => Some(network.places.calls.take(standing).await?),
+            None => None,
+        };
+        Ok(Held::call(self.address.calls.take(standing).await?, of_network))
+    }
+
+    /// A stream's place on this connection, if one is free.
+    fn try_stream(&self, link: &Link) -> Option<Held> {
+        let try_take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let of_network = match &self.network {
+            Some(network) => Some(try_take(&network.places.streams)?),
+            None => None,
+        };
+        let place = try_take(&self.address.streams)?;
+        let stream = StreamConnection { link: link.clone(), address: Arc::clone(&self.address) };
+        Some(Held { _place: place, _of_network: of_network, stream: Some(stream) })
+    }
+}
+
+impl Held {
+    const fn call(place: OwnedSemaphorePermit, of_network: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _place: place, _of_network: of_network, stream: None }
+    }
+}
+
+impl Taken {
+    // Call => Stream
+    /// Where there are places for it. `link`: the connection that its answer comes on. `true`: there is nothing more to
+    /// exchange.
+    pub(super) fn try_stream(&mut self, link: Option<&Link>) -> bool {
+        let (Some(client), Some(link)) = (&self.client, link) else { return true };
+        if self.held.stream.is_none()
+            && let Some(held) = client.try_stream(link)
+        {
+            self.held = held;
+        }
+        self.held.stream.as_ref().is_some_and(StreamConnection::move_out)
+    }
+}
+
+impl StreamConnection {
+    /// Out of `max_connections`. `true`: it is.
+    fn move_out(&self) -> bool {
+        self.link.move_to(&self.address.stream_connections)
+    }
+}
+
+impl Drop for StreamConnection {
+    fn drop(&mut self) {
+        self.link.move_to(&self.address.connections);
+    }
+}
+
+impl Drop for Network {
     fn drop(&mut self) {
         let mut shares = self.address.shares.lock();
         if let Some(share) = shares.get_mut(&self.network) {
@@ -195,25 +313,63 @@ impl Drop for User {
     }
 }
 
-/// An answer's body that keeps its request's place until its end.
-pub(super) fn kept(body: Incoming, taken: Taken) -> Body {
-    if body.is_end_stream() { Body::Incoming(body) } else { Body::boxed(Kept { body, taken: Some(taken) }) }
+/// An answer's body that keeps its request's place until its end. `link`: the connection that it comes on.
+pub(super) fn kept<B>(headers: &HeaderMap, body: B, taken: Taken, link: Option<Link>) -> Kept<B>
+where
+    B: http_body::Body,
+{
+    let stream_from = if body.size_hint().exact().is_some() {
+        None
+    } else if is_event_stream(headers) {
+        Some(Instant::now())
+    } else {
+        Some(Instant::now() + LONG)
+    };
+    let mut kept = Kept { body, taken: Some(taken), link, stream_from };
+    kept.try_stream();
+    kept
 }
 
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("text/event-stream")
+}
+
+/// See [`kept`].
 #[derive(Debug)]
-struct Kept {
-    body: Incoming,
+pub(super) struct Kept<B> {
+    body: B,
     taken: Option<Taken>,
+    link: Option<Link>,
+    /// From then on it is a stream and looks for a place as one; none when it has one, or isn't one ever.
+    stream_from: Option<Instant>,
 }
 
-impl http_body::Body for Kept {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl<B> Kept<B> {
+    fn try_stream(&mut self) {
+        if let (Some(from), Some(taken)) = (self.stream_from, &mut self.taken)
+            && from <= Instant::now()
+            && taken.try_stream(self.link.as_ref())
+        {
+            self.stream_from = None;
+        }
+    }
+}
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+impl<B> http_body::Body for Kept<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.taken = None;
+        match frame {
+            Poll::Ready(None | Some(Err(_))) => self.taken = None,
+            Poll::Ready(Some(Ok(_))) => self.try_stream(),
+            Poll::Pending => {}
         }
         frame
     }
@@ -226,3 +382,7 @@ impl http_body::Body for Kept {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+#[path = "places_tests.rs"]
+mod tests;

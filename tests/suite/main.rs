@@ -50,6 +50,7 @@ mod shares;
 mod standing;
 mod stop;
 mod strangers;
+mod streams;
 mod support;
 mod turns;
 mod understanding;

@@ -157,6 +157,67 @@ async fn one_client_has_a_share_of_the_connections_and_others_have_the_rest() {
     assert_eq!((busy, answers.len() - busy), (17, 3));
 }
 
+/// A sidecar that knows `good` to be good, and an application that answers callers without a token never.
+async fn with_a_good_caller(connections: usize) -> Sidecar {
+    let sidecar = Sidecar::with(&limited(connections, "100ms"), Clock::default()).await;
+    sidecar.event("good", "ann", "a").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    sidecar.upstream.hold_back(|seen| seen.header("authorization").is_empty());
+    sidecar
+}
+
+/// All these strangers' calls have come to the application, and it answers none of them. A good caller's does at once, and
+/// another stranger's not.
+async fn good_goes_before(sidecar: &Sidecar, strangers: &[String], at: &str) {
+    let held = join_all(strangers.iter().map(|client| get(sidecar, client)));
+    let others = async {
+        sidecar.upstream.until(|seen| seen.len() == 1 + strangers.len()).await;
+        for token in ["", "good", "forged", "good"] {
+            let headers = [("authorization", token), ("x-forwarded-for", at)];
+            let headers = if token.is_empty() { &headers[1..] } else { &headers };
+            let answer = sidecar.call(Method::GET, "/slow", headers, "").await;
+            assert_eq!(is_busy(&answer), token != "good", "{token:?}: {answer:?}");
+        }
+        sidecar.upstream.open_gate();
+    };
+    let (answers, ()) = tokio::join!(held, others);
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::OK));
+}
+
+#[tokio::test]
+async fn strangers_of_many_addresses_leave_places_to_the_application_for_good_callers() {
+    // 12 are for calls, and one of these for good callers.
+    let sidecar = with_a_good_caller(16).await;
+    let strangers: Vec<_> = (0..11).map(|number| format!("192.0.2.{number}")).collect();
+    good_goes_before(&sidecar, &strangers, "198.51.100.7").await;
+}
+
+#[tokio::test]
+async fn strangers_of_one_network_leave_places_to_the_application_for_its_good_callers() {
+    // 48 are for calls, 12 of these for one network, and one of these for good callers.
+    let sidecar = with_a_good_caller(64).await;
+    let strangers = vec!["198.51.100.7".to_owned(); 11];
+    good_goes_before(&sidecar, &strangers, "198.51.100.7").await;
+}
+
+#[tokio::test]
+async fn where_no_caller_can_be_known_to_be_good_strangers_have_all_places_of_calls() {
+    let keys = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://UPSTREAM\"\n\
+                max_connections = 16\nconnect_timeout = \"100ms\"";
+    let sidecar = Sidecar::with(keys, Clock::default()).await;
+    sidecar.upstream.hold_back(|_| true);
+    let clients: Vec<_> = (0..16).map(|number| format!("192.0.2.{number}")).collect();
+    let held = join_all(clients.iter().map(|client| get(&sidecar, client)));
+    let others = async {
+        sidecar.upstream.until(|seen| seen.len() == 16).await;
+        assert!(is_busy(&get(&sidecar, "198.51.100.7").await));
+        sidecar.upstream.open_gate();
+    };
+    let (answers, ()) = tokio::join!(held, others);
+    assert!(answers.iter().all(|answer| answer.status == StatusCode::OK));
+}
+
 #[tokio::test]
 async fn a_tunnel_has_its_place_until_it_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -181,7 +242,8 @@ async fn a_tunnel_has_its_place_until_it_ends() {
     let config = limited(4, "100ms").replace("UPSTREAM", &application.to_string());
     let sidecar = Sidecar::with(&config, Clock::default()).await;
     let mut tunnels = Vec::new();
-    for _ in 0..3 {
+    // As many as there are places for streams, and as many as there are for calls.
+    for _ in 0..6 {
         let mut tunnel = TcpStream::connect(sidecar.running.address).await.unwrap();
         let asked = b"GET /tunnel HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
         tunnel.write_all(asked).await.unwrap();
