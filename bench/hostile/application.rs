@@ -1,5 +1,5 @@
 //! The application behind the sidecar: takes batches and single events of users that it knows, answers 401 to everybody
-//! else and 429 to one user, and has a large export.
+//! else and 429 to one user, and has a large export and a report that takes its time.
 
 use super::users::{self, Tally};
 use bytes::Bytes;
@@ -20,6 +20,9 @@ use tokio::time::Instant;
 
 /// The export: made once, so that it costs the application nothing.
 static EXPORT: [u8; 8 << 20] = [b'x'; 8 << 20];
+
+/// How long the report takes.
+const REPORT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -73,6 +76,10 @@ async fn answer(request: Request<Incoming>, seen: Arc<Mutex<Seen>>) -> Result<Re
     let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return Ok(status(StatusCode::BAD_REQUEST));
     };
+    if parts.uri.path() == "/report" {
+        tokio::time::sleep(REPORT).await;
+        return Ok(status(StatusCode::OK));
+    }
     Ok(match (user, parts.uri.path()) {
         (_, "/export") => Response::new(Full::new(Bytes::from_static(&EXPORT))),
         (None, _) => status(StatusCode::UNAUTHORIZED),

@@ -7,6 +7,8 @@
 //! | unread answers | HTTP/2 connections with wide windows that ask for 50 exports each and read nothing |
 //! | bombs | bodies of a few hundred bytes that unpack to 512 MiB, by brotli with a large window, zstd and gzip |
 //! | half-open connections | send nothing, `P`, `PRI `, or half of a head |
+//! | idle callers of the admin listener | open more connections to it than it has places, and say nothing |
+//! | slow calls | ask for the report from 60 addresses, more often at once than there are places to the application for strangers |
 //! | a limited user | events of one user, whom the application answers 429 with `Retry-After: 60` |
 
 use super::users::{LIMITED, connect};
@@ -30,6 +32,11 @@ const SLOW: u64 = 100;
 const UNREAD: u64 = 8;
 const BOMBERS: u64 = 4;
 const HALF_OPEN: u64 = 300;
+/// The admin listener has 256 places.
+const ADMIN_IDLE: u64 = 400;
+/// HTTP/2 connections that make slow calls, and the calls of each: 6,000 for 3,528 places.
+const SLOW_CALLERS: u64 = 60;
+const SLOW_CALLS: u64 = 100;
 
 /// 512 MiB of zeros by `brotli` with a window of 2^30 (RFC 7932 has 2^24 at most), made by Node's zlib with
 /// `BROTLI_PARAM_LARGE_WINDOW`.
@@ -44,17 +51,23 @@ struct Counts {
     bombs: AtomicU64,
     half_open: AtomicU64,
     limited: AtomicU64,
+    admin_idle: AtomicU64,
+    slow_calls: AtomicU64,
+    slow_refused: AtomicU64,
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { forged, slow, unread, bombs, half_open, limited, admin_idle, slow_calls, slow_refused } = self;
         let [forged, slow, unread, bombs, half_open, limited] =
-            [&self.forged, &self.slow, &self.unread, &self.bombs, &self.half_open, &self.limited]
-                .map(|count| count.load(Ordering::Relaxed));
+            [forged, slow, unread, bombs, half_open, limited].map(|count| count.load(Ordering::Relaxed));
+        let [admin_idle, slow_calls, slow_refused] =
+            [admin_idle, slow_calls, slow_refused].map(|count| count.load(Ordering::Relaxed));
         write!(
             f,
             "{forged} forged events, {slow} slow reads, {unread} unread HTTP/2 connections, {bombs} bombs, {half_open} \
-             half-open connections, {limited} events of the limited user"
+             half-open connections, {limited} events of the limited user, {admin_idle} idle connections to the admin \
+             listener, {slow_calls} slow calls and {slow_refused} that found no place"
         )
     }
 }
@@ -84,8 +97,8 @@ pub async fn peak(to: SocketAddr, time: Duration) -> u64 {
 }
 
 impl Attack {
-    /// Begins all of them; `rate`: forged events a second.
-    pub fn begin(to: SocketAddr, rate: u64) -> Self {
+    /// Begins all of them, against the public and the admin listener; `rate`: forged events a second.
+    pub fn begin(to: SocketAddr, admin: SocketAddr, rate: u64) -> Self {
         let (counts, mut tasks) = (Arc::<Counts>::default(), JoinSet::new());
         let every = Duration::from_secs(FLOODERS) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
         let bombs: Arc<[(&str, Vec<u8>)]> = bombs().into();
@@ -108,6 +121,14 @@ impl Attack {
         for one in 0..HALF_OPEN {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| half_open(to, one, &counts)).await });
+        }
+        for one in 0..ADMIN_IDLE {
+            let counts = Arc::clone(&counts);
+            tasks.spawn(async move { again(|| idle_at_admin(admin, one, &counts)).await });
+        }
+        for one in 0..SLOW_CALLERS {
+            let counts = Arc::clone(&counts);
+            tasks.spawn(async move { again(|| call_slowly(to, one, &counts)).await });
         }
         let counts_of_one = Arc::clone(&counts);
         tasks.spawn(async move { again(|| be_limited(to, &counts_of_one)).await });
@@ -248,6 +269,38 @@ async fn half_open(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Result
     let mut buffer = [0; 256];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
+}
+
+async fn idle_at_admin(admin: SocketAddr, one: u64, counts: &Counts) -> std::io::Result<()> {
+    let mut stream = connect(admin, address(27, one)).await?;
+    counts.admin_idle.fetch_add(1, Ordering::Relaxed);
+    let mut buffer = [0; 256];
+    while stream.read(&mut buffer).await? > 0 {}
+    Ok(())
+}
+
+/// Ends with its connection.
+async fn call_slowly(to: SocketAddr, one: u64, counts: &Arc<Counts>) -> std::io::Result<()> {
+    let stream = connect(to, address(26, one)).await?;
+    let handshake = http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(lost)?;
+    let mut calls = JoinSet::new();
+    calls.spawn(async move { connection.await.map_err(lost) });
+    for _ in 0..SLOW_CALLS {
+        let (mut sender, counts) = (sender.clone(), Arc::clone(counts));
+        calls.spawn(async move {
+            loop {
+                let request = Request::get("http://app.example/report").body(Full::default()).expect("a request");
+                let status = sender.send_request(request).await.map_err(lost)?.status();
+                let (count, pause) =
+                    if status.is_success() { (&counts.slow_calls, 0) } else { (&counts.slow_refused, 1) };
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+            }
+        });
+    }
+    // All end when one does.
+    calls.join_next().await.map_or(Ok(()), |ended| ended.map_err(std::io::Error::other)?)
 }
 
 async fn be_limited(to: SocketAddr, counts: &Counts) -> std::io::Result<()> {

@@ -15,6 +15,7 @@ mod users;
 
 use application::Application;
 use attacks::Attack;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sidecar::Sidecar;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,6 +31,10 @@ const BUDGET: u64 = 1_024;
 /// A window, and how much later at most an event of a good user may arrive.
 const WINDOW: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(2);
+/// An operator's call waits for a place as long as callers that say nothing may keep one, twice, and some.
+const ADMIN: Duration = Duration::from_secs(10);
+/// File descriptors for the application's ends of connections, and for users and attackers.
+const DESCRIPTORS: u64 = 8_192;
 
 /// The README's configuration with a freshness for the stored reads; every limit is the default.
 const CONFIGURATION: &str = r#"
@@ -61,6 +66,8 @@ struct Phase {
     tally: Tally,
     latest: Duration,
     memory: u64,
+    /// The longest that the admin listener took to answer.
+    admin: Duration,
 }
 
 impl Phase {
@@ -68,13 +75,15 @@ impl Phase {
         let Tally { acknowledged, forwarded, failed, hits, reads, lost_connections, .. } = &self.tally;
         println!(
             "{name:>8}: {acknowledged} acknowledged, {forwarded} forwarded, {failed} failed, {lost_connections} connections cut; \
-             p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms; {reads} reads, {:.1} % hits; latest arrival {:.2} s; {} MiB at most",
+             p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms; {reads} reads, {:.1} % hits; latest arrival {:.2} s; {} MiB at most; \
+             the admin listener took {:.2} s at most",
             self.tally.milliseconds(0.5),
             self.tally.milliseconds(0.99),
             self.tally.milliseconds(0.999),
             100.0 * hits_of(*hits, *reads),
             self.latest.as_secs_f64(),
             self.memory,
+            self.admin.as_secs_f64(),
         );
     }
 }
@@ -87,10 +96,12 @@ fn hits_of(hits: u64, reads: u64) -> f64 {
 async fn phase(sidecar: &Sidecar, application: &Application, time: Duration) -> Phase {
     application.forget_delays();
     let memory = sidecar.watch_memory();
+    let operator = tokio::spawn(sidecar::ask_admin(sidecar.admin, time));
     let tally = users::run(sidecar.address, time).await;
     // What was acknowledged last still waits for the end of its window.
     tokio::time::sleep(WINDOW + GRACE + Duration::from_secs(1)).await;
-    Phase { tally, latest: application.longest_delay(), memory: memory.highest() }
+    let admin = operator.await.expect("an operator");
+    Phase { tally, latest: application.longest_delay(), memory: memory.highest(), admin }
 }
 
 /// One bound, held or broken.
@@ -113,7 +124,7 @@ async fn soak() -> bool {
     quiet.print("quiet");
     let peak = attacks::peak(sidecar.address, Duration::from_secs(10)).await;
     println!("    peak: {peak} forged events a second are answered");
-    let attack = Attack::begin(sidecar.address, peak / 2);
+    let attack = Attack::begin(sidecar.address, sidecar.admin, peak / 2);
     let hostile = phase(&sidecar, &application, time).await;
     let sent = attack.end().await;
     hostile.print("hostile");
@@ -143,13 +154,28 @@ async fn soak() -> bool {
         ),
         judge(hostile.tally.failed == 0, "no call of a good user fails", &format!("{} failed", hostile.tally.failed)),
         judge(missing == 0, "every acknowledged event of a good user arrives", &format!("{missing} are missing")),
+        judge(
+            hostile.admin <= ADMIN,
+            &format!("the admin listener answers within {} s", ADMIN.as_secs()),
+            &format!("{:.2} s at most", hostile.admin.as_secs_f64()),
+        ),
         judge(ledger.balances, "the ledger balances", &ledger.line),
     ]
     .iter()
     .all(|held| *held)
 }
 
+/// As many descriptors as the soak opens, where the system gives them.
+fn raise_descriptors() {
+    let now = getrlimit(Resource::Nofile);
+    let wanted = DESCRIPTORS.min(now.maximum.unwrap_or(u64::MAX));
+    if now.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum }).expect("descriptors");
+    }
+}
+
 fn main() -> ExitCode {
+    raise_descriptors();
     let held = tokio::runtime::Runtime::new().expect("a runtime").block_on(soak());
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

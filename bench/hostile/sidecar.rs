@@ -7,10 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 #[derive(Debug)]
 pub struct Sidecar {
     pub address: SocketAddr,
+    pub admin: SocketAddr,
     child: Child,
 }
 
@@ -36,11 +40,14 @@ impl Sidecar {
         let mut stderr = BufReader::new(child.stderr.take().expect("its messages"));
         let mut said = String::new();
         stderr.read_line(&mut said).expect("its first line");
-        let address = said.split("serves on http://").nth(1).and_then(|rest| rest.split(',').next());
-        let address = address.and_then(|text| text.parse().ok()).expect("an address");
+        let named = |before: &str| {
+            let text = said.split(before).nth(1).and_then(|rest| rest.split([',', '\n']).next());
+            text.and_then(|text| text.trim().parse().ok()).expect("an address")
+        };
+        let (address, admin) = (named("serves on http://"), named("admin on http://"));
         // Read on, lest the pipe fills.
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| eprintln!("{line}")));
-        Self { address, child }
+        Self { address, admin, child }
     }
 
     /// Notes its resident memory ten times a second.
@@ -71,6 +78,31 @@ impl Sidecar {
         let balances = numbers.split_first().is_some_and(|(received, rest)| *received == rest.iter().sum::<u64>());
         Ledger { line, balances }
     }
+}
+
+/// Asks the admin listener once a second for this time, each time on a new connection; how long the longest answer took. One
+/// that doesn't come counts as the whole time.
+pub async fn ask_admin(admin: SocketAddr, time: Duration) -> Duration {
+    let (until, mut longest) = (Instant::now() + time, Duration::ZERO);
+    while Instant::now() < until {
+        let began = Instant::now();
+        let took = match tokio::time::timeout(time, ask_once(admin)).await {
+            Ok(Ok(())) => began.elapsed(),
+            _ => time,
+        };
+        longest = longest.max(took);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    longest
+}
+
+async fn ask_once(admin: SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(admin).await?;
+    let head = format!("GET /healthz HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(std::io::Error::other(answer)) }
 }
 
 /// Watches until it is asked.
