@@ -8,7 +8,7 @@
 //! | bombs | bodies of a few hundred bytes that unpack to 512 MiB, by brotli with a large window, zstd and gzip |
 //! | half-open connections | send nothing, `P`, `PRI `, or half of a head |
 //! | idle callers of the admin listener | open more connections to it than it has places, and say nothing |
-//! | slow calls | ask for the report from 60 addresses, more often at once than there are places to the application for strangers |
+//! | slow calls | ask for the report from 60 addresses, in waves of more calls than there are places to the application for strangers |
 //! | a limited user | events of one user, whom the application answers 429 with `Retry-After: 60` |
 
 use super::users::{LIMITED, connect};
@@ -37,6 +37,9 @@ const ADMIN_IDLE: u64 = 400;
 /// HTTP/2 connections that make slow calls, and the calls of each: 6,000 for 3,528 places.
 const SLOW_CALLERS: u64 = 60;
 const SLOW_CALLS: u64 = 100;
+/// From wave to wave. A report takes a third of it; while one lasts, strangers' other calls find no place either, and what
+/// they would do to good users is seen in between.
+const WAVE: Duration = Duration::from_secs(90);
 
 /// 512 MiB of zeros by `brotli` with a window of 2^30 (RFC 7932 has 2^24 at most), made by Node's zlib with
 /// `BROTLI_PARAM_LARGE_WINDOW`.
@@ -290,12 +293,12 @@ async fn call_slowly(to: SocketAddr, one: u64, counts: &Arc<Counts>) -> std::io:
         let (mut sender, counts) = (sender.clone(), Arc::clone(counts));
         calls.spawn(async move {
             loop {
+                let next = Instant::now() + WAVE;
                 let request = Request::get("http://app.example/report").body(Full::default()).expect("a request");
                 let status = sender.send_request(request).await.map_err(lost)?.status();
-                let (count, pause) =
-                    if status.is_success() { (&counts.slow_calls, 0) } else { (&counts.slow_refused, 1) };
+                let count = if status.is_success() { &counts.slow_calls } else { &counts.slow_refused };
                 count.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_secs(pause)).await;
+                tokio::time::sleep_until(next).await;
             }
         });
     }
