@@ -78,13 +78,14 @@ async fn fill(journal: &Path, events: u64) {
         max_bytes: u64::MAX / 2,
         min_free: 0,
         key_file: None,
+        old_key_files: Vec::new(),
     };
     let opened = recover::open(&settings).expect("a journal");
     let place = |_: &recover::Stored| recover::Placement::Tail(0, Nothing);
     let groups: [Arc<str>; 1] = ["progress".into()];
     let memory = Memory { max_seen: 1, events: Duration::from_hours(1) };
     let started = opened.start(&settings, &groups, 1, (memory, Clock::default()), place);
-    let (journal, mut tails) = started.expect("a committer");
+    let (journal, mut tails) = started.expect("a journal");
     let drain = tokio::spawn(async move {
         for tail in &mut tails {
             while tail.recv().await.is_some() {}
@@ -139,7 +140,7 @@ fn main() {
     println!(
         "{events} events written in {:.1} s, {} MiB on disk",
         began.elapsed().as_secs_f64(),
-        tidegate::journal::store::size_of(&journal) >> 20
+        tidegate::journal::directory::size_of(&journal) >> 20
     );
     let program = std::env::current_exe().expect("a path");
     let status = std::process::Command::new(program).env("TIDEGATE_RECOVER", &journal).status().expect("a process");

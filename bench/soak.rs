@@ -120,7 +120,7 @@ async fn soak(directory: &Path) {
     println!("{:>8} {:>10} {:>10} {:>10}", "seconds", "acked", "RSS MiB", "disk MiB");
     for step in 1..=20 {
         tokio::time::sleep_until(until - Duration::from_secs(seconds) / 20 * (20 - step)).await;
-        let disk = tidegate::journal::store::size_of(&journal) >> 20;
+        let disk = tidegate::journal::directory::size_of(&journal) >> 20;
         println!(
             "{:>8} {:>10} {:>10} {disk:>10}",
             seconds * u64::from(step) / 20,

@@ -71,7 +71,7 @@ impl Admin {
         match request.uri().path() {
             "/healthz" if read => text(StatusCode::OK, "ok\n"),
             "/readyz" if read && self.0.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            "/readyz" if read => match self.0.ingest.journal().poison() {
+            "/readyz" if read => match self.0.ingest.journal().failure() {
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("the journal takes no events: {why}\n")),
                 None => text(StatusCode::OK, "ready\n"),
             },
@@ -160,7 +160,7 @@ impl Admin {
             "batches": { "events": setup.metrics.batched_events.get(), "attempts": self.attempts() },
             "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
             "journal": {
-                "durability": setup.durability, "poisoned": journal.poison(), "disk_low": journal.is_low(),
+                "durability": setup.durability, "failing": journal.failure().as_deref(), "disk_low": journal.is_low(),
                 "commits": commits, "events": commit_events,
             },
             "body_memory": {
@@ -203,7 +203,7 @@ impl Admin {
                 ("listeners", strangers.listeners),
                 ("calls", strangers.calls),
             ],
-            journal_poisoned: journal.poison().is_some(),
+            journal_failing: journal.failure().is_some(),
             journal_disk_low: journal.is_low(),
             dead_letters: ingest.dead_letters().count().0,
             memory: ingest.memory().usage(),

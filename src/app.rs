@@ -213,7 +213,7 @@ async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
     }
     if settings.durability == Durability::None {
         let (mut pending, letters) = (0_u64, opened.dead());
-        opened.each_event(&[], |_| pending += 1)?;
+        opened.each_event(&[], |_| pending += 1);
         if pending == 0 && letters == 0 {
             return in_memory(&settings);
         }

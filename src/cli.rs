@@ -106,18 +106,18 @@ enum JournalCommand {
         /// The directory.
         #[arg(long)]
         path: PathBuf,
-        /// The key that its credentials were sealed with.
+        /// The key that its records were sealed with; may be given again for older ones.
         #[arg(long)]
-        key_file: Option<PathBuf>,
+        key_file: Vec<PathBuf>,
     },
     /// Count what is in it.
     Stats {
         /// The directory.
         #[arg(long)]
         path: PathBuf,
-        /// The key that its credentials were sealed with.
+        /// The key that its records were sealed with; may be given again for older ones.
         #[arg(long)]
-        key_file: Option<PathBuf>,
+        key_file: Vec<PathBuf>,
     },
 }
 
@@ -203,11 +203,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             if good { Ok(()) } else { Err(Failure::Input("not every letter was replayed".to_owned())) }
         }
         Command::Journal { what } => {
-            let (path, key_file, verify) = match what {
+            let (path, key_files, verify) = match what {
                 JournalCommand::Verify { path, key_file } => (path, key_file, true),
                 JournalCommand::Stats { path, key_file } => (path, key_file, false),
             };
-            let (good, text) = inspect::journal(path, key_file, verify)?;
+            let (good, text) = inspect::journal(path, key_files, verify)?;
             print!("{text}");
             if good { Ok(()) } else { Err(Failure::Input("the journal was damaged".to_owned())) }
         }

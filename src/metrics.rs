@@ -174,7 +174,7 @@ struct Gauges {
     lanes: IntGauge,
     pending_bytes: IntGauge,
     strangers: prometheus::IntGaugeVec,
-    journal_poisoned: IntGauge,
+    journal_failing: IntGauge,
     journal_disk_low: IntGauge,
     dead_letters: IntGauge,
     body_memory: IntGauge,
@@ -193,7 +193,7 @@ pub struct Levels {
     /// What callers hold whom nothing speaks for, by the name of the bound.
     pub strangers: [(&'static str, u64); 4],
     /// The journal takes no more events.
-    pub journal_poisoned: bool,
+    pub journal_failing: bool,
     /// The journal's disk is nearly full.
     pub journal_disk_low: bool,
     /// Dead letters kept.
@@ -274,7 +274,10 @@ impl Metrics {
                 lanes: gauge("tidegate_lanes", "Lanes with events")?,
                 pending_bytes: gauge("tidegate_pending_bytes", "Bytes of pending events")?,
                 strangers,
-                journal_poisoned: gauge("tidegate_journal_poisoned", "1: the journal takes no events until a restart")?,
+                journal_failing: gauge(
+                    "tidegate_journal_failing",
+                    "1: the journal can't be written, and events are forwarded",
+                )?,
                 journal_disk_low: gauge("tidegate_journal_disk_low", "1: the journal's disk is nearly full")?,
                 dead_letters: gauge("tidegate_dead_letters", "Dead letters kept")?,
                 body_memory: gauge("tidegate_body_memory_bytes", "Bytes that bodies take in memory")?,
@@ -325,7 +328,7 @@ impl Metrics {
         for (bound, held) in levels.strangers {
             self.gauges.strangers.with_label_values(&[bound]).set(i64::try_from(held).unwrap_or(i64::MAX));
         }
-        self.gauges.journal_poisoned.set(i64::from(levels.journal_poisoned));
+        self.gauges.journal_failing.set(i64::from(levels.journal_failing));
         self.gauges.journal_disk_low.set(i64::from(levels.journal_disk_low));
         self.gauges.dead_letters.set(i64::try_from(levels.dead_letters).unwrap_or(i64::MAX));
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

@@ -4,7 +4,6 @@ use crate::config::Config;
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover::{self, Opened};
 use crate::journal::settings::{Durability, JournalSettings};
-use crate::journal::store::Engine;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{Method, Request};
@@ -84,8 +83,10 @@ fn list(letters: &Value) -> String {
     out
 }
 
-fn open(path: PathBuf, key_file: Option<PathBuf>) -> anyhow::Result<Opened<Engine>> {
-    let settings = JournalSettings { path, durability: Durability::Disk, max_bytes: u64::MAX, min_free: 0, key_file };
+fn open(path: PathBuf, mut key_files: Vec<PathBuf>) -> anyhow::Result<Opened> {
+    let (durability, old_key_files) = (Durability::Disk, key_files.split_off(key_files.len().min(1)));
+    let key_file = key_files.pop();
+    let settings = JournalSettings { path, durability, max_bytes: u64::MAX, min_free: 0, key_file, old_key_files };
     Ok(recover::inspect(&settings)?)
 }
 
@@ -93,8 +94,8 @@ fn open(path: PathBuf, key_file: Option<PathBuf>) -> anyhow::Result<Opened<Engin
 ///
 /// # Errors
 /// It can't be opened.
-pub fn journal(path: PathBuf, key_file: Option<PathBuf>, verify: bool) -> anyhow::Result<(bool, String)> {
-    let opened = open(path, key_file)?;
+pub fn journal(path: PathBuf, key_files: Vec<PathBuf>, verify: bool) -> anyhow::Result<(bool, String)> {
+    let opened = open(path, key_files)?;
     let mut groups: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
     let (mut oldest, mut lost): (Option<SystemTime>, u64) = (None, 0);
     opened.each_event(&[], |stored| {
@@ -102,7 +103,7 @@ pub fn journal(path: PathBuf, key_file: Option<PathBuf>, verify: bool) -> anyhow
         *group = (group.0 + 1, group.1 + stored.event.json.len() as u64);
         oldest = oldest.into_iter().chain([stored.event.received_at]).min();
         lost += u64::from(!stored.has_credential);
-    })?;
+    });
     let mut out = String::new();
     for finding in &opened.findings {
         writeln!(out, "damage: {finding}")?;
@@ -123,12 +124,12 @@ pub fn journal(path: PathBuf, key_file: Option<PathBuf>, verify: bool) -> anyhow
         }
         let age = oldest.and_then(|at| at.elapsed().ok()).map(|age| std::time::Duration::from_secs(age.as_secs()));
         let age = age.map_or("-".to_owned(), |age| humantime::format_duration(age).to_string());
-        let state = opened.state();
-        writeln!(out, "pending {pending}, oldest {age}; dead letters {}, dropped {}", opened.dead(), state.dropped)?;
+        let sums = opened.sums();
+        writeln!(out, "pending {pending}, oldest {age}; dead letters {}, dropped {}", opened.dead(), sums.dropped)?;
         writeln!(
             out,
             "settled since the directory was made: accepted {}, duplicate {}, superseded {}, dead {}",
-            state.accepted, state.duplicate, state.superseded, state.dead
+            sums.accepted, sums.duplicate, sums.superseded, sums.dead
         )?;
         writeln!(
             out,
@@ -151,13 +152,14 @@ pub fn groups(config: &Config) -> anyhow::Result<String> {
     if settings.durability == Durability::None || !settings.path.join(FORMAT_FILE).exists() {
         return Ok(format!("journal: there is none in {}\n", settings.path.display()));
     }
-    let opened = open(settings.path.clone(), settings.key_file.clone())?;
+    let keys = settings.key_file.iter().chain(&settings.old_key_files).cloned().collect();
+    let opened = open(settings.path.clone(), keys)?;
     let names: Vec<Arc<str>> = config.groups.iter().map(|group| Arc::clone(&group.name)).collect();
     let (mut here, mut gone): (u64, BTreeMap<Arc<str>, u64>) = (0, BTreeMap::new());
     opened.each_event(&names, |stored| match stored.has_group {
         true => here += 1,
         false => *gone.entry(stored.group).or_default() += 1,
-    })?;
+    });
     let mut out = format!("journal: {here} pending events of configured groups\n");
     for (group, count) in gone {
         writeln!(

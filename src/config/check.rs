@@ -161,6 +161,7 @@ fn journal(section: Section<'_>) -> JournalSettings {
         max_bytes: section.size("max_bytes", 1 << 30),
         min_free: section.size("min_free", 128 << 20),
         key_file: section.text("key_file").map(Into::into),
+        old_key_files: section.texts("old_key_files").unwrap_or_default().into_iter().map(Into::into).collect(),
     };
     section.finish();
     settings

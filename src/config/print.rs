@@ -230,7 +230,7 @@ fn warnings(config: &Config) -> Vec<String> {
     }
     if coalesces && config.journal.durability != Durability::None && config.journal.key_file.is_none() {
         out.push(format!(
-            "journal.key_file is not set: the credentials of pending events lie open in {}, readable by their owner only",
+            "journal.key_file is not set: pending events and their credentials lie open in {}, readable by their owner only",
             config.journal.path.display()
         ));
     }

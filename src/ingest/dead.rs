@@ -12,8 +12,7 @@ use crate::clock::millis;
 use crate::event::{Carried, Event, Fingerprint, Principal};
 use crate::identity::keys;
 use crate::journal;
-use crate::journal::commit::stored_letter;
-use crate::journal::record::{DeadRecord, Record};
+use crate::journal::record::{self, DeadRecord, Record};
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -76,7 +75,7 @@ impl DeadLetter {
     pub fn stored(&self) -> Vec<u8> {
         let event = Record::of(&self.event, &self.group, self.seen);
         let (reason, attempts, status, died_ms) = (&*self.reason, self.attempts, self.status, self.died_ms);
-        stored_letter(self.key, &DeadRecord { reason, attempts, status, died_ms, event })
+        record::bytes(&DeadRecord { reason, attempts, status, died_ms, event })
     }
 
     /// As operators see it.

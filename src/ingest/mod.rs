@@ -41,10 +41,10 @@ use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::event::{Event, EventId, GroupIndex, Principal, ReadIndex, Subject, Succession, Tag, UserId, View};
 use crate::identity::{Admit, Identity};
+use crate::journal::health::Health;
 use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
-use crate::journal::store::{Engine, StoreError};
-use crate::journal::{Journal, More, Vitals};
+use crate::journal::{Journal, More};
 use crate::json::Object;
 use crate::memory::{self, Memory};
 use crate::metrics::{Ledger, Metrics};
@@ -150,7 +150,7 @@ pub enum Keeping {
         secret: [u8; 32],
     },
     /// On disk.
-    Disk(Box<Opened<Engine>>, JournalSettings),
+    Disk(Box<Opened>, JournalSettings),
 }
 
 impl Keeping {
@@ -208,7 +208,7 @@ impl Ingest {
     ///
     /// # Errors
     /// The journal can't be read or written.
-    pub fn new(setup: Setup) -> Result<(Self, Tasks), StoreError> {
+    pub fn new(setup: Setup) -> Result<(Self, Tasks), std::io::Error> {
         let Setup { groups, delivery, limits, journal, identity, tags, metrics, upstream, notices, clock, shards } =
             setup;
         let names: Vec<Arc<str>> = groups.iter().map(|group| Arc::clone(&group.name)).collect();
@@ -753,8 +753,8 @@ impl Ingest {
 
     /// How the journal is.
     #[must_use]
-    pub fn journal(&self) -> &Arc<Vitals> {
-        self.0.journal.vitals()
+    pub fn journal(&self) -> &Arc<Health> {
+        self.0.journal.health()
     }
 
     /// Everything that the journal was told is on the disk, and it takes nothing more.
@@ -769,7 +769,7 @@ impl Ingest {
         let (gone, ids): (Vec<_>, Vec<_>) = letters
             .map(|letter| ((letter.key, letter.event.lane.credential), letter.event.id.as_str().to_owned()))
             .unzip();
-        self.0.journal.drop_letters(gone);
+        self.0.journal.drop_letters(&gone);
         ids
     }
 

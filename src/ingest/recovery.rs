@@ -11,7 +11,6 @@ use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
 use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
 use crate::journal::settings::JournalSettings;
-use crate::journal::store::{Engine, StoreError};
 use crate::journal::{Journal, Memory, Tails};
 use crate::metrics::Ledger;
 use std::sync::Arc;
@@ -42,13 +41,13 @@ impl Recovery<'_> {
     /// Seen ids, successors of sessions, dead letters, the ledger, and every pending event into its shard's tail.
     ///
     /// # Errors
-    /// The journal can't be read or written.
+    /// The journal's thread can't be started.
     pub fn run(
         &self,
-        mut opened: Opened<Engine>,
+        mut opened: Opened,
         settings: &JournalSettings,
         memory: Memory,
-    ) -> Result<(Journal<Admitted>, Tails<Admitted>), StoreError> {
+    ) -> std::io::Result<(Journal<Admitted>, Tails<Admitted>)> {
         let (now, wall) = (Instant::now(), millis(self.clock.now()));
         opened.share_contexts(|context| self.contexts.adopt(context));
         for (seen, until) in opened.settled() {
@@ -58,7 +57,7 @@ impl Recovery<'_> {
             }
         }
         opened.successors().all().for_each(|succession| self.ground.identity.restore(succession));
-        let state = opened.state();
+        let sums = opened.sums();
         for letter in opened.letters(self.names) {
             let StoredLetter { stored, reason, attempts, status, died_ms } = letter;
             let Stored { seq: key, group, event, seen, has_credential, .. } = stored;
@@ -67,14 +66,14 @@ impl Recovery<'_> {
             let gone = self.dead.bury(DeadLetter { key, group, event, seen, reason, attempts, status, died_ms, lost });
             opened.forget_letters(&gone);
         }
-        self.dead.restore(state.dropped);
+        self.dead.restore(sums.dropped);
         let books = &self.ground.metrics.books;
         books.restore(Ledger {
-            received: state.accepted + state.duplicate + state.superseded + state.dead,
-            accepted: state.accepted,
-            duplicate: state.duplicate,
-            superseded: state.superseded,
-            dead: state.dead,
+            received: sums.accepted + sums.duplicate + sums.superseded + sums.dead,
+            accepted: sums.accepted,
+            duplicate: sums.duplicate,
+            superseded: sums.superseded,
+            dead: sums.dead,
             pending: 0,
         });
         let shards = self.spread.shards;
@@ -109,6 +108,6 @@ impl Recovery<'_> {
             lost: !stored.has_credential,
         };
         let bytes = letter.stored();
-        Placement::Dead(bytes, self.dead.bury(letter))
+        Placement::Dead(reason, bytes, self.dead.bury(letter))
     }
 }

@@ -77,7 +77,7 @@ impl Ingest {
                 shared.ground.metrics.books.unrevive();
                 let letter = DeadLetter { event: back, key, group, reason, ..letter };
                 let gone = shared.dead.bury(letter);
-                shared.journal.drop_letters(gone);
+                shared.journal.drop_letters(&gone);
                 Err(error.to_string())
             }
         }

@@ -1,31 +1,32 @@
-//! The committer: one thread that gathers what waits, writes it in one commit, and only then tells anybody.
+//! Committing: whoever brings an event, and finds nobody at it, writes for all that wait; a thread of the journal's own does
+//! what can wait, and at `disk` all of it, since a sync takes long.
 //!
-//! **Invariants.** Numbers are given here, in the order of the commits; an event reaches its tail in that order. An
-//! event is answered for after its commit, never before (P1). A credential is stored as long as a pending event or a
-//! dead letter needs it, and goes with the last one. A session's successor is stored with the first event of its bearer,
-//! and before that if its family has events that are remembered. Every commit ends with the state, so that what is on
-//! disk always adds up.
+//! **Invariants.** Numbers are given under the lock of a [queue](Core::queue), in the order of the groups; an event reaches its tail in that
+//! order, and is answered for after its group is as safe as the level promises, never before (P1). One thread leads at a time.
+//! It leads without waiting for anything but the disk, so no client that goes away can stop it, and a panic passes the lead on.
 //!
-//! **Failure.** After a failed commit nobody knows what the disk holds; the journal is poisoned: it takes no more
-//! events until the next start, while those in memory are still delivered (Rebello et al., "Can Applications Recover
-//! from fsync Failures?", 2020).
+//! **Failure.** What a group that could not be written would have changed is taken back, its events are refused, and their
+//! numbers are declared void by the first group that can be written again; all else waits for that. Until then no event is
+//! taken.
 
-use super::record::{self, DeadRecord, Kind, Record, SettledIds, State, SuccessionRecord};
-use super::store::{Change, Depth, Store, Table};
-use super::successors::Successors;
-use super::vault::Vault;
-use super::{AppendError, Journaled, Ticket, Vitals};
+use super::health::Health;
+use super::log::files::Files;
+use super::log::frame::{self, Flags, Kind};
+use super::log::replay::Missing;
+use super::log::writer::{Begun, Depth, Group, WriteError, Writer, salt_of};
+use super::queue::{Answer, Kept, Needed, Queue, Standing, Taken, Waiting};
+use super::record::{self, SettledEvent, SuccessionRecord};
+use super::vault::{Draft, Vault};
+use super::{AppendError, Journaled, Ticket};
 use crate::event::{Context, Event, Fingerprint, Outcome, Succession};
-use std::collections::{HashMap, VecDeque};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// Most messages in one commit.
-pub const GROUP: usize = 1024;
-/// Key of the state in the table of that name.
-pub const STATE_KEY: &[u8] = b"state";
+/// Most groups that one caller writes for others before the journal's thread goes on.
+const ROUNDS: usize = 16;
 
 /// An event to keep.
 #[derive(Debug)]
@@ -34,11 +35,11 @@ pub struct Append<T> {
     pub shard: usize,
     /// The event.
     pub event: Event,
-    /// Its record, still without a number.
-    pub draft: Vec<u8>,
+    /// What its frame holds, and how.
+    pub draft: Draft,
     /// The obligation.
     pub ticket: T,
-    /// A dead letter that it comes from, which goes with the same commit.
+    /// A dead letter that it comes from, which goes in the same moment.
     pub replaces: Option<u64>,
     /// Its caller's session succeeded another one.
     pub succession: Option<Succession>,
@@ -51,6 +52,8 @@ pub struct Append<T> {
 pub struct Settle {
     /// Its number.
     pub seq: u64,
+    /// What its frame takes, bytes.
+    pub size: u64,
     /// Its credential.
     pub credential: Fingerprint,
     /// What became of it.
@@ -58,42 +61,12 @@ pub struct Settle {
     /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it is forgotten now.
     pub seen: Option<([u8; 16], u64)>,
     /// The dead letter, if it became one.
-    pub letter: Option<Vec<u8>>,
+    pub letter: Option<Draft>,
     /// Dead letters that went for want of room, with their credentials.
     pub dropped: Vec<(u64, Fingerprint)>,
 }
 
-/// What the committer can be asked.
-#[derive(Debug)]
-pub enum Message<T> {
-    /// Keep this.
-    Append(Box<Append<T>>),
-    /// Forget this.
-    Settle(Box<Settle>),
-    /// Forget these dead letters; the operator wants it.
-    Bury(Vec<(u64, Fingerprint)>),
-    /// Keep a session's successor; the sender goes when it is kept, or can't be.
-    Succeed(Succession, oneshot::Sender<()>),
-    /// Write the last state, to the disk, and end.
-    Close(oneshot::Sender<()>),
-}
-
-/// Where what was recovered stands; the committer goes on from here.
-#[derive(Debug, Default)]
-pub struct Standing {
-    /// The state of the last commit.
-    pub state: State,
-    /// Its number.
-    pub commit: u64,
-    /// How many events and dead letters need a credential.
-    pub credentials: HashMap<Fingerprint, u64>,
-    /// Chunks of settled ids: commit, last expiry, how many.
-    pub chunks: VecDeque<(u64, u64, usize)>,
-    /// Successors of sessions.
-    pub successors: Successors,
-}
-
-/// Limits that the committer keeps.
+/// Limits that the journal keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// What an acknowledged event survives.
@@ -104,288 +77,514 @@ pub struct Bounds {
     pub max_seen: usize,
     /// How long a session's successor is kept after its last use.
     pub succession: Duration,
+    /// Bytes of a segment.
+    pub segment_size: u64,
 }
 
-/// Where a caller waits: the event's number, or why it was not kept.
-pub type Answer = oneshot::Sender<Result<u64, AppendError>>;
-
-type Waiting<T> = (usize, Journaled<T>, Answer);
-
-/// The committer's state, without its thread.
-pub struct Committer<S, T> {
-    store: S,
+/// The log of a process, and all that wait for it.
+pub struct Core<F: Files, T> {
+    /// The files.
+    pub files: Arc<F>,
+    /// The log's own.
+    pub epoch: [u8; 16],
+    /// Limits.
+    pub bounds: Bounds,
+    /// How it is.
+    pub health: Arc<Health>,
     vault: Vault,
-    standing: Standing,
-    bounds: Bounds,
     tails: Vec<mpsc::UnboundedSender<Journaled<T>>>,
-    vitals: Arc<Vitals>,
-    /// Door duplicates that the state holds already.
-    repeats: u64,
-    changes: Vec<Change>,
-    /// Changes of keys that may change twice in one commit: only the last counts, since an engine may not know an order
-    /// within a commit.
-    last: HashMap<(Table, Vec<u8>), Option<Vec<u8>>>,
-    waiting: Vec<Waiting<T>>,
-    settled: SettledIds,
-    /// Who waits for a successor to be kept.
-    succeeded: Vec<oneshot::Sender<()>>,
+    // Held for an append's bookkeeping, never while anything is written.
+    queue: Mutex<Queue<T>>,
+    // The leader's, and for a look the thread's.
+    writer: Mutex<Writer<F>>,
+    work: Condvar,
 }
 
-impl<S: Store, T: Ticket> Committer<S, T> {
-    /// A committer that goes on from `standing`.
+impl<F: Files, T: Ticket> Core<F, T> {
+    /// One that goes on from `standing`.
     pub fn new(
-        store: S,
+        (files, epoch): (Arc<F>, [u8; 16]),
         vault: Vault,
         standing: Standing,
         bounds: Bounds,
         tails: Vec<mpsc::UnboundedSender<Journaled<T>>>,
-        vitals: Arc<Vitals>,
+        health: Arc<Health>,
+        writer: Writer<F>,
     ) -> Self {
-        let repeats = 0;
-        let (changes, waiting, settled, last) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
-        let succeeded = Vec::new();
-        Self { store, vault, standing, bounds, tails, vitals, repeats, changes, last, waiting, settled, succeeded }
+        let queue = Queue::new(standing);
+        let (queue, writer, work) = (Mutex::new(queue), Mutex::new(writer), Condvar::new());
+        Self { files, epoch, bounds, health, vault, tails, queue, writer, work }
     }
 
-    /// Runs until it is told to close, or nobody can tell it anything any more. Who waits for the close is to be answered
-    /// when the store is gone.
-    #[must_use]
-    pub fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message<T>>) -> Vec<oneshot::Sender<()>> {
-        let mut messages = Vec::with_capacity(GROUP);
-        while inbox.blocking_recv_many(&mut messages, GROUP) > 0 {
-            let closed = self.take(messages.drain(..));
-            if !closed.is_empty() {
-                return closed;
-            }
-        }
-        Vec::new()
+    /// A record as it may lie on disk.
+    pub fn draft(&self, record: Vec<u8>) -> Draft {
+        self.vault.draft(record)
     }
 
-    /// One commit of these messages. What comes back is to be answered when everything before it is on disk.
-    pub fn take(&mut self, messages: impl Iterator<Item = Message<T>>) -> Vec<oneshot::Sender<()>> {
-        let mut closed = Vec::new();
-        self.look_at_the_disk();
-        for message in messages {
-            match message {
-                Message::Append(append) => self.append(*append),
-                Message::Settle(settle) => self.settle(*settle),
-                Message::Bury(letters) => letters.into_iter().for_each(|letter| self.bury(letter)),
-                Message::Succeed(succession, answer) => {
-                    self.succeed(succession);
-                    self.succeeded.push(answer);
-                }
-                Message::Close(answer) => closed.push(answer),
-            }
-        }
-        self.forget_settled();
-        self.forget_successors();
-        let nobody_waits = closed.is_empty() && self.waiting.is_empty() && self.succeeded.is_empty();
-        let depth = if nobody_waits { Depth::Process } else { self.bounds.depth };
-        if !closed.is_empty() || !self.changes.is_empty() || !self.last.is_empty() {
-            self.commit(depth);
-        }
-        // They hear it by the end of their channels.
-        self.succeeded.clear();
-        closed
+    /// What waits, locked.
+    pub fn queue(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock()
     }
 
-    fn look_at_the_disk(&mut self) {
-        let low = match self.store.free() {
-            Ok(free) => free < self.bounds.min_free,
-            // A file system that does not say has to speak by failing.
-            Err(_) => false,
-        };
-        if low != self.vitals.set_low(low) {
-            match low {
-                true => tracing::warn!("the journal's disk is nearly full: events are forwarded, not acknowledged"),
-                false => tracing::info!("the journal's disk has room again"),
-            }
-        }
+    /// The writer, locked.
+    pub fn writer(&self) -> MutexGuard<'_, Writer<F>> {
+        self.writer.lock()
     }
 
-    fn append(&mut self, append: Append<T>) {
-        let Append { shard, event, mut draft, ticket, replaces, succession, answer } = append;
-        let refused = if self.vitals.poison().is_some() {
-            Some(AppendError::Poisoned)
-        } else if self.vitals.is_low() {
-            Some(AppendError::DiskFull)
-        } else if self.tails.get(shard).is_none_or(mpsc::UnboundedSender::is_closed) {
-            Some(AppendError::Closed)
-        } else {
-            self.hold(&event.context).err()
-        };
-        if let Some(error) = refused {
-            self.vitals.release(&event);
+    /// Numbers an event and sees to its being written.
+    pub fn append(&self, append: Append<T>) {
+        let Append { shard, event, draft, ticket, replaces, succession, answer } = append;
+        let mut queue = self.queue.lock();
+        if let Err(error) = self.may_take(&mut queue, shard, &event.context) {
+            drop(queue);
+            self.health.release(&event);
             // ORDER: the ticket takes everything back before the caller hears of it. A caller that left hears nothing.
             drop(ticket);
             drop(answer.send(Err(error)));
             return;
         }
-        let seq = self.standing.state.next_seq;
-        self.standing.state.next_seq += 1;
-        record::finish(&mut draft, seq);
-        self.changes.push(Change::Put(Table::Events, seq.to_be_bytes().to_vec(), draft));
-        if let Some(letter) = replaces {
-            self.standing.state.dead = self.standing.state.dead.saturating_sub(1);
-            self.bury((letter, event.lane.credential));
-        }
         if let Some(succession) = succession {
-            self.succeed(succession);
+            self.push_succession(&mut queue, &succession);
         }
-        self.waiting.push((shard, Journaled { seq, event, ticket, since: Instant::now() }, answer));
+        let replaced = replaces.and_then(|letter| Some((letter, queue.standing.letters.remove(&letter)?)));
+        if replaced.is_some() {
+            queue.standing.sums.dead = queue.standing.sums.dead.saturating_sub(1);
+            queue.standing.let_go(event.lane.credential);
+        }
+        let size = record::keyed_size(&draft.body);
+        let seq =
+            queue.push(Kind::Event, draft.flags, |out| record::put_keyed(out, replaces.unwrap_or(0), &draft.body));
+        queue.standing.events.insert(seq);
+        queue.standing.event_bytes += size;
+        queue.has_events = true;
+        let journaled = Journaled { seq, size, event, ticket, since: Instant::now() };
+        queue.waiting.push(Waiting { shard, journaled, replaced, answer });
+        self.go(queue, true);
+    }
+
+    fn may_take(&self, queue: &mut Queue<T>, shard: usize, context: &Context) -> Result<(), AppendError> {
+        if self.health.failure().is_some() {
+            return Err(AppendError::Failing);
+        }
+        if self.health.is_low() {
+            return Err(AppendError::DiskFull);
+        }
+        if queue.is_closed || self.tails.get(shard).is_none_or(mpsc::UnboundedSender::is_closed) {
+            return Err(AppendError::Closed);
+        }
+        self.need(queue, context)
     }
 
     /// One more needs this context.
-    fn hold(&mut self, context: &Context) -> Result<(), AppendError> {
+    fn need(&self, queue: &mut Queue<T>, context: &Context) -> Result<(), AppendError> {
         let fingerprint = context.keys.fingerprint;
-        let count = self.standing.credentials.entry(fingerprint).or_default();
-        if *count == 0 {
-            let Ok(sealed) = self.vault.seal(context) else { return Err(AppendError::Poisoned) };
-            let frame = stored_credential(fingerprint, &sealed);
-            self.last.insert((Table::Credentials, fingerprint.0.to_vec()), Some(frame));
+        if let Some(needed) = queue.standing.contexts.get_mut(&fingerprint) {
+            needed.count += 1;
+            return Ok(());
         }
-        *count += 1;
+        let Ok(sealed) = self.vault.seal(context) else { return Err(AppendError::Failing) };
+        let size = (frame::HEADER + sealed.len() + 16) as u64;
+        let number = queue.push(Kind::Context, Flags::default(), |out| record::put_context(out, fingerprint, &sealed));
+        queue.standing.contexts.insert(fingerprint, Needed { kept: Kept { number, size }, count: 1 });
         Ok(())
     }
 
-    /// One fewer does.
-    fn let_go(&mut self, credential: Fingerprint) {
-        let Some(count) = self.standing.credentials.get_mut(&credential) else { return };
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            self.standing.credentials.remove(&credential);
-            self.last.insert((Table::Credentials, credential.0.to_vec()), None);
+    /// On a disk that is low, too: events of the family may be pending, and repetitions of them come.
+    fn push_succession(&self, queue: &mut Queue<T>, succession: &Succession) {
+        let kept = queue.standing.successors.keep(*succession, self.health.now_ms(), self.bounds.succession);
+        let Some(kept) = kept else { return };
+        let record = SuccessionRecord::of(succession, kept.until);
+        let number = queue.push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
+        queue.standing.successions.insert(succession.bearer, number);
+        if let Some(gone) = kept.gone {
+            queue.standing.successions.remove(&gone);
         }
     }
 
-    fn settle(&mut self, settle: Settle) {
-        let state = &mut self.standing.state;
-        match settle.outcome {
-            Outcome::Accepted => state.accepted += 1,
-            Outcome::Duplicate => state.duplicate += 1,
-            Outcome::Superseded { .. } => state.superseded += 1,
-            Outcome::Dead(_) => state.dead += 1,
+    /// The event has its outcome: it goes with the next group.
+    pub fn settle(&self, settle: Settle) {
+        let mut queue = self.queue.lock();
+        let standing = &mut queue.standing;
+        let outcome = match settle.outcome {
+            Outcome::Accepted => &mut standing.sums.accepted,
+            Outcome::Duplicate => &mut standing.sums.duplicate,
+            Outcome::Superseded { .. } => &mut standing.sums.superseded,
+            Outcome::Dead(_) => &mut standing.sums.dead,
+        };
+        *outcome += 1;
+        if standing.events.remove(settle.seq) {
+            standing.event_bytes = standing.event_bytes.saturating_sub(settle.size);
         }
-        let key = settle.seq.to_be_bytes().to_vec();
-        self.changes.push(Change::Remove(Table::Events, key.clone()));
+        let seq = settle.seq;
         match settle.letter {
             // The credential stays: a replay must go with it and with no other (P3).
-            Some(letter) => drop(self.last.insert((Table::Dead, key), Some(letter))),
-            None => self.let_go(settle.credential),
+            Some(Draft { flags, body }) => {
+                let size = record::keyed_size(&body);
+                let number = queue.push(Kind::Letter, flags, |out| record::put_keyed(out, seq, &body));
+                queue.standing.letters.insert(seq, Kept { number, size });
+            }
+            None => {
+                standing.let_go(settle.credential);
+                standing.seen += usize::from(settle.seen.is_some());
+                queue.settled.push(SettledEvent::of(seq, &settle.outcome, settle.seen));
+            }
         }
-        self.settled.extend(settle.seen);
-        self.standing.state.dropped += settle.dropped.len() as u64;
-        for letter in settle.dropped {
-            self.bury(letter);
+        if !settle.dropped.is_empty() {
+            queue.standing.sums.dropped += settle.dropped.len() as u64;
+            queue.drop_letters(&settle.dropped, true);
+        }
+        self.tell(&mut queue);
+    }
+
+    /// Dead letters that are gone; `for_room`: there was none for them, else an operator wanted it.
+    pub fn drop_letters(&self, letters: &[(u64, Fingerprint)], for_room: bool) {
+        let mut queue = self.queue.lock();
+        queue.standing.sums.dropped += if for_room { letters.len() as u64 } else { 0 };
+        queue.drop_letters(letters, for_room);
+        self.tell(&mut queue);
+    }
+
+    /// Keeps a session's successor; the receiver ends when it is kept, or can't be.
+    pub fn succeed(&self, succession: &Succession) -> oneshot::Receiver<bool> {
+        let mut queue = self.queue.lock();
+        self.push_succession(&mut queue, succession);
+        self.fence_in(queue)
+    }
+
+    /// The receiver hears when everything that waits is as safe as the level promises.
+    pub fn fence(&self) -> oneshot::Receiver<bool> {
+        self.fence_in(self.queue.lock())
+    }
+
+    fn fence_in(&self, mut queue: MutexGuard<'_, Queue<T>>) -> oneshot::Receiver<bool> {
+        let (fence, passed) = oneshot::channel();
+        queue.fences.push(fence);
+        self.go(queue, true);
+        passed
+    }
+
+    /// Everything that was sent is on the disk, nothing more will be, and the thread ends.
+    pub fn close(&self) -> oneshot::Receiver<()> {
+        let (answer, closed) = oneshot::channel();
+        let mut queue = self.queue.lock();
+        queue.closing.push(answer);
+        queue.is_closed = true;
+        drop(queue);
+        self.work.notify_all();
+        closed
+    }
+
+    /// Nobody can bring anything any more: the thread writes what waits, and ends.
+    pub fn abandon(&self) {
+        self.queue.lock().is_closed = true;
+        self.work.notify_all();
+    }
+
+    /// The thread is told once that something waits for which nobody waits.
+    fn tell(&self, queue: &mut Queue<T>) {
+        if !std::mem::replace(&mut queue.is_told, true) {
+            self.work.notify_all();
         }
     }
 
-    fn bury(&mut self, (letter, credential): (u64, Fingerprint)) {
-        self.last.insert((Table::Dead, letter.to_be_bytes().to_vec()), None);
-        self.let_go(credential);
-    }
-
-    /// On a disk that is low, too: events of the family may be pending, and repetitions of them come. A journal that is
-    /// poisoned writes nothing.
-    fn succeed(&mut self, succession: Succession) {
-        if self.vitals.poison().is_some() {
-            return;
-        }
-        let kept = self.standing.successors.keep(succession, self.vitals.now_ms(), self.bounds.succession);
-        let Some(kept) = kept else { return };
-        let record = record::frame(Kind::Succession, 0, &SuccessionRecord::of(&succession, kept.until));
-        self.last.insert((Table::Successions, succession.bearer.0.to_vec()), Some(record));
-        if let Some(gone) = kept.gone {
-            self.last.insert((Table::Successions, gone.0.to_vec()), None);
+    /// Somebody waits: whoever is here leads, if nobody does and no sync is asked for.
+    fn go(&self, mut queue: MutexGuard<'_, Queue<T>>, waits: bool) {
+        match self.bounds.depth {
+            Depth::Process if !queue.leading => {
+                queue.leading = true;
+                drop(queue);
+                self.lead(ROUNDS);
+            }
+            Depth::Process => {}
+            Depth::Disk => {
+                queue.is_told |= waits;
+                drop(queue);
+                self.work.notify_all();
+            }
         }
     }
 
-    fn forget_successors(&mut self) {
-        while let Some(gone) = self.standing.successors.take_expired(self.vitals.now_ms()) {
-            self.last.insert((Table::Successions, gone.0.to_vec()), None);
+    /// Waits until there is something to do for the journal's thread, or for so long.
+    pub fn wait(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut queue = self.queue.lock();
+        let has_work = |queue: &Queue<T>| {
+            let waits = queue.is_told || queue.has_waiters() && !queue.leading;
+            queue.is_closed || waits && self.health.takes_events()
+        };
+        while !has_work(&queue) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.work.wait_for(&mut queue, left);
+        }
+        // Settlements wait a moment for an event to go with.
+        if queue.is_told && !queue.is_closed && !queue.has_waiters() {
+            self.work.wait_for(&mut queue, LINGER);
         }
     }
 
-    /// Chunks of settled ids go when all in them have expired, or when there are too many ids.
-    fn forget_settled(&mut self) {
-        let now = self.vitals.now_ms();
-        let mut count: usize = self.standing.chunks.iter().map(|(_, _, count)| count).sum();
-        while let Some((commit, until, ids)) = self.standing.chunks.front().copied() {
-            if until > now && count <= self.bounds.max_seen {
+    /// Lets a copy of a frame wait, sealed as it would be today.
+    pub fn push_copy(&self, queue: &mut Queue<T>, copied: &frame::Frame<'_>) {
+        match self.vault.sealed_anew(copied) {
+            Some((flags, body)) => queue.push_copy(&frame::Frame { flags, body: &body, ..*copied }),
+            None => queue.push_copy(copied),
+        }
+    }
+
+    /// What a start owes to what it found: numbers that are missing are gone for good, and at `disk` what may not be synced is
+    /// written again, before anything that builds on it.
+    ///
+    /// # Errors
+    /// A file can't be read any more.
+    pub fn take_up(&self, missing: Vec<Missing>, synced: u64) -> std::io::Result<()> {
+        let ends: Vec<_> = {
+            let mut queue = self.queue.lock();
+            queue.void.extend(missing);
+            let segments = &queue.standing.segments;
+            let next = segments.iter().skip(1).map(|next| next.first).chain([queue.standing.next]);
+            segments.iter().map(|segment| segment.segment).zip(next).collect()
+        };
+        if self.bounds.depth == Depth::Disk {
+            for (segment, _) in ends.into_iter().filter(|(_, next)| *next > synced + 1) {
+                self.write_again(&self.files.read(segment)?, segment, synced);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is alive in a file beyond a number waits to be written again: it was not synced, as far as anybody knows, and a
+    /// sync that failed would not be seen any more.
+    fn write_again(&self, bytes: &[u8], segment: u64, beyond: u64) {
+        let mut queue = self.queue.lock();
+        for frame in frame::each_whole(bytes, salt_of(&self.epoch, segment)) {
+            if frame.number > beyond && queue.is_alive(&frame) {
+                self.push_copy(&mut queue, &frame);
+            }
+        }
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_closing(&self) -> bool {
+        self.queue.lock().is_closed
+    }
+
+    /// Who waits for the end.
+    pub fn take_closing(&self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut self.queue.lock().closing)
+    }
+
+    /// Writes what waits, unless somebody does.
+    pub fn lead_if_free(&self) {
+        let mut queue = self.queue.lock();
+        if !queue.leading {
+            queue.leading = true;
+            drop(queue);
+            self.lead(ROUNDS);
+        }
+    }
+
+    /// Writes what waits, group by group.
+    fn lead(&self, rounds: usize) {
+        let mut lead = Lead { core: self, taken: None };
+        for _ in 0..rounds {
+            let Some(taken) = self.take_group() else { return std::mem::forget(lead) };
+            let taken = lead.taken.insert(taken);
+            let sync = self.bounds.depth == Depth::Disk && (!taken.waiting.is_empty() || !taken.fences.is_empty());
+            let group = Group {
+                frames: &taken.frames,
+                first: taken.first,
+                last: taken.last,
+                sums: taken.sums,
+                sync,
+                has_events: taken.has_events,
+            };
+            let (result, begun) = {
+                let mut writer = self.writer.lock();
+                let result = if taken.frames.is_empty() { Ok(()) } else { writer.write(&group) };
+                (result, writer.take_begun())
+            };
+            let failed = result.is_err();
+            if let Some(taken) = lead.taken.take() {
+                self.end(taken, result, begun);
+            }
+            if failed {
                 break;
             }
-            self.standing.chunks.pop_front();
-            count -= ids;
-            self.changes.push(Change::Remove(Table::Settled, commit.to_be_bytes().to_vec()));
+        }
+        // The drop of the lead lets others go on.
+    }
+
+    /// What waits; none: nothing does, and nobody leads any more.
+    fn take_group(&self) -> Option<Taken<T>> {
+        let mut queue = self.queue.lock();
+        queue.is_told = false;
+        let repeats = self.health.repeats();
+        queue.standing.sums.duplicate += repeats - queue.repeats;
+        let repeated = repeats != queue.repeats;
+        queue.repeats = repeats;
+        queue.push_settled();
+        while let Some(gone) = queue.standing.successors.take_expired(self.health.now_ms()) {
+            queue.standing.successions.remove(&gone);
+        }
+        let void = std::mem::take(&mut queue.void);
+        for missing in &void {
+            queue.push(Kind::Void, Flags::default(), |out| record::put(out, missing));
+        }
+        if repeated {
+            queue.push_sums();
+        }
+        if queue.frames.is_empty() && queue.fences.is_empty() {
+            queue.leading = false;
+            return None;
+        }
+        let frames = std::mem::take(&mut queue.frames);
+        Some(Taken {
+            first: if frames.is_empty() { queue.standing.next } else { queue.first },
+            last: queue.standing.next - 1,
+            frames,
+            sums: queue.standing.sums,
+            has_events: std::mem::take(&mut queue.has_events),
+            waiting: std::mem::take(&mut queue.waiting),
+            fences: std::mem::take(&mut queue.fences),
+            void,
+        })
+    }
+
+    fn end(&self, taken: Taken<T>, result: Result<(), WriteError>, begun: Vec<Begun>) {
+        if !begun.is_empty() {
+            self.queue.lock().standing.segments.extend(begun);
+        }
+        match result {
+            Ok(()) => {
+                self.health.committed(taken.waiting.len());
+                self.health.set_well();
+                taken.waiting.into_iter().for_each(|waiting| self.hand_over(waiting));
+                tell(taken.fences, true);
+            }
+            Err(error) => self.refuse(taken, &error),
         }
     }
 
-    fn commit(&mut self, depth: Depth) {
-        let standing = &mut self.standing;
-        standing.commit += 1;
-        if !self.settled.is_empty() {
-            let until = self.settled.iter().map(|(_, until)| *until).max().unwrap_or(0);
-            let chunk = record::frame(Kind::Settled, standing.commit, &self.settled);
-            self.changes.push(Change::Put(Table::Settled, standing.commit.to_be_bytes().to_vec(), chunk));
-            standing.chunks.push_back((standing.commit, until, self.settled.len()));
-            self.settled.clear();
+    fn hand_over(&self, waiting: Waiting<T>) {
+        let Waiting { shard, mut journaled, answer, .. } = waiting;
+        let seq = journaled.seq;
+        journaled.ticket.kept();
+        // ORDER: to the tail before the answer, so that whoever hears the acknowledgement finds it there. Without a tail the
+        // process is ending, and the event waits on disk for the next start.
+        if let Some(tail) = self.tails.get(shard) {
+            drop(tail.send(journaled));
         }
-        self.changes.extend(self.last.drain().map(|((table, key), value)| match value {
-            Some(value) => Change::Put(table, key, value),
-            None => Change::Remove(table, key),
-        }));
-        let repeats = self.vitals.repeats();
-        standing.state.duplicate += repeats - self.repeats;
-        self.repeats = repeats;
-        let state = record::frame(Kind::State, standing.commit, &standing.state);
-        self.changes.push(Change::Put(Table::Meta, STATE_KEY.to_vec(), state));
-        let changes = std::mem::take(&mut self.changes);
-        let result = match self.vitals.poison() {
-            Some(_) => Err(AppendError::Poisoned),
-            None => self.store.commit(changes, depth).map_err(|error| {
-                tracing::error!(%error, "the journal can't be written; it takes no more events until the next start");
-                self.vitals.set_poison(error.0);
-                AppendError::Poisoned
-            }),
+        drop(answer.send(Ok(seq)));
+    }
+
+    /// The group's events are refused, and all else waits for a file that can be written.
+    fn refuse(&self, taken: Taken<T>, error: &WriteError) {
+        let Taken { frames, waiting, fences, void, .. } = taken;
+        let refused = match error {
+            WriteError::NoRoom(error) => {
+                self.health.set_low(true, &error.to_string());
+                AppendError::DiskFull
+            }
+            WriteError::Unknown(error) => {
+                self.health.set_failure(&error.to_string());
+                AppendError::Failing
+            }
         };
-        self.vitals.committed(self.waiting.len());
-        for (shard, mut journaled, answer) in self.waiting.drain(..) {
-            let reply = match &result {
-                Ok(()) => {
-                    let seq = journaled.seq;
-                    journaled.ticket.kept();
-                    // ORDER: to the tail before the answer, so that whoever hears the acknowledgement finds it there.
-                    // Without a tail the process is ending, and the event waits on disk for the next start.
-                    if let Some(tail) = self.tails.get(shard) {
-                        drop(tail.send(journaled));
-                    }
-                    Ok(seq)
+        let mut queue = self.queue.lock();
+        for Waiting { journaled, replaced, .. } in &waiting {
+            let standing = &mut queue.standing;
+            standing.events.remove(journaled.seq);
+            standing.event_bytes = standing.event_bytes.saturating_sub(journaled.size);
+            if let Some((letter, kept)) = *replaced {
+                // One for the letter that is there again, which the event's own is let go for.
+                standing.letters.insert(letter, kept);
+                standing.sums.dead += 1;
+            } else {
+                standing.let_go(journaled.event.lane.credential);
+            }
+        }
+        let mut kept = Vec::new();
+        let mut first = None;
+        for (frame, whole) in frame::each(&frames) {
+            match frame.kind {
+                Kind::Event if !frame.flags.has(Flags::COPY) => queue.declare_void(frame.number),
+                // They are pushed anew.
+                Kind::Void => queue.declare_void(frame.number),
+                _ => {
+                    first.get_or_insert(frame.number);
+                    kept.extend_from_slice(whole);
                 }
-                Err(error) => {
-                    self.vitals.release(&journaled.event);
-                    drop(journaled);
-                    Err(error.clone())
-                }
-            };
-            drop(answer.send(reply));
+            }
+        }
+        queue.void.extend(void);
+        if let Some(first) = first {
+            kept.append(&mut queue.frames);
+            (queue.frames, queue.first) = (kept, first);
+        }
+        drop(queue);
+        for Waiting { journaled, answer, .. } in waiting {
+            self.health.release(&journaled.event);
+            // ORDER: as in `append`.
+            drop(journaled);
+            drop(answer.send(Err(refused.clone())));
+        }
+        tell(fences, false);
+    }
+
+    /// The thread is gone: nothing is written any more.
+    pub fn fall(&self) {
+        self.health.set_failure("the journal's thread panicked");
+        let mut queue = self.queue.lock();
+        queue.is_closed = true;
+        let (waiting, fences) = (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.fences));
+        queue.closing.clear();
+        drop(queue);
+        for Waiting { journaled, .. } in waiting {
+            self.health.release(&journaled.event);
+        }
+        drop(fences);
+    }
+
+    /// What can't be written any more, since whoever led panicked.
+    fn poison(&self, taken: Option<Taken<T>>) {
+        self.health.set_failure("a panic while the journal was written");
+        if let Some(taken) = taken {
+            let error = WriteError::Unknown(std::io::Error::other("a panic while the journal was written"));
+            self.refuse(taken, &error);
         }
     }
 }
 
-/// A credential as the table holds it.
-#[must_use]
-pub fn stored_credential(fingerprint: Fingerprint, sealed: &[u8]) -> Vec<u8> {
-    record::frame(Kind::Credential, 0, &(fingerprint.0, crate::event::Raw(sealed)))
+/// Whoever went away hears nothing.
+fn tell(fences: Vec<oneshot::Sender<bool>>, is_kept: bool) {
+    let gone = fences.into_iter().filter_map(|fence| fence.send(is_kept).err()).count();
+    tracing::trace!(gone, "those who waited for the journal were told");
 }
 
-/// A dead letter as the table holds it.
-#[must_use]
-pub fn stored_letter(key: u64, letter: &DeadRecord<'_>) -> Vec<u8> {
-    record::frame(Kind::Dead, key, letter)
+/// How long settlements wait for an event to go with.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// Leading: whatever happens, the lead is passed on.
+struct Lead<'a, F: Files, T: Ticket> {
+    core: &'a Core<F, T>,
+    taken: Option<Taken<T>>,
 }
 
-/// An event's record, without its number.
-#[must_use]
-pub fn draft(event: &Event, group: &str, seen: [u8; 16]) -> Vec<u8> {
-    record::draft(Kind::Event, &Record::of(event, group, seen))
+impl<F: Files, T: Ticket> Drop for Lead<'_, F, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.core.poison(self.taken.take());
+        }
+        let mut queue = self.core.queue.lock();
+        queue.leading = false;
+        // What can't be written is tried again by the thread, in its own time.
+        let waits = queue.has_waiters() || !queue.frames.is_empty() && self.core.health.takes_events();
+        queue.is_told |= waits;
+        drop(queue);
+        if waits {
+            self.core.work.notify_all();
+        }
+    }
 }

@@ -9,14 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Marks a directory and its format.
 pub const FORMAT_FILE: &str = "FORMAT";
-/// Where the engine has its files.
-pub const ENGINE: &str = "engine";
+/// Where the log has its files.
+pub const LOG: &str = "log";
 const LOCK_FILE: &str = "LOCK";
 const QUARANTINE: &str = "quarantine";
 /// What the format's mark is called until it is whole.
 const NEW_FORMAT: &str = "FORMAT.new";
-const COPIES: &str = "before";
-const SALVAGE: &str = "SALVAGE";
 
 /// Makes the directory, or makes it its owner's alone.
 ///
@@ -34,7 +32,7 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
 /// It is one, or can't be read.
 pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
     // A volume of its own may begin with `lost+found`; the others are of a start that was cut off before its mark was whole.
-    const OURS: [&str; 8] = [LOCK_FILE, FORMAT_FILE, NEW_FORMAT, ENGINE, QUARANTINE, COPIES, SALVAGE, "lost+found"];
+    const OURS: [&str; 6] = [LOCK_FILE, FORMAT_FILE, NEW_FORMAT, LOG, QUARANTINE, "lost+found"];
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         found => found.map_err(io(path))?,
@@ -84,56 +82,33 @@ fn try_lock(file: File, path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Refuses a newer format, and marks a new directory with this one.
+/// Refuses another format, and marks a new directory with this one.
 ///
 /// # Errors
-/// It is newer, or can't be read or written.
+/// It is another one, or can't be read or written.
 pub fn check_format(path: &Path) -> Result<(), OpenError> {
-    match known_format(path)? {
-        Some(FORMAT) => Ok(()),
-        // ORDER: marked before anything of this format is written, so that an earlier version never misreads it.
-        _ => mark_format(path, &path.join(FORMAT_FILE)),
-    }
+    // ORDER: marked before anything of this format is written, so that another version never misreads it.
+    if known_format(path)? { Ok(()) } else { mark_format(path, &path.join(FORMAT_FILE)) }
 }
 
-/// The format of a directory; none: it has no mark yet.
+/// Whether the directory is marked with this format; else it has no mark yet.
 ///
 /// # Errors
-/// It is newer, or can't be read.
-pub fn known_format(path: &Path) -> Result<Option<u8>, OpenError> {
+/// It is of another format, or can't be read.
+pub fn known_format(path: &Path) -> Result<bool, OpenError> {
     let file = path.join(FORMAT_FILE);
+    let shown = || path.display().to_string();
     match std::fs::read_to_string(&file) {
         // A file that was made and not yet written when the power went.
-        Ok(text) if text.trim().is_empty() => Ok(None),
+        Ok(text) if text.trim().is_empty() => Ok(false),
         Ok(text) => match text.trim().strip_prefix("tidegate journal ").and_then(|found| found.parse::<u8>().ok()) {
-            Some(found) if found <= FORMAT => Ok(Some(found)),
-            _ => Err(OpenError::Newer { path: path.display().to_string(), found: format!("{:?}", text.trim()) }),
+            Some(FORMAT) => Ok(true),
+            Some(found) if found < FORMAT => Err(OpenError::Earlier { path: shown(), found }),
+            _ => Err(OpenError::Newer { path: shown(), found: format!("{:?}", text.trim()) }),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(io(&file)(error)),
     }
-}
-
-/// Copies every file below a directory, links as what they lead to; quarantined files stay where they are.
-///
-/// # Errors
-/// The file system refuses.
-pub fn copy_below(from: &Path, to: &Path) -> Result<(), OpenError> {
-    for entry in std::fs::read_dir(from).map_err(io(from))? {
-        let entry = entry.map_err(io(from))?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            if entry.file_name() != QUARANTINE {
-                std::fs::create_dir(&target).map_err(io(&target))?;
-                copy_below(&source, &target)?;
-            }
-        } else {
-            let mut copy = File::create(&target).map_err(io(&target))?;
-            let mut file = File::open(&source).map_err(io(&source))?;
-            std::io::copy(&mut file, &mut copy).map_err(io(&source))?;
-        }
-    }
-    Ok(())
 }
 
 fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {
@@ -145,69 +120,27 @@ fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(io(path))
 }
 
-/// Names the place of damaged files whose records are still to be taken over: a start that ends before that is done
-/// must not be the last to look at them.
-#[must_use]
-pub fn salvage_marker(path: &Path) -> PathBuf {
-    path.join(SALVAGE)
-}
-
-/// Copies of the log files, as they are before the engine cuts them. Copies that are there already are of a start that
-/// did not come to its end: they are older, and stay.
+/// Makes a directory for damaged files, under a name that tells when.
 ///
 /// # Errors
 /// The file system refuses.
-pub fn copy_logs(path: &Path, engine: &Path) -> Result<Option<PathBuf>, OpenError> {
-    let copies = path.join(COPIES);
-    let Ok(entries) = std::fs::read_dir(engine) else { return Ok(None) };
-    std::fs::create_dir_all(&copies).map_err(io(&copies))?;
-    for entry in entries.flatten() {
-        let (file, copy) = (entry.path(), copies.join(entry.file_name()));
-        if file.extension().is_some_and(|extension| extension == "jnl") && !copy.exists() {
-            // Half a copy must never look like a whole one.
-            let half = copies.join("half");
-            std::fs::copy(&file, &half).and_then(|_| std::fs::rename(&half, &copy)).map_err(io(&file))?;
-        }
-    }
-    Ok(Some(copies))
-}
-
-/// Every file below a directory.
-///
-/// # Errors
-/// The file system refuses.
-pub fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => files.extend(files_below(&entry.path())?),
-            false => files.push(entry.path()),
-        }
-    }
-    Ok(files)
-}
-
-/// Moves a directory out of the way, under a name that tells when; or makes an empty one of that name.
-///
-/// # Errors
-/// The file system refuses.
-pub fn quarantine(path: &Path, what: Option<&Path>) -> Result<PathBuf, OpenError> {
-    let place = quarantine_place(path)?;
-    match what {
-        Some(what) => std::fs::rename(what, &place).map_err(io(what))?,
-        None => std::fs::create_dir_all(&place).map_err(io(&place))?,
-    }
+pub fn quarantine(path: &Path) -> Result<PathBuf, OpenError> {
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let place = path.join(QUARANTINE).join(stamp.to_string());
+    std::fs::create_dir_all(&place).map_err(io(&place))?;
     Ok(place)
 }
 
-/// Where damaged files would go now.
-///
-/// # Errors
-/// The file system refuses.
-pub fn quarantine_place(path: &Path) -> Result<PathBuf, OpenError> {
-    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let parent = path.join(QUARANTINE);
-    std::fs::create_dir_all(&parent).map_err(io(&parent))?;
-    Ok(parent.join(stamp.to_string()))
+/// Bytes that a directory's files take on disk.
+#[must_use]
+pub fn size_of(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => size_of(&entry.path()),
+        // Blocks of 512 bytes: files are long before they are full.
+        Ok(found) => found.blocks() * 512,
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
 }

@@ -7,30 +7,34 @@
 //! and hands it to the tail in one step, so that no later event of the lane can come before it. `settle` gives the
 //! space back.
 //!
-//! **Levels.** `none` lives in memory. `process` and `disk` are written by one thread, the [`commit`]ter, into the
-//! embedded engine behind [`store`]; [`recover`] brings back what a start finds.
+//! **Levels.** `none` lives in memory. `process` and `disk` are kept in a segmented [`log`], by whoever brings an event
+//! ([`commit`]) and a thread of the journal's own ([`keeper`]); [`recover`] brings back what a start finds.
 //!
 //! ```text
-//! append ─► committer: one commit, one fsync for all that waits ─► tail ─► answer
-//! settle ─► committer: with the next commit, never synced for its own sake (ruling 3)
+//! append ─► queue ─► one write (at disk: and one sync) for all that waits ─► tail ─► answer
+//! settle ─► queue ─► with the next write, never synced for its own sake (ruling 3)
 //! ```
 
 pub mod commit;
 pub mod directory;
+pub mod health;
+pub mod keeper;
+pub mod log;
+mod queue;
+mod reading;
 pub mod record;
 pub mod recover;
-pub mod salvage;
 pub mod settings;
-pub mod store;
 pub mod successors;
 pub mod vault;
 
-use crate::clock::{Clock, millis};
 use crate::event::{Event, Fingerprint, Outcome, Succession};
-use commit::{Append, Message, Settle};
+use commit::{Append, Core, Settle};
+use health::Health;
+use log::files::{Directory, Files};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use successors::ActiveFamilies;
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +48,8 @@ const OVERHEAD: u64 = 512;
 #[derive(Debug)]
 pub struct Journaled<T> {
     seq: u64,
+    /// What its frame takes, bytes.
+    size: u64,
     event: Event,
     since: Instant,
     /// What the caller sent along: the obligation to settle.
@@ -79,9 +85,9 @@ pub enum AppendError {
     /// Less than `journal.min_free` is left.
     #[error("the journal's disk is nearly full")]
     DiskFull,
-    /// A write failed; nobody knows what the disk holds.
-    #[error("the journal failed to write and takes no more events")]
-    Poisoned,
+    /// Writes fail.
+    #[error("the journal can't be written")]
+    Failing,
     /// The windows have stopped.
     #[error("the journal is closed")]
     Closed,
@@ -94,59 +100,6 @@ pub trait Ticket: Send + 'static {
     fn kept(&mut self);
     /// It could not be handed over after all.
     fn taken_back(&mut self);
-}
-
-/// How a journal is.
-#[derive(Debug, Default)]
-pub struct Vitals {
-    held: AtomicU64,
-    repeats: AtomicU64,
-    commits: AtomicU64,
-    appends: AtomicU64,
-    low: AtomicBool,
-    poison: OnceLock<String>,
-    clock: Clock,
-}
-
-impl Vitals {
-    fn new(clock: Clock) -> Self {
-        Self { clock, ..Self::default() }
-    }
-    fn now_ms(&self) -> u64 {
-        millis(self.clock.now())
-    }
-    fn release(&self, event: &Event) {
-        self.held.fetch_sub(size(event), Ordering::Relaxed);
-    }
-    fn set_low(&self, low: bool) -> bool {
-        self.low.swap(low, Ordering::Relaxed)
-    }
-    fn set_poison(&self, why: String) {
-        // The first failure is the one that counts.
-        drop(self.poison.set(why));
-    }
-    fn committed(&self, appends: usize) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.appends.fetch_add(appends as u64, Ordering::Relaxed);
-    }
-    fn repeats(&self) -> u64 {
-        self.repeats.load(Ordering::Relaxed)
-    }
-    /// Why the journal takes no more events, if it doesn't.
-    #[must_use]
-    pub fn poison(&self) -> Option<&str> {
-        self.poison.get().map(String::as_str)
-    }
-    /// The disk is nearly full.
-    #[must_use]
-    pub fn is_low(&self) -> bool {
-        self.low.load(Ordering::Relaxed)
-    }
-    /// Commits so far, and the events in them.
-    #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
-        (self.commits.load(Ordering::Relaxed), self.appends.load(Ordering::Relaxed))
-    }
 }
 
 /// The end of an event, as the journal needs to know it.
@@ -165,19 +118,36 @@ pub struct End {
 // A mutex around a sender that needs none: numbering and handing over must be one step, or a lane's order is lost.
 type Tail<T> = Mutex<mpsc::UnboundedSender<Journaled<T>>>;
 
-#[derive(Debug)]
-enum Level<T> {
+/// A journal that is kept in files.
+struct Disk<T: Ticket, F: Files> {
+    core: Arc<Core<F, T>>,
+    groups: Vec<Arc<str>>,
+    shards: usize,
+    active: ActiveFamilies,
+}
+
+impl<T: Ticket, F: Files> Drop for Disk<T, F> {
+    fn drop(&mut self) {
+        self.core.abandon();
+    }
+}
+
+enum Level<T: Ticket, F: Files> {
     Memory { tails: Vec<Tail<T>>, last: AtomicU64 },
-    // Unbounded in type, bounded by `max_bytes`: what is in the channel is held.
-    Disk { inbox: mpsc::UnboundedSender<Message<T>>, groups: Vec<Arc<str>>, shards: usize, active: ActiveFamilies },
+    Disk(Disk<T, F>),
 }
 
 /// A journal of any level.
-#[derive(Debug)]
-pub struct Journal<T> {
-    level: Level<T>,
-    vitals: Arc<Vitals>,
+pub struct Journal<T: Ticket, F: Files = Directory> {
+    level: Level<T, F>,
+    health: Arc<Health>,
     max_bytes: u64,
+}
+
+impl<T: Ticket, F: Files> std::fmt::Debug for Journal<T, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("health", &self.health).finish_non_exhaustive()
+    }
 }
 
 /// What shards read.
@@ -193,32 +163,35 @@ impl<T: Ticket> Journal<T> {
                 (Mutex::new(tail), receiver)
             })
             .unzip();
-        (Self { level: Level::Memory { tails, last: AtomicU64::new(0) }, vitals: Arc::default(), max_bytes }, receivers)
+        (Self { level: Level::Memory { tails, last: AtomicU64::new(0) }, health: Arc::default(), max_bytes }, receivers)
     }
+}
 
+impl<T: Ticket, F: Files> Journal<T, F> {
     /// Number of tails.
     #[must_use]
     pub const fn shards(&self) -> usize {
         match &self.level {
             Level::Memory { tails, .. } => tails.len(),
-            Level::Disk { shards, .. } => *shards,
+            Level::Disk(disk) => disk.shards,
         }
-    }
-
-    /// Bytes not yet settled.
-    pub fn held(&self) -> u64 {
-        self.vitals.held.load(Ordering::Relaxed)
     }
 
     /// How it is.
     #[must_use]
-    pub const fn vitals(&self) -> &Arc<Vitals> {
-        &self.vitals
+    pub const fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
-    /// A duplicate was recognized before it came here; the state on disk counts it with the next commit.
+    /// Bytes not yet settled.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.health.held()
+    }
+
+    /// A duplicate was recognized before it came here; the sums on disk count it with the next group.
     pub fn repeat(&self) {
-        self.vitals.repeats.fetch_add(1, Ordering::Relaxed);
+        self.health.repeat();
     }
 
     /// Keeps the event; afterwards it may be acknowledged.
@@ -230,27 +203,23 @@ impl<T: Ticket> Journal<T> {
     /// Once polled, the event is kept or dropped whether or not the caller stays (ruling 2).
     pub async fn append(&self, shard: usize, event: Event, ticket: T, more: More) -> Result<u64, AppendError> {
         let size = size(&event);
-        let held = self.vitals.held.fetch_add(size, Ordering::Relaxed);
+        let held = self.health.hold(size);
         if held + size + more.beside > self.max_bytes {
-            self.vitals.held.fetch_sub(size, Ordering::Relaxed);
+            self.health.release(&event);
             return Err(AppendError::Full { held, max: self.max_bytes });
         }
         let shard = shard % self.shards().max(1);
         match &self.level {
             Level::Memory { tails, last } => self.hand_over(tails.get(shard), last, event, ticket),
-            Level::Disk { inbox, groups, active, .. } => {
+            Level::Disk(Disk { core, groups, active, .. }) => {
                 // ORDER: before the event is kept, so that a session that is renewed meanwhile is seen to have one.
                 active.mark(event.owner.principal, Instant::now());
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
-                let draft = commit::draft(&event, group, more.seen);
+                let draft = core.draft(record::bytes(&record::Record::of(&event, group, more.seen)));
                 let (answer, kept) = oneshot::channel();
                 let More { replaces, succession, .. } = more;
-                let append = Append { shard, event, draft, ticket, replaces, succession, answer };
-                if inbox.send(Message::Append(Box::new(append))).is_err() {
-                    self.vitals.held.fetch_sub(size, Ordering::Relaxed);
-                    return Err(AppendError::Closed);
-                }
-                // A committer that ends without an answer has dropped the ticket.
+                core.append(Append { shard, event, draft, ticket, replaces, succession, answer });
+                // A journal that ends without an answer has dropped the ticket.
                 kept.await.unwrap_or(Err(AppendError::Closed))
             }
         }
@@ -264,17 +233,17 @@ impl<T: Ticket> Journal<T> {
         mut ticket: T,
     ) -> Result<u64, AppendError> {
         let Some(tail) = tail.map(Mutex::lock).filter(|tail| !tail.is_closed()) else {
-            self.vitals.release(&event);
+            self.health.release(&event);
             return Err(AppendError::Closed);
         };
         // ORDER: under the lock, so that the tail sees the numbers of a lane in order.
         let seq = last.fetch_add(1, Ordering::Relaxed) + 1;
         ticket.kept();
-        match tail.send(Journaled { seq, event, ticket, since: Instant::now() }) {
+        match tail.send(Journaled { seq, size: 0, event, ticket, since: Instant::now() }) {
             Ok(()) => Ok(seq),
             Err(mpsc::error::SendError(mut back)) => {
                 back.ticket.taken_back();
-                self.vitals.release(&back.event);
+                self.health.release(&back.event);
                 Err(AppendError::Closed)
             }
         }
@@ -282,44 +251,40 @@ impl<T: Ticket> Journal<T> {
 
     /// The event has its outcome; its space is free again.
     pub fn settle(&self, journaled: &Journaled<T>, end: End) {
-        self.vitals.release(&journaled.event);
-        if let Level::Disk { inbox, .. } = &self.level {
+        self.health.release(&journaled.event);
+        if let Level::Disk(Disk { core, .. }) = &self.level {
             let End { outcome, seen, letter, dropped } = end;
-            let (seq, credential) = (journaled.seq, journaled.event.lane.credential);
-            let settle = Settle { seq, credential, outcome, seen, letter, dropped };
-            // Without a committer the process is ending: the event will be offered again (ruling 3).
-            drop(inbox.send(Message::Settle(Box::new(settle))));
+            let (seq, size, credential) = (journaled.seq, journaled.size, journaled.event.lane.credential);
+            let letter = letter.map(|letter| core.draft(letter));
+            core.settle(Settle { seq, size, credential, outcome, seen, letter, dropped });
         }
     }
 
     /// Keeps a session's successor if an event of its family may be remembered; afterwards it is as durable as an event. A
     /// journal that can't keep it says nothing: it takes no events either.
     pub async fn succeed(&self, succession: Succession) {
-        let Level::Disk { inbox, active, .. } = &self.level else { return };
-        if !active.has_events(succession.first, Instant::now()) {
+        let Level::Disk(Disk { core, active, .. }) = &self.level else { return };
+        if !active.has_events(succession.first, Instant::now()) || core.health.failure().is_some() {
             return;
         }
-        let (answer, kept) = oneshot::channel();
-        if inbox.send(Message::Succeed(succession, answer)).is_ok() {
-            // It ends without a word when the successor is kept, or when nothing is kept any more.
-            drop(kept.await);
-        }
+        let kept = core.succeed(&succession);
+        // It ends without a word when nothing is kept any more.
+        drop(kept.await);
     }
 
     /// Dead letters that an operator dropped, with their credentials.
-    pub fn drop_letters(&self, letters: Vec<(u64, Fingerprint)>) {
-        if let Level::Disk { inbox, .. } = &self.level {
-            drop(inbox.send(Message::Bury(letters)));
+    pub fn drop_letters(&self, letters: &[(u64, Fingerprint)]) {
+        if let Level::Disk(Disk { core, .. }) = &self.level {
+            core.drop_letters(letters, false);
         }
     }
 
     /// Everything that was sent is on the disk, and nothing more will be.
     pub async fn close(&self) {
-        if let Level::Disk { inbox, .. } = &self.level {
-            let (answer, closed) = oneshot::channel();
-            if inbox.send(Message::Close(answer)).is_ok() && closed.await.is_err() {
-                tracing::error!("the journal ended before its last commit");
-            }
+        if let Level::Disk(Disk { core, .. }) = &self.level
+            && core.close().await.is_err()
+        {
+            tracing::error!("the journal ended before its last group was on the disk");
         }
     }
 }

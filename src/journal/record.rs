@@ -1,150 +1,116 @@
-//! Records as they lie on disk: framed so that each can be told from noise by itself.
+//! What frames hold. Numbers are little-endian or in postcard's variable length.
 //!
-//! ```text
-//! "TG" kind version │ body length, u32 │ CRC-32 of the rest, u32 │ number, u64 │ body
-//! ```
-//!
-//! All numbers are little-endian. The engine has checksums of its own; these frames are for the day on which its files
-//! are damaged: whatever frame is still whole can be found in the raw bytes ([`scan`]).
+//! | frame | body |
+//! |---|---|
+//! | event | the dead letter that it replaces or 0, u64; [`Record`] |
+//! | context | its fingerprint, 16 bytes; the context, sealed or not ([`vault`](super::vault)) |
+//! | settled | [`SettledEvent`]s |
+//! | seen | [`SettledIds`] |
+//! | letter | its event's number, u64; [`DeadRecord`] |
+//! | dropped | [`DroppedLetters`] |
+//! | succession | [`SuccessionRecord`] |
+//! | void | [`Missing`](super::log::replay::Missing) |
+//! | state | [`Sums`](super::log::writer::Sums) |
 
-use crate::event::{Event, EventId, Fingerprint, Principal, Raw, Subject, Succession};
+use super::log::frame;
+use crate::event::{Event, EventId, Fingerprint, Outcome, Principal, Raw, Subject, Succession};
 use serde::{Deserialize, Serialize};
 
-/// Format of a directory; a newer one is refused. 1: contexts were headers of a credential only. Successions are of this
-/// format: a version that doesn't know them passes over their frames in damaged files, leaves their table as it is, and
-/// takes the bearer of a renewed session for another principal.
-pub const FORMAT: u8 = 2;
-/// Format of a frame.
-const FRAME: u8 = 1;
+/// Format of a directory. 3: the log is the project's own; directories of earlier formats are drained by the versions that
+/// wrote them.
+pub const FORMAT: u8 = 3;
 
-const HEADER: usize = 20;
-
-/// What a record is. The letter stands in its frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A pending event; its number is its place in the order.
-    Event,
-    /// A credential; numberless.
-    Credential,
-    /// Ids settled in one commit; its number is the commit's.
-    Settled,
-    /// A dead letter; its number is the event's.
-    Dead,
-    /// Whom the bearer of a renewed session counts as; numberless. Earlier versions of this format pass over it.
-    Succession,
-    /// The last record of every commit; its number is the commit's.
-    State,
+/// Appends a body that serializes.
+pub fn put(out: &mut Vec<u8>, body: &impl Serialize) {
+    // Serializing into a growing vector has no way to fail.
+    *out = postcard::to_extend(body, std::mem::take(out)).unwrap_or_default();
 }
 
-impl Kind {
-    const fn letter(self) -> u8 {
-        match self {
-            Self::Event => b'E',
-            Self::Credential => b'C',
-            Self::Settled => b'K',
-            Self::Dead => b'D',
-            Self::Succession => b'N',
-            Self::State => b'S',
-        }
-    }
-
-    const fn of(letter: u8) -> Option<Self> {
-        match letter {
-            b'E' => Some(Self::Event),
-            b'C' => Some(Self::Credential),
-            b'K' => Some(Self::Settled),
-            b'D' => Some(Self::Dead),
-            b'N' => Some(Self::Succession),
-            b'S' => Some(Self::State),
-            _ => None,
-        }
-    }
+/// A body that serializes.
+#[must_use]
+pub fn bytes(body: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    put(&mut out, body);
+    out
 }
 
-/// A whole frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// What it is.
-    pub kind: Kind,
+/// Appends a body behind a number of its own.
+pub fn put_keyed(out: &mut Vec<u8>, key: u64, body: &[u8]) {
+    out.extend_from_slice(&key.to_le_bytes());
+    out.extend_from_slice(body);
+}
+
+/// Bytes of a frame of such a body.
+#[must_use]
+pub const fn keyed_size(body: &[u8]) -> u64 {
+    (frame::HEADER + 8 + body.len()) as u64
+}
+
+/// The number and the rest of such a body.
+#[must_use]
+pub fn keyed(body: &[u8]) -> Option<(u64, &[u8])> {
+    let (key, rest) = body.split_first_chunk()?;
+    Some((u64::from_le_bytes(*key), rest))
+}
+
+/// Appends a context.
+pub fn put_context(out: &mut Vec<u8>, fingerprint: Fingerprint, sealed: &[u8]) {
+    out.extend_from_slice(&fingerprint.0);
+    out.extend_from_slice(sealed);
+}
+
+/// Its fingerprint and what is stored of it.
+#[must_use]
+pub fn context(body: &[u8]) -> Option<(Fingerprint, &[u8])> {
+    let (fingerprint, rest) = body.split_first_chunk()?;
+    Some((Fingerprint(*fingerprint), rest))
+}
+
+/// An event that has its outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledEvent {
     /// Its number.
-    pub number: u64,
-    /// What it holds.
-    pub body: &'a [u8],
-    /// All of it, header included.
-    pub whole: &'a [u8],
+    pub seq: u64,
+    /// What became of it; dead letters have frames of their own.
+    pub outcome: SettledAs,
+    /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten.
+    pub seen: Option<([u8; 16], u64)>,
 }
 
-/// A frame around a body that serializes.
-#[must_use]
-pub fn frame(kind: Kind, number: u64, body: &impl Serialize) -> Vec<u8> {
-    let mut bytes = draft(kind, body);
-    finish(&mut bytes, number);
-    bytes
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SettledAs {
+    /// The upstream took it.
+    Accepted,
+    /// It had it.
+    Duplicate,
+    /// A newer one made it needless.
+    Superseded,
+    /// It is dead, and there is no letter of it.
+    Dead,
 }
 
-/// A frame without its number, to be [`finish`]ed by who knows it.
-#[must_use]
-pub fn draft(kind: Kind, body: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1024);
-    bytes.extend_from_slice(&[b'T', b'G', kind.letter(), FRAME]);
-    bytes.resize(HEADER, 0);
-    // Serializing into a growing vector has no way to fail; a frame without a body would not be read back.
-    postcard::to_extend(body, bytes).unwrap_or_default()
-}
-
-/// Puts number, length and checksum into a draft.
-pub fn finish(bytes: &mut [u8], number: u64) {
-    let Some((head, body)) = bytes.split_at_mut_checked(HEADER) else { return };
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    let mut put = |range: std::ops::Range<usize>, value: &[u8]| {
-        if let Some(place) = head.get_mut(range) {
-            place.copy_from_slice(value);
-        }
-    };
-    put(4..8, &length.to_le_bytes());
-    put(12..20, &number.to_le_bytes());
-    let sum = checksum(head.get(2..3).unwrap_or_default(), number, body);
-    if let Some(place) = head.get_mut(8..12) {
-        place.copy_from_slice(&sum.to_le_bytes());
+impl SettledEvent {
+    /// Of an outcome.
+    #[must_use]
+    pub const fn of(seq: u64, outcome: &Outcome, seen: Option<([u8; 16], u64)>) -> Self {
+        let outcome = match outcome {
+            Outcome::Accepted => SettledAs::Accepted,
+            Outcome::Duplicate => SettledAs::Duplicate,
+            Outcome::Superseded { .. } => SettledAs::Superseded,
+            Outcome::Dead(_) => SettledAs::Dead,
+        };
+        Self { seq, outcome, seen }
     }
 }
 
-fn checksum(kind: &[u8], number: u64, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(kind);
-    hasher.update(&number.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
-}
-
-/// The frame that `bytes` begin with, if it is whole.
-#[must_use]
-pub fn open(bytes: &[u8]) -> Option<Frame<'_>> {
-    let (head, rest) = bytes.split_at_checked(HEADER)?;
-    let [b'T', b'G', letter, FRAME, numbers @ ..] = head else { return None };
-    let kind = Kind::of(*letter)?;
-    let length = usize::try_from(u32::from_le_bytes(numbers.get(0..4)?.try_into().ok()?)).ok()?;
-    let sum = u32::from_le_bytes(numbers.get(4..8)?.try_into().ok()?);
-    let number = u64::from_le_bytes(numbers.get(8..16)?.try_into().ok()?);
-    let (body, whole) = (rest.get(..length)?, bytes.get(..HEADER.checked_add(length)?)?);
-    (checksum(&[*letter], number, body) == sum).then_some(Frame { kind, number, body, whole })
-}
-
-/// Every whole frame somewhere in `bytes`.
-pub fn scan<'a>(bytes: &'a [u8]) -> impl Iterator<Item = Frame<'a>> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        loop {
-            let at = memchr::memmem::find(rest, b"TG")?;
-            rest = rest.get(at..)?;
-            let Some(found) = open(rest) else {
-                rest = rest.get(2..)?;
-                continue;
-            };
-            rest = rest.get(found.whole.len()..)?;
-            return Some(found);
-        }
-    })
+/// Dead letters that are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedLetters {
+    /// The numbers of their events.
+    pub letters: Vec<u64>,
+    /// There was no room for them; else an operator wanted it.
+    pub for_room: bool,
 }
 
 /// A pending event's body.
@@ -176,15 +142,8 @@ pub struct Record<'a> {
     pub token_life_ms: Option<u64>,
     /// Tags that it makes old.
     pub tags: Vec<u64>,
-    /// What it tells the state of; 0: nothing. Records of earlier versions end before it.
-    #[serde(deserialize_with = "or_none")]
+    /// What it tells the state of; 0: nothing.
     pub subject: u64,
-}
-
-/// The last field of a record, which earlier versions did not write.
-fn or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    // INVARIANT: nothing may follow it in any record, or bytes of the next field would be taken for it.
-    Ok(u64::deserialize(from).unwrap_or(0))
 }
 
 impl<'a> Record<'a> {
@@ -221,7 +180,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Ids settled in one commit, each with the Unix milliseconds at which it may be forgotten.
+/// Ids of settled events, each with the Unix milliseconds at which it may be forgotten.
 pub type SettledIds = Vec<([u8; 16], u64)>;
 
 /// A succession's body: keyed hashes, and no value of any cookie.
@@ -248,30 +207,6 @@ impl SuccessionRecord {
         let [bearer, known, first] = [Principal(self.bearer), Principal(self.known), Principal(self.first)];
         Succession { bearer, known, first }
     }
-}
-
-/// The succession that a stored value is, if it is a whole one.
-#[must_use]
-pub fn open_succession(bytes: &[u8]) -> Option<SuccessionRecord> {
-    let frame = open(bytes).filter(|frame| frame.kind == Kind::Succession)?;
-    body(frame.body)
-}
-
-/// The end of every commit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// The next event's number; every lower one was given.
-    pub next_seq: u64,
-    /// Events taken by the upstream, since the directory was made.
-    pub accepted: u64,
-    /// Known already, here or there.
-    pub duplicate: u64,
-    /// Made needless.
-    pub superseded: u64,
-    /// Given up, and not replayed since.
-    pub dead: u64,
-    /// Dead letters dropped for want of room.
-    pub dropped: u64,
 }
 
 /// A dead letter's body.
@@ -313,46 +248,14 @@ mod tests {
                 carried: Raw(&carried), has_single, priority, received_ms: 5, token_life_ms: Some(number), tags,
                 subject,
             };
-            let bytes = frame(Kind::Event, number, &record);
-            let found = open(&bytes).unwrap();
-            prop_assert_eq!((found.kind, found.number, found.whole), (Kind::Event, number, &bytes[..]));
-            prop_assert_eq!(body::<Record<'_>>(found.body).unwrap(), record);
-        }
-
-        #[test]
-        fn a_record_of_an_earlier_version_comes_back_without_a_subject(user in ".{1,40}", tags in proptest::collection::vec(any::<u64>(), 0..4)) {
-            let record = Record {
-                group: "g", user: &user, credential: [7; 16], seen: [9; 16], id: "a", json: Raw(b"{}"), carried: Raw(b""),
-                has_single: true, priority: false, received_ms: 5, token_life_ms: None, tags, subject: 0,
-            };
-            let mut bytes = postcard::to_allocvec(&record).unwrap();
-            prop_assert_eq!(bytes.pop(), Some(0));
-            prop_assert_eq!(body::<Record<'_>>(&bytes).unwrap(), record.clone());
+            let mut stored = Vec::new();
+            put_keyed(&mut stored, number, &bytes(&record));
+            prop_assert_eq!(frame::HEADER + stored.len(), usize::try_from(keyed_size(&bytes(&record))).unwrap());
+            let (key, rest) = keyed(&stored).unwrap();
+            prop_assert_eq!((key, body::<Record<'_>>(rest).unwrap()), (number, record.clone()));
             let letter = DeadRecord { reason: "r", attempts: 1, status: 0, died_ms: 9, event: record };
-            let mut bytes = postcard::to_allocvec(&letter).unwrap();
-            prop_assert_eq!(bytes.pop(), Some(0));
-            prop_assert_eq!(body::<DeadRecord<'_>>(&bytes).unwrap(), letter);
-        }
-
-        #[test]
-        fn one_flipped_bit_is_seen(at in 0usize..200, bit in 0u8..8) {
-            let mut bytes = frame(Kind::State, 3, &State { next_seq: 1 << 40, accepted: 12, ..State::default() });
-            let at = at % bytes.len();
-            bytes[at] ^= 1 << bit;
-            prop_assert_eq!(open(&bytes), None);
-        }
-
-        #[test]
-        fn whole_frames_are_found_in_noise(noise in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..60) {
-            let state = frame(Kind::State, 77, &State::default());
-            let mut bytes = noise.clone();
-            bytes.extend_from_slice(&state[..cut.min(state.len() - 1)]);
-            bytes.extend_from_slice(b"TG");
-            bytes.extend_from_slice(&state);
-            bytes.extend_from_slice(&noise);
-            bytes.extend_from_slice(&state);
-            let found: Vec<_> = scan(&bytes).map(|frame| frame.number).collect();
-            prop_assert_eq!(found, [77, 77]);
+            let stored = bytes(&letter);
+            prop_assert_eq!(body::<DeadRecord<'_>>(&stored).unwrap(), letter);
         }
     }
 }

@@ -13,8 +13,10 @@ pub struct JournalSettings {
     pub max_bytes: u64,
     /// Bytes that must stay free on the directory's disk; below it calls are forwarded synchronously.
     pub min_free: u64,
-    /// Seals stored credentials.
+    /// Seals records.
     pub key_file: Option<PathBuf>,
+    /// Open what was sealed before.
+    pub old_key_files: Vec<PathBuf>,
 }
 
 /// What an acknowledged event survives.

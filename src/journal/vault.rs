@@ -1,16 +1,17 @@
-//! Contexts at rest: what calls of one fingerprint share, credentials among it. Stored once per fingerprint, sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) if
-//! `journal.key_file` is set. The fingerprint is authenticated with them, so that none can be put in another's place.
+//! Records at rest, sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) if `journal.key_file` is set. A context is
+//! authenticated together with its fingerprint, so that none can be put in another's place. What an older key has sealed is
+//! opened by `journal.old_key_files`, and sealed anew.
 
+use super::log::frame::{Flags, Frame, Kind};
+use super::record;
 use crate::event::{Charge, Context, Fingerprint, Keys, Principal, Raw, Realm, View};
+use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use http::{HeaderName, HeaderValue};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const NONCE: usize = 24;
-/// Forms of earlier versions: the headers of a credential.
-const EARLIER_PLAIN: u8 = 0;
-const EARLIER_SEALED: u8 = 1;
 const PLAIN: u8 = 2;
 const SEALED: u8 = 3;
 
@@ -33,17 +34,23 @@ struct Stored<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// It is sealed and there is no key.
-    #[error("stored credentials are sealed; journal.key_file must name the key they were sealed with")]
+    #[error(
+        "the journal is sealed; journal.key_file or journal.old_key_files must name the key that it was sealed with"
+    )]
     KeyMissing,
     /// Another key, or damage.
-    #[error("a stored credential can't be opened with the key of journal.key_file: it is another key, or damaged")]
+    #[error(
+        "a record can't be opened with the keys of journal.key_file and journal.old_key_files: it is another key, or damaged"
+    )]
     KeyWrong,
     /// It is no credential.
-    #[error("a stored credential is damaged")]
+    #[error("a record is damaged")]
     Damaged,
     /// The key file.
-    #[error("journal.key_file {path}: {problem}")]
+    #[error("{name} {path}: {problem}")]
     KeyFile {
+        /// Its key in the configuration.
+        name: &'static str,
         /// Its path.
         path: String,
         /// What is wrong.
@@ -54,43 +61,119 @@ pub enum VaultError {
     Random(getrandom::Error),
 }
 
+/// A frame's body, ready to be written.
+#[derive(Debug)]
+pub struct Draft {
+    /// Whether it is sealed.
+    pub flags: Flags,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
 /// Seals and opens; by default without a key.
 #[derive(Default)]
 pub struct Vault {
-    cipher: Option<XChaCha20Poly1305>,
+    /// The key of today, if there is one, and older ones.
+    ciphers: Vec<XChaCha20Poly1305>,
+    /// The first of these is of today.
+    seals: bool,
 }
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vault").field("sealed", &self.cipher.is_some()).finish()
+        f.debug_struct("Vault").field("seals", &self.seals).field("keys", &self.ciphers.len()).finish()
     }
 }
 
 impl Vault {
-    /// With the key of a file (32 bytes, or 64 hexadecimal digits), or without one.
+    /// With the key of a file (32 bytes, or 64 hexadecimal digits), or without one; and with older ones.
     ///
     /// # Errors
-    /// The file can't be read, or holds no key.
-    pub fn new(key_file: Option<&Path>) -> Result<Self, VaultError> {
-        let Some(path) = key_file else { return Ok(Self { cipher: None }) };
-        let wrong = |problem: String| VaultError::KeyFile { path: path.display().to_string(), problem };
-        let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        let found = bytes.len();
-        let allowed = || wrong(format!("found {found} bytes; allowed are 32 bytes, or 64 hexadecimal digits"));
-        let key = key(&bytes).ok_or_else(allowed)?;
-        Ok(Self { cipher: Some(XChaCha20Poly1305::new(&Key::from(key))) })
+    /// A file can't be read, or holds no key.
+    pub fn new(key_file: Option<&Path>, old_key_files: &[PathBuf]) -> Result<Self, VaultError> {
+        let old = old_key_files.iter().map(|path| read_key("journal.old_key_files", path));
+        let today = key_file.map(|path| read_key("journal.key_file", path));
+        Ok(Self { ciphers: today.into_iter().chain(old).collect::<Result<_, _>>()?, seals: key_file.is_some() })
     }
 
-    /// Whether credentials are sealed.
-    #[must_use]
-    pub const fn seals(&self) -> bool {
-        self.cipher.is_some()
+    fn seal_bytes(&self, plain: &[u8], aad: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
+        let Some(cipher) = self.ciphers.first().filter(|_| self.seals) else { return Ok(None) };
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(VaultError::Random)?;
+        let sealed =
+            cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad }).map_err(|_| VaultError::Damaged)?;
+        Ok(Some([&nonce[..], &sealed].concat()))
     }
 
-    /// Whether what is stored is sealed.
+    /// What was sealed, and whether it was with the key of today.
+    fn open_bytes(&self, sealed: &[u8], aad: &[u8]) -> Result<(Vec<u8>, bool), VaultError> {
+        let (nonce, msg) = sealed.split_first_chunk::<NONCE>().ok_or(VaultError::Damaged)?;
+        if self.ciphers.is_empty() {
+            return Err(VaultError::KeyMissing);
+        }
+        for (number, cipher) in self.ciphers.iter().enumerate() {
+            if let Ok(plain) = cipher.decrypt(&XNonce::from(*nonce), Payload { msg, aad }) {
+                return Ok((plain, self.seals && number == 0));
+            }
+        }
+        Err(VaultError::KeyWrong)
+    }
+
+    /// A record as it may lie on disk. Without random numbers nothing is sealed, and nothing may lie on disk: the body is
+    /// empty, which is no record.
     #[must_use]
-    pub fn is_sealed(stored: &[u8]) -> bool {
-        matches!(stored.first(), Some(&(SEALED | EARLIER_SEALED)))
+    pub fn draft(&self, plain: Vec<u8>) -> Draft {
+        match self.seal_bytes(&plain, RECORD) {
+            Ok(None) => Draft { flags: Flags::default(), body: plain },
+            Ok(Some(body)) => Draft { flags: Flags::SEALED, body },
+            Err(_) => Draft { flags: Flags::SEALED, body: Vec::new() },
+        }
+    }
+
+    /// A record back from disk, and whether it would be stored so today.
+    ///
+    /// # Errors
+    /// No key, another key, or damage.
+    pub fn open_record(&self, is_sealed: bool, body: &[u8]) -> Result<(Bytes, bool), VaultError> {
+        if is_sealed {
+            self.open_bytes(body, RECORD).map(|(plain, as_today)| (plain.into(), as_today))
+        } else {
+            Ok((Bytes::copy_from_slice(body), !self.seals))
+        }
+    }
+
+    /// A frame's body as it would be stored today, if it is stored otherwise.
+    #[must_use]
+    pub fn sealed_anew(&self, frame: &Frame<'_>) -> Option<(Flags, Vec<u8>)> {
+        match frame.kind {
+            Kind::Event | Kind::Letter => {
+                let (key, body) = record::keyed(frame.body)?;
+                let (plain, as_today) = self.open_record(frame.flags.has(Flags::SEALED), body).ok()?;
+                let draft = (!as_today).then(|| self.draft(plain.into()))?;
+                let mut body = Vec::new();
+                record::put_keyed(&mut body, key, &draft.body);
+                Some((draft.flags, body))
+            }
+            Kind::Context => {
+                let (fingerprint, stored) = record::context(frame.body)?;
+                if self.is_sealed_as_today(fingerprint, stored) {
+                    return None;
+                }
+                let mut body = Vec::new();
+                record::put_context(&mut body, fingerprint, &self.seal(&self.open(fingerprint, stored).ok()?).ok()?);
+                Some((Flags::default(), body))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a context would be stored so today.
+    #[must_use]
+    pub fn is_sealed_as_today(&self, fingerprint: Fingerprint, stored: &[u8]) -> bool {
+        match stored.split_first() {
+            Some((&SEALED, rest)) => self.open_bytes(rest, &fingerprint.0).is_ok_and(|(_, as_today)| as_today),
+            _ => !self.seals,
+        }
     }
 
     /// A context as it may lie on disk.
@@ -111,12 +194,10 @@ impl Vault {
             named: context.named.iter().map(|(name, raw)| (&**name, &**raw)).collect(),
         };
         let plain = postcard::to_allocvec(&stored).map_err(|_| VaultError::Damaged)?;
-        let Some(cipher) = &self.cipher else { return Ok([&[PLAIN][..], &plain].concat()) };
-        let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).map_err(VaultError::Random)?;
-        let payload = Payload { msg: &plain, aad: &keys.fingerprint.0 };
-        let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| VaultError::Damaged)?;
-        Ok([&[SEALED][..], &nonce, &sealed].concat())
+        Ok(match self.seal_bytes(&plain, &keys.fingerprint.0)? {
+            Some(sealed) => [&[SEALED][..], &sealed].concat(),
+            None => [&[PLAIN][..], &plain].concat(),
+        })
     }
 
     /// Back from disk.
@@ -126,19 +207,10 @@ impl Vault {
     pub fn open(&self, fingerprint: Fingerprint, stored: &[u8]) -> Result<Context, VaultError> {
         let (form, rest) = stored.split_first().ok_or(VaultError::Damaged)?;
         let plain = match *form {
-            PLAIN | EARLIER_PLAIN => rest.to_vec(),
-            SEALED | EARLIER_SEALED => {
-                let cipher = self.cipher.as_ref().ok_or(VaultError::KeyMissing)?;
-                let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or(VaultError::Damaged)?;
-                let payload = Payload { msg: sealed, aad: &fingerprint.0 };
-                cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| VaultError::KeyWrong)?
-            }
+            PLAIN => rest.to_vec(),
+            SEALED => self.open_bytes(rest, &fingerprint.0)?.0,
             _ => return Err(VaultError::Damaged),
         };
-        if matches!(*form, EARLIER_PLAIN | EARLIER_SEALED) {
-            let headers: Vec<(&str, Raw<'_>)> = postcard::from_bytes(&plain).map_err(|_| VaultError::Damaged)?;
-            return Ok(Context { headers: read_headers(headers)?, ..Context::bare(Keys::of(fingerprint)) });
-        }
         let stored: Stored<'_> = postcard::from_bytes(&plain).map_err(|_| VaultError::Damaged)?;
         let (view, principal, realm) = (View(stored.view), Principal(stored.principal), Realm(stored.realm));
         Ok(Context {
@@ -151,6 +223,17 @@ impl Vault {
             charge: Charge::default(),
         })
     }
+}
+
+/// What all sealed records but contexts are authenticated with.
+const RECORD: &[u8] = b"record";
+
+fn read_key(name: &'static str, path: &Path) -> Result<XChaCha20Poly1305, VaultError> {
+    let wrong = |problem: String| VaultError::KeyFile { name, path: path.display().to_string(), problem };
+    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let found = bytes.len();
+    let allowed = || wrong(format!("found {found} bytes; allowed are 32 bytes, or 64 hexadecimal digits"));
+    Ok(XChaCha20Poly1305::new(&Key::from(key(&bytes).ok_or_else(allowed)?)))
 }
 
 fn read_headers(stored: Vec<(&str, Raw<'_>)>) -> Result<Vec<(HeaderName, HeaderValue)>, VaultError> {
@@ -206,7 +289,7 @@ mod tests {
     fn vault(key: &[u8]) -> Vault {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(key).unwrap();
-        Vault::new(Some(file.path())).unwrap()
+        Vault::new(Some(file.path()), &[]).unwrap()
     }
 
     #[test]
@@ -219,32 +302,52 @@ mod tests {
         assert!(opened.headers.iter().all(|(_, value)| value.is_sensitive()));
         assert!(matches!(other.open(Fingerprint([4; 16]), &sealed), Err(VaultError::KeyWrong)));
         assert!(matches!(mine.open(Fingerprint([5; 16]), &sealed), Err(VaultError::KeyWrong)));
-        let none = Vault::new(None).unwrap();
+        let none = Vault::new(None, &[]).unwrap();
         assert!(matches!(none.open(Fingerprint([4; 16]), &sealed), Err(VaultError::KeyMissing)));
     }
 
     #[test]
     fn without_a_key_it_is_stored_as_it_is_and_a_key_set_later_still_reads_it() {
-        let stored = Vault::new(None).unwrap().seal(&context()).unwrap();
+        let stored = Vault::new(None, &[]).unwrap().seal(&context()).unwrap();
         assert_eq!(vault(&[1; 32]).open(Fingerprint([4; 16]), &stored).unwrap(), context());
-        assert!(matches!(Vault::new(None).unwrap().open(Fingerprint([4; 16]), &[]), Err(VaultError::Damaged)));
+        assert!(matches!(Vault::new(None, &[]).unwrap().open(Fingerprint([4; 16]), &[]), Err(VaultError::Damaged)));
     }
 
     #[test]
-    fn what_an_earlier_version_stored_is_read() {
-        let headers = vec![("authorization", Raw(b"Bearer secret-token".as_slice())), ("cookie", Raw(b"a=1"))];
-        let plain = postcard::to_allocvec(&headers).unwrap();
-        let opened = Vault::default().open(Fingerprint([4; 16]), &[&[EARLIER_PLAIN][..], &plain].concat()).unwrap();
-        assert_eq!(opened.keys, Keys::of(Fingerprint([4; 16])));
-        assert_eq!(opened.headers.len(), 2);
+    fn what_an_older_key_sealed_is_opened_with_it_and_sealed_anew_with_todays() {
+        let (old, new) = ([1; 32], [2; 32]);
+        let files = [old, new].map(|key| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&key).unwrap();
+            file
+        });
+        let paths = files.each_ref().map(|file| file.path().to_owned());
+        let both = Vault::new(Some(&paths[1]), &[paths[0].clone()]).unwrap();
+        let (only_old, only_new) = (vault(&old), vault(&new));
+        for vault in [Vault::default(), only_old] {
+            let Draft { flags, body } = vault.draft(b"secret".to_vec());
+            let is_sealed = flags.has(Flags::SEALED);
+            assert_eq!(both.open_record(is_sealed, &body).unwrap(), (Bytes::from_static(b"secret"), false));
+            let context = vault.seal(&context()).unwrap();
+            assert!(!both.is_sealed_as_today(Fingerprint([4; 16]), &context));
+            let mut stored = Vec::new();
+            record::put_keyed(&mut stored, 7, &body);
+            let frame =
+                Frame { kind: Kind::Event, flags: flags.with(Flags::COPY), number: 1, synced: 0, body: &stored };
+            let (flags, anew) = both.sealed_anew(&frame).unwrap();
+            let (key, body) = record::keyed(&anew).unwrap();
+            assert!(key == 7 && flags.has(Flags::SEALED));
+            assert_eq!(only_new.open_record(true, body).unwrap(), (Bytes::from_static(b"secret"), true));
+            assert_eq!(both.sealed_anew(&Frame { flags, body: &anew, ..frame }), None, "once");
+        }
     }
 
     #[test]
     fn a_key_is_32_bytes_or_64_digits() {
-        assert!(vault("00ff".repeat(16).as_bytes()).seals());
+        assert!(vault("00ff".repeat(16).as_bytes()).seals);
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"short").unwrap();
-        let error = Vault::new(Some(file.path())).unwrap_err().to_string();
+        let error = Vault::new(Some(file.path()), &[]).unwrap_err().to_string();
         assert!(error.contains("found 5 bytes; allowed are 32 bytes, or 64 hexadecimal digits"), "{error}");
     }
 }

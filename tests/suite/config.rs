@@ -75,7 +75,7 @@ fn what_an_acknowledgement_survives_is_disk_unless_said_otherwise() {
     let routes = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\n";
     let level = |journal: &str| with(&format!("{PLAIN}{journal}{routes}"), &[]).unwrap();
     assert_eq!(level("").journal.durability, Durability::Disk);
-    let notes = ["credentials of pending events lie open", "a power cut may lose", "a crash loses them"];
+    let notes = ["pending events and their credentials lie open", "a power cut may lose", "a crash loses them"];
     for (name, notes) in [("disk", &notes[..1]), ("process", &notes[..2]), ("none", &notes[2..])] {
         let table = print::table(&level(&format!("[journal]\ndurability = \"{name}\"\n")));
         assert!(notes.iter().all(|note| table.contains(note)), "{table}");

@@ -276,9 +276,11 @@ async fn a_second_process_a_newer_format_and_a_wrong_key_are_refused_with_a_sent
     std::fs::write(&key, "10".repeat(32)).unwrap();
     refusal("it is another key, or damaged");
     std::fs::write(&key, "0f".repeat(32)).unwrap();
-    std::fs::write(journal.join("FORMAT"), "tidegate journal 3\n").unwrap();
+    std::fs::write(journal.join("FORMAT"), "tidegate journal 4\n").unwrap();
     refusal("run the version that wrote it");
     std::fs::write(journal.join("FORMAT"), "tidegate journal 2\n").unwrap();
+    refusal("start the earlier version once more and stop it when nothing is pending");
+    std::fs::write(journal.join("FORMAT"), "tidegate journal 3\n").unwrap();
     upstream.answer_with(|_| None);
     let (_, printed) = Process::start(&config).terminate();
     assert!(printed.contains("accepted 1") && printed.contains("pending 0"), "{printed}");

@@ -1,0 +1,253 @@
+//! The journal's thread: it writes what nobody waits for and what must be synced, keeps files ready, looks at the room that is
+//! left, and reclaims segments.
+//!
+//! **Reclaiming** takes the oldest segment only. What is alive in it is copied to the end, under its number; when the copies
+//! are on the disk the file is deleted. So what settles an event always lies behind all its frames, and outlives them.
+
+use super::Ticket;
+use super::commit::Core;
+use super::log::files::{Files, SegmentFile};
+use super::log::frame::{self, Flags, Frame, Kind};
+use super::log::writer::{Full, salt_of};
+use super::record::{self, SettledEvent, SettledIds};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the room that is left is looked at.
+const CHORES: Duration = Duration::from_millis(200);
+/// Longest pause between two attempts to write after failures.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Bytes of copies that go in one group.
+const COPIED_AT_ONCE: usize = 256 << 10;
+/// Ids in one frame.
+const IDS_AT_ONCE: usize = 4096;
+
+/// The thread's own state.
+pub struct Keeper<F: Files, T: Ticket> {
+    core: Arc<Core<F, T>>,
+    /// Holds the directory.
+    lock: Option<File>,
+    full: Vec<Full<F::File>>,
+    /// So many of the oldest segments are reclaimed at once.
+    to_reclaim: usize,
+    next_chores: Instant,
+    pause: Duration,
+}
+
+impl<F: Files, T: Ticket> Keeper<F, T> {
+    /// A keeper; `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments are
+    /// reclaimed at once, since they are damaged or what is in them should be sealed otherwise.
+    pub fn new(core: Arc<Core<F, T>>, lock: Option<File>, to_reclaim: usize) -> Self {
+        Self { core, lock, full: Vec::new(), to_reclaim, next_chores: Instant::now(), pause: CHORES }
+    }
+
+    /// Runs until the journal is closed, or nobody can bring it anything.
+    pub fn run(mut self) {
+        let _fallen = Fallen(Arc::clone(&self.core));
+        loop {
+            self.core.wait(self.next_chores.saturating_duration_since(Instant::now()));
+            if self.core.is_closing() {
+                break;
+            }
+            let is_due = Instant::now() >= self.next_chores;
+            if is_due || self.core.health.takes_events() {
+                self.core.lead_if_free();
+            }
+            if is_due {
+                self.chores();
+            }
+        }
+        self.end();
+    }
+
+    /// What has to be done now and then.
+    pub(super) fn chores(&mut self) {
+        self.look_at_the_disk();
+        self.sync_full();
+        let is_loose = self.to_reclaim > 0 || self.core.queue().is_loose(self.core.bounds.segment_size);
+        let result = if is_loose && self.core.health.failure().is_none() { self.reclaim() } else { Ok(()) };
+        if let Err(error) = result {
+            tracing::warn!(%error, "a segment of the journal can't be reclaimed");
+        }
+        let fails = self.core.health.failure().is_some();
+        self.pause = if fails { (self.pause * 2).min(LONGEST_PAUSE) } else { CHORES };
+        // One after the other, as long as there is one to reclaim.
+        let again = is_loose && !fails;
+        self.next_chores = Instant::now() + if again { Duration::ZERO } else { self.pause };
+    }
+
+    /// Files are made ahead of their use, where nobody waits for it.
+    pub(super) fn look_at_the_disk(&self) {
+        let made = self.make_spares();
+        let low = match self.core.files.free() {
+            Ok(free) => free < self.core.bounds.min_free,
+            // A file system that does not say has to speak by failing.
+            Err(_) => false,
+        };
+        let why = made.err().map(|error| error.to_string());
+        self.core.health.set_low(low || why.is_some(), why.as_deref().unwrap_or("journal.min_free"));
+    }
+
+    fn make_spares(&self) -> io::Result<()> {
+        let mut made = false;
+        loop {
+            let Some((segment, size)) = self.core.writer().want_spare() else { break };
+            let file = self.core.files.create(segment, size)?;
+            made = true;
+            if !self.core.writer().offer_spare(segment, size, file) {
+                self.core.files.delete(segment)?;
+            }
+        }
+        if made { self.core.files.sync_directory() } else { Ok(()) }
+    }
+
+    /// Files that are full are synced once, so that damage in them can be told from what the power took.
+    fn sync_full(&mut self) {
+        self.full.append(&mut self.core.writer().take_full());
+        for Full { file, last } in std::mem::take(&mut self.full) {
+            match file.sync() {
+                Ok(()) => self.core.writer().set_synced(last),
+                Err(error) => tracing::warn!(%error, "a full segment of the journal can't be synced"),
+            }
+        }
+    }
+
+    /// The oldest segment goes, and what is alive in it stays.
+    fn reclaim(&mut self) -> io::Result<()> {
+        let (oldest, next) = {
+            let queue = self.core.queue();
+            let mut segments = queue.standing.segments.iter();
+            let Some(oldest) = segments.next() else { return Ok(()) };
+            let next = segments.next().map_or(queue.standing.next, |next| next.first);
+            (*oldest, next)
+        };
+        let bytes = match self.core.files.read(oldest.segment) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        // The next number outlives all segments: there is always one, even if nothing is alive.
+        self.core.queue().push_sums();
+        self.copy_alive(&bytes, oldest.segment)?;
+        // ORDER: the copies are on the disk before what they are copies of goes.
+        self.sync_written()?;
+        {
+            let mut queue = self.core.queue();
+            queue.standing.segments.pop_front();
+            self.to_reclaim = self.to_reclaim.saturating_sub(1);
+            queue.standing.events.begin_at(next);
+        }
+        self.core.files.delete(oldest.segment).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        self.core.files.sync_directory()
+    }
+
+    fn copy_alive(&self, bytes: &[u8], segment: u64) -> io::Result<()> {
+        let mut frames = frame::each_whole(bytes, salt_of(&self.core.epoch, segment)).peekable();
+        let mut ids = Vec::new();
+        let now = self.core.health.now_ms();
+        while frames.peek().is_some() {
+            let mut copied = 0;
+            let mut queue = self.core.queue();
+            while copied < COPIED_AT_ONCE
+                && let Some(frame) = frames.next()
+            {
+                if queue.is_alive(&frame) {
+                    self.core.push_copy(&mut queue, &frame);
+                    copied += frame.size();
+                }
+                ids.extend(ids_of(&frame));
+            }
+            drop(queue);
+            self.pass()?;
+        }
+        self.copy_ids(ids, now)
+    }
+
+    /// Ids that are still to be known, the newest ones if there are too many.
+    fn copy_ids(&self, mut ids: SettledIds, now: u64) -> io::Result<()> {
+        let found = ids.len();
+        ids.retain(|(_, until)| *until > now);
+        let mut queue = self.core.queue();
+        let spare = queue.standing.seen.saturating_sub(self.core.bounds.max_seen).saturating_sub(found - ids.len());
+        ids.sort_unstable_by_key(|(_, until)| *until);
+        ids.drain(..spare.min(ids.len()));
+        queue.standing.seen = queue.standing.seen.saturating_sub(found - ids.len());
+        for chunk in ids.chunks(IDS_AT_ONCE) {
+            queue.push(Kind::Seen, Flags::default(), |out| record::put(out, &chunk));
+        }
+        drop(queue);
+        self.pass()
+    }
+
+    /// What waits is written.
+    fn pass(&self) -> io::Result<()> {
+        let mut passed = self.core.fence();
+        loop {
+            self.core.lead_if_free();
+            match passed.try_recv() {
+                Ok(true) => return Ok(()),
+                // Another one leads, and will have written it in a moment.
+                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_micros(100)),
+                Ok(false) | Err(_) => return Err(io::Error::other("the journal can't be written")),
+            }
+        }
+    }
+
+    /// Everything that was written survives a power cut.
+    fn sync_written(&mut self) -> io::Result<()> {
+        let current = {
+            let mut writer = self.core.writer();
+            self.full.append(&mut writer.take_full());
+            writer.current()
+        };
+        for Full { file, last } in std::mem::take(&mut self.full).into_iter().chain(current) {
+            file.sync()?;
+            self.core.writer().set_synced(last);
+        }
+        Ok(())
+    }
+
+    /// The last group, to the disk at every level, and then the directory is free.
+    fn end(mut self) {
+        let written = self.pass().and_then(|()| self.sync_written());
+        let unused = self.core.writer().finish();
+        // A start that finds them deletes them.
+        unused.into_iter().for_each(|segment| drop(self.core.files.delete(segment)));
+        if let Err(error) = written {
+            tracing::error!(%error, "the journal ended before its last group was on the disk");
+        }
+        let closing = self.core.take_closing();
+        // ORDER: the directory is free before anybody hears that it is.
+        drop(self.lock.take());
+        let heard = closing.into_iter().filter_map(|answer| answer.send(()).ok()).count();
+        tracing::debug!(heard, "the journal is closed");
+    }
+}
+
+fn ids_of(frame: &Frame<'_>) -> SettledIds {
+    match frame.kind {
+        Kind::Settled => {
+            let settled: Vec<SettledEvent> = record::body(frame.body).unwrap_or_default();
+            settled.into_iter().filter_map(|settled| settled.seen).collect()
+        }
+        Kind::Seen => record::body(frame.body).unwrap_or_default(),
+        _ => SettledIds::new(),
+    }
+}
+
+/// A thread that panicked leaves nobody waiting in vain, and readiness says so.
+struct Fallen<F: Files, T: Ticket>(Arc<Core<F, T>>);
+
+impl<F: Files, T: Ticket> Drop for Fallen<F, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fall();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The files that segments lie in: those of a directory, behind a small trait. Tests have a disk in memory that loses what
+//! was not synced.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The log's files, by the numbers of their segments.
+pub trait Files: Send + Sync + 'static {
+    /// One that is open for writing.
+    type File: SegmentFile;
+
+    /// The numbers of those that are there, in order.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn list(&self) -> io::Result<Vec<u64>>;
+
+    /// Makes one with room for `size` bytes, which read as zeros; a file of this number that was never used is replaced.
+    ///
+    /// # Errors
+    /// There is no room, or the file system refuses; then there is no such file.
+    fn create(&self, number: u64, size: u64) -> io::Result<Self::File>;
+
+    /// All bytes of one.
+    ///
+    /// # Errors
+    /// It isn't there, or can't be read.
+    fn read(&self, number: u64) -> io::Result<Vec<u8>>;
+
+    /// Everything in one that is there survives a power cut.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn sync(&self, number: u64) -> io::Result<()>;
+
+    /// Deletes one.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn delete(&self, number: u64) -> io::Result<()>;
+
+    /// What was created and deleted stays so after a power cut.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn sync_directory(&self) -> io::Result<()>;
+
+    /// Bytes that can still be written.
+    ///
+    /// # Errors
+    /// The file system doesn't say.
+    fn free(&self) -> io::Result<u64>;
+}
+
+/// A file that is written from its beginning to its end.
+pub trait SegmentFile: Send + Sync + 'static {
+    /// Writes all bytes at a place; afterwards they survive the end of the process.
+    ///
+    /// # Errors
+    /// Nobody knows what the file holds there.
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Everything written survives a power cut.
+    ///
+    /// # Errors
+    /// Nobody knows what survives, and a second call does not tell (Rebello et al., "Can Applications Recover from fsync
+    /// Failures?", 2020).
+    fn sync(&self) -> io::Result<()>;
+
+    /// Cuts it off after so many bytes: what was preallocated and not used is given back.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn cut(&self, length: u64) -> io::Result<()>;
+}
+
+/// Files of a directory.
+#[derive(Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// Of this directory, which must be there.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Where a segment lies.
+    #[must_use]
+    pub fn path_of(&self, number: u64) -> PathBuf {
+        self.0.join(format!("{number:016x}.log"))
+    }
+
+    fn number_of(path: &Path) -> Option<u64> {
+        let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;
+        (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+    }
+}
+
+impl Files for Directory {
+    type File = File;
+
+    fn list(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.0)? {
+            numbers.extend(Self::number_of(&entry?.path()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn create(&self, number: u64, size: u64) -> io::Result<File> {
+        let path = self.path_of(number);
+        let file = File::options().create(true).truncate(true).write(true).open(&path)?;
+        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size) {
+            // A file system that can't reserve room says so when it is written.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(file),
+            Err(error) => {
+                drop(std::fs::remove_file(&path));
+                Err(error.into())
+            }
+        }
+    }
+
+    fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        std::fs::read(self.path_of(number))
+    }
+
+    fn sync(&self, number: u64) -> io::Result<()> {
+        File::open(self.path_of(number))?.sync_data()
+    }
+
+    fn delete(&self, number: u64) -> io::Result<()> {
+        std::fs::remove_file(self.path_of(number))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(&self.0)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+impl SegmentFile for File {
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(self, bytes, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+}

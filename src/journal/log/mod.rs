@@ -1,0 +1,9 @@
+//! The log: numbered, checksummed [`frame`]s in segments, appended by one [`writer`] and read by one pass of [`replay`].
+
+pub mod files;
+pub mod frame;
+pub mod live;
+pub mod replay;
+#[cfg(test)]
+pub mod twin;
+pub mod writer;

@@ -1,0 +1,192 @@
+//! Reading: one pass over all segments, in order. Nothing is written, and no room is needed.
+//!
+//! After bytes that are no frame the pass goes on at the next one that is whole. Numbers grow by one, so what is missing is
+//! known; whether it may be missing is told by the last synced number that every frame carries: what was synced and isn't
+//! found is damage, what was not may be gone with the power.
+
+use super::files::Files;
+use super::frame::{self, Flags, Frame, Kind};
+use super::live::Live;
+use super::writer::{Begun, HEAD_SALT, Head, salt_of};
+use std::io;
+
+/// What a pass has found, beside the frames.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// The segments that hold something, in order.
+    pub segments: Vec<Begun>,
+    /// Files that hold nothing: they were made ahead of their use.
+    pub unused: Vec<u64>,
+    /// What the newest readable head says.
+    pub head: Option<Head>,
+    /// The first number that is known to have been given in these segments.
+    base: Option<u64>,
+    /// The next number: every lower one may have been given.
+    pub next: u64,
+    /// The next segment's number.
+    pub next_segment: u64,
+    /// Everything up to this number was synced.
+    pub synced: u64,
+    /// Numbers that were synced and are not found.
+    pub damaged: Vec<Missing>,
+    /// Numbers that were written, not synced, and are not found.
+    pub lost: Vec<Missing>,
+    /// Segments in which bytes are no frame, or whose file can't be read.
+    pub unreadable: Vec<u64>,
+}
+
+/// Numbers that are missing: the first and the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Missing {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
+
+impl Missing {
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.last - self.first + 1
+    }
+}
+
+/// A segment's file, and what its head says, if that is whole.
+struct Segment {
+    number: u64,
+    bytes: Vec<u8>,
+}
+
+impl Segment {
+    fn head(&self) -> Option<(Frame<'_>, Head)> {
+        let frame = frame::open(&self.bytes, HEAD_SALT).filter(|frame| frame.kind == Kind::Head)?;
+        Some((frame, postcard::from_bytes(frame.body).ok()?))
+    }
+
+    fn is_unused(&self) -> bool {
+        self.bytes.iter().all(|byte| *byte == 0)
+    }
+}
+
+/// Shows every whole frame, heads included, with its segment's number: by segment, and in the order in which they were
+/// written. One that was written again, since its first file could not be trusted, is shown once; copies are always shown.
+///
+/// # Errors
+/// The file system refuses; a disk that can't read is damage.
+pub fn replay<F: Files>(files: &F, mut see: impl FnMut(u64, &Frame<'_>)) -> io::Result<Replayed> {
+    let numbers = files.list()?;
+    let mut found = Replayed { next: 1, next_segment: 1, ..Replayed::default() };
+    let mut given = Live::default();
+    let mut epoch = None;
+    for number in &numbers {
+        found.next_segment = number + 1;
+        let segment = match files.read(*number) {
+            Ok(bytes) => Segment { number: *number, bytes },
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                found.unreadable.push(*number);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if segment.is_unused() {
+            found.unused.push(*number);
+            continue;
+        }
+        let own = segment.head().map(|(_, head)| head.epoch);
+        epoch = epoch.or(own).or_else(|| find_epoch(files, &numbers));
+        read_segment(&segment, epoch, &mut found, &mut given, &mut see);
+    }
+    let base = found.base.unwrap_or(found.next);
+    for missing in missing(&given, base, found.next) {
+        // One stretch may be of both kinds.
+        let Missing { first, last } = missing;
+        if first <= found.synced {
+            found.damaged.push(Missing { first, last: last.min(found.synced) });
+        }
+        if last > found.synced {
+            found.lost.push(Missing { first: first.max(found.synced + 1), last });
+        }
+    }
+    Ok(found)
+}
+
+/// The log's epoch, of the first head that can be read.
+fn find_epoch<F: Files>(files: &F, numbers: &[u64]) -> Option<[u8; 16]> {
+    numbers.iter().find_map(|number| {
+        let segment = Segment { number: *number, bytes: files.read(*number).ok()? };
+        segment.head().map(|(_, head)| head.epoch)
+    })
+}
+
+fn read_segment(
+    segment: &Segment,
+    epoch: Option<[u8; 16]>,
+    found: &mut Replayed,
+    given: &mut Live,
+    see: &mut impl FnMut(u64, &Frame<'_>),
+) {
+    let Segment { number, bytes } = segment;
+    let head = segment.head();
+    let mut at = 0;
+    let mut first = None;
+    if let Some((frame, head)) = head {
+        found.base.get_or_insert(frame.number);
+        see(*number, &frame);
+        (at, first) = (frame.size(), Some(frame.number));
+        found.next = found.next.max(head.next).max(frame.synced + 1);
+        found.synced = found.synced.max(frame.synced);
+        found.head = Some(head);
+    }
+    let salt = salt_of(&head.map(|(_, head)| head.epoch).or(epoch).unwrap_or_default(), *number);
+    let mut is_readable = head.is_some();
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let Some(frame) = frame::open(rest, salt) else {
+            let Some(next) = frame::find(rest, salt) else { break };
+            is_readable = false;
+            at += next;
+            continue;
+        };
+        // What was written again is seen once.
+        let is_again = !frame.flags.has(Flags::COPY) && given.contains(frame.number);
+        note(&frame, found, given);
+        first = first.or_else(|| (!frame.flags.has(Flags::COPY)).then_some(frame.number));
+        if !is_again {
+            see(*number, &frame);
+        }
+        at += frame.size();
+    }
+    if !is_readable {
+        found.unreadable.push(*number);
+    }
+    // Without a head and without a frame of its own it begins where the last one ended.
+    let begun = Begun { segment: *number, first: first.unwrap_or(found.next), size: bytes.len() as u64 };
+    found.segments.push(begun);
+}
+
+fn note(frame: &Frame<'_>, found: &mut Replayed, given: &mut Live) {
+    found.synced = found.synced.max(frame.synced);
+    if frame.kind == Kind::Void
+        && let Ok(void) = postcard::from_bytes::<Missing>(frame.body)
+    {
+        (void.first..=void.last).for_each(|number| given.insert(number));
+        found.next = found.next.max(void.last + 1);
+    }
+    given.insert(frame.number);
+    // Each of them was given, though nothing else may be left of it: no number is given twice.
+    found.next = found.next.max(frame.number + 1).max(frame.synced + 1);
+    if !frame.flags.has(Flags::COPY) {
+        found.base.get_or_insert(frame.number);
+    }
+}
+
+fn missing(given: &Live, base: u64, next: u64) -> Vec<Missing> {
+    let mut out: Vec<Missing> = Vec::new();
+    for number in (base..next).filter(|number| !given.contains(*number)) {
+        match out.last_mut().filter(|missing| missing.last + 1 == number) {
+            Some(missing) => missing.last = number,
+            None => out.push(Missing { first: number, last: number }),
+        }
+    }
+    out
+}

@@ -1,0 +1,200 @@
+//! A disk in memory that tests can fill, break and cut the power of: what was synced stays, what was only written may be
+//! lost, torn or reach the platters in another order.
+
+use super::files::{Files, SegmentFile};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+/// What a file holds.
+#[derive(Debug, Clone, Default)]
+struct Content {
+    synced: Vec<u8>,
+    /// Written before a sync that failed: it is read, and no sync brings it to the platters any more.
+    unsyncable: Vec<(usize, Vec<u8>)>,
+    /// Written since: where, and what.
+    written: Vec<(usize, Vec<u8>)>,
+}
+
+impl Content {
+    fn now(&self) -> Vec<u8> {
+        let mut bytes = self.synced.clone();
+        let pieces = self.unsyncable.iter().chain(&self.written);
+        pieces.for_each(|(at, piece)| put(&mut bytes, *at, piece));
+        bytes
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, at: usize, piece: &[u8]) {
+    bytes.resize(bytes.len().max(at + piece.len()), 0);
+    bytes[at..at + piece.len()].copy_from_slice(piece);
+}
+
+/// How the disk is.
+#[derive(Debug, Default)]
+pub struct Platters {
+    files: BTreeMap<u64, Content>,
+    /// Files whose names would survive a power cut.
+    named: BTreeSet<u64>,
+    /// Deleted files that a power cut may bring back.
+    deleted: BTreeMap<u64, Content>,
+    /// Writes fail; what they wrote is anybody's guess: this many of their bytes.
+    pub writes_fail: Option<usize>,
+    /// Syncs fail, and what they should have synced is lost with the power.
+    pub syncs_fail: bool,
+    /// No file can be made.
+    pub full: bool,
+    /// Syncs so far.
+    pub syncs: usize,
+}
+
+/// The disk; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Twin(pub Arc<Mutex<Platters>>);
+
+/// A file of it.
+#[derive(Debug)]
+pub struct TwinFile(Twin, u64);
+
+/// What becomes of each write that was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It reached the platters.
+    Kept,
+    /// It did not.
+    Lost,
+    /// So many of its bytes.
+    Torn(usize),
+}
+
+impl Twin {
+    /// The power goes. `fate`: of each write that was not synced, one after the other.
+    pub fn cut_power(&self, mut fate: impl FnMut() -> Fate) {
+        let mut platters = self.0.lock();
+        let named = platters.named.clone();
+        let deleted = std::mem::take(&mut platters.deleted);
+        for (number, content) in deleted {
+            if fate() == Fate::Kept {
+                platters.files.entry(number).or_insert(content);
+            }
+        }
+        platters.files.retain(|number, content| {
+            content.unsyncable.clear();
+            for (at, piece) in std::mem::take(&mut content.written) {
+                match fate() {
+                    Fate::Kept => put(&mut content.synced, at, &piece),
+                    Fate::Torn(kept) => put(&mut content.synced, at, &piece[..kept % (piece.len() + 1)]),
+                    Fate::Lost => {}
+                }
+            }
+            named.contains(number) || fate() == Fate::Kept
+        });
+        platters.named = platters.files.keys().copied().collect();
+        (platters.writes_fail, platters.syncs_fail, platters.full) = (None, false, false);
+    }
+
+    /// The process is killed: what was written is with the operating system.
+    pub fn kill(&self) {
+        let mut platters = self.0.lock();
+        platters.deleted.clear();
+        (platters.writes_fail, platters.syncs_fail, platters.full) = (None, false, false);
+    }
+
+    /// Files that are there.
+    pub fn count(&self) -> usize {
+        self.0.lock().files.len()
+    }
+
+    /// Changes what a file holds.
+    pub fn damage(&self, number: u64, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut platters = self.0.lock();
+        let content = platters.files.get_mut(&number).unwrap();
+        *content = Content { synced: content.now(), ..Content::default() };
+        change(&mut content.synced);
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::other("input/output error")
+}
+
+impl Files for Twin {
+    type File = TwinFile;
+
+    fn list(&self) -> io::Result<Vec<u64>> {
+        Ok(self.0.lock().files.keys().copied().collect())
+    }
+
+    fn create(&self, number: u64, _size: u64) -> io::Result<TwinFile> {
+        let mut platters = self.0.lock();
+        if platters.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        platters.files.insert(number, Content::default());
+        platters.named.remove(&number);
+        Ok(TwinFile(self.clone(), number))
+    }
+
+    fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        self.0.lock().files.get(&number).map(Content::now).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn sync(&self, number: u64) -> io::Result<()> {
+        TwinFile(self.clone(), number).sync()
+    }
+
+    fn delete(&self, number: u64) -> io::Result<()> {
+        let mut platters = self.0.lock();
+        let content = platters.files.remove(&number).ok_or(io::ErrorKind::NotFound)?;
+        platters.deleted.insert(number, content);
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut platters = self.0.lock();
+        platters.named = platters.files.keys().copied().collect();
+        platters.deleted.clear();
+        Ok(())
+    }
+
+    fn free(&self) -> io::Result<u64> {
+        Ok(if self.0.lock().full { 0 } else { u64::MAX })
+    }
+}
+
+impl SegmentFile for TwinFile {
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut platters = self.0.0.lock();
+        let fails = platters.writes_fail;
+        let content = platters.files.get_mut(&self.1).ok_or_else(broken)?;
+        let kept = fails.map_or(bytes, |kept| &bytes[..kept % (bytes.len() + 1)]);
+        content.written.push((usize::try_from(at).unwrap(), kept.to_vec()));
+        fails.map_or(Ok(()), |_| Err(broken()))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut platters = self.0.0.lock();
+        platters.syncs += 1;
+        let fails = platters.syncs_fail;
+        let content = platters.files.get_mut(&self.1).ok_or_else(broken)?;
+        if fails {
+            let written = std::mem::take(&mut content.written);
+            content.unsyncable.extend(written);
+            return Err(broken());
+        }
+        for (at, piece) in std::mem::take(&mut content.written) {
+            put(&mut content.synced, at, &piece);
+        }
+        Ok(())
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        let mut platters = self.0.0.lock();
+        let content = platters.files.get_mut(&self.1).ok_or_else(broken)?;
+        let length = usize::try_from(length).unwrap();
+        content.written.iter_mut().for_each(|(at, piece)| piece.truncate(length.saturating_sub(*at)));
+        content.synced.truncate(length);
+        Ok(())
+    }
+}

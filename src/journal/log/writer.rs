@@ -1,0 +1,403 @@
+//! Writing: groups of frames into the newest segment, and a new segment when one is full or can't be trusted any more.
+//!
+//! **Constraints.** After a write or a sync that failed, nobody knows what the file holds: it is never written again. What was
+//! not synced in it is written once more into the next segment, under the same numbers, before anything is said of it.
+
+use super::files::{Files, SegmentFile};
+use super::frame::{self, Flags, Kind};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The end of the process: it is with the operating system.
+    Process,
+    /// A power cut: it is on the disk (`fdatasync`).
+    Disk,
+}
+
+/// The ledger's sums.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sums {
+    /// Events taken by the upstream, since the directory was made.
+    pub accepted: u64,
+    /// Known already, here or there.
+    pub duplicate: u64,
+    /// Made needless.
+    pub superseded: u64,
+    /// Given up, and not replayed since.
+    pub dead: u64,
+    /// Dead letters dropped for want of room.
+    pub dropped: u64,
+}
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The log's own, random.
+    pub epoch: [u8; 16],
+    /// The directory's secret.
+    pub secret: [u8; 32],
+    /// The number that would have been given next when it was begun: every lower one was given before it.
+    pub next: u64,
+    /// The sums before its first frame.
+    pub sums: Sums,
+}
+
+/// A segment's salt; a head is read without knowing the epoch.
+#[must_use]
+pub fn salt_of(epoch: &[u8; 16], segment: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(epoch);
+    hasher.update(&segment.to_le_bytes());
+    hasher.finalize()
+}
+
+/// Salt of all heads.
+pub const HEAD_SALT: u32 = 0;
+
+/// A segment that was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// Its number among the segments.
+    pub segment: u64,
+    /// The number of its first frame.
+    pub first: u64,
+    /// Bytes that its file takes.
+    pub size: u64,
+}
+
+/// A file that was made ahead of its use.
+#[derive(Debug)]
+struct Spare<File> {
+    segment: u64,
+    /// Bytes that it has room for.
+    size: u64,
+    file: File,
+}
+
+/// A file that is full or given up, and what its sync would make safe.
+#[derive(Debug)]
+pub struct Full<File> {
+    /// The file.
+    pub file: Arc<File>,
+    /// The last number in it.
+    pub last: u64,
+}
+
+#[derive(Debug)]
+struct Current<File> {
+    segment: u64,
+    salt: u32,
+    at: u64,
+    size: u64,
+    file: Arc<File>,
+}
+
+/// A group of frames to write.
+#[derive(Debug)]
+pub struct Group<'a> {
+    /// The frames, as they were pushed.
+    pub frames: &'a [u8],
+    /// The first number that was given to them.
+    pub first: u64,
+    /// The last one.
+    pub last: u64,
+    /// The sums after them.
+    pub sums: Sums,
+    /// They must survive a power cut.
+    pub sync: bool,
+    /// There are events among them: the last file that is ready is kept for what makes room.
+    pub has_events: bool,
+}
+
+/// Why a group was not written.
+#[derive(Debug)]
+pub enum WriteError {
+    /// There was no room for another segment; nothing of the group was written.
+    NoRoom(io::Error),
+    /// Nobody knows what of it was written.
+    Unknown(io::Error),
+}
+
+/// What a writer goes on from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The log's own, random.
+    pub epoch: [u8; 16],
+    /// The directory's secret.
+    pub secret: [u8; 32],
+    /// Bytes of a segment, unless a group is larger.
+    pub segment_size: u64,
+    /// The next segment's number.
+    pub next_segment: u64,
+    /// The last number that was given.
+    pub last: u64,
+    /// The sums.
+    pub sums: Sums,
+}
+
+/// Writes groups, one after the other.
+#[derive(Debug)]
+pub struct Writer<F: Files> {
+    files: Arc<F>,
+    depth: Depth,
+    epoch: [u8; 16],
+    secret: [u8; 32],
+    segment_size: u64,
+    current: Option<Current<F::File>>,
+    /// Files that are ready, in the order of their numbers.
+    spares: VecDeque<Spare<F::File>>,
+    /// The number of the next one that is made.
+    next_segment: u64,
+    /// The newest that was written.
+    last_used: Option<u64>,
+    /// Frames that are not as safe as they must be: a group on its way, and at `disk` what was written since the last sync.
+    waiting: Vec<u8>,
+    first_waiting: u64,
+    /// The sums before these.
+    sums_before: Sums,
+    /// The sums after everything written.
+    sums: Sums,
+    /// The last number that survives a power cut.
+    synced: u64,
+    last: u64,
+    begun: Vec<Begun>,
+    full: Vec<Full<F::File>>,
+}
+
+/// Most bytes that wait for a sync before one is made that nobody waits for.
+const MAX_UNSYNCED: usize = 1 << 20;
+/// Files that are kept ready: one for the next group of events, one for what makes room.
+const SPARES: usize = 2;
+/// A head's frame is no longer than this, bytes.
+const HEAD_ROOM: u64 = 256;
+
+impl<F: Files> Writer<F> {
+    /// A writer that begins a segment with its first group.
+    #[must_use]
+    pub fn new(files: Arc<F>, depth: Depth, origin: Origin) -> Self {
+        let Origin { epoch, secret, segment_size, next_segment, last, sums } = origin;
+        Self {
+            files,
+            depth,
+            epoch,
+            secret,
+            segment_size,
+            current: None,
+            spares: VecDeque::new(),
+            next_segment,
+            last_used: None,
+            waiting: Vec::new(),
+            first_waiting: last + 1,
+            sums_before: sums,
+            sums,
+            synced: last,
+            last,
+            begun: Vec::new(),
+            full: Vec::new(),
+        }
+    }
+
+    /// Segments that were begun since this was asked last.
+    pub fn take_begun(&mut self) -> Vec<Begun> {
+        std::mem::take(&mut self.begun)
+    }
+
+    /// Files that were filled or given up since this was asked last.
+    pub fn take_full(&mut self) -> Vec<Full<F::File>> {
+        std::mem::take(&mut self.full)
+    }
+
+    /// The file that is written, and the last number in it.
+    #[must_use]
+    pub fn current(&self) -> Option<Full<F::File>> {
+        let file = Arc::clone(&self.current.as_ref()?.file);
+        Some(Full { file, last: self.last })
+    }
+
+    /// The segment that is written.
+    #[must_use]
+    pub fn segment(&self) -> Option<u64> {
+        self.current.as_ref().map(|current| current.segment)
+    }
+
+    /// Everything up to this number survives a power cut.
+    pub fn set_synced(&mut self, number: u64) {
+        self.synced = self.synced.max(number);
+    }
+
+    /// The number and the size of a file that should be made ahead, if one should: the number is given away with it.
+    pub fn want_spare(&mut self) -> Option<(u64, u64)> {
+        let wants = self.spares.len() < SPARES;
+        wants.then(|| (self.take_number(), self.segment_size))
+    }
+
+    const fn take_number(&mut self) -> u64 {
+        self.next_segment += 1;
+        self.next_segment - 1
+    }
+
+    /// A file that was made for [`want_spare`](Self::want_spare); whether it can be used: a newer one may be in use already.
+    pub fn offer_spare(&mut self, segment: u64, size: u64, file: F::File) -> bool {
+        let is_late = self.last_used.is_some_and(|used| used > segment);
+        if !is_late {
+            let place = self.spares.partition_point(|spare| spare.segment < segment);
+            self.spares.insert(place, Spare { segment, size, file });
+        }
+        !is_late
+    }
+
+    fn make_spare(&mut self) -> io::Result<()> {
+        let segment = self.take_number();
+        let file = self.files.create(segment, self.segment_size)?;
+        self.spares.push_back(Spare { segment, size: self.segment_size, file });
+        Ok(())
+    }
+
+    /// Writes a group: all of it is in one segment.
+    ///
+    /// # Errors
+    /// There is no room, or the file system fails twice in a row.
+    pub fn write(&mut self, group: &Group<'_>) -> Result<(), WriteError> {
+        let mut mark = self.waiting.len();
+        self.waiting.extend_from_slice(group.frames);
+        // What a file that was given up may have lost comes first.
+        let is_behind = mark > 0 && self.current.is_none();
+        let written = if is_behind { self.write_all_waiting(group) } else { self.write_new(&mut mark, group) };
+        let written = written.or_else(|error| match error {
+            WriteError::Unknown(error) if !is_behind => {
+                tracing::warn!(%error, "a segment of the journal is given up; what is not safe in it is written again");
+                self.give_up();
+                self.write_all_waiting(group)
+            }
+            error => Err(error),
+        });
+        match written {
+            Ok(is_synced) => {
+                (self.last, self.sums) = (group.last.max(self.last), group.sums);
+                if is_synced {
+                    self.synced = self.last;
+                }
+                if is_synced || self.depth == Depth::Process {
+                    self.waiting.clear();
+                    self.note_sums(self.last + 1);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if let WriteError::Unknown(_) = error {
+                    self.give_up();
+                }
+                self.waiting.truncate(mark);
+                Err(error)
+            }
+        }
+    }
+
+    /// The part of what waits that is new, at the end of the current segment or the beginning of the next.
+    fn write_new(&mut self, mark: &mut usize, group: &Group<'_>) -> Result<bool, WriteError> {
+        let size = group.frames.len() as u64;
+        if self.current.as_ref().is_none_or(|current| current.at + size > current.size) {
+            if *mark > 0 {
+                // What stays behind in the full file must be safe there.
+                self.sync().map_err(WriteError::Unknown)?;
+                self.waiting.drain(..*mark);
+                (*mark, self.synced) = (0, self.last);
+                self.note_sums(group.first);
+            }
+            self.roll(group.first, size, group.has_events)?;
+        }
+        self.put(*mark).and_then(|()| self.sync_if(group)).map_err(WriteError::Unknown)
+    }
+
+    fn write_all_waiting(&mut self, group: &Group<'_>) -> Result<bool, WriteError> {
+        let first = self.first_waiting.min(group.first);
+        self.roll(first, self.waiting.len() as u64, group.has_events).map_err(|error| match error {
+            // Some of it may be in the file that was given up.
+            WriteError::NoRoom(error) | WriteError::Unknown(error) => WriteError::Unknown(error),
+        })?;
+        self.put(0).and_then(|()| self.sync_if(group)).map_err(WriteError::Unknown)
+    }
+
+    /// Writes what waits from this byte on into the current file.
+    fn put(&mut self, from: usize) -> io::Result<()> {
+        let Self { current: Some(current), waiting, synced, .. } = self else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let frames = waiting.get_mut(from..).unwrap_or_default();
+        frame::finish_all(frames, current.salt, *synced);
+        current.file.write_at(current.at, frames)?;
+        current.at += frames.len() as u64;
+        Ok(())
+    }
+
+    /// Whether it is synced now.
+    fn sync_if(&self, group: &Group<'_>) -> io::Result<bool> {
+        let syncs = group.sync || self.depth == Depth::Disk && self.waiting.len() > MAX_UNSYNCED;
+        if syncs {
+            self.sync()?;
+        }
+        Ok(syncs)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.current.as_ref().map_or(Ok(()), |current| current.file.sync())
+    }
+
+    const fn note_sums(&mut self, first: u64) {
+        (self.first_waiting, self.sums_before) = (first, self.sums);
+    }
+
+    /// Begins a segment for so many bytes.
+    fn roll(&mut self, first: u64, size: u64, has_events: bool) -> Result<(), WriteError> {
+        let wanted = if has_events { SPARES } else { 1 };
+        let fits = size + HEAD_ROOM;
+        let made = self.spares.len() < wanted || self.spares.front().is_some_and(|spare| spare.size < fits);
+        while self.spares.len() < wanted {
+            self.make_spare().map_err(WriteError::NoRoom)?;
+        }
+        if let Some(spare) = self.spares.front_mut().filter(|spare| spare.size < fits) {
+            spare.file = self.files.create(spare.segment, fits).map_err(WriteError::NoRoom)?;
+            spare.size = fits;
+        }
+        if made {
+            self.files.sync_directory().map_err(WriteError::NoRoom)?;
+        }
+        let Some(Spare { segment, size, file }) = self.spares.pop_front() else {
+            return Err(WriteError::NoRoom(io::ErrorKind::StorageFull.into()));
+        };
+        self.give_up();
+        self.last_used = Some(segment);
+        let head = Head { epoch: self.epoch, secret: self.secret, next: self.last + 1, sums: self.sums_before };
+        let mut bytes = Vec::new();
+        frame::push(&mut bytes, Kind::Head, Flags::default(), first, |out| {
+            // Serializing into a growing vector has no way to fail.
+            *out = postcard::to_extend(&head, std::mem::take(out)).unwrap_or_default();
+        });
+        frame::finish_all(&mut bytes, HEAD_SALT, self.synced);
+        let (salt, at, file) = (salt_of(&self.epoch, segment), bytes.len() as u64, Arc::new(file));
+        self.begun.push(Begun { segment, first, size });
+        self.current = Some(Current { segment, salt, at, size, file });
+        let Some(current) = &self.current else { return Ok(()) };
+        current.file.write_at(0, &bytes).map_err(WriteError::Unknown)
+    }
+
+    /// Nothing more is written; the files that were made ahead of their use.
+    pub fn finish(&mut self) -> Vec<u64> {
+        self.give_up();
+        self.spares.drain(..).map(|spare| spare.segment).collect()
+    }
+
+    /// The current file is written no more.
+    fn give_up(&mut self) {
+        if let Some(Current { file, at, .. }) = self.current.take() {
+            // Room that was reserved and is not needed; the file system may keep it as well.
+            drop(file.cut(at));
+            self.full.push(Full { file, last: self.last });
+        }
+    }
+}

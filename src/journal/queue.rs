@@ -1,0 +1,235 @@
+//! What waits to be written, and what the log holds when it is.
+
+use super::log::frame::{self, Flags, Kind};
+use super::log::live::Live;
+use super::log::replay::Missing;
+use super::log::writer::{Begun, Sums};
+use super::record::{self, DroppedLetters, SettledEvent, SuccessionRecord};
+use super::successors::Successors;
+use super::{AppendError, Journaled};
+use crate::event::{Fingerprint, Principal};
+use std::collections::{HashMap, VecDeque};
+use tokio::sync::oneshot;
+
+/// What a remembered id counts, bytes on disk.
+const SEEN_SIZE: u64 = 32;
+/// What a succession counts, bytes on disk.
+const SUCCESSION_SIZE: u64 = 128;
+
+/// Where a caller waits: the event's number, or why it was not kept.
+pub type Answer = oneshot::Sender<Result<u64, AppendError>>;
+
+/// An event of the group that is on its way, and what is taken back if that fails.
+#[derive(Debug)]
+pub(super) struct Waiting<T> {
+    pub(super) shard: usize,
+    pub(super) journaled: Journaled<T>,
+    pub(super) replaced: Option<(u64, Kept)>,
+    pub(super) answer: Answer,
+}
+
+/// A frame that is alive until something says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Its number.
+    pub number: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A context, and how many events and dead letters need it.
+#[derive(Debug, Clone, Copy)]
+pub struct Needed {
+    /// Its frame.
+    pub kept: Kept,
+    /// How many do.
+    pub count: u64,
+}
+
+/// What the log holds, as far as it is alive.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// The sums.
+    pub sums: Sums,
+    /// The next number.
+    pub next: u64,
+    /// Pending events.
+    pub events: Live,
+    /// What their frames take, bytes.
+    pub event_bytes: u64,
+    /// Contexts.
+    pub contexts: HashMap<Fingerprint, Needed>,
+    /// Dead letters, by the numbers of their events.
+    pub letters: HashMap<u64, Kept>,
+    /// Successors of sessions.
+    pub successors: Successors,
+    /// The frames of these.
+    pub successions: HashMap<Principal, u64>,
+    /// Ids of settled events that are remembered.
+    pub seen: usize,
+    /// The segments, oldest first.
+    pub segments: VecDeque<Begun>,
+}
+
+impl Standing {
+    /// What of the files is alive, bytes, estimated from above.
+    pub(super) fn alive(&self) -> u64 {
+        let contexts: u64 = self.contexts.values().map(|needed| needed.kept.size).sum();
+        let letters: u64 = self.letters.values().map(|kept| kept.size).sum();
+        let (seen, successions) = (self.seen as u64 * SEEN_SIZE, self.successions.len() as u64 * SUCCESSION_SIZE);
+        self.event_bytes + contexts + letters + seen + successions
+    }
+
+    /// One fewer needs this context.
+    pub fn let_go(&mut self, credential: Fingerprint) {
+        if let Some(needed) = self.contexts.get_mut(&credential) {
+            needed.count = needed.count.saturating_sub(1);
+            if needed.count == 0 {
+                self.contexts.remove(&credential);
+            }
+        }
+    }
+}
+
+/// What waits to be written.
+#[derive(Debug)]
+pub struct Queue<T> {
+    /// What the log holds when everything that waits is written.
+    pub standing: Standing,
+    pub(super) frames: Vec<u8>,
+    /// The first number among the frames.
+    pub(super) first: u64,
+    pub(super) has_events: bool,
+    pub(super) waiting: Vec<Waiting<T>>,
+    pub(super) settled: Vec<SettledEvent>,
+    /// Who waits until everything before it is written.
+    pub(super) fences: Vec<oneshot::Sender<bool>>,
+    /// Numbers to declare void.
+    pub(super) void: Vec<Missing>,
+    /// Door duplicates that the sums hold already.
+    pub(super) repeats: u64,
+    pub(super) leading: bool,
+    /// The journal's thread knows that something waits.
+    pub(super) is_told: bool,
+    /// Who waits for the end.
+    pub(super) closing: Vec<oneshot::Sender<()>>,
+    pub(super) is_closed: bool,
+}
+
+/// A group on its way.
+#[derive(Debug, Default)]
+pub(super) struct Taken<T> {
+    pub(super) frames: Vec<u8>,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) sums: Sums,
+    pub(super) has_events: bool,
+    pub(super) waiting: Vec<Waiting<T>>,
+    pub(super) fences: Vec<oneshot::Sender<bool>>,
+    pub(super) void: Vec<Missing>,
+}
+
+impl<T> Queue<T> {
+    /// Nothing waits.
+    pub(super) fn new(standing: Standing) -> Self {
+        Self {
+            standing,
+            frames: Vec::new(),
+            first: 0,
+            has_events: false,
+            waiting: Vec::new(),
+            settled: Vec::new(),
+            fences: Vec::new(),
+            void: Vec::new(),
+            repeats: 0,
+            leading: false,
+            is_told: false,
+            closing: Vec::new(),
+            is_closed: false,
+        }
+    }
+
+    /// Numbers a frame and lets it wait.
+    pub fn push(&mut self, kind: Kind, flags: Flags, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let number = self.standing.next;
+        self.standing.next += 1;
+        if self.frames.is_empty() {
+            self.first = number;
+        }
+        frame::push(&mut self.frames, kind, flags, number, write);
+        number
+    }
+
+    /// Lets a copy of a frame wait, under the number that it has.
+    pub fn push_copy(&mut self, copied: &frame::Frame<'_>) {
+        if self.frames.is_empty() {
+            self.first = self.standing.next;
+        }
+        let flags = copied.flags.with(Flags::COPY);
+        frame::push(&mut self.frames, copied.kind, flags, copied.number, |out| out.extend_from_slice(copied.body));
+    }
+
+    pub(super) fn push_settled(&mut self) {
+        if !self.settled.is_empty() {
+            let settled = std::mem::take(&mut self.settled);
+            self.push(Kind::Settled, Flags::default(), |out| record::put(out, &settled));
+        }
+    }
+
+    /// Lets the sums wait.
+    pub fn push_sums(&mut self) {
+        // ORDER: what they count comes before them.
+        self.push_settled();
+        let sums = self.standing.sums;
+        self.push(Kind::State, Flags::default(), |out| record::put(out, &sums));
+    }
+
+    /// Whether a frame says something that nothing behind it has ended.
+    pub fn is_alive(&self, frame: &frame::Frame<'_>) -> bool {
+        let standing = &self.standing;
+        match frame.kind {
+            Kind::Event => standing.events.contains(frame.number),
+            Kind::Context => record::context(frame.body)
+                .and_then(|(fingerprint, _)| standing.contexts.get(&fingerprint))
+                .is_some_and(|needed| needed.kept.number == frame.number),
+            Kind::Letter => record::keyed(frame.body)
+                .and_then(|(key, _)| standing.letters.get(&key))
+                .is_some_and(|kept| kept.number == frame.number),
+            Kind::Succession => record::body::<SuccessionRecord>(frame.body)
+                .and_then(|found| standing.successions.get(&found.succession().bearer).copied())
+                .is_some_and(|number| number == frame.number),
+            Kind::Head | Kind::Settled | Kind::Seen | Kind::Dropped | Kind::Void | Kind::State => false,
+        }
+    }
+
+    pub(super) fn has_waiters(&self) -> bool {
+        !self.waiting.is_empty() || !self.fences.is_empty()
+    }
+
+    pub(super) fn drop_letters(&mut self, letters: &[(u64, Fingerprint)], for_room: bool) {
+        let mut gone = Vec::new();
+        for (letter, credential) in letters {
+            if self.standing.letters.remove(letter).is_some() {
+                self.standing.let_go(*credential);
+                gone.push(*letter);
+            }
+        }
+        if !gone.is_empty() {
+            let gone = DroppedLetters { letters: gone, for_room };
+            self.push(Kind::Dropped, Flags::default(), |out| record::put(out, &gone));
+        }
+    }
+
+    pub(super) fn declare_void(&mut self, number: u64) {
+        match self.void.last_mut().filter(|void| void.last + 1 == number) {
+            Some(void) => void.last = number,
+            None => self.void.push(Missing { first: number, last: number }),
+        }
+    }
+
+    /// Whether the oldest segment should go: dead frames take more room than those that are alive, and some to spare.
+    pub fn is_loose(&self, segment_size: u64) -> bool {
+        let taken: u64 = self.standing.segments.iter().map(|segment| segment.size).sum();
+        self.standing.segments.len() > 1 && taken > 2 * self.standing.alive() + 3 * segment_size
+    }
+}

@@ -1,0 +1,171 @@
+//! What a pass over the log makes of its frames: what is pending, dead, remembered, and the sums.
+
+use super::log::frame::{Flags, Frame, Kind};
+use super::log::live::Live;
+use super::log::replay::Missing;
+use super::log::writer::{Head, Sums};
+use super::queue::Kept;
+use super::record::{self, DeadRecord, DroppedLetters, Record, SettledAs, SettledEvent, SettledIds, SuccessionRecord};
+use super::vault::{Vault, VaultError};
+use crate::event::{Context, Fingerprint};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// A frame that is alive, as it was found.
+#[derive(Debug)]
+pub(super) struct FoundFrame {
+    pub(super) kept: Kept,
+    /// Its record, opened.
+    pub(super) record: Bytes,
+}
+
+/// What a pass over the log has found so far.
+pub(super) struct Reading<'a> {
+    pub(super) vault: &'a Vault,
+    pub(super) sums: Sums,
+    /// The sums begin with those of a head.
+    pub(super) has_base: bool,
+    pub(super) pending: BTreeMap<u64, FoundFrame>,
+    /// Events that have their outcomes, or never were: no copy brings them back, wherever it lies.
+    pub(super) ended: Live,
+    pub(super) letters: BTreeMap<u64, FoundFrame>,
+    pub(super) letters_gone: HashSet<u64>,
+    pub(super) contexts: HashMap<Fingerprint, (Kept, Arc<Context>)>,
+    pub(super) settled: SettledIds,
+    pub(super) successions: Vec<(SuccessionRecord, u64)>,
+    /// Frames whose bodies are none.
+    pub(super) bad: u64,
+    /// There are records that the key of today would seal otherwise.
+    pub(super) is_open: bool,
+    pub(super) wrong_key: Option<VaultError>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(vault: &'a Vault) -> Self {
+        Self {
+            vault,
+            sums: Sums::default(),
+            has_base: false,
+            pending: BTreeMap::new(),
+            ended: Live::default(),
+            letters: BTreeMap::new(),
+            letters_gone: HashSet::new(),
+            contexts: HashMap::new(),
+            settled: Vec::new(),
+            successions: Vec::new(),
+            bad: 0,
+            is_open: false,
+            wrong_key: None,
+        }
+    }
+
+    pub(super) fn see(&mut self, frame: &Frame<'_>) {
+        if self.try_see(frame).is_none() {
+            self.bad += 1;
+        }
+    }
+
+    fn try_see(&mut self, frame: &Frame<'_>) -> Option<()> {
+        let kept = Kept { number: frame.number, size: frame.size() as u64 };
+        match frame.kind {
+            // The others say less than the frames before them: what was written again comes behind a head that doesn't count
+            // it yet.
+            Kind::Head if self.has_base => {}
+            Kind::Head => {
+                self.sums = postcard::from_bytes::<Head>(frame.body).ok()?.sums;
+                self.has_base = true;
+            }
+            Kind::State => self.sums = record::body(frame.body)?,
+            Kind::Event => {
+                let (replaces, body) = record::keyed(frame.body)?;
+                let record = self.open(frame, body)?;
+                record::body::<Record<'_>>(&record).filter(Record::is_sound)?;
+                self.end_letter(replaces);
+                if replaces > 0 && !frame.flags.has(Flags::COPY) {
+                    self.sums.dead = self.sums.dead.saturating_sub(1);
+                }
+                if !self.ended.contains(frame.number) {
+                    self.pending.insert(frame.number, FoundFrame { kept, record });
+                }
+            }
+            Kind::Letter => {
+                let (key, body) = record::keyed(frame.body)?;
+                self.end(key);
+                self.sums.dead += u64::from(!frame.flags.has(Flags::COPY));
+                let record = self.open(frame, body)?;
+                record::body::<DeadRecord<'_>>(&record).filter(|letter| letter.event.is_sound())?;
+                if !self.letters_gone.contains(&key) {
+                    self.letters.insert(key, FoundFrame { kept, record });
+                }
+            }
+            Kind::Context => {
+                let (fingerprint, stored) = record::context(frame.body)?;
+                let context = match self.vault.open(fingerprint, stored) {
+                    Ok(context) => context,
+                    Err(VaultError::Damaged) => return None,
+                    Err(error) => {
+                        // Going on without the key would give up every event that needs one of these.
+                        self.wrong_key = Some(error);
+                        return Some(());
+                    }
+                };
+                self.is_open |= !self.vault.is_sealed_as_today(fingerprint, stored);
+                self.contexts.insert(fingerprint, (kept, Arc::new(context)));
+            }
+            Kind::Settled => {
+                for settled in record::body::<Vec<SettledEvent>>(frame.body)? {
+                    self.end(settled.seq);
+                    let sum = match settled.outcome {
+                        SettledAs::Accepted => &mut self.sums.accepted,
+                        SettledAs::Duplicate => &mut self.sums.duplicate,
+                        SettledAs::Superseded => &mut self.sums.superseded,
+                        SettledAs::Dead => &mut self.sums.dead,
+                    };
+                    *sum += 1;
+                    self.settled.extend(settled.seen);
+                }
+            }
+            Kind::Seen => self.settled.extend(record::body::<SettledIds>(frame.body)?),
+            Kind::Dropped => {
+                let DroppedLetters { letters, for_room } = record::body(frame.body)?;
+                self.sums.dropped += if for_room { letters.len() as u64 } else { 0 };
+                letters.iter().for_each(|letter| self.end_letter(*letter));
+            }
+            Kind::Succession => {
+                let record: SuccessionRecord = record::body(frame.body)?;
+                self.successions.push((record, frame.number));
+            }
+            Kind::Void => {
+                let Missing { first, last } = record::body(frame.body)?;
+                (first..=last).for_each(|number| self.end(number));
+            }
+        }
+        Some(())
+    }
+
+    fn end(&mut self, number: u64) {
+        self.pending.remove(&number);
+        self.ended.insert(number);
+    }
+
+    fn end_letter(&mut self, key: u64) {
+        self.letters.remove(&key);
+        self.letters_gone.insert(key);
+    }
+
+    fn open(&mut self, frame: &Frame<'_>, body: &[u8]) -> Option<Bytes> {
+        let is_sealed = frame.flags.has(Flags::SEALED);
+        match self.vault.open_record(is_sealed, body) {
+            Ok((record, as_today)) => {
+                self.is_open |= !as_today;
+                Some(record)
+            }
+            Err(VaultError::Damaged) => None,
+            Err(error) => {
+                self.wrong_key = Some(error);
+                None
+            }
+        }
+    }
+}
