@@ -6,6 +6,9 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 use std::time::{Duration, UNIX_EPOCH};
 
+/// As long as any batch's id.
+const ID: &str = "0197a1d2-0000-7000-8000-000000000001";
+
 fn identity() -> Identity {
     let settings = IdentitySettings {
         selection: Selection::listed(&[Part::parse("header:x-org").unwrap()]),
@@ -31,7 +34,8 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
     let headers = vec![(http::header::HeaderName::from_static("x-org"), HeaderValue::from_static("acme \"1\""))];
     let context = Context { headers, ..Context::bare(Keys::of(Fingerprint([1; 16]))) };
     let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    let sources = [Source::Events, Source::Header, Source::User, Source::NowIso, Source::Batch];
+    let sources =
+        [Source::Events, Source::Header, Source::User, Source::NowIso, Source::NowMs, Source::Uuid, Source::Batch];
     let document = |value: Value| Envelope::Document(JsonTemplate::from_json(&value, &sources).unwrap());
     let cases = [
         (Envelope::Plain, "{\"events\":[{},{\"a\":1},{}]}"),
@@ -46,10 +50,14 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
             document(json!({ "u": "{user}", "at": "{now.iso}", "e": "{events}" })),
             "{\"at\":\"2023-11-14T22:13:20.000Z\",\"e\":[{},{\"a\":1},{}],\"u\":\"ada\"}",
         ),
+        (
+            document(json!({ "at": "{now.ms}", "e": "{events}", "id": "{batch.id}", "key": "{uuid}" })),
+            "{\"at\":1700000000000,\"e\":[{},{\"a\":1},{}],\"id\":\"0197a1d2-0000-7000-8000-000000000001\",\"key\":\"0197a1d2-0000-7000-8000-000000000001\"}",
+        ),
     ];
     for (envelope, wanted) in cases {
         let head = Head::of(&context);
-        let scope = BatchScope::new(&identity, Some((&head, &context)), Some("ada"), "an id", now);
+        let scope = BatchScope::new(&identity, Some((&head, &context)), Some("ada"), ID, now);
         let body = envelope.wrap(events.into_iter(), scope);
         assert_eq!(String::from_utf8_lossy(&body), wanted);
         let counted = envelope.overhead(&identity, &context, "ada", now);

@@ -523,12 +523,7 @@ impl Courier {
         // What speaks of the way there, and not of the batch: nobody is looked into without evidence.
         let of_the_way = matches!(status.as_u16(), 502..=504);
         self.suspect(load, pause, |evidence, events| {
-            let at_fault = match evidence {
-                Evidence::Own => events > 1 || !of_the_way,
-                Evidence::Lonely => events > 1 && !of_the_way,
-                Evidence::None => false,
-            };
-            at_fault.then_some(Verdict::Persistent)
+            is_looked_into(evidence, events, of_the_way).then_some(Verdict::Persistent)
         })
     }
 
@@ -729,6 +724,17 @@ impl Drop for InFlight {
     }
 }
 
+/// Whether a batch of so many events that met a 5xx is looked into in halves, and one event given up in time. `of_the_way`:
+/// the status speaks of the way to the application.
+const fn is_looked_into(evidence: Evidence, events: usize, of_the_way: bool) -> bool {
+    match evidence {
+        Evidence::Own => events > 1 || !of_the_way,
+        // Nobody else speaks for it or against it: an event alone waits.
+        Evidence::Lonely => events > 1 && !of_the_way,
+        Evidence::None => false,
+    }
+}
+
 /// Batches on their way. Whatever happens to the attempt (a panic, too), they come back to their lanes.
 pub(super) struct Carrier {
     pub(super) courier: Arc<Courier>,
@@ -746,5 +752,28 @@ impl Drop for Carrier {
         self.courier.count(&load, "broken_off");
         let pause = retry::network(&self.courier.settings.retry_network, 0);
         load.into_iter().for_each(|ready| self.courier.bring_back(ready, Verdict::Retry { pause }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_looked_into_where_the_evidence_speaks_against_it_and_an_event_alone_only_where_others_pass() {
+        for (evidence, events, of_the_way, wanted) in [
+            (Evidence::Own, 2, false, true),
+            (Evidence::Own, 1, false, true),
+            (Evidence::Own, 2, true, true),
+            (Evidence::Own, 1, true, false),
+            (Evidence::Lonely, 2, false, true),
+            (Evidence::Lonely, 1, false, false),
+            (Evidence::Lonely, 2, true, false),
+            (Evidence::Lonely, 1, true, false),
+            (Evidence::None, 2, false, false),
+            (Evidence::None, 1, false, false),
+        ] {
+            assert_eq!(is_looked_into(evidence, events, of_the_way), wanted, "{evidence:?}, {events}, {of_the_way}");
+        }
     }
 }

@@ -103,6 +103,18 @@ impl Scene {
 }
 
 #[test]
+fn failures_count_together_within_two_of_the_longest_pauses_and_a_minute_at_least() {
+    for (cap, apart, counts) in [(30, 59, true), (30, 61, false), (600, 1_199, true), (600, 1_201, false)] {
+        let mut scene = Scene::new();
+        scene.settings.retry_server.cap = cap * SECOND;
+        scene.fail(good(1), 1);
+        scene.fail(good(1), 1);
+        scene.now += apart * SECOND;
+        assert_eq!(scene.fail(good(2), 1), counts, "a pause of {cap} s at most, {apart} s between");
+    }
+}
+
+#[test]
 fn an_open_circuit_lets_one_probe_through_and_another_lane_before_the_one_that_failed() {
     let mut scene = Scene::new();
     for (failure, who) in [(1, 1), (2, 2), (3, 1)] {

@@ -11,7 +11,7 @@ use crate::ingest::settings::{Backoff, Delivery, Limited};
 use crate::ingest::settle::{self, Settler};
 use crate::ingest::shares::{Address, Bounds, Holder, Shares, Takes};
 use crate::ingest::window::Rules;
-use crate::journal::{Journal, More};
+use crate::journal::{Journal, More, Ticket as _};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
@@ -298,4 +298,25 @@ async fn a_window_begins_when_its_first_event_was_kept_and_not_when_its_shard_lo
     scene.run();
     assert!(scene.late_batch().await.is_some());
     assert!((HOUR..HOUR + PAUSE).contains(&kept.elapsed()), "{:?}", kept.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_taken_back_leaves_nothing_behind() {
+    let scene = Scene::new();
+    let event = event(1, false);
+    let admit = || async {
+        let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
+        let share = scene.reputation.adopt_share(holder, scene.reputation.shares().of_event(0, &event));
+        scene.ground.admit(scene.ground.key(&event), &event, HOUR, share).await
+    };
+    let pending = || scene.ground.metrics.books.sum().pending;
+    let mut admitted = admit().await.unwrap();
+    admitted.kept();
+    // Nobody was there to take it over.
+    admitted.taken_back();
+    drop(admitted);
+    assert_eq!(pending(), 0);
+    let again = tokio::time::timeout(HOUR, admit()).await.expect("its id is free again").unwrap();
+    assert_eq!(pending(), 1);
+    drop(again);
 }

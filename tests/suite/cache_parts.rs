@@ -56,6 +56,25 @@ fn asked(sidecar: &Sidecar) -> usize {
 }
 
 #[tokio::test]
+async fn parts_that_are_put_together_keep_the_fields_of_both() {
+    let (sidecar, _clock) = caching("").await;
+    sidecar.upstream.answer_with(|seen| {
+        let (shown, own, body) = match seen.header("range") {
+            "bytes=0-1" => ("bytes 0-1/10", "x-first", "01"),
+            _ => ("bytes 2-3/10", "x-second", "23"),
+        };
+        let fields = [("etag", "\"a\""), ("cache-control", "max-age=600"), ("content-range", shown), (own, "1")];
+        Some(respond(206, &fields, body.to_owned()))
+    });
+    part(&sidecar, "/a", "bytes=0-1").await;
+    part(&sidecar, "/a", "bytes=2-3").await;
+    let both = get(&sidecar, "/a", &[("range", "bytes=0-3")]).await;
+    assert_eq!((both.status, &both.body[..], asked(&sidecar)), (StatusCode::PARTIAL_CONTENT, &b"0123"[..], 2));
+    let fields = ["content-range", "content-length", "x-first", "x-second"].map(|name| both.header(name));
+    assert_eq!(fields, ["bytes 0-3/10", "4", "1", "1"]);
+}
+
+#[tokio::test]
 async fn a_stored_part_serves_what_is_in_it_and_nothing_else() {
     let (sidecar, _clock) = caching("").await;
     ranges(&sidecar);
