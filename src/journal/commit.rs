@@ -14,7 +14,7 @@ use super::log::files::Files;
 use super::log::frame::{self, Flags, Kind};
 use super::log::replay::Missing;
 use super::log::writer::{Begun, Depth, Group, WriteError, Writer, salt_of};
-use super::queue::{Answer, Kept, Needed, Queue, Standing, Taken, Waiting};
+use super::queue::{Answer, Kept, Queue, Standing, Taken, Waiting};
 use super::record::{self, SettledEvent, SuccessionRecord};
 use super::vault::{Draft, Vault};
 use super::{AppendError, Journaled, Ticket};
@@ -135,7 +135,9 @@ impl<F: Files, T: Ticket> Core<F, T> {
     pub fn append(&self, append: Append<T>) {
         let Append { shard, event, draft, ticket, replaces, succession, answer } = append;
         let mut queue = self.queue.lock();
-        if let Err(error) = self.may_take(&mut queue, shard, &event.context) {
+        // Without random numbers nothing can be sealed, and nothing lies open that should not.
+        let may = if draft.is_void() { Err(AppendError::Failing) } else { Ok(()) };
+        if let Err(error) = may.and_then(|()| self.may_take(&mut queue, shard, &event.context)) {
             drop(queue);
             self.health.release(&event);
             // ORDER: the ticket takes everything back before the caller hears of it. A caller that left hears nothing.
@@ -146,7 +148,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         if let Some(succession) = succession {
             self.push_succession(&mut queue, &succession);
         }
-        let replaced = replaces.and_then(|letter| Some((letter, queue.standing.letters.remove(&letter)?)));
+        let replaced = replaces.and_then(|letter| Some((letter, queue.standing.remove_letter(letter)?)));
         if replaced.is_some() {
             queue.standing.sums.dead = queue.standing.sums.dead.saturating_sub(1);
             queue.standing.let_go(event.lane.credential);
@@ -154,8 +156,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         let size = record::keyed_size(&draft.body);
         let seq =
             queue.push(Kind::Event, draft.flags, |out| record::put_keyed(out, replaces.unwrap_or(0), &draft.body));
-        queue.standing.events.insert(seq);
-        queue.standing.event_bytes += size;
+        queue.standing.insert_event(Kept { number: seq, size });
         queue.has_events = true;
         let journaled = Journaled { seq, size, event, ticket, since: Instant::now() };
         queue.waiting.push(Waiting { shard, journaled, replaced, answer });
@@ -178,14 +179,14 @@ impl<F: Files, T: Ticket> Core<F, T> {
     /// One more needs this context.
     fn need(&self, queue: &mut Queue<T>, context: &Context) -> Result<(), AppendError> {
         let fingerprint = context.keys.fingerprint;
-        if let Some(needed) = queue.standing.contexts.get_mut(&fingerprint) {
-            needed.count += 1;
+        if queue.standing.need(fingerprint) {
             return Ok(());
         }
         let Ok(sealed) = self.vault.seal(context) else { return Err(AppendError::Failing) };
         let size = (frame::HEADER + sealed.len() + 16) as u64;
         let number = queue.push(Kind::Context, Flags::default(), |out| record::put_context(out, fingerprint, &sealed));
-        queue.standing.contexts.insert(fingerprint, Needed { kept: Kept { number, size }, count: 1 });
+        queue.standing.insert_context(fingerprint, Kept { number, size });
+        queue.standing.need(fingerprint);
         Ok(())
     }
 
@@ -195,9 +196,9 @@ impl<F: Files, T: Ticket> Core<F, T> {
         let Some(kept) = kept else { return };
         let record = SuccessionRecord::of(succession, kept.until);
         let number = queue.push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
-        queue.standing.successions.insert(succession.bearer, number);
+        queue.standing.insert_succession(succession.bearer, number);
         if let Some(gone) = kept.gone {
-            queue.standing.successions.remove(&gone);
+            queue.standing.remove_succession(gone);
         }
     }
 
@@ -212,16 +213,14 @@ impl<F: Files, T: Ticket> Core<F, T> {
             Outcome::Dead(_) => &mut standing.sums.dead,
         };
         *outcome += 1;
-        if standing.events.remove(settle.seq) {
-            standing.event_bytes = standing.event_bytes.saturating_sub(settle.size);
-        }
+        standing.remove_event(Kept { number: settle.seq, size: settle.size });
         let seq = settle.seq;
         match settle.letter {
             // The credential stays: a replay must go with it and with no other (P3).
             Some(Draft { flags, body }) => {
                 let size = record::keyed_size(&body);
                 let number = queue.push(Kind::Letter, flags, |out| record::put_keyed(out, seq, &body));
-                queue.standing.letters.insert(seq, Kept { number, size });
+                queue.standing.insert_letter(seq, Kept { number, size });
             }
             None => {
                 standing.let_go(settle.credential);
@@ -310,7 +309,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         let mut queue = self.queue.lock();
         let has_work = |queue: &Queue<T>| {
             let waits = queue.is_told || queue.has_waiters() && !queue.leading;
-            queue.is_closed || waits && self.health.takes_events()
+            queue.is_closed || (waits || queue.wants_spare) && self.health.takes_events()
         };
         while !has_work(&queue) {
             let left = until.saturating_duration_since(Instant::now());
@@ -365,6 +364,11 @@ impl<F: Files, T: Ticket> Core<F, T> {
         }
     }
 
+    /// Whether a segment was begun since this was asked last.
+    pub fn take_wish(&self) -> bool {
+        std::mem::take(&mut self.queue.lock().wants_spare)
+    }
+
     /// Whether the end was asked for.
     pub fn is_closing(&self) -> bool {
         self.queue.lock().is_closed
@@ -391,7 +395,9 @@ impl<F: Files, T: Ticket> Core<F, T> {
         for _ in 0..rounds {
             let Some(taken) = self.take_group() else { return std::mem::forget(lead) };
             let taken = lead.taken.insert(taken);
-            let sync = self.bounds.depth == Depth::Disk && (!taken.waiting.is_empty() || !taken.fences.is_empty());
+            // After a failure only a sync tells that the disk is well again.
+            let waits = !taken.waiting.is_empty() || !taken.fences.is_empty() || self.health.failure().is_some();
+            let sync = self.bounds.depth == Depth::Disk && waits;
             let group = Group {
                 frames: &taken.frames,
                 first: taken.first,
@@ -426,7 +432,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         queue.repeats = repeats;
         queue.push_settled();
         while let Some(gone) = queue.standing.successors.take_expired(self.health.now_ms()) {
-            queue.standing.successions.remove(&gone);
+            queue.standing.remove_succession(gone);
         }
         let void = std::mem::take(&mut queue.void);
         for missing in &void {
@@ -454,7 +460,10 @@ impl<F: Files, T: Ticket> Core<F, T> {
 
     fn end(&self, taken: Taken<T>, result: Result<(), WriteError>, begun: Vec<Begun>) {
         if !begun.is_empty() {
-            self.queue.lock().standing.segments.extend(begun);
+            let mut queue = self.queue.lock();
+            queue.standing.segments.extend(begun);
+            queue.wants_spare = true;
+            self.work.notify_all();
         }
         match result {
             Ok(()) => {
@@ -495,11 +504,10 @@ impl<F: Files, T: Ticket> Core<F, T> {
         let mut queue = self.queue.lock();
         for Waiting { journaled, replaced, .. } in &waiting {
             let standing = &mut queue.standing;
-            standing.events.remove(journaled.seq);
-            standing.event_bytes = standing.event_bytes.saturating_sub(journaled.size);
+            standing.remove_event(Kept { number: journaled.seq, size: journaled.size });
             if let Some((letter, kept)) = *replaced {
                 // One for the letter that is there again, which the event's own is let go for.
-                standing.letters.insert(letter, kept);
+                standing.insert_letter(letter, kept);
                 standing.sums.dead += 1;
             } else {
                 standing.let_go(journaled.event.lane.credential);

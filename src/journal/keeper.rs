@@ -53,6 +53,9 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
                 break;
             }
             let is_due = Instant::now() >= self.next_chores;
+            if self.core.take_wish() && !is_due {
+                self.look_at_the_disk();
+            }
             if is_due || self.core.health.takes_events() {
                 self.core.lead_if_free();
             }

@@ -55,8 +55,8 @@ pub struct Standing {
     pub next: u64,
     /// Pending events.
     pub events: Live,
-    /// What their frames take, bytes.
-    pub event_bytes: u64,
+    /// What all frames that are alive take, bytes, ids left out.
+    bytes: u64,
     /// Contexts.
     pub contexts: HashMap<Fingerprint, Needed>,
     /// Dead letters, by the numbers of their events.
@@ -73,20 +73,69 @@ pub struct Standing {
 
 impl Standing {
     /// What of the files is alive, bytes, estimated from above.
-    pub(super) fn alive(&self) -> u64 {
-        let contexts: u64 = self.contexts.values().map(|needed| needed.kept.size).sum();
-        let letters: u64 = self.letters.values().map(|kept| kept.size).sum();
-        let (seen, successions) = (self.seen as u64 * SEEN_SIZE, self.successions.len() as u64 * SUCCESSION_SIZE);
-        self.event_bytes + contexts + letters + seen + successions
+    const fn alive(&self) -> u64 {
+        self.bytes + self.seen as u64 * SEEN_SIZE
+    }
+
+    /// An event is pending.
+    pub fn insert_event(&mut self, kept: Kept) {
+        self.events.insert(kept.number);
+        self.bytes += kept.size;
+    }
+
+    /// An event is pending no more.
+    pub fn remove_event(&mut self, kept: Kept) {
+        if self.events.remove(kept.number) {
+            self.bytes = self.bytes.saturating_sub(kept.size);
+        }
+    }
+
+    /// An event is a dead letter.
+    pub fn insert_letter(&mut self, key: u64, kept: Kept) {
+        self.letters.insert(key, kept);
+        self.bytes += kept.size;
+    }
+
+    /// A dead letter is gone, if it was there.
+    pub fn remove_letter(&mut self, key: u64) -> Option<Kept> {
+        let kept = self.letters.remove(&key)?;
+        self.bytes = self.bytes.saturating_sub(kept.size);
+        Some(kept)
+    }
+
+    /// One more needs a context that is known; whether it is.
+    pub fn need(&mut self, credential: Fingerprint) -> bool {
+        let needed = self.contexts.get_mut(&credential);
+        needed.map(|needed| needed.count += 1).is_some()
+    }
+
+    /// A context is known, and nobody needs it yet.
+    pub fn insert_context(&mut self, credential: Fingerprint, kept: Kept) {
+        self.contexts.insert(credential, Needed { kept, count: 0 });
+        self.bytes += kept.size;
     }
 
     /// One fewer needs this context.
     pub fn let_go(&mut self, credential: Fingerprint) {
-        if let Some(needed) = self.contexts.get_mut(&credential) {
-            needed.count = needed.count.saturating_sub(1);
-            if needed.count == 0 {
-                self.contexts.remove(&credential);
-            }
+        let Some(needed) = self.contexts.get_mut(&credential) else { return };
+        needed.count = needed.count.saturating_sub(1);
+        if needed.count == 0 {
+            self.bytes = self.bytes.saturating_sub(needed.kept.size);
+            self.contexts.remove(&credential);
+        }
+    }
+
+    /// The newest successor of a session.
+    pub fn insert_succession(&mut self, bearer: Principal, number: u64) {
+        if self.successions.insert(bearer, number).is_none() {
+            self.bytes += SUCCESSION_SIZE;
+        }
+    }
+
+    /// It is forgotten.
+    pub fn remove_succession(&mut self, bearer: Principal) {
+        if self.successions.remove(&bearer).is_some() {
+            self.bytes = self.bytes.saturating_sub(SUCCESSION_SIZE);
         }
     }
 }
@@ -111,6 +160,8 @@ pub struct Queue<T> {
     pub(super) leading: bool,
     /// The journal's thread knows that something waits.
     pub(super) is_told: bool,
+    /// A segment was begun, and the next one is not ready yet.
+    pub(super) wants_spare: bool,
     /// Who waits for the end.
     pub(super) closing: Vec<oneshot::Sender<()>>,
     pub(super) is_closed: bool,
@@ -144,6 +195,7 @@ impl<T> Queue<T> {
             repeats: 0,
             leading: false,
             is_told: false,
+            wants_spare: false,
             closing: Vec::new(),
             is_closed: false,
         }
@@ -209,7 +261,7 @@ impl<T> Queue<T> {
     pub(super) fn drop_letters(&mut self, letters: &[(u64, Fingerprint)], for_room: bool) {
         let mut gone = Vec::new();
         for (letter, credential) in letters {
-            if self.standing.letters.remove(letter).is_some() {
+            if self.standing.remove_letter(*letter).is_some() {
                 self.standing.let_go(*credential);
                 gone.push(*letter);
             }

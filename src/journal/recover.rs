@@ -20,7 +20,7 @@ use super::keeper::Keeper;
 use super::log::files::{Directory, Files};
 use super::log::replay::{Missing, replay};
 use super::log::writer::{Begun, Depth, Head, Origin, Sums, Writer};
-use super::queue::{Needed, Standing};
+use super::queue::{Kept, Standing};
 use super::reading::{FoundFrame, Reading};
 use super::record::{self, DeadRecord, FORMAT, Record, SettledIds};
 use super::settings::{Durability, JournalSettings};
@@ -242,24 +242,27 @@ fn examine<F: Files>(files: F, vault: Vault, path: &Path) -> Result<Opened<F>, O
     if let Some(error) = wrong_key {
         return Err(error.into());
     }
-    let mut standing = Standing { sums, next: replayed.next, seen: settled.len(), ..Standing::default() };
+    let mut standing = Standing::default();
+    (standing.sums, standing.next, standing.seen) = (sums, replayed.next, settled.len());
     standing.segments = replayed.segments.iter().copied().collect();
     standing.events.begin_at(standing.segments.front().map_or(replayed.next, |segment| segment.first));
     let mut contexts = HashMap::new();
     let mut needs = |fingerprint: Fingerprint, standing: &mut Standing| {
         let Some((kept, context)) = found.get(&fingerprint) else { return };
         contexts.entry(fingerprint).or_insert_with(|| Arc::clone(context));
-        standing.contexts.entry(fingerprint).or_insert(Needed { kept: *kept, count: 0 }).count += 1;
+        if !standing.need(fingerprint) {
+            standing.insert_context(fingerprint, *kept);
+            standing.need(fingerprint);
+        }
     };
     for (number, event) in &pending {
-        standing.events.insert(*number);
-        standing.event_bytes += event.kept.size;
+        standing.insert_event(Kept { number: *number, size: event.kept.size });
         if let Some(record) = record::body::<Record<'_>>(&event.record) {
             needs(record.fingerprint(), &mut standing);
         }
     }
     for (key, letter) in &letters {
-        standing.letters.insert(*key, letter.kept);
+        standing.insert_letter(*key, letter.kept);
         if let Some(record) = record::body::<DeadRecord<'_>>(&letter.record) {
             needs(record.event.fingerprint(), &mut standing);
         }
@@ -267,9 +270,9 @@ fn examine<F: Files>(files: F, vault: Vault, path: &Path) -> Result<Opened<F>, O
     for (record, number) in successions {
         let succession = record.succession();
         if let Some(gone) = standing.successors.insert(succession, record.until_ms) {
-            standing.successions.remove(&gone);
+            standing.remove_succession(gone);
         }
-        standing.successions.insert(succession.bearer, number);
+        standing.insert_succession(succession.bearer, number);
     }
     let mut random = [0; 48];
     getrandom::fill(&mut random).map_err(VaultError::Random)?;

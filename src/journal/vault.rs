@@ -70,6 +70,14 @@ pub struct Draft {
     pub body: Vec<u8>,
 }
 
+impl Draft {
+    /// It could not be sealed, and holds nothing.
+    #[must_use]
+    pub const fn is_void(&self) -> bool {
+        self.body.is_empty()
+    }
+}
+
 /// Seals and opens; by default without a key.
 #[derive(Default)]
 pub struct Vault {
