@@ -149,13 +149,13 @@ impl<F: Files, T: Ticket> Core<F, T> {
             self.push_succession(&mut queue, &succession);
         }
         let replaced = replaces.and_then(|letter| Some((letter, queue.standing.remove_letter(letter)?)));
+        let replaces = replaced.map_or(0, |(letter, _)| letter);
         if replaced.is_some() {
             queue.standing.sums.dead = queue.standing.sums.dead.saturating_sub(1);
             queue.standing.let_go(event.lane.credential);
         }
         let size = record::keyed_size(&draft.body);
-        let seq =
-            queue.push(Kind::Event, draft.flags, |out| record::put_keyed(out, replaces.unwrap_or(0), &draft.body));
+        let seq = queue.push(Kind::Event, draft.flags, |out| record::put_keyed(out, replaces, &draft.body));
         queue.standing.insert_event(Kept { number: seq, size });
         queue.has_events = true;
         let journaled = Journaled { seq, size, event, ticket, since: Instant::now() };
@@ -190,8 +190,11 @@ impl<F: Files, T: Ticket> Core<F, T> {
         Ok(())
     }
 
-    /// On a disk that is low, too: events of the family may be pending, and repetitions of them come.
+    /// Not while nothing can be written: what waits has no bound then.
     fn push_succession(&self, queue: &mut Queue<T>, succession: &Succession) {
+        if !self.health.takes_events() {
+            return;
+        }
         let kept = queue.standing.successors.keep(*succession, self.health.now_ms(), self.bounds.succession);
         let Some(kept) = kept else { return };
         let record = SuccessionRecord::of(succession, kept.until);
@@ -229,7 +232,6 @@ impl<F: Files, T: Ticket> Core<F, T> {
             }
         }
         if !settle.dropped.is_empty() {
-            queue.standing.sums.dropped += settle.dropped.len() as u64;
             queue.drop_letters(&settle.dropped, true);
         }
         self.tell(&mut queue);
@@ -238,7 +240,6 @@ impl<F: Files, T: Ticket> Core<F, T> {
     /// Dead letters that are gone; `for_room`: there was none for them, else an operator wanted it.
     pub fn drop_letters(&self, letters: &[(u64, Fingerprint)], for_room: bool) {
         let mut queue = self.queue.lock();
-        queue.standing.sums.dropped += if for_room { letters.len() as u64 } else { 0 };
         queue.drop_letters(letters, for_room);
         self.tell(&mut queue);
     }
@@ -246,7 +247,9 @@ impl<F: Files, T: Ticket> Core<F, T> {
     /// Keeps a session's successor; the receiver ends when it is kept, or can't be.
     pub fn succeed(&self, succession: &Succession) -> oneshot::Receiver<bool> {
         let mut queue = self.queue.lock();
-        self.push_succession(&mut queue, succession);
+        if !queue.is_ended {
+            self.push_succession(&mut queue, succession);
+        }
         self.fence_in(queue)
     }
 
@@ -257,6 +260,9 @@ impl<F: Files, T: Ticket> Core<F, T> {
 
     fn fence_in(&self, mut queue: MutexGuard<'_, Queue<T>>) -> oneshot::Receiver<bool> {
         let (fence, passed) = oneshot::channel();
+        if queue.is_ended {
+            return passed;
+        }
         queue.fences.push(fence);
         self.go(queue, true);
         passed
@@ -266,7 +272,9 @@ impl<F: Files, T: Ticket> Core<F, T> {
     pub fn close(&self) -> oneshot::Receiver<()> {
         let (answer, closed) = oneshot::channel();
         let mut queue = self.queue.lock();
-        queue.closing.push(answer);
+        if !queue.is_ended {
+            queue.closing.push(answer);
+        }
         queue.is_closed = true;
         drop(queue);
         self.work.notify_all();
@@ -374,6 +382,26 @@ impl<F: Files, T: Ticket> Core<F, T> {
         self.queue.lock().is_closed
     }
 
+    /// Nothing is written from here on, by nobody: the directory is about to be free.
+    pub fn set_ended(&self) {
+        loop {
+            let mut queue = self.queue.lock();
+            if !queue.leading {
+                queue.is_ended = true;
+                queue.fences.clear();
+                return;
+            }
+            drop(queue);
+            // Another one leads, and ends in a moment.
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    /// A segment is being reclaimed, or isn't any more.
+    pub fn set_reclaiming(&self, is_reclaiming: bool) {
+        self.queue.lock().is_reclaiming = is_reclaiming;
+    }
+
     /// Who waits for the end.
     pub fn take_closing(&self) -> Vec<oneshot::Sender<()>> {
         std::mem::take(&mut self.queue.lock().closing)
@@ -425,6 +453,10 @@ impl<F: Files, T: Ticket> Core<F, T> {
     /// What waits; none: nothing does, and nobody leads any more.
     fn take_group(&self) -> Option<Taken<T>> {
         let mut queue = self.queue.lock();
+        if queue.is_ended {
+            queue.leading = false;
+            return None;
+        }
         queue.is_told = false;
         let repeats = self.health.repeats();
         queue.standing.sums.duplicate += repeats - queue.repeats;
@@ -434,11 +466,10 @@ impl<F: Files, T: Ticket> Core<F, T> {
         while let Some(gone) = queue.standing.successors.take_expired(self.health.now_ms()) {
             queue.standing.remove_succession(gone);
         }
-        let void = std::mem::take(&mut queue.void);
-        for missing in &void {
-            queue.push(Kind::Void, Flags::default(), |out| record::put(out, missing));
+        for missing in std::mem::take(&mut queue.void) {
+            queue.push(Kind::Void, Flags::default(), |out| record::put(out, &missing));
         }
-        if repeated {
+        if repeated || std::mem::take(&mut queue.owes_sums) {
             queue.push_sums();
         }
         if queue.frames.is_empty() && queue.fences.is_empty() {
@@ -454,7 +485,6 @@ impl<F: Files, T: Ticket> Core<F, T> {
             has_events: std::mem::take(&mut queue.has_events),
             waiting: std::mem::take(&mut queue.waiting),
             fences: std::mem::take(&mut queue.fences),
-            void,
         })
     }
 
@@ -490,7 +520,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
 
     /// The group's events are refused, and all else waits for a file that can be written.
     fn refuse(&self, taken: Taken<T>, error: &WriteError) {
-        let Taken { frames, waiting, fences, void, .. } = taken;
+        let Taken { frames, waiting, fences, .. } = taken;
         let refused = match error {
             WriteError::NoRoom(error) => {
                 self.health.set_low(true, &error.to_string());
@@ -516,20 +546,30 @@ impl<F: Files, T: Ticket> Core<F, T> {
         let mut kept = Vec::new();
         let mut first = None;
         for (frame, whole) in frame::each(&frames) {
+            let is_copy = frame.flags.has(Flags::COPY);
             match frame.kind {
-                Kind::Event if !frame.flags.has(Flags::COPY) => queue.declare_void(frame.number),
-                // They are pushed anew.
-                Kind::Void => queue.declare_void(frame.number),
+                Kind::Event if !is_copy => queue.declare_void(frame.number),
+                // It counts what was taken back.
+                Kind::State => {
+                    queue.declare_void(frame.number);
+                    queue.owes_sums = true;
+                }
+                // The segment that they come from stays, and they are copied anew.
+                Kind::Seen => queue.declare_void(frame.number),
+                _ if is_copy && queue.is_reclaiming => {}
                 _ => {
-                    first.get_or_insert(frame.number);
+                    first = first.or_else(|| (!is_copy).then_some(frame.number));
                     kept.extend_from_slice(whole);
                 }
             }
         }
-        queue.void.extend(void);
-        if let Some(first) = first {
+        if !kept.is_empty() {
+            if queue.frames.is_empty() {
+                queue.first = queue.standing.next;
+            }
             kept.append(&mut queue.frames);
-            (queue.frames, queue.first) = (kept, first);
+            queue.first = first.unwrap_or(queue.first);
+            queue.frames = kept;
         }
         drop(queue);
         for Waiting { journaled, answer, .. } in waiting {
@@ -545,7 +585,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
     pub fn fall(&self) {
         self.health.set_failure("the journal's thread panicked");
         let mut queue = self.queue.lock();
-        queue.is_closed = true;
+        (queue.is_closed, queue.is_ended) = (true, true);
         let (waiting, fences) = (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.fences));
         queue.closing.clear();
         drop(queue);

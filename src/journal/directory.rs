@@ -13,6 +13,9 @@ pub const FORMAT_FILE: &str = "FORMAT";
 pub const LOG: &str = "log";
 const LOCK_FILE: &str = "LOCK";
 const QUARANTINE: &str = "quarantine";
+/// Holds the log's epoch and the directory's secret, which its segments hold too: one damaged byte must not cost them.
+const ORIGIN: &str = "ORIGIN";
+const NEW_ORIGIN: &str = "ORIGIN.new";
 /// What the format's mark is called until it is whole.
 const NEW_FORMAT: &str = "FORMAT.new";
 
@@ -32,7 +35,7 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
 /// It is one, or can't be read.
 pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
     // A volume of its own may begin with `lost+found`; the others are of a start that was cut off before its mark was whole.
-    const OURS: [&str; 6] = [LOCK_FILE, FORMAT_FILE, NEW_FORMAT, LOG, QUARANTINE, "lost+found"];
+    const OURS: [&str; 8] = [LOCK_FILE, FORMAT_FILE, NEW_FORMAT, ORIGIN, NEW_ORIGIN, LOG, QUARANTINE, "lost+found"];
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         found => found.map_err(io(path))?,
@@ -112,12 +115,43 @@ pub fn known_format(path: &Path) -> Result<bool, OpenError> {
 }
 
 fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {
-    let new_path = path.join(NEW_FORMAT);
+    write_whole(path, NEW_FORMAT, file, format!("tidegate journal {FORMAT}\n").as_bytes())
+}
+
+/// A file that is whole or not there, also after a power cut.
+fn write_whole(path: &Path, new_name: &str, file: &Path, bytes: &[u8]) -> Result<(), OpenError> {
+    let new_path = path.join(new_name);
     let mut new = File::create(&new_path).map_err(io(&new_path))?;
-    writeln!(new, "tidegate journal {FORMAT}").and_then(|()| new.sync_all()).map_err(io(&new_path))?;
+    new.write_all(bytes).and_then(|()| new.sync_all()).map_err(io(&new_path))?;
     // ORDER: whole before it stands in the old one's place.
     std::fs::rename(&new_path, file).map_err(io(file))?;
     File::open(path).and_then(|directory| directory.sync_all()).map_err(io(path))
+}
+
+/// The log's epoch and the directory's secret, if they were kept; what is damaged is none.
+#[must_use]
+pub fn known_origin(path: &Path) -> Option<([u8; 16], [u8; 32])> {
+    let bytes = std::fs::read(path.join(ORIGIN)).ok()?;
+    let (both, sum) = bytes.split_at_checked(48)?;
+    let sum = u32::from_le_bytes(sum.try_into().ok()?);
+    let (epoch, secret) = both.split_at(16);
+    (crc32fast::hash(both) == sum).then_some((epoch.try_into().ok()?, secret.try_into().ok()?))
+}
+
+/// Keeps them. On a full disk that was done by an earlier start, or the segments hold them.
+///
+/// # Errors
+/// The file system refuses, for another reason than want of room.
+pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), OpenError> {
+    if known_origin(path).as_ref() == Some(origin) {
+        return Ok(());
+    }
+    let mut bytes = [&origin.0[..], &origin.1].concat();
+    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+    match write_whole(path, NEW_ORIGIN, &path.join(ORIGIN), &bytes) {
+        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+        kept => kept,
+    }
 }
 
 /// Makes a directory for damaged files, under a name that tells when.

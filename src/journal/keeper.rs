@@ -22,6 +22,8 @@ const CHORES: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Bytes of copies that go in one group.
 const COPIED_AT_ONCE: usize = 256 << 10;
+/// Bytes that are looked at while nobody else can append.
+const LOOKED_AT_AT_ONCE: usize = 1 << 20;
 /// Ids in one frame.
 const IDS_AT_ONCE: usize = 4096;
 
@@ -31,9 +33,12 @@ pub struct Keeper<F: Files, T: Ticket> {
     /// Holds the directory.
     lock: Option<File>,
     full: Vec<Full<F::File>>,
+    /// A file could not be synced, and is not asked again: at `process` nothing counts as synced any more.
+    is_behind: bool,
     /// So many of the oldest segments are reclaimed at once.
     to_reclaim: usize,
     next_chores: Instant,
+    next_reclaim: Instant,
     pause: Duration,
 }
 
@@ -41,7 +46,16 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
     /// A keeper; `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments are
     /// reclaimed at once, since they are damaged or what is in them should be sealed otherwise.
     pub fn new(core: Arc<Core<F, T>>, lock: Option<File>, to_reclaim: usize) -> Self {
-        Self { core, lock, full: Vec::new(), to_reclaim, next_chores: Instant::now(), pause: CHORES }
+        Self {
+            core,
+            lock,
+            full: Vec::new(),
+            is_behind: false,
+            to_reclaim,
+            next_chores: Instant::now(),
+            next_reclaim: Instant::now(),
+            pause: CHORES,
+        }
     }
 
     /// Runs until the journal is closed, or nobody can bring it anything.
@@ -70,16 +84,27 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
     pub(super) fn chores(&mut self) {
         self.look_at_the_disk();
         self.sync_full();
-        let is_loose = self.to_reclaim > 0 || self.core.queue().is_loose(self.core.bounds.segment_size);
-        let result = if is_loose && self.core.health.failure().is_none() { self.reclaim() } else { Ok(()) };
-        if let Err(error) = result {
-            tracing::warn!(%error, "a segment of the journal can't be reclaimed");
-        }
         let fails = self.core.health.failure().is_some();
         self.pause = if fails { (self.pause * 2).min(LONGEST_PAUSE) } else { CHORES };
-        // One after the other, as long as there is one to reclaim.
-        let again = is_loose && !fails;
-        self.next_chores = Instant::now() + if again { Duration::ZERO } else { self.pause };
+        // One after the other, as long as there is one to reclaim and that goes well.
+        let reclaimed = !fails && self.reclaim_if_loose();
+        self.next_chores = Instant::now() + if reclaimed { Duration::ZERO } else { self.pause };
+    }
+
+    /// Whether a segment was reclaimed.
+    fn reclaim_if_loose(&mut self) -> bool {
+        let is_loose = self.to_reclaim > 0 || self.core.queue().is_loose(self.core.bounds.segment_size);
+        if !is_loose || Instant::now() < self.next_reclaim {
+            return false;
+        }
+        self.core.set_reclaiming(true);
+        let result = self.reclaim();
+        self.core.set_reclaiming(false);
+        if let Err(error) = &result {
+            tracing::warn!(%error, "a segment of the journal can't be reclaimed now");
+            self.next_reclaim = Instant::now() + LONGEST_PAUSE;
+        }
+        result.is_ok()
     }
 
     /// Files are made ahead of their use, where nobody waits for it.
@@ -95,16 +120,17 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
     }
 
     fn make_spares(&self) -> io::Result<()> {
-        let mut made = false;
         loop {
-            let Some((segment, size)) = self.core.writer().want_spare() else { break };
+            let Some((segment, size)) = self.core.writer().want_spare() else { return Ok(()) };
             let file = self.core.files.create(segment, size)?;
-            made = true;
-            if !self.core.writer().offer_spare(segment, size, file) {
+            // ORDER: its name is on the disk before anything may be written to it.
+            let named = self.core.files.sync_directory();
+            let is_used = named.is_ok() && self.core.writer().offer_spare(segment, size, file);
+            if !is_used {
                 self.core.files.delete(segment)?;
             }
+            named?;
         }
-        if made { self.core.files.sync_directory() } else { Ok(()) }
     }
 
     /// Files that are full are synced once, so that damage in them can be told from what the power took.
@@ -112,8 +138,13 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
         self.full.append(&mut self.core.writer().take_full());
         for Full { file, last } in std::mem::take(&mut self.full) {
             match file.sync() {
-                Ok(()) => self.core.writer().set_synced(last),
-                Err(error) => tracing::warn!(%error, "a full segment of the journal can't be synced"),
+                Ok(()) if !self.is_behind => self.core.writer().set_synced(last),
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a full segment of the journal can't be synced");
+                    // Nothing after it may count as synced.
+                    self.is_behind = true;
+                }
             }
         }
     }
@@ -137,17 +168,17 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
         self.copy_alive(&bytes, oldest.segment)?;
         // ORDER: the copies are on the disk before what they are copies of goes.
         self.sync_written()?;
-        {
-            let mut queue = self.core.queue();
-            queue.standing.segments.pop_front();
-            self.to_reclaim = self.to_reclaim.saturating_sub(1);
-            queue.standing.events.begin_at(next);
-        }
+        // ORDER: it is gone for good before the next one may go, which may hold what settles the events of this one.
         self.core.files.delete(oldest.segment).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         })?;
-        self.core.files.sync_directory()
+        self.core.files.sync_directory()?;
+        let mut queue = self.core.queue();
+        queue.standing.segments.pop_front();
+        queue.standing.events.begin_at(next);
+        self.to_reclaim = self.to_reclaim.saturating_sub(1);
+        Ok(())
     }
 
     fn copy_alive(&self, bytes: &[u8], segment: u64) -> io::Result<()> {
@@ -155,9 +186,10 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
         let mut ids = Vec::new();
         let now = self.core.health.now_ms();
         while frames.peek().is_some() {
-            let mut copied = 0;
+            let (mut copied, mut looked) = (0, 0);
             let mut queue = self.core.queue();
             while copied < COPIED_AT_ONCE
+                && looked < LOOKED_AT_AT_ONCE
                 && let Some(frame) = frames.next()
             {
                 if queue.is_alive(&frame) {
@@ -165,6 +197,7 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
                     copied += frame.size();
                 }
                 ids.extend(ids_of(&frame));
+                looked += frame.size();
             }
             drop(queue);
             self.pass()?;
@@ -209,9 +242,15 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
             self.full.append(&mut writer.take_full());
             writer.current()
         };
-        for Full { file, last } in std::mem::take(&mut self.full).into_iter().chain(current) {
-            file.sync()?;
-            self.core.writer().set_synced(last);
+        for Full { file, .. } in std::mem::take(&mut self.full) {
+            file.sync().inspect_err(|_| self.is_behind = true)?;
+        }
+        if let Some(Full { file, last }) = current {
+            // Nobody knows what it holds after that.
+            file.sync().inspect_err(|_| self.core.writer().give_up())?;
+            if !self.is_behind {
+                self.core.writer().set_synced(last);
+            }
         }
         Ok(())
     }
@@ -219,9 +258,9 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
     /// The last group, to the disk at every level, and then the directory is free.
     fn end(mut self) {
         let written = self.pass().and_then(|()| self.sync_written());
-        let unused = self.core.writer().finish();
-        // A start that finds them deletes them.
-        unused.into_iter().for_each(|segment| drop(self.core.files.delete(segment)));
+        // ORDER: nobody writes once another process may.
+        self.core.set_ended();
+        self.core.writer().finish();
         if let Err(error) = written {
             tracing::error!(%error, "the journal ended before its last group was on the disk");
         }

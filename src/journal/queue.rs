@@ -165,6 +165,12 @@ pub struct Queue<T> {
     /// Who waits for the end.
     pub(super) closing: Vec<oneshot::Sender<()>>,
     pub(super) is_closed: bool,
+    /// Nothing is written any more.
+    pub(super) is_ended: bool,
+    /// The copies that wait are of a segment that stays if they can't be written.
+    pub(super) is_reclaiming: bool,
+    /// The sums go with the next group.
+    pub(super) owes_sums: bool,
 }
 
 /// A group on its way.
@@ -177,7 +183,6 @@ pub(super) struct Taken<T> {
     pub(super) has_events: bool,
     pub(super) waiting: Vec<Waiting<T>>,
     pub(super) fences: Vec<oneshot::Sender<bool>>,
-    pub(super) void: Vec<Missing>,
 }
 
 impl<T> Queue<T> {
@@ -198,6 +203,9 @@ impl<T> Queue<T> {
             wants_spare: false,
             closing: Vec::new(),
             is_closed: false,
+            is_ended: false,
+            is_reclaiming: false,
+            owes_sums: false,
         }
     }
 
@@ -267,6 +275,7 @@ impl<T> Queue<T> {
             }
         }
         if !gone.is_empty() {
+            self.standing.sums.dropped += if for_room { gone.len() as u64 } else { 0 };
             let gone = DroppedLetters { letters: gone, for_room };
             self.push(Kind::Dropped, Flags::default(), |out| record::put(out, &gone));
         }

@@ -31,6 +31,8 @@ pub(super) struct Reading<'a> {
     pub(super) ended: Live,
     pub(super) letters: BTreeMap<u64, FoundFrame>,
     pub(super) letters_gone: HashSet<u64>,
+    /// What each event has replaced, should it turn out to have been refused.
+    pub(super) replaced: HashMap<u64, (u64, Option<FoundFrame>)>,
     pub(super) contexts: HashMap<Fingerprint, (Kept, Arc<Context>)>,
     pub(super) settled: SettledIds,
     pub(super) successions: Vec<(SuccessionRecord, u64)>,
@@ -51,6 +53,7 @@ impl<'a> Reading<'a> {
             ended: Live::default(),
             letters: BTreeMap::new(),
             letters_gone: HashSet::new(),
+            replaced: HashMap::new(),
             contexts: HashMap::new(),
             settled: Vec::new(),
             successions: Vec::new(),
@@ -60,10 +63,11 @@ impl<'a> Reading<'a> {
         }
     }
 
-    pub(super) fn see(&mut self, frame: &Frame<'_>) {
-        if self.try_see(frame).is_none() {
-            self.bad += 1;
-        }
+    /// Whether it could be read.
+    pub(super) fn see(&mut self, frame: &Frame<'_>) -> bool {
+        let is_read = self.try_see(frame).is_some();
+        self.bad += u64::from(!is_read);
+        is_read
     }
 
     fn try_see(&mut self, frame: &Frame<'_>) -> Option<()> {
@@ -75,14 +79,16 @@ impl<'a> Reading<'a> {
             Kind::Head => {
                 self.sums = postcard::from_bytes::<Head>(frame.body).ok()?.sums;
                 self.has_base = true;
+                self.ended.begin_at(frame.number);
             }
             Kind::State => self.sums = record::body(frame.body)?,
             Kind::Event => {
                 let (replaces, body) = record::keyed(frame.body)?;
                 let record = self.open(frame, body)?;
                 record::body::<Record<'_>>(&record).filter(Record::is_sound)?;
-                self.end_letter(replaces);
                 if replaces > 0 && !frame.flags.has(Flags::COPY) {
+                    let letter = self.end_letter(replaces);
+                    self.replaced.insert(frame.number, (replaces, letter));
                     self.sums.dead = self.sums.dead.saturating_sub(1);
                 }
                 if !self.ended.contains(frame.number) {
@@ -130,7 +136,7 @@ impl<'a> Reading<'a> {
             Kind::Dropped => {
                 let DroppedLetters { letters, for_room } = record::body(frame.body)?;
                 self.sums.dropped += if for_room { letters.len() as u64 } else { 0 };
-                letters.iter().for_each(|letter| self.end_letter(*letter));
+                letters.iter().for_each(|letter| drop(self.end_letter(*letter)));
             }
             Kind::Succession => {
                 let record: SuccessionRecord = record::body(frame.body)?;
@@ -138,7 +144,7 @@ impl<'a> Reading<'a> {
             }
             Kind::Void => {
                 let Missing { first, last } = record::body(frame.body)?;
-                (first..=last).for_each(|number| self.end(number));
+                (first..=last).for_each(|number| self.void(number));
             }
         }
         Some(())
@@ -149,9 +155,19 @@ impl<'a> Reading<'a> {
         self.ended.insert(number);
     }
 
-    fn end_letter(&mut self, key: u64) {
-        self.letters.remove(&key);
+    fn end_letter(&mut self, key: u64) -> Option<FoundFrame> {
         self.letters_gone.insert(key);
+        self.letters.remove(&key)
+    }
+
+    /// It was refused: what it replaced is there again.
+    fn void(&mut self, number: u64) {
+        self.end(number);
+        if let Some((key, letter)) = self.replaced.remove(&number) {
+            self.letters_gone.remove(&key);
+            self.sums.dead += 1;
+            self.letters.extend(letter.map(|letter| (key, letter)));
+        }
     }
 
     fn open(&mut self, frame: &Frame<'_>, body: &[u8]) -> Option<Bytes> {

@@ -13,13 +13,15 @@
 
 use super::commit::{Bounds, Core, Settle};
 use super::directory::{
-    FORMAT_FILE, LOG, check_format, known_format, lock, lock_as_it_is, make_private, quarantine, refuse_others,
+    FORMAT_FILE, LOG, check_format, keep_origin, known_format, known_origin, lock, lock_as_it_is, make_private,
+    quarantine, refuse_others,
 };
 use super::health::Health;
 use super::keeper::Keeper;
 use super::log::files::{Directory, Files};
+use super::log::frame::Frame;
 use super::log::replay::{Missing, replay};
-use super::log::writer::{Begun, Depth, Head, Origin, Sums, Writer};
+use super::log::writer::{Begun, Depth, Origin, Sums, Writer};
 use super::queue::{Kept, Standing};
 use super::reading::{FoundFrame, Reading};
 use super::record::{self, DeadRecord, FORMAT, Record, SettledIds};
@@ -196,24 +198,37 @@ pub fn open(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let log = path.join(LOG);
     std::fs::create_dir_all(&log).map_err(io(&log))?;
     let files = Directory::new(log);
-    let mut opened = examine(files, vault, path)?;
+    let mut opened = examine(files, vault, path, known_origin(path))?;
     opened.lock = Some(lock);
+    keep_origin(path, &(opened.origin.epoch, opened.origin.secret))?;
     let damaged: Vec<u64> = std::mem::take(&mut opened.damaged_files);
     if !damaged.is_empty() {
-        // Names only: the files stay where they are until they are reclaimed, and need no room.
-        let place = quarantine(path)?;
-        for segment in damaged {
-            let file = opened.files.path_of(segment);
-            let name = file.file_name().unwrap_or_default();
-            match std::fs::hard_link(&file, place.join(name)) {
-                // A start a millisecond ago has kept it.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                kept => kept.map_err(io(&file))?,
+        match keep_damaged(&opened.files, path, &damaged) {
+            Ok(place) => opened.findings.iter_mut().for_each(|finding| finding.place = Some(place.clone())),
+            Err(error) => {
+                // They stay where they are, and are not reclaimed in a hurry.
+                opened.to_reclaim = 0;
+                let what = format!("the damaged files can't be kept in quarantine ({error})");
+                opened.findings.push(Finding { what, place: None });
             }
         }
-        opened.findings.iter_mut().for_each(|finding| finding.place = Some(place.clone()));
     }
     Ok(opened)
+}
+
+/// Names only: the files stay where they are until they are reclaimed, and need no room.
+fn keep_damaged(files: &Directory, path: &Path, damaged: &[u64]) -> Result<PathBuf, OpenError> {
+    let place = quarantine(path)?;
+    for segment in damaged {
+        let file = files.path_of(*segment);
+        let name = file.file_name().unwrap_or_default();
+        match std::fs::hard_link(&file, place.join(name)) {
+            // A start a millisecond ago has kept it.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            kept => kept.map_err(io(&file))?,
+        }
+    }
+    Ok(place)
 }
 
 /// Looks at a directory that must be there, and changes nothing of it.
@@ -228,15 +243,38 @@ pub fn inspect(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let vault = Vault::new(settings.key_file.as_deref(), &settings.old_key_files)?;
     let lock = lock_as_it_is(path)?;
     known_format(path)?;
-    let mut opened = examine(Directory::new(path.join(LOG)), vault, path)?;
+    let mut opened = examine(Directory::new(path.join(LOG)), vault, path, known_origin(path))?;
     opened.lock = lock;
     Ok(opened)
 }
 
+/// A new log's epoch and secret.
+fn fresh_origin() -> Result<([u8; 16], [u8; 32]), OpenError> {
+    let (mut epoch, mut secret) = ([0; 16], [0; 32]);
+    getrandom::fill(&mut epoch).map_err(VaultError::Random)?;
+    getrandom::fill(&mut secret).map_err(VaultError::Random)?;
+    Ok((epoch, secret))
+}
+
 /// Reads the log, and tells what in it is alive.
-fn examine<F: Files>(files: F, vault: Vault, path: &Path) -> Result<Opened<F>, OpenError> {
+fn examine<F: Files>(
+    files: F,
+    vault: Vault,
+    path: &Path,
+    known: Option<([u8; 16], [u8; 32])>,
+) -> Result<Opened<F>, OpenError> {
     let mut reading = Reading::new(&vault);
-    let replayed = replay(&files, |_, frame| reading.see(frame)).map_err(io(path))?;
+    let mut unreadable = Vec::new();
+    let see = |segment, frame: &Frame<'_>| {
+        if !reading.see(frame) {
+            unreadable.push(segment);
+        }
+    };
+    let mut replayed = replay(&files, known.map(|(epoch, _)| epoch), see).map_err(io(path))?;
+    // A record that can't be read may be read by somebody who knows more: its file is kept.
+    replayed.unreadable.extend(unreadable);
+    replayed.unreadable.sort_unstable();
+    replayed.unreadable.dedup();
     let Reading { sums, pending, letters, contexts: found, settled, successions, bad, is_open, wrong_key, .. } =
         reading;
     if let Some(error) = wrong_key {
@@ -274,16 +312,11 @@ fn examine<F: Files>(files: F, vault: Vault, path: &Path) -> Result<Opened<F>, O
         }
         standing.insert_succession(succession.bearer, number);
     }
-    let mut random = [0; 48];
-    getrandom::fill(&mut random).map_err(VaultError::Random)?;
-    let (fresh_epoch, fresh_secret) = random.split_at(16);
-    let fresh = Head {
-        epoch: fresh_epoch.try_into().unwrap_or_default(),
-        secret: fresh_secret.try_into().unwrap_or_default(),
-        next: 1,
-        sums,
+    let (epoch, secret) = match (replayed.head, known) {
+        (Some(head), _) => (head.epoch, head.secret),
+        (None, Some(known)) => known,
+        (None, None) => fresh_origin()?,
     };
-    let Head { epoch, secret, .. } = replayed.head.unwrap_or(fresh);
     let origin = Origin {
         epoch,
         secret,
@@ -306,7 +339,11 @@ fn examine<F: Files>(files: F, vault: Vault, path: &Path) -> Result<Opened<F>, O
     if bad > 0 {
         tell(format!("{bad} records can't be read, and are passed over"));
     }
-    let missing = replayed.damaged.iter().chain(&replayed.lost).copied().collect();
+    if !replayed.unread.is_empty() {
+        tell(format!("{} files of the log can't be read now; what is in them is not given up", replayed.unread.len()));
+    }
+    let missing = replayed.damaged.iter().chain(&replayed.lost).copied();
+    let missing = if replayed.unread.is_empty() { missing.collect() } else { Vec::new() };
     // Those that are damaged go as well, and all before them: what is whole in them is copied.
     let is_damaged = |segment: &Begun| replayed.unreadable.contains(&segment.segment);
     let damaged = standing.segments.iter().rposition(is_damaged).map_or(0, |last| last + 1);
@@ -506,9 +543,9 @@ impl<F: Files> Opened<F> {
             succession: memory.events,
             segment_size,
         };
-        // They were made ahead of their use, and are in nobody's way if they can't be deleted.
-        unused.into_iter().for_each(|segment| drop(files.delete(segment)));
-        let writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
+        let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
+        let newest = standing.segments.back().map(|segment| segment.segment);
+        adopt((&*files, LEAST_SEGMENT), &mut writer, newest, &unused);
         let parts = (files, origin.epoch);
         let core = Core::new(parts, vault, standing, bounds, tails, Arc::clone(&health), writer);
         core.take_up(missing, synced)?;
@@ -521,6 +558,20 @@ impl<F: Files> Opened<F> {
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || keeper.run())?;
         let level = Level::Disk(Disk { core, groups: groups.to_vec(), shards: receivers.len(), active });
         Ok((Journal { level, health, max_bytes: settings.max_bytes }, receivers))
+    }
+}
+
+/// Files that an earlier process made ahead of their use are ready for this one: on a full disk there are no others. Those
+/// that are too old or too small are deleted; they are in nobody's way if that fails.
+fn adopt<F: Files>((files, least): (&F, u64), writer: &mut Writer<F>, newest: Option<u64>, unused: &[u64]) {
+    for segment in unused {
+        let is_new = newest.is_none_or(|newest| newest < *segment);
+        let adopted = files.adopt(*segment).ok().filter(|(_, size)| is_new && *size >= least);
+        if !adopted.is_some_and(|(file, size)| writer.offer_spare(*segment, size, file))
+            && let Err(error) = files.delete(*segment)
+        {
+            tracing::debug!(%error, "an unused file of the journal can't be deleted");
+        }
     }
 }
 

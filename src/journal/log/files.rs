@@ -16,11 +16,17 @@ pub trait Files: Send + Sync + 'static {
     /// The file system refuses.
     fn list(&self) -> io::Result<Vec<u64>>;
 
-    /// Makes one with room for `size` bytes, which read as zeros; a file of this number that was never used is replaced.
+    /// Makes one with room for `size` bytes, which read as zeros. There is none of this number yet.
     ///
     /// # Errors
     /// There is no room, or the file system refuses; then there is no such file.
     fn create(&self, number: u64, size: u64) -> io::Result<Self::File>;
+
+    /// Opens one that was made and never written, and tells how many bytes it has room for.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    fn adopt(&self, number: u64) -> io::Result<(Self::File, u64)>;
 
     /// All bytes of one.
     ///
@@ -112,15 +118,22 @@ impl Files for Directory {
 
     fn create(&self, number: u64, size: u64) -> io::Result<File> {
         let path = self.path_of(number);
-        let file = File::options().create(true).truncate(true).write(true).open(&path)?;
-        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size) {
+        let file = File::options().create_new(true).write(true).open(&path)?;
+        let reserve = || rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size);
+        match rustix::io::retry_on_intr(reserve) {
             // A file system that can't reserve room says so when it is written.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(file),
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(file),
             Err(error) => {
                 drop(std::fs::remove_file(&path));
                 Err(error.into())
             }
         }
+    }
+
+    fn adopt(&self, number: u64) -> io::Result<(File, u64)> {
+        let file = File::options().write(true).open(self.path_of(number))?;
+        let size = file.metadata()?.len();
+        Ok((file, size))
     }
 
     fn read(&self, number: u64) -> io::Result<Vec<u8>> {

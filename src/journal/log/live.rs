@@ -31,7 +31,7 @@ impl Live {
 
     /// One more.
     pub fn insert(&mut self, number: u64) {
-        if self.words.is_empty() {
+        if self.words.is_empty() && number >= self.first {
             self.first = number - number % BITS;
         }
         if number < self.first {
@@ -75,7 +75,10 @@ impl Live {
     /// The oldest segment that is left begins with this number: what is older takes the room of a set's entry from now on.
     pub fn begin_at(&mut self, number: u64) {
         while self.first + BITS <= number {
-            let Some(word) = self.words.pop_front() else { return };
+            let Some(word) = self.words.pop_front() else {
+                self.first = number - number % BITS;
+                return;
+            };
             let numbers = (0..BITS).filter(|bit| word & (1 << bit) != 0).map(|bit| self.first + bit);
             self.older.extend(numbers);
             self.first += BITS;
@@ -107,6 +110,8 @@ mod tests {
                 }
                 prop_assert_eq!(live.count(), model.len() as u64);
             }
+            // Those that are old take no room for what lies between.
+            prop_assert!(live.words.len() as u64 <= (next - start) / BITS + 2);
             for number in 0..next + 70 {
                 prop_assert_eq!(live.contains(number), model.contains(&number), "{}", number);
             }

@@ -31,8 +31,10 @@ pub struct Replayed {
     pub damaged: Vec<Missing>,
     /// Numbers that were written, not synced, and are not found.
     pub lost: Vec<Missing>,
-    /// Segments in which bytes are no frame, or whose file can't be read.
+    /// Segments in which bytes are no frame.
     pub unreadable: Vec<u64>,
+    /// Files that the disk can't read: what is missing may be in them.
+    pub unread: Vec<u64>,
 }
 
 /// Numbers that are missing: the first and the last.
@@ -70,21 +72,25 @@ impl Segment {
 }
 
 /// Shows every whole frame, heads included, with its segment's number: by segment, and in the order in which they were
-/// written. One that was written again, since its first file could not be trusted, is shown once; copies are always shown.
+/// written. `epoch`: the log's, if it is known from elsewhere. One that was written again, since its first file could not be trusted, is shown once; copies are always shown.
 ///
 /// # Errors
 /// The file system refuses; a disk that can't read is damage.
-pub fn replay<F: Files>(files: &F, mut see: impl FnMut(u64, &Frame<'_>)) -> io::Result<Replayed> {
+pub fn replay<F: Files>(
+    files: &F,
+    epoch: Option<[u8; 16]>,
+    mut see: impl FnMut(u64, &Frame<'_>),
+) -> io::Result<Replayed> {
     let numbers = files.list()?;
     let mut found = Replayed { next: 1, next_segment: 1, ..Replayed::default() };
     let mut given = Live::default();
-    let mut epoch = None;
+    let mut epoch = epoch;
     for number in &numbers {
         found.next_segment = number + 1;
         let segment = match files.read(*number) {
             Ok(bytes) => Segment { number: *number, bytes },
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-                found.unreadable.push(*number);
+                found.unread.push(*number);
                 continue;
             }
             Err(error) => return Err(error),
@@ -95,7 +101,8 @@ pub fn replay<F: Files>(files: &F, mut see: impl FnMut(u64, &Frame<'_>)) -> io::
         }
         let own = segment.head().map(|(_, head)| head.epoch);
         epoch = epoch.or(own).or_else(|| find_epoch(files, &numbers));
-        read_segment(&segment, epoch, &mut found, &mut given, &mut see);
+        let is_newest = numbers.last() == Some(number);
+        read_segment((&segment, is_newest), epoch, &mut found, &mut given, &mut see);
     }
     let base = found.base.unwrap_or(found.next);
     for missing in missing(&given, base, found.next) {
@@ -120,7 +127,7 @@ fn find_epoch<F: Files>(files: &F, numbers: &[u64]) -> Option<[u8; 16]> {
 }
 
 fn read_segment(
-    segment: &Segment,
+    (segment, is_newest): (&Segment, bool),
     epoch: Option<[u8; 16]>,
     found: &mut Replayed,
     given: &mut Live,
@@ -131,6 +138,9 @@ fn read_segment(
     let mut at = 0;
     let mut first = None;
     if let Some((frame, head)) = head {
+        if found.base.is_none() {
+            given.begin_at(frame.number);
+        }
         found.base.get_or_insert(frame.number);
         see(*number, &frame);
         (at, first) = (frame.size(), Some(frame.number));
@@ -156,7 +166,9 @@ fn read_segment(
         }
         at += frame.size();
     }
-    if !is_readable {
+    // Of the newest, not even the first page need have reached the disk.
+    let is_torn = is_newest && first.is_none();
+    if !is_readable && !is_torn {
         found.unreadable.push(*number);
     }
     // Without a head and without a frame of its own it begins where the last one ended.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// What a file holds.
 #[derive(Debug, Clone, Default)]
 struct Content {
+    /// Bytes that were reserved.
+    size: u64,
     synced: Vec<u8>,
     /// Written before a sync that failed: it is read, and no sync brings it to the platters any more.
     unsyncable: Vec<(usize, Vec<u8>)>,
@@ -43,10 +45,24 @@ pub struct Platters {
     pub writes_fail: Option<usize>,
     /// Syncs fail, and what they should have synced is lost with the power.
     pub syncs_fail: bool,
+    /// Files can't be deleted.
+    pub deletes_fail: bool,
+    /// Names of files can't be synced.
+    pub names_fail: bool,
     /// No file can be made.
     pub full: bool,
+    /// It is full in the next process, too.
+    pub stays_full: bool,
     /// Syncs so far.
     pub syncs: usize,
+}
+
+impl Platters {
+    /// Nothing fails any more.
+    pub fn make_well(&mut self) {
+        (self.writes_fail, self.syncs_fail, self.full) = (None, false, self.full && self.stays_full);
+        (self.deletes_fail, self.names_fail) = (false, false);
+    }
 }
 
 /// The disk; clones share it.
@@ -91,14 +107,14 @@ impl Twin {
             named.contains(number) || fate() == Fate::Kept
         });
         platters.named = platters.files.keys().copied().collect();
-        (platters.writes_fail, platters.syncs_fail, platters.full) = (None, false, false);
+        platters.make_well();
     }
 
     /// The process is killed: what was written is with the operating system.
     pub fn kill(&self) {
         let mut platters = self.0.lock();
         platters.deleted.clear();
-        (platters.writes_fail, platters.syncs_fail, platters.full) = (None, false, false);
+        platters.make_well();
     }
 
     /// Files that are there.
@@ -110,7 +126,7 @@ impl Twin {
     pub fn damage(&self, number: u64, change: impl FnOnce(&mut Vec<u8>)) {
         let mut platters = self.0.lock();
         let content = platters.files.get_mut(&number).unwrap();
-        *content = Content { synced: content.now(), ..Content::default() };
+        *content = Content { synced: content.now(), size: content.size, ..Content::default() };
         change(&mut content.synced);
     }
 }
@@ -126,14 +142,20 @@ impl Files for Twin {
         Ok(self.0.lock().files.keys().copied().collect())
     }
 
-    fn create(&self, number: u64, _size: u64) -> io::Result<TwinFile> {
+    fn create(&self, number: u64, size: u64) -> io::Result<TwinFile> {
         let mut platters = self.0.lock();
         if platters.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        platters.files.insert(number, Content::default());
+        assert!(!platters.files.contains_key(&number), "a file is made twice");
+        platters.files.insert(number, Content { size, ..Content::default() });
         platters.named.remove(&number);
         Ok(TwinFile(self.clone(), number))
+    }
+
+    fn adopt(&self, number: u64) -> io::Result<(TwinFile, u64)> {
+        let size = self.0.lock().files.get(&number).map(|content| content.size).ok_or(io::ErrorKind::NotFound)?;
+        Ok((TwinFile(self.clone(), number), size))
     }
 
     fn read(&self, number: u64) -> io::Result<Vec<u8>> {
@@ -146,6 +168,9 @@ impl Files for Twin {
 
     fn delete(&self, number: u64) -> io::Result<()> {
         let mut platters = self.0.lock();
+        if platters.deletes_fail {
+            return Err(broken());
+        }
         let content = platters.files.remove(&number).ok_or(io::ErrorKind::NotFound)?;
         platters.deleted.insert(number, content);
         Ok(())
@@ -153,6 +178,9 @@ impl Files for Twin {
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut platters = self.0.lock();
+        if platters.names_fail {
+            return Err(broken());
+        }
         platters.named = platters.files.keys().copied().collect();
         platters.deleted.clear();
         Ok(())
@@ -168,6 +196,7 @@ impl SegmentFile for TwinFile {
         let mut platters = self.0.0.lock();
         let fails = platters.writes_fail;
         let content = platters.files.get_mut(&self.1).ok_or_else(broken)?;
+        assert!(at + bytes.len() as u64 <= content.size, "beyond what was reserved");
         let kept = fails.map_or(bytes, |kept| &bytes[..kept % (bytes.len() + 1)]);
         content.written.push((usize::try_from(at).unwrap(), kept.to_vec()));
         fails.map_or(Ok(()), |_| Err(broken()))

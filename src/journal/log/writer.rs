@@ -251,10 +251,10 @@ impl<F: Files> Writer<F> {
         !is_late
     }
 
-    fn make_spare(&mut self) -> io::Result<()> {
+    fn make_spare(&mut self, size: u64) -> io::Result<()> {
         let segment = self.take_number();
-        let file = self.files.create(segment, self.segment_size)?;
-        self.spares.push_back(Spare { segment, size: self.segment_size, file });
+        let file = self.files.create(segment, size)?;
+        self.spares.push_back(Spare { segment, size, file });
         Ok(())
     }
 
@@ -263,6 +263,7 @@ impl<F: Files> Writer<F> {
     /// # Errors
     /// There is no room, or the file system fails twice in a row.
     pub fn write(&mut self, group: &Group<'_>) -> Result<(), WriteError> {
+        let begun = self.begun.len();
         let mut mark = self.waiting.len();
         self.waiting.extend_from_slice(group.frames);
         // What a file that was given up may have lost comes first.
@@ -291,10 +292,20 @@ impl<F: Files> Writer<F> {
             Err(error) => {
                 if let WriteError::Unknown(_) = error {
                     self.give_up();
+                    self.delete_begun(begun);
                 }
                 self.waiting.truncate(mark);
                 Err(error)
             }
+        }
+    }
+
+    /// Files that were begun for a group that failed hold nothing that isn't in memory or refused. They go if that is safe;
+    /// else they stay, and are reclaimed later.
+    fn delete_begun(&mut self, from: usize) {
+        let gone = self.begun.iter().skip(from).try_for_each(|begun| self.files.delete(begun.segment));
+        if gone.and_then(|()| self.files.sync_directory()).is_ok() {
+            self.begun.truncate(from);
         }
     }
 
@@ -352,25 +363,44 @@ impl<F: Files> Writer<F> {
         (self.first_waiting, self.sums_before) = (first, self.sums);
     }
 
+    /// So many files are ready, the first of them large enough. After an error none is ready that was made here: a file whose
+    /// name is not on the disk must not be written.
+    fn make_ready(&mut self, wanted: usize, fits: u64) -> io::Result<()> {
+        let is_small = self.spares.front().is_some_and(|spare| spare.size < fits);
+        if !is_small && self.spares.len() >= wanted {
+            return Ok(());
+        }
+        if is_small {
+            self.drop_spares();
+        }
+        let made = (|| {
+            while self.spares.len() < wanted {
+                let size = if self.spares.is_empty() { fits.max(self.segment_size) } else { self.segment_size };
+                self.make_spare(size)?;
+            }
+            self.files.sync_directory()
+        })();
+        made.inspect_err(|_| self.drop_spares())
+    }
+
+    /// Files that were never written go; a start deletes what can't be deleted now.
+    fn drop_spares(&mut self) {
+        for spare in std::mem::take(&mut self.spares) {
+            drop(spare.file);
+            if let Err(error) = self.files.delete(spare.segment) {
+                tracing::debug!(%error, "a file that was made ahead can't be deleted");
+            }
+        }
+    }
+
     /// Begins a segment for so many bytes.
     fn roll(&mut self, first: u64, size: u64, has_events: bool) -> Result<(), WriteError> {
         let wanted = if has_events { SPARES } else { 1 };
-        let fits = size + HEAD_ROOM;
-        let made = self.spares.len() < wanted || self.spares.front().is_some_and(|spare| spare.size < fits);
-        while self.spares.len() < wanted {
-            self.make_spare().map_err(WriteError::NoRoom)?;
-        }
-        if let Some(spare) = self.spares.front_mut().filter(|spare| spare.size < fits) {
-            spare.file = self.files.create(spare.segment, fits).map_err(WriteError::NoRoom)?;
-            spare.size = fits;
-        }
-        if made {
-            self.files.sync_directory().map_err(WriteError::NoRoom)?;
-        }
+        self.make_ready(wanted, size + HEAD_ROOM).map_err(WriteError::NoRoom)?;
         let Some(Spare { segment, size, file }) = self.spares.pop_front() else {
             return Err(WriteError::NoRoom(io::ErrorKind::StorageFull.into()));
         };
-        self.give_up();
+        self.end_current(true);
         self.last_used = Some(segment);
         let head = Head { epoch: self.epoch, secret: self.secret, next: self.last + 1, sums: self.sums_before };
         let mut bytes = Vec::new();
@@ -386,18 +416,24 @@ impl<F: Files> Writer<F> {
         current.file.write_at(0, &bytes).map_err(WriteError::Unknown)
     }
 
-    /// Nothing more is written; the files that were made ahead of their use.
-    pub fn finish(&mut self) -> Vec<u64> {
-        self.give_up();
-        self.spares.drain(..).map(|spare| spare.segment).collect()
+    /// Nothing more is written. Files that are ready stay: the next start can shrink the log with them on a full disk.
+    pub fn finish(&mut self) {
+        self.end_current(true);
     }
 
-    /// The current file is written no more.
-    fn give_up(&mut self) {
+    /// Nobody knows what the current file holds: it is written no more, and no sync of it is believed.
+    pub fn give_up(&mut self) {
+        self.end_current(false);
+    }
+
+    /// The current file is written no more. `is_whole`: everything that was written to it is there.
+    fn end_current(&mut self, is_whole: bool) {
         if let Some(Current { file, at, .. }) = self.current.take() {
             // Room that was reserved and is not needed; the file system may keep it as well.
             drop(file.cut(at));
-            self.full.push(Full { file, last: self.last });
+            if is_whole {
+                self.full.push(Full { file, last: self.last });
+            }
         }
     }
 }
