@@ -32,6 +32,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
+/// How long the journal may take for its last group, though the drain's deadline has come.
+const LAST_GROUP: Duration = Duration::from_secs(5);
 /// How often a stop says what it waits for.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -312,7 +314,13 @@ impl Running {
         for task in &self.others {
             task.abort();
         }
-        self.ingest.close_journal().await;
+        // A disk that answers no more must not keep the process: what it holds is there for the next start.
+        if tokio::time::timeout_at(deadline.max(Instant::now() + LAST_GROUP), self.ingest.close_journal())
+            .await
+            .is_err()
+        {
+            tracing::error!("the journal's disk doesn't answer; the last outcomes may not be in it");
+        }
         let ledger = self.ingest.ledger();
         self.end.begin();
         ledger
