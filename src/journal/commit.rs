@@ -160,7 +160,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         queue.has_events = true;
         let journaled = Journaled { seq, size, event, ticket, since: Instant::now() };
         queue.waiting.push(Waiting { shard, journaled, replaced, answer });
-        self.go(queue, true);
+        self.go(queue);
     }
 
     fn may_take(&self, queue: &mut Queue<T>, shard: usize, context: &Context) -> Result<(), AppendError> {
@@ -183,7 +183,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
             return Ok(());
         }
         let Ok(sealed) = self.vault.seal(context) else { return Err(AppendError::Failing) };
-        let size = (frame::HEADER + sealed.len() + 16) as u64;
+        let size = record::context_size(&sealed);
         let number = queue.push(Kind::Context, Flags::default(), |out| record::put_context(out, fingerprint, &sealed));
         queue.standing.insert_context(fingerprint, Kept { number, size });
         queue.standing.need(fingerprint);
@@ -264,7 +264,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
             return passed;
         }
         queue.fences.push(fence);
-        self.go(queue, true);
+        self.go(queue);
         passed
     }
 
@@ -295,7 +295,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
     }
 
     /// Somebody waits: whoever is here leads, if nobody does and no sync is asked for.
-    fn go(&self, mut queue: MutexGuard<'_, Queue<T>>, waits: bool) {
+    fn go(&self, mut queue: MutexGuard<'_, Queue<T>>) {
         match self.bounds.depth {
             Depth::Process if !queue.leading => {
                 queue.leading = true;
@@ -304,7 +304,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
             }
             Depth::Process => {}
             Depth::Disk => {
-                queue.is_told |= waits;
+                queue.is_told = true;
                 drop(queue);
                 self.work.notify_all();
             }

@@ -59,6 +59,12 @@ pub fn put_context(out: &mut Vec<u8>, fingerprint: Fingerprint, sealed: &[u8]) {
     out.extend_from_slice(sealed);
 }
 
+/// Bytes of its frame.
+#[must_use]
+pub const fn context_size(sealed: &[u8]) -> u64 {
+    (frame::HEADER + size_of::<Fingerprint>() + sealed.len()) as u64
+}
+
 /// Its fingerprint and what is stored of it.
 #[must_use]
 pub fn context(body: &[u8]) -> Option<(Fingerprint, &[u8])> {

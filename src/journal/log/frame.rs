@@ -10,8 +10,6 @@
 
 /// Bytes before the body.
 pub const HEADER: usize = 28;
-/// Longest body, bytes.
-pub const MAX_BODY: usize = u32::MAX as usize;
 
 const MAGIC: [u8; 2] = *b"TG";
 const CHECKSUM: std::ops::Range<usize> = 24..28;

@@ -53,8 +53,6 @@ pub struct Platters {
     pub full: bool,
     /// It is full in the next process, too.
     pub stays_full: bool,
-    /// Syncs so far.
-    pub syncs: usize,
 }
 
 impl Platters {
@@ -204,7 +202,6 @@ impl SegmentFile for TwinFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut platters = self.0.0.lock();
-        platters.syncs += 1;
         let fails = platters.syncs_fail;
         let content = platters.files.get_mut(&self.1).ok_or_else(broken)?;
         if fails {

@@ -79,7 +79,7 @@ struct Spare<File> {
     file: File,
 }
 
-/// A file that is full or given up, and what its sync would make safe.
+/// A file that is full, and what its sync makes safe.
 #[derive(Debug)]
 pub struct Full<File> {
     /// The file.
@@ -90,7 +90,6 @@ pub struct Full<File> {
 
 #[derive(Debug)]
 struct Current<File> {
-    segment: u64,
     salt: u32,
     at: u64,
     size: u64,
@@ -207,7 +206,7 @@ impl<F: Files> Writer<F> {
         std::mem::take(&mut self.begun)
     }
 
-    /// Files that were filled or given up since this was asked last.
+    /// Files that were filled since this was asked last.
     pub fn take_full(&mut self) -> Vec<Full<F::File>> {
         std::mem::take(&mut self.full)
     }
@@ -217,12 +216,6 @@ impl<F: Files> Writer<F> {
     pub fn current(&self) -> Option<Full<F::File>> {
         let file = Arc::clone(&self.current.as_ref()?.file);
         Some(Full { file, last: self.last })
-    }
-
-    /// The segment that is written.
-    #[must_use]
-    pub fn segment(&self) -> Option<u64> {
-        self.current.as_ref().map(|current| current.segment)
     }
 
     /// Everything up to this number survives a power cut.
@@ -411,7 +404,7 @@ impl<F: Files> Writer<F> {
         frame::finish_all(&mut bytes, HEAD_SALT, self.synced);
         let (salt, at, file) = (salt_of(&self.epoch, segment), bytes.len() as u64, Arc::new(file));
         self.begun.push(Begun { segment, first, size });
-        self.current = Some(Current { segment, salt, at, size, file });
+        self.current = Some(Current { salt, at, size, file });
         let Some(current) = &self.current else { return Ok(()) };
         current.file.write_at(0, &bytes).map_err(WriteError::Unknown)
     }
