@@ -4,17 +4,20 @@
 //! sidecar answers, three quiet minutes with 500 good users, ten minutes with the same users beside all attacks of
 //! [`attacks`], and a stop. `TIDEGATE_HOSTILE` is the attacks' time in seconds (600 without it; the quiet time is three
 //! tenths of that). It ends with 1 where a bound is broken. The sidecar is the real binary, with the configuration of
-//! [`CONFIGURATION`]; it, the upstream, the users and the attackers share the machine.
+//! [`CONFIGURATION`]. All share the machine, in three processes: the sidecar; good users and the application; attackers, who
+//! have the lowest priority, so that what is measured is what the sidecar does to good users' calls, and not how long a
+//! good user's task waits behind attackers' tasks.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that can not go on ends")]
 
 mod application;
+mod attackers;
 mod attacks;
 mod sidecar;
 mod users;
 
 use application::Application;
-use attacks::Attack;
+use attackers::Attackers;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sidecar::Sidecar;
 use std::process::ExitCode;
@@ -122,11 +125,11 @@ async fn soak() -> bool {
 
     let quiet = phase(&sidecar, &application, time * 3 / 10).await;
     quiet.print("quiet");
-    let peak = attacks::peak(sidecar.address, Duration::from_secs(10)).await;
+    let peak = attackers::measure_peak(sidecar.address);
     println!("    peak: {peak} forged events a second are answered");
-    let attack = Attack::begin(sidecar.address, sidecar.admin, peak / 2);
+    let attackers = Attackers::begin(sidecar.address, sidecar.admin, peak / 2);
     let hostile = phase(&sidecar, &application, time).await;
-    let sent = attack.end().await;
+    let sent = attackers.end();
     hostile.print("hostile");
     println!("  beside: {sent}");
     let ledger = sidecar.stop();
@@ -176,6 +179,14 @@ fn raise_descriptors() {
 
 fn main() -> ExitCode {
     raise_descriptors();
-    let held = tokio::runtime::Runtime::new().expect("a runtime").block_on(soak());
+    let order = attackers::order();
+    if order.is_some() {
+        attackers::lower_priority();
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let held = match order {
+        Some(order) => runtime.block_on(order.carry_out()),
+        None => runtime.block_on(soak()),
+    };
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
