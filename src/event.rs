@@ -293,6 +293,13 @@ impl Tag {
         Self(!Self::new(name).0)
     }
 
+    /// [`own`](Self::own) and [`shared`](Self::shared) of one name.
+    #[must_use]
+    pub fn own_and_shared(name: &str, principal: Principal) -> [Self; 2] {
+        let Self(number) = Self::new(name);
+        [Self(number ^ first_eight(&principal.0)), Self(!number)]
+    }
+
     /// A tag of this name that is one principal's own.
     #[must_use]
     pub fn own(name: &str, principal: Principal) -> Self {
@@ -422,6 +429,31 @@ impl<'a> Carried<'a> {
         let headers = self.headers.iter().map(|(name, value)| name.len() + value.0.len() + 4).sum::<usize>();
         let legacy = self.legacy.map_or(0, |call| call.method.len() + call.path.len() + call.body.0.len());
         headers + self.cookie.0.len() + legacy + ENTRY_BYTES
+    }
+
+    /// All but the single call and what is known late, in the compact form: what calls with one head have in common.
+    #[must_use]
+    pub fn pack_head(&self) -> Box<[u8]> {
+        let mut packed = Vec::from(Self { legacy: None, ..self.clone() }.pack());
+        // The mark of a single call that isn't there.
+        packed.pop();
+        packed.into()
+    }
+
+    /// The compact form of a head and a single call. `claimed`: as in the field; `for_service`: as in
+    /// [`mark_for_service`](Self::mark_for_service).
+    #[must_use]
+    pub fn pack_with_head(head: &[u8], (claimed, for_service): (bool, bool), legacy: Option<Legacy<'_>>) -> Bytes {
+        let more = legacy.map_or(0, |call| call.method.len() + call.path.len() + call.body.0.len() + 16);
+        let mut out = Vec::with_capacity(head.len() + more + 1);
+        out.extend_from_slice(head);
+        if let [mark, was_claimed, ..] = out.as_mut_slice() {
+            *mark = if for_service { PACKED_FOR_SERVICE } else { PACKED };
+            *was_claimed = u8::from(claimed);
+        }
+        // Serializing into a growing vector has no way to fail; nothing carried is the safe answer all the same.
+        let packed = postcard::to_extend(&legacy, out).unwrap_or_default();
+        packed.into_boxed_slice().into()
     }
 
     /// In the compact form that an event holds.

@@ -1,9 +1,12 @@
 //! A borrowed, one-level look at JSON: a body is parsed once, values stay as the bytes they came in.
+//!
+//! [`scan`] goes over a text once. What it doesn't take is given to `serde_json`, which says why; a test holds that both
+//! take the same texts.
 
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+mod scan;
+
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt;
 
 /// Deepest nesting that is taken; deeper documents make parsers of other systems fail.
 pub const MAX_DEPTH: usize = 64;
@@ -45,20 +48,25 @@ impl<'a> Object<'a> {
     /// The text is no JSON object, or nested deeper than 64 levels.
     pub fn parse(text: &'a str) -> Result<Self, JsonError> {
         let text = text.trim_ascii();
-        if !text.starts_with('{') {
-            return Err(refuse(text));
-        }
-        check_depth(text)?;
-        let mut parser = serde_json::Deserializer::from_str(text);
-        let fields = parser.deserialize_map(Fields).map_err(|error| JsonError::NotJson(error.to_string()))?;
-        parser.end().map_err(|error| JsonError::NotJson(error.to_string()))?;
-        Ok(Self(fields))
+        scan::object(text).map(Self).ok_or_else(|| refuse(text))
     }
 
     /// The raw value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().rev().find(|(field, _)| field == name).map(|(_, raw)| *raw)
+    }
+
+    /// How many fields there are, repeated ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// There is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// All fields as they stand.
@@ -95,12 +103,15 @@ fn child<'a>(raw: &'a str, step: &str) -> Option<&'a str> {
     Object::parse(raw).ok()?.get(step)
 }
 
+/// Why a text is no object.
 fn refuse(text: &str) -> JsonError {
     if text.is_empty() {
         return JsonError::Empty;
     }
     match serde_json::from_str::<&RawValue>(text) {
         Err(error) => JsonError::NotJson(error.to_string()),
+        Ok(_) if scan::is_too_deep(text) => JsonError::TooDeep,
+        Ok(raw) if raw.get().starts_with('{') => JsonError::NotJson("a name in it can't be read".to_owned()),
         Ok(raw) => JsonError::NotAnObject(kind(raw.get())),
     }
 }
@@ -115,81 +126,23 @@ fn kind(raw: &str) -> &'static str {
     }
 }
 
-fn check_depth(text: &str) -> Result<(), JsonError> {
-    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return Err(JsonError::TooDeep);
-                }
-            }
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-struct Fields;
-
-impl<'de> Visitor<'de> for Fields {
-    type Value = Vec<(Cow<'de, str>, &'de str)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(8);
-        while let Some(Name(name)) = map.next_key()? {
-            fields.push((name, map.next_value::<&'de RawValue>()?.get()));
-        }
-        Ok(fields)
-    }
-}
-
-/// A key: borrowed unless it has escapes.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de> de::Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Name<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
 /// The raw elements of an array.
 ///
 /// # Errors
 /// The text is no JSON array, or nested too deep.
 pub fn elements(raw: &str) -> Result<Vec<&str>, JsonError> {
-    check_depth(raw)?;
-    let found: Vec<&RawValue> = serde_json::from_str(raw).map_err(|error| JsonError::NotJson(error.to_string()))?;
-    Ok(found.into_iter().map(RawValue::get).collect())
+    let raw = raw.trim_ascii();
+    scan::array(raw).ok_or_else(|| match refuse(raw) {
+        JsonError::NotAnObject(_) => JsonError::NotJson("it is no array".to_owned()),
+        other => other,
+    })
 }
 
 /// The text of a JSON string; `None` for anything else.
 #[must_use]
 pub fn string(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.trim_ascii().strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.contains('\\') {
+    if scan::plain(inner.as_bytes()) == inner.len() {
         return Some(Cow::Borrowed(inner));
     }
     serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
@@ -208,16 +161,16 @@ pub fn is_empty_string(raw: &str) -> bool {
 }
 
 /// Writes text as a JSON string.
-pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
+pub fn write_string(out: &mut String, text: &str) {
+    if scan::plain(text.as_bytes()) == text.len() {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
         return;
     }
     // Writing to memory can't fail, and a string can always be written.
-    if let Ok(quoted) = serde_json::to_vec(text) {
-        out.extend_from_slice(&quoted);
+    if let Ok(quoted) = serde_json::to_string(text) {
+        out.push_str(&quoted);
     }
 }
 
@@ -273,10 +226,10 @@ mod tests {
     #[test]
     fn strings_are_written_as_json() {
         for text in ["plain", "quo\"te", "back\\slash", "line\nbreak", "ünïcode", ""] {
-            let mut out = Vec::new();
+            let mut out = String::new();
             write_string(&mut out, text);
-            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
-            assert_eq!(string(std::str::from_utf8(&out).unwrap()).unwrap(), text);
+            assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+            assert_eq!(string(&out).unwrap(), text);
         }
     }
 

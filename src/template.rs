@@ -97,7 +97,7 @@ pub enum Found<'a> {
     /// Text.
     Text(Cow<'a, str>),
     /// A count.
-    Number(usize),
+    Number(u64),
 }
 
 /// Whoever knows the values.
@@ -177,9 +177,9 @@ fn alternatives(text: &str) -> Vec<&str> {
 
 fn alternative(text: &str, at: usize, allowed: &[Source]) -> Result<Alternative, TemplateError> {
     if let Some(inner) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
-        let mut raw = Vec::new();
+        let mut raw = String::new();
         json::write_string(&mut raw, inner);
-        return Ok(Alternative::Literal(String::from_utf8_lossy(&raw).into()));
+        return Ok(Alternative::Literal(raw.into()));
     }
     let literal = serde_json::from_str::<Value>(text);
     if literal.is_ok_and(|value| value.is_null() || value.is_boolean() || value.is_number()) {
@@ -260,7 +260,13 @@ impl Template {
     /// The text, or `None` if a placeholder finds nothing, or something that is no scalar.
     #[must_use]
     pub fn render(&self, lookup: &impl Lookup) -> Option<String> {
-        let mut out = String::new();
+        let mut out = String::with_capacity(self.source.len() + 16);
+        self.render_into(lookup, &mut out)?;
+        Some(out)
+    }
+
+    /// Appends the text; `None` as for [`render`](Self::render), and then a part of it may be there.
+    pub fn render_into(&self, lookup: &impl Lookup, out: &mut String) -> Option<()> {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => out.push_str(text),
@@ -271,7 +277,17 @@ impl Template {
                 },
             }
         }
-        Some(out)
+        Some(())
+    }
+
+    /// The text where it is always the same.
+    #[must_use]
+    pub fn constant(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
     }
 
     /// As it was written.
@@ -388,13 +404,13 @@ impl JsonTemplate {
         Ok(match template.pieces.as_slice() {
             [Piece::Value(placeholder)] => Self::Whole(WholePlaceholder(placeholder.clone())),
             [] | [Piece::Text(_)] => {
-                let mut raw = Vec::new();
+                let mut raw = String::new();
                 let plain = template.pieces.first();
                 json::write_string(
                     &mut raw,
                     plain.map_or("", |piece| if let Piece::Text(text) = piece { text } else { "" }),
                 );
-                Self::Literal(String::from_utf8_lossy(&raw).into())
+                Self::Literal(raw.into())
             }
             _ => Self::Text(template),
         })
@@ -424,38 +440,38 @@ impl JsonTemplate {
     }
 
     /// Writes the document; `false`: it finds nothing, and nothing was written.
-    pub fn write(&self, lookup: &impl Lookup, out: &mut Vec<u8>) -> bool {
+    pub fn write(&self, lookup: &impl Lookup, out: &mut String) -> bool {
         match self {
-            Self::Literal(raw) => out.extend_from_slice(raw.as_bytes()),
+            Self::Literal(raw) => out.push_str(raw),
             Self::Whole(WholePlaceholder(placeholder)) => match placeholder.resolve(lookup) {
                 None => return false,
-                Some(Found::Json(raw)) => out.extend_from_slice(raw.as_bytes()),
+                Some(Found::Json(raw)) => out.push_str(raw),
                 Some(Found::Text(text)) => json::write_string(out, &text),
-                Some(Found::Number(count)) => out.extend_from_slice(count.to_string().as_bytes()),
+                Some(Found::Number(count)) => out.push_str(&count.to_string()),
             },
             Self::Text(template) => match template.render(lookup) {
                 None => return false,
                 Some(text) => json::write_string(out, &text),
             },
             Self::Array(all) => {
-                out.push(b'[');
+                out.push('[');
                 let mut first = true;
                 for one in all {
                     first &= !separated(first, out, |out| one.write(lookup, out));
                 }
-                out.push(b']');
+                out.push(']');
             }
             Self::Object(members) => {
-                out.push(b'{');
+                out.push('{');
                 let mut first = true;
                 for (name, one) in members {
                     first &= !separated(first, out, |out| {
                         json::write_string(out, name);
-                        out.push(b':');
+                        out.push(':');
                         one.write(lookup, out)
                     });
                 }
-                out.push(b'}');
+                out.push('}');
             }
         }
         true
@@ -489,10 +505,10 @@ impl JsonTemplate {
 }
 
 /// Writes a comma where one is due, then the item; takes both back if the item finds nothing.
-fn separated(first: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+fn separated(first: bool, out: &mut String, write: impl FnOnce(&mut String) -> bool) -> bool {
     let before = out.len();
     if !first {
-        out.push(b',');
+        out.push(',');
     }
     let written = write(out);
     if !written {
@@ -504,10 +520,29 @@ fn separated(first: bool, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) ->
 /// Takes every member of the body that no other field of a mapping takes whole.
 const REST: (&str, &str) = ("...", "{body.*}");
 
+/// One field of a mapping.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub template: JsonTemplate,
+    /// Its template may look at the clock, at chance or at the call's id, which differ from try to try of one event.
+    pub draws: bool,
+}
+
+impl Field {
+    fn new(name: &str, template: JsonTemplate) -> Self {
+        let draws = template
+            .looks(&|source, _| matches!(source, Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId));
+        Self { name: Arc::from(name), template, draws }
+    }
+}
+
 /// The `event = {…}` mapping of a route: named templates, in order.
 #[derive(Debug, Clone)]
 pub struct ObjectTemplate {
-    fields: Vec<(Arc<str>, JsonTemplate)>,
+    fields: Vec<Field>,
     /// Members of the body that a field takes whole.
     members: Vec<Box<str>>,
     /// A field takes the body whole.
@@ -537,12 +572,11 @@ impl ObjectTemplate {
             Some(value) if value.as_str() == Some(text) => true,
             Some(other) => return Err(MappingError::Rest(other.to_string())),
         };
-        let member =
-            |(name, one): (&String, &Value)| Ok((Arc::from(name.as_str()), JsonTemplate::from_json(one, allowed)?));
+        let member = |(name, one): (&String, &Value)| Ok(Field::new(name, JsonTemplate::from_json(one, allowed)?));
         let fields =
             map.iter().filter(|(found, _)| *found != name).map(member).collect::<Result<Vec<_>, TemplateError>>()?;
         let (members, whole) = (std::cell::RefCell::new(Vec::new()), std::cell::Cell::new(false));
-        for (_, template) in &fields {
+        for Field { template, .. } in &fields {
             template.each_look(&|source, path| match path {
                 _ if source != Source::Body => {}
                 [] => whole.set(true),
@@ -555,8 +589,8 @@ impl ObjectTemplate {
     }
 
     /// The fields.
-    pub fn fields(&self) -> impl Iterator<Item = (&Arc<str>, &JsonTemplate)> {
-        self.fields.iter().map(|(name, template)| (name, template))
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
     }
 
     /// What no field takes whole is taken along.
@@ -579,13 +613,13 @@ impl ObjectTemplate {
 
     /// Shows every place that its fields look at.
     pub fn each_look(&self, see: &dyn Fn(Source, &[Box<str>])) {
-        self.fields.iter().for_each(|(_, template)| template.each_look(see));
+        self.fields.iter().for_each(|field| field.template.each_look(see));
     }
 
     /// Whether one of its looks, at a path of a source, passes this test.
     #[must_use]
     pub fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
-        self.rest && test(Source::Body, &[]) || self.fields.iter().any(|(_, template)| template.looks(test))
+        self.rest && test(Source::Body, &[]) || self.fields.iter().any(|field| field.template.looks(test))
     }
 }
 

@@ -108,7 +108,7 @@ fn path_left_out(route: &EventRoute, group: &Group) -> Option<Note> {
 fn produces(route: &EventRoute, group: &Group, field: &str) -> bool {
     let Some(mapping) = &route.event else { return true };
     let made = *group.id_field == *field && group.missing_id == MissingId::Generate;
-    made || mapping.takes_rest() || mapping.fields().any(|(name, _)| **name == *field)
+    made || mapping.takes_rest() || mapping.fields().iter().any(|one| *one.name == *field)
 }
 
 /// The group requires what the route's events never have: nothing is ever acknowledged.
@@ -148,7 +148,7 @@ fn nobodys(config: &Config, route: &EventRoute, group: &Group) -> Option<Note> {
             "{name}: every call is forwarded: identity.user = \"{}\" finds nothing in its calls (its events have {})",
             user.source(),
             route.event.as_ref().map_or_else(String::new, |mapping| {
-                listed(&mapping.fields().map(|(field, _)| field).collect::<Vec<_>>())
+                listed(&mapping.fields().iter().map(|field| &field.name).collect::<Vec<_>>())
             })
         )));
     }

@@ -13,15 +13,18 @@ use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::event::{GroupIndex, Principal, UserId};
 use crate::identity::{Caller, Identity, Part};
-use crate::ingest::decode::{self, Call, Scope};
+use crate::ingest::Ingest;
+use crate::ingest::accept::call::{Call, Scope};
+use crate::ingest::accept::decode;
+use crate::ingest::accept::preview::preview;
+use crate::ingest::accept::take::{Ack, Prepared};
 use crate::ingest::refusal::{Decline, Forward, Refusal};
 use crate::ingest::settings::Limits;
-use crate::ingest::{Ack, Ingest};
 use crate::json::Object;
 use crate::memory::Lease;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
-use crate::peer::{Connection, Peer, TrustedProxies};
+use crate::peer::{Arrived, Connection, Peer, TrustedProxies};
 use crate::read::Read;
 use crate::route::{EventRoute, Found as Rule, Params, Routes, WriteRoute};
 use crate::template::{Found, Lookup, Source, Template};
@@ -76,9 +79,9 @@ pub struct Setup {
 pub struct Gateway(Arc<Setup>, Unpacker);
 
 /// What becomes of an event call.
-enum Decision {
-    /// Tidegate answers it.
-    Acknowledge(Ack),
+enum Decision<A> {
+    /// Tidegate answers it, as soon as it is kept ([`Prepared`]), or since it is ([`Ack`]).
+    Acknowledge(A),
     /// The application does, after what is before it.
     Forward(Forward, Touches),
     /// Tidegate refuses it, since its configuration or its own limits say so.
@@ -98,10 +101,13 @@ impl Gateway {
     /// Never.
     pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let unknown = Connection { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
-        let connection = request.extensions().get::<Connection>().copied().unwrap_or(unknown);
         let (mut parts, body) = request.into_parts();
+        let arrived = parts.extensions.get::<Arrived>();
+        let connection = arrived.map_or(unknown, |arrived| arrived.connection);
+        let memory = arrived.map(|arrived| arrived.memory.clone()).unwrap_or_default();
         match normalize(&mut parts, &connection, &self.0.trusted_proxies) {
             Ok(peer) => {
+                let peer = Peer { memory, ..peer };
                 let body = Body::arriving(body, &parts.headers);
                 Ok(self.answer(Request::from_parts(parts, body), &peer).await)
             }
@@ -212,22 +218,43 @@ impl Gateway {
             Ok(gathered) => gathered,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
+        let request_id = request_id(&parts);
+        let head = EventHead { parts: &parts, peer, candidates, params, request_id: &request_id };
         let decision = match &gathered {
-            Gathered::Whole(Whole { raw, .. }) => self.decide(&parts, peer, candidates, params, raw).await,
+            Gathered::Whole(Whole { raw, .. }) => match self.decide(&head, raw) {
+                Some(decision) => decision,
+                None => Box::pin(self.decide_packed(&head, raw)).await,
+            },
             Gathered::Streamed(_, unread) => {
                 let group = candidates.first().map(|route| route.group);
                 self.decide_streamed(&parts, peer, (candidates, params), (group, *unread))
             }
         };
-        if matches!(decision, Decision::Acknowledge(_)) {
+        let decision = match decision {
+            Decision::Acknowledge(prepared) => match self.0.ingest.keep_prepared(*prepared).await {
+                Ok(ack) => Decision::Acknowledge(ack),
+                Err(decline) => self.decline_unkept(&head, &gathered, decline),
+            },
+            Decision::Forward(why, touches) => Decision::Forward(why, touches),
+            Decision::Refuse(refusal) => Decision::Refuse(refusal),
+        };
+        if let Decision::Acknowledge(ack) = decision {
             self.0.metrics.ack_seconds.observe(began.elapsed().as_secs_f64());
+            return self.acknowledge(&parts, ack, &request_id);
         }
-        self.carry_out(decision, parts, gathered, peer).await
+        Box::pin(self.carry_out(decision, parts, gathered, peer, &request_id)).await
     }
 
-    async fn carry_out(&self, decision: Decision, parts: Parts, gathered: Gathered, peer: &Peer) -> Response<Body> {
+    async fn carry_out(
+        &self,
+        decision: Decision<Ack>,
+        parts: Parts,
+        gathered: Gathered,
+        peer: &Peer,
+        request_id: &str,
+    ) -> Response<Body> {
         match decision {
-            Decision::Acknowledge(ack) => self.acknowledge(&parts, ack),
+            Decision::Acknowledge(ack) => self.acknowledge(&parts, ack, request_id),
             Decision::Forward(why, touches) => {
                 self.forward(Request::from_parts(parts, gathered), peer, Some(&why), touches).await
             }
@@ -245,13 +272,13 @@ impl Gateway {
 
     /// A body that is too large to be looked at, has trailers or found no room: the application's, unless the group
     /// refuses the first.
-    fn decide_streamed(
+    fn decide_streamed<A>(
         &self,
         parts: &Parts,
         peer: &Peer,
         (candidates, params): (&[&EventRoute], &Params),
         (group, unread): (Option<GroupIndex>, Unread),
-    ) -> Decision {
+    ) -> Decision<A> {
         let decline = match unread {
             Unread::TooLarge => Decline::Refuse(Refusal::TooLarge(self.0.ingest.limits().max_body)),
             Unread::Trailers => Decline::Forward(Forward::Trailers),
@@ -268,36 +295,87 @@ impl Gateway {
         }
     }
 
-    async fn decide(
-        &self,
-        parts: &Parts,
-        peer: &Peer,
-        candidates: &[&EventRoute],
-        params: &Params,
-        raw: &Bytes,
-    ) -> Decision {
+    /// Decides what becomes of an event call whose body is whole; `None`: its body must be unpacked off this thread first.
+    fn decide(&self, head: &EventHead<'_>, raw: &Bytes) -> Option<Decision<Box<Prepared>>> {
         let now = self.0.clock.now();
-        let caller = self.0.identity.caller(parts, peer, now);
-        let request_id = request_id(parts);
-        let call = Call::new(&caller, params, &request_id, now);
-        let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
-        let mut room = self.0.ingest.memory().unnamed().lease();
-        let body = match self.admissible(&caller, candidates) {
-            Ok(()) => self.unpack(&caller, raw, &groups, &mut room).await,
+        let caller = self.0.identity.caller(head.parts, head.peer, now);
+        let mut room = None;
+        let body = match self.admissible(&caller, head.candidates) {
+            Ok(()) => match self.unpack_now(&caller, raw, head.candidates, &mut room) {
+                Ok(Some(body)) => Ok(body),
+                Ok(None) => return None,
+                Err(decline) => Err(decline),
+            },
             Err(why) => Err(Decline::Forward(why)),
         };
-        let taken = match &body {
-            Ok(body) => self.0.ingest.take(candidates, &call, raw, body).await,
+        Some(self.decide_unpacked(head, &caller, raw, body))
+    }
+
+    /// As [`decide`](Self::decide), for a large body in a content coding.
+    async fn decide_packed(&self, head: &EventHead<'_>, raw: &Bytes) -> Decision<Box<Prepared>> {
+        let caller = self.0.identity.caller(head.parts, head.peer, self.0.clock.now());
+        let groups: Vec<_> = head.candidates.iter().map(|route| route.group).collect();
+        let mut room = self.0.ingest.memory().unnamed().lease();
+        let body = self.unpack(&caller, raw, &groups, &mut room).await;
+        self.decide_unpacked(head, &caller, raw, body)
+    }
+
+    fn decide_unpacked<'c>(
+        &self,
+        head: &'c EventHead<'_>,
+        caller: &'c Caller<'c>,
+        raw: &Bytes,
+        body: Result<Bytes, Decline>,
+    ) -> Decision<Box<Prepared>> {
+        let call = Call::new(caller, head.params, head.request_id, self.0.clock.now());
+        let prepared = match &body {
+            Ok(body) => self.0.ingest.prepare(head.candidates, &call, raw, body),
             Err(decline) => Err(decline.clone()),
         };
-        match taken {
-            Ok(ack) => Decision::Acknowledge(ack),
+        match prepared {
+            Ok(prepared) => Decision::Acknowledge(Box::new(prepared)),
             Err(Decline::Refuse(refusal)) => Decision::Refuse(refusal),
             Err(Decline::Forward(why)) => {
-                let touches = self.touched_by(&call, candidates, &self.shown(parts, raw, body));
+                let touches = self.touched_by(&call, head.candidates, &self.shown(head.parts, raw, body));
                 Decision::Forward(why, touches)
             }
         }
+    }
+
+    /// An event that could not be kept after all is the application's.
+    fn decline_unkept(&self, head: &EventHead<'_>, gathered: &Gathered, decline: Decline) -> Decision<Ack> {
+        let why = match decline {
+            Decline::Refuse(refusal) => return Decision::Refuse(refusal),
+            Decline::Forward(why) => why,
+        };
+        let raw = if let Gathered::Whole(whole) = gathered { whole.raw.clone() } else { Bytes::new() };
+        let now = self.0.clock.now();
+        let caller = self.0.identity.caller(head.parts, head.peer, now);
+        let call = Call::new(&caller, head.params, head.request_id, now);
+        let shown = self.shown(head.parts, &raw, Err(Decline::Forward(why.clone())));
+        Decision::Forward(why, self.touched_by(&call, head.candidates, &shown))
+    }
+
+    /// A body without its coding, if that is quick; `room`: what that takes, where it takes more than the body as it came.
+    fn unpack_now(
+        &self,
+        caller: &Caller<'_>,
+        raw: &Bytes,
+        candidates: &[&EventRoute],
+        room: &mut Option<Lease>,
+    ) -> Result<Option<Bytes>, Decline> {
+        let headers = &caller.parts().headers;
+        if !headers.contains_key(header::CONTENT_ENCODING) {
+            return Ok(Some(raw.clone()));
+        }
+        let group = candidates.first().map(|route| route.group);
+        let judge = |refusal| self.0.ingest.judge(group, Decline::Refuse(refusal));
+        let small = unpack::unpack_small(headers, raw, self.0.ingest.limits().max_body).map_err(judge)?;
+        let Some(body) = small else { return Ok(None) };
+        let mut lease = self.0.ingest.memory().unnamed().lease();
+        lease.stretch(body.len()).map_err(|_| Decline::Forward(Forward::NoRoom))?;
+        *room = Some(lease);
+        Ok(Some(body))
     }
 
     /// A body without its coding; what that makes of it has room of its own. A large one is unpacked only for a caller that
@@ -374,8 +452,8 @@ impl Gateway {
         let mapped = parsed.as_ref().and_then(|(text, object)| {
             let route = decode::choose(candidates, object)?;
             let scope = Scope { call, body: Some((*text, object)), event: None, user: None };
-            let preview = decode::preview(&self.0.identity, Some(route), self.0.ingest.group(route.group)?, &scope);
-            preview.map(|preview| (route.group, preview))
+            let found = preview(&self.0.identity, Some(route), self.0.ingest.group(route.group)?, &scope);
+            found.map(|found| (route.group, found))
         });
         let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
         let object = parsed.as_ref().map(|(_, object)| object);
@@ -424,18 +502,24 @@ impl Gateway {
             Ok(gathered) => gathered,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
+        let request_id = request_id(&parts);
         let decision = match &gathered {
-            Gathered::Whole(Whole { raw, .. }) => self.decide_batch(&parts, peer, group, raw).await,
+            Gathered::Whole(Whole { raw, .. }) => self.decide_batch((&parts, peer), group, raw, &request_id).await,
             Gathered::Streamed(_, unread) => self.decide_streamed(&parts, peer, (&[], &params), (Some(group), *unread)),
         };
-        self.carry_out(decision, parts, gathered, peer).await
+        self.carry_out(decision, parts, gathered, peer, &request_id).await
     }
 
-    async fn decide_batch(&self, parts: &Parts, peer: &Peer, group: GroupIndex, raw: &Bytes) -> Decision {
+    async fn decide_batch(
+        &self,
+        (parts, peer): (&Parts, &Peer),
+        group: GroupIndex,
+        raw: &Bytes,
+        request_id: &str,
+    ) -> Decision<Ack> {
         let (now, params) = (self.0.clock.now(), Params::default());
         let caller = self.0.identity.caller(parts, peer, now);
-        let request_id = request_id(parts);
-        let call = Call::new(&caller, &params, &request_id, now);
+        let call = Call::new(&caller, &params, request_id, now);
         let mut room = self.0.ingest.memory().unnamed().lease();
         let body = match self.admissible_batch(&caller) {
             Ok(()) => self.unpack(&caller, raw, &[group], &mut room).await,
@@ -505,12 +589,12 @@ impl Gateway {
         }
     }
 
-    fn acknowledge(&self, parts: &Parts, ack: Ack) -> Response<Body> {
+    fn acknowledge(&self, parts: &Parts, ack: Ack, request_id: &str) -> Response<Body> {
         match ack.duplicate {
             true => self.count("duplicate"),
             false => self.0.metrics.acknowledged.inc(),
         }
-        let id = HeaderValue::try_from(&ack.request_id);
+        let id = HeaderValue::try_from(request_id);
         let mut response = reply::acknowledge(ack);
         self.dress(parts, &mut response);
         if let Ok(id) = id {
@@ -527,6 +611,15 @@ impl Gateway {
         self.dress(parts, &mut response);
         response
     }
+}
+
+/// The head of an event call, and the rules of its path.
+struct EventHead<'a> {
+    parts: &'a Parts,
+    peer: &'a Peer,
+    candidates: &'a [&'a EventRoute],
+    params: &'a Params,
+    request_id: &'a str,
 }
 
 /// What templates can see of a call that is no event: its head, and its body where that was read. What a template expects

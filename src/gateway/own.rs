@@ -105,16 +105,14 @@ impl Gateway {
             .iter()
             .take(MOST_SHOWN)
             .filter(|one| wanted.iter().all(|(value, places)| is_about(&one.json, value, places)));
-        let mut body = b"{\"userId\":".to_vec();
-        json::write_string(&mut body, user.as_str());
-        body.extend_from_slice(b",\"pending\":[");
+        let mut body = format!("{{\"userId\":{},\"pending\":[", serde_json::Value::from(user.as_str())).into_bytes();
         for (place, one) in shown.enumerate() {
             if place > 0 {
                 body.push(b',');
             }
-            body.extend_from_slice(b"{\"group\":");
-            json::write_string(&mut body, self.group_name(one.group));
-            body.extend_from_slice(b",\"event\":");
+            body.extend_from_slice(
+                format!("{{\"group\":{},\"event\":", serde_json::Value::from(self.group_name(one.group))).as_bytes(),
+            );
             body.extend_from_slice(&one.json);
             body.push(b'}');
         }

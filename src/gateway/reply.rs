@@ -1,7 +1,7 @@
 //! Every answer that is Tidegate's own, in one place: acknowledgements, refusals (RFC 9457), failures (RFC 9209).
 
 use crate::body::Body;
-use crate::ingest::Ack;
+use crate::ingest::accept::take::Ack;
 use crate::ingest::refusal::Refusal;
 use crate::upstream::UpstreamError;
 use crate::upstream::headers::HeadError;
@@ -26,7 +26,7 @@ pub fn acknowledge(ack: Ack) -> Response<Body> {
     for (name, value) in ack.headers {
         headers.insert(name, value);
     }
-    if let Some(Ok(id)) = ack.event.map(|id| HeaderValue::try_from(&*id)) {
+    if let Some(Ok(id)) = ack.event.map(|id| HeaderValue::try_from(id.as_str())) {
         headers.insert(EVENT, id);
     }
     response

@@ -4,7 +4,7 @@
 use super::Predecessors;
 use crate::event::{Principal, Succession};
 use http::HeaderValue;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Who succeeded whom; bounded, the least used is forgotten first, which costs one more proof.
 ///
@@ -17,6 +17,8 @@ pub struct Families {
     supposed: Predecessors,
     /// There is a successor: else nothing is looked up.
     any: AtomicBool,
+    /// Counts what was learned.
+    version: AtomicU64,
 }
 
 impl Families {
@@ -24,7 +26,13 @@ impl Families {
     #[must_use]
     pub fn new(most: u64) -> Self {
         let [proven, supposed] = [most, most].map(|most| Predecessors::new(most.max(1)));
-        Self { proven, supposed, any: AtomicBool::new(false) }
+        Self { proven, supposed, any: AtomicBool::new(false), version: AtomicU64::new(0) }
+    }
+
+    /// Another one whenever something was learned: what was said of a bearer before may not hold any longer.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// The first of its family.
@@ -52,7 +60,7 @@ impl Families {
             true => self.proven.insert(next, self.known(before)),
             false => self.supposed.insert(next, self.canonical(before)),
         }
-        self.any.store(true, Ordering::Relaxed);
+        self.note();
         self.succession(next)
     }
 
@@ -71,7 +79,13 @@ impl Families {
         if first != known {
             self.supposed.insert(known, first);
         }
+        self.note();
+    }
+
+    // ORDER: after what was learned.
+    fn note(&self) {
         self.any.store(true, Ordering::Relaxed);
+        self.version.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -18,24 +18,33 @@ use crate::template::Path;
 use http::{HeaderName, HeaderValue, header};
 use std::borrow::Cow;
 
+/// The keys of a caller, and the principal without its predecessors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerKeys {
+    /// The keys.
+    pub keys: Keys,
+    /// Who would call if no session had succeeded another one.
+    pub(super) bearer: Principal,
+}
+
 /// What a caller's call has of each kind.
 #[derive(Debug)]
 pub struct Reading<'a> {
-    /// The keys.
-    pub keys: Keys,
-    /// The principal without its predecessors.
-    pub(super) principal: Principal,
     /// The headers that count, sorted by name.
-    counted: Vec<(&'a HeaderName, &'a HeaderValue)>,
+    counted: Vec<(Kind, &'a HeaderName, &'a HeaderValue)>,
     /// The other ones, as they came; without Host, Cookie and the body's length.
     remainder: Vec<(&'a HeaderName, &'a HeaderValue)>,
-    /// The cookies that count, as they came.
-    cookies: Vec<&'a [u8]>,
-    /// The Cookie line with a mark in the place of each of those.
+    /// All cookies, as they came.
+    cookies: Vec<(Kind, &'a [u8])>,
+    /// The Cookie line with a mark in the place of each of those that count.
     cookie: Vec<u8>,
     /// `body:` and `query:` parts, raw JSON.
     named: Vec<(Box<str>, Box<str>)>,
 }
+
+/// A call's head is too large to travel with its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLargeHead;
 
 /// Gathers what is hashed: lengths are written before values, so that no two lists look alike.
 struct Text(Vec<u8>);
@@ -59,7 +68,29 @@ impl Identity {
     /// The keys of a caller. `body`: where the call's body is known, for `body:` parts.
     #[must_use]
     pub fn keys(&self, caller: &Caller<'_>, body: Option<&Object<'_>>) -> Keys {
-        self.read(caller, body).keys
+        self.caller_keys(caller, body).keys
+    }
+
+    /// The keys of a caller; where its connection remembers them, they are not made again.
+    #[must_use]
+    pub fn caller_keys(&self, caller: &Caller<'_>, body: Option<&Object<'_>>) -> CallerKeys {
+        let make = || {
+            let Reading { counted, cookies, named, .. } = self.read(caller, body);
+            self.hash(caller, &counted, &cookies, &named)
+        };
+        if !self.settings.selection.named.is_empty() {
+            return make();
+        }
+        // ORDER: before what it stands for is looked at.
+        let version = self.families.version();
+        if let Some((known, keys)) = *caller.said.keys.lock()
+            && known == version
+        {
+            return keys;
+        }
+        let keys = make();
+        *caller.said.keys.lock() = Some((version, keys));
+        keys
     }
 
     /// What of a call enters its keys, and what doesn't.
@@ -78,11 +109,7 @@ impl Identity {
         }
         kinds.sort_by(|(_, one, _), (_, other, _)| one.as_str().cmp(other.as_str()));
         let Cookies { pieces, line } = cookies(selection, caller);
-        let named = self.named(caller, body);
-        let (keys, principal) = self.hash(caller, &kinds, &pieces, &named);
-        let cookies = pieces.iter().filter(|(kind, _)| kind.counts()).map(|(_, pair)| *pair).collect();
-        let counted = kinds.into_iter().map(|(_, name, value)| (name, value)).collect();
-        Reading { keys, principal, counted, remainder, cookies, cookie: line, named }
+        Reading { counted: kinds, remainder, cookies: pieces, cookie: line, named: self.named(caller, body) }
     }
 
     fn named(&self, caller: &Caller<'_>, body: Option<&Object<'_>>) -> Vec<(Box<str>, Box<str>)> {
@@ -104,7 +131,7 @@ impl Identity {
         headers: &[(Kind, &HeaderName, &HeaderValue)],
         cookies: &[(Kind, &[u8])],
         named: &[(Box<str>, Box<str>)],
-    ) -> (Keys, Principal) {
+    ) -> CallerKeys {
         let host = caller.peer.host.as_deref().unwrap_or_default();
         let mut text = Text(Vec::with_capacity(1024));
         text.part(b"host", host.as_bytes());
@@ -150,7 +177,34 @@ impl Identity {
             text.part(b"client address", caller.peer.client.to_string().as_bytes());
         }
         let fingerprint = Fingerprint(text.hash(&self.key));
-        (Keys { fingerprint, view, principal, realm: self.realm(host), nameless }, itself)
+        let keys = Keys { fingerprint, view, principal, realm: self.realm(host), nameless };
+        CallerKeys { keys, bearer: itself }
+    }
+
+    /// What travels with an event of this call beside its context, packed. `claimed`: its user's name is a claim of the
+    /// caller's token.
+    ///
+    /// # Errors
+    /// Without the single call it would be larger than `most` bytes.
+    pub fn carry(
+        &self,
+        caller: &Caller<'_>,
+        (claimed, for_service): (bool, bool),
+        legacy: Option<Legacy<'_>>,
+        most: usize,
+    ) -> Result<bytes::Bytes, TooLargeHead> {
+        let pack = || self.read(caller, None).pack_head(caller);
+        let packed;
+        let head = if caller.is_same {
+            caller.said.carried.get_or_init(pack)
+        } else {
+            packed = pack();
+            &packed
+        };
+        if head.len() > most {
+            return Err(TooLargeHead);
+        }
+        Ok(Carried::pack_with_head(head, (claimed, for_service), legacy))
     }
 
     /// What a caller's stored answers are keyed by. P8: what a bearer of one value of a cookie was shown is never shown to
@@ -261,14 +315,13 @@ fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies<'a> {
 impl<'a> Reading<'a> {
     /// The headers that count, sorted by name.
     #[must_use]
-    pub fn headers(&self) -> &[(&'a HeaderName, &'a HeaderValue)] {
-        &self.counted
+    pub fn headers(&self) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+        self.counted.iter().map(|(_, name, value)| (*name, *value))
     }
 
     /// The cookies that count, as they came.
-    #[must_use]
-    pub fn cookies(&self) -> &[&'a [u8]] {
-        &self.cookies
+    pub fn cookies(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.cookies.iter().filter(|(kind, _)| kind.counts()).map(|(_, pair)| *pair)
     }
 
     /// `body:` and `query:` parts, by name, raw JSON.
@@ -277,41 +330,33 @@ impl<'a> Reading<'a> {
         &self.named
     }
 
-    /// Bytes of what is not in the context.
-    #[must_use]
-    pub fn remainder_bytes(&self) -> usize {
-        let headers = self.remainder.iter().map(|(name, value)| name.as_str().len() + value.len());
-        headers.sum::<usize>() + self.cookie.len()
-    }
-
     /// What calls of this fingerprint share.
     #[must_use]
-    pub fn context(&self, caller: &Caller<'_>) -> Context {
-        let headers = self.counted.iter().map(|(name, value)| ((*name).clone(), sensitive(detached(value))));
+    pub fn context(&self, caller: &Caller<'_>, keys: Keys) -> Context {
+        let headers = self.headers().map(|(name, value)| (name.clone(), sensitive(detached(value))));
         Context {
-            keys: self.keys,
+            keys,
             host: caller.peer.host.clone(),
             https: caller.peer.https,
             headers: headers.collect(),
-            cookies: self.cookies.iter().filter_map(|pair| std::str::from_utf8(pair).ok().map(Box::from)).collect(),
+            cookies: self.cookies().filter_map(|pair| std::str::from_utf8(pair).ok().map(Box::from)).collect(),
             named: self.named.clone(),
             charge: Charge::default(),
         }
     }
 
-    /// What travels with the event beside its context.
-    #[must_use]
-    pub fn carry(&self, caller: &Caller<'_>, claimed: bool, legacy: Option<Legacy<'_>>) -> bytes::Bytes {
+    /// What travels with an event beside its context, packed, without the single call.
+    fn pack_head(&self, caller: &Caller<'_>) -> Box<[u8]> {
         let headers = self.remainder.iter().map(|(name, value)| (name.as_str(), Raw(value.as_bytes())));
-        Carried {
-            claimed,
+        let carried = Carried {
+            claimed: false,
             from: caller.peer.connection.address.ip().to_canonical(),
             client: caller.peer.client,
             headers: headers.collect(),
             cookie: Raw(&self.cookie),
-            legacy,
-        }
-        .pack()
+            legacy: None,
+        };
+        carried.pack_head()
     }
 }
 

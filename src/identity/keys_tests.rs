@@ -121,11 +121,12 @@ fn what_travels_in_the_body_or_the_query_can_say_who_calls() {
     });
     let (parts, peer) = (head(&[]), peer("a.test", "10.0.0.7", false));
     let caller = identity.caller(&parts, &peer, SystemTime::now());
-    let of = |body: &str| identity.read(&caller, Some(&Object::parse(body).unwrap()));
-    let (one, other) = (of("{\"api_key\":\"k1\",\"n\":1}"), of("{\"api_key\":\"k2\",\"n\":1}"));
-    assert_ne!(one.keys.principal, other.keys.principal);
-    assert_eq!(one.keys, of("{\"n\":2,\"api_key\":\"k1\"}").keys);
-    let context = one.context(&caller);
+    let of = |body: &str| identity.keys(&caller, Some(&Object::parse(body).unwrap()));
+    let body = "{\"api_key\":\"k1\",\"n\":1}";
+    let (one, other) = (of(body), of("{\"api_key\":\"k2\",\"n\":1}"));
+    assert_ne!(one.principal, other.principal);
+    assert_eq!(one, of("{\"n\":2,\"api_key\":\"k1\"}"));
+    let context = identity.read(&caller, Some(&Object::parse(body).unwrap())).context(&caller, one);
     assert_eq!(named(&context, "body", &["api_key".into()]), Some("\"k1\""));
     assert_eq!(named(&context, "query", &["key".into()]), Some("\"abc\""));
 }
@@ -137,7 +138,8 @@ fn a_cookie_line_comes_back_byte_for_byte() {
         let (parts, peer) = (head(&[("cookie", line)]), peer("a.test", "10.0.0.7", false));
         let caller = identity.caller(&parts, &peer, SystemTime::now());
         let reading = identity.read(&caller, None);
-        let (context, packed) = (reading.context(&caller), reading.carry(&caller, false, None));
+        let context = reading.context(&caller, identity.keys(&caller, None));
+        let packed = identity.carry(&caller, (false, false), None, 1_000).unwrap();
         let carried = Carried::unpack(&packed).unwrap();
         assert_eq!(String::from_utf8(cookie_line(carried.cookie.0, &context)).unwrap(), line);
     }

@@ -1,9 +1,12 @@
 use super::*;
 use crate::event::Fingerprint;
 use crate::peer::Connection;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Request;
 use proptest::prelude::*;
 use std::sync::LazyLock;
+use std::time::{Duration, UNIX_EPOCH};
 
 fn settings() -> IdentitySettings {
     let part = |text| Part::parse(text).unwrap();
@@ -156,7 +159,7 @@ fn the_context_holds_its_listed_parts_and_nothing_else() {
     );
     let identity = identity();
     let caller = identity.caller(&parts, &PEER, now());
-    let context = identity.read(&caller, None).context(&caller);
+    let context = identity.read(&caller, None).context(&caller, identity.keys(&caller, None));
     let shown: Vec<_> =
         context.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     assert_eq!(shown, ["authorization: Bearer x"]);
@@ -292,7 +295,7 @@ fn a_token_beside_an_authorization_of_another_form_claims_nothing() {
         let lines = lines.iter().map(|line| ("authorization", *line));
         let headers: Vec<_> = lines.chain([("cookie", cookie)]).collect();
         let parts = parts(Method::POST, &headers);
-        identity.claimed(&identity.caller(&parts, &PEER, now()))
+        identity.claimed(&identity.caller(&parts, &PEER, now())).map(str::to_owned)
     };
     for lines in [&["Token x"][..], &["Bearer\tx"], &["Bearer"], &["Basic x", "Basic y"], &["bearerx"]] {
         assert_eq!(claimed(lines, &cookie), None, "{lines:?}");

@@ -9,7 +9,7 @@
 //! Bounded: `SHELVES` times `CALLERS` callers, of whom the least used are forgotten; when all places are taken, only one
 //! new caller in `SAMPLE` takes another's. A call like the one before it costs a look-up.
 
-use crate::event::{Fingerprint, Principal, UserId};
+use crate::event::{Fingerprint, Keys, Principal, UserId};
 use crate::identity::{Caller, Identity, Kind, Reading, lists};
 use crate::metrics::Metrics;
 use http::{HeaderName, HeaderValue, header};
@@ -155,43 +155,53 @@ impl Changes {
     }
 
     /// Compares a call of a user with the one before it, counts what differs, and warns of what differs every time.
-    pub fn note(&self, identity: &Identity, caller: &Caller<'_>, user: &UserId, reading: &Reading<'_>) {
+    /// `read`: asked for only if there is something to compare.
+    pub fn note<'a>(
+        &self,
+        identity: &Identity,
+        caller: &Caller<'a>,
+        user: &UserId,
+        keys: &Keys,
+        read: impl FnOnce() -> Reading<'a>,
+    ) {
         let agent = caller.parts().headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
-        let place = self.hasher.hash_one((reading.keys.realm, user, agent));
+        let place = self.hasher.hash_one((keys.realm, user, agent));
         let Some(shelf) = self.shelves.get(usize::try_from(place % SHELVES as u64).unwrap_or(0)) else { return };
+        let reading;
         let difference = {
             let mut shelf = shelf.lock();
             shelf.clock += 1;
             let clock = shelf.clock;
             let Some(entry) = shelf.callers.get_mut(&place) else {
                 if shelf.has_room() {
-                    let entry = Self::entry(&self.parts(identity, caller, reading), reading, clock);
+                    let entry = Self::entry(&self.parts(identity, caller, &read()), keys, clock);
                     shelf.callers.insert(place, entry);
                 }
                 return;
             };
             entry.used = clock;
-            if entry.fingerprint == reading.keys.fingerprint {
+            if entry.fingerprint == keys.fingerprint {
                 (entry.run, entry.common) = (0, Vec::new());
                 return;
             }
-            self.compare(entry, identity, &self.parts(identity, caller, reading), reading)
+            reading = read();
+            self.compare(entry, identity, &self.parts(identity, caller, &reading), keys)
         };
         if let Some(difference) = difference {
             self.tell(&difference);
         }
     }
 
-    fn entry(parts: &[(Named<'_>, Seen)], reading: &Reading<'_>, used: u64) -> Entry {
+    fn entry(parts: &[(Named<'_>, Seen)], keys: &Keys, used: u64) -> Entry {
         let parts = parts.iter().map(|(_, seen)| *seen).collect();
-        let (fingerprint, principal) = (reading.keys.fingerprint, reading.keys.principal);
+        let (fingerprint, principal) = (keys.fingerprint, keys.principal);
         Entry { fingerprint, before: None, principal, parts, run: 0, common: Vec::new(), used }
     }
 
     /// What enters the fingerprint of a call.
     fn parts<'a>(&self, identity: &Identity, caller: &Caller<'_>, reading: &'a Reading<'_>) -> Vec<(Named<'a>, Seen)> {
-        let headers = reading.headers().iter().map(|(name, value)| (Named::Header(name), value.as_bytes()));
-        let cookies = reading.cookies().iter().filter_map(|pair| {
+        let headers = reading.headers().map(|(name, value)| (Named::Header(name), value.as_bytes()));
+        let cookies = reading.cookies().filter_map(|pair| {
             let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
             Some((Named::Cookie(name.trim()), value.as_bytes()))
         });
@@ -220,9 +230,9 @@ impl Changes {
         entry: &mut Entry,
         identity: &Identity,
         parts: &[(Named<'a>, Seen)],
-        reading: &Reading<'_>,
+        keys: &Keys,
     ) -> Option<Difference<'a>> {
-        let next = Self::entry(parts, reading, entry.used);
+        let next = Self::entry(parts, keys, entry.used);
         let last = std::mem::replace(entry, next);
         let (same, changed): (Vec<_>, Vec<_>) = parts.iter().copied().partition(|(_, seen)| last.parts.contains(seen));
         let says_who = |named: Named<'_>| named.kind(identity) == Kind::Principal;

@@ -1,10 +1,13 @@
 //! A batch that a client made itself: taken apart, deduplicated, kept event by event, and answered in one piece.
 
+use super::Ingest;
+use super::accept::call::{Call, Scope};
+use super::accept::decode;
+use super::accept::preview::preview;
+use super::accept::take::{Ack, Arrival};
 use super::admit::{Known, SeenKey};
-use super::decode::{self, Call, Scope};
 use super::refusal::{Decline, Forward, Refusal};
 use super::settings::{ClientBatches, Group};
-use super::{Ack, Arrival, Ingest};
 use crate::event::GroupIndex;
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};
@@ -24,7 +27,7 @@ impl Ingest {
         let previews = elements.into_iter().take(MOST_PREVIEWED).filter_map(|raw| {
             let element = Object::parse(raw).ok()?;
             let scope = Scope { call, body: Some((raw, &element)), event: None, user: None };
-            decode::preview(&self.0.identity, None, group, &scope)
+            preview(&self.0.identity, None, group, &scope)
         });
         let mut tags: Vec<_> = previews.flat_map(|preview| preview.names).collect();
         tags.sort_unstable();
@@ -37,7 +40,7 @@ impl Ingest {
     /// # Errors
     /// The whole call is to be forwarded, or refused; in both cases nothing was kept.
     pub async fn take_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> Result<Ack, Decline> {
-        let into = self.into(group).ok_or(Decline::Forward(Forward::NoRule))?;
+        let into = self.decoder(group).ok_or(Decline::Forward(Forward::NoRule))?;
         let judge = |refusal| self.judge(Some(group), Decline::Refuse(refusal));
         if into.group.client_batches == ClientBatches::Forward {
             return Err(Decline::Forward(Forward::ClientBatch));
@@ -66,7 +69,9 @@ impl Ingest {
         let mut arrivals: Vec<Arrival> = Vec::with_capacity(elements.len());
         let mut keys: Vec<SeenKey> = Vec::with_capacity(elements.len());
         for raw in &elements {
-            let decoded = decode::element(into, call, raw).map_err(|decline| self.judge(Some(group), decline))?;
+            let element = Object::parse(raw).map_err(|error| judge(Refusal::NotJson(error.to_string().into())))?;
+            let decoded =
+                into.decode_element(call, raw, &element).map_err(|decline| self.judge(Some(group), decline))?;
             let mut arrival = Arrival::of(call, decoded);
             self.admissible(into.group, &arrival.event)?;
             let key = self.0.ground.key(&arrival.event);
@@ -140,16 +145,9 @@ impl Tally {
             ("received", serde_json::json!(self.received)),
         ];
         let scope = BatchScope { call, lists: lists.map(|(name, value)| (name, value.to_string())) };
-        let mut out = Vec::with_capacity(256);
+        let mut out = String::with_capacity(256);
         group.reply.body.write(&scope, &mut out);
-        Ack {
-            status: group.reply.status,
-            headers: Vec::new(),
-            body: out.into(),
-            event: None,
-            duplicate: false,
-            request_id: call.request_id.to_owned(),
-        }
+        Ack { status: group.reply.status, headers: Vec::new(), body: out.into(), event: None, duplicate: false }
     }
 }
 

@@ -89,7 +89,7 @@ impl Lookup for BatchScope<'_> {
             Source::Batch if path.first().is_some_and(|name| **name == *"id") => Some(Found::Text(self.id.into())),
             Source::Uuid => Some(Found::Text(self.id.into())),
             Source::NowMs => Some(Found::Json(&self.now_ms)),
-            Source::NowIso => Some(Found::Text(Cow::Owned(super::decode::iso(self.now)))),
+            Source::NowIso => Some(Found::Text(Cow::Owned(super::accept::call::iso(self.now)))),
             Source::Header | Source::Cookie | Source::Jwt => self.caller.as_ref()?.look(source, path),
             Source::Body | Source::Query => keys::named(self.context?, source.name(), path).map(Found::Json),
             _ => None,
@@ -118,9 +118,9 @@ impl Envelope {
         };
         // Events are JSON, and so UTF-8.
         scope.events = String::from_utf8(list).unwrap_or_default().into();
-        let mut body = Vec::with_capacity(scope.events.len() + 64);
+        let mut body = String::with_capacity(scope.events.len() + 64);
         document.write(&scope, &mut body);
-        body
+        body.into_bytes()
     }
 
     /// Bytes around the events of a batch of this user and context, commas left out.

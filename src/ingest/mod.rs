@@ -10,13 +10,13 @@
 //! | [`deliver`] | a batch | a verdict | – |
 //! | [`settle`] | an event and its outcome | nothing left | – |
 
+pub mod accept;
 pub mod admit;
 pub mod changes;
 pub mod client_batch;
 pub mod contexts;
 pub mod contract;
 pub mod dead;
-pub mod decode;
 pub mod deliver;
 pub mod desk;
 pub mod gate;
@@ -39,32 +39,26 @@ pub mod window;
 
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::{Event, EventId, GroupIndex, Principal, ReadIndex, Subject, Succession, Tag, UserId, View};
+use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, Succession, Tag, UserId, View};
 use crate::identity::{Admit, Identity};
+use crate::journal::Journal;
 use crate::journal::health::Health;
 use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
-use crate::journal::{Journal, More};
-use crate::json::Object;
 use crate::memory::{self, Memory};
 use crate::metrics::{Ledger, Metrics};
 use crate::notices::{self, Notices};
-use crate::rollout;
-use crate::route::{EventRoute, Mode};
 use crate::upstream::Upstream;
-use admit::{Admitted, Buckets, Claim, Dry, Ground, Known, Payer, Seen};
-use bytes::Bytes;
+use admit::{Admitted, Buckets, Ground, Seen};
 use changes::Changes;
-use contexts::{Contexts, TooMuch};
+use contexts::Contexts;
 use dead::DeadLetters;
-use decode::{Call, Decoded, Payload, Scope};
 use deliver::Courier;
 use gate::Gate;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
 use known::RouteShape;
 use parking_lot::Mutex;
 use recovery::Recovery;
-use refusal::{Decline, Forward, Refusal};
+
 use reputation::{Grounds, RefusedBy, Reputation};
 use settings::{Delivery, Fallback, Group, Limits, Shape};
 use settle::Settler;
@@ -82,23 +76,6 @@ use window::{Lanes, Rules};
 
 /// How often full buckets are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
-
-/// An acknowledgement, ready to be sent.
-#[derive(Debug)]
-pub struct Ack {
-    /// Status.
-    pub status: StatusCode,
-    /// The route's headers.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Body, JSON.
-    pub body: Bytes,
-    /// The event's id (`Tidegate-Event`); none for a batch.
-    pub event: Option<Box<str>>,
-    /// The event was known already.
-    pub duplicate: bool,
-    /// The call's id, the same in header and body.
-    pub request_id: String,
-}
 
 /// How a wait for settlement ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,104 +297,6 @@ impl Ingest {
         Ok((Self(Arc::new(shared)), Tasks { shards: tasks, courier, ready }))
     }
 
-    /// Takes an event call: decodes it, admits it, keeps it. `sent`: its body as it came; `body`: without its coding.
-    ///
-    /// # Errors
-    /// The call is to be forwarded, or refused; in both cases nothing was kept.
-    ///
-    /// # Cancel safety
-    /// From the journal on the event is kept whether or not the caller stays (ruling 2).
-    pub async fn take(
-        &self,
-        candidates: &[&EventRoute],
-        call: &Call<'_>,
-        sent: &Bytes,
-        body: &Bytes,
-    ) -> Result<Ack, Decline> {
-        let first = candidates.first().map(|route| route.group);
-        let (text, object) = read_body(call, body).map_err(|decline| self.judge(first, decline))?;
-        let route = decode::choose(candidates, &object).ok_or(Decline::Forward(Forward::NoRule))?;
-        let judge = |decline| self.judge(Some(route.group), decline);
-        if route.mode == Mode::Off {
-            return Err(Decline::Forward(Forward::Mode));
-        }
-        if let Some(query) = call.caller.parts().uri.query()
-            && !route.knows_query(query)
-        {
-            return Err(Decline::Forward(Forward::Query));
-        }
-        let into = self.into(route.group).ok_or(Decline::Forward(Forward::NoRule))?;
-        let payload = Payload { sent, text, object: &object };
-        let decoded = decode::single(into, route, call, payload).map_err(judge)?;
-        if !rollout::included(&decoded.event.lane.user, route.rollout) {
-            return Err(Decline::Forward(Forward::Mode));
-        }
-        let ack = |duplicate| self.ack(route, call, (text, &object), &decoded, duplicate);
-        // Ruling 12: what no header may carry makes the call the application's.
-        let unfit = || Decline::Forward(Forward::HeaderValue);
-        let fresh = ack(false).ok_or_else(unfit)?;
-        let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
-        let unmapped = decode::unmapped(route, &object);
-        let is_new = self.keep(into.group, Arrival::of(call, decoded)).await?;
-        if unmapped > 0 {
-            self.0.ground.metrics.unmapped.with_label_values(&[route.path.source()]).inc_by(unmapped as u64);
-        }
-        if is_new { Ok(fresh) } else { Ok(Ack { duplicate: true, ..repeated.unwrap_or(fresh) }) }
-    }
-
-    /// P14: what isn't understood is forwarded, unless its group says that Tidegate refuses it.
-    pub fn judge(&self, group: Option<GroupIndex>, decline: Decline) -> Decline {
-        let refuses = |name: &str| {
-            let group = group.and_then(|group| self.group(group));
-            group.is_some_and(|group| group.refuse.iter().any(|one| **one == *name))
-        };
-        match decline {
-            Decline::Refuse(
-                Refusal::Limited(_) | Refusal::Busy(_) | Refusal::NoRoom(_) | Refusal::TooSlow | Refusal::Incomplete,
-            ) => decline,
-            Decline::Refuse(refusal) if !refuses(refusal.as_str()) => Decline::Forward(Forward::NotUnderstood(refusal)),
-            other => other,
-        }
-    }
-
-    fn into(&self, index: GroupIndex) -> Option<decode::Into<'_>> {
-        let shared = &self.0;
-        Some(decode::Into {
-            index,
-            group: shared.groups.get(index.0)?,
-            identity: &shared.identity,
-            contexts: &shared.contexts,
-            changes: &shared.changes,
-            token_margin: shared.delivery.token_margin,
-        })
-    }
-
-    fn ack(
-        &self,
-        route: &EventRoute,
-        call: &Call<'_>,
-        body: (&str, &Object<'_>),
-        decoded: &Decoded,
-        duplicate: bool,
-    ) -> Option<Ack> {
-        let event = &decoded.event;
-        let scope = Scope { call, body: Some(body), event: Some(decoded.view()), user: Some(&event.lane.user) };
-        let template = route.ack.duplicate.as_ref().filter(|_| duplicate).unwrap_or(&route.ack.body);
-        let mut out = Vec::with_capacity(256);
-        template.write(&scope, &mut out);
-        let rendered = route.ack.headers.iter().filter_map(|(name, template)| Some((name, template.render(&scope)?)));
-        let headers: Result<Vec<_>, _> =
-            rendered.map(|(name, text)| HeaderValue::try_from(text).map(|value| (name.clone(), value))).collect();
-        Some(Ack {
-            status: route.ack.status,
-            headers: headers.ok()?,
-            body: out.into(),
-            event: Some(event.id.as_str().into()),
-            duplicate,
-            request_id: call.request_id.to_owned(),
-        })
-    }
-
     /// What bodies take in memory.
     #[must_use]
     pub fn memory(&self) -> &Memory {
@@ -430,94 +309,6 @@ impl Ingest {
     pub fn share_of(&self, principal: Principal, client: IpAddr) -> memory::Share {
         let is_known = self.0.reputation.is_good_anywhere(principal);
         self.0.memory.share(principal, (!is_known).then_some(client))
-    }
-
-    /// Whether an event may be admitted, as far as can be said before its id is looked at.
-    fn admissible(&self, group: &Group, event: &Event) -> Result<(), Decline> {
-        let shared = &self.0;
-        let forward = |why| Err(Decline::Forward(why));
-        if group.shape != Shape::Latest && event.json.len() + shared.ground.envelope(event) > group.max_bytes {
-            return forward(Forward::TooLargeForBatch);
-        }
-        if shared.closed.load(Ordering::Relaxed) {
-            return forward(Forward::NotKept);
-        }
-        let number = self.shard_of(&event.lane.user);
-        if shared.levels.get(number).is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes) {
-            return forward(Forward::TooManyLanes);
-        }
-        let principal = event.owner.principal;
-        if shared.reputation.is_refused_in(principal, event.lane.group) {
-            return forward(Forward::Rejected);
-        }
-        if !shared.reputation.is_proven(principal, event.lane.group) {
-            return forward(Forward::Unproven);
-        }
-        if shared.reputation.wants_renewal(principal) {
-            return forward(Forward::Renewal);
-        }
-        Ok(())
-    }
-
-    /// What an event takes of the bounds, if it may.
-    fn share(&self, arrival: &Arrival) -> Result<Share, Decline> {
-        arrival.fits.map_err(|why| Decline::Forward(why.into()))?;
-        let (event, reputation) = (&arrival.event, &self.0.reputation);
-        let takes = reputation.shares().of_event(self.shard_of(&event.lane.user), event);
-        let holder = Holder { principal: event.owner.principal, address: arrival.address };
-        reputation.take_share(holder, takes).map_err(|why| Decline::Forward(why.into()))
-    }
-
-    /// Admits and keeps an event; `false`: it was known.
-    async fn keep(&self, group: &Group, mut arrival: Arrival) -> Result<bool, Decline> {
-        let shared = &self.0;
-        let share = arrival.share.take();
-        let event = &arrival.event;
-        let key = shared.ground.key(event);
-        // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
-        // hear the application's own answer all the same.
-        if !shared.reputation.is_refused_in(event.owner.principal, event.lane.group) {
-            match shared.ground.seen.look(key, Instant::now()) {
-                Known::Yes => {
-                    self.repeat();
-                    return Ok(false);
-                }
-                Known::Other => return Err(Decline::Forward(Forward::OtherContent)),
-                Known::No | Known::Undecided => {}
-            }
-        }
-        self.admissible(group, event)?;
-        let share = share.map_or_else(|| self.share(&arrival), Ok)?;
-        let is_good = shared.reputation.is_good(event.owner.principal, event.lane.group);
-        let payer = Payer::of(&event.lane.user, &event.owner, share.is_strangers(), is_good);
-        shared.buckets.take(payer).map_err(|dry| match dry {
-            Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
-            Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
-        })?;
-        let number = self.shard_of(&event.lane.user);
-        let admitted = match shared.ground.admit(key, event, group.max_age, share).await {
-            Ok(admitted) => admitted,
-            Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
-            Err(Claim::Known | Claim::New) => {
-                self.repeat();
-                return Ok(false);
-            }
-        };
-        let (seen, succession) = (admitted.seen(), arrival.succession);
-        let more = More { seen, replaces: None, beside: shared.contexts.bytes(), succession };
-        match shared.journal.append(number, arrival.event, admitted, more).await {
-            Ok(_) => Ok(true),
-            Err(error) => {
-                tracing::debug!(%error, "an event could not be kept and is forwarded");
-                Err(Decline::Forward(Forward::NotKept))
-            }
-        }
-    }
-
-    /// A known event came again.
-    fn repeat(&self) {
-        self.0.ground.repeat();
-        self.0.journal.repeat();
     }
 
     /// A caller's call made everything stored under these names old; the caller's listeners hear of it.
@@ -852,26 +643,6 @@ impl Ingest {
     }
 }
 
-/// An event on its way to be kept.
-struct Arrival {
-    event: Event,
-    /// Where its call came from.
-    address: Address,
-    /// Its context may be kept.
-    fits: Result<(), TooMuch>,
-    /// What it takes of the bounds, if that is taken already.
-    share: Option<Share>,
-    /// Its caller's session succeeded another one.
-    succession: Option<Succession>,
-}
-
-impl Arrival {
-    fn of(call: &Call<'_>, decoded: Decoded) -> Self {
-        let Decoded { event, fits, succession, .. } = decoded;
-        Self { event, address: Address::of(call.caller.peer().client), fits, share: None, succession }
-    }
-}
-
 /// A place in the order, in every shard that its caller's lanes may be in.
 #[derive(Debug)]
 pub struct Held(Vec<Hold>);
@@ -881,12 +652,6 @@ impl Held {
     pub fn replace(&self, group: GroupIndex, subject: Subject, by: &EventId) {
         self.0.iter().for_each(|hold| hold.replace(group, subject, by.clone()));
     }
-}
-
-/// The body as JSON. A call whose method needs no body may leave it out.
-fn read_body<'a>(call: &Call<'_>, body: &'a Bytes) -> Result<(&'a str, Object<'a>), Decline> {
-    let bodiless = matches!(call.caller.parts().method, Method::GET | Method::HEAD | Method::DELETE);
-    if body.is_empty() && bodiless { decode::parse(b"{}") } else { decode::parse(body) }
 }
 
 /// Which shard a user's lanes are in: by user alone, so that all of them are in one place; keyed anew with each start, so

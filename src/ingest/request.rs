@@ -189,7 +189,7 @@ fn context_headers(context: &Context) -> HeaderMap {
 /// Whom a delivery speaks for.
 fn peer_of(context: &Context, carried: &Carried<'_>) -> Peer {
     let connection = Connection { address: SocketAddr::new(carried.from, 0), secure: context.https };
-    Peer { connection, client: carried.client, https: context.https, host: context.host.clone() }
+    Peer { client: carried.client, https: context.https, host: context.host.clone(), ..Peer::new(connection) }
 }
 
 /// A POST of JSON under an idempotency key.

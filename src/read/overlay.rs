@@ -184,9 +184,9 @@ fn lay_one<'a>(
     let Some(event) = std::str::from_utf8(event).ok().and_then(|text| Object::parse(text).ok()) else { return };
     let scope = EventScope { user, event };
     for (place, template) in overlay {
-        let mut raw = Vec::new();
+        let mut raw = String::new();
         if template.write(&scope, &mut raw)
-            && let Ok(value) = serde_json::from_slice(&raw)
+            && let Ok(value) = serde_json::from_str(&raw)
         {
             put(document, &place.0, value);
         }

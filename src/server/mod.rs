@@ -18,7 +18,7 @@ pub use settings::ServerSettings;
 
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::peer::{Connection, Place};
+use crate::peer::{Arrived, Connection, Memory, Place};
 use answer::{Answer, Streams, UnsentOfAll, UnsentOfOne};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -190,11 +190,12 @@ impl Client {
         let kept = place.clone();
         let watched = Watched::new(stream, phases.clone(), stall, Socket { unsent: unsent::in_kernel, cut });
         let account = phases.clone();
+        let memory = Memory::new();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
-            request.extensions_mut().insert(connection);
             // An upgraded connection outlives its task, and takes its place among the others along.
-            request.extensions_mut().insert(place.lend());
+            let arrived = Arrived { connection, place: place.lend(), memory: memory.clone() };
+            request.extensions_mut().insert(arrived);
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();
             async move {
@@ -299,8 +300,8 @@ mod tests {
             let mut client = TcpStream::connect(address).await.unwrap();
             client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
             kept.push(seen.recv().await.unwrap());
-            let lent = kept.last().unwrap().get::<crate::peer::LentPlace>().unwrap();
-            assert!(lent.keep().is_some(), "while the client is there, its place can be kept");
+            let arrived = kept.last().unwrap().get::<Arrived>().unwrap();
+            assert!(arrived.place.keep().is_some(), "while the client is there, its place can be kept");
         }
     }
 }

@@ -24,7 +24,7 @@ pub use reserve::Standing;
 pub use settings::{RelayRule, UpstreamSettings};
 
 use crate::body::Body;
-use crate::peer::{LentPlace, Peer};
+use crate::peer::{Arrived, LentPlace, Peer};
 use headers::{Asked, HopSettings};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
@@ -126,7 +126,7 @@ impl Upstream {
         let authority = self.settings.url.authority();
         let taken = self.places.take_for_client(authority, peer.client, || standing(&head)).await?;
         let asked = head.extensions.remove::<Asked>().unwrap_or_default();
-        let place = head.extensions.remove::<LentPlace>();
+        let place = head.extensions.remove::<Arrived>().map(|arrived| arrived.place);
         let client = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
         headers::add_hops(&mut head.headers, peer, head.version, &self.settings.hops);
         if asked.trailers {

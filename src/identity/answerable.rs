@@ -1,0 +1,254 @@
+//! Whether Tidegate may answer a call itself (design §4, P14, rulings 16, 22 and 23).
+
+use super::caller::Caller;
+use super::settings::{Cors, Forbid, Need, Part, Selection};
+use super::{Identity, Kind, is_unsafe, lists};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Why Tidegate may not answer a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAnswerable {
+    /// Something of `require` is missing.
+    Requirement,
+    /// The `double_submit` pair is missing or differs.
+    DoubleSubmit,
+    /// It comes from another origin, and `[cors]` doesn't allow that one.
+    Origin,
+    /// It has several Authorization lines, or several tokens that differ, of which an application may read any; or a token
+    /// beside an Authorization of another form.
+    SeveralTokens,
+    /// Its JWT isn't valid yet (`nbf`, RFC 7519 §4.1.5).
+    EarlyToken,
+    /// A claim of its JWT has another value than `identity.claims` allows.
+    Claim,
+    /// It proves itself, and no batch could carry its proof (ruling 22).
+    Proof,
+    /// Its JWT has expired.
+    ExpiredToken,
+    /// A Cookie line is not UTF-8.
+    OddCookies,
+    /// It has something of `forbid`.
+    Forbidden,
+}
+
+impl NotAnswerable {
+    /// The reason's one name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requirement => "requirement",
+            Self::DoubleSubmit => "double_submit",
+            Self::Origin => "origin",
+            Self::SeveralTokens => "several_tokens",
+            Self::EarlyToken => "early_token",
+            Self::Claim => "claim",
+            Self::Proof => "proof",
+            Self::ExpiredToken => "expired_token",
+            Self::OddCookies => "odd_cookies",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
+impl Identity {
+    /// Whether Tidegate may answer this call itself; if not, the application gives its own verdict.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub fn answerable(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+        if !self.is_allowed_origin(caller) {
+            return Err(NotAnswerable::Origin);
+        }
+        self.readable(caller)
+    }
+
+    /// Whether Tidegate may answer this call with what the application said to such a call before: a page of another
+    /// origin is told apart by the key of the stored answer.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub fn readable(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+        let checked = || (self.check_head(caller), self.check_claims(caller));
+        let (head, claims) = *caller.said.readable.get_or_init(checked);
+        head?;
+        if caller.expires_at().is_some_and(|at| at <= caller.now) {
+            return Err(NotAnswerable::ExpiredToken);
+        }
+        if caller.said.token.as_ref().and_then(|token| token.begins).is_some_and(|at| at > caller.now) {
+            return Err(NotAnswerable::EarlyToken);
+        }
+        claims
+    }
+
+    /// What of this doesn't depend on the time.
+    fn check_head(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+        let settings = &self.settings;
+        let there = |need: &Need| match need {
+            Need::Part(part) => caller.part(part).is_some_and(|value| !value.is_empty()),
+            Need::Jwt => caller.has_jwt(),
+        };
+        if caller.has_odd_cookies() {
+            return Err(NotAnswerable::OddCookies);
+        }
+        proof(&settings.selection, caller)?;
+        if !settings.require.iter().all(|any| any.iter().any(there)) {
+            return Err(NotAnswerable::Requirement);
+        }
+        let present = |part: &Part| caller.part(part).is_some_and(|value| !value.is_empty());
+        let forbidden = |rule: &Forbid| present(&rule.part) && !rule.unless.as_ref().is_some_and(present);
+        if settings.forbid.iter().any(forbidden) {
+            return Err(NotAnswerable::Forbidden);
+        }
+        if let Some((first, second)) = &settings.double_submit
+            && is_unsafe(&caller.parts.method)
+        {
+            let (first, second) = (caller.sole(first), caller.sole(second));
+            if first.is_none_or(str::is_empty) || first != second {
+                return Err(NotAnswerable::DoubleSubmit);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_claims(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+        let wrong = |(name, allowed): &(Box<str>, Vec<serde_json::Value>)| {
+            let raw = caller.claim(std::slice::from_ref(name));
+            let found = raw.and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
+            found.is_some_and(|found| !allowed.contains(&found))
+        };
+        if self.settings.claims.iter().any(wrong) { Err(NotAnswerable::Claim) } else { Ok(()) }
+    }
+
+    /// No Origin, one that is the host that was asked (schemes aren't compared: a proxy in front may end TLS), or one
+    /// that `[cors]` allows.
+    #[must_use]
+    pub fn is_allowed_origin(&self, caller: &Caller<'_>) -> bool {
+        let headers = &caller.parts.headers;
+        *caller.said.allowed_origin.get_or_init(|| {
+            let listed = || self.settings.cors.as_ref().is_some_and(|cors| allowed_origin(cors, headers).is_some());
+            !headers.contains_key(header::ORIGIN) || listed() || self.is_same_origin(caller)
+        })
+    }
+
+    /// Its one Origin has the host and port of the host that was asked.
+    #[must_use]
+    pub fn is_same_origin(&self, caller: &Caller<'_>) -> bool {
+        let mut lines = caller.parts.headers.get_all(header::ORIGIN).iter();
+        let (Some(origin), None) = (lines.next().and_then(|line| line.to_str().ok()), lines.next()) else {
+            return false;
+        };
+        let Some((scheme, authority)) = origin.split_once("://") else { return false };
+        let standard = |authority: &str| {
+            let authority = authority.to_ascii_lowercase();
+            let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+            authority.strip_suffix(port).map_or(authority.clone(), str::to_owned)
+        };
+        caller.peer.host.as_deref().is_some_and(|host| standard(host) == standard(authority))
+    }
+
+    /// Whether a body of this type counts although a page of another site may send it without asking (Fetch §2.2.2,
+    /// "CORS-safelisted request-header"): only with a word that it comes from the same site. A page may send a body without
+    /// a type too; of a client that is no browser nothing is asked.
+    #[must_use]
+    pub fn is_asked_for(&self, caller: &Caller<'_>, kind: &str) -> bool {
+        let simple = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
+        let headers = &caller.parts.headers;
+        let is_page = || headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
+        if !(simple.contains(&kind) || kind.is_empty() && is_page()) {
+            return true;
+        }
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let same_site = matches!(site, Some(b"same-origin" | b"same-site" | b"none"));
+        same_site || headers.contains_key(header::ORIGIN) && self.is_allowed_origin(caller)
+    }
+
+    /// Whether the keys hold something that only this caller has, and everything that authorizes it. An Authorization
+    /// that doesn't count makes the keys nobody's own.
+    #[must_use]
+    pub fn is_personal(&self, caller: &Caller<'_>, nameless: bool) -> bool {
+        let authorized = caller.parts.headers.contains_key(header::AUTHORIZATION);
+        !nameless && (!authorized || self.settings.selection.counts(&Part::Header(header::AUTHORIZATION)))
+    }
+
+    /// Whether a call has a token or a key that enters no key of its caller's, since the configuration lists other parts and
+    /// doesn't ignore it either. What such a call is answered may be for the bearer of that key only.
+    #[must_use]
+    pub fn has_unlisted_key(&self, caller: &Caller<'_>) -> bool {
+        let selection = &self.settings.selection;
+        let is_unlisted = |name: &HeaderName| {
+            lists::header(name.as_str()) == Kind::Principal
+                && !selection.header(name).counts()
+                && !selection.ignores_header(name)
+        };
+        caller.parts.headers.keys().any(is_unlisted)
+    }
+
+    /// Whether nothing of a call could be a key that tells who calls, by the built-in lists: no header of which nothing is
+    /// known, no session's cookie.
+    #[must_use]
+    pub fn is_plain(&self, caller: &Caller<'_>) -> bool {
+        let selection = &self.settings.selection;
+        let tells = |name: &HeaderName| {
+            matches!(lists::header(name.as_str()), Kind::Principal | Kind::Scope) && !selection.ignores_header(name)
+        };
+        let names = |name: &str| lists::cookie(name) == Kind::Principal && !selection.ignores_cookie(name);
+        !caller.parts.headers.keys().any(tells)
+            && !caller.has_odd_cookies()
+            && !caller.cookies().iter().any(|(name, _)| names(name))
+    }
+
+    /// Whether nothing of this call tells of a caller, so that it may share what a shared cache may store (P8).
+    #[must_use]
+    pub fn is_anyone(&self, caller: &Caller<'_>, nameless: bool) -> bool {
+        let tells = |name: &HeaderName| {
+            self.settings.selection.header(name) == Kind::Scope && lists::may_name_the_caller(name.as_str())
+        };
+        nameless && !caller.parts.headers.keys().any(tells)
+    }
+
+    /// The CORS headers of an answer of ours to this request.
+    #[must_use]
+    pub fn cors_headers(&self, parts: &Parts) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(cors) = &self.settings.cors else { return Vec::new() };
+        let mut headers = vec![(header::VARY, HeaderValue::from_static("Origin"))];
+        if cors.credentials {
+            headers.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+        }
+        if let Ok(expose) = HeaderValue::try_from(cors.expose.join(", "))
+            && !cors.expose.is_empty()
+        {
+            headers.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, expose));
+        }
+        if let Some(Ok(origin)) = allowed_origin(cors, &parts.headers).map(HeaderValue::try_from) {
+            headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin));
+        }
+        headers
+    }
+}
+
+/// What a call must not have to be answered by Tidegate: a proof of its own, and, if it writes, what makes it depend on
+/// more than its body.
+fn proof(selection: &Selection, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
+    let headers = &caller.parts.headers;
+    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 || caller.said.has_several_tokens {
+        return Err(NotAnswerable::SeveralTokens);
+    }
+    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let proves = |kind: Kind| match kind {
+        Kind::Proof => true,
+        Kind::Conditional => is_unsafe(&caller.parts.method),
+        _ => false,
+    };
+    if scheme.is_some_and(lists::proves_one_call) || caller.kinds(selection).any(|(kind, ..)| proves(kind)) {
+        return Err(NotAnswerable::Proof);
+    }
+    Ok(())
+}
+
+/// The request's one origin, lower-cased, if it is allowed.
+fn allowed_origin(cors: &Cors, headers: &HeaderMap) -> Option<String> {
+    let mut lines = headers.get_all(header::ORIGIN).iter();
+    let origin = lines.next()?.to_str().ok()?.to_ascii_lowercase();
+    (lines.next().is_none() && cors.origins.iter().any(|allowed| **allowed == *origin)).then_some(origin)
+}

@@ -1,0 +1,135 @@
+//! An event as it stands in a batch, while it is written: one JSON object, and where its members lie.
+
+use crate::json;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// A member of an event: its name, and where its raw value lies.
+#[derive(Debug, Clone)]
+pub(super) struct Member<'a> {
+    name: &'a str,
+    value: Range<usize>,
+}
+
+/// An event to look into.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    json: &'a str,
+    members: &'a [Member<'a>],
+}
+
+impl<'a> View<'a> {
+    pub(super) const fn new(json: &'a str, members: &'a [Member<'a>]) -> Self {
+        Self { json, members }
+    }
+
+    /// The raw value of a member; of a repeated name the last one.
+    #[must_use]
+    pub fn raw(self, name: &str) -> Option<&'a str> {
+        let member = self.members.iter().rev().find(|member| member.name == name)?;
+        self.json.get(member.value.clone())
+    }
+
+    /// The raw value at a path.
+    #[must_use]
+    pub fn at(self, path: &[Box<str>]) -> Option<&'a str> {
+        let (first, rest) = path.split_first()?;
+        json::at(self.raw(first)?, rest)
+    }
+}
+
+/// An event that is being written. Names are those of the mapping, of the group, and of the call's body.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    json: String,
+    members: Vec<Member<'a>>,
+}
+
+impl<'a> Draft<'a> {
+    /// Nothing yet; `bytes` are expected.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self { json: String::with_capacity(bytes), members: Vec::with_capacity(12) }
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View { json: &self.json, members: &self.members }
+    }
+
+    pub(super) fn raw(&self, name: &str) -> Option<&str> {
+        self.view().raw(name)
+    }
+
+    /// How many members it has.
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether one of the first members has this name.
+    pub(super) fn has_among_first(&self, count: usize, name: &str) -> bool {
+        self.members.iter().take(count).any(|member| member.name == name)
+    }
+
+    /// Writes a member; `write`: its raw value, `false` if there is none, and then nothing is written.
+    pub(super) fn write_member(&mut self, name: &'a str, write: impl FnOnce(&mut String) -> bool) -> bool {
+        let before = self.json.len();
+        self.json.push(if before == 0 { '{' } else { ',' });
+        json::write_string(&mut self.json, name);
+        self.json.push(':');
+        let begin = self.json.len();
+        let written = write(&mut self.json);
+        if written {
+            self.members.push(Member { name, value: begin..self.json.len() });
+        } else {
+            self.json.truncate(before);
+        }
+        written
+    }
+
+    pub(super) fn push(&mut self, name: &'a str, raw: &str) {
+        self.write_member(name, |out| {
+            out.push_str(raw);
+            true
+        });
+    }
+
+    pub(super) fn push_text(&mut self, name: &'a str, text: &str) {
+        self.write_member(name, |out| {
+            json::write_string(out, text);
+            true
+        });
+    }
+
+    /// The raw value of the member that was written last.
+    pub(super) fn last(&self) -> &str {
+        self.members.last().and_then(|member| self.json.get(member.value.clone())).unwrap_or_default()
+    }
+
+    /// Puts another raw value in the place of the last one.
+    pub(super) fn replace_last(&mut self, raw: &str) {
+        if let Some(member) = self.members.last_mut() {
+            self.json.truncate(member.value.start);
+            self.json.push_str(raw);
+            member.value.end = self.json.len();
+        }
+    }
+
+    /// Takes a member out again.
+    pub(super) fn remove(&mut self, name: &str) {
+        let members = std::mem::take(&mut self.members);
+        let json = std::mem::take(&mut self.json);
+        for member in members.into_iter().filter(|member| member.name != name) {
+            if let Some(raw) = json.get(member.value) {
+                self.push(member.name, raw);
+            }
+        }
+    }
+
+    /// The object, and where its members lie.
+    pub(super) fn finish(mut self) -> (Bytes, Vec<Member<'a>>) {
+        if self.json.is_empty() {
+            self.json.push('{');
+        }
+        self.json.push('}');
+        (self.json.into_boxed_str().into_boxed_bytes().into(), self.members)
+    }
+}

@@ -1,0 +1,148 @@
+//! From a call's body to the members of its event, under the rules of a group.
+
+use super::call::Scope;
+use super::draft::Draft;
+use crate::ingest::refusal::{Decline, Forward};
+use crate::ingest::settings::Group;
+use crate::json::{self, Object};
+use crate::template::{Field, ObjectTemplate};
+use siphasher::sip::SipHasher13;
+use std::collections::HashMap;
+use std::hash::Hasher as _;
+
+/// Members of a body up to which repeated names are looked for one by one.
+const FEW: usize = 24;
+
+/// Writes members under the rules of a group.
+pub(super) struct Writer<'a> {
+    pub(super) group: &'a Group,
+    pub(super) draft: Draft<'a>,
+    /// What the event says, without what only this try of it says. Unkeyed: it is only compared with that of another try
+    /// under the same id.
+    content: SipHasher13,
+    /// A single call whose percent is no number is the application's to judge; in a client's batch it stays as it is.
+    strict: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// `bytes`: as long as the body is.
+    pub(super) fn new(group: &'a Group, strict: bool, bytes: usize) -> Self {
+        Self { group, draft: Draft::with_capacity(bytes + 64), content: SipHasher13::new(), strict }
+    }
+
+    /// A hash of what the event says.
+    pub(super) fn content(&self) -> u64 {
+        self.content.finish()
+    }
+
+    /// The mapping's members, then what is left of the body, if it takes that.
+    pub(super) fn write_mapping(
+        &mut self,
+        mapping: &'a ObjectTemplate,
+        body: Option<&'a Object<'_>>,
+        scope: &Scope<'_, '_>,
+    ) -> Result<(), Decline> {
+        for field in mapping.fields() {
+            self.write_field(field, scope)?;
+        }
+        let (true, Some(body)) = (mapping.takes_rest(), body) else { return Ok(()) };
+        // Compared with the mapping's own members only: a body may have 100,000 of them.
+        let own = self.draft.len();
+        for (name, raw) in last_of_each(body) {
+            if !mapping.names(name) && !self.draft.has_among_first(own, name) {
+                self.write_given(name, raw)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The members as they came, under their canonical names.
+    pub(super) fn write_as_given(&mut self, object: &'a Object<'_>) -> Result<(), Decline> {
+        let group = self.group;
+        for (name, raw) in last_of_each(object) {
+            let alias = group.aliases.iter().find(|(found, _)| **found == *name);
+            // A canonical member that is there itself wins over its alias.
+            match alias {
+                Some((_, canonical)) if object.get(canonical).is_some() => {}
+                Some((_, canonical)) => self.write_given(canonical, raw)?,
+                None => self.write_given(name, raw)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_given(&mut self, name: &'a str, raw: &str) -> Result<(), Decline> {
+        say(&mut self.content, self.group, name, raw);
+        self.draft.push(name, raw);
+        self.normalize_last(name)
+    }
+
+    fn write_field(&mut self, field: &'a Field, scope: &Scope<'_, '_>) -> Result<(), Decline> {
+        let Field { name, template, draws } = field;
+        let (draft, content, mut written) = (&mut self.draft, &mut self.content, false);
+        let mut write = || written = draft.write_member(name, |out| template.write(scope, out));
+        let drawn = if *draws {
+            scope.call.notes_draws(write)
+        } else {
+            write();
+            false
+        };
+        if drawn {
+            let mut still = String::new();
+            scope.call.standing_still(|| _ = template.write(scope, &mut still));
+            say(content, self.group, name, &still);
+        } else {
+            say(content, self.group, name, if written { self.draft.last() } else { "" });
+        }
+        if written { self.normalize_last(name) } else { Ok(()) }
+    }
+
+    /// Brings the member that was written last into the group's form.
+    fn normalize_last(&mut self, name: &str) -> Result<(), Decline> {
+        let is_listed = |names: &[std::sync::Arc<str>]| names.iter().any(|one| **one == *name);
+        if is_listed(&self.group.percent) && !json::is_null(self.draft.last()) {
+            match percent(self.draft.last()) {
+                Some(value) => self.draft.replace_last(&value.to_string()),
+                None if self.strict => return Err(Decline::Forward(Forward::NotANumber)),
+                None => {}
+            }
+        } else if is_listed(&self.group.lowercase)
+            && let Some(text) = json::string(self.draft.last())
+        {
+            let mut lower = String::new();
+            json::write_string(&mut lower, &text.to_lowercase());
+            self.draft.replace_last(&lower);
+        }
+        Ok(())
+    }
+}
+
+/// Takes a member into what an event says. Lengths come before texts, so that no two lists look alike.
+fn say(content: &mut SipHasher13, group: &Group, name: &str, raw: &str) {
+    if *name == *group.id_field || group.volatile.iter().any(|one| **one == *name) {
+        return;
+    }
+    for text in [name, raw] {
+        content.write_u64(text.len() as u64);
+        content.write(text.as_bytes());
+    }
+}
+
+/// The members of an object; of a repeated name the last one, as everywhere in JSON.
+fn last_of_each<'o>(object: &'o Object<'_>) -> impl Iterator<Item = (&'o str, &'o str)> {
+    let last: Option<HashMap<&str, &str>> = (object.len() > FEW).then(|| object.iter().collect());
+    object.iter().enumerate().filter_map(move |(place, (name, raw))| {
+        let is_last = match &last {
+            Some(last) => last.get(name).is_some_and(|last| std::ptr::eq(*last, raw)),
+            None => object.iter().skip(place + 1).all(|(other, _)| other != name),
+        };
+        is_last.then_some((name, raw))
+    })
+}
+
+/// A JSON number, rounded and clamped to 0..=100.
+fn percent(raw: &str) -> Option<i64> {
+    let value: f64 = serde_json::from_str(raw).ok()?;
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..=100 before")]
+    value.is_finite().then(|| value.clamp(0.0, 100.0).round() as i64)
+}

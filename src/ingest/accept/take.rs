@@ -1,0 +1,301 @@
+//! Taking an event call: what needs no wait first ([`Ingest::prepare`]), then the journal ([`Ingest::keep_prepared`]).
+
+use super::call::{Call, Scope};
+use super::decode::{self, Decoded, Decoder, Payload};
+use crate::event::{Event, EventId, GroupIndex, Succession};
+use crate::ingest::Ingest;
+use crate::ingest::admit::{Claim, Dry, Known, Payer, SeenKey};
+use crate::ingest::contexts::TooMuch;
+use crate::ingest::refusal::{Decline, Forward, Refusal};
+use crate::ingest::settings::{Group, Shape};
+use crate::ingest::shares::{Address, Holder, Share};
+use crate::journal::More;
+use crate::json::Object;
+use crate::rollout;
+use crate::route::{EventRoute, Mode};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use std::sync::atomic::Ordering;
+use tokio::time::Instant;
+
+/// An acknowledgement, ready to be sent.
+#[derive(Debug)]
+pub struct Ack {
+    /// Status.
+    pub status: StatusCode,
+    /// The route's headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Body, JSON.
+    pub body: Bytes,
+    /// The event's id (`Tidegate-Event`); none for a batch.
+    pub event: Option<EventId>,
+    /// The event was known already.
+    pub duplicate: bool,
+}
+
+/// An event that may be kept, and what is said when it is.
+#[derive(Debug)]
+pub struct Prepared {
+    event: Event,
+    admission: Admission,
+    succession: Option<Succession>,
+    ack: Ack,
+    /// What is said if it was known, where that differs.
+    repeated: Option<Ack>,
+    /// Where members of the body are counted that no mapping names, and how many there are.
+    unmapped: Option<(Box<str>, u64)>,
+}
+
+/// How an event is admitted.
+#[derive(Debug)]
+enum Admission {
+    /// It is known.
+    Known,
+    /// Under this key, with this share of the bounds.
+    New(SeenKey, Share),
+}
+
+/// An event on its way to be kept.
+pub(in crate::ingest) struct Arrival {
+    pub(in crate::ingest) event: Event,
+    /// Where its call came from.
+    address: Address,
+    /// Its context may be kept.
+    fits: Result<(), TooMuch>,
+    /// What it takes of the bounds, if that is taken already.
+    pub(in crate::ingest) share: Option<Share>,
+    /// Its caller's session succeeded another one.
+    succession: Option<Succession>,
+}
+
+impl Arrival {
+    pub(in crate::ingest) fn of(call: &Call<'_>, decoded: Decoded<'_>) -> Self {
+        let Decoded { event, fits, succession, .. } = decoded;
+        Self { event, address: Address::of(call.caller.peer().client), fits, share: None, succession }
+    }
+}
+
+impl Ingest {
+    /// Decodes an event call and looks whether it may be kept. `sent`: its body as it came; `body`: without its coding.
+    ///
+    /// # Errors
+    /// The call is to be forwarded, or refused.
+    pub fn prepare(
+        &self,
+        candidates: &[&EventRoute],
+        call: &Call<'_>,
+        sent: &Bytes,
+        body: &Bytes,
+    ) -> Result<Prepared, Decline> {
+        let first = candidates.first().map(|route| route.group);
+        let (text, object) = read_body(call, body).map_err(|decline| self.judge(first, decline))?;
+        let route = decode::choose(candidates, &object).ok_or(Decline::Forward(Forward::NoRule))?;
+        let judge = |decline| self.judge(Some(route.group), decline);
+        if route.mode == Mode::Off {
+            return Err(Decline::Forward(Forward::Mode));
+        }
+        if let Some(query) = call.caller.parts().uri.query()
+            && !route.knows_query(query)
+        {
+            return Err(Decline::Forward(Forward::Query));
+        }
+        let decoder = self.decoder(route.group).ok_or(Decline::Forward(Forward::NoRule))?;
+        let payload = Payload { sent, text, object: &object };
+        let decoded = decoder.decode_single(route, call, payload).map_err(judge)?;
+        if !rollout::included(&decoded.event.lane.user, route.rollout) {
+            return Err(Decline::Forward(Forward::Mode));
+        }
+        let ack = |duplicate| acknowledge(route, call, (text, &object), &decoded, duplicate);
+        // Ruling 12: what no header may carry makes the call the application's.
+        let unfit = || Decline::Forward(Forward::HeaderValue);
+        let fresh = ack(false).ok_or_else(unfit)?;
+        let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
+        let unmapped = decode::unmapped(route, &object);
+        let mut arrival = Arrival::of(call, decoded);
+        let admission = self.admit(decoder.group, &mut arrival)?;
+        let Arrival { event, succession, .. } = arrival;
+        let unmapped = (unmapped > 0).then(|| (route.path.source().into(), unmapped as u64));
+        Ok(Prepared { event, admission, succession, ack: fresh, repeated, unmapped })
+    }
+
+    /// Keeps what may be kept, and says what its client hears.
+    ///
+    /// # Errors
+    /// The call is to be forwarded; nothing was kept.
+    ///
+    /// # Cancel safety
+    /// From the journal on the event is kept whether or not the caller stays (ruling 2).
+    pub async fn keep_prepared(&self, prepared: Prepared) -> Result<Ack, Decline> {
+        let Prepared { event, admission, succession, ack, repeated, unmapped } = prepared;
+        let is_new = match admission {
+            Admission::Known => false,
+            Admission::New(key, share) => self.store(event, (key, share), succession).await?,
+        };
+        if let Some((path, count)) = unmapped {
+            self.0.ground.metrics.unmapped.with_label_values(&[&*path]).inc_by(count);
+        }
+        if is_new {
+            return Ok(ack);
+        }
+        self.repeat();
+        Ok(Ack { duplicate: true, ..repeated.unwrap_or(ack) })
+    }
+
+    /// P14: what isn't understood is forwarded, unless its group says that Tidegate refuses it.
+    pub fn judge(&self, group: Option<GroupIndex>, decline: Decline) -> Decline {
+        let refuses = |name: &str| {
+            let group = group.and_then(|group| self.group(group));
+            group.is_some_and(|group| group.refuse.iter().any(|one| **one == *name))
+        };
+        match decline {
+            Decline::Refuse(
+                Refusal::Limited(_) | Refusal::Busy(_) | Refusal::NoRoom(_) | Refusal::TooSlow | Refusal::Incomplete,
+            ) => decline,
+            Decline::Refuse(refusal) if !refuses(refusal.as_str()) => Decline::Forward(Forward::NotUnderstood(refusal)),
+            other => other,
+        }
+    }
+
+    pub(in crate::ingest) fn decoder(&self, index: GroupIndex) -> Option<Decoder<'_>> {
+        let shared = &self.0;
+        Some(Decoder {
+            index,
+            group: shared.groups.get(index.0)?,
+            identity: &shared.identity,
+            contexts: &shared.contexts,
+            changes: &shared.changes,
+            token_margin: shared.delivery.token_margin,
+        })
+    }
+
+    /// Whether an event may be admitted, as far as can be said before its id is looked at.
+    pub(in crate::ingest) fn admissible(&self, group: &Group, event: &Event) -> Result<(), Decline> {
+        let shared = &self.0;
+        let forward = |why| Err(Decline::Forward(why));
+        if group.shape != Shape::Latest && event.json.len() + shared.ground.envelope(event) > group.max_bytes {
+            return forward(Forward::TooLargeForBatch);
+        }
+        if shared.closed.load(Ordering::Relaxed) {
+            return forward(Forward::NotKept);
+        }
+        let number = self.shard_of(&event.lane.user);
+        if shared.levels.get(number).is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes) {
+            return forward(Forward::TooManyLanes);
+        }
+        let principal = event.owner.principal;
+        if shared.reputation.is_refused_in(principal, event.lane.group) {
+            return forward(Forward::Rejected);
+        }
+        if !shared.reputation.is_proven(principal, event.lane.group) {
+            return forward(Forward::Unproven);
+        }
+        if shared.reputation.wants_renewal(principal) {
+            return forward(Forward::Renewal);
+        }
+        Ok(())
+    }
+
+    /// What an event takes of the bounds, if it may.
+    pub(in crate::ingest) fn share(&self, arrival: &Arrival) -> Result<Share, Decline> {
+        arrival.fits.map_err(|why| Decline::Forward(why.into()))?;
+        let (event, reputation) = (&arrival.event, &self.0.reputation);
+        let takes = reputation.shares().of_event(self.shard_of(&event.lane.user), event);
+        let holder = Holder { principal: event.owner.principal, address: arrival.address };
+        reputation.take_share(holder, takes).map_err(|why| Decline::Forward(why.into()))
+    }
+
+    /// Whether an event may be kept, and what of the bounds it takes then.
+    fn admit(&self, group: &Group, arrival: &mut Arrival) -> Result<Admission, Decline> {
+        let shared = &self.0;
+        let share = arrival.share.take();
+        let event = &arrival.event;
+        let key = shared.ground.key(event);
+        // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
+        // hear the application's own answer all the same.
+        if !shared.reputation.is_refused_in(event.owner.principal, event.lane.group) {
+            match shared.ground.seen.look(key, Instant::now()) {
+                Known::Yes => return Ok(Admission::Known),
+                Known::Other => return Err(Decline::Forward(Forward::OtherContent)),
+                Known::No | Known::Undecided => {}
+            }
+        }
+        self.admissible(group, event)?;
+        let share = share.map_or_else(|| self.share(arrival), Ok)?;
+        let is_good = shared.reputation.is_good(event.owner.principal, event.lane.group);
+        let payer = Payer::of(&event.lane.user, &event.owner, share.is_strangers(), is_good);
+        shared.buckets.take(payer).map_err(|dry| match dry {
+            Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
+            Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
+        })?;
+        Ok(Admission::New(key, share))
+    }
+
+    /// Puts an event into the journal; `false`: its id is known by now.
+    async fn store(
+        &self,
+        event: Event,
+        (key, share): (SeenKey, Share),
+        succession: Option<Succession>,
+    ) -> Result<bool, Decline> {
+        let shared = &self.0;
+        let keep = shared.groups.get(event.lane.group.0).map_or_else(Default::default, |group| group.max_age);
+        let admitted = match shared.ground.admit(key, &event, keep, share).await {
+            Ok(admitted) => admitted,
+            Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
+            Err(Claim::Known | Claim::New) => return Ok(false),
+        };
+        let number = self.shard_of(&event.lane.user);
+        let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes(), succession };
+        match shared.journal.append(number, event, admitted, more).await {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                tracing::debug!(%error, "an event could not be kept and is forwarded");
+                Err(Decline::Forward(Forward::NotKept))
+            }
+        }
+    }
+
+    /// Admits and keeps an event; `false`: it was known.
+    pub(in crate::ingest) async fn keep(&self, group: &Group, mut arrival: Arrival) -> Result<bool, Decline> {
+        let is_new = match self.admit(group, &mut arrival)? {
+            Admission::Known => false,
+            Admission::New(key, share) => self.store(arrival.event, (key, share), arrival.succession).await?,
+        };
+        if !is_new {
+            self.repeat();
+        }
+        Ok(is_new)
+    }
+
+    /// A known event came again.
+    fn repeat(&self) {
+        self.0.ground.repeat();
+        self.0.journal.repeat();
+    }
+}
+
+/// What a client hears of its event. `None`: a header can't hold what it would have to.
+fn acknowledge(
+    route: &EventRoute,
+    call: &Call<'_>,
+    body: (&str, &Object<'_>),
+    decoded: &Decoded<'_>,
+    duplicate: bool,
+) -> Option<Ack> {
+    let event = &decoded.event;
+    let scope = Scope { call, body: Some(body), event: Some(decoded.view()), user: Some(&event.lane.user) };
+    let template = route.ack.duplicate.as_ref().filter(|_| duplicate).unwrap_or(&route.ack.body);
+    let mut out = String::with_capacity(256);
+    template.write(&scope, &mut out);
+    let rendered = route.ack.headers.iter().filter_map(|(name, template)| Some((name, template.render(&scope)?)));
+    let headers: Result<Vec<_>, _> =
+        rendered.map(|(name, text)| HeaderValue::try_from(text).map(|value| (name.clone(), value))).collect();
+    let (headers, event) = (headers.ok()?, Some(event.id.clone()));
+    Some(Ack { status: route.ack.status, headers, body: out.into(), event, duplicate })
+}
+
+/// The body as JSON. A call whose method needs no body may leave it out.
+fn read_body<'a>(call: &Call<'_>, body: &'a Bytes) -> Result<(&'a str, Object<'a>), Decline> {
+    let bodiless = matches!(call.caller.parts().method, Method::GET | Method::HEAD | Method::DELETE);
+    if body.is_empty() && bodiless { decode::parse(b"{}") } else { decode::parse(body) }
+}
