@@ -83,7 +83,7 @@ enum Decision<A> {
     /// Tidegate answers it, as soon as it is kept ([`Prepared`]), or since it is ([`Ack`]).
     Acknowledge(A),
     /// The application does, after what is before it.
-    Forward(Forward, Touches),
+    Forward(Forward, Box<Touches>),
     /// Tidegate refuses it, since its configuration or its own limits say so.
     Refuse(Refusal),
 }
@@ -256,7 +256,7 @@ impl Gateway {
         match decision {
             Decision::Acknowledge(ack) => self.acknowledge(&parts, ack, request_id),
             Decision::Forward(why, touches) => {
-                self.forward(Request::from_parts(parts, gathered), peer, Some(&why), touches).await
+                self.forward(Request::from_parts(parts, gathered), peer, Some(&why), *touches).await
             }
             Decision::Refuse(refusal) => {
                 // A client that waits for a 100 hears the refusal without having sent anything.
@@ -290,7 +290,7 @@ impl Gateway {
             Decline::Forward(why) => {
                 let user = self.user_without_body(&caller, params);
                 let groups: Vec<_> = candidates.iter().map(|route| route.group).chain(group).collect();
-                Decision::Forward(why, self.touches(&caller, params, user, &groups, None))
+                Decision::Forward(why, self.touches(&caller, params, user, &groups, None).into())
             }
         }
     }
@@ -337,7 +337,7 @@ impl Gateway {
             Err(Decline::Refuse(refusal)) => Decision::Refuse(refusal),
             Err(Decline::Forward(why)) => {
                 let touches = self.touched_by(&call, head.candidates, &self.shown(head.parts, raw, body));
-                Decision::Forward(why, touches)
+                Decision::Forward(why, touches.into())
             }
         }
     }
@@ -353,7 +353,7 @@ impl Gateway {
         let caller = self.0.identity.caller(head.parts, head.peer, now);
         let call = Call::new(&caller, head.params, head.request_id, now);
         let shown = self.shown(head.parts, &raw, Err(Decline::Forward(why.clone())));
-        Decision::Forward(why, self.touched_by(&call, head.candidates, &shown))
+        Decision::Forward(why, self.touched_by(&call, head.candidates, &shown).into())
     }
 
     /// A body without its coding, if that is quick; `room`: what that takes, where it takes more than the body as it came.
@@ -536,7 +536,7 @@ impl Gateway {
                 let tags = self.0.ingest.preview_batch(group, &call, &self.shown(parts, raw, body));
                 // Ruling 26: after all lanes of its caller, whatever users it names.
                 let touches = self.touches(&caller, &params, None, &[group], None);
-                Decision::Forward(why, Touches { tags, ..touches })
+                Decision::Forward(why, Touches { tags, ..touches }.into())
             }
         }
     }

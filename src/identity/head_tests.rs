@@ -81,7 +81,7 @@ fn a_connection_remembers_the_head_of_its_last_call_and_takes_no_other_for_it() 
     let here = peer("10.0.0.7", "a.test", &memory);
     let first = head(&token("{\"sub\":\"ada\"}"), "1", "20");
     assert_eq!(is_recalled(&first, &here), None);
-    ask(&identity, &first, &here);
+    drop(ask(&identity, &first, &here));
     assert_eq!(is_recalled(&first, &here), Some(true));
     assert_eq!(is_recalled(&head(&token("{\"sub\":\"ada\"}"), "1", "7"), &here), Some(true), "another body");
     assert_eq!(is_recalled(&head(&token("{\"sub\":\"ada\"}"), "2", "20"), &here), Some(false), "another id");
@@ -90,10 +90,10 @@ fn a_connection_remembers_the_head_of_its_last_call_and_takes_no_other_for_it() 
     assert_eq!(is_recalled(&first, &peer("10.0.0.7", "b.test", &memory)), None, "another host");
     assert_eq!(is_recalled(&first, &peer("10.0.0.7", "a.test", &Memory::new())), None, "another connection");
     let read = parts("GET", &[("accept", "*/*".into())]);
-    ask(&identity, &read, &here);
+    drop(ask(&identity, &read, &here));
     assert_eq!((is_recalled(&read, &here), is_recalled(&first, &here)), (Some(true), Some(true)), "one of each");
     let large = parts("POST", &[("x-large", "x".repeat(MAX_REMEMBERED + 1))]);
-    ask(&identity, &large, &here);
+    drop(ask(&identity, &large, &here));
     assert_eq!((is_recalled(&large, &here), is_recalled(&first, &here)), (None, Some(true)));
 }
 
@@ -103,7 +103,7 @@ fn a_header_that_the_configuration_looks_at_is_not_free() {
     let (identity, memory) = (identity(IdentitySettings { require: required, ..settings() }), Memory::new());
     let here = peer("10.0.0.7", "a.test", &memory);
     let head = |id: &str| parts("POST", &[("x-request-id", id.into())]);
-    ask(&identity, &head("1"), &here);
+    drop(ask(&identity, &head("1"), &here));
     assert_eq!((is_recalled(&head("1"), &here), is_recalled(&head(""), &here)), (Some(true), None));
 }
 

@@ -314,7 +314,6 @@ fn cookies<'a>(selection: &Selection, caller: &Caller<'a>) -> Cookies<'a> {
 
 impl<'a> Reading<'a> {
     /// The headers that count, sorted by name.
-    #[must_use]
     pub fn headers(&self) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
         self.counted.iter().map(|(_, name, value)| (*name, *value))
     }
