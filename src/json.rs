@@ -7,6 +7,7 @@ mod scan;
 
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Deepest nesting that is taken; deeper documents make parsers of other systems fail.
 pub const MAX_DEPTH: usize = 64;
@@ -87,6 +88,42 @@ impl<'a> Object<'a> {
         let (last, list) = path.split_last()?;
         let raw = self.at(list).filter(|raw| **last == *"length" && raw.starts_with('['))?;
         elements(raw).ok().map(|all| all.len())
+    }
+}
+
+/// An object with its text, for what is looked into later.
+#[derive(Debug)]
+pub struct OwnedObject {
+    text: String,
+    /// Names with their quotes, and values.
+    places: Vec<(Range<u32>, Range<u32>)>,
+}
+
+impl OwnedObject {
+    /// `None`: the text is no JSON object, or nested deeper than 64 levels.
+    #[must_use]
+    pub fn parse(text: String) -> Option<Self> {
+        let places = scan::places(text.trim_ascii())?;
+        let text = if text.trim_ascii().len() == text.len() { text } else { text.trim_ascii().to_owned() };
+        Some(Self { text, places })
+    }
+
+    fn part(&self, place: &Range<u32>) -> &str {
+        self.text.get(place.start as usize..place.end as usize).unwrap_or_default()
+    }
+
+    /// The raw value of a field.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let is_it = |quoted: &Range<u32>| scan::unquoted(self.part(quoted)).is_some_and(|found| found == name);
+        self.places.iter().rev().find(|(quoted, _)| is_it(quoted)).map(|(_, value)| self.part(value))
+    }
+
+    /// The raw value at a path of names, or of indices into arrays.
+    #[must_use]
+    pub fn at(&self, path: &[Box<str>]) -> Option<&str> {
+        let (first, rest) = path.split_first()?;
+        at(self.get(first)?, rest)
     }
 }
 
@@ -277,7 +314,9 @@ mod tests {
             prop_assert_eq!(found.is_ok(), wanted.is_ok(), "{}", text);
             if let (Ok(found), Ok(wanted)) = (found, wanted) {
                 prop_assert_eq!(found.iter().count(), wanted.len());
+                let owned = OwnedObject::parse(text.to_owned()).unwrap();
                 for (name, value) in wanted {
+                    prop_assert_eq!(owned.get(&name), found.get(&name));
                     let raw = found.get(&name).map(serde_json::from_str::<serde_json::Value>);
                     prop_assert!(raw.is_some_and(|raw| raw.is_ok_and(|raw| raw == value)), "{}", name);
                 }

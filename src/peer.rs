@@ -1,8 +1,6 @@
 //! Who is at the other end of a connection, and whom a request speaks for.
 
-use parking_lot::Mutex;
-use std::any::Any;
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Weak};
 
@@ -13,61 +11,7 @@ pub struct Arrived {
     pub connection: Connection,
     /// Its connection's place.
     pub place: LentPlace,
-    /// What its connection remembers.
-    pub memory: Memory,
 }
-
-/// What a connection remembers for its next call: whatever the one who looks at heads puts there.
-#[derive(Clone, Default)]
-pub struct Memory(Option<Arc<Remembered>>);
-
-/// Of a safe call, and of an unsafe one.
-// A plain lock: held to clone or to replace a pointer.
-type Remembered = Mutex<[Option<Arc<dyn Any + Send + Sync>>; 2]>;
-
-impl Memory {
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Some(Arc::default()))
-    }
-
-    /// What was put last for such calls.
-    #[must_use]
-    pub fn get(&self, is_unsafe: bool) -> Option<Arc<dyn Any + Send + Sync>> {
-        let [safe, other] = &*self.0.as_ref()?.lock();
-        if is_unsafe { other.clone() } else { safe.clone() }
-    }
-
-    /// It can be put into.
-    #[must_use]
-    pub fn is_there(&self) -> Option<&Self> {
-        self.0.is_some().then_some(self)
-    }
-
-    /// Forgets what was there for such calls.
-    pub fn put(&self, is_unsafe: bool, what: Arc<dyn Any + Send + Sync>) {
-        if let Some(memory) = &self.0 {
-            let [safe, other] = &mut *memory.lock();
-            *if is_unsafe { other } else { safe } = Some(what);
-        }
-    }
-}
-
-impl Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Memory")
-    }
-}
-
-/// It is no part of whom a request comes from.
-impl PartialEq for Memory {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Memory {}
 
 /// A connection as the listener sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,22 +34,13 @@ pub struct Peer {
     pub https: bool,
     /// The host that was asked, with its port as it was sent, lower case; none in HTTP/1.0 without Host.
     pub host: Option<Arc<str>>,
-    /// What the connection remembers.
-    pub memory: Memory,
 }
 
 impl Peer {
-    /// Without any header, and without a memory.
+    /// Without any header.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
-        let client = connection.address.ip().to_canonical();
-        Self { connection, client, https: connection.secure, host: None, memory: Memory::default() }
-    }
-
-    /// The same without a memory.
-    #[must_use]
-    pub fn without_memory(&self) -> Self {
-        Self { memory: Memory::default(), ..self.clone() }
+        Self { connection, client: connection.address.ip().to_canonical(), https: connection.secure, host: None }
     }
 }
 

@@ -360,6 +360,27 @@ fn scalar(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// A member's name as it is written: quoted, with its colon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quoted(Box<str>);
+
+impl Quoted {
+    /// Of a name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut out = String::with_capacity(name.len() + 3);
+        json::write_string(&mut out, name);
+        out.push(':');
+        Self(out.into())
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A template for a JSON document.
 #[derive(Debug, Clone)]
 pub enum JsonTemplate {
@@ -371,8 +392,8 @@ pub enum JsonTemplate {
     Text(Template),
     /// An array; elements that find nothing are left out.
     Array(Vec<JsonTemplate>),
-    /// An object; members that find nothing are left out.
-    Object(Vec<(Box<str>, JsonTemplate)>),
+    /// An object, each name as it is written; members that find nothing are left out.
+    Object(Vec<(Quoted, JsonTemplate)>),
 }
 
 /// A placeholder that stands for a whole value.
@@ -391,8 +412,7 @@ impl JsonTemplate {
                 Self::Array(all.iter().map(|one| Self::from_json(one, allowed)).collect::<Result<_, _>>()?)
             }
             Value::Object(map) => {
-                let member =
-                    |(name, one): (&String, &Value)| Ok((name.as_str().into(), Self::from_json(one, allowed)?));
+                let member = |(name, one): (&String, &Value)| Ok((Quoted::new(name), Self::from_json(one, allowed)?));
                 Self::Object(map.iter().map(member).collect::<Result<_, _>>()?)
             }
             other => Self::Literal(other.to_string().into()),
@@ -466,8 +486,7 @@ impl JsonTemplate {
                 let mut first = true;
                 for (name, one) in members {
                     first &= !separated(first, out, |out| {
-                        json::write_string(out, name);
-                        out.push(':');
+                        out.push_str(name.as_str());
                         one.write(lookup, out)
                     });
                 }
@@ -525,6 +544,8 @@ const REST: (&str, &str) = ("...", "{body.*}");
 pub struct Field {
     /// Its name.
     pub name: Arc<str>,
+    /// And as it is written.
+    pub quoted: Quoted,
     /// What it holds.
     pub template: JsonTemplate,
     /// Its template may look at the clock, at chance or at the call's id, which differ from try to try of one event.
@@ -535,7 +556,7 @@ impl Field {
     fn new(name: &str, template: JsonTemplate) -> Self {
         let draws = template
             .looks(&|source, _| matches!(source, Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId));
-        Self { name: Arc::from(name), template, draws }
+        Self { name: Arc::from(name), quoted: Quoted::new(name), template, draws }
     }
 }
 

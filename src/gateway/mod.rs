@@ -102,12 +102,9 @@ impl Gateway {
     pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let unknown = Connection { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
         let (mut parts, body) = request.into_parts();
-        let arrived = parts.extensions.get::<Arrived>();
-        let connection = arrived.map_or(unknown, |arrived| arrived.connection);
-        let memory = arrived.map(|arrived| arrived.memory.clone()).unwrap_or_default();
+        let connection = parts.extensions.get::<Arrived>().map_or(unknown, |arrived| arrived.connection);
         match normalize(&mut parts, &connection, &self.0.trusted_proxies) {
             Ok(peer) => {
-                let peer = Peer { memory, ..peer };
                 let body = Body::arriving(body, &parts.headers);
                 Ok(self.answer(Request::from_parts(parts, body), &peer).await)
             }
@@ -655,12 +652,14 @@ impl Lookup for AnyBody<'_, '_> {
 }
 
 /// The type of a call's body in lower case, without parameters; empty where none can be read.
-fn media_type(caller: &Caller<'_>) -> String {
+fn media_type<'a>(caller: &Caller<'a>) -> Cow<'a, str> {
     let line = caller.parts().headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    line.and_then(|line| line.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase()
+    let kind = line.and_then(|line| line.split(';').next()).unwrap_or_default().trim();
+    if kind.bytes().any(|byte| byte.is_ascii_uppercase()) { kind.to_ascii_lowercase().into() } else { kind.into() }
 }
 
 fn request_id(parts: &Parts) -> String {
     let given = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
-    given.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+    let made = || uuid::Uuid::new_v4().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned();
+    given.map_or_else(made, str::to_owned)
 }

@@ -21,6 +21,8 @@ pub fn acknowledge(ack: Ack) -> Response<Body> {
     let mut response = Response::new(Body::from(ack.body));
     *response.status_mut() = ack.status;
     let headers = response.headers_mut();
+    // With what a browser depends on.
+    headers.reserve(ack.headers.len() + 8);
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in ack.headers {

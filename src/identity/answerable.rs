@@ -1,10 +1,9 @@
 //! Whether Tidegate may answer a call itself (design §4, P14, rulings 16, 22 and 23).
 
 use super::caller::Caller;
-use super::settings::{Cors, Forbid, Need, Part, Selection};
+use super::settings::{Forbid, Need, Part, Selection};
 use super::{Identity, Kind, is_unsafe, lists};
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 /// Why Tidegate may not answer a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +125,7 @@ impl Identity {
     pub fn is_allowed_origin(&self, caller: &Caller<'_>) -> bool {
         let headers = &caller.parts.headers;
         *caller.said.allowed_origin.get_or_init(|| {
-            let listed = || self.settings.cors.as_ref().is_some_and(|cors| allowed_origin(cors, headers).is_some());
+            let listed = || self.cors.as_ref().is_some_and(|cors| cors.allowed_origin(headers).is_some());
             !headers.contains_key(header::ORIGIN) || listed() || self.is_same_origin(caller)
         })
     }
@@ -206,25 +205,6 @@ impl Identity {
         };
         nameless && !caller.parts.headers.keys().any(tells)
     }
-
-    /// The CORS headers of an answer of ours to this request.
-    #[must_use]
-    pub fn cors_headers(&self, parts: &Parts) -> Vec<(HeaderName, HeaderValue)> {
-        let Some(cors) = &self.settings.cors else { return Vec::new() };
-        let mut headers = vec![(header::VARY, HeaderValue::from_static("Origin"))];
-        if cors.credentials {
-            headers.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
-        }
-        if let Ok(expose) = HeaderValue::try_from(cors.expose.join(", "))
-            && !cors.expose.is_empty()
-        {
-            headers.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, expose));
-        }
-        if let Some(Ok(origin)) = allowed_origin(cors, &parts.headers).map(HeaderValue::try_from) {
-            headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin));
-        }
-        headers
-    }
 }
 
 /// What a call must not have to be answered by Tidegate: a proof of its own, and, if it writes, what makes it depend on
@@ -244,11 +224,4 @@ fn proof(selection: &Selection, caller: &Caller<'_>) -> Result<(), NotAnswerable
         return Err(NotAnswerable::Proof);
     }
     Ok(())
-}
-
-/// The request's one origin, lower-cased, if it is allowed.
-fn allowed_origin(cors: &Cors, headers: &HeaderMap) -> Option<String> {
-    let mut lines = headers.get_all(header::ORIGIN).iter();
-    let origin = lines.next()?.to_str().ok()?.to_ascii_lowercase();
-    (lines.next().is_none() && cors.origins.iter().any(|allowed| **allowed == *origin)).then_some(origin)
 }

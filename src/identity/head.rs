@@ -1,10 +1,11 @@
-//! What a call's head says of its caller, apart from the call, so that a connection's next call with the same head needs a
-//! comparison only.
+//! What a call's head says of its caller, apart from the call, so that the next call with the same head needs a comparison
+//! only.
 //!
-//! A connection remembers two heads (`Memory`): that of its last safe call and that of its last unsafe one, since browsers
-//! send other headers with each. A head is the same if it has the same headers in the same order with the same values, and
-//! comes from the same client by the same host and scheme. Headers that say nothing of who calls may have another value
-//! (`is_free`).
+//! The last heads of callers are remembered in a table of fixed size, each in one place that is found by a hash of its
+//! Authorization and Cookie and of its client's address. A head is the same if it has the same headers in the same order
+//! with the same values, and comes from the same client by the same host and scheme; headers that say nothing of who calls
+//! may have another value (`is_free`). A head is remembered when it comes a second time: heads that come once, such as
+//! those of forged tokens, push out none.
 
 use super::caller::{Caller, Token};
 use super::keys::CallerKeys;
@@ -13,9 +14,12 @@ use crate::peer::Peer;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
-use std::any::Any;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+/// Places for heads.
+const PLACES: u64 = 4_096;
 /// Largest head that is remembered, bytes of its values.
 const MAX_REMEMBERED: usize = 4 << 10;
 
@@ -40,15 +44,33 @@ pub(super) struct Said {
     pub(super) carried: OnceLock<Box<[u8]>>,
 }
 
+/// Where a head comes from, as far as that counts.
+#[derive(Debug, PartialEq, Eq)]
+struct Whence {
+    from: IpAddr,
+    client: IpAddr,
+    https: bool,
+    host: Option<Arc<str>>,
+    is_unsafe: bool,
+}
+
+impl Whence {
+    fn of(parts: &Parts, peer: &Peer) -> Self {
+        let from = peer.connection.address.ip();
+        let is_unsafe = super::is_unsafe(&parts.method);
+        Self { from, client: peer.client, https: peer.https, host: peer.host.clone(), is_unsafe }
+    }
+}
+
 /// A head as it was, and what it says.
 struct Remembered {
+    whence: Whence,
     names: Vec<HeaderName>,
     /// Where the value of each ends.
     ends: Vec<u32>,
     values: Box<[u8]>,
     /// Places of those that may have another value.
     free: Vec<usize>,
-    peer: Peer,
     said: Arc<Said>,
 }
 
@@ -62,7 +84,8 @@ enum Same {
 
 impl Remembered {
     /// `None`: it is too large.
-    fn of(headers: &HeaderMap, is_free: impl Fn(&HeaderName) -> bool, peer: &Peer, said: &Arc<Said>) -> Option<Self> {
+    fn of(caller: &Caller<'_>, is_free: impl Fn(&HeaderName) -> bool) -> Option<Self> {
+        let headers = &caller.parts.headers;
         let bytes: usize = headers.values().map(HeaderValue::len).sum();
         if bytes > MAX_REMEMBERED {
             return None;
@@ -78,12 +101,12 @@ impl Remembered {
             values.extend_from_slice(value.as_bytes());
             ends.push(u32::try_from(values.len()).ok()?);
         }
-        let peer = peer.without_memory();
-        Some(Self { names, ends, values: values.into(), free, peer, said: Arc::clone(said) })
+        let (whence, said) = (Whence::of(caller.parts, caller.peer), Arc::clone(&caller.said));
+        Some(Self { whence, names, ends, values: values.into(), free, said })
     }
 
-    fn compare(&self, headers: &HeaderMap, peer: &Peer) -> Option<Same> {
-        if headers.len() != self.names.len() || self.peer != *peer {
+    fn compare(&self, headers: &HeaderMap) -> Option<Same> {
+        if headers.len() != self.names.len() {
             return None;
         }
         let (mut begin, mut free, mut same) = (0, self.free.iter().peekable(), Same::Whole);
@@ -109,27 +132,64 @@ impl Remembered {
     }
 }
 
-/// What a head says that its connection remembers.
+/// What a head says that is remembered.
 pub(super) struct Recalled {
     pub(super) said: Arc<Said>,
     /// The head is the same in everything.
     pub(super) is_same: bool,
 }
 
-/// Looks a head up in its connection's memory.
-pub(super) fn recall(parts: &Parts, peer: &Peer) -> Option<Recalled> {
-    let known = peer.memory.get(super::is_unsafe(&parts.method))?.downcast::<Remembered>().ok()?;
-    let same = known.compare(&parts.headers, peer)?;
-    Some(Recalled { said: Arc::clone(&known.said), is_same: matches!(same, Same::Whole) })
+/// Where a head belongs, and what tells it from most others.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    slot: usize,
+    hash: u64,
 }
 
-/// Has its connection remember a head.
-pub(super) fn remember(caller: &Caller<'_>, is_free: impl Fn(&HeaderName) -> bool) {
-    let (parts, peer) = (caller.parts, caller.peer);
-    if let Some(memory) = peer.memory.is_there()
-        && let Some(known) = Remembered::of(&parts.headers, is_free, peer, &caller.said)
-    {
-        memory.put(super::is_unsafe(&parts.method), Arc::new(known) as Arc<dyn Any + Send + Sync>);
+#[derive(Default)]
+struct Slot {
+    known: Option<Arc<Remembered>>,
+    /// The last head that came and was not remembered.
+    last: u64,
+}
+
+/// The heads that are remembered.
+pub(super) struct Heads {
+    // Plain locks: held to clone or to replace a pointer.
+    slots: Box<[Mutex<Slot>]>,
+    hasher: RandomState,
+}
+
+impl Heads {
+    pub(super) fn new() -> Self {
+        Self { slots: (0..PLACES).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+
+    pub(super) fn find_place(&self, parts: &Parts, peer: &Peer) -> Place {
+        let value = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+        let (authorization, cookie) = (value(header::AUTHORIZATION), value(header::COOKIE));
+        let hash = self.hasher.hash_one((authorization, cookie, peer.client, super::is_unsafe(&parts.method)));
+        Place { slot: usize::try_from(hash % PLACES).unwrap_or(0), hash }
+    }
+
+    pub(super) fn recall(&self, place: Place, parts: &Parts, peer: &Peer) -> Option<Recalled> {
+        let known = self.slots.get(place.slot)?.lock().known.clone()?;
+        if known.whence != Whence::of(parts, peer) {
+            return None;
+        }
+        let same = known.compare(&parts.headers)?;
+        Some(Recalled { said: Arc::clone(&known.said), is_same: matches!(same, Same::Whole) })
+    }
+
+    /// Remembers a head if it came before.
+    pub(super) fn remember(&self, place: Place, caller: &Caller<'_>, is_free: impl Fn(&HeaderName) -> bool) {
+        let Some(slot) = self.slots.get(place.slot) else { return };
+        // A head that comes once has no hash of zero but by chance, and then is remembered a call too early.
+        if std::mem::replace(&mut slot.lock().last, place.hash) == place.hash
+            && let Some(known) = Remembered::of(caller, is_free)
+        {
+            slot.lock().known = Some(Arc::new(known));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::{Carried, Keys, Legacy, Raw};
 use crate::identity::{Forbid, Identity, IdentitySettings, Need, Part, Selection};
-use crate::peer::{Connection, Memory};
+use crate::peer::Connection;
 use crate::template::{Source, Template};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -42,10 +42,9 @@ fn parts(method: &str, headers: &[(&str, String)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn peer(client: &str, host: &str, memory: &Memory) -> Peer {
+fn peer(client: &str, host: &str) -> Peer {
     let connection = Connection { address: "10.0.0.7:99".parse().unwrap(), secure: false };
-    let client = client.parse().unwrap();
-    Peer { host: Some(host.into()), client, memory: memory.clone(), ..Peer::new(connection) }
+    Peer { host: Some(host.into()), client: client.parse().unwrap(), ..Peer::new(connection) }
 }
 
 fn token(claims: &str) -> String {
@@ -68,58 +67,67 @@ fn ask(identity: &Identity, parts: &Parts, peer: &Peer) -> Answers {
     )
 }
 
-fn is_recalled(parts: &Parts, peer: &Peer) -> Option<bool> {
-    recall(parts, peer).map(|recalled| recalled.is_same)
+fn is_recalled(identity: &Identity, parts: &Parts, peer: &Peer) -> Option<bool> {
+    let place = identity.heads.find_place(parts, peer);
+    identity.heads.recall(place, parts, peer).map(|recalled| recalled.is_same)
+}
+
+fn ask_twice(identity: &Identity, parts: &Parts, peer: &Peer) -> Answers {
+    drop(ask(identity, parts, peer));
+    ask(identity, parts, peer)
 }
 
 #[test]
-fn a_connection_remembers_the_head_of_its_last_call_and_takes_no_other_for_it() {
-    let (identity, memory) = (identity(settings()), Memory::new());
+fn a_head_that_came_twice_is_remembered_and_no_other_taken_for_it() {
+    let identity = identity(settings());
     let head = |auth: &str, id: &str, length: &str| {
         parts("POST", &[("authorization", auth.into()), ("x-request-id", id.into()), ("content-length", length.into())])
     };
-    let here = peer("10.0.0.7", "a.test", &memory);
-    let first = head(&token("{\"sub\":\"ada\"}"), "1", "20");
-    assert_eq!(is_recalled(&first, &here), None);
+    let here = peer("10.0.0.7", "a.test");
+    let is_recalled = |parts: &Parts, peer: &Peer| is_recalled(&identity, parts, peer);
+    let [ada, eve] = ["ada", "eve"].map(|sub| token(&format!("{{\"sub\":\"{sub}\"}}")));
+    let first = head(&ada, "1", "20");
+    drop(ask(&identity, &first, &here));
+    assert_eq!(is_recalled(&first, &here), None, "once");
     drop(ask(&identity, &first, &here));
     assert_eq!(is_recalled(&first, &here), Some(true));
-    assert_eq!(is_recalled(&head(&token("{\"sub\":\"ada\"}"), "1", "7"), &here), Some(true), "another body");
-    assert_eq!(is_recalled(&head(&token("{\"sub\":\"ada\"}"), "2", "20"), &here), Some(false), "another id");
-    assert_eq!(is_recalled(&head(&token("{\"sub\":\"eve\"}"), "1", "20"), &here), None);
-    assert_eq!(is_recalled(&first, &peer("10.0.0.8", "a.test", &memory)), None, "another client");
-    assert_eq!(is_recalled(&first, &peer("10.0.0.7", "b.test", &memory)), None, "another host");
-    assert_eq!(is_recalled(&first, &peer("10.0.0.7", "a.test", &Memory::new())), None, "another connection");
-    let read = parts("GET", &[("accept", "*/*".into())]);
-    drop(ask(&identity, &read, &here));
-    assert_eq!((is_recalled(&read, &here), is_recalled(&first, &here)), (Some(true), Some(true)), "one of each");
+    assert_eq!(is_recalled(&head(&ada, "1", "7"), &here), Some(true), "another body");
+    assert_eq!(is_recalled(&head(&ada, "2", "20"), &here), Some(false), "another id");
+    assert_eq!(is_recalled(&head(&eve, "1", "20"), &here), None);
+    assert_eq!(is_recalled(&first, &peer("10.0.0.8", "a.test")), None, "another client");
+    assert_eq!(is_recalled(&first, &peer("10.0.0.7", "b.test")), None, "another host");
+    let mut get = head(&ada, "1", "20");
+    get.method = http::Method::GET;
+    assert_eq!(is_recalled(&get, &here), None, "another kind of method");
     let large = parts("POST", &[("x-large", "x".repeat(MAX_REMEMBERED + 1))]);
-    drop(ask(&identity, &large, &here));
-    assert_eq!((is_recalled(&large, &here), is_recalled(&first, &here)), (None, Some(true)));
+    drop(ask_twice(&identity, &large, &here));
+    assert_eq!(is_recalled(&large, &here), None);
 }
 
 #[test]
 fn a_header_that_the_configuration_looks_at_is_not_free() {
     let required = vec![vec![Need::Part(Part::parse("header:x-request-id").unwrap())]];
-    let (identity, memory) = (identity(IdentitySettings { require: required, ..settings() }), Memory::new());
-    let here = peer("10.0.0.7", "a.test", &memory);
+    let identity = identity(IdentitySettings { require: required, ..settings() });
+    let here = peer("10.0.0.7", "a.test");
     let head = |id: &str| parts("POST", &[("x-request-id", id.into())]);
-    drop(ask(&identity, &head("1"), &here));
-    assert_eq!((is_recalled(&head("1"), &here), is_recalled(&head(""), &here)), (Some(true), None));
+    drop(ask_twice(&identity, &head("1"), &here));
+    let is_recalled = |id: &str| is_recalled(&identity, &head(id), &here);
+    assert_eq!((is_recalled("1"), is_recalled("")), (Some(true), None));
 }
 
 #[test]
 fn what_was_learned_of_a_bearer_since_counts_for_a_head_that_is_remembered() {
     let mut selection = Selection::built_in();
     selection.set(&Part::parse("cookie:sid").unwrap(), Kind::Rolling);
-    let (identity, memory) = (identity(IdentitySettings { selection, ..settings() }), Memory::new());
-    let (here, other) = (peer("10.0.0.7", "a.test", &memory), peer("10.0.0.7", "a.test", &Memory::new()));
+    let identity = identity(IdentitySettings { selection, ..settings() });
+    let here = peer("10.0.0.7", "a.test");
     let head = |sid: &str| parts("GET", &[("cookie", format!("sid={sid}"))]);
-    let (before, next) = (ask(&identity, &head("1"), &other).0, ask(&identity, &head("2"), &here).0);
+    let [before, next] = ["1", "2"].map(|sid| ask_twice(&identity, &head(sid), &here).0);
     assert_ne!(before.principal, next.principal);
     let set = HeaderValue::from_static("sid=2; Path=/");
     let first = head("1");
-    identity.renew(&identity.caller(&first, &other, now()), [&set].into_iter(), true);
-    assert_eq!(is_recalled(&head("2"), &here), Some(true));
+    identity.renew(&identity.caller(&first, &here, now()), [&set].into_iter(), true);
+    assert_eq!(is_recalled(&identity, &head("2"), &here), Some(true));
     assert_eq!(ask(&identity, &head("2"), &here).0.principal, before.principal);
 }
 
@@ -150,21 +158,24 @@ proptest! {
     #[test]
     fn a_remembered_head_says_what_the_call_itself_says(
         calls in proptest::collection::vec((headers(), any::<bool>(), prop_oneof![Just("a.test"), Just("b.test")]), 1..5),
-        repeats in proptest::collection::vec(any::<bool>(), 5),
+        order in proptest::collection::vec(any::<proptest::sample::Index>(), 12),
+        listed in any::<bool>(),
     ) {
-        let (identity, memory) = (identity(settings()), Memory::new());
-        let mut last = None;
-        for (call, repeat) in calls.into_iter().zip(repeats) {
-            let (headers, is_unsafe, host) = match &last {
-                Some(last) if repeat => Clone::clone(last),
-                _ => call,
-            };
-            let head = parts(if is_unsafe { "POST" } else { "GET" }, &headers);
-            let [remembering, forgetful] = [memory.clone(), Memory::default()].map(|one| peer("10.0.0.7", host, &one));
-            let found = ask(&identity, &head, &remembering);
-            prop_assert_eq!(&found, &ask(&identity, &head, &forgetful));
+        let settings = || IdentitySettings {
+            selection: if listed {
+                Selection::listed(&[Part::parse("cookie:sid").unwrap()])
+            } else {
+                Selection::built_in()
+            },
+            ..settings()
+        };
+        let remembering = identity(settings());
+        for place in order {
+            let (headers, is_unsafe, host) = &calls[place.index(calls.len())];
+            let (head, here) = (parts(if *is_unsafe { "POST" } else { "GET" }, headers), peer("10.0.0.7", host));
+            let found = ask(&remembering, &head, &here);
+            prop_assert_eq!(&found, &ask(&identity(settings()), &head, &here));
             prop_assert!(Carried::unpack(&found.3).is_some_and(|carried| carried.claimed && carried.legacy.is_some()));
-            last = Some((headers, is_unsafe, host));
         }
     }
 }

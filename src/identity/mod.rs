@@ -3,6 +3,7 @@
 
 mod answerable;
 mod caller;
+mod cors;
 mod families;
 mod head;
 pub mod keys;
@@ -20,9 +21,10 @@ use crate::event::{Context, Principal, Succession, UserId};
 use crate::peer::Peer;
 use crate::template::{Found, Lookup, Source, Template};
 use caller::Token;
-use head::{Recalled, Said};
+use cors::CorsHeaders;
+use head::{Heads, Recalled, Said};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, header};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -40,8 +42,11 @@ pub enum Renewal {
 /// Reads callers as the settings say.
 pub struct Identity {
     settings: IdentitySettings,
-    key: [u8; 32],
+    /// Of the hashes that its keys are.
+    key: [u8; 16],
     families: Families,
+    cors: Option<CorsHeaders>,
+    heads: Heads,
 }
 
 impl std::fmt::Debug for Identity {
@@ -58,7 +63,10 @@ impl Identity {
     /// `key`: made on first start, stays with the data directory. `most`: principals whose successors are remembered.
     #[must_use]
     pub fn new(settings: IdentitySettings, key: [u8; 32], most: u64) -> Self {
-        Self { settings, key, families: Families::new(most) }
+        let cors = settings.cors.as_ref().map(CorsHeaders::new);
+        let mut short = [0; 16];
+        blake3::derive_key("tidegate 2026 caller keys", &key).iter().zip(&mut short).for_each(|(from, to)| *to = *from);
+        Self { settings, key: short, families: Families::new(most), cors, heads: Heads::new() }
     }
 
     /// The settings.
@@ -70,7 +78,8 @@ impl Identity {
     /// A call's head at a time of day.
     #[must_use]
     pub fn caller<'a>(&self, parts: &'a Parts, peer: &'a Peer, now: SystemTime) -> Caller<'a> {
-        if let Some(Recalled { said, is_same }) = head::recall(parts, peer) {
+        let place = self.heads.find_place(parts, peer);
+        if let Some(Recalled { said, is_same }) = self.heads.recall(place, parts, peer) {
             return Caller::new((parts, peer), now, said, is_same);
         }
         let mut caller = Caller::new((parts, peer), now, Arc::default(), true);
@@ -86,8 +95,13 @@ impl Identity {
         if token.is_some() || differ {
             caller.said = Arc::new(Said { token, has_several_tokens: differ, ..Said::default() });
         }
-        head::remember(&caller, |name| self.settings.is_free(name));
+        self.heads.remember(place, &caller, |name| self.settings.is_free(name));
         caller
+    }
+
+    /// The CORS headers of an answer of ours to this request.
+    pub fn cors_headers(&self, parts: &Parts) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        self.cors.iter().flat_map(|cors| cors.for_request(&parts.headers))
     }
 
     /// The user of a call, as its events have it.
@@ -152,8 +166,7 @@ impl Identity {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = caller.parts.headers.clone();
         parts.headers.insert(header::COOKIE, line);
-        let peer = caller.peer.without_memory();
-        let renewed = self.caller(&parts, &peer, caller.now);
+        let renewed = self.caller(&parts, caller.peer, caller.now);
         let next = self.caller_keys(&renewed, None);
         // A token that names another user is no renewal: another one has signed in.
         if self.claimed(&renewed) != self.claimed(caller) {

@@ -274,8 +274,10 @@ impl IdentitySettings {
         let is_it = |part: &Part| matches!(part, Part::Header(found) if found == name);
         let needs = |need: &Need| matches!(need, Need::Part(part) if is_it(part));
         let forbids = |rule: &Forbid| is_it(&rule.part) || rule.unless.as_ref().is_some_and(is_it);
+        // Whatever is selected: whether Tidegate may answer goes by these.
         let is_looked_at = || {
-            self.token.iter().any(is_it)
+            matches!(*name, header::ORIGIN | header::AUTHORIZATION)
+                || self.token.iter().any(is_it)
                 || self.require.iter().flatten().any(needs)
                 || self.forbid.iter().any(forbids)
                 || self.double_submit.as_ref().is_some_and(|(first, second)| is_it(first) || is_it(second))

@@ -175,7 +175,6 @@ fn the_cors_echo_is_for_this_request() {
         let parts = parts(Method::POST, origin);
         identity
             .cors_headers(&parts)
-            .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect::<Vec<_>>()
     };

@@ -9,6 +9,7 @@ use crate::identity::Identity;
 use crate::journal::Ticket;
 use crate::metrics::Metrics;
 use parking_lot::Mutex;
+use siphasher::sip::SipHasher13;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::Arc;
@@ -122,7 +123,7 @@ struct Slot {
 /// The ids that were seen: pending ones always, settled ones for `max_age` or until the cap is reached.
 #[derive(Debug)]
 pub struct Seen {
-    key: [u8; 32],
+    key: [u8; 16],
     slots: Vec<Slot>,
     most: usize,
 }
@@ -132,24 +133,21 @@ impl Seen {
     /// stays with the data directory.
     #[must_use]
     pub fn new(most: usize, secret: &[u8; 32]) -> Self {
-        let key = blake3::derive_key("tidegate 2026 seen ids", secret);
+        let mut key = [0; 16];
+        blake3::derive_key("tidegate 2026 seen ids", secret).iter().zip(&mut key).for_each(|(from, to)| *to = *from);
         Self { key, slots: (0..SHARDS).map(|_| Slot::default()).collect(), most: most.div_ceil(SHARDS).max(1) }
     }
 
     /// The key of an event in a group of this name.
     #[must_use]
     pub fn key(&self, group: &str, event: &Event) -> SeenKey {
-        let mut text = Vec::with_capacity(256);
+        let mut id = SipHasher13::new_with_key(&self.key);
         let user = event.lane.user.as_str();
         for bytes in [group.as_bytes(), &event.owner.principal.0, user.as_bytes(), event.id.as_str().as_bytes()] {
-            text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            text.extend_from_slice(bytes);
+            id.write_u64(bytes.len() as u64);
+            id.write(bytes);
         }
-        let id = blake3::keyed_hash(&self.key, &text);
-        let mut short = [0; 16];
-        let halves = id.as_bytes().iter().take(8).copied().chain(event.content.to_be_bytes());
-        halves.zip(&mut short).for_each(|(from, to)| *to = from);
-        SeenKey(short)
+        SeenKey((u128::from(id.finish()) << 64 | u128::from(event.content)).to_be_bytes())
     }
 
     fn slot(&self, key: SeenKey) -> Option<&Slot> {

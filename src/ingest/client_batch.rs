@@ -73,7 +73,8 @@ impl Ingest {
             let decoded =
                 into.decode_element(call, raw, &element).map_err(|decline| self.judge(Some(group), decline))?;
             let mut arrival = Arrival::of(call, decoded);
-            self.admissible(into.group, &arrival.event)?;
+            let is_refused = self.0.reputation.is_refused_in(arrival.event.owner.principal, group);
+            self.check_admissible(into.group, &arrival.event, is_refused)?;
             let key = self.0.ground.key(&arrival.event);
             let known = self.0.ground.seen.look(key, Instant::now());
             if known == Known::Other || keys.iter().any(|one| one.names_other(key)) {

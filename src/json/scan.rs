@@ -3,25 +3,59 @@
 
 use super::MAX_DEPTH;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The members of the object that a whole text is, values without the space around them; `None`: it is none.
 pub(super) fn object(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+    let mut members = Vec::with_capacity(8);
+    each_member(text, |name, value| {
+        members.push((unquoted(text.get(name)?)?, text.get(value)?));
+        Some(())
+    })?;
+    Some(members)
+}
+
+/// Where the members of the object lie that a whole text is: names with their quotes, values; `None`: it is none.
+pub(super) fn places(text: &str) -> Option<Vec<(Range<u32>, Range<u32>)>> {
+    let short = |place: Range<usize>| Some(u32::try_from(place.start).ok()?..u32::try_from(place.end).ok()?);
+    let mut places = Vec::with_capacity(8);
+    each_member(text, |name, value| {
+        unquoted(text.get(name.clone())?)?;
+        places.push((short(name)?, short(value)?));
+        Some(())
+    })?;
+    Some(places)
+}
+
+/// A name without its quotes and escapes.
+pub(super) fn unquoted(name: &str) -> Option<Cow<'_, str>> {
+    let inner = name.get(1..name.len().checked_sub(1)?)?;
+    if plain(inner.as_bytes()) == inner.len() {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_str::<String>(name).ok().map(Cow::Owned)
+}
+
+/// Shows where each member lies, until `see` has seen enough.
+fn each_member(text: &str, mut see: impl FnMut(Range<usize>, Range<usize>) -> Option<()>) -> Option<()> {
     let mut scan = Scan { text, place: 0 };
     scan.take(b'{')?;
-    let mut members = Vec::with_capacity(8);
     scan.skip_space();
     if scan.take(b'}').is_none() {
         loop {
-            let name = scan.read_name()?;
-            let value = scan.read_value(1)?;
-            members.push((name, value));
+            let name = scan.place_of(Scan::skip_string)?;
+            scan.skip_space();
+            scan.take(b':')?;
+            scan.skip_space();
+            let value = scan.place_of(|scan| scan.skip_value(1))?;
+            see(name, value)?;
             if scan.ends(b'}')? {
                 break;
             }
             scan.skip_space();
         }
     }
-    scan.is_over().then_some(members)
+    scan.is_over().then_some(())
 }
 
 /// The elements of the array that a whole text is; `None`: it is none.
@@ -32,7 +66,9 @@ pub(super) fn array(text: &str) -> Option<Vec<&str>> {
     scan.skip_space();
     if scan.take(b']').is_none() {
         loop {
-            elements.push(scan.read_value(1)?);
+            scan.skip_space();
+            let place = scan.place_of(|scan| scan.skip_value(1))?;
+            elements.push(text.get(place)?);
             if scan.ends(b']')? {
                 break;
             }
@@ -127,30 +163,17 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A member's name and the colon after it.
-    fn read_name(&mut self) -> Option<Cow<'a, str>> {
+    /// Where what is skipped lies.
+    fn place_of(&mut self, skip: impl FnOnce(&mut Self) -> Option<()>) -> Option<Range<usize>> {
         let begin = self.place;
-        let has_escapes = self.skip_string()?;
-        let quoted = self.text.get(begin..self.place)?;
-        self.skip_space();
-        self.take(b':')?;
-        if has_escapes {
-            return serde_json::from_str::<String>(quoted).ok().map(Cow::Owned);
-        }
-        Some(Cow::Borrowed(quoted.get(1..quoted.len() - 1)?))
+        skip(self)?;
+        Some(begin..self.place)
     }
 
-    /// A value inside `depth` levels, without the space around it.
-    fn read_value(&mut self, depth: usize) -> Option<&'a str> {
-        self.skip_space();
-        let begin = self.place;
-        self.skip_value(depth)?;
-        self.text.get(begin..self.place)
-    }
-
+    /// A value inside `depth` levels.
     fn skip_value(&mut self, depth: usize) -> Option<()> {
         match self.next()? {
-            b'"' => self.skip_string().map(drop),
+            b'"' => self.skip_string(),
             b'{' => self.skip_members(depth + 1),
             b'[' => self.skip_elements(depth + 1),
             b't' => self.skip_word(b"true"),
@@ -200,20 +223,15 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A string; whether it has escapes.
-    fn skip_string(&mut self) -> Option<bool> {
+    fn skip_string(&mut self) -> Option<()> {
         self.take(b'"')?;
-        let mut has_escapes = false;
         loop {
             self.place += plain(self.rest());
             let found = self.next()?;
             self.place += 1;
             match found {
-                b'"' => return Some(has_escapes),
-                b'\\' => {
-                    has_escapes = true;
-                    self.skip_escape()?;
-                }
+                b'"' => return Some(()),
+                b'\\' => self.skip_escape()?,
                 _ => return None,
             }
         }

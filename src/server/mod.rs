@@ -18,7 +18,7 @@ pub use settings::ServerSettings;
 
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::peer::{Arrived, Connection, Memory, Place};
+use crate::peer::{Arrived, Connection, Place};
 use answer::{Answer, Streams, UnsentOfAll, UnsentOfOne};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -190,11 +190,10 @@ impl Client {
         let kept = place.clone();
         let watched = Watched::new(stream, phases.clone(), stall, Socket { unsent: unsent::in_kernel, cut });
         let account = phases.clone();
-        let memory = Memory::new();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
             // An upgraded connection outlives its task, and takes its place among the others along.
-            let arrived = Arrived { connection, place: place.lend(), memory: memory.clone() };
+            let arrived = Arrived { connection, place: place.lend() };
             request.extensions_mut().insert(arrived);
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();

@@ -161,8 +161,11 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    // As a rule there is none; to compare all names takes less than to look each of these up.
+    if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        for name in &HOP_BY_HOP {
+            headers.remove(name);
+        }
     }
 }
 
@@ -187,12 +190,16 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// application.
 fn remove_claims(headers: &mut HeaderMap, peer: &Peer) {
     const NAMES: [&str; 3] = ["forwarded", "cf-connecting-ip", "true-client-ip"];
-    let is_claim = |name: &HeaderName| {
-        let name = name.as_str().replace('_', "-");
-        name.starts_with("x-forwarded-") || NAMES.contains(&&*name)
+    let begins_like = |name: &str, known: &str| {
+        let alike = |(found, wanted): (u8, u8)| found == wanted || found == b'_' && wanted == b'-';
+        name.len() >= known.len() && name.bytes().zip(known.bytes()).all(alike)
     };
-    let is_candidate = |name: &&HeaderName| matches!(name.as_str().as_bytes().first(), Some(b'x' | b'f' | b'c' | b't'));
-    let claims: Vec<HeaderName> = headers.keys().filter(is_candidate).filter(|name| is_claim(name)).cloned().collect();
+    let is_claim = |name: &&HeaderName| {
+        let name = name.as_str();
+        let is_it = |known: &&str| name.len() == known.len() && begins_like(name, known);
+        begins_like(name, "x-forwarded-") || NAMES.iter().any(is_it)
+    };
+    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
     for name in claims {
         headers.remove(name);
     }

@@ -1,14 +1,18 @@
 //! An event as it stands in a batch, while it is written: one JSON object, and where its members lie.
 
 use crate::json;
+use crate::template::Quoted;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// A member of an event: its name, and where its raw value lies.
+/// A member of an event: its name, where it begins, and where its raw value lies.
 #[derive(Debug, Clone)]
 pub(super) struct Member<'a> {
     name: &'a str,
+    begin: usize,
     value: Range<usize>,
+    /// It differs from try to try of one event.
+    drawn: bool,
 }
 
 /// An event to look into.
@@ -70,15 +74,20 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes a member; `write`: its raw value, `false` if there is none, and then nothing is written.
-    pub(super) fn write_member(&mut self, name: &'a str, write: impl FnOnce(&mut String) -> bool) -> bool {
+    pub(super) fn write_member(
+        &mut self,
+        name: &'a str,
+        quoted: &Quoted,
+        write: impl FnOnce(&mut String) -> bool,
+    ) -> bool {
         let before = self.json.len();
         self.json.push(if before == 0 { '{' } else { ',' });
-        json::write_string(&mut self.json, name);
-        self.json.push(':');
         let begin = self.json.len();
+        self.json.push_str(quoted.as_str());
+        let value = self.json.len();
         let written = write(&mut self.json);
         if written {
-            self.members.push(Member { name, value: begin..self.json.len() });
+            self.members.push(Member { name, begin, value: value..self.json.len(), drawn: false });
         } else {
             self.json.truncate(before);
         }
@@ -86,17 +95,34 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn push(&mut self, name: &'a str, raw: &str) {
-        self.write_member(name, |out| {
-            out.push_str(raw);
-            true
-        });
+        self.push_with(name, |out| out.push_str(raw));
     }
 
     pub(super) fn push_text(&mut self, name: &'a str, text: &str) {
-        self.write_member(name, |out| {
-            json::write_string(out, text);
-            true
-        });
+        self.push_with(name, |out| json::write_string(out, text));
+    }
+
+    fn push_with(&mut self, name: &'a str, write: impl FnOnce(&mut String)) {
+        self.json.push(if self.json.is_empty() { '{' } else { ',' });
+        let begin = self.json.len();
+        json::write_string(&mut self.json, name);
+        self.json.push(':');
+        let value = self.json.len();
+        write(&mut self.json);
+        self.members.push(Member { name, begin, value: value..self.json.len(), drawn: false });
+    }
+
+    /// The member that was written last differs from try to try of one event.
+    pub(super) fn mark_last_drawn(&mut self) {
+        if let Some(member) = self.members.last_mut() {
+            member.drawn = true;
+        }
+    }
+
+    /// What the event says, member by member as it is written, but for those that are drawn and those of these names.
+    pub(super) fn said(&self, is_left_out: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
+        let members = self.members.iter().filter(move |member| !member.drawn && !is_left_out(member.name));
+        members.filter_map(|member| self.json.get(member.begin..member.value.end))
     }
 
     /// The raw value of the member that was written last.

@@ -17,9 +17,8 @@ const FEW: usize = 24;
 pub(super) struct Writer<'a> {
     pub(super) group: &'a Group,
     pub(super) draft: Draft<'a>,
-    /// What the event says, without what only this try of it says. Unkeyed: it is only compared with that of another try
-    /// under the same id.
-    content: SipHasher13,
+    /// What of it is drawn, as it would be at every try.
+    still: SipHasher13,
     /// A single call whose percent is no number is the application's to judge; in a client's batch it stays as it is.
     strict: bool,
 }
@@ -27,12 +26,19 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// `bytes`: as long as the body is.
     pub(super) fn new(group: &'a Group, strict: bool, bytes: usize) -> Self {
-        Self { group, draft: Draft::with_capacity(bytes + 64), content: SipHasher13::new(), strict }
+        Self { group, draft: Draft::with_capacity(bytes + 64), still: SipHasher13::new(), strict }
     }
 
-    /// A hash of what the event says.
+    /// A hash of what the event says, without what only this try of it says: id, volatile members, what is drawn (ruling
+    /// 21). Unkeyed: it is only compared with that of another try under the same id.
     pub(super) fn content(&self) -> u64 {
-        self.content.finish()
+        let group = self.group;
+        let is_left_out = |name: &str| *name == *group.id_field || group.volatile.iter().any(|one| **one == *name);
+        let mut content = self.still;
+        for member in self.draft.said(is_left_out) {
+            content.write(member.as_bytes());
+        }
+        content.finish()
     }
 
     /// The mapping's members, then what is left of the body, if it takes that.
@@ -72,15 +78,14 @@ impl<'a> Writer<'a> {
     }
 
     fn write_given(&mut self, name: &'a str, raw: &str) -> Result<(), Decline> {
-        say(&mut self.content, self.group, name, raw);
         self.draft.push(name, raw);
         self.normalize_last(name)
     }
 
     fn write_field(&mut self, field: &'a Field, scope: &Scope<'_, '_>) -> Result<(), Decline> {
-        let Field { name, template, draws } = field;
-        let (draft, content, mut written) = (&mut self.draft, &mut self.content, false);
-        let mut write = || written = draft.write_member(name, |out| template.write(scope, out));
+        let Field { name, quoted, template, draws } = field;
+        let (draft, mut written) = (&mut self.draft, false);
+        let mut write = || written = draft.write_member(name, quoted, |out| template.write(scope, out));
         let drawn = if *draws {
             scope.call.notes_draws(write)
         } else {
@@ -88,11 +93,15 @@ impl<'a> Writer<'a> {
             false
         };
         if drawn {
+            if written {
+                self.draft.mark_last_drawn();
+            }
             let mut still = String::new();
             scope.call.standing_still(|| _ = template.write(scope, &mut still));
-            say(content, self.group, name, &still);
-        } else {
-            say(content, self.group, name, if written { self.draft.last() } else { "" });
+            for text in [quoted.as_str(), &still] {
+                self.still.write_u64(text.len() as u64);
+                self.still.write(text.as_bytes());
+            }
         }
         if written { self.normalize_last(name) } else { Ok(()) }
     }
@@ -114,17 +123,6 @@ impl<'a> Writer<'a> {
             self.draft.replace_last(&lower);
         }
         Ok(())
-    }
-}
-
-/// Takes a member into what an event says. Lengths come before texts, so that no two lists look alike.
-fn say(content: &mut SipHasher13, group: &Group, name: &str, raw: &str) {
-    if *name == *group.id_field || group.volatile.iter().any(|one| **one == *name) {
-        return;
-    }
-    for text in [name, raw] {
-        content.write_u64(text.len() as u64);
-        content.write(text.as_bytes());
     }
 }
 

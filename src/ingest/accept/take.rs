@@ -169,7 +169,13 @@ impl Ingest {
     }
 
     /// Whether an event may be admitted, as far as can be said before its id is looked at.
-    pub(in crate::ingest) fn admissible(&self, group: &Group, event: &Event) -> Result<(), Decline> {
+    /// `is_refused`: its caller is, in its group.
+    pub(in crate::ingest) fn check_admissible(
+        &self,
+        group: &Group,
+        event: &Event,
+        is_refused: bool,
+    ) -> Result<(), Decline> {
         let shared = &self.0;
         let forward = |why| Err(Decline::Forward(why));
         if group.shape != Shape::Latest && event.json.len() + shared.ground.envelope(event) > group.max_bytes {
@@ -183,7 +189,7 @@ impl Ingest {
             return forward(Forward::TooManyLanes);
         }
         let principal = event.owner.principal;
-        if shared.reputation.is_refused_in(principal, event.lane.group) {
+        if is_refused {
             return forward(Forward::Rejected);
         }
         if !shared.reputation.is_proven(principal, event.lane.group) {
@@ -212,14 +218,15 @@ impl Ingest {
         let key = shared.ground.key(event);
         // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
         // hear the application's own answer all the same.
-        if !shared.reputation.is_refused_in(event.owner.principal, event.lane.group) {
+        let is_refused = shared.reputation.is_refused_in(event.owner.principal, event.lane.group);
+        if !is_refused {
             match shared.ground.seen.look(key, Instant::now()) {
                 Known::Yes => return Ok(Admission::Known),
                 Known::Other => return Err(Decline::Forward(Forward::OtherContent)),
                 Known::No | Known::Undecided => {}
             }
         }
-        self.admissible(group, event)?;
+        self.check_admissible(group, event, is_refused)?;
         let share = share.map_or_else(|| self.share(arrival), Ok)?;
         let is_good = shared.reputation.is_good(event.owner.principal, event.lane.group);
         let payer = Payer::of(&event.lane.user, &event.owner, share.is_strangers(), is_good);

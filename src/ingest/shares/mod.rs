@@ -19,16 +19,21 @@
 //! INVARIANT: the strangers' sums are those of the accounts that aren't good. Every change of an account is made under its
 //! shelf's lock, and so is the look at the standing that it goes by.
 
+mod account;
+mod counts;
+mod strangers;
+
 use crate::event::{Carried, Event, LaneKey, Principal, first_eight};
 use crate::journal;
 use crate::peer::network_of;
+use account::Account;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use strangers::Strangers;
 
 /// Shelves of accounts, and of addresses.
 const SHELVES: usize = 64;
@@ -180,202 +185,6 @@ pub struct HeldByStrangers {
     pub calls: u64,
 }
 
-/// The sums over all accounts that aren't good.
-#[derive(Debug)]
-struct Strangers {
-    bounds: Bounds,
-    /// By [`Bound::place`].
-    together: Vec<AtomicU64>,
-    // Plain locks: held for a look-up. ORDER: taken under an account's lock, never the other way round.
-    addresses: Vec<Mutex<HashMap<(Address, Bound), u64>>>,
-    hasher: RandomState,
-}
-
-impl Strangers {
-    fn new(bounds: Bounds) -> Self {
-        let together = (0..Bound::Lanes(bounds.shards).place()).map(|_| AtomicU64::new(0)).collect();
-        let addresses = (0..SHELVES).map(|_| Mutex::default()).collect();
-        Self { bounds, together, addresses, hasher: RandomState::new() }
-    }
-
-    fn address(&self, address: Address) -> Option<MutexGuard<'_, HashMap<(Address, Bound), u64>>> {
-        let place = self.hasher.hash_one(address) % SHELVES as u64;
-        self.addresses.get(usize::try_from(place).unwrap_or(0)).map(Mutex::lock)
-    }
-
-    /// Enters what fits.
-    fn try_enter(&self, address: Address, bound: Bound, amount: u64) -> Result<(), NoShare> {
-        if amount == 0 {
-            return Ok(());
-        }
-        let (most, most_of_one) = self.bounds.shares(bound);
-        let Some(together) = self.together.get(bound.place()) else { return Ok(()) };
-        if together.fetch_add(amount, Ordering::Relaxed) + amount > most {
-            together.fetch_sub(amount, Ordering::Relaxed);
-            return Err(NoShare::Strangers);
-        }
-        let Some(mut addresses) = self.address(address) else { return Ok(()) };
-        let held = addresses.get(&(address, bound)).copied().unwrap_or(0);
-        if held + amount > most_of_one {
-            together.fetch_sub(amount, Ordering::Relaxed);
-            return Err(NoShare::Strangers);
-        }
-        addresses.insert((address, bound), held + amount);
-        Ok(())
-    }
-
-    /// Enters what is there already, whatever it is.
-    fn enter(&self, address: Address, bound: Bound, amount: u64) {
-        if amount == 0 {
-            return;
-        }
-        if let Some(together) = self.together.get(bound.place()) {
-            together.fetch_add(amount, Ordering::Relaxed);
-        }
-        if let Some(mut addresses) = self.address(address) {
-            *addresses.entry((address, bound)).or_default() += amount;
-        }
-    }
-
-    fn leave(&self, address: Address, bound: Bound, amount: u64) {
-        if amount == 0 {
-            return;
-        }
-        if let Some(together) = self.together.get(bound.place()) {
-            together.fetch_sub(amount, Ordering::Relaxed);
-        }
-        if let Some(mut addresses) = self.address(address) {
-            take_off(&mut addresses, (address, bound), amount);
-        }
-    }
-}
-
-/// Less of a sum, which goes when nothing is left of it.
-fn take_off<K: Hash + Eq>(sums: &mut HashMap<K, u64>, key: K, amount: u64) {
-    if let Entry::Occupied(mut sum) = sums.entry(key) {
-        *sum.get_mut() = sum.get().saturating_sub(amount);
-        if *sum.get() == 0 {
-            sum.remove();
-        }
-    }
-}
-
-/// What one principal holds.
-#[derive(Debug)]
-struct Account {
-    good: bool,
-    /// Shares that are out.
-    shares: usize,
-    /// Pending events by lane and the address that they came from.
-    lanes: HashMap<(Address, usize, LaneHash), u64>,
-    /// Pending events by user and group.
-    users: HashMap<UserHash, u64>,
-    sums: HashMap<(Address, Bound), u64>,
-}
-
-impl Account {
-    fn new(good: bool) -> Self {
-        Self { good, shares: 0, lanes: HashMap::new(), users: HashMap::new(), sums: HashMap::new() }
-    }
-
-    /// What a share takes of the bounds, where the account has `others` more events of its lane.
-    fn amounts(takes: Takes, others: u64) -> [(Bound, u64); 2] {
-        match takes {
-            Takes::Event { shard, bytes, .. } => [(Bound::Lanes(shard), u64::from(others == 0)), (Bound::Bytes, bytes)],
-            Takes::Context { bytes } => [(Bound::Bytes, bytes), (Bound::Listeners, 0)],
-            Takes::Listener => [(Bound::Listeners, 1), (Bound::Bytes, 0)],
-            Takes::Call => [(Bound::Calls, 1), (Bound::Bytes, 0)],
-        }
-    }
-
-    const fn lane_of(address: Address, takes: Takes) -> Option<(Address, usize, LaneHash)> {
-        match takes {
-            Takes::Event { shard, lane, .. } => Some((address, shard, lane)),
-            Takes::Context { .. } | Takes::Listener | Takes::Call => None,
-        }
-    }
-
-    /// What a share takes that is to come.
-    fn wanted(&self, address: Address, takes: Takes) -> [(Bound, u64); 2] {
-        let others = Self::lane_of(address, takes).and_then(|lane| self.lanes.get(&lane)).copied();
-        Self::amounts(takes, others.unwrap_or(0))
-    }
-
-    /// Calls that wait, from whatever address.
-    fn calls(&self) -> u64 {
-        self.sums.iter().filter(|((_, bound), _)| *bound == Bound::Calls).map(|(_, amount)| amount).sum()
-    }
-
-    /// Nothing of it counts if a part of it doesn't fit.
-    fn try_enter(&self, strangers: &Strangers, address: Address, takes: Takes) -> Result<(), NoShare> {
-        if let Takes::Event { user, .. } = takes
-            && self.users.get(&user).is_some_and(|events| *events >= strangers.bounds.user_events)
-        {
-            return Err(NoShare::User);
-        }
-        if self.good {
-            return match takes {
-                Takes::Call if self.calls() >= OF_ONE_PRINCIPAL => Err(NoShare::User),
-                _ => Ok(()),
-            };
-        }
-        let [(first, much), (second, more)] = self.wanted(address, takes);
-        strangers.try_enter(address, first, much)?;
-        strangers.try_enter(address, second, more).inspect_err(|_| strangers.leave(address, first, much))
-    }
-
-    fn enter(&self, strangers: &Strangers, address: Address, takes: Takes) {
-        if !self.good {
-            self.wanted(address, takes).into_iter().for_each(|(bound, amount)| strangers.enter(address, bound, amount));
-        }
-    }
-
-    /// The share is out.
-    fn note(&mut self, address: Address, takes: Takes) {
-        for (bound, amount) in self.wanted(address, takes).into_iter().filter(|(_, amount)| *amount > 0) {
-            *self.sums.entry((address, bound)).or_default() += amount;
-        }
-        if let Some(lane) = Self::lane_of(address, takes) {
-            *self.lanes.entry(lane).or_default() += 1;
-        }
-        if let Takes::Event { user, .. } = takes {
-            *self.users.entry(user).or_default() += 1;
-        }
-        self.shares += 1;
-    }
-
-    /// The share is back.
-    fn leave(&mut self, strangers: &Strangers, address: Address, takes: Takes) {
-        if let Some(lane) = Self::lane_of(address, takes) {
-            take_off(&mut self.lanes, lane, 1);
-        }
-        if let Takes::Event { user, .. } = takes {
-            take_off(&mut self.users, user, 1);
-        }
-        for (bound, amount) in self.wanted(address, takes) {
-            take_off(&mut self.sums, (address, bound), amount);
-            if !self.good {
-                strangers.leave(address, bound, amount);
-            }
-        }
-        self.shares = self.shares.saturating_sub(1);
-    }
-
-    /// Stranger -> good, good -> stranger: what it holds leaves the strangers' sums, or enters them.
-    fn stand(&mut self, strangers: &Strangers, good: bool) {
-        if std::mem::replace(&mut self.good, good) == good {
-            return;
-        }
-        for ((address, bound), amount) in &self.sums {
-            if good {
-                strangers.leave(*address, *bound, *amount);
-            } else {
-                strangers.enter(*address, *bound, *amount);
-            }
-        }
-    }
-}
-
 /// All accounts, and what strangers hold.
 #[derive(Debug)]
 pub struct Shares {
@@ -504,5 +313,4 @@ impl Drop for Share {
 }
 
 #[cfg(test)]
-#[path = "shares_tests.rs"]
 mod tests;
