@@ -98,10 +98,10 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         shards,
     });
     let (ingest, tasks) = recovered.context("the journal can't be brought back")?;
-    let listener = server::bind(&config.server).await;
+    let listener = server::bind(&config.server);
     let listener = listener.with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
     let admin_settings = admin_door(config.admin.listen, &config.server, admin_places);
-    let admin_listener = server::bind(&admin_settings).await;
+    let admin_listener = server::bind(&admin_settings);
     let admin_listener =
         admin_listener.with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);

@@ -160,6 +160,8 @@ struct Slice {
     bytes: Bytes,
     stream: Arc<Stream>,
     connection: UnsentOfOne,
+    #[expect(dead_code, reason = "held, never looked at")]
+    call: OpenCall,
 }
 
 impl AsRef<[u8]> for Slice {
@@ -220,7 +222,7 @@ async fn run(task: impl Future<Output = ()>, stream: Arc<Stream>, stall: Duratio
     .await;
 }
 
-/// An answer's body, which keeps its call open until it is sent.
+/// An answer's body, which keeps its call open until it is sent: over HTTP/2, until its last slice is written.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Body,
@@ -235,6 +237,7 @@ pub(super) struct Answer {
 struct Metered {
     stream: Arc<Stream>,
     connection: UnsentOfOne,
+    call: OpenCall,
     /// Of a frame of the body, what is not handed out.
     rest: Bytes,
     /// The trailers, once they have come.
@@ -249,6 +252,7 @@ impl Answer {
         let metered = STREAM.try_with(Arc::clone).ok().map(|stream| Metered {
             stream,
             connection: connection.clone(),
+            call: call.share(),
             rest: Bytes::new(),
             trailers: None,
             ended: false,
@@ -291,7 +295,12 @@ impl Metered {
         self.handed_out = self.handed_out.saturating_add(bytes.len());
         self.stream.hand_out(bytes.len());
         self.connection.add(bytes.len());
-        Bytes::from_owner(Slice { bytes, stream: Arc::clone(&self.stream), connection: self.connection.clone() })
+        Bytes::from_owner(Slice {
+            bytes,
+            stream: Arc::clone(&self.stream),
+            connection: self.connection.clone(),
+            call: self.call.share(),
+        })
     }
 
     /// Until all that was handed out is written; a small body's end doesn't wait.
@@ -328,6 +337,7 @@ impl http_body::Body for Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::newcomer::Newcomer;
     use super::super::phase::{Limits, Phases};
     use super::*;
     use futures_util::FutureExt as _;
@@ -337,7 +347,7 @@ mod tests {
     const STALL: Duration = Duration::from_secs(60);
 
     fn call() -> OpenCall {
-        Phases::new(Limits { head: STALL, idle: STALL }).begin_call()
+        Phases::new(Limits { head: STALL, idle: STALL }, Newcomer::default()).begin_call()
     }
 
     /// An answer within the task of an HTTP/2 stream, and that stream.

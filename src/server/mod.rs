@@ -1,7 +1,9 @@
 //! The listener: accepts, bounds and ends connections; HTTP/1.1 and HTTP/2 with prior knowledge (h2c).
 //!
-//! A connection takes a permit before it is accepted, so that the cap holds; more of them wait in the kernel's backlog. One
-//! whose network has its share already is closed at once (`shares.rs`).
+//! A connection whose network has its share already is closed at once (`shares.rs`). Any other takes a place; where all are
+//! taken, one that waits for its client gives way to it (`places.rs`). While it waits for that, it is the only one beyond
+//! the cap: more of them wait in the kernel's backlog.
+//!
 //! Its first byte, and each request's head from its first byte on, must arrive within `header_timeout`; between two
 //! requests it may idle for `keepalive_timeout`, and what is ready for its client waits at most `stall_timeout` (`phase.rs`,
 //! `answer.rs`). A peer that is gone without a word is found by probes. When the drain begins, nothing more is accepted, idle
@@ -9,7 +11,9 @@
 
 mod answer;
 pub mod descriptors;
+mod newcomer;
 mod phase;
+mod places;
 pub mod settings;
 mod shares;
 mod unsent;
@@ -26,15 +30,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use phase::{Limits, Over, Phases, Socket, Watched};
+use places::Places;
 use shares::Shares;
 use socket2::{SockRef, TcpKeepalive};
 use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
@@ -55,6 +60,8 @@ const MAX_UNSENT_IN_KERNEL: u32 = 128 << 10;
 /// A quiet connection's other end is asked for a sign of life after this time, and then so often.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
+/// Connections that the kernel keeps until they are accepted; the system's own bound may be less.
+const BACKLOG: u32 = 1_024;
 /// Pause after an error that concerns the listener and not one connection (no more file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long an idle client has to say goodbye (HTTP/2: to answer the GOAWAY).
@@ -64,8 +71,13 @@ const GOODBYE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The address is taken or not ours.
-pub async fn bind(settings: &ServerSettings) -> io::Result<TcpListener> {
-    TcpListener::bind(settings.listen).await
+pub fn bind(settings: &ServerSettings) -> io::Result<TcpListener> {
+    let socket = if settings.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait for the last process's connections to be forgotten. Elsewhere it would share the address.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(settings.listen)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until the drain begins, then finishes what is there, for at most `settings.drain`.
@@ -74,19 +86,13 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
-    let permits = Arc::new(Semaphore::new(settings.max_connections));
+    let places = Places::new(settings.max_connections, settings.trusted_proxies.clone());
     let connections = TaskTracker::new();
     let builder = builder(settings.stall_timeout);
     let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
     let unsent = UnsentOfAll::default();
     let limits = Limits { head: settings.header_timeout, idle: settings.keepalive_timeout };
     loop {
-        let permit = tokio::select! {
-            biased;
-            () = drain.draining() => break,
-            permit = Arc::clone(&permits).acquire_owned() => permit,
-        };
-        let Ok(permit) = permit else { break };
         let accepted = tokio::select! {
             biased;
             () = drain.draining() => break,
@@ -106,15 +112,24 @@ where
             tracing::debug!(%address, "a connection is refused; its network has its share");
             continue;
         };
+        let free = tokio::select! {
+            biased;
+            () = drain.draining() => break,
+            free = places.take() => free,
+        };
+        let Some(free) = free else { break };
         prepare(&stream);
+        let phases = places.open_account(limits);
+        let listed = places.list(address.ip(), &phases);
         let client = Client {
             stream,
             connection: Connection { address, secure: false },
-            place: Place::new((permit, share)),
+            // ORDER: off the list before the place is free.
+            place: Place::new((listed, free, share)),
             stall: settings.stall_timeout,
             unsent: UnsentOfOne::new(&unsent),
         };
-        drop(connections.spawn(client.serve(builder.clone(), service.clone(), Phases::new(limits), drain.clone())));
+        drop(connections.spawn(client.serve(builder.clone(), service.clone(), phases, drain.clone())));
     }
     drop(listener);
     connections.close();
@@ -137,6 +152,13 @@ fn prepare(stream: &TcpStream) {
     if let Err(error) = socket.set_tcp_notsent_lowat(MAX_UNSENT_IN_KERNEL) {
         tracing::debug!(%error, "TCP_NOTSENT_LOWAT could not be set");
     }
+}
+
+const SOCKET: Socket<TcpStream> = Socket { unsent: unsent::in_kernel, has_unread, cut };
+
+/// Where the system doesn't tell, a connection has nothing unread.
+fn has_unread(stream: &TcpStream) -> bool {
+    rustix::io::ioctl_fionread(stream).is_ok_and(|bytes| bytes > 0)
 }
 
 /// The kernel drops what the client didn't take, and doesn't go on offering it.
@@ -188,7 +210,7 @@ impl Client {
     {
         let Self { stream, connection, place, stall, unsent } = self;
         let kept = place.clone();
-        let watched = Watched::new(stream, phases.clone(), stall, Socket { unsent: unsent::in_kernel, cut });
+        let watched = Watched::new(stream, phases.clone(), stall, SOCKET);
         let account = phases.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
@@ -218,6 +240,18 @@ impl Client {
                         tracing::debug!(%error, "a connection ended with an error");
                     }
                     break;
+                }
+                () = phases.give_way() => {
+                    asked_to_end = true;
+                    serving.as_mut().graceful_shutdown();
+                    // Its end is said (HTTP/2: GOAWAY) as far as the socket takes it at once.
+                    let ended = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx).is_ready())).await;
+                    if ended || !phases.is_busy() {
+                        tracing::debug!("a connection that waited for its client gives way to a new one");
+                        break;
+                    }
+                    // A call that came at this moment is answered.
+                    phases.decline();
                 }
                 () = &mut draining, if !asked_to_end => {
                     asked_to_end = true;
@@ -263,24 +297,30 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use http::Extensions;
-    use tokio::io::AsyncWriteExt as _;
-    use tokio::sync::mpsc;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::{mpsc, oneshot};
     use tower::service_fn;
 
-    /// A listener with one place, whose calls are never answered; their extensions.
-    async fn serve_none() -> (std::net::SocketAddr, mpsc::UnboundedReceiver<Extensions>) {
-        let long = Duration::from_secs(3_600);
-        let settings = ServerSettings {
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    fn patient(places: usize) -> ServerSettings {
+        ServerSettings {
             listen: "127.0.0.1:0".parse().unwrap(),
-            max_connections: 1,
-            header_timeout: long,
-            keepalive_timeout: long,
-            stall_timeout: long,
+            max_connections: places,
+            header_timeout: LONG,
+            keepalive_timeout: LONG,
+            stall_timeout: LONG,
             trusted_proxies: crate::peer::TrustedProxies::local(),
-            body_timeout: long,
-            drain: long,
-        };
-        let listener = bind(&settings).await.unwrap();
+            body_timeout: LONG,
+            drain: LONG,
+        }
+    }
+
+    /// A listener with one place, whose calls are never answered; their extensions.
+    async fn serve_none() -> (SocketAddr, mpsc::UnboundedReceiver<Extensions>) {
+        let settings = patient(1);
+        let listener = bind(&settings).unwrap();
         let address = listener.local_addr().unwrap();
         let (calls, seen) = mpsc::unbounded_channel();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -289,6 +329,116 @@ mod tests {
         });
         drop(tokio::spawn(serve(listener, settings, service, Drain::new())));
         (address, seen)
+    }
+
+    /// A listener with so many places, which keeps connections for an hour. Calls of `/held` come out here, to be
+    /// answered by the test; any other is answered at once.
+    fn serve_patiently(places: usize) -> (SocketAddr, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+        let settings = patient(places);
+        let listener = bind(&settings).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (held, calls) = mpsc::unbounded_channel();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (release, released) = oneshot::channel();
+            let waits = request.uri().path() == "/held" && held.send(release).is_ok();
+            async move {
+                if waits {
+                    drop(released.await);
+                }
+                Ok(Response::new(Body::from("ok")))
+            }
+        });
+        drop(tokio::spawn(serve(listener, settings, service, Drain::new())));
+        (address, calls)
+    }
+
+    async fn ask(client: &mut TcpStream, path: &str) {
+        client.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+    }
+
+    /// The answer's end has come; the connection is still open.
+    async fn answered(client: &mut TcpStream) {
+        let (mut answer, mut byte) = (Vec::new(), [0]);
+        while !answer.ends_with(b"\r\n\r\nok") {
+            client.read_exact(&mut byte).await.unwrap();
+            answer.extend(byte);
+        }
+    }
+
+    async fn is_closed(client: &mut TcpStream) -> bool {
+        matches!(client.read(&mut [0]).await, Ok(0))
+    }
+
+    /// What these tests wait for comes within two minutes, or never.
+    async fn in_time(test: impl Future<Output = ()>) {
+        tokio::time::timeout(Duration::from_mins(2), test).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_caller_beside_more_silent_connections_than_places_is_answered_and_the_oldest_are_closed() {
+        let (address, _calls) = serve_patiently(descriptors::ADMIN);
+        in_time(async {
+            let mut silent = Vec::new();
+            for number in 0..400 {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                if number % 2 == 1 {
+                    client.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+                }
+                silent.push(client);
+            }
+            let mut operator = TcpStream::connect(address).await.unwrap();
+            ask(&mut operator, "/healthz").await;
+            answered(&mut operator).await;
+            let mut kept = silent.split_off(401 - descriptors::ADMIN);
+            for (number, client) in silent.iter_mut().enumerate() {
+                assert!(is_closed(client).await, "the oldest but {number}");
+            }
+            for client in kept.iter_mut().skip(1).step_by(2) {
+                ask(client, "/").await;
+                answered(client).await;
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_caller_is_answered_to_the_end_before_its_connection_gives_way() {
+        let (address, mut calls) = serve_patiently(2);
+        in_time(async {
+            let mut clients = Vec::new();
+            let mut held = Vec::new();
+            for _ in 0..2 {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                ask(&mut client, "/held").await;
+                held.push(calls.recv().await.unwrap());
+                clients.push(client);
+            }
+            let mut late = TcpStream::connect(address).await.unwrap();
+            ask(&mut late, "/").await;
+            let release = held.pop().unwrap();
+            release.send(()).unwrap();
+            answered(&mut clients[1]).await;
+            answered(&mut late).await;
+            assert!(is_closed(&mut clients[1]).await);
+            held.pop().unwrap().send(()).unwrap();
+            answered(&mut clients[0]).await;
+        })
+        .await;
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_comes_before_it_is_accepted_waits_in_a_long_queue() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse::<usize>().unwrap();
+        let listener = bind(&patient(1)).unwrap();
+        let address = listener.local_addr().unwrap();
+        in_time(async {
+            let mut waiting = Vec::new();
+            for _ in 0..most.min(400) {
+                waiting.push(TcpStream::connect(address).await.unwrap());
+            }
+        })
+        .await;
     }
 
     #[tokio::test]

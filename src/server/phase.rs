@@ -15,7 +15,17 @@
 //! connection. The kernel takes a write only when a good part of its buffer is free again, which a slow client reaches
 //! seldom; so while a write waits, the kernel is asked how much it still has (`unsent.rs`), and less than before counts as
 //! taken. What waits to be written is no idling either: the time of `Idle` begins when it is written. An HTTP/2 head can't be told from other frames; while no call is open it counts as idle time.
+//!
+//! A connection in `Head` or `Idle`, all of whose bytes are written, waits for its client, and gives way to a new one that
+//! finds no place (`places.rs`). A request may have come that no poll has read; so a connection that is asked is polled
+//! once more, and stays if it has begun a call, begun the head after an answer, or left bytes in the kernel:
+//!
+//! ```text
+//! No ─ asked, or first to wait ─▶ Yes ─ waits for its client ─▶ Polled ─ still does, all bytes are read ─▶ gives way
+//!                                  └──────── else ──────▶ No ◀── else ──┘
+//! ```
 
+use super::newcomer::Newcomer;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use std::future::{Future as _, poll_fn};
@@ -48,9 +58,10 @@ pub(super) struct Phases(Arc<Shared>);
 struct Shared {
     /// Locked for moments: by the connection's task, and by the ends of HTTP/2 calls in tasks of their own.
     state: Mutex<State>,
-    /// The task that watches the deadlines. HTTP/1.1 changes its phase in that task only, and needs no waking.
+    /// The connection's task. HTTP/1.1 changes its phase in that task only, and needs no waking for it.
     watcher: AtomicWaker,
     limits: Limits,
+    newcomer: Newcomer,
 }
 
 #[derive(Debug)]
@@ -59,6 +70,26 @@ struct State {
     protocol: Protocol,
     /// A write waits for the client to take what was written before.
     write_waits: bool,
+    asked: Asked,
+}
+
+impl State {
+    /// Since when the connection waits for its client and for nothing else.
+    fn waits_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Head { since } | Phase::Idle { since } if !self.write_waits => Some(since),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a connection is to give way to a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    Yes,
+    /// It is polled once more.
+    Polled,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +119,10 @@ pub(super) enum Over {
 
 impl Phases {
     /// A connection that was just accepted.
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, newcomer: Newcomer) -> Self {
         let phase = Phase::Head { since: Instant::now() };
-        let state = State { phase, protocol: Protocol::Unknown(0), write_waits: false };
-        Self(Arc::new(Shared { state: Mutex::new(state), watcher: AtomicWaker::new(), limits }))
+        let state = State { phase, protocol: Protocol::Unknown(0), write_waits: false, asked: Asked::No };
+        Self(Arc::new(Shared { state: Mutex::new(state), watcher: AtomicWaker::new(), limits, newcomer }))
     }
 
     /// Bytes have come.
@@ -107,6 +138,7 @@ impl Phases {
         // Idle => Head
         if let (Phase::Idle { .. }, Protocol::Http1) = (state.phase, state.protocol) {
             state.phase = Phase::Head { since: Instant::now() };
+            self.stay(state);
         }
     }
 
@@ -155,6 +187,57 @@ impl Phases {
     pub(super) fn is_busy(&self) -> bool {
         let state = self.0.state.lock();
         state.write_waits || matches!(state.phase, Phase::Busy { .. })
+    }
+
+    /// Since when the connection waits for its client and for nothing else.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.0.state.lock().waits_since()
+    }
+
+    /// Asks the connection to give way, as soon as its task runs.
+    pub(super) fn ask(&self) {
+        self.0.state.lock().asked = Asked::Yes;
+        self.0.watcher.wake();
+    }
+
+    /// A connection that was asked to give way stays; the next one is to be asked.
+    pub(super) fn decline(&self) {
+        self.stay(&mut self.0.state.lock());
+    }
+
+    fn stay(&self, state: &mut State) {
+        // Yes | Polled => No
+        if std::mem::replace(&mut state.asked, Asked::No) != Asked::No {
+            self.0.newcomer.decline();
+        }
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.state.lock().asked != Asked::No
+    }
+
+    /// Until the connection is to give way to a new one. To be polled after the connection whenever that was polled.
+    pub(super) async fn give_way(&self) {
+        poll_fn(|cx| self.poll_give_way(cx)).await;
+    }
+
+    fn poll_give_way(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.watcher.register(cx.waker());
+        let state = &mut *self.0.state.lock();
+        let waits = state.waits_since().is_some();
+        match state.asked {
+            // No | Yes => Polled
+            Asked::Yes if waits => state.asked = Asked::Polled,
+            Asked::No if waits && self.0.newcomer.claim() => state.asked = Asked::Polled,
+            Asked::Polled if waits => return Poll::Ready(()),
+            Asked::No => return Poll::Pending,
+            Asked::Yes | Asked::Polled => {
+                self.stay(state);
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn deadline(&self) -> Option<(Instant, Over)> {
@@ -208,6 +291,11 @@ fn next_protocol(seen: usize, bytes: &[u8]) -> Protocol {
 pub(super) struct OpenCall(Phases);
 
 impl OpenCall {
+    /// The same call, which is open until all that share it are dropped.
+    pub(super) fn share(&self) -> Self {
+        self.0.begin_call()
+    }
+
     /// The connection no longer carries HTTP.
     pub(super) fn becomes_tunnel(&self) {
         self.0.0.state.lock().phase = Phase::Tunnel;
@@ -234,6 +322,8 @@ pub(super) struct Watched<T> {
 pub(super) struct Socket<T> {
     /// Bytes that were written and that the client hasn't taken; none: it can't be told.
     pub(super) unsent: fn(&T) -> Option<u32>,
+    /// Whether bytes have come that weren't read.
+    pub(super) has_unread: fn(&T) -> bool,
     /// What is done to the connection when its client has taken nothing for too long.
     pub(super) cut: fn(&T),
 }
@@ -323,6 +413,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
             self.phases.heard(bytes);
         }
+        // A read can be pending though bytes are there: the runtime hasn't heard of them yet.
+        if read.is_pending() && self.phases.is_asked() && (self.socket.has_unread)(&self.stream) {
+            self.phases.decline();
+        }
         read
     }
 }
@@ -362,6 +456,10 @@ mod tests {
 
     const LIMITS: Limits = Limits { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
 
+    fn phases() -> Phases {
+        Phases::new(LIMITS, Newcomer::default())
+    }
+
     /// When the watch ends, in seconds from now, on a paused clock; none: not within an hour.
     async fn over(phases: &Phases) -> Option<(u64, Over)> {
         let began = Instant::now();
@@ -375,8 +473,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_first_byte_and_a_slow_head_have_the_heads_time() {
-        assert_eq!(over(&Phases::new(LIMITS)).await, Some((10, Over::Head)));
-        let phases = Phases::new(LIMITS);
+        assert_eq!(over(&phases()).await, Some((10, Over::Head)));
+        let phases = phases();
         for byte in [b"G", b"E", b"T"] {
             pass(3).await;
             phases.heard(byte);
@@ -387,7 +485,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_has_the_idle_time_and_its_next_head_the_heads() {
-        let phases = Phases::new(LIMITS);
+        let phases = phases();
         phases.heard(b"GET / HTTP/1.1\r\n\r\n");
         let call = phases.begin_call();
         assert_eq!(over(&phases).await, None);
@@ -403,7 +501,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn over_http_2_a_preface_has_the_heads_time_and_everything_after_it_the_idle_time() {
-        let phases = Phases::new(LIMITS);
+        let phases = phases();
         phases.heard(&PREFACE[..5]);
         assert_eq!(over(&phases).await, Some((10, Over::Head)));
         phases.heard(&PREFACE[5..]);
@@ -422,7 +520,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_an_http_2_call_in_another_task_starts_the_idle_time() {
-        let phases = Phases::new(LIMITS);
+        let phases = phases();
         phases.heard(PREFACE);
         let call = phases.begin_call();
         let watch = tokio::spawn({
@@ -436,7 +534,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tunnel_has_no_deadline() {
-        let phases = Phases::new(LIMITS);
+        let phases = phases();
         phases.heard(b"GET / HTTP/1.1\r\n\r\n");
         let call = phases.begin_call();
         call.becomes_tunnel();
@@ -452,8 +550,8 @@ mod tests {
 
     fn narrow_with(unsent: fn(&DuplexStream) -> Option<u32>) -> (Watched<DuplexStream>, DuplexStream) {
         let (ours, clients) = tokio::io::duplex(4);
-        let socket = Socket { unsent, cut: |_| () };
-        (Watched::new(ours, Phases::new(LIMITS), Duration::from_secs(60), socket), clients)
+        let socket = Socket { unsent, has_unread: |_| false, cut: |_| () };
+        (Watched::new(ours, phases(), Duration::from_secs(60), socket), clients)
     }
 
     /// How long a write waits before it is given up, seconds.
@@ -479,7 +577,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_waits_to_be_written_is_no_idling() {
-        let phases = Phases::new(LIMITS);
+        let phases = phases();
         phases.heard(b"GET / HTTP/1.1\r\n\r\n");
         drop(phases.begin_call());
         phases.wait_to_send();
@@ -514,6 +612,74 @@ mod tests {
         }
         writing.await.unwrap().unwrap();
         assert_eq!(taken, b"twelve bytes");
+    }
+
+    /// Whether it gives way within an hour, on a paused clock.
+    async fn gives_way(phases: &Phases) -> bool {
+        tokio::time::timeout(Duration::from_secs(3_600), phases.give_way()).await.is_ok()
+    }
+
+    /// What an ask comes to, and whether the next connection is asked instead.
+    async fn asked(phases: &Phases) -> (bool, bool) {
+        let mut declined = pin!(phases.0.newcomer.declined());
+        declined.as_mut().enable();
+        phases.ask();
+        (gives_way(phases).await, futures_util::FutureExt::now_or_never(declined).is_some())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_asked_gives_way_only_while_it_waits_for_its_client() {
+        let phases = phases();
+        assert!(!gives_way(&phases).await, "it wasn't asked");
+        phases.heard(b"GET / HT");
+        assert_eq!(asked(&phases).await, (true, false), "half a head has come");
+        phases.decline();
+        let call = phases.begin_call();
+        assert_eq!(asked(&phases).await, (false, true), "a call is open");
+        phases.wait_to_send();
+        drop(call);
+        assert_eq!(asked(&phases).await, (false, true), "an answer isn't written");
+        phases.sent();
+        assert_eq!(asked(&phases).await, (true, false), "it idles");
+        phases.heard(b"G");
+        assert!(!gives_way(&phases).await, "the next head has begun");
+        let call = phases.begin_call();
+        call.becomes_tunnel();
+        drop(call);
+        assert_eq!(asked(&phases).await, (false, true), "it is a tunnel");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_none_could_be_asked_the_first_that_waits_for_its_client_gives_way_and_no_other() {
+        let newcomer = Newcomer::default();
+        let both = [(); 2].map(|()| Phases::new(LIMITS, newcomer.clone()));
+        let calls = both.each_ref().map(Phases::begin_call);
+        newcomer.take_first();
+        assert!(!gives_way(&both[0]).await && !gives_way(&both[1]).await);
+        drop(calls);
+        assert!(gives_way(&both[1]).await && !gives_way(&both[0]).await);
+        drop(both[1].begin_call());
+        newcomer.take_first();
+        newcomer.is_placed();
+        assert!(!gives_way(&both[0]).await, "the new one has a place");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_whose_client_the_kernel_has_bytes_does_not_give_way() {
+        let cases: [(fn(&DuplexStream) -> bool, bool); 2] = [(|_| false, true), (|_| true, false)];
+        for (has_unread, wanted) in cases {
+            let (ours, _clients) = tokio::io::duplex(4);
+            let socket = Socket { unsent: |_| None, has_unread, cut: |_| () };
+            let phases = phases();
+            let mut watched = Watched::new(ours, phases.clone(), Duration::from_secs(60), socket);
+            phases.ask();
+            let mut buffer = [0; 1];
+            tokio::select! {
+                biased;
+                _ = watched.read(&mut buffer) => panic!("nothing was sent"),
+                given_way = gives_way(&phases) => assert_eq!(given_way, wanted),
+            }
+        }
     }
 
     #[test]

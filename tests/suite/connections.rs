@@ -2,7 +2,7 @@
 //!
 //! No time is measured: that some has passed is seen by another client's being cut.
 
-use crate::support::{CONFIG, Sidecar};
+use crate::support::{CONFIG, Sidecar, in_time};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
@@ -245,4 +245,77 @@ async fn one_address_cannot_take_the_places_that_others_need() {
         held.push(TcpStream::connect(own.running.address).await.unwrap());
     }
     assert_eq!(own.call(Method::GET, "/x", &[], "").await.status, StatusCode::OK, "a proxy of one's own has no share");
+}
+
+#[tokio::test]
+async fn where_all_places_are_taken_the_address_with_the_most_gives_way_first() {
+    let places =
+        "[server]\ntrusted_proxies = []\nmax_connections = 8\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"";
+    let sidecar = Sidecar::start(&[("[server]", places)]).await;
+    let at = sidecar.running.address;
+    let request = b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n";
+    let test = async {
+        let mut idle = connect_from("127.0.0.1", at).await;
+        idle.write_all(request).await.unwrap();
+        assert!(read_until(&mut idle, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        let mut silent = Vec::new();
+        for from in ["127.0.0.2", "127.0.0.3", "127.0.0.4"] {
+            silent.push(connect_from(from, at).await);
+            silent.push(connect_from(from, at).await);
+        }
+        let mut only = connect_from("127.0.0.5", at).await;
+        // Three more callers: each of the three addresses gives up one, and those who have one each keep theirs.
+        let mut callers = Vec::new();
+        for from in ["127.0.0.6", "127.0.0.7", "127.0.0.8"] {
+            let mut caller = connect_from(from, at).await;
+            caller.write_all(request).await.unwrap();
+            assert!(read_until(&mut caller, "\r\n\r\n").await.starts_with("HTTP/1.1 200"), "{from}");
+            callers.push(caller);
+        }
+        for client in silent.iter_mut().step_by(2) {
+            assert!(matches!(client.read(&mut [0]).await, Ok(0)), "the older one of an address is closed");
+        }
+        for client in silent.iter_mut().skip(1).step_by(2).chain([&mut idle, &mut only]) {
+            client.write_all(request).await.unwrap();
+            assert!(read_until(client, "\r\n\r\n").await.starts_with("HTTP/1.1 200"), "it has kept its place");
+        }
+    };
+    in_time("every caller's answer", test).await;
+}
+
+#[tokio::test]
+async fn an_http_2_connection_that_gives_way_is_told_so() {
+    let places = "[server]\nmax_connections = 1\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"";
+    let sidecar = Sidecar::start(&[("[server]", places)]).await;
+    let io = TokioIo::new(TcpStream::connect(sidecar.running.address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://a/x").body(Empty::<Bytes>::new()).unwrap();
+    sender.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(in_time("an answer", sidecar.call(Method::GET, "/x", &[], "")).await.status, StatusCode::OK);
+    in_time("its end", connection).await.unwrap().unwrap();
+    drop(sender);
+}
+
+#[tokio::test]
+async fn an_answer_that_its_http_2_client_has_no_window_for_keeps_its_place() {
+    let places = "[server]\nmax_connections = 2\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"";
+    let sidecar = Sidecar::start(&[("[server]", places)]).await;
+    let at = sidecar.running.address;
+    let test = async {
+        let io = TokioIo::new(TcpStream::connect(at).await.unwrap());
+        let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut sender, connection) = client.initial_stream_window_size(0).handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        let request = |method| Request::builder().method(method).uri("http://a/x").body(Empty::<Bytes>::new()).unwrap();
+        let unread = sender.send_request(request(Method::GET)).await.unwrap();
+        let mut silent = TcpStream::connect(at).await.unwrap();
+        let mut caller = TcpStream::connect(at).await.unwrap();
+        caller.write_all(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert!(read_until(&mut caller, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        assert!(matches!(silent.read(&mut [0]).await, Ok(0)));
+        assert_eq!(sender.send_request(request(Method::HEAD)).await.unwrap().status(), StatusCode::OK);
+        drop(unread);
+    };
+    in_time("the caller's answer", test).await;
 }
