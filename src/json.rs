@@ -1,6 +1,6 @@
 //! A borrowed, one-level look at JSON: a body is parsed once, values stay as the bytes they came in.
 //!
-//! [`scan`] goes over a text once. What it doesn't take is given to `serde_json`, which says why; a test holds that both
+//! One scan goes over a text. What it doesn't take is given to `serde_json`, which says why; a test holds that both
 //! take the same texts.
 
 mod scan;

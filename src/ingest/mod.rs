@@ -2,8 +2,8 @@
 //!
 //! | stage | takes | gives | may say no with |
 //! |---|---|---|---|
-//! | [`decode`] | a call and its rule | [`Event`] | a refusal, or "the application's to judge" |
-//! | [`admit`] | [`Event`] | [`admit::Admitted`] | duplicate, over the limit |
+//! | [`accept`] | a call and its rule | [`Event`](crate::event::Event) | a refusal, or "the application's to judge" |
+//! | [`admit`] | an event | [`admit::Admitted`] | duplicate, over the limit |
 //! | journal | both | `Journaled` | no room: forward |
 //! | [`window`] | `Journaled` | [`window::Batch`] | – |
 //! | [`contract`] | a batch | a body; later a verdict | more than one credential |
