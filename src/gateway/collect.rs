@@ -60,6 +60,12 @@ pub struct Bounds<'a> {
 }
 
 impl Gathered {
+    /// Its bytes, if all of them are here.
+    #[must_use]
+    pub fn raw(&self) -> Bytes {
+        if let Self::Whole(whole) = self { whole.raw.clone() } else { Bytes::new() }
+    }
+
     /// The body as it goes on. Its room is its caller's (`whose`) until its last byte is sent.
     ///
     /// # Errors

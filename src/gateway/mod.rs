@@ -229,8 +229,12 @@ impl Gateway {
         };
         let decision = match decision {
             Decision::Acknowledge(prepared) => match self.0.ingest.keep_prepared(*prepared).await {
-                Ok(ack) => Decision::Acknowledge(ack),
-                Err(decline) => self.decline_unkept(&head, &gathered, decline),
+                Ok(Some(ack)) => Decision::Acknowledge(ack),
+                Ok(None) => {
+                    let raw = gathered.raw();
+                    Box::pin(self.decide_again(&head, raw)).await
+                }
+                Err(decline) => self.decline_unkept(&head, &gathered.raw(), decline),
             },
             Decision::Forward(why, touches) => Decision::Forward(why, touches),
             Decision::Refuse(refusal) => Decision::Refuse(refusal),
@@ -339,17 +343,31 @@ impl Gateway {
         }
     }
 
+    /// The id of an event became known while it was on its way: it is prepared once more, and is a repetition now.
+    async fn decide_again(&self, head: &EventHead<'_>, raw: Bytes) -> Decision<Ack> {
+        let decision = self.decide_packed(head, &raw).await;
+        match decision {
+            Decision::Acknowledge(prepared) => match self.0.ingest.keep_prepared(*prepared).await {
+                Ok(Some(ack)) => Decision::Acknowledge(ack),
+                // It was forgotten at once, and is known once more: one of many in one moment.
+                Ok(None) => Decision::Refuse(Refusal::Busy(Duration::from_secs(1))),
+                Err(decline) => self.decline_unkept(head, &raw, decline),
+            },
+            Decision::Forward(why, touches) => Decision::Forward(why, touches),
+            Decision::Refuse(refusal) => Decision::Refuse(refusal),
+        }
+    }
+
     /// An event that could not be kept after all is the application's.
-    fn decline_unkept(&self, head: &EventHead<'_>, gathered: &Gathered, decline: Decline) -> Decision<Ack> {
+    fn decline_unkept(&self, head: &EventHead<'_>, raw: &Bytes, decline: Decline) -> Decision<Ack> {
         let why = match decline {
             Decline::Refuse(refusal) => return Decision::Refuse(refusal),
             Decline::Forward(why) => why,
         };
-        let raw = if let Gathered::Whole(whole) = gathered { whole.raw.clone() } else { Bytes::new() };
         let now = self.0.clock.now();
         let caller = self.0.identity.caller(head.parts, head.peer, now);
         let call = Call::new(&caller, head.params, head.request_id, now);
-        let shown = self.shown(head.parts, &raw, Err(Decline::Forward(why.clone())));
+        let shown = self.shown(head.parts, raw, Err(Decline::Forward(why.clone())));
         Decision::Forward(why, self.touched_by(&call, head.candidates, &shown).into())
     }
 

@@ -8,13 +8,17 @@
 //! holds no longer, and what calls have proven does. Who was refused by 403 is no stranger: any user can meet one.
 
 use super::shares::{Holder, NoShare, Share, Shares, Takes};
-use crate::event::{GroupIndex, Principal, ReadIndex};
+use crate::event::{GroupIndex, Principal, ReadIndex, first_eight};
 use moka::ops::compute::Op;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Of the principals that are remembered, so manieth may be refused ones: anybody can make as many of those as there are
+/// random tokens, and one that was forgotten costs a late rejection.
+const REFUSED_PART: u64 = 8;
 
 /// How often at most a principal's call is forwarded for the sake of its session.
 const RENEWALS: Duration = Duration::from_mins(1);
@@ -133,11 +137,43 @@ pub struct Vouched {
     pub opens: bool,
 }
 
+/// A bit for each of some principals' hashes; a bit that is set says nothing for certain, one that isn't does.
+#[derive(Debug)]
+struct Marks(Box<[AtomicU64]>);
+
+impl Marks {
+    /// 2^20 bits, 128 KiB.
+    const WORDS: u64 = 1 << 14;
+
+    fn new() -> Self {
+        Self((0..Self::WORDS).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn place(&self, principal: Principal) -> Option<(&AtomicU64, u64)> {
+        // A keyed hash, so its first bytes serve.
+        let hash = first_eight(&principal.0);
+        let word = usize::try_from((hash >> 6) % Self::WORDS).ok()?;
+        Some((self.0.get(word)?, 1 << (hash & 63)))
+    }
+
+    fn set(&self, principal: Principal) {
+        if let Some((word, bit)) = self.place(principal) {
+            word.fetch_or(bit, Ordering::SeqCst);
+        }
+    }
+
+    fn has(&self, principal: Principal) -> bool {
+        self.place(principal).is_none_or(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0)
+    }
+}
+
 /// What is known of principals; every map is capped, the least used are forgotten first: a forgotten refusal costs one
 /// more late rejection, a forgotten proof one more forwarded call.
 #[derive(Debug)]
 pub struct Reputation {
     refused: moka::sync::Cache<Principal, Refused>,
+    /// Which principals may be in there: most calls need no look.
+    ever_refused: Marks,
     /// All groups.
     everywhere: Arc<BTreeSet<GroupIndex>>,
     proofs: moka::sync::Cache<(Principal, GroupIndex), Proof>,
@@ -172,7 +208,11 @@ impl Reputation {
         shares: Arc<Shares>,
     ) -> Self {
         Self {
-            refused: moka::sync::Cache::builder().max_capacity(most).time_to_live(refusal).build(),
+            refused: moka::sync::Cache::builder()
+                .max_capacity((most / REFUSED_PART).max(1))
+                .time_to_live(refusal)
+                .build(),
+            ever_refused: Marks::new(),
             proofs: moka::sync::Cache::builder().max_capacity(most).time_to_idle(refusal).build(),
             everywhere: Arc::new((0..groups).map(GroupIndex).collect()),
             proof,
@@ -188,6 +228,8 @@ impl Reputation {
 
     /// A call of this principal met 401 or 403.
     pub fn refuse(&self, principal: Principal, by: RefusedBy) {
+        // ORDER: the mark first, so that whoever finds none finds nothing else either.
+        self.ever_refused.set(principal);
         self.refused.insert(principal, Refused { groups: Arc::clone(&self.everywhere), by });
         for group in 0..self.open.len() {
             self.proofs.invalidate(&(principal, GroupIndex(group)));
@@ -200,6 +242,7 @@ impl Reputation {
         if self.is_refused_in(principal, group) {
             return;
         }
+        self.ever_refused.set(principal);
         self.refused.entry(principal).and_upsert_with(|before| {
             let mut refused = before.map(moka::Entry::into_value).unwrap_or_default();
             Arc::make_mut(&mut refused.groups).insert(group);
@@ -308,14 +351,18 @@ impl Reputation {
     /// Its last call or batch was refused, and none was taken since, in no group.
     #[must_use]
     pub fn is_refused(&self, principal: Principal) -> bool {
-        self.refused.get(&principal).is_some_and(|refused| self.is_everywhere(&refused))
+        self.refusal_of(principal).is_some_and(|refused| self.is_everywhere(&refused))
     }
 
     /// It is refused, and by what says that the application doesn't know who calls.
     #[must_use]
     pub fn is_unknown(&self, principal: Principal) -> bool {
         let is_unknown = |refused: Refused| refused.by == RefusedBy::Unauthorized && self.is_everywhere(&refused);
-        self.refused.get(&principal).is_some_and(is_unknown)
+        self.refusal_of(principal).is_some_and(is_unknown)
+    }
+
+    fn refusal_of(&self, principal: Principal) -> Option<Refused> {
+        if self.ever_refused.has(principal) { self.refused.get(&principal) } else { None }
     }
 
     fn is_everywhere(&self, refused: &Refused) -> bool {
@@ -325,7 +372,7 @@ impl Reputation {
     /// Its last call or batch was refused, and none was taken in this group since.
     #[must_use]
     pub fn is_refused_in(&self, principal: Principal, group: GroupIndex) -> bool {
-        self.refused.get(&principal).is_some_and(|refused| refused.groups.contains(&group))
+        self.refusal_of(principal).is_some_and(|refused| refused.groups.contains(&group))
     }
 
     /// It may be acknowledged in this group without asking.

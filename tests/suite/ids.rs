@@ -157,3 +157,20 @@ async fn where_the_application_must_see_a_null_id_it_is_forwarded_or_refused_by_
     let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], call).await;
     assert_eq!((heard.status, heard.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("missing_id")));
 }
+
+#[tokio::test]
+async fn of_many_tries_at_one_moment_one_is_new_and_all_others_hear_what_a_repetition_hears() {
+    let replace = [
+        ("durability = \"none\"", "durability = \"disk\""),
+        ("path = \"/event\"\n", "path = \"/event\"\nack = { body = { new = true }, duplicate = { new = false } }\n"),
+    ];
+    let sidecar = Sidecar::start(&replace).await;
+    for round in 0..20 {
+        let id = format!("event-{round}");
+        let tries = (0..8).map(|_| sidecar.post("t", "u", &id, ""));
+        let heard: Vec<Value> = futures_util::future::join_all(tries).await.iter().map(|one| one.json()).collect();
+        let new = heard.iter().filter(|one| **one == json!({ "new": true })).count();
+        assert_eq!((new, heard.len()), (1, 8), "{heard:?}");
+        assert!(heard.iter().filter(|one| **one == json!({ "new": false })).count() == 7, "{heard:?}");
+    }
+}

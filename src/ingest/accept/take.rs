@@ -40,10 +40,18 @@ pub struct Prepared {
     admission: Admission,
     succession: Option<Succession>,
     ack: Ack,
-    /// What is said if it was known, where that differs.
-    repeated: Option<Ack>,
+    /// Something else is said of an event that is known.
+    differs_if_known: bool,
     /// Where members of the body are counted that no mapping names, and how many there are.
     unmapped: Option<(Box<str>, u64)>,
+}
+
+/// What was found out of an event before it is admitted.
+#[derive(Debug, Clone, Copy)]
+struct Looked {
+    key: SeenKey,
+    is_refused: bool,
+    known: Known,
 }
 
 /// How an event is admitted.
@@ -105,40 +113,45 @@ impl Ingest {
         if !rollout::included(&decoded.event.lane.user, route.rollout) {
             return Err(Decline::Forward(Forward::Mode));
         }
-        let ack = |duplicate| acknowledge(route, call, (text, &object), &decoded, duplicate);
+        let looked = self.look_up(&decoded.event);
+        let ack = acknowledge(route, call, (text, &object), &decoded, looked.known == Known::Yes);
         // Ruling 12: what no header may carry makes the call the application's.
-        let unfit = || Decline::Forward(Forward::HeaderValue);
-        let fresh = ack(false).ok_or_else(unfit)?;
-        let repeated = route.ack.duplicate.is_some().then(|| ack(true)).flatten();
+        let ack = ack.ok_or(Decline::Forward(Forward::HeaderValue))?;
         let unmapped = decode::unmapped(route, &object);
         let mut arrival = Arrival::of(call, decoded);
-        let admission = self.admit(decoder.group, &mut arrival)?;
+        let admission = self.admit(decoder.group, &mut arrival, looked)?;
         let Arrival { event, succession, .. } = arrival;
         let unmapped = (unmapped > 0).then(|| (route.path.source().into(), unmapped as u64));
-        Ok(Prepared { event, admission, succession, ack: fresh, repeated, unmapped })
+        Ok(Prepared { event, admission, succession, ack, differs_if_known: route.ack.duplicate.is_some(), unmapped })
     }
 
-    /// Keeps what may be kept, and says what its client hears.
+    /// Keeps what may be kept, and says what its client hears; `None`: its id has become known meanwhile, and the call is to
+    /// be prepared anew.
     ///
     /// # Errors
     /// The call is to be forwarded; nothing was kept.
     ///
     /// # Cancel safety
     /// From the journal on the event is kept whether or not the caller stays (ruling 2).
-    pub async fn keep_prepared(&self, prepared: Prepared) -> Result<Ack, Decline> {
-        let Prepared { event, admission, succession, ack, repeated, unmapped } = prepared;
+    pub async fn keep_prepared(&self, prepared: Prepared) -> Result<Option<Ack>, Decline> {
+        let Prepared { event, admission, succession, ack, differs_if_known, unmapped } = prepared;
         let is_new = match admission {
             Admission::Known => false,
-            Admission::New(key, share) => self.store(event, (key, share), succession).await?,
+            Admission::New(key, share) => {
+                let is_new = self.store(event, (key, share), succession).await?;
+                if !is_new && differs_if_known {
+                    return Ok(None);
+                }
+                is_new
+            }
         };
         if let Some((path, count)) = unmapped {
             self.0.ground.metrics.unmapped.with_label_values(&[&*path]).inc_by(count);
         }
-        if is_new {
-            return Ok(ack);
+        if !is_new {
+            self.repeat();
         }
-        self.repeat();
-        Ok(Ack { duplicate: true, ..repeated.unwrap_or(ack) })
+        Ok(Some(Ack { duplicate: !is_new, ..ack }))
     }
 
     /// P14: what isn't understood is forwarded, unless its group says that Tidegate refuses it.
@@ -210,21 +223,27 @@ impl Ingest {
         reputation.take_share(holder, takes).map_err(|why| Decline::Forward(why.into()))
     }
 
+    /// What is known of an event's id, and of its caller. A refused caller must hear the application's own answer, whatever
+    /// is known of the id.
+    fn look_up(&self, event: &Event) -> Looked {
+        let shared = &self.0;
+        let key = shared.ground.key(event);
+        let is_refused = shared.reputation.is_refused_in(event.owner.principal, event.lane.group);
+        let known = if is_refused { Known::No } else { shared.ground.seen.look(key, Instant::now()) };
+        Looked { key, is_refused, known }
+    }
+
     /// Whether an event may be kept, and what of the bounds it takes then.
-    fn admit(&self, group: &Group, arrival: &mut Arrival) -> Result<Admission, Decline> {
+    fn admit(&self, group: &Group, arrival: &mut Arrival, looked: Looked) -> Result<Admission, Decline> {
         let shared = &self.0;
         let share = arrival.share.take();
         let event = &arrival.event;
-        let key = shared.ground.key(event);
-        // ORDER: before anything that would forward it: an event that was acknowledged goes once. A refused caller must
-        // hear the application's own answer all the same.
-        let is_refused = shared.reputation.is_refused_in(event.owner.principal, event.lane.group);
-        if !is_refused {
-            match shared.ground.seen.look(key, Instant::now()) {
-                Known::Yes => return Ok(Admission::Known),
-                Known::Other => return Err(Decline::Forward(Forward::OtherContent)),
-                Known::No | Known::Undecided => {}
-            }
+        let Looked { key, is_refused, known } = looked;
+        // ORDER: before anything that would forward it: an event that was acknowledged goes once.
+        match known {
+            Known::Yes => return Ok(Admission::Known),
+            Known::Other => return Err(Decline::Forward(Forward::OtherContent)),
+            Known::No | Known::Undecided => {}
         }
         self.check_admissible(group, event, is_refused)?;
         let share = share.map_or_else(|| self.share(arrival), Ok)?;
@@ -264,7 +283,8 @@ impl Ingest {
 
     /// Admits and keeps an event; `false`: it was known.
     pub(in crate::ingest) async fn keep(&self, group: &Group, mut arrival: Arrival) -> Result<bool, Decline> {
-        let is_new = match self.admit(group, &mut arrival)? {
+        let looked = self.look_up(&arrival.event);
+        let is_new = match self.admit(group, &mut arrival, looked)? {
             Admission::Known => false,
             Admission::New(key, share) => self.store(arrival.event, (key, share), arrival.succession).await?,
         };
