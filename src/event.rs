@@ -320,7 +320,7 @@ fn without_case(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// What an event tells the state of, as a hash of its group's `key` (or of its type and its `supersede` fields): of two
+/// What an event tells the state of, as a hash of its group's `key`: of two
 /// events of one lane and one subject, the newer can make the older needless. 64 bits, unkeyed: whoever makes two of
 /// their own subjects collide loses an older state of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -113,8 +113,6 @@ pub struct CacheRoute {
     pub ignore_query: Vec<Box<str>>,
     /// How long a reader waits for its own pending events.
     pub barrier: Duration,
-    /// Where the reader's own pending events show in the body when they could not be waited for.
-    pub overlay: Vec<(Path, JsonTemplate)>,
 }
 
 /// `[preview]`: a look at a caller's own pending events; GET.

@@ -8,7 +8,7 @@ use crate::cache::policy::freshness;
 use crate::cache::settings::CacheSettings;
 use crate::event::{GroupIndex, ReadIndex};
 use crate::identity::{Cors, IdentitySettings, Part};
-use crate::ingest::settings::{Backoff, Delivery, Group, Limited, Limits, Rate};
+use crate::ingest::settings::{Backoff, Delivery, Group, KeyPart, Limited, Limits, Rate};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::memory;
 use crate::route::{Ack, CacheRoute, EventRoute, Mode, Pattern, PreviewRoute, WriteRoute};
@@ -69,8 +69,7 @@ pub fn check(tree: &Spot, environment: Environment) -> Result<Config, Vec<Proble
         cache.proves = sharing(&config.groups, &cache.tags);
     }
     group::keep_order(&mut config.groups);
-    let overlaid = config.caches.iter().filter(|cache| !cache.overlay.is_empty()).flat_map(|cache| &cache.groups);
-    for group in config.preview.iter().flat_map(|preview| &preview.groups).chain(overlaid) {
+    for group in config.preview.iter().flat_map(|preview| &preview.groups) {
         if let Some(group) = config.groups.get_mut(group.0) {
             group.shown = true;
         }
@@ -330,7 +329,10 @@ fn event(
     if let Some(Ok(mapping)) = &mapping {
         mapping.each_look(&note);
     }
-    let group_keys = group.into_iter().flat_map(|group| &group.key);
+    let group_keys = group.into_iter().flat_map(|group| &group.key).filter_map(|part| match part {
+        KeyPart::Template(template) => Some(template),
+        KeyPart::Places(..) => None,
+    });
     for template in forward_unless.iter().chain([&identity.user]).chain(group_keys) {
         template.each_look(&note);
     }
@@ -476,20 +478,6 @@ fn preview(section: Section<'_>, names: &[&str]) -> Option<PreviewRoute> {
     Some(PreviewRoute { path: path?, groups, filter })
 }
 
-/// `overlay`: JSON Pointers into the body, and what an event shows there.
-fn overlay(section: &Section<'_>) -> Vec<(Path, JsonTemplate)> {
-    let table = section.section("overlay");
-    let one = |(name, spot): (&str, &Spot)| {
-        if !name.starts_with('/') {
-            table.wrong(format!("found {name:?}; a JSON Pointer such as \"/data/percent\" is allowed"));
-            return None;
-        }
-        let template = JsonTemplate::from_json(&spot.node.json(), &[Source::Event, Source::User]);
-        Some((Path::parse(name), template.map_err(|error| table.wrong(error.to_string())).ok()?))
-    };
-    table.members().filter_map(one).collect()
-}
-
 fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
     let path = pattern(&section);
     let allowed = [HEAD.as_slice(), &[Source::User, Source::Path]].concat();
@@ -515,7 +503,6 @@ fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
             proves: Vec::new(),
             ignore_query: query.texts("ignore").unwrap_or_default().into_iter().map(Into::into).collect(),
             barrier: section.duration("barrier", barrier),
-            overlay: overlay(&section),
             path: path?,
         })
     };
@@ -526,6 +513,7 @@ fn cache(section: Section<'_>, barrier: Duration) -> Option<CacheRoute> {
     if force && section.get("ttl").is_none() {
         section.wrong_key("force", "needs a ttl");
     }
+    section.refuse_gone("overlay", "is gone: a page shows its own pending events by [preview]");
     query.finish();
     section.finish();
     route

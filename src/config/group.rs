@@ -6,8 +6,8 @@ use crate::event::GroupIndex;
 use crate::identity::{IdentitySettings, Kind, Part, lists};
 use crate::ingest::refusal::REFUSABLE;
 use crate::ingest::settings::{
-    ClientBatches, Condition, Envelope, Fallback, Group, HeaderText, InOrder, Missing, MissingId, Pack, Places, Reply,
-    Results, Shape, Success, Target,
+    ClientBatches, Condition, Envelope, Fallback, Group, HeaderText, InOrder, Keep, KeyPart, Missing, MissingId, Pack,
+    Places, Reply, Results, Shape, Success, Target,
 };
 use crate::route::Pattern;
 use crate::template::{Path, Source, Template};
@@ -28,14 +28,13 @@ pub fn names<'a>(root: &Section<'a>) -> Vec<&'a str> {
     root.section("batch").named_sections().iter().map(|(name, _)| *name).collect()
 }
 
-/// A collapse group keeps one order with the groups whose events touch the same tags, unless it says with which; and an
-/// order is one for all that take part in it.
+/// A group of single calls keeps one order with the groups whose events touch the same tags; and an order is one for all
+/// that take part in it.
 pub fn keep_order(groups: &mut [Group]) {
     let mut sets: Vec<Vec<GroupIndex>> = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         let met = meeting(groups, &group.invalidates);
-        let implied = group.shape == Shape::Latest && group.order_with.is_empty();
-        let mut set = if implied { met } else { group.order_with.clone() };
+        let mut set = if group.is_single() { met } else { Vec::new() };
         set.push(GroupIndex(index));
         // Sets that share a group are one.
         while let Some(place) = sets.iter().position(|other| other.iter().any(|one| set.contains(one))) {
@@ -79,13 +78,19 @@ fn target(section: &Section<'_>) -> Option<Target> {
 }
 
 fn shape(section: &Section<'_>) -> Option<Shape> {
-    let latest = section.choice("form", &[("batch", false), ("latest", true)], false);
+    let form = |text: &str| match text {
+        "batch" => Ok(false),
+        "single" => Ok(true),
+        "latest" => Err("\"latest\" is form = \"single\" with keep = \"newest\" now".to_owned()),
+        other => Err(format!("found {other:?}; one of \"batch\", \"single\" is allowed")),
+    };
+    let single = section.compiled("form", form).unwrap_or(false);
     let target = target(section);
     let there = ["path", "url"].iter().filter(|key| section.get(key).is_some()).count();
-    match (latest, there) {
-        (true, 0) => return Some(Shape::Latest),
+    match (single, there) {
+        (true, 0) => return Some(Shape::Single),
         (true, _) => {
-            section.wrong("form = \"latest\" sends single calls on their own routes; path and url don't belong here")
+            section.wrong("form = \"single\" sends single calls on their own routes; path and url don't belong here")
         }
         (false, 1) => {}
         (false, _) => section.wrong("exactly one of path and url is needed"),
@@ -104,7 +109,6 @@ pub fn names_of(section: &Section<'_>, key: &'static str, names: &[&str]) -> Vec
 
 fn group(name: &str, names: &[&str], section: Section<'_>, identity: &IdentitySettings) -> Option<Group> {
     let shape = shape(&section);
-    let latest = shape == Some(Shape::Latest);
     let id_field: Arc<str> = section.text("id_field").unwrap_or_else(|| "clientEventId".to_owned()).into();
     let alternatives = |text: &String| text.split('|').map(|one| Arc::from(one.trim())).collect();
     let max_events = section.count("max_events", 1, 10_000, 25);
@@ -130,9 +134,9 @@ fn group(name: &str, names: &[&str], section: Section<'_>, identity: &IdentitySe
             flush_on: conditions(&section),
             flush_on_change: changes(&section),
             flush_with: names_of(&section, "flush_with", names),
-            order_with: names_of(&section, "order_with", names),
-            key: section.compiled_list("key", |text| Template::parse(text, &keyed)).unwrap_or_default(),
-            supersede: places(&section, "supersede"),
+            order_with: Vec::new(),
+            key: section.compiled_list("key", |text| KeyPart::parse(text, &keyed)).unwrap_or_default(),
+            keep: section.choice("keep", &[("all", Keep::All), ("newest", Keep::Newest)], Keep::All),
             shown: false,
             headers: headers(&section, &seen),
             results: results(&section),
@@ -184,12 +188,10 @@ fn group(name: &str, names: &[&str], section: Section<'_>, identity: &IdentitySe
         section.wrong_key("max_bytes", "at least 256 bytes are needed for a batch of one event");
     }
     if let Some(group) = &group {
-        fits(&section, group, latest, plain);
+        fits(&section, group, plain);
         let own = names.iter().position(|one| *one == name).map(GroupIndex);
-        for (key, groups) in [("flush_with", &group.flush_with), ("order_with", &group.order_with)] {
-            if own.is_some_and(|own| groups.contains(&own)) {
-                section.wrong_key(key, format!("found {name:?}, which is this group; others are allowed"));
-            }
+        if own.is_some_and(|own| group.flush_with.contains(&own)) {
+            section.wrong_key("flush_with", format!("found {name:?}, which is this group; others are allowed"));
         }
     }
     section.finish();
@@ -197,28 +199,29 @@ fn group(name: &str, names: &[&str], section: Section<'_>, identity: &IdentitySe
 }
 
 /// What doesn't go together.
-fn fits(section: &Section<'_>, group: &Group, latest: bool, plain: bool) {
+fn fits(section: &Section<'_>, group: &Group, plain: bool) {
+    section.refuse_gone("supersede", "is key and keep now: key = [\"type\", \"lessonId\"], keep = \"newest\"");
+    section.refuse_gone(
+        "order_with",
+        "is gone: a group with form = \"single\" keeps one order with those whose tags it shares",
+    );
     let wrong = |there: bool, key: &str, why: &str| {
         if there {
             section.wrong_key(key, why);
         }
     };
-    let single = "form = \"latest\" sends single calls; this is for batches";
-    wrong(latest && !group.supersede.is_empty(), "supersede", "form = \"latest\" does this by its key");
-    wrong(latest && !group.distinct.is_empty(), "distinct", single);
-    wrong(latest && !plain, "envelope", single);
-    wrong(latest && !group.headers.is_empty(), "headers", single);
-    wrong(latest && group.pack != Pack::User, "pack", single);
-    let keyed = latest || !group.flush_on_change.is_empty();
+    let (single, for_batches) = (group.is_single(), "form = \"single\" sends single calls; this is for batches");
+    wrong(single && !group.distinct.is_empty(), "distinct", for_batches);
+    wrong(single && !plain, "envelope", for_batches);
+    wrong(single && !group.headers.is_empty(), "headers", for_batches);
+    wrong(single && group.pack != Pack::User, "pack", for_batches);
+    let newest = group.keep == Keep::Newest;
+    let is_used = newest || !group.flush_on_change.is_empty();
+    wrong(!is_used && !group.key.is_empty(), "key", "is for keep = \"newest\" and flush_on_change; there is neither");
     wrong(
-        !keyed && !group.key.is_empty(),
-        "key",
-        "is for form = \"latest\" and flush_on_change; supersede has fields of its own",
-    );
-    wrong(
-        !group.flush_on_change.is_empty() && !group.supersede.is_empty(),
-        "flush_on_change",
-        "can't be had together with supersede: they may differ in what an event tells the state of",
+        newest && !single && group.key.is_empty(),
+        "keep",
+        "needs a key, such as key = [\"type\", \"lessonId\"]: what an event tells the state of",
     );
     let apart = group.client_batches == ClientBatches::TakeApart;
     wrong(

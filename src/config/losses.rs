@@ -5,7 +5,7 @@
 use super::Config;
 use super::shadows;
 use crate::identity::{Kind, Need, Part, lists};
-use crate::ingest::settings::{Group, MissingId, Shape};
+use crate::ingest::settings::{Group, MissingId};
 use crate::peer::TrustedProxies;
 use crate::route::{CacheRoute, EventRoute, Mode};
 use crate::template::{Source, Template};
@@ -69,7 +69,7 @@ fn listed(names: &[impl AsRef<str>]) -> String {
 
 /// Members of a body that no batch would carry.
 fn left_out(route: &EventRoute, group: &Group) -> Option<Note> {
-    let mapping = route.event.as_ref().filter(|_| group.shape != Shape::Latest)?;
+    let mapping = route.event.as_ref().filter(|_| !group.is_single())?;
     let bodiless = matches!(route.method, Method::GET | Method::HEAD);
     if mapping.takes_rest() || mapping.takes_all() || bodiless {
         return None;
@@ -91,7 +91,7 @@ fn left_out(route: &EventRoute, group: &Group) -> Option<Note> {
 
 /// Segments of the path that no batch would carry.
 fn path_left_out(route: &EventRoute, group: &Group) -> Option<Note> {
-    if group.shape == Shape::Latest {
+    if group.is_single() {
         return None;
     }
     let looked = |name: &str| {

@@ -4,10 +4,9 @@ use super::Config;
 use super::{losses, shadows};
 use crate::cache::policy::freshness;
 use crate::identity::Admit;
-use crate::ingest::settings::{Fallback, Group, Pack, Shape, Target};
+use crate::ingest::settings::{Fallback, Group, Keep, KeyPart, Pack, Shape, Target};
 use crate::journal::settings::Durability;
 use crate::route::{CacheRoute, EventRoute, Mode};
-use crate::template::Template;
 
 /// One line per route, in the order in which they are tried, then the groups and the warnings.
 #[must_use]
@@ -150,13 +149,8 @@ fn group_line(config: &Config, group: &Group) -> String {
                 group.name, group.window, group.flush_at, group.max_events, group.max_bytes
             )
         }
-        Shape::Latest => {
-            let keys: Vec<_> = group.key.iter().map(Template::source).collect();
-            let of = if keys.is_empty() { String::new() } else { format!(" for each {}", keys.join(", ")) };
-            format!(
-                "batch {}: after {:?} the newest call{of} goes out on its own route, the older ones are superseded",
-                group.name, group.window
-            )
+        Shape::Single => {
+            format!("batch {}: after {:?} each goes out as the single call that it is", group.name, group.window)
         }
     };
     if let Pack::Shared { wait, credential } = &group.pack {
@@ -165,8 +159,10 @@ fn group_line(config: &Config, group: &Group) -> String {
             credential.0
         ));
     }
-    if !group.supersede.is_empty() {
-        line.push_str("; of one type and the supersede fields only the newest event of a window is sent");
+    if group.keep == Keep::Newest {
+        let keys: Vec<_> = group.key.iter().map(KeyPart::source).collect();
+        let of = if keys.is_empty() { "its route".to_owned() } else { keys.join(", ") };
+        line.push_str(&format!("; of those of one {of} only the newest is sent, the older ones are superseded"));
     }
     if !group.order_with.is_empty() {
         line.push_str(&format!("; in one order with {}", names(&group.order_with)));

@@ -277,6 +277,8 @@ pub struct Section<'a> {
     place: Option<Place>,
     sink: &'a Sink,
     asked: RefCell<BTreeSet<&'static str>>,
+    /// Keys of earlier versions that were reported.
+    gone: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Section<'a> {
@@ -290,7 +292,7 @@ impl<'a> Section<'a> {
                 (&[], Some(other.place.clone()))
             }
         };
-        Self { members, path: path.to_owned(), place, sink, asked: RefCell::default() }
+        Self { members, path: path.to_owned(), place, sink, asked: RefCell::default(), gone: RefCell::default() }
     }
 
     /// The dotted path of a key of this table.
@@ -314,6 +316,14 @@ impl<'a> Section<'a> {
     pub fn get(&self, key: &'static str) -> Option<&'a Spot> {
         self.asked.borrow_mut().insert(key);
         self.members.iter().find(|(name, _)| name == key).map(|(_, spot)| spot)
+    }
+
+    /// A key of an earlier version is an error that says what took its place.
+    pub fn refuse_gone(&self, key: &'static str, instead: &str) {
+        if self.members.iter().any(|(name, _)| name == key) {
+            self.gone.borrow_mut().insert(key);
+            self.wrong_key(key, instead);
+        }
     }
 
     /// A table under this one.
@@ -509,7 +519,7 @@ impl<'a> Section<'a> {
     pub fn finish(self) {
         let asked = self.asked.borrow();
         for (name, spot) in self.members {
-            if asked.contains(name.as_str()) {
+            if asked.contains(name.as_str()) || self.gone.borrow().contains(name.as_str()) {
                 continue;
             }
             let near = asked.iter().map(|known| (strsim::damerau_levenshtein(known, name), *known));

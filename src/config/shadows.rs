@@ -68,7 +68,7 @@ fn rules(config: &Config) -> Vec<Rule<'_>> {
 fn batch_path(group: &Group) -> Option<Pattern> {
     match &group.shape {
         Shape::Batch(Target::Path(path)) => Pattern::parse(path.split('?').next().unwrap_or_default()).ok(),
-        Shape::Batch(Target::Url(_)) | Shape::Latest => None,
+        Shape::Batch(Target::Url(_)) | Shape::Single => None,
     }
 }
 

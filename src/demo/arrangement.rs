@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(arrangement.is_shared(), shared);
             for group in &arranged(arrangement).groups {
                 let service = (AUTHORIZATION, HeaderValue::from_static("Bearer service"));
-                let together = shared && group.shape != Shape::Latest;
+                let together = shared && !group.is_single();
                 let pack = if together {
                     Pack::Shared { wait: Duration::from_secs(1), credential: service }
                 } else {

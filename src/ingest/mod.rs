@@ -60,7 +60,7 @@ use parking_lot::Mutex;
 use recovery::Recovery;
 
 use reputation::{Grounds, RefusedBy, Reputation};
-use settings::{Delivery, Fallback, Group, Limits, Shape};
+use settings::{Delivery, Fallback, Group, Keep, Limits};
 use settle::Settler;
 use shard::{Command, Hold, Level, Parts, Shard};
 use shares::{Address, Bounds, HeldByStrangers, Holder, NoShare, Share, Shares, Takes};
@@ -682,8 +682,8 @@ fn rules(groups: &[Group], index: usize, delivery: &Delivery) -> Option<Rules> {
         max_events: group.max_events,
         max_bytes: group.max_bytes,
         distinct: group.distinct.clone(),
-        supersede: !group.supersede.is_empty(),
-        latest: group.shape == Shape::Latest,
+        newest: group.keep == Keep::Newest,
+        single_calls: group.is_single(),
         change: group.flush_on_change.clone(),
         ordered: group.order_with.clone(),
         seals: seals.collect(),

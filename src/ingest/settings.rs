@@ -1,7 +1,7 @@
 //! What the event path can be told. Plain values; the configuration makes them, nobody parses here.
 
 use crate::event::GroupIndex;
-use crate::template::{JsonTemplate, Path, Template};
+use crate::template::{JsonTemplate, Path, Source, Template, TemplateError};
 use http::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,13 +37,13 @@ pub struct Group {
     pub flush_with: Vec<GroupIndex>,
     /// Groups with which it keeps one order: no event of a user and credential is offered before an older one of these.
     pub order_with: Vec<GroupIndex>,
-    /// What an event tells the state of: templates over `body`, `event`, `path`, `query`, `header`, `user`.
-    pub key: Vec<Template>,
-    /// Of one type, only the newest event of a window with the same values here is sent (ruling 5).
-    pub supersede: Vec<Path>,
+    /// What an event tells the state of.
+    pub key: Vec<KeyPart>,
+    /// What becomes of older events of the same key (ruling 5).
+    pub keep: Keep,
     /// Whose events may share a batch.
     pub pack: Pack,
-    /// Pending events can be looked at (`[preview]`, an overlay).
+    /// Pending events can be looked at (`[preview]`).
     pub shown: bool,
     /// What a batch body has around its events.
     pub envelope: Envelope,
@@ -86,6 +86,12 @@ pub struct Group {
 }
 
 impl Group {
+    /// Its events go out as single calls.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.shape == Shape::Single
+    }
+
     /// Its batches go under a service's credential, not their events'.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
@@ -98,8 +104,63 @@ impl Group {
 pub enum Shape {
     /// As batches.
     Batch(Target),
-    /// `form = "latest"`: the newest of each subject, as the single call that it is, on its own route.
-    Latest,
+    /// Each as the single call that it is, on its own route.
+    Single,
+}
+
+/// Which events of a window are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// All.
+    All,
+    /// Of each key the newest, and every priority event.
+    Newest,
+}
+
+/// A part of what an event tells the state of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPart {
+    /// Places in the event, of which the first that holds something counts; and as they were written.
+    Places(Vec<Path>, Box<str>),
+    /// A template over `body`, `event`, `path`, `query`, `header`, `cookie`, `jwt` and `user`.
+    Template(Template),
+}
+
+impl KeyPart {
+    /// `a`, `a|/b/c`, or a text with placeholders.
+    ///
+    /// # Errors
+    /// A placeholder looks into what is not allowed, or a name is empty.
+    pub fn parse(text: &str, allowed: &[Source]) -> Result<Self, KeyError> {
+        if text.contains(['{', '}']) {
+            return Ok(Self::Template(Template::parse(text, allowed)?));
+        }
+        let names: Vec<_> = text.split('|').map(str::trim).collect();
+        if names.iter().any(|name| name.is_empty()) {
+            return Err(KeyError::Empty);
+        }
+        Ok(Self::Places(names.into_iter().map(Path::parse).collect(), text.into()))
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        match self {
+            Self::Places(_, source) => source,
+            Self::Template(template) => template.source(),
+        }
+    }
+}
+
+/// A part of a key that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// A name is empty.
+    #[error("a name is empty; allowed are places in the event such as \"lessonId\", \"lessonId|courseId\" or \"/a/b\"")]
+    Empty,
+    /// Its template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
 }
 
 /// What makes an event urgent.

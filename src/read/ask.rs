@@ -30,8 +30,6 @@ pub(super) struct Reader {
     pub(super) asker: Asker,
     /// Its principal's own lanes may be under other users' names than the asker's: all of them are meant.
     pub(super) writes_for_others: bool,
-    /// Whose page it reads.
-    pub(super) about: Option<UserId>,
     pub(super) keys: Keys,
     /// The route's tags, and that of the URI.
     pub(super) tags: Vec<Tag>,
@@ -157,8 +155,7 @@ impl Read {
         let writes_for_others = !of_one_user || asker.user != about;
         let user = asker.user.filter(|_| !writes_for_others || asker.joins);
         let asker = Asker { user, ..asker };
-        let about = about.filter(|_| of_one_user || asker.joins);
-        Reader { asker, writes_for_others, about, keys, is_shared, tags, is_untold, waiting, groups, proves }
+        Reader { asker, writes_for_others, keys, is_shared, tags, is_untold, waiting, groups, proves }
     }
 
     /// The user that the address names, else the caller's own (ruling 17).

@@ -18,7 +18,6 @@ mod answer;
 mod ask;
 mod complete;
 mod fetch;
-mod overlay;
 mod sent;
 mod write;
 
@@ -363,11 +362,7 @@ impl Read {
         let mut waited = None;
         loop {
             if let Err(why) = self.settled(route, &ask.reader).await {
-                // Nothing is shown to a caller that nothing speaks for (P8).
-                return match route.overlay.is_empty() || why == PENDING {
-                    true => self.bypass(request, peer, (route, &ask.reader), why).await,
-                    false => self.overlaid(request, peer, route, &ask, why).await,
-                };
+                return self.bypass(request, peer, (route, &ask.reader), why).await;
             }
             if self.is_to_be_proven(&ask) {
                 let first = without_body(&request);

@@ -270,7 +270,10 @@ async fn no_fault_of_the_upstream_harms_events_that_fall_back_to_single_calls() 
 async fn no_fault_of_the_upstream_harms_what_a_newer_event_made_needless() {
     run(Scene {
         name: "supersede",
-        config: &[("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nsupersede = [\"lessonId\"]")],
+        config: &[(
+            "fallback = \"dead-letter\"",
+            "fallback = \"dead-letter\"\nkey = [\"lessonId\"]\nkeep = \"newest\"",
+        )],
         supersedes: true,
         ..PLAIN
     })
@@ -281,7 +284,7 @@ async fn no_fault_of_the_upstream_harms_what_a_newer_event_made_needless() {
 async fn no_fault_of_the_upstream_harms_collapsed_states() {
     run(Scene {
         name: "latest",
-        config: &[("path = \"/batch\"", "form = \"latest\"\nkey = [\"{body.lesson}\"]")],
+        config: &[("path = \"/batch\"", "form = \"single\"\nkeep = \"newest\"\nkey = [\"{body.lesson}\"]")],
         path: "no batches",
         max_events: 1,
         supersedes: true,

@@ -1,4 +1,5 @@
-//! `form = "latest"`, `flush_on_change`, `flush_with`: whole states of which only the newest is sent, and what seals.
+//! `form = "single"`, `keep = "newest"`, `flush_on_change`, `flush_with`: single calls after their windows, states of which
+//! only the newest is sent, and what seals.
 
 use crate::support::Sidecar;
 use crate::support::upstream::{Seen, answer};
@@ -8,7 +9,8 @@ use serde_json::{Value, json};
 const STATES: (&str, &str) = (
     "[[write]]\npath = \"/snapshot\"\ndrains = [\"progress:{user}\"]\ninvalidates = [\"progress:{user}\"]\n",
     r#"[batch.states]
-form = "latest"
+form = "single"
+keep = "newest"
 key = ["{body.course}"]
 window = "1h"
 flush_on = { "/percent" = { at_least = 100 }, "/done/at" = { set = true } }
@@ -71,7 +73,7 @@ async fn the_newest_state_goes_out_byte_for_byte() {
 
 #[tokio::test]
 async fn states_that_gather_while_the_upstream_is_ill_become_one_call() {
-    let sidecar = Sidecar::start(&[STATES, ("form = \"latest\"", "form = \"latest\"\nflush_at = 1")]).await;
+    let sidecar = Sidecar::start(&[STATES, ("form = \"single\"", "form = \"single\"\nflush_at = 1")]).await;
     sidecar.upstream.answer_with(|_| Some(answer(503, json!({}))));
     tell(&sidecar, "/snapshot", &json!({ "percent": 1 })).await;
     sidecar.until_counter("tidegate_batches_total{group=\"states\",result=\"server_error\"}", 1).await;
@@ -275,4 +277,42 @@ async fn what_follows_a_completion_within_a_window_is_sealed_too_and_only_the_fi
     assert_eq!(sidecar.running.ledger().pending, 1, "b waits for its window");
     sidecar.flush().await;
     sidecar.until(|ledger| ledger.pending == 0).await;
+}
+
+#[tokio::test]
+async fn single_calls_without_keep_go_out_all_in_their_order_each_as_it_came() {
+    let all = ("keep = \"newest\"\nkey = [\"{body.course}\"]\n", "keep = \"all\"\n");
+    let sidecar = Sidecar::start(&[STATES, all]).await;
+    for percent in 1..=5 {
+        assert_eq!(tell(&sidecar, "/snapshot", &json!({ "percent": percent })).await, StatusCode::ACCEPTED);
+    }
+    assert!(sidecar.upstream.seen().is_empty(), "its window is open");
+    sidecar.flush().await;
+    let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+    assert_eq!((ledger.accepted, ledger.superseded), (5, 0));
+    let seen = sidecar.upstream.seen();
+    let told: Vec<_> = at(&seen, "/snapshot").into_iter().map(|(_, body)| body["percent"].clone()).collect();
+    assert_eq!(told, [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn of_a_window_only_the_newest_event_of_each_key_is_in_its_batch_whatever_place_names_it() {
+    let newest = |key: &str| format!("fallback = \"dead-letter\"\nkey = [{key}]\nkeep = \"newest\"");
+    for key in ["\"lessonId\"", "\"/lessonId\"", "\"none|lessonId\"", "\"{event.lessonId}\""] {
+        let sidecar = Sidecar::start(&[("fallback = \"dead-letter\"", &newest(key))]).await;
+        for id in ["a", "b", "c"] {
+            sidecar.event("t", "u", id).await;
+        }
+        sidecar.flush().await;
+        let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
+        assert_eq!((ledger.accepted, ledger.superseded), (1, 2), "{key}");
+        assert_eq!(sidecar.upstream.batches(), [["c"]], "{key}");
+    }
+    let sidecar = Sidecar::start(&[("fallback = \"dead-letter\"", &newest("\"lessonId\", \"none\""))]).await;
+    for id in ["a", "b"] {
+        sidecar.event("t", "u", id).await;
+    }
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 2).await;
+    assert_eq!(sidecar.upstream.batches(), [["a", "b"]], "what lacks a part of its key tells the state of nothing");
 }

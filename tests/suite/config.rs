@@ -114,7 +114,7 @@ fn the_shipped_configuration_says_what_each_route_does() {
         "POST /api/analytics/events forwarded: mode is off (only bodies that match)",
         "POST /api/client/assignments/progress forwarded: mode is off",
         "POST /api/learner/progress acknowledged 202 into batch snapshot",
-        "batch snapshot: after 5s the newest call for each {body.course_id|body.courseId} goes out on its own route",
+        "batch snapshot: after 5s each goes out as the single call that it is; of those of one course_id|courseId only",
         "the older ones are superseded; in one order with progress",
         "sealed by urgent events of progress, snapshot too",
         "GET /api/client/progress/summary cached per credential for 30s, whatever the response says",

@@ -405,7 +405,8 @@ async fn what_is_pending_on_disk_is_delivered_by_a_start_without_durability() {
 async fn what_was_superseded_is_settled_in_the_journal_too() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let supersede = ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nsupersede = [\"lessonId\"]");
+    let supersede =
+        ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nkey = [\"lessonId\"]\nkeep = \"newest\"");
     let config = configure(directory.path(), upstream.address, "disk", &[supersede]);
     let process = Process::start(&config);
     for id in ["a", "b", "c"] {

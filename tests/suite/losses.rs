@@ -39,7 +39,7 @@ fn members_that_no_mapping_names_are_told_by_route_unless_the_rest_is_taken_alon
     }
     let with_path = named.replace("at =", "id = \"{path.id}\", at =");
     lacks(&said(&[BATCH, &with_path]), "of its path");
-    let latest = "[batch.b]\nform = \"latest\"\n";
+    let latest = "[batch.b]\nform = \"single\"\n";
     lacks(&said(&[latest, named]), "left out");
 }
 

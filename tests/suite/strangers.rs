@@ -141,25 +141,18 @@ async fn a_reader_without_a_name_passes_the_cache_while_its_own_events_are_pendi
 
 #[tokio::test]
 async fn a_refused_reader_passes_the_cache_while_its_own_events_are_pending() {
-    let overlay = (
-        "tags = [\"progress:{user}\"]\n",
-        "tags = [\"progress:{user}\"]\noverlay = { \"/p\" = \"{event.percent}\" }\n",
-    );
-    for replace in [&[BY_LISTS][..], &[BY_LISTS, overlay]] {
-        let sidecar = Sidecar::start(replace).await;
-        sidecar.upstream.answer_with(|seen| match seen.path.as_str() {
-            "/batch" => Some(answer(401, json!({}))),
-            _ => Some(answer(200, json!({ "p": 0 }))),
-        });
-        let token = [("authorization", "Bearer t")];
-        sidecar.taken(&token, "u", "a").await;
-        sidecar.flush().await;
-        sidecar.until_counter("tidegate_batches_total{group=\"progress\",result=\"rejected\"}", 1).await;
-        for _ in 0..2 {
-            let read = sidecar.call(Method::GET, "/progress?userId=u", &token, "").await;
-            assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=pending");
-            assert_eq!(read.json()["p"], 0, "and nothing is shown that nothing speaks for");
-        }
+    let sidecar = Sidecar::start(&[BY_LISTS]).await;
+    sidecar.upstream.answer_with(|seen| match seen.path.as_str() {
+        "/batch" => Some(answer(401, json!({}))),
+        _ => Some(answer(200, json!({ "p": 0 }))),
+    });
+    let token = [("authorization", "Bearer t")];
+    sidecar.taken(&token, "u", "a").await;
+    sidecar.flush().await;
+    sidecar.until_counter("tidegate_batches_total{group=\"progress\",result=\"rejected\"}", 1).await;
+    for _ in 0..2 {
+        let read = sidecar.call(Method::GET, "/progress?userId=u", &token, "").await;
+        assert_eq!(read.header("cache-status"), "tidegate; fwd=bypass; detail=pending");
     }
 }
 

@@ -6,8 +6,9 @@ use super::draft::Draft;
 use crate::clock::millis;
 use crate::event::{EventId, IdError, Subject, UserId};
 use crate::ingest::refusal::{Decline, Refusal};
-use crate::ingest::settings::{Condition, Group, MissingId, Shape};
+use crate::ingest::settings::{Condition, Group, Keep, KeyPart, MissingId};
 use crate::json;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,26 +27,32 @@ pub(super) fn is_met(raw: Option<&str>, condition: &Condition) -> bool {
     }
 }
 
-/// What an event tells the state of: its `key`, or its type and its `supersede` fields. An event that lacks a part of its
-/// key, or all of the fields, tells the state of nothing: nothing replaces it. Of a collapse group, calls of another
-/// route are about something else; without a key, all calls of a route are about the same. How a subject is told is part
-/// of it, so that events from before a change of the configuration meet none from after it.
+/// What an event tells the state of: its group's `key`. An event that lacks a part of it tells the state of nothing:
+/// nothing replaces it. Of single calls, those of another route are about something else; without a key, all calls of a
+/// route are about the same. How a subject is told is part of it, so that events from before a change of the configuration
+/// meet none from after it.
 pub(super) fn find_subject(group: &Group, scope: &Scope<'_, '_>) -> Option<Subject> {
-    if !group.key.is_empty() || group.shape == Shape::Latest {
-        let values: Vec<_> = group.key.iter().map(|template| template.render(scope)).collect::<Option<_>>()?;
-        let told = group.key.iter().map(|template| template.source().as_bytes());
-        let parts = scope.call.caller.parts();
-        let route = [parts.method.as_str(), parts.uri.path()].map(str::as_bytes);
-        let route = route.into_iter().filter(|_| group.shape == Shape::Latest);
-        return Some(Subject::of(told.chain(route).chain(values.iter().map(String::as_bytes)).map(Some)));
+    let is_state_of_route = group.is_single() && group.keep == Keep::Newest;
+    if group.key.is_empty() && !is_state_of_route {
+        return None;
     }
-    let event = scope.event?;
+    let values: Vec<_> = group.key.iter().map(|part| find_part(part, scope)).collect::<Option<_>>()?;
+    let told = group.key.iter().map(|part| part.source().as_bytes());
+    let parts = scope.call.caller.parts();
+    let route = [parts.method.as_str(), parts.uri.path()].map(str::as_bytes);
+    let route = route.into_iter().filter(|_| group.is_single());
+    Some(Subject::of(told.chain(route).chain(values.iter().map(|value| value.as_bytes())).map(Some)))
+}
+
+fn find_part<'a>(part: &KeyPart, scope: &'a Scope<'_, '_>) -> Option<Cow<'a, str>> {
     let there = |raw: &&str| !json::is_null(raw) && !json::is_empty_string(raw);
-    let values: Vec<_> = group.supersede.iter().map(|field| event.at(&field.0).filter(there)).collect();
-    values.iter().flatten().next()?;
-    let told = group.supersede.iter().flat_map(|field| &field.0).map(|step| Some(step.as_bytes()));
-    let kind = event.raw("type");
-    Some(Subject::of(told.chain(std::iter::once(kind).chain(values).map(|value| value.map(str::as_bytes)))))
+    match part {
+        KeyPart::Template(template) => template.render(scope).map(Cow::Owned),
+        KeyPart::Places(places, _) => {
+            let event = scope.event?;
+            places.iter().find_map(|place| event.at(&place.0).filter(there)).map(Cow::Borrowed)
+        }
+    }
 }
 
 pub(super) fn require_members(group: &Group, draft: &Draft<'_>) -> Result<(), Decline> {

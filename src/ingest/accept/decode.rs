@@ -10,7 +10,7 @@ use crate::identity::Identity;
 use crate::ingest::changes::Changes;
 use crate::ingest::contexts::{Contexts, TooMuch};
 use crate::ingest::refusal::{Decline, Forward, Refusal};
-use crate::ingest::settings::{Fallback, Group, Shape};
+use crate::ingest::settings::{Fallback, Group};
 use crate::ingest::shares::Address;
 use crate::json::{self, Object};
 use crate::route::EventRoute;
@@ -120,7 +120,7 @@ impl<'a> Decoder<'a> {
             Some(mapping) => writer.write_mapping(mapping, Some(payload.object), &scope)?,
             None => writer.write_as_given(payload.object)?,
         }
-        let repeats = self.group.fallback == Fallback::Single || self.group.shape == Shape::Latest;
+        let repeats = self.group.fallback == Fallback::Single || self.group.is_single();
         let legacy = repeats.then(|| {
             let parts = call.caller.parts();
             let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);

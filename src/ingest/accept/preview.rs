@@ -5,7 +5,7 @@ use super::checks::find_subject;
 use super::mapping::Writer;
 use crate::event::{EventId, Subject, UserId};
 use crate::identity::Identity;
-use crate::ingest::settings::{Group, Shape};
+use crate::ingest::settings::{Group, Keep};
 use crate::json;
 use crate::route::EventRoute;
 
@@ -41,6 +41,6 @@ pub fn preview<'a>(
     let names = group.invalidates.iter().filter_map(|tag| tag.render(&scope)).collect();
     let named = draft.raw(&group.id_field).and_then(json::string).and_then(|id| EventId::try_new(&id).ok());
     let id = named.or_else(|| EventId::try_new(scope.call.request_id).ok());
-    let state = find_subject(group, &scope).filter(|_| group.shape == Shape::Latest).zip(id);
+    let state = find_subject(group, &scope).filter(|_| group.is_single() && group.keep == Keep::Newest).zip(id);
     Some(Preview { user, names, state })
 }

@@ -7,7 +7,7 @@ use crate::ingest::Ingest;
 use crate::ingest::admit::{Claim, Dry, Known, Payer, SeenKey};
 use crate::ingest::contexts::TooMuch;
 use crate::ingest::refusal::{Decline, Forward, Refusal};
-use crate::ingest::settings::{Group, Shape};
+use crate::ingest::settings::Group;
 use crate::ingest::shares::{Address, Holder, Share};
 use crate::journal::More;
 use crate::json::Object;
@@ -191,7 +191,7 @@ impl Ingest {
     ) -> Result<(), Decline> {
         let shared = &self.0;
         let forward = |why| Err(Decline::Forward(why));
-        if group.shape != Shape::Latest && event.json.len() + shared.ground.envelope(event) > group.max_bytes {
+        if !group.is_single() && event.json.len() + shared.ground.envelope(event) > group.max_bytes {
             return forward(Forward::TooLargeForBatch);
         }
         if shared.closed.load(Ordering::Relaxed) {

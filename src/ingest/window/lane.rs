@@ -213,19 +213,19 @@ impl<E: Entry> Lane<E> {
         // P5: from the *first* event; later ones do not postpone it.
         self.deadline = Some(self.deadline.map_or(deadline, |first| first.min(deadline)));
         self.queue.push_back(Queued::new(entry, since));
-        if rules.latest {
+        if rules.single_calls && rules.newest {
             self.absorb_open();
         }
         let too_many = self.queue.len() - self.due >= rules.flush_at;
-        too_many || !rules.latest && self.open_bytes + self.envelope > rules.max_bytes
+        too_many || !rules.single_calls && self.open_bytes + self.envelope > rules.max_bytes
     }
 
     /// Seals the open window. `held`: a forwarded call stands between what is due and what is open.
     pub(super) fn seal(&mut self, rules: &Rules, why: Seal, held: bool) {
-        match (rules.latest, rules.supersede) {
+        match (rules.single_calls, rules.newest) {
             // While the lane fails, what waits since earlier windows is needless too, unless somebody counts on its going
             // first. A lane that moves sends what is due: else a state might be replaced again and again, and never go.
-            (true, _) if !held && !self.is_well() => {
+            (true, true) if !held && !self.is_well() => {
                 let waited_for = |queued: &Queued<E>| queued.entry.seq() <= self.urgent;
                 let from = self.queue.iter().take(self.due).take_while(|queued| waited_for(queued)).count();
                 self.merge(from);
@@ -383,7 +383,7 @@ impl<E: Entry> Lane<E> {
 
     /// Whether an event fits no batch, not even alone.
     fn is_oversize(&self, rules: &Rules, queued: &Queued<E>) -> bool {
-        !rules.latest && self.envelope + queued.entry.bytes() > rules.max_bytes
+        !rules.single_calls && self.envelope + queued.entry.bytes() > rules.max_bytes
     }
 
     /// The event that is offered next, if it fits no batch and has no single call to go as.
@@ -430,7 +430,7 @@ impl<E: Entry> Lane<E> {
             }
             return Some(batch);
         }
-        let is_single = rules.latest || self.queue.front().is_some_and(|queued| self.is_oversize(rules, queued));
+        let is_single = rules.single_calls || self.queue.front().is_some_and(|queued| self.is_oversize(rules, queued));
         let (form, most) = if is_single { (Form::Single, 1) } else { (Form::Batch, rules.max_events) };
         let mut events: Vec<Queued<E>> = Vec::new();
         let mut bytes = self.envelope;

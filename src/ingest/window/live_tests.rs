@@ -87,7 +87,7 @@ fn no_outage_makes_a_dead_letter_of_a_good_event() {
 #[test]
 fn a_state_that_is_replaced_again_and_again_goes_all_the_same() {
     let mut now = Instant::now();
-    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, single_calls: true, ..rules() });
     lanes.push(now, about(1, 100));
     lanes.seal_all();
     let mut flying = one(&mut lanes);
@@ -111,7 +111,7 @@ fn a_state_that_is_replaced_again_and_again_goes_all_the_same() {
 #[test]
 fn what_goes_in_a_dead_events_stead_keeps_the_limits() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { supersede: true, flush_at: 100, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, flush_at: 100, ..rules() });
     for (seq, subject, bytes) in [(1, 7, 200), (2, 7, 20), (3, 8, 100), (4, 9, 100)] {
         lanes.push(now, Model { bytes, ..about(seq, subject) });
     }
@@ -136,7 +136,7 @@ fn what_goes_in_a_dead_events_stead_keeps_the_limits() {
 #[test]
 fn where_nobody_takes_a_call_the_older_ones_are_not_tried_one_after_the_other() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, single_calls: true, ..rules() });
     (1..=50).for_each(|seq| lanes.push(now, about(seq, 7)));
     lanes.seal_all();
     let mut batch = one(&mut lanes);
@@ -150,7 +150,7 @@ fn where_nobody_takes_a_call_the_older_ones_are_not_tried_one_after_the_other() 
 #[test]
 fn a_newer_state_that_was_forwarded_replaces_what_a_rejected_lane_holds() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, single_calls: true, ..rules() });
     lanes.push(now, about(1, 7));
     lanes.push(now, about(2, 7));
     lanes.push(now, about(3, 8));
@@ -247,8 +247,8 @@ impl Siblings {
         let with = |own: usize| (0..3).filter(|group| *group != own).map(GroupIndex).collect::<Vec<_>>();
         let base = Rules { give_up_after: Duration::from_secs(give_up), ..rules() };
         let rules = vec![
-            Rules { single: true, supersede: true, ordered: with(0), ..base.clone() },
-            Rules { latest: true, ordered: with(1), seals: vec![GroupIndex(0)], ..base.clone() },
+            Rules { single: true, newest: true, ordered: with(0), ..base.clone() },
+            Rules { newest: true, single_calls: true, ordered: with(1), seals: vec![GroupIndex(0)], ..base.clone() },
             Rules { distinct: vec![Path::of(&["lesson"])], ordered: with(2), ..base },
         ];
         Self {

@@ -60,7 +60,7 @@ pub trait Entry {
 pub struct Rules {
     /// Longest time from a window's first event to its seal.
     pub window: Duration,
-    /// Seal at this many; of a [`latest`](Self::latest) group, subjects.
+    /// Seal at this many; where only the newest of each subject goes as a single call, at this many subjects.
     pub flush_at: usize,
     /// Most in a batch.
     pub max_events: usize,
@@ -69,9 +69,9 @@ pub struct Rules {
     /// A batch never holds a value of these twice.
     pub distinct: Vec<Path>,
     /// In a window, the newest event of a subject makes the older ones needless (ruling 5).
-    pub supersede: bool,
-    /// Only the newest event of each subject goes out, as a single call.
-    pub latest: bool,
+    pub newest: bool,
+    /// Each event goes out as a single call.
+    pub single_calls: bool,
     /// Seals when one of these numbers has moved this far since the last one sent of the subject.
     pub change: Vec<(Path, f64)>,
     /// Groups that keep one order with this one.

@@ -127,8 +127,8 @@ fn rules() -> Rules {
         max_events: 5,
         max_bytes: 300,
         distinct: Vec::new(),
-        supersede: false,
-        latest: false,
+        newest: false,
+        single_calls: false,
         change: Vec::new(),
         ordered: Vec::new(),
         seals: Vec::new(),
@@ -572,8 +572,9 @@ struct World {
 impl World {
     fn new(supersede: bool, ordered: bool, one_principal: bool) -> Self {
         let with = |other| if ordered { vec![GroupIndex(other)] } else { Vec::new() };
-        let batches = Rules { single: true, supersede, ordered: with(1), ..rules() };
-        let newest = Rules { latest: true, ordered: with(0), seals: vec![GroupIndex(0)], ..rules() };
+        let batches = Rules { single: true, newest: supersede, ordered: with(1), ..rules() };
+        let newest =
+            Rules { newest: true, single_calls: true, ordered: with(0), seals: vec![GroupIndex(0)], ..rules() };
         Self {
             lanes: Lanes::new(vec![batches, newest], 1_000),
             ordered,
@@ -810,7 +811,7 @@ fn by(seq: u64) -> Outcome {
 #[test]
 fn supersede_sends_the_newest_of_a_window_and_settles_the_older_ones_with_it() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { supersede: true, flush_at: 5, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, flush_at: 5, ..rules() });
     for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 7), (5, 9)] {
         lanes.push(now, about(seq, subject));
     }
@@ -828,7 +829,7 @@ fn supersede_sends_the_newest_of_a_window_and_settles_the_older_ones_with_it() {
 #[test]
 fn nothing_that_a_priority_event_stands_behind_in_its_window_is_superseded() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { supersede: true, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, ..rules() });
     lanes.push(now, about(1, 7));
     lanes.push(now, about(2, 7));
     lanes.push(now, Model { priority: true, ..about(3, 7) });
@@ -838,7 +839,7 @@ fn nothing_that_a_priority_event_stands_behind_in_its_window_is_superseded() {
 #[test]
 fn when_the_newer_event_dies_of_its_own_fault_the_older_one_goes_in_its_stead() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { supersede: true, flush_at: 3, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, flush_at: 3, ..rules() });
     (1..=3).for_each(|seq| lanes.push(now, about(seq, 7)));
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [3]);
@@ -854,7 +855,7 @@ fn when_the_newer_event_dies_of_its_own_fault_the_older_one_goes_in_its_stead() 
 #[test]
 fn a_collapse_group_sends_the_newest_of_each_key_as_a_single_call() {
     let start = Instant::now();
-    let mut lanes = lanes(Rules { latest: true, flush_at: 3, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, single_calls: true, flush_at: 3, ..rules() });
     for step in 0..6 {
         lanes.push(start + Duration::from_millis(step), about(step + 1, 7 + step % 2));
     }
@@ -873,7 +874,7 @@ fn a_collapse_group_sends_the_newest_of_each_key_as_a_single_call() {
 #[test]
 fn while_its_lane_fails_a_state_replaces_those_of_earlier_windows_but_for_terminal_ones() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { latest: true, flush_at: 1, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, single_calls: true, flush_at: 1, ..rules() });
     lanes.push(now, about(1, 7));
     let stuck = one(&mut lanes);
     lanes.verdict(now, stuck, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
@@ -892,7 +893,7 @@ fn while_its_lane_fails_a_state_replaces_those_of_earlier_windows_but_for_termin
 #[test]
 fn what_goes_before_a_forwarded_call_is_not_replaced_by_what_waits_behind_it() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { latest: true, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, single_calls: true, ..rules() });
     lanes.push(now, Model { priority: true, ..about(1, 7) });
     let stuck = one(&mut lanes);
     lanes.push(now, about(2, 7));
@@ -912,7 +913,7 @@ fn what_goes_before_a_forwarded_call_is_not_replaced_by_what_waits_behind_it() {
 fn what_goes_in_a_dead_events_stead_goes_in_its_own_place() {
     let now = Instant::now();
     for named in [true, false] {
-        let mut lanes = lanes(Rules { supersede: true, flush_at: 4, ..rules() });
+        let mut lanes = lanes(Rules { newest: true, flush_at: 4, ..rules() });
         for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 9)] {
             lanes.push(now, about(seq, subject));
         }
@@ -941,7 +942,7 @@ fn second(model: Model) -> Model {
 #[test]
 fn groups_that_keep_one_order_offer_their_events_in_it() {
     let start = Instant::now();
-    let snapshots = Rules { latest: true, ordered: vec![GroupIndex(0)], ..rules() };
+    let snapshots = Rules { newest: true, single_calls: true, ordered: vec![GroupIndex(0)], ..rules() };
     let mut lanes = two(Rules { ordered: vec![GroupIndex(1)], ..rules() }, snapshots);
     lanes.push(start, event(1, 1, 1));
     lanes.push(start, second(about(2, 7)));
@@ -1361,7 +1362,7 @@ fn the_oldest_event_goes_alone_and_the_rest_after_it() {
 #[test]
 fn a_look_shows_what_is_pending_wherever_it_is_and_only_its_own() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { supersede: true, flush_at: 2, max_events: 2, ..rules() });
+    let mut lanes = lanes(Rules { newest: true, flush_at: 2, max_events: 2, ..rules() });
     let look = |lanes: &Lanes<Model>, credential: u8, most: usize| {
         let shown =
             lanes.pending(&lane(1, 1).user, (Principal([credential; 16]), View([credential; 16])), &only(), most);

@@ -197,7 +197,7 @@ impl<E: Entry> Lanes<E> {
         }
         let Batch { lane: id, key, status, events, .. } = batch;
         let heirs: Vec<_> = events.into_iter().filter_map(|queued| self.bury(queued, reason, status)).collect();
-        let form = if rules.latest { Form::Single } else { Form::Batch };
+        let form = if rules.single_calls { Form::Single } else { Form::Batch };
         if let Some(lane) = self.lanes.get_mut(&id).filter(|_| !heirs.is_empty()) {
             lane.again.push_front(Batch::piece(id, &key, form, heirs));
         }
