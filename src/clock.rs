@@ -51,3 +51,46 @@ pub fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// ISO 8601 in UTC with milliseconds, as JavaScript writes it; empty beyond the year 9999.
+#[must_use]
+pub fn iso(time: SystemTime) -> String {
+    let stamp = i64::try_from(millis(time)).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let Some(stamp) = stamp else { return String::new() };
+    let at = jiff::tz::Offset::UTC.to_datetime(stamp);
+    let mut out = String::with_capacity(24);
+    let parts = [
+        (i32::from(at.year()), 1_000, '-'),
+        (i32::from(at.month()), 10, '-'),
+        (i32::from(at.day()), 10, 'T'),
+        (i32::from(at.hour()), 10, ':'),
+        (i32::from(at.minute()), 10, ':'),
+        (i32::from(at.second()), 10, '.'),
+        (i32::from(at.millisecond()), 100, 'Z'),
+    ];
+    for (value, highest, after) in parts {
+        let mut place = highest;
+        while place > 0 {
+            let digit = u32::try_from(value / place % 10).unwrap_or(0);
+            out.push(char::from_digit(digit, 10).unwrap_or('0'));
+            place /= 10;
+        }
+        out.push(after);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_time_is_written_as_the_library_writes_it(ms in 0..253_402_207_200_000_u64) {
+            let stamp = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap()).unwrap();
+            let written = iso(UNIX_EPOCH + Duration::from_millis(ms));
+            prop_assert_eq!(written, stamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
+        }
+    }
+}

@@ -1,5 +1,30 @@
 //! Tidegate: a reverse-proxy sidecar that turns many small calls into few batches.
 //!
+//! # The words
+//!
+//! One word for a thing, in code, configuration, logs, metrics and docs.
+//!
+//! | word | what it is |
+//! |---|---|
+//! | *call* | one HTTP request of a client |
+//! | *event* | what an event call says, as its batch will say it; it ends with exactly one outcome |
+//! | *group* | a `[batch.NAME]`: events that share an endpoint, windows and limits |
+//! | *credential* | what a call is authorized by; its keyed hashes are the *fingerprint* (all of it), the *view* (what it may see) and the *principal* (who calls) |
+//! | *lane* | the queue of one user and one fingerprint in one group |
+//! | *window* | the open end of a lane: from its first event until it is sealed |
+//! | *seal* | to close a window; what was in it is *due* |
+//! | *batch* | due events of a lane that go out together |
+//! | *delivery* | to bring a batch to the application, in as many attempts as it takes |
+//! | *exchange* | what the wire said of one attempt |
+//! | *verdict* | what an exchange means for a batch |
+//! | *outcome* | what became of an event: accepted, duplicate, superseded, or a dead letter |
+//! | *dead letter* | an event that no attempt will bring, kept for an operator |
+//! | *barrier* | the wait of a read for its user's pending events |
+//! | *hold* | the place of a forwarded call in the order: what is before it goes first, what comes later waits |
+//! | *tag*, *generation* | a name that stored answers are made old by, and how often that was done |
+//! | *forward* | to let the application answer a call, which is no error |
+//! | *refuse* | to answer a call with an error of Tidegate's own |
+//!
 //! # The flow
 //!
 //! ```text

@@ -66,7 +66,7 @@ pub fn print() {
 
 /// Instructions of each call beyond the first ones.
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-fn each(program: &Path, name: &str, durability: Option<&str>, head: Head, directory: &Path) -> f64 {
+pub fn each(program: &Path, name: &str, durability: Option<&str>, head: Head, directory: &Path) -> f64 {
     let [few, many] = [FEW, MANY].map(|calls| count(program, name, durability, head, calls, directory));
     many.saturating_sub(few) as f64 / (MANY - FEW) as f64
 }

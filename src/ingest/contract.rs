@@ -89,7 +89,7 @@ impl Lookup for BatchScope<'_> {
             Source::Batch if path.first().is_some_and(|name| **name == *"id") => Some(Found::Text(self.id.into())),
             Source::Uuid => Some(Found::Text(self.id.into())),
             Source::NowMs => Some(Found::Json(&self.now_ms)),
-            Source::NowIso => Some(Found::Text(Cow::Owned(super::accept::call::iso(self.now)))),
+            Source::NowIso => Some(Found::Text(Cow::Owned(crate::clock::iso(self.now)))),
             Source::Header | Source::Cookie | Source::Jwt => self.caller.as_ref()?.look(source, path),
             Source::Body | Source::Query => keys::named(self.context?, source.name(), path).map(Found::Json),
             _ => None,

@@ -1,13 +1,14 @@
 //! A call as the event path sees it, and what templates find in it.
 
 use super::draft::View;
-use crate::clock::millis;
+use crate::clock::{iso, millis};
 use crate::event::UserId;
 use crate::identity::Caller;
 use crate::json::Object;
 use crate::route::Params;
 use crate::template::{Found, Lookup, Source};
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -21,6 +22,7 @@ pub struct Call<'a> {
     pub request_id: &'a str,
     /// Wall clock at arrival.
     pub now: SystemTime,
+    now_iso: OnceLock<String>,
     /// A template has looked at the clock, at chance or at the request's id: what it wrote is of this try only.
     drawn: AtomicBool,
     /// Those look the same at every try.
@@ -32,7 +34,7 @@ impl<'a> Call<'a> {
     #[must_use]
     pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str, now: SystemTime) -> Self {
         let (drawn, still) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { caller, params, request_id, now, drawn, still }
+        Self { caller, params, request_id, now, now_iso: OnceLock::new(), drawn, still }
     }
 
     /// Whether a template that writes meanwhile draws what differs from try to try.
@@ -75,7 +77,7 @@ impl<'s> Call<'s> {
         match source {
             Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
             Source::NowMs => Some(Found::Number(millis(self.now))),
-            Source::NowIso => Some(Found::Text(Cow::Owned(iso(self.now)))),
+            Source::NowIso => Some(Found::Text(Cow::Borrowed(self.now_iso.get_or_init(|| iso(self.now))))),
             Source::Uuid => Some(Found::Text(Cow::Owned(uuid::Uuid::new_v4().to_string()))),
             Source::RequestId => Some(Found::Text(Cow::Borrowed(self.request_id))),
             Source::Query | Source::Header | Source::Cookie | Source::Jwt => self.caller.look(source, path),
@@ -97,11 +99,4 @@ impl Lookup for Scope<'_, '_> {
             _ => self.call.find(source, path),
         }
     }
-}
-
-/// ISO 8601 in UTC with milliseconds, as JavaScript writes it.
-#[must_use]
-pub fn iso(time: SystemTime) -> String {
-    let stamp = i64::try_from(millis(time)).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    stamp.map(|stamp| format!("{stamp:.3}")).unwrap_or_default()
 }
