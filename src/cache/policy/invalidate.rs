@@ -26,14 +26,22 @@ pub fn invalidates(status: StatusCode) -> bool {
 #[must_use]
 pub fn resource(host: &str, path: &str) -> String {
     let host = host.strip_suffix(":80").or_else(|| host.strip_suffix(":443")).unwrap_or(host);
-    format!("uri:{}\n{}", host.to_ascii_lowercase(), loose_path(path))
+    let path = loose_path(path);
+    let mut name = String::with_capacity(host.len() + path.len() + 5);
+    name.push_str("uri:");
+    name.push_str(host);
+    name.make_ascii_lowercase();
+    name.push('\n');
+    name.push_str(&path);
+    name
 }
 
 /// A path in the spelling of [`resource`].
 #[must_use]
 pub fn loose_path(path: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte != b'%' && !byte.is_ascii_uppercase();
-    let has_odd_segment = path.contains("//") || path.contains("/.") || path.ends_with('/');
+    let is_odd = |(before, byte): (u8, u8)| before == b'/' && matches!(byte, b'/' | b'.');
+    let has_odd_segment = path.bytes().zip(path.bytes().skip(1)).any(is_odd) || path.ends_with('/');
     if path.starts_with('/') && !has_odd_segment && path.bytes().all(is_plain) {
         return Cow::Borrowed(path);
     }
