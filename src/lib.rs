@@ -40,7 +40,7 @@
 //! # The ranks
 //!
 //! A module imports only modules that stand in a group above its own; `tests/suite/layers.rs` keeps it so.
-//! `docs/promises.md` lists what is promised, with the tests that prove it.
+//! `docs/design.md` says what is promised and rules where promises meet, `docs/promises.md` names the tests.
 
 // Nouns.
 pub mod body;
