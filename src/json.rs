@@ -163,6 +163,14 @@ fn kind(raw: &str) -> &'static str {
     }
 }
 
+/// Whether a JSON text is nested deeper than [`MAX_DEPTH`].
+#[must_use]
+pub fn is_too_deep(text: &str) -> bool {
+    // Fewer brackets than levels settle it without a look at what is quoted.
+    let brackets = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    brackets > MAX_DEPTH && scan::is_too_deep(text)
+}
+
 /// The raw elements of an array.
 ///
 /// # Errors
