@@ -353,8 +353,9 @@ impl Shard {
     }
 
     fn hand_over(&mut self) {
-        for settled in self.lanes.take_settled() {
-            self.settler.settle(settled);
+        let settled = self.lanes.take_settled();
+        if !settled.is_empty() {
+            self.settler.settle_batch(settled);
         }
         for batch in self.lanes.take_ready() {
             let retries = self.lanes.retries(batch.lane);

@@ -1,9 +1,9 @@
 use super::*;
-use crate::cache::tags::Tags;
+use crate::cache::tags::{Tags, Waiting};
 use crate::clock::Clock;
-use crate::event::{Context, Event, Fingerprint, Keys};
+use crate::event::{Context, Event, Fingerprint, Keys, Outcome, Reason};
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
-use crate::ingest::admit::{Ground, Seen};
+use crate::ingest::admit::{Claim, Ground, Seen};
 use crate::ingest::dead::DeadLetters;
 use crate::ingest::deliver::{self, Carrier, Courier, Ready, Under};
 use crate::ingest::reputation::RefusedBy;
@@ -105,7 +105,7 @@ impl Scene {
             groups: vec!["g".into()],
             envelopes: Vec::new(),
             identity: Arc::clone(&identity),
-            seen: Seen::new(64, &[0; 32]),
+            seen: Seen::new(6_400, &[0; 32]),
             tags: Arc::new(Tags::new()),
             metrics: Arc::new(Metrics::try_new().unwrap()),
         });
@@ -134,14 +134,18 @@ impl Scene {
         Self { ground, journal, reputation, commands, batches, shard: Some(shard), events: 0 }
     }
 
+    async fn admit(&self, event: &Event) -> Result<Admitted, Claim> {
+        let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
+        let takes: Takes = self.reputation.shares().of_event(0, event);
+        let share = self.reputation.adopt_share(holder, takes);
+        self.ground.admit(self.ground.key(event), event, HOUR, share).await
+    }
+
     /// An event is in the journal, and in the shard's tail.
     async fn keep(&mut self, priority: bool) {
         self.events += 1;
         let event = event(self.events, priority);
-        let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
-        let takes: Takes = self.reputation.shares().of_event(0, &event);
-        let share = self.reputation.adopt_share(holder, takes);
-        let admitted = self.ground.admit(self.ground.key(&event), &event, HOUR, share).await.unwrap();
+        let admitted = self.admit(&event).await.unwrap();
         let more = More { seen: admitted.seen(), replaces: None, beside: 0, succession: None };
         self.journal.append(0, event, admitted, more).await.unwrap();
     }
@@ -319,4 +323,39 @@ async fn an_event_that_is_taken_back_leaves_nothing_behind() {
     let again = tokio::time::timeout(HOUR, admit()).await.expect("its id is free again").unwrap();
     assert_eq!(pending(), 1);
     drop(again);
+}
+
+#[tokio::test]
+async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone_would() {
+    let scene = Scene::new();
+    let tags = |number: u64| [Tag::new(&format!("t:{}", number % 11)), Tag::new("all")];
+    let all = || (0..11).flat_map(tags).collect::<Vec<_>>();
+    let events: Vec<_> = (1..=40).map(|number| Event { tags: tags(number).into(), ..event(number, false) }).collect();
+    let outcome = |number: u64| match number % 4 {
+        0 => Outcome::Dead(Reason::Refused),
+        1 => Outcome::Duplicate,
+        2 => Outcome::Superseded { by: EventId::try_new("1").unwrap() },
+        _ => Outcome::Accepted,
+    };
+    let mut settled = Vec::new();
+    for event in &events {
+        let mut admitted = scene.admit(event).await.unwrap();
+        admitted.kept();
+        settled.push((admitted, outcome(event.content)));
+    }
+    let (table, mine) = (&scene.ground.tags, Waiting::of(&events[0].owner, &events[0].lane.user));
+    let rest = settled.split_off(39);
+    Admitted::settle_all(settled);
+    assert!(table.own_pending(&tags(40), mine) && table.own_pending(&[Tag::new("all")], mine));
+    assert!(!table.own_pending(&tags(1)[..1], mine) && !table.own_pending(&tags(39)[..1], mine));
+    Admitted::settle_all(rest);
+    assert!(!table.own_pending(&all(), mine) && !table.user_pending(&all(), mine));
+    for event in &events {
+        let claim = scene.ground.seen.claim(scene.ground.key(event)).await;
+        assert_eq!(claim, if event.content % 4 == 0 { Claim::New } else { Claim::Known }, "{}", event.content);
+    }
+    let sum = scene.ground.metrics.books.sum();
+    assert!(sum.balances() && sum.pending == 0, "{sum}");
+    assert_eq!((sum.accepted, sum.duplicate, sum.superseded, sum.dead), (10, 10, 10, 10));
+    assert_eq!(scene.ground.metrics.batched_events.get(), 30);
 }
