@@ -5,7 +5,9 @@ use crate::event::{Context, Event, Fingerprint, Keys, Outcome, Reason};
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
 use crate::ingest::admit::{Claim, Ground, Seen};
 use crate::ingest::dead::DeadLetters;
-use crate::ingest::deliver::{self, Carrier, Courier, Ready, Under};
+use crate::ingest::delivery;
+use crate::ingest::delivery::deliverer::{Carrier, Deliverer};
+use crate::ingest::delivery::load::{Ready, Under};
 use crate::ingest::reputation::RefusedBy;
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 use crate::ingest::settle::{self, Settler};
@@ -150,8 +152,8 @@ impl Scene {
         self.journal.append(0, event, admitted, more).await.unwrap();
     }
 
-    /// A courier whose verdicts reach the shard.
-    fn courier(&self) -> Courier {
+    /// What delivers, with verdicts that reach the shard.
+    fn deliverer(&self) -> Deliverer {
         let upstream = UpstreamSettings {
             url: "http://127.0.0.1:9".parse().unwrap(),
             connect_timeout: HOUR,
@@ -177,7 +179,7 @@ impl Scene {
             token_margin: Duration::ZERO,
             barrier: HOUR,
         };
-        Courier::new(deliver::Parts {
+        Deliverer::new(delivery::Parts {
             upstream: Upstream::new(upstream),
             settings,
             groups: Vec::new(),
@@ -282,7 +284,7 @@ async fn an_attempt_that_breaks_off_brings_its_batch_back_to_its_lane() {
     let batch = scene.batch().await;
     let (numbers, id) = (batch.events.iter().map(|queued| queued.entry.seq()).collect::<Vec<_>>(), batch.id);
     let ready = Ready { shard: 0, batch, retries: 0, under: Under::Own };
-    let carrier = Carrier { courier: Arc::new(scene.courier()), load: vec![ready] };
+    let carrier = Carrier { deliverer: Arc::new(scene.deliverer()), load: vec![ready] };
     let attempt = tokio::spawn(async move {
         let _carrier = carrier;
         panic!("an attempt broke off");

@@ -1,14 +1,14 @@
 //! Settlement: each event's one outcome, told to everybody whom it concerns.
 
-use super::admit::Admitted;
-use super::contract;
 use super::dead::{DeadLetter, DeadLetters};
-use super::settings::Group;
-use super::shard::Kept;
-use super::window::Settled;
 use crate::clock::{Clock, millis};
 use crate::event::{Event, Outcome, Reason, View};
 use crate::identity::{Caller, Identity, keys};
+use crate::ingest::admit::Admitted;
+use crate::ingest::contract;
+use crate::ingest::settings::Group;
+use crate::ingest::shard::Kept;
+use crate::ingest::window::Settled;
 use crate::journal::{End, Journal};
 use crate::json::Object;
 use crate::notices::Notices;

@@ -13,15 +13,15 @@
 mod agreed;
 
 use super::contract::{self, BatchScope, Head};
-use super::deliver::{Ready, Under, load_id};
-use super::settings::{Group, HeaderText, Pack, Shape, Target};
-use super::shard::Kept;
-use super::window::{Batch, Form};
+use super::load::{self, Ready, Under};
 use crate::body::Body;
 use crate::clock::Clock;
 use crate::event::{Carried, Context, Event};
-use crate::identity::keys::cookie_line;
 use crate::identity::Identity;
+use crate::identity::keys::cookie_line;
+use crate::ingest::settings::{Group, HeaderText, Pack, Shape, Target};
+use crate::ingest::shard::Kept;
+use crate::ingest::window::{Batch, Form};
 use crate::peer::{Connection, Peer};
 use agreed::Beside;
 use bytes::{Bytes, BytesMut};
@@ -93,7 +93,7 @@ impl Assembler {
         if load.iter().any(is_others) || events().any(|event| place(event) != place(first)) {
             return Err(contract::MixedCredentials);
         }
-        let id = load_id(load).to_string();
+        let id = load::id_of(load).to_string();
         let now = self.clock.now();
         let scope = || BatchScope::new(&self.identity, None, None, &id, now);
         let body = group.envelope.wrap(events().map(|event| &*event.json), scope());

@@ -6,9 +6,9 @@
 
 mod lists;
 
-use super::settings::{InOrder, Missing, Results, Success};
-use super::window::{Batch, Entry, Fate, Form};
 use crate::event::{EventId, Outcome, Reason};
+use crate::ingest::settings::{InOrder, Missing, Results, Success};
+use crate::ingest::window::{Batch, Entry, Fate, Form};
 use crate::json::{self, Object};
 use crate::template::Path;
 use http::{HeaderMap, StatusCode};

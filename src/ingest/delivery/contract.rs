@@ -1,10 +1,10 @@
 //! The batch contract (design §6), pure: a body out of events. What comes back is read in [`reply`](super::reply).
 
-use super::settings::Envelope;
-use super::window::ENVELOPE_BYTES;
 use crate::clock::millis;
 use crate::event::{Context, Fingerprint};
 use crate::identity::{Caller, Identity, keys};
+use crate::ingest::settings::Envelope;
+use crate::ingest::window::ENVELOPE_BYTES;
 use crate::peer::{Connection, Peer};
 use crate::template::{Found, Lookup, Source};
 use http::request::Parts;
@@ -102,7 +102,7 @@ impl Lookup for BatchScope<'_> {
             Source::Batch if path.first().is_some_and(|name| **name == *"id") => Some(Found::Text(self.id.into())),
             Source::Uuid => Some(Found::Text(self.id.into())),
             Source::NowMs => Some(Found::Json(self.now_ms.get_or_init(|| millis(self.now).to_string()))),
-            Source::NowIso => Some(Found::Text(Cow::Owned(super::accept::call::iso(self.now)))),
+            Source::NowIso => Some(Found::Text(Cow::Owned(crate::ingest::accept::call::iso(self.now)))),
             Source::Header | Source::Cookie | Source::Jwt => self.caller()?.look(source, path),
             Source::Body | Source::Query => keys::named(self.head?.context, source.name(), path).map(Found::Json),
             _ => None,
