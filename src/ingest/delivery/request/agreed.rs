@@ -1,6 +1,6 @@
 //! What the calls of a batch agree in, beside their context.
 
-use crate::event::{COUNTED, Carried, Context, Event};
+use crate::event::{COUNTED, Carried, Context};
 use crate::identity::keys::cookie_line;
 use crate::identity::{Kind, Selection, lists};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,13 +15,13 @@ pub(super) struct Beside<'a> {
 }
 
 impl<'a> Beside<'a> {
-    /// Of a batch's events, oldest first; none: there is no event whose call can be read.
-    pub(super) fn of(events: impl DoubleEndedIterator<Item = &'a Event>) -> Option<Self> {
+    /// Of what a batch's events carry, packed, oldest first; none: there is no event whose call can be read.
+    pub(super) fn of(events: impl DoubleEndedIterator<Item = &'a [u8]>) -> Option<Self> {
         let mut events = events.rev();
-        let (packed, newest) = events.find_map(|event| Some((&event.carried, Carried::unpack(&event.carried)?)))?;
+        let (newest, packed) = events.find_map(|packed| Some((Carried::unpack(packed)?, packed)))?;
         let beside = Carried::beside(packed);
-        let is_same = |event: &&Event| beside.is_some_and(|beside| Carried::says_beside(&event.carried, beside));
-        let others = events.filter(|event| !is_same(event)).filter_map(|event| Carried::unpack(&event.carried));
+        let is_same = |packed: &&[u8]| beside.is_some_and(|beside| Carried::says_beside(packed, beside));
+        let others = events.filter(|packed| !is_same(packed)).filter_map(Carried::unpack);
         Some(Self { newest, others: others.collect() })
     }
 
@@ -92,4 +92,41 @@ fn is_of_the_way(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-forwarded-")
         || ["host", "via", "forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip"].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Legacy, Raw};
+
+    #[test]
+    fn calls_that_differ_only_in_the_single_call_are_read_once_and_others_each() {
+        let carried = |headers: &[(&'static str, &'static str)], cookie: &'static str, body: &'static str| {
+            let headers = headers.iter().map(|(name, value)| (*name, Raw(value.as_bytes()))).collect();
+            let legacy = Some(Legacy { method: "POST", path: "/p", body: Raw(body.as_bytes()) });
+            Carried { headers, cookie: Raw(cookie.as_bytes()), ..Carried::bare(legacy) }.pack()
+        };
+        let others = |calls: &[bytes::Bytes]| Beside::of(calls.iter().map(|packed| &**packed)).unwrap().others.len();
+        let same = |body| carried(&[("accept-language", "de")], "a=1", body);
+        assert_eq!(others(&[same("one"), same("another one"), same("")]), 0);
+        let differing = [
+            carried(&[("accept-language", "en")], "a=1", "one"),
+            carried(&[("accept-language", "de"), ("x", "y")], "a=1", "one"),
+            carried(&[], "a=1", "one"),
+            carried(&[("accept-language", "de")], "a=12", "one"),
+            carried(&[("accept-language", "de")], "", "a=1"),
+        ];
+        for other in differing {
+            assert_eq!(others(&[same("one"), other.clone(), same("one")]), 1);
+            assert_eq!(others(&[same("one"), same("two"), other]), 2, "the newest is another one");
+        }
+        // What may go under a service's credential carries the same.
+        assert_eq!(others(&[Carried::mark_for_service(same("one"), true), same("one")]), 0);
+        // What an earlier version packed is read each.
+        let earlier = bytes::Bytes::from(
+            postcard::to_allocvec(&(Vec::<(&str, Raw<'_>)>::new(), Option::<Legacy<'_>>::None)).unwrap(),
+        );
+        assert_eq!(others(&[earlier.clone(), earlier.clone(), same("one")]), 2);
+        assert_eq!(others(&[same("one"), earlier.clone(), earlier]), 2);
+    }
 }

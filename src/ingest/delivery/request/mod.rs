@@ -111,7 +111,8 @@ impl Assembler {
         let scope = || BatchScope::new(&self.identity, Some(&head), user, &id, now);
         let events = batch.events.iter().map(|queued| queued.entry.event());
         let body = group.envelope.wrap(events.clone().map(|event| &*event.json), scope());
-        let (beside, selection) = (Beside::of(events)?, &self.identity.settings().selection);
+        let (beside, selection) =
+            (Beside::of(events.map(|event| &*event.carried))?, &self.identity.settings().selection);
         let mut headers = context_headers(context);
         beside.add_headers(selection, &mut headers);
         let line = beside.cookie_line(selection, context);
