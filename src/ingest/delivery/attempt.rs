@@ -15,8 +15,8 @@ use tokio::time::Instant;
 impl Deliverer {
     /// Delivers a load; one that is refused as a whole goes on in halves, in order and one at a time, so that no lane has
     /// more than one batch in flight.
-    pub(super) async fn deliver(self: Arc<Self>, load: Vec<Ready>) {
-        let mut stack = vec![Carrier { deliverer: Arc::clone(&self), load }];
+    pub(super) async fn deliver(self: Arc<Self>, whole: Carrier) {
+        let mut stack = vec![whole];
         let mut first = true;
         while let Some(mut carrier) = stack.pop() {
             // A piece minds the gate as everybody does.

@@ -1,6 +1,6 @@
 //! One courier for all lanes. Ready batches take [`turns`](super::turns) under the cap on requests in flight, those of
 //! shared groups after a moment's wait for company ([`pack`](super::pack)); each group's [`gate`](super::gate) is minded,
-//! and every load goes with the [`deliverer`](super::deliverer), in a task of its own.
+//! and every load goes with the [`deliverer`](super::deliverer), in a task that it has for itself.
 //!
 //! ```text
 //! Ready ─┬──────────────► turns ─ gate ─ request ─ reply ─► verdict, to the shard
@@ -11,13 +11,14 @@ use super::deliverer::{Carrier, Deliverer, Parts};
 use super::load::{Message, Ready, Under};
 use super::pack::{Packer, Room};
 use super::turns::{Place, Turns};
+use super::workers::{Work, Workers};
 use crate::event::{Context, Fingerprint, Keys, Realm};
 use crate::ingest::settings::{Group, Pack};
 use crate::ingest::shard::sleep_until;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
+use tokio::task::Id;
 use tokio::time::Instant;
 
 /// Most messages that are taken at once.
@@ -31,8 +32,16 @@ pub struct Courier {
     rooms: HashMap<usize, Room>,
     /// What waits, by group, host and scheme: a batch is asked of one host.
     packers: HashMap<(usize, Realm, bool), Packer<Ready>>,
-    attempts: JoinSet<()>,
+    workers: Workers<Arc<Deliverer>>,
+    /// Of what is on its way, by its worker.
     places: HashMap<Id, Place>,
+}
+
+impl Work for Arc<Deliverer> {
+    type Piece = Carrier;
+    async fn run(&self, carrier: Carrier) {
+        Self::clone(self).deliver(carrier).await;
+    }
 }
 
 impl Courier {
@@ -57,7 +66,8 @@ impl Courier {
         let rooms = deliverer.groups.iter().map(room).enumerate();
         let rooms = rooms.filter_map(|(number, room)| Some((number, room?))).collect();
         let turns = Turns::new(deliverer.groups.len(), deliverer.settings.max_in_flight);
-        Self { deliverer, turns, rooms, packers: HashMap::new(), attempts: JoinSet::new(), places: HashMap::new() }
+        let workers = Workers::new(Arc::clone(&deliverer));
+        Self { deliverer, turns, rooms, packers: HashMap::new(), workers, places: HashMap::new() }
     }
 
     /// Runs until nobody can hand over batches any more. Attempts in flight then are cut: their events stay pending.
@@ -67,9 +77,7 @@ impl Courier {
             let wake = self.wake();
             tokio::select! {
                 biased;
-                Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
-                    self.free_place(ended.map_or_else(|error| error.id(), |(id, ())| id));
-                }
+                worker = self.workers.ended() => self.free_place(worker),
                 count = inbox.recv_many(&mut messages, MOST_MESSAGES) => match count {
                     0 => return,
                     // All that is there is packed before any of it goes.
@@ -140,8 +148,8 @@ impl Courier {
                 self.turns.done(&place);
                 continue;
             };
-            let task = self.attempts.spawn(Arc::clone(&self.deliverer).deliver(load));
-            self.places.insert(task.id(), place);
+            let carrier = Carrier { deliverer: Arc::clone(&self.deliverer), load };
+            self.places.insert(self.workers.begin(carrier), place);
         }
     }
 }

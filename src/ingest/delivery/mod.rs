@@ -2,7 +2,7 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | [`courier`] | the queue: company ([`pack`]), fair [`turns`], one task for each request |
+//! | [`courier`] | the queue: company ([`pack`]), fair [`turns`], `workers` that carry the requests |
 //! | `admission` | whether a load may go now: its credential, its group's [`gate`] |
 //! | [`contract`], [`request`] | the call that carries it |
 //! | `attempt` | request, `exchange` (what the wire said), verdict |
@@ -25,6 +25,7 @@ pub mod request;
 pub mod retry;
 pub mod turns;
 mod verdict;
+mod workers;
 
 pub use courier::Courier;
 pub use deliverer::Parts;
