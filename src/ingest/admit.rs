@@ -276,7 +276,6 @@ pub struct Admitted {
     envelope: u32,
     keep: Duration,
     state: Stage,
-    #[expect(dead_code, reason = "held, never looked at")]
     share: Share,
 }
 
@@ -374,7 +373,7 @@ impl Admitted {
         self.envelope as usize
     }
 
-    /// The one outcome of each. Consumes the obligations, so none can be given twice.
+    /// The one outcome of each, in the order of their lanes. Consumes the obligations, so none can be given twice.
     pub fn settle_all(mut settled: Vec<(Self, Outcome)>) {
         settled.iter_mut().for_each(|(admitted, _)| admitted.state = Stage::Settled);
         let Some((Self { ground, book, .. }, _)) = settled.first() else { return };
@@ -387,6 +386,7 @@ impl Admitted {
             ground.seen.end(admitted.key, admitted.keep(outcome), now);
         }
         ground.metrics.settle_all(*book, settled.iter().map(|(_, outcome)| outcome));
+        Share::join(settled.iter_mut().map(|(admitted, _)| &mut admitted.share));
     }
 
     /// One for each set of tags, and how many there are of it; a set may come again where many others stand between.
