@@ -167,8 +167,7 @@ fn kind(raw: &str) -> &'static str {
 #[must_use]
 pub fn is_too_deep(text: &str) -> bool {
     // Fewer brackets than levels settle it without a look at what is quoted.
-    let brackets = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    brackets > MAX_DEPTH && scan::is_too_deep(text)
+    memchr::memchr2_iter(b'{', b'[', text.as_bytes()).nth(MAX_DEPTH).is_some() && scan::is_too_deep(text)
 }
 
 /// The raw elements of an array.

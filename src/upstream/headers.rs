@@ -222,7 +222,7 @@ pub(super) fn add_via(headers: &mut HeaderMap, version: Version) {
 fn append_each<'a, T: 'a>(
     headers: &mut HeaderMap,
     name: HeaderName,
-    items: impl Iterator<Item = &'a T>,
+    mut items: impl Iterator<Item = &'a T>,
     write: impl Fn(&mut Vec<u8>, &T) -> io::Result<()>,
 ) {
     let mut list: Vec<u8> = Vec::with_capacity(LINE);
@@ -230,12 +230,12 @@ fn append_each<'a, T: 'a>(
         separate(&mut list);
         list.extend_from_slice(line.as_bytes());
     }
-    let is_written = items.fold(Ok(()), |written, item| {
+    let written = items.try_for_each(|item| {
         separate(&mut list);
-        written.and_then(|()| write(&mut list, item))
+        write(&mut list, item)
     });
     // Writing to memory can't fail.
-    if let (Ok(()), Ok(value)) = (is_written, HeaderValue::from_maybe_shared(Bytes::from(list))) {
+    if let (Ok(()), Ok(value)) = (written, HeaderValue::from_maybe_shared(Bytes::from(list))) {
         headers.insert(name, value);
     }
 }
