@@ -2,7 +2,7 @@
 //! [`Lanes`] what follows, hands batches to the courier and settles what has its outcome.
 
 use super::admit::Admitted;
-use super::delivery::Message;
+use super::delivery::load::Message;
 use super::reputation::{Grounds, Reputation};
 use super::settle::Settler;
 use super::window::{Asker, Batch, Entry, Groups, LaneId, Lanes, Mark, Pending, Verdict};
