@@ -7,8 +7,10 @@
 //! As in `JSON.parse` the last one of several members of one name counts, so a member forgets what an earlier one of its
 //! name has said. An object with a name that can't be decoded says nothing.
 
+use super::ids::Ids;
+use super::targets::{List, Target, Targets};
 use super::{Asked, Reader, fate_of, id_of};
-use crate::event::{EventId, Outcome, Reason};
+use crate::event::{Outcome, Reason};
 use crate::ingest::settings::{Places, Results};
 use crate::ingest::window::Fate;
 use crate::json;
@@ -18,68 +20,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-/// Lists of one place, in the order in which the later one wins: an id that stands in two was taken by one of them.
-const LISTS: [List; 3] = [List::Failed, List::Duplicates, List::Accepted];
-/// Places that are looked for; a group has two at most.
-const MOST_PLACES: usize = u64::BITS as usize / LISTS.len();
 /// Members at the top by which a reply speaks of the whole batch.
 const NAMES: [&str; 4] = ["ok", "success", "error", "errors"];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum List {
-    Failed,
-    Duplicates,
-    Accepted,
-}
-
-/// A list to look for, by its place and kind.
-#[derive(Debug, Clone, Copy)]
-struct Target(usize);
-
-impl Target {
-    fn all(places: &[Places]) -> impl Iterator<Item = Self> {
-        (0..places.len().min(MOST_PLACES) * LISTS.len()).map(Self)
-    }
-
-    fn list(self) -> List {
-        LISTS.get(self.0 % LISTS.len()).copied().unwrap_or(List::Accepted)
-    }
-
-    fn path(self, places: &[Places]) -> Option<&[Box<str>]> {
-        let place = places.get(self.0 / LISTS.len())?;
-        let path = match self.list() {
-            List::Failed => &place.failed,
-            List::Duplicates => &place.duplicates,
-            List::Accepted => &place.accepted,
-        };
-        path.as_ref().map(|path| &*path.0)
-    }
-}
-
-/// Targets, one bit each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Targets(u64);
-
-impl Targets {
-    const NONE: Self = Self(0);
-
-    fn of(targets: impl Iterator<Item = Target>) -> Self {
-        Self(targets.fold(0, |bits, target| bits | 1 << target.0))
-    }
-
-    const fn without(self, others: Self) -> Self {
-        Self(self.0 & !others.0)
-    }
-
-    fn iter(self) -> impl Iterator<Item = Target> {
-        let mut bits = self.0;
-        std::iter::from_fn(move || {
-            let next = (bits != 0).then(|| Target(bits.trailing_zeros() as usize))?;
-            bits &= bits - 1;
-            Some(next)
-        })
-    }
-}
 
 /// What a list says of an event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -104,38 +46,6 @@ struct Named<'a> {
 impl Named<'_> {
     fn mark(&self, event: usize) -> Mark {
         self.marks.get(event).copied().unwrap_or_default()
-    }
-}
-
-/// The events' ids, which are distinct.
-#[derive(Debug)]
-struct Ids<'i> {
-    ids: &'i [&'i EventId],
-    /// The one after the last one that was found.
-    next: usize,
-    /// Their places by their texts; made when one is not the next one.
-    sorted: Vec<usize>,
-}
-
-impl Ids<'_> {
-    fn find(&mut self, id: &str) -> Option<usize> {
-        let found = match self.ids.get(self.next) {
-            Some(next) if next.as_str() == id => self.next,
-            _ => self.search(id)?,
-        };
-        self.next = found + 1;
-        Some(found)
-    }
-
-    fn search(&mut self, id: &str) -> Option<usize> {
-        let ids = self.ids;
-        let text = |place: &usize| ids.get(*place).map_or("", |id| id.as_str());
-        if self.sorted.is_empty() {
-            self.sorted.extend(0..ids.len());
-            self.sorted.sort_unstable_by_key(text);
-        }
-        let place = self.sorted.binary_search_by(|place| text(place).cmp(id)).ok()?;
-        self.sorted.get(place).copied()
     }
 }
 
@@ -168,7 +78,7 @@ impl<'a, 'i> Scan<'a, 'i> {
         let scan = || Self {
             places,
             reader,
-            ids: Ids { ids: &asked.ids, next: 0, sorted: Vec::new() },
+            ids: Ids::of(&asked.ids),
             named: Target::all(places).map(|_| Named::default()).collect(),
             says: Default::default(),
             is_careful: false,
@@ -231,7 +141,7 @@ impl<'a, 'i> Scan<'a, 'i> {
         }
         let below = targets.without(ended);
         let says = depth == 0 && raw.starts_with('{');
-        if says || below != Targets::NONE && raw.starts_with(['[', '{']) {
+        if says || !below.is_empty() && raw.starts_with(['[', '{']) {
             parse(Found { scan: self, targets: below, depth, list: None })?;
         }
         Ok(())
@@ -241,7 +151,7 @@ impl<'a, 'i> Scan<'a, 'i> {
     fn name(&mut self, target: Target, entry: &'a str) {
         let Some(id) = id_of(entry, self.reader.results) else { return };
         let event = self.ids.find(&id);
-        let count = self.ids.ids.len();
+        let count = self.ids.len();
         let Some(named) = self.named.get_mut(target.0) else { return };
         let Some(event) = event else {
             named.unknown.insert(id);
@@ -269,7 +179,7 @@ impl<'a, 'i> Scan<'a, 'i> {
         };
         let unknown = || [failed, duplicates, accepted].into_iter().flat_map(|named| &named.unknown);
         let unknown = if unknown().next().is_none() { 0 } else { unknown().collect::<HashSet<_>>().len() };
-        Some(((0..self.ids.ids.len()).map(of_event).collect(), unknown))
+        Some(((0..self.ids.len()).map(of_event).collect(), unknown))
     }
 
     /// The value of one of the [`NAMES`] at the top.
@@ -292,15 +202,14 @@ impl<'a> DeserializeSeed<'a> for Below<'_, 'a, '_> {
     fn deserialize<D: Deserializer<'a>>(self, value: D) -> Result<(), D::Error> {
         let Self { scan, targets, depth } = self;
         // The top is looked into for what it says by itself.
-        if targets == Targets::NONE && depth > 0 {
+        if targets.is_empty() && depth > 0 {
             return value.deserialize_ignored_any(IgnoredAny).map(drop);
         }
         let ended = scan.ended(targets, depth);
         let below = targets.without(ended);
-        match (ended.0.count_ones(), below == Targets::NONE) {
-            (0, _) if !scan.is_careful => value.deserialize_any(Found { scan, targets: below, depth, list: None }),
-            (1, true) if !scan.is_careful => {
-                value.deserialize_any(Found { scan, targets: below, depth, list: ended.iter().next() })
+        match (ended.only(), ended.is_empty(), below.is_empty()) {
+            (list, true, _) | (list @ Some(_), _, true) if !scan.is_careful => {
+                value.deserialize_any(Found { scan, targets: below, depth, list })
             }
             _ => {
                 let raw = <&'a RawValue as serde::Deserialize>::deserialize(value)?.get();

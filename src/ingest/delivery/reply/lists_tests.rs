@@ -1,4 +1,6 @@
+use super::super::targets::LISTS;
 use super::*;
+use crate::event::EventId;
 use crate::ingest::window::Form;
 use crate::template::Path;
 use proptest::prelude::*;

@@ -4,7 +4,9 @@
 //! (in order, or by id) say what became of each event; then a body that says no isn't believed to have taken anything;
 //! what is left has taken all. What isn't clear is [`Answer::Unclear`]: the batch goes on as its single calls.
 
+mod ids;
 mod lists;
+mod targets;
 
 use crate::event::{EventId, Outcome, Reason};
 use crate::ingest::settings::{InOrder, Missing, Results, Success};
