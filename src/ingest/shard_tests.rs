@@ -330,8 +330,9 @@ async fn an_event_that_is_taken_back_leaves_nothing_behind() {
 #[tokio::test]
 async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone_would() {
     let scene = Scene::new();
-    let tags = |number: u64| [Tag::new(&format!("t:{}", number % 11)), Tag::new("all")];
-    let all = || (0..11).flat_map(tags).collect::<Vec<_>>();
+    // Neighbours share their tags, and each set comes again after ten others.
+    let tags = |number: u64| [Tag::new(&format!("t:{}", number / 2 % 11)), Tag::new("all")];
+    let all = || (0..22).flat_map(tags).collect::<Vec<_>>();
     let events: Vec<_> = (1..=40).map(|number| Event { tags: tags(number).into(), ..event(number, false) }).collect();
     let outcome = |number: u64| match number % 4 {
         0 => Outcome::Dead(Reason::Refused),
