@@ -163,13 +163,6 @@ fn kind(raw: &str) -> &'static str {
     }
 }
 
-/// Whether a JSON text is nested deeper than [`MAX_DEPTH`].
-#[must_use]
-pub fn is_too_deep(text: &str) -> bool {
-    // Fewer brackets than levels settle it without a look at what is quoted.
-    memchr::memchr2_iter(b'{', b'[', text.as_bytes()).nth(MAX_DEPTH).is_some() && scan::is_too_deep(text)
-}
-
 /// The raw elements of an array.
 ///
 /// # Errors

@@ -6,6 +6,9 @@ use crate::template::Path;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
+/// Members at the top by which a reply speaks of the whole batch.
+const NAMES: [&str; 4] = ["ok", "success", "error", "errors"];
+
 /// What the lists of one place say, by looking for each of them in the whole text.
 fn gather<'a>(text: &'a str, places: &Places, reader: Reader<'_>) -> Option<HashMap<Cow<'a, str>, Fate>> {
     let list = |place: &Option<Path>| json::elements(json::at(text, &place.as_ref()?.0)?).ok();
@@ -43,7 +46,7 @@ fn slowly(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, Brok
     Ok((fates, NAMES.iter().map(|name| object.get(name).map(str::to_owned)).collect()))
 }
 
-fn in_one_pass(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, BrokenOff> {
+fn together(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, BrokenOff> {
     let asked = Asked { ids: ids.to_vec(), form: Form::Batch };
     let scan = Scan::of(body.as_bytes(), &asked, reader)?;
     let says = NAMES.iter().map(|name| scan.said(name).map(str::to_owned)).collect();
@@ -68,12 +71,12 @@ fn agree(body: &str) {
         let results = Results { places, ..Results::default() };
         let reader = Reader { results: &results, success: None, permanent: &permanent };
         let body = body.trim_ascii();
-        assert_eq!(in_one_pass(body, &ids, reader), slowly(body, &ids, reader), "{body} {:?}", results.places);
+        assert_eq!(together(body, &ids, reader), slowly(body, &ids, reader), "{body} {:?}", results.places);
     }
 }
 
 #[test]
-fn one_pass_says_of_odd_replies_what_a_look_for_each_list_says() {
+fn lists_read_together_say_of_odd_replies_what_a_look_for_each_says() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     for body in [
         r#"{"accepted":["b","a","7","c\"d"]}"#,
@@ -120,7 +123,7 @@ fn ids_are_found_in_any_order_and_an_unknown_one_is_counted_once() {
     let reader = Reader { results: &results, success: None, permanent: &permanent };
     let reversed: Vec<_> = ids.iter().rev().map(|id| id.as_str()).chain(["x", "y", "x"]).collect();
     let body = serde_json::json!({ "accepted": reversed, "failed": ["x"] }).to_string();
-    let (fates, unknown) = in_one_pass(&body, &ids, reader).unwrap().0.unwrap();
+    let (fates, unknown) = together(&body, &ids, reader).unwrap().0.unwrap();
     assert_eq!((fates, unknown), (vec![Fate::Done(Outcome::Accepted); 40], 2));
 }
 
@@ -196,7 +199,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_pass_says_what_a_look_for_each_list_says(
+    fn lists_read_together_say_what_a_look_for_each_says(
         body in document(),
         cut in proptest::option::weighted(0.2, (any::<proptest::sample::Index>(), "[\\]\\[{}\":, x]")),
     ) {

@@ -6,6 +6,7 @@ use crate::ingest::settings::Places;
 pub(super) const LISTS: [List; 3] = [List::Failed, List::Duplicates, List::Accepted];
 /// Places that are looked for; a group has two at most.
 const MOST_PLACES: usize = u64::BITS as usize / LISTS.len();
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
     Failed,
@@ -42,23 +43,14 @@ impl Target {
 pub(super) struct Targets(u64);
 
 impl Targets {
-    pub(super) const NONE: Self = Self(0);
-
     pub(super) fn of(targets: impl Iterator<Item = Target>) -> Self {
-        Self(targets.fold(0, |bits, target| bits | 1 << target.0))
+        let mut all = Self(0);
+        targets.for_each(|target| all.add(target));
+        all
     }
 
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The only one, if it is one.
-    pub(super) fn only(self) -> Option<Target> {
-        self.iter().next().filter(|_| self.0.is_power_of_two())
-    }
-
-    pub(super) const fn without(self, others: Self) -> Self {
-        Self(self.0 & !others.0)
+    pub(super) const fn add(&mut self, target: Target) {
+        self.0 |= 1 << target.0;
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = Target> {
