@@ -9,7 +9,7 @@ use super::{Address, Bound, LaneHash, NoShare, OF_ONE_PRINCIPAL, Takes, UserHash
 pub(super) struct Account {
     pub(super) good: bool,
     /// Shares that are out.
-    pub(super) shares: usize,
+    pub(super) shares: u32,
     /// Pending events by lane and the address that they came from.
     lanes: Counts<(LaneHash, usize, Address)>,
     /// Pending events by user and group.
@@ -89,12 +89,12 @@ impl Account {
     }
 
     /// Shares are back: one, or those of several events of a lane, whose bytes `takes` has together.
-    pub(super) fn leave(&mut self, strangers: &Strangers, address: Address, takes: Takes, shares: usize) {
+    pub(super) fn leave(&mut self, strangers: &Strangers, address: Address, takes: Takes, shares: u32) {
         if let Some(lane) = Self::lane_of(address, takes) {
-            self.lanes.take(lane, shares as u64);
+            self.lanes.take(lane, shares.into());
         }
         if let Takes::Event { user, .. } = takes {
-            self.users.take(user, shares as u64);
+            self.users.take(user, shares.into());
         }
         for (bound, amount) in self.wanted(address, takes) {
             self.sums.take((bound, address), amount);

@@ -267,7 +267,7 @@ impl Shares {
         }
     }
 
-    fn give_back(&self, Holder { principal, address }: Holder, takes: Takes, count: usize) {
+    fn give_back(&self, Holder { principal, address }: Holder, takes: Takes, count: u32) {
         let Some(mut accounts) = self.accounts(principal) else { return };
         let Some(account) = accounts.get_mut(&principal) else { return };
         account.leave(&self.strangers, address, takes, count);
@@ -296,7 +296,7 @@ pub struct Share {
     holder: Holder,
     takes: Takes,
     /// Shares that it is; none where another one has taken it over.
-    count: usize,
+    count: u32,
     is_strangers: bool,
 }
 
