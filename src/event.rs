@@ -408,6 +408,18 @@ const PACKED: u8 = 0xff;
 /// Begins it where the event may go under its group's service credential.
 const PACKED_FOR_SERVICE: u8 = 0xfe;
 
+/// What [`Carried`] begins with; only where it ends is of interest.
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "skipped, never looked at")]
+struct Beside<'a> {
+    claimed: bool,
+    from: IpAddr,
+    client: IpAddr,
+    #[serde(borrow)]
+    headers: Vec<(&'a str, Raw<'a>)>,
+    cookie: Raw<'a>,
+}
+
 /// As earlier versions packed it.
 #[derive(serde::Deserialize)]
 struct EarlierCarried<'a> {
@@ -485,6 +497,21 @@ impl<'a> Carried<'a> {
     #[must_use]
     pub fn is_for_service(packed: &[u8]) -> bool {
         packed.first() == Some(&PACKED_FOR_SERVICE)
+    }
+
+    /// The part of a compact form that says what travels beside the single call; `None` for an earlier version's.
+    #[must_use]
+    pub fn beside(packed: &'a [u8]) -> Option<&'a [u8]> {
+        let (&(PACKED | PACKED_FOR_SERVICE), packed) = packed.split_first()? else { return None };
+        let (Beside { .. }, single) = postcard::take_from_bytes(packed).ok()?;
+        packed.get(..packed.len().checked_sub(single.len())?)
+    }
+
+    /// Whether a compact form says this of what travels beside the single call.
+    #[must_use]
+    pub fn says_beside(packed: &[u8], beside: &[u8]) -> bool {
+        // Each field says where it ends, so what begins alike is alike.
+        matches!(packed.split_first(), Some((&(PACKED | PACKED_FOR_SERVICE), packed)) if packed.starts_with(beside))
     }
 
     /// From the compact form, of this version or an earlier one; `None` if it is no such thing.

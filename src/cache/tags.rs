@@ -112,14 +112,19 @@ impl Tags {
 
     /// That event has its outcome: generations move again, then it is pending no longer.
     pub fn settle(&self, tags: &[Tag], of: Waiting) {
+        self.settle_several(tags, of, 1);
+    }
+
+    /// So many events that touch the same tags have their outcomes.
+    pub fn settle_several(&self, tags: &[Tag], of: Waiting, events: u32) {
         for tag in tags {
             if let Some(slot) = self.slot(tag) {
                 // ORDER: the generation first; else a fill that began before settlement could be stored in between.
-                slot.generation.fetch_add(1, Ordering::SeqCst);
+                slot.generation.fetch_add(events.into(), Ordering::SeqCst);
                 for own in self.owns(tag, of) {
-                    own.fetch_sub(1, Ordering::SeqCst);
+                    own.fetch_sub(events, Ordering::SeqCst);
                 }
-                slot.pending.fetch_sub(1, Ordering::SeqCst);
+                slot.pending.fetch_sub(events, Ordering::SeqCst);
             }
         }
     }
@@ -248,6 +253,21 @@ mod tests {
         table.settle(&tags(), mine);
         assert_ne!(table.snapshot(&tags()), between);
         assert!(!table.own_pending(&tags(), mine) && !table.user_pending(&tags(), mine));
+    }
+
+    #[test]
+    fn events_that_settle_together_move_a_generation_as_often_as_each_of_them_would() {
+        let (together, one_by_one, mine) = (Tags::new(), Tags::new(), waiting(1, "u"));
+        let generation = |table: &Tags| table.snapshot(&tags()).0[0].1;
+        for table in [&together, &one_by_one] {
+            (0..3).for_each(|_| table.mark(&tags(), mine));
+        }
+        together.settle_several(&tags(), mine, 2);
+        assert!(together.own_pending(&tags(), mine) && together.user_pending(&tags(), mine), "one is left");
+        together.settle(&tags(), mine);
+        (0..3).for_each(|_| one_by_one.settle(&tags(), mine));
+        assert_eq!(generation(&together), generation(&one_by_one));
+        assert!(!together.own_pending(&tags(), mine) && !together.user_pending(&tags(), mine));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::identity::Caller;
 use crate::ingest::known::RouteShape;
 use crate::ingest::refusal::{Forward, Refusal};
 use crate::ingest::{Asker, Held, Ingest};
+use crate::metrics::Action;
 use crate::peer::Peer;
 use crate::upstream::UpstreamError;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -52,7 +53,7 @@ impl Gateway {
         touches: Touches,
     ) -> Response<Body> {
         if let Some(why) = why {
-            self.count("forwarded");
+            self.count(Action::Forwarded);
             self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
         }
         let (gateway, peer, why) = (self.clone(), peer.clone(), why.cloned());

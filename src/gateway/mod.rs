@@ -22,7 +22,7 @@ use crate::ingest::refusal::{Decline, Forward, Refusal};
 use crate::ingest::settings::Limits;
 use crate::json::Object;
 use crate::memory::Lease;
-use crate::metrics::Metrics;
+use crate::metrics::{Action, Metrics};
 use crate::notices::Notices;
 use crate::peer::{Arrived, Connection, Peer, TrustedProxies};
 use crate::read::Read;
@@ -109,7 +109,7 @@ impl Gateway {
                 Ok(self.answer(Request::from_parts(parts, body), &peer).await)
             }
             Err(error) => {
-                self.count("refused");
+                self.count(Action::Refused);
                 self.0.metrics.declined.with_label_values(&[error.as_str()]).inc();
                 Ok(reply::bad_head(&error))
             }
@@ -118,13 +118,13 @@ impl Gateway {
 
     async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
         if request.uri().path() == own::INVALIDATIONS {
-            self.count("listen");
+            self.count(Action::Listen);
             return self.invalidations(&request.into_parts().0, peer);
         }
         let found = self.0.routes.find(request.method(), request.uri().path());
         let outcome = match found {
             Rule::Preview(route) => {
-                self.count("preview");
+                self.count(Action::Preview);
                 return Box::pin(self.preview(&request.into_parts().0, peer, route)).await;
             }
             // Boxed: a future as large as the largest of these would be moved about for every hit.
@@ -132,7 +132,7 @@ impl Gateway {
             Rule::Batch(group) => return Box::pin(self.batch(request, peer, group)).await,
             Rule::Write(route, params) => return Box::pin(self.write(request, peer, route, &params)).await,
             Rule::Cache(route, params) => {
-                self.0.metrics.reads.inc();
+                self.count(Action::Read);
                 let beside = self.0.routes.groups_at(request.uri().path());
                 self.0.read.get(request, peer, route, &params, &beside).await
             }
@@ -146,7 +146,7 @@ impl Gateway {
     async fn other(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
         let waits = !matches!(*request.method(), Method::OPTIONS | Method::TRACE | Method::CONNECT);
         let groups = if waits { self.0.routes.groups_at(request.uri().path()) } else { Vec::new() };
-        self.count("forwarded");
+        self.count(Action::Forwarded);
         if groups.is_empty() {
             return self.pass_whole(request, peer).await;
         }
@@ -198,8 +198,8 @@ impl Gateway {
         gathered.keep(|| self.0.ingest.share_of(principal, peer.client))
     }
 
-    fn count(&self, action: &str) {
-        self.0.metrics.calls.with_label_values(&[action]).inc();
+    fn count(&self, action: Action) {
+        self.0.metrics.calls.count(action);
     }
 
     async fn event(
@@ -559,7 +559,7 @@ impl Gateway {
     /// A forwarded write that meets buffered ones. Its body is read first, within bounds: its place in the order is taken
     /// when it is there, and its user may be in it.
     async fn write(&self, request: Request<Body>, peer: &Peer, route: &WriteRoute, params: &Params) -> Response<Body> {
-        self.count("write");
+        self.count(Action::Write);
         let (parts, body) = request.into_parts();
         let gathered = match self.gather(&parts, peer, body).await {
             Ok(gathered) => gathered,
@@ -605,10 +605,7 @@ impl Gateway {
     }
 
     fn acknowledge(&self, parts: &Parts, ack: Ack, request_id: &str) -> Response<Body> {
-        match ack.duplicate {
-            true => self.count("duplicate"),
-            false => self.0.metrics.acknowledged.inc(),
-        }
+        self.count(if ack.duplicate { Action::Duplicate } else { Action::Acknowledged });
         let id = HeaderValue::try_from(request_id);
         let mut response = reply::acknowledge(ack);
         self.dress(parts, &mut response);
@@ -619,7 +616,7 @@ impl Gateway {
     }
 
     fn refuse(&self, parts: &Parts, refusal: &Refusal) -> Response<Body> {
-        self.count("refused");
+        self.count(Action::Refused);
         self.0.metrics.declined.with_label_values(&[refusal.as_str()]).inc();
         tracing::debug!(reason = refusal.as_str(), path = parts.uri.path(), "a call was refused");
         let mut response = reply::refuse(refusal);

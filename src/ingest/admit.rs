@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 const SHARDS: usize = 64;
+/// Sets of tags that an event's own is compared with when a batch is settled.
+const SETS: usize = 8;
 
 /// An id as it is remembered: 64 bits of a keyed hash of group, principal, user and id, and 64 bits of what the event
 /// said (ruling 21). The principal is part of it, so that a forged call can't make another's true event look like a
@@ -274,7 +276,6 @@ pub struct Admitted {
     envelope: u32,
     keep: Duration,
     state: Stage,
-    #[expect(dead_code, reason = "held, never looked at")]
     share: Share,
 }
 
@@ -372,13 +373,33 @@ impl Admitted {
         self.envelope as usize
     }
 
-    /// The one outcome. Consumes the obligation, so it can't be given twice.
-    pub fn settle(mut self, outcome: &Outcome) {
-        self.state = Stage::Settled;
-        // ORDER: the generation moves before the event stops being pending, so that nothing stale fits in between.
-        self.ground.tags.settle(&self.tags, self.waiting);
-        self.ground.seen.end(self.key, self.keep(outcome), Instant::now());
-        self.ground.metrics.settle(self.book, outcome);
+    /// The one outcome of each, in the order of their lanes. Consumes the obligations, so none can be given twice.
+    pub fn settle_all(mut settled: Vec<(Self, Outcome)>) {
+        settled.iter_mut().for_each(|(admitted, _)| admitted.state = Stage::Settled);
+        let Some((Self { ground, book, .. }, _)) = settled.first() else { return };
+        // ORDER: the generations move before the events stop being pending, so that nothing stale fits in between.
+        for (Self { tags, waiting, .. }, events) in Self::by_tags(&settled) {
+            ground.tags.settle_several(tags, *waiting, events);
+        }
+        let now = Instant::now();
+        for (admitted, outcome) in &settled {
+            ground.seen.end(admitted.key, admitted.keep(outcome), now);
+        }
+        ground.metrics.settle_all(*book, settled.iter().map(|(_, outcome)| outcome));
+        Share::join(settled.iter_mut().map(|(admitted, _)| &mut admitted.share));
+    }
+
+    /// One for each set of tags, and how many there are of it; a set may come again where many others stand between.
+    fn by_tags(settled: &[(Self, Outcome)]) -> Vec<(&Self, u32)> {
+        let mut sets: Vec<(&Self, u32)> = Vec::new();
+        for (admitted, _) in settled {
+            let is_same = |one: &Self| one.waiting == admitted.waiting && one.tags == admitted.tags;
+            match sets.iter_mut().rev().take(SETS).find(|(one, _)| is_same(one)) {
+                Some((_, events)) => *events += 1,
+                None => sets.push((admitted, 1)),
+            }
+        }
+        sets
     }
 }
 

@@ -7,7 +7,7 @@
 //! | journal | both | `Journaled` | no room: forward |
 //! | [`window`] | `Journaled` | [`window::Batch`] | – |
 //! | [`contract`] | a batch | a body; later a verdict | more than one credential |
-//! | [`deliver`] | a batch | a verdict | – |
+//! | [`delivery`] | a batch | a verdict | – |
 //! | [`settle`] | an event and its outcome | nothing left | – |
 
 pub mod accept;
@@ -15,26 +15,15 @@ pub mod admit;
 pub mod changes;
 pub mod client_batch;
 pub mod contexts;
-pub mod contract;
-pub mod dead;
-pub mod deliver;
-pub mod desk;
-pub mod gate;
-pub mod known;
-pub mod pack;
+pub mod delivery;
+pub mod outcome;
 pub mod recovery;
 pub mod refusal;
-pub mod replay;
-pub mod reply;
 pub mod reputation;
-pub mod request;
-pub mod retry;
 pub mod settings;
-pub mod settle;
 pub mod shard;
 pub mod shares;
 pub mod stop;
-pub mod turns;
 pub mod window;
 
 use crate::cache::tags::Tags;
@@ -52,13 +41,14 @@ use crate::upstream::Upstream;
 use admit::{Admitted, Buckets, Ground, Seen};
 use changes::Changes;
 use contexts::Contexts;
-use dead::DeadLetters;
-use deliver::Courier;
+use delivery::Courier;
+pub use delivery::{contract, gate, known};
 use gate::Gate;
 use known::RouteShape;
+use outcome::dead::DeadLetters;
+pub use outcome::{dead, settle};
 use parking_lot::Mutex;
 use recovery::Recovery;
-
 use reputation::{Grounds, RefusedBy, Reputation};
 use settings::{Delivery, Fallback, Group, Keep, Limits};
 use settle::Settler;
@@ -177,7 +167,7 @@ pub struct Tasks {
     /// Delivery.
     pub courier: Courier,
     /// What the courier reads.
-    pub ready: mpsc::UnboundedReceiver<deliver::Message>,
+    pub ready: mpsc::UnboundedReceiver<delivery::Message>,
 }
 
 impl Ingest {
@@ -259,7 +249,7 @@ impl Ingest {
         });
         let tasks: Vec<_> = tasks.collect();
         let gates: Arc<[Mutex<Gate>]> = groups.iter().map(|_| Mutex::default()).collect();
-        let courier = Courier::new(deliver::Parts {
+        let courier = Courier::new(delivery::Parts {
             upstream,
             gates: Arc::clone(&gates),
             settings: delivery.clone(),

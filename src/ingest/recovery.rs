@@ -95,7 +95,7 @@ impl Recovery<'_> {
         tracing::warn!(
             group = %stored.group, id = stored.event.id.as_str(), reason = reason.as_str(), "event became a dead letter"
         );
-        admitted.settle(&Outcome::Dead(reason));
+        Admitted::settle_all(vec![(admitted, Outcome::Dead(reason))]);
         let letter = DeadLetter {
             key: stored.seq,
             group: Arc::clone(&stored.group),

@@ -2,7 +2,7 @@
 //! [`Lanes`] what follows, hands batches to the courier and settles what has its outcome.
 
 use super::admit::Admitted;
-use super::deliver::Message;
+use super::delivery::load::Message;
 use super::reputation::{Grounds, Reputation};
 use super::settle::Settler;
 use super::window::{Asker, Batch, Entry, Groups, LaneId, Lanes, Mark, Pending, Verdict};
@@ -353,8 +353,9 @@ impl Shard {
     }
 
     fn hand_over(&mut self) {
-        for settled in self.lanes.take_settled() {
-            self.settler.settle(settled);
+        let settled = self.lanes.take_settled();
+        if !settled.is_empty() {
+            self.settler.settle_batch(settled);
         }
         for batch in self.lanes.take_ready() {
             let retries = self.lanes.retries(batch.lane);

@@ -1,11 +1,13 @@
 use super::*;
-use crate::cache::tags::Tags;
+use crate::cache::tags::{Tags, Waiting};
 use crate::clock::Clock;
-use crate::event::{Context, Event, Fingerprint, Keys};
+use crate::event::{Context, Event, Fingerprint, Keys, Outcome, Reason};
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
-use crate::ingest::admit::{Ground, Seen};
+use crate::ingest::admit::{Claim, Ground, Seen};
 use crate::ingest::dead::DeadLetters;
-use crate::ingest::deliver::{self, Carrier, Courier, Ready, Under};
+use crate::ingest::delivery;
+use crate::ingest::delivery::deliverer::{Carrier, Deliverer};
+use crate::ingest::delivery::load::{Ready, Under};
 use crate::ingest::reputation::RefusedBy;
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 use crate::ingest::settle::{self, Settler};
@@ -105,7 +107,7 @@ impl Scene {
             groups: vec!["g".into()],
             envelopes: Vec::new(),
             identity: Arc::clone(&identity),
-            seen: Seen::new(64, &[0; 32]),
+            seen: Seen::new(6_400, &[0; 32]),
             tags: Arc::new(Tags::new()),
             metrics: Arc::new(Metrics::try_new().unwrap()),
         });
@@ -134,20 +136,24 @@ impl Scene {
         Self { ground, journal, reputation, commands, batches, shard: Some(shard), events: 0 }
     }
 
+    async fn admit(&self, event: &Event) -> Result<Admitted, Claim> {
+        let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
+        let takes: Takes = self.reputation.shares().of_event(0, event);
+        let share = self.reputation.adopt_share(holder, takes);
+        self.ground.admit(self.ground.key(event), event, HOUR, share).await
+    }
+
     /// An event is in the journal, and in the shard's tail.
     async fn keep(&mut self, priority: bool) {
         self.events += 1;
         let event = event(self.events, priority);
-        let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
-        let takes: Takes = self.reputation.shares().of_event(0, &event);
-        let share = self.reputation.adopt_share(holder, takes);
-        let admitted = self.ground.admit(self.ground.key(&event), &event, HOUR, share).await.unwrap();
+        let admitted = self.admit(&event).await.unwrap();
         let more = More { seen: admitted.seen(), replaces: None, beside: 0, succession: None };
         self.journal.append(0, event, admitted, more).await.unwrap();
     }
 
-    /// A courier whose verdicts reach the shard.
-    fn courier(&self) -> Courier {
+    /// What delivers, with verdicts that reach the shard.
+    fn deliverer(&self) -> Deliverer {
         let upstream = UpstreamSettings {
             url: "http://127.0.0.1:9".parse().unwrap(),
             connect_timeout: HOUR,
@@ -173,7 +179,7 @@ impl Scene {
             token_margin: Duration::ZERO,
             barrier: HOUR,
         };
-        Courier::new(deliver::Parts {
+        Deliverer::new(delivery::Parts {
             upstream: Upstream::new(upstream),
             settings,
             groups: Vec::new(),
@@ -278,7 +284,7 @@ async fn an_attempt_that_breaks_off_brings_its_batch_back_to_its_lane() {
     let batch = scene.batch().await;
     let (numbers, id) = (batch.events.iter().map(|queued| queued.entry.seq()).collect::<Vec<_>>(), batch.id);
     let ready = Ready { shard: 0, batch, retries: 0, under: Under::Own };
-    let carrier = Carrier { courier: Arc::new(scene.courier()), load: vec![ready] };
+    let carrier = Carrier { deliverer: Arc::new(scene.deliverer()), load: vec![ready] };
     let attempt = tokio::spawn(async move {
         let _carrier = carrier;
         panic!("an attempt broke off");
@@ -319,4 +325,40 @@ async fn an_event_that_is_taken_back_leaves_nothing_behind() {
     let again = tokio::time::timeout(HOUR, admit()).await.expect("its id is free again").unwrap();
     assert_eq!(pending(), 1);
     drop(again);
+}
+
+#[tokio::test]
+async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone_would() {
+    let scene = Scene::new();
+    // Neighbours share their tags, and each set comes again after ten others.
+    let tags = |number: u64| [Tag::new(&format!("t:{}", number / 2 % 11)), Tag::new("all")];
+    let all = || (0..22).flat_map(tags).collect::<Vec<_>>();
+    let events: Vec<_> = (1..=40).map(|number| Event { tags: tags(number).into(), ..event(number, false) }).collect();
+    let outcome = |number: u64| match number % 4 {
+        0 => Outcome::Dead(Reason::Refused),
+        1 => Outcome::Duplicate,
+        2 => Outcome::Superseded { by: EventId::try_new("1").unwrap() },
+        _ => Outcome::Accepted,
+    };
+    let mut settled = Vec::new();
+    for event in &events {
+        let mut admitted = scene.admit(event).await.unwrap();
+        admitted.kept();
+        settled.push((admitted, outcome(event.content)));
+    }
+    let (table, mine) = (&scene.ground.tags, Waiting::of(&events[0].owner, &events[0].lane.user));
+    let rest = settled.split_off(39);
+    Admitted::settle_all(settled);
+    assert!(table.own_pending(&tags(40), mine) && table.own_pending(&[Tag::new("all")], mine));
+    assert!(!table.own_pending(&tags(1)[..1], mine) && !table.own_pending(&tags(39)[..1], mine));
+    Admitted::settle_all(rest);
+    assert!(!table.own_pending(&all(), mine) && !table.user_pending(&all(), mine));
+    for event in &events {
+        let claim = scene.ground.seen.claim(scene.ground.key(event)).await;
+        assert_eq!(claim, if event.content % 4 == 0 { Claim::New } else { Claim::Known }, "{}", event.content);
+    }
+    let sum = scene.ground.metrics.books.sum();
+    assert!(sum.balances() && sum.pending == 0, "{sum}");
+    assert_eq!((sum.accepted, sum.duplicate, sum.superseded, sum.dead), (10, 10, 10, 10));
+    assert_eq!(scene.ground.metrics.batched_events.get(), 30);
 }

@@ -14,11 +14,11 @@ use super::log::files::Files;
 use super::log::frame::{self, Flags, Kind};
 use super::log::replay::Missing;
 use super::log::writer::{Begun, Depth, Group, WriteError, Writer, salt_of};
-use super::queue::{Answer, Kept, Queue, Standing, Taken, Waiting};
-use super::record::{self, SettledEvent, SuccessionRecord};
+use super::queue::{Answer, Kept, Queue, Settle, Standing, Taken, Waiting};
+use super::record::{self, SuccessionRecord};
 use super::vault::{Draft, Vault};
 use super::{AppendError, Journaled, Ticket};
-use crate::event::{Context, Event, Fingerprint, Outcome, Succession};
+use crate::event::{Context, Event, Fingerprint, Succession};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,25 +45,6 @@ pub struct Append<T> {
     pub succession: Option<Succession>,
     /// Answered when it is kept, or isn't.
     pub answer: Answer,
-}
-
-/// An event that has its outcome.
-#[derive(Debug)]
-pub struct Settle {
-    /// Its number.
-    pub seq: u64,
-    /// What its frame takes, bytes.
-    pub size: u64,
-    /// Its credential.
-    pub credential: Fingerprint,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it is forgotten now.
-    pub seen: Option<([u8; 16], u64)>,
-    /// The dead letter, if it became one.
-    pub letter: Option<Draft>,
-    /// Dead letters that went for want of room, with their credentials.
-    pub dropped: Vec<(u64, Fingerprint)>,
 }
 
 /// Limits that the journal keeps.
@@ -205,35 +186,10 @@ impl<F: Files, T: Ticket> Core<F, T> {
         }
     }
 
-    /// The event has its outcome: it goes with the next group.
-    pub fn settle(&self, settle: Settle) {
+    /// These events have their outcomes: they go with the next group.
+    pub fn settle_all(&self, settled: Vec<Settle>) {
         let mut queue = self.queue.lock();
-        let standing = &mut queue.standing;
-        let outcome = match settle.outcome {
-            Outcome::Accepted => &mut standing.sums.accepted,
-            Outcome::Duplicate => &mut standing.sums.duplicate,
-            Outcome::Superseded { .. } => &mut standing.sums.superseded,
-            Outcome::Dead(_) => &mut standing.sums.dead,
-        };
-        *outcome += 1;
-        standing.remove_event(Kept { number: settle.seq, size: settle.size });
-        let seq = settle.seq;
-        match settle.letter {
-            // The credential stays: a replay must go with it and with no other (P3).
-            Some(Draft { flags, body }) => {
-                let size = record::keyed_size(&body);
-                let number = queue.push(Kind::Letter, flags, |out| record::put_keyed(out, seq, &body));
-                queue.standing.insert_letter(seq, Kept { number, size });
-            }
-            None => {
-                standing.let_go(settle.credential);
-                standing.seen += usize::from(settle.seen.is_some());
-                queue.settled.push(SettledEvent::of(seq, &settle.outcome, settle.seen));
-            }
-        }
-        if !settle.dropped.is_empty() {
-            queue.drop_letters(&settle.dropped, true);
-        }
+        settled.into_iter().for_each(|settle| queue.push_settle(settle));
         self.tell(&mut queue);
     }
 

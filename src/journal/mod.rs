@@ -29,10 +29,11 @@ pub mod successors;
 pub mod vault;
 
 use crate::event::{Event, Fingerprint, Outcome, Succession};
-use commit::{Append, Core, Settle};
+use commit::{Append, Core};
 use health::Health;
 use log::files::{Directory, Files};
 use parking_lot::Mutex;
+use queue::Settle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -249,15 +250,22 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         }
     }
 
-    /// The event has its outcome; its space is free again.
-    pub fn settle(&self, journaled: &Journaled<T>, end: End) {
-        self.health.release(&journaled.event);
-        if let Level::Disk(Disk { core, .. }) = &self.level {
+    /// These events have their outcomes; their space is free again.
+    pub fn settle_all<'a>(&self, settled: impl Iterator<Item = (&'a Journaled<T>, End)>)
+    where
+        T: 'a,
+    {
+        let Level::Disk(Disk { core, .. }) = &self.level else {
+            return settled.for_each(|(journaled, _)| self.health.release(&journaled.event));
+        };
+        let settle = |(journaled, end): (&Journaled<T>, End)| {
+            self.health.release(&journaled.event);
             let End { outcome, seen, letter, dropped } = end;
             let (seq, size, credential) = (journaled.seq, journaled.size, journaled.event.lane.credential);
             let letter = letter.map(|letter| core.draft(letter));
-            core.settle(Settle { seq, size, credential, outcome, seen, letter, dropped });
-        }
+            Settle { seq, size, credential, outcome, seen, letter, dropped }
+        };
+        core.settle_all(settled.map(settle).collect());
     }
 
     /// Keeps a session's successor if an event of its family may be remembered; afterwards it is as durable as an event. A

@@ -6,8 +6,9 @@ use super::log::replay::Missing;
 use super::log::writer::{Begun, Sums};
 use super::record::{self, DroppedLetters, SettledEvent, SuccessionRecord};
 use super::successors::Successors;
+use super::vault::Draft;
 use super::{AppendError, Journaled};
-use crate::event::{Fingerprint, Principal};
+use crate::event::{Fingerprint, Outcome, Principal};
 use std::collections::{HashMap, VecDeque};
 use tokio::sync::oneshot;
 
@@ -140,6 +141,25 @@ impl Standing {
     }
 }
 
+/// An event that has its outcome.
+#[derive(Debug)]
+pub struct Settle {
+    /// Its number.
+    pub seq: u64,
+    /// What its frame takes, bytes.
+    pub size: u64,
+    /// Its credential.
+    pub credential: Fingerprint,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it is forgotten now.
+    pub seen: Option<([u8; 16], u64)>,
+    /// The dead letter, if it became one.
+    pub letter: Option<Draft>,
+    /// Dead letters that went for want of room, with their credentials.
+    pub dropped: Vec<(u64, Fingerprint)>,
+}
+
 /// What waits to be written.
 #[derive(Debug)]
 pub struct Queue<T> {
@@ -227,6 +247,36 @@ impl<T> Queue<T> {
         }
         let flags = copied.flags.with(Flags::COPY);
         frame::push(&mut self.frames, copied.kind, flags, copied.number, |out| out.extend_from_slice(copied.body));
+    }
+
+    /// Lets an event's outcome wait; its space is free again.
+    pub(super) fn push_settle(&mut self, settle: Settle) {
+        let standing = &mut self.standing;
+        let outcome = match settle.outcome {
+            Outcome::Accepted => &mut standing.sums.accepted,
+            Outcome::Duplicate => &mut standing.sums.duplicate,
+            Outcome::Superseded { .. } => &mut standing.sums.superseded,
+            Outcome::Dead(_) => &mut standing.sums.dead,
+        };
+        *outcome += 1;
+        standing.remove_event(Kept { number: settle.seq, size: settle.size });
+        let seq = settle.seq;
+        match settle.letter {
+            // The credential stays: a replay must go with it and with no other (P3).
+            Some(Draft { flags, body }) => {
+                let size = record::keyed_size(&body);
+                let number = self.push(Kind::Letter, flags, |out| record::put_keyed(out, seq, &body));
+                self.standing.insert_letter(seq, Kept { number, size });
+            }
+            None => {
+                standing.let_go(settle.credential);
+                standing.seen += usize::from(settle.seen.is_some());
+                self.settled.push(SettledEvent::of(seq, &settle.outcome, settle.seen));
+            }
+        }
+        if !settle.dropped.is_empty() {
+            self.drop_letters(&settle.dropped, true);
+        }
     }
 
     pub(super) fn push_settled(&mut self) {

@@ -11,7 +11,7 @@
 //!
 //! Nothing is written before the journal takes events, and no room is needed: a start on a full disk reads what is there.
 
-use super::commit::{Bounds, Core, Settle};
+use super::commit::{Bounds, Core};
 use super::directory::{
     FORMAT_FILE, LOG, check_format, keep_origin, known_format, known_origin, lock, lock_as_it_is, make_private,
     quarantine, refuse_others,
@@ -22,7 +22,7 @@ use super::log::files::{Directory, Files};
 use super::log::frame::Frame;
 use super::log::replay::{Missing, replay};
 use super::log::writer::{Begun, Depth, Origin, Sums, Writer};
-use super::queue::{Kept, Standing};
+use super::queue::{Kept, Settle, Standing};
 use super::reading::{FoundFrame, Reading};
 use super::record::{self, DeadRecord, FORMAT, Record, SettledIds};
 use super::settings::{Durability, JournalSettings};
@@ -549,7 +549,7 @@ impl<F: Files> Opened<F> {
         let parts = (files, origin.epoch);
         let core = Core::new(parts, vault, standing, bounds, tails, Arc::clone(&health), writer);
         core.take_up(missing, synced)?;
-        dead.into_iter().for_each(|settle| core.settle(settle));
+        core.settle_all(dead);
         core.drop_letters(&forgotten, true);
         let core = Arc::new(core);
         let keeper = Keeper::new(Arc::clone(&core), lock, to_reclaim);

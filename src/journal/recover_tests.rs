@@ -287,7 +287,7 @@ impl World {
             letter: dead.then(|| self.core.draft(record::bytes(&letter))),
             dropped: Vec::new(),
         };
-        self.core.settle(settle);
+        self.core.settle_all(vec![settle]);
         if dead {
             self.letters.insert(seq, number);
         }
@@ -466,7 +466,8 @@ async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_ther
     let (refused, ticket) = append_one(&journal, 2).await;
     assert_eq!((refused, journal.held(), Arc::strong_count(&ticket.0)), (Err(AppendError::DiskFull), held, 1));
     // It is delivered, and its settlement waits for room.
-    journal.settle(&journaled, End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() });
+    let end = End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() };
+    journal.settle_all([(&journaled, end)].into_iter());
     assert_eq!((journal.held(), journal.health().is_low()), (0, true));
     disk.0.lock().full = false;
     append_in_time(&journal, 3).await;
@@ -493,7 +494,8 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
         assert_eq!(append_one(&journal, 2).await.0, Err(AppendError::Failing));
         assert!(journal.health().failure().is_some());
         let journaled = tails[0].try_recv().unwrap();
-        journal.settle(&journaled, End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() });
+        let end = End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() };
+        journal.settle_all([(&journaled, end)].into_iter());
         (disk.0.lock().writes_fail, disk.0.lock().syncs_fail) = (None, false);
         append_in_time(&journal, 3).await;
         assert_eq!(journal.health().failure(), None);

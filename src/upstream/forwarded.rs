@@ -8,6 +8,7 @@
 use super::head::is_host;
 use crate::peer::{Connection, TrustedProxies};
 use http::{HeaderMap, HeaderName, header};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -169,15 +170,18 @@ pub(super) fn chain(headers: &HeaderMap) -> Vec<IpAddr> {
     elements.iter().filter_map(|element| element.node.as_deref().and_then(address)).collect()
 }
 
-/// One element of `Forwarded`.
-pub(super) fn element(node: IpAddr, https: bool, host: Option<&str>) -> String {
-    let node = match node {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
-    };
-    let proto = if https { "https" } else { "http" };
-    let host = host.map(|host| format!(";host=\"{host}\"")).unwrap_or_default();
-    format!("for={node};proto={proto}{host}")
+/// Writes one element of `Forwarded`.
+///
+/// # Errors
+/// The writer's.
+pub(super) fn write_element(out: &mut impl Write, node: IpAddr, https: bool, host: Option<&str>) -> io::Result<()> {
+    match node {
+        IpAddr::V4(address) => write!(out, "for={address}")?,
+        IpAddr::V6(address) => write!(out, "for=\"[{address}]\"")?,
+    }
+    out.write_all(if https { b";proto=https" } else { b";proto=http" })?;
+    let Some(host) = host else { return Ok(()) };
+    [b";host=\"".as_slice(), host.as_bytes(), b"\""].into_iter().try_for_each(|part| out.write_all(part))
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@
 pub use super::head::HeadError;
 use super::{forwarded, head};
 use crate::peer::{Connection, Peer, TrustedProxies};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -23,6 +25,8 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
     header::PROXY_AUTHORIZATION,
 ];
+/// Bytes of a line that this hop extends, as a rule.
+const LINE: usize = 80;
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What `[upstream]` says about the headers of a hop.
@@ -95,19 +99,12 @@ pub fn normalize(parts: &mut Parts, connection: &Connection, trusted: &TrustedPr
 pub fn add_hops(headers: &mut HeaderMap, peer: &Peer, version: Version, settings: &HopSettings) {
     let here = peer.connection.address.ip().to_canonical();
     let chain = forwarded::chain(headers);
-    if !headers.contains_key(forwarded::FOR) {
-        for node in &chain {
-            append_to(headers, forwarded::FOR, &node.to_string());
-        }
-    }
-    append_to(headers, forwarded::FOR, &here.to_string());
-    let element = |node| forwarded::element(node, peer.https, peer.host.as_deref());
-    if !headers.contains_key(header::FORWARDED) {
-        for node in chain {
-            append_to(headers, header::FORWARDED, &element(node));
-        }
-    }
-    append_to(headers, header::FORWARDED, &element(here));
+    let new = |name| if headers.contains_key(name) { [].as_slice() } else { chain.as_slice() };
+    let (nodes, elements) = (new(forwarded::FOR), new(header::FORWARDED));
+    append_each(headers, forwarded::FOR, nodes.iter().chain([&here]), |list, node| write!(list, "{node}"));
+    append_each(headers, header::FORWARDED, elements.iter().chain([&here]), |list, node| {
+        forwarded::write_element(list, *node, peer.https, peer.host.as_deref())
+    });
     let proto = if peer.https { "https" } else { "http" };
     headers.entry(forwarded::PROTO).or_insert_with(|| HeaderValue::from_static(proto));
     let known = || peer.host.as_deref().and_then(|host| HeaderValue::try_from(host).ok());
@@ -218,23 +215,34 @@ pub(super) fn add_via(headers: &mut HeaderMap, version: Version) {
         Version::HTTP_2 => "2.0 tidegate",
         _ => "1.1 tidegate",
     };
-    append_to(headers, header::VIA, hop);
+    append_each(headers, header::VIA, [hop].iter(), |list, hop| list.write_all(hop.as_bytes()));
 }
 
-fn append_to(headers: &mut HeaderMap, name: HeaderName, item: &str) {
-    let mut joined: Vec<u8> = Vec::new();
+/// Makes one line of all that are there, with these items at its end.
+fn append_each<'a, T: 'a>(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    mut items: impl Iterator<Item = &'a T>,
+    write: impl Fn(&mut Vec<u8>, &T) -> io::Result<()>,
+) {
+    let mut list: Vec<u8> = Vec::with_capacity(LINE);
     for line in headers.get_all(&name) {
-        if !joined.is_empty() {
-            joined.extend_from_slice(b", ");
-        }
-        joined.extend_from_slice(line.as_bytes());
+        separate(&mut list);
+        list.extend_from_slice(line.as_bytes());
     }
-    if !joined.is_empty() {
-        joined.extend_from_slice(b", ");
-    }
-    joined.extend_from_slice(item.as_bytes());
-    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+    let written = items.try_for_each(|item| {
+        separate(&mut list);
+        write(&mut list, item)
+    });
+    // Writing to memory can't fail.
+    if let (Ok(()), Ok(value)) = (written, HeaderValue::from_maybe_shared(Bytes::from(list))) {
         headers.insert(name, value);
+    }
+}
+
+fn separate(list: &mut Vec<u8>) {
+    if !list.is_empty() {
+        list.extend_from_slice(b", ");
     }
 }
 

@@ -141,7 +141,7 @@ impl Upstream {
         });
         head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
-        let response = self.ask(Request::from_parts(head, body)).await?;
+        let response = self.ask(Box::new(Request::from_parts(head, body))).await?;
         self.finish(response, upgrade, taken)
     }
 
@@ -157,7 +157,7 @@ impl Upstream {
             headers::add_via(request.headers_mut(), Version::HTTP_11);
         }
         let taken = self.places.take_for_delivery(request.uri().authority()).await?;
-        let response = self.ask(request).await?;
+        let response = self.ask(Box::new(request)).await?;
         self.finish(response, None, taken)
     }
 
@@ -177,12 +177,12 @@ impl Upstream {
         }
         headers::add_hops(request.headers_mut(), peer, Version::HTTP_11, &hops);
         let taken = self.places.take_for_delivery(request.uri().authority()).await?;
-        let response = self.ask(request).await?;
+        let response = self.ask(Box::new(request)).await?;
         self.finish(response, None, taken)
     }
 
-    /// The request has its place.
-    async fn ask(&self, mut request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
+    /// The request has its place. Boxed, since each future that it goes through would hold it twice.
+    async fn ask(&self, mut request: Box<Request<Body>>) -> Result<Response<Incoming>, UpstreamError> {
         let known =
             request.body().size_hint().exact().is_some() || request.headers().contains_key(header::CONTENT_LENGTH);
         if !known {
@@ -195,7 +195,8 @@ impl Upstream {
         let response = match (self.ask_once(&self.client, request, within).await, again) {
             (Err(Failure::Client(error)), Some(again)) if Link::was_closed_between_requests(&error) => {
                 tracing::debug!(%error, "a pooled connection had been closed; the request is sent on a new one");
-                self.ask_once(&self.unpooled, again, within).await
+                // Boxed: it is seldom needed, and would be as large as the first one.
+                Box::pin(self.ask_once(&self.unpooled, again, within)).await
             }
             (result, _) => result,
         }?;
@@ -206,14 +207,17 @@ impl Upstream {
     async fn ask_once(
         &self,
         client: &Client<Connector, Body>,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
         within: Duration,
     ) -> Result<Response<Incoming>, Failure> {
         let capture = self.retires.load(Ordering::Relaxed).then(|| capture_connection(&mut request));
         let progress = Arc::new(Progress::default());
         let whole = matches!(request.body(), Body::Full(_)) || request.body().is_end_stream();
-        let request = if whole { request } else { request.map(|body| upload::watched(body, &progress)) };
-        let mut answer = std::pin::pin!(client.request(request));
+        if !whole {
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = upload::watched(body, &progress);
+        }
+        let mut answer = client.request(*request);
         let watch = Watch::new(&progress, within, self.settings.stall_timeout);
         let response = loop {
             match tokio::time::timeout(watch.pause(Instant::now()), &mut answer).await {
@@ -299,12 +303,12 @@ impl From<Failure> for UpstreamError {
 }
 
 /// The same request, if it may be sent twice (RFC 9110 §9.2.2): it only reads, and has nothing that would be used up.
-fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+fn repeatable(request: &Request<Body>) -> Option<Box<Request<Body>>> {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     if !reads || !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE) {
         return None;
     }
-    let mut again = Request::new(Body::empty());
+    let mut again = Box::new(Request::new(Body::empty()));
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();

@@ -67,14 +67,22 @@ impl From<Full> for super::UpstreamError {
 /// All places, by the application's addresses.
 #[derive(Debug)]
 pub(super) struct Places {
+    counts: Counts,
+    patience: Duration,
+    trusted: TrustedProxies,
+    /// That of `upstream.url`.
+    own: (Option<Authority>, Arc<Address>),
+    /// Others, as many as the configuration names. Locked for a look-up.
+    addresses: Mutex<HashMap<Authority, Arc<Address>>>,
+}
+
+/// How many there are at each address.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
     connections: usize,
     calls: usize,
     deliveries: usize,
     keeps_reserve: bool,
-    patience: Duration,
-    trusted: TrustedProxies,
-    /// As many as the configuration names. Locked for a look-up.
-    addresses: Mutex<HashMap<Authority, Arc<Address>>>,
 }
 
 /// Places at one address.
@@ -147,33 +155,30 @@ impl Places {
     pub(super) fn new(settings: &UpstreamSettings) -> Self {
         let connections = settings.max_connections;
         let kept = settings.kept_for_deliveries.min(connections / 2);
-        Self {
+        let calls = (connections - kept).max(1);
+        let counts = Counts {
             connections,
-            calls: (connections - kept).max(1),
+            calls,
             deliveries: if kept == 0 { connections } else { kept },
             keeps_reserve: settings.knows_callers,
+        };
+        Self {
+            counts,
             patience: settings.connect_timeout,
             trusted: settings.trusted_proxies.clone(),
+            own: (settings.url.authority().cloned(), Arc::new(Address::new(counts))),
             addresses: Mutex::default(),
         }
     }
 
     fn at(&self, authority: Option<&Authority>) -> Arc<Address> {
+        let (own, address) = &self.own;
+        if authority == own.as_ref() {
+            return Arc::clone(address);
+        }
         let authority = authority.cloned().unwrap_or_else(|| Authority::from_static("none"));
         let mut addresses = self.addresses.lock();
-        Arc::clone(addresses.entry(authority).or_insert_with(|| Arc::new(self.address())))
-    }
-
-    fn address(&self) -> Address {
-        let places = |count: usize| Arc::new(Semaphore::new(count));
-        Address {
-            connections: places(self.connections),
-            calls: Reserved::new(self.calls, self.keeps_reserve),
-            deliveries: places(self.deliveries),
-            streams: places(self.calls),
-            stream_connections: places(self.calls),
-            shares: Mutex::default(),
-        }
+        Arc::clone(addresses.entry(authority).or_insert_with(|| Arc::new(Address::new(self.counts))))
     }
 
     /// A place for a connection.
@@ -223,16 +228,32 @@ impl Places {
 
     fn enter(&self, address: &Arc<Address>, client: IpAddr) -> Network {
         let network = network_of(client);
-        let part = (self.calls / PART).max(1);
+        let part = (self.counts.calls / PART).max(1);
         let new = || {
-            let places =
-                SharePlaces { calls: Reserved::new(part, self.keeps_reserve), streams: Arc::new(Semaphore::new(part)) };
+            let places = SharePlaces {
+                calls: Reserved::new(part, self.counts.keeps_reserve),
+                streams: Arc::new(Semaphore::new(part)),
+            };
             Share { places, users: 0 }
         };
         let mut shares = address.shares.lock();
         let share = shares.entry(network).or_insert_with(new);
         share.users += 1;
         Network { address: Arc::clone(address), network, places: share.places.clone() }
+    }
+}
+
+impl Address {
+    fn new(counts: Counts) -> Self {
+        let places = |count: usize| Arc::new(Semaphore::new(count));
+        Self {
+            connections: places(counts.connections),
+            calls: Reserved::new(counts.calls, counts.keeps_reserve),
+            deliveries: places(counts.deliveries),
+            streams: places(counts.calls),
+            stream_connections: places(counts.calls),
+            shares: Mutex::default(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Address, Bound, LaneHash, NoShare, OF_ONE_PRINCIPAL, Takes, UserHash
 pub(super) struct Account {
     pub(super) good: bool,
     /// Shares that are out.
-    pub(super) shares: usize,
+    pub(super) shares: u32,
     /// Pending events by lane and the address that they came from.
     lanes: Counts<(LaneHash, usize, Address)>,
     /// Pending events by user and group.
@@ -88,13 +88,13 @@ impl Account {
         self.shares += 1;
     }
 
-    /// The share is back.
-    pub(super) fn leave(&mut self, strangers: &Strangers, address: Address, takes: Takes) {
+    /// Shares are back: one, or those of several events of a lane, whose bytes `takes` has together.
+    pub(super) fn leave(&mut self, strangers: &Strangers, address: Address, takes: Takes, shares: u32) {
         if let Some(lane) = Self::lane_of(address, takes) {
-            self.lanes.take(lane, 1);
+            self.lanes.take(lane, shares.into());
         }
         if let Takes::Event { user, .. } = takes {
-            self.users.take(user, 1);
+            self.users.take(user, shares.into());
         }
         for (bound, amount) in self.wanted(address, takes) {
             self.sums.take((bound, address), amount);
@@ -102,7 +102,7 @@ impl Account {
                 strangers.leave(address, bound, amount);
             }
         }
-        self.shares = self.shares.saturating_sub(1);
+        self.shares = self.shares.saturating_sub(shares);
     }
 
     /// Stranger -> good, good -> stranger: what it holds leaves the strangers' sums, or enters them.

@@ -241,7 +241,7 @@ impl Shares {
             }
             fits?;
         }
-        Ok(Share { shares: Arc::clone(self), holder, takes, is_strangers })
+        Ok(Share { shares: Arc::clone(self), holder, takes, count: 1, is_strangers })
     }
 
     /// A share of what is there already; it counts whatever others hold.
@@ -255,7 +255,7 @@ impl Shares {
             account.enter(&self.strangers, address, takes);
             account.note(address, takes);
         }
-        Share { shares: Arc::clone(self), holder, takes, is_strangers }
+        Share { shares: Arc::clone(self), holder, takes, count: 1, is_strangers }
     }
 
     /// The standing of a principal may have changed. `is_good` is asked under the lock, so that of two changes at once
@@ -267,10 +267,10 @@ impl Shares {
         }
     }
 
-    fn give_back(&self, Holder { principal, address }: Holder, takes: Takes) {
+    fn give_back(&self, Holder { principal, address }: Holder, takes: Takes, count: u32) {
         let Some(mut accounts) = self.accounts(principal) else { return };
         let Some(account) = accounts.get_mut(&principal) else { return };
-        account.leave(&self.strangers, address, takes);
+        account.leave(&self.strangers, address, takes, count);
         if account.shares == 0 {
             accounts.remove(&principal);
         }
@@ -295,6 +295,8 @@ pub struct Share {
     shares: Arc<Shares>,
     holder: Holder,
     takes: Takes,
+    /// Shares that it is; none where another one has taken it over.
+    count: u32,
     is_strangers: bool,
 }
 
@@ -304,11 +306,40 @@ impl Share {
     pub const fn is_strangers(&self) -> bool {
         self.is_strangers
     }
+
+    /// Lets the shares of events of one lane that stand beside one another be given back as one.
+    pub fn join<'a>(shares: impl IntoIterator<Item = &'a mut Self>) {
+        let mut shares = shares.into_iter();
+        let Some(mut last) = shares.next() else { return };
+        for share in shares {
+            if !last.take_over(share) {
+                last = share;
+            }
+        }
+    }
+
+    /// Whether the other one is an event's of the same lane, and nothing is left of it now.
+    fn take_over(&mut self, other: &mut Self) -> bool {
+        let (Takes::Event { shard, lane, user, bytes }, Takes::Event { bytes: more, .. }) = (self.takes, other.takes)
+        else {
+            return false;
+        };
+        let is_same = Arc::ptr_eq(&self.shares, &other.shares)
+            && self.holder == other.holder
+            && other.takes == Takes::Event { shard, lane, user, bytes: more };
+        if is_same {
+            self.takes = Takes::Event { shard, lane, user, bytes: bytes + more };
+            self.count += std::mem::take(&mut other.count);
+        }
+        is_same
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.shares.give_back(self.holder, self.takes);
+        if self.count > 0 {
+            self.shares.give_back(self.holder, self.takes, self.count);
+        }
     }
 }
 

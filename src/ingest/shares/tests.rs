@@ -111,12 +111,29 @@ fn what_a_start_finds_counts_whatever_there_is() {
     assert!(shares.take(holder(30, 2), event(1, 0, 1), || false).is_ok());
 }
 
+#[test]
+fn shares_of_events_of_one_lane_go_back_as_one_and_others_each() {
+    let shares = shares();
+    let take = |who, lane, bytes| shares.take(holder(who, 1), event(0, lane, bytes), || false).unwrap();
+    let mut held = [take(1, 0, 1), take(1, 0, 2), take(1, 1, 4), take(1, 1, 8), take(2, 1, 16), take(2, 1, 32)];
+    let one_more = take(1, 1, 64);
+    Share::join(&mut held);
+    assert_eq!(held.each_ref().map(|share| share.count), [2, 0, 2, 0, 2, 0]);
+    assert_eq!(shares.held().bytes, 127, "nothing is back yet");
+    drop(held);
+    assert_eq!(shares.held(), HeldByStrangers { lanes: 1, bytes: 64, listeners: 0, calls: 0 });
+    drop(one_more);
+    assert_eq!(shares.held(), HeldByStrangers::default());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Take(u8, u8, Takes),
     Adopt(u8, u8, Takes),
     /// An outcome, a dead letter's too; a caller that left; a listener that did.
     Drop(usize),
+    /// Outcomes of so many events at once.
+    DropTogether(usize, usize),
     Vouch(u8),
     Refuse(u8),
 }
@@ -135,6 +152,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (0..6u8, 0..3u8, takes()).prop_map(|(who, from, takes)| Step::Take(who, from, takes)),
         1 => (0..6u8, 0..3u8, takes()).prop_map(|(who, from, takes)| Step::Adopt(who, from, takes)),
         6 => any::<usize>().prop_map(Step::Drop),
+        2 => (any::<usize>(), 1..8usize).prop_map(|(place, count)| Step::DropTogether(place, count)),
         2 => (0..6u8).prop_map(Step::Vouch),
         2 => (0..6u8).prop_map(Step::Refuse),
     ];
@@ -213,7 +231,12 @@ proptest! {
                     held.push((who, from, takes, shares.adopt(holder(who, from), takes, || is_good)));
                 }
                 Step::Drop(place) if !held.is_empty() => drop(held.swap_remove(place % held.len())),
-                Step::Drop(_) => {}
+                Step::DropTogether(place, count) if !held.is_empty() => {
+                    let place = place % held.len();
+                    let mut gone: Vec<_> = held.drain(place..held.len().min(place + count)).collect();
+                    Share::join(gone.iter_mut().map(|(.., share)| share));
+                }
+                Step::Drop(_) | Step::DropTogether(..) => {}
                 Step::Vouch(who) => {
                     good.insert(who);
                     shares.reconsider(Principal([who; 16]), || true);

@@ -1,53 +1,102 @@
-//! Where batches wait for company, for their turn and for their answer.
+//! One courier for all lanes. Ready batches take [`turns`](super::turns) under the cap on requests in flight, those of
+//! shared groups after a moment's wait for company ([`pack`](super::pack)); each group's [`gate`](super::gate) is minded,
+//! and every load goes with the [`deliverer`](super::deliverer), in a task that it has for itself.
+//!
+//! ```text
+//! Ready ─┬──────────────► turns ─ gate ─ request ─ reply ─► verdict, to the shard
+//!        └─ pack (shared) ──┘        └ closed: deferred; on a detour: back, to come again as single calls
+//! ```
 
-use super::deliver::{Carrier, Courier, Message, Ready, Under};
+use super::deliverer::{Carrier, Deliverer, Parts};
+use super::load::{Message, Ready, Under};
 use super::pack::{Packer, Room};
-use super::settings::{Group, Pack};
 use super::turns::{Place, Turns};
+use super::workers::{Work, Workers};
 use crate::event::{Context, Fingerprint, Keys, Realm};
+use crate::ingest::settings::{Group, Pack};
+use crate::ingest::shard::sleep_until;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::task::{Id, JoinSet};
+use tokio::sync::mpsc;
+use tokio::task::Id;
 use tokio::time::Instant;
 
+/// Most messages that are taken at once.
+const MOST_MESSAGES: usize = 1_024;
+
 /// Where batches wait for company, for their turn and for their answer.
-pub(super) struct Desk {
-    courier: Arc<Courier>,
+pub struct Courier {
+    deliverer: Arc<Deliverer>,
     turns: Turns<Vec<Ready>>,
     /// The limits of each shared group's common batches.
     rooms: HashMap<usize, Room>,
     /// What waits, by group, host and scheme: a batch is asked of one host.
     packers: HashMap<(usize, Realm, bool), Packer<Ready>>,
-    pub(super) attempts: JoinSet<()>,
+    workers: Workers<Arc<Deliverer>>,
+    /// Of what is on its way, by its worker.
     places: HashMap<Id, Place>,
 }
 
-impl Desk {
-    pub(super) fn new(courier: Arc<Courier>) -> Self {
+impl Work for Arc<Deliverer> {
+    type Piece = Carrier;
+    async fn run(&self, carrier: Carrier) {
+        Self::clone(self).deliver(carrier).await;
+    }
+}
+
+impl Courier {
+    /// A courier; it does nothing until [`run`](Self::run).
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let deliverer = Arc::new(Deliverer::new(parts));
         let room = |group: &Group| match &group.pack {
             Pack::User => None,
             Pack::Shared { wait, .. } => {
                 let nobody = Context::bare(Keys::of(Fingerprint([0; 16])));
-                let envelope =
-                    group.envelope.overhead(&courier.assembler.identity, &nobody, "", courier.assembler.clock.now());
+                let envelope = group.envelope.overhead(
+                    &deliverer.assembler.identity,
+                    &nobody,
+                    "",
+                    deliverer.assembler.clock.now(),
+                );
                 let (max_events, max_bytes, distinct) = (group.max_events, group.max_bytes, group.distinct.clone());
                 Some(Room { max_events, max_bytes, envelope, wait: *wait, distinct })
             }
         };
-        let rooms = courier.groups.iter().map(room).enumerate();
+        let rooms = deliverer.groups.iter().map(room).enumerate();
         let rooms = rooms.filter_map(|(number, room)| Some((number, room?))).collect();
-        let turns = Turns::new(courier.groups.len(), courier.settings.max_in_flight);
-        Self { courier, turns, rooms, packers: HashMap::new(), attempts: JoinSet::new(), places: HashMap::new() }
+        let turns = Turns::new(deliverer.groups.len(), deliverer.settings.max_in_flight);
+        let workers = Workers::new(Arc::clone(&deliverer));
+        Self { deliverer, turns, rooms, packers: HashMap::new(), workers, places: HashMap::new() }
     }
 
-    pub(super) fn wake(&self) -> Option<Instant> {
+    /// Runs until nobody can hand over batches any more. Attempts in flight then are cut: their events stay pending.
+    pub async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        let mut messages = Vec::new();
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                worker = self.workers.ended() => self.free_place(worker),
+                count = inbox.recv_many(&mut messages, MOST_MESSAGES) => match count {
+                    0 => return,
+                    // All that is there is packed before any of it goes.
+                    _ => messages.drain(..).for_each(|message| self.take(message)),
+                },
+                () = sleep_until(wake) => {}
+            }
+            self.send();
+        }
+    }
+
+    fn wake(&self) -> Option<Instant> {
         self.packers.values().filter_map(Packer::deadline).min()
     }
 
-    pub(super) fn take(&mut self, message: Message) {
+    fn take(&mut self, message: Message) {
         match message {
             Message::Ready { shard, batch, retries } => {
-                let under = self.courier.choose_credential(&batch);
+                let under = self.deliverer.choose_credential(&batch);
                 self.take_batch(Ready { shard, batch, retries, under });
             }
             Message::Hurry { shard, lanes } => {
@@ -78,29 +127,29 @@ impl Desk {
         let Some(first) = load.first().map(|ready| &ready.batch.key) else { return };
         let user = (load.len() == 1).then(|| first.user.clone());
         if let Err(load) = self.turns.push(first.group.0, user, load) {
-            drop(Carrier { courier: Arc::clone(&self.courier), load });
+            drop(Carrier { deliverer: Arc::clone(&self.deliverer), load });
         }
     }
 
-    pub(super) fn ended(&mut self, id: Id) {
+    fn free_place(&mut self, id: Id) {
         if let Some(place) = self.places.remove(&id) {
             self.turns.done(&place);
         }
     }
 
     /// What may go, goes.
-    pub(super) fn send(&mut self) {
+    fn send(&mut self) {
         let now = Instant::now();
         let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.tick(now)).collect();
         loads.into_iter().for_each(|load| self.line_up(load));
         self.packers.retain(|_, packer| packer.deadline().is_some());
         while let Some((place, load)) = self.turns.grant() {
-            let Some(load) = self.courier.admit(load) else {
+            let Some(load) = self.deliverer.admit(load) else {
                 self.turns.done(&place);
                 continue;
             };
-            let task = self.attempts.spawn(Arc::clone(&self.courier).deliver(load));
-            self.places.insert(task.id(), place);
+            let carrier = Carrier { deliverer: Arc::clone(&self.deliverer), load };
+            self.places.insert(self.workers.begin(carrier), place);
         }
     }
 }

@@ -1,19 +1,20 @@
 //! Settlement: each event's one outcome, told to everybody whom it concerns.
 
-use super::admit::Admitted;
-use super::contract;
 use super::dead::{DeadLetter, DeadLetters};
-use super::settings::Group;
-use super::shard::Kept;
-use super::window::Settled;
 use crate::clock::{Clock, millis};
-use crate::event::{Event, Outcome, Reason};
+use crate::event::{Event, Outcome, Reason, View};
 use crate::identity::{Caller, Identity, keys};
+use crate::ingest::admit::Admitted;
+use crate::ingest::contract;
+use crate::ingest::settings::Group;
+use crate::ingest::shard::Kept;
+use crate::ingest::window::Settled;
 use crate::journal::{End, Journal};
 use crate::json::Object;
 use crate::notices::Notices;
 use crate::template::{Found, Lookup, Source};
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,26 +46,44 @@ impl Settler {
         Self(parts)
     }
 
-    /// The end of an event: dead letter if it is one, journal, tags, seen id, ledger.
-    pub fn settle(&self, settled: Settled<Kept>) {
+    /// The end of these events: dead letter of each that is one, journal, tags, seen ids, ledger.
+    pub fn settle_batch(&self, batch: Vec<Settled<Kept>>) {
+        let now = millis(self.0.clock.now());
+        self.0.journal.settle_all(batch.iter().map(|settled| (&settled.entry, self.end(settled, now))));
+        let notices = self.notices(&batch);
+        // ORDER: old before anybody hears of it and asks anew.
+        Admitted::settle_all(batch.into_iter().map(|settled| (settled.entry.ticket, settled.outcome)).collect());
+        for (caller, names) in notices {
+            self.0.notices.publish(caller, names.into_iter().collect());
+        }
+    }
+
+    /// What the journal needs to know. `now`: Unix milliseconds.
+    fn end(&self, settled: &Settled<Kept>, now: u64) -> End {
         let letter = match &settled.outcome {
-            Outcome::Dead(reason) => Some(self.letter(&settled, *reason)),
+            Outcome::Dead(reason) => Some(self.letter(settled, *reason)),
             _ => None,
         };
-        let Settled { entry, outcome, .. } = settled;
         let stored = letter.as_ref().map(DeadLetter::stored);
         let dropped = letter.map(|letter| self.0.dead.bury(letter)).unwrap_or_default();
-        let now = millis(self.0.clock.now());
         let until = |keep: Duration| now.saturating_add(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
-        let seen = entry.ticket.keep(&outcome).map(|keep| (entry.ticket.seen(), until(keep)));
-        self.0.journal.settle(&entry, End { outcome: outcome.clone(), seen, letter: stored, dropped });
+        let ticket = &settled.entry.ticket;
+        let seen = ticket.keep(&settled.outcome).map(|keep| (ticket.seen(), until(keep)));
+        End { outcome: settled.outcome.clone(), seen, letter: stored, dropped }
+    }
+
+    /// The names of these events' tags, for each caller who hears of them.
+    fn notices(&self, batch: &[Settled<Kept>]) -> BTreeMap<View, BTreeSet<String>> {
+        let mut notices = BTreeMap::<_, BTreeSet<_>>::new();
         // Of what was superseded, what replaced it is told. A dead letter's client believed it, and asks anew.
-        let told = !matches!(outcome, Outcome::Superseded { .. });
-        let names = if told { self.names(entry.event()) } else { Vec::new() };
-        let caller = entry.event().owner.view;
-        // ORDER: old before anybody hears of it and asks anew.
-        entry.ticket.settle(&outcome);
-        self.0.notices.publish(caller, names);
+        let told = batch.iter().filter(|settled| !matches!(settled.outcome, Outcome::Superseded { .. }));
+        for event in told.map(|settled| settled.entry.event()) {
+            let names = self.names(event);
+            if !names.is_empty() {
+                notices.entry(event.owner.view).or_default().extend(names);
+            }
+        }
+        notices
     }
 
     /// The names of an event's tags, if somebody wants to hear them.

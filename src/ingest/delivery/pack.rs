@@ -1,8 +1,8 @@
 //! Shared packing (design §6), pure: sealed windows of different users wait a moment for company, and leave together
 //! within the limits of one batch.
 
-use super::window::{Batch, Entry};
 use crate::event::EventId;
+use crate::ingest::window::{Batch, Entry};
 use crate::template::Path;
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Retry schedules, pure: how long a lane waits, given what happened and a random number.
 
-use super::settings::{Backoff, Limited};
+use crate::ingest::settings::{Backoff, Limited};
 use std::time::Duration;
 
 /// After the `retries`-th network error in a row (from 0): the schedule's entry, the last one repeating.

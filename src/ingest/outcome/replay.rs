@@ -1,9 +1,9 @@
 //! Dead letters that get another chance.
 
-use super::Ingest;
 use super::dead::DeadLetter;
-use super::shares::{Address, Holder};
 use crate::event::{Carried, GroupIndex, Reason};
+use crate::ingest::Ingest;
+use crate::ingest::shares::{Address, Holder};
 use crate::journal::More;
 use std::time::Duration;
 

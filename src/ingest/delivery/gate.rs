@@ -12,9 +12,9 @@
 //! evidence that a failure is one batch's own.
 
 use super::known::{RouteShape, Routes};
-use super::settings::Delivery;
-use super::window::{Form, Trouble};
 use crate::event::{LaneKey, Principal};
+use crate::ingest::settings::Delivery;
+use crate::ingest::window::{Form, Trouble};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;

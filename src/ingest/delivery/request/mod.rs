@@ -10,23 +10,31 @@
 //!
 //! A single call that is repeated is the call as it came.
 
+mod agreed;
+
 use super::contract::{self, BatchScope, Head};
-use super::deliver::{Ready, Under, load_id};
-use super::settings::{Group, HeaderText, Pack, Shape, Target};
-use super::shard::Kept;
-use super::window::{Batch, Form};
+use super::load::{self, Ready, Under};
 use crate::body::Body;
 use crate::clock::Clock;
-use crate::event::{COUNTED, Carried, Context, Event};
+use crate::event::{Carried, Context, Event};
+use crate::identity::Identity;
 use crate::identity::keys::cookie_line;
-use crate::identity::{Identity, Kind, lists};
+use crate::ingest::settings::{Group, HeaderText, Pack, Shape, Target};
+use crate::ingest::shard::Kept;
+use crate::ingest::window::{Batch, Form};
 use crate::peer::{Connection, Peer};
-use bytes::Bytes;
+use agreed::Beside;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
-use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// Headers that a call has beside those of its context, as a rule.
+const HEADERS: usize = 12;
+/// A trace's version, id, parent and flags with their dashes.
+const TRACE_BYTES: usize = 55;
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Makes requests of loads.
@@ -85,13 +93,13 @@ impl Assembler {
         if load.iter().any(is_others) || events().any(|event| place(event) != place(first)) {
             return Err(contract::MixedCredentials);
         }
-        let id = load_id(load).to_string();
-        let scope = BatchScope::new(&self.identity, None, None, &id, self.clock.now());
-        let body = group.envelope.wrap(events().map(|event| &*event.json), scope);
-        let mut headers = HeaderMap::new();
+        let id = load::id_of(load).to_string();
+        let now = self.clock.now();
+        let scope = || BatchScope::new(&self.identity, None, None, &id, now);
+        let body = group.envelope.wrap(events().map(|event| &*event.json), scope());
+        let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.append(credential.0.clone(), credential.1.clone());
-        let scope = BatchScope::new(&self.identity, None, None, &id, self.clock.now());
-        let request = batch_request(group, &id, body, headers, &scope);
+        let request = batch_request(group, &id, body, headers, &scope());
         let connection = Connection { address: SocketAddr::from(([127, 0, 0, 1], 0)), secure: first.context.https };
         let peer = Peer { host: first.context.host.clone(), ..Peer::new(connection) };
         Ok(request.map(|request| Outgoing { request, peer: Some(peer) }))
@@ -99,77 +107,21 @@ impl Assembler {
 
     fn batch(&self, group: &Group, batch: &Batch<Kept>, context: &Context) -> Option<Outgoing> {
         let id = batch.id.to_string();
-        let (head, user) = (Head::of(context), Some(batch.key.user.as_str()));
-        let scope = || BatchScope::new(&self.identity, Some((&head, context)), user, &id, self.clock.now());
-        let events = batch.events.iter().map(|queued| &*queued.entry.event().json);
-        let body = group.envelope.wrap(events, scope());
-        let carried: Vec<_> =
-            batch.events.iter().filter_map(|queued| Carried::unpack(&queued.entry.event().carried)).collect();
-        let newest = carried.last()?;
+        let (head, user, now) = (Head::of(context), Some(batch.key.user.as_str()), self.clock.now());
+        let scope = || BatchScope::new(&self.identity, Some(&head), user, &id, now);
+        let events = batch.events.iter().map(|queued| queued.entry.event());
+        let body = group.envelope.wrap(events.clone().map(|event| &*event.json), scope());
+        let (beside, selection) =
+            (Beside::of(events.map(|event| &*event.carried))?, &self.identity.settings().selection);
         let mut headers = context_headers(context);
-        self.add_agreed(&mut headers, &carried);
-        if let Some(line) = self.agreed_cookies(context, &carried).filter(|line| !line.is_empty()) {
+        beside.add_headers(selection, &mut headers);
+        let line = beside.cookie_line(selection, context);
+        if !line.is_empty() {
             headers.insert(header::COOKIE, sensitive(line.into())?);
         }
         let request = batch_request(group, &id, body, headers, &scope())?;
-        Some(Outgoing { request, peer: Some(peer_of(context, newest)) })
+        Some(Outgoing { request, peer: Some(peer_of(context, &beside.newest)) })
     }
-
-    /// Headers beside the context: the newest call's where they say nothing, else what all calls agree in.
-    fn add_agreed(&self, headers: &mut HeaderMap, carried: &[Carried<'_>]) {
-        let Some((newest, older)) = carried.split_last() else { return };
-        for (name, value) in &newest.headers {
-            let Ok(name) = HeaderName::try_from(*name) else { continue };
-            let kind = self.identity.settings().selection.header(&name);
-            let of = |one: &Carried<'_>| -> Vec<Vec<u8>> {
-                let same = one.headers.iter().filter(|(other, _)| *other == name.as_str());
-                same.map(|(_, value)| value.0.to_vec()).collect()
-            };
-            let travels = match kind {
-                Kind::PerCall | Kind::Proof | Kind::Conditional => false,
-                // What the way here has added is extended by the next hop; the rest belongs to the message.
-                Kind::Framing => is_of_the_way(&name),
-                // Listed credentials leave the rest to the operator's word; an own condition may differ, a name may not.
-                _ => {
-                    !lists::header(name.as_str()).counts()
-                        || self.identity.settings().selection.ignores_header(&name)
-                        || lists::header(name.as_str()) == Kind::Condition
-                        || older.iter().all(|one| of(one) == of(newest))
-                }
-            };
-            if let (true, Ok(value)) = (travels, HeaderValue::from_bytes(value.0)) {
-                headers.append(name, value);
-            }
-        }
-    }
-
-    /// The newest Cookie line, without cookies that other calls had with another value, unless they say nothing.
-    fn agreed_cookies(&self, context: &Context, carried: &[Carried<'_>]) -> Option<Vec<u8>> {
-        let (newest, older) = carried.split_last()?;
-        let pieces = |line| <[u8]>::split(line, |byte| *byte == b';').map(<[u8]>::trim_ascii).collect::<Vec<_>>();
-        // A line that is the same agrees in every piece.
-        let others = older.iter().map(|one| one.cookie.0).filter(|line| *line != newest.cookie.0);
-        let others: Vec<HashSet<_>> = others.map(|line| pieces(line).into_iter().collect()).collect();
-        let kept = pieces(newest.cookie.0).into_iter().filter(|piece| {
-            let name = piece.split(|byte| *byte == b'=').next().unwrap_or_default();
-            let name = std::str::from_utf8(name).unwrap_or_default();
-            let selection = &self.identity.settings().selection;
-            piece.contains(&COUNTED)
-                || selection.cookie(name) == Kind::Rolling
-                || selection.ignores_cookie(name)
-                || !lists::cookie(name).counts()
-                || others.iter().all(|other| other.contains(piece))
-        });
-        let line = kept.filter(|piece| !piece.is_empty()).collect::<Vec<_>>().join(&b"; "[..]);
-        Some(cookie_line(&line, context))
-    }
-}
-
-/// Headers that name the way a call came, which this hop extends.
-fn is_of_the_way(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-forwarded-")
-        || ["host", "via", "forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip"].contains(&name)
 }
 
 fn sensitive(value: Bytes) -> Option<HeaderValue> {
@@ -179,7 +131,7 @@ fn sensitive(value: Bytes) -> Option<HeaderValue> {
 }
 
 fn context_headers(context: &Context) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(context.headers.len() + 12);
+    let mut headers = HeaderMap::with_capacity(context.headers.len() + HEADERS);
     for (name, value) in &context.headers {
         headers.append(name, value.clone());
     }
@@ -208,11 +160,8 @@ fn batch_request(
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-    // W3C Trace Context: the batch begins a trace of its own.
-    let trace = format!("00-{}-{:016x}-01", id.replace('-', ""), fastrand::u64(1..));
-    for (name, text) in [(HeaderName::from_static("traceparent"), trace), (IDEMPOTENCY_KEY, id.to_owned())] {
-        headers.insert(name, text.try_into().ok()?);
-    }
+    headers.insert(TRACEPARENT, begin_trace(id)?);
+    headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(id).ok()?);
     for (name, text) in &group.headers {
         let value = match text {
             HeaderText::Fixed(value) => Some(value.clone()),
@@ -223,6 +172,15 @@ fn batch_request(
         }
     }
     Some(request)
+}
+
+/// W3C Trace Context: the batch begins a trace of its own, under its id.
+fn begin_trace(id: &str) -> Option<HeaderValue> {
+    let mut trace = BytesMut::with_capacity(TRACE_BYTES);
+    trace.extend_from_slice(b"00-");
+    id.split('-').for_each(|part| trace.extend_from_slice(part.as_bytes()));
+    write!(trace, "-{:016x}-01", fastrand::u64(1..)).ok()?;
+    HeaderValue::from_maybe_shared(trace.freeze()).ok()
 }
 
 /// The single call as it came: target, body and header values; under the event's id, where it came without a key.

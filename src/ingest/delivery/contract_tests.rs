@@ -57,9 +57,12 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
     ];
     for (envelope, wanted) in cases {
         let head = Head::of(&context);
-        let scope = BatchScope::new(&identity, Some((&head, &context)), Some("ada"), ID, now);
+        let scope = BatchScope::new(&identity, Some(&head), Some("ada"), ID, now);
         let body = envelope.wrap(events.into_iter(), scope);
         assert_eq!(String::from_utf8_lossy(&body), wanted);
+        if let Envelope::Plain = envelope {
+            assert!(body.capacity() <= body.len() + 1, "one piece of memory, of a size known before");
+        }
         let counted = envelope.overhead(&identity, &context, "ada", now);
         assert_eq!(body.len(), counted + events.iter().map(|event| event.len()).sum::<usize>() + 2);
     }

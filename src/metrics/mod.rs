@@ -1,133 +1,14 @@
 //! Instruments: the conservation ledger (P2) and what Prometheus scrapes.
 
+mod labels;
+mod ledger;
+
+pub use labels::{Action, Attempt, Counters, Label};
+pub use ledger::{Books, Ledger};
+
 use crate::event::{Outcome, Reason};
 use crate::memory::Usage;
-use parking_lot::Mutex;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
-use std::ops::AddAssign;
-
-/// Where every acknowledged event is. `received = accepted + duplicate + superseded + dead + pending`, always.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Ledger {
-    /// Acknowledged (or about to be).
-    pub received: u64,
-    /// Taken by the upstream.
-    pub accepted: u64,
-    /// Known already, here or at the upstream.
-    pub duplicate: u64,
-    /// Made needless by a newer one.
-    pub superseded: u64,
-    /// In the dead letters.
-    pub dead: u64,
-    /// Not yet settled.
-    pub pending: u64,
-}
-
-impl Ledger {
-    /// Whether the sum holds.
-    #[must_use]
-    pub const fn balances(&self) -> bool {
-        self.received == self.accepted + self.duplicate + self.superseded + self.dead + self.pending
-    }
-}
-
-impl AddAssign for Ledger {
-    fn add_assign(&mut self, other: Self) {
-        self.received = self.received.wrapping_add(other.received);
-        self.accepted = self.accepted.wrapping_add(other.accepted);
-        self.duplicate = self.duplicate.wrapping_add(other.duplicate);
-        self.superseded = self.superseded.wrapping_add(other.superseded);
-        self.dead = self.dead.wrapping_add(other.dead);
-        self.pending = self.pending.wrapping_add(other.pending);
-    }
-}
-
-impl std::fmt::Display for Ledger {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { received, accepted, duplicate, superseded, dead, pending } = self;
-        write!(
-            f,
-            "received {received} = accepted {accepted} + duplicate {duplicate} + superseded {superseded} + dead {dead} + pending {pending}"
-        )
-    }
-}
-
-const BOOKS: usize = 16;
-
-/// The ledger as it is kept: split over locks held for a few additions each, summed under all of them.
-#[derive(Debug, Default)]
-pub struct Books([Mutex<Ledger>; BOOKS]);
-
-impl Books {
-    fn book(&self, choice: u64) -> &Mutex<Ledger> {
-        // The array is never empty and the remainder is below its length; the first book stands in for the compiler.
-        let [first, ..] = &self.0;
-        self.0.get(usize::try_from(choice % BOOKS as u64).unwrap_or(0)).unwrap_or(first)
-    }
-
-    /// An event is received and pending.
-    pub fn receive(&self, choice: u64) {
-        let mut book = self.book(choice).lock();
-        book.received += 1;
-        book.pending += 1;
-    }
-
-    /// A duplicate was recognized at the door.
-    pub fn repeat(&self, choice: u64) {
-        let mut book = self.book(choice).lock();
-        book.received += 1;
-        book.duplicate += 1;
-    }
-
-    /// A received event was not kept after all, and nobody was told that it was.
-    pub fn release(&self, choice: u64) {
-        let mut book = self.book(choice).lock();
-        book.received -= 1;
-        book.pending -= 1;
-    }
-
-    /// A pending event found its outcome.
-    pub fn settle(&self, choice: u64, outcome: &Outcome) {
-        let mut book = self.book(choice).lock();
-        book.pending -= 1;
-        match outcome {
-            Outcome::Accepted => book.accepted += 1,
-            Outcome::Duplicate => book.duplicate += 1,
-            Outcome::Superseded { .. } => book.superseded += 1,
-            Outcome::Dead(_) => book.dead += 1,
-        }
-    }
-
-    /// A dead letter is pending again: it was received once, and is dead no longer.
-    pub fn revive(&self) {
-        let mut book = self.book(0).lock();
-        // One book alone may go below zero; only their sum means anything.
-        book.received = book.received.wrapping_sub(1);
-        book.dead = book.dead.wrapping_sub(1);
-    }
-
-    /// It could not be brought back after all.
-    pub fn unrevive(&self) {
-        let mut book = self.book(0).lock();
-        book.received = book.received.wrapping_add(1);
-        book.dead = book.dead.wrapping_add(1);
-    }
-
-    /// What was counted before this start: outcomes, without what is pending.
-    pub fn restore(&self, before: Ledger) {
-        *self.book(0).lock() += before;
-    }
-
-    /// The sum at one moment: all books are locked, in order, before any is read.
-    #[must_use]
-    pub fn sum(&self) -> Ledger {
-        let guards: Vec<_> = self.0.iter().map(Mutex::lock).collect();
-        guards.iter().fold(Ledger::default(), |mut sum, book| {
-            sum += **book;
-            sum
-        })
-    }
-}
 
 /// Every counter of one sidecar, in a registry of its own.
 #[derive(Debug)]
@@ -135,12 +16,8 @@ pub struct Metrics {
     registry: Registry,
     /// The ledger.
     pub books: Books,
-    /// Calls by what was done: `acknowledged`, `duplicate`, `forwarded`, `refused`, `read`, `write`, `batch`.
-    pub calls: IntCounterVec,
-    /// That of reads, resolved once.
-    pub reads: IntCounter,
-    /// Of those, `acknowledged`: resolved once, since it is counted most.
-    pub acknowledged: IntCounter,
+    /// Calls by what was done.
+    pub calls: Counters<Action>,
     /// Event calls that were forwarded or refused, by reason.
     pub declined: IntCounterVec,
     /// Members of bodies that no mapping names, by route.
@@ -243,9 +120,7 @@ impl Metrics {
         let calls = vector("tidegate_calls_total", "Calls by what was done", &["action"])?;
         Ok(Self {
             books: Books::default(),
-            acknowledged: calls.with_label_values(&["acknowledged"]),
-            reads: calls.with_label_values(&["read"]),
-            calls,
+            calls: Counters::of(&calls, &[]),
             declined: vector("tidegate_declined_total", "Event calls not acknowledged, by reason", &["reason"])?,
             unmapped: vector(
                 "tidegate_unmapped_members_total",
@@ -295,13 +170,23 @@ impl Metrics {
         })
     }
 
-    /// A pending event found its outcome.
-    pub fn settle(&self, choice: u64, outcome: &Outcome) {
-        self.books.settle(choice, outcome);
-        match outcome {
-            Outcome::Dead(reason) => self.bury(*reason),
-            _ => self.batched_events.inc(),
+    /// The counters of a group's attempts to deliver.
+    #[must_use]
+    pub fn attempts_of(&self, group: &str) -> Counters<Attempt> {
+        Counters::of(&self.batches, &[group])
+    }
+
+    /// Pending events found their outcomes.
+    pub fn settle_all<'a>(&self, choice: u64, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {
+        self.books.settle(choice, outcomes.clone());
+        let mut batched = 0;
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Dead(reason) => self.bury(*reason),
+                _ => batched += 1,
+            }
         }
+        self.batched_events.inc_by(batched);
     }
 
     fn bury(&self, reason: Reason) {
@@ -345,22 +230,6 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_ledger_balances_through_every_move() {
-        let books = Books::default();
-        for choice in 0..40 {
-            books.receive(choice);
-            assert!(books.sum().balances());
-        }
-        books.repeat(7);
-        books.release(1);
-        books.settle(2, &Outcome::Accepted);
-        books.settle(3, &Outcome::Dead(Reason::Refused));
-        let sum = books.sum();
-        assert!(sum.balances(), "{sum}");
-        assert_eq!((sum.received, sum.pending, sum.accepted, sum.duplicate, sum.dead), (40, 37, 1, 1, 1));
-    }
 
     #[test]
     fn the_scrape_names_the_ledger() {

@@ -4,15 +4,20 @@
 //! (in order, or by id) say what became of each event; then a body that says no isn't believed to have taken anything;
 //! what is left has taken all. What isn't clear is [`Answer::Unclear`]: the batch goes on as its single calls.
 
-use super::settings::{InOrder, Missing, Places, Results, Success};
-use super::window::{Batch, Entry, Fate, Form};
+mod ids;
+mod lists;
+mod targets;
+
 use crate::event::{EventId, Outcome, Reason};
+use crate::ingest::settings::{InOrder, Missing, Results, Success};
+use crate::ingest::window::{Batch, Entry, Fate, Form};
 use crate::json::{self, Object};
 use crate::template::Path;
 use http::{HeaderMap, StatusCode};
+use lists::Scan;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -142,24 +147,22 @@ fn read_success(
     if is_page(headers, body) {
         return unclear("it is a page");
     }
-    if breaks_off(body) {
-        return unclear("its JSON breaks off");
-    }
-    let text = json::text_of(body).unwrap_or_default();
+    let Ok(scan) = Scan::of(body, asked, reader) else { return unclear("its JSON breaks off") };
+    let text = || json::text_of(body).unwrap_or_default();
     if reader
         .success
-        .is_some_and(|success| value_at(text, &success.place).is_none_or(|value| !is_among(&value, &success.values)))
+        .is_some_and(|success| value_at(text(), &success.place).is_none_or(|value| !is_among(&value, &success.values)))
     {
         return unclear("`success` isn't met");
     }
     let results = reader.results;
     if let Some(places) = &results.in_order {
-        let fates = fates_in_order(asked, text, places, reader);
+        let fates = fates_in_order(asked, text(), places, reader);
         return fates
             .map_or_else(|| unclear("its results are not there in order"), |fates| answer(Answer::Fates(fates)));
     }
-    if let Some(reading) = read_lists(asked, text, reader) {
-        return reading;
+    if let Some((fates, unknown)) = scan.fates(&fate_of_missing(results.missing)) {
+        return Reading { answer: Answer::Fates(fates), unknown };
     }
     if results.needed {
         return unclear("its results are not there");
@@ -167,15 +170,18 @@ fn read_success(
     if status == StatusCode::MULTI_STATUS {
         return unclear("it is 207 without results");
     }
-    if reader.success.is_none() && says_no(text) {
+    if reader.success.is_none() && says_no(&scan) {
         return unclear("its body says no");
     }
     answer(Answer::Fates(asked.all_accepted()))
 }
 
-/// It begins like a JSON document and is none.
-fn breaks_off(body: &[u8]) -> bool {
-    matches!(body.first(), Some(b'{' | b'[')) && serde_json::from_slice::<&serde_json::value::RawValue>(body).is_err()
+const fn fate_of_missing(missing: Missing) -> Fate {
+    match missing {
+        Missing::Retry => Fate::Again,
+        Missing::Duplicate => Fate::Done(Outcome::Duplicate),
+        Missing::Accepted => Fate::Done(Outcome::Accepted),
+    }
 }
 
 /// A page for people: a load balancer, a portal or a front end's fallback answered, and not who takes events. XML that
@@ -189,9 +195,8 @@ fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
 }
 
 /// A body that says no by itself: `ok` or `success` is false, or there is an `error`.
-fn says_no(text: &str) -> bool {
-    let Ok(object) = Object::parse(text) else { return false };
-    let is_false = |name| object.get(name) == Some("false");
+fn says_no(scan: &Scan<'_, '_>) -> bool {
+    let is_false = |name| scan.said(name) == Some("false");
     let is_empty = |raw: &str| match serde_json::from_str(raw) {
         Ok(Value::Null | Value::Bool(false)) => true,
         Ok(Value::String(text)) => text.is_empty(),
@@ -200,7 +205,7 @@ fn says_no(text: &str) -> bool {
         Ok(Value::Number(number)) => number.as_f64() == Some(0.0),
         _ => false,
     };
-    let is_told = |name| object.get(name).is_some_and(|raw| !is_empty(raw));
+    let is_told = |name| scan.said(name).is_some_and(|raw| !is_empty(raw));
     is_false("ok") || is_false("success") || is_told("error") || is_told("errors")
 }
 
@@ -253,50 +258,6 @@ fn fate_in_order(entry: &str, status: Option<&Value>, places: &InOrder, reader: 
     }
 }
 
-/// One fate per event; `None`: there are no lists.
-fn read_lists(asked: &Asked<'_>, text: &str, reader: Reader<'_>) -> Option<Reading> {
-    let fates = lists(text, reader)?;
-    let missing = match reader.results.missing {
-        Missing::Retry => Fate::Again,
-        Missing::Duplicate => Fate::Done(Outcome::Duplicate),
-        Missing::Accepted => Fate::Done(Outcome::Accepted),
-    };
-    let mut known = 0;
-    let of_event = |id: &&EventId| {
-        let fate = fates.get(id.as_str());
-        known += usize::from(fate.is_some());
-        fate.unwrap_or(&missing).clone()
-    };
-    let answer = Answer::Fates(asked.ids.iter().map(of_event).collect());
-    Some(Reading { answer, unknown: fates.len().saturating_sub(known) })
-}
-
-/// The fates in the first of the places where a list stands.
-fn lists<'a>(text: &'a str, reader: Reader<'_>) -> Option<HashMap<Cow<'a, str>, Fate>> {
-    reader.results.places.iter().find_map(|places| gather(text, places, reader))
-}
-
-fn gather<'a>(text: &'a str, places: &Places, reader: Reader<'_>) -> Option<HashMap<Cow<'a, str>, Fate>> {
-    let list = |place: &Option<crate::template::Path>| json::elements(json::at(text, &place.as_ref()?.0)?).ok();
-    let (failed, duplicates, accepted) = (list(&places.failed), list(&places.duplicates), list(&places.accepted));
-    if failed.is_none() && duplicates.is_none() && accepted.is_none() {
-        return None;
-    }
-    let results = reader.results;
-    let mut fates = HashMap::new();
-    // ORDER: a later insertion wins. An id that stands in two lists was taken by one of them, so `failed` comes first.
-    for raw in failed.unwrap_or_default() {
-        fates.extend(id_of(raw, results).map(|id| (id, fate_of(raw, reader))));
-    }
-    for raw in duplicates.unwrap_or_default() {
-        fates.extend(id_of(raw, results).map(|id| (id, Fate::Done(Outcome::Duplicate))));
-    }
-    for raw in accepted.unwrap_or_default() {
-        fates.extend(id_of(raw, results).map(|id| (id, Fate::Done(Outcome::Accepted))));
-    }
-    Some(fates)
-}
-
 /// An id by itself, or in an object: text, or a number as it is written.
 fn id_of<'a>(raw: &'a str, results: &Results) -> Option<Cow<'a, str>> {
     let plain = |raw: &'a str| match raw.as_bytes().first()? {
@@ -345,5 +306,4 @@ fn place_of(raw: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "reply_tests.rs"]
 mod tests;

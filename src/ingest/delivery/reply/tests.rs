@@ -1,4 +1,5 @@
 use super::*;
+use crate::ingest::settings::Places;
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 use serde_json::json;

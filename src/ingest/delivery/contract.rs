@@ -1,16 +1,21 @@
 //! The batch contract (design §6), pure: a body out of events. What comes back is read in [`reply`](super::reply).
 
-use super::settings::Envelope;
-use super::window::ENVELOPE_BYTES;
+use crate::clock::millis;
 use crate::event::{Context, Fingerprint};
 use crate::identity::{Caller, Identity, keys};
+use crate::ingest::settings::Envelope;
+use crate::ingest::window::ENVELOPE_BYTES;
 use crate::peer::{Connection, Peer};
 use crate::template::{Found, Lookup, Source};
 use http::request::Parts;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
+
+/// Bytes that a document has around its events, where it has no long texts.
+const AROUND: usize = 256;
 
 /// A batch that holds events of more than one credential; it is never sent (P3).
 #[derive(Debug, thiserror::Error)]
@@ -31,53 +36,61 @@ pub fn one_context<'a>(
     if same(first) && contexts.all(same) { Ok(Arc::clone(first)) } else { Err(MixedCredentials) }
 }
 
-/// What a context holds, as the head of a call that templates can look into.
+/// What a context holds, as the head of a call that templates can look into. It is made when one does.
 #[derive(Debug)]
-pub struct Head {
-    parts: Parts,
-    peer: Peer,
+pub struct Head<'a> {
+    context: &'a Context,
+    made: OnceCell<(Parts, Peer)>,
 }
 
-impl Head {
+impl<'a> Head<'a> {
     /// Of a context.
     #[must_use]
-    pub fn of(context: &Context) -> Self {
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let peer = Peer::new(Connection { address: nowhere, secure: context.https });
-        Self { parts: Identity::head_of(context), peer: Peer { host: context.host.clone(), ..peer } }
+    pub const fn of(context: &'a Context) -> Self {
+        Self { context, made: OnceCell::new() }
     }
 
     /// To look into.
     #[must_use]
     pub fn caller(&self, identity: &Identity, now: SystemTime) -> Caller<'_> {
-        identity.caller(&self.parts, &self.peer, now)
+        let (parts, peer) = self.made.get_or_init(|| {
+            let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            let peer = Peer::new(Connection { address: nowhere, secure: self.context.https });
+            (Identity::head_of(self.context), Peer { host: self.context.host.clone(), ..peer })
+        });
+        identity.caller(parts, peer, now)
     }
 }
 
 /// What templates of a batch can see: what its calls share, and what is the batch's own.
 pub struct BatchScope<'a> {
-    caller: Option<Caller<'a>>,
-    context: Option<&'a Context>,
+    identity: &'a Identity,
+    head: Option<&'a Head<'a>>,
+    caller: OnceCell<Caller<'a>>,
     user: Option<&'a str>,
     id: &'a str,
     now: SystemTime,
-    now_ms: String,
+    now_ms: OnceCell<String>,
     events: Cow<'a, str>,
 }
 
 impl<'a> BatchScope<'a> {
-    /// Of a batch of one context (with its [`Head`]), or of none.
+    /// Of a batch of one context, or of none.
     #[must_use]
     pub fn new(
-        identity: &Identity,
-        of: Option<(&'a Head, &'a Context)>,
+        identity: &'a Identity,
+        head: Option<&'a Head<'a>>,
         user: Option<&'a str>,
         id: &'a str,
         now: SystemTime,
     ) -> Self {
-        let caller = of.map(|(head, _)| head.caller(identity, now));
-        let (context, now_ms) = (of.map(|(_, context)| context), crate::clock::millis(now).to_string());
-        Self { caller, context, user, id, now, now_ms, events: Cow::Borrowed("[]") }
+        let (caller, now_ms) = (OnceCell::new(), OnceCell::new());
+        Self { identity, head, caller, user, id, now, now_ms, events: Cow::Borrowed("[]") }
+    }
+
+    fn caller(&self) -> Option<&Caller<'a>> {
+        let head = self.head?;
+        Some(self.caller.get_or_init(|| head.caller(self.identity, self.now)))
     }
 }
 
@@ -88,10 +101,10 @@ impl Lookup for BatchScope<'_> {
             Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user))),
             Source::Batch if path.first().is_some_and(|name| **name == *"id") => Some(Found::Text(self.id.into())),
             Source::Uuid => Some(Found::Text(self.id.into())),
-            Source::NowMs => Some(Found::Json(&self.now_ms)),
+            Source::NowMs => Some(Found::Json(self.now_ms.get_or_init(|| millis(self.now).to_string()))),
             Source::NowIso => Some(Found::Text(Cow::Owned(crate::clock::iso(self.now)))),
-            Source::Header | Source::Cookie | Source::Jwt => self.caller.as_ref()?.look(source, path),
-            Source::Body | Source::Query => keys::named(self.context?, source.name(), path).map(Found::Json),
+            Source::Header | Source::Cookie | Source::Jwt => self.caller()?.look(source, path),
+            Source::Body | Source::Query => keys::named(self.head?.context, source.name(), path).map(Found::Json),
             _ => None,
         }
     }
@@ -100,25 +113,11 @@ impl Lookup for BatchScope<'_> {
 impl Envelope {
     /// The body of a batch, exactly as long as the window counted it.
     #[must_use]
-    pub fn wrap<'a>(&self, events: impl Iterator<Item = &'a [u8]>, mut scope: BatchScope<'_>) -> Vec<u8> {
-        let mut list = match self {
-            Self::Plain => b"{\"events\":[".to_vec(),
-            Self::Document(_) => b"[".to_vec(),
-        };
-        for (index, event) in events.enumerate() {
-            if index > 0 {
-                list.push(b',');
-            }
-            list.extend_from_slice(event);
-        }
-        list.push(b']');
-        let Self::Document(document) = self else {
-            list.push(b'}');
-            return list;
-        };
+    pub fn wrap<'a>(&self, events: impl Iterator<Item = &'a [u8]> + Clone, mut scope: BatchScope<'_>) -> Vec<u8> {
+        let Self::Document(document) = self else { return joined(b"{\"events\":[", events, b"]}") };
         // Events are JSON, and so UTF-8.
-        scope.events = String::from_utf8(list).unwrap_or_default().into();
-        let mut body = String::with_capacity(scope.events.len() + 64);
+        scope.events = String::from_utf8(joined(b"[", events, b"]")).unwrap_or_default().into();
+        let mut body = String::with_capacity(scope.events.len() + AROUND);
         document.write(&scope, &mut body);
         body.into_bytes()
     }
@@ -129,8 +128,23 @@ impl Envelope {
         let Self::Document(_) = self else { return ENVELOPE_BYTES };
         let head = Head::of(context);
         let id = uuid::Uuid::nil().to_string();
-        self.wrap(std::iter::empty(), BatchScope::new(identity, Some((&head, context)), Some(user), &id, now)).len()
+        self.wrap(std::iter::empty(), BatchScope::new(identity, Some(&head), Some(user), &id, now)).len()
     }
+}
+
+/// All events with commas between them, in one piece of memory.
+fn joined<'a>(before: &[u8], events: impl Iterator<Item = &'a [u8]> + Clone, after: &[u8]) -> Vec<u8> {
+    let all: usize = events.clone().map(|event| event.len() + 1).sum();
+    let mut list = Vec::with_capacity(before.len() + all + after.len());
+    list.extend_from_slice(before);
+    for (index, event) in events.enumerate() {
+        if index > 0 {
+            list.push(b',');
+        }
+        list.extend_from_slice(event);
+    }
+    list.extend_from_slice(after);
+    list
 }
 
 #[cfg(test)]

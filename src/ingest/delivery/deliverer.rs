@@ -1,0 +1,102 @@
+//! What an attempt needs, and the way back to the shards.
+
+use super::gate::Gate;
+use super::load::{self, Ready};
+use super::request::Assembler;
+use super::retry;
+use crate::clock::Clock;
+use crate::identity::Identity;
+use crate::ingest::reputation::Reputation;
+use crate::ingest::settings::{Delivery, Group};
+use crate::ingest::shard::Command;
+use crate::ingest::window::Verdict;
+use crate::metrics::{Attempt, Counters, Metrics};
+use crate::upstream::Upstream;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Everything an attempt needs.
+pub struct Deliverer {
+    pub(super) upstream: Upstream,
+    pub(super) settings: Delivery,
+    pub(super) groups: Vec<Group>,
+    pub(super) assembler: Assembler,
+    pub(super) metrics: Arc<Metrics>,
+    /// By group.
+    attempts: Vec<Counters<Attempt>>,
+    pub(super) reputation: Arc<Reputation>,
+    pub(super) shards: Vec<mpsc::UnboundedSender<Command>>,
+    // Held for a look and a count.
+    pub(super) gates: Arc<[Mutex<Gate>]>,
+}
+
+/// What a deliverer is made of.
+pub struct Parts {
+    /// The way to the application.
+    pub upstream: Upstream,
+    /// `[delivery]`.
+    pub settings: Delivery,
+    /// The groups.
+    pub groups: Vec<Group>,
+    /// Who is who.
+    pub identity: Arc<Identity>,
+    /// Instruments.
+    pub metrics: Arc<Metrics>,
+    /// What is known of principals.
+    pub reputation: Arc<Reputation>,
+    /// The shards, by number.
+    pub shards: Vec<mpsc::UnboundedSender<Command>>,
+    /// The groups' gates, in the order of the groups.
+    pub gates: Arc<[Mutex<Gate>]>,
+    /// Wall clock, for Retry-After dates.
+    pub clock: Clock,
+}
+
+impl Deliverer {
+    /// Of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { upstream, settings, gates, groups, identity, metrics, reputation, shards, clock } = parts;
+        let assembler = Assembler { identity, clock };
+        let attempts = groups.iter().map(|group| metrics.attempts_of(&group.name)).collect();
+        Self { upstream, settings, groups, assembler, metrics, attempts, reputation, shards, gates }
+    }
+
+    pub(super) fn bring_back(&self, ready: Ready, verdict: Verdict) {
+        let Ready { shard, batch, .. } = ready;
+        let pause = retry::server(self.settings.retry_server, load::most_failed(&batch), fastrand::f64());
+        let sent = self.shards.get(shard).map(|shard| shard.send(Command::Verdict { batch, verdict, pause }));
+        if !matches!(sent, Some(Ok(()))) {
+            tracing::debug!("a shard is gone, its events stay pending");
+        }
+    }
+
+    pub(super) fn count(&self, load: &[Ready], attempt: Attempt) {
+        if let Some(counters) = load::group_of(load).and_then(|group| self.attempts.get(group)) {
+            counters.count(attempt);
+        }
+    }
+}
+
+/// Batches on their way. Whatever happens to the attempt (a panic, too), they come back to their lanes.
+pub struct Carrier {
+    /// The way back.
+    pub deliverer: Arc<Deliverer>,
+    /// What is on its way.
+    pub load: Vec<Ready>,
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        let load = std::mem::take(&mut self.load);
+        if load.is_empty() {
+            return;
+        }
+        // A probe that broke off must not keep the circuit open for ever.
+        self.deliverer.end_probe(&load);
+        self.deliverer.count(&load, Attempt::BrokenOff);
+        let pause = retry::network(&self.deliverer.settings.retry_network, 0);
+        load.into_iter().for_each(|ready| self.deliverer.bring_back(ready, Verdict::Retry { pause }));
+    }
+}

@@ -1,0 +1,73 @@
+//! One exchange with the application: what the wire said.
+
+use super::contract::MixedCredentials;
+use super::deliverer::Deliverer;
+use super::load::Ready;
+use super::request::Outgoing;
+use crate::ingest::settings::Group;
+use crate::metrics::Metrics;
+use crate::upstream::UpstreamError;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use std::sync::Arc;
+
+/// Largest reply that is read; a longer one is cut off and counts as no answer.
+const MAX_REPLY: usize = 4 << 20;
+
+/// What an attempt found.
+pub(super) enum Found {
+    Reply(StatusCode, HeaderMap, Bytes),
+    Network(String),
+    Unsendable(&'static str),
+}
+
+impl Deliverer {
+    /// Sends a load and reads the whole reply, within `delivery.timeout`.
+    pub(super) async fn exchange(&self, group: &Group, load: &[Ready]) -> Found {
+        let _in_flight = InFlight::begin(&self.metrics);
+        let request = match self.assembler.request(group, load) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Found::Unsendable("it has no address"),
+            Err(MixedCredentials) => {
+                self.metrics.mixed_credentials.inc();
+                return Found::Unsendable("its events differ in credential");
+            }
+        };
+        match tokio::time::timeout(self.settings.timeout, self.ask(request)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(error)) => Found::Network(error.to_string()),
+            Err(_) => Found::Network("no answer in time".to_owned()),
+        }
+    }
+
+    async fn ask(&self, outgoing: Outgoing) -> Result<Found, UpstreamError> {
+        let Outgoing { request, peer } = outgoing;
+        let answer = match &peer {
+            Some(peer) => self.upstream.send_for(request, peer).await?,
+            None => self.upstream.send(request).await?,
+        };
+        let (head, body) = answer.into_parts();
+        match Limited::new(body, MAX_REPLY).collect().await {
+            Ok(body) => Ok(Found::Reply(head.status, head.headers, body.to_bytes())),
+            Err(error) => Ok(Found::Network(error.to_string())),
+        }
+    }
+}
+
+/// A delivery without an answer yet, counted.
+struct InFlight(Arc<Metrics>);
+
+impl InFlight {
+    fn begin(metrics: &Arc<Metrics>) -> Self {
+        metrics.in_flight.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+        self.0.deliveries.inc();
+    }
+}

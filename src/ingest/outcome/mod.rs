@@ -1,0 +1,5 @@
+//! Outcomes: what is left to do when an event has its one.
+
+pub mod dead;
+pub mod replay;
+pub mod settle;
