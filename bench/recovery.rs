@@ -84,13 +84,10 @@ async fn fill(journal: &Path, events: u64) {
     let place = |_: &recover::Stored| recover::Placement::Tail(0, Nothing);
     let groups: [Arc<str>; 1] = ["progress".into()];
     let memory = Memory { max_seen: 1, events: Duration::from_hours(1) };
-    let started = opened.start(&settings, &groups, 1, (memory, Clock::default()), place);
-    let (journal, mut tails) = started.expect("a journal");
-    let drain = tokio::spawn(async move {
-        for tail in &mut tails {
-            while tail.recv().await.is_some() {}
-        }
-    });
+    let (tail, mut kept) = tokio::sync::mpsc::unbounded_channel();
+    let started = opened.start(&settings, &groups, vec![Arc::new(tail)], (memory, Clock::default()), place);
+    let journal = started.expect("a journal");
+    let drain = tokio::spawn(async move { while kept.recv().await.is_some() {} });
     for first in (0..events).step_by(1000) {
         let appends = (first..(first + 1000).min(events)).map(|number| {
             // As evenly spread as the sidecar's own keys.

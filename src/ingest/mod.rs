@@ -34,6 +34,7 @@ use crate::journal::Journal;
 use crate::journal::health::Health;
 use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
+use crate::journal::tail::Tail;
 use crate::memory::{self, Memory};
 use crate::metrics::{Ledger, Metrics};
 use crate::notices::{self, Notices};
@@ -52,14 +53,14 @@ use recovery::Recovery;
 use reputation::{Grounds, RefusedBy, Reputation};
 use settings::{Delivery, Fallback, Group, Keep, Limits};
 use settle::Settler;
-use shard::{Command, Hold, Level, Parts, Shard};
+use shard::{Hold, Level, Parts, Shard, ShardTask};
 use shares::{Address, Bounds, HeldByStrangers, Holder, NoShare, Share, Shares, Takes};
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 pub use window::{Asker, Pending};
 use window::{Lanes, Rules};
@@ -144,7 +145,7 @@ struct Shared {
     memory: Memory,
     reputation: Arc<Reputation>,
     journal: Arc<Journal<Admitted>>,
-    shards: Vec<mpsc::UnboundedSender<Command>>,
+    shards: Vec<Arc<Shard>>,
     levels: Vec<Arc<Level>>,
     spread: Spread,
     dead: Arc<DeadLetters>,
@@ -163,7 +164,7 @@ pub struct Ingest(Arc<Shared>);
 /// The tasks of the event path, to be spawned by `app`, by name.
 pub struct Tasks {
     /// One per shard.
-    pub shards: Vec<Shard>,
+    pub shards: Vec<ShardTask>,
     /// Delivery.
     pub courier: Courier,
     /// What the courier reads.
@@ -171,7 +172,7 @@ pub struct Tasks {
 }
 
 impl Ingest {
-    /// The handle and its tasks; no task runs yet. What a durable journal held is in the tails, in order.
+    /// The handle and its tasks; no task runs yet. What a durable journal held is in its lanes.
     ///
     /// # Errors
     /// The journal can't be read or written.
@@ -209,8 +210,18 @@ impl Ingest {
         let contexts = Contexts::new(limits.max_context_bytes, Arc::clone(&reputation));
         let changes = Changes::new(Arc::clone(&metrics));
         let spread = Spread::new(shards);
-        let (journal, tails) = match journal {
-            Keeping::Memory { max_bytes, .. } => Journal::in_memory(shards, max_bytes),
+        let rules: Vec<_> = (0..groups.len()).filter_map(|group| rules(&groups, group, &delivery)).collect();
+        let (courier_in, ready) = mpsc::unbounded_channel();
+        let shards: Vec<_> = (0..shards.max(1))
+            .map(|number| {
+                let (courier, level, reputation) = (courier_in.clone(), Arc::default(), Arc::clone(&reputation));
+                let lanes = Lanes::new(rules.clone(), most);
+                Arc::new(Shard::new(Parts { number, lanes, courier, level, reputation }))
+            })
+            .collect();
+        let tails = shards.iter().map(|shard| Arc::clone(shard) as Arc<dyn Tail<_>>).collect();
+        let journal = match journal {
+            Keeping::Memory { max_bytes, .. } => Journal::in_memory(tails, max_bytes),
             Keeping::Disk(opened, settings) => {
                 let (ground, dead, groups, names) = (&ground, &dead, &groups, &names);
                 let (contexts, reputation, clock) = (&contexts, &reputation, &clock);
@@ -221,7 +232,7 @@ impl Ingest {
                     max_seen: limits.max_seen,
                     events: delivery.give_up_after.saturating_add(keep),
                 };
-                recovery.run(*opened, &settings, memory)?
+                recovery.run(*opened, &settings, memory, tails)?
             }
         };
         let journal = Arc::new(journal);
@@ -233,21 +244,9 @@ impl Ingest {
             notices: Arc::clone(&notices),
             clock: clock.clone(),
         }));
-        let rules: Vec<_> = (0..groups.len()).filter_map(|group| rules(&groups, group, &delivery)).collect();
-        let (courier_in, ready) = mpsc::unbounded_channel();
-        let mut senders = Vec::new();
-        let mut levels = Vec::new();
-        let tasks = tails.into_iter().enumerate().map(|(number, tail)| {
-            let (sender, commands) = mpsc::unbounded_channel();
-            let level = Arc::new(Level::default());
-            senders.push(sender);
-            levels.push(Arc::clone(&level));
-            let lanes = Lanes::new(rules.clone(), most);
-            let (courier, settler) = (courier_in.clone(), Arc::clone(&settler));
-            let reputation = Arc::clone(&reputation);
-            Shard::new(Parts { number, lanes, tail, commands, courier, settler, level, reputation })
-        });
-        let tasks: Vec<_> = tasks.collect();
+        let task = |shard: &Arc<Shard>| ShardTask::new(Arc::clone(shard), Arc::clone(&settler));
+        let tasks = shards.iter().map(task).collect();
+        let levels = shards.iter().map(|shard| shard.level()).collect();
         let gates: Arc<[Mutex<Gate>]> = groups.iter().map(|_| Mutex::default()).collect();
         let courier = Courier::new(delivery::Parts {
             upstream,
@@ -257,7 +256,7 @@ impl Ingest {
             identity: Arc::clone(&identity),
             metrics,
             reputation: Arc::clone(&reputation),
-            shards: senders.clone(),
+            shards: shards.clone(),
             clock: clock.clone(),
         });
         let buckets = Buckets::new(&limits);
@@ -275,7 +274,7 @@ impl Ingest {
             memory,
             reputation,
             journal,
-            shards: senders,
+            shards,
             levels,
             spread,
             dead,
@@ -313,15 +312,15 @@ impl Ingest {
         self.0.spread.shard_of(user)
     }
 
-    fn shard(&self, user: &UserId) -> Option<&mpsc::UnboundedSender<Command>> {
+    fn shard(&self, user: &UserId) -> Option<&Arc<Shard>> {
         self.0.shards.get(self.shard_of(user))
     }
 
     /// The shards that a caller's lanes may be in.
-    fn shards_of(&self, asker: &Asker) -> Vec<&mpsc::UnboundedSender<Command>> {
+    fn shards_of(&self, asker: &Asker) -> &[Arc<Shard>] {
         match &asker.user {
-            Some(user) => self.shard(user).into_iter().collect(),
-            None => self.0.shards.iter().collect(),
+            Some(user) => self.shard(user).map(std::slice::from_ref).unwrap_or_default(),
+            None => &self.0.shards,
         }
     }
 
@@ -330,12 +329,10 @@ impl Ingest {
         let deadline = Instant::now() + within;
         let mut waits = Vec::new();
         for shard in self.shards_of(asker) {
-            let (done, settled) = oneshot::channel();
-            let command = Command::Barrier { asker: asker.clone(), groups: groups.into(), done };
-            if shard.send(command).is_err() {
-                return Settled::TimedOut;
+            match shard.barrier(asker, groups) {
+                Ok(settled) => waits.extend(settled),
+                Err(shard::Ended) => return Settled::TimedOut,
             }
-            waits.push(settled);
         }
         for settled in waits {
             match tokio::time::timeout_at(deadline, settled).await {
@@ -354,12 +351,7 @@ impl Ingest {
         groups: &[GroupIndex],
         most: usize,
     ) -> Vec<Pending> {
-        let (answer, shown) = oneshot::channel();
-        let command = Command::Look { user: user.clone(), principal, view, groups: groups.into(), most, answer };
-        if self.shard(user).is_none_or(|shard| shard.send(command).is_err()) {
-            return Vec::new();
-        }
-        shown.await.unwrap_or_default()
+        self.shard(user).map(|shard| shard.look(user, (principal, view), groups, most)).unwrap_or_default()
     }
 
     /// Takes a place in the order of a caller's lanes: what is before it goes first, later events wait while the guard
@@ -375,19 +367,13 @@ impl Ingest {
         within: Duration,
     ) -> Result<Held, Busy> {
         let deadline = Instant::now() + within;
-        let (mut holds, mut waits) = (Vec::new(), Vec::new());
+        let (mut held, mut waits) = (Held(Vec::new()), Vec::new());
+        let groups: window::Groups = groups.into();
         for shard in self.shards_of(asker) {
-            let ((hold, held), (passed, pass)) = (oneshot::channel(), oneshot::channel());
-            let (asker, groups) = (asker.clone(), groups.into());
-            shard.send(Command::Hold { asker, groups, shard: shard.clone(), hold, passed }).map_err(|_| Busy)?;
-            holds.push(held);
-            waits.push(pass);
+            let (hold, passed) = shard.hold(asker, &groups).map_err(|shard::Ended| Busy)?;
+            held.0.push(hold);
+            waits.extend(passed);
         }
-        let mut held = Held(Vec::new());
-        for hold in holds {
-            held.0.push(hold.await.map_err(|_| Busy)?);
-        }
-        waits.retain_mut(|pass| pass.try_recv().is_err());
         if waits.is_empty() {
             return Ok(held);
         }
@@ -408,32 +394,30 @@ impl Ingest {
         for group in groups {
             let vouched = self.0.reputation.vouch(principal, nameless, *group);
             if vouched.opens {
-                self.tell_all(|| Command::Open(*group));
+                self.tell_all(|shard| shard.open(*group));
             }
             if vouched.was_refused || vouched.is_news && !nameless {
                 told.push(*group);
             }
         }
         if !told.is_empty() {
-            let groups: window::Groups = told.into();
-            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups), grounds: Grounds::CALL });
+            self.tell_all(|shard| shard.vouch(principal, &told, Grounds::CALL));
         }
     }
 
     /// A read of what these groups' events change was answered to this principal, which has a name.
     pub fn vouch_by_read(&self, principal: Principal, read: ReadIndex, groups: &[GroupIndex]) {
         let is_news = |group: &&GroupIndex| self.0.reputation.vouch_by_read(principal, read, **group);
-        let groups: window::Groups = groups.iter().filter(is_news).copied().collect();
-        if !groups.is_empty() {
-            let grounds = Grounds::read(read);
-            self.tell_all(|| Command::Vouch { principal, groups: Arc::clone(&groups), grounds });
+        let told: Vec<_> = groups.iter().filter(is_news).copied().collect();
+        if !told.is_empty() {
+            self.tell_all(|shard| shard.vouch(principal, &told, Grounds::read(read)));
         }
     }
 
     /// A read of this route was answered to a stranger.
     pub fn open_read(&self, read: ReadIndex) {
         if self.0.reputation.open_read(read) {
-            self.tell_all(|| Command::OpenRead(read));
+            self.tell_all(|shard| shard.open_read(read));
         }
     }
 
@@ -481,15 +465,11 @@ impl Ingest {
 
     /// Seals every window.
     pub fn flush(&self) {
-        self.tell_all(|| Command::Flush);
+        self.tell_all(Shard::flush);
     }
 
-    fn tell_all(&self, command: impl Fn() -> Command) {
-        for shard in &self.0.shards {
-            if shard.send(command()).is_err() {
-                tracing::error!("a shard is gone");
-            }
-        }
+    fn tell_all(&self, tell: impl Fn(&Shard)) {
+        self.0.shards.iter().for_each(|shard| tell(shard));
     }
 
     /// Generations and pending counts.
@@ -598,15 +578,7 @@ impl Ingest {
 
     /// Age of the oldest event that has no outcome yet.
     pub async fn oldest_pending(&self) -> Option<Duration> {
-        let mut oldest: Option<Instant> = None;
-        for shard in &self.0.shards {
-            let (answer, asked) = oneshot::channel();
-            if shard.send(Command::Oldest(answer)).is_ok() {
-                let found = asked.await.ok().flatten();
-                oldest = oldest.into_iter().chain(found).min();
-            }
-        }
-        oldest.map(|at| at.elapsed())
+        self.0.shards.iter().filter_map(|shard| shard.oldest()).min().map(|at| at.elapsed())
     }
 
     /// Forgets what needs no memory, for ever. Run by `app`.
@@ -621,8 +593,6 @@ impl Ingest {
     pub async fn keep_flushing(&self) {
         loop {
             self.flush();
-            // Each shard answers after it has flushed, so flushes never pile up before it.
-            self.oldest_pending().await;
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -640,7 +610,7 @@ pub struct Held(Vec<Hold>);
 impl Held {
     /// The held call told a newer state of this subject and was taken: older ones are needless.
     pub fn replace(&self, group: GroupIndex, subject: Subject, by: &EventId) {
-        self.0.iter().for_each(|hold| hold.replace(group, subject, by.clone()));
+        self.0.iter().for_each(|hold| hold.replace(group, subject, by));
     }
 }
 

@@ -11,7 +11,8 @@ use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
 use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
 use crate::journal::settings::JournalSettings;
-use crate::journal::{Journal, Memory, Tails};
+use crate::journal::tail::Tails;
+use crate::journal::{Journal, Memory};
 use crate::metrics::Ledger;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,8 @@ impl Recovery<'_> {
         mut opened: Opened,
         settings: &JournalSettings,
         memory: Memory,
-    ) -> std::io::Result<(Journal<Admitted>, Tails<Admitted>)> {
+        tails: Tails<Admitted>,
+    ) -> std::io::Result<Journal<Admitted>> {
         let (now, wall) = (Instant::now(), millis(self.clock.now()));
         opened.share_contexts(|context| self.contexts.adopt(context));
         for (seen, until) in opened.settled() {
@@ -76,8 +78,7 @@ impl Recovery<'_> {
             dead: sums.dead,
             pending: 0,
         });
-        let shards = self.spread.shards;
-        opened.start(settings, self.names, shards, (memory, self.clock.clone()), |stored| self.place(stored))
+        opened.start(settings, self.names, tails, (memory, self.clock.clone()), |stored| self.place(stored))
     }
 
     fn place(&self, stored: &Stored) -> Placement<Admitted> {

@@ -1,7 +1,6 @@
 //! The end of the event path (P12, ruling 18): what is pending is sent, as far as anything can move.
 
 use super::Ingest;
-use super::shard::Command;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -79,10 +78,7 @@ impl Ingest {
 
     /// Lanes that wait for a pause to end are tried at once.
     fn try_again(&self) {
-        for shard in &self.0.shards {
-            // A shard that is gone sends nothing any more.
-            drop(shard.send(Command::TryAgain));
-        }
+        self.0.shards.iter().for_each(|shard| shard.try_again());
     }
 
     /// Seals all windows and sends what is pending. Lanes that wait for a pause to end are tried at once, three times.

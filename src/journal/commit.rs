@@ -16,13 +16,14 @@ use super::log::replay::Missing;
 use super::log::writer::{Begun, Depth, Group, WriteError, Writer, salt_of};
 use super::queue::{Answer, Kept, Queue, Settle, Standing, Taken, Waiting};
 use super::record::{self, SuccessionRecord};
+use super::tail::Tails;
 use super::vault::{Draft, Vault};
 use super::{AppendError, Journaled, Ticket};
 use crate::event::{Context, Event, Fingerprint, Succession};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Most groups that one caller writes for others before the journal's thread goes on.
@@ -73,7 +74,7 @@ pub struct Core<F: Files, T> {
     /// How it is.
     pub health: Arc<Health>,
     vault: Vault,
-    tails: Vec<mpsc::UnboundedSender<Journaled<T>>>,
+    tails: Tails<T>,
     // Held for an append's bookkeeping, never while anything is written.
     queue: Mutex<Queue<T>>,
     // The leader's, and for a look the thread's.
@@ -88,7 +89,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         vault: Vault,
         standing: Standing,
         bounds: Bounds,
-        tails: Vec<mpsc::UnboundedSender<Journaled<T>>>,
+        tails: Tails<T>,
         health: Arc<Health>,
         writer: Writer<F>,
     ) -> Self {
@@ -139,7 +140,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         let seq = queue.push(Kind::Event, draft.flags, |out| record::put_keyed(out, replaces, &draft.body));
         queue.standing.insert_event(Kept { number: seq, size });
         queue.has_events = true;
-        let journaled = Journaled { seq, size, event, ticket, since: Instant::now() };
+        let journaled = Box::new(Journaled { seq, size, event, ticket, since: Instant::now() });
         queue.waiting.push(Waiting { shard, journaled, replaced, answer });
         self.go(queue);
     }
@@ -151,7 +152,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         if self.health.is_low() {
             return Err(AppendError::DiskFull);
         }
-        if queue.is_closed || self.tails.get(shard).is_none_or(mpsc::UnboundedSender::is_closed) {
+        if queue.is_closed || self.tails.get(shard).is_none_or(|tail| tail.is_closed()) {
             return Err(AppendError::Closed);
         }
         self.need(queue, context)
@@ -469,7 +470,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         // ORDER: to the tail before the answer, so that whoever hears the acknowledgement finds it there. Without a tail the
         // process is ending, and the event waits on disk for the next start.
         if let Some(tail) = self.tails.get(shard) {
-            drop(tail.send(journaled));
+            drop(tail.take(journaled));
         }
         drop(answer.send(Ok(seq)));
     }

@@ -26,6 +26,7 @@ pub mod record;
 pub mod recover;
 pub mod settings;
 pub mod successors;
+pub mod tail;
 pub mod vault;
 
 use crate::event::{Event, Fingerprint, Outcome, Succession};
@@ -38,7 +39,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use successors::ActiveFamilies;
-use tokio::sync::{mpsc, oneshot};
+use tail::{Tail, Tails};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Bytes that a pending event takes beside what it carries, estimated: lane, maps. Counted so that many tiny events
@@ -116,8 +118,8 @@ pub struct End {
     pub dropped: Vec<(u64, Fingerprint)>,
 }
 
-// A mutex around a sender that needs none: numbering and handing over must be one step, or a lane's order is lost.
-type Tail<T> = Mutex<mpsc::UnboundedSender<Journaled<T>>>;
+// A mutex around a tail that needs none: numbering and handing over must be one step, or a lane's order is lost.
+type Numbered<T> = Mutex<Arc<dyn Tail<T>>>;
 
 /// A journal that is kept in files.
 struct Disk<T: Ticket, F: Files> {
@@ -134,7 +136,7 @@ impl<T: Ticket, F: Files> Drop for Disk<T, F> {
 }
 
 enum Level<T: Ticket, F: Files> {
-    Memory { tails: Vec<Tail<T>>, last: AtomicU64 },
+    Memory { tails: Vec<Numbered<T>>, last: AtomicU64 },
     Disk(Disk<T, F>),
 }
 
@@ -151,20 +153,12 @@ impl<T: Ticket, F: Files> std::fmt::Debug for Journal<T, F> {
     }
 }
 
-/// What shards read.
-pub type Tails<T> = Vec<mpsc::UnboundedReceiver<Journaled<T>>>;
-
 impl<T: Ticket> Journal<T> {
-    /// A journal in memory with `shards` tails (at least one).
+    /// A journal in memory.
     #[must_use]
-    pub fn in_memory(shards: usize, max_bytes: u64) -> (Self, Tails<T>) {
-        let (tails, receivers) = (0..shards.max(1))
-            .map(|_| {
-                let (tail, receiver) = mpsc::unbounded_channel();
-                (Mutex::new(tail), receiver)
-            })
-            .unzip();
-        (Self { level: Level::Memory { tails, last: AtomicU64::new(0) }, health: Arc::default(), max_bytes }, receivers)
+    pub fn in_memory(tails: Tails<T>, max_bytes: u64) -> Self {
+        let tails = tails.into_iter().map(Mutex::new).collect();
+        Self { level: Level::Memory { tails, last: AtomicU64::new(0) }, health: Arc::default(), max_bytes }
     }
 }
 
@@ -228,7 +222,7 @@ impl<T: Ticket, F: Files> Journal<T, F> {
 
     fn hand_over(
         &self,
-        tail: Option<&Tail<T>>,
+        tail: Option<&Numbered<T>>,
         last: &AtomicU64,
         event: Event,
         mut ticket: T,
@@ -240,14 +234,11 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         // ORDER: under the lock, so that the tail sees the numbers of a lane in order.
         let seq = last.fetch_add(1, Ordering::Relaxed) + 1;
         ticket.kept();
-        match tail.send(Journaled { seq, size: 0, event, ticket, since: Instant::now() }) {
-            Ok(()) => Ok(seq),
-            Err(mpsc::error::SendError(mut back)) => {
-                back.ticket.taken_back();
-                self.health.release(&back.event);
-                Err(AppendError::Closed)
-            }
-        }
+        let kept = Box::new(Journaled { seq, size: 0, event, ticket, since: Instant::now() });
+        let Some(mut back) = tail.take(kept) else { return Ok(seq) };
+        back.ticket.taken_back();
+        self.health.release(&back.event);
+        Err(AppendError::Closed)
     }
 
     /// These events have their outcomes; their space is free again.

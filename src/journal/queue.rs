@@ -24,7 +24,7 @@ pub type Answer = oneshot::Sender<Result<u64, AppendError>>;
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
     pub(super) shard: usize,
-    pub(super) journaled: Journaled<T>,
+    pub(super) journaled: Box<Journaled<T>>,
     pub(super) replaced: Option<(u64, Kept)>,
     pub(super) answer: Answer,
 }

@@ -27,8 +27,9 @@ use super::reading::{FoundFrame, Reading};
 use super::record::{self, DeadRecord, FORMAT, Record, SettledIds};
 use super::settings::{Durability, JournalSettings};
 use super::successors::{ActiveFamilies, Successors};
+use super::tail::Tails;
 use super::vault::{Vault, VaultError};
-use super::{Disk, Journal, Journaled, Level, Memory, Tails, Ticket};
+use super::{Disk, Journal, Journaled, Level, Memory, Ticket};
 use crate::clock::Clock;
 use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Outcome, Reason, Subject, Tag, UserId,
@@ -39,7 +40,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Bytes of a segment, where `max_bytes` allows it.
@@ -497,12 +497,11 @@ impl<F: Files> Opened<F> {
         mut self,
         settings: &JournalSettings,
         groups: &[Arc<str>],
-        shards: usize,
+        tails: Tails<T>,
         (memory, clock): (Memory, Clock),
         mut place: impl FnMut(&Stored) -> Placement<T>,
-    ) -> std::io::Result<(Journal<T, F>, Tails<T>)> {
+    ) -> std::io::Result<Journal<T, F>> {
         let health = Arc::new(Health::new(clock.clone()));
-        let (tails, receivers): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
         let (now, wall) = (Instant::now(), clock.now());
         let active = ActiveFamilies::new(now, memory.events, self.has_events());
         let mut dead = Vec::new();
@@ -517,8 +516,8 @@ impl<F: Files> Opened<F> {
                     let since = now.checked_sub(age).unwrap_or(now);
                     ticket.kept();
                     let journaled = Journaled { seq, size: stored.size, event: stored.event, since, ticket };
-                    if let Some(tail) = tails.get(shard % tails.len()) {
-                        drop(tail.send(journaled));
+                    if let Some(tail) = tails.get(shard % tails.len().max(1)) {
+                        drop(tail.take(Box::new(journaled)));
                     }
                 }
                 Placement::Dead(reason, letter, dropped) => dead.push(Settle {
@@ -547,6 +546,7 @@ impl<F: Files> Opened<F> {
         let newest = standing.segments.back().map(|segment| segment.segment);
         adopt((&*files, LEAST_SEGMENT), &mut writer, newest, &unused);
         let parts = (files, origin.epoch);
+        let shards = tails.len();
         let core = Core::new(parts, vault, standing, bounds, tails, Arc::clone(&health), writer);
         core.take_up(missing, synced)?;
         core.settle_all(dead);
@@ -556,8 +556,8 @@ impl<F: Files> Opened<F> {
         // ORDER: before the first event, or one would be kept that leaves too little room.
         keeper.look_at_the_disk();
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || keeper.run())?;
-        let level = Level::Disk(Disk { core, groups: groups.to_vec(), shards: receivers.len(), active });
-        Ok((Journal { level, health, max_bytes: settings.max_bytes }, receivers))
+        let level = Level::Disk(Disk { core, groups: groups.to_vec(), shards, active });
+        Ok(Journal { level, health, max_bytes: settings.max_bytes })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::journal::commit::Append;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// A ticket that remembers whether its event was kept.
 #[derive(Debug, Clone, Default)]
@@ -98,13 +98,21 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// What went to a tail.
+type Heard = mpsc::UnboundedReceiver<Box<Journaled<Note>>>;
+
+fn tail() -> (Tails<Note>, Heard) {
+    let (tail, heard) = mpsc::unbounded_channel();
+    (vec![Arc::new(tail)], heard)
+}
+
 /// The journal beside what must be true of it.
 struct World {
     disk: Twin,
     depth: Depth,
     core: Arc<Core<Twin, Note>>,
     keeper: Keeper<Twin, Note>,
-    tail: mpsc::UnboundedReceiver<Journaled<Note>>,
+    tail: Heard,
     /// Acknowledged and without an outcome, by number.
     owed: BTreeMap<u64, String>,
     /// In memory, on their way.
@@ -133,11 +141,11 @@ struct World {
     last_seq: u64,
 }
 
-type Running = (Arc<Core<Twin, Note>>, Keeper<Twin, Note>, mpsc::UnboundedReceiver<Journaled<Note>>);
+type Running = (Arc<Core<Twin, Note>>, Keeper<Twin, Note>, Heard);
 
 /// A journal without its thread.
 fn core(opened: Opened<Twin>, depth: Depth) -> Running {
-    let (tail, receiver) = mpsc::unbounded_channel();
+    let (tails, heard) = tail();
     let health = Arc::new(Health::new(Clock::default()));
     let segment_size = 2_048;
     let bounds = Bounds { depth, min_free: 0, max_seen: 1_000, succession: Duration::from_hours(1), segment_size };
@@ -146,10 +154,10 @@ fn core(opened: Opened<Twin>, depth: Depth) -> Running {
     let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
     let newest = standing.segments.back().map(|segment| segment.segment);
     adopt((&*files, segment_size), &mut writer, newest, &unused);
-    let core = Core::new((files, origin.epoch), Vault::default(), standing, bounds, vec![tail], health, writer);
+    let core = Core::new((files, origin.epoch), Vault::default(), standing, bounds, tails, health, writer);
     core.take_up(missing, synced).unwrap();
     let core = Arc::new(core);
-    (Arc::clone(&core), Keeper::new(core, None, 0), receiver)
+    (Arc::clone(&core), Keeper::new(core, None, 0), heard)
 }
 
 fn look_through(disk: &Twin) -> Opened<Twin> {
@@ -394,12 +402,19 @@ proptest! {
 }
 
 /// A journal on a disk in memory, as a process has it: with its thread.
-fn running(disk: &Twin, clock: &Clock, max_bytes: u64) -> (Journal<Note, Twin>, Tails<Note>) {
+fn running(disk: &Twin, clock: &Clock, max_bytes: u64) -> (Journal<Note, Twin>, Heard) {
     let settings = JournalSettings { max_bytes, min_free: 100, ..settings(Path::new("/nowhere")) };
     let memory = Memory { max_seen: 8, events: Duration::from_hours(1) };
-    look_through(disk)
-        .start(&settings, &["progress".into()], 1, (memory, clock.clone()), |_| Placement::Tail(0, Note::default()))
-        .unwrap()
+    let (tails, heard) = tail();
+    let place = |_: &Stored| Placement::Tail(0, Note::default());
+    let journal = look_through(disk).start(&settings, &["progress".into()], tails, (memory, clock.clone()), place);
+    (journal.unwrap(), heard)
+}
+
+/// A journal in memory.
+fn in_memory(max_bytes: u64) -> (Journal<Note>, Heard) {
+    let (tails, heard) = tail();
+    (Journal::in_memory(tails, max_bytes), heard)
 }
 
 async fn append_one<F: Files>(journal: &Journal<Note, F>, number: u64) -> (Result<u64, AppendError>, Note) {
@@ -427,27 +442,27 @@ async fn append_in_time(journal: &Journal<Note, Twin>, number: u64) -> u64 {
 #[tokio::test]
 async fn a_journal_that_says_no_holds_no_bytes_for_it_and_keeps_no_ticket() {
     // No room by `max_bytes`, in memory and on disk.
-    let (journal, _tails) = Journal::in_memory(1, 10);
+    let (journal, _heard) = in_memory(10);
     assert!(matches!(no(append_one(&journal, 1).await, &journal), AppendError::Full { held: 0, max: 10 }));
-    let (journal, _tails) = running(&Twin::default(), &Clock::default(), 10);
+    let (journal, _heard) = running(&Twin::default(), &Clock::default(), 10);
     assert!(matches!(no(append_one(&journal, 1).await, &journal), AppendError::Full { held: 0, max: 10 }));
     // The disk fails.
     let disk = Twin::default();
-    let (journal, _tails) = running(&disk, &Clock::default(), 1 << 20);
+    let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
     disk.0.lock().writes_fail = Some(7);
     for number in 1..3 {
         assert_eq!(no(append_one(&journal, number).await, &journal), AppendError::Failing);
     }
     assert!(journal.health().failure().is_some());
     // The windows have stopped.
-    let (journal, tails) = running(&Twin::default(), &Clock::default(), 1 << 20);
-    drop(tails);
+    let (journal, heard) = running(&Twin::default(), &Clock::default(), 1 << 20);
+    drop(heard);
     assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
-    let (journal, tails) = Journal::in_memory(1, 1 << 20);
-    drop(tails);
+    let (journal, heard) = in_memory(1 << 20);
+    drop(heard);
     assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
     // The journal is closed.
-    let (journal, _tails) = running(&Twin::default(), &Clock::default(), 1 << 20);
+    let (journal, _heard) = running(&Twin::default(), &Clock::default(), 1 << 20);
     journal.close().await;
     assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
 }
@@ -455,19 +470,19 @@ async fn a_journal_that_says_no_holds_no_bytes_for_it_and_keeps_no_ticket() {
 #[tokio::test]
 async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_there_is_room() {
     let disk = Twin::default();
-    let (journal, _tails) = running(&disk, &Clock::default(), 1 << 20);
+    let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
     let kept = append_in_time(&journal, 1).await;
     journal.close().await;
     disk.0.lock().full = true;
-    let (journal, mut tails) = running(&disk, &Clock::default(), 1 << 20);
-    let journaled = tails[0].try_recv().unwrap();
+    let (journal, mut heard) = running(&disk, &Clock::default(), 1 << 20);
+    let journaled = heard.try_recv().unwrap();
     assert_eq!(journaled.seq, kept);
     let held = journal.held();
     let (refused, ticket) = append_one(&journal, 2).await;
     assert_eq!((refused, journal.held(), Arc::strong_count(&ticket.0)), (Err(AppendError::DiskFull), held, 1));
     // It is delivered, and its settlement waits for room.
     let end = End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() };
-    journal.settle_all([(&journaled, end)].into_iter());
+    journal.settle_all([(&*journaled, end)].into_iter());
     assert_eq!((journal.held(), journal.health().is_low()), (0, true));
     disk.0.lock().full = false;
     append_in_time(&journal, 3).await;
@@ -484,7 +499,7 @@ async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_ther
 async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was_refused_comes_back() {
     for fails in [true, false] {
         let disk = Twin::default();
-        let (journal, mut tails) = running(&disk, &Clock::default(), 1 << 20);
+        let (journal, mut heard) = running(&disk, &Clock::default(), 1 << 20);
         append_in_time(&journal, 1).await;
         if fails {
             disk.0.lock().writes_fail = Some(5_000);
@@ -493,9 +508,9 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
         }
         assert_eq!(append_one(&journal, 2).await.0, Err(AppendError::Failing));
         assert!(journal.health().failure().is_some());
-        let journaled = tails[0].try_recv().unwrap();
+        let journaled = heard.try_recv().unwrap();
         let end = End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() };
-        journal.settle_all([(&journaled, end)].into_iter());
+        journal.settle_all([(&*journaled, end)].into_iter());
         (disk.0.lock().writes_fail, disk.0.lock().syncs_fail) = (None, false);
         append_in_time(&journal, 3).await;
         assert_eq!(journal.health().failure(), None);
@@ -510,15 +525,15 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
 #[tokio::test]
 async fn an_event_that_a_start_finds_has_waited_since_it_was_received() {
     let disk = Twin::default();
-    let (journal, _tails) = running(&disk, &Clock::default(), 1 << 20);
+    let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
     append_in_time(&journal, 1).await;
     journal.close().await;
     disk.kill();
     let received = event(1, 1).received_at;
     for age in [0, 50, 400].map(Duration::from_secs) {
         let before = Instant::now();
-        let (journal, mut tails) = running(&disk, &Clock::from_fn(move || received + age), 1 << 20);
-        let (since, after) = (tails[0].try_recv().unwrap().since(), Instant::now());
+        let (journal, mut heard) = running(&disk, &Clock::from_fn(move || received + age), 1 << 20);
+        let (since, after) = (heard.try_recv().unwrap().since(), Instant::now());
         assert!((before..=after).contains(&(since + age)), "{age:?}");
         journal.close().await;
     }
@@ -540,13 +555,13 @@ fn settings(path: &Path) -> JournalSettings {
 /// A journal with so many pending events, each in a group of its own, its process gone without a word.
 fn filled(directory: &Path, events: u64) {
     let opened = open(&settings(directory)).unwrap();
-    let (tail, _receiver) = mpsc::unbounded_channel();
+    let (tails, _heard) = tail();
     let (depth, segment_size) = (Depth::Disk, 1 << 20);
     let bounds = Bounds { depth, min_free: 0, max_seen: 8, succession: Duration::from_hours(1), segment_size };
     let Opened { files, standing, origin, lock, .. } = opened;
     let writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
     let parts = (files, origin.epoch);
-    let core: Core<_, Note> = Core::new(parts, Vault::default(), standing, bounds, vec![tail], Arc::default(), writer);
+    let core: Core<_, Note> = Core::new(parts, Vault::default(), standing, bounds, tails, Arc::default(), writer);
     for number in 1..=events {
         let event = event(number, (number % 3) as u8);
         let draft = core.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
@@ -848,7 +863,7 @@ fn an_outage_of_the_disk_piles_up_neither_files_nor_numbers() {
 async fn a_journal_that_has_ended_answers_everybody_and_writes_nothing() {
     for crashed in [false, true] {
         let disk = Twin::default();
-        let (journal, _tails) = running(&disk, &Clock::default(), 1 << 20);
+        let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
         append_in_time(&journal, 1).await;
         let Level::Disk(kept) = &journal.level else { panic!("it is in memory") };
         if crashed {
@@ -928,8 +943,8 @@ async fn with_a_key_nothing_of_an_event_lies_open_and_a_new_key_seals_anew_what_
         let before: Vec<_> = files(directory.path()).into_iter().filter(holds_something).collect();
         let memory = Memory { max_seen: 8, events: Duration::from_hours(1) };
         let place = |_: &Stored| Placement::Tail(0, Note::default());
-        let (journal, _tails) =
-            opened.start(settings, &["progress".into()], 1, (memory, Clock::default()), place).unwrap();
+        let (tails, _heard) = tail();
+        let journal = opened.start(settings, &["progress".into()], tails, (memory, Clock::default()), place).unwrap();
         // The files that it found are gone when everything in them is sealed as it is today.
         for _ in 0..10_000 {
             if !before.iter().any(|file| file.exists()) {

@@ -8,13 +8,12 @@ use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::ingest::reputation::Reputation;
 use crate::ingest::settings::{Delivery, Group};
-use crate::ingest::shard::Command;
+use crate::ingest::shard::Shard;
 use crate::ingest::window::Verdict;
 use crate::metrics::{Attempt, Counters, Metrics};
 use crate::upstream::Upstream;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// Everything an attempt needs.
 pub struct Deliverer {
@@ -26,7 +25,7 @@ pub struct Deliverer {
     /// By group.
     attempts: Vec<Counters<Attempt>>,
     pub(super) reputation: Arc<Reputation>,
-    pub(super) shards: Vec<mpsc::UnboundedSender<Command>>,
+    pub(super) shards: Vec<Arc<Shard>>,
     // Held for a look and a count.
     pub(super) gates: Arc<[Mutex<Gate>]>,
 }
@@ -46,7 +45,7 @@ pub struct Parts {
     /// What is known of principals.
     pub reputation: Arc<Reputation>,
     /// The shards, by number.
-    pub shards: Vec<mpsc::UnboundedSender<Command>>,
+    pub shards: Vec<Arc<Shard>>,
     /// The groups' gates, in the order of the groups.
     pub gates: Arc<[Mutex<Gate>]>,
     /// Wall clock, for Retry-After dates.
@@ -66,9 +65,8 @@ impl Deliverer {
     pub(super) fn bring_back(&self, ready: Ready, verdict: Verdict) {
         let Ready { shard, batch, .. } = ready;
         let pause = retry::server(self.settings.retry_server, load::most_failed(&batch), fastrand::f64());
-        let sent = self.shards.get(shard).map(|shard| shard.send(Command::Verdict { batch, verdict, pause }));
-        if !matches!(sent, Some(Ok(()))) {
-            tracing::debug!("a shard is gone, its events stay pending");
+        if let Some(shard) = self.shards.get(shard) {
+            shard.verdict(batch, verdict, pause);
         }
     }
 

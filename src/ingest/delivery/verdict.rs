@@ -8,7 +8,6 @@ use super::retry;
 use crate::event::{EventId, Owner};
 use crate::ingest::reputation::{Grounds, RefusedBy};
 use crate::ingest::settings::{Fallback, Group};
-use crate::ingest::shard::Command;
 use crate::ingest::window::{Doubt, Fate, Form, Trouble, Verdict};
 use crate::metrics::Attempt;
 use http::{HeaderMap, StatusCode};
@@ -190,13 +189,11 @@ impl Deliverer {
             let Some(index) = load.first().map(|ready| ready.batch.key.group) else { return };
             let vouched = self.reputation.vouch(principal, nameless, index);
             for shard in &self.shards {
-                // A shard that is gone has no lanes to free.
                 if vouched.opens {
-                    drop(shard.send(Command::Open(index)));
+                    shard.open(index);
                 }
                 if vouched.was_refused {
-                    let grounds = Grounds::CALL;
-                    drop(shard.send(Command::Vouch { principal, groups: [index].into(), grounds }));
+                    shard.vouch(principal, &[index], Grounds::CALL);
                 }
             }
         }

@@ -49,7 +49,7 @@ impl Settler {
     /// The end of these events: dead letter of each that is one, journal, tags, seen ids, ledger.
     pub fn settle_batch(&self, batch: Vec<Settled<Kept>>) {
         let now = millis(self.0.clock.now());
-        self.0.journal.settle_all(batch.iter().map(|settled| (&settled.entry, self.end(settled, now))));
+        self.0.journal.settle_all(batch.iter().map(|settled| (&*settled.entry, self.end(settled, now))));
         let notices = self.notices(&batch);
         // ORDER: old before anybody hears of it and asks anew.
         Admitted::settle_all(batch.into_iter().map(|settled| (settled.entry.ticket, settled.outcome)).collect());

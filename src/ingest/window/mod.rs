@@ -122,8 +122,6 @@ pub struct Lanes<E> {
     next_lane: u64,
     next_hold: u64,
     last_seq: u64,
-    /// The last moment that anybody told.
-    now: Option<Instant>,
     ready: VecDeque<Batch<E>>,
     settled: Vec<Settled<E>>,
     /// Lanes that a refusal held when an event came: their callers are acknowledged, so it may be forgotten elsewhere.
@@ -157,7 +155,6 @@ impl<E: Entry> Lanes<E> {
             next_lane: 0,
             next_hold: 0,
             last_seq: 0,
-            now: None,
             ready: VecDeque::new(),
             settled: Vec::new(),
             held_by_refusal: Vec::new(),
@@ -193,6 +190,18 @@ impl<E: Entry> Lanes<E> {
         std::mem::take(&mut self.settled)
     }
 
+    /// An event has its outcome.
+    #[must_use]
+    pub const fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
+    /// There is something to take that is neither a batch nor a time.
+    #[must_use]
+    pub const fn has_news(&self) -> bool {
+        self.has_settled() || !self.held_by_refusal.is_empty()
+    }
+
     /// Callers that an event was just taken of into a lane that a refusal holds.
     pub fn take_refused(&mut self) -> Vec<(Principal, GroupIndex)> {
         let ids = std::mem::take(&mut self.held_by_refusal);
@@ -208,7 +217,6 @@ impl<E: Entry> Lanes<E> {
 
     /// An event enters its window.
     pub fn push(&mut self, now: Instant, entry: E) {
-        self.now = Some(now);
         self.began.get_or_insert(now);
         self.last_seq = self.last_seq.max(entry.seq());
         let all = Arc::clone(&self.rules);
@@ -315,7 +323,6 @@ impl<E: Entry> Lanes<E> {
 
     /// Deadlines and pauses that have passed.
     pub fn tick(&mut self, now: Instant) {
-        self.now = Some(now);
         while let Some((at, id)) = self.timers.first().copied() {
             if at > now {
                 break;

@@ -14,7 +14,6 @@ const AT_FAULT: u32 = 24;
 impl<E: Entry> Lanes<E> {
     /// An attempt is over. `pause` is how long a lane with failed events waits.
     pub fn verdict(&mut self, now: Instant, mut batch: Batch<E>, verdict: Verdict, pause: Duration) {
-        self.now = Some(now);
         let (id, key) = (batch.lane, batch.key.clone());
         let all = Arc::clone(&self.rules);
         let Some(rules) = all.get(batch.key.group.0) else { return };

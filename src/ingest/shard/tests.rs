@@ -1,7 +1,7 @@
 use super::*;
 use crate::cache::tags::{Tags, Waiting};
 use crate::clock::Clock;
-use crate::event::{Context, Event, Fingerprint, Keys, Outcome, Reason};
+use crate::event::{Carried, Context, Event, Fingerprint, Keys, LaneKey, Outcome, Reason, Tag};
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
 use crate::ingest::admit::{Claim, Ground, Seen};
 use crate::ingest::dead::DeadLetters;
@@ -12,13 +12,15 @@ use crate::ingest::reputation::RefusedBy;
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 use crate::ingest::settle::{self, Settler};
 use crate::ingest::shares::{Address, Bounds, Holder, Shares, Takes};
-use crate::ingest::window::Rules;
-use crate::journal::{Journal, More, Ticket as _};
+use crate::ingest::window::{Fate, Rules};
+use crate::journal::{AppendError, Journal, More, Ticket as _};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
 use crate::upstream::headers::HopSettings;
 use crate::upstream::{Upstream, UpstreamSettings};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
@@ -32,9 +34,9 @@ struct Scene {
     ground: Arc<Ground>,
     journal: Arc<Journal<Admitted>>,
     reputation: Arc<Reputation>,
-    commands: mpsc::UnboundedSender<Command>,
+    shard: Arc<Shard>,
     batches: mpsc::UnboundedReceiver<Message>,
-    shard: Option<Shard>,
+    task: Option<ShardTask>,
     events: u64,
 }
 
@@ -111,8 +113,11 @@ impl Scene {
             tags: Arc::new(Tags::new()),
             metrics: Arc::new(Metrics::try_new().unwrap()),
         });
-        let (journal, mut tails) = Journal::in_memory(1, 1 << 20);
-        let journal = Arc::new(journal);
+        let (courier, batches) = mpsc::unbounded_channel();
+        let lanes = Lanes::new(vec![rules()], 10);
+        let (level, known) = (Arc::default(), Arc::clone(&reputation));
+        let shard = Arc::new(Shard::new(Parts { number: 0, lanes, courier, level, reputation: known }));
+        let journal = Arc::new(Journal::in_memory(vec![Arc::clone(&shard) as Arc<dyn Tail<_>>], 1 << 20));
         let settler = Settler::new(settle::Parts {
             journal: Arc::clone(&journal),
             dead: Arc::new(DeadLetters::new(10, 1 << 20, Arc::clone(&reputation))),
@@ -121,19 +126,8 @@ impl Scene {
             notices: Arc::new(Notices::new(1)),
             clock: Clock::default(),
         });
-        let (commands, inbox) = mpsc::unbounded_channel();
-        let (courier, batches) = mpsc::unbounded_channel();
-        let shard = Shard::new(Parts {
-            number: 0,
-            lanes: Lanes::new(vec![rules()], 10),
-            tail: tails.pop().unwrap(),
-            commands: inbox,
-            courier,
-            settler: Arc::new(settler),
-            level: Arc::default(),
-            reputation: Arc::clone(&reputation),
-        });
-        Self { ground, journal, reputation, commands, batches, shard: Some(shard), events: 0 }
+        let task = Some(ShardTask::new(Arc::clone(&shard), Arc::new(settler)));
+        Self { ground, journal, reputation, shard, batches, task, events: 0 }
     }
 
     async fn admit(&self, event: &Event) -> Result<Admitted, Claim> {
@@ -143,13 +137,17 @@ impl Scene {
         self.ground.admit(self.ground.key(event), event, HOUR, share).await
     }
 
-    /// An event is in the journal, and in the shard's tail.
+    /// An event is in the journal, and in its lane.
     async fn keep(&mut self, priority: bool) {
+        self.try_keep(priority).await.unwrap();
+    }
+
+    async fn try_keep(&mut self, priority: bool) -> Result<u64, AppendError> {
         self.events += 1;
         let event = event(self.events, priority);
         let admitted = self.admit(&event).await.unwrap();
         let more = More { seen: admitted.seen(), replaces: None, beside: 0, succession: None };
-        self.journal.append(0, event, admitted, more).await.unwrap();
+        self.journal.append(0, event, admitted, more).await
     }
 
     /// What delivers, with verdicts that reach the shard.
@@ -186,14 +184,14 @@ impl Scene {
             identity: Arc::clone(&self.ground.identity),
             metrics: Arc::clone(&self.ground.metrics),
             reputation: Arc::clone(&self.reputation),
-            shards: vec![self.commands.clone()],
+            shards: vec![Arc::clone(&self.shard)],
             gates: [].into(),
             clock: Clock::default(),
         })
     }
 
     fn run(&mut self) {
-        drop(tokio::spawn(self.shard.take().unwrap().run()));
+        drop(tokio::spawn(self.task.take().unwrap().run()));
     }
 
     /// The next batch. Time stands still: what needs a timer comes an hour late.
@@ -216,33 +214,104 @@ impl Scene {
     }
 
     fn reject(&self, batch: Batch<Kept>) {
-        let (verdict, pause) = (Verdict::Rejected, Duration::ZERO);
-        self.commands.send(Command::Verdict { batch, verdict, pause }).unwrap();
+        self.shard.verdict(batch, Verdict::Rejected, Duration::ZERO);
     }
 
-    /// Everything that the shard was told is done.
+    /// Everything that was left to the task is done: time goes on when nothing else can.
     async fn settle(&self) {
-        // It answers in the middle of a turn; the second answer is of a later one.
-        for _ in 0..2 {
-            let (answer, asked) = oneshot::channel();
-            self.commands.send(Command::Oldest(answer)).unwrap();
-            asked.await.unwrap();
-        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    fn accepted(&self) -> u64 {
+        self.ground.metrics.books.sum().accepted
+    }
+
+    fn was_woken(&self) -> bool {
+        self.shard.due.notified().now_or_never().is_some()
     }
 }
 
+/// All that Ada does.
+fn all_of_ada() -> Asker {
+    Asker { principal: ADA, realm: crate::event::Realm(0), user: None, joins: false }
+}
+
 #[tokio::test(start_paused = true)]
-async fn what_was_kept_before_a_command_is_in_its_lane_when_the_command_is_obeyed() {
+async fn what_was_kept_before_a_barrier_is_in_its_lane_when_the_barrier_looks() {
     let mut scene = Scene::new();
     scene.keep(false).await;
-    let asker = Asker { principal: ADA, realm: crate::event::Realm(0), user: None, joins: false };
-    let (done, mut settled) = oneshot::channel();
-    scene.commands.send(Command::Barrier { asker, groups: [HERE].into(), done }).unwrap();
-    // Both are there before the shard looks.
+    let mut settled = scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().expect("it is pending");
+    // Both are there before the task looks.
     scene.run();
     assert_eq!(scene.batch().await.events.len(), 1, "the barrier sealed its window");
     scene.settle().await;
     assert!(settled.try_recv().is_err(), "and waits for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_barrier_passes_at_once_where_nothing_waits_and_not_before_an_outcome_is_known_everywhere() {
+    let mut scene = Scene::new();
+    assert!(scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().is_none());
+    scene.keep(true).await;
+    let batch = scene.batch().await;
+    scene.shard.verdict(batch, Verdict::Answered(vec![Fate::Done(Outcome::Accepted)]), Duration::ZERO);
+    // Its lane is gone, and nobody has heard of it.
+    let mut settled = scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().expect("it is not settled");
+    assert!(settled.try_recv().is_err() && scene.accepted() == 0);
+    scene.run();
+    settled.await.unwrap();
+    assert_eq!(scene.accepted(), 1);
+    assert!(scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_holds_what_nothing_is_before_passes_at_once() {
+    let mut scene = Scene::new();
+    let (held, passed) = scene.shard.hold(&all_of_ada(), &[HERE].into()).unwrap();
+    assert!(passed.is_none());
+    // What comes later waits behind it.
+    scene.keep(true).await;
+    assert!(scene.batches.try_recv().is_err());
+    drop(held);
+    assert_eq!(scene.batch().await.events.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_is_woken_only_by_a_nearer_deadline_or_by_what_it_has_to_do() {
+    let mut scene = Scene::new();
+    scene.keep(false).await;
+    assert!(scene.was_woken(), "there was no deadline yet");
+    tokio::time::advance(PAUSE).await;
+    scene.keep(false).await;
+    assert!(!scene.was_woken(), "its window is open");
+    scene.keep(true).await;
+    let batch = scene.batch().await;
+    assert!(!scene.was_woken(), "a batch is no affair of the task");
+    let fates = vec![Fate::Done(Outcome::Accepted); 3];
+    scene.shard.verdict(batch, Verdict::Answered(fates), Duration::ZERO);
+    assert!(scene.was_woken(), "there is something to settle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_without_its_task_takes_nothing_and_keeps_nobody_waiting() {
+    let mut scene = Scene::new();
+    scene.keep(false).await;
+    let waits = scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().unwrap();
+    scene.task = None;
+    assert!(waits.await.is_err());
+    assert_eq!(scene.try_keep(false).await, Err(AppendError::Closed));
+    assert_eq!(scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap_err(), Ended);
+    assert_eq!(scene.ground.metrics.books.sum().pending, 1, "only the first one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_panics_ends_the_shard_and_its_task() {
+    let mut scene = Scene::new();
+    let shard = Arc::clone(&scene.shard);
+    let task = tokio::spawn(scene.task.take().unwrap().run());
+    assert!(tokio::spawn(async move { shard.set(|_| panic!("a step broke off")) }).await.is_err());
+    task.await.unwrap();
+    assert_eq!(scene.try_keep(false).await, Err(AppendError::Closed));
 }
 
 #[tokio::test(start_paused = true)]
