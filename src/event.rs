@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ impl UserId {
 /// The first eight bytes of a hash as a number.
 #[must_use]
 pub fn first_eight(hash: &[u8]) -> u64 {
-    hash.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    let short = |hash: &[u8]| hash.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+    hash.first_chunk().map_or_else(|| short(hash), |first| u64::from_be_bytes(*first))
 }
 
 /// Which `[batch.…]` group, by its place in the configuration.
@@ -91,8 +93,15 @@ pub struct GroupIndex(pub usize);
 pub struct ReadIndex(pub usize);
 
 /// A keyed hash of everything that makes two calls "the same credential" (design ruling 10).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 16]);
+
+/// Half of it tells any two of them apart.
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(first_eight(&self.0));
+    }
+}
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,8 +123,15 @@ pub struct LaneKey {
 
 /// Who calls: a keyed hash of the host and of the recognised tokens, session cookies and keys. Standing, order, barriers
 /// and limits go by it (design §4 `[identity]`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Principal(pub [u8; 16]);
+
+/// Half of it tells any two of them apart.
+impl Hash for Principal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(first_eight(&self.0));
+    }
+}
 
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,8 +153,15 @@ pub struct Succession {
 
 /// What is stored and shown for a caller goes by this: the fingerprint less the conditions that differ between a
 /// caller's reads and writes (P8).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct View(pub [u8; 16]);
+
+/// Half of it tells any two of them apart.
+impl Hash for View {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(first_eight(&self.0));
+    }
+}
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

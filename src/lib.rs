@@ -47,6 +47,7 @@ pub mod body;
 pub mod clock;
 pub mod event;
 pub mod json;
+pub mod keyed;
 
 // What rules are written in, and what all that is read stands in.
 pub mod memory;

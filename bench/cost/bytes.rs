@@ -3,7 +3,7 @@
 //! A server in a process of its own takes events that stay pending (windows of an hour, an
 //! upstream that is never asked); its resident memory before and after, and the bytes of its journal's files, are divided
 //! by the events. `shared`: all calls of a user have one context. `own`: a condition (the CSRF token) differs at every call,
-//! so each has its own context and its own lane. `small` is a call with four short headers.
+//! so each has its own context and its own lane. `lone`: as many users as events, each with its context and its lane. `small` is a call with four short headers.
 
 use super::load::{self, Client, Head, Server, Upstream};
 use std::path::Path;
@@ -64,7 +64,15 @@ fn bytes_below(directory: &Path) -> u64 {
     bytes.sum()
 }
 
-fn measure(text: &str, head: Head, shared: bool, directory: &Path) -> Found {
+/// Whose calls they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Shared,
+    Own,
+    Lone,
+}
+
+fn measure(text: &str, head: Head, whose: Whose, directory: &Path) -> Found {
     std::fs::create_dir(directory).expect("a directory");
     let (upstream, file, journal) = (Upstream::start(), directory.join("config.toml"), directory.join("journal"));
     let text = text.replace("UPSTREAM", &upstream.address.to_string());
@@ -81,7 +89,8 @@ fn measure(text: &str, head: Head, shared: bool, directory: &Path) -> Found {
                 let mut client = Client::connect(address);
                 for number in 0..EACH {
                     for user in (thread..USERS).step_by(THREADS) {
-                        let one = if shared { 0 } else { number };
+                        let user = if whose == Whose::Lone { user + number * USERS } else { user };
+                        let one = if whose == Whose::Own { number } else { 0 };
                         let (user, csrf) = (format!("user-{user}"), format!("csrf-0123456789ab-{one:03}"));
                         client.send(&load::call(head, &user, &format!("{user}:lesson-7:{number}"), &csrf));
                     }
@@ -103,7 +112,7 @@ pub fn print() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let size = |head| load::call(head, "user-1", "user-1:lesson-7:1", "csrf-0123456789ab-000").len();
     println!(
-        "{} events of {USERS} users, pending; calls of {} bytes (small) and {} bytes (browser)",
+        "{} events of {USERS} users (lone: of one each), pending; calls of {} bytes (small) and {} bytes (browser)",
         USERS * EACH,
         size(Head::Small),
         size(Head::Browser)
@@ -111,9 +120,9 @@ pub fn print() {
     let named = BUILT_IN.replace("[identity]\n", &format!("[identity]{NAMED}"));
     for (identity, text) in [("built-in", BUILT_IN), ("named", &named)] {
         for (head, kind) in [(Head::Small, "small"), (Head::Browser, "browser")] {
-            for (shared, sharing) in [(true, "shared"), (false, "own")] {
+            for (whose, sharing) in [(Whose::Shared, "shared"), (Whose::Own, "own"), (Whose::Lone, "lone")] {
                 let place = directory.path().join(format!("{identity}-{kind}-{sharing}"));
-                let Found { resident, journal } = measure(text, head, shared, &place);
+                let Found { resident, journal } = measure(text, head, whose, &place);
                 println!(
                     "{identity:>9} {kind:>8} {sharing:>7}: {resident:>6} B resident, {journal:>6} B in the journal"
                 );

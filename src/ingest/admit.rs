@@ -7,11 +7,12 @@ use crate::cache::tags::{Tags, Waiting};
 use crate::event::{Event, Outcome, Owner, Principal, Realm, Tag, UserId, first_eight};
 use crate::identity::Identity;
 use crate::journal::Ticket;
+use crate::keyed::Keyed;
 use crate::metrics::Metrics;
 use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -52,22 +53,6 @@ impl Hash for IdKey {
     }
 }
 
-/// It is a keyed hash already, and nobody can choose it: it serves as it is.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, byte| (sum << 8) | u64::from(*byte));
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// On its way into the journal.
@@ -93,7 +78,7 @@ pub enum Known {
 
 #[derive(Debug, Default)]
 struct SeenShard {
-    ids: HashMap<IdKey, (u64, State), BuildHasherDefault<AsItIs>>,
+    ids: Keyed<IdKey, (u64, State)>,
     /// Settled ids, oldest first, with the time after which they are forgotten.
     settled: VecDeque<(Instant, IdKey)>,
 }

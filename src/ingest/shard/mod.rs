@@ -7,10 +7,11 @@
 //! than the one that it sleeps until.
 //!
 //! ORDER: the shard's lock is the innermost but for [`Shard::courier`]. It is taken while the journal hands an event over
-//! (at `none`: under the lock that numbers it), never while the journal's queue or writer is locked. Nobody who holds it calls
-//! the journal, the tags, the seen ids or the reputation, or wakes anybody: that comes after it.
+//! (at `none`: under the lock that numbers it), never while the journal's queue or writer is locked. While it is held neither
+//! the journal nor the tags, the seen ids or the reputation are called, and no task is woken: that comes after it.
 
 mod entry;
+mod state;
 mod task;
 
 pub use task::{ShardTask, sleep_until};
@@ -18,11 +19,13 @@ pub use task::{ShardTask, sleep_until};
 use super::admit::Admitted;
 use super::delivery::load::Message;
 use super::reputation::{Grounds, Reputation};
-use super::window::{Asker, Batch, Entry as _, Groups, LaneId, Lanes, Mark, Pending, Settled, Verdict};
+use super::window::{Asker, Batch, Entry as _, Groups, Lanes, Pending, Verdict};
 use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, View};
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
 use parking_lot::{Mutex, MutexGuard};
+use state::{Hurry, State};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,114 +63,8 @@ impl Drop for Hold {
     }
 }
 
-#[derive(Debug)]
-struct Waiter {
-    marks: Vec<Mark>,
-    /// A forwarded call may pass a rejected lane, a read may not.
-    forwarded: bool,
-    done: oneshot::Sender<()>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Hurry {
-    Lanes(Vec<LaneId>),
-    All,
-}
-
-/// What the lock protects.
-#[derive(Debug)]
-struct State {
-    lanes: Lanes<Kept>,
-    waiters: Vec<Waiter>,
-    /// Lanes that somebody began to wait for; the courier is told.
-    hurry: Hurry,
-    /// When the task looks at the clock next; none: not before it is woken.
-    wake: Option<Instant>,
-    /// The task settles what was taken from the lanes.
-    is_settling: bool,
-    /// Something was done since the task looked last that may let somebody go on who waits.
-    has_moved: bool,
-}
-
-/// What is left to the task, after the lock.
-struct Turn {
-    settled: Vec<Settled<Kept>>,
-    refused: Vec<(Principal, GroupIndex)>,
-    passed: Vec<oneshot::Sender<()>>,
-    /// When it looks next, if it isn't woken before.
-    wake: Option<Instant>,
-}
-
-impl State {
-    /// What has come due by now, for the task.
-    fn begin_turn(&mut self, now: Instant) -> Turn {
-        self.lanes.tick(now);
-        // ORDER: who may go on is looked up together with what is settled: it hears so when that is known everywhere.
-        let (settled, refused, passed) = (self.lanes.take_settled(), self.lanes.take_refused(), self.take_passed());
-        self.is_settling = !settled.is_empty();
-        self.has_moved = false;
-        self.wake = self.lanes.next_wake();
-        Turn { settled, refused, passed, wake: self.wake }
-    }
-
-    /// Whether the task has something to do before it would look by itself.
-    fn wants_task(&mut self) -> bool {
-        let next = self.lanes.next_wake();
-        let is_nearer = next.is_some_and(|next| self.wake.is_none_or(|wake| next < wake));
-        if is_nearer {
-            self.wake = next;
-        }
-        is_nearer || self.lanes.has_news() || self.has_moved && !self.waiters.is_empty()
-    }
-
-    /// Batches that may go, and then, since they may be what is waited for, the lanes that somebody waits for.
-    fn take_messages(&mut self, shard: usize) -> Vec<Message> {
-        let ready = self.lanes.take_ready().into_iter();
-        let ready = ready.map(|batch| Message::Ready { shard, retries: self.lanes.retries(batch.lane), batch });
-        let mut messages: Vec<_> = ready.collect();
-        match std::mem::replace(&mut self.hurry, Hurry::Lanes(Vec::new())) {
-            Hurry::Lanes(lanes) if lanes.is_empty() => {}
-            Hurry::Lanes(lanes) => messages.push(Message::Hurry { shard, lanes: Some(lanes) }),
-            Hurry::All => messages.push(Message::Hurry { shard, lanes: None }),
-        }
-        messages
-    }
-
-    /// Every outcome that the lanes gave is known everywhere.
-    fn is_settled(&self) -> bool {
-        !self.is_settling && !self.lanes.has_settled()
-    }
-
-    fn is_over(&self, marks: &[Mark], forwarded: bool) -> bool {
-        let lanes = &self.lanes;
-        marks.iter().all(|mark| if forwarded { lanes.may_pass(*mark) } else { lanes.passed(*mark) })
-    }
-
-    /// Those who have waited long enough, or wait no more.
-    fn take_passed(&mut self) -> Vec<oneshot::Sender<()>> {
-        if self.waiters.is_empty() {
-            return Vec::new();
-        }
-        let (over, left) = std::mem::take(&mut self.waiters)
-            .into_iter()
-            .partition(|waiter| waiter.done.is_closed() || self.is_over(&waiter.marks, waiter.forwarded));
-        self.waiters = left;
-        over.into_iter().map(|waiter: Waiter| waiter.done).collect()
-    }
-
-    fn hurry(&mut self, marks: &[Mark]) {
-        if let Hurry::Lanes(lanes) = &mut self.hurry {
-            lanes.extend(marks.iter().flat_map(|mark| self.lanes.before(*mark)));
-        }
-    }
-
-    /// Somebody waits for these marks.
-    fn wait_for(&mut self, marks: Vec<Mark>, forwarded: bool) -> oneshot::Receiver<()> {
-        let (done, passed) = oneshot::channel();
-        self.waiters.push(Waiter { marks, forwarded, done });
-        passed
-    }
-}
+/// Most lanes that are looked at in one hold of the lock, where there may be very many.
+const MOST_LANES: usize = 256;
 
 /// What a shard shows of itself.
 #[derive(Debug, Default)]
@@ -234,17 +131,9 @@ impl Shard {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { number, lanes, courier, level, reputation } = parts;
-        let state = State {
-            lanes,
-            waiters: Vec::new(),
-            hurry: Hurry::Lanes(Vec::new()),
-            wake: None,
-            is_settling: false,
-            has_moved: false,
-        };
         Self {
             number,
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(lanes)),
             courier: Mutex::new(courier),
             due: Notify::new(),
             is_closed: AtomicBool::new(false),
@@ -380,13 +269,12 @@ impl Shard {
         self.set(Lanes::try_again);
     }
 
-    /// Seals everything.
+    /// Seals everything that is there, some lanes at a time.
     pub fn flush(&self) {
-        let flushed = self.tell(|state| {
-            state.lanes.seal_all();
-            state.hurry = Hurry::All;
-        });
-        if flushed.is_err() {
+        for slots in self.slots() {
+            self.set(|lanes| lanes.seal_all_in(slots));
+        }
+        if self.tell(|state| state.hurry = Hurry::All).is_err() {
             tracing::error!(shard = self.number, "a shard is gone");
         }
     }
@@ -394,7 +282,13 @@ impl Shard {
     /// When the oldest event came that has no outcome.
     #[must_use]
     pub fn oldest(&self) -> Option<Instant> {
-        self.state.lock().lanes.oldest()
+        self.slots().filter_map(|slots| self.state.lock().lanes.oldest_in(slots)).min()
+    }
+
+    /// The places of all lanes, in pieces for which the lock may be held.
+    fn slots(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let slots = self.state.lock().lanes.slots();
+        (0..slots).step_by(MOST_LANES).map(|first| first..first + MOST_LANES)
     }
 
     /// The lanes learn of something. A shard that is gone has none that could.

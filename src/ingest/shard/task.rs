@@ -1,6 +1,7 @@
 //! The task of a shard: it keeps the clock, settles, and tells those who wait.
 
-use super::{Ended, Shard, Turn};
+use super::state::Turn;
+use super::{Ended, Shard};
 use crate::ingest::settle::Settler;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -20,7 +21,14 @@ impl ShardTask {
 
     /// Runs for ever, unless a step of the lanes panicked.
     pub async fn run(self) {
-        while let Ok(wake) = self.turn(Instant::now()) {
+        loop {
+            let now = Instant::now();
+            let Ok(wake) = self.turn(now) else { return };
+            if wake.is_some_and(|wake| wake <= now) {
+                // More lanes are due than are looked at in one turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
             tokio::select! {
                 // ORDER: the clock first, so that nothing else can postpone a deadline (P5).
                 biased;

@@ -12,7 +12,7 @@ use crate::ingest::reputation::RefusedBy;
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 use crate::ingest::settle::{self, Settler};
 use crate::ingest::shares::{Address, Bounds, Holder, Shares, Takes};
-use crate::ingest::window::{Fate, Rules};
+use crate::ingest::window::{Fate, Queued, Rules};
 use crate::journal::{AppendError, Journal, More, Ticket as _};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -430,4 +430,11 @@ async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone
     assert!(sum.balances() && sum.pending == 0, "{sum}");
     assert_eq!((sum.accepted, sum.duplicate, sum.superseded, sum.dead), (10, 10, 10, 10));
     assert_eq!(scene.ground.metrics.batched_events.get(), 30);
+}
+
+#[test]
+fn a_pending_event_takes_few_bytes_beside_its_text() {
+    let sizes = (size_of::<Journaled<Admitted>>(), size_of::<Queued<Kept>>(), size_of::<Batch<Kept>>());
+    println!("of {sizes:?} bytes an event takes {}, its obligation {}", size_of::<Event>(), size_of::<Admitted>());
+    assert!(sizes.0 <= 464 && sizes.1 <= 40 && sizes.2 <= 160);
 }

@@ -1,5 +1,7 @@
 //! A batch on its way, what it may meet, and what becomes of its events.
 
+use super::lane::Phase;
+use super::slab::Key;
 use super::{Entry, Queued};
 use crate::event::{EventId, LaneKey, Outcome};
 use std::time::Duration;
@@ -80,6 +82,36 @@ pub struct Batch<E> {
 }
 
 impl<E: Entry> Batch<E> {
+    /// Of this lane, without events yet, under an id of its own.
+    pub(super) fn of(lane: LaneId, key: &LaneKey, form: Form) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            lane,
+            key: key.clone(),
+            form,
+            status: None,
+            events: Vec::new(),
+            alone: false,
+            was_refused: false,
+            urgent: false,
+            trouble: Trouble::default(),
+            doubt: Doubt::None,
+        }
+    }
+
+    /// A piece of a batch that was refused as a whole: it shares no batch with others.
+    pub(super) fn piece(lane: LaneId, key: &LaneKey, form: Form, events: Vec<Queued<E>>) -> Self {
+        Self { events, alone: true, ..Self::of(lane, key, form) }
+    }
+
+    /// On its way.
+    pub(super) fn flight(&self) -> Option<Phase> {
+        let front = self.events.iter().map(|queued| queued.entry.seq()).min()?;
+        let first_seq = self.events.iter().map(Queued::first_seq).min()?;
+        let since = self.events.iter().map(Queued::first_since).min()?;
+        Some(Phase::InFlight { front, first_seq, since })
+    }
+
     /// Its oldest event can go as its single call; `fallback`: its group lets events do so.
     #[must_use]
     pub fn has_oldest_single(&self, fallback: bool) -> bool {
@@ -110,7 +142,7 @@ impl<E: Entry> Batch<E> {
 
 /// A lane's number; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneId(pub(super) u64);
+pub struct LaneId(pub(super) Key);
 
 /// What the upstream's reply makes of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,106 +1,13 @@
 //! One lane: its queue, its open window, the batches that it forms.
 
-use super::order::{Domain, Place};
+use super::open::{Seal, Window};
+use super::order::{Place, Seat};
+use super::queued::{Queued, Shown};
+use super::timers::Timer;
 use super::{Batch, Doubt, Entry, Form, LaneId, Rules};
-use crate::event::{LaneKey, Outcome, Owner, Subject, Tag};
-use bytes::Bytes;
+use crate::event::{LaneKey, Owner, Subject};
 use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
-use uuid::Uuid;
-
-/// One event on its way, with what it has been through.
-#[derive(Debug)]
-pub struct Queued<E> {
-    /// The event.
-    pub entry: E,
-    /// Times it was named as failed, or left out of every list, or failed alone.
-    pub failed: u32,
-    /// When it entered its lane.
-    pub since: Instant,
-    /// Older events that it made needless. Their outcome comes with its own.
-    pub covers: Option<Box<Covers<E>>>,
-}
-
-/// A pending event as a look shows it.
-#[derive(Debug, Clone)]
-pub(super) struct Shown {
-    pub(super) seq: u64,
-    pub(super) json: Bytes,
-    /// Its tags, and those of what it covers.
-    pub(super) tags: Vec<Tag>,
-}
-
-/// Events that a newer one of their subject made needless.
-#[derive(Debug)]
-pub struct Covers<E> {
-    /// Oldest first; none of them covers anything itself.
-    events: Vec<Queued<E>>,
-    first_seq: u64,
-    first: Instant,
-}
-
-impl<E: Entry> Queued<E> {
-    pub(super) const fn new(entry: E, since: Instant) -> Self {
-        Self { entry, failed: 0, since, covers: None }
-    }
-
-    pub(super) fn shown(&self) -> Shown {
-        let covered = self.covers.iter().flat_map(|covers| &covers.events).flat_map(|older| older.entry.tags());
-        let tags = self.entry.tags().iter().chain(covered).copied().collect();
-        Shown { seq: self.entry.seq(), json: self.entry.shown(), tags }
-    }
-
-    /// Its own number, or that of the oldest event that it covers.
-    pub(super) fn first_seq(&self) -> u64 {
-        self.covers.as_ref().map_or_else(|| self.entry.seq(), |covers| covers.first_seq)
-    }
-
-    /// When it came, or the oldest event that it covers.
-    pub(super) fn first_since(&self) -> Instant {
-        self.covers.as_ref().map_or(self.since, |covers| covers.first)
-    }
-
-    /// Takes the place of an older event.
-    fn absorb(&mut self, mut older: Self) {
-        let (first_seq, first) = (older.first_seq(), older.first_since());
-        let mut before = older.covers.take();
-        match (&mut self.covers, &mut before) {
-            // The usual case, and the cheap one: what the older one covered is covered on.
-            (None, Some(covers)) => {
-                covers.events.push(older);
-                self.covers = before;
-            }
-            (None, None) => self.covers = Some(Box::new(Covers { events: vec![older], first_seq, first })),
-            (Some(covers), _) => {
-                covers.first_seq = covers.first_seq.min(first_seq);
-                covers.first = covers.first.min(first);
-                covers.events.extend(before.map(|covers| covers.events).unwrap_or_default());
-                covers.events.push(older);
-                covers.events.sort_by_key(|queued| queued.entry.seq());
-            }
-        }
-    }
-
-    /// The newest event that it covers, standing for the older ones: what goes in its stead when it dies of its own fault.
-    pub(super) fn uncover(&mut self) -> Option<Self> {
-        let mut events = self.covers.take()?.events;
-        let mut newest = events.pop()?;
-        events.into_iter().for_each(|older| newest.absorb(older));
-        Some(newest)
-    }
-
-    /// It and what it covers, each with its outcome.
-    pub(super) fn outcomes(self, outcome: Outcome) -> impl Iterator<Item = (E, Outcome, u32)> {
-        let by = match &outcome {
-            Outcome::Superseded { by } => by.clone(),
-            _ => self.entry.id().clone(),
-        };
-        let needless = self.covers.map(|covers| covers.events).unwrap_or_default().into_iter();
-        let needless =
-            needless.map(move |queued| (queued.entry, Outcome::Superseded { by: by.clone() }, queued.failed));
-        needless.chain(std::iter::once((self.entry, outcome, self.failed)))
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -115,40 +22,27 @@ pub(super) enum Phase {
     Rejected(Instant),
 }
 
-/// Why a window is sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seal {
-    /// Its time is over, or it is full.
-    Window,
-    /// A priority event stands at its end.
-    Priority,
-    /// Somebody waits for what is in it: a read, a forwarded call, an operator, the end.
-    Asked,
-}
-
 #[derive(Debug)]
 pub(super) struct Lane<E> {
     pub(super) key: LaneKey,
     pub(super) owner: Owner,
-    /// Whose order it keeps.
-    pub(super) domain: Domain,
+    /// Where it is in the order.
+    pub(super) seat: Seat,
     /// Where the order has it.
     pub(super) listed: Option<Place>,
     /// Events in no batch, oldest first.
     pub(super) queue: VecDeque<Queued<E>>,
     /// How many at the front of `queue` are sealed.
     pub(super) due: usize,
-    /// Serialized bytes of the open part.
-    pub(super) open_bytes: usize,
+    /// What of `queue` is open.
+    pub(super) window: Window,
     /// What a batch has around its events, bytes; the same for all of one credential.
     pub(super) envelope: usize,
-    /// When the open window is sealed; set while it has an event.
-    pub(super) deadline: Option<Instant>,
     /// Formed batches that are to be tried again, first one first.
     pub(super) again: VecDeque<Batch<E>>,
-    pub(super) phase: Phase,
-    /// The instant this lane is listed under in `timers`.
-    pub(super) timer: Option<Instant>,
+    phase: Phase,
+    /// Its timer, while it has to be looked at some time.
+    pub(super) timer: Option<Timer>,
     /// Consecutive attempts without an answer; the schedule's index.
     pub(super) retries: u32,
     /// The upstream's last status.
@@ -169,17 +63,17 @@ pub(super) struct Lane<E> {
 pub(super) type Limit = u64;
 
 impl<E: Entry> Lane<E> {
-    pub(super) fn new(key: LaneKey, owner: Owner, domain: Domain, envelope: usize) -> Self {
+    pub(super) fn new(key: LaneKey, owner: Owner, seat: Seat, envelope: usize) -> Self {
         Self {
             key,
             owner,
-            domain,
+            seat,
             listed: None,
-            queue: VecDeque::new(),
+            // Most lanes have one event or few.
+            queue: VecDeque::with_capacity(1),
             due: 0,
-            open_bytes: 0,
+            window: Window::default(),
             envelope,
-            deadline: None,
             again: VecDeque::new(),
             phase: Phase::Idle,
             timer: None,
@@ -209,15 +103,13 @@ impl<E: Entry> Lane<E> {
 
     /// One more event in the open window; `true`: the window is full.
     pub(super) fn take_in(&mut self, rules: &Rules, entry: E, since: Instant, deadline: Instant) -> bool {
-        self.open_bytes += entry.bytes() + 1;
-        // P5: from the *first* event; later ones do not postpone it.
-        self.deadline = Some(self.deadline.map_or(deadline, |first| first.min(deadline)));
+        self.window.take_in(entry.bytes(), deadline);
         self.queue.push_back(Queued::new(entry, since));
         if rules.single_calls && rules.newest {
             self.absorb_open();
         }
         let too_many = self.queue.len() - self.due >= rules.flush_at;
-        too_many || !rules.single_calls && self.open_bytes + self.envelope > rules.max_bytes
+        too_many || !rules.single_calls && self.window.bytes + self.envelope > rules.max_bytes
     }
 
     /// Seals the open window. `held`: a forwarded call stands between what is due and what is open.
@@ -235,8 +127,7 @@ impl<E: Entry> Lane<E> {
             _ => {}
         }
         self.due = self.queue.len();
-        self.open_bytes = 0;
-        self.deadline = None;
+        self.window.close();
     }
 
     /// The newest event takes the place of the open one of its subject, if there is one. No priority event stands between
@@ -300,7 +191,7 @@ impl<E: Entry> Lane<E> {
             if goes(&queued) {
                 match place < due {
                     true => self.due -= 1,
-                    false => self.open_bytes = self.open_bytes.saturating_sub(queued.entry.bytes() + 1),
+                    false => self.window.let_out(queued.entry.bytes()),
                 }
                 gone.push(queued);
             } else {
@@ -309,17 +200,56 @@ impl<E: Entry> Lane<E> {
         }
         self.queue = left;
         if self.queue.len() == self.due {
-            self.deadline = None;
+            self.window.close();
         }
         gone
     }
 
-    /// Pauses that are over. Waiting => Idle, Rejected => Idle: one more attempt, after which what is too old is given up.
+    /// A pause that is over ends: one more attempt, after which what is too old is given up.
     pub(super) fn resume(&mut self, now: Instant) {
         match self.phase {
-            Phase::Waiting(until) | Phase::Rejected(until) if until <= now => self.phase = Phase::Idle,
+            Phase::Waiting(until) | Phase::Rejected(until) if until <= now => self.set_phase(Phase::Idle),
             Phase::Idle | Phase::InFlight { .. } | Phase::Waiting(_) | Phase::Rejected(_) => {}
         }
+    }
+
+    /// What it is doing.
+    pub(super) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The one place where a phase is written.
+    pub(super) fn set_phase(&mut self, next: Phase) {
+        let is_meant = match (self.phase, next) {
+            // Idle => InFlight: a batch was formed.
+            (Phase::Idle, Phase::InFlight { .. }) => true,
+            // InFlight => Idle: a verdict came. What it makes of the lane follows.
+            (Phase::InFlight { .. }, Phase::Idle) => true,
+            // Idle => Waiting: a network error, a 5xx, a 429, failed events, or nothing may be tried now.
+            (Phase::Idle, Phase::Waiting(_)) => true,
+            // Idle => Rejected: 401, or a 403 that is the credential's.
+            (Phase::Idle, Phase::Rejected(_)) => true,
+            // Waiting => Idle: the time has come, or somebody waits or stops.
+            (Phase::Waiting(_), Phase::Idle) => true,
+            // Rejected => Idle: a newer call of the principal succeeded, or the events are given up after one more try.
+            (Phase::Rejected(_), Phase::Idle) => true,
+            // Waiting => Waiting: more than one piece of a batch waits.
+            (Phase::Waiting(_), Phase::Waiting(_)) => true,
+            (Phase::Idle, Phase::Idle) => true,
+            (Phase::InFlight { .. } | Phase::Waiting(_) | Phase::Rejected(_), _) => false,
+        };
+        debug_assert!(is_meant, "{:?} => {next:?}", self.phase);
+        self.phase = next;
+    }
+
+    /// It waits for a pause between two attempts to end.
+    pub(super) const fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_))
+    }
+
+    /// It has something to offer, and nothing of its own holds it.
+    pub(super) fn may_offer(&self) -> bool {
+        self.phase == Phase::Idle && (self.due > 0 || !self.again.is_empty())
     }
 
     /// What was not known of formed batches is known now.
@@ -332,7 +262,7 @@ impl<E: Entry> Lane<E> {
             Phase::Waiting(until) | Phase::Rejected(until) => Some(until),
             Phase::Idle | Phase::InFlight { .. } => None,
         };
-        self.deadline.into_iter().chain(pause).min()
+        self.window.deadline.into_iter().chain(pause).min()
     }
 
     /// Events that may be its oldest.
@@ -463,36 +393,4 @@ fn repeats<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> b
 fn changes_hands<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
     let first = events.first().filter(|_| rules.shared);
     first.is_some_and(|first| first.entry.is_for_service() != next.entry.is_for_service())
-}
-
-impl<E: Entry> Batch<E> {
-    /// Of this lane, without events yet, under an id of its own.
-    pub(super) fn of(lane: LaneId, key: &LaneKey, form: Form) -> Self {
-        Self {
-            id: Uuid::new_v4(),
-            lane,
-            key: key.clone(),
-            form,
-            status: None,
-            events: Vec::new(),
-            alone: false,
-            was_refused: false,
-            urgent: false,
-            trouble: super::Trouble::default(),
-            doubt: Doubt::None,
-        }
-    }
-
-    /// A piece of a batch that was refused as a whole: it shares no batch with others.
-    pub(super) fn piece(lane: LaneId, key: &LaneKey, form: Form, events: Vec<Queued<E>>) -> Self {
-        Self { events, alone: true, ..Self::of(lane, key, form) }
-    }
-
-    /// On its way.
-    pub(super) fn flight(&self) -> Option<Phase> {
-        let front = self.events.iter().map(|queued| queued.entry.seq()).min()?;
-        let first_seq = self.events.iter().map(Queued::first_seq).min()?;
-        let since = self.events.iter().map(Queued::first_since).min()?;
-        Some(Phase::InFlight { front, first_seq, since })
-    }
 }

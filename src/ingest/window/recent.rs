@@ -1,20 +1,20 @@
 //! A bounded memory of what came last under a key.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 
 /// Remembers the last value of at least the `most` keys that were put last, and of at most twice as many (P10).
 #[derive(Debug)]
-pub struct Recent<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+pub struct Recent<K, V, S = RandomState> {
+    young: HashMap<K, V, S>,
+    old: HashMap<K, V, S>,
     most: usize,
 }
 
-impl<K: Eq + Hash, V> Recent<K, V> {
+impl<K: Eq + Hash, V, S: BuildHasher + Default> Recent<K, V, S> {
     /// Empty.
     pub fn new(most: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), most: most.max(1) }
+        Self { young: HashMap::default(), old: HashMap::default(), most: most.max(1) }
     }
 
     /// The last value, if it is remembered.
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_newest_keys_are_remembered_and_the_memory_is_bounded() {
-        let mut recent = Recent::new(10);
+        let mut recent: Recent<u32, u32> = Recent::new(10);
         for key in 0..1_000u32 {
             recent.put(key, key);
             assert!(recent.young.len() + recent.old.len() <= 20);

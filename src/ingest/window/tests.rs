@@ -1,11 +1,16 @@
 use super::*;
-use crate::event::Fingerprint;
+use crate::event::{EventId, Fingerprint, LaneKey, ReadIndex, Realm, Subject, View};
+use crate::ingest::reputation::Grounds;
+use crate::template::Path;
+use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[path = "live_tests.rs"]
 mod live;
+#[path = "table_tests.rs"]
+mod table;
 
 /// An event of the model: its place, its lane, its size.
 #[derive(Debug, Clone)]

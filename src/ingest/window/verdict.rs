@@ -1,8 +1,9 @@
 //! What an attempt met, and what follows for its lane.
 
-use super::lane::{Phase, Queued};
-use super::{Batch, Doubt, Entry, Fate, Form, LaneId, Lanes, Rules, Settled, Trouble, Verdict};
-use crate::event::{EventId, LaneKey, Outcome, Reason};
+use super::lane::Phase;
+use super::{Batch, Doubt, Entry, Fate, Form, LaneId, Lanes, Queued, Rules, Settled, Trouble, Verdict};
+use crate::event::{EventId, LaneKey, Outcome, Owner, Reason};
+use crate::ingest::reputation::Grounds;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,14 +18,14 @@ impl<E: Entry> Lanes<E> {
         let (id, key) = (batch.lane, batch.key.clone());
         let all = Arc::clone(&self.rules);
         let Some(rules) = all.get(batch.key.group.0) else { return };
-        let owner = self.lanes.get(&id).map(|lane| lane.owner);
+        let owner = self.lane(id).map(|lane| lane.owner);
         let mut others = match owner.filter(|_| verdict == Verdict::Rejected) {
             Some(owner) => self.note_refusal(&owner),
             None => Vec::new(),
         };
         let began = self.began.unwrap_or(now);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.phase = Phase::Idle;
+        let Some(lane) = self.lane_mut(id) else { return };
+        lane.set_phase(Phase::Idle);
         lane.flying.clear();
         lane.status = batch.status.or(lane.status);
         match verdict {
@@ -48,7 +49,7 @@ impl<E: Entry> Lanes<E> {
                     lane.turn_doubt(Doubt::Credential, Doubt::Event);
                 }
                 if let Some(owner) = owner.filter(|_| !(rules.shared && batch.is_for_service())) {
-                    self.note_success(&owner, key.group);
+                    self.standing.note(owner.principal, key.group, Grounds::CALL);
                 }
                 self.answered(now, rules, batch, fates, pause);
             }
@@ -61,7 +62,7 @@ impl<E: Entry> Lanes<E> {
                 let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
                 // Patience is counted while the process is up and tries (ruling 8): what a start brought back is as old as
                 // that start, whatever the wall clock says of it.
-                lane.phase = Phase::Rejected(first.max(began) + rules.give_up_after);
+                lane.set_phase(Phase::Rejected(first.max(began) + rules.give_up_after));
                 lane.again.push_front(batch);
                 lane.turn_doubt(Doubt::Event, Doubt::Credential);
                 lane.turn_doubt(Doubt::EventOnceMore, Doubt::Credential);
@@ -82,9 +83,16 @@ impl<E: Entry> Lanes<E> {
         others.into_iter().for_each(|other| self.advance_with(other));
     }
 
+    /// A batch of this lane's principal was refused for its sake. The principal's lanes, if that changes what they wait
+    /// for and who waits for them.
+    fn note_refusal(&mut self, owner: &Owner) -> Vec<LaneId> {
+        let was_good = self.standing.note_refusal(owner.principal, self.rules.len());
+        if was_good { self.order.lanes_of_principal(owner.principal).collect() } else { Vec::new() }
+    }
+
     fn wait(&mut self, until: Instant, batch: Batch<E>) {
-        let Some(lane) = self.lanes.get_mut(&batch.lane) else { return };
-        lane.phase = Phase::Waiting(until);
+        let Some(lane) = self.lane_mut(batch.lane) else { return };
+        lane.set_phase(Phase::Waiting(until));
         lane.again.push_front(batch);
     }
 
@@ -122,8 +130,8 @@ impl<E: Entry> Lanes<E> {
                 }
             }
         }
-        let Some(lane) = self.lanes.get_mut(&id).filter(|_| !back.is_empty()) else { return };
-        lane.phase = Phase::Waiting(now + pause);
+        let Some(lane) = self.lane_mut(id).filter(|_| !back.is_empty()) else { return };
+        lane.set_phase(Phase::Waiting(now + pause));
         // P4: the refused ones lead the next batch, in their order; not behind what else is left of a batch that was split.
         if form == Form::Single || !lane.again.is_empty() {
             return self.in_pieces(
@@ -167,7 +175,7 @@ impl<E: Entry> Lanes<E> {
 
     /// To the front of the lane, in the order of the events, in pieces that are as large as they may be.
     fn in_pieces(&mut self, rules: &Rules, id: LaneId, key: &LaneKey, mut left: Vec<(Form, Queued<E>)>, doubt: Doubt) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lane_mut(id) else { return };
         // P4: an offender that has a single call left keeps its place: what was before it goes before it. An heir is older
         // than the event in whose place it stood, and may be larger (P6).
         left.sort_by_key(|(_, queued)| queued.entry.seq());
@@ -197,7 +205,7 @@ impl<E: Entry> Lanes<E> {
         let Batch { lane: id, key, status, events, .. } = batch;
         let heirs: Vec<_> = events.into_iter().filter_map(|queued| self.bury(queued, reason, status)).collect();
         let form = if rules.single_calls { Form::Single } else { Form::Batch };
-        if let Some(lane) = self.lanes.get_mut(&id).filter(|_| !heirs.is_empty()) {
+        if let Some(lane) = self.lane_mut(id).filter(|_| !heirs.is_empty()) {
             lane.again.push_front(Batch::piece(id, &key, form, heirs));
         }
     }
@@ -205,7 +213,7 @@ impl<E: Entry> Lanes<E> {
     /// Once more, as the single call that it was.
     fn single_call(&mut self, batch: Batch<E>) {
         let Batch { lane: id, key, events, trouble, doubt, .. } = batch;
-        if let Some(lane) = self.lanes.get_mut(&id) {
+        if let Some(lane) = self.lane_mut(id) {
             let trouble = Trouble { strikes: 0, lonely: 0, ..trouble };
             lane.again.push_front(Batch { trouble, doubt, ..Batch::piece(id, &key, Form::Single, events) });
         }
@@ -245,7 +253,7 @@ impl<E: Entry> Lanes<E> {
                 self.wait(again, batch);
             }
             Doubt::EventOnceMore => {
-                if let Some(lane) = self.lanes.get_mut(&batch.lane) {
+                if let Some(lane) = self.lane_mut(batch.lane) {
                     lane.turn_doubt(Doubt::Event, Doubt::Credential);
                 }
                 self.refused_alone(rules, batch, Reason::Refused);
@@ -258,7 +266,7 @@ impl<E: Entry> Lanes<E> {
         let form = if batch.has_oldest_single(rules.single) { Form::Single } else { batch.form };
         let Batch { lane: id, key, form: whole, mut events, .. } = batch;
         let rest = events.split_off(events.len().min(1));
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lane_mut(id) else { return };
         for (form, events) in [(whole, rest), (form, events)] {
             if !events.is_empty() {
                 lane.again.push_front(Batch { doubt, ..Batch::piece(id, &key, form, events) });
@@ -272,7 +280,7 @@ impl<E: Entry> Lanes<E> {
         // What passed since the whole failed speaks against a piece that goes on failing.
         let trouble = Trouble { strikes: 0, lonely: 0, ..trouble };
         let second = events.split_off(events.len() / 2);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lane_mut(id) else { return };
         for half in [second, events] {
             if !half.is_empty() {
                 lane.again.push_front(Batch { trouble, doubt, ..Batch::piece(id, &key, Form::Batch, half) });
@@ -284,7 +292,7 @@ impl<E: Entry> Lanes<E> {
     fn as_singles(&mut self, again: Instant, rules: &Rules, batch: Batch<E>) {
         if !batch.has_singles(rules.single) {
             // Taken or not, nobody knows; and a wrong path in the configuration is no reason to bury everything.
-            if let Some(lane) = self.lanes.get_mut(&batch.lane) {
+            if let Some(lane) = self.lane_mut(batch.lane) {
                 lane.retries = lane.retries.saturating_add(1);
             }
             return self.wait(again, batch);
@@ -297,8 +305,8 @@ impl<E: Entry> Lanes<E> {
 
     fn give_up(&mut self, now: Instant, id: LaneId, rules: &Rules) {
         let began = self.began.unwrap_or(now);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let reason = match lane.phase {
+        let Some(lane) = self.lane_mut(id) else { return };
+        let reason = match lane.phase() {
             Phase::Rejected(_) => Reason::CredentialRejected,
             // It was let go once more and didn't get an answer: the refusal is all that is known.
             Phase::Waiting(_) if lane.was_refused => Reason::CredentialRejected,
@@ -320,12 +328,12 @@ impl<E: Entry> Lanes<E> {
             if lane.due > 0 {
                 lane.due -= 1;
             } else {
-                lane.open_bytes = lane.open_bytes.saturating_sub(queued.entry.bytes() + 1);
+                lane.window.let_out(queued.entry.bytes());
             }
             given_up.push(queued);
         }
         if lane.queue.len() == lane.due {
-            lane.deadline = None;
+            lane.window.close();
         }
         let status = lane.status;
         given_up.into_iter().for_each(|queued| self.settle(queued, Outcome::Dead(reason), status));
