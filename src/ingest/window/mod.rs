@@ -39,8 +39,8 @@ pub use queued::{Covers, Queued};
 pub use rules::{Entry, Rules};
 
 use crate::event::{GroupIndex, Outcome, Owner, Principal, Reason, UserId};
-use hashbrown::HashTable;
 use claims::Name;
+use hashbrown::HashTable;
 use holds::Holds;
 use lane::{Lane, Phase};
 use numbers::Numbers;
