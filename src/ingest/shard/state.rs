@@ -2,7 +2,7 @@
 
 use super::{Kept, MOST_LANES};
 use crate::event::{GroupIndex, Principal};
-use crate::ingest::deliver::Message;
+use crate::ingest::delivery::load::Message;
 use crate::ingest::window::{LaneId, Lanes, Mark, Settled};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
