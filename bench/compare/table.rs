@@ -55,8 +55,8 @@ pub fn runs(wanted: Wanted) -> Vec<Run> {
 /// What all runs showed, for people.
 pub fn table(rows: &[Row]) -> String {
     let mut out = String::new();
-    // Writing into a text can't fail.
-    drop(write_savings(&mut out, rows).and_then(|()| write_details(&mut out, rows)));
+    let written = write_savings(&mut out, rows).and_then(|()| write_details(&mut out, rows));
+    debug_assert!(written.is_ok(), "writing into a text can't fail");
     out
 }
 
@@ -131,9 +131,9 @@ fn write_details(out: &mut String, rows: &[Row]) -> std::fmt::Result {
     }
     writeln!(out)?;
     writeln!(out, "  writes: the same for writes alone, without the reads of dashboards")?;
-    writeln!(out, "  superseded: acknowledged states that a newer one replaced before they were sent")?;
+    writeln!(out, "  superseded: acknowledged states, replaced by newer ones before they were sent")?;
     writeln!(out, "  stale: reads that showed less than was acknowledged; declared: those of them")?;
-    writeln!(out, "  whose Cache-Status said so (barrier-timeout); !: something that must not happen")?;
+    writeln!(out, "  whose Cache-Status said so (barrier-timeout); !: what must not happen")?;
     writeln!(out, "  calls: reads and writes, a repeated call once → batches, reads, forwarded calls")?;
     writeln!(out, "  and retries; logins and token refreshes are left out of both")
 }

@@ -3,8 +3,9 @@
 //!
 //! Order of a call, as in the application: origin, body, `/api/auth`, CSRF, token, route. So a bad origin is refused
 //! before CSRF, CSRF before a missing token, and unreadable JSON before both. A service that has the service credential
-//! is no browser: CSRF doesn't concern it, and it speaks for the users that its events name. Left out: WebSocket, SSE, uploads, the
-//! limit on failed logins, the general per-address limit (loopback is exempt from it), the CSRF bypass header.
+//! is no browser: CSRF doesn't concern it, and it speaks for the users that its events name. Left out: WebSocket, SSE,
+//! uploads, the limit on failed logins, the general per-address limit (loopback is exempt from it), the CSRF bypass
+//! header.
 
 pub mod account;
 mod analytics;

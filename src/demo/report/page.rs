@@ -5,8 +5,8 @@ use super::record::Report;
 use std::fmt;
 
 /// How the reduction is counted.
-const REDUCTION: &str = "  Made: reads and writes of the learners, a repeated call once. Sent on: batches,
-  reads, forwarded calls, retries. Both without logins and token refreshes.";
+const REDUCTION: &str = "  Made: reads and writes of the learners, a repeated call once. Sent on: batches
+  and retries, reads, forwarded calls. Both without logins and token refreshes.";
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,7 +50,7 @@ impl Report {
             ("foreign", audit.foreign, "sent as another user".to_owned()),
             ("offered again", audit.offered_again, "delivered more than once".to_owned()),
             ("duplicated", audit.duplicated, "applied more than once".to_owned()),
-            ("may be repeated", audit.may_repeat, "their first delivery had no clear answer".to_owned()),
+            ("  with a reason", audit.may_repeat, "at most: a delivery had no clear answer".to_owned()),
             ("reordered", audit.out_of_order, "applied after something newer".to_owned()),
             ("stale reads", last.stale, "showed less than was acknowledged".to_owned()),
             ("  declared", self.stale_past_barrier, "of them: Cache-Status has barrier-timeout".to_owned()),

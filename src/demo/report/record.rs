@@ -118,7 +118,8 @@ impl Report {
             "stale_past_barrier": self.stale_past_barrier,
             "forwarded": self.forwarded, "refused": self.refused, "repeated": self.repeated,
             "refreshes": self.refreshes, "failed_reads": self.failed_reads, "locked_out": self.locked_out,
-            "ledger": ledger, "ok": self.is_good(),
+            "may_repeat": audit.may_repeat, "ledger": ledger,
+            "findings": self.findings().iter().map(Finding::to_string).collect::<Vec<_>>(), "ok": self.is_good(),
         })
     }
 }
@@ -201,7 +202,7 @@ mod tests {
         let line = page.lines().find(|line| line.trim_start().starts_with("superseded")).unwrap();
         assert!(line.contains("9,000"), "{page}");
         assert_eq!(json["ledger"]["superseded"], 9_000);
-        assert!(page.contains("2 batches of 4.5 events, 1,234 single calls"), "{page}");
+        assert!(page.contains("2 batches of 4.5 events, and 1,234 single calls"), "{page}");
     }
 
     #[test]
@@ -266,7 +267,7 @@ mod tests {
     fn the_report_says_the_same_to_people_and_programs() {
         let report = report(Audit { acknowledged: 1_234, lost: 7, ..Audit::default() });
         let (page, json) = (report.to_string(), report.json());
-        assert!(page.contains("1,234") && page.contains("p50 250 us"), "{page}");
+        assert!(page.contains("1,234") && page.contains("half within 250 us"), "{page}");
         assert_eq!(
             (json["acknowledged"].as_u64(), json["lost"].as_u64(), json["ack_p50_us"].as_u64()),
             (Some(1_234), Some(7), Some(250))

@@ -60,8 +60,7 @@ impl Screen {
             row("calls made", &grouped(now.calls()), &format!("{calls_in} a second")),
             row("calls sent on", &grouped(up.work()), &format!("{calls_out} a second")),
             format!(
-                "  {DIM}{:<15}{} batches of {} events, {} reads, {} single{PLAIN}",
-                "",
+                "    {DIM}{} batches of {} events, {} reads, {} single calls{PLAIN}",
                 grouped(up.batches()),
                 decimal(ratio(up.batched_events, up.batches()), 1),
                 grouped(up.reads),
@@ -83,7 +82,7 @@ impl Screen {
 
 fn title(scene: &Scene, now: &Moment, passed: f64) -> String {
     let run = scene.run;
-    let clock = if run.speed > 1 { format!(", clock x{}", run.speed) } else { String::new() };
+    let clock = if run.speed > 1 { format!(", clock x{}", grouped(run.speed.into())) } else { String::new() };
     format!(
         "{BOLD}Tidegate{PLAIN}  {} learners, {} rhythm{clock}   {} of {} s",
         grouped(now.learners),
@@ -182,7 +181,7 @@ mod tests {
         let lines = first.matches('\n').count();
         assert!(!first.contains("\x1b[10A") && second.starts_with(&format!("\x1b[{lines}A")), "{second:?}");
         assert_eq!(second.matches("\x1b[K\n").count(), lines);
-        assert!(second.contains("100/s"), "the rate is that of the last interval: {second}");
+        assert!(second.contains(" 100 a second"), "the rate is that of the last interval: {second}");
     }
 
     /// A drawing as its reader sees it.
