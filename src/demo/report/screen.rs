@@ -98,10 +98,10 @@ fn state_lines(now: &Moment) -> Vec<String> {
     let oldest = now.oldest.map_or_else(|| "-".into(), |age| micros(age.as_micros().try_into().unwrap_or(u64::MAX)));
     let hits = format!("{} %", percent(now.cache_hits, now.cache_answers));
     let reads = grouped(now.cache_answers);
-    let stale = format!("of {reads} reads from memory, {colour}{} stale{PLAIN}", grouped(now.stale));
+    let stale = format!("of {reads} reads, {colour}{} stale{PLAIN}", grouped(now.stale));
     vec![
         row("acknowledged", &grouped(now.ledger.received), &format!("in {}, 99 % in {}", micros(p50), micros(p99))),
-        row("cache", &hits, &stale),
+        row("from memory", &hits, &stale),
         row("pending", &grouped(now.ledger.pending), &format!("events, the oldest for {oldest}")),
     ]
 }
