@@ -134,6 +134,6 @@ fn write_details(out: &mut String, rows: &[Row]) -> std::fmt::Result {
     writeln!(out, "  superseded: acknowledged states, replaced by newer ones before they were sent")?;
     writeln!(out, "  stale: reads that showed less than was acknowledged; declared: those of them")?;
     writeln!(out, "  whose Cache-Status said so (barrier-timeout); !: what must not happen")?;
-    writeln!(out, "  calls: reads and writes, a repeated call once → batches, reads, forwarded calls")?;
-    writeln!(out, "  and retries; logins and token refreshes are left out of both")
+    writeln!(out, "  calls: reads and writes, a repeated call once → batches and retries,")?;
+    writeln!(out, "  reads, forwarded calls; logins and token refreshes are left out of both")
 }
