@@ -6,6 +6,7 @@ use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
+use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,16 +47,16 @@ enum Command {
     },
     /// Reference upstream, sidecar and synthetic learners in one process, with a report at the end.
     ///
-    /// The report's reduction: calls the learners made (writes and reads) over calls that reached the upstream (batches,
-    /// reads, forwarded calls, retries); logins and token refreshes are left out of both.
+    /// Ends with 1 if an acknowledged event was lost, came as another user, was applied twice without a reason or after a
+    /// newer one, or if a read showed old data and did not say so. NO_COLOR is obeyed.
     Demo {
-        /// Synthetic learners; 100, or 1000 with --compare.
+        /// Synthetic learners; 100.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         learners: Option<u32>,
-        /// How long they learn; 20s. With --compare each run, and what suits its rhythm.
+        /// How long they learn; 20s.
         #[arg(long, value_parser = humantime::parse_duration)]
         duration: Option<Duration>,
-        /// player (the default): about a call a second; pings: two calls every 15 s. With --compare both.
+        /// player (the default): about a call a second; pings: two calls every 15 s.
         #[arg(long, value_enum)]
         rhythm: Option<RhythmName>,
         /// Run the whole clock ten times faster.
@@ -64,8 +65,8 @@ enum Command {
         /// The last line of stdout is the report as JSON.
         #[arg(long)]
         json: bool,
-        /// Measure what each way to set up the sidecar saves: one run after the other, and one table. Takes minutes.
-        #[arg(long)]
+        /// Gone: the comparison is a benchmark.
+        #[arg(long, hide = true)]
         compare: bool,
     },
 }
@@ -130,10 +131,28 @@ enum RhythmName {
 /// What ended a command other than well.
 #[derive(Debug)]
 enum Failure {
-    /// Configuration or input: exit code 1.
+    /// Configuration, input, or what was looked at: exit code 1.
     Input(String),
     /// Anything at run time: exit code 2.
     Runtime(anyhow::Error),
+}
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Input(_) => ExitCode::from(1),
+            Self::Runtime(_) => ExitCode::from(2),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input(text) => f.write_str(text),
+            Self::Runtime(error) => write!(f, "tidegate: {error:#}"),
+        }
+    }
 }
 
 impl From<Problems> for Failure {
@@ -160,13 +179,9 @@ pub fn main() -> ExitCode {
     };
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Input(text)) => {
-            eprintln!("{text}");
-            ExitCode::from(1)
-        }
-        Err(Failure::Runtime(error)) => {
-            eprintln!("tidegate: {error:#}");
-            ExitCode::from(2)
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code()
         }
     }
 }
@@ -211,21 +226,26 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             print!("{text}");
             if good { Ok(()) } else { Err(Failure::Input("the journal was damaged".to_owned())) }
         }
-        Command::Demo { learners, duration, rhythm, fast, json, compare } => {
+        Command::Demo { compare: true, .. } => Err(Failure::Input(COMPARE.to_owned())),
+        Command::Demo { learners, duration, rhythm, fast, json, compare: false } => {
             log("error");
             let rhythm = rhythm.map(|rhythm| match rhythm {
                 RhythmName::Player => Rhythm::Player,
                 RhythmName::Pings => Rhythm::Pings,
             });
             let learners = learners.map(|learners| learners as usize);
-            let options = DemoOptions { learners, duration, rhythm, fast, json, compare };
-            match runtime()?.block_on(demo::run(options))? {
-                true => Ok(()),
-                false if compare => Err(Failure::Input("a run found a promise broken; see its line".to_owned())),
-                false => Err(anyhow::anyhow!("the demo found a promise broken; see its report").into()),
-            }
+            let options = DemoOptions { learners, duration, rhythm, fast, json };
+            verdict(runtime()?.block_on(demo::run(options))?)
         }
     }
+}
+
+/// Where the comparison went.
+const COMPARE: &str = "demo --compare is a benchmark now: cargo bench --bench compare";
+
+/// What the demo's command ends with.
+fn verdict(good: bool) -> Result<(), Failure> {
+    if good { Ok(()) } else { Err(Failure::Input("the demo's report names what must not happen".to_owned())) }
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -322,4 +342,23 @@ fn ignores_hangups() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_that_found_something_ends_with_1() {
+        assert!(verdict(true).is_ok());
+        assert_eq!(verdict(false).unwrap_err().code(), ExitCode::from(1));
+    }
+
+    #[test]
+    fn compare_is_an_error_that_names_the_benchmark() {
+        let arguments = Arguments::try_parse_from(["tidegate", "demo", "--compare"]).unwrap();
+        let failure = run(arguments).unwrap_err();
+        assert!(failure.to_string().contains("cargo bench --bench compare"), "{failure}");
+        assert_eq!(failure.code(), ExitCode::from(1));
+    }
 }

@@ -1,6 +1,6 @@
-//! The ways to set up the sidecar that `demo --compare` measures beside one another.
+//! The ways to set up the sidecar that the benchmark `compare` measures beside one another.
 
-use super::learner::rhythm::Rhythm;
+use super::learners::rhythm::Rhythm;
 use crate::config::Config;
 use crate::ingest::settings::{ClientBatches, Pack, Shape};
 use crate::route::Mode;
@@ -8,6 +8,8 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use std::time::Duration;
 
+/// The configuration that ships with the program.
+pub const CONFIG: &str = include_str!("../../config.toml");
 /// Routes that the shipped configuration leaves off, since the application that it is written for has no whole batch for
 /// them. The demo's application has.
 const LEFT_OFF: [&str; 2] = ["/api/analytics/events", "/api/client/assignments/progress"];
@@ -139,14 +141,14 @@ mod tests {
     use crate::config;
 
     fn config() -> Config {
-        let mut config = config::parse(crate::demo::CONFIG, "config.toml", std::iter::empty()).unwrap();
+        let mut config = config::parse(CONFIG, "config.toml", std::iter::empty()).unwrap();
         fit_the_demo(&mut config);
         config
     }
 
     #[test]
     fn the_demo_switches_on_what_its_application_has_a_whole_batch_for_and_nothing_else() {
-        let shipped = config::parse(crate::demo::CONFIG, "config.toml", std::iter::empty()).unwrap();
+        let shipped = config::parse(CONFIG, "config.toml", std::iter::empty()).unwrap();
         let off = shipped.events.iter().filter(|route| route.mode == Mode::Off).map(|route| route.path.source());
         assert_eq!(off.collect::<Vec<_>>(), [LEFT_OFF[0], LEFT_OFF[0], LEFT_OFF[1]]);
         let fit = config();

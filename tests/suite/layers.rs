@@ -18,6 +18,37 @@ const RANKS: [&[&str]; 11] = [
     &["cli", "main"],
 ];
 
+/// The ranks within a room: its path in the crate, and its modules from the lowest on. Its `mod.rs` stands above all of
+/// them, and none of them imports from it.
+const INNER: &[(&str, &[&[&str]])] = &[
+    ("demo", &[&["application"], &["learners"], &["arrangement"], &["report"], &["stage"]]),
+    (
+        "demo::application",
+        &[
+            &["account", "body", "call", "catalogue", "census", "stamp"],
+            &["reply", "session", "store", "tokens"],
+            &["shared"],
+            &["analytics", "auth", "progress", "reads"],
+            &["routes"],
+            &["upstream"],
+        ],
+    ),
+    (
+        "demo::learners",
+        &[
+            &["cache_status", "lesson", "rhythm", "tally"],
+            &["session", "snapshot"],
+            &["addresses", "setup"],
+            &["caller"],
+            &["learner"],
+        ],
+    ),
+    (
+        "demo::report",
+        &[&["numbers", "run", "style", "audit"], &["moment", "verdict"], &["record", "screen"], &["page"]],
+    ),
+];
+
 fn rank(module: &str) -> Option<usize> {
     RANKS.iter().position(|modules| modules.contains(&module))
 }
@@ -70,6 +101,83 @@ fn modules_import_only_lower_ranks() {
             let other = rank(&import).unwrap_or_else(|| panic!("{}: {import} has no rank", file.display()));
             assert!(other < own || import == module, "{}: {module} may not import {import}", file.display());
             checked += 1;
+        }
+    }
+    assert!(checked > 50, "only {checked} imports were found: the test no longer sees them");
+}
+
+/// A file's module path below the crate's root.
+fn path_of(file: &Path) -> Vec<String> {
+    let relative = file.strip_prefix(root()).unwrap().with_extension("");
+    let mut path: Vec<_> = relative.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    if path.last().is_some_and(|name| name == "mod") {
+        path.pop();
+    }
+    path
+}
+
+/// What is named after a prefix such as `super::`, groups taken apart one level at a time.
+fn named(rest: &str) -> Vec<String> {
+    let Some(group) = rest.strip_prefix('{') else {
+        return vec![rest.split([',', ';', '}', '(', ')', '<', '>', ' ', '\n']).next().unwrap().to_owned()];
+    };
+    let (mut depth, mut items) = (0, vec![String::new()]);
+    for letter in group.chars() {
+        match letter {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => items.push(String::new()),
+            _ => {
+                depth += i32::from(letter == '{') - i32::from(letter == '}');
+                items.last_mut().unwrap().push(letter);
+            }
+        }
+    }
+    items.into_iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+}
+
+/// The module paths that a file names, from the crate's root; what only its tests name is left out.
+fn paths_named(path: &[String], text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap();
+    let flat = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut found = Vec::new();
+    for rest in flat.split("crate::").skip(1) {
+        found.extend(named(rest));
+    }
+    let mut ups = 0;
+    for piece in flat.split("super::").skip(1) {
+        ups += 1;
+        if piece.is_empty() {
+            continue;
+        }
+        let above = path.get(..path.len().saturating_sub(ups)).unwrap_or_default().join("::");
+        found.extend(named(piece).into_iter().map(|name| format!("{above}::{name}")));
+        ups = 0;
+    }
+    found
+}
+
+#[test]
+fn within_a_room_files_import_only_lower_ranks() {
+    let mut files = Vec::new();
+    sources(&root(), &mut files);
+    let mut checked = 0;
+    for (room, ranks) in INNER {
+        let place = |module: &str| ranks.iter().position(|modules| modules.contains(&module));
+        let prefix = format!("{room}::");
+        for file in &files {
+            let path = path_of(file);
+            let full = path.join("::");
+            let Some(own) = full.strip_prefix(&prefix).and_then(|rest| rest.split("::").next()) else { continue };
+            if own.ends_with("tests") {
+                continue;
+            }
+            let rank = place(own).unwrap_or_else(|| panic!("{full}: {own} has no rank in {room}: add it to INNER"));
+            for name in paths_named(&path, &fs::read_to_string(file).unwrap()) {
+                let Some(other) = name.strip_prefix(&prefix).and_then(|rest| rest.split("::").next()) else { continue };
+                let lower = place(other).is_some_and(|place| place < rank);
+                assert!(lower || own == other, "{full} may not import {name}");
+                checked += 1;
+            }
         }
     }
     assert!(checked > 50, "only {checked} imports were found: the test no longer sees them");

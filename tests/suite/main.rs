@@ -13,6 +13,7 @@ mod caching;
 mod changes;
 mod chaos;
 mod collapse;
+mod comparison;
 mod compat_kinds;
 mod config;
 mod configuration;

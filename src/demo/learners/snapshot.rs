@@ -1,6 +1,6 @@
 //! What the course player tells: the whole state of its course, each time.
 
-use super::LESSON_SECONDS;
+use super::lesson::{LESSON_SECONDS, percent};
 use serde_json::{Value, json};
 
 /// Where a learner stands in a course.
@@ -46,7 +46,7 @@ impl State<'_> {
 
 fn row(lesson: &str, position: u32, accessed: &str) -> Value {
     json!({
-        "lesson_id": lesson, "progress_percent": super::percent(position), "completed": position == LESSON_SECONDS,
+        "lesson_id": lesson, "progress_percent": percent(position), "completed": position == LESSON_SECONDS,
         "position_seconds": position, "last_accessed_at": accessed,
     })
 }

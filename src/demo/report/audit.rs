@@ -1,7 +1,7 @@
 //! The verdict: what the learners were promised against what the upstream saw.
 
-use super::tally::{Acknowledged, Told};
-use super::upstream::census::{Book, Sighting};
+use crate::demo::application::census::{Book, Sighting};
+use crate::demo::learners::tally::{Acknowledged, Told};
 use std::collections::HashMap;
 
 /// Differences between promise and fact; all zero is the promise kept.
@@ -16,6 +16,8 @@ pub struct Audit {
     pub duplicated: u64,
     /// Offered more than once: harmless where the upstream knows ids, so no fault.
     pub offered_again: u64,
+    /// Events whose delivery was cut off or refused, so that they may be applied twice (at least once, ruling 3).
+    pub may_repeat: u64,
     /// Came with another user's token or with none, or for another user's records.
     pub foreign: u64,
     /// Applied after something newer of the same lesson, assignment or course.
@@ -27,7 +29,8 @@ impl Audit {
     /// every user's own, if the run has one.
     #[must_use]
     pub fn of(promised: &[Acknowledged], book: &Book, trusted: Option<&str>) -> Self {
-        let mut audit = Self { acknowledged: promised.len() as u64, ..Self::default() };
+        let acknowledged = promised.len() as u64;
+        let mut audit = Self { acknowledged, may_repeat: book.unclear, ..Self::default() };
         for (_, id, user) in events(promised) {
             let sighting = book.sightings.get(id);
             let (offered, applied) = sighting.map_or((0, 0), |sighting| (sighting.offered, sighting.applied));
@@ -40,12 +43,6 @@ impl Audit {
         audit.foreign += book.foreign_snapshots;
         audit.out_of_order = late_events(promised, book) + book.snapshots.values().map(|told| falls(told)).sum::<u64>();
         audit
-    }
-
-    /// Whether the run may be called good.
-    #[must_use]
-    pub const fn is_clean(&self) -> bool {
-        self.lost == 0 && self.foreign == 0
     }
 }
 
@@ -99,7 +96,7 @@ fn falls(told: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::upstream::census::{Census, Offer, SERVICE, Snapshot};
+    use crate::demo::application::census::{Census, Offer, SERVICE, Snapshot};
 
     fn promised(ids: &[&str]) -> Vec<Acknowledged> {
         let event = |id: &&str| Acknowledged { user: "ada".into(), told: Told::Event((*id).into()) };

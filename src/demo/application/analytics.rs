@@ -1,10 +1,12 @@
 //! Analytics: single events, batches, the list. Unlike the application of the recordings, a batch keeps every field.
 
+use super::body::events;
 use super::call::Call;
 use super::census::Offer;
-use super::progress::events;
 use super::reply::Reply;
-use super::{Session, Shared, now_iso};
+use super::session::Session;
+use super::shared::Shared;
+use super::stamp::now_iso;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 

@@ -148,17 +148,4 @@ impl Tally {
         let latency = self.latency.lock();
         Latency { p50: latency.value_at_quantile(0.50), p99: latency.value_at_quantile(0.99) }
     }
-
-    /// Share of cache routes' answers that came from memory, 0 to 1.
-    #[must_use]
-    pub fn hit_ratio(&self) -> f64 {
-        ratio(self.cache_hits.get(), self.cache_answers.get())
-    }
-}
-
-/// A quotient; nothing by nothing is 0.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
-pub fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

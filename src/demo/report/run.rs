@@ -1,7 +1,7 @@
 //! One run of the demo: what is asked of it.
 
-use super::arrangement::Arrangement;
-use super::learner::rhythm::Rhythm;
+use crate::demo::arrangement::Arrangement;
+use crate::demo::learners::rhythm::Rhythm;
 use std::fmt;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A learner's browser: its connection pool, cookies, tokens and headers.
 
-use crate::demo::tally::Tally;
-use crate::demo::upstream::account;
+use super::tally::Tally;
+use crate::demo::application::account;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::header::{

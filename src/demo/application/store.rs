@@ -125,12 +125,6 @@ impl Store {
         self.seen.insert(id.into())
     }
 
-    /// Whether an event id is known.
-    #[must_use]
-    pub fn knows(&self, id: &str) -> bool {
-        self.seen.contains(id)
-    }
-
     /// Stores an analytics row; a repeated id is stored again.
     pub fn insert(&mut self, row: Value) {
         if self.rows.len() == MAX_ROWS {

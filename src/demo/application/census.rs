@@ -118,6 +118,8 @@ pub struct Book {
     pub snapshots: HashMap<Record, Vec<u64>>,
     /// Snapshots that named another user than the one of their token.
     pub foreign_snapshots: u64,
+    /// Events whose call was cut off or refused: the sender can't know what was applied, and may offer them again.
+    pub unclear: u64,
 }
 
 /// An event as it reached a handler.
@@ -172,6 +174,13 @@ impl Census {
     /// A call was refused.
     pub fn refusal(&self) {
         self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many events were left without a clear answer.
+    pub fn leave_unclear(&self, events: usize) {
+        if events > 0 {
+            self.book.lock().unclear += events as u64;
+        }
     }
 
     /// An event arrived.

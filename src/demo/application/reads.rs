@@ -1,27 +1,12 @@
 //! Reads of a learner's browser: lesson progress, the summary, the catalogue.
 
+use super::account;
 use super::call::Call;
+use super::catalogue::{COURSES, LESSONS, course_id, lesson_id};
 use super::reply::Reply;
-use super::{Shared, account};
+use super::shared::Shared;
 use http::StatusCode;
 use serde_json::{Value, json};
-
-/// Lessons of every course of the catalogue.
-pub const LESSONS: usize = 12;
-/// Courses of the catalogue.
-pub const COURSES: usize = 4;
-
-/// The id of a course; numbers start at 0.
-#[must_use]
-pub fn course_id(number: usize) -> String {
-    if number == 0 { "foundations".into() } else { format!("course-{}", number + 1) }
-}
-
-/// The id of a lesson.
-#[must_use]
-pub fn lesson_id(course: usize, number: usize) -> String {
-    format!("{}-lesson-{}", course_id(course), number + 1)
-}
 
 /// One row per lesson asked for, made up where nothing is known.
 #[must_use]

@@ -1,22 +1,19 @@
 //! Writes of progress: single events of lessons, courses and assignments, snapshots, batches.
 
+use super::body::{events, text};
 use super::call::Call;
 use super::census::{Census, Offer, Snapshot};
 use super::reply::Reply;
+use super::session::Session;
+use super::shared::Shared;
+use super::stamp::now_iso;
 use super::store::{Progress, Store, Subject};
-use super::{Session, Shared, now_iso};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 /// Most events in a batch.
 pub const MAX_EVENTS: usize = 100;
-
-/// The first of these fields that is a text with something in it.
-#[must_use]
-pub fn text<'a>(body: &'a Value, names: &[&str]) -> Option<&'a str> {
-    names.iter().find_map(|name| body.get(name)?.as_str()).filter(|text| !text.is_empty())
-}
 
 /// Numbers stay, anything else is 0.
 fn number(body: &Value, name: &str) -> Value {
@@ -129,12 +126,6 @@ fn of_snapshot(lesson: &Value) -> Progress {
 
 const fn word(completed: bool) -> &'static str {
     if completed { "completed" } else { "in_progress" }
-}
-
-/// The events of a batch, if it has any.
-#[must_use]
-pub fn events(body: &Value) -> Option<&[Value]> {
-    body.get("events")?.as_array().map(Vec::as_slice).filter(|events| !events.is_empty())
 }
 
 /// What a batch is about.

@@ -1,9 +1,8 @@
 //! A call as the handlers see it: headers looked up, body parsed.
 
-use super::reply::{Reply, Stage};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, COOKIE, HOST, HeaderMap};
-use http::{Method, StatusCode, request::Parts};
+use http::{Method, request::Parts};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
@@ -23,6 +22,11 @@ pub struct Call {
     /// `X-Request-Id`, or a new one.
     pub request_id: String,
 }
+
+/// A body that the parser refuses, in its words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
 
 impl Call {
     /// From a request's head.
@@ -62,8 +66,8 @@ impl Call {
     /// The body as the framework's parser gives it: only `application/json` is parsed, anything else is empty.
     ///
     /// # Errors
-    /// The parser's refusal.
-    pub fn body(&self, bytes: &Bytes) -> Result<Value, Reply> {
+    /// It is no JSON object or array.
+    pub fn body(&self, bytes: &Bytes) -> Result<Value, Unreadable> {
         let media = self.headers.get(CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim();
         if !media.eq_ignore_ascii_case("application/json") || bytes.is_empty() {
@@ -71,15 +75,10 @@ impl Call {
         }
         match serde_json::from_slice(bytes) {
             Ok(body @ (Value::Object(_) | Value::Array(_))) => Ok(body),
-            Ok(_) => Err(self.unreadable("Unexpected token in JSON at position 0")),
-            Err(error) if error.is_eof() => Err(self.unreadable("Unexpected end of JSON input")),
-            Err(error) => Err(self.unreadable(&format!("Unexpected token in JSON: {error}"))),
+            Ok(_) => Err(Unreadable("Unexpected token in JSON at position 0".to_owned())),
+            Err(error) if error.is_eof() => Err(Unreadable("Unexpected end of JSON input".to_owned())),
+            Err(error) => Err(Unreadable(format!("Unexpected token in JSON: {error}"))),
         }
-    }
-
-    fn unreadable(&self, message: &str) -> Reply {
-        let body = json!({"ok": false, "code": "internal_error", "message": message, "requestId": self.request_id});
-        Reply::plain(StatusCode::BAD_REQUEST, Stage::Body, body)
     }
 
     /// How many CSRF cookies a call without one is given: two middlewares do so on ordinary routes.

@@ -1,11 +1,16 @@
 //! The upstream against what the real application was recorded to answer.
 
-use super::census::{Calls, Sighting};
-use super::*;
-use http::HeaderMap;
+use super::census::{Calls, SERVICE, Sighting};
+use super::store::{Store, Subject};
+use super::{Options, Upstream, now_iso};
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use std::time::Duration;
 
 const USER: &str = "00000000-0000-0000-0000-000000000002";
 const SERVICE_TOKEN: &str = "service-token-1";

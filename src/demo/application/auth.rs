@@ -1,9 +1,9 @@
 //! Login and refresh.
 
-use super::Shared;
 use super::account::{Account, PASSWORD};
 use super::call::Call;
 use super::reply::{Reply, Stage};
+use super::shared::Shared;
 use super::tokens::Use;
 use crate::clock::millis;
 use http::StatusCode;

@@ -1,0 +1,274 @@
+//! One run: the application, the sidecar in front of it with its shipped configuration, and the learners.
+
+use super::application::census::SERVICE;
+use super::application::{Options, Upstream};
+use super::arrangement;
+use super::learners::rhythm::Pace;
+use super::learners::tally::Tally;
+use super::learners::{self, Setup, session};
+use super::report::Report;
+use super::report::audit::Audit;
+use super::report::moment::{Moment, Scene};
+use super::report::run::Run;
+use super::report::screen::{self, Screen};
+use super::report::style::Style;
+use crate::app::{self, Running};
+use crate::config::{self, Config};
+use anyhow::Context as _;
+use http::HeaderValue;
+use std::io::{IsTerminal, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// Life of an access token on the learners' clock, as the application has it.
+const TOKEN_LIFE: Duration = Duration::from_secs(900);
+/// Between two drawings on a terminal, and between two lines elsewhere.
+const REDRAW: Duration = Duration::from_millis(500);
+const LINE: Duration = Duration::from_secs(5);
+
+/// Everything that runs.
+pub struct Stage {
+    /// The journal's directory, gone with the demo.
+    _journal: TempDir,
+    scene: Scene,
+    upstream: Upstream,
+    sidecar: Running,
+    tally: Arc<Tally>,
+    origin: Option<HeaderValue>,
+}
+
+impl Stage {
+    /// Starts the application and the sidecar.
+    ///
+    /// # Errors
+    /// A part could not be started.
+    pub async fn set(run: Run) -> anyhow::Result<Self> {
+        let speed = run.speed;
+        let journal = TempDir::with_prefix("tidegate-demo-").context("no directory for the journal")?;
+        let mut config = configure("http://127.0.0.1:9")?;
+        config.journal.path = journal.path().to_owned();
+        // Browsers of a front end that the configuration names; without one they share the sidecar's origin.
+        let origin = config.identity.cors.as_ref().and_then(|cors| cors.origins.first().cloned());
+        let token = uuid::Uuid::new_v4().to_string();
+        let mut service = HeaderValue::try_from(format!("Bearer {token}"))?;
+        service.set_sensitive(true);
+        let upstream = Upstream::start(Options {
+            speed,
+            token_life: TOKEN_LIFE / speed,
+            origins: origin.iter().cloned().collect(),
+            latency: true,
+            service_token: run.is_shared().then_some(token),
+        });
+        let upstream = upstream.await.context("the reference upstream can't listen")?;
+        config.upstream.url = format!("http://{}", upstream.address()).parse()?;
+        if let Some(arrangement) = run.arrangement {
+            // ORDER: an arrangement is given on the learners' clock.
+            arrangement.apply(&mut config, &service);
+        }
+        config.speed_up(speed);
+        let sidecar = app::start(config, app::Options::default()).await?;
+        let scene = Scene { run, address: sidecar.address, admin: sidecar.admin };
+        let tally = Arc::new(Tally::try_new()?);
+        let origin = origin.map(|origin| HeaderValue::try_from(&*origin)).transpose()?;
+        Ok(Self { _journal: journal, scene, upstream, sidecar, tally, origin })
+    }
+
+    /// Plays the learners until the time is over, then stops everything and compares.
+    pub async fn play(self) -> Report {
+        let stop = CancellationToken::new();
+        let mut learners = self.admit(&stop);
+        let began = Instant::now();
+        let interrupted = self.watch(began).await;
+        let elapsed = began.elapsed();
+        stop.cancel();
+        while learners.join_next().await.is_some() {}
+        // The windows are sealed and sent before anything is judged.
+        let ledger = self.sidecar.stop().await;
+        let census = self.upstream.census();
+        let last = Moment::of(elapsed, &self.tally, census.calls(), ledger, None);
+        let promised = self.tally.promised();
+        let trusted = self.scene.run.is_shared().then_some(SERVICE);
+        let audit = census.look(|book| Audit::of(&promised, book, trusted));
+        Report { interrupted, ..Report::new(self.scene, last, audit, &self.tally) }
+    }
+
+    fn admit(&self, stop: &CancellationToken) -> JoinSet<()> {
+        let site = Arc::new(session::Site::new(self.scene.address, self.origin.clone()));
+        let client = session::client();
+        let run = self.scene.run;
+        let pace = Pace::new(run.rhythm, run.speed);
+        let learner = |number| {
+            learners::run(Setup {
+                number,
+                of: run.learners,
+                pace,
+                site: Arc::clone(&site),
+                client: client.clone(),
+                tally: Arc::clone(&self.tally),
+                stop: stop.clone(),
+            })
+        };
+        (0..run.learners).map(learner).collect()
+    }
+
+    /// Shows what happens until the time is over, the user interrupts (`true`), or the sidecar gives up.
+    async fn watch(&self, began: Instant) -> bool {
+        let end = tokio::time::sleep(self.scene.run.duration);
+        let interrupt = tokio::signal::ctrl_c();
+        tokio::pin!(end, interrupt);
+        let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        let style = Style::of(std::io::stdout().is_terminal(), no_color.as_deref(), term.as_deref());
+        let period = if style == Style::Terminal { REDRAW } else { LINE };
+        let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut screen = (style == Style::Terminal).then(Screen::default);
+        if screen.is_none() {
+            // Nobody to show it to is no reason to stop.
+            drop(writeln!(std::io::stderr(), "{}", screen::heads()));
+        }
+        let interrupted = loop {
+            tokio::select! {
+                () = &mut end => break false,
+                _ = &mut interrupt => break true,
+                () = self.sidecar.draining() => break false,
+                _ = ticks.tick() => self.show(began, screen.as_mut()).await,
+            }
+        };
+        if screen.is_some() {
+            self.show(began, screen.as_mut()).await;
+        }
+        interrupted
+    }
+
+    async fn show(&self, began: Instant, screen: Option<&mut Screen>) {
+        let oldest = self.sidecar.oldest_pending().await;
+        let calls = self.upstream.census().calls();
+        let moment = Moment::of(began.elapsed(), &self.tally, calls, self.sidecar.ledger(), oldest);
+        // Nobody to show it to is no reason to stop.
+        drop(match screen {
+            Some(screen) => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(screen.draw(&self.scene, &moment).as_bytes()).and_then(|()| out.flush())
+            }
+            None => writeln!(std::io::stderr(), "{}", screen::line(&moment)),
+        });
+    }
+}
+
+/// The shipped configuration, fitted to the demo's application, on ports of our own.
+fn configure(upstream: &str) -> anyhow::Result<Config> {
+    let overrides = [
+        ("TIDEGATE__SERVER__LISTEN", "127.0.0.1:0"),
+        ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
+        ("TIDEGATE__UPSTREAM__URL", upstream),
+    ];
+    let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut config = config::parse(arrangement::CONFIG, "config.toml", overrides.into_iter())
+        .context("the shipped configuration")?;
+    arrangement::fit_the_demo(&mut config);
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::DemoOptions;
+    use crate::demo::application::census::Calls;
+    use crate::demo::arrangement::Arrangement;
+    use crate::demo::learners::rhythm::Rhythm;
+
+    struct Direct {
+        upstream: Upstream,
+        tally: Arc<Tally>,
+    }
+
+    /// Learners on a very fast clock that call the upstream itself, until `enough` says so.
+    async fn direct(token_life: Duration, renew: Duration, enough: impl Fn(&Tally) -> bool) -> Direct {
+        let options = Options { speed: 100, token_life, origins: Vec::new(), latency: false, service_token: None };
+        let upstream = Upstream::start(options).await.unwrap();
+        let tally = Arc::new(Tally::try_new().unwrap());
+        let stop = CancellationToken::new();
+        let pace = Pace { renew, ..Pace::new(Rhythm::Player, 100) };
+        let (site, client) = (Arc::new(session::Site::new(upstream.address(), None)), session::client());
+        let learner = |number| {
+            let (site, client, tally, stop) = (Arc::clone(&site), client.clone(), Arc::clone(&tally), stop.clone());
+            learners::run(Setup { number, of: 3, pace, site, client, tally, stop })
+        };
+        let mut learners: JoinSet<()> = (0..3).map(learner).collect();
+        let reached = async {
+            while !enough(&tally) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
+        stop.cancel();
+        while learners.join_next().await.is_some() {}
+        Direct { upstream, tally }
+    }
+
+    #[tokio::test]
+    async fn without_a_sidecar_every_call_is_a_call_of_the_upstream() {
+        let Direct { upstream, tally } = direct(TOKEN_LIFE, Duration::ZERO, |tally| tally.calls() > 1_000).await;
+        let calls = upstream.census().calls();
+        assert_eq!(calls.work(), tally.calls());
+        let (writes, reads) = (tally.writes.get(), tally.reads.get());
+        let told =
+            Calls { auth: 3, singles: writes - calls.snapshots, snapshots: calls.snapshots, reads, ..Calls::default() };
+        assert_eq!(calls, told);
+        assert!(calls.snapshots > 0, "learner 1 is on the course player");
+        assert_eq!((tally.forwarded.get(), tally.acknowledged_here.get()), (tally.writes.get(), 0));
+        assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.stale.get()), (0, 0, 0));
+        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book, None));
+        assert_eq!(audit, Audit { acknowledged: tally.writes.get(), ..Audit::default() });
+    }
+
+    #[tokio::test]
+    async fn a_learner_whose_token_expires_gets_another_and_loses_no_call() {
+        let enough = |tally: &Tally| tally.refreshes.get() > 3;
+        let Direct { upstream, tally } = direct(Duration::from_secs(1), Duration::ZERO, enough).await;
+        assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.locked_out.get()), (0, 0, 0));
+        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book, None));
+        assert_eq!((audit.lost, audit.foreign), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_demo_keeps_its_promises_and_sends_fewer_calls() {
+        let options = DemoOptions {
+            learners: Some(8),
+            duration: Some(Duration::from_secs(2)),
+            fast: true,
+            ..DemoOptions::default()
+        };
+        let report = Stage::set(options.run()).await.unwrap().play().await;
+        let json = report.json();
+        assert!(report.is_good(), "{json}");
+        for key in ["lost", "foreign", "duplicated", "out_of_order", "refused", "locked_out"] {
+            assert_eq!(json[key], 0, "{key}: {json}");
+        }
+        assert!(json["upstream_calls"].as_u64() < json["calls"].as_u64(), "{json}");
+        assert!(json["upstream"]["progress_batches"].as_u64() > Some(0), "{json}");
+        assert!(json["cache_answers"].as_u64() > Some(0), "{json}");
+        assert!(json["ledger"]["superseded"].as_u64() > Some(0), "every second learner tells snapshots: {json}");
+        for key in ["reduction", "ack_p50_us", "ack_p99_us", "cache_hit_ratio"] {
+            assert!(json[key].is_number(), "{key}: {json}");
+        }
+    }
+    #[tokio::test]
+    async fn shared_batches_go_under_the_service_credential_and_keep_the_promises() {
+        let duration = Duration::from_secs(1);
+        let arrangement = Some(Arrangement::CollapseShared);
+        let run = Run { learners: 8, rhythm: Rhythm::Player, speed: 10, duration, arrangement };
+        let report = Stage::set(run).await.unwrap().play().await;
+        let json = report.json();
+        assert!(report.is_good(), "{json}");
+        for key in ["lost", "foreign", "duplicated", "out_of_order", "forwarded"] {
+            assert_eq!(json[key], 0, "{key}: {json}");
+        }
+        assert_eq!(json["upstream"]["refusals"], 0, "{json}");
+        assert!(json["upstream"]["progress_batches"].as_u64() > Some(0), "{json}");
+    }
+}
