@@ -6,9 +6,10 @@
 //! woken when there is something to settle, when somebody may have waited long enough, or when a deadline came nearer
 //! than the one that it sleeps until.
 //!
-//! ORDER: the shard's lock is the innermost but for [`Shard::courier`]. It is taken while the journal hands an event over
-//! (at `none`: under the lock that numbers it), never while the journal's queue or writer is locked. While it is held neither
-//! the journal nor the tags, the seen ids or the reputation are called, and no task is woken: that comes after it.
+//! ORDER: the shard's lock is the innermost but for the one that orders messages to the courier. It is taken while the
+//! journal hands an event over (at `none`: under the lock that numbers it), never while the journal's queue or writer is
+//! locked. While it is held neither the journal nor the tags, the seen ids or the reputation are called, and no task is
+//! woken: that comes after it.
 
 mod entry;
 mod state;

@@ -13,7 +13,7 @@
 //! Rejected -> Idle              a newer call of the principal succeeded, or the events are given up
 //! ```
 //!
-//! [`Order`] says how far a lane may offer while others of its user have something older; [`Holds`] how far it may while
+//! `Order` says how far a lane may offer while others of its user have something older; `Holds` how far it may while
 //! forwarded calls stand before what came later.
 
 mod batch;
