@@ -9,7 +9,7 @@ use crate::cache::store::Store;
 use crate::drain::Drain;
 use crate::event::Tag;
 use crate::ingest::Ingest;
-use crate::ingest::dead::{DeadLetter, age_ms};
+use crate::ingest::outcome::dead::{DeadLetter, age_ms};
 use crate::metrics::{Levels, Metrics};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;

@@ -4,7 +4,7 @@ use super::check::{document, meeting, seconds, sources, status, values};
 use super::raw::{Node, Section, Spot};
 use crate::event::GroupIndex;
 use crate::identity::{IdentitySettings, Kind, Part, lists};
-use crate::ingest::refusal::REFUSABLE;
+use crate::ingest::accept::refusal::REFUSABLE;
 use crate::ingest::settings::{
     ClientBatches, Condition, Envelope, Fallback, Group, HeaderText, InOrder, Keep, KeyPart, Missing, MissingId, Pack,
     Places, Reply, Results, Shape, Success, Target,

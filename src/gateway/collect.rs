@@ -1,7 +1,7 @@
 //! Bodies of event calls, gathered within bounds.
 
 use crate::body::{Body, BodyError};
-use crate::ingest::refusal::Refusal;
+use crate::ingest::accept::refusal::Refusal;
 use crate::memory::{Lease, Memory, NoRoom, Share};
 use bytes::Bytes;
 use futures_util::FutureExt as _;

@@ -18,7 +18,7 @@ use crate::ingest::accept::call::{Call, Scope};
 use crate::ingest::accept::decode;
 use crate::ingest::accept::preview::preview;
 use crate::ingest::accept::take::{Ack, Prepared};
-use crate::ingest::refusal::{Decline, Forward, Refusal};
+use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::settings::Limits;
 use crate::json::Object;
 use crate::memory::Lease;

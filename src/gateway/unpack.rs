@@ -11,7 +11,7 @@
 //! counted as it comes out. A body that is small on both sides is unpacked at once, whoever sends it. A larger one is
 //! unpacked off the runtime's threads, a few at a time: callers that are known to be good have places of their own.
 
-use crate::ingest::refusal::{Decline, Forward, Refusal};
+use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};

@@ -1,30 +1,21 @@
-//! The event path: decode, admit, journal, window, contract, deliver, settle. Only this module knows their order.
+//! The event path. Four rooms, in the order in which an event passes them; only this module and `recovery`, `stop` know all
+//! of them.
 //!
-//! | stage | takes | gives | may say no with |
+//! | room | takes | gives | may say no with |
 //! |---|---|---|---|
-//! | [`accept`] | a call and its rule | [`Event`](crate::event::Event) | a refusal, or "the application's to judge" |
-//! | [`admit`] | an event | [`admit::Admitted`] | duplicate, over the limit |
-//! | journal | both | `Journaled` | no room: forward |
-//! | [`window`] | `Journaled` | [`window::Batch`] | – |
-//! | [`contract`] | a batch | a body; later a verdict | more than one credential |
-//! | [`delivery`] | a batch | a verdict | – |
-//! | [`settle`] | an event and its outcome | nothing left | – |
+//! | [`accept`] | a call and its rule | [`Event`](crate::event::Event), admitted ([`Admitted`](accept::admit::Admitted)) | forwarded, refused, known |
+//! | the journal | both | `Journaled` | no room: forwarded |
+//! | [`lanes`] | `Journaled` | [`Batch`](lanes::window::Batch) | – |
+//! | [`delivery`] | a batch | its verdict, and one outcome for each event | – |
+//! | [`outcome`] | an event and its outcome | nothing left: journal, seen ids, tags, dead letters | – |
 
 pub mod accept;
-pub mod admit;
-pub mod changes;
-pub mod client_batch;
-pub mod contexts;
 pub mod delivery;
+pub mod lanes;
 pub mod outcome;
 pub mod recovery;
-pub mod refusal;
-pub mod reputation;
 pub mod settings;
-pub mod shard;
-pub mod shares;
 pub mod stop;
-pub mod window;
 
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
@@ -39,22 +30,20 @@ use crate::memory::{self, Memory};
 use crate::metrics::{Ledger, Metrics};
 use crate::notices::{self, Notices};
 use crate::upstream::Upstream;
-use admit::{Admitted, Buckets, Ground, Seen};
-use changes::Changes;
-use contexts::Contexts;
+use accept::admit::{Admitted, Buckets, Ground, Seen};
+use accept::changes::Changes;
+use accept::contexts::Contexts;
+use accept::reputation::{Grounds, RefusedBy, Reputation};
+use accept::shares::{Address, Bounds, HeldByStrangers, Holder, NoShare, Share, Shares, Takes};
 use delivery::Courier;
-pub use delivery::{contract, gate, known};
-use gate::Gate;
-use known::RouteShape;
-use outcome::dead::DeadLetters;
-pub use outcome::{dead, settle};
+use delivery::gate::Gate;
+use delivery::known::RouteShape;
+use lanes::shard::{Hold, Level, Parts, Shard, ShardTask};
+use outcome::dead::{self, DeadLetters};
+use outcome::settle::{self, Settler};
 use parking_lot::Mutex;
 use recovery::Recovery;
-use reputation::{Grounds, RefusedBy, Reputation};
 use settings::{Delivery, Fallback, Group, Keep, Limits};
-use settle::Settler;
-use shard::{Hold, Level, Parts, Shard, ShardTask};
-use shares::{Address, Bounds, HeldByStrangers, Holder, NoShare, Share, Shares, Takes};
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -62,8 +51,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-pub use window::{Asker, Pending};
-use window::{Lanes, Rules};
+pub use lanes::window::{Asker, Pending};
+use lanes::window::{Lanes, Rules};
 
 /// How often full buckets are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -168,7 +157,7 @@ pub struct Tasks {
     /// Delivery.
     pub courier: Courier,
     /// What the courier reads.
-    pub ready: mpsc::UnboundedReceiver<delivery::Message>,
+    pub ready: mpsc::UnboundedReceiver<lanes::shard::Message>,
 }
 
 impl Ingest {
@@ -236,7 +225,7 @@ impl Ingest {
             }
         };
         let journal = Arc::new(journal);
-        let settler = Arc::new(Settler::new(settle::Parts {
+        let settler: Arc<dyn lanes::shard::Settle> = Arc::new(Settler::new(settle::Parts {
             journal: Arc::clone(&journal),
             dead: Arc::clone(&dead),
             groups: groups.clone(),
@@ -331,7 +320,7 @@ impl Ingest {
         for shard in self.shards_of(asker) {
             match shard.barrier(asker, groups) {
                 Ok(settled) => waits.extend(settled),
-                Err(shard::Ended) => return Settled::TimedOut,
+                Err(lanes::shard::Ended) => return Settled::TimedOut,
             }
         }
         for settled in waits {
@@ -368,9 +357,9 @@ impl Ingest {
     ) -> Result<Held, Busy> {
         let deadline = Instant::now() + within;
         let (mut held, mut waits) = (Held(Vec::new()), Vec::new());
-        let groups: window::Groups = groups.into();
+        let groups: lanes::window::Groups = groups.into();
         for shard in self.shards_of(asker) {
-            let (hold, passed) = shard.hold(asker, &groups).map_err(|shard::Ended| Busy)?;
+            let (hold, passed) = shard.hold(asker, &groups).map_err(|lanes::shard::Ended| Busy)?;
             held.0.push(hold);
             waits.extend(passed);
         }

@@ -1,12 +1,12 @@
 //! A start on a journal that holds something: what was seen, what died, what is pending, in that order.
 
 use super::Spread;
-use super::admit::{Admitted, Ground, SeenKey};
-use super::contexts::Contexts;
-use super::dead::{DeadLetter, DeadLetters};
-use super::reputation::Reputation;
-use super::settings::Group;
-use super::shares::{Address, Holder};
+use crate::ingest::accept::admit::{Admitted, Ground, SeenKey};
+use crate::ingest::accept::contexts::Contexts;
+use crate::ingest::outcome::dead::{DeadLetter, DeadLetters};
+use crate::ingest::accept::reputation::Reputation;
+use crate::ingest::settings::Group;
+use crate::ingest::accept::shares::{Address, Holder};
 use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
 use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};

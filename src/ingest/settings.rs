@@ -69,7 +69,7 @@ pub struct Group {
     pub fallback: Fallback,
     /// What becomes of an event without an id.
     pub missing_id: MissingId,
-    /// Reasons for which Tidegate refuses a call itself, instead of forwarding it ([`super::refusal::REFUSABLE`]).
+    /// Reasons for which Tidegate refuses a call itself, instead of forwarding it ([`crate::ingest::accept::refusal::REFUSABLE`]).
     pub refuse: Vec<Box<str>>,
     /// Fields that differ from try to try of one event (ruling 21).
     pub volatile: Vec<Arc<str>>,

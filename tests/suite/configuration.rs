@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use tidegate::config::{Config, parse};
 use tidegate::identity::{Kind, lists};
-use tidegate::ingest::refusal::REFUSABLE;
+use tidegate::ingest::accept::refusal::REFUSABLE;
 
 const DOCS: &str = include_str!("../../docs/configuration.md");
 const LISTS: &str = include_str!("../../src/identity/lists.rs");

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tidegate::ingest::refusal::REFUSABLE;
+use tidegate::ingest::accept::refusal::REFUSABLE;
 use tokio::net::TcpStream;
 
 const TOKEN: (&str, &str) = ("authorization", "Bearer t");

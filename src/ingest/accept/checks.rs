@@ -5,7 +5,7 @@ use super::call::{Call, Scope};
 use super::draft::Draft;
 use crate::clock::millis;
 use crate::event::{EventId, IdError, Subject, UserId};
-use crate::ingest::refusal::{Decline, Refusal};
+use crate::ingest::accept::refusal::{Decline, Refusal};
 use crate::ingest::settings::{Condition, Group, Keep, KeyPart, MissingId};
 use crate::json;
 use std::borrow::Cow;

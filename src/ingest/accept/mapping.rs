@@ -2,7 +2,7 @@
 
 use super::call::Scope;
 use super::draft::Draft;
-use crate::ingest::refusal::{Decline, Forward};
+use crate::ingest::accept::refusal::{Decline, Forward};
 use crate::ingest::settings::Group;
 use crate::json::{self, Object};
 use crate::template::{Field, ObjectTemplate};

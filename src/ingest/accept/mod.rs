@@ -7,12 +7,23 @@
 //! | `checks` | what a group asks of an event |
 //! | [`decode`] | one after the other |
 //! | [`take`] | what may be kept, and its way into the journal |
+//! | [`client_batch`] | a batch that a client made itself |
+//! | [`admit`] | ids that were seen, rates, and the obligation that an event is |
+//! | [`reputation`], [`shares`], [`contexts`], [`changes`] | what is known of callers, what they hold, what their calls share, what makes them differ |
+//! | [`refusal`] | why a call is forwarded or refused |
 //! | [`preview`] | what a forwarded call would be as an event |
 
+pub mod admit;
 pub mod call;
+pub mod changes;
 mod checks;
+pub mod client_batch;
+pub mod contexts;
 pub mod decode;
 mod draft;
 mod mapping;
 pub mod preview;
+pub mod refusal;
+pub mod reputation;
+pub mod shares;
 pub mod take;

@@ -8,13 +8,14 @@
 //! ```
 
 use super::deliverer::{Carrier, Deliverer, Parts};
-use super::load::{Message, Ready, Under};
+use super::load::{Ready, Under};
+use crate::ingest::lanes::shard::Message;
 use super::pack::{Packer, Room};
 use super::turns::{Place, Turns};
 use super::workers::{Work, Workers};
 use crate::event::{Context, Fingerprint, Keys, Realm};
 use crate::ingest::settings::{Group, Pack};
-use crate::ingest::shard::sleep_until;
+use crate::ingest::lanes::shard::sleep_until;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;

@@ -6,7 +6,7 @@ use super::load::{self, Ready};
 use super::retry;
 use super::verdict::{Judged, same};
 use crate::ingest::settings::Group;
-use crate::ingest::window::Verdict;
+use crate::ingest::lanes::window::Verdict;
 use http::StatusCode;
 use std::time::Duration;
 use tokio::time::Instant;

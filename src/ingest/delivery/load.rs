@@ -3,8 +3,8 @@
 use super::known::RouteShape;
 use super::pack::Parcel;
 use crate::event::{Carried, Owner};
-use crate::ingest::shard::Kept;
-use crate::ingest::window::{Batch, Form, LaneId};
+use crate::ingest::lanes::shard::Kept;
+use crate::ingest::lanes::window::{Batch, Form};
 use uuid::Uuid;
 
 /// A batch that may go.
@@ -34,27 +34,6 @@ impl Parcel for Ready {
     fn batch(&self) -> &Batch<Kept> {
         &self.batch
     }
-}
-
-/// What the courier can be told.
-#[derive(Debug)]
-pub enum Message {
-    /// A batch may go.
-    Ready {
-        /// Where its verdict goes.
-        shard: usize,
-        /// The batch.
-        batch: Batch<Kept>,
-        /// Attempts of this lane in a row that got no answer.
-        retries: u32,
-    },
-    /// Somebody waits for these lanes of a shard (`None`: for all): what is packed with them goes now.
-    Hurry {
-        /// The shard.
-        shard: usize,
-        /// Its lanes.
-        lanes: Option<Vec<LaneId>>,
-    },
 }
 
 /// The id of a request: that of its batch, or one of the very batches that it holds, so that an upstream which keeps its

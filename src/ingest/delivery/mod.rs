@@ -29,4 +29,3 @@ mod workers;
 
 pub use courier::Courier;
 pub use deliverer::Parts;
-pub use load::Message;

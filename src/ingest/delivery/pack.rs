@@ -2,7 +2,7 @@
 //! within the limits of one batch.
 
 use crate::event::EventId;
-use crate::ingest::window::{Batch, Entry};
+use crate::ingest::lanes::window::{Batch, Entry};
 use crate::template::Path;
 use std::collections::HashSet;
 use std::time::Duration;

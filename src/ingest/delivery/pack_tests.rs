@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::{Context, Fingerprint, GroupIndex, Keys, LaneKey, Owner, UserId};
-use crate::ingest::window::{ENVELOPE_BYTES, Lanes, Rules};
+use crate::ingest::lanes::window::{ENVELOPE_BYTES, Lanes, Rules};
 use crate::template::Path;
 use proptest::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Dead letters: events that could not be delivered, until somebody replays or drops them.
 //!
 //! All are in memory, bounded by `limits.max_dead_letters` and in bytes by a quarter of `journal.max_bytes`. For want of
-//! room the oldest goes, and is counted; but while strangers' letters ([`shares`](crate::ingest::shares)) take more than a half, the
+//! room the oldest goes, and is counted; but while strangers' letters ([`shares`](crate::ingest::accept::shares)) take more than a half, the
 //! oldest of the address that has most of these. With a durable journal they lie in it too, changed by the same commits as
 //! the events they were. A letter shows no credential; a replay goes
 //! with the one that the event came with, and with no other (P3).
@@ -9,8 +9,8 @@
 use crate::clock::millis;
 use crate::event::{Carried, Event, Fingerprint, Principal};
 use crate::identity::keys;
-use crate::ingest::reputation::Reputation;
-use crate::ingest::shares::Address;
+use crate::ingest::accept::reputation::Reputation;
+use crate::ingest::accept::shares::Address;
 use crate::journal;
 use crate::journal::record::{self, DeadRecord, Record};
 use parking_lot::Mutex;

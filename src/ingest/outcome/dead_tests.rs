@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::{Context, EventId, GroupIndex, Keys, LaneKey, UserId};
-use crate::ingest::shares::{Bounds, Shares};
+use crate::ingest::accept::shares::{Bounds, Shares};
 use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::dead::DeadLetter;
 use crate::event::{Carried, GroupIndex, Reason};
 use crate::ingest::Ingest;
-use crate::ingest::shares::{Address, Holder};
+use crate::ingest::accept::shares::{Address, Holder};
 use crate::journal::More;
 use std::time::Duration;
 

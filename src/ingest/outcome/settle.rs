@@ -4,11 +4,11 @@ use super::dead::{DeadLetter, DeadLetters};
 use crate::clock::{Clock, millis};
 use crate::event::{Event, Outcome, Reason, View};
 use crate::identity::{Caller, Identity, keys};
-use crate::ingest::admit::Admitted;
-use crate::ingest::contract;
+use crate::ingest::accept::admit::Admitted;
+use crate::ingest::delivery::contract;
 use crate::ingest::settings::Group;
-use crate::ingest::shard::Kept;
-use crate::ingest::window::Settled;
+use crate::ingest::lanes::shard::{Kept, Settle};
+use crate::ingest::lanes::window::Settled;
 use crate::journal::{End, Journal};
 use crate::json::Object;
 use crate::notices::Notices;
@@ -46,8 +46,11 @@ impl Settler {
         Self(parts)
     }
 
+}
+
+impl Settle for Settler {
     /// The end of these events: dead letter of each that is one, journal, tags, seen ids, ledger.
-    pub fn settle_batch(&self, batch: Vec<Settled<Kept>>) {
+    fn settle_batch(&self, batch: Vec<Settled<Kept>>) {
         let now = millis(self.0.clock.now());
         self.0.journal.settle_all(batch.iter().map(|settled| (&*settled.entry, self.end(settled, now))));
         let notices = self.notices(&batch);
@@ -57,7 +60,9 @@ impl Settler {
             self.0.notices.publish(caller, names.into_iter().collect());
         }
     }
+}
 
+impl Settler {
     /// What the journal needs to know. `now`: Unix milliseconds.
     fn end(&self, settled: &Settled<Kept>, now: u64) -> End {
         let letter = match &settled.outcome {

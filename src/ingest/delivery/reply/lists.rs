@@ -10,7 +10,7 @@ use super::targets::{List, Target, Targets};
 use super::{Asked, Reader, fate_of, id_of};
 use crate::event::{Outcome, Reason};
 use crate::ingest::settings::{Places, Results};
-use crate::ingest::window::Fate;
+use crate::ingest::lanes::window::Fate;
 use crate::json::{self, Object};
 use serde_json::value::RawValue;
 use std::borrow::Cow;

@@ -1,7 +1,7 @@
 use super::super::targets::LISTS;
 use super::*;
 use crate::event::EventId;
-use crate::ingest::window::Form;
+use crate::ingest::lanes::window::Form;
 use crate::template::Path;
 use proptest::prelude::*;
 use std::collections::HashMap;

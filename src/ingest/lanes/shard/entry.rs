@@ -2,7 +2,7 @@
 
 use super::Kept;
 use crate::event::{Carried, EventId, LaneKey, Owner, Subject, Tag};
-use crate::ingest::window::Entry;
+use crate::ingest::lanes::window::Entry;
 use crate::json::Object;
 use crate::template::Path;
 use bytes::Bytes;

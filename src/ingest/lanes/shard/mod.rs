@@ -12,15 +12,16 @@
 //! woken: that comes after it.
 
 mod entry;
+mod message;
 mod state;
 mod task;
 
-pub use task::{ShardTask, sleep_until};
+pub use message::Message;
+pub use task::{Settle, ShardTask, sleep_until};
 
-use super::admit::Admitted;
-use super::delivery::load::Message;
-use super::reputation::{Grounds, Reputation};
-use super::window::{Asker, Batch, Entry as _, Groups, Lanes, Pending, Verdict};
+use crate::ingest::accept::admit::Admitted;
+use crate::ingest::accept::reputation::{Grounds, Reputation};
+use crate::ingest::lanes::window::{Asker, Batch, Entry as _, Groups, Lanes, Pending, Verdict};
 use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, View};
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;

@@ -2,8 +2,8 @@
 
 use super::{Kept, MOST_LANES};
 use crate::event::{GroupIndex, Principal};
-use crate::ingest::delivery::load::Message;
-use crate::ingest::window::{LaneId, Lanes, Mark, Settled};
+use super::Message;
+use crate::ingest::lanes::window::{LaneId, Lanes, Mark, Settled};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 

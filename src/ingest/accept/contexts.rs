@@ -1,8 +1,8 @@
 //! The contexts in use: each kept once in memory for all its events, and what one principal makes Tidegate keep is
 //! bounded (ruling 25); so is what all strangers do.
 
-use super::reputation::Reputation;
-use super::shares::{Address, Holder, NoShare, Share, Takes};
+use crate::ingest::accept::reputation::Reputation;
+use crate::ingest::accept::shares::{Address, Holder, NoShare, Share, Takes};
 use crate::event::{Charge, Context, Fingerprint, Keys, Principal};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -172,8 +172,8 @@ impl Contexts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::reputation::RefusedBy;
-    use crate::ingest::shares::{Bounds, Shares};
+    use crate::ingest::accept::reputation::RefusedBy;
+    use crate::ingest::accept::shares::{Bounds, Shares};
     use http::HeaderValue;
     use std::time::Duration;
 

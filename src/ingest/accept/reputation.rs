@@ -7,7 +7,7 @@
 //! route is open likewise once it has answered a stranger, who has no name or was refused by 401: what it has proven
 //! holds no longer, and what calls have proven does. Who was refused by 403 is no stranger: any user can meet one.
 
-use super::shares::{Holder, NoShare, Share, Shares, Takes};
+use crate::ingest::accept::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::event::{GroupIndex, Principal, ReadIndex, first_eight};
 use moka::ops::compute::Op;
 use std::collections::BTreeSet;
@@ -253,7 +253,7 @@ impl Reputation {
 
     /// As if its refusal had been pushed out by others'.
     #[cfg(test)]
-    pub(super) fn forget(&self, principal: Principal) {
+    pub(in crate::ingest) fn forget(&self, principal: Principal) {
         self.refused.invalidate(&principal);
     }
 
@@ -450,7 +450,7 @@ impl Reputation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::shares::Bounds;
+    use crate::ingest::accept::shares::Bounds;
 
     const ADA: Principal = Principal([1; 16]);
     const NOBODY: Principal = Principal([2; 16]);

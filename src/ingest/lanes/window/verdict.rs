@@ -3,7 +3,7 @@
 use super::lane::Phase;
 use super::{Batch, Doubt, Entry, Fate, Form, LaneId, Lanes, Queued, Rules, Settled, Trouble, Verdict};
 use crate::event::{EventId, LaneKey, Outcome, Owner, Reason};
-use crate::ingest::reputation::Grounds;
+use crate::ingest::accept::reputation::Grounds;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

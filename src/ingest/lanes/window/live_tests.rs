@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ingest::delivery::retry;
-use crate::ingest::gate::{Asking, Caller, Evidence, Gate, Pass};
+use crate::ingest::delivery::gate::{Asking, Caller, Evidence, Gate, Pass};
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 
 fn delivery() -> Delivery {

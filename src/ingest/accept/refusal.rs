@@ -1,7 +1,7 @@
 //! Why a call was not acknowledged. Every reason has one name: in log, metric, response and test.
 
-use super::contexts::TooMuch;
-use super::shares::NoShare;
+use crate::ingest::accept::contexts::TooMuch;
+use crate::ingest::accept::shares::NoShare;
 use crate::event::IdError;
 use crate::identity::NotAnswerable;
 use std::sync::Arc;

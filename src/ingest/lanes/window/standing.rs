@@ -2,7 +2,7 @@
 
 use super::recent::Recent;
 use crate::event::{GroupIndex, Principal, ReadIndex};
-use crate::ingest::reputation::{Grounds, ReadRoutes};
+use crate::ingest::accept::reputation::{Grounds, ReadRoutes};
 use crate::keyed::AsItIsBuilder;
 use std::collections::BTreeSet;
 

@@ -1,21 +1,27 @@
 //! The task of a shard: it keeps the clock, settles, and tells those who wait.
 
 use super::state::Turn;
-use super::{Ended, Shard};
-use crate::ingest::settle::Settler;
+use super::{Ended, Kept, Shard};
+use crate::ingest::lanes::window::Settled;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// Where events go that have their outcome.
+pub trait Settle: Send + Sync {
+    /// Gives each of them its end.
+    fn settle_batch(&self, batch: Vec<Settled<Kept>>);
+}
 
 /// A shard's task, to be run by `app`. With it the shard ends.
 pub struct ShardTask {
     shard: Arc<Shard>,
-    settler: Arc<Settler>,
+    settler: Arc<dyn Settle>,
 }
 
 impl ShardTask {
     /// The task of this shard; it does nothing until [`run`](Self::run).
     #[must_use]
-    pub const fn new(shard: Arc<Shard>, settler: Arc<Settler>) -> Self {
+    pub const fn new(shard: Arc<Shard>, settler: Arc<dyn Settle>) -> Self {
         Self { shard, settler }
     }
 

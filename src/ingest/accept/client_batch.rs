@@ -1,13 +1,13 @@
 //! A batch that a client made itself: taken apart, deduplicated, kept event by event, and answered in one piece.
 
-use super::Ingest;
-use super::accept::call::{Call, Scope};
-use super::accept::decode;
-use super::accept::preview::preview;
-use super::accept::take::{Ack, Arrival};
-use super::admit::{Known, SeenKey};
-use super::refusal::{Decline, Forward, Refusal};
-use super::settings::{ClientBatches, Group};
+use crate::ingest::Ingest;
+use crate::ingest::accept::call::{Call, Scope};
+use crate::ingest::accept::decode;
+use crate::ingest::accept::preview::preview;
+use crate::ingest::accept::take::{Ack, Arrival};
+use crate::ingest::accept::admit::{Known, SeenKey};
+use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
+use crate::ingest::settings::{ClientBatches, Group};
 use crate::event::GroupIndex;
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};

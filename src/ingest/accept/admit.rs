@@ -1,8 +1,8 @@
 //! Admission: the ids that were seen, the rate per user, and the guard that stands for an event from its admission to its
 //! outcome.
 
-use super::settings::{Envelope, Limits};
-use super::shares::Share;
+use crate::ingest::settings::{Envelope, Limits};
+use crate::ingest::accept::shares::Share;
 use crate::cache::tags::{Tags, Waiting};
 use crate::event::{Event, Outcome, Owner, Principal, Realm, Tag, UserId, first_eight};
 use crate::identity::Identity;

@@ -4,7 +4,7 @@ use super::lane::Phase;
 use super::queued::Shown;
 use super::{Doubt, Entry, Lane, LaneId, Lanes, Seal};
 use crate::event::{EventId, GroupIndex, Outcome, Principal, ReadIndex, Realm, Subject, Tag, UserId, View};
-use crate::ingest::reputation::Grounds;
+use crate::ingest::accept::reputation::Grounds;
 use bytes::Bytes;
 use std::sync::Arc;
 
