@@ -132,7 +132,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     });
 
     let mut others: Vec<_> = tasks.shards.into_iter().map(|shard| watched("shard", &drain, shard.run())).collect();
-    others.push(watched("courier", &drain, tasks.courier.run(tasks.ready)));
+    others.push(watched("dispatcher", &drain, tasks.dispatcher.run(tasks.ready)));
     others.push(watched("housekeeping", &drain, ingest.clone().keep_house()));
     let service = service_fn(move |request| admin.clone().handle(request));
     others.push(tokio::spawn(server::serve(admin_listener, admin_settings, service, end.clone())));

@@ -71,8 +71,10 @@ fn list(letters: &Value) -> String {
     let mut out = String::new();
     for letter in letters {
         let text = |name: &str| letter.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-        let age =
-            crate::ingest::outcome::dead::age_ms(letter.get("died_at").and_then(Value::as_u64).unwrap_or(0), SystemTime::now());
+        let age = crate::ingest::outcome::dead::age_ms(
+            letter.get("died_at").and_then(Value::as_u64).unwrap_or(0),
+            SystemTime::now(),
+        );
         let age = humantime::format_duration(std::time::Duration::from_secs(age / 1000));
         let key = letter.get("key").map(Value::to_string).unwrap_or_default();
         let line = [&key, &text("group"), &text("user"), &text("reason"), &text("id")];

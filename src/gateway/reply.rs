@@ -1,8 +1,8 @@
 //! Every answer that is Tidegate's own, in one place: acknowledgements, refusals (RFC 9457), failures (RFC 9209).
 
 use crate::body::Body;
-use crate::ingest::accept::take::Ack;
 use crate::ingest::accept::refusal::Refusal;
+use crate::ingest::accept::take::Ack;
 use crate::upstream::UpstreamError;
 use crate::upstream::headers::HeadError;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};

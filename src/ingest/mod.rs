@@ -3,7 +3,7 @@
 //!
 //! | room | takes | gives | may say no with |
 //! |---|---|---|---|
-//! | [`accept`] | a call and its rule | [`Event`](crate::event::Event), admitted ([`Admitted`](accept::admit::Admitted)) | forwarded, refused, known |
+//! | [`accept`] | a call and its rule | [`Event`](crate::event::Event), admitted ([`Admitted`]) | forwarded, refused, known |
 //! | the journal | both | `Journaled` | no room: forwarded |
 //! | [`lanes`] | `Journaled` | [`Batch`](lanes::window::Batch) | – |
 //! | [`delivery`] | a batch | its verdict, and one outcome for each event | – |
@@ -30,15 +30,18 @@ use crate::memory::{self, Memory};
 use crate::metrics::{Ledger, Metrics};
 use crate::notices::{self, Notices};
 use crate::upstream::Upstream;
-use accept::admit::{Admitted, Buckets, Ground, Seen};
+use accept::admit::{Admitted, Admitter, Seen};
+use accept::buckets::Buckets;
 use accept::changes::Changes;
 use accept::contexts::Contexts;
 use accept::reputation::{Grounds, RefusedBy, Reputation};
 use accept::shares::{Address, Bounds, HeldByStrangers, Holder, NoShare, Share, Shares, Takes};
-use delivery::Courier;
+use delivery::Dispatcher;
 use delivery::gate::Gate;
 use delivery::known::RouteShape;
 use lanes::shard::{Hold, Level, Parts, Shard, ShardTask};
+pub use lanes::window::{Asker, Pending};
+use lanes::window::{Lanes, Rules};
 use outcome::dead::{self, DeadLetters};
 use outcome::settle::{self, Settler};
 use parking_lot::Mutex;
@@ -51,8 +54,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-pub use lanes::window::{Asker, Pending};
-use lanes::window::{Lanes, Rules};
 
 /// How often full buckets are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -127,7 +128,7 @@ struct Shared {
     delivery: Delivery,
     limits: Limits,
     identity: Arc<Identity>,
-    ground: Arc<Ground>,
+    admitter: Arc<Admitter>,
     buckets: Buckets,
     contexts: Contexts,
     changes: Changes,
@@ -155,8 +156,8 @@ pub struct Tasks {
     /// One per shard.
     pub shards: Vec<ShardTask>,
     /// Delivery.
-    pub courier: Courier,
-    /// What the courier reads.
+    pub dispatcher: Dispatcher,
+    /// What the dispatcher reads.
     pub ready: mpsc::UnboundedReceiver<lanes::shard::Message>,
 }
 
@@ -174,7 +175,7 @@ impl Ingest {
             Keeping::Disk(opened, _) => opened.secret(),
         };
         let seen = Seen::new(limits.max_seen, &secret);
-        let ground = Arc::new(Ground {
+        let admitter = Arc::new(Admitter {
             groups: names.clone(),
             envelopes: groups.iter().map(|group| group.envelope.clone()).collect(),
             identity: Arc::clone(&identity),
@@ -200,22 +201,22 @@ impl Ingest {
         let changes = Changes::new(Arc::clone(&metrics));
         let spread = Spread::new(shards);
         let rules: Vec<_> = (0..groups.len()).filter_map(|group| rules(&groups, group, &delivery)).collect();
-        let (courier_in, ready) = mpsc::unbounded_channel();
+        let (dispatcher_in, ready) = mpsc::unbounded_channel();
         let shards: Vec<_> = (0..shards.max(1))
             .map(|number| {
-                let (courier, level, reputation) = (courier_in.clone(), Arc::default(), Arc::clone(&reputation));
+                let (dispatcher, level, reputation) = (dispatcher_in.clone(), Arc::default(), Arc::clone(&reputation));
                 let lanes = Lanes::new(rules.clone(), most);
-                Arc::new(Shard::new(Parts { number, lanes, courier, level, reputation }))
+                Arc::new(Shard::new(Parts { number, lanes, dispatcher, level, reputation }))
             })
             .collect();
         let tails = shards.iter().map(|shard| Arc::clone(shard) as Arc<dyn Tail<_>>).collect();
         let journal = match journal {
             Keeping::Memory { max_bytes, .. } => Journal::in_memory(tails, max_bytes),
             Keeping::Disk(opened, settings) => {
-                let (ground, dead, groups, names) = (&ground, &dead, &groups, &names);
+                let (admitter, dead, groups, names) = (&admitter, &dead, &groups, &names);
                 let (contexts, reputation, clock) = (&contexts, &reputation, &clock);
                 let spread = &spread;
-                let recovery = Recovery { ground, dead, groups, names, contexts, reputation, spread, clock };
+                let recovery = Recovery { admitter, dead, groups, names, contexts, reputation, spread, clock };
                 let keep = groups.iter().map(|group| group.max_age).max().unwrap_or_default();
                 let memory = crate::journal::Memory {
                     max_seen: limits.max_seen,
@@ -237,7 +238,7 @@ impl Ingest {
         let tasks = shards.iter().map(task).collect();
         let levels = shards.iter().map(|shard| shard.level()).collect();
         let gates: Arc<[Mutex<Gate>]> = groups.iter().map(|_| Mutex::default()).collect();
-        let courier = Courier::new(delivery::Parts {
+        let dispatcher = Dispatcher::new(delivery::Parts {
             upstream,
             gates: Arc::clone(&gates),
             settings: delivery.clone(),
@@ -256,7 +257,7 @@ impl Ingest {
             delivery,
             limits,
             identity,
-            ground,
+            admitter,
             buckets,
             contexts,
             changes,
@@ -272,7 +273,7 @@ impl Ingest {
             most_lanes: 2 * most as u64,
             closed: AtomicBool::new(false),
         };
-        Ok((Self(Arc::new(shared)), Tasks { shards: tasks, courier, ready }))
+        Ok((Self(Arc::new(shared)), Tasks { shards: tasks, dispatcher, ready }))
     }
 
     /// What bodies take in memory.
@@ -419,7 +420,7 @@ impl Ingest {
 
     /// A relayed answer renewed a session of this principal.
     pub fn note_renewal(&self, principal: Principal) {
-        let renewals = &self.0.ground.metrics.renewals;
+        let renewals = &self.0.admitter.metrics.renewals;
         if renewals.get() == 0 && self.0.identity.settings().refresh.is_none() {
             tracing::warn!(
                 "the application renews sessions by cookies on its answers; acknowledgements carry none: set \
@@ -464,7 +465,7 @@ impl Ingest {
     /// Generations and pending counts.
     #[must_use]
     pub fn tags(&self) -> &Arc<Tags> {
-        &self.0.ground.tags
+        &self.0.admitter.tags
     }
 
     /// The group.
@@ -492,7 +493,7 @@ impl Ingest {
     /// The conservation ledger.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        self.0.ground.metrics.books.sum()
+        self.0.admitter.metrics.ledgers.sum()
     }
 
     /// Dead letters.

@@ -1,14 +1,14 @@
 //! A start on a journal that holds something: what was seen, what died, what is pending, in that order.
 
 use super::Spread;
-use crate::ingest::accept::admit::{Admitted, Ground, SeenKey};
-use crate::ingest::accept::contexts::Contexts;
-use crate::ingest::outcome::dead::{DeadLetter, DeadLetters};
-use crate::ingest::accept::reputation::Reputation;
-use crate::ingest::settings::Group;
-use crate::ingest::accept::shares::{Address, Holder};
 use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
+use crate::ingest::accept::admit::{Admitted, Admitter, SeenKey};
+use crate::ingest::accept::contexts::Contexts;
+use crate::ingest::accept::reputation::Reputation;
+use crate::ingest::accept::shares::{Address, Holder};
+use crate::ingest::outcome::dead::{DeadLetter, DeadLetters};
+use crate::ingest::settings::Group;
 use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
 use crate::journal::settings::JournalSettings;
 use crate::journal::tail::Tails;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// Brings back what a durable journal holds.
 pub struct Recovery<'a> {
     /// Seen ids, tags, ledger.
-    pub ground: &'a Arc<Ground>,
+    pub admitter: &'a Arc<Admitter>,
     /// The dead letters.
     pub dead: &'a Arc<DeadLetters>,
     /// The groups.
@@ -55,10 +55,10 @@ impl Recovery<'_> {
         for (seen, until) in opened.settled() {
             let left = until.saturating_sub(wall);
             if left > 0 {
-                self.ground.seen.end(SeenKey(*seen), Some(Duration::from_millis(left)), now);
+                self.admitter.seen.end(SeenKey(*seen), Some(Duration::from_millis(left)), now);
             }
         }
-        opened.successors().all().for_each(|succession| self.ground.identity.restore(succession));
+        opened.successors().all().for_each(|succession| self.admitter.identity.restore(succession));
         let sums = opened.sums();
         for letter in opened.letters(self.names) {
             let StoredLetter { stored, reason, attempts, status, died_ms } = letter;
@@ -69,7 +69,7 @@ impl Recovery<'_> {
             opened.forget_letters(&gone);
         }
         self.dead.restore(sums.dropped);
-        let books = &self.ground.metrics.books;
+        let books = &self.admitter.metrics.ledgers;
         books.restore(Ledger {
             received: sums.accepted + sums.duplicate + sums.superseded + sums.dead,
             accepted: sums.accepted,
@@ -87,7 +87,7 @@ impl Recovery<'_> {
         let shard = self.spread.shard_of(&stored.event.lane.user);
         let holder = Holder { principal: stored.event.owner.principal, address: Address::of_event(&stored.event) };
         let share = self.reputation.adopt_share(holder, self.reputation.shares().of_event(shard, &stored.event));
-        let admitted = self.ground.readmit(stored.seen, &stored.event, keep, share);
+        let admitted = self.admitter.readmit(stored.seen, &stored.event, keep, share);
         let reason = match (group, stored.has_credential) {
             (Some(_), true) => return Placement::Tail(shard, admitted),
             (None, _) => Reason::GroupRemoved,

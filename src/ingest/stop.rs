@@ -68,11 +68,11 @@ impl Ingest {
     /// Deliveries without an answer yet.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        u64::try_from(self.0.ground.metrics.in_flight.get()).unwrap_or(0)
+        u64::try_from(self.0.admitter.metrics.in_flight.get()).unwrap_or(0)
     }
 
     fn progress(&self) -> Progress {
-        let ended = self.0.ground.metrics.deliveries.get();
+        let ended = self.0.admitter.metrics.deliveries.get();
         Progress { pending: self.ledger().pending, in_flight: self.in_flight(), ended }
     }
 

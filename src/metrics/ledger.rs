@@ -50,36 +50,36 @@ impl std::fmt::Display for Ledger {
     }
 }
 
-const BOOKS: usize = 16;
+const PARTS: usize = 16;
 
-/// One less, in a book that is added up without a look at what doesn't fit.
+/// One less, in a part that is added up without a look at what doesn't fit.
 const LESS: u64 = u64::MAX;
 
 /// The ledger as it is kept: split over locks held for a few additions each, summed under all of them. An event may be
-/// received in one book and settled in another, so one book alone may go below zero; only their sum means anything.
+/// received in one part and settled in another, so one part alone may go below zero; only their sum means anything.
 #[derive(Debug, Default)]
-pub struct Books([Mutex<Ledger>; BOOKS]);
+pub struct Ledgers([Mutex<Ledger>; PARTS]);
 
-impl Books {
-    fn book(&self, choice: u64) -> &Mutex<Ledger> {
-        // The array is never empty and the remainder is below its length; the first book stands in for the compiler.
+impl Ledgers {
+    fn part(&self, choice: u64) -> &Mutex<Ledger> {
+        // The array is never empty and the remainder is below its length; the first part stands in for the compiler.
         let [first, ..] = &self.0;
-        self.0.get(usize::try_from(choice % BOOKS as u64).unwrap_or(0)).unwrap_or(first)
+        self.0.get(usize::try_from(choice % PARTS as u64).unwrap_or(0)).unwrap_or(first)
     }
 
     /// An event is received and pending.
     pub fn receive(&self, choice: u64) {
-        *self.book(choice).lock() += Ledger { received: 1, pending: 1, ..Ledger::default() };
+        *self.part(choice).lock() += Ledger { received: 1, pending: 1, ..Ledger::default() };
     }
 
     /// A duplicate was recognized at the door.
     pub fn repeat(&self, choice: u64) {
-        *self.book(choice).lock() += Ledger { received: 1, duplicate: 1, ..Ledger::default() };
+        *self.part(choice).lock() += Ledger { received: 1, duplicate: 1, ..Ledger::default() };
     }
 
     /// A received event was not kept after all, and nobody was told that it was.
     pub fn release(&self, choice: u64) {
-        *self.book(choice).lock() += Ledger { received: LESS, pending: LESS, ..Ledger::default() };
+        *self.part(choice).lock() += Ledger { received: LESS, pending: LESS, ..Ledger::default() };
     }
 
     /// Pending events found their outcomes.
@@ -95,30 +95,30 @@ impl Books {
             };
             *count += 1;
         }
-        *self.book(choice).lock() += settled;
+        *self.part(choice).lock() += settled;
     }
 
     /// A dead letter is pending again: it was received once, and is dead no longer.
     pub fn revive(&self) {
-        *self.book(0).lock() += Ledger { received: LESS, dead: LESS, ..Ledger::default() };
+        *self.part(0).lock() += Ledger { received: LESS, dead: LESS, ..Ledger::default() };
     }
 
     /// It could not be brought back after all.
     pub fn unrevive(&self) {
-        *self.book(0).lock() += Ledger { received: 1, dead: 1, ..Ledger::default() };
+        *self.part(0).lock() += Ledger { received: 1, dead: 1, ..Ledger::default() };
     }
 
     /// What was counted before this start: outcomes, without what is pending.
     pub fn restore(&self, before: Ledger) {
-        *self.book(0).lock() += before;
+        *self.part(0).lock() += before;
     }
 
-    /// The sum at one moment: all books are locked, in order, before any is read.
+    /// The sum at one moment: all parts are locked, in order, before any is read.
     #[must_use]
     pub fn sum(&self) -> Ledger {
         let guards: Vec<_> = self.0.iter().map(Mutex::lock).collect();
-        guards.iter().fold(Ledger::default(), |mut sum, book| {
-            sum += **book;
+        guards.iter().fold(Ledger::default(), |mut sum, part| {
+            sum += **part;
             sum
         })
     }
@@ -131,18 +131,18 @@ mod tests {
 
     #[test]
     fn the_ledger_balances_through_every_move() {
-        let books = Books::default();
+        let ledgers = Ledgers::default();
         let by = EventId::try_new("by").unwrap();
         for choice in 0..40 {
-            books.receive(choice);
-            assert!(books.sum().balances());
+            ledgers.receive(choice);
+            assert!(ledgers.sum().balances());
         }
-        books.repeat(7);
-        books.release(1);
-        // In whatever book: one of these goes below zero.
-        books.settle(2, [Outcome::Accepted, Outcome::Superseded { by }, Outcome::Duplicate].iter());
-        books.settle(2, [Outcome::Dead(Reason::Refused)].iter());
-        let sum = books.sum();
+        ledgers.repeat(7);
+        ledgers.release(1);
+        // In whatever part: one of these goes below zero.
+        ledgers.settle(2, [Outcome::Accepted, Outcome::Superseded { by }, Outcome::Duplicate].iter());
+        ledgers.settle(2, [Outcome::Dead(Reason::Refused)].iter());
+        let sum = ledgers.sum();
         assert!(sum.balances(), "{sum}");
         assert_eq!((sum.received, sum.pending, sum.accepted, sum.duplicate), (40, 35, 1, 2));
         assert_eq!((sum.superseded, sum.dead), (1, 1));

@@ -4,7 +4,7 @@ mod labels;
 mod ledger;
 
 pub use labels::{Action, Attempt, Counters, Label};
-pub use ledger::{Books, Ledger};
+pub use ledger::{Ledger, Ledgers};
 
 use crate::event::{Outcome, Reason};
 use crate::memory::Usage;
@@ -15,7 +15,7 @@ use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, I
 pub struct Metrics {
     registry: Registry,
     /// The ledger.
-    pub books: Books,
+    pub ledgers: Ledgers,
     /// Calls by what was done.
     pub calls: Counters<Action>,
     /// Event calls that were forwarded or refused, by reason.
@@ -119,7 +119,7 @@ impl Metrics {
         registry.register(Box::new(strangers.clone()))?;
         let calls = vector("tidegate_calls_total", "Calls by what was done", &["action"])?;
         Ok(Self {
-            books: Books::default(),
+            ledgers: Ledgers::default(),
             calls: Counters::of(&calls, &[]),
             declined: vector("tidegate_declined_total", "Event calls not acknowledged, by reason", &["reason"])?,
             unmapped: vector(
@@ -178,7 +178,7 @@ impl Metrics {
 
     /// Pending events found their outcomes.
     pub fn settle_all<'a>(&self, choice: u64, outcomes: impl Iterator<Item = &'a Outcome> + Clone) {
-        self.books.settle(choice, outcomes.clone());
+        self.ledgers.settle(choice, outcomes.clone());
         let mut batched = 0;
         for outcome in outcomes {
             match outcome {
@@ -198,7 +198,7 @@ impl Metrics {
     /// # Errors
     /// Encoding failed.
     pub fn text(&self, levels: Levels) -> Result<Vec<u8>, prometheus::Error> {
-        let ledger = self.books.sum();
+        let ledger = self.ledgers.sum();
         let show = |state: &str, value: u64| {
             self.gauges.ledger.with_label_values(&[state]).set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn the_scrape_names_the_ledger() {
         let metrics = Metrics::try_new().unwrap();
-        metrics.books.receive(0);
+        metrics.ledgers.receive(0);
         let text = String::from_utf8(metrics.text(Levels::default()).unwrap()).unwrap();
         assert!(text.contains("tidegate_events{state=\"pending\"} 1"), "{text}");
     }

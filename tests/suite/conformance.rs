@@ -2,7 +2,7 @@
 //! with `[[cache]] path = "/{*rest}"` and nothing else said, and an origin that answers byte by byte what a row says.
 //!
 //! What a shared cache must do is *required*; what it may do, and does if it is good at it, is *optional*. The rows cover
-//! the same ground as the public suite `http-tests/cache-tests`, in their own words and with their own code, so that the
+//! the same admitter as the public suite `http-tests/cache-tests`, in their own words and with their own code, so that the
 //! figures can be compared. [`NOT_MET`] names every row that isn't met, with the reason; the test fails as soon as that
 //! list is no longer exactly right.
 //!

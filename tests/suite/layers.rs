@@ -29,7 +29,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["shares"],
             &["reputation"],
-            &["contexts", "admit", "changes"],
+            &["contexts", "admit", "buckets", "changes"],
             &["refusal", "draft"],
             &["call"],
             &["mapping", "checks"],

@@ -1,20 +1,18 @@
-//! Admission: the ids that were seen, the rate per user, and the guard that stands for an event from its admission to its
-//! outcome.
+//! Admission: the ids that were seen, and the guard that stands for an event from its admission to its outcome.
 
-use crate::ingest::settings::{Envelope, Limits};
-use crate::ingest::accept::shares::Share;
 use crate::cache::tags::{Tags, Waiting};
-use crate::event::{Event, Outcome, Owner, Principal, Realm, Tag, UserId, first_eight};
+use crate::event::{Event, Outcome, Tag, first_eight};
 use crate::identity::Identity;
+use crate::ingest::accept::shares::Share;
+use crate::ingest::settings::Envelope;
 use crate::journal::Ticket;
 use crate::keyed::Keyed;
 use crate::metrics::Metrics;
 use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -232,7 +230,7 @@ impl Claim {
 
 /// What admission, settlement and the lanes share.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Admitter {
     /// Names of the groups, in the order of the configuration.
     pub groups: Vec<Arc<str>>,
     /// What their batches have around the events.
@@ -252,9 +250,9 @@ pub struct Ground {
 /// Dropped before the journal has the event, it takes all of them back; nobody was told that the event was kept.
 #[derive(Debug)]
 pub struct Admitted {
-    ground: Arc<Ground>,
+    admitter: Arc<Admitter>,
     key: SeenKey,
-    book: u64,
+    ledger_part: u64,
     tags: Arc<[Tag]>,
     waiting: Waiting,
     /// What a batch of its lane has around its events, bytes.
@@ -271,7 +269,7 @@ enum Stage {
     Settled,
 }
 
-impl Ground {
+impl Admitter {
     /// The key of an event among the seen ids.
     #[must_use]
     pub fn key(&self, event: &Event) -> SeenKey {
@@ -306,13 +304,13 @@ impl Ground {
 
     fn obligation(self: &Arc<Self>, key: SeenKey, event: &Event, keep: Duration, share: Share) -> Admitted {
         let [first, second, ..] = key.0;
-        let book = u64::from(first) << 8 | u64::from(second);
-        self.metrics.books.receive(book);
+        let ledger_part = u64::from(first) << 8 | u64::from(second);
+        self.metrics.ledgers.receive(ledger_part);
         let (tags, waiting) = (Arc::clone(&event.tags), Waiting::of(&event.owner, &event.lane.user));
         self.tags.mark(&tags, waiting);
         let envelope = u32::try_from(self.envelope(event)).unwrap_or(u32::MAX);
-        let (ground, state) = (Arc::clone(self), Stage::Admitted);
-        Admitted { ground, key, book, tags, waiting, envelope, keep, state, share }
+        let (admitter, state) = (Arc::clone(self), Stage::Admitted);
+        Admitted { admitter, key, ledger_part, tags, waiting, envelope, keep, state, share }
     }
 
     /// What a batch of an event's lane has around its events, bytes.
@@ -324,14 +322,14 @@ impl Ground {
 
     /// A known id came again.
     pub fn repeat(&self) {
-        self.metrics.books.repeat(fastrand::u64(..));
+        self.metrics.ledgers.repeat(fastrand::u64(..));
     }
 }
 
 impl Ticket for Admitted {
     fn kept(&mut self) {
         self.state = Stage::Journaled;
-        self.ground.seen.confirm(self.key);
+        self.admitter.seen.confirm(self.key);
     }
 
     fn taken_back(&mut self) {
@@ -361,16 +359,16 @@ impl Admitted {
     /// The one outcome of each, in the order of their lanes. Consumes the obligations, so none can be given twice.
     pub fn settle_all(mut settled: Vec<(Self, Outcome)>) {
         settled.iter_mut().for_each(|(admitted, _)| admitted.state = Stage::Settled);
-        let Some((Self { ground, book, .. }, _)) = settled.first() else { return };
+        let Some((Self { admitter, ledger_part, .. }, _)) = settled.first() else { return };
         // ORDER: the generations move before the events stop being pending, so that nothing stale fits in between.
         for (Self { tags, waiting, .. }, events) in Self::by_tags(&settled) {
-            ground.tags.settle_several(tags, *waiting, events);
+            admitter.tags.settle_several(tags, *waiting, events);
         }
         let now = Instant::now();
         for (admitted, outcome) in &settled {
-            ground.seen.end(admitted.key, admitted.keep(outcome), now);
+            admitter.seen.end(admitted.key, admitted.keep(outcome), now);
         }
-        ground.metrics.settle_all(*book, settled.iter().map(|(_, outcome)| outcome));
+        admitter.metrics.settle_all(*ledger_part, settled.iter().map(|(_, outcome)| outcome));
         Share::join(settled.iter_mut().map(|(admitted, _)| &mut admitted.share));
     }
 
@@ -391,143 +389,9 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         if self.state == Stage::Admitted {
-            self.ground.tags.settle(&self.tags, self.waiting);
-            self.ground.seen.end(self.key, None, Instant::now());
-            self.ground.metrics.books.release(self.book);
-        }
-    }
-}
-
-/// Whose tokens a call takes (ruling 17): a caller can choose the name that it uses, and one that nothing speaks for can use
-/// any number of names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Payer {
-    /// A user, by the hash of its name, under whichever of its principals: the name is a claim of each of them, and each is
-    /// known to be good where it matters.
-    User(Realm, u64),
-    /// A name under one principal that is known to be good and does not claim it.
-    Name(Principal, u64),
-    /// A principal that nothing speaks for, whatever names it uses.
-    Stranger(Principal),
-}
-
-impl Payer {
-    /// Of a call. `is_good`: its principal is known to be good in its group.
-    #[must_use]
-    pub fn of(user: &UserId, owner: &Owner, is_stranger: bool, is_good: bool) -> Self {
-        let name = || Tag::new(user.as_str()).0;
-        match (is_stranger, is_good && owner.claimed) {
-            (true, _) => Self::Stranger(owner.principal),
-            (false, true) => Self::User(owner.realm, name()),
-            (false, false) => Self::Name(owner.principal, name()),
-        }
-    }
-}
-
-/// Tokens of each [`Payer`]. Strangers have buckets of their own, half as many, so that no number of them takes a good
-/// principal's place.
-#[derive(Debug)]
-pub struct Buckets {
-    good: Shelf,
-    strangers: Shelf,
-}
-
-/// How fast a bucket fills.
-#[derive(Debug, Clone, Copy)]
-struct Filling {
-    /// Time for one token.
-    each: Duration,
-    /// Time for all but one.
-    rest: Duration,
-}
-
-/// Buckets that are counted together.
-#[derive(Debug)]
-struct Shelf {
-    filling: Option<Filling>,
-    most: usize,
-    count: AtomicUsize,
-    /// When each bucket is full again; one that is full is as good as none. A plain lock each, held for one look.
-    slots: Vec<Mutex<HashMap<Payer, Instant>>>,
-    hasher: RandomState,
-}
-
-/// Why a bucket gave nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dry {
-    /// Over the rate; tokens will be there after this time.
-    Limited(Duration),
-    /// More users than `max_users` in the last seconds, or more strangers than half of it; calls are forwarded.
-    TooManyUsers,
-}
-
-impl Buckets {
-    /// Buckets as `limits.events_per_user` says; none: no limit.
-    #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        Self { good: Shelf::new(limits, limits.max_users), strangers: Shelf::new(limits, limits.max_users / 2) }
-    }
-
-    /// One token.
-    ///
-    /// # Errors
-    /// None is there, or the payer has no bucket and can't get one.
-    pub fn take(&self, payer: Payer) -> Result<(), Dry> {
-        let shelf = if matches!(payer, Payer::Stranger(_)) { &self.strangers } else { &self.good };
-        shelf.take(payer, Instant::now())
-    }
-
-    /// Forgets full buckets, which are as good as new ones.
-    pub fn sweep(&self) {
-        let now = Instant::now();
-        self.good.sweep(now);
-        self.strangers.sweep(now);
-    }
-}
-
-impl Shelf {
-    fn new(limits: &Limits, most: usize) -> Self {
-        let filling = limits.events_per_user.and_then(|rate| {
-            let each = rate.per.checked_div(rate.rate).filter(|each| !each.is_zero())?;
-            Some(Filling { each, rest: each.saturating_mul(rate.burst.checked_sub(1)?) })
-        });
-        let slots = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { filling, most: most.max(1), count: AtomicUsize::new(0), slots, hasher: RandomState::new() }
-    }
-
-    fn slot(&self, payer: &Payer) -> Option<&Mutex<HashMap<Payer, Instant>>> {
-        let place = self.hasher.hash_one(payer) % SHARDS as u64;
-        self.slots.get(usize::try_from(place).unwrap_or(0))
-    }
-
-    fn take(&self, payer: Payer, now: Instant) -> Result<(), Dry> {
-        let Some((filling, slot)) = self.filling.zip(self.slot(&payer)) else { return Ok(()) };
-        let after = |at: Instant| at.checked_add(filling.each).unwrap_or(at);
-        let mut buckets = slot.lock();
-        if let Some(full_at) = buckets.get_mut(&payer) {
-            let missing = full_at.saturating_duration_since(now);
-            if missing > filling.rest {
-                return Err(Dry::Limited(missing - filling.rest));
-            }
-            *full_at = after(now.max(*full_at));
-            return Ok(());
-        }
-        // ORDER: counted before it is there, so that no number of callers at once makes more than there may be.
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            return Err(Dry::TooManyUsers);
-        }
-        buckets.insert(payer, after(now));
-        Ok(())
-    }
-
-    fn sweep(&self, now: Instant) {
-        for slot in &self.slots {
-            let mut buckets = slot.lock();
-            let before = buckets.len();
-            buckets.retain(|_, full_at| *full_at > now);
-            self.count.fetch_sub(before - buckets.len(), Ordering::Relaxed);
-            buckets.shrink_to_fit();
+            self.admitter.tags.settle(&self.tags, self.waiting);
+            self.admitter.seen.end(self.key, None, Instant::now());
+            self.admitter.metrics.ledgers.release(self.ledger_part);
         }
     }
 }

@@ -1,14 +1,14 @@
 //! A batch that a client made itself: taken apart, deduplicated, kept event by event, and answered in one piece.
 
+use crate::event::GroupIndex;
 use crate::ingest::Ingest;
+use crate::ingest::accept::admit::{Known, SeenKey};
 use crate::ingest::accept::call::{Call, Scope};
 use crate::ingest::accept::decode;
 use crate::ingest::accept::preview::preview;
-use crate::ingest::accept::take::{Ack, Arrival};
-use crate::ingest::accept::admit::{Known, SeenKey};
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
+use crate::ingest::accept::take::{Ack, Arrival};
 use crate::ingest::settings::{ClientBatches, Group};
-use crate::event::GroupIndex;
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};
 use bytes::Bytes;
@@ -75,8 +75,8 @@ impl Ingest {
             let mut arrival = Arrival::of(call, decoded);
             let is_refused = self.0.reputation.is_refused_in(arrival.event.owner.principal, group);
             self.check_admissible(into.group, &arrival.event, is_refused)?;
-            let key = self.0.ground.key(&arrival.event);
-            let known = self.0.ground.seen.look(key, Instant::now());
+            let key = self.0.admitter.key(&arrival.event);
+            let known = self.0.admitter.seen.look(key, Instant::now());
             if known == Known::Other || keys.iter().any(|one| one.names_other(key)) {
                 return Err(Decline::Forward(Forward::OtherContent));
             }

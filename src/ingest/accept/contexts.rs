@@ -1,9 +1,9 @@
 //! The contexts in use: each kept once in memory for all its events, and what one principal makes Tidegate keep is
 //! bounded (ruling 25); so is what all strangers do.
 
+use crate::event::{Charge, Context, Fingerprint, Keys, Principal};
 use crate::ingest::accept::reputation::Reputation;
 use crate::ingest::accept::shares::{Address, Holder, NoShare, Share, Takes};
-use crate::event::{Charge, Context, Fingerprint, Keys, Principal};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;

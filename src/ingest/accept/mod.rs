@@ -14,6 +14,7 @@
 //! | [`preview`] | what a forwarded call would be as an event |
 
 pub mod admit;
+pub mod buckets;
 pub mod call;
 pub mod changes;
 mod checks;

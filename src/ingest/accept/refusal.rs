@@ -1,9 +1,9 @@
 //! Why a call was not acknowledged. Every reason has one name: in log, metric, response and test.
 
-use crate::ingest::accept::contexts::TooMuch;
-use crate::ingest::accept::shares::NoShare;
 use crate::event::IdError;
 use crate::identity::NotAnswerable;
+use crate::ingest::accept::contexts::TooMuch;
+use crate::ingest::accept::shares::NoShare;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -7,8 +7,8 @@
 //! route is open likewise once it has answered a stranger, who has no name or was refused by 401: what it has proven
 //! holds no longer, and what calls have proven does. Who was refused by 403 is no stranger: any user can meet one.
 
-use crate::ingest::accept::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::event::{GroupIndex, Principal, ReadIndex, first_eight};
+use crate::ingest::accept::shares::{Holder, NoShare, Share, Shares, Takes};
 use moka::ops::compute::Op;
 use std::collections::BTreeSet;
 use std::sync::Arc;

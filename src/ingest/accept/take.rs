@@ -4,11 +4,12 @@ use super::call::{Call, Scope};
 use super::decode::{self, Decoded, Decoder, Payload};
 use crate::event::{Event, EventId, GroupIndex, Succession};
 use crate::ingest::Ingest;
-use crate::ingest::accept::admit::{Claim, Dry, Known, Payer, SeenKey};
+use crate::ingest::accept::admit::{Claim, Known, SeenKey};
+use crate::ingest::accept::buckets::{NoToken, Payer};
 use crate::ingest::accept::contexts::TooMuch;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
-use crate::ingest::settings::Group;
 use crate::ingest::accept::shares::{Address, Holder, Share};
+use crate::ingest::settings::Group;
 use crate::journal::More;
 use crate::json::Object;
 use crate::rollout;
@@ -146,7 +147,7 @@ impl Ingest {
             }
         };
         if let Some((path, count)) = unmapped {
-            self.0.ground.metrics.unmapped.with_label_values(&[&*path]).inc_by(count);
+            self.0.admitter.metrics.unmapped.with_label_values(&[&*path]).inc_by(count);
         }
         if !is_new {
             self.repeat();
@@ -191,7 +192,7 @@ impl Ingest {
     ) -> Result<(), Decline> {
         let shared = &self.0;
         let forward = |why| Err(Decline::Forward(why));
-        if !group.is_single() && event.json.len() + shared.ground.envelope(event) > group.max_bytes {
+        if !group.is_single() && event.json.len() + shared.admitter.envelope(event) > group.max_bytes {
             return forward(Forward::TooLargeForBatch);
         }
         if shared.closed.load(Ordering::Relaxed) {
@@ -227,9 +228,9 @@ impl Ingest {
     /// is known of the id.
     fn look_up(&self, event: &Event) -> Looked {
         let shared = &self.0;
-        let key = shared.ground.key(event);
+        let key = shared.admitter.key(event);
         let is_refused = shared.reputation.is_refused_in(event.owner.principal, event.lane.group);
-        let known = if is_refused { Known::No } else { shared.ground.seen.look(key, Instant::now()) };
+        let known = if is_refused { Known::No } else { shared.admitter.seen.look(key, Instant::now()) };
         Looked { key, is_refused, known }
     }
 
@@ -250,8 +251,8 @@ impl Ingest {
         let is_good = shared.reputation.is_good(event.owner.principal, event.lane.group);
         let payer = Payer::of(&event.lane.user, &event.owner, share.is_strangers(), is_good);
         shared.buckets.take(payer).map_err(|dry| match dry {
-            Dry::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
-            Dry::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
+            NoToken::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
+            NoToken::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
         })?;
         Ok(Admission::New(key, share))
     }
@@ -265,7 +266,7 @@ impl Ingest {
     ) -> Result<bool, Decline> {
         let shared = &self.0;
         let keep = shared.groups.get(event.lane.group.0).map_or_else(Default::default, |group| group.max_age);
-        let admitted = match shared.ground.admit(key, &event, keep, share).await {
+        let admitted = match shared.admitter.admit(key, &event, keep, share).await {
             Ok(admitted) => admitted,
             Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
             Err(Claim::Known | Claim::New) => return Ok(false),
@@ -296,7 +297,7 @@ impl Ingest {
 
     /// A known event came again.
     fn repeat(&self) {
-        self.0.ground.repeat();
+        self.0.admitter.repeat();
         self.0.journal.repeat();
     }
 }

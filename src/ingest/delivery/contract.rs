@@ -3,8 +3,8 @@
 use crate::clock::millis;
 use crate::event::{Context, Fingerprint};
 use crate::identity::{Caller, Identity, keys};
-use crate::ingest::settings::Envelope;
 use crate::ingest::lanes::window::ENVELOPE_BYTES;
+use crate::ingest::settings::Envelope;
 use crate::peer::{Connection, Peer};
 use crate::template::{Found, Lookup, Source};
 use http::request::Parts;

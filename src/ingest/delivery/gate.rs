@@ -13,8 +13,8 @@
 
 use super::known::{RouteShape, Routes};
 use crate::event::{LaneKey, Principal};
-use crate::ingest::settings::Delivery;
 use crate::ingest::lanes::window::{Form, Trouble};
+use crate::ingest::settings::Delivery;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | [`courier`] | the queue: company ([`pack`]), fair [`turns`], `workers` that carry the requests |
+//! | [`dispatcher`] | the queue: company ([`pack`]), fair [`turns`], `workers` that carry the requests |
 //! | `admission` | whether a load may go now: its credential, its group's [`gate`] |
 //! | [`contract`], [`request`] | the call that carries it |
 //! | `attempt` | request, `exchange` (what the wire said), verdict |
@@ -12,8 +12,8 @@
 mod admission;
 mod attempt;
 pub mod contract;
-pub mod courier;
 pub mod deliverer;
+pub mod dispatcher;
 mod exchange;
 mod failure;
 pub mod gate;
@@ -27,5 +27,5 @@ pub mod turns;
 mod verdict;
 mod workers;
 
-pub use courier::Courier;
 pub use deliverer::Parts;
+pub use dispatcher::Dispatcher;

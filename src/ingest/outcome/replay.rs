@@ -62,19 +62,19 @@ impl Ingest {
         let holder = Holder { principal: event.owner.principal, address: Address::of_event(&event) };
         // The operator wants it, whatever strangers hold.
         let share = shared.reputation.adopt_share(holder, shared.reputation.shares().of_event(shard, &event));
-        let admitted = shared.ground.admit(shared.ground.key(&event), &event, keep, share).await.map_err(known)?;
+        let admitted = shared.admitter.admit(shared.admitter.key(&event), &event, keep, share).await.map_err(known)?;
         let (seen, beside) = (admitted.seen(), shared.contexts.bytes());
         let more = More { seen, replaces: Some(key), beside, succession: None };
         // ORDER: it leaves the pile before the journal may say that it is pending; else a drop could take it too.
         if !shared.dead.remove(key) {
             return Err("it was dropped or replayed by somebody else".to_owned());
         }
-        shared.ground.metrics.books.revive();
+        shared.admitter.metrics.ledgers.revive();
         let back = event.clone();
         match shared.journal.append(shard, event, admitted, more).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                shared.ground.metrics.books.unrevive();
+                shared.admitter.metrics.ledgers.unrevive();
                 let letter = DeadLetter { event: back, key, group, reason, ..letter };
                 let gone = shared.dead.bury(letter);
                 shared.journal.drop_letters(&gone);

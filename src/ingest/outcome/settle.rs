@@ -6,9 +6,9 @@ use crate::event::{Event, Outcome, Reason, View};
 use crate::identity::{Caller, Identity, keys};
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::delivery::contract;
-use crate::ingest::settings::Group;
 use crate::ingest::lanes::shard::{Kept, Settle};
 use crate::ingest::lanes::window::Settled;
+use crate::ingest::settings::Group;
 use crate::journal::{End, Journal};
 use crate::json::Object;
 use crate::notices::Notices;
@@ -45,7 +45,6 @@ impl Settler {
     pub const fn new(parts: Parts) -> Self {
         Self(parts)
     }
-
 }
 
 impl Settle for Settler {

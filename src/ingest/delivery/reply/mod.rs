@@ -9,8 +9,8 @@ mod lists;
 mod targets;
 
 use crate::event::{EventId, Outcome, Reason};
-use crate::ingest::settings::{InOrder, Missing, Results, Success};
 use crate::ingest::lanes::window::{Batch, Entry, Fate, Form};
+use crate::ingest::settings::{InOrder, Missing, Results, Success};
 use crate::json::{self, Object};
 use crate::template::Path;
 use http::{HeaderMap, StatusCode};

@@ -3,7 +3,7 @@
 use super::Kept;
 use crate::ingest::lanes::window::{Batch, LaneId};
 
-/// What the courier can be told.
+/// What the dispatcher can be told.
 #[derive(Debug)]
 pub enum Message {
     /// A batch may go.

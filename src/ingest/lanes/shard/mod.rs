@@ -1,12 +1,12 @@
 //! One shard: its lanes behind their lock, and the task that keeps their clock.
 //!
 //! An event enters its lane under the lock, by the thread that made it durable; an attempt's verdict, a barrier and a hold
-//! take the lock as well. Whatever takes it hands over what is ready for the courier. Only what takes long or must come in
+//! take the lock as well. Whatever takes it hands over what is ready for the dispatcher. Only what takes long or must come in
 //! one order is left to the [task](ShardTask): it seals when a deadline has passed, settles, and tells those who wait. It is
 //! woken when there is something to settle, when somebody may have waited long enough, or when a deadline came nearer
 //! than the one that it sleeps until.
 //!
-//! ORDER: the shard's lock is the innermost but for the one that orders messages to the courier. It is taken while the
+//! ORDER: the shard's lock is the innermost but for the one that orders messages to the dispatcher. It is taken while the
 //! journal hands an event over (at `none`: under the lock that numbers it), never while the journal's queue or writer is
 //! locked. While it is held neither the journal nor the tags, the seen ids or the reputation are called, and no task is
 //! woken: that comes after it.
@@ -19,10 +19,10 @@ mod task;
 pub use message::Message;
 pub use task::{Settle, ShardTask, sleep_until};
 
+use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, View};
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::lanes::window::{Asker, Batch, Entry as _, Groups, Lanes, Pending, Verdict};
-use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, View};
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
 use parking_lot::{Mutex, MutexGuard};
@@ -77,12 +77,12 @@ pub struct Level {
 
 /// What a shard is made of.
 pub struct Parts {
-    /// Its number, which the courier answers to.
+    /// Its number, which the dispatcher answers to.
     pub number: usize,
     /// Its lanes.
     pub lanes: Lanes<Kept>,
     /// Where batches go.
-    pub courier: mpsc::UnboundedSender<Message>,
+    pub dispatcher: mpsc::UnboundedSender<Message>,
     /// What it shows.
     pub level: Arc<Level>,
     /// What is known of principals.
@@ -97,7 +97,7 @@ pub struct Shard {
     state: Mutex<State>,
     // ORDER: locked before `state` is let go and while messages are sent, so that they are sent in the order of the steps: a
     // lane's batch before the word that somebody waits for it.
-    courier: Mutex<mpsc::UnboundedSender<Message>>,
+    dispatcher: Mutex<mpsc::UnboundedSender<Message>>,
     /// Wakes the task.
     due: Notify,
     /// Set under `state`'s lock, but for a panic.
@@ -132,11 +132,11 @@ impl Shard {
     /// A shard, and the task that is to be run for it.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { number, lanes, courier, level, reputation } = parts;
+        let Parts { number, lanes, dispatcher, level, reputation } = parts;
         Self {
             number,
             state: Mutex::new(State::new(lanes)),
-            courier: Mutex::new(courier),
+            dispatcher: Mutex::new(dispatcher),
             due: Notify::new(),
             is_closed: AtomicBool::new(false),
             level,
@@ -145,7 +145,7 @@ impl Shard {
         }
     }
 
-    /// One step of the lanes; afterwards the courier has what is ready, and the task knows what is left to it.
+    /// One step of the lanes; afterwards the dispatcher has what is ready, and the task knows what is left to it.
     fn step<R>(&self, step: impl FnOnce(&mut State) -> R) -> Result<R, Ended> {
         let panics = EndsInPanic(self);
         let mut state = self.state.lock();
@@ -170,7 +170,7 @@ impl Shard {
         })
     }
 
-    /// Lets the lock go and sends the courier what is ready; whether the task has something to do.
+    /// Lets the lock go and sends the dispatcher what is ready; whether the task has something to do.
     fn hand_over(&self, mut state: MutexGuard<'_, State>) -> bool {
         self.level.lanes.store(state.lanes.len() as u64, Ordering::Relaxed);
         let wakes = state.wants_task();
@@ -178,11 +178,11 @@ impl Shard {
         if messages.is_empty() {
             return wakes;
         }
-        let courier = self.courier.lock();
+        let dispatcher = self.dispatcher.lock();
         drop(state);
-        // The courier outlives the shards; if it is gone, the process is ending and the events stay pending.
-        if messages.into_iter().any(|message| courier.send(message).is_err()) {
-            tracing::error!(shard = self.number, "the courier is gone, batches stay pending");
+        // The dispatcher outlives the shards; if it is gone, the process is ending and the events stay pending.
+        if messages.into_iter().any(|message| dispatcher.send(message).is_err()) {
+            tracing::error!(shard = self.number, "the dispatcher is gone, batches stay pending");
         }
         wakes
     }

@@ -1,8 +1,8 @@
 //! What a shard's lock protects: the lanes, and those who wait for them.
 
+use super::Message;
 use super::{Kept, MOST_LANES};
 use crate::event::{GroupIndex, Principal};
-use super::Message;
 use crate::ingest::lanes::window::{LaneId, Lanes, Mark, Settled};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ pub(super) enum Hurry {
 pub(super) struct State {
     pub(super) lanes: Lanes<Kept>,
     pub(super) waiters: Vec<Waiter>,
-    /// Lanes that somebody began to wait for; the courier is told.
+    /// Lanes that somebody began to wait for; the dispatcher is told.
     pub(super) hurry: Hurry,
     /// When the task looks at the clock next; none: not before it is woken.
     wake: Option<Instant>,

@@ -3,16 +3,16 @@ use crate::cache::tags::{Tags, Waiting};
 use crate::clock::Clock;
 use crate::event::{Carried, Context, Event, Fingerprint, Keys, LaneKey, Outcome, Reason, Tag};
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
-use crate::ingest::accept::admit::{Claim, Ground, Seen};
-use crate::ingest::outcome::dead::DeadLetters;
+use crate::ingest::accept::admit::{Admitter, Claim, Seen};
+use crate::ingest::accept::reputation::RefusedBy;
+use crate::ingest::accept::shares::{Address, Bounds, Holder, Shares, Takes};
 use crate::ingest::delivery;
 use crate::ingest::delivery::deliverer::{Carrier, Deliverer};
 use crate::ingest::delivery::load::{Ready, Under};
-use crate::ingest::accept::reputation::RefusedBy;
-use crate::ingest::settings::{Backoff, Delivery, Limited};
-use crate::ingest::outcome::settle::{self, Settler};
-use crate::ingest::accept::shares::{Address, Bounds, Holder, Shares, Takes};
 use crate::ingest::lanes::window::{Fate, Queued, Rules};
+use crate::ingest::outcome::dead::DeadLetters;
+use crate::ingest::outcome::settle::{self, Settler};
+use crate::ingest::settings::{Backoff, Delivery, Limited};
 use crate::journal::{AppendError, Journal, More, Ticket as _};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A shard that runs, and all that it talks to.
 struct Scene {
-    ground: Arc<Ground>,
+    admitter: Arc<Admitter>,
     journal: Arc<Journal<Admitted>>,
     reputation: Arc<Reputation>,
     shard: Arc<Shard>,
@@ -105,7 +105,7 @@ impl Scene {
         let reputation = Reputation::new(1, None, HOUR, None, 100, Arc::new(Shares::new(bounds)));
         let reputation = Arc::new(reputation);
         let identity = Arc::new(identity());
-        let ground = Arc::new(Ground {
+        let admitter = Arc::new(Admitter {
             groups: vec!["g".into()],
             envelopes: Vec::new(),
             identity: Arc::clone(&identity),
@@ -113,10 +113,10 @@ impl Scene {
             tags: Arc::new(Tags::new()),
             metrics: Arc::new(Metrics::try_new().unwrap()),
         });
-        let (courier, batches) = mpsc::unbounded_channel();
+        let (dispatcher, batches) = mpsc::unbounded_channel();
         let lanes = Lanes::new(vec![rules()], 10);
         let (level, known) = (Arc::default(), Arc::clone(&reputation));
-        let shard = Arc::new(Shard::new(Parts { number: 0, lanes, courier, level, reputation: known }));
+        let shard = Arc::new(Shard::new(Parts { number: 0, lanes, dispatcher, level, reputation: known }));
         let journal = Arc::new(Journal::in_memory(vec![Arc::clone(&shard) as Arc<dyn Tail<_>>], 1 << 20));
         let settler = Settler::new(settle::Parts {
             journal: Arc::clone(&journal),
@@ -127,14 +127,14 @@ impl Scene {
             clock: Clock::default(),
         });
         let task = Some(ShardTask::new(Arc::clone(&shard), Arc::new(settler)));
-        Self { ground, journal, reputation, shard, batches, task, events: 0 }
+        Self { admitter, journal, reputation, shard, batches, task, events: 0 }
     }
 
     async fn admit(&self, event: &Event) -> Result<Admitted, Claim> {
         let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
         let takes: Takes = self.reputation.shares().of_event(0, event);
         let share = self.reputation.adopt_share(holder, takes);
-        self.ground.admit(self.ground.key(event), event, HOUR, share).await
+        self.admitter.admit(self.admitter.key(event), event, HOUR, share).await
     }
 
     /// An event is in the journal, and in its lane.
@@ -181,8 +181,8 @@ impl Scene {
             upstream: Upstream::new(upstream),
             settings,
             groups: Vec::new(),
-            identity: Arc::clone(&self.ground.identity),
-            metrics: Arc::clone(&self.ground.metrics),
+            identity: Arc::clone(&self.admitter.identity),
+            metrics: Arc::clone(&self.admitter.metrics),
             reputation: Arc::clone(&self.reputation),
             shards: vec![Arc::clone(&self.shard)],
             gates: [].into(),
@@ -223,7 +223,7 @@ impl Scene {
     }
 
     fn accepted(&self) -> u64 {
-        self.ground.metrics.books.sum().accepted
+        self.admitter.metrics.ledgers.sum().accepted
     }
 
     fn was_woken(&self) -> bool {
@@ -301,7 +301,7 @@ async fn a_shard_without_its_task_takes_nothing_and_keeps_nobody_waiting() {
     assert!(waits.await.is_err());
     assert_eq!(scene.try_keep(false).await, Err(AppendError::Closed));
     assert_eq!(scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap_err(), Ended);
-    assert_eq!(scene.ground.metrics.books.sum().pending, 1, "only the first one");
+    assert_eq!(scene.admitter.metrics.ledgers.sum().pending, 1, "only the first one");
 }
 
 #[tokio::test(start_paused = true)]
@@ -382,9 +382,9 @@ async fn an_event_that_is_taken_back_leaves_nothing_behind() {
     let admit = || async {
         let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
         let share = scene.reputation.adopt_share(holder, scene.reputation.shares().of_event(0, &event));
-        scene.ground.admit(scene.ground.key(&event), &event, HOUR, share).await
+        scene.admitter.admit(scene.admitter.key(&event), &event, HOUR, share).await
     };
-    let pending = || scene.ground.metrics.books.sum().pending;
+    let pending = || scene.admitter.metrics.ledgers.sum().pending;
     let mut admitted = admit().await.unwrap();
     admitted.kept();
     // Nobody was there to take it over.
@@ -415,7 +415,7 @@ async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone
         admitted.kept();
         settled.push((admitted, outcome(event.content)));
     }
-    let (table, mine) = (&scene.ground.tags, Waiting::of(&events[0].owner, &events[0].lane.user));
+    let (table, mine) = (&scene.admitter.tags, Waiting::of(&events[0].owner, &events[0].lane.user));
     let rest = settled.split_off(39);
     Admitted::settle_all(settled);
     assert!(table.own_pending(&tags(40), mine) && table.own_pending(&[Tag::new("all")], mine));
@@ -423,13 +423,13 @@ async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone
     Admitted::settle_all(rest);
     assert!(!table.own_pending(&all(), mine) && !table.user_pending(&all(), mine));
     for event in &events {
-        let claim = scene.ground.seen.claim(scene.ground.key(event)).await;
+        let claim = scene.admitter.seen.claim(scene.admitter.key(event)).await;
         assert_eq!(claim, if event.content % 4 == 0 { Claim::New } else { Claim::Known }, "{}", event.content);
     }
-    let sum = scene.ground.metrics.books.sum();
+    let sum = scene.admitter.metrics.ledgers.sum();
     assert!(sum.balances() && sum.pending == 0, "{sum}");
     assert_eq!((sum.accepted, sum.duplicate, sum.superseded, sum.dead), (10, 10, 10, 10));
-    assert_eq!(scene.ground.metrics.batched_events.get(), 30);
+    assert_eq!(scene.admitter.metrics.batched_events.get(), 30);
 }
 
 #[test]

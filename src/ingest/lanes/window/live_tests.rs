@@ -1,8 +1,8 @@
 //! Nothing sleeps for ever, and no outage is held against an event.
 
 use super::*;
-use crate::ingest::delivery::retry;
 use crate::ingest::delivery::gate::{Asking, Caller, Evidence, Gate, Pass};
+use crate::ingest::delivery::retry;
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 
 fn delivery() -> Delivery {

@@ -1,4 +1,4 @@
-//! One courier for all lanes. Ready batches take [`turns`](super::turns) under the cap on requests in flight, those of
+//! One dispatcher for all lanes. Ready batches take [`turns`](super::turns) under the cap on requests in flight, those of
 //! shared groups after a moment's wait for company ([`pack`](super::pack)); each group's [`gate`](super::gate) is minded,
 //! and every load goes with the [`deliverer`](super::deliverer), in a task that it has for itself.
 //!
@@ -9,13 +9,13 @@
 
 use super::deliverer::{Carrier, Deliverer, Parts};
 use super::load::{Ready, Under};
-use crate::ingest::lanes::shard::Message;
 use super::pack::{Packer, Room};
 use super::turns::{Place, Turns};
 use super::workers::{Work, Workers};
 use crate::event::{Context, Fingerprint, Keys, Realm};
-use crate::ingest::settings::{Group, Pack};
+use crate::ingest::lanes::shard::Message;
 use crate::ingest::lanes::shard::sleep_until;
+use crate::ingest::settings::{Group, Pack};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 const MOST_MESSAGES: usize = 1_024;
 
 /// Where batches wait for company, for their turn and for their answer.
-pub struct Courier {
+pub struct Dispatcher {
     deliverer: Arc<Deliverer>,
     turns: Turns<Vec<Ready>>,
     /// The limits of each shared group's common batches.
@@ -45,8 +45,8 @@ impl Work for Arc<Deliverer> {
     }
 }
 
-impl Courier {
-    /// A courier; it does nothing until [`run`](Self::run).
+impl Dispatcher {
+    /// A dispatcher; it does nothing until [`run`](Self::run).
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let deliverer = Arc::new(Deliverer::new(parts));

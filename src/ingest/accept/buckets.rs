@@ -1,0 +1,151 @@
+//! The rate per user: token buckets, in which a stranger takes no good caller's place.
+
+use crate::event::{Owner, Principal, Realm, Tag, UserId};
+use crate::ingest::settings::Limits;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Parts of the table of buckets, each with a lock of its own.
+const SHARDS: usize = 64;
+
+/// Whose tokens a call takes (ruling 17): a caller can choose the name that it uses, and one that nothing speaks for can use
+/// any number of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Payer {
+    /// A user, by the hash of its name, under whichever of its principals: the name is a claim of each of them, and each is
+    /// known to be good where it matters.
+    User(Realm, u64),
+    /// A name under one principal that is known to be good and does not claim it.
+    Name(Principal, u64),
+    /// A principal that nothing speaks for, whatever names it uses.
+    Stranger(Principal),
+}
+
+impl Payer {
+    /// Of a call. `is_good`: its principal is known to be good in its group.
+    #[must_use]
+    pub fn of(user: &UserId, owner: &Owner, is_stranger: bool, is_good: bool) -> Self {
+        let name = || Tag::new(user.as_str()).0;
+        match (is_stranger, is_good && owner.claimed) {
+            (true, _) => Self::Stranger(owner.principal),
+            (false, true) => Self::User(owner.realm, name()),
+            (false, false) => Self::Name(owner.principal, name()),
+        }
+    }
+}
+
+/// Tokens of each [`Payer`]. Strangers have buckets of their own, half as many, so that no number of them takes a good
+/// principal's place.
+#[derive(Debug)]
+pub struct Buckets {
+    good: Shelf,
+    strangers: Shelf,
+}
+
+/// How fast a bucket fills.
+#[derive(Debug, Clone, Copy)]
+struct Filling {
+    /// Time for one token.
+    each: Duration,
+    /// Time for all but one.
+    rest: Duration,
+}
+
+/// Buckets that are counted together.
+#[derive(Debug)]
+struct Shelf {
+    filling: Option<Filling>,
+    most: usize,
+    count: AtomicUsize,
+    /// When each bucket is full again; one that is full is as good as none. A plain lock each, held for one look.
+    slots: Vec<Mutex<HashMap<Payer, Instant>>>,
+    hasher: RandomState,
+}
+
+/// Why a bucket gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoToken {
+    /// Over the rate; tokens will be there after this time.
+    Limited(Duration),
+    /// More users than `max_users` in the last seconds, or more strangers than half of it; calls are forwarded.
+    TooManyUsers,
+}
+
+impl Buckets {
+    /// Buckets as `limits.events_per_user` says; none: no limit.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self { good: Shelf::new(limits, limits.max_users), strangers: Shelf::new(limits, limits.max_users / 2) }
+    }
+
+    /// One token.
+    ///
+    /// # Errors
+    /// None is there, or the payer has no bucket and can't get one.
+    pub fn take(&self, payer: Payer) -> Result<(), NoToken> {
+        let shelf = if matches!(payer, Payer::Stranger(_)) { &self.strangers } else { &self.good };
+        shelf.take(payer, Instant::now())
+    }
+
+    /// Forgets full buckets, which are as good as new ones.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.good.sweep(now);
+        self.strangers.sweep(now);
+    }
+}
+
+impl Shelf {
+    fn new(limits: &Limits, most: usize) -> Self {
+        let filling = limits.events_per_user.and_then(|rate| {
+            let each = rate.per.checked_div(rate.rate).filter(|each| !each.is_zero())?;
+            Some(Filling { each, rest: each.saturating_mul(rate.burst.checked_sub(1)?) })
+        });
+        let slots = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { filling, most: most.max(1), count: AtomicUsize::new(0), slots, hasher: RandomState::new() }
+    }
+
+    fn slot(&self, payer: &Payer) -> Option<&Mutex<HashMap<Payer, Instant>>> {
+        let place = self.hasher.hash_one(payer) % SHARDS as u64;
+        self.slots.get(usize::try_from(place).unwrap_or(0))
+    }
+
+    fn take(&self, payer: Payer, now: Instant) -> Result<(), NoToken> {
+        let Some((filling, slot)) = self.filling.zip(self.slot(&payer)) else { return Ok(()) };
+        let after = |at: Instant| at.checked_add(filling.each).unwrap_or(at);
+        let mut buckets = slot.lock();
+        if let Some(full_at) = buckets.get_mut(&payer) {
+            let missing = full_at.saturating_duration_since(now);
+            if missing > filling.rest {
+                return Err(NoToken::Limited(missing - filling.rest));
+            }
+            *full_at = after(now.max(*full_at));
+            return Ok(());
+        }
+        // ORDER: counted before it is there, so that no number of callers at once makes more than there may be.
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(NoToken::TooManyUsers);
+        }
+        buckets.insert(payer, after(now));
+        Ok(())
+    }
+
+    fn sweep(&self, now: Instant) {
+        for slot in &self.slots {
+            let mut buckets = slot.lock();
+            let before = buckets.len();
+            buckets.retain(|_, full_at| *full_at > now);
+            self.count.fetch_sub(before - buckets.len(), Ordering::Relaxed);
+            buckets.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "buckets_tests.rs"]
+mod tests;
