@@ -273,7 +273,8 @@ impl<F: Files, T: Ticket> Core<F, T> {
         let until = Instant::now() + patience;
         let mut queue = self.queue.lock();
         let has_work = |queue: &Queue<T>| {
-            let waits = queue.is_told || queue.has_waiters() && !queue.leading;
+            // While another one leads there is nothing to do: it takes what waits, or tells of it when it ends.
+            let waits = !queue.leading && (queue.is_told || queue.has_waiters());
             queue.is_closed || (waits || queue.wants_spare) && self.health.takes_events()
         };
         while !has_work(&queue) {
@@ -587,8 +588,9 @@ impl<F: Files, T: Ticket> Drop for Lead<'_, F, T> {
         // What can't be written is tried again by the thread, in its own time.
         let waits = queue.has_waiters() || !queue.frames.is_empty() && self.core.health.takes_events();
         queue.is_told |= waits;
+        let is_told = queue.is_told;
         drop(queue);
-        if waits {
+        if is_told {
             self.core.work.notify_all();
         }
     }
