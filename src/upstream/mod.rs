@@ -23,13 +23,16 @@ pub use error::UpstreamError;
 pub use reserve::Standing;
 pub use settings::{RelayRule, UpstreamSettings};
 
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 use crate::peer::{Arrived, LentPlace, Peer};
+use futures_util::FutureExt as _;
+use futures_util::stream::{self, StreamExt as _};
 use headers::{Asked, HopSettings};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
@@ -44,6 +47,8 @@ use upload::{Progress, Watch};
 
 /// Most header lines of a response. nginx has no such limit, and applications behind it set a hundred and more.
 const MAX_HEADERS: usize = 512;
+/// Largest body that is kept to be sent again, bytes.
+const SMALL: u64 = 16 << 10;
 /// Connections that may idle.
 const MAX_IDLE: usize = 256;
 /// Most bytes of an answer that are read ahead, its head's included.
@@ -141,6 +146,7 @@ impl Upstream {
         });
         head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
+        let body = if is_idempotent(&head.method) { whole_if_at_hand(body) } else { body };
         let response = self.ask(Box::new(Request::from_parts(head, body))).await?;
         self.finish(response, upgrade, taken)
     }
@@ -302,13 +308,38 @@ impl From<Failure> for UpstreamError {
     }
 }
 
-/// The same request, if it may be sent twice (RFC 9110 §9.2.2): it only reads, and has nothing that would be used up.
+/// Methods whose requests a proxy may send again (RFC 9110 §9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+}
+
+/// A small body that has come with its head, in one piece, so that it can be sent again; any other one as it is.
+fn whole_if_at_hand(mut body: Body) -> Body {
+    let is_small = body.size_hint().exact().is_some_and(|bytes| (1..=SMALL).contains(&bytes));
+    if !is_small || !matches!(body, Body::Incoming(_)) {
+        return body;
+    }
+    let Some(Some(Ok(frame))) = body.frame().now_or_never() else { return body };
+    match frame.into_data() {
+        Ok(data) if body.is_end_stream() => Body::from(data),
+        Ok(data) => Body::boxed(StreamBody::new(
+            stream::iter([Ok(Frame::data(data))])
+                .chain(stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) })),
+        )),
+        Err(trailers) => Body::boxed(StreamBody::new(stream::iter([Ok::<_, BodyError>(trailers)]))),
+    }
+}
+
+/// The same request, if it may be sent twice: its method is idempotent, and nothing of it would be used up.
 fn repeatable(request: &Request<Body>) -> Option<Box<Request<Body>>> {
-    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    if !reads || !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE) {
+    if !is_idempotent(request.method()) || request.headers().contains_key(header::UPGRADE) {
         return None;
     }
-    let mut again = Box::new(Request::new(Body::empty()));
+    let mut again = match request.body() {
+        Body::Full(whole) => Box::new(Request::new(Body::Full(whole.clone()))),
+        other if other.is_end_stream() => Box::new(Request::new(Body::empty())),
+        _ => return None,
+    };
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();

@@ -378,6 +378,55 @@ async fn an_upstream_that_closes_its_idle_connections_sees_no_write_twice() {
 }
 
 #[tokio::test]
+async fn an_idempotent_call_on_a_connection_that_was_just_closed_is_sent_once_more_and_no_other_is() {
+    for (method, wanted, arrived) in [
+        (Method::PUT, StatusCode::OK, vec!["PUT /first", "PUT /second", "PUT /second"]),
+        (Method::DELETE, StatusCode::OK, vec!["DELETE /first", "DELETE /second", "DELETE /second"]),
+        (Method::POST, StatusCode::BAD_GATEWAY, vec!["POST /first", "POST /second"]),
+        (Method::PATCH, StatusCode::BAD_GATEWAY, vec!["PATCH /first", "PATCH /second"]),
+    ] {
+        let (raw, sidecar) = Raw::start().await;
+        let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        let upstream = tokio::spawn(async move {
+            let mut heads = Vec::new();
+            let mut note = |head: Vec<u8>| {
+                let text = String::from_utf8(head).unwrap();
+                let line = text.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+                let is_second = line.contains("/second");
+                heads.push(line);
+                is_second
+            };
+            // Its second call is read, and the connection closed without a word.
+            let (mut stream, _) = raw.0.accept().await.unwrap();
+            note(read_call(&mut stream).await);
+            stream.write_all(ok).await.unwrap();
+            note(read_call(&mut stream).await);
+            drop(stream);
+            if wanted == StatusCode::OK {
+                let (mut stream, _) = raw.0.accept().await.unwrap();
+                assert!(note(read_call(&mut stream).await));
+                stream.write_all(ok).await.unwrap();
+            }
+            heads
+        });
+        for (path, wanted) in [("/first", StatusCode::OK), ("/second", wanted)] {
+            let body = if method == Method::DELETE { "" } else { "abc" };
+            assert_eq!(sidecar.call(method.clone(), path, &[], body).await.status, wanted, "{method} {path}");
+        }
+        assert_eq!(upstream.await.unwrap(), arrived);
+    }
+}
+
+/// A head, with its body of three bytes if it has one.
+async fn read_call(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
+    let head = read_head(stream).await;
+    if String::from_utf8_lossy(&head).to_ascii_lowercase().contains("content-length: 3") {
+        stream.read_exact(&mut [0; 3]).await.unwrap();
+    }
+    head
+}
+
+#[tokio::test]
 async fn an_answer_that_a_write_overtakes_while_it_streams_is_not_stored() {
     let (raw, sidecar) = Raw::start().await;
     let mut client = ask_raw(&sidecar).await;
