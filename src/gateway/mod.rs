@@ -298,11 +298,11 @@ impl Gateway {
 
     /// Decides what becomes of an event call whose body is whole; `None`: its body must be unpacked off this thread first.
     fn decide(&self, head: &EventHead<'_>, raw: &Bytes) -> Option<Decision<Box<Prepared>>> {
-        let now = self.0.clock.now();
-        let caller = self.0.identity.caller(head.parts, head.peer, now);
+        let caller = self.0.identity.caller(head.parts, head.peer, self.0.clock.now());
+        let group = head.candidates.first().map(|route| route.group);
         let mut room = None;
         let body = match self.admissible(&caller, head.candidates) {
-            Ok(()) => match self.unpack_now(&caller, raw, head.candidates, &mut room) {
+            Ok(()) => match self.unpack_now(&caller, raw, group, &mut room) {
                 Ok(Some(body)) => Ok(body),
                 Ok(None) => return None,
                 Err(decline) => Err(decline),
@@ -316,7 +316,7 @@ impl Gateway {
     async fn decide_packed(&self, head: &EventHead<'_>, raw: &Bytes) -> Decision<Box<Prepared>> {
         let caller = self.0.identity.caller(head.parts, head.peer, self.0.clock.now());
         let groups: Vec<_> = head.candidates.iter().map(|route| route.group).collect();
-        let mut room = self.0.ingest.memory().unnamed().lease();
+        let mut room = None;
         let body = self.unpack(&caller, raw, &groups, &mut room).await;
         self.decide_unpacked(head, &caller, raw, body)
     }
@@ -328,7 +328,7 @@ impl Gateway {
         raw: &Bytes,
         body: Result<Bytes, Decline>,
     ) -> Decision<Box<Prepared>> {
-        let call = Call::new(caller, head.params, head.request_id, self.0.clock.now());
+        let call = Call::new(caller, head.params, head.request_id);
         let prepared = match &body {
             Ok(body) => self.0.ingest.prepare(head.candidates, &call, raw, body),
             Err(decline) => Err(decline.clone()),
@@ -364,9 +364,8 @@ impl Gateway {
             Decline::Refuse(refusal) => return Decision::Refuse(refusal),
             Decline::Forward(why) => why,
         };
-        let now = self.0.clock.now();
-        let caller = self.0.identity.caller(head.parts, head.peer, now);
-        let call = Call::new(&caller, head.params, head.request_id, now);
+        let caller = self.0.identity.caller(head.parts, head.peer, self.0.clock.now());
+        let call = Call::new(&caller, head.params, head.request_id);
         let shown = self.shown(head.parts, raw, Err(Decline::Forward(why.clone())));
         Decision::Forward(why, self.touched_by(&call, head.candidates, &shown).into())
     }
@@ -376,21 +375,25 @@ impl Gateway {
         &self,
         caller: &Caller<'_>,
         raw: &Bytes,
-        candidates: &[&EventRoute],
+        group: Option<GroupIndex>,
         room: &mut Option<Lease>,
     ) -> Result<Option<Bytes>, Decline> {
         let headers = &caller.parts().headers;
         if !headers.contains_key(header::CONTENT_ENCODING) {
             return Ok(Some(raw.clone()));
         }
-        let group = candidates.first().map(|route| route.group);
         let judge = |refusal| self.0.ingest.judge(group, Decline::Refuse(refusal));
         let small = unpack::unpack_small(headers, raw, self.0.ingest.limits().max_body).map_err(judge)?;
         let Some(body) = small else { return Ok(None) };
+        *room = Some(self.lease(&body)?);
+        Ok(Some(body))
+    }
+
+    /// Room for what a coding held.
+    fn lease(&self, body: &Bytes) -> Result<Lease, Decline> {
         let mut lease = self.0.ingest.memory().unnamed().lease();
         lease.stretch(body.len()).map_err(|_| Decline::Forward(Forward::NoRoom))?;
-        *room = Some(lease);
-        Ok(Some(body))
+        Ok(lease)
     }
 
     /// A body without its coding; what that makes of it has room of its own. A large one is unpacked only for a caller that
@@ -400,21 +403,17 @@ impl Gateway {
         caller: &Caller<'_>,
         raw: &Bytes,
         groups: &[GroupIndex],
-        room: &mut Lease,
+        room: &mut Option<Lease>,
     ) -> Result<Bytes, Decline> {
-        let (headers, most) = (&caller.parts().headers, self.0.ingest.limits().max_body);
-        let judge = |decline| self.0.ingest.judge(groups.first().copied(), decline);
-        let small = unpack::unpack_small(headers, raw, most).map_err(|refusal| judge(Decline::Refuse(refusal)))?;
-        let body = match small {
-            Some(body) => body,
-            None => {
-                let is_good = self.standing(caller, groups).map_err(Decline::Forward)?;
-                self.1.unpack(headers, raw, (most, is_good)).await.map_err(judge)?
-            }
-        };
-        if headers.contains_key(header::CONTENT_ENCODING) && room.stretch(body.len()).is_err() {
-            return Err(Decline::Forward(Forward::NoRoom));
+        let group = groups.first().copied();
+        if let Some(body) = self.unpack_now(caller, raw, group, room)? {
+            return Ok(body);
         }
+        let (headers, most) = (&caller.parts().headers, self.0.ingest.limits().max_body);
+        let is_good = self.standing(caller, groups).map_err(Decline::Forward)?;
+        let unpacked = self.1.unpack(headers, raw, (most, is_good)).await;
+        let body = unpacked.map_err(|decline| self.0.ingest.judge(group, decline))?;
+        *room = Some(self.lease(&body)?);
         Ok(body)
     }
 
@@ -532,10 +531,10 @@ impl Gateway {
         raw: &Bytes,
         request_id: &str,
     ) -> Decision<Ack> {
-        let (now, params) = (self.0.clock.now(), Params::default());
-        let caller = self.0.identity.caller(parts, peer, now);
-        let call = Call::new(&caller, &params, request_id, now);
-        let mut room = self.0.ingest.memory().unnamed().lease();
+        let params = Params::default();
+        let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
+        let call = Call::new(&caller, &params, request_id);
+        let mut room = None;
         let body = match self.admissible_batch(&caller) {
             Ok(()) => self.unpack(&caller, raw, &[group], &mut room).await,
             Err(why) => Err(Decline::Forward(why)),

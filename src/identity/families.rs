@@ -4,7 +4,7 @@
 use super::Predecessors;
 use crate::event::{Principal, Succession};
 use http::HeaderValue;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Who succeeded whom; bounded, the least used is forgotten first, which costs one more proof.
 ///
@@ -15,9 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Families {
     proven: Predecessors,
     supposed: Predecessors,
-    /// There is a successor: else nothing is looked up.
-    any: AtomicBool,
-    /// Counts what was learned.
+    /// Counts what was learned; while it is zero nothing is looked up.
     version: AtomicU64,
 }
 
@@ -26,7 +24,7 @@ impl Families {
     #[must_use]
     pub fn new(most: u64) -> Self {
         let [proven, supposed] = [most, most].map(|most| Predecessors::new(most.max(1)));
-        Self { proven, supposed, any: AtomicBool::new(false), version: AtomicU64::new(0) }
+        Self { proven, supposed, version: AtomicU64::new(0) }
     }
 
     /// Another one whenever something was learned: what was said of a bearer before may not hold any longer.
@@ -38,7 +36,7 @@ impl Families {
     /// The first of its family.
     #[must_use]
     pub fn canonical(&self, principal: Principal) -> Principal {
-        if !self.any.load(Ordering::Relaxed) {
+        if self.version() == 0 {
             return principal;
         }
         let known = self.known(principal);
@@ -48,7 +46,7 @@ impl Families {
     /// The first of its family, as far as each was good when it was succeeded.
     #[must_use]
     pub fn known(&self, principal: Principal) -> Principal {
-        if !self.any.load(Ordering::Relaxed) {
+        if self.version() == 0 {
             return principal;
         }
         self.proven.get(&principal).unwrap_or(principal)
@@ -84,7 +82,6 @@ impl Families {
 
     // ORDER: after what was learned.
     fn note(&self) {
-        self.any.store(true, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
     }
 }

@@ -7,8 +7,8 @@
 //! may have another value (`is_free`). A head is remembered when it comes a second time: heads that come once, such as
 //! those of forged tokens, push out none.
 
-use super::caller::{Caller, Token};
 use super::keys::CallerKeys;
+use super::token::Token;
 use super::{Kind, NotAnswerable};
 use crate::peer::Peer;
 use http::request::Parts;
@@ -84,8 +84,8 @@ enum Same {
 
 impl Remembered {
     /// `None`: it is too large.
-    fn of(caller: &Caller<'_>, is_free: impl Fn(&HeaderName) -> bool) -> Option<Self> {
-        let headers = &caller.parts.headers;
+    fn of((parts, peer): (&Parts, &Peer), said: &Arc<Said>, is_free: impl Fn(&HeaderName) -> bool) -> Option<Self> {
+        let headers = &parts.headers;
         let bytes: usize = headers.values().map(HeaderValue::len).sum();
         if bytes > MAX_REMEMBERED {
             return None;
@@ -101,7 +101,7 @@ impl Remembered {
             values.extend_from_slice(value.as_bytes());
             ends.push(u32::try_from(values.len()).ok()?);
         }
-        let (whence, said) = (Whence::of(caller.parts, caller.peer), Arc::clone(&caller.said));
+        let (whence, said) = (Whence::of(parts, peer), Arc::clone(said));
         Some(Self { whence, names, ends, values: values.into(), free, said })
     }
 
@@ -182,11 +182,17 @@ impl Heads {
     }
 
     /// Remembers a head if it came before.
-    pub(super) fn remember(&self, place: Place, caller: &Caller<'_>, is_free: impl Fn(&HeaderName) -> bool) {
+    pub(super) fn remember(
+        &self,
+        place: Place,
+        head: (&Parts, &Peer),
+        said: &Arc<Said>,
+        is_free: impl Fn(&HeaderName) -> bool,
+    ) {
         let Some(slot) = self.slots.get(place.slot) else { return };
         // A head that comes once has no hash of zero but by chance, and then is remembered a call too early.
         if std::mem::replace(&mut slot.lock().last, place.hash) == place.hash
-            && let Some(known) = Remembered::of(caller, is_free)
+            && let Some(known) = Remembered::of(head, said, is_free)
         {
             slot.lock().known = Some(Arc::new(known));
         }

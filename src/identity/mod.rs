@@ -9,6 +9,7 @@ mod head;
 pub mod keys;
 pub mod lists;
 mod settings;
+mod token;
 
 pub use answerable::NotAnswerable;
 pub use caller::Caller;
@@ -20,13 +21,13 @@ pub use settings::{Admit, Cors, Forbid, IdentitySettings, Need, Part, PartError,
 use crate::event::{Context, Principal, Succession, UserId};
 use crate::peer::Peer;
 use crate::template::{Found, Lookup, Source, Template};
-use caller::Token;
 use cors::CorsHeaders;
 use head::{Heads, Recalled, Said};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, header};
 use std::sync::Arc;
 use std::time::SystemTime;
+use token::Token;
 
 /// What the cookies of an answer are to the session of the caller that it is relayed to (ruling 24).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl Identity {
         if token.is_some() || differ {
             caller.said = Arc::new(Said { token, has_several_tokens: differ, ..Said::default() });
         }
-        self.heads.remember(place, &caller, |name| self.settings.is_free(name));
+        self.heads.remember(place, (parts, peer), &caller.said, |name| self.settings.is_free(name));
         caller
     }
 

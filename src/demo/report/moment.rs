@@ -85,10 +85,10 @@ impl Moment {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn moment(writes: u64, reads: u64, batches: u64) -> Moment {
+    pub fn moment(writes: u64, reads: u64, batches: u64) -> Moment {
         let upstream = Calls { progress_batches: batches, reads: 10, auth: 99, ..Calls::default() };
         Moment {
             elapsed: Duration::from_secs(1),

@@ -146,25 +146,9 @@ mod tests {
     use super::*;
     use crate::demo::application::census::Calls;
     use crate::demo::learners::rhythm::Rhythm;
+    use crate::demo::report::moment::tests::moment;
     use crate::demo::report::run::Run;
     use crate::metrics::Ledger;
-
-    fn moment(writes: u64, reads: u64, batches: u64) -> Moment {
-        let upstream = Calls { progress_batches: batches, reads: 10, auth: 99, ..Calls::default() };
-        Moment {
-            elapsed: Duration::from_secs(1),
-            learners: 5,
-            writes,
-            reads,
-            upstream,
-            latency: Latency { p50: 310, p99: 1_900 },
-            cache_answers: 4,
-            cache_hits: 3,
-            stale: 0,
-            ledger: Ledger::default(),
-            oldest: Some(Duration::from_millis(480)),
-        }
-    }
 
     fn scene() -> Scene {
         let address = "127.0.0.1:1".parse().unwrap();

@@ -30,9 +30,10 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// A call that arrived at `now`.
+    /// The call of this caller.
     #[must_use]
-    pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str, now: SystemTime) -> Self {
+    pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str) -> Self {
+        let now = caller.now();
         let (drawn, still) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { caller, params, request_id, now, now_iso: OnceLock::new(), drawn, still }
     }
