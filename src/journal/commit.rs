@@ -290,42 +290,45 @@ impl<F: Files, T: Ticket> Core<F, T> {
         }
     }
 
-    /// Lets a copy of a frame wait, sealed as it would be today.
-    pub fn push_copy(&self, queue: &mut Queue<T>, copied: &frame::Frame<'_>) {
-        match self.vault.sealed_anew(copied) {
-            Some((flags, body)) => queue.push_copy(&frame::Frame { flags, body: &body, ..*copied }),
-            None => queue.push_copy(copied),
+    /// Lets a frame of an earlier segment wait to be written as it was, under its number, but sealed as it would be today.
+    pub fn push_again(&self, queue: &mut Queue<T>, found: &frame::Frame<'_>) {
+        match self.vault.sealed_anew(found) {
+            Some((sealed, body)) => {
+                let copy = if found.flags.has(Flags::COPY) { Flags::COPY } else { Flags::default() };
+                queue.push_again(&frame::Frame { flags: sealed.with(copy), body: &body, ..*found });
+            }
+            None => queue.push_again(found),
         }
     }
 
     /// What a start owes to what it found: numbers that are missing are gone for good, and at `disk` what may not be synced is
-    /// written again, before anything that builds on it.
+    /// written again, before anything that builds on it. `unsynced`: segments that hold something beyond the number `synced`.
     ///
     /// # Errors
     /// A file can't be read any more.
-    pub fn take_up(&self, missing: Vec<Missing>, synced: u64) -> std::io::Result<()> {
-        let ends: Vec<_> = {
-            let mut queue = self.queue.lock();
-            queue.void.extend(missing);
-            let segments = &queue.standing.segments;
-            let next = segments.iter().skip(1).map(|next| next.first).chain([queue.standing.next]);
-            segments.iter().map(|segment| segment.segment).zip(next).collect()
-        };
-        if self.bounds.depth == Depth::Disk {
-            for (segment, _) in ends.into_iter().filter(|(_, next)| *next > synced + 1) {
-                self.write_again(&self.files.read(segment)?, segment, synced);
-            }
+    pub fn take_up(&self, missing: Vec<Missing>, unsynced: &[u64], synced: u64) -> std::io::Result<()> {
+        self.queue.lock().void.extend(missing);
+        let again = if self.bounds.depth == Depth::Disk { unsynced } else { &[] };
+        for segment in again {
+            self.write_again(&self.files.read(*segment)?, *segment, synced);
         }
         Ok(())
     }
 
-    /// What is alive in a file beyond a number waits to be written again: it was not synced, as far as anybody knows, and a
-    /// sync that failed would not be seen any more.
+    /// What a file holds beyond a number waits to be written again, outcomes as well as pending events: it was not synced, as far as
+    /// anybody knows. After a sync that failed the kernel shows it until the power goes, and no later sync brings it to the
+    /// disk.
     fn write_again(&self, bytes: &[u8], segment: u64, beyond: u64) {
         let mut queue = self.queue.lock();
         for frame in frame::each_whole(bytes, salt_of(&self.epoch, segment)) {
-            if frame.number > beyond && queue.is_alive(&frame) {
-                self.push_copy(&mut queue, &frame);
+            let matters = match frame.kind {
+                Kind::Head => false,
+                // One that was refused stays away, even if the power takes the frame that says so.
+                Kind::Event => queue.is_alive(&frame),
+                _ => true,
+            };
+            if frame.number > beyond && matters {
+                self.push_again(&mut queue, &frame);
             }
         }
     }
@@ -505,16 +508,20 @@ impl<F: Files, T: Ticket> Core<F, T> {
         let mut first = None;
         for (frame, whole) in frame::each(&frames) {
             let is_copy = frame.flags.has(Flags::COPY);
+            let is_of_before = frame.number < queue.own;
             match frame.kind {
+                // The segment that they come from stays, and they are copied anew.
+                _ if is_copy && queue.is_reclaiming => {}
+                // An earlier process has told of it.
+                _ if is_of_before => kept.extend_from_slice(whole),
                 Kind::Event if !is_copy => queue.declare_void(frame.number),
                 // It counts what was taken back.
                 Kind::State => {
                     queue.declare_void(frame.number);
                     queue.owes_sums = true;
                 }
-                // The segment that they come from stays, and they are copied anew.
+                // As for copies.
                 Kind::Seen => queue.declare_void(frame.number),
-                _ if is_copy && queue.is_reclaiming => {}
                 _ => {
                     first = first.or_else(|| (!is_copy).then_some(frame.number));
                     kept.extend_from_slice(whole);

@@ -97,9 +97,13 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
         if !is_loose || Instant::now() < self.next_reclaim {
             return false;
         }
-        self.core.set_reclaiming(true);
-        let result = self.reclaim();
-        self.core.set_reclaiming(false);
+        // ORDER: what a start has to write again is written before anything counts as a copy that can be made anew.
+        let result = self.pass().and_then(|()| {
+            self.core.set_reclaiming(true);
+            let result = self.reclaim();
+            self.core.set_reclaiming(false);
+            result
+        });
         if let Err(error) = &result {
             tracing::warn!(%error, "a segment of the journal can't be reclaimed now");
             self.next_reclaim = Instant::now() + LONGEST_PAUSE;
@@ -193,7 +197,8 @@ impl<F: Files, T: Ticket> Keeper<F, T> {
                 && let Some(frame) = frames.next()
             {
                 if queue.is_alive(&frame) {
-                    self.core.push_copy(&mut queue, &frame);
+                    let flags = frame.flags.with(Flags::COPY);
+                    self.core.push_again(&mut queue, &Frame { flags, ..frame });
                     copied += frame.size();
                 }
                 ids.extend(ids_of(&frame));

@@ -165,6 +165,8 @@ pub struct Settle {
 pub struct Queue<T> {
     /// What the log holds when everything that waits is written.
     pub standing: Standing,
+    /// The first number that this process gives.
+    pub(super) own: u64,
     pub(super) frames: Vec<u8>,
     /// The first number among the frames.
     pub(super) first: u64,
@@ -209,6 +211,7 @@ impl<T> Queue<T> {
     /// Nothing waits.
     pub(super) fn new(standing: Standing) -> Self {
         Self {
+            own: standing.next,
             standing,
             frames: Vec::new(),
             first: 0,
@@ -240,13 +243,12 @@ impl<T> Queue<T> {
         number
     }
 
-    /// Lets a copy of a frame wait, under the number that it has.
-    pub fn push_copy(&mut self, copied: &frame::Frame<'_>) {
+    /// Lets a frame wait to be written again, under the number that it has.
+    pub fn push_again(&mut self, found: &frame::Frame<'_>) {
         if self.frames.is_empty() {
             self.first = self.standing.next;
         }
-        let flags = copied.flags.with(Flags::COPY);
-        frame::push(&mut self.frames, copied.kind, flags, copied.number, |out| out.extend_from_slice(copied.body));
+        frame::push(&mut self.frames, found.kind, found.flags, found.number, |out| out.extend_from_slice(found.body));
     }
 
     /// Lets an event's outcome wait; its space is free again.

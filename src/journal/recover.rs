@@ -164,8 +164,8 @@ pub struct Opened<F: Files = Directory> {
     settled: SettledIds,
     /// Letters that went for want of room.
     forgotten: Vec<(u64, Fingerprint)>,
-    /// Everything up to this number was synced.
-    synced: u64,
+    /// Segments that hold something that may not be synced.
+    unsynced: Vec<u64>,
     /// Numbers that are gone for good.
     missing: Vec<Missing>,
     /// Files that hold nothing.
@@ -323,6 +323,7 @@ fn examine<F: Files>(
         segment_size: SEGMENT,
         next_segment: replayed.next_segment,
         last: replayed.next - 1,
+        synced: replayed.synced,
         sums,
     };
     let count = |missing: &[Missing]| missing.iter().map(Missing::count).sum::<u64>();
@@ -359,7 +360,7 @@ fn examine<F: Files>(
         contexts,
         settled,
         forgotten: Vec::new(),
-        synced: replayed.synced,
+        unsynced: replayed.unsynced(),
         missing,
         unused: replayed.unused,
         damaged_files: replayed.unreadable,
@@ -532,7 +533,7 @@ impl<F: Files> Opened<F> {
             }
         }
         self.make_safe();
-        let Self { files, vault, lock, standing, origin, forgotten, synced, missing, unused, to_reclaim, .. } = self;
+        let Self { files, vault, lock, standing, origin, forgotten, unsynced, missing, unused, to_reclaim, .. } = self;
         let depth = if settings.durability == Durability::Disk { Depth::Disk } else { Depth::Process };
         let segment_size = (settings.max_bytes / PART).clamp(LEAST_SEGMENT, SEGMENT);
         let bounds = Bounds {
@@ -548,7 +549,7 @@ impl<F: Files> Opened<F> {
         let parts = (files, origin.epoch);
         let shards = tails.len();
         let core = Core::new(parts, vault, standing, bounds, tails, Arc::clone(&health), writer);
-        core.take_up(missing, synced)?;
+        core.take_up(missing, &unsynced, origin.synced)?;
         core.settle_all(dead);
         core.drop_letters(&forgotten, true);
         let core = Arc::new(core);

@@ -150,12 +150,12 @@ fn core(opened: Opened<Twin>, depth: Depth) -> Running {
     let segment_size = 2_048;
     let bounds = Bounds { depth, min_free: 0, max_seen: 1_000, succession: Duration::from_hours(1), segment_size };
     opened.make_safe();
-    let Opened { files, standing, origin, synced, missing, unused, .. } = opened;
+    let Opened { files, standing, origin, unsynced, missing, unused, .. } = opened;
     let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
     let newest = standing.segments.back().map(|segment| segment.segment);
     adopt((&*files, segment_size), &mut writer, newest, &unused);
     let core = Core::new((files, origin.epoch), Vault::default(), standing, bounds, tails, health, writer);
-    core.take_up(missing, synced).unwrap();
+    core.take_up(missing, &unsynced, origin.synced).unwrap();
     let core = Arc::new(core);
     (Arc::clone(&core), Keeper::new(core, None, 0), heard)
 }
@@ -824,6 +824,53 @@ fn a_segment_that_cannot_be_deleted_holds_up_those_behind_it() {
     world.run(&Action::Kill);
     assert!(world.pending.is_empty(), "what was settled is back");
     assert!(look_through(&world.disk).findings.is_empty());
+}
+
+#[test]
+fn what_two_processes_could_not_sync_the_third_writes_again_and_nothing_that_was_refused_comes_back() {
+    use Action::{Append, CutPower, DeletesFail, Kill, SyncsFail};
+    let fails = || [SyncsFail(true), Append(1)];
+    let twice = [&[Append(1)][..], &fails(), &[Kill], &fails(), &[Kill, Append(2), CutPower(0)]].concat();
+    let torn = |bits| [&[Append(16), Kill], &fails()[..], &[DeletesFail(true), Kill, CutPower(bits)]].concat();
+    for actions in [twice].into_iter().chain((0..200).map(|seed: u64| torn(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)))) {
+        let mut world = World::new(Depth::Disk);
+        actions.iter().for_each(|action| world.run(action));
+        assert!(world.orphans.is_empty());
+    }
+}
+
+/// The kernel shows what a sync that failed should have made safe, until the power goes. What settles an event there is
+/// written again as well: else its context goes with a segment that looks dead, and the event comes back without it.
+#[test]
+fn an_outcome_that_was_not_synced_is_written_again_before_anything_builds_on_it() {
+    let mut world = World::new(Depth::Disk);
+    let segments = |world: &World| world.core.queue().standing.segments.clone();
+    let others = |world: &mut World| {
+        world.next += if world.next % 3 == 0 { 2 } else { 1 };
+        world.append(world.next, None);
+    };
+    // In the first segment a context; in the second the one event that needs it.
+    world.run(&Action::Append(1));
+    while segments(&world).len() < 2 || !world.next.is_multiple_of(3) {
+        others(&mut world);
+    }
+    world.run(&Action::Append(1));
+    while world.pending.len() > 1 {
+        world.settle(0, false);
+    }
+    others(&mut world);
+    world.run(&Action::SyncsFail(true));
+    world.settle(0, false);
+    others(&mut world);
+    world.run(&Action::Kill);
+    let oldest = segments(&world)[0];
+    while segments(&world)[0] == oldest {
+        others(&mut world);
+        world.settle(0, false);
+        world.run(&Action::Chores);
+    }
+    world.run(&Action::CutPower(0));
+    assert!(world.orphans.is_empty());
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Replayed {
     pub next_segment: u64,
     /// Everything up to this number was synced.
     pub synced: u64,
+    /// Each segment that holds something, and the highest number in it.
+    highest: Vec<(u64, u64)>,
     /// Numbers that were synced and are not found.
     pub damaged: Vec<Missing>,
     /// Numbers that were written, not synced, and are not found.
@@ -35,6 +37,14 @@ pub struct Replayed {
     pub unreadable: Vec<u64>,
     /// Files that the disk can't read: what is missing may be in them.
     pub unread: Vec<u64>,
+}
+
+impl Replayed {
+    /// Segments that hold something that may not be synced, in order.
+    #[must_use]
+    pub fn unsynced(&self) -> Vec<u64> {
+        self.highest.iter().filter(|(_, highest)| *highest > self.synced).map(|(segment, _)| *segment).collect()
+    }
 }
 
 /// Numbers that are missing: the first and the last.
@@ -136,7 +146,7 @@ fn read_segment(
     let Segment { number, bytes } = segment;
     let head = segment.head();
     let mut at = 0;
-    let mut first = None;
+    let (mut first, mut highest) = (None, 0);
     if let Some((frame, head)) = head {
         if found.base.is_none() {
             given.begin_at(frame.number);
@@ -160,6 +170,7 @@ fn read_segment(
         // What was written again is seen once.
         let is_again = !frame.flags.has(Flags::COPY) && given.contains(frame.number);
         note(&frame, found, given);
+        highest = highest.max(frame.number);
         first = first.or_else(|| (!frame.flags.has(Flags::COPY)).then_some(frame.number));
         if !is_again {
             see(*number, &frame);
@@ -174,6 +185,7 @@ fn read_segment(
     // Without a head and without a frame of its own it begins where the last one ended.
     let begun = Begun { segment: *number, first: first.unwrap_or(found.next), size: bytes.len() as u64 };
     found.segments.push(begun);
+    found.highest.push((*number, highest));
 }
 
 fn note(frame: &Frame<'_>, found: &mut Replayed, given: &mut Live) {

@@ -135,6 +135,8 @@ pub struct Origin {
     pub next_segment: u64,
     /// The last number that was given.
     pub last: u64,
+    /// Everything up to this number survives a power cut, as far as its files say.
+    pub synced: u64,
     /// The sums.
     pub sums: Sums,
 }
@@ -179,7 +181,7 @@ impl<F: Files> Writer<F> {
     /// A writer that begins a segment with its first group.
     #[must_use]
     pub fn new(files: Arc<F>, depth: Depth, origin: Origin) -> Self {
-        let Origin { epoch, secret, segment_size, next_segment, last, sums } = origin;
+        let Origin { epoch, secret, segment_size, next_segment, last, synced, sums } = origin;
         Self {
             files,
             depth,
@@ -194,7 +196,7 @@ impl<F: Files> Writer<F> {
             first_waiting: last + 1,
             sums_before: sums,
             sums,
-            synced: last,
+            synced,
             last,
             begun: Vec::new(),
             full: Vec::new(),
