@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub struct Tally {
     pub failed: u64,
     pub reads: u64,
     pub hits: u64,
-    pub lost_connections: u64,
+    /// What calls that failed met: a status, or an error of the connection.
+    pub failures: BTreeMap<String, u64>,
     /// Ids of events that were answered 2xx.
     pub kept: Vec<String>,
     /// Microseconds of acknowledgements.
@@ -55,7 +57,7 @@ impl Tally {
             failed: 0,
             reads: 0,
             hits: 0,
-            lost_connections: 0,
+            failures: BTreeMap::new(),
             kept: Vec::new(),
             times,
         }
@@ -72,9 +74,16 @@ impl Tally {
         self.failed += other.failed;
         self.reads += other.reads;
         self.hits += other.hits;
-        self.lost_connections += other.lost_connections;
+        for (met, count) in other.failures {
+            *self.failures.entry(met).or_default() += count;
+        }
         self.kept.extend(other.kept);
         self.times.add(other.times).expect("the same range");
+    }
+
+    fn fail(&mut self, met: String) {
+        self.failed += 1;
+        *self.failures.entry(met).or_default() += 1;
     }
 
     fn note(&mut self, id: Option<String>, status: StatusCode, headers: &HeaderMap, took: Duration) {
@@ -138,19 +147,22 @@ async fn one(to: SocketAddr, user: usize, until: Instant) -> Tally {
             sender = open(to, user).await;
         }
         let Some(open) = &mut sender else {
-            tally.failed += 1;
+            tally.fail("no connection".to_owned());
             continue;
         };
         let id = (number % 5 == 0).then(|| format!("good:{user}:{number}:{}", zero().elapsed().as_micros()));
         let began = Instant::now();
         match call(open, user, id.as_deref()).await {
             Ok((status, headers)) => {
-                tally.failed += u64::from(!status.is_success());
+                if !status.is_success() {
+                    let by = headers.get("proxy-status").and_then(|value| value.to_str().ok()).unwrap_or("-");
+                    tally.fail(format!("{} ({by}) after {} ms", status.as_u16(), began.elapsed().as_millis()));
+                }
                 tally.note(id, status, &headers, began.elapsed());
             }
-            Err(_) => {
-                tally.lost_connections += 1;
-                tally.failed += 1;
+            Err(error) => {
+                let kind = if id.is_some() { "an event" } else { "a read" };
+                tally.fail(format!("{error} ({:?}) for {kind}", std::error::Error::source(&error)));
                 sender = None;
             }
         }

@@ -10,6 +10,10 @@
 //! A tunnel, and a connection that has a call which isn't answered to its end, never give way. Where there are no others,
 //! the new connection waits until one of them ends or begins to wait for its client.
 //!
+//! One connection a millisecond gives way: clients that come again as soon as they are closed would keep a processor busy
+//! with accepting and closing otherwise. Those that wait for a place meanwhile are the kernel's, in the order in which they
+//! came.
+//!
 //! What a connection does changes with each call and is kept with the connection. So the order here is that of the last
 //! look: a connection that has done something since is put behind, and the next one is looked at.
 
@@ -22,8 +26,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+
+/// Time between two connections that are asked to give way, at least.
+const BETWEEN_ASKING: Duration = Duration::from_millis(1);
 
 /// The places; clones share them.
 #[derive(Debug, Clone)]
@@ -34,6 +42,8 @@ struct Shared {
     free: Arc<Semaphore>,
     trusted: TrustedProxies,
     newcomer: Newcomer,
+    /// When the next connection may be asked to give way.
+    next_asking: Mutex<Instant>,
     /// Locked when a connection comes, goes or is to give way, never by a call. The last looks at each connection at most
     /// twice.
     taken: Mutex<Taken>,
@@ -79,7 +89,9 @@ impl Places {
     /// So many.
     pub(super) fn new(places: usize, trusted: TrustedProxies) -> Self {
         let free = Arc::new(Semaphore::new(places));
-        Self(Arc::new(Shared { free, trusted, newcomer: Newcomer::default(), taken: Mutex::default() }))
+        let next_asking = Mutex::new(Instant::now());
+        let (newcomer, taken) = (Newcomer::default(), Mutex::default());
+        Self(Arc::new(Shared { free, trusted, newcomer, next_asking, taken }))
     }
 
     /// The account of a connection that may give way here.
@@ -94,6 +106,11 @@ impl Places {
         }
         let mut freed = pin!(Arc::clone(&self.0.free).acquire_owned());
         let place = loop {
+            tokio::select! {
+                biased;
+                place = freed.as_mut() => break place,
+                () = self.wait_to_ask() => {}
+            }
             let mut declined = pin!(self.0.newcomer.declined());
             // ORDER: before one is asked, so that its answer is heard.
             declined.as_mut().enable();
@@ -106,6 +123,13 @@ impl Places {
         };
         self.0.newcomer.is_placed();
         place.ok()
+    }
+
+    /// Until the next connection may be asked.
+    async fn wait_to_ask(&self) {
+        let at = *self.0.next_asking.lock();
+        tokio::time::sleep_until(at).await;
+        *self.0.next_asking.lock() = Instant::now() + BETWEEN_ASKING;
     }
 
     /// Counts a connection that has a place, and makes it known as one that may give way.
@@ -221,7 +245,6 @@ impl Drop for Listed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const LIMITS: Limits = Limits { head: Duration::from_secs(3_600), idle: Duration::from_secs(3_600) };
 
@@ -310,5 +333,23 @@ mod tests {
         connections.phases("second").give_way().await;
         connections.places.0.free.add_permits(1);
         assert!(taking.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_connection_a_millisecond_gives_way_however_fast_new_ones_come() {
+        let mut connections = Connections::new();
+        connections.come("192.0.2.1", &["a", "b", "c", "d"]).await;
+        let (places, began) = (connections.places.clone(), Instant::now());
+        let taking = tokio::spawn(async move {
+            for _ in 0..4 {
+                places.take().await.unwrap().forget();
+            }
+            began.elapsed()
+        });
+        for name in ["a", "b", "c", "d"] {
+            connections.phases(name).give_way().await;
+            connections.places.0.free.add_permits(1);
+        }
+        assert_eq!(taking.await.unwrap(), 3 * BETWEEN_ASKING);
     }
 }
