@@ -1,7 +1,7 @@
 //! Committing: whoever brings an event, and finds nobody at it, writes for all that wait; a thread of the journal's own does
 //! what can wait, and at `disk` all of it, since a sync takes long.
 //!
-//! **Invariants.** Numbers are given under the lock of a [queue](Core::queue), in the order of the groups; an event reaches its tail in that
+//! **Invariants.** Numbers are given under the lock of a [queue](Committer::queue), in the order of the groups; an event reaches its tail in that
 //! order, and is answered for after its group is as safe as the level promises, never before (P1). One thread leads at a time.
 //! It leads without waiting for anything but the disk, so no client that goes away can stop it, and a panic passes the lead on.
 //!
@@ -14,7 +14,7 @@ use super::log::files::Files;
 use super::log::frame::{self, Flags, Kind};
 use super::log::replay::Missing;
 use super::log::writer::{Begun, Depth, Group, WriteError, Writer, salt_of};
-use super::queue::{Answer, Kept, Queue, Settle, Standing, Taken, Waiting};
+use super::queue::{Answer, Kept, LogIndex, Queue, Settle, Taken, Waiting};
 use super::record::{self, SuccessionRecord};
 use super::tail::Tails;
 use super::vault::{Draft, Vault};
@@ -64,7 +64,7 @@ pub struct Bounds {
 }
 
 /// The log of a process, and all that wait for it.
-pub struct Core<F: Files, T> {
+pub struct Committer<F: Files, T> {
     /// The files.
     pub files: Arc<F>,
     /// The log's own.
@@ -82,18 +82,18 @@ pub struct Core<F: Files, T> {
     work: Condvar,
 }
 
-impl<F: Files, T: Ticket> Core<F, T> {
-    /// One that goes on from `standing`.
+impl<F: Files, T: Ticket> Committer<F, T> {
+    /// One that goes on from `index`.
     pub fn new(
         (files, epoch): (Arc<F>, [u8; 16]),
         vault: Vault,
-        standing: Standing,
+        index: LogIndex,
         bounds: Bounds,
         tails: Tails<T>,
         health: Arc<Health>,
         writer: Writer<F>,
     ) -> Self {
-        let queue = Queue::new(standing);
+        let queue = Queue::new(index);
         let (queue, writer, work) = (Mutex::new(queue), Mutex::new(writer), Condvar::new());
         Self { files, epoch, bounds, health, vault, tails, queue, writer, work }
     }
@@ -130,19 +130,19 @@ impl<F: Files, T: Ticket> Core<F, T> {
         if let Some(succession) = succession {
             self.push_succession(&mut queue, &succession);
         }
-        let replaced = replaces.and_then(|letter| Some((letter, queue.standing.remove_letter(letter)?)));
+        let replaced = replaces.and_then(|letter| Some((letter, queue.index.remove_letter(letter)?)));
         let replaces = replaced.map_or(0, |(letter, _)| letter);
         if replaced.is_some() {
-            queue.standing.sums.dead = queue.standing.sums.dead.saturating_sub(1);
-            queue.standing.let_go(event.lane.credential);
+            queue.index.sums.dead = queue.index.sums.dead.saturating_sub(1);
+            queue.index.release_context(event.lane.credential);
         }
         let size = record::keyed_size(&draft.body);
         let seq = queue.push(Kind::Event, draft.flags, |out| record::put_keyed(out, replaces, &draft.body));
-        queue.standing.insert_event(Kept { number: seq, size });
+        queue.index.insert_event(Kept { number: seq, size });
         queue.has_events = true;
         let journaled = Box::new(Journaled { seq, size, event, ticket, since: Instant::now() });
         queue.waiting.push(Waiting { shard, journaled, replaced, answer });
-        self.go(queue);
+        self.write_or_wake(queue);
     }
 
     fn may_take(&self, queue: &mut Queue<T>, shard: usize, context: &Context) -> Result<(), AppendError> {
@@ -155,20 +155,20 @@ impl<F: Files, T: Ticket> Core<F, T> {
         if queue.is_closed || self.tails.get(shard).is_none_or(|tail| tail.is_closed()) {
             return Err(AppendError::Closed);
         }
-        self.need(queue, context)
+        self.retain_context(queue, context)
     }
 
     /// One more needs this context.
-    fn need(&self, queue: &mut Queue<T>, context: &Context) -> Result<(), AppendError> {
+    fn retain_context(&self, queue: &mut Queue<T>, context: &Context) -> Result<(), AppendError> {
         let fingerprint = context.keys.fingerprint;
-        if queue.standing.need(fingerprint) {
+        if queue.index.retain_context(fingerprint) {
             return Ok(());
         }
         let Ok(sealed) = self.vault.seal(context) else { return Err(AppendError::Failing) };
         let size = record::context_size(&sealed);
         let number = queue.push(Kind::Context, Flags::default(), |out| record::put_context(out, fingerprint, &sealed));
-        queue.standing.insert_context(fingerprint, Kept { number, size });
-        queue.standing.need(fingerprint);
+        queue.index.insert_context(fingerprint, Kept { number, size });
+        queue.index.retain_context(fingerprint);
         Ok(())
     }
 
@@ -177,13 +177,13 @@ impl<F: Files, T: Ticket> Core<F, T> {
         if !self.health.takes_events() {
             return;
         }
-        let kept = queue.standing.successors.keep(*succession, self.health.now_ms(), self.bounds.succession);
+        let kept = queue.index.successors.keep(*succession, self.health.now_ms(), self.bounds.succession);
         let Some(kept) = kept else { return };
         let record = SuccessionRecord::of(succession, kept.until);
         let number = queue.push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
-        queue.standing.insert_succession(succession.bearer, number);
+        queue.index.insert_succession(succession.bearer, number);
         if let Some(gone) = kept.gone {
-            queue.standing.remove_succession(gone);
+            queue.index.remove_succession(gone);
         }
     }
 
@@ -191,14 +191,14 @@ impl<F: Files, T: Ticket> Core<F, T> {
     pub fn settle_all(&self, settled: Vec<Settle>) {
         let mut queue = self.queue.lock();
         settled.into_iter().for_each(|settle| queue.push_settle(settle));
-        self.tell(&mut queue);
+        self.wake_thread(&mut queue);
     }
 
     /// Dead letters that are gone; `for_room`: there was none for them, else an operator wanted it.
     pub fn drop_letters(&self, letters: &[(u64, Fingerprint)], for_room: bool) {
         let mut queue = self.queue.lock();
         queue.drop_letters(letters, for_room);
-        self.tell(&mut queue);
+        self.wake_thread(&mut queue);
     }
 
     /// Keeps a session's successor; the receiver ends when it is kept, or can't be.
@@ -207,21 +207,21 @@ impl<F: Files, T: Ticket> Core<F, T> {
         if !queue.is_ended {
             self.push_succession(&mut queue, succession);
         }
-        self.fence_in(queue)
+        self.add_fence(queue)
     }
 
     /// The receiver hears when everything that waits is as safe as the level promises.
     pub fn fence(&self) -> oneshot::Receiver<bool> {
-        self.fence_in(self.queue.lock())
+        self.add_fence(self.queue.lock())
     }
 
-    fn fence_in(&self, mut queue: MutexGuard<'_, Queue<T>>) -> oneshot::Receiver<bool> {
+    fn add_fence(&self, mut queue: MutexGuard<'_, Queue<T>>) -> oneshot::Receiver<bool> {
         let (fence, passed) = oneshot::channel();
         if queue.is_ended {
             return passed;
         }
         queue.fences.push(fence);
-        self.go(queue);
+        self.write_or_wake(queue);
         passed
     }
 
@@ -245,23 +245,23 @@ impl<F: Files, T: Ticket> Core<F, T> {
     }
 
     /// The thread is told once that something waits for which nobody waits.
-    fn tell(&self, queue: &mut Queue<T>) {
-        if !std::mem::replace(&mut queue.is_told, true) {
+    fn wake_thread(&self, queue: &mut Queue<T>) {
+        if !std::mem::replace(&mut queue.is_woken, true) {
             self.work.notify_all();
         }
     }
 
     /// Somebody waits: whoever is here leads, if nobody does and no sync is asked for.
-    fn go(&self, mut queue: MutexGuard<'_, Queue<T>>) {
+    fn write_or_wake(&self, mut queue: MutexGuard<'_, Queue<T>>) {
         match self.bounds.depth {
             Depth::Process if !queue.leading => {
                 queue.leading = true;
                 drop(queue);
-                self.lead(ROUNDS);
+                self.write_groups(ROUNDS);
             }
             Depth::Process => {}
             Depth::Disk => {
-                queue.is_told = true;
+                queue.is_woken = true;
                 drop(queue);
                 self.work.notify_all();
             }
@@ -269,12 +269,12 @@ impl<F: Files, T: Ticket> Core<F, T> {
     }
 
     /// Waits until there is something to do for the journal's thread, or for so long.
-    pub fn wait(&self, patience: Duration) {
+    pub fn wait_for_work(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let mut queue = self.queue.lock();
         let has_work = |queue: &Queue<T>| {
             // While another one leads there is nothing to do: it takes what waits, or tells of it when it ends.
-            let waits = !queue.leading && (queue.is_told || queue.has_waiters());
+            let waits = !queue.leading && (queue.is_woken || queue.has_waiters());
             queue.is_closed || (waits || queue.wants_spare) && self.health.takes_events()
         };
         while !has_work(&queue) {
@@ -285,7 +285,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
             self.work.wait_for(&mut queue, left);
         }
         // Settlements wait a moment for an event to go with.
-        if queue.is_told && !queue.is_closed && !queue.has_waiters() {
+        if queue.is_woken && !queue.is_closed && !queue.has_waiters() {
             self.work.wait_for(&mut queue, LINGER);
         }
     }
@@ -334,7 +334,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
     }
 
     /// Whether a segment was begun since this was asked last.
-    pub fn take_wish(&self) -> bool {
+    pub fn take_spare_request(&self) -> bool {
         std::mem::take(&mut self.queue.lock().wants_spare)
     }
 
@@ -374,13 +374,13 @@ impl<F: Files, T: Ticket> Core<F, T> {
         if !queue.leading {
             queue.leading = true;
             drop(queue);
-            self.lead(ROUNDS);
+            self.write_groups(ROUNDS);
         }
     }
 
     /// Writes what waits, group by group.
-    fn lead(&self, rounds: usize) {
-        let mut lead = Lead { core: self, taken: None };
+    fn write_groups(&self, rounds: usize) {
+        let mut lead = Lead { committer: self, taken: None };
         for _ in 0..rounds {
             let Some(taken) = self.take_group() else { return std::mem::forget(lead) };
             let taken = lead.taken.insert(taken);
@@ -402,7 +402,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
             };
             let failed = result.is_err();
             if let Some(taken) = lead.taken.take() {
-                self.end(taken, result, begun);
+                self.end_group(taken, result, begun);
             }
             if failed {
                 break;
@@ -418,14 +418,14 @@ impl<F: Files, T: Ticket> Core<F, T> {
             queue.leading = false;
             return None;
         }
-        queue.is_told = false;
+        queue.is_woken = false;
         let repeats = self.health.repeats();
-        queue.standing.sums.duplicate += repeats - queue.repeats;
+        queue.index.sums.duplicate += repeats - queue.repeats;
         let repeated = repeats != queue.repeats;
         queue.repeats = repeats;
         queue.push_settled();
-        while let Some(gone) = queue.standing.successors.take_expired(self.health.now_ms()) {
-            queue.standing.remove_succession(gone);
+        while let Some(gone) = queue.index.successors.take_expired(self.health.now_ms()) {
+            queue.index.remove_succession(gone);
         }
         for missing in std::mem::take(&mut queue.void) {
             queue.push(Kind::Void, Flags::default(), |out| record::put(out, &missing));
@@ -439,20 +439,20 @@ impl<F: Files, T: Ticket> Core<F, T> {
         }
         let frames = std::mem::take(&mut queue.frames);
         Some(Taken {
-            first: if frames.is_empty() { queue.standing.next } else { queue.first },
-            last: queue.standing.next - 1,
+            first: if frames.is_empty() { queue.index.next } else { queue.first },
+            last: queue.index.next - 1,
             frames,
-            sums: queue.standing.sums,
+            sums: queue.index.sums,
             has_events: std::mem::take(&mut queue.has_events),
             waiting: std::mem::take(&mut queue.waiting),
             fences: std::mem::take(&mut queue.fences),
         })
     }
 
-    fn end(&self, taken: Taken<T>, result: Result<(), WriteError>, begun: Vec<Begun>) {
+    fn end_group(&self, taken: Taken<T>, result: Result<(), WriteError>, begun: Vec<Begun>) {
         if !begun.is_empty() {
             let mut queue = self.queue.lock();
-            queue.standing.segments.extend(begun);
+            queue.index.segments.extend(begun);
             queue.wants_spare = true;
             self.work.notify_all();
         }
@@ -461,7 +461,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
                 self.health.committed(taken.waiting.len());
                 self.health.set_well();
                 taken.waiting.into_iter().for_each(|waiting| self.hand_over(waiting));
-                tell(taken.fences, true);
+                answer_fences(taken.fences, true);
             }
             Err(error) => self.refuse(taken, &error),
         }
@@ -494,14 +494,14 @@ impl<F: Files, T: Ticket> Core<F, T> {
         };
         let mut queue = self.queue.lock();
         for Waiting { journaled, replaced, .. } in &waiting {
-            let standing = &mut queue.standing;
-            standing.remove_event(Kept { number: journaled.seq, size: journaled.size });
+            let index = &mut queue.index;
+            index.remove_event(Kept { number: journaled.seq, size: journaled.size });
             if let Some((letter, kept)) = *replaced {
                 // One for the letter that is there again, which the event's own is let go for.
-                standing.insert_letter(letter, kept);
-                standing.sums.dead += 1;
+                index.insert_letter(letter, kept);
+                index.sums.dead += 1;
             } else {
-                standing.let_go(journaled.event.lane.credential);
+                index.release_context(journaled.event.lane.credential);
             }
         }
         let mut kept = Vec::new();
@@ -530,7 +530,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
         }
         if !kept.is_empty() {
             if queue.frames.is_empty() {
-                queue.first = queue.standing.next;
+                queue.first = queue.index.next;
             }
             kept.append(&mut queue.frames);
             queue.first = first.unwrap_or(queue.first);
@@ -543,11 +543,11 @@ impl<F: Files, T: Ticket> Core<F, T> {
             drop(journaled);
             drop(answer.send(Err(refused.clone())));
         }
-        tell(fences, false);
+        answer_fences(fences, false);
     }
 
     /// The thread is gone: nothing is written any more.
-    pub fn fall(&self) {
+    pub fn end_after_panic(&self) {
         self.health.set_failure("the journal's thread panicked");
         let mut queue = self.queue.lock();
         (queue.is_closed, queue.is_ended) = (true, true);
@@ -561,7 +561,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
     }
 
     /// What can't be written any more, since whoever led panicked.
-    fn poison(&self, taken: Option<Taken<T>>) {
+    fn refuse_after_panic(&self, taken: Option<Taken<T>>) {
         self.health.set_failure("a panic while the journal was written");
         if let Some(taken) = taken {
             let error = WriteError::Unknown(std::io::Error::other("a panic while the journal was written"));
@@ -571,7 +571,7 @@ impl<F: Files, T: Ticket> Core<F, T> {
 }
 
 /// Whoever went away hears nothing.
-fn tell(fences: Vec<oneshot::Sender<bool>>, is_kept: bool) {
+fn answer_fences(fences: Vec<oneshot::Sender<bool>>, is_kept: bool) {
     let gone = fences.into_iter().filter_map(|fence| fence.send(is_kept).err()).count();
     tracing::trace!(gone, "those who waited for the journal were told");
 }
@@ -581,24 +581,24 @@ const LINGER: Duration = Duration::from_millis(2);
 
 /// Leading: whatever happens, the lead is passed on.
 struct Lead<'a, F: Files, T: Ticket> {
-    core: &'a Core<F, T>,
+    committer: &'a Committer<F, T>,
     taken: Option<Taken<T>>,
 }
 
 impl<F: Files, T: Ticket> Drop for Lead<'_, F, T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.core.poison(self.taken.take());
+            self.committer.refuse_after_panic(self.taken.take());
         }
-        let mut queue = self.core.queue.lock();
+        let mut queue = self.committer.queue.lock();
         queue.leading = false;
         // What can't be written is tried again by the thread, in its own time.
-        let waits = queue.has_waiters() || !queue.frames.is_empty() && self.core.health.takes_events();
-        queue.is_told |= waits;
-        let is_told = queue.is_told;
+        let waits = queue.has_waiters() || !queue.frames.is_empty() && self.committer.health.takes_events();
+        queue.is_woken |= waits;
+        let is_woken = queue.is_woken;
         drop(queue);
-        if is_told {
-            self.core.work.notify_all();
+        if is_woken {
+            self.committer.work.notify_all();
         }
     }
 }

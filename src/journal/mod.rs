@@ -8,7 +8,7 @@
 //! space back.
 //!
 //! **Levels.** `none` lives in memory. `process` and `disk` are kept in a segmented [`log`], by whoever brings an event
-//! ([`commit`]) and a thread of the journal's own ([`keeper`]); [`recover`] brings back what a start finds.
+//! ([`commit`]) and a thread of the journal's own ([`writer_thread`]); [`recover`] brings back what a start finds.
 //!
 //! ```text
 //! append ─► queue ─► one write (at disk: and one sync) for all that waits ─► tail ─► answer
@@ -18,7 +18,6 @@
 pub mod commit;
 pub mod directory;
 pub mod health;
-pub mod keeper;
 pub mod log;
 mod queue;
 mod reading;
@@ -28,9 +27,10 @@ pub mod settings;
 pub mod successors;
 pub mod tail;
 pub mod vault;
+pub mod writer_thread;
 
 use crate::event::{Event, Fingerprint, Outcome, Succession};
-use commit::{Append, Core};
+use commit::{Append, Committer};
 use health::Health;
 use log::files::{Directory, Files};
 use parking_lot::Mutex;
@@ -123,7 +123,7 @@ type Numbered<T> = Mutex<Arc<dyn Tail<T>>>;
 
 /// A journal that is kept in files.
 struct Disk<T: Ticket, F: Files> {
-    core: Arc<Core<F, T>>,
+    committer: Arc<Committer<F, T>>,
     groups: Vec<Arc<str>>,
     shards: usize,
     active: ActiveFamilies,
@@ -131,7 +131,7 @@ struct Disk<T: Ticket, F: Files> {
 
 impl<T: Ticket, F: Files> Drop for Disk<T, F> {
     fn drop(&mut self) {
-        self.core.abandon();
+        self.committer.abandon();
     }
 }
 
@@ -206,14 +206,14 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         let shard = shard % self.shards().max(1);
         match &self.level {
             Level::Memory { tails, last } => self.hand_over(tails.get(shard), last, event, ticket),
-            Level::Disk(Disk { core, groups, active, .. }) => {
+            Level::Disk(Disk { committer, groups, active, .. }) => {
                 // ORDER: before the event is kept, so that a session that is renewed meanwhile is seen to have one.
                 active.mark(event.owner.principal, Instant::now());
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
-                let draft = core.draft(record::bytes(&record::Record::of(&event, group, more.seen)));
+                let draft = committer.draft(record::bytes(&record::Record::of(&event, group, more.seen)));
                 let (answer, kept) = oneshot::channel();
                 let More { replaces, succession, .. } = more;
-                core.append(Append { shard, event, draft, ticket, replaces, succession, answer });
+                committer.append(Append { shard, event, draft, ticket, replaces, succession, answer });
                 // A journal that ends without an answer has dropped the ticket.
                 kept.await.unwrap_or(Err(AppendError::Closed))
             }
@@ -246,42 +246,42 @@ impl<T: Ticket, F: Files> Journal<T, F> {
     where
         T: 'a,
     {
-        let Level::Disk(Disk { core, .. }) = &self.level else {
+        let Level::Disk(Disk { committer, .. }) = &self.level else {
             return settled.for_each(|(journaled, _)| self.health.release(&journaled.event));
         };
         let settle = |(journaled, end): (&Journaled<T>, End)| {
             self.health.release(&journaled.event);
             let End { outcome, seen, letter, dropped } = end;
             let (seq, size, credential) = (journaled.seq, journaled.size, journaled.event.lane.credential);
-            let letter = letter.map(|letter| core.draft(letter));
+            let letter = letter.map(|letter| committer.draft(letter));
             Settle { seq, size, credential, outcome, seen, letter, dropped }
         };
-        core.settle_all(settled.map(settle).collect());
+        committer.settle_all(settled.map(settle).collect());
     }
 
     /// Keeps a session's successor if an event of its family may be remembered; afterwards it is as durable as an event. A
     /// journal that can't keep it says nothing: it takes no events either.
     pub async fn succeed(&self, succession: Succession) {
-        let Level::Disk(Disk { core, active, .. }) = &self.level else { return };
-        if !active.has_events(succession.first, Instant::now()) || core.health.failure().is_some() {
+        let Level::Disk(Disk { committer, active, .. }) = &self.level else { return };
+        if !active.has_events(succession.first, Instant::now()) || committer.health.failure().is_some() {
             return;
         }
-        let kept = core.succeed(&succession);
+        let kept = committer.succeed(&succession);
         // It ends without a word when nothing is kept any more.
         drop(kept.await);
     }
 
     /// Dead letters that an operator dropped, with their credentials.
     pub fn drop_letters(&self, letters: &[(u64, Fingerprint)]) {
-        if let Level::Disk(Disk { core, .. }) = &self.level {
-            core.drop_letters(letters, false);
+        if let Level::Disk(Disk { committer, .. }) = &self.level {
+            committer.drop_letters(letters, false);
         }
     }
 
     /// Everything that was sent is on the disk, and nothing more will be.
     pub async fn close(&self) {
-        if let Level::Disk(Disk { core, .. }) = &self.level
-            && core.close().await.is_err()
+        if let Level::Disk(Disk { committer, .. }) = &self.level
+            && committer.close().await.is_err()
         {
             tracing::error!("the journal ended before its last group was on the disk");
         }

@@ -40,7 +40,7 @@ pub struct Kept {
 
 /// A context, and how many events and dead letters need it.
 #[derive(Debug, Clone, Copy)]
-pub struct Needed {
+pub struct UsedContext {
     /// Its frame.
     pub kept: Kept,
     /// How many do.
@@ -49,7 +49,7 @@ pub struct Needed {
 
 /// What the log holds, as far as it is alive.
 #[derive(Debug, Default)]
-pub struct Standing {
+pub struct LogIndex {
     /// The sums.
     pub sums: Sums,
     /// The next number.
@@ -59,7 +59,7 @@ pub struct Standing {
     /// What all frames that are alive take, bytes, ids left out.
     bytes: u64,
     /// Contexts.
-    pub contexts: HashMap<Fingerprint, Needed>,
+    pub contexts: HashMap<Fingerprint, UsedContext>,
     /// Dead letters, by the numbers of their events.
     pub letters: HashMap<u64, Kept>,
     /// Successors of sessions.
@@ -72,7 +72,7 @@ pub struct Standing {
     pub segments: VecDeque<Begun>,
 }
 
-impl Standing {
+impl LogIndex {
     /// What of the files is alive, bytes, estimated from above.
     const fn alive(&self) -> u64 {
         self.bytes + self.seen as u64 * SEEN_SIZE
@@ -105,23 +105,23 @@ impl Standing {
     }
 
     /// One more needs a context that is known; whether it is.
-    pub fn need(&mut self, credential: Fingerprint) -> bool {
-        let needed = self.contexts.get_mut(&credential);
-        needed.map(|needed| needed.count += 1).is_some()
+    pub fn retain_context(&mut self, credential: Fingerprint) -> bool {
+        let used = self.contexts.get_mut(&credential);
+        used.map(|used| used.count += 1).is_some()
     }
 
     /// A context is known, and nobody needs it yet.
     pub fn insert_context(&mut self, credential: Fingerprint, kept: Kept) {
-        self.contexts.insert(credential, Needed { kept, count: 0 });
+        self.contexts.insert(credential, UsedContext { kept, count: 0 });
         self.bytes += kept.size;
     }
 
     /// One fewer needs this context.
-    pub fn let_go(&mut self, credential: Fingerprint) {
-        let Some(needed) = self.contexts.get_mut(&credential) else { return };
-        needed.count = needed.count.saturating_sub(1);
-        if needed.count == 0 {
-            self.bytes = self.bytes.saturating_sub(needed.kept.size);
+    pub fn release_context(&mut self, credential: Fingerprint) {
+        let Some(used) = self.contexts.get_mut(&credential) else { return };
+        used.count = used.count.saturating_sub(1);
+        if used.count == 0 {
+            self.bytes = self.bytes.saturating_sub(used.kept.size);
             self.contexts.remove(&credential);
         }
     }
@@ -164,7 +164,7 @@ pub struct Settle {
 #[derive(Debug)]
 pub struct Queue<T> {
     /// What the log holds when everything that waits is written.
-    pub standing: Standing,
+    pub index: LogIndex,
     /// The first number that this process gives.
     pub(super) own: u64,
     pub(super) frames: Vec<u8>,
@@ -181,7 +181,7 @@ pub struct Queue<T> {
     pub(super) repeats: u64,
     pub(super) leading: bool,
     /// The journal's thread knows that something waits.
-    pub(super) is_told: bool,
+    pub(super) is_woken: bool,
     /// A segment was begun, and the next one is not ready yet.
     pub(super) wants_spare: bool,
     /// Who waits for the end.
@@ -209,10 +209,10 @@ pub(super) struct Taken<T> {
 
 impl<T> Queue<T> {
     /// Nothing waits.
-    pub(super) fn new(standing: Standing) -> Self {
+    pub(super) fn new(index: LogIndex) -> Self {
         Self {
-            own: standing.next,
-            standing,
+            own: index.next,
+            index,
             frames: Vec::new(),
             first: 0,
             has_events: false,
@@ -222,7 +222,7 @@ impl<T> Queue<T> {
             void: Vec::new(),
             repeats: 0,
             leading: false,
-            is_told: false,
+            is_woken: false,
             wants_spare: false,
             closing: Vec::new(),
             is_closed: false,
@@ -234,8 +234,8 @@ impl<T> Queue<T> {
 
     /// Numbers a frame and lets it wait.
     pub fn push(&mut self, kind: Kind, flags: Flags, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
-        let number = self.standing.next;
-        self.standing.next += 1;
+        let number = self.index.next;
+        self.index.next += 1;
         if self.frames.is_empty() {
             self.first = number;
         }
@@ -246,33 +246,33 @@ impl<T> Queue<T> {
     /// Lets a frame wait to be written again, under the number that it has.
     pub fn push_again(&mut self, found: &frame::Frame<'_>) {
         if self.frames.is_empty() {
-            self.first = self.standing.next;
+            self.first = self.index.next;
         }
         frame::push(&mut self.frames, found.kind, found.flags, found.number, |out| out.extend_from_slice(found.body));
     }
 
     /// Lets an event's outcome wait; its space is free again.
     pub(super) fn push_settle(&mut self, settle: Settle) {
-        let standing = &mut self.standing;
+        let index = &mut self.index;
         let outcome = match settle.outcome {
-            Outcome::Accepted => &mut standing.sums.accepted,
-            Outcome::Duplicate => &mut standing.sums.duplicate,
-            Outcome::Superseded { .. } => &mut standing.sums.superseded,
-            Outcome::Dead(_) => &mut standing.sums.dead,
+            Outcome::Accepted => &mut index.sums.accepted,
+            Outcome::Duplicate => &mut index.sums.duplicate,
+            Outcome::Superseded { .. } => &mut index.sums.superseded,
+            Outcome::Dead(_) => &mut index.sums.dead,
         };
         *outcome += 1;
-        standing.remove_event(Kept { number: settle.seq, size: settle.size });
+        index.remove_event(Kept { number: settle.seq, size: settle.size });
         let seq = settle.seq;
         match settle.letter {
             // The credential stays: a replay must go with it and with no other (P3).
             Some(Draft { flags, body }) => {
                 let size = record::keyed_size(&body);
                 let number = self.push(Kind::Letter, flags, |out| record::put_keyed(out, seq, &body));
-                self.standing.insert_letter(seq, Kept { number, size });
+                self.index.insert_letter(seq, Kept { number, size });
             }
             None => {
-                standing.let_go(settle.credential);
-                standing.seen += usize::from(settle.seen.is_some());
+                index.release_context(settle.credential);
+                index.seen += usize::from(settle.seen.is_some());
                 self.settled.push(SettledEvent::of(seq, &settle.outcome, settle.seen));
             }
         }
@@ -292,23 +292,23 @@ impl<T> Queue<T> {
     pub fn push_sums(&mut self) {
         // ORDER: what they count comes before them.
         self.push_settled();
-        let sums = self.standing.sums;
+        let sums = self.index.sums;
         self.push(Kind::State, Flags::default(), |out| record::put(out, &sums));
     }
 
     /// Whether a frame says something that nothing behind it has ended.
     pub fn is_alive(&self, frame: &frame::Frame<'_>) -> bool {
-        let standing = &self.standing;
+        let index = &self.index;
         match frame.kind {
-            Kind::Event => standing.events.contains(frame.number),
+            Kind::Event => index.events.contains(frame.number),
             Kind::Context => record::context(frame.body)
-                .and_then(|(fingerprint, _)| standing.contexts.get(&fingerprint))
-                .is_some_and(|needed| needed.kept.number == frame.number),
+                .and_then(|(fingerprint, _)| index.contexts.get(&fingerprint))
+                .is_some_and(|used| used.kept.number == frame.number),
             Kind::Letter => record::keyed(frame.body)
-                .and_then(|(key, _)| standing.letters.get(&key))
+                .and_then(|(key, _)| index.letters.get(&key))
                 .is_some_and(|kept| kept.number == frame.number),
             Kind::Succession => record::body::<SuccessionRecord>(frame.body)
-                .and_then(|found| standing.successions.get(&found.succession().bearer).copied())
+                .and_then(|found| index.successions.get(&found.succession().bearer).copied())
                 .is_some_and(|number| number == frame.number),
             Kind::Head | Kind::Settled | Kind::Seen | Kind::Dropped | Kind::Void | Kind::State => false,
         }
@@ -321,13 +321,13 @@ impl<T> Queue<T> {
     pub(super) fn drop_letters(&mut self, letters: &[(u64, Fingerprint)], for_room: bool) {
         let mut gone = Vec::new();
         for (letter, credential) in letters {
-            if self.standing.remove_letter(*letter).is_some() {
-                self.standing.let_go(*credential);
+            if self.index.remove_letter(*letter).is_some() {
+                self.index.release_context(*credential);
                 gone.push(*letter);
             }
         }
         if !gone.is_empty() {
-            self.standing.sums.dropped += if for_room { gone.len() as u64 } else { 0 };
+            self.index.sums.dropped += if for_room { gone.len() as u64 } else { 0 };
             let gone = DroppedLetters { letters: gone, for_room };
             self.push(Kind::Dropped, Flags::default(), |out| record::put(out, &gone));
         }
@@ -342,7 +342,7 @@ impl<T> Queue<T> {
 
     /// Whether the oldest segment should go: dead frames take more room than those that are alive, and some to spare.
     pub fn is_loose(&self, segment_size: u64) -> bool {
-        let taken: u64 = self.standing.segments.iter().map(|segment| segment.size).sum();
-        self.standing.segments.len() > 1 && taken > 2 * self.standing.alive() + 3 * segment_size
+        let taken: u64 = self.index.segments.iter().map(|segment| segment.size).sum();
+        self.index.segments.len() > 1 && taken > 2 * self.index.alive() + 3 * segment_size
     }
 }

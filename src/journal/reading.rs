@@ -64,13 +64,13 @@ impl<'a> Reading<'a> {
     }
 
     /// Whether it could be read.
-    pub(super) fn see(&mut self, frame: &Frame<'_>) -> bool {
-        let is_read = self.try_see(frame).is_some();
+    pub(super) fn read_frame(&mut self, frame: &Frame<'_>) -> bool {
+        let is_read = self.try_read_frame(frame).is_some();
         self.bad += u64::from(!is_read);
         is_read
     }
 
-    fn try_see(&mut self, frame: &Frame<'_>) -> Option<()> {
+    fn try_read_frame(&mut self, frame: &Frame<'_>) -> Option<()> {
         let kept = Kept { number: frame.number, size: frame.size() as u64 };
         match frame.kind {
             // The others say less than the frames before them: what was written again comes behind a head that doesn't count

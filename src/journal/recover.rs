@@ -9,26 +9,26 @@
 //! | a frame whose body is none | told, and counted |
 //! | a credential that is missing | its events become dead letters |
 //!
-//! Nothing is written before the journal takes events, and no room is needed: a start on a full disk reads what is there.
+//! Nothing is written before the journal takes events, and no room is used: a start on a full disk reads what is there.
 
-use super::commit::{Bounds, Core};
+use super::commit::{Bounds, Committer};
 use super::directory::{
     FORMAT_FILE, LOG, check_format, keep_origin, known_format, known_origin, lock, lock_as_it_is, make_private,
     quarantine, refuse_others,
 };
 use super::health::Health;
-use super::keeper::Keeper;
 use super::log::files::{Directory, Files};
 use super::log::frame::Frame;
 use super::log::replay::{Missing, replay};
 use super::log::writer::{Begun, Depth, Origin, Sums, Writer};
-use super::queue::{Kept, Settle, Standing};
+use super::queue::{Kept, LogIndex, Settle};
 use super::reading::{FoundFrame, Reading};
 use super::record::{self, DeadRecord, FORMAT, Record, SettledIds};
 use super::settings::{Durability, JournalSettings};
 use super::successors::{ActiveFamilies, Successors};
 use super::tail::Tails;
 use super::vault::{Vault, VaultError};
+use super::writer_thread::WriterThread;
 use super::{Disk, Journal, Journaled, Level, Memory, Ticket};
 use crate::clock::Clock;
 use crate::event::{
@@ -156,7 +156,7 @@ pub struct Opened<F: Files = Directory> {
     files: Arc<F>,
     vault: Vault,
     lock: Option<File>,
-    standing: Standing,
+    index: LogIndex,
     origin: Origin,
     pending: BTreeMap<u64, FoundFrame>,
     letters: BTreeMap<u64, FoundFrame>,
@@ -265,12 +265,12 @@ fn examine<F: Files>(
 ) -> Result<Opened<F>, OpenError> {
     let mut reading = Reading::new(&vault);
     let mut unreadable = Vec::new();
-    let see = |segment, frame: &Frame<'_>| {
-        if !reading.see(frame) {
+    let visit = |segment, frame: &Frame<'_>| {
+        if !reading.read_frame(frame) {
             unreadable.push(segment);
         }
     };
-    let mut replayed = replay(&files, known.map(|(epoch, _)| epoch), see).map_err(io(path))?;
+    let mut replayed = replay(&files, known.map(|(epoch, _)| epoch), visit).map_err(io(path))?;
     // A record that can't be read may be read by somebody who knows more: its file is kept.
     replayed.unreadable.extend(unreadable);
     replayed.unreadable.sort_unstable();
@@ -280,37 +280,37 @@ fn examine<F: Files>(
     if let Some(error) = wrong_key {
         return Err(error.into());
     }
-    let mut standing = Standing::default();
-    (standing.sums, standing.next, standing.seen) = (sums, replayed.next, settled.len());
-    standing.segments = replayed.segments.iter().copied().collect();
-    standing.events.begin_at(standing.segments.front().map_or(replayed.next, |segment| segment.first));
+    let mut index = LogIndex::default();
+    (index.sums, index.next, index.seen) = (sums, replayed.next, settled.len());
+    index.segments = replayed.segments.iter().copied().collect();
+    index.events.begin_at(index.segments.front().map_or(replayed.next, |segment| segment.first));
     let mut contexts = HashMap::new();
-    let mut needs = |fingerprint: Fingerprint, standing: &mut Standing| {
+    let mut needs = |fingerprint: Fingerprint, index: &mut LogIndex| {
         let Some((kept, context)) = found.get(&fingerprint) else { return };
         contexts.entry(fingerprint).or_insert_with(|| Arc::clone(context));
-        if !standing.need(fingerprint) {
-            standing.insert_context(fingerprint, *kept);
-            standing.need(fingerprint);
+        if !index.retain_context(fingerprint) {
+            index.insert_context(fingerprint, *kept);
+            index.retain_context(fingerprint);
         }
     };
     for (number, event) in &pending {
-        standing.insert_event(Kept { number: *number, size: event.kept.size });
+        index.insert_event(Kept { number: *number, size: event.kept.size });
         if let Some(record) = record::body::<Record<'_>>(&event.record) {
-            needs(record.fingerprint(), &mut standing);
+            needs(record.fingerprint(), &mut index);
         }
     }
     for (key, letter) in &letters {
-        standing.insert_letter(*key, letter.kept);
+        index.insert_letter(*key, letter.kept);
         if let Some(record) = record::body::<DeadRecord<'_>>(&letter.record) {
-            needs(record.event.fingerprint(), &mut standing);
+            needs(record.event.fingerprint(), &mut index);
         }
     }
     for (record, number) in successions {
         let succession = record.succession();
-        if let Some(gone) = standing.successors.insert(succession, record.until_ms) {
-            standing.remove_succession(gone);
+        if let Some(gone) = index.successors.insert(succession, record.until_ms) {
+            index.remove_succession(gone);
         }
-        standing.insert_succession(succession.bearer, number);
+        index.insert_succession(succession.bearer, number);
     }
     let (epoch, secret) = match (replayed.head, known) {
         (Some(head), _) => (head.epoch, head.secret),
@@ -347,13 +347,13 @@ fn examine<F: Files>(
     let missing = if replayed.unread.is_empty() { missing.collect() } else { Vec::new() };
     // Those that are damaged go as well, and all before them: what is whole in them is copied.
     let is_damaged = |segment: &Begun| replayed.unreadable.contains(&segment.segment);
-    let damaged = standing.segments.iter().rposition(is_damaged).map_or(0, |last| last + 1);
-    let to_reclaim = if is_open { standing.segments.len() } else { damaged };
+    let damaged = index.segments.iter().rposition(is_damaged).map_or(0, |last| last + 1);
+    let to_reclaim = if is_open { index.segments.len() } else { damaged };
     Ok(Opened {
         files: Arc::new(files),
         vault,
         lock: None,
-        standing,
+        index,
         origin,
         pending,
         letters,
@@ -388,7 +388,7 @@ impl<F: Files> Opened<F> {
     /// The ledger's sums.
     #[must_use]
     pub const fn sums(&self) -> Sums {
-        self.standing.sums
+        self.index.sums
     }
 
     /// The directory.
@@ -400,7 +400,7 @@ impl<F: Files> Opened<F> {
     /// Bytes that its files take.
     #[must_use]
     pub fn taken(&self) -> u64 {
-        self.standing.segments.iter().map(|segment| segment.size).sum()
+        self.index.segments.iter().map(|segment| segment.size).sum()
     }
 
     /// Records that could not be read, and are passed over.
@@ -430,7 +430,7 @@ impl<F: Files> Opened<F> {
     /// Successors of sessions that are kept.
     #[must_use]
     pub const fn successors(&self) -> &Successors {
-        &self.standing.successors
+        &self.index.successors
     }
 
     /// Whether events are pending or dead, or settled with an id that is remembered.
@@ -469,10 +469,10 @@ impl<F: Files> Opened<F> {
     }
 
     /// Shows every pending event in order. `groups`: names in the order of the configuration.
-    pub fn each_event(&self, groups: &[Arc<str>], mut see: impl FnMut(Stored)) {
+    pub fn each_event(&self, groups: &[Arc<str>], mut visit: impl FnMut(Stored)) {
         let mut names = Names::default();
         for (seq, event) in &self.pending {
-            self.show(*seq, event, groups, &mut names).into_iter().for_each(&mut see);
+            self.show(*seq, event, groups, &mut names).into_iter().for_each(&mut visit);
         }
     }
 
@@ -483,7 +483,7 @@ impl<F: Files> Opened<F> {
 
     /// What was found is made safe before anything builds on it: the sums of the next segment count what was settled here.
     fn make_safe(&self) {
-        let synced = self.standing.segments.iter().try_for_each(|segment| self.files.sync(segment.segment));
+        let synced = self.index.segments.iter().try_for_each(|segment| self.files.sync(segment.segment));
         if let Err(error) = synced.and_then(|()| self.files.sync_directory()) {
             tracing::warn!(%error, "what the journal holds can't be synced");
         }
@@ -533,7 +533,7 @@ impl<F: Files> Opened<F> {
             }
         }
         self.make_safe();
-        let Self { files, vault, lock, standing, origin, forgotten, unsynced, missing, unused, to_reclaim, .. } = self;
+        let Self { files, vault, lock, index, origin, forgotten, unsynced, missing, unused, to_reclaim, .. } = self;
         let depth = if settings.durability == Durability::Disk { Depth::Disk } else { Depth::Process };
         let segment_size = (settings.max_bytes / PART).clamp(LEAST_SEGMENT, SEGMENT);
         let bounds = Bounds {
@@ -544,31 +544,31 @@ impl<F: Files> Opened<F> {
             segment_size,
         };
         let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
-        let newest = standing.segments.back().map(|segment| segment.segment);
-        adopt((&*files, LEAST_SEGMENT), &mut writer, newest, &unused);
+        let newest = index.segments.back().map(|segment| segment.segment);
+        reuse_files((&*files, LEAST_SEGMENT), &mut writer, newest, &unused);
         let parts = (files, origin.epoch);
         let shards = tails.len();
-        let core = Core::new(parts, vault, standing, bounds, tails, Arc::clone(&health), writer);
-        core.take_up(missing, &unsynced, origin.synced)?;
-        core.settle_all(dead);
-        core.drop_letters(&forgotten, true);
-        let core = Arc::new(core);
-        let keeper = Keeper::new(Arc::clone(&core), lock, to_reclaim);
+        let committer = Committer::new(parts, vault, index, bounds, tails, Arc::clone(&health), writer);
+        committer.take_up(missing, &unsynced, origin.synced)?;
+        committer.settle_all(dead);
+        committer.drop_letters(&forgotten, true);
+        let committer = Arc::new(committer);
+        let thread = WriterThread::new(Arc::clone(&committer), lock, to_reclaim);
         // ORDER: before the first event, or one would be kept that leaves too little room.
-        keeper.look_at_the_disk();
-        std::thread::Builder::new().name("journal".to_owned()).spawn(move || keeper.run())?;
-        let level = Level::Disk(Disk { core, groups: groups.to_vec(), shards, active });
+        thread.look_at_the_disk();
+        std::thread::Builder::new().name("journal".to_owned()).spawn(move || thread.run())?;
+        let level = Level::Disk(Disk { committer, groups: groups.to_vec(), shards, active });
         Ok(Journal { level, health, max_bytes: settings.max_bytes })
     }
 }
 
 /// Files that an earlier process made ahead of their use are ready for this one: on a full disk there are no others. Those
 /// that are too old or too small are deleted; they are in nobody's way if that fails.
-fn adopt<F: Files>((files, least): (&F, u64), writer: &mut Writer<F>, newest: Option<u64>, unused: &[u64]) {
+fn reuse_files<F: Files>((files, least): (&F, u64), writer: &mut Writer<F>, newest: Option<u64>, unused: &[u64]) {
     for segment in unused {
         let is_new = newest.is_none_or(|newest| newest < *segment);
-        let adopted = files.adopt(*segment).ok().filter(|(_, size)| is_new && *size >= least);
-        if !adopted.is_some_and(|(file, size)| writer.offer_spare(*segment, size, file))
+        let reopened = files.reopen(*segment).ok().filter(|(_, size)| is_new && *size >= least);
+        if !reopened.is_some_and(|(file, size)| writer.offer_spare(*segment, size, file))
             && let Err(error) = files.delete(*segment)
         {
             tracing::debug!(%error, "an unused file of the journal can't be deleted");

@@ -1,7 +1,7 @@
-use super::super::keeper::Keeper;
 use super::super::log::frame::{self, Flags, Kind};
-use super::super::log::twin::{Fate, Twin};
+use super::super::log::simulated_disk::{Fate, SimulatedDisk};
 use super::super::record::SuccessionRecord;
+use super::super::writer_thread::WriterThread;
 use super::super::{AppendError, End, More};
 use super::*;
 use crate::event::{Principal, Succession};
@@ -108,10 +108,10 @@ fn tail() -> (Tails<Note>, Heard) {
 
 /// The journal beside what must be true of it.
 struct World {
-    disk: Twin,
+    disk: SimulatedDisk,
     depth: Depth,
-    core: Arc<Core<Twin, Note>>,
-    keeper: Keeper<Twin, Note>,
+    committer: Arc<Committer<SimulatedDisk, Note>>,
+    thread: WriterThread<SimulatedDisk, Note>,
     tail: Heard,
     /// Acknowledged and without an outcome, by number.
     owed: BTreeMap<u64, String>,
@@ -141,38 +141,38 @@ struct World {
     last_seq: u64,
 }
 
-type Running = (Arc<Core<Twin, Note>>, Keeper<Twin, Note>, Heard);
+type Running = (Arc<Committer<SimulatedDisk, Note>>, WriterThread<SimulatedDisk, Note>, Heard);
 
 /// A journal without its thread.
-fn core(opened: Opened<Twin>, depth: Depth) -> Running {
+fn start_committer(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
     let (tails, heard) = tail();
     let health = Arc::new(Health::new(Clock::default()));
     let segment_size = 2_048;
     let bounds = Bounds { depth, min_free: 0, max_seen: 1_000, succession: Duration::from_hours(1), segment_size };
     opened.make_safe();
-    let Opened { files, standing, origin, unsynced, missing, unused, .. } = opened;
+    let Opened { files, index, origin, unsynced, missing, unused, .. } = opened;
     let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
-    let newest = standing.segments.back().map(|segment| segment.segment);
-    adopt((&*files, segment_size), &mut writer, newest, &unused);
-    let core = Core::new((files, origin.epoch), Vault::default(), standing, bounds, tails, health, writer);
-    core.take_up(missing, &unsynced, origin.synced).unwrap();
-    let core = Arc::new(core);
-    (Arc::clone(&core), Keeper::new(core, None, 0), heard)
+    let newest = index.segments.back().map(|segment| segment.segment);
+    reuse_files((&*files, segment_size), &mut writer, newest, &unused);
+    let committer = Committer::new((files, origin.epoch), Vault::default(), index, bounds, tails, health, writer);
+    committer.take_up(missing, &unsynced, origin.synced).unwrap();
+    let committer = Arc::new(committer);
+    (Arc::clone(&committer), WriterThread::new(committer, None, 0), heard)
 }
 
-fn look_through(disk: &Twin) -> Opened<Twin> {
+fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
     examine(disk.clone(), Vault::default(), Path::new("/nowhere"), None).unwrap()
 }
 
 impl World {
     fn new(depth: Depth) -> Self {
-        let disk = Twin::default();
-        let (core, keeper, tail) = core(look_through(&disk), depth);
+        let disk = SimulatedDisk::default();
+        let (committer, thread, tail) = start_committer(look_through(&disk), depth);
         Self {
             disk,
             depth,
-            core,
-            keeper,
+            committer,
+            thread,
             tail,
             owed: BTreeMap::new(),
             pending: Vec::new(),
@@ -205,12 +205,12 @@ impl World {
                 }
             }
             Action::Chores => {
-                self.core.lead_if_free();
-                self.keeper.chores();
+                self.committer.lead_if_free();
+                self.thread.do_chores();
             }
             Action::Kill => {
                 // What was settled is on its way for a moment, and may be settled again: here it has arrived.
-                self.core.lead_if_free();
+                self.committer.lead_if_free();
                 self.disk.kill();
                 self.restart(true);
             }
@@ -239,15 +239,15 @@ impl World {
 
     fn append(&mut self, number: u64, replaces: Option<u64>) {
         let (event, ticket) = (event(number, (number % 3) as u8), Note::default());
-        let draft = self.core.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
+        let draft = self.committer.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let succession = succession(number);
         let id = event.id.as_str().to_owned();
         self.ever.insert(id.clone());
         let append =
             Append { shard: 0, event, draft, ticket: ticket.clone(), replaces, succession: Some(succession), answer };
-        self.core.append(append);
-        self.core.lead_if_free();
+        self.committer.append(append);
+        self.committer.lead_if_free();
         let kept = kept.try_recv().unwrap();
         assert_eq!(kept.is_ok(), ticket.0.0.load(Ordering::Relaxed), "the ticket and the answer agree");
         match kept {
@@ -292,10 +292,10 @@ impl World {
             credential,
             outcome: if dead { Outcome::Dead(Reason::Refused) } else { Outcome::Accepted },
             seen: (!dead).then(|| (seen(number), u64::MAX)),
-            letter: dead.then(|| self.core.draft(record::bytes(&letter))),
+            letter: dead.then(|| self.committer.draft(record::bytes(&letter))),
             dropped: Vec::new(),
         };
-        self.core.settle_all(vec![settle]);
+        self.committer.settle_all(vec![settle]);
         if dead {
             self.letters.insert(seq, number);
         }
@@ -360,9 +360,9 @@ impl World {
         self.last_seq = if whole { self.last_seq } else { 0 };
         // A refused event that is back was promised to nobody.
         self.owed = back.into_iter().filter(|(seq, _)| !whole || self.told.contains(seq)).collect();
-        (self.core, self.keeper, self.tail) = core(opened, self.depth);
+        (self.committer, self.thread, self.tail) = start_committer(opened, self.depth);
         // Every start writes what it found missing, so that the next one does not ask again.
-        self.core.lead_if_free();
+        self.committer.lead_if_free();
     }
 
     /// Its number was told to somebody.
@@ -402,7 +402,7 @@ proptest! {
 }
 
 /// A journal on a disk in memory, as a process has it: with its thread.
-fn running(disk: &Twin, clock: &Clock, max_bytes: u64) -> (Journal<Note, Twin>, Heard) {
+fn running(disk: &SimulatedDisk, clock: &Clock, max_bytes: u64) -> (Journal<Note, SimulatedDisk>, Heard) {
     let settings = JournalSettings { max_bytes, min_free: 100, ..settings(Path::new("/nowhere")) };
     let memory = Memory { max_seen: 8, events: Duration::from_hours(1) };
     let (tails, heard) = tail();
@@ -429,7 +429,7 @@ fn no<F: Files>((kept, ticket): (Result<u64, AppendError>, Note), journal: &Jour
 }
 
 /// Appended when the journal has seen that its disk is well again.
-async fn append_in_time(journal: &Journal<Note, Twin>, number: u64) -> u64 {
+async fn append_in_time(journal: &Journal<Note, SimulatedDisk>, number: u64) -> u64 {
     for _ in 0..10_000 {
         if let (Ok(seq), _) = append_one(journal, number).await {
             return seq;
@@ -444,10 +444,10 @@ async fn a_journal_that_says_no_holds_no_bytes_for_it_and_keeps_no_ticket() {
     // No room by `max_bytes`, in memory and on disk.
     let (journal, _heard) = in_memory(10);
     assert!(matches!(no(append_one(&journal, 1).await, &journal), AppendError::Full { held: 0, max: 10 }));
-    let (journal, _heard) = running(&Twin::default(), &Clock::default(), 10);
+    let (journal, _heard) = running(&SimulatedDisk::default(), &Clock::default(), 10);
     assert!(matches!(no(append_one(&journal, 1).await, &journal), AppendError::Full { held: 0, max: 10 }));
     // The disk fails.
-    let disk = Twin::default();
+    let disk = SimulatedDisk::default();
     let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
     disk.0.lock().writes_fail = Some(7);
     for number in 1..3 {
@@ -455,21 +455,21 @@ async fn a_journal_that_says_no_holds_no_bytes_for_it_and_keeps_no_ticket() {
     }
     assert!(journal.health().failure().is_some());
     // The windows have stopped.
-    let (journal, heard) = running(&Twin::default(), &Clock::default(), 1 << 20);
+    let (journal, heard) = running(&SimulatedDisk::default(), &Clock::default(), 1 << 20);
     drop(heard);
     assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
     let (journal, heard) = in_memory(1 << 20);
     drop(heard);
     assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
     // The journal is closed.
-    let (journal, _heard) = running(&Twin::default(), &Clock::default(), 1 << 20);
+    let (journal, _heard) = running(&SimulatedDisk::default(), &Clock::default(), 1 << 20);
     journal.close().await;
     assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
 }
 
 #[tokio::test]
 async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_there_is_room() {
-    let disk = Twin::default();
+    let disk = SimulatedDisk::default();
     let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
     let kept = append_in_time(&journal, 1).await;
     journal.close().await;
@@ -498,7 +498,7 @@ async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_ther
 #[tokio::test]
 async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was_refused_comes_back() {
     for fails in [true, false] {
-        let disk = Twin::default();
+        let disk = SimulatedDisk::default();
         let (journal, mut heard) = running(&disk, &Clock::default(), 1 << 20);
         append_in_time(&journal, 1).await;
         if fails {
@@ -524,7 +524,7 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
 
 #[tokio::test]
 async fn an_event_that_a_start_finds_has_waited_since_it_was_received() {
-    let disk = Twin::default();
+    let disk = SimulatedDisk::default();
     let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
     append_in_time(&journal, 1).await;
     journal.close().await;
@@ -558,17 +558,18 @@ fn filled(directory: &Path, events: u64) {
     let (tails, _heard) = tail();
     let (depth, segment_size) = (Depth::Disk, 1 << 20);
     let bounds = Bounds { depth, min_free: 0, max_seen: 8, succession: Duration::from_hours(1), segment_size };
-    let Opened { files, standing, origin, lock, .. } = opened;
+    let Opened { files, index, origin, lock, .. } = opened;
     let writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
     let parts = (files, origin.epoch);
-    let core: Core<_, Note> = Core::new(parts, Vault::default(), standing, bounds, tails, Arc::default(), writer);
+    let committer: Committer<_, Note> =
+        Committer::new(parts, Vault::default(), index, bounds, tails, Arc::default(), writer);
     for number in 1..=events {
         let event = event(number, (number % 3) as u8);
-        let draft = core.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
+        let draft = committer.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let (ticket, succession) = (Note::default(), Some(succession(number)));
-        core.append(Append { shard: 0, event, draft, ticket, replaces: None, succession, answer });
-        core.lead_if_free();
+        committer.append(Append { shard: 0, event, draft, ticket, replaces: None, succession, answer });
+        committer.lead_if_free();
         assert!(kept.try_recv().unwrap().is_ok());
     }
     drop(lock);
@@ -668,7 +669,7 @@ fn what_was_missing_once_is_not_asked_for_again() {
     });
     let opened = look_through(&world.disk);
     assert_eq!((opened.pending.len(), opened.missing.len()), (4, 1));
-    let (later, ..) = core(opened, Depth::Disk);
+    let (later, ..) = start_committer(opened, Depth::Disk);
     later.lead_if_free();
     let again = look_through(&world.disk);
     assert_eq!((again.pending.len(), again.missing.len()), (4, 0));
@@ -699,7 +700,7 @@ fn a_lost_credential_is_stored_anew_with_the_next_event_that_brings_it() {
     let see = |stored: Stored| without.extend((!stored.has_credential).then(|| number_of(&stored.event)));
     opened.each_event(&["progress".into()], see);
     assert_eq!(without, [1]);
-    assert!(!opened.standing.contexts.contains_key(&Fingerprint([1; 16])));
+    assert!(!opened.index.contexts.contains_key(&Fingerprint([1; 16])));
 }
 
 #[test]
@@ -716,10 +717,10 @@ fn a_successor_that_is_damaged_costs_no_event() {
 
 #[test]
 fn a_successor_is_kept_as_deep_as_an_event_before_whoever_waits_hears_of_it() {
-    let disk = Twin::default();
-    let (core, ..) = core(look_through(&disk), Depth::Disk);
-    let mut kept = core.succeed(&succession(1));
-    core.lead_if_free();
+    let disk = SimulatedDisk::default();
+    let (committer, ..) = start_committer(look_through(&disk), Depth::Disk);
+    let mut kept = committer.succeed(&succession(1));
+    committer.lead_if_free();
     assert_eq!(kept.try_recv(), Ok(true));
     disk.cut_power(|| Fate::Lost);
     assert_eq!(look_through(&disk).successors().all().collect::<Vec<_>>(), [&succession(1)]);
@@ -727,17 +728,17 @@ fn a_successor_is_kept_as_deep_as_an_event_before_whoever_waits_hears_of_it() {
 
 #[test]
 fn an_expired_successor_is_forgotten() {
-    let disk = Twin::default();
-    let (first, ..) = core(look_through(&disk), Depth::Disk);
+    let disk = SimulatedDisk::default();
+    let (first, ..) = start_committer(look_through(&disk), Depth::Disk);
     let record = SuccessionRecord::of(&succession(1), 1);
     first.queue().push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
     first.lead_if_free();
     let opened = look_through(&disk);
     assert_eq!(opened.successors().len(), 1);
-    let (later, ..) = core(opened, Depth::Disk);
+    let (later, ..) = start_committer(opened, Depth::Disk);
     later.queue().push_sums();
     later.lead_if_free();
-    assert!(later.queue().standing.successors.is_empty());
+    assert!(later.queue().index.successors.is_empty());
 }
 
 #[test]
@@ -778,7 +779,7 @@ fn a_group_that_is_larger_than_a_ready_file_is_never_written_to_one_that_is_gone
     world.run(&Action::Chores);
     world.run(&Action::Full(true));
     let large = vec![b'x'; 5_000];
-    world.core.queue().push(Kind::Succession, Flags::default(), |out| out.extend_from_slice(&large));
+    world.committer.queue().push(Kind::Succession, Flags::default(), |out| out.extend_from_slice(&large));
     world.run(&Action::Append(1));
     world.run(&Action::Full(false));
     world.run(&Action::Chores);
@@ -793,7 +794,7 @@ fn a_letter_whose_replay_was_refused_is_there_after_a_start_and_counted() {
         let mut world = World::new(Depth::Disk);
         world.run(&Action::Append(1));
         world.run(&Action::Settle(0, true));
-        world.core.lead_if_free();
+        world.committer.lead_if_free();
         world.run(&Action::SyncsFail(true));
         world.run(&Action::Replay(0));
         world.run(&Action::SyncsFail(false));
@@ -803,7 +804,7 @@ fn a_letter_whose_replay_was_refused_is_there_after_a_start_and_counted() {
             world.settle(1, false);
             world.run(&Action::Chores);
         }
-        world.core.lead_if_free();
+        world.committer.lead_if_free();
         let mut opened = look_through(&world.disk);
         let sums = opened.sums();
         let letters = opened.letters(&["progress".into()]);
@@ -844,7 +845,7 @@ fn what_two_processes_could_not_sync_the_third_writes_again_and_nothing_that_was
 #[test]
 fn an_outcome_that_was_not_synced_is_written_again_before_anything_builds_on_it() {
     let mut world = World::new(Depth::Disk);
-    let segments = |world: &World| world.core.queue().standing.segments.clone();
+    let segments = |world: &World| world.committer.queue().index.segments.clone();
     let others = |world: &mut World| {
         world.next += if world.next % 3 == 0 { 2 } else { 1 };
         world.append(world.next, None);
@@ -895,12 +896,12 @@ fn an_outage_of_the_disk_piles_up_neither_files_nor_numbers() {
     world.run(&Action::WritesFail(Some(9)));
     world.run(&Action::Append(1));
     world.settle(0, false);
-    let next = world.core.queue().standing.next;
+    let next = world.committer.queue().index.next;
     for _ in 0..500 {
-        world.core.lead_if_free();
+        world.committer.lead_if_free();
     }
     assert!(world.disk.count() < 10, "{} files", world.disk.count());
-    assert!(world.core.queue().standing.next < next + 10);
+    assert!(world.committer.queue().index.next < next + 10);
     world.run(&Action::WritesFail(None));
     world.run(&Action::Kill);
     assert_eq!(world.pending.len(), 1);
@@ -909,12 +910,12 @@ fn an_outage_of_the_disk_piles_up_neither_files_nor_numbers() {
 #[tokio::test]
 async fn a_journal_that_has_ended_answers_everybody_and_writes_nothing() {
     for crashed in [false, true] {
-        let disk = Twin::default();
+        let disk = SimulatedDisk::default();
         let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
         append_in_time(&journal, 1).await;
         let Level::Disk(kept) = &journal.level else { panic!("it is in memory") };
         if crashed {
-            kept.core.fall();
+            kept.committer.end_after_panic();
         } else {
             journal.close().await;
         }
@@ -957,8 +958,8 @@ fn a_full_disk_leaves_the_next_start_the_files_that_are_ready() {
     for _ in 0..12 {
         world.settle(0, false);
     }
-    world.core.lead_if_free();
-    assert!(!world.core.health.is_low(), "the outcomes found room");
+    world.committer.lead_if_free();
+    assert!(!world.committer.health.is_low(), "the outcomes found room");
     let opened = look_through(&world.disk);
     assert_eq!((opened.pending.len(), opened.sums().accepted), (0, 12));
 }

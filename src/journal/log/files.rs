@@ -26,7 +26,7 @@ pub trait Files: Send + Sync + 'static {
     ///
     /// # Errors
     /// The file system refuses.
-    fn adopt(&self, number: u64) -> io::Result<(Self::File, u64)>;
+    fn reopen(&self, number: u64) -> io::Result<(Self::File, u64)>;
 
     /// All bytes of one.
     ///
@@ -130,7 +130,7 @@ impl Files for Directory {
         }
     }
 
-    fn adopt(&self, number: u64) -> io::Result<(File, u64)> {
+    fn reopen(&self, number: u64) -> io::Result<(File, u64)> {
         let file = File::options().write(true).open(self.path_of(number))?;
         let size = file.metadata()?.len();
         Ok((file, size))

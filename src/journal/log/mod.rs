@@ -5,5 +5,5 @@ pub mod frame;
 pub mod live;
 pub mod replay;
 #[cfg(test)]
-pub mod twin;
+pub mod simulated_disk;
 pub mod writer;

@@ -1,4 +1,4 @@
-//! Reading: one pass over all segments, in order. Nothing is written, and no room is needed.
+//! Reading: one pass over all segments, in order. Nothing is written, and no room is used.
 //!
 //! After bytes that are no frame the pass goes on at the next one that is whole. Numbers grow by one, so what is missing is
 //! known; whether it may be missing is told by the last synced number that every frame carries: what was synced and isn't
@@ -89,7 +89,7 @@ impl Segment {
 pub fn replay<F: Files>(
     files: &F,
     epoch: Option<[u8; 16]>,
-    mut see: impl FnMut(u64, &Frame<'_>),
+    mut visit: impl FnMut(u64, &Frame<'_>),
 ) -> io::Result<Replayed> {
     let numbers = files.list()?;
     let mut found = Replayed { next: 1, next_segment: 1, ..Replayed::default() };
@@ -112,7 +112,7 @@ pub fn replay<F: Files>(
         let own = segment.head().map(|(_, head)| head.epoch);
         epoch = epoch.or(own).or_else(|| find_epoch(files, &numbers));
         let is_newest = numbers.last() == Some(number);
-        read_segment((&segment, is_newest), epoch, &mut found, &mut given, &mut see);
+        read_segment((&segment, is_newest), epoch, &mut found, &mut given, &mut visit);
     }
     let base = found.base.unwrap_or(found.next);
     for missing in missing(&given, base, found.next) {
@@ -141,7 +141,7 @@ fn read_segment(
     epoch: Option<[u8; 16]>,
     found: &mut Replayed,
     given: &mut Live,
-    see: &mut impl FnMut(u64, &Frame<'_>),
+    visit: &mut impl FnMut(u64, &Frame<'_>),
 ) {
     let Segment { number, bytes } = segment;
     let head = segment.head();
@@ -152,7 +152,7 @@ fn read_segment(
             given.begin_at(frame.number);
         }
         found.base.get_or_insert(frame.number);
-        see(*number, &frame);
+        visit(*number, &frame);
         (at, first) = (frame.size(), Some(frame.number));
         found.next = found.next.max(head.next).max(frame.synced + 1);
         found.synced = found.synced.max(frame.synced);
@@ -173,7 +173,7 @@ fn read_segment(
         highest = highest.max(frame.number);
         first = first.or_else(|| (!frame.flags.has(Flags::COPY)).then_some(frame.number));
         if !is_again {
-            see(*number, &frame);
+            visit(*number, &frame);
         }
         at += frame.size();
     }

@@ -315,22 +315,22 @@ impl<F: Files> Writer<F> {
                 (*mark, self.synced) = (0, self.last);
                 self.note_sums(group.first);
             }
-            self.roll(group.first, size, group.has_events)?;
+            self.begin_segment(group.first, size, group.has_events)?;
         }
-        self.put(*mark).and_then(|()| self.sync_if(group)).map_err(WriteError::Unknown)
+        self.write_from(*mark).and_then(|()| self.sync_if(group)).map_err(WriteError::Unknown)
     }
 
     fn write_all_waiting(&mut self, group: &Group<'_>) -> Result<bool, WriteError> {
         let first = self.first_waiting.min(group.first);
-        self.roll(first, self.waiting.len() as u64, group.has_events).map_err(|error| match error {
+        self.begin_segment(first, self.waiting.len() as u64, group.has_events).map_err(|error| match error {
             // Some of it may be in the file that was given up.
             WriteError::NoRoom(error) | WriteError::Unknown(error) => WriteError::Unknown(error),
         })?;
-        self.put(0).and_then(|()| self.sync_if(group)).map_err(WriteError::Unknown)
+        self.write_from(0).and_then(|()| self.sync_if(group)).map_err(WriteError::Unknown)
     }
 
     /// Writes what waits from this byte on into the current file.
-    fn put(&mut self, from: usize) -> io::Result<()> {
+    fn write_from(&mut self, from: usize) -> io::Result<()> {
         let Self { current: Some(current), waiting, synced, .. } = self else {
             return Err(io::ErrorKind::NotFound.into());
         };
@@ -389,7 +389,7 @@ impl<F: Files> Writer<F> {
     }
 
     /// Begins a segment for so many bytes.
-    fn roll(&mut self, first: u64, size: u64, has_events: bool) -> Result<(), WriteError> {
+    fn begin_segment(&mut self, first: u64, size: u64, has_events: bool) -> Result<(), WriteError> {
         let wanted = if has_events { SPARES } else { 1 };
         self.make_ready(wanted, size + HEAD_ROOM).map_err(WriteError::NoRoom)?;
         let Some(Spare { segment, size, file }) = self.spares.pop_front() else {
@@ -424,7 +424,7 @@ impl<F: Files> Writer<F> {
     /// The current file is written no more. `is_whole`: everything that was written to it is there.
     fn end_current(&mut self, is_whole: bool) {
         if let Some(Current { file, at, .. }) = self.current.take() {
-            // Room that was reserved and is not needed; the file system may keep it as well.
+            // Room that was reserved and is not used; the file system may keep it as well.
             drop(file.cut(at));
             if is_whole {
                 self.full.push(Full { file, last: self.last });

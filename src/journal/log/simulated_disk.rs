@@ -1,5 +1,5 @@
 //! A disk in memory that tests can fill, break and cut the power of: what was synced stays, what was only written may be
-//! lost, torn or reach the platters in another order.
+//! lost, torn or reach the disk in another order.
 
 use super::files::{Files, SegmentFile};
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ struct Content {
     /// Bytes that were reserved.
     size: u64,
     synced: Vec<u8>,
-    /// Written before a sync that failed: it is read, and no sync brings it to the platters any more.
+    /// Written before a sync that failed: it is read, and no sync brings it to the disk any more.
     unsyncable: Vec<(usize, Vec<u8>)>,
     /// Written since: where, and what.
     written: Vec<(usize, Vec<u8>)>,
@@ -35,7 +35,7 @@ fn put(bytes: &mut Vec<u8>, at: usize, piece: &[u8]) {
 
 /// How the disk is.
 #[derive(Debug, Default)]
-pub struct Platters {
+pub struct DiskState {
     files: BTreeMap<u64, Content>,
     /// Files whose names would survive a power cut.
     named: BTreeSet<u64>,
@@ -55,9 +55,9 @@ pub struct Platters {
     pub stays_full: bool,
 }
 
-impl Platters {
+impl DiskState {
     /// Nothing fails any more.
-    pub fn make_well(&mut self) {
+    pub fn clear_faults(&mut self) {
         (self.writes_fail, self.syncs_fail, self.full) = (None, false, self.full && self.stays_full);
         (self.deletes_fail, self.names_fail) = (false, false);
     }
@@ -65,16 +65,16 @@ impl Platters {
 
 /// The disk; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Twin(pub Arc<Mutex<Platters>>);
+pub struct SimulatedDisk(pub Arc<Mutex<DiskState>>);
 
 /// A file of it.
 #[derive(Debug)]
-pub struct TwinFile(Twin, u64);
+pub struct SimulatedFile(SimulatedDisk, u64);
 
 /// What becomes of each write that was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It reached the platters.
+    /// It reached the disk.
     Kept,
     /// It did not.
     Lost,
@@ -82,18 +82,18 @@ pub enum Fate {
     Torn(usize),
 }
 
-impl Twin {
+impl SimulatedDisk {
     /// The power goes. `fate`: of each write that was not synced, one after the other.
     pub fn cut_power(&self, mut fate: impl FnMut() -> Fate) {
-        let mut platters = self.0.lock();
-        let named = platters.named.clone();
-        let deleted = std::mem::take(&mut platters.deleted);
+        let mut disk = self.0.lock();
+        let named = disk.named.clone();
+        let deleted = std::mem::take(&mut disk.deleted);
         for (number, content) in deleted {
             if fate() == Fate::Kept {
-                platters.files.entry(number).or_insert(content);
+                disk.files.entry(number).or_insert(content);
             }
         }
-        platters.files.retain(|number, content| {
+        disk.files.retain(|number, content| {
             content.unsyncable.clear();
             for (at, piece) in std::mem::take(&mut content.written) {
                 match fate() {
@@ -104,15 +104,15 @@ impl Twin {
             }
             named.contains(number) || fate() == Fate::Kept
         });
-        platters.named = platters.files.keys().copied().collect();
-        platters.make_well();
+        disk.named = disk.files.keys().copied().collect();
+        disk.clear_faults();
     }
 
     /// The process is killed: what was written is with the operating system.
     pub fn kill(&self) {
-        let mut platters = self.0.lock();
-        platters.deleted.clear();
-        platters.make_well();
+        let mut disk = self.0.lock();
+        disk.deleted.clear();
+        disk.clear_faults();
     }
 
     /// Files that are there.
@@ -122,38 +122,38 @@ impl Twin {
 
     /// Changes what a file holds.
     pub fn damage(&self, number: u64, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut platters = self.0.lock();
-        let content = platters.files.get_mut(&number).unwrap();
+        let mut disk = self.0.lock();
+        let content = disk.files.get_mut(&number).unwrap();
         *content = Content { synced: content.now(), size: content.size, ..Content::default() };
         change(&mut content.synced);
     }
 }
 
-fn broken() -> io::Error {
+fn io_failure() -> io::Error {
     io::Error::other("input/output error")
 }
 
-impl Files for Twin {
-    type File = TwinFile;
+impl Files for SimulatedDisk {
+    type File = SimulatedFile;
 
     fn list(&self) -> io::Result<Vec<u64>> {
         Ok(self.0.lock().files.keys().copied().collect())
     }
 
-    fn create(&self, number: u64, size: u64) -> io::Result<TwinFile> {
-        let mut platters = self.0.lock();
-        if platters.full {
+    fn create(&self, number: u64, size: u64) -> io::Result<SimulatedFile> {
+        let mut disk = self.0.lock();
+        if disk.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        assert!(!platters.files.contains_key(&number), "a file is made twice");
-        platters.files.insert(number, Content { size, ..Content::default() });
-        platters.named.remove(&number);
-        Ok(TwinFile(self.clone(), number))
+        assert!(!disk.files.contains_key(&number), "a file is made twice");
+        disk.files.insert(number, Content { size, ..Content::default() });
+        disk.named.remove(&number);
+        Ok(SimulatedFile(self.clone(), number))
     }
 
-    fn adopt(&self, number: u64) -> io::Result<(TwinFile, u64)> {
+    fn reopen(&self, number: u64) -> io::Result<(SimulatedFile, u64)> {
         let size = self.0.lock().files.get(&number).map(|content| content.size).ok_or(io::ErrorKind::NotFound)?;
-        Ok((TwinFile(self.clone(), number), size))
+        Ok((SimulatedFile(self.clone(), number), size))
     }
 
     fn read(&self, number: u64) -> io::Result<Vec<u8>> {
@@ -161,26 +161,26 @@ impl Files for Twin {
     }
 
     fn sync(&self, number: u64) -> io::Result<()> {
-        TwinFile(self.clone(), number).sync()
+        SimulatedFile(self.clone(), number).sync()
     }
 
     fn delete(&self, number: u64) -> io::Result<()> {
-        let mut platters = self.0.lock();
-        if platters.deletes_fail {
-            return Err(broken());
+        let mut disk = self.0.lock();
+        if disk.deletes_fail {
+            return Err(io_failure());
         }
-        let content = platters.files.remove(&number).ok_or(io::ErrorKind::NotFound)?;
-        platters.deleted.insert(number, content);
+        let content = disk.files.remove(&number).ok_or(io::ErrorKind::NotFound)?;
+        disk.deleted.insert(number, content);
         Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        let mut platters = self.0.lock();
-        if platters.names_fail {
-            return Err(broken());
+        let mut disk = self.0.lock();
+        if disk.names_fail {
+            return Err(io_failure());
         }
-        platters.named = platters.files.keys().copied().collect();
-        platters.deleted.clear();
+        disk.named = disk.files.keys().copied().collect();
+        disk.deleted.clear();
         Ok(())
     }
 
@@ -189,25 +189,25 @@ impl Files for Twin {
     }
 }
 
-impl SegmentFile for TwinFile {
+impl SegmentFile for SimulatedFile {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut platters = self.0.0.lock();
-        let fails = platters.writes_fail;
-        let content = platters.files.get_mut(&self.1).ok_or_else(broken)?;
+        let mut disk = self.0.0.lock();
+        let fails = disk.writes_fail;
+        let content = disk.files.get_mut(&self.1).ok_or_else(io_failure)?;
         assert!(at + bytes.len() as u64 <= content.size, "beyond what was reserved");
         let kept = fails.map_or(bytes, |kept| &bytes[..kept % (bytes.len() + 1)]);
         content.written.push((usize::try_from(at).unwrap(), kept.to_vec()));
-        fails.map_or(Ok(()), |_| Err(broken()))
+        fails.map_or(Ok(()), |_| Err(io_failure()))
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut platters = self.0.0.lock();
-        let fails = platters.syncs_fail;
-        let content = platters.files.get_mut(&self.1).ok_or_else(broken)?;
+        let mut disk = self.0.0.lock();
+        let fails = disk.syncs_fail;
+        let content = disk.files.get_mut(&self.1).ok_or_else(io_failure)?;
         if fails {
             let written = std::mem::take(&mut content.written);
             content.unsyncable.extend(written);
-            return Err(broken());
+            return Err(io_failure());
         }
         for (at, piece) in std::mem::take(&mut content.written) {
             put(&mut content.synced, at, &piece);
@@ -216,8 +216,8 @@ impl SegmentFile for TwinFile {
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {
-        let mut platters = self.0.0.lock();
-        let content = platters.files.get_mut(&self.1).ok_or_else(broken)?;
+        let mut disk = self.0.0.lock();
+        let content = disk.files.get_mut(&self.1).ok_or_else(io_failure)?;
         let length = usize::try_from(length).unwrap();
         content.written.iter_mut().for_each(|(at, piece)| piece.truncate(length.saturating_sub(*at)));
         content.synced.truncate(length);
