@@ -1,7 +1,7 @@
 //! The journal's directory: whose it is, of which format, and where damaged files go.
 
+use super::error::{OpenError, io_error_at};
 use super::record::FORMAT;
-use super::recover::{OpenError, io};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ const NEW_FORMAT: &str = "FORMAT.new";
 /// The file system refuses.
 pub fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::create_dir_all(path).map_err(io(path))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(io(path))
+    std::fs::create_dir_all(path).map_err(io_error_at(path))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(io_error_at(path))
 }
 
 /// Refuses a directory that holds something and was never a journal's: its mode and its files are somebody else's.
@@ -38,14 +38,14 @@ pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
     const OURS: [&str; 8] = [LOCK_FILE, FORMAT_FILE, NEW_FORMAT, ORIGIN, NEW_ORIGIN, LOG, QUARANTINE, "lost+found"];
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        found => found.map_err(io(path))?,
+        found => found.map_err(io_error_at(path))?,
     };
     let marked = std::fs::read_to_string(path.join(FORMAT_FILE));
     if marked.is_ok_and(|text| text.starts_with("tidegate journal ")) {
         return Ok(());
     }
     for entry in entries {
-        let name = entry.map_err(io(path))?.file_name();
+        let name = entry.map_err(io_error_at(path))?.file_name();
         if !OURS.iter().any(|own| name == *own) {
             let (path, found) = (path.display().to_string(), name.to_string_lossy().into_owned());
             return Err(OpenError::Others { path, found });
@@ -60,7 +60,8 @@ pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
 /// Another process has it.
 pub fn lock(path: &Path) -> Result<File, OpenError> {
     let file_path = path.join(LOCK_FILE);
-    let file = File::options().create(true).truncate(false).write(true).open(&file_path).map_err(io(&file_path))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&file_path).map_err(io_error_at(&file_path))?;
     try_lock(file, path)
 }
 
@@ -73,7 +74,7 @@ pub fn lock_as_it_is(path: &Path) -> Result<Option<File>, OpenError> {
         Ok(file) => try_lock(file, path).map(Some),
         // A copy of a directory may lack it.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io(path)(error)),
+        Err(error) => Err(io_error_at(path)(error)),
     }
 }
 
@@ -81,7 +82,7 @@ fn try_lock(file: File, path: &Path) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.display().to_string())),
-        Err(std::fs::TryLockError::Error(error)) => Err(io(&path.join(LOCK_FILE))(error)),
+        Err(std::fs::TryLockError::Error(error)) => Err(io_error_at(&path.join(LOCK_FILE))(error)),
     }
 }
 
@@ -110,7 +111,7 @@ pub fn known_format(path: &Path) -> Result<bool, OpenError> {
             _ => Err(OpenError::Newer { path: shown(), found: format!("{:?}", text.trim()) }),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io(&file)(error)),
+        Err(error) => Err(io_error_at(&file)(error)),
     }
 }
 
@@ -121,11 +122,11 @@ fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {
 /// A file that is whole or not there, also after a power cut.
 fn write_whole(path: &Path, new_name: &str, file: &Path, bytes: &[u8]) -> Result<(), OpenError> {
     let new_path = path.join(new_name);
-    let mut new = File::create(&new_path).map_err(io(&new_path))?;
-    new.write_all(bytes).and_then(|()| new.sync_all()).map_err(io(&new_path))?;
+    let mut new = File::create(&new_path).map_err(io_error_at(&new_path))?;
+    new.write_all(bytes).and_then(|()| new.sync_all()).map_err(io_error_at(&new_path))?;
     // ORDER: whole before it stands in the old one's place.
-    std::fs::rename(&new_path, file).map_err(io(file))?;
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(io(path))
+    std::fs::rename(&new_path, file).map_err(io_error_at(file))?;
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(io_error_at(path))
 }
 
 /// The log's epoch and the directory's secret, if they were kept; what is damaged is none.
@@ -161,7 +162,7 @@ pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), Ope
 pub fn quarantine(path: &Path) -> Result<PathBuf, OpenError> {
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let place = path.join(QUARANTINE).join(stamp.to_string());
-    std::fs::create_dir_all(&place).map_err(io(&place))?;
+    std::fs::create_dir_all(&place).map_err(io_error_at(&place))?;
     Ok(place)
 }
 

@@ -1,5 +1,6 @@
 //! How a journal is, as everybody may see it.
 
+use super::entry;
 use crate::clock::{Clock, millis};
 use crate::event::Event;
 use parking_lot::RwLock;
@@ -46,7 +47,7 @@ impl Health {
 
     /// What an event held is free again.
     pub fn release(&self, event: &Event) {
-        self.held.fetch_sub(super::size(event), Ordering::Relaxed);
+        self.held.fetch_sub(entry::size(event), Ordering::Relaxed);
     }
 
     /// A duplicate was recognized before it came here.

@@ -15,115 +15,43 @@
 //! settle ─► queue ─► with the next write, never synced for its own sake (ruling 3)
 //! ```
 
-pub mod commit;
+mod commit;
 pub mod directory;
-pub mod health;
-pub mod log;
-mod queue;
-mod reading;
-pub mod record;
+mod entry;
+mod error;
+pub(crate) mod health;
+mod log;
+pub(crate) mod record;
 pub mod recover;
 pub mod settings;
-pub mod successors;
-pub mod tail;
-pub mod vault;
-pub mod writer_thread;
+mod successors;
+pub(crate) mod tail;
+mod vault;
+mod writer_thread;
 
-use crate::event::{Event, Fingerprint, Outcome, Succession};
+pub use entry::{AppendError, End, Journaled, More, Ticket, size};
+pub use error::OpenError;
+pub use settings::Memory;
+
+use crate::event::{Event, Fingerprint, Succession};
+use commit::queue::Settle;
 use commit::{Append, Committer};
 use health::Health;
 use log::files::{Directory, Files};
 use parking_lot::Mutex;
-use queue::Settle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use successors::ActiveFamilies;
 use tail::{Tail, Tails};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// Bytes that a pending event takes beside what it carries, estimated: lane, maps. Counted so that many tiny events
-/// meet the cap too.
-const OVERHEAD: u64 = 512;
-
-/// An event that is as durable as the level promises. Only a journal makes one.
-#[derive(Debug)]
-pub struct Journaled<T> {
-    seq: u64,
-    /// What its frame takes, bytes.
-    size: u64,
-    event: Event,
-    since: Instant,
-    /// What the caller sent along: the obligation to settle.
-    pub ticket: T,
-}
-
-impl<T> Journaled<T> {
-    /// Its place in the order of its lane.
-    pub const fn seq(&self) -> u64 {
-        self.seq
-    }
-    /// The event.
-    pub const fn event(&self) -> &Event {
-        &self.event
-    }
-    /// When it was kept; for a recovered event, as long ago as it was received.
-    pub const fn since(&self) -> Instant {
-        self.since
-    }
-}
-
-/// Why an event could not be kept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// `journal.max_bytes` is reached.
-    #[error("the journal holds {held} of {max} bytes")]
-    Full {
-        /// Bytes held.
-        held: u64,
-        /// Bytes allowed.
-        max: u64,
-    },
-    /// Less than `journal.min_free` is left.
-    #[error("the journal's disk is nearly full")]
-    DiskFull,
-    /// Writes fail.
-    #[error("the journal can't be written")]
-    Failing,
-    /// The windows have stopped.
-    #[error("the journal is closed")]
-    Closed,
-}
-
-/// What a caller sends along with an event: the obligation to settle it. Dropped before [`kept`](Self::kept) it takes
-/// everything back, as if the event had never come.
-pub trait Ticket: Send + 'static {
-    /// The event is as durable as the level promises; from here on only an outcome ends the obligation.
-    fn kept(&mut self);
-    /// It could not be handed over after all.
-    fn taken_back(&mut self);
-}
-
-/// The end of an event, as the journal needs to know it.
-#[derive(Debug)]
-pub struct End {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it is forgotten now.
-    pub seen: Option<([u8; 16], u64)>,
-    /// The dead letter as the table holds it, if it became one.
-    pub letter: Option<Vec<u8>>,
-    /// Dead letters that went for want of room, with their credentials.
-    pub dropped: Vec<(u64, Fingerprint)>,
-}
 
 // A mutex around a tail that needs none: numbering and handing over must be one step, or a lane's order is lost.
 type Numbered<T> = Mutex<Arc<dyn Tail<T>>>;
 
 /// A journal that is kept in files.
 struct Disk<T: Ticket, F: Files> {
-    committer: Arc<Committer<F, T>>,
+    committer: Committer<F, T>,
     groups: Vec<Arc<str>>,
     shards: usize,
     active: ActiveFamilies,
@@ -210,7 +138,7 @@ impl<T: Ticket, F: Files> Journal<T, F> {
                 // ORDER: before the event is kept, so that a session that is renewed meanwhile is seen to have one.
                 active.mark(event.owner.principal, Instant::now());
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
-                let draft = committer.draft(record::bytes(&record::Record::of(&event, group, more.seen)));
+                let draft = committer.shared().draft(record::bytes(&record::Record::of(&event, group, more.seen)));
                 let (answer, kept) = oneshot::channel();
                 let More { replaces, succession, .. } = more;
                 committer.append(Append { shard, event, draft, ticket, replaces, succession, answer });
@@ -253,7 +181,7 @@ impl<T: Ticket, F: Files> Journal<T, F> {
             self.health.release(&journaled.event);
             let End { outcome, seen, letter, dropped } = end;
             let (seq, size, credential) = (journaled.seq, journaled.size, journaled.event.lane.credential);
-            let letter = letter.map(|letter| committer.draft(letter));
+            let letter = letter.map(|letter| committer.shared().draft(letter));
             Settle { seq, size, credential, outcome, seen, letter, dropped }
         };
         committer.settle_all(settled.map(settle).collect());
@@ -263,10 +191,10 @@ impl<T: Ticket, F: Files> Journal<T, F> {
     /// journal that can't keep it says nothing: it takes no events either.
     pub async fn succeed(&self, succession: Succession) {
         let Level::Disk(Disk { committer, active, .. }) = &self.level else { return };
-        if !active.has_events(succession.first, Instant::now()) || committer.health.failure().is_some() {
+        if !active.has_events(succession.first, Instant::now()) || self.health.failure().is_some() {
             return;
         }
-        let kept = committer.succeed(&succession);
+        let kept = committer.keep_succession(&succession);
         // It ends without a word when nothing is kept any more.
         drop(kept.await);
     }
@@ -286,32 +214,4 @@ impl<T: Ticket, F: Files> Journal<T, F> {
             tracing::error!("the journal ended before its last group was on the disk");
         }
     }
-}
-
-/// What goes along with an event into the journal.
-#[derive(Debug, Clone, Copy)]
-pub struct More {
-    /// The key of its id among the seen ones.
-    pub seen: [u8; 16],
-    /// The dead letter that it was, which goes in the same moment.
-    pub replaces: Option<u64>,
-    /// Bytes that count against `max_bytes` beside the events: contexts.
-    pub beside: u64,
-    /// Its caller's session succeeded another one.
-    pub succession: Option<Succession>,
-}
-
-/// How long the journal remembers what was.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// Settled ids remembered; the oldest are forgotten first.
-    pub max_seen: usize,
-    /// How long an event may be pending, and its id known after that.
-    pub events: Duration,
-}
-
-/// What an event counts against `max_bytes`, bytes.
-#[must_use]
-pub fn size(event: &Event) -> u64 {
-    (event.json.len() + event.carried.len()) as u64 + OVERHEAD
 }

@@ -1,6 +1,14 @@
 //! What the journal can be told.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Bytes of a segment, where `max_bytes` allows it.
+pub(super) const LARGEST_SEGMENT: u64 = 16 << 20;
+/// The least bytes of one.
+pub(super) const LEAST_SEGMENT: u64 = 256 << 10;
+/// A segment is no more than this part of `max_bytes`.
+const PART: u64 = 16;
 
 /// `[journal]`.
 #[derive(Debug, Clone)]
@@ -17,6 +25,13 @@ pub struct JournalSettings {
     pub key_file: Option<PathBuf>,
     /// Open what was sealed before.
     pub old_key_files: Vec<PathBuf>,
+}
+
+impl JournalSettings {
+    /// Bytes of a segment.
+    pub(super) fn segment_size(&self) -> u64 {
+        (self.max_bytes / PART).clamp(LEAST_SEGMENT, LARGEST_SEGMENT)
+    }
 }
 
 /// What an acknowledged event survives.
@@ -40,4 +55,13 @@ impl Durability {
             Self::None => "none",
         }
     }
+}
+
+/// How long the journal remembers what was.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Settled ids remembered; the oldest are forgotten first.
+    pub max_seen: usize,
+    /// How long an event may be pending, and its id known after that.
+    pub events: Duration,
 }

@@ -136,7 +136,7 @@ impl Successors {
 const SLOTS: usize = 1 << 16;
 
 /// Which families had an event kept within the life of a succession, estimated from above: a fixed table of times, by a
-/// hash. Two families that share a place keep more than is used.
+/// hash. Two families that share a place keep more than is needed.
 #[derive(Debug)]
 pub struct ActiveFamilies {
     began: Instant,

@@ -1,6 +1,6 @@
 //! Where durable events go.
 
-use super::Journaled;
+use super::entry::Journaled;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::error::SendError;

@@ -4,8 +4,10 @@
 //! **Reclaiming** takes the oldest segment only. What is alive in it is copied to the end, under its number; when the copies
 //! are on the disk the file is deleted. So what settles an event always lies behind all its frames, and outlives them.
 
-use super::Ticket;
-use super::commit::Committer;
+use super::commit::leader::{fence, lead_if_free};
+use super::commit::rewrite::push_again;
+use super::commit::shared::Shared;
+use super::entry::Ticket;
 use super::log::files::{Files, SegmentFile};
 use super::log::frame::{self, Flags, Frame, Kind};
 use super::log::writer::{Full, salt_of};
@@ -29,7 +31,7 @@ const IDS_AT_ONCE: usize = 4096;
 
 /// The thread's own state.
 pub struct WriterThread<F: Files, T: Ticket> {
-    committer: Arc<Committer<F, T>>,
+    shared: Arc<Shared<F, T>>,
     /// Holds the directory.
     lock: Option<File>,
     full: Vec<Full<F::File>>,
@@ -45,9 +47,9 @@ pub struct WriterThread<F: Files, T: Ticket> {
 impl<F: Files, T: Ticket> WriterThread<F, T> {
     /// A thread; `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments are
     /// reclaimed at once, since they are damaged or what is in them should be sealed otherwise.
-    pub fn new(committer: Arc<Committer<F, T>>, lock: Option<File>, to_reclaim: usize) -> Self {
+    pub fn new(shared: Arc<Shared<F, T>>, lock: Option<File>, to_reclaim: usize) -> Self {
         Self {
-            committer,
+            shared,
             lock,
             full: Vec::new(),
             is_behind: false,
@@ -60,18 +62,18 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
 
     /// Runs until the journal is closed, or nobody can bring it anything.
     pub fn run(mut self) {
-        let _guard = PanicGuard(Arc::clone(&self.committer));
+        let _guard = PanicGuard(Arc::clone(&self.shared));
         loop {
-            self.committer.wait_for_work(self.next_chores.saturating_duration_since(Instant::now()));
-            if self.committer.is_closing() {
+            self.shared.wait_for_work(self.next_chores.saturating_duration_since(Instant::now()));
+            if self.shared.is_closing() {
                 break;
             }
             let is_due = Instant::now() >= self.next_chores;
-            if self.committer.take_spare_request() && !is_due {
+            if self.shared.take_spare_request() && !is_due {
                 self.look_at_the_disk();
             }
-            if is_due || self.committer.health.takes_events() {
-                self.committer.lead_if_free();
+            if is_due || self.shared.health.takes_events() {
+                lead_if_free(&self.shared);
             }
             if is_due {
                 self.do_chores();
@@ -84,7 +86,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     pub(super) fn do_chores(&mut self) {
         self.look_at_the_disk();
         self.sync_full_files();
-        let fails = self.committer.health.failure().is_some();
+        let fails = self.shared.health.failure().is_some();
         self.pause = if fails { (self.pause * 2).min(LONGEST_PAUSE) } else { CHORES };
         // One after the other, as long as there is one to reclaim and that goes well.
         let reclaimed = !fails && self.reclaim_if_loose();
@@ -93,15 +95,15 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
 
     /// Whether a segment was reclaimed.
     fn reclaim_if_loose(&mut self) -> bool {
-        let is_loose = self.to_reclaim > 0 || self.committer.queue().is_loose(self.committer.bounds.segment_size);
+        let is_loose = self.to_reclaim > 0 || self.shared.queue().is_loose(self.shared.bounds.segment_size);
         if !is_loose || Instant::now() < self.next_reclaim {
             return false;
         }
         // ORDER: what a start has to write again is written before anything counts as a copy that can be made anew.
         let result = self.write_waiting().and_then(|()| {
-            self.committer.set_reclaiming(true);
+            self.shared.set_reclaiming(true);
             let result = self.reclaim();
-            self.committer.set_reclaiming(false);
+            self.shared.set_reclaiming(false);
             result
         });
         if let Err(error) = &result {
@@ -114,24 +116,24 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     /// Files are made ahead of their use, where nobody waits for it.
     pub(super) fn look_at_the_disk(&self) {
         let made = self.make_spares();
-        let low = match self.committer.files.free() {
-            Ok(free) => free < self.committer.bounds.min_free,
+        let low = match self.shared.files.free() {
+            Ok(free) => free < self.shared.bounds.min_free,
             // A file system that does not say has to speak by failing.
             Err(_) => false,
         };
         let why = made.err().map(|error| error.to_string());
-        self.committer.health.set_low(low || why.is_some(), why.as_deref().unwrap_or("journal.min_free"));
+        self.shared.health.set_low(low || why.is_some(), why.as_deref().unwrap_or("journal.min_free"));
     }
 
     fn make_spares(&self) -> io::Result<()> {
         loop {
-            let Some((segment, size)) = self.committer.writer().want_spare() else { return Ok(()) };
-            let file = self.committer.files.create(segment, size)?;
+            let Some((segment, size)) = self.shared.writer().want_spare() else { return Ok(()) };
+            let file = self.shared.files.create(segment, size)?;
             // ORDER: its name is on the disk before anything may be written to it.
-            let named = self.committer.files.sync_directory();
-            let is_used = named.is_ok() && self.committer.writer().offer_spare(segment, size, file);
+            let named = self.shared.files.sync_directory();
+            let is_used = named.is_ok() && self.shared.writer().offer_spare(segment, size, file);
             if !is_used {
-                self.committer.files.delete(segment)?;
+                self.shared.files.delete(segment)?;
             }
             named?;
         }
@@ -139,10 +141,10 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
 
     /// Files that are full are synced once, so that damage in them can be told from what the power took.
     fn sync_full_files(&mut self) {
-        self.full.append(&mut self.committer.writer().take_full());
+        self.full.append(&mut self.shared.writer().take_full());
         for Full { file, last } in std::mem::take(&mut self.full) {
             match file.sync() {
-                Ok(()) if !self.is_behind => self.committer.writer().set_synced(last),
+                Ok(()) if !self.is_behind => self.shared.writer().set_synced(last),
                 Ok(()) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a full segment of the journal can't be synced");
@@ -156,29 +158,29 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     /// The oldest segment goes, and what is alive in it stays.
     fn reclaim(&mut self) -> io::Result<()> {
         let (oldest, next) = {
-            let queue = self.committer.queue();
+            let queue = self.shared.queue();
             let mut segments = queue.index.segments.iter();
             let Some(oldest) = segments.next() else { return Ok(()) };
             let next = segments.next().map_or(queue.index.next, |next| next.first);
             (*oldest, next)
         };
-        let bytes = match self.committer.files.read(oldest.segment) {
+        let bytes = match self.shared.files.read(oldest.segment) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
         // The next number outlives all segments: there is always one, even if nothing is alive.
-        self.committer.queue().push_sums();
+        self.shared.queue().push_sums();
         self.copy_alive(&bytes, oldest.segment)?;
         // ORDER: the copies are on the disk before what they are copies of goes.
         self.sync_written()?;
         // ORDER: it is gone for good before the next one may go, which may hold what settles the events of this one.
-        self.committer.files.delete(oldest.segment).or_else(|error| match error.kind() {
+        self.shared.files.delete(oldest.segment).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         })?;
-        self.committer.files.sync_directory()?;
-        let mut queue = self.committer.queue();
+        self.shared.files.sync_directory()?;
+        let mut queue = self.shared.queue();
         queue.index.segments.pop_front();
         queue.index.events.begin_at(next);
         self.to_reclaim = self.to_reclaim.saturating_sub(1);
@@ -186,19 +188,19 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     }
 
     fn copy_alive(&self, bytes: &[u8], segment: u64) -> io::Result<()> {
-        let mut frames = frame::each_whole(bytes, salt_of(&self.committer.epoch, segment)).peekable();
+        let mut frames = frame::each_whole(bytes, salt_of(&self.shared.epoch, segment)).peekable();
         let mut ids = Vec::new();
-        let now = self.committer.health.now_ms();
+        let now = self.shared.health.now_ms();
         while frames.peek().is_some() {
             let (mut copied, mut looked) = (0, 0);
-            let mut queue = self.committer.queue();
+            let mut queue = self.shared.queue();
             while copied < COPIED_AT_ONCE
                 && looked < LOOKED_AT_AT_ONCE
                 && let Some(frame) = frames.next()
             {
                 if queue.is_alive(&frame) {
                     let flags = frame.flags.with(Flags::COPY);
-                    self.committer.push_again(&mut queue, &Frame { flags, ..frame });
+                    push_again(&mut queue, self.shared.vault(), &Frame { flags, ..frame });
                     copied += frame.size();
                 }
                 ids.extend(ids_of(&frame));
@@ -214,8 +216,8 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     fn copy_ids(&self, mut ids: SettledIds, now: u64) -> io::Result<()> {
         let found = ids.len();
         ids.retain(|(_, until)| *until > now);
-        let mut queue = self.committer.queue();
-        let spare = queue.index.seen.saturating_sub(self.committer.bounds.max_seen).saturating_sub(found - ids.len());
+        let mut queue = self.shared.queue();
+        let spare = queue.index.seen.saturating_sub(self.shared.bounds.max_seen).saturating_sub(found - ids.len());
         ids.sort_unstable_by_key(|(_, until)| *until);
         ids.drain(..spare.min(ids.len()));
         queue.index.seen = queue.index.seen.saturating_sub(found - ids.len());
@@ -228,9 +230,9 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
 
     /// What waits is written.
     fn write_waiting(&self) -> io::Result<()> {
-        let mut passed = self.committer.fence();
+        let mut passed = fence(&self.shared);
         loop {
-            self.committer.lead_if_free();
+            lead_if_free(&self.shared);
             match passed.try_recv() {
                 Ok(true) => return Ok(()),
                 // Another one leads, and will have written it in a moment.
@@ -243,7 +245,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     /// Everything that was written survives a power cut.
     fn sync_written(&mut self) -> io::Result<()> {
         let current = {
-            let mut writer = self.committer.writer();
+            let mut writer = self.shared.writer();
             self.full.append(&mut writer.take_full());
             writer.current()
         };
@@ -252,9 +254,9 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         }
         if let Some(Full { file, last }) = current {
             // Nobody knows what it holds after that.
-            file.sync().inspect_err(|_| self.committer.writer().give_up())?;
+            file.sync().inspect_err(|_| self.shared.writer().give_up())?;
             if !self.is_behind {
-                self.committer.writer().set_synced(last);
+                self.shared.writer().set_synced(last);
             }
         }
         Ok(())
@@ -264,12 +266,12 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     fn end(mut self) {
         let written = self.write_waiting().and_then(|()| self.sync_written());
         // ORDER: nobody writes once another process may.
-        self.committer.set_ended();
-        self.committer.writer().finish();
+        self.shared.set_ended();
+        self.shared.writer().finish();
         if let Err(error) = written {
             tracing::error!(%error, "the journal ended before its last group was on the disk");
         }
-        let closing = self.committer.take_closing();
+        let closing = self.shared.take_closing();
         // ORDER: the directory is free before anybody hears that it is.
         drop(self.lock.take());
         let heard = closing.into_iter().filter_map(|answer| answer.send(()).ok()).count();
@@ -289,7 +291,7 @@ fn ids_of(frame: &Frame<'_>) -> SettledIds {
 }
 
 /// A thread that panicked leaves nobody waiting in vain, and readiness says so.
-struct PanicGuard<F: Files, T: Ticket>(Arc<Committer<F, T>>);
+struct PanicGuard<F: Files, T: Ticket>(Arc<Shared<F, T>>);
 
 impl<F: Files, T: Ticket> Drop for PanicGuard<F, T> {
     fn drop(&mut self) {

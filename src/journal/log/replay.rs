@@ -1,4 +1,4 @@
-//! Reading: one pass over all segments, in order. Nothing is written, and no room is used.
+//! Reading: one pass over all segments, in order. Nothing is written, and no room is needed.
 //!
 //! After bytes that are no frame the pass goes on at the next one that is whole. Numbers grow by one, so what is missing is
 //! known; whether it may be missing is told by the last synced number that every frame carries: what was synced and isn't

@@ -424,7 +424,7 @@ impl<F: Files> Writer<F> {
     /// The current file is written no more. `is_whole`: everything that was written to it is there.
     fn end_current(&mut self, is_whole: bool) {
         if let Some(Current { file, at, .. }) = self.current.take() {
-            // Room that was reserved and is not used; the file system may keep it as well.
+            // Room that was reserved and is not needed; the file system may keep it as well.
             drop(file.cut(at));
             if is_whole {
                 self.full.push(Full { file, last: self.last });

@@ -1,15 +1,35 @@
-use super::super::log::frame::{self, Flags, Kind};
-use super::super::log::simulated_disk::{Fate, SimulatedDisk};
-use super::super::record::SuccessionRecord;
-use super::super::writer_thread::WriterThread;
-use super::super::{AppendError, End, More};
+use super::examine::examine;
+use super::start::reuse_files;
 use super::*;
-use crate::event::{Principal, Succession};
-use crate::journal::commit::Append;
+use crate::clock::Clock;
+use crate::event::{
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Outcome, Principal, Reason, Subject,
+    Succession, Tag, UserId,
+};
+use crate::journal::commit::leader::lead_if_free;
+use crate::journal::commit::queue::Settle;
+use crate::journal::commit::shared::{Bounds, Shared};
+use crate::journal::commit::{Append, Committer};
+use crate::journal::directory::{FORMAT_FILE, LOG};
+use crate::journal::health::Health;
+use crate::journal::log::files::Files;
+use crate::journal::log::frame::{self, Flags, Kind};
+use crate::journal::log::simulated_disk::{Fate, SimulatedDisk};
+use crate::journal::log::writer::{Depth, Origin, Writer};
+use crate::journal::record::{self, DeadRecord, Record, SuccessionRecord};
+use crate::journal::settings::{Durability, JournalSettings};
+use crate::journal::tail::Tails;
+use crate::journal::vault::{Vault, VaultError};
+use crate::journal::writer_thread::WriterThread;
+use crate::journal::{AppendError, End, Journal, Journaled, Level, Memory, More, OpenError, Ticket};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// A ticket that remembers whether its event was kept.
 #[derive(Debug, Clone, Default)]
@@ -110,7 +130,8 @@ fn tail() -> (Tails<Note>, Heard) {
 struct World {
     disk: SimulatedDisk,
     depth: Depth,
-    committer: Arc<Committer<SimulatedDisk, Note>>,
+    shared: Arc<Shared<SimulatedDisk, Note>>,
+    committer: Committer<SimulatedDisk, Note>,
     thread: WriterThread<SimulatedDisk, Note>,
     tail: Heard,
     /// Acknowledged and without an outcome, by number.
@@ -141,23 +162,23 @@ struct World {
     last_seq: u64,
 }
 
-type Running = (Arc<Committer<SimulatedDisk, Note>>, WriterThread<SimulatedDisk, Note>, Heard);
+type Running = (Arc<Shared<SimulatedDisk, Note>>, WriterThread<SimulatedDisk, Note>, Heard);
 
 /// A journal without its thread.
-fn start_committer(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
+fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
     let (tails, heard) = tail();
     let health = Arc::new(Health::new(Clock::default()));
     let segment_size = 2_048;
     let bounds = Bounds { depth, min_free: 0, max_seen: 1_000, succession: Duration::from_hours(1), segment_size };
-    opened.make_safe();
+    opened.sync_segments();
     let Opened { files, index, origin, unsynced, missing, unused, .. } = opened;
     let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
     let newest = index.segments.back().map(|segment| segment.segment);
     reuse_files((&*files, segment_size), &mut writer, newest, &unused);
-    let committer = Committer::new((files, origin.epoch), Vault::default(), index, bounds, tails, health, writer);
-    committer.take_up(missing, &unsynced, origin.synced).unwrap();
-    let committer = Arc::new(committer);
-    (Arc::clone(&committer), WriterThread::new(committer, None, 0), heard)
+    let shared = Shared::new((files, origin.epoch), Vault::default(), index, bounds, tails, health, writer);
+    let shared = Arc::new(shared);
+    Committer::new(Arc::clone(&shared)).rewrite_unsynced(missing, &unsynced, origin.synced).unwrap();
+    (Arc::clone(&shared), WriterThread::new(shared, None, 0), heard)
 }
 
 fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
@@ -167,11 +188,12 @@ fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
 impl World {
     fn new(depth: Depth) -> Self {
         let disk = SimulatedDisk::default();
-        let (committer, thread, tail) = start_committer(look_through(&disk), depth);
+        let (shared, thread, tail) = start_log(look_through(&disk), depth);
         Self {
             disk,
             depth,
-            committer,
+            committer: Committer::new(Arc::clone(&shared)),
+            shared,
             thread,
             tail,
             owed: BTreeMap::new(),
@@ -205,12 +227,12 @@ impl World {
                 }
             }
             Action::Chores => {
-                self.committer.lead_if_free();
+                lead_if_free(&self.shared);
                 self.thread.do_chores();
             }
             Action::Kill => {
                 // What was settled is on its way for a moment, and may be settled again: here it has arrived.
-                self.committer.lead_if_free();
+                lead_if_free(&self.shared);
                 self.disk.kill();
                 self.restart(true);
             }
@@ -239,7 +261,7 @@ impl World {
 
     fn append(&mut self, number: u64, replaces: Option<u64>) {
         let (event, ticket) = (event(number, (number % 3) as u8), Note::default());
-        let draft = self.committer.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
+        let draft = self.shared.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let succession = succession(number);
         let id = event.id.as_str().to_owned();
@@ -247,7 +269,7 @@ impl World {
         let append =
             Append { shard: 0, event, draft, ticket: ticket.clone(), replaces, succession: Some(succession), answer };
         self.committer.append(append);
-        self.committer.lead_if_free();
+        lead_if_free(&self.shared);
         let kept = kept.try_recv().unwrap();
         assert_eq!(kept.is_ok(), ticket.0.0.load(Ordering::Relaxed), "the ticket and the answer agree");
         match kept {
@@ -292,7 +314,7 @@ impl World {
             credential,
             outcome: if dead { Outcome::Dead(Reason::Refused) } else { Outcome::Accepted },
             seen: (!dead).then(|| (seen(number), u64::MAX)),
-            letter: dead.then(|| self.committer.draft(record::bytes(&letter))),
+            letter: dead.then(|| self.shared.draft(record::bytes(&letter))),
             dropped: Vec::new(),
         };
         self.committer.settle_all(vec![settle]);
@@ -360,9 +382,10 @@ impl World {
         self.last_seq = if whole { self.last_seq } else { 0 };
         // A refused event that is back was promised to nobody.
         self.owed = back.into_iter().filter(|(seq, _)| !whole || self.told.contains(seq)).collect();
-        (self.committer, self.thread, self.tail) = start_committer(opened, self.depth);
+        (self.shared, self.thread, self.tail) = start_log(opened, self.depth);
+        self.committer = Committer::new(Arc::clone(&self.shared));
         // Every start writes what it found missing, so that the next one does not ask again.
-        self.committer.lead_if_free();
+        lead_if_free(&self.shared);
     }
 
     /// Its number was told to somebody.
@@ -561,15 +584,15 @@ fn filled(directory: &Path, events: u64) {
     let Opened { files, index, origin, lock, .. } = opened;
     let writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
     let parts = (files, origin.epoch);
-    let committer: Committer<_, Note> =
-        Committer::new(parts, Vault::default(), index, bounds, tails, Arc::default(), writer);
+    let shared = Arc::new(Shared::new(parts, Vault::default(), index, bounds, tails, Arc::default(), writer));
+    let committer: Committer<_, Note> = Committer::new(Arc::clone(&shared));
     for number in 1..=events {
         let event = event(number, (number % 3) as u8);
-        let draft = committer.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
+        let draft = shared.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let (ticket, succession) = (Note::default(), Some(succession(number)));
         committer.append(Append { shard: 0, event, draft, ticket, replaces: None, succession, answer });
-        committer.lead_if_free();
+        lead_if_free(&shared);
         assert!(kept.try_recv().unwrap().is_ok());
     }
     drop(lock);
@@ -669,8 +692,8 @@ fn what_was_missing_once_is_not_asked_for_again() {
     });
     let opened = look_through(&world.disk);
     assert_eq!((opened.pending.len(), opened.missing.len()), (4, 1));
-    let (later, ..) = start_committer(opened, Depth::Disk);
-    later.lead_if_free();
+    let (later, ..) = start_log(opened, Depth::Disk);
+    lead_if_free(&later);
     let again = look_through(&world.disk);
     assert_eq!((again.pending.len(), again.missing.len()), (4, 0));
 }
@@ -718,9 +741,9 @@ fn a_successor_that_is_damaged_costs_no_event() {
 #[test]
 fn a_successor_is_kept_as_deep_as_an_event_before_whoever_waits_hears_of_it() {
     let disk = SimulatedDisk::default();
-    let (committer, ..) = start_committer(look_through(&disk), Depth::Disk);
-    let mut kept = committer.succeed(&succession(1));
-    committer.lead_if_free();
+    let (shared, ..) = start_log(look_through(&disk), Depth::Disk);
+    let mut kept = Committer::new(Arc::clone(&shared)).keep_succession(&succession(1));
+    lead_if_free(&shared);
     assert_eq!(kept.try_recv(), Ok(true));
     disk.cut_power(|| Fate::Lost);
     assert_eq!(look_through(&disk).successors().all().collect::<Vec<_>>(), [&succession(1)]);
@@ -729,15 +752,15 @@ fn a_successor_is_kept_as_deep_as_an_event_before_whoever_waits_hears_of_it() {
 #[test]
 fn an_expired_successor_is_forgotten() {
     let disk = SimulatedDisk::default();
-    let (first, ..) = start_committer(look_through(&disk), Depth::Disk);
+    let (first, ..) = start_log(look_through(&disk), Depth::Disk);
     let record = SuccessionRecord::of(&succession(1), 1);
     first.queue().push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
-    first.lead_if_free();
+    lead_if_free(&first);
     let opened = look_through(&disk);
     assert_eq!(opened.successors().len(), 1);
-    let (later, ..) = start_committer(opened, Depth::Disk);
+    let (later, ..) = start_log(opened, Depth::Disk);
     later.queue().push_sums();
-    later.lead_if_free();
+    lead_if_free(&later);
     assert!(later.queue().index.successors.is_empty());
 }
 
@@ -779,7 +802,7 @@ fn a_group_that_is_larger_than_a_ready_file_is_never_written_to_one_that_is_gone
     world.run(&Action::Chores);
     world.run(&Action::Full(true));
     let large = vec![b'x'; 5_000];
-    world.committer.queue().push(Kind::Succession, Flags::default(), |out| out.extend_from_slice(&large));
+    world.shared.queue().push(Kind::Succession, Flags::default(), |out| out.extend_from_slice(&large));
     world.run(&Action::Append(1));
     world.run(&Action::Full(false));
     world.run(&Action::Chores);
@@ -794,7 +817,7 @@ fn a_letter_whose_replay_was_refused_is_there_after_a_start_and_counted() {
         let mut world = World::new(Depth::Disk);
         world.run(&Action::Append(1));
         world.run(&Action::Settle(0, true));
-        world.committer.lead_if_free();
+        lead_if_free(&world.shared);
         world.run(&Action::SyncsFail(true));
         world.run(&Action::Replay(0));
         world.run(&Action::SyncsFail(false));
@@ -804,7 +827,7 @@ fn a_letter_whose_replay_was_refused_is_there_after_a_start_and_counted() {
             world.settle(1, false);
             world.run(&Action::Chores);
         }
-        world.committer.lead_if_free();
+        lead_if_free(&world.shared);
         let mut opened = look_through(&world.disk);
         let sums = opened.sums();
         let letters = opened.letters(&["progress".into()]);
@@ -845,7 +868,7 @@ fn what_two_processes_could_not_sync_the_third_writes_again_and_nothing_that_was
 #[test]
 fn an_outcome_that_was_not_synced_is_written_again_before_anything_builds_on_it() {
     let mut world = World::new(Depth::Disk);
-    let segments = |world: &World| world.committer.queue().index.segments.clone();
+    let segments = |world: &World| world.shared.queue().index.segments.clone();
     let others = |world: &mut World| {
         world.next += if world.next % 3 == 0 { 2 } else { 1 };
         world.append(world.next, None);
@@ -896,12 +919,12 @@ fn an_outage_of_the_disk_piles_up_neither_files_nor_numbers() {
     world.run(&Action::WritesFail(Some(9)));
     world.run(&Action::Append(1));
     world.settle(0, false);
-    let next = world.committer.queue().index.next;
+    let next = world.shared.queue().index.next;
     for _ in 0..500 {
-        world.committer.lead_if_free();
+        lead_if_free(&world.shared);
     }
     assert!(world.disk.count() < 10, "{} files", world.disk.count());
-    assert!(world.committer.queue().index.next < next + 10);
+    assert!(world.shared.queue().index.next < next + 10);
     world.run(&Action::WritesFail(None));
     world.run(&Action::Kill);
     assert_eq!(world.pending.len(), 1);
@@ -915,7 +938,7 @@ async fn a_journal_that_has_ended_answers_everybody_and_writes_nothing() {
         append_in_time(&journal, 1).await;
         let Level::Disk(kept) = &journal.level else { panic!("it is in memory") };
         if crashed {
-            kept.committer.end_after_panic();
+            kept.committer.shared().end_after_panic();
         } else {
             journal.close().await;
         }
@@ -958,8 +981,8 @@ fn a_full_disk_leaves_the_next_start_the_files_that_are_ready() {
     for _ in 0..12 {
         world.settle(0, false);
     }
-    world.committer.lead_if_free();
-    assert!(!world.committer.health.is_low(), "the outcomes found room");
+    lead_if_free(&world.shared);
+    assert!(!world.shared.health.is_low(), "the outcomes found room");
     let opened = look_through(&world.disk);
     assert_eq!((opened.pending.len(), opened.sums().accepted), (0, 12));
 }

@@ -1,21 +1,16 @@
-//! What waits to be written, and what the log holds when it is.
+//! What waits to be written.
 
-use super::log::frame::{self, Flags, Kind};
-use super::log::live::Live;
-use super::log::replay::Missing;
-use super::log::writer::{Begun, Sums};
-use super::record::{self, DroppedLetters, SettledEvent, SuccessionRecord};
-use super::successors::Successors;
-use super::vault::Draft;
-use super::{AppendError, Journaled};
-use crate::event::{Fingerprint, Outcome, Principal};
-use std::collections::{HashMap, VecDeque};
+use super::index::{Kept, LogIndex};
+use crate::event::{Fingerprint, Outcome, Succession};
+use crate::journal::entry::{AppendError, Journaled};
+use crate::journal::health::Health;
+use crate::journal::log::frame::{self, Flags, Kind};
+use crate::journal::log::replay::Missing;
+use crate::journal::log::writer::Sums;
+use crate::journal::record::{self, DroppedLetters, SettledEvent, SuccessionRecord};
+use crate::journal::vault::Draft;
+use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// What a remembered id counts, bytes on disk.
-const SEEN_SIZE: u64 = 32;
-/// What a succession counts, bytes on disk.
-const SUCCESSION_SIZE: u64 = 128;
 
 /// Where a caller waits: the event's number, or why it was not kept.
 pub type Answer = oneshot::Sender<Result<u64, AppendError>>;
@@ -27,118 +22,6 @@ pub(super) struct Waiting<T> {
     pub(super) journaled: Box<Journaled<T>>,
     pub(super) replaced: Option<(u64, Kept)>,
     pub(super) answer: Answer,
-}
-
-/// A frame that is alive until something says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
-    /// Its number.
-    pub number: u64,
-    /// Bytes.
-    pub size: u64,
-}
-
-/// A context, and how many events and dead letters need it.
-#[derive(Debug, Clone, Copy)]
-pub struct UsedContext {
-    /// Its frame.
-    pub kept: Kept,
-    /// How many do.
-    pub count: u64,
-}
-
-/// What the log holds, as far as it is alive.
-#[derive(Debug, Default)]
-pub struct LogIndex {
-    /// The sums.
-    pub sums: Sums,
-    /// The next number.
-    pub next: u64,
-    /// Pending events.
-    pub events: Live,
-    /// What all frames that are alive take, bytes, ids left out.
-    bytes: u64,
-    /// Contexts.
-    pub contexts: HashMap<Fingerprint, UsedContext>,
-    /// Dead letters, by the numbers of their events.
-    pub letters: HashMap<u64, Kept>,
-    /// Successors of sessions.
-    pub successors: Successors,
-    /// The frames of these.
-    pub successions: HashMap<Principal, u64>,
-    /// Ids of settled events that are remembered.
-    pub seen: usize,
-    /// The segments, oldest first.
-    pub segments: VecDeque<Begun>,
-}
-
-impl LogIndex {
-    /// What of the files is alive, bytes, estimated from above.
-    const fn alive(&self) -> u64 {
-        self.bytes + self.seen as u64 * SEEN_SIZE
-    }
-
-    /// An event is pending.
-    pub fn insert_event(&mut self, kept: Kept) {
-        self.events.insert(kept.number);
-        self.bytes += kept.size;
-    }
-
-    /// An event is pending no more.
-    pub fn remove_event(&mut self, kept: Kept) {
-        if self.events.remove(kept.number) {
-            self.bytes = self.bytes.saturating_sub(kept.size);
-        }
-    }
-
-    /// An event is a dead letter.
-    pub fn insert_letter(&mut self, key: u64, kept: Kept) {
-        self.letters.insert(key, kept);
-        self.bytes += kept.size;
-    }
-
-    /// A dead letter is gone, if it was there.
-    pub fn remove_letter(&mut self, key: u64) -> Option<Kept> {
-        let kept = self.letters.remove(&key)?;
-        self.bytes = self.bytes.saturating_sub(kept.size);
-        Some(kept)
-    }
-
-    /// One more needs a context that is known; whether it is.
-    pub fn retain_context(&mut self, credential: Fingerprint) -> bool {
-        let used = self.contexts.get_mut(&credential);
-        used.map(|used| used.count += 1).is_some()
-    }
-
-    /// A context is known, and nobody needs it yet.
-    pub fn insert_context(&mut self, credential: Fingerprint, kept: Kept) {
-        self.contexts.insert(credential, UsedContext { kept, count: 0 });
-        self.bytes += kept.size;
-    }
-
-    /// One fewer needs this context.
-    pub fn release_context(&mut self, credential: Fingerprint) {
-        let Some(used) = self.contexts.get_mut(&credential) else { return };
-        used.count = used.count.saturating_sub(1);
-        if used.count == 0 {
-            self.bytes = self.bytes.saturating_sub(used.kept.size);
-            self.contexts.remove(&credential);
-        }
-    }
-
-    /// The newest successor of a session.
-    pub fn insert_succession(&mut self, bearer: Principal, number: u64) {
-        if self.successions.insert(bearer, number).is_none() {
-            self.bytes += SUCCESSION_SIZE;
-        }
-    }
-
-    /// It is forgotten.
-    pub fn remove_succession(&mut self, bearer: Principal) {
-        if self.successions.remove(&bearer).is_some() {
-            self.bytes = self.bytes.saturating_sub(SUCCESSION_SIZE);
-        }
-    }
 }
 
 /// An event that has its outcome.
@@ -197,7 +80,7 @@ pub struct Queue<T> {
 
 /// A group on its way.
 #[derive(Debug, Default)]
-pub(super) struct Taken<T> {
+pub(super) struct TakenGroup<T> {
     pub(super) frames: Vec<u8>,
     pub(super) first: u64,
     pub(super) last: u64,
@@ -312,6 +195,54 @@ impl<T> Queue<T> {
                 .is_some_and(|number| number == frame.number),
             Kind::Head | Kind::Settled | Kind::Seen | Kind::Dropped | Kind::Void | Kind::State => false,
         }
+    }
+
+    /// Keeps a session's successor from `now` (Unix milliseconds) on for its `life`, unless it is kept already.
+    pub(super) fn push_succession(&mut self, succession: &Succession, now: u64, life: Duration) {
+        let Some(kept) = self.index.successors.keep(*succession, now, life) else { return };
+        let record = SuccessionRecord::of(succession, kept.until);
+        let number = self.push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
+        self.index.insert_succession(succession.bearer, number);
+        if let Some(gone) = kept.gone {
+            self.index.remove_succession(gone);
+        }
+    }
+
+    /// Takes what waits, as a group; none: nothing does, or the log has ended, and no thread leads any more.
+    pub(super) fn take_group(&mut self, health: &Health) -> Option<TakenGroup<T>> {
+        if self.is_ended {
+            self.leading = false;
+            return None;
+        }
+        self.is_woken = false;
+        let repeats = health.repeats();
+        self.index.sums.duplicate += repeats - self.repeats;
+        let repeated = repeats != self.repeats;
+        self.repeats = repeats;
+        self.push_settled();
+        while let Some(gone) = self.index.successors.take_expired(health.now_ms()) {
+            self.index.remove_succession(gone);
+        }
+        for missing in std::mem::take(&mut self.void) {
+            self.push(Kind::Void, Flags::default(), |out| record::put(out, &missing));
+        }
+        if repeated || std::mem::take(&mut self.owes_sums) {
+            self.push_sums();
+        }
+        if self.frames.is_empty() && self.fences.is_empty() {
+            self.leading = false;
+            return None;
+        }
+        let frames = std::mem::take(&mut self.frames);
+        Some(TakenGroup {
+            first: if frames.is_empty() { self.index.next } else { self.first },
+            last: self.index.next - 1,
+            frames,
+            sums: self.index.sums,
+            has_events: std::mem::take(&mut self.has_events),
+            waiting: std::mem::take(&mut self.waiting),
+            fences: std::mem::take(&mut self.fences),
+        })
     }
 
     pub(super) fn has_waiters(&self) -> bool {

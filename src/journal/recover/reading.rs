@@ -1,13 +1,15 @@
 //! What a pass over the log makes of its frames: what is pending, dead, remembered, and the sums.
 
-use super::log::frame::{Flags, Frame, Kind};
-use super::log::live::Live;
-use super::log::replay::Missing;
-use super::log::writer::{Head, Sums};
-use super::queue::Kept;
-use super::record::{self, DeadRecord, DroppedLetters, Record, SettledAs, SettledEvent, SettledIds, SuccessionRecord};
-use super::vault::{Vault, VaultError};
 use crate::event::{Context, Fingerprint};
+use crate::journal::commit::index::Kept;
+use crate::journal::log::frame::{Flags, Frame, Kind};
+use crate::journal::log::live::Live;
+use crate::journal::log::replay::Missing;
+use crate::journal::log::writer::{Head, Sums};
+use crate::journal::record::{
+    self, DeadRecord, DroppedLetters, Record, SettledAs, SettledEvent, SettledIds, SuccessionRecord,
+};
+use crate::journal::vault::{Vault, VaultError};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

@@ -1,0 +1,124 @@
+//! The in-memory index of the log: what in it is alive, and what the next group goes on from.
+
+use crate::event::{Fingerprint, Principal};
+use crate::journal::log::live::Live;
+use crate::journal::log::writer::{Begun, Sums};
+use crate::journal::successors::Successors;
+use std::collections::{HashMap, VecDeque};
+
+/// What a remembered id counts, bytes on disk.
+const SEEN_SIZE: u64 = 32;
+/// What a succession counts, bytes on disk.
+const SUCCESSION_SIZE: u64 = 128;
+
+/// A frame that is alive until something says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Its number.
+    pub number: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A context, and how many events and dead letters use it.
+#[derive(Debug, Clone, Copy)]
+pub struct UsedContext {
+    /// Its frame.
+    pub kept: Kept,
+    /// How many use it.
+    pub count: u64,
+}
+
+/// What of the log is alive, when everything that waits is written.
+#[derive(Debug, Default)]
+pub struct LogIndex {
+    /// The sums.
+    pub sums: Sums,
+    /// The next number.
+    pub next: u64,
+    /// Pending events.
+    pub events: Live,
+    /// What all frames that are alive take, bytes, ids left out.
+    bytes: u64,
+    /// Contexts.
+    pub contexts: HashMap<Fingerprint, UsedContext>,
+    /// Dead letters, by the numbers of their events.
+    pub letters: HashMap<u64, Kept>,
+    /// Successors of sessions.
+    pub successors: Successors,
+    /// The frames of these.
+    pub successions: HashMap<Principal, u64>,
+    /// Ids of settled events that are remembered.
+    pub seen: usize,
+    /// The segments, oldest first.
+    pub segments: VecDeque<Begun>,
+}
+
+impl LogIndex {
+    /// What of the files is alive, bytes, estimated from above.
+    pub(super) const fn alive(&self) -> u64 {
+        self.bytes + self.seen as u64 * SEEN_SIZE
+    }
+
+    /// An event is pending.
+    pub fn insert_event(&mut self, kept: Kept) {
+        self.events.insert(kept.number);
+        self.bytes += kept.size;
+    }
+
+    /// An event is pending no more.
+    pub fn remove_event(&mut self, kept: Kept) {
+        if self.events.remove(kept.number) {
+            self.bytes = self.bytes.saturating_sub(kept.size);
+        }
+    }
+
+    /// An event is a dead letter.
+    pub fn insert_letter(&mut self, key: u64, kept: Kept) {
+        self.letters.insert(key, kept);
+        self.bytes += kept.size;
+    }
+
+    /// A dead letter is gone, if it was there.
+    pub fn remove_letter(&mut self, key: u64) -> Option<Kept> {
+        let kept = self.letters.remove(&key)?;
+        self.bytes = self.bytes.saturating_sub(kept.size);
+        Some(kept)
+    }
+
+    /// One more frame uses a context that is known; whether it is known.
+    pub fn retain_context(&mut self, credential: Fingerprint) -> bool {
+        let used = self.contexts.get_mut(&credential);
+        used.map(|used| used.count += 1).is_some()
+    }
+
+    /// A context is known, and no frame uses it yet.
+    pub fn insert_context(&mut self, credential: Fingerprint, kept: Kept) {
+        self.contexts.insert(credential, UsedContext { kept, count: 0 });
+        self.bytes += kept.size;
+    }
+
+    /// One frame fewer uses this context.
+    pub fn release_context(&mut self, credential: Fingerprint) {
+        let Some(used) = self.contexts.get_mut(&credential) else { return };
+        used.count = used.count.saturating_sub(1);
+        if used.count == 0 {
+            self.bytes = self.bytes.saturating_sub(used.kept.size);
+            self.contexts.remove(&credential);
+        }
+    }
+
+    /// The newest successor of a session.
+    pub fn insert_succession(&mut self, bearer: Principal, number: u64) {
+        if self.successions.insert(bearer, number).is_none() {
+            self.bytes += SUCCESSION_SIZE;
+        }
+    }
+
+    /// It is forgotten.
+    pub fn remove_succession(&mut self, bearer: Principal) {
+        if self.successions.remove(&bearer).is_some() {
+            self.bytes = self.bytes.saturating_sub(SUCCESSION_SIZE);
+        }
+    }
+}

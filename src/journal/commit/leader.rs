@@ -1,0 +1,196 @@
+//! Leading: the thread that leads writes, group by group, what has come for all that wait.
+
+use super::queue::{Queue, TakenGroup, Waiting};
+use super::refusal;
+use super::shared::Shared;
+use crate::journal::entry::{AppendError, Ticket};
+use crate::journal::log::files::Files;
+use crate::journal::log::writer::{Begun, Depth, Group, WriteError};
+use parking_lot::MutexGuard;
+use tokio::sync::oneshot;
+
+/// Most groups that one caller writes for others before the journal's thread goes on.
+const ROUNDS: usize = 16;
+
+/// A caller waits for what it has queued: it leads if no other thread does and no sync is asked for.
+pub(super) fn write_or_wake<F: Files, T: Ticket>(shared: &Shared<F, T>, mut queue: MutexGuard<'_, Queue<T>>) {
+    match shared.bounds.depth {
+        Depth::Process if !queue.leading => {
+            queue.leading = true;
+            drop(queue);
+            Lead::new(shared).write_groups();
+        }
+        Depth::Process => {}
+        Depth::Disk => {
+            queue.is_woken = true;
+            drop(queue);
+            shared.notify_thread();
+        }
+    }
+}
+
+/// Writes what waits, unless another thread does.
+pub fn lead_if_free<F: Files, T: Ticket>(shared: &Shared<F, T>) {
+    let mut queue = shared.queue();
+    if !queue.leading {
+        queue.leading = true;
+        drop(queue);
+        Lead::new(shared).write_groups();
+    }
+}
+
+/// The receiver hears when everything that waits is as safe as the level promises.
+pub fn fence<F: Files, T: Ticket>(shared: &Shared<F, T>) -> oneshot::Receiver<bool> {
+    add_fence(shared, shared.queue())
+}
+
+/// As [`fence`], in the same step as what was queued under this lock.
+pub(super) fn add_fence<F: Files, T: Ticket>(
+    shared: &Shared<F, T>,
+    mut queue: MutexGuard<'_, Queue<T>>,
+) -> oneshot::Receiver<bool> {
+    let (fence, passed) = oneshot::channel();
+    if queue.is_ended {
+        return passed;
+    }
+    queue.fences.push(fence);
+    write_or_wake(shared, queue);
+    passed
+}
+
+/// The lead: whatever happens to the thread that has it, it is passed on.
+struct Lead<'a, F: Files, T: Ticket> {
+    shared: &'a Shared<F, T>,
+    taken: Option<TakenGroup<T>>,
+}
+
+impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
+    /// The caller has marked the queue as led.
+    const fn new(shared: &'a Shared<F, T>) -> Self {
+        Self { shared, taken: None }
+    }
+
+    /// Writes what waits, group by group.
+    fn write_groups(mut self) {
+        for _ in 0..ROUNDS {
+            // With nothing left the queue is led no more: there is no lead to pass on.
+            let Some(taken) = self.take_group() else { return std::mem::forget(self) };
+            let taken = self.taken.insert(taken);
+            // After a failure only a sync tells that the disk is well again.
+            let waits = !taken.waiting.is_empty() || !taken.fences.is_empty() || self.shared.health.failure().is_some();
+            let sync = self.shared.bounds.depth == Depth::Disk && waits;
+            let group = Group {
+                frames: &taken.frames,
+                first: taken.first,
+                last: taken.last,
+                sums: taken.sums,
+                sync,
+                has_events: taken.has_events,
+            };
+            let (result, begun) = {
+                let mut writer = self.shared.writer();
+                let result = if taken.frames.is_empty() { Ok(()) } else { writer.write(&group) };
+                (result, writer.take_begun())
+            };
+            let failed = result.is_err();
+            if let Some(taken) = self.taken.take() {
+                self.end_group(taken, result, begun);
+            }
+            if failed {
+                break;
+            }
+        }
+        // The drop of the lead lets other threads go on.
+    }
+
+    fn take_group(&self) -> Option<TakenGroup<T>> {
+        self.shared.queue().take_group(&self.shared.health)
+    }
+
+    fn end_group(&self, taken: TakenGroup<T>, result: Result<(), WriteError>, begun: Vec<Begun>) {
+        if !begun.is_empty() {
+            let mut queue = self.shared.queue();
+            queue.index.segments.extend(begun);
+            queue.wants_spare = true;
+            self.shared.notify_thread();
+        }
+        match result {
+            Ok(()) => {
+                self.shared.health.committed(taken.waiting.len());
+                self.shared.health.set_well();
+                taken.waiting.into_iter().for_each(|waiting| self.hand_over(waiting));
+                answer_fences(taken.fences, true);
+            }
+            Err(error) => self.refuse_group(taken, &error),
+        }
+    }
+
+    fn hand_over(&self, waiting: Waiting<T>) {
+        let Waiting { shard, mut journaled, answer, .. } = waiting;
+        let seq = journaled.seq();
+        journaled.ticket.kept();
+        // ORDER: to the tail before the answer, so that a caller that hears the acknowledgement finds it there. Without a
+        // tail the process is ending, and the event waits on disk for the next start.
+        if let Some(tail) = self.shared.tails.get(shard) {
+            drop(tail.take(journaled));
+        }
+        drop(answer.send(Ok(seq)));
+    }
+
+    /// The group's events are refused, and all else waits for a file that can be written.
+    fn refuse_group(&self, taken: TakenGroup<T>, error: &WriteError) {
+        let TakenGroup { frames, waiting, fences, .. } = taken;
+        let health = &self.shared.health;
+        let refused = match error {
+            WriteError::NoRoom(error) => {
+                health.set_low(true, &error.to_string());
+                AppendError::DiskFull
+            }
+            WriteError::Unknown(error) => {
+                health.set_failure(&error.to_string());
+                AppendError::Failing
+            }
+        };
+        refusal::take_back_group(&mut self.shared.queue(), &frames, &waiting);
+        for Waiting { journaled, answer, .. } in waiting {
+            health.release(journaled.event());
+            // ORDER: as in `append`.
+            drop(journaled);
+            drop(answer.send(Err(refused.clone())));
+        }
+        answer_fences(fences, false);
+    }
+
+    /// The thread that led panicked: what it had taken can't be written any more.
+    fn refuse_after_panic(&mut self) {
+        self.shared.health.set_failure("a panic while the journal was written");
+        if let Some(taken) = self.taken.take() {
+            let error = WriteError::Unknown(std::io::Error::other("a panic while the journal was written"));
+            self.refuse_group(taken, &error);
+        }
+    }
+}
+
+impl<F: Files, T: Ticket> Drop for Lead<'_, F, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.refuse_after_panic();
+        }
+        let mut queue = self.shared.queue();
+        queue.leading = false;
+        // What can't be written is tried again by the thread, in its own time.
+        let waits = queue.has_waiters() || !queue.frames.is_empty() && self.shared.health.takes_events();
+        queue.is_woken |= waits;
+        let is_woken = queue.is_woken;
+        drop(queue);
+        if is_woken {
+            self.shared.notify_thread();
+        }
+    }
+}
+
+/// A caller that went away hears nothing.
+fn answer_fences(fences: Vec<oneshot::Sender<bool>>, is_kept: bool) {
+    let gone = fences.into_iter().filter_map(|fence| fence.send(is_kept).err()).count();
+    tracing::trace!(gone, "those who waited for the journal were told");
+}

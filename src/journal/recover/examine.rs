@@ -1,0 +1,137 @@
+//! One look at a log: what is alive in it, what is wrong with it, and what the next process goes on from.
+
+use super::findings::describe_damage;
+use super::opened::Opened;
+use super::reading::Reading;
+use crate::event::{Context, Fingerprint};
+use crate::journal::commit::index::{Kept, LogIndex};
+use crate::journal::error::{OpenError, io_error_at};
+use crate::journal::log::files::Files;
+use crate::journal::log::frame::Frame;
+use crate::journal::log::replay::{Replayed, replay};
+use crate::journal::log::writer::{Begun, Origin};
+use crate::journal::record::{self, DeadRecord, Record};
+use crate::journal::settings::LARGEST_SEGMENT;
+use crate::journal::vault::{Vault, VaultError};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Contexts by their fingerprints.
+type Contexts = HashMap<Fingerprint, Arc<Context>>;
+
+/// Reads the log, and tells what in it is alive. `known`: its epoch and the directory's secret, if they are known from
+/// elsewhere.
+///
+/// # Errors
+/// The file system refuses, or a record can't be opened with the keys.
+pub(super) fn examine<F: Files>(
+    files: F,
+    vault: Vault,
+    path: &Path,
+    known: Option<([u8; 16], [u8; 32])>,
+) -> Result<Opened<F>, OpenError> {
+    let mut reading = Reading::new(&vault);
+    let mut unreadable = Vec::new();
+    let visit = |segment, frame: &Frame<'_>| {
+        if !reading.read_frame(frame) {
+            unreadable.push(segment);
+        }
+    };
+    let mut replayed = replay(&files, known.map(|(epoch, _)| epoch), visit).map_err(io_error_at(path))?;
+    // A record that can't be read here may be read by other means: its file is kept.
+    replayed.unreadable.extend(unreadable);
+    replayed.unreadable.sort_unstable();
+    replayed.unreadable.dedup();
+    if let Some(error) = reading.wrong_key.take() {
+        return Err(error.into());
+    }
+    let (index, contexts) = build_index(&reading, &replayed);
+    let Reading { sums, pending, letters, settled, bad, is_open, .. } = reading;
+    let (epoch, secret) = match (replayed.head, known) {
+        (Some(head), _) => (head.epoch, head.secret),
+        (None, Some(known)) => known,
+        (None, None) => fresh_origin()?,
+    };
+    let origin = Origin {
+        epoch,
+        secret,
+        segment_size: LARGEST_SEGMENT,
+        next_segment: replayed.next_segment,
+        last: replayed.next - 1,
+        synced: replayed.synced,
+        sums,
+    };
+    let findings = describe_damage(&replayed, bad);
+    let missing = replayed.damaged.iter().chain(&replayed.lost).copied();
+    let missing = if replayed.unread.is_empty() { missing.collect() } else { Vec::new() };
+    // Those that are damaged go as well, and all before them: what is whole in them is copied.
+    let is_damaged = |segment: &Begun| replayed.unreadable.contains(&segment.segment);
+    let damaged = index.segments.iter().rposition(is_damaged).map_or(0, |last| last + 1);
+    let to_reclaim = if is_open { index.segments.len() } else { damaged };
+    Ok(Opened {
+        files: Arc::new(files),
+        vault,
+        lock: None,
+        index,
+        origin,
+        pending,
+        letters,
+        contexts,
+        settled,
+        forgotten: Vec::new(),
+        unsynced: replayed.unsynced(),
+        missing,
+        unused: replayed.unused,
+        damaged_files: replayed.unreadable,
+        to_reclaim,
+        bad,
+        findings,
+        path: path.to_owned(),
+    })
+}
+
+/// The index of what was found, and the contexts that are used.
+fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Contexts) {
+    let mut index = LogIndex::default();
+    (index.sums, index.next, index.seen) = (reading.sums, replayed.next, reading.settled.len());
+    index.segments = replayed.segments.iter().copied().collect();
+    index.events.begin_at(index.segments.front().map_or(replayed.next, |segment| segment.first));
+    let mut contexts = Contexts::new();
+    let mut retain_context = |fingerprint: Fingerprint, index: &mut LogIndex| {
+        let Some((kept, context)) = reading.contexts.get(&fingerprint) else { return };
+        contexts.entry(fingerprint).or_insert_with(|| Arc::clone(context));
+        if !index.retain_context(fingerprint) {
+            index.insert_context(fingerprint, *kept);
+            index.retain_context(fingerprint);
+        }
+    };
+    for (number, event) in &reading.pending {
+        index.insert_event(Kept { number: *number, size: event.kept.size });
+        if let Some(record) = record::body::<Record<'_>>(&event.record) {
+            retain_context(record.fingerprint(), &mut index);
+        }
+    }
+    for (key, letter) in &reading.letters {
+        index.insert_letter(*key, letter.kept);
+        if let Some(record) = record::body::<DeadRecord<'_>>(&letter.record) {
+            retain_context(record.event.fingerprint(), &mut index);
+        }
+    }
+    for (record, number) in &reading.successions {
+        let succession = record.succession();
+        if let Some(gone) = index.successors.insert(succession, record.until_ms) {
+            index.remove_succession(gone);
+        }
+        index.insert_succession(succession.bearer, *number);
+    }
+    (index, contexts)
+}
+
+/// A new log's epoch and secret.
+fn fresh_origin() -> Result<([u8; 16], [u8; 32]), OpenError> {
+    let (mut epoch, mut secret) = ([0; 16], [0; 32]);
+    getrandom::fill(&mut epoch).map_err(VaultError::Random)?;
+    getrandom::fill(&mut secret).map_err(VaultError::Random)?;
+    Ok((epoch, secret))
+}

@@ -1,0 +1,79 @@
+//! Opening a directory: to run on it, or to look at it only.
+
+use super::examine::examine;
+use super::findings::Finding;
+use super::opened::Opened;
+use crate::journal::directory::{
+    FORMAT_FILE, LOG, check_format, keep_origin, known_format, known_origin, lock, lock_as_it_is, make_private,
+    quarantine, refuse_others,
+};
+use crate::journal::error::{OpenError, io_error_at};
+use crate::journal::log::files::Directory;
+use crate::journal::settings::JournalSettings;
+use crate::journal::vault::Vault;
+use std::path::{Path, PathBuf};
+
+/// Opens the directory of `settings`, or makes it.
+///
+/// # Errors
+/// It is somebody else's, of another format, or can't be read or written. Damage is no error.
+pub fn open(settings: &JournalSettings) -> Result<Opened, OpenError> {
+    let vault = Vault::new(settings.key_file.as_deref(), &settings.old_key_files)?;
+    let path = &settings.path;
+    // ORDER: before anything of it is changed.
+    refuse_others(path)?;
+    make_private(path)?;
+    let lock = lock(path)?;
+    check_format(path)?;
+    let log = path.join(LOG);
+    std::fs::create_dir_all(&log).map_err(io_error_at(&log))?;
+    let files = Directory::new(log);
+    let mut opened = examine(files, vault, path, known_origin(path))?;
+    opened.lock = Some(lock);
+    keep_origin(path, &(opened.origin.epoch, opened.origin.secret))?;
+    let damaged: Vec<u64> = std::mem::take(&mut opened.damaged_files);
+    if !damaged.is_empty() {
+        match keep_damaged(&opened.files, path, &damaged) {
+            Ok(place) => opened.findings.iter_mut().for_each(|finding| finding.place = Some(place.clone())),
+            Err(error) => {
+                // They stay where they are, and are not reclaimed in a hurry.
+                opened.to_reclaim = 0;
+                let what = format!("the damaged files can't be kept in quarantine ({error})");
+                opened.findings.push(Finding { what, place: None });
+            }
+        }
+    }
+    Ok(opened)
+}
+
+/// Names only: the files stay where they are until they are reclaimed, and need no room.
+fn keep_damaged(files: &Directory, path: &Path, damaged: &[u64]) -> Result<PathBuf, OpenError> {
+    let place = quarantine(path)?;
+    for segment in damaged {
+        let file = files.path_of(*segment);
+        let name = file.file_name().unwrap_or_default();
+        match std::fs::hard_link(&file, place.join(name)) {
+            // A start a millisecond ago has kept it.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            kept => kept.map_err(io_error_at(&file))?,
+        }
+    }
+    Ok(place)
+}
+
+/// Looks at a directory that must be there, and changes nothing of it.
+///
+/// # Errors
+/// As for [`open`], and if there is none.
+pub fn inspect(settings: &JournalSettings) -> Result<Opened, OpenError> {
+    let path = &settings.path;
+    if !path.join(FORMAT_FILE).exists() {
+        return Err(OpenError::Missing(path.display().to_string()));
+    }
+    let vault = Vault::new(settings.key_file.as_deref(), &settings.old_key_files)?;
+    let lock = lock_as_it_is(path)?;
+    known_format(path)?;
+    let mut opened = examine(Directory::new(path.join(LOG)), vault, path, known_origin(path))?;
+    opened.lock = lock;
+    Ok(opened)
+}

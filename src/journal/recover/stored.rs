@@ -1,0 +1,95 @@
+//! Pending events and dead letters as a start finds them.
+
+use crate::event::{Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Subject, Tag, UserId};
+use crate::journal::record::Record;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// A pending event as it was found.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its number.
+    pub seq: u64,
+    /// What its frame takes, bytes; 0 of a letter's.
+    pub size: u64,
+    /// Its group's name.
+    pub group: Arc<str>,
+    /// The event, its lane under the group's number in this configuration; none: the group is gone.
+    pub event: Event,
+    /// The key of its id among the seen ones.
+    pub seen: [u8; 16],
+    /// Whether the configuration has its group.
+    pub has_group: bool,
+    /// Whether its credential was found.
+    pub has_credential: bool,
+}
+
+/// A dead letter as it was found.
+#[derive(Debug)]
+pub struct StoredLetter {
+    /// The event.
+    pub stored: Stored,
+    /// Why it died.
+    pub reason: String,
+    /// Times it failed by name.
+    pub attempts: u32,
+    /// The upstream's last status; 0: none.
+    pub status: u16,
+    /// Unix milliseconds.
+    pub died_ms: u64,
+}
+
+/// One name, one allocation.
+#[derive(Default)]
+pub(super) struct Names {
+    users: HashMap<Box<str>, UserId>,
+    groups: HashMap<Box<str>, Arc<str>>,
+}
+
+/// Makes an event of its record. `groups`: names in the order of the configuration; none: its parts are no event's.
+pub(super) fn read_stored(
+    (seq, size): (u64, u64),
+    bytes: &Bytes,
+    record: &Record<'_>,
+    groups: &[Arc<str>],
+    credentials: &HashMap<Fingerprint, Arc<Context>>,
+    names: &mut Names,
+) -> Option<Stored> {
+    let user = match names.users.get(record.user) {
+        Some(user) => user.clone(),
+        None => {
+            let user = UserId::try_new(record.user).ok()?;
+            names.users.insert(record.user.into(), user.clone());
+            user
+        }
+    };
+    let group = match names.groups.get(record.group) {
+        Some(group) => group,
+        None => names.groups.entry(record.group.into()).or_insert_with(|| record.group.into()),
+    };
+    let index = groups.iter().position(|name| **name == *record.group);
+    let fingerprint = record.fingerprint();
+    let found = credentials.get(&fingerprint);
+    let context = found.map_or_else(|| Arc::new(Context::bare(Keys::of(fingerprint))), Arc::clone);
+    let claimed = Carried::unpack(record.carried.0).is_some_and(|carried| carried.claimed);
+    let event = Event {
+        id: EventId::try_new(record.id).ok()?,
+        lane: LaneKey { group: GroupIndex(index.unwrap_or(usize::MAX)), user, credential: fingerprint },
+        owner: context.owner(claimed),
+        context,
+        json: bytes.slice_ref(record.json.0),
+        carried: bytes.slice_ref(record.carried.0),
+        has_single: record.has_single,
+        tags: record.tags.iter().map(|tag| Tag(*tag)).collect(),
+        priority: record.priority,
+        received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),
+        token_life: record.token_life_ms.map(Duration::from_millis),
+        subject: Subject::from_number(record.subject),
+        // Its part of the seen key is in the record.
+        content: 0,
+    };
+    let (has_group, has_credential) = (index.is_some(), found.is_some());
+    Some(Stored { seq, size, group: Arc::clone(group), event, seen: record.seen, has_group, has_credential })
+}
