@@ -29,7 +29,7 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(io_error_at(path))
 }
 
-/// Refuses a directory that holds something and was never a journal's: its mode and its files are somebody else's.
+/// Refuses a directory that holds something and was never a journal's: its mode and its files belong to other programs.
 ///
 /// # Errors
 /// It is one, or can't be read.
@@ -155,7 +155,7 @@ pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), Ope
     }
 }
 
-/// Makes a directory for damaged files, under a name that tells when.
+/// Makes a directory for damaged files, named by the Unix milliseconds of now.
 ///
 /// # Errors
 /// The file system refuses.

@@ -1,4 +1,4 @@
-//! How a journal is, as everybody may see it.
+//! How a journal is: what it holds, and whether it can be written.
 
 use super::entry;
 use crate::clock::{Clock, millis};

@@ -1,4 +1,4 @@
-//! What the journal can be told.
+//! The settings of the journal.
 
 use std::path::PathBuf;
 use std::time::Duration;

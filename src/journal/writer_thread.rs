@@ -1,17 +1,15 @@
-//! The journal's thread: it writes what nobody waits for and what must be synced, keeps files ready, looks at the room that is
+//! The journal's thread: it writes what no caller waits for and what must be synced, keeps files ready, looks at the room that is
 //! left, and reclaims segments.
 //!
 //! **Reclaiming** takes the oldest segment only. What is alive in it is copied to the end, under its number; when the copies
 //! are on the disk the file is deleted. So what settles an event always lies behind all its frames, and outlives them.
 
-use super::commit::leader::{fence, lead_if_free};
-use super::commit::rewrite::push_again;
+use super::commit::leader::lead_if_free;
 use super::commit::shared::Shared;
+use super::copies::{copy_alive, write_waiting};
 use super::entry::Ticket;
 use super::log::files::{Files, SegmentFile};
-use super::log::frame::{self, Flags, Frame, Kind};
-use super::log::writer::{Full, salt_of};
-use super::record::{self, SettledEvent, SettledIds};
+use super::log::writer::Full;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -22,12 +20,6 @@ use tokio::time::Instant;
 const CHORES: Duration = Duration::from_millis(200);
 /// Longest pause between two attempts to write after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Bytes of copies that go in one group.
-const COPIED_AT_ONCE: usize = 256 << 10;
-/// Bytes that are looked at while nobody else can append.
-const LOOKED_AT_AT_ONCE: usize = 1 << 20;
-/// Ids in one frame.
-const IDS_AT_ONCE: usize = 4096;
 
 /// The thread's own state.
 pub struct WriterThread<F: Files, T: Ticket> {
@@ -45,7 +37,7 @@ pub struct WriterThread<F: Files, T: Ticket> {
 }
 
 impl<F: Files, T: Ticket> WriterThread<F, T> {
-    /// A thread; `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments are
+    /// `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments are
     /// reclaimed at once, since they are damaged or what is in them should be sealed otherwise.
     pub fn new(shared: Arc<Shared<F, T>>, lock: Option<File>, to_reclaim: usize) -> Self {
         Self {
@@ -60,7 +52,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         }
     }
 
-    /// Runs until the journal is closed, or nobody can bring it anything.
+    /// Runs until the journal is closed, or no caller is left that could bring it anything.
     pub fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared));
         loop {
@@ -100,7 +92,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             return false;
         }
         // ORDER: what a start has to write again is written before anything counts as a copy that can be made anew.
-        let result = self.write_waiting().and_then(|()| {
+        let result = write_waiting(&self.shared).and_then(|()| {
             self.shared.set_reclaiming(true);
             let result = self.reclaim();
             self.shared.set_reclaiming(false);
@@ -113,7 +105,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         result.is_ok()
     }
 
-    /// Files are made ahead of their use, where nobody waits for it.
+    /// Files are made ahead of their use, where no caller waits for it.
     pub(super) fn look_at_the_disk(&self) {
         let made = self.make_spares();
         let low = match self.shared.files.free() {
@@ -171,7 +163,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         };
         // The next number outlives all segments: there is always one, even if nothing is alive.
         self.shared.queue().push_sums();
-        self.copy_alive(&bytes, oldest.segment)?;
+        copy_alive(&self.shared, &bytes, oldest.segment)?;
         // ORDER: the copies are on the disk before what they are copies of goes.
         self.sync_written()?;
         // ORDER: it is gone for good before the next one may go, which may hold what settles the events of this one.
@@ -187,61 +179,6 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         Ok(())
     }
 
-    fn copy_alive(&self, bytes: &[u8], segment: u64) -> io::Result<()> {
-        let mut frames = frame::each_whole(bytes, salt_of(&self.shared.epoch, segment)).peekable();
-        let mut ids = Vec::new();
-        let now = self.shared.health.now_ms();
-        while frames.peek().is_some() {
-            let (mut copied, mut looked) = (0, 0);
-            let mut queue = self.shared.queue();
-            while copied < COPIED_AT_ONCE
-                && looked < LOOKED_AT_AT_ONCE
-                && let Some(frame) = frames.next()
-            {
-                if queue.is_alive(&frame) {
-                    let flags = frame.flags.with(Flags::COPY);
-                    push_again(&mut queue, self.shared.vault(), &Frame { flags, ..frame });
-                    copied += frame.size();
-                }
-                ids.extend(ids_of(&frame));
-                looked += frame.size();
-            }
-            drop(queue);
-            self.write_waiting()?;
-        }
-        self.copy_ids(ids, now)
-    }
-
-    /// Ids that are still to be known, the newest ones if there are too many.
-    fn copy_ids(&self, mut ids: SettledIds, now: u64) -> io::Result<()> {
-        let found = ids.len();
-        ids.retain(|(_, until)| *until > now);
-        let mut queue = self.shared.queue();
-        let spare = queue.index.seen.saturating_sub(self.shared.bounds.max_seen).saturating_sub(found - ids.len());
-        ids.sort_unstable_by_key(|(_, until)| *until);
-        ids.drain(..spare.min(ids.len()));
-        queue.index.seen = queue.index.seen.saturating_sub(found - ids.len());
-        for chunk in ids.chunks(IDS_AT_ONCE) {
-            queue.push(Kind::Seen, Flags::default(), |out| record::put(out, &chunk));
-        }
-        drop(queue);
-        self.write_waiting()
-    }
-
-    /// What waits is written.
-    fn write_waiting(&self) -> io::Result<()> {
-        let mut passed = fence(&self.shared);
-        loop {
-            lead_if_free(&self.shared);
-            match passed.try_recv() {
-                Ok(true) => return Ok(()),
-                // Another one leads, and will have written it in a moment.
-                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_micros(100)),
-                Ok(false) | Err(_) => return Err(io::Error::other("the journal can't be written")),
-            }
-        }
-    }
-
     /// Everything that was written survives a power cut.
     fn sync_written(&mut self) -> io::Result<()> {
         let current = {
@@ -253,7 +190,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             file.sync().inspect_err(|_| self.is_behind = true)?;
         }
         if let Some(Full { file, last }) = current {
-            // Nobody knows what it holds after that.
+            // What it holds after that is unknown.
             file.sync().inspect_err(|_| self.shared.writer().give_up())?;
             if !self.is_behind {
                 self.shared.writer().set_synced(last);
@@ -264,33 +201,22 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
 
     /// The last group, to the disk at every level, and then the directory is free.
     fn end(mut self) {
-        let written = self.write_waiting().and_then(|()| self.sync_written());
-        // ORDER: nobody writes once another process may.
+        let written = write_waiting(&self.shared).and_then(|()| self.sync_written());
+        // ORDER: no thread writes once another process may.
         self.shared.set_ended();
         self.shared.writer().finish();
         if let Err(error) = written {
             tracing::error!(%error, "the journal ended before its last group was on the disk");
         }
         let closing = self.shared.take_closing();
-        // ORDER: the directory is free before anybody hears that it is.
+        // ORDER: the directory is free before a caller hears that it is.
         drop(self.lock.take());
         let heard = closing.into_iter().filter_map(|answer| answer.send(()).ok()).count();
         tracing::debug!(heard, "the journal is closed");
     }
 }
 
-fn ids_of(frame: &Frame<'_>) -> SettledIds {
-    match frame.kind {
-        Kind::Settled => {
-            let settled: Vec<SettledEvent> = record::body(frame.body).unwrap_or_default();
-            settled.into_iter().filter_map(|settled| settled.seen).collect()
-        }
-        Kind::Seen => record::body(frame.body).unwrap_or_default(),
-        _ => SettledIds::new(),
-    }
-}
-
-/// A thread that panicked leaves nobody waiting in vain, and readiness says so.
+/// Should the thread panic: no caller waits in vain, and readiness says so.
 struct PanicGuard<F: Files, T: Ticket>(Arc<Shared<F, T>>);
 
 impl<F: Files, T: Ticket> Drop for PanicGuard<F, T> {

@@ -21,6 +21,21 @@ const RANKS: [&[&str]; 11] = [
 /// The ranks within a room: its path in the crate, and its modules from the lowest on. Its `mod.rs` stands above all of
 /// them, and none of them imports from it.
 const INNER: &[(&str, &[&[&str]])] = &[
+    (
+        "journal",
+        &[
+            &["settings", "entry", "successors", "log"],
+            &["record", "health", "tail"],
+            &["vault"],
+            &["error", "commit"],
+            &["directory", "copies"],
+            &["writer_thread"],
+            &["recover"],
+        ],
+    ),
+    ("journal::log", &[&["files", "frame", "live"], &["writer", "simulated_disk"], &["replay"]]),
+    ("journal::commit", &[&["index"], &["queue"], &["shared", "refusal", "rewrite"], &["leader"]]),
+    ("journal::recover", &[&["findings", "reading", "stored"], &["opened"], &["examine", "start"], &["open"]]),
     // `recovery` brings back what a start finds, `stop` ends: both know all rooms.
     ("ingest", &[&["settings"], &["accept"], &["lanes"], &["delivery"], &["outcome"], &["recovery", "stop"]]),
     ("ingest::lanes", &[&["window"], &["shard"]]),

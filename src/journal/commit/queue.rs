@@ -56,18 +56,18 @@ pub struct Queue<T> {
     pub(super) has_events: bool,
     pub(super) waiting: Vec<Waiting<T>>,
     pub(super) settled: Vec<SettledEvent>,
-    /// Who waits until everything before it is written.
+    /// Those that wait until everything before them is written.
     pub(super) fences: Vec<oneshot::Sender<bool>>,
     /// Numbers to declare void.
     pub(super) void: Vec<Missing>,
-    /// Door duplicates that the sums hold already.
+    /// Duplicates that were recognized before they came here, as far as the sums hold them.
     pub(super) repeats: u64,
     pub(super) leading: bool,
     /// The journal's thread knows that something waits.
     pub(super) is_woken: bool,
     /// A segment was begun, and the next one is not ready yet.
     pub(super) wants_spare: bool,
-    /// Who waits for the end.
+    /// Those that wait for the end.
     pub(super) closing: Vec<oneshot::Sender<()>>,
     pub(super) is_closed: bool,
     /// Nothing is written any more.

@@ -22,7 +22,7 @@ pub trait Files: Send + Sync + 'static {
     /// There is no room, or the file system refuses; then there is no such file.
     fn create(&self, number: u64, size: u64) -> io::Result<Self::File>;
 
-    /// Opens one that was made and never written, and tells how many bytes it has room for.
+    /// Opens one that was made and never written; with it, how many bytes it has room for.
     ///
     /// # Errors
     /// The file system refuses.
@@ -64,13 +64,13 @@ pub trait SegmentFile: Send + Sync + 'static {
     /// Writes all bytes at a place; afterwards they survive the end of the process.
     ///
     /// # Errors
-    /// Nobody knows what the file holds there.
+    /// What the file holds there is unknown.
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Everything written survives a power cut.
     ///
     /// # Errors
-    /// Nobody knows what survives, and a second call does not tell (Rebello et al., "Can Applications Recover from fsync
+    /// What survives is unknown, and a second call does not tell (Rebello et al., "Can Applications Recover from fsync
     /// Failures?", 2020).
     fn sync(&self) -> io::Result<()>;
 

@@ -32,7 +32,7 @@ pub enum Kind {
     Letter = b'D',
     /// Dead letters that are gone.
     Dropped = b'G',
-    /// Whom the bearer of a renewed session counts as.
+    /// The principal that the bearer of a renewed session counts as.
     Succession = b'N',
     /// Numbers that count as if they had never been given.
     Void = b'V',

@@ -41,7 +41,7 @@ pub struct DiskState {
     named: BTreeSet<u64>,
     /// Deleted files that a power cut may bring back.
     deleted: BTreeMap<u64, Content>,
-    /// Writes fail; what they wrote is anybody's guess: this many of their bytes.
+    /// Writes fail after this many of their bytes.
     pub writes_fail: Option<usize>,
     /// Syncs fail, and what they should have synced is lost with the power.
     pub syncs_fail: bool,

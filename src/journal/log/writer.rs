@@ -1,6 +1,6 @@
 //! Writing: groups of frames into the newest segment, and a new segment when one is full or can't be trusted any more.
 //!
-//! **Constraints.** After a write or a sync that failed, nobody knows what the file holds: it is never written again. What was
+//! **Constraints.** After a write or a sync that failed, what the file holds is unknown: it is never written again. What was
 //! not synced in it is written once more into the next segment, under the same numbers, before anything is said of it.
 
 use super::files::{Files, SegmentFile};
@@ -118,7 +118,7 @@ pub struct Group<'a> {
 pub enum WriteError {
     /// There was no room for another segment; nothing of the group was written.
     NoRoom(io::Error),
-    /// Nobody knows what of it was written.
+    /// What of it was written is unknown.
     Unknown(io::Error),
 }
 
@@ -170,7 +170,7 @@ pub struct Writer<F: Files> {
     full: Vec<Full<F::File>>,
 }
 
-/// Most bytes that wait for a sync before one is made that nobody waits for.
+/// Most bytes that wait for a sync before one is made that no caller waits for.
 const MAX_UNSYNCED: usize = 1 << 20;
 /// Files that are kept ready: one for the next group of events, one for what makes room.
 const SPARES: usize = 2;
@@ -416,7 +416,7 @@ impl<F: Files> Writer<F> {
         self.end_current(true);
     }
 
-    /// Nobody knows what the current file holds: it is written no more, and no sync of it is believed.
+    /// What the current file holds is unknown: it is written no more, and no sync of it is believed.
     pub fn give_up(&mut self) {
         self.end_current(false);
     }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Opens the directory of `settings`, or makes it.
 ///
 /// # Errors
-/// It is somebody else's, of another format, or can't be read or written. Damage is no error.
+/// It was never a journal's, is of another format, or can't be read or written. Damage is no error.
 pub fn open(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let vault = Vault::new(settings.key_file.as_deref(), &settings.old_key_files)?;
     let path = &settings.path;

@@ -140,7 +140,7 @@ struct World {
     pending: Vec<(u64, String, Fingerprint, u64)>,
     /// Dead letters, by their events' numbers: the event's own.
     letters: BTreeMap<u64, u64>,
-    /// Refused while the disk failed, and not declared void yet, as far as anybody knows.
+    /// Refused while the disk failed, and not declared void yet, for all that is known.
     doubtful: BTreeSet<String>,
     ever: BTreeSet<String>,
     /// Bearers whose events were kept.
@@ -231,7 +231,7 @@ impl World {
                 self.thread.do_chores();
             }
             Action::Kill => {
-                // What was settled is on its way for a moment, and may be settled again: here it has arrived.
+                // What was settled may be settled again until it is written: here it is.
                 lead_if_free(&self.shared);
                 self.disk.kill();
                 self.restart(true);
@@ -380,7 +380,7 @@ impl World {
         self.doubtful.clear();
         // What the power took may be given again.
         self.last_seq = if whole { self.last_seq } else { 0 };
-        // A refused event that is back was promised to nobody.
+        // A refused event that is back was promised to no caller.
         self.owed = back.into_iter().filter(|(seq, _)| !whole || self.told.contains(seq)).collect();
         (self.shared, self.thread, self.tail) = start_log(opened, self.depth);
         self.committer = Committer::new(Arc::clone(&self.shared));
@@ -388,7 +388,7 @@ impl World {
         lead_if_free(&self.shared);
     }
 
-    /// Its number was told to somebody.
+    /// Its number was told to a caller.
     fn was_kept(&self, seq: u64) -> bool {
         self.told.contains(&seq)
     }
@@ -948,7 +948,7 @@ async fn a_journal_that_has_ended_answers_everybody_and_writes_nothing() {
             journal.succeed(succession(7)).await;
             append_one(&journal, 2).await.0
         });
-        let refused = over.await.expect("somebody waits for ever").unwrap_err();
+        let refused = over.await.expect("a caller waits for ever").unwrap_err();
         assert!(matches!(refused, AppendError::Closed | AppendError::Failing), "{refused}");
         assert_eq!(disk.list().unwrap(), before);
     }
