@@ -53,6 +53,18 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["client_batch"],
         ],
     ),
+    ("admin", &[&["access", "reply", "setup"], &["dead_letters", "metrics", "status"]]),
+    (
+        "upstream",
+        &[
+            &["head", "link", "repeat", "reserve"],
+            &["forwarded", "error"],
+            &["headers", "upload"],
+            &["settings"],
+            &["places"],
+            &["answer_body", "connector", "tunnel"],
+        ],
+    ),
     ("demo", &[&["application"], &["learners"], &["arrangement"], &["report"], &["stage"]]),
     (
         "demo::application",

@@ -1,4 +1,4 @@
-//! Whom the admin listener answers: programs on this machine, and pages that it served itself, but no other page.
+//! Which callers the admin listener answers: programs on this machine, and pages that it served itself, but no other page.
 //!
 //! A browser on this machine reaches the listener too, on behalf of any page that it shows. A page of another site sends an
 //! `Origin` or `Sec-Fetch-Site` that says so. A page whose own name was made to point at this machine (DNS rebinding) is of
@@ -43,7 +43,7 @@ impl Denied {
 ///
 /// # Errors
 /// Why not.
-pub(super) fn admit(head: &Parts, listen: IpAddr) -> Result<(), Denied> {
+pub(super) fn check_access(head: &Parts, listen: IpAddr) -> Result<(), Denied> {
     let target = head.uri.authority().map(Authority::as_str);
     let lines = head.headers.get_all(header::HOST).iter().map(HeaderValue::to_str);
     let hosts: Vec<&str> =
@@ -82,10 +82,10 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn admitted(uri: &str, headers: &[(&str, &str)]) -> Result<(), Denied> {
+    fn access(uri: &str, headers: &[(&str, &str)]) -> Result<(), Denied> {
         let builder = headers.iter().fold(Request::get(uri), |builder, (name, value)| builder.header(*name, *value));
         let (head, ()) = builder.body(()).unwrap().into_parts();
-        admit(&head, IpAddr::from([10, 0, 0, 7]))
+        check_access(&head, IpAddr::from([10, 0, 0, 7]))
     }
 
     #[test]
@@ -100,8 +100,8 @@ mod tests {
             "[::ffff:127.0.0.1]",
             "10.0.0.7:9901",
         ] {
-            assert_eq!(admitted("/status", &[("host", host)]), Ok(()), "{host}");
-            assert_eq!(admitted(&format!("http://{host}/status"), &[]), Ok(()), "{host}");
+            assert_eq!(access("/status", &[("host", host)]), Ok(()), "{host}");
+            assert_eq!(access(&format!("http://{host}/status"), &[]), Ok(()), "{host}");
         }
         for host in [
             "evil.test",
@@ -117,12 +117,12 @@ mod tests {
             "local host",
             "localhost, evil.test",
         ] {
-            assert_eq!(admitted("/status", &[("host", host)]), Err(Denied::Host), "{host}");
+            assert_eq!(access("/status", &[("host", host)]), Err(Denied::Host), "{host}");
         }
         let mixed = [("host", "localhost"), ("host", "evil.test")];
-        assert_eq!(admitted("/status", &mixed), Err(Denied::Host));
-        assert_eq!(admitted("http://evil.test/status", &[("host", "localhost")]), Err(Denied::Host));
-        assert_eq!(admitted("/status", &[]), Ok(()));
+        assert_eq!(access("/status", &mixed), Err(Denied::Host));
+        assert_eq!(access("http://evil.test/status", &[("host", "localhost")]), Err(Denied::Host));
+        assert_eq!(access("/status", &[]), Ok(()));
     }
 
     #[test]
@@ -143,9 +143,9 @@ mod tests {
             ("sec-fetch-site", "cross-site", false),
             ("sec-fetch-site", "", false),
         ] {
-            let found = admitted("/status", &[host, (name, value)]);
+            let found = access("/status", &[host, (name, value)]);
             assert_eq!(found, if wanted { Ok(()) } else { Err(Denied::Origin) }, "{name}: {value}");
         }
-        assert_eq!(admitted("/status", &[("origin", "http://localhost")]), Err(Denied::Origin));
+        assert_eq!(access("/status", &[("origin", "http://localhost")]), Err(Denied::Origin));
     }
 }

@@ -1,0 +1,99 @@
+//! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead letters, flush,
+//! invalidation. Shows no credential and no body but the events of dead letters, and answers no page of another site
+//! ([`access`]).
+
+mod access;
+mod dead_letters;
+mod metrics;
+mod reply;
+mod setup;
+mod status;
+
+pub use setup::{AdminSettings, Setup};
+
+use crate::body::Body;
+use crate::event::Tag;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use reply::{json, refuse_method, text};
+use serde_json::json;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// The admin service; clones share everything.
+#[derive(Clone)]
+pub struct Admin(Arc<Setup>);
+
+impl Admin {
+    /// An admin surface.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        Self(Arc::new(setup))
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Never.
+    pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let (head, body) = request.into_parts();
+        if let Err(denied) = access::check_access(&head, self.0.listen) {
+            return Ok(text(denied.status(), &format!("{denied}\n")));
+        }
+        Ok(self.answer(Request::from_parts(head, body)).await)
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        let read = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/healthz" if read => text(StatusCode::OK, "ok\n"),
+            "/readyz" if read && self.0.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" if read => match self.0.ingest.journal().failure() {
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("the journal takes no events: {why}\n")),
+                None => text(StatusCode::OK, "ready\n"),
+            },
+            "/status" if read => json(StatusCode::OK, &status::show_status(&self.0).await),
+            "/metrics" if read => metrics::show_metrics(&self.0),
+            "/dead-letters" if read => json(StatusCode::OK, &json!(self.0.ingest.dead_letters().list())),
+            "/dead-letters" if *request.method() == Method::DELETE => {
+                json(StatusCode::OK, &json!({ "dropped": self.0.ingest.drop_letters(None) }))
+            }
+            "/dead-letters/replay" if *request.method() == Method::POST => {
+                json(StatusCode::OK, &json!(self.0.ingest.replay(None).await))
+            }
+            path if path.starts_with("/dead-letters/") => {
+                dead_letters::answer_named(&self.0, request.method(), path).await
+            }
+            "/flush" if *request.method() == Method::POST => {
+                self.0.ingest.flush();
+                json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.ingest.ledger().pending }))
+            }
+            "/invalidate" if *request.method() == Method::POST => {
+                self.invalidate(request.uri().query().unwrap_or_default())
+            }
+            "/dead-letters" => refuse_method("GET, DELETE"),
+            "/healthz" | "/readyz" | "/status" | "/metrics" => refuse_method("GET"),
+            "/flush" | "/invalidate" => refuse_method("POST"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "allowed: GET /healthz /readyz /status /metrics /dead-letters /dead-letters/NAME, DELETE /dead-letters \
+                 /dead-letters/NAME, POST /flush /invalidate?tag=TAG /dead-letters/replay /dead-letters/NAME/replay\n",
+            ),
+        }
+    }
+
+    /// Makes what is stored under the named tags old: O(1) each, whatever there is.
+    fn invalidate(&self, query: &str) -> Response<Body> {
+        let values = query.split('&').filter_map(|pair| pair.strip_prefix("tag=")).filter(|value| !value.is_empty());
+        let decoded = values.map(|value| percent_encoding::percent_decode_str(value).decode_utf8());
+        match decoded.collect::<Result<Vec<_>, _>>() {
+            Ok(names) if !names.is_empty() => {
+                let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
+                self.0.ingest.tags().invalidate(&tags);
+                json(StatusCode::OK, &json!({ "invalidated": names }))
+            }
+            Ok(_) => text(StatusCode::BAD_REQUEST, "allowed: /invalidate?tag=TAG, several times if need be\n"),
+            Err(_) => text(StatusCode::BAD_REQUEST, "a tag is not UTF-8\n"),
+        }
+    }
+}

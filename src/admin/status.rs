@@ -1,0 +1,59 @@
+//! `/status`: the ledger, and what every part holds.
+
+use super::setup::Setup;
+use crate::ingest::outcome::dead::age_ms;
+use serde_json::json;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+/// `/status`.
+pub(super) async fn show_status(setup: &Setup) -> serde_json::Value {
+    let ledger = setup.ingest.ledger();
+    let oldest = setup.ingest.oldest_pending().await.map(|age| age.as_millis());
+    let counts = &setup.store.counts;
+    let (dead, dropped, oldest_dead) = setup.ingest.dead_letters().count();
+    let strangers = setup.ingest.held_by_strangers();
+    let journal = setup.ingest.journal();
+    let (commits, commit_events) = journal.counts();
+    let memory = setup.ingest.memory().usage();
+    json!({
+        "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
+        "durability": setup.durability, "lanes": setup.ingest.lanes(),
+        "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
+        "strangers": {
+            "lanes": strangers.lanes, "bytes": strangers.bytes, "listeners": strangers.listeners, "calls": strangers.calls,
+        },
+        "changing_parts": setup.ingest.changing_parts(),
+        "batches": { "events": setup.metrics.batched_events.get(), "attempts": count_attempts(setup) },
+        "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
+        "journal": {
+            "durability": setup.durability, "failing": journal.failure().as_deref(), "disk_low": journal.is_low(),
+            "commits": commits, "events": commit_events,
+        },
+        "body_memory": {
+            "bytes": memory.bytes, "highest": memory.highest, "limit": memory.limit, "callers": memory.callers,
+            "no_room": memory.no_room,
+        },
+        "sessions": { "renewals": setup.metrics.renewals.get() },
+        "cache": {
+            "hits": counts.hits.load(Ordering::Relaxed), "misses": counts.misses.load(Ordering::Relaxed),
+            "bypasses": counts.bypasses.load(Ordering::Relaxed), "stored": counts.stored.load(Ordering::Relaxed),
+            "bytes": setup.store.weight(),
+        },
+    })
+}
+
+/// Attempts by group and result.
+fn count_attempts(setup: &Setup) -> serde_json::Value {
+    use prometheus::core::Collector as _;
+    let mut sums = std::collections::BTreeMap::<String, u64>::new();
+    for family in setup.metrics.batches.collect() {
+        for metric in family.get_metric() {
+            let label = |wanted| metric.get_label().iter().find(|pair| pair.name() == wanted).map(|pair| pair.value());
+            let name = format!("{}.{}", label("group").unwrap_or("?"), label("result").unwrap_or("?"));
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter of batches")]
+            sums.insert(name, metric.get_counter().get_value() as u64);
+        }
+    }
+    json!(sums)
+}
