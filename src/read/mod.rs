@@ -35,7 +35,7 @@ use crate::memory::Share;
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::{Found, Lookup, Source};
-use crate::upstream::{Standing, Upstream, UpstreamError};
+use crate::upstream::{CallerClass, Upstream, UpstreamError};
 use ask::{Ask, Bypass, Reader};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
@@ -239,8 +239,8 @@ impl Read {
         let (parts, body) = request.into_parts();
         let has_session = parts.headers.contains_key(header::COOKIE);
         let asked = has_session.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
-        let standing = |parts: &Parts| self.standing(parts, peer);
-        let response = self.upstream.relay(Request::from_parts(parts, body), peer, standing).await?;
+        let class = |parts: &Parts| self.classify_caller(parts, peer);
+        let response = self.upstream.relay(Request::from_parts(parts, body), peer, class).await?;
         if let Some((method, uri, headers)) = asked
             && response.headers().contains_key(header::SET_COOKIE)
             && response.status().is_success()
@@ -271,11 +271,11 @@ impl Read {
     }
 
     /// Whether something speaks for a caller, as far as the head of its call tells who it is.
-    fn standing(&self, parts: &Parts, peer: &Peer) -> Standing {
+    fn classify_caller(&self, parts: &Parts, peer: &Peer) -> CallerClass {
         let caller = self.identity.caller(parts, peer, self.clock.now());
         let principal = self.identity.keys(&caller, None).principal;
         let is_good = self.ingest.reputation().is_good_anywhere(principal);
-        if is_good { Standing::Good } else { Standing::Stranger }
+        if is_good { CallerClass::Good } else { CallerClass::Stranger }
     }
 
     /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.

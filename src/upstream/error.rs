@@ -1,13 +1,14 @@
 //! Why the application gave no answer, in the words of RFC 9209.
 
-use super::places::Full;
+use super::reserve::Full;
 use http::StatusCode;
+use hyper_util::client::legacy::Error;
 use std::error::Error as _;
 
 /// No answer from the application.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// Nobody listens there, or the network says no.
+    /// No program listens there, or the network says no.
     #[error("the connection was refused: {0}")]
     ConnectionRefused(String),
     /// `upstream.connect_timeout`.
@@ -69,7 +70,7 @@ impl UpstreamError {
         !matches!(self, Self::ConnectionRefused(_) | Self::ConnectionTimeout | Self::ConnectionLimit | Self::BadTarget)
     }
 
-    pub(super) fn from_client(error: &hyper_util::client::legacy::Error) -> Self {
+    fn from_client(error: &Error) -> Self {
         if has(error, |_: &Full| true) {
             return Self::ConnectionLimit;
         }
@@ -88,6 +89,30 @@ impl UpstreamError {
     }
 }
 
+impl From<Full> for UpstreamError {
+    fn from(_: Full) -> Self {
+        Self::ConnectionLimit
+    }
+}
+
+/// Why a request got no answer on its connection.
+pub(super) enum Failure {
+    Client(Error),
+    Timeout,
+    /// Its client brought too little of the body.
+    Stalled,
+}
+
+impl From<Failure> for UpstreamError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Client(error) => Self::from_client(&error),
+            Failure::Timeout => Self::ResponseTimeout,
+            Failure::Stalled => Self::RequestStalled,
+        }
+    }
+}
+
 fn has<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static), holds: impl Fn(&E) -> bool) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -99,7 +124,7 @@ fn has<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)
     false
 }
 
-fn chain(error: &hyper_util::client::legacy::Error) -> String {
+fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -1,24 +1,15 @@
-//! Connections to the application, and what hyper's pool doesn't know of them: whether one has answered before and said
-//! nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
+//! What hyper's pool doesn't know of a connection to the application: whether it has answered before and said nothing since,
+//! and how long the application keeps it (`Keep-Alive: timeout=N`).
 
-use super::places::Places;
-use crate::body::BodyError;
-use http::{Extensions, HeaderMap, Uri};
+use http::{Extensions, HeaderMap};
 use hyper_util::client::legacy::Error;
-use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
-use std::io::{self, ErrorKind, IoSlice};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tower::Service;
 
 /// A connection's record; each response and each error carries its connection's.
 #[derive(Debug, Clone)]
@@ -30,7 +21,7 @@ struct Record {
     used: AtomicBool,
     /// Bytes have come since the last ones were sent.
     heard: AtomicBool,
-    /// When the application may close it, if it says; moved by each answer. Locked for moments, by whoever has an answer.
+    /// When the application may close it, if it says; moved by each answer. Locked for a look, by the task that has an answer.
     ends: Mutex<Option<Instant>>,
     /// The connection's place until it is closed. Locked for an exchange.
     place: Mutex<Option<OwnedSemaphorePermit>>,
@@ -59,10 +50,26 @@ impl Link {
         }
         let Ok(after) = Arc::clone(places).try_acquire_owned() else { return false };
         let before = place.replace(after);
-        // ORDER: whoever waits for the place is woken without the lock.
+        // ORDER: the call that waits for the place is woken without the lock.
         drop(place);
         drop(before);
         true
+    }
+
+    /// The connection is closed: its place is free.
+    pub(super) fn release_place(&self) {
+        let place = self.0.place.lock().take();
+        drop(place);
+    }
+
+    /// Bytes have come.
+    pub(super) fn note_bytes_received(&self) {
+        self.0.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes are sent: none has come since.
+    pub(super) fn note_bytes_sent(&self) {
+        self.0.heard.store(false, Ordering::Relaxed);
     }
 
     /// A request failed on a connection that had answered before, and of whose answer no byte came: the application has
@@ -112,152 +119,10 @@ pub(super) fn stated_limit(headers: &HeaderMap) -> Option<Duration> {
     Some(stated.saturating_sub(Duration::from_secs(1)).max(stated / 2))
 }
 
-/// hyper's connector, with a record and a place for each connection.
-#[derive(Debug, Clone)]
-pub(super) struct Connector {
-    tcp: HttpConnector,
-    places: Arc<Places>,
-}
-
-impl Connector {
-    pub(super) const fn new(tcp: HttpConnector, places: Arc<Places>) -> Self {
-        Self { tcp, places }
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = TokioIo<Linked>;
-    type Error = BodyError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.tcp.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        let places = Arc::clone(&self.places);
-        // Nothing is begun before it is polled: a connection has its place first.
-        let connecting = self.tcp.call(target.clone());
-        Box::pin(async move {
-            let place = places.connect(target.authority()).await?;
-            let stream = connecting.await?.into_inner();
-            Ok(TokioIo::new(Linked { stream, link: Link::new(place) }))
-        })
-    }
-}
-
-/// A connection that keeps its record, and its place until it is closed: what it is upgraded to has both.
-#[derive(Debug)]
-pub(super) struct Linked {
-    stream: TcpStream,
-    link: Link,
-}
-
-impl Drop for Linked {
-    fn drop(&mut self) {
-        // Clones of the record may outlive the connection; its place doesn't.
-        let place = self.link.0.place.lock().take();
-        drop(place);
-    }
-}
-
-impl Connection for Linked {
-    fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.link.clone())
-    }
-}
-
-impl AsyncRead for Linked {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.link.0.heard.store(true, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Linked {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.link.0.heard.store(false, Ordering::Relaxed);
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        unless_closed(written, bytes.len())
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.link.0.heard.store(false, Ordering::Relaxed);
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        unless_closed(written, parts.iter().map(|part| part.len()).sum())
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// An application may answer and close before it has read the whole body (RFC 9112 §9.5). Its answer is there to be read
-/// then, and counts: what it no longer takes is thrown away. Without an answer, reading tells of the end.
-fn unless_closed(written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
-    match written {
-        Poll::Ready(Err(error)) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
-            Poll::Ready(Ok(all))
-        }
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    #[tokio::test]
-    async fn an_answer_is_heard_though_its_application_took_no_more_of_the_body() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let mut linked = Linked { stream, link: Link::new(place) };
-        let (mut application, _) = listener.accept().await.unwrap();
-        linked.write_all(b"a body").await.unwrap();
-        application.readable().await.unwrap();
-        application.write_all(b"answer").await.unwrap();
-        // With a byte unread this resets the connection.
-        drop(application);
-        for _ in 0..100 {
-            linked.write_all(&[0; 64 << 10]).await.unwrap();
-        }
-        let mut heard = [0; 6];
-        linked.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"answer");
-    }
     use http::HeaderValue;
-
-    #[tokio::test]
-    async fn a_closed_connection_has_no_place_though_its_record_is_still_known() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let [places, others] = [1, 1].map(|count| Arc::new(Semaphore::new(count)));
-        let link = Link::new(Arc::clone(&places).try_acquire_owned().unwrap());
-        let linked = Linked { stream, link: link.clone() };
-        assert!(link.move_to(&others));
-        assert_eq!((places.available_permits(), others.available_permits()), (1, 0));
-        drop(linked);
-        assert!(link.move_to(&places));
-        assert_eq!((places.available_permits(), others.available_permits()), (1, 1));
-    }
 
     #[test]
     fn a_connection_is_left_a_second_before_the_application_closes_it() {

@@ -9,46 +9,48 @@
 //! connection. Each request has a place among a bounded number until its answer's body has ended, and so has each connection
 //! (`places.rs`). Interim responses (1xx) of the application are consumed, not relayed (ruling 13).
 
+mod answer_body;
+mod connector;
 pub mod error;
 mod forwarded;
 mod head;
 pub mod headers;
 mod link;
 mod places;
+mod repeat;
 mod reserve;
 pub mod settings;
+mod tunnel;
 mod upload;
 
 pub use error::UpstreamError;
-pub use reserve::Standing;
+pub use reserve::CallerClass;
 pub use settings::{RelayRule, UpstreamSettings};
 
-use crate::body::{Body, BodyError};
-use crate::peer::{Arrived, LentPlace, Peer};
-use futures_util::FutureExt as _;
-use futures_util::stream::{self, StreamExt as _};
+use crate::body::Body;
+use crate::peer::{Arrived, Peer};
+use connector::Connector;
+use error::Failure;
 use headers::{Asked, HopSettings};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body::{Body as _, Frame};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use link::{Connector, Link};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use link::Link;
 use places::{Places, Taken};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
+use tunnel::{Upgrade, tunnel};
 use upload::{Progress, Watch};
 
 /// Most header lines of a response. nginx has no such limit, and applications behind it set a hundred and more.
 const MAX_HEADERS: usize = 512;
-/// Largest body that is kept to be sent again, bytes.
-const SMALL: u64 = 16 << 10;
 /// Connections that may idle.
 const MAX_IDLE: usize = 256;
 /// Most bytes of an answer that are read ahead, its head's included.
@@ -113,7 +115,7 @@ impl Upstream {
     }
 
     /// Forwards a client's call and gives back what the application says, both as a proxy must (RFC 9110 §7.6). The call
-    /// went through [`headers::normalize`]. `standing`: whether something speaks for its caller, which is asked where places
+    /// went through [`headers::normalize`]. `class`: whether something speaks for its caller, which is asked where places
     /// on the way are scarce.
     ///
     /// # Errors
@@ -122,14 +124,14 @@ impl Upstream {
         &self,
         request: Request<Body>,
         peer: &Peer,
-        standing: impl FnOnce(&Parts) -> Standing,
+        class: impl FnOnce(&Parts) -> CallerClass,
     ) -> Result<Response<Body>, UpstreamError> {
         if *request.method() == Method::CONNECT {
             return Err(UpstreamError::BadTarget);
         }
         let (mut head, body) = request.into_parts();
         let authority = self.settings.url.authority();
-        let taken = self.places.take_for_client(authority, peer.client, || standing(&head)).await?;
+        let taken = self.places.take_for_client(authority, peer.client, || class(&head)).await?;
         let asked = head.extensions.remove::<Asked>().unwrap_or_default();
         let place = head.extensions.remove::<Arrived>().map(|arrived| arrived.place);
         let client = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -146,7 +148,7 @@ impl Upstream {
         });
         head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
-        let body = if is_idempotent(&head.method) { whole_if_at_hand(body) } else { body };
+        let body = if repeat::is_idempotent(&head.method) { repeat::gather_if_at_hand(body) } else { body };
         let response = self.ask(Box::new(Request::from_parts(head, body))).await?;
         self.finish(response, upgrade, taken)
     }
@@ -197,7 +199,7 @@ impl Upstream {
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let within = self.settings.response_timeout(request.uri().path());
-        let again = repeatable(&request);
+        let again = repeat::copy_if_repeatable(&request);
         let response = match (self.ask_once(&self.client, request, within).await, again) {
             (Err(Failure::Client(error)), Some(again)) if Link::was_closed_between_requests(&error) => {
                 tracing::debug!(%error, "a pooled connection had been closed; the request is sent on a new one");
@@ -290,62 +292,6 @@ impl Upstream {
     }
 }
 
-/// Why a request got no answer on its connection.
-enum Failure {
-    Client(Error),
-    Timeout,
-    /// Its client brought too little of the body.
-    Stalled,
-}
-
-impl From<Failure> for UpstreamError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Client(error) => Self::from_client(&error),
-            Failure::Timeout => Self::ResponseTimeout,
-            Failure::Stalled => Self::RequestStalled,
-        }
-    }
-}
-
-/// Methods whose requests a proxy may send again (RFC 9110 §9.2.2).
-fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-}
-
-/// A small body that has come with its head, in one piece, so that it can be sent again; any other one as it is.
-fn whole_if_at_hand(mut body: Body) -> Body {
-    let is_small = body.size_hint().exact().is_some_and(|bytes| (1..=SMALL).contains(&bytes));
-    if !is_small || !matches!(body, Body::Incoming(_)) {
-        return body;
-    }
-    let Some(Some(Ok(frame))) = body.frame().now_or_never() else { return body };
-    match frame.into_data() {
-        Ok(data) if body.is_end_stream() => Body::from(data),
-        Ok(data) => Body::boxed(StreamBody::new(
-            stream::iter([Ok(Frame::data(data))])
-                .chain(stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) })),
-        )),
-        Err(trailers) => Body::boxed(StreamBody::new(stream::iter([Ok::<_, BodyError>(trailers)]))),
-    }
-}
-
-/// The same request, if it may be sent twice: its method is idempotent, and nothing of it would be used up.
-fn repeatable(request: &Request<Body>) -> Option<Box<Request<Body>>> {
-    if !is_idempotent(request.method()) || request.headers().contains_key(header::UPGRADE) {
-        return None;
-    }
-    let mut again = match request.body() {
-        Body::Full(whole) => Box::new(Request::new(Body::Full(whole.clone()))),
-        other if other.is_end_stream() => Box::new(Request::new(Body::empty())),
-        _ => return None,
-    };
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.headers_mut() = request.headers().clone();
-    Some(again)
-}
-
 /// Marks a response whose body ends with its connection: it can't be told whether it is whole.
 #[derive(Debug, Clone, Copy)]
 pub struct CloseDelimited;
@@ -362,31 +308,7 @@ fn keep_place(response: Response<Incoming>, taken: Taken, link: Option<Link>) ->
     let (head, body) = response.into_parts();
     let body = match body.is_end_stream() {
         true => Body::Incoming(body),
-        false => Body::boxed(places::kept(&head.headers, body, taken, link)),
+        false => Body::boxed(answer_body::keep_place(&head.headers, body, taken, link)),
     };
     Response::from_parts(head, body)
-}
-
-/// A client that may be upgraded, and its connection's place under the cap.
-type Upgrade = (hyper::upgrade::OnUpgrade, Option<LentPlace>);
-
-/// Keeps the place from the answer on, since the connection's own task ends with the upgrade.
-fn tunnel((client, place): Upgrade, upstream: hyper::upgrade::OnUpgrade, taken: Taken) -> impl Future<Output = ()> {
-    let place = place.and_then(|place| place.keep());
-    async move {
-        join(client, upstream).await;
-        drop((place, taken));
-    }
-}
-
-async fn join(client: hyper::upgrade::OnUpgrade, upstream: hyper::upgrade::OnUpgrade) {
-    match tokio::try_join!(client, upstream) {
-        Ok((client, upstream)) => {
-            let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-            if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
-                tracing::debug!(%error, "an upgraded connection ended");
-            }
-        }
-        Err(error) => tracing::debug!(%error, "an upgrade did not happen"),
-    }
 }

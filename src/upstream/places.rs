@@ -17,7 +17,7 @@
 //! deliveries together, and one that idles is taken first.
 //!
 //! A *stream* is a tunnel (101), an answer of the type `text/event-stream`, or one whose length isn't known and that has
-//! lasted for [`LONG`]. Streams live as long as both sides want, so they don't stay among the calls:
+//! lasted for [`LONG`](super::answer_body::LONG). Streams live as long as both sides want, so they don't stay among the calls:
 //!
 //! ```text
 //! Call => Stream    the answer shows that it is one, and a place of all streams and one of its network's are free: the
@@ -29,40 +29,20 @@
 //! `max_connections` to the streams' connections, and back after the stream, each if there is a place. Where there is none,
 //! a connection of the other kind idles or carries a call, and calls have as many as before.
 
-use super::UpstreamSettings;
 use super::link::Link;
-use super::reserve::{Reserved, Standing};
+use super::reserve::{CallerClass, Full, Reserved};
+use super::settings::UpstreamSettings;
 use crate::peer::{TrustedProxies, network_of};
-use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, header};
-use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
 /// Of the places for calls, and of those for streams, one network has one in so many.
 const PART: usize = 4;
-
-/// An answer of unknown length that lasts longer is a stream.
-const LONG: Duration = Duration::from_secs(10);
-
-/// No place was free in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("all connections to the application are in use")]
-pub(super) struct Full;
-
-impl From<Full> for super::UpstreamError {
-    fn from(_: Full) -> Self {
-        Self::ConnectionLimit
-    }
-}
 
 /// All places, by the application's addresses.
 #[derive(Debug)]
@@ -203,7 +183,7 @@ impl Places {
         Ok(Taken { held: Held::call(place, None), client: None })
     }
 
-    /// A place for the call of the client at this address. Its standing is asked for where places are scarce.
+    /// A place for the call of the client at this address. Its class is asked for where places are scarce.
     ///
     /// # Errors
     /// None was free in time.
@@ -211,7 +191,7 @@ impl Places {
         &self,
         authority: Option<&Authority>,
         client: IpAddr,
-        standing: impl FnOnce() -> Standing,
+        class: impl FnOnce() -> CallerClass,
     ) -> Result<Taken, Full> {
         let address = self.at(authority);
         let network = if self.trusted.contain(client) { None } else { Some(self.enter(&address, client)) };
@@ -219,8 +199,8 @@ impl Places {
         let held = match client.try_call() {
             Some(held) => held,
             None => {
-                let standing = standing();
-                tokio::time::timeout(self.patience, client.call(standing)).await.unwrap_or(Err(Full))?
+                let class = class();
+                tokio::time::timeout(self.patience, client.call(class)).await.unwrap_or(Err(Full))?
             }
         };
         Ok(Taken { held, client: Some(client) })
@@ -267,12 +247,12 @@ impl Client {
         Some(Held::call(self.address.calls.try_take()?, of_network))
     }
 
-    async fn call(&self, standing: Standing) -> Result<Held, Full> {
+    async fn call(&self, class: CallerClass) -> Result<Held, Full> {
         let of_network = match &self.network {
-            Some(network) => Some(network.places.calls.take(standing).await?),
+            Some(network) => Some(network.places.calls.take(class).await?),
             None => None,
         };
-        Ok(Held::call(self.address.calls.take(standing).await?, of_network))
+        Ok(Held::call(self.address.calls.take(class).await?, of_network))
     }
 
     /// A stream's place on this connection, if one is free.
@@ -331,76 +311,6 @@ impl Drop for Network {
                 shares.remove(&self.network);
             }
         }
-    }
-}
-
-/// An answer's body that keeps its request's place until its end. `link`: the connection that it comes on.
-pub(super) fn kept<B>(headers: &HeaderMap, body: B, taken: Taken, link: Option<Link>) -> Kept<B>
-where
-    B: http_body::Body,
-{
-    let stream_from = if body.size_hint().exact().is_some() {
-        None
-    } else if is_event_stream(headers) {
-        Some(Instant::now())
-    } else {
-        Some(Instant::now() + LONG)
-    };
-    let mut kept = Kept { body, taken: Some(taken), link, stream_from };
-    kept.try_stream();
-    kept
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("text/event-stream")
-}
-
-/// See [`kept`].
-#[derive(Debug)]
-pub(super) struct Kept<B> {
-    body: B,
-    taken: Option<Taken>,
-    link: Option<Link>,
-    /// From then on it is a stream and looks for a place as one; none when it has one, or isn't one ever.
-    stream_from: Option<Instant>,
-}
-
-impl<B> Kept<B> {
-    fn try_stream(&mut self) {
-        if let (Some(from), Some(taken)) = (self.stream_from, &mut self.taken)
-            && from <= Instant::now()
-            && taken.try_stream(self.link.as_ref())
-        {
-            self.stream_from = None;
-        }
-    }
-}
-
-impl<B> http_body::Body for Kept<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-{
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        match frame {
-            Poll::Ready(None | Some(Err(_))) => self.taken = None,
-            Poll::Ready(Some(Ok(_))) => self.try_stream(),
-            Poll::Pending => {}
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

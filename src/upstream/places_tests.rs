@@ -1,7 +1,9 @@
+use super::super::answer_body::{LONG, keep_place};
 use super::super::headers::HopSettings;
 use super::*;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header};
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt as _, Full};
 use std::convert::Infallible;
@@ -27,7 +29,7 @@ fn places() -> Places {
 /// A call of the client at 192.0.2.N whose answer has begun, and the connection that it comes on.
 fn begin(places: &Places, client: u8) -> (Taken, Link) {
     let client = IpAddr::from([192, 0, 2, client]);
-    let taken = places.take_for_client(None, client, || Standing::Stranger).now_or_never().unwrap().unwrap();
+    let taken = places.take_for_client(None, client, || CallerClass::Stranger).now_or_never().unwrap().unwrap();
     (taken, Link::new(places.connect(None).now_or_never().unwrap().unwrap()))
 }
 
@@ -48,7 +50,7 @@ async fn an_answer_whose_length_is_not_known_becomes_a_stream_once_it_has_lasted
     let places = places();
     let (taken, link) = begin(&places, 1);
     let (mut application, body) = Channel::<Bytes, Infallible>::new(1);
-    let mut answer = kept(&typed("application/x-ndjson"), body, taken, Some(link.clone()));
+    let mut answer = keep_place(&typed("application/x-ndjson"), body, taken, Some(link.clone()));
     for expected in [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]] {
         application.send_data(Bytes::from_static(b"{}")).await.unwrap();
         answer.frame().await.unwrap().unwrap();
@@ -65,7 +67,7 @@ async fn an_answer_whose_length_is_known_stays_a_call_however_long_it_takes() {
     let places = places();
     for kind in ["text/event-stream", "application/zip"] {
         let (taken, link) = begin(&places, 1);
-        let mut answer = kept(&typed(kind), Full::new(Bytes::from_static(b"whole")), taken, Some(link));
+        let mut answer = keep_place(&typed(kind), Full::new(Bytes::from_static(b"whole")), taken, Some(link));
         tokio::time::advance(LONG * 2).await;
         answer.frame().await.unwrap().unwrap();
         assert_eq!(taken_of(&places)[1..], [1, 0, 0], "{kind}");
@@ -78,7 +80,7 @@ async fn an_event_stream_has_a_streams_place_from_its_head_on_and_gives_it_back_
     for kind in ["text/event-stream", "Text/Event-Stream ; charset=utf-8"] {
         let (taken, link) = begin(&places, 1);
         let (_application, body) = Channel::<Bytes, Infallible>::new(1);
-        let answer = kept(&typed(kind), body, taken, Some(link.clone()));
+        let answer = keep_place(&typed(kind), body, taken, Some(link.clone()));
         assert_eq!(taken_of(&places), [0, 0, 1, 1], "{kind}");
         drop(answer);
         assert_eq!(taken_of(&places), [1, 0, 0, 0], "{kind}");
@@ -99,7 +101,7 @@ async fn one_networks_streams_take_its_part_of_theirs_and_then_its_part_of_the_c
     }
     assert_eq!(taken_of(&places), [3, 3, 3, 3]);
     let client = IpAddr::from([192, 0, 2, 1]);
-    let one_more = places.take_for_client(None, client, || Standing::Good).await;
+    let one_more = places.take_for_client(None, client, || CallerClass::Good).await;
     assert_eq!(one_more.unwrap_err(), Full);
     // A stream that has ended makes room for another one, whose call's place is free then.
     drop(streams.swap_remove(0));

@@ -4,16 +4,20 @@
 //! last eighth of each bound, rounded down, so that a caller with a 2xx behind it finds one whatever they hold. Where the
 //! application is asked about no events, no caller ever is known to be good, and nothing is kept.
 
-use super::places::Full;
 use std::sync::Arc;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// Of the places, one in so many is kept for good callers.
 const RESERVE: usize = 8;
 
-/// Whether something speaks for a caller.
+/// No place was free in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("all connections to the application are in use")]
+pub(super) struct Full;
+
+/// Whether something speaks for a caller: which places it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum CallerClass {
     /// It had a 2xx, and no refusal since.
     Good,
     /// Nothing speaks for it.
@@ -44,11 +48,11 @@ impl Reserved {
     ///
     /// # Cancel safety
     /// A future that is dropped has taken nothing; its turn in the queue is lost.
-    pub(super) async fn take(&self, standing: Standing) -> Result<OwnedSemaphorePermit, Full> {
+    pub(super) async fn take(&self, class: CallerClass) -> Result<OwnedSemaphorePermit, Full> {
         let open = Arc::clone(&self.open).acquire_owned();
-        let taken: Result<_, AcquireError> = match standing {
-            Standing::Stranger => open.await,
-            Standing::Good => {
+        let taken: Result<_, AcquireError> = match class {
+            CallerClass::Stranger => open.await,
+            CallerClass::Good => {
                 let reserve = Arc::clone(&self.reserve).acquire_owned();
                 tokio::select! {
                     // The reserve is left alone as long as there is another place.
@@ -72,24 +76,24 @@ mod tests {
         let places = Reserved::new(17, true);
         let mut held: Vec<_> = std::iter::from_fn(|| places.try_take()).collect();
         assert_eq!(held.len(), 15);
-        assert!(places.take(Standing::Stranger).now_or_never().is_none());
+        assert!(places.take(CallerClass::Stranger).now_or_never().is_none());
         for _ in 0..2 {
-            held.push(places.take(Standing::Good).now_or_never().unwrap().unwrap());
+            held.push(places.take(CallerClass::Good).now_or_never().unwrap().unwrap());
         }
-        assert!(places.take(Standing::Good).now_or_never().is_none(), "there are no more than 17");
+        assert!(places.take(CallerClass::Good).now_or_never().is_none(), "there are no more than 17");
         // A stranger's place that is free again is everybody's.
         drop(held.swap_remove(0));
-        drop(places.take(Standing::Good).now_or_never().unwrap().unwrap());
-        drop(places.take(Standing::Stranger).now_or_never().unwrap().unwrap());
+        drop(places.take(CallerClass::Good).now_or_never().unwrap().unwrap());
+        drop(places.take(CallerClass::Stranger).now_or_never().unwrap().unwrap());
     }
 
     #[test]
     fn a_good_caller_leaves_the_reserve_alone_while_other_places_are_free() {
         let places = Reserved::new(8, true);
-        let held: Vec<_> = (0..7).map(|_| places.take(Standing::Good).now_or_never().unwrap().unwrap()).collect();
-        assert!(places.take(Standing::Stranger).now_or_never().is_none());
+        let held: Vec<_> = (0..7).map(|_| places.take(CallerClass::Good).now_or_never().unwrap().unwrap()).collect();
+        assert!(places.take(CallerClass::Stranger).now_or_never().is_none());
         drop(held);
-        assert!(places.take(Standing::Stranger).now_or_never().is_some());
+        assert!(places.take(CallerClass::Stranger).now_or_never().is_some());
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! A body on its way to the application, and who is waited for while it moves slowly.
+//! A body on its way to the application, and which side is waited for while it moves slowly.
 //!
 //! hyper asks for the next part of a body when the application has read the part before it. So while a part is asked for
 //! and isn't there, the client is waited for; at any other time the application is, and no client is blamed for that.
 
-use super::Failure;
+use super::error::Failure;
 use crate::body::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};

@@ -1,0 +1,84 @@
+//! The body of an answer, which keeps its request's place until its end, and becomes a stream's once it is known to be one.
+
+use super::link::Link;
+use super::places::Taken;
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// An answer of unknown length that lasts longer is a stream.
+pub(super) const LONG: Duration = Duration::from_secs(10);
+
+/// An answer's body that keeps its request's place until its end. `link`: the connection that it comes on.
+pub(super) fn keep_place<B>(headers: &HeaderMap, body: B, taken: Taken, link: Option<Link>) -> PlacedBody<B>
+where
+    B: http_body::Body,
+{
+    let stream_from = if body.size_hint().exact().is_some() {
+        None
+    } else if is_event_stream(headers) {
+        Some(Instant::now())
+    } else {
+        Some(Instant::now() + LONG)
+    };
+    let mut kept = PlacedBody { body, taken: Some(taken), link, stream_from };
+    kept.try_stream();
+    kept
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("text/event-stream")
+}
+
+/// See [`keep_place`].
+#[derive(Debug)]
+pub(super) struct PlacedBody<B> {
+    body: B,
+    taken: Option<Taken>,
+    link: Option<Link>,
+    /// From then on it is a stream and looks for a place as one; none when it has one, or isn't one ever.
+    stream_from: Option<Instant>,
+}
+
+impl<B> PlacedBody<B> {
+    fn try_stream(&mut self) {
+        if let (Some(from), Some(taken)) = (self.stream_from, &mut self.taken)
+            && from <= Instant::now()
+            && taken.try_stream(self.link.as_ref())
+        {
+            self.stream_from = None;
+        }
+    }
+}
+
+impl<B> http_body::Body for PlacedBody<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match frame {
+            Poll::Ready(None | Some(Err(_))) => self.taken = None,
+            Poll::Ready(Some(Ok(_))) => self.try_stream(),
+            Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,162 @@
+//! Connections to the application: each takes its place before it is opened, and keeps its record until it is closed.
+
+use super::link::Link;
+use super::places::Places;
+use crate::body::BodyError;
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower::Service;
+
+/// hyper's connector, with a record and a place for each connection.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    tcp: HttpConnector,
+    places: Arc<Places>,
+}
+
+impl Connector {
+    pub(super) const fn new(tcp: HttpConnector, places: Arc<Places>) -> Self {
+        Self { tcp, places }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<LinkedStream>;
+    type Error = BodyError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let places = Arc::clone(&self.places);
+        // Nothing is begun before it is polled: a connection has its place first.
+        let connecting = self.tcp.call(target.clone());
+        Box::pin(async move {
+            let place = places.connect(target.authority()).await?;
+            let stream = connecting.await?.into_inner();
+            Ok(TokioIo::new(LinkedStream { stream, link: Link::new(place) }))
+        })
+    }
+}
+
+/// A connection that keeps its record, and its place until it is closed: what it is upgraded to has both.
+#[derive(Debug)]
+pub(super) struct LinkedStream {
+    stream: TcpStream,
+    link: Link,
+}
+
+impl Drop for LinkedStream {
+    fn drop(&mut self) {
+        // Clones of the record may outlive the connection; its place doesn't.
+        self.link.release_place();
+    }
+}
+
+impl Connection for LinkedStream {
+    fn connected(&self) -> Connected {
+        self.stream.connected().extra(self.link.clone())
+    }
+}
+
+impl AsyncRead for LinkedStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.link.note_bytes_received();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for LinkedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.link.note_bytes_sent();
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        ignore_closed(written, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.link.note_bytes_sent();
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        ignore_closed(written, parts.iter().map(|part| part.len()).sum())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// An application may answer and close before it has read the whole body (RFC 9112 §9.5). Its answer is there to be read
+/// then, and counts: what it no longer takes is thrown away. Without an answer, reading tells of the end.
+fn ignore_closed(written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
+    match written {
+        Poll::Ready(Err(error)) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Poll::Ready(Ok(all))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn an_answer_is_heard_though_its_application_took_no_more_of_the_body() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let mut linked = LinkedStream { stream, link: Link::new(place) };
+        let (mut application, _) = listener.accept().await.unwrap();
+        linked.write_all(b"a body").await.unwrap();
+        application.readable().await.unwrap();
+        application.write_all(b"answer").await.unwrap();
+        // With a byte unread this resets the connection.
+        drop(application);
+        for _ in 0..100 {
+            linked.write_all(&[0; 64 << 10]).await.unwrap();
+        }
+        let mut heard = [0; 6];
+        linked.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"answer");
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_has_no_place_though_its_record_is_still_known() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let [places, others] = [1, 1].map(|count| Arc::new(Semaphore::new(count)));
+        let link = Link::new(Arc::clone(&places).try_acquire_owned().unwrap());
+        let linked = LinkedStream { stream, link: link.clone() };
+        assert!(link.move_to(&others));
+        assert_eq!((places.available_permits(), others.available_permits()), (1, 0));
+        drop(linked);
+        assert!(link.move_to(&places));
+        assert_eq!((places.available_permits(), others.available_permits()), (1, 1));
+    }
+}

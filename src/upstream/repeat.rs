@@ -1,0 +1,49 @@
+//! Requests that may be sent a second time (RFC 9110 §9.2.2).
+
+use crate::body::{Body, BodyError};
+use futures_util::FutureExt as _;
+use futures_util::stream::{self, StreamExt as _};
+use http::{Method, Request, header};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
+
+/// Largest body that is kept to be sent again, bytes.
+const SMALL: u64 = 16 << 10;
+
+/// Methods whose requests a proxy may send again (RFC 9110 §9.2.2).
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+}
+
+/// A small body that has come with its head, in one piece, so that it can be sent again; any other one as it is.
+pub(super) fn gather_if_at_hand(mut body: Body) -> Body {
+    let is_small = body.size_hint().exact().is_some_and(|bytes| (1..=SMALL).contains(&bytes));
+    if !is_small || !matches!(body, Body::Incoming(_)) {
+        return body;
+    }
+    let Some(Some(Ok(frame))) = body.frame().now_or_never() else { return body };
+    match frame.into_data() {
+        Ok(data) if body.is_end_stream() => Body::from(data),
+        Ok(data) => Body::boxed(StreamBody::new(
+            stream::iter([Ok(Frame::data(data))])
+                .chain(stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) })),
+        )),
+        Err(trailers) => Body::boxed(StreamBody::new(stream::iter([Ok::<_, BodyError>(trailers)]))),
+    }
+}
+
+/// The same request, if it may be sent twice: its method is idempotent, and nothing of it would be used up.
+pub(super) fn copy_if_repeatable(request: &Request<Body>) -> Option<Box<Request<Body>>> {
+    if !is_idempotent(request.method()) || request.headers().contains_key(header::UPGRADE) {
+        return None;
+    }
+    let mut again = match request.body() {
+        Body::Full(whole) => Box::new(Request::new(Body::Full(whole.clone()))),
+        other if other.is_end_stream() => Box::new(Request::new(Body::empty())),
+        _ => return None,
+    };
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
+}
