@@ -18,7 +18,7 @@ const ACCEPT_RANGES: HeaderValue = HeaderValue::from_static("bytes");
 
 impl Read {
     /// A stored response as the answer; `waited`: why its reader first waited for another's flight.
-    pub(super) fn hit(
+    pub(super) fn answer_hit(
         &self,
         request: &Request<Body>,
         entry: &Entry,
@@ -31,11 +31,11 @@ impl Read {
             None => format!("tidegate; hit; ttl={}", ttl(entry, age)),
             Some(reason) => format!("tidegate; fwd={reason}; collapsed; ttl={}", ttl(entry, age)),
         };
-        self.answer(request.method(), request.headers(), entry, age, status)
+        self.answer_stored(request.method(), request.headers(), entry, age, status)
     }
 
     /// An answer made of an entry: conditions first, then the part (RFC 9110 §13.2.2).
-    pub(super) fn answer(
+    pub(super) fn answer_stored(
         &self,
         method: &Method,
         request: &HeaderMap,

@@ -1,6 +1,7 @@
 //! What a read asks for: its key, its tags, whose it is, and what its Cache-Control wishes.
 
-use super::{Read, ReadScope, user_of};
+use super::Read;
+use super::scope::{ReadScope, user_of};
 use crate::body::Body;
 use crate::cache::policy::invalidate;
 use crate::cache::policy::precondition;
@@ -64,7 +65,7 @@ pub(super) struct Ask {
 pub(super) type Bypass = &'static str;
 
 impl Read {
-    /// What is read, and whether the cache may answer it. Whoever it is: their own writes come first.
+    /// What is read, and whether the cache may answer it. Either way the reader's own writes come first.
     ///
     /// # Errors
     /// The cache has no part in it.
@@ -145,7 +146,7 @@ impl Read {
         if let Some(host) = host(caller.peer()) {
             let resource = invalidate::resource(host, path);
             let own = if is_shared { Tag::shared(&resource) } else { Tag::own(&resource, keys.principal) };
-            // What writes make old for everybody, and what events do for their caller.
+            // What writes make old for all callers, and what events do for their own.
             tags.extend([Tag::new(&resource), own]);
         }
         let [groups, proves] = [&route.groups, &route.proves].map(|groups| with(groups, beside));
@@ -213,7 +214,7 @@ fn says_what_was_asked(name: &HeaderName) -> bool {
     match name {
         "x-host" | "x-http-host-override" | "x-url-scheme" | "front-end-https" => true,
         "x-forwarded-proto" | "x-forwarded-host" => false,
-        // Whom a call came from is no part of what it asks for.
+        // Where a call came from is no part of what it asks for.
         _ => is_of_family() && !name.ends_with("-for"),
     }
 }
@@ -233,7 +234,7 @@ pub(super) fn host(peer: &Peer) -> Option<&str> {
     (!host.is_empty() && !host.bytes().any(is_odd)).then_some(host)
 }
 
-/// Behind a proxy that names the host beside `Host`, nobody knows which of the two the application goes by: both.
+/// Behind a proxy that names the host beside `Host`, either may be the one that the application goes by: both.
 fn both_hosts<'a>(host: &'a str, parts: &'a Parts) -> Cow<'a, str> {
     let line = parts.headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
     if line.is_empty() || line.eq_ignore_ascii_case(host.as_bytes()) {

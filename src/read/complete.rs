@@ -1,7 +1,7 @@
 //! Completing a stored response of which one stretch is missing (RFC 9111 §3.3, §3.4): only that stretch is asked for,
 //! under the condition that the representation is the one that is stored (If-Range, RFC 9110 §13.1.5).
 
-use super::fetch::Errand;
+use super::fetch_plan::FetchPlan;
 use crate::body::{Body, BodyError};
 use crate::cache::policy::parts::{self, ContentRange};
 use crate::cache::store::Entry;
@@ -36,8 +36,8 @@ pub(super) enum Completion {
 
 impl Missing {
     /// `None`: nothing is stored, or more than one stretch is missing, or the client wants it asked anew.
-    pub(super) fn of(errand: &Errand) -> Option<Self> {
-        let stored = errand.stored.clone().filter(|_| errand.reason != "request")?;
+    pub(super) fn of(plan: &FetchPlan) -> Option<Self> {
+        let stored = plan.stored.clone().filter(|_| plan.reason != "request")?;
         let parts = stored.parts.as_ref()?;
         parts::strong_tag(&stored.headers)?;
         let (before, gap, after) = parts.gap()?;

@@ -7,8 +7,8 @@
 
 use super::Read;
 use super::ask::{Ask, host};
-use super::fetch::{Asking, Errand};
-use super::sent::Line;
+use super::fetch_plan::{FetchPlan, FetchState};
+use super::forwarded_fields::ForwardedFields;
 use crate::body::Body;
 use crate::cache::fill::{Fill, Filling};
 use crate::cache::policy::control::CacheControl;
@@ -25,23 +25,23 @@ use http_body::Body as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What a write in progress will have made old. If nobody hears its end, nobody knows whether it was applied: then it
+/// What a write in progress will have made old. If it is dropped before its end, whether it was applied is unknown: then it
 /// was, as far as the store is concerned.
-pub struct Old {
+pub struct PendingInvalidation {
     tags: Arc<Tags>,
     host: String,
     /// Path and query.
     target: String,
     names: Vec<Tag>,
-    kept: Option<Box<Kept>>,
+    post: Option<Box<StorablePost>>,
 }
 
 /// A POST whose answer may be stored as that of a GET.
-struct Kept {
+struct StorablePost {
     read: Read,
     ask: Ask,
-    fields: HeaderMap,
-    line: Line,
+    headers: HeaderMap,
+    fields: ForwardedFields,
     peer: Peer,
     /// Taken before the application was asked.
     generations: Generations,
@@ -51,20 +51,21 @@ struct Kept {
 impl Read {
     /// The target of an unsafe request; `None` for a safe one.
     #[must_use]
-    pub fn makes_old(&self, parts: &Parts, peer: &Peer, routes: &Routes) -> Option<Old> {
+    pub fn makes_old(&self, parts: &Parts, peer: &Peer, routes: &Routes) -> Option<PendingInvalidation> {
         if !invalidate::is_unsafe(&parts.method) {
             return None;
         }
         let host = host(peer)?.to_owned();
         let target = parts.uri.path_and_query()?.as_str().to_owned();
-        let kept = self.keeps_answer(parts, peer, routes).map(Box::new);
-        let mut old = Old { tags: Arc::clone(&self.tags), host, target: target.clone(), names: Vec::new(), kept };
+        let post = self.find_storable_post(parts, peer, routes).map(Box::new);
+        let mut old =
+            PendingInvalidation { tags: Arc::clone(&self.tags), host, target: target.clone(), names: Vec::new(), post };
         old.add(routes, &target);
         Some(old)
     }
 
     /// As if it were the GET that its answer may be stored for.
-    fn keeps_answer(&self, parts: &Parts, peer: &Peer, routes: &Routes) -> Option<Kept> {
+    fn find_storable_post(&self, parts: &Parts, peer: &Peer, routes: &Routes) -> Option<StorablePost> {
         if parts.method != Method::POST {
             return None;
         }
@@ -73,18 +74,25 @@ impl Read {
         (get.uri, get.version, get.headers) = (parts.uri.clone(), parts.version, parts.headers.clone());
         let ask =
             self.examine(&get, peer, &Body::empty(), (route, &params), &[]).ok().filter(|ask| !ask.conditional)?;
-        let line = Line::new(parts.version, self.upstream.hops());
+        let fields = ForwardedFields::new(parts.version, self.upstream.hops());
         let generations = self.tags.snapshot(&ask.reader.tags);
         let (peer, asked) = (peer.clone(), self.clock.now());
-        Some(Kept { read: self.clone(), ask, fields: get.headers, line, peer, generations, asked })
+        Some(StorablePost { read: self.clone(), ask, headers: get.headers, fields, peer, generations, asked })
     }
 }
 
-impl Kept {
+impl StorablePost {
     /// Stores the answer on its way to the client, if it says for how long, and is the target's. `own`: what this write has
     /// just made old.
-    fn keep(self, routes: &Routes, host: &str, target: &str, own: &[Tag], response: Response<Body>) -> Response<Body> {
-        let Self { read, ask, fields, line, peer, generations, asked } = self;
+    fn store_answer(
+        self,
+        routes: &Routes,
+        host: &str,
+        target: &str,
+        own: &[Tag],
+        response: Response<Body>,
+    ) -> Response<Body> {
+        let Self { read, ask, headers, fields, peer, generations, asked } = self;
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let Found::Cache(route, _) = routes.find(&Method::GET, path) else { return response };
         let times = Times { asked, answered: read.clock.now() };
@@ -100,22 +108,14 @@ impl Kept {
         }
         // ORDER: after this write has made the target old; any other move since it was asked stands in the way.
         let Some(generations) = read.tags.moved_by(own, &ask.reader.tags, &generations) else { return response };
-        let errand = Errand { reason: "method", stored: None, lead: None };
+        let plan = FetchPlan { reason: "method", stored: None, lead: None };
         let (method, validating) = (Method::GET, false);
-        let asking = Asking {
-            route,
-            ask: &ask,
-            method,
-            headers: fields,
-            generations,
-            validating,
-            times,
-            errand,
-            peer: &peer,
-            line,
+        let fetch =
+            FetchState { route, ask: &ask, method, headers, generations, validating, times, plan, peer: &peer, fields };
+        let Ok(terms) = read.judge_storable(&fetch, false, response.status(), response.headers()) else {
+            return response;
         };
-        let Ok(terms) = read.verdict(&asking, false, response.status(), response.headers()) else { return response };
-        let entry = read.draft(&asking, response.status(), response.headers(), terms);
+        let entry = read.draft_entry(&fetch, response.status(), response.headers(), terms);
         if !read.store.takes(response.body().size_hint().exact()) {
             return response;
         }
@@ -126,7 +126,7 @@ impl Kept {
     }
 }
 
-impl Old {
+impl PendingInvalidation {
     fn add(&mut self, routes: &Routes, target: &str) {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         if !is_near_a_cached_one(routes, path) {
@@ -157,8 +157,8 @@ impl Old {
         }
         let own = std::mem::take(&mut self.names);
         self.tags.invalidate(&own);
-        Ok(match self.kept.take() {
-            Some(kept) => kept.keep(routes, &self.host, &self.target, &own, response),
+        Ok(match self.post.take() {
+            Some(post) => post.store_answer(routes, &self.host, &self.target, &own, response),
             None => response,
         })
     }
@@ -174,7 +174,7 @@ fn is_near_a_cached_one(routes: &Routes, path: &str) -> bool {
     })
 }
 
-impl Drop for Old {
+impl Drop for PendingInvalidation {
     fn drop(&mut self) {
         self.tags.invalidate(&self.names);
     }

@@ -53,6 +53,17 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["client_batch"],
         ],
     ),
+    (
+        "read",
+        &[
+            &["answer", "forwarded_fields", "scope"],
+            &["ask"],
+            &["fetch_plan", "relay"],
+            &["barrier", "complete"],
+            &["store_answer"],
+            &["fetch", "lookup", "write"],
+        ],
+    ),
     ("admin", &[&["access", "reply", "setup"], &["dead_letters", "metrics", "status"]]),
     (
         "upstream",

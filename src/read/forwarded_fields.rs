@@ -20,18 +20,18 @@ const WRITTEN: [HeaderName; 6] = [
 
 /// What, besides a request's fields, shows in what is written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Line {
+pub(super) struct ForwardedFields {
     version: Version,
     hops: HopSettings,
 }
 
-impl Line {
+impl ForwardedFields {
     pub(super) const fn new(version: Version, hops: HopSettings) -> Self {
         Self { version, hops }
     }
 
     /// Reads fields of a request for comparison.
-    pub(super) fn values<'a>(
+    pub(super) fn read_values<'a>(
         self,
         fields: &'a HeaderMap,
         peer: &'a Peer,
@@ -41,12 +41,12 @@ impl Line {
             if !WRITTEN.contains(name) {
                 return vary::value(fields, name);
             }
-            let sent = rewritten.get_or_insert_with(|| {
-                let mut sent = fields.clone();
-                headers::add_hops(&mut sent, peer, self.version, &self.hops);
-                sent
+            let forwarded = rewritten.get_or_insert_with(|| {
+                let mut forwarded = fields.clone();
+                headers::add_hops(&mut forwarded, peer, self.version, &self.hops);
+                forwarded
             });
-            vary::value(sent, name)
+            vary::value(forwarded, name)
         }
     }
 }
