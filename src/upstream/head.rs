@@ -24,7 +24,7 @@ pub enum HeadError {
     /// Neither a name nor an address.
     #[error("found the host {0:?}; allowed is a name or an address, and a port")]
     BadHost(String),
-    /// A coding of the message that would be taken off or put on by nobody (RFC 9112 §6.1).
+    /// A coding of the message that no hop would take off or put on (RFC 9112 §6.1).
     #[error("found the transfer coding {0:?}; only chunked is understood, once")]
     Coding(String),
 }

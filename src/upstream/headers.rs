@@ -47,7 +47,7 @@ pub(super) struct Asked {
     pub(super) trailers: bool,
 }
 
-/// Checks and cleans a request's head, and tells whom it comes from.
+/// Checks and cleans a request's head, and tells which client it comes from.
 ///
 /// - The target must be a path, an http or https URL, or `*` with OPTIONS; it is left in origin form. Host must be there
 ///   once in HTTP/1.1 and be valid (RFC 9112 §3.2); a target's authority replaces it.

@@ -81,7 +81,7 @@ mod tests {
             held.push(places.take(CallerClass::Good).now_or_never().unwrap().unwrap());
         }
         assert!(places.take(CallerClass::Good).now_or_never().is_none(), "there are no more than 17");
-        // A stranger's place that is free again is everybody's.
+        // A stranger's place that is free again is any caller's.
         drop(held.swap_remove(0));
         drop(places.take(CallerClass::Good).now_or_never().unwrap().unwrap());
         drop(places.take(CallerClass::Stranger).now_or_never().unwrap().unwrap());

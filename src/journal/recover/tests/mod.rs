@@ -1,0 +1,442 @@
+//! The journal on a simulated disk, against a model of what must be true of it.
+
+use super::examine::examine;
+use super::start::reuse_files;
+use super::*;
+use crate::clock::Clock;
+use crate::event::{
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Outcome, Principal, Reason, Subject,
+    Succession, Tag, UserId,
+};
+use crate::journal::commit::leader::lead_if_free;
+use crate::journal::commit::queue::Settle;
+use crate::journal::commit::shared::{Bounds, Shared};
+use crate::journal::commit::{Append, Committer};
+use crate::journal::directory::{FORMAT_FILE, LOG};
+use crate::journal::health::Health;
+use crate::journal::log::files::Files;
+use crate::journal::log::frame::{self, Flags, Kind};
+use crate::journal::log::simulated_disk::{Fate, SimulatedDisk};
+use crate::journal::log::writer::{Depth, Origin, Writer};
+use crate::journal::record::{self, DeadRecord, Record, SuccessionRecord};
+use crate::journal::settings::{Durability, JournalSettings};
+use crate::journal::tail::Tails;
+use crate::journal::vault::{Vault, VaultError};
+use crate::journal::writer_thread::WriterThread;
+use crate::journal::{AppendError, End, Journal, Journaled, Level, Memory, More, OpenError, Ticket};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+mod directory_tests;
+mod process_tests;
+mod scenario_tests;
+
+/// A ticket that remembers whether its event was kept.
+#[derive(Debug, Clone, Default)]
+struct Note(Arc<AtomicNote>);
+
+#[derive(Debug, Default)]
+struct AtomicNote(std::sync::atomic::AtomicBool);
+
+impl Ticket for Note {
+    fn kept(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+    fn taken_back(&mut self) {}
+}
+
+fn event(number: u64, who: u8) -> Event {
+    let fingerprint = Fingerprint([who; 16]);
+    let headers = vec![(http::header::AUTHORIZATION, format!("token-{who}").parse().unwrap())];
+    Event {
+        id: EventId::try_new(&format!("e{number}")).unwrap(),
+        lane: LaneKey {
+            group: GroupIndex(0),
+            user: UserId::try_new(&format!("u{who}")).unwrap(),
+            credential: fingerprint,
+        },
+        owner: Context::bare(Keys::of(fingerprint)).owner(false),
+        context: Arc::new(Context { headers, ..Context::bare(Keys::of(fingerprint)) }),
+        content: 0,
+        json: format!("{{\"n\":{number}}}").into(),
+        carried: Carried::bare(None).pack(),
+        has_single: false,
+        tags: [Tag(3)].into(),
+        priority: number.is_multiple_of(5),
+        received_at: UNIX_EPOCH + Duration::from_millis(1_000 + number),
+        token_life: number.is_multiple_of(2).then_some(Duration::from_secs(number)),
+        subject: Subject::from_number(number % 3),
+    }
+}
+
+/// A bearer of its own, of a family of three.
+fn succession(number: u64) -> Succession {
+    let [bearer, first] = [number + 100, number / 3].map(|name| Principal(u128::from(name).to_le_bytes()));
+    Succession { bearer, known: first, first }
+}
+
+fn seen(number: u64) -> [u8; 16] {
+    (u128::from(number) + 1).to_le_bytes()
+}
+
+#[derive(Debug, Clone)]
+enum Action {
+    /// So many events, one after the other.
+    Append(u8),
+    /// The n-th pending event has its outcome.
+    Settle(u8, bool),
+    /// The n-th dead letter becomes an event again.
+    Replay(u8),
+    /// What the journal's thread does now and then: files are made, synced, reclaimed.
+    Chores,
+    Kill,
+    /// The power goes, and takes what these bits say of what was not synced.
+    CutPower(u64),
+    /// Writes fail after so many bytes; none: they don't.
+    WritesFail(Option<u8>),
+    SyncsFail(bool),
+    /// Files can't be deleted.
+    DeletesFail(bool),
+    /// Names of files can't be synced.
+    NamesFail(bool),
+    Full(bool),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        8 => (1u8..6).prop_map(Action::Append),
+        8 => (any::<u8>(), any::<bool>()).prop_map(|(which, dead)| Action::Settle(which, dead)),
+        1 => any::<u8>().prop_map(Action::Replay),
+        4 => Just(Action::Chores),
+        1 => Just(Action::Kill),
+        1 => any::<u64>().prop_map(Action::CutPower),
+        1 => proptest::option::of(any::<u8>()).prop_map(Action::WritesFail),
+        1 => any::<bool>().prop_map(Action::SyncsFail),
+        1 => any::<bool>().prop_map(Action::DeletesFail),
+        1 => any::<bool>().prop_map(Action::NamesFail),
+        1 => any::<bool>().prop_map(Action::Full),
+    ]
+}
+
+/// What went to a tail.
+type Heard = mpsc::UnboundedReceiver<Box<Journaled<Note>>>;
+
+fn tail() -> (Tails<Note>, Heard) {
+    let (tail, heard) = mpsc::unbounded_channel();
+    (vec![Arc::new(tail)], heard)
+}
+
+/// The journal beside what must be true of it.
+struct World {
+    disk: SimulatedDisk,
+    depth: Depth,
+    shared: Arc<Shared<SimulatedDisk, Note>>,
+    committer: Committer<SimulatedDisk, Note>,
+    thread: WriterThread<SimulatedDisk, Note>,
+    tail: Heard,
+    /// Acknowledged and without an outcome, by number.
+    owed: BTreeMap<u64, String>,
+    /// In memory, on their way.
+    pending: Vec<(u64, String, Fingerprint, u64)>,
+    /// Dead letters, by their events' numbers: the event's own.
+    letters: BTreeMap<u64, u64>,
+    /// Refused while the disk failed, and not declared void yet, for all that is known.
+    doubtful: BTreeSet<String>,
+    ever: BTreeSet<String>,
+    /// Bearers whose events were kept.
+    succeeded: BTreeSet<Principal>,
+    /// Events that were kept, those that came back from a letter counted again.
+    kept: u64,
+    /// Letters that became events again.
+    replayed: u64,
+    /// Refused, and found by a later start: from there on pending like any other.
+    returned: BTreeSet<String>,
+    /// A sync failed in an earlier process: what the kernel still shows of it may go with the power, refused events and
+    /// outcomes among it.
+    tainted: bool,
+    /// Events whose credentials went with the power.
+    orphans: BTreeSet<u64>,
+    /// Numbers that callers were told.
+    told: BTreeSet<u64>,
+    next: u64,
+    last_seq: u64,
+}
+
+type Running = (Arc<Shared<SimulatedDisk, Note>>, WriterThread<SimulatedDisk, Note>, Heard);
+
+/// A journal without its thread.
+fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
+    let (tails, heard) = tail();
+    let health = Arc::new(Health::new(Clock::default()));
+    let segment_size = 2_048;
+    let bounds = Bounds { depth, min_free: 0, max_seen: 1_000, succession: Duration::from_hours(1), segment_size };
+    opened.sync_segments();
+    let Opened { files, index, origin, unsynced, missing, unused, .. } = opened;
+    let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
+    let newest = index.segments.back().map(|segment| segment.segment);
+    reuse_files((&*files, segment_size), &mut writer, newest, &unused);
+    let shared = Shared::new((files, origin.epoch), Vault::default(), index, bounds, tails, health, writer);
+    let shared = Arc::new(shared);
+    Committer::new(Arc::clone(&shared)).rewrite_unsynced(missing, &unsynced, origin.synced).unwrap();
+    (Arc::clone(&shared), WriterThread::new(shared, None, 0), heard)
+}
+
+fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
+    examine(disk.clone(), Vault::default(), Path::new("/nowhere"), None).unwrap()
+}
+
+impl World {
+    fn new(depth: Depth) -> Self {
+        let disk = SimulatedDisk::default();
+        let (shared, thread, tail) = start_log(look_through(&disk), depth);
+        Self {
+            disk,
+            depth,
+            committer: Committer::new(Arc::clone(&shared)),
+            shared,
+            thread,
+            tail,
+            owed: BTreeMap::new(),
+            pending: Vec::new(),
+            letters: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
+            ever: BTreeSet::new(),
+            succeeded: BTreeSet::new(),
+            kept: 0,
+            replayed: 0,
+            returned: BTreeSet::new(),
+            tainted: false,
+            orphans: BTreeSet::new(),
+            told: BTreeSet::new(),
+            next: 0,
+            last_seq: 0,
+        }
+    }
+
+    fn run(&mut self, action: &Action) {
+        match action {
+            Action::Append(count) => (0..*count).for_each(|_| {
+                self.next += 1;
+                self.append(self.next, None);
+            }),
+            Action::Settle(which, dead) => self.settle(*which, *dead),
+            Action::Replay(which) => {
+                let which = usize::from(*which) % self.letters.len().max(1);
+                if let Some((key, number)) = self.letters.iter().nth(which).map(|(key, number)| (*key, *number)) {
+                    self.append(number, Some(key));
+                }
+            }
+            Action::Chores => {
+                lead_if_free(&self.shared);
+                self.thread.do_chores();
+            }
+            Action::Kill => {
+                // What was settled may be settled again until it is written: here it is.
+                lead_if_free(&self.shared);
+                self.disk.kill();
+                self.restart(true);
+            }
+            Action::CutPower(bits) => {
+                let mut bits = *bits;
+                self.disk.cut_power(|| {
+                    bits = bits.rotate_left(7).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                    match bits % 3 {
+                        0 => Fate::Kept,
+                        1 => Fate::Lost,
+                        _ => Fate::Torn((bits >> 8) as usize),
+                    }
+                });
+                self.restart(self.depth == Depth::Disk);
+            }
+            Action::WritesFail(kept) => self.disk.0.lock().writes_fail = kept.map(usize::from),
+            Action::SyncsFail(fail) => {
+                self.disk.0.lock().syncs_fail = *fail;
+                self.tainted |= *fail;
+            }
+            Action::DeletesFail(fail) => self.disk.0.lock().deletes_fail = *fail,
+            Action::NamesFail(fail) => self.disk.0.lock().names_fail = *fail,
+            Action::Full(full) => self.disk.0.lock().full = *full,
+        }
+    }
+
+    fn append(&mut self, number: u64, replaces: Option<u64>) {
+        let (event, ticket) = (event(number, (number % 3) as u8), Note::default());
+        let draft = self.shared.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
+        let (answer, mut kept) = oneshot::channel();
+        let succession = succession(number);
+        let id = event.id.as_str().to_owned();
+        self.ever.insert(id.clone());
+        let append =
+            Append { shard: 0, event, draft, ticket: ticket.clone(), replaces, succession: Some(succession), answer };
+        self.committer.append(append);
+        lead_if_free(&self.shared);
+        let kept = kept.try_recv().unwrap();
+        assert_eq!(kept.is_ok(), ticket.0.0.load(Ordering::Relaxed), "the ticket and the answer agree");
+        match kept {
+            Ok(seq) => {
+                assert!(seq > self.last_seq, "a number is given again");
+                self.last_seq = seq;
+                self.told.insert(seq);
+                let journaled = self.tail.try_recv().expect("it is in the tail before it is answered for");
+                assert_eq!((journaled.seq, journaled.event().id.as_str()), (seq, id.as_str()));
+                self.pending.push((seq, id.clone(), journaled.event().lane.credential, journaled.size));
+                self.owed.insert(seq, id);
+                self.succeeded.insert(succession.bearer);
+                self.kept += 1;
+                if let Some(key) = replaces {
+                    self.letters.remove(&key).unwrap();
+                    self.replayed += 1;
+                }
+                // Whatever was refused before is void, as deep as this one is.
+                self.doubtful.clear();
+            }
+            Err(AppendError::DiskFull) => {}
+            Err(_) => {
+                self.doubtful.insert(id);
+            }
+        }
+        assert!(self.tail.try_recv().is_err(), "nothing that was refused reaches the tail");
+    }
+
+    fn settle(&mut self, which: u8, dead: bool) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let (seq, id, credential, size) = self.pending.remove(usize::from(which) % self.pending.len());
+        self.owed.remove(&seq);
+        let number: u64 = id.trim_start_matches('e').parse().unwrap();
+        let gone = event(number, (number % 3) as u8);
+        let event = Record::of(&gone, "progress", seen(number));
+        let letter = DeadRecord { reason: "refused", attempts: 1, status: 400, died_ms: 9, event };
+        let settle = Settle {
+            seq,
+            size,
+            credential,
+            outcome: if dead { Outcome::Dead(Reason::Refused) } else { Outcome::Accepted },
+            seen: (!dead).then(|| (seen(number), u64::MAX)),
+            letter: dead.then(|| self.shared.draft(record::bytes(&letter))),
+            dropped: Vec::new(),
+        };
+        self.committer.settle_all(vec![settle]);
+        if dead {
+            self.letters.insert(seq, number);
+        }
+    }
+
+    /// A new process on the same disk. `whole`: nothing acknowledged may be missing.
+    fn restart(&mut self, whole: bool) {
+        let mut opened = look_through(&self.disk);
+        assert_eq!(opened.bad(), 0);
+        let groups: [Arc<str>; 1] = ["progress".into()];
+        let mut found = Vec::new();
+        opened.each_event(&groups, |stored| found.push(stored));
+        self.pending.clear();
+        for stored in &found {
+            let orphaned = !whole || self.orphans.contains(&stored.seq);
+            assert!(stored.has_group && (stored.has_credential || orphaned), "an event without its credential");
+            if !stored.has_credential {
+                self.orphans.insert(stored.seq);
+            }
+            let number: u64 = stored.event.id.as_str().trim_start_matches('e').parse().unwrap();
+            let wanted = event(number, (number % 3) as u8);
+            assert_eq!(
+                (&stored.event.json, stored.event.token_life, stored.event.subject, stored.seen),
+                (&wanted.json, wanted.token_life, wanted.subject, seen(number))
+            );
+            assert!(!stored.has_credential || stored.event.context == wanted.context);
+            let credential = stored.event.lane.credential;
+            self.pending.push((stored.seq, stored.event.id.as_str().to_owned(), credential, stored.size));
+        }
+        assert!(self.pending.is_sorted_by(|one, other| one.0 < other.0), "events come back in order, each once");
+        let back: BTreeMap<u64, String> = self.pending.iter().map(|(seq, id, ..)| (*seq, id.clone())).collect();
+        let known: BTreeSet<_> = opened.successors().all().map(|succession| succession.bearer).collect();
+        let sums = opened.sums();
+        let letters = opened.letters(&groups);
+        if whole {
+            let lost: Vec<_> = self.owed.iter().filter(|(seq, _)| !back.contains_key(seq)).collect();
+            assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+            let lost: Vec<_> = self.succeeded.difference(&known).collect();
+            assert!(self.tainted || lost.is_empty(), "an event was kept and its bearer lost: {lost:?}");
+            let ghosts = back.iter().filter(|(seq, _)| !self.was_kept(**seq)).map(|(_, id)| id);
+            let ghosts: BTreeSet<_> = ghosts.cloned().collect();
+            let unknown: Vec<_> = ghosts.difference(&self.doubtful).filter(|id| !self.returned.contains(*id)).collect();
+            assert!(unknown.is_empty(), "refused, and back: {unknown:?}");
+            self.returned.extend(ghosts.iter().cloned());
+            assert!(self.tainted || letters.len() as u64 == sums.dead, "{} letters, {sums:?}", letters.len());
+            self.kept += ghosts.len() as u64;
+            let found = sums.accepted + sums.dead + back.len() as u64 + self.replayed;
+            assert!(
+                self.tainted || found == self.kept,
+                "every event that was kept has one outcome, or is pending (P2)"
+            );
+        }
+        assert!(back.values().all(|id| self.ever.contains(id)));
+        // The power took what it liked.
+        self.tainted |= !whole;
+        self.succeeded = known;
+        self.letters = letters.iter().map(|letter| (letter.stored.seq, number_of(&letter.stored.event))).collect();
+        self.replayed = 0;
+        self.kept = sums.accepted + sums.dead + back.len() as u64;
+        self.doubtful.clear();
+        // What the power took may be given again.
+        self.last_seq = if whole { self.last_seq } else { 0 };
+        // A refused event that is back was promised to no caller.
+        self.owed = back.into_iter().filter(|(seq, _)| !whole || self.told.contains(seq)).collect();
+        (self.shared, self.thread, self.tail) = start_log(opened, self.depth);
+        self.committer = Committer::new(Arc::clone(&self.shared));
+        // Every start writes what it found missing, so that the next one does not ask again.
+        lead_if_free(&self.shared);
+    }
+
+    /// Its number was told to a caller.
+    fn was_kept(&self, seq: u64) -> bool {
+        self.told.contains(&seq)
+    }
+}
+
+fn number_of(event: &Event) -> u64 {
+    event.id.as_str().trim_start_matches('e').parse().unwrap()
+}
+
+/// So many cases, or as many as `TIDEGATE_JOURNAL_CASES` says.
+fn cases(otherwise: u32) -> ProptestConfig {
+    let cases = std::env::var("TIDEGATE_JOURNAL_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: cases.unwrap_or(otherwise), ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(600))]
+
+    #[test]
+    fn at_disk_nothing_acknowledged_is_lost_to_a_kill_or_a_power_cut(
+        actions in proptest::collection::vec(action(), 1..80), last: u64,
+    ) {
+        let mut world = World::new(Depth::Disk);
+        actions.iter().for_each(|action| world.run(action));
+        world.run(&Action::CutPower(last));
+    }
+
+    #[test]
+    fn at_process_nothing_acknowledged_is_lost_to_a_kill(actions in proptest::collection::vec(action(), 1..80)) {
+        let mut world = World::new(Depth::Process);
+        actions.iter().for_each(|action| world.run(action));
+        world.run(&Action::Kill);
+    }
+}
+
+fn settings(path: &Path) -> JournalSettings {
+    JournalSettings {
+        path: path.to_owned(),
+        durability: Durability::Disk,
+        max_bytes: 1 << 30,
+        min_free: 0,
+        key_file: None,
+        old_key_files: Vec::new(),
+    }
+}

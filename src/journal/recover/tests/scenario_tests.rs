@@ -1,0 +1,234 @@
+//! One failure of the disk or one sequence of events at a time.
+
+use super::*;
+
+#[test]
+fn what_was_missing_once_is_not_asked_for_again() {
+    let mut world = World::new(Depth::Disk);
+    (0..5).for_each(|_| world.run(&Action::Append(1)));
+    let wanted = b"{\"n\":3}";
+    let find = |bytes: &[u8]| bytes.windows(wanted.len()).position(|window| window == wanted);
+    let numbers = world.disk.list().unwrap();
+    let hit = numbers.iter().find(|number| find(&world.disk.read(**number).unwrap()).is_some()).unwrap();
+    world.disk.damage(*hit, |bytes| {
+        let at = find(bytes).unwrap();
+        bytes[at] ^= 1;
+    });
+    let opened = look_through(&world.disk);
+    assert_eq!((opened.pending.len(), opened.missing.len()), (4, 1));
+    let (later, ..) = start_log(opened, Depth::Disk);
+    lead_if_free(&later);
+    let again = look_through(&world.disk);
+    assert_eq!((again.pending.len(), again.missing.len()), (4, 0));
+}
+
+#[test]
+fn a_successor_is_kept_as_deep_as_an_event_before_whoever_waits_hears_of_it() {
+    let disk = SimulatedDisk::default();
+    let (shared, ..) = start_log(look_through(&disk), Depth::Disk);
+    let mut kept = Committer::new(Arc::clone(&shared)).keep_succession(&succession(1));
+    lead_if_free(&shared);
+    assert_eq!(kept.try_recv(), Ok(true));
+    disk.cut_power(|| Fate::Lost);
+    assert_eq!(look_through(&disk).successors().all().collect::<Vec<_>>(), [&succession(1)]);
+}
+
+#[test]
+fn an_expired_successor_is_forgotten() {
+    let disk = SimulatedDisk::default();
+    let (first, ..) = start_log(look_through(&disk), Depth::Disk);
+    let record = SuccessionRecord::of(&succession(1), 1);
+    first.queue().push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
+    lead_if_free(&first);
+    let opened = look_through(&disk);
+    assert_eq!(opened.successors().len(), 1);
+    let (later, ..) = start_log(opened, Depth::Disk);
+    later.queue().push_sums();
+    lead_if_free(&later);
+    assert!(later.queue().index.successors.is_empty());
+}
+
+#[test]
+fn segments_go_when_what_is_in_them_is_settled_and_ids_and_numbers_outlive_them() {
+    let mut world = World::new(Depth::Process);
+    world.run(&Action::Append(1));
+    let stuck = world.pending[0].0;
+    for _ in 0..400 {
+        world.run(&Action::Append(1));
+        world.settle(1, false);
+        world.run(&Action::Chores);
+        assert!(world.disk.count() < 70, "files pile up");
+    }
+    world.run(&Action::Kill);
+    assert_eq!(world.pending.iter().map(|(seq, ..)| *seq).collect::<Vec<_>>(), [stuck], "it keeps its number");
+    let opened = look_through(&world.disk);
+    assert_eq!(opened.settled().iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().len(), 400);
+    assert!(opened.origin.last > 400 && opened.findings.is_empty());
+}
+
+#[test]
+fn a_disk_that_fails_now_and_then_loses_nothing_while_segments_are_reclaimed() {
+    let mut world = World::new(Depth::Disk);
+    for round in 0..60 {
+        world.run(&Action::Append(3));
+        world.settle(0, false);
+        world.settle(0, false);
+        world.run(&Action::SyncsFail(round % 3 == 0));
+        world.run(&Action::Chores);
+        world.run(&Action::SyncsFail(false));
+    }
+    world.run(&Action::CutPower(1));
+}
+
+#[test]
+fn a_group_that_is_larger_than_a_ready_file_is_never_written_to_one_that_is_gone() {
+    let mut world = World::new(Depth::Disk);
+    world.run(&Action::Chores);
+    world.run(&Action::Full(true));
+    let large = vec![b'x'; 5_000];
+    world.shared.queue().push(Kind::Succession, Flags::default(), |out| out.extend_from_slice(&large));
+    world.run(&Action::Append(1));
+    world.run(&Action::Full(false));
+    world.run(&Action::Chores);
+    world.run(&Action::Append(3));
+    world.run(&Action::Kill);
+    assert_eq!(world.pending.len(), 3);
+}
+
+#[test]
+fn a_letter_whose_replay_was_refused_is_there_after_a_start_and_counted() {
+    for copied in [false, true] {
+        let mut world = World::new(Depth::Disk);
+        world.run(&Action::Append(1));
+        world.run(&Action::Settle(0, true));
+        lead_if_free(&world.shared);
+        world.run(&Action::SyncsFail(true));
+        world.run(&Action::Replay(0));
+        world.run(&Action::SyncsFail(false));
+        world.run(&Action::Append(1));
+        for _ in 0..if copied { 40 } else { 0 } {
+            world.run(&Action::Append(1));
+            world.settle(1, false);
+            world.run(&Action::Chores);
+        }
+        lead_if_free(&world.shared);
+        let mut opened = look_through(&world.disk);
+        let sums = opened.sums();
+        let letters = opened.letters(&["progress".into()]);
+        assert_eq!((letters.len(), sums.dead), (1, 1), "{copied}");
+        assert_eq!(number_of(&letters[0].stored.event), 1);
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_deleted_holds_up_those_behind_it() {
+    let mut world = World::new(Depth::Disk);
+    world.run(&Action::DeletesFail(true));
+    for _ in 0..60 {
+        world.run(&Action::Append(1));
+        world.settle(0, false);
+        world.run(&Action::Chores);
+    }
+    world.run(&Action::Kill);
+    assert!(world.pending.is_empty(), "what was settled is back");
+    assert!(look_through(&world.disk).findings.is_empty());
+}
+
+#[test]
+fn what_two_processes_could_not_sync_the_third_writes_again_and_nothing_that_was_refused_comes_back() {
+    use Action::{Append, CutPower, DeletesFail, Kill, SyncsFail};
+    let fails = || [SyncsFail(true), Append(1)];
+    let twice = [&[Append(1)][..], &fails(), &[Kill], &fails(), &[Kill, Append(2), CutPower(0)]].concat();
+    let torn = |bits| [&[Append(16), Kill], &fails()[..], &[DeletesFail(true), Kill, CutPower(bits)]].concat();
+    for actions in [twice].into_iter().chain((0..200).map(|seed: u64| torn(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)))) {
+        let mut world = World::new(Depth::Disk);
+        actions.iter().for_each(|action| world.run(action));
+        assert!(world.orphans.is_empty());
+    }
+}
+
+/// The kernel shows what a sync that failed should have made safe, until the power goes. What settles an event there is
+/// written again as well: else its context goes with a segment that looks dead, and the event comes back without it.
+#[test]
+fn an_outcome_that_was_not_synced_is_written_again_before_anything_builds_on_it() {
+    let mut world = World::new(Depth::Disk);
+    let segments = |world: &World| world.shared.queue().index.segments.clone();
+    let others = |world: &mut World| {
+        world.next += if world.next.is_multiple_of(3) { 2 } else { 1 };
+        world.append(world.next, None);
+    };
+    // In the first segment a context; in the second the one event that needs it.
+    world.run(&Action::Append(1));
+    while segments(&world).len() < 2 || !world.next.is_multiple_of(3) {
+        others(&mut world);
+    }
+    world.run(&Action::Append(1));
+    while world.pending.len() > 1 {
+        world.settle(0, false);
+    }
+    others(&mut world);
+    world.run(&Action::SyncsFail(true));
+    world.settle(0, false);
+    others(&mut world);
+    world.run(&Action::Kill);
+    let oldest = segments(&world)[0];
+    while segments(&world)[0] == oldest {
+        others(&mut world);
+        world.settle(0, false);
+        world.run(&Action::Chores);
+    }
+    world.run(&Action::CutPower(0));
+    assert!(world.orphans.is_empty());
+}
+
+#[test]
+fn an_event_is_never_acknowledged_in_a_file_whose_name_is_not_on_the_disk() {
+    let mut world = World::new(Depth::Disk);
+    world.run(&Action::NamesFail(true));
+    world.run(&Action::Chores);
+    world.run(&Action::Append(2));
+    assert!(world.owed.is_empty());
+    world.run(&Action::NamesFail(false));
+    world.run(&Action::Chores);
+    world.run(&Action::Append(2));
+    assert_eq!(world.owed.len(), 2);
+    world.run(&Action::CutPower(1));
+    assert_eq!(world.pending.len(), 2);
+}
+
+#[test]
+fn an_outage_of_the_disk_piles_up_neither_files_nor_numbers() {
+    let mut world = World::new(Depth::Process);
+    world.run(&Action::Append(2));
+    world.run(&Action::WritesFail(Some(9)));
+    world.run(&Action::Append(1));
+    world.settle(0, false);
+    let next = world.shared.queue().index.next;
+    for _ in 0..500 {
+        lead_if_free(&world.shared);
+    }
+    assert!(world.disk.count() < 10, "{} files", world.disk.count());
+    assert!(world.shared.queue().index.next < next + 10);
+    world.run(&Action::WritesFail(None));
+    world.run(&Action::Kill);
+    assert_eq!(world.pending.len(), 1);
+}
+
+#[test]
+fn a_full_disk_leaves_the_next_start_the_files_that_are_ready() {
+    let mut world = World::new(Depth::Disk);
+    for _ in 0..12 {
+        world.run(&Action::Append(1));
+    }
+    world.run(&Action::Chores);
+    world.run(&Action::Full(true));
+    world.disk.0.lock().stays_full = true;
+    world.run(&Action::Kill);
+    for _ in 0..12 {
+        world.settle(0, false);
+    }
+    lead_if_free(&world.shared);
+    assert!(!world.shared.health.is_low(), "the outcomes found room");
+    let opened = look_through(&world.disk);
+    assert_eq!((opened.pending.len(), opened.sums().accepted), (0, 12));
+}
