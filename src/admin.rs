@@ -6,9 +6,10 @@ mod door;
 
 use crate::body::Body;
 use crate::cache::store::Store;
+use crate::cache::tags::Tags;
 use crate::drain::Drain;
 use crate::event::Tag;
-use crate::ingest::Ingest;
+use crate::ingest::Operations;
 use crate::ingest::outcome::dead::{DeadLetter, age_ms};
 use crate::metrics::{Levels, Metrics};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -31,8 +32,10 @@ pub struct AdminSettings {
 pub struct Setup {
     /// Where it listens.
     pub listen: IpAddr,
-    /// The event path.
-    pub ingest: Ingest,
+    /// The event path, as its operator has it.
+    pub(crate) operations: Operations,
+    /// Generations.
+    pub tags: Arc<Tags>,
     /// The cache.
     pub store: Arc<Store>,
     /// Instruments.
@@ -71,23 +74,23 @@ impl Admin {
         match request.uri().path() {
             "/healthz" if read => text(StatusCode::OK, "ok\n"),
             "/readyz" if read && self.0.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            "/readyz" if read => match self.0.ingest.journal().failure() {
+            "/readyz" if read => match self.0.operations.journal_health().failure() {
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("the journal takes no events: {why}\n")),
                 None => text(StatusCode::OK, "ready\n"),
             },
             "/status" if read => json(StatusCode::OK, &self.status().await),
             "/metrics" if read => self.metrics(),
-            "/dead-letters" if read => json(StatusCode::OK, &json!(self.0.ingest.dead_letters().list())),
+            "/dead-letters" if read => json(StatusCode::OK, &json!(self.0.operations.dead_letters().list())),
             "/dead-letters" if *request.method() == Method::DELETE => {
-                json(StatusCode::OK, &json!({ "dropped": self.0.ingest.drop_letters(None) }))
+                json(StatusCode::OK, &json!({ "dropped": self.0.operations.drop_letters(None) }))
             }
             "/dead-letters/replay" if *request.method() == Method::POST => {
-                json(StatusCode::OK, &json!(self.0.ingest.replay(None).await))
+                json(StatusCode::OK, &json!(self.0.operations.replay(None).await))
             }
             path if path.starts_with("/dead-letters/") => self.one_letter(request.method(), path).await,
             "/flush" if *request.method() == Method::POST => {
-                self.0.ingest.flush();
-                json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.ingest.ledger().pending }))
+                self.0.operations.flush();
+                json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.operations.ledger().pending }))
             }
             "/invalidate" if *request.method() == Method::POST => {
                 self.invalidate(request.uri().query().unwrap_or_default())
@@ -105,20 +108,22 @@ impl Admin {
 
     /// One dead letter by its key, or those of an event id: shown, dropped, or replayed.
     async fn one_letter(&self, asked: &Method, path: &str) -> Response<Body> {
-        let ingest = &self.0.ingest;
+        let operations = &self.0.operations;
         let name = path.trim_start_matches("/dead-letters/");
         let (name, replay) = name.strip_suffix("/replay").map_or((name, false), |name| (name, true));
         let Ok(name) = percent_encoding::percent_decode_str(name).decode_utf8() else {
             return text(StatusCode::BAD_REQUEST, "the name is not UTF-8\n");
         };
-        let found: Vec<_> = ingest.dead_letters().find(Some(&name)).iter().map(DeadLetter::show).collect();
+        let found: Vec<_> = operations.dead_letters().find(Some(&name)).iter().map(DeadLetter::show).collect();
         if found.is_empty() {
             return text(StatusCode::NOT_FOUND, "there is no such dead letter\n");
         }
         match (asked, replay) {
             (&Method::GET, false) => json(StatusCode::OK, &json!(found)),
-            (&Method::DELETE, false) => json(StatusCode::OK, &json!({ "dropped": ingest.drop_letters(Some(&name)) })),
-            (&Method::POST, true) => json(StatusCode::OK, &json!(ingest.replay(Some(&name)).await)),
+            (&Method::DELETE, false) => {
+                json(StatusCode::OK, &json!({ "dropped": operations.drop_letters(Some(&name)) }))
+            }
+            (&Method::POST, true) => json(StatusCode::OK, &json!(operations.replay(Some(&name)).await)),
             (_, false) => method("GET, DELETE"),
             (_, true) => method("POST"),
         }
@@ -131,7 +136,7 @@ impl Admin {
         match decoded.collect::<Result<Vec<_>, _>>() {
             Ok(names) if !names.is_empty() => {
                 let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
-                self.0.ingest.tags().invalidate(&tags);
+                self.0.tags.invalidate(&tags);
                 json(StatusCode::OK, &json!({ "invalidated": names }))
             }
             Ok(_) => text(StatusCode::BAD_REQUEST, "allowed: /invalidate?tag=TAG, several times if need be\n"),
@@ -141,22 +146,22 @@ impl Admin {
 
     async fn status(&self) -> serde_json::Value {
         let setup = &self.0;
-        let ledger = setup.ingest.ledger();
-        let oldest = setup.ingest.oldest_pending().await.map(|age| age.as_millis());
+        let ledger = setup.operations.ledger();
+        let oldest = setup.operations.oldest_pending().map(|age| age.as_millis());
         let counts = &setup.store.counts;
-        let (dead, dropped, oldest_dead) = setup.ingest.dead_letters().count();
-        let strangers = setup.ingest.held_by_strangers();
-        let journal = setup.ingest.journal();
+        let (dead, dropped, oldest_dead) = setup.operations.dead_letters().count();
+        let strangers = setup.operations.held_by_strangers();
+        let journal = setup.operations.journal_health();
         let (commits, commit_events) = journal.counts();
-        let memory = setup.ingest.memory().usage();
+        let memory = setup.operations.memory_usage();
         json!({
             "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
-            "durability": setup.durability, "lanes": setup.ingest.lanes(),
-            "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
+            "durability": setup.durability, "lanes": setup.operations.lanes(),
+            "pending": { "events": ledger.pending, "bytes": setup.operations.pending_bytes(), "oldest_ms": oldest },
             "strangers": {
                 "lanes": strangers.lanes, "bytes": strangers.bytes, "listeners": strangers.listeners, "calls": strangers.calls,
             },
-            "changing_parts": setup.ingest.changing_parts(),
+            "changing_parts": setup.operations.changing_parts(),
             "batches": { "events": setup.metrics.batched_events.get(), "attempts": self.attempts() },
             "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
             "journal": {
@@ -192,11 +197,11 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Body> {
-        let (ingest, journal) = (&self.0.ingest, self.0.ingest.journal());
-        let strangers = ingest.held_by_strangers();
+        let (operations, journal) = (&self.0.operations, self.0.operations.journal_health());
+        let strangers = operations.held_by_strangers();
         let levels = Levels {
-            lanes: ingest.lanes(),
-            pending_bytes: ingest.pending_bytes(),
+            lanes: operations.lanes(),
+            pending_bytes: operations.pending_bytes(),
             strangers: [
                 ("lanes", strangers.lanes),
                 ("bytes", strangers.bytes),
@@ -205,8 +210,8 @@ impl Admin {
             ],
             journal_failing: journal.failure().is_some(),
             journal_disk_low: journal.is_low(),
-            dead_letters: ingest.dead_letters().count().0,
-            memory: ingest.memory().usage(),
+            dead_letters: operations.dead_letters().count().0,
+            memory: operations.memory_usage(),
         };
         match self.0.metrics.text(levels) {
             Ok(body) => typed(StatusCode::OK, body, "text/plain; version=0.0.4; charset=utf-8"),

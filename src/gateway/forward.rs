@@ -4,12 +4,14 @@ use super::collect::Gathered;
 use super::{Gateway, reply};
 use crate::body::Body;
 use crate::cache::policy::invalidate;
-use crate::event::{EventId, GroupIndex, Keys, Subject, UserId, View};
+use crate::cache::tags::Tags;
+use crate::event::{EventId, GroupIndex, Keys, Subject, Tag, UserId, View};
 use crate::identity::Caller;
 use crate::ingest::accept::refusal::{Forward, Refusal};
 use crate::ingest::delivery::known::RouteShape;
-use crate::ingest::{Asker, Held, Ingest};
+use crate::ingest::{Asker, Held};
 use crate::metrics::Action;
+use crate::notices::Notices;
 use crate::peer::Peer;
 use crate::upstream::UpstreamError;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -37,7 +39,7 @@ impl Gateway {
     pub(super) fn asker(&self, caller: &Caller<'_>, keys: &Keys, user: Option<UserId>, groups: &[GroupIndex]) -> Asker {
         let claimed = || self.0.identity.claimed(caller);
         let is_own = |user: &UserId| claimed().is_some_and(|name| name == user.as_str());
-        let good = |group: &GroupIndex| self.0.ingest.reputation().is_good(keys.principal, *group);
+        let good = |group: &GroupIndex| self.0.standing.reputation().is_good(keys.principal, *group);
         let joins = groups.iter().any(good) && user.as_ref().is_some_and(is_own);
         Asker { principal: keys.principal, realm: keys.realm, user, joins }
     }
@@ -89,7 +91,7 @@ impl Gateway {
             Ok(held) => held,
             Err(refusal) => return self.refuse(&parts, &refusal),
         };
-        let stale = Stale::new(&self.0.ingest, touches.keys.view, touches.tags);
+        let stale = Stale::new(&self.0.tags, &self.0.notices, touches.keys.view, touches.tags);
         let mut passing = pin!(self.pass(Request::from_parts(parts, body), peer, !touches.proves.is_empty()));
         let response = match tokio::time::timeout(longest, &mut passing).await {
             Ok(response) => response,
@@ -108,10 +110,10 @@ impl Gateway {
         drop(held);
         let principal = touches.keys.principal;
         if taken {
-            self.0.ingest.vouch(principal, touches.keys.nameless, &touches.proves);
-            self.0.ingest.learn_route(&touches.proves, route);
+            self.0.standing.vouch(principal, touches.keys.nameless, &touches.proves);
+            self.0.standing.learn_route(&touches.proves, route);
         } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
-            self.0.ingest.refuse(principal);
+            self.0.standing.refuse(principal);
         }
         let mut response = response.unwrap_or_else(|error| fail(&error));
         if let Some(why) = why.filter(|_| self.0.explain) {
@@ -126,7 +128,7 @@ impl Gateway {
         if touches.groups.is_empty() {
             return Ok(None);
         }
-        let held = self.0.ingest.hold(&touches.asker, peer.client, &touches.groups, longest).await;
+        let held = self.0.lanes.hold(&touches.asker, peer.client, &touches.groups, longest).await;
         held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 
@@ -160,14 +162,15 @@ async fn whole(answer: impl Future<Output = Response<Body>> + Send + 'static) ->
 /// What a forwarded call makes old: when its answer is there and before its client hears of it, or when the call broke off
 /// and nobody knows. A fill that began before is not stored either, since the generation has moved.
 struct Stale<'a> {
-    ingest: &'a Ingest,
+    generations: &'a Tags,
+    notices: &'a Notices,
     caller: View,
     tags: Vec<String>,
 }
 
 impl<'a> Stale<'a> {
-    const fn new(ingest: &'a Ingest, caller: View, tags: Vec<String>) -> Self {
-        Self { ingest, caller, tags }
+    const fn new(generations: &'a Tags, notices: &'a Notices, caller: View, tags: Vec<String>) -> Self {
+        Self { generations, notices, caller, tags }
     }
 
     /// RFC 9111 §4.4: an error says that nothing has changed; no answer, or a 5xx, doesn't.
@@ -180,7 +183,11 @@ impl<'a> Stale<'a> {
 
 impl Drop for Stale<'_> {
     fn drop(&mut self) {
-        self.ingest.invalidate(self.caller, std::mem::take(&mut self.tags));
+        let names = std::mem::take(&mut self.tags);
+        let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
+        // ORDER: old before anybody hears of it and asks anew.
+        self.generations.invalidate(&tags);
+        self.notices.publish(self.caller, names);
     }
 }
 

@@ -9,17 +9,17 @@ mod unpack;
 
 use crate::body::Body;
 use crate::cache::policy::precondition;
+use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::event::{GroupIndex, Principal, UserId};
 use crate::identity::{Caller, Identity, Part};
-use crate::ingest::Ingest;
 use crate::ingest::accept::call::{Call, Scope};
 use crate::ingest::accept::decode;
 use crate::ingest::accept::preview::preview;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::take::{Ack, Prepared};
-use crate::ingest::settings::Limits;
+use crate::ingest::{Acceptor, CallerLanes, CallerStanding};
 use crate::json::Object;
 use crate::memory::Lease;
 use crate::metrics::{Action, Metrics};
@@ -52,8 +52,14 @@ pub struct Setup {
     pub routes: Routes,
     /// Who is who.
     pub identity: Arc<Identity>,
-    /// Event path.
-    pub ingest: Ingest,
+    /// Takes events.
+    pub(crate) acceptor: Acceptor,
+    /// What callers have pending.
+    pub(crate) lanes: CallerLanes,
+    /// What is known of callers.
+    pub(crate) standing: CallerStanding,
+    /// Generations.
+    pub(crate) tags: Arc<Tags>,
     /// Read path.
     pub read: Read,
     /// The way to the application.
@@ -177,25 +183,25 @@ impl Gateway {
     /// the application is.
     async fn wait_as_reader(&self, touches: &Touches) {
         let Touches { asker, keys, groups, .. } = touches;
-        if keys.nameless || self.0.ingest.reputation().is_refused(keys.principal) {
+        if keys.nameless || self.0.standing.reputation().is_refused(keys.principal) {
             return;
         }
-        self.0.ingest.barrier(asker, groups, self.0.ingest.barrier_time()).await;
+        self.0.lanes.barrier(asker, groups, self.0.lanes.barrier_time()).await;
     }
 
     async fn gather(&self, parts: &Parts, peer: &Peer, body: Body) -> Result<Gathered, Refusal> {
-        let Limits { max_body, .. } = self.0.ingest.limits();
-        let bounds = Bounds { most: *max_body, within: self.0.body_timeout, memory: self.0.ingest.memory() };
+        let bounds =
+            Bounds { most: self.0.acceptor.max_body(), within: self.0.body_timeout, memory: self.0.standing.memory() };
         let whose = || {
             let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
-            self.0.ingest.share_of(self.0.identity.keys(&caller, None).principal, peer.client)
+            self.0.standing.memory_share(self.0.identity.keys(&caller, None).principal, peer.client)
         };
         collect::gather(body, bounds, whose).await
     }
 
     /// A body as it waits and goes on, in its caller's share of the memory.
     fn keep(&self, gathered: Gathered, principal: Principal, peer: &Peer) -> Result<Body, Refusal> {
-        gathered.keep(|| self.0.ingest.share_of(principal, peer.client))
+        gathered.keep(|| self.0.standing.memory_share(principal, peer.client))
     }
 
     fn count(&self, action: Action) {
@@ -228,7 +234,7 @@ impl Gateway {
             }
         };
         let decision = match decision {
-            Decision::Acknowledge(prepared) => match self.0.ingest.keep_prepared(*prepared).await {
+            Decision::Acknowledge(prepared) => match self.0.acceptor.keep_prepared(*prepared).await {
                 Ok(Some(ack)) => Decision::Acknowledge(ack),
                 Ok(None) => {
                     let raw = gathered.raw();
@@ -281,12 +287,12 @@ impl Gateway {
         (group, unread): (Option<GroupIndex>, Unread),
     ) -> Decision<A> {
         let decline = match unread {
-            Unread::TooLarge => Decline::Refuse(Refusal::TooLarge(self.0.ingest.limits().max_body)),
+            Unread::TooLarge => Decline::Refuse(Refusal::TooLarge(self.0.acceptor.max_body())),
             Unread::Trailers => Decline::Forward(Forward::Trailers),
             Unread::NoRoom => Decline::Forward(Forward::NoRoom),
         };
         let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
-        match self.0.ingest.judge(group, decline) {
+        match self.0.acceptor.judge(group, decline) {
             Decline::Refuse(refusal) => Decision::Refuse(refusal),
             Decline::Forward(why) => {
                 let user = self.user_without_body(&caller, params);
@@ -330,7 +336,7 @@ impl Gateway {
     ) -> Decision<Box<Prepared>> {
         let call = Call::new(caller, head.params, head.request_id);
         let prepared = match &body {
-            Ok(body) => self.0.ingest.prepare(head.candidates, &call, raw, body),
+            Ok(body) => self.0.acceptor.prepare(head.candidates, &call, raw, body),
             Err(decline) => Err(decline.clone()),
         };
         match prepared {
@@ -347,7 +353,7 @@ impl Gateway {
     async fn decide_again(&self, head: &EventHead<'_>, raw: Bytes) -> Decision<Ack> {
         let decision = self.decide_packed(head, &raw).await;
         match decision {
-            Decision::Acknowledge(prepared) => match self.0.ingest.keep_prepared(*prepared).await {
+            Decision::Acknowledge(prepared) => match self.0.acceptor.keep_prepared(*prepared).await {
                 Ok(Some(ack)) => Decision::Acknowledge(ack),
                 // It was forgotten at once, and is known once more: one of many in one moment.
                 Ok(None) => Decision::Refuse(Refusal::Busy(Duration::from_secs(1))),
@@ -382,8 +388,8 @@ impl Gateway {
         if !headers.contains_key(header::CONTENT_ENCODING) {
             return Ok(Some(raw.clone()));
         }
-        let judge = |refusal| self.0.ingest.judge(group, Decline::Refuse(refusal));
-        let small = unpack::unpack_small(headers, raw, self.0.ingest.limits().max_body).map_err(judge)?;
+        let judge = |refusal| self.0.acceptor.judge(group, Decline::Refuse(refusal));
+        let small = unpack::unpack_small(headers, raw, self.0.acceptor.max_body()).map_err(judge)?;
         let Some(body) = small else { return Ok(None) };
         *room = Some(self.lease(&body)?);
         Ok(Some(body))
@@ -391,7 +397,7 @@ impl Gateway {
 
     /// Room for what a coding held.
     fn lease(&self, body: &Bytes) -> Result<Lease, Decline> {
-        let mut lease = self.0.ingest.memory().unnamed().lease();
+        let mut lease = self.0.standing.memory().unnamed().lease();
         lease.stretch(body.len()).map_err(|_| Decline::Forward(Forward::NoRoom))?;
         Ok(lease)
     }
@@ -409,10 +415,10 @@ impl Gateway {
         if let Some(body) = self.unpack_now(caller, raw, group, room)? {
             return Ok(body);
         }
-        let (headers, most) = (&caller.parts().headers, self.0.ingest.limits().max_body);
+        let (headers, most) = (&caller.parts().headers, self.0.acceptor.max_body());
         let is_good = self.standing(caller, groups).map_err(Decline::Forward)?;
         let unpacked = self.1.unpack(headers, raw, (most, is_good)).await;
-        let body = unpacked.map_err(|decline| self.0.ingest.judge(group, decline))?;
+        let body = unpacked.map_err(|decline| self.0.acceptor.judge(group, decline))?;
         *room = Some(self.lease(&body)?);
         Ok(body)
     }
@@ -426,7 +432,7 @@ impl Gateway {
         if named.iter().any(|part| matches!(part, Part::Body(_))) {
             return Ok(false);
         }
-        let (principal, reputation) = (self.0.identity.keys(caller, None).principal, self.0.ingest.reputation());
+        let (principal, reputation) = (self.0.identity.keys(caller, None).principal, self.0.standing.reputation());
         if reputation.is_refused(principal) {
             return Err(Forward::Rejected);
         }
@@ -438,7 +444,7 @@ impl Gateway {
 
     /// What may be looked at of the body of a call that is forwarded.
     fn shown(&self, parts: &Parts, raw: &Bytes, body: Result<Bytes, Decline>) -> Bytes {
-        let small = || unpack::unpack_small(&parts.headers, raw, self.0.ingest.limits().max_body).ok().flatten();
+        let small = || unpack::unpack_small(&parts.headers, raw, self.0.acceptor.max_body()).ok().flatten();
         body.ok().or_else(small).unwrap_or_else(|| raw.clone())
     }
 
@@ -466,7 +472,7 @@ impl Gateway {
         let mapped = parsed.as_ref().and_then(|(text, object)| {
             let route = decode::choose(candidates, object)?;
             let scope = Scope { call, body: Some((*text, object)), event: None, user: None };
-            let found = preview(&self.0.identity, Some(route), self.0.ingest.group(route.group)?, &scope);
+            let found = preview(&self.0.identity, Some(route), self.0.acceptor.group(route.group)?, &scope);
             found.map(|found| (route.group, found))
         });
         let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
@@ -500,11 +506,11 @@ impl Gateway {
     ) -> Touches {
         let keys = self.0.identity.keys(caller, body);
         let scope = HeadScope { caller, params, user: user.as_ref(), body };
-        let of = groups.iter().filter_map(|group| self.0.ingest.group(*group));
+        let of = groups.iter().filter_map(|group| self.0.acceptor.group(*group));
         let mut tags: Vec<_> = of.flat_map(|group| &group.invalidates).filter_map(|tag| tag.render(&scope)).collect();
         tags.sort_unstable();
         tags.dedup();
-        let waits_for = self.0.ingest.with_siblings(groups);
+        let waits_for = self.0.lanes.with_siblings(groups);
         let asker = self.asker(caller, &keys, user, &waits_for);
         Touches { asker, keys, groups: waits_for, proves: groups.to_vec(), tags, state: None }
     }
@@ -540,14 +546,14 @@ impl Gateway {
             Err(why) => Err(Decline::Forward(why)),
         };
         let taken = match &body {
-            Ok(body) => self.0.ingest.take_batch(group, &call, body).await,
+            Ok(body) => self.0.acceptor.take_batch(group, &call, body).await,
             Err(decline) => Err(decline.clone()),
         };
         match taken {
             Ok(ack) => Decision::Acknowledge(ack),
             Err(Decline::Refuse(refusal)) => Decision::Refuse(refusal),
             Err(Decline::Forward(why)) => {
-                let tags = self.0.ingest.preview_batch(group, &call, &self.shown(parts, raw, body));
+                let tags = self.0.acceptor.preview_batch(group, &call, &self.shown(parts, raw, body));
                 // Ruling 26: after all lanes of its caller, whatever users it names.
                 let touches = self.touches(&caller, &params, None, &[group], None);
                 Decision::Forward(why, Touches { tags, ..touches }.into())
@@ -589,7 +595,7 @@ impl Gateway {
         // What its path shares with events it goes after, whatever else it drains.
         let mut groups = self.0.routes.groups_at(parts.uri.path());
         groups.extend(route.groups.iter().filter(|_| !route.drains.is_empty()));
-        let groups = if groups.is_empty() { groups } else { self.0.ingest.with_siblings(&groups) };
+        let groups = if groups.is_empty() { groups } else { self.0.lanes.with_siblings(&groups) };
         let asker = self.asker(&caller, &keys, user, &groups);
         Touches { asker, keys, groups, proves: route.groups.clone(), tags, state: None }
     }

@@ -61,7 +61,7 @@ impl Gateway {
         let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
         let Keys { principal, view, .. } = named_keys(self, &caller)?;
         let last = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
-        let charge = || self.0.ingest.listen_share(principal, peer.client).ok().map(Charge::new);
+        let charge = || self.0.standing.take_listener_place(principal, peer.client).ok().map(Charge::new);
         let listener = self.0.notices.listen(view, last, charge).map_err(|crowded| {
             let mut response = reply::problem(StatusCode::SERVICE_UNAVAILABLE, "crowded", &crowded.to_string());
             reply::retry_after(&mut response, HEARTBEAT);
@@ -97,7 +97,7 @@ impl Gateway {
             let text = "only the caller's own pending events are shown";
             return Err(Box::new(reply::problem(StatusCode::FORBIDDEN, "other_user", text)));
         }
-        let pending = self.0.ingest.look(&user, (principal, view), &route.groups, MOST_SHOWN + 1).await;
+        let pending = self.0.lanes.look(&user, (principal, view), &route.groups, MOST_SHOWN + 1);
         let more = pending.len() > MOST_SHOWN;
         let wanted: Vec<_> =
             route.filter.iter().filter_map(|(name, places)| Some((caller.query(name)?, places))).collect();
@@ -124,7 +124,7 @@ impl Gateway {
     }
 
     fn group_name(&self, group: GroupIndex) -> &str {
-        self.0.ingest.group(group).map_or("", |group| &group.name)
+        self.0.acceptor.group(group).map_or("", |group| &group.name)
     }
 }
 

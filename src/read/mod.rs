@@ -30,7 +30,7 @@ use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::event::{GroupIndex, Keys, Tag, UserId};
 use crate::identity::{Caller, Identity, Renewal};
-use crate::ingest::{Asker, Ingest, Settled};
+use crate::ingest::{Asker, CallerLanes, CallerStanding, Settled};
 use crate::memory::Share;
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
@@ -61,7 +61,8 @@ pub struct Read {
     store: Arc<Store>,
     tags: Arc<Tags>,
     upstream: Upstream,
-    ingest: Ingest,
+    lanes: CallerLanes,
+    callers: CallerStanding,
     identity: Arc<Identity>,
     clock: Clock,
     behind: Arc<Semaphore>,
@@ -123,9 +124,16 @@ enum Look {
 impl Read {
     /// A read path over a store.
     #[must_use]
-    pub fn new(store: Arc<Store>, upstream: Upstream, ingest: Ingest, identity: Arc<Identity>, clock: Clock) -> Self {
-        let tags = Arc::clone(ingest.tags());
-        Self { store, tags, upstream, ingest, identity, clock, behind: Arc::new(Semaphore::new(MAX_BEHIND)) }
+    pub(crate) fn new(
+        store: Arc<Store>,
+        tags: Arc<Tags>,
+        upstream: Upstream,
+        (lanes, callers): (CallerLanes, CallerStanding),
+        identity: Arc<Identity>,
+        clock: Clock,
+    ) -> Self {
+        let behind = Arc::new(Semaphore::new(MAX_BEHIND));
+        Self { store, tags, upstream, lanes, callers, identity, clock, behind }
     }
 
     /// Answers a GET or HEAD of a cache route. `beside`: groups whose events come over its path.
@@ -201,7 +209,7 @@ impl Read {
         (route, reader): (&CacheRoute, &Reader),
         relayed: Relayed,
     ) -> Result<Response<Body>, UpstreamError> {
-        let reputation = self.ingest.reputation();
+        let reputation = self.callers.reputation();
         // ORDER: before it is asked. A refusal of meanwhile says nothing of this answer.
         let Keys { principal, nameless, .. } = reader.keys;
         let is_stranger = nameless || reputation.is_unknown(principal);
@@ -210,7 +218,7 @@ impl Read {
         let relayed = if is_open { Relayed::Read } else { relayed };
         let response = self.relay_of(request, peer, relayed).await?;
         if is_stranger && !route.public && is_shown(response.status()) {
-            self.ingest.open_read(route.index);
+            self.callers.open_read(route.index);
         }
         Ok(response)
     }
@@ -249,7 +257,7 @@ impl Read {
             (parts.method, parts.uri, parts.headers) = (method, uri, headers);
             let caller = self.identity.caller(&parts, peer, self.clock.now());
             let principal = self.identity.keys(&caller, None).principal;
-            let reputation = self.ingest.reputation();
+            let reputation = self.callers.reputation();
             let is_proof = relayed == Relayed::Proof && !reputation.is_refused(principal);
             // A call of another route may be what signs in or out: what is known of its caller says nothing of who has
             // the cookie afterwards.
@@ -260,11 +268,11 @@ impl Read {
             let set = response.headers().get_all(header::SET_COOKIE);
             let renewal = if good || shown { self.identity.renew(&caller, set.iter(), good) } else { Renewal::None };
             if renewal != Renewal::None {
-                self.ingest.note_renewal(principal);
+                self.callers.note_renewal(principal);
             }
             if let Renewal::Successor(succession) = renewal {
                 // ORDER: before the client has the cookie, whose bearer a start must know.
-                self.ingest.keep_succession(succession).await;
+                self.callers.keep_succession(succession).await;
             }
         }
         Ok(response)
@@ -274,14 +282,14 @@ impl Read {
     fn standing(&self, parts: &Parts, peer: &Peer) -> Standing {
         let caller = self.identity.caller(parts, peer, self.clock.now());
         let principal = self.identity.keys(&caller, None).principal;
-        let is_good = self.ingest.reputation().is_good_anywhere(principal);
+        let is_good = self.callers.reputation().is_good_anywhere(principal);
         if is_good { Standing::Good } else { Standing::Stranger }
     }
 
     /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.
     async fn settled(&self, route: &CacheRoute, reader: &Reader) -> Result<(), Bypass> {
         let Reader { asker, keys, tags, is_untold, waiting, groups, writes_for_others, .. } = reader;
-        let speaks = !keys.nameless && !self.ingest.reputation().is_refused(keys.principal);
+        let speaks = !keys.nameless && !self.callers.reputation().is_refused(keys.principal);
         let own_pending = self.tags.own_pending(tags, *waiting);
         if !speaks && own_pending {
             return Err(PENDING);
@@ -301,7 +309,7 @@ impl Read {
 
     async fn wait_for(&self, asker: &Asker, groups: &[GroupIndex], until: Instant) -> Result<(), Bypass> {
         let within = until.saturating_duration_since(Instant::now());
-        match self.ingest.barrier(asker, groups, within).await {
+        match self.lanes.barrier(asker, groups, within).await {
             Settled::Yes => Ok(()),
             Settled::TimedOut => Err("barrier-timeout"),
         }
@@ -310,7 +318,7 @@ impl Read {
     /// Step 2: whether other principals of the reader's user have something pending that the reader may not wait for yet.
     /// Where every group takes strangers it may never, whatever it is answered: no proof would come of asking.
     fn is_to_be_proven(&self, ask: &Ask) -> bool {
-        let reputation = self.ingest.reputation();
+        let reputation = self.callers.reputation();
         !ask.reader.asker.joins
             && self.tags.user_pending(&ask.reader.tags, ask.reader.waiting)
             && !reputation.is_refused(ask.reader.keys.principal)
@@ -328,7 +336,7 @@ impl Read {
         let response = self.ask_for(first, peer, (route, &ask.reader), Relayed::Proof).await?;
         if is_shown(response.status()) {
             self.speak_for(route, ask);
-            let good = |group: &GroupIndex| self.ingest.reputation().is_good(ask.reader.keys.principal, *group);
+            let good = |group: &GroupIndex| self.callers.reputation().is_good(ask.reader.keys.principal, *group);
             ask.reader.asker.joins = ask.reader.groups.iter().any(good);
         }
         if ask.reader.asker.joins {
@@ -343,13 +351,13 @@ impl Read {
         let Reader { keys, proves, .. } = &ask.reader;
         let is_own = ask.key.view.is_some();
         if is_own && !keys.nameless {
-            self.ingest.vouch_by_read(keys.principal, route.index, proves);
+            self.callers.vouch_by_read(keys.principal, route.index, proves);
         }
     }
 
     /// What a reader may take of the memory of bodies.
     fn share(&self, ask: &Ask, peer: &Peer) -> Share {
-        self.ingest.share_of(ask.reader.keys.principal, peer.client)
+        self.callers.memory_share(ask.reader.keys.principal, peer.client)
     }
 
     async fn lookup(
