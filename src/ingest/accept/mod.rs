@@ -13,18 +13,18 @@
 //! | [`refusal`] | why a call is forwarded or refused |
 //! | [`preview`] | what a forwarded call would be as an event |
 
-pub mod admit;
-pub mod buckets;
-pub mod call;
-pub mod changes;
+pub(crate) mod admit;
+pub(crate) mod buckets;
+pub(crate) mod call;
+pub(crate) mod changes;
 mod checks;
-pub mod client_batch;
-pub mod contexts;
-pub mod decode;
+pub(crate) mod client_batch;
+pub(crate) mod contexts;
+pub(crate) mod decode;
 mod draft;
 mod mapping;
-pub mod preview;
+pub(crate) mod preview;
 pub mod refusal;
-pub mod reputation;
-pub mod shares;
-pub mod take;
+pub(crate) mod reputation;
+pub(crate) mod shares;
+pub(crate) mod take;
