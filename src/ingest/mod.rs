@@ -25,7 +25,7 @@ mod assembly;
 mod caller_lanes;
 mod caller_standing;
 pub(crate) mod delivery;
-pub(crate) mod lanes;
+pub mod lanes;
 mod operations;
 pub(crate) mod outcome;
 mod recovery;
