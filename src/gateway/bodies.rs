@@ -32,6 +32,13 @@ pub(super) struct Plain {
     _room: Option<Lease>,
 }
 
+/// A body that is not used without its coding.
+pub(super) struct Unusable {
+    pub(super) why: Decline,
+    /// What may be looked at of it.
+    pub(super) shown: Bytes,
+}
+
 impl Bodies {
     /// A body, as far as it can be gathered.
     ///
@@ -64,13 +71,16 @@ impl Bodies {
         headers: &HeaderMap,
         raw: &Bytes,
         group: Option<GroupIndex>,
-    ) -> Result<Option<Plain>, Decline> {
+    ) -> Result<Option<Plain>, Unusable> {
         if !headers.contains_key(header::CONTENT_ENCODING) {
             return Ok(Some(Plain { body: raw.clone(), _room: None }));
         }
-        let judge = |refusal| self.acceptor.judge(group, Decline::Refuse(refusal));
-        let small = unpack_small(headers, raw, self.acceptor.max_body()).map_err(judge)?;
-        small.map(|body| self.with_room(body)).transpose()
+        let unusable = |why, shown: &Bytes| Unusable { why, shown: shown.clone() };
+        match unpack_small(headers, raw, self.acceptor.max_body()) {
+            Ok(Some(body)) => self.with_room(&body).map(Some).map_err(|why| unusable(why, &body)),
+            Ok(None) => Ok(None),
+            Err(refusal) => Err(unusable(self.acceptor.judge(group, Decline::Refuse(refusal)), raw)),
+        }
     }
 
     /// A body without its coding, which is large on one side at least. What that makes of it has room of its own. It is
@@ -84,12 +94,13 @@ impl Bodies {
         caller: &Caller<'_>,
         raw: &Bytes,
         groups: &[GroupIndex],
-    ) -> Result<Plain, Decline> {
-        let is_good = self.callers.is_good(caller, groups).map_err(Decline::Forward)?;
+    ) -> Result<Plain, Unusable> {
+        let unusable = |why| Unusable { why, shown: raw.clone() };
+        let is_good = self.callers.is_good(caller, groups).map_err(|why| unusable(Decline::Forward(why)))?;
         let (headers, most) = (&caller.parts().headers, self.acceptor.max_body());
         let unpacked = self.unpacker.unpack(headers, raw, (most, is_good)).await;
-        let body = unpacked.map_err(|decline| self.acceptor.judge(groups.first().copied(), decline))?;
-        self.with_room(body)
+        let body = unpacked.map_err(|why| unusable(self.acceptor.judge(groups.first().copied(), why)))?;
+        self.with_room(&body).map_err(unusable)
     }
 
     /// What may be looked at of a body that nobody has unpacked: the body without its coding, if that is quick.
@@ -98,9 +109,9 @@ impl Bodies {
     }
 
     /// With room for what a coding held.
-    fn with_room(&self, body: Bytes) -> Result<Plain, Decline> {
+    fn with_room(&self, body: &Bytes) -> Result<Plain, Decline> {
         let mut lease = self.callers.standing.memory().unnamed().lease();
         lease.stretch(body.len()).map_err(|_| Decline::Forward(Forward::NoRoom))?;
-        Ok(Plain { body, _room: Some(lease) })
+        Ok(Plain { body: body.clone(), _room: Some(lease) })
     }
 }

@@ -1,6 +1,6 @@
 //! Deciding an event call, or a client's own batch: acknowledged, forwarded, or refused.
 
-use super::bodies::Bodies;
+use super::bodies::{Bodies, Unusable};
 use super::callers::Callers;
 use super::collect::Unread;
 use super::touches::{TouchRules, Touches};
@@ -90,7 +90,7 @@ impl Decider {
         match self.bodies.unpack_at_once(headers, raw, group) {
             Ok(Some(plain)) => Some(self.prepare(&call, head.candidates, raw, &plain.body)),
             Ok(None) => None,
-            Err(decline) => Some(Err(self.decline_event(&call, head.candidates, decline, raw))),
+            Err(Unusable { why, shown }) => Some(Err(self.decline_event(&call, head.candidates, why, &shown))),
         }
     }
 
@@ -101,7 +101,7 @@ impl Decider {
         let call = Call::new(&caller, head.params, head.request_id);
         match unpacked {
             Ok(plain) => self.prepare(&call, head.candidates, raw, &plain.body),
-            Err(decline) => Err(self.decline_event(&call, head.candidates, decline, raw)),
+            Err(Unusable { why, shown }) => Err(self.decline_event(&call, head.candidates, why, &shown)),
         }
     }
 
@@ -142,11 +142,11 @@ impl Decider {
         let unpacked = match self.bodies.unpack_at_once(headers, raw, Some(group)) {
             Ok(Some(plain)) => Ok(plain),
             Ok(None) => self.bodies.unpack_large(&caller, raw, &[group]).await,
-            Err(decline) => Err(decline),
+            Err(unusable) => Err(unusable),
         };
         let plain = match unpacked {
             Ok(plain) => plain,
-            Err(decline) => return self.decline_batch(&call, group, decline, raw),
+            Err(Unusable { why, shown }) => return self.decline_batch(&call, group, why, &shown),
         };
         match self.acceptor.take_batch(group, &call, &plain.body).await {
             Ok(ack) => Decision::Acknowledge(ack),

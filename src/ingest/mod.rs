@@ -3,11 +3,11 @@
 //!
 //! | room | takes | gives | may say no with |
 //! |---|---|---|---|
-//! | [`accept`] | a call and its rule | [`Event`](crate::event::Event), admitted ([`Admitted`]) | forwarded, refused, known |
+//! | [`accept`] | a call and its rule | [`Event`](crate::event::Event), admitted (`Admitted`) | forwarded, refused, known |
 //! | the journal | both | `Journaled` | no room: forwarded |
 //! | [`lanes`] | `Journaled` | [`Batch`](lanes::window::Batch) | – |
-//! | [`delivery`] | a batch | its verdict, and one outcome for each event | – |
-//! | [`outcome`] | an event and its outcome | nothing left: journal, seen ids, tags, dead letters | – |
+//! | `delivery` | a batch | its verdict, and one outcome for each event | – |
+//! | `outcome` | an event and its outcome | nothing left: journal, seen ids, tags, dead letters | – |
 //!
 //! Each user of the event path has a handle of its own, with what it needs and no more:
 //!
