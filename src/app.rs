@@ -9,8 +9,7 @@ use crate::drain::Drain;
 use crate::gateway::{self, Gateway};
 use crate::identity::Identity;
 use crate::ingest::settings::{Group, Shape, Target};
-use crate::ingest::stop::Drained;
-use crate::ingest::{self, Ingest, Keeping};
+use crate::ingest::{self, Drained, Handles, Keeping, Operations, Stop};
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover;
 use crate::journal::settings::{Durability, JournalSettings};
@@ -50,7 +49,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// The admin listener.
     pub admin: SocketAddr,
-    ingest: Ingest,
+    operations: Operations,
+    stop: Stop,
     /// Ends the public listener.
     drain: Drain,
     /// Ends the admin listener, last.
@@ -84,20 +84,22 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
     let shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
-    let recovered = Ingest::new(ingest::Setup {
+    let tags = Arc::new(Tags::new());
+    let recovered = ingest::assemble(ingest::Setup {
         groups: config.groups,
         delivery: config.delivery,
         limits: config.limits,
         journal,
         identity: Arc::clone(&identity),
-        tags: Arc::new(Tags::new()),
+        tags: Arc::clone(&tags),
         metrics: Arc::clone(&metrics),
         upstream: upstream.clone(),
         notices: Arc::clone(&notices),
         clock: clock.clone(),
         shards,
     });
-    let (ingest, tasks) = recovered.context("the journal can't be brought back")?;
+    let (Handles { acceptor, lanes, standing, operations, stop }, tasks) =
+        recovered.context("the journal can't be brought back")?;
     let listener = server::bind(&config.server);
     let listener = listener.with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
     let admin_settings = admin_door(config.admin.listen, &config.server, admin_places);
@@ -107,11 +109,22 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
 
     let (drain, end) = (Drain::new(), Drain::new());
-    let read = Read::new(Arc::clone(&store), upstream.clone(), ingest.clone(), Arc::clone(&identity), clock.clone());
+    let of_callers = (lanes.clone(), standing.clone());
+    let read = Read::new(
+        Arc::clone(&store),
+        Arc::clone(&tags),
+        upstream.clone(),
+        of_callers,
+        Arc::clone(&identity),
+        clock.clone(),
+    );
     let gateway = Gateway::new(gateway::Setup {
         routes,
         identity,
-        ingest: ingest.clone(),
+        acceptor,
+        lanes,
+        standing,
+        tags: Arc::clone(&tags),
         read,
         upstream,
         metrics: Arc::clone(&metrics),
@@ -124,7 +137,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     });
     let admin = Admin::new(admin::Setup {
         listen: config.admin.listen.ip(),
-        ingest: ingest.clone(),
+        operations: operations.clone(),
+        tags,
         store,
         metrics,
         drain: drain.clone(),
@@ -133,7 +147,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
 
     let mut others: Vec<_> = tasks.shards.into_iter().map(|shard| watched("shard", &drain, shard.run())).collect();
     others.push(watched("dispatcher", &drain, tasks.dispatcher.run(tasks.ready)));
-    others.push(watched("housekeeping", &drain, ingest.clone().keep_house()));
+    others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
     let service = service_fn(move |request| admin.clone().handle(request));
     others.push(tokio::spawn(server::serve(admin_listener, admin_settings, service, end.clone())));
     let (deadline, haste) = (config.server.drain, CancellationToken::new());
@@ -142,7 +156,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let public = tokio::spawn(server::serve(listener, config.server, service, drain.clone()));
     tracing::info!(%address, admin = %admin_address, "tidegate serves");
     let admin = admin_address;
-    Ok(Running { address, admin, ingest, drain, end, deadline, haste, only_memory, public, others })
+    Ok(Running { address, admin, operations, stop, drain, end, deadline, haste, only_memory, public, others })
 }
 
 /// A head on the admin listener must be there in this time; its callers are on this machine.
@@ -265,12 +279,12 @@ impl Running {
     /// The ledger now.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        self.ingest.ledger()
+        self.operations.ledger()
     }
 
     /// Age of the oldest pending event.
     pub async fn oldest_pending(&self) -> Option<Duration> {
-        self.ingest.oldest_pending().await
+        self.operations.oldest_pending()
     }
 
     /// Until something asks for the end from inside.
@@ -303,48 +317,46 @@ impl Running {
         let deadline = Instant::now() + self.deadline;
         self.drain.begin();
         tokio::select! {
-            () = drain_all(&mut self.public, &self.ingest, self.only_memory) => {}
-            () = tell_waiting(&self.ingest, deadline, &tell) => {}
+            () = drain_all(&mut self.public, &self.stop, self.only_memory) => {}
+            () = tell_waiting(&self.stop, deadline, &tell) => {}
             () = tokio::time::sleep_until(deadline) => tell("the drain's deadline has come"),
             () = self.haste.cancelled() => tell("the rest isn't waited for"),
         }
         // From here on nothing changes any more: what a last connection still brings is forwarded, what is pending stays.
-        self.ingest.close();
+        self.stop.close();
         self.public.abort();
         for task in &self.others {
             task.abort();
         }
         // A disk that answers no more must not keep the process: what it holds is there for the next start.
-        if tokio::time::timeout_at(deadline.max(Instant::now() + LAST_GROUP), self.ingest.close_journal())
-            .await
-            .is_err()
+        if tokio::time::timeout_at(deadline.max(Instant::now() + LAST_GROUP), self.stop.close_journal()).await.is_err()
         {
             tracing::error!("the journal's disk doesn't answer; the last outcomes may not be in it");
         }
-        let ledger = self.ingest.ledger();
+        let ledger = self.operations.ledger();
         self.end.begin();
         ledger
     }
 }
 
 /// Until the last connection is answered, and what is pending is sent as far as it can be.
-async fn drain_all(public: &mut JoinHandle<()>, ingest: &Ingest, only_memory: bool) {
+async fn drain_all(public: &mut JoinHandle<()>, stop: &Stop, only_memory: bool) {
     // Requests in flight may still bring events or wait for a barrier, so windows are flushed until the last of them is
     // answered.
     tokio::select! {
         _ = public => {}
-        () = ingest.keep_flushing() => {}
+        () = stop.keep_flushing() => {}
     }
-    if ingest.drain(only_memory).await == Drained::Standstill {
-        tracing::warn!(pending = ingest.ledger().pending, "nothing moves any more; what is pending stays");
+    if stop.drain(only_memory).await == Drained::Standstill {
+        tracing::warn!(pending = stop.pending(), "nothing moves any more; what is pending stays");
     }
 }
 
 /// Says what a stop waits for, again and again.
-async fn tell_waiting(ingest: &Ingest, deadline: Instant, tell: &impl Fn(&str)) {
+async fn tell_waiting(stop: &Stop, deadline: Instant, tell: &impl Fn(&str)) {
     loop {
         tokio::time::sleep(TELL).await;
-        let (pending, in_flight) = (ingest.ledger().pending, ingest.in_flight());
+        let (pending, in_flight) = (stop.pending(), stop.in_flight());
         let left = deadline.saturating_duration_since(Instant::now()).as_secs();
         let what = match pending {
             0 => "open connections".to_owned(),

@@ -8,11 +8,11 @@ use http::{Response, StatusCode};
 
 /// `/metrics`, in the text format of Prometheus.
 pub(super) fn show_metrics(setup: &Setup) -> Response<Body> {
-    let (ingest, journal) = (&setup.ingest, setup.ingest.journal());
-    let strangers = ingest.held_by_strangers();
+    let (operations, journal) = (&setup.operations, setup.operations.journal_health());
+    let strangers = operations.held_by_strangers();
     let levels = Levels {
-        lanes: ingest.lanes(),
-        pending_bytes: ingest.pending_bytes(),
+        lanes: operations.lanes(),
+        pending_bytes: operations.pending_bytes(),
         strangers: [
             ("lanes", strangers.lanes),
             ("bytes", strangers.bytes),
@@ -21,8 +21,8 @@ pub(super) fn show_metrics(setup: &Setup) -> Response<Body> {
         ],
         journal_failing: journal.failure().is_some(),
         journal_disk_low: journal.is_low(),
-        dead_letters: ingest.dead_letters().count().0,
-        memory: ingest.memory().usage(),
+        dead_letters: operations.dead_letters().count().0,
+        memory: operations.memory_usage(),
     };
     match setup.metrics.text(levels) {
         Ok(body) => typed(StatusCode::OK, body, "text/plain; version=0.0.4; charset=utf-8"),

@@ -48,25 +48,25 @@ impl Admin {
         match request.uri().path() {
             "/healthz" if read => text(StatusCode::OK, "ok\n"),
             "/readyz" if read && self.0.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            "/readyz" if read => match self.0.ingest.journal().failure() {
+            "/readyz" if read => match self.0.operations.journal_health().failure() {
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("the journal takes no events: {why}\n")),
                 None => text(StatusCode::OK, "ready\n"),
             },
             "/status" if read => json(StatusCode::OK, &status::show_status(&self.0).await),
             "/metrics" if read => metrics::show_metrics(&self.0),
-            "/dead-letters" if read => json(StatusCode::OK, &json!(self.0.ingest.dead_letters().list())),
+            "/dead-letters" if read => json(StatusCode::OK, &json!(self.0.operations.dead_letters().list())),
             "/dead-letters" if *request.method() == Method::DELETE => {
-                json(StatusCode::OK, &json!({ "dropped": self.0.ingest.drop_letters(None) }))
+                json(StatusCode::OK, &json!({ "dropped": self.0.operations.drop_letters(None) }))
             }
             "/dead-letters/replay" if *request.method() == Method::POST => {
-                json(StatusCode::OK, &json!(self.0.ingest.replay(None).await))
+                json(StatusCode::OK, &json!(self.0.operations.replay(None).await))
             }
             path if path.starts_with("/dead-letters/") => {
                 dead_letters::answer_named(&self.0, request.method(), path).await
             }
             "/flush" if *request.method() == Method::POST => {
-                self.0.ingest.flush();
-                json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.ingest.ledger().pending }))
+                self.0.operations.flush();
+                json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.operations.ledger().pending }))
             }
             "/invalidate" if *request.method() == Method::POST => {
                 self.invalidate(request.uri().query().unwrap_or_default())
@@ -89,7 +89,7 @@ impl Admin {
         match decoded.collect::<Result<Vec<_>, _>>() {
             Ok(names) if !names.is_empty() => {
                 let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
-                self.0.ingest.tags().invalidate(&tags);
+                self.0.tags.invalidate(&tags);
                 json(StatusCode::OK, &json!({ "invalidated": names }))
             }
             Ok(_) => text(StatusCode::BAD_REQUEST, "allowed: /invalidate?tag=TAG, several times if need be\n"),

@@ -1,8 +1,9 @@
 //! Where the admin surface listens, and what it shows.
 
 use crate::cache::store::Store;
+use crate::cache::tags::Tags;
 use crate::drain::Drain;
-use crate::ingest::Ingest;
+use crate::ingest::Operations;
 use crate::metrics::Metrics;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +20,9 @@ pub struct Setup {
     /// Where it listens.
     pub listen: IpAddr,
     /// The event path.
-    pub ingest: Ingest,
+    pub(crate) operations: Operations,
+    /// Generations.
+    pub tags: Arc<Tags>,
     /// The cache.
     pub store: Arc<Store>,
     /// Instruments.

@@ -8,22 +8,22 @@ use std::time::SystemTime;
 
 /// `/status`.
 pub(super) async fn show_status(setup: &Setup) -> serde_json::Value {
-    let ledger = setup.ingest.ledger();
-    let oldest = setup.ingest.oldest_pending().await.map(|age| age.as_millis());
+    let ledger = setup.operations.ledger();
+    let oldest = setup.operations.oldest_pending().map(|age| age.as_millis());
     let counts = &setup.store.counts;
-    let (dead, dropped, oldest_dead) = setup.ingest.dead_letters().count();
-    let strangers = setup.ingest.held_by_strangers();
-    let journal = setup.ingest.journal();
+    let (dead, dropped, oldest_dead) = setup.operations.dead_letters().count();
+    let strangers = setup.operations.held_by_strangers();
+    let journal = setup.operations.journal_health();
     let (commits, commit_events) = journal.counts();
-    let memory = setup.ingest.memory().usage();
+    let memory = setup.operations.memory_usage();
     json!({
         "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
-        "durability": setup.durability, "lanes": setup.ingest.lanes(),
-        "pending": { "events": ledger.pending, "bytes": setup.ingest.pending_bytes(), "oldest_ms": oldest },
+        "durability": setup.durability, "lanes": setup.operations.lanes(),
+        "pending": { "events": ledger.pending, "bytes": setup.operations.pending_bytes(), "oldest_ms": oldest },
         "strangers": {
             "lanes": strangers.lanes, "bytes": strangers.bytes, "listeners": strangers.listeners, "calls": strangers.calls,
         },
-        "changing_parts": setup.ingest.changing_parts(),
+        "changing_parts": setup.operations.changing_parts(),
         "batches": { "events": setup.metrics.batched_events.get(), "attempts": count_attempts(setup) },
         "dead_letters": { "kept": dead, "dropped": dropped, "oldest_ms": oldest_dead.map(|died| age_ms(died, SystemTime::now())) },
         "journal": {

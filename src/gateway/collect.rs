@@ -22,7 +22,7 @@ const SMALL: u64 = 16 << 10;
 
 /// A body, as far as it could be gathered.
 #[derive(Debug)]
-pub enum Gathered {
+pub(super) enum Gathered {
     /// All of it.
     Whole(Whole),
     /// It can't be looked at: as it comes, from its first byte on.
@@ -31,15 +31,15 @@ pub enum Gathered {
 
 /// All of a body, and its room.
 #[derive(Debug)]
-pub struct Whole {
+pub(super) struct Whole {
     /// Its bytes.
-    pub raw: Bytes,
+    pub(super) raw: Bytes,
     lease: Lease,
 }
 
 /// Why a body was not gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unread {
+pub(super) enum Unread {
     /// It is larger than the limit.
     TooLarge,
     /// It ends with trailers, which no batch could carry.
@@ -50,27 +50,21 @@ pub enum Unread {
 
 /// What a body may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds<'a> {
+pub(super) struct Bounds<'a> {
     /// Bytes.
-    pub most: usize,
+    pub(super) most: usize,
     /// For the wait for room, and from then on for the body.
-    pub within: Duration,
+    pub(super) within: Duration,
     /// Where room is.
-    pub memory: &'a Memory,
+    pub(super) memory: &'a Memory,
 }
 
 impl Gathered {
-    /// Its bytes, if all of them are here.
-    #[must_use]
-    pub fn raw(&self) -> Bytes {
-        if let Self::Whole(whole) = self { whole.raw.clone() } else { Bytes::new() }
-    }
-
     /// The body as it goes on. Its room is its caller's (`whose`) until its last byte is sent.
     ///
     /// # Errors
     /// Its caller has no room for it.
-    pub fn keep(self, whose: impl FnOnce() -> Share) -> Result<Body, Refusal> {
+    pub(super) fn keep(self, whose: impl FnOnce() -> Share) -> Result<Body, Refusal> {
         match self {
             Self::Streamed(body, _) => Ok(body),
             Self::Whole(whole) if whole.raw.is_empty() => Ok(Body::empty()),
@@ -98,7 +92,11 @@ const fn no_room() -> Refusal {
 ///
 /// # Errors
 /// Too slow, cut off, or no room for what was at hand; what follows it is read and thrown away then.
-pub async fn gather(mut body: Body, bounds: Bounds<'_>, whose: impl FnOnce() -> Share) -> Result<Gathered, Refusal> {
+pub(super) async fn gather(
+    mut body: Body,
+    bounds: Bounds<'_>,
+    whose: impl FnOnce() -> Share,
+) -> Result<Gathered, Refusal> {
     let said = body.size_hint();
     if said.lower() > bounds.most as u64 {
         return Ok(Gathered::Streamed(body, Unread::TooLarge));
@@ -267,7 +265,7 @@ impl Begun {
 }
 
 /// Reads a body that is refused, within bounds, so that its client hears the answer instead of a reset.
-pub async fn drain(mut body: Body) {
+pub(super) async fn drain(mut body: Body) {
     let read = async {
         let mut left = DRAIN_BYTES;
         while let Some(Ok(frame)) = body.frame().await {

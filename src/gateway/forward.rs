@@ -1,73 +1,72 @@
 //! Calls that the application answers itself, in their place in the order (ruling 4).
 
+use super::answers::{Answers, fail};
+use super::bodies::Bodies;
 use super::collect::Gathered;
-use super::{Gateway, reply};
+use super::reply;
+use super::touches::Touches;
 use crate::body::Body;
 use crate::cache::policy::invalidate;
-use crate::event::{EventId, GroupIndex, Keys, Subject, UserId, View};
-use crate::identity::Caller;
+use crate::cache::tags::Tags;
+use crate::event::{Tag, View};
 use crate::ingest::accept::refusal::{Forward, Refusal};
 use crate::ingest::delivery::known::RouteShape;
-use crate::ingest::{Asker, Held, Ingest};
+use crate::ingest::{CallerLanes, CallerStanding, Held};
 use crate::metrics::Action;
+use crate::notices::Notices;
 use crate::peer::Peer;
-use crate::upstream::UpstreamError;
+use crate::read::Read;
+use crate::route::Routes;
+use crate::upstream::{Upstream, UpstreamError};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 const FORWARDED: HeaderName = HeaderName::from_static("tidegate-forwarded");
 
-/// What a forwarded call waits for, and what it changes.
-pub(super) struct Touches {
-    pub(super) asker: Asker,
-    pub(super) keys: Keys,
-    /// Groups whose lanes go first; none: it waits for nothing.
-    pub(super) groups: Vec<GroupIndex>,
-    /// Groups in which a success of it speaks for its principal.
-    pub(super) proves: Vec<GroupIndex>,
-    /// Names of the tags that it makes old.
-    pub(super) tags: Vec<String>,
-    /// The group whose older states it would replace, of what, and under which id.
-    pub(super) state: Option<(GroupIndex, Subject, EventId)>,
+/// Forwards calls.
+pub(super) struct Forwarder {
+    pub(super) answers: Answers,
+    pub(super) bodies: Bodies,
+    pub(super) read: Read,
+    pub(super) routes: Arc<Routes>,
+    pub(super) upstream: Upstream,
+    pub(super) lanes: CallerLanes,
+    pub(super) standing: CallerStanding,
+    pub(super) tags: Arc<Tags>,
+    pub(super) notices: Arc<Notices>,
+    /// A forwarded call's answer says why (`server.explain`).
+    pub(super) explain: bool,
 }
 
-impl Gateway {
-    /// A caller as its lanes in these groups know it.
-    pub(super) fn asker(&self, caller: &Caller<'_>, keys: &Keys, user: Option<UserId>, groups: &[GroupIndex]) -> Asker {
-        let claimed = || self.0.identity.claimed(caller);
-        let is_own = |user: &UserId| claimed().is_some_and(|name| name == user.as_str());
-        let good = |group: &GroupIndex| self.0.ingest.reputation().is_good(keys.principal, *group);
-        let joins = groups.iter().any(good) && user.as_ref().is_some_and(is_own);
-        Asker { principal: keys.principal, realm: keys.realm, user, joins }
-    }
-
+impl Forwarder {
     /// Forwards a call after what is before it. What it makes old is made old when the application has answered, and its
     /// place in the order is free then: also if its client has gone away meanwhile (ruling 2), since the application may
     /// be at work on it.
     pub(super) async fn forward(
-        &self,
+        self: &Arc<Self>,
         request: Request<Gathered>,
         peer: &Peer,
         why: Option<&Forward>,
         touches: Touches,
     ) -> Response<Body> {
         if let Some(why) = why {
-            self.count(Action::Forwarded);
-            self.0.metrics.declined.with_label_values(&[why.as_str()]).inc();
+            self.answers.count(Action::Forwarded);
+            self.answers.metrics.declined.with_label_values(&[why.as_str()]).inc();
         }
-        let (gateway, peer, why) = (self.clone(), peer.clone(), why.cloned());
-        whole(async move { gateway.forward_in_turn(request, &peer, why.as_ref(), touches).await }).await
+        let (forwarder, peer, why) = (Arc::clone(self), peer.clone(), why.cloned());
+        whole(async move { forwarder.forward_in_turn(request, &peer, why.as_ref(), touches).await }).await
     }
 
     /// Forwards a call that waits for nothing. One that makes a stored answer old is waited for, whatever its client does.
-    pub(super) async fn pass_whole(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
-        let changes = invalidate::is_unsafe(request.method()) && self.0.routes.is_cached(request.uri().path());
+    pub(super) async fn pass_whole(self: &Arc<Self>, request: Request<Body>, peer: &Peer) -> Response<Body> {
+        let changes = invalidate::is_unsafe(request.method()) && self.routes.is_cached(request.uri().path());
         if !changes {
             return self.pass(request, peer, false).await.unwrap_or_else(|error| fail(&error));
         }
-        let (gateway, peer) = (self.clone(), peer.clone());
-        whole(async move { gateway.pass(request, &peer, false).await.unwrap_or_else(|error| fail(&error)) }).await
+        let (forwarder, peer) = (Arc::clone(self), peer.clone());
+        whole(async move { forwarder.pass(request, &peer, false).await.unwrap_or_else(|error| fail(&error)) }).await
     }
 
     async fn forward_in_turn(
@@ -80,16 +79,16 @@ impl Gateway {
         let (parts, gathered) = request.into_parts();
         let route = RouteShape::of_call(parts.method.as_str(), parts.uri.path());
         // A call whose body can't be kept while it waits has no place in the order.
-        let body = match self.keep(gathered, touches.keys.principal, peer) {
+        let body = match self.bodies.keep(gathered, touches.keys.principal, peer) {
             Ok(body) => body,
-            Err(refusal) => return self.refuse(&parts, &refusal),
+            Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
-        let longest = self.0.upstream.response_timeout(parts.uri.path());
+        let longest = self.upstream.response_timeout(parts.uri.path());
         let mut held = match self.hold(&touches, peer, longest).await {
             Ok(held) => held,
-            Err(refusal) => return self.refuse(&parts, &refusal),
+            Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
-        let stale = Stale::new(&self.0.ingest, touches.keys.view, touches.tags);
+        let stale = Stale::new(&self.tags, &self.notices, touches.keys.view, touches.tags);
         let mut passing = pin!(self.pass(Request::from_parts(parts, body), peer, !touches.proves.is_empty()));
         let response = match tokio::time::timeout(longest, &mut passing).await {
             Ok(response) => response,
@@ -108,13 +107,13 @@ impl Gateway {
         drop(held);
         let principal = touches.keys.principal;
         if taken {
-            self.0.ingest.vouch(principal, touches.keys.nameless, &touches.proves);
-            self.0.ingest.learn_route(&touches.proves, route);
+            self.standing.vouch(principal, touches.keys.nameless, &touches.proves);
+            self.standing.learn_route(&touches.proves, route);
         } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
-            self.0.ingest.refuse(principal);
+            self.standing.refuse(principal);
         }
         let mut response = response.unwrap_or_else(|error| fail(&error));
-        if let Some(why) = why.filter(|_| self.0.explain) {
+        if let Some(why) = why.filter(|_| self.explain) {
             response.headers_mut().insert(FORWARDED, HeaderValue::from_static(why.as_str()));
         }
         response
@@ -126,7 +125,7 @@ impl Gateway {
         if touches.groups.is_empty() {
             return Ok(None);
         }
-        let held = self.0.ingest.hold(&touches.asker, peer.client, &touches.groups, longest).await;
+        let held = self.lanes.hold(&touches.asker, peer.client, &touches.groups, longest).await;
         held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 
@@ -139,10 +138,10 @@ impl Gateway {
         proves: bool,
     ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
-        let old = self.0.read.makes_old(&parts, peer, &self.0.routes);
-        let response = self.0.read.relay(Request::from_parts(parts, body), peer, proves).await;
+        let old = self.read.makes_old(&parts, peer, &self.routes);
+        let response = self.read.relay(Request::from_parts(parts, body), peer, proves).await;
         match old {
-            Some(old) => old.end(&self.0.routes, response),
+            Some(old) => old.end(&self.routes, response),
             None => response,
         }
     }
@@ -160,14 +159,15 @@ async fn whole(answer: impl Future<Output = Response<Body>> + Send + 'static) ->
 /// What a forwarded call makes old: when its answer is there and before its client hears of it, or when the call broke off
 /// and nobody knows. A fill that began before is not stored either, since the generation has moved.
 struct Stale<'a> {
-    ingest: &'a Ingest,
+    generations: &'a Tags,
+    notices: &'a Notices,
     caller: View,
     tags: Vec<String>,
 }
 
 impl<'a> Stale<'a> {
-    const fn new(ingest: &'a Ingest, caller: View, tags: Vec<String>) -> Self {
-        Self { ingest, caller, tags }
+    const fn new(generations: &'a Tags, notices: &'a Notices, caller: View, tags: Vec<String>) -> Self {
+        Self { generations, notices, caller, tags }
     }
 
     /// RFC 9111 §4.4: an error says that nothing has changed; no answer, or a 5xx, doesn't.
@@ -180,12 +180,10 @@ impl<'a> Stale<'a> {
 
 impl Drop for Stale<'_> {
     fn drop(&mut self) {
-        self.ingest.invalidate(self.caller, std::mem::take(&mut self.tags));
+        let names = std::mem::take(&mut self.tags);
+        let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
+        // ORDER: old before anybody hears of it and asks anew.
+        self.generations.invalidate(&tags);
+        self.notices.publish(self.caller, names);
     }
-}
-
-/// The application gave no answer.
-pub(super) fn fail(error: &UpstreamError) -> Response<Body> {
-    tracing::warn!(%error, "the application gave no answer");
-    reply::failure(error)
 }

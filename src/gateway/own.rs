@@ -1,13 +1,16 @@
 //! Paths of Tidegate's own on the public listener (ruling 11): the stream of invalidations, and a look at what is
 //! pending. Each shows a caller what its own view has, and nothing else (P8).
 
-use super::{Gateway, reply};
+use super::answers::Answers;
+use super::callers::Callers;
+use super::reply;
 use crate::body::Body;
 use crate::drain::Drain;
 use crate::event::{Charge, GroupIndex, Keys};
-use crate::identity::Caller;
+use crate::identity::{Caller, Identity};
+use crate::ingest::{Acceptor, CallerLanes};
 use crate::json::{self, Object};
-use crate::notices::{Heard, Listener};
+use crate::notices::{Heard, Listener, Notices};
 use crate::peer::Peer;
 use crate::read::user_of;
 use crate::route::{Params, PreviewRoute};
@@ -19,18 +22,18 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the stream of invalidations is.
-pub const INVALIDATIONS: &str = "/_tidegate/invalidations";
+pub(super) const INVALIDATIONS: &str = "/_tidegate/invalidations";
 /// A silent stream says this often that it is still there: less than the idle time of common proxies.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Most events that a look shows.
 const MOST_SHOWN: usize = 1_000;
 
 /// Who asks, if they may be shown anything.
-fn named_keys(gateway: &Gateway, caller: &Caller<'_>) -> Result<Keys, Box<Response<Body>>> {
-    let identity = &gateway.0.identity;
+fn named_keys(identity: &Identity, caller: &Caller<'_>) -> Result<Keys, Box<Response<Body>>> {
     if let Err(why) = identity.answerable(caller) {
         let text = "this call lacks what the application checks first; it is shown nothing";
         return Err(Box::new(reply::problem(StatusCode::FORBIDDEN, why.as_str(), text)));
@@ -44,11 +47,22 @@ fn named_keys(gateway: &Gateway, caller: &Caller<'_>) -> Result<Keys, Box<Respon
     Ok(keys)
 }
 
-impl Gateway {
+/// Answers calls of Tidegate's own paths.
+pub(super) struct OwnPaths {
+    pub(super) answers: Answers,
+    pub(super) callers: Callers,
+    pub(super) acceptor: Acceptor,
+    pub(super) lanes: CallerLanes,
+    pub(super) notices: Arc<Notices>,
+    /// Ends what would stream for ever.
+    pub(super) drain: Drain,
+}
+
+impl OwnPaths {
     /// `GET /_tidegate/invalidations`: server-sent events (WHATWG HTML §9.2) with the tags that became old.
-    pub(super) fn invalidations(&self, parts: &Parts, peer: &Peer) -> Response<Body> {
+    pub(super) fn stream_invalidations(&self, parts: &Parts, peer: &Peer) -> Response<Body> {
         let mut response = self.listen(parts, peer).unwrap_or_else(|refusal| *refusal);
-        self.dress(parts, &mut response);
+        self.answers.dress(parts, &mut response);
         response
     }
 
@@ -58,16 +72,16 @@ impl Gateway {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
             return Err(Box::new(response));
         }
-        let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
-        let Keys { principal, view, .. } = named_keys(self, &caller)?;
+        let caller = self.callers.identify(parts, peer);
+        let Keys { principal, view, .. } = named_keys(&self.callers.identity, &caller)?;
         let last = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
-        let charge = || self.0.ingest.listen_share(principal, peer.client).ok().map(Charge::new);
-        let listener = self.0.notices.listen(view, last, charge).map_err(|crowded| {
+        let charge = || self.callers.standing.take_listener_place(principal, peer.client).ok().map(Charge::new);
+        let listener = self.notices.listen(view, last, charge).map_err(|crowded| {
             let mut response = reply::problem(StatusCode::SERVICE_UNAVAILABLE, "crowded", &crowded.to_string());
             reply::retry_after(&mut response, HEARTBEAT);
             Box::new(response)
         })?;
-        let mut response = Response::new(events(listener, self.0.drain.clone()));
+        let mut response = Response::new(events(listener, self.drain.clone()));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -77,27 +91,22 @@ impl Gateway {
     }
 
     /// A look at what is pending of the caller's own, for optimistic hints.
-    pub(super) async fn preview(&self, parts: &Parts, peer: &Peer, route: &PreviewRoute) -> Response<Body> {
-        let mut response = self.look(parts, peer, route).await.unwrap_or_else(|refusal| *refusal);
-        self.dress(parts, &mut response);
+    pub(super) fn show_pending(&self, parts: &Parts, peer: &Peer, route: &PreviewRoute) -> Response<Body> {
+        let mut response = self.look(parts, peer, route).unwrap_or_else(|refusal| *refusal);
+        self.answers.dress(parts, &mut response);
         response
     }
 
-    async fn look(
-        &self,
-        parts: &Parts,
-        peer: &Peer,
-        route: &PreviewRoute,
-    ) -> Result<Response<Body>, Box<Response<Body>>> {
-        let caller = self.0.identity.caller(parts, peer, self.0.clock.now());
-        let Keys { principal, view, .. } = named_keys(self, &caller)?;
-        let user = user_of(&self.0.identity, &caller, &Params::default())
+    fn look(&self, parts: &Parts, peer: &Peer, route: &PreviewRoute) -> Result<Response<Body>, Box<Response<Body>>> {
+        let caller = self.callers.identify(parts, peer);
+        let Keys { principal, view, .. } = named_keys(&self.callers.identity, &caller)?;
+        let user = user_of(&self.callers.identity, &caller, &Params::default())
             .ok_or_else(|| Box::new(reply::problem(StatusCode::BAD_REQUEST, "no_user", "the call names no user")))?;
         if caller.query("userId").is_some_and(|named| named != user.as_str()) {
             let text = "only the caller's own pending events are shown";
             return Err(Box::new(reply::problem(StatusCode::FORBIDDEN, "other_user", text)));
         }
-        let pending = self.0.ingest.look(&user, (principal, view), &route.groups, MOST_SHOWN + 1).await;
+        let pending = self.lanes.look(&user, (principal, view), &route.groups, MOST_SHOWN + 1);
         let more = pending.len() > MOST_SHOWN;
         let wanted: Vec<_> =
             route.filter.iter().filter_map(|(name, places)| Some((caller.query(name)?, places))).collect();
@@ -124,7 +133,7 @@ impl Gateway {
     }
 
     fn group_name(&self, group: GroupIndex) -> &str {
-        self.0.ingest.group(group).map_or("", |group| &group.name)
+        self.acceptor.group(group).map_or("", |group| &group.name)
     }
 }
 

@@ -17,7 +17,7 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 
 /// The acknowledgement of an event or of a client's batch.
 #[must_use]
-pub fn acknowledge(ack: Ack) -> Response<Body> {
+pub(super) fn acknowledge(ack: Ack) -> Response<Body> {
     let mut response = Response::new(Body::from(ack.body));
     *response.status_mut() = ack.status;
     let headers = response.headers_mut();
@@ -36,7 +36,7 @@ pub fn acknowledge(ack: Ack) -> Response<Body> {
 
 /// The status of a refusal.
 #[must_use]
-pub const fn status(refusal: &Refusal) -> StatusCode {
+pub(super) const fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::NotJson(_)
         | Refusal::MissingField(_)
@@ -58,7 +58,7 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
 
 /// A refusal as `application/problem+json`.
 #[must_use]
-pub fn refuse(refusal: &Refusal) -> Response<Body> {
+pub(super) fn refuse(refusal: &Refusal) -> Response<Body> {
     let mut response = problem(status(refusal), refusal.as_str(), &refusal.to_string());
     match refusal {
         Refusal::Limited(wait) => retry_after(&mut response, *wait),
@@ -80,7 +80,7 @@ pub fn refuse(refusal: &Refusal) -> Response<Body> {
 /// The request's head can't be forwarded. Where the next request on its connection begins is anybody's guess, so that is
 /// closed (RFC 9112 §11.2).
 #[must_use]
-pub fn bad_head(error: &HeadError) -> Response<Body> {
+pub(super) fn bad_head(error: &HeadError) -> Response<Body> {
     let mut response = problem(error.status(), error.as_str(), &error.to_string());
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
@@ -88,7 +88,7 @@ pub fn bad_head(error: &HeadError) -> Response<Body> {
 
 /// The application gave no answer.
 #[must_use]
-pub fn failure(error: &UpstreamError) -> Response<Body> {
+pub(super) fn failure(error: &UpstreamError) -> Response<Body> {
     let mut response = problem(error.status(), error.proxy_error(), &error.to_string());
     if let Ok(value) = HeaderValue::try_from(format!("tidegate; error={}", error.proxy_error())) {
         response.headers_mut().insert(PROXY_STATUS, value);
@@ -106,7 +106,7 @@ pub fn failure(error: &UpstreamError) -> Response<Body> {
 
 /// A problem document (RFC 9457).
 #[must_use]
-pub fn problem(status: StatusCode, name: &str, detail: &str) -> Response<Body> {
+pub(super) fn problem(status: StatusCode, name: &str, detail: &str) -> Response<Body> {
     let body = serde_json::json!({
         "type": format!("urn:tidegate:{name}"), "title": status.canonical_reason().unwrap_or("Error"),
         "status": status.as_u16(), "code": name, "detail": detail,
@@ -119,7 +119,7 @@ pub fn problem(status: StatusCode, name: &str, detail: &str) -> Response<Body> {
 }
 
 /// `Retry-After`, in whole seconds, at least one.
-pub fn retry_after(response: &mut Response<Body>, wait: Duration) {
+pub(super) fn retry_after(response: &mut Response<Body>, wait: Duration) {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
 }

@@ -1,6 +1,6 @@
 //! A start on a journal that holds something: what was seen, what died, what is pending, in that order.
 
-use super::Spread;
+use super::spread::Spread;
 use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
 use crate::ingest::accept::admit::{Admitted, Admitter, SeenKey};
@@ -19,23 +19,23 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Brings back what a durable journal holds.
-pub struct Recovery<'a> {
+pub(super) struct Recovery<'a> {
     /// Seen ids, tags, ledger.
-    pub admitter: &'a Arc<Admitter>,
+    pub(super) admitter: &'a Arc<Admitter>,
     /// The dead letters.
-    pub dead: &'a Arc<DeadLetters>,
+    pub(super) dead: &'a Arc<DeadLetters>,
     /// The groups.
-    pub groups: &'a [Group],
+    pub(super) groups: &'a [Group],
     /// Their names.
-    pub names: &'a [Arc<str>],
+    pub(super) names: &'a [Arc<str>],
     /// The contexts in use.
-    pub contexts: &'a Contexts,
+    pub(super) contexts: &'a Contexts,
     /// What callers hold; nothing speaks for any of them yet.
-    pub reputation: &'a Reputation,
+    pub(super) reputation: &'a Reputation,
     /// Which shard each user's events go to.
     pub(super) spread: &'a Spread,
     /// Wall clock.
-    pub clock: &'a Clock,
+    pub(super) clock: &'a Clock,
 }
 
 impl Recovery<'_> {
@@ -43,7 +43,7 @@ impl Recovery<'_> {
     ///
     /// # Errors
     /// The journal's thread can't be started.
-    pub fn run(
+    pub(super) fn run(
         &self,
         mut opened: Opened,
         settings: &JournalSettings,

@@ -1,6 +1,9 @@
 //! The end of the event path (P12, ruling 18): what is pending is sent, as far as anything can move.
 
-use super::Ingest;
+use super::Shared;
+use super::lanes::shard::Shard;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -15,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Why no more is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drained {
+pub(crate) enum Drained {
     /// Nothing is pending.
     Empty,
     /// Three times nothing was settled for two seconds, with nothing in flight or one failure after the other: what is
@@ -64,26 +67,36 @@ impl Movement {
     }
 }
 
-impl Ingest {
+/// The end of the event path.
+#[derive(Clone)]
+pub(crate) struct Stop(pub(super) Arc<Shared>);
+
+impl Stop {
+    /// Events without an outcome.
+    #[must_use]
+    pub(crate) fn pending(&self) -> u64 {
+        self.0.ledger().pending
+    }
+
     /// Deliveries without an answer yet.
     #[must_use]
-    pub fn in_flight(&self) -> u64 {
+    pub(crate) fn in_flight(&self) -> u64 {
         u64::try_from(self.0.admitter.metrics.in_flight.get()).unwrap_or(0)
     }
 
     fn progress(&self) -> Progress {
         let ended = self.0.admitter.metrics.deliveries.get();
-        Progress { pending: self.ledger().pending, in_flight: self.in_flight(), ended }
+        Progress { pending: self.pending(), in_flight: self.in_flight(), ended }
     }
 
     /// Lanes that wait for a pause to end are tried at once.
     fn try_again(&self) {
-        self.0.shards.iter().for_each(|shard| shard.try_again());
+        self.0.tell_all(Shard::try_again);
     }
 
     /// Seals all windows and sends what is pending. Lanes that wait for a pause to end are tried at once, three times.
     /// `to_the_last`: a standstill is waited out.
-    pub async fn drain(&self, to_the_last: bool) -> Drained {
+    pub(crate) async fn drain(&self, to_the_last: bool) -> Drained {
         self.try_again();
         let mut rounds = ROUNDS;
         let mut movement = Movement::new(Instant::now(), self.progress());
@@ -108,6 +121,24 @@ impl Ingest {
             drained = over => drained,
             () = self.keep_flushing() => Drained::Standstill,
         }
+    }
+
+    /// Seals all windows again and again, for ever: whatever still comes in goes out at once.
+    pub(crate) async fn keep_flushing(&self) {
+        loop {
+            self.0.flush();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// From here on every event is forwarded, none taken.
+    pub(crate) fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything that the journal was told is on the disk, and it takes nothing more.
+    pub(crate) async fn close_journal(&self) {
+        self.0.journal.close().await;
     }
 }
 

@@ -189,7 +189,7 @@ impl Read {
     fn asker(&self, caller: &Caller<'_>, keys: &Keys, params: &Params, groups: &[GroupIndex]) -> (Asker, Waiting) {
         let claimed = self.identity.claimed(caller).and_then(|text| UserId::try_new(text).ok());
         let user = claimed.clone().or_else(|| user_of(&self.identity, caller, params));
-        let good = |group: &GroupIndex| self.ingest.reputation().is_good(keys.principal, *group);
+        let good = |group: &GroupIndex| self.callers.reputation().is_good(keys.principal, *group);
         let joins = claimed.is_some() && groups.iter().any(good);
         let Keys { principal, realm, view, .. } = *keys;
         let waiting = match &claimed {

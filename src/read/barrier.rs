@@ -21,7 +21,7 @@ impl Read {
     /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.
     pub(super) async fn wait_for_own_events(&self, route: &CacheRoute, reader: &Reader) -> Result<(), Bypass> {
         let Reader { asker, keys, tags, is_untold, waiting, groups, writes_for_others, .. } = reader;
-        let speaks = !keys.nameless && !self.ingest.reputation().is_refused(keys.principal);
+        let speaks = !keys.nameless && !self.callers.reputation().is_refused(keys.principal);
         let own_pending = self.tags.own_pending(tags, *waiting);
         if !speaks && own_pending {
             return Err(PENDING);
@@ -41,7 +41,7 @@ impl Read {
 
     async fn wait_for_lanes(&self, asker: &Asker, groups: &[GroupIndex], until: Instant) -> Result<(), Bypass> {
         let within = until.saturating_duration_since(Instant::now());
-        match self.ingest.barrier(asker, groups, within).await {
+        match self.lanes.barrier(asker, groups, within).await {
             Settled::Yes => Ok(()),
             Settled::TimedOut => Err("barrier-timeout"),
         }
@@ -50,7 +50,7 @@ impl Read {
     /// Step 2: whether other principals of the reader's user have something pending that the reader may not wait for yet.
     /// Where every group takes strangers it may never, whatever it is answered: no proof would come of asking.
     pub(super) fn is_to_be_proven(&self, ask: &Ask) -> bool {
-        let reputation = self.ingest.reputation();
+        let reputation = self.callers.reputation();
         !ask.reader.asker.joins
             && self.tags.user_pending(&ask.reader.tags, ask.reader.waiting)
             && !reputation.is_refused(ask.reader.keys.principal)
@@ -68,7 +68,7 @@ impl Read {
         let response = self.ask_for(first, peer, (route, &ask.reader), Relayed::Proof).await?;
         if is_shown(response.status()) {
             self.speak_for(route, ask);
-            let good = |group: &GroupIndex| self.ingest.reputation().is_good(ask.reader.keys.principal, *group);
+            let good = |group: &GroupIndex| self.callers.reputation().is_good(ask.reader.keys.principal, *group);
             ask.reader.asker.joins = ask.reader.groups.iter().any(good);
         }
         if ask.reader.asker.joins {
@@ -83,7 +83,7 @@ impl Read {
         let Reader { keys, proves, .. } = &ask.reader;
         let is_own = ask.key.view.is_some();
         if is_own && !keys.nameless {
-            self.ingest.vouch_by_read(keys.principal, route.index, proves);
+            self.callers.vouch_by_read(keys.principal, route.index, proves);
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::event::GroupIndex;
 use crate::identity::Identity;
-use crate::ingest::Ingest;
+use crate::ingest::{CallerLanes, CallerStanding};
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::upstream::{Upstream, UpstreamError};
@@ -53,7 +53,8 @@ pub struct Read {
     store: Arc<Store>,
     tags: Arc<Tags>,
     upstream: Upstream,
-    ingest: Ingest,
+    lanes: CallerLanes,
+    callers: CallerStanding,
     identity: Arc<Identity>,
     clock: Clock,
     behind: Arc<Semaphore>,
@@ -62,9 +63,16 @@ pub struct Read {
 impl Read {
     /// A read path over a store.
     #[must_use]
-    pub fn new(store: Arc<Store>, upstream: Upstream, ingest: Ingest, identity: Arc<Identity>, clock: Clock) -> Self {
-        let tags = Arc::clone(ingest.tags());
-        Self { store, tags, upstream, ingest, identity, clock, behind: Arc::new(Semaphore::new(MAX_BEHIND)) }
+    pub(crate) fn new(
+        store: Arc<Store>,
+        tags: Arc<Tags>,
+        upstream: Upstream,
+        (lanes, callers): (CallerLanes, CallerStanding),
+        identity: Arc<Identity>,
+        clock: Clock,
+    ) -> Self {
+        let behind = Arc::new(Semaphore::new(MAX_BEHIND));
+        Self { store, tags, upstream, lanes, callers, identity, clock, behind }
     }
 
     /// Answers a GET or HEAD of a cache route. `beside`: groups whose events come over its path.

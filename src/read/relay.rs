@@ -37,7 +37,7 @@ impl Read {
         (route, reader): (&CacheRoute, &Reader),
         relayed: Relayed,
     ) -> Result<Response<Body>, UpstreamError> {
-        let reputation = self.ingest.reputation();
+        let reputation = self.callers.reputation();
         // ORDER: before it is asked. A refusal of meanwhile says nothing of this answer.
         let Keys { principal, nameless, .. } = reader.keys;
         let is_stranger = nameless || reputation.is_unknown(principal);
@@ -46,7 +46,7 @@ impl Read {
         let relayed = if is_open { Relayed::Read } else { relayed };
         let response = self.relay_of(request, peer, relayed).await?;
         if is_stranger && !route.public && is_shown(response.status()) {
-            self.ingest.open_read(route.index);
+            self.callers.open_read(route.index);
         }
         Ok(response)
     }
@@ -85,7 +85,7 @@ impl Read {
             (parts.method, parts.uri, parts.headers) = (method, uri, headers);
             let caller = self.identity.caller(&parts, peer, self.clock.now());
             let principal = self.identity.keys(&caller, None).principal;
-            let reputation = self.ingest.reputation();
+            let reputation = self.callers.reputation();
             let is_proof = relayed == Relayed::Proof && !reputation.is_refused(principal);
             // A call of another route may be what signs in or out: what is known of its caller says nothing of who has
             // the cookie afterwards.
@@ -96,11 +96,11 @@ impl Read {
             let set = response.headers().get_all(header::SET_COOKIE);
             let renewal = if good || shown { self.identity.renew(&caller, set.iter(), good) } else { Renewal::None };
             if renewal != Renewal::None {
-                self.ingest.note_renewal(principal);
+                self.callers.note_renewal(principal);
             }
             if let Renewal::Successor(succession) = renewal {
                 // ORDER: before the client has the cookie, whose bearer a start must know.
-                self.ingest.keep_succession(succession).await;
+                self.callers.keep_succession(succession).await;
             }
         }
         Ok(response)
@@ -110,7 +110,7 @@ impl Read {
     fn classify_caller(&self, parts: &Parts, peer: &Peer) -> CallerClass {
         let caller = self.identity.caller(parts, peer, self.clock.now());
         let principal = self.identity.keys(&caller, None).principal;
-        let is_good = self.ingest.reputation().is_good_anywhere(principal);
+        let is_good = self.callers.reputation().is_good_anywhere(principal);
         if is_good { CallerClass::Good } else { CallerClass::Stranger }
     }
 }

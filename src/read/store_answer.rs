@@ -232,6 +232,6 @@ impl Read {
 
     /// What a reader may take of the memory of bodies.
     pub(super) fn share(&self, ask: &Ask, peer: &Peer) -> Share {
-        self.ingest.share_of(ask.reader.keys.principal, peer.client)
+        self.callers.memory_share(ask.reader.keys.principal, peer.client)
     }
 }

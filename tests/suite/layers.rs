@@ -36,8 +36,19 @@ const INNER: &[(&str, &[&[&str]])] = &[
     ("journal::log", &[&["files", "frame", "live"], &["writer", "simulated_disk"], &["replay"]]),
     ("journal::commit", &[&["index"], &["queue"], &["shared", "refusal", "rewrite"], &["leader"]]),
     ("journal::recover", &[&["findings", "reading", "stored"], &["opened"], &["examine", "start"], &["open"]]),
-    // `recovery` brings back what a start finds, `stop` ends: both know all rooms.
-    ("ingest", &[&["settings"], &["accept"], &["lanes"], &["delivery"], &["outcome"], &["recovery", "stop"]]),
+    // `recovery` brings back what a start finds, and the handles are for those outside: they know all rooms.
+    (
+        "ingest",
+        &[
+            &["settings", "spread"],
+            &["accept"],
+            &["lanes"],
+            &["delivery"],
+            &["outcome"],
+            &["recovery", "acceptor", "caller_lanes", "caller_standing", "operations", "stop", "tasks"],
+            &["assembly"],
+        ],
+    ),
     ("ingest::lanes", &[&["window"], &["shard"]]),
     (
         "ingest::accept",
@@ -76,6 +87,16 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["answer_body", "connector", "tunnel"],
         ],
     ),
+    (
+        "gateway",
+        &[
+            &["coding", "collect", "reply", "scope"],
+            &["answers", "callers", "unpack"],
+            &["bodies", "touches"],
+            &["decide", "forward", "own"],
+            &["event", "pass_through"],
+        ],
+    ),
     ("demo", &[&["application"], &["learners"], &["arrangement"], &["report"], &["stage"]]),
     (
         "demo::application",
@@ -102,6 +123,15 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "demo::report",
         &[&["numbers", "run", "style", "audit"], &["moment", "verdict"], &["record", "screen"], &["page"]],
     ),
+];
+
+/// The handles of the event path, and the rooms that have each. `app` puts them together.
+const HANDLES: [(&str, &[&str]); 5] = [
+    ("Acceptor", &["gateway"]),
+    ("CallerLanes", &["gateway", "read"]),
+    ("CallerStanding", &["gateway", "read"]),
+    ("Operations", &["admin"]),
+    ("Stop", &[]),
 ];
 
 fn rank(module: &str) -> Option<usize> {
@@ -240,4 +270,33 @@ fn within_a_room_files_import_only_lower_ranks() {
         }
     }
     assert!(checked > 50, "only {checked} imports were found: the test no longer sees them");
+}
+
+#[test]
+fn each_room_has_the_handles_of_the_event_path_that_it_needs_and_no_other() {
+    let mut files = Vec::new();
+    sources(&root(), &mut files);
+    let mut seen = Vec::new();
+    for file in files {
+        let module = module_of(&file);
+        if module == "ingest" || module == "app" {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for statement in text.split("crate::ingest::").skip(1).filter_map(|rest| rest.split(';').next()) {
+            let words: Vec<_> = statement.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            for (handle, rooms) in HANDLES.iter().filter(|(handle, _)| words.contains(handle)) {
+                assert!(rooms.contains(&&*module), "{}: {module} may not have {handle}", file.display());
+                seen.push((*handle, module.clone()));
+            }
+        }
+    }
+    for (handle, rooms) in HANDLES {
+        for room in rooms {
+            assert!(
+                seen.contains(&(handle, (*room).to_owned())),
+                "{room} has no {handle}: the list says more than is so"
+            );
+        }
+    }
 }

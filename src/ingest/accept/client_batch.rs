@@ -1,7 +1,7 @@
 //! A batch that a client made itself: taken apart, deduplicated, kept event by event, and answered in one piece.
 
 use crate::event::GroupIndex;
-use crate::ingest::Ingest;
+use crate::ingest::Acceptor;
 use crate::ingest::accept::admit::{Known, SeenKey};
 use crate::ingest::accept::call::{Call, Scope};
 use crate::ingest::accept::decode;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// Elements of a forwarded batch that are looked at for their users and tags.
 const MOST_PREVIEWED: usize = 1000;
 
-impl Ingest {
+impl Acceptor {
     /// The tags that a client's own batch would touch, if it is one: for when the application answers it.
     #[must_use]
     pub fn preview_batch(&self, group: GroupIndex, call: &Call<'_>, body: &Bytes) -> Vec<String> {

@@ -2,29 +2,29 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`call`] | a call, and what templates find in it |
+//! | `call` | a call, and what templates find in it |
 //! | `mapping`, `draft` | the event as it is written, once |
 //! | `checks` | what a group asks of an event |
-//! | [`decode`] | one after the other |
-//! | [`take`] | what may be kept, and its way into the journal |
-//! | [`client_batch`] | a batch that a client made itself |
-//! | [`admit`] | ids that were seen, rates, and the obligation that an event is |
-//! | [`reputation`], [`shares`], [`contexts`], [`changes`] | what is known of callers, what they hold, what their calls share, what makes them differ |
+//! | `decode` | one after the other |
+//! | `take` | what may be kept, and its way into the journal |
+//! | `client_batch` | a batch that a client made itself |
+//! | `admit` | ids that were seen, rates, and the obligation that an event is |
+//! | `reputation`, `shares`, `contexts`, `changes` | what is known of callers, what they hold, what their calls share, what makes them differ |
 //! | [`refusal`] | why a call is forwarded or refused |
-//! | [`preview`] | what a forwarded call would be as an event |
+//! | `preview` | what a forwarded call would be as an event |
 
-pub mod admit;
-pub mod buckets;
-pub mod call;
-pub mod changes;
+pub(crate) mod admit;
+pub(crate) mod buckets;
+pub(crate) mod call;
+pub(crate) mod changes;
 mod checks;
-pub mod client_batch;
-pub mod contexts;
-pub mod decode;
+pub(crate) mod client_batch;
+pub(crate) mod contexts;
+pub(crate) mod decode;
 mod draft;
 mod mapping;
-pub mod preview;
+pub(crate) mod preview;
 pub mod refusal;
-pub mod reputation;
-pub mod shares;
-pub mod take;
+pub(crate) mod reputation;
+pub(crate) mod shares;
+pub(crate) mod take;

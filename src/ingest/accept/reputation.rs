@@ -199,7 +199,7 @@ impl Reputation {
     /// refused. `refusal`: how long a refusal is remembered if nothing succeeds. `refresh`: so often one call of a
     /// principal is forwarded for its session. Each map is capped at `most`. `shares` go by what is known here.
     #[must_use]
-    pub fn new(
+    pub(in crate::ingest) fn new(
         groups: usize,
         proof: Option<Duration>,
         refusal: Duration,
@@ -227,7 +227,7 @@ impl Reputation {
     }
 
     /// A call of this principal met 401 or 403.
-    pub fn refuse(&self, principal: Principal, by: RefusedBy) {
+    pub(in crate::ingest) fn refuse(&self, principal: Principal, by: RefusedBy) {
         // ORDER: the mark first, so that whoever finds none finds nothing else either.
         self.ever_refused.set(principal);
         self.refused.insert(principal, Refused { groups: Arc::clone(&self.everywhere), by });
@@ -238,7 +238,7 @@ impl Reputation {
     }
 
     /// What this principal has in this group is held by a refusal, which may have been forgotten since.
-    pub fn refuse_again(&self, principal: Principal, group: GroupIndex) {
+    pub(in crate::ingest) fn refuse_again(&self, principal: Principal, group: GroupIndex) {
         if self.is_refused_in(principal, group) {
             return;
         }
@@ -271,7 +271,7 @@ impl Reputation {
     }
 
     /// A call of this principal was taken in a group. `nameless`: no token, session or key was there.
-    pub fn vouch(&self, principal: Principal, nameless: bool, group: GroupIndex) -> Vouched {
+    pub(in crate::ingest) fn vouch(&self, principal: Principal, nameless: bool, group: GroupIndex) -> Vouched {
         let open = self.open.get(group.0).filter(|_| nameless);
         let opens = open.is_some_and(|open| !open.swap(true, Ordering::Relaxed));
         let was_refused = self.lift_refusal(principal, group);
@@ -284,7 +284,7 @@ impl Reputation {
 
     /// A read of what this group's events change was answered to this principal, which has a name; `true`: that is news.
     /// What is refused stays so, until a call of its own is taken.
-    pub fn vouch_by_read(&self, principal: Principal, read: ReadIndex, group: GroupIndex) -> bool {
+    pub(in crate::ingest) fn vouch_by_read(&self, principal: Principal, read: ReadIndex, group: GroupIndex) -> bool {
         !self.is_open_read(read)
             && !self.is_refused_in(principal, group)
             && self.note_proof(principal, group, Grounds::read(read))
@@ -308,7 +308,7 @@ impl Reputation {
 
     /// A read route answered a stranger: it proves nothing from now on, and what it has proven holds no longer. `true`: that
     /// is news.
-    pub fn open_read(&self, read: ReadIndex) -> bool {
+    pub(in crate::ingest) fn open_read(&self, read: ReadIndex) -> bool {
         let ReadRoutes(bit) = ReadRoutes::of(read);
         self.open_reads.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
@@ -332,13 +332,13 @@ impl Reputation {
     ///
     /// # Errors
     /// There is none for this caller; nothing was taken.
-    pub fn take_share(&self, holder: Holder, takes: Takes) -> Result<Share, NoShare> {
+    pub(in crate::ingest) fn take_share(&self, holder: Holder, takes: Takes) -> Result<Share, NoShare> {
         self.shares.take(holder, takes, || self.is_good_anywhere(holder.principal))
     }
 
     /// A share for what is there already.
     #[must_use]
-    pub fn adopt_share(&self, holder: Holder, takes: Takes) -> Share {
+    pub(in crate::ingest) fn adopt_share(&self, holder: Holder, takes: Takes) -> Share {
         self.shares.adopt(holder, takes, || self.is_good_anywhere(holder.principal))
     }
 
@@ -409,13 +409,13 @@ impl Reputation {
     }
 
     /// A delivery's answer renewed a cookie of this principal, and its browser didn't see it.
-    pub fn ask_renewal(&self, principal: Principal) {
+    pub(in crate::ingest) fn ask_renewal(&self, principal: Principal) {
         self.to_renew.insert(principal, ());
         self.any_to_renew.store(true, Ordering::Relaxed);
     }
 
     /// The browser of this principal has seen an answer that renewed a cookie: for a minute nothing is asked for.
-    pub fn note_renewal(&self, principal: Principal) {
+    pub(in crate::ingest) fn note_renewal(&self, principal: Principal) {
         self.renewed.insert(principal, Instant::now());
         if self.any_to_renew.load(Ordering::Relaxed) {
             self.to_renew.invalidate(&principal);

@@ -1,9 +1,9 @@
-//! Taking an event call: what needs no wait first ([`Ingest::prepare`]), then the journal ([`Ingest::keep_prepared`]).
+//! Taking an event call: what needs no wait first ([`Acceptor::prepare`]), then the journal ([`Acceptor::keep_prepared`]).
 
 use super::call::{Call, Scope};
 use super::decode::{self, Decoded, Decoder, Payload};
 use crate::event::{Event, EventId, GroupIndex, Succession};
-use crate::ingest::Ingest;
+use crate::ingest::Acceptor;
 use crate::ingest::accept::admit::{Claim, Known, SeenKey};
 use crate::ingest::accept::buckets::{NoToken, Payer};
 use crate::ingest::accept::contexts::TooMuch;
@@ -84,7 +84,7 @@ impl Arrival {
     }
 }
 
-impl Ingest {
+impl Acceptor {
     /// Decodes an event call and looks whether it may be kept. `sent`: its body as it came; `body`: without its coding.
     ///
     /// # Errors

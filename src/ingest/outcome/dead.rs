@@ -267,7 +267,7 @@ impl DeadLetters {
     }
 
     /// One more; what goes for want of room comes back.
-    pub fn bury(&self, letter: DeadLetter) -> Gone {
+    pub(in crate::ingest) fn bury(&self, letter: DeadLetter) -> Gone {
         let is_good = |principal| self.reputation.is_good_anywhere(principal);
         let is_strangers = !is_good(letter.event.owner.principal);
         let (address, weight) = (is_strangers.then(|| Address::of_event(&letter.event)), self.weight(&letter.event));
@@ -291,7 +291,7 @@ impl DeadLetters {
     }
 
     /// As it was before this start.
-    pub fn restore(&self, dropped: u64) {
+    pub(in crate::ingest) fn restore(&self, dropped: u64) {
         self.pile.lock().dropped += dropped;
     }
 
@@ -311,7 +311,7 @@ impl DeadLetters {
     }
 
     /// Takes one away; `false`: somebody else did.
-    pub fn remove(&self, key: u64) -> bool {
+    pub(in crate::ingest) fn remove(&self, key: u64) -> bool {
         self.pile.lock().remove(key).is_some()
     }
 

@@ -2,7 +2,7 @@
 
 use super::dead::DeadLetter;
 use crate::event::{Carried, GroupIndex, Reason};
-use crate::ingest::Ingest;
+use crate::ingest::Operations;
 use crate::ingest::accept::shares::{Address, Holder};
 use crate::journal::More;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Replayed {
     pub kept: Vec<(String, String)>,
 }
 
-impl Ingest {
+impl Operations {
     /// Replays the dead letters of a key or an id, or all: oldest first, at most [`REPLAYS_PER_SECOND`].
     ///
     /// # Cancel safety

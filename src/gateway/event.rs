@@ -1,0 +1,93 @@
+//! Event calls and clients' own batches: gathered, decided, answered.
+
+use super::answers::{Answers, request_id};
+use super::bodies::Bodies;
+use super::collect::{self, Gathered, Whole};
+use super::decide::{Decider, Decision, EventHead};
+use super::forward::Forwarder;
+use crate::body::Body;
+use crate::event::GroupIndex;
+use crate::peer::Peer;
+use crate::route::{EventRoute, Params};
+use http::request::Parts;
+use http::{Request, Response};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Answers event calls.
+pub(super) struct EventCalls {
+    pub(super) answers: Answers,
+    pub(super) bodies: Bodies,
+    pub(super) decider: Decider,
+    pub(super) forwarder: Arc<Forwarder>,
+}
+
+impl EventCalls {
+    /// Answers a call that is one event.
+    pub(super) async fn answer_event(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        candidates: &[&EventRoute],
+        params: &Params,
+    ) -> Response<Body> {
+        let began = Instant::now();
+        let (parts, body) = request.into_parts();
+        let gathered = match self.bodies.gather(&parts, peer, body).await {
+            Ok(gathered) => gathered,
+            Err(refusal) => return self.answers.refuse(&parts, &refusal),
+        };
+        let request_id = request_id(&parts);
+        let head = EventHead { parts: &parts, peer, candidates, params, request_id: &request_id };
+        let decision = match &gathered {
+            Gathered::Whole(Whole { raw, .. }) => self.decider.decide_event(&head, raw).await,
+            Gathered::Streamed(_, unread) => self.decider.decide_unread(&head, &head.groups(), *unread),
+        };
+        if let Decision::Acknowledge(ack) = decision {
+            self.answers.metrics.ack_seconds.observe(began.elapsed().as_secs_f64());
+            return self.answers.acknowledge(&parts, ack, &request_id);
+        }
+        Box::pin(self.carry_out(decision, parts, gathered, peer, &request_id)).await
+    }
+
+    /// Answers a batch that a client made itself.
+    pub(super) async fn answer_batch(&self, request: Request<Body>, peer: &Peer, group: GroupIndex) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let gathered = match self.bodies.gather(&parts, peer, body).await {
+            Ok(gathered) => gathered,
+            Err(refusal) => return self.answers.refuse(&parts, &refusal),
+        };
+        let (params, request_id) = (Params::default(), request_id(&parts));
+        let head = EventHead { parts: &parts, peer, candidates: &[], params: &params, request_id: &request_id };
+        let decision = match &gathered {
+            Gathered::Whole(Whole { raw, .. }) => self.decider.decide_batch(&head, group, raw).await,
+            Gathered::Streamed(_, unread) => self.decider.decide_unread(&head, &[group], *unread),
+        };
+        self.carry_out(decision, parts, gathered, peer, &request_id).await
+    }
+
+    async fn carry_out(
+        &self,
+        decision: Decision,
+        parts: Parts,
+        gathered: Gathered,
+        peer: &Peer,
+        request_id: &str,
+    ) -> Response<Body> {
+        match decision {
+            Decision::Acknowledge(ack) => self.answers.acknowledge(&parts, ack, request_id),
+            Decision::Forward(why, touches) => {
+                self.forwarder.forward(Request::from_parts(parts, gathered), peer, Some(&why), *touches).await
+            }
+            Decision::Refuse(refusal) => {
+                // A client that waits for a 100 hears the refusal without having sent anything.
+                if let Gathered::Streamed(body, _) = gathered
+                    && !body.is_expected()
+                {
+                    collect::drain(body).await;
+                }
+                self.answers.refuse(&parts, &refusal)
+            }
+        }
+    }
+}

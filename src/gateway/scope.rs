@@ -1,0 +1,40 @@
+//! What templates can see of a call that is no event.
+
+use crate::event::UserId;
+use crate::identity::Caller;
+use crate::json::Object;
+use crate::route::Params;
+use crate::template::{Found, Lookup, Source};
+use std::borrow::Cow;
+
+/// What templates can see of a call that is no event: its head, and its body where that was read. What a template expects
+/// of an event is looked for in the body.
+pub(super) struct HeadScope<'a, 'c> {
+    pub(super) caller: &'a Caller<'c>,
+    pub(super) params: &'a Params,
+    pub(super) user: Option<&'a UserId>,
+    pub(super) body: Option<&'a Object<'a>>,
+}
+
+impl Lookup for HeadScope<'_, '_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
+            Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
+            Source::Body | Source::Event => self.body?.at(path).map(Found::Json),
+            _ => self.caller.look(source, path),
+        }
+    }
+}
+
+/// The head of a call whose body may hold anything: what a template finds there makes no user id.
+pub(super) struct AnyBody<'a, 'c>(pub(super) HeadScope<'a, 'c>);
+
+impl Lookup for AnyBody<'_, '_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        match source {
+            Source::Body | Source::Event => Some(Found::Text(Cow::Borrowed("\0"))),
+            _ => self.0.find(source, path),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What a client's connection is doing, and how long it may do that.
+//!
+//! hyper has one time-out for heads, which runs while a connection idles as well, and none for HTTP/2. So each connection
+//! keeps its own account: its I/O says when bytes come, each call says when it begins and ends.
+//!
+//! ```text
+//! HTTP/1.1   Head ─ call begins ─▶ Busy ─ call ends ─▶ Idle ─ a byte ─▶ Head
+//!                                    └ 101 ─▶ Tunnel
+//! HTTP/2     Head ─ its preface is whole ─▶ Idle ◀─ last call ends, first call begins ─▶ Busy
+//! ```
+//!
+//! `Head` ends after `header_timeout`, from the connection's beginning or the head's first byte, however many follow.
+//! `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline of their own, since bodies may stream for
+//! ever and pause; but in every phase, bytes that are ready and of which the client takes none for `stall_timeout` end the
+//! connection (`stall.rs`). What waits to be written is no idling either: the time of `Idle` begins when it is written. An
+//! HTTP/2 head can't be told from other frames; while no call is open it counts as idle time.
+//!
+//! A connection in `Head` or `Idle`, all of whose bytes are written, waits for its client, and gives way to a new one that
+//! finds no place (`places.rs`). A request may have come that no poll has read; so a connection that is asked is polled
+//! once more, and stays if it has begun a call, begun the head after an answer, or left bytes in the kernel:
+//!
+//! ```text
+//! No ─ asked, or first to wait ─▶ Yes ─ waits for its client ─▶ Polled ─ still does, all bytes are read ─▶ gives way
+//!                                  └──────── else ──────▶ No ◀── else ──┘
+//! ```
+
+mod stall;
+mod watched;
+
+pub(super) use watched::{Socket, Watched};
+
+use super::newcomer::Newcomer;
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// What every HTTP/2 connection begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long each phase may last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) head: Duration,
+    pub(super) idle: Duration,
+}
+
+/// A connection's account; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Phases(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Locked for moments: by the connection's task, and by the ends of HTTP/2 calls in tasks of their own.
+    state: Mutex<State>,
+    /// The connection's task. HTTP/1.1 changes its phase in that task only, and needs no waking for it.
+    watcher: AtomicWaker,
+    limits: Limits,
+    newcomer: Newcomer,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    protocol: Protocol,
+    /// A write waits for the client to take what was written before.
+    write_waits: bool,
+    asked: Asked,
+}
+
+impl State {
+    /// Since when the connection waits for its client and for nothing else.
+    fn waits_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Head { since } | Phase::Idle { since } if !self.write_waits => Some(since),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a connection is to give way to a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    Yes,
+    /// It is polled once more.
+    Polled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Head { since: Instant },
+    Busy { calls: usize },
+    Idle { since: Instant },
+    Tunnel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    /// So many bytes of the preface have come.
+    Unknown(usize),
+    Http1,
+    Http2,
+}
+
+/// Why a connection's time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// A head did not come in time.
+    Head,
+    /// Nothing was asked for too long.
+    Idle,
+}
+
+impl Phases {
+    /// A connection that was just accepted.
+    pub(super) fn new(limits: Limits, newcomer: Newcomer) -> Self {
+        let phase = Phase::Head { since: Instant::now() };
+        let state = State { phase, protocol: Protocol::Unknown(0), write_waits: false, asked: Asked::No };
+        Self(Arc::new(Shared { state: Mutex::new(state), watcher: AtomicWaker::new(), limits, newcomer }))
+    }
+
+    /// Bytes have come.
+    fn heard(&self, bytes: &[u8]) {
+        let state = &mut *self.0.state.lock();
+        if let Protocol::Unknown(seen) = state.protocol {
+            state.protocol = next_protocol(seen, bytes);
+            // Head => Idle
+            if state.protocol == Protocol::Http2 {
+                state.phase = Phase::Idle { since: Instant::now() };
+            }
+        }
+        // Idle => Head
+        if let (Phase::Idle { .. }, Protocol::Http1) = (state.phase, state.protocol) {
+            state.phase = Phase::Head { since: Instant::now() };
+            self.stay(state);
+        }
+    }
+
+    /// Bytes have gone: an answer that is still being sent is no idling. HTTP/2 sends frames of its own, which say nothing.
+    fn sent(&self) {
+        let state = &mut *self.0.state.lock();
+        let waited = std::mem::replace(&mut state.write_waits, false);
+        if let Phase::Idle { since } = &mut state.phase
+            && (waited || state.protocol == Protocol::Http1)
+        {
+            *since = Instant::now();
+        }
+    }
+
+    /// Bytes are ready that can't be written yet.
+    fn wait_to_send(&self) {
+        self.0.state.lock().write_waits = true;
+    }
+
+    /// A head is whole: its call begins.
+    pub(super) fn begin_call(&self) -> OpenCall {
+        let phase = &mut self.0.state.lock().phase;
+        *phase = match *phase {
+            // Head | Idle => Busy
+            Phase::Head { .. } | Phase::Idle { .. } => Phase::Busy { calls: 1 },
+            Phase::Busy { calls } => Phase::Busy { calls: calls + 1 },
+            Phase::Tunnel => Phase::Tunnel,
+        };
+        OpenCall(self.clone())
+    }
+
+    fn end_call(&self) {
+        let state = &mut *self.0.state.lock();
+        state.phase = match state.phase {
+            // Busy => Idle
+            Phase::Busy { calls: 0 | 1 } => Phase::Idle { since: Instant::now() },
+            Phase::Busy { calls } => Phase::Busy { calls: calls - 1 },
+            other => other,
+        };
+        if state.protocol == Protocol::Http2 {
+            self.0.watcher.wake();
+        }
+    }
+
+    /// A call is open, or an answer waits to be written.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.0.state.lock();
+        state.write_waits || matches!(state.phase, Phase::Busy { .. })
+    }
+
+    /// Since when the connection waits for its client and for nothing else.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.0.state.lock().waits_since()
+    }
+
+    /// Asks the connection to give way, as soon as its task runs.
+    pub(super) fn ask(&self) {
+        self.0.state.lock().asked = Asked::Yes;
+        self.0.watcher.wake();
+    }
+
+    /// A connection that was asked to give way stays; the next one is to be asked.
+    pub(super) fn decline(&self) {
+        self.stay(&mut self.0.state.lock());
+    }
+
+    fn stay(&self, state: &mut State) {
+        // Yes | Polled => No
+        if std::mem::replace(&mut state.asked, Asked::No) != Asked::No {
+            self.0.newcomer.decline();
+        }
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.state.lock().asked != Asked::No
+    }
+
+    /// Until the connection is to give way to a new one. To be polled after the connection whenever that was polled.
+    pub(super) async fn give_way(&self) {
+        poll_fn(|cx| self.poll_give_way(cx)).await;
+    }
+
+    fn poll_give_way(&self, cx: &Context<'_>) -> Poll<()> {
+        self.0.watcher.register(cx.waker());
+        let state = &mut *self.0.state.lock();
+        let waits = state.waits_since().is_some();
+        match state.asked {
+            // No | Yes => Polled
+            Asked::Yes if waits => state.asked = Asked::Polled,
+            Asked::No if waits && self.0.newcomer.claim() => state.asked = Asked::Polled,
+            Asked::Polled if waits => return Poll::Ready(()),
+            Asked::No => return Poll::Pending,
+            Asked::Yes | Asked::Polled => {
+                self.stay(state);
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn deadline(&self) -> Option<(Instant, Over)> {
+        let state = self.0.state.lock();
+        match state.phase {
+            Phase::Head { since } => Some((since + self.0.limits.head, Over::Head)),
+            // The stall time runs instead.
+            Phase::Idle { .. } if state.write_waits => None,
+            Phase::Idle { since } => Some((since + self.0.limits.idle, Over::Idle)),
+            Phase::Busy { .. } | Phase::Tunnel => None,
+        }
+    }
+
+    /// Until a phase has lasted too long. To be polled after the connection whenever that was polled: its phases change
+    /// there.
+    pub(super) async fn over(&self) -> Over {
+        let mut sleep = pin!(sleep_until(Instant::now() + self.0.limits.head));
+        poll_fn(|cx| {
+            if self.0.state.lock().protocol != Protocol::Http1 {
+                self.0.watcher.register(cx.waker());
+            }
+            // A timer that is too early is set anew when it rings, so that a busy connection never sets it.
+            loop {
+                let Some((deadline, over)) = self.deadline() else { return Poll::Pending };
+                if deadline < sleep.deadline() {
+                    sleep.as_mut().reset(deadline);
+                }
+                ready!(sleep.as_mut().poll(cx));
+                if deadline <= Instant::now() {
+                    return Poll::Ready(over);
+                }
+                sleep.as_mut().reset(deadline);
+            }
+        })
+        .await
+    }
+}
+
+fn next_protocol(seen: usize, bytes: &[u8]) -> Protocol {
+    let rest = PREFACE.get(seen..).unwrap_or_default();
+    let (known, fits) = (rest.len().min(bytes.len()), bytes.iter().zip(rest).all(|(byte, wanted)| byte == wanted));
+    match fits {
+        true if known == rest.len() => Protocol::Http2,
+        true => Protocol::Unknown(seen + known),
+        false => Protocol::Http1,
+    }
+}
+
+/// A call that isn't answered to its end; dropping it ends it, whatever happened.
+#[derive(Debug)]
+pub(super) struct OpenCall(Phases);
+
+impl OpenCall {
+    /// The same call, which is open until all that share it are dropped.
+    pub(super) fn share(&self) -> Self {
+        self.0.begin_call()
+    }
+
+    /// The connection no longer carries HTTP.
+    pub(super) fn becomes_tunnel(&self) {
+        self.0.0.state.lock().phase = Phase::Tunnel;
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.end_call();
+    }
+}
+
+#[cfg(test)]
+mod tests;
