@@ -1,8 +1,7 @@
 //! What a configuration loses, leaves to the application or never does, in sentences for `tidegate check`.
-//!
-//! A loud sentence is about something that an operator hardly means; the others say what to expect.
 
-use super::Config;
+use super::note::{Note, loud, name_of, quiet};
+use super::settings::Config;
 use super::shadows;
 use crate::identity::{Kind, Need, Part, lists};
 use crate::ingest::settings::{Group, MissingId};
@@ -11,23 +10,6 @@ use crate::route::{CacheRoute, EventRoute, Mode};
 use crate::template::{Source, Template};
 use http::{HeaderName, Method, header};
 use std::cell::RefCell;
-
-/// One sentence.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Note {
-    /// It is hardly meant.
-    pub(super) loud: bool,
-    /// What it says.
-    pub(super) text: String,
-}
-
-pub(super) fn loud(text: String) -> Note {
-    Note { loud: true, text }
-}
-
-pub(super) fn quiet(text: String) -> Note {
-    Note { loud: false, text }
-}
 
 /// All of them, loud ones first.
 pub(super) fn notes(config: &Config) -> Vec<Note> {
@@ -56,11 +38,6 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
     }
     told.sort_by_key(|note| !note.loud);
     told
-}
-
-/// As it stands in the notes.
-pub(super) fn name_of(route: &EventRoute) -> String {
-    format!("{} {}", route.method, route.path.source())
 }
 
 fn listed(names: &[impl AsRef<str>]) -> String {

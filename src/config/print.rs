@@ -1,6 +1,6 @@
 //! What `tidegate check` prints: for every route, what will be done with its calls.
 
-use super::Config;
+use super::settings::Config;
 use super::{losses, shadows};
 use crate::cache::policy::freshness;
 use crate::identity::Admit;

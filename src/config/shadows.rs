@@ -1,7 +1,7 @@
 //! Rules that never meet a call, since another one takes it first: the order is that of [`crate::route::Routes`].
 
-use super::Config;
-use super::losses::{Note, loud, name_of};
+use super::note::{Note, loud, name_of};
+use super::settings::Config;
 use crate::ingest::settings::{ClientBatches, Group, Shape, Target};
 use crate::route::{EventRoute, Mode, Pattern, WriteRoute};
 use http::Method;

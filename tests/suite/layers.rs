@@ -97,6 +97,30 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["event", "pass_through"],
         ],
     ),
+    (
+        "config",
+        &[
+            &["problem", "key"],
+            &["tree"],
+            &["section"],
+            &["readers"],
+            &["sections"],
+            &["settings", "credentials"],
+            &["links", "note"],
+            &["shadows"],
+            &["losses"],
+            &["print", "page"],
+        ],
+    ),
+    // A section knows no other one.
+    (
+        "config::sections",
+        &[&[
+            "admin", "batch", "cache", "cors", "delivery", "event", "identity", "journal", "limits", "preview",
+            "relay", "server", "store", "upstream", "write",
+        ]],
+    ),
+    ("config::sections::batch", &[&["keys"], &["flush", "pack", "replies", "shape"]]),
     ("demo", &[&["application"], &["learners"], &["arrangement"], &["report"], &["stage"]]),
     (
         "demo::application",

@@ -1,0 +1,79 @@
+//! Readers of values that several sections have: paths, methods, tables of lists, documents of templates.
+
+use super::key::Key;
+use super::section::Section;
+use super::tree::{Node, Spot};
+use crate::route::{Pattern, PatternError};
+use crate::template::{JsonTemplate, Source, TemplateError};
+use http::{Method, StatusCode};
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// What every template may look at: the head of a call.
+pub(super) const HEAD: [Source; 4] = [Source::Header, Source::Cookie, Source::Query, Source::Jwt];
+const NOW: [Source; 4] = [Source::NowMs, Source::NowIso, Source::Uuid, Source::RequestId];
+
+/// The head of a call, what is drawn for it (time, chance), and these.
+pub(super) fn sources(more: &[Source]) -> Vec<Source> {
+    more.iter().chain(&HEAD).chain(&NOW).copied().collect()
+}
+
+/// A route's path, which is needed.
+pub(super) fn read_path(section: &Section<'_>, key: &'static Key) -> Option<Pattern> {
+    if !section.has(key) {
+        section.wrong_key(key, "is missing");
+    }
+    section.compiled(key, |text| -> Result<Pattern, PatternError> { Pattern::parse(text) })
+}
+
+/// A method, if the text is one in capitals.
+pub(super) fn parse_method(text: &str) -> Option<Method> {
+    Method::from_bytes(text.as_bytes()).ok().filter(|_| text == text.to_ascii_uppercase())
+}
+
+/// A table of lists of values; a single value counts as a list of one.
+pub(super) fn read_lists(section: &Section<'_>, key: &'static Key) -> Vec<(String, Vec<Value>)> {
+    let Some(spot) = section.get(key) else { return Vec::new() };
+    let Node::Table(members) = &spot.node else {
+        section.wrong_key(key, "a table of lists is allowed, such as { type = [\"a\", \"b\"] }");
+        return Vec::new();
+    };
+    members.iter().map(|(name, spot)| (name.clone(), values_of(spot))).collect()
+}
+
+/// A list's values, or the one that isn't in a list.
+pub(super) fn values_of(spot: &Spot) -> Vec<Value> {
+    match &spot.node {
+        Node::List(all) => all.iter().map(|one| one.node.json()).collect(),
+        other => vec![other.json()],
+    }
+}
+
+/// A status within the key's limits, if given or by default.
+pub(super) fn read_status(section: &Section<'_>, key: &'static Key) -> Option<StatusCode> {
+    StatusCode::from_u16(u16::try_from(section.maybe_number(key)?).ok()?).ok()
+}
+
+/// A document of templates, if given. What is wrong with it is reported.
+pub(super) fn read_document(
+    section: &Section<'_>,
+    key: &'static Key,
+    allowed: &[Source],
+) -> Option<Result<JsonTemplate, Reported>> {
+    let spot = section.get(key)?;
+    let report = |error: TemplateError| {
+        section.wrong_key(key, error.to_string());
+        Reported
+    };
+    Some(JsonTemplate::from_json(&spot.node.json(), allowed).map_err(report))
+}
+
+/// It is wrong, and was reported.
+#[derive(Debug)]
+pub(super) struct Reported;
+
+/// `listen`: an address and a port.
+pub(super) fn read_address(section: &Section<'_>, key: &'static Key) -> SocketAddr {
+    let address = section.parsed(key, "an address such as \"127.0.0.1:8080\"");
+    address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+}

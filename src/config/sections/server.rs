@@ -1,0 +1,69 @@
+//! `[server]`: the connections of clients.
+
+use crate::config::key::{Key, Kind::*, Schema, keys};
+use crate::config::readers::read_address;
+use crate::config::section::Section;
+use crate::peer::TrustedProxies;
+use crate::server::ServerSettings;
+
+keys! {
+    "[server]";
+    LISTEN = Key::text("listen", Said("address"), "127.0.0.1:8080");
+    /// where all are taken, a connection that waits for its client gives way to a new one
+    /// ([more](relay.md#who-gives-way)). One IPv4 address or IPv6 /64 has a quarter of them at most, unless it is one
+    /// of `trusted_proxies`: beyond it a connection is closed. Fewer where there are too few file descriptors, which a
+    /// warning says
+    MAX_CONNECTIONS = Key::with("max_connections", Number(1, 1_000_000), "10_000");
+    /// from these `X-Forwarded-*` and `Forwarded` are believed and extended; from others they are replaced. `[]`:
+    /// nobody's
+    TRUSTED_PROXIES = Key::with(
+        "trusted_proxies",
+        Said(r#"list of `"loopback"`, `"unix"`, addresses, networks"#),
+        r#"["loopback", "unix"]"#,
+    );
+    /// a connection's first byte, and each request's head from its first byte on
+    HEADER_TIMEOUT = Key::text("header_timeout", Duration, "10s");
+    /// the body of a call that is looked at
+    BODY_TIMEOUT = Key::text("body_timeout", Duration, "30s");
+    /// a connection between two requests
+    KEEPALIVE_TIMEOUT = Key::text("keepalive_timeout", Duration, "75s");
+    /// a client that takes nothing of what is ready for it, or that is waited for and brings less than 1 KiB of an
+    /// upload. What has nothing to say may be quiet for ever ([more](relay.md#who-takes-or-brings-nothing))
+    STALL_TIMEOUT = Key::text("stall_timeout", Duration, "60s");
+    /// after SIGTERM, Ctrl-C or SIGHUP: finish requests, send windows; less where nothing can move any more, nothing
+    /// at a second signal
+    DRAIN = Key::text("drain", Duration, "20s");
+    /// a forwarded event call's answer says why, in `Tidegate-Forwarded`
+    EXPLAIN = Key::with("explain", Flag, "false");
+}
+
+/// What the section says.
+pub(in crate::config) struct Server {
+    /// The listener's settings.
+    pub(in crate::config) settings: ServerSettings,
+    /// Answers say why a call was forwarded.
+    pub(in crate::config) explain: bool,
+}
+
+pub(super) fn read(section: Section<'_>) -> Server {
+    let settings = ServerSettings {
+        listen: read_address(&section, &LISTEN),
+        max_connections: section.number(&MAX_CONNECTIONS),
+        header_timeout: section.duration(&HEADER_TIMEOUT),
+        body_timeout: section.duration(&BODY_TIMEOUT),
+        stall_timeout: section.duration(&STALL_TIMEOUT),
+        keepalive_timeout: section.duration(&KEEPALIVE_TIMEOUT),
+        trusted_proxies: read_trusted_proxies(&section),
+        drain: section.duration(&DRAIN),
+    };
+    let explain = section.flag(&EXPLAIN);
+    section.finish();
+    Server { settings, explain }
+}
+
+fn read_trusted_proxies(section: &Section<'_>) -> TrustedProxies {
+    TrustedProxies::parse(&section.names::<String>(&TRUSTED_PROXIES)).unwrap_or_else(|error| {
+        section.wrong_key(&TRUSTED_PROXIES, error.to_string());
+        TrustedProxies::default()
+    })
+}
