@@ -1,6 +1,6 @@
 //! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead letters, flush,
 //! invalidation. Shows no credential and no body but the events of dead letters, and answers no page of another site
-//! ([`access`]).
+//! (`access.rs`).
 
 mod access;
 mod dead_letters;

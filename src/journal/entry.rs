@@ -83,7 +83,7 @@ pub struct End {
 pub struct More {
     /// The key of its id among the seen ones.
     pub seen: [u8; 16],
-    /// The dead letter that it was, which goes in the same moment.
+    /// The dead letter that it was, which the event's frame ends.
     pub replaces: Option<u64>,
     /// Bytes that count against `max_bytes` beside the events: contexts.
     pub beside: u64,

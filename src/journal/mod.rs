@@ -7,8 +7,8 @@
 //! and hands it to the tail in one step, so that no later event of the lane can come before it. `settle` gives the
 //! space back.
 //!
-//! **Levels.** `none` lives in memory. `process` and `disk` are kept in a segmented [`log`], by the threads that
-//! bring events ([`commit`]) and a thread of the journal's own ([`writer_thread`]); [`recover`] brings back what a start finds.
+//! **Levels.** `none` lives in memory. `process` and `disk` are kept in a segmented log (`log/`), by the threads that bring
+//! events (`commit/`) and a thread of the journal's own (`writer_thread.rs`); [`recover`] brings back what a start finds.
 //!
 //! ```text
 //! append ─► queue ─► one write (at disk: and one sync) for all that waits ─► tail ─► answer

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const PENDING: Bypass = "pending";
 
 impl Read {
-    /// Step 1: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.
+    /// Step 1 of the read path: afterwards nothing that the reader's own user has had acknowledged is pending on the tags.
     pub(super) async fn wait_for_own_events(&self, route: &CacheRoute, reader: &Reader) -> Result<(), Bypass> {
         let Reader { asker, keys, tags, is_untold, waiting, groups, writes_for_others, .. } = reader;
         let speaks = !keys.nameless && !self.callers.reputation().is_refused(keys.principal);
@@ -47,7 +47,7 @@ impl Read {
         }
     }
 
-    /// Step 2: whether other principals of the reader's user have something pending that the reader may not wait for yet.
+    /// Step 2 of the read path: whether other principals of the reader's user have something pending that the reader may not wait for yet.
     /// Where every group takes strangers it may never, whatever it is answered: no proof would come of asking.
     pub(super) fn is_to_be_proven(&self, ask: &Ask) -> bool {
         let reputation = self.callers.reputation();

@@ -43,7 +43,7 @@ pub struct Append<T> {
     pub draft: Draft,
     /// The obligation.
     pub ticket: T,
-    /// A dead letter that it comes from, which goes in the same moment.
+    /// The dead letter that it was, which the event's frame ends.
     pub replaces: Option<u64>,
     /// Its caller's session succeeded another one.
     pub succession: Option<Succession>,
