@@ -7,7 +7,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The reference configuration, with other addresses and without a limit per user.
+/// The reference configuration, with other addresses, connections that may be idle for long, and no limit
+/// per user.
 pub fn configuration(upstream: SocketAddr, durability: &str, journal: &Path) -> String {
     include_str!("../../config.toml")
         .replace("127.0.0.1:8080", "127.0.0.1:0")
@@ -15,6 +16,7 @@ pub fn configuration(upstream: SocketAddr, durability: &str, journal: &Path) -> 
         .replace("127.0.0.1:8888", &upstream.to_string())
         .replace("path = \"data\"", &format!("path = \"{}\"", journal.display()))
         .replace("durability = \"disk\"", &format!("durability = \"{durability}\""))
+        .replace("keepalive_timeout = \"75s\"", "keepalive_timeout = \"10m\"")
         .replace("events_per_user = ", "# events_per_user = ")
 }
 

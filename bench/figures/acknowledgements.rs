@@ -18,7 +18,7 @@ fn enter_bare(bench: &Bench<'_>, head: Head) -> Contestant {
     let (process, address) = start_bare();
     let calls = Box::new(move |connection| calls::write_events(head, connection));
     let plan = Plan { address, calls, cycle: EVENTS_CYCLE, mark: "" };
-    Contestant::new(process, bench.application, &plan)
+    Contestant::new(process, bench.application, plan)
 }
 
 /// With the reference configuration, but for its limit per user.
@@ -29,7 +29,7 @@ fn enter_tidegate(bench: &Bench<'_>, head: Head, durability: &str) -> Contestant
     let (process, address, _) = start_tidegate(&directory, &text);
     let calls = Box::new(move |connection| calls::write_events(head, connection));
     let plan = Plan { address, calls, cycle: EVENTS_CYCLE, mark: ACKNOWLEDGED };
-    Contestant::new(process, bench.application, &plan)
+    Contestant::new(process, bench.application, plan)
 }
 
 /// Processor time a call.

@@ -25,9 +25,9 @@ pub struct Contestant {
 pub const ACKNOWLEDGED: &str = "idegate-event: ";
 
 impl Contestant {
-    pub fn new(process: Process, application: Application, plan: &Plan) -> Self {
+    pub fn new(process: Process, application: Application, plan: Plan) -> Self {
         let delivers = plan.mark == ACKNOWLEDGED;
-        Self { process, load: Load::open(plan), application, counts: Count::default(), delivers }
+        Self { process, load: Load::new(plan), application, counts: Count::default(), delivers }
     }
 
     /// Sends without measuring.

@@ -37,11 +37,11 @@ pub struct Count {
     pub took: Duration,
 }
 
-/// Open connections, which go on where they stopped.
+/// Connections that stay open, and go on where they stopped.
 pub struct Load {
+    plan: Plan,
     runtime: Runtime,
     connections: Vec<Connection>,
-    cycle: u64,
 }
 
 struct Connection {
@@ -54,30 +54,31 @@ struct Connection {
 }
 
 impl Load {
-    pub fn open(plan: &Plan) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let connections = runtime.block_on(async {
-            let mut connections = Vec::new();
-            for number in 0..CONNECTIONS {
-                let stream = TcpStream::connect(plan.address).await.expect("a connection");
-                stream.set_nodelay(true).expect("no delay");
-                connections.push(Connection {
-                    stream,
-                    write: (plan.calls)(number),
-                    mark: memmem::Finder::new(plan.mark),
-                    call: Vec::new(),
-                    answer: vec![0; 8_192],
-                    count: Count::default(),
-                });
-            }
-            connections
-        });
-        Self { runtime, connections, cycle: plan.cycle }
+    pub fn new(plan: Plan) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Self { plan, runtime: runtime.expect("a runtime"), connections: Vec::new() }
+    }
+
+    /// Not before the first calls, since a server closes a connection that says nothing.
+    fn open_connections(&mut self) {
+        for number in 0..CONNECTIONS {
+            let stream = self.runtime.block_on(TcpStream::connect(self.plan.address));
+            let stream = stream.expect("a connection");
+            stream.set_nodelay(true).expect("no delay");
+            self.connections.push(Connection {
+                stream,
+                write: (self.plan.calls)(number),
+                mark: memmem::Finder::new(self.plan.mark),
+                call: Vec::new(),
+                answer: vec![0; 8_192],
+                count: Count::default(),
+            });
+        }
     }
 
     /// Sends as fast as the server answers.
     pub fn run(&mut self, until: Until) -> Count {
-        let (began, cycle) = (Instant::now(), self.cycle);
+        let (began, cycle) = (Instant::now(), self.plan.cycle);
         self.each(async move |_, connection| {
             loop {
                 let ends = match until {
@@ -95,7 +96,7 @@ impl Load {
     /// Sends so many calls a second for about this time, whether or not the server keeps up; microseconds of each. A call
     /// that had to wait for the one before it counts from the moment when it was due.
     pub fn pace(&mut self, rate: f64, time: Duration) -> (Count, Histogram<u64>) {
-        let (began, cycle) = (Instant::now(), self.cycle);
+        let (began, cycle) = (Instant::now(), self.plan.cycle);
         let interval = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
         let calls = (time.as_secs_f64() / interval.as_secs_f64()) as u64;
         let calls = calls.next_multiple_of(cycle);
@@ -127,6 +128,9 @@ impl Load {
     where
         F: AsyncFn(u32, &mut Connection),
     {
+        if self.connections.is_empty() {
+            self.open_connections();
+        }
         let began = Instant::now();
         let run = &run;
         let numbered = (0..).zip(&mut self.connections);
@@ -158,7 +162,7 @@ impl Connection {
         let mut have = 0;
         let head = loop {
             let read = self.stream.read(&mut self.answer[have..]).await.expect("an answer");
-            assert!(read > 0, "the server closed the connection");
+            assert!(read > 0, "{:?} is closed", self.stream);
             have += read;
             if let Some(head) = whole_head(&self.answer[..have]) {
                 break head;

@@ -10,7 +10,7 @@ const NGINX: &str = "
 worker_processes 1; daemon off; pid DIR/pid; error_log DIR/error.log; USER
 events { worker_connections 1024; }
 http {
-  access_log off; keepalive_requests 1000000000; tcp_nodelay on; sendfile off;
+  access_log off; keepalive_timeout 10m; keepalive_requests 1000000000; tcp_nodelay on; sendfile off;
   open_file_cache max=1000 inactive=1h; open_file_cache_valid 1h; open_file_cache_min_uses 1;
   client_body_temp_path DIR/a; proxy_temp_path DIR/b; fastcgi_temp_path DIR/c; uwsgi_temp_path DIR/d; scgi_temp_path DIR/e;
   proxy_cache_path DIR/cache keys_zone=answers:10m;
@@ -29,8 +29,8 @@ global
 defaults
   mode http
   timeout connect 5s
-  timeout client 5m
-  timeout server 5m
+  timeout client 10m
+  timeout server 10m
 frontend all
   bind 127.0.0.1:PORT
   default_backend application
@@ -93,6 +93,17 @@ pub fn start_varnish(directory: &Path, application: SocketAddr) -> Option<(Proce
     std::fs::write(&file, text.replace("HOST", &application.ip().to_string())).expect("a configuration");
     let mut command = Command::new(program);
     // No jail: its user could not read this directory.
-    command.args(["-F", "-j", "none", "-s", "malloc,64m", "-a", &format!("127.0.0.1:{port}"), "-f"]);
+    command.args([
+        "-F",
+        "-j",
+        "none",
+        "-p",
+        "timeout_idle=600",
+        "-s",
+        "malloc,64m",
+        "-a",
+        &format!("127.0.0.1:{port}"),
+        "-f",
+    ]);
     Some(start_peer(command.arg(file).arg("-n").arg(directory.join("varnish")), port))
 }

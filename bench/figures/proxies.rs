@@ -21,10 +21,11 @@ path = "/progress"
 tags = ["progress:{user}"]
 "#;
 
-/// A plain relay.
+/// A plain relay. Connections are idle while other servers are measured.
 const RELAY: &str = r#"
 [server]
 listen = "127.0.0.1:0"
+keepalive_timeout = "10m"
 [admin]
 listen = "127.0.0.1:0"
 [upstream]
@@ -36,7 +37,7 @@ type Started = Option<(Process, SocketAddr)>;
 fn enter(bench: &Bench<'_>, started: Started, mark: &'static str, calls: fn(usize) -> WriteCall) -> Option<Contestant> {
     let (process, address) = started?;
     let plan = Plan { address, calls: Box::new(calls), cycle: 2, mark };
-    let mut contestant = Contestant::new(process, bench.application, &plan);
+    let mut contestant = Contestant::new(process, bench.application, plan);
     // Every answer is stored, every connection open.
     contestant.warm(Until::Calls(2));
     Some(contestant)

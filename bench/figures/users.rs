@@ -32,7 +32,7 @@ fn enter(bench: &Bench<'_>, users: u64) -> Contestant {
         mark: ACKNOWLEDGED,
     };
     let taken = bench.application.taken();
-    let count = Load::open(&first).run(Until::Calls(users.div_ceil(CONNECTIONS as u64)));
+    let count = Load::new(first).run(Until::Calls(users.div_ceil(CONNECTIONS as u64)));
     bench.application.wait_for(taken + count.marked);
     let bursts = Plan {
         address,
@@ -40,7 +40,7 @@ fn enter(bench: &Bench<'_>, users: u64) -> Contestant {
         cycle: BURSTS_CYCLE,
         mark: ACKNOWLEDGED,
     };
-    Contestant::new(process, bench.application, &bursts)
+    Contestant::new(process, bench.application, bursts)
 }
 
 const UNREACHED: &str = "events_per_user = { rate = 10_000, per = \"1s\", burst = 10_000 }";
@@ -62,7 +62,7 @@ pub fn measure_memory(bench: &Bench<'_>) -> Vec<Row> {
         .replace("window = \"5s\"", "window = \"1h\"")
         .replace("max_lanes = 100_000", "max_lanes = 1_000_000");
     let (process, address, _) = start_tidegate(bench.directory, &text);
-    let mut load = Load::open(&Plan {
+    let mut load = Load::new(Plan {
         address,
         calls: Box::new(|connection| calls::write_first_events(EVENT, connection)),
         cycle: 1,
