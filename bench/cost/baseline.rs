@@ -1,6 +1,6 @@
 //! The committed figures of [`super::instructions`], and whether a build takes more.
 
-use super::load::Head;
+use super::reference::Head;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;

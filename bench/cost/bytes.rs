@@ -5,7 +5,8 @@
 //! by the events. `shared`: all calls of a user have one context. `own`: a condition (the CSRF token) differs at every call,
 //! so each has its own context and its own lane. `lone`: as many users as events, each with its context and its lane. `small` is a call with four short headers.
 
-use super::load::{self, Client, Head, Server, Upstream};
+use super::load::{Client, Server, Upstream};
+use super::reference::{self, Head};
 use std::path::Path;
 use std::process::Command;
 
@@ -80,7 +81,7 @@ fn measure(text: &str, head: Head, whose: Whose, directory: &Path) -> Found {
     let program = std::env::current_exe().expect("this program");
     let server = Server::start(Command::new(program).arg("serve").arg(file));
     // Another user's call warms up.
-    Client::connect(server.address).send(&load::call(head, "first", "first:0", "csrf-0123456789abcdef"));
+    Client::connect(server.address).send(&reference::call(head, "first", "first:0", "csrf-0123456789abcdef"));
     let (resident, written) = (server.resident(), bytes_below(&journal));
     std::thread::scope(|threads| {
         for thread in 0..THREADS {
@@ -92,7 +93,7 @@ fn measure(text: &str, head: Head, whose: Whose, directory: &Path) -> Found {
                         let user = if whose == Whose::Lone { user + number * USERS } else { user };
                         let one = if whose == Whose::Own { number } else { 0 };
                         let (user, csrf) = (format!("user-{user}"), format!("csrf-0123456789ab-{one:03}"));
-                        client.send(&load::call(head, &user, &format!("{user}:lesson-7:{number}"), &csrf));
+                        client.send(&reference::call(head, &user, &format!("{user}:lesson-7:{number}"), &csrf));
                     }
                 }
             });
@@ -110,7 +111,7 @@ fn measure(text: &str, head: Head, whose: Whose, directory: &Path) -> Found {
 
 pub fn print() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let size = |head| load::call(head, "user-1", "user-1:lesson-7:1", "csrf-0123456789ab-000").len();
+    let size = |head| reference::call(head, "user-1", "user-1:lesson-7:1", "csrf-0123456789ab-000").len();
     println!(
         "{} events of {USERS} users (lone: of one each), pending; calls of {} bytes (small) and {} bytes (browser)",
         USERS * EACH,

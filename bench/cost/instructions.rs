@@ -5,7 +5,8 @@
 //! runs twice, with few calls and with many: what the second run takes beyond the first, divided by its additional calls,
 //! is the cost of a call, without start and end. Instructions of the kernel are not counted.
 
-use super::load::{self, Client, Head, Server, Upstream};
+use super::load::{Client, Server, Upstream};
+use super::reference::{self, Head};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -31,7 +32,7 @@ fn count(program: &Path, name: &str, durability: Option<&str>, head: Head, calls
     let mut client = Client::connect(server.address);
     for number in 0..calls {
         let user = format!("user-{}", number % USERS);
-        client.send(&load::call(head, &user, &format!("{user}:lesson-7:{number}"), "csrf-0123456789abcdef"));
+        client.send(&reference::call(head, &user, &format!("{user}:lesson-7:{number}"), "csrf-0123456789abcdef"));
     }
     let patience = Instant::now() + Duration::from_mins(2);
     while durability.is_some() && !head.is_read() && upstream.taken() < calls as u64 {

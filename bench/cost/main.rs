@@ -3,12 +3,11 @@
 //! | command | prints |
 //! |---|---|
 //! | `cargo bench --bench cost -- instructions` | instructions a call, by callgrind (valgrind must be installed) |
-//! | `cargo bench --bench cost -- time` | processor time a call, of a bare hyper server's in the same rounds |
 //! | `cargo bench --bench cost -- bytes` | bytes of a pending event, in memory and in the journal |
 //! | `cargo bench --bench cost -- check` | instructions of an acknowledgement against the committed baseline; ends with 1 if they are 8 % more |
 //! | `cargo bench --bench cost -- baseline` | writes what is measured in the place of the baseline |
 //!
-//! `TIDEGATE_BENCH_OTHER=FILE` names this benchmark as another version built it: its servers take part in the first two, as
+//! `TIDEGATE_BENCH_OTHER=FILE` names this benchmark as another version built it: its servers take part in the first, as
 //! `other`.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that can not go on ends")]
@@ -17,7 +16,7 @@ mod baseline;
 mod bytes;
 mod instructions;
 mod load;
-mod time;
+mod reference;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,12 +33,11 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("serve") => load::serve(&arguments[1..]),
         Some("instructions") => instructions::print(),
-        Some("time") => time::print(),
         Some("bytes") => bytes::print(),
         Some("baseline") => baseline::write(),
         Some("check") if !baseline::check() => return ExitCode::FAILURE,
         Some("check") => {}
-        _ => println!("say what to measure: -- instructions, -- time, -- bytes, -- check or -- baseline"),
+        _ => println!("say what to measure: -- instructions, -- bytes, -- check or -- baseline"),
     }
     ExitCode::SUCCESS
 }

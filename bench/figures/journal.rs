@@ -1,10 +1,4 @@
-//! Time and memory of a start that finds a million pending events.
-//!
-//! `cargo bench --bench recovery` (`TIDEGATE_EVENTS` for another number). The journal is filled by this process; a second
-//! one, started from the same binary, starts the sidecar on it and reports. Its upstream refuses everything, so that
-//! nothing leaves while it is looked at.
-
-#![expect(clippy::expect_used, reason = "a benchmark that can not go on ends")]
+//! A journal of pending events, filled without a sidecar.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +9,6 @@ use tidegate::event::{
 };
 use tidegate::journal::settings::{Durability, JournalSettings};
 use tidegate::journal::{Memory, More, Ticket, recover};
-use tokio::time::Instant;
 
 const USERS: u64 = 10_000;
 
@@ -24,15 +17,6 @@ struct Nothing;
 impl Ticket for Nothing {
     fn kept(&mut self) {}
     fn taken_back(&mut self) {}
-}
-
-fn config(journal: &Path) -> String {
-    format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\n\
-         [journal]\npath = \"{}\"\nmax_bytes = \"4GiB\"\n[batch.progress]\npath = \"/batch\"\n\
-         [[event]]\npath = \"/event\"\nbatch = \"progress\"\n",
-        journal.display()
-    )
 }
 
 fn event(number: u64) -> Event {
@@ -71,7 +55,8 @@ fn event(number: u64) -> Event {
     }
 }
 
-async fn fill(journal: &Path, events: u64) {
+/// Appends so many events, of about 550 bytes each on disk, of 10,000 users in the group `progress`.
+pub async fn fill(journal: &Path, events: u64) {
     let settings = JournalSettings {
         path: journal.to_owned(),
         durability: Durability::Process,
@@ -101,45 +86,4 @@ async fn fill(journal: &Path, events: u64) {
     }
     journal.close().await;
     drop(drain);
-}
-
-fn resident(what: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0) / 1024
-}
-
-async fn start(journal: &Path) {
-    let config = tidegate::config::parse(&config(journal), "bench", std::iter::empty()).expect("a configuration");
-    let began = Instant::now();
-    let running = tidegate::app::start(config, tidegate::app::Options::default()).await.expect("a sidecar");
-    let took = began.elapsed();
-    let pending = running.ledger().pending;
-    println!(
-        "{pending} pending events: serving after {:.2} s, peak resident {} MiB",
-        took.as_secs_f64(),
-        resident("VmHWM:")
-    );
-}
-
-fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    if let Some(journal) = std::env::var_os("TIDEGATE_RECOVER") {
-        runtime.block_on(start(Path::new(&journal)));
-        // Nothing here needs a clean end.
-        std::process::exit(0);
-    }
-    let events = std::env::var("TIDEGATE_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let journal = directory.path().join("journal");
-    let began = Instant::now();
-    runtime.block_on(fill(&journal, events));
-    println!(
-        "{events} events written in {:.1} s, {} MiB on disk",
-        began.elapsed().as_secs_f64(),
-        tidegate::journal::directory::size_of(&journal) >> 20
-    );
-    let program = std::env::current_exe().expect("a path");
-    let status = std::process::Command::new(program).env("TIDEGATE_RECOVER", &journal).status().expect("a process");
-    assert!(status.success());
 }
