@@ -111,7 +111,7 @@ impl Gateway {
             self.0.ingest.vouch(principal, touches.keys.nameless, &touches.proves);
             self.0.ingest.learn_route(&touches.proves, route);
         } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
-            self.0.ingest.refuse(principal);
+            self.0.ingest.refuse(principal).await;
         }
         let mut response = response.unwrap_or_else(|error| fail(&error));
         if let Some(why) = why.filter(|_| self.0.explain) {

@@ -226,6 +226,8 @@ impl Ingest {
             }
         };
         let journal = Arc::new(journal);
+        let keeper = Arc::downgrade(&journal);
+        reputation.keep_refusals_in(keeper);
         let settler: Arc<dyn lanes::shard::Settle> = Arc::new(Settler::new(settle::Parts {
             journal: Arc::clone(&journal),
             dead: Arc::clone(&dead),
@@ -436,9 +438,11 @@ impl Ingest {
         self.0.journal.succeed(succession).await;
     }
 
-    /// A call of this principal met 401 at the application.
-    pub fn refuse(&self, principal: Principal) {
-        self.0.reputation.refuse(principal, RefusedBy::Unauthorized);
+    /// A call of this principal met 401 at the application. Where a restart must know that, it does afterwards.
+    pub async fn refuse(&self, principal: Principal) {
+        if self.0.reputation.refuse(principal, RefusedBy::Unauthorized) {
+            self.0.journal.write_queued().await;
+        }
     }
 
     /// How long a read waits for its user's lanes, where its route says nothing.
