@@ -85,7 +85,7 @@ impl World {
                 assert_eq!(self.post("/second", token, "elsewhere").await, StatusCode::ACCEPTED);
                 let counted = "tidegate_batches_total{group=\"other\",result=\"rejected\"} 1";
                 in_time("the refusal", async {
-                    while !self.admin(Method::GET, "/metrics").await.text().contains(counted) {
+                    while !String::from_utf8_lossy(&self.admin(Method::GET, "/metrics").await.body).contains(counted) {
                         tokio::task::yield_now().await;
                     }
                 })
