@@ -110,7 +110,7 @@ impl Forwarder {
             self.standing.vouch(principal, touches.keys.nameless, &touches.proves);
             self.standing.learn_route(&touches.proves, route);
         } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
-            self.standing.refuse(principal);
+            self.standing.refuse(principal).await;
         }
         let mut response = response.unwrap_or_else(|error| fail(&error));
         if let Some(why) = why.filter(|_| self.explain) {

@@ -167,6 +167,8 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         }
     };
     let journal = Arc::new(journal);
+    let keeper = Arc::downgrade(&journal);
+    reputation.keep_refusals_in(keeper);
     let settler: Arc<dyn shard::Settle> = Arc::new(Settler::new(settle::Parts {
         journal: Arc::clone(&journal),
         dead: Arc::clone(&dead),

@@ -54,9 +54,11 @@ impl CallerStanding {
         }
     }
 
-    /// A call of this principal met 401 at the application.
-    pub(crate) fn refuse(&self, principal: Principal) {
-        self.0.reputation.refuse(principal, RefusedBy::Unauthorized);
+    /// A call of this principal met 401 at the application. Where a restart must know that, it does afterwards.
+    pub(crate) async fn refuse(&self, principal: Principal) {
+        if self.0.reputation.refuse(principal, RefusedBy::Unauthorized) {
+            self.0.journal.write_queued().await;
+        }
     }
 
     /// A single call of these groups was taken by the application: its route is there.

@@ -10,6 +10,7 @@ use crate::ingest::accept::shares::{Address, Holder};
 use crate::ingest::outcome::dead::{DeadLetter, DeadLetters};
 use crate::ingest::settings::Group;
 use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
+use crate::journal::refusals::Refusals;
 use crate::journal::settings::JournalSettings;
 use crate::journal::tail::Tails;
 use crate::journal::{Journal, Memory};
@@ -30,8 +31,8 @@ pub(super) struct Recovery<'a> {
     pub(super) names: &'a [Arc<str>],
     /// The contexts in use.
     pub(super) contexts: &'a Contexts,
-    /// What callers hold; nothing speaks for any of them yet.
-    pub(super) reputation: &'a Reputation,
+    /// What callers hold, and who was refused; nothing speaks for any of them yet.
+    pub(super) reputation: &'a Arc<Reputation>,
     /// Which shard each user's events go to.
     pub(super) spread: &'a Spread,
     /// Wall clock.
@@ -39,7 +40,7 @@ pub(super) struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Seen ids, successors of sessions, dead letters, the ledger, and every pending event into its shard's tail.
+    /// Seen ids, successors of sessions, refusals, dead letters, the ledger, and every pending event into its shard's tail.
     ///
     /// # Errors
     /// The journal's thread can't be started.
@@ -59,6 +60,11 @@ impl Recovery<'_> {
             }
         }
         opened.successors().all().for_each(|succession| self.admitter.identity.restore(succession));
+        // ORDER: before any event is placed, so that none of a refused caller goes under a service's credential (P3).
+        opened
+            .refusals(self.names, wall)
+            .for_each(|(principal, refusal)| self.reputation.restore_refusal(principal, &refusal));
+        opened.ask_refusals(Arc::clone(self.reputation) as Arc<dyn Refusals>, self.names);
         let sums = opened.sums();
         for letter in opened.letters(self.names) {
             let StoredLetter { stored, reason, attempts, status, died_ms } = letter;

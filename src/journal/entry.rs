@@ -1,6 +1,6 @@
 //! An event on its way into the journal and out of it: what it brings along, what proves that it is kept, how it ends.
 
-use crate::event::{Event, Fingerprint, Outcome, Succession};
+use crate::event::{Carried, Event, Fingerprint, Outcome, Principal, Succession};
 use tokio::time::Instant;
 
 /// Bytes that a pending event takes beside what it carries, estimated: lane, maps. Counted so that many tiny events
@@ -27,6 +27,10 @@ impl<T> Journaled<T> {
     /// The event.
     pub const fn event(&self) -> &Event {
         &self.event
+    }
+    /// Its principal, if it came in for its group's service credential.
+    pub(super) fn for_service(&self) -> Option<Principal> {
+        Carried::is_for_service(&self.event.carried).then_some(self.event.owner.principal)
     }
     /// When it was kept; for a recovered event, as long ago as it was received.
     pub const fn since(&self) -> Instant {

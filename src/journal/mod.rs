@@ -24,6 +24,7 @@ pub(crate) mod health;
 mod log;
 pub(crate) mod record;
 pub mod recover;
+pub(crate) mod refusals;
 pub mod settings;
 mod successors;
 pub(crate) mod tail;
@@ -34,12 +35,13 @@ pub use entry::{AppendError, End, Journaled, More, Ticket, size};
 pub use error::OpenError;
 pub use settings::Memory;
 
-use crate::event::{Event, Fingerprint, Succession};
+use crate::event::{Event, Fingerprint, Principal, Succession};
 use commit::queue::Settle;
 use commit::{Append, Committer};
 use health::Health;
 use log::files::{Directory, Files};
 use parking_lot::Mutex;
+use refusals::KeepRefusals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use successors::ActiveFamilies;
@@ -182,8 +184,9 @@ impl<T: Ticket, F: Files> Journal<T, F> {
             self.health.release(&journaled.event);
             let End { outcome, seen, letter, dropped } = end;
             let (seq, size, credential) = (journaled.seq, journaled.size, journaled.event.lane.credential);
+            let for_service = journaled.for_service();
             let letter = letter.map(|letter| committer.shared().draft(letter));
-            Settle { seq, size, credential, outcome, seen, letter, dropped }
+            Settle { seq, size, credential, for_service, outcome, seen, letter, dropped }
         };
         committer.settle_all(settled.map(settle).collect());
     }
@@ -200,6 +203,15 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         drop(kept.await);
     }
 
+    /// Waits until what was queued so far is as durable as an event. A journal that can't be written doesn't answer for it.
+    pub async fn write_queued(&self) {
+        let Level::Disk(Disk { committer, .. }) = &self.level else { return };
+        if self.health.failure().is_none() {
+            // It ends without a word when nothing is kept any more.
+            drop(committer.fence().await);
+        }
+    }
+
     /// Dead letters that an operator dropped, with their credentials.
     pub fn drop_letters(&self, letters: &[(u64, Fingerprint)]) {
         if let Level::Disk(Disk { committer, .. }) = &self.level {
@@ -213,6 +225,15 @@ impl<T: Ticket, F: Files> Journal<T, F> {
             && committer.close().await.is_err()
         {
             tracing::error!("the journal ended before its last group was on the disk");
+        }
+    }
+}
+
+impl<T: Ticket, F: Files> KeepRefusals for Journal<T, F> {
+    fn keep_refusal(&self, principal: Principal) -> bool {
+        match &self.level {
+            Level::Memory { .. } => false,
+            Level::Disk(disk) => disk.committer.keep_refusal(principal),
         }
     }
 }

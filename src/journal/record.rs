@@ -9,6 +9,7 @@
 //! | letter | its event's number, u64; [`DeadRecord`] |
 //! | dropped | [`DroppedLetters`] |
 //! | succession | [`SuccessionRecord`] |
+//! | refusal | [`RefusalRecord`] |
 //! | void | [`Missing`](super::log::replay::Missing) |
 //! | state | [`Sums`](super::log::writer::Sums) |
 
@@ -212,6 +213,52 @@ impl SuccessionRecord {
     pub const fn succession(&self) -> Succession {
         let [bearer, known, first] = [Principal(self.bearer), Principal(self.known), Principal(self.first)];
         Succession { bearer, known, first }
+    }
+}
+
+/// A refusal's body: what is known of a principal from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalRecord {
+    principal: [u8; 16],
+    /// Unix milliseconds at which it may be forgotten; 0: it is lifted.
+    pub until_ms: u64,
+    /// By what says that the application doesn't know who calls.
+    pub is_unknown: bool,
+    /// The names of the groups in which a success has lifted it.
+    pub lifted: Vec<String>,
+    /// None of its events that are for the service was pending: it says nothing of later ones.
+    pub is_over: bool,
+}
+
+impl RefusalRecord {
+    /// That this principal is refused until then, in Unix milliseconds, but for groups of these names.
+    #[must_use]
+    pub const fn new(principal: Principal, until_ms: u64, is_unknown: bool, lifted: Vec<String>) -> Self {
+        Self { principal: principal.0, until_ms, is_unknown, lifted, is_over: false }
+    }
+
+    /// That it is refused in no group.
+    #[must_use]
+    pub const fn lifted(principal: Principal) -> Self {
+        Self::new(principal, 0, false, Vec::new())
+    }
+
+    /// The same, for what came before it only.
+    #[must_use]
+    pub fn over(self) -> Self {
+        Self { is_over: true, ..self }
+    }
+
+    /// Who.
+    #[must_use]
+    pub const fn principal(&self) -> Principal {
+        Principal(self.principal)
+    }
+
+    /// It says that the principal is refused, for later events too.
+    #[must_use]
+    pub const fn stands(&self) -> bool {
+        self.until_ms > 0 && !self.is_over
     }
 }
 

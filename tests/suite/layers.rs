@@ -26,7 +26,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["settings", "entry", "successors", "log"],
             &["record", "health", "tail"],
-            &["vault"],
+            &["vault", "refusals"],
             &["error", "commit"],
             &["directory", "copies"],
             &["writer_thread"],

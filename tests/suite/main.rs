@@ -43,6 +43,7 @@ mod reads;
 mod reference;
 mod refusals;
 mod refused;
+mod refused_restart;
 mod relay;
 mod replay;
 mod replies;

@@ -9,10 +9,11 @@
 
 use crate::event::{GroupIndex, Principal, ReadIndex, first_eight};
 use crate::ingest::accept::shares::{Holder, NoShare, Share, Shares, Takes};
+use crate::journal::refusals::{KeepRefusals, Refusal, Refusals};
 use moka::ops::compute::Op;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -118,12 +119,19 @@ pub enum RefusedBy {
     Forbidden,
 }
 
-/// Where a principal is refused, and by what.
-#[derive(Debug, Clone, Default)]
+/// Where a principal is refused, by what, and until when.
+#[derive(Debug, Clone)]
 struct Refused {
     /// In no group of these it had a 2xx since.
     groups: Arc<BTreeSet<GroupIndex>>,
     by: RefusedBy,
+    until: Instant,
+}
+
+impl Refused {
+    fn is_remembered(&self) -> bool {
+        Instant::now() < self.until
+    }
 }
 
 /// A success, as far as it changed what was known.
@@ -190,6 +198,10 @@ pub struct Reputation {
     /// Whose calls were forwarded for their sessions lately.
     renewed: moka::sync::Cache<Principal, Instant>,
     refresh: Option<Duration>,
+    /// How long a refusal is remembered.
+    refusal: Duration,
+    /// Keeps refusals for the next start.
+    keeper: OnceLock<Weak<dyn KeepRefusals>>,
     /// Told of every change.
     shares: Arc<Shares>,
 }
@@ -222,19 +234,53 @@ impl Reputation {
             any_to_renew: AtomicBool::new(false),
             renewed: moka::sync::Cache::builder().max_capacity(most).build(),
             refresh,
+            refusal,
+            keeper: OnceLock::new(),
             shares,
         }
     }
 
-    /// A call of this principal met 401 or 403.
-    pub(in crate::ingest) fn refuse(&self, principal: Principal, by: RefusedBy) {
+    /// From here on every change of a refusal is kept there.
+    pub(in crate::ingest) fn keep_refusals_in(&self, keeper: Weak<dyn KeepRefusals>) {
+        if self.keeper.set(keeper).is_err() {
+            tracing::error!("refusals are kept elsewhere already");
+        }
+    }
+
+    /// What an earlier process has heard of this principal.
+    pub(in crate::ingest) fn restore_refusal(&self, principal: Principal, refusal: &Refusal) {
+        let groups = self.everywhere.iter().filter(|group| !refusal.lifted.contains(group)).copied().collect();
+        let by = if refusal.is_unknown { RefusedBy::Unauthorized } else { RefusedBy::Forbidden };
+        let until = Instant::now() + refusal.life.min(self.refusal);
+        self.ever_refused.set(principal);
+        self.refused.insert(principal, Refused { groups: Arc::new(groups), by, until });
+        self.reconsider(principal);
+    }
+
+    // ORDER: after every change of what is refused. `true`: the journal has something to write.
+    fn keep_refusal(&self, principal: Principal) -> bool {
+        self.keeper.get().and_then(Weak::upgrade).is_some_and(|keeper| keeper.keep_refusal(principal))
+    }
+
+    /// A call of this principal met 401 or 403. `true`: the journal has yet to write that.
+    pub(in crate::ingest) fn refuse(&self, principal: Principal, by: RefusedBy) -> bool {
         // ORDER: the mark first, so that whoever finds none finds nothing else either.
         self.ever_refused.set(principal);
-        self.refused.insert(principal, Refused { groups: Arc::clone(&self.everywhere), by });
+        self.refused.insert(principal, Refused { groups: Arc::clone(&self.everywhere), by, until: self.until() });
         for group in 0..self.open.len() {
             self.proofs.invalidate(&(principal, GroupIndex(group)));
         }
         self.reconsider(principal);
+        self.keep_refusal(principal)
+    }
+
+    fn until(&self) -> Instant {
+        Instant::now() + self.refusal
+    }
+
+    /// Refused in no group yet.
+    fn refused_nowhere(&self) -> Refused {
+        Refused { groups: Arc::default(), by: RefusedBy::default(), until: self.until() }
     }
 
     /// What this principal has in this group is held by a refusal, which may have been forgotten since.
@@ -244,11 +290,13 @@ impl Reputation {
         }
         self.ever_refused.set(principal);
         self.refused.entry(principal).and_upsert_with(|before| {
-            let mut refused = before.map(moka::Entry::into_value).unwrap_or_default();
+            let before = before.map(moka::Entry::into_value).filter(Refused::is_remembered);
+            let mut refused = before.unwrap_or_else(|| self.refused_nowhere());
             Arc::make_mut(&mut refused.groups).insert(group);
-            refused
+            Refused { until: self.until(), ..refused }
         });
         self.reconsider(principal);
+        self.keep_refusal(principal);
     }
 
     /// As if its refusal had been pushed out by others'.
@@ -263,7 +311,7 @@ impl Reputation {
             return false;
         }
         self.refused.entry(principal).and_compute_with(|before| {
-            let mut refused = before.map(moka::Entry::into_value).unwrap_or_default();
+            let mut refused = before.map_or_else(|| self.refused_nowhere(), moka::Entry::into_value);
             Arc::make_mut(&mut refused.groups).remove(&group);
             if refused.groups.is_empty() { Op::Remove } else { Op::Put(refused) }
         });
@@ -278,6 +326,7 @@ impl Reputation {
         let is_news = self.note_proof(principal, group, Grounds::CALL);
         if was_refused {
             self.reconsider(principal);
+            self.keep_refusal(principal);
         }
         Vouched { was_refused, is_news, opens }
     }
@@ -362,7 +411,10 @@ impl Reputation {
     }
 
     fn refusal_of(&self, principal: Principal) -> Option<Refused> {
-        if self.ever_refused.has(principal) { self.refused.get(&principal) } else { None }
+        if !self.ever_refused.has(principal) {
+            return None;
+        }
+        self.refused.get(&principal).filter(Refused::is_remembered)
     }
 
     fn is_everywhere(&self, refused: &Refused) -> bool {
@@ -444,6 +496,15 @@ impl Reputation {
             self.to_renew.invalidate(&principal);
         }
         due
+    }
+}
+
+impl Refusals for Reputation {
+    fn refusal_of(&self, principal: Principal) -> Option<Refusal> {
+        let Refused { groups, by, until } = Self::refusal_of(self, principal)?;
+        let lifted = self.everywhere.difference(&groups).copied().collect();
+        let life = until.saturating_duration_since(Instant::now());
+        Some(Refusal { is_unknown: by == RefusedBy::Unauthorized, lifted, life })
     }
 }
 

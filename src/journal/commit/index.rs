@@ -3,6 +3,7 @@
 use crate::event::{Fingerprint, Principal};
 use crate::journal::log::live::Live;
 use crate::journal::log::writer::{Begun, Sums};
+use crate::journal::refusals::KeptRefusals;
 use crate::journal::successors::Successors;
 use std::collections::{HashMap, VecDeque};
 
@@ -10,6 +11,8 @@ use std::collections::{HashMap, VecDeque};
 const SEEN_SIZE: u64 = 32;
 /// What a succession counts, bytes on disk.
 const SUCCESSION_SIZE: u64 = 128;
+/// What a refusal counts, bytes on disk.
+const REFUSAL_SIZE: u64 = 128;
 
 /// A frame that is alive until something says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct LogIndex {
     pub successors: Successors,
     /// The frames of these.
     pub successions: HashMap<Principal, u64>,
+    /// Refusals of callers.
+    pub refusals: KeptRefusals,
     /// Ids of settled events that are remembered.
     pub seen: usize,
     /// The segments, oldest first.
@@ -57,7 +62,7 @@ pub struct LogIndex {
 impl LogIndex {
     /// What of the files is alive, bytes, estimated from above.
     pub(super) const fn alive(&self) -> u64 {
-        self.bytes + self.seen as u64 * SEEN_SIZE
+        self.bytes + self.seen as u64 * SEEN_SIZE + self.refusals.alive() as u64 * REFUSAL_SIZE
     }
 
     /// An event is pending.

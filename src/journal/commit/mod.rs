@@ -22,9 +22,9 @@ use super::log::files::Files;
 use super::log::frame::{Flags, Kind};
 use super::log::replay::Missing;
 use super::log::writer::{Depth, salt_of};
-use super::record;
+use super::record::{self, RefusalRecord};
 use super::vault::Draft;
-use crate::event::{Context, Event, Fingerprint, Succession};
+use crate::event::{Context, Event, Fingerprint, Principal, Succession};
 use index::Kept;
 use queue::{Answer, Queue, Settle, Waiting};
 use shared::Shared;
@@ -93,6 +93,10 @@ impl<F: Files, T: Ticket> Committer<F, T> {
         queue.index.insert_event(Kept { number: seq, size });
         queue.has_events = true;
         let journaled = Box::new(Journaled { seq, size, event, ticket, since: Instant::now() });
+        if let Some(principal) = journaled.for_service() {
+            // ORDER: in the same group as the event.
+            queue.begin_for_service(principal, self.0.health.now_ms());
+        }
         queue.waiting.push(Waiting { shard, journaled, replaced, answer });
         leader::write_or_wake(&self.0, queue);
     }
@@ -152,6 +156,41 @@ impl<F: Files, T: Ticket> Committer<F, T> {
             self.push_succession(&mut queue, succession);
         }
         leader::add_fence(&self.0, queue)
+    }
+
+    /// What is known of a principal's refusal has changed: it goes with the next group. `true`: there is something to write.
+    pub fn keep_refusal(&self, principal: Principal) -> bool {
+        let mut queue = self.0.queue();
+        if queue.is_ended {
+            return false;
+        }
+        // What waits while nothing can be written has a bound: one change of a principal, whatever it is by then.
+        if self.0.health.failure().is_some() {
+            queue.index.refusals.owe(principal);
+            return false;
+        }
+        let is_news = queue.push_refusal(principal, self.0.health.now_ms());
+        if is_news {
+            self.0.wake_thread(&mut queue);
+        }
+        is_news
+    }
+
+    /// Brings what is kept of these principals' refusals up to what is known, those that a start has found; and ends
+    /// those of which nothing is pending.
+    pub fn restate_refusals(&self, found: &[RefusalRecord]) {
+        let mut queue = self.0.queue();
+        for record in found {
+            queue.restate_refusal(record, self.0.health.now_ms());
+        }
+        if !found.is_empty() {
+            self.0.wake_thread(&mut queue);
+        }
+    }
+
+    /// The receiver hears when what was queued is as safe as the level promises.
+    pub fn fence(&self) -> oneshot::Receiver<bool> {
+        leader::fence(&self.0)
     }
 
     /// Queues what a start owes to what it found: numbers that are missing are gone for good, and at `disk` what may not be

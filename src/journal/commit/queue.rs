@@ -1,13 +1,13 @@
 //! What waits to be written.
 
 use super::index::{Kept, LogIndex};
-use crate::event::{Fingerprint, Outcome, Succession};
+use crate::event::{Fingerprint, Outcome, Principal, Succession};
 use crate::journal::entry::{AppendError, Journaled};
 use crate::journal::health::Health;
 use crate::journal::log::frame::{self, Flags, Kind};
 use crate::journal::log::replay::Missing;
 use crate::journal::log::writer::Sums;
-use crate::journal::record::{self, DroppedLetters, SettledEvent, SuccessionRecord};
+use crate::journal::record::{self, DroppedLetters, RefusalRecord, SettledEvent, SuccessionRecord};
 use crate::journal::vault::Draft;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -33,6 +33,8 @@ pub struct Settle {
     pub size: u64,
     /// Its credential.
     pub credential: Fingerprint,
+    /// Its principal, if it was for its group's service credential.
+    pub for_service: Option<Principal>,
     /// What became of it.
     pub outcome: Outcome,
     /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it is forgotten now.
@@ -159,6 +161,7 @@ impl<T> Queue<T> {
                 self.settled.push(SettledEvent::of(seq, &settle.outcome, settle.seen));
             }
         }
+        self.end_for_service(settle.for_service);
         if !settle.dropped.is_empty() {
             self.drop_letters(&settle.dropped, true);
         }
@@ -193,6 +196,9 @@ impl<T> Queue<T> {
             Kind::Succession => record::body::<SuccessionRecord>(frame.body)
                 .and_then(|found| index.successions.get(&found.succession().bearer).copied())
                 .is_some_and(|number| number == frame.number),
+            Kind::Refusal => record::body::<RefusalRecord>(frame.body)
+                .and_then(|found| index.refusals.number_of(found.principal()))
+                .is_some_and(|number| number == frame.number),
             Kind::Head | Kind::Settled | Kind::Seen | Kind::Dropped | Kind::Void | Kind::State => false,
         }
     }
@@ -205,6 +211,39 @@ impl<T> Queue<T> {
         self.index.insert_succession(succession.bearer, number);
         if let Some(gone) = kept.gone {
             self.index.remove_succession(gone);
+        }
+    }
+
+    /// An event is pending that is for the service.
+    pub(super) fn begin_for_service(&mut self, principal: Principal, now: u64) {
+        if self.index.refusals.add_event(principal) {
+            self.push_refusal(principal, now);
+        }
+    }
+
+    /// An event is pending no more. `for_service`: its principal, if it was for the service.
+    pub(super) fn end_for_service(&mut self, for_service: Option<Principal>) {
+        if let Some(over) = for_service.and_then(|principal| self.index.refusals.remove_event(principal)) {
+            self.push(Kind::Refusal, Flags::default(), |out| record::put(out, &over));
+        }
+    }
+
+    /// Keeps what is known of a principal's refusal at `now`, Unix milliseconds; whether anything is to be written.
+    pub(super) fn push_refusal(&mut self, principal: Principal, now: u64) -> bool {
+        let Some(record) = self.index.refusals.find_change(principal, now) else { return false };
+        let number = self.push(Kind::Refusal, Flags::default(), |out| record::put(out, &record));
+        self.index.refusals.insert(record, number);
+        true
+    }
+
+    /// As [`push_refusal`](Self::push_refusal), of a principal of whom a start has found a record.
+    pub(super) fn restate_refusal(&mut self, found: &RefusalRecord, now: u64) {
+        let principal = found.principal();
+        if self.index.refusals.has_events(principal) {
+            self.push_refusal(principal, now);
+        } else if found.stands() {
+            let over = found.clone().over();
+            self.push(Kind::Refusal, Flags::default(), |out| record::put(out, &over));
         }
     }
 
@@ -222,6 +261,11 @@ impl<T> Queue<T> {
         self.push_settled();
         while let Some(gone) = self.index.successors.take_expired(health.now_ms()) {
             self.index.remove_succession(gone);
+        }
+        if health.failure().is_none() {
+            for principal in self.index.refusals.take_owed() {
+                self.push_refusal(principal, health.now_ms());
+            }
         }
         for missing in std::mem::take(&mut self.void) {
             self.push(Kind::Void, Flags::default(), |out| record::put(out, &missing));

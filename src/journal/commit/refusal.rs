@@ -17,6 +17,7 @@ fn take_back_events<T>(queue: &mut Queue<T>, waiting: &[Waiting<T>]) {
     for Waiting { journaled, replaced, .. } in waiting {
         let index = &mut queue.index;
         index.remove_event(Kept { number: journaled.seq(), size: journaled.size });
+        let for_service = journaled.for_service();
         if let Some((letter, kept)) = *replaced {
             // The context is used by the letter that is there again, in place of the event.
             index.insert_letter(letter, kept);
@@ -24,6 +25,7 @@ fn take_back_events<T>(queue: &mut Queue<T>, waiting: &[Waiting<T>]) {
         } else {
             index.release_context(journaled.event().lane.credential);
         }
+        queue.end_for_service(for_service);
     }
 }
 

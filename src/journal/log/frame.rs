@@ -34,6 +34,8 @@ pub enum Kind {
     Dropped = b'G',
     /// The principal that the bearer of a renewed session counts as.
     Succession = b'N',
+    /// That a principal is refused, or isn't any more.
+    Refusal = b'R',
     /// Numbers that count as if they had never been given.
     Void = b'V',
     /// The ledger's sums.
@@ -41,7 +43,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Head,
         Self::Event,
         Self::Context,
@@ -50,6 +52,7 @@ impl Kind {
         Self::Letter,
         Self::Dropped,
         Self::Succession,
+        Self::Refusal,
         Self::Void,
         Self::State,
     ];

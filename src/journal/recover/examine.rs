@@ -3,14 +3,14 @@
 use super::findings::describe_damage;
 use super::opened::Opened;
 use super::reading::Reading;
-use crate::event::{Context, Fingerprint};
+use crate::event::{Carried, Context, Fingerprint, Principal};
 use crate::journal::commit::index::{Kept, LogIndex};
 use crate::journal::error::{OpenError, io_error_at};
 use crate::journal::log::files::Files;
 use crate::journal::log::frame::Frame;
 use crate::journal::log::replay::{Replayed, replay};
 use crate::journal::log::writer::{Begun, Origin};
-use crate::journal::record::{self, DeadRecord, Record};
+use crate::journal::record::{self, DeadRecord, Record, RefusalRecord};
 use crate::journal::settings::LARGEST_SEGMENT;
 use crate::journal::vault::{Vault, VaultError};
 use std::collections::HashMap;
@@ -46,7 +46,8 @@ pub(super) fn examine<F: Files>(
     if let Some(error) = reading.wrong_key.take() {
         return Err(error.into());
     }
-    let (index, contexts) = build_index(&reading, &replayed);
+    let (mut index, contexts) = build_index(&reading, &replayed);
+    let refusals = find_refusals(&reading, &mut index);
     let Reading { sums, pending, letters, settled, bad, is_open, .. } = reading;
     let (epoch, secret) = match (replayed.head, known) {
         (Some(head), _) => (head.epoch, head.secret),
@@ -79,6 +80,7 @@ pub(super) fn examine<F: Files>(
         letters,
         contexts,
         settled,
+        refusals,
         forgotten: Vec::new(),
         unsynced: replayed.unsynced(),
         missing,
@@ -126,6 +128,31 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
         index.insert_succession(succession.bearer, *number);
     }
     (index, contexts)
+}
+
+/// Counts who has pending events that are for the service, and gives back the newest record of each principal that is not
+/// lifted. One that is over speaks for events from before it only.
+fn find_refusals(reading: &Reading<'_>, index: &mut LogIndex) -> Vec<RefusalRecord> {
+    let mut oldest: HashMap<Principal, u64> = HashMap::new();
+    for (number, event) in &reading.pending {
+        let Some(record) = record::body::<Record<'_>>(&event.record) else { continue };
+        if Carried::is_for_service(record.carried.0)
+            && let Some((_, context)) = reading.contexts.get(&record.fingerprint())
+        {
+            let principal = context.keys.principal;
+            index.refusals.add_event(principal);
+            oldest.entry(principal).or_insert(*number);
+        }
+    }
+    let mut found = Vec::new();
+    for (record, number) in reading.refusals.values() {
+        let is_of_older = oldest.get(&record.principal()).is_some_and(|oldest| oldest < number);
+        if record.until_ms > 0 && (!record.is_over || is_of_older) {
+            index.refusals.insert(record.clone(), *number);
+            found.push(record.clone());
+        }
+    }
+    found
 }
 
 /// A new log's epoch and secret.

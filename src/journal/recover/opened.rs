@@ -3,18 +3,20 @@
 use super::findings::Finding;
 use super::reading::FoundFrame;
 use super::stored::{Names, Stored, StoredLetter, read_stored};
-use crate::event::{Context, Fingerprint};
+use crate::event::{Context, Fingerprint, GroupIndex, Principal};
 use crate::journal::commit::index::LogIndex;
 use crate::journal::log::files::{Directory, Files};
 use crate::journal::log::replay::Missing;
 use crate::journal::log::writer::{Origin, Sums};
-use crate::journal::record::{self, DeadRecord, Record, SettledIds};
+use crate::journal::record::{self, DeadRecord, Record, RefusalRecord, SettledIds};
+use crate::journal::refusals::{Refusal, Refusals};
 use crate::journal::successors::Successors;
 use crate::journal::vault::Vault;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A journal that was opened and looked through, before it takes events.
 pub struct Opened<F: Files = Directory> {
@@ -27,6 +29,8 @@ pub struct Opened<F: Files = Directory> {
     pub(super) letters: BTreeMap<u64, FoundFrame>,
     pub(super) contexts: HashMap<Fingerprint, Arc<Context>>,
     pub(super) settled: SettledIds,
+    /// Records of refusals that are not lifted, one of a principal.
+    pub(super) refusals: Vec<RefusalRecord>,
     /// Letters that went for want of room.
     pub(super) forgotten: Vec<(u64, Fingerprint)>,
     /// Segments that hold something that may not be synced.
@@ -97,6 +101,24 @@ impl<F: Files> Opened<F> {
     #[must_use]
     pub const fn successors(&self) -> &Successors {
         &self.index.successors
+    }
+
+    /// The refusals of principals that have pending events for the service, as far as they are remembered at `now`, Unix
+    /// milliseconds. `groups`: names in the order of the configuration.
+    pub fn refusals(&self, groups: &[Arc<str>], now: u64) -> impl Iterator<Item = (Principal, Refusal)> {
+        let standing = self.refusals.iter().filter(move |record| record.until_ms > now);
+        let standing = standing.filter(|record| self.index.refusals.has_events(record.principal()));
+        standing.map(move |record| {
+            let index = |name: &String| groups.iter().position(|group| **group == **name).map(GroupIndex);
+            let lifted = record.lifted.iter().filter_map(index).collect();
+            let life = Duration::from_millis(record.until_ms - now);
+            (record.principal(), Refusal { is_unknown: record.is_unknown, lifted, life })
+        })
+    }
+
+    /// Whom the journal asks for the refusals that it keeps. `groups`: names in the order of the configuration.
+    pub fn ask_refusals(&mut self, source: Arc<dyn Refusals>, groups: &[Arc<str>]) {
+        self.index.refusals.ask(source, groups);
     }
 
     /// Whether events are pending or dead, or settled with an id that is remembered.

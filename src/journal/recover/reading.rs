@@ -1,13 +1,13 @@
 //! What a pass over the log makes of its frames: what is pending, dead, remembered, and the sums.
 
-use crate::event::{Context, Fingerprint};
+use crate::event::{Context, Fingerprint, Principal};
 use crate::journal::commit::index::Kept;
 use crate::journal::log::frame::{Flags, Frame, Kind};
 use crate::journal::log::live::Live;
 use crate::journal::log::replay::Missing;
 use crate::journal::log::writer::{Head, Sums};
 use crate::journal::record::{
-    self, DeadRecord, DroppedLetters, Record, SettledAs, SettledEvent, SettledIds, SuccessionRecord,
+    self, DeadRecord, DroppedLetters, Record, RefusalRecord, SettledAs, SettledEvent, SettledIds, SuccessionRecord,
 };
 use crate::journal::vault::{Vault, VaultError};
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(super) struct Reading<'a> {
     pub(super) contexts: HashMap<Fingerprint, (Kept, Arc<Context>)>,
     pub(super) settled: SettledIds,
     pub(super) successions: Vec<(SuccessionRecord, u64)>,
+    /// The newest of each principal, by number: what is written again may lie behind a newer one.
+    pub(super) refusals: HashMap<Principal, (RefusalRecord, u64)>,
     /// Frames whose bodies are none.
     pub(super) bad: u64,
     /// There are records that the key of today would seal otherwise.
@@ -59,6 +61,7 @@ impl<'a> Reading<'a> {
             contexts: HashMap::new(),
             settled: Vec::new(),
             successions: Vec::new(),
+            refusals: HashMap::new(),
             bad: 0,
             is_open: false,
             wrong_key: None,
@@ -143,6 +146,13 @@ impl<'a> Reading<'a> {
             Kind::Succession => {
                 let record: SuccessionRecord = record::body(frame.body)?;
                 self.successions.push((record, frame.number));
+            }
+            Kind::Refusal => {
+                let record: RefusalRecord = record::body(frame.body)?;
+                let newest = self.refusals.get(&record.principal()).map_or(0, |(_, number)| *number);
+                if frame.number >= newest {
+                    self.refusals.insert(record.principal(), (record, frame.number));
+                }
             }
             Kind::Void => {
                 let Missing { first, last } = record::body(frame.body)?;

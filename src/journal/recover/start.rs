@@ -47,7 +47,9 @@ impl<F: Files> Opened<F> {
         let active = ActiveFamilies::new(Instant::now(), memory.events, self.has_events());
         let dead = self.place_pending(groups, &tails, (&health, &clock), place);
         self.sync_segments();
-        let Self { files, vault, lock, index, origin, forgotten, unsynced, missing, unused, to_reclaim, .. } = self;
+        let Self {
+            files, vault, lock, index, origin, forgotten, unsynced, missing, unused, to_reclaim, refusals, ..
+        } = self;
         let depth = if settings.durability == Durability::Disk { Depth::Disk } else { Depth::Process };
         let segment_size = settings.segment_size();
         let bounds = Bounds {
@@ -65,6 +67,7 @@ impl<F: Files> Opened<F> {
         let shared = Arc::new(Shared::new(parts, vault, index, bounds, tails, Arc::clone(&health), writer));
         let committer = Committer::new(Arc::clone(&shared));
         committer.rewrite_unsynced(missing, &unsynced, origin.synced)?;
+        committer.restate_refusals(&refusals);
         committer.settle_all(dead);
         committer.drop_letters(&forgotten, true);
         let thread = WriterThread::new(shared, lock, to_reclaim);
@@ -104,6 +107,7 @@ impl<F: Files> Opened<F> {
                     seq,
                     size: stored.size,
                     credential: stored.event.lane.credential,
+                    for_service: stored.for_service(),
                     outcome: Outcome::Dead(reason),
                     seen: None,
                     letter: Some(self.vault.draft(letter)),

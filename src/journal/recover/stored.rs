@@ -1,6 +1,8 @@
 //! Pending events and dead letters as a start finds them.
 
-use crate::event::{Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Subject, Tag, UserId};
+use crate::event::{
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Principal, Subject, Tag, UserId,
+};
 use crate::journal::record::Record;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -24,6 +26,14 @@ pub struct Stored {
     pub has_group: bool,
     /// Whether its credential was found.
     pub has_credential: bool,
+}
+
+impl Stored {
+    /// Its principal, if it came in for its group's service credential.
+    pub(super) fn for_service(&self) -> Option<Principal> {
+        let is_for_service = self.has_credential && Carried::is_for_service(&self.event.carried);
+        is_for_service.then_some(self.event.owner.principal)
+    }
 }
 
 /// A dead letter as it was found.

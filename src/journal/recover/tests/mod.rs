@@ -18,12 +18,14 @@ use crate::journal::log::files::Files;
 use crate::journal::log::frame::{self, Flags, Kind};
 use crate::journal::log::simulated_disk::{Fate, SimulatedDisk};
 use crate::journal::log::writer::{Depth, Origin, Writer};
-use crate::journal::record::{self, DeadRecord, Record, SuccessionRecord};
+use crate::journal::record::{self, DeadRecord, Record, RefusalRecord, SuccessionRecord};
+use crate::journal::refusals::{Refusal, Refusals};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::journal::tail::Tails;
 use crate::journal::vault::{Vault, VaultError};
 use crate::journal::writer_thread::WriterThread;
 use crate::journal::{AppendError, End, Journal, Journaled, Level, Memory, More, OpenError, Ticket};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -65,7 +67,7 @@ fn event(number: u64, who: u8) -> Event {
         context: Arc::new(Context { headers, ..Context::bare(Keys::of(fingerprint)) }),
         content: 0,
         json: format!("{{\"n\":{number}}}").into(),
-        carried: Carried::bare(None).pack(),
+        carried: Carried::mark_for_service(Carried::bare(None).pack(), who > 0),
         has_single: false,
         tags: [Tag(3)].into(),
         priority: number.is_multiple_of(5),
@@ -75,10 +77,36 @@ fn event(number: u64, who: u8) -> Event {
     }
 }
 
+/// The configuration's.
+fn groups() -> [Arc<str>; 2] {
+    ["progress".into(), "other".into()]
+}
+
 /// A bearer of its own, of a family of three.
 fn succession(number: u64) -> Succession {
     let [bearer, first] = [number + 100, number / 3].map(|name| Principal(u128::from(name).to_le_bytes()));
     Succession { bearer, known: first, first }
+}
+
+/// The principal of these events.
+fn principal(who: u8) -> Principal {
+    Keys::of(Fingerprint([who; 16])).principal
+}
+
+/// What a process knows of refusals.
+#[derive(Debug, Clone, Default)]
+struct Known(Arc<Mutex<BTreeMap<Principal, Refusal>>>);
+
+impl Refusals for Known {
+    fn refusal_of(&self, principal: Principal) -> Option<Refusal> {
+        self.0.lock().get(&principal).cloned()
+    }
+}
+
+/// Refused by 401, but in groups of these numbers.
+fn refusal(lifted: &[usize]) -> Refusal {
+    let lifted = lifted.iter().copied().map(GroupIndex).collect();
+    Refusal { is_unknown: true, lifted, life: Duration::from_hours(1) }
 }
 
 fn seen(number: u64) -> [u8; 16] {
@@ -93,6 +121,8 @@ enum Action {
     Settle(u8, bool),
     /// The n-th dead letter becomes an event again.
     Replay(u8),
+    /// A caller is refused, but in so many groups; none: it was taken in all of them.
+    Judge(u8, Option<usize>),
     /// What the journal's thread does now and then: files are made, synced, reclaimed.
     Chores,
     Kill,
@@ -113,6 +143,7 @@ fn action() -> impl Strategy<Value = Action> {
         8 => (1u8..6).prop_map(Action::Append),
         8 => (any::<u8>(), any::<bool>()).prop_map(|(which, dead)| Action::Settle(which, dead)),
         1 => any::<u8>().prop_map(Action::Replay),
+        4 => (0u8..3, proptest::option::of(0usize..2)).prop_map(|(who, lifted)| Action::Judge(who, lifted)),
         4 => Just(Action::Chores),
         1 => Just(Action::Kill),
         1 => any::<u64>().prop_map(Action::CutPower),
@@ -149,6 +180,10 @@ struct World {
     /// Refused while the disk failed, and not declared void yet, for all that is known.
     doubtful: BTreeSet<String>,
     ever: BTreeSet<String>,
+    /// What is known of refusals.
+    known: Known,
+    /// Of whom the journal could not write what is known.
+    unsure: BTreeSet<Principal>,
     /// Bearers whose events were kept.
     succeeded: BTreeSet<Principal>,
     /// Events that were kept, those that came back from a letter counted again.
@@ -177,13 +212,15 @@ fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
     let segment_size = 2_048;
     let bounds = Bounds { depth, min_free: 0, max_seen: 1_000, succession: Duration::from_hours(1), segment_size };
     opened.sync_segments();
-    let Opened { files, index, origin, unsynced, missing, unused, .. } = opened;
+    let Opened { files, index, origin, unsynced, missing, unused, refusals, .. } = opened;
     let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
     let newest = index.segments.back().map(|segment| segment.segment);
     reuse_files((&*files, segment_size), &mut writer, newest, &unused);
     let shared = Shared::new((files, origin.epoch), Vault::default(), index, bounds, tails, health, writer);
     let shared = Arc::new(shared);
-    Committer::new(Arc::clone(&shared)).rewrite_unsynced(missing, &unsynced, origin.synced).unwrap();
+    let committer = Committer::new(Arc::clone(&shared));
+    committer.rewrite_unsynced(missing, &unsynced, origin.synced).unwrap();
+    committer.restate_refusals(&refusals);
     (Arc::clone(&shared), WriterThread::new(shared, None, 0), heard)
 }
 
@@ -193,8 +230,10 @@ fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
 
 impl World {
     fn new(depth: Depth) -> Self {
-        let disk = SimulatedDisk::default();
-        let (shared, thread, tail) = start_log(look_through(&disk), depth);
+        let (disk, known) = (SimulatedDisk::default(), Known::default());
+        let mut opened = look_through(&disk);
+        opened.ask_refusals(Arc::new(known.clone()), &groups());
+        let (shared, thread, tail) = start_log(opened, depth);
         Self {
             disk,
             depth,
@@ -207,6 +246,8 @@ impl World {
             letters: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             ever: BTreeSet::new(),
+            known,
+            unsure: BTreeSet::new(),
             succeeded: BTreeSet::new(),
             kept: 0,
             replayed: 0,
@@ -232,6 +273,7 @@ impl World {
                     self.append(number, Some(key));
                 }
             }
+            Action::Judge(who, lifted) => self.judge(*who, *lifted),
             Action::Chores => {
                 lead_if_free(&self.shared);
                 self.thread.do_chores();
@@ -239,8 +281,9 @@ impl World {
             Action::Kill => {
                 // What was settled may be settled again until it is written: here it is.
                 lead_if_free(&self.shared);
+                let is_well = self.shared.health.failure().is_none();
                 self.disk.kill();
-                self.restart(true);
+                self.restart_after(true, is_well);
             }
             Action::CutPower(bits) => {
                 let mut bits = *bits;
@@ -318,6 +361,7 @@ impl World {
             seq,
             size,
             credential,
+            for_service: (number % 3 > 0).then(|| principal((number % 3) as u8)),
             outcome: if dead { Outcome::Dead(Reason::Refused) } else { Outcome::Accepted },
             seen: (!dead).then(|| (seen(number), u64::MAX)),
             letter: dead.then(|| self.shared.draft(record::bytes(&letter))),
@@ -329,11 +373,53 @@ impl World {
         }
     }
 
+    /// What is known of a caller changes, and the journal hears of it.
+    fn judge(&mut self, who: u8, lifted: Option<usize>) {
+        let principal = principal(who);
+        match lifted {
+            Some(lifted) => drop(self.known.0.lock().insert(principal, refusal(&[1][..lifted]))),
+            None => drop(self.known.0.lock().remove(&principal)),
+        }
+        self.committer.keep_refusal(principal);
+        let mut written = self.committer.fence();
+        lead_if_free(&self.shared);
+        match written.try_recv() {
+            Ok(true) => self.unsure.remove(&principal),
+            _ => self.unsure.insert(principal),
+        };
+    }
+
+    /// What a start finds of refusals is what was known. `is_exact`: no outcome and no success that was not synced is lost.
+    fn check_refusals(&mut self, opened: &Opened<SimulatedDisk>, whole: bool, is_exact: bool) {
+        let found: BTreeMap<Principal, Refusal> = opened.refusals(&groups(), 1).collect();
+        for who in 0..3 {
+            let principal = principal(who);
+            let is_pending = self.pending.iter().any(|(.., credential, _)| *credential == Fingerprint([who; 16]));
+            let found = found.get(&principal);
+            assert!(found.is_none() || who > 0 && is_pending, "kept of a caller that has nothing for the service");
+            if !whole || self.tainted || self.unsure.contains(&principal) || who == 0 || !is_pending {
+                continue;
+            }
+            let known = self.known.refusal_of(principal);
+            let lifted = |refusal: &Refusal| refusal.lifted.clone();
+            if known.is_some() || is_exact {
+                assert_eq!(found.map(lifted), known.as_ref().map(lifted), "of {who}: what was known is kept");
+            }
+        }
+        *self.known.0.lock() = found;
+        self.unsure.clear();
+    }
+
     /// A new process on the same disk. `whole`: nothing acknowledged may be missing.
     fn restart(&mut self, whole: bool) {
+        self.restart_after(whole, false);
+    }
+
+    fn restart_after(&mut self, whole: bool, is_exact: bool) {
         let mut opened = look_through(&self.disk);
         assert_eq!(opened.bad(), 0);
-        let groups: [Arc<str>; 1] = ["progress".into()];
+        opened.ask_refusals(Arc::new(self.known.clone()), &groups());
+        let groups = groups();
         let mut found = Vec::new();
         opened.each_event(&groups, |stored| found.push(stored));
         self.pending.clear();
@@ -354,6 +440,7 @@ impl World {
             self.pending.push((stored.seq, stored.event.id.as_str().to_owned(), credential, stored.size));
         }
         assert!(self.pending.is_sorted_by(|one, other| one.0 < other.0), "events come back in order, each once");
+        self.check_refusals(&opened, whole, is_exact);
         let back: BTreeMap<u64, String> = self.pending.iter().map(|(seq, id, ..)| (*seq, id.clone())).collect();
         let known: BTreeSet<_> = opened.successors().all().map(|succession| succession.bearer).collect();
         let sums = opened.sums();

@@ -34,6 +34,60 @@ fn a_successor_is_kept_as_deep_as_an_event_before_whoever_waits_hears_of_it() {
 }
 
 #[test]
+fn a_refusal_is_kept_with_what_it_holds_and_of_no_other_caller() {
+    let mut world = World::new(Depth::Disk);
+    let standing =
+        |world: &World| look_through(&world.disk).refusals(&groups(), 1).map(|(who, _)| who).collect::<Vec<_>>();
+    // Of the first caller's events none is for the service, and the second has none.
+    world.append(3, None);
+    let before = world.shared.queue().index.next;
+    for who in [0, 1] {
+        world.judge(who, Some(0));
+    }
+    assert_eq!(world.shared.queue().index.next, before, "nothing was written");
+    // What was known already is written with the first event that it holds.
+    world.append(1, None);
+    world.disk.cut_power(|| Fate::Lost);
+    assert_eq!(standing(&world), [principal(1)]);
+    world.restart(true);
+    // Said again it needs no new record; with the last event it is over.
+    let before = world.shared.queue().index.next;
+    world.judge(1, Some(0));
+    assert_eq!(world.shared.queue().index.next, before);
+    world.settle(1, false);
+    lead_if_free(&world.shared);
+    assert_eq!(standing(&world), []);
+    world.judge(1, None);
+    world.append(4, None);
+    assert_eq!(standing(&world), [], "an older refusal says nothing of a later event");
+    assert_eq!(world.shared.queue().index.refusals.alive(), 0);
+}
+
+#[test]
+fn an_outcome_that_went_with_the_power_leaves_its_callers_refusal() {
+    let disk = SimulatedDisk::default();
+    let (first, ..) = start_log(look_through(&disk), Depth::Disk);
+    let fingerprint = Fingerprint([1; 16]);
+    let event = event(1, 1);
+    let sealed = first.vault().seal(&event.context).unwrap();
+    first.queue().push(Kind::Context, Flags::default(), |out| record::put_context(out, fingerprint, &sealed));
+    let draft = first.draft(record::bytes(&Record::of(&event, "progress", seen(1))));
+    first.queue().push(Kind::Event, draft.flags, |out| record::put_keyed(out, 0, &draft.body));
+    // The end of it is there, and the outcome is not.
+    let over = RefusalRecord::new(principal(1), u64::MAX, true, Vec::new()).over();
+    first.queue().push(Kind::Refusal, Flags::default(), |out| record::put(out, &over));
+    lead_if_free(&first);
+    let mut opened = look_through(&disk);
+    let known = Known::default();
+    known.0.lock().extend(opened.refusals(&groups(), 1));
+    assert!(known.refusal_of(principal(1)).is_some());
+    opened.ask_refusals(Arc::new(known), &groups());
+    let (later, ..) = start_log(opened, Depth::Disk);
+    lead_if_free(&later);
+    assert_eq!(later.queue().index.refusals.alive(), 1, "it stands for later events too");
+}
+
+#[test]
 fn an_expired_successor_is_forgotten() {
     let disk = SimulatedDisk::default();
     let (first, ..) = start_log(look_through(&disk), Depth::Disk);
