@@ -64,7 +64,8 @@ pub struct Running {
     others: Vec<JoinHandle<()>>,
 }
 
-/// Starts a sidecar. Nothing is bound before the configuration is proven: [`Config`] can't be wrong.
+/// Starts a sidecar. Nothing is bound before the configuration is proven: [`Config`] can't be
+/// wrong.
 ///
 /// # Errors
 /// An address is taken, or the metrics can't be set up.
@@ -79,7 +80,11 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         Keeping::Disk(opened, settings) => (opened.secret(), settings.durability),
     };
     let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
-    let identity = Arc::new(Identity::new(config.identity, secret, config.limits.max_users as u64));
+    let identity = Arc::new(Identity::new(
+        config.identity,
+        secret,
+        config.limits.max_users as u64,
+    ));
     let upstream = Upstream::new(config.upstream);
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
@@ -98,14 +103,23 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         clock: clock.clone(),
         shards,
     });
-    let (Handles { acceptor, lanes, standing, operations, stop }, tasks) =
-        recovered.context("the journal can't be brought back")?;
+    let (
+        Handles {
+            acceptor,
+            lanes,
+            standing,
+            operations,
+            stop,
+        },
+        tasks,
+    ) = recovered.context("the journal can't be brought back")?;
     let listener = server::bind(&config.server);
-    let listener = listener.with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
+    let listener = listener
+        .with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
     let admin_settings = admin_door(config.admin.listen, &config.server, admin_places);
     let admin_listener = server::bind(&admin_settings);
-    let admin_listener =
-        admin_listener.with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
+    let admin_listener = admin_listener
+        .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
 
     let (drain, end) = (Drain::new(), Drain::new());
@@ -145,18 +159,48 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         durability: durability.as_str(),
     });
 
-    let mut others: Vec<_> = tasks.shards.into_iter().map(|shard| watched("shard", &drain, shard.run())).collect();
-    others.push(watched("dispatcher", &drain, tasks.dispatcher.run(tasks.ready)));
+    let mut others: Vec<_> = tasks
+        .shards
+        .into_iter()
+        .map(|shard| watched("shard", &drain, shard.run()))
+        .collect();
+    others.push(watched(
+        "dispatcher",
+        &drain,
+        tasks.dispatcher.run(tasks.ready),
+    ));
     others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
     let service = service_fn(move |request| admin.clone().handle(request));
-    others.push(tokio::spawn(server::serve(admin_listener, admin_settings, service, end.clone())));
+    others.push(tokio::spawn(server::serve(
+        admin_listener,
+        admin_settings,
+        service,
+        end.clone(),
+    )));
     let (deadline, haste) = (config.server.drain, CancellationToken::new());
     let only_memory = durability == Durability::None;
     let service = service_fn(move |request| gateway.clone().handle(request));
-    let public = tokio::spawn(server::serve(listener, config.server, service, drain.clone()));
+    let public = tokio::spawn(server::serve(
+        listener,
+        config.server,
+        service,
+        drain.clone(),
+    ));
     tracing::info!(%address, admin = %admin_address, "tidegate serves");
     let admin = admin_address;
-    Ok(Running { address, admin, operations, stop, drain, end, deadline, haste, only_memory, public, others })
+    Ok(Running {
+        address,
+        admin,
+        operations,
+        stop,
+        drain,
+        end,
+        deadline,
+        haste,
+        only_memory,
+        public,
+        others,
+    })
 }
 
 /// A head on the admin listener must be there in this time; its callers are on this machine.
@@ -166,8 +210,8 @@ const ADMIN_IDLE: Duration = Duration::from_secs(5);
 /// Bytes for a caller of the admin listener may wait for so long.
 const ADMIN_STALL: Duration = Duration::from_secs(10);
 
-/// The admin listener's places are its own, and soon free again: the public listener can't take them, and callers that say
-/// nothing can't keep them.
+/// The admin listener's places are its own, and soon free again: the public listener can't take
+/// them, and callers that say nothing can't keep them.
 fn admin_door(listen: SocketAddr, public: &ServerSettings, places: usize) -> ServerSettings {
     ServerSettings {
         listen,
@@ -182,19 +226,32 @@ fn admin_door(listen: SocketAddr, public: &ServerSettings, places: usize) -> Ser
     }
 }
 
-/// Makes the caps on connections fit the descriptors that there are; how many places the admin listener has. Of the
-/// connections to the application, deliveries have as many for themselves as they may have batches in flight, a quarter at
-/// most, so that calls of clients can't hold them up.
+/// Makes the caps on connections fit the descriptors that there are; how many places the admin
+/// listener has. Of the connections to the application, deliveries have as many for themselves as
+/// they may have batches in flight, a quarter at most, so that calls of clients can't hold them up.
 fn share_out(config: &mut Config) -> usize {
     let elsewhere: HashSet<_> = config.groups.iter().filter_map(address_of).collect();
-    let (clients, upstream) = (config.server.max_connections, config.upstream.max_connections);
-    let caps = descriptors::provide(Caps { clients, upstream, admin: descriptors::ADMIN }, 1 + elsewhere.len());
+    let (clients, upstream) = (
+        config.server.max_connections,
+        config.upstream.max_connections,
+    );
+    let caps = descriptors::provide(
+        Caps {
+            clients,
+            upstream,
+            admin: descriptors::ADMIN,
+        },
+        1 + elsewhere.len(),
+    );
     config.server.max_connections = caps.clients;
     config.upstream.max_connections = caps.upstream;
     if !config.groups.is_empty() {
         let kept = config.delivery.max_in_flight.min(caps.upstream / 4);
         if kept < config.delivery.max_in_flight {
-            tracing::warn!(batches = kept, "delivery.max_in_flight is more than a quarter of upstream.max_connections");
+            tracing::warn!(
+                batches = kept,
+                "delivery.max_in_flight is more than a quarter of upstream.max_connections"
+            );
         }
         config.upstream.kept_for_deliveries = kept;
         config.upstream.knows_callers = true;
@@ -214,7 +271,8 @@ fn address_of(group: &Group) -> Option<&Authority> {
 /// The journal that the configuration asks for, opened and looked through.
 async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
     let settings = config.journal.clone();
-    // A plain relay makes no directory; but one that has something is emptied, and so is one of `durability = "none"`.
+    // A plain relay makes no directory; but one that has something is emptied, and so is one of
+    // `durability = "none"`.
     let is_there = settings.path.join(FORMAT_FILE).exists();
     let needed = !config.groups.is_empty() && settings.durability != Durability::None;
     if !needed && !is_there {
@@ -234,12 +292,15 @@ async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
             return in_memory(&settings);
         }
         let what = format!(
-            "{pending} pending events and {letters} dead letters of an earlier durability are in it; durability is \
-             \"process\", not \"none\", until a start finds it empty"
+            "{pending} pending events and {letters} dead letters of an earlier durability are in \
+             it; durability is \"process\", not \"none\", until a start finds it empty"
         );
         tracing::warn!(journal = %path, "{what}");
         eprintln!("journal {path}: {what}");
-        let settings = JournalSettings { durability: Durability::Process, ..settings };
+        let settings = JournalSettings {
+            durability: Durability::Process,
+            ..settings
+        };
         return Ok(Keeping::Disk(Box::new(opened), settings));
     }
     Ok(Keeping::Disk(Box::new(opened), settings))
@@ -247,12 +308,20 @@ async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
 
 fn in_memory(settings: &JournalSettings) -> anyhow::Result<Keeping> {
     let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
-    Ok(Keeping::Memory { max_bytes: settings.max_bytes, secret })
+    getrandom::fill(&mut secret)
+        .map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
+    Ok(Keeping::Memory {
+        max_bytes: settings.max_bytes,
+        secret,
+    })
 }
 
 /// A task that must not end by itself: if it does (a panic, a mistake), the process drains.
-fn watched(name: &'static str, drain: &Drain, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+fn watched(
+    name: &'static str,
+    drain: &Drain,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
     let drain = drain.clone();
     let guard = EndsEverything { name, drain };
     tokio::spawn(async move {
@@ -309,10 +378,11 @@ impl Running {
         self.stop_and_tell(|_| {}).await
     }
 
-    /// P12, in this order, under one deadline: readiness goes down and the listener closes; connections finish while
-    /// windows are sealed and sent; what is then left stays pending and is counted; the admin listener closes last. What
-    /// it waits for is told every two seconds. It ends early when nothing can move any more (ruling 18), unless only
-    /// memory holds what is pending.
+    /// P12, in this order, under one deadline: readiness goes down and the listener closes;
+    /// connections finish while windows are sealed and sent; what is then left stays pending and is
+    /// counted; the admin listener closes last. What it waits for is told every two seconds. It
+    /// ends early when nothing can move any more (ruling 18), unless only memory holds what is
+    /// pending.
     pub async fn stop_and_tell(mut self, tell: impl Fn(&str)) -> Ledger {
         let deadline = Instant::now() + self.deadline;
         self.drain.begin();
@@ -322,16 +392,25 @@ impl Running {
             () = tokio::time::sleep_until(deadline) => tell("the drain's deadline has come"),
             () = self.haste.cancelled() => tell("the rest isn't waited for"),
         }
-        // From here on nothing changes any more: what a last connection still brings is forwarded, what is pending stays.
+        // From here on nothing changes any more: what a last connection still brings is forwarded,
+        // what is pending stays.
         self.stop.close();
         self.public.abort();
         for task in &self.others {
             task.abort();
         }
-        // A disk that answers no more must not keep the process: what it holds is there for the next start.
-        if tokio::time::timeout_at(deadline.max(Instant::now() + LAST_GROUP), self.stop.close_journal()).await.is_err()
+        // A disk that answers no more must not keep the process: what it holds is there for the
+        // next start.
+        if tokio::time::timeout_at(
+            deadline.max(Instant::now() + LAST_GROUP),
+            self.stop.close_journal(),
+        )
+        .await
+        .is_err()
         {
-            tracing::error!("the journal's disk doesn't answer; the last outcomes may not be in it");
+            tracing::error!(
+                "the journal's disk doesn't answer; the last outcomes may not be in it"
+            );
         }
         let ledger = self.operations.ledger();
         self.end.begin();
@@ -341,14 +420,17 @@ impl Running {
 
 /// Until the last connection is answered, and what is pending is sent as far as it can be.
 async fn drain_all(public: &mut JoinHandle<()>, stop: &Stop, only_memory: bool) {
-    // Requests in flight may still bring events or wait for a barrier, so windows are flushed until the last of them is
-    // answered.
+    // Requests in flight may still bring events or wait for a barrier, so windows are flushed until
+    // the last of them is answered.
     tokio::select! {
         _ = public => {}
         () = stop.keep_flushing() => {}
     }
     if stop.drain(only_memory).await == Drained::Standstill {
-        tracing::warn!(pending = stop.pending(), "nothing moves any more; what is pending stays");
+        tracing::warn!(
+            pending = stop.pending(),
+            "nothing moves any more; what is pending stays"
+        );
     }
 }
 
@@ -362,6 +444,8 @@ async fn tell_waiting(stop: &Stop, deadline: Instant, tell: &impl Fn(&str)) {
             0 => "open connections".to_owned(),
             _ => format!("{pending} pending events, {in_flight} deliveries of them in flight"),
         };
-        tell(&format!("stopping: waits for {what}; at most {left} s more; a second signal ends it at once"));
+        tell(&format!(
+            "stopping: waits for {what}; at most {left} s more; a second signal ends it at once"
+        ));
     }
 }

@@ -16,8 +16,8 @@ pub enum Body {
     Full(Full<Bytes>),
     /// Straight from a hyper connection.
     Incoming(hyper::body::Incoming),
-    /// Straight from a hyper connection, whose client waits for a 100 before it sends anything (RFC 9110 §10.1.1): the
-    /// first poll sends that.
+    /// Straight from a hyper connection, whose client waits for a 100 before it sends anything (RFC
+    /// 9110 §10.1.1): the first poll sends that.
     Expected(hyper::body::Incoming),
     /// Anything else that streams.
     Boxed(UnsyncBoxBody<Bytes, BodyError>),
@@ -33,9 +33,14 @@ impl Body {
     /// A request's body.
     #[must_use]
     pub fn arriving(body: hyper::body::Incoming, headers: &HeaderMap) -> Self {
-        let expected =
-            headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        if expected { Self::Expected(body) } else { Self::Incoming(body) }
+        let expected = headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        if expected {
+            Self::Expected(body)
+        } else {
+            Self::Incoming(body)
+        }
     }
 
     /// Its client sends it only when it is asked for it.
@@ -74,8 +79,12 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Full(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Self::Incoming(body) | Self::Expected(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Full(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Self::Incoming(body) | Self::Expected(body) => {
+                Pin::new(body).poll_frame(cx).map_err(Into::into)
+            }
             Self::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
     }

@@ -16,7 +16,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 mod inspect;
 
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about = "Acknowledges single events at once and forwards them as batches")]
+#[command(
+    name = "tidegate",
+    version,
+    about = "Acknowledges single events at once and forwards them as batches"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -31,7 +35,8 @@ enum Command {
     Run,
     /// Validate the configuration and print what each route will do.
     Check {
-        /// Also look into the journal: whose groups the configuration no longer has. No process may have it open.
+        /// Also look into the journal: whose groups the configuration no longer has. No process may
+        /// have it open.
         #[arg(long)]
         journal: bool,
     },
@@ -47,8 +52,9 @@ enum Command {
     },
     /// Reference upstream, sidecar and synthetic learners in one process, with a report at the end.
     ///
-    /// Ends with 1 if an acknowledged event was lost, came as another user, was applied twice without a reason or after a
-    /// newer one, or if a read showed old data and did not say so. NO_COLOR is obeyed.
+    /// Ends with 1 if an acknowledged event was lost, came as another user, was applied twice
+    /// without a reason or after a newer one, or if a read showed old data and did not say so.
+    /// NO_COLOR is obeyed.
     Demo {
         /// Synthetic learners; 100.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -80,7 +86,8 @@ enum Letters {
         /// Key, or event id (`id:123` where it is digits).
         name: String,
     },
-    /// Back into their windows, oldest first, each with the credential it came with; at most 50 a second.
+    /// Back into their windows, oldest first, each with the credential it came with; at most 50 a
+    /// second.
     Replay {
         /// Key, or event id (`id:123` where it is digits); without one, all.
         #[arg(required_unless_present = "all")]
@@ -173,8 +180,16 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let code = if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
-            return if error.print().is_ok() { code } else { ExitCode::from(2) };
+            let code = if error.use_stderr() {
+                ExitCode::from(1)
+            } else {
+                ExitCode::SUCCESS
+            };
+            return if error.print().is_ok() {
+                code
+            } else {
+                ExitCode::from(2)
+            };
         }
     };
     match run(arguments) {
@@ -187,7 +202,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    let load = || -> Result<Config, Failure> { Ok(config::load(&arguments.config, std::env::vars())?) };
+    let load =
+        || -> Result<Config, Failure> { Ok(config::load(&arguments.config, std::env::vars())?) };
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => {
             let config = load()?;
@@ -213,9 +229,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 Letters::Replay { name, .. } => (inspect::Action::Replay, name),
                 Letters::Drop { name, .. } => (inspect::Action::Drop, name),
             };
-            let (good, text) = runtime()?.block_on(inspect::dead_letters(admin, action, name.as_deref()))?;
+            let (good, text) =
+                runtime()?.block_on(inspect::dead_letters(admin, action, name.as_deref()))?;
             print!("{text}");
-            if good { Ok(()) } else { Err(Failure::Input("not every letter was replayed".to_owned())) }
+            if good {
+                Ok(())
+            } else {
+                Err(Failure::Input("not every letter was replayed".to_owned()))
+            }
         }
         Command::Journal { what } => {
             let (path, key_files, verify) = match what {
@@ -224,17 +245,34 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             };
             let (good, text) = inspect::journal(path, key_files, verify)?;
             print!("{text}");
-            if good { Ok(()) } else { Err(Failure::Input("the journal was damaged".to_owned())) }
+            if good {
+                Ok(())
+            } else {
+                Err(Failure::Input("the journal was damaged".to_owned()))
+            }
         }
         Command::Demo { compare: true, .. } => Err(Failure::Input(COMPARE.to_owned())),
-        Command::Demo { learners, duration, rhythm, fast, json, compare: false } => {
+        Command::Demo {
+            learners,
+            duration,
+            rhythm,
+            fast,
+            json,
+            compare: false,
+        } => {
             log("error");
             let rhythm = rhythm.map(|rhythm| match rhythm {
                 RhythmName::Player => Rhythm::Player,
                 RhythmName::Pings => Rhythm::Pings,
             });
             let learners = learners.map(|learners| learners as usize);
-            let options = DemoOptions { learners, duration, rhythm, fast, json };
+            let options = DemoOptions {
+                learners,
+                duration,
+                rhythm,
+                fast,
+                json,
+            };
             verdict(runtime()?.block_on(demo::run(options))?)
         }
     }
@@ -245,11 +283,20 @@ const COMPARE: &str = "demo --compare is a benchmark now: cargo bench --bench co
 
 /// What the demo's command ends with.
 fn verdict(good: bool) -> Result<(), Failure> {
-    if good { Ok(()) } else { Err(Failure::Input("the demo's report names what must not happen".to_owned())) }
+    if good {
+        Ok(())
+    } else {
+        Err(Failure::Input(
+            "the demo's report names what must not happen".to_owned(),
+        ))
+    }
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime can't be started")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime can't be started")
 }
 
 /// JSON lines on stderr; `RUST_LOG` chooses what.
@@ -258,7 +305,10 @@ fn log(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     // Errors of the log itself would go to stderr, which may be what has failed.
     let layers = tracing_subscriber::fmt().json().log_internal_errors(false);
-    layers.with_env_filter(filter).with_writer(std::io::stderr).init();
+    layers
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
@@ -269,10 +319,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         Durability::Disk | Durability::Process | Durability::None => String::new(),
     };
-    // ORDER: caught before anybody can call: a signal in between must not end the process without its clean stop.
+    // ORDER: caught before anybody can call: a signal in between must not end the process without
+    // its clean stop.
     let mut signals = Signals::caught()?;
     let running = app::start(config, Options::default()).await?;
-    tell(&format!("tidegate serves on http://{}, admin on http://{}{journal}", running.address, running.admin));
+    tell(&format!(
+        "tidegate serves on http://{}, admin on http://{}{journal}",
+        running.address, running.admin
+    ));
     tokio::select! {
         () = signals.next() => {}
         () = running.draining() => {}
@@ -301,8 +355,8 @@ fn tell(what: &str) {
     drop(writeln!(std::io::stderr(), "{what}"));
 }
 
-/// What ends a server. SIGHUP, which ends a terminal's session, ends it as cleanly, unless it was started to outlive that
-/// (`nohup`).
+/// What ends a server. SIGHUP, which ends a terminal's session, ends it as cleanly, unless it was
+/// started to outlive that (`nohup`).
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -318,7 +372,11 @@ impl Signals {
         } else {
             Some(signal(SignalKind::hangup()).context("SIGHUP can't be caught")?)
         };
-        Ok(Self { terminate, interrupt, hangup })
+        Ok(Self {
+            terminate,
+            interrupt,
+            hangup,
+        })
     }
 
     /// Until one of them comes.
@@ -341,7 +399,8 @@ impl Signals {
 fn ignores_hangups() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(test)]
@@ -358,7 +417,10 @@ mod tests {
     fn compare_is_an_error_that_names_the_benchmark() {
         let arguments = Arguments::try_parse_from(["tidegate", "demo", "--compare"]).unwrap();
         let failure = run(arguments).unwrap_err();
-        assert!(failure.to_string().contains("cargo bench --bench compare"), "{failure}");
+        assert!(
+            failure.to_string().contains("cargo bench --bench compare"),
+            "{failure}"
+        );
         assert_eq!(failure.code(), ExitCode::from(1));
     }
 }

@@ -1,5 +1,6 @@
-//! The wall clock as a value, so that timestamps, `max_age` and `exp` can be tested on any date, and the monotonic clock
-//! that stored responses age by. Windows and retries use `tokio::time::Instant` directly (ruling 8).
+//! The wall clock as a value, so that timestamps, `max_age` and `exp` can be tested on any date,
+//! and the monotonic clock that stored responses age by. Windows and retries use
+//! `tokio::time::Instant` directly (ruling 8).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,10 @@ pub struct Clock {
 impl Clock {
     /// A clock that a test or a simulation drives.
     pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self { wall: Some(Arc::new(now)), ahead: Arc::default() }
+        Self {
+            wall: Some(Arc::new(now)),
+            ahead: Arc::default(),
+        }
     }
 
     /// The time of day.
@@ -32,16 +36,23 @@ impl Clock {
         Instant::now() + Duration::from_millis(self.ahead.load(Ordering::Relaxed))
     }
 
-    /// Moves the monotonic clock forward for all that share it: a test need not wait for a response to become stale. The
-    /// time of day stays, since others tell it, too.
+    /// Moves the monotonic clock forward for all that share it: a test need not wait for a response
+    /// to become stale. The time of day stays, since others tell it, too.
     pub fn advance(&self, by: Duration) {
-        self.ahead.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.ahead.fetch_add(
+            u64::try_from(by.as_millis()).unwrap_or(u64::MAX),
+            Ordering::SeqCst,
+        );
     }
 }
 
 impl std::fmt::Debug for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.wall.is_some() { "Clock(driven)" } else { "Clock(system)" })
+        f.write_str(if self.wall.is_some() {
+            "Clock(driven)"
+        } else {
+            "Clock(system)"
+        })
     }
 }
 
@@ -55,8 +66,12 @@ pub fn millis(time: SystemTime) -> u64 {
 /// ISO 8601 in UTC with milliseconds, as JavaScript writes it; empty beyond the year 9999.
 #[must_use]
 pub fn iso(time: SystemTime) -> String {
-    let stamp = i64::try_from(millis(time)).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    let Some(stamp) = stamp else { return String::new() };
+    let stamp = i64::try_from(millis(time))
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let Some(stamp) = stamp else {
+        return String::new();
+    };
     let at = jiff::tz::Offset::UTC.to_datetime(stamp);
     let mut out = String::with_capacity(24);
     let parts = [

@@ -43,6 +43,8 @@ impl Drain {
 
     /// Waits until all tasks have ended; `false`: they had not in this time.
     pub async fn finished(&self, within: Duration) -> bool {
-        tokio::time::timeout(within, self.tasks.wait()).await.is_ok()
+        tokio::time::timeout(within, self.tasks.wait())
+            .await
+            .is_ok()
     }
 }

@@ -80,8 +80,12 @@ impl UserId {
 /// The first eight bytes of a hash as a number.
 #[must_use]
 pub fn first_eight(hash: &[u8]) -> u64 {
-    let short = |hash: &[u8]| hash.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
-    hash.first_chunk().map_or_else(|| short(hash), |first| u64::from_be_bytes(*first))
+    let short = |hash: &[u8]| {
+        hash.iter()
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    };
+    hash.first_chunk()
+        .map_or_else(|| short(hash), |first| u64::from_be_bytes(*first))
 }
 
 /// Which `[batch.…]` group, by its place in the configuration.
@@ -106,7 +110,10 @@ impl Hash for Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Four bytes tell lanes apart in a log and say nothing about the credential.
-        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0
+            .iter()
+            .take(4)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -121,8 +128,8 @@ pub struct LaneKey {
     pub credential: Fingerprint,
 }
 
-/// Who calls: a keyed hash of the host and of the recognised tokens, session cookies and keys. Standing, order, barriers
-/// and limits go by it (design §4 `[identity]`).
+/// Who calls: a keyed hash of the host and of the recognised tokens, session cookies and keys.
+/// Standing, order, barriers and limits go by it (design §4 `[identity]`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Principal(pub [u8; 16]);
 
@@ -135,12 +142,15 @@ impl Hash for Principal {
 
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0
+            .iter()
+            .take(4)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-/// Whom the bearer of a renewed session counts as (ruling 24). Of a bearer that succeeded no other principal all three are
-/// the same.
+/// Whom the bearer of a renewed session counts as (ruling 24). Of a bearer that succeeded no other
+/// principal all three are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Succession {
     /// The principal that its own tokens, cookies and keys make.
@@ -151,8 +161,8 @@ pub struct Succession {
     pub first: Principal,
 }
 
-/// What is stored and shown for a caller goes by this: the fingerprint less the conditions that differ between a
-/// caller's reads and writes (P8).
+/// What is stored and shown for a caller goes by this: the fingerprint less the conditions that
+/// differ between a caller's reads and writes (P8).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct View(pub [u8; 16]);
 
@@ -165,7 +175,10 @@ impl Hash for View {
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0
+            .iter()
+            .take(4)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -197,11 +210,13 @@ pub struct Owner {
     pub realm: Realm,
     /// What the events are shown by.
     pub view: View,
-    /// The user's name is a claim of the principal's own token: only then can other principals have the same user.
+    /// The user's name is a claim of the principal's own token: only then can other principals have
+    /// the same user.
     pub claimed: bool,
 }
 
-/// What all calls of one fingerprint share (P13): kept once, in memory and in the journal. Never printed.
+/// What all calls of one fingerprint share (P13): kept once, in memory and in the journal. Never
+/// printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Context {
     /// Its keys.
@@ -214,7 +229,8 @@ pub struct Context {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The cookies that count, each as `name=value`, in their order.
     pub cookies: Vec<Box<str>>,
-    /// Members of the body and parameters of the query that count: `body:NAME` or `query:NAME`, and raw JSON.
+    /// Members of the body and parameters of the query that count: `body:NAME` or `query:NAME`, and
+    /// raw JSON.
     pub named: Vec<(Box<str>, Box<str>)>,
     /// What it takes of a bound while it lives.
     pub charge: Charge,
@@ -222,7 +238,9 @@ pub struct Context {
 
 /// What is counted somewhere as long as this lives.
 #[derive(Default)]
-pub struct Charge(#[expect(dead_code, reason = "held, never looked at")] Option<Box<dyn Any + Send + Sync>>);
+pub struct Charge(
+    #[expect(dead_code, reason = "held, never looked at")] Option<Box<dyn Any + Send + Sync>>,
+);
 
 impl Charge {
     /// Holds what gives something back when it is dropped.
@@ -267,23 +285,48 @@ impl Context {
     /// Nothing but keys.
     #[must_use]
     pub fn bare(keys: Keys) -> Self {
-        let (headers, cookies, named, charge) = (Vec::new(), Vec::new(), Vec::new(), Charge::default());
-        Self { keys, host: None, https: false, headers, cookies, named, charge }
+        let (headers, cookies, named, charge) =
+            (Vec::new(), Vec::new(), Vec::new(), Charge::default());
+        Self {
+            keys,
+            host: None,
+            https: false,
+            headers,
+            cookies,
+            named,
+            charge,
+        }
     }
 
     /// Whose events of this context are.
     #[must_use]
     pub const fn owner(&self, claimed: bool) -> Owner {
-        let Keys { principal, realm, view, .. } = self.keys;
-        Owner { principal, realm, view, claimed }
+        let Keys {
+            principal,
+            realm,
+            view,
+            ..
+        } = self.keys;
+        Owner {
+            principal,
+            realm,
+            view,
+            claimed,
+        }
     }
 
     /// Bytes that it takes in memory, estimated.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY_BYTES);
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + ENTRY_BYTES);
         let cookies = self.cookies.iter().map(|pair| pair.len() + ENTRY_BYTES);
-        let named = self.named.iter().map(|(name, raw)| name.len() + raw.len() + ENTRY_BYTES);
+        let named = self
+            .named
+            .iter()
+            .map(|(name, raw)| name.len() + raw.len() + ENTRY_BYTES);
         headers.chain(cookies).chain(named).sum::<usize>() + 4 * ENTRY_BYTES
     }
 }
@@ -293,12 +336,19 @@ impl Keys {
     #[must_use]
     pub const fn of(fingerprint: Fingerprint) -> Self {
         let (view, principal) = (View(fingerprint.0), Principal(fingerprint.0));
-        Self { fingerprint, view, principal, realm: Realm(0), nameless: false }
+        Self {
+            fingerprint,
+            view,
+            principal,
+            realm: Realm(0),
+            nameless: false,
+        }
     }
 }
 
-/// A name under which cached answers are invalidated, as its hash: 64 bits, unkeyed, without regard to case. A group may
-/// put in lower case what a read's address names as it likes. A collision only invalidates more than needed.
+/// A name under which cached answers are invalidated, as its hash: 64 bits, unkeyed, without regard
+/// to case. A group may put in lower case what a read's address names as it likes. A collision only
+/// invalidates more than needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag(pub u64);
 
@@ -331,11 +381,16 @@ impl Tag {
     }
 }
 
-/// A text in which letters that differ in their case are the same: each in upper case and then in lower case, so that
-/// letters with two lower cases (the final sigma) have one.
+/// A text in which letters that differ in their case are the same: each in upper case and then in
+/// lower case, so that letters with two lower cases (the final sigma) have one.
 fn without_case(text: &str) -> Cow<'_, str> {
     if !text.is_ascii() {
-        return Cow::Owned(text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect());
+        return Cow::Owned(
+            text.chars()
+                .flat_map(char::to_uppercase)
+                .flat_map(char::to_lowercase)
+                .collect(),
+        );
     }
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Cow::Owned(text.to_ascii_lowercase());
@@ -343,9 +398,9 @@ fn without_case(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(text)
 }
 
-/// What an event tells the state of, as a hash of its group's `key`: of two
-/// events of one lane and one subject, the newer can make the older needless. 64 bits, unkeyed: whoever makes two of
-/// their own subjects collide loses an older state of their own.
+/// What an event tells the state of, as a hash of its group's `key`: of two events of one lane and
+/// one subject, the newer can make the older needless. 64 bits, unkeyed: whoever makes two of their
+/// own subjects collide loses an older state of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Subject(NonZeroU64);
 
@@ -355,7 +410,11 @@ impl Subject {
     pub fn of<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> Self {
         let mut hasher = blake3::Hasher::new();
         for value in values {
-            hasher.update(&value.map_or(0, |value| value.len() as u64 + 1).to_le_bytes());
+            hasher.update(
+                &value
+                    .map_or(0, |value| value.len() as u64 + 1)
+                    .to_le_bytes(),
+            );
             hasher.update(value.unwrap_or_default());
         }
         let mut short = [0; 8];
@@ -392,7 +451,8 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Raw<'a> {
     }
 }
 
-/// The single call of an event, as it can be repeated on its legacy route: byte for byte as it came (P13).
+/// The single call of an event, as it can be repeated on its legacy route: byte for byte as it came
+/// (P13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Legacy<'a> {
     /// Its method.
@@ -404,8 +464,8 @@ pub struct Legacy<'a> {
     pub body: Raw<'a>,
 }
 
-/// What of its call travels with an event beside its [`Context`]: the remainder of its headers, and the single call as it
-/// can be repeated.
+/// What of its call travels with an event beside its [`Context`]: the remainder of its headers, and
+/// the single call as it can be repeated.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Carried<'a> {
     /// The user's name is a claim of the caller's token.
@@ -417,16 +477,19 @@ pub struct Carried<'a> {
     /// The headers that are not in the context, names and values, as they came.
     #[serde(borrow)]
     pub headers: Vec<(&'a str, Raw<'a>)>,
-    /// The Cookie line with [`COUNTED`] in the place of each cookie of the context; empty: there was none.
+    /// The Cookie line with [`COUNTED`] in the place of each cookie of the context; empty: there
+    /// was none.
     pub cookie: Raw<'a>,
     /// The single call, where the group may fall back to it.
     pub legacy: Option<Legacy<'a>>,
 }
 
-/// Stands in a stored Cookie line for the next cookie of the context. No header can hold it (RFC 9110 §5.5).
+/// Stands in a stored Cookie line for the next cookie of the context. No header can hold it (RFC
+/// 9110 §5.5).
 pub const COUNTED: u8 = 1;
 
-/// Begins what this version packs; what an earlier one packed began with the number of its headers, which was small.
+/// Begins what this version packs; what an earlier one packed began with the number of its headers,
+/// which was small.
 const PACKED: u8 = 0xff;
 /// Begins it where the event may go under its group's service credential.
 const PACKED_FOR_SERVICE: u8 = 0xfe;
@@ -456,37 +519,68 @@ impl<'a> Carried<'a> {
     #[must_use]
     pub const fn bare(legacy: Option<Legacy<'a>>) -> Self {
         let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self { claimed: false, from: nowhere, client: nowhere, headers: Vec::new(), cookie: Raw(b""), legacy }
+        Self {
+            claimed: false,
+            from: nowhere,
+            client: nowhere,
+            headers: Vec::new(),
+            cookie: Raw(b""),
+            legacy,
+        }
     }
 
     /// Bytes that it takes packed, estimated from above.
     fn bytes(&self) -> usize {
-        let headers = self.headers.iter().map(|(name, value)| name.len() + value.0.len() + 4).sum::<usize>();
-        let legacy = self.legacy.map_or(0, |call| call.method.len() + call.path.len() + call.body.0.len());
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.0.len() + 4)
+            .sum::<usize>();
+        let legacy = self.legacy.map_or(0, |call| {
+            call.method.len() + call.path.len() + call.body.0.len()
+        });
         headers + self.cookie.0.len() + legacy + ENTRY_BYTES
     }
 
-    /// All but the single call and what is known late, in the compact form: what calls with one head have in common.
+    /// All but the single call and what is known late, in the compact form: what calls with one
+    /// head have in common.
     #[must_use]
     pub fn pack_head(&self) -> Box<[u8]> {
-        let mut packed = Vec::from(Self { legacy: None, ..self.clone() }.pack());
+        let mut packed = Vec::from(
+            Self {
+                legacy: None,
+                ..self.clone()
+            }
+            .pack(),
+        );
         // The mark of a single call that isn't there.
         packed.pop();
         packed.into()
     }
 
-    /// The compact form of a head and a single call. `claimed`: as in the field; `for_service`: as in
-    /// [`mark_for_service`](Self::mark_for_service).
+    /// The compact form of a head and a single call. `claimed`: as in the field; `for_service`: as
+    /// in [`mark_for_service`](Self::mark_for_service).
     #[must_use]
-    pub fn pack_with_head(head: &[u8], (claimed, for_service): (bool, bool), legacy: Option<Legacy<'_>>) -> Bytes {
-        let more = legacy.map_or(0, |call| call.method.len() + call.path.len() + call.body.0.len() + 16);
+    pub fn pack_with_head(
+        head: &[u8],
+        (claimed, for_service): (bool, bool),
+        legacy: Option<Legacy<'_>>,
+    ) -> Bytes {
+        let more = legacy.map_or(0, |call| {
+            call.method.len() + call.path.len() + call.body.0.len() + 16
+        });
         let mut out = Vec::with_capacity(head.len() + more + 1);
         out.extend_from_slice(head);
         if let [mark, was_claimed, ..] = out.as_mut_slice() {
-            *mark = if for_service { PACKED_FOR_SERVICE } else { PACKED };
+            *mark = if for_service {
+                PACKED_FOR_SERVICE
+            } else {
+                PACKED
+            };
             *was_claimed = u8::from(claimed);
         }
-        // Serializing into a growing vector has no way to fail; nothing carried is the safe answer all the same.
+        // Serializing into a growing vector has no way to fail; nothing carried is the safe answer
+        // all the same.
         let packed = postcard::to_extend(&legacy, out).unwrap_or_default();
         packed.into_boxed_slice().into()
     }
@@ -494,17 +588,25 @@ impl<'a> Carried<'a> {
     /// In the compact form that an event holds.
     #[must_use]
     pub fn pack(&self) -> Bytes {
-        // Serializing into a growing vector has no way to fail; nothing carried is the safe answer all the same.
+        // Serializing into a growing vector has no way to fail; nothing carried is the safe answer
+        // all the same.
         let mut out = Vec::with_capacity(self.bytes());
         out.push(PACKED);
         postcard::to_extend(self, out).unwrap_or_default().into()
     }
 
-    /// The compact form with the mark that the event may go under its group's service credential, or without it. Without
-    /// it, as earlier versions packed everything, it goes with its own credential, whatever its group says by then (P3).
+    /// The compact form with the mark that the event may go under its group's service credential,
+    /// or without it. Without it, as earlier versions packed everything, it goes with its own
+    /// credential, whatever its group says by then (P3).
     #[must_use]
     pub fn mark_for_service(packed: Bytes, marked: bool) -> Bytes {
-        let Some(before) = packed.first().copied().filter(|first| *first >= PACKED_FOR_SERVICE) else { return packed };
+        let Some(before) = packed
+            .first()
+            .copied()
+            .filter(|first| *first >= PACKED_FOR_SERVICE)
+        else {
+            return packed;
+        };
         let mark = if marked { PACKED_FOR_SERVICE } else { PACKED };
         if before == mark {
             return packed;
@@ -522,10 +624,13 @@ impl<'a> Carried<'a> {
         packed.first() == Some(&PACKED_FOR_SERVICE)
     }
 
-    /// The part of a compact form that says what travels beside the single call; `None` for an earlier version's.
+    /// The part of a compact form that says what travels beside the single call; `None` for an
+    /// earlier version's.
     #[must_use]
     pub fn beside(packed: &'a [u8]) -> Option<&'a [u8]> {
-        let (&(PACKED | PACKED_FOR_SERVICE), packed) = packed.split_first()? else { return None };
+        let (&(PACKED | PACKED_FOR_SERVICE), packed) = packed.split_first()? else {
+            return None;
+        };
         let (Beside { .. }, single) = postcard::take_from_bytes(packed).ok()?;
         packed.get(..packed.len().checked_sub(single.len())?)
     }
@@ -543,15 +648,21 @@ impl<'a> Carried<'a> {
         if let Some((&(PACKED | PACKED_FOR_SERVICE), packed)) = packed.split_first() {
             return postcard::from_bytes(packed).ok();
         }
-        let EarlierCarried { mut headers, legacy } = postcard::from_bytes(packed).ok()?;
+        let EarlierCarried {
+            mut headers,
+            legacy,
+        } = postcard::from_bytes(packed).ok()?;
         // An earlier version read JSON only, and sent it as that.
         headers.push(("content-type", Raw(b"application/json")));
-        Some(Self { headers, ..Self::bare(legacy) })
+        Some(Self {
+            headers,
+            ..Self::bare(legacy)
+        })
     }
 }
 
-/// One event, mapped and valid, ready to be kept. Small, since a million of them may be pending: what only its delivery
-/// needs stays packed.
+/// One event, mapped and valid, ready to be kept. Small, since a million of them may be pending:
+/// what only its delivery needs stays packed.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Its id, as the batch names it.

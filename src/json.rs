@@ -1,7 +1,8 @@
-//! A borrowed, one-level look at JSON: a body is parsed once, values stay as the bytes they came in.
+//! A borrowed, one-level look at JSON: a body is parsed once, values stay as the bytes they came
+//! in.
 //!
-//! One scan goes over a text. What it doesn't take is given to `serde_json`, which says why; a test holds that both
-//! take the same texts.
+//! One scan goes over a text. What it doesn't take is given to `serde_json`, which says why; a test
+//! holds that both take the same texts.
 
 mod scan;
 
@@ -40,7 +41,8 @@ pub fn text_of(bytes: &[u8]) -> Result<&str, JsonError> {
     std::str::from_utf8(bytes).map_err(|_| JsonError::NotUtf8)
 }
 
-/// The fields of an object, in order, values raw. With a repeated name the last one counts, as in `JSON.parse`.
+/// The fields of an object, in order, values raw. With a repeated name the last one counts, as in
+/// `JSON.parse`.
 #[derive(Debug, Default)]
 pub struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
@@ -55,7 +57,11 @@ impl<'a> Object<'a> {
     /// The raw value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(field, _)| field == name).map(|(_, raw)| *raw)
+        self.0
+            .iter()
+            .rev()
+            .find(|(field, _)| field == name)
+            .map(|(_, raw)| *raw)
     }
 
     /// How many fields there are, repeated ones included.
@@ -86,7 +92,9 @@ impl<'a> Object<'a> {
     #[must_use]
     pub fn length(&self, path: &[Box<str>]) -> Option<usize> {
         let (last, list) = path.split_last()?;
-        let raw = self.at(list).filter(|raw| **last == *"length" && raw.starts_with('['))?;
+        let raw = self
+            .at(list)
+            .filter(|raw| **last == *"length" && raw.starts_with('['))?;
         elements(raw).ok().map(|all| all.len())
     }
 }
@@ -104,19 +112,31 @@ impl OwnedObject {
     #[must_use]
     pub fn parse(text: String) -> Option<Self> {
         let places = scan::places(text.trim_ascii())?;
-        let text = if text.trim_ascii().len() == text.len() { text } else { text.trim_ascii().to_owned() };
+        let text = if text.trim_ascii().len() == text.len() {
+            text
+        } else {
+            text.trim_ascii().to_owned()
+        };
         Some(Self { text, places })
     }
 
     fn part(&self, place: &Range<u32>) -> &str {
-        self.text.get(place.start as usize..place.end as usize).unwrap_or_default()
+        self.text
+            .get(place.start as usize..place.end as usize)
+            .unwrap_or_default()
     }
 
     /// The raw value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let is_it = |quoted: &Range<u32>| scan::unquoted(self.part(quoted)).is_some_and(|found| found == name);
-        self.places.iter().rev().find(|(quoted, _)| is_it(quoted)).map(|(_, value)| self.part(value))
+        let is_it = |quoted: &Range<u32>| {
+            scan::unquoted(self.part(quoted)).is_some_and(|found| found == name)
+        };
+        self.places
+            .iter()
+            .rev()
+            .find(|(quoted, _)| is_it(quoted))
+            .map(|(_, value)| self.part(value))
     }
 
     /// The raw value at a path of names, or of indices into arrays.
@@ -130,12 +150,16 @@ impl OwnedObject {
 /// The raw value at a path below another one; without a step, that one itself.
 #[must_use]
 pub fn at<'a>(raw: &'a str, path: &[Box<str>]) -> Option<&'a str> {
-    path.iter().try_fold(raw.trim_ascii(), |raw, step| child(raw, step))
+    path.iter()
+        .try_fold(raw.trim_ascii(), |raw, step| child(raw, step))
 }
 
 fn child<'a>(raw: &'a str, step: &str) -> Option<&'a str> {
     if raw.starts_with('[') {
-        return elements(raw).ok()?.get(step.parse::<usize>().ok()?).copied();
+        return elements(raw)
+            .ok()?
+            .get(step.parse::<usize>().ok()?)
+            .copied();
     }
     Object::parse(raw).ok()?.get(step)
 }
@@ -148,7 +172,9 @@ fn refuse(text: &str) -> JsonError {
     match serde_json::from_str::<&RawValue>(text) {
         Err(error) => JsonError::NotJson(error.to_string()),
         Ok(_) if scan::is_too_deep(text) => JsonError::TooDeep,
-        Ok(raw) if raw.get().starts_with('{') => JsonError::NotJson("a name in it can't be read".to_owned()),
+        Ok(raw) if raw.get().starts_with('{') => {
+            JsonError::NotJson("a name in it can't be read".to_owned())
+        }
         Ok(raw) => JsonError::NotAnObject(kind(raw.get())),
     }
 }
@@ -222,8 +248,10 @@ mod tests {
 
     #[test]
     fn values_keep_their_bytes_and_the_last_of_a_repeated_name_counts() {
-        let object =
-            Object::parse(r#" {"a": 1.50, "b":{"c":[1,{"d":"x\"y"}]}, "a":"last", "k\u0065y":true} "#).unwrap();
+        let object = Object::parse(
+            r#" {"a": 1.50, "b":{"c":[1,{"d":"x\"y"}]}, "a":"last", "k\u0065y":true} "#,
+        )
+        .unwrap();
         assert_eq!(object.get("a"), Some("\"last\""));
         assert_eq!(object.at(&path("b.c.1.d")), Some(r#""x\"y""#));
         assert_eq!(object.get("key"), Some("true"));
@@ -245,13 +273,22 @@ mod tests {
             assert!(error.starts_with(wanted), "{text}: {error}");
         }
         for text in ["{", "{\"a\":}", "{} {}", "{'a':1}", "nope", "{\"a\":01}"] {
-            assert!(matches!(Object::parse(text), Err(JsonError::NotJson(_))), "{text}");
+            assert!(
+                matches!(Object::parse(text), Err(JsonError::NotJson(_))),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn sixty_four_levels_are_taken_and_one_more_is_not() {
-        let nested = |levels: usize| format!("{{\"a\":{}1{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        let nested = |levels: usize| {
+            format!(
+                "{{\"a\":{}1{}}}",
+                "[".repeat(levels - 1),
+                "]".repeat(levels - 1)
+            )
+        };
         assert!(Object::parse(&nested(64)).is_ok());
         assert_eq!(Object::parse(&nested(65)).unwrap_err(), JsonError::TooDeep);
         assert!(
@@ -262,7 +299,14 @@ mod tests {
 
     #[test]
     fn strings_are_written_as_json() {
-        for text in ["plain", "quo\"te", "back\\slash", "line\nbreak", "ünïcode", ""] {
+        for text in [
+            "plain",
+            "quo\"te",
+            "back\\slash",
+            "line\nbreak",
+            "ünïcode",
+            "",
+        ] {
             let mut out = String::new();
             write_string(&mut out, text);
             assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
@@ -306,7 +350,8 @@ mod tests {
             }
             let Ok(text) = text_of(&bytes) else { return Ok(()) };
             let wanted = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text.trim_ascii());
-            // A number beyond a double's range travels as it was written: what it means is the application's business.
+            // A number beyond a double's range travels as it was written: what it means is the
+            // application's business.
             if wanted.as_ref().is_err_and(|error| error.to_string().contains("number out of range")) {
                 return Ok(());
             }

@@ -1,4 +1,5 @@
-//! Maps whose keys are keyed hashes already: nobody can choose them, so their first bytes serve as they are.
+//! Maps whose keys are keyed hashes already: nobody can choose them, so their first bytes serve as
+//! they are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -23,7 +24,9 @@ impl Hasher for AsItIs {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |sum, byte| (sum << 8) | u64::from(*byte));
+        self.0 = bytes
+            .iter()
+            .fold(self.0, |sum, byte| (sum << 8) | u64::from(*byte));
     }
 
     fn finish(&self) -> u64 {

@@ -39,8 +39,9 @@
 //!
 //! # The ranks
 //!
-//! A module imports only modules that stand in a group above its own; `tests/suite/layers.rs` keeps it so.
-//! `docs/design.md` says what is promised and rules where promises meet, `docs/promises.md` names the tests.
+//! A module imports only modules that stand in a group above its own; `tests/suite/layers.rs` keeps
+//! it so. `docs/design.md` says what is promised and rules where promises meet, `docs/promises.md`
+//! names the tests.
 
 // Nouns.
 pub mod body;

@@ -1,7 +1,9 @@
-//! The memory that bodies take: one bound for all that is read before it goes on, and a share of it for each caller (P10).
+//! The memory that bodies take: one bound for all that is read before it goes on, and a share of it
+//! for each caller (P10).
 //!
-//! Whoever reads a body first has room for it in a [`Lease`], which gives the room back when it is dropped, whatever ends
-//! the call: an answer, a hang-up, a time-out, a panic. A lease that is bound to its bytes lives as long as any of them.
+//! Whoever reads a body first has room for it in a [`Lease`], which gives the room back when it is
+//! dropped, whatever ends the call: an answer, a hang-up, a time-out, a panic. A lease that is
+//! bound to its bytes lives as long as any of them.
 //!
 //! What a lease takes counts at several places at once:
 //!
@@ -11,11 +13,12 @@
 //! | those of one principal | a quarter |
 //! | those of an address's callers that nothing speaks for | a half |
 //!
-//! Of each place the last eighth is kept back for what has been read already: without room for more a call goes on as a
-//! stream, and the part in hand must be somewhere until its turn.
+//! Of each place the last eighth is kept back for what has been read already: without room for more
+//! a call goes on as a stream, and the part in hand must be somewhere until its turn.
 //!
-//! INVARIANT: no place ever holds more than its limit. Bodies whose caller isn't known yet ([`Memory::unnamed`]) count
-//! among all bodies only; that is for what is at hand and decided without waiting for anybody.
+//! INVARIANT: no place ever holds more than its limit. Bodies whose caller isn't known yet
+//! ([`Memory::unnamed`]) count among all bodies only; that is for what is at hand and decided
+//! without waiting for anybody.
 
 use crate::event::Principal;
 use crate::peer::network_of;
@@ -44,7 +47,8 @@ pub struct Usage {
     pub highest: u64,
     /// Most bytes that may be.
     pub limit: u64,
-    /// Places in use beside that of all bodies: principals, and addresses of callers that nothing speaks for.
+    /// Places in use beside that of all bodies: principals, and addresses of callers that nothing
+    /// speaks for.
     pub callers: usize,
     /// How often there was no room.
     pub no_room: u64,
@@ -83,7 +87,12 @@ struct Place {
 
 impl Place {
     fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0), highest: AtomicU64::new(0), freed: Notify::new() }
+        Self {
+            limit,
+            used: AtomicU64::new(0),
+            highest: AtomicU64::new(0),
+            freed: Notify::new(),
+        }
     }
 
     /// Without what is kept back.
@@ -101,7 +110,10 @@ impl Place {
             Reach::InHand => self.limit,
         };
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= most);
-        let before = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| NoRoom)?;
+        let before = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .map_err(|_| NoRoom)?;
         let now = before + bytes;
         if now > self.highest.load(Ordering::Relaxed) {
             self.highest.fetch_max(now, Ordering::Relaxed);
@@ -114,8 +126,8 @@ impl Place {
         self.freed.notify_one();
     }
 
-    /// Until there is room for so much; nothing is taken. Who waits is woken one by one: each wakes the next while there
-    /// is room.
+    /// Until there is room for so much; nothing is taken. Who waits is woken one by one: each wakes
+    /// the next while there is room.
     async fn free(&self, bytes: u64) {
         let mut waited = false;
         while !self.has_room(bytes) {
@@ -142,7 +154,11 @@ impl Memory {
     #[must_use]
     pub fn new(limit: u64) -> Self {
         let all = Arc::new(Place::new(limit.max(LEAST)));
-        let shared = Arc::new(Shared { all, places: Mutex::default(), no_room: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            all,
+            places: Mutex::default(),
+            no_room: AtomicU64::new(0),
+        });
         let unnamed = Share::new(&shared, &[]);
         Self { shared, unnamed }
     }
@@ -153,13 +169,18 @@ impl Memory {
         &self.unnamed
     }
 
-    /// What a principal may take. `stranger`: the client's address, if nothing speaks for the principal.
+    /// What a principal may take. `stranger`: the client's address, if nothing speaks for the
+    /// principal.
     #[must_use]
     pub fn share(&self, principal: Principal, stranger: Option<IpAddr>) -> Share {
         match stranger {
-            Some(address) => {
-                Share::new(&self.shared, &[Name::Principal(principal), Name::Strangers(network_of(address))])
-            }
+            Some(address) => Share::new(
+                &self.shared,
+                &[
+                    Name::Principal(principal),
+                    Name::Strangers(network_of(address)),
+                ],
+            ),
             None => Share::new(&self.shared, &[Name::Principal(principal)]),
         }
     }
@@ -167,7 +188,11 @@ impl Memory {
     /// How full it is.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let Shared { all, places, no_room } = &*self.shared;
+        let Shared {
+            all,
+            places,
+            no_room,
+        } = &*self.shared;
         Usage {
             bytes: all.used.load(Ordering::Relaxed),
             highest: all.highest.load(Ordering::Relaxed),
@@ -198,7 +223,10 @@ impl Drop for Account {
         let mut places = self.shared.places.lock();
         for name in &self.names {
             // The map's and this one. INVARIANT: others are made under the lock only.
-            if places.get(name).is_some_and(|place| Arc::strong_count(place) == 2) {
+            if places
+                .get(name)
+                .is_some_and(|place| Arc::strong_count(place) == 2)
+            {
                 places.remove(name);
             }
         }
@@ -215,20 +243,31 @@ impl Share {
                 Name::Principal(_) => limit / 4,
                 Name::Strangers(_) => limit / 2,
             };
-            places.extend(
-                names
-                    .iter()
-                    .map(|name| Arc::clone(known.entry(*name).or_insert_with(|| Arc::new(Place::new(of(name)))))),
-            );
+            places.extend(names.iter().map(|name| {
+                Arc::clone(
+                    known
+                        .entry(*name)
+                        .or_insert_with(|| Arc::new(Place::new(of(name)))),
+                )
+            }));
         }
         places.push(Arc::clone(&shared.all));
-        Self(Arc::new(Account { shared: Arc::clone(shared), places, names: names.to_vec() }))
+        Self(Arc::new(Account {
+            shared: Arc::clone(shared),
+            places,
+            names: names.to_vec(),
+        }))
     }
 
     /// Largest body that can ever have room, bytes.
     #[must_use]
     pub fn largest(&self) -> u64 {
-        self.0.places.iter().map(|place| place.ordinary()).min().unwrap_or(0)
+        self.0
+            .places
+            .iter()
+            .map(|place| place.ordinary())
+            .min()
+            .unwrap_or(0)
     }
 
     /// Whether there is room for so many bytes just now.
@@ -252,7 +291,10 @@ impl Share {
     /// A lease of nothing yet.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        Lease { share: self.clone(), bytes: 0 }
+        Lease {
+            share: self.clone(),
+            bytes: 0,
+        }
     }
 
     /// The caller's places, without that of all bodies.
@@ -264,7 +306,10 @@ impl Share {
     fn take_at(&self, places: &[Arc<Place>], bytes: u64, reach: Reach) -> Result<(), NoRoom> {
         for (taken, place) in places.iter().enumerate() {
             if place.take(bytes, reach).is_err() {
-                places.iter().take(taken).for_each(|place| place.give(bytes));
+                places
+                    .iter()
+                    .take(taken)
+                    .for_each(|place| place.give(bytes));
                 self.0.shared.no_room.fetch_add(1, Ordering::Relaxed);
                 return Err(NoRoom);
             }
@@ -328,12 +373,18 @@ impl Lease {
     /// # Errors
     /// The lease as it was: its caller has no room for it.
     pub fn give_to(mut self, share: &Share) -> Result<Self, Self> {
-        if share.take_at(share.own(), self.bytes, Reach::InHand).is_err() {
+        if share
+            .take_at(share.own(), self.bytes, Reach::InHand)
+            .is_err()
+        {
             return Err(self);
         }
         let bytes = std::mem::take(&mut self.bytes);
         self.share.own().iter().for_each(|place| place.give(bytes));
-        Ok(Self { share: share.clone(), bytes })
+        Ok(Self {
+            share: share.clone(),
+            bytes,
+        })
     }
 
     /// A part of it, as a lease of its own.
@@ -341,13 +392,23 @@ impl Lease {
     pub fn split_off(&mut self, bytes: usize) -> Self {
         let bytes = self.bytes.min(bytes as u64);
         self.bytes -= bytes;
-        Self { share: self.share.clone(), bytes }
+        Self {
+            share: self.share.clone(),
+            bytes,
+        }
     }
 
     /// The bytes, with this lease for as long as any of them is in memory.
     #[must_use]
     pub fn bind(self, bytes: Bytes) -> Bytes {
-        if bytes.is_empty() { bytes } else { Bytes::from_owner(Leased { bytes, _lease: self }) }
+        if bytes.is_empty() {
+            bytes
+        } else {
+            Bytes::from_owner(Leased {
+                bytes,
+                _lease: self,
+            })
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! What was invalidated, for those who keep copies of their own (design §7): per caller a short memory of messages, and
-//! whoever listens.
+//! What was invalidated, for those who keep copies of their own (design §7): per caller a short
+//! memory of messages, and whoever listens.
 //!
-//! A caller hears of what is its own view and of nothing else (ruling 11). Nothing is queued for a listener:
-//! each reads the caller's memory from where it was, and is told to start over when it has fallen behind it.
+//! A caller hears of what is its own view and of nothing else (ruling 11). Nothing is queued for a
+//! listener: each reads the caller's memory from where it was, and is told to start over when it
+//! has fallen behind it.
 
 use crate::event::{Charge, View};
 use parking_lot::Mutex;
@@ -19,7 +20,8 @@ const MESSAGES: usize = 64;
 pub const CALLERS: usize = 10_000;
 /// Listeners of one caller at once, e.g. tabs of a browser.
 const LISTENERS: usize = 16;
-/// How long a caller is remembered whom nobody listens for: time to come back under `Last-Event-ID`.
+/// How long a caller is remembered whom nobody listens for: time to come back under
+/// `Last-Event-ID`.
 const MEMORY: Duration = Duration::from_mins(5);
 /// How often at most all callers are looked at to find those that may be forgotten.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -41,7 +43,13 @@ struct Line {
 impl Line {
     fn new(charge: Charge) -> Self {
         let (messages, last) = (VecDeque::new(), watch::Sender::new(0));
-        Self { messages, last, listeners: 0, left: Instant::now(), charge }
+        Self {
+            messages,
+            last,
+            listeners: 0,
+            left: Instant::now(),
+            charge,
+        }
     }
 
     fn is_needed(&self) -> bool {
@@ -57,21 +65,30 @@ struct Lines {
 }
 
 impl Lines {
-    /// The caller's line; one that isn't there takes a charge. Without room, or without a charge, those that need no
-    /// memory any longer give theirs back first.
-    fn find_or_make(&mut self, caller: View, charge: impl Fn() -> Option<Charge>) -> Result<&mut Line, Crowded> {
+    /// The caller's line; one that isn't there takes a charge. Without room, or without a charge,
+    /// those that need no memory any longer give theirs back first.
+    fn find_or_make(
+        &mut self,
+        caller: View,
+        charge: impl Fn() -> Option<Charge>,
+    ) -> Result<&mut Line, Crowded> {
         if !self.by_caller.contains_key(&caller) {
             let charge = self.take_charge(&charge).or_else(|| {
                 self.sweep();
                 self.take_charge(&charge)
             });
-            self.by_caller.insert(caller, Line::new(charge.ok_or(Crowded)?));
+            self.by_caller
+                .insert(caller, Line::new(charge.ok_or(Crowded)?));
         }
         self.by_caller.get_mut(&caller).ok_or(Crowded)
     }
 
     fn take_charge(&self, charge: impl Fn() -> Option<Charge>) -> Option<Charge> {
-        if self.by_caller.len() < CALLERS { charge() } else { None }
+        if self.by_caller.len() < CALLERS {
+            charge()
+        } else {
+            None
+        }
     }
 
     fn sweep(&mut self) {
@@ -111,13 +128,23 @@ impl Notices {
     /// Nobody listens yet. `epoch`: when this process began, Unix milliseconds.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
-        Self { epoch, lines: Mutex::default(), count: AtomicUsize::new(0) }
+        Self {
+            epoch,
+            lines: Mutex::default(),
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// Somebody listens for this caller, or did a moment ago.
     #[must_use]
     pub fn is_heard(&self, caller: View) -> bool {
-        self.count.load(Ordering::Relaxed) > 0 && self.lines.lock().by_caller.get(&caller).is_some_and(Line::is_needed)
+        self.count.load(Ordering::Relaxed) > 0
+            && self
+                .lines
+                .lock()
+                .by_caller
+                .get(&caller)
+                .is_some_and(Line::is_needed)
     }
 
     /// Tells a caller's listeners that these tags are old.
@@ -126,17 +153,21 @@ impl Notices {
             return;
         }
         let mut lines = self.lines.lock();
-        let Some(line) = lines.by_caller.get_mut(&caller) else { return };
+        let Some(line) = lines.by_caller.get_mut(&caller) else {
+            return;
+        };
         let number = *line.last.borrow() + 1;
-        line.messages.push_back((number, tags.into_iter().map(Into::into).collect()));
+        line.messages
+            .push_back((number, tags.into_iter().map(Into::into).collect()));
         if line.messages.len() > MESSAGES {
             line.messages.pop_front();
         }
         line.last.send_replace(number);
     }
 
-    /// Listens for a caller, from `last` (a `Last-Event-ID`) on. `charge`: what a caller who isn't remembered yet takes of a
-    /// bound; none: it may not. It is asked once more when callers were forgotten.
+    /// Listens for a caller, from `last` (a `Last-Event-ID`) on. `charge`: what a caller who isn't
+    /// remembered yet takes of a bound; none: it may not. It is asked once more when callers were
+    /// forgotten.
     ///
     /// # Errors
     /// Too many do.
@@ -160,7 +191,12 @@ impl Notices {
             None => Some(now),
         };
         self.count.store(lines.by_caller.len(), Ordering::Relaxed);
-        Ok(Listener { notices: Arc::clone(self), caller, seen, changed })
+        Ok(Listener {
+            notices: Arc::clone(self),
+            caller,
+            seen,
+            changed,
+        })
     }
 
     fn number_of(&self, id: &str) -> Option<u64> {
@@ -173,15 +209,28 @@ impl Notices {
         let lines = self.lines.lock();
         let line = lines.by_caller.get(&caller)?;
         let last = *line.last.borrow();
-        let Some(seen) = seen else { return Some((last, Heard::Reset)) };
+        let Some(seen) = seen else {
+            return Some((last, Heard::Reset));
+        };
         if seen >= last {
             return None;
         }
-        if line.messages.front().is_none_or(|(first, _)| *first > seen + 1) {
+        if line
+            .messages
+            .front()
+            .is_none_or(|(first, _)| *first > seen + 1)
+        {
             return Some((last, Heard::Reset));
         }
-        let tags = line.messages.iter().filter(|(number, _)| *number > seen).flat_map(|(_, tags)| tags.iter().cloned());
-        Some((last, Heard::Invalidated(tags.collect::<BTreeSet<_>>().into_iter().collect())))
+        let tags = line
+            .messages
+            .iter()
+            .filter(|(number, _)| *number > seen)
+            .flat_map(|(_, tags)| tags.iter().cloned());
+        Some((
+            last,
+            Heard::Invalidated(tags.collect::<BTreeSet<_>>().into_iter().collect()),
+        ))
     }
 }
 
@@ -249,7 +298,10 @@ mod tests {
         notices.publish(BOB, vec!["progress:bob".into()]);
         notices.publish(ADA, vec!["progress:ada".into(), "b".into()]);
         notices.publish(ADA, vec!["progress:ada".into()]);
-        assert_eq!(ada.next().await, ("7-2".into(), tags(&["b", "progress:ada"])));
+        assert_eq!(
+            ada.next().await,
+            ("7-2".into(), tags(&["b", "progress:ada"]))
+        );
         let waiting = tokio::spawn(async move { ada.next().await });
         tokio::task::yield_now().await;
         notices.publish(ADA, vec!["c".into()]);
@@ -262,11 +314,21 @@ mod tests {
         drop(notices.listen(ADA, None, no_charge).unwrap());
         notices.publish(ADA, vec!["a".into()]);
         notices.publish(ADA, vec!["b".into()]);
-        let next = async |last: &str| notices.listen(ADA, Some(last), no_charge).unwrap().next().await;
+        let next = async |last: &str| {
+            notices
+                .listen(ADA, Some(last), no_charge)
+                .unwrap()
+                .next()
+                .await
+        };
         assert_eq!(next("7-1").await, ("7-2".into(), tags(&["b"])));
         assert_eq!(next("7-0").await, ("7-2".into(), tags(&["a", "b"])));
         for unknown in ["6-1", "7-9", "nonsense", ""] {
-            assert_eq!(next(unknown).await, ("7-2".into(), Heard::Reset), "{unknown}");
+            assert_eq!(
+                next(unknown).await,
+                ("7-2".into(), Heard::Reset),
+                "{unknown}"
+            );
         }
         (0..MESSAGES).for_each(|_| notices.publish(ADA, vec!["more".into()]));
         assert_eq!(next("7-1").await.1, Heard::Reset);
@@ -279,11 +341,19 @@ mod tests {
         let bound = Arc::new(());
         let charge = || (Arc::strong_count(&bound) == 1).then(|| Charge::new(Arc::clone(&bound)));
         drop(notices.listen(ADA, None, charge).unwrap());
-        assert_eq!(notices.listen(BOB, None, charge).unwrap_err(), Crowded, "the one who left may still come back");
+        assert_eq!(
+            notices.listen(BOB, None, charge).unwrap_err(),
+            Crowded,
+            "the one who left may still come back"
+        );
         tokio::time::advance(MEMORY).await;
         let bob = notices.listen(BOB, None, charge).unwrap();
         tokio::time::advance(MEMORY).await;
-        assert_eq!(notices.listen(ADA, None, charge).unwrap_err(), Crowded, "one who listens is not forgotten");
+        assert_eq!(
+            notices.listen(ADA, None, charge).unwrap_err(),
+            Crowded,
+            "one who listens is not forgotten"
+        );
         drop(bob);
     }
 
@@ -291,14 +361,25 @@ mod tests {
     async fn listeners_and_callers_are_bounded_and_forgotten() {
         tokio::time::pause();
         let notices = Arc::new(Notices::new(7));
-        let all: Vec<_> = (0..LISTENERS).map(|_| notices.listen(ADA, None, no_charge).unwrap()).collect();
+        let all: Vec<_> = (0..LISTENERS)
+            .map(|_| notices.listen(ADA, None, no_charge).unwrap())
+            .collect();
         assert_eq!(notices.listen(ADA, None, no_charge).unwrap_err(), Crowded);
         drop(all);
         let place = |number: usize| View((number as u128 + 1_000).to_le_bytes());
-        let held: Vec<_> = (1..CALLERS).map(|number| notices.listen(place(number), None, no_charge).unwrap()).collect();
-        assert_eq!(notices.listen(BOB, None, no_charge).unwrap_err(), Crowded, "the one who left may still come back");
+        let held: Vec<_> = (1..CALLERS)
+            .map(|number| notices.listen(place(number), None, no_charge).unwrap())
+            .collect();
+        assert_eq!(
+            notices.listen(BOB, None, no_charge).unwrap_err(),
+            Crowded,
+            "the one who left may still come back"
+        );
         tokio::time::advance(MEMORY).await;
-        assert!(notices.listen(BOB, None, no_charge).is_ok(), "and is forgotten in time");
+        assert!(
+            notices.listen(BOB, None, no_charge).is_ok(),
+            "and is forgotten in time"
+        );
         drop(held);
     }
 }

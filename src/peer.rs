@@ -22,8 +22,8 @@ pub struct Connection {
     pub secure: bool,
 }
 
-/// Whom a request comes from and what it was asked of, as far as that is to be believed: from the connection, and from
-/// the headers of a trusted proxy (`server.trusted_proxies`).
+/// Whom a request comes from and what it was asked of, as far as that is to be believed: from the
+/// connection, and from the headers of a trusted proxy (`server.trusted_proxies`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The other end of the connection.
@@ -32,7 +32,8 @@ pub struct Peer {
     pub client: IpAddr,
     /// The client's call was encrypted.
     pub https: bool,
-    /// The host that was asked, with its port as it was sent, lower case; none in HTTP/1.0 without Host.
+    /// The host that was asked, with its port as it was sent, lower case; none in HTTP/1.0 without
+    /// Host.
     pub host: Option<Arc<str>>,
 }
 
@@ -40,11 +41,17 @@ impl Peer {
     /// Without any header.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
-        Self { connection, client: connection.address.ip().to_canonical(), https: connection.secure, host: None }
+        Self {
+            connection,
+            client: connection.address.ip().to_canonical(),
+            https: connection.secure,
+            host: None,
+        }
     }
 }
 
-/// Which connections come from a proxy of one's own, whose word on its clients counts (`server.trusted_proxies`).
+/// Which connections come from a proxy of one's own, whose word on its clients counts
+/// (`server.trusted_proxies`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TrustedProxies {
     networks: Vec<Network>,
@@ -61,7 +68,8 @@ struct Network {
 /// A text that names no proxies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "found {0:?}; allowed are \"loopback\", \"unix\", an address such as \"10.0.0.7\", and a network such as \"10.0.0.0/8\""
+    "found {0:?}; allowed are \"loopback\", \"unix\", an address such as \"10.0.0.7\", and a \
+     network such as \"10.0.0.0/8\""
 )]
 pub struct ProxyError(String);
 
@@ -69,7 +77,10 @@ impl TrustedProxies {
     /// The default: other processes on this machine.
     #[must_use]
     pub fn local() -> Self {
-        Self { networks: Network::LOOPBACK.to_vec(), unix: true }
+        Self {
+            networks: Network::LOOPBACK.to_vec(),
+            unix: true,
+        }
     }
 
     /// From the texts of the configuration; an empty list trusts nothing.
@@ -82,17 +93,22 @@ impl TrustedProxies {
             match text.as_ref() {
                 "loopback" => proxies.networks.extend(Network::LOOPBACK),
                 "unix" => proxies.unix = true,
-                text => proxies.networks.push(Network::parse(text).ok_or_else(|| ProxyError(text.to_owned()))?),
+                text => proxies
+                    .networks
+                    .push(Network::parse(text).ok_or_else(|| ProxyError(text.to_owned()))?),
             }
         }
         Ok(proxies)
     }
 
-    /// Whether this address is one of them; an IPv4 address counts in its IPv6 form (`::ffff:…`) too.
+    /// Whether this address is one of them; an IPv4 address counts in its IPv6 form (`::ffff:…`)
+    /// too.
     #[must_use]
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.networks.iter().any(|network| network.contains(address))
+        self.networks
+            .iter()
+            .any(|network| network.contains(address))
     }
 
     /// Whether the other ends of Unix sockets are among them.
@@ -104,12 +120,20 @@ impl TrustedProxies {
 
 impl Network {
     const LOOPBACK: [Self; 2] = [
-        Self { base: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 },
-        Self { base: IpAddr::V6(Ipv6Addr::LOCALHOST), prefix: 128 },
+        Self {
+            base: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
+            prefix: 8,
+        },
+        Self {
+            base: IpAddr::V6(Ipv6Addr::LOCALHOST),
+            prefix: 128,
+        },
     ];
 
     fn parse(text: &str) -> Option<Self> {
-        let (base, prefix) = text.split_once('/').map_or((text, None), |(base, prefix)| (base, Some(prefix)));
+        let (base, prefix) = text
+            .split_once('/')
+            .map_or((text, None), |(base, prefix)| (base, Some(prefix)));
         let base: IpAddr = base.parse().ok()?;
         let widest = if base.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
@@ -123,22 +147,30 @@ impl Network {
         // Bits that differ, from the left; a shift by the whole width leaves nothing to compare.
         match (self.base, address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
-                (base.to_bits() ^ address.to_bits()).checked_shr(32 - self.prefix).unwrap_or(0) == 0
+                (base.to_bits() ^ address.to_bits())
+                    .checked_shr(32 - self.prefix)
+                    .unwrap_or(0)
+                    == 0
             }
             (IpAddr::V6(base), IpAddr::V6(address)) => {
-                (base.to_bits() ^ address.to_bits()).checked_shr(128 - self.prefix).unwrap_or(0) == 0
+                (base.to_bits() ^ address.to_bits())
+                    .checked_shr(128 - self.prefix)
+                    .unwrap_or(0)
+                    == 0
             }
             _ => false,
         }
     }
 }
 
-/// The network that an address is counted with, where clients have shares: an IPv4 address itself, the /64 of an IPv6
-/// address, since a household has that many.
+/// The network that an address is counted with, where clients have shares: an IPv4 address itself,
+/// the /64 of an IPv6 address, since a household has that many.
 #[must_use]
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
+            address.to_bits() & !u128::from(u64::MAX),
+        )),
         address => address,
     }
 }
@@ -147,7 +179,8 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 #[derive(Debug, Clone)]
 pub struct Place(Arc<dyn Guard>);
 
-/// A connection's place in its requests' extensions. A request may outlive its client, and must not keep the place then.
+/// A connection's place in its requests' extensions. A request may outlive its client, and must not
+/// keep the place then.
 #[derive(Debug, Clone)]
 pub struct LentPlace(Weak<dyn Guard>);
 
@@ -184,7 +217,9 @@ mod tests {
 
     #[test]
     fn a_proxy_is_trusted_by_word_address_or_network() {
-        let proxies = TrustedProxies::parse(&["loopback", "10.1.0.0/16", "192.0.2.7", "2001:db8::/32"]).unwrap();
+        let proxies =
+            TrustedProxies::parse(&["loopback", "10.1.0.0/16", "192.0.2.7", "2001:db8::/32"])
+                .unwrap();
         for (address, wanted) in [
             ("127.0.0.1", true),
             ("127.9.9.9", true),
@@ -198,19 +233,41 @@ mod tests {
             ("2001:db8:ffff::1", true),
             ("2001:db9::1", false),
         ] {
-            assert_eq!(proxies.contain(address.parse().unwrap()), wanted, "{address}");
+            assert_eq!(
+                proxies.contain(address.parse().unwrap()),
+                wanted,
+                "{address}"
+            );
         }
         let all = TrustedProxies::parse(&["0.0.0.0/0"]).unwrap();
-        assert!(all.contain("203.0.113.9".parse().unwrap()) && !all.contain("2001:db8::1".parse().unwrap()));
-        assert!(!TrustedProxies::parse::<&str>(&[]).unwrap().contain("127.0.0.1".parse().unwrap()));
+        assert!(
+            all.contain("203.0.113.9".parse().unwrap())
+                && !all.contain("2001:db8::1".parse().unwrap())
+        );
+        assert!(
+            !TrustedProxies::parse::<&str>(&[])
+                .unwrap()
+                .contain("127.0.0.1".parse().unwrap())
+        );
         assert!(TrustedProxies::local().contain_unix());
     }
 
     #[test]
     fn what_names_no_proxy_is_said_with_what_is_allowed() {
-        for text in ["localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "::/129", "10.0.0", ""] {
+        for text in [
+            "localhost",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "::/129",
+            "10.0.0",
+            "",
+        ] {
             let error = TrustedProxies::parse(&[text]).unwrap_err().to_string();
-            assert!(error.contains(&format!("found {text:?}")) && error.contains("10.0.0.0/8"), "{error}");
+            assert!(
+                error.contains(&format!("found {text:?}")) && error.contains("10.0.0.0/8"),
+                "{error}"
+            );
         }
     }
 }

@@ -18,7 +18,8 @@ pub struct EventRoute {
     pub matches: Vec<(Path, Vec<serde_json::Value>)>,
     /// Media types (lower case, no parameters) that are taken; empty: any. Others are forwarded.
     pub content_types: Vec<Box<str>>,
-    /// Templates of which each must resolve to something not null and not ""; else the call is forwarded.
+    /// Templates of which each must resolve to something not null and not ""; else the call is
+    /// forwarded.
     pub forward_unless: Vec<Template>,
     /// The batch group.
     pub group: GroupIndex,
@@ -40,8 +41,12 @@ impl EventRoute {
     /// Whether every parameter of a query is looked at.
     #[must_use]
     pub fn knows_query(&self, query: &str) -> bool {
-        let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-        names.filter(|name| !name.is_empty()).all(|name| self.query.iter().any(|known| **known == *name))
+        let names = query
+            .split('&')
+            .map(|pair| pair.split('=').next().unwrap_or_default());
+        names
+            .filter(|name| !name.is_empty())
+            .all(|name| self.query.iter().any(|known| **known == *name))
     }
 }
 
@@ -80,7 +85,8 @@ pub struct WriteRoute {
     pub groups: Vec<GroupIndex>,
     /// Tags made old by a forwarded call.
     pub invalidates: Vec<Template>,
-    /// Whose call it is, where `identity.user` can't tell: a template over body, query, header, cookie, jwt and path.
+    /// Whose call it is, where `identity.user` can't tell: a template over body, query, header,
+    /// cookie, jwt and path.
     pub user: Option<Template>,
 }
 
@@ -95,9 +101,11 @@ pub struct CacheRoute {
     pub force: bool,
     /// Shared by all credentials.
     pub public: bool,
-    /// Longest freshness that is guessed from Last-Modified where a response says nothing; zero: none.
+    /// Longest freshness that is guessed from Last-Modified where a response says nothing; zero:
+    /// none.
     pub longest_guess: Duration,
-    /// Served this long after it became stale, while it is asked again; what the response says wins.
+    /// Served this long after it became stale, while it is asked again; what the response says
+    /// wins.
     pub stale_while_revalidate: Duration,
     /// Served this long after it became stale, when asking fails; what the response says wins.
     pub stale_if_error: Duration,
@@ -107,7 +115,8 @@ pub struct CacheRoute {
     pub groups: Vec<GroupIndex>,
     /// Its place in the configuration.
     pub index: ReadIndex,
-    /// Of those groups the ones whose reads it is for certain: a 2xx of it speaks for its caller there (ruling 16).
+    /// Of those groups the ones whose reads it is for certain: a 2xx of it speaks for its caller
+    /// there (ruling 16).
     pub proves: Vec<GroupIndex>,
     /// Query parameters that are not part of the key.
     pub ignore_query: Vec<Box<str>>,
@@ -134,13 +143,19 @@ impl Params {
     /// The segment of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(found, _)| **found == *name).map(|(_, value)| &**value)
+        self.0
+            .iter()
+            .find(|(found, _)| **found == *name)
+            .map(|(_, value)| &**value)
     }
 }
 
 /// A path that can't be a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("found {0:?}; a path starts with \"/\", may have whole segments {{name}}, and may end with {{*rest}}")]
+#[error(
+    "found {0:?}; a path starts with \"/\", may have whole segments {{name}}, and may end with \
+     {{*rest}}"
+)]
 pub struct PatternError(String);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,21 +177,33 @@ impl Pattern {
     /// The text is no path, or a name is not a whole segment.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let wrong = || PatternError(text.to_owned());
-        let rest = text.strip_prefix('/').filter(|rest| !rest.contains(['?', '#'])).ok_or_else(wrong)?;
+        let rest = text
+            .strip_prefix('/')
+            .filter(|rest| !rest.contains(['?', '#']))
+            .ok_or_else(wrong)?;
         let count = rest.split('/').count();
-        let segment =
-            |(index, segment): (usize, &str)| match segment.strip_prefix('{').map(|name| name.strip_suffix('}')) {
-                None if segment.contains(['{', '}']) => Err(wrong()),
-                None => Ok(Segment::Text(segment.into())),
-                Some(Some(name)) => match name.strip_prefix('*') {
-                    Some(name) if index + 1 == count && is_name(name) => Ok(Segment::Rest(name.into())),
-                    None if is_name(name) => Ok(Segment::Name(name.into())),
-                    _ => Err(wrong()),
-                },
-                Some(None) => Err(wrong()),
-            };
-        let segments = rest.split('/').enumerate().map(segment).collect::<Result<_, _>>()?;
-        Ok(Self { source: text.into(), segments })
+        let segment = |(index, segment): (usize, &str)| match segment
+            .strip_prefix('{')
+            .map(|name| name.strip_suffix('}'))
+        {
+            None if segment.contains(['{', '}']) => Err(wrong()),
+            None => Ok(Segment::Text(segment.into())),
+            Some(Some(name)) => match name.strip_prefix('*') {
+                Some(name) if index + 1 == count && is_name(name) => Ok(Segment::Rest(name.into())),
+                None if is_name(name) => Ok(Segment::Name(name.into())),
+                _ => Err(wrong()),
+            },
+            Some(None) => Err(wrong()),
+        };
+        let segments = rest
+            .split('/')
+            .enumerate()
+            .map(segment)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            source: text.into(),
+            segments,
+        })
     }
 
     /// As it was written.
@@ -188,7 +215,9 @@ impl Pattern {
     /// It has no named segment.
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        self.segments.iter().all(|segment| matches!(segment, Segment::Text(_)))
+        self.segments
+            .iter()
+            .all(|segment| matches!(segment, Segment::Text(_)))
     }
 
     /// Names of its segments.
@@ -220,11 +249,18 @@ impl Pattern {
         others.next().is_none()
     }
 
-    /// The named segments if the path matches. `relaxed`: letters in any case, and one slash at the end ignored.
+    /// The named segments if the path matches. `relaxed`: letters in any case, and one slash at the
+    /// end ignored.
     #[must_use]
     pub fn matches(&self, path: &str, relaxed: bool) -> Option<Params> {
-        let path = if relaxed { path.strip_suffix('/').unwrap_or(path) } else { path };
-        let mut rest = path.strip_prefix('/').or_else(|| path.is_empty().then_some(""))?;
+        let path = if relaxed {
+            path.strip_suffix('/').unwrap_or(path)
+        } else {
+            path
+        };
+        let mut rest = path
+            .strip_prefix('/')
+            .or_else(|| path.is_empty().then_some(""))?;
         let mut params = Params::default();
         let mut over = false;
         for segment in &self.segments {
@@ -240,8 +276,11 @@ impl Pattern {
                 (rest, "")
             });
             match segment {
-                Segment::Text(text) if **text == *head || relaxed && text.eq_ignore_ascii_case(head) => {}
-                Segment::Name(name) if !head.is_empty() => params.0.push((name.clone(), head.into())),
+                Segment::Text(text)
+                    if **text == *head || relaxed && text.eq_ignore_ascii_case(head) => {}
+                Segment::Name(name) if !head.is_empty() => {
+                    params.0.push((name.clone(), head.into()))
+                }
                 _ => return None,
             }
             rest = tail;
@@ -251,7 +290,10 @@ impl Pattern {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// What a call meets.
@@ -301,20 +343,46 @@ impl Routes {
         caches: Vec<CacheRoute>,
         relaxed: bool,
     ) -> Self {
-        let rules = events.iter().enumerate().map(|(index, route)| (route.path.clone(), Rule::Event(index)));
-        let batches =
-            batches.iter().filter_map(|(path, group)| Some((Pattern::parse(path).ok()?, Rule::Batch(*group))));
+        let rules = events
+            .iter()
+            .enumerate()
+            .map(|(index, route)| (route.path.clone(), Rule::Event(index)));
+        let batches = batches
+            .iter()
+            .filter_map(|(path, group)| Some((Pattern::parse(path).ok()?, Rule::Batch(*group))));
         let rules: Vec<_> = rules
             .chain(batches)
-            .chain(writes.iter().enumerate().map(|(index, route)| (route.path.clone(), Rule::Write(index))))
-            .chain(caches.iter().enumerate().map(|(index, route)| (route.path.clone(), Rule::Cache(index))))
+            .chain(
+                writes
+                    .iter()
+                    .enumerate()
+                    .map(|(index, route)| (route.path.clone(), Rule::Write(index))),
+            )
+            .chain(
+                caches
+                    .iter()
+                    .enumerate()
+                    .map(|(index, route)| (route.path.clone(), Rule::Cache(index))),
+            )
             .collect();
-        let (exact_rules, patterns): (Vec<_>, Vec<_>) = rules.into_iter().partition(|(path, _)| path.is_exact());
+        let (exact_rules, patterns): (Vec<_>, Vec<_>) =
+            rules.into_iter().partition(|(path, _)| path.is_exact());
         let mut exact: HashMap<Box<str>, Vec<Rule>> = HashMap::new();
         for (path, rule) in exact_rules {
-            exact.entry(normal(path.source(), relaxed).into()).or_default().push(rule);
+            exact
+                .entry(normal(path.source(), relaxed).into())
+                .or_default()
+                .push(rule);
         }
-        Self { events, writes, caches, preview: None, exact, patterns, relaxed }
+        Self {
+            events,
+            writes,
+            caches,
+            preview: None,
+            exact,
+            patterns,
+            relaxed,
+        }
     }
 
     /// With a look at what is pending; it comes before all other rules.
@@ -323,20 +391,33 @@ impl Routes {
         Self { preview, ..self }
     }
 
-    /// Groups whose events come over this path, by an event rule or as a client's own batch: whatever else is asked of it
-    /// waits for its caller's lanes in them.
+    /// Groups whose events come over this path, by an event rule or as a client's own batch:
+    /// whatever else is asked of it waits for its caller's lanes in them.
     #[must_use]
     pub fn groups_at(&self, path: &str) -> Vec<GroupIndex> {
         let of = |rule: &Rule| match rule {
-            Rule::Event(index) => self.events.get(*index).filter(|route| !route.alone).map(|route| route.group),
+            Rule::Event(index) => self
+                .events
+                .get(*index)
+                .filter(|route| !route.alone)
+                .map(|route| route.group),
             Rule::Batch(group) => Some(*group),
             Rule::Write(_) | Rule::Cache(_) => None,
         };
-        let exact = self.exact.get(&*normal(path, self.relaxed)).map(Vec::as_slice).unwrap_or_default();
+        let exact = self
+            .exact
+            .get(&*normal(path, self.relaxed))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let matching = self.patterns.iter().filter(|(pattern, rule)| {
-            matches!(rule, Rule::Event(_) | Rule::Batch(_)) && pattern.matches(path, self.relaxed).is_some()
+            matches!(rule, Rule::Event(_) | Rule::Batch(_))
+                && pattern.matches(path, self.relaxed).is_some()
         });
-        let mut groups: Vec<_> = exact.iter().chain(matching.map(|(_, rule)| rule)).filter_map(of).collect();
+        let mut groups: Vec<_> = exact
+            .iter()
+            .chain(matching.map(|(_, rule)| rule))
+            .filter_map(of)
+            .collect();
         groups.sort_unstable();
         groups.dedup();
         groups
@@ -362,13 +443,19 @@ impl Routes {
         {
             return Found::Preview(preview);
         }
-        let exact = self.exact.get(&*normal(path, self.relaxed)).map(Vec::as_slice).unwrap_or_default();
+        let exact = self
+            .exact
+            .get(&*normal(path, self.relaxed))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let found = self.pick(method, exact.iter().map(|rule| (*rule, Params::default())));
         if !matches!(found, Found::Other) || self.patterns.is_empty() {
             return found;
         }
-        let matching =
-            self.patterns.iter().filter_map(|(pattern, rule)| Some((*rule, pattern.matches(path, self.relaxed)?)));
+        let matching = self
+            .patterns
+            .iter()
+            .filter_map(|(pattern, rule)| Some((*rule, pattern.matches(path, self.relaxed)?)));
         self.pick(method, matching)
     }
 
@@ -378,11 +465,22 @@ impl Routes {
         for (rule, params) in rules {
             match rule {
                 Rule::Event(index) => {
-                    let Some(route) = self.events.get(index).filter(|route| route.method == *method) else { continue };
+                    let Some(route) = self
+                        .events
+                        .get(index)
+                        .filter(|route| route.method == *method)
+                    else {
+                        continue;
+                    };
                     if events.0.is_empty() {
                         events.1 = params;
-                    } else if events.0.first().is_some_and(|first| first.path.source() != route.path.source()) {
-                        // Another pattern names its segments otherwise; the first pattern that matches decides.
+                    } else if events
+                        .0
+                        .first()
+                        .is_some_and(|first| first.path.source() != route.path.source())
+                    {
+                        // Another pattern names its segments otherwise; the first pattern that
+                        // matches decides.
                         continue;
                     }
                     events.0.push(route);
@@ -391,18 +489,27 @@ impl Routes {
                     other = Found::Batch(group);
                 }
                 Rule::Write(index) if matches!(other, Found::Other) => {
-                    let Some(route) = self.writes.get(index).filter(|route| route.takes(method)) else { continue };
+                    let Some(route) = self.writes.get(index).filter(|route| route.takes(method))
+                    else {
+                        continue;
+                    };
                     other = Found::Write(route, params);
                 }
                 Rule::Cache(index) if matches!(other, Found::Other) => {
                     let reads = matches!(*method, Method::GET | Method::HEAD);
-                    let Some(route) = self.caches.get(index).filter(|_| reads) else { continue };
+                    let Some(route) = self.caches.get(index).filter(|_| reads) else {
+                        continue;
+                    };
                     other = Found::Cache(route, params);
                 }
                 Rule::Batch(_) | Rule::Write(_) | Rule::Cache(_) => {}
             }
         }
-        if events.0.is_empty() { other } else { Found::Event(events.0, events.1) }
+        if events.0.is_empty() {
+            other
+        } else {
+            Found::Event(events.0, events.1)
+        }
     }
 }
 
@@ -411,7 +518,10 @@ impl WriteRoute {
     #[must_use]
     pub fn takes(&self, method: &Method) -> bool {
         if self.methods.is_empty() {
-            return matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
+            return matches!(
+                *method,
+                Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+            );
         }
         self.methods.contains(method)
     }
@@ -421,8 +531,16 @@ fn normal(path: &str, relaxed: bool) -> std::borrow::Cow<'_, str> {
     if !relaxed {
         return path.into();
     }
-    let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
-    if path.bytes().any(|byte| byte.is_ascii_uppercase()) { path.to_ascii_lowercase().into() } else { path.into() }
+    let path = if path.len() > 1 {
+        path.strip_suffix('/').unwrap_or(path)
+    } else {
+        path
+    };
+    if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        path.to_ascii_lowercase().into()
+    } else {
+        path.into()
+    }
 }
 
 #[cfg(test)]
@@ -441,14 +559,24 @@ mod tests {
         ];
         for (pattern, path, wanted) in cases {
             let found = Pattern::parse(pattern).unwrap().matches(path, false);
-            assert_eq!(found.as_ref().and_then(|params| params.get("id")), wanted, "{pattern} {path}");
+            assert_eq!(
+                found.as_ref().and_then(|params| params.get("id")),
+                wanted,
+                "{pattern} {path}"
+            );
         }
     }
 
     #[test]
     fn a_wrong_pattern_says_what_is_allowed() {
         for text in ["", "a", "/a?b", "/a{b}", "/{}", "/{*r}/x", "/{a"] {
-            assert!(Pattern::parse(text).unwrap_err().to_string().contains("{*rest}"), "{text}");
+            assert!(
+                Pattern::parse(text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("{*rest}"),
+                "{text}"
+            );
         }
     }
 
@@ -490,6 +618,9 @@ mod tests {
     fn a_rule_takes_its_methods_only() {
         let routes = Routes::new(Vec::new(), Vec::new(), vec![write("/s")], Vec::new(), false);
         assert!(matches!(routes.find(&Method::GET, "/s"), Found::Other));
-        assert!(matches!(routes.find(&Method::PATCH, "/s"), Found::Write(..)));
+        assert!(matches!(
+            routes.find(&Method::PATCH, "/s"),
+            Found::Write(..)
+        ));
     }
 }

@@ -1,8 +1,10 @@
-//! Templates: text with `{source.path}` placeholders (design §4), compiled when the configuration is read.
+//! Templates: text with `{source.path}` placeholders (design §4), compiled when the configuration
+//! is read.
 //!
-//! `{body.a|body.b|'none'}` takes the first alternative that finds something; JSON literals (`null`, `true`, `12`,
-//! `'text'`) always do. A JSON `null` that was found counts as nothing, an empty string is a value. `{{` and `}}`
-//! stand for braces. As in JavaScript, `{body.list.length}` is the number of an array's elements.
+//! `{body.a|body.b|'none'}` takes the first alternative that finds something; JSON literals
+//! (`null`, `true`, `12`, `'text'`) always do. A JSON `null` that was found counts as nothing, an
+//! empty string is a value. `{{` and `}}` stand for braces. As in JavaScript, `{body.list.length}`
+//! is the number of an array's elements.
 
 use crate::json;
 use serde_json::Value;
@@ -20,11 +22,16 @@ impl Path {
         Self(steps.iter().map(|step| Box::from(*step)).collect())
     }
 
-    /// A field's name, or a JSON Pointer (RFC 6901): `""` is the whole document, `/a/0` the first element of `a`.
+    /// A field's name, or a JSON Pointer (RFC 6901): `""` is the whole document, `/a/0` the first
+    /// element of `a`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text.strip_prefix('/') {
-            Some(rest) => Self(rest.split('/').map(|step| step.replace("~1", "/").replace("~0", "~").into()).collect()),
+            Some(rest) => Self(
+                rest.split('/')
+                    .map(|step| step.replace("~1", "/").replace("~0", "~").into())
+                    .collect(),
+            ),
             None if text.is_empty() => Self(Vec::new()),
             None => Self::of(&[text]),
         }
@@ -85,7 +92,10 @@ impl Source {
     /// As a template names it.
     #[must_use]
     pub fn name(self) -> &'static str {
-        SOURCES.iter().find(|(_, source)| *source == self).map_or("", |(name, _)| name)
+        SOURCES
+            .iter()
+            .find(|(_, source)| *source == self)
+            .map_or("", |(name, _)| name)
     }
 }
 
@@ -114,7 +124,8 @@ pub enum TemplateError {
     Brace(usize),
     /// An unknown source.
     #[error(
-        "at character {at}: found {found:?}; allowed are {allowed}, and literals null, true, false, numbers, 'text'"
+        "at character {at}: found {found:?}; allowed are {allowed}, and literals null, true, false, \
+         numbers, 'text'"
     )]
     Source {
         /// Position, from 1.
@@ -145,7 +156,9 @@ impl Placeholder {
     }
 
     fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
-        self.0.iter().any(|one| matches!(one, Alternative::Look(source, path) if test(*source, path)))
+        self.0
+            .iter()
+            .any(|one| matches!(one, Alternative::Look(source, path) if test(*source, path)))
     }
 
     fn can_resolve(&self, has: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
@@ -158,9 +171,9 @@ impl Placeholder {
     fn resolve<'a>(&'a self, lookup: &'a impl Lookup) -> Option<Found<'a>> {
         self.0.iter().find_map(|alternative| match alternative {
             Alternative::Literal(raw) => Some(Found::Json(raw)),
-            Alternative::Look(source, path) => {
-                lookup.find(*source, path).filter(|found| !matches!(found, Found::Json(raw) if json::is_null(raw)))
-            }
+            Alternative::Look(source, path) => lookup
+                .find(*source, path)
+                .filter(|found| !matches!(found, Found::Json(raw) if json::is_null(raw))),
         })
     }
 }
@@ -176,7 +189,10 @@ fn alternatives(text: &str) -> Vec<&str> {
 }
 
 fn alternative(text: &str, at: usize, allowed: &[Source]) -> Result<Alternative, TemplateError> {
-    if let Some(inner) = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+    if let Some(inner) = text
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''))
+    {
         let mut raw = String::new();
         json::write_string(&mut raw, inner);
         return Ok(Alternative::Literal(raw.into()));
@@ -188,20 +204,31 @@ fn alternative(text: &str, at: usize, allowed: &[Source]) -> Result<Alternative,
     let wrong = || TemplateError::Source {
         at,
         found: text.to_owned(),
-        allowed: allowed.iter().map(|source| source.name()).collect::<Vec<_>>().join(", "),
+        allowed: allowed
+            .iter()
+            .map(|source| source.name())
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     let mut found = SOURCES.iter().filter_map(|(name, source)| {
         let rest = text.strip_prefix(name)?;
         (rest.is_empty() || rest.starts_with('.')).then_some((*source, rest))
     });
-    let (source, rest) = found.rfind(|(source, _)| allowed.contains(source)).ok_or_else(wrong)?;
+    let (source, rest) = found
+        .rfind(|(source, _)| allowed.contains(source))
+        .ok_or_else(wrong)?;
     let path: Vec<Box<str>> = rest.split('.').skip(1).map(Box::from).collect();
     let fits = match source {
-        Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId | Source::User | Source::Events => {
-            path.is_empty()
-        }
+        Source::NowMs
+        | Source::NowIso
+        | Source::Uuid
+        | Source::RequestId
+        | Source::User
+        | Source::Events => path.is_empty(),
         Source::Body | Source::Event => true,
-        Source::Header | Source::Cookie | Source::Query | Source::Path | Source::Batch => path.len() == 1,
+        Source::Header | Source::Cookie | Source::Query | Source::Path | Source::Batch => {
+            path.len() == 1
+        }
         Source::Jwt => !path.is_empty(),
     };
     if !fits || path.iter().any(|step| step.is_empty()) {
@@ -236,7 +263,10 @@ impl Template {
             let at = text.len() - rest.len() + index + 1;
             let (before, after) = rest.split_at(index);
             plain.push_str(before);
-            if let Some(tail) = after.strip_prefix("{{").or_else(|| after.strip_prefix("}}")) {
+            if let Some(tail) = after
+                .strip_prefix("{{")
+                .or_else(|| after.strip_prefix("}}"))
+            {
                 plain.push_str(after.get(..1).unwrap_or_default());
                 rest = tail;
                 continue;
@@ -254,7 +284,10 @@ impl Template {
         if !plain.is_empty() {
             pieces.push(Piece::Text(plain.into()));
         }
-        Ok(Self { source: text.into(), pieces })
+        Ok(Self {
+            source: text.into(),
+            pieces,
+        })
     }
 
     /// The text, or `None` if a placeholder finds nothing, or something that is no scalar.
@@ -265,7 +298,8 @@ impl Template {
         Some(out)
     }
 
-    /// Appends the text; `None` as for [`render`](Self::render), and then a part of it may be there.
+    /// Appends the text; `None` as for [`render`](Self::render), and then a part of it may be
+    /// there.
     pub fn render_into(&self, lookup: &impl Lookup, out: &mut String) -> Option<()> {
         for piece in &self.pieces {
             match piece {
@@ -296,7 +330,8 @@ impl Template {
         &self.source
     }
 
-    /// Whether each of its placeholders finds something where `has` says which places hold something.
+    /// Whether each of its placeholders finds something where `has` says which places hold
+    /// something.
     #[must_use]
     pub fn can_render(&self, has: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
         self.pieces.iter().all(|piece| match piece {
@@ -408,11 +443,15 @@ impl JsonTemplate {
     pub fn from_json(value: &Value, allowed: &[Source]) -> Result<Self, TemplateError> {
         Ok(match value {
             Value::String(text) => Self::from_text(text, allowed)?,
-            Value::Array(all) => {
-                Self::Array(all.iter().map(|one| Self::from_json(one, allowed)).collect::<Result<_, _>>()?)
-            }
+            Value::Array(all) => Self::Array(
+                all.iter()
+                    .map(|one| Self::from_json(one, allowed))
+                    .collect::<Result<_, _>>()?,
+            ),
             Value::Object(map) => {
-                let member = |(name, one): (&String, &Value)| Ok((Quoted::new(name), Self::from_json(one, allowed)?));
+                let member = |(name, one): (&String, &Value)| {
+                    Ok((Quoted::new(name), Self::from_json(one, allowed)?))
+                };
                 Self::Object(map.iter().map(member).collect::<Result<_, _>>()?)
             }
             other => Self::Literal(other.to_string().into()),
@@ -428,7 +467,13 @@ impl JsonTemplate {
                 let plain = template.pieces.first();
                 json::write_string(
                     &mut raw,
-                    plain.map_or("", |piece| if let Piece::Text(text) = piece { text } else { "" }),
+                    plain.map_or("", |piece| {
+                        if let Piece::Text(text) = piece {
+                            text
+                        } else {
+                            ""
+                        }
+                    }),
                 );
                 Self::Literal(raw.into())
             }
@@ -440,9 +485,9 @@ impl JsonTemplate {
     #[must_use]
     pub fn wholes(&self, source: Source) -> usize {
         match self {
-            Self::Whole(WholePlaceholder(Placeholder(all))) => {
-                usize::from(matches!(all.as_slice(), [Alternative::Look(found, _)] if *found == source))
-            }
+            Self::Whole(WholePlaceholder(Placeholder(all))) => usize::from(
+                matches!(all.as_slice(), [Alternative::Look(found, _)] if *found == source),
+            ),
             Self::Array(all) => all.iter().map(|one| one.wholes(source)).sum(),
             Self::Object(members) => members.iter().map(|(_, one)| one.wholes(source)).sum(),
             Self::Literal(_) | Self::Text(_) => 0,
@@ -548,15 +593,25 @@ pub struct Field {
     pub quoted: Quoted,
     /// What it holds.
     pub template: JsonTemplate,
-    /// Its template may look at the clock, at chance or at the call's id, which differ from try to try of one event.
+    /// Its template may look at the clock, at chance or at the call's id, which differ from try to
+    /// try of one event.
     pub draws: bool,
 }
 
 impl Field {
     fn new(name: &str, template: JsonTemplate) -> Self {
-        let draws = template
-            .looks(&|source, _| matches!(source, Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId));
-        Self { name: Arc::from(name), quoted: Quoted::new(name), template, draws }
+        let draws = template.looks(&|source, _| {
+            matches!(
+                source,
+                Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId
+            )
+        });
+        Self {
+            name: Arc::from(name),
+            quoted: Quoted::new(name),
+            template,
+            draws,
+        }
     }
 }
 
@@ -586,17 +641,28 @@ pub enum MappingError {
 impl ObjectTemplate {
     /// # Errors
     /// As for [`Template::parse`]; or the member `...` is something else than `{body.*}`.
-    pub fn from_json(map: &serde_json::Map<String, Value>, allowed: &[Source]) -> Result<Self, MappingError> {
+    pub fn from_json(
+        map: &serde_json::Map<String, Value>,
+        allowed: &[Source],
+    ) -> Result<Self, MappingError> {
         let (name, text) = REST;
         let rest = match map.get(name) {
             None => false,
             Some(value) if value.as_str() == Some(text) => true,
             Some(other) => return Err(MappingError::Rest(other.to_string())),
         };
-        let member = |(name, one): (&String, &Value)| Ok(Field::new(name, JsonTemplate::from_json(one, allowed)?));
-        let fields =
-            map.iter().filter(|(found, _)| *found != name).map(member).collect::<Result<Vec<_>, TemplateError>>()?;
-        let (members, whole) = (std::cell::RefCell::new(Vec::new()), std::cell::Cell::new(false));
+        let member = |(name, one): (&String, &Value)| {
+            Ok(Field::new(name, JsonTemplate::from_json(one, allowed)?))
+        };
+        let fields = map
+            .iter()
+            .filter(|(found, _)| *found != name)
+            .map(member)
+            .collect::<Result<Vec<_>, TemplateError>>()?;
+        let (members, whole) = (
+            std::cell::RefCell::new(Vec::new()),
+            std::cell::Cell::new(false),
+        );
         for Field { template, .. } in &fields {
             template.each_look(&|source, path| match path {
                 _ if source != Source::Body => {}
@@ -606,7 +672,12 @@ impl ObjectTemplate {
                 [_, ..] => {}
             });
         }
-        Ok(Self { fields, members: members.into_inner(), whole: whole.get(), rest })
+        Ok(Self {
+            fields,
+            members: members.into_inner(),
+            whole: whole.get(),
+            rest,
+        })
     }
 
     /// The fields.
@@ -634,13 +705,16 @@ impl ObjectTemplate {
 
     /// Shows every place that its fields look at.
     pub fn each_look(&self, see: &dyn Fn(Source, &[Box<str>])) {
-        self.fields.iter().for_each(|field| field.template.each_look(see));
+        self.fields
+            .iter()
+            .for_each(|field| field.template.each_look(see));
     }
 
     /// Whether one of its looks, at a path of a source, passes this test.
     #[must_use]
     pub fn looks(&self, test: &dyn Fn(Source, &[Box<str>]) -> bool) -> bool {
-        self.rest && test(Source::Body, &[]) || self.fields.iter().any(|field| field.template.looks(test))
+        self.rest && test(Source::Body, &[])
+            || self.fields.iter().any(|field| field.template.looks(test))
     }
 }
 

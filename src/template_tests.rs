@@ -2,7 +2,13 @@ use super::*;
 use crate::json::Object;
 use proptest::prelude::*;
 
-const ALL: [Source; 5] = [Source::Body, Source::Query, Source::NowMs, Source::Uuid, Source::Jwt];
+const ALL: [Source; 5] = [
+    Source::Body,
+    Source::Query,
+    Source::NowMs,
+    Source::Uuid,
+    Source::Jwt,
+];
 
 struct Fixed<'a>(Object<'a>);
 
@@ -27,8 +33,13 @@ fn text(template: &str) -> Option<String> {
 
 fn document(value: Value) -> Option<String> {
     let mut out = String::new();
-    let written = JsonTemplate::from_json(&value, &ALL).unwrap().write(&fixed(), &mut out);
-    assert!(written || out.is_empty(), "what finds nothing writes nothing");
+    let written = JsonTemplate::from_json(&value, &ALL)
+        .unwrap()
+        .write(&fixed(), &mut out);
+    assert!(
+        written || out.is_empty(),
+        "what finds nothing writes nothing"
+    );
     written.then_some(out)
 }
 
@@ -55,7 +66,8 @@ fn text_templates_take_the_first_alternative_that_finds_something() {
 fn a_whole_placeholder_keeps_its_json_type_and_is_left_out_without_a_match() {
     let template = serde_json::json!({ "a": "{body.a}", "gone": "{body.x}", "nil": "{body.x|null}", "t": "{query.q}",
         "o": "{body.o}", "list": ["{body.x}", "{body.a}", 3], "m": "v{body.a}", "mx": "v{body.x}", "zero": "{body.x|0}" });
-    let wanted = r#"{"a":1.50,"nil":null,"t":"a\"b","o":{"k":[true]},"list":[1.50,3],"m":"v1.50","zero":0}"#;
+    let wanted =
+        r#"{"a":1.50,"nil":null,"t":"a\"b","o":{"k":[true]},"list":[1.50,3],"m":"v1.50","zero":0}"#;
     let sorted = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let found = document(template).unwrap();
     assert_eq!(sorted(&found), sorted(wanted));

@@ -1,8 +1,10 @@
-//! What each way to set up the sidecar saves: the same learners in front of each, one run after the other, and one table.
+//! What each way to set up the sidecar saves: the same learners in front of each, one run after the
+//! other, and one table.
 //!
-//! `cargo bench --bench compare` takes seven minutes. `-- --rhythm pings` or `player` plays one rhythm only; `--learners`
-//! and `--duration` (of each run, real time) make it smaller; `--json` prints the runs' reports as one line. It ends with
-//! 1 if a run showed something that must not happen.
+//! `cargo bench --bench compare` takes seven minutes. `-- --rhythm pings` or `player` plays one
+//! rhythm only; `--learners` and `--duration` (of each run, real time) make it smaller; `--json`
+//! prints the runs' reports as one line. It ends with 1 if a run showed something that must not
+//! happen.
 
 mod table;
 
@@ -33,14 +35,26 @@ struct Arguments {
 }
 
 fn rhythm(name: &str) -> Result<Rhythm, String> {
-    let known = [Rhythm::Pings, Rhythm::Player].into_iter().find(|rhythm| rhythm.as_str() == name);
+    let known = [Rhythm::Pings, Rhythm::Player]
+        .into_iter()
+        .find(|rhythm| rhythm.as_str() == name);
     known.ok_or_else(|| "pings or player".to_owned())
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let Arguments { learners, duration, rhythm, json, bench: _ } = Arguments::parse();
-    let wanted = runs(Wanted { learners, duration, rhythm });
+    let Arguments {
+        learners,
+        duration,
+        rhythm,
+        json,
+        bench: _,
+    } = Arguments::parse();
+    let wanted = runs(Wanted {
+        learners,
+        duration,
+        rhythm,
+    });
     let (mut rows, mut reports) = (Vec::new(), Vec::new());
     for (number, run) in (1..).zip(&wanted) {
         writeln!(std::io::stderr(), "\n  {number} of {}: {run}", wanted.len())?;
@@ -51,7 +65,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         for finding in report.findings() {
             writeln!(std::io::stderr(), "  {finding}")?;
         }
-        rows.push(Row { run: *run, figures: report.figures() });
+        rows.push(Row {
+            run: *run,
+            figures: report.figures(),
+        });
         reports.push(report.json());
     }
     let good = rows.iter().all(|row| row.figures.good);
@@ -61,5 +78,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     } else {
         write!(std::io::stdout(), "{}", table(&rows))?;
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }

@@ -27,9 +27,9 @@ pub struct Row {
     pub figures: Figures,
 }
 
-/// How fast each rhythm's clock runs, and how long, real time. Long enough for windows of a minute to show what they
-/// save, slow enough for two cores to play all learners, the sidecar and the application, and short enough for all of
-/// them to be over in eight minutes.
+/// How fast each rhythm's clock runs, and how long, real time. Long enough for windows of a minute
+/// to show what they save, slow enough for two cores to play all learners, the sidecar and the
+/// application, and short enough for all of them to be over in eight minutes.
 pub const fn clock(rhythm: Rhythm) -> (u32, Duration) {
     match rhythm {
         Rhythm::Pings => (10, Duration::from_secs(30)),
@@ -39,14 +39,25 @@ pub const fn clock(rhythm: Rhythm) -> (u32, Duration) {
 
 /// Every arrangement on every rhythm that it plays.
 pub fn runs(wanted: Wanted) -> Vec<Run> {
-    let rhythms = wanted.rhythm.map_or_else(|| vec![Rhythm::Pings, Rhythm::Player], |rhythm| vec![rhythm]);
+    let rhythms = wanted.rhythm.map_or_else(
+        || vec![Rhythm::Pings, Rhythm::Player],
+        |rhythm| vec![rhythm],
+    );
     let run = |rhythm, arrangement| {
         let (speed, duration) = clock(rhythm);
         let duration = wanted.duration.unwrap_or(duration);
-        Run { learners: wanted.learners, rhythm, speed, duration, arrangement: Some(arrangement) }
+        Run {
+            learners: wanted.learners,
+            rhythm,
+            speed,
+            duration,
+            arrangement: Some(arrangement),
+        }
     };
     let played = |rhythm| {
-        let plays = Arrangement::ALL.into_iter().filter(move |arrangement| arrangement.plays(rhythm));
+        let plays = Arrangement::ALL
+            .into_iter()
+            .filter(move |arrangement| arrangement.plays(rhythm));
         plays.map(move |arrangement| run(rhythm, arrangement))
     };
     rhythms.into_iter().flat_map(played).collect()
@@ -64,7 +75,10 @@ pub fn table(rows: &[Row]) -> String {
 fn columns(rows: &[Row]) -> Vec<&Row> {
     let mut columns: Vec<&Row> = Vec::new();
     for row in rows {
-        if !columns.iter().any(|known| known.run.rhythm == row.run.rhythm) {
+        if !columns
+            .iter()
+            .any(|known| known.run.rhythm == row.run.rhythm)
+        {
             columns.push(row);
         }
     }
@@ -73,8 +87,15 @@ fn columns(rows: &[Row]) -> Vec<&Row> {
 
 fn cell(rows: &[Row], arrangement: Arrangement, rhythm: Rhythm) -> String {
     let here = |row: &&Row| row.run.arrangement == Some(arrangement) && row.run.rhythm == rhythm;
-    let Some(Row { figures, .. }) = rows.iter().find(here) else { return "-".to_owned() };
-    format!("{:.2}× ({}→{})", figures.reduction, grouped(figures.calls), grouped(figures.sent_on))
+    let Some(Row { figures, .. }) = rows.iter().find(here) else {
+        return "-".to_owned();
+    };
+    format!(
+        "{:.2}× ({}→{})",
+        figures.reduction,
+        grouped(figures.calls),
+        grouped(figures.sent_on)
+    )
 }
 
 fn write_savings(out: &mut String, rows: &[Row]) -> std::fmt::Result {
@@ -83,9 +104,21 @@ fn write_savings(out: &mut String, rows: &[Row]) -> std::fmt::Result {
         let cells: String = cells.iter().map(|cell| format!("{cell:>25}")).collect();
         writeln!(out, "{title:<29}{cells}")
     };
-    line("fewer calls", rhythms.iter().map(|rhythm| rhythm.as_str().to_owned()).collect())?;
+    line(
+        "fewer calls",
+        rhythms
+            .iter()
+            .map(|rhythm| rhythm.as_str().to_owned())
+            .collect(),
+    )?;
     for arrangement in Arrangement::ALL {
-        line(arrangement.title(), rhythms.iter().map(|rhythm| cell(rows, arrangement, *rhythm)).collect())?;
+        line(
+            arrangement.title(),
+            rhythms
+                .iter()
+                .map(|rhythm| cell(rows, arrangement, *rhythm))
+                .collect(),
+        )?;
     }
     for row in columns(rows) {
         let (rhythm, learners) = (row.run.rhythm.as_str(), grouped(row.run.learners as u64));
@@ -108,9 +141,15 @@ fn write_details(out: &mut String, rows: &[Row]) -> std::fmt::Result {
         )?;
         for Row { run, figures } in rows.iter().filter(|row| row.run.rhythm == rhythm) {
             let title = run.arrangement.map_or("as configured", Arrangement::title);
-            let (writes, superseded) = (format!("{:.2}×", figures.write_reduction), grouped(figures.superseded));
+            let (writes, superseded) = (
+                format!("{:.2}×", figures.write_reduction),
+                grouped(figures.superseded),
+            );
             let (p50, p99) = (micros(figures.p50), micros(figures.p99));
-            writeln!(out, "  {title:<29}{writes:>8}{superseded:>12}{p50:>14}{p99:>14}")?;
+            writeln!(
+                out,
+                "  {title:<29}{writes:>8}{superseded:>12}{p50:>14}{p99:>14}"
+            )?;
         }
         writeln!(
             out,
@@ -124,16 +163,46 @@ fn write_details(out: &mut String, rows: &[Row]) -> std::fmt::Result {
         )?;
         for Row { run, figures } in rows.iter().filter(|row| row.run.rhythm == rhythm) {
             let title = run.arrangement.map_or("as configured", Arrangement::title);
-            let Figures { lost, foreign, out_of_order, stale, declared, good, .. } = figures;
+            let Figures {
+                lost,
+                foreign,
+                out_of_order,
+                stale,
+                declared,
+                good,
+                ..
+            } = figures;
             let verdict = if *good { "" } else { " !" };
-            writeln!(out, "  {title:<29}{lost:>8}{foreign:>8}{out_of_order:>11}{stale:>8}{declared:>10}{verdict}")?;
+            writeln!(
+                out,
+                "  \
+                 {title:<29}{lost:>8}{foreign:>8}{out_of_order:>11}{stale:>8}{declared:>10}{verdict}"
+            )?;
         }
     }
     writeln!(out)?;
-    writeln!(out, "  writes: the same for writes alone, without the reads of dashboards")?;
-    writeln!(out, "  superseded: acknowledged states, replaced by newer ones before they were sent")?;
-    writeln!(out, "  stale: reads that showed less than was acknowledged; declared: those of them")?;
-    writeln!(out, "  whose Cache-Status said so (barrier-timeout); !: what must not happen")?;
-    writeln!(out, "  calls: reads and writes, a repeated call once → batches and retries,")?;
-    writeln!(out, "  reads, forwarded calls; logins and token refreshes are left out of both")
+    writeln!(
+        out,
+        "  writes: the same for writes alone, without the reads of dashboards"
+    )?;
+    writeln!(
+        out,
+        "  superseded: acknowledged states, replaced by newer ones before they were sent"
+    )?;
+    writeln!(
+        out,
+        "  stale: reads that showed less than was acknowledged; declared: those of them"
+    )?;
+    writeln!(
+        out,
+        "  whose Cache-Status said so (barrier-timeout); !: what must not happen"
+    )?;
+    writeln!(
+        out,
+        "  calls: reads and writes, a repeated call once → batches and retries,"
+    )?;
+    writeln!(
+        out,
+        "  reads, forwarded calls; logins and token refreshes are left out of both"
+    )
 }

@@ -22,18 +22,27 @@ struct Baseline {
 }
 
 fn file() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/bench/cost/baseline.toml"))
+    PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/bench/cost/baseline.toml"
+    ))
 }
 
 fn compiler() -> String {
-    let output = Command::new("rustc").arg("--version").output().expect("the compiler");
+    let output = Command::new("rustc")
+        .arg("--version")
+        .output()
+        .expect("the compiler");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));
-    line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown").trim().to_owned()
+    line.and_then(|line| line.split(": ").nth(1))
+        .unwrap_or("unknown")
+        .trim()
+        .to_owned()
 }
 
 fn measure() -> Baseline {
@@ -41,11 +50,26 @@ fn measure() -> Baseline {
     let this = std::env::current_exe().expect("this program");
     let of = |durability| {
         let name = format!("baseline-{durability}");
-        super::instructions::each(&this, &name, Some(durability), Head::Small, directory.path())
+        super::instructions::each(
+            &this,
+            &name,
+            Some(durability),
+            Head::Small,
+            directory.path(),
+        )
     };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts below 2^53"
+    )]
     let [none, process] = ["none", "process"].map(|durability| of(durability) as u64);
-    Baseline { compiler: compiler(), processor: processor(), none, process }
+    Baseline {
+        compiler: compiler(),
+        processor: processor(),
+        none,
+        process,
+    }
 }
 
 /// Measures, and writes what was found in the place of the baseline.
@@ -55,16 +79,22 @@ pub fn write() {
     println!("{found:?}");
 }
 
-/// Measures and compares; `false`: it takes too much more, on the same processor with the same compiler.
+/// Measures and compares; `false`: it takes too much more, on the same processor with the same
+/// compiler.
 pub fn check() -> bool {
     let text = std::fs::read_to_string(file()).expect("the baseline");
     let (known, found): (Baseline, _) = (toml::from_str(&text).expect("the baseline"), measure());
     let is_comparable = known.compiler == found.compiler && known.processor == found.processor;
     let mut holds = true;
-    for (name, known, found) in [("none", known.none, found.none), ("process", known.process, found.process)] {
+    for (name, known, found) in [
+        ("none", known.none, found.none),
+        ("process", known.process, found.process),
+    ] {
         #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
         let more = (found as f64 / known as f64 - 1.0) * 100.0;
-        println!("instructions of an acknowledgement, {name}: {found}, baseline {known}, {more:+.1} %");
+        println!(
+            "instructions of an acknowledgement, {name}: {found}, baseline {known}, {more:+.1} %"
+        );
         holds &= more <= ALLOWED;
     }
     if is_comparable {

@@ -1,9 +1,12 @@
-//! What a context costs: bytes of a pending event, in memory and in the journal, with a browser's 1.5 KB of headers.
+//! What a context costs: bytes of a pending event, in memory and in the journal, with a browser's
+//! 1.5 KB of headers.
 //!
-//! A server in a process of its own takes events that stay pending (windows of an hour, an
-//! upstream that is never asked); its resident memory before and after, and the bytes of its journal's files, are divided
-//! by the events. `shared`: all calls of a user have one context. `own`: a condition (the CSRF token) differs at every call,
-//! so each has its own context and its own lane. `lone`: as many users as events, each with its context and its lane. `small` is a call with four short headers.
+//! A server in a process of its own takes events that stay pending (windows of an hour, an upstream
+//! that is never asked); its resident memory before and after, and the bytes of its journal's
+//! files, are divided by the events. `shared`: all calls of a user have one context. `own`: a
+//! condition (the CSRF token) differs at every call, so each has its own context and its own lane.
+//! `lone`: as many users as events, each with its context and its lane. `small` is a call with four
+//! short headers.
 
 use super::load::{Client, Server, Upstream};
 use super::reference::{self, Head};
@@ -75,13 +78,26 @@ enum Whose {
 
 fn measure(text: &str, head: Head, whose: Whose, directory: &Path) -> Found {
     std::fs::create_dir(directory).expect("a directory");
-    let (upstream, file, journal) = (Upstream::start(), directory.join("config.toml"), directory.join("journal"));
+    let (upstream, file, journal) = (
+        Upstream::start(),
+        directory.join("config.toml"),
+        directory.join("journal"),
+    );
     let text = text.replace("UPSTREAM", &upstream.address.to_string());
-    std::fs::write(&file, text.replace("JOURNAL", &journal.display().to_string())).expect("a configuration");
+    std::fs::write(
+        &file,
+        text.replace("JOURNAL", &journal.display().to_string()),
+    )
+    .expect("a configuration");
     let program = std::env::current_exe().expect("this program");
     let server = Server::start(Command::new(program).arg("serve").arg(file));
     // Another user's call warms up.
-    Client::connect(server.address).send(&reference::call(head, "first", "first:0", "csrf-0123456789abcdef"));
+    Client::connect(server.address).send(&reference::call(
+        head,
+        "first",
+        "first:0",
+        "csrf-0123456789abcdef",
+    ));
     let (resident, written) = (server.resident(), bytes_below(&journal));
     std::thread::scope(|threads| {
         for thread in 0..THREADS {
@@ -90,10 +106,22 @@ fn measure(text: &str, head: Head, whose: Whose, directory: &Path) -> Found {
                 let mut client = Client::connect(address);
                 for number in 0..EACH {
                     for user in (thread..USERS).step_by(THREADS) {
-                        let user = if whose == Whose::Lone { user + number * USERS } else { user };
+                        let user = if whose == Whose::Lone {
+                            user + number * USERS
+                        } else {
+                            user
+                        };
                         let one = if whose == Whose::Own { number } else { 0 };
-                        let (user, csrf) = (format!("user-{user}"), format!("csrf-0123456789ab-{one:03}"));
-                        client.send(&reference::call(head, &user, &format!("{user}:lesson-7:{number}"), &csrf));
+                        let (user, csrf) = (
+                            format!("user-{user}"),
+                            format!("csrf-0123456789ab-{one:03}"),
+                        );
+                        client.send(&reference::call(
+                            head,
+                            &user,
+                            &format!("{user}:lesson-7:{number}"),
+                            &csrf,
+                        ));
                     }
                 }
             });
@@ -111,9 +139,11 @@ fn measure(text: &str, head: Head, whose: Whose, directory: &Path) -> Found {
 
 pub fn print() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let size = |head| reference::call(head, "user-1", "user-1:lesson-7:1", "csrf-0123456789ab-000").len();
+    let size =
+        |head| reference::call(head, "user-1", "user-1:lesson-7:1", "csrf-0123456789ab-000").len();
     println!(
-        "{} events of {USERS} users (lone: of one each), pending; calls of {} bytes (small) and {} bytes (browser)",
+        "{} events of {USERS} users (lone: of one each), pending; calls of {} bytes (small) and {} \
+         bytes (browser)",
         USERS * EACH,
         size(Head::Small),
         size(Head::Browser)
@@ -121,11 +151,18 @@ pub fn print() {
     let named = BUILT_IN.replace("[identity]\n", &format!("[identity]{NAMED}"));
     for (identity, text) in [("built-in", BUILT_IN), ("named", &named)] {
         for (head, kind) in [(Head::Small, "small"), (Head::Browser, "browser")] {
-            for (whose, sharing) in [(Whose::Shared, "shared"), (Whose::Own, "own"), (Whose::Lone, "lone")] {
-                let place = directory.path().join(format!("{identity}-{kind}-{sharing}"));
+            for (whose, sharing) in [
+                (Whose::Shared, "shared"),
+                (Whose::Own, "own"),
+                (Whose::Lone, "lone"),
+            ] {
+                let place = directory
+                    .path()
+                    .join(format!("{identity}-{kind}-{sharing}"));
                 let Found { resident, journal } = measure(text, head, whose, &place);
                 println!(
-                    "{identity:>9} {kind:>8} {sharing:>7}: {resident:>6} B resident, {journal:>6} B in the journal"
+                    "{identity:>9} {kind:>8} {sharing:>7}: {resident:>6} B resident, {journal:>6} B \
+                     in the journal"
                 );
             }
         }

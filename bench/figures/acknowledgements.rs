@@ -17,7 +17,12 @@ const PACED: Duration = Duration::from_secs(4);
 fn enter_bare(bench: &Bench<'_>, head: Head) -> Contestant {
     let (process, address) = start_bare();
     let calls = Box::new(move |connection| calls::write_events(head, connection));
-    let plan = Plan { address, calls, cycle: EVENTS_CYCLE, mark: "" };
+    let plan = Plan {
+        address,
+        calls,
+        cycle: EVENTS_CYCLE,
+        mark: "",
+    };
     Contestant::new(process, bench.application, plan)
 }
 
@@ -28,7 +33,12 @@ fn enter_tidegate(bench: &Bench<'_>, head: Head, durability: &str) -> Contestant
     let text = reference::configuration(bench.application.address, durability, &journal);
     let (process, address, _) = start_tidegate(&directory, &text);
     let calls = Box::new(move |connection| calls::write_events(head, connection));
-    let plan = Plan { address, calls, cycle: EVENTS_CYCLE, mark: ACKNOWLEDGED };
+    let plan = Plan {
+        address,
+        calls,
+        cycle: EVENTS_CYCLE,
+        mark: ACKNOWLEDGED,
+    };
     Contestant::new(process, bench.application, plan)
 }
 
@@ -40,17 +50,52 @@ pub fn measure_calls(bench: &Bench<'_>) -> Vec<Row> {
     let mut disk = enter_tidegate(bench, Head::Small, "disk");
     let mut bare_browser = enter_bare(bench, Head::Browser);
     let mut browser = enter_tidegate(bench, Head::Browser, "disk");
-    let all = [&mut bare, &mut none, &mut process, &mut disk, &mut bare_browser, &mut browser];
-    let [of_bare, of_none, of_process, of_disk, of_bare_browser, of_browser] = alternate(all, Contestant::measure_call);
+    let all = [
+        &mut bare,
+        &mut none,
+        &mut process,
+        &mut disk,
+        &mut bare_browser,
+        &mut browser,
+    ];
+    let [
+        of_bare,
+        of_none,
+        of_process,
+        of_disk,
+        of_bare_browser,
+        of_browser,
+    ] = alternate(all, Contestant::measure_call);
     [
-        ("time of a call, bare hyper / `none`", &none, [&of_none, &of_bare], 0.60),
-        ("the same at `process`", &process, [&of_process, &of_bare], 0.52),
+        (
+            "time of a call, bare hyper / `none`",
+            &none,
+            [&of_none, &of_bare],
+            0.60,
+        ),
+        (
+            "the same at `process`",
+            &process,
+            [&of_process, &of_bare],
+            0.52,
+        ),
         ("the same at `disk`", &disk, [&of_disk, &of_bare], 0.45),
-        ("a browser's headers, `disk`", &browser, [&of_browser, &of_bare_browser], 0.45),
+        (
+            "a browser's headers, `disk`",
+            &browser,
+            [&of_browser, &of_bare_browser],
+            0.45,
+        ),
     ]
     .map(|(name, contestant, [found, peer], aim)| {
         let ratio = peer.ratio_to(found);
-        Row::compared(name, [found, peer], ratio, Aim::AtLeast(aim), contestant.fault())
+        Row::compared(
+            name,
+            [found, peer],
+            ratio,
+            Aim::AtLeast(aim),
+            contestant.fault(),
+        )
     })
     .into()
 }
@@ -68,5 +113,11 @@ pub fn measure_latency(bench: &Bench<'_>) -> Vec<Row> {
     let [of_bare, of_disk] = alternate([&mut bare, &mut disk], measure);
     let name = format!("p99 at {rate:.0} calls/s, half of the peak, `disk` / bare hyper");
     let ratio = of_disk.ratio_to(&of_bare);
-    vec![Row::compared(&name, [&of_disk, &of_bare], ratio, Aim::AtMost(3.0), disk.fault())]
+    vec![Row::compared(
+        &name,
+        [&of_disk, &of_bare],
+        ratio,
+        Aim::AtMost(3.0),
+        disk.fault(),
+    )]
 }

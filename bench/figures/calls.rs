@@ -28,7 +28,10 @@ pub fn write_events(head: Head, connection: usize) -> WriteCall {
     Box::new(move |out| {
         let (head, user) = &users[number % USERS];
         out.extend_from_slice(head.as_bytes());
-        append_body(out, &write_body(user, &format!("{user}:lesson-7:{number}"), "lesson-7"));
+        append_body(
+            out,
+            &write_body(user, &format!("{user}:lesson-7:{number}"), "lesson-7"),
+        );
         number += 1;
     })
 }
@@ -49,7 +52,8 @@ pub fn write_bursts(users: u64, connection: usize) -> WriteCall {
     })
 }
 
-/// One event of each user, of whom every connection has a part; bodies of `bytes` bytes, or more if that is too short.
+/// One event of each user, of whom every connection has a part; bodies of `bytes` bytes, or more if
+/// that is too short.
 pub fn write_first_events(bytes: usize, connection: usize) -> WriteCall {
     let mut number = connection;
     Box::new(move |out| {
@@ -72,9 +76,11 @@ pub fn write_reads(connection: usize) -> WriteCall {
 /// A write of 250 bytes and a read in turn, on routes that nothing is configured for.
 pub fn write_relayed(connection: usize) -> WriteCall {
     let user = connection % READERS;
-    let mut post =
-        format!("POST /notes?userId=user-{user} HTTP/1.1\r\nhost: app.test\r\nauthorization: Bearer token-{user}\r\n")
-            .into_bytes();
+    let mut post = format!(
+        "POST /notes?userId=user-{user} HTTP/1.1\r\nhost: app.test\r\nauthorization: Bearer \
+                 token-{user}\r\n"
+    )
+    .into_bytes();
     append_body(&mut post, &format!("{{\"note\":\"{:x<239}\"}}", ""));
     let calls = [post, read_of(user).into_bytes()];
     let mut number = 0;
@@ -85,5 +91,8 @@ pub fn write_relayed(connection: usize) -> WriteCall {
 }
 
 fn read_of(user: usize) -> String {
-    format!("GET /progress?userId=user-{user} HTTP/1.1\r\nhost: app.test\r\nauthorization: Bearer token-{user}\r\n\r\n")
+    format!(
+        "GET /progress?userId=user-{user} HTTP/1.1\r\nhost: app.test\r\nauthorization: Bearer \
+         token-{user}\r\n\r\n"
+    )
 }

@@ -1,4 +1,5 @@
-//! Servers that are measured in turn, round by round, so that what else the machine does meets all of them.
+//! Servers that are measured in turn, round by round, so that what else the machine does meets all
+//! of them.
 
 use super::application::Application;
 use super::load::{Count, Load, Plan, Until};
@@ -27,7 +28,13 @@ pub const ACKNOWLEDGED: &str = "idegate-event: ";
 impl Contestant {
     pub fn new(process: Process, application: Application, plan: Plan) -> Self {
         let delivers = plan.mark == ACKNOWLEDGED;
-        Self { process, load: Load::new(plan), application, counts: Count::default(), delivers }
+        Self {
+            process,
+            load: Load::new(plan),
+            application,
+            counts: Count::default(),
+            delivers,
+        }
     }
 
     /// Sends without measuring.
@@ -67,7 +74,11 @@ impl Contestant {
     /// Why its figure says nothing, if so.
     pub fn fault(&self) -> Option<String> {
         let Count { calls, marked, .. } = self.counts;
-        let what = if self.delivers { "acknowledged" } else { "hits" };
+        let what = if self.delivers {
+            "acknowledged"
+        } else {
+            "hits"
+        };
         (marked * 100 < calls * MARKED).then(|| format!("invalid: {marked} of {calls} were {what}"))
     }
 }
@@ -83,7 +94,13 @@ impl Series {
 
     /// The median of this one's ratios to another one's of the same rounds.
     pub fn ratio_to(&self, other: &Self) -> f64 {
-        median(self.0.iter().zip(&other.0).map(|(this, other)| this / other).collect())
+        median(
+            self.0
+                .iter()
+                .zip(&other.0)
+                .map(|(this, other)| this / other)
+                .collect(),
+        )
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tidegate::clock::Clock;
 use tidegate::event::{
-    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Legacy, Raw, Tag, UserId,
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Legacy, Raw, Tag,
+    UserId,
 };
 use tidegate::journal::settings::{Durability, JournalSettings};
 use tidegate::journal::{Memory, More, Ticket, recover};
@@ -23,14 +24,23 @@ fn event(number: u64) -> Event {
     let user = number % USERS;
     let name = format!("user-{user}");
     let mut print = [0; 16];
-    print.iter_mut().zip(user.to_le_bytes()).for_each(|(to, from)| *to = from);
+    print
+        .iter_mut()
+        .zip(user.to_le_bytes())
+        .for_each(|(to, from)| *to = from);
     let token = format!("Bearer {}", "x".repeat(300));
     let json = format!(
-        "{{\"type\":\"lesson_progress\",\"clientEventId\":\"{name}:lesson-7:{number}\",\"userId\":\"{name}\",\"lessonId\":\"lesson-7\",\
-         \"percent\":33,\"position\":185,\"timestamp\":1700000000000}}"
+        "{{\"type\":\"lesson_progress\",\"clientEventId\":\"{name}:lesson-7:{number}\",\"userId\":\"{name}\",\"lessonId\":\"lesson-7\",\"percent\":33,\"position\":185,\"timestamp\":1700000000000}}"
     );
-    let legacy = Some(Legacy { method: "POST", path: "/api/client/progress/lesson", body: Raw(json.as_bytes()) });
-    let headers = vec![("user-agent", Raw(b"Mozilla/5.0")), ("x-forwarded-for", Raw(b"10.0.0.1"))];
+    let legacy = Some(Legacy {
+        method: "POST",
+        path: "/api/client/progress/lesson",
+        body: Raw(json.as_bytes()),
+    });
+    let headers = vec![
+        ("user-agent", Raw(b"Mozilla/5.0")),
+        ("x-forwarded-for", Raw(b"10.0.0.1")),
+    ];
     Event {
         id: EventId::try_new(&format!("{name}:lesson-7:{number}")).expect("an id"),
         lane: LaneKey {
@@ -40,10 +50,17 @@ fn event(number: u64) -> Event {
         },
         owner: Context::bare(Keys::of(Fingerprint(print))).owner(true),
         context: Arc::new(Context {
-            headers: vec![(http::header::AUTHORIZATION, token.parse().expect("a header"))],
+            headers: vec![(
+                http::header::AUTHORIZATION,
+                token.parse().expect("a header"),
+            )],
             ..Context::bare(Keys::of(Fingerprint(print)))
         }),
-        carried: Carried { headers, ..Carried::bare(legacy) }.pack(),
+        carried: Carried {
+            headers,
+            ..Carried::bare(legacy)
+        }
+        .pack(),
         content: number,
         json: json.into(),
         has_single: true,
@@ -55,7 +72,8 @@ fn event(number: u64) -> Event {
     }
 }
 
-/// Appends so many events, of about 550 bytes each on disk, of 10,000 users in the group `progress`.
+/// Appends so many events, of about 550 bytes each on disk, of 10,000 users in the group
+/// `progress`.
 pub async fn fill(journal: &Path, events: u64) {
     let settings = JournalSettings {
         path: journal.to_owned(),
@@ -68,17 +86,39 @@ pub async fn fill(journal: &Path, events: u64) {
     let opened = recover::open(&settings).expect("a journal");
     let place = |_: &recover::Stored| recover::Placement::Tail(0, Nothing);
     let groups: [Arc<str>; 1] = ["progress".into()];
-    let memory = Memory { max_seen: 1, events: Duration::from_hours(1) };
+    let memory = Memory {
+        max_seen: 1,
+        events: Duration::from_hours(1),
+    };
     let (tail, mut kept) = tokio::sync::mpsc::unbounded_channel();
-    let started = opened.start(&settings, &groups, vec![Arc::new(tail)], (memory, Clock::default()), place);
+    let started = opened.start(
+        &settings,
+        &groups,
+        vec![Arc::new(tail)],
+        (memory, Clock::default()),
+        place,
+    );
     let journal = started.expect("a journal");
     let drain = tokio::spawn(async move { while kept.recv().await.is_some() {} });
     for first in (0..events).step_by(1000) {
         let appends = (first..(first + 1000).min(events)).map(|number| {
             // As evenly spread as the sidecar's own keys.
             let mut seen = [0; 16];
-            blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut seen);
-            journal.append(0, event(number), Nothing, More { seen, replaces: None, beside: 0, succession: None })
+            blake3::Hasher::new()
+                .update(&number.to_le_bytes())
+                .finalize_xof()
+                .fill(&mut seen);
+            journal.append(
+                0,
+                event(number),
+                Nothing,
+                More {
+                    seen,
+                    replaces: None,
+                    beside: 0,
+                    succession: None,
+                },
+            )
         });
         for kept in futures_util::future::join_all(appends).await {
             kept.expect("it is kept");

@@ -55,8 +55,14 @@ struct Connection {
 
 impl Load {
     pub fn new(plan: Plan) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Self { plan, runtime: runtime.expect("a runtime"), connections: Vec::new() }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        Self {
+            plan,
+            runtime: runtime.expect("a runtime"),
+            connections: Vec::new(),
+        }
     }
 
     /// Not before the first calls, since a server closes a connection that says nothing.
@@ -93,8 +99,9 @@ impl Load {
         })
     }
 
-    /// Sends so many calls a second for about this time, whether or not the server keeps up; microseconds of each. A call
-    /// that had to wait for the one before it counts from the moment when it was due.
+    /// Sends so many calls a second for about this time, whether or not the server keeps up;
+    /// microseconds of each. A call that had to wait for the one before it counts from the moment
+    /// when it was due.
     pub fn pace(&mut self, rate: f64, time: Duration) -> (Count, Histogram<u64>) {
         let (began, cycle) = (Instant::now(), self.plan.cycle);
         let interval = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
@@ -105,7 +112,8 @@ impl Load {
             let mut latencies = new_histogram();
             let mut due = began + interval * number / CONNECTIONS as u32;
             for _ in 0..calls {
-                // A timer that comes late isn't the server's fault, a connection that isn't free is.
+                // A timer that comes late isn't the server's fault, a connection that isn't free
+                // is.
                 let mut from = due;
                 if Instant::now() < due {
                     tokio::time::sleep_until(due).await;
@@ -119,7 +127,8 @@ impl Load {
             tell.send(latencies).expect("it is read");
         });
         let mut all = new_histogram();
-        told.try_iter().for_each(|one| all.add(one).expect("equal bounds"));
+        told.try_iter()
+            .for_each(|one| all.add(one).expect("equal bounds"));
         (count, all)
     }
 
@@ -140,7 +149,10 @@ impl Load {
             connection.count
         });
         let counts = self.runtime.block_on(futures_util::future::join_all(all));
-        let mut count = Count { took: began.elapsed(), ..Count::default() };
+        let mut count = Count {
+            took: began.elapsed(),
+            ..Count::default()
+        };
         for one in counts {
             count.calls += one.calls;
             count.marked += one.marked;
@@ -158,17 +170,28 @@ impl Connection {
     async fn exchange(&mut self) {
         self.call.clear();
         (self.write)(&mut self.call);
-        self.stream.write_all(&self.call).await.expect("a call is written");
+        self.stream
+            .write_all(&self.call)
+            .await
+            .expect("a call is written");
         let mut have = 0;
         let head = loop {
-            let read = self.stream.read(&mut self.answer[have..]).await.expect("an answer");
+            let read = self
+                .stream
+                .read(&mut self.answer[have..])
+                .await
+                .expect("an answer");
             assert!(read > 0, "{:?} is closed", self.stream);
             have += read;
             if let Some(head) = whole_head(&self.answer[..have]) {
                 break head;
             }
         };
-        assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(head));
+        assert!(
+            head.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(head)
+        );
         self.count.marked += u64::from(self.mark.find(head).is_some());
         self.count.calls += 1;
     }

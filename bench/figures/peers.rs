@@ -1,11 +1,13 @@
-//! Other proxies with a configuration that suits the comparison: one worker or thread, connections kept, no log.
+//! Other proxies with a configuration that suits the comparison: one worker or thread, connections
+//! kept, no log.
 
 use super::process::{Process, find_port, find_program, start_peer};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-/// `sendfile off`: a stored answer goes in one write with its head, which is faster here than from the page cache.
+/// `sendfile off`: a stored answer goes in one write with its head, which is faster here than from
+/// the page cache.
 const NGINX: &str = "
 worker_processes 1; daemon off; pid DIR/pid; error_log DIR/error.log; USER
 events { worker_connections 1024; }
@@ -19,8 +21,8 @@ http {
     proxy_pass http://application; proxy_http_version 1.1; proxy_set_header connection \"\"; ROLE } }
 }";
 
-const NGINX_CACHE: &str = "proxy_set_header host $host; proxy_cache answers; \
-    proxy_cache_key $host$request_uri$http_authorization; add_header x-cache $upstream_cache_status;";
+const NGINX_CACHE: &str = "proxy_set_header host $host; proxy_cache answers; proxy_cache_key \
+    $host$request_uri$http_authorization; add_header x-cache $upstream_cache_status;";
 
 const HAPROXY: &str = "
 global
@@ -38,7 +40,8 @@ backend application
   server application APPLICATION
 ";
 
-/// Varnish would not store answers to calls with an Authorization; their key has it here, as in the others.
+/// Varnish would not store answers to calls with an Authorization; their key has it here, as in the
+/// others.
 const VARNISH: &str = r#"
 vcl 4.1;
 backend application { .host = "HOST"; .port = "APORT"; }
@@ -59,12 +62,20 @@ pub enum Role {
 }
 
 /// `None` if it isn't installed, as with the others.
-pub fn start_nginx(directory: &Path, role: Role, application: SocketAddr) -> Option<(Process, SocketAddr)> {
+pub fn start_nginx(
+    directory: &Path,
+    role: Role,
+    application: SocketAddr,
+) -> Option<(Process, SocketAddr)> {
     let program = find_program("nginx")?;
     let (directory, port) = (directory.join(format!("nginx-{role:?}")), find_port());
     std::fs::create_dir(&directory).expect("a directory");
     // As root its worker would become a user who may not write here.
-    let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
+    let user = if rustix::process::getuid().is_root() {
+        "user root;"
+    } else {
+        ""
+    };
     let place = directory.display().to_string();
     let text = NGINX
         .replace("DIR", &place)
@@ -75,22 +86,30 @@ pub fn start_nginx(directory: &Path, role: Role, application: SocketAddr) -> Opt
     let file = directory.join("nginx.conf");
     std::fs::write(&file, text).expect("a configuration");
     let mut command = Command::new(program);
-    Some(start_peer(command.args(["-p", &place, "-c"]).arg(file), port))
+    Some(start_peer(
+        command.args(["-p", &place, "-c"]).arg(file),
+        port,
+    ))
 }
 
 pub fn start_haproxy(directory: &Path, application: SocketAddr) -> Option<(Process, SocketAddr)> {
     let program = find_program("haproxy")?;
     let (file, port) = (directory.join("haproxy.cfg"), find_port());
     let text = HAPROXY.replace("PORT", &port.to_string());
-    std::fs::write(&file, text.replace("APPLICATION", &application.to_string())).expect("a configuration");
-    Some(start_peer(Command::new(program).arg("-db").arg("-f").arg(file), port))
+    std::fs::write(&file, text.replace("APPLICATION", &application.to_string()))
+        .expect("a configuration");
+    Some(start_peer(
+        Command::new(program).arg("-db").arg("-f").arg(file),
+        port,
+    ))
 }
 
 pub fn start_varnish(directory: &Path, application: SocketAddr) -> Option<(Process, SocketAddr)> {
     let program = find_program("varnishd")?;
     let (file, port) = (directory.join("cache.vcl"), find_port());
     let text = VARNISH.replace("APORT", &application.port().to_string());
-    std::fs::write(&file, text.replace("HOST", &application.ip().to_string())).expect("a configuration");
+    std::fs::write(&file, text.replace("HOST", &application.ip().to_string()))
+        .expect("a configuration");
     let mut command = Command::new(program);
     // No jail: its user could not read this directory.
     command.args([
@@ -105,5 +124,8 @@ pub fn start_varnish(directory: &Path, application: SocketAddr) -> Option<(Proce
         &format!("127.0.0.1:{port}"),
         "-f",
     ]);
-    Some(start_peer(command.arg(file).arg("-n").arg(directory.join("varnish")), port))
+    Some(start_peer(
+        command.arg(file).arg("-n").arg(directory.join("varnish")),
+        port,
+    ))
 }

@@ -34,9 +34,19 @@ url = "http://APPLICATION"
 
 type Started = Option<(Process, SocketAddr)>;
 
-fn enter(bench: &Bench<'_>, started: Started, mark: &'static str, calls: fn(usize) -> WriteCall) -> Option<Contestant> {
+fn enter(
+    bench: &Bench<'_>,
+    started: Started,
+    mark: &'static str,
+    calls: fn(usize) -> WriteCall,
+) -> Option<Contestant> {
     let (process, address) = started?;
-    let plan = Plan { address, calls: Box::new(calls), cycle: 2, mark };
+    let plan = Plan {
+        address,
+        calls: Box::new(calls),
+        cycle: 2,
+        mark,
+    };
     let mut contestant = Contestant::new(process, bench.application, plan);
     // Every answer is stored, every connection open.
     contestant.warm(Until::Calls(2));
@@ -67,15 +77,28 @@ fn compare(
 ) -> Vec<Row> {
     let mut this = enter(bench, this, mark, calls).expect("the real binary");
     let mut rows = Vec::new();
-    for Peer { name, package, contestant, aim } in peers {
+    for Peer {
+        name,
+        package,
+        contestant,
+        aim,
+    } in peers
+    {
         let name = format!("time of {what}, {name} / Tidegate");
         let Some(mut peer) = contestant else {
             rows.push(Row::absent(&name, package, aim));
             continue;
         };
-        let [of_peer, of_this]: [Series; 2] = alternate([&mut peer, &mut this], Contestant::measure_call);
+        let [of_peer, of_this]: [Series; 2] =
+            alternate([&mut peer, &mut this], Contestant::measure_call);
         let fault = this.fault().or_else(|| peer.fault());
-        rows.push(Row::compared(&name, [&of_this, &of_peer], of_peer.ratio_to(&of_this), aim, fault));
+        rows.push(Row::compared(
+            &name,
+            [&of_this, &of_peer],
+            of_peer.ratio_to(&of_this),
+            aim,
+            fault,
+        ));
     }
     rows
 }
@@ -91,8 +114,17 @@ pub fn measure_hits(bench: &Bench<'_>) -> Vec<Row> {
         contestant: enter(bench, started, HIT, calls::write_reads),
         aim: Aim::AtLeast(aim),
     };
-    let peers = vec![peer("nginx", "nginx", nginx, 1.2), peer("Varnish", "varnish", varnish, 2.0)];
-    compare("a hit", bench, (tidegate(bench, CACHE), "; hit"), calls::write_reads, peers)
+    let peers = vec![
+        peer("nginx", "nginx", nginx, 1.2),
+        peer("Varnish", "varnish", varnish, 2.0),
+    ];
+    compare(
+        "a hit",
+        bench,
+        (tidegate(bench, CACHE), "; hit"),
+        calls::write_reads,
+        peers,
+    )
 }
 
 /// Processor time of a call that passes through, a POST and a GET in turn.
@@ -106,6 +138,15 @@ pub fn measure_relay(bench: &Bench<'_>) -> Vec<Row> {
         contestant: enter(bench, started, "", calls::write_relayed),
         aim: Aim::AtLeast(1.0),
     };
-    let peers = vec![peer("nginx", "nginx", nginx), peer("haproxy", "haproxy", haproxy)];
-    compare("a relayed call", bench, (tidegate(bench, ""), ""), calls::write_relayed, peers)
+    let peers = vec![
+        peer("nginx", "nginx", nginx),
+        peer("haproxy", "haproxy", haproxy),
+    ];
+    compare(
+        "a relayed call",
+        bench,
+        (tidegate(bench, ""), ""),
+        calls::write_relayed,
+        peers,
+    )
 }

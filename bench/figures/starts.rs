@@ -63,9 +63,24 @@ pub fn measure_recovery(bench: &Bench<'_>) -> Vec<Row> {
     let rate = (before + EVENTS - early) as f64 / began.elapsed().as_secs_f64();
     drop(process);
     vec![
-        Row::alone("recovery of 1,000,000 pending events", median(times), "s", Aim::AtMost(2.0)),
-        Row::alone("its peak of resident memory", median(peaks), "MiB", Aim::AtMost(700.0)),
-        Row::alone("their delivery to a fast application", rate, "events/s", Aim::AtLeast(200_000.0)),
+        Row::alone(
+            "recovery of 1,000,000 pending events",
+            median(times),
+            "s",
+            Aim::AtMost(2.0),
+        ),
+        Row::alone(
+            "its peak of resident memory",
+            median(peaks),
+            "MiB",
+            Aim::AtMost(700.0),
+        ),
+        Row::alone(
+            "their delivery to a fast application",
+            rate,
+            "events/s",
+            Aim::AtLeast(200_000.0),
+        ),
     ]
 }
 
@@ -80,7 +95,12 @@ pub fn measure_start(bench: &Bench<'_>) -> Vec<Row> {
     });
     let start = median(times.collect());
     vec![
-        Row::alone("from start to serving, empty journal", start, "ms", Aim::AtMost(50.0)),
+        Row::alone(
+            "from start to serving, empty journal",
+            start,
+            "ms",
+            Aim::AtMost(50.0),
+        ),
         measure_binary(bench.directory),
     ]
 }
@@ -91,7 +111,11 @@ fn measure_binary(directory: &Path) -> Row {
         return Row::absent(name, "binutils", aim);
     };
     let stripped = directory.join("stripped");
-    let status = Command::new(strip).arg("-o").arg(&stripped).arg(env!("CARGO_BIN_EXE_tidegate")).status();
+    let status = Command::new(strip)
+        .arg("-o")
+        .arg(&stripped)
+        .arg(env!("CARGO_BIN_EXE_tidegate"))
+        .status();
     assert!(status.expect("strip runs").success(), "strip failed");
     let bytes = std::fs::metadata(stripped).expect("a file").len();
     Row::alone(name, bytes as f64 / 1e6, "MB", aim)

@@ -35,12 +35,23 @@ const HEADS: [&str; 6] = ["figure", "found", "peer", "ratio", "aim", "verdict"];
 impl Row {
     /// A figure that counts by itself.
     pub fn alone(name: &str, found: f64, unit: &str, aim: Aim) -> Self {
-        let cells = [name.to_owned(), show(found, unit), String::new(), String::new()];
+        let cells = [
+            name.to_owned(),
+            show(found, unit),
+            String::new(),
+            String::new(),
+        ];
         Self::new(cells, aim.show(unit), judge(aim, found, None))
     }
 
     /// Microseconds of a server and of its peer; `ratio` is what counts. `fault`: why it doesn't.
-    pub fn compared(name: &str, [found, peer]: [&Series; 2], ratio: f64, aim: Aim, fault: Option<String>) -> Self {
+    pub fn compared(
+        name: &str,
+        [found, peer]: [&Series; 2],
+        ratio: f64,
+        aim: Aim,
+        fault: Option<String>,
+    ) -> Self {
         let [found, peer] = [found, peer].map(|series| show(series.median(), "us"));
         let cells = [name.to_owned(), found, peer, show(ratio, "")];
         Self::new(cells, aim.show(""), judge(aim, ratio, fault))
@@ -49,7 +60,11 @@ impl Row {
     /// A figure whose peer, a package of the system, isn't there.
     pub fn absent(name: &str, package: &str, aim: Aim) -> Self {
         let cells = [name.to_owned(), String::new(), String::new(), String::new()];
-        Self::new(cells, aim.show(""), format!("not installed (apt-get install {package})"))
+        Self::new(
+            cells,
+            aim.show(""),
+            format!("not installed (apt-get install {package})"),
+        )
     }
 
     fn new([name, found, peer, ratio]: [String; 4], aim: String, verdict: String) -> Self {
@@ -86,7 +101,10 @@ fn separate_thousands(digits: &str) -> String {
 pub fn print(rows: &[Row]) {
     let heads = Row(HEADS.map(str::to_owned));
     let widths: [usize; 6] = std::array::from_fn(|column| {
-        let cells = rows.iter().chain([&heads]).map(|row| row.0[column].chars().count());
+        let cells = rows
+            .iter()
+            .chain([&heads])
+            .map(|row| row.0[column].chars().count());
         cells.max().unwrap_or(0)
     });
     print_line(&heads, widths);
@@ -95,6 +113,10 @@ pub fn print(rows: &[Row]) {
 }
 
 fn print_line(row: &Row, widths: [usize; 6]) {
-    let cells = row.0.iter().zip(widths).map(|(cell, width)| format!(" {cell:<width$} |"));
+    let cells = row
+        .0
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| format!(" {cell:<width$} |"));
     println!("|{}", cells.collect::<String>());
 }

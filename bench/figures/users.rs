@@ -15,15 +15,23 @@ const BUFFERED: u64 = 100_000;
 /// Bytes of such an event's body.
 const EVENT: usize = 250;
 
-/// A sidecar that has acknowledged and delivered an event of each user. A user's events then come ten in a row, so that
-/// batches are as large whatever the number of users.
+/// A sidecar that has acknowledged and delivered an event of each user. A user's events then come
+/// ten in a row, so that batches are as large whatever the number of users.
 fn enter(bench: &Bench<'_>, users: u64) -> Contestant {
     let directory = bench.directory.join(users.to_string());
-    let text = reference::configuration(bench.application.address, "process", &directory.join("journal"))
-        // Counted for each user, but never reached.
-        .replace("# events_per_user = { rate = 8, per = \"1s\", burst = 32 }", UNREACHED)
-        // What lies in the windows at once while each user sends its first event stays below `max_lanes`.
-        .replace("window = \"5s\"", "window = \"500ms\"");
+    let text = reference::configuration(
+        bench.application.address,
+        "process",
+        &directory.join("journal"),
+    )
+    // Counted for each user, but never reached.
+    .replace(
+        "# events_per_user = { rate = 8, per = \"1s\", burst = 32 }",
+        UNREACHED,
+    )
+    // What lies in the windows at once while each user sends its first event stays below
+    // `max_lanes`.
+    .replace("window = \"5s\"", "window = \"500ms\"");
     let (process, address, _) = start_tidegate(&directory, &text);
     let first = Plan {
         address,
@@ -53,14 +61,24 @@ pub fn measure_users(bench: &Bench<'_>) -> Vec<Row> {
     let fault = few.fault().or_else(|| many.fault());
     let ratio = of_many.ratio_to(&of_few);
     let name = "time of a call, 1,000,000 users / 1,000, `process`";
-    vec![Row::compared(name, [&of_many, &of_few], ratio, Aim::AtMost(1.2), fault)]
+    vec![Row::compared(
+        name,
+        [&of_many, &of_few],
+        ratio,
+        Aim::AtMost(1.2),
+        fault,
+    )]
 }
 
 /// Growth of the resident memory by each user whose one event waits.
 pub fn measure_memory(bench: &Bench<'_>) -> Vec<Row> {
-    let text = reference::configuration(bench.application.address, "process", &bench.directory.join("journal"))
-        .replace("window = \"5s\"", "window = \"1h\"")
-        .replace("max_lanes = 100_000", "max_lanes = 1_000_000");
+    let text = reference::configuration(
+        bench.application.address,
+        "process",
+        &bench.directory.join("journal"),
+    )
+    .replace("window = \"5s\"", "window = \"1h\"")
+    .replace("max_lanes = 100_000", "max_lanes = 1_000_000");
     let (process, address, _) = start_tidegate(bench.directory, &text);
     let mut load = Load::new(Plan {
         address,
@@ -75,5 +93,10 @@ pub fn measure_memory(bench: &Bench<'_>) -> Vec<Row> {
     let grown = process.resident().saturating_sub(before);
     assert_eq!(count.marked, count.calls, "not all were acknowledged");
     let each = grown as f64 / count.marked as f64;
-    vec![Row::alone("resident memory of a user's one event of 250 bytes, `process`", each, "B", Aim::AtMost(900.0))]
+    vec![Row::alone(
+        "resident memory of a user's one event of 250 bytes, `process`",
+        each,
+        "B",
+        Aim::AtMost(900.0),
+    )]
 }

@@ -1,5 +1,6 @@
-//! The application behind the sidecar: takes batches and single events of users that it knows, answers 401 to everybody
-//! else and 429 to one user, and has a large export and a report that takes its time.
+//! The application behind the sidecar: takes batches and single events of users that it knows,
+//! answers 401 to everybody else and 429 to one user, and has a large export and a report that
+//! takes its time.
 
 use super::users::{self, Tally};
 use bytes::Bytes;
@@ -47,7 +48,13 @@ impl Application {
                 let seen = Arc::clone(&shared);
                 let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
                 let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                tokio::spawn(async move { drop(builder.serve_connection(TokioIo::new(stream), service).await) });
+                tokio::spawn(async move {
+                    drop(
+                        builder
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    )
+                });
             }
         });
         Self { address, seen }
@@ -65,15 +72,30 @@ impl Application {
     /// Events that good users were told are kept and that never came.
     pub fn missing(&self, tallies: &[&Tally]) -> usize {
         let seen = self.seen.lock();
-        tallies.iter().flat_map(|tally| &tally.kept).filter(|id| !seen.ids.contains(*id)).count()
+        tallies
+            .iter()
+            .flat_map(|tally| &tally.kept)
+            .filter(|id| !seen.ids.contains(*id))
+            .count()
     }
 }
 
-async fn answer(request: Request<Incoming>, seen: Arc<Mutex<Seen>>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    seen: Arc<Mutex<Seen>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
-    let token = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let user = token.strip_prefix("Bearer good-").map(str::to_owned);
-    let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+    let Ok(body) = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+    else {
         return Ok(status(StatusCode::BAD_REQUEST));
     };
     if parts.uri.path() == "/report" {
@@ -85,24 +107,35 @@ async fn answer(request: Request<Incoming>, seen: Arc<Mutex<Seen>>) -> Result<Re
         (None, _) => status(StatusCode::UNAUTHORIZED),
         (Some(user), _) if user == users::LIMITED => {
             let mut reply = status(StatusCode::TOO_MANY_REQUESTS);
-            reply.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("60"));
+            reply
+                .headers_mut()
+                .insert(header::RETRY_AFTER, http::HeaderValue::from_static("60"));
             reply
         }
-        (Some(_), "/api/progress/summary") => Response::new(Full::new(Bytes::from_static(b"{\"done\":1}"))),
+        (Some(_), "/api/progress/summary") => {
+            Response::new(Full::new(Bytes::from_static(b"{\"done\":1}")))
+        }
         (Some(_), _) => take(&body, &seen),
     })
 }
 
 fn take(body: &Bytes, seen: &Mutex<Seen>) -> Response<Full<Bytes>> {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else { return status(StatusCode::BAD_REQUEST) };
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return status(StatusCode::BAD_REQUEST);
+    };
     let one = [value.clone()];
     let events = value["events"].as_array().map_or(&one[..], Vec::as_slice);
     let mut seen = seen.lock();
     let mut ids = Vec::with_capacity(events.len());
     for event in events {
-        let id = event["clientEventId"].as_str().or_else(|| event["id"].as_str()).unwrap_or_default();
+        let id = event["clientEventId"]
+            .as_str()
+            .or_else(|| event["id"].as_str())
+            .unwrap_or_default();
         if let Some(sent) = users::sent_at(id) {
-            seen.longest = seen.longest.max(Instant::now().saturating_duration_since(sent));
+            seen.longest = seen
+                .longest
+                .max(Instant::now().saturating_duration_since(sent));
         }
         seen.ids.insert(id.to_owned());
         ids.push(id.to_owned());

@@ -1,4 +1,5 @@
-//! The attackers' process: this binary once more, with the lowest priority, told by [`ORDER`] what to do.
+//! The attackers' process: this binary once more, with the lowest priority, told by [`ORDER`] what
+//! to do.
 
 use super::attacks::{self, Attack};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -23,10 +24,22 @@ pub struct Order {
 pub fn order() -> Option<Order> {
     let text = std::env::var(ORDER).ok()?;
     let mut words = text.split(' ');
-    let mut address = || words.next().and_then(|word| word.parse().ok()).expect("an address");
+    let mut address = || {
+        words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .expect("an address")
+    };
     let (public, admin) = (address(), address());
-    let rate = words.next().and_then(|word| word.parse().ok()).expect("a rate");
-    Some(Order { public, admin, rate })
+    let rate = words
+        .next()
+        .and_then(|word| word.parse().ok())
+        .expect("a rate");
+    Some(Order {
+        public,
+        admin,
+        rate,
+    })
 }
 
 /// For this thread and those that it starts from now on.
@@ -35,7 +48,8 @@ pub fn lower_priority() {
 }
 
 impl Order {
-    /// Says on stdout what was found: the peak, or what was sent until stdin closed. An attacker has no bound to hold.
+    /// Says on stdout what was found: the peak, or what was sent until stdin closed. An attacker
+    /// has no bound to hold.
     pub async fn carry_out(self) -> bool {
         if self.rate == 0 {
             println!("{}", attacks::peak(self.public, PEAK_TIME).await);
@@ -59,8 +73,13 @@ impl Attackers {
     /// Begins all attacks; `rate`: forged events a second.
     pub fn begin(public: SocketAddr, admin: SocketAddr, rate: u64) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
-        command.env(ORDER, format!("{public} {admin} {rate}")).stdin(Stdio::piped()).stdout(Stdio::piped());
-        Self { child: command.spawn().expect("a process") }
+        command
+            .env(ORDER, format!("{public} {admin} {rate}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        Self {
+            child: command.spawn().expect("a process"),
+        }
     }
 
     /// Ends them; what they sent, in words.
@@ -69,12 +88,18 @@ impl Attackers {
         let mut said = String::new();
         let stdout = self.child.stdout.take().expect("what it says");
         BufReader::new(stdout).read_line(&mut said).expect("a line");
-        assert!(self.child.wait().expect("its end").success(), "the attackers' process failed");
+        assert!(
+            self.child.wait().expect("its end").success(),
+            "the attackers' process failed"
+        );
         said.trim().to_owned()
     }
 }
 
 /// How many forged events a second are answered when nothing holds the attackers back.
 pub fn measure_peak(public: SocketAddr) -> u64 {
-    Attackers::begin(public, public, 0).end().parse().expect("a number")
+    Attackers::begin(public, public, 0)
+        .end()
+        .parse()
+        .expect("a number")
 }

@@ -37,12 +37,12 @@ const ADMIN_IDLE: u64 = 400;
 /// HTTP/2 connections that make slow calls, and the calls of each: 6,000 for 3,528 places.
 const SLOW_CALLERS: u64 = 60;
 const SLOW_CALLS: u64 = 100;
-/// From wave to wave. A report takes a third of it; while one lasts, strangers' other calls find no place either, and what
-/// they would do to good users is seen in between.
+/// From wave to wave. A report takes a third of it; while one lasts, strangers' other calls find no
+/// place either, and what they would do to good users is seen in between.
 const WAVE: Duration = Duration::from_secs(90);
 
-/// 512 MiB of zeros by `brotli` with a window of 2^30 (RFC 7932 has 2^24 at most), made by Node's zlib with
-/// `BROTLI_PARAM_LARGE_WINDOW`.
+/// 512 MiB of zeros by `brotli` with a window of 2^30 (RFC 7932 has 2^24 at most), made by Node's
+/// zlib with `BROTLI_PARAM_LARGE_WINDOW`.
 const LARGE_WINDOW: &[u8] = include_bytes!("large-window.br");
 
 /// What was sent.
@@ -61,16 +61,28 @@ struct Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { forged, slow, unread, bombs, half_open, limited, admin_idle, slow_calls, slow_refused } = self;
+        let Self {
+            forged,
+            slow,
+            unread,
+            bombs,
+            half_open,
+            limited,
+            admin_idle,
+            slow_calls,
+            slow_refused,
+        } = self;
         let [forged, slow, unread, bombs, half_open, limited] =
-            [forged, slow, unread, bombs, half_open, limited].map(|count| count.load(Ordering::Relaxed));
+            [forged, slow, unread, bombs, half_open, limited]
+                .map(|count| count.load(Ordering::Relaxed));
         let [admin_idle, slow_calls, slow_refused] =
             [admin_idle, slow_calls, slow_refused].map(|count| count.load(Ordering::Relaxed));
         write!(
             f,
-            "{forged} forged events, {slow} slow reads, {unread} unread HTTP/2 connections, {bombs} bombs, {half_open} \
-             half-open connections, {limited} events of the limited user, {admin_idle} idle connections to the admin \
-             listener, {slow_calls} slow calls and {slow_refused} that found no place"
+            "{forged} forged events, {slow} slow reads, {unread} unread HTTP/2 connections, {bombs} \
+             bombs, {half_open} half-open connections, {limited} events of the limited user, \
+             {admin_idle} idle connections to the admin listener, {slow_calls} slow calls and \
+             {slow_refused} that found no place"
         )
     }
 }
@@ -100,14 +112,17 @@ pub async fn peak(to: SocketAddr, time: Duration) -> u64 {
 }
 
 impl Attack {
-    /// Begins all of them, against the public and the admin listener; `rate`: forged events a second.
+    /// Begins all of them, against the public and the admin listener; `rate`: forged events a
+    /// second.
     pub fn begin(to: SocketAddr, admin: SocketAddr, rate: u64) -> Self {
         let (counts, mut tasks) = (Arc::<Counts>::default(), JoinSet::new());
         let every = Duration::from_secs(FLOODERS) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
         let bombs: Arc<[(&str, Vec<u8>)]> = bombs().into();
         for one in 0..FLOODERS {
             let counts = Arc::clone(&counts);
-            tasks.spawn(async move { flood(to, one, Some(every), &counts, &AtomicBool::new(false)).await });
+            tasks.spawn(async move {
+                flood(to, one, Some(every), &counts, &AtomicBool::new(false)).await
+            });
         }
         for one in 0..SLOW {
             let counts = Arc::clone(&counts);
@@ -168,7 +183,11 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         zstd.write_all(&zeros).expect("bytes");
     }
     let [gzip, zstd] = [gzip.finish().expect("bytes"), zstd.finish().expect("bytes")];
-    vec![("br", LARGE_WINDOW.to_vec()), ("gzip", gzip), ("zstd", zstd)]
+    vec![
+        ("br", LARGE_WINDOW.to_vec()),
+        ("gzip", gzip),
+        ("zstd", zstd),
+    ]
 }
 
 fn post(token: &str, body: String) -> Request<Full<Bytes>> {
@@ -184,7 +203,13 @@ fn lost(error: hyper::Error) -> std::io::Error {
     std::io::Error::other(error)
 }
 
-async fn flood(to: SocketAddr, one: u64, every: Option<Duration>, counts: &Counts, ends: &AtomicBool) {
+async fn flood(
+    to: SocketAddr,
+    one: u64,
+    every: Option<Duration>,
+    counts: &Counts,
+    ends: &AtomicBool,
+) {
     let mut sender: Option<http1::SendRequest<Full<Bytes>>> = None;
     let mut next = Instant::now();
     for number in 0u64.. {
@@ -196,18 +221,29 @@ async fn flood(to: SocketAddr, one: u64, every: Option<Duration>, counts: &Count
             tokio::time::sleep_until(next).await;
         }
         if sender.as_ref().is_none_or(http1::SendRequest::is_closed) {
-            let Ok(stream) = connect(to, address(20, one)).await else { continue };
-            let Ok((opened, connection)) = http1::handshake(TokioIo::new(stream)).await else { continue };
+            let Ok(stream) = connect(to, address(20, one)).await else {
+                continue;
+            };
+            let Ok((opened, connection)) = http1::handshake(TokioIo::new(stream)).await else {
+                continue;
+            };
             tokio::spawn(connection);
             sender = Some(opened);
         }
         let Some(open) = &mut sender else { continue };
         let token = format!("forged-{:016x}", fastrand::u64(..));
         let victim = fastrand::usize(..super::USERS);
-        let body = format!("{{\"id\":\"forged:{one}:{number}:{token}\",\"user_id\":\"user-{victim}\",\"percent\":99}}");
+        let body = format!(
+            "{{\"id\":\"forged:{one}:{number}:{token}\",\"user_id\":\"user-{victim}\",\"percent\":99}}"
+        );
         let answered = async {
             open.ready().await?;
-            open.send_request(post(&token, body)).await?.into_body().collect().await.map(drop)
+            open.send_request(post(&token, body))
+                .await?
+                .into_body()
+                .collect()
+                .await
+                .map(drop)
         };
         match answered.await {
             Ok(()) => _ = counts.forged.fetch_add(1, Ordering::Relaxed),
@@ -218,7 +254,9 @@ async fn flood(to: SocketAddr, one: u64, every: Option<Duration>, counts: &Count
 
 async fn read_slowly(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Result<()> {
     let mut stream = connect(to, address(21, one)).await?;
-    stream.write_all(b"GET /export HTTP/1.1\r\nhost: app.example\r\n\r\n").await?;
+    stream
+        .write_all(b"GET /export HTTP/1.1\r\nhost: app.example\r\n\r\n")
+        .await?;
     counts.slow.fetch_add(1, Ordering::Relaxed);
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {
@@ -231,10 +269,19 @@ async fn read_nothing(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Res
     let stream = connect(to, address(22, one)).await?;
     let wide = (1 << 31) - 1;
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.initial_stream_window_size(wide).initial_connection_window_size(wide);
-    let (mut sender, connection) = builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(lost)?;
+    builder
+        .initial_stream_window_size(wide)
+        .initial_connection_window_size(wide);
+    let (mut sender, connection) = builder
+        .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(lost)?;
     let mut connection = Box::pin(connection);
-    let request = || Request::get("http://app.example/export").body(Full::default()).expect("a request");
+    let request = || {
+        Request::get("http://app.example/export")
+            .body(Full::default())
+            .expect("a request")
+    };
     let answers: Vec<_> = (0..50).map(|_| sender.send_request(request())).collect();
     // Long enough for the requests to go out; after that nobody reads what comes.
     drop(tokio::time::timeout(Duration::from_millis(300), connection.as_mut()).await);
@@ -244,12 +291,18 @@ async fn read_nothing(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Res
     Ok(())
 }
 
-async fn bomb(to: SocketAddr, one: u64, bombs: &[(&str, Vec<u8>)], counts: &Counts) -> std::io::Result<()> {
+async fn bomb(
+    to: SocketAddr,
+    one: u64,
+    bombs: &[(&str, Vec<u8>)],
+    counts: &Counts,
+) -> std::io::Result<()> {
     let mut stream = connect(to, address(23, one)).await?;
     for (coding, bytes) in bombs {
         let head = format!(
-            "POST /api/progress HTTP/1.1\r\nhost: app.example\r\nauthorization: Bearer forged-{one}\r\ncontent-type: \
-             application/json\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n",
+            "POST /api/progress HTTP/1.1\r\nhost: app.example\r\nauthorization: Bearer \
+             forged-{one}\r\ncontent-type: application/json\r\ncontent-encoding: \
+             {coding}\r\ncontent-length: {}\r\n\r\n",
             bytes.len()
         );
         stream.write_all(head.as_bytes()).await?;
@@ -266,8 +319,15 @@ async fn bomb(to: SocketAddr, one: u64, bombs: &[(&str, Vec<u8>)], counts: &Coun
 
 async fn half_open(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Result<()> {
     let mut stream = connect(to, address(24, one)).await?;
-    let starts: [&[u8]; 4] = [b"", b"P", b"PRI ", b"POST /api/progress HTTP/1.1\r\nhost: app.exa"];
-    stream.write_all(starts[usize::try_from(one).unwrap_or(0) % starts.len()]).await?;
+    let starts: [&[u8]; 4] = [
+        b"",
+        b"P",
+        b"PRI ",
+        b"POST /api/progress HTTP/1.1\r\nhost: app.exa",
+    ];
+    stream
+        .write_all(starts[usize::try_from(one).unwrap_or(0) % starts.len()])
+        .await?;
     counts.half_open.fetch_add(1, Ordering::Relaxed);
     let mut buffer = [0; 256];
     while stream.read(&mut buffer).await? > 0 {}
@@ -285,7 +345,8 @@ async fn idle_at_admin(admin: SocketAddr, one: u64, counts: &Counts) -> std::io:
 /// Ends with its connection.
 async fn call_slowly(to: SocketAddr, one: u64, counts: &Arc<Counts>) -> std::io::Result<()> {
     let stream = connect(to, address(26, one)).await?;
-    let handshake = http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let handshake =
+        http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(lost)?;
     let mut calls = JoinSet::new();
     calls.spawn(async move { connection.await.map_err(lost) });
@@ -294,16 +355,25 @@ async fn call_slowly(to: SocketAddr, one: u64, counts: &Arc<Counts>) -> std::io:
         calls.spawn(async move {
             loop {
                 let next = Instant::now() + WAVE;
-                let request = Request::get("http://app.example/report").body(Full::default()).expect("a request");
+                let request = Request::get("http://app.example/report")
+                    .body(Full::default())
+                    .expect("a request");
                 let status = sender.send_request(request).await.map_err(lost)?.status();
-                let count = if status.is_success() { &counts.slow_calls } else { &counts.slow_refused };
+                let count = if status.is_success() {
+                    &counts.slow_calls
+                } else {
+                    &counts.slow_refused
+                };
                 count.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep_until(next).await;
             }
         });
     }
     // All end when one does.
-    calls.join_next().await.map_or(Ok(()), |ended| ended.map_err(std::io::Error::other)?)
+    calls
+        .join_next()
+        .await
+        .map_or(Ok(()), |ended| ended.map_err(std::io::Error::other)?)
 }
 
 async fn be_limited(to: SocketAddr, counts: &Counts) -> std::io::Result<()> {
@@ -313,8 +383,12 @@ async fn be_limited(to: SocketAddr, counts: &Counts) -> std::io::Result<()> {
     loop {
         sender.ready().await.map_err(lost)?;
         let number = counts.limited.fetch_add(1, Ordering::Relaxed);
-        let body = format!("{{\"id\":\"limited:{number}\",\"user_id\":\"{LIMITED}\",\"percent\":1}}");
-        let answer = sender.send_request(post(&format!("good-{LIMITED}"), body)).await.map_err(lost)?;
+        let body =
+            format!("{{\"id\":\"limited:{number}\",\"user_id\":\"{LIMITED}\",\"percent\":1}}");
+        let answer = sender
+            .send_request(post(&format!("good-{LIMITED}"), body))
+            .await
+            .map_err(lost)?;
         answer.into_body().collect().await.map_err(lost)?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -1,14 +1,20 @@
 //! A hostile soak: do good users notice what others send?
 //!
-//! `cargo bench --bench hostile` takes about fourteen minutes: ten seconds that measure how many forged events a second the
-//! sidecar answers, three quiet minutes with 500 good users, ten minutes with the same users beside all attacks of
-//! [`attacks`], and a stop. `TIDEGATE_HOSTILE` is the attacks' time in seconds (600 without it; the quiet time is three
-//! tenths of that). It ends with 1 where a bound is broken. The sidecar is the real binary, with the configuration of
-//! [`CONFIGURATION`]. All share the machine, in three processes: the sidecar; good users and the application; attackers, who
-//! have the lowest priority, so that what is measured is what the sidecar does to good users' calls, and not how long a
-//! good user's task waits behind attackers' tasks.
+//! `cargo bench --bench hostile` takes about fourteen minutes: ten seconds that measure how many
+//! forged events a second the sidecar answers, three quiet minutes with 500 good users, ten minutes
+//! with the same users beside all attacks of [`attacks`], and a stop. `TIDEGATE_HOSTILE` is the
+//! attacks' time in seconds (600 without it; the quiet time is three tenths of that). It ends with
+//! 1 where a bound is broken. The sidecar is the real binary, with the configuration of
+//! [`CONFIGURATION`]. All share the machine, in three processes: the sidecar; good users and the
+//! application; attackers, who have the lowest priority, so that what is measured is what the
+//! sidecar does to good users' calls, and not how long a good user's task waits behind attackers'
+//! tasks.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark that can not go on ends")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark that can not go on ends"
+)]
 
 mod application;
 mod attackers;
@@ -27,14 +33,16 @@ use users::Tally;
 
 /// Good users; each has a connection and an address of its own.
 pub const USERS: usize = 500;
-/// Resident memory that the sidecar may have at any time, in MiB: the bounds of its defaults. 50,000 strangers' events with
-/// a context each (about 10 KiB: 500), bodies (128), answers over HTTP/2 (64), stored answers (64), 600 connections with
-/// their buffers (100), and what a quiet sidecar has (40), rounded up.
+/// Resident memory that the sidecar may have at any time, in MiB: the bounds of its defaults.
+/// 50,000 strangers' events with a context each (about 10 KiB: 500), bodies (128), answers over
+/// HTTP/2 (64), stored answers (64), 600 connections with their buffers (100), and what a quiet
+/// sidecar has (40), rounded up.
 const BUDGET: u64 = 1_024;
 /// A window, and how much later at most an event of a good user may arrive.
 const WINDOW: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(2);
-/// An operator's call waits for a place as long as callers that say nothing may keep one, twice, and some.
+/// An operator's call waits for a place as long as callers that say nothing may keep one, twice,
+/// and some.
 const ADMIN: Duration = Duration::from_secs(10);
 /// File descriptors for the application's ends of connections, and for users and attackers.
 const DESCRIPTORS: u64 = 8_192;
@@ -75,10 +83,19 @@ struct Phase {
 
 impl Phase {
     fn print(&self, name: &str) {
-        let Tally { acknowledged, forwarded, failed, hits, reads, failures, .. } = &self.tally;
+        let Tally {
+            acknowledged,
+            forwarded,
+            failed,
+            hits,
+            reads,
+            failures,
+            ..
+        } = &self.tally;
         println!(
-            "{name:>8}: {acknowledged} acknowledged, {forwarded} forwarded, {failed} failed; p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms; {reads} reads, {:.1} % hits; latest arrival {:.2} s; {} MiB at most; \
-             the admin listener took {:.2} s at most",
+            "{name:>8}: {acknowledged} acknowledged, {forwarded} forwarded, {failed} failed; p50 \
+             {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms; {reads} reads, {:.1} % hits; latest arrival \
+             {:.2} s; {} MiB at most; the admin listener took {:.2} s at most",
             self.tally.milliseconds(0.5),
             self.tally.milliseconds(0.99),
             self.tally.milliseconds(0.999),
@@ -87,13 +104,19 @@ impl Phase {
             self.memory,
             self.admin.as_secs_f64(),
         );
-        failures.iter().for_each(|(met, count)| println!("          {count} of its calls met: {met}"));
+        failures
+            .iter()
+            .for_each(|(met, count)| println!("          {count} of its calls met: {met}"));
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
 fn hits_of(hits: u64, reads: u64) -> f64 {
-    if reads == 0 { 0.0 } else { hits as f64 / reads as f64 }
+    if reads == 0 {
+        0.0
+    } else {
+        hits as f64 / reads as f64
+    }
 }
 
 async fn phase(sidecar: &Sidecar, application: &Application, time: Duration) -> Phase {
@@ -104,23 +127,37 @@ async fn phase(sidecar: &Sidecar, application: &Application, time: Duration) -> 
     // What was acknowledged last still waits for the end of its window.
     tokio::time::sleep(WINDOW + GRACE + Duration::from_secs(1)).await;
     let admin = operator.await.expect("an operator");
-    Phase { tally, latest: application.longest_delay(), memory: memory.highest(), admin }
+    Phase {
+        tally,
+        latest: application.longest_delay(),
+        memory: memory.highest(),
+        admin,
+    }
 }
 
 /// One bound, held or broken.
 fn judge(holds: bool, what: &str, found: &str) -> bool {
-    println!("{:>8}  {what}: {found}", if holds { "held" } else { "BROKEN" });
+    println!(
+        "{:>8}  {what}: {found}",
+        if holds { "held" } else { "BROKEN" }
+    );
     holds
 }
 
 async fn soak() -> bool {
-    let seconds = std::env::var("TIDEGATE_HOSTILE").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
+    let seconds = std::env::var("TIDEGATE_HOSTILE")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(600);
     let time = Duration::from_secs(seconds);
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let application = Arc::new(Application::start().await);
     let configuration = CONFIGURATION
         .replace("APPLICATION", &application.address.to_string())
-        .replace("JOURNAL", &directory.path().join("journal").display().to_string());
+        .replace(
+            "JOURNAL",
+            &directory.path().join("journal").display().to_string(),
+        );
     let sidecar = Sidecar::start(directory.path(), &configuration);
 
     let quiet = phase(&sidecar, &application, time * 3 / 10).await;
@@ -136,10 +173,15 @@ async fn soak() -> bool {
     println!("  ledger: {}", ledger.line);
 
     let ratio = hostile.tally.milliseconds(0.99) / quiet.tally.milliseconds(0.99);
-    let [before, beside] = [&quiet, &hostile].map(|phase| hits_of(phase.tally.hits, phase.tally.reads));
+    let [before, beside] =
+        [&quiet, &hostile].map(|phase| hits_of(phase.tally.hits, phase.tally.reads));
     let missing = application.missing(&[&quiet.tally, &hostile.tally]);
     [
-        judge(ratio <= 3.0, "p99 of an acknowledgement, at most 3 times the quiet one", &format!("{ratio:.2} times")),
+        judge(
+            ratio <= 3.0,
+            "p99 of an acknowledgement, at most 3 times the quiet one",
+            &format!("{ratio:.2} times"),
+        ),
         judge(
             hostile.latest <= WINDOW + GRACE,
             "no event of a good user later than its window and 2 s",
@@ -155,8 +197,16 @@ async fn soak() -> bool {
             &format!("at most {BUDGET} MiB resident"),
             &format!("{} MiB", hostile.memory.max(quiet.memory)),
         ),
-        judge(hostile.tally.failed == 0, "no call of a good user fails", &format!("{} failed", hostile.tally.failed)),
-        judge(missing == 0, "every acknowledged event of a good user arrives", &format!("{missing} are missing")),
+        judge(
+            hostile.tally.failed == 0,
+            "no call of a good user fails",
+            &format!("{} failed", hostile.tally.failed),
+        ),
+        judge(
+            missing == 0,
+            "every acknowledged event of a good user arrives",
+            &format!("{missing} are missing"),
+        ),
         judge(
             hostile.admin <= ADMIN,
             &format!("the admin listener answers within {} s", ADMIN.as_secs()),
@@ -173,7 +223,14 @@ fn raise_descriptors() {
     let now = getrlimit(Resource::Nofile);
     let wanted = DESCRIPTORS.min(now.maximum.unwrap_or(u64::MAX));
     if now.current.is_some_and(|current| current < wanted) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum }).expect("descriptors");
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: now.maximum,
+            },
+        )
+        .expect("descriptors");
     }
 }
 
@@ -188,5 +245,9 @@ fn main() -> ExitCode {
         Some(order) => runtime.block_on(order.carry_out()),
         None => runtime.block_on(soak()),
     };
-    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

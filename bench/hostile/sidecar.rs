@@ -41,24 +41,49 @@ impl Sidecar {
         let mut said = String::new();
         stderr.read_line(&mut said).expect("its first line");
         let named = |before: &str| {
-            let text = said.split(before).nth(1).and_then(|rest| rest.split([',', '\n']).next());
-            text.and_then(|text| text.trim().parse().ok()).expect("an address")
+            let text = said
+                .split(before)
+                .nth(1)
+                .and_then(|rest| rest.split([',', '\n']).next());
+            text.and_then(|text| text.trim().parse().ok())
+                .expect("an address")
         };
         let (address, admin) = (named("serves on http://"), named("admin on http://"));
         // Read on, lest the pipe fills.
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| eprintln!("{line}")));
-        Self { address, admin, child }
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|line| eprintln!("{line}"))
+        });
+        Self {
+            address,
+            admin,
+            child,
+        }
     }
 
     /// Notes its resident memory ten times a second.
     pub fn watch_memory(&self) -> Memory {
-        let (highest, ends) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (id, memory) = (self.child.id(), Memory { highest: Arc::clone(&highest), ends: Arc::clone(&ends) });
+        let (highest, ends) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (id, memory) = (
+            self.child.id(),
+            Memory {
+                highest: Arc::clone(&highest),
+                ends: Arc::clone(&ends),
+            },
+        );
         std::thread::spawn(move || {
             while !ends.load(Ordering::Relaxed) {
-                let text = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+                let text =
+                    std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
                 let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-                let now = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0);
+                let now = line
+                    .and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+                    .unwrap_or(0);
                 highest.fetch_max(now / 1024, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -68,20 +93,33 @@ impl Sidecar {
 
     /// Stops it; its books when it ended.
     pub fn stop(self) -> Ledger {
-        drop(Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status());
+        drop(
+            Command::new("kill")
+                .arg("-TERM")
+                .arg(self.child.id().to_string())
+                .status(),
+        );
         let output = self.child.wait_with_output().expect("its end");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line =
-            said.lines().find(|line| line.contains("received")).unwrap_or("no ledger was printed").trim().to_owned();
-        let numbers: Vec<u64> =
-            line.split(|letter: char| !letter.is_ascii_digit()).filter_map(|one| one.parse().ok()).collect();
-        let balances = numbers.split_first().is_some_and(|(received, rest)| *received == rest.iter().sum::<u64>());
+        let line = said
+            .lines()
+            .find(|line| line.contains("received"))
+            .unwrap_or("no ledger was printed")
+            .trim()
+            .to_owned();
+        let numbers: Vec<u64> = line
+            .split(|letter: char| !letter.is_ascii_digit())
+            .filter_map(|one| one.parse().ok())
+            .collect();
+        let balances = numbers
+            .split_first()
+            .is_some_and(|(received, rest)| *received == rest.iter().sum::<u64>());
         Ledger { line, balances }
     }
 }
 
-/// Asks the admin listener once a second for this time, each time on a new connection; how long the longest answer took. One
-/// that doesn't come counts as the whole time.
+/// Asks the admin listener once a second for this time, each time on a new connection; how long the
+/// longest answer took. One that doesn't come counts as the whole time.
 pub async fn ask_admin(admin: SocketAddr, time: Duration) -> Duration {
     let (until, mut longest) = (Instant::now() + time, Duration::ZERO);
     while Instant::now() < until {
@@ -102,7 +140,11 @@ async fn ask_once(admin: SocketAddr) -> std::io::Result<()> {
     stream.write_all(head.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(std::io::Error::other(answer)) }
+    if answer.starts_with("HTTP/1.1 200") {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(answer))
+    }
 }
 
 /// Watches until it is asked.

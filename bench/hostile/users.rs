@@ -1,5 +1,5 @@
-//! Good users: each sends an event now and then and reads its summary more often, over a connection and from an address of
-//! its own.
+//! Good users: each sends an event now and then and reads its summary more often, over a connection
+//! and from an address of its own.
 
 use super::USERS;
 use bytes::Bytes;
@@ -86,16 +86,26 @@ impl Tally {
         *self.failures.entry(met).or_default() += 1;
     }
 
-    fn note(&mut self, id: Option<String>, status: StatusCode, headers: &HeaderMap, took: Duration) {
+    fn note(
+        &mut self,
+        id: Option<String>,
+        status: StatusCode,
+        headers: &HeaderMap,
+        took: Duration,
+    ) {
         let Some(id) = id else {
             self.reads += 1;
-            let said = headers.get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let said = headers
+                .get("cache-status")
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default();
             self.hits += u64::from(said.contains("; hit"));
             return;
         };
         if headers.contains_key("tidegate-event") {
             self.acknowledged += 1;
-            self.times.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            self.times
+                .saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         } else {
             self.forwarded += 1;
         }
@@ -117,7 +127,9 @@ pub async fn connect(to: SocketAddr, from: Ipv4Addr) -> std::io::Result<TcpStrea
 /// All good users, for this time.
 pub async fn run(to: SocketAddr, time: Duration) -> Tally {
     let until = Instant::now() + time;
-    let tasks: Vec<_> = (0..USERS).map(|user| tokio::spawn(one(to, user, until))).collect();
+    let tasks: Vec<_> = (0..USERS)
+        .map(|user| tokio::spawn(one(to, user, until)))
+        .collect();
     let mut all = Tally::new();
     for task in tasks {
         all.add(task.await.expect("a user"));
@@ -127,7 +139,9 @@ pub async fn run(to: SocketAddr, time: Duration) -> Tally {
 
 async fn open(to: SocketAddr, user: usize) -> Option<SendRequest<Full<Bytes>>> {
     let [high, low] = u16::try_from(user).unwrap_or(0).to_be_bytes();
-    let stream = connect(to, Ipv4Addr::new(127, 10, high, low.max(1))).await.ok()?;
+    let stream = connect(to, Ipv4Addr::new(127, 10, high, low.max(1)))
+        .await
+        .ok()?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await.ok()?;
     tokio::spawn(connection);
     Some(sender)
@@ -150,19 +164,30 @@ async fn one(to: SocketAddr, user: usize, until: Instant) -> Tally {
             tally.fail("no connection".to_owned());
             continue;
         };
-        let id = (number % 5 == 0).then(|| format!("good:{user}:{number}:{}", zero().elapsed().as_micros()));
+        let id = (number % 5 == 0)
+            .then(|| format!("good:{user}:{number}:{}", zero().elapsed().as_micros()));
         let began = Instant::now();
         match call(open, user, id.as_deref()).await {
             Ok((status, headers)) => {
                 if !status.is_success() {
-                    let by = headers.get("proxy-status").and_then(|value| value.to_str().ok()).unwrap_or("-");
-                    tally.fail(format!("{} ({by}) after {} ms", status.as_u16(), began.elapsed().as_millis()));
+                    let by = headers
+                        .get("proxy-status")
+                        .and_then(|value| value.to_str().ok())
+                        .unwrap_or("-");
+                    tally.fail(format!(
+                        "{} ({by}) after {} ms",
+                        status.as_u16(),
+                        began.elapsed().as_millis()
+                    ));
                 }
                 tally.note(id, status, &headers, began.elapsed());
             }
             Err(error) => {
                 let kind = if id.is_some() { "an event" } else { "a read" };
-                tally.fail(format!("{error} ({:?}) for {kind}", std::error::Error::source(&error)));
+                tally.fail(format!(
+                    "{error} ({:?}) for {kind}",
+                    std::error::Error::source(&error)
+                ));
                 sender = None;
             }
         }
@@ -181,15 +206,23 @@ async fn call(
         .header(header::AUTHORIZATION, format!("Bearer good-{user}"));
     let request = match id {
         Some(id) => {
-            let body =
-                format!("{{\"id\":\"{id}\",\"user_id\":\"user-{user}\",\"lesson_id\":\"lesson-7\",\"percent\":33}}");
-            let request =
-                request.method(Method::POST).uri("/api/progress").header(header::CONTENT_TYPE, "application/json");
+            let body = format!(
+                "{{\"id\":\"{id}\",\"user_id\":\"user-{user}\",\"lesson_id\":\"lesson-7\",\"percent\":33}}"
+            );
+            let request = request
+                .method(Method::POST)
+                .uri("/api/progress")
+                .header(header::CONTENT_TYPE, "application/json");
             request.body(Full::new(Bytes::from(body)))
         }
-        None => request.uri(format!("/api/progress/summary?userId=user-{user}")).body(Full::default()),
+        None => request
+            .uri(format!("/api/progress/summary?userId=user-{user}"))
+            .body(Full::default()),
     };
-    let (parts, body) = sender.send_request(request.expect("a request")).await?.into_parts();
+    let (parts, body) = sender
+        .send_request(request.expect("a request"))
+        .await?
+        .into_parts();
     body.collect().await?;
     Ok((parts.status, parts.headers))
 }

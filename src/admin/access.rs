@@ -1,8 +1,10 @@
-//! Which callers the admin listener answers: programs on this machine, and pages that it served itself, but no other page.
+//! Which callers the admin listener answers: programs on this machine, and pages that it served
+//! itself, but no other page.
 //!
-//! A browser on this machine reaches the listener too, on behalf of any page that it shows. A page of another site sends an
-//! `Origin` or `Sec-Fetch-Site` that says so. A page whose own name was made to point at this machine (DNS rebinding) is of
-//! the same origin for the browser, but its `Host` is a name that isn't this machine's.
+//! A browser on this machine reaches the listener too, on behalf of any page that it shows. A page
+//! of another site sends an `Origin` or `Sec-Fetch-Site` that says so. A page whose own name was
+//! made to point at this machine (DNS rebinding) is of the same origin for the browser, but its
+//! `Host` is a name that isn't this machine's.
 //!
 //! | found | answer |
 //! |---|---|
@@ -23,7 +25,10 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denied {
     /// Its host isn't this machine.
-    #[error("the host is not this listener's; allowed are localhost, 127.0.0.1, [::1] and the address of admin.listen")]
+    #[error(
+        "the host is not this listener's; allowed are localhost, 127.0.0.1, [::1] and the address \
+         of admin.listen"
+    )]
     Host,
     /// It was sent for a page of another origin.
     #[error("the request was sent by a page of another origin")]
@@ -45,30 +50,49 @@ impl Denied {
 /// Why not.
 pub(super) fn check_access(head: &Parts, listen: IpAddr) -> Result<(), Denied> {
     let target = head.uri.authority().map(Authority::as_str);
-    let lines = head.headers.get_all(header::HOST).iter().map(HeaderValue::to_str);
-    let hosts: Vec<&str> =
-        target.map(Ok).into_iter().chain(lines).collect::<Result<_, _>>().map_err(|_| Denied::Host)?;
+    let lines = head
+        .headers
+        .get_all(header::HOST)
+        .iter()
+        .map(HeaderValue::to_str);
+    let hosts: Vec<&str> = target
+        .map(Ok)
+        .into_iter()
+        .chain(lines)
+        .collect::<Result<_, _>>()
+        .map_err(|_| Denied::Host)?;
     if !hosts.iter().all(|host| is_ours(host, listen)) {
         return Err(Denied::Host);
     }
     let own = |origin: &HeaderValue| {
-        let asked = origin.to_str().ok().and_then(|text| text.strip_prefix("http://"));
-        asked.is_some_and(|asked| hosts.first().is_some_and(|host| host.eq_ignore_ascii_case(asked)))
+        let asked = origin
+            .to_str()
+            .ok()
+            .and_then(|text| text.strip_prefix("http://"));
+        asked.is_some_and(|asked| {
+            hosts
+                .first()
+                .is_some_and(|host| host.eq_ignore_ascii_case(asked))
+        })
     };
     let same = |site: &HeaderValue| [b"same-origin".as_slice(), b"none"].contains(&site.as_bytes());
-    let allowed =
-        head.headers.get_all(header::ORIGIN).iter().all(own) && head.headers.get_all(FETCH_SITE).iter().all(same);
+    let allowed = head.headers.get_all(header::ORIGIN).iter().all(own)
+        && head.headers.get_all(FETCH_SITE).iter().all(same);
     if allowed { Ok(()) } else { Err(Denied::Origin) }
 }
 
 /// A host, with or without a port, that can only mean this machine.
 fn is_ours(host: &str, listen: IpAddr) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
     if authority.as_str().contains('@') {
         return false;
     }
     let name = authority.host();
-    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     let address = match bare {
         Some(bare) => bare.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
         None => name.parse().ok(),
@@ -83,7 +107,11 @@ mod tests {
     use http::Request;
 
     fn access(uri: &str, headers: &[(&str, &str)]) -> Result<(), Denied> {
-        let builder = headers.iter().fold(Request::get(uri), |builder, (name, value)| builder.header(*name, *value));
+        let builder = headers
+            .iter()
+            .fold(Request::get(uri), |builder, (name, value)| {
+                builder.header(*name, *value)
+            });
         let (head, ()) = builder.body(()).unwrap().into_parts();
         check_access(&head, IpAddr::from([10, 0, 0, 7]))
     }
@@ -101,7 +129,11 @@ mod tests {
             "10.0.0.7:9901",
         ] {
             assert_eq!(access("/status", &[("host", host)]), Ok(()), "{host}");
-            assert_eq!(access(&format!("http://{host}/status"), &[]), Ok(()), "{host}");
+            assert_eq!(
+                access(&format!("http://{host}/status"), &[]),
+                Ok(()),
+                "{host}"
+            );
         }
         for host in [
             "evil.test",
@@ -117,11 +149,18 @@ mod tests {
             "local host",
             "localhost, evil.test",
         ] {
-            assert_eq!(access("/status", &[("host", host)]), Err(Denied::Host), "{host}");
+            assert_eq!(
+                access("/status", &[("host", host)]),
+                Err(Denied::Host),
+                "{host}"
+            );
         }
         let mixed = [("host", "localhost"), ("host", "evil.test")];
         assert_eq!(access("/status", &mixed), Err(Denied::Host));
-        assert_eq!(access("http://evil.test/status", &[("host", "localhost")]), Err(Denied::Host));
+        assert_eq!(
+            access("http://evil.test/status", &[("host", "localhost")]),
+            Err(Denied::Host)
+        );
         assert_eq!(access("/status", &[]), Ok(()));
     }
 
@@ -144,8 +183,15 @@ mod tests {
             ("sec-fetch-site", "", false),
         ] {
             let found = access("/status", &[host, (name, value)]);
-            assert_eq!(found, if wanted { Ok(()) } else { Err(Denied::Origin) }, "{name}: {value}");
+            assert_eq!(
+                found,
+                if wanted { Ok(()) } else { Err(Denied::Origin) },
+                "{name}: {value}"
+            );
         }
-        assert_eq!(access("/status", &[("origin", "http://localhost")]), Err(Denied::Origin));
+        assert_eq!(
+            access("/status", &[("origin", "http://localhost")]),
+            Err(Denied::Origin)
+        );
     }
 }

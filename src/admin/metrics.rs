@@ -25,7 +25,11 @@ pub(super) fn show_metrics(setup: &Setup) -> Response<Body> {
         memory: operations.memory_usage(),
     };
     match setup.metrics.text(levels) {
-        Ok(body) => typed(StatusCode::OK, body, "text/plain; version=0.0.4; charset=utf-8"),
+        Ok(body) => typed(
+            StatusCode::OK,
+            body,
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
     }
 }

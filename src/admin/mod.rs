@@ -1,6 +1,6 @@
-//! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead letters, flush,
-//! invalidation. Shows no credential and no body but the events of dead letters, and answers no page of another site
-//! (`access.rs`).
+//! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead
+//! letters, flush, invalidation. Shows no credential and no body but the events of dead letters,
+//! and answers no page of another site (`access.rs`).
 
 mod access;
 mod dead_letters;
@@ -47,17 +47,26 @@ impl Admin {
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/healthz" if read => text(StatusCode::OK, "ok\n"),
-            "/readyz" if read && self.0.drain.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" if read && self.0.drain.is_draining() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
             "/readyz" if read => match self.0.operations.journal_health().failure() {
-                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("the journal takes no events: {why}\n")),
+                Some(why) => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    &format!("the journal takes no events: {why}\n"),
+                ),
                 None => text(StatusCode::OK, "ready\n"),
             },
             "/status" if read => json(StatusCode::OK, &status::show_status(&self.0).await),
             "/metrics" if read => metrics::show_metrics(&self.0),
-            "/dead-letters" if read => json(StatusCode::OK, &json!(self.0.operations.dead_letters().list())),
-            "/dead-letters" if *request.method() == Method::DELETE => {
-                json(StatusCode::OK, &json!({ "dropped": self.0.operations.drop_letters(None) }))
-            }
+            "/dead-letters" if read => json(
+                StatusCode::OK,
+                &json!(self.0.operations.dead_letters().list()),
+            ),
+            "/dead-letters" if *request.method() == Method::DELETE => json(
+                StatusCode::OK,
+                &json!({ "dropped": self.0.operations.drop_letters(None) }),
+            ),
             "/dead-letters/replay" if *request.method() == Method::POST => {
                 json(StatusCode::OK, &json!(self.0.operations.replay(None).await))
             }
@@ -66,7 +75,10 @@ impl Admin {
             }
             "/flush" if *request.method() == Method::POST => {
                 self.0.operations.flush();
-                json(StatusCode::ACCEPTED, &json!({ "flushing": self.0.operations.ledger().pending }))
+                json(
+                    StatusCode::ACCEPTED,
+                    &json!({ "flushing": self.0.operations.ledger().pending }),
+                )
             }
             "/invalidate" if *request.method() == Method::POST => {
                 self.invalidate(request.uri().query().unwrap_or_default())
@@ -76,15 +88,19 @@ impl Admin {
             "/flush" | "/invalidate" => refuse_method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "allowed: GET /healthz /readyz /status /metrics /dead-letters /dead-letters/NAME, DELETE /dead-letters \
-                 /dead-letters/NAME, POST /flush /invalidate?tag=TAG /dead-letters/replay /dead-letters/NAME/replay\n",
+                "allowed: GET /healthz /readyz /status /metrics /dead-letters /dead-letters/NAME, \
+                 DELETE /dead-letters /dead-letters/NAME, POST /flush /invalidate?tag=TAG \
+                 /dead-letters/replay /dead-letters/NAME/replay\n",
             ),
         }
     }
 
     /// Makes what is stored under the named tags old: O(1) each, whatever there is.
     fn invalidate(&self, query: &str) -> Response<Body> {
-        let values = query.split('&').filter_map(|pair| pair.strip_prefix("tag=")).filter(|value| !value.is_empty());
+        let values = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("tag="))
+            .filter(|value| !value.is_empty());
         let decoded = values.map(|value| percent_encoding::percent_decode_str(value).decode_utf8());
         match decoded.collect::<Result<Vec<_>, _>>() {
             Ok(names) if !names.is_empty() => {
@@ -92,7 +108,10 @@ impl Admin {
                 self.0.tags.invalidate(&tags);
                 json(StatusCode::OK, &json!({ "invalidated": names }))
             }
-            Ok(_) => text(StatusCode::BAD_REQUEST, "allowed: /invalidate?tag=TAG, several times if need be\n"),
+            Ok(_) => text(
+                StatusCode::BAD_REQUEST,
+                "allowed: /invalidate?tag=TAG, several times if need be\n",
+            ),
             Err(_) => text(StatusCode::BAD_REQUEST, "a tag is not UTF-8\n"),
         }
     }

@@ -49,9 +49,23 @@ fn count_attempts(setup: &Setup) -> serde_json::Value {
     let mut sums = std::collections::BTreeMap::<String, u64>::new();
     for family in setup.metrics.batches.collect() {
         for metric in family.get_metric() {
-            let label = |wanted| metric.get_label().iter().find(|pair| pair.name() == wanted).map(|pair| pair.value());
-            let name = format!("{}.{}", label("group").unwrap_or("?"), label("result").unwrap_or("?"));
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter of batches")]
+            let label = |wanted| {
+                metric
+                    .get_label()
+                    .iter()
+                    .find(|pair| pair.name() == wanted)
+                    .map(|pair| pair.value())
+            };
+            let name = format!(
+                "{}.{}",
+                label("group").unwrap_or("?"),
+                label("result").unwrap_or("?")
+            );
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a counter of batches"
+            )]
             sums.insert(name, metric.get_counter().get_value() as u64);
         }
     }

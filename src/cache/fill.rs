@@ -1,8 +1,8 @@
 //! A response on its way to the client that is stored as it passes.
 //!
-//! It is stored when its last byte has come and before the client sees that byte. What ends early, is too large, brings
-//! trailers, has another length than it says, or is dropped by its client halfway is not stored. Nor is what an
-//! invalidation has overtaken.
+//! It is stored when its last byte has come and before the client sees that byte. What ends early,
+//! is too large, brings trailers, has another length than it says, or is dropped by its client
+//! halfway is not stored. Nor is what an invalidation has overtaken.
 
 use super::policy::parts::{ContentRange, Parts};
 use super::store::{Entry, Key, Lead, Room, Store};
@@ -42,14 +42,30 @@ impl Fill {
     fn expected(&self) -> Option<usize> {
         let said = self.entry.headers.get(header::CONTENT_LENGTH)?;
         // What can't be read is no length that any body has.
-        Some(said.to_str().ok().and_then(|said| said.parse().ok()).unwrap_or(usize::MAX))
+        Some(
+            said.to_str()
+                .ok()
+                .and_then(|said| said.parse().ok())
+                .unwrap_or(usize::MAX),
+        )
     }
 
-    /// INVARIANT: stored only if it is as long as it says, and nothing has moved since before the application
-    /// was asked.
+    /// INVARIANT: stored only if it is as long as it says, and nothing has moved since before the
+    /// application was asked.
     fn complete(self, body: Bytes) {
-        let is_whole = self.expected().is_none_or(|expected| expected == body.len());
-        let Self { store, key, tags, names, entry, part, lead, share: _ } = self;
+        let is_whole = self
+            .expected()
+            .is_none_or(|expected| expected == body.len());
+        let Self {
+            store,
+            key,
+            tags,
+            names,
+            entry,
+            part,
+            lead,
+            share: _,
+        } = self;
         if is_whole
             && tags.unmoved(&names, &entry.generations)
             && let Some(entry) = filled(entry, part.as_ref(), body)
@@ -66,17 +82,28 @@ fn filled(mut entry: Entry, part: Option<&ContentRange>, body: Bytes) -> Option<
     let Some(shown) = part else {
         // A 204 has no length (RFC 9110 §8.6).
         if entry.status != StatusCode::NO_CONTENT {
-            entry.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            entry
+                .headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         return Some(Entry { body, ..entry });
     };
     let parts = Parts::new(shown, body)?;
     // The stored head is that of the whole; a part's own fields are written when it is served.
     entry.headers.remove(header::CONTENT_RANGE);
-    entry.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(shown.total));
+    entry
+        .headers
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(shown.total));
     Some(match parts.whole() {
-        Some(body) => Entry { status: StatusCode::OK, body, ..entry },
-        None => Entry { parts: Some(parts), ..entry },
+        Some(body) => Entry {
+            status: StatusCode::OK,
+            body,
+            ..entry
+        },
+        None => Entry {
+            parts: Some(parts),
+            ..entry
+        },
     })
 }
 
@@ -102,11 +129,21 @@ impl Filling {
             return inner;
         }
         let (room, expected) = (fill.store.room(fill.share.lease()), fill.expected());
-        Body::boxed(Self { inner, gathering: Some(Gathering { fill, expected, bytes: BytesMut::new(), room }) })
+        Body::boxed(Self {
+            inner,
+            gathering: Some(Gathering {
+                fill,
+                expected,
+                bytes: BytesMut::new(),
+                room,
+            }),
+        })
     }
 
     fn take(&mut self, frame: &Frame<Bytes>) {
-        let Some(gathering) = &mut self.gathering else { return };
+        let Some(gathering) = &mut self.gathering else {
+            return;
+        };
         // Trailers can't be stored; nor can what finds no room, which passes all the same.
         let fits = frame.data_ref().is_some_and(|data| {
             gathering.bytes.extend_from_slice(data);
@@ -118,11 +155,16 @@ impl Filling {
     }
 
     fn is_full(&self) -> bool {
-        self.gathering.as_ref().is_some_and(|gathering| gathering.expected == Some(gathering.bytes.len()))
+        self.gathering
+            .as_ref()
+            .is_some_and(|gathering| gathering.expected == Some(gathering.bytes.len()))
     }
 
     fn complete(&mut self) {
-        if let Some(Gathering { fill, bytes, room, .. }) = self.gathering.take() {
+        if let Some(Gathering {
+            fill, bytes, room, ..
+        }) = self.gathering.take()
+        {
             fill.complete(bytes.freeze());
             drop(room);
         }
@@ -133,7 +175,10 @@ impl http_body::Body for Filling {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let polled = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
         match &polled {

@@ -1,5 +1,5 @@
-//! The response cache: what may be stored ([`policy`]), where it is ([`store`]), how it gets there ([`fill`]), and what
-//! makes it old ([`tags`]).
+//! The response cache: what may be stored ([`policy`]), where it is ([`store`]), how it gets there
+//! ([`fill`]), and what makes it old ([`tags`]).
 
 pub mod fill;
 pub mod policy;

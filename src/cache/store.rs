@@ -1,7 +1,9 @@
-//! Stored responses: moka, weighed in bytes, each with an expiry of its own; and one flight per missing key.
+//! Stored responses: moka, weighed in bytes, each with an expiry of its own; and one flight per
+//! missing key.
 //!
-//! A key has variants, newest first (RFC 9111 §4.1). What is read is decided by [`policy`](super::policy) with a clock
-//! that tests can move; moka's own expiry only throws away what nobody could use any more.
+//! A key has variants, newest first (RFC 9111 §4.1). What is read is decided by
+//! [`policy`](super::policy) with a clock that tests can move; moka's own expiry only throws away
+//! what nobody could use any more.
 
 use super::policy::fields;
 use super::policy::freshness::Terms;
@@ -25,16 +27,17 @@ use tokio::time::Instant;
 const MAX_VARIANTS: usize = 32;
 /// How long a response is kept after it became stale: to be validated, or to stand in for an error.
 const KEPT_STALE: Duration = Duration::from_secs(3_600);
-/// How long a key whose response could not be stored is remembered: its readers don't queue for one another.
+/// How long a key whose response could not be stored is remembered: its readers don't queue for one
+/// another.
 const SHUNNED: Duration = Duration::from_secs(10);
 const MAX_SHUNNED: u64 = 10_000;
 
 /// What a stored response is found under. Without a view only for routes declared public (P8).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// Scheme, host in lower case, path as it was sent, and the query without ignored parameters; the first three each
-    /// end with a line break, which none of them can hold. The tag that a write moves has a name of its own
-    /// ([`resource`](super::policy::invalidate::resource)).
+    /// Scheme, host in lower case, path as it was sent, and the query without ignored parameters;
+    /// the first three each end with a line break, which none of them can hold. The tag that a
+    /// write moves has a name of its own ([`resource`](super::policy::invalidate::resource)).
     pub uri: Box<str>,
     /// Whose response it is.
     pub view: Option<View>,
@@ -45,7 +48,8 @@ pub struct Key {
 pub enum Origins {
     /// Any: its CORS headers are made anew for each request.
     Any,
-    /// This one, and requests without Origin: it carries no Access-Control-Allow-Origin, but might for another.
+    /// This one, and requests without Origin: it carries no Access-Control-Allow-Origin, but might
+    /// for another.
     OwnOrNone(Option<Box<[u8]>>),
     /// This one only: it carries an Access-Control-Allow-Origin.
     Own(Option<Box<[u8]>>),
@@ -88,41 +92,72 @@ impl Entry {
     /// Its current age (RFC 9111 §4.2.3).
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
-        self.terms.initial_age.saturating_add(now.saturating_duration_since(self.stored_at))
+        self.terms
+            .initial_age
+            .saturating_add(now.saturating_duration_since(self.stored_at))
     }
 
     fn fit(&self, asked: &mut dyn FnMut(&HeaderName) -> Option<Box<[u8]>>) -> Fit {
-        let origin = if self.origins == Origins::Any { None } else { asked(&header::ORIGIN) };
-        if self.origins.has(origin.as_deref()) { vary::fit(&self.vary, &self.headers, asked) } else { Fit::Not }
+        let origin = if self.origins == Origins::Any {
+            None
+        } else {
+            asked(&header::ORIGIN)
+        };
+        if self.origins.has(origin.as_deref()) {
+            vary::fit(&self.vary, &self.headers, asked)
+        } else {
+            Fit::Not
+        }
     }
 
     fn is_variant_of(&self, other: &Self) -> bool {
         self.vary == other.vary && self.origins == other.origins
     }
 
-    /// A part put together with what is stored of the same representation (RFC 9111 §3.4). INVARIANT: only what was asked
-    /// for under the same generations.
+    /// A part put together with what is stored of the same representation (RFC 9111 §3.4).
+    /// INVARIANT: only what was asked for under the same generations.
     fn combined(self, stored: &Self, most: usize) -> Self {
         let Some(part) = &self.parts else { return self };
-        if !parts::is_same(&self.headers, &stored.headers) || self.generations != stored.generations {
+        if !parts::is_same(&self.headers, &stored.headers) || self.generations != stored.generations
+        {
             return self;
         }
         let known = match &stored.parts {
             Some(parts) => parts.join(part),
             None => part.join_whole(&stored.body),
         };
-        let Some(joined) = known.filter(|joined| joined.len() <= most) else { return self };
+        let Some(joined) = known.filter(|joined| joined.len() <= most) else {
+            return self;
+        };
         let mut headers = fields::merged(&stored.headers, &self.headers);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(joined.total()));
         match joined.whole() {
-            Some(body) => Self { status: StatusCode::OK, headers, body, parts: None, ..self },
-            None => Self { headers, parts: Some(joined), ..self },
+            Some(body) => Self {
+                status: StatusCode::OK,
+                headers,
+                body,
+                parts: None,
+                ..self
+            },
+            None => Self {
+                headers,
+                parts: Some(joined),
+                ..self
+            },
         }
     }
 
     fn weight(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-        let vary: usize = self.vary.iter().map(|(_, value)| value.as_ref().map_or(0, |value| value.len()) + 64).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 64)
+            .sum();
+        let vary: usize = self
+            .vary
+            .iter()
+            .map(|(_, value)| value.as_ref().map_or(0, |value| value.len()) + 64)
+            .sum();
         let parts = self.parts.as_ref().map_or(0, Parts::len);
         self.body.len() + parts + headers + vary + 256
     }
@@ -130,9 +165,14 @@ impl Entry {
     /// How long it is worth keeping from the moment it came.
     fn worth(&self) -> Duration {
         let terms = &self.terms;
-        let stale = KEPT_STALE.max(terms.stale_if_error).max(terms.stale_while_revalidate);
+        let stale = KEPT_STALE
+            .max(terms.stale_if_error)
+            .max(terms.stale_while_revalidate);
         let stale = stale.max(terms.stale_if_unreachable);
-        terms.lifetime.saturating_sub(terms.initial_age).saturating_add(stale)
+        terms
+            .lifetime
+            .saturating_sub(terms.initial_age)
+            .saturating_add(stale)
     }
 }
 
@@ -168,7 +208,8 @@ pub struct Store {
     entries: moka::sync::Cache<Key, Variants>,
     /// Keys whose last response could not be used again, until when.
     shunned: moka::sync::Cache<Key, Instant>,
-    /// Keys that somebody is asking for; bounded by the number of connections. A plain lock: held for one look-up.
+    /// Keys that somebody is asking for; bounded by the number of connections. A plain lock: held
+    /// for one look-up.
     flights: Mutex<HashMap<Key, watch::Receiver<()>>>,
     /// Bytes of responses that are just being stored.
     filling: AtomicU64,
@@ -228,12 +269,23 @@ impl Drop for Room {
 struct Expiry;
 
 impl moka::Expiry<Key, Variants> for Expiry {
-    #[expect(clippy::disallowed_types, reason = "moka's clock; only housekeeping depends on it")]
-    fn expire_after_create(&self, _: &Key, variants: &Variants, _: std::time::Instant) -> Option<Duration> {
+    #[expect(
+        clippy::disallowed_types,
+        reason = "moka's clock; only housekeeping depends on it"
+    )]
+    fn expire_after_create(
+        &self,
+        _: &Key,
+        variants: &Variants,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
         variants.iter().map(|entry| entry.worth()).max()
     }
 
-    #[expect(clippy::disallowed_types, reason = "moka's clock; only housekeeping depends on it")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "moka's clock; only housekeeping depends on it"
+    )]
     fn expire_after_update(
         &self,
         _: &Key,
@@ -250,11 +302,17 @@ impl Store {
     #[must_use]
     pub fn new(settings: CacheSettings) -> Self {
         let weigh = |key: &Key, variants: &Variants| {
-            let weight = variants.iter().map(|entry| entry.weight()).sum::<usize>() + key.uri.len() + 128;
+            let weight =
+                variants.iter().map(|entry| entry.weight()).sum::<usize>() + key.uri.len() + 128;
             u32::try_from(weight).unwrap_or(u32::MAX)
         };
-        let entries = moka::sync::Cache::builder().max_capacity(settings.max_bytes).weigher(weigh).expire_after(Expiry);
-        let shunned = moka::sync::Cache::builder().max_capacity(MAX_SHUNNED).time_to_live(SHUNNED);
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(settings.max_bytes)
+            .weigher(weigh)
+            .expire_after(Expiry);
+        let shunned = moka::sync::Cache::builder()
+            .max_capacity(MAX_SHUNNED)
+            .time_to_live(SHUNNED);
         Self {
             entries: entries.build(),
             shunned: shunned.build(),
@@ -265,11 +323,14 @@ impl Store {
         }
     }
 
-    /// What there is for a request with these fields, as the application would be sent them and as [`vary::value`] reads
-    /// them. Of several variants the newest that the request asks for in the same words comes first.
+    /// What there is for a request with these fields, as the application would be sent them and as
+    /// [`vary::value`] reads them. Of several variants the newest that the request asks for in the
+    /// same words comes first.
     #[must_use]
     pub fn get(&self, key: &Key, asked: &mut dyn FnMut(&HeaderName) -> Option<Box<[u8]>>) -> Found {
-        let Some(variants) = self.entries.get(key) else { return Found::Nothing };
+        let Some(variants) = self.entries.get(key) else {
+            return Found::Nothing;
+        };
         let mut found = None;
         for entry in variants.iter() {
             match entry.fit(asked) {
@@ -278,16 +339,20 @@ impl Store {
                 Fit::Not => {}
             }
         }
-        found.map_or(Found::OtherVariants, |entry| Found::Entry(Arc::clone(entry)))
+        found.map_or(Found::OtherVariants, |entry| {
+            Found::Entry(Arc::clone(entry))
+        })
     }
 
-    /// Stores a response in the place of the one for the same requests; a part is put together with what is stored of the
-    /// same representation.
+    /// Stores a response in the place of the one for the same requests; a part is put together with
+    /// what is stored of the same representation.
     pub fn put(&self, key: &Key, entry: Entry) {
         self.entries.entry_by_ref(key).and_upsert_with(|before| {
             let before = before.map(moka::Entry::into_value);
-            let (same, others): (Vec<_>, Vec<_>) =
-                before.iter().flat_map(|variants| variants.iter()).partition(|other| other.is_variant_of(&entry));
+            let (same, others): (Vec<_>, Vec<_>) = before
+                .iter()
+                .flat_map(|variants| variants.iter())
+                .partition(|other| other.is_variant_of(&entry));
             let entry = match same.first() {
                 Some(stored) => entry.combined(stored, self.settings.max_object),
                 None => entry,
@@ -327,7 +392,11 @@ impl Store {
         }
         let (done, follow) = watch::channel(());
         flights.insert(key.clone(), follow);
-        Flight::Lead(Lead { store: Arc::clone(self), key: key.clone(), _done: done })
+        Flight::Lead(Lead {
+            store: Arc::clone(self),
+            key: key.clone(),
+            _done: done,
+        })
     }
 
     /// Largest body that is stored, bytes.
@@ -345,7 +414,11 @@ impl Store {
     /// Room to gather a response in, of its reader's share of the memory.
     #[must_use]
     pub fn room(self: &Arc<Self>, lease: Lease) -> Room {
-        Room { store: Arc::clone(self), taken: 0, lease }
+        Room {
+            store: Arc::clone(self),
+            taken: 0,
+            lease,
+        }
     }
 
     /// Bytes in the store, by its own estimate.

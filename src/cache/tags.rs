@@ -1,11 +1,13 @@
 //! Generations and pending counts per tag (design §7, ruling 9).
 //!
-//! Two fixed tables of counters, indexed by a hash: one per tag, one per tag and whose pending event it is. Nothing grows
-//! and nothing is evicted, so nothing stale can come back; a collision only invalidates more than needed. The hash has a
-//! key of its own in every process (ruling 17): a stranger can't find tags that share another's places.
+//! Two fixed tables of counters, indexed by a hash: one per tag, one per tag and whose pending
+//! event it is. Nothing grows and nothing is evicted, so nothing stale can come back; a collision
+//! only invalidates more than needed. The hash has a key of its own in every process (ruling 17): a
+//! stranger can't find tags that share another's places.
 //!
-//! INVARIANT: an event's tags are marked before it is journaled and acknowledged, and settled after its outcome. A read
-//! that starts after the acknowledgement therefore sees a moved generation, and until settlement also a pending count.
+//! INVARIANT: an event's tags are marked before it is journaled and acknowledged, and settled after
+//! its outcome. A read that starts after the acknowledgement therefore sees a moved generation, and
+//! until settlement also a pending count.
 
 use crate::event::{Owner, Principal, Realm, Tag, UserId};
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -19,7 +21,8 @@ struct Slot {
     pending: AtomicU32,
 }
 
-/// Whose pending events are counted together: a principal's own, and those of the user that its token names.
+/// Whose pending events are counted together: a principal's own, and those of the user that its
+/// token names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
     principal: u64,
@@ -30,13 +33,19 @@ impl Waiting {
     /// Of an event of this owner and user.
     #[must_use]
     pub fn of(owner: &Owner, user: &UserId) -> Self {
-        Self { principal: short(owner.principal), user: owner.claimed.then(|| Self::user(owner.realm, user)) }
+        Self {
+            principal: short(owner.principal),
+            user: owner.claimed.then(|| Self::user(owner.realm, user)),
+        }
     }
 
     /// Of a principal whose token names no user.
     #[must_use]
     pub fn of_principal(principal: Principal) -> Self {
-        Self { principal: short(principal), user: None }
+        Self {
+            principal: short(principal),
+            user: None,
+        }
     }
 
     fn user(realm: Realm, user: &UserId) -> u64 {
@@ -52,7 +61,8 @@ pub struct Tags {
     key: RandomState,
 }
 
-/// The generations of some tags at one moment, each with its place: those of other tags are never equal.
+/// The generations of some tags at one moment, each with its place: those of other tags are never
+/// equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generations(Box<[(usize, u64)]>);
 
@@ -89,18 +99,25 @@ impl Tags {
 
     fn generation(&self, tag: &Tag) -> Option<(usize, u64)> {
         let place = self.place(tag.0);
-        Some((place, self.all.get(place)?.generation.load(Ordering::SeqCst)))
+        Some((
+            place,
+            self.all.get(place)?.generation.load(Ordering::SeqCst),
+        ))
     }
 
     fn owns(&self, tag: &Tag, of: Waiting) -> impl Iterator<Item = &AtomicU32> {
-        std::iter::once(of.principal).chain(of.user).filter_map(move |of| self.own(tag, of))
+        std::iter::once(of.principal)
+            .chain(of.user)
+            .filter_map(move |of| self.own(tag, of))
     }
 
-    /// An event that touches these tags is about to be kept: generations move, and it counts as pending.
+    /// An event that touches these tags is about to be kept: generations move, and it counts as
+    /// pending.
     pub fn mark(&self, tags: &[Tag], of: Waiting) {
         for tag in tags {
             if let Some(slot) = self.slot(tag) {
-                // ORDER: pending before the generation, so that whoever sees the new generation sees it pending.
+                // ORDER: pending before the generation, so that whoever sees the new generation
+                // sees it pending.
                 slot.pending.fetch_add(1, Ordering::SeqCst);
                 for own in self.owns(tag, of) {
                     own.fetch_add(1, Ordering::SeqCst);
@@ -119,7 +136,8 @@ impl Tags {
     pub fn settle_several(&self, tags: &[Tag], of: Waiting, events: u32) {
         for tag in tags {
             if let Some(slot) = self.slot(tag) {
-                // ORDER: the generation first; else a fill that began before settlement could be stored in between.
+                // ORDER: the generation first; else a fill that began before settlement could be
+                // stored in between.
                 slot.generation.fetch_add(events.into(), Ordering::SeqCst);
                 for own in self.owns(tag, of) {
                     own.fetch_sub(events, Ordering::SeqCst);
@@ -142,36 +160,54 @@ impl Tags {
         Generations(tags.iter().filter_map(|tag| self.generation(tag)).collect())
     }
 
-    /// Whether these tags are where they were, each in its place; like comparing with a snapshot, without making one.
+    /// Whether these tags are where they were, each in its place; like comparing with a snapshot,
+    /// without making one.
     #[must_use]
     pub fn unmoved(&self, tags: &[Tag], since: &Generations) -> bool {
-        tags.iter().filter_map(|tag| self.generation(tag)).eq(since.0.iter().copied())
+        tags.iter()
+            .filter_map(|tag| self.generation(tag))
+            .eq(since.0.iter().copied())
     }
 
-    /// The generations now, if since then each of these tags has moved once if it is among `own`, and else not at all.
+    /// The generations now, if since then each of these tags has moved once if it is among `own`,
+    /// and else not at all.
     #[must_use]
     pub fn moved_by(&self, own: &[Tag], tags: &[Tag], since: &Generations) -> Option<Generations> {
         let now = self.snapshot(tags);
         let steps = tags.iter().map(|tag| u64::from(own.contains(tag)));
-        let moved = since.0.iter().zip(steps).map(|((place, then), step)| (*place, then.wrapping_add(step)));
+        let moved = since
+            .0
+            .iter()
+            .zip(steps)
+            .map(|((place, then), step)| (*place, then.wrapping_add(step)));
         moved.eq(now.0.iter().copied()).then_some(now)
     }
 
-    /// Whether nothing has moved since but what these events of a principal moved, which are pending: of these tags, each
-    /// has as many moves as events pending, all of them are the principal's, and as many have it among `marked`, the tags of
-    /// all the events that are meant. A settled event has moved twice and is pending no longer, so it never looks like this.
+    /// Whether nothing has moved since but what these events of a principal moved, which are
+    /// pending: of these tags, each has as many moves as events pending, all of them are the
+    /// principal's, and as many have it among `marked`, the tags of all the events that are meant.
+    /// A settled event has moved twice and is pending no longer, so it never looks like this.
     #[must_use]
-    pub fn moved_by_pending(&self, tags: &[Tag], since: &Generations, (of, marked): (Waiting, &[Tag])) -> bool {
+    pub fn moved_by_pending(
+        &self,
+        tags: &[Tag],
+        since: &Generations,
+        (of, marked): (Waiting, &[Tag]),
+    ) -> bool {
         let Generations(then) = self.snapshot(tags);
         then.len() == since.0.len()
-            && tags.iter().zip(then.iter().zip(&since.0)).all(|(tag, ((place, now), (old_place, old)))| {
-                let count = |all: Option<&AtomicU32>| all.map_or(0, |count| u64::from(count.load(Ordering::SeqCst)));
-                let moves = now.wrapping_sub(*old);
-                let pending = count(self.slot(tag).map(|slot| &slot.pending));
-                let meant = marked.iter().filter(|one| *one == tag).count() as u64;
-                let own = count(self.own(tag, of.principal));
-                place == old_place && moves == pending && pending == own && pending == meant
-            })
+            && tags.iter().zip(then.iter().zip(&since.0)).all(
+                |(tag, ((place, now), (old_place, old)))| {
+                    let count = |all: Option<&AtomicU32>| {
+                        all.map_or(0, |count| u64::from(count.load(Ordering::SeqCst)))
+                    };
+                    let moves = now.wrapping_sub(*old);
+                    let pending = count(self.slot(tag).map(|slot| &slot.pending));
+                    let meant = marked.iter().filter(|one| *one == tag).count() as u64;
+                    let own = count(self.own(tag, of.principal));
+                    place == old_place && moves == pending && pending == own && pending == meant
+                },
+            )
     }
 
     /// Whether an event of this principal may be pending on one of them.
@@ -180,7 +216,8 @@ impl Tags {
         self.any(tags, Some(of.principal))
     }
 
-    /// Whether an event of this caller's user, under another principal that names it, may be pending on one of them.
+    /// Whether an event of this caller's user, under another principal that names it, may be
+    /// pending on one of them.
     #[must_use]
     pub fn user_pending(&self, tags: &[Tag], of: Waiting) -> bool {
         of.user.is_some() && self.any(tags, of.user)
@@ -188,13 +225,20 @@ impl Tags {
 
     fn any(&self, tags: &[Tag], of: Option<u64>) -> bool {
         let of = of.into_iter();
-        tags.iter()
-            .any(|tag| of.clone().filter_map(|of| self.own(tag, of)).any(|count| count.load(Ordering::SeqCst) > 0))
+        tags.iter().any(|tag| {
+            of.clone()
+                .filter_map(|of| self.own(tag, of))
+                .any(|count| count.load(Ordering::SeqCst) > 0)
+        })
     }
 }
 
 fn short(principal: Principal) -> u64 {
-    principal.0.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+    principal
+        .0
+        .iter()
+        .take(8)
+        .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -204,7 +248,15 @@ mod tests {
 
     fn waiting(principal: u8, user: &str) -> Waiting {
         let (principal, view) = (Principal([principal; 16]), View([0; 16]));
-        Waiting::of(&Owner { principal, realm: Realm(7), view, claimed: true }, &UserId::try_new(user).unwrap())
+        Waiting::of(
+            &Owner {
+                principal,
+                realm: Realm(7),
+                view,
+                claimed: true,
+            },
+            &UserId::try_new(user).unwrap(),
+        )
     }
 
     fn tags() -> [Tag; 1] {
@@ -213,28 +265,44 @@ mod tests {
 
     /// Which of these tags another one's event makes old.
     fn shared_places(table: &Tags) -> Vec<(usize, usize)> {
-        let tags: Vec<_> = (0..2_000).map(|number| Tag::new(&format!("t:{number}"))).collect();
+        let tags: Vec<_> = (0..2_000)
+            .map(|number| Tag::new(&format!("t:{number}")))
+            .collect();
         let places: Vec<_> = tags.iter().map(|tag| table.place(tag.0)).collect();
         let pairs = |one: usize| (0..one).map(move |other| (other, one));
-        (0..tags.len()).flat_map(pairs).filter(|(one, other)| places[*one] == places[*other]).collect()
+        (0..tags.len())
+            .flat_map(pairs)
+            .filter(|(one, other)| places[*one] == places[*other])
+            .collect()
     }
 
     #[test]
     fn which_tags_share_a_place_is_another_matter_in_every_process() {
         let (here, there) = (Tags::new(), Tags::new());
         let found = shared_places(&here);
-        assert!(!found.is_empty(), "of 2,000 tags some share one of 65,536 places");
+        assert!(
+            !found.is_empty(),
+            "of 2,000 tags some share one of 65,536 places"
+        );
         assert_ne!(found, shared_places(&there));
         // Nor does it help to choose a user and a tag whose sum is another's.
         let (tag, of) = (Tag(3), 5);
-        let places = |table: &Tags| [(tag, of), (Tag(4), 2)].map(|(tag, of)| table.place((tag.0, of)));
-        assert_ne!([places(&here), places(&there)].map(|[one, other]| one == other), [true; 2]);
+        let places =
+            |table: &Tags| [(tag, of), (Tag(4), 2)].map(|(tag, of)| table.place((tag.0, of)));
+        assert_ne!(
+            [places(&here), places(&there)].map(|[one, other]| one == other),
+            [true; 2]
+        );
     }
 
     #[test]
     fn names_that_differ_in_case_are_one_tag() {
-        for names in [["progress:Ada", "PROGRESS:ada"], ["t:ΑΣ", "t:ας"], ["t:ΑΣx", "t:αςx"], ["t:İ", "t:i\u{307}"]]
-        {
+        for names in [
+            ["progress:Ada", "PROGRESS:ada"],
+            ["t:ΑΣ", "t:ας"],
+            ["t:ΑΣx", "t:αςx"],
+            ["t:İ", "t:i\u{307}"],
+        ] {
             let [one, other] = names.map(Tag::new);
             assert_eq!(one, other, "{names:?}");
         }
@@ -249,7 +317,10 @@ mod tests {
         let between = table.snapshot(&tags());
         assert_ne!(before, between);
         assert!(table.own_pending(&tags(), mine) && table.user_pending(&tags(), waiting(2, "u")));
-        assert!(!table.own_pending(&tags(), waiting(2, "v")) && !table.user_pending(&tags(), waiting(1, "v")));
+        assert!(
+            !table.own_pending(&tags(), waiting(2, "v"))
+                && !table.user_pending(&tags(), waiting(1, "v"))
+        );
         table.settle(&tags(), mine);
         assert_ne!(table.snapshot(&tags()), between);
         assert!(!table.own_pending(&tags(), mine) && !table.user_pending(&tags(), mine));
@@ -263,7 +334,10 @@ mod tests {
             (0..3).for_each(|_| table.mark(&tags(), mine));
         }
         together.settle_several(&tags(), mine, 2);
-        assert!(together.own_pending(&tags(), mine) && together.user_pending(&tags(), mine), "one is left");
+        assert!(
+            together.own_pending(&tags(), mine) && together.user_pending(&tags(), mine),
+            "one is left"
+        );
         together.settle(&tags(), mine);
         (0..3).for_each(|_| one_by_one.settle(&tags(), mine));
         assert_eq!(generation(&together), generation(&one_by_one));
@@ -281,7 +355,10 @@ mod tests {
         table.mark(&tags(), mine);
         table.mark(&tags(), mine);
         assert!(by(&since, mine, 2) && !by(&since, other, 2));
-        assert!(!by(&since, mine, 1), "one of them isn't meant: it is shown to another view");
+        assert!(
+            !by(&since, mine, 1),
+            "one of them isn't meant: it is shown to another view"
+        );
         table.settle(&tags(), mine);
         assert!(!by(&since, mine, 1), "one was delivered since");
         let since = table.snapshot(&tags());
@@ -297,11 +374,18 @@ mod tests {
 
     #[test]
     fn a_move_of_ones_own_is_told_from_anothers() {
-        let (table, own, all) = (Tags::new(), tags(), [Tag::new("progress:u"), Tag::new("other")]);
+        let (table, own, all) = (
+            Tags::new(),
+            tags(),
+            [Tag::new("progress:u"), Tag::new("other")],
+        );
         let since = table.snapshot(&all);
         assert_eq!(table.moved_by(&own, &all, &since), None, "not moved yet");
         table.invalidate(&own);
-        assert_eq!(table.moved_by(&own, &all, &since), Some(table.snapshot(&all)));
+        assert_eq!(
+            table.moved_by(&own, &all, &since),
+            Some(table.snapshot(&all))
+        );
         table.invalidate(&[Tag::new("other")]);
         assert_eq!(table.moved_by(&own, &all, &since), None, "another's tag");
         let since = table.snapshot(&all);
@@ -325,7 +409,8 @@ mod tests {
                 let generation = table.snapshot(&tags()).0[0].1;
                 let pending = table.own_pending(&tags(), mine);
                 let after = table.snapshot(&tags()).0[0].1;
-                // Odd: marked and not settled. If it stayed odd while we looked, it must have been pending.
+                // Odd: marked and not settled. If it stayed odd while we looked, it must have been
+                // pending.
                 assert!(generation.is_multiple_of(2) || generation != after || pending);
             }
         });

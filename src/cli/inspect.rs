@@ -1,4 +1,5 @@
-//! Commands that look at what a sidecar holds: dead letters at its admin address, a journal's directory on disk.
+//! Commands that look at what a sidecar holds: dead letters at its admin address, a journal's
+//! directory on disk.
 
 use crate::config::Config;
 use crate::journal::directory::FORMAT_FILE;
@@ -36,7 +37,11 @@ pub enum Action {
 ///
 /// # Errors
 /// Nobody answers, or with an error.
-pub async fn dead_letters(admin: SocketAddr, action: Action, name: Option<&str>) -> anyhow::Result<(bool, String)> {
+pub async fn dead_letters(
+    admin: SocketAddr,
+    action: Action,
+    name: Option<&str>,
+) -> anyhow::Result<(bool, String)> {
     let mut path = "/dead-letters".to_owned();
     if let Some(name) = name {
         write!(path, "/{}", utf8_percent_encode(name, NON_ALPHANUMERIC))?;
@@ -49,19 +54,29 @@ pub async fn dead_letters(admin: SocketAddr, action: Action, name: Option<&str>)
     if action == Action::Replay {
         path.push_str("/replay");
     }
-    let request = Request::builder().method(method).uri(format!("http://{admin}{path}")).body(Empty::<Bytes>::new())?;
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://{admin}{path}"))
+        .body(Empty::<Bytes>::new())?;
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let asked = client.request(request).await;
-    let (head, body) = asked.with_context(|| format!("nobody answers at admin.listen {admin}"))?.into_parts();
+    let (head, body) = asked
+        .with_context(|| format!("nobody answers at admin.listen {admin}"))?
+        .into_parts();
     let body = body.collect().await?.to_bytes();
     if !head.status.is_success() {
         bail!("{}", String::from_utf8_lossy(&body).trim());
     }
     let found: Value = serde_json::from_slice(&body)?;
-    let good = found.get("kept").and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let good = found
+        .get("kept")
+        .and_then(Value::as_array)
+        .is_none_or(Vec::is_empty);
     let text = match action {
         Action::List => list(&found),
-        Action::Show | Action::Replay | Action::Drop => format!("{}\n", serde_json::to_string_pretty(&found)?),
+        Action::Show | Action::Replay | Action::Drop => {
+            format!("{}\n", serde_json::to_string_pretty(&found)?)
+        }
     };
     Ok((good, text))
 }
@@ -70,25 +85,50 @@ fn list(letters: &Value) -> String {
     let letters = letters.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut out = String::new();
     for letter in letters {
-        let text = |name: &str| letter.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+        let text = |name: &str| {
+            letter
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or("-")
+                .to_owned()
+        };
         let age = crate::ingest::outcome::dead::age_ms(
             letter.get("died_at").and_then(Value::as_u64).unwrap_or(0),
             SystemTime::now(),
         );
         let age = humantime::format_duration(std::time::Duration::from_secs(age / 1000));
         let key = letter.get("key").map(Value::to_string).unwrap_or_default();
-        let line = [&key, &text("group"), &text("user"), &text("reason"), &text("id")];
+        let line = [
+            &key,
+            &text("group"),
+            &text("user"),
+            &text("reason"),
+            &text("id"),
+        ];
         let line: Vec<&str> = line.iter().map(|part| part.as_str()).collect();
         out.push_str(&format!("{}  {age} ago\n", line.join("  ")));
     }
-    out.push_str(&format!("{} dead letters; key, group, user, reason, event id, age\n", letters.len()));
+    out.push_str(&format!(
+        "{} dead letters; key, group, user, reason, event id, age\n",
+        letters.len()
+    ));
     out
 }
 
 fn open(path: PathBuf, mut key_files: Vec<PathBuf>) -> anyhow::Result<Opened> {
-    let (durability, old_key_files) = (Durability::Disk, key_files.split_off(key_files.len().min(1)));
+    let (durability, old_key_files) = (
+        Durability::Disk,
+        key_files.split_off(key_files.len().min(1)),
+    );
     let key_file = key_files.pop();
-    let settings = JournalSettings { path, durability, max_bytes: u64::MAX, min_free: 0, key_file, old_key_files };
+    let settings = JournalSettings {
+        path,
+        durability,
+        max_bytes: u64::MAX,
+        min_free: 0,
+        key_file,
+        old_key_files,
+    };
     Ok(recover::inspect(&settings)?)
 }
 
@@ -96,7 +136,11 @@ fn open(path: PathBuf, mut key_files: Vec<PathBuf>) -> anyhow::Result<Opened> {
 ///
 /// # Errors
 /// It can't be opened.
-pub fn journal(path: PathBuf, key_files: Vec<PathBuf>, verify: bool) -> anyhow::Result<(bool, String)> {
+pub fn journal(
+    path: PathBuf,
+    key_files: Vec<PathBuf>,
+    verify: bool,
+) -> anyhow::Result<(bool, String)> {
     let opened = open(path, key_files)?;
     let mut groups: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
     let (mut oldest, mut lost): (Option<SystemTime>, u64) = (None, 0);
@@ -111,26 +155,43 @@ pub fn journal(path: PathBuf, key_files: Vec<PathBuf>, verify: bool) -> anyhow::
         writeln!(out, "damage: {finding}")?;
     }
     if lost > 0 {
-        writeln!(out, "damage: the credentials of {lost} events are missing; they will be dead letters")?;
+        writeln!(
+            out,
+            "damage: the credentials of {lost} events are missing; they will be dead letters"
+        )?;
     }
     let pending: u64 = groups.values().map(|(count, _)| count).sum();
     if verify {
         let (dead, successors) = (opened.dead(), opened.successors().len());
         writeln!(
             out,
-            "{pending} pending events, {dead} dead letters, {successors} session successors: every record was read"
+            "{pending} pending events, {dead} dead letters, {successors} session successors: every \
+             record was read"
         )?;
     } else {
         for (group, (count, bytes)) in &groups {
-            writeln!(out, "group {group}: {count} pending events, {bytes} bytes of JSON")?;
+            writeln!(
+                out,
+                "group {group}: {count} pending events, {bytes} bytes of JSON"
+            )?;
         }
-        let age = oldest.and_then(|at| at.elapsed().ok()).map(|age| std::time::Duration::from_secs(age.as_secs()));
-        let age = age.map_or("-".to_owned(), |age| humantime::format_duration(age).to_string());
+        let age = oldest
+            .and_then(|at| at.elapsed().ok())
+            .map(|age| std::time::Duration::from_secs(age.as_secs()));
+        let age = age.map_or("-".to_owned(), |age| {
+            humantime::format_duration(age).to_string()
+        });
         let sums = opened.sums();
-        writeln!(out, "pending {pending}, oldest {age}; dead letters {}, dropped {}", opened.dead(), sums.dropped)?;
         writeln!(
             out,
-            "settled since the directory was made: accepted {}, duplicate {}, superseded {}, dead {}",
+            "pending {pending}, oldest {age}; dead letters {}, dropped {}",
+            opened.dead(),
+            sums.dropped
+        )?;
+        writeln!(
+            out,
+            "settled since the directory was made: accepted {}, duplicate {}, superseded {}, dead \
+             {}",
             sums.accepted, sums.duplicate, sums.superseded, sums.dead
         )?;
         writeln!(
@@ -142,7 +203,10 @@ pub fn journal(path: PathBuf, key_files: Vec<PathBuf>, verify: bool) -> anyhow::
             opened.taken()
         )?;
     }
-    Ok((opened.findings.is_empty() && lost == 0 && opened.bad() == 0, out))
+    Ok((
+        opened.findings.is_empty() && lost == 0 && opened.bad() == 0,
+        out,
+    ))
 }
 
 /// Pending events whose group a configuration no longer has (ruling 7).
@@ -152,11 +216,23 @@ pub fn journal(path: PathBuf, key_files: Vec<PathBuf>, verify: bool) -> anyhow::
 pub fn groups(config: &Config) -> anyhow::Result<String> {
     let settings = &config.journal;
     if settings.durability == Durability::None || !settings.path.join(FORMAT_FILE).exists() {
-        return Ok(format!("journal: there is none in {}\n", settings.path.display()));
+        return Ok(format!(
+            "journal: there is none in {}\n",
+            settings.path.display()
+        ));
     }
-    let keys = settings.key_file.iter().chain(&settings.old_key_files).cloned().collect();
+    let keys = settings
+        .key_file
+        .iter()
+        .chain(&settings.old_key_files)
+        .cloned()
+        .collect();
     let opened = open(settings.path.clone(), keys)?;
-    let names: Vec<Arc<str>> = config.groups.iter().map(|group| Arc::clone(&group.name)).collect();
+    let names: Vec<Arc<str>> = config
+        .groups
+        .iter()
+        .map(|group| Arc::clone(&group.name))
+        .collect();
     let (mut here, mut gone): (u64, BTreeMap<Arc<str>, u64>) = (0, BTreeMap::new());
     opened.each_event(&names, |stored| match stored.has_group {
         true => here += 1,
@@ -166,7 +242,8 @@ pub fn groups(config: &Config) -> anyhow::Result<String> {
     for (group, count) in gone {
         writeln!(
             out,
-            "note: {count} pending events of group {group}, which is gone: they become dead letters (group_removed)"
+            "note: {count} pending events of group {group}, which is gone: they become dead letters \
+             (group_removed)"
         )?;
     }
     Ok(out)

@@ -1,7 +1,7 @@
 //! The keys of a section: what may be written under each, what holds without it, and what it does.
 //!
-//! The cursor of `section.rs` takes limits, words and defaults from here, and so does the page that documents them
-//! (`page.rs`): what stands here is what is read, and what is told.
+//! The cursor of `section.rs` takes limits, words and defaults from here, and so does the page that
+//! documents them (`page.rs`): what stands here is what is read, and what is told.
 
 use std::fmt;
 
@@ -33,8 +33,8 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// A table with these keys.
     Table(&'static [&'static Key]),
-    /// A table, described in Markdown, whose members have any name; one that is a table itself has these keys.
-    /// In the page their name is the first word.
+    /// A table, described in Markdown, whose members have any name; one that is a table itself has
+    /// these keys. In the page their name is the first word.
     Members(&'static str, &'static str, &'static [&'static Key]),
     /// Anything else, in Markdown.
     Said(&'static str),
@@ -56,22 +56,47 @@ pub(super) enum Absent {
 impl Key {
     /// A key whose default is a text.
     pub(super) const fn text(name: &'static str, kind: Kind, default: &'static str) -> Self {
-        Self { name, kind, absent: Absent::Text(default), about: "" }
+        Self {
+            name,
+            kind,
+            absent: Absent::Text(default),
+            about: "",
+        }
     }
 
     /// A key whose default is a TOML value.
     pub(super) const fn with(name: &'static str, kind: Kind, default: &'static str) -> Self {
-        Self { name, kind, absent: Absent::Value(default), about: "" }
+        Self {
+            name,
+            kind,
+            absent: Absent::Value(default),
+            about: "",
+        }
     }
 
     /// A key whose default is a TOML value, in the case that the words name.
-    pub(super) const fn with_if(name: &'static str, kind: Kind, words: &'static str, default: &'static str) -> Self {
-        Self { name, kind, absent: Absent::ValueIf(words, default), about: "" }
+    pub(super) const fn with_if(
+        name: &'static str,
+        kind: Kind,
+        words: &'static str,
+        default: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            absent: Absent::ValueIf(words, default),
+            about: "",
+        }
     }
 
     /// A key without a default, or with one that only words can tell.
     pub(super) const fn without(name: &'static str, kind: Kind, words: &'static str) -> Self {
-        Self { name, kind, absent: Absent::Words(words), about: "" }
+        Self {
+            name,
+            kind,
+            absent: Absent::Words(words),
+            about: "",
+        }
     }
 
     /// The same key, with what it does.
@@ -97,8 +122,8 @@ pub(super) struct Schema {
     pub(super) keys: &'static [&'static Key],
 }
 
-/// Keys as constants, each under what it does. With a heading first, also the section's schema, in which they stand in
-/// this order.
+/// Keys as constants, each under what it does. With a heading first, also the section's schema, in
+/// which they stand in this order.
 macro_rules! keys {
     ($($(#[doc = $about:literal])* $name:ident = $key:expr;)+) => {
         $(pub(in crate::config) const $name: Key = $key.about(concat!($($about),*));)+

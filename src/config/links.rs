@@ -1,5 +1,5 @@
-//! What sections have to do with one another, put in when all have been read: which group an event belongs to, which reads
-//! and writes meet which groups' events, which groups keep one order.
+//! What sections have to do with one another, put in when all have been read: which group an event
+//! belongs to, which reads and writes meet which groups' events, which groups keep one order.
 
 use super::credentials;
 use super::problem::{Position, Sink};
@@ -16,21 +16,46 @@ use crate::route::{CacheRoute, EventRoute, PreviewRoute};
 use crate::template::{Source, Template};
 use std::cell::RefCell;
 
-/// The configuration that the sections make together; `None` where something is wrong, which was reported.
+/// The configuration that the sections make together; `None` where something is wrong, which was
+/// reported.
 pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
-    let Sections { server, admin, mut upstream, relays, mut identity, cors, .. } = sections;
+    let Sections {
+        server,
+        admin,
+        mut upstream,
+        relays,
+        mut identity,
+        cors,
+        ..
+    } = sections;
     upstream.stall_timeout = server.settings.stall_timeout;
     upstream.trusted_proxies = server.settings.trusted_proxies.clone();
     upstream.relays = relays;
     identity.cors = cors;
-    let names = Names { names: sections.batches.iter().map(|(name, _)| name.clone()).collect(), problems };
+    let names = Names {
+        names: sections
+            .batches
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect(),
+        problems,
+    };
     let batches = sections.batches.into_iter().enumerate();
-    let groups = batches.map(|(index, (_, batch))| link_group(GroupIndex(index), batch, &identity, &names));
+    let groups =
+        batches.map(|(index, (_, batch))| link_group(GroupIndex(index), batch, &identity, &names));
     let groups: Vec<_> = groups.collect();
-    identity.lowercase_user = groups.iter().flatten().any(|group| names_users_in_lowercase(group, &identity.user));
-    let events = sections.events.into_iter().map(|event| link_event(event, &groups, &identity, &names));
+    identity.lowercase_user = groups
+        .iter()
+        .flatten()
+        .any(|group| names_users_in_lowercase(group, &identity.user));
+    let events = sections
+        .events
+        .into_iter()
+        .map(|event| link_event(event, &groups, &identity, &names));
     let events: Vec<_> = events.collect();
-    let preview = sections.preview.map(|preview| link_preview(preview, &names));
+    let preview = sections
+        .preview
+        .map(|preview| link_preview(preview, &names));
 
     // From here on nothing is wrong that wasn't reported.
     let mut groups: Vec<Group> = groups.into_iter().collect::<Option<_>>()?;
@@ -44,16 +69,22 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         write.groups = groups_that_may_meet(&groups, &write.drains);
     }
     let barrier = sections.delivery.barrier;
-    let caches = caches.into_iter().enumerate().map(|(index, cache)| CacheRoute {
-        index: ReadIndex(index),
-        groups: groups_that_may_meet(&groups, &cache.route.tags),
-        proves: groups_that_share(&groups, &cache.route.tags),
-        barrier: cache.barrier.unwrap_or(barrier),
-        ..cache.route
-    });
+    let caches = caches
+        .into_iter()
+        .enumerate()
+        .map(|(index, cache)| CacheRoute {
+            index: ReadIndex(index),
+            groups: groups_that_may_meet(&groups, &cache.route.tags),
+            proves: groups_that_share(&groups, &cache.route.tags),
+            barrier: cache.barrier.unwrap_or(barrier),
+            ..cache.route
+        });
     let caches = caches.collect();
     link_orders(&mut groups);
-    for index in preview.iter().flat_map(|preview: &PreviewRoute| &preview.groups) {
+    for index in preview
+        .iter()
+        .flat_map(|preview: &PreviewRoute| &preview.groups)
+    {
         if let Some(group) = groups.get_mut(index.0) {
             group.shown = true;
         }
@@ -86,15 +117,24 @@ struct Names<'a> {
 impl Names<'_> {
     fn index_of(&self, reference: &Reference) -> Option<GroupIndex> {
         let name = reference.name.as_ref()?;
-        self.names.iter().position(|known| known == name).map(GroupIndex)
+        self.names
+            .iter()
+            .position(|known| known == name)
+            .map(GroupIndex)
     }
 
     /// The group that a key names; a missing or an unknown name is reported.
     fn find(&self, reference: &Reference) -> Option<GroupIndex> {
         let found = self.index_of(reference);
         if found.is_none() {
-            let what = reference.name.as_ref().map_or("is missing".to_owned(), |name| format!("found {name:?}"));
-            self.report(&reference.position, format!("{what}; allowed are the groups {}", self.names.join(", ")));
+            let what = reference
+                .name
+                .as_ref()
+                .map_or("is missing".to_owned(), |name| format!("found {name:?}"));
+            self.report(
+                &reference.position,
+                format!("{what}; allowed are the groups {}", self.names.join(", ")),
+            );
         }
         found
     }
@@ -106,8 +146,14 @@ impl Names<'_> {
             match self.index_of(reference) {
                 Some(index) => out.push(index),
                 None => {
-                    let (name, names) = (reference.name.as_deref().unwrap_or_default(), self.names.join(", "));
-                    self.report(&reference.position, format!("{name:?}: there is no such group; allowed are {names}"));
+                    let (name, names) = (
+                        reference.name.as_deref().unwrap_or_default(),
+                        self.names.join(", "),
+                    );
+                    self.report(
+                        &reference.position,
+                        format!("{name:?}: there is no such group; allowed are {names}"),
+                    );
                 }
             }
         }
@@ -119,14 +165,29 @@ impl Names<'_> {
     }
 }
 
-fn link_group(own: GroupIndex, batch: Batch, identity: &IdentitySettings, names: &Names<'_>) -> Option<Group> {
+fn link_group(
+    own: GroupIndex,
+    batch: Batch,
+    identity: &IdentitySettings,
+    names: &Names<'_>,
+) -> Option<Group> {
     credentials::check(&batch.carried, identity, names.problems);
     let flush_with = names.find_all(&batch.flush_with);
-    if let Some(reference) = batch.flush_with.iter().find(|one| names.index_of(one) == Some(own)) {
+    if let Some(reference) = batch
+        .flush_with
+        .iter()
+        .find(|one| names.index_of(one) == Some(own))
+    {
         let name = reference.name.as_deref().unwrap_or_default();
-        names.report(&reference.position, format!("found {name:?}, which is this group; others are allowed"));
+        names.report(
+            &reference.position,
+            format!("found {name:?}, which is this group; others are allowed"),
+        );
     }
-    Some(Group { flush_with, ..batch.group? })
+    Some(Group {
+        flush_with,
+        ..batch.group?
+    })
 }
 
 fn link_event(
@@ -140,7 +201,9 @@ fn link_event(
     let (rule, group) = (event.rule?, groups.get(index.0)?.as_ref()?);
     let query = looked_at_in_query(&rule, group, identity);
     let route = rule.into_route(index, &group.id_field, query);
-    route.map_err(|error| names.report(&batch.position, error.to_string())).ok()
+    route
+        .map_err(|error| names.report(&batch.position, error.to_string()))
+        .ok()
 }
 
 /// Parameters of the query that a template looks at, or that tell callers apart.
@@ -158,13 +221,22 @@ fn looked_at_in_query(rule: &Rule, group: &Group, identity: &IdentitySettings) -
         KeyPart::Template(template) => Some(template),
         KeyPart::Places(..) => None,
     });
-    for template in rule.forward_unless.iter().chain([&identity.user]).chain(group_keys) {
+    for template in rule
+        .forward_unless
+        .iter()
+        .chain([&identity.user])
+        .chain(group_keys)
+    {
         template.each_look(&note);
     }
-    let named = identity.selection.named.iter().filter_map(|part| match part {
-        Part::Query(name) => Some(name.clone()),
-        _ => None,
-    });
+    let named = identity
+        .selection
+        .named
+        .iter()
+        .filter_map(|part| match part {
+            Part::Query(name) => Some(name.clone()),
+            _ => None,
+        });
     query.borrow_mut().extend(named);
     query.into_inner()
 }
@@ -172,22 +244,32 @@ fn looked_at_in_query(rule: &Rule, group: &Group, identity: &IdentitySettings) -
 fn link_preview(preview: Preview, names: &Names<'_>) -> Option<PreviewRoute> {
     let groups = names.find_all(&preview.batches);
     if groups.is_empty() {
-        let text = format!("at least one group is needed; there are {}", names.names.join(", "));
+        let text = format!(
+            "at least one group is needed; there are {}",
+            names.names.join(", ")
+        );
         names.report(&preview.batch, text);
     }
-    Some(PreviewRoute { path: preview.path?, groups, filter: preview.filter })
+    Some(PreviewRoute {
+        path: preview.path?,
+        groups,
+        filter: preview.filter,
+    })
 }
 
-/// A group puts the field in lower case that users are named by. So are they everywhere, or a read would look for another
-/// user than the one whose events came before it.
+/// A group puts the field in lower case that users are named by. So are they everywhere, or a read
+/// would look for another user than the one whose events came before it.
 fn names_users_in_lowercase(group: &Group, user: &Template) -> bool {
     let is_named = |field: &str| {
-        user.looks(&|source, path| source == Source::Event && path.first().is_some_and(|first| **first == *field))
+        user.looks(&|source, path| {
+            source == Source::Event && path.first().is_some_and(|first| **first == *field)
+        })
     };
     group.lowercase.iter().any(|field| is_named(field))
 }
 
-/// The groups whose events may make one of these tags old: as far as can be told before the first placeholder.
+/// The groups whose events may make one of these tags old: as far as can be told before the first
+/// placeholder.
 fn groups_that_may_meet(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
     let meets = |one: &Template, other: &Template| {
         let (one, other) = (literal_start(one), literal_start(other));
@@ -196,11 +278,12 @@ fn groups_that_may_meet(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> 
     groups_with(groups, tags, meets)
 }
 
-/// The groups whose events make one of these tags old for certain: one of their tags begins with the same words, or is the
-/// same.
+/// The groups whose events make one of these tags old for certain: one of their tags begins with
+/// the same words, or is the same.
 fn groups_that_share(groups: &[Group], tags: &[Template]) -> Vec<GroupIndex> {
     let shares = |one: &Template, other: &Template| {
-        one.source() == other.source() || !literal_start(one).is_empty() && literal_start(one) == literal_start(other)
+        one.source() == other.source()
+            || !literal_start(one).is_empty() && literal_start(one) == literal_start(other)
     };
     groups_with(groups, tags, shares)
 }
@@ -210,14 +293,23 @@ fn literal_start(template: &Template) -> &str {
     template.source().split('{').next().unwrap_or_default()
 }
 
-fn groups_with(groups: &[Group], tags: &[Template], meets: impl Fn(&Template, &Template) -> bool) -> Vec<GroupIndex> {
-    let is_met = |group: &Group| group.invalidates.iter().any(|one| tags.iter().any(|other| meets(one, other)));
+fn groups_with(
+    groups: &[Group],
+    tags: &[Template],
+    meets: impl Fn(&Template, &Template) -> bool,
+) -> Vec<GroupIndex> {
+    let is_met = |group: &Group| {
+        group
+            .invalidates
+            .iter()
+            .any(|one| tags.iter().any(|other| meets(one, other)))
+    };
     let found = groups.iter().enumerate().filter(|(_, group)| is_met(group));
     found.map(|(index, _)| GroupIndex(index)).collect()
 }
 
-/// A group of single calls keeps one order with the groups whose events touch the same tags; and an order is one for all
-/// that take part in it.
+/// A group of single calls keeps one order with the groups whose events touch the same tags; and an
+/// order is one for all that take part in it.
 fn link_orders(groups: &mut [Group]) {
     let mut sets: Vec<Vec<GroupIndex>> = Vec::new();
     for (index, group) in groups.iter().enumerate() {
@@ -227,14 +319,22 @@ fn link_orders(groups: &mut [Group]) {
         }
         set.push(GroupIndex(index));
         // Sets that share a group are one.
-        while let Some(place) = sets.iter().position(|other| other.iter().any(|one| set.contains(one))) {
+        while let Some(place) = sets
+            .iter()
+            .position(|other| other.iter().any(|one| set.contains(one)))
+        {
             set.extend(sets.swap_remove(place));
         }
         sets.push(set);
     }
     for (index, group) in groups.iter_mut().enumerate() {
         let set = sets.iter().find(|set| set.contains(&GroupIndex(index)));
-        group.order_with = set.into_iter().flatten().copied().filter(|other| other.0 != index).collect();
+        group.order_with = set
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|other| other.0 != index)
+            .collect();
         group.order_with.sort_unstable();
         group.order_with.dedup();
     }

@@ -1,4 +1,5 @@
-//! What a configuration loses, leaves to the application or never does, in sentences for `tidegate check`.
+//! What a configuration loses, leaves to the application or never does, in sentences for `tidegate
+//! check`.
 
 use super::note::{Note, loud, name_of, quiet};
 use super::settings::Config;
@@ -14,14 +15,25 @@ use std::cell::RefCell;
 /// All of them, loud ones first.
 pub(super) fn notes(config: &Config) -> Vec<Note> {
     let mut out = Vec::new();
-    for route in config.events.iter().filter(|route| route.mode == Mode::Coalesce) {
-        let Some(group) = config.groups.get(route.group.0) else { continue };
+    for route in config
+        .events
+        .iter()
+        .filter(|route| route.mode == Mode::Coalesce)
+    {
+        let Some(group) = config.groups.get(route.group.0) else {
+            continue;
+        };
         out.extend(left_out(route, group));
         out.extend(path_left_out(route, group));
         out.extend(never_whole(route, group));
         out.extend(nobodys(config, route, group));
     }
-    out.extend(config.caches.iter().filter_map(|route| never_cached(config, route)));
+    out.extend(
+        config
+            .caches
+            .iter()
+            .filter_map(|route| never_cached(config, route)),
+    );
     out.extend(never_read(config));
     out.extend(tags(config));
     out.extend(shadows::notes(config));
@@ -41,7 +53,11 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
 }
 
 fn listed(names: &[impl AsRef<str>]) -> String {
-    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(AsRef::as_ref)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Members of a body that no batch would carry.
@@ -59,10 +75,15 @@ fn left_out(route: &EventRoute, group: &Group) -> Option<Note> {
         }
     });
     let (route, group, named) = (name_of(route), &group.name, named.into_inner());
-    let only = if named.is_empty() { "nothing".to_owned() } else { format!("only {}", listed(&named)) };
+    let only = if named.is_empty() {
+        "nothing".to_owned()
+    } else {
+        format!("only {}", listed(&named))
+    };
     Some(quiet(format!(
-        "{route}: of a body {only} reaches batch {group}; other members are left out, and counted by \
-         tidegate_unmapped_members_total. event = {{ …, \"...\" = \"{{body.*}}\" }} takes them along"
+        "{route}: of a body {only} reaches batch {group}; other members are left out, and counted \
+         by tidegate_unmapped_members_total. event = {{ …, \"...\" = \"{{body.*}}\" }} takes them \
+         along"
     )))
 }
 
@@ -72,18 +93,35 @@ fn path_left_out(route: &EventRoute, group: &Group) -> Option<Note> {
         return None;
     }
     let looked = |name: &str| {
-        let here = |source, path: &[Box<str>]| source == Source::Path && path.first().is_some_and(|one| **one == *name);
-        route.event.as_ref().is_some_and(|mapping| mapping.looks(&here))
+        let here = |source, path: &[Box<str>]| {
+            source == Source::Path && path.first().is_some_and(|one| **one == *name)
+        };
+        route
+            .event
+            .as_ref()
+            .is_some_and(|mapping| mapping.looks(&here))
     };
-    let lost: Vec<_> = route.path.names().filter(|name| !looked(name)).map(|name| format!("{{path.{name}}}")).collect();
+    let lost: Vec<_> = route
+        .path
+        .names()
+        .filter(|name| !looked(name))
+        .map(|name| format!("{{path.{name}}}"))
+        .collect();
     (!lost.is_empty()).then(|| {
-        loud(format!("{}: {} of its path is in no event of batch {}", name_of(route), listed(&lost), group.name))
+        loud(format!(
+            "{}: {} of its path is in no event of batch {}",
+            name_of(route),
+            listed(&lost),
+            group.name
+        ))
     })
 }
 
 /// Whether events of a route can have this field.
 fn produces(route: &EventRoute, group: &Group, field: &str) -> bool {
-    let Some(mapping) = &route.event else { return true };
+    let Some(mapping) = &route.event else {
+        return true;
+    };
     let made = *group.id_field == *field && group.missing_id == MissingId::Generate;
     made || mapping.takes_rest() || mapping.fields().iter().any(|one| *one.name == *field)
 }
@@ -91,8 +129,10 @@ fn produces(route: &EventRoute, group: &Group, field: &str) -> bool {
 /// The group requires what the route's events never have: nothing is ever acknowledged.
 fn never_whole(route: &EventRoute, group: &Group) -> Option<Note> {
     let id = &group.id_field;
-    let missing =
-        group.require.iter().find(|any| !any.iter().any(|field| field == id || produces(route, group, field)))?;
+    let missing = group.require.iter().find(|any| {
+        !any.iter()
+            .any(|field| field == id || produces(route, group, field))
+    })?;
     Some(loud(format!(
         "{}: every call is forwarded: batch {} requires {}, which no event of this route has",
         name_of(route),
@@ -122,10 +162,17 @@ fn nobodys(config: &Config, route: &EventRoute, group: &Group) -> Option<Note> {
     let name = name_of(route);
     if !user.can_render(&has) {
         return Some(loud(format!(
-            "{name}: every call is forwarded: identity.user = \"{}\" finds nothing in its calls (its events have {})",
+            "{name}: every call is forwarded: identity.user = \"{}\" finds nothing in its calls \
+             (its events have {})",
             user.source(),
             route.event.as_ref().map_or_else(String::new, |mapping| {
-                listed(&mapping.fields().iter().map(|field| &field.name).collect::<Vec<_>>())
+                listed(
+                    &mapping
+                        .fields()
+                        .iter()
+                        .map(|field| &field.name)
+                        .collect::<Vec<_>>(),
+                )
             })
         )));
     }
@@ -137,8 +184,8 @@ fn nobodys(config: &Config, route: &EventRoute, group: &Group) -> Option<Note> {
     };
     (!user.can_render(&all)).then(|| {
         quiet(format!(
-            "{name}: a call in which identity.user = \"{}\" finds nothing is forwarded: neither a token's claim nor the \
-             event has it for certain",
+            "{name}: a call in which identity.user = \"{}\" finds nothing is forwarded: neither a \
+             token's claim nor the event has it for certain",
             user.source()
         ))
     })
@@ -176,10 +223,14 @@ fn maybe_cached(config: &Config, route: &CacheRoute) -> Option<Note> {
         Source::Path => in_head(config, &names, source, path),
         _ => false,
     };
-    let tag = route.tags.iter().find(|tag| tag.uses(Source::User)).filter(|_| !user.can_render(&certain))?;
+    let tag = route
+        .tags
+        .iter()
+        .find(|tag| tag.uses(Source::User))
+        .filter(|_| !user.can_render(&certain))?;
     Some(quiet(format!(
-        "GET {}: a read in which identity.user = \"{}\" finds nothing passes the cache, since its tag \"{}\" can't be \
-         told: a session cookie alone names no user",
+        "GET {}: a read in which identity.user = \"{}\" finds nothing passes the cache, since its \
+         tag \"{}\" can't be told: a session cookie alone names no user",
         route.path.source(),
         user.source(),
         tag.source()
@@ -192,34 +243,55 @@ fn never_read(config: &Config) -> Option<Note> {
         Need::Part(Part::Header(name)) => is_of_writes(config, name),
         Need::Part(_) | Need::Jwt => false,
     };
-    let any = config.identity.require.iter().find(|any| any.iter().all(is_missing))?;
+    let any = config
+        .identity
+        .require
+        .iter()
+        .find(|any| any.iter().all(is_missing))?;
     let names = any.iter().filter_map(|need| match need {
         Need::Part(part) => Some(part.to_string()),
         Need::Jwt => None,
     });
-    let routes: Vec<_> = config.caches.iter().map(|route| format!("GET {}", route.path.source())).collect();
+    let routes: Vec<_> = config
+        .caches
+        .iter()
+        .map(|route| format!("GET {}", route.path.source()))
+        .collect();
     (!routes.is_empty()).then(|| {
         loud(format!(
-            "{}: never answered from the cache where a browser reads from the host's own origin: identity.require names {}, \
-             which is sent with writes and not with reads; name a cookie or \"jwt\", and what writes need under \
-             identity.double_submit",
+            "{}: never answered from the cache where a browser reads from the host's own origin: \
+             identity.require names {}, which is sent with writes and not with reads; name a cookie \
+             or \"jwt\", and what writes need under identity.double_submit",
             listed(&routes),
             names.collect::<Vec<_>>().join(" or ")
         ))
     })
 }
 
-/// Whether a header tells of a condition of writes, which reads of a page's own host go without: `Origin`, a CSRF token, the
-/// type of a body. Other conditions a browser sends with every call.
+/// Whether a header tells of a condition of writes, which reads of a page's own host go without:
+/// `Origin`, a CSRF token, the type of a body. Other conditions a browser sends with every call.
 fn is_of_writes(config: &Config, name: &HeaderName) -> bool {
-    const ALWAYS: [&str; 5] = ["user-agent", "accept", "sec-fetch-site", "sec-gpc", "x-requested-with"];
-    let kinds = [lists::header(name.as_str()), config.identity.selection.header(name)];
+    const ALWAYS: [&str; 5] = [
+        "user-agent",
+        "accept",
+        "sec-fetch-site",
+        "sec-gpc",
+        "x-requested-with",
+    ];
+    let kinds = [
+        lists::header(name.as_str()),
+        config.identity.selection.header(name),
+    ];
     kinds.contains(&Kind::Condition) && !ALWAYS.contains(&name.as_str())
 }
 
 /// Calls without a token are forwarded.
 fn needs_token(config: &Config) -> bool {
-    config.identity.require.iter().any(|any| any.as_slice() == [Need::Jwt])
+    config
+        .identity
+        .require
+        .iter()
+        .any(|any| any.as_slice() == [Need::Jwt])
 }
 
 /// Whether two tags can be the same when they are rendered.
@@ -233,9 +305,15 @@ fn can_meet(one: &Template, other: &Template) -> bool {
 
 /// Whether a text can be made by putting something into the gaps of a frame.
 fn fits(text: &str, frame: &[&str]) -> bool {
-    let Some((first, rest)) = frame.split_first() else { return text.is_empty() };
-    let Some(mut left) = text.strip_prefix(first) else { return false };
-    let Some((last, between)) = rest.split_last() else { return left.is_empty() };
+    let Some((first, rest)) = frame.split_first() else {
+        return text.is_empty();
+    };
+    let Some(mut left) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some((last, between)) = rest.split_last() else {
+        return left.is_empty();
+    };
     for piece in between {
         match left.split_once(piece) {
             Some((_, tail)) => left = tail,
@@ -251,18 +329,30 @@ fn tags(config: &Config) -> Vec<Note> {
     let groups = || config.groups.iter().flat_map(|group| &group.invalidates);
     let makers = || groups().chain(config.writes.iter().flat_map(|write| &write.invalidates));
     for cache in &config.caches {
-        for tag in cache.tags.iter().filter(|tag| !makers().any(|maker| can_meet(maker, tag))) {
+        for tag in cache
+            .tags
+            .iter()
+            .filter(|tag| !makers().any(|maker| can_meet(maker, tag)))
+        {
             out.push(loud(format!(
-                "GET {}: no batch and no [[write]] makes its tag \"{}\" old: what is stored is served until it expires",
+                "GET {}: no batch and no [[write]] makes its tag \"{}\" old: what is stored is \
+                 served until it expires",
                 cache.path.source(),
                 tag.source()
             )));
         }
     }
-    let carried = |tag: &Template| config.caches.iter().flat_map(|cache| &cache.tags).any(|one| can_meet(one, tag));
+    let carried = |tag: &Template| {
+        config
+            .caches
+            .iter()
+            .flat_map(|cache| &cache.tags)
+            .any(|one| can_meet(one, tag))
+    };
     for tag in makers().filter(|tag| !carried(tag)) {
         out.push(quiet(format!(
-            "no [[cache]] route carries the tag \"{}\": only listeners of /_tidegate/invalidations hear of it",
+            "no [[cache]] route carries the tag \"{}\": only listeners of /_tidegate/invalidations \
+             hear of it",
             tag.source()
         )));
     }
@@ -272,8 +362,8 @@ fn tags(config: &Config) -> Vec<Note> {
 fn too_long(group: &Group) -> Option<Note> {
     (group.window > group.max_age).then(|| {
         loud(format!(
-            "batch {}: window {:?} is longer than max_age {:?}: events are older than that when they are sent, and a \
-             client's repetition is no longer known as one",
+            "batch {}: window {:?} is longer than max_age {:?}: events are older than that when \
+             they are sent, and a client's repetition is no longer known as one",
             group.name, group.window, group.max_age
         ))
     })
@@ -286,29 +376,44 @@ fn unlisted(config: &Config) -> Vec<Note> {
     for need in identity.require.iter().flatten() {
         match need {
             Need::Part(part) => parts.push(("identity.require", part.clone())),
-            Need::Jwt => parts.extend(identity.token.iter().map(|part| ("identity.token", part.clone()))),
+            Need::Jwt => parts.extend(
+                identity
+                    .token
+                    .iter()
+                    .map(|part| ("identity.token", part.clone())),
+            ),
         }
     }
     if let Some((first, second)) = &identity.double_submit {
-        parts.extend([("identity.double_submit", first.clone()), ("identity.double_submit", second.clone())]);
+        parts.extend([
+            ("identity.double_submit", first.clone()),
+            ("identity.double_submit", second.clone()),
+        ]);
     }
-    let why = if identity.selection.by_default { "identity.ignore takes out" } else { "identity.credentials lacks" };
+    let why = if identity.selection.by_default {
+        "identity.ignore takes out"
+    } else {
+        "identity.credentials lacks"
+    };
     let mut out: Vec<_> = parts
         .into_iter()
         .filter(|(_, part)| !identity.selection.counts(part))
         .map(|(key, part)| {
             loud(format!(
-                "{key} names {part}, which {why}: calls that differ in it share batches and stored answers, and a batch \
-                 goes with the newest one's"
+                "{key} names {part}, which {why}: calls that differ in it share batches and stored \
+                 answers, and a batch goes with the newest one's"
             ))
         })
         .collect();
     let claims = identity.user.uses(Source::Jwt) && identity.require.is_empty();
     let authorization = Part::Header(header::AUTHORIZATION);
-    if claims && identity.token.contains(&authorization) && !identity.selection.counts(&authorization) {
+    if claims
+        && identity.token.contains(&authorization)
+        && !identity.selection.counts(&authorization)
+    {
         out.push(loud(format!(
-            "identity.user is a claim of {authorization}, which {why}: whoever calls with another token under the same \
-             name shares its batches"
+            "identity.user is a claim of {authorization}, which {why}: whoever calls with another \
+             token under the same name shares its batches"
         )));
     }
     out
@@ -316,17 +421,25 @@ fn unlisted(config: &Config) -> Vec<Note> {
 
 /// How a call of a browser is told from one of another site.
 fn origins(config: &Config) -> Option<Note> {
-    let answers = config.events.iter().any(|route| route.mode == Mode::Coalesce);
+    let answers = config
+        .events
+        .iter()
+        .any(|route| route.mode == Mode::Coalesce);
     let listed = match &config.identity.cors {
         Some(cors) => format!("beside {}", cors.origins.join(", ")),
         None => "alone (no [cors] origins)".to_owned(),
     };
     // Without a list all that is saved hangs on it.
-    let grade = if config.identity.cors.is_none() { loud } else { quiet };
+    let grade = if config.identity.cors.is_none() {
+        loud
+    } else {
+        quiet
+    };
     answers.then(|| {
         grade(format!(
-            "browsers' calls are answered from the host's own origin {listed}: a front before Tidegate must pass Host on, \
-             or say it in X-Forwarded-Host, else every browser's write counts as cross-origin and is forwarded"
+            "browsers' calls are answered from the host's own origin {listed}: a front before \
+             Tidegate must pass Host on, or say it in X-Forwarded-Host, else every browser's write \
+             counts as cross-origin and is forwarded"
         ))
     })
 }
@@ -337,14 +450,19 @@ fn proxies(config: &Config) -> Option<Note> {
     let open = !listen.ip().is_loopback();
     if open && *trusted == TrustedProxies::local() {
         return Some(loud(format!(
-            "server.listen {listen} is open to other machines, and server.trusted_proxies believes this one only: a front \
-             on another machine is taken for the client of all its calls, without https; list its address"
+            "server.listen {listen} is open to other machines, and server.trusted_proxies believes \
+             this one only: a front on another machine is taken for the client of all its calls, \
+             without https; list its address"
         )));
     }
-    let local = [std::net::IpAddr::from([127, 0, 0, 1]), std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
+    let local = [
+        std::net::IpAddr::from([127, 0, 0, 1]),
+        std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+    ];
     local.into_iter().any(|address| trusted.contain(address)).then(|| {
         let text = "what a program on this machine says in X-Forwarded-* and Forwarded is believed \
-                    (server.trusted_proxies): a front here must set them itself, not pass on what strangers sent";
+                    (server.trusted_proxies): a front here must set them itself, not pass on what \
+                    strangers sent";
         if open { loud(text.to_owned()) } else { quiet(text.to_owned()) }
     })
 }

@@ -1,9 +1,10 @@
 //! The configuration, from the file to a [`Config`], which can't be wrong.
 //!
-//! The file becomes a tree that knows its lines (`tree`), and each section of it a value (`sections`, one file each, with
-//! the section's keys). What sections say of one another is put in when all have been read (`links`, `credentials`).
-//! Every problem on the way is gathered (`problem`), and all are reported at once. [`mod@print`] says what each route will
-//! do, [`mod@page`] what each key does.
+//! The file becomes a tree that knows its lines (`tree`), and each section of it a value
+//! (`sections`, one file each, with the section's keys). What sections say of one another is put in
+//! when all have been read (`links`, `credentials`). Every problem on the way is gathered
+//! (`problem`), and all are reported at once. [`mod@print`] says what each route will do,
+//! [`mod@page`] what each key does.
 
 mod credentials;
 mod key;
@@ -30,13 +31,23 @@ use std::path::Path;
 ///
 /// # Errors
 /// Every problem there is.
-pub fn load(path: &Path, variables: impl Iterator<Item = (String, String)>) -> Result<Config, Problems> {
+pub fn load(
+    path: &Path,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Config, Problems> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => parse(&text, &name, variables),
         Err(error) => {
             let text = format!("the file can't be read: {error}");
-            Err(Problems { file: name, problems: vec![Problem { place: None, key: String::new(), text }] })
+            Err(Problems {
+                file: name,
+                problems: vec![Problem {
+                    place: None,
+                    key: String::new(),
+                    text,
+                }],
+            })
         }
     }
 }
@@ -45,12 +56,25 @@ pub fn load(path: &Path, variables: impl Iterator<Item = (String, String)>) -> R
 ///
 /// # Errors
 /// Every problem there is.
-pub fn parse(text: &str, name: &str, variables: impl Iterator<Item = (String, String)>) -> Result<Config, Problems> {
-    read(text, variables).map_err(|problems| Problems { file: name.to_owned(), problems })
+pub fn parse(
+    text: &str,
+    name: &str,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Config, Problems> {
+    read(text, variables).map_err(|problems| Problems {
+        file: name.to_owned(),
+        problems,
+    })
 }
 
-fn read(text: &str, variables: impl Iterator<Item = (String, String)>) -> Result<Config, Vec<Problem>> {
-    let reading = Reading { environment: variables.collect(), ..Reading::default() };
+fn read(
+    text: &str,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Config, Vec<Problem>> {
+    let reading = Reading {
+        environment: variables.collect(),
+        ..Reading::default()
+    };
     let tree = tree::read(text, &reading.environment)?;
     let sections = sections::read(Section::new(Some(&tree), "", &reading));
     let config = links::link(sections, &reading.problems);

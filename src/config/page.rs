@@ -6,7 +6,10 @@ use super::sections;
 /// A section's heading (`[name]`) and its table in Markdown, for each section in the page's order.
 #[must_use]
 pub fn tables() -> Vec<(&'static str, String)> {
-    sections::SCHEMAS.iter().map(|schema| (schema.heading, table(schema.keys))).collect()
+    sections::SCHEMAS
+        .iter()
+        .map(|schema| (schema.heading, table(schema.keys)))
+        .collect()
 }
 
 fn table(keys: &[&Key]) -> String {
@@ -19,7 +22,12 @@ fn table(keys: &[&Key]) -> String {
 fn add_rows(out: &mut String, before: &str, keys: &[&Key]) {
     for key in keys {
         let name = format!("{before}{}", key.name);
-        let cells = [format!("`{name}`"), key.kind.to_string(), key.absent.to_string(), key.about.trim().to_owned()];
+        let cells = [
+            format!("`{name}`"),
+            key.kind.to_string(),
+            key.absent.to_string(),
+            key.about.trim().to_owned(),
+        ];
         for cell in cells {
             let space = if cell.is_empty() { "" } else { " " };
             out.push_str(&format!("| {}{space}", cell.replace('|', "\\|")));

@@ -13,7 +13,11 @@ use crate::route::{CacheRoute, EventRoute, Mode};
 pub fn table(config: &Config) -> String {
     let mut rows: Vec<[String; 3]> = Vec::new();
     for (place, event) in config.events.iter().enumerate() {
-        rows.push([event.method.to_string(), event.path.source().to_owned(), event_line(config, event)]);
+        rows.push([
+            event.method.to_string(),
+            event.path.source().to_owned(),
+            event_line(config, event),
+        ]);
         let others = shadows::other_methods(config, place);
         rows.extend(others.map(|what| ["others".to_owned(), event.path.source().to_owned(), what]));
     }
@@ -27,27 +31,57 @@ pub fn table(config: &Config) -> String {
                     "a client's own batch is forwarded, after the user's lanes"
                 }
             };
-            if !rows.iter().any(|[method, known, _]| method == "POST" && known == &**path) {
+            if !rows
+                .iter()
+                .any(|[method, known, _]| method == "POST" && known == &**path)
+            {
                 rows.push(["POST".to_owned(), path.to_string(), what.to_owned()]);
             }
         }
     }
     for write in &config.writes {
         let methods: Vec<_> = write.methods.iter().map(ToString::to_string).collect();
-        let methods = if methods.is_empty() { "writes".to_owned() } else { methods.join(",") };
+        let methods = if methods.is_empty() {
+            "writes".to_owned()
+        } else {
+            methods.join(",")
+        };
         let drains = match (write.drains.is_empty(), write.groups.is_empty()) {
             (true, _) => "",
             (false, false) => " after the user's lanes are settled",
-            (false, true) => ", and no group makes old what its drains names: no lane is waited for on its account",
+            (false, true) => {
+                ", and no group makes old what its drains names: no lane is waited for on its \
+                 account"
+            }
         };
         let drops: Vec<_> = write.invalidates.iter().map(|tag| tag.source()).collect();
-        let drops = if drops.is_empty() { String::new() } else { format!("; makes {} old", drops.join(", ")) };
-        rows.push([methods, write.path.source().to_owned(), format!("forwarded{drains}{drops}")]);
+        let drops = if drops.is_empty() {
+            String::new()
+        } else {
+            format!("; makes {} old", drops.join(", "))
+        };
+        rows.push([
+            methods,
+            write.path.source().to_owned(),
+            format!("forwarded{drains}{drops}"),
+        ]);
     }
     for cache in &config.caches {
-        let ttl = cache.ttl.map_or("as long as the response says".to_owned(), |ttl| format!("{ttl:?}"));
-        let force = if cache.force { ", whatever the response says" } else { "" };
-        let whose = if cache.public { "shared by all" } else { "per credential" };
+        let ttl = cache
+            .ttl
+            .map_or("as long as the response says".to_owned(), |ttl| {
+                format!("{ttl:?}")
+            });
+        let force = if cache.force {
+            ", whatever the response says"
+        } else {
+            ""
+        };
+        let whose = if cache.public {
+            "shared by all"
+        } else {
+            "per credential"
+        };
         let tags: Vec<_> = cache.tags.iter().map(|tag| tag.source()).collect();
         let tags = match tags.as_slice() {
             [] => "no tags: no event makes it old".to_owned(),
@@ -58,28 +92,49 @@ pub fn table(config: &Config) -> String {
             freshness::LONGEST_GUESS => ", or guessed from Last-Modified".to_owned(),
             longest => format!(", or guessed from Last-Modified ({longest:?} at most)"),
         };
-        let what = format!("cached {whose} for {ttl}{guess}{force}{}; {tags}", stale_line(cache));
+        let what = format!(
+            "cached {whose} for {ttl}{guess}{force}{}; {tags}",
+            stale_line(cache)
+        );
         rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
     }
     if let Some(preview) = &config.preview {
-        let names: Vec<_> = preview.groups.iter().filter_map(|index| config.groups.get(index.0)).collect();
+        let names: Vec<_> = preview
+            .groups
+            .iter()
+            .filter_map(|index| config.groups.get(index.0))
+            .collect();
         let names: Vec<_> = names.iter().map(|group| &*group.name).collect();
         let what = format!("the caller's own pending events of {}", names.join(", "));
         rows.push(["GET".to_owned(), preview.path.source().to_owned(), what]);
     }
     for relay in &config.upstream.relays {
-        let what = format!("may take {:?} until its response head", relay.response_timeout);
+        let what = format!(
+            "may take {:?} until its response head",
+            relay.response_timeout
+        );
         rows.push(["any".to_owned(), relay.path.source().to_owned(), what]);
     }
     rows.push([
         "any".to_owned(),
         "everything else".to_owned(),
-        format!("passes through to {}", config.upstream.url.to_string().trim_end_matches('/')),
+        format!(
+            "passes through to {}",
+            config.upstream.url.to_string().trim_end_matches('/')
+        ),
     ]);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(String::len)
+            .max()
+            .unwrap_or(0)
+    };
     let (first, second) = (width(0), width(1));
-    let mut out: String =
-        rows.iter().map(|[method, path, what]| format!("{method:first$}  {path:second$}  {what}\n")).collect();
+    let mut out: String = rows
+        .iter()
+        .map(|[method, path, what]| format!("{method:first$}  {path:second$}  {what}\n"))
+        .collect();
     for group in &config.groups {
         out.push_str(&group_line(config, group));
     }
@@ -97,24 +152,51 @@ pub fn table(config: &Config) -> String {
 fn stale_line(cache: &CacheRoute) -> String {
     let mut out = String::new();
     if !cache.stale_while_revalidate.is_zero() {
-        out.push_str(&format!(", then {:?} while it is asked again", cache.stale_while_revalidate));
+        out.push_str(&format!(
+            ", then {:?} while it is asked again",
+            cache.stale_while_revalidate
+        ));
     }
     if !cache.stale_if_error.is_zero() {
-        out.push_str(&format!(", or {:?} while asking fails", cache.stale_if_error));
+        out.push_str(&format!(
+            ", or {:?} while asking fails",
+            cache.stale_if_error
+        ));
     }
     out
 }
 
 fn event_line(config: &Config, event: &EventRoute) -> String {
-    let group = config.groups.get(event.group.0).map_or("?", |group| &*group.name);
-    let mut only = if event.matches.is_empty() { String::new() } else { " (only bodies that match)".to_owned() };
+    let group = config
+        .groups
+        .get(event.group.0)
+        .map_or("?", |group| &*group.name);
+    let mut only = if event.matches.is_empty() {
+        String::new()
+    } else {
+        " (only bodies that match)".to_owned()
+    };
     if event.mode == Mode::Coalesce && !event.content_types.is_empty() {
-        let types: Vec<_> = event.content_types.iter().map(ToString::to_string).collect();
-        only.push_str(&format!("; another type than {} is forwarded", types.join(", ")));
+        let types: Vec<_> = event
+            .content_types
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        only.push_str(&format!(
+            "; another type than {} is forwarded",
+            types.join(", ")
+        ));
     }
     if event.mode == Mode::Coalesce && !event.forward_unless.is_empty() {
-        let needs: Vec<_> = event.forward_unless.iter().map(|one| one.source()).collect();
-        only.push_str(&format!("; forwarded unless there is {}", needs.join(" and ")));
+        let needs: Vec<_> = event
+            .forward_unless
+            .iter()
+            .map(|one| one.source())
+            .collect();
+        only.push_str(&format!(
+            "; forwarded unless there is {}",
+            needs.join(" and ")
+        ));
     }
     match event.mode {
         Mode::Off => format!("forwarded: mode is off{only}"),
@@ -125,13 +207,19 @@ fn event_line(config: &Config, event: &EventRoute) -> String {
                 event.rollout
             )
         }
-        Mode::Coalesce => format!("acknowledged {} into batch {group}{only}", event.ack.status.as_u16()),
+        Mode::Coalesce => format!(
+            "acknowledged {} into batch {group}{only}",
+            event.ack.status.as_u16()
+        ),
     }
 }
 
 fn group_line(config: &Config, group: &Group) -> String {
     let names = |groups: &[crate::event::GroupIndex]| {
-        let names = groups.iter().filter_map(|index| config.groups.get(index.0)).map(|group| &*group.name);
+        let names = groups
+            .iter()
+            .filter_map(|index| config.groups.get(index.0))
+            .map(|group| &*group.name);
         names.collect::<Vec<_>>().join(", ")
     };
     let mut line = match &group.shape {
@@ -145,33 +233,50 @@ fn group_line(config: &Config, group: &Group) -> String {
                 Fallback::DeadLetter => "a dead letter",
             };
             format!(
-                "batch {}: POST {target} after {:?} or {} events, at most {} events and {} bytes; a refused event becomes {fallback}",
+                "batch {}: POST {target} after {:?} or {} events, at most {} events and {} bytes; a \
+                 refused event becomes {fallback}",
                 group.name, group.window, group.flush_at, group.max_events, group.max_bytes
             )
         }
         Shape::Single => {
-            format!("batch {}: after {:?} each goes out as the single call that it is", group.name, group.window)
+            format!(
+                "batch {}: after {:?} each goes out as the single call that it is",
+                group.name, group.window
+            )
         }
     };
     if let Pack::Shared { wait, credential } = &group.pack {
         line.push_str(&format!(
-            "; windows of different users share a batch after at most {wait:?}, sent with {} of the service",
+            "; windows of different users share a batch after at most {wait:?}, sent with {} of the \
+             service",
             credential.0
         ));
     }
     if group.keep == Keep::Newest {
         let keys: Vec<_> = group.key.iter().map(KeyPart::source).collect();
-        let of = if keys.is_empty() { "its route".to_owned() } else { keys.join(", ") };
-        line.push_str(&format!("; of those of one {of} only the newest is sent, the older ones are superseded"));
+        let of = if keys.is_empty() {
+            "its route".to_owned()
+        } else {
+            keys.join(", ")
+        };
+        line.push_str(&format!(
+            "; of those of one {of} only the newest is sent, the older ones are superseded"
+        ));
     }
     if !group.order_with.is_empty() {
         line.push_str(&format!("; in one order with {}", names(&group.order_with)));
     }
     if !group.refuse.is_empty() {
-        line.push_str(&format!("; refuses by itself, and doesn't forward: {}", group.refuse.join(", ")));
+        line.push_str(&format!(
+            "; refuses by itself, and doesn't forward: {}",
+            group.refuse.join(", ")
+        ));
     }
     if !group.flush_with.is_empty() {
-        line.push_str(&format!("; sealed by urgent events of {} too", names(&group.flush_with)));
+        line.push_str(&format!(
+            "; sealed by urgent events of {} too",
+            names(&group.flush_with)
+        ));
     }
     line.push('\n');
     line
@@ -182,23 +287,37 @@ fn needs(config: &Config) -> String {
     let identity = &config.identity;
     let mut needs: Vec<String> = Vec::new();
     for any in &identity.require {
-        needs.push(any.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or "));
+        needs.push(
+            any.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" or "),
+        );
     }
     if let Some((first, second)) = &identity.double_submit {
         needs.push(format!("{first} equal to {second} (writes)"));
     }
     if let Some(cors) = &identity.cors {
-        needs.push(format!("no origin, the host's own, or one of {}", cors.origins.join(", ")));
+        needs.push(format!(
+            "no origin, the host's own, or one of {}",
+            cors.origins.join(", ")
+        ));
     } else {
         needs.push("no origin, or the host's own".to_owned());
     }
     for rule in &identity.forbid {
-        let unless = rule.unless.as_ref().map_or_else(String::new, |part| format!(" (unless with {part})"));
+        let unless = rule
+            .unless
+            .as_ref()
+            .map_or_else(String::new, |part| format!(" (unless with {part})"));
         needs.push(format!("no {}{unless}", rule.part));
     }
     for (claim, values) in &identity.claims {
         let values = values.iter().map(ToString::to_string).collect::<Vec<_>>();
-        needs.push(format!("a token whose {claim}, if it has one, is {}", values.join(" or ")));
+        needs.push(format!(
+            "a token whose {claim}, if it has one, is {}",
+            values.join(" or ")
+        ));
     }
     needs.push("no token that has expired or isn't valid yet".to_owned());
     let admit = match identity.admit {
@@ -208,38 +327,57 @@ fn needs(config: &Config) -> String {
     let refresh = identity.refresh.map_or_else(String::new, |every| {
         format!("; one call of each caller is forwarded every {every:?}, for its session")
     });
-    format!("answered only with {}; else forwarded{admit}{refresh}\n", needs.join(", "))
+    format!(
+        "answered only with {}; else forwarded{admit}{refresh}\n",
+        needs.join(", ")
+    )
 }
 
 fn warnings(config: &Config) -> Vec<String> {
     let mut out = Vec::new();
-    let coalesces = config.events.iter().any(|event| event.mode == Mode::Coalesce);
+    let coalesces = config
+        .events
+        .iter()
+        .any(|event| event.mode == Mode::Coalesce);
     if coalesces && config.journal.durability == Durability::None {
         out.push(
-            "journal.durability is \"none\": acknowledged events live in memory until their batch is delivered; \
-             a crash loses them, a clean stop delivers what it can within server.drain"
+            "journal.durability is \"none\": acknowledged events live in memory until their batch \
+             is delivered; a crash loses them, a clean stop delivers what it can within \
+             server.drain"
                 .to_owned(),
         );
     }
     if coalesces && config.journal.durability == Durability::Process {
-        out.push("journal.durability is \"process\": a power cut may lose the last acknowledged events".to_owned());
+        out.push(
+            "journal.durability is \"process\": a power cut may lose the last acknowledged events"
+                .to_owned(),
+        );
     }
-    if coalesces && config.journal.durability != Durability::None && config.journal.key_file.is_none() {
+    if coalesces
+        && config.journal.durability != Durability::None
+        && config.journal.key_file.is_none()
+    {
         out.push(format!(
-            "journal.key_file is not set: pending events and their credentials lie open in {}, readable by their owner only",
+            "journal.key_file is not set: pending events and their credentials lie open in {}, \
+             readable by their owner only",
             config.journal.path.display()
         ));
     }
-    for group in config.groups.iter().filter(|group| matches!(group.pack, Pack::Shared { .. })) {
+    for group in config
+        .groups
+        .iter()
+        .filter(|group| matches!(group.pack, Pack::Shared { .. }))
+    {
         out.push(format!(
-            "batch {} is packed shared: what users send is delivered under the service's credential, so the application \
-             trusts the user id in each event and Tidegate is where users are told apart{}{}",
+            "batch {} is packed shared: what users send is delivered under the service's \
+             credential, so the application trusts the user id in each event and Tidegate is where \
+             users are told apart{}{}",
             group.name,
             match config.identity.admit {
                 Admit::Proven => "",
                 Admit::Optimistic => {
-                    "; with identity.admit = \"optimistic\" a forged token is believed: set \"proven\" wherever callers are \
-                     not trusted"
+                    "; with identity.admit = \"optimistic\" a forged token is believed: set \
+                     \"proven\" wherever callers are not trusted"
                 }
             },
             if group.same_user.is_empty() {
@@ -251,7 +389,8 @@ fn warnings(config: &Config) -> Vec<String> {
     }
     if config.identity.require.is_empty() && !config.events.is_empty() {
         out.push(
-            "identity.require is empty: calls without any credential are acknowledged too, and learn of a refusal from nobody"
+            "identity.require is empty: calls without any credential are acknowledged too, and \
+             learn of a refusal from nobody"
                 .to_owned(),
         );
     }

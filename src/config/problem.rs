@@ -71,7 +71,11 @@ impl Sink {
     /// Adds a problem.
     pub(super) fn add(&self, position: Position, text: impl Into<String>) {
         let Position { place, key } = position;
-        self.0.borrow_mut().push(Problem { place, key, text: text.into() });
+        self.0.borrow_mut().push(Problem {
+            place,
+            key,
+            text: text.into(),
+        });
     }
 
     /// All, in the order of the file; variables come last.

@@ -1,4 +1,5 @@
-//! Readers of values that several sections have: paths, methods, tables of lists, documents of templates.
+//! Readers of values that several sections have: paths, methods, tables of lists, documents of
+//! templates.
 
 use super::key::Key;
 use super::section::Section;
@@ -11,7 +12,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 /// What every template may look at: the head of a call.
 pub(super) const HEAD: [Source; 4] = [Source::Header, Source::Cookie, Source::Query, Source::Jwt];
-const NOW: [Source; 4] = [Source::NowMs, Source::NowIso, Source::Uuid, Source::RequestId];
+const NOW: [Source; 4] = [
+    Source::NowMs,
+    Source::NowIso,
+    Source::Uuid,
+    Source::RequestId,
+];
 
 /// The head of a call, what is drawn for it (time, chance), and these.
 pub(super) fn sources(more: &[Source]) -> Vec<Source> {
@@ -23,22 +29,34 @@ pub(super) fn read_path(section: &Section<'_>, key: &'static Key) -> Option<Patt
     if !section.has(key) {
         section.wrong_key(key, "is missing");
     }
-    section.compiled(key, |text| -> Result<Pattern, PatternError> { Pattern::parse(text) })
+    section.compiled(key, |text| -> Result<Pattern, PatternError> {
+        Pattern::parse(text)
+    })
 }
 
 /// A method, if the text is one in capitals.
 pub(super) fn parse_method(text: &str) -> Option<Method> {
-    Method::from_bytes(text.as_bytes()).ok().filter(|_| text == text.to_ascii_uppercase())
+    Method::from_bytes(text.as_bytes())
+        .ok()
+        .filter(|_| text == text.to_ascii_uppercase())
 }
 
 /// A table of lists of values; a single value counts as a list of one.
 pub(super) fn read_lists(section: &Section<'_>, key: &'static Key) -> Vec<(String, Vec<Value>)> {
-    let Some(spot) = section.get(key) else { return Vec::new() };
-    let Node::Table(members) = &spot.node else {
-        section.wrong_key(key, "a table of lists is allowed, such as { type = [\"a\", \"b\"] }");
+    let Some(spot) = section.get(key) else {
         return Vec::new();
     };
-    members.iter().map(|(name, spot)| (name.clone(), values_of(spot))).collect()
+    let Node::Table(members) = &spot.node else {
+        section.wrong_key(
+            key,
+            "a table of lists is allowed, such as { type = [\"a\", \"b\"] }",
+        );
+        return Vec::new();
+    };
+    members
+        .iter()
+        .map(|(name, spot)| (name.clone(), values_of(spot)))
+        .collect()
 }
 
 /// A list's values, or the one that isn't in a list.

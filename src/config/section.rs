@@ -1,7 +1,7 @@
 //! A cursor over one table of the file that gathers every problem instead of the first.
 //!
-//! A cursor remembers which keys it was asked for; those are the allowed ones, and what else stands in the file is an
-//! unknown key. A key that isn't there reads as its default.
+//! A cursor remembers which keys it was asked for; those are the allowed ones, and what else stands
+//! in the file is an unknown key. A key that isn't there reads as its default.
 
 use super::key::{Absent, Key, Kind};
 use super::problem::{Place, Position, Sink};
@@ -55,28 +55,58 @@ impl<'a> Section<'a> {
     pub(super) fn new(spot: Option<&'a Spot>, path: &str, reading: &'a Reading) -> Self {
         let (members, place): (&[_], _) = match spot {
             None => (&[], None),
-            Some(Spot { node: Node::Table(members), place, .. }) => (members, Some(place.clone())),
+            Some(Spot {
+                node: Node::Table(members),
+                place,
+                ..
+            }) => (members, Some(place.clone())),
             Some(other) => {
-                let position = Position { place: Some(other.place.clone()), key: path.to_owned() };
-                reading.problems.add(position, format!("found {}; a table is allowed", other.node.kind()));
+                let position = Position {
+                    place: Some(other.place.clone()),
+                    key: path.to_owned(),
+                };
+                reading.problems.add(
+                    position,
+                    format!("found {}; a table is allowed", other.node.kind()),
+                );
                 (&[], Some(other.place.clone()))
             }
         };
-        Self { members, path: path.to_owned(), place, reading, asked: RefCell::default(), gone: RefCell::default() }
+        Self {
+            members,
+            path: path.to_owned(),
+            place,
+            reading,
+            asked: RefCell::default(),
+            gone: RefCell::default(),
+        }
     }
 
     /// The dotted path of a key of this table.
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     fn member_named(&self, name: &str) -> Option<&'a Spot> {
-        self.members.iter().find(|(found, _)| found == name).map(|(_, spot)| spot)
+        self.members
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, spot)| spot)
     }
 
     /// Something is wrong with this table as a whole.
     pub(super) fn wrong(&self, text: impl Into<String>) {
-        self.reading.problems.add(Position { place: self.place.clone(), key: self.path.clone() }, text);
+        self.reading.problems.add(
+            Position {
+                place: self.place.clone(),
+                key: self.path.clone(),
+            },
+            text,
+        );
     }
 
     /// Something is wrong with a key.
@@ -91,7 +121,10 @@ impl<'a> Section<'a> {
 
     fn position_named(&self, name: &str) -> Position {
         let place = self.member_named(name).map(|spot| spot.place.clone());
-        Position { place: place.or_else(|| self.place.clone()), key: self.path_of(name) }
+        Position {
+            place: place.or_else(|| self.place.clone()),
+            key: self.path_of(name),
+        }
     }
 
     /// The value of a key, as it stands in the file.
@@ -107,14 +140,18 @@ impl<'a> Section<'a> {
 
     /// The value of a key: the file's, else its default.
     pub(super) fn get_or_default(&self, key: &'static Key) -> Option<Cow<'a, Spot>> {
-        self.get(key).map(Cow::Borrowed).or_else(|| default_of(key).map(Cow::Owned))
+        self.get(key)
+            .map(Cow::Borrowed)
+            .or_else(|| default_of(key).map(Cow::Owned))
     }
 
     /// A key of an earlier version is an error that says what took its place.
     pub(super) fn refuse_gone(&self, name: &'static str, instead: &str) {
         if self.member_named(name).is_some() {
             self.gone.borrow_mut().insert(name);
-            self.reading.problems.add(self.position_named(name), instead);
+            self.reading
+                .problems
+                .add(self.position_named(name), instead);
         }
     }
 
@@ -125,13 +162,18 @@ impl<'a> Section<'a> {
 
     /// A top-level section: `[name]`.
     pub(super) fn top(&self, name: &'static str) -> Section<'a> {
-        self.maybe_top(name).unwrap_or_else(|| Section::new(None, &self.path_of(name), self.reading))
+        self.maybe_top(name)
+            .unwrap_or_else(|| Section::new(None, &self.path_of(name), self.reading))
     }
 
     /// A top-level section, if the file has it.
     pub(super) fn maybe_top(&self, name: &'static str) -> Option<Section<'a>> {
         self.asked.borrow_mut().insert(name);
-        Some(Section::new(Some(self.member_named(name)?), &self.path_of(name), self.reading))
+        Some(Section::new(
+            Some(self.member_named(name)?),
+            &self.path_of(name),
+            self.reading,
+        ))
     }
 
     /// A top-level list of tables: `[[name]]`.
@@ -139,7 +181,10 @@ impl<'a> Section<'a> {
         self.asked.borrow_mut().insert(name);
         match self.member_named(name) {
             None => Vec::new(),
-            Some(Spot { node: Node::List(all), .. }) => {
+            Some(Spot {
+                node: Node::List(all),
+                ..
+            }) => {
                 let path = |index| format!("{}[{index}]", self.path_of(name));
                 let cursor = |(index, spot)| Section::new(Some(spot), &path(index), self.reading);
                 all.iter().enumerate().map(cursor).collect()
@@ -154,12 +199,16 @@ impl<'a> Section<'a> {
 
     /// Every member, as a named section (`[batch.NAME]`).
     pub(super) fn named_sections(&self) -> Vec<(&'a str, Section<'a>)> {
-        self.members().map(|(name, spot)| (name, self.member(name, spot))).collect()
+        self.members()
+            .map(|(name, spot)| (name, self.member(name, spot)))
+            .collect()
     }
 
     /// Every member as it stands; its name is any.
     pub(super) fn members(&self) -> impl Iterator<Item = (&'a str, &'a Spot)> {
-        self.members.iter().map(|(name, spot)| (name.as_str(), spot))
+        self.members
+            .iter()
+            .map(|(name, spot)| (name.as_str(), spot))
     }
 
     /// A table among the members.
@@ -168,16 +217,30 @@ impl<'a> Section<'a> {
     }
 
     fn report_unexpected(&self, key: &'static Key, allowed: &str) {
-        let found = self.get(key).map(|spot| spot.node.kind()).unwrap_or_default();
+        let found = self
+            .get(key)
+            .map(|spot| spot.node.kind())
+            .unwrap_or_default();
         self.wrong_key(key, format!("found {found}; allowed is {allowed}"));
     }
 
-    fn read<T>(&self, key: &'static Key, allowed: &str, read: impl Fn(&Node) -> Option<T>) -> Option<T> {
+    fn read<T>(
+        &self,
+        key: &'static Key,
+        allowed: &str,
+        read: impl Fn(&Node) -> Option<T>,
+    ) -> Option<T> {
         self.see(key, allowed, |spot| read(&spot.node))
     }
 
-    /// What `see` makes of a key's value; of its default where there is none, or a wrong one, which is reported.
-    fn see<T>(&self, key: &'static Key, allowed: &str, see: impl Fn(&Spot) -> Option<T>) -> Option<T> {
+    /// What `see` makes of a key's value; of its default where there is none, or a wrong one, which
+    /// is reported.
+    fn see<T>(
+        &self,
+        key: &'static Key,
+        allowed: &str,
+        see: impl Fn(&Spot) -> Option<T>,
+    ) -> Option<T> {
         if let Some(spot) = self.get(key) {
             let value = see(spot);
             if value.is_some() {
@@ -205,7 +268,9 @@ impl<'a> Section<'a> {
         compile: impl Fn(&str) -> Result<T, E>,
     ) -> Option<T> {
         let compiled = compile(&self.text(key)?);
-        compiled.map_err(|error| self.wrong_key(key, error.to_string())).ok()
+        compiled
+            .map_err(|error| self.wrong_key(key, error.to_string()))
+            .ok()
     }
 
     /// A list of texts that something else compiles; those that are wrong are left out.
@@ -216,11 +281,14 @@ impl<'a> Section<'a> {
     ) -> Option<Vec<T>> {
         let report = |text: &String, error: E| self.wrong_key(key, format!("{text:?}: {error}"));
         let texts = self.texts(key)?;
-        let compiled = texts.iter().filter_map(|text| compile(text).map_err(|error| report(text, error)).ok());
+        let compiled = texts
+            .iter()
+            .filter_map(|text| compile(text).map_err(|error| report(text, error)).ok());
         Some(compiled.collect())
     }
 
-    /// A secret that this table names: `env`, a variable, or `file`, a file's content; blank space around it is cut off.
+    /// A secret that this table names: `env`, a variable, or `file`, a file's content; blank space
+    /// around it is cut off.
     pub(super) fn secret(&self) -> Option<String> {
         let found = match (self.text(&ENV), self.text(&FILE)) {
             (Some(name), None) => self.variable(&name),
@@ -243,7 +311,8 @@ impl<'a> Section<'a> {
         value.cloned()
     }
 
-    /// A name that another section must have; a missing one too. None where it is no text, which is reported.
+    /// A name that another section must have; a missing one too. None where it is no text, which is
+    /// reported.
     pub(super) fn reference(&self, key: &'static Key) -> Option<Reference> {
         let position = self.position(key);
         match (self.has(key), self.text(key)) {
@@ -256,7 +325,12 @@ impl<'a> Section<'a> {
     pub(super) fn references(&self, key: &'static Key) -> Vec<Reference> {
         let position = self.position(key);
         let names = self.texts(key).unwrap_or_default().into_iter();
-        names.map(|name| Reference { name: Some(name), position: position.clone() }).collect()
+        names
+            .map(|name| Reference {
+                name: Some(name),
+                position: position.clone(),
+            })
+            .collect()
     }
 
     /// True or false, if given or by default.
@@ -280,15 +354,23 @@ impl<'a> Section<'a> {
     /// A whole number within the key's limits, if given or by default.
     pub(super) fn maybe_number(&self, key: &'static Key) -> Option<u64> {
         let (low, high) = key.limits();
-        self.read(key, &format!("a whole number from {low} to {high}"), |node| match node {
-            Node::Int(number) => u64::try_from(*number).ok().filter(|number| (low..=high).contains(number)),
-            _ => None,
-        })
+        self.read(
+            key,
+            &format!("a whole number from {low} to {high}"),
+            |node| match node {
+                Node::Int(number) => u64::try_from(*number)
+                    .ok()
+                    .filter(|number| (low..=high).contains(number)),
+                _ => None,
+            },
+        )
     }
 
     /// A whole number within the key's limits, which the type must have room for.
     pub(super) fn number<T: TryFrom<u64> + Default>(&self, key: &'static Key) -> T {
-        self.maybe_number(key).and_then(|number| number.try_into().ok()).unwrap_or_default()
+        self.maybe_number(key)
+            .and_then(|number| number.try_into().ok())
+            .unwrap_or_default()
     }
 
     /// A duration above zero.
@@ -298,25 +380,39 @@ impl<'a> Section<'a> {
 
     /// A duration above zero, if given or by default.
     pub(super) fn maybe_duration(&self, key: &'static Key) -> Option<Duration> {
-        self.read(key, "a duration above zero such as \"500ms\", \"5s\", \"24h\"", tree::duration)
+        self.read(
+            key,
+            "a duration above zero such as \"500ms\", \"5s\", \"24h\"",
+            tree::duration,
+        )
     }
 
     /// A list of durations, at least one.
     pub(super) fn durations(&self, key: &'static Key) -> Vec<Duration> {
-        let durations = self.read(key, "a list of durations such as [\"2s\", \"5s\"]", |node| match node {
-            Node::List(all) if !all.is_empty() => all.iter().map(|spot| tree::duration(&spot.node)).collect(),
-            _ => None,
-        });
+        let durations = self.read(
+            key,
+            "a list of durations such as [\"2s\", \"5s\"]",
+            |node| match node {
+                Node::List(all) if !all.is_empty() => {
+                    all.iter().map(|spot| tree::duration(&spot.node)).collect()
+                }
+                _ => None,
+            },
+        );
         durations.unwrap_or_default()
     }
 
     /// A size in bytes.
     pub(super) fn size(&self, key: &'static Key) -> u64 {
-        let bytes = self.read(key, "a size above zero such as 512, \"64KiB\", \"1MiB\", \"1GiB\"", |node| match node {
-            Node::Int(bytes) => u64::try_from(*bytes).ok().filter(|bytes| *bytes > 0),
-            Node::Text(text) => tree::size(text).filter(|bytes| *bytes > 0),
-            _ => None,
-        });
+        let bytes = self.read(
+            key,
+            "a size above zero such as 512, \"64KiB\", \"1MiB\", \"1GiB\"",
+            |node| match node {
+                Node::Int(bytes) => u64::try_from(*bytes).ok().filter(|bytes| *bytes > 0),
+                Node::Text(text) => tree::size(text).filter(|bytes| *bytes > 0),
+                _ => None,
+            },
+        );
         bytes.unwrap_or_default()
     }
 
@@ -328,27 +424,51 @@ impl<'a> Section<'a> {
     /// A list of texts, if given or by default; a single text counts as a list of one.
     pub(super) fn texts(&self, key: &'static Key) -> Option<Vec<String>> {
         self.see(key, "a list of texts", |spot| match &spot.node {
-            Node::List(all) => all.iter().map(|spot| spot.text().map(str::to_owned)).collect(),
+            Node::List(all) => all
+                .iter()
+                .map(|spot| spot.text().map(str::to_owned))
+                .collect(),
             _ => Some(vec![spot.text()?.to_owned()]),
         })
     }
 
     /// A list of texts in the type that they are needed in.
     pub(super) fn names<T: From<String>>(&self, key: &'static Key) -> Vec<T> {
-        self.texts(key).unwrap_or_default().into_iter().map(T::from).collect()
+        self.texts(key)
+            .unwrap_or_default()
+            .into_iter()
+            .map(T::from)
+            .collect()
     }
 
     /// What one of some words stands for, if one is given or by default.
-    pub(super) fn maybe_choice<T: Copy>(&self, key: &'static Key, choices: &[(&str, T)]) -> Option<T> {
-        let allowed = choices.iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    pub(super) fn maybe_choice<T: Copy>(
+        &self,
+        key: &'static Key,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let allowed = choices
+            .iter()
+            .map(|(word, _)| format!("{word:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         self.see(key, &format!("one of {allowed}"), |spot| {
             let text = spot.text()?;
-            choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value)
+            choices
+                .iter()
+                .find(|(word, _)| *word == text)
+                .map(|(_, value)| *value)
         })
     }
 
-    /// What one of some words stands for; `otherwise` where there is none, or a wrong one, and no default.
-    pub(super) fn choice<T: Copy>(&self, key: &'static Key, choices: &[(&str, T)], otherwise: T) -> T {
+    /// What one of some words stands for; `otherwise` where there is none, or a wrong one, and no
+    /// default.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        key: &'static Key,
+        choices: &[(&str, T)],
+        otherwise: T,
+    ) -> T {
         self.maybe_choice(key, choices).unwrap_or(otherwise)
     }
 
@@ -359,13 +479,23 @@ impl<'a> Section<'a> {
             if asked.contains(name.as_str()) || self.gone.borrow().contains(name.as_str()) {
                 continue;
             }
-            let near = asked.iter().map(|known| (strsim::damerau_levenshtein(known, name), *known));
-            let near = near.filter(|(distance, known)| *distance <= 2.max(known.len() / 3)).min();
+            let near = asked
+                .iter()
+                .map(|known| (strsim::damerau_levenshtein(known, name), *known));
+            let near = near
+                .filter(|(distance, known)| *distance <= 2.max(known.len() / 3))
+                .min();
             let advice = match near {
                 Some((_, known)) => format!("unknown key; did you mean {known:?}?"),
-                None => format!("unknown key; allowed are {}", asked.iter().copied().collect::<Vec<_>>().join(", ")),
+                None => format!(
+                    "unknown key; allowed are {}",
+                    asked.iter().copied().collect::<Vec<_>>().join(", ")
+                ),
             };
-            let position = Position { place: Some(spot.place.clone()), key: self.path_of(name) };
+            let position = Position {
+                place: Some(spot.place.clone()),
+                key: self.path_of(name),
+            };
             self.reading.problems.add(position, advice);
         }
     }

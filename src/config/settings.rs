@@ -53,20 +53,30 @@ impl Config {
     pub fn routes(&self) -> Routes {
         let mut batches: Vec<(Arc<str>, GroupIndex)> = Vec::new();
         for (index, group) in self.groups.iter().enumerate() {
-            let Shape::Batch(Target::Path(path)) = &group.shape else { continue };
+            let Shape::Batch(Target::Path(path)) = &group.shape else {
+                continue;
+            };
             let path: Arc<str> = path.split('?').next().unwrap_or_default().into();
             if !batches.iter().any(|(known, _)| *known == path) {
                 batches.push((path, GroupIndex(index)));
             }
         }
-        let (events, writes, caches) = (self.events.clone(), self.writes.clone(), self.caches.clone());
-        Routes::new(events, batches, writes, caches, self.relaxed_paths).with_preview(self.preview.clone())
+        let (events, writes, caches) = (
+            self.events.clone(),
+            self.writes.clone(),
+            self.caches.clone(),
+        );
+        Routes::new(events, batches, writes, caches, self.relaxed_paths)
+            .with_preview(self.preview.clone())
     }
 
-    /// Runs the whole clock `factor` times faster: windows, retries, freshness, limits. For simulations.
+    /// Runs the whole clock `factor` times faster: windows, retries, freshness, limits. For
+    /// simulations.
     pub fn speed_up(&mut self, factor: u32) {
         let factor = factor.max(1);
-        let faster = |duration: &mut Duration| *duration = (*duration / factor).max(Duration::from_micros(1));
+        let faster = |duration: &mut Duration| {
+            *duration = (*duration / factor).max(Duration::from_micros(1))
+        };
         for group in &mut self.groups {
             faster(&mut group.window);
             if let Pack::Shared { wait, .. } = &mut group.pack {
@@ -85,7 +95,10 @@ impl Config {
         ] {
             faster(pause);
         }
-        self.caches.iter_mut().filter_map(|route| route.ttl.as_mut()).for_each(faster);
+        self.caches
+            .iter_mut()
+            .filter_map(|route| route.ttl.as_mut())
+            .for_each(faster);
         if let Some(rate) = &mut self.limits.events_per_user {
             faster(&mut rate.per);
         }

@@ -22,7 +22,11 @@ pub(super) struct Spot {
 
 impl Spot {
     pub(super) const fn new(node: Node, place: Place) -> Self {
-        Self { node, place, raw: None }
+        Self {
+            node,
+            place,
+            raw: None,
+        }
     }
 
     /// Text, or what a variable held.
@@ -77,7 +81,9 @@ impl Node {
             Self::Bool(value) => serde_json::Value::from(*value),
             Self::List(all) => all.iter().map(|spot| spot.node.json()).collect(),
             Self::Table(all) => {
-                let members = all.iter().map(|(name, spot)| (name.clone(), spot.node.json()));
+                let members = all
+                    .iter()
+                    .map(|(name, spot)| (name.clone(), spot.node.json()));
                 serde_json::Value::Object(members.collect())
             }
         }
@@ -91,13 +97,24 @@ impl Node {
 pub(super) fn read(text: &str, variables: &HashMap<String, String>) -> Result<Spot, Vec<Problem>> {
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
-        vec![Problem { place: Some(Place::Line(line)), key: String::new(), text: error.message().to_owned() }]
+        vec![Problem {
+            place: Some(Place::Line(line)),
+            key: String::new(),
+            text: error.message().to_owned(),
+        }]
     })?;
     let mut root = Spot::new(node_of_table(text, table.get_ref()), Place::Line(1));
-    let mut ours: Vec<_> = variables.iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+    let mut ours: Vec<_> = variables
+        .iter()
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect();
     ours.sort();
     for (name, value) in ours {
-        let path: Vec<_> = name.trim_start_matches(PREFIX).split("__").map(str::to_lowercase).collect();
+        let path: Vec<_> = name
+            .trim_start_matches(PREFIX)
+            .split("__")
+            .map(str::to_lowercase)
+            .collect();
         lay(&mut root, &path, name, value);
     }
     Ok(root)
@@ -112,7 +129,13 @@ fn node_of_table(text: &str, table: &DeTable<'_>) -> Node {
     for (name, value) in table {
         let start = name.span().start;
         let place = Place::Line(line_of(text, start));
-        members.push((start, (name.get_ref().to_string(), Spot::new(node_of(text, value), place))));
+        members.push((
+            start,
+            (
+                name.get_ref().to_string(),
+                Spot::new(node_of(text, value), place),
+            ),
+        ));
     }
     members.sort_by_key(|(start, _)| *start);
     Node::Table(members.into_iter().map(|(_, member)| member).collect())
@@ -123,33 +146,52 @@ fn node_of(text: &str, value: &Spanned<DeValue<'_>>) -> Node {
         DeValue::String(found) => Node::Text(found.to_string()),
         DeValue::Integer(found) => {
             let digits = found.as_str();
-            i64::from_str_radix(digits, found.radix()).map_or_else(|_| Node::Text(digits.to_owned()), Node::Int)
+            i64::from_str_radix(digits, found.radix())
+                .map_or_else(|_| Node::Text(digits.to_owned()), Node::Int)
         }
-        DeValue::Float(found) => {
-            found.as_str().parse().map_or_else(|_| Node::Text(found.as_str().to_owned()), Node::Float)
-        }
+        DeValue::Float(found) => found
+            .as_str()
+            .parse()
+            .map_or_else(|_| Node::Text(found.as_str().to_owned()), Node::Float),
         DeValue::Boolean(found) => Node::Bool(*found),
         DeValue::Datetime(found) => Node::Date(found.to_string()),
         DeValue::Array(all) => Node::List(
-            all.iter().map(|one| Spot::new(node_of(text, one), Place::Line(line_of(text, one.span().start)))).collect(),
+            all.iter()
+                .map(|one| {
+                    Spot::new(
+                        node_of(text, one),
+                        Place::Line(line_of(text, one.span().start)),
+                    )
+                })
+                .collect(),
         ),
         DeValue::Table(table) => node_of_table(text, table),
     }
 }
 
-/// Puts a variable's value at a path. Names match in any case, and `_` matches `-`; a number indexes a list.
+/// Puts a variable's value at a path. Names match in any case, and `_` matches `-`; a number
+/// indexes a list.
 fn lay(spot: &mut Spot, path: &[String], variable: &str, value: &str) {
     let place = Place::Variable(variable.to_owned());
     let Some((first, rest)) = path.split_first() else {
-        *spot = Spot { node: parse_value(value), place, raw: Some(value.into()) };
+        *spot = Spot {
+            node: parse_value(value),
+            place,
+            raw: Some(value.into()),
+        };
         return;
     };
     let same = |name: &str| name.to_lowercase().replace('-', "_") == *first;
     match &mut spot.node {
         Node::List(all) => {
-            match first.parse::<usize>().ok().and_then(|index| all.get_mut(index)) {
+            match first
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| all.get_mut(index))
+            {
                 Some(one) => lay(one, rest, variable, value),
-                // An element that isn't there reads as no table, so the variable is named and not dropped.
+                // An element that isn't there reads as no table, so the variable is named and not
+                // dropped.
                 None => all.push(Spot::new(Node::Text(value.to_owned()), place)),
             }
         }
@@ -171,11 +213,14 @@ fn lay(spot: &mut Spot, path: &[String], variable: &str, value: &str) {
 /// A TOML value if it is one, else text.
 pub(super) fn parse_value(value: &str) -> Node {
     let line = format!("v = {value}");
-    let parsed = DeTable::parse(&line).ok().map(|table| node_of_table(&line, table.get_ref()));
+    let parsed = DeTable::parse(&line)
+        .ok()
+        .map(|table| node_of_table(&line, table.get_ref()));
     match parsed {
-        Some(Node::Table(members)) if members.len() == 1 => {
-            members.into_iter().next().map_or_else(|| Node::Text(value.to_owned()), |(_, spot)| spot.node)
-        }
+        Some(Node::Table(members)) if members.len() == 1 => members
+            .into_iter()
+            .next()
+            .map_or_else(|| Node::Text(value.to_owned()), |(_, spot)| spot.node),
         _ => Node::Text(value.to_owned()),
     }
 }
@@ -183,7 +228,9 @@ pub(super) fn parse_value(value: &str) -> Node {
 /// A duration above zero.
 pub(super) fn duration(node: &Node) -> Option<Duration> {
     match node {
-        Node::Text(text) => humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero()),
+        Node::Text(text) => humantime::parse_duration(text)
+            .ok()
+            .filter(|duration| !duration.is_zero()),
         _ => None,
     }
 }
@@ -191,7 +238,9 @@ pub(super) fn duration(node: &Node) -> Option<Duration> {
 /// A size in bytes, with or without a unit.
 pub(super) fn size(text: &str) -> Option<u64> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let factor: u64 = match unit.trim() {
         "" | "B" => 1,

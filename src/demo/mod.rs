@@ -1,13 +1,16 @@
-//! `tidegate demo`: a reference application, the sidecar with its shipped configuration and synthetic learners in one
-//! process; a summary while it runs, and at the end a report whose verdict is the application's own count.
+//! `tidegate demo`: a reference application, the sidecar with its shipped configuration and
+//! synthetic learners in one process; a summary while it runs, and at the end a report whose
+//! verdict is the application's own count.
 //!
-//! Three rooms, of which none knows a later one: `application` answers and counts, `learners` call and remember what
-//! they were promised, `report` compares the two and shows it. `arrangement` has the ways to set up the sidecar that
-//! the benchmark `compare` measures, `stage` brings all of them together for one run.
+//! Three rooms, of which none knows a later one: `application` answers and counts, `learners` call
+//! and remember what they were promised, `report` compares the two and shows it. `arrangement` has
+//! the ways to set up the sidecar that the benchmark `compare` measures, `stage` brings all of them
+//! together for one run.
 //!
-//! The fast clock is one factor applied to everything that has a rhythm: the learners, the sidecar's windows, retries
-//! and freshness, the application's rate limit and token life. The application's latency stays what it is, so the saving
-//! that the fast clock shows is not better than the true one.
+//! The fast clock is one factor applied to everything that has a rhythm: the learners, the
+//! sidecar's windows, retries and freshness, the application's rate limit and token life. The
+//! application's latency stays what it is, so the saving that the fast clock shows is not better
+//! than the true one.
 
 mod application;
 mod arrangement;

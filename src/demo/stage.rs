@@ -1,4 +1,5 @@
-//! One run: the application, the sidecar in front of it with its shipped configuration, and the learners.
+//! One run: the application, the sidecar in front of it with its shipped configuration, and the
+//! learners.
 
 use super::application::census::SERVICE;
 use super::application::{Options, Upstream};
@@ -48,11 +49,17 @@ impl Stage {
     /// A part could not be started.
     pub async fn set(run: Run) -> anyhow::Result<Self> {
         let speed = run.speed;
-        let journal = TempDir::with_prefix("tidegate-demo-").context("no directory for the journal")?;
+        let journal =
+            TempDir::with_prefix("tidegate-demo-").context("no directory for the journal")?;
         let mut config = configure("http://127.0.0.1:9")?;
         config.journal.path = journal.path().to_owned();
-        // Browsers of a front end that the configuration names; without one they share the sidecar's origin.
-        let origin = config.identity.cors.as_ref().and_then(|cors| cors.origins.first().cloned());
+        // Browsers of a front end that the configuration names; without one they share the
+        // sidecar's origin.
+        let origin = config
+            .identity
+            .cors
+            .as_ref()
+            .and_then(|cors| cors.origins.first().cloned());
         let token = uuid::Uuid::new_v4().to_string();
         let mut service = HeaderValue::try_from(format!("Bearer {token}"))?;
         service.set_sensitive(true);
@@ -63,7 +70,9 @@ impl Stage {
             latency: true,
             service_token: run.is_shared().then_some(token),
         });
-        let upstream = upstream.await.context("the reference upstream can't listen")?;
+        let upstream = upstream
+            .await
+            .context("the reference upstream can't listen")?;
         config.upstream.url = format!("http://{}", upstream.address()).parse()?;
         if let Some(arrangement) = run.arrangement {
             // ORDER: an arrangement is given on the learners' clock.
@@ -71,10 +80,23 @@ impl Stage {
         }
         config.speed_up(speed);
         let sidecar = app::start(config, app::Options::default()).await?;
-        let scene = Scene { run, address: sidecar.address, admin: sidecar.admin };
+        let scene = Scene {
+            run,
+            address: sidecar.address,
+            admin: sidecar.admin,
+        };
         let tally = Arc::new(Tally::try_new()?);
-        let origin = origin.map(|origin| HeaderValue::try_from(&*origin)).transpose()?;
-        Ok(Self { _journal: journal, scene, upstream, sidecar, tally, origin })
+        let origin = origin
+            .map(|origin| HeaderValue::try_from(&*origin))
+            .transpose()?;
+        Ok(Self {
+            _journal: journal,
+            scene,
+            upstream,
+            sidecar,
+            tally,
+            origin,
+        })
     }
 
     /// Plays the learners until the time is over, then stops everything and compares.
@@ -93,7 +115,10 @@ impl Stage {
         let promised = self.tally.promised();
         let trusted = self.scene.run.is_shared().then_some(SERVICE);
         let audit = census.look(|book| Audit::of(&promised, book, trusted));
-        Report { interrupted, ..Report::new(self.scene, last, audit, &self.tally) }
+        Report {
+            interrupted,
+            ..Report::new(self.scene, last, audit, &self.tally)
+        }
     }
 
     fn admit(&self, stop: &CancellationToken) -> JoinSet<()> {
@@ -115,14 +140,23 @@ impl Stage {
         (0..run.learners).map(learner).collect()
     }
 
-    /// Shows what happens until the time is over, the user interrupts (`true`), or the sidecar gives up.
+    /// Shows what happens until the time is over, the user interrupts (`true`), or the sidecar
+    /// gives up.
     async fn watch(&self, began: Instant) -> bool {
         let end = tokio::time::sleep(self.scene.run.duration);
         let interrupt = tokio::signal::ctrl_c();
         tokio::pin!(end, interrupt);
         let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
-        let style = Style::of(std::io::stdout().is_terminal(), no_color.as_deref(), term.as_deref());
-        let period = if style == Style::Terminal { REDRAW } else { LINE };
+        let style = Style::of(
+            std::io::stdout().is_terminal(),
+            no_color.as_deref(),
+            term.as_deref(),
+        );
+        let period = if style == Style::Terminal {
+            REDRAW
+        } else {
+            LINE
+        };
         let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut screen = (style == Style::Terminal).then(Screen::default);
@@ -147,12 +181,19 @@ impl Stage {
     async fn show(&self, began: Instant, screen: Option<&mut Screen>) {
         let oldest = self.sidecar.oldest_pending().await;
         let calls = self.upstream.census().calls();
-        let moment = Moment::of(began.elapsed(), &self.tally, calls, self.sidecar.ledger(), oldest);
+        let moment = Moment::of(
+            began.elapsed(),
+            &self.tally,
+            calls,
+            self.sidecar.ledger(),
+            oldest,
+        );
         // Nobody to show it to is no reason to stop.
         drop(match screen {
             Some(screen) => {
                 let mut out = std::io::stdout().lock();
-                out.write_all(screen.draw(&self.scene, &moment).as_bytes()).and_then(|()| out.flush())
+                out.write_all(screen.draw(&self.scene, &moment).as_bytes())
+                    .and_then(|()| out.flush())
             }
             None => writeln!(std::io::stderr(), "{}", screen::line(&moment)),
         });
@@ -187,16 +228,45 @@ mod tests {
     }
 
     /// Learners on a very fast clock that call the upstream itself, until `enough` says so.
-    async fn direct(token_life: Duration, renew: Duration, enough: impl Fn(&Tally) -> bool) -> Direct {
-        let options = Options { speed: 100, token_life, origins: Vec::new(), latency: false, service_token: None };
+    async fn direct(
+        token_life: Duration,
+        renew: Duration,
+        enough: impl Fn(&Tally) -> bool,
+    ) -> Direct {
+        let options = Options {
+            speed: 100,
+            token_life,
+            origins: Vec::new(),
+            latency: false,
+            service_token: None,
+        };
         let upstream = Upstream::start(options).await.unwrap();
         let tally = Arc::new(Tally::try_new().unwrap());
         let stop = CancellationToken::new();
-        let pace = Pace { renew, ..Pace::new(Rhythm::Player, 100) };
-        let (site, client) = (Arc::new(session::Site::new(upstream.address(), None)), session::client());
+        let pace = Pace {
+            renew,
+            ..Pace::new(Rhythm::Player, 100)
+        };
+        let (site, client) = (
+            Arc::new(session::Site::new(upstream.address(), None)),
+            session::client(),
+        );
         let learner = |number| {
-            let (site, client, tally, stop) = (Arc::clone(&site), client.clone(), Arc::clone(&tally), stop.clone());
-            learners::run(Setup { number, of: 3, pace, site, client, tally, stop })
+            let (site, client, tally, stop) = (
+                Arc::clone(&site),
+                client.clone(),
+                Arc::clone(&tally),
+                stop.clone(),
+            );
+            learners::run(Setup {
+                number,
+                of: 3,
+                pace,
+                site,
+                client,
+                tally,
+                stop,
+            })
         };
         let mut learners: JoinSet<()> = (0..3).map(learner).collect();
         let reached = async {
@@ -204,7 +274,9 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), reached)
+            .await
+            .unwrap();
         stop.cancel();
         while learners.join_next().await.is_some() {}
         Direct { upstream, tally }
@@ -212,26 +284,60 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_sidecar_every_call_is_a_call_of_the_upstream() {
-        let Direct { upstream, tally } = direct(TOKEN_LIFE, Duration::ZERO, |tally| tally.calls() > 1_000).await;
+        let Direct { upstream, tally } =
+            direct(TOKEN_LIFE, Duration::ZERO, |tally| tally.calls() > 1_000).await;
         let calls = upstream.census().calls();
         assert_eq!(calls.work(), tally.calls());
         let (writes, reads) = (tally.writes.get(), tally.reads.get());
-        let told =
-            Calls { auth: 3, singles: writes - calls.snapshots, snapshots: calls.snapshots, reads, ..Calls::default() };
+        let told = Calls {
+            auth: 3,
+            singles: writes - calls.snapshots,
+            snapshots: calls.snapshots,
+            reads,
+            ..Calls::default()
+        };
         assert_eq!(calls, told);
         assert!(calls.snapshots > 0, "learner 1 is on the course player");
-        assert_eq!((tally.forwarded.get(), tally.acknowledged_here.get()), (tally.writes.get(), 0));
-        assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.stale.get()), (0, 0, 0));
-        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book, None));
-        assert_eq!(audit, Audit { acknowledged: tally.writes.get(), ..Audit::default() });
+        assert_eq!(
+            (tally.forwarded.get(), tally.acknowledged_here.get()),
+            (tally.writes.get(), 0)
+        );
+        assert_eq!(
+            (
+                tally.refused.get(),
+                tally.failed_reads.get(),
+                tally.stale.get()
+            ),
+            (0, 0, 0)
+        );
+        let audit = upstream
+            .census()
+            .look(|book| Audit::of(&tally.promised(), book, None));
+        assert_eq!(
+            audit,
+            Audit {
+                acknowledged: tally.writes.get(),
+                ..Audit::default()
+            }
+        );
     }
 
     #[tokio::test]
     async fn a_learner_whose_token_expires_gets_another_and_loses_no_call() {
         let enough = |tally: &Tally| tally.refreshes.get() > 3;
-        let Direct { upstream, tally } = direct(Duration::from_secs(1), Duration::ZERO, enough).await;
-        assert_eq!((tally.refused.get(), tally.failed_reads.get(), tally.locked_out.get()), (0, 0, 0));
-        let audit = upstream.census().look(|book| Audit::of(&tally.promised(), book, None));
+        let Direct { upstream, tally } =
+            direct(Duration::from_secs(1), Duration::ZERO, enough).await;
+        assert_eq!(
+            (
+                tally.refused.get(),
+                tally.failed_reads.get(),
+                tally.locked_out.get()
+            ),
+            (0, 0, 0)
+        );
+        let audit = upstream
+            .census()
+            .look(|book| Audit::of(&tally.promised(), book, None));
         assert_eq!((audit.lost, audit.foreign), (0, 0));
     }
 
@@ -246,13 +352,29 @@ mod tests {
         let report = Stage::set(options.run()).await.unwrap().play().await;
         let json = report.json();
         assert!(report.is_good(), "{json}");
-        for key in ["lost", "foreign", "duplicated", "out_of_order", "refused", "locked_out"] {
+        for key in [
+            "lost",
+            "foreign",
+            "duplicated",
+            "out_of_order",
+            "refused",
+            "locked_out",
+        ] {
             assert_eq!(json[key], 0, "{key}: {json}");
         }
-        assert!(json["upstream_calls"].as_u64() < json["calls"].as_u64(), "{json}");
-        assert!(json["upstream"]["progress_batches"].as_u64() > Some(0), "{json}");
+        assert!(
+            json["upstream_calls"].as_u64() < json["calls"].as_u64(),
+            "{json}"
+        );
+        assert!(
+            json["upstream"]["progress_batches"].as_u64() > Some(0),
+            "{json}"
+        );
         assert!(json["cache_answers"].as_u64() > Some(0), "{json}");
-        assert!(json["ledger"]["superseded"].as_u64() > Some(0), "every second learner tells snapshots: {json}");
+        assert!(
+            json["ledger"]["superseded"].as_u64() > Some(0),
+            "every second learner tells snapshots: {json}"
+        );
         for key in ["reduction", "ack_p50_us", "ack_p99_us", "cache_hit_ratio"] {
             assert!(json[key].is_number(), "{key}: {json}");
         }
@@ -261,7 +383,13 @@ mod tests {
     async fn shared_batches_go_under_the_service_credential_and_keep_the_promises() {
         let duration = Duration::from_secs(1);
         let arrangement = Some(Arrangement::CollapseShared);
-        let run = Run { learners: 8, rhythm: Rhythm::Player, speed: 10, duration, arrangement };
+        let run = Run {
+            learners: 8,
+            rhythm: Rhythm::Player,
+            speed: 10,
+            duration,
+            arrangement,
+        };
         let report = Stage::set(run).await.unwrap().play().await;
         let json = report.json();
         assert!(report.is_good(), "{json}");
@@ -269,6 +397,9 @@ mod tests {
             assert_eq!(json[key], 0, "{key}: {json}");
         }
         assert_eq!(json["upstream"]["refusals"], 0, "{json}");
-        assert!(json["upstream"]["progress_batches"].as_u64() > Some(0), "{json}");
+        assert!(
+            json["upstream"]["progress_batches"].as_u64() > Some(0),
+            "{json}"
+        );
     }
 }

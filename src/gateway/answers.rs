@@ -38,7 +38,11 @@ impl Answers {
 
     /// The event, or the client's own batch, is kept.
     pub(super) fn acknowledge(&self, parts: &Parts, ack: Ack, request_id: &str) -> Response<Body> {
-        self.count(if ack.duplicate { Action::Duplicate } else { Action::Acknowledged });
+        self.count(if ack.duplicate {
+            Action::Duplicate
+        } else {
+            Action::Acknowledged
+        });
         let id = HeaderValue::try_from(request_id);
         let mut response = reply::acknowledge(ack);
         self.dress(parts, &mut response);
@@ -51,7 +55,11 @@ impl Answers {
     /// The call is refused.
     pub(super) fn refuse(&self, parts: &Parts, refusal: &Refusal) -> Response<Body> {
         self.count_refusal(refusal.as_str());
-        tracing::debug!(reason = refusal.as_str(), path = parts.uri.path(), "a call was refused");
+        tracing::debug!(
+            reason = refusal.as_str(),
+            path = parts.uri.path(),
+            "a call was refused"
+        );
         let mut response = reply::refuse(refusal);
         self.dress(parts, &mut response);
         response
@@ -77,7 +85,16 @@ pub(super) fn fail(error: &UpstreamError) -> Response<Body> {
 
 /// The id that a call's head gives it, else a new one.
 pub(super) fn request_id(parts: &Parts) -> String {
-    let given = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
-    let made = || uuid::Uuid::new_v4().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()).to_owned();
+    let given = parts
+        .headers
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| !id.is_empty());
+    let made = || {
+        uuid::Uuid::new_v4()
+            .hyphenated()
+            .encode_lower(&mut uuid::Uuid::encode_buffer())
+            .to_owned()
+    };
     given.map_or_else(made, str::to_owned)
 }

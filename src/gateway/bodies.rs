@@ -44,12 +44,22 @@ impl Bodies {
     ///
     /// # Errors
     /// It came too slowly or not whole, or there was no room for it.
-    pub(super) async fn gather(&self, parts: &Parts, peer: &Peer, body: Body) -> Result<Gathered, Refusal> {
+    pub(super) async fn gather(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        body: Body,
+    ) -> Result<Gathered, Refusal> {
         let memory = self.callers.standing.memory();
-        let bounds = Bounds { most: self.acceptor.max_body(), within: self.within, memory };
+        let bounds = Bounds {
+            most: self.acceptor.max_body(),
+            within: self.within,
+            memory,
+        };
         let whose = || {
             let caller = self.callers.identify(parts, peer);
-            self.callers.memory_share(self.callers.identity.keys(&caller, None).principal, peer)
+            self.callers
+                .memory_share(self.callers.identity.keys(&caller, None).principal, peer)
         };
         collect::gather(body, bounds, whose).await
     }
@@ -58,11 +68,17 @@ impl Bodies {
     ///
     /// # Errors
     /// Its caller has no room for it.
-    pub(super) fn keep(&self, gathered: Gathered, principal: Principal, peer: &Peer) -> Result<Body, Refusal> {
+    pub(super) fn keep(
+        &self,
+        gathered: Gathered,
+        principal: Principal,
+        peer: &Peer,
+    ) -> Result<Body, Refusal> {
         gathered.keep(|| self.callers.memory_share(principal, peer))
     }
 
-    /// A body without its coding, if that is quick; `None`: it isn't ([`unpack_large`](Self::unpack_large)).
+    /// A body without its coding, if that is quick; `None`: it isn't
+    /// ([`unpack_large`](Self::unpack_large)).
     ///
     /// # Errors
     /// It can't be unpacked, or has no room.
@@ -73,19 +89,32 @@ impl Bodies {
         group: Option<GroupIndex>,
     ) -> Result<Option<Plain>, Unusable> {
         if !headers.contains_key(header::CONTENT_ENCODING) {
-            return Ok(Some(Plain { body: raw.clone(), _room: None }));
+            return Ok(Some(Plain {
+                body: raw.clone(),
+                _room: None,
+            }));
         }
-        let unusable = |why, shown: &Bytes| Unusable { why, shown: shown.clone() };
+        let unusable = |why, shown: &Bytes| Unusable {
+            why,
+            shown: shown.clone(),
+        };
         match unpack_small(headers, raw, self.acceptor.max_body()) {
-            Ok(Some(body)) => self.with_room(&body).map(Some).map_err(|why| unusable(why, &body)),
+            Ok(Some(body)) => self
+                .with_room(&body)
+                .map(Some)
+                .map_err(|why| unusable(why, &body)),
             Ok(None) => Ok(None),
-            Err(refusal) => Err(unusable(self.acceptor.judge(group, Decline::Refuse(refusal)), raw)),
+            Err(refusal) => Err(unusable(
+                self.acceptor.judge(group, Decline::Refuse(refusal)),
+                raw,
+            )),
         }
     }
 
-    /// A body without its coding, which is large on one side at least. What that makes of it has room of its own. It is
-    /// unpacked only for a caller that may be answered, from its beginning: what [`unpack_at_once`](Self::unpack_at_once) has
-    /// begun would keep its window while it waits for a place.
+    /// A body without its coding, which is large on one side at least. What that makes of it has
+    /// room of its own. It is unpacked only for a caller that may be answered, from its beginning:
+    /// what [`unpack_at_once`](Self::unpack_at_once) has begun would keep its window while it waits
+    /// for a place.
     ///
     /// # Errors
     /// Its call will be forwarded, or it can't be unpacked, or has no room.
@@ -95,23 +124,39 @@ impl Bodies {
         raw: &Bytes,
         groups: &[GroupIndex],
     ) -> Result<Plain, Unusable> {
-        let unusable = |why| Unusable { why, shown: raw.clone() };
-        let is_good = self.callers.is_good(caller, groups).map_err(|why| unusable(Decline::Forward(why)))?;
+        let unusable = |why| Unusable {
+            why,
+            shown: raw.clone(),
+        };
+        let is_good = self
+            .callers
+            .is_good(caller, groups)
+            .map_err(|why| unusable(Decline::Forward(why)))?;
         let (headers, most) = (&caller.parts().headers, self.acceptor.max_body());
         let unpacked = self.unpacker.unpack(headers, raw, (most, is_good)).await;
-        let body = unpacked.map_err(|why| unusable(self.acceptor.judge(groups.first().copied(), why)))?;
+        let body =
+            unpacked.map_err(|why| unusable(self.acceptor.judge(groups.first().copied(), why)))?;
         self.with_room(&body).map_err(unusable)
     }
 
-    /// What may be looked at of a body that nobody has unpacked: the body without its coding, if that is quick.
+    /// What may be looked at of a body that nobody has unpacked: the body without its coding, if
+    /// that is quick.
     pub(super) fn peek(&self, headers: &HeaderMap, raw: &Bytes) -> Bytes {
-        unpack_small(headers, raw, self.acceptor.max_body()).ok().flatten().unwrap_or_else(|| raw.clone())
+        unpack_small(headers, raw, self.acceptor.max_body())
+            .ok()
+            .flatten()
+            .unwrap_or_else(|| raw.clone())
     }
 
     /// With room for what a coding held.
     fn with_room(&self, body: &Bytes) -> Result<Plain, Decline> {
         let mut lease = self.callers.standing.memory().unnamed().lease();
-        lease.stretch(body.len()).map_err(|_| Decline::Forward(Forward::NoRoom))?;
-        Ok(Plain { body: body.clone(), _room: Some(lease) })
+        lease
+            .stretch(body.len())
+            .map_err(|_| Decline::Forward(Forward::NoRoom))?;
+        Ok(Plain {
+            body: body.clone(),
+            _room: Some(lease),
+        })
     }
 }

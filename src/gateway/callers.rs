@@ -32,18 +32,34 @@ impl Callers {
     }
 
     /// A caller as its lanes in these groups know it.
-    pub(super) fn asker(&self, caller: &Caller<'_>, keys: &Keys, user: Option<UserId>, groups: &[GroupIndex]) -> Asker {
+    pub(super) fn asker(
+        &self,
+        caller: &Caller<'_>,
+        keys: &Keys,
+        user: Option<UserId>,
+        groups: &[GroupIndex],
+    ) -> Asker {
         let claimed = || self.identity.claimed(caller);
         let is_own = |user: &UserId| claimed().is_some_and(|name| name == user.as_str());
         let good = |group: &GroupIndex| self.standing.reputation().is_good(keys.principal, *group);
         let joins = groups.iter().any(good) && user.as_ref().is_some_and(is_own);
-        Asker { principal: keys.principal, realm: keys.realm, user, joins }
+        Asker {
+            principal: keys.principal,
+            realm: keys.realm,
+            user,
+            joins,
+        }
     }
 
-    /// The user of a call whose body wasn't understood; none, which stands for all of its caller's lanes, if its body might
-    /// have named another one than its head.
+    /// The user of a call whose body wasn't understood; none, which stands for all of its caller's
+    /// lanes, if its body might have named another one than its head.
     pub(super) fn user_without_body(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
-        let scope = AnyBody(HeadScope { caller, params, user: None, body: None });
+        let scope = AnyBody(HeadScope {
+            caller,
+            params,
+            user: None,
+            body: None,
+        });
         self.identity.user(&scope)
     }
 
@@ -51,16 +67,26 @@ impl Callers {
     ///
     /// # Errors
     /// It is known that its call will be forwarded.
-    pub(super) fn is_good(&self, caller: &Caller<'_>, groups: &[GroupIndex]) -> Result<bool, Forward> {
+    pub(super) fn is_good(
+        &self,
+        caller: &Caller<'_>,
+        groups: &[GroupIndex],
+    ) -> Result<bool, Forward> {
         let named = &self.identity.settings().selection.named;
         if named.iter().any(|part| matches!(part, Part::Body(_))) {
             return Ok(false);
         }
-        let (principal, reputation) = (self.identity.keys(caller, None).principal, self.standing.reputation());
+        let (principal, reputation) = (
+            self.identity.keys(caller, None).principal,
+            self.standing.reputation(),
+        );
         if reputation.is_refused(principal) {
             return Err(Forward::Rejected);
         }
-        if !groups.iter().any(|group| reputation.is_proven(principal, *group)) {
+        if !groups
+            .iter()
+            .any(|group| reputation.is_proven(principal, *group))
+        {
             return Err(Forward::Unproven);
         }
         Ok(reputation.is_good_anywhere(principal))

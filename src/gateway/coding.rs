@@ -7,8 +7,8 @@
 //! | br | 16 MiB (RFC 7932; no large windows) | 1 |
 //! | zstd | 8 MiB (RFC 9659) | [`MOST_MEMBERS`] |
 //!
-//! A window is memory that a few bytes can ask for, and a member costs time though it holds nothing. What is unpacked is
-//! counted as it comes out.
+//! A window is memory that a few bytes can ask for, and a member costs time though it holds
+//! nothing. What is unpacked is counted as it comes out.
 
 use crate::ingest::accept::refusal::Refusal;
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
@@ -40,7 +40,9 @@ impl Coding {
     /// It names one that is not known, or several.
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Refusal> {
         let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
-        let Some(line) = lines.next() else { return Ok(None) };
+        let Some(line) = lines.next() else {
+            return Ok(None);
+        };
         if lines.next().is_some() {
             return Err(Refusal::UnknownCoding("more than one".into()));
         }
@@ -63,7 +65,10 @@ impl Coding {
         if packed.is_empty() {
             return Err(broken("it is empty"));
         }
-        let mut unpacked = Unpacked { bytes: Vec::new(), most };
+        let mut unpacked = Unpacked {
+            bytes: Vec::new(),
+            most,
+        };
         match self {
             Self::Gzip => unpacked.read_gzip(packed),
             Self::Deflate => unpacked.read_deflate(packed),
@@ -93,7 +98,11 @@ impl Unpacked {
 
     fn read_deflate(&mut self, mut packed: &[u8]) -> Result<(), Refusal> {
         self.read_all(ZlibDecoder::new(&mut packed))?;
-        if packed.is_empty() { Ok(()) } else { Err(broken("something follows its end")) }
+        if packed.is_empty() {
+            Ok(())
+        } else {
+            Err(broken("something follows its end"))
+        }
     }
 
     fn read_zstd(&mut self, mut packed: &[u8]) -> Result<(), Refusal> {
@@ -110,7 +119,11 @@ impl Unpacked {
     }
 
     fn read_brotli(&mut self, packed: &[u8]) -> Result<(), Refusal> {
-        let (bytes, words, codes) = (StandardAlloc::default(), StandardAlloc::default(), StandardAlloc::default());
+        let (bytes, words, codes) = (
+            StandardAlloc::default(),
+            StandardAlloc::default(),
+            StandardAlloc::default(),
+        );
         let mut state = BrotliState::new_strict(bytes, words, codes);
         let (mut left, mut place, mut sum) = (packed.len(), 0, 0);
         let mut piece = vec![0; PIECE];
@@ -132,7 +145,9 @@ impl Unpacked {
                 BrotliResult::ResultSuccess if left == 0 => return Ok(()),
                 BrotliResult::ResultSuccess => return Err(broken("something follows its end")),
                 BrotliResult::NeedsMoreInput => return Err(broken("it ends early")),
-                BrotliResult::ResultFailure => return Err(broken("it is no brotli of a window up to 16 MiB")),
+                BrotliResult::ResultFailure => {
+                    return Err(broken("it is no brotli of a window up to 16 MiB"));
+                }
             }
         }
     }
@@ -140,8 +155,15 @@ impl Unpacked {
     /// Reads to the end, or to one byte too many.
     fn read_all(&mut self, reader: impl Read) -> Result<(), Refusal> {
         let room = self.most.saturating_sub(self.bytes.len()).saturating_add(1);
-        reader.take(room as u64).read_to_end(&mut self.bytes).map_err(broken)?;
-        if self.bytes.len() > self.most { Err(Refusal::TooLarge(self.most)) } else { Ok(()) }
+        reader
+            .take(room as u64)
+            .read_to_end(&mut self.bytes)
+            .map_err(broken)?;
+        if self.bytes.len() > self.most {
+            Err(Refusal::TooLarge(self.most))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -191,41 +213,81 @@ mod tests {
 
     #[test]
     fn codings_are_taken_off_and_their_limit_is_counted_unpacked() {
-        let bodies =
-            [("gzip", gzip(b"{}")), ("deflate", deflate(b"{}")), ("zstd", zstd(b"{}", 20)), ("br", BROTLI.to_vec())];
+        let bodies = [
+            ("gzip", gzip(b"{}")),
+            ("deflate", deflate(b"{}")),
+            ("zstd", zstd(b"{}", 20)),
+            ("br", BROTLI.to_vec()),
+        ];
         for (coding, body) in bodies {
             assert_eq!(unpack(coding, &body, 2).unwrap(), "{}", "{coding}");
-            assert_eq!(unpack(coding, &body, 1), Err(Refusal::TooLarge(1)), "{coding}");
-            // Whether a deflate stream is whole its reader doesn't say; what came out must be whole JSON.
-            let cut = if coding == "deflate" { &[][..] } else { &body[..body.len() - 1] };
-            for wrong in [cut, &[body.as_slice(), b"x"].concat(), b"", b"\xff\xff\xff\xff\xff"] {
+            assert_eq!(
+                unpack(coding, &body, 1),
+                Err(Refusal::TooLarge(1)),
+                "{coding}"
+            );
+            // Whether a deflate stream is whole its reader doesn't say; what came out must be whole
+            // JSON.
+            let cut = if coding == "deflate" {
+                &[][..]
+            } else {
+                &body[..body.len() - 1]
+            };
+            for wrong in [
+                cut,
+                &[body.as_slice(), b"x"].concat(),
+                b"",
+                b"\xff\xff\xff\xff\xff",
+            ] {
                 let refused = unpack(coding, wrong, 99);
-                assert!(matches!(refused, Err(Refusal::BadCoding(_))), "{coding} {wrong:?}: {refused:?}");
+                assert!(
+                    matches!(refused, Err(Refusal::BadCoding(_))),
+                    "{coding} {wrong:?}: {refused:?}"
+                );
             }
         }
         assert_eq!(Coding::of(&head("identity")), Ok(None));
-        assert_eq!(unpack("lzma", b"x", 99), Err(Refusal::UnknownCoding("lzma".into())));
+        assert_eq!(
+            unpack("lzma", b"x", 99),
+            Err(Refusal::UnknownCoding("lzma".into()))
+        );
     }
 
     #[test]
     fn a_window_that_is_larger_than_its_coding_allows_is_refused_before_anything_comes_out() {
-        assert!(matches!(unpack("br", LARGE_WINDOW, 1 << 20), Err(Refusal::BadCoding(_))));
+        assert!(matches!(
+            unpack("br", LARGE_WINDOW, 1 << 20),
+            Err(Refusal::BadCoding(_))
+        ));
         // A frame that doesn't say how large it is takes its whole window.
         let text = vec![b' '; 1 << 20];
-        assert_eq!(unpack("zstd", &zstd(&text, 23), 1 << 20).unwrap().len(), 1 << 20);
+        assert_eq!(
+            unpack("zstd", &zstd(&text, 23), 1 << 20).unwrap().len(),
+            1 << 20
+        );
         for window in [24, 27] {
             let refused = unpack("zstd", &zstd(&text, window), 1 << 20);
-            assert!(matches!(refused, Err(Refusal::BadCoding(_))), "{window}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Refusal::BadCoding(_))),
+                "{window}: {refused:?}"
+            );
         }
     }
 
     #[test]
     fn a_body_of_many_members_is_refused_though_they_hold_nothing() {
         for (coding, member) in [("gzip", gzip(b"")), ("zstd", zstd(b"", 20))] {
-            assert_eq!(unpack(coding, &member.repeat(MOST_MEMBERS), 99).unwrap(), "", "{coding}");
+            assert_eq!(
+                unpack(coding, &member.repeat(MOST_MEMBERS), 99).unwrap(),
+                "",
+                "{coding}"
+            );
             for count in [MOST_MEMBERS + 1, 20_000] {
                 let refused = unpack(coding, &member.repeat(count), 99);
-                assert!(matches!(refused, Err(Refusal::BadCoding(_))), "{coding} {count}: {refused:?}");
+                assert!(
+                    matches!(refused, Err(Refusal::BadCoding(_))),
+                    "{coding} {count}: {refused:?}"
+                );
             }
         }
         let two = [gzip(b"{"), gzip(b"}")].concat();

@@ -10,7 +10,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use std::time::Duration;
 
-/// How much of an oversized body is read and thrown away, so that the client hears the 413 instead of a reset.
+/// How much of an oversized body is read and thrown away, so that the client hears the 413 instead
+/// of a reset.
 const DRAIN_BYTES: usize = 4 << 20;
 /// And for how long.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -75,23 +76,30 @@ impl Gathered {
 
 /// The lease among its caller's. That is no wait: what nobody's share counts must not stay.
 fn named(lease: Lease, whose: impl FnOnce() -> Share) -> Result<Lease, Refusal> {
-    if lease.is_named() { Ok(lease) } else { lease.give_to(&whose()).map_err(|_| no_room()) }
+    if lease.is_named() {
+        Ok(lease)
+    } else {
+        lease.give_to(&whose()).map_err(|_| no_room())
+    }
 }
 
 const fn no_room() -> Refusal {
     Refusal::NoRoom(Duration::from_secs(1))
 }
 
-/// Gathers a body within bounds. Its bytes have room in memory before they are read, one piece ahead. Without room:
+/// Gathers a body within bounds. Its bytes have room in memory before they are read, one piece
+/// ahead. Without room:
 ///
-/// - what has not begun waits, and its client with it, and goes on as a stream when its time is over;
+/// - what has not begun waits, and its client with it, and goes on as a stream when its time is
+///   over;
 /// - what has begun goes on as a stream at once, since others may wait for what it keeps;
 /// - what can never have room goes on as a stream without a wait.
 ///
 /// `whose`: looked at only if the body is large or wasn't at hand.
 ///
 /// # Errors
-/// Too slow, cut off, or no room for what was at hand; what follows it is read and thrown away then.
+/// Too slow, cut off, or no room for what was at hand; what follows it is read and thrown away
+/// then.
 pub(super) async fn gather(
     mut body: Body,
     bounds: Bounds<'_>,
@@ -153,8 +161,16 @@ struct Stopped {
 
 impl Begun {
     fn new(most: usize, said: &SizeHint, memory: &Memory) -> Self {
-        let said = said.exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        Self { most, said, first: Bytes::new(), rest: Vec::new(), lease: memory.unnamed().lease() }
+        let said = said
+            .exact()
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Self {
+            most,
+            said,
+            first: Bytes::new(),
+            rest: Vec::new(),
+            lease: memory.unnamed().lease(),
+        }
     }
 
     fn len(&self) -> usize {
@@ -167,7 +183,8 @@ impl Begun {
 
     /// What comes next at most, bytes.
     fn next_piece(&self) -> usize {
-        self.said.map_or(PIECE, |said| said.saturating_sub(self.len()).min(PIECE))
+        self.said
+            .map_or(PIECE, |said| said.saturating_sub(self.len()).min(PIECE))
     }
 
     /// What so many bytes take: a buffer doubles, but is no larger than what will come.
@@ -176,40 +193,62 @@ impl Begun {
             return size;
         }
         let most = self.said.unwrap_or(self.most).max(size);
-        if size <= self.rest.capacity() { self.rest.capacity() } else { size.saturating_mul(2).min(most) }
+        if size <= self.rest.capacity() {
+            self.rest.capacity()
+        } else {
+            size.saturating_mul(2).min(most)
+        }
     }
 
     /// Whether a body that has not begun may begin.
     async fn has_room_in_time(&self, share: &Share, within: Duration) -> bool {
         let ever = self.said.is_none_or(|said| said as u64 <= share.largest());
-        ever && tokio::time::timeout(within, share.free(self.next_piece() as u64)).await.is_ok()
+        ever && tokio::time::timeout(within, share.free(self.next_piece() as u64))
+            .await
+            .is_ok()
     }
 
     /// Takes room for the next piece.
     fn reserve(&mut self) -> Result<(), Stopped> {
         let takes = self.takes(self.len() + self.next_piece());
-        self.lease.resize(takes).map_err(|NoRoom| Stopped { next: None, why: Unread::NoRoom })
+        self.lease.resize(takes).map_err(|NoRoom| Stopped {
+            next: None,
+            why: Unread::NoRoom,
+        })
     }
 
     /// Reads on to the end, or to what can't be added.
-    async fn read(&mut self, body: &mut Body, within: Duration) -> Result<Option<Stopped>, Refusal> {
+    async fn read(
+        &mut self,
+        body: &mut Body,
+        within: Duration,
+    ) -> Result<Option<Stopped>, Refusal> {
         let all = async {
             loop {
                 if let Err(stopped) = self.reserve() {
                     return Ok(Some(stopped));
                 }
-                let Some(frame) = body.frame().await else { return Ok(None) };
+                let Some(frame) = body.frame().await else {
+                    return Ok(None);
+                };
                 if let Err(stopped) = self.add(frame.map_err(|_| Refusal::Incomplete)?) {
                     return Ok(Some(stopped));
                 }
             }
         };
-        tokio::time::timeout(within, all).await.map_err(|_| Refusal::TooSlow)?
+        tokio::time::timeout(within, all)
+            .await
+            .map_err(|_| Refusal::TooSlow)?
     }
 
     fn add(&mut self, frame: Frame<Bytes>) -> Result<(), Stopped> {
-        let stopped = |next, why| Stopped { next: Some(next), why };
-        let data = frame.into_data().map_err(|trailers| stopped(trailers, Unread::Trailers))?;
+        let stopped = |next, why| Stopped {
+            next: Some(next),
+            why,
+        };
+        let data = frame
+            .into_data()
+            .map_err(|trailers| stopped(trailers, Unread::Trailers))?;
         let size = self.len() + data.len();
         if size > self.most {
             return Err(stopped(Frame::data(data), Unread::TooLarge));
@@ -222,19 +261,32 @@ impl Begun {
             self.first = data;
             return Ok(());
         }
-        self.rest.reserve_exact(takes.saturating_sub(self.rest.len()));
-        self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        self.rest
+            .reserve_exact(takes.saturating_sub(self.rest.len()));
+        self.rest
+            .extend_from_slice(&std::mem::take(&mut self.first));
         self.rest.extend_from_slice(&data);
         Ok(())
     }
 
     /// What has been read, without the room for more.
     fn leave(self) -> (Bytes, Lease) {
-        let Self { first, mut rest, mut lease, .. } = self;
+        let Self {
+            first,
+            mut rest,
+            mut lease,
+            ..
+        } = self;
         rest.shrink_to_fit();
-        let bytes = if rest.is_empty() { first } else { Bytes::from(rest) };
+        let bytes = if rest.is_empty() {
+            first
+        } else {
+            Bytes::from(rest)
+        };
         // INVARIANT: no more than was reserved, so this gives back.
-        let spare = usize::try_from(lease.bytes()).unwrap_or(usize::MAX).saturating_sub(bytes.len());
+        let spare = usize::try_from(lease.bytes())
+            .unwrap_or(usize::MAX)
+            .saturating_sub(bytes.len());
         drop(lease.split_off(spare));
         (bytes, lease)
     }
@@ -245,9 +297,17 @@ impl Begun {
     }
 
     /// What has been read, the part in hand, and the rest as it comes.
-    async fn stream(self, body: Body, stopped: Stopped, whose: impl FnOnce() -> Share) -> Result<Gathered, Refusal> {
+    async fn stream(
+        self,
+        body: Body,
+        stopped: Stopped,
+        whose: impl FnOnce() -> Share,
+    ) -> Result<Gathered, Refusal> {
         let Stopped { next, why } = stopped;
-        let in_hand = next.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        let in_hand = next
+            .as_ref()
+            .and_then(Frame::data_ref)
+            .map_or(0, Bytes::len);
         let (begun, lease) = self.leave();
         let mut lease = named(lease, whose)?;
         if lease.stretch(begun.len() + in_hand).is_err() {
@@ -258,18 +318,31 @@ impl Begun {
         let of_next = lease.split_off(in_hand);
         let next = next.map(|next| next.map_data(|data| of_next.bind(data)));
         let begun = Some(lease.bind(begun)).filter(|bytes| !bytes.is_empty());
-        let begun: Vec<_> = begun.into_iter().map(Frame::data).chain(next).map(Ok::<_, BodyError>).collect();
-        let rest = stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) });
-        Ok(Gathered::Streamed(Body::boxed(StreamBody::new(stream::iter(begun).chain(rest))), why))
+        let begun: Vec<_> = begun
+            .into_iter()
+            .map(Frame::data)
+            .chain(next)
+            .map(Ok::<_, BodyError>)
+            .collect();
+        let rest = stream::unfold(body, |mut body| async move {
+            body.frame().await.map(|frame| (frame, body))
+        });
+        Ok(Gathered::Streamed(
+            Body::boxed(StreamBody::new(stream::iter(begun).chain(rest))),
+            why,
+        ))
     }
 }
 
-/// Reads a body that is refused, within bounds, so that its client hears the answer instead of a reset.
+/// Reads a body that is refused, within bounds, so that its client hears the answer instead of a
+/// reset.
 pub(super) async fn drain(mut body: Body) {
     let read = async {
         let mut left = DRAIN_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
-            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
+                return;
+            };
             left = rest;
         }
     };

@@ -78,30 +78,47 @@ impl Decider {
     }
 
     /// Prepares an event call; `None`: its body must be unpacked off this thread first.
-    fn prepare_at_once(&self, head: &EventHead<'_>, raw: &Bytes) -> Option<Result<Box<Prepared>, Decision>> {
+    fn prepare_at_once(
+        &self,
+        head: &EventHead<'_>,
+        raw: &Bytes,
+    ) -> Option<Result<Box<Prepared>, Decision>> {
         let caller = self.callers.identify(head.parts, head.peer);
         let call = Call::new(&caller, head.params, head.request_id);
         let headers = &head.parts.headers;
         if let Err(why) = self.check_event(&caller, head.candidates) {
             let shown = self.bodies.peek(headers, raw);
-            return Some(Err(self.decline_event(&call, head.candidates, Decline::Forward(why), &shown)));
+            return Some(Err(self.decline_event(
+                &call,
+                head.candidates,
+                Decline::Forward(why),
+                &shown,
+            )));
         }
         let group = head.candidates.first().map(|route| route.group);
         match self.bodies.unpack_at_once(headers, raw, group) {
             Ok(Some(plain)) => Some(self.prepare(&call, head.candidates, raw, &plain.body)),
             Ok(None) => None,
-            Err(Unusable { why, shown }) => Some(Err(self.decline_event(&call, head.candidates, why, &shown))),
+            Err(Unusable { why, shown }) => {
+                Some(Err(self.decline_event(&call, head.candidates, why, &shown)))
+            }
         }
     }
 
     /// As [`prepare_at_once`](Self::prepare_at_once), for a body that is large without its coding.
-    async fn prepare_large(&self, head: &EventHead<'_>, raw: &Bytes) -> Result<Box<Prepared>, Decision> {
+    async fn prepare_large(
+        &self,
+        head: &EventHead<'_>,
+        raw: &Bytes,
+    ) -> Result<Box<Prepared>, Decision> {
         let caller = self.callers.identify(head.parts, head.peer);
         let unpacked = self.bodies.unpack_large(&caller, raw, &head.groups()).await;
         let call = Call::new(&caller, head.params, head.request_id);
         match unpacked {
             Ok(plain) => self.prepare(&call, head.candidates, raw, &plain.body),
-            Err(Unusable { why, shown }) => Err(self.decline_event(&call, head.candidates, why, &shown)),
+            Err(Unusable { why, shown }) => {
+                Err(self.decline_event(&call, head.candidates, why, &shown))
+            }
         }
     }
 
@@ -113,14 +130,24 @@ impl Decider {
         body: &Bytes,
     ) -> Result<Box<Prepared>, Decision> {
         let prepared = self.acceptor.prepare(candidates, call, raw, body);
-        prepared.map(Box::new).map_err(|decline| self.decline_event(call, candidates, decline, body))
+        prepared
+            .map(Box::new)
+            .map_err(|decline| self.decline_event(call, candidates, decline, body))
     }
 
     /// `body`: what may be looked at of it.
-    fn decline_event(&self, call: &Call<'_>, candidates: &[&EventRoute], decline: Decline, body: &Bytes) -> Decision {
+    fn decline_event(
+        &self,
+        call: &Call<'_>,
+        candidates: &[&EventRoute],
+        decline: Decline,
+        body: &Bytes,
+    ) -> Decision {
         match decline {
             Decline::Refuse(refusal) => Decision::Refuse(refusal),
-            Decline::Forward(why) => Decision::Forward(why, self.touch.of_event(call, candidates, body).into()),
+            Decline::Forward(why) => {
+                Decision::Forward(why, self.touch.of_event(call, candidates, body).into())
+            }
         }
     }
 
@@ -128,16 +155,32 @@ impl Decider {
     fn decline_unkept(&self, head: &EventHead<'_>, raw: &Bytes, decline: Decline) -> Decision {
         let caller = self.callers.identify(head.parts, head.peer);
         let call = Call::new(&caller, head.params, head.request_id);
-        self.decline_event(&call, head.candidates, decline, &self.bodies.peek(&head.parts.headers, raw))
+        self.decline_event(
+            &call,
+            head.candidates,
+            decline,
+            &self.bodies.peek(&head.parts.headers, raw),
+        )
     }
 
-    /// Decides a client's own batch whose body is whole, and keeps its events if it is acknowledged.
-    pub(super) async fn decide_batch(&self, head: &EventHead<'_>, group: GroupIndex, raw: &Bytes) -> Decision {
+    /// Decides a client's own batch whose body is whole, and keeps its events if it is
+    /// acknowledged.
+    pub(super) async fn decide_batch(
+        &self,
+        head: &EventHead<'_>,
+        group: GroupIndex,
+        raw: &Bytes,
+    ) -> Decision {
         let caller = self.callers.identify(head.parts, head.peer);
         let call = Call::new(&caller, head.params, head.request_id);
         let headers = &head.parts.headers;
         if let Err(why) = self.check_batch(&caller) {
-            return self.decline_batch(&call, group, Decline::Forward(why), &self.bodies.peek(headers, raw));
+            return self.decline_batch(
+                &call,
+                group,
+                Decline::Forward(why),
+                &self.bodies.peek(headers, raw),
+            );
         }
         let unpacked = match self.bodies.unpack_at_once(headers, raw, Some(group)) {
             Ok(Some(plain)) => Ok(plain),
@@ -154,16 +197,29 @@ impl Decider {
         }
     }
 
-    fn decline_batch(&self, call: &Call<'_>, group: GroupIndex, decline: Decline, body: &Bytes) -> Decision {
+    fn decline_batch(
+        &self,
+        call: &Call<'_>,
+        group: GroupIndex,
+        decline: Decline,
+        body: &Bytes,
+    ) -> Decision {
         match decline {
             Decline::Refuse(refusal) => Decision::Refuse(refusal),
-            Decline::Forward(why) => Decision::Forward(why, self.touch.of_batch(call, group, body).into()),
+            Decline::Forward(why) => {
+                Decision::Forward(why, self.touch.of_batch(call, group, body).into())
+            }
         }
     }
 
-    /// Decides a call whose body can't be looked at: it is too large, has trailers or found no room. It is the
-    /// application's, unless its group refuses the first.
-    pub(super) fn decide_unread(&self, head: &EventHead<'_>, groups: &[GroupIndex], unread: Unread) -> Decision {
+    /// Decides a call whose body can't be looked at: it is too large, has trailers or found no
+    /// room. It is the application's, unless its group refuses the first.
+    pub(super) fn decide_unread(
+        &self,
+        head: &EventHead<'_>,
+        groups: &[GroupIndex],
+        unread: Unread,
+    ) -> Decision {
         let decline = match unread {
             Unread::TooLarge => Decline::Refuse(Refusal::TooLarge(self.acceptor.max_body())),
             Unread::Trailers => Decline::Forward(Forward::Trailers),
@@ -181,29 +237,56 @@ impl Decider {
     /// Whether an event call may be acknowledged, as far as its head tells.
     fn check_event(&self, caller: &Caller<'_>, candidates: &[&EventRoute]) -> Result<(), Forward> {
         let identity = &self.callers.identity;
-        identity.answerable(caller).map_err(Forward::NotAnswerable)?;
+        identity
+            .answerable(caller)
+            .map_err(Forward::NotAnswerable)?;
         let kind = media_type(caller);
-        let lists = |route: &&EventRoute| route.content_types.iter().any(|allowed| **allowed == *kind);
+        let lists =
+            |route: &&EventRoute| route.content_types.iter().any(|allowed| **allowed == *kind);
         if candidates.iter().any(lists) {
             return Ok(());
         }
-        if candidates.iter().all(|route| !route.content_types.is_empty()) {
+        if candidates
+            .iter()
+            .all(|route| !route.content_types.is_empty())
+        {
             return Err(Forward::ContentType);
         }
-        if identity.is_asked_for(caller, &kind) { Ok(()) } else { Err(Forward::NotAskedFor) }
+        if identity.is_asked_for(caller, &kind) {
+            Ok(())
+        } else {
+            Err(Forward::NotAskedFor)
+        }
     }
 
     /// Whether a client's own batch may be, as far as its head tells.
     fn check_batch(&self, caller: &Caller<'_>) -> Result<(), Forward> {
         let identity = &self.callers.identity;
-        identity.answerable(caller).map_err(Forward::NotAnswerable)?;
-        if identity.is_asked_for(caller, &media_type(caller)) { Ok(()) } else { Err(Forward::NotAskedFor) }
+        identity
+            .answerable(caller)
+            .map_err(Forward::NotAnswerable)?;
+        if identity.is_asked_for(caller, &media_type(caller)) {
+            Ok(())
+        } else {
+            Err(Forward::NotAskedFor)
+        }
     }
 }
 
 /// The type of a call's body in lower case, without parameters; empty where none can be read.
 fn media_type<'a>(caller: &Caller<'a>) -> Cow<'a, str> {
-    let line = caller.parts().headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = line.and_then(|line| line.split(';').next()).unwrap_or_default().trim();
-    if kind.bytes().any(|byte| byte.is_ascii_uppercase()) { kind.to_ascii_lowercase().into() } else { kind.into() }
+    let line = caller
+        .parts()
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let kind = line
+        .and_then(|line| line.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    if kind.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        kind.to_ascii_lowercase().into()
+    } else {
+        kind.into()
+    }
 }

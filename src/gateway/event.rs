@@ -38,32 +38,57 @@ impl EventCalls {
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
         let request_id = request_id(&parts);
-        let head = EventHead { parts: &parts, peer, candidates, params, request_id: &request_id };
+        let head = EventHead {
+            parts: &parts,
+            peer,
+            candidates,
+            params,
+            request_id: &request_id,
+        };
         let decision = match &gathered {
             Gathered::Whole(Whole { raw, .. }) => self.decider.decide_event(&head, raw).await,
-            Gathered::Streamed(_, unread) => self.decider.decide_unread(&head, &head.groups(), *unread),
+            Gathered::Streamed(_, unread) => {
+                self.decider.decide_unread(&head, &head.groups(), *unread)
+            }
         };
         if let Decision::Acknowledge(ack) = decision {
-            self.answers.metrics.ack_seconds.observe(began.elapsed().as_secs_f64());
+            self.answers
+                .metrics
+                .ack_seconds
+                .observe(began.elapsed().as_secs_f64());
             return self.answers.acknowledge(&parts, ack, &request_id);
         }
         Box::pin(self.carry_out(decision, parts, gathered, peer, &request_id)).await
     }
 
     /// Answers a batch that a client made itself.
-    pub(super) async fn answer_batch(&self, request: Request<Body>, peer: &Peer, group: GroupIndex) -> Response<Body> {
+    pub(super) async fn answer_batch(
+        &self,
+        request: Request<Body>,
+        peer: &Peer,
+        group: GroupIndex,
+    ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let gathered = match self.bodies.gather(&parts, peer, body).await {
             Ok(gathered) => gathered,
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
         let (params, request_id) = (Params::default(), request_id(&parts));
-        let head = EventHead { parts: &parts, peer, candidates: &[], params: &params, request_id: &request_id };
+        let head = EventHead {
+            parts: &parts,
+            peer,
+            candidates: &[],
+            params: &params,
+            request_id: &request_id,
+        };
         let decision = match &gathered {
-            Gathered::Whole(Whole { raw, .. }) => self.decider.decide_batch(&head, group, raw).await,
+            Gathered::Whole(Whole { raw, .. }) => {
+                self.decider.decide_batch(&head, group, raw).await
+            }
             Gathered::Streamed(_, unread) => self.decider.decide_unread(&head, &[group], *unread),
         };
-        self.carry_out(decision, parts, gathered, peer, &request_id).await
+        self.carry_out(decision, parts, gathered, peer, &request_id)
+            .await
     }
 
     async fn carry_out(
@@ -77,7 +102,14 @@ impl EventCalls {
         match decision {
             Decision::Acknowledge(ack) => self.answers.acknowledge(&parts, ack, request_id),
             Decision::Forward(why, touches) => {
-                self.forwarder.forward(Request::from_parts(parts, gathered), peer, Some(&why), *touches).await
+                self.forwarder
+                    .forward(
+                        Request::from_parts(parts, gathered),
+                        peer,
+                        Some(&why),
+                        *touches,
+                    )
+                    .await
             }
             Decision::Refuse(refusal) => {
                 // A client that waits for a 100 hears the refusal without having sent anything.

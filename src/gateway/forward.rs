@@ -41,9 +41,9 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Forwards a call after what is before it. What it makes old is made old when the application has answered, and its
-    /// place in the order is free then: also if its client has gone away meanwhile (ruling 2), since the application may
-    /// be at work on it.
+    /// Forwards a call after what is before it. What it makes old is made old when the application
+    /// has answered, and its place in the order is free then: also if its client has gone away
+    /// meanwhile (ruling 2), since the application may be at work on it.
     pub(super) async fn forward(
         self: &Arc<Self>,
         request: Request<Gathered>,
@@ -53,20 +53,44 @@ impl Forwarder {
     ) -> Response<Body> {
         if let Some(why) = why {
             self.answers.count(Action::Forwarded);
-            self.answers.metrics.declined.with_label_values(&[why.as_str()]).inc();
+            self.answers
+                .metrics
+                .declined
+                .with_label_values(&[why.as_str()])
+                .inc();
         }
         let (forwarder, peer, why) = (Arc::clone(self), peer.clone(), why.cloned());
-        whole(async move { forwarder.forward_in_turn(request, &peer, why.as_ref(), touches).await }).await
+        whole(async move {
+            forwarder
+                .forward_in_turn(request, &peer, why.as_ref(), touches)
+                .await
+        })
+        .await
     }
 
-    /// Forwards a call that waits for nothing. One that makes a stored answer old is waited for, whatever its client does.
-    pub(super) async fn pass_whole(self: &Arc<Self>, request: Request<Body>, peer: &Peer) -> Response<Body> {
-        let changes = invalidate::is_unsafe(request.method()) && self.routes.is_cached(request.uri().path());
+    /// Forwards a call that waits for nothing. One that makes a stored answer old is waited for,
+    /// whatever its client does.
+    pub(super) async fn pass_whole(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        peer: &Peer,
+    ) -> Response<Body> {
+        let changes =
+            invalidate::is_unsafe(request.method()) && self.routes.is_cached(request.uri().path());
         if !changes {
-            return self.pass(request, peer, false).await.unwrap_or_else(|error| fail(&error));
+            return self
+                .pass(request, peer, false)
+                .await
+                .unwrap_or_else(|error| fail(&error));
         }
         let (forwarder, peer) = (Arc::clone(self), peer.clone());
-        whole(async move { forwarder.pass(request, &peer, false).await.unwrap_or_else(|error| fail(&error)) }).await
+        whole(async move {
+            forwarder
+                .pass(request, &peer, false)
+                .await
+                .unwrap_or_else(|error| fail(&error))
+        })
+        .await
     }
 
     async fn forward_in_turn(
@@ -89,17 +113,24 @@ impl Forwarder {
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
         let stale = Stale::new(&self.tags, &self.notices, touches.keys.view, touches.tags);
-        let mut passing = pin!(self.pass(Request::from_parts(parts, body), peer, !touches.proves.is_empty()));
+        let mut passing = pin!(self.pass(
+            Request::from_parts(parts, body),
+            peer,
+            !touches.proves.is_empty()
+        ));
         let response = match tokio::time::timeout(longest, &mut passing).await {
             Ok(response) => response,
             Err(_) => {
-                // Its body is still coming: the call goes on, and what stands behind it doesn't wait for it any longer.
+                // Its body is still coming: the call goes on, and what stands behind it doesn't
+                // wait for it any longer.
                 held = None;
                 passing.await
             }
         };
         stale.end(&response);
-        let taken = response.as_ref().is_ok_and(|response| response.status().is_success());
+        let taken = response
+            .as_ref()
+            .is_ok_and(|response| response.status().is_success());
         // ORDER: before the lane may send again.
         if let (true, Some(held), Some((group, subject, by))) = (taken, &held, &touches.state) {
             held.replace(*group, *subject, by);
@@ -107,30 +138,45 @@ impl Forwarder {
         drop(held);
         let principal = touches.keys.principal;
         if taken {
-            self.standing.vouch(principal, touches.keys.nameless, &touches.proves);
+            self.standing
+                .vouch(principal, touches.keys.nameless, &touches.proves);
             self.standing.learn_route(&touches.proves, route);
-        } else if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
+        } else if response
+            .as_ref()
+            .is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED)
+        {
             self.standing.refuse(principal).await;
         }
         let mut response = response.unwrap_or_else(|error| fail(&error));
         if let Some(why) = why.filter(|_| self.explain) {
-            response.headers_mut().insert(FORWARDED, HeaderValue::from_static(why.as_str()));
+            response
+                .headers_mut()
+                .insert(FORWARDED, HeaderValue::from_static(why.as_str()));
         }
         response
     }
 
-    /// As long as the application may take to answer such a call, and no longer. A call that waits outlives its client, so
-    /// one caller's are bounded in number.
-    async fn hold(&self, touches: &Touches, peer: &Peer, longest: Duration) -> Result<Option<Held>, Refusal> {
+    /// As long as the application may take to answer such a call, and no longer. A call that waits
+    /// outlives its client, so one caller's are bounded in number.
+    async fn hold(
+        &self,
+        touches: &Touches,
+        peer: &Peer,
+        longest: Duration,
+    ) -> Result<Option<Held>, Refusal> {
         if touches.groups.is_empty() {
             return Ok(None);
         }
-        let held = self.lanes.hold(&touches.asker, peer.client, &touches.groups, longest).await;
-        held.map(Some).map_err(|_| Refusal::Busy(Duration::from_secs(1)))
+        let held = self
+            .lanes
+            .hold(&touches.asker, peer.client, &touches.groups, longest)
+            .await;
+        held.map(Some)
+            .map_err(|_| Refusal::Busy(Duration::from_secs(1)))
     }
 
-    /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its client hears of it.
-    /// `proves`: a 2xx speaks for its caller.
+    /// Forwards a call; a write makes stored answers to its URI old (RFC 9111 §4.4) before its
+    /// client hears of it. `proves`: a 2xx speaks for its caller.
     pub(super) async fn pass(
         &self,
         request: Request<Body>,
@@ -139,7 +185,10 @@ impl Forwarder {
     ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let old = self.read.makes_old(&parts, peer, &self.routes);
-        let response = self.read.relay(Request::from_parts(parts, body), peer, proves).await;
+        let response = self
+            .read
+            .relay(Request::from_parts(parts, body), peer, proves)
+            .await;
         match old {
             Some(old) => old.end(&self.routes, response),
             None => response,
@@ -156,8 +205,9 @@ async fn whole(answer: impl Future<Output = Response<Body>> + Send + 'static) ->
     })
 }
 
-/// What a forwarded call makes old: when its answer is there and before its client hears of it, or when the call broke off
-/// and nobody knows. A fill that began before is not stored either, since the generation has moved.
+/// What a forwarded call makes old: when its answer is there and before its client hears of it, or
+/// when the call broke off and nobody knows. A fill that began before is not stored either, since
+/// the generation has moved.
 struct Stale<'a> {
     generations: &'a Tags,
     notices: &'a Notices,
@@ -166,13 +216,26 @@ struct Stale<'a> {
 }
 
 impl<'a> Stale<'a> {
-    const fn new(generations: &'a Tags, notices: &'a Notices, caller: View, tags: Vec<String>) -> Self {
-        Self { generations, notices, caller, tags }
+    const fn new(
+        generations: &'a Tags,
+        notices: &'a Notices,
+        caller: View,
+        tags: Vec<String>,
+    ) -> Self {
+        Self {
+            generations,
+            notices,
+            caller,
+            tags,
+        }
     }
 
     /// RFC 9111 §4.4: an error says that nothing has changed; no answer, or a 5xx, doesn't.
     fn end(mut self, response: &Result<Response<Body>, UpstreamError>) {
-        if response.as_ref().is_ok_and(|response| response.status().is_client_error()) {
+        if response
+            .as_ref()
+            .is_ok_and(|response| response.status().is_client_error())
+        {
             self.tags.clear();
         }
     }

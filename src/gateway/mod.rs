@@ -1,5 +1,5 @@
-//! The one service of the public listener: match, decide, reply. Its error is `Infallible`: whatever happens becomes
-//! an answer.
+//! The one service of the public listener: match, decide, reply. Its error is `Infallible`:
+//! whatever happens becomes an answer.
 //!
 //! | file | holds |
 //! |---|---|
@@ -107,17 +107,37 @@ impl Gateway {
     /// A gateway.
     #[must_use]
     pub(crate) fn new(setup: Setup) -> Self {
-        let Setup { identity, acceptor, lanes, standing, read, metrics, notices, .. } = setup;
+        let Setup {
+            identity,
+            acceptor,
+            lanes,
+            standing,
+            read,
+            metrics,
+            notices,
+            ..
+        } = setup;
         let routes = Arc::new(setup.routes);
-        let answers = Answers { identity: Arc::clone(&identity), metrics };
-        let callers = Callers { identity, standing: standing.clone(), clock: setup.clock };
+        let answers = Answers {
+            identity: Arc::clone(&identity),
+            metrics,
+        };
+        let callers = Callers {
+            identity,
+            standing: standing.clone(),
+            clock: setup.clock,
+        };
         let bodies = Bodies {
             callers: callers.clone(),
             acceptor: acceptor.clone(),
             unpacker: Unpacker::new(),
             within: setup.body_timeout,
         };
-        let touch = TouchRules { callers: callers.clone(), acceptor: acceptor.clone(), lanes: lanes.clone() };
+        let touch = TouchRules {
+            callers: callers.clone(),
+            acceptor: acceptor.clone(),
+            lanes: lanes.clone(),
+        };
         let forwarder = Arc::new(Forwarder {
             answers: answers.clone(),
             bodies: bodies.clone(),
@@ -136,8 +156,12 @@ impl Gateway {
             bodies: bodies.clone(),
             touch: touch.clone(),
         };
-        let events =
-            EventCalls { answers: answers.clone(), bodies: bodies.clone(), decider, forwarder: Arc::clone(&forwarder) };
+        let events = EventCalls {
+            answers: answers.clone(),
+            bodies: bodies.clone(),
+            decider,
+            forwarder: Arc::clone(&forwarder),
+        };
         let pass_through = PassThrough {
             answers: answers.clone(),
             bodies,
@@ -147,19 +171,43 @@ impl Gateway {
             forwarder,
             routes: Arc::clone(&routes),
         };
-        let own = OwnPaths { answers: answers.clone(), callers, acceptor, lanes, notices, drain: setup.drain };
+        let own = OwnPaths {
+            answers: answers.clone(),
+            callers,
+            acceptor,
+            lanes,
+            notices,
+            drain: setup.drain,
+        };
         let trusted_proxies = setup.trusted_proxies;
-        Self(Arc::new(Parts { routes, trusted_proxies, read, answers, events, pass_through, own }))
+        Self(Arc::new(Parts {
+            routes,
+            trusted_proxies,
+            read,
+            answers,
+            events,
+            pass_through,
+            own,
+        }))
     }
 
     /// Answers one request.
     ///
     /// # Errors
     /// Never.
-    pub(crate) async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let unknown = Connection { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
+    pub(crate) async fn handle(
+        self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let unknown = Connection {
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            secure: false,
+        };
         let (mut parts, body) = request.into_parts();
-        let connection = parts.extensions.get::<Arrived>().map_or(unknown, |arrived| arrived.connection);
+        let connection = parts
+            .extensions
+            .get::<Arrived>()
+            .map_or(unknown, |arrived| arrived.connection);
         match normalize(&mut parts, &connection, &self.0.trusted_proxies) {
             Ok(peer) => {
                 let body = Body::arriving(body, &parts.headers);
@@ -170,7 +218,15 @@ impl Gateway {
     }
 
     async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
-        let Parts { routes, read, answers, events, pass_through, own, .. } = &*self.0;
+        let Parts {
+            routes,
+            read,
+            answers,
+            events,
+            pass_through,
+            own,
+            ..
+        } = &*self.0;
         let path = request.uri().path();
         if path == own::INVALIDATIONS {
             answers.count(Action::Listen);
@@ -186,7 +242,9 @@ impl Gateway {
                 Box::pin(events.answer_event(request, peer, &candidates, &params)).await
             }
             Found::Batch(group) => Box::pin(events.answer_batch(request, peer, group)).await,
-            Found::Write(route, params) => Box::pin(pass_through.pass_write(request, peer, route, &params)).await,
+            Found::Write(route, params) => {
+                Box::pin(pass_through.pass_write(request, peer, route, &params)).await
+            }
             Found::Cache(route, params) => {
                 answers.count(Action::Read);
                 let beside = routes.groups_at(path);

@@ -27,11 +27,18 @@ pub(super) struct PassThrough {
 }
 
 impl PassThrough {
-    /// No rule has it. What shares its path with events goes after its caller's lanes all the same: an update must not
-    /// meet a row that was not inserted yet.
+    /// No rule has it. What shares its path with events goes after its caller's lanes all the same:
+    /// an update must not meet a row that was not inserted yet.
     pub(super) async fn pass_other(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
-        let waits = !matches!(*request.method(), Method::OPTIONS | Method::TRACE | Method::CONNECT);
-        let groups = if waits { self.routes.groups_at(request.uri().path()) } else { Vec::new() };
+        let waits = !matches!(
+            *request.method(),
+            Method::OPTIONS | Method::TRACE | Method::CONNECT
+        );
+        let groups = if waits {
+            self.routes.groups_at(request.uri().path())
+        } else {
+            Vec::new()
+        };
         self.answers.count(Action::Forwarded);
         if groups.is_empty() {
             return self.forwarder.pass_whole(request, peer).await;
@@ -43,31 +50,53 @@ impl PassThrough {
             Ok(gathered) => gathered,
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
-        let touches = self.touch.of_head(&self.callers.identify(&parts, peer), &Params::default(), &groups);
+        let touches = self.touch.of_head(
+            &self.callers.identify(&parts, peer),
+            &Params::default(),
+            &groups,
+        );
         if reads {
             let body = match self.bodies.keep(gathered, touches.asker.principal, peer) {
                 Ok(body) => body,
                 Err(refusal) => return self.answers.refuse(&parts, &refusal),
             };
             self.wait_as_reader(&touches).await;
-            let passed = self.forwarder.pass(Request::from_parts(parts, body), peer, false).await;
+            let passed = self
+                .forwarder
+                .pass(Request::from_parts(parts, body), peer, false)
+                .await;
             return passed.unwrap_or_else(|error| fail(&error));
         }
-        self.forwarder.forward(Request::from_parts(parts, gathered), peer, None, touches).await
+        self.forwarder
+            .forward(Request::from_parts(parts, gathered), peer, None, touches)
+            .await
     }
 
-    /// Ruling 17: a read of an empty or refused principal seals nothing, and passes. In time or not: the answer is as new as
-    /// the application is.
+    /// Ruling 17: a read of an empty or refused principal seals nothing, and passes. In time or
+    /// not: the answer is as new as the application is.
     async fn wait_as_reader(&self, touches: &Touches) {
-        let Touches { asker, keys, groups, .. } = touches;
-        if keys.nameless || self.callers.standing.reputation().is_refused(keys.principal) {
+        let Touches {
+            asker,
+            keys,
+            groups,
+            ..
+        } = touches;
+        if keys.nameless
+            || self
+                .callers
+                .standing
+                .reputation()
+                .is_refused(keys.principal)
+        {
             return;
         }
-        self.lanes.barrier(asker, groups, self.lanes.barrier_time()).await;
+        self.lanes
+            .barrier(asker, groups, self.lanes.barrier_time())
+            .await;
     }
 
-    /// A forwarded write that meets buffered ones. Its body is read first, within bounds: its place in the order is taken
-    /// when it is there, and its user may be in it.
+    /// A forwarded write that meets buffered ones. Its body is read first, within bounds: its place
+    /// in the order is taken when it is there, and its user may be in it.
     pub(super) async fn pass_write(
         &self,
         request: Request<Body>,
@@ -81,9 +110,20 @@ impl PassThrough {
             Ok(gathered) => gathered,
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
-        let raw: &[u8] = if let Gathered::Whole(whole) = &gathered { &whole.raw } else { &[] };
+        let raw: &[u8] = if let Gathered::Whole(whole) = &gathered {
+            &whole.raw
+        } else {
+            &[]
+        };
         let beside = self.routes.groups_at(parts.uri.path());
-        let touches = self.touch.of_write(&self.callers.identify(&parts, peer), (route, params), beside, raw);
-        self.forwarder.forward(Request::from_parts(parts, gathered), peer, None, touches).await
+        let touches = self.touch.of_write(
+            &self.callers.identify(&parts, peer),
+            (route, params),
+            beside,
+            raw,
+        );
+        self.forwarder
+            .forward(Request::from_parts(parts, gathered), peer, None, touches)
+            .await
     }
 }

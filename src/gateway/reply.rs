@@ -1,4 +1,5 @@
-//! Every answer that is Tidegate's own, in one place: acknowledgements, refusals (RFC 9457), failures (RFC 9209).
+//! Every answer that is Tidegate's own, in one place: acknowledgements, refusals (RFC 9457),
+//! failures (RFC 9209).
 
 use crate::body::Body;
 use crate::ingest::accept::refusal::Refusal;
@@ -65,24 +66,33 @@ pub(super) fn refuse(refusal: &Refusal) -> Response<Body> {
         Refusal::Busy(wait) | Refusal::NoRoom(wait) => {
             retry_after(&mut response, *wait);
             // RFC 9209 §2.3.29: the application was not asked.
-            let status = format!("tidegate; error=proxy_internal_response; details=\"{}\"", refusal.as_str());
-            response.headers_mut().extend(HeaderValue::try_from(status).map(|status| (PROXY_STATUS, status)));
+            let status = format!(
+                "tidegate; error=proxy_internal_response; details=\"{}\"",
+                refusal.as_str()
+            );
+            response
+                .headers_mut()
+                .extend(HeaderValue::try_from(status).map(|status| (PROXY_STATUS, status)));
         }
         // RFC 9110 §15.5.9: after a body that did not come, the connection is of no use.
         Refusal::TooSlow | Refusal::Incomplete => {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}
     }
     response
 }
 
-/// The request's head can't be forwarded. Where the next request on its connection begins is anybody's guess, so that is
-/// closed (RFC 9112 §11.2).
+/// The request's head can't be forwarded. Where the next request on its connection begins is
+/// anybody's guess, so that is closed (RFC 9112 §11.2).
 #[must_use]
 pub(super) fn bad_head(error: &HeadError) -> Response<Body> {
     let mut response = problem(error.status(), error.as_str(), &error.to_string());
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -97,7 +107,9 @@ pub(super) fn failure(error: &UpstreamError) -> Response<Body> {
         UpstreamError::ConnectionLimit => retry_after(&mut response, BUSY),
         // RFC 9110 §15.5.9, as with a body that is read here.
         UpstreamError::RequestStalled => {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}
     }
@@ -114,12 +126,16 @@ pub(super) fn problem(status: StatusCode, name: &str, detail: &str) -> Response<
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 /// `Retry-After`, in whole seconds, at least one.
 pub(super) fn retry_after(response: &mut Response<Body>, wait: Duration) {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
 }

@@ -7,8 +7,8 @@ use crate::route::Params;
 use crate::template::{Found, Lookup, Source};
 use std::borrow::Cow;
 
-/// What templates can see of a call that is no event: its head, and its body where that was read. What a template expects
-/// of an event is looked for in the body.
+/// What templates can see of a call that is no event: its head, and its body where that was read.
+/// What a template expects of an event is looked for in the body.
 pub(super) struct HeadScope<'a, 'c> {
     pub(super) caller: &'a Caller<'c>,
     pub(super) params: &'a Params,
@@ -19,8 +19,13 @@ pub(super) struct HeadScope<'a, 'c> {
 impl Lookup for HeadScope<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
         match source {
-            Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
-            Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
+            Source::User => self
+                .user
+                .map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
+            Source::Path => self
+                .params
+                .get(path.first()?)
+                .map(|text| Found::Text(Cow::Borrowed(text))),
             Source::Body | Source::Event => self.body?.at(path).map(Found::Json),
             _ => self.caller.look(source, path),
         }

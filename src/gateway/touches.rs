@@ -1,4 +1,5 @@
-//! What a call touches that the application answers: the lanes that go before it, and what it makes old.
+//! What a call touches that the application answers: the lanes that go before it, and what it makes
+//! old.
 
 use super::callers::Callers;
 use super::scope::HeadScope;
@@ -35,13 +36,29 @@ pub(super) struct TouchRules {
 }
 
 impl TouchRules {
-    /// What an event call touches that is forwarded: the user and tags as the event would name them, else as the head does.
-    pub(super) fn of_event(&self, call: &Call<'_>, candidates: &[&EventRoute], body: &Bytes) -> Touches {
+    /// What an event call touches that is forwarded: the user and tags as the event would name
+    /// them, else as the head does.
+    pub(super) fn of_event(
+        &self,
+        call: &Call<'_>,
+        candidates: &[&EventRoute],
+        body: &Bytes,
+    ) -> Touches {
         let parsed = decode::parse(body).ok();
         let mapped = parsed.as_ref().and_then(|(text, object)| {
             let route = decode::choose(candidates, object)?;
-            let scope = Scope { call, body: Some((*text, object)), event: None, user: None };
-            let found = preview(&self.callers.identity, Some(route), self.acceptor.group(route.group)?, &scope);
+            let scope = Scope {
+                call,
+                body: Some((*text, object)),
+                event: None,
+                user: None,
+            };
+            let found = preview(
+                &self.callers.identity,
+                Some(route),
+                self.acceptor.group(route.group)?,
+                &scope,
+            );
             found.map(|found| (route.group, found))
         });
         let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
@@ -50,26 +67,46 @@ impl TouchRules {
         match mapped {
             None => self.of_place(call.caller, call.params, head(), &groups, object),
             Some((group, preview)) => {
-                let touches = self.of_place(call.caller, call.params, Some(preview.user), &groups, object);
+                let touches = self.of_place(
+                    call.caller,
+                    call.params,
+                    Some(preview.user),
+                    &groups,
+                    object,
+                );
                 let state = preview.state.map(|(subject, id)| (group, subject, id));
-                Touches { tags: preview.names, state, ..touches }
+                Touches {
+                    tags: preview.names,
+                    state,
+                    ..touches
+                }
             }
         }
     }
 
     /// What a call touches whose body wasn't read.
-    pub(super) fn of_head(&self, caller: &Caller<'_>, params: &Params, groups: &[GroupIndex]) -> Touches {
+    pub(super) fn of_head(
+        &self,
+        caller: &Caller<'_>,
+        params: &Params,
+        groups: &[GroupIndex],
+    ) -> Touches {
         let user = self.callers.user_without_body(caller, params);
         self.of_place(caller, params, user, groups, None)
     }
 
-    /// What a client's own batch touches that is forwarded: all lanes of its caller, whatever users it names (ruling 26).
+    /// What a client's own batch touches that is forwarded: all lanes of its caller, whatever users
+    /// it names (ruling 26).
     pub(super) fn of_batch(&self, call: &Call<'_>, group: GroupIndex, body: &Bytes) -> Touches {
         let tags = self.acceptor.preview_batch(group, call, body);
-        Touches { tags, ..self.of_place(call.caller, call.params, None, &[group], None) }
+        Touches {
+            tags,
+            ..self.of_place(call.caller, call.params, None, &[group], None)
+        }
     }
 
-    /// What a write touches. `beside`: groups whose events come over its path; after them it goes, whatever else it drains.
+    /// What a write touches. `beside`: groups whose events come over its path; after them it goes,
+    /// whatever else it drains.
     pub(super) fn of_write(
         &self,
         caller: &Caller<'_>,
@@ -81,19 +118,43 @@ impl TouchRules {
         let parsed = decode::parse(raw).ok();
         let body = parsed.as_ref().map(|(_, object)| object);
         let keys = identity.keys(caller, body);
-        let scope = HeadScope { caller, params, user: None, body };
+        let scope = HeadScope {
+            caller,
+            params,
+            user: None,
+            body,
+        };
         let template = route.user.as_ref().unwrap_or(&identity.settings().user);
         let user = identity.user_by(template, &scope);
-        let scope = HeadScope { user: user.as_ref(), ..scope };
-        let tags: Vec<_> = route.invalidates.iter().filter_map(|tag| tag.render(&scope)).collect();
+        let scope = HeadScope {
+            user: user.as_ref(),
+            ..scope
+        };
+        let tags: Vec<_> = route
+            .invalidates
+            .iter()
+            .filter_map(|tag| tag.render(&scope))
+            .collect();
         let mut groups = beside;
         groups.extend(route.groups.iter().filter(|_| !route.drains.is_empty()));
-        let groups = if groups.is_empty() { groups } else { self.lanes.with_siblings(&groups) };
+        let groups = if groups.is_empty() {
+            groups
+        } else {
+            self.lanes.with_siblings(&groups)
+        };
         let asker = self.callers.asker(caller, &keys, user, &groups);
-        Touches { asker, keys, groups, proves: route.groups.clone(), tags, state: None }
+        Touches {
+            asker,
+            keys,
+            groups,
+            proves: route.groups.clone(),
+            tags,
+            state: None,
+        }
     }
 
-    /// What a call touches by its place: its caller's lanes in these groups, and the tags that its head can tell of.
+    /// What a call touches by its place: its caller's lanes in these groups, and the tags that its
+    /// head can tell of.
     fn of_place(
         &self,
         caller: &Caller<'_>,
@@ -103,13 +164,30 @@ impl TouchRules {
         body: Option<&Object<'_>>,
     ) -> Touches {
         let keys = self.callers.identity.keys(caller, body);
-        let scope = HeadScope { caller, params, user: user.as_ref(), body };
-        let of = groups.iter().filter_map(|group| self.acceptor.group(*group));
-        let mut tags: Vec<_> = of.flat_map(|group| &group.invalidates).filter_map(|tag| tag.render(&scope)).collect();
+        let scope = HeadScope {
+            caller,
+            params,
+            user: user.as_ref(),
+            body,
+        };
+        let of = groups
+            .iter()
+            .filter_map(|group| self.acceptor.group(*group));
+        let mut tags: Vec<_> = of
+            .flat_map(|group| &group.invalidates)
+            .filter_map(|tag| tag.render(&scope))
+            .collect();
         tags.sort_unstable();
         tags.dedup();
         let waits_for = self.lanes.with_siblings(groups);
         let asker = self.callers.asker(caller, &keys, user, &waits_for);
-        Touches { asker, keys, groups: waits_for, proves: groups.to_vec(), tags, state: None }
+        Touches {
+            asker,
+            keys,
+            groups: waits_for,
+            proves: groups.to_vec(),
+            tags,
+            state: None,
+        }
     }
 }

@@ -14,8 +14,8 @@ pub enum NotAnswerable {
     DoubleSubmit,
     /// It comes from another origin, and `[cors]` doesn't allow that one.
     Origin,
-    /// It has several Authorization lines, or several tokens that differ, of which an application may read any; or a token
-    /// beside an Authorization of another form.
+    /// It has several Authorization lines, or several tokens that differ, of which an application
+    /// may read any; or a token beside an Authorization of another form.
     SeveralTokens,
     /// Its JWT isn't valid yet (`nbf`, RFC 7519 §4.1.5).
     EarlyToken,
@@ -62,8 +62,8 @@ impl Identity {
         self.readable(caller)
     }
 
-    /// Whether Tidegate may answer this call with what the application said to such a call before: a page of another
-    /// origin is told apart by the key of the stored answer.
+    /// Whether Tidegate may answer this call with what the application said to such a call before:
+    /// a page of another origin is told apart by the key of the stored answer.
     ///
     /// # Errors
     /// The first reason against it.
@@ -74,7 +74,13 @@ impl Identity {
         if caller.expires_at().is_some_and(|at| at <= caller.now) {
             return Err(NotAnswerable::ExpiredToken);
         }
-        if caller.said.token.as_ref().and_then(|token| token.begins).is_some_and(|at| at > caller.now) {
+        if caller
+            .said
+            .token
+            .as_ref()
+            .and_then(|token| token.begins)
+            .is_some_and(|at| at > caller.now)
+        {
             return Err(NotAnswerable::EarlyToken);
         }
         claims
@@ -95,7 +101,8 @@ impl Identity {
             return Err(NotAnswerable::Requirement);
         }
         let present = |part: &Part| caller.part(part).is_some_and(|value| !value.is_empty());
-        let forbidden = |rule: &Forbid| present(&rule.part) && !rule.unless.as_ref().is_some_and(present);
+        let forbidden =
+            |rule: &Forbid| present(&rule.part) && !rule.unless.as_ref().is_some_and(present);
         if settings.forbid.iter().any(forbidden) {
             return Err(NotAnswerable::Forbidden);
         }
@@ -116,16 +123,24 @@ impl Identity {
             let found = raw.and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
             found.is_some_and(|found| !allowed.contains(&found))
         };
-        if self.settings.claims.iter().any(wrong) { Err(NotAnswerable::Claim) } else { Ok(()) }
+        if self.settings.claims.iter().any(wrong) {
+            Err(NotAnswerable::Claim)
+        } else {
+            Ok(())
+        }
     }
 
-    /// No Origin, one that is the host that was asked (schemes aren't compared: a proxy in front may end TLS), or one
-    /// that `[cors]` allows.
+    /// No Origin, one that is the host that was asked (schemes aren't compared: a proxy in front
+    /// may end TLS), or one that `[cors]` allows.
     #[must_use]
     pub fn is_allowed_origin(&self, caller: &Caller<'_>) -> bool {
         let headers = &caller.parts.headers;
         *caller.said.allowed_origin.get_or_init(|| {
-            let listed = || self.cors.as_ref().is_some_and(|cors| cors.allowed_origin(headers).is_some());
+            let listed = || {
+                self.cors
+                    .as_ref()
+                    .is_some_and(|cors| cors.allowed_origin(headers).is_some())
+            };
             !headers.contains_key(header::ORIGIN) || listed() || self.is_same_origin(caller)
         })
     }
@@ -134,26 +149,47 @@ impl Identity {
     #[must_use]
     pub fn is_same_origin(&self, caller: &Caller<'_>) -> bool {
         let mut lines = caller.parts.headers.get_all(header::ORIGIN).iter();
-        let (Some(origin), None) = (lines.next().and_then(|line| line.to_str().ok()), lines.next()) else {
+        let (Some(origin), None) = (
+            lines.next().and_then(|line| line.to_str().ok()),
+            lines.next(),
+        ) else {
             return false;
         };
-        let Some((scheme, authority)) = origin.split_once("://") else { return false };
+        let Some((scheme, authority)) = origin.split_once("://") else {
+            return false;
+        };
         let standard = |authority: &str| {
             let authority = authority.to_ascii_lowercase();
-            let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-            authority.strip_suffix(port).map_or(authority.clone(), str::to_owned)
+            let port = if scheme.eq_ignore_ascii_case("https") {
+                ":443"
+            } else {
+                ":80"
+            };
+            authority
+                .strip_suffix(port)
+                .map_or(authority.clone(), str::to_owned)
         };
-        caller.peer.host.as_deref().is_some_and(|host| standard(host) == standard(authority))
+        caller
+            .peer
+            .host
+            .as_deref()
+            .is_some_and(|host| standard(host) == standard(authority))
     }
 
-    /// Whether a body of this type counts although a page of another site may send it without asking (Fetch §2.2.2,
-    /// "CORS-safelisted request-header"): only with a word that it comes from the same site. A page may send a body without
-    /// a type too; of a client that is no browser nothing is asked.
+    /// Whether a body of this type counts although a page of another site may send it without
+    /// asking (Fetch §2.2.2, "CORS-safelisted request-header"): only with a word that it comes from
+    /// the same site. A page may send a body without a type too; of a client that is no browser
+    /// nothing is asked.
     #[must_use]
     pub fn is_asked_for(&self, caller: &Caller<'_>, kind: &str) -> bool {
-        let simple = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
+        let simple = [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+        ];
         let headers = &caller.parts.headers;
-        let is_page = || headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
+        let is_page =
+            || headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN);
         if !(simple.contains(&kind) || kind.is_empty() && is_page()) {
             return true;
         }
@@ -162,16 +198,22 @@ impl Identity {
         same_site || headers.contains_key(header::ORIGIN) && self.is_allowed_origin(caller)
     }
 
-    /// Whether the keys hold something that only this caller has, and everything that authorizes it. An Authorization
-    /// that doesn't count makes the keys nobody's own.
+    /// Whether the keys hold something that only this caller has, and everything that authorizes
+    /// it. An Authorization that doesn't count makes the keys nobody's own.
     #[must_use]
     pub fn is_personal(&self, caller: &Caller<'_>, nameless: bool) -> bool {
         let authorized = caller.parts.headers.contains_key(header::AUTHORIZATION);
-        !nameless && (!authorized || self.settings.selection.counts(&Part::Header(header::AUTHORIZATION)))
+        !nameless
+            && (!authorized
+                || self
+                    .settings
+                    .selection
+                    .counts(&Part::Header(header::AUTHORIZATION)))
     }
 
-    /// Whether a call has a token or a key that enters no key of its caller's, since the configuration lists other parts and
-    /// doesn't ignore it either. What such a call is answered may be for the bearer of that key only.
+    /// Whether a call has a token or a key that enters no key of its caller's, since the
+    /// configuration lists other parts and doesn't ignore it either. What such a call is answered
+    /// may be for the bearer of that key only.
     #[must_use]
     pub fn has_unlisted_key(&self, caller: &Caller<'_>) -> bool {
         let selection = &self.settings.selection;
@@ -183,44 +225,52 @@ impl Identity {
         caller.parts.headers.keys().any(is_unlisted)
     }
 
-    /// Whether nothing of a call could be a key that tells who calls, by the built-in lists: no header of which nothing is
-    /// known, no session's cookie.
+    /// Whether nothing of a call could be a key that tells who calls, by the built-in lists: no
+    /// header of which nothing is known, no session's cookie.
     #[must_use]
     pub fn is_plain(&self, caller: &Caller<'_>) -> bool {
         let selection = &self.settings.selection;
         let tells = |name: &HeaderName| {
-            matches!(lists::header(name.as_str()), Kind::Principal | Kind::Scope) && !selection.ignores_header(name)
+            matches!(lists::header(name.as_str()), Kind::Principal | Kind::Scope)
+                && !selection.ignores_header(name)
         };
-        let names = |name: &str| lists::cookie(name) == Kind::Principal && !selection.ignores_cookie(name);
+        let names =
+            |name: &str| lists::cookie(name) == Kind::Principal && !selection.ignores_cookie(name);
         !caller.parts.headers.keys().any(tells)
             && !caller.has_odd_cookies()
             && !caller.cookies().iter().any(|(name, _)| names(name))
     }
 
-    /// Whether nothing of this call tells of a caller, so that it may share what a shared cache may store (P8).
+    /// Whether nothing of this call tells of a caller, so that it may share what a shared cache may
+    /// store (P8).
     #[must_use]
     pub fn is_anyone(&self, caller: &Caller<'_>, nameless: bool) -> bool {
         let tells = |name: &HeaderName| {
-            self.settings.selection.header(name) == Kind::Scope && lists::may_name_the_caller(name.as_str())
+            self.settings.selection.header(name) == Kind::Scope
+                && lists::may_name_the_caller(name.as_str())
         };
         nameless && !caller.parts.headers.keys().any(tells)
     }
 }
 
-/// What a call must not have to be answered by Tidegate: a proof of its own, and, if it writes, what makes it depend on
-/// more than its body.
+/// What a call must not have to be answered by Tidegate: a proof of its own, and, if it writes,
+/// what makes it depend on more than its body.
 fn proof(selection: &Selection, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
     let headers = &caller.parts.headers;
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 || caller.said.has_several_tokens {
         return Err(NotAnswerable::SeveralTokens);
     }
-    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let scheme = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let proves = |kind: Kind| match kind {
         Kind::Proof => true,
         Kind::Conditional => is_unsafe(&caller.parts.method),
         _ => false,
     };
-    if scheme.is_some_and(lists::proves_one_call) || caller.kinds(selection).any(|(kind, ..)| proves(kind)) {
+    if scheme.is_some_and(lists::proves_one_call)
+        || caller.kinds(selection).any(|(kind, ..)| proves(kind))
+    {
         return Err(NotAnswerable::Proof);
     }
     Ok(())

@@ -49,23 +49,43 @@ impl<'a> Caller<'a> {
         said: Arc<Said>,
         is_same: bool,
     ) -> Self {
-        Self { parts, peer, now, cookies: OnceLock::new(), said, is_same }
+        Self {
+            parts,
+            peer,
+            now,
+            cookies: OnceLock::new(),
+            said,
+            is_same,
+        }
     }
 
     pub(super) fn cookies(&self) -> &[(&'a str, &'a str)] {
         self.cookies.get_or_init(|| {
-            // A line that is not UTF-8 hides the others' cookies from nobody but the templates; the fingerprint then
-            // takes every line whole.
+            // A line that is not UTF-8 hides the others' cookies from nobody but the templates; the
+            // fingerprint then takes every line whole.
             let lines = self.parts.headers.get_all(header::COOKIE).iter();
             let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
-            let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-            pairs.map(|(name, value)| (name.trim(), value.trim())).collect()
+            let pairs = lines
+                .flat_map(|line| line.split(';'))
+                .filter_map(|pair| pair.split_once('='));
+            pairs
+                .map(|(name, value)| (name.trim(), value.trim()))
+                .collect()
         })
     }
 
     /// The headers, each with what it says of the caller.
-    pub(super) fn kinds(&self, selection: &Selection) -> impl Iterator<Item = (Kind, &'a HeaderName, &'a HeaderValue)> {
-        let of = || self.parts.headers.iter().map(|(name, _)| selection.header(name)).collect();
+    pub(super) fn kinds(
+        &self,
+        selection: &Selection,
+    ) -> impl Iterator<Item = (Kind, &'a HeaderName, &'a HeaderValue)> {
+        let of = || {
+            self.parts
+                .headers
+                .iter()
+                .map(|(name, _)| selection.header(name))
+                .collect()
+        };
         self.said
             .kinds
             .get_or_init(of)
@@ -83,11 +103,17 @@ impl<'a> Caller<'a> {
     /// A cookie's value; with a repeated name the first one.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
-        self.cookies().iter().find(|(found, _)| *found == name).map(|(_, value)| *value)
+        self.cookies()
+            .iter()
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| *value)
     }
 
     fn header(&self, name: &HeaderName) -> Option<&'a str> {
-        self.parts.headers.get(name).and_then(|value| value.to_str().ok())
+        self.parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
     }
 
     pub(super) fn part(&self, part: &Part) -> Option<&'a str> {
@@ -98,42 +124,68 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Its Authorization is there and is something else than one Bearer token (RFC 6750 §2.1), as every application would
-    /// read it: another scheme, other white space, several lines.
+    /// Its Authorization is there and is something else than one Bearer token (RFC 6750 §2.1), as
+    /// every application would read it: another scheme, other white space, several lines.
     pub(super) fn has_odd_authorization(&self) -> bool {
         let lines = self.parts.headers.get_all(header::AUTHORIZATION).iter();
-        let mut lines = lines.map(HeaderValue::as_bytes).filter(|line| !line.trim_ascii().is_empty());
-        let Some(line) = lines.next() else { return false };
+        let mut lines = lines
+            .map(HeaderValue::as_bytes)
+            .filter(|line| !line.trim_ascii().is_empty());
+        let Some(line) = lines.next() else {
+            return false;
+        };
         lines.next().is_some() || !is_bearer(line)
     }
 
-    /// What may be read as a token in a part: each of its values, and of Authorization those of the Bearer scheme.
+    /// What may be read as a token in a part: each of its values, and of Authorization those of the
+    /// Bearer scheme.
     pub(super) fn tokens(&self, part: &Part) -> Vec<&'a str> {
         let bearer = |value: &'a str| {
             let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then_some(token.trim())
         };
-        let header = |name| self.parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        let header = |name| {
+            self.parts
+                .headers
+                .get_all(name)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+        };
         let found: Vec<_> = match part {
             Part::Header(name) if *name == header::AUTHORIZATION => {
                 header(name).map(str::trim).filter_map(bearer).collect()
             }
             Part::Header(name) => header(name).map(str::trim).collect(),
-            Part::Cookie(name) => {
-                self.cookies().iter().filter(|(found, _)| *found == &**name).map(|(_, value)| *value).collect()
-            }
+            Part::Cookie(name) => self
+                .cookies()
+                .iter()
+                .filter(|(found, _)| *found == &**name)
+                .map(|(_, value)| *value)
+                .collect(),
             Part::Body(_) | Part::Query(_) => Vec::new(),
         };
-        found.into_iter().filter(|value| !value.is_empty()).collect()
+        found
+            .into_iter()
+            .filter(|value| !value.is_empty())
+            .collect()
     }
 
     /// A part that is there once, and means the same however it is decoded.
     pub(super) fn sole(&self, part: &Part) -> Option<&'a str> {
         let (value, count) = match part {
-            Part::Header(name) => (self.header(name), self.parts.headers.get_all(name).iter().count()),
-            Part::Cookie(name) => {
-                (self.cookie(name), self.cookies().iter().filter(|(found, _)| *found == &**name).count())
-            }
+            Part::Header(name) => (
+                self.header(name),
+                self.parts.headers.get_all(name).iter().count(),
+            ),
+            Part::Cookie(name) => (
+                self.cookie(name),
+                self.cookies()
+                    .iter()
+                    .filter(|(found, _)| *found == &**name)
+                    .count(),
+            ),
             Part::Body(_) | Part::Query(_) => (None, 0),
         };
         value.filter(|value| count == 1 && !value.contains(['%', '"', '\\']))
@@ -142,8 +194,16 @@ impl<'a> Caller<'a> {
     /// A query parameter, percent-decoded; with a repeated name the first one.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
-        let pairs = self.parts.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.into_iter().find(|(found, _)| percent_decoded(found) == name).map(|(_, value)| percent_decoded(value))
+        let pairs = self
+            .parts
+            .uri
+            .query()?
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs
+            .into_iter()
+            .find(|(found, _)| percent_decoded(found) == name)
+            .map(|(_, value)| percent_decoded(value))
     }
 
     /// A claim of the JWT, raw.
@@ -168,10 +228,18 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn look<'s>(&'s self, source: Source, path: &'s [Box<str>]) -> Option<Found<'s>> {
         match source {
-            Source::Header => {
-                self.parts.headers.get(&**path.first()?)?.to_str().ok().map(Cow::Borrowed).map(Found::Text)
-            }
-            Source::Cookie => self.cookie(path.first()?).map(Cow::Borrowed).map(Found::Text),
+            Source::Header => self
+                .parts
+                .headers
+                .get(&**path.first()?)?
+                .to_str()
+                .ok()
+                .map(Cow::Borrowed)
+                .map(Found::Text),
+            Source::Cookie => self
+                .cookie(path.first()?)
+                .map(Cow::Borrowed)
+                .map(Found::Text),
             Source::Query => self.query(path.first()?).map(Found::Text),
             Source::Jwt => self.claim(path).map(Found::Json),
             _ => None,
@@ -189,7 +257,10 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
     while let Some(byte) = bytes.next() {
         let escaped = |rest: &std::str::Bytes<'_>| {
             let mut rest = rest.clone();
-            let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
+            let (high, low) = (
+                char::from(rest.next()?).to_digit(16)?,
+                char::from(rest.next()?).to_digit(16)?,
+            );
             u8::try_from(high * 16 + low).ok()
         };
         match byte {
@@ -209,7 +280,9 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
 
 /// The Bearer scheme, one space, and a token without white space or a list's comma.
 fn is_bearer(line: &[u8]) -> bool {
-    let Some((scheme, token)) = line.split_at_checked(b"Bearer ".len()) else { return false };
+    let Some((scheme, token)) = line.split_at_checked(b"Bearer ".len()) else {
+        return false;
+    };
     scheme.eq_ignore_ascii_case(b"bearer ")
         && !token.is_empty()
         // All of it is looked at, many bytes at once.

@@ -1,10 +1,11 @@
-//! What a call's head says of its caller, apart from the call, so that the next call with the same head needs a comparison
-//! only.
+//! What a call's head says of its caller, apart from the call, so that the next call with the same
+//! head needs a comparison only.
 //!
-//! The last heads of callers are remembered in a table of fixed size, each in one place that is found by a hash of its
-//! Authorization and Cookie and of its client's address. A head is the same if it has the same headers in the same order
-//! with the same values, and comes from the same client by the same host and scheme; headers that say nothing of who calls
-//! may have another value (`is_free`). A head is remembered when it comes a second time: heads that come once, such as
+//! The last heads of callers are remembered in a table of fixed size, each in one place that is
+//! found by a hash of its Authorization and Cookie and of its client's address. A head is the same
+//! if it has the same headers in the same order with the same values, and comes from the same
+//! client by the same host and scheme; headers that say nothing of who calls may have another value
+//! (`is_free`). A head is remembered when it comes a second time: heads that come once, such as
 //! those of forged tokens, push out none.
 
 use super::keys::CallerKeys;
@@ -23,8 +24,8 @@ const PLACES: u64 = 4_096;
 /// Largest head that is remembered, bytes of its values.
 const MAX_REMEMBERED: usize = 4 << 10;
 
-/// What a head says. Everything that is derived from headers, and nothing that depends on the time or on what was learned
-/// since; what is derived late is derived once.
+/// What a head says. Everything that is derived from headers, and nothing that depends on the time
+/// or on what was learned since; what is derived late is derived once.
 #[derive(Default)]
 pub(super) struct Said {
     pub(super) token: Option<Token>,
@@ -32,15 +33,17 @@ pub(super) struct Said {
     pub(super) has_several_tokens: bool,
     /// What each header says of the caller, in the order of the map.
     pub(super) kinds: OnceLock<Box<[Kind]>>,
-    /// Whether Tidegate may answer, as far as that doesn't depend on the time: before the token's times are looked at, and
-    /// after that.
+    /// Whether Tidegate may answer, as far as that doesn't depend on the time: before the token's
+    /// times are looked at, and after that.
     pub(super) readable: OnceLock<(Result<(), NotAnswerable>, Result<(), NotAnswerable>)>,
     pub(super) allowed_origin: OnceLock<bool>,
     /// The user that the token names.
     pub(super) claimed: OnceLock<Option<Box<str>>>,
-    /// The keys, where no part of them stands in a body or a query; with the families' version that they are of.
+    /// The keys, where no part of them stands in a body or a query; with the families' version that
+    /// they are of.
     pub(super) keys: Mutex<Option<(u64, CallerKeys)>>,
-    /// What travels with an event beside its context, packed, without the single call; only if nothing free is in it.
+    /// What travels with an event beside its context, packed, without the single call; only if
+    /// nothing free is in it.
     pub(super) carried: OnceLock<Box<[u8]>>,
 }
 
@@ -58,7 +61,13 @@ impl Whence {
     fn of(parts: &Parts, peer: &Peer) -> Self {
         let from = peer.connection.address.ip();
         let is_unsafe = super::is_unsafe(&parts.method);
-        Self { from, client: peer.client, https: peer.https, host: peer.host.clone(), is_unsafe }
+        Self {
+            from,
+            client: peer.client,
+            https: peer.https,
+            host: peer.host.clone(),
+            is_unsafe,
+        }
     }
 }
 
@@ -84,14 +93,21 @@ enum Same {
 
 impl Remembered {
     /// `None`: it is too large.
-    fn of((parts, peer): (&Parts, &Peer), said: &Arc<Said>, is_free: impl Fn(&HeaderName) -> bool) -> Option<Self> {
+    fn of(
+        (parts, peer): (&Parts, &Peer),
+        said: &Arc<Said>,
+        is_free: impl Fn(&HeaderName) -> bool,
+    ) -> Option<Self> {
         let headers = &parts.headers;
         let bytes: usize = headers.values().map(HeaderValue::len).sum();
         if bytes > MAX_REMEMBERED {
             return None;
         }
         let mut values = Vec::with_capacity(bytes);
-        let (mut names, mut ends) = (Vec::with_capacity(headers.len()), Vec::with_capacity(headers.len()));
+        let (mut names, mut ends) = (
+            Vec::with_capacity(headers.len()),
+            Vec::with_capacity(headers.len()),
+        );
         let mut free = Vec::new();
         for (place, (name, value)) in headers.iter().enumerate() {
             if is_free(name) {
@@ -102,7 +118,14 @@ impl Remembered {
             ends.push(u32::try_from(values.len()).ok()?);
         }
         let (whence, said) = (Whence::of(parts, peer), Arc::clone(said));
-        Some(Self { whence, names, ends, values: values.into(), free, said })
+        Some(Self {
+            whence,
+            names,
+            ends,
+            values: values.into(),
+            free,
+            said,
+        })
     }
 
     fn compare(&self, headers: &HeaderMap) -> Option<Same> {
@@ -110,7 +133,10 @@ impl Remembered {
             return None;
         }
         let (mut begin, mut free, mut same) = (0, self.free.iter().peekable(), Same::Whole);
-        for (place, ((name, value), (known, end))) in headers.iter().zip(self.names.iter().zip(&self.ends)).enumerate()
+        for (place, ((name, value), (known, end))) in headers
+            .iter()
+            .zip(self.names.iter().zip(&self.ends))
+            .enumerate()
         {
             let end = *end as usize;
             if name != known {
@@ -162,14 +188,25 @@ pub(super) struct Heads {
 
 impl Heads {
     pub(super) fn new() -> Self {
-        Self { slots: (0..PLACES).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+        Self {
+            slots: (0..PLACES).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
     }
 
     pub(super) fn find_place(&self, parts: &Parts, peer: &Peer) -> Place {
         let value = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
         let (authorization, cookie) = (value(header::AUTHORIZATION), value(header::COOKIE));
-        let hash = self.hasher.hash_one((authorization, cookie, peer.client, super::is_unsafe(&parts.method)));
-        Place { slot: usize::try_from(hash % PLACES).unwrap_or(0), hash }
+        let hash = self.hasher.hash_one((
+            authorization,
+            cookie,
+            peer.client,
+            super::is_unsafe(&parts.method),
+        ));
+        Place {
+            slot: usize::try_from(hash % PLACES).unwrap_or(0),
+            hash,
+        }
     }
 
     pub(super) fn recall(&self, place: Place, parts: &Parts, peer: &Peer) -> Option<Recalled> {
@@ -178,7 +215,10 @@ impl Heads {
             return None;
         }
         let same = known.compare(&parts.headers)?;
-        Some(Recalled { said: Arc::clone(&known.said), is_same: matches!(same, Same::Whole) })
+        Some(Recalled {
+            said: Arc::clone(&known.said),
+            is_same: matches!(same, Same::Whole),
+        })
     }
 
     /// Remembers a head if it came before.
@@ -189,8 +229,11 @@ impl Heads {
         said: &Arc<Said>,
         is_free: impl Fn(&HeaderName) -> bool,
     ) {
-        let Some(slot) = self.slots.get(place.slot) else { return };
-        // A head that comes once has no hash of zero but by chance, and then is remembered a call too early.
+        let Some(slot) = self.slots.get(place.slot) else {
+            return;
+        };
+        // A head that comes once has no hash of zero but by chance, and then is remembered a call
+        // too early.
         if std::mem::replace(&mut slot.lock().last, place.hash) == place.hash
             && let Some(known) = Remembered::of(head, said, is_free)
         {

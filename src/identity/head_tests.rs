@@ -18,7 +18,10 @@ fn settings() -> IdentitySettings {
         lowercase_user: false,
         require: Vec::new(),
         forbid: vec![Forbid::parse("header:x-forbidden").unwrap()],
-        double_submit: Some((Part::parse("cookie:csrf").unwrap(), Part::parse("header:x-csrf-token").unwrap())),
+        double_submit: Some((
+            Part::parse("cookie:csrf").unwrap(),
+            Part::parse("header:x-csrf-token").unwrap(),
+        )),
         token: vec![Part::parse("header:authorization").unwrap()],
         admit: crate::identity::Admit::Optimistic,
         proof_ttl: Duration::from_secs(60),
@@ -43,33 +46,60 @@ fn parts(method: &str, headers: &[(&str, String)]) -> Parts {
 }
 
 fn peer(client: &str, host: &str) -> Peer {
-    let connection = Connection { address: "10.0.0.7:99".parse().unwrap(), secure: false };
-    Peer { host: Some(host.into()), client: client.parse().unwrap(), ..Peer::new(connection) }
+    let connection = Connection {
+        address: "10.0.0.7:99".parse().unwrap(),
+        secure: false,
+    };
+    Peer {
+        host: Some(host.into()),
+        client: client.parse().unwrap(),
+        ..Peer::new(connection)
+    }
 }
 
 fn token(claims: &str) -> String {
     let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-    format!("Bearer {}.{}.c2ln", part("{\"alg\":\"HS256\"}"), part(claims))
+    format!(
+        "Bearer {}.{}.c2ln",
+        part("{\"alg\":\"HS256\"}"),
+        part(claims)
+    )
 }
 
 /// Everything that is asked of a head.
-type Answers = (Keys, Option<String>, Result<(), NotAnswerable>, Vec<u8>, Option<SystemTime>);
+type Answers = (
+    Keys,
+    Option<String>,
+    Result<(), NotAnswerable>,
+    Vec<u8>,
+    Option<SystemTime>,
+);
 
 fn ask(identity: &Identity, parts: &Parts, peer: &Peer) -> Answers {
     let caller = identity.caller(parts, peer, now());
-    let legacy = Legacy { method: "POST", path: "/x", body: Raw(b"{}") };
+    let legacy = Legacy {
+        method: "POST",
+        path: "/x",
+        body: Raw(b"{}"),
+    };
     (
         identity.keys(&caller, None),
         identity.claimed(&caller).map(str::to_owned),
         identity.answerable(&caller),
-        identity.carry(&caller, (true, false), Some(legacy), 10_000).unwrap().to_vec(),
+        identity
+            .carry(&caller, (true, false), Some(legacy), 10_000)
+            .unwrap()
+            .to_vec(),
         caller.expires_at(),
     )
 }
 
 fn is_recalled(identity: &Identity, parts: &Parts, peer: &Peer) -> Option<bool> {
     let place = identity.heads.find_place(parts, peer);
-    identity.heads.recall(place, parts, peer).map(|recalled| recalled.is_same)
+    identity
+        .heads
+        .recall(place, parts, peer)
+        .map(|recalled| recalled.is_same)
 }
 
 fn ask_twice(identity: &Identity, parts: &Parts, peer: &Peer) -> Answers {
@@ -81,7 +111,14 @@ fn ask_twice(identity: &Identity, parts: &Parts, peer: &Peer) -> Answers {
 fn a_head_that_came_twice_is_remembered_and_no_other_taken_for_it() {
     let identity = identity(settings());
     let head = |auth: &str, id: &str, length: &str| {
-        parts("POST", &[("authorization", auth.into()), ("x-request-id", id.into()), ("content-length", length.into())])
+        parts(
+            "POST",
+            &[
+                ("authorization", auth.into()),
+                ("x-request-id", id.into()),
+                ("content-length", length.into()),
+            ],
+        )
     };
     let here = peer("10.0.0.7", "a.test");
     let is_recalled = |parts: &Parts, peer: &Peer| is_recalled(&identity, parts, peer);
@@ -91,11 +128,27 @@ fn a_head_that_came_twice_is_remembered_and_no_other_taken_for_it() {
     assert_eq!(is_recalled(&first, &here), None, "once");
     drop(ask(&identity, &first, &here));
     assert_eq!(is_recalled(&first, &here), Some(true));
-    assert_eq!(is_recalled(&head(&ada, "1", "7"), &here), Some(true), "another body");
-    assert_eq!(is_recalled(&head(&ada, "2", "20"), &here), Some(false), "another id");
+    assert_eq!(
+        is_recalled(&head(&ada, "1", "7"), &here),
+        Some(true),
+        "another body"
+    );
+    assert_eq!(
+        is_recalled(&head(&ada, "2", "20"), &here),
+        Some(false),
+        "another id"
+    );
     assert_eq!(is_recalled(&head(&eve, "1", "20"), &here), None);
-    assert_eq!(is_recalled(&first, &peer("10.0.0.8", "a.test")), None, "another client");
-    assert_eq!(is_recalled(&first, &peer("10.0.0.7", "b.test")), None, "another host");
+    assert_eq!(
+        is_recalled(&first, &peer("10.0.0.8", "a.test")),
+        None,
+        "another client"
+    );
+    assert_eq!(
+        is_recalled(&first, &peer("10.0.0.7", "b.test")),
+        None,
+        "another host"
+    );
     let mut get = head(&ada, "1", "20");
     get.method = http::Method::GET;
     assert_eq!(is_recalled(&get, &here), None, "another kind of method");
@@ -106,8 +159,13 @@ fn a_head_that_came_twice_is_remembered_and_no_other_taken_for_it() {
 
 #[test]
 fn a_header_that_the_configuration_looks_at_is_not_free() {
-    let required = vec![vec![Need::Part(Part::parse("header:x-request-id").unwrap())]];
-    let identity = identity(IdentitySettings { require: required, ..settings() });
+    let required = vec![vec![Need::Part(
+        Part::parse("header:x-request-id").unwrap(),
+    )]];
+    let identity = identity(IdentitySettings {
+        require: required,
+        ..settings()
+    });
     let here = peer("10.0.0.7", "a.test");
     let head = |id: &str| parts("POST", &[("x-request-id", id.into())]);
     drop(ask_twice(&identity, &head("1"), &here));
@@ -119,16 +177,26 @@ fn a_header_that_the_configuration_looks_at_is_not_free() {
 fn what_was_learned_of_a_bearer_since_counts_for_a_head_that_is_remembered() {
     let mut selection = Selection::built_in();
     selection.set(&Part::parse("cookie:sid").unwrap(), Kind::Rolling);
-    let identity = identity(IdentitySettings { selection, ..settings() });
+    let identity = identity(IdentitySettings {
+        selection,
+        ..settings()
+    });
     let here = peer("10.0.0.7", "a.test");
     let head = |sid: &str| parts("GET", &[("cookie", format!("sid={sid}"))]);
     let [before, next] = ["1", "2"].map(|sid| ask_twice(&identity, &head(sid), &here).0);
     assert_ne!(before.principal, next.principal);
     let set = HeaderValue::from_static("sid=2; Path=/");
     let first = head("1");
-    identity.renew(&identity.caller(&first, &here, now()), [&set].into_iter(), true);
+    identity.renew(
+        &identity.caller(&first, &here, now()),
+        [&set].into_iter(),
+        true,
+    );
     assert_eq!(is_recalled(&identity, &head("2"), &here), Some(true));
-    assert_eq!(ask(&identity, &head("2"), &here).0.principal, before.principal);
+    assert_eq!(
+        ask(&identity, &head("2"), &here).0.principal,
+        before.principal
+    );
 }
 
 /// Headers of which some count, some are free, and some change what may be answered.
@@ -136,11 +204,15 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let one = prop_oneof![
         prop_oneof![Just("ada"), Just("eve")]
             .prop_map(|sub| ("authorization", token(&format!("{{\"sub\":\"{sub}\"}}")))),
-        Just(("authorization", token("{\"sub\":\"ada\",\"role\":\"guest\",\"exp\":2000}"))),
+        Just((
+            "authorization",
+            token("{\"sub\":\"ada\",\"role\":\"guest\",\"exp\":2000}")
+        )),
         Just(("authorization", token("{\"sub\":\"ada\",\"exp\":900}"))),
         Just(("authorization", "Basic YTpi".to_owned())),
         "[ab]".prop_map(|value| ("x-csrf-token", value)),
-        "(csrf=[ab]|sid=[12]|_ga=[12])(; (csrf=[ab]|sid=[12]|_ga=[12])){0,2}".prop_map(|line| ("cookie", line)),
+        "(csrf=[ab]|sid=[12]|_ga=[12])(; (csrf=[ab]|sid=[12]|_ga=[12])){0,2}"
+            .prop_map(|line| ("cookie", line)),
         "[12]".prop_map(|value| ("x-request-id", value)),
         "[12]".prop_map(|value| ("content-length", value)),
         "(https://a\\.test|https://evil\\.test)".prop_map(|value| ("origin", value)),

@@ -28,14 +28,23 @@ fn identity(change: impl FnOnce(&mut Selection)) -> Identity {
 }
 
 fn head(headers: &[(&str, &str)]) -> Parts {
-    let request =
-        headers.iter().fold(Request::post("/x?key=abc"), |request, (name, value)| request.header(*name, *value));
+    let request = headers
+        .iter()
+        .fold(Request::post("/x?key=abc"), |request, (name, value)| {
+            request.header(*name, *value)
+        });
     request.body(()).unwrap().into_parts().0
 }
 
 fn peer(host: &str, client: &str, https: bool) -> Peer {
-    let connection = Connection { address: format!("{client}:4711").parse().unwrap(), secure: https };
-    Peer { host: Some(host.into()), ..Peer::new(connection) }
+    let connection = Connection {
+        address: format!("{client}:4711").parse().unwrap(),
+        secure: https,
+    };
+    Peer {
+        host: Some(host.into()),
+        ..Peer::new(connection)
+    }
 }
 
 fn keys_at(identity: &Identity, headers: &[(&str, &str)], peer: &Peer) -> Keys {
@@ -52,22 +61,61 @@ const USER: (&str, &str) = ("cookie", "sid=ada; _ga=GA1.1; csrftoken=t");
 #[test]
 fn each_part_enters_the_keys_that_the_table_says() {
     let identity = identity(|_| {});
-    let base = keys(&identity, &[USER, ("accept-language", "de"), ("x-request-id", "1")]);
+    let base = keys(
+        &identity,
+        &[USER, ("accept-language", "de"), ("x-request-id", "1")],
+    );
     // What changes, and whether principal, view and fingerprint stay the same.
     let cases: [(&str, &[(&str, &str)], [bool; 3]); 9] = [
-        ("nothing", &[USER, ("accept-language", "de"), ("x-request-id", "1")], [true; 3]),
-        ("an analytics cookie", &[("cookie", "sid=ada; _ga=GA1.1.999; csrftoken=t")], [true; 3]),
-        ("a language and a request id", &[USER, ("accept-language", "fr"), ("x-request-id", "2")], [true; 3]),
-        ("a balancer's cookie", &[("cookie", "AWSALB=x; sid=ada; csrftoken=t")], [true; 3]),
-        ("the origin", &[USER, ("origin", "https://app.test")], [true, true, false]),
-        ("the csrf cookie", &[("cookie", "sid=ada; csrftoken=other")], [true, true, false]),
-        ("an unknown header", &[USER, ("x-org-id", "7")], [true, false, false]),
-        ("the session", &[("cookie", "sid=bob; csrftoken=t")], [false; 3]),
+        (
+            "nothing",
+            &[USER, ("accept-language", "de"), ("x-request-id", "1")],
+            [true; 3],
+        ),
+        (
+            "an analytics cookie",
+            &[("cookie", "sid=ada; _ga=GA1.1.999; csrftoken=t")],
+            [true; 3],
+        ),
+        (
+            "a language and a request id",
+            &[USER, ("accept-language", "fr"), ("x-request-id", "2")],
+            [true; 3],
+        ),
+        (
+            "a balancer's cookie",
+            &[("cookie", "AWSALB=x; sid=ada; csrftoken=t")],
+            [true; 3],
+        ),
+        (
+            "the origin",
+            &[USER, ("origin", "https://app.test")],
+            [true, true, false],
+        ),
+        (
+            "the csrf cookie",
+            &[("cookie", "sid=ada; csrftoken=other")],
+            [true, true, false],
+        ),
+        (
+            "an unknown header",
+            &[USER, ("x-org-id", "7")],
+            [true, false, false],
+        ),
+        (
+            "the session",
+            &[("cookie", "sid=bob; csrftoken=t")],
+            [false; 3],
+        ),
         ("a key", &[USER, ("x-api-key", "k")], [false; 3]),
     ];
     for (name, headers, wanted) in cases {
         let found = keys(&identity, headers);
-        let same = [found.principal == base.principal, found.view == base.view, found.fingerprint == base.fingerprint];
+        let same = [
+            found.principal == base.principal,
+            found.view == base.view,
+            found.fingerprint == base.fingerprint,
+        ];
         assert_eq!(same, wanted, "{name}");
         assert!(!found.nameless, "{name}");
     }
@@ -76,7 +124,8 @@ fn each_part_enters_the_keys_that_the_table_says() {
 #[test]
 fn host_scheme_and_client_address_count_and_the_port_does_not() {
     let identity = identity(|_| {});
-    let at = |host: &str, client: &str, https| keys_at(&identity, &[USER], &peer(host, client, https));
+    let at =
+        |host: &str, client: &str, https| keys_at(&identity, &[USER], &peer(host, client, https));
     let base = at("a.test", "10.0.0.7", false);
     assert_ne!(base.principal, at("b.test", "10.0.0.7", false).principal);
     assert_ne!(base.realm, at("b.test", "10.0.0.7", false).realm);
@@ -89,9 +138,17 @@ fn host_scheme_and_client_address_count_and_the_port_does_not() {
 #[test]
 fn callers_without_a_name_are_told_apart_by_their_address_only() {
     let identity = identity(|_| {});
-    let at = |client: &str, headers: &[(&str, &str)]| keys_at(&identity, headers, &peer("a.test", client, false));
-    let one = at("10.0.0.7", &[("origin", "https://a.test"), ("x-csrf-token", "t")]);
-    assert!(one.nameless, "an Origin or a CSRF token says nothing of who calls");
+    let at = |client: &str, headers: &[(&str, &str)]| {
+        keys_at(&identity, headers, &peer("a.test", client, false))
+    };
+    let one = at(
+        "10.0.0.7",
+        &[("origin", "https://a.test"), ("x-csrf-token", "t")],
+    );
+    assert!(
+        one.nameless,
+        "an Origin or a CSRF token says nothing of who calls"
+    );
     assert_eq!(one.principal, at("10.0.0.7", &[]).principal);
     assert_ne!(one.principal, at("10.0.0.8", &[]).principal);
     for (name, value, wanted) in [
@@ -103,7 +160,11 @@ fn callers_without_a_name_are_told_apart_by_their_address_only() {
         ("cookie", "sid=x", false),
         ("x-api-key", " ", true),
     ] {
-        assert_eq!(at("10.0.0.7", &[(name, value)]).nameless, wanted, "{name}: {value}");
+        assert_eq!(
+            at("10.0.0.7", &[(name, value)]).nameless,
+            wanted,
+            "{name}: {value}"
+        );
     }
 }
 
@@ -111,13 +172,19 @@ fn callers_without_a_name_are_told_apart_by_their_address_only() {
 fn the_order_of_headers_says_nothing() {
     let identity = identity(|_| {});
     let (a, b) = (("x-a", "1"), ("x-b", "2"));
-    assert_eq!(keys(&identity, &[a, b, USER]), keys(&identity, &[USER, b, a]));
+    assert_eq!(
+        keys(&identity, &[a, b, USER]),
+        keys(&identity, &[USER, b, a])
+    );
 }
 
 #[test]
 fn what_travels_in_the_body_or_the_query_can_say_who_calls() {
     let identity = identity(|selection| {
-        selection.named = vec![Part::parse_any("body:api_key").unwrap(), Part::parse_any("query:key").unwrap()];
+        selection.named = vec![
+            Part::parse_any("body:api_key").unwrap(),
+            Part::parse_any("query:key").unwrap(),
+        ];
     });
     let (parts, peer) = (head(&[]), peer("a.test", "10.0.0.7", false));
     let caller = identity.caller(&parts, &peer, SystemTime::now());
@@ -126,7 +193,9 @@ fn what_travels_in_the_body_or_the_query_can_say_who_calls() {
     let (one, other) = (of(body), of("{\"api_key\":\"k2\",\"n\":1}"));
     assert_ne!(one.principal, other.principal);
     assert_eq!(one, of("{\"n\":2,\"api_key\":\"k1\"}"));
-    let context = identity.read(&caller, Some(&Object::parse(body).unwrap())).context(&caller, one);
+    let context = identity
+        .read(&caller, Some(&Object::parse(body).unwrap()))
+        .context(&caller, one);
     assert_eq!(named(&context, "body", &["api_key".into()]), Some("\"k1\""));
     assert_eq!(named(&context, "query", &["key".into()]), Some("\"abc\""));
 }
@@ -134,47 +203,95 @@ fn what_travels_in_the_body_or_the_query_can_say_who_calls() {
 #[test]
 fn a_cookie_line_comes_back_byte_for_byte() {
     let identity = identity(|_| {});
-    for line in ["sid=ada; _ga=GA1.1; csrftoken=t", "_ga=1;sid=ada ;  x", "sid=a=b; sid=c; ; AWSALB=q", "only", ""] {
+    for line in [
+        "sid=ada; _ga=GA1.1; csrftoken=t",
+        "_ga=1;sid=ada ;  x",
+        "sid=a=b; sid=c; ; AWSALB=q",
+        "only",
+        "",
+    ] {
         let (parts, peer) = (head(&[("cookie", line)]), peer("a.test", "10.0.0.7", false));
         let caller = identity.caller(&parts, &peer, SystemTime::now());
         let reading = identity.read(&caller, None);
         let context = reading.context(&caller, identity.keys(&caller, None));
-        let packed = identity.carry(&caller, (false, false), None, 1_000).unwrap();
+        let packed = identity
+            .carry(&caller, (false, false), None, 1_000)
+            .unwrap();
         let carried = Carried::unpack(&packed).unwrap();
-        assert_eq!(String::from_utf8(cookie_line(carried.cookie.0, &context)).unwrap(), line);
+        assert_eq!(
+            String::from_utf8(cookie_line(carried.cookie.0, &context)).unwrap(),
+            line
+        );
     }
 }
 
 #[test]
 fn a_rolling_cookie_names_its_principal_and_splits_nothing_once_it_is_known() {
-    let rolling = identity(|selection| selection.set(&Part::parse("cookie:sid").unwrap(), Kind::Rolling));
+    let rolling =
+        identity(|selection| selection.set(&Part::parse("cookie:sid").unwrap(), Kind::Rolling));
     let of = |sid: &str| {
         let line = format!("sid={sid}");
-        let (parts, peer) = (head(&[("cookie", &*line)]), peer("a.test", "10.0.0.7", false));
+        let (parts, peer) = (
+            head(&[("cookie", &*line)]),
+            peer("a.test", "10.0.0.7", false),
+        );
         let caller = rolling.caller(&parts, &peer, SystemTime::now());
         let keys = rolling.keys(&caller, None);
         (keys, rolling.stored_view(&caller, &keys))
     };
-    assert_ne!(of("1").0.fingerprint, of("2").0.fingerprint, "two sessions, as far as is known");
-    let (parts, peer) = (head(&[("cookie", "sid=1")]), peer("a.test", "10.0.0.7", false));
+    assert_ne!(
+        of("1").0.fingerprint,
+        of("2").0.fingerprint,
+        "two sessions, as far as is known"
+    );
+    let (parts, peer) = (
+        head(&[("cookie", "sid=1")]),
+        peer("a.test", "10.0.0.7", false),
+    );
     let set = HeaderValue::from_static("sid=2; Path=/; HttpOnly");
     assert!(matches!(
-        rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), true),
+        rolling.renew(
+            &rolling.caller(&parts, &peer, SystemTime::now()),
+            [&set].into_iter(),
+            true
+        ),
         Renewal::Successor(_)
     ));
-    assert_eq!(of("1").0, of("2").0, "the session that the application renewed");
-    assert_ne!(of("1").1, of("2").1, "what one was shown is never shown to the other");
+    assert_eq!(
+        of("1").0,
+        of("2").0,
+        "the session that the application renewed"
+    );
+    assert_ne!(
+        of("1").1,
+        of("2").1,
+        "what one was shown is never shown to the other"
+    );
     assert_ne!(of("1").0.principal, of("3").0.principal);
 }
 
 #[test]
 fn who_is_only_supposed_to_be_the_successor_shares_neither_batch_nor_view_with_its_predecessor() {
-    let rolling = identity(|selection| selection.set(&Part::parse("cookie:sid").unwrap(), Kind::Rolling));
-    let of = |sid: &str| keys_at(&rolling, &[("cookie", sid)], &peer("a.test", "10.0.0.7", false));
-    let (parts, peer) = (head(&[("cookie", "sid=1")]), peer("a.test", "10.0.0.7", false));
+    let rolling =
+        identity(|selection| selection.set(&Part::parse("cookie:sid").unwrap(), Kind::Rolling));
+    let of = |sid: &str| {
+        keys_at(
+            &rolling,
+            &[("cookie", sid)],
+            &peer("a.test", "10.0.0.7", false),
+        )
+    };
+    let (parts, peer) = (
+        head(&[("cookie", "sid=1")]),
+        peer("a.test", "10.0.0.7", false),
+    );
     let set = HeaderValue::from_static("sid=2; Path=/");
     assert!(matches!(
-        rolling.renew(&rolling.caller(&parts, &peer, SystemTime::now()), [&set].into_iter(), false),
+        rolling.renew(
+            &rolling.caller(&parts, &peer, SystemTime::now()),
+            [&set].into_iter(),
+            false
+        ),
         Renewal::Successor(_)
     ));
     let (old, new) = (of("sid=1"), of("sid=2"));
@@ -186,15 +303,27 @@ fn who_is_only_supposed_to_be_the_successor_shares_neither_batch_nor_view_with_i
 #[test]
 fn a_session_that_was_renewed_is_its_principal_under_a_fingerprint_of_its_own() {
     let identity = identity(|_| {});
-    let (parts, peer) = (head(&[("cookie", "sid=1; _ga=x")]), peer("a.test", "10.0.0.7", false));
+    let (parts, peer) = (
+        head(&[("cookie", "sid=1; _ga=x")]),
+        peer("a.test", "10.0.0.7", false),
+    );
     let before = keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer);
-    let set = [HeaderValue::from_static("sid=2; Path=/"), HeaderValue::from_static("_ga=y")];
+    let set = [
+        HeaderValue::from_static("sid=2; Path=/"),
+        HeaderValue::from_static("_ga=y"),
+    ];
     assert!(matches!(
-        identity.renew(&identity.caller(&parts, &peer, SystemTime::now()), set.iter(), true),
+        identity.renew(
+            &identity.caller(&parts, &peer, SystemTime::now()),
+            set.iter(),
+            true
+        ),
         Renewal::Successor(_)
     ));
-    let (old, new) =
-        (keys_at(&identity, &[("cookie", "sid=1")], &peer), keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer));
+    let (old, new) = (
+        keys_at(&identity, &[("cookie", "sid=1")], &peer),
+        keys_at(&identity, &[("cookie", "sid=2; _ga=x")], &peer),
+    );
     assert_eq!(old.principal, new.principal);
     assert_ne!(old.fingerprint, new.fingerprint);
     assert_ne!(before.principal, new.principal);
@@ -202,13 +331,25 @@ fn a_session_that_was_renewed_is_its_principal_under_a_fingerprint_of_its_own() 
 
 #[test]
 fn listed_parts_count_and_the_others_travel() {
-    let mut selection = Selection::listed(&[Part::parse("cookie:sid").unwrap(), Part::parse("header:x-org").unwrap()]);
-    assert_eq!(selection.header(&HeaderName::from_static("x-org")), Kind::Scope);
-    assert_eq!(selection.header(&HeaderName::from_static("user-agent")), Kind::Passing);
+    let mut selection = Selection::listed(&[
+        Part::parse("cookie:sid").unwrap(),
+        Part::parse("header:x-org").unwrap(),
+    ]);
+    assert_eq!(
+        selection.header(&HeaderName::from_static("x-org")),
+        Kind::Scope
+    );
+    assert_eq!(
+        selection.header(&HeaderName::from_static("user-agent")),
+        Kind::Passing
+    );
     assert_eq!(selection.cookie("sid"), Kind::Principal);
     assert_eq!(selection.cookie("other"), Kind::Passing);
     selection.set(&Part::parse("header:x-org").unwrap(), Kind::Principal);
-    assert_eq!(selection.header(&HeaderName::from_static("x-org")), Kind::Principal);
+    assert_eq!(
+        selection.header(&HeaderName::from_static("x-org")),
+        Kind::Principal
+    );
     assert_eq!(lists::header("x-org"), Kind::Scope);
     let _: Fingerprint = keys(&identity(|_| {}), &[]).fingerprint;
 }

@@ -1,10 +1,12 @@
-//! What each known header and cookie says of a caller: one table, names exact or anchored shapes, never bare prefixes
-//! (`_ga*` would swallow a session cookie called `_gate_session`). `identity.ignore`, `.conditions`, `.principal`,
-//! `.scopes` and `.rolling` extend it; `docs/configuration.md` shows it to operators.
+//! What each known header and cookie says of a caller: one table, names exact or anchored shapes,
+//! never bare prefixes (`_ga*` would swallow a session cookie called `_gate_session`).
+//! `identity.ignore`, `.conditions`, `.principal`, `.scopes` and `.rolling` extend it;
+//! `docs/configuration.md` shows it to operators.
 //!
-//! Sources: trace headers by W3C Trace Context, Baggage, OpenTelemetry's B3 and the vendors' documentation; fetch metadata
-//! by the W3C draft of that name; client hints by RFC 8942; proofs by RFC 9421, RFC 9530, RFC 9449 and RFC 7616; cookies by
-//! the documentation of the services that set them.
+//! Sources: trace headers by W3C Trace Context, Baggage, OpenTelemetry's B3 and the vendors'
+//! documentation; fetch metadata by the W3C draft of that name; client hints by RFC 8942; proofs by
+//! RFC 9421, RFC 9530, RFC 9449 and RFC 7616; cookies by the documentation of the services that set
+//! them.
 
 /// What a header or a cookie says of a caller, and so which of its keys it enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +17,9 @@ pub enum Kind {
     Scope,
     /// What the application may check besides: enters the fingerprint.
     Condition,
-    /// A session cookie that is renewed on answers (`identity.rolling`): enters the principal, and what stored answers are
-    /// keyed by, by its value, and the other keys by the principal that it succeeds. The latest value travels with a batch.
+    /// A session cookie that is renewed on answers (`identity.rolling`): enters the principal, and
+    /// what stored answers are keyed by, by its value, and the other keys by the principal that it
+    /// succeeds. The latest value travels with a batch.
     Rolling,
     /// Says nothing of the caller: enters no key, the latest value travels with a batch.
     Passing,
@@ -24,9 +27,11 @@ pub enum Kind {
     PerCall,
     /// Proves this very call: such a call is always forwarded (ruling 22).
     Proof,
-    /// Makes a write depend on more than its body: such a write is always forwarded. Of a read it is the cache's business.
+    /// Makes a write depend on more than its body: such a write is always forwarded. Of a read it
+    /// is the cache's business.
     Conditional,
-    /// How this message is framed and which way it came: Tidegate writes it anew, or it goes with the body.
+    /// How this message is framed and which way it came: Tidegate writes it anew, or it goes with
+    /// the body.
     Framing,
 }
 
@@ -42,7 +47,8 @@ impl Kind {
 #[must_use]
 pub fn header(name: &str) -> Kind {
     match name {
-        "authorization" | "x-api-key" | "api-key" | "apikey" | "x-auth-token" | "x-access-token" => Kind::Principal,
+        "authorization" | "x-api-key" | "api-key" | "apikey" | "x-auth-token"
+        | "x-access-token" => Kind::Principal,
         "origin"
         | "x-csrf-token"
         | "x-xsrf-token"
@@ -108,20 +114,24 @@ pub fn header(name: &str) -> Kind {
         | "h-captcha-response"
         | "cf-turnstile-response"
         | "g-recaptcha-response" => Kind::Proof,
-        "range" | "prefer" | "x-http-method-override" | "x-http-method" | "x-method-override" => Kind::Conditional,
-        // What they say is in the peer: host, scheme and client address.
-        "host" | "cookie" | "content-length" | "content-encoding" | "transfer-encoding" | "connection"
-        | "keep-alive" | "te" | "trailer" | "upgrade" | "expect" | "via" | "forwarded" | "x-forwarded-for"
-        | "x-forwarded-host" | "x-forwarded-proto" | "x-real-ip" | "cf-connecting-ip" | "true-client-ip" => {
-            Kind::Framing
+        "range" | "prefer" | "x-http-method-override" | "x-http-method" | "x-method-override" => {
+            Kind::Conditional
         }
+        // What they say is in the peer: host, scheme and client address.
+        "host" | "cookie" | "content-length" | "content-encoding" | "transfer-encoding"
+        | "connection" | "keep-alive" | "te" | "trailer" | "upgrade" | "expect" | "via"
+        | "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto"
+        | "x-real-ip" | "cf-connecting-ip" | "true-client-ip" => Kind::Framing,
         _ => shaped(name),
     }
 }
 
 /// Families of names.
 fn shaped(name: &str) -> Kind {
-    let begins = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+    let begins = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty())
+    };
     if begins("sec-ch-ua-") {
         return Kind::Passing;
     }
@@ -129,7 +139,9 @@ fn shaped(name: &str) -> Kind {
         return Kind::PerCall;
     }
     let own = name.strip_prefix("x-").is_some_and(|rest| {
-        ["-signature", "-nonce", "-hmac"].iter().any(|end| rest.strip_suffix(end).is_some_and(|rest| !rest.is_empty()))
+        ["-signature", "-nonce", "-hmac"]
+            .iter()
+            .any(|end| rest.strip_suffix(end).is_some_and(|rest| !rest.is_empty()))
     });
     if begins("if-") {
         return Kind::Conditional;
@@ -163,32 +175,46 @@ const TELLING: [&str; 22] = [
     "role",
 ];
 
-/// Whether a header that is in no list may name its caller, by its own name. Answers to such callers are told apart even
-/// where nothing else names them.
+/// Whether a header that is in no list may name its caller, by its own name. Answers to such
+/// callers are told apart even where nothing else names them.
 #[must_use]
 pub fn may_name_the_caller(name: &str) -> bool {
     TELLING.iter().any(|word| name.contains(word))
 }
 
-/// Schemes of Authorization that prove one call (RFC 9110 §11, RFC 7616, RFC 4559; Hawk; AWS Signature Version 4).
-const PROVING_SCHEMES: [&str; 8] =
-    ["digest", "hawk", "aws4-hmac-sha256", "negotiate", "ntlm", "dpop", "signature", "hoba"];
+/// Schemes of Authorization that prove one call (RFC 9110 §11, RFC 7616, RFC 4559; Hawk; AWS
+/// Signature Version 4).
+const PROVING_SCHEMES: [&str; 8] = [
+    "digest",
+    "hawk",
+    "aws4-hmac-sha256",
+    "negotiate",
+    "ntlm",
+    "dpop",
+    "signature",
+    "hoba",
+];
 
 /// Whether the Authorization is for this very call.
 #[must_use]
 pub fn proves_one_call(authorization: &str) -> bool {
     let scheme = authorization.split([' ', '\t']).next().unwrap_or_default();
-    PROVING_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
+    PROVING_SCHEMES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
-/// What the built-in table says of a cookie. Names of cookies are compared letter by letter (RFC 6265 §5.3).
+/// What the built-in table says of a cookie. Names of cookies are compared letter by letter (RFC
+/// 6265 §5.3).
 #[must_use]
 pub fn cookie(name: &str) -> Kind {
     match name {
         "csrf_token" | "csrftoken" | "XSRF-TOKEN" | "_csrf" => Kind::Condition,
-        "_ga" | "_gid" | "_gat" | "_gcl_au" | "_fbp" | "_fbc" | "_uetsid" | "_uetvid" | "_clck" | "_clsk"
-        | "ajs_anonymous_id" | "ajs_user_id" | "ajs_group_id" | "_dd_s" | "OptanonConsent" | "__utma" | "__utmb"
-        | "__utmc" | "__utmt" | "__utmv" | "__utmz" => Kind::Passing,
+        "_ga" | "_gid" | "_gat" | "_gcl_au" | "_fbp" | "_fbc" | "_uetsid" | "_uetvid" | "_clck"
+        | "_clsk" | "ajs_anonymous_id" | "ajs_user_id" | "ajs_group_id" | "_dd_s"
+        | "OptanonConsent" | "__utma" | "__utmb" | "__utmc" | "__utmt" | "__utmv" | "__utmz" => {
+            Kind::Passing
+        }
         "AWSALB"
         | "AWSALBCORS"
         | "AWSALBTG"
@@ -210,7 +236,12 @@ pub fn cookie(name: &str) -> Kind {
 /// Cookies of analytics services and balancers whose names hold a key or a number.
 fn is_shaped_cookie(name: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let word = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
     // `_ga_<MEASUREMENT ID>`.
     name.strip_prefix("_ga_")
         .is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()))
@@ -292,7 +323,10 @@ mod tests {
         ] {
             assert_eq!(header(name), kind, "{name}");
         }
-        assert!(proves_one_call("Digest username=x") && proves_one_call("AWS4-HMAC-SHA256 Credential=x"));
+        assert!(
+            proves_one_call("Digest username=x")
+                && proves_one_call("AWS4-HMAC-SHA256 Credential=x")
+        );
         assert!(!proves_one_call("Bearer digest") && !proves_one_call("Basic eA=="));
     }
 }

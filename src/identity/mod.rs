@@ -1,5 +1,5 @@
-//! Who calls: the caller's keys ([`keys`]), the user, and whether Tidegate may answer at all (design §4 `[identity]`,
-//! rulings 10, 15 to 17 and 22 to 24).
+//! Who calls: the caller's keys ([`keys`]), the user, and whether Tidegate may answer at all
+//! (design §4 `[identity]`, rulings 10, 15 to 17 and 22 to 24).
 
 mod answerable;
 mod caller;
@@ -29,7 +29,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use token::Token;
 
-/// What the cookies of an answer are to the session of the caller that it is relayed to (ruling 24).
+/// What the cookies of an answer are to the session of the caller that it is relayed to (ruling
+/// 24).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     /// Nothing: they renew no cookie that the caller is known by, or make another user of it.
@@ -52,22 +53,37 @@ pub struct Identity {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
 fn is_unsafe(method: &Method) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+    !matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+    )
 }
 
 impl Identity {
-    /// `key`: made on first start, stays with the data directory. `most`: principals whose successors are remembered.
+    /// `key`: made on first start, stays with the data directory. `most`: principals whose
+    /// successors are remembered.
     #[must_use]
     pub fn new(settings: IdentitySettings, key: [u8; 32], most: u64) -> Self {
         let cors = settings.cors.as_ref().map(CorsHeaders::new);
         let mut short = [0; 16];
-        blake3::derive_key("tidegate 2026 caller keys", &key).iter().zip(&mut short).for_each(|(from, to)| *to = *from);
-        Self { settings, key: short, families: Families::new(most), cors, heads: Heads::new() }
+        blake3::derive_key("tidegate 2026 caller keys", &key)
+            .iter()
+            .zip(&mut short)
+            .for_each(|(from, to)| *to = *from);
+        Self {
+            settings,
+            key: short,
+            families: Families::new(most),
+            cors,
+            heads: Heads::new(),
+        }
     }
 
     /// The settings.
@@ -84,25 +100,43 @@ impl Identity {
             return Caller::new((parts, peer), now, said, is_same);
         }
         let mut caller = Caller::new((parts, peer), now, Arc::default(), true);
-        let mut found = self.settings.token.iter().flat_map(|part| caller.tokens(part));
+        let mut found = self
+            .settings
+            .token
+            .iter()
+            .flat_map(|part| caller.tokens(part));
         let first = found.next();
-        // Which of them the application reads is not known: none speaks for the caller (ruling 16). Nor is it known what
-        // the application makes of an Authorization that is no Bearer token, where a token stands elsewhere too.
-        let judged = self.settings.token.contains(&Part::Header(header::AUTHORIZATION));
-        let differ =
-            first.is_some_and(|first| found.any(|other| other != first) || judged && caller.has_odd_authorization());
+        // Which of them the application reads is not known: none speaks for the caller (ruling 16).
+        // Nor is it known what the application makes of an Authorization that is no Bearer token,
+        // where a token stands elsewhere too.
+        let judged = self
+            .settings
+            .token
+            .contains(&Part::Header(header::AUTHORIZATION));
+        let differ = first.is_some_and(|first| {
+            found.any(|other| other != first) || judged && caller.has_odd_authorization()
+        });
         let token = first.filter(|_| !differ).and_then(Token::parse);
         drop(found);
         if token.is_some() || differ {
-            caller.said = Arc::new(Said { token, has_several_tokens: differ, ..Said::default() });
+            caller.said = Arc::new(Said {
+                token,
+                has_several_tokens: differ,
+                ..Said::default()
+            });
         }
-        self.heads.remember(place, (parts, peer), &caller.said, |name| self.settings.is_free(name));
+        self.heads
+            .remember(place, (parts, peer), &caller.said, |name| {
+                self.settings.is_free(name)
+            });
         caller
     }
 
     /// The CORS headers of an answer of ours to this request.
     pub fn cors_headers(&self, parts: &Parts) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        self.cors.iter().flat_map(|cors| cors.for_request(&parts.headers))
+        self.cors
+            .iter()
+            .flat_map(|cors| cors.for_request(&parts.headers))
     }
 
     /// The user of a call, as its events have it.
@@ -114,17 +148,26 @@ impl Identity {
     /// The user that this template names.
     #[must_use]
     pub fn user_by(&self, template: &Template, scope: &impl Lookup) -> Option<UserId> {
-        template.render(scope).and_then(|text| UserId::try_new(&self.spelled(text)).ok())
+        template
+            .render(scope)
+            .and_then(|text| UserId::try_new(&self.spelled(text)).ok())
     }
 
     /// A user's name as events have it.
     #[must_use]
     pub fn spelled(&self, name: String) -> String {
-        if self.settings.lowercase_user { name.to_lowercase() } else { name }
+        if self.settings.lowercase_user {
+            name.to_lowercase()
+        } else {
+            name
+        }
     }
 
     fn user_text(&self, scope: &impl Lookup) -> Option<String> {
-        self.settings.user.render(scope).map(|name| self.spelled(name))
+        self.settings
+            .user
+            .render(scope)
+            .map(|name| self.spelled(name))
     }
 
     /// The user that a caller's own token names, if `identity.user` looks into it.
@@ -135,8 +178,8 @@ impl Identity {
         caller.said.claimed.get_or_init(claimed).as_deref()
     }
 
-    /// The user that the address of a call names (its query or path), whatever its token says: an administrator's read of
-    /// a user is about that user (ruling 17).
+    /// The user that the address of a call names (its query or path), whatever its token says: an
+    /// administrator's read of a user is about that user (ruling 17).
     #[must_use]
     pub fn named_in(&self, scope: &impl Lookup) -> Option<String> {
         self.user_text(&OfAddress(scope))
@@ -148,22 +191,38 @@ impl Identity {
         self.user_text(&OfEvent(scope))
     }
 
-    /// An answer that is relayed to this caller sets cookies: whoever comes back with them is the same principal
-    /// (ruling 24). `good`: the principal is known to be good.
-    pub fn renew<'h>(&self, caller: &Caller<'_>, set: impl Iterator<Item = &'h HeaderValue>, good: bool) -> Renewal {
+    /// An answer that is relayed to this caller sets cookies: whoever comes back with them is the
+    /// same principal (ruling 24). `good`: the principal is known to be good.
+    pub fn renew<'h>(
+        &self,
+        caller: &Caller<'_>,
+        set: impl Iterator<Item = &'h HeaderValue>,
+        good: bool,
+    ) -> Renewal {
         let now = self.caller_keys(caller, None);
         if now.keys.nameless {
             return Renewal::None;
         }
-        // A cookie that it didn't have before begins a session and renews none: what many callers share until they sign in
-        // (a consent, say) must not make one principal of them.
-        let set: Vec<_> = self.sessions(set).filter(|(name, _)| caller.cookie(name).is_some()).collect();
+        // A cookie that it didn't have before begins a session and renews none: what many callers
+        // share until they sign in (a consent, say) must not make one principal of them.
+        let set: Vec<_> = self
+            .sessions(set)
+            .filter(|(name, _)| caller.cookie(name).is_some())
+            .collect();
         if set.is_empty() {
             return Renewal::None;
         }
-        let others = caller.cookies().iter().filter(|(name, _)| set.iter().all(|(new, _)| new != name));
-        let pairs = others.copied().chain(set.iter().copied()).map(|(name, value)| format!("{name}={value}"));
-        let Ok(line) = HeaderValue::try_from(pairs.collect::<Vec<_>>().join("; ")) else { return Renewal::None };
+        let others = caller
+            .cookies()
+            .iter()
+            .filter(|(name, _)| set.iter().all(|(new, _)| new != name));
+        let pairs = others
+            .copied()
+            .chain(set.iter().copied())
+            .map(|(name, value)| format!("{name}={value}"));
+        let Ok(line) = HeaderValue::try_from(pairs.collect::<Vec<_>>().join("; ")) else {
+            return Renewal::None;
+        };
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = caller.parts.headers.clone();
         parts.headers.insert(header::COOKIE, line);
@@ -197,19 +256,32 @@ impl Identity {
         self.sessions(set).next().is_some()
     }
 
-    /// Whether a call had a cookie that may be renewed: one of its context, or one that rolls and travels beside it.
+    /// Whether a call had a cookie that may be renewed: one of its context, or one that rolls and
+    /// travels beside it.
     #[must_use]
     pub fn has_session(&self, context: &Context, carried: &[u8]) -> bool {
         let line = std::str::from_utf8(carried).unwrap_or_default();
-        let names = line.split(';').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim());
+        let names = line
+            .split(';')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, _)| name.trim());
         let mut kinds = names.map(|name| self.settings.selection.cookie(name));
         !context.cookies.is_empty() || kinds.any(|kind| kind == Kind::Rolling)
     }
 
     /// Cookies that are set and tell who calls.
-    fn sessions<'h>(&self, set: impl Iterator<Item = &'h HeaderValue>) -> impl Iterator<Item = (&'h str, &'h str)> {
-        let tells = |name: &str| matches!(self.settings.selection.cookie(name), Kind::Principal | Kind::Rolling);
-        set.filter_map(families::kept_cookie).filter(move |(name, _)| tells(name))
+    fn sessions<'h>(
+        &self,
+        set: impl Iterator<Item = &'h HeaderValue>,
+    ) -> impl Iterator<Item = (&'h str, &'h str)> {
+        let tells = |name: &str| {
+            matches!(
+                self.settings.selection.cookie(name),
+                Kind::Principal | Kind::Rolling
+            )
+        };
+        set.filter_map(families::kept_cookie)
+            .filter(move |(name, _)| tells(name))
     }
 
     /// The head that a context makes, for templates that look at what all its calls share.
@@ -233,7 +305,11 @@ struct OfToken<'a, 'c>(&'a Caller<'c>);
 
 impl Lookup for OfToken<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
-        if source == Source::Jwt { self.0.look(source, path) } else { None }
+        if source == Source::Jwt {
+            self.0.look(source, path)
+        } else {
+            None
+        }
     }
 }
 
@@ -242,7 +318,11 @@ struct OfAddress<'a, L>(&'a L);
 
 impl<L: Lookup> Lookup for OfAddress<'_, L> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
-        if matches!(source, Source::Query | Source::Path) { self.0.find(source, path) } else { None }
+        if matches!(source, Source::Query | Source::Path) {
+            self.0.find(source, path)
+        } else {
+            None
+        }
     }
 }
 
@@ -251,7 +331,11 @@ struct OfEvent<'a, L>(&'a L);
 
 impl<L: Lookup> Lookup for OfEvent<'_, L> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
-        if matches!(source, Source::Event | Source::Body) { self.0.find(source, path) } else { None }
+        if matches!(source, Source::Event | Source::Body) {
+            self.0.find(source, path)
+        } else {
+            None
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! `[identity]` and `[cors]`: which parts of a call say something of its caller, and what a call must have for Tidegate to
-//! answer it (design §4).
+//! `[identity]` and `[cors]`: which parts of a call say something of its caller, and what a call
+//! must have for Tidegate to answer it (design §4).
 
 use super::lists::{self, Kind};
 use crate::template::{Path, Template};
@@ -22,7 +22,8 @@ pub enum Part {
 /// A part that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "found {0:?}; allowed are \"header:NAME\", \"cookie:NAME\", and in credentials \"body:NAME\" and \"query:NAME\""
+    "found {0:?}; allowed are \"header:NAME\", \"cookie:NAME\", and in credentials \"body:NAME\" \
+     and \"query:NAME\""
 )]
 pub struct PartError(String);
 
@@ -35,7 +36,9 @@ impl Part {
         let wrong = || PartError(text.to_owned());
         match text.split_once(':') {
             Some(("header", name)) => name.parse().map(Self::Header).map_err(|_| wrong()),
-            Some(("cookie", name)) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Some(("cookie", name))
+                if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
                 Ok(Self::Cookie(name.into()))
             }
             _ => Err(wrong()),
@@ -63,7 +66,9 @@ impl std::fmt::Display for Part {
             Self::Body(path) => match path.0.as_slice() {
                 [name] if !name.contains('/') => write!(f, "body:{name}"),
                 steps => {
-                    let steps = steps.iter().map(|step| step.replace('~', "~0").replace('/', "~1"));
+                    let steps = steps
+                        .iter()
+                        .map(|step| step.replace('~', "~0").replace('/', "~1"));
                     write!(f, "body:/{}", steps.collect::<Vec<_>>().join("/"))
                 }
             },
@@ -105,8 +110,13 @@ impl Forbid {
     /// # Errors
     /// It is neither.
     pub fn parse(text: &str) -> Result<Self, PartError> {
-        let (part, unless) = text.split_once(" unless ").map_or((text, None), |(part, unless)| (part, Some(unless)));
-        Ok(Self { part: Part::parse(part.trim())?, unless: unless.map(|one| Part::parse(one.trim())).transpose()? })
+        let (part, unless) = text
+            .split_once(" unless ")
+            .map_or((text, None), |(part, unless)| (part, Some(unless)));
+        Ok(Self {
+            part: Part::parse(part.trim())?,
+            unless: unless.map(|one| Part::parse(one.trim())).transpose()?,
+        })
     }
 }
 
@@ -173,13 +183,17 @@ impl Selection {
     /// The operator says that this header says nothing: its latest value travels.
     #[must_use]
     pub fn ignores_header(&self, name: &HeaderName) -> bool {
-        self.headers.iter().any(|(known, kind)| known == name && *kind == Kind::Passing)
+        self.headers
+            .iter()
+            .any(|(known, kind)| known == name && *kind == Kind::Passing)
     }
 
     /// The operator says that this cookie says nothing.
     #[must_use]
     pub fn ignores_cookie(&self, name: &str) -> bool {
-        self.cookies.iter().any(|(known, kind)| **known == *name && *kind == Kind::Passing)
+        self.cookies
+            .iter()
+            .any(|(known, kind)| **known == *name && *kind == Kind::Passing)
     }
 
     /// Whether this part is the same for all calls of one fingerprint.
@@ -196,11 +210,14 @@ impl Selection {
     /// By the built-in lists.
     #[must_use]
     pub fn built_in() -> Self {
-        Self { by_default: true, ..Self::default() }
+        Self {
+            by_default: true,
+            ..Self::default()
+        }
     }
 
-    /// Of these parts only. Each has the kind that the built-in list gives it, and one that the list knows nothing of is a
-    /// scope.
+    /// Of these parts only. Each has the kind that the built-in list gives it, and one that the
+    /// list knows nothing of is a scope.
     #[must_use]
     pub fn listed(parts: &[Part]) -> Self {
         let mut out = Self::default();
@@ -209,11 +226,13 @@ impl Selection {
                 Part::Header(name) if *name == header::COOKIE => out.all_cookies = true,
                 Part::Header(name) => {
                     let kind = Some(lists::header(name.as_str())).filter(|kind| kind.counts());
-                    out.headers.push((name.clone(), kind.unwrap_or(Kind::Scope)));
+                    out.headers
+                        .push((name.clone(), kind.unwrap_or(Kind::Scope)));
                 }
                 Part::Cookie(name) => {
                     let kind = Some(lists::cookie(name)).filter(|kind| kind.counts());
-                    out.cookies.push((name.clone(), kind.unwrap_or(Kind::Principal)));
+                    out.cookies
+                        .push((name.clone(), kind.unwrap_or(Kind::Principal)));
                 }
                 named => out.named.push(named.clone()),
             }
@@ -221,7 +240,8 @@ impl Selection {
         out
     }
 
-    /// Gives a part another kind. `body:` and `query:` parts say who calls, whatever is said of them.
+    /// Gives a part another kind. `body:` and `query:` parts say who calls, whatever is said of
+    /// them.
     pub fn set(&mut self, part: &Part, kind: Kind) {
         match part {
             Part::Header(name) => {
@@ -245,7 +265,8 @@ pub struct IdentitySettings {
     pub selection: Selection,
     /// Claims that, where a token has them, must have one of these values for Tidegate to answer.
     pub claims: Vec<(Box<str>, Vec<serde_json::Value>)>,
-    /// One call of a principal is forwarded so often, for sessions that live by answers (ruling 24).
+    /// One call of a principal is forwarded so often, for sessions that live by answers (ruling
+    /// 24).
     pub refresh: Option<Duration>,
     /// Who the user is.
     pub user: Template,
@@ -257,8 +278,8 @@ pub struct IdentitySettings {
     pub forbid: Vec<Forbid>,
     /// Must be equal on unsafe methods.
     pub double_submit: Option<(Part, Part)>,
-    /// Where a JWT is looked for; Authorization counts with the Bearer scheme only. Where two are found that differ, or one
-    /// beside an Authorization of another form, the application judges.
+    /// Where a JWT is looked for; Authorization counts with the Bearer scheme only. Where two are
+    /// found that differ, or one beside an Authorization of another form, the application judges.
     pub token: Vec<Part>,
     /// Unknown credentials.
     pub admit: Admit,
@@ -269,7 +290,8 @@ pub struct IdentitySettings {
 }
 
 impl IdentitySettings {
-    /// Whether a header may have any value without changing what its call's head says of the caller.
+    /// Whether a header may have any value without changing what its call's head says of the
+    /// caller.
     pub(super) fn is_free(&self, name: &HeaderName) -> bool {
         let is_it = |part: &Part| matches!(part, Part::Header(found) if found == name);
         let needs = |need: &Need| matches!(need, Need::Part(part) if is_it(part));
@@ -280,7 +302,10 @@ impl IdentitySettings {
                 || self.token.iter().any(is_it)
                 || self.require.iter().flatten().any(needs)
                 || self.forbid.iter().any(forbids)
-                || self.double_submit.as_ref().is_some_and(|(first, second)| is_it(first) || is_it(second))
+                || self
+                    .double_submit
+                    .as_ref()
+                    .is_some_and(|(first, second)| is_it(first) || is_it(second))
         };
         let says_nothing = matches!(self.selection.header(name), Kind::Passing | Kind::PerCall);
         (says_nothing || *name == header::CONTENT_LENGTH) && !is_looked_at()

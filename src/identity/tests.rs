@@ -12,7 +12,13 @@ fn settings() -> IdentitySettings {
     let part = |text| Part::parse(text).unwrap();
     IdentitySettings {
         selection: Selection::listed(
-            &["header:authorization", "cookie:access_token", "cookie:csrf_token", "header:x-org-id"].map(part),
+            &[
+                "header:authorization",
+                "cookie:access_token",
+                "cookie:csrf_token",
+                "header:x-org-id",
+            ]
+            .map(part),
         ),
         claims: Vec::new(),
         refresh: None,
@@ -21,7 +27,9 @@ fn settings() -> IdentitySettings {
         require: vec![vec![Need::Part(part("cookie:csrf_token"))], vec![Need::Jwt]],
         forbid: vec![Forbid::parse("header:x-user-role unless header:authorization").unwrap()],
         double_submit: Some((part("cookie:csrf_token"), part("header:x-csrf-token"))),
-        token: ["header:authorization", "cookie:access_token"].map(part).to_vec(),
+        token: ["header:authorization", "cookie:access_token"]
+            .map(part)
+            .to_vec(),
         admit: Admit::Optimistic,
         proof_ttl: Duration::from_secs(60),
         cors: Some(Cors {
@@ -37,12 +45,20 @@ fn identity() -> Identity {
 }
 
 static PEER: LazyLock<Peer> = LazyLock::new(|| {
-    let connection = Connection { address: "10.0.0.7:99".parse().unwrap(), secure: false };
-    Peer { host: Some("app.test".into()), ..Peer::new(connection) }
+    let connection = Connection {
+        address: "10.0.0.7:99".parse().unwrap(),
+        secure: false,
+    };
+    Peer {
+        host: Some("app.test".into()),
+        ..Peer::new(connection)
+    }
 });
 
 fn print_of(identity: &Identity, parts: &Parts) -> Fingerprint {
-    identity.keys(&identity.caller(parts, &PEER, now()), None).fingerprint
+    identity
+        .keys(&identity.caller(parts, &PEER, now()), None)
+        .fingerprint
 }
 
 fn jwt(claims: &str) -> String {
@@ -51,7 +67,9 @@ fn jwt(claims: &str) -> String {
 }
 
 fn parts(method: Method, headers: &[(&str, &str)]) -> Parts {
-    let mut request = Request::builder().method(method).uri("/x?userId=a%20b&user_id=c");
+    let mut request = Request::builder()
+        .method(method)
+        .uri("/x?userId=a%20b&user_id=c");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -69,17 +87,42 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
     let cookie_token = format!("csrf_token=t; access_token={}", jwt("{\"userId\":\"u\"}"));
     let base = [("cookie", "csrf_token=t"), ("x-csrf-token", "t")];
     let with = |more: &[(&'static str, String)]| {
-        base.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(more.iter().cloned()).collect::<Vec<_>>()
+        base.iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .chain(more.iter().cloned())
+            .collect::<Vec<_>>()
     };
     let cases: Vec<(&str, Vec<(&str, String)>, Result<(), NotAnswerable>)> = vec![
-        ("all there", with(&[("authorization", good.clone())]), Ok(())),
-        ("expired", with(&[("authorization", old)]), Err(NotAnswerable::ExpiredToken)),
+        (
+            "all there",
+            with(&[("authorization", good.clone())]),
+            Ok(()),
+        ),
+        (
+            "expired",
+            with(&[("authorization", old)]),
+            Err(NotAnswerable::ExpiredToken),
+        ),
         ("no token", with(&[]), Err(NotAnswerable::Requirement)),
-        ("no JWT", with(&[("authorization", "Bearer not-a-token".into())]), Err(NotAnswerable::Requirement)),
-        ("allowed origin", with(&[("authorization", good.clone()), ("origin", "https://APP.test".into())]), Ok(())),
+        (
+            "no JWT",
+            with(&[("authorization", "Bearer not-a-token".into())]),
+            Err(NotAnswerable::Requirement),
+        ),
+        (
+            "allowed origin",
+            with(&[
+                ("authorization", good.clone()),
+                ("origin", "https://APP.test".into()),
+            ]),
+            Ok(()),
+        ),
         (
             "other origin",
-            with(&[("authorization", good.clone()), ("origin", "https://evil.test".into())]),
+            with(&[
+                ("authorization", good.clone()),
+                ("origin", "https://evil.test".into()),
+            ]),
             Err(NotAnswerable::Origin),
         ),
         (
@@ -89,20 +132,37 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
         ),
         (
             "no cookie",
-            vec![("authorization", good.clone()), ("x-csrf-token", "t".into())],
+            vec![
+                ("authorization", good.clone()),
+                ("x-csrf-token", "t".into()),
+            ],
             Err(NotAnswerable::Requirement),
         ),
         (
             "no header",
-            vec![("authorization", good.clone()), ("cookie", "csrf_token=t".into())],
+            vec![
+                ("authorization", good.clone()),
+                ("cookie", "csrf_token=t".into()),
+            ],
             Err(NotAnswerable::DoubleSubmit),
         ),
         (
             "pair differs",
-            vec![("authorization", good.clone()), ("cookie", "csrf_token=a".into()), ("x-csrf-token", "b".into())],
+            vec![
+                ("authorization", good.clone()),
+                ("cookie", "csrf_token=a".into()),
+                ("x-csrf-token", "b".into()),
+            ],
             Err(NotAnswerable::DoubleSubmit),
         ),
-        ("cookie token", vec![("cookie", cookie_token.clone()), ("x-csrf-token", "t".into())], Ok(())),
+        (
+            "cookie token",
+            vec![
+                ("cookie", cookie_token.clone()),
+                ("x-csrf-token", "t".into()),
+            ],
+            Ok(()),
+        ),
         (
             "other scheme, cookie token",
             vec![
@@ -114,15 +174,26 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
         ),
         (
             "bad bearer, cookie token",
-            vec![("authorization", "Bearer x".into()), ("cookie", cookie_token), ("x-csrf-token", "t".into())],
+            vec![
+                ("authorization", "Bearer x".into()),
+                ("cookie", cookie_token),
+                ("x-csrf-token", "t".into()),
+            ],
             Err(NotAnswerable::SeveralTokens),
         ),
     ];
     for (name, headers, wanted) in cases {
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let parts = parts(Method::POST, &headers);
         let identity = identity();
-        assert_eq!(identity.answerable(&identity.caller(&parts, &PEER, now())), wanted, "{name}");
+        assert_eq!(
+            identity.answerable(&identity.caller(&parts, &PEER, now())),
+            wanted,
+            "{name}"
+        );
     }
 }
 
@@ -130,10 +201,15 @@ fn only_a_call_with_everything_the_application_checks_first_is_answered() {
 fn a_token_that_names_another_user_succeeds_nobody() {
     let identity = identity();
     let token = |name: &str, number: u8| jwt(&format!("{{\"userId\":\"{name}\",\"n\":{number}}}"));
-    for (next, number, wanted) in [("ada", 2, "Successor"), ("ada", 1, "SameName"), ("bob", 2, "None")] {
+    for (next, number, wanted) in [
+        ("ada", 2, "Successor"),
+        ("ada", 1, "SameName"),
+        ("bob", 2, "None"),
+    ] {
         let line = format!("access_token={}", token("ada", 1));
         let parts = parts(Method::GET, &[("cookie", &*line)]);
-        let set = HeaderValue::try_from(format!("access_token={}; Path=/", token(next, number))).unwrap();
+        let set =
+            HeaderValue::try_from(format!("access_token={}; Path=/", token(next, number))).unwrap();
         let caller = identity.caller(&parts, &PEER, now());
         let renewal = format!("{:?}", identity.renew(&caller, [&set].into_iter(), true));
         assert!(renewal.starts_with(wanted), "{next} {number}: {renewal}");
@@ -143,8 +219,14 @@ fn a_token_that_names_another_user_succeeds_nobody() {
 #[test]
 fn a_read_needs_no_double_submit() {
     let token = format!("Bearer {}", jwt("{}"));
-    let parts = parts(Method::GET, &[("cookie", "csrf_token=t"), ("authorization", &token)]);
-    assert_eq!(identity().answerable(&identity().caller(&parts, &PEER, now())), Ok(()));
+    let parts = parts(
+        Method::GET,
+        &[("cookie", "csrf_token=t"), ("authorization", &token)],
+    );
+    assert_eq!(
+        identity().answerable(&identity().caller(&parts, &PEER, now())),
+        Ok(())
+    );
 }
 
 #[test]
@@ -159,13 +241,28 @@ fn the_context_holds_its_listed_parts_and_nothing_else() {
     );
     let identity = identity();
     let caller = identity.caller(&parts, &PEER, now());
-    let context = identity.read(&caller, None).context(&caller, identity.keys(&caller, None));
-    let shown: Vec<_> =
-        context.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    let context = identity
+        .read(&caller, None)
+        .context(&caller, identity.keys(&caller, None));
+    let shown: Vec<_> = context
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
     assert_eq!(shown, ["authorization: Bearer x"]);
-    assert_eq!(context.cookies.iter().map(|pair| &**pair).collect::<Vec<_>>(), ["csrf_token=c", "access_token=a"]);
+    assert_eq!(
+        context
+            .cookies
+            .iter()
+            .map(|pair| &**pair)
+            .collect::<Vec<_>>(),
+        ["csrf_token=c", "access_token=a"]
+    );
     assert_eq!(context.host.as_deref(), Some("app.test"));
-    assert!(!format!("{context:?} {:?}", context.headers).contains("Bearer x"), "values are never printed");
+    assert!(
+        !format!("{context:?} {:?}", context.headers).contains("Bearer x"),
+        "values are never printed"
+    );
 }
 
 #[test]
@@ -178,8 +275,11 @@ fn the_cors_echo_is_for_this_request() {
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect::<Vec<_>>()
     };
-    let base =
-        ["vary: Origin", "access-control-allow-credentials: true", "access-control-expose-headers: X-Request-Id"];
+    let base = [
+        "vary: Origin",
+        "access-control-allow-credentials: true",
+        "access-control-expose-headers: X-Request-Id",
+    ];
     assert_eq!(shown(&[]), base);
     assert_eq!(shown(&[("origin", "https://evil.test")]), base);
     assert_eq!(
@@ -198,7 +298,13 @@ fn query_parameters_are_decoded() {
 }
 
 type Lines = Vec<(usize, String)>;
-const NAMES: [&str; 5] = ["authorization", "cookie-a", "cookie-c", "x-org-id", "x-other"];
+const NAMES: [&str; 5] = [
+    "authorization",
+    "cookie-a",
+    "cookie-c",
+    "x-org-id",
+    "x-other",
+];
 
 fn request_of(lines: &Lines) -> Parts {
     let lines: Vec<(&str, String)> = lines
@@ -209,14 +315,23 @@ fn request_of(lines: &Lines) -> Parts {
             name => (name, value.clone()),
         })
         .collect();
-    let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     parts(Method::POST, &lines)
 }
 
 /// What the listed parts of a request are, spelled out.
 fn listed(lines: &Lines) -> Vec<Vec<String>> {
     (0..4)
-        .map(|index| lines.iter().filter(|(found, _)| *found == index).map(|(_, value)| value.clone()).collect())
+        .map(|index| {
+            lines
+                .iter()
+                .filter(|(found, _)| *found == index)
+                .map(|(_, value)| value.clone())
+                .collect()
+        })
         .collect()
 }
 
@@ -244,9 +359,15 @@ fn a_forbidden_part_is_the_applications_to_judge_unless_its_companion_is_there()
         identity.answerable(&identity.caller(&head, &PEER, UNIX_EPOCH))
     };
     assert_eq!(call(&[]), Ok(()));
-    assert_eq!(call(&[("x-user-role", "admin")]), Err(NotAnswerable::Forbidden));
+    assert_eq!(
+        call(&[("x-user-role", "admin")]),
+        Err(NotAnswerable::Forbidden)
+    );
     let bearer = format!("Bearer {token}");
-    assert_eq!(call(&[("x-user-role", "admin"), ("authorization", &bearer)]), Ok(()));
+    assert_eq!(
+        call(&[("x-user-role", "admin"), ("authorization", &bearer)]),
+        Ok(())
+    );
 }
 
 #[test]
@@ -256,13 +377,26 @@ fn cookies_with_other_letters_are_told_apart_and_odd_ones_are_not_answered_for()
         let head = parts(Method::GET, &[("cookie", cookie)]);
         print_of(&identity, &head)
     };
-    assert_ne!(print("access_token=ALICE; name=José"), print("access_token=BOB; name=Zoë"));
+    assert_ne!(
+        print("access_token=ALICE; name=José"),
+        print("access_token=BOB; name=Zoë")
+    );
     let odd = |token: &str| {
         let mut odd_parts = parts(Method::GET, &[]);
-        let line = [b"csrf_token=c; access_token=", token.as_bytes(), b"; x=\xff"].concat();
-        odd_parts.headers.insert("cookie", http::HeaderValue::from_bytes(&line).unwrap());
+        let line = [
+            b"csrf_token=c; access_token=",
+            token.as_bytes(),
+            b"; x=\xff",
+        ]
+        .concat();
+        odd_parts
+            .headers
+            .insert("cookie", http::HeaderValue::from_bytes(&line).unwrap());
         let caller = identity.caller(&odd_parts, &PEER, UNIX_EPOCH);
-        (identity.keys(&caller, None).fingerprint, identity.answerable(&caller))
+        (
+            identity.keys(&caller, None).fingerprint,
+            identity.answerable(&caller),
+        )
     };
     let (alice, bob) = (odd("ALICE"), odd("BOB"));
     assert_ne!(alice.0, bob.0);
@@ -282,7 +416,11 @@ fn a_pair_that_decoders_may_read_differently_is_the_applications_to_compare() {
     let line = format!("csrf_token=c; access_token={}", jwt("{\"exp\":\"1\"}"));
     let head = parts(Method::POST, &[("cookie", &*line), ("x-csrf-token", "c")]);
     let found = identity.answerable(&identity.caller(&head, &PEER, UNIX_EPOCH));
-    assert_eq!(found, Err(NotAnswerable::ExpiredToken), "an exp that is no number");
+    assert_eq!(
+        found,
+        Err(NotAnswerable::ExpiredToken),
+        "an exp that is no number"
+    );
 }
 
 #[test]
@@ -294,16 +432,41 @@ fn a_token_beside_an_authorization_of_another_form_claims_nothing() {
         let lines = lines.iter().map(|line| ("authorization", *line));
         let headers: Vec<_> = lines.chain([("cookie", cookie)]).collect();
         let parts = parts(Method::POST, &headers);
-        identity.claimed(&identity.caller(&parts, &PEER, now())).map(str::to_owned)
+        identity
+            .claimed(&identity.caller(&parts, &PEER, now()))
+            .map(str::to_owned)
     };
-    for lines in [&["Token x"][..], &["Bearer\tx"], &["Bearer"], &["Basic x", "Basic y"], &["bearerx"]] {
+    for lines in [
+        &["Token x"][..],
+        &["Bearer\tx"],
+        &["Bearer"],
+        &["Basic x", "Basic y"],
+        &["bearerx"],
+    ] {
         assert_eq!(claimed(lines, &cookie), None, "{lines:?}");
     }
-    for lines in [[bearer.as_str(), "Basic x"], ["Basic x", bearer.as_str()], [&bearer, &bearer]] {
-        assert_eq!(claimed(&lines, "a=b"), None, "{lines:?}: any of the lines may be what is read");
+    for lines in [
+        [bearer.as_str(), "Basic x"],
+        ["Basic x", bearer.as_str()],
+        [&bearer, &bearer],
+    ] {
+        assert_eq!(
+            claimed(&lines, "a=b"),
+            None,
+            "{lines:?}: any of the lines may be what is read"
+        );
     }
-    for (lines, cookie) in [(&[][..], &*cookie), (&[""], &cookie), (&[&*bearer], &cookie), (&[&*bearer], "a=b")] {
-        assert_eq!(claimed(lines, cookie).as_deref(), Some("victim"), "{lines:?}");
+    for (lines, cookie) in [
+        (&[][..], &*cookie),
+        (&[""], &cookie),
+        (&[&*bearer], &cookie),
+        (&[&*bearer], "a=b"),
+    ] {
+        assert_eq!(
+            claimed(lines, cookie).as_deref(),
+            Some("victim"),
+            "{lines:?}"
+        );
     }
 }
 
@@ -320,6 +483,10 @@ fn a_body_without_a_type_counts_unless_a_page_of_another_site_sends_it() {
         (&[("origin", "null")], false),
     ] {
         let parts = parts(Method::POST, headers);
-        assert_eq!(identity.is_asked_for(&identity.caller(&parts, &PEER, now()), ""), wanted, "{headers:?}");
+        assert_eq!(
+            identity.is_asked_for(&identity.caller(&parts, &PEER, now()), ""),
+            wanted,
+            "{headers:?}"
+        );
     }
 }

@@ -21,15 +21,26 @@ impl Token {
         }
         OwnedObject::parse(decode(head)?)?;
         let claims = OwnedObject::parse(decode(claims)?)?;
-        // A time before 1970, or beyond all clocks, is clamped: the former has passed, the latter has not. What is no
-        // number makes the token one that the application shall judge: it has ended, and has not begun.
+        // A time before 1970, or beyond all clocks, is clamped: the former has passed, the latter
+        // has not. What is no number makes the token one that the application shall judge: it has
+        // ended, and has not begun.
         let time = |name: &str, wrong: f64| {
-            let seconds = claims.get(name).map(|raw| raw.parse::<f64>().unwrap_or(f64::NAN))?;
-            let seconds = if seconds.is_nan() { wrong } else { seconds.clamp(0.0, 1e11) };
+            let seconds = claims
+                .get(name)
+                .map(|raw| raw.parse::<f64>().unwrap_or(f64::NAN))?;
+            let seconds = if seconds.is_nan() {
+                wrong
+            } else {
+                seconds.clamp(0.0, 1e11)
+            };
             Some(UNIX_EPOCH + Duration::from_secs_f64(seconds))
         };
         let (expires, begins) = (time("exp", 0.0), time("nbf", 1e11));
-        Some(Self { expires, begins, claims })
+        Some(Self {
+            expires,
+            begins,
+            claims,
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! The handle of those who bring events. Taking them stands in [`accept`](super::accept): `take` and `client_batch`.
+//! The handle of those who bring events. Taking them stands in [`accept`](super::accept): `take`
+//! and `client_batch`.
 
 use super::Shared;
 use super::settings::Group;

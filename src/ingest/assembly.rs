@@ -115,7 +115,19 @@ pub(crate) struct Handles {
 /// # Errors
 /// The journal can't be read or written.
 pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
-    let Setup { groups, delivery, limits, journal, identity, tags, metrics, upstream, notices, clock, shards } = setup;
+    let Setup {
+        groups,
+        delivery,
+        limits,
+        journal,
+        identity,
+        tags,
+        metrics,
+        upstream,
+        notices,
+        clock,
+        shards,
+    } = setup;
     let names: Vec<Arc<str>> = groups.iter().map(|group| Arc::clone(&group.name)).collect();
     let admitter = Arc::new(Admitter {
         groups: names.clone(),
@@ -134,22 +146,44 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         listeners: notices::CALLERS as u64,
         user_events: limits.max_lane_events as u64,
     };
-    let reputation = Arc::new(reputation(groups.len(), identity.settings(), &delivery, &limits, bounds));
+    let reputation = Arc::new(reputation(
+        groups.len(),
+        identity.settings(),
+        &delivery,
+        &limits,
+        bounds,
+    ));
     let letter_bytes = journal.max_bytes() / dead::PART_OF_JOURNAL;
-    let dead = Arc::new(DeadLetters::new(limits.max_dead_letters, letter_bytes, Arc::clone(&reputation)));
+    let dead = Arc::new(DeadLetters::new(
+        limits.max_dead_letters,
+        letter_bytes,
+        Arc::clone(&reputation),
+    ));
     let contexts = Contexts::new(limits.max_context_bytes, Arc::clone(&reputation));
     let changes = Changes::new(Arc::clone(&metrics));
     let spread = Spread::new(shards);
-    let rules: Vec<_> = (0..groups.len()).filter_map(|group| rules(&groups, group, &delivery)).collect();
+    let rules: Vec<_> = (0..groups.len())
+        .filter_map(|group| rules(&groups, group, &delivery))
+        .collect();
     let (dispatcher, ready) = mpsc::unbounded_channel();
     let shards: Vec<_> = (0..shards)
         .map(|number| {
-            let (dispatcher, level, reputation) = (dispatcher.clone(), Arc::default(), Arc::clone(&reputation));
+            let (dispatcher, level, reputation) =
+                (dispatcher.clone(), Arc::default(), Arc::clone(&reputation));
             let lanes = Lanes::new(rules.clone(), most_lanes);
-            Arc::new(Shard::new(Parts { number, lanes, dispatcher, level, reputation }))
+            Arc::new(Shard::new(Parts {
+                number,
+                lanes,
+                dispatcher,
+                level,
+                reputation,
+            }))
         })
         .collect();
-    let tails = shards.iter().map(|shard| Arc::clone(shard) as Arc<dyn Tail<_>>).collect();
+    let tails = shards
+        .iter()
+        .map(|shard| Arc::clone(shard) as Arc<dyn Tail<_>>)
+        .collect();
     let journal = match journal {
         Keeping::Memory { max_bytes, .. } => Journal::in_memory(tails, max_bytes),
         Keeping::Disk(opened, settings) => {
@@ -163,7 +197,12 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
                 spread: &spread,
                 clock: &clock,
             };
-            recovery.run(*opened, &settings, what_to_remember(&groups, &delivery, &limits), tails)?
+            recovery.run(
+                *opened,
+                &settings,
+                what_to_remember(&groups, &delivery, &limits),
+                tails,
+            )?
         }
     };
     let journal = Arc::new(journal);
@@ -219,7 +258,15 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         operations: Operations(Arc::clone(&shared)),
         stop: Stop(Arc::clone(&shared)),
     };
-    Ok((handles, Tasks { shards: tasks, dispatcher, ready, housekeeping: Housekeeping(shared) }))
+    Ok((
+        handles,
+        Tasks {
+            shards: tasks,
+            dispatcher,
+            ready,
+            housekeeping: Housekeeping(shared),
+        },
+    ))
 }
 
 fn reputation(
@@ -231,19 +278,37 @@ fn reputation(
 ) -> Reputation {
     let proof = (identity.admit == Admit::Proven).then_some(identity.proof_ttl);
     let shares = Arc::new(Shares::new(bounds));
-    Reputation::new(groups, proof, delivery.give_up_after, identity.refresh, limits.max_users as u64, shares)
+    Reputation::new(
+        groups,
+        proof,
+        delivery.give_up_after,
+        identity.refresh,
+        limits.max_users as u64,
+        shares,
+    )
 }
 
 /// What a journal remembers of events that are settled.
 fn what_to_remember(groups: &[Group], delivery: &Delivery, limits: &Limits) -> journal::Memory {
-    let longest = groups.iter().map(|group| group.max_age).max().unwrap_or_default();
-    journal::Memory { max_seen: limits.max_seen, events: delivery.give_up_after.saturating_add(longest) }
+    let longest = groups
+        .iter()
+        .map(|group| group.max_age)
+        .max()
+        .unwrap_or_default();
+    journal::Memory {
+        max_seen: limits.max_seen,
+        events: delivery.give_up_after.saturating_add(longest),
+    }
 }
 
 fn rules(groups: &[Group], index: usize, delivery: &Delivery) -> Option<Rules> {
     let group = groups.get(index)?;
     let goes_with = |other: &Group| other.flush_with.contains(&GroupIndex(index));
-    let seals = groups.iter().enumerate().filter(|(_, other)| goes_with(other)).map(|(other, _)| GroupIndex(other));
+    let seals = groups
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| goes_with(other))
+        .map(|(other, _)| GroupIndex(other));
     Some(Rules {
         window: group.window,
         flush_at: group.flush_at,

@@ -1,5 +1,5 @@
-//! The handle of those who must come after what a caller has pending: reads wait for it (P7), forwarded calls take a place
-//! behind it (ruling 4).
+//! The handle of those who must come after what a caller has pending: reads wait for it (P7),
+//! forwarded calls take a place behind it (ruling 4).
 
 use super::Shared;
 use super::accept::shares::{Address, Holder, NoShare, Share, Takes};
@@ -31,7 +31,12 @@ pub(crate) struct CallerLanes(pub(super) Arc<Shared>);
 
 impl CallerLanes {
     /// Seals a caller's windows in these groups and waits until what is in them is settled (P7).
-    pub(crate) async fn barrier(&self, asker: &Asker, groups: &[GroupIndex], within: Duration) -> Settled {
+    pub(crate) async fn barrier(
+        &self,
+        asker: &Asker,
+        groups: &[GroupIndex],
+        within: Duration,
+    ) -> Settled {
         let deadline = Instant::now() + within;
         let mut waits = Vec::new();
         for shard in self.shards_of(asker) {
@@ -58,11 +63,15 @@ impl CallerLanes {
         groups: &[GroupIndex],
         most: usize,
     ) -> Vec<Pending> {
-        self.0.shard(user).map(|shard| shard.look(user, (principal, view), groups, most)).unwrap_or_default()
+        self.0
+            .shard(user)
+            .map(|shard| shard.look(user, (principal, view), groups, most))
+            .unwrap_or_default()
     }
 
-    /// Takes a place in the order of a caller's lanes: what is before it goes first, later events wait while the guard
-    /// lives (ruling 4). `client`: where the call came from. Only a call that has to wait is counted among those that do.
+    /// Takes a place in the order of a caller's lanes: what is before it goes first, later events
+    /// wait while the guard lives (ruling 4). `client`: where the call came from. Only a call that
+    /// has to wait is counted among those that do.
     ///
     /// # Errors
     /// What is before it could not move in time, or as many calls of this caller wait as may.
@@ -84,7 +93,9 @@ impl CallerLanes {
         if waits.is_empty() {
             return Ok(held);
         }
-        let _place = self.take_waiting_place(asker.principal, client).map_err(|_| Busy)?;
+        let _place = self
+            .take_waiting_place(asker.principal, client)
+            .map_err(|_| Busy)?;
         for pass in waits {
             match tokio::time::timeout_at(deadline, pass).await {
                 Ok(Ok(())) => {}
@@ -100,10 +111,14 @@ impl CallerLanes {
         self.0.delivery.barrier
     }
 
-    /// These groups, and those that keep one order with any of them: whoever goes synchronously goes after all of them.
+    /// These groups, and those that keep one order with any of them: whoever goes synchronously
+    /// goes after all of them.
     #[must_use]
     pub(crate) fn with_siblings(&self, groups: &[GroupIndex]) -> Vec<GroupIndex> {
-        let siblings = groups.iter().filter_map(|group| self.0.group(*group)).flat_map(|group| &group.order_with);
+        let siblings = groups
+            .iter()
+            .filter_map(|group| self.0.group(*group))
+            .flat_map(|group| &group.order_with);
         let mut all: Vec<_> = groups.iter().chain(siblings).copied().collect();
         all.sort_unstable();
         all.dedup();
@@ -113,7 +128,11 @@ impl CallerLanes {
     /// The shards that a caller's lanes may be in.
     fn shards_of(&self, asker: &Asker) -> &[Arc<Shard>] {
         match &asker.user {
-            Some(user) => self.0.shard(user).map(std::slice::from_ref).unwrap_or_default(),
+            Some(user) => self
+                .0
+                .shard(user)
+                .map(std::slice::from_ref)
+                .unwrap_or_default(),
             None => &self.0.shards,
         }
     }
@@ -123,7 +142,10 @@ impl CallerLanes {
     /// # Errors
     /// As many of this caller's wait as may.
     fn take_waiting_place(&self, principal: Principal, client: IpAddr) -> Result<Share, NoShare> {
-        let holder = Holder { principal, address: Address::of(client) };
+        let holder = Holder {
+            principal,
+            address: Address::of(client),
+        };
         self.0.reputation.take_share(holder, Takes::Call)
     }
 }
@@ -135,6 +157,8 @@ pub(crate) struct Held(Vec<Hold>);
 impl Held {
     /// The held call told a newer state of this subject and was taken: older ones are needless.
     pub(crate) fn replace(&self, group: GroupIndex, subject: Subject, by: &EventId) {
-        self.0.iter().for_each(|hold| hold.replace(group, subject, by));
+        self.0
+            .iter()
+            .for_each(|hold| hold.replace(group, subject, by));
     }
 }

@@ -1,4 +1,5 @@
-//! The handle of those who learn by the application's answers what callers are, and who ask what callers may take.
+//! The handle of those who learn by the application's answers what callers are, and who ask what
+//! callers may take.
 
 use super::Shared;
 use super::accept::reputation::{Grounds, RefusedBy, Reputation};
@@ -20,8 +21,8 @@ impl CallerStanding {
         &self.0.reputation
     }
 
-    /// A call of this principal was taken in these groups by the application: one of those that the groups' events come or
-    /// go by.
+    /// A call of this principal was taken in these groups by the application: one of those that the
+    /// groups' events come or go by.
     pub(crate) fn vouch(&self, principal: Principal, nameless: bool, groups: &[GroupIndex]) {
         let mut told: Vec<GroupIndex> = Vec::new();
         for group in groups {
@@ -34,16 +35,24 @@ impl CallerStanding {
             }
         }
         if !told.is_empty() {
-            self.0.tell_all(|shard| shard.vouch(principal, &told, Grounds::CALL));
+            self.0
+                .tell_all(|shard| shard.vouch(principal, &told, Grounds::CALL));
         }
     }
 
     /// A read of what these groups' events change was answered to this principal, which has a name.
-    pub(crate) fn vouch_by_read(&self, principal: Principal, read: ReadIndex, groups: &[GroupIndex]) {
-        let is_news = |group: &&GroupIndex| self.0.reputation.vouch_by_read(principal, read, **group);
+    pub(crate) fn vouch_by_read(
+        &self,
+        principal: Principal,
+        read: ReadIndex,
+        groups: &[GroupIndex],
+    ) {
+        let is_news =
+            |group: &&GroupIndex| self.0.reputation.vouch_by_read(principal, read, **group);
         let told: Vec<_> = groups.iter().filter(is_news).copied().collect();
         if !told.is_empty() {
-            self.0.tell_all(|shard| shard.vouch(principal, &told, Grounds::read(read)));
+            self.0
+                .tell_all(|shard| shard.vouch(principal, &told, Grounds::read(read)));
         }
     }
 
@@ -54,7 +63,8 @@ impl CallerStanding {
         }
     }
 
-    /// A call of this principal met 401 at the application. Where a restart must know that, it does afterwards.
+    /// A call of this principal met 401 at the application. Where a restart must know that, it does
+    /// afterwards.
     pub(crate) async fn refuse(&self, principal: Principal) {
         if self.0.reputation.refuse(principal, RefusedBy::Unauthorized) {
             self.0.journal.write_queued().await;
@@ -73,15 +83,17 @@ impl CallerStanding {
         let renewals = &self.0.admitter.metrics.renewals;
         if renewals.get() == 0 && self.0.identity.settings().refresh.is_none() {
             tracing::warn!(
-                "the application renews sessions by cookies on its answers; acknowledgements carry none: set \
-                 identity.refresh to a part of a session's life, so that one call of each caller is forwarded so often"
+                "the application renews sessions by cookies on its answers; acknowledgements carry \
+                 none: set identity.refresh to a part of a session's life, so that one call of each \
+                 caller is forwarded so often"
             );
         }
         renewals.inc();
         self.0.reputation.note_renewal(principal);
     }
 
-    /// A session has a successor: it is known after a restart too, if events of its family are remembered (ruling 24).
+    /// A session has a successor: it is known after a restart too, if events of its family are
+    /// remembered (ruling 24).
     pub(crate) async fn keep_succession(&self, succession: Succession) {
         self.0.journal.succeed(succession).await;
     }
@@ -92,20 +104,29 @@ impl CallerStanding {
         &self.0.memory
     }
 
-    /// The share of it that a caller has. `client`: its address, by which callers that nothing speaks for are counted
-    /// together (ruling 25).
+    /// The share of it that a caller has. `client`: its address, by which callers that nothing
+    /// speaks for are counted together (ruling 25).
     #[must_use]
     pub(crate) fn memory_share(&self, principal: Principal, client: IpAddr) -> memory::Share {
         let is_known = self.0.reputation.is_good_anywhere(principal);
-        self.0.memory.share(principal, (!is_known).then_some(client))
+        self.0
+            .memory
+            .share(principal, (!is_known).then_some(client))
     }
 
     /// A place among those who listen for invalidations.
     ///
     /// # Errors
     /// Nothing speaks for the caller, and such callers have their share of the places.
-    pub(crate) fn take_listener_place(&self, principal: Principal, client: IpAddr) -> Result<Share, NoShare> {
-        let holder = Holder { principal, address: Address::of(client) };
+    pub(crate) fn take_listener_place(
+        &self,
+        principal: Principal,
+        client: IpAddr,
+    ) -> Result<Share, NoShare> {
+        let holder = Holder {
+            principal,
+            address: Address::of(client),
+        };
         self.0.reputation.take_share(holder, Takes::Listener)
     }
 }

@@ -1,5 +1,5 @@
-//! The event path. Four rooms, in the order in which an event passes them; what stands beside them here knows all of
-//! them.
+//! The event path. Four rooms, in the order in which an event passes them; what stands beside them
+//! here knows all of them.
 //!
 //! | room | takes | gives | may say no with |
 //! |---|---|---|---|
@@ -83,7 +83,8 @@ struct Shared {
     spread: Spread,
     dead: Arc<DeadLetters>,
     clock: Clock,
-    /// Lanes of one shard beyond which new events are forwarded: twice its share of `limits.max_lanes`.
+    /// Lanes of one shard beyond which new events are forwarded: twice its share of
+    /// `limits.max_lanes`.
     most_lanes: u64,
     /// The end: nothing more is taken.
     closed: AtomicBool,

@@ -1,5 +1,5 @@
-//! The handle of an operator: what is pending, what is dead, how the journal is. Replaying dead letters stands in
-//! [`outcome`](super::outcome).
+//! The handle of an operator: what is pending, what is dead, how the journal is. Replaying dead
+//! letters stands in [`outcome`](super::outcome).
 
 use super::Shared;
 use super::accept::shares::HeldByStrangers;
@@ -31,7 +31,12 @@ impl Operations {
     /// Age of the oldest event that has no outcome yet.
     #[must_use]
     pub(crate) fn oldest_pending(&self) -> Option<Duration> {
-        self.0.shards.iter().filter_map(|shard| shard.oldest()).min().map(|at| at.elapsed())
+        self.0
+            .shards
+            .iter()
+            .filter_map(|shard| shard.oldest())
+            .min()
+            .map(|at| at.elapsed())
     }
 
     /// Bytes of pending events, and of the contexts that they share.
@@ -43,7 +48,11 @@ impl Operations {
     /// Lanes with events.
     #[must_use]
     pub(crate) fn lanes(&self) -> u64 {
-        self.0.levels.iter().map(|level| level.lanes.load(Ordering::Relaxed)).sum()
+        self.0
+            .levels
+            .iter()
+            .map(|level| level.lanes.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// What callers hold whom nothing speaks for.
@@ -73,9 +82,19 @@ impl Operations {
     /// Drops the dead letters of a key or an id, or all.
     #[must_use]
     pub(crate) fn drop_letters(&self, name: Option<&str>) -> Vec<String> {
-        let letters = self.0.dead.find(name).into_iter().filter(|letter| self.0.dead.remove(letter.key));
+        let letters = self
+            .0
+            .dead
+            .find(name)
+            .into_iter()
+            .filter(|letter| self.0.dead.remove(letter.key));
         let (gone, ids): (Vec<_>, Vec<_>) = letters
-            .map(|letter| ((letter.key, letter.event.lane.credential), letter.event.id.as_str().to_owned()))
+            .map(|letter| {
+                (
+                    (letter.key, letter.event.lane.credential),
+                    letter.event.id.as_str().to_owned(),
+                )
+            })
             .unzip();
         self.0.journal.drop_letters(&gone);
         ids

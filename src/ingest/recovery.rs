@@ -1,4 +1,5 @@
-//! A start on a journal that holds something: what was seen, what died, what is pending, in that order.
+//! A start on a journal that holds something: what was seen, what died, what is pending, in that
+//! order.
 
 use super::spread::Spread;
 use crate::clock::{Clock, millis};
@@ -40,7 +41,8 @@ pub(super) struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Seen ids, successors of sessions, refusals, dead letters, the ledger, and every pending event into its shard's tail.
+    /// Seen ids, successors of sessions, refusals, dead letters, the ledger, and every pending
+    /// event into its shard's tail.
     ///
     /// # Errors
     /// The journal's thread can't be started.
@@ -56,22 +58,51 @@ impl Recovery<'_> {
         for (seen, until) in opened.settled() {
             let left = until.saturating_sub(wall);
             if left > 0 {
-                self.admitter.seen.end(SeenKey(*seen), Some(Duration::from_millis(left)), now);
+                self.admitter
+                    .seen
+                    .end(SeenKey(*seen), Some(Duration::from_millis(left)), now);
             }
         }
-        opened.successors().all().for_each(|succession| self.admitter.identity.restore(succession));
-        // ORDER: before any event is placed, so that none of a refused caller goes under a service's credential (P3).
+        opened
+            .successors()
+            .all()
+            .for_each(|succession| self.admitter.identity.restore(succession));
+        // ORDER: before any event is placed, so that none of a refused caller goes under a
+        // service's credential (P3).
         opened
             .refusals(self.names, wall)
             .for_each(|(principal, refusal)| self.reputation.restore_refusal(principal, &refusal));
         opened.ask_refusals(Arc::clone(self.reputation) as Arc<dyn Refusals>, self.names);
         let sums = opened.sums();
         for letter in opened.letters(self.names) {
-            let StoredLetter { stored, reason, attempts, status, died_ms } = letter;
-            let Stored { seq: key, group, event, seen, has_credential, .. } = stored;
+            let StoredLetter {
+                stored,
+                reason,
+                attempts,
+                status,
+                died_ms,
+            } = letter;
+            let Stored {
+                seq: key,
+                group,
+                event,
+                seen,
+                has_credential,
+                ..
+            } = stored;
             let reason = reason.into();
             let lost = !has_credential;
-            let gone = self.dead.bury(DeadLetter { key, group, event, seen, reason, attempts, status, died_ms, lost });
+            let gone = self.dead.bury(DeadLetter {
+                key,
+                group,
+                event,
+                seen,
+                reason,
+                attempts,
+                status,
+                died_ms,
+                lost,
+            });
             opened.forget_letters(&gone);
         }
         self.dead.restore(sums.dropped);
@@ -84,16 +115,30 @@ impl Recovery<'_> {
             dead: sums.dead,
             pending: 0,
         });
-        opened.start(settings, self.names, tails, (memory, self.clock.clone()), |stored| self.place(stored))
+        opened.start(
+            settings,
+            self.names,
+            tails,
+            (memory, self.clock.clone()),
+            |stored| self.place(stored),
+        )
     }
 
     fn place(&self, stored: &Stored) -> Placement<Admitted> {
         let group = self.groups.get(stored.event.lane.group.0);
         let keep = group.map_or(Duration::ZERO, |group| group.max_age);
         let shard = self.spread.shard_of(&stored.event.lane.user);
-        let holder = Holder { principal: stored.event.owner.principal, address: Address::of_event(&stored.event) };
-        let share = self.reputation.adopt_share(holder, self.reputation.shares().of_event(shard, &stored.event));
-        let admitted = self.admitter.readmit(stored.seen, &stored.event, keep, share);
+        let holder = Holder {
+            principal: stored.event.owner.principal,
+            address: Address::of_event(&stored.event),
+        };
+        let share = self.reputation.adopt_share(
+            holder,
+            self.reputation.shares().of_event(shard, &stored.event),
+        );
+        let admitted = self
+            .admitter
+            .readmit(stored.seen, &stored.event, keep, share);
         let reason = match (group, stored.has_credential) {
             (Some(_), true) => return Placement::Tail(shard, admitted),
             (None, _) => Reason::GroupRemoved,

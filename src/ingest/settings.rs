@@ -25,17 +25,19 @@ pub struct Group {
     pub max_age: Duration,
     /// Field that holds the event's id; `clientEventId`.
     pub id_field: Arc<str>,
-    /// Field that holds the event's time (Unix ms or ISO 8601); `timestamp`. Absent in an event: not checked.
+    /// Field that holds the event's time (Unix ms or ISO 8601); `timestamp`. Absent in an event:
+    /// not checked.
     pub time_field: Arc<str>,
     /// An event for which one of these holds seals its window at once.
     pub flush_on: Vec<(Path, Condition)>,
-    /// An event whose number at one of these places differs by this much from the last one sent of its subject seals its
-    /// window at once; nothing sent counts as 0.
+    /// An event whose number at one of these places differs by this much from the last one sent of
+    /// its subject seals its window at once; nothing sent counts as 0.
     pub flush_on_change: Vec<(Path, f64)>,
-    /// A priority event of these groups seals this group's window of the same user and credential too; likewise the next
-    /// event that comes within a window after it.
+    /// A priority event of these groups seals this group's window of the same user and credential
+    /// too; likewise the next event that comes within a window after it.
     pub flush_with: Vec<GroupIndex>,
-    /// Groups with which it keeps one order: no event of a user and credential is offered before an older one of these.
+    /// Groups with which it keeps one order: no event of a user and credential is offered before an
+    /// older one of these.
     pub order_with: Vec<GroupIndex>,
     /// What an event tells the state of.
     pub key: Vec<KeyPart>,
@@ -59,17 +61,20 @@ pub struct Group {
     pub lowercase: Vec<Arc<str>>,
     /// Numbers rounded and clamped to 0..=100; anything else makes the call go to the application.
     pub percent: Vec<Arc<str>>,
-    /// Fields that, if present, must equal the user that the token names; else the application judges.
+    /// Fields that, if present, must equal the user that the token names; else the application
+    /// judges.
     pub same_user: Vec<Arc<str>>,
     /// Tags that an event makes old; templates over `user` and `event`.
     pub invalidates: Vec<Template>,
-    /// A batch never holds one value of these fields twice; it is cut before the repetition (ruling 5).
+    /// A batch never holds one value of these fields twice; it is cut before the repetition (ruling
+    /// 5).
     pub distinct: Vec<Path>,
     /// What becomes of an event that no batch takes.
     pub fallback: Fallback,
     /// What becomes of an event without an id.
     pub missing_id: MissingId,
-    /// Reasons for which Tidegate refuses a call itself, instead of forwarding it ([`crate::ingest::accept::refusal::REFUSABLE`]).
+    /// Reasons for which Tidegate refuses a call itself, instead of forwarding it
+    /// ([`crate::ingest::accept::refusal::REFUSABLE`]).
     pub refuse: Vec<Box<str>>,
     /// Fields that differ from try to try of one event (ruling 21).
     pub volatile: Vec<Arc<str>>,
@@ -77,7 +82,8 @@ pub struct Group {
     pub aliases: Vec<(Arc<str>, Arc<str>)>,
     /// What a client's own batch meets.
     pub client_batches: ClientBatches,
-    /// The answer to a client's own batch; sources `batch` (accepted, duplicates, failed, received) and `request_id`.
+    /// The answer to a client's own batch; sources `batch` (accepted, duplicates, failed, received)
+    /// and `request_id`.
     pub reply: Reply,
     /// `failed` reasons that no retry can cure.
     pub permanent: Vec<Arc<str>>,
@@ -120,7 +126,8 @@ pub enum Keep {
 /// A part of what an event tells the state of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyPart {
-    /// Places in the event, of which the first that holds something counts; and as they were written.
+    /// Places in the event, of which the first that holds something counts; and as they were
+    /// written.
     Places(Vec<Path>, Box<str>),
     /// A template over `body`, `event`, `path`, `query`, `header`, `cookie`, `jwt` and `user`.
     Template(Template),
@@ -139,7 +146,10 @@ impl KeyPart {
         if names.iter().any(|name| name.is_empty()) {
             return Err(KeyError::Empty);
         }
-        Ok(Self::Places(names.into_iter().map(Path::parse).collect(), text.into()))
+        Ok(Self::Places(
+            names.into_iter().map(Path::parse).collect(),
+            text.into(),
+        ))
     }
 
     /// As it was written.
@@ -156,7 +166,10 @@ impl KeyPart {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// A name is empty.
-    #[error("a name is empty; allowed are places in the event such as \"lessonId\", \"lessonId|courseId\" or \"/a/b\"")]
+    #[error(
+        "a name is empty; allowed are places in the event such as \"lessonId\", \
+         \"lessonId|courseId\" or \"/a/b\""
+    )]
     Empty,
     /// Its template.
     #[error(transparent)]
@@ -179,7 +192,8 @@ pub enum Condition {
 pub enum Pack {
     /// One user's, of one credential.
     User,
-    /// Sealed windows of different users share batches (design §6); the application must trust the events' user ids.
+    /// Sealed windows of different users share batches (design §6); the application must trust the
+    /// events' user ids.
     Shared {
         /// Longest wait of a sealed window for others to share a batch with.
         wait: Duration,
@@ -193,7 +207,8 @@ pub enum Pack {
 pub enum Envelope {
     /// `{"events":[…]}`.
     Plain,
-    /// A document that holds `{events}`; beside it sources `header`, `cookie`, `jwt`, `user`, `now`, `uuid`, `batch.id`.
+    /// A document that holds `{events}`; beside it sources `header`, `cookie`, `jwt`, `user`,
+    /// `now`, `uuid`, `batch.id`.
     Document(JsonTemplate),
 }
 
@@ -272,7 +287,11 @@ impl Default for Results {
     fn default() -> Self {
         let places = |before: &[&str]| {
             let place = |name: &str| Some(Path::of(&[before, &[name]].concat()));
-            Places { accepted: place("accepted"), duplicates: place("duplicates"), failed: place("failed") }
+            Places {
+                accepted: place("accepted"),
+                duplicates: place("duplicates"),
+                failed: place("failed"),
+            }
         };
         Self {
             places: vec![places(&[]), places(&["data"])],
@@ -317,7 +336,8 @@ pub enum Fallback {
 pub enum MissingId {
     /// A fresh UUID.
     Generate,
-    /// A hash of the whole call: method, target, principal, user and body. A repeated call is a duplicate.
+    /// A hash of the whole call: method, target, principal, user and body. A repeated call is a
+    /// duplicate.
     Hash,
 }
 
@@ -382,7 +402,8 @@ pub struct Limits {
     pub max_lanes: usize,
     /// Seen ids remembered; the oldest settled are forgotten first.
     pub max_seen: usize,
-    /// Events of one user of a principal pending in one group; more are forwarded, so that one caller can't fill the journal.
+    /// Events of one user of a principal pending in one group; more are forwarded, so that one
+    /// caller can't fill the journal.
     pub max_lane_events: usize,
     /// Dead letters kept; beyond it some are dropped, and counted.
     pub max_dead_letters: usize,

@@ -3,8 +3,8 @@
 use crate::event::UserId;
 use std::hash::{BuildHasher as _, RandomState};
 
-/// A user's shard: by user alone, so that all of the user's lanes are in one place; keyed anew with each start, so
-/// that no names can be chosen that meet in one.
+/// A user's shard: by user alone, so that all of the user's lanes are in one place; keyed anew with
+/// each start, so that no names can be chosen that meet in one.
 #[derive(Debug)]
 pub(super) struct Spread {
     shards: usize,
@@ -13,7 +13,10 @@ pub(super) struct Spread {
 
 impl Spread {
     pub(super) fn new(shards: usize) -> Self {
-        Self { shards: shards.max(1), hasher: RandomState::new() }
+        Self {
+            shards: shards.max(1),
+            hasher: RandomState::new(),
+        }
     }
 
     pub(super) fn shard_of(&self, user: &UserId) -> usize {

@@ -1,4 +1,5 @@
-//! The end of the event path (P12, ruling 18): what is pending is sent, as far as anything can move.
+//! The end of the event path (P12, ruling 18): what is pending is sent, as far as anything can
+//! move.
 
 use super::Shared;
 use super::lanes::shard::Shard;
@@ -11,7 +12,8 @@ use tokio::time::Instant;
 const STANDSTILL: Duration = Duration::from_secs(2);
 /// How often what waits is tried before that: an application may be on its way back.
 const ROUNDS: u32 = 3;
-/// Deliveries that came back with no outcome for any event, after which no further one is waited for.
+/// Deliveries that came back with no outcome for any event, after which no further one is waited
+/// for.
 const IN_VAIN: u64 = 64;
 /// How often it is looked at what is pending; settlement is told to nobody in particular.
 const LOOK: Duration = Duration::from_millis(10);
@@ -21,8 +23,9 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) enum Drained {
     /// Nothing is pending.
     Empty,
-    /// Three times nothing was settled for two seconds, with nothing in flight or one failure after the other: what is
-    /// left is held by a refused credential, a closed gate or an upstream that is down.
+    /// Three times nothing was settled for two seconds, with nothing in flight or one failure after
+    /// the other: what is left is held by a refused credential, a closed gate or an upstream that
+    /// is down.
     Standstill,
 }
 
@@ -49,11 +52,16 @@ struct Movement {
 
 impl Movement {
     const fn new(now: Instant, look: Progress) -> Self {
-        Self { last: look, since: now, flown: now }
+        Self {
+            last: look,
+            since: now,
+            flown: now,
+        }
     }
 
-    /// Whether no event found its outcome for [`STANDSTILL`], and either nothing was in flight all the time, or so many
-    /// deliveries came back without one that what is in flight now won't fare better.
+    /// Whether no event found its outcome for [`STANDSTILL`], and either nothing was in flight all
+    /// the time, or so many deliveries came back without one that what is in flight now won't fare
+    /// better.
     fn is_over(&mut self, now: Instant, look: Progress) -> bool {
         if look.pending != self.last.pending {
             *self = Self::new(now, look);
@@ -86,7 +94,11 @@ impl Stop {
 
     fn progress(&self) -> Progress {
         let ended = self.0.admitter.metrics.deliveries.get();
-        Progress { pending: self.pending(), in_flight: self.in_flight(), ended }
+        Progress {
+            pending: self.pending(),
+            in_flight: self.in_flight(),
+            ended,
+        }
     }
 
     /// Lanes that wait for a pause to end are tried at once.
@@ -94,8 +106,8 @@ impl Stop {
         self.0.tell_all(Shard::try_again);
     }
 
-    /// Seals all windows and sends what is pending. Lanes that wait for a pause to end are tried at once, three times.
-    /// `to_the_last`: a standstill is waited out.
+    /// Seals all windows and sends what is pending. Lanes that wait for a pause to end are tried at
+    /// once, three times. `to_the_last`: a standstill is waited out.
     pub(crate) async fn drain(&self, to_the_last: bool) -> Drained {
         self.try_again();
         let mut rounds = ROUNDS;
@@ -150,14 +162,21 @@ mod tests {
     fn a_stop_waits_while_anything_is_in_flight_or_settled_and_no_longer() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let look = |pending, in_flight, ended| Progress { pending, in_flight, ended };
+        let look = |pending, in_flight, ended| Progress {
+            pending,
+            in_flight,
+            ended,
+        };
         let mut movement = Movement::new(start, look(5, 0, 100));
         assert!(!movement.is_over(at(1_900), look(5, 0, 100)));
         // One was settled.
         assert!(!movement.is_over(at(1_950), look(4, 0, 101)));
         assert!(!movement.is_over(at(3_900), look(4, 0, 101)));
         // One is on its way for long.
-        assert!(!movement.is_over(at(3_940), look(4, 1, 101)) && !movement.is_over(at(13_940), look(4, 1, 101)));
+        assert!(
+            !movement.is_over(at(3_940), look(4, 1, 101))
+                && !movement.is_over(at(13_940), look(4, 1, 101))
+        );
         assert!(!movement.is_over(at(15_900), look(4, 0, 102)));
         assert!(movement.is_over(at(15_940), look(4, 0, 102)));
     }
@@ -166,7 +185,11 @@ mod tests {
     fn a_stop_does_not_wait_for_ever_for_an_upstream_that_fails_again_and_again() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let look = |ended| Progress { pending: 5, in_flight: 1, ended };
+        let look = |ended| Progress {
+            pending: 5,
+            in_flight: 1,
+            ended,
+        };
         let mut movement = Movement::new(start, look(0));
         assert!(!movement.is_over(at(5_000), look(IN_VAIN - 1)));
         assert!(movement.is_over(at(5_010), look(IN_VAIN)));

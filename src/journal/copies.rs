@@ -1,4 +1,5 @@
-//! Copies of what is alive in a segment, at the end of the log and under the same numbers: the segment can go afterwards.
+//! Copies of what is alive in a segment, at the end of the log and under the same numbers: the
+//! segment can go afterwards.
 
 use super::commit::leader::{fence, lead_if_free};
 use super::commit::rewrite::push_again;
@@ -18,11 +19,16 @@ const LOOKED_AT_AT_ONCE: usize = 1 << 20;
 /// Ids in one frame.
 const IDS_AT_ONCE: usize = 4096;
 
-/// Copies what is alive in a segment whose file holds these bytes; afterwards the copies are as safe as the level promises.
+/// Copies what is alive in a segment whose file holds these bytes; afterwards the copies are as
+/// safe as the level promises.
 ///
 /// # Errors
 /// The journal can't be written.
-pub fn copy_alive<F: Files, T: Ticket>(shared: &Shared<F, T>, bytes: &[u8], segment: u64) -> io::Result<()> {
+pub fn copy_alive<F: Files, T: Ticket>(
+    shared: &Shared<F, T>,
+    bytes: &[u8],
+    segment: u64,
+) -> io::Result<()> {
     let mut frames = frame::each_whole(bytes, salt_of(&shared.epoch, segment)).peekable();
     let mut ids = Vec::new();
     let now = shared.health.now_ms();
@@ -48,11 +54,19 @@ pub fn copy_alive<F: Files, T: Ticket>(shared: &Shared<F, T>, bytes: &[u8], segm
 }
 
 /// Ids that are still to be known, the newest ones if there are too many.
-fn copy_ids<F: Files, T: Ticket>(shared: &Shared<F, T>, mut ids: SettledIds, now: u64) -> io::Result<()> {
+fn copy_ids<F: Files, T: Ticket>(
+    shared: &Shared<F, T>,
+    mut ids: SettledIds,
+    now: u64,
+) -> io::Result<()> {
     let found = ids.len();
     ids.retain(|(_, until)| *until > now);
     let mut queue = shared.queue();
-    let spare = queue.index.seen.saturating_sub(shared.bounds.max_seen).saturating_sub(found - ids.len());
+    let spare = queue
+        .index
+        .seen
+        .saturating_sub(shared.bounds.max_seen)
+        .saturating_sub(found - ids.len());
     ids.sort_unstable_by_key(|(_, until)| *until);
     ids.drain(..spare.min(ids.len()));
     queue.index.seen = queue.index.seen.saturating_sub(found - ids.len());
@@ -74,7 +88,9 @@ pub fn write_waiting<F: Files, T: Ticket>(shared: &Shared<F, T>) -> io::Result<(
         match passed.try_recv() {
             Ok(true) => return Ok(()),
             // Another thread leads, and will have written it soon.
-            Err(tokio::sync::oneshot::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_micros(100)),
+            Err(tokio::sync::oneshot::error::TryRecvError::Empty) => {
+                std::thread::sleep(Duration::from_micros(100))
+            }
             Ok(false) | Err(_) => return Err(io::Error::other("the journal can't be written")),
         }
     }
@@ -84,7 +100,10 @@ fn ids_of(frame: &Frame<'_>) -> SettledIds {
     match frame.kind {
         Kind::Settled => {
             let settled: Vec<SettledEvent> = record::body(frame.body).unwrap_or_default();
-            settled.into_iter().filter_map(|settled| settled.seen).collect()
+            settled
+                .into_iter()
+                .filter_map(|settled| settled.seen)
+                .collect()
         }
         Kind::Seen => record::body(frame.body).unwrap_or_default(),
         _ => SettledIds::new(),

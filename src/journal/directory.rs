@@ -13,7 +13,8 @@ pub const FORMAT_FILE: &str = "FORMAT";
 pub const LOG: &str = "log";
 const LOCK_FILE: &str = "LOCK";
 const QUARANTINE: &str = "quarantine";
-/// Holds the log's epoch and the directory's secret, which its segments hold too: one damaged byte must not cost them.
+/// Holds the log's epoch and the directory's secret, which its segments hold too: one damaged byte
+/// must not cost them.
 const ORIGIN: &str = "ORIGIN";
 const NEW_ORIGIN: &str = "ORIGIN.new";
 /// What the format's mark is called until it is whole.
@@ -26,16 +27,28 @@ const NEW_FORMAT: &str = "FORMAT.new";
 pub fn make_private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(path).map_err(io_error_at(path))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(io_error_at(path))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+        .map_err(io_error_at(path))
 }
 
-/// Refuses a directory that holds something and was never a journal's: its mode and its files belong to other programs.
+/// Refuses a directory that holds something and was never a journal's: its mode and its files
+/// belong to other programs.
 ///
 /// # Errors
 /// It is one, or can't be read.
 pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
-    // A volume of its own may begin with `lost+found`; the others are of a start that was cut off before its mark was whole.
-    const OURS: [&str; 8] = [LOCK_FILE, FORMAT_FILE, NEW_FORMAT, ORIGIN, NEW_ORIGIN, LOG, QUARANTINE, "lost+found"];
+    // A volume of its own may begin with `lost+found`; the others are of a start that was cut off
+    // before its mark was whole.
+    const OURS: [&str; 8] = [
+        LOCK_FILE,
+        FORMAT_FILE,
+        NEW_FORMAT,
+        ORIGIN,
+        NEW_ORIGIN,
+        LOG,
+        QUARANTINE,
+        "lost+found",
+    ];
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         found => found.map_err(io_error_at(path))?,
@@ -47,7 +60,10 @@ pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
     for entry in entries {
         let name = entry.map_err(io_error_at(path))?.file_name();
         if !OURS.iter().any(|own| name == *own) {
-            let (path, found) = (path.display().to_string(), name.to_string_lossy().into_owned());
+            let (path, found) = (
+                path.display().to_string(),
+                name.to_string_lossy().into_owned(),
+            );
             return Err(OpenError::Others { path, found });
         }
     }
@@ -60,8 +76,12 @@ pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
 /// Another process has it.
 pub fn lock(path: &Path) -> Result<File, OpenError> {
     let file_path = path.join(LOCK_FILE);
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&file_path).map_err(io_error_at(&file_path))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file_path)
+        .map_err(io_error_at(&file_path))?;
     try_lock(file, path)
 }
 
@@ -91,8 +111,13 @@ fn try_lock(file: File, path: &Path) -> Result<File, OpenError> {
 /// # Errors
 /// It is another one, or can't be read or written.
 pub fn check_format(path: &Path) -> Result<(), OpenError> {
-    // ORDER: marked before anything of this format is written, so that another version never misreads it.
-    if known_format(path)? { Ok(()) } else { mark_format(path, &path.join(FORMAT_FILE)) }
+    // ORDER: marked before anything of this format is written, so that another version never
+    // misreads it.
+    if known_format(path)? {
+        Ok(())
+    } else {
+        mark_format(path, &path.join(FORMAT_FILE))
+    }
 }
 
 /// Whether the directory is marked with this format; else it has no mark yet.
@@ -105,10 +130,20 @@ pub fn known_format(path: &Path) -> Result<bool, OpenError> {
     match std::fs::read_to_string(&file) {
         // A file that was made and not yet written when the power went.
         Ok(text) if text.trim().is_empty() => Ok(false),
-        Ok(text) => match text.trim().strip_prefix("tidegate journal ").and_then(|found| found.parse::<u8>().ok()) {
+        Ok(text) => match text
+            .trim()
+            .strip_prefix("tidegate journal ")
+            .and_then(|found| found.parse::<u8>().ok())
+        {
             Some(FORMAT) => Ok(true),
-            Some(found) if found < FORMAT => Err(OpenError::Earlier { path: shown(), found }),
-            _ => Err(OpenError::Newer { path: shown(), found: format!("{:?}", text.trim()) }),
+            Some(found) if found < FORMAT => Err(OpenError::Earlier {
+                path: shown(),
+                found,
+            }),
+            _ => Err(OpenError::Newer {
+                path: shown(),
+                found: format!("{:?}", text.trim()),
+            }),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(io_error_at(&file)(error)),
@@ -116,17 +151,26 @@ pub fn known_format(path: &Path) -> Result<bool, OpenError> {
 }
 
 fn mark_format(path: &Path, file: &Path) -> Result<(), OpenError> {
-    write_whole(path, NEW_FORMAT, file, format!("tidegate journal {FORMAT}\n").as_bytes())
+    write_whole(
+        path,
+        NEW_FORMAT,
+        file,
+        format!("tidegate journal {FORMAT}\n").as_bytes(),
+    )
 }
 
 /// A file that is whole or not there, also after a power cut.
 fn write_whole(path: &Path, new_name: &str, file: &Path, bytes: &[u8]) -> Result<(), OpenError> {
     let new_path = path.join(new_name);
     let mut new = File::create(&new_path).map_err(io_error_at(&new_path))?;
-    new.write_all(bytes).and_then(|()| new.sync_all()).map_err(io_error_at(&new_path))?;
+    new.write_all(bytes)
+        .and_then(|()| new.sync_all())
+        .map_err(io_error_at(&new_path))?;
     // ORDER: whole before it stands in the old one's place.
     std::fs::rename(&new_path, file).map_err(io_error_at(file))?;
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(io_error_at(path))
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(io_error_at(path))
 }
 
 /// The log's epoch and the directory's secret, if they were kept; what is damaged is none.
@@ -150,7 +194,9 @@ pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), Ope
     let mut bytes = [&origin.0[..], &origin.1].concat();
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     match write_whole(path, NEW_ORIGIN, &path.join(ORIGIN), &bytes) {
-        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+            Ok(())
+        }
         kept => kept,
     }
 }
@@ -160,7 +206,10 @@ pub fn keep_origin(path: &Path, origin: &([u8; 16], [u8; 32])) -> Result<(), Ope
 /// # Errors
 /// The file system refuses.
 pub fn quarantine(path: &Path) -> Result<PathBuf, OpenError> {
-    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let stamp = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
     let place = path.join(QUARANTINE).join(stamp.to_string());
     std::fs::create_dir_all(&place).map_err(io_error_at(&place))?;
     Ok(place)
@@ -170,7 +219,9 @@ pub fn quarantine(path: &Path) -> Result<PathBuf, OpenError> {
 #[must_use]
 pub fn size_of(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
-    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return 0;
+    };
     let size = |entry: std::fs::DirEntry| match entry.metadata() {
         Ok(found) if found.is_dir() => size_of(&entry.path()),
         // Blocks of 512 bytes: files are long before they are full.

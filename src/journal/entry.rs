@@ -1,10 +1,11 @@
-//! An event on its way into the journal and out of it: what it brings along, what proves that it is kept, how it ends.
+//! An event on its way into the journal and out of it: what it brings along, what proves that it is
+//! kept, how it ends.
 
 use crate::event::{Carried, Event, Fingerprint, Outcome, Principal, Succession};
 use tokio::time::Instant;
 
-/// Bytes that a pending event takes beside what it carries, estimated: lane, maps. Counted so that many tiny events
-/// meet the cap too.
+/// Bytes that a pending event takes beside what it carries, estimated: lane, maps. Counted so that
+/// many tiny events meet the cap too.
 const OVERHEAD: u64 = 512;
 
 /// An event that is as durable as the level promises. Only the journal makes one.
@@ -60,10 +61,11 @@ pub enum AppendError {
     Closed,
 }
 
-/// What a caller sends along with an event: the obligation to settle it. Dropped before [`kept`](Self::kept) it takes
-/// everything back, as if the event had never come.
+/// What a caller sends along with an event: the obligation to settle it. Dropped before
+/// [`kept`](Self::kept) it takes everything back, as if the event had never come.
 pub trait Ticket: Send + 'static {
-    /// The event is as durable as the level promises; from here on only an outcome ends the obligation.
+    /// The event is as durable as the level promises; from here on only an outcome ends the
+    /// obligation.
     fn kept(&mut self);
     /// It could not be handed over after all.
     fn taken_back(&mut self);
@@ -74,7 +76,8 @@ pub trait Ticket: Send + 'static {
 pub struct End {
     /// What became of it.
     pub outcome: Outcome,
-    /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it is forgotten now.
+    /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it
+    /// is forgotten now.
     pub seen: Option<([u8; 16], u64)>,
     /// The dead letter as the table holds it, if it became one.
     pub letter: Option<Vec<u8>>,

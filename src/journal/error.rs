@@ -11,7 +11,10 @@ pub enum OpenError {
     #[error("journal {0} is in use by another process")]
     InUse(String),
     /// It was written by a newer version.
-    #[error("journal {path} has format {found}; this version knows format {FORMAT}: run the version that wrote it")]
+    #[error(
+        "journal {path} has format {found}; this version knows format {FORMAT}: run the version \
+         that wrote it"
+    )]
     Newer {
         /// The directory.
         path: String,
@@ -20,9 +23,9 @@ pub enum OpenError {
     },
     /// It was written by an earlier version.
     #[error(
-        "journal {path} has format {found} of an earlier version; this version reads format {FORMAT} only: start the \
-         earlier version once more and stop it when nothing is pending (tidegate journal stats), then name an empty \
-         directory (journal.path) or remove this one"
+        "journal {path} has format {found} of an earlier version; this version reads format \
+         {FORMAT} only: start the earlier version once more and stop it when nothing is pending \
+         (tidegate journal stats), then name an empty directory (journal.path) or remove this one"
     )]
     Earlier {
         /// The directory.
@@ -32,8 +35,8 @@ pub enum OpenError {
     },
     /// It holds something, and was never a journal's.
     #[error(
-        "{path} holds {found:?} and is no journal of tidegate: name an empty directory or one that does not exist yet \
-         (journal.path)"
+        "{path} holds {found:?} and is no journal of tidegate: name an empty directory or one that \
+         does not exist yet (journal.path)"
     )]
     Others {
         /// The directory.
@@ -59,5 +62,8 @@ pub enum OpenError {
 
 /// Names the path in what the file system said.
 pub(super) fn io_error_at(path: &Path) -> impl Fn(std::io::Error) -> OpenError {
-    move |source| OpenError::Io { path: path.display().to_string(), source }
+    move |source| OpenError::Io {
+        path: path.display().to_string(),
+        source,
+    }
 }

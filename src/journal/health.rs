@@ -25,7 +25,10 @@ impl Health {
     /// Of a journal that holds nothing.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, ..Self::default() }
+        Self {
+            clock,
+            ..Self::default()
+        }
     }
 
     /// Unix milliseconds.
@@ -66,7 +69,10 @@ impl Health {
         if is_low != self.is_low.swap(is_low, Ordering::Relaxed) {
             match is_low {
                 true => {
-                    tracing::warn!(why, "the journal's disk is nearly full: events are forwarded, not acknowledged")
+                    tracing::warn!(
+                        why,
+                        "the journal's disk is nearly full: events are forwarded, not acknowledged"
+                    )
                 }
                 false => tracing::info!("the journal's disk has room again"),
             }
@@ -77,7 +83,10 @@ impl Health {
     pub fn set_failure(&self, why: &str) {
         let mut failure = self.failure.write();
         if failure.is_none() {
-            tracing::error!(why, "the journal can't be written: events are forwarded, not acknowledged, until it can");
+            tracing::error!(
+                why,
+                "the journal can't be written: events are forwarded, not acknowledged, until it can"
+            );
         }
         *failure = Some(why.into());
         self.is_failing.store(true, Ordering::Relaxed);
@@ -95,7 +104,11 @@ impl Health {
     /// Why the last write failed, if it did.
     #[must_use]
     pub fn failure(&self) -> Option<Arc<str>> {
-        if self.is_failing.load(Ordering::Relaxed) { self.failure.read().clone() } else { None }
+        if self.is_failing.load(Ordering::Relaxed) {
+            self.failure.read().clone()
+        } else {
+            None
+        }
     }
 
     /// The disk is nearly full.
@@ -119,6 +132,9 @@ impl Health {
     /// Commits so far, and the events in them.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        (self.commits.load(Ordering::Relaxed), self.appends.load(Ordering::Relaxed))
+        (
+            self.commits.load(Ordering::Relaxed),
+            self.appends.load(Ordering::Relaxed),
+        )
     }
 }

@@ -1,14 +1,16 @@
 //! The journal: append until durable, tail into the windows, settle (design §2, §12).
 //!
-//! **Constraints.** An event is acknowledged only after `append` has returned `Ok` (P1). Events of one lane reach the
-//! tail in the order of their sequence numbers (P4). What is not settled is bounded by `max_bytes` (P10).
+//! **Constraints.** An event is acknowledged only after `append` has returned `Ok` (P1). Events of
+//! one lane reach the tail in the order of their sequence numbers (P4). What is not settled is
+//! bounded by `max_bytes` (P10).
 //!
-//! **Operation.** A journal has one tail per shard; a lane always goes to the same shard. `append` numbers the event
-//! and hands it to the tail in one step, so that no later event of the lane can come before it. `settle` gives the
-//! space back.
+//! **Operation.** A journal has one tail per shard; a lane always goes to the same shard. `append`
+//! numbers the event and hands it to the tail in one step, so that no later event of the lane can
+//! come before it. `settle` gives the space back.
 //!
-//! **Levels.** `none` lives in memory. `process` and `disk` are kept in a segmented log (`log/`), by the threads that bring
-//! events (`commit/`) and a thread of the journal's own (`writer_thread.rs`); [`recover`] brings back what a start finds.
+//! **Levels.** `none` lives in memory. `process` and `disk` are kept in a segmented log (`log/`),
+//! by the threads that bring events (`commit/`) and a thread of the journal's own
+//! (`writer_thread.rs`); [`recover`] brings back what a start finds.
 //!
 //! ```text
 //! append ─► queue ─► one write (at disk: and one sync) for all that waits ─► tail ─► answer
@@ -49,7 +51,8 @@ use tail::{Tail, Tails};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-// A mutex around a tail that needs none: numbering and handing over must be one step, or a lane's order is lost.
+// A mutex around a tail that needs none: numbering and handing over must be one step, or a lane's
+// order is lost.
 type Numbered<T> = Mutex<Arc<dyn Tail<T>>>;
 
 /// A journal that is kept in files.
@@ -67,7 +70,10 @@ impl<T: Ticket, F: Files> Drop for Disk<T, F> {
 }
 
 enum Level<T: Ticket, F: Files> {
-    Memory { tails: Vec<Numbered<T>>, last: AtomicU64 },
+    Memory {
+        tails: Vec<Numbered<T>>,
+        last: AtomicU64,
+    },
     Disk(Disk<T, F>),
 }
 
@@ -80,7 +86,9 @@ pub struct Journal<T: Ticket, F: Files = Directory> {
 
 impl<T: Ticket, F: Files> std::fmt::Debug for Journal<T, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("health", &self.health).finish_non_exhaustive()
+        f.debug_struct("Journal")
+            .field("health", &self.health)
+            .finish_non_exhaustive()
     }
 }
 
@@ -89,7 +97,14 @@ impl<T: Ticket> Journal<T> {
     #[must_use]
     pub fn in_memory(tails: Tails<T>, max_bytes: u64) -> Self {
         let tails = tails.into_iter().map(Mutex::new).collect();
-        Self { level: Level::Memory { tails, last: AtomicU64::new(0) }, health: Arc::default(), max_bytes }
+        Self {
+            level: Level::Memory {
+                tails,
+                last: AtomicU64::new(0),
+            },
+            health: Arc::default(),
+            max_bytes,
+        }
     }
 }
 
@@ -115,7 +130,8 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         self.health.held()
     }
 
-    /// A duplicate was recognized before it came here; the sums on disk count it with the next group.
+    /// A duplicate was recognized before it came here; the sums on disk count it with the next
+    /// group.
     pub fn repeat(&self) {
         self.health.repeat();
     }
@@ -127,24 +143,53 @@ impl<T: Ticket, F: Files> Journal<T, F> {
     ///
     /// # Cancel safety
     /// Once polled, the event is kept or dropped whether or not the caller stays (ruling 2).
-    pub async fn append(&self, shard: usize, event: Event, ticket: T, more: More) -> Result<u64, AppendError> {
+    pub async fn append(
+        &self,
+        shard: usize,
+        event: Event,
+        ticket: T,
+        more: More,
+    ) -> Result<u64, AppendError> {
         let size = size(&event);
         let held = self.health.hold(size);
         if held + size + more.beside > self.max_bytes {
             self.health.release(&event);
-            return Err(AppendError::Full { held, max: self.max_bytes });
+            return Err(AppendError::Full {
+                held,
+                max: self.max_bytes,
+            });
         }
         let shard = shard % self.shards().max(1);
         match &self.level {
             Level::Memory { tails, last } => self.hand_over(tails.get(shard), last, event, ticket),
-            Level::Disk(Disk { committer, groups, active, .. }) => {
-                // ORDER: before the event is kept, so that a session that is renewed meanwhile is seen to have one.
+            Level::Disk(Disk {
+                committer,
+                groups,
+                active,
+                ..
+            }) => {
+                // ORDER: before the event is kept, so that a session that is renewed meanwhile is
+                // seen to have one.
                 active.mark(event.owner.principal, Instant::now());
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
-                let draft = committer.shared().draft(record::bytes(&record::Record::of(&event, group, more.seen)));
+                let draft = committer
+                    .shared()
+                    .draft(record::bytes(&record::Record::of(&event, group, more.seen)));
                 let (answer, kept) = oneshot::channel();
-                let More { replaces, succession, .. } = more;
-                committer.append(Append { shard, event, draft, ticket, replaces, succession, answer });
+                let More {
+                    replaces,
+                    succession,
+                    ..
+                } = more;
+                committer.append(Append {
+                    shard,
+                    event,
+                    draft,
+                    ticket,
+                    replaces,
+                    succession,
+                    answer,
+                });
                 // A journal that ends without an answer has dropped the ticket.
                 kept.await.unwrap_or(Err(AppendError::Closed))
             }
@@ -165,8 +210,16 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         // ORDER: under the lock, so that the tail sees the numbers of a lane in order.
         let seq = last.fetch_add(1, Ordering::Relaxed) + 1;
         ticket.kept();
-        let kept = Box::new(Journaled { seq, size: 0, event, ticket, since: Instant::now() });
-        let Some(mut back) = tail.take(kept) else { return Ok(seq) };
+        let kept = Box::new(Journaled {
+            seq,
+            size: 0,
+            event,
+            ticket,
+            since: Instant::now(),
+        });
+        let Some(mut back) = tail.take(kept) else {
+            return Ok(seq);
+        };
         back.ticket.taken_back();
         self.health.release(&back.event);
         Err(AppendError::Closed)
@@ -182,19 +235,42 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         };
         let settle = |(journaled, end): (&Journaled<T>, End)| {
             self.health.release(&journaled.event);
-            let End { outcome, seen, letter, dropped } = end;
-            let (seq, size, credential) = (journaled.seq, journaled.size, journaled.event.lane.credential);
+            let End {
+                outcome,
+                seen,
+                letter,
+                dropped,
+            } = end;
+            let (seq, size, credential) = (
+                journaled.seq,
+                journaled.size,
+                journaled.event.lane.credential,
+            );
             let for_service = journaled.for_service();
             let letter = letter.map(|letter| committer.shared().draft(letter));
-            Settle { seq, size, credential, for_service, outcome, seen, letter, dropped }
+            Settle {
+                seq,
+                size,
+                credential,
+                for_service,
+                outcome,
+                seen,
+                letter,
+                dropped,
+            }
         };
         committer.settle_all(settled.map(settle).collect());
     }
 
-    /// Keeps a session's successor if an event of its family may be remembered; afterwards it is as durable as an event. A
-    /// journal that can't keep it says nothing: it takes no events either.
+    /// Keeps a session's successor if an event of its family may be remembered; afterwards it is as
+    /// durable as an event. A journal that can't keep it says nothing: it takes no events either.
     pub async fn succeed(&self, succession: Succession) {
-        let Level::Disk(Disk { committer, active, .. }) = &self.level else { return };
+        let Level::Disk(Disk {
+            committer, active, ..
+        }) = &self.level
+        else {
+            return;
+        };
         if !active.has_events(succession.first, Instant::now()) || self.health.failure().is_some() {
             return;
         }
@@ -203,9 +279,12 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         drop(kept.await);
     }
 
-    /// Waits until what was queued so far is as durable as an event. A journal that can't be written doesn't answer for it.
+    /// Waits until what was queued so far is as durable as an event. A journal that can't be
+    /// written doesn't answer for it.
     pub async fn write_queued(&self) {
-        let Level::Disk(Disk { committer, .. }) = &self.level else { return };
+        let Level::Disk(Disk { committer, .. }) = &self.level else {
+            return;
+        };
         if self.health.failure().is_none() {
             // It ends without a word when nothing is kept any more.
             drop(committer.fence().await);

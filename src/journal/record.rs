@@ -17,8 +17,8 @@ use super::log::frame;
 use crate::event::{Event, EventId, Fingerprint, Outcome, Principal, Raw, Subject, Succession};
 use serde::{Deserialize, Serialize};
 
-/// Format of a directory. 3: the log is the project's own; directories of earlier formats are drained by the versions that
-/// wrote them.
+/// Format of a directory. 3: the log is the project's own; directories of earlier formats are
+/// drained by the versions that wrote them.
 pub const FORMAT: u8 = 3;
 
 /// Appends a body that serializes.
@@ -168,7 +168,9 @@ impl<'a> Record<'a> {
             has_single: event.has_single,
             priority: event.priority,
             received_ms: crate::clock::millis(event.received_at),
-            token_life_ms: event.token_life.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
+            token_life_ms: event
+                .token_life
+                .map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
             tags: event.tags.iter().map(|tag| tag.0).collect(),
             subject: event.subject.map_or(0, Subject::number),
         }
@@ -204,15 +206,32 @@ impl SuccessionRecord {
     /// Of a succession.
     #[must_use]
     pub const fn of(succession: &Succession, until_ms: u64) -> Self {
-        let Succession { bearer, known, first } = *succession;
-        Self { bearer: bearer.0, known: known.0, first: first.0, until_ms }
+        let Succession {
+            bearer,
+            known,
+            first,
+        } = *succession;
+        Self {
+            bearer: bearer.0,
+            known: known.0,
+            first: first.0,
+            until_ms,
+        }
     }
 
     /// What it says.
     #[must_use]
     pub const fn succession(&self) -> Succession {
-        let [bearer, known, first] = [Principal(self.bearer), Principal(self.known), Principal(self.first)];
-        Succession { bearer, known, first }
+        let [bearer, known, first] = [
+            Principal(self.bearer),
+            Principal(self.known),
+            Principal(self.first),
+        ];
+        Succession {
+            bearer,
+            known,
+            first,
+        }
     }
 }
 
@@ -231,10 +250,22 @@ pub struct RefusalRecord {
 }
 
 impl RefusalRecord {
-    /// That this principal is refused until then, in Unix milliseconds, but for groups of these names.
+    /// That this principal is refused until then, in Unix milliseconds, but for groups of these
+    /// names.
     #[must_use]
-    pub const fn new(principal: Principal, until_ms: u64, is_unknown: bool, lifted: Vec<String>) -> Self {
-        Self { principal: principal.0, until_ms, is_unknown, lifted, is_over: false }
+    pub const fn new(
+        principal: Principal,
+        until_ms: u64,
+        is_unknown: bool,
+        lifted: Vec<String>,
+    ) -> Self {
+        Self {
+            principal: principal.0,
+            until_ms,
+            is_unknown,
+            lifted,
+            is_over: false,
+        }
     }
 
     /// That it is refused in no group.
@@ -246,7 +277,10 @@ impl RefusalRecord {
     /// The same, for what came before it only.
     #[must_use]
     pub fn over(self) -> Self {
-        Self { is_over: true, ..self }
+        Self {
+            is_over: true,
+            ..self
+        }
     }
 
     /// Who.

@@ -19,7 +19,8 @@ pub struct JournalSettings {
     pub durability: Durability,
     /// Pending events, bytes; at the cap calls are forwarded synchronously.
     pub max_bytes: u64,
-    /// Bytes that must stay free on the directory's disk; below it calls are forwarded synchronously.
+    /// Bytes that must stay free on the directory's disk; below it calls are forwarded
+    /// synchronously.
     pub min_free: u64,
     /// Seals records.
     pub key_file: Option<PathBuf>,

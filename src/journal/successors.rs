@@ -1,16 +1,19 @@
 //! Which successors of sessions the journal keeps, so that a start knows them (ruling 24).
 //!
-//! **Constraints.** The order of a session's events and its seen ids go by the first principal of its family. A bearer of a
-//! renewed cookie that a start doesn't know is another principal: its repetition of an acknowledged event would be new, and
-//! its next event could overtake. No value of a cookie is kept: a principal is a keyed hash.
+//! **Constraints.** The order of a session's events and its seen ids go by the first principal of
+//! its family. A bearer of a renewed cookie that a start doesn't know is another principal: its
+//! repetition of an acknowledged event would be new, and its next event could overtake. No value of
+//! a cookie is kept: a principal is a keyed hash.
 //!
-//! **Operation.** A succession is kept where the journal may remember an event of the family: one that is pending, dead, or
-//! settled with an id that is still known ([`ActiveFamilies`]). It is written before the client has the cookie, and anew
-//! with an event of the bearer when a quarter of its life has passed. It ends when no event from before it can matter.
+//! **Operation.** A succession is kept where the journal may remember an event of the family: one
+//! that is pending, dead, or settled with an id that is still known ([`ActiveFamilies`]). It is
+//! written before the client has the cookie, and anew with an event of the bearer when a quarter of
+//! its life has passed. It ends when no event from before it can matter.
 //!
-//! **Bounds.** [`MOST_OF_A_FAMILY`] of a family, and [`MOST`] of each of two kinds: successors of principals that were good
-//! when they were succeeded, and all others. Of each the one that was written first goes first; what is forgotten costs what
-//! it cost before: its bearer is a principal of its own after the next start.
+//! **Bounds.** [`MOST_OF_A_FAMILY`] of a family, and [`MOST`] of each of two kinds: successors of
+//! principals that were good when they were succeeded, and all others. Of each the one that was
+//! written first goes first; what is forgotten costs what it cost before: its bearer is a principal
+//! of its own after the next start.
 
 use crate::event::{Principal, Succession, first_eight};
 use std::collections::{BTreeSet, HashMap};
@@ -36,7 +39,9 @@ struct Pool {
 
 impl Pool {
     fn remove(&mut self, bearer: Principal) -> bool {
-        let Some((succession, until)) = self.known.remove(&bearer) else { return false };
+        let Some((succession, until)) = self.known.remove(&bearer) else {
+            return false;
+        };
         self.oldest.remove(&(until, bearer));
         if let Some(family) = self.families.get_mut(&succession.first) {
             family.remove(&(until, bearer));
@@ -100,24 +105,37 @@ impl Successors {
 
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Succession> {
-        self.proven.known.values().chain(self.supposed.known.values()).map(|(succession, _)| succession)
+        self.proven
+            .known
+            .values()
+            .chain(self.supposed.known.values())
+            .map(|(succession, _)| succession)
     }
 
     fn pools(&mut self, succession: &Succession) -> (&mut Pool, &mut Pool) {
         let is_proven = succession.first == succession.known;
-        if is_proven { (&mut self.proven, &mut self.supposed) } else { (&mut self.supposed, &mut self.proven) }
+        if is_proven {
+            (&mut self.proven, &mut self.supposed)
+        } else {
+            (&mut self.supposed, &mut self.proven)
+        }
     }
 
-    /// Keeps one from `now` (Unix milliseconds) on for its `life`; `None`: it is kept already, for most of that time.
+    /// Keeps one from `now` (Unix milliseconds) on for its `life`; `None`: it is kept already, for
+    /// most of that time.
     pub fn keep(&mut self, succession: Succession, now: u64, life: Duration) -> Option<Kept> {
         let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
         let until = now.saturating_add(life);
         let (own, _) = self.pools(&succession);
-        let is_fresh = |(known, end): &(Succession, u64)| *known == succession && *end >= until - life / 4;
+        let is_fresh =
+            |(known, end): &(Succession, u64)| *known == succession && *end >= until - life / 4;
         if own.known.get(&succession.bearer).is_some_and(is_fresh) {
             return None;
         }
-        Some(Kept { until, gone: self.insert(succession, until) })
+        Some(Kept {
+            until,
+            gone: self.insert(succession, until),
+        })
     }
 
     /// One that was kept before, until then; and the one that goes for it.
@@ -129,14 +147,16 @@ impl Successors {
 
     /// One whose time is over.
     pub fn take_expired(&mut self, now: u64) -> Option<Principal> {
-        self.proven.take_expired(now).or_else(|| self.supposed.take_expired(now))
+        self.proven
+            .take_expired(now)
+            .or_else(|| self.supposed.take_expired(now))
     }
 }
 
 const SLOTS: usize = 1 << 16;
 
-/// Which families had an event kept within the life of a succession, estimated from above: a fixed table of times, by a
-/// hash. Two families that share a place keep more than is needed.
+/// Which families had an event kept within the life of a succession, estimated from above: a fixed
+/// table of times, by a hash. Two families that share a place keep more than is needed.
 #[derive(Debug)]
 pub struct ActiveFamilies {
     began: Instant,
@@ -146,15 +166,21 @@ pub struct ActiveFamilies {
 }
 
 impl ActiveFamilies {
-    /// `life`: how long an event may be remembered. `any`: events of an earlier process may be, of any family.
+    /// `life`: how long an event may be remembered. `any`: events of an earlier process may be, of
+    /// any family.
     #[must_use]
     pub fn new(now: Instant, life: Duration, any: bool) -> Self {
         let last = (0..SLOTS).map(|_| AtomicU32::new(u32::from(any))).collect();
-        Self { began: now, life, last }
+        Self {
+            began: now,
+            life,
+            last,
+        }
     }
 
     fn slot(&self, family: Principal) -> Option<&AtomicU32> {
-        self.last.get(usize::try_from(first_eight(&family.0) % SLOTS as u64).unwrap_or(0))
+        self.last
+            .get(usize::try_from(first_eight(&family.0) % SLOTS as u64).unwrap_or(0))
     }
 
     fn minutes(&self, now: Instant) -> u32 {
@@ -171,9 +197,15 @@ impl ActiveFamilies {
     /// Whether an event of this family may be remembered.
     #[must_use]
     pub fn has_events(&self, family: Principal, now: Instant) -> bool {
-        let last = self.slot(family).map_or(0, |slot| slot.load(Ordering::Relaxed));
+        let last = self
+            .slot(family)
+            .map_or(0, |slot| slot.load(Ordering::Relaxed));
         // A minute has begun when it is written.
-        let since = u64::from(self.minutes(now).saturating_sub(last.saturating_sub(1)).saturating_sub(1));
+        let since = u64::from(
+            self.minutes(now)
+                .saturating_sub(last.saturating_sub(1))
+                .saturating_sub(1),
+        );
         last > 0 && Duration::from_secs(since * 60) <= self.life
     }
 }
@@ -191,7 +223,11 @@ mod tests {
     }
 
     fn succession(bearer: u64, known: u64, first: u64) -> Succession {
-        Succession { bearer: name(bearer), known: name(known), first: name(first) }
+        Succession {
+            bearer: name(bearer),
+            known: name(known),
+            first: name(first),
+        }
     }
 
     #[test]
@@ -199,12 +235,22 @@ mod tests {
         let mut kept = Successors::default();
         let [one, two] = [succession(2, 1, 1), succession(4, 3, 3)];
         let day = u64::try_from(DAY.as_millis()).unwrap();
-        assert_eq!(kept.keep(one, 0, DAY), Some(Kept { until: day, gone: None }));
+        assert_eq!(
+            kept.keep(one, 0, DAY),
+            Some(Kept {
+                until: day,
+                gone: None
+            })
+        );
         assert!(kept.keep(two, 0, DAY).is_some());
         assert_eq!(kept.keep(one, day / 4, DAY), None, "it is fresh");
         assert!(kept.keep(one, day / 4 + 1, DAY).is_some(), "it is used");
         assert_eq!(
-            (kept.take_expired(day - 1), kept.take_expired(day), kept.take_expired(day)),
+            (
+                kept.take_expired(day - 1),
+                kept.take_expired(day),
+                kept.take_expired(day)
+            ),
             (None, Some(name(4)), None)
         );
         assert_eq!(kept.all().collect::<Vec<_>>(), [&one]);
@@ -217,13 +263,25 @@ mod tests {
         let other = succession(u64::MAX, 1, 1);
         kept.keep(other, 0, DAY).unwrap();
         for number in 0..100 {
-            let gone = kept.keep(succession(10 + number, 2, 2), number, DAY).unwrap().gone;
-            assert_eq!(gone, number.checked_sub(MOST_OF_A_FAMILY as u64).map(|oldest| name(10 + oldest)));
+            let gone = kept
+                .keep(succession(10 + number, 2, 2), number, DAY)
+                .unwrap()
+                .gone;
+            assert_eq!(
+                gone,
+                number
+                    .checked_sub(MOST_OF_A_FAMILY as u64)
+                    .map(|oldest| name(10 + oldest))
+            );
         }
         assert_eq!(kept.len(), 1 + MOST_OF_A_FAMILY);
         for number in 0..2 * MOST as u64 {
             let stranger = 1_000_000 + number;
-            kept.keep(succession(stranger << 24, stranger << 24, stranger), 1_000 + number, DAY);
+            kept.keep(
+                succession(stranger << 24, stranger << 24, stranger),
+                1_000 + number,
+                DAY,
+            );
         }
         assert_eq!(kept.len(), 1 + MOST_OF_A_FAMILY + MOST);
         assert!(kept.all().any(|one| *one == other));
@@ -253,7 +311,10 @@ mod tests {
         assert!(!families.has_events(name(1), Instant::now()));
         families.mark(name(1), Instant::now());
         tokio::time::advance(DAY).await;
-        assert!(families.has_events(name(1), Instant::now()) && !families.has_events(name(2), Instant::now()));
+        assert!(
+            families.has_events(name(1), Instant::now())
+                && !families.has_events(name(2), Instant::now())
+        );
         tokio::time::advance(2 * Duration::from_mins(1)).await;
         assert!(!families.has_events(name(1), Instant::now()));
         assert!(

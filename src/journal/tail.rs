@@ -7,10 +7,11 @@ use tokio::sync::mpsc::error::SendError;
 
 /// Takes durable events over, each lane's in the order of its numbers.
 pub trait Tail<T>: Send + Sync {
-    /// Takes an event, or gives it back if the tail is closed. Called by whichever thread made the event durable.
+    /// Takes an event, or gives it back if the tail is closed. Called by whichever thread made the
+    /// event durable.
     ///
-    /// ORDER: while the next event waits for this one to be taken. A tail holds no lock of its own when it calls the journal,
-    /// and does not call it here.
+    /// ORDER: while the next event waits for this one to be taken. A tail holds no lock of its own
+    /// when it calls the journal, and does not call it here.
     fn take(&self, kept: Box<Journaled<T>>) -> Option<Box<Journaled<T>>>;
 
     /// Nothing is taken any more.

@@ -1,6 +1,7 @@
-//! Records at rest, sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) if `journal.key_file` is set. A context is
-//! authenticated together with its fingerprint, so that none can be put in another's place. What an older key has sealed is
-//! opened by `journal.old_key_files`, and sealed anew.
+//! Records at rest, sealed by XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) if `journal.key_file` is
+//! set. A context is authenticated together with its fingerprint, so that none can be put in
+//! another's place. What an older key has sealed is opened by `journal.old_key_files`, and sealed
+//! anew.
 
 use super::log::frame::{Flags, Frame, Kind};
 use super::record;
@@ -35,12 +36,14 @@ struct Stored<'a> {
 pub enum VaultError {
     /// It is sealed and there is no key.
     #[error(
-        "the journal is sealed; journal.key_file or journal.old_key_files must name the key that it was sealed with"
+        "the journal is sealed; journal.key_file or journal.old_key_files must name the key that it \
+         was sealed with"
     )]
     KeyMissing,
     /// Another key, or damage.
     #[error(
-        "a record can't be opened with the keys of journal.key_file and journal.old_key_files: it is another key, or damaged"
+        "a record can't be opened with the keys of journal.key_file and journal.old_key_files: it \
+         is another key, or damaged"
     )]
     KeyWrong,
     /// It is no credential.
@@ -89,33 +92,47 @@ pub struct Vault {
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vault").field("seals", &self.seals).field("keys", &self.ciphers.len()).finish()
+        f.debug_struct("Vault")
+            .field("seals", &self.seals)
+            .field("keys", &self.ciphers.len())
+            .finish()
     }
 }
 
 impl Vault {
-    /// With the key of a file (32 bytes, or 64 hexadecimal digits), or without one; and with older ones.
+    /// With the key of a file (32 bytes, or 64 hexadecimal digits), or without one; and with older
+    /// ones.
     ///
     /// # Errors
     /// A file can't be read, or holds no key.
     pub fn new(key_file: Option<&Path>, old_key_files: &[PathBuf]) -> Result<Self, VaultError> {
-        let old = old_key_files.iter().map(|path| read_key("journal.old_key_files", path));
+        let old = old_key_files
+            .iter()
+            .map(|path| read_key("journal.old_key_files", path));
         let today = key_file.map(|path| read_key("journal.key_file", path));
-        Ok(Self { ciphers: today.into_iter().chain(old).collect::<Result<_, _>>()?, seals: key_file.is_some() })
+        Ok(Self {
+            ciphers: today.into_iter().chain(old).collect::<Result<_, _>>()?,
+            seals: key_file.is_some(),
+        })
     }
 
     fn seal_bytes(&self, plain: &[u8], aad: &[u8]) -> Result<Option<Vec<u8>>, VaultError> {
-        let Some(cipher) = self.ciphers.first().filter(|_| self.seals) else { return Ok(None) };
+        let Some(cipher) = self.ciphers.first().filter(|_| self.seals) else {
+            return Ok(None);
+        };
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(VaultError::Random)?;
-        let sealed =
-            cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad }).map_err(|_| VaultError::Damaged)?;
+        let sealed = cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad })
+            .map_err(|_| VaultError::Damaged)?;
         Ok(Some([&nonce[..], &sealed].concat()))
     }
 
     /// What was sealed, and whether it was with the key of today.
     fn open_bytes(&self, sealed: &[u8], aad: &[u8]) -> Result<(Vec<u8>, bool), VaultError> {
-        let (nonce, msg) = sealed.split_first_chunk::<NONCE>().ok_or(VaultError::Damaged)?;
+        let (nonce, msg) = sealed
+            .split_first_chunk::<NONCE>()
+            .ok_or(VaultError::Damaged)?;
         if self.ciphers.is_empty() {
             return Err(VaultError::KeyMissing);
         }
@@ -127,14 +144,23 @@ impl Vault {
         Err(VaultError::KeyWrong)
     }
 
-    /// A record as it may lie on disk. Without random numbers nothing is sealed, and nothing may lie on disk: the body is
-    /// empty, which is no record.
+    /// A record as it may lie on disk. Without random numbers nothing is sealed, and nothing may
+    /// lie on disk: the body is empty, which is no record.
     #[must_use]
     pub fn draft(&self, plain: Vec<u8>) -> Draft {
         match self.seal_bytes(&plain, RECORD) {
-            Ok(None) => Draft { flags: Flags::default(), body: plain },
-            Ok(Some(body)) => Draft { flags: Flags::SEALED, body },
-            Err(_) => Draft { flags: Flags::SEALED, body: Vec::new() },
+            Ok(None) => Draft {
+                flags: Flags::default(),
+                body: plain,
+            },
+            Ok(Some(body)) => Draft {
+                flags: Flags::SEALED,
+                body,
+            },
+            Err(_) => Draft {
+                flags: Flags::SEALED,
+                body: Vec::new(),
+            },
         }
     }
 
@@ -144,7 +170,8 @@ impl Vault {
     /// No key, another key, or damage.
     pub fn open_record(&self, is_sealed: bool, body: &[u8]) -> Result<(Bytes, bool), VaultError> {
         if is_sealed {
-            self.open_bytes(body, RECORD).map(|(plain, as_today)| (plain.into(), as_today))
+            self.open_bytes(body, RECORD)
+                .map(|(plain, as_today)| (plain.into(), as_today))
         } else {
             Ok((Bytes::copy_from_slice(body), !self.seals))
         }
@@ -156,7 +183,9 @@ impl Vault {
         match frame.kind {
             Kind::Event | Kind::Letter => {
                 let (key, body) = record::keyed(frame.body)?;
-                let (plain, as_today) = self.open_record(frame.flags.has(Flags::SEALED), body).ok()?;
+                let (plain, as_today) = self
+                    .open_record(frame.flags.has(Flags::SEALED), body)
+                    .ok()?;
                 let draft = (!as_today).then(|| self.draft(plain.into()))?;
                 let mut body = Vec::new();
                 record::put_keyed(&mut body, key, &draft.body);
@@ -168,7 +197,11 @@ impl Vault {
                     return None;
                 }
                 let mut body = Vec::new();
-                record::put_context(&mut body, fingerprint, &self.seal(&self.open(fingerprint, stored).ok()?).ok()?);
+                record::put_context(
+                    &mut body,
+                    fingerprint,
+                    &self.seal(&self.open(fingerprint, stored).ok()?).ok()?,
+                );
                 Some((Flags::default(), body))
             }
             _ => None,
@@ -179,7 +212,9 @@ impl Vault {
     #[must_use]
     pub fn is_sealed_as_today(&self, fingerprint: Fingerprint, stored: &[u8]) -> bool {
         match stored.split_first() {
-            Some((&SEALED, rest)) => self.open_bytes(rest, &fingerprint.0).is_ok_and(|(_, as_today)| as_today),
+            Some((&SEALED, rest)) => self
+                .open_bytes(rest, &fingerprint.0)
+                .is_ok_and(|(_, as_today)| as_today),
             _ => !self.seals,
         }
     }
@@ -197,9 +232,17 @@ impl Vault {
             nameless: keys.nameless,
             host: context.host.as_deref(),
             https: context.https,
-            headers: context.headers.iter().map(|(name, value)| (name.as_str(), Raw(value.as_bytes()))).collect(),
+            headers: context
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), Raw(value.as_bytes())))
+                .collect(),
             cookies: context.cookies.iter().map(|pair| &**pair).collect(),
-            named: context.named.iter().map(|(name, raw)| (&**name, &**raw)).collect(),
+            named: context
+                .named
+                .iter()
+                .map(|(name, raw)| (&**name, &**raw))
+                .collect(),
         };
         let plain = postcard::to_allocvec(&stored).map_err(|_| VaultError::Damaged)?;
         Ok(match self.seal_bytes(&plain, &keys.fingerprint.0)? {
@@ -220,14 +263,28 @@ impl Vault {
             _ => return Err(VaultError::Damaged),
         };
         let stored: Stored<'_> = postcard::from_bytes(&plain).map_err(|_| VaultError::Damaged)?;
-        let (view, principal, realm) = (View(stored.view), Principal(stored.principal), Realm(stored.realm));
+        let (view, principal, realm) = (
+            View(stored.view),
+            Principal(stored.principal),
+            Realm(stored.realm),
+        );
         Ok(Context {
-            keys: Keys { fingerprint, view, principal, realm, nameless: stored.nameless },
+            keys: Keys {
+                fingerprint,
+                view,
+                principal,
+                realm,
+                nameless: stored.nameless,
+            },
             host: stored.host.map(Into::into),
             https: stored.https,
             headers: read_headers(stored.headers)?,
             cookies: stored.cookies.into_iter().map(Into::into).collect(),
-            named: stored.named.into_iter().map(|(name, raw)| (name.into(), raw.into())).collect(),
+            named: stored
+                .named
+                .into_iter()
+                .map(|(name, raw)| (name.into(), raw.into()))
+                .collect(),
             charge: Charge::default(),
         })
     }
@@ -237,14 +294,26 @@ impl Vault {
 const RECORD: &[u8] = b"record";
 
 fn read_key(name: &'static str, path: &Path) -> Result<XChaCha20Poly1305, VaultError> {
-    let wrong = |problem: String| VaultError::KeyFile { name, path: path.display().to_string(), problem };
+    let wrong = |problem: String| VaultError::KeyFile {
+        name,
+        path: path.display().to_string(),
+        problem,
+    };
     let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let found = bytes.len();
-    let allowed = || wrong(format!("found {found} bytes; allowed are 32 bytes, or 64 hexadecimal digits"));
-    Ok(XChaCha20Poly1305::new(&Key::from(key(&bytes).ok_or_else(allowed)?)))
+    let allowed = || {
+        wrong(format!(
+            "found {found} bytes; allowed are 32 bytes, or 64 hexadecimal digits"
+        ))
+    };
+    Ok(XChaCha20Poly1305::new(&Key::from(
+        key(&bytes).ok_or_else(allowed)?,
+    )))
 }
 
-fn read_headers(stored: Vec<(&str, Raw<'_>)>) -> Result<Vec<(HeaderName, HeaderValue)>, VaultError> {
+fn read_headers(
+    stored: Vec<(&str, Raw<'_>)>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, VaultError> {
     let read = stored.into_iter().map(|(name, value)| {
         let name = HeaderName::try_from(name).ok()?;
         let mut value = HeaderValue::from_bytes(value.0).ok()?;
@@ -287,7 +356,10 @@ mod tests {
         Context {
             host: Some("app.example:8443".into()),
             https: true,
-            headers: vec![(HeaderName::from_static("authorization"), value("Bearer secret-token"))],
+            headers: vec![(
+                HeaderName::from_static("authorization"),
+                value("Bearer secret-token"),
+            )],
             cookies: vec!["a=1".into(), "b=2".into()],
             named: vec![("body:api_key".into(), "\"k\"".into())],
             ..Context::bare(keys)
@@ -308,17 +380,34 @@ mod tests {
         let opened = mine.open(Fingerprint([4; 16]), &sealed).unwrap();
         assert_eq!(opened, context());
         assert!(opened.headers.iter().all(|(_, value)| value.is_sensitive()));
-        assert!(matches!(other.open(Fingerprint([4; 16]), &sealed), Err(VaultError::KeyWrong)));
-        assert!(matches!(mine.open(Fingerprint([5; 16]), &sealed), Err(VaultError::KeyWrong)));
+        assert!(matches!(
+            other.open(Fingerprint([4; 16]), &sealed),
+            Err(VaultError::KeyWrong)
+        ));
+        assert!(matches!(
+            mine.open(Fingerprint([5; 16]), &sealed),
+            Err(VaultError::KeyWrong)
+        ));
         let none = Vault::new(None, &[]).unwrap();
-        assert!(matches!(none.open(Fingerprint([4; 16]), &sealed), Err(VaultError::KeyMissing)));
+        assert!(matches!(
+            none.open(Fingerprint([4; 16]), &sealed),
+            Err(VaultError::KeyMissing)
+        ));
     }
 
     #[test]
     fn without_a_key_it_is_stored_as_it_is_and_a_key_set_later_still_reads_it() {
         let stored = Vault::new(None, &[]).unwrap().seal(&context()).unwrap();
-        assert_eq!(vault(&[1; 32]).open(Fingerprint([4; 16]), &stored).unwrap(), context());
-        assert!(matches!(Vault::new(None, &[]).unwrap().open(Fingerprint([4; 16]), &[]), Err(VaultError::Damaged)));
+        assert_eq!(
+            vault(&[1; 32]).open(Fingerprint([4; 16]), &stored).unwrap(),
+            context()
+        );
+        assert!(matches!(
+            Vault::new(None, &[])
+                .unwrap()
+                .open(Fingerprint([4; 16]), &[]),
+            Err(VaultError::Damaged)
+        ));
     }
 
     #[test]
@@ -335,18 +424,37 @@ mod tests {
         for vault in [Vault::default(), only_old] {
             let Draft { flags, body } = vault.draft(b"secret".to_vec());
             let is_sealed = flags.has(Flags::SEALED);
-            assert_eq!(both.open_record(is_sealed, &body).unwrap(), (Bytes::from_static(b"secret"), false));
+            assert_eq!(
+                both.open_record(is_sealed, &body).unwrap(),
+                (Bytes::from_static(b"secret"), false)
+            );
             let context = vault.seal(&context()).unwrap();
             assert!(!both.is_sealed_as_today(Fingerprint([4; 16]), &context));
             let mut stored = Vec::new();
             record::put_keyed(&mut stored, 7, &body);
-            let frame =
-                Frame { kind: Kind::Event, flags: flags.with(Flags::COPY), number: 1, synced: 0, body: &stored };
+            let frame = Frame {
+                kind: Kind::Event,
+                flags: flags.with(Flags::COPY),
+                number: 1,
+                synced: 0,
+                body: &stored,
+            };
             let (flags, anew) = both.sealed_anew(&frame).unwrap();
             let (key, body) = record::keyed(&anew).unwrap();
             assert!(key == 7 && flags.has(Flags::SEALED));
-            assert_eq!(only_new.open_record(true, body).unwrap(), (Bytes::from_static(b"secret"), true));
-            assert_eq!(both.sealed_anew(&Frame { flags, body: &anew, ..frame }), None, "once");
+            assert_eq!(
+                only_new.open_record(true, body).unwrap(),
+                (Bytes::from_static(b"secret"), true)
+            );
+            assert_eq!(
+                both.sealed_anew(&Frame {
+                    flags,
+                    body: &anew,
+                    ..frame
+                }),
+                None,
+                "once"
+            );
         }
     }
 
@@ -356,6 +464,9 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"short").unwrap();
         let error = Vault::new(Some(file.path()), &[]).unwrap_err().to_string();
-        assert!(error.contains("found 5 bytes; allowed are 32 bytes, or 64 hexadecimal digits"), "{error}");
+        assert!(
+            error.contains("found 5 bytes; allowed are 32 bytes, or 64 hexadecimal digits"),
+            "{error}"
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! The journal's thread: it writes what no caller waits for and what must be synced, keeps files ready, looks at the room that is
-//! left, and reclaims segments.
+//! The journal's thread: it writes what no caller waits for and what must be synced, keeps files
+//! ready, looks at the room that is left, and reclaims segments.
 //!
-//! **Reclaiming** takes the oldest segment only. What is alive in it is copied to the end, under its number; when the copies
-//! are on the disk the file is deleted. So what settles an event always lies behind all its frames, and outlives them.
+//! **Reclaiming** takes the oldest segment only. What is alive in it is copied to the end, under
+//! its number; when the copies are on the disk the file is deleted. So what settles an event always
+//! lies behind all its frames, and outlives them.
 
 use super::commit::leader::lead_if_free;
 use super::commit::shared::Shared;
@@ -27,7 +28,8 @@ pub struct WriterThread<F: Files, T: Ticket> {
     /// Holds the directory.
     lock: Option<File>,
     full: Vec<Full<F::File>>,
-    /// A file could not be synced, and is not asked again: at `process` nothing counts as synced any more.
+    /// A file could not be synced, and is not asked again: at `process` nothing counts as synced
+    /// any more.
     is_behind: bool,
     /// So many of the oldest segments are reclaimed at once.
     to_reclaim: usize,
@@ -37,8 +39,8 @@ pub struct WriterThread<F: Files, T: Ticket> {
 }
 
 impl<F: Files, T: Ticket> WriterThread<F, T> {
-    /// `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments are
-    /// reclaimed at once, since they are damaged or what is in them should be sealed otherwise.
+    /// `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments
+    /// are reclaimed at once, since they are damaged or what is in them should be sealed otherwise.
     pub fn new(shared: Arc<Shared<F, T>>, lock: Option<File>, to_reclaim: usize) -> Self {
         Self {
             shared,
@@ -56,7 +58,8 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     pub fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared));
         loop {
-            self.shared.wait_for_work(self.next_chores.saturating_duration_since(Instant::now()));
+            self.shared
+                .wait_for_work(self.next_chores.saturating_duration_since(Instant::now()));
             if self.shared.is_closing() {
                 break;
             }
@@ -79,19 +82,33 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         self.look_at_the_disk();
         self.sync_full_files();
         let fails = self.shared.health.failure().is_some();
-        self.pause = if fails { (self.pause * 2).min(LONGEST_PAUSE) } else { CHORES };
+        self.pause = if fails {
+            (self.pause * 2).min(LONGEST_PAUSE)
+        } else {
+            CHORES
+        };
         // One after the other, as long as there is one to reclaim and that goes well.
         let reclaimed = !fails && self.reclaim_if_loose();
-        self.next_chores = Instant::now() + if reclaimed { Duration::ZERO } else { self.pause };
+        self.next_chores = Instant::now()
+            + if reclaimed {
+                Duration::ZERO
+            } else {
+                self.pause
+            };
     }
 
     /// Whether a segment was reclaimed.
     fn reclaim_if_loose(&mut self) -> bool {
-        let is_loose = self.to_reclaim > 0 || self.shared.queue().is_loose(self.shared.bounds.segment_size);
+        let is_loose = self.to_reclaim > 0
+            || self
+                .shared
+                .queue()
+                .is_loose(self.shared.bounds.segment_size);
         if !is_loose || Instant::now() < self.next_reclaim {
             return false;
         }
-        // ORDER: what a start has to write again is written before anything counts as a copy that can be made anew.
+        // ORDER: what a start has to write again is written before anything counts as a copy that
+        // can be made anew.
         let result = write_waiting(&self.shared).and_then(|()| {
             self.shared.set_reclaiming(true);
             let result = self.reclaim();
@@ -114,12 +131,17 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             Err(_) => false,
         };
         let why = made.err().map(|error| error.to_string());
-        self.shared.health.set_low(low || why.is_some(), why.as_deref().unwrap_or("journal.min_free"));
+        self.shared.health.set_low(
+            low || why.is_some(),
+            why.as_deref().unwrap_or("journal.min_free"),
+        );
     }
 
     fn make_spares(&self) -> io::Result<()> {
         loop {
-            let Some((segment, size)) = self.shared.writer().want_spare() else { return Ok(()) };
+            let Some((segment, size)) = self.shared.writer().want_spare() else {
+                return Ok(());
+            };
             let file = self.shared.files.create(segment, size)?;
             // ORDER: its name is on the disk before anything may be written to it.
             let named = self.shared.files.sync_directory();
@@ -131,7 +153,8 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         }
     }
 
-    /// Files that are full are synced once, so that damage in them can be told from what the power took.
+    /// Files that are full are synced once, so that damage in them can be told from what the power
+    /// took.
     fn sync_full_files(&mut self) {
         self.full.append(&mut self.shared.writer().take_full());
         for Full { file, last } in std::mem::take(&mut self.full) {
@@ -152,7 +175,9 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         let (oldest, next) = {
             let queue = self.shared.queue();
             let mut segments = queue.index.segments.iter();
-            let Some(oldest) = segments.next() else { return Ok(()) };
+            let Some(oldest) = segments.next() else {
+                return Ok(());
+            };
             let next = segments.next().map_or(queue.index.next, |next| next.first);
             (*oldest, next)
         };
@@ -166,11 +191,15 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         copy_alive(&self.shared, &bytes, oldest.segment)?;
         // ORDER: the copies are on the disk before what they are copies of goes.
         self.sync_written()?;
-        // ORDER: it is gone for good before the next one may go, which may hold what settles the events of this one.
-        self.shared.files.delete(oldest.segment).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?;
+        // ORDER: it is gone for good before the next one may go, which may hold what settles the
+        // events of this one.
+        self.shared
+            .files
+            .delete(oldest.segment)
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
         self.shared.files.sync_directory()?;
         let mut queue = self.shared.queue();
         queue.index.segments.pop_front();
@@ -191,7 +220,8 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         }
         if let Some(Full { file, last }) = current {
             // What it holds after that is unknown.
-            file.sync().inspect_err(|_| self.shared.writer().give_up())?;
+            file.sync()
+                .inspect_err(|_| self.shared.writer().give_up())?;
             if !self.is_behind {
                 self.shared.writer().set_synced(last);
             }
@@ -211,7 +241,10 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         let closing = self.shared.take_closing();
         // ORDER: the directory is free before a caller hears that it is.
         drop(self.lock.take());
-        let heard = closing.into_iter().filter_map(|answer| answer.send(()).ok()).count();
+        let heard = closing
+            .into_iter()
+            .filter_map(|answer| answer.send(()).ok())
+            .count();
         tracing::debug!(heard, "the journal is closed");
     }
 }

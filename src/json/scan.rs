@@ -1,11 +1,13 @@
-//! One pass over a JSON text (RFC 8259): where the members of an object or the elements of an array lie, and whether all of
-//! it is JSON of at most [`MAX_DEPTH`] levels. Nothing is built but the list.
+//! One pass over a JSON text (RFC 8259): where the members of an object or the elements of an array
+//! lie, and whether all of it is JSON of at most [`MAX_DEPTH`] levels. Nothing is built but the
+//! list.
 
 use super::MAX_DEPTH;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The members of the object that a whole text is, values without the space around them; `None`: it is none.
+/// The members of the object that a whole text is, values without the space around them; `None`: it
+/// is none.
 pub(super) fn object(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     let mut members = Vec::with_capacity(8);
     each_member(text, |name, value| {
@@ -15,9 +17,12 @@ pub(super) fn object(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     Some(members)
 }
 
-/// Where the members of the object lie that a whole text is: names with their quotes, values; `None`: it is none.
+/// Where the members of the object lie that a whole text is: names with their quotes, values;
+/// `None`: it is none.
 pub(super) fn places(text: &str) -> Option<Vec<(Range<u32>, Range<u32>)>> {
-    let short = |place: Range<usize>| Some(u32::try_from(place.start).ok()?..u32::try_from(place.end).ok()?);
+    let short = |place: Range<usize>| {
+        Some(u32::try_from(place.start).ok()?..u32::try_from(place.end).ok()?)
+    };
     let mut places = Vec::with_capacity(8);
     each_member(text, |name, value| {
         unquoted(text.get(name.clone())?)?;
@@ -37,7 +42,10 @@ pub(super) fn unquoted(name: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Shows where each member lies, until `see` has seen enough.
-fn each_member(text: &str, mut see: impl FnMut(Range<usize>, Range<usize>) -> Option<()>) -> Option<()> {
+fn each_member(
+    text: &str,
+    mut see: impl FnMut(Range<usize>, Range<usize>) -> Option<()>,
+) -> Option<()> {
     let mut scan = Scan { text, place: 0 };
     scan.take(b'{')?;
     scan.skip_space();
@@ -77,8 +85,8 @@ pub(super) fn array(text: &str) -> Option<Vec<&str>> {
     scan.is_over().then_some(elements)
 }
 
-/// How many bytes from the first one on stand for themselves in a JSON string: up to a quote, a backslash or a control
-/// character. Eight bytes at a time.
+/// How many bytes from the first one on stand for themselves in a JSON string: up to a quote, a
+/// backslash or a control character. Eight bytes at a time.
 pub(super) fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;
@@ -252,7 +260,9 @@ impl<'a> Scan<'a> {
     }
 
     fn skip_word(&mut self, word: &[u8]) -> Option<()> {
-        self.rest().starts_with(word).then(|| self.place += word.len())
+        self.rest()
+            .starts_with(word)
+            .then(|| self.place += word.len())
     }
 
     /// RFC 8259 §6.
@@ -276,7 +286,11 @@ impl<'a> Scan<'a> {
 
     /// At least one.
     fn skip_digits(&mut self) -> Option<()> {
-        let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = self
+            .rest()
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         self.place += digits;
         (digits > 0).then_some(())
     }

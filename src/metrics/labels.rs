@@ -1,4 +1,5 @@
-//! Counters whose labels have few values, each looked up once: a look-up by a label's text hashes it and takes a lock.
+//! Counters whose labels have few values, each looked up once: a look-up by a label's text hashes
+//! it and takes a lock.
 
 use prometheus::{IntCounter, IntCounterVec};
 use std::marker::PhantomData;
@@ -44,8 +45,16 @@ impl From<Action> for usize {
 }
 
 impl Label for Action {
-    const TEXTS: &'static [&'static str] =
-        &["acknowledged", "duplicate", "forwarded", "refused", "read", "write", "listen", "preview"];
+    const TEXTS: &'static [&'static str] = &[
+        "acknowledged",
+        "duplicate",
+        "forwarded",
+        "refused",
+        "read",
+        "write",
+        "listen",
+        "preview",
+    ];
 }
 
 /// How an attempt to deliver ended.
@@ -125,7 +134,12 @@ impl<L: Label> Counters<L> {
     pub fn of(vector: &IntCounterVec, before: &[&str]) -> Self {
         let resolved = L::TEXTS.iter().map(|_| OnceLock::new()).collect();
         let before = before.iter().map(|value| Box::from(*value)).collect();
-        Self { vector: vector.clone(), before, resolved, label: PhantomData }
+        Self {
+            vector: vector.clone(),
+            before,
+            resolved,
+            label: PhantomData,
+        }
     }
 
     /// One more.
@@ -136,7 +150,12 @@ impl<L: Label> Counters<L> {
     }
 
     fn resolve(&self, text: &str) -> IntCounter {
-        let values: Vec<&str> = self.before.iter().map(|value| &**value).chain([text]).collect();
+        let values: Vec<&str> = self
+            .before
+            .iter()
+            .map(|value| &**value)
+            .chain([text])
+            .collect();
         self.vector.with_label_values(&values)
     }
 }
@@ -169,17 +188,38 @@ mod tests {
     fn a_counter_counts_under_the_text_of_its_value_and_is_shown_from_then_on() {
         let vector = IntCounterVec::new(Opts::new("n", "h"), &["group", "result"]).unwrap();
         let counters = Counters::of(&vector, &["g"]);
-        let shown = || vector.collect().iter().map(|family| family.get_metric().len()).sum::<usize>();
+        let shown = || {
+            vector
+                .collect()
+                .iter()
+                .map(|family| family.get_metric().len())
+                .sum::<usize>()
+        };
         assert_eq!(shown(), 0);
         counters.count(Attempt::ServerError);
         counters.count(Attempt::ServerError);
-        assert_eq!((vector.with_label_values(&["g", "server_error"]).get(), shown()), (2, 1));
+        assert_eq!(
+            (
+                vector.with_label_values(&["g", "server_error"]).get(),
+                shown()
+            ),
+            (2, 1)
+        );
         for attempt in ATTEMPTS {
             counters.count(attempt);
-            assert!(vector.with_label_values(&["g", attempt.as_str()]).get() > 0, "{attempt:?}");
+            assert!(
+                vector.with_label_values(&["g", attempt.as_str()]).get() > 0,
+                "{attempt:?}"
+            );
         }
-        assert_eq!((shown(), Attempt::TEXTS.len()), (ATTEMPTS.len(), ATTEMPTS.len()));
+        assert_eq!(
+            (shown(), Attempt::TEXTS.len()),
+            (ATTEMPTS.len(), ATTEMPTS.len())
+        );
         let words = ["acknowledged", "read", "preview"];
-        assert_eq!([Action::Acknowledged, Action::Read, Action::Preview].map(Action::as_str), words);
+        assert_eq!(
+            [Action::Acknowledged, Action::Read, Action::Preview].map(Action::as_str),
+            words
+        );
     }
 }

@@ -4,7 +4,8 @@ use crate::event::Outcome;
 use parking_lot::Mutex;
 use std::ops::AddAssign;
 
-/// Where every acknowledged event is. `received = accepted + duplicate + superseded + dead + pending`, always.
+/// Where every acknowledged event is. `received = accepted + duplicate + superseded + dead +
+/// pending`, always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Ledger {
     /// Acknowledged (or about to be).
@@ -42,10 +43,18 @@ impl AddAssign for Ledger {
 
 impl std::fmt::Display for Ledger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { received, accepted, duplicate, superseded, dead, pending } = self;
+        let Self {
+            received,
+            accepted,
+            duplicate,
+            superseded,
+            dead,
+            pending,
+        } = self;
         write!(
             f,
-            "received {received} = accepted {accepted} + duplicate {duplicate} + superseded {superseded} + dead {dead} + pending {pending}"
+            "received {received} = accepted {accepted} + duplicate {duplicate} + superseded \
+             {superseded} + dead {dead} + pending {pending}"
         )
     }
 }
@@ -55,31 +64,47 @@ const PARTS: usize = 16;
 /// One less, in a part that is added up without a look at what doesn't fit.
 const LESS: u64 = u64::MAX;
 
-/// The ledger as it is kept: split over locks held for a few additions each, summed under all of them. An event may be
-/// received in one part and settled in another, so one part alone may go below zero; only their sum means anything.
+/// The ledger as it is kept: split over locks held for a few additions each, summed under all of
+/// them. An event may be received in one part and settled in another, so one part alone may go
+/// below zero; only their sum means anything.
 #[derive(Debug, Default)]
 pub struct Ledgers([Mutex<Ledger>; PARTS]);
 
 impl Ledgers {
     fn part(&self, choice: u64) -> &Mutex<Ledger> {
-        // The array is never empty and the remainder is below its length; the first part stands in for the compiler.
+        // The array is never empty and the remainder is below its length; the first part stands in
+        // for the compiler.
         let [first, ..] = &self.0;
-        self.0.get(usize::try_from(choice % PARTS as u64).unwrap_or(0)).unwrap_or(first)
+        self.0
+            .get(usize::try_from(choice % PARTS as u64).unwrap_or(0))
+            .unwrap_or(first)
     }
 
     /// An event is received and pending.
     pub fn receive(&self, choice: u64) {
-        *self.part(choice).lock() += Ledger { received: 1, pending: 1, ..Ledger::default() };
+        *self.part(choice).lock() += Ledger {
+            received: 1,
+            pending: 1,
+            ..Ledger::default()
+        };
     }
 
     /// A duplicate was recognized at the door.
     pub fn repeat(&self, choice: u64) {
-        *self.part(choice).lock() += Ledger { received: 1, duplicate: 1, ..Ledger::default() };
+        *self.part(choice).lock() += Ledger {
+            received: 1,
+            duplicate: 1,
+            ..Ledger::default()
+        };
     }
 
     /// A received event was not kept after all, and nobody was told that it was.
     pub fn release(&self, choice: u64) {
-        *self.part(choice).lock() += Ledger { received: LESS, pending: LESS, ..Ledger::default() };
+        *self.part(choice).lock() += Ledger {
+            received: LESS,
+            pending: LESS,
+            ..Ledger::default()
+        };
     }
 
     /// Pending events found their outcomes.
@@ -100,12 +125,20 @@ impl Ledgers {
 
     /// A dead letter is pending again: it was received once, and is dead no longer.
     pub fn revive(&self) {
-        *self.part(0).lock() += Ledger { received: LESS, dead: LESS, ..Ledger::default() };
+        *self.part(0).lock() += Ledger {
+            received: LESS,
+            dead: LESS,
+            ..Ledger::default()
+        };
     }
 
     /// It could not be brought back after all.
     pub fn unrevive(&self) {
-        *self.part(0).lock() += Ledger { received: 1, dead: 1, ..Ledger::default() };
+        *self.part(0).lock() += Ledger {
+            received: 1,
+            dead: 1,
+            ..Ledger::default()
+        };
     }
 
     /// What was counted before this start: outcomes, without what is pending.
@@ -140,11 +173,22 @@ mod tests {
         ledgers.repeat(7);
         ledgers.release(1);
         // In whatever part: one of these goes below zero.
-        ledgers.settle(2, [Outcome::Accepted, Outcome::Superseded { by }, Outcome::Duplicate].iter());
+        ledgers.settle(
+            2,
+            [
+                Outcome::Accepted,
+                Outcome::Superseded { by },
+                Outcome::Duplicate,
+            ]
+            .iter(),
+        );
         ledgers.settle(2, [Outcome::Dead(Reason::Refused)].iter());
         let sum = ledgers.sum();
         assert!(sum.balances(), "{sum}");
-        assert_eq!((sum.received, sum.pending, sum.accepted, sum.duplicate), (40, 35, 1, 2));
+        assert_eq!(
+            (sum.received, sum.pending, sum.accepted, sum.duplicate),
+            (40, 35, 1, 2)
+        );
         assert_eq!((sum.superseded, sum.dead), (1, 1));
     }
 }

@@ -8,7 +8,10 @@ pub use ledger::{Ledger, Ledgers};
 
 use crate::event::{Outcome, Reason};
 use crate::memory::Usage;
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
 
 /// Every counter of one sidecar, in a registry of its own.
 #[derive(Debug)]
@@ -86,11 +89,12 @@ impl Metrics {
     /// A metric's name is malformed or taken twice: a mistake of this file, found by its test.
     pub fn try_new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let vector = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok(metric)
-        };
+        let vector =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(metric.clone()))?;
+                Ok(metric)
+            };
         let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
             let metric = IntCounter::new(name, help)?;
             registry.register(Box::new(metric.clone()))?;
@@ -101,27 +105,44 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let buckets =
-            vec![0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0];
+        let buckets = vec![
+            0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
+            0.5, 1.0,
+        ];
         let ack_seconds = Histogram::with_opts(
-            HistogramOpts::new("tidegate_ack_seconds", "Time to acknowledge an event").buckets(buckets),
+            HistogramOpts::new("tidegate_ack_seconds", "Time to acknowledge an event")
+                .buckets(buckets),
         )?;
         registry.register(Box::new(ack_seconds.clone()))?;
         let ledger = prometheus::IntGaugeVec::new(
-            Opts::new("tidegate_events", "The conservation ledger: received = the sum of the others"),
+            Opts::new(
+                "tidegate_events",
+                "The conservation ledger: received = the sum of the others",
+            ),
             &["state"],
         )?;
         registry.register(Box::new(ledger.clone()))?;
         let strangers = prometheus::IntGaugeVec::new(
-            Opts::new("tidegate_strangers", "What callers hold of a bound whom nothing speaks for"),
+            Opts::new(
+                "tidegate_strangers",
+                "What callers hold of a bound whom nothing speaks for",
+            ),
             &["bound"],
         )?;
         registry.register(Box::new(strangers.clone()))?;
-        let calls = vector("tidegate_calls_total", "Calls by what was done", &["action"])?;
+        let calls = vector(
+            "tidegate_calls_total",
+            "Calls by what was done",
+            &["action"],
+        )?;
         Ok(Self {
             ledgers: Ledgers::default(),
             calls: Counters::of(&calls, &[]),
-            declined: vector("tidegate_declined_total", "Event calls not acknowledged, by reason", &["reason"])?,
+            declined: vector(
+                "tidegate_declined_total",
+                "Event calls not acknowledged, by reason",
+                &["reason"],
+            )?,
             unmapped: vector(
                 "tidegate_unmapped_members_total",
                 "Members of bodies of acknowledged calls that no mapping names, and no batch holds",
@@ -129,20 +150,41 @@ impl Metrics {
             )?,
             changed_parts: vector(
                 "tidegate_fingerprint_changes_total",
-                "Calls of a principal whose fingerprint differed from the one before, by what differed",
+                "Calls of a principal whose fingerprint differed from the one before, by what \
+                 differed",
                 &["part"],
             )?,
-            renewals: counter("tidegate_session_renewals_total", "Relayed answers that renewed a session cookie")?,
-            batches: vector("tidegate_batches_total", "Batch attempts by result", &["group", "result"])?,
-            in_flight: gauge("tidegate_deliveries_in_flight", "Deliveries that were sent and have no answer yet")?,
+            renewals: counter(
+                "tidegate_session_renewals_total",
+                "Relayed answers that renewed a session cookie",
+            )?,
+            batches: vector(
+                "tidegate_batches_total",
+                "Batch attempts by result",
+                &["group", "result"],
+            )?,
+            in_flight: gauge(
+                "tidegate_deliveries_in_flight",
+                "Deliveries that were sent and have no answer yet",
+            )?,
             deliveries: counter(
                 "tidegate_deliveries_total",
                 "Deliveries that were answered, or known to get no answer",
             )?,
             batched_events: counter("tidegate_batched_events_total", "Events settled by batches")?,
-            dead: vector("tidegate_dead_letters_total", "Dead letters by reason", &["reason"])?,
-            unknown_ids: counter("tidegate_unknown_ids_total", "Ids in replies that no event of the batch has")?,
-            mixed_credentials: counter("tidegate_mixed_credentials_total", "Batches refused by the assembler")?,
+            dead: vector(
+                "tidegate_dead_letters_total",
+                "Dead letters by reason",
+                &["reason"],
+            )?,
+            unknown_ids: counter(
+                "tidegate_unknown_ids_total",
+                "Ids in replies that no event of the batch has",
+            )?,
+            mixed_credentials: counter(
+                "tidegate_mixed_credentials_total",
+                "Batches refused by the assembler",
+            )?,
             ack_seconds,
             gauges: Gauges {
                 ledger,
@@ -153,14 +195,23 @@ impl Metrics {
                     "tidegate_journal_failing",
                     "1: the journal can't be written, and events are forwarded",
                 )?,
-                journal_disk_low: gauge("tidegate_journal_disk_low", "1: the journal's disk is nearly full")?,
+                journal_disk_low: gauge(
+                    "tidegate_journal_disk_low",
+                    "1: the journal's disk is nearly full",
+                )?,
                 dead_letters: gauge("tidegate_dead_letters", "Dead letters kept")?,
-                body_memory: gauge("tidegate_body_memory_bytes", "Bytes that bodies take in memory")?,
+                body_memory: gauge(
+                    "tidegate_body_memory_bytes",
+                    "Bytes that bodies take in memory",
+                )?,
                 body_memory_highest: gauge(
                     "tidegate_body_memory_highest_bytes",
                     "Most bytes that bodies took in memory since the start",
                 )?,
-                body_memory_limit: gauge("tidegate_body_memory_limit_bytes", "limits.max_body_memory")?,
+                body_memory_limit: gauge(
+                    "tidegate_body_memory_limit_bytes",
+                    "limits.max_body_memory",
+                )?,
                 no_room: gauge(
                     "tidegate_body_no_room",
                     "How often a body or a part of it found no room since the start",
@@ -200,7 +251,10 @@ impl Metrics {
     pub fn text(&self, levels: Levels) -> Result<Vec<u8>, prometheus::Error> {
         let ledger = self.ledgers.sum();
         let show = |state: &str, value: u64| {
-            self.gauges.ledger.with_label_values(&[state]).set(i64::try_from(value).unwrap_or(i64::MAX));
+            self.gauges
+                .ledger
+                .with_label_values(&[state])
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         show("received", ledger.received);
         show("accepted", ledger.accepted);
@@ -208,18 +262,35 @@ impl Metrics {
         show("superseded", ledger.superseded);
         show("dead", ledger.dead);
         show("pending", ledger.pending);
-        self.gauges.lanes.set(i64::try_from(levels.lanes).unwrap_or(i64::MAX));
-        self.gauges.pending_bytes.set(i64::try_from(levels.pending_bytes).unwrap_or(i64::MAX));
+        self.gauges
+            .lanes
+            .set(i64::try_from(levels.lanes).unwrap_or(i64::MAX));
+        self.gauges
+            .pending_bytes
+            .set(i64::try_from(levels.pending_bytes).unwrap_or(i64::MAX));
         for (bound, held) in levels.strangers {
-            self.gauges.strangers.with_label_values(&[bound]).set(i64::try_from(held).unwrap_or(i64::MAX));
+            self.gauges
+                .strangers
+                .with_label_values(&[bound])
+                .set(i64::try_from(held).unwrap_or(i64::MAX));
         }
-        self.gauges.journal_failing.set(i64::from(levels.journal_failing));
-        self.gauges.journal_disk_low.set(i64::from(levels.journal_disk_low));
-        self.gauges.dead_letters.set(i64::try_from(levels.dead_letters).unwrap_or(i64::MAX));
+        self.gauges
+            .journal_failing
+            .set(i64::from(levels.journal_failing));
+        self.gauges
+            .journal_disk_low
+            .set(i64::from(levels.journal_disk_low));
+        self.gauges
+            .dead_letters
+            .set(i64::try_from(levels.dead_letters).unwrap_or(i64::MAX));
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.gauges.body_memory.set(number(levels.memory.bytes));
-        self.gauges.body_memory_highest.set(number(levels.memory.highest));
-        self.gauges.body_memory_limit.set(number(levels.memory.limit));
+        self.gauges
+            .body_memory_highest
+            .set(number(levels.memory.highest));
+        self.gauges
+            .body_memory_limit
+            .set(number(levels.memory.limit));
         self.gauges.no_room.set(number(levels.memory.no_room));
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
@@ -236,6 +307,9 @@ mod tests {
         let metrics = Metrics::try_new().unwrap();
         metrics.ledgers.receive(0);
         let text = String::from_utf8(metrics.text(Levels::default()).unwrap()).unwrap();
-        assert!(text.contains("tidegate_events{state=\"pending\"} 1"), "{text}");
+        assert!(
+            text.contains("tidegate_events{state=\"pending\"} 1"),
+            "{text}"
+        );
     }
 }

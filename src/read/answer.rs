@@ -1,4 +1,5 @@
-//! Answers from the store: the whole, a part (RFC 9110 §14), or the news that the client has it (§15.4.5).
+//! Answers from the store: the whole, a part (RFC 9110 §14), or the news that the client has it
+//! (§15.4.5).
 
 use super::Read;
 use crate::body::Body;
@@ -52,7 +53,12 @@ impl Read {
         } else if *method == Method::GET && precondition::range_applies(request, &entry.headers) {
             match range::wanted(request, entry.body.len()) {
                 Wanted::Whole => whole(method, entry),
-                Wanted::Part(part) => partial(entry, &part, entry.body.len(), entry.body.slice(part.clone())),
+                Wanted::Part(part) => partial(
+                    entry,
+                    &part,
+                    entry.body.len(),
+                    entry.body.slice(part.clone()),
+                ),
                 Wanted::Unsatisfiable => unsatisfiable(entry),
             }
         } else {
@@ -102,7 +108,14 @@ fn head(entry: &Entry, body: Body) -> Response<Body> {
 
 /// RFC 9110 §9.3.2: HEAD gets the head of a GET.
 fn whole(method: &Method, entry: &Entry) -> Response<Body> {
-    head(entry, if *method == Method::HEAD { Body::empty() } else { Body::from(entry.body.clone()) })
+    head(
+        entry,
+        if *method == Method::HEAD {
+            Body::empty()
+        } else {
+            Body::from(entry.body.clone())
+        },
+    )
 }
 
 fn not_modified(entry: &Entry) -> Response<Body> {
@@ -113,7 +126,11 @@ fn not_modified(entry: &Entry) -> Response<Body> {
 }
 
 fn partial(entry: &Entry, part: &Range<usize>, total: usize, body: Bytes) -> Response<Body> {
-    let shown = format!("bytes {}-{}/{total}", part.start, part.end.saturating_sub(1));
+    let shown = format!(
+        "bytes {}-{}/{total}",
+        part.start,
+        part.end.saturating_sub(1)
+    );
     let mut response = head(entry, Body::from(body));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     let headers = response.headers_mut();
@@ -125,15 +142,20 @@ fn partial(entry: &Entry, part: &Range<usize>, total: usize, body: Bytes) -> Res
     response
 }
 
-/// Whether an entry answers a request all by itself: one with parts only where these bytes and nothing else are asked for
-/// (RFC 9111 §3.3).
+/// Whether an entry answers a request all by itself: one with parts only where these bytes and
+/// nothing else are asked for (RFC 9111 §3.3).
 pub(super) fn has_what_is_asked(method: &Method, request: &HeaderMap, entry: &Entry) -> bool {
     entry.parts.is_none() || wanted_part(method, request, entry).is_some()
 }
 
-fn wanted_part(method: &Method, request: &HeaderMap, entry: &Entry) -> Option<(Range<usize>, Bytes)> {
+fn wanted_part(
+    method: &Method,
+    request: &HeaderMap,
+    entry: &Entry,
+) -> Option<(Range<usize>, Bytes)> {
     let parts = entry.parts.as_ref()?;
-    let other = request.contains_key(header::IF_NONE_MATCH) || request.contains_key(header::IF_MODIFIED_SINCE);
+    let other = request.contains_key(header::IF_NONE_MATCH)
+        || request.contains_key(header::IF_MODIFIED_SINCE);
     if *method != Method::GET || other || !precondition::range_applies(request, &entry.headers) {
         return None;
     }
@@ -160,7 +182,9 @@ pub(super) fn vary_by_origin(mut response: Response<Body>) -> Response<Body> {
 
 /// Adds Origin to Vary, unless it is there or anything counts.
 pub(super) fn add_origin_to_vary(headers: &mut HeaderMap) {
-    let is_there = |name: &[u8]| name.trim_ascii() == b"*" || name.trim_ascii().eq_ignore_ascii_case(b"origin");
+    let is_there = |name: &[u8]| {
+        name.trim_ascii() == b"*" || name.trim_ascii().eq_ignore_ascii_case(b"origin")
+    };
     let said = |line: &HeaderValue| line.as_bytes().split(|byte| *byte == b',').any(is_there);
     if !headers.get_all(header::VARY).iter().any(said) {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -181,8 +205,13 @@ fn unsatisfiable(entry: &Entry) -> Response<Body> {
 pub(super) fn only_if_cached(reason: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    with_status(response, &format!("tidegate; detail=only-if-cached-{reason}"))
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    with_status(
+        response,
+        &format!("tidegate; detail=only-if-cached-{reason}"),
+    )
 }
 
 /// Adds this cache's word to Cache-Status (RFC 9211 §2).

@@ -29,7 +29,8 @@ const MAX_TARGET: usize = 4096;
 pub(super) struct Reader {
     /// Whose lanes are the reader's.
     pub(super) asker: Asker,
-    /// Its principal's own lanes may be under other users' names than the asker's: all of them are meant.
+    /// Its principal's own lanes may be under other users' names than the asker's: all of them are
+    /// meant.
     pub(super) writes_for_others: bool,
     pub(super) keys: Keys,
     /// The route's tags, and that of the URI.
@@ -38,11 +39,13 @@ pub(super) struct Reader {
     pub(super) is_untold: bool,
     /// What is stored for it serves other callers too.
     pub(super) is_shared: bool,
-    /// Whose pending events concern the reader: its principal's, and those of the user that its token names.
+    /// Whose pending events concern the reader: its principal's, and those of the user that its
+    /// token names.
     pub(super) waiting: Waiting,
     /// Groups whose events may touch what it reads.
     pub(super) groups: Vec<GroupIndex>,
-    /// Of those the ones in which an answer speaks for the reader: whose read it is for certain, by its tags or its path.
+    /// Of those the ones in which an answer speaks for the reader: whose read it is for certain, by
+    /// its tags or its path.
     pub(super) proves: Vec<GroupIndex>,
 }
 
@@ -65,7 +68,8 @@ pub(super) struct Ask {
 pub(super) type Bypass = &'static str;
 
 impl Read {
-    /// What is read, and whether the cache may answer it. Either way the reader's own writes come first.
+    /// What is read, and whether the cache may answer it. Either way the reader's own writes come
+    /// first.
     ///
     /// # Errors
     /// The cache has no part in it.
@@ -86,7 +90,10 @@ impl Read {
         let view = || self.identity.stored_view(&caller, &reader.keys);
         Ok(Ask {
             // Callers without a name share what the application lets a shared cache store (P8).
-            key: Key { uri, view: (!reader.is_shared).then(view) },
+            key: Key {
+                uri,
+                view: (!reader.is_shared).then(view),
+            },
             audience: self.audience(&caller, route, reader.keys.nameless),
             is_plain: self.identity.is_plain(&caller),
             reader,
@@ -107,7 +114,9 @@ impl Read {
         route: &CacheRoute,
         reader: &Reader,
     ) -> Result<Box<str>, Bypass> {
-        self.identity.readable(caller).map_err(NotAnswerable::as_str)?;
+        self.identity
+            .readable(caller)
+            .map_err(NotAnswerable::as_str)?;
         let (parts, peer) = (caller.parts(), caller.peer());
         if !body.is_end_stream() {
             return Err("body");
@@ -115,7 +124,11 @@ impl Read {
         if precondition::is_for_the_application(&parts.headers) {
             return Err("conditional");
         }
-        if parts.uri.path_and_query().is_some_and(|path| path.as_str().len() > MAX_TARGET) {
+        if parts
+            .uri
+            .path_and_query()
+            .is_some_and(|path| path.as_str().len() > MAX_TARGET)
+        {
             return Err("long-target");
         }
         if !route.public && self.identity.has_unlisted_key(caller) {
@@ -127,17 +140,35 @@ impl Read {
         }
         let mut uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
         if !self.identity.is_allowed_origin(caller) {
-            // What such a page gets may depend on its origin, whether the application says so or not.
-            uri = format!("{uri} {:?}", parts.headers.get_all(header::ORIGIN).iter().collect::<Vec<_>>()).into();
+            // What such a page gets may depend on its origin, whether the application says so or
+            // not.
+            uri = format!(
+                "{uri} {:?}",
+                parts
+                    .headers
+                    .get_all(header::ORIGIN)
+                    .iter()
+                    .collect::<Vec<_>>()
+            )
+            .into();
         }
-        for (name, value) in parts.headers.iter().filter(|(name, _)| says_what_was_asked(name)) {
+        for (name, value) in parts
+            .headers
+            .iter()
+            .filter(|(name, _)| says_what_was_asked(name))
+        {
             uri = format!("{uri} {name}={value:?}").into();
         }
         Ok(uri)
     }
 
     /// The reader, and which pending events come first.
-    fn reader(&self, caller: &Caller<'_>, (route, params): (&CacheRoute, &Params), beside: &[GroupIndex]) -> Reader {
+    fn reader(
+        &self,
+        caller: &Caller<'_>,
+        (route, params): (&CacheRoute, &Params),
+        beside: &[GroupIndex],
+    ) -> Reader {
         let keys = self.identity.keys(caller, None);
         let about = self.user_read_about(caller, params);
         let (mut tags, is_untold) = self.tagged(caller, route, params, about.as_ref());
@@ -145,28 +176,52 @@ impl Read {
         let is_shared = route.public || self.identity.is_anyone(caller, keys.nameless);
         if let Some(host) = host(caller.peer()) {
             let resource = invalidate::resource(host, path);
-            let own = if is_shared { Tag::shared(&resource) } else { Tag::own(&resource, keys.principal) };
+            let own = if is_shared {
+                Tag::shared(&resource)
+            } else {
+                Tag::own(&resource, keys.principal)
+            };
             // What writes make old for all callers, and what events do for their own.
             tags.extend([Tag::new(&resource), own]);
         }
         let [groups, proves] = [&route.groups, &route.proves].map(|groups| with(groups, beside));
         let (asker, waiting) = self.asker(caller, &keys, params, &groups);
-        // An event about another user, or one that touches a tag which isn't of one user, lies under its own name.
-        let of_one_user = !route.tags.is_empty() && route.tags.iter().all(|tag| tag.uses(Source::User));
+        // An event about another user, or one that touches a tag which isn't of one user, lies
+        // under its own name.
+        let of_one_user =
+            !route.tags.is_empty() && route.tags.iter().all(|tag| tag.uses(Source::User));
         let writes_for_others = !of_one_user || asker.user != about;
         let user = asker.user.filter(|_| !writes_for_others || asker.joins);
         let asker = Asker { user, ..asker };
-        Reader { asker, writes_for_others, keys, is_shared, tags, is_untold, waiting, groups, proves }
+        Reader {
+            asker,
+            writes_for_others,
+            keys,
+            is_shared,
+            tags,
+            is_untold,
+            waiting,
+            groups,
+            proves,
+        }
     }
 
     /// The user that the address names, else the caller's own (ruling 17).
     fn user_read_about(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
-        let scope = ReadScope { caller, params, user: None };
-        let named = self.identity.named_in(&scope).and_then(|text| UserId::try_new(&text).ok());
+        let scope = ReadScope {
+            caller,
+            params,
+            user: None,
+        };
+        let named = self
+            .identity
+            .named_in(&scope)
+            .and_then(|text| UserId::try_new(&text).ok());
         named.or_else(|| user_of(&self.identity, caller, params))
     }
 
-    /// The route's tags, of the user that it reads about; and whether there are more, of which nothing tells.
+    /// The route's tags, of the user that it reads about; and whether there are more, of which
+    /// nothing tells.
     fn tagged(
         &self,
         caller: &Caller<'_>,
@@ -179,38 +234,89 @@ impl Read {
         if route.tags.is_empty() {
             return (tags, false);
         }
-        let scope = ReadScope { caller, params, user };
-        tags.extend(route.tags.iter().filter_map(|tag| tag.render(&scope)).map(|name| Tag::new(&name)));
+        let scope = ReadScope {
+            caller,
+            params,
+            user,
+        };
+        tags.extend(
+            route
+                .tags
+                .iter()
+                .filter_map(|tag| tag.render(&scope))
+                .map(|name| Tag::new(&name)),
+        );
         let is_untold = tags.len() < route.tags.len();
         (tags, is_untold)
     }
 
     /// The reader as its lanes know it, and whose pending events concern it.
-    fn asker(&self, caller: &Caller<'_>, keys: &Keys, params: &Params, groups: &[GroupIndex]) -> (Asker, Waiting) {
-        let claimed = self.identity.claimed(caller).and_then(|text| UserId::try_new(text).ok());
-        let user = claimed.clone().or_else(|| user_of(&self.identity, caller, params));
+    fn asker(
+        &self,
+        caller: &Caller<'_>,
+        keys: &Keys,
+        params: &Params,
+        groups: &[GroupIndex],
+    ) -> (Asker, Waiting) {
+        let claimed = self
+            .identity
+            .claimed(caller)
+            .and_then(|text| UserId::try_new(text).ok());
+        let user = claimed
+            .clone()
+            .or_else(|| user_of(&self.identity, caller, params));
         let good = |group: &GroupIndex| self.callers.reputation().is_good(keys.principal, *group);
         let joins = claimed.is_some() && groups.iter().any(good);
-        let Keys { principal, realm, view, .. } = *keys;
+        let Keys {
+            principal,
+            realm,
+            view,
+            ..
+        } = *keys;
         let waiting = match &claimed {
-            Some(user) => Waiting::of(&Owner { principal, realm, view, claimed: true }, user),
+            Some(user) => Waiting::of(
+                &Owner {
+                    principal,
+                    realm,
+                    view,
+                    claimed: true,
+                },
+                user,
+            ),
             None => Waiting::of_principal(principal),
         };
-        (Asker { principal, realm, user, joins }, waiting)
+        (
+            Asker {
+                principal,
+                realm,
+                user,
+                joins,
+            },
+            waiting,
+        )
     }
 
     /// A principal's own only if the key holds everything that authorizes it.
     fn audience(&self, caller: &Caller<'_>, route: &CacheRoute, nameless: bool) -> Audience {
         let own = !route.public && self.identity.is_personal(caller, nameless);
-        if own { Audience::Personal } else { Audience::Shared }
+        if own {
+            Audience::Personal
+        } else {
+            Audience::Shared
+        }
     }
 }
 
-/// Fields by which applications and their frameworks learn, instead of from the target and Host, what was asked for: their
-/// answers name them in no Vary. What `X-Forwarded-Proto` and `-Host` of a trusted proxy say is in the key already.
+/// Fields by which applications and their frameworks learn, instead of from the target and Host,
+/// what was asked for: their answers name them in no Vary. What `X-Forwarded-Proto` and `-Host` of
+/// a trusted proxy say is in the key already.
 fn says_what_was_asked(name: &HeaderName) -> bool {
     let name = name.as_str();
-    let is_of_family = || ["x-forwarded-", "x-original-", "x-rewrite-"].iter().any(|family| name.starts_with(family));
+    let is_of_family = || {
+        ["x-forwarded-", "x-original-", "x-rewrite-"]
+            .iter()
+            .any(|family| name.starts_with(family))
+    };
     match name {
         "x-host" | "x-http-host-override" | "x-url-scheme" | "front-end-https" => true,
         "x-forwarded-proto" | "x-forwarded-host" => false,
@@ -227,24 +333,35 @@ fn with(groups: &[GroupIndex], more: &[GroupIndex]) -> Vec<GroupIndex> {
     all
 }
 
-/// The host that was asked, in lower case; none if there is none, or what is there can't be one (RFC 3986 §3.2.2).
+/// The host that was asked, in lower case; none if there is none, or what is there can't be one
+/// (RFC 3986 §3.2.2).
 pub(super) fn host(peer: &Peer) -> Option<&str> {
     let host = peer.host.as_deref()?;
-    let is_odd = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\');
+    let is_odd =
+        |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\');
     (!host.is_empty() && !host.bytes().any(is_odd)).then_some(host)
 }
 
-/// Behind a proxy that names the host beside `Host`, either may be the one that the application goes by: both.
+/// Behind a proxy that names the host beside `Host`, either may be the one that the application
+/// goes by: both.
 fn both_hosts<'a>(host: &'a str, parts: &'a Parts) -> Cow<'a, str> {
-    let line = parts.headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let line = parts
+        .headers
+        .get(header::HOST)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     if line.is_empty() || line.eq_ignore_ascii_case(host.as_bytes()) {
         return Cow::Borrowed(host);
     }
-    Cow::Owned(format!("{host},{}", String::from_utf8_lossy(line).to_ascii_lowercase()))
+    Cow::Owned(format!(
+        "{host},{}",
+        String::from_utf8_lossy(line).to_ascii_lowercase()
+    ))
 }
 
-/// A key's URI: scheme, host and path, each with a line break after it, which none of them can hold, and the query
-/// without the ignored parameters. The path is as it was sent: the application may tell its spellings apart.
+/// A key's URI: scheme, host and path, each with a line break after it, which none of them can
+/// hold, and the query without the ignored parameters. The path is as it was sent: the application
+/// may tell its spellings apart.
 fn uri(https: bool, host: &str, target: &Uri, route: &CacheRoute) -> Box<str> {
     let query = target.query();
     let length = host.len() + target.path().len() + query.map_or(0, |query| query.len() + 1);
@@ -259,7 +376,11 @@ fn uri(https: bool, host: &str, target: &Uri, route: &CacheRoute) -> Box<str> {
         !route.ignore_query.iter().any(|ignored| **ignored == *name)
     };
     let mut gap = '?';
-    for pair in query.into_iter().flat_map(|query| query.split('&')).filter(is_kept) {
+    for pair in query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .filter(is_kept)
+    {
         uri.push(gap);
         uri.push_str(pair);
         gap = '&';

@@ -1,5 +1,6 @@
-//! Completing a stored response of which one stretch is missing (RFC 9111 §3.3, §3.4): only that stretch is asked for,
-//! under the condition that the representation is the one that is stored (If-Range, RFC 9110 §13.1.5).
+//! Completing a stored response of which one stretch is missing (RFC 9111 §3.3, §3.4): only that
+//! stretch is asked for, under the condition that the representation is the one that is stored
+//! (If-Range, RFC 9110 §13.1.5).
 
 use super::fetch_plan::FetchPlan;
 use crate::body::{Body, BodyError};
@@ -35,13 +36,20 @@ pub(super) enum Completion {
 }
 
 impl Missing {
-    /// `None`: nothing is stored, or more than one stretch is missing, or the client wants it asked anew.
+    /// `None`: nothing is stored, or more than one stretch is missing, or the client wants it asked
+    /// anew.
     pub(super) fn of(plan: &FetchPlan) -> Option<Self> {
         let stored = plan.stored.clone().filter(|_| plan.reason != "request")?;
         let parts = stored.parts.as_ref()?;
         parts::strong_tag(&stored.headers)?;
         let (before, gap, after) = parts.gap()?;
-        Some(Self { total: parts.total(), before, gap, after, stored })
+        Some(Self {
+            total: parts.total(),
+            before,
+            gap,
+            after,
+            stored,
+        })
     }
 
     /// Makes a request ask for it; gives back the request as it was.
@@ -51,10 +59,15 @@ impl Missing {
         *again.uri_mut() = request.uri().clone();
         *again.version_mut() = request.version();
         *again.headers_mut() = request.headers().clone();
-        let last = if self.gap.end == self.total { String::new() } else { (self.gap.end - 1).to_string() };
-        if let (Ok(range), Some(tag)) =
-            (HeaderValue::try_from(format!("bytes={}-{last}", self.gap.start)), self.stored.headers.get(header::ETAG))
-        {
+        let last = if self.gap.end == self.total {
+            String::new()
+        } else {
+            (self.gap.end - 1).to_string()
+        };
+        if let (Ok(range), Some(tag)) = (
+            HeaderValue::try_from(format!("bytes={}-{last}", self.gap.start)),
+            self.stored.headers.get(header::ETAG),
+        ) {
             request.headers_mut().insert(header::IF_RANGE, tag.clone());
             request.headers_mut().insert(header::RANGE, range);
         }
@@ -65,20 +78,33 @@ impl Missing {
     pub(super) fn judge(&self, response: &Response<Body>) -> Completion {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
-                let wanted = ContentRange { range: self.gap.clone(), total: self.total };
+                let wanted = ContentRange {
+                    range: self.gap.clone(),
+                    total: self.total,
+                };
                 let is_it = ContentRange::of(response.headers()) == Some(wanted)
                     && parts::is_same(&self.stored.headers, response.headers());
-                if is_it { Completion::Here } else { Completion::Unusable }
+                if is_it {
+                    Completion::Here
+                } else {
+                    Completion::Unusable
+                }
             }
-            StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => Completion::Unusable,
+            StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => {
+                Completion::Unusable
+            }
             _ => Completion::Other,
         }
     }
 
     /// The whole, with the missing bytes as they come.
     pub(super) fn around(&self, rest: Body) -> Body {
-        let piece = |bytes: &Bytes| stream::iter((!bytes.is_empty()).then(|| Ok::<_, BodyError>(bytes.clone())));
-        let all = piece(&self.before).chain(rest.into_data_stream()).chain(piece(&self.after));
+        let piece = |bytes: &Bytes| {
+            stream::iter((!bytes.is_empty()).then(|| Ok::<_, BodyError>(bytes.clone())))
+        };
+        let all = piece(&self.before)
+            .chain(rest.into_data_stream())
+            .chain(piece(&self.after));
         Body::boxed(StreamBody::new(all.map(|bytes| bytes.map(Frame::data))))
     }
 }

@@ -1,4 +1,5 @@
-//! Asking the application: with a condition where something is stored, and with what is stored as a fallback.
+//! Asking the application: with a condition where something is stored, and with what is stored as a
+//! fallback.
 
 use super::Read;
 use super::answer;
@@ -32,18 +33,28 @@ impl Read {
         self.store.counts.misses.fetch_add(1, Ordering::Relaxed);
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let fields = ForwardedFields::new(request.version(), self.upstream.hops());
-        let validates = |entry: &Arc<Entry>| entry.status == StatusCode::OK && validate::can_validate(&entry.headers);
+        let validates = |entry: &Arc<Entry>| {
+            entry.status == StatusCode::OK && validate::can_validate(&entry.headers)
+        };
         let confirmable = plan.stored.as_ref().filter(|entry| validates(entry));
         if let Some(entry) = confirmable {
             validate::condition(request.headers_mut(), &entry.headers);
         }
         let validating = confirmable.is_some();
-        let missing = if ask.conditional { None } else { Missing::of(&plan) };
-        let again = missing.as_ref().map(|missing| missing.ask_for(&mut request));
+        let missing = if ask.conditional {
+            None
+        } else {
+            Missing::of(&plan)
+        };
+        let again = missing
+            .as_ref()
+            .map(|missing| missing.ask_for(&mut request));
         // ORDER: generations before the application is asked.
         let generations = self.tags.snapshot(&ask.reader.tags);
         let asked = self.clock.now();
-        let mut response = self.ask_for(request, peer, (route, &ask.reader), Relayed::Proof).await;
+        let mut response = self
+            .ask_for(request, peer, (route, &ask.reader), Relayed::Proof)
+            .await;
         let completion = match (&missing, &response) {
             (Some(missing), Ok(said)) => missing.judge(said),
             _ => Completion::Other,
@@ -51,15 +62,36 @@ impl Read {
         if completion == Completion::Unusable
             && let Some(again) = again
         {
-            response = self.ask_for(again, peer, (route, &ask.reader), Relayed::Proof).await;
+            response = self
+                .ask_for(again, peer, (route, &ask.reader), Relayed::Proof)
+                .await;
         }
-        if response.as_ref().is_ok_and(|response| response.status().is_success()) {
+        if response
+            .as_ref()
+            .is_ok_and(|response| response.status().is_success())
+        {
             self.speak_for(route, ask);
         }
-        let times = Times { asked, answered: self.clock.now() };
-        let fetch = FetchState { route, ask, method, headers, generations, validating, times, plan, peer, fields };
+        let times = Times {
+            asked,
+            answered: self.clock.now(),
+        };
+        let fetch = FetchState {
+            route,
+            ask,
+            method,
+            headers,
+            generations,
+            validating,
+            times,
+            plan,
+            peer,
+            fields,
+        };
         match (completion, missing, response) {
-            (Completion::Here, Some(missing), Ok(response)) => Ok(self.complete_stored(fetch, &missing, response)),
+            (Completion::Here, Some(missing), Ok(response)) => {
+                Ok(self.complete_stored(fetch, &missing, response))
+            }
             (_, _, response) => self.answer_fetched(fetch, response),
         }
     }
@@ -76,7 +108,11 @@ impl Read {
         if let Some(failure) = failure
             && let Some(entry) = self.find_fallback(&fetch, failure)
         {
-            return Ok(self.answer_despite_failure(&fetch, &entry, response.ok().map(|response| response.status())));
+            return Ok(self.answer_despite_failure(
+                &fetch,
+                &entry,
+                response.ok().map(|response| response.status()),
+            ));
         }
         let response = response?;
         let confirmed = fetch.validating && response.status() == StatusCode::NOT_MODIFIED;
@@ -86,8 +122,8 @@ impl Read {
         }
     }
 
-    /// What may stand in for an error (RFC 5861 §4, RFC 9111 §4.2.4); looked at again, since events may have come
-    /// meanwhile.
+    /// What may stand in for an error (RFC 5861 §4, RFC 9111 §4.2.4); looked at again, since events
+    /// may have come meanwhile.
     fn find_fallback(&self, fetch: &FetchState<'_>, failure: Failure) -> Option<Arc<Entry>> {
         let entry = fetch.plan.stored.as_ref()?;
         let age = entry.age(self.clock.instant());
@@ -103,14 +139,21 @@ impl Read {
         failure: Option<StatusCode>,
     ) -> Response<Body> {
         let age = entry.age(self.clock.instant());
-        let detail = if failure.is_some() { "stale-if-error" } else { "unreachable" };
-        let failure = failure.map(|status| format!("; fwd-status={}", status.as_u16())).unwrap_or_default();
+        let detail = if failure.is_some() {
+            "stale-if-error"
+        } else {
+            "unreachable"
+        };
+        let failure = failure
+            .map(|status| format!("; fwd-status={}", status.as_u16()))
+            .unwrap_or_default();
         let (reason, ttl) = (fetch.plan.reason, answer::ttl(entry, age));
         let status = format!("tidegate; fwd={reason}{failure}; ttl={ttl}; detail={detail}");
         self.answer_stored(&fetch.method, &fetch.headers, entry, age, status)
     }
 
-    /// Asks behind the back of a client that has its answer already (RFC 5861 §3): once per key, and only so many.
+    /// Asks behind the back of a client that has its answer already (RFC 5861 §3): once per key,
+    /// and only so many.
     pub(super) fn revalidate_behind(
         &self,
         request: &Request<Body>,
@@ -119,18 +162,35 @@ impl Read {
         ask: &Ask,
         entry: &Arc<Entry>,
     ) {
-        let Ok(permit) = Arc::clone(&self.behind).try_acquire_owned() else { return };
-        let Flight::Lead(lead) = self.store.join(&ask.key) else { return };
+        let Ok(permit) = Arc::clone(&self.behind).try_acquire_owned() else {
+            return;
+        };
+        let Flight::Lead(lead) = self.store.join(&ask.key) else {
+            return;
+        };
         let mut again = Request::new(Body::empty());
         *again.uri_mut() = request.uri().clone();
         *again.headers_mut() = request.headers().clone();
-        for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
+        for name in [
+            header::IF_NONE_MATCH,
+            header::IF_MODIFIED_SINCE,
+            header::IF_RANGE,
+            header::RANGE,
+        ] {
             again.headers_mut().remove(name);
         }
         let (read, peer, route) = (self.clone(), peer.clone(), route.clone());
-        let ask = Ask { conditional: false, ..ask.clone() };
-        let plan = FetchPlan { reason: "stale", stored: Some(Arc::clone(entry)), lead: Some(lead) };
-        // Ends with the application's answer or its time-out; the semaphore bounds how many there are.
+        let ask = Ask {
+            conditional: false,
+            ..ask.clone()
+        };
+        let plan = FetchPlan {
+            reason: "stale",
+            stored: Some(Arc::clone(entry)),
+            lead: Some(lead),
+        };
+        // Ends with the application's answer or its time-out; the semaphore bounds how many there
+        // are.
         drop(tokio::spawn(async move {
             match read.fetch(again, &peer, &route, &ask, plan).await {
                 Ok(response) => drop(response.into_body().collect().await),
@@ -140,7 +200,8 @@ impl Read {
         }));
     }
 
-    /// A HEAD that the store can't answer is passed on. If its answer differs from what is stored, that is old (§4.3.5).
+    /// A HEAD that the store can't answer is passed on. If its answer differs from what is stored,
+    /// that is old (§4.3.5).
     pub(super) async fn forward_head(
         &self,
         request: Request<Body>,
@@ -149,7 +210,9 @@ impl Read {
         stored: Option<&Entry>,
     ) -> Result<Response<Body>, UpstreamError> {
         const WHY: Bypass = "head";
-        let response = self.bypass(request, peer, (route, &ask.reader), WHY).await?;
+        let response = self
+            .bypass(request, peer, (route, &ask.reader), WHY)
+            .await?;
         let differs = |entry: &Entry| {
             let names = [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH];
             names.iter().any(|name| {

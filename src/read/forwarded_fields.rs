@@ -1,7 +1,8 @@
-//! A request's fields as the application would be sent them: what `Vary` names is compared on these (RFC 9111 §4.1).
+//! A request's fields as the application would be sent them: what `Vary` names is compared on these
+//! (RFC 9111 §4.1).
 //!
-//! Most fields pass as they came. Those that a proxy writes are written here as for the way to the application, but only
-//! when one of them is asked for.
+//! Most fields pass as they came. Those that a proxy writes are written here as for the way to the
+//! application, but only when one of them is asked for.
 
 use crate::cache::policy::vary;
 use crate::peer::Peer;

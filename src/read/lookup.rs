@@ -1,4 +1,5 @@
-//! Looking a read up: answered from the store, waited for with another's flight, or asked of the application.
+//! Looking a read up: answered from the store, waited for with another's flight, or asked of the
+//! application.
 
 use super::Read;
 use super::answer;
@@ -39,7 +40,12 @@ enum Look {
 
 impl Read {
     /// The answer, if it is there and nothing of its reader is pending on its tags.
-    pub(super) fn answer_at_once(&self, request: &Request<Body>, peer: &Peer, ask: &Ask) -> Option<Response<Body>> {
+    pub(super) fn answer_at_once(
+        &self,
+        request: &Request<Body>,
+        peer: &Peer,
+        ask: &Ask,
+    ) -> Option<Response<Body>> {
         if self.tags.own_pending(&ask.reader.tags, ask.reader.waiting)
             || self.tags.user_pending(&ask.reader.tags, ask.reader.waiting)
         {
@@ -51,8 +57,8 @@ impl Read {
         }
     }
 
-    /// What the cache has no part in is read after its reader's own writes all the same. In time or not: the answer is as
-    /// new as the application is.
+    /// What the cache has no part in is read after its reader's own writes all the same. In time or
+    /// not: the answer is as new as the application is.
     pub(super) async fn bypass_in_turn(
         &self,
         request: Request<Body>,
@@ -60,7 +66,11 @@ impl Read {
         (route, reader): (&CacheRoute, &Reader),
         why: Bypass,
     ) -> Result<Response<Body>, UpstreamError> {
-        let why = self.wait_for_own_events(route, reader).await.err().unwrap_or(why);
+        let why = self
+            .wait_for_own_events(route, reader)
+            .await
+            .err()
+            .unwrap_or(why);
         self.bypass(request, peer, (route, reader), why).await
     }
 
@@ -72,8 +82,13 @@ impl Read {
         why: Bypass,
     ) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.bypasses.fetch_add(1, Ordering::Relaxed);
-        let response = self.ask_for(request, peer, (route, reader), Relayed::Read).await?;
-        Ok(answer::with_status(response, &format!("tidegate; fwd=bypass; detail={why}")))
+        let response = self
+            .ask_for(request, peer, (route, reader), Relayed::Read)
+            .await?;
+        Ok(answer::with_status(
+            response,
+            &format!("tidegate; fwd=bypass; detail={why}"),
+        ))
     }
 
     pub(super) async fn look_up_in_turn(
@@ -108,15 +123,22 @@ impl Read {
                 return Ok(answer::only_if_cached(reason));
             }
             if *request.method() == Method::HEAD {
-                return self.forward_head(request, peer, (route, &ask), stored.as_deref()).await;
+                return self
+                    .forward_head(request, peer, (route, &ask), stored.as_deref())
+                    .await;
             }
             let alone = waited.is_some()
                 || reason == "request"
                 || (ask.conditional && stored.as_ref().is_none_or(|entry| entry.parts.is_some()))
                 || self.store.is_shunned(&ask.key, now);
-            let lead = match if alone { None } else { Some(self.store.join(&ask.key)) } {
+            let lead = match if alone {
+                None
+            } else {
+                Some(self.store.join(&ask.key))
+            } {
                 Some(Flight::Follow(mut done)) => {
-                    // Whether the lead ends or its time is over: look again, and then ask for oneself.
+                    // Whether the lead ends or its time is over: look again, and then ask for
+                    // oneself.
                     drop(tokio::time::timeout(FLIGHT_WAIT, done.changed()).await);
                     waited = Some(reason);
                     continue;
@@ -124,35 +146,72 @@ impl Read {
                 Some(Flight::Lead(lead)) => Some(lead),
                 None => None,
             };
-            return self.fetch(request, peer, route, &ask, FetchPlan { reason, stored, lead }).await;
+            return self
+                .fetch(
+                    request,
+                    peer,
+                    route,
+                    &ask,
+                    FetchPlan {
+                        reason,
+                        stored,
+                        lead,
+                    },
+                )
+                .await;
         }
     }
 
     fn look_up(&self, request: &Request<Body>, peer: &Peer, ask: &Ask, now: Instant) -> Look {
         let fields = ForwardedFields::new(request.version(), self.upstream.hops());
-        let entry = match self.store.get(&ask.key, &mut fields.read_values(request.headers(), peer)) {
-            Stored::Nothing => return Look::Ask { reason: "uri-miss", stored: None },
-            Stored::OtherVariants => return Look::Ask { reason: "vary-miss", stored: None },
+        let entry = match self
+            .store
+            .get(&ask.key, &mut fields.read_values(request.headers(), peer))
+        {
+            Stored::Nothing => {
+                return Look::Ask {
+                    reason: "uri-miss",
+                    stored: None,
+                };
+            }
+            Stored::OtherVariants => {
+                return Look::Ask {
+                    reason: "vary-miss",
+                    stored: None,
+                };
+            }
             Stored::Entry(entry) => entry,
         };
         if !self.is_current(&entry, &ask.reader.tags) {
-            return Look::Ask { reason: "stale", stored: None };
+            return Look::Ask {
+                reason: "stale",
+                stored: None,
+            };
         }
         match reuse::decide(&entry.terms, entry.age(now), &ask.wishes) {
             Use::Serve | Use::ServeAndRevalidate
                 if !answer::has_what_is_asked(request.method(), request.headers(), &entry) =>
             {
-                Look::Ask { reason: "partial", stored: Some(entry) }
+                Look::Ask {
+                    reason: "partial",
+                    stored: Some(entry),
+                }
             }
             Use::Serve => Look::Hit(entry),
             Use::ServeAndRevalidate => Look::Stale(entry),
-            Use::AskForRequest => Look::Ask { reason: "request", stored: Some(entry) },
-            Use::AskForStale => Look::Ask { reason: "stale", stored: Some(entry) },
+            Use::AskForRequest => Look::Ask {
+                reason: "request",
+                stored: Some(entry),
+            },
+            Use::AskForStale => Look::Ask {
+                reason: "stale",
+                stored: Some(entry),
+            },
         }
     }
 
-    /// INVARIANT: whatever is taken from the store passes here, after its look-up and before it is used: an event that
-    /// was acknowledged before shows as a moved generation.
+    /// INVARIANT: whatever is taken from the store passes here, after its look-up and before it is
+    /// used: an event that was acknowledged before shows as a moved generation.
     pub(super) fn is_current(&self, entry: &Entry, tags: &[Tag]) -> bool {
         self.tags.unmoved(tags, &entry.generations)
     }

@@ -1,18 +1,22 @@
 //! The read path (design §7): barrier, lookup, one flight per missing key, store.
 //!
-//! Nothing older than the asker's last acknowledged event, nor than any caller's last settled one, is ever served from the
-//! cache (P7, ruling 17):
+//! Nothing older than the asker's last acknowledged event, nor than any caller's last settled one,
+//! is ever served from the cache (P7, ruling 17):
 //!
-//! 1. the pending events of the asker's own user are sealed and awaited, up to the route's `barrier`; past it the cache
-//!    is passed by in both directions. Others with pending events only move generations;
-//! 2. a principal of which nothing is known seals nothing of its user's other principals. If they have something pending,
-//!    the application is asked first: a 2xx makes the principal known, and it then waits and asks again;
-//! 3. the tags' generations are taken before the application is asked; a response whose tags have moved since is not
-//!    stored; a stored one whose tags have moved is not used in any way: not served stale, not served for an error, not
-//!    validated (a date of one second's resolution would confirm it).
+//! 1. the pending events of the asker's own user are sealed and awaited, up to the route's
+//!    `barrier`; past it the cache is passed by in both directions. Others with pending events only
+//!    move generations;
+//! 2. a principal of which nothing is known seals nothing of its user's other principals. If they
+//!    have something pending, the application is asked first: a 2xx makes the principal known, and
+//!    it then waits and asks again;
+//! 3. the tags' generations are taken before the application is asked; a response whose tags have
+//!    moved since is not stored; a stored one whose tags have moved is not used in any way: not
+//!    served stale, not served for an error, not validated (a date of one second's resolution would
+//!    confirm it).
 //!
-//! A caller's responses are its own (P8): its view is part of the key. For callers without a token, a session or a key
-//! only what the application itself lets a shared cache store is stored, or what a public route declares.
+//! A caller's responses are its own (P8): its view is part of the key. For callers without a token,
+//! a session or a key only what the application itself lets a shared cache store is stored, or what
+//! a public route declares.
 
 mod answer;
 mod ask;
@@ -72,7 +76,16 @@ impl Read {
         clock: Clock,
     ) -> Self {
         let behind = Arc::new(Semaphore::new(MAX_BEHIND));
-        Self { store, tags, upstream, lanes, callers, identity, clock, behind }
+        Self {
+            store,
+            tags,
+            upstream,
+            lanes,
+            callers,
+            identity,
+            clock,
+            behind,
+        }
     }
 
     /// Answers a GET or HEAD of a cache route. `beside`: groups whose events come over its path.
@@ -91,12 +104,15 @@ impl Read {
         let examined = self.examine(&parts, peer, &body, (route, params), beside);
         let request = Request::from_parts(parts, body);
         let answered = match examined {
-            // A hit waits for nothing. Else boxed: what waits is large, and would be moved about for every hit.
+            // A hit waits for nothing. Else boxed: what waits is large, and would be moved about
+            // for every hit.
             Ok(ask) => match self.answer_at_once(&request, peer, &ask) {
                 Some(response) => Ok(response),
                 None => Box::pin(self.look_up_in_turn(request, peer, route, ask)).await,
             },
-            Err((why, reader)) => Box::pin(self.bypass_in_turn(request, peer, (route, &reader), why)).await,
+            Err((why, reader)) => {
+                Box::pin(self.bypass_in_turn(request, peer, (route, &reader), why)).await
+            }
         };
         answered.map(answer::vary_by_origin)
     }

@@ -28,8 +28,9 @@ pub(super) fn is_shown(status: StatusCode) -> bool {
 }
 
 impl Read {
-    /// Asks the application for a reader. That it answers a stranger shows that its answers to this read say nothing of who
-    /// asks (ruling 17): a caller without a name, or one that was refused by 401.
+    /// Asks the application for a reader. That it answers a stranger shows that its answers to this
+    /// read say nothing of who asks (ruling 17): a caller without a name, or one that was refused
+    /// by 401.
     pub(super) async fn ask_for(
         &self,
         request: Request<Body>,
@@ -39,10 +40,16 @@ impl Read {
     ) -> Result<Response<Body>, UpstreamError> {
         let reputation = self.callers.reputation();
         // ORDER: before it is asked. A refusal of meanwhile says nothing of this answer.
-        let Keys { principal, nameless, .. } = reader.keys;
+        let Keys {
+            principal,
+            nameless,
+            ..
+        } = reader.keys;
         let is_stranger = nameless || reputation.is_unknown(principal);
-        let is_open =
-            route.public || nameless || reputation.is_refused(principal) || reputation.is_open_read(route.index);
+        let is_open = route.public
+            || nameless
+            || reputation.is_refused(principal)
+            || reputation.is_open_read(route.index);
         let relayed = if is_open { Relayed::Read } else { relayed };
         let response = self.relay_of(request, peer, relayed).await?;
         if is_stranger && !route.public && is_shown(response.status()) {
@@ -51,8 +58,8 @@ impl Read {
         Ok(response)
     }
 
-    /// Asks the application, and learns of a session that it renews (ruling 24). `proves`: a 2xx speaks for its caller,
-    /// since it is a call of some group's events.
+    /// Asks the application, and learns of a session that it renews (ruling 24). `proves`: a 2xx
+    /// speaks for its caller, since it is a call of some group's events.
     ///
     /// # Errors
     /// It gave no answer.
@@ -62,7 +69,11 @@ impl Read {
         peer: &Peer,
         proves: bool,
     ) -> Result<Response<Body>, UpstreamError> {
-        let relayed = if proves { Relayed::Proof } else { Relayed::Other };
+        let relayed = if proves {
+            Relayed::Proof
+        } else {
+            Relayed::Other
+        };
         self.relay_of(request, peer, relayed).await
     }
 
@@ -74,9 +85,18 @@ impl Read {
     ) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let has_session = parts.headers.contains_key(header::COOKIE);
-        let asked = has_session.then(|| (parts.method.clone(), parts.uri.clone(), parts.headers.clone()));
+        let asked = has_session.then(|| {
+            (
+                parts.method.clone(),
+                parts.uri.clone(),
+                parts.headers.clone(),
+            )
+        });
         let class = |parts: &Parts| self.classify_caller(parts, peer);
-        let response = self.upstream.relay(Request::from_parts(parts, body), peer, class).await?;
+        let response = self
+            .upstream
+            .relay(Request::from_parts(parts, body), peer, class)
+            .await?;
         if let Some((method, uri, headers)) = asked
             && response.headers().contains_key(header::SET_COOKIE)
             && response.status().is_success()
@@ -87,14 +107,19 @@ impl Read {
             let principal = self.identity.keys(&caller, None).principal;
             let reputation = self.callers.reputation();
             let is_proof = relayed == Relayed::Proof && !reputation.is_refused(principal);
-            // A call of another route may be what signs in or out: what is known of its caller says nothing of who has
-            // the cookie afterwards.
-            let good = relayed != Relayed::Other && (is_proof || reputation.is_good_anywhere(principal));
-            // Where nothing is known, a page that was shown speaks, as far as order goes; a write of another route doesn't,
-            // which may make another principal of its caller.
+            // A call of another route may be what signs in or out: what is known of its caller says
+            // nothing of who has the cookie afterwards.
+            let good =
+                relayed != Relayed::Other && (is_proof || reputation.is_good_anywhere(principal));
+            // Where nothing is known, a page that was shown speaks, as far as order goes; a write
+            // of another route doesn't, which may make another principal of its caller.
             let shown = parts.method.is_safe() && !reputation.is_refused(principal);
             let set = response.headers().get_all(header::SET_COOKIE);
-            let renewal = if good || shown { self.identity.renew(&caller, set.iter(), good) } else { Renewal::None };
+            let renewal = if good || shown {
+                self.identity.renew(&caller, set.iter(), good)
+            } else {
+                Renewal::None
+            };
             if renewal != Renewal::None {
                 self.callers.note_renewal(principal);
             }
@@ -111,6 +136,10 @@ impl Read {
         let caller = self.identity.caller(parts, peer, self.clock.now());
         let principal = self.identity.keys(&caller, None).principal;
         let is_good = self.callers.reputation().is_good_anywhere(principal);
-        if is_good { CallerClass::Good } else { CallerClass::Stranger }
+        if is_good {
+            CallerClass::Good
+        } else {
+            CallerClass::Stranger
+        }
     }
 }

@@ -19,8 +19,13 @@ pub(super) struct ReadScope<'a, 'c> {
 impl Lookup for ReadScope<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
         match source {
-            Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
-            Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
+            Source::User => self
+                .user
+                .map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
+            Source::Path => self
+                .params
+                .get(path.first()?)
+                .map(|text| Found::Text(Cow::Borrowed(text))),
             _ => self.caller.look(source, path),
         }
     }
@@ -29,6 +34,10 @@ impl Lookup for ReadScope<'_, '_> {
 /// The user of a call without a body.
 #[must_use]
 pub fn user_of(identity: &Identity, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
-    let scope = ReadScope { caller, params, user: None };
+    let scope = ReadScope {
+        caller,
+        params,
+        user: None,
+    };
     identity.user(&scope)
 }

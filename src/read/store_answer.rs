@@ -32,8 +32,9 @@ impl Read {
         response: &HeaderMap,
     ) -> Result<Terms, NotStored> {
         let FetchState { route, ask, .. } = fetch;
-        // P8: what a route declares of its callers' own answers doesn't speak for callers without a name. Nor is their
-        // answers' freshness guessed, unless nothing of the call could name its caller.
+        // P8: what a route declares of its callers' own answers doesn't speak for callers without a
+        // name. Nor is their answers' freshness guessed, unless nothing of the call could name its
+        // caller.
         let speaks = route.public || ask.audience == Audience::Personal;
         let declared = Declared {
             ttl: route.ttl.filter(|_| speaks),
@@ -43,7 +44,12 @@ impl Read {
             stale_while_revalidate: route.stale_while_revalidate,
             stale_if_error: route.stale_if_error,
         };
-        let asked = Asked { method: &fetch.method, headers: &fetch.headers, audience: ask.audience, conditional };
+        let asked = Asked {
+            method: &fetch.method,
+            headers: &fetch.headers,
+            audience: ask.audience,
+            conditional,
+        };
         storable::storable(asked, status, response, declared, fetch.times)
     }
 
@@ -55,7 +61,8 @@ impl Read {
         response: &HeaderMap,
         terms: Terms,
     ) -> Entry {
-        let control = CacheControl::targeted(response).unwrap_or_else(|| CacheControl::of(response));
+        let control =
+            CacheControl::targeted(response).unwrap_or_else(|| CacheControl::of(response));
         let mut headers = fields::kept(response, &control, fetch.times.answered);
         let mut asked = fetch.fields.read_values(&fetch.headers, fetch.peer);
         // Without [cors] nothing would put it back; then origins are kept apart.
@@ -80,7 +87,10 @@ impl Read {
             generations: fetch.generations.clone(),
             stored_at: self.clock.instant(),
             terms,
-            vary: names.into_iter().map(|name| (name.clone(), asked(&name))).collect(),
+            vary: names
+                .into_iter()
+                .map(|name| (name.clone(), asked(&name)))
+                .collect(),
             origins,
         }
     }
@@ -98,15 +108,23 @@ impl Read {
             merged.remove(header::DATE);
         }
         let judged = self.judge_storable(fetch, false, stored.status, &merged);
-        let terms = judged.unwrap_or(Terms { stale_if_error: std::time::Duration::ZERO, ..stored.terms });
-        let entry = Entry { body: stored.body.clone(), ..self.draft_entry(fetch, stored.status, &merged, terms) };
+        let terms = judged.unwrap_or(Terms {
+            stale_if_error: std::time::Duration::ZERO,
+            ..stored.terms
+        });
+        let entry = Entry {
+            body: stored.body.clone(),
+            ..self.draft_entry(fetch, stored.status, &merged, terms)
+        };
         let reason = fetch.plan.reason;
         let word = match judged {
             Err(why) => {
                 self.store.remove(&fetch.ask.key);
                 format!("; detail={}", why.as_str())
             }
-            Ok(_) if !self.is_current(&entry, &fetch.ask.reader.tags) => "; detail=invalidated".to_owned(),
+            Ok(_) if !self.is_current(&entry, &fetch.ask.reader.tags) => {
+                "; detail=invalidated".to_owned()
+            }
             Ok(terms) => {
                 self.store.put(&fetch.ask.key, entry.clone());
                 self.note_storable(fetch.ask, Ok(terms));
@@ -118,13 +136,19 @@ impl Read {
         let mut answer = self.answer_stored(&fetch.method, &fetch.headers, &entry, age, status);
         // What the 304 brings for this client alone.
         for cookie in response.headers().get_all(header::SET_COOKIE) {
-            answer.headers_mut().append(header::SET_COOKIE, cookie.clone());
+            answer
+                .headers_mut()
+                .append(header::SET_COOKIE, cookie.clone());
         }
         answer
     }
 
     /// Stores a response on its way to the client, if it may be.
-    pub(super) fn store_answer(&self, fetch: FetchState<'_>, response: Response<Body>) -> Response<Body> {
+    pub(super) fn store_answer(
+        &self,
+        fetch: FetchState<'_>,
+        response: Response<Body>,
+    ) -> Response<Body> {
         let (reason, ask) = (fetch.plan.reason, fetch.ask);
         let (head, body) = response.into_parts();
         let conditional = ask.conditional && !fetch.validating;
@@ -133,12 +157,16 @@ impl Read {
         let terms = match judged {
             Ok(terms) => terms,
             Err(why) => {
-                // The application has said something else since: what was stored stands in for it no longer.
+                // The application has said something else since: what was stored stands in for it
+                // no longer.
                 if !head.status.is_server_error() && fetch.plan.stored.is_some() {
                     self.store.remove(&ask.key);
                 }
                 let response = Response::from_parts(head, body);
-                return with_status(response, &format!("tidegate; fwd={reason}; detail={}", why.as_str()));
+                return with_status(
+                    response,
+                    &format!("tidegate; fwd={reason}; detail={}", why.as_str()),
+                );
             }
         };
         let entry = self.draft_entry(&fetch, head.status, &head.headers, terms);
@@ -157,17 +185,25 @@ impl Read {
                 tags: Arc::clone(&self.tags),
                 names: ask.reader.tags.clone(),
                 entry,
-                part: if is_part { ContentRange::of(&head.headers) } else { None },
+                part: if is_part {
+                    ContentRange::of(&head.headers)
+                } else {
+                    None
+                },
                 lead: fetch.plan.lead,
                 share: self.share(ask, fetch.peer),
             };
             let response = Response::from_parts(head, Filling::body(body, fill));
             return with_status(response, &format!("tidegate; fwd={reason}; stored"));
         };
-        with_status(Response::from_parts(head, body), &format!("tidegate; fwd={reason}; detail={why}"))
+        with_status(
+            Response::from_parts(head, body),
+            &format!("tidegate; fwd={reason}; detail={why}"),
+        )
     }
 
-    /// What was missing of a stored response has come (RFC 9111 §3.4): both together are the answer.
+    /// What was missing of a stored response has come (RFC 9111 §3.4): both together are the
+    /// answer.
     pub(super) fn complete_stored(
         &self,
         fetch: FetchState<'_>,
@@ -217,13 +253,18 @@ impl Read {
             }
         }
         head.headers = merged;
-        with_status(Response::from_parts(head, body), &format!("tidegate; fwd={reason}; fwd-status=206{word}"))
+        with_status(
+            Response::from_parts(head, body),
+            &format!("tidegate; fwd={reason}; fwd-status=206{word}"),
+        )
     }
 
     /// Readers of a key wait for one another only if what one gets may serve the others.
     fn note_storable(&self, ask: &Ask, judged: Result<Terms, NotStored>) {
         match judged {
-            Ok(terms) if terms.lifetime > terms.initial_age && !terms.no_cache => self.store.welcome(&ask.key),
+            Ok(terms) if terms.lifetime > terms.initial_age && !terms.no_cache => {
+                self.store.welcome(&ask.key)
+            }
             Err(NotStored::RequestNoStore) => {}
             Err(_) if ask.conditional => {}
             Ok(_) | Err(_) => self.store.shun(&ask.key, self.clock.instant()),
@@ -232,6 +273,7 @@ impl Read {
 
     /// What a reader may take of the memory of bodies.
     pub(super) fn share(&self, ask: &Ask, peer: &Peer) -> Share {
-        self.callers.memory_share(ask.reader.keys.principal, peer.client)
+        self.callers
+            .memory_share(ask.reader.keys.principal, peer.client)
     }
 }

@@ -1,9 +1,11 @@
-//! What a forwarded write makes old of what is stored (RFC 9111 §4.4): one tag per resource, so nothing is searched.
+//! What a forwarded write makes old of what is stored (RFC 9111 §4.4): one tag per resource, so
+//! nothing is searched.
 //!
-//! The answer to a POST that is also its target's new representation (RFC 9110 §9.3.3) is stored for the caller's next GET.
+//! The answer to a POST that is also its target's new representation (RFC 9110 §9.3.3) is stored
+//! for the caller's next GET.
 //!
-//! The tag has one name for all spellings of a URI ([`invalidate::resource`]), and a write need not be spelled like the
-//! read that it makes old, nor match its route.
+//! The tag has one name for all spellings of a URI ([`invalidate::resource`]), and a write need not
+//! be spelled like the read that it makes old, nor match its route.
 
 use super::Read;
 use super::ask::{Ask, host};
@@ -25,8 +27,8 @@ use http_body::Body as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What a write in progress will have made old. If it is dropped before its end, whether it was applied is unknown: then it
-/// was, as far as the store is concerned.
+/// What a write in progress will have made old. If it is dropped before its end, whether it was
+/// applied is unknown: then it was, as far as the store is concerned.
 pub struct PendingInvalidation {
     tags: Arc<Tags>,
     host: String,
@@ -51,39 +53,67 @@ struct StorablePost {
 impl Read {
     /// The target of an unsafe request; `None` for a safe one.
     #[must_use]
-    pub fn makes_old(&self, parts: &Parts, peer: &Peer, routes: &Routes) -> Option<PendingInvalidation> {
+    pub fn makes_old(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        routes: &Routes,
+    ) -> Option<PendingInvalidation> {
         if !invalidate::is_unsafe(&parts.method) {
             return None;
         }
         let host = host(peer)?.to_owned();
         let target = parts.uri.path_and_query()?.as_str().to_owned();
         let post = self.find_storable_post(parts, peer, routes).map(Box::new);
-        let mut old =
-            PendingInvalidation { tags: Arc::clone(&self.tags), host, target: target.clone(), names: Vec::new(), post };
+        let mut old = PendingInvalidation {
+            tags: Arc::clone(&self.tags),
+            host,
+            target: target.clone(),
+            names: Vec::new(),
+            post,
+        };
         old.add(routes, &target);
         Some(old)
     }
 
     /// As if it were the GET that its answer may be stored for.
-    fn find_storable_post(&self, parts: &Parts, peer: &Peer, routes: &Routes) -> Option<StorablePost> {
+    fn find_storable_post(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        routes: &Routes,
+    ) -> Option<StorablePost> {
         if parts.method != Method::POST {
             return None;
         }
-        let Found::Cache(route, params) = routes.find(&Method::GET, parts.uri.path()) else { return None };
+        let Found::Cache(route, params) = routes.find(&Method::GET, parts.uri.path()) else {
+            return None;
+        };
         let (mut get, ()) = Request::new(()).into_parts();
-        (get.uri, get.version, get.headers) = (parts.uri.clone(), parts.version, parts.headers.clone());
-        let ask =
-            self.examine(&get, peer, &Body::empty(), (route, &params), &[]).ok().filter(|ask| !ask.conditional)?;
+        (get.uri, get.version, get.headers) =
+            (parts.uri.clone(), parts.version, parts.headers.clone());
+        let ask = self
+            .examine(&get, peer, &Body::empty(), (route, &params), &[])
+            .ok()
+            .filter(|ask| !ask.conditional)?;
         let fields = ForwardedFields::new(parts.version, self.upstream.hops());
         let generations = self.tags.snapshot(&ask.reader.tags);
         let (peer, asked) = (peer.clone(), self.clock.now());
-        Some(StorablePost { read: self.clone(), ask, headers: get.headers, fields, peer, generations, asked })
+        Some(StorablePost {
+            read: self.clone(),
+            ask,
+            headers: get.headers,
+            fields,
+            peer,
+            generations,
+            asked,
+        })
     }
 }
 
 impl StorablePost {
-    /// Stores the answer on its way to the client, if it says for how long, and is the target's. `own`: what this write has
-    /// just made old.
+    /// Stores the answer on its way to the client, if it says for how long, and is the target's.
+    /// `own`: what this write has just made old.
     fn store_answer(
         self,
         routes: &Routes,
@@ -92,13 +122,29 @@ impl StorablePost {
         own: &[Tag],
         response: Response<Body>,
     ) -> Response<Body> {
-        let Self { read, ask, headers, fields, peer, generations, asked } = self;
+        let Self {
+            read,
+            ask,
+            headers,
+            fields,
+            peer,
+            generations,
+            asked,
+        } = self;
         let path = target.split_once('?').map_or(target, |(path, _)| path);
-        let Found::Cache(route, _) = routes.find(&Method::GET, path) else { return response };
-        let times = Times { asked, answered: read.clock.now() };
+        let Found::Cache(route, _) = routes.find(&Method::GET, path) else {
+            return response;
+        };
+        let times = Times {
+            asked,
+            answered: read.clock.now(),
+        };
         let targeted = CacheControl::targeted(response.headers());
-        let control = targeted.clone().unwrap_or_else(|| CacheControl::of(response.headers()));
-        let says_how_long = freshness::explicit(&control, response.headers(), targeted.is_some(), times).is_some();
+        let control = targeted
+            .clone()
+            .unwrap_or_else(|| CacheControl::of(response.headers()));
+        let says_how_long =
+            freshness::explicit(&control, response.headers(), targeted.is_some(), times).is_some();
         if response.status() != StatusCode::OK
             || response.extensions().get::<CloseDelimited>().is_some()
             || !says_how_long
@@ -106,13 +152,31 @@ impl StorablePost {
         {
             return response;
         }
-        // ORDER: after this write has made the target old; any other move since it was asked stands in the way.
-        let Some(generations) = read.tags.moved_by(own, &ask.reader.tags, &generations) else { return response };
-        let plan = FetchPlan { reason: "method", stored: None, lead: None };
+        // ORDER: after this write has made the target old; any other move since it was asked stands
+        // in the way.
+        let Some(generations) = read.tags.moved_by(own, &ask.reader.tags, &generations) else {
+            return response;
+        };
+        let plan = FetchPlan {
+            reason: "method",
+            stored: None,
+            lead: None,
+        };
         let (method, validating) = (Method::GET, false);
-        let fetch =
-            FetchState { route, ask: &ask, method, headers, generations, validating, times, plan, peer: &peer, fields };
-        let Ok(terms) = read.judge_storable(&fetch, false, response.status(), response.headers()) else {
+        let fetch = FetchState {
+            route,
+            ask: &ask,
+            method,
+            headers,
+            generations,
+            validating,
+            times,
+            plan,
+            peer: &peer,
+            fields,
+        };
+        let Ok(terms) = read.judge_storable(&fetch, false, response.status(), response.headers())
+        else {
             return response;
         };
         let entry = read.draft_entry(&fetch, response.status(), response.headers(), terms);
@@ -121,7 +185,16 @@ impl StorablePost {
         }
         let (store, tags) = (Arc::clone(&read.store), Arc::clone(&read.tags));
         let (names, share) = (ask.reader.tags.clone(), read.share(&ask, &peer));
-        let fill = Fill { store, key: ask.key.clone(), tags, names, entry, part: None, lead: None, share };
+        let fill = Fill {
+            store,
+            key: ask.key.clone(),
+            tags,
+            names,
+            entry,
+            part: None,
+            lead: None,
+            share,
+        };
         response.map(|body| Filling::body(body, fill))
     }
 }
@@ -138,7 +211,8 @@ impl PendingInvalidation {
         }
     }
 
-    /// The answer is there: an error changes nothing, another may name more URIs, and may be stored.
+    /// The answer is there: an error changes nothing, another may name more URIs, and may be
+    /// stored.
     ///
     /// # Errors
     /// The application gave no answer.
@@ -164,12 +238,15 @@ impl PendingInvalidation {
     }
 }
 
-/// Whether a cache route begins like this path, in whatever spelling. Other paths move no tag: the table of tags has only
-/// so many places, and whatever shares one with a moved tag is asked for anew.
+/// Whether a cache route begins like this path, in whatever spelling. Other paths move no tag: the
+/// table of tags has only so many places, and whatever shares one with a moved tag is asked for
+/// anew.
 fn is_near_a_cached_one(routes: &Routes, path: &str) -> bool {
     let path = invalidate::loose_path(path);
     routes.cached_paths().any(|pattern| {
-        let literal = pattern.split_once('{').map_or(pattern, |(literal, _)| literal);
+        let literal = pattern
+            .split_once('{')
+            .map_or(pattern, |(literal, _)| literal);
         path.starts_with(&*invalidate::loose_path(literal))
     })
 }

@@ -1,9 +1,9 @@
 //! An answer's body on its way to the client, and the bound on what a client doesn't take (P10).
 //!
-//! Over HTTP/1.1 an answer is written as the socket takes it: `phase.rs` watches that. Over HTTP/2 the client grants each
-//! stream bytes of its own, and what was handed out lies in memory until it has granted and read them. So there a body
-//! goes out in slices of at most [`SLICE`] bytes, and each slice is counted from the moment that it is handed out until it
-//! is written to the socket:
+//! Over HTTP/1.1 an answer is written as the socket takes it: `phase.rs` watches that. Over HTTP/2
+//! the client grants each stream bytes of its own, and what was handed out lies in memory until it
+//! has granted and read them. So there a body goes out in slices of at most [`SLICE`] bytes, and
+//! each slice is counted from the moment that it is handed out until it is written to the socket:
 //!
 //! | bound | of |
 //! |---|---|
@@ -11,9 +11,10 @@
 //! | [`MAX_UNSENT_OF_ALL`] | all connections of a listener; beyond it each has one slice |
 //! | `server.stall_timeout` | the time in which none of a stream's slices is written; then the stream is reset |
 //!
-//! A stream that has nothing to send (server-sent events that pause) has no slice out, so no clock runs for it. The
-//! end of a body of more than [`SMALL`] bytes is told when its slices are written: until then its stream can be reset
-//! alone, and a proxy that has other clients' calls on the same connection keeps those.
+//! A stream that has nothing to send (server-sent events that pause) has no slice out, so no clock
+//! runs for it. The end of a body of more than [`SMALL`] bytes is told when its slices are written:
+//! until then its stream can be reset alone, and a proxy that has other clients' calls on the same
+//! connection keeps those.
 
 use super::phase::OpenCall;
 use crate::body::{Body, BodyError};
@@ -75,8 +76,13 @@ impl Unsent {
             return Poll::Ready(());
         }
         self.waiting.lock().push(cx.waker().clone());
-        // ORDER: looked at again after the waker is there, since the last bytes may have gone in between.
-        if self.is_below(limit) { Poll::Ready(()) } else { Poll::Pending }
+        // ORDER: looked at again after the waker is there, since the last bytes may have gone in
+        // between.
+        if self.is_below(limit) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 
@@ -93,19 +99,27 @@ pub(super) struct UnsentOfOne {
 
 impl UnsentOfOne {
     pub(super) fn new(all: &UnsentOfAll) -> Self {
-        Self { own: Arc::default(), all: all.clone() }
+        Self {
+            own: Arc::default(),
+            all: all.clone(),
+        }
     }
 
     /// Until `stream` may hand out another slice.
     fn poll_room(&self, stream: &Stream, cx: &Context<'_>) -> Poll<()> {
         if !stream.has_none_out() {
             let room = self.own.poll_below(MAX_UNSENT, cx);
-            // ORDER: looked at again after the waker is there, since the stream's last slice may have gone in between.
+            // ORDER: looked at again after the waker is there, since the stream's last slice may
+            // have gone in between.
             if room.is_pending() && !stream.has_none_out() {
                 return Poll::Pending;
             }
         }
-        if self.own.is_below(1) { Poll::Ready(()) } else { self.all.0.poll_below(MAX_UNSENT_OF_ALL, cx) }
+        if self.own.is_below(1) {
+            Poll::Ready(())
+        } else {
+            self.all.0.poll_below(MAX_UNSENT_OF_ALL, cx)
+        }
     }
 
     fn add(&self, bytes: usize) {
@@ -125,8 +139,8 @@ impl UnsentOfOne {
 #[derive(Debug, Default)]
 struct Stream {
     unsent: Unsent,
-    /// Since when its slices wait: from the oldest one's handing out, or from the last one that was written. Locked for
-    /// moments: by the stream's task, and by the connection's as it writes.
+    /// Since when its slices wait: from the oldest one's handing out, or from the last one that was
+    /// written. Locked for moments: by the stream's task, and by the connection's as it writes.
     waits_since: Mutex<Option<Instant>>,
 }
 
@@ -140,7 +154,11 @@ impl Stream {
         self.unsent.take(bytes);
         {
             let mut since = self.waits_since.lock();
-            *since = if self.unsent.is_below(1) { None } else { Some(Instant::now()) };
+            *since = if self.unsent.is_below(1) {
+                None
+            } else {
+                Some(Instant::now())
+            };
         }
         // ORDER: when the clock is right.
         self.unsent.wake();
@@ -190,11 +208,14 @@ where
 {
     fn execute(&self, task: F) {
         let stream = Arc::new(Stream::default());
-        drop(tokio::spawn(STREAM.scope(Arc::clone(&stream), run(task, stream, self.stall))));
+        drop(tokio::spawn(
+            STREAM.scope(Arc::clone(&stream), run(task, stream, self.stall)),
+        ));
     }
 }
 
-/// To its end, or until its client has taken nothing for too long: dropping the task resets the stream.
+/// To its end, or until its client has taken nothing for too long: dropping the task resets the
+/// stream.
 async fn run(task: impl Future<Output = ()>, stream: Arc<Stream>, stall: Duration) {
     let mut task = pin!(task);
     let mut sleep = pin!(None::<Sleep>);
@@ -208,11 +229,16 @@ async fn run(task: impl Future<Output = ()>, stream: Arc<Stream>, stall: Duratio
             if sleep.as_ref().get_ref().is_none() {
                 sleep.set(Some(sleep_until(deadline)));
             }
-            let Some(mut timer) = sleep.as_mut().as_pin_mut() else { return Poll::Pending };
-            // A timer that is too early is set anew when it rings, so that a stream that moves never sets it.
+            let Some(mut timer) = sleep.as_mut().as_pin_mut() else {
+                return Poll::Pending;
+            };
+            // A timer that is too early is set anew when it rings, so that a stream that moves
+            // never sets it.
             ready!(timer.as_mut().poll(cx));
             if deadline <= Instant::now() {
-                tracing::debug!("a client took nothing of an answer for too long; its stream is reset");
+                tracing::debug!(
+                    "a client took nothing of an answer for too long; its stream is reset"
+                );
                 return Poll::Ready(());
             }
             timer.reset(deadline);
@@ -222,7 +248,8 @@ async fn run(task: impl Future<Output = ()>, stream: Arc<Stream>, stall: Duratio
     .await;
 }
 
-/// An answer's body, which keeps its call open until it is sent: over HTTP/2, until its last slice is written.
+/// An answer's body, which keeps its call open until it is sent: over HTTP/2, until its last slice
+/// is written.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Body,
@@ -258,12 +285,20 @@ impl Answer {
             ended: false,
             handed_out: 0,
         });
-        Self { body, call, metered }
+        Self {
+            body,
+            call,
+            metered,
+        }
     }
 }
 
 impl Metered {
-    fn poll_frame(&mut self, body: &mut Body, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        &mut self,
+        body: &mut Body,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             if !self.rest.is_empty() {
                 ready!(self.connection.poll_room(&self.stream, cx));
@@ -305,11 +340,16 @@ impl Metered {
 
     /// Until all that was handed out is written; a small body's end doesn't wait.
     fn poll_written(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.handed_out <= SMALL { Poll::Ready(()) } else { self.stream.unsent.poll_below(1, cx) }
+        if self.handed_out <= SMALL {
+            Poll::Ready(())
+        } else {
+            self.stream.unsent.poll_below(1, cx)
+        }
     }
 
     fn is_end_stream(&self, body: &Body) -> bool {
-        let given = self.rest.is_empty() && self.trailers.is_none() && (self.ended || body.is_end_stream());
+        let given =
+            self.rest.is_empty() && self.trailers.is_none() && (self.ended || body.is_end_stream());
         given && (self.handed_out <= SMALL || self.stream.unsent.is_below(1))
     }
 }
@@ -318,7 +358,10 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         match &mut this.metered {
             Some(metered) => metered.poll_frame(&mut this.body, cx),
@@ -327,7 +370,10 @@ impl http_body::Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.metered.as_ref().map_or_else(|| self.body.is_end_stream(), |metered| metered.is_end_stream(&self.body))
+        self.metered.as_ref().map_or_else(
+            || self.body.is_end_stream(),
+            |metered| metered.is_end_stream(&self.body),
+        )
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -347,13 +393,24 @@ mod tests {
     const STALL: Duration = Duration::from_secs(60);
 
     fn call() -> OpenCall {
-        Phases::new(Limits { head: STALL, idle: STALL }, Newcomer::default()).begin_call()
+        Phases::new(
+            Limits {
+                head: STALL,
+                idle: STALL,
+            },
+            Newcomer::default(),
+        )
+        .begin_call()
     }
 
     /// An answer within the task of an HTTP/2 stream, and that stream.
     async fn answer(body: Body, connection: &UnsentOfOne) -> (Answer, Arc<Stream>) {
         let stream = Arc::new(Stream::default());
-        let answer = STREAM.scope(Arc::clone(&stream), async { Answer::new(body, call(), connection) }).await;
+        let answer = STREAM
+            .scope(Arc::clone(&stream), async {
+                Answer::new(body, call(), connection)
+            })
+            .await;
         (answer, stream)
     }
 
@@ -393,9 +450,16 @@ mod tests {
             assert!(!held.is_empty(), "every connection goes on");
             others.push((held, answer, stream));
         }
-        let out: usize = others.iter().flat_map(|(held, ..)| held).map(Bytes::len).sum();
+        let out: usize = others
+            .iter()
+            .flat_map(|(held, ..)| held)
+            .map(Bytes::len)
+            .sum();
         assert!(out <= MAX_UNSENT_OF_ALL + others.len() * SLICE, "{out}");
-        assert!(others.last().unwrap().0.len() == 1, "beyond the bound of all, one slice each");
+        assert!(
+            others.last().unwrap().0.len() == 1,
+            "beyond the bound of all, one slice each"
+        );
         drop((held, others, first, second));
         assert!(all.0.is_below(1) && connection.own.is_below(1));
     }
@@ -436,7 +500,8 @@ mod tests {
     async fn a_stream_is_reset_when_none_of_its_bytes_goes_for_the_stall_time() {
         let connection = UnsentOfOne::new(&UnsentOfAll::default());
         for (pause, wanted) in [(59, false), (61, true)] {
-            let (mut answer, stream) = answer(Body::from(vec![b'x'; 10 * SLICE]), &connection).await;
+            let (mut answer, stream) =
+                answer(Body::from(vec![b'x'; 10 * SLICE]), &connection).await;
             let began = Instant::now();
             let task = async {
                 let mut held = unread(&mut answer);
@@ -444,7 +509,11 @@ mod tests {
                     tokio::time::sleep(Duration::from_secs(pause)).await;
                 }
             };
-            assert_eq!(is_reset(task, stream).await, wanted, "a slice every {pause} s");
+            assert_eq!(
+                is_reset(task, stream).await,
+                wanted,
+                "a slice every {pause} s"
+            );
             assert!(!wanted || began.elapsed() == STALL, "{:?}", began.elapsed());
         }
     }
@@ -454,7 +523,12 @@ mod tests {
         let connection = UnsentOfOne::new(&UnsentOfAll::default());
         let messages = futures_util::stream::unfold(0, |number| async move {
             tokio::time::sleep(Duration::from_secs(3_600)).await;
-            (number < 24).then(|| (Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"data: 1\n\n"))), number + 1))
+            (number < 24).then(|| {
+                (
+                    Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"data: 1\n\n"))),
+                    number + 1,
+                )
+            })
         });
         let body = Body::boxed(http_body_util::StreamBody::new(messages));
         let (mut answer, stream) = answer(body, &connection).await;

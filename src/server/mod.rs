@@ -1,12 +1,15 @@
-//! The listener: accepts, bounds and ends connections; HTTP/1.1 and HTTP/2 with prior knowledge (h2c).
+//! The listener: accepts, bounds and ends connections; HTTP/1.1 and HTTP/2 with prior knowledge
+//! (h2c).
 //!
-//! A connection whose network has its share already is closed at once (`shares.rs`). Any other takes a place; where all are
-//! taken, one that waits for its client gives way to it (`places.rs`). While it waits for that, it is the only one beyond
-//! the cap: more of them wait in the kernel's backlog.
+//! A connection whose network has its share already is closed at once (`shares.rs`). Any other
+//! takes a place; where all are taken, one that waits for its client gives way to it (`places.rs`).
+//! While it waits for that, it is the only one beyond the cap: more of them wait in the kernel's
+//! backlog.
 //!
-//! Its first byte, and each request's head from its first byte on, must arrive within `header_timeout`; between two
-//! requests it may idle for `keepalive_timeout`, and what is ready for its client waits at most `stall_timeout` (`phase.rs`,
-//! `answer.rs`). A peer that is gone without a word is found by probes. When the drain begins, nothing more is accepted, idle
+//! Its first byte, and each request's head from its first byte on, must arrive within
+//! `header_timeout`; between two requests it may idle for `keepalive_timeout`, and what is ready
+//! for its client waits at most `stall_timeout` (`phase.rs`, `answer.rs`). A peer that is gone
+//! without a word is found by probes. When the drain begins, nothing more is accepted, idle
 //! connections close, busy ones finish their request, and at the deadline the rest is cut.
 
 mod answer;
@@ -52,7 +55,8 @@ const MAX_HEADERS: usize = 128;
 const MAX_STREAMS: u32 = 100;
 /// Bytes of one HTTP/2 stream that lie ready to be framed.
 const MAX_SEND_BUFFER: usize = 64 << 10;
-/// Bytes of a body that an HTTP/2 client may send before they are read: of one stream, and of one connection.
+/// Bytes of a body that an HTTP/2 client may send before they are read: of one stream, and of one
+/// connection.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes that lie in the kernel and were not sent.
@@ -62,7 +66,8 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Connections that the kernel keeps until they are accepted; the system's own bound may be less.
 const BACKLOG: u32 = 1_024;
-/// Pause after an error that concerns the listener and not one connection (no more file descriptors).
+/// Pause after an error that concerns the listener and not one connection (no more file
+/// descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long an idle client has to say goodbye (HTTP/2: to answer the GOAWAY).
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -72,8 +77,13 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The address is taken or not ours.
 pub fn bind(settings: &ServerSettings) -> io::Result<TcpListener> {
-    let socket = if settings.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart need not wait for the last process's connections to be forgotten. Elsewhere it would share the address.
+    let socket = if settings.listen.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // A restart need not wait for the last process's connections to be forgotten. Elsewhere it
+    // would share the address.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(settings.listen)?;
@@ -83,7 +93,11 @@ pub fn bind(settings: &ServerSettings) -> io::Result<TcpListener> {
 /// Serves until the drain begins, then finishes what is there, for at most `settings.drain`.
 pub async fn serve<S>(listener: TcpListener, settings: ServerSettings, service: S, drain: Drain)
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     let places = Places::new(settings.max_connections, settings.trusted_proxies.clone());
@@ -91,7 +105,10 @@ where
     let builder = builder(settings.stall_timeout);
     let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
     let unsent = UnsentOfAll::default();
-    let limits = Limits { head: settings.header_timeout, idle: settings.keepalive_timeout };
+    let limits = Limits {
+        head: settings.header_timeout,
+        idle: settings.keepalive_timeout,
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -123,28 +140,42 @@ where
         let listed = places.list(address.ip(), &phases);
         let client = Client {
             stream,
-            connection: Connection { address, secure: false },
+            connection: Connection {
+                address,
+                secure: false,
+            },
             // ORDER: off the list before the place is free.
             place: Place::new((listed, free, share)),
             stall: settings.stall_timeout,
             unsent: UnsentOfOne::new(&unsent),
         };
-        drop(connections.spawn(client.serve(builder.clone(), service.clone(), phases, drain.clone())));
+        drop(connections.spawn(client.serve(
+            builder.clone(),
+            service.clone(),
+            phases,
+            drain.clone(),
+        )));
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(settings.drain, connections.wait()).await.is_err() {
+    if tokio::time::timeout(settings.drain, connections.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!("connections were cut at the drain's deadline");
     }
 }
 
-/// What a connection's socket is told; where the system knows no such option, the connection goes without.
+/// What a connection's socket is told; where the system knows no such option, the connection goes
+/// without.
 fn prepare(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let socket = SockRef::from(stream);
-    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
+    let probes = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_EVERY);
     if let Err(error) = socket.set_tcp_keepalive(&probes) {
         tracing::debug!(%error, "probes of quiet connections could not be set");
     }
@@ -154,7 +185,11 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-const SOCKET: Socket<TcpStream> = Socket { unsent: unsent::in_kernel, has_unread, cut };
+const SOCKET: Socket<TcpStream> = Socket {
+    unsent: unsent::in_kernel,
+    has_unread,
+    cut,
+};
 
 /// Where the system doesn't tell, a connection has nothing unread.
 fn has_unread(stream: &TcpStream) -> bool {
@@ -203,19 +238,37 @@ struct Client {
 
 impl Client {
     /// Serves it to its end: the client's, the drain's, or its phase's deadline.
-    async fn serve<S>(self, builder: auto::Builder<Streams>, service: S, phases: Phases, drain: Drain)
-    where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    async fn serve<S>(
+        self,
+        builder: auto::Builder<Streams>,
+        service: S,
+        phases: Phases,
+        drain: Drain,
+    ) where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         S::Future: Send,
     {
-        let Self { stream, connection, place, stall, unsent } = self;
+        let Self {
+            stream,
+            connection,
+            place,
+            stall,
+            unsent,
+        } = self;
         let kept = place.clone();
         let watched = Watched::new(stream, phases.clone(), stall, SOCKET);
         let account = phases.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
             // An upgraded connection outlives its task, and takes its place among the others along.
-            let arrived = Arrived { connection, place: place.lend() };
+            let arrived = Arrived {
+                connection,
+                place: place.lend(),
+            };
             request.extensions_mut().insert(arrived);
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();
@@ -227,7 +280,8 @@ impl Client {
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, call, &unsent)))
             }
         });
-        let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(watched), service));
+        let mut serving =
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(watched), service));
         let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
         let mut goodbye = None;
         let mut asked_to_end = false;
@@ -247,7 +301,8 @@ impl Client {
                     // Its end is said (HTTP/2: GOAWAY) as far as the socket takes it at once.
                     let ended = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx).is_ready())).await;
                     if ended || !phases.is_busy() {
-                        tracing::debug!("a connection that waited for its client gives way to a new one");
+                        tracing::debug!("a connection that waited for its client gives way to a new \
+                            one");
                         break;
                     }
                     // A call that came at this moment is answered.
@@ -290,7 +345,10 @@ async fn until(end: Option<Instant>) {
 
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }
 
 #[cfg(test)]
@@ -327,13 +385,20 @@ mod tests {
             drop(calls.send(request.into_parts().0.extensions));
             std::future::pending::<Result<Response<Body>, Infallible>>()
         });
-        drop(tokio::spawn(serve(listener, settings, service, Drain::new())));
+        drop(tokio::spawn(serve(
+            listener,
+            settings,
+            service,
+            Drain::new(),
+        )));
         (address, seen)
     }
 
-    /// A listener with so many places, which keeps connections for an hour. Calls of `/held` come out here, to be
-    /// answered by the test; any other is answered at once.
-    fn serve_patiently(places: usize) -> (SocketAddr, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+    /// A listener with so many places, which keeps connections for an hour. Calls of `/held` come
+    /// out here, to be answered by the test; any other is answered at once.
+    fn serve_patiently(
+        places: usize,
+    ) -> (SocketAddr, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
         let settings = patient(places);
         let listener = bind(&settings).unwrap();
         let address = listener.local_addr().unwrap();
@@ -348,12 +413,20 @@ mod tests {
                 Ok(Response::new(Body::from("ok")))
             }
         });
-        drop(tokio::spawn(serve(listener, settings, service, Drain::new())));
+        drop(tokio::spawn(serve(
+            listener,
+            settings,
+            service,
+            Drain::new(),
+        )));
         (address, calls)
     }
 
     async fn ask(client: &mut TcpStream, path: &str) {
-        client.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+        client
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
     }
 
     /// The answer's end has come; the connection is still open.
@@ -371,18 +444,24 @@ mod tests {
 
     /// What these tests wait for comes within two minutes, or never.
     async fn in_time(test: impl Future<Output = ()>) {
-        tokio::time::timeout(Duration::from_mins(2), test).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(2), test)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
-    async fn a_caller_beside_more_silent_connections_than_places_is_answered_and_the_oldest_are_closed() {
+    async fn a_caller_beside_more_silent_connections_than_places_is_answered_and_the_oldest_are_closed()
+     {
         let (address, _calls) = serve_patiently(descriptors::ADMIN);
         in_time(async {
             let mut silent = Vec::new();
             for number in 0..400 {
                 let mut client = TcpStream::connect(address).await.unwrap();
                 if number % 2 == 1 {
-                    client.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+                    client
+                        .write_all(b"GET /healthz HTTP/1.1\r\n")
+                        .await
+                        .unwrap();
                 }
                 silent.push(client);
             }
@@ -429,7 +508,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_comes_before_it_is_accepted_waits_in_a_long_queue() {
-        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse::<usize>().unwrap();
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+            .unwrap()
+            .trim()
+            .parse::<usize>()
+            .unwrap();
         let listener = bind(&patient(1)).unwrap();
         let address = listener.local_addr().unwrap();
         in_time(async {
@@ -447,10 +530,16 @@ mod tests {
         let mut kept = Vec::new();
         for _ in 0..3 {
             let mut client = TcpStream::connect(address).await.unwrap();
-            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            client
+                .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                .await
+                .unwrap();
             kept.push(seen.recv().await.unwrap());
             let arrived = kept.last().unwrap().get::<Arrived>().unwrap();
-            assert!(arrived.place.keep().is_some(), "while the client is there, its place can be kept");
+            assert!(
+                arrived.place.keep().is_some(),
+                "while the client is there, its place can be kept"
+            );
         }
     }
 }

@@ -11,7 +11,8 @@ pub(super) struct Newcomer(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// No connection could be asked; the first that begins to wait for its client gives way unasked.
+    /// No connection could be asked; the first that begins to wait for its client gives way
+    /// unasked.
     takes_first: AtomicBool,
     /// One that was asked stays.
     declined: Notify,
@@ -30,7 +31,8 @@ impl Newcomer {
 
     /// Whether a connection that wasn't asked is the first to give way; true once.
     pub(super) fn claim(&self) -> bool {
-        self.0.takes_first.load(Ordering::SeqCst) && self.0.takes_first.swap(false, Ordering::SeqCst)
+        self.0.takes_first.load(Ordering::SeqCst)
+            && self.0.takes_first.swap(false, Ordering::SeqCst)
     }
 
     /// A connection that was asked, or that claimed it, stays.

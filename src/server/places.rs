@@ -1,21 +1,25 @@
 //! A listener's places, and which connection gives way when all are taken (P10).
 //!
-//! A connection that waits for its client, for the rest of a head or for the next request, may do so for as long as its
-//! phase lasts (`phase.rs`). Where a new connection finds no place, one of these gives way to it:
+//! A connection that waits for its client, for the rest of a head or for the next request, may do
+//! so for as long as its phase lasts (`phase.rs`). Where a new connection finds no place, one of
+//! these gives way to it:
 //!
-//! - of the networks, the one that has the most places; among equals the one whose number has not changed for longest. A
-//!   proxy of one's own, which speaks for many clients, comes after all others;
+//! - of the networks, the one that has the most places; among equals the one whose number has not
+//!   changed for longest. A proxy of one's own, which speaks for many clients, comes after all
+//!   others;
 //! - of that network's connections, the one that has waited for its client for longest.
 //!
-//! A tunnel, and a connection that has a call which isn't answered to its end, never give way. Where there are no others,
-//! the new connection waits until one of them ends or begins to wait for its client.
+//! A tunnel, and a connection that has a call which isn't answered to its end, never give way.
+//! Where there are no others, the new connection waits until one of them ends or begins to wait for
+//! its client.
 //!
-//! One connection a millisecond gives way: clients that come again as soon as they are closed would keep a processor busy
-//! with accepting and closing otherwise. Those that wait for a place meanwhile are the kernel's, in the order in which they
-//! came.
+//! One connection a millisecond gives way: clients that come again as soon as they are closed would
+//! keep a processor busy with accepting and closing otherwise. Those that wait for a place
+//! meanwhile are the kernel's, in the order in which they came.
 //!
-//! What a connection does changes with each call and is kept with the connection. So the order here is that of the last
-//! look: a connection that has done something since is put behind, and the next one is looked at.
+//! What a connection does changes with each call and is kept with the connection. So the order here
+//! is that of the last look: a connection that has done something since is put behind, and the next
+//! one is looked at.
 
 use super::newcomer::Newcomer;
 use super::phase::{Limits, Phases};
@@ -44,8 +48,8 @@ struct Shared {
     newcomer: Newcomer,
     /// When the next connection may be asked to give way.
     next_asking: Mutex<Instant>,
-    /// Locked when a connection comes, goes or is to give way, never by a call. The last looks at each connection at most
-    /// twice.
+    /// Locked when a connection comes, goes or is to give way, never by a call. The last looks at
+    /// each connection at most twice.
     taken: Mutex<Taken>,
 }
 
@@ -91,7 +95,13 @@ impl Places {
         let free = Arc::new(Semaphore::new(places));
         let next_asking = Mutex::new(Instant::now());
         let (newcomer, taken) = (Newcomer::default(), Mutex::default());
-        Self(Arc::new(Shared { free, trusted, newcomer, next_asking, taken }))
+        Self(Arc::new(Shared {
+            free,
+            trusted,
+            newcomer,
+            next_asking,
+            taken,
+        }))
     }
 
     /// The account of a connection that may give way here.
@@ -99,7 +109,8 @@ impl Places {
         Phases::new(limits, self.0.newcomer.clone())
     }
 
-    /// A place for a new connection, for which another may have to give way. One at a time may wait for it.
+    /// A place for a new connection, for which another may have to give way. One at a time may wait
+    /// for it.
     pub(super) async fn take(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(free) = Arc::clone(&self.0.free).try_acquire_owned() {
             return Some(free);
@@ -137,17 +148,22 @@ impl Places {
         let network = network_of(address);
         let is_client = !self.0.trusted.contain(address);
         let id = self.0.taken.lock().add(network, is_client, phases.clone());
-        Listed { places: self.clone(), id }
+        Listed {
+            places: self.clone(),
+            id,
+        }
     }
 
-    /// Asks the connection whose turn it is to give way; where none can, the first that will be able to.
+    /// Asks the connection whose turn it is to give way; where none can, the first that will be
+    /// able to.
     fn ask_one(&self) {
         if let Some(phases) = self.0.taken.lock().longest_wait() {
             phases.ask();
             return;
         }
         self.0.newcomer.take_first();
-        // ORDER: looked at again, since one may have begun to wait for its client before it could know.
+        // ORDER: looked at again, since one may have begun to wait for its client before it could
+        // know.
         if let Some(phases) = self.0.taken.lock().longest_wait()
             && self.0.newcomer.claim()
         {
@@ -161,17 +177,36 @@ impl Taken {
         self.last += 1;
         let (id, since) = (self.last, Instant::now());
         let network = self.networks.entry(address).or_insert_with(|| Network {
-            rank: Rank { is_client, places: 0, changed: Reverse(id), network: address },
+            rank: Rank {
+                is_client,
+                places: 0,
+                changed: Reverse(id),
+                network: address,
+            },
             connections: BTreeSet::new(),
         });
         network.connections.insert((since, id));
-        self.connections.insert(id, Known { network: address, phases, since });
+        self.connections.insert(
+            id,
+            Known {
+                network: address,
+                phases,
+                since,
+            },
+        );
         self.rank(address);
         id
     }
 
     fn remove(&mut self, id: u64) {
-        let Some(Known { network: address, since, .. }) = self.connections.remove(&id) else { return };
+        let Some(Known {
+            network: address,
+            since,
+            ..
+        }) = self.connections.remove(&id)
+        else {
+            return;
+        };
         if let Some(network) = self.networks.get_mut(&address) {
             network.connections.remove(&(since, id));
         }
@@ -180,7 +215,9 @@ impl Taken {
 
     /// Puts a network in its place among the others, after its number of connections has changed.
     fn rank(&mut self, address: IpAddr) {
-        let Some(network) = self.networks.get_mut(&address) else { return };
+        let Some(network) = self.networks.get_mut(&address) else {
+            return;
+        };
         self.ranks.remove(&network.rank);
         self.last += 1;
         network.rank.places = network.connections.len();
@@ -246,7 +283,10 @@ impl Drop for Listed {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { head: Duration::from_secs(3_600), idle: Duration::from_secs(3_600) };
+    const LIMITS: Limits = Limits {
+        head: Duration::from_secs(3_600),
+        idle: Duration::from_secs(3_600),
+    };
 
     /// Connections by a name, in the order in which they came.
     struct Connections {
@@ -257,7 +297,10 @@ mod tests {
     impl Connections {
         fn new() -> Self {
             let trusted = TrustedProxies::parse(&["10.0.0.0/8"]).unwrap();
-            Self { places: Places::new(0, trusted), listed: Vec::new() }
+            Self {
+                places: Places::new(0, trusted),
+                listed: Vec::new(),
+            }
         }
 
         async fn come(&mut self, address: &str, names: &[&'static str]) {
@@ -271,7 +314,12 @@ mod tests {
         }
 
         fn phases(&self, name: &str) -> Phases {
-            self.listed.iter().find(|(own, ..)| *own == name).unwrap().1.clone()
+            self.listed
+                .iter()
+                .find(|(own, ..)| *own == name)
+                .unwrap()
+                .1
+                .clone()
         }
 
         /// The one that gives way, which then goes.
@@ -280,7 +328,10 @@ mod tests {
             self.places.ask_one();
             for at in 0..self.listed.len() {
                 let given_way = self.listed[at].1.give_way();
-                if tokio::time::timeout(Duration::from_millis(1), given_way).await.is_ok() {
+                if tokio::time::timeout(Duration::from_millis(1), given_way)
+                    .await
+                    .is_ok()
+                {
                     return Some(self.listed.remove(at).0);
                 }
             }
@@ -289,9 +340,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_networks_the_one_with_the_most_places_gives_way_first_and_a_proxy_of_ones_own_last() {
+    async fn of_networks_the_one_with_the_most_places_gives_way_first_and_a_proxy_of_ones_own_last()
+    {
         let mut connections = Connections::new();
-        connections.come("10.0.0.1", &["p1", "p2", "p3", "p4"]).await;
+        connections
+            .come("10.0.0.1", &["p1", "p2", "p3", "p4"])
+            .await;
         connections.come("192.0.2.9", &["z1"]).await;
         connections.come("2001:db8::1", &["a1", "a2"]).await;
         connections.come("2001:db8::2", &["a3"]).await;
@@ -300,16 +354,25 @@ mod tests {
         while let Some(name) = connections.next().await {
             order.push(name);
         }
-        // Three of one /64, then two and two, then one, one and one: of equals the one that has been so for longest.
-        assert_eq!(order, ["a1", "b1", "a2", "z1", "b2", "a3", "p1", "p2", "p3", "p4"]);
+        // Three of one /64, then two and two, then one, one and one: of equals the one that has
+        // been so for longest.
+        assert_eq!(
+            order,
+            ["a1", "b1", "a2", "z1", "b2", "a3", "p1", "p2", "p3", "p4"]
+        );
         let taken = connections.places.0.taken.lock();
-        assert!(taken.connections.is_empty() && taken.networks.is_empty() && taken.ranks.is_empty());
+        assert!(
+            taken.connections.is_empty() && taken.networks.is_empty() && taken.ranks.is_empty()
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_one_networks_connections_the_longest_wait_gives_way_and_one_with_a_call_never_does() {
+    async fn of_one_networks_connections_the_longest_wait_gives_way_and_one_with_a_call_never_does()
+    {
         let mut connections = Connections::new();
-        connections.come("192.0.2.1", &["busy", "answered", "silent", "later"]).await;
+        connections
+            .come("192.0.2.1", &["busy", "answered", "silent", "later"])
+            .await;
         let call = connections.phases("busy").begin_call();
         drop(connections.phases("answered").begin_call());
         assert_eq!(connections.next().await, Some("silent"));

@@ -9,8 +9,8 @@ use std::time::Duration;
 pub struct ServerSettings {
     /// Where to listen; port 0 takes any.
     pub listen: SocketAddr,
-    /// Connections at once. One network has a quarter of them at most; where all are taken, one that waits for its client
-    /// gives way to a new one.
+    /// Connections at once. One network has a quarter of them at most; where all are taken, one
+    /// that waits for its client gives way to a new one.
     pub max_connections: usize,
     /// A connection's first byte, and each request's head, must be there in this time.
     pub header_timeout: Duration,

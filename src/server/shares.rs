@@ -9,7 +9,8 @@ use std::sync::Arc;
 /// Of the places, one network (an IPv4 address, an IPv6 /64) has one in so many.
 const PART: usize = 4;
 
-/// Who has how many places; clones share it. A proxy of one's own speaks for many clients, and has no share.
+/// Who has how many places; clones share it. A proxy of one's own speaks for many clients, and has
+/// no share.
 #[derive(Debug, Clone)]
 pub(super) struct Shares(Arc<Shared>);
 
@@ -25,7 +26,11 @@ impl Shares {
     /// Of so many places.
     pub(super) fn new(places: usize, trusted: TrustedProxies) -> Self {
         let most = (places / PART).max(1);
-        Self(Arc::new(Shared { most, trusted, taken: Mutex::default() }))
+        Self(Arc::new(Shared {
+            most,
+            trusted,
+            taken: Mutex::default(),
+        }))
     }
 
     /// A place for a connection from there; none: its network has all of its share.
@@ -51,7 +56,9 @@ pub(super) struct Share(Option<(Shares, IpAddr)>);
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let Some((shares, network)) = self.0.take() else { return };
+        let Some((shares, network)) = self.0.take() else {
+            return;
+        };
         let mut taken = shares.0.taken.lock();
         if let Some(count) = taken.get_mut(&network) {
             *count -= 1;
@@ -73,13 +80,20 @@ mod tests {
     #[test]
     fn a_network_has_a_quarter_of_the_places_and_a_proxy_of_ones_own_any_number() {
         let shares = Shares::new(8, TrustedProxies::parse(&["10.0.0.0/8"]).unwrap());
-        let held: Vec<_> = (0..2).map(|_| shares.take(at("192.0.2.1")).unwrap()).collect();
-        assert!(shares.take(at("192.0.2.1")).is_none() && shares.take(at("::ffff:192.0.2.1")).is_none());
+        let held: Vec<_> = (0..2)
+            .map(|_| shares.take(at("192.0.2.1")).unwrap())
+            .collect();
+        assert!(
+            shares.take(at("192.0.2.1")).is_none() && shares.take(at("::ffff:192.0.2.1")).is_none()
+        );
         let other = shares.take(at("192.0.2.2")).unwrap();
-        let six = [at("2001:db8::1"), at("2001:db8::ffff:2")].map(|address| shares.take(address).unwrap());
+        let six = [at("2001:db8::1"), at("2001:db8::ffff:2")]
+            .map(|address| shares.take(address).unwrap());
         assert!(shares.take(at("2001:db8:0:0:9::")).is_none());
         assert!(shares.take(at("2001:db8:0:1::")).is_some());
-        let own: Vec<_> = (0..100).map(|_| shares.take(at("10.1.2.3")).unwrap()).collect();
+        let own: Vec<_> = (0..100)
+            .map(|_| shares.take(at("10.1.2.3")).unwrap())
+            .collect();
         drop((held, other, six, own));
         assert!(shares.take(at("192.0.2.1")).is_some());
         assert!(shares.0.taken.lock().is_empty());

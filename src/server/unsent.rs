@@ -1,7 +1,7 @@
 //! How much of what was written to a connection its client hasn't taken, as the kernel counts it.
 //!
-//! The kernel tells that to whoever asks for one connection by its two addresses (`sock_diag(7)`). The ioctl `SIOCOUTQ`
-//! says the same, but there is no safe way to call it.
+//! The kernel tells that to whoever asks for one connection by its two addresses (`sock_diag(7)`).
+//! The ioctl `SIOCOUTQ` says the same, but there is no safe way to call it.
 //!
 //! ```text
 //! request  0 length u32 │ 4 type 20 u16 │ 6 flags u16 │ 8 sequence u32 │ 12 port u32
@@ -17,7 +17,8 @@
 
 use tokio::net::TcpStream;
 
-/// Bytes that were written and that the client hasn't acknowledged; none where the system doesn't tell.
+/// Bytes that were written and that the client hasn't acknowledged; none where the system doesn't
+/// tell.
 pub(super) fn in_kernel(stream: &TcpStream) -> Option<u32> {
     #[cfg(target_os = "linux")]
     return linux::ask(stream.local_addr().ok()?, stream.peer_addr().ok()?);
@@ -27,7 +28,10 @@ pub(super) fn in_kernel(stream: &TcpStream) -> Option<u32> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+    use rustix::net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send,
+        socket_with,
+    };
     use std::net::{IpAddr, SocketAddr};
 
     const LENGTH: u32 = 72;
@@ -40,9 +44,13 @@ mod linux {
 
     /// One question and its answer, which the kernel has ready when the question is sent.
     pub(super) fn ask(own: SocketAddr, other: SocketAddr) -> Option<u32> {
-        let socket =
-            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))
-                .ok()?;
+        let socket = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            Some(netlink::SOCK_DIAG),
+        )
+        .ok()?;
         send(&socket, &question(own, other), SendFlags::empty()).ok()?;
         let mut answer = [0; 1_024];
         let (length, _) = recv(&socket, &mut answer, RecvFlags::DONTWAIT).ok()?;
@@ -50,7 +58,11 @@ mod linux {
     }
 
     fn question(own: SocketAddr, other: SocketAddr) -> Vec<u8> {
-        let family = if own.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let family = if own.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
         let mut question = Vec::new();
         question.extend(LENGTH.to_ne_bytes());
         question.extend(BY_FAMILY.to_ne_bytes());
@@ -83,7 +95,9 @@ mod linux {
         if kind != BY_FAMILY {
             return None;
         }
-        Some(u32::from_ne_bytes(answer.get(UNSENT_AT..)?.first_chunk().copied()?))
+        Some(u32::from_ne_bytes(
+            answer.get(UNSENT_AT..)?.first_chunk().copied()?,
+        ))
     }
 }
 
@@ -98,7 +112,8 @@ mod tests {
     async fn connect(address: &str) -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind(address).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (client, accepted) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
+        let (client, accepted) =
+            tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
         (accepted.unwrap().0, client.unwrap())
     }
 

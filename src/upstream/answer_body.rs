@@ -1,4 +1,5 @@
-//! The body of an answer, which keeps its request's place until its end, and becomes a stream's once it is known to be one.
+//! The body of an answer, which keeps its request's place until its end, and becomes a stream's
+//! once it is known to be one.
 
 use super::link::Link;
 use super::places::Taken;
@@ -13,8 +14,14 @@ use tokio::time::Instant;
 /// An answer of unknown length that lasts longer is a stream.
 pub(super) const LONG: Duration = Duration::from_secs(10);
 
-/// An answer's body that keeps its request's place until its end. `link`: the connection that it comes on.
-pub(super) fn keep_place<B>(headers: &HeaderMap, body: B, taken: Taken, link: Option<Link>) -> PlacedBody<B>
+/// An answer's body that keeps its request's place until its end. `link`: the connection that it
+/// comes on.
+pub(super) fn keep_place<B>(
+    headers: &HeaderMap,
+    body: B,
+    taken: Taken,
+    link: Option<Link>,
+) -> PlacedBody<B>
 where
     B: http_body::Body,
 {
@@ -25,14 +32,23 @@ where
     } else {
         Some(Instant::now() + LONG)
     };
-    let mut kept = PlacedBody { body, taken: Some(taken), link, stream_from };
+    let mut kept = PlacedBody {
+        body,
+        taken: Some(taken),
+        link,
+        stream_from,
+    };
     kept.try_stream();
     kept
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = kind
+        .and_then(|kind| kind.split(';').next())
+        .unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("text/event-stream")
 }
 
@@ -42,7 +58,8 @@ pub(super) struct PlacedBody<B> {
     body: B,
     taken: Option<Taken>,
     link: Option<Link>,
-    /// From then on it is a stream and looks for a place as one; none when it has one, or isn't one ever.
+    /// From then on it is a stream and looks for a place as one; none when it has one, or isn't one
+    /// ever.
     stream_from: Option<Instant>,
 }
 
@@ -64,7 +81,10 @@ where
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match frame {
             Poll::Ready(None | Some(Err(_))) => self.taken = None,

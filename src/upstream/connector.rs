@@ -1,4 +1,5 @@
-//! Connections to the application: each takes its place before it is opened, and keeps its record until it is closed.
+//! Connections to the application: each takes its place before it is opened, and keeps its record
+//! until it is closed.
 
 use super::link::Link;
 use super::places::Places;
@@ -43,12 +44,16 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let place = places.connect(target.authority()).await?;
             let stream = connecting.await?.into_inner();
-            Ok(TokioIo::new(LinkedStream { stream, link: Link::new(place) }))
+            Ok(TokioIo::new(LinkedStream {
+                stream,
+                link: Link::new(place),
+            }))
         })
     }
 }
 
-/// A connection that keeps its record, and its place until it is closed: what it is upgraded to has both.
+/// A connection that keeps its record, and its place until it is closed: what it is upgraded to has
+/// both.
 #[derive(Debug)]
 pub(super) struct LinkedStream {
     stream: TcpStream,
@@ -69,7 +74,11 @@ impl Connection for LinkedStream {
 }
 
 impl AsyncRead for LinkedStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
@@ -80,7 +89,11 @@ impl AsyncRead for LinkedStream {
 }
 
 impl AsyncWrite for LinkedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.link.note_bytes_sent();
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         ignore_closed(written, bytes.len())
@@ -109,11 +122,17 @@ impl AsyncWrite for LinkedStream {
     }
 }
 
-/// An application may answer and close before it has read the whole body (RFC 9112 §9.5). Its answer is there to be read
-/// then, and counts: what it no longer takes is thrown away. Without an answer, reading tells of the end.
+/// An application may answer and close before it has read the whole body (RFC 9112 §9.5). Its
+/// answer is there to be read then, and counts: what it no longer takes is thrown away. Without an
+/// answer, reading tells of the end.
 fn ignore_closed(written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
     match written {
-        Poll::Ready(Err(error)) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+        Poll::Ready(Err(error))
+            if matches!(
+                error.kind(),
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+            ) =>
+        {
             Poll::Ready(Ok(all))
         }
         other => other,
@@ -129,9 +148,14 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_heard_though_its_application_took_no_more_of_the_body() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let mut linked = LinkedStream { stream, link: Link::new(place) };
+        let mut linked = LinkedStream {
+            stream,
+            link: Link::new(place),
+        };
         let (mut application, _) = listener.accept().await.unwrap();
         linked.write_all(b"a body").await.unwrap();
         application.readable().await.unwrap();
@@ -149,14 +173,25 @@ mod tests {
     #[tokio::test]
     async fn a_closed_connection_has_no_place_though_its_record_is_still_known() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let [places, others] = [1, 1].map(|count| Arc::new(Semaphore::new(count)));
         let link = Link::new(Arc::clone(&places).try_acquire_owned().unwrap());
-        let linked = LinkedStream { stream, link: link.clone() };
+        let linked = LinkedStream {
+            stream,
+            link: link.clone(),
+        };
         assert!(link.move_to(&others));
-        assert_eq!((places.available_permits(), others.available_permits()), (1, 0));
+        assert_eq!(
+            (places.available_permits(), others.available_permits()),
+            (1, 0)
+        );
         drop(linked);
         assert!(link.move_to(&places));
-        assert_eq!((places.available_permits(), others.available_permits()), (1, 1));
+        assert_eq!(
+            (places.available_permits(), others.available_permits()),
+            (1, 1)
+        );
     }
 }

@@ -67,7 +67,13 @@ impl UpstreamError {
     /// Whether the application may have seen the request.
     #[must_use]
     pub const fn may_have_arrived(&self) -> bool {
-        !matches!(self, Self::ConnectionRefused(_) | Self::ConnectionTimeout | Self::ConnectionLimit | Self::BadTarget)
+        !matches!(
+            self,
+            Self::ConnectionRefused(_)
+                | Self::ConnectionTimeout
+                | Self::ConnectionLimit
+                | Self::BadTarget
+        )
     }
 
     fn from_client(error: &Error) -> Self {
@@ -75,14 +81,22 @@ impl UpstreamError {
             return Self::ConnectionLimit;
         }
         let text = chain(error);
-        let timed_out = has(error, |io: &std::io::Error| io.kind() == std::io::ErrorKind::TimedOut);
+        let timed_out = has(error, |io: &std::io::Error| {
+            io.kind() == std::io::ErrorKind::TimedOut
+        });
         if error.is_connect() {
-            return if timed_out { Self::ConnectionTimeout } else { Self::ConnectionRefused(text) };
+            return if timed_out {
+                Self::ConnectionTimeout
+            } else {
+                Self::ConnectionRefused(text)
+            };
         }
         if has(error, hyper::Error::is_user) {
             return Self::RequestBody(text);
         }
-        if has(error, |error: &hyper::Error| error.is_parse() && !error.is_incomplete_message()) {
+        if has(error, |error: &hyper::Error| {
+            error.is_parse() && !error.is_incomplete_message()
+        }) {
             return Self::ProtocolError(text);
         }
         Self::ConnectionTerminated(text)
@@ -113,7 +127,10 @@ impl From<Failure> for UpstreamError {
     }
 }
 
-fn has<E: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static), holds: impl Fn(&E) -> bool) -> bool {
+fn has<E: std::error::Error + 'static>(
+    error: &(dyn std::error::Error + 'static),
+    holds: impl Fn(&E) -> bool,
+) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.downcast_ref::<E>().is_some_and(&holds) {

@@ -1,9 +1,11 @@
-//! What proxies say of their clients: `X-Forwarded-For`, `-Proto`, `-Host`, and `Forwarded` (RFC 7239).
+//! What proxies say of their clients: `X-Forwarded-For`, `-Proto`, `-Host`, and `Forwarded` (RFC
+//! 7239).
 //!
-//! Each proxy appends the address that it was called from, so that the newest entry stands at the right. Going left from
-//! there, an entry counts as long as the address that wrote it is a trusted one: the first that isn't trusted is the
-//! client, and what stands left of it is the client's own invention. `X-Forwarded-*` win over `Forwarded`, since a proxy
-//! that knows only the former passes the latter through as its client sent it.
+//! Each proxy appends the address that it was called from, so that the newest entry stands at the
+//! right. Going left from there, an entry counts as long as the address that wrote it is a trusted
+//! one: the first that isn't trusted is the client, and what stands left of it is the client's own
+//! invention. `X-Forwarded-*` win over `Forwarded`, since a proxy that knows only the former passes
+//! the latter through as its client sent it.
 
 use super::head::is_host;
 use crate::peer::{Connection, TrustedProxies};
@@ -24,9 +26,16 @@ pub(super) struct Facts {
     pub(super) host: Option<Arc<str>>,
 }
 
-/// Reads what a trusted connection's headers say, and removes what can't be read or contradicts the rest.
-pub(super) fn believe(headers: &mut HeaderMap, connection: &Connection, trusted: &TrustedProxies) -> Facts {
-    let plain = [FOR, PROTO, HOST].iter().any(|name| headers.contains_key(name));
+/// Reads what a trusted connection's headers say, and removes what can't be read or contradicts the
+/// rest.
+pub(super) fn believe(
+    headers: &mut HeaderMap,
+    connection: &Connection,
+    trusted: &TrustedProxies,
+) -> Facts {
+    let plain = [FOR, PROTO, HOST]
+        .iter()
+        .any(|name| headers.contains_key(name));
     if !headers.contains_key(header::FORWARDED) && !plain {
         return Facts::default();
     }
@@ -34,10 +43,15 @@ pub(super) fn believe(headers: &mut HeaderMap, connection: &Connection, trusted:
     if !plain {
         return walk(&elements.unwrap_or_default(), trusted);
     }
-    let nodes: Vec<_> = items(headers, &FOR).map(|item| Element::of(Some(item.to_owned()))).collect();
+    let nodes: Vec<_> = items(headers, &FOR)
+        .map(|item| Element::of(Some(item.to_owned())))
+        .collect();
     let mut facts = walk(&nodes, trusted);
     facts.https = items(headers, &PROTO).next().and_then(scheme);
-    facts.host = items(headers, &HOST).next().filter(|host| is_host(host.as_bytes())).map(lower);
+    facts.host = items(headers, &HOST)
+        .next()
+        .filter(|host| is_host(host.as_bytes()))
+        .map(lower);
     for (name, known) in [(PROTO, facts.https.is_some()), (HOST, facts.host.is_some())] {
         if !known {
             headers.remove(name);
@@ -47,8 +61,15 @@ pub(super) fn believe(headers: &mut HeaderMap, connection: &Connection, trusted:
     let agrees = |elements: &Vec<Element>| {
         let other = walk(elements, trusted);
         let same = |element: &Element| {
-            element.proto.as_deref().and_then(scheme).is_none_or(|https| https == secure)
-                && element.host.as_deref().is_none_or(|host| facts.host.as_deref() == Some(&*lower(host)))
+            element
+                .proto
+                .as_deref()
+                .and_then(scheme)
+                .is_none_or(|https| https == secure)
+                && element
+                    .host
+                    .as_deref()
+                    .is_none_or(|host| facts.host.as_deref() == Some(&*lower(host)))
         };
         other.client == facts.client && elements.iter().all(same)
     };
@@ -63,8 +84,15 @@ fn walk(elements: &[Element], trusted: &TrustedProxies) -> Facts {
     let mut facts = Facts::default();
     for element in elements.iter().rev() {
         facts.https = element.proto.as_deref().and_then(scheme).or(facts.https);
-        facts.host = element.host.as_deref().filter(|host| is_host(host.as_bytes())).map(lower).or(facts.host);
-        let Some(address) = element.node.as_deref().and_then(address) else { break };
+        facts.host = element
+            .host
+            .as_deref()
+            .filter(|host| is_host(host.as_bytes()))
+            .map(lower)
+            .or(facts.host);
+        let Some(address) = element.node.as_deref().and_then(address) else {
+            break;
+        };
         facts.client = Some(address);
         if !trusted.contain(address) {
             break;
@@ -87,14 +115,28 @@ fn lower(host: &str) -> Arc<str> {
 
 /// An address with or without a port; IPv6 with or without brackets.
 fn address(node: &str) -> Option<IpAddr> {
-    let bare = || node.strip_prefix('[').and_then(|node| node.strip_suffix(']')).unwrap_or(node).parse().ok();
+    let bare = || {
+        node.strip_prefix('[')
+            .and_then(|node| node.strip_suffix(']'))
+            .unwrap_or(node)
+            .parse()
+            .ok()
+    };
     let with_port = || node.parse::<SocketAddr>().ok().map(|address| address.ip());
-    bare().or_else(with_port).map(|address: IpAddr| address.to_canonical())
+    bare()
+        .or_else(with_port)
+        .map(|address: IpAddr| address.to_canonical())
 }
 
 fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|item| !item.is_empty())
+    let lines = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
 }
 
 /// What one proxy says of its own client.
@@ -107,7 +149,11 @@ struct Element {
 
 impl Element {
     const fn of(node: Option<String>) -> Self {
-        Self { node, proto: None, host: None }
+        Self {
+            node,
+            proto: None,
+            host: None,
+        }
     }
 }
 
@@ -161,27 +207,42 @@ fn value(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Addresses of the clients that `X-Forwarded-For` names, oldest first; of `Forwarded` where it is missing.
+/// Addresses of the clients that `X-Forwarded-For` names, oldest first; of `Forwarded` where it is
+/// missing.
 pub(super) fn chain(headers: &HeaderMap) -> Vec<IpAddr> {
     if headers.contains_key(FOR) {
         return items(headers, &FOR).filter_map(address).collect();
     }
     let elements = elements(headers).unwrap_or_default();
-    elements.iter().filter_map(|element| element.node.as_deref().and_then(address)).collect()
+    elements
+        .iter()
+        .filter_map(|element| element.node.as_deref().and_then(address))
+        .collect()
 }
 
 /// Writes one element of `Forwarded`.
 ///
 /// # Errors
 /// The writer's.
-pub(super) fn write_element(out: &mut impl Write, node: IpAddr, https: bool, host: Option<&str>) -> io::Result<()> {
+pub(super) fn write_element(
+    out: &mut impl Write,
+    node: IpAddr,
+    https: bool,
+    host: Option<&str>,
+) -> io::Result<()> {
     match node {
         IpAddr::V4(address) => write!(out, "for={address}")?,
         IpAddr::V6(address) => write!(out, "for=\"[{address}]\"")?,
     }
-    out.write_all(if https { b";proto=https" } else { b";proto=http" })?;
+    out.write_all(if https {
+        b";proto=https"
+    } else {
+        b";proto=http"
+    })?;
     let Some(host) = host else { return Ok(()) };
-    [b";host=\"".as_slice(), host.as_bytes(), b"\""].into_iter().try_for_each(|part| out.write_all(part))
+    [b";host=\"".as_slice(), host.as_bytes(), b"\""]
+        .into_iter()
+        .try_for_each(|part| out.write_all(part))
 }
 
 #[cfg(test)]
@@ -191,10 +252,18 @@ mod tests {
 
     fn facts(lines: &[(&'static str, &'static str)]) -> (Facts, HeaderMap) {
         let trusted = TrustedProxies::parse(&["loopback", "10.0.0.0/8"]).unwrap();
-        let connection = Connection { address: "127.0.0.1:5".parse().unwrap(), secure: false };
+        let connection = Connection {
+            address: "127.0.0.1:5".parse().unwrap(),
+            secure: false,
+        };
         let mut headers: HeaderMap = lines
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
             .collect();
         let facts = believe(&mut headers, &connection, &trusted);
         (facts, headers)
@@ -216,22 +285,36 @@ mod tests {
             ("6.6.6.6, unknown, 10.0.0.2", Some("10.0.0.2")),
             ("unknown", None),
         ] {
-            assert_eq!(client(&[("x-forwarded-for", line)]).as_deref(), wanted, "{line}");
+            assert_eq!(
+                client(&[("x-forwarded-for", line)]).as_deref(),
+                wanted,
+                "{line}"
+            );
         }
-        let line =
-            "for=6.6.6.6, for=\"[2001:db8::1]:99\";proto=https;host=\"A.example:8443\";by=_x, for=10.0.0.2;proto=http";
+        let line = "for=6.6.6.6, \
+            for=\"[2001:db8::1]:99\";proto=https;host=\"A.example:8443\";by=_x, \
+            for=10.0.0.2;proto=http";
         let (facts, _) = facts(&[("forwarded", line)]);
         assert_eq!(facts.client.unwrap().to_string(), "2001:db8::1");
-        assert_eq!((facts.https, facts.host.as_deref()), (Some(true), Some("a.example:8443")));
+        assert_eq!(
+            (facts.https, facts.host.as_deref()),
+            (Some(true), Some("a.example:8443"))
+        );
     }
 
     #[test]
     fn a_forwarded_that_contradicts_what_the_proxy_says_is_its_clients_and_goes() {
-        let plain =
-            [("x-forwarded-for", "9.9.9.9"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "App.example")];
+        let plain = [
+            ("x-forwarded-for", "9.9.9.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "App.example"),
+        ];
         let kept = |forwarded: &'static str| {
             let (facts, headers) = facts(&[&plain[..], &[("forwarded", forwarded)]].concat());
-            assert_eq!((facts.https, facts.host.as_deref()), (Some(true), Some("app.example")));
+            assert_eq!(
+                (facts.https, facts.host.as_deref()),
+                (Some(true), Some("app.example"))
+            );
             assert_eq!(facts.client.unwrap().to_string(), "9.9.9.9");
             headers.contains_key("forwarded")
         };
@@ -245,9 +328,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_not_passed_on() {
-        let (found, headers) = facts(&[("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a b")]);
+        let (found, headers) =
+            facts(&[("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a b")]);
         assert_eq!((found, headers.len()), (Facts::default(), 0));
-        let (found, _) = facts(&[("x-forwarded-proto", "https, http"), ("x-forwarded-host", "One, two")]);
-        assert_eq!((found.https, found.host.as_deref()), (Some(true), Some("one")));
+        let (found, _) = facts(&[
+            ("x-forwarded-proto", "https, http"),
+            ("x-forwarded-host", "One, two"),
+        ]);
+        assert_eq!(
+            (found.https, found.host.as_deref()),
+            (Some(true), Some("one"))
+        );
     }
 }

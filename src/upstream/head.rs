@@ -1,5 +1,5 @@
-//! What a request's head must be before it is looked at: a target and a host that can be told, and no coding that would
-//! be lost on the way.
+//! What a request's head must be before it is looked at: a target and a host that can be told, and
+//! no coding that would be lost on the way.
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -10,7 +10,10 @@ use std::net::Ipv6Addr;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// RFC 9112 §3.2.
-    #[error("found the request target {0:?}; allowed are a path, an http or https URL, and * with OPTIONS")]
+    #[error(
+        "found the request target {0:?}; allowed are a path, an http or https URL, and * with \
+         OPTIONS"
+    )]
     Target(String),
     /// RFC 9110 §9.3.6.
     #[error("found the method CONNECT; this is no proxy to other hosts")]
@@ -60,26 +63,36 @@ pub(super) fn take_authority(parts: &mut Parts) -> Result<Option<Authority>, Hea
     }
     let wrong = |uri: &Uri| HeadError::Target(uri.to_string());
     // Authority form, which only CONNECT has, has none.
-    let Some(path) = parts.uri.path_and_query() else { return Err(wrong(&parts.uri)) };
+    let Some(path) = parts.uri.path_and_query() else {
+        return Err(wrong(&parts.uri));
+    };
     if path.as_str() == "*" && parts.method != Method::OPTIONS {
         return Err(wrong(&parts.uri));
     }
-    let Some(authority) = parts.uri.authority().cloned() else { return Ok(None) };
-    if !parts.uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme)) {
+    let Some(authority) = parts.uri.authority().cloned() else {
+        return Ok(None);
+    };
+    if !parts
+        .uri
+        .scheme()
+        .is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme))
+    {
         return Err(wrong(&parts.uri));
     }
     let mut origin = http::uri::Parts::default();
     // An empty path is `/` (RFC 9112 §3.2.1).
     origin.path_and_query = Some(match path.as_str().strip_prefix('?') {
         None => path.clone(),
-        Some(query) => PathAndQuery::try_from(format!("/?{query}")).map_err(|_| wrong(&parts.uri))?,
+        Some(query) => {
+            PathAndQuery::try_from(format!("/?{query}")).map_err(|_| wrong(&parts.uri))?
+        }
     });
     parts.uri = Uri::from_parts(origin).map_err(|_| wrong(&parts.uri))?;
     Ok(Some(authority))
 }
 
-/// Checks Host (RFC 9112 §3.2) and leaves the one that counts: the target's authority wins (RFC 9112 §3.2.2, RFC 9113
-/// §8.3.1).
+/// Checks Host (RFC 9112 §3.2) and leaves the one that counts: the target's authority wins (RFC
+/// 9112 §3.2.2, RFC 9113 §8.3.1).
 pub(super) fn settle_host(
     headers: &mut HeaderMap,
     version: Version,
@@ -94,14 +107,19 @@ pub(super) fn settle_host(
     if let Some(host) = headers.get(header::HOST)
         && !is_host_or_empty(host.as_bytes())
     {
-        return Err(HeadError::BadHost(String::from_utf8_lossy(host.as_bytes()).into_owned()));
+        return Err(HeadError::BadHost(
+            String::from_utf8_lossy(host.as_bytes()).into_owned(),
+        ));
     }
     if let Some(authority) = authority {
         let wrong = || HeadError::BadHost(authority.to_string());
         if !is_host(authority.as_str().as_bytes()) {
             return Err(wrong());
         }
-        headers.insert(header::HOST, HeaderValue::try_from(authority.as_str()).map_err(|_| wrong())?);
+        headers.insert(
+            header::HOST,
+            HeaderValue::try_from(authority.as_str()).map_err(|_| wrong())?,
+        );
     }
     Ok(())
 }
@@ -113,12 +131,19 @@ fn is_host_or_empty(text: &[u8]) -> bool {
 
 /// `uri-host [ ":" port ]` (RFC 3986 §3.2.2), not empty.
 pub(super) fn is_host(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
     if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, port)) = rest.split_once(']') else { return false };
-        return address.parse::<Ipv6Addr>().is_ok() && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+        let Some((address, port)) = rest.split_once(']') else {
+            return false;
+        };
+        return address.parse::<Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
     }
-    let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+    let (name, port) = text
+        .split_once(':')
+        .map_or((text, None), |(name, port)| (name, Some(port)));
     !name.is_empty() && is_name(name.as_bytes()) && port.is_none_or(is_port)
 }
 
@@ -132,7 +157,11 @@ fn is_name(text: &[u8]) -> bool {
     while let Some((byte, after)) = rest.split_first() {
         rest = match byte {
             b'%' => match after {
-                [first, second, after @ ..] if first.is_ascii_hexdigit() && second.is_ascii_hexdigit() => after,
+                [first, second, after @ ..]
+                    if first.is_ascii_hexdigit() && second.is_ascii_hexdigit() =>
+                {
+                    after
+                }
                 _ => return false,
             },
             byte if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => after,
@@ -142,14 +171,18 @@ fn is_name(text: &[u8]) -> bool {
     true
 }
 
-/// The first transfer coding of a message that would get lost: all but one `chunked`. `identity` says nothing (it was
-/// a coding of RFC 2616).
+/// The first transfer coding of a message that would get lost: all but one `chunked`. `identity`
+/// says nothing (it was a coding of RFC 2616).
 pub(super) fn lost_coding(headers: &HeaderMap) -> Option<String> {
     let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
     lines.peek()?;
     let mut all = Vec::new();
     for line in lines {
-        all.extend(String::from_utf8_lossy(line.as_bytes()).split(',').map(|coding| coding.trim().to_owned()));
+        all.extend(
+            String::from_utf8_lossy(line.as_bytes())
+                .split(',')
+                .map(|coding| coding.trim().to_owned()),
+        );
     }
     all.retain(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
     match all.as_slice() {
@@ -165,14 +198,22 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_and_a_port() {
-        for good in
-            ["a", "app.example", "App_1.example:80", "a.", "10.0.0.1:8080", "[::1]", "[2001:db8::1]:443", "a:", "%41"]
-        {
+        for good in [
+            "a",
+            "app.example",
+            "App_1.example:80",
+            "a.",
+            "10.0.0.1:8080",
+            "[::1]",
+            "[2001:db8::1]:443",
+            "a:",
+            "%41",
+        ] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
         for bad in [
-            "", ":80", "a b", "a/b", "a?b", "u@a", "a:b", "a:99999", "a:+1", "[::1", "[::1]x", "[x]", "a\"", "a\\",
-            "%4", "é", "a:1:2", "<a>", "a#",
+            "", ":80", "a b", "a/b", "a?b", "u@a", "a:b", "a:99999", "a:+1", "[::1", "[::1]x",
+            "[x]", "a\"", "a\\", "%4", "é", "a:1:2", "<a>", "a#",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
@@ -193,7 +234,10 @@ mod tests {
         assert_eq!(lost(&["identity, chunked"]), None);
         assert_eq!(lost(&["gzip, chunked"]).as_deref(), Some("gzip, chunked"));
         assert_eq!(lost(&["gzip", "chunked"]).as_deref(), Some("gzip, chunked"));
-        assert_eq!(lost(&["chunked, chunked"]).as_deref(), Some("chunked, chunked"));
+        assert_eq!(
+            lost(&["chunked, chunked"]).as_deref(),
+            Some("chunked, chunked")
+        );
         assert_eq!(lost(&["gzip"]).as_deref(), Some("gzip"));
     }
 }

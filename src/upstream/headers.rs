@@ -1,9 +1,10 @@
 //! Which headers a proxy takes off and puts on (RFC 9110 §7.6, RFC 7239).
 //!
-//! [`normalize`] runs once for every request, before anything looks at it: what comes after it sees one Host, one Cookie
-//! line, an origin-form target, no field that belongs to a connection, and nothing about the client that a stranger has
-//! made up. [`add_hops`] runs for every request that leaves on a client's behalf. It is a function of the headers that
-//! [`normalize`] has left and of the [`Peer`], so that a delivery hours later says what the call itself would have said.
+//! [`normalize`] runs once for every request, before anything looks at it: what comes after it sees
+//! one Host, one Cookie line, an origin-form target, no field that belongs to a connection, and
+//! nothing about the client that a stranger has made up. [`add_hops`] runs for every request that
+//! leaves on a client's behalf. It is a function of the headers that [`normalize`] has left and of
+//! the [`Peer`], so that a delivery hours later says what the call itself would have said.
 
 pub use super::head::HeadError;
 use super::{forwarded, head};
@@ -38,7 +39,8 @@ pub struct HopSettings {
     pub via: bool,
 }
 
-/// What a request asked of its connection, remembered in its extensions when those headers are taken off.
+/// What a request asked of its connection, remembered in its extensions when those headers are
+/// taken off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     /// To change to this protocol (RFC 9110 §7.8).
@@ -49,19 +51,25 @@ pub(super) struct Asked {
 
 /// Checks and cleans a request's head, and tells which client it comes from.
 ///
-/// - The target must be a path, an http or https URL, or `*` with OPTIONS; it is left in origin form. Host must be there
-///   once in HTTP/1.1 and be valid (RFC 9112 §3.2); a target's authority replaces it.
-/// - A transfer coding other than `chunked` is refused: it would get lost with the header (RFC 9112 §6.1).
+/// - The target must be a path, an http or https URL, or `*` with OPTIONS; it is left in origin
+///   form. Host must be there once in HTTP/1.1 and be valid (RFC 9112 §3.2); a target's authority
+///   replaces it.
+/// - A transfer coding other than `chunked` is refused: it would get lost with the header (RFC 9112
+///   §6.1).
 /// - Several Cookie lines become one (RFC 9113 §8.2.3).
-/// - What belongs to the connection goes. An upgrade to HTTP/2 or TLS goes with it: it would open a tunnel for calls
-///   that nothing looks at.
-/// - From a trusted connection `X-Forwarded-*` and `Forwarded` are believed and kept, as far as they can be read and agree
-///   with one another; from others they are taken off, as are `CF-Connecting-IP` and `True-Client-IP`, and `X-Real-IP` is
-///   replaced.
+/// - What belongs to the connection goes. An upgrade to HTTP/2 or TLS goes with it: it would open a
+///   tunnel for calls that nothing looks at.
+/// - From a trusted connection `X-Forwarded-*` and `Forwarded` are believed and kept, as far as
+///   they can be read and agree with one another; from others they are taken off, as are
+///   `CF-Connecting-IP` and `True-Client-IP`, and `X-Real-IP` is replaced.
 ///
 /// # Errors
 /// The head can't be forwarded.
-pub fn normalize(parts: &mut Parts, connection: &Connection, trusted: &TrustedProxies) -> Result<Peer, HeadError> {
+pub fn normalize(
+    parts: &mut Parts,
+    connection: &Connection,
+    trusted: &TrustedProxies,
+) -> Result<Peer, HeadError> {
     let authority = head::take_authority(parts)?;
     head::settle_host(&mut parts.headers, parts.version, authority.as_ref())?;
     if let Some(coding) = head::lost_coding(&parts.headers) {
@@ -69,7 +77,11 @@ pub fn normalize(parts: &mut Parts, connection: &Connection, trusted: &TrustedPr
     }
     let headers = &mut parts.headers;
     let asked = Asked {
-        upgrade: if parts.version == Version::HTTP_11 { upgrade(headers) } else { None },
+        upgrade: if parts.version == Version::HTTP_11 {
+            upgrade(headers)
+        } else {
+            None
+        },
         trailers: wants_trailers(headers),
     };
     if asked != Asked::default() {
@@ -86,31 +98,63 @@ pub fn normalize(parts: &mut Parts, connection: &Connection, trusted: &TrustedPr
     } else {
         remove_claims(headers, &peer);
     }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| !host.is_empty());
-    peer.host = peer.host.or_else(|| host.map(|host| Arc::from(host.to_ascii_lowercase())));
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .filter(|host| !host.is_empty());
+    peer.host = peer
+        .host
+        .or_else(|| host.map(|host| Arc::from(host.to_ascii_lowercase())));
     Ok(peer)
 }
 
-/// Puts on what a request carries that is forwarded for a client: Host, Via, and where it comes from. `version` is that of
-/// the client's message.
+/// Puts on what a request carries that is forwarded for a client: Host, Via, and where it comes
+/// from. `version` is that of the client's message.
 ///
-/// `X-Forwarded-For` and `Forwarded` are extended by the connection's address; where one is missing it is made of the
-/// other. No element that is added contradicts `X-Forwarded-Proto` or `-Host`, which are set where they are missing.
+/// `X-Forwarded-For` and `Forwarded` are extended by the connection's address; where one is missing
+/// it is made of the other. No element that is added contradicts `X-Forwarded-Proto` or `-Host`,
+/// which are set where they are missing.
 pub fn add_hops(headers: &mut HeaderMap, peer: &Peer, version: Version, settings: &HopSettings) {
     let here = peer.connection.address.ip().to_canonical();
     let chain = forwarded::chain(headers);
-    let new = |name| if headers.contains_key(name) { [].as_slice() } else { chain.as_slice() };
+    let new = |name| {
+        if headers.contains_key(name) {
+            [].as_slice()
+        } else {
+            chain.as_slice()
+        }
+    };
     let (nodes, elements) = (new(forwarded::FOR), new(header::FORWARDED));
-    append_each(headers, forwarded::FOR, nodes.iter().chain([&here]), |list, node| write!(list, "{node}"));
-    append_each(headers, header::FORWARDED, elements.iter().chain([&here]), |list, node| {
-        forwarded::write_element(list, *node, peer.https, peer.host.as_deref())
-    });
+    append_each(
+        headers,
+        forwarded::FOR,
+        nodes.iter().chain([&here]),
+        |list, node| write!(list, "{node}"),
+    );
+    append_each(
+        headers,
+        header::FORWARDED,
+        elements.iter().chain([&here]),
+        |list, node| forwarded::write_element(list, *node, peer.https, peer.host.as_deref()),
+    );
     let proto = if peer.https { "https" } else { "http" };
-    headers.entry(forwarded::PROTO).or_insert_with(|| HeaderValue::from_static(proto));
-    let known = || peer.host.as_deref().and_then(|host| HeaderValue::try_from(host).ok());
-    let host = headers.get(header::HOST).filter(|host| !host.is_empty()).cloned().or_else(known);
+    headers
+        .entry(forwarded::PROTO)
+        .or_insert_with(|| HeaderValue::from_static(proto));
+    let known = || {
+        peer.host
+            .as_deref()
+            .and_then(|host| HeaderValue::try_from(host).ok())
+    };
+    let host = headers
+        .get(header::HOST)
+        .filter(|host| !host.is_empty())
+        .cloned()
+        .or_else(known);
     if let Some(host) = &host {
-        headers.entry(forwarded::HOST).or_insert_with(|| host.clone());
+        headers
+            .entry(forwarded::HOST)
+            .or_insert_with(|| host.clone());
     }
     match host.filter(|_| settings.preserve_host) {
         Some(host) => drop(headers.insert(header::HOST, host)),
@@ -130,27 +174,49 @@ fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The protocols of `Upgrade`, without those that would carry HTTP again.
 pub(super) fn protocols(headers: &HeaderMap) -> Option<HeaderValue> {
-    let lines = headers.get_all(header::UPGRADE).iter().filter_map(|line| line.to_str().ok());
-    let tokens = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty());
+    let lines = headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let tokens = lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty());
     let left: Vec<_> = tokens.filter(|token| !carries_http(token)).collect();
-    if left.is_empty() { None } else { HeaderValue::try_from(left.join(", ")).ok() }
+    if left.is_empty() {
+        None
+    } else {
+        HeaderValue::try_from(left.join(", ")).ok()
+    }
 }
 
-/// Calls in such a tunnel would pass by lanes and cache: `h2c`, `HTTP/2.0` (RFC 7540 §3.2), `TLS/1.2` (RFC 2817).
+/// Calls in such a tunnel would pass by lanes and cache: `h2c`, `HTTP/2.0` (RFC 7540 §3.2),
+/// `TLS/1.2` (RFC 2817).
 fn carries_http(token: &str) -> bool {
     let name = token.split('/').next().unwrap_or_default();
-    ["h2c", "h2", "h3", "http", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    ["h2c", "h2", "h3", "http", "tls"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|option| !option.is_empty())
+    let lines = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|option| !option.is_empty())
 }
 
-/// Takes off what belongs to one connection only: the known headers, and those named in `Connection`.
+/// Takes off what belongs to one connection only: the known headers, and those named in
+/// `Connection`.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = connection_options(headers).filter_map(|name| name.parse().ok()).collect();
+        let named: Vec<HeaderName> = connection_options(headers)
+            .filter_map(|name| name.parse().ok())
+            .collect();
         for name in named {
             // A client must not be able to have the message's framing or its authority taken off.
             if name != header::HOST && name != header::CONTENT_LENGTH {
@@ -168,23 +234,33 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Takes trailers: they may be asked for again after the hop-by-hop headers are gone.
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::TE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+    let lines = headers
+        .get_all(header::TE)
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// HTTP/2 splits cookies into lines of their own, which an HTTP/1.1 application reads as several headers.
+/// HTTP/2 splits cookies into lines of their own, which an HTTP/1.1 application reads as several
+/// headers.
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }
 }
 
-/// Takes off what a stranger says of where a call comes from. `X_Forwarded_For` is the same header to a CGI or WSGI
-/// application.
+/// Takes off what a stranger says of where a call comes from. `X_Forwarded_For` is the same header
+/// to a CGI or WSGI application.
 fn remove_claims(headers: &mut HeaderMap, peer: &Peer) {
     const NAMES: [&str; 3] = ["forwarded", "cf-connecting-ip", "true-client-ip"];
     let begins_like = |name: &str, known: &str| {
@@ -215,7 +291,9 @@ pub(super) fn add_via(headers: &mut HeaderMap, version: Version) {
         Version::HTTP_2 => "2.0 tidegate",
         _ => "1.1 tidegate",
     };
-    append_each(headers, header::VIA, [hop].iter(), |list, hop| list.write_all(hop.as_bytes()));
+    append_each(headers, header::VIA, [hop].iter(), |list, hop| {
+        list.write_all(hop.as_bytes())
+    });
 }
 
 /// Makes one line of all that are there, with these items at its end.
@@ -251,7 +329,10 @@ mod tests {
     use super::*;
     use http::Request;
 
-    const HOPS: HopSettings = HopSettings { preserve_host: true, via: true };
+    const HOPS: HopSettings = HopSettings {
+        preserve_host: true,
+        via: true,
+    };
 
     fn parts(method: &str, target: &str, lines: &[(&str, &str)]) -> Parts {
         let mut request = Request::builder().method(method).uri(target);
@@ -262,7 +343,10 @@ mod tests {
     }
 
     fn from(address: &str) -> Connection {
-        Connection { address: address.parse().unwrap(), secure: false }
+        Connection {
+            address: address.parse().unwrap(),
+            secure: false,
+        }
     }
 
     fn cleaned(lines: &[(&str, &str)], address: &str) -> (Parts, Peer) {
@@ -291,18 +375,36 @@ mod tests {
         let mut left: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length", "host"]);
-        assert_eq!(parts.extensions.get(), Some(&Asked { upgrade: None, trailers: true }));
+        assert_eq!(
+            parts.extensions.get(),
+            Some(&Asked {
+                upgrade: None,
+                trailers: true
+            })
+        );
     }
 
     #[test]
     fn an_upgrade_counts_only_if_connection_names_it_and_it_carries_no_http() {
         let asked = |connection: &str, upgrade: &str| {
-            let (parts, _) = cleaned(&[("connection", connection), ("upgrade", upgrade)], "10.0.0.7:99");
+            let (parts, _) = cleaned(
+                &[("connection", connection), ("upgrade", upgrade)],
+                "10.0.0.7:99",
+            );
             assert!(!parts.headers.contains_key("upgrade"));
-            parts.extensions.get::<Asked>().and_then(|asked| asked.upgrade.clone())
+            parts
+                .extensions
+                .get::<Asked>()
+                .and_then(|asked| asked.upgrade.clone())
         };
-        assert_eq!(asked("keep-alive, Upgrade", "websocket").unwrap(), "websocket");
-        assert_eq!(asked("upgrade", "h2c, websocket, TLS/1.2").unwrap(), "websocket");
+        assert_eq!(
+            asked("keep-alive, Upgrade", "websocket").unwrap(),
+            "websocket"
+        );
+        assert_eq!(
+            asked("upgrade", "h2c, websocket, TLS/1.2").unwrap(),
+            "websocket"
+        );
         for (connection, upgrade) in [
             ("keep-alive", "websocket"),
             ("Upgrade, HTTP2-Settings", "h2c"),
@@ -321,37 +423,75 @@ mod tests {
             let mut parts = parts("GET", target, &lines);
             parts.version = version;
             let peer = normalize(&mut parts, &from("10.0.0.7:99"), &TrustedProxies::local())?;
-            let sent = parts.headers.get("host").map(|host| host.to_str().unwrap().to_owned());
-            Ok((sent, peer.host.map(|host| host.to_string()), parts.uri.to_string()))
+            let sent = parts
+                .headers
+                .get("host")
+                .map(|host| host.to_str().unwrap().to_owned());
+            Ok((
+                sent,
+                peer.host.map(|host| host.to_string()),
+                parts.uri.to_string(),
+            ))
         };
-        let found =
-            |sent: &str, host: &str, uri: &str| Ok((Some(sent.to_owned()), Some(host.to_owned()), uri.to_owned()));
+        let found = |sent: &str, host: &str, uri: &str| {
+            Ok((Some(sent.to_owned()), Some(host.to_owned()), uri.to_owned()))
+        };
         let (h1, h10, h2) = (Version::HTTP_11, Version::HTTP_10, Version::HTTP_2);
-        assert_eq!(host(h1, "/x", &["A.test:80"]), found("A.test:80", "a.test:80", "/x"));
-        assert_eq!(host(h1, "http://B.test/x?y", &["a.test"]), found("B.test", "b.test", "/x?y"));
-        assert_eq!(host(h2, "https://B.test/x", &[]), found("B.test", "b.test", "/x"));
-        assert_eq!(host(h2, "https://b.test/x", &["a.test"]), found("b.test", "b.test", "/x"));
+        assert_eq!(
+            host(h1, "/x", &["A.test:80"]),
+            found("A.test:80", "a.test:80", "/x")
+        );
+        assert_eq!(
+            host(h1, "http://B.test/x?y", &["a.test"]),
+            found("B.test", "b.test", "/x?y")
+        );
+        assert_eq!(
+            host(h2, "https://B.test/x", &[]),
+            found("B.test", "b.test", "/x")
+        );
+        assert_eq!(
+            host(h2, "https://b.test/x", &["a.test"]),
+            found("b.test", "b.test", "/x")
+        );
         assert_eq!(host(h10, "/x", &[]), Ok((None, None, "/x".to_owned())));
-        assert_eq!(host(h1, "/x", &[""]), Ok((Some(String::new()), None, "/x".to_owned())));
+        assert_eq!(
+            host(h1, "/x", &[""]),
+            Ok((Some(String::new()), None, "/x".to_owned()))
+        );
         assert_eq!(host(h1, "/x", &[]), Err(HeadError::NoHost));
         assert_eq!(host(h1, "http://b.test/x", &[]), Err(HeadError::NoHost));
         assert_eq!(host(h1, "/x", &["a", "a"]), Err(HeadError::ManyHosts(2)));
         assert_eq!(host(h10, "/x", &["a", "b"]), Err(HeadError::ManyHosts(2)));
-        assert_eq!(host(h1, "/x", &["a/b"]), Err(HeadError::BadHost("a/b".to_owned())));
-        assert_eq!(host(h1, "http://u@b.test/x", &["a"]), Err(HeadError::BadHost("u@b.test".to_owned())));
+        assert_eq!(
+            host(h1, "/x", &["a/b"]),
+            Err(HeadError::BadHost("a/b".to_owned()))
+        );
+        assert_eq!(
+            host(h1, "http://u@b.test/x", &["a"]),
+            Err(HeadError::BadHost("u@b.test".to_owned()))
+        );
     }
 
     #[test]
     fn a_target_is_a_path_or_a_url_or_an_asterisk_with_options() {
         let target = |method: &str, target: &str| {
             let mut parts = parts(method, target, &[("host", "a")]);
-            normalize(&mut parts, &from("10.0.0.7:99"), &TrustedProxies::local()).map(|_| parts.uri.to_string())
+            normalize(&mut parts, &from("10.0.0.7:99"), &TrustedProxies::local())
+                .map(|_| parts.uri.to_string())
         };
         assert_eq!(target("OPTIONS", "*").as_deref(), Ok("*"));
         assert_eq!(target("GET", "/*").as_deref(), Ok("/*"));
         assert_eq!(target("GET", "http://a?x").as_deref(), Ok("/?x"));
-        for (method, bad) in [("GET", "*"), ("GET", "foo"), ("OPTIONS", "foo:80"), ("GET", "ftp://a/x")] {
-            assert!(matches!(target(method, bad), Err(HeadError::Target(_))), "{method} {bad}");
+        for (method, bad) in [
+            ("GET", "*"),
+            ("GET", "foo"),
+            ("OPTIONS", "foo:80"),
+            ("GET", "ftp://a/x"),
+        ] {
+            assert!(
+                matches!(target(method, bad), Err(HeadError::Target(_))),
+                "{method} {bad}"
+            );
         }
         assert_eq!(target("CONNECT", "a:443"), Err(HeadError::Connect));
     }
@@ -379,51 +519,84 @@ mod tests {
             ("x-request-id", "7"),
         ];
         let (mut parts, peer) = cleaned(&claims, "10.0.0.7:99");
-        assert_eq!((peer.client.to_string().as_str(), peer.https), ("10.0.0.7", false));
+        assert_eq!(
+            (peer.client.to_string().as_str(), peer.https),
+            ("10.0.0.7", false)
+        );
         assert_eq!(parts.headers["x-real-ip"], "10.0.0.7");
         assert_eq!(parts.headers.len(), 3, "{:?}", parts.headers);
         add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HOPS);
         assert_eq!(parts.headers["x-forwarded-for"], "10.0.0.7");
-        assert_eq!(parts.headers["forwarded"], "for=10.0.0.7;proto=http;host=\"app.test:81\"");
+        assert_eq!(
+            parts.headers["forwarded"],
+            "for=10.0.0.7;proto=http;host=\"app.test:81\""
+        );
         assert_eq!(parts.headers["x-forwarded-proto"], "http");
         // A trusted proxy's words stay.
         let (parts, peer) = cleaned(&claims, "127.0.0.1:99");
-        assert_eq!((peer.client.to_string().as_str(), peer.https), ("9.9.9.9", true));
+        assert_eq!(
+            (peer.client.to_string().as_str(), peer.https),
+            ("9.9.9.9", true)
+        );
         assert_eq!(peer.host.as_deref(), Some("admin.test"));
         assert_eq!(
-            (&parts.headers["x-real-ip"], &parts.headers["x-forwarded-port"]),
+            (
+                &parts.headers["x-real-ip"],
+                &parts.headers["x-forwarded-port"]
+            ),
             (&"9.9.9.9".parse().unwrap(), &"443".parse().unwrap())
         );
     }
 
     #[test]
     fn each_hop_adds_itself() {
-        let front = [("x-forwarded-for", "1.2.3.4"), ("via", "1.0 first"), ("x-forwarded-proto", "https")];
+        let front = [
+            ("x-forwarded-for", "1.2.3.4"),
+            ("via", "1.0 first"),
+            ("x-forwarded-proto", "https"),
+        ];
         let (mut parts, peer) = cleaned(&front, "[::ffff:127.0.0.7]:99");
         add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HOPS);
         let headers = &parts.headers;
         assert_eq!(headers["x-forwarded-for"], "1.2.3.4, 127.0.0.7");
         let rest = ";proto=https;host=\"app.test:81\"";
-        assert_eq!(headers["forwarded"], format!("for=1.2.3.4{rest}, for=127.0.0.7{rest}"));
+        assert_eq!(
+            headers["forwarded"],
+            format!("for=1.2.3.4{rest}, for=127.0.0.7{rest}")
+        );
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(
             (&headers["host"], &headers["x-forwarded-host"]),
-            (&"App.test:81".parse().unwrap(), &"App.test:81".parse().unwrap())
+            (
+                &"App.test:81".parse().unwrap(),
+                &"App.test:81".parse().unwrap()
+            )
         );
         assert_eq!(headers["via"], "1.0 first, 1.1 tidegate");
     }
 
     #[test]
     fn what_a_front_says_in_forwarded_only_is_said_in_the_other_words_too() {
-        let (mut parts, peer) =
-            cleaned(&[("forwarded", "for=\"[2001:db8::1]\";proto=https;host=a.test")], "127.0.0.1:99");
-        add_hops(&mut parts.headers, &peer, Version::HTTP_11, &HopSettings { preserve_host: false, via: false });
+        let (mut parts, peer) = cleaned(
+            &[("forwarded", "for=\"[2001:db8::1]\";proto=https;host=a.test")],
+            "127.0.0.1:99",
+        );
+        add_hops(
+            &mut parts.headers,
+            &peer,
+            Version::HTTP_11,
+            &HopSettings {
+                preserve_host: false,
+                via: false,
+            },
+        );
         let headers = &parts.headers;
         assert_eq!(headers["x-forwarded-for"], "2001:db8::1, 127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(
             headers["forwarded"],
-            "for=\"[2001:db8::1]\";proto=https;host=a.test, for=127.0.0.1;proto=https;host=\"a.test\""
+            "for=\"[2001:db8::1]\";proto=https;host=a.test, \
+             for=127.0.0.1;proto=https;host=\"a.test\""
         );
         assert!(!headers.contains_key("via") && !headers.contains_key("host"));
     }
@@ -435,7 +608,10 @@ mod tests {
         add_hops(&mut headers, &peer, Version::HTTP_11, &HOPS);
         assert_eq!(
             (&headers["host"], &headers["x-forwarded-host"]),
-            (&"app.test:81".parse().unwrap(), &"app.test:81".parse().unwrap())
+            (
+                &"app.test:81".parse().unwrap(),
+                &"app.test:81".parse().unwrap()
+            )
         );
     }
 }

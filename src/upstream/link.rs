@@ -1,5 +1,5 @@
-//! What hyper's pool doesn't know of a connection to the application: whether it has answered before and said nothing since,
-//! and how long the application keeps it (`Keep-Alive: timeout=N`).
+//! What hyper's pool doesn't know of a connection to the application: whether it has answered
+//! before and said nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
 
 use http::{Extensions, HeaderMap};
 use hyper_util::client::legacy::Error;
@@ -21,7 +21,8 @@ struct Record {
     used: AtomicBool,
     /// Bytes have come since the last ones were sent.
     heard: AtomicBool,
-    /// When the application may close it, if it says; moved by each answer. Locked for a look, by the task that has an answer.
+    /// When the application may close it, if it says; moved by each answer. Locked for a look, by
+    /// the task that has an answer.
     ends: Mutex<Option<Instant>>,
     /// The connection's place until it is closed. Locked for an exchange.
     place: Mutex<Option<OwnedSemaphorePermit>>,
@@ -30,7 +31,10 @@ struct Record {
 impl Link {
     /// Of a connection that is opened in this place.
     pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
-        Self(Arc::new(Record { place: Mutex::new(Some(place)), ..Record::default() }))
+        Self(Arc::new(Record {
+            place: Mutex::new(Some(place)),
+            ..Record::default()
+        }))
     }
 
     /// Of a response's extensions; it has answered from now on.
@@ -40,15 +44,17 @@ impl Link {
         Some(link.clone())
     }
 
-    /// Exchanges the connection's place for one of these, if one is free. `true`: it has one of these now, or is closed and
-    /// needs none.
+    /// Exchanges the connection's place for one of these, if one is free. `true`: it has one of
+    /// these now, or is closed and needs none.
     pub(super) fn move_to(&self, places: &Arc<Semaphore>) -> bool {
         let mut place = self.0.place.lock();
         let Some(before) = &*place else { return true };
         if Arc::ptr_eq(before.semaphore(), places) {
             return true;
         }
-        let Ok(after) = Arc::clone(places).try_acquire_owned() else { return false };
+        let Ok(after) = Arc::clone(places).try_acquire_owned() else {
+            return false;
+        };
         let before = place.replace(after);
         // ORDER: the call that waits for the place is woken without the lock.
         drop(place);
@@ -72,29 +78,32 @@ impl Link {
         self.0.heard.store(false, Ordering::Relaxed);
     }
 
-    /// A request failed on a connection that had answered before, and of whose answer no byte came: the application has
-    /// closed it while the request was on its way.
+    /// A request failed on a connection that had answered before, and of whose answer no byte came:
+    /// the application has closed it while the request was on its way.
     pub(super) fn was_closed_between_requests(error: &Error) -> bool {
         let mut extensions = Extensions::new();
         if let Some(connected) = error.connect_info() {
             connected.get_extras(&mut extensions);
         }
-        extensions
-            .remove::<Self>()
-            .is_some_and(|link| link.0.used.load(Ordering::Relaxed) && !link.0.heard.load(Ordering::Relaxed))
+        extensions.remove::<Self>().is_some_and(|link| {
+            link.0.used.load(Ordering::Relaxed) && !link.0.heard.load(Ordering::Relaxed)
+        })
     }
 
-    /// Takes the connection out of the pool before the application closes it. Until it answers again it is good for
-    /// `limit`; a request that is on it by then is not disturbed.
+    /// Takes the connection out of the pool before the application closes it. Until it answers
+    /// again it is good for `limit`; a request that is on it by then is not disturbed.
     pub(super) fn retire_after(self, limit: Duration, capture: CaptureConnection) {
         let first = self.0.ends.lock().replace(Instant::now() + limit).is_none();
         if !first {
             return;
         }
-        // Ends when the connection has been still for `limit`: one task a connection, a few seconds beyond its end.
+        // Ends when the connection has been still for `limit`: one task a connection, a few seconds
+        // beyond its end.
         drop(tokio::spawn(async move {
             loop {
-                let Some(ends) = *self.0.ends.lock() else { return };
+                let Some(ends) = *self.0.ends.lock() else {
+                    return;
+                };
                 if ends <= Instant::now() {
                     break;
                 }
@@ -107,16 +116,28 @@ impl Link {
     }
 }
 
-/// How long an idle connection may be used again, by its `Keep-Alive: timeout=N` (seconds): a second less than the
-/// application says, since both clocks run apart by the way between; of one second, a half.
+/// How long an idle connection may be used again, by its `Keep-Alive: timeout=N` (seconds): a
+/// second less than the application says, since both clocks run apart by the way between; of one
+/// second, a half.
 pub(super) fn stated_limit(headers: &HeaderMap) -> Option<Duration> {
-    let lines = headers.get_all("keep-alive").iter().filter_map(|line| line.to_str().ok());
-    let mut parameters = lines.flat_map(|line| line.split(',')).filter_map(|parameter| parameter.split_once('='));
+    let lines = headers
+        .get_all("keep-alive")
+        .iter()
+        .filter_map(|line| line.to_str().ok());
+    let mut parameters = lines
+        .flat_map(|line| line.split(','))
+        .filter_map(|parameter| parameter.split_once('='));
     let seconds = parameters.find_map(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("timeout").then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
+        name.trim()
+            .eq_ignore_ascii_case("timeout")
+            .then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
     })?;
     let stated = Duration::from_secs(seconds.into());
-    Some(stated.saturating_sub(Duration::from_secs(1)).max(stated / 2))
+    Some(
+        stated
+            .saturating_sub(Duration::from_secs(1))
+            .max(stated / 2),
+    )
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! The way to the application: a pooled HTTP/1.1 client, and what a proxy does to messages on their way (P11).
+//! The way to the application: a pooled HTTP/1.1 client, and what a proxy does to messages on their
+//! way (P11).
 //!
-//! Bodies stream both ways and are never gathered here. Dropping the future of [`Upstream::relay`] cancels the request
-//! at the application, and dropping the response's body does so too.
+//! Bodies stream both ways and are never gathered here. Dropping the future of [`Upstream::relay`]
+//! cancels the request at the application, and dropping the response's body does so too.
 //!
-//! A request is repeated on another connection in two cases only: hyper proves that nothing of it was sent; or it is a GET,
-//! HEAD or OPTIONS without a body, its connection had answered before, and it ended without a byte of this answer: the
-//! application has closed an idle connection while the request was on its way. The second happens once, on a new
-//! connection. Each request has a place among a bounded number until its answer's body has ended, and so has each connection
+//! A request is repeated on another connection in two cases only: hyper proves that nothing of it
+//! was sent; or it is a GET, HEAD or OPTIONS without a body, its connection had answered before,
+//! and it ended without a byte of this answer: the application has closed an idle connection while
+//! the request was on its way. The second happens once, on a new connection. Each request has a
+//! place among a bounded number until its answer's body has ended, and so has each connection
 //! (`places.rs`). Interim responses (1xx) of the application are consumed, not relayed (ruling 13).
 
 mod answer_body;
@@ -49,7 +51,8 @@ use tokio::time::Instant;
 use tunnel::{Upgrade, tunnel};
 use upload::{Progress, Watch};
 
-/// Most header lines of a response. nginx has no such limit, and applications behind it set a hundred and more.
+/// Most header lines of a response. nginx has no such limit, and applications behind it set a
+/// hundred and more.
 const MAX_HEADERS: usize = 512;
 /// Connections that may idle.
 const MAX_IDLE: usize = 256;
@@ -64,8 +67,8 @@ pub struct Upstream {
     unpooled: Client<Connector, Body>,
     places: Arc<Places>,
     settings: Arc<UpstreamSettings>,
-    /// The application says of a connection that it ends before `idle_timeout`. Only then each request asks which
-    /// connection it is on: that costs an allocation.
+    /// The application says of a connection that it ends before `idle_timeout`. Only then each
+    /// request asks which connection it is on: that costs an allocation.
     retires: Arc<AtomicBool>,
 }
 
@@ -78,7 +81,8 @@ impl Upstream {
         connector.set_connect_timeout(Some(settings.connect_timeout));
         let places = Arc::new(Places::new(&settings));
         let client = |idle: usize| {
-            // What nginx and browsers read, a proxy must not turn into a 502: the application has done its work.
+            // What nginx and browsers read, a proxy must not turn into a 502: the application has
+            // done its work.
             Client::builder(TokioExecutor::new())
                 .http1_allow_obsolete_multiline_headers_in_responses(true)
                 .http1_allow_spaces_after_header_name_in_responses(true)
@@ -91,7 +95,13 @@ impl Upstream {
                 .build(Connector::new(connector.clone(), Arc::clone(&places)))
         };
         let (client, unpooled) = (client(MAX_IDLE), client(0));
-        Self { client, unpooled, places, settings: Arc::new(settings), retires: Arc::default() }
+        Self {
+            client,
+            unpooled,
+            places,
+            settings: Arc::new(settings),
+            retires: Arc::default(),
+        }
     }
 
     /// How long a response head may take on this path.
@@ -110,13 +120,16 @@ impl Upstream {
     fn target(&self, path: Option<&PathAndQuery>) -> Result<Uri, UpstreamError> {
         let mut parts = self.settings.url.clone().into_parts();
         parts.scheme.get_or_insert(Scheme::HTTP);
-        parts.path_and_query = Some(path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+        parts.path_and_query = Some(
+            path.cloned()
+                .unwrap_or_else(|| PathAndQuery::from_static("/")),
+        );
         Uri::from_parts(parts).map_err(|_| UpstreamError::BadTarget)
     }
 
-    /// Forwards a client's call and gives back what the application says, both as a proxy must (RFC 9110 §7.6). The call
-    /// went through [`headers::normalize`]. `class`: whether something speaks for its caller, which is asked where places
-    /// on the way are scarce.
+    /// Forwards a client's call and gives back what the application says, both as a proxy must (RFC
+    /// 9110 §7.6). The call went through [`headers::normalize`]. `class`: whether something speaks
+    /// for its caller, which is asked where places on the way are scarce.
     ///
     /// # Errors
     /// The application gave no answer.
@@ -131,24 +144,37 @@ impl Upstream {
         }
         let (mut head, body) = request.into_parts();
         let authority = self.settings.url.authority();
-        let taken = self.places.take_for_client(authority, peer.client, || class(&head)).await?;
+        let taken = self
+            .places
+            .take_for_client(authority, peer.client, || class(&head))
+            .await?;
         let asked = head.extensions.remove::<Asked>().unwrap_or_default();
-        let place = head.extensions.remove::<Arrived>().map(|arrived| arrived.place);
+        let place = head
+            .extensions
+            .remove::<Arrived>()
+            .map(|arrived| arrived.place);
         let client = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
         headers::add_hops(&mut head.headers, peer, head.version, &self.settings.hops);
         if asked.trailers {
-            head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            head.headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+            head.headers
+                .insert(header::TE, HeaderValue::from_static("trailers"));
+            head.headers
+                .insert(header::CONNECTION, HeaderValue::from_static("te"));
         }
         let upgrade = asked.upgrade.and_then(|protocol| Some((protocol, client?)));
         let upgrade = upgrade.map(|(protocol, client)| {
             head.headers.insert(header::UPGRADE, protocol);
-            head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            head.headers
+                .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             (client, place)
         });
         head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
-        let body = if repeat::is_idempotent(&head.method) { repeat::gather_if_at_hand(body) } else { body };
+        let body = if repeat::is_idempotent(&head.method) {
+            repeat::gather_if_at_hand(body)
+        } else {
+            body
+        };
         let response = self.ask(Box::new(Request::from_parts(head, body))).await?;
         self.finish(response, upgrade, taken)
     }
@@ -164,19 +190,26 @@ impl Upstream {
         if self.settings.hops.via {
             headers::add_via(request.headers_mut(), Version::HTTP_11);
         }
-        let taken = self.places.take_for_delivery(request.uri().authority()).await?;
+        let taken = self
+            .places
+            .take_for_delivery(request.uri().authority())
+            .await?;
         let response = self.ask(Box::new(request)).await?;
         self.finish(response, None, taken)
     }
 
-    /// Sends a request in place of a client's call, as [`send`](Self::send) does, with the host, the scheme and the
-    /// addresses that the call had (P13): `peer` is that of the call, and what the headers hold of `Host`,
-    /// `X-Forwarded-*` and `Forwarded` is what the call held after [`headers::normalize`]. Where an absolute URI says
-    /// otherwise, Host is that of the URI.
+    /// Sends a request in place of a client's call, as [`send`](Self::send) does, with the host,
+    /// the scheme and the addresses that the call had (P13): `peer` is that of the call, and what
+    /// the headers hold of `Host`, `X-Forwarded-*` and `Forwarded` is what the call held after
+    /// [`headers::normalize`]. Where an absolute URI says otherwise, Host is that of the URI.
     ///
     /// # Errors
     /// There was no answer.
-    pub async fn send_for(&self, mut request: Request<Body>, peer: &Peer) -> Result<Response<Body>, UpstreamError> {
+    pub async fn send_for(
+        &self,
+        mut request: Request<Body>,
+        peer: &Peer,
+    ) -> Result<Response<Body>, UpstreamError> {
         let mut hops = self.settings.hops;
         if request.uri().authority().is_none() {
             *request.uri_mut() = self.target(request.uri().path_and_query())?;
@@ -184,25 +217,38 @@ impl Upstream {
             hops.preserve_host = false;
         }
         headers::add_hops(request.headers_mut(), peer, Version::HTTP_11, &hops);
-        let taken = self.places.take_for_delivery(request.uri().authority()).await?;
+        let taken = self
+            .places
+            .take_for_delivery(request.uri().authority())
+            .await?;
         let response = self.ask(Box::new(request)).await?;
         self.finish(response, None, taken)
     }
 
-    /// The request has its place. Boxed, since each future that it goes through would hold it twice.
-    async fn ask(&self, mut request: Box<Request<Body>>) -> Result<Response<Incoming>, UpstreamError> {
-        let known =
-            request.body().size_hint().exact().is_some() || request.headers().contains_key(header::CONTENT_LENGTH);
+    /// The request has its place. Boxed, since each future that it goes through would hold it
+    /// twice.
+    async fn ask(
+        &self,
+        mut request: Box<Request<Body>>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let known = request.body().size_hint().exact().is_some()
+            || request.headers().contains_key(header::CONTENT_LENGTH);
         if !known {
-            // hyper's client would send a GET's body of unknown length as none at all. What has a length says it: some
-            // servers read no chunked body (411, RFC 9110 §15.5.12).
-            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            // hyper's client would send a GET's body of unknown length as none at all. What has a
+            // length says it: some servers read no chunked body (411, RFC 9110 §15.5.12).
+            request.headers_mut().insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
         }
         let within = self.settings.response_timeout(request.uri().path());
         let again = repeat::copy_if_repeatable(&request);
         let response = match (self.ask_once(&self.client, request, within).await, again) {
-            (Err(Failure::Client(error)), Some(again)) if Link::was_closed_between_requests(&error) => {
-                tracing::debug!(%error, "a pooled connection had been closed; the request is sent on a new one");
+            (Err(Failure::Client(error)), Some(again))
+                if Link::was_closed_between_requests(&error) =>
+            {
+                tracing::debug!(%error, "a pooled connection had been closed; the request is sent \
+                    on a new one");
                 // Boxed: it is seldom needed, and would be as large as the first one.
                 Box::pin(self.ask_once(&self.unpooled, again, within)).await
             }
@@ -211,14 +257,18 @@ impl Upstream {
         Ok(response)
     }
 
-    /// `within` begins anew with every part of the body that is sent: an upload may take its time, but not stand still.
+    /// `within` begins anew with every part of the body that is sent: an upload may take its time,
+    /// but not stand still.
     async fn ask_once(
         &self,
         client: &Client<Connector, Body>,
         mut request: Box<Request<Body>>,
         within: Duration,
     ) -> Result<Response<Incoming>, Failure> {
-        let capture = self.retires.load(Ordering::Relaxed).then(|| capture_connection(&mut request));
+        let capture = self
+            .retires
+            .load(Ordering::Relaxed)
+            .then(|| capture_connection(&mut request));
         let progress = Arc::new(Progress::default());
         let whole = matches!(request.body(), Body::Full(_)) || request.body().is_end_stream();
         if !whole {
@@ -235,7 +285,8 @@ impl Upstream {
             }
         };
         let link = Link::of_answer(response.extensions());
-        let limit = link::stated_limit(response.headers()).filter(|limit| *limit < self.settings.idle_timeout);
+        let limit = link::stated_limit(response.headers())
+            .filter(|limit| *limit < self.settings.idle_timeout);
         if let (Some(link), Some(limit)) = (link, limit) {
             self.retires.store(true, Ordering::Relaxed);
             if let Some(capture) = capture {
@@ -259,7 +310,11 @@ impl Upstream {
         }
         let link = response.extensions_mut().remove::<Link>();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let protocol = if switched { headers::protocols(response.headers()) } else { None };
+        let protocol = if switched {
+            headers::protocols(response.headers())
+        } else {
+            None
+        };
         let upstream = switched.then(|| hyper::upgrade::on(&mut response));
         let version = response.version();
         if is_close_delimited(&response) {
@@ -268,7 +323,8 @@ impl Upstream {
         *response.version_mut() = Version::HTTP_11;
         let head = response.headers_mut();
         if head.contains_key(header::TRANSFER_ENCODING) {
-            // RFC 9112 §6.3: it overrides a length, which would otherwise speak for other bytes than those that come.
+            // RFC 9112 §6.3: it overrides a length, which would otherwise speak for other bytes
+            // than those that come.
             head.remove(header::CONTENT_LENGTH);
         }
         headers::remove_hop_by_hop(head);
@@ -285,9 +341,9 @@ impl Upstream {
                 drop(tokio::spawn(tunnel(client, upstream, taken)));
                 Ok(response.map(Body::Incoming))
             }
-            (Some(_), _, _) => {
-                Err(UpstreamError::ProtocolError("found 101 to a call that asked for no such protocol".to_owned()))
-            }
+            (Some(_), _, _) => Err(UpstreamError::ProtocolError(
+                "found 101 to a call that asked for no such protocol".to_owned(),
+            )),
         }
     }
 }
@@ -299,7 +355,8 @@ pub struct CloseDelimited;
 /// RFC 9112 §6.3: neither a length nor a transfer coding, in a version that has no other end.
 fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
     let headers = response.headers();
-    let framed = headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+    let framed = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING);
     response.version() <= Version::HTTP_11 && !framed && !response.body().is_end_stream()
 }
 

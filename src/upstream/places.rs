@@ -1,5 +1,5 @@
-//! Places on the way to the application (P10): a bounded number of connections to each of its addresses, a queue for them
-//! with a deadline, and a share for each client.
+//! Places on the way to the application (P10): a bounded number of connections to each of its
+//! addresses, a queue for them with a deadline, and a share for each client.
 //!
 //! | bound | of | beyond it |
 //! |---|---|---|
@@ -11,13 +11,15 @@
 //! | a quarter of these | streams of one client's network | the same |
 //! | what is kept for deliveries | deliveries on their way | wait |
 //!
-//! A connection's place is taken before it is opened and given back when it is closed. That alone would hold the cap, but
-//! not the shares, since connections go from one call to the next: so a call has a place too, until the body of its answer
-//! has ended. A call that has its place seldom waits for a connection: there are as many as there are places for calls and
-//! deliveries together, and one that idles is taken first.
+//! A connection's place is taken before it is opened and given back when it is closed. That alone
+//! would hold the cap, but not the shares, since connections go from one call to the next: so a
+//! call has a place too, until the body of its answer has ended. A call that has its place seldom
+//! waits for a connection: there are as many as there are places for calls and deliveries together,
+//! and one that idles is taken first.
 //!
-//! A *stream* is a tunnel (101), an answer of the type `text/event-stream`, or one whose length isn't known and that has
-//! lasted for [`LONG`](super::answer_body::LONG). Streams live as long as both sides want, so they don't stay among the calls:
+//! A *stream* is a tunnel (101), an answer of the type `text/event-stream`, or one whose length
+//! isn't known and that has lasted for [`LONG`](super::answer_body::LONG). Streams live as long as
+//! both sides want, so they don't stay among the calls:
 //!
 //! ```text
 //! Call => Stream    the answer shows that it is one, and a place of all streams and one of its network's are free: the
@@ -25,9 +27,10 @@
 //! Stream => ended   its places are free
 //! ```
 //!
-//! What finds no place as a stream tries again with every piece of its answer. A stream's connection goes from
-//! `max_connections` to the streams' connections, and back after the stream, each if there is a place. Where there is none,
-//! a connection of the other kind idles or carries a call, and calls have as many as before.
+//! What finds no place as a stream tries again with every piece of its answer. A stream's
+//! connection goes from `max_connections` to the streams' connections, and back after the stream,
+//! each if there is a place. Where there is none, a connection of the other kind idles or carries a
+//! call, and calls have as many as before.
 
 use super::link::Link;
 use super::reserve::{CallerClass, Full, Reserved};
@@ -146,7 +149,10 @@ impl Places {
             counts,
             patience: settings.connect_timeout,
             trusted: settings.trusted_proxies.clone(),
-            own: (settings.url.authority().cloned(), Arc::new(Address::new(counts))),
+            own: (
+                settings.url.authority().cloned(),
+                Arc::new(Address::new(counts)),
+            ),
             addresses: Mutex::default(),
         }
     }
@@ -156,18 +162,32 @@ impl Places {
         if authority == own.as_ref() {
             return Arc::clone(address);
         }
-        let authority = authority.cloned().unwrap_or_else(|| Authority::from_static("none"));
+        let authority = authority
+            .cloned()
+            .unwrap_or_else(|| Authority::from_static("none"));
         let mut addresses = self.addresses.lock();
-        Arc::clone(addresses.entry(authority).or_insert_with(|| Arc::new(Address::new(self.counts))))
+        Arc::clone(
+            addresses
+                .entry(authority)
+                .or_insert_with(|| Arc::new(Address::new(self.counts))),
+        )
     }
 
     /// A place for a connection.
     ///
     /// # Errors
     /// None was free in time.
-    pub(super) async fn connect(&self, authority: Option<&Authority>) -> Result<OwnedSemaphorePermit, Full> {
+    pub(super) async fn connect(
+        &self,
+        authority: Option<&Authority>,
+    ) -> Result<OwnedSemaphorePermit, Full> {
         let address = self.at(authority);
-        match tokio::time::timeout(self.patience, Arc::clone(&address.connections).acquire_owned()).await {
+        match tokio::time::timeout(
+            self.patience,
+            Arc::clone(&address.connections).acquire_owned(),
+        )
+        .await
+        {
             Ok(Ok(place)) => Ok(place),
             _ => Err(Full),
         }
@@ -177,13 +197,23 @@ impl Places {
     ///
     /// # Errors
     /// There are no places any more.
-    pub(super) async fn take_for_delivery(&self, authority: Option<&Authority>) -> Result<Taken, Full> {
+    pub(super) async fn take_for_delivery(
+        &self,
+        authority: Option<&Authority>,
+    ) -> Result<Taken, Full> {
         let address = self.at(authority);
-        let place = Arc::clone(&address.deliveries).acquire_owned().await.map_err(|_| Full)?;
-        Ok(Taken { held: Held::call(place, None), client: None })
+        let place = Arc::clone(&address.deliveries)
+            .acquire_owned()
+            .await
+            .map_err(|_| Full)?;
+        Ok(Taken {
+            held: Held::call(place, None),
+            client: None,
+        })
     }
 
-    /// A place for the call of the client at this address. Its class is asked for where places are scarce.
+    /// A place for the call of the client at this address. Its class is asked for where places are
+    /// scarce.
     ///
     /// # Errors
     /// None was free in time.
@@ -194,16 +224,25 @@ impl Places {
         class: impl FnOnce() -> CallerClass,
     ) -> Result<Taken, Full> {
         let address = self.at(authority);
-        let network = if self.trusted.contain(client) { None } else { Some(self.enter(&address, client)) };
+        let network = if self.trusted.contain(client) {
+            None
+        } else {
+            Some(self.enter(&address, client))
+        };
         let client = Client { address, network };
         let held = match client.try_call() {
             Some(held) => held,
             None => {
                 let class = class();
-                tokio::time::timeout(self.patience, client.call(class)).await.unwrap_or(Err(Full))?
+                tokio::time::timeout(self.patience, client.call(class))
+                    .await
+                    .unwrap_or(Err(Full))?
             }
         };
-        Ok(Taken { held, client: Some(client) })
+        Ok(Taken {
+            held,
+            client: Some(client),
+        })
     }
 
     fn enter(&self, address: &Arc<Address>, client: IpAddr) -> Network {
@@ -219,7 +258,11 @@ impl Places {
         let mut shares = address.shares.lock();
         let share = shares.entry(network).or_insert_with(new);
         share.users += 1;
-        Network { address: Arc::clone(address), network, places: share.places.clone() }
+        Network {
+            address: Arc::clone(address),
+            network,
+            places: share.places.clone(),
+        }
     }
 }
 
@@ -252,7 +295,10 @@ impl Client {
             Some(network) => Some(network.places.calls.take(class).await?),
             None => None,
         };
-        Ok(Held::call(self.address.calls.take(class).await?, of_network))
+        Ok(Held::call(
+            self.address.calls.take(class).await?,
+            of_network,
+        ))
     }
 
     /// A stream's place on this connection, if one is free.
@@ -263,29 +309,45 @@ impl Client {
             None => None,
         };
         let place = try_take(&self.address.streams)?;
-        let stream = StreamConnection { link: link.clone(), address: Arc::clone(&self.address) };
-        Some(Held { _place: place, _of_network: of_network, stream: Some(stream) })
+        let stream = StreamConnection {
+            link: link.clone(),
+            address: Arc::clone(&self.address),
+        };
+        Some(Held {
+            _place: place,
+            _of_network: of_network,
+            stream: Some(stream),
+        })
     }
 }
 
 impl Held {
     const fn call(place: OwnedSemaphorePermit, of_network: Option<OwnedSemaphorePermit>) -> Self {
-        Self { _place: place, _of_network: of_network, stream: None }
+        Self {
+            _place: place,
+            _of_network: of_network,
+            stream: None,
+        }
     }
 }
 
 impl Taken {
     // Call => Stream
-    /// Where there are places for it. `link`: the connection that its answer comes on. `true`: there is nothing more to
-    /// exchange.
+    /// Where there are places for it. `link`: the connection that its answer comes on. `true`:
+    /// there is nothing more to exchange.
     pub(super) fn try_stream(&mut self, link: Option<&Link>) -> bool {
-        let (Some(client), Some(link)) = (&self.client, link) else { return true };
+        let (Some(client), Some(link)) = (&self.client, link) else {
+            return true;
+        };
         if self.held.stream.is_none()
             && let Some(held) = client.try_stream(link)
         {
             self.held = held;
         }
-        self.held.stream.as_ref().is_some_and(StreamConnection::move_out)
+        self.held
+            .stream
+            .as_ref()
+            .is_some_and(StreamConnection::move_out)
     }
 }
 

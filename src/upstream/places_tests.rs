@@ -20,7 +20,10 @@ fn places() -> Places {
         knows_callers: false,
         stall_timeout: Duration::from_mins(1),
         trusted_proxies: TrustedProxies::default(),
-        hops: HopSettings { preserve_host: true, via: true },
+        hops: HopSettings {
+            preserve_host: true,
+            via: true,
+        },
         relays: Vec::new(),
         relaxed_paths: false,
     })
@@ -29,8 +32,15 @@ fn places() -> Places {
 /// A call of the client at 192.0.2.N whose answer has begun, and the connection that it comes on.
 fn begin(places: &Places, client: u8) -> (Taken, Link) {
     let client = IpAddr::from([192, 0, 2, client]);
-    let taken = places.take_for_client(None, client, || CallerClass::Stranger).now_or_never().unwrap().unwrap();
-    (taken, Link::new(places.connect(None).now_or_never().unwrap().unwrap()))
+    let taken = places
+        .take_for_client(None, client, || CallerClass::Stranger)
+        .now_or_never()
+        .unwrap()
+        .unwrap();
+    (
+        taken,
+        Link::new(places.connect(None).now_or_never().unwrap().unwrap()),
+    )
 }
 
 fn typed(kind: &'static str) -> HeaderMap {
@@ -41,7 +51,12 @@ fn typed(kind: &'static str) -> HeaderMap {
 fn taken_of(places: &Places) -> [usize; 4] {
     let address = places.at(None);
     let calls: Vec<_> = std::iter::from_fn(|| address.calls.try_take()).collect();
-    let free = [&address.connections, &address.streams, &address.stream_connections].map(|one| one.available_permits());
+    let free = [
+        &address.connections,
+        &address.streams,
+        &address.stream_connections,
+    ]
+    .map(|one| one.available_permits());
     [16 - free[0], 12 - calls.len(), 12 - free[1], 12 - free[2]]
 }
 
@@ -50,9 +65,17 @@ async fn an_answer_whose_length_is_not_known_becomes_a_stream_once_it_has_lasted
     let places = places();
     let (taken, link) = begin(&places, 1);
     let (mut application, body) = Channel::<Bytes, Infallible>::new(1);
-    let mut answer = keep_place(&typed("application/x-ndjson"), body, taken, Some(link.clone()));
+    let mut answer = keep_place(
+        &typed("application/x-ndjson"),
+        body,
+        taken,
+        Some(link.clone()),
+    );
     for expected in [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]] {
-        application.send_data(Bytes::from_static(b"{}")).await.unwrap();
+        application
+            .send_data(Bytes::from_static(b"{}"))
+            .await
+            .unwrap();
         answer.frame().await.unwrap().unwrap();
         assert_eq!(taken_of(&places), expected);
         tokio::time::advance(LONG * 3 / 5).await;
@@ -67,7 +90,12 @@ async fn an_answer_whose_length_is_known_stays_a_call_however_long_it_takes() {
     let places = places();
     for kind in ["text/event-stream", "application/zip"] {
         let (taken, link) = begin(&places, 1);
-        let mut answer = keep_place(&typed(kind), Full::new(Bytes::from_static(b"whole")), taken, Some(link));
+        let mut answer = keep_place(
+            &typed(kind),
+            Full::new(Bytes::from_static(b"whole")),
+            taken,
+            Some(link),
+        );
         tokio::time::advance(LONG * 2).await;
         answer.frame().await.unwrap().unwrap();
         assert_eq!(taken_of(&places)[1..], [1, 0, 0], "{kind}");
@@ -75,7 +103,8 @@ async fn an_answer_whose_length_is_known_stays_a_call_however_long_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_stream_has_a_streams_place_from_its_head_on_and_gives_it_back_when_it_is_dropped() {
+async fn an_event_stream_has_a_streams_place_from_its_head_on_and_gives_it_back_when_it_is_dropped()
+{
     let places = places();
     for kind in ["text/event-stream", "Text/Event-Stream ; charset=utf-8"] {
         let (taken, link) = begin(&places, 1);
@@ -87,7 +116,10 @@ async fn an_event_stream_has_a_streams_place_from_its_head_on_and_gives_it_back_
         drop(link);
         assert_eq!(taken_of(&places), [0; 4], "{kind}");
     }
-    assert!(places.at(None).shares.lock().is_empty(), "no network is remembered");
+    assert!(
+        places.at(None).shares.lock().is_empty(),
+        "no network is remembered"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,12 +128,18 @@ async fn one_networks_streams_take_its_part_of_theirs_and_then_its_part_of_the_c
     let mut streams = Vec::new();
     for number in 1..=6 {
         let (mut taken, link) = begin(&places, 1);
-        assert_eq!(taken.try_stream(Some(&link)), number <= 3, "stream {number}");
+        assert_eq!(
+            taken.try_stream(Some(&link)),
+            number <= 3,
+            "stream {number}"
+        );
         streams.push((taken, link));
     }
     assert_eq!(taken_of(&places), [3, 3, 3, 3]);
     let client = IpAddr::from([192, 0, 2, 1]);
-    let one_more = places.take_for_client(None, client, || CallerClass::Good).await;
+    let one_more = places
+        .take_for_client(None, client, || CallerClass::Good)
+        .await;
     assert_eq!(one_more.unwrap_err(), Full);
     // A stream that has ended makes room for another one, whose call's place is free then.
     drop(streams.swap_remove(0));
@@ -116,7 +154,10 @@ async fn one_networks_streams_take_its_part_of_theirs_and_then_its_part_of_the_c
 async fn a_stream_whose_connection_finds_no_other_place_keeps_it_until_there_is_one() {
     let places = places();
     let address = places.at(None);
-    let all = Arc::clone(&address.stream_connections).acquire_many_owned(12).await.unwrap();
+    let all = Arc::clone(&address.stream_connections)
+        .acquire_many_owned(12)
+        .await
+        .unwrap();
     let (mut taken, link) = begin(&places, 1);
     assert!(!taken.try_stream(Some(&link)));
     assert_eq!(taken_of(&places), [1, 0, 1, 12], "calls have its place");
@@ -124,7 +165,10 @@ async fn a_stream_whose_connection_finds_no_other_place_keeps_it_until_there_is_
     assert!(taken.try_stream(Some(&link)));
     assert_eq!(taken_of(&places), [0, 0, 1, 1]);
     // Nor does it go back where there is no place.
-    let all = Arc::clone(&address.connections).acquire_many_owned(16).await.unwrap();
+    let all = Arc::clone(&address.connections)
+        .acquire_many_owned(16)
+        .await
+        .unwrap();
     drop(taken);
     assert_eq!(taken_of(&places), [16, 0, 0, 1]);
     drop((all, link));

@@ -12,27 +12,41 @@ const SMALL: u64 = 16 << 10;
 
 /// Methods whose requests a proxy may send again (RFC 9110 §9.2.2).
 pub(super) fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    )
 }
 
-/// A small body that has come with its head, in one piece, so that it can be sent again; any other one as it is.
+/// A small body that has come with its head, in one piece, so that it can be sent again; any other
+/// one as it is.
 pub(super) fn gather_if_at_hand(mut body: Body) -> Body {
-    let is_small = body.size_hint().exact().is_some_and(|bytes| (1..=SMALL).contains(&bytes));
+    let is_small = body
+        .size_hint()
+        .exact()
+        .is_some_and(|bytes| (1..=SMALL).contains(&bytes));
     if !is_small || !matches!(body, Body::Incoming(_)) {
         return body;
     }
-    let Some(Some(Ok(frame))) = body.frame().now_or_never() else { return body };
+    let Some(Some(Ok(frame))) = body.frame().now_or_never() else {
+        return body;
+    };
     match frame.into_data() {
         Ok(data) if body.is_end_stream() => Body::from(data),
         Ok(data) => Body::boxed(StreamBody::new(
             stream::iter([Ok(Frame::data(data))])
-                .chain(stream::unfold(body, |mut body| async move { body.frame().await.map(|frame| (frame, body)) })),
+                .chain(stream::unfold(body, |mut body| async move {
+                    body.frame().await.map(|frame| (frame, body))
+                })),
         )),
-        Err(trailers) => Body::boxed(StreamBody::new(stream::iter([Ok::<_, BodyError>(trailers)]))),
+        Err(trailers) => Body::boxed(StreamBody::new(stream::iter([Ok::<_, BodyError>(
+            trailers,
+        )]))),
     }
 }
 
-/// The same request, if it may be sent twice: its method is idempotent, and nothing of it would be used up.
+/// The same request, if it may be sent twice: its method is idempotent, and nothing of it would be
+/// used up.
 pub(super) fn copy_if_repeatable(request: &Request<Body>) -> Option<Box<Request<Body>>> {
     if !is_idempotent(request.method()) || request.headers().contains_key(header::UPGRADE) {
         return None;

@@ -1,8 +1,9 @@
 //! Places of which some are kept for callers that something speaks for (P10).
 //!
-//! Callers that nothing speaks for can be as many as there are addresses and random tokens. They may have all places but the
-//! last eighth of each bound, rounded down, so that a caller with a 2xx behind it finds one whatever they hold. Where the
-//! application is asked about no events, no caller ever is known to be good, and nothing is kept.
+//! Callers that nothing speaks for can be as many as there are addresses and random tokens. They
+//! may have all places but the last eighth of each bound, rounded down, so that a caller with a 2xx
+//! behind it finds one whatever they hold. Where the application is asked about no events, no
+//! caller ever is known to be good, and nothing is kept.
 
 use std::sync::Arc;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -36,7 +37,10 @@ impl Reserved {
     pub(super) fn new(places: usize, keeps: bool) -> Self {
         let reserve = if keeps { places / RESERVE } else { 0 };
         let semaphore = |count: usize| Arc::new(Semaphore::new(count));
-        Self { open: semaphore(places - reserve), reserve: semaphore(reserve) }
+        Self {
+            open: semaphore(places - reserve),
+            reserve: semaphore(reserve),
+        }
     }
 
     /// A place that every caller may have, if one is free.
@@ -78,19 +82,48 @@ mod tests {
         assert_eq!(held.len(), 15);
         assert!(places.take(CallerClass::Stranger).now_or_never().is_none());
         for _ in 0..2 {
-            held.push(places.take(CallerClass::Good).now_or_never().unwrap().unwrap());
+            held.push(
+                places
+                    .take(CallerClass::Good)
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap(),
+            );
         }
-        assert!(places.take(CallerClass::Good).now_or_never().is_none(), "there are no more than 17");
+        assert!(
+            places.take(CallerClass::Good).now_or_never().is_none(),
+            "there are no more than 17"
+        );
         // A stranger's place that is free again is any caller's.
         drop(held.swap_remove(0));
-        drop(places.take(CallerClass::Good).now_or_never().unwrap().unwrap());
-        drop(places.take(CallerClass::Stranger).now_or_never().unwrap().unwrap());
+        drop(
+            places
+                .take(CallerClass::Good)
+                .now_or_never()
+                .unwrap()
+                .unwrap(),
+        );
+        drop(
+            places
+                .take(CallerClass::Stranger)
+                .now_or_never()
+                .unwrap()
+                .unwrap(),
+        );
     }
 
     #[test]
     fn a_good_caller_leaves_the_reserve_alone_while_other_places_are_free() {
         let places = Reserved::new(8, true);
-        let held: Vec<_> = (0..7).map(|_| places.take(CallerClass::Good).now_or_never().unwrap().unwrap()).collect();
+        let held: Vec<_> = (0..7)
+            .map(|_| {
+                places
+                    .take(CallerClass::Good)
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap()
+            })
+            .collect();
         assert!(places.take(CallerClass::Stranger).now_or_never().is_none());
         drop(held);
         assert!(places.take(CallerClass::Stranger).now_or_never().is_some());

@@ -16,12 +16,14 @@ pub struct UpstreamSettings {
     pub response_timeout: Duration,
     /// Pooled connections idle longer are closed.
     pub idle_timeout: Duration,
-    /// Connections to one address at once, those that idle included. Of those that calls of clients may have, one client's
-    /// network has a quarter at most, unless it is a proxy of one's own. Streams have as many again as calls.
+    /// Connections to one address at once, those that idle included. Of those that calls of clients
+    /// may have, one client's network has a quarter at most, unless it is a proxy of one's own.
+    /// Streams have as many again as calls.
     pub max_connections: usize,
     /// Of these, so many only deliveries take.
     pub kept_for_deliveries: usize,
-    /// Something may speak for callers. The last eighth of what calls may have is then kept for such.
+    /// Something may speak for callers. The last eighth of what calls may have is then kept for
+    /// such.
     pub knows_callers: bool,
     /// In so long a time, a client that is waited for must bring 1 KiB of its upload.
     pub stall_timeout: Duration,
@@ -48,7 +50,10 @@ impl UpstreamSettings {
     /// How long a response head may take on this path.
     #[must_use]
     pub fn response_timeout(&self, path: &str) -> Duration {
-        let rule = self.relays.iter().find(|rule| rule.path.matches(path, self.relaxed_paths).is_some());
+        let rule = self
+            .relays
+            .iter()
+            .find(|rule| rule.path.matches(path, self.relaxed_paths).is_some());
         rule.map_or(self.response_timeout, |rule| rule.response_timeout)
     }
 }

@@ -1,7 +1,8 @@
 //! A body on its way to the application, and which side is waited for while it moves slowly.
 //!
-//! hyper asks for the next part of a body when the application has read the part before it. So while a part is asked for
-//! and isn't there, the client is waited for; at any other time the application is, and no client is blamed for that.
+//! hyper asks for the next part of a body when the application has read the part before it. So
+//! while a part is asked for and isn't there, the client is waited for; at any other time the
+//! application is, and no client is blamed for that.
 
 use super::error::Failure;
 use crate::body::{Body, BodyError};
@@ -27,7 +28,8 @@ struct State {
     moved: Option<Instant>,
     /// Since when a part is asked for that isn't there.
     asked: Option<Instant>,
-    /// How long the client was waited for since it last brought [`LEAST`] bytes, but for the time since `asked`.
+    /// How long the client was waited for since it last brought [`LEAST`] bytes, but for the time
+    /// since `asked`.
     waited: Duration,
     /// What it has brought since then.
     brought: usize,
@@ -66,25 +68,39 @@ pub(super) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     pub(super) fn new(progress: &'a Progress, within: Duration, stall: Duration) -> Self {
-        Self { progress, within, stall, began: Instant::now() }
+        Self {
+            progress,
+            within,
+            stall,
+            began: Instant::now(),
+        }
     }
 
-    /// How long until there is something to look at, if nothing moves. A client that isn't waited for yet can't have
-    /// stalled before a whole stall time has passed.
+    /// How long until there is something to look at, if nothing moves. A client that isn't waited
+    /// for yet can't have stalled before a whole stall time has passed.
     pub(super) fn pause(&self, now: Instant) -> Duration {
         let state = self.progress.0.lock();
         let stalls = state.stalls_at(self.stall).unwrap_or(now + self.stall);
-        stalls.min(self.ends_at(&state)).saturating_duration_since(now)
+        stalls
+            .min(self.ends_at(&state))
+            .saturating_duration_since(now)
     }
 
     /// # Errors
     /// The client or the application has taken too long.
     pub(super) fn look(&self, now: Instant) -> Result<(), Failure> {
         let state = self.progress.0.lock();
-        if state.stalls_at(self.stall).is_some_and(|stalls| stalls <= now) {
+        if state
+            .stalls_at(self.stall)
+            .is_some_and(|stalls| stalls <= now)
+        {
             return Err(Failure::Stalled);
         }
-        if self.ends_at(&state) <= now { Err(Failure::Timeout) } else { Ok(()) }
+        if self.ends_at(&state) <= now {
+            Err(Failure::Timeout)
+        } else {
+            Ok(())
+        }
     }
 
     /// When nothing has been sent and no answer has come for too long.
@@ -95,7 +111,10 @@ impl<'a> Watch<'a> {
 
 /// A body whose progress is written down.
 pub(super) fn watched(body: Body, progress: &Arc<Progress>) -> Body {
-    Body::boxed(Watched { body, progress: Arc::clone(progress) })
+    Body::boxed(Watched {
+        body,
+        progress: Arc::clone(progress),
+    })
 }
 
 #[derive(Debug)]
@@ -108,14 +127,20 @@ impl http_body::Body for Watched {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         let now = Instant::now();
         match &frame {
             Poll::Pending => this.progress.0.lock().ask(now),
             Poll::Ready(Some(Ok(frame))) => {
-                this.progress.0.lock().bring(frame.data_ref().map_or(0, Bytes::len), now);
+                this.progress
+                    .0
+                    .lock()
+                    .bring(frame.data_ref().map_or(0, Bytes::len), now);
             }
             // Nothing more is asked for.
             Poll::Ready(_) => this.progress.0.lock().asked = None,
@@ -139,11 +164,16 @@ mod tests {
     const STALL: Duration = Duration::from_secs(60);
     const WITHIN: Duration = Duration::from_secs(300);
 
-    /// Looks every ten seconds for an hour while `act` does what the client and the application do in each of them; how
-    /// it ends, and after how many seconds.
+    /// Looks every ten seconds for an hour while `act` does what the client and the application do
+    /// in each of them; how it ends, and after how many seconds.
     fn ends(act: impl Fn(u64, &mut State, Instant)) -> Option<(&'static str, u64)> {
         let (progress, began) = (Progress::default(), Instant::now());
-        let watch = Watch { progress: &progress, within: WITHIN, stall: STALL, began };
+        let watch = Watch {
+            progress: &progress,
+            within: WITHIN,
+            stall: STALL,
+            began,
+        };
         (0..3_600).find_map(|second| {
             let now = began + Duration::from_secs(second);
             act(second, &mut progress.0.lock(), now);
@@ -199,10 +229,19 @@ mod tests {
         assert_eq!(ends(|_, _, _| ()), Some(("timeout", 300)));
     }
     /// How it ends, and after how many seconds, if it is looked at when it says and nothing moves.
-    fn ends_by_itself(within: u64, stall: u64, act: impl Fn(&mut State, Instant)) -> (&'static str, u64) {
+    fn ends_by_itself(
+        within: u64,
+        stall: u64,
+        act: impl Fn(&mut State, Instant),
+    ) -> (&'static str, u64) {
         let (progress, began) = (Progress::default(), Instant::now());
         let [within, stall] = [within, stall].map(Duration::from_secs);
-        let watch = Watch { progress: &progress, within, stall, began };
+        let watch = Watch {
+            progress: &progress,
+            within,
+            stall,
+            began,
+        };
         act(&mut progress.0.lock(), began);
         let mut now = began;
         loop {
@@ -218,7 +257,10 @@ mod tests {
     #[test]
     fn an_application_has_its_time_whatever_the_stall_time_is() {
         for (within, stall) in [(4, 3), (3, 4), (61, 60), (119, 60), (300, 60)] {
-            assert_eq!(ends_by_itself(within, stall, |_, _| ()), ("timeout", within));
+            assert_eq!(
+                ends_by_itself(within, stall, |_, _| ()),
+                ("timeout", within)
+            );
         }
         // From the last part that was sent on, not from when that was seen.
         let brought = |state: &mut State, now| state.bring(1, now + Duration::from_secs(10));

@@ -1,4 +1,5 @@
-//! What a stored answer is found under, what makes it old, and what stands in for the application, through real sockets.
+//! What a stored answer is found under, what makes it old, and what stands in for the application,
+//! through real sockets.
 
 use crate::caching::{always, caching, get, respond, status};
 use crate::support::upstream::hang_up;
@@ -15,35 +16,70 @@ async fn a_host_that_holds_a_path_is_never_anothers_key() {
     let (sidecar, _clock) = caching("").await;
     always(&sidecar, &[LONG]);
     get(&sidecar, "/static/app.js", &[("host", "shop.test")]).await;
-    assert!(status(&get(&sidecar, "/static/app.js", &[("host", "SHOP.test")]).await).contains("hit"));
-    for (host, path) in [("shop.test/static", "/app.js"), ("shop.test", "/app.js"), ("hop.test", "/static/app.js")] {
+    assert!(
+        status(&get(&sidecar, "/static/app.js", &[("host", "SHOP.test")]).await).contains("hit")
+    );
+    for (host, path) in [
+        ("shop.test/static", "/app.js"),
+        ("shop.test", "/app.js"),
+        ("hop.test", "/static/app.js"),
+    ] {
         let answer = get(&sidecar, path, &[("host", host)]).await;
-        assert_ne!(&*answer.body, b"answer 1", "{host} {path}: {}", status(&answer));
+        assert_ne!(
+            &*answer.body,
+            b"answer 1",
+            "{host} {path}: {}",
+            status(&answer)
+        );
     }
 }
 
-/// The application shows its callers by a key that the configuration knows nothing of, or doesn't list.
+/// The application shows its callers by a key that the configuration knows nothing of, or doesn't
+/// list.
 #[tokio::test]
 async fn what_a_route_declares_does_not_speak_for_who_may_have_a_key_that_counts_nowhere() {
-    let listed = "[identity]\ncredentials = [\"header:authorization\", \"cookie:sid\", \"cookie:csrf_token\", \
-                  \"header:x-csrf-token\", \"header:origin\", \"header:x-org-id\"]\n";
-    let (ttl, force, guess) = ("ttl = \"60s\"\n", "ttl = \"60s\"\nforce = true\n", "heuristic = true\n");
-    let (silent, aged, old) = (("x", "y"), ("cache-control", "max-age=60"), ("last-modified", LONG_AGO));
+    let listed = "[identity]\ncredentials = [\"header:authorization\", \"cookie:sid\", \
+                  \"cookie:csrf_token\", \"header:x-csrf-token\", \"header:origin\", \
+                  \"header:x-org-id\"]\n";
+    let (ttl, force, guess) = (
+        "ttl = \"60s\"\n",
+        "ttl = \"60s\"\nforce = true\n",
+        "heuristic = true\n",
+    );
+    let (silent, aged, old) = (
+        ("x", "y"),
+        ("cache-control", "max-age=60"),
+        ("last-modified", LONG_AGO),
+    );
     let refused = ("cache-control", "private, no-store");
     let mut seen = 0;
     for (identity, name, beside) in [
         (listed, "x-api-key", &[][..]),
         (listed, "x-access-token", &[]),
         (listed, "x-api-key", &[("cookie", "sid=shared")]),
-        (listed, "x-api-key", &[("x-csrf-token", "t"), ("cookie", "csrf_token=t")]),
+        (
+            listed,
+            "x-api-key",
+            &[("x-csrf-token", "t"), ("cookie", "csrf_token=t")],
+        ),
         (listed, "cookie", &[]),
         (listed, "x-pin", &[]),
-        ("[identity]\ncredentials = [\"cookie:sid\"]\n", "authorization", &[("cookie", "sid=shared")]),
+        (
+            "[identity]\ncredentials = [\"cookie:sid\"]\n",
+            "authorization",
+            &[("cookie", "sid=shared")],
+        ),
         ("", "x-pin", &[]),
     ] {
-        for (declared, said) in
-            [(ttl, silent), (ttl, old), (force, refused), (force, silent), (guess, old), ("", old), (ttl, aged)]
-        {
+        for (declared, said) in [
+            (ttl, silent),
+            (ttl, old),
+            (force, refused),
+            (force, silent),
+            (guess, old),
+            ("", old),
+            (ttl, aged),
+        ] {
             let is_key = name.starts_with("x-a") || name == "authorization";
             if said == aged && !is_key {
                 // The application itself says that a shared cache may store it.
@@ -52,13 +88,24 @@ async fn what_a_route_declares_does_not_speak_for_who_may_have_a_key_that_counts
             let (sidecar, _clock) = caching(&format!("{declared}{identity}")).await;
             sidecar.upstream.answer_with(move |seen| {
                 let key = seen.header(name).replace("other=", "");
-                Some(respond(if key.is_empty() { 403 } else { 200 }, &[said], key))
+                Some(respond(
+                    if key.is_empty() { 403 } else { 200 },
+                    &[said],
+                    key,
+                ))
             });
             for key in ["other=ada", "other=ada", "other=bob", ""] {
                 let own = (name, key);
-                let headers: Vec<_> = beside.iter().copied().chain((!key.is_empty()).then_some(own)).collect();
+                let headers: Vec<_> = beside
+                    .iter()
+                    .copied()
+                    .chain((!key.is_empty()).then_some(own))
+                    .collect();
                 let read = get(&sidecar, "/a", &headers).await;
-                let shown = format!("{identity:?} {headers:?} {declared:?} {said:?}: {}", status(&read));
+                let shown = format!(
+                    "{identity:?} {headers:?} {declared:?} {said:?}: {}",
+                    status(&read)
+                );
                 assert_eq!(&*read.body, key.replace("other=", "").as_bytes(), "{shown}");
                 assert!(!status(&read).contains("hit"), "{shown}");
                 seen += 1;
@@ -75,13 +122,18 @@ async fn what_a_route_declares_does_not_speak_for_who_may_have_a_key_that_counts
         }
     }
     assert!(seen > 150);
-    // Where the list has it, or the operator says that it tells nobody apart, what a route declares counts.
+    // Where the list has it, or the operator says that it tells nobody apart, what a route declares
+    // counts.
     for identity in ["[identity]\ncredentials = [\"header:x-api-key\"]\n", ""] {
         let (sidecar, _clock) = caching(&format!("{ttl}{identity}")).await;
         always(&sidecar, &[]);
         for wanted in ["stored", "hit"] {
             let read = get(&sidecar, "/a", &[("x-api-key", "ada")]).await;
-            assert!(status(&read).contains(wanted), "{identity:?}: {}", status(&read));
+            assert!(
+                status(&read).contains(wanted),
+                "{identity:?}: {}",
+                status(&read)
+            );
         }
     }
 }
@@ -102,16 +154,31 @@ async fn what_tells_an_application_what_was_asked_for_is_part_of_the_key() {
     ] {
         let (sidecar, _clock) = caching("public = true\n").await;
         sidecar.upstream.answer_with(move |seen| {
-            Some(respond(200, &[("cache-control", "public, max-age=600")], seen.header(name).to_owned()))
+            Some(respond(
+                200,
+                &[("cache-control", "public, max-age=600")],
+                seen.header(name).to_owned(),
+            ))
         });
-        let value = if name == "x-forwarded-proto" { "https" } else { "evil.test" };
+        let value = if name == "x-forwarded-proto" {
+            "https"
+        } else {
+            "evil.test"
+        };
         let own = [("host", "app.test"), (name, value)];
         let first = get(&sidecar, "/a", &own).await;
         assert_eq!(&*first.body, value.as_bytes(), "{name}");
-        assert!(status(&get(&sidecar, "/a", &own).await).contains("hit"), "{name}");
+        assert!(
+            status(&get(&sidecar, "/a", &own).await).contains("hit"),
+            "{name}"
+        );
         let other = get(&sidecar, "/a", &[("host", "app.test")]).await;
         assert_ne!(&*other.body, value.as_bytes(), "{name}: {}", status(&other));
-        assert!(status(&other).contains("uri-miss"), "{name}: {}", status(&other));
+        assert!(
+            status(&other).contains("uri-miss"),
+            "{name}: {}",
+            status(&other)
+        );
     }
 }
 
@@ -119,14 +186,29 @@ async fn what_tells_an_application_what_was_asked_for_is_part_of_the_key() {
 async fn a_read_that_may_be_taken_for_another_method_has_no_part_in_the_store() {
     let (sidecar, _clock) = caching("").await;
     sidecar.upstream.answer_with(|seen| {
-        let names = ["x-http-method-override", "x-http-method", "x-method-override"];
-        Some(respond(200, &[LONG], names.map(|name| seen.header(name)).concat()))
+        let names = [
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+        ];
+        Some(respond(
+            200,
+            &[LONG],
+            names.map(|name| seen.header(name)).concat(),
+        ))
     });
-    for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
+    for name in [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+    ] {
         let path = format!("/{name}");
         for _ in 0..2 {
             let read = get(&sidecar, &path, &[(name, "DELETE")]).await;
-            assert_eq!((&*read.body, status(&read)), (&b"DELETE"[..], "tidegate; fwd=bypass; detail=conditional"));
+            assert_eq!(
+                (&*read.body, status(&read)),
+                (&b"DELETE"[..], "tidegate; fwd=bypass; detail=conditional")
+            );
         }
         assert_eq!(&*get(&sidecar, &path, &[]).await.body, b"", "{name}");
         let read = get(&sidecar, &path, &[(name, "DELETE")]).await;
@@ -149,14 +231,23 @@ async fn a_write_in_another_spelling_makes_the_stored_answer_old() {
         ("/m", "/n/../m?x=1"),
     ] {
         get(&sidecar, read, &[]).await;
-        assert!(status(&get(&sidecar, read, &[]).await).contains("hit"), "{read}");
+        assert!(
+            status(&get(&sidecar, read, &[]).await).contains("hit"),
+            "{read}"
+        );
         sidecar.call(Method::PUT, write, &[], "x").await;
-        assert!(status(&get(&sidecar, read, &[]).await).contains("fwd=stale"), "{read} after {write}");
+        assert!(
+            status(&get(&sidecar, read, &[]).await).contains("fwd=stale"),
+            "{read} after {write}"
+        );
     }
     // Reads in different spellings stay apart: the application may tell them apart.
     get(&sidecar, "/o/p", &[]).await;
     for other in ["/O/p", "/o/p/", "/o%2Fp", "/o/%70", "/o//p"] {
-        assert!(status(&get(&sidecar, other, &[]).await).contains("uri-miss"), "{other}");
+        assert!(
+            status(&get(&sidecar, other, &[]).await).contains("uri-miss"),
+            "{other}"
+        );
     }
 }
 
@@ -167,8 +258,16 @@ async fn an_answer_for_an_origin_is_that_origins_and_says_so() {
     sidecar.upstream.answer_with(move |seen| {
         count += 1;
         let origin = seen.header("origin");
-        let allowed = [LONG, ("access-control-allow-origin", origin), ("vary", "accept")];
-        let headers = if origin.is_empty() || origin.ends_with("other.test") { &allowed[..1] } else { &allowed[..] };
+        let allowed = [
+            LONG,
+            ("access-control-allow-origin", origin),
+            ("vary", "accept"),
+        ];
+        let headers = if origin.is_empty() || origin.ends_with("other.test") {
+            &allowed[..1]
+        } else {
+            &allowed[..]
+        };
         Some(respond(200, headers, format!("answer {count}")))
     });
     let a = [("origin", "https://a.test")];
@@ -180,9 +279,18 @@ async fn an_answer_for_an_origin_is_that_origins_and_says_so() {
         ("hit", &a),
     ] {
         let answer = get(&sidecar, "/cors", headers).await;
-        assert!(status(&answer).contains(wanted), "{headers:?}: {}", status(&answer));
+        assert!(
+            status(&answer).contains(wanted),
+            "{headers:?}: {}",
+            status(&answer)
+        );
         assert_eq!(answer.header("access-control-allow-origin"), headers[0].1);
-        let vary: Vec<_> = answer.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+        let vary: Vec<_> = answer
+            .headers
+            .get_all("vary")
+            .iter()
+            .map(|line| line.to_str().unwrap())
+            .collect();
         assert_eq!(vary, ["accept", "Origin"], "{headers:?}");
     }
     // An answer without that field that came for no origin says nothing of what one would get.
@@ -196,9 +304,20 @@ async fn an_answer_for_an_origin_is_that_origins_and_says_so() {
         ("hit", "/plain", &[]),
     ] {
         let answer = get(&sidecar, path, headers).await;
-        assert!(status(&answer).contains(wanted), "{path} {headers:?}: {}", status(&answer));
-        let allowed = headers.first().filter(|_| path == "/plain").map_or("", |(_, origin)| *origin);
-        assert_eq!(answer.header("access-control-allow-origin"), allowed, "{path} {headers:?}");
+        assert!(
+            status(&answer).contains(wanted),
+            "{path} {headers:?}: {}",
+            status(&answer)
+        );
+        let allowed = headers
+            .first()
+            .filter(|_| path == "/plain")
+            .map_or("", |(_, origin)| *origin);
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            allowed,
+            "{path} {headers:?}"
+        );
     }
 }
 
@@ -207,17 +326,45 @@ async fn with_declared_origins_one_stored_answer_serves_them_all_and_says_vary()
     let more = "[identity]\ncredentials = [\"header:authorization\"]\n\
                 [cors]\norigins = [\"https://a.test\", \"https://b.test\"]\n";
     let (sidecar, _clock) = caching(more).await;
-    always(&sidecar, &[LONG, ("access-control-allow-origin", "https://a.test"), ("vary", "accept")]);
-    for (origin, wanted) in [("https://a.test", "stored"), ("https://a.test", "hit"), ("https://b.test", "hit")] {
+    always(
+        &sidecar,
+        &[
+            LONG,
+            ("access-control-allow-origin", "https://a.test"),
+            ("vary", "accept"),
+        ],
+    );
+    for (origin, wanted) in [
+        ("https://a.test", "stored"),
+        ("https://a.test", "hit"),
+        ("https://b.test", "hit"),
+    ] {
         let answer = get(&sidecar, "/a", &[("origin", origin)]).await;
-        assert!(status(&answer).contains(wanted), "{origin}: {}", status(&answer));
+        assert!(
+            status(&answer).contains(wanted),
+            "{origin}: {}",
+            status(&answer)
+        );
         assert_eq!(answer.header("access-control-allow-origin"), origin);
-        let vary: Vec<_> = answer.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+        let vary: Vec<_> = answer
+            .headers
+            .get_all("vary")
+            .iter()
+            .map(|line| line.to_str().unwrap())
+            .collect();
         assert_eq!(vary, ["accept", "Origin"], "{origin}");
     }
     let same = get(&sidecar, "/a", &[]).await;
-    let vary: Vec<_> = same.headers.get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
-    assert_eq!((vary, same.header("access-control-allow-origin")), (vec!["accept", "Origin"], ""));
+    let vary: Vec<_> = same
+        .headers
+        .get_all("vary")
+        .iter()
+        .map(|line| line.to_str().unwrap())
+        .collect();
+    assert_eq!(
+        (vary, same.header("access-control-allow-origin")),
+        (vec!["accept", "Origin"], "")
+    );
 }
 
 #[tokio::test]
@@ -225,14 +372,27 @@ async fn vary_is_compared_on_what_the_application_is_sent() {
     let (sidecar, _clock) = caching("").await;
     sidecar.upstream.answer_with(|seen| {
         let headers = [LONG, ("vary", "via, x-mood")];
-        Some(respond(200, &headers, format!("{}|{}", seen.header("via"), seen.header("x-mood"))))
+        Some(respond(
+            200,
+            &headers,
+            format!("{}|{}", seen.header("via"), seen.header("x-mood")),
+        ))
     });
     let first = get(&sidecar, "/a", &[("via", "1.0 x"), ("x-mood", "1")]).await;
     let same = get(&sidecar, "/a", &[("via", "1.0 x"), ("x-mood", "1")]).await;
     assert!(status(&same).contains("hit"), "{}", status(&same));
     // Connection names the field: the application is not sent it.
-    let without = get(&sidecar, "/a", &[("via", "1.0 x"), ("connection", "x-mood"), ("x-mood", "1")]).await;
-    assert!(status(&without).contains("vary-miss"), "{}", status(&without));
+    let without = get(
+        &sidecar,
+        "/a",
+        &[("via", "1.0 x"), ("connection", "x-mood"), ("x-mood", "1")],
+    )
+    .await;
+    assert!(
+        status(&without).contains("vary-miss"),
+        "{}",
+        status(&without)
+    );
     assert_ne!(first.body, without.body);
     let again = get(&sidecar, "/a", &[("via", "1.0 x")]).await;
     assert!(status(&again).contains("hit"), "{}", status(&again));
@@ -245,7 +405,11 @@ async fn an_answer_in_the_language_of_the_first_preference_is_not_used_where_ano
     sidecar.upstream.answer_with(|seen| {
         let asked = seen.header("accept-language").to_owned();
         let first = asked.split([',', ';']).next().unwrap().to_owned();
-        let headers = [LONG, ("vary", "accept-language"), ("content-language", first.as_str())];
+        let headers = [
+            LONG,
+            ("vary", "accept-language"),
+            ("content-language", first.as_str()),
+        ];
         Some(respond(200, &headers, first.clone()))
     });
     for (asked, wanted, language) in [
@@ -256,8 +420,16 @@ async fn an_answer_in_the_language_of_the_first_preference_is_not_used_where_ano
         ("de;q=0.5, en", "vary-miss", "de"),
     ] {
         let answer = get(&sidecar, "/a", &[("accept-language", asked)]).await;
-        assert!(status(&answer).contains(wanted), "{asked}: {}", status(&answer));
-        assert_eq!(std::str::from_utf8(&answer.body).unwrap(), language, "{asked}");
+        assert!(
+            status(&answer).contains(wanted),
+            "{asked}: {}",
+            status(&answer)
+        );
+        assert_eq!(
+            std::str::from_utf8(&answer.body).unwrap(),
+            language,
+            "{asked}"
+        );
     }
 }
 
@@ -266,8 +438,16 @@ async fn while_the_application_gives_no_answer_a_stale_one_stands_in_for_a_minut
     let (sidecar, clock) = caching("").await;
     sidecar.upstream.script([
         respond(200, &[("cache-control", "max-age=60")], "kept"),
-        respond(200, &[("cache-control", "max-age=60, must-revalidate")], "strict"),
-        respond(200, &[("cache-control", "max-age=60, stale-if-error=0")], "never"),
+        respond(
+            200,
+            &[("cache-control", "max-age=60, must-revalidate")],
+            "strict",
+        ),
+        respond(
+            200,
+            &[("cache-control", "max-age=60, stale-if-error=0")],
+            "never",
+        ),
     ]);
     for path in ["/kept", "/strict", "/never"] {
         get(&sidecar, path, &[]).await;
@@ -276,23 +456,49 @@ async fn while_the_application_gives_no_answer_a_stale_one_stands_in_for_a_minut
     clock.advance(Duration::from_secs(90));
     let kept = get(&sidecar, "/kept", &[]).await;
     assert_eq!((kept.status, &*kept.body), (StatusCode::OK, &b"kept"[..]));
-    assert!(status(&kept).ends_with("detail=unreachable"), "{}", status(&kept));
+    assert!(
+        status(&kept).ends_with("detail=unreachable"),
+        "{}",
+        status(&kept)
+    );
     for path in ["/strict", "/never"] {
-        assert_eq!(get(&sidecar, path, &[]).await.status, StatusCode::BAD_GATEWAY, "{path}");
+        assert_eq!(
+            get(&sidecar, path, &[]).await.status,
+            StatusCode::BAD_GATEWAY,
+            "{path}"
+        );
     }
-    assert_eq!(get(&sidecar, "/kept", &[("cache-control", "max-age=60")]).await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(
+        get(&sidecar, "/kept", &[("cache-control", "max-age=60")])
+            .await
+            .status,
+        StatusCode::BAD_GATEWAY
+    );
     // An error that the application answers itself is its answer.
-    sidecar.upstream.answer_with(|_| Some(respond(503, &[], "down")));
-    assert_eq!(get(&sidecar, "/kept", &[]).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    sidecar
+        .upstream
+        .answer_with(|_| Some(respond(503, &[], "down")));
+    assert_eq!(
+        get(&sidecar, "/kept", &[]).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     sidecar.upstream.answer_with(|_| Some(hang_up()));
     sidecar.call(Method::DELETE, "/kept", &[], "").await;
-    assert_eq!(get(&sidecar, "/kept", &[]).await.status, StatusCode::BAD_GATEWAY, "made old by a write");
+    assert_eq!(
+        get(&sidecar, "/kept", &[]).await.status,
+        StatusCode::BAD_GATEWAY,
+        "made old by a write"
+    );
     clock.advance(Duration::from_secs(60));
-    assert_eq!(get(&sidecar, "/kept", &[]).await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(
+        get(&sidecar, "/kept", &[]).await.status,
+        StatusCode::BAD_GATEWAY
+    );
 }
 
 #[tokio::test]
-async fn what_is_said_of_no_freshness_is_guessed_for_a_minute_at_most_unless_the_route_says_more_or_less() {
+async fn what_is_said_of_no_freshness_is_guessed_for_a_minute_at_most_unless_the_route_says_more_or_less()
+ {
     let (nobody, token) = (&[][..], &[("authorization", "Bearer a")][..]);
     for (more, caller, fresh) in [
         ("", nobody, 60),
@@ -303,13 +509,25 @@ async fn what_is_said_of_no_freshness_is_guessed_for_a_minute_at_most_unless_the
         ("ttl = \"5s\"\npublic = true\n", nobody, 5),
     ] {
         let (sidecar, clock) = caching(more).await;
-        always(&sidecar, &[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        always(
+            &sidecar,
+            &[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")],
+        );
         get(&sidecar, "/a", caller).await;
         let now = get(&sidecar, "/a", caller).await;
-        assert_eq!(status(&now).contains("hit"), fresh > 0, "{more:?}: {}", status(&now));
+        assert_eq!(
+            status(&now).contains("hit"),
+            fresh > 0,
+            "{more:?}: {}",
+            status(&now)
+        );
         clock.advance(Duration::from_secs(fresh));
         let later = get(&sidecar, "/a", caller).await;
-        assert!(!status(&later).contains("hit"), "{more:?}: {}", status(&later));
+        assert!(
+            !status(&later).contains("hit"),
+            "{more:?}: {}",
+            status(&later)
+        );
     }
 }
 
@@ -325,7 +543,11 @@ async fn an_answer_to_a_post_is_stored_only_where_it_is_its_targets_own() {
         };
         let body = format!("{} {}", seen.method, seen.path);
         let code = if seen.path == "/failed" { 202 } else { 200 };
-        let age = if seen.path == "/silent" { ("x", "y") } else { LONG };
+        let age = if seen.path == "/silent" {
+            ("x", "y")
+        } else {
+            LONG
+        };
         Some(respond(code, &[age, ("content-location", location)], body))
     });
     let host = [("host", "app.test")];
@@ -339,11 +561,26 @@ async fn an_answer_to_a_post_is_stored_only_where_it_is_its_targets_own() {
     ] {
         sidecar.call(Method::POST, path, &host, "x").await;
         let answer = get(&sidecar, path, &host).await;
-        assert_eq!(answer.body.starts_with(b"POST"), stored, "{path}: {}", status(&answer));
+        assert_eq!(
+            answer.body.starts_with(b"POST"),
+            stored,
+            "{path}: {}",
+            status(&answer)
+        );
     }
-    sidecar.call(Method::POST, "/own", &[host[0], ("authorization", "Bearer a")], "x").await;
+    sidecar
+        .call(
+            Method::POST,
+            "/own",
+            &[host[0], ("authorization", "Bearer a")],
+            "x",
+        )
+        .await;
     let other = get(&sidecar, "/own", &[host[0], ("authorization", "Bearer b")]).await;
-    assert!(other.body.starts_with(b"GET"), "what came for one credential is not another's");
+    assert!(
+        other.body.starts_with(b"GET"),
+        "what came for one credential is not another's"
+    );
 }
 
 #[tokio::test]
@@ -351,27 +588,42 @@ async fn an_answer_that_ends_with_its_connection_is_not_stored_since_it_may_be_c
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://{address}\"\n\
-         [journal]\ndurability = \"none\"\n[[cache]]\npath = \"/{{*rest}}\"\n"
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \
+         \"http://{address}\"\n[journal]\ndurability = \"none\"\n[[cache]]\npath = \"/{{*rest}}\"\n"
     );
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut seen = [0; 4096];
             let read = stream.read(&mut seen).await.unwrap();
-            let framing = if seen[..read].starts_with(b"GET /long") { "Content-Length: 10\r\n" } else { "" };
-            let raw =
-                format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\n{framing}Connection: close\r\n\r\n01234");
+            let framing = if seen[..read].starts_with(b"GET /long") {
+                "Content-Length: 10\r\n"
+            } else {
+                ""
+            };
+            let raw = format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\n{framing}Connection: \
+                 close\r\n\r\n01234"
+            );
             stream.write_all(raw.as_bytes()).await.unwrap();
         }
     });
     let sidecar = crate::support::Sidecar::with(&config, tidegate::clock::Clock::default()).await;
     for _ in 0..2 {
         let answer = get(&sidecar, "/open", &[]).await;
-        assert_eq!((&*answer.body, status(&answer)), (&b"01234"[..], "tidegate; fwd=uri-miss; detail=close-delimited"));
+        assert_eq!(
+            (&*answer.body, status(&answer)),
+            (
+                &b"01234"[..],
+                "tidegate; fwd=uri-miss; detail=close-delimited"
+            )
+        );
     }
     // Five of ten bytes: the client hears that it is cut off, and nothing is stored.
     let client = crate::support::Http::default();
     for _ in 0..2 {
-        client.try_call(sidecar.running.address, Method::GET, "/long", &[], "").await.unwrap_err();
+        client
+            .try_call(sidecar.running.address, Method::GET, "/long", &[], "")
+            .await
+            .unwrap_err();
     }
 }

@@ -1,4 +1,5 @@
-//! RFC 9111 through real sockets: `[[cache]] path = "/{*rest}"`, no ttl, a clock that the test moves.
+//! RFC 9111 through real sockets: `[[cache]] path = "/{*rest}"`, no ttl, a clock that the test
+//! moves.
 
 use crate::support::upstream::Seen;
 use crate::support::{Answer, Sidecar};
@@ -31,14 +32,23 @@ path = "/{*rest}"
 
 pub async fn caching(more: &str) -> (Sidecar, Clock) {
     let clock = Clock::default();
-    (Sidecar::with(&format!("{CONFIG}{more}"), clock.clone()).await, clock)
+    (
+        Sidecar::with(&format!("{CONFIG}{more}"), clock.clone()).await,
+        clock,
+    )
 }
 
-pub fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub fn respond(
+    status: u16,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     for (name, value) in headers {
-        response.headers_mut().append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        response
+            .headers_mut()
+            .append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
     }
     response
 }
@@ -64,19 +74,53 @@ pub fn status(answer: &Answer) -> &str {
 async fn a_stored_answer_ages_is_confirmed_and_takes_the_fields_of_its_304() {
     let (sidecar, clock) = caching("").await;
     sidecar.upstream.script([
-        respond(200, &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x", "1")], "0123456789"),
-        respond(304, &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x", "2"), ("new", "1")], ""),
+        respond(
+            200,
+            &[
+                ("cache-control", "max-age=60"),
+                ("etag", "\"a\""),
+                ("x", "1"),
+            ],
+            "0123456789",
+        ),
+        respond(
+            304,
+            &[
+                ("cache-control", "max-age=60"),
+                ("etag", "\"a\""),
+                ("x", "2"),
+                ("new", "1"),
+            ],
+            "",
+        ),
     ]);
-    assert_eq!(status(&get(&sidecar, "/a", &[]).await), "tidegate; fwd=uri-miss; stored");
+    assert_eq!(
+        status(&get(&sidecar, "/a", &[]).await),
+        "tidegate; fwd=uri-miss; stored"
+    );
     clock.advance(Duration::from_secs(59));
     let hit = get(&sidecar, "/a", &[]).await;
-    assert!(status(&hit).starts_with("tidegate; hit; ttl="), "{}", status(&hit));
+    assert!(
+        status(&hit).starts_with("tidegate; hit; ttl="),
+        "{}",
+        status(&hit)
+    );
     assert!(hit.header("age").parse::<u64>().unwrap() >= 59);
     clock.advance(Duration::from_secs(2));
     let confirmed = get(&sidecar, "/a", &[("if-none-match", "\"other\"")]).await;
-    assert_eq!(status(&confirmed), "tidegate; fwd=stale; fwd-status=304; stored");
-    assert_eq!((confirmed.status, &*confirmed.body), (StatusCode::OK, &b"0123456789"[..]));
-    assert_eq!(sidecar.upstream.seen()[1].header("if-none-match"), "\"a\"", "the store's validator, not the client's");
+    assert_eq!(
+        status(&confirmed),
+        "tidegate; fwd=stale; fwd-status=304; stored"
+    );
+    assert_eq!(
+        (confirmed.status, &*confirmed.body),
+        (StatusCode::OK, &b"0123456789"[..])
+    );
+    assert_eq!(
+        sidecar.upstream.seen()[1].header("if-none-match"),
+        "\"a\"",
+        "the store's validator, not the client's"
+    );
     for answer in [confirmed, get(&sidecar, "/a", &[]).await] {
         assert_eq!((answer.header("x"), answer.header("new")), ("2", "1"));
     }
@@ -86,25 +130,54 @@ async fn a_stored_answer_ages_is_confirmed_and_takes_the_fields_of_its_304() {
 #[tokio::test]
 async fn heads_conditions_and_parts_are_answered_from_a_stored_get() {
     let (sidecar, _clock) = caching("").await;
-    let headers = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("content-type", "text/plain")];
-    sidecar.upstream.script([respond(200, &headers, "0123456789")]);
+    let headers = [
+        ("cache-control", "max-age=60"),
+        ("etag", "\"a\""),
+        ("content-type", "text/plain"),
+    ];
+    sidecar
+        .upstream
+        .script([respond(200, &headers, "0123456789")]);
     get(&sidecar, "/a", &[]).await;
     let head = sidecar.call(Method::HEAD, "/a", &[], "").await;
     assert_eq!((head.header("content-length"), head.body.len()), ("10", 0));
     let known = get(&sidecar, "/a", &[("if-none-match", "\"x\", \"a\"")]).await;
     assert_eq!(
-        (known.status, known.header("etag"), known.header("content-type")),
+        (
+            known.status,
+            known.header("etag"),
+            known.header("content-type")
+        ),
         (StatusCode::NOT_MODIFIED, "\"a\"", "")
     );
     let part = get(&sidecar, "/a", &[("range", "bytes=2-4")]).await;
-    assert_eq!((part.status, part.header("content-range")), (StatusCode::PARTIAL_CONTENT, "bytes 2-4/10"));
-    assert_eq!((&*part.body, part.header("content-length")), (&b"234"[..], "3"));
-    let changed = get(&sidecar, "/a", &[("range", "bytes=2-4"), ("if-range", "\"b\"")]).await;
+    assert_eq!(
+        (part.status, part.header("content-range")),
+        (StatusCode::PARTIAL_CONTENT, "bytes 2-4/10")
+    );
+    assert_eq!(
+        (&*part.body, part.header("content-length")),
+        (&b"234"[..], "3")
+    );
+    let changed = get(
+        &sidecar,
+        "/a",
+        &[("range", "bytes=2-4"), ("if-range", "\"b\"")],
+    )
+    .await;
     assert_eq!((changed.status, changed.body.len()), (StatusCode::OK, 10));
     let beyond = get(&sidecar, "/a", &[("range", "bytes=10-")]).await;
-    assert_eq!((beyond.status, beyond.header("content-range")), (StatusCode::RANGE_NOT_SATISFIABLE, "bytes */10"));
+    assert_eq!(
+        (beyond.status, beyond.header("content-range")),
+        (StatusCode::RANGE_NOT_SATISFIABLE, "bytes */10")
+    );
     assert_eq!(sidecar.upstream.seen().len(), 1);
-    assert_eq!(get(&sidecar, "/b", &[("cache-control", "only-if-cached")]).await.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(
+        get(&sidecar, "/b", &[("cache-control", "only-if-cached")])
+            .await
+            .status,
+        StatusCode::GATEWAY_TIMEOUT
+    );
     assert_eq!(sidecar.upstream.seen().len(), 1, "and nobody is asked");
 }
 
@@ -113,13 +186,25 @@ async fn variants_stand_side_by_side() {
     let (sidecar, _clock) = caching("").await;
     sidecar.upstream.answer_with(|seen| {
         let headers = [("cache-control", "max-age=60"), ("vary", "accept-language")];
-        Some(respond(200, &headers, seen.header("accept-language").to_owned()))
+        Some(respond(
+            200,
+            &headers,
+            seen.header("accept-language").to_owned(),
+        ))
     });
-    for (language, wanted) in
-        [("en", "uri-miss"), ("de", "vary-miss"), ("en", "hit"), ("DE", "hit"), ("fr", "vary-miss")]
-    {
+    for (language, wanted) in [
+        ("en", "uri-miss"),
+        ("de", "vary-miss"),
+        ("en", "hit"),
+        ("DE", "hit"),
+        ("fr", "vary-miss"),
+    ] {
         let answer = get(&sidecar, "/a", &[("accept-language", language)]).await;
-        assert!(status(&answer).contains(wanted), "{language}: {}", status(&answer));
+        assert!(
+            status(&answer).contains(wanted),
+            "{language}: {}",
+            status(&answer)
+        );
         assert!(language.eq_ignore_ascii_case(std::str::from_utf8(&answer.body).unwrap()));
     }
 }
@@ -140,22 +225,37 @@ async fn what_is_private_is_kept_for_its_credential_and_never_for_the_nameless()
         (&[("cookie", "session=1")], "stored"),
     ] {
         let answer = get(&sidecar, "/a", headers).await;
-        assert!(status(&answer).contains(wanted), "{headers:?}: {}", status(&answer));
+        assert!(
+            status(&answer).contains(wanted),
+            "{headers:?}: {}",
+            status(&answer)
+        );
     }
 }
 
 #[tokio::test]
 async fn a_stale_answer_stands_in_for_an_error_as_long_as_it_may() {
     let (sidecar, clock) = caching("stale_if_error = \"10m\"\n").await;
-    sidecar.upstream.script([respond(200, &[("cache-control", "max-age=60")], "kept")]);
+    sidecar
+        .upstream
+        .script([respond(200, &[("cache-control", "max-age=60")], "kept")]);
     get(&sidecar, "/a", &[]).await;
-    sidecar.upstream.answer_with(|_| Some(respond(503, &[], "down")));
+    sidecar
+        .upstream
+        .answer_with(|_| Some(respond(503, &[], "down")));
     clock.advance(Duration::from_secs(120));
     let kept = get(&sidecar, "/a", &[]).await;
     assert_eq!((kept.status, &*kept.body), (StatusCode::OK, &b"kept"[..]));
-    assert!(status(&kept).starts_with("tidegate; fwd=stale; fwd-status=503; ttl=-"), "{}", status(&kept));
+    assert!(
+        status(&kept).starts_with("tidegate; fwd=stale; fwd-status=503; ttl=-"),
+        "{}",
+        status(&kept)
+    );
     clock.advance(Duration::from_secs(600));
-    assert_eq!(get(&sidecar, "/a", &[]).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        get(&sidecar, "/a", &[]).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
 }
 
 #[tokio::test]
@@ -166,55 +266,113 @@ async fn a_stale_answer_is_served_while_it_is_asked_again() {
     clock.advance(Duration::from_secs(70));
     let stale = get(&sidecar, "/a", &[]).await;
     assert_eq!(&*stale.body, b"answer 1");
-    assert!(status(&stale).starts_with("tidegate; hit; ttl=-"), "{}", status(&stale));
+    assert!(
+        status(&stale).starts_with("tidegate; hit; ttl=-"),
+        "{}",
+        status(&stale)
+    );
     sidecar.upstream.until(|seen| seen.len() == 2).await;
     while &*get(&sidecar, "/a", &[]).await.body == b"answer 1" {
         tokio::task::yield_now().await;
     }
-    assert_eq!(sidecar.upstream.seen().len(), 2, "one reader's revalidation serves all");
+    assert_eq!(
+        sidecar.upstream.seen().len(),
+        2,
+        "one reader's revalidation serves all"
+    );
 }
 
 #[tokio::test]
 async fn what_was_invalidated_is_never_served_not_even_if_the_application_is_down() {
-    let more = "tags = [\"t:{query.u}\"]\nstale_while_revalidate = \"1h\"\nstale_if_error = \"1h\"\n";
+    let more =
+        "tags = [\"t:{query.u}\"]\nstale_while_revalidate = \"1h\"\nstale_if_error = \"1h\"\n";
     let (sidecar, clock) = caching(more).await;
-    sidecar.upstream.script([respond(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "old")]);
+    sidecar.upstream.script([respond(
+        200,
+        &[("cache-control", "max-age=60"), ("etag", "\"a\"")],
+        "old",
+    )]);
     get(&sidecar, "/a?u=1", &[]).await;
-    sidecar.upstream.answer_with(|_| Some(respond(503, &[], "down")));
+    sidecar
+        .upstream
+        .answer_with(|_| Some(respond(503, &[], "down")));
     clock.advance(Duration::from_secs(70));
     assert_eq!(&*get(&sidecar, "/a?u=1", &[]).await.body, b"old");
     let told = sidecar.admin(Method::POST, "/invalidate?tag=t%3A1").await;
-    assert_eq!((told.status, told.json()), (StatusCode::OK, serde_json::json!({ "invalidated": ["t:1"] })));
+    assert_eq!(
+        (told.status, told.json()),
+        (
+            StatusCode::OK,
+            serde_json::json!({ "invalidated": ["t:1"] })
+        )
+    );
     let answer = get(&sidecar, "/a?u=1", &[]).await;
-    assert_eq!((answer.status, &*answer.body), (StatusCode::SERVICE_UNAVAILABLE, &b"down"[..]));
-    assert_eq!(sidecar.upstream.seen().last().unwrap().header("if-none-match"), "", "nor may it be confirmed");
-    assert_eq!(sidecar.admin(Method::POST, "/invalidate").await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(sidecar.admin(Method::GET, "/invalidate?tag=x").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (StatusCode::SERVICE_UNAVAILABLE, &b"down"[..])
+    );
+    assert_eq!(
+        sidecar
+            .upstream
+            .seen()
+            .last()
+            .unwrap()
+            .header("if-none-match"),
+        "",
+        "nor may it be confirmed"
+    );
+    assert_eq!(
+        sidecar.admin(Method::POST, "/invalidate").await.status,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        sidecar.admin(Method::GET, "/invalidate?tag=x").await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
 }
 
 #[tokio::test]
 async fn a_write_makes_its_uri_and_those_it_names_old_for_everybody_unless_it_failed() {
     let (sidecar, _clock) = caching("query = { ignore = [\"_\"] }\n").await;
-    sidecar.upstream.answer_with(|seen| match (&seen.method, seen.path.as_str()) {
-        (&Method::GET, _) => Some(respond(200, &[("cache-control", "max-age=60")], "x")),
-        (_, "/fails") => Some(respond(500, &[], "")),
-        _ => Some(respond(201, &[("location", "named?b=1"), ("content-location", "http://elsewhere.test/other")], "")),
-    });
+    sidecar
+        .upstream
+        .answer_with(|seen| match (&seen.method, seen.path.as_str()) {
+            (&Method::GET, _) => Some(respond(200, &[("cache-control", "max-age=60")], "x")),
+            (_, "/fails") => Some(respond(500, &[], "")),
+            _ => Some(respond(
+                201,
+                &[
+                    ("location", "named?b=1"),
+                    ("content-location", "http://elsewhere.test/other"),
+                ],
+                "",
+            )),
+        });
     let paths = ["/d/target?a=1", "/d/named?b=1&_=7", "/other", "/fails"];
-    let callers = [&[("authorization", "Bearer a")][..], &[("authorization", "Bearer b")], &[]];
+    let callers = [
+        &[("authorization", "Bearer a")][..],
+        &[("authorization", "Bearer b")],
+        &[],
+    ];
     for headers in callers {
         for path in paths {
             get(&sidecar, path, headers).await;
         }
     }
     for method in ["M-SEARCH", "POST"] {
-        sidecar.call(method.parse().unwrap(), "/d/target?a=1&_=99", &[], "abc").await;
+        sidecar
+            .call(method.parse().unwrap(), "/d/target?a=1&_=99", &[], "abc")
+            .await;
     }
     sidecar.call(Method::POST, "/fails", &[], "abc").await;
     for headers in callers {
         for (path, wanted) in paths.iter().zip(["fwd=stale", "fwd=stale", "hit", "hit"]) {
             let answer = get(&sidecar, path, headers).await;
-            assert!(status(&answer).contains(wanted), "{path}: {}", status(&answer));
+            assert!(
+                status(&answer).contains(wanted),
+                "{path}: {}",
+                status(&answer)
+            );
         }
     }
 }
@@ -245,7 +403,11 @@ async fn a_follower_that_may_not_use_the_leads_answer_asks_for_itself() {
     let (sidecar, _clock) = caching("").await;
     let sidecar = Arc::new(sidecar);
     sidecar.upstream.answer_with(|seen| {
-        Some(respond(200, &[("cache-control", "max-age=60"), ("vary", "who")], seen.header("who").to_owned()))
+        Some(respond(
+            200,
+            &[("cache-control", "max-age=60"), ("vary", "who")],
+            seen.header("who").to_owned(),
+        ))
     });
     sidecar.upstream.close_gate();
     let readers: Vec<_> = ["a", "b", "a"]
@@ -266,10 +428,22 @@ async fn a_follower_that_may_not_use_the_leads_answer_asks_for_itself() {
 #[tokio::test]
 async fn what_is_too_large_passes_whole_and_is_not_stored() {
     let (sidecar, _clock) = caching("").await;
-    sidecar.upstream.answer_with(|_| Some(respond(200, &[("cache-control", "max-age=60")], vec![b'x'; 100_000])));
+    sidecar.upstream.answer_with(|_| {
+        Some(respond(
+            200,
+            &[("cache-control", "max-age=60")],
+            vec![b'x'; 100_000],
+        ))
+    });
     for _ in 0..2 {
         let answer = get(&sidecar, "/a", &[]).await;
-        assert_eq!((answer.body.len(), status(&answer).ends_with("detail=too-large")), (100_000, true));
+        assert_eq!(
+            (
+                answer.body.len(),
+                status(&answer).ends_with("detail=too-large")
+            ),
+            (100_000, true)
+        );
     }
 }
 
@@ -304,7 +478,10 @@ async fn read_head(stream: &mut TcpStream) -> Vec<u8> {
 
 async fn ask_raw(sidecar: &Sidecar) -> TcpStream {
     let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
-    client.write_all(b"GET /a HTTP/1.1\r\nhost: app.test\r\n\r\n").await.unwrap();
+    client
+        .write_all(b"GET /a HTTP/1.1\r\nhost: app.test\r\n\r\n")
+        .await
+        .unwrap();
     client
 }
 
@@ -314,7 +491,9 @@ async fn an_answer_streams_to_its_first_reader_and_is_stored_when_it_is_whole() 
     let mut client = ask_raw(&sidecar).await;
     let mut upstream = raw.asked().await;
     upstream
-        .write_all(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234")
+        .write_all(
+            b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234",
+        )
         .await
         .unwrap();
     let head = read_head(&mut client).await;
@@ -333,15 +512,25 @@ async fn an_answer_streams_to_its_first_reader_and_is_stored_when_it_is_whole() 
 #[tokio::test]
 async fn an_answer_that_is_cut_off_is_not_stored() {
     let (raw, sidecar) = Raw::start().await;
-    for body in ["content-length: 10\r\n\r\n01234", "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n"] {
+    for body in [
+        "content-length: 10\r\n\r\n01234",
+        "transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n",
+    ] {
         let mut client = ask_raw(&sidecar).await;
         let mut upstream = raw.asked().await;
-        upstream.write_all(format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n{body}").as_bytes()).await.unwrap();
+        upstream
+            .write_all(format!("HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n{body}").as_bytes())
+            .await
+            .unwrap();
         drop(upstream);
         let mut seen = Vec::new();
         // However the end shows, it is no whole answer.
         drop(client.read_to_end(&mut seen).await);
-        assert!(!String::from_utf8_lossy(&seen).contains("hit"), "{}", String::from_utf8_lossy(&seen));
+        assert!(
+            !String::from_utf8_lossy(&seen).contains("hit"),
+            "{}",
+            String::from_utf8_lossy(&seen)
+        );
     }
     let entries = sidecar.admin(Method::GET, "/status").await.json()["cache"]["stored"].clone();
     assert_eq!(entries, serde_json::json!(0));
@@ -359,7 +548,10 @@ async fn an_upstream_that_closes_its_idle_connections_sees_no_write_twice() {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             if !path.is_empty() {
                 ids.push(path);
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                    .await
+                    .unwrap();
             }
         }
         ids
@@ -367,8 +559,14 @@ async fn an_upstream_that_closes_its_idle_connections_sees_no_write_twice() {
     let mut sent = 0;
     while !upstream.is_finished() {
         sent += 1;
-        let answer = sidecar.call(Method::POST, &format!("/{sent}"), &[], "").await;
-        assert!([StatusCode::OK, StatusCode::BAD_GATEWAY].contains(&answer.status), "{}", answer.status);
+        let answer = sidecar
+            .call(Method::POST, &format!("/{sent}"), &[], "")
+            .await;
+        assert!(
+            [StatusCode::OK, StatusCode::BAD_GATEWAY].contains(&answer.status),
+            "{}",
+            answer.status
+        );
         tokio::task::yield_now().await;
     }
     let mut ids = upstream.await.unwrap();
@@ -378,12 +576,29 @@ async fn an_upstream_that_closes_its_idle_connections_sees_no_write_twice() {
 }
 
 #[tokio::test]
-async fn an_idempotent_call_on_a_connection_that_was_just_closed_is_sent_once_more_and_no_other_is() {
+async fn an_idempotent_call_on_a_connection_that_was_just_closed_is_sent_once_more_and_no_other_is()
+{
     for (method, wanted, arrived) in [
-        (Method::PUT, StatusCode::OK, vec!["PUT /first", "PUT /second", "PUT /second"]),
-        (Method::DELETE, StatusCode::OK, vec!["DELETE /first", "DELETE /second", "DELETE /second"]),
-        (Method::POST, StatusCode::BAD_GATEWAY, vec!["POST /first", "POST /second"]),
-        (Method::PATCH, StatusCode::BAD_GATEWAY, vec!["PATCH /first", "PATCH /second"]),
+        (
+            Method::PUT,
+            StatusCode::OK,
+            vec!["PUT /first", "PUT /second", "PUT /second"],
+        ),
+        (
+            Method::DELETE,
+            StatusCode::OK,
+            vec!["DELETE /first", "DELETE /second", "DELETE /second"],
+        ),
+        (
+            Method::POST,
+            StatusCode::BAD_GATEWAY,
+            vec!["POST /first", "POST /second"],
+        ),
+        (
+            Method::PATCH,
+            StatusCode::BAD_GATEWAY,
+            vec!["PATCH /first", "PATCH /second"],
+        ),
     ] {
         let (raw, sidecar) = Raw::start().await;
         let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -391,7 +606,12 @@ async fn an_idempotent_call_on_a_connection_that_was_just_closed_is_sent_once_mo
             let mut heads = Vec::new();
             let mut note = |head: Vec<u8>| {
                 let text = String::from_utf8(head).unwrap();
-                let line = text.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+                let line = text
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .trim_end_matches(" HTTP/1.1")
+                    .to_owned();
                 let is_second = line.contains("/second");
                 heads.push(line);
                 is_second
@@ -411,7 +631,11 @@ async fn an_idempotent_call_on_a_connection_that_was_just_closed_is_sent_once_mo
         });
         for (path, wanted) in [("/first", StatusCode::OK), ("/second", wanted)] {
             let body = if method == Method::DELETE { "" } else { "abc" };
-            assert_eq!(sidecar.call(method.clone(), path, &[], body).await.status, wanted, "{method} {path}");
+            assert_eq!(
+                sidecar.call(method.clone(), path, &[], body).await.status,
+                wanted,
+                "{method} {path}"
+            );
         }
         assert_eq!(upstream.await.unwrap(), arrived);
     }
@@ -420,7 +644,10 @@ async fn an_idempotent_call_on_a_connection_that_was_just_closed_is_sent_once_mo
 /// A head, with its body of three bytes if it has one.
 async fn read_call(stream: &mut tokio::net::TcpStream) -> Vec<u8> {
     let head = read_head(stream).await;
-    if String::from_utf8_lossy(&head).to_ascii_lowercase().contains("content-length: 3") {
+    if String::from_utf8_lossy(&head)
+        .to_ascii_lowercase()
+        .contains("content-length: 3")
+    {
         stream.read_exact(&mut [0; 3]).await.unwrap();
     }
     head
@@ -432,16 +659,24 @@ async fn an_answer_that_a_write_overtakes_while_it_streams_is_not_stored() {
     let mut client = ask_raw(&sidecar).await;
     let mut upstream = raw.asked().await;
     upstream
-        .write_all(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234")
+        .write_all(
+            b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 10\r\n\r\n01234",
+        )
         .await
         .unwrap();
     read_head(&mut client).await;
     let write = sidecar.call(Method::POST, "/a", &[("host", "app.test")], "");
     let applied = async {
         let mut stream = raw.asked().await;
-        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+            .await
+            .unwrap();
     };
-    assert_eq!(tokio::join!(write, applied).0.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        tokio::join!(write, applied).0.status,
+        StatusCode::NO_CONTENT
+    );
     upstream.write_all(b"56789").await.unwrap();
     let mut body = [0; 10];
     client.read_exact(&mut body).await.unwrap();
@@ -499,21 +734,25 @@ fn exchange() -> impl Strategy<Value = Exchange> {
         prop::sample::select(vec![200, 200, 200, 404, 503, 304]),
         prop::sample::select(vec![0u64, 0, 2, 61]),
     );
-    (own, wish, control, rest).prop_map(|(own, wish, control, (path, head, vary, cookie, status, seconds))| Exchange {
-        path,
-        head,
-        request: own.into_iter().chain(wish).collect(),
-        control,
-        vary,
-        cookie,
-        status,
-        seconds,
-    })
+    (own, wish, control, rest).prop_map(
+        |(own, wish, control, (path, head, vary, cookie, status, seconds))| Exchange {
+            path,
+            head,
+            request: own.into_iter().chain(wish).collect(),
+            control,
+            vary,
+            cookie,
+            status,
+            seconds,
+        },
+    )
 }
 
 /// Whoever asked, as the answer shows it.
 fn owner(headers: impl Fn(&str) -> String) -> String {
-    ["authorization", "cookie", "origin"].map(|name| format!("{name}={}", headers(name))).join(";")
+    ["authorization", "cookie", "origin"]
+        .map(|name| format!("{name}={}", headers(name)))
+        .join(";")
 }
 
 /// What the upstream says next: `private` answers name whom they are for, and which caller exactly.
@@ -522,14 +761,25 @@ fn private_upstream(sidecar: &Sidecar, next: Arc<parking_lot::Mutex<Option<Excha
     sidecar.upstream.answer_with(move |seen: &Seen| {
         let exchange = next.lock().clone().unwrap();
         let call = count.fetch_add(1, Ordering::SeqCst);
-        let mut response = respond(exchange.status, &[("cache-control", exchange.control), ("etag", "\"e\"")], "");
+        let mut response = respond(
+            exchange.status,
+            &[("cache-control", exchange.control), ("etag", "\"e\"")],
+            "",
+        );
         if exchange.status != 304 {
             *response.body_mut() = Full::from(format!("body {call}"));
         }
         let headers = response.headers_mut();
-        headers.insert("x-for", HeaderValue::try_from(owner(|name| seen.header(name).to_owned())).unwrap());
+        headers.insert(
+            "x-for",
+            HeaderValue::try_from(owner(|name| seen.header(name).to_owned())).unwrap(),
+        );
         headers.insert("x-call", HeaderValue::from(call));
-        headers.extend(exchange.vary.map(|vary| (http::header::VARY, HeaderValue::from_static(vary))));
+        headers.extend(
+            exchange
+                .vary
+                .map(|vary| (http::header::VARY, HeaderValue::from_static(vary))),
+        );
         if exchange.cookie {
             headers.insert("set-cookie", HeaderValue::from_static("mine=1"));
         }

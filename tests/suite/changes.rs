@@ -1,4 +1,5 @@
-//! What makes a caller's fingerprint change is named (P3, design §4 `[identity]`): in a metric, in the log, in `/status`.
+//! What makes a caller's fingerprint change is named (P3, design §4 `[identity]`): in a metric, in
+//! the log, in `/status`.
 
 use crate::support::Sidecar;
 use http::{Method, StatusCode};
@@ -26,27 +27,39 @@ impl Log {
     fn begin() -> (Self, DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false);
-        let guard = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_ansi(false);
+        let guard = tracing::subscriber::set_default(
+            subscriber.with_writer(move || writer.clone()).finish(),
+        );
         (log, guard)
     }
 
     /// Warnings about parts that change.
     fn warnings(&self) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains("differ in this part")).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.contains("differ in this part"))
+            .map(str::to_owned)
+            .collect()
     }
 }
 
 async fn send(tidegate: &Sidecar, number: usize, headers: &[(&str, &str)]) {
-    let body = format!("{{\"id\":\"e{number}\",\"user\":\"ada\",\"lesson\":\"l{number}\",\"percent\":5}}");
+    let body =
+        format!("{{\"id\":\"e{number}\",\"user\":\"ada\",\"lesson\":\"l{number}\",\"percent\":5}}");
     let headers = [&[("content-type", "application/json")], headers].concat();
     let answer = tidegate.call(Method::POST, "/event", &headers, body).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
 }
 
 async fn changes(tidegate: &Sidecar, part: &str) -> u64 {
-    tidegate.counter(&format!("tidegate_fingerprint_changes_total{{part=\"{part}\"}}")).await
+    tidegate
+        .counter(&format!(
+            "tidegate_fingerprint_changes_total{{part=\"{part}\"}}"
+        ))
+        .await
 }
 
 async fn warned(tidegate: &Sidecar) -> serde_json::Value {
@@ -62,14 +75,28 @@ async fn a_cookie_that_differs_at_every_call_is_named_by_the_metric_and_warned_a
         send(&tidegate, number, &[("cookie", &cookies)]).await;
     }
     assert_eq!(changes(&tidegate, "cookie:lastseen").await, 7);
-    assert_eq!(changes(&tidegate, "cookie:sessionid").await + changes(&tidegate, "cookie:_ga").await, 0);
+    assert_eq!(
+        changes(&tidegate, "cookie:sessionid").await + changes(&tidegate, "cookie:_ga").await,
+        0
+    );
     let warnings = log.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    for word in ["cookie:lastseen", "identity.ignore", "identity.conditions", "identity.rolling"] {
+    for word in [
+        "cookie:lastseen",
+        "identity.ignore",
+        "identity.conditions",
+        "identity.rolling",
+    ] {
         assert!(warnings[0].contains(word), "{word}: {warnings:?}");
     }
-    assert!(!warnings[0].contains("17000"), "values are never logged: {warnings:?}");
-    assert_eq!(warned(&tidegate).await, serde_json::json!(["cookie:lastseen"]));
+    assert!(
+        !warnings[0].contains("17000"),
+        "values are never logged: {warnings:?}"
+    );
+    assert_eq!(
+        warned(&tidegate).await,
+        serde_json::json!(["cookie:lastseen"])
+    );
 }
 
 #[tokio::test]
@@ -78,7 +105,12 @@ async fn a_header_that_differs_at_every_call_is_named_under_a_token_that_stays()
     let tidegate = Sidecar::start(&[BUILT_IN]).await;
     for number in 0..6 {
         let time = format!("{number}");
-        send(&tidegate, number, &[("authorization", "Bearer ada"), ("x-client-time", &time)]).await;
+        send(
+            &tidegate,
+            number,
+            &[("authorization", "Bearer ada"), ("x-client-time", &time)],
+        )
+        .await;
     }
     assert_eq!(changes(&tidegate, "header:x-client-time").await, 5);
     assert_eq!(log.warnings().len(), 1, "{:?}", log.warnings());
@@ -116,11 +148,18 @@ async fn names_that_a_caller_makes_up_are_counted_as_other_beyond_sixty_four() {
     let tidegate = Sidecar::start(&[BUILT_IN]).await;
     for number in 0..80 {
         let name = format!("x-made-up-{number}");
-        send(&tidegate, number, &[("authorization", "Bearer ada"), (&name, "1")]).await;
+        send(
+            &tidegate,
+            number,
+            &[("authorization", "Bearer ada"), (&name, "1")],
+        )
+        .await;
     }
     let metrics = tidegate.admin(Method::GET, "/metrics").await;
     let text = std::str::from_utf8(&metrics.body).unwrap();
-    let shown = text.lines().filter(|line| line.starts_with("tidegate_fingerprint_changes_total{part=\"header:"));
+    let shown = text
+        .lines()
+        .filter(|line| line.starts_with("tidegate_fingerprint_changes_total{part=\"header:"));
     assert_eq!(shown.count(), 64);
     assert_eq!(changes(&tidegate, "other").await, 79 - 64);
 }

@@ -1,7 +1,8 @@
 //! P1 to P4, P6, P9 and conservation while an upstream fails in every way at once.
 //!
-//! The faults follow a seed; the interleaving is the machine's. `TIDEGATE_CHAOS_SECONDS` (4), `TIDEGATE_CHAOS_USERS`
-//! (100) and `TIDEGATE_CHAOS_SEED` make another run; `cargo test --test suite -- chaos --nocapture` prints the figures.
+//! The faults follow a seed; the interleaving is the machine's. `TIDEGATE_CHAOS_SECONDS` (4),
+//! `TIDEGATE_CHAOS_USERS` (100) and `TIDEGATE_CHAOS_SEED` make another run; `cargo test --test
+//! suite -- chaos --nocapture` prints the figures.
 
 mod oracle;
 mod upstream;
@@ -46,7 +47,10 @@ struct Scene {
 fn by_id(body: &Value) -> Vec<String> {
     let name = |event: &Value, field| event[field].as_str().unwrap().to_owned();
     match body["events"].as_array() {
-        Some(events) => events.iter().map(|event| name(event, "clientEventId")).collect(),
+        Some(events) => events
+            .iter()
+            .map(|event| name(event, "clientEventId"))
+            .collect(),
         None => vec![name(body, "id")],
     }
 }
@@ -103,7 +107,13 @@ impl Learner {
     fn new(sidecar: &Arc<Sidecar>, number: u64, seed: u64) -> Self {
         let rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9).wrapping_add(number));
         let user = format!("u{number:04}");
-        Self { sidecar: Arc::clone(sidecar), user, rng, sequence: [0; 2], done: Done::default() }
+        Self {
+            sidecar: Arc::clone(sidecar),
+            user,
+            rng,
+            sequence: [0; 2],
+            done: Done::default(),
+        }
     }
 
     fn credentials(&self) -> usize {
@@ -115,27 +125,54 @@ impl Learner {
     }
 
     async fn post(&self, lane: &str, body: &str) -> StatusCode {
-        self.sidecar.call(Method::POST, "/event", &[("authorization", lane)], body.to_owned()).await.status
+        self.sidecar
+            .call(
+                Method::POST,
+                "/event",
+                &[("authorization", lane)],
+                body.to_owned(),
+            )
+            .await
+            .status
     }
 
     /// An event, posted until somebody says yes, or no for good; at the end it is left alone.
     async fn event(&mut self, credential: usize, bad: bool, stop: &AtomicBool) {
         let lane = self.lane(credential);
-        let id = format!("{lane}.{:06}{}", self.sequence[credential], if bad { "bad" } else { "" });
+        let id = format!(
+            "{lane}.{:06}{}",
+            self.sequence[credential],
+            if bad { "bad" } else { "" }
+        );
         self.sequence[credential] += 1;
         let (lesson, repeats) = (self.rng.u32(0..3), !bad && self.rng.u32(0..25) == 0);
-        let more = if self.rng.u32(0..20) == 0 { ",\"status\":\"completed\"" } else { "" };
+        let more = if self.rng.u32(0..20) == 0 {
+            ",\"status\":\"completed\""
+        } else {
+            ""
+        };
         let (user, pad) = (&self.user, "x".repeat(self.rng.usize(0..200)));
-        let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l{lesson}\",\"pad\":\"{pad}\"{more}}}");
+        let body = format!(
+            "{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l{lesson}\",\"pad\":\"{pad}\"{more}}}"
+        );
         loop {
             let status = self.post(&lane, &body).await;
             if status == StatusCode::ACCEPTED {
-                self.done.repeats += u64::from(repeats && self.post(&lane, &body).await == StatusCode::ACCEPTED);
-                self.done.acked.entry(lane).or_default().push(Acked { id, lesson, forwarded: false });
+                self.done.repeats +=
+                    u64::from(repeats && self.post(&lane, &body).await == StatusCode::ACCEPTED);
+                self.done.acked.entry(lane).or_default().push(Acked {
+                    id,
+                    lesson,
+                    forwarded: false,
+                });
                 return;
             }
             if status.is_success() {
-                self.done.acked.entry(lane).or_default().push(Acked { id, lesson, forwarded: true });
+                self.done.acked.entry(lane).or_default().push(Acked {
+                    id,
+                    lesson,
+                    forwarded: true,
+                });
                 return;
             }
             if status == StatusCode::BAD_REQUEST || stop.load(Ordering::Relaxed) {
@@ -149,9 +186,14 @@ impl Learner {
     async fn write(&mut self, credential: usize) {
         let lane = self.lane(credential);
         let after = self.done.acked.get(&lane).and_then(|acked| acked.last());
-        let body = after.map_or("{}".to_owned(), |acked| format!("{{\"after\":\"{}\"}}", acked.id));
+        let body = after.map_or("{}".to_owned(), |acked| {
+            format!("{{\"after\":\"{}\"}}", acked.id)
+        });
         let path = format!("/snapshot?userId={}", self.user);
-        let answer = self.sidecar.call(Method::POST, &path, &[("authorization", &lane)], body).await;
+        let answer = self
+            .sidecar
+            .call(Method::POST, &path, &[("authorization", &lane)], body)
+            .await;
         self.done.refused += u64::from(!answer.status.is_success());
     }
 
@@ -178,7 +220,9 @@ impl Learner {
 }
 
 fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
+    std::env::var(name)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap())
 }
 
 async fn start(scene: Scene, upstream: &Chaotic) -> Sidecar {
@@ -194,7 +238,11 @@ async fn start(scene: Scene, upstream: &Chaotic) -> Sidecar {
 async fn settle(sidecar: &Sidecar, learners: &mut [Learner]) {
     let began = Instant::now();
     while sidecar.running.ledger().pending > 0 {
-        assert!(began.elapsed() < WEDGED, "still pending: {}", sidecar.running.ledger());
+        assert!(
+            began.elapsed() < WEDGED,
+            "still pending: {}",
+            sidecar.running.ledger()
+        );
         sidecar.flush().await;
         for learner in &mut *learners {
             for credential in 0..learner.credentials() {
@@ -205,13 +253,17 @@ async fn settle(sidecar: &Sidecar, learners: &mut [Learner]) {
 }
 
 async fn run(scene: Scene) {
-    let (seconds, users) = (variable("TIDEGATE_CHAOS_SECONDS", 4), variable("TIDEGATE_CHAOS_USERS", 100));
+    let (seconds, users) = (
+        variable("TIDEGATE_CHAOS_SECONDS", 4),
+        variable("TIDEGATE_CHAOS_USERS", 100),
+    );
     let seed = variable("TIDEGATE_CHAOS_SEED", 1);
     let upstream = Chaotic::start(scene, seed).await;
     let sidecar = Arc::new(start(scene, &upstream).await);
     let stop = Arc::new(AtomicBool::new(false));
-    let running: Vec<_> =
-        (0..users).map(|number| tokio::spawn(Learner::new(&sidecar, number, seed).learn(Arc::clone(&stop)))).collect();
+    let running: Vec<_> = (0..users)
+        .map(|number| tokio::spawn(Learner::new(&sidecar, number, seed).learn(Arc::clone(&stop))))
+        .collect();
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     stop.store(true, Ordering::Relaxed);
     let mut learners = Vec::new();
@@ -224,16 +276,21 @@ async fn run(scene: Scene) {
 
     let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
     let letters = letters.as_array().unwrap().iter();
-    let dead: Vec<String> = letters.map(|letter| letter["id"].as_str().unwrap().to_owned()).collect();
+    let dead: Vec<String> = letters
+        .map(|letter| letter["id"].as_str().unwrap().to_owned())
+        .collect();
     let done: Vec<Done> = learners.into_iter().map(|learner| learner.done).collect();
     let ledger = Arc::into_inner(sidecar).unwrap().running.stop().await;
     let book = upstream.book();
     let events = book.events.values();
-    let (offered_again, applied_again) =
-        (events.clone().filter(|known| known.offered > 1).count(), events.filter(|known| known.applied > 1).count());
+    let (offered_again, applied_again) = (
+        events.clone().filter(|known| known.offered > 1).count(),
+        events.filter(|known| known.applied > 1).count(),
+    );
     let mut summary = format!(
-        "chaos {}: seed {seed}, {seconds} s, {users} users; {ledger}; {} dead letters, {offered_again} events offered \
-         more than once, {applied_again} taken more than once, {refused} writes and reads without success\n",
+        "chaos {}: seed {seed}, {seconds} s, {users} users; {ledger}; {} dead letters, \
+         {offered_again} events offered more than once, {applied_again} taken more than once, \
+         {refused} writes and reads without success\n",
         scene.name,
         dead.len()
     );
@@ -284,7 +341,10 @@ async fn no_fault_of_the_upstream_harms_what_a_newer_event_made_needless() {
 async fn no_fault_of_the_upstream_harms_collapsed_states() {
     run(Scene {
         name: "latest",
-        config: &[("path = \"/batch\"", "form = \"single\"\nkeep = \"newest\"\nkey = [\"{body.lesson}\"]")],
+        config: &[(
+            "path = \"/batch\"",
+            "form = \"single\"\nkeep = \"newest\"\nkey = [\"{body.lesson}\"]",
+        )],
         path: "no batches",
         max_events: 1,
         supersedes: true,
@@ -299,7 +359,8 @@ async fn no_fault_of_the_upstream_lets_users_who_share_batches_suffer_for_one_an
         name: "shared",
         config: &[(
             "fallback = \"dead-letter\"",
-            "fallback = \"dead-letter\"\npack = \"shared\"\npack_wait = \"20ms\"\nservice_credential = { header = \"authorization\", env = \"SERVICE\" }",
+            "fallback = \"dead-letter\"\npack = \"shared\"\npack_wait = \
+             \"20ms\"\nservice_credential = { header = \"authorization\", env = \"SERVICE\" }",
         )],
         service: Some("Bearer service"),
         ..PLAIN

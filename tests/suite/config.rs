@@ -1,4 +1,5 @@
-//! The configuration: every problem at once, each with its line, what was found and what is allowed.
+//! The configuration: every problem at once, each with its line, what was found and what is
+//! allowed.
 
 use tidegate::config::{Config, parse, print};
 use tidegate::journal::settings::Durability;
@@ -6,7 +7,9 @@ use tidegate::journal::settings::Durability;
 const PLAIN: &str = "[upstream]\nurl = \"http://127.0.0.1:1\"\n";
 
 fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     parse(text, "config.toml", variables).map_err(|problems| problems.to_string())
 }
 
@@ -58,16 +61,30 @@ public = true
         "config.toml:22: cache[0].force: a forced entry is never public",
     ];
     for line in wanted {
-        assert!(found.lines().any(|one| one.starts_with(line)), "{line}\nis not in\n{found}");
+        assert!(
+            found.lines().any(|one| one.starts_with(line)),
+            "{line}\nis not in\n{found}"
+        );
     }
-    let numbers: Vec<u32> = found.lines().map(|line| line.split(':').nth(1).unwrap().parse().unwrap()).collect();
+    let numbers: Vec<u32> = found
+        .lines()
+        .map(|line| line.split(':').nth(1).unwrap().parse().unwrap())
+        .collect();
     assert!(numbers.is_sorted(), "in the order of the file: {numbers:?}");
 }
 
 #[test]
 fn an_unreadable_file_names_its_line() {
-    assert!(with("[upstream]\nurl = \n", &[]).unwrap_err().starts_with("config.toml:2: "));
-    assert!(with("", &[]).unwrap_err().contains("upstream.url: is missing"));
+    assert!(
+        with("[upstream]\nurl = \n", &[])
+            .unwrap_err()
+            .starts_with("config.toml:2: ")
+    );
+    assert!(
+        with("", &[])
+            .unwrap_err()
+            .contains("upstream.url: is missing")
+    );
 }
 
 #[test]
@@ -75,18 +92,34 @@ fn what_an_acknowledgement_survives_is_disk_unless_said_otherwise() {
     let routes = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\n";
     let level = |journal: &str| with(&format!("{PLAIN}{journal}{routes}"), &[]).unwrap();
     assert_eq!(level("").journal.durability, Durability::Disk);
-    let notes = ["pending events and their credentials lie open", "a power cut may lose", "a crash loses them"];
-    for (name, notes) in [("disk", &notes[..1]), ("process", &notes[..2]), ("none", &notes[2..])] {
+    let notes = [
+        "pending events and their credentials lie open",
+        "a power cut may lose",
+        "a crash loses them",
+    ];
+    for (name, notes) in [
+        ("disk", &notes[..1]),
+        ("process", &notes[..2]),
+        ("none", &notes[2..]),
+    ] {
         let table = print::table(&level(&format!("[journal]\ndurability = \"{name}\"\n")));
         assert!(notes.iter().all(|note| table.contains(note)), "{table}");
     }
-    let wrong = with(&format!("{PLAIN}[journal]\ndurability = \"fsync\"\n{routes}"), &[]).unwrap_err();
-    assert!(wrong.contains("found \"fsync\"; allowed is one of \"disk\", \"process\", \"none\""), "{wrong}");
+    let wrong = with(
+        &format!("{PLAIN}[journal]\ndurability = \"fsync\"\n{routes}"),
+        &[],
+    )
+    .unwrap_err();
+    assert!(
+        wrong.contains("found \"fsync\"; allowed is one of \"disk\", \"process\", \"none\""),
+        "{wrong}"
+    );
 }
 
 #[test]
 fn variables_override_keys_of_the_file() {
-    let text = format!("{PLAIN}[journal]\ndurability = \"none\"\n[batch.my-group]\npath = \"/b\"\n");
+    let text =
+        format!("{PLAIN}[journal]\ndurability = \"none\"\n[batch.my-group]\npath = \"/b\"\n");
     let config = with(
         &text,
         &[
@@ -99,11 +132,27 @@ fn variables_override_keys_of_the_file() {
     )
     .unwrap();
     assert_eq!(config.upstream.url, "http://127.0.0.1:2");
-    assert_eq!((config.groups[0].window.as_secs(), config.groups[0].flush_at), (7, 3));
+    assert_eq!(
+        (config.groups[0].window.as_secs(), config.groups[0].flush_at),
+        (7, 3)
+    );
     assert_eq!(config.server.max_connections, 77);
-    let wrong = with(PLAIN, &[("TIDEGATE__SERVER__DRAIN", "soon"), ("TIDEGATE__SERVER__DRAN", "1s")]).unwrap_err();
-    assert!(wrong.contains("TIDEGATE__SERVER__DRAIN: server.drain: found \"soon\""), "{wrong}");
-    assert!(wrong.contains("TIDEGATE__SERVER__DRAN: server.dran: unknown key; did you mean \"drain\"?"), "{wrong}");
+    let wrong = with(
+        PLAIN,
+        &[
+            ("TIDEGATE__SERVER__DRAIN", "soon"),
+            ("TIDEGATE__SERVER__DRAN", "1s"),
+        ],
+    )
+    .unwrap_err();
+    assert!(
+        wrong.contains("TIDEGATE__SERVER__DRAIN: server.drain: found \"soon\""),
+        "{wrong}"
+    );
+    assert!(
+        wrong.contains("TIDEGATE__SERVER__DRAN: server.dran: unknown key; did you mean \"drain\"?"),
+        "{wrong}"
+    );
 }
 
 #[test]
@@ -114,7 +163,8 @@ fn the_shipped_configuration_says_what_each_route_does() {
         "POST /api/analytics/events forwarded: mode is off (only bodies that match)",
         "POST /api/client/assignments/progress forwarded: mode is off",
         "POST /api/learner/progress acknowledged 202 into batch snapshot",
-        "batch snapshot: after 5s each goes out as the single call that it is; of those of one course_id|courseId only",
+        "batch snapshot: after 5s each goes out as the single call that it is; of those of one \
+         course_id|courseId only",
         "the older ones are superseded; in one order with progress",
         "sealed by urgent events of progress, snapshot too",
         "GET /api/client/progress/summary cached per credential for 30s, whatever the response says",
@@ -125,34 +175,61 @@ fn the_shipped_configuration_says_what_each_route_does() {
     for line in wanted {
         assert!(table.contains(line), "{line}\nis not in\n{table}");
     }
-    let write = with(&format!("{PLAIN}[[write]]\npath = \"/w\"\ndrains = [\"progress:{{user}}\"]\n"), &[]).unwrap();
+    let write = with(
+        &format!("{PLAIN}[[write]]\npath = \"/w\"\ndrains = [\"progress:{{user}}\"]\n"),
+        &[],
+    )
+    .unwrap();
     // There is no group whose events it could meet.
-    assert!(print::table(&write).contains("forwarded, and no group makes old what its drains names"));
+    assert!(
+        print::table(&write).contains("forwarded, and no group makes old what its drains names")
+    );
 }
 
 #[test]
 fn a_variable_for_a_route_that_is_not_there_is_a_problem() {
     let text = format!("{PLAIN}[[cache]]\npath = \"/c\"\nttl = \"1s\"\n");
-    let found = with(&text, &[("TIDEGATE__CACHE__0__TTL", "2s"), ("TIDEGATE__CACHE__7__TTL", "3s")]).unwrap_err();
-    assert!(found.contains("TIDEGATE__CACHE__7__TTL: cache[1]: "), "{found}");
+    let found = with(
+        &text,
+        &[
+            ("TIDEGATE__CACHE__0__TTL", "2s"),
+            ("TIDEGATE__CACHE__7__TTL", "3s"),
+        ],
+    )
+    .unwrap_err();
+    assert!(
+        found.contains("TIDEGATE__CACHE__7__TTL: cache[1]: "),
+        "{found}"
+    );
     assert!(!found.contains("CACHE__0"), "{found}");
 }
 
 #[test]
 fn the_table_says_what_a_route_needs_and_that_it_has_no_tags() {
     let shipped = print::table(&with(include_str!("../../config.toml"), &[]).unwrap());
-    assert!(shipped.contains("another type than application/json is forwarded"), "{shipped}");
-    assert!(shipped.contains("forwarded unless there is {body.course_id|body.courseId}"), "{shipped}");
-    let bare = with(&format!("{PLAIN}[[cache]]\npath = \"/c\"\nttl = \"1s\"\n"), &[]).unwrap();
+    assert!(
+        shipped.contains("another type than application/json is forwarded"),
+        "{shipped}"
+    );
+    assert!(
+        shipped.contains("forwarded unless there is {body.course_id|body.courseId}"),
+        "{shipped}"
+    );
+    let bare = with(
+        &format!("{PLAIN}[[cache]]\npath = \"/c\"\nttl = \"1s\"\n"),
+        &[],
+    )
+    .unwrap();
     assert!(print::table(&bare).contains("for 1s; no tags: no event makes it old"));
 }
 
 #[test]
 fn a_cache_route_says_how_long_it_is_served_stale() {
-    let route =
-        "[[cache]]\npath = \"/{*rest}\"\nheuristic = true\nstale_while_revalidate = \"5s\"\nstale_if_error = \"10m\"\n";
+    let route = "[[cache]]\npath = \"/{*rest}\"\nheuristic = true\nstale_while_revalidate = \
+        \"5s\"\nstale_if_error = \"10m\"\n";
     let table = print::table(&with(&format!("{PLAIN}{route}"), &[]).unwrap());
-    let wanted = "cached per credential for as long as the response says, or guessed from Last-Modified, \
-                  then 5s while it is asked again, or 600s while asking fails; no tags: no event makes it old";
+    let wanted = "cached per credential for as long as the response says, or guessed from \
+                  Last-Modified, then 5s while it is asked again, or 600s while asking fails; no \
+                  tags: no event makes it old";
     assert!(table.contains(wanted), "{table}");
 }

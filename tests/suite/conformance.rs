@@ -1,10 +1,12 @@
-//! The cache rules of RFC 9110, RFC 9111, RFC 9213 and RFC 5861 as exchanges through real sockets: a client, Tidegate
-//! with `[[cache]] path = "/{*rest}"` and nothing else said, and an origin that answers byte by byte what a row says.
+//! The cache rules of RFC 9110, RFC 9111, RFC 9213 and RFC 5861 as exchanges through real sockets:
+//! a client, Tidegate with `[[cache]] path = "/{*rest}"` and nothing else said, and an origin that
+//! answers byte by byte what a row says.
 //!
-//! What a shared cache must do is *required*; what it may do, and does if it is good at it, is *optional*. The rows cover
-//! the same admitter as the public suite `http-tests/cache-tests`, in their own words and with their own code, so that the
-//! figures can be compared. [`NOT_MET`] names every row that isn't met, with the reason; the test fails as soon as that
-//! list is no longer exactly right.
+//! What a shared cache must do is *required*; what it may do, and does if it is good at it, is
+//! *optional*. The rows cover the same admitter as the public suite `http-tests/cache-tests`, in
+//! their own words and with their own code, so that the figures can be compared. [`NOT_MET`] names
+//! every row that isn't met, with the reason; the test fails as soon as that list is no longer
+//! exactly right.
 //!
 //! `cargo test --test suite -- conformance --nocapture` prints the figures.
 
@@ -24,31 +26,65 @@ use tokio::net::TcpStream;
 /// Rows that are not met, and why.
 const NOT_MET: &[(&str, &str)] = &[
     // Required.
-    ("RFC 9111 §7.3: Set-Cookie is kept", "P8: a cookie belongs to one client, and an answer with one is not stored"),
-    ("RFC 9110 §15.2: 103 is passed on and not stored", "ruling 13: hyper's server sends no interim response but 100"),
+    (
+        "RFC 9111 §7.3: Set-Cookie is kept",
+        "P8: a cookie belongs to one client, and an answer with one is not stored",
+    ),
+    (
+        "RFC 9110 §15.2: 103 is passed on and not stored",
+        "ruling 13: hyper's server sends no interim response but 100",
+    ),
     (
         "RFC 9111 §3.1: transfer-encoding is not kept",
-        "RFC 9112 §6.1: a transfer coding that wasn't asked for can't be taken off; the answer is a 502 of ours",
+        "RFC 9112 §6.1: a transfer coding that wasn't asked for can't be taken off; the answer is a \
+         502 of ours",
     ),
     // Optional.
     ("RFC 9110 §15.2: 102 is passed on", "ruling 13"),
     ("RFC 9110 §15.2: 103 is passed on", "ruling 13"),
     ("RFC 9110 §15.2: fields of 103 are not kept", "ruling 13"),
-    ("RFC 9111 §3.5: public shares an authorized answer", "P8: what came for a credential is that credential's"),
-    ("RFC 9111 §3.5: must-revalidate shares an authorized answer", "P8"),
+    (
+        "RFC 9111 §3.5: public shares an authorized answer",
+        "P8: what came for a credential is that credential's",
+    ),
+    (
+        "RFC 9111 §3.5: must-revalidate shares an authorized answer",
+        "P8",
+    ),
     ("RFC 9111 §3.5: s-maxage shares an authorized answer", "P8"),
-    ("RFC 9111 §4: an answer is used for a request with a cookie", "P8: an unknown cookie may be a credential"),
-    ("RFC 9111 §7.3: an answer that came with Set-Cookie is used", "P8"),
+    (
+        "RFC 9111 §4: an answer is used for a request with a cookie",
+        "P8: an unknown cookie may be a credential",
+    ),
+    (
+        "RFC 9111 §7.3: an answer that came with Set-Cookie is used",
+        "P8",
+    ),
     (
         "RFC 9111 §4.3.2: If-Modified-Since before the date of an answer without Last-Modified",
         "RFC 9110 §13.1.3 wants 200: the answer is newer than what the client has",
     ),
-    ("RFC 9111 §4.1: the language of an answer is one that is preferred", "§4.1 allows no other preferences"),
-    ("RFC 9111 §3.3: a part is used for the same range", "the part is a byte shorter than it says: nothing is kept"),
-    ("RFC 9111 §3.3: a part is used for a range in it", "the same"),
+    (
+        "RFC 9111 §4.1: the language of an answer is one that is preferred",
+        "§4.1 allows no other preferences",
+    ),
+    (
+        "RFC 9111 §3.3: a part is used for the same range",
+        "the part is a byte shorter than it says: nothing is kept",
+    ),
+    (
+        "RFC 9111 §3.3: a part is used for a range in it",
+        "the same",
+    ),
     ("RFC 9111 §3.3: a part is used for its open end", "the same"),
-    ("RFC 9111 §3.3: a part is used for its last byte", "the same"),
-    ("RFC 9111 §3.4: a part without a validator is completed", "§3.4: only parts under a strong tag are put together"),
+    (
+        "RFC 9111 §3.3: a part is used for its last byte",
+        "the same",
+    ),
+    (
+        "RFC 9111 §3.4: a part without a validator is completed",
+        "§3.4: only parts under a strong tag are put together",
+    ),
 ];
 
 /// What becomes of a request.
@@ -136,9 +172,23 @@ fn dated(value: &str, now: SystemTime) -> String {
     if let Some(seconds) = value.strip_prefix("850@") {
         let date = at(seconds);
         let words: Vec<_> = date.split([',', ' ']).collect();
-        let long = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+        let long = [
+            "Monday",
+            "Tuesday",
+            "Wednesday",
+            "Thursday",
+            "Friday",
+            "Saturday",
+            "Sunday",
+        ];
         let weekday = long.iter().find(|long| long.starts_with(words[0])).unwrap();
-        return format!("{weekday}, {}-{}-{} {} GMT", words[2], words[3], &words[4][2..], words[5]);
+        return format!(
+            "{weekday}, {}-{}-{} {} GMT",
+            words[2],
+            words[3],
+            &words[4][2..],
+            words[5]
+        );
     }
     value.strip_prefix('@').map_or_else(|| value.to_owned(), at)
 }
@@ -147,8 +197,17 @@ impl Runner {
     async fn start() -> Self {
         let clock = Clock::default();
         let origin = Origin::start().await;
-        let sidecar = Sidecar::with(&CONFIG.replace("ORIGIN", &origin.address.to_string()), clock.clone()).await;
-        Self { sidecar, clock, origin, client: Client::builder(TokioExecutor::new()).build_http() }
+        let sidecar = Sidecar::with(
+            &CONFIG.replace("ORIGIN", &origin.address.to_string()),
+            clock.clone(),
+        )
+        .await;
+        Self {
+            sidecar,
+            clock,
+            origin,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        }
     }
 
     /// The first thing that is not as it should be.
@@ -157,12 +216,18 @@ impl Runner {
         for (index, step) in row.steps.iter().enumerate() {
             let say = |what: String| format!("step {}: {what}", index + 1);
             let mut step = step.clone();
-            for (_, value) in step.sends.iter_mut().chain(&mut step.reply.headers).chain(&mut step.shows) {
+            for (_, value) in step
+                .sends
+                .iter_mut()
+                .chain(&mut step.reply.headers)
+                .chain(&mut step.shows)
+            {
                 *value = dated(value, now);
             }
             let path = format!("{path}{}", step.at);
             let before = self.origin.seen(&path).len();
-            self.origin.prepare(&path, step.reply.clone(), step.want == Want::Confirmed);
+            self.origin
+                .prepare(&path, step.reply.clone(), step.want == Want::Confirmed);
             let heard = match step.interim {
                 Some(status) => {
                     let raw = self.call_raw(&path).await;
@@ -188,16 +253,35 @@ impl Runner {
         for (name, value) in &step.sends {
             request = request.header(*name, value);
         }
-        let body = if matches!(step.method, "GET" | "HEAD") { "" } else { "abc" };
-        let response = self.client.request(request.body(Full::from(body)).unwrap()).await.unwrap();
+        let body = if matches!(step.method, "GET" | "HEAD") {
+            ""
+        } else {
+            "abc"
+        };
+        let response = self
+            .client
+            .request(request.body(Full::from(body)).unwrap())
+            .await
+            .unwrap();
         let (head, body) = response.into_parts();
-        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        Heard { status: head.status.as_u16(), headers: head.headers, body: String::from_utf8_lossy(&body).into_owned() }
+        let body = body
+            .collect()
+            .await
+            .map(|body| body.to_bytes())
+            .unwrap_or_default();
+        Heard {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        }
     }
 
     async fn call_raw(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.sidecar.running.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(self.sidecar.running.address)
+            .await
+            .unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).await.unwrap();
@@ -206,22 +290,38 @@ impl Runner {
 }
 
 fn check(step: &Step, heard: &Heard, before: usize, seen: &[origin::Asked]) -> Result<(), String> {
-    let call: Option<usize> = heard.headers.get("origin-call").and_then(|call| call.to_str().ok()?.parse().ok());
+    let call: Option<usize> = heard
+        .headers
+        .get("origin-call")
+        .and_then(|call| call.to_str().ok()?.parse().ok());
     let asked = seen.get(before);
     match step.want {
         Want::Anything => {}
-        Want::Stored if call.is_some_and(|call| call <= before) || heard.status == 304 && call.is_none() => {}
+        Want::Stored
+            if call.is_some_and(|call| call <= before) || heard.status == 304 && call.is_none() => {
+        }
         // More than one new answer: a revalidation behind the back of the step before.
         Want::Asked if call.is_some_and(|call| call > before) => {}
         Want::Confirmed if asked.is_some_and(|asked| asked.confirmed) => {}
-        other => return Err(format!("wanted {other:?}; the origin had answered {before} times, this is {call:?}")),
+        other => {
+            return Err(format!(
+                "wanted {other:?}; the origin had answered {before} times, this is {call:?}"
+            ));
+        }
     }
-    let wanted = step.status.or((step.want == Want::Confirmed).then_some(200));
+    let wanted = step
+        .status
+        .or((step.want == Want::Confirmed).then_some(200));
     if let Some(wanted) = wanted.filter(|wanted| *wanted != heard.status) {
         return Err(format!("status {}, not {wanted}", heard.status));
     }
     for (name, value) in &step.shows {
-        let lines: Vec<_> = heard.headers.get_all(*name).iter().map(|line| line.to_str().unwrap_or("?")).collect();
+        let lines: Vec<_> = heard
+            .headers
+            .get_all(*name)
+            .iter()
+            .map(|line| line.to_str().unwrap_or("?"))
+            .collect();
         if lines.join(", ") != *value {
             return Err(format!("{name} is {lines:?}, not {value:?}"));
         }
@@ -235,7 +335,10 @@ fn check(step: &Step, heard: &Heard, before: usize, seen: &[origin::Asked]) -> R
         return Err(format!("the body is {:?}", heard.body));
     }
     if let Some(least) = step.older {
-        let age: Option<u64> = heard.headers.get("age").and_then(|age| age.to_str().ok()?.parse().ok());
+        let age: Option<u64> = heard
+            .headers
+            .get("age")
+            .and_then(|age| age.to_str().ok()?.parse().ok());
         if age.is_none_or(|age| age <= least) {
             return Err(format!("Age is {age:?}, not above {least}"));
         }
@@ -243,7 +346,9 @@ fn check(step: &Step, heard: &Heard, before: usize, seen: &[origin::Asked]) -> R
     for (name, value) in &step.told {
         let told = asked.and_then(|asked| asked.header(name));
         if told.as_deref() != Some(*value) {
-            return Err(format!("the origin was sent {name}: {told:?}, not {value:?}"));
+            return Err(format!(
+                "the origin was sent {name}: {told:?}, not {value:?}"
+            ));
         }
     }
     Ok(())
@@ -271,7 +376,10 @@ async fn the_cache_keeps_every_rule_but_those_that_are_named() {
     let mut named: Vec<_> = NOT_MET.iter().map(|(rule, _)| *rule).collect();
     found.sort_unstable();
     named.sort_unstable();
-    assert_eq!(found, named, "rows that are not met, and those that are named");
+    assert_eq!(
+        found, named,
+        "rows that are not met, and those that are named"
+    );
     let mut rules: Vec<_> = rows.iter().map(|row| &row.rule).collect();
     rules.sort_unstable();
     rules.dedup();

@@ -1,4 +1,5 @@
-//! Clients' connections (P10): whoever takes nothing, brings nothing or wants everything is cut, and nobody else is.
+//! Clients' connections (P10): whoever takes nothing, brings nothing or wants everything is cut,
+//! and nobody else is.
 //!
 //! No time is measured: that some has passed is seen by another client's being cut.
 
@@ -25,11 +26,13 @@ struct Application {
 }
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
+const SWITCH: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
 
 impl Application {
-    /// `/flood` sends without end, `/quiet` sends a line when it is told to, `/unread` reads its body when it is told
-    /// to, `/upload` at once; below `/raw` in a tunnel. Anything else is answered `ok`.
+    /// `/flood` sends without end, `/quiet` sends a line when it is told to, `/unread` reads its
+    /// body when it is told to, `/upload` at once; below `/raw` in a tunnel. Anything else is
+    /// answered `ok`.
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -45,11 +48,17 @@ impl Application {
                 });
             }
         });
-        Self { address, ended, more }
+        Self {
+            address,
+            ended,
+            more,
+        }
     }
 
     async fn sidecar(&self, more: &str) -> Sidecar {
-        let config = CONFIG.replace("[server]", more).replace("UPSTREAM", &self.address.to_string());
+        let config = CONFIG
+            .replace("[server]", more)
+            .replace("UPSTREAM", &self.address.to_string());
         Sidecar::with(&config, Clock::default()).await
     }
 
@@ -74,12 +83,18 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
     Some(head)
 }
 
-async fn answer(mut stream: TcpStream, mut told: tokio::sync::watch::Receiver<u64>) -> Option<String> {
+async fn answer(
+    mut stream: TcpStream,
+    mut told: tokio::sync::watch::Receiver<u64>,
+) -> Option<String> {
     loop {
         let head = read_head(&mut stream).await?;
         let path = head.split(' ').nth(1).unwrap().to_owned();
-        let (opening, line) =
-            if path.starts_with("/raw") { (SWITCH, "a line\n") } else { (CHUNKED, "7\r\na line\n\r\n") };
+        let (opening, line) = if path.starts_with("/raw") {
+            (SWITCH, "a line\n")
+        } else {
+            (CHUNKED, "7\r\na line\n\r\n")
+        };
         if path.ends_with("/flood") {
             stream.write_all(opening.as_bytes()).await.ok()?;
             let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
@@ -100,7 +115,10 @@ async fn answer(mut stream: TcpStream, mut told: tokio::sync::watch::Receiver<u6
         if path == "/upload" {
             stream.read_exact(&mut [0; 100]).await.ok()?;
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.ok()?;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            .await
+            .ok()?;
     }
 }
 
@@ -109,14 +127,21 @@ const UPLOAD: usize = 32 << 20;
 
 async fn ask(at: SocketAddr, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(at).await.unwrap();
-    stream.write_all(format!("{request}host: a\r\n\r\n").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{request}host: a\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     stream
 }
 
 async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let (mut seen, mut byte) = (String::new(), [0]);
     while !seen.ends_with(end) {
-        assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "ended after {seen}");
+        assert_eq!(
+            stream.read(&mut byte).await.unwrap(),
+            1,
+            "ended after {seen}"
+        );
         seen.push(char::from(byte[0]));
     }
     seen
@@ -124,13 +149,17 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 
 async fn http_2(at: SocketAddr) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
     let io = TokioIo::new(TcpStream::connect(at).await.unwrap());
-    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
     tokio::spawn(connection);
     sender
 }
 
 fn get(path: &str) -> Request<Empty<Bytes>> {
-    Request::get(format!("http://a{path}")).body(Empty::new()).unwrap()
+    Request::get(format!("http://a{path}"))
+        .body(Empty::new())
+        .unwrap()
 }
 
 #[tokio::test]
@@ -140,7 +169,11 @@ async fn whoever_takes_nothing_is_cut_as_an_answer_as_a_tunnel_and_as_a_stream_o
     let at = sidecar.running.address;
     let answer = ask(at, "GET /flood HTTP/1.1\r\n").await;
     application.until_ended("/flood").await;
-    let tunnel = ask(at, "GET /raw/flood HTTP/1.1\r\nconnection: upgrade\r\nupgrade: raw\r\n").await;
+    let tunnel = ask(
+        at,
+        "GET /raw/flood HTTP/1.1\r\nconnection: upgrade\r\nupgrade: raw\r\n",
+    )
+    .await;
     application.until_ended("/raw/flood").await;
     drop((answer, tunnel));
     // Of one connection only the stream that isn't read is reset.
@@ -149,7 +182,10 @@ async fn whoever_takes_nothing_is_cut_as_an_answer_as_a_tunnel_and_as_a_stream_o
     application.until_ended("/flood").await;
     let other = sender.send_request(get("/x")).await.unwrap();
     assert_eq!(other.into_body().collect().await.unwrap().to_bytes(), "ok");
-    assert!(unread.into_body().collect().await.is_err(), "an answer that was cut off is not taken for whole");
+    assert!(
+        unread.into_body().collect().await.is_err(),
+        "an answer that was cut off is not taken for whole"
+    );
 }
 
 #[tokio::test]
@@ -159,15 +195,26 @@ async fn what_is_quiet_lives_on_while_others_are_cut() {
     let at = sidecar.running.address;
     let mut answer = ask(at, "GET /quiet HTTP/1.1\r\n").await;
     read_until(&mut answer, "\r\n\r\n").await;
-    let mut tunnel = ask(at, "GET /raw/quiet HTTP/1.1\r\nconnection: upgrade\r\nupgrade: raw\r\n").await;
+    let mut tunnel = ask(
+        at,
+        "GET /raw/quiet HTTP/1.1\r\nconnection: upgrade\r\nupgrade: raw\r\n",
+    )
+    .await;
     read_until(&mut tunnel, "\r\n\r\n").await;
     let mut sender = http_2(at).await;
-    let mut stream = sender.send_request(get("/quiet")).await.unwrap().into_body();
+    let mut stream = sender
+        .send_request(get("/quiet"))
+        .await
+        .unwrap()
+        .into_body();
     for _ in 0..3 {
         application.tell();
         read_until(&mut answer, "a line\n").await;
         read_until(&mut tunnel, "a line\n").await;
-        assert_eq!(stream.frame().await.unwrap().unwrap().into_data().unwrap(), "a line\n");
+        assert_eq!(
+            stream.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "a line\n"
+        );
         // The stall time passes for somebody else.
         let unread = ask(at, "GET /flood HTTP/1.1\r\n").await;
         application.until_ended("/flood").await;
@@ -180,7 +227,11 @@ async fn an_upload_that_drips_is_ended_and_one_that_the_application_does_not_rea
     let mut application = Application::start().await;
     let sidecar = application.sidecar(SHORT).await;
     let at = sidecar.running.address;
-    let mut unread = ask(at, &format!("PUT /unread HTTP/1.1\r\ncontent-length: {UPLOAD}\r\n")).await;
+    let mut unread = ask(
+        at,
+        &format!("PUT /unread HTTP/1.1\r\ncontent-length: {UPLOAD}\r\n"),
+    )
+    .await;
     let (mut read_half, mut write_half) = unread.split();
     let sent = async {
         for _ in 0..UPLOAD / (64 << 10) {
@@ -194,7 +245,10 @@ async fn an_upload_that_drips_is_ended_and_one_that_the_application_does_not_rea
             let mut found = String::new();
             dripping.read_to_string(&mut found).await.unwrap();
             assert!(found.starts_with("HTTP/1.1 408 "), "{found}");
-            assert!(found.contains("proxy-status: tidegate; error=http_request_error\r\n"), "{found}");
+            assert!(
+                found.contains("proxy-status: tidegate; error=http_request_error\r\n"),
+                "{found}"
+            );
         }
         application.tell();
         let mut found = [0; 12];
@@ -208,7 +262,9 @@ async fn an_upload_that_drips_is_ended_and_one_that_the_application_does_not_rea
 /// From an address of one's own.
 async fn connect_from(from: &str, at: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+    socket
+        .bind(SocketAddr::new(from.parse().unwrap(), 0))
+        .unwrap();
     socket.connect(at).await.unwrap()
 }
 
@@ -223,18 +279,31 @@ async fn one_address_cannot_take_the_places_that_others_need() {
     }
     for _ in 0..20 {
         let mut more = connect_from("127.0.0.2", at).await;
-        assert!(!matches!(more.read(&mut [0]).await, Ok(1)), "a connection beyond the share is closed");
+        assert!(
+            !matches!(more.read(&mut [0]).await, Ok(1)),
+            "a connection beyond the share is closed"
+        );
     }
     for other in ["127.0.0.1", "127.0.0.3"] {
         let mut stream = connect_from(other, at).await;
-        stream.write_all(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        assert!(read_until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 200"), "{other}");
+        stream
+            .write_all(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(
+            read_until(&mut stream, "\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 200"),
+            "{other}"
+        );
     }
     // Its place is free again when a connection ends.
     drop(silent);
     loop {
         let mut stream = connect_from("127.0.0.2", at).await;
-        let asked = stream.write_all(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let asked = stream
+            .write_all(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await;
         if asked.is_ok() && matches!(stream.read(&mut [0; 12]).await, Ok(12)) {
             break;
         }
@@ -244,40 +313,67 @@ async fn one_address_cannot_take_the_places_that_others_need() {
     for _ in 0..6 {
         held.push(TcpStream::connect(own.running.address).await.unwrap());
     }
-    assert_eq!(own.call(Method::GET, "/x", &[], "").await.status, StatusCode::OK, "a proxy of one's own has no share");
+    assert_eq!(
+        own.call(Method::GET, "/x", &[], "").await.status,
+        StatusCode::OK,
+        "a proxy of one's own has no share"
+    );
 }
 
 #[tokio::test]
 async fn where_all_places_are_taken_the_address_with_the_most_gives_way_first() {
-    let places =
-        "[server]\ntrusted_proxies = []\nmax_connections = 8\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"";
+    let places = "[server]\ntrusted_proxies = []\nmax_connections = 8\nheader_timeout = \
+        \"1h\"\nkeepalive_timeout = \"1h\"";
     let sidecar = Sidecar::start(&[("[server]", places)]).await;
     let at = sidecar.running.address;
     let request = b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n";
     let test = async {
         let mut idle = connect_from("127.0.0.1", at).await;
         idle.write_all(request).await.unwrap();
-        assert!(read_until(&mut idle, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        assert!(
+            read_until(&mut idle, "\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
         let mut silent = Vec::new();
         for from in ["127.0.0.2", "127.0.0.3", "127.0.0.4"] {
             silent.push(connect_from(from, at).await);
             silent.push(connect_from(from, at).await);
         }
         let mut only = connect_from("127.0.0.5", at).await;
-        // Three more callers: each of the three addresses gives up one, and those who have one each keep theirs.
+        // Three more callers: each of the three addresses gives up one, and those who have one each
+        // keep theirs.
         let mut callers = Vec::new();
         for from in ["127.0.0.6", "127.0.0.7", "127.0.0.8"] {
             let mut caller = connect_from(from, at).await;
             caller.write_all(request).await.unwrap();
-            assert!(read_until(&mut caller, "\r\n\r\n").await.starts_with("HTTP/1.1 200"), "{from}");
+            assert!(
+                read_until(&mut caller, "\r\n\r\n")
+                    .await
+                    .starts_with("HTTP/1.1 200"),
+                "{from}"
+            );
             callers.push(caller);
         }
         for client in silent.iter_mut().step_by(2) {
-            assert!(matches!(client.read(&mut [0]).await, Ok(0)), "the older one of an address is closed");
+            assert!(
+                matches!(client.read(&mut [0]).await, Ok(0)),
+                "the older one of an address is closed"
+            );
         }
-        for client in silent.iter_mut().skip(1).step_by(2).chain([&mut idle, &mut only]) {
+        for client in silent
+            .iter_mut()
+            .skip(1)
+            .step_by(2)
+            .chain([&mut idle, &mut only])
+        {
             client.write_all(request).await.unwrap();
-            assert!(read_until(client, "\r\n\r\n").await.starts_with("HTTP/1.1 200"), "it has kept its place");
+            assert!(
+                read_until(client, "\r\n\r\n")
+                    .await
+                    .starts_with("HTTP/1.1 200"),
+                "it has kept its place"
+            );
         }
     };
     in_time("every caller's answer", test).await;
@@ -285,36 +381,78 @@ async fn where_all_places_are_taken_the_address_with_the_most_gives_way_first() 
 
 #[tokio::test]
 async fn an_http_2_connection_that_gives_way_is_told_so() {
-    let places = "[server]\nmax_connections = 1\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"";
+    let places =
+        "[server]\nmax_connections = 1\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"";
     let sidecar = Sidecar::start(&[("[server]", places)]).await;
     let io = TokioIo::new(TcpStream::connect(sidecar.running.address).await.unwrap());
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
-    let request = Request::get("http://a/x").body(Empty::<Bytes>::new()).unwrap();
-    sender.send_request(request).await.unwrap().into_body().collect().await.unwrap();
-    assert_eq!(in_time("an answer", sidecar.call(Method::GET, "/x", &[], "")).await.status, StatusCode::OK);
+    let request = Request::get("http://a/x")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    sender
+        .send_request(request)
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap();
+    assert_eq!(
+        in_time("an answer", sidecar.call(Method::GET, "/x", &[], ""))
+            .await
+            .status,
+        StatusCode::OK
+    );
     in_time("its end", connection).await.unwrap().unwrap();
     drop(sender);
 }
 
 #[tokio::test]
 async fn an_answer_that_its_http_2_client_has_no_window_for_keeps_its_place() {
-    let places = "[server]\nmax_connections = 2\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"";
+    let places =
+        "[server]\nmax_connections = 2\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"";
     let sidecar = Sidecar::start(&[("[server]", places)]).await;
     let at = sidecar.running.address;
     let test = async {
         let io = TokioIo::new(TcpStream::connect(at).await.unwrap());
         let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        let (mut sender, connection) = client.initial_stream_window_size(0).handshake(io).await.unwrap();
+        let (mut sender, connection) = client
+            .initial_stream_window_size(0)
+            .handshake(io)
+            .await
+            .unwrap();
         tokio::spawn(connection);
-        let request = |method| Request::builder().method(method).uri("http://a/x").body(Empty::<Bytes>::new()).unwrap();
+        let request = |method| {
+            Request::builder()
+                .method(method)
+                .uri("http://a/x")
+                .body(Empty::<Bytes>::new())
+                .unwrap()
+        };
         let unread = sender.send_request(request(Method::GET)).await.unwrap();
         let mut silent = TcpStream::connect(at).await.unwrap();
         let mut caller = TcpStream::connect(at).await.unwrap();
-        caller.write_all(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        assert!(read_until(&mut caller, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        caller
+            .write_all(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(
+            read_until(&mut caller, "\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
         assert!(matches!(silent.read(&mut [0]).await, Ok(0)));
-        assert_eq!(sender.send_request(request(Method::HEAD)).await.unwrap().status(), StatusCode::OK);
+        assert_eq!(
+            sender
+                .send_request(request(Method::HEAD))
+                .await
+                .unwrap()
+                .status(),
+            StatusCode::OK
+        );
         drop(unread);
     };
     in_time("the caller's answer", test).await;

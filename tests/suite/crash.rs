@@ -1,7 +1,7 @@
 //! P1, P2, P3, P4 and P12 across kills of the real binary.
 //!
-//! `TIDEGATE_CRASH_KILLS` sets the number of kills (6 without it); `cargo test --release --test suite -- crash --nocapture`
-//! prints the figures.
+//! `TIDEGATE_CRASH_KILLS` sets the number of kills (6 without it); `cargo test --release --test
+//! suite -- crash --nocapture` prints the figures.
 
 use crate::support::process::Process;
 use crate::support::upstream::{FakeUpstream, Seen, answer};
@@ -16,9 +16,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The suite's configuration with a durable journal in `directory`, written there as a file.
-pub fn configure(directory: &Path, upstream: SocketAddr, durability: &str, more: &[(&str, &str)]) -> PathBuf {
-    let journal = format!("durability = \"{durability}\"\npath = \"{}\"", directory.join("journal").display());
-    let mut text = CONFIG.replace("UPSTREAM", &upstream.to_string()).replace("durability = \"none\"", &journal);
+pub fn configure(
+    directory: &Path,
+    upstream: SocketAddr,
+    durability: &str,
+    more: &[(&str, &str)],
+) -> PathBuf {
+    let journal = format!(
+        "durability = \"{durability}\"\npath = \"{}\"",
+        directory.join("journal").display()
+    );
+    let mut text = CONFIG
+        .replace("UPSTREAM", &upstream.to_string())
+        .replace("durability = \"none\"", &journal);
     for (from, to) in more {
         assert!(text.contains(from), "{from}");
         text = text.replace(from, to);
@@ -28,7 +38,8 @@ pub fn configure(directory: &Path, upstream: SocketAddr, durability: &str, more:
     file
 }
 
-/// Each start has another port: without a host of their own, calls before and after would be of different hosts.
+/// Each start has another port: without a host of their own, calls before and after would be of
+/// different hosts.
 const HOST: (&str, &str) = ("host", "app.test");
 const TOKEN: [(&str, &str); 2] = [("authorization", "token-u"), HOST];
 
@@ -48,21 +59,28 @@ impl Taken {
         self.batches += 1;
         let body: Value = serde_json::from_slice(&seen.body).unwrap();
         for event in body["events"].as_array().unwrap() {
-            let (user, id) = (event["userId"].as_str().unwrap(), event["clientEventId"].as_str().unwrap());
+            let (user, id) = (
+                event["userId"].as_str().unwrap(),
+                event["clientEventId"].as_str().unwrap(),
+            );
             if seen.header("authorization") != format!("token-{user}") {
                 self.foreign += 1;
             }
             let times = self.times.entry(id.to_owned()).or_default();
             *times += 1;
             if *times == 1 {
-                self.order.entry(user.to_owned()).or_default().push(id.to_owned());
+                self.order
+                    .entry(user.to_owned())
+                    .or_default()
+                    .push(id.to_owned());
             }
         }
         json!({ "accepted": seen.ids(), "duplicates": [], "failed": [] })
     }
 }
 
-/// Posts one event after another for one user until told to stop; an event without an acknowledgement is sent again.
+/// Posts one event after another for one user until told to stop; an event without an
+/// acknowledgement is sent again.
 async fn learner(
     user: String,
     address: Arc<Mutex<SocketAddr>>,
@@ -74,7 +92,8 @@ async fn learner(
     let mut done = Vec::new();
     for number in 0u64.. {
         let id = format!("{user}-{number:06}");
-        let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
+        let body =
+            format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
         loop {
             if stop.load(Ordering::Relaxed) {
                 return done;
@@ -95,7 +114,9 @@ async fn learner(
 }
 
 fn kills() -> u64 {
-    std::env::var("TIDEGATE_CRASH_KILLS").ok().map_or(6, |text| text.parse().unwrap())
+    std::env::var("TIDEGATE_CRASH_KILLS")
+        .ok()
+        .map_or(6, |text| text.parse().unwrap())
 }
 
 async fn crashes(durability: &str, key: bool) {
@@ -127,10 +148,16 @@ async fn crashes(durability: &str, key: bool) {
     });
     let key_file = directory.path().join("key");
     std::fs::write(&key_file, [7; 32]).unwrap();
-    let sealed = format!("max_bytes = \"1GiB\"\nkey_file = \"{}\"\n[delivery]", key_file.display());
+    let sealed = format!(
+        "max_bytes = \"1GiB\"\nkey_file = \"{}\"\n[delivery]",
+        key_file.display()
+    );
     let mut more = vec![
         ("window = \"1h\"", "window = \"20ms\""),
-        ("flush_at = 4\nmax_events = 4\nmax_bytes = \"1KiB\"", "flush_at = 25\nmax_events = 25"),
+        (
+            "flush_at = 4\nmax_events = 4\nmax_bytes = \"1KiB\"",
+            "flush_at = 25\nmax_events = 25",
+        ),
     ];
     if key {
         more.push(("[delivery]", &sealed));
@@ -138,10 +165,18 @@ async fn crashes(durability: &str, key: bool) {
     let config = configure(directory.path(), upstream.address, durability, &more);
     let mut process = Process::start(&config);
     let address = Arc::new(Mutex::new(process.address));
-    let (stop, acked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, acked) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let learners: Vec<_> = (0..USERS)
         .map(|user| {
-            tokio::spawn(learner(format!("u{user}"), Arc::clone(&address), Arc::clone(&stop), Arc::clone(&acked)))
+            tokio::spawn(learner(
+                format!("u{user}"),
+                Arc::clone(&address),
+                Arc::clone(&stop),
+                Arc::clone(&acked),
+            ))
         })
         .collect();
     for _ in 0..kills() {
@@ -162,7 +197,8 @@ async fn crashes(durability: &str, key: bool) {
     }
     let (code, mut printed) = process.terminate();
     assert_eq!(code, Some(0), "{printed}");
-    // What an upstream that refuses so much had no time for is still there, and goes with the next starts.
+    // What an upstream that refuses so much had no time for is still there, and goes with the next
+    // starts.
     for _ in 0..60 {
         if printed.contains("pending 0") {
             break;
@@ -174,7 +210,8 @@ async fn crashes(durability: &str, key: bool) {
     let total: usize = all.values().map(Vec::len).sum();
     let twice = taken.times.values().filter(|times| **times > 1).count();
     println!(
-        "{durability}{}: {} kills, {total} acknowledged, {} batches taken, {} refused, {twice} ids delivered more than once; {}",
+        "{durability}{}: {} kills, {total} acknowledged, {} batches taken, {} refused, {twice} ids \
+         delivered more than once; {}",
         if key { " (sealed)" } else { "" },
         kills(),
         taken.batches,
@@ -182,7 +219,11 @@ async fn crashes(durability: &str, key: bool) {
         printed.trim()
     );
     for (user, acked) in &all {
-        let order = taken.order.get(&format!("u{user}")).cloned().unwrap_or_default();
+        let order = taken
+            .order
+            .get(&format!("u{user}"))
+            .cloned()
+            .unwrap_or_default();
         let there: HashSet<&String> = order.iter().collect();
         let lost: Vec<_> = acked.iter().filter(|id| !there.contains(id)).collect();
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
@@ -206,7 +247,12 @@ async fn a_stop_with_the_upstream_down_loses_nothing_and_the_next_start_delivers
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
     upstream.answer_with(|_| Some(answer(503, json!({}))));
-    let config = configure(directory.path(), upstream.address, "disk", &[("drain = \"5s\"", "drain = \"200ms\"")]);
+    let config = configure(
+        directory.path(),
+        upstream.address,
+        "disk",
+        &[("drain = \"5s\"", "drain = \"200ms\"")],
+    );
     let process = Process::start(&config);
     let http = Http::default();
     let post = |at, id: &'static str| {
@@ -218,23 +264,48 @@ async fn a_stop_with_the_upstream_down_loses_nothing_and_the_next_start_delivers
     }
     let (code, printed) = process.terminate();
     assert_eq!(code, Some(0));
-    assert!(printed.contains("received 3 = accepted 0 + duplicate 0 + superseded 0 + dead 0 + pending 3"), "{printed}");
+    assert!(
+        printed
+            .contains("received 3 = accepted 0 + duplicate 0 + superseded 0 + dead 0 + pending 3"),
+        "{printed}"
+    );
 
     let before = upstream.batches().len();
     upstream.answer_with(|_| None);
     let process = Process::start(&config);
-    // The same id again is a duplicate of one that is pending or delivered: same answer, not sent again.
-    assert!(post(process.address, "b").await.unwrap().status.is_success());
+    // The same id again is a duplicate of one that is pending or delivered: same answer, not sent
+    // again.
+    assert!(
+        post(process.address, "b")
+            .await
+            .unwrap()
+            .status
+            .is_success()
+    );
     let (code, printed) = process.terminate();
     assert_eq!(code, Some(0));
-    assert!(printed.contains("received 4 = accepted 3 + duplicate 1 + superseded 0 + dead 0 + pending 0"), "{printed}");
+    assert!(
+        printed
+            .contains("received 4 = accepted 3 + duplicate 1 + superseded 0 + dead 0 + pending 0"),
+        "{printed}"
+    );
     assert_eq!(upstream.batches()[before..], [["a", "b", "c"]]);
 
     // Seen ids survive a restart: still a duplicate, still not sent.
     let process = Process::start(&config);
-    assert!(post(process.address, "a").await.unwrap().status.is_success());
+    assert!(
+        post(process.address, "a")
+            .await
+            .unwrap()
+            .status
+            .is_success()
+    );
     let (_, printed) = process.terminate();
-    assert!(printed.contains("received 5 = accepted 3 + duplicate 2 + superseded 0 + dead 0 + pending 0"), "{printed}");
+    assert!(
+        printed
+            .contains("received 5 = accepted 3 + duplicate 2 + superseded 0 + dead 0 + pending 0"),
+        "{printed}"
+    );
     assert_eq!(upstream.batches().len(), before + 1);
 }
 
@@ -250,7 +321,10 @@ async fn a_second_process_a_newer_format_and_a_wrong_key_are_refused_with_a_sent
         directory.path(),
         upstream.address,
         "disk",
-        &[("[delivery]", &sealed), ("drain = \"5s\"", "drain = \"50ms\"")],
+        &[
+            ("[delivery]", &sealed),
+            ("drain = \"5s\"", "drain = \"50ms\""),
+        ],
     );
     let process = Process::start(&config);
     let refusal = |wanted: &str| {
@@ -272,7 +346,10 @@ async fn a_second_process_a_newer_format_and_a_wrong_key_are_refused_with_a_sent
     process.terminate();
 
     let journal = directory.path().join("journal");
-    assert!(!holds(&journal, b"a-very-secret-token"), "a credential lies open");
+    assert!(
+        !holds(&journal, b"a-very-secret-token"),
+        "a credential lies open"
+    );
     std::fs::write(&key, "10".repeat(32)).unwrap();
     refusal("it is another key, or damaged");
     std::fs::write(&key, "0f".repeat(32)).unwrap();
@@ -283,8 +360,15 @@ async fn a_second_process_a_newer_format_and_a_wrong_key_are_refused_with_a_sent
     std::fs::write(journal.join("FORMAT"), "tidegate journal 3\n").unwrap();
     upstream.answer_with(|_| None);
     let (_, printed) = Process::start(&config).terminate();
-    assert!(printed.contains("accepted 1") && printed.contains("pending 0"), "{printed}");
-    let batch = upstream.seen().into_iter().rfind(|seen| seen.path == "/batch").unwrap();
+    assert!(
+        printed.contains("accepted 1") && printed.contains("pending 0"),
+        "{printed}"
+    );
+    let batch = upstream
+        .seen()
+        .into_iter()
+        .rfind(|seen| seen.path == "/batch")
+        .unwrap();
     assert_eq!(batch.header("authorization"), "a-very-secret-token");
 }
 
@@ -294,10 +378,18 @@ fn holds(directory: &Path, needle: &[u8]) -> bool {
     let mut found = false;
     for entry in std::fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?} is open to others", entry.path());
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o077,
+            0,
+            "{:?} is open to others",
+            entry.path()
+        );
         found |= match entry.file_type().unwrap().is_dir() {
             true => holds(&entry.path(), needle),
-            false => std::fs::read(entry.path()).unwrap().windows(needle.len()).any(|window| window == needle),
+            false => std::fs::read(entry.path())
+                .unwrap()
+                .windows(needle.len())
+                .any(|window| window == needle),
         };
     }
     found

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 async fn an_event_is_acknowledged_at_once_and_sent_in_a_batch() {
     let sidecar = Sidecar::start(&[]).await;
     let ack = sidecar.post("t", "u", "a", "").await;
-    assert_eq!((ack.status, ack.json()), (StatusCode::ACCEPTED, json!({ "accepted": ["a"] })));
+    assert_eq!(
+        (ack.status, ack.json()),
+        (StatusCode::ACCEPTED, json!({ "accepted": ["a"] }))
+    );
     assert_eq!(ack.header("tidegate-event"), "a");
     for id in ["b", "c", "d"] {
         sidecar.event("t", "u", id).await;
@@ -28,13 +31,19 @@ async fn two_credentials_of_one_user_never_share_a_batch() {
     let sidecar = Sidecar::start(&[]).await;
     for number in 0..20 {
         let token = if number % 3 == 0 { "first" } else { "second" };
-        sidecar.event(token, "u", &format!("{token}-{number}")).await;
+        sidecar
+            .event(token, "u", &format!("{token}-{number}"))
+            .await;
     }
     sidecar.flush().await;
     sidecar.until(|ledger| ledger.accepted == 20).await;
     for batch in sidecar.upstream.seen() {
         let token = batch.header("authorization").to_owned();
-        assert!(batch.ids().iter().all(|id| id.starts_with(&token)), "{token}: {:?}", batch.ids());
+        assert!(
+            batch.ids().iter().all(|id| id.starts_with(&token)),
+            "{token}: {:?}",
+            batch.ids()
+        );
     }
 }
 
@@ -53,11 +62,24 @@ async fn order_holds_through_every_kind_of_failure() {
     sidecar.until(|ledger| ledger.accepted == 12).await;
     let batches = sidecar.upstream.batches();
     let (failed, good) = batches.split_at(4);
-    assert!(failed.iter().all(|batch| *batch == good[0]), "the same events are tried again: {batches:?}");
-    let keys: Vec<_> =
-        sidecar.upstream.seen()[..5].iter().map(|seen| seen.header("idempotency-key").to_owned()).collect();
-    assert!(keys.iter().all(|key| *key == keys[0]), "a retry has the same key");
-    assert_eq!(good.concat(), (0..12).map(|number| format!("{number:02}")).collect::<Vec<_>>());
+    assert!(
+        failed.iter().all(|batch| *batch == good[0]),
+        "the same events are tried again: {batches:?}"
+    );
+    let keys: Vec<_> = sidecar.upstream.seen()[..5]
+        .iter()
+        .map(|seen| seen.header("idempotency-key").to_owned())
+        .collect();
+    assert!(
+        keys.iter().all(|key| *key == keys[0]),
+        "a retry has the same key"
+    );
+    assert_eq!(
+        good.concat(),
+        (0..12)
+            .map(|number| format!("{number:02}"))
+            .collect::<Vec<_>>()
+    );
 }
 
 #[tokio::test]
@@ -72,7 +94,10 @@ async fn a_duplicate_gets_the_same_acknowledgement_and_is_sent_once() {
         assert_eq!((repeat.status, &repeat.body), (first.status, &first.body));
     }
     let ledger = sidecar.running.stop().await;
-    assert_eq!((ledger.received, ledger.accepted, ledger.duplicate), (3, 1, 2));
+    assert_eq!(
+        (ledger.received, ledger.accepted, ledger.duplicate),
+        (3, 1, 2)
+    );
     assert_eq!(sidecar.upstream.batches(), [["a"]]);
 }
 
@@ -97,12 +122,23 @@ async fn per_event_results_settle_each_event_once() {
         sidecar.event("t", "u", id).await;
     }
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
-    assert_eq!((ledger.accepted, ledger.duplicate, ledger.dead), (2, 1, 1), "d was in no list and was sent again");
-    assert_eq!(sidecar.upstream.batches(), [vec!["a", "b", "c", "d"], vec!["d"]]);
+    assert_eq!(
+        (ledger.accepted, ledger.duplicate, ledger.dead),
+        (2, 1, 1),
+        "d was in no list and was sent again"
+    );
+    assert_eq!(
+        sidecar.upstream.batches(),
+        [vec!["a", "b", "c", "d"], vec!["d"]]
+    );
     let dead = sidecar.admin(Method::GET, "/dead-letters").await.json();
     assert_eq!(
         (&dead[0]["id"], &dead[0]["group"], &dead[0]["reason"]),
-        (&json!("c"), &json!("progress"), &json!("failed_permanently"))
+        (
+            &json!("c"),
+            &json!("progress"),
+            &json!("failed_permanently")
+        )
     );
 }
 
@@ -121,7 +157,10 @@ async fn one_bad_event_never_sinks_its_batch() {
     }
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
     assert_eq!((ledger.accepted, ledger.dead), (3, 1));
-    assert_eq!(sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["id"], "bad");
+    assert_eq!(
+        sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["id"],
+        "bad"
+    );
 }
 
 #[tokio::test]
@@ -133,40 +172,65 @@ async fn a_refused_event_falls_back_to_its_single_call() {
     }
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
     assert_eq!((ledger.accepted, ledger.dead), (4, 0));
-    let single = sidecar.upstream.seen().into_iter().find(|seen| seen.path == "/event").unwrap();
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(&single.body).unwrap()["id"], "bad");
+    let single = sidecar
+        .upstream
+        .seen()
+        .into_iter()
+        .find(|seen| seen.path == "/event")
+        .unwrap();
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&single.body).unwrap()["id"],
+        "bad"
+    );
     assert_eq!(single.header("authorization"), "t");
 }
 
 #[tokio::test]
 async fn one_refused_user_holds_up_nobody_else_and_hears_of_it() {
     let sidecar = Sidecar::start(&[]).await;
-    sidecar
-        .upstream
-        .answer_with(|seen| (seen.header("authorization") == "bad").then(|| answer(401, json!({ "error": "no" }))));
+    sidecar.upstream.answer_with(|seen| {
+        (seen.header("authorization") == "bad").then(|| answer(401, json!({ "error": "no" })))
+    });
     for number in 0..4 {
         sidecar.event("bad", "mallory", &format!("m{number}")).await;
         sidecar.event("good", "alice", &format!("a{number}")).await;
     }
     let ledger = sidecar.until(|ledger| ledger.accepted == 4).await;
     assert_eq!(ledger.pending, 4, "held, not lost");
-    // The next single call of that credential is forwarded: the client sees the application's own 401.
-    sidecar.upstream.until(|seen| seen.iter().filter(|one| one.header("authorization") == "bad").count() >= 1).await;
+    // The next single call of that credential is forwarded: the client sees the application's own
+    // 401.
+    sidecar
+        .upstream
+        .until(|seen| {
+            seen.iter()
+                .filter(|one| one.header("authorization") == "bad")
+                .count()
+                >= 1
+        })
+        .await;
     let mut told = sidecar.post("bad", "mallory", "m4", "").await;
     while told.status == StatusCode::ACCEPTED {
         told = sidecar.post("bad", "mallory", &uuid(), "").await;
     }
-    assert_eq!((told.status, told.json()), (StatusCode::UNAUTHORIZED, json!({ "error": "no" })));
+    assert_eq!(
+        (told.status, told.json()),
+        (StatusCode::UNAUTHORIZED, json!({ "error": "no" }))
+    );
     // Once a call of it succeeds, what was held goes out under the same credential.
     sidecar.upstream.answer_with(|_| None);
-    assert_eq!(sidecar.post("bad", "mallory", "m5", "").await.status, StatusCode::OK);
+    assert_eq!(
+        sidecar.post("bad", "mallory", "m5", "").await.status,
+        StatusCode::OK
+    );
     sidecar.flush().await;
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
     assert_eq!(ledger.dead, 0);
 }
 
 fn uuid() -> String {
-    tidegate::event::Tag::new(&format!("{:?}", std::time::SystemTime::now())).0.to_string()
+    tidegate::event::Tag::new(&format!("{:?}", std::time::SystemTime::now()))
+        .0
+        .to_string()
 }
 
 #[tokio::test]
@@ -174,15 +238,39 @@ async fn no_batch_exceeds_its_bytes_and_a_larger_event_goes_alone_on_its_own_rou
     let sidecar = Sidecar::start(&[]).await;
     for number in 0..8 {
         let pad = format!(",\"pad\":\"{}\"", "x".repeat(300));
-        assert_eq!(sidecar.post("t", "u", &format!("e{number}"), &pad).await.status, StatusCode::ACCEPTED);
+        assert_eq!(
+            sidecar
+                .post("t", "u", &format!("e{number}"), &pad)
+                .await
+                .status,
+            StatusCode::ACCEPTED
+        );
     }
-    let large = sidecar.post("t", "u", "large", &format!(",\"pad\":\"{}\"", "x".repeat(2_000))).await;
-    assert_eq!((large.status, large.json()["path"].as_str()), (StatusCode::OK, Some("/event")), "{large:?}");
+    let large = sidecar
+        .post(
+            "t",
+            "u",
+            "large",
+            &format!(",\"pad\":\"{}\"", "x".repeat(2_000)),
+        )
+        .await;
+    assert_eq!(
+        (large.status, large.json()["path"].as_str()),
+        (StatusCode::OK, Some("/event")),
+        "{large:?}"
+    );
     sidecar.until(|ledger| ledger.accepted == 8).await;
     let seen = sidecar.upstream.seen();
-    assert!(seen.iter().filter(|one| one.path == "/batch").all(|batch| batch.body.len() <= 1024));
+    assert!(
+        seen.iter()
+            .filter(|one| one.path == "/batch")
+            .all(|batch| batch.body.len() <= 1024)
+    );
     let last = seen.last().unwrap();
-    assert_eq!(last.path, "/event", "the large one went after what was acknowledged before it");
+    assert_eq!(
+        last.path, "/event",
+        "the large one went after what was acknowledged before it"
+    );
 }
 
 #[tokio::test]
@@ -190,11 +278,21 @@ async fn a_forwarded_write_does_not_overtake_buffered_events_nor_is_overtaken() 
     let sidecar = Sidecar::start(&[]).await;
     sidecar.event("t", "u", "before").await;
     sidecar.upstream.close_gate();
-    let write = sidecar.call(Method::POST, "/snapshot?userId=u", &[("authorization", "t")], "{}");
+    let write = sidecar.call(
+        Method::POST,
+        "/snapshot?userId=u",
+        &[("authorization", "t")],
+        "{}",
+    );
     let later = async {
-        sidecar.upstream.until(|seen| seen.iter().any(|one| one.path == "/batch")).await;
+        sidecar
+            .upstream
+            .until(|seen| seen.iter().any(|one| one.path == "/batch"))
+            .await;
         sidecar.upstream.open_gate();
-        let answer = sidecar.post("t", "u", "after", ",\"status\":\"completed\"").await;
+        let answer = sidecar
+            .post("t", "u", "after", ",\"status\":\"completed\"")
+            .await;
         assert_eq!(answer.status, StatusCode::ACCEPTED);
     };
     let (written, ()) = tokio::join!(write, later);
@@ -204,35 +302,84 @@ async fn a_forwarded_write_does_not_overtake_buffered_events_nor_is_overtaken() 
         .upstream
         .seen()
         .iter()
-        .map(|seen| if seen.path == "/batch" { seen.ids()[0].clone() } else { "write".into() })
+        .map(|seen| {
+            if seen.path == "/batch" {
+                seen.ids()[0].clone()
+            } else {
+                "write".into()
+            }
+        })
         .collect();
     assert_eq!(order[0], "before");
-    assert!(order.iter().position(|one| one == "write") > Some(0), "{order:?}");
+    assert!(
+        order.iter().position(|one| one == "write") > Some(0),
+        "{order:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_write_whose_lane_cannot_move_gets_503_and_overtakes_nothing() {
-    let quick = "response_timeout = \"5s\"\n[[relay]]\npath = \"/snapshot\"\nresponse_timeout = \"20ms\"";
+    let quick =
+        "response_timeout = \"5s\"\n[[relay]]\npath = \"/snapshot\"\nresponse_timeout = \"20ms\"";
     let sidecar = Sidecar::start(&[("response_timeout = \"5s\"", quick)]).await;
     sidecar.event("t", "u", "a").await;
-    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(503, json!({}))));
-    let refused = sidecar.call(Method::POST, "/snapshot?userId=u", &[("authorization", "t")], "{}").await;
-    assert_eq!((refused.status, refused.json()["code"].as_str()), (StatusCode::SERVICE_UNAVAILABLE, Some("busy")));
+    sidecar
+        .upstream
+        .answer_with(|seen| (seen.path == "/batch").then(|| answer(503, json!({}))));
+    let refused = sidecar
+        .call(
+            Method::POST,
+            "/snapshot?userId=u",
+            &[("authorization", "t")],
+            "{}",
+        )
+        .await;
+    assert_eq!(
+        (refused.status, refused.json()["code"].as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("busy"))
+    );
     assert!(!refused.header("retry-after").is_empty());
-    assert!(sidecar.upstream.seen().iter().all(|seen| seen.path == "/batch"));
+    assert!(
+        sidecar
+            .upstream
+            .seen()
+            .iter()
+            .all(|seen| seen.path == "/batch")
+    );
 }
 
 #[tokio::test]
 async fn what_the_journal_cannot_keep_is_forwarded_in_order() {
-    let sidecar = Sidecar::start(&[("durability = \"none\"", "durability = \"none\"\nmax_bytes = \"1KiB\"")]).await;
+    let sidecar = Sidecar::start(&[(
+        "durability = \"none\"",
+        "durability = \"none\"\nmax_bytes = \"1KiB\"",
+    )])
+    .await;
     // Of so little a stranger's share is none: the application answers, and speaks for it.
-    assert_eq!(sidecar.post("t", "u", "first", "").await.status, StatusCode::OK);
+    assert_eq!(
+        sidecar.post("t", "u", "first", "").await.status,
+        StatusCode::OK
+    );
     sidecar.event("t", "u", "a").await;
     let forwarded = sidecar.post("t", "u", "b", "").await;
-    assert_eq!((forwarded.status, forwarded.json()["path"].as_str()), (StatusCode::OK, Some("/event")));
-    let order: Vec<_> = sidecar.upstream.seen().iter().map(|seen| seen.path.clone()).collect();
+    assert_eq!(
+        (forwarded.status, forwarded.json()["path"].as_str()),
+        (StatusCode::OK, Some("/event"))
+    );
+    let order: Vec<_> = sidecar
+        .upstream
+        .seen()
+        .iter()
+        .map(|seen| seen.path.clone())
+        .collect();
     assert_eq!(order, ["/event", "/batch", "/event"]);
-    assert_eq!((sidecar.declined("too_many_strangers").await, sidecar.declined("not_kept").await), (1, 1));
+    assert_eq!(
+        (
+            sidecar.declined("too_many_strangers").await,
+            sidecar.declined("not_kept").await
+        ),
+        (1, 1)
+    );
     sidecar.event("t", "u", "c").await;
     let ledger = sidecar.running.ledger();
     assert!(ledger.balances() && ledger.received == 2, "{ledger}");
@@ -245,35 +392,71 @@ async fn a_clean_stop_sends_what_is_pending_and_balances() {
         sidecar.event("t", "u", id).await;
     }
     let ledger = sidecar.running.stop().await;
-    assert_eq!((ledger.received, ledger.accepted, ledger.pending), (3, 3, 0));
+    assert_eq!(
+        (ledger.received, ledger.accepted, ledger.pending),
+        (3, 3, 0)
+    );
     assert_eq!(sidecar.upstream.batches(), [["a", "b", "c"]]);
 }
 
 #[tokio::test]
 async fn a_clients_own_batch_is_taken_apart_and_answered_event_by_event() {
-    let sidecar =
-        Sidecar::start(&[("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nrefuse = [\"too_many_events\"]")])
-            .await;
+    let sidecar = Sidecar::start(&[(
+        "fallback = \"dead-letter\"",
+        "fallback = \"dead-letter\"\nrefuse = [\"too_many_events\"]",
+    )])
+    .await;
     let known = json!({ "clientEventId": "known", "userId": "u", "lessonId": "l" });
     let send = async |events: Value| {
-        sidecar.call(Method::POST, "/batch", &[("authorization", "t")], json!({ "events": events }).to_string()).await
+        sidecar
+            .call(
+                Method::POST,
+                "/batch",
+                &[("authorization", "t")],
+                json!({ "events": events }).to_string(),
+            )
+            .await
     };
-    assert_eq!(send(json!([known])).await.json()["accepted"], json!(["known"]));
-    let taken = send(json!([known, { "clientEventId": "new", "userId": "u", "lessonId": "l" }])).await;
+    assert_eq!(
+        send(json!([known])).await.json()["accepted"],
+        json!(["known"])
+    );
+    let taken =
+        send(json!([known, { "clientEventId": "new", "userId": "u", "lessonId": "l" }])).await;
     assert_eq!(taken.status, StatusCode::OK);
-    assert_eq!(taken.json(), json!({ "accepted": ["new"], "duplicates": ["known"], "failed": [] }));
-    assert_eq!((sidecar.running.ledger().pending, sidecar.upstream.seen().len()), (2, 0));
+    assert_eq!(
+        taken.json(),
+        json!({ "accepted": ["new"], "duplicates": ["known"], "failed": [] })
+    );
+    assert_eq!(
+        (
+            sidecar.running.ledger().pending,
+            sidecar.upstream.seen().len()
+        ),
+        (2, 0)
+    );
     // What isn't understood is the application's to judge, after what its caller has pending.
     let poor = send(json!([{ "clientEventId": "poor", "userId": "u" }])).await;
-    assert_eq!(poor.json()["accepted"], json!(["poor"]), "the application's own answer");
-    assert_eq!(sidecar.upstream.batches(), [vec!["known", "new"], vec!["poor"]]);
+    assert_eq!(
+        poor.json()["accepted"],
+        json!(["poor"]),
+        "the application's own answer"
+    );
+    assert_eq!(
+        sidecar.upstream.batches(),
+        [vec!["known", "new"], vec!["poor"]]
+    );
     let many = send(json!(vec![json!({ "userId": "u", "lessonId": "l" }); 5])).await;
-    assert_eq!((many.status, many.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("too_many_events")));
+    assert_eq!(
+        (many.status, many.json()["code"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("too_many_events"))
+    );
 }
 
 #[tokio::test]
 async fn over_the_rate_the_client_hears_429_and_nothing_is_kept() {
-    let limit = "[limits]\nevents_per_user = { rate = 1, per = \"1h\", burst = 2 }\n[batch.progress]";
+    let limit =
+        "[limits]\nevents_per_user = { rate = 1, per = \"1h\", burst = 2 }\n[batch.progress]";
     let sidecar = Sidecar::start(&[("[batch.progress]", limit)]).await;
     sidecar.event("t", "u", "a").await;
     sidecar.event("t", "u", "b").await;
@@ -288,17 +471,25 @@ async fn over_the_rate_the_client_hears_429_and_nothing_is_kept() {
 async fn a_session_that_a_deliverys_answer_renews_is_renewed_on_a_call_of_its_own() {
     let sidecar = Sidecar::start(&[("credentials = [\"header:authorization\"]\n", "")]).await;
     sidecar.upstream.answer_with(|seen| {
-        let mut answer =
-            answer(200, json!({ "accepted": if seen.path == "/batch" { seen.ids() } else { Vec::new() } }));
-        answer.headers_mut().append("set-cookie", HeaderValue::from_static("_ga=2"));
+        let mut answer = answer(
+            200,
+            json!({ "accepted": if seen.path == "/batch" { seen.ids() } else { Vec::new() } }),
+        );
+        answer
+            .headers_mut()
+            .append("set-cookie", HeaderValue::from_static("_ga=2"));
         if seen.header("cookie").contains("sid=") {
-            answer.headers_mut().append("set-cookie", HeaderValue::from_static("sid=new; HttpOnly"));
+            answer
+                .headers_mut()
+                .append("set-cookie", HeaderValue::from_static("sid=new; HttpOnly"));
         }
         Some(answer)
     });
     let post = async |cookie: &str, id: &str| {
         let body = format!("{{\"id\":\"{id}\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}}");
-        let answer = sidecar.call(Method::POST, "/event", &[("cookie", cookie)], body).await;
+        let answer = sidecar
+            .call(Method::POST, "/event", &[("cookie", cookie)], body)
+            .await;
         (answer.status, answer.headers.contains_key("set-cookie"))
     };
     for (cookie, first) in [("sid=old", "a"), ("_ga=1", "b")] {
@@ -306,7 +497,19 @@ async fn a_session_that_a_deliverys_answer_renews_is_renewed_on_a_call_of_its_ow
     }
     sidecar.flush().await;
     sidecar.until(|ledger| ledger.pending == 0).await;
-    assert_eq!(post("sid=old", "c").await, (StatusCode::OK, true), "the application's own answer");
-    assert_eq!(post("sid=old", "d").await, (StatusCode::ACCEPTED, false), "once");
-    assert_eq!(post("_ga=1", "e").await, (StatusCode::ACCEPTED, false), "an analytics cookie is no session");
+    assert_eq!(
+        post("sid=old", "c").await,
+        (StatusCode::OK, true),
+        "the application's own answer"
+    );
+    assert_eq!(
+        post("sid=old", "d").await,
+        (StatusCode::ACCEPTED, false),
+        "once"
+    );
+    assert_eq!(
+        post("_ga=1", "e").await,
+        (StatusCode::ACCEPTED, false),
+        "an analytics cookie is no session"
+    );
 }

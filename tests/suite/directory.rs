@@ -1,4 +1,5 @@
-//! The journal's directory: what is no journal stays as it is, and so does a journal that is only looked at.
+//! The journal's directory: what is no journal stays as it is, and so does a journal that is only
+//! looked at.
 
 use crate::crash::configure;
 use crate::support::Http;
@@ -19,15 +20,28 @@ fn mode(path: &Path) -> u32 {
 
 /// Every file below a directory.
 fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+    let entries = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files_below(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 /// Every file's bytes, mode and time.
 fn picture(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, SystemTime)> {
     let one = |path: PathBuf| {
         let changed = std::fs::metadata(&path).unwrap().modified().unwrap();
-        (path.clone(), (std::fs::read(&path).unwrap(), mode(&path), changed))
+        (
+            path.clone(),
+            (std::fs::read(&path).unwrap(), mode(&path), changed),
+        )
     };
     files_below(directory).into_iter().map(one).collect()
 }
@@ -41,9 +55,14 @@ async fn a_directory_that_is_no_journal_is_refused_and_left_as_it_is() {
     std::fs::create_dir(&journal).unwrap();
     std::fs::write(journal.join("notes.txt"), "mine").unwrap();
     std::fs::set_permissions(&journal, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let Err((code, said)) = Process::try_start(&config) else { panic!("it started") };
+    let Err((code, said)) = Process::try_start(&config) else {
+        panic!("it started")
+    };
     assert_eq!(code, Some(2));
-    assert!(said.contains("notes.txt") && said.contains("name an empty directory"), "{said}");
+    assert!(
+        said.contains("notes.txt") && said.contains("name an empty directory"),
+        "{said}"
+    );
     assert_eq!(mode(&journal), 0o755);
     assert_eq!(files_below(&journal), [journal.join("notes.txt")]);
 
@@ -69,7 +88,10 @@ async fn looking_at_a_journal_changes_no_byte_of_it() {
     let config = configure(directory.path(), upstream.address, "disk", &[]);
     let process = Process::start(&config);
     let body = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}";
-    let kept = Http::default().try_call(process.address, Method::POST, "/event", &HEAD, body).await.unwrap();
+    let kept = Http::default()
+        .try_call(process.address, Method::POST, "/event", &HEAD, body)
+        .await
+        .unwrap();
     assert!(kept.status.is_success());
     let journal = directory.path().join("journal");
     let path = journal.display().to_string();
@@ -82,7 +104,11 @@ async fn looking_at_a_journal_changes_no_byte_of_it() {
     // Found by a look at a copy; a look must not be what makes it whole.
     std::fs::set_permissions(&journal, std::fs::Permissions::from_mode(0o750)).unwrap();
     let before = picture(&journal);
-    for command in [&verify[..], &["journal", "stats", "--path", &path], &["check", "--journal"]] {
+    for command in [
+        &verify[..],
+        &["journal", "stats", "--path", &path],
+        &["check", "--journal"],
+    ] {
         let (code, said) = run(command, &config, &[]);
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains('1'), "the event is seen: {said}");
@@ -97,13 +123,27 @@ async fn a_start_says_in_full_where_its_journal_is() {
     let upstream = FakeUpstream::start().await;
     let here = std::env::current_dir().unwrap();
     let whole = directory.path().join("journal");
-    let relative = whole.strip_prefix(&here).map(Path::to_owned).unwrap_or_else(|_| {
-        let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
-        up.join(whole.strip_prefix("/").unwrap())
-    });
-    let (from, to) = (format!("path = \"{}\"", whole.display()), format!("path = \"{}\"", relative.display()));
-    let process = Process::start(&configure(directory.path(), upstream.address, "process", &[(&from, &to)]));
+    let relative = whole
+        .strip_prefix(&here)
+        .map(Path::to_owned)
+        .unwrap_or_else(|_| {
+            let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+            up.join(whole.strip_prefix("/").unwrap())
+        });
+    let (from, to) = (
+        format!("path = \"{}\"", whole.display()),
+        format!("path = \"{}\"", relative.display()),
+    );
+    let process = Process::start(&configure(
+        directory.path(),
+        upstream.address,
+        "process",
+        &[(&from, &to)],
+    ));
     let said = process.said();
-    assert!(said.contains(&format!("journal in {}", here.join(&relative).display())), "{said}");
+    assert!(
+        said.contains(&format!("journal in {}", here.join(&relative).display())),
+        "{said}"
+    );
     process.terminate();
 }

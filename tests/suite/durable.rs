@@ -1,4 +1,5 @@
-//! What lies in a journal, as operators meet it: dead letters, a full disk, another configuration, the commands.
+//! What lies in a journal, as operators meet it: dead letters, a full disk, another configuration,
+//! the commands.
 
 use crate::crash::configure;
 use crate::support::process::{Process, run};
@@ -15,7 +16,16 @@ use tokio::io::AsyncWriteExt as _;
 async fn post(at: std::net::SocketAddr, user: &str, id: &str) -> crate::support::Answer {
     let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
     let token = format!("token-{user}");
-    Http::default().try_call(at, Method::POST, "/event", &[("authorization", &token)], body).await.unwrap()
+    Http::default()
+        .try_call(
+            at,
+            Method::POST,
+            "/event",
+            &[("authorization", &token)],
+            body,
+        )
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,7 +33,12 @@ async fn dead_letters_survive_a_restart_and_a_replay_goes_with_its_own_credentia
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
     upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
-    let config = configure(directory.path(), upstream.address, "disk", &[("window = \"1h\"", "window = \"10ms\"")]);
+    let config = configure(
+        directory.path(),
+        upstream.address,
+        "disk",
+        &[("window = \"1h\"", "window = \"10ms\"")],
+    );
     let process = Process::start(&config);
     for (user, id) in [("ann", "a"), ("bob", "b"), ("cid", "c")] {
         assert!(post(process.address, user, id).await.status.is_success());
@@ -34,35 +49,72 @@ async fn dead_letters_survive_a_restart_and_a_replay_goes_with_its_own_credentia
     let process = Process::start(&config);
     let admin = process.admin.to_string();
     let letters = |arguments: &[&str]| {
-        run(&[&["dead-letters"], arguments].concat(), &config, &[("TIDEGATE__ADMIN__LISTEN", &admin)])
+        run(
+            &[&["dead-letters"], arguments].concat(),
+            &config,
+            &[("TIDEGATE__ADMIN__LISTEN", &admin)],
+        )
     };
     let (code, listed) = letters(&["list"]);
     assert_eq!(code, Some(0), "{listed}");
-    for line in ["progress  ann  refused  a  ", "progress  bob  refused  b  ", "3 dead letters"] {
+    for line in [
+        "progress  ann  refused  a  ",
+        "progress  bob  refused  b  ",
+        "3 dead letters",
+    ] {
         assert!(listed.contains(line), "{line} is not in\n{listed}");
     }
     let (_, shown) = letters(&["show", "a"]);
     let shown: Value = serde_json::from_str(&shown).unwrap();
-    assert_eq!((&shown[0]["reason"], &shown[0]["status"]), (&json!("refused"), &json!(422)));
+    assert_eq!(
+        (&shown[0]["reason"], &shown[0]["status"]),
+        (&json!("refused"), &json!(422))
+    );
     assert_eq!(shown[0]["event"]["lessonId"], "l");
-    assert!(!shown.to_string().contains("token-"), "a letter shows a credential");
+    assert!(
+        !shown.to_string().contains("token-"),
+        "a letter shows a credential"
+    );
     let (code, said) = letters(&["show", "nobody"]);
-    assert_eq!((code, said.contains("there is no such dead letter")), (Some(2), true), "{said}");
+    assert_eq!(
+        (code, said.contains("there is no such dead letter")),
+        (Some(2), true),
+        "{said}"
+    );
 
     upstream.answer_with(|_| None);
     let before = upstream.batches().len();
     assert_eq!(letters(&["drop", "c"]).0, Some(0));
     assert_eq!(letters(&["replay", "--all"]).0, Some(0));
-    upstream.until(|seen| seen.iter().filter(|one| one.path == "/batch").count() >= before + 2).await;
+    upstream
+        .until(|seen| seen.iter().filter(|one| one.path == "/batch").count() >= before + 2)
+        .await;
     let (_, printed) = process.terminate();
     // The dropped one stays dead, the replayed ones are accepted; each was received once.
-    assert!(printed.contains("received 3 = accepted 2 + duplicate 0 + superseded 0 + dead 1 + pending 0"), "{printed}");
-    for seen in upstream.seen().iter().filter(|seen| seen.path == "/batch").skip(before) {
-        let wanted = if seen.ids() == ["a"] { "token-ann" } else { "token-bob" };
+    assert!(
+        printed
+            .contains("received 3 = accepted 2 + duplicate 0 + superseded 0 + dead 1 + pending 0"),
+        "{printed}"
+    );
+    for seen in upstream
+        .seen()
+        .iter()
+        .filter(|seen| seen.path == "/batch")
+        .skip(before)
+    {
+        let wanted = if seen.ids() == ["a"] {
+            "token-ann"
+        } else {
+            "token-bob"
+        };
         assert_eq!(seen.header("authorization"), wanted);
     }
     let process = Process::start(&config);
-    assert_eq!(process.terminate().1.trim(), printed.trim(), "the ledger is the same after a restart");
+    assert_eq!(
+        process.terminate().1.trim(),
+        printed.trim(),
+        "the ledger is the same after a restart"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,14 +122,34 @@ async fn a_full_disk_forwards_and_never_lies() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
     let full = "durability = \"disk\"\nmin_free = \"1000000000GiB\"";
-    let config = configure(directory.path(), upstream.address, "disk", &[("durability = \"disk\"", full)]);
+    let config = configure(
+        directory.path(),
+        upstream.address,
+        "disk",
+        &[("durability = \"disk\"", full)],
+    );
     let process = Process::start(&config);
     assert!(post(process.address, "u", "a").await.status.is_success());
-    assert_eq!(upstream.seen().iter().map(|seen| seen.path.as_str()).collect::<Vec<_>>(), ["/event"]);
+    assert_eq!(
+        upstream
+            .seen()
+            .iter()
+            .map(|seen| seen.path.as_str())
+            .collect::<Vec<_>>(),
+        ["/event"]
+    );
     upstream.answer_with(|_| Some(answer(503, json!({ "busy": true }))));
     let refused = post(process.address, "u", "b").await;
-    assert_eq!((refused.status.as_u16(), refused.json()["busy"] == true), (503, true), "the application's own answer");
-    let status = Http::default().try_call(process.admin, Method::GET, "/status", &[], "").await.unwrap().json();
+    assert_eq!(
+        (refused.status.as_u16(), refused.json()["busy"] == true),
+        (503, true),
+        "the application's own answer"
+    );
+    let status = Http::default()
+        .try_call(process.admin, Method::GET, "/status", &[], "")
+        .await
+        .unwrap()
+        .json();
     assert_eq!(status["journal"]["disk_low"], true);
     assert!(process.terminate().1.contains("received 0 = "));
 }
@@ -98,27 +170,50 @@ async fn a_group_that_is_gone_leaves_dead_letters_and_the_commands_say_so_before
     let path = ["--path", journal.to_str().unwrap()];
     let (code, stats) = run(&[&["journal", "stats"][..], &path].concat(), &config, &[]);
     assert_eq!(code, Some(0), "{stats}");
-    assert!(stats.contains("group progress: 2 pending events") && stats.contains("credentials 1"), "{stats}");
+    assert!(
+        stats.contains("group progress: 2 pending events") && stats.contains("credentials 1"),
+        "{stats}"
+    );
     let (code, verified) = run(&[&["journal", "verify"][..], &path].concat(), &config, &[]);
     assert_eq!(
-        (code, verified.contains("2 pending events, 0 dead letters, 0 session successors: every record was read")),
+        (
+            code,
+            verified.contains(
+                "2 pending events, 0 dead letters, 0 session successors: every record was read"
+            )
+        ),
         (Some(0), true)
     );
 
     let renamed = std::fs::read_to_string(&config).unwrap();
-    let renamed =
-        renamed.replace("[batch.progress]", "[batch.other]").replace("batch = \"progress\"", "batch = \"other\"");
+    let renamed = renamed
+        .replace("[batch.progress]", "[batch.other]")
+        .replace("batch = \"progress\"", "batch = \"other\"");
     std::fs::write(&config, renamed).unwrap();
     let (code, checked) = run(&["check", "--journal"], &config, &[]);
     assert_eq!(code, Some(0), "{checked}");
-    assert!(checked.contains("2 pending events of group progress, which is gone"), "{checked}");
+    assert!(
+        checked.contains("2 pending events of group progress, which is gone"),
+        "{checked}"
+    );
     let process = Process::start(&config);
     let (_, busy) = run(&["check", "--journal"], &config, &[]);
     assert!(busy.contains("is in use by another process"), "{busy}");
-    let letters = Http::default().try_call(process.admin, Method::GET, "/dead-letters", &[], "").await.unwrap().json();
-    assert_eq!((&letters[0]["reason"], &letters[0]["group"]), (&json!("group_removed"), &json!("progress")));
+    let letters = Http::default()
+        .try_call(process.admin, Method::GET, "/dead-letters", &[], "")
+        .await
+        .unwrap()
+        .json();
+    assert_eq!(
+        (&letters[0]["reason"], &letters[0]["group"]),
+        (&json!("group_removed"), &json!("progress"))
+    );
     let (_, printed) = process.terminate();
-    assert!(printed.contains("received 2 = accepted 0 + duplicate 0 + superseded 0 + dead 2 + pending 0"), "{printed}");
+    assert!(
+        printed
+            .contains("received 2 = accepted 0 + duplicate 0 + superseded 0 + dead 2 + pending 0"),
+        "{printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,7 +221,10 @@ async fn letters_that_find_no_room_at_a_start_are_gone_at_the_next() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
     upstream.answer_with(|_| Some(answer(503, json!({}))));
-    let few = ("drain = \"5s\"", "drain = \"100ms\"\n[limits]\nmax_dead_letters = 1");
+    let few = (
+        "drain = \"5s\"",
+        "drain = \"100ms\"\n[limits]\nmax_dead_letters = 1",
+    );
     let config = configure(directory.path(), upstream.address, "disk", &[few]);
     let process = Process::start(&config);
     for id in ["a", "b", "c"] {
@@ -134,25 +232,51 @@ async fn letters_that_find_no_room_at_a_start_are_gone_at_the_next() {
     }
     process.terminate();
     let renamed = std::fs::read_to_string(&config).unwrap();
-    let renamed =
-        renamed.replace("[batch.progress]", "[batch.other]").replace("batch = \"progress\"", "batch = \"other\"");
+    let renamed = renamed
+        .replace("[batch.progress]", "[batch.other]")
+        .replace("batch = \"progress\"", "batch = \"other\"");
     std::fs::write(&config, renamed).unwrap();
     for _ in 0..2 {
         let process = Process::start(&config);
-        let status = Http::default().try_call(process.admin, Method::GET, "/status", &[], "").await.unwrap().json();
+        let status = Http::default()
+            .try_call(process.admin, Method::GET, "/status", &[], "")
+            .await
+            .unwrap()
+            .json();
         let letters = &status["dead_letters"];
-        assert_eq!((&letters["kept"], &letters["dropped"]), (&json!(1), &json!(2)));
+        assert_eq!(
+            (&letters["kept"], &letters["dropped"]),
+            (&json!(1), &json!(2))
+        );
         process.terminate();
         let journal = directory.path().join("journal");
-        let (_, verified) = run(&["journal", "verify", "--path", journal.to_str().unwrap()], &config, &[]);
-        assert!(verified.contains("0 pending events, 1 dead letters"), "{verified}");
+        let (_, verified) = run(
+            &["journal", "verify", "--path", journal.to_str().unwrap()],
+            &config,
+            &[],
+        );
+        assert!(
+            verified.contains("0 pending events, 1 dead letters"),
+            "{verified}"
+        );
     }
 }
 
 #[tokio::test]
 async fn an_event_call_that_the_application_answers_makes_cached_answers_old_too() {
-    let sidecar = Sidecar::start(&[("batch = \"progress\"\n", "batch = \"progress\"\nmode = \"off\"\n")]).await;
-    let read = || sidecar.call(Method::GET, "/progress?userId=u", &[("authorization", "t")], "");
+    let sidecar = Sidecar::start(&[(
+        "batch = \"progress\"\n",
+        "batch = \"progress\"\nmode = \"off\"\n",
+    )])
+    .await;
+    let read = || {
+        sidecar.call(
+            Method::GET,
+            "/progress?userId=u",
+            &[("authorization", "t")],
+            "",
+        )
+    };
     let first = read().await.json();
     assert_eq!(read().await.json(), first, "it is cached");
     assert!(sidecar.post("t", "u", "a", "").await.status.is_success());
@@ -166,26 +290,53 @@ async fn an_event_call_that_the_application_answers_makes_cached_answers_old_too
 
 #[tokio::test]
 async fn a_write_waits_for_the_groups_that_it_drains_and_for_no_other() {
-    let more = "[batch.analytics]\npath = \"/analytics\"\nwindow = \"1h\"\nfallback = \"dead-letter\"\n[[event]]\npath = \"/click\"\n\
-                batch = \"analytics\"\nevent = { clientEventId = \"{body.id}\", userId = \"{body.user}\" }\n[[write]]";
-    let sidecar = Sidecar::start(&[("[[write]]", more), ("barrier = \"3s\"", "barrier = \"100ms\"")]).await;
-    sidecar.upstream.answer_with(|seen| (seen.path == "/analytics").then(|| answer(500, json!({}))));
+    let more = "[batch.analytics]\npath = \"/analytics\"\nwindow = \"1h\"\nfallback = \
+                \"dead-letter\"\n[[event]]\npath = \"/click\"\nbatch = \"analytics\"\nevent = { \
+                clientEventId = \"{body.id}\", userId = \"{body.user}\" }\n[[write]]";
+    let sidecar = Sidecar::start(&[
+        ("[[write]]", more),
+        ("barrier = \"3s\"", "barrier = \"100ms\""),
+    ])
+    .await;
+    sidecar
+        .upstream
+        .answer_with(|seen| (seen.path == "/analytics").then(|| answer(500, json!({}))));
     let headers = [("authorization", "t")];
-    let click = sidecar.call(Method::POST, "/click", &headers, "{\"id\":\"x\",\"user\":\"u\"}").await;
+    let click = sidecar
+        .call(
+            Method::POST,
+            "/click",
+            &headers,
+            "{\"id\":\"x\",\"user\":\"u\"}",
+        )
+        .await;
     assert!(click.status.is_success());
     sidecar.flush().await;
-    sidecar.upstream.until(|seen| seen.iter().any(|one| one.path == "/analytics")).await;
-    let written = sidecar.call(Method::POST, "/snapshot?userId=u", &headers, "{}").await;
-    assert_eq!(written.status.as_u16(), 200, "a stuck group that it doesn't drain holds up a write");
+    sidecar
+        .upstream
+        .until(|seen| seen.iter().any(|one| one.path == "/analytics"))
+        .await;
+    let written = sidecar
+        .call(Method::POST, "/snapshot?userId=u", &headers, "{}")
+        .await;
+    assert_eq!(
+        written.status.as_u16(),
+        200,
+        "a stuck group that it doesn't drain holds up a write"
+    );
     sidecar.upstream.answer_with(|_| None);
 }
 
-/// As [`post`], for a process that restarts: the host is a part of who calls, and each start has another port.
+/// As [`post`], for a process that restarts: the host is a part of who calls, and each start has
+/// another port.
 async fn post_at_home(at: std::net::SocketAddr, user: &str, id: &str) {
     let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5}}");
     let token = format!("token-{user}");
     let headers = [("authorization", token.as_str()), ("host", "app.test")];
-    let answer = Http::default().try_call(at, Method::POST, "/event", &headers, body).await.unwrap();
+    let answer = Http::default()
+        .try_call(at, Method::POST, "/event", &headers, body)
+        .await
+        .unwrap();
     assert!(answer.status.is_success(), "{answer:?}");
 }
 
@@ -198,11 +349,16 @@ fn share(config: &Path) {
          service_credential = {{ header = \"authorization\", file = \"{}\" }}",
         secret.display()
     );
-    let text = std::fs::read_to_string(config).unwrap().replace("path = \"/batch\"", &shared);
+    let text = std::fs::read_to_string(config)
+        .unwrap()
+        .replace("path = \"/batch\"", &shared);
     std::fs::write(config, text).unwrap();
 }
 
-const SHORT: [(&str, &str); 2] = [("window = \"1h\"", "window = \"10ms\""), ("drain = \"5s\"", "drain = \"100ms\"")];
+const SHORT: [(&str, &str); 2] = [
+    ("window = \"1h\"", "window = \"10ms\""),
+    ("drain = \"5s\"", "drain = \"100ms\""),
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_in_while_each_credential_spoke_for_itself_never_goes_under_a_services() {
@@ -225,11 +381,19 @@ async fn what_came_in_while_each_credential_spoke_for_itself_never_goes_under_a_
         .seen()
         .iter()
         .skip(before)
-        .map(|seen| (seen.ids().join(","), seen.header("authorization").to_owned()))
+        .map(|seen| {
+            (
+                seen.ids().join(","),
+                seen.header("authorization").to_owned(),
+            )
+        })
         .collect();
     assert_eq!(
         sent,
-        [("before".to_owned(), "token-u".to_owned()), ("after".to_owned(), "Bearer service".to_owned())],
+        [
+            ("before".to_owned(), "token-u".to_owned()),
+            ("after".to_owned(), "Bearer service".to_owned())
+        ],
         "in order, each as it was taken in"
     );
 }
@@ -251,14 +415,25 @@ async fn a_letter_whose_credential_is_damaged_is_never_replayed_and_harms_no_lat
     let process = Process::start(&config);
     let admin = process.admin;
     let replay = || async move {
-        Http::default().try_call(admin, Method::POST, "/dead-letters/replay", &[], "").await.unwrap().json()
+        Http::default()
+            .try_call(admin, Method::POST, "/dead-letters/replay", &[], "")
+            .await
+            .unwrap()
+            .json()
     };
-    assert_eq!(replay().await, json!({ "replayed": [], "kept": [["a", "its credential is lost"]] }));
+    assert_eq!(
+        replay().await,
+        json!({ "replayed": [], "kept": [["a", "its credential is lost"]] })
+    );
     post_at_home(process.address, "u", "b").await;
     upstream.until(|seen| seen.len() > before).await;
     assert!(process.terminate().1.contains("accepted 1 "));
-    let sent: Vec<_> =
-        upstream.seen().iter().skip(before).map(|seen| (seen.ids(), seen.header("authorization").to_owned())).collect();
+    let sent: Vec<_> = upstream
+        .seen()
+        .iter()
+        .skip(before)
+        .map(|seen| (seen.ids(), seen.header("authorization").to_owned()))
+        .collect();
     assert_eq!(sent, [(vec!["b".to_owned()], "token-u".to_owned())]);
 }
 
@@ -269,8 +444,12 @@ fn damage_credentials(journal: &Path) {
         let file = entry.unwrap().path();
         let mut bytes = std::fs::read(&file).unwrap();
         // The beginning of a context's frame; behind its head of 28 bytes is the fingerprint.
-        let found: Vec<_> =
-            bytes.windows(4).enumerate().filter(|(_, four)| four == b"TGC\0").map(|(at, _)| at).collect();
+        let found: Vec<_> = bytes
+            .windows(4)
+            .enumerate()
+            .filter(|(_, four)| four == b"TGC\0")
+            .map(|(at, _)| at)
+            .collect();
         damaged += found.len();
         found.into_iter().for_each(|at| bytes[at + 30] ^= 1);
         std::fs::write(&file, bytes).unwrap();
@@ -285,7 +464,8 @@ async fn start(config: &Path, clock: Clock, replace: &[(&str, &str)]) -> Running
         assert!(text.contains(from), "{from}");
         text = text.replace(from, to);
     }
-    let config = tidegate::config::parse(&text, "test", std::iter::empty()).unwrap_or_else(|error| panic!("{error}"));
+    let config = tidegate::config::parse(&text, "test", std::iter::empty())
+        .unwrap_or_else(|error| panic!("{error}"));
     app::start(config, Options { clock }).await.unwrap()
 }
 
@@ -320,28 +500,66 @@ async fn an_event_that_is_larger_than_a_smaller_limit_goes_as_its_single_call_or
         let upstream = FakeUpstream::start().await;
         upstream.answer_with(|_| Some(answer(503, json!({}))));
         let fallback_is = format!("fallback = \"{fallback}\"");
-        let replace = [SHORT[0], SHORT[1], ("fallback = \"dead-letter\"", &fallback_is)];
+        let replace = [
+            SHORT[0],
+            SHORT[1],
+            ("fallback = \"dead-letter\"", &fallback_is),
+        ];
         let config = configure(directory.path(), upstream.address, "process", &replace);
         let running = start(&config, Clock::default(), &[]).await;
-        let large = format!("{{\"id\":\"large\",\"user\":\"u\",\"lesson\":\"l\",\"pad\":\"{}\"}}", "x".repeat(400));
+        let large = format!(
+            "{{\"id\":\"large\",\"user\":\"u\",\"lesson\":\"l\",\"pad\":\"{}\"}}",
+            "x".repeat(400)
+        );
         let headers = [("authorization", "token-u"), ("host", "app.test")];
-        let answer = Http::default().try_call(running.address, Method::POST, "/event", &headers, large).await.unwrap();
+        let answer = Http::default()
+            .try_call(running.address, Method::POST, "/event", &headers, large)
+            .await
+            .unwrap();
         assert!(answer.status.is_success());
         post_at_home(running.address, "u", "small").await;
         assert_eq!(running.stop().await.pending, 2);
         upstream.answer_with(|_| None);
         let before = upstream.seen().len();
-        let running = start(&config, Clock::default(), &[("max_bytes = \"1KiB\"", "max_bytes = \"256B\"")]).await;
-        upstream.until(|seen| seen.iter().skip(before).any(|one| one.path == "/batch" && one.ids() == ["small"])).await;
-        let letters =
-            Http::default().try_call(running.admin, Method::GET, "/dead-letters", &[], "").await.unwrap().json();
+        let running = start(
+            &config,
+            Clock::default(),
+            &[("max_bytes = \"1KiB\"", "max_bytes = \"256B\"")],
+        )
+        .await;
+        upstream
+            .until(|seen| {
+                seen.iter()
+                    .skip(before)
+                    .any(|one| one.path == "/batch" && one.ids() == ["small"])
+            })
+            .await;
+        let letters = Http::default()
+            .try_call(running.admin, Method::GET, "/dead-letters", &[], "")
+            .await
+            .unwrap()
+            .json();
         let ledger = running.stop().await;
-        let paths: Vec<_> = upstream.seen().iter().skip(before).map(|one| one.path.clone()).collect();
+        let paths: Vec<_> = upstream
+            .seen()
+            .iter()
+            .skip(before)
+            .map(|one| one.path.clone())
+            .collect();
         if fallback == "single" {
-            assert_eq!((ledger.accepted, paths), (2, vec!["/event".to_owned(), "/batch".to_owned()]));
+            assert_eq!(
+                (ledger.accepted, paths),
+                (2, vec!["/event".to_owned(), "/batch".to_owned()])
+            );
         } else {
-            assert_eq!((ledger.accepted, ledger.dead, paths), (1, 1, vec!["/batch".to_owned()]));
-            assert_eq!((&letters[0]["id"], &letters[0]["reason"]), (&json!("large"), &json!("too_large")));
+            assert_eq!(
+                (ledger.accepted, ledger.dead, paths),
+                (1, 1, vec!["/batch".to_owned()])
+            );
+            assert_eq!(
+                (&letters[0]["id"], &letters[0]["reason"]),
+                (&json!("large"), &json!("too_large"))
+            );
         }
     }
 }
@@ -358,14 +576,23 @@ async fn no_letter_is_lost_to_a_replay_whose_caller_went_away_while_the_disk_was
         post_at_home(running.address, "u", &format!("e{number}")).await;
     }
     assert_eq!(running.stop().await.dead, LETTERS as u64);
-    let full = ("durability = \"process\"", "durability = \"process\"\nmin_free = \"1000000000GiB\"");
+    let full = (
+        "durability = \"process\"",
+        "durability = \"process\"\nmin_free = \"1000000000GiB\"",
+    );
     let running = start(&config, Clock::default(), &[full]).await;
-    let kept = || async { Http::default().try_call(running.admin, Method::GET, "/dead-letters", &[], "").await };
+    let kept = || async {
+        Http::default()
+            .try_call(running.admin, Method::GET, "/dead-letters", &[], "")
+            .await
+    };
     for _ in 0..20 {
         // The call and its end arrive together.
         let mut caller = tokio::net::TcpStream::connect(running.admin).await.unwrap();
-        let call =
-            format!("POST /dead-letters/replay HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n", running.admin);
+        let call = format!(
+            "POST /dead-letters/replay HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\n\r\n",
+            running.admin
+        );
         caller.write_all(call.as_bytes()).await.unwrap();
         drop(caller);
         in_time("the letters", async {
@@ -394,7 +621,11 @@ async fn what_is_pending_on_disk_is_delivered_by_a_start_without_durability() {
     let process = Process::start(&config);
     let (code, printed) = process.terminate();
     assert_eq!(code, Some(0));
-    assert!(printed.contains("received 1 = accepted 1 + duplicate 0 + superseded 0 + dead 0 + pending 0"), "{printed}");
+    assert!(
+        printed
+            .contains("received 1 = accepted 1 + duplicate 0 + superseded 0 + dead 0 + pending 0"),
+        "{printed}"
+    );
     // Now there is nothing in it, and memory keeps what comes.
     let process = Process::start(&config);
     let (_, printed) = process.terminate();
@@ -405,31 +636,45 @@ async fn what_is_pending_on_disk_is_delivered_by_a_start_without_durability() {
 async fn what_was_superseded_is_settled_in_the_journal_too() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let supersede =
-        ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nkey = [\"lessonId\"]\nkeep = \"newest\"");
+    let supersede = (
+        "fallback = \"dead-letter\"",
+        "fallback = \"dead-letter\"\nkey = [\"lessonId\"]\nkeep = \"newest\"",
+    );
     let config = configure(directory.path(), upstream.address, "disk", &[supersede]);
     let process = Process::start(&config);
     for id in ["a", "b", "c"] {
         assert!(post(process.address, "u", id).await.status.is_success());
     }
     let http = Http::default();
-    let admin = async |method, path: &str| http.try_call(process.admin, method, path, &[], "").await.unwrap();
+    let admin = async |method, path: &str| {
+        http.try_call(process.admin, method, path, &[], "")
+            .await
+            .unwrap()
+    };
     assert!(admin(Method::POST, "/flush").await.status.is_success());
     let settled = async {
         loop {
             let metrics = admin(Method::GET, "/metrics").await;
-            if std::str::from_utf8(&metrics.body).unwrap().contains("tidegate_events{state=\"superseded\"} 2") {
+            if std::str::from_utf8(&metrics.body)
+                .unwrap()
+                .contains("tidegate_events{state=\"superseded\"} 2")
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     in_time("two superseded events", settled).await;
-    // An acknowledgement comes after whatever was committed before it. Another user's event covers none of these.
+    // An acknowledgement comes after whatever was committed before it. Another user's event covers
+    // none of these.
     assert!(post(process.address, "v", "d").await.status.is_success());
     process.kill();
     let (_, printed) = Process::start(&config).terminate();
-    assert!(printed.contains("received 4 = accepted 2 + duplicate 0 + superseded 2 + dead 0 + pending 0"), "{printed}");
+    assert!(
+        printed
+            .contains("received 4 = accepted 2 + duplicate 0 + superseded 2 + dead 0 + pending 0"),
+        "{printed}"
+    );
     assert_eq!(upstream.batches(), [["c"], ["d"]]);
 }
 
@@ -438,18 +683,30 @@ async fn a_stop_ends_when_what_was_settled_is_on_the_disk_and_the_directory_is_f
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
     let config = configure(directory.path(), upstream.address, "process", &[]);
-    let journal = tidegate::config::load(&config, std::iter::empty()).unwrap_or_else(|error| panic!("{error}")).journal;
+    let journal = tidegate::config::load(&config, std::iter::empty())
+        .unwrap_or_else(|error| panic!("{error}"))
+        .journal;
     for round in 1..=10 {
         let running = start(&config, Clock::default(), &[]).await;
         for number in 0..20 {
-            post_at_home(running.address, &format!("u{number}"), &format!("{round}-{number}")).await;
+            post_at_home(
+                running.address,
+                &format!("u{number}"),
+                &format!("{round}-{number}"),
+            )
+            .await;
         }
         let ledger = running.stop().await;
         assert_eq!((ledger.received, ledger.pending), (20 * round, 0));
         // At once: a directory that is still in use is an error.
-        let found = tidegate::journal::recover::inspect(&journal).unwrap_or_else(|error| panic!("{error}"));
+        let found =
+            tidegate::journal::recover::inspect(&journal).unwrap_or_else(|error| panic!("{error}"));
         let mut pending = 0;
         found.each_event(&[], |_| pending += 1);
-        assert_eq!((pending, found.sums().accepted), (0, 20 * round), "what was settled is pending again");
+        assert_eq!(
+            (pending, found.sums().accepted),
+            (0, 20 * round),
+            "what was settled is pending again"
+        );
     }
 }

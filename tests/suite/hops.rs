@@ -1,4 +1,5 @@
-//! What a hop takes off, puts on, keeps and refuses (RFC 9110 §7.6, RFC 9112, RFC 9113), over real sockets.
+//! What a hop takes off, puts on, keeps and refuses (RFC 9110 §7.6, RFC 9112, RFC 9113), over real
+//! sockets.
 
 use crate::support::{CONFIG, Sidecar};
 use bytes::Bytes;
@@ -17,15 +18,17 @@ use tidegate::upstream::headers::normalize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// One connection's request head at the raw upstream: the number of the connection, the head, and the stream.
+/// One connection's request head at the raw upstream: the number of the connection, the head, and
+/// the stream.
 struct Asked {
     connection: usize,
     head: String,
     stream: TcpStream,
 }
 
-/// What the raw upstream answers, given the request's number over all connections, its number on its own, and its head;
-/// `None` closes the connection, and so does an answer that begins with [`THEN_CLOSE`].
+/// What the raw upstream answers, given the request's number over all connections, its number on
+/// its own, and its head; `None` closes the connection, and so does an answer that begins with
+/// [`THEN_CLOSE`].
 type Act = fn(usize, usize, &str) -> Option<&'static str>;
 
 const THEN_CLOSE: char = '\0';
@@ -45,26 +48,43 @@ struct Raw {
 
 impl Raw {
     fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().iter().map(|(_, head)| head.clone()).collect()
+        self.heads
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, head)| head.clone())
+            .collect()
     }
 
     /// Numbers of the connections that the requests came on.
     fn connections(&self) -> Vec<usize> {
-        self.heads.lock().unwrap().iter().map(|(connection, _)| *connection).collect()
+        self.heads
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(connection, _)| *connection)
+            .collect()
     }
 }
 
 async fn upstream_with(config: &str, act: Act) -> (Sidecar, Arc<Raw>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let raw = Arc::new(Raw { address: address.into(), ..Raw::default() });
+    let raw = Arc::new(Raw {
+        address: address.into(),
+        ..Raw::default()
+    });
     let seen = Arc::clone(&raw);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let connection = seen.connections.fetch_add(1, Ordering::SeqCst);
             let seen = Arc::clone(&seen);
             tokio::spawn(async move {
-                let mut asked = Asked { connection, head: String::new(), stream };
+                let mut asked = Asked {
+                    connection,
+                    head: String::new(),
+                    stream,
+                };
                 let mut own = 0;
                 while asked.read_head().await {
                     let number = {
@@ -72,9 +92,15 @@ async fn upstream_with(config: &str, act: Act) -> (Sidecar, Arc<Raw>) {
                         heads.push((asked.connection, asked.head.clone()));
                         heads.len() - 1
                     };
-                    let Some(answer) = act(number, own, &asked.head) else { return };
+                    let Some(answer) = act(number, own, &asked.head) else {
+                        return;
+                    };
                     own += 1;
-                    asked.stream.write_all(answer.trim_start_matches(THEN_CLOSE).as_bytes()).await.unwrap();
+                    asked
+                        .stream
+                        .write_all(answer.trim_start_matches(THEN_CLOSE).as_bytes())
+                        .await
+                        .unwrap();
                     if answer.starts_with(THEN_CLOSE) {
                         return;
                     }
@@ -113,7 +139,12 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut seen = Vec::new();
     let mut byte = [0];
     while !seen.ends_with(end.as_bytes()) {
-        assert_eq!(stream.read(&mut byte).await.unwrap(), 1, "ended after {}", String::from_utf8_lossy(&seen));
+        assert_eq!(
+            stream.read(&mut byte).await.unwrap(),
+            1,
+            "ended after {}",
+            String::from_utf8_lossy(&seen)
+        );
         seen.push(byte[0]);
     }
     String::from_utf8(seen).unwrap()
@@ -124,7 +155,9 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 async fn http_2(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
     let stream = TcpStream::connect(address).await.unwrap();
     let io = TokioIo::new(stream);
-    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
     tokio::spawn(connection);
     sender
 }
@@ -133,12 +166,24 @@ async fn http_2(address: SocketAddr) -> hyper::client::conn::http2::SendRequest<
 async fn crumbs_of_a_cookie_reach_the_application_as_one_line() {
     let sidecar = Sidecar::start(&[]).await;
     let mut sender = http_2(sidecar.running.address).await;
-    let request = Request::get("http://app.example:81/x").header("cookie", "a=1").header("cookie", "b=2");
-    assert_eq!(sender.send_request(request.body(Empty::new()).unwrap()).await.unwrap().status(), 200);
+    let request = Request::get("http://app.example:81/x")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2");
+    assert_eq!(
+        sender
+            .send_request(request.body(Empty::new()).unwrap())
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     let seen = &sidecar.upstream.seen()[0];
     let lines: Vec<_> = seen.headers.get_all("cookie").iter().collect();
     assert_eq!(lines, ["a=1; b=2"]);
-    assert_eq!((seen.header("host"), seen.header("via")), ("app.example:81", "2.0 tidegate"));
+    assert_eq!(
+        (seen.header("host"), seen.header("via")),
+        ("app.example:81", "2.0 tidegate")
+    );
 }
 
 #[tokio::test]
@@ -146,33 +191,49 @@ async fn h2c_opens_no_tunnel() {
     // An application that would change to whatever it is asked for.
     let (sidecar, raw) = upstream(|_, _, head| {
         let asked = head.to_lowercase().contains("upgrade:");
-        Some(if asked { "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n" } else { OK })
+        Some(if asked {
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+        } else {
+            OK
+        })
     })
     .await;
     for upgrade in ["h2c", "H2C", "h2c, TLS/1.2"] {
         let request = format!(
-            "GET /x HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings, close\r\nupgrade: {upgrade}\r\nhttp2-settings: AAMAAABk\r\n\r\n"
+            "GET /x HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings, close\r\nupgrade: \
+             {upgrade}\r\nhttp2-settings: AAMAAABk\r\n\r\n"
         );
         let answer = exchange(sidecar.running.address, &request).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     }
     for head in raw.heads() {
-        assert!(!head.contains("upgrade") && !head.contains("http2-settings"), "{head}");
+        assert!(
+            !head.contains("upgrade") && !head.contains("http2-settings"),
+            "{head}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_change_of_protocol_that_was_not_asked_for_is_no_answer() {
-    let (sidecar, _raw) =
-        upstream(|_, _, _| Some("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"))
-            .await;
-    for lines in ["", "connection: upgrade\r\nupgrade: websocket\r\n", "connection: upgrade\r\nupgrade: h2c\r\n"] {
+    let (sidecar, _raw) = upstream(|_, _, _| {
+        Some("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")
+    })
+    .await;
+    for lines in [
+        "",
+        "connection: upgrade\r\nupgrade: websocket\r\n",
+        "connection: upgrade\r\nupgrade: h2c\r\n",
+    ] {
         let request = format!("GET /x HTTP/1.1\r\nhost: a\r\n{lines}\r\n");
         let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         let answer = read_until(&mut client, "\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
-        assert!(answer.contains("proxy-status: tidegate; error=http_protocol_error"), "{answer}");
+        assert!(
+            answer.contains("proxy-status: tidegate; error=http_protocol_error"),
+            "{answer}"
+        );
     }
 }
 
@@ -190,15 +251,28 @@ async fn forwarded_never_contradicts_a_front() {
     sidecar.call(Method::GET, "/x", &front, "").await;
     let seen = &sidecar.upstream.seen()[0];
     let rest = "proto=https;host=\"app.example\"";
-    assert_eq!(seen.header("forwarded"), format!("for=9.9.9.9;{rest}, for=127.0.0.1;{rest}"));
+    assert_eq!(
+        seen.header("forwarded"),
+        format!("for=9.9.9.9;{rest}, for=127.0.0.1;{rest}")
+    );
     assert_eq!(seen.header("x-forwarded-for"), "9.9.9.9, 127.0.0.1");
-    assert_eq!((seen.header("x-forwarded-proto"), seen.header("x-forwarded-host")), ("https", "App.example"));
-    assert_eq!((seen.header("host"), seen.header("x-forwarded-port")), ("inner:8080", "443"));
+    assert_eq!(
+        (
+            seen.header("x-forwarded-proto"),
+            seen.header("x-forwarded-host")
+        ),
+        ("https", "App.example")
+    );
+    assert_eq!(
+        (seen.header("host"), seen.header("x-forwarded-port")),
+        ("inner:8080", "443")
+    );
 }
 
 #[tokio::test]
 async fn a_stranger_cannot_say_where_it_comes_from() {
-    let sidecar = Sidecar::start(&[("[server]", "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]")]).await;
+    let sidecar =
+        Sidecar::start(&[("[server]", "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]")]).await;
     let claims = [
         ("host", "app.example"),
         ("x-forwarded-for", "9.9.9.9"),
@@ -212,7 +286,10 @@ async fn a_stranger_cannot_say_where_it_comes_from() {
     ];
     sidecar.call(Method::GET, "/x", &claims, "").await;
     let seen = &sidecar.upstream.seen()[0];
-    assert_eq!(seen.header("forwarded"), "for=127.0.0.1;proto=http;host=\"app.example\"");
+    assert_eq!(
+        seen.header("forwarded"),
+        "for=127.0.0.1;proto=http;host=\"app.example\""
+    );
     for (name, wanted) in [
         ("x-forwarded-for", "127.0.0.1"),
         ("x-forwarded-proto", "http"),
@@ -234,7 +311,10 @@ async fn a_delivery_says_the_host_the_scheme_and_the_addresses_of_its_call() {
     let config = format!("[upstream]\nurl = \"http://{address}\"");
     let config = tidegate::config::parse(&config, "test", std::iter::empty()).unwrap();
     let upstream = Upstream::new(config.upstream);
-    let connection = Connection { address: "127.0.0.7:99".parse().unwrap(), secure: false };
+    let connection = Connection {
+        address: "127.0.0.7:99".parse().unwrap(),
+        secure: false,
+    };
     let call = Request::get("/event")
         .header("host", "App.example:81")
         .header("x-forwarded-for", "9.9.9.9")
@@ -245,17 +325,22 @@ async fn a_delivery_says_the_host_the_scheme_and_the_addresses_of_its_call() {
         "x-forwarded-for: 9.9.9.9, 127.0.0.7",
         "x-forwarded-proto: https",
         "via: 1.1 tidegate",
-        "for=9.9.9.9;proto=https;host=\"app.example:81\", for=127.0.0.7;proto=https;host=\"app.example:81\"",
+        "for=9.9.9.9;proto=https;host=\"app.example:81\", \
+         for=127.0.0.7;proto=https;host=\"app.example:81\"",
     ];
-    for (uri, host) in
-        [("/batch".to_owned(), "App.example:81".to_owned()), (format!("http://{address}/batch"), address.to_string())]
-    {
+    for (uri, host) in [
+        ("/batch".to_owned(), "App.example:81".to_owned()),
+        (format!("http://{address}/batch"), address.to_string()),
+    ] {
         let mut batch = Request::post(uri).body(Body::from("{}")).unwrap();
         *batch.headers_mut() = call.headers.clone();
         assert_eq!(upstream.send_for(batch, &peer).await.unwrap().status(), 200);
         let head = raw.heads().pop().unwrap();
         assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
-        assert!(head.contains("x-forwarded-host: App.example:81\r\n"), "{head}");
+        assert!(
+            head.contains("x-forwarded-host: App.example:81\r\n"),
+            "{head}"
+        );
         for line in wanted {
             assert!(head.contains(line), "{line}: {head}");
         }
@@ -266,8 +351,16 @@ async fn a_delivery_says_the_host_the_scheme_and_the_addresses_of_its_call() {
 #[tokio::test]
 async fn via_can_be_left_out() {
     let sidecar = Sidecar::start(&[("[upstream]", "[upstream]\nvia = false")]).await;
-    let found = sidecar.call(Method::GET, "/x", &[("via", "1.1 front")], "").await;
-    assert_eq!((found.header("via"), sidecar.upstream.seen()[0].header("via")), ("", "1.1 front"));
+    let found = sidecar
+        .call(Method::GET, "/x", &[("via", "1.1 front")], "")
+        .await;
+    assert_eq!(
+        (
+            found.header("via"),
+            sidecar.upstream.seen()[0].header("via")
+        ),
+        ("", "1.1 front")
+    );
     // Batches too.
     for id in ["a", "b", "c", "d"] {
         sidecar.event("u", "u", id).await;
@@ -279,12 +372,20 @@ async fn via_can_be_left_out() {
 #[tokio::test]
 async fn a_length_beside_a_transfer_coding_is_not_passed_on() {
     let (sidecar, _raw) = upstream(|_, _, _| {
-        Some("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n")
+        Some(
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: \
+              chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+        )
     })
     .await;
-    let answer = exchange(sidecar.running.address, "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    let answer = exchange(
+        sidecar.running.address,
+        "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    )
+    .await;
     assert!(
-        answer.contains("transfer-encoding: chunked\r\n") && answer.ends_with("5\r\nabcde\r\n0\r\n\r\n"),
+        answer.contains("transfer-encoding: chunked\r\n")
+            && answer.ends_with("5\r\nabcde\r\n0\r\n\r\n"),
         "{answer}"
     );
     assert!(!answer.contains("content-length"), "{answer}");
@@ -299,18 +400,32 @@ async fn no_transfer_coding_is_lost() {
         })
     })
     .await;
-    for codings in ["gzip, chunked", "chunked, chunked", "gzip\r\ntransfer-encoding: chunked"] {
-        let request = format!("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {codings}\r\n\r\n0\r\n\r\n");
+    for codings in [
+        "gzip, chunked",
+        "chunked, chunked",
+        "gzip\r\ntransfer-encoding: chunked",
+    ] {
+        let request =
+            format!("POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {codings}\r\n\r\n0\r\n\r\n");
         let answer = exchange(sidecar.running.address, &request).await;
-        assert!(answer.starts_with("HTTP/1.1 501") && answer.contains("connection: close"), "{answer}");
-        assert!(answer.contains("unknown_transfer_coding") && answer.contains("only chunked"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 501") && answer.contains("connection: close"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("unknown_transfer_coding") && answer.contains("only chunked"),
+            "{answer}"
+        );
     }
     assert!(raw.heads().is_empty());
     for _ in 0..2 {
         let found = sidecar.call(Method::GET, "/x", &[], "").await;
         assert_eq!(
             (found.status, found.header("proxy-status")),
-            (StatusCode::BAD_GATEWAY, "tidegate; error=http_protocol_error")
+            (
+                StatusCode::BAD_GATEWAY,
+                "tidegate; error=http_protocol_error"
+            )
         );
     }
 }
@@ -321,14 +436,22 @@ async fn a_read_on_a_connection_that_was_closed_is_repeated_once() {
     let (sidecar, raw) = upstream(|_, own, _| (own == 0).then_some(OK)).await;
     for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
         for _ in 0..2 {
-            assert_eq!(sidecar.call(method.clone(), "/x", &[], "").await.status, 200, "{method}");
+            assert_eq!(
+                sidecar.call(method.clone(), "/x", &[], "").await.status,
+                200,
+                "{method}"
+            );
             // HEAD's answer has bytes behind it, so that its connection is of no use any more.
             if method == Method::HEAD {
                 break;
             }
         }
     }
-    assert!(raw.connections().starts_with(&[0, 0, 1]), "{:?}", raw.connections());
+    assert!(
+        raw.connections().starts_with(&[0, 0, 1]),
+        "{:?}",
+        raw.connections()
+    );
 }
 
 #[tokio::test]
@@ -350,7 +473,8 @@ async fn a_write_on_a_connection_that_was_closed_is_never_repeated() {
     }
     assert_eq!(raw.heads().len(), 3);
     // Nor is a read, once a byte of its answer is there.
-    let (sidecar, raw) = upstream(|number, _, _| Some(if number == 0 { OK } else { "\0HTTP/1.1 2" })).await;
+    let (sidecar, raw) =
+        upstream(|number, _, _| Some(if number == 0 { OK } else { "\0HTTP/1.1 2" })).await;
     assert_eq!(sidecar.call(Method::GET, "/x", &[], "").await.status, 200);
     assert_eq!(sidecar.call(Method::GET, "/x", &[], "").await.status, 502);
     assert_eq!(raw.connections(), [0, 0]);
@@ -370,19 +494,40 @@ async fn answers_that_others_read_are_read() {
     let get = || sidecar.call(Method::GET, "/x", &[], "");
     let folded = get().await;
     assert_eq!(
-        (folded.status.as_u16(), folded.header("x-policy").split_whitespace().collect::<Vec<_>>()),
+        (
+            folded.status.as_u16(),
+            folded
+                .header("x-policy")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+        ),
         (200, vec!["one;", "two"])
     );
     let spaced = get().await;
-    assert_eq!((spaced.status.as_u16(), spaced.header("x-powered-by")), (200, "PHP"));
+    assert_eq!(
+        (spaced.status.as_u16(), spaced.header("x-powered-by")),
+        (200, "PHP")
+    );
     let odd = get().await;
-    assert_eq!((odd.status.as_u16(), odd.header("x-good"), &odd.body[..]), (200, "2", &b"ok"[..]));
-    let many = exchange(sidecar.running.address, "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
-    assert!(many.starts_with("HTTP/1.1 200") && many.contains("x-299: 299\r\n") && many.ends_with("ok"), "{many}");
+    assert_eq!(
+        (odd.status.as_u16(), odd.header("x-good"), &odd.body[..]),
+        (200, "2", &b"ok"[..])
+    );
+    let many = exchange(
+        sidecar.running.address,
+        "GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(
+        many.starts_with("HTTP/1.1 200") && many.contains("x-299: 299\r\n") && many.ends_with("ok"),
+        "{many}"
+    );
 }
 
 fn many_headers(count: usize) -> String {
-    let lines: String = (0..count).map(|number| format!("x-{number}: {number}\r\n")).collect();
+    let lines: String = (0..count)
+        .map(|number| format!("x-{number}: {number}\r\n"))
+        .collect();
     format!("HTTP/1.1 200 OK\r\n{lines}content-length: 2\r\n\r\nok")
 }
 
@@ -390,7 +535,8 @@ fn many_headers(count: usize) -> String {
 async fn a_batch_whose_answer_has_odd_lines_is_taken_once() {
     let (sidecar, raw) = upstream(|_, _, _| {
         Some(
-            "HTTP/1.1 201 Created\r\nX-Powered-By : PHP\r\nx-policy: one;\r\n two\r\ncontent-length: 11\r\n\r\n{\"ok\":true}",
+            "HTTP/1.1 201 Created\r\nX-Powered-By : PHP\r\nx-policy: one;\r\n \
+             two\r\ncontent-length: 11\r\n\r\n{\"ok\":true}",
         )
     })
     .await;
@@ -399,7 +545,13 @@ async fn a_batch_whose_answer_has_odd_lines_is_taken_once() {
     }
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
     assert_eq!(ledger.accepted, 4);
-    assert_eq!(raw.heads().iter().filter(|head| head.starts_with("POST /batch")).count(), 1);
+    assert_eq!(
+        raw.heads()
+            .iter()
+            .filter(|head| head.starts_with("POST /batch"))
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -407,8 +559,14 @@ async fn a_head_that_cannot_be_told_is_refused_by_name() {
     let sidecar = Sidecar::start(&[]).await;
     for (request, code) in [
         ("GET /x HTTP/1.1\r\n\r\n", "no_host"),
-        ("GET /x HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", "many_hosts"),
-        ("GET /x HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n", "many_hosts"),
+        (
+            "GET /x HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+            "many_hosts",
+        ),
+        (
+            "GET /x HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n",
+            "many_hosts",
+        ),
         ("GET /x HTTP/1.1\r\nhost: a b\r\n\r\n", "bad_host"),
         ("GET /x HTTP/1.1\r\nhost: u@a\r\n\r\n", "bad_host"),
         ("GET foo HTTP/1.1\r\nhost: a\r\n\r\n", "bad_target"),
@@ -417,9 +575,13 @@ async fn a_head_that_cannot_be_told_is_refused_by_name() {
         ("CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n", "connect"),
     ] {
         let answer = exchange(sidecar.running.address, request).await;
-        assert!(answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.0 400"), "{request}: {answer}");
         assert!(
-            answer.contains("application/problem+json") && answer.contains(&format!("\"code\":\"{code}\"")),
+            answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.0 400"),
+            "{request}: {answer}"
+        );
+        assert!(
+            answer.contains("application/problem+json")
+                && answer.contains(&format!("\"code\":\"{code}\"")),
             "{answer}"
         );
     }
@@ -430,16 +592,38 @@ async fn a_head_that_cannot_be_told_is_refused_by_name() {
 async fn an_absolute_target_says_the_host_and_an_asterisk_stays_one() {
     let (sidecar, raw) = upstream(|_, _, _| Some(OK)).await;
     for (request, line, host) in [
-        ("GET http://Other.example:81/x?y HTTP/1.1\r\nhost: a\r\n", "GET /x?y HTTP/1.1", "Other.example:81"),
-        ("OPTIONS * HTTP/1.1\r\nhost: a\r\n", "OPTIONS * HTTP/1.1", "a"),
+        (
+            "GET http://Other.example:81/x?y HTTP/1.1\r\nhost: a\r\n",
+            "GET /x?y HTTP/1.1",
+            "Other.example:81",
+        ),
+        (
+            "OPTIONS * HTTP/1.1\r\nhost: a\r\n",
+            "OPTIONS * HTTP/1.1",
+            "a",
+        ),
         ("GET /x HTTP/1.0\r\n", "GET /x HTTP/1.1", ""),
     ] {
-        let answer = exchange(sidecar.running.address, &format!("{request}connection: close\r\n\r\n")).await;
+        let answer = exchange(
+            sidecar.running.address,
+            &format!("{request}connection: close\r\n\r\n"),
+        )
+        .await;
         assert!(answer.contains("200 OK"), "{answer}");
         let head = raw.heads().pop().unwrap();
         assert!(head.starts_with(line), "{head}");
-        let sent = head.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-        assert!(if host.is_empty() { sent.starts_with("127.0.0.1:") } else { sent == host }, "{head}");
+        let sent = head
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))
+            .unwrap();
+        assert!(
+            if host.is_empty() {
+                sent.starts_with("127.0.0.1:")
+            } else {
+                sent == host
+            },
+            "{head}"
+        );
     }
 }
 
@@ -449,8 +633,15 @@ async fn an_idle_client_is_kept_for_keepalive_timeout() {
     let sidecar = Sidecar::start(&[("[server]", timeouts)]).await;
     let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
     for _ in 0..2 {
-        client.write_all(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        assert!(read_until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+        client
+            .write_all(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(
+            read_until(&mut client, "\r\n\r\n")
+                .await
+                .starts_with("HTTP/1.1 200")
+        );
         // Another client, which says nothing, comes after this one has begun to idle, and is cut.
         assert_eq!(exchange(sidecar.running.address, "").await, "");
     }
@@ -466,15 +657,26 @@ async fn an_idle_client_is_let_go_after_keepalive_timeout() {
     let timeouts = "[server]\nheader_timeout = \"1h\"\nkeepalive_timeout = \"250ms\"";
     let sidecar = Sidecar::start(&[("[server]", timeouts)]).await;
     let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
-    client.write_all(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    client
+        .write_all(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
     let mut all = Vec::new();
     client.read_to_end(&mut all).await.unwrap();
-    assert!(all.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&all));
+    assert!(
+        all.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&all)
+    );
     let stream = TcpStream::connect(sidecar.running.address).await.unwrap();
     let io = TokioIo::new(stream);
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
-    let request = Request::get("http://a/x").body(Empty::<Bytes>::new()).unwrap();
+    let request = Request::get("http://a/x")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
     let response = sender.send_request(request).await.unwrap();
     response.into_body().collect().await.unwrap();
     // Ends by itself, with a GOAWAY, while the client still holds its sender.
@@ -488,7 +690,9 @@ async fn what_is_under_way_is_not_idle() {
     let sidecar = Sidecar::start(&[("[server]", timeouts)]).await;
     sidecar.upstream.close_gate();
     let mut slow = TcpStream::connect(sidecar.running.address).await.unwrap();
-    slow.write_all(b"HEAD /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    slow.write_all(b"HEAD /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
     let mut sender = http_2(sidecar.running.address).await;
     let second = sender.send_request(Request::get("http://a/slow").body(Empty::new()).unwrap());
     sidecar.upstream.until(|seen| seen.len() == 2).await;
@@ -497,7 +701,11 @@ async fn what_is_under_way_is_not_idle() {
         exchange(sidecar.running.address, "GET").await;
     }
     sidecar.upstream.open_gate();
-    assert!(read_until(&mut slow, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    assert!(
+        read_until(&mut slow, "\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
     assert_eq!(second.await.unwrap().status(), 200);
 }
 
@@ -505,19 +713,27 @@ async fn what_is_under_way_is_not_idle() {
 async fn a_path_may_take_longer_than_others() {
     let config = CONFIG.replace(
         "response_timeout = \"5s\"",
-        "response_timeout = \"20ms\"\n[[relay]]\npath = \"/export/{*rest}\"\nresponse_timeout = \"1h\"",
+        "response_timeout = \"20ms\"\n[[relay]]\npath = \"/export/{*rest}\"\nresponse_timeout = \
+         \"1h\"",
     );
     let sidecar = Sidecar::with(&config, Clock::default()).await;
     sidecar.upstream.close_gate();
     let export = {
         let address = sidecar.running.address;
         tokio::spawn(async move {
-            exchange(address, "GET /export/all HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await
+            exchange(
+                address,
+                "GET /export/all HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+            )
+            .await
         })
     };
     sidecar.upstream.until(|seen| seen.len() == 1).await;
     for _ in 0..3 {
-        assert_eq!(sidecar.call(Method::GET, "/x", &[], "").await.status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(
+            sidecar.call(Method::GET, "/x", &[], "").await.status,
+            StatusCode::GATEWAY_TIMEOUT
+        );
     }
     sidecar.upstream.open_gate();
     assert!(export.await.unwrap().starts_with("HTTP/1.1 200"));
@@ -532,7 +748,10 @@ async fn a_shorter_keep_alive_of_the_application_wins() {
     .await;
     let mut pause = Duration::from_millis(100);
     while raw.connections().last().is_none_or(|last| *last == 0) {
-        assert!(pause < Duration::from_secs(60), "the connection was used after each pause");
+        assert!(
+            pause < Duration::from_secs(60),
+            "the connection was used after each pause"
+        );
         assert_eq!(sidecar.call(Method::POST, "/x", &[], "").await.status, 200);
         tokio::time::sleep(pause).await;
         pause *= 2;
@@ -547,21 +766,40 @@ async fn a_refusal_comes_before_the_body_was_asked_for() {
     )])
     .await;
     for (request, status) in [
-        ("POST /event HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\nexpect: 100-continue\r\n\r\n", "413"),
-        ("POST /x HTTP/1.1\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n", "400"),
+        (
+            "POST /event HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\nexpect: \
+             100-continue\r\n\r\n",
+            "413",
+        ),
+        (
+            "POST /x HTTP/1.1\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n",
+            "400",
+        ),
     ] {
         let answer = exchange(sidecar.running.address, request).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
     }
     // What is forwarded is asked for.
     let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
     client
-        .write_all(b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n")
+        .write_all(
+            b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n",
+        )
         .await
         .unwrap();
-    assert_eq!(read_until(&mut client, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(
+        read_until(&mut client, "\r\n\r\n").await,
+        "HTTP/1.1 100 Continue\r\n\r\n"
+    );
     client.write_all(b"hello").await.unwrap();
-    assert!(read_until(&mut client, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    assert!(
+        read_until(&mut client, "\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
     assert_eq!(sidecar.upstream.seen()[0].body, "hello");
 }
 
@@ -572,7 +810,9 @@ async fn what_the_configuration_says_of_hops_is_checked() {
         "[server]\ntrusted_proxies = [\"loopback\", \"10.0.0.0/33\"]\nkeepalive_timeout = \"never\"",
     );
     let text = format!("{text}\n[[relay]]\npath = \"export\"\n");
-    let error = tidegate::config::parse(&text, "test", std::iter::empty()).unwrap_err().to_string();
+    let error = tidegate::config::parse(&text, "test", std::iter::empty())
+        .unwrap_err()
+        .to_string();
     for wanted in [
         "server.trusted_proxies: found \"10.0.0.0/33\"; allowed are \"loopback\"",
         "server.keepalive_timeout: found \"never\"",

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 const TOKEN: (&str, &str) = ("authorization", "Bearer t");
 
 async fn post(sidecar: &Sidecar, call: &Value) -> crate::support::Answer {
-    sidecar.call(Method::POST, "/event", &[TOKEN], call.to_string()).await
+    sidecar
+        .call(Method::POST, "/event", &[TOKEN], call.to_string())
+        .await
 }
 
 fn hashed(more: &str) -> String {
@@ -20,8 +22,14 @@ fn hashed(more: &str) -> String {
 fn percents(sidecar: &Sidecar) -> Vec<u64> {
     let of = |seen: &crate::support::upstream::Seen| -> Vec<u64> {
         let body: Value = serde_json::from_slice(&seen.body).unwrap();
-        let events = body["events"].as_array().cloned().unwrap_or_else(|| vec![body]);
-        events.iter().map(|event| event["percent"].as_u64().unwrap()).collect()
+        let events = body["events"]
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| vec![body]);
+        events
+            .iter()
+            .map(|event| event["percent"].as_u64().unwrap())
+            .collect()
     };
     sidecar.upstream.seen().iter().flat_map(of).collect()
 }
@@ -43,23 +51,35 @@ async fn an_id_that_names_a_lesson_loses_none_of_its_states() {
 
 #[tokio::test]
 async fn the_same_call_again_is_a_duplicate_whatever_now_or_a_volatile_field_say() {
-    let volatile = ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nvolatile = [\"pad\"]");
+    let volatile = (
+        "fallback = \"dead-letter\"",
+        "fallback = \"dead-letter\"\nvolatile = [\"pad\"]",
+    );
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, volatile]).await;
     for sent_at in ["1", "2", "3"] {
         let call = json!({ "id": "a", "user": "u", "lesson": "l", "percent": 5, "pad": sent_at });
         let heard = post(&sidecar, &call).await;
-        assert_eq!((heard.status, heard.header("tidegate-event")), (StatusCode::ACCEPTED, "a"));
+        assert_eq!(
+            (heard.status, heard.header("tidegate-event")),
+            (StatusCode::ACCEPTED, "a")
+        );
     }
     sidecar.delivered().await;
     // Settled ids are known too.
     let call = json!({ "id": "a", "user": "u", "lesson": "l", "percent": 5, "pad": "4" });
     assert_eq!(post(&sidecar, &call).await.status, StatusCode::ACCEPTED);
     let ledger = sidecar.running.ledger();
-    assert_eq!((ledger.accepted, ledger.duplicate, ledger.pending), (1, 3, 0));
+    assert_eq!(
+        (ledger.accepted, ledger.duplicate, ledger.pending),
+        (1, 3, 0)
+    );
     assert_eq!(percents(&sidecar), [5]);
     // Where its time is the client's own, another time is another content.
     let other = json!({ "id": "a", "user": "u", "lesson": "l", "percent": 5, "timestamp": "2020" });
-    assert_eq!(post(&sidecar, &other).await.header("tidegate-forwarded"), "other_content");
+    assert_eq!(
+        post(&sidecar, &other).await.header("tidegate-forwarded"),
+        "other_content"
+    );
 }
 
 #[tokio::test]
@@ -83,20 +103,38 @@ async fn without_ids_three_states_of_one_lesson_are_three_events() {
 #[tokio::test]
 async fn a_hash_takes_the_whole_call_so_that_a_repetition_is_one_and_a_likeness_is_not() {
     let lines = hashed("");
-    let user = ("user = \"{jwt.sub|event.userId|query.userId}\"", "user = \"{jwt.sub|event.userId}\"");
-    let query = ("pad = \"{body.pad}\"", "pad = \"{body.pad}\", lang = \"{query.lang}\"");
-    let sidecar = Sidecar::start(&[BY_LISTS, user, query, ("fallback = \"dead-letter\"", &lines)]).await;
+    let user = (
+        "user = \"{jwt.sub|event.userId|query.userId}\"",
+        "user = \"{jwt.sub|event.userId}\"",
+    );
+    let query = (
+        "pad = \"{body.pad}\"",
+        "pad = \"{body.pad}\", lang = \"{query.lang}\"",
+    );
+    let sidecar = Sidecar::start(&[
+        BY_LISTS,
+        user,
+        query,
+        ("fallback = \"dead-letter\"", &lines),
+    ])
+    .await;
     let call = |token: &'static str, path: &'static str, more: &'static str| {
         let sidecar = &sidecar;
         async move {
             let body = format!("{{\"user\":\"u\",\"lesson\":\"l\",\"percent\":5{more}}}");
-            let heard = sidecar.call(Method::POST, path, &[("authorization", token)], body).await;
+            let heard = sidecar
+                .call(Method::POST, path, &[("authorization", token)], body)
+                .await;
             assert_eq!(heard.status, StatusCode::ACCEPTED);
             heard.header("tidegate-event").to_owned()
         }
     };
     let first = call("Bearer t", "/event", "").await;
-    assert_eq!(call("Bearer t", "/event", "").await, first, "the same call again");
+    assert_eq!(
+        call("Bearer t", "/event", "").await,
+        first,
+        "the same call again"
+    );
     let mut ids = vec![first];
     for (token, path, more) in [
         ("Bearer t", "/event", ",\"unmapped\":1"),
@@ -114,13 +152,18 @@ async fn a_hash_takes_the_whole_call_so_that_a_repetition_is_one_and_a_likeness_
 }
 
 /// A route whose events are the bodies as they are.
-const RAW: (&str, &str) = ("[[write]]\n", "[[event]]\npath = \"/raw\"\nbatch = \"progress\"\n[[write]]\n");
+const RAW: (&str, &str) = (
+    "[[write]]\n",
+    "[[event]]\npath = \"/raw\"\nbatch = \"progress\"\n[[write]]\n",
+);
 
 #[tokio::test]
 async fn a_null_id_is_a_missing_one_and_one_generated_id_takes_its_place() {
     let single = ("fallback = \"dead-letter\"", "fallback = \"single\"");
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, RAW, single]).await;
-    let body = |id: &str| format!("{{\"clientEventId\":{id},\"userId\":\"u\",\"lessonId\":\"l\",\"percent\":5}}");
+    let body = |id: &str| {
+        format!("{{\"clientEventId\":{id},\"userId\":\"u\",\"lessonId\":\"l\",\"percent\":5}}")
+    };
     let mut ids = Vec::new();
     for id in ["null", "\"\""] {
         let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], body(id)).await;
@@ -128,49 +171,91 @@ async fn a_null_id_is_a_missing_one_and_one_generated_id_takes_its_place() {
         assert_eq!(heard.json()["accepted"][0], heard.header("tidegate-event"));
         ids.push(heard.header("tidegate-event").to_owned());
     }
-    assert!(!ids[0].is_empty() && ids[0] != ids[1], "each is an event of its own");
+    assert!(
+        !ids[0].is_empty() && ids[0] != ids[1],
+        "each is an event of its own"
+    );
     let batches = sidecar.delivered().await;
     assert_eq!(batches[0].ids(), ids);
     let text = std::str::from_utf8(&batches[0].body).unwrap();
-    assert_eq!(text.matches("clientEventId").count(), 2, "the generated id alone: {text}");
+    assert_eq!(
+        text.matches("clientEventId").count(),
+        2,
+        "the generated id alone: {text}"
+    );
     // The single call that it may become is the call as it came.
-    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(404, json!({}))));
-    let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], body("null")).await;
+    sidecar
+        .upstream
+        .answer_with(|seen| (seen.path == "/batch").then(|| answer(404, json!({}))));
+    let heard = sidecar
+        .call(Method::POST, "/raw", &[TOKEN], body("null"))
+        .await;
     sidecar.delivered().await;
     let seen = sidecar.upstream.seen();
     let repeated = seen.iter().find(|seen| seen.path == "/raw").unwrap();
     assert_eq!(repeated.body, body("null"));
-    assert_eq!(repeated.header("idempotency-key"), heard.header("tidegate-event"));
+    assert_eq!(
+        repeated.header("idempotency-key"),
+        heard.header("tidegate-event")
+    );
 }
 
 #[tokio::test]
 async fn where_the_application_must_see_a_null_id_it_is_forwarded_or_refused_by_name() {
-    let unless =
-        RAW.1.replace("batch = \"progress\"", "batch = \"progress\"\nforward_unless = [\"{body.clientEventId}\"]");
-    let refusing = ("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nrefuse = [\"missing_id\"]");
+    let unless = RAW.1.replace(
+        "batch = \"progress\"",
+        "batch = \"progress\"\nforward_unless = [\"{body.clientEventId}\"]",
+    );
+    let refusing = (
+        "fallback = \"dead-letter\"",
+        "fallback = \"dead-letter\"\nrefuse = [\"missing_id\"]",
+    );
     let call = "{\"clientEventId\":null,\"userId\":\"u\",\"lessonId\":\"l\"}";
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, (RAW.0, &unless)]).await;
     let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], call).await;
-    assert_eq!((heard.status, heard.header("tidegate-forwarded")), (StatusCode::OK, "forward_unless"));
+    assert_eq!(
+        (heard.status, heard.header("tidegate-forwarded")),
+        (StatusCode::OK, "forward_unless")
+    );
     assert_eq!(sidecar.upstream.seen()[0].body, call);
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, RAW, refusing]).await;
     let heard = sidecar.call(Method::POST, "/raw", &[TOKEN], call).await;
-    assert_eq!((heard.status, heard.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("missing_id")));
+    assert_eq!(
+        (heard.status, heard.json()["code"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("missing_id"))
+    );
 }
 
 #[tokio::test]
 async fn of_many_tries_at_one_moment_one_is_new_and_all_others_hear_what_a_repetition_hears() {
     let replace = [
         ("durability = \"none\"", "durability = \"disk\""),
-        ("path = \"/event\"\n", "path = \"/event\"\nack = { body = { new = true }, duplicate = { new = false } }\n"),
+        (
+            "path = \"/event\"\n",
+            "path = \"/event\"\nack = { body = { new = true }, duplicate = { new = false } }\n",
+        ),
     ];
     let sidecar = Sidecar::start(&replace).await;
     for round in 0..20 {
         let id = format!("event-{round}");
         let tries = (0..8).map(|_| sidecar.post("t", "u", &id, ""));
-        let heard: Vec<Value> = futures_util::future::join_all(tries).await.iter().map(|one| one.json()).collect();
-        let new = heard.iter().filter(|one| **one == json!({ "new": true })).count();
+        let heard: Vec<Value> = futures_util::future::join_all(tries)
+            .await
+            .iter()
+            .map(|one| one.json())
+            .collect();
+        let new = heard
+            .iter()
+            .filter(|one| **one == json!({ "new": true }))
+            .count();
         assert_eq!((new, heard.len()), (1, 8), "{heard:?}");
-        assert!(heard.iter().filter(|one| **one == json!({ "new": false })).count() == 7, "{heard:?}");
+        assert!(
+            heard
+                .iter()
+                .filter(|one| **one == json!({ "new": false }))
+                .count()
+                == 7,
+            "{heard:?}"
+        );
     }
 }

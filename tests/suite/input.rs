@@ -5,7 +5,13 @@ use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-async fn refused(sidecar: &Sidecar, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>, status: u16, code: &str) {
+async fn refused(
+    sidecar: &Sidecar,
+    headers: &[(&str, &str)],
+    body: impl Into<bytes::Bytes>,
+    status: u16,
+    code: &str,
+) {
     let answer = sidecar.call(Method::POST, "/event", headers, body).await;
     assert_eq!(
         (answer.status.as_u16(), answer.header("content-type")),
@@ -14,19 +20,28 @@ async fn refused(sidecar: &Sidecar, headers: &[(&str, &str)], body: impl Into<by
     );
     let problem = answer.json();
     assert_eq!(problem["code"], code, "{problem}");
-    assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+    assert!(
+        problem["detail"]
+            .as_str()
+            .is_some_and(|detail| !detail.is_empty())
+    );
 }
 
 #[tokio::test]
 async fn a_wrong_body_is_refused_by_name_where_its_group_says_so() {
-    let refuse = "[limits]\nmax_body = \"64KiB\"\n[batch.progress]\nrefuse = [\"not_json\", \"missing_field\", \"bad_id\", \
-                  \"wrong_type\", \"too_old\", \"in_the_future\", \"too_large\", \"unknown_coding\", \"bad_coding\"]";
+    let refuse = "[limits]\nmax_body = \"64KiB\"\n[batch.progress]\nrefuse = [\"not_json\", \
+                  \"missing_field\", \"bad_id\", \"wrong_type\", \"too_old\", \"in_the_future\", \
+                  \"too_large\", \"unknown_coding\", \"bad_coding\"]";
     let sidecar = Sidecar::start(&[("[batch.progress]", refuse)]).await;
     let now = std::time::SystemTime::now();
     let old = tidegate::clock::millis(now) - 25 * 3_600_000;
     let ahead = tidegate::clock::millis(now) + 3_600_000;
     let event = |more: &str| format!("{{\"user\":\"u\",\"lesson\":\"l\",\"percent\":1{more}}}");
-    let deep = event(&format!(",\"x\":{}{}", "[".repeat(5_000), "]".repeat(5_000)));
+    let deep = event(&format!(
+        ",\"x\":{}{}",
+        "[".repeat(5_000),
+        "]".repeat(5_000)
+    ));
     let large = event(&format!(",\"pad\":\"{}\"", "x".repeat(64 << 10)));
     let cases: Vec<(Vec<u8>, u16, &str)> = vec![
         (b"nope".to_vec(), 400, "not_json"),
@@ -36,20 +51,58 @@ async fn a_wrong_body_is_refused_by_name_where_its_group_says_so() {
         (b"{\"user\":\"\xff\"}".to_vec(), 400, "not_json"),
         (deep.into_bytes(), 400, "not_json"),
         (b"{\"user\":\"u\"}".to_vec(), 400, "missing_field"),
-        (b"{\"user\":\"u\",\"lesson\":\"\"}".to_vec(), 400, "missing_field"),
-        (b"{\"user\":\"u\",\"lesson\":null}".to_vec(), 400, "missing_field"),
-        (event(&format!(",\"id\":\"{}\"", "x".repeat(10_000))).into_bytes(), 400, "bad_id"),
+        (
+            b"{\"user\":\"u\",\"lesson\":\"\"}".to_vec(),
+            400,
+            "missing_field",
+        ),
+        (
+            b"{\"user\":\"u\",\"lesson\":null}".to_vec(),
+            400,
+            "missing_field",
+        ),
+        (
+            event(&format!(",\"id\":\"{}\"", "x".repeat(10_000))).into_bytes(),
+            400,
+            "bad_id",
+        ),
         (event(",\"id\":7").into_bytes(), 400, "wrong_type"),
-        (event(&format!(",\"timestamp\":{old}")).into_bytes(), 422, "too_old"),
-        (event(&format!(",\"timestamp\":{ahead}")).into_bytes(), 422, "in_the_future"),
-        (event(",\"timestamp\":\"2001-01-01T00:00:00Z\"").into_bytes(), 422, "too_old"),
+        (
+            event(&format!(",\"timestamp\":{old}")).into_bytes(),
+            422,
+            "too_old",
+        ),
+        (
+            event(&format!(",\"timestamp\":{ahead}")).into_bytes(),
+            422,
+            "in_the_future",
+        ),
+        (
+            event(",\"timestamp\":\"2001-01-01T00:00:00Z\"").into_bytes(),
+            422,
+            "too_old",
+        ),
         (large.into_bytes(), 413, "too_large"),
     ];
     for (body, status, code) in cases {
         refused(&sidecar, &[], body, status, code).await;
     }
-    refused(&sidecar, &[("content-encoding", "lzma")], "{}", 415, "unknown_coding").await;
-    refused(&sidecar, &[("content-encoding", "gzip")], "{}", 400, "bad_coding").await;
+    refused(
+        &sidecar,
+        &[("content-encoding", "lzma")],
+        "{}",
+        415,
+        "unknown_coding",
+    )
+    .await;
+    refused(
+        &sidecar,
+        &[("content-encoding", "gzip")],
+        "{}",
+        400,
+        "bad_coding",
+    )
+    .await;
     assert_eq!(sidecar.running.stop().await.received, 0);
     assert!(sidecar.upstream.seen().is_empty());
 }
@@ -58,23 +111,38 @@ async fn a_wrong_body_is_refused_by_name_where_its_group_says_so() {
 async fn percents_are_rounded_and_clamped_and_anything_else_is_the_applications_to_judge() {
     let sidecar = Sidecar::start(&[("flush_at = 4", "flush_at = 1")]).await;
     for (raw, wanted) in [("-5", 0), ("101", 100), ("42.7", 43), ("1e300", 100)] {
-        let body = format!("{{\"id\":\"p{raw}\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":{raw}}}");
-        assert_eq!(sidecar.call(Method::POST, "/event", &[], body).await.status, StatusCode::ACCEPTED, "{raw}");
+        let body =
+            format!("{{\"id\":\"p{raw}\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":{raw}}}");
+        assert_eq!(
+            sidecar.call(Method::POST, "/event", &[], body).await.status,
+            StatusCode::ACCEPTED,
+            "{raw}"
+        );
         sidecar.until(|ledger| ledger.pending == 0).await;
-        let sent: serde_json::Value = serde_json::from_slice(&sidecar.upstream.seen().last().unwrap().body).unwrap();
+        let sent: serde_json::Value =
+            serde_json::from_slice(&sidecar.upstream.seen().last().unwrap().body).unwrap();
         assert_eq!(sent["events"][0]["percent"], wanted, "{raw}");
     }
     let body = "{\"user\":\"u\",\"lesson\":\"l\",\"percent\":\"NaN\"}";
     let forwarded = sidecar.call(Method::POST, "/event", &[], body).await;
-    assert_eq!((forwarded.status, forwarded.json()["path"].as_str()), (StatusCode::OK, Some("/event")));
+    assert_eq!(
+        (forwarded.status, forwarded.json()["path"].as_str()),
+        (StatusCode::OK, Some("/event"))
+    );
     assert_eq!(sidecar.upstream.seen().last().unwrap().body, body);
 }
 
 #[tokio::test]
 async fn the_last_of_a_repeated_key_counts() {
     let sidecar = Sidecar::start(&[]).await;
-    let ack =
-        sidecar.call(Method::POST, "/event", &[], "{\"id\":\"a\",\"id\":\"b\",\"user\":\"u\",\"lesson\":\"l\"}").await;
+    let ack = sidecar
+        .call(
+            Method::POST,
+            "/event",
+            &[],
+            "{\"id\":\"a\",\"id\":\"b\",\"user\":\"u\",\"lesson\":\"l\"}",
+        )
+        .await;
     assert_eq!(ack.header("tidegate-event"), "b");
 }
 
@@ -82,11 +150,23 @@ async fn the_last_of_a_repeated_key_counts() {
 async fn a_body_is_read_as_json_whatever_its_type_says() {
     let sidecar = Sidecar::start(&[]).await;
     let body = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\"}";
-    let post = async |headers: &[(&str, &str)]| sidecar.call(Method::POST, "/event", headers, body).await.status;
+    let post = async |headers: &[(&str, &str)]| {
+        sidecar
+            .call(Method::POST, "/event", headers, body)
+            .await
+            .status
+    };
     let text = ("content-type", "text/plain;charset=UTF-8");
-    assert_eq!(post(&[text, ("sec-fetch-site", "same-origin")]).await, StatusCode::ACCEPTED);
-    assert_eq!(post(&[("content-type", "application/vnd.event+json")]).await, StatusCode::ACCEPTED);
-    // A page of any site may send such a call, with the reader's cookies: it is the application's to judge.
+    assert_eq!(
+        post(&[text, ("sec-fetch-site", "same-origin")]).await,
+        StatusCode::ACCEPTED
+    );
+    assert_eq!(
+        post(&[("content-type", "application/vnd.event+json")]).await,
+        StatusCode::ACCEPTED
+    );
+    // A page of any site may send such a call, with the reader's cookies: it is the application's
+    // to judge.
     for headers in [&[text][..], &[text, ("sec-fetch-site", "cross-site")]] {
         assert_eq!(post(headers).await, StatusCode::OK, "{headers:?}");
     }
@@ -110,23 +190,35 @@ async fn raw(sidecar: &Sidecar, request: &str) -> String {
 #[tokio::test]
 async fn malformed_heads_are_refused_and_the_listener_goes_on() {
     let sidecar = Sidecar::start(&[]).await;
-    let two = "POST /event HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 5\r\n\r\n{}xyz";
+    let two =
+        "POST /event HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 5\r\n\r\n{}xyz";
     assert!(raw(&sidecar, two).await.starts_with("HTTP/1.1 400"));
-    let large = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(100 << 10));
+    let large = format!(
+        "GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+        "x".repeat(100 << 10)
+    );
     let answer = raw(&sidecar, &large).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 431"),
+        "{answer}"
+    );
     let absolute = "GET http://other.test/here?q=1 HTTP/1.1\r\nhost: a\r\n\r\n";
     assert!(raw(&sidecar, absolute).await.starts_with("HTTP/1.1 200"));
     let seen = sidecar.upstream.seen();
-    assert_eq!((seen.len(), seen[0].path.as_str(), seen[0].header("host")), (1, "/here?q=1", "other.test"));
+    assert_eq!(
+        (seen.len(), seen[0].path.as_str(), seen[0].header("host")),
+        (1, "/here?q=1", "other.test")
+    );
     sidecar.event("t", "u", "a").await;
 }
 
 #[tokio::test]
 async fn a_body_that_stops_halfway_is_not_kept() {
-    let sidecar =
-        Sidecar::start(&[("drain = \"5s\"", "drain = \"5s\"\nbody_timeout = \"50ms\"\nheader_timeout = \"50ms\"")])
-            .await;
+    let sidecar = Sidecar::start(&[(
+        "drain = \"5s\"",
+        "drain = \"5s\"\nbody_timeout = \"50ms\"\nheader_timeout = \"50ms\"",
+    )])
+    .await;
     let half = "POST /event HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\n{\"user\":\"u\"";
     assert!(raw(&sidecar, half).await.starts_with("HTTP/1.1 408"));
     // A client that closes its side after half a body gets a clean close.
@@ -136,6 +228,10 @@ async fn a_body_that_stops_halfway_is_not_kept() {
     let mut rest = Vec::new();
     drop(stream.read_to_end(&mut rest).await);
     // A client that never finishes its head is let go.
-    assert!(!raw(&sidecar, "POST /event HTTP/1.1\r\nhost: a\r\n").await.contains(" 2"));
+    assert!(
+        !raw(&sidecar, "POST /event HTTP/1.1\r\nhost: a\r\n")
+            .await
+            .contains(" 2")
+    );
     assert_eq!(sidecar.running.stop().await.received, 0);
 }

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 const RANKS: [&[&str]; 11] = [
     &["event", "body", "clock", "json", "keyed", "peer"],
-    // What identity and routes are written in stands below them; so does what counts the memory of bodies.
+    // What identity and routes are written in stands below them; so does what counts the memory of
+    // bodies.
     &["template", "memory"],
-    &["identity", "route", "rollout", "metrics", "notices", "drain"],
+    &[
+        "identity", "route", "rollout", "metrics", "notices", "drain",
+    ],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
     &["read"],
@@ -18,8 +21,8 @@ const RANKS: [&[&str]; 11] = [
     &["cli", "main"],
 ];
 
-/// The ranks within a room: its path in the crate, and its modules from the lowest on. Its `mod.rs` stands above all of
-/// them, and none of them imports from it.
+/// The ranks within a room: its path in the crate, and its modules from the lowest on. Its `mod.rs`
+/// stands above all of them, and none of them imports from it.
 const INNER: &[(&str, &[&[&str]])] = &[
     (
         "journal",
@@ -33,10 +36,34 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["recover"],
         ],
     ),
-    ("journal::log", &[&["files", "frame", "live"], &["writer", "simulated_disk"], &["replay"]]),
-    ("journal::commit", &[&["index"], &["queue"], &["shared", "refusal", "rewrite"], &["leader"]]),
-    ("journal::recover", &[&["findings", "reading", "stored"], &["opened"], &["examine", "start"], &["open"]]),
-    // `recovery` brings back what a start finds, and the handles are for those outside: they know all rooms.
+    (
+        "journal::log",
+        &[
+            &["files", "frame", "live"],
+            &["writer", "simulated_disk"],
+            &["replay"],
+        ],
+    ),
+    (
+        "journal::commit",
+        &[
+            &["index"],
+            &["queue"],
+            &["shared", "refusal", "rewrite"],
+            &["leader"],
+        ],
+    ),
+    (
+        "journal::recover",
+        &[
+            &["findings", "reading", "stored"],
+            &["opened"],
+            &["examine", "start"],
+            &["open"],
+        ],
+    ),
+    // `recovery` brings back what a start finds, and the handles are for those outside: they know
+    // all rooms.
     (
         "ingest",
         &[
@@ -45,7 +72,15 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["lanes"],
             &["delivery"],
             &["outcome"],
-            &["recovery", "acceptor", "caller_lanes", "caller_standing", "operations", "stop", "tasks"],
+            &[
+                "recovery",
+                "acceptor",
+                "caller_lanes",
+                "caller_standing",
+                "operations",
+                "stop",
+                "tasks",
+            ],
             &["assembly"],
         ],
     ),
@@ -75,7 +110,13 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["fetch", "lookup", "write"],
         ],
     ),
-    ("admin", &[&["access", "reply", "setup"], &["dead_letters", "metrics", "status"]]),
+    (
+        "admin",
+        &[
+            &["access", "reply", "setup"],
+            &["dead_letters", "metrics", "status"],
+        ],
+    ),
     (
         "upstream",
         &[
@@ -116,12 +157,24 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "config::sections",
         &[&[
-            "admin", "batch", "cache", "cors", "delivery", "event", "identity", "journal", "limits", "preview",
-            "relay", "server", "store", "upstream", "write",
+            "admin", "batch", "cache", "cors", "delivery", "event", "identity", "journal",
+            "limits", "preview", "relay", "server", "store", "upstream", "write",
         ]],
     ),
-    ("config::sections::batch", &[&["keys"], &["flush", "pack", "replies", "shape"]]),
-    ("demo", &[&["application"], &["learners"], &["arrangement"], &["report"], &["stage"]]),
+    (
+        "config::sections::batch",
+        &[&["keys"], &["flush", "pack", "replies", "shape"]],
+    ),
+    (
+        "demo",
+        &[
+            &["application"],
+            &["learners"],
+            &["arrangement"],
+            &["report"],
+            &["stage"],
+        ],
+    ),
     (
         "demo::application",
         &[
@@ -145,7 +198,12 @@ const INNER: &[(&str, &[&[&str]])] = &[
     ),
     (
         "demo::report",
-        &[&["numbers", "run", "style", "audit"], &["moment", "verdict"], &["record", "screen"], &["page"]],
+        &[
+            &["numbers", "run", "style", "audit"],
+            &["moment", "verdict"],
+            &["record", "screen"],
+            &["page"],
+        ],
     ),
 ];
 
@@ -175,7 +233,12 @@ fn sources(directory: &Path, out: &mut Vec<PathBuf>) {
 
 /// The top-level module that a file belongs to.
 fn module_of(file: &Path) -> String {
-    let first = file.strip_prefix(root()).unwrap().components().next().unwrap();
+    let first = file
+        .strip_prefix(root())
+        .unwrap()
+        .components()
+        .next()
+        .unwrap();
     let name = first.as_os_str().to_str().unwrap().trim_end_matches(".rs");
     name.trim_end_matches("_tests").to_owned()
 }
@@ -186,12 +249,31 @@ fn root() -> PathBuf {
 
 /// What a line imports or names of this crate.
 fn imports(text: &str) -> Vec<String> {
-    let flat = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let names = flat.split("crate::").skip(1).flat_map(|rest| match rest.strip_prefix('{') {
-        Some(group) => group.split('}').next().unwrap().split(',').map(str::to_owned).collect::<Vec<_>>(),
-        None => vec![rest.to_owned()],
-    });
-    let word = |name: String| name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
+    let flat = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let names = flat
+        .split("crate::")
+        .skip(1)
+        .flat_map(|rest| match rest.strip_prefix('{') {
+            Some(group) => group
+                .split('}')
+                .next()
+                .unwrap()
+                .split(',')
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+            None => vec![rest.to_owned()],
+        });
+    let word = |name: String| {
+        name.trim()
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
     names.map(word).filter(|name| !name.is_empty()).collect()
 }
 
@@ -205,20 +287,32 @@ fn modules_import_only_lower_ranks() {
         if module == "lib" {
             continue;
         }
-        let own = rank(&module).unwrap_or_else(|| panic!("{module} has no rank: add it to the map"));
+        let own =
+            rank(&module).unwrap_or_else(|| panic!("{module} has no rank: add it to the map"));
         for import in imports(&fs::read_to_string(&file).unwrap()) {
-            let other = rank(&import).unwrap_or_else(|| panic!("{}: {import} has no rank", file.display()));
-            assert!(other < own || import == module, "{}: {module} may not import {import}", file.display());
+            let other =
+                rank(&import).unwrap_or_else(|| panic!("{}: {import} has no rank", file.display()));
+            assert!(
+                other < own || import == module,
+                "{}: {module} may not import {import}",
+                file.display()
+            );
             checked += 1;
         }
     }
-    assert!(checked > 50, "only {checked} imports were found: the test no longer sees them");
+    assert!(
+        checked > 50,
+        "only {checked} imports were found: the test no longer sees them"
+    );
 }
 
 /// A file's module path below the crate's root.
 fn path_of(file: &Path) -> Vec<String> {
     let relative = file.strip_prefix(root()).unwrap().with_extension("");
-    let mut path: Vec<_> = relative.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    let mut path: Vec<_> = relative
+        .iter()
+        .map(|part| part.to_str().unwrap().to_owned())
+        .collect();
     if path.last().is_some_and(|name| name == "mod") {
         path.pop();
     }
@@ -228,7 +322,12 @@ fn path_of(file: &Path) -> Vec<String> {
 /// What is named after a prefix such as `super::`, groups taken apart one level at a time.
 fn named(rest: &str) -> Vec<String> {
     let Some(group) = rest.strip_prefix('{') else {
-        return vec![rest.split([',', ';', '}', '(', ')', '<', '>', ' ', '\n']).next().unwrap().to_owned()];
+        return vec![
+            rest.split([',', ';', '}', '(', ')', '<', '>', ' ', '\n'])
+                .next()
+                .unwrap()
+                .to_owned(),
+        ];
     };
     let (mut depth, mut items) = (0, vec![String::new()]);
     for letter in group.chars() {
@@ -241,13 +340,21 @@ fn named(rest: &str) -> Vec<String> {
             }
         }
     }
-    items.into_iter().map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+    items
+        .into_iter()
+        .map(|item| item.trim().to_owned())
+        .filter(|item| !item.is_empty())
+        .collect()
 }
 
 /// The module paths that a file names, from the crate's root; what only its tests name is left out.
 fn paths_named(path: &[String], text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]").next().unwrap();
-    let flat = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let flat = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut found = Vec::new();
     for rest in flat.split("crate::").skip(1) {
         found.extend(named(rest));
@@ -258,8 +365,15 @@ fn paths_named(path: &[String], text: &str) -> Vec<String> {
         if piece.is_empty() {
             continue;
         }
-        let above = path.get(..path.len().saturating_sub(ups)).unwrap_or_default().join("::");
-        found.extend(named(piece).into_iter().map(|name| format!("{above}::{name}")));
+        let above = path
+            .get(..path.len().saturating_sub(ups))
+            .unwrap_or_default()
+            .join("::");
+        found.extend(
+            named(piece)
+                .into_iter()
+                .map(|name| format!("{above}::{name}")),
+        );
         ups = 0;
     }
     found
@@ -276,13 +390,24 @@ fn within_a_room_files_import_only_lower_ranks() {
         for file in &files {
             let path = path_of(file);
             let full = path.join("::");
-            let Some(own) = full.strip_prefix(&prefix).and_then(|rest| rest.split("::").next()) else { continue };
+            let Some(own) = full
+                .strip_prefix(&prefix)
+                .and_then(|rest| rest.split("::").next())
+            else {
+                continue;
+            };
             if path.last().is_some_and(|file| file.ends_with("tests")) {
                 continue;
             }
-            let rank = place(own).unwrap_or_else(|| panic!("{full}: {own} has no rank in {room}: add it to INNER"));
+            let rank = place(own)
+                .unwrap_or_else(|| panic!("{full}: {own} has no rank in {room}: add it to INNER"));
             for name in paths_named(&path, &fs::read_to_string(file).unwrap()) {
-                let Some(other) = name.strip_prefix(&prefix).and_then(|rest| rest.split("::").next()) else { continue };
+                let Some(other) = name
+                    .strip_prefix(&prefix)
+                    .and_then(|rest| rest.split("::").next())
+                else {
+                    continue;
+                };
                 // A type of the room itself: its handle, whose parts stand in the rooms.
                 if other.starts_with(|c: char| c.is_uppercase()) {
                     continue;
@@ -293,7 +418,10 @@ fn within_a_room_files_import_only_lower_ranks() {
             }
         }
     }
-    assert!(checked > 50, "only {checked} imports were found: the test no longer sees them");
+    assert!(
+        checked > 50,
+        "only {checked} imports were found: the test no longer sees them"
+    );
 }
 
 #[test]
@@ -307,10 +435,20 @@ fn each_room_has_the_handles_of_the_event_path_that_it_needs_and_no_other() {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
-        for statement in text.split("crate::ingest::").skip(1).filter_map(|rest| rest.split(';').next()) {
-            let words: Vec<_> = statement.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        for statement in text
+            .split("crate::ingest::")
+            .skip(1)
+            .filter_map(|rest| rest.split(';').next())
+        {
+            let words: Vec<_> = statement
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .collect();
             for (handle, rooms) in HANDLES.iter().filter(|(handle, _)| words.contains(handle)) {
-                assert!(rooms.contains(&&*module), "{}: {module} may not have {handle}", file.display());
+                assert!(
+                    rooms.contains(&&*module),
+                    "{}: {module} may not have {handle}",
+                    file.display()
+                );
                 seen.push((*handle, module.clone()));
             }
         }

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 const PREVIEW: (&str, &str) = (
     "[[write]]",
-    "[preview]\npath = \"/preview\"\nbatch = [\"progress\"]\nfilter = { lesson = [\"lessonId\"] }\n[[write]]",
+    "[preview]\npath = \"/preview\"\nbatch = [\"progress\"]\nfilter = { lesson = [\"lessonId\"] \
+     }\n[[write]]",
 );
 
 /// A stream of server-sent events.
@@ -34,13 +35,26 @@ impl Stream {
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let response = client.request(request.body(Empty::new()).unwrap()).await.unwrap();
+        let response = client
+            .request(request.body(Empty::new()).unwrap())
+            .await
+            .unwrap();
         assert_eq!(
             (response.status(), &response.headers()["content-type"]),
-            (StatusCode::OK, &"text/event-stream".parse::<http::HeaderValue>().unwrap())
+            (
+                StatusCode::OK,
+                &"text/event-stream".parse::<http::HeaderValue>().unwrap()
+            )
         );
-        let mut stream = Self { body: response.into_body(), text: String::new() };
-        assert_eq!(stream.block().await.unwrap(), "retry: 3000", "from here on nothing is missed");
+        let mut stream = Self {
+            body: response.into_body(),
+            text: String::new(),
+        };
+        assert_eq!(
+            stream.block().await.unwrap(),
+            "retry: 3000",
+            "from here on nothing is missed"
+        );
         stream
     }
 
@@ -56,15 +70,27 @@ impl Stream {
                 return Some(block);
             }
             let frame = self.body.frame().await?.ok()?;
-            self.text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+            self.text
+                .push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
         }
     }
 
     /// The next message: its id, and what it says.
     async fn message(&mut self) -> (String, String, Value) {
         let block = self.block().await.unwrap();
-        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
-        (field("id:"), field("event:"), serde_json::from_str(&field("data:")).unwrap())
+        let field = |name: &str| {
+            block
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
+        (
+            field("id:"),
+            field("event:"),
+            serde_json::from_str(&field("data:")).unwrap(),
+        )
     }
 }
 
@@ -78,26 +104,47 @@ async fn a_caller_hears_of_its_own_flushes_and_of_nobody_elses() {
     sidecar.event("ada's", "ada", "a").await;
     sidecar.flush().await;
     let (first, kind, data) = ada.message().await;
-    assert_eq!((kind.as_str(), data), ("invalidated", json!({ "tags": ["progress:ada"] })), "not bob's");
+    assert_eq!(
+        (kind.as_str(), data),
+        ("invalidated", json!({ "tags": ["progress:ada"] })),
+        "not bob's"
+    );
     // A call that the application answers makes her copies old too.
-    sidecar.call(Method::POST, "/snapshot?userId=ada", &[("authorization", "ada's")], "{}").await;
+    sidecar
+        .call(
+            Method::POST,
+            "/snapshot?userId=ada",
+            &[("authorization", "ada's")],
+            "{}",
+        )
+        .await;
     assert_eq!(ada.message().await.2, json!({ "tags": ["progress:ada"] }));
     drop(ada);
     // Whoever comes back hears what was missed.
     let mut again = Stream::open(&sidecar, "ada's", Some(&first)).await;
     assert_eq!(again.message().await.1, "invalidated");
     let mut lost = Stream::open(&sidecar, "ada's", Some("1-1")).await;
-    assert_eq!(lost.message().await.1, "reset", "an id of another start says nothing");
+    assert_eq!(
+        lost.message().await.1,
+        "reset",
+        "an id of another start says nothing"
+    );
     // Another token of the same user is another caller.
     let mut other = Stream::open(&sidecar, "ada's second", None).await;
     sidecar.running.stop().await;
-    assert_eq!((other.block().await, again.block().await), (None, None), "a stop ends the streams");
+    assert_eq!(
+        (other.block().await, again.block().await),
+        (None, None),
+        "a stop ends the streams"
+    );
 }
 
 #[tokio::test]
 async fn a_dead_letter_is_told_too_since_its_client_believed_it() {
     let sidecar = Sidecar::start(&[]).await;
-    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    sidecar
+        .upstream
+        .answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
     let mut ada = Stream::open(&sidecar, "ada's", None).await;
     sidecar.event("ada's", "ada", "a").await;
     sidecar.flush().await;
@@ -114,29 +161,64 @@ async fn nobody_without_a_credential_is_shown_anything() {
         &[],
         &[("origin", &origin)],
         &[("x-csrf-token", "t")],
-        &[("x-csrf-token", "t"), ("cookie", "csrf_token=t; XSRF-TOKEN=t; _ga=GA1.1")],
-        &[("x-requested-with", "XMLHttpRequest"), ("sec-fetch-site", "same-origin")],
+        &[
+            ("x-csrf-token", "t"),
+            ("cookie", "csrf_token=t; XSRF-TOKEN=t; _ga=GA1.1"),
+        ],
+        &[
+            ("x-requested-with", "XMLHttpRequest"),
+            ("sec-fetch-site", "same-origin"),
+        ],
         &[("x-org-id", "acme"), ("x-user-id", "u")],
         &[("authorization", "")],
         &[("cookie", "")],
-        &[("user-agent", "x"), ("accept", "x"), ("content-type", "x"), ("accept-language", "de")],
-        &[("x-forwarded-for", "10.0.0.9"), ("x-forwarded-host", "app.test"), ("x-real-ip", "10.0.0.9")],
+        &[
+            ("user-agent", "x"),
+            ("accept", "x"),
+            ("content-type", "x"),
+            ("accept-language", "de"),
+        ],
+        &[
+            ("x-forwarded-for", "10.0.0.9"),
+            ("x-forwarded-host", "app.test"),
+            ("x-real-ip", "10.0.0.9"),
+        ],
     ];
     for headers in nothing {
         for path in ["/_tidegate/invalidations", "/preview?userId=u"] {
             let refused = sidecar.call(Method::GET, path, headers, "").await;
-            let heard = (refused.status, refused.json()["code"].as_str().map(str::to_owned));
-            assert_eq!(heard, (StatusCode::UNAUTHORIZED, Some("no_credential".to_owned())), "{path} {headers:?}");
+            let heard = (
+                refused.status,
+                refused.json()["code"].as_str().map(str::to_owned),
+            );
+            assert_eq!(
+                heard,
+                (StatusCode::UNAUTHORIZED, Some("no_credential".to_owned())),
+                "{path} {headers:?}"
+            );
         }
     }
-    let refused = sidecar.call(Method::POST, "/_tidegate/invalidations", &[("authorization", "t")], "").await;
-    assert_eq!((refused.status, refused.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET"));
+    let refused = sidecar
+        .call(
+            Method::POST,
+            "/_tidegate/invalidations",
+            &[("authorization", "t")],
+            "",
+        )
+        .await;
+    assert_eq!(
+        (refused.status, refused.header("allow")),
+        (StatusCode::METHOD_NOT_ALLOWED, "GET")
+    );
     assert!(sidecar.upstream.seen().is_empty());
 }
 
 fn ids(preview: &Value) -> Vec<&str> {
     let pending = preview["pending"].as_array().unwrap();
-    pending.iter().map(|one| one["event"]["clientEventId"].as_str().unwrap()).collect()
+    pending
+        .iter()
+        .map(|one| one["event"]["clientEventId"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -146,45 +228,91 @@ async fn a_preview_shows_the_callers_own_pending_events_wherever_they_are() {
     sidecar.event("forged", "ada", "f").await;
     sidecar.event("ada's", "ada", "b").await;
     let shown = sidecar.get("ada's", "/preview?userId=ada").await;
-    assert_eq!((shown.status, shown.header("cache-control")), (StatusCode::OK, "no-store"));
+    assert_eq!(
+        (shown.status, shown.header("cache-control")),
+        (StatusCode::OK, "no-store")
+    );
     let shown = shown.json();
     assert_eq!(
         (ids(&shown), &shown["pending"][0]["group"], &shown["more"]),
         (vec!["a", "b"], &json!("progress"), &json!(false))
     );
-    assert_eq!(ids(&sidecar.get("forged", "/preview?userId=ada").await.json()), ["f"]);
-    assert_eq!(ids(&sidecar.get("ada's", "/preview?userId=ada&lesson=l").await.json()), ["a", "b"]);
-    assert_eq!(ids(&sidecar.get("ada's", "/preview?userId=ada&lesson=other").await.json()), [""; 0]);
+    assert_eq!(
+        ids(&sidecar.get("forged", "/preview?userId=ada").await.json()),
+        ["f"]
+    );
+    assert_eq!(
+        ids(&sidecar
+            .get("ada's", "/preview?userId=ada&lesson=l")
+            .await
+            .json()),
+        ["a", "b"]
+    );
+    assert_eq!(
+        ids(&sidecar
+            .get("ada's", "/preview?userId=ada&lesson=other")
+            .await
+            .json()),
+        [""; 0]
+    );
     // On their way they are pending still.
     sidecar.upstream.close_gate();
     sidecar.flush().await;
     sidecar.upstream.until(|seen| seen.len() == 2).await;
-    assert_eq!(ids(&sidecar.get("ada's", "/preview?userId=ada").await.json()), ["a", "b"]);
+    assert_eq!(
+        ids(&sidecar.get("ada's", "/preview?userId=ada").await.json()),
+        ["a", "b"]
+    );
     sidecar.upstream.open_gate();
     sidecar.until(|ledger| ledger.accepted == 3).await;
-    assert_eq!(ids(&sidecar.get("ada's", "/preview?userId=ada").await.json()), [""; 0]);
+    assert_eq!(
+        ids(&sidecar.get("ada's", "/preview?userId=ada").await.json()),
+        [""; 0]
+    );
 }
 
 #[tokio::test]
 async fn a_preview_of_somebody_else_is_refused() {
-    let sidecar =
-        Sidecar::start(&[PREVIEW, ("{jwt.sub|event.userId|query.userId}", "{header.x-user|event.userId}")]).await;
-    let as_ada = |path| sidecar.call(Method::GET, path, &[("authorization", "t"), ("x-user", "ada")], "");
+    let sidecar = Sidecar::start(&[
+        PREVIEW,
+        (
+            "{jwt.sub|event.userId|query.userId}",
+            "{header.x-user|event.userId}",
+        ),
+    ])
+    .await;
+    let as_ada = |path| {
+        sidecar.call(
+            Method::GET,
+            path,
+            &[("authorization", "t"), ("x-user", "ada")],
+            "",
+        )
+    };
     assert_eq!(as_ada("/preview?userId=ada").await.status, StatusCode::OK);
     let refused = as_ada("/preview?userId=bob").await;
-    assert_eq!((refused.status, refused.json()["code"].as_str()), (StatusCode::FORBIDDEN, Some("other_user")));
-    assert_eq!(sidecar.get("t", "/preview").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        (refused.status, refused.json()["code"].as_str()),
+        (StatusCode::FORBIDDEN, Some("other_user"))
+    );
+    assert_eq!(
+        sidecar.get("t", "/preview").await.status,
+        StatusCode::BAD_REQUEST
+    );
 }
 
-/// A caller's session rolls: by a page of no route, of a caller that nothing is known of; or by a read of one that is known
-/// to be good.
+/// A caller's session rolls: by a page of no route, of a caller that nothing is known of; or by a
+/// read of one that is known to be good.
 async fn renewed(is_good: bool) -> Sidecar {
     let rolling = ("[identity]\n", "[identity]\nrolling = [\"cookie:sid\"]\n");
     let sidecar = Sidecar::start(&[BY_LISTS, rolling, PREVIEW]).await;
     sidecar.upstream.answer_with(|seen| {
         (seen.method == Method::GET).then(|| {
             let mut reply = answer(200, json!({}));
-            reply.headers_mut().insert("set-cookie", http::HeaderValue::from_static("sid=2; Path=/"));
+            reply.headers_mut().insert(
+                "set-cookie",
+                http::HeaderValue::from_static("sid=2; Path=/"),
+            );
             reply
         })
     });
@@ -193,8 +321,18 @@ async fn renewed(is_good: bool) -> Sidecar {
         sidecar.taken(&before, "ada", "first").await;
         sidecar.delivered().await;
     }
-    let page = if is_good { "/progress?userId=ada" } else { "/page" };
-    assert_eq!(sidecar.call(Method::GET, page, &before, "").await.header("set-cookie"), "sid=2; Path=/");
+    let page = if is_good {
+        "/progress?userId=ada"
+    } else {
+        "/page"
+    };
+    assert_eq!(
+        sidecar
+            .call(Method::GET, page, &before, "")
+            .await
+            .header("set-cookie"),
+        "sid=2; Path=/"
+    );
     sidecar
 }
 
@@ -204,7 +342,14 @@ async fn a_preview_shows_a_renewed_session_what_is_pending_from_before_only_wher
         let sidecar = renewed(is_good).await;
         sidecar.taken(&[("cookie", "sid=1")], "ada", "a").await;
         let shown = async |cookie: &str| {
-            let preview = sidecar.call(Method::GET, "/preview?userId=ada", &[("cookie", cookie)], "").await;
+            let preview = sidecar
+                .call(
+                    Method::GET,
+                    "/preview?userId=ada",
+                    &[("cookie", cookie)],
+                    "",
+                )
+                .await;
             ids(&preview.json()).concat()
         };
         assert_eq!(
@@ -223,7 +368,17 @@ async fn a_renewed_session_hears_what_is_old_from_before_only_where_it_is_proven
         sidecar.delivered().await;
         sidecar.taken(&[("cookie", "sid=2")], "after", "b").await;
         sidecar.delivered().await;
-        let heard = stream.message().await.2["tags"][0].as_str().unwrap().to_owned();
-        assert_eq!(heard, if is_good { "progress:before" } else { "progress:after" });
+        let heard = stream.message().await.2["tags"][0]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert_eq!(
+            heard,
+            if is_good {
+                "progress:before"
+            } else {
+                "progress:after"
+            }
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! P7 as a browser calls: writes with its same-origin headers, reads without them, two users with two devices each,
-//! tokens that are renewed, and completions. No read is older than its user's last acknowledged event, and none waits for
-//! what can't move.
+//! P7 as a browser calls: writes with its same-origin headers, reads without them, two users with
+//! two devices each, tokens that are renewed, and completions. No read is older than its user's
+//! last acknowledged event, and none waits for what can't move.
 
 use crate::support::Sidecar;
 use crate::support::calls::{BY_LISTS, bearer, body};
@@ -48,12 +48,17 @@ fn counting(sidecar: &Sidecar) {
         if seen.path == "/batch" {
             let body: Value = serde_json::from_slice(&seen.body).unwrap();
             for event in body["events"].as_array().unwrap() {
-                *taken.entry(event["userId"].as_str().unwrap().to_owned()).or_default() += 1;
+                *taken
+                    .entry(event["userId"].as_str().unwrap().to_owned())
+                    .or_default() += 1;
             }
             return None;
         }
         let user = user_of(seen)?;
-        Some(answer(200, json!({ "taken": taken.get(&user).copied().unwrap_or(0) })))
+        Some(answer(
+            200,
+            json!({ "taken": taken.get(&user).copied().unwrap_or(0) }),
+        ))
     });
 }
 
@@ -65,9 +70,15 @@ fn token(user: usize, device: usize, round: usize) -> String {
     bearer(&json!({ "sub": format!("u{user}"), "jti": format!("{device}-{round}") }))
 }
 
-/// A page begins with a read: from its answer on the token is known to be good (ruling 17), and its events are its user's.
+/// A page begins with a read: from its answer on the token is known to be good (ruling 17), and its
+/// events are its user's.
 async fn show(sidecar: &Sidecar, user: usize, device: usize, round: usize) {
-    let read = sidecar.get(&token(user, device, round), &format!("/progress?userId=u{user}")).await;
+    let read = sidecar
+        .get(
+            &token(user, device, round),
+            &format!("/progress?userId=u{user}"),
+        )
+        .await;
     assert_eq!(read.status, StatusCode::OK);
 }
 
@@ -77,7 +88,8 @@ async fn play(steps: Vec<(usize, usize, Step)>) {
     let origin = format!("http://{}", sidecar.running.address);
     let mut rounds = [[0; DEVICES]; USERS];
     let mut acknowledged = [0; USERS];
-    for (user, device) in (0..USERS).flat_map(|user| (0..DEVICES).map(move |device| (user, device))) {
+    for (user, device) in (0..USERS).flat_map(|user| (0..DEVICES).map(move |device| (user, device)))
+    {
         show(&sidecar, user, device, 0).await;
     }
     for (number, (user, device, step)) in steps.into_iter().enumerate() {
@@ -93,21 +105,32 @@ async fn play(steps: Vec<(usize, usize, Step)>) {
                     ("x-csrf-token", "c"),
                     ("content-type", "application/json"),
                 ];
-                let more = if completed { ",\"status\":\"completed\"" } else { "" };
+                let more = if completed {
+                    ",\"status\":\"completed\""
+                } else {
+                    ""
+                };
                 let call = body(&format!("u{user}"), &format!("e{number}"), more);
                 let taken = sidecar.call(Method::POST, "/event", &browser, call).await;
                 assert_eq!(taken.status, StatusCode::ACCEPTED, "{taken:?}");
                 acknowledged[user] += 1;
             }
             Step::Read => {
-                let read = sidecar.get(&token, &format!("/progress?userId=u{user}")).await;
-                let (found, status) = (read.json()["taken"].as_u64().unwrap(), read.header("cache-status"));
+                let read = sidecar
+                    .get(&token, &format!("/progress?userId=u{user}"))
+                    .await;
+                let (found, status) = (
+                    read.json()["taken"].as_u64().unwrap(),
+                    read.header("cache-status"),
+                );
                 assert_eq!(found, acknowledged[user], "step {number}: {status}");
                 assert!(!status.contains("timeout"), "step {number}: {status}");
             }
             Step::ReadOther => {
                 let other = 1 - user;
-                let read = sidecar.get(&token, &format!("/progress?userId=u{other}")).await;
+                let read = sidecar
+                    .get(&token, &format!("/progress?userId=u{other}"))
+                    .await;
                 assert!(read.json()["taken"].as_u64().unwrap() <= acknowledged[other]);
                 assert!(!read.header("cache-status").contains("timeout"));
             }
@@ -119,12 +142,18 @@ async fn play(steps: Vec<(usize, usize, Step)>) {
     }
     sidecar.delivered().await;
     let ledger = sidecar.running.ledger();
-    assert_eq!((ledger.accepted, ledger.dead), (acknowledged.iter().sum::<u64>(), 0));
+    assert_eq!(
+        (ledger.accepted, ledger.dead),
+        (acknowledged.iter().sum::<u64>(), 0)
+    );
 }
 
 #[test]
 fn as_a_browser_calls_no_read_is_older_than_its_users_last_event_on_whatever_device() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let config = Config {
         cases: 24,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
@@ -135,7 +164,9 @@ fn as_a_browser_calls_no_read_is_older_than_its_users_last_event_on_whatever_dev
         let played = std::panic::AssertUnwindSafe(|| runtime.block_on(play(steps)));
         std::panic::catch_unwind(played).map_err(|_| TestCaseError::fail("a read was too old"))
     };
-    TestRunner::new(config).run(&steps(), play).unwrap_or_else(|error| panic!("{error}"));
+    TestRunner::new(config)
+        .run(&steps(), play)
+        .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[tokio::test]
@@ -143,29 +174,62 @@ async fn a_read_without_the_conditions_of_a_write_is_answered_from_what_it_store
     let sidecar = Sidecar::start(&[BY_LISTS]).await;
     counting(&sidecar);
     // No claim of a name: it is one caller by its token alone.
-    let (token, origin) = ("Bearer e-opaque", format!("http://{}", sidecar.running.address));
-    sidecar.taken(&[("authorization", token), ("origin", &origin), ("x-csrf-token", "c")], "u0", "a").await;
+    let (token, origin) = (
+        "Bearer e-opaque",
+        format!("http://{}", sidecar.running.address),
+    );
+    sidecar
+        .taken(
+            &[
+                ("authorization", token),
+                ("origin", &origin),
+                ("x-csrf-token", "c"),
+            ],
+            "u0",
+            "a",
+        )
+        .await;
     let mut found = Vec::new();
     for _ in 0..3 {
         let read = sidecar.get(token, "/progress?userId=u0").await;
-        found.push((read.json()["taken"].as_u64().unwrap(), read.header("cache-status").contains("hit")));
+        found.push((
+            read.json()["taken"].as_u64().unwrap(),
+            read.header("cache-status").contains("hit"),
+        ));
     }
     assert_eq!(found, [(1, false), (1, true), (1, true)]);
 }
 
 #[tokio::test]
-async fn a_token_of_which_nothing_is_known_is_not_waited_for_by_its_users_other_device_and_blocks_it_never() {
+async fn a_token_of_which_nothing_is_known_is_not_waited_for_by_its_users_other_device_and_blocks_it_never()
+ {
     let sidecar = Sidecar::start(&[BY_LISTS, ("barrier = \"3s\"", "barrier = \"1h\"")]).await;
     counting(&sidecar);
     show(&sidecar, 0, 0, 0).await;
     // It may be anybody's: nothing has been answered to it yet.
-    sidecar.taken(&[("authorization", &token(0, 1, 0))], "u0", "a").await;
+    sidecar
+        .taken(&[("authorization", &token(0, 1, 0))], "u0", "a")
+        .await;
     let read = sidecar.get(&token(0, 0, 0), "/progress?userId=u0").await;
-    assert_eq!((read.json()["taken"].as_u64(), sidecar.running.ledger().pending), (Some(0), 1));
+    assert_eq!(
+        (
+            read.json()["taken"].as_u64(),
+            sidecar.running.ledger().pending
+        ),
+        (Some(0), 1)
+    );
     // Its own reads wait for it, and prove it.
     let read = sidecar.get(&token(0, 1, 0), "/progress?userId=u0").await;
-    assert_eq!((read.json()["taken"].as_u64(), sidecar.running.ledger().pending), (Some(1), 0));
-    sidecar.taken(&[("authorization", &token(0, 1, 0))], "u0", "b").await;
+    assert_eq!(
+        (
+            read.json()["taken"].as_u64(),
+            sidecar.running.ledger().pending
+        ),
+        (Some(1), 0)
+    );
+    sidecar
+        .taken(&[("authorization", &token(0, 1, 0))], "u0", "b")
+        .await;
     let read = sidecar.get(&token(0, 0, 0), "/progress?userId=u0").await;
     assert_eq!(read.json()["taken"], 2);
 }
@@ -177,10 +241,15 @@ async fn an_administrators_read_of_a_user_is_tagged_as_that_users() {
     let admin = token(9, 0, 0);
     let read = async || {
         let read = sidecar.get(&admin, "/progress?userId=u0").await;
-        (read.json()["taken"].as_u64().unwrap(), read.header("cache-status").contains("hit"))
+        (
+            read.json()["taken"].as_u64().unwrap(),
+            read.header("cache-status").contains("hit"),
+        )
     };
     assert_eq!([read().await, read().await], [(0, false), (0, true)]);
-    sidecar.taken(&[("authorization", &token(0, 0, 0))], "u0", "a").await;
+    sidecar
+        .taken(&[("authorization", &token(0, 0, 0))], "u0", "a")
+        .await;
     sidecar.delivered().await;
     assert_eq!([read().await, read().await], [(1, false), (1, true)]);
 }

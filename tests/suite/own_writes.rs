@@ -1,6 +1,6 @@
-//! P7 as a model, through real sockets: several users post and read at random while the upstream is slow, fails, and
-//! holds answers back. No read is older than what its user has had acknowledged before, or it says that it passed the
-//! cache by; and when all is quiet, nothing stale is left.
+//! P7 as a model, through real sockets: several users post and read at random while the upstream is
+//! slow, fails, and holds answers back. No read is older than what its user has had acknowledged
+//! before, or it says that it passed the cache by; and when all is quiet, nothing stale is left.
 
 use crate::support::upstream::{Seen, answer};
 use crate::support::{Answer, Sidecar};
@@ -22,13 +22,19 @@ impl Applied {
     fn batch(&mut self, seen: &Seen) {
         let body: Value = serde_json::from_slice(&seen.body).unwrap();
         for event in body["events"].as_array().unwrap() {
-            *self.0.entry(event["userId"].as_str().unwrap().to_owned()).or_default() += 1;
+            *self
+                .0
+                .entry(event["userId"].as_str().unwrap().to_owned())
+                .or_default() += 1;
         }
     }
 
     fn read(&self, seen: &Seen) -> Response<Full<bytes::Bytes>> {
         let user = seen.path.split("userId=").nth(1).unwrap();
-        answer(200, json!({ "user": user, "applied": self.0.get(user).copied().unwrap_or(0) }))
+        answer(
+            200,
+            json!({ "user": user, "applied": self.0.get(user).copied().unwrap_or(0) }),
+        )
     }
 }
 
@@ -45,7 +51,11 @@ fn failing(sidecar: &Sidecar, seed: u64) {
             applied.batch(seen);
             return None;
         }
-        Some(if luck.u8(..4) == 0 { answer(503, json!({})) } else { applied.read(seen) })
+        Some(if luck.u8(..4) == 0 {
+            answer(503, json!({}))
+        } else {
+            applied.read(seen)
+        })
     });
 }
 
@@ -56,30 +66,59 @@ fn passed_by(read: &Answer) -> bool {
 /// How many events each user has had acknowledged.
 type Acknowledged = Arc<[AtomicU64; USERS]>;
 
-/// One caller: posts as one user, and reads as that user or, every third time, somebody else's page under its own
-/// credential. Whatever of its own was acknowledged before the read began must show; another's page never goes back.
-async fn caller(sidecar: Arc<Sidecar>, number: usize, seed: u64, acknowledged: Acknowledged) -> (usize, usize) {
+/// One caller: posts as one user, and reads as that user or, every third time, somebody else's page
+/// under its own credential. Whatever of its own was acknowledged before the read began must show;
+/// another's page never goes back.
+async fn caller(
+    sidecar: Arc<Sidecar>,
+    number: usize,
+    seed: u64,
+    acknowledged: Acknowledged,
+) -> (usize, usize) {
     let token = format!("t{number}");
     let mut luck = fastrand::Rng::with_seed(seed ^ number as u64);
     let (mut hits, mut bypasses, mut shown_before) = (0, 0, [0; USERS]);
     for step in 0..STEPS {
         if luck.u8(..3) == 0 {
-            let posted = sidecar.post(&token, &format!("u{number}"), &format!("{number}-{step}"), "").await;
-            acknowledged[number].fetch_add(u64::from(posted.status == StatusCode::ACCEPTED), Ordering::SeqCst);
+            let posted = sidecar
+                .post(
+                    &token,
+                    &format!("u{number}"),
+                    &format!("{number}-{step}"),
+                    "",
+                )
+                .await;
+            acknowledged[number].fetch_add(
+                u64::from(posted.status == StatusCode::ACCEPTED),
+                Ordering::SeqCst,
+            );
             continue;
         }
-        let shown = if luck.u8(..3) == 0 { luck.usize(..USERS) } else { number };
+        let shown = if luck.u8(..3) == 0 {
+            luck.usize(..USERS)
+        } else {
+            number
+        };
         let before = match shown == number {
             true => acknowledged[shown].load(Ordering::SeqCst),
             false => shown_before[shown],
         };
-        let read = sidecar.get(&token, &format!("/progress?userId=u{shown}")).await;
+        let read = sidecar
+            .get(&token, &format!("/progress?userId=u{shown}"))
+            .await;
         hits += usize::from(read.header("cache-status").contains("hit"));
         bypasses += usize::from(passed_by(&read));
         if read.status == StatusCode::OK && !passed_by(&read) {
-            let (found, whose) = (read.json()["applied"].as_u64().unwrap(), read.json()["user"].clone());
+            let (found, whose) = (
+                read.json()["applied"].as_u64().unwrap(),
+                read.json()["user"].clone(),
+            );
             assert_eq!(whose, format!("u{shown}"));
-            assert!(found >= before, "u{shown}: {found} of {before}, {}", read.header("cache-status"));
+            assert!(
+                found >= before,
+                "u{shown}: {found} of {before}, {}",
+                read.header("cache-status")
+            );
             shown_before[shown] = found;
         }
     }
@@ -92,12 +131,22 @@ async fn no_read_is_older_than_its_users_last_acknowledged_event() {
         let config = [
             ("barrier = \"3s\"", "barrier = \"40ms\""),
             ("window = \"1h\"", "window = \"20ms\""),
-            ("ttl = \"60s\"", "ttl = \"60s\"\nstale_if_error = \"1h\"\nstale_while_revalidate = \"1h\""),
+            (
+                "ttl = \"60s\"",
+                "ttl = \"60s\"\nstale_if_error = \"1h\"\nstale_while_revalidate = \"1h\"",
+            ),
         ];
         let sidecar = Arc::new(Sidecar::start(&config).await);
         failing(&sidecar, seed);
         let acknowledged = Acknowledged::default();
-        let call = |number| tokio::spawn(caller(Arc::clone(&sidecar), number, seed, Arc::clone(&acknowledged)));
+        let call = |number| {
+            tokio::spawn(caller(
+                Arc::clone(&sidecar),
+                number,
+                seed,
+                Arc::clone(&acknowledged),
+            ))
+        };
         let callers: Vec<_> = (0..USERS).map(call).collect();
         let (mut hits, mut bypasses) = (0, 0);
         for caller in callers {
@@ -110,7 +159,8 @@ async fn no_read_is_older_than_its_users_last_acknowledged_event() {
     }
 }
 
-/// When every event is settled each user's read shows all that was applied, whatever was being fetched meanwhile.
+/// When every event is settled each user's read shows all that was applied, whatever was being
+/// fetched meanwhile.
 async fn nothing_stale_is_left(sidecar: &Sidecar) {
     sidecar.flush().await;
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
@@ -118,7 +168,14 @@ async fn nothing_stale_is_left(sidecar: &Sidecar) {
     for number in 0..USERS {
         let path = format!("/progress?userId=u{number}");
         let read = loop {
-            let read = sidecar.call(Method::GET, &path, &[("authorization", &format!("t{number}"))], "").await;
+            let read = sidecar
+                .call(
+                    Method::GET,
+                    &path,
+                    &[("authorization", &format!("t{number}"))],
+                    "",
+                )
+                .await;
             if read.status == StatusCode::OK {
                 break read;
             }

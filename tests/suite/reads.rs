@@ -15,7 +15,9 @@ fn counting(sidecar: &Sidecar) {
             taken.fetch_add(seen.ids().len() as u64, Ordering::SeqCst);
             return None;
         }
-        seen.path.starts_with("/progress").then(|| answer(200, json!({ "taken": taken.load(Ordering::SeqCst) })))
+        seen.path
+            .starts_with("/progress")
+            .then(|| answer(200, json!({ "taken": taken.load(Ordering::SeqCst) })))
     });
 }
 
@@ -29,7 +31,11 @@ async fn a_read_shows_every_event_acknowledged_before_it() {
             let read = sidecar.get("t", "/progress?userId=u").await;
             assert_eq!(read.json()["taken"], round);
             let wanted = if repeat == 0 { "fwd=" } else { "hit" };
-            assert!(read.header("cache-status").contains(wanted), "{}", read.header("cache-status"));
+            assert!(
+                read.header("cache-status").contains(wanted),
+                "{}",
+                read.header("cache-status")
+            );
         }
     }
 }
@@ -38,27 +44,52 @@ async fn a_read_shows_every_event_acknowledged_before_it() {
 async fn anothers_pending_event_makes_old_what_is_stored_and_costs_its_reader_nothing_else() {
     let sidecar = Sidecar::start(&[]).await;
     counting(&sidecar);
-    let read = || async { sidecar.get("t", "/progress?userId=u").await.header("cache-status").to_owned() };
+    let read = || async {
+        sidecar
+            .get("t", "/progress?userId=u")
+            .await
+            .header("cache-status")
+            .to_owned()
+    };
     assert!(read().await.ends_with("stored"));
     assert!(read().await.contains("hit"));
     sidecar.event("other", "u", "a").await;
-    assert_eq!(read().await, "tidegate; fwd=stale; stored", "as new as the application is");
-    assert!(read().await.contains("hit"), "whatever a stranger has pending");
-    assert_eq!(sidecar.running.ledger().pending, 1, "another credential forces no flush");
+    assert_eq!(
+        read().await,
+        "tidegate; fwd=stale; stored",
+        "as new as the application is"
+    );
+    assert!(
+        read().await.contains("hit"),
+        "whatever a stranger has pending"
+    );
+    assert_eq!(
+        sidecar.running.ledger().pending,
+        1,
+        "another credential forces no flush"
+    );
     sidecar.flush().await;
     sidecar.until(|ledger| ledger.pending == 0).await;
-    assert!(read().await.ends_with("fwd=stale; stored"), "what was stored before is old");
+    assert!(
+        read().await.ends_with("fwd=stale; stored"),
+        "what was stored before is old"
+    );
 }
 
 #[tokio::test]
 async fn past_the_barriers_deadline_the_cache_is_passed_by() {
     let sidecar = Sidecar::start(&[("barrier = \"3s\"", "barrier = \"20ms\"")]).await;
-    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(503, json!({}))));
+    sidecar
+        .upstream
+        .answer_with(|seen| (seen.path == "/batch").then(|| answer(503, json!({}))));
     sidecar.event("t", "u", "a").await;
     let read = sidecar.get("t", "/progress?userId=u").await;
     assert_eq!(
         (read.status, read.header("cache-status")),
-        (StatusCode::OK, "tidegate; fwd=bypass; detail=barrier-timeout")
+        (
+            StatusCode::OK,
+            "tidegate; fwd=bypass; detail=barrier-timeout"
+        )
     );
 }
 
@@ -74,22 +105,38 @@ async fn an_answer_fetched_before_an_acknowledgement_is_not_stored_after_it() {
         sidecar.upstream.open_gate();
     };
     let (slow, ()) = tokio::join!(slow, meanwhile);
-    assert!(slow.header("cache-status").ends_with("detail=invalidated"), "{}", slow.header("cache-status"));
-    assert_eq!(sidecar.get("t", "/progress?userId=u").await.json()["taken"], 1);
+    assert!(
+        slow.header("cache-status").ends_with("detail=invalidated"),
+        "{}",
+        slow.header("cache-status")
+    );
+    assert_eq!(
+        sidecar.get("t", "/progress?userId=u").await.json()["taken"],
+        1
+    );
 }
 
 #[tokio::test]
 async fn a_stored_answer_is_never_shown_to_another_credential() {
     let sidecar = Sidecar::start(&[]).await;
-    sidecar.upstream.answer_with(|seen| Some(answer(200, json!({ "for": seen.header("authorization") }))));
+    sidecar
+        .upstream
+        .answer_with(|seen| Some(answer(200, json!({ "for": seen.header("authorization") }))));
     for _ in 0..2 {
         for token in ["a", "b", ""] {
-            assert_eq!(sidecar.get(token, "/progress?userId=u").await.json()["for"], token);
+            assert_eq!(
+                sidecar.get(token, "/progress?userId=u").await.json()["for"],
+                token
+            );
         }
     }
     let status = sidecar.admin(Method::GET, "/status").await.json();
-    // What the route declares of its callers' own answers doesn't speak for a caller without a name.
-    assert_eq!((&status["cache"]["hits"], &status["cache"]["misses"]), (&json!(2), &json!(4)));
+    // What the route declares of its callers' own answers doesn't speak for a caller without a
+    // name.
+    assert_eq!(
+        (&status["cache"]["hits"], &status["cache"]["misses"]),
+        (&json!(2), &json!(4))
+    );
 }
 
 #[tokio::test]
@@ -97,17 +144,37 @@ async fn cookies_and_request_ids_of_one_request_are_not_replayed_to_the_next() {
     let sidecar = Sidecar::start(&[]).await;
     sidecar.upstream.answer_with(|_| {
         let mut response = answer(200, json!({}));
-        response.headers_mut().insert("set-cookie", HeaderValue::from_static("csrf=1"));
-        response.headers_mut().insert("x-request-id", HeaderValue::from_static("first"));
+        response
+            .headers_mut()
+            .insert("set-cookie", HeaderValue::from_static("csrf=1"));
+        response
+            .headers_mut()
+            .insert("x-request-id", HeaderValue::from_static("first"));
         Some(response)
     });
     let first = sidecar.get("t", "/progress?userId=u").await;
     assert_eq!(first.header("set-cookie"), "csrf=1");
-    let second =
-        sidecar.call(Method::GET, "/progress?userId=u", &[("authorization", "t"), ("x-request-id", "mine")], "").await;
+    let second = sidecar
+        .call(
+            Method::GET,
+            "/progress?userId=u",
+            &[("authorization", "t"), ("x-request-id", "mine")],
+            "",
+        )
+        .await;
     assert!(second.header("cache-status").contains("hit"));
-    assert_eq!((second.header("set-cookie"), second.header("x-request-id")), ("", "mine"));
-    let head = sidecar.call(Method::HEAD, "/progress?userId=u", &[("authorization", "t")], "").await;
+    assert_eq!(
+        (second.header("set-cookie"), second.header("x-request-id")),
+        ("", "mine")
+    );
+    let head = sidecar
+        .call(
+            Method::HEAD,
+            "/progress?userId=u",
+            &[("authorization", "t")],
+            "",
+        )
+        .await;
     assert_eq!((head.header("content-length"), head.body.len()), ("2", 0));
 }
 
@@ -132,25 +199,54 @@ async fn many_readers_of_one_missing_answer_ask_once() {
 #[tokio::test]
 async fn a_write_that_passes_through_makes_stored_answers_old() {
     let sidecar = Sidecar::start(&[]).await;
-    let read = || async { sidecar.get("t", "/progress?userId=u").await.header("cache-status").to_owned() };
+    let read = || async {
+        sidecar
+            .get("t", "/progress?userId=u")
+            .await
+            .header("cache-status")
+            .to_owned()
+    };
     assert!(read().await.ends_with("stored"));
-    sidecar.call(Method::POST, "/snapshot?userId=u", &[("authorization", "t")], "{}").await;
+    sidecar
+        .call(
+            Method::POST,
+            "/snapshot?userId=u",
+            &[("authorization", "t")],
+            "{}",
+        )
+        .await;
     assert!(read().await.ends_with("fwd=stale; stored"));
 }
 
 #[tokio::test]
 async fn a_public_route_is_shared_only_as_far_as_the_answer_allows() {
-    let public = [("force = true\ntags = [\"progress:{user}\"]", "public = true")];
+    let public = [(
+        "force = true\ntags = [\"progress:{user}\"]",
+        "public = true",
+    )];
     let sidecar = Sidecar::start(&public).await;
     sidecar.upstream.answer_with(|seen| {
         let mut response = answer(200, json!({}));
-        let control = if seen.path.contains("open") { "public, max-age=60" } else { "private, max-age=60" };
-        response.headers_mut().insert("cache-control", HeaderValue::from_static(control));
+        let control = if seen.path.contains("open") {
+            "public, max-age=60"
+        } else {
+            "private, max-age=60"
+        };
+        response
+            .headers_mut()
+            .insert("cache-control", HeaderValue::from_static(control));
         Some(response)
     });
-    for (path, wanted) in [("/progress?open", "hit"), ("/progress?closed", "detail=private")] {
+    for (path, wanted) in [
+        ("/progress?open", "hit"),
+        ("/progress?closed", "detail=private"),
+    ] {
         sidecar.get("a", path).await;
-        let found = sidecar.get("b", path).await.header("cache-status").to_owned();
+        let found = sidecar
+            .get("b", path)
+            .await
+            .header("cache-status")
+            .to_owned();
         assert!(found.contains(wanted), "{path}: {found}");
     }
 }
@@ -166,15 +262,35 @@ async fn an_event_makes_old_what_is_stored_of_its_own_address() {
             taken.fetch_add(seen.ids().len() as u64, Ordering::SeqCst);
             return None;
         }
-        Some(answer(200, json!({ "taken": taken.load(Ordering::SeqCst) })))
+        Some(answer(
+            200,
+            json!({ "taken": taken.load(Ordering::SeqCst) }),
+        ))
     });
     for round in 0..5u64 {
         let read = sidecar.get("t", "/event").await;
-        assert_eq!(read.json()["taken"], round, "{}", read.header("cache-status"));
-        assert!(sidecar.get("t", "/event").await.header("cache-status").contains("hit"));
+        assert_eq!(
+            read.json()["taken"],
+            round,
+            "{}",
+            read.header("cache-status")
+        );
+        assert!(
+            sidecar
+                .get("t", "/event")
+                .await
+                .header("cache-status")
+                .contains("hit")
+        );
         sidecar.event("t", "u", &format!("e{round}")).await;
     }
-    assert!(sidecar.get("other", "/event").await.header("cache-status").contains("uri-miss"));
+    assert!(
+        sidecar
+            .get("other", "/event")
+            .await
+            .header("cache-status")
+            .contains("uri-miss")
+    );
 }
 
 #[tokio::test]
@@ -186,6 +302,18 @@ async fn an_event_leaves_others_answers_from_its_own_address_as_they_are() {
         sidecar.get(token, "/event").await;
     }
     sidecar.event("one", "u", "a").await;
-    assert!(sidecar.get("other", "/event").await.header("cache-status").contains("hit"));
-    assert!(sidecar.get("one", "/event").await.header("cache-status").contains("fwd=stale"));
+    assert!(
+        sidecar
+            .get("other", "/event")
+            .await
+            .header("cache-status")
+            .contains("hit")
+    );
+    assert!(
+        sidecar
+            .get("one", "/event")
+            .await
+            .header("cache-status")
+            .contains("fwd=stale")
+    );
 }

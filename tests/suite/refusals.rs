@@ -59,7 +59,10 @@ const FAILING: &str = "tidegate_batches_total{group=\"progress\",result=\"server
 fn line(seen: &Seen) -> String {
     let ids = match seen.path.as_str() {
         "/batch" => seen.ids().join(" "),
-        _ => serde_json::from_slice::<Value>(&seen.body).unwrap()["id"].as_str().unwrap().to_owned(),
+        _ => serde_json::from_slice::<Value>(&seen.body).unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
     };
     format!("{} {} {ids}", seen.header("authorization"), seen.path)
 }
@@ -90,7 +93,17 @@ impl Row {
     }
 
     async fn holds(self) {
-        let Self { config, script, rule, steps, calls, repeats, same_key, dead, ledger } = self;
+        let Self {
+            config,
+            script,
+            rule,
+            steps,
+            calls,
+            repeats,
+            same_key,
+            dead,
+            ledger,
+        } = self;
         let sidecar = Sidecar::start(&config).await;
         sidecar.upstream.script(script);
         if let Some(rule) = rule {
@@ -103,14 +116,27 @@ impl Row {
         let found = sidecar.until(|ledger| ledger.pending == pending).await;
         let sum = accepted + duplicate + pending + dead.len() as u64;
         assert_eq!(
-            (found.received, found.accepted, found.duplicate, found.superseded, found.dead),
+            (
+                found.received,
+                found.accepted,
+                found.duplicate,
+                found.superseded,
+                found.dead
+            ),
             (sum, accepted, duplicate, 0, dead.len() as u64),
             "{found}"
         );
         let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
         let letters = letters.as_array().unwrap().iter();
-        let letters: Vec<_> =
-            letters.map(|one| format!("{} {}", one["id"].as_str().unwrap(), one["reason"].as_str().unwrap())).collect();
+        let letters: Vec<_> = letters
+            .map(|one| {
+                format!(
+                    "{} {}",
+                    one["id"].as_str().unwrap(),
+                    one["reason"].as_str().unwrap()
+                )
+            })
+            .collect();
         assert_eq!(letters, dead);
         if pending == 0 {
             sidecar.running.stop().await;
@@ -137,11 +163,19 @@ fn check_calls(seen: &[Seen], calls: Vec<&str>, repeats: bool) {
 }
 
 fn check_keys(seen: &[Seen]) {
-    let batches: Vec<_> =
-        seen.iter().filter(|one| one.path == "/batch").map(|one| (line(one), one.header("idempotency-key"))).collect();
+    let batches: Vec<_> = seen
+        .iter()
+        .filter(|one| one.path == "/batch")
+        .map(|one| (line(one), one.header("idempotency-key")))
+        .collect();
     for (batch, key) in &batches {
         assert!(!key.is_empty());
-        assert!(batches.iter().all(|(other, theirs)| (other == batch) == (theirs == key)), "{batches:?}");
+        assert!(
+            batches
+                .iter()
+                .all(|(other, theirs)| (other == batch) == (theirs == key)),
+            "{batches:?}"
+        );
     }
 }
 
@@ -172,9 +206,17 @@ async fn a_batch_and_a_single_call_say_their_length() {
     sidecar.flush().await;
     sidecar.until(|ledger| ledger.accepted == 1).await;
     let seen = sidecar.upstream.seen();
-    assert_eq!(seen.iter().map(line).collect::<Vec<_>>(), ["t /batch a", "t /event a"]);
+    assert_eq!(
+        seen.iter().map(line).collect::<Vec<_>>(),
+        ["t /batch a", "t /event a"]
+    );
     for one in seen {
-        assert_eq!(one.header("content-length"), one.body.len().to_string(), "{:?}", one.headers);
+        assert_eq!(
+            one.header("content-length"),
+            one.body.len().to_string(),
+            "{:?}",
+            one.headers
+        );
         assert_eq!(one.header("transfer-encoding"), "");
     }
 }
@@ -200,9 +242,13 @@ async fn lists_at_the_top_or_under_data_say_what_each_event_becomes() {
 
 #[tokio::test]
 async fn the_permanent_reasons_are_configured() {
-    let failed = [("a", "gone"), ("b", "validation_error")].map(|(id, reason)| json!({ "id": id, "reason": reason }));
+    let failed = [("a", "gone"), ("b", "validation_error")]
+        .map(|(id, reason)| json!({ "id": id, "reason": reason }));
     Row {
-        config: vec![("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\npermanent = [\"gone\"]")],
+        config: vec![(
+            "fallback = \"dead-letter\"",
+            "fallback = \"dead-letter\"\npermanent = [\"gone\"]",
+        )],
         script: vec![answer(200, json!({ "failed": failed }))],
         steps: vec![Post("t", "a b")],
         calls: vec!["t /batch a b", "t /batch b"],
@@ -218,8 +264,17 @@ async fn the_permanent_reasons_are_configured() {
 async fn an_event_that_failed_for_a_passing_reason_leads_the_next_batch() {
     let failed = [json!({ "id": "b", "reason": "busy" })];
     Row {
-        script: vec![answer(200, json!({ "accepted": ["a", "c", "d"], "failed": failed }))],
-        steps: vec![CloseGate, Post("t", "a b c d"), Arrived(1), Post("t", "e f g"), OpenGate],
+        script: vec![answer(
+            200,
+            json!({ "accepted": ["a", "c", "d"], "failed": failed }),
+        )],
+        steps: vec![
+            CloseGate,
+            Post("t", "a b c d"),
+            Arrived(1),
+            Post("t", "e f g"),
+            OpenGate,
+        ],
         calls: vec!["t /batch a b c d", "t /batch b e f g"],
         ledger: [7, 0, 0],
         ..Row::default()
@@ -231,11 +286,21 @@ async fn an_event_that_failed_for_a_passing_reason_leads_the_next_batch() {
 #[tokio::test]
 async fn an_event_that_keeps_failing_dies_after_its_attempts() {
     Row {
-        config: vec![("fallback = \"dead-letter\"", "fallback = \"dead-letter\"\nmax_attempts = 3")],
+        config: vec![(
+            "fallback = \"dead-letter\"",
+            "fallback = \"dead-letter\"\nmax_attempts = 3",
+        )],
         rule: Some(|seen| {
-            let (failed, accepted): (Vec<_>, Vec<_>) = seen.ids().into_iter().partition(|id| id == "b");
-            let failed: Vec<_> = failed.iter().map(|id| json!({ "id": id, "reason": "busy" })).collect();
-            Some(answer(200, json!({ "accepted": accepted, "failed": failed })))
+            let (failed, accepted): (Vec<_>, Vec<_>) =
+                seen.ids().into_iter().partition(|id| id == "b");
+            let failed: Vec<_> = failed
+                .iter()
+                .map(|id| json!({ "id": id, "reason": "busy" }))
+                .collect();
+            Some(answer(
+                200,
+                json!({ "accepted": accepted, "failed": failed }),
+            ))
         }),
         steps: vec![Post("t", "a b c d")],
         calls: vec!["t /batch a b c d", "t /batch b", "t /batch b"],
@@ -250,7 +315,10 @@ async fn an_event_that_keeps_failing_dies_after_its_attempts() {
 #[tokio::test]
 async fn an_id_in_no_list_is_sent_again() {
     Row {
-        script: vec![answer(200, json!({ "accepted": ["a"], "duplicates": ["c"] }))],
+        script: vec![answer(
+            200,
+            json!({ "accepted": ["a"], "duplicates": ["c"] }),
+        )],
         steps: vec![Post("t", "a b c d")],
         calls: vec!["t /batch a b c d", "t /batch b d"],
         ledger: [3, 1, 0],
@@ -263,8 +331,15 @@ async fn an_id_in_no_list_is_sent_again() {
 #[tokio::test]
 async fn an_unknown_id_is_counted_and_settles_nothing() {
     Row {
-        script: vec![answer(200, json!({ "accepted": ["a", "ghost"], "failed": [{ "id": "spectre" }] }))],
-        steps: vec![Post("t", "a b"), Settled, Counter("tidegate_unknown_ids_total", 2)],
+        script: vec![answer(
+            200,
+            json!({ "accepted": ["a", "ghost"], "failed": [{ "id": "spectre" }] }),
+        )],
+        steps: vec![
+            Post("t", "a b"),
+            Settled,
+            Counter("tidegate_unknown_ids_total", 2),
+        ],
         calls: vec!["t /batch a b", "t /batch b"],
         ledger: [2, 0, 0],
         ..Row::default()
@@ -275,7 +350,11 @@ async fn an_unknown_id_is_counted_and_settles_nothing() {
 
 #[tokio::test]
 async fn success_without_lists_accepts_all() {
-    for reply in [answer(201, json!({ "ok": true, "data": { "ingested": 8 } })), empty(204), empty(200)] {
+    for reply in [
+        answer(201, json!({ "ok": true, "data": { "ingested": 8 } })),
+        empty(204),
+        empty(200),
+    ] {
         Row {
             script: vec![reply],
             steps: vec![Post("t", "a b c")],
@@ -290,7 +369,8 @@ async fn success_without_lists_accepts_all() {
 
 #[tokio::test]
 async fn success_with_broken_json_accepts_nothing() {
-    let lists = json!({ "accepted": ["a"], "failed": [{ "id": "b", "reason": "validation_error" }] });
+    let lists =
+        json!({ "accepted": ["a"], "failed": [{ "id": "b", "reason": "validation_error" }] });
     let whole = lists.to_string();
     for cut in [whole.len() / 2, whole.len() - 1] {
         let mut broken = answer(200, json!({}));
@@ -315,7 +395,9 @@ async fn events_that_a_refusal_names_are_taken_out_and_the_rest_is_sent_again() 
         json!({ "failed": [{ "id": "b", "reason": "no such lesson" }] }),
         json!({ "data": { "invalid": [{ "clientEventId": "b" }] } }),
     ];
-    for (status, body) in [400, 409, 422, 451].into_iter().flat_map(|status| bodies.clone().map(|body| (status, body)))
+    for (status, body) in [400, 409, 422, 451]
+        .into_iter()
+        .flat_map(|status| bodies.clone().map(|body| (status, body)))
     {
         Row {
             script: vec![answer(status, body)],
@@ -336,7 +418,12 @@ async fn a_named_event_with_a_single_call_left_keeps_its_place() {
         config: vec![SINGLE],
         script: vec![answer(422, json!({ "invalid": ["b"] }))],
         steps: vec![Post("t", "a b c d")],
-        calls: vec!["t /batch a b c d", "t /batch a", "t /event b", "t /batch c d"],
+        calls: vec![
+            "t /batch a b c d",
+            "t /batch a",
+            "t /event b",
+            "t /batch c d",
+        ],
         ledger: [4, 0, 0],
         ..Row::default()
     }
@@ -356,7 +443,13 @@ async fn a_refusal_that_names_nothing_is_bisected() {
         Row {
             rule: Some(rule),
             steps: vec![Post("t", "a bad c d")],
-            calls: vec!["t /batch a bad c d", "t /batch a bad", "t /batch a", "t /batch bad", "t /batch c d"],
+            calls: vec![
+                "t /batch a bad c d",
+                "t /batch a bad",
+                "t /batch a",
+                "t /batch bad",
+                "t /batch c d",
+            ],
             dead: vec!["bad refused"],
             ledger: [3, 0, 0],
             ..Row::default()
@@ -372,7 +465,12 @@ async fn an_event_refused_alone_gets_its_single_call() {
         config: vec![SINGLE],
         rule: Some(|seen| holds_bad(seen).then(|| answer(400, json!({})))),
         steps: vec![Post("t", "a bad")],
-        calls: vec!["t /batch a bad", "t /batch a", "t /batch bad", "t /event bad"],
+        calls: vec![
+            "t /batch a bad",
+            "t /batch a",
+            "t /batch bad",
+            "t /event bad",
+        ],
         ledger: [2, 0, 0],
         ..Row::default()
     }
@@ -384,9 +482,16 @@ async fn an_event_refused_alone_gets_its_single_call() {
 async fn an_event_whose_single_call_is_refused_too_dies() {
     Row {
         config: vec![SINGLE],
-        rule: Some(|seen| (holds_bad(seen) || seen.path == "/event").then(|| answer(400, json!({})))),
+        rule: Some(|seen| {
+            (holds_bad(seen) || seen.path == "/event").then(|| answer(400, json!({})))
+        }),
         steps: vec![Post("t", "bad b")],
-        calls: vec!["t /batch bad b", "t /batch bad", "t /event bad", "t /batch b"],
+        calls: vec![
+            "t /batch bad b",
+            "t /batch bad",
+            "t /event bad",
+            "t /batch b",
+        ],
         dead: vec!["bad refused"],
         ledger: [1, 0, 0],
         ..Row::default()
@@ -398,11 +503,27 @@ async fn an_event_whose_single_call_is_refused_too_dies() {
 #[tokio::test]
 async fn a_rejected_credential_is_held_until_a_call_of_it_succeeds() {
     let first = ["t /batch a b"];
-    // 403 may be an event's: the oldest one goes alone, with its single call if it has one, else as a batch of one.
+    // 403 may be an event's: the oldest one goes alone, with its single call if it has one, else as
+    // a batch of one.
     let cases = [
-        (401, ("[delivery]", "[delivery]"), vec![], vec!["t /batch a b"]),
-        (403, ("[delivery]", "[delivery]"), vec!["t /batch a"], vec!["t /batch a", "t /batch b"]),
-        (403, SINGLE, vec!["t /event a"], vec!["t /event a", "t /batch b"]),
+        (
+            401,
+            ("[delivery]", "[delivery]"),
+            vec![],
+            vec!["t /batch a b"],
+        ),
+        (
+            403,
+            ("[delivery]", "[delivery]"),
+            vec!["t /batch a"],
+            vec!["t /batch a", "t /batch b"],
+        ),
+        (
+            403,
+            SINGLE,
+            vec!["t /event a"],
+            vec!["t /event a", "t /batch b"],
+        ),
     ];
     for (status, change, asked, again) in cases {
         Row {
@@ -416,7 +537,14 @@ async fn a_rejected_credential_is_held_until_a_call_of_it_succeeds() {
                 Settled,
                 Post("t", "c"),
             ],
-            calls: [&first[..], &asked, &["t /event told", "t /event good"], &again, &["t /batch c"]].concat(),
+            calls: [
+                &first[..],
+                &asked,
+                &["t /event told", "t /event good"],
+                &again,
+                &["t /batch c"],
+            ]
+            .concat(),
             same_key: true,
             ledger: [3, 0, 0],
             ..Row::default()
@@ -429,7 +557,11 @@ async fn a_rejected_credential_is_held_until_a_call_of_it_succeeds() {
 #[tokio::test]
 async fn a_403_of_one_event_is_its_own_and_the_rest_is_taken_in_order() {
     let forbidden: fn(&Seen) -> Option<Reply> = |seen| {
-        let bad = if seen.path == "/batch" { holds_bad(seen) } else { seen.body.windows(3).any(|part| part == b"bad") };
+        let bad = if seen.path == "/batch" {
+            holds_bad(seen)
+        } else {
+            seen.body.windows(3).any(|part| part == b"bad")
+        };
         bad.then(|| answer(403, json!({ "error": "not your course" })))
     };
     Row {
@@ -454,12 +586,25 @@ async fn a_403_of_one_event_is_its_own_and_the_rest_is_taken_in_order() {
     }
     .holds()
     .await;
-    // The offender is the oldest: held, until a success of the credential shows whose the refusal is.
+    // The offender is the oldest: held, until a success of the credential shows whose the refusal
+    // is.
     Row {
         config: vec![SINGLE],
         rule: Some(forbidden),
-        steps: vec![Post("t", "bad b"), Counter(REJECTED, 1), Forwarded("t", "good", 200), Settled],
-        calls: vec!["t /batch bad b", "t /event bad", "t /event good", "t /event bad", "t /event bad", "t /batch b"],
+        steps: vec![
+            Post("t", "bad b"),
+            Counter(REJECTED, 1),
+            Forwarded("t", "good", 200),
+            Settled,
+        ],
+        calls: vec![
+            "t /batch bad b",
+            "t /event bad",
+            "t /event good",
+            "t /event bad",
+            "t /event bad",
+            "t /batch b",
+        ],
         dead: vec!["bad refused"],
         ledger: [1, 0, 0],
         ..Row::default()
@@ -504,14 +649,26 @@ async fn a_credential_that_stays_rejected_makes_dead_letters() {
 }
 
 #[tokio::test]
-async fn without_a_batch_endpoint_the_single_calls_go_in_order_and_one_caller_says_nothing_of_the_group() {
+async fn without_a_batch_endpoint_the_single_calls_go_in_order_and_one_caller_says_nothing_of_the_group()
+ {
     for status in [301, 302, 307, 308, 404, 405, 501] {
-        let moved = with_header(answer(status, json!({})), "location", "http://elsewhere/login?token=secret");
+        let moved = with_header(
+            answer(status, json!({})),
+            "location",
+            "http://elsewhere/login?token=secret",
+        );
         Row {
             config: vec![SINGLE],
             script: vec![moved],
             steps: vec![Post("t", "a b c d"), Settled, Post("t", "e f")],
-            calls: vec!["t /batch a b c d", "t /event a", "t /event b", "t /event c", "t /event d", "t /batch e f"],
+            calls: vec![
+                "t /batch a b c d",
+                "t /event a",
+                "t /event b",
+                "t /event c",
+                "t /event d",
+                "t /batch e f",
+            ],
             ledger: [6, 0, 0],
             ..Row::default()
         }
@@ -522,21 +679,47 @@ async fn without_a_batch_endpoint_the_single_calls_go_in_order_and_one_caller_sa
 
 #[tokio::test]
 async fn once_three_good_callers_met_no_batch_endpoint_the_group_goes_by_single_calls() {
-    let rule: fn(&Seen) -> Option<Reply> = |seen| (seen.path == "/batch").then(|| answer(404, json!({})));
+    let rule: fn(&Seen) -> Option<Reply> =
+        |seen| (seen.path == "/batch").then(|| answer(404, json!({})));
     // The first call of each shows that the caller is good.
-    let callers = [("x", "x1", "x2 x3"), ("y", "y1", "y2 y3"), ("z", "z1", "z2 z3")];
-    let steps =
-        callers.into_iter().flat_map(|(user, first, then)| [Post(user, first), Settled, Post(user, then), Settled]);
+    let callers = [
+        ("x", "x1", "x2 x3"),
+        ("y", "y1", "y2 y3"),
+        ("z", "z1", "z2 z3"),
+    ];
+    let steps = callers
+        .into_iter()
+        .flat_map(|(user, first, then)| [Post(user, first), Settled, Post(user, then), Settled]);
     let calls = [
-        ["x /batch x1", "x /event x1", "x /batch x2 x3", "x /event x2", "x /event x3"],
-        ["y /batch y1", "y /event y1", "y /batch y2 y3", "y /event y2", "y /event y3"],
-        ["z /batch z1", "z /event z1", "z /batch z2 z3", "z /event z2", "z /event z3"],
+        [
+            "x /batch x1",
+            "x /event x1",
+            "x /batch x2 x3",
+            "x /event x2",
+            "x /event x3",
+        ],
+        [
+            "y /batch y1",
+            "y /event y1",
+            "y /batch y2 y3",
+            "y /event y2",
+            "y /event y3",
+        ],
+        [
+            "z /batch z1",
+            "z /event z1",
+            "z /batch z2 z3",
+            "z /event z2",
+            "z /event z3",
+        ],
     ];
     let calls = calls.concat();
     Row {
         config: vec![SINGLE],
         rule: Some(rule),
-        steps: steps.chain([Post("x", "x4 x5"), Settled, Post("new", "n1")]).collect(),
+        steps: steps
+            .chain([Post("x", "x4 x5"), Settled, Post("new", "n1")])
+            .collect(),
         calls: [calls, vec!["x /event x4", "x /event x5", "new /event n1"]].concat(),
         ledger: [12, 0, 0],
         ..Row::default()
@@ -574,7 +757,13 @@ async fn a_batch_too_large_is_split_in_two() {
 
 #[tokio::test]
 async fn a_batch_too_large_is_split_down_to_the_one_that_is() {
-    let split = ["t /batch a b c bad", "t /batch a b", "t /batch c bad", "t /batch c", "t /batch bad"];
+    let split = [
+        "t /batch a b c bad",
+        "t /batch a b",
+        "t /batch c bad",
+        "t /batch c",
+        "t /batch bad",
+    ];
     let rule = |seen: &Seen| holds_bad(seen).then(|| answer(413, json!({})));
     Row {
         rule: Some(rule),
@@ -602,9 +791,26 @@ async fn a_batch_too_large_is_split_down_to_the_one_that_is() {
 async fn an_event_that_failed_out_of_a_split_batch_goes_before_the_rest_of_it() {
     let busy = |id| json!({ "failed": [{ "id": id, "reason": "busy" }] });
     Row {
-        script: vec![answer(413, json!({})), answer(200, busy("a")), answer(200, json!({ "accepted": ["b"] }))],
-        steps: vec![CloseGate, Post("t", "a b c d"), Arrived(1), Post("t", "e"), OpenGate],
-        calls: vec!["t /batch a b c d", "t /batch a b", "t /batch a b", "t /batch a", "t /batch c d", "t /batch e"],
+        script: vec![
+            answer(413, json!({})),
+            answer(200, busy("a")),
+            answer(200, json!({ "accepted": ["b"] })),
+        ],
+        steps: vec![
+            CloseGate,
+            Post("t", "a b c d"),
+            Arrived(1),
+            Post("t", "e"),
+            OpenGate,
+        ],
+        calls: vec![
+            "t /batch a b c d",
+            "t /batch a b",
+            "t /batch a b",
+            "t /batch a",
+            "t /batch c d",
+            "t /batch e",
+        ],
         ledger: [5, 0, 0],
         ..Row::default()
     }
@@ -614,7 +820,12 @@ async fn an_event_that_failed_out_of_a_split_batch_goes_before_the_rest_of_it() 
 
 #[tokio::test]
 async fn a_limited_batch_is_sent_again_with_its_key() {
-    for reply in [answer(429, json!({})), limited("0"), limited("soon"), limited("1")] {
+    for reply in [
+        answer(429, json!({})),
+        limited("0"),
+        limited("soon"),
+        limited("1"),
+    ] {
         Row {
             script: vec![reply],
             steps: vec![Post("t", "a b")],
@@ -648,7 +859,12 @@ async fn retry_after_in_seconds_or_as_a_date_makes_its_caller_wait_and_nobody_el
         sidecar.flush().await;
         let ledger = sidecar.until(|ledger| ledger.accepted == 2).await;
         assert_eq!((ledger.received, ledger.pending), (4, 2), "{ledger}");
-        let seen: Vec<_> = sidecar.upstream.seen().iter().map(|seen| seen.header("authorization").to_owned()).collect();
+        let seen: Vec<_> = sidecar
+            .upstream
+            .seen()
+            .iter()
+            .map(|seen| seen.header("authorization").to_owned())
+            .collect();
         assert_eq!((seen.len(), &*seen[0]), (3, "a"), "{seen:?}");
     }
 }
@@ -684,7 +900,9 @@ async fn the_group_waits_once_three_good_callers_are_limited_and_not_for_any_num
 #[tokio::test]
 async fn an_upstream_in_trouble_gets_the_same_batch_under_the_same_key() {
     Row {
-        script: [500, 502, 503, 504, 408].map(|status| answer(status, json!({}))).into(),
+        script: [500, 502, 503, 504, 408]
+            .map(|status| answer(status, json!({})))
+            .into(),
         steps: vec![Post("t", "a b")],
         calls: vec!["t /batch a b"; 6],
         same_key: true,
@@ -699,7 +917,9 @@ async fn an_upstream_in_trouble_gets_the_same_batch_under_the_same_key() {
 async fn a_batch_that_always_fails_while_others_pass_is_bisected_and_only_the_bad_event_dies() {
     // What fails alone while others pass has patience for a 24th of this.
     let sidecar = Sidecar::start(&[("[delivery]", "[delivery]\ngive_up_after = \"24s\"")]).await;
-    sidecar.upstream.answer_with(|seen| holds_bad(seen).then(|| answer(500, json!({ "error": "a bad row" }))));
+    sidecar
+        .upstream
+        .answer_with(|seen| holds_bad(seen).then(|| answer(500, json!({ "error": "a bad row" }))));
     for id in ["a", "b", "bad", "d"] {
         sidecar.event("u", "u", id).await;
     }
@@ -707,13 +927,20 @@ async fn a_batch_that_always_fails_while_others_pass_is_bisected_and_only_the_ba
     while sidecar.running.ledger().dead == 0 {
         sidecar.event("v", "v", &format!("v{others}")).await;
         others += 1;
-        assert!(others < 5_000, "others pass, and the bad event is still tried: {}", sidecar.running.ledger());
+        assert!(
+            others < 5_000,
+            "others pass, and the bad event is still tried: {}",
+            sidecar.running.ledger()
+        );
         sidecar.flush().await;
         sidecar.until(|ledger| ledger.pending <= 4).await;
     }
     let ledger = sidecar.until(|ledger| ledger.pending == 0).await;
     assert_eq!((ledger.accepted, ledger.dead), (3 + others, 1), "{ledger}");
-    assert_eq!(sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["id"], "bad");
+    assert_eq!(
+        sidecar.admin(Method::GET, "/dead-letters").await.json()[0]["id"],
+        "bad"
+    );
     let mut taken: Vec<_> = sidecar.upstream.batches();
     taken.retain(|ids| ids[0].len() == 1 && !ids.iter().any(|id| id == "bad"));
     assert_eq!(taken.concat(), ["a", "b", "d"]);
@@ -735,7 +962,8 @@ async fn a_connection_closed_without_an_answer_loses_nothing() {
 
 #[tokio::test]
 async fn what_cannot_be_delivered_in_time_becomes_a_dead_letter() {
-    let rules: [fn(&Seen) -> Option<Reply>; 2] = [|_| Some(answer(503, json!({}))), |_| Some(hang_up())];
+    let rules: [fn(&Seen) -> Option<Reply>; 2] =
+        [|_| Some(answer(503, json!({}))), |_| Some(hang_up())];
     for rule in rules {
         Row {
             config: vec![SOON],
@@ -760,11 +988,15 @@ async fn an_open_circuit_lets_one_batch_at_a_time_try() {
     }
     sidecar.flush().await;
     sidecar.until(|ledger| ledger.accepted == 6).await;
-    sidecar.upstream.answer_with(|_| Some(answer(500, json!({}))));
+    sidecar
+        .upstream
+        .answer_with(|_| Some(answer(500, json!({}))));
     for user in ["a", "b"] {
         sidecar.event(user, user, &format!("{user}1")).await;
         sidecar.flush().await;
-        sidecar.until_counter(FAILING, 1 + u64::from(user == "b")).await;
+        sidecar
+            .until_counter(FAILING, 1 + u64::from(user == "b"))
+            .await;
     }
     sidecar.until_counter(FAILING, 3).await;
     sidecar.upstream.close_gate();
@@ -773,11 +1005,18 @@ async fn an_open_circuit_lets_one_batch_at_a_time_try() {
     }
     sidecar.flush().await;
     for _ in 0..3 {
-        sidecar.upstream.until(|_| sidecar.upstream.held() > 0).await;
+        sidecar
+            .upstream
+            .until(|_| sidecar.upstream.held() > 0)
+            .await;
         // Every other lane comes and is sent away, while the one probe is there.
         let deferred = sidecar.counter(DEFERRED).await;
         while sidecar.counter(DEFERRED).await < deferred + 10 {
-            assert!(sidecar.upstream.held() <= 1, "{} at once", sidecar.upstream.held());
+            assert!(
+                sidecar.upstream.held() <= 1,
+                "{} at once",
+                sidecar.upstream.held()
+            );
         }
         let probes = sidecar.upstream.seen().len();
         sidecar.upstream.open_gate();

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 /// Another group, whose calls wait for none of the first one's lanes, and whose windows are short.
 const OTHER: (&str, &str) = (
     "[[event]]\npath = \"/event\"",
-    "[batch.other]\npath = \"/other\"\nwindow = \"10ms\"\n[[event]]\npath = \"/second\"\nbatch = \"other\"\n\
-     event = { clientEventId = \"{body.id}\", userId = \"{body.user}\" }\n[[event]]\npath = \"/event\"",
+    "[batch.other]\npath = \"/other\"\nwindow = \"10ms\"\n[[event]]\npath = \"/second\"\nbatch = \
+     \"other\"\nevent = { clientEventId = \"{body.id}\", userId = \"{body.user}\" \
+     }\n[[event]]\npath = \"/event\"",
 );
 const SHORT: (&str, &str) = ("drain = \"5s\"", "drain = \"100ms\"");
 const SERVICE: &str = "Bearer service";
@@ -53,45 +54,84 @@ impl World {
         let replaced = [("path = \"/batch\"", shared.as_str()), OTHER, SHORT];
         let config = configure(directory.path(), upstream.address, durability, &replaced);
         let process = Some(Process::start(&config));
-        Self { _directory: directory, upstream, config, process }
+        Self {
+            _directory: directory,
+            upstream,
+            config,
+            process,
+        }
     }
 
-    async fn ask(&self, at: SocketAddr, method: Method, path: &str, token: &str, body: &str) -> Answer {
-        // Each start has another port: without a host of their own, calls before and after would be of different hosts.
+    async fn ask(
+        &self,
+        at: SocketAddr,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: &str,
+    ) -> Answer {
+        // Each start has another port: without a host of their own, calls before and after would be
+        // of different hosts.
         let headers = [("host", "app.test"), ("authorization", token)];
-        Http::default().try_call(at, method, path, &headers, body.to_owned()).await.unwrap()
+        Http::default()
+            .try_call(at, method, path, &headers, body.to_owned())
+            .await
+            .unwrap()
     }
 
     async fn post(&self, path: &str, token: &str, id: &str) -> StatusCode {
         let body = json!({ "id": id, "user": token, "lesson": "l", "percent": 5 }).to_string();
-        self.ask(self.process.as_ref().unwrap().address, Method::POST, path, token, &body).await.status
+        self.ask(
+            self.process.as_ref().unwrap().address,
+            Method::POST,
+            path,
+            token,
+            &body,
+        )
+        .await
+        .status
     }
 
     async fn admin(&self, method: Method, path: &str) -> Answer {
         let at = self.process.as_ref().unwrap().admin;
-        Http::default().try_call(at, method, path, &[], "").await.unwrap()
+        Http::default()
+            .try_call(at, method, path, &[], "")
+            .await
+            .unwrap()
     }
 
     /// The application refuses this caller from now on, and Tidegate hears of it.
     async fn refuse(&self, token: &'static str, by: By) {
-        self.upstream.answer_with(move |seen| (seen.header("authorization") == token).then(|| answer(401, json!({}))));
+        self.upstream.answer_with(move |seen| {
+            (seen.header("authorization") == token).then(|| answer(401, json!({})))
+        });
         match by {
             By::Call => {
                 let address = self.process.as_ref().unwrap().address;
-                let heard = self.ask(address, Method::POST, "/second", token, "no JSON").await;
+                let heard = self
+                    .ask(address, Method::POST, "/second", token, "no JSON")
+                    .await;
                 assert_eq!(heard.status, StatusCode::UNAUTHORIZED);
             }
             By::Delivery => {
-                assert_eq!(self.post("/second", token, "elsewhere").await, StatusCode::ACCEPTED);
+                assert_eq!(
+                    self.post("/second", token, "elsewhere").await,
+                    StatusCode::ACCEPTED
+                );
                 let counted = "tidegate_batches_total{group=\"other\",result=\"rejected\"} 1";
                 in_time("the refusal", async {
-                    while !String::from_utf8_lossy(&self.admin(Method::GET, "/metrics").await.body).contains(counted) {
+                    while !String::from_utf8_lossy(&self.admin(Method::GET, "/metrics").await.body)
+                        .contains(counted)
+                    {
                         tokio::task::yield_now().await;
                     }
                 })
                 .await;
                 // What is acknowledged after it is written after it.
-                assert_eq!(self.post("/event", "good", "later").await, StatusCode::ACCEPTED);
+                assert_eq!(
+                    self.post("/event", "good", "later").await,
+                    StatusCode::ACCEPTED
+                );
             }
         }
     }
@@ -105,17 +145,25 @@ impl World {
         self.process = Some(Process::start(&self.config));
     }
 
-    /// Seals everything; the credentials under which this event went since so many calls came, at least one.
+    /// Seals everything; the credentials under which this event went since so many calls came, at
+    /// least one.
     async fn send(&self, id: &str, since: usize) -> Vec<String> {
         assert!(self.admin(Method::POST, "/flush").await.status.is_success());
         let holds = |seen: &Seen| seen.path == "/batch" && seen.ids().iter().any(|one| one == id);
-        self.upstream.until(|seen| seen.iter().skip(since).any(holds)).await;
+        self.upstream
+            .until(|seen| seen.iter().skip(since).any(holds))
+            .await;
         let seen = self.upstream.seen();
-        seen.iter().skip(since).filter(|seen| holds(seen)).map(|seen| seen.header("authorization").to_owned()).collect()
+        seen.iter()
+            .skip(since)
+            .filter(|seen| holds(seen))
+            .map(|seen| seen.header("authorization").to_owned())
+            .collect()
     }
 }
 
-/// The service speaks for no caller who was refused before a restart, and for one that was taken since, over another one.
+/// The service speaks for no caller who was refused before a restart, and for one that was taken
+/// since, over another one.
 async fn refused_over_a_restart(durability: &str, by: By, end: End) {
     let mut world = World::new(durability).await;
     assert_eq!(world.post("/event", "ada", "a").await, StatusCode::ACCEPTED);
@@ -123,7 +171,10 @@ async fn refused_over_a_restart(durability: &str, by: By, end: End) {
     world.restart(end);
     let since = world.upstream.seen().len();
     let under = world.send("a", since).await;
-    assert!(under.iter().all(|credential| credential == "ada"), "{by:?}, {end:?}: went under {under:?}");
+    assert!(
+        under.iter().all(|credential| credential == "ada"),
+        "{by:?}, {end:?}: went under {under:?}"
+    );
 
     world.upstream.answer_with(|_| None);
     assert_eq!(
@@ -135,9 +186,15 @@ async fn refused_over_a_restart(durability: &str, by: By, end: End) {
     world.restart(End::Kill);
     let since = world.upstream.seen().len();
     let under = world.send("b", since).await;
-    assert!(under.iter().all(|credential| credential == SERVICE), "{by:?}, {end:?}: went under {under:?}");
+    assert!(
+        under.iter().all(|credential| credential == SERVICE),
+        "{by:?}, {end:?}: went under {under:?}"
+    );
     let (code, printed) = world.process.take().unwrap().terminate();
-    assert!(code == Some(0) && printed.contains("dead 0 + pending 0"), "{printed}");
+    assert!(
+        code == Some(0) && printed.contains("dead 0 + pending 0"),
+        "{printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,10 @@
-//! Every recorded exchange of the reference application, replayed through the shipped configuration.
+//! Every recorded exchange of the reference application, replayed through the shipped
+//! configuration.
 //!
-//! The upstream answers as recorded. What is forwarded must arrive and come back unchanged, but for the headers that a
-//! proxy must touch; what is acknowledged must have the recorded status and the same JSON keys and types. Every
-//! deviation stands in [`ALLOWED`] with its reason, and one that no longer occurs fails the test.
+//! The upstream answers as recorded. What is forwarded must arrive and come back unchanged, but for
+//! the headers that a proxy must touch; what is acknowledged must have the recorded status and the
+//! same JSON keys and types. Every deviation stands in [`ALLOWED`] with its reason, and one that no
+//! longer occurs fails the test.
 
 use crate::support::upstream::{Seen, answer};
 use crate::support::{Answer, Sidecar};
@@ -107,7 +109,10 @@ fn lines(headers: &Value) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for (name, value) in headers.as_object().unwrap() {
         match value {
-            Value::Array(all) => out.extend(all.iter().map(|one| (name.clone(), one.as_str().unwrap().to_owned()))),
+            Value::Array(all) => out.extend(
+                all.iter()
+                    .map(|one| (name.clone(), one.as_str().unwrap().to_owned())),
+            ),
             one => out.push((name.clone(), one.as_str().unwrap().to_owned())),
         }
     }
@@ -121,14 +126,21 @@ fn exchanges() -> Vec<Exchange> {
         let (request, response) = (&line["request"], &line["response"]);
         let mut reply_headers = HeaderMap::new();
         for (name, value) in lines(&response["headers"]) {
-            reply_headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(&value).unwrap());
+            reply_headers.append(
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_str(&value).unwrap(),
+            );
         }
         Exchange {
             name: line["name"].as_str().unwrap().to_owned(),
             method: request["method"].as_str().unwrap().parse().unwrap(),
             path: request["path"].as_str().unwrap().to_owned(),
             headers: lines(&request["headers"]),
-            body: request["body"].as_str().unwrap_or_default().to_owned().into(),
+            body: request["body"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+                .into(),
             status: u16::try_from(response["status"].as_u64().unwrap()).unwrap(),
             reply_headers,
             reply: response["body"].as_str().unwrap_or_default().to_owned(),
@@ -149,9 +161,16 @@ impl Exchange {
     }
 
     async fn send(&self, sidecar: &Sidecar) -> Answer {
-        let headers = self.headers.iter().filter(|(name, _)| name != "content-length");
-        let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        sidecar.call(self.method.clone(), &self.path, &headers, self.body.clone()).await
+        let headers = self
+            .headers
+            .iter()
+            .filter(|(name, _)| name != "content-length");
+        let headers: Vec<_> = headers
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        sidecar
+            .call(self.method.clone(), &self.path, &headers, self.body.clone())
+            .await
     }
 }
 
@@ -169,7 +188,11 @@ const TOUCHED: [&str; 9] = [
 ];
 
 fn compare_headers(name: &str, wanted: &HeaderMap, found: &HeaderMap) {
-    let keys: BTreeSet<_> = wanted.keys().chain(found.keys()).map(HeaderName::as_str).collect();
+    let keys: BTreeSet<_> = wanted
+        .keys()
+        .chain(found.keys())
+        .map(HeaderName::as_str)
+        .collect();
     for key in keys.into_iter().filter(|key| !TOUCHED.contains(key)) {
         let all = |map: &HeaderMap| map.get_all(key).iter().cloned().collect::<Vec<_>>();
         assert_eq!(all(wanted), all(found), "{name}: header {key}");
@@ -201,7 +224,9 @@ fn shape(wanted: &Value, found: &Value, at: &str, out: &mut Vec<String>) {
 fn arrived<'a>(seen: &'a [Seen], exchange: &Exchange) -> Option<&'a Seen> {
     // A batch of Tidegate's own carries an idempotency key; a forwarded call does not.
     seen.iter().find(|one| {
-        one.path == exchange.path && one.method == exchange.method && one.header("idempotency-key").is_empty()
+        one.path == exchange.path
+            && one.method == exchange.method
+            && one.header("idempotency-key").is_empty()
     })
 }
 
@@ -217,9 +242,16 @@ struct Outcome {
 /// Plays one exchange.
 async fn replay(sidecar: &Sidecar, exchange: &Exchange) -> Outcome {
     let before = sidecar.upstream.seen().len();
-    let recorded = (exchange.method.clone(), exchange.path.clone(), exchange.status, exchange.response());
+    let recorded = (
+        exchange.method.clone(),
+        exchange.path.clone(),
+        exchange.status,
+        exchange.response(),
+    );
     sidecar.upstream.answer_with(move |seen| {
-        if seen.header("idempotency-key").is_empty() && (&seen.method, &seen.path) == (&recorded.0, &recorded.1) {
+        if seen.header("idempotency-key").is_empty()
+            && (&seen.method, &seen.path) == (&recorded.0, &recorded.1)
+        {
             return Some(recorded.3.clone());
         }
         let ids: Vec<Value> = serde_json::from_slice::<Value>(&seen.body).ok()?["events"]
@@ -227,7 +259,10 @@ async fn replay(sidecar: &Sidecar, exchange: &Exchange) -> Outcome {
             .iter()
             .map(|event| event["clientEventId"].clone())
             .collect();
-        Some(answer(200, json!({ "accepted": ids, "duplicates": [], "failed": [] })))
+        Some(answer(
+            200,
+            json!({ "accepted": ids, "duplicates": [], "failed": [] }),
+        ))
     });
     let found = exchange.send(sidecar).await;
     let seen = sidecar.upstream.seen().split_off(before);
@@ -239,15 +274,42 @@ async fn replay(sidecar: &Sidecar, exchange: &Exchange) -> Outcome {
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
             .collect();
         compare_headers(&exchange.name, &sent, &call.headers);
-        assert_eq!(call.body, exchange.body, "{}: the body arrives as it was sent", exchange.name);
+        assert_eq!(
+            call.body, exchange.body,
+            "{}: the body arrives as it was sent",
+            exchange.name
+        );
         assert_eq!(found.status.as_u16(), exchange.status, "{}", exchange.name);
         compare_headers(&exchange.name, &exchange.reply_headers, &found.headers);
-        assert_eq!(found.body, exchange.reply, "{}: the answer comes back as it was given", exchange.name);
-        return Outcome { kind: "forwarded", why: found.header("tidegate-forwarded").to_owned(), deviations };
+        assert_eq!(
+            found.body, exchange.reply,
+            "{}: the answer comes back as it was given",
+            exchange.name
+        );
+        return Outcome {
+            kind: "forwarded",
+            why: found.header("tidegate-forwarded").to_owned(),
+            deviations,
+        };
     }
-    assert_ne!(found.header("content-type"), "application/problem+json", "{}: P14: {found:?}", exchange.name);
-    assert_eq!(found.status.as_u16(), exchange.status, "{}: {found:?}", exchange.name);
-    shape(&serde_json::from_str(&exchange.reply).unwrap(), &found.json(), "", &mut deviations);
+    assert_ne!(
+        found.header("content-type"),
+        "application/problem+json",
+        "{}: P14: {found:?}",
+        exchange.name
+    );
+    assert_eq!(
+        found.status.as_u16(),
+        exchange.status,
+        "{}: {found:?}",
+        exchange.name
+    );
+    shape(
+        &serde_json::from_str(&exchange.reply).unwrap(),
+        &found.json(),
+        "",
+        &mut deviations,
+    );
     for name in [
         "vary",
         "access-control-allow-origin",
@@ -256,11 +318,27 @@ async fn replay(sidecar: &Sidecar, exchange: &Exchange) -> Outcome {
         "x-request-id",
         "content-type",
     ] {
-        let wanted = exchange.reply_headers.get(name).map_or("", |value| value.to_str().unwrap());
-        assert_eq!(found.header(name), wanted, "{}: header {name}", exchange.name);
+        let wanted = exchange
+            .reply_headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap());
+        assert_eq!(
+            found.header(name),
+            wanted,
+            "{}: header {name}",
+            exchange.name
+        );
     }
     let hit = found.header("cache-status").contains("hit");
-    Outcome { kind: if hit { "read from the cache" } else { "acknowledged" }, why: String::new(), deviations }
+    Outcome {
+        kind: if hit {
+            "read from the cache"
+        } else {
+            "acknowledged"
+        },
+        why: String::new(),
+        deviations,
+    }
 }
 
 /// The shipped configuration at the moment of the recording; it says why it forwards.
@@ -271,24 +349,37 @@ pub async fn reference() -> Sidecar {
         .replace("127.0.0.1:8888", "UPSTREAM")
         .replace("# explain = true ", "explain = true ")
         .replace("barrier = \"500ms\"", "barrier = \"5s\"");
-    Sidecar::with(&text, Clock::from_fn(|| UNIX_EPOCH + Duration::from_secs(RECORDED_AT))).await
+    Sidecar::with(
+        &text,
+        Clock::from_fn(|| UNIX_EPOCH + Duration::from_secs(RECORDED_AT)),
+    )
+    .await
 }
 
 #[tokio::test]
 async fn every_recorded_exchange_comes_out_as_recorded() {
     let sidecar = reference().await;
-    let mut left: BTreeSet<_> = ALLOWED.iter().map(|(name, what, _)| (*name, *what)).collect();
+    let mut left: BTreeSet<_> = ALLOWED
+        .iter()
+        .map(|(name, what, _)| (*name, *what))
+        .collect();
     let mut wrong = Vec::new();
     let (mut acknowledged, mut forwarded) = (Vec::new(), Vec::new());
     for exchange in exchanges() {
-        let Outcome { kind, why, deviations } = replay(&sidecar, &exchange).await;
+        let Outcome {
+            kind,
+            why,
+            deviations,
+        } = replay(&sidecar, &exchange).await;
         if kind == "acknowledged" {
             acknowledged.push(exchange.name.clone());
         } else if !why.is_empty() {
             forwarded.push((exchange.name.clone(), why));
         }
         for deviation in deviations {
-            let known = ALLOWED.iter().find(|(name, what, _)| *name == exchange.name && *what == deviation);
+            let known = ALLOWED
+                .iter()
+                .find(|(name, what, _)| *name == exchange.name && *what == deviation);
             match known {
                 Some((name, what, _)) => drop(left.remove(&(*name, *what))),
                 None => wrong.push(format!("{} ({kind}): {deviation}", exchange.name)),
@@ -298,7 +389,10 @@ async fn every_recorded_exchange_comes_out_as_recorded() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(left.is_empty(), "allowed, but did not occur: {left:?}");
     assert_eq!(acknowledged, ACKNOWLEDGED);
-    let forwarded: Vec<_> = forwarded.iter().map(|(name, why)| (&**name, &**why)).collect();
+    let forwarded: Vec<_> = forwarded
+        .iter()
+        .map(|(name, why)| (&**name, &**why))
+        .collect();
     assert_eq!(forwarded, FORWARDED);
     let ledger = sidecar.running.stop().await;
     assert!(ledger.balances() && ledger.pending == 0, "{ledger}");
@@ -321,9 +415,21 @@ const SECURITY: [(&str, u16, &str); 9] = [
 async fn the_security_cases_get_the_applications_own_verdict() {
     let sidecar = reference().await;
     for exchange in exchanges() {
-        let Some((_, status, reason)) = SECURITY.iter().find(|(name, ..)| *name == exchange.name) else { continue };
+        let Some((_, status, reason)) = SECURITY.iter().find(|(name, ..)| *name == exchange.name)
+        else {
+            continue;
+        };
         let Outcome { kind, why, .. } = replay(&sidecar, &exchange).await;
-        assert_eq!((kind, exchange.status, &*why), ("forwarded", *status, *reason), "{}", exchange.name);
+        assert_eq!(
+            (kind, exchange.status, &*why),
+            ("forwarded", *status, *reason),
+            "{}",
+            exchange.name
+        );
     }
-    assert_eq!(sidecar.running.ledger().received, 0, "none of them was kept");
+    assert_eq!(
+        sidecar.running.ledger().received,
+        0,
+        "none of them was kept"
+    );
 }

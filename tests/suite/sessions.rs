@@ -1,4 +1,5 @@
-//! Sessions that roll, across restarts of the real binary (ruling 24): the bearer of a renewed cookie is who it was.
+//! Sessions that roll, across restarts of the real binary (ruling 24): the bearer of a renewed
+//! cookie is who it was.
 
 use crate::crash::configure;
 use crate::support::calls::{BY_LISTS, body};
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Each start has another port: without a host of their own, calls before and after would be of different hosts.
+/// Each start has another port: without a host of their own, calls before and after would be of
+/// different hosts.
 const HOST: (&str, &str) = ("host", "app.test");
 const ROLLING: (&str, &str) = ("[identity]\n", "[identity]\nrolling = [\"cookie:sid\"]\n");
 
@@ -34,7 +36,10 @@ struct World {
 
 fn setting(cookie: &str) -> Reply {
     let mut reply = answer(200, json!({}));
-    reply.headers_mut().insert("set-cookie", HeaderValue::from_str(&format!("{cookie}; Path=/; HttpOnly")).unwrap());
+    reply.headers_mut().insert(
+        "set-cookie",
+        HeaderValue::from_str(&format!("{cookie}; Path=/; HttpOnly")).unwrap(),
+    );
     reply
 }
 
@@ -47,28 +52,50 @@ impl World {
             "/batch" => down.load(Ordering::SeqCst).then(|| answer(503, json!({}))),
             _ => Some(setting("sid=two")),
         });
-        let short = [("drain = \"5s\"", "drain = \"200ms\""), ("barrier = \"3s\"", "barrier = \"20ms\"")];
+        let short = [
+            ("drain = \"5s\"", "drain = \"200ms\""),
+            ("barrier = \"3s\"", "barrier = \"20ms\""),
+        ];
         let more = [&[BY_LISTS][..], &short, more].concat();
         let config = configure(directory.path(), upstream.address, "disk", &more);
         let process = Some(Process::start(&config));
-        Self { directory, upstream, is_down, config, process, http: Http::default() }
+        Self {
+            directory,
+            upstream,
+            is_down,
+            config,
+            process,
+            http: Http::default(),
+        }
     }
 
     async fn call(&self, method: Method, path: &str, cookie: &str, body: String) -> Answer {
-        let headers = [HOST, ("cookie", cookie), ("content-type", "application/json")];
+        let headers = [
+            HOST,
+            ("cookie", cookie),
+            ("content-type", "application/json"),
+        ];
         let at = self.process.as_ref().unwrap().address;
-        self.http.try_call(at, method, path, &headers, body).await.unwrap()
+        self.http
+            .try_call(at, method, path, &headers, body)
+            .await
+            .unwrap()
     }
 
     /// An event that must be acknowledged.
     async fn event(&self, cookie: &str, id: &str) {
-        let heard = self.call(Method::POST, "/event", cookie, body("u", id, "")).await;
+        let heard = self
+            .call(Method::POST, "/event", cookie, body("u", id, ""))
+            .await;
         assert_eq!(heard.status, StatusCode::ACCEPTED, "{heard:?}");
     }
 
     async fn page(&self, path: &str, cookie: &str) {
         let page = self.call(Method::GET, path, cookie, String::new()).await;
-        assert_eq!((page.status, page.header("set-cookie")), (StatusCode::OK, "sid=two; Path=/; HttpOnly"));
+        assert_eq!(
+            (page.status, page.header("set-cookie")),
+            (StatusCode::OK, "sid=two; Path=/; HttpOnly")
+        );
     }
 
     fn restart(&mut self, end: End) {
@@ -92,13 +119,17 @@ impl World {
 
 fn stats(config: &Path, directory: &Path, command: &str) -> String {
     let path = directory.join("journal");
-    let (code, said) = run(&["journal", command, "--path", path.to_str().unwrap()], config, &[]);
+    let (code, said) = run(
+        &["journal", command, "--path", path.to_str().unwrap()],
+        config,
+        &[],
+    );
     assert_eq!(code, Some(0), "{said}");
     said
 }
 
-/// Two kinds of succession: by a page of no route, of a principal that nothing is known of; and by a read of one that is
-/// known to be good, whose bearers may share a batch.
+/// Two kinds of succession: by a page of no route, of a principal that nothing is known of; and by
+/// a read of one that is known to be good, whose bearers may share a batch.
 async fn rolls(end: End, is_good: bool) {
     let mut world = World::new(&[ROLLING]).await;
     if is_good {
@@ -106,18 +137,36 @@ async fn rolls(end: End, is_good: bool) {
         assert_eq!(
             world
                 .http
-                .try_call(world.process.as_ref().unwrap().admin, Method::POST, "/flush", &[], "")
+                .try_call(
+                    world.process.as_ref().unwrap().admin,
+                    Method::POST,
+                    "/flush",
+                    &[],
+                    ""
+                )
                 .await
                 .unwrap()
                 .status,
             202
         );
-        world.upstream.until(|seen| seen.iter().any(|seen| seen.path == "/batch")).await;
+        world
+            .upstream
+            .until(|seen| seen.iter().any(|seen| seen.path == "/batch"))
+            .await;
         world.page("/progress?userId=u", "sid=one").await;
     }
     world.is_down.store(true, Ordering::SeqCst);
     world.event("sid=one", "a").await;
-    world.page(if is_good { "/progress?userId=u" } else { "/page" }, "sid=one").await;
+    world
+        .page(
+            if is_good {
+                "/progress?userId=u"
+            } else {
+                "/page"
+            },
+            "sid=one",
+        )
+        .await;
     world.restart(end);
     world.event("sid=two", "a").await;
     world.event("sid=two", "b").await;
@@ -129,10 +178,19 @@ async fn rolls(end: End, is_good: bool) {
     let (printed, order) = world.finish();
     let (warm, received) = if is_good { (1, 7) } else { (0, 6) };
     // A duplicate at the door is counted with the next commit: a kill may come before it.
-    let all = format!("received {received} = accepted {} + duplicate 3 + superseded 0 + dead 0 + pending 0", warm + 3);
-    let short =
-        format!("received {} = accepted {} + duplicate 2 + superseded 0 + dead 0 + pending 0", received - 1, warm + 3);
-    assert!(printed.contains(&all) || end == End::Kill && printed.contains(&short), "{end:?} {is_good}: {printed}");
+    let all = format!(
+        "received {received} = accepted {} + duplicate 3 + superseded 0 + dead 0 + pending 0",
+        warm + 3
+    );
+    let short = format!(
+        "received {} = accepted {} + duplicate 2 + superseded 0 + dead 0 + pending 0",
+        received - 1,
+        warm + 3
+    );
+    assert!(
+        printed.contains(&all) || end == End::Kill && printed.contains(&short),
+        "{end:?} {is_good}: {printed}"
+    );
     assert_eq!(order, ["a", "b", "c"], "{end:?} {is_good}");
 }
 
@@ -153,7 +211,10 @@ async fn a_delivered_event_is_known_under_a_cookie_that_was_renewed_before_or_af
     for end in [End::Kill, End::Stop] {
         let mut world = World::new(&[("window = \"1h\"", "window = \"1ms\"")]).await;
         world.event("sid=one", "a").await;
-        world.upstream.until(|seen| seen.iter().any(|seen| seen.path == "/batch")).await;
+        world
+            .upstream
+            .until(|seen| seen.iter().any(|seen| seen.path == "/batch"))
+            .await;
         if end == End::Stop {
             world.restart(end);
         }
@@ -161,7 +222,10 @@ async fn a_delivered_event_is_known_under_a_cookie_that_was_renewed_before_or_af
         world.restart(end);
         world.event("sid=two", "a").await;
         let (printed, _) = world.finish();
-        assert!(printed.contains("received 2 = accepted 1 + duplicate 1 + "), "{end:?}: {printed}");
+        assert!(
+            printed.contains("received 2 = accepted 1 + duplicate 1 + "),
+            "{end:?}: {printed}"
+        );
     }
 }
 
@@ -183,10 +247,14 @@ async fn a_successor_is_kept_with_its_first_event_and_not_for_a_session_without_
     assert_eq!(world.process.take().unwrap().terminate().0, Some(0));
     assert!(stats(&config, &directory, "stats").contains("session successors 1,"));
     assert!(
-        stats(&config, &directory, "verify").contains("2 pending events, 0 dead letters, 1 session successors: every")
+        stats(&config, &directory, "verify")
+            .contains("2 pending events, 0 dead letters, 1 session successors: every")
     );
     world.process = Some(Process::start(&config));
     let (printed, order) = world.finish();
-    assert!(printed.contains("received 3 = accepted 2 + duplicate 1 + "), "{printed}");
+    assert!(
+        printed.contains("received 3 = accepted 2 + duplicate 1 + "),
+        "{printed}"
+    );
     assert_eq!(order, ["a", "b"]);
 }

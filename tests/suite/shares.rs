@@ -1,4 +1,5 @@
-//! What callers hold whom nothing speaks for: of each bound a share, divided by client address (P10, rulings 20 and 25).
+//! What callers hold whom nothing speaks for: of each bound a share, divided by client address
+//! (P10, rulings 20 and 25).
 
 use crate::crash::configure;
 use crate::support::calls::{BY_LISTS, EXPLAIN, body};
@@ -50,14 +51,21 @@ async fn small(bytes: &str) -> Sidecar {
 impl Sidecar {
     /// An event of a token from an address.
     async fn from(&self, address: &str, token: &str, id: &str) -> Answer {
-        self.send(&[("authorization", token), ("x-forwarded-for", address)], USER, id).await
+        self.send(
+            &[("authorization", token), ("x-forwarded-for", address)],
+            USER,
+            id,
+        )
+        .await
     }
 
     async fn strangers(&self, bound: &str) -> u64 {
-        self.counter(&format!("tidegate_strangers{{bound=\"{bound}\"}}")).await
+        self.counter(&format!("tidegate_strangers{{bound=\"{bound}\"}}"))
+            .await
     }
 
-    /// Waits until strangers hold as much as this; a test that waits in vain is ended by its runner.
+    /// Waits until strangers hold as much as this; a test that waits in vain is ended by its
+    /// runner.
     async fn until_strangers(&self, bound: &str, wanted: u64) {
         while self.strangers(bound).await != wanted {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
@@ -67,7 +75,9 @@ impl Sidecar {
     /// A batch of this token is taken.
     async fn make_good(&self, token: &str) {
         let before = self.running.ledger().accepted;
-        let heard = self.from("203.0.113.1", token, &format!("first of {token}")).await;
+        let heard = self
+            .from("203.0.113.1", token, &format!("first of {token}"))
+            .await;
         assert_eq!(heard.status, StatusCode::ACCEPTED, "{heard:?}");
         self.flush().await;
         self.until(|ledger| ledger.accepted > before).await;
@@ -78,8 +88,16 @@ fn is_taken(heard: &Answer) -> bool {
     if heard.status == StatusCode::ACCEPTED {
         return true;
     }
-    assert_eq!(heard.header("tidegate-forwarded"), "too_many_strangers", "{heard:?}");
-    assert_eq!(heard.status, StatusCode::UNAUTHORIZED, "the application's own answer");
+    assert_eq!(
+        heard.header("tidegate-forwarded"),
+        "too_many_strangers",
+        "{heard:?}"
+    );
+    assert_eq!(
+        heard.status,
+        StatusCode::UNAUTHORIZED,
+        "the application's own answer"
+    );
     false
 }
 
@@ -97,7 +115,9 @@ async fn flood(sidecar: &Sidecar, name: &str, addresses: impl Iterator<Item = St
 async fn good_goes_on(sidecar: &Sidecar, token: &str) {
     for number in 0..2 * LANES {
         let user = format!("pupil-{number}");
-        sidecar.taken(&[("authorization", token)], &user, &format!("of {user}")).await;
+        sidecar
+            .taken(&[("authorization", token)], &user, &format!("of {user}"))
+            .await;
     }
 }
 
@@ -106,13 +126,22 @@ async fn forged_tokens_of_one_address_leave_room_for_the_good_and_for_newcomers_
     let sidecar = narrow().await;
     sidecar.make_good("good").await;
     let taken = flood(&sidecar, "one", (0..30).map(|_| "9.9.9.9".to_owned())).await;
-    assert_eq!((taken, sidecar.declined("too_many_strangers").await), (4, 26));
+    assert_eq!(
+        (taken, sidecar.declined("too_many_strangers").await),
+        (4, 26)
+    );
     assert_eq!(sidecar.strangers("lanes").await, 4);
     // A newcomer from another address is a stranger too, and none of those.
-    assert!(is_taken(&sidecar.from("8.8.8.8", "forged-newcomer", "n").await));
+    assert!(is_taken(
+        &sidecar.from("8.8.8.8", "forged-newcomer", "n").await
+    ));
     assert_eq!(sidecar.strangers("lanes").await, 5);
     good_goes_on(&sidecar, "good").await;
-    assert_eq!(sidecar.strangers("lanes").await, 5, "the good are never counted");
+    assert_eq!(
+        sidecar.strangers("lanes").await,
+        5,
+        "the good are never counted"
+    );
     assert_eq!(sidecar.declined("too_many_lanes").await, 0);
 }
 
@@ -121,9 +150,19 @@ async fn forged_tokens_of_many_addresses_have_half_of_the_lanes_and_the_good_the
     let sidecar = narrow().await;
     sidecar.make_good("good").await;
     // All addresses of a site count as one.
-    let site = flood(&sidecar, "site", (0..20).map(|host| format!("2001:db8:1:2:{host}::1"))).await;
+    let site = flood(
+        &sidecar,
+        "site",
+        (0..20).map(|host| format!("2001:db8:1:2:{host}::1")),
+    )
+    .await;
     assert_eq!(site, 4);
-    let many = flood(&sidecar, "many", (0..60).map(|host| format!("198.51.100.{host}"))).await;
+    let many = flood(
+        &sidecar,
+        "many",
+        (0..60).map(|host| format!("198.51.100.{host}")),
+    )
+    .await;
     assert_eq!((many, sidecar.strangers("lanes").await), (12, 16));
     good_goes_on(&sidecar, "good").await;
     assert_eq!(sidecar.strangers("lanes").await, 16);
@@ -134,7 +173,12 @@ async fn what_an_untrusted_call_says_of_its_address_gives_it_no_share() {
     let nobody = ("[server]\n", "[server]\ntrusted_proxies = []\n");
     let sidecar = Sidecar::start(&[EXPLAIN, nobody, ("[batch.progress]", &lanes())]).await;
     sidecar.upstream.answer_with(refuse_forged);
-    let taken = flood(&sidecar, "liar", (0..20).map(|host| format!("198.51.100.{host}"))).await;
+    let taken = flood(
+        &sidecar,
+        "liar",
+        (0..20).map(|host| format!("198.51.100.{host}")),
+    )
+    .await;
     assert_eq!(taken, 4);
 }
 
@@ -144,41 +188,101 @@ async fn bytes_of_strangers_leave_the_good_half_of_the_journal() {
     sidecar.make_good("good").await;
     let one = flood(&sidecar, "one", (0..30).map(|_| "9.9.9.9".to_owned())).await;
     let held = sidecar.strangers("bytes").await;
-    assert!(one > 0 && (4_096..=8_192).contains(&held), "{one} events of {held} bytes");
-    let many = flood(&sidecar, "many", (0..200).map(|host| format!("198.51.100.{host}"))).await;
+    assert!(
+        one > 0 && (4_096..=8_192).contains(&held),
+        "{one} events of {held} bytes"
+    );
+    let many = flood(
+        &sidecar,
+        "many",
+        (0..200).map(|host| format!("198.51.100.{host}")),
+    )
+    .await;
     let held = sidecar.strangers("bytes").await;
-    assert!(many > one && (24_576..=32_768).contains(&held), "{many} events of {held} bytes");
+    assert!(
+        many > one && (24_576..=32_768).contains(&held),
+        "{many} events of {held} bytes"
+    );
     // Each takes over 512 bytes: together more than 20,000 of what is left.
     for number in 0..40 {
-        sidecar.taken(&[("authorization", "good")], &format!("pupil-{number}"), "g").await;
+        sidecar
+            .taken(
+                &[("authorization", "good")],
+                &format!("pupil-{number}"),
+                "g",
+            )
+            .await;
     }
-    assert_eq!((sidecar.strangers("bytes").await, sidecar.declined("not_kept").await), (held, 0));
+    assert_eq!(
+        (
+            sidecar.strangers("bytes").await,
+            sidecar.declined("not_kept").await
+        ),
+        (held, 0)
+    );
 }
 
 #[tokio::test]
 async fn a_principals_share_is_free_once_it_is_taken_and_held_again_once_it_is_refused() {
     let sidecar = narrow().await;
     for number in 0..4 {
-        assert!(is_taken(&sidecar.from("9.9.9.9", &format!("newcomer-{number}"), "a").await));
+        assert!(is_taken(
+            &sidecar
+                .from("9.9.9.9", &format!("newcomer-{number}"), "a")
+                .await
+        ));
     }
     let heard = sidecar.from("9.9.9.9", "newcomer-4", "a").await;
-    assert_eq!((heard.status, heard.header("tidegate-forwarded")), (StatusCode::OK, "too_many_strangers"));
-    assert_eq!(sidecar.from("9.9.9.9", "newcomer-4", "b").await.status, StatusCode::ACCEPTED, "it was taken");
+    assert_eq!(
+        (heard.status, heard.header("tidegate-forwarded")),
+        (StatusCode::OK, "too_many_strangers")
+    );
+    assert_eq!(
+        sidecar.from("9.9.9.9", "newcomer-4", "b").await.status,
+        StatusCode::ACCEPTED,
+        "it was taken"
+    );
     assert_eq!(sidecar.strangers("lanes").await, 4);
     sidecar.delivered().await;
-    assert_eq!((sidecar.strangers("lanes").await, sidecar.strangers("bytes").await), (0, 0));
+    assert_eq!(
+        (
+            sidecar.strangers("lanes").await,
+            sidecar.strangers("bytes").await
+        ),
+        (0, 0)
+    );
     for number in 0..4 {
-        assert_eq!(sidecar.from("9.9.9.9", &format!("newcomer-{number}"), "b").await.status, StatusCode::ACCEPTED);
+        assert_eq!(
+            sidecar
+                .from("9.9.9.9", &format!("newcomer-{number}"), "b")
+                .await
+                .status,
+            StatusCode::ACCEPTED
+        );
     }
-    assert_eq!((sidecar.strangers("lanes").await, sidecar.strangers("bytes").await), (0, 0), "they are good");
-    sidecar.upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(401, json!({}))));
+    assert_eq!(
+        (
+            sidecar.strangers("lanes").await,
+            sidecar.strangers("bytes").await
+        ),
+        (0, 0),
+        "they are good"
+    );
+    sidecar
+        .upstream
+        .answer_with(|seen| (seen.path == "/batch").then(|| answer(401, json!({}))));
     sidecar.flush().await;
     sidecar.until_strangers("lanes", 4).await;
     assert!(sidecar.strangers("bytes").await > 0);
     sidecar.upstream.answer_with(|_| None);
     for number in 0..4 {
-        let heard = sidecar.from("9.9.9.9", &format!("newcomer-{number}"), "c").await;
-        assert_eq!((heard.status, heard.header("tidegate-forwarded")), (StatusCode::OK, "credential_rejected"));
+        let heard = sidecar
+            .from("9.9.9.9", &format!("newcomer-{number}"), "c")
+            .await;
+        assert_eq!(
+            (heard.status, heard.header("tidegate-forwarded")),
+            (StatusCode::OK, "credential_rejected")
+        );
     }
     sidecar.until_strangers("lanes", 0).await;
     sidecar.until_strangers("bytes", 0).await;
@@ -196,8 +300,18 @@ async fn strangers_hold_nothing_when_nothing_is_pending_whatever_became_of_their
         (seen.path == "/batch").then(|| answer(status, json!({})))
     });
     for number in 0..30 {
-        for (token, address) in [("dead", "9.9.9.1"), ("late", "9.9.9.2"), ("fine", "9.9.9.3")] {
-            let heard = sidecar.from(address, &format!("{token}-{}", number % 7), &number.to_string()).await;
+        for (token, address) in [
+            ("dead", "9.9.9.1"),
+            ("late", "9.9.9.2"),
+            ("fine", "9.9.9.3"),
+        ] {
+            let heard = sidecar
+                .from(
+                    address,
+                    &format!("{token}-{}", number % 7),
+                    &number.to_string(),
+                )
+                .await;
             assert!(heard.status.is_success(), "{heard:?}");
         }
         if number % 4 == 0 {
@@ -207,15 +321,27 @@ async fn strangers_hold_nothing_when_nothing_is_pending_whatever_became_of_their
     sidecar.flush().await;
     // Refused principals' calls were forwarded and taken, so that all goes in the end.
     sidecar.upstream.answer_with(|seen| {
-        (seen.path == "/batch" && seen.header("authorization").starts_with("dead")).then(|| answer(422, json!({})))
+        (seen.path == "/batch" && seen.header("authorization").starts_with("dead"))
+            .then(|| answer(422, json!({})))
     });
     for number in 0..7 {
-        sidecar.from("9.9.9.2", &format!("late-{number}"), "last").await;
+        sidecar
+            .from("9.9.9.2", &format!("late-{number}"), "last")
+            .await;
     }
     sidecar.delivered().await;
     assert_eq!(sidecar.strangers("lanes").await, 0);
-    let letters = sidecar.admin(Method::GET, "/dead-letters").await.json().as_array().unwrap().len();
-    assert!(letters > 0 && sidecar.strangers("bytes").await > 0, "contexts of dead letters are kept");
+    let letters = sidecar
+        .admin(Method::GET, "/dead-letters")
+        .await
+        .json()
+        .as_array()
+        .unwrap()
+        .len();
+    assert!(
+        letters > 0 && sidecar.strangers("bytes").await > 0,
+        "contexts of dead letters are kept"
+    );
     sidecar.admin(Method::DELETE, "/dead-letters").await;
     assert_eq!(sidecar.strangers("bytes").await, 0);
 }
@@ -223,21 +349,37 @@ async fn strangers_hold_nothing_when_nothing_is_pending_whatever_became_of_their
 #[tokio::test]
 async fn a_repetition_takes_nothing_and_is_answered_though_strangers_hold_their_share() {
     // An address has 2,048 bytes.
-    let journal = ("durability = \"none\"", "durability = \"none\"\nmax_bytes = \"16KiB\"");
+    let journal = (
+        "durability = \"none\"",
+        "durability = \"none\"\nmax_bytes = \"16KiB\"",
+    );
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, journal]).await;
     sidecar.upstream.answer_with(refuse_forged);
     assert!(is_taken(&sidecar.from("9.9.9.9", "forged", "a").await));
     let bytes = sidecar.strangers("bytes").await;
     // Of these calls the head is another one, for which there is no room.
     let agent = "x".repeat(2_000);
-    let again = [("authorization", "forged"), ("x-forwarded-for", "9.9.9.9"), ("user-agent", agent.as_str())];
+    let again = [
+        ("authorization", "forged"),
+        ("x-forwarded-for", "9.9.9.9"),
+        ("user-agent", agent.as_str()),
+    ];
     for headers in [&again[..2], &again, &again] {
         sidecar.taken(headers, USER, "a").await;
     }
-    assert_eq!((sidecar.strangers("bytes").await, sidecar.running.ledger().duplicate), (bytes, 3));
+    assert_eq!(
+        (
+            sidecar.strangers("bytes").await,
+            sidecar.running.ledger().duplicate
+        ),
+        (bytes, 3)
+    );
     sidecar.upstream.answer_with(|_| None);
     let other = sidecar.send(&again, USER, "b").await;
-    assert_eq!((other.status, other.header("tidegate-forwarded")), (StatusCode::OK, "too_many_strangers"));
+    assert_eq!(
+        (other.status, other.header("tidegate-forwarded")),
+        (StatusCode::OK, "too_many_strangers")
+    );
 }
 
 #[tokio::test]
@@ -248,11 +390,21 @@ async fn a_clients_batch_of_which_only_a_part_has_room_is_forwarded_whole() {
     let send = async |ids: &[&str]| {
         let events: Vec<_> = ids.iter().map(|id| element(id)).collect();
         let headers = [("authorization", "new"), ("x-forwarded-for", "9.9.9.9")];
-        sidecar.call(Method::POST, "/batch", &headers, json!({ "events": events }).to_string()).await
+        sidecar
+            .call(
+                Method::POST,
+                "/batch",
+                &headers,
+                json!({ "events": events }).to_string(),
+            )
+            .await
     };
     assert_eq!(send(&["a"]).await.json()["accepted"], json!(["a"]));
     let whole = send(&["b", "c", "d"]).await;
-    assert_eq!((whole.header("tidegate-forwarded"), whole.status), ("too_many_strangers", StatusCode::OK));
+    assert_eq!(
+        (whole.header("tidegate-forwarded"), whole.status),
+        ("too_many_strangers", StatusCode::OK)
+    );
     assert_eq!(sidecar.upstream.batches(), [vec!["a"], vec!["b", "c", "d"]]);
     assert_eq!(sidecar.running.ledger().received, 1);
 }
@@ -263,14 +415,26 @@ async fn listeners_of_one_address_have_a_share_of_the_places_and_others_find_one
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let listen = async |address: &str, token: &str| {
         let uri = format!("http://{}/_tidegate/invalidations", sidecar.running.address);
-        let request = Request::get(uri).header("authorization", token).header("x-forwarded-for", address);
-        client.request(request.body(Empty::new()).unwrap()).await.unwrap().status()
+        let request = Request::get(uri)
+            .header("authorization", token)
+            .header("x-forwarded-for", address);
+        client
+            .request(request.body(Empty::new()).unwrap())
+            .await
+            .unwrap()
+            .status()
     };
     // Who has left is remembered for a while, and so is its place.
     for number in 0..1_250 {
-        assert_eq!(listen("9.9.9.9", &format!("forged-{number}")).await, StatusCode::OK);
+        assert_eq!(
+            listen("9.9.9.9", &format!("forged-{number}")).await,
+            StatusCode::OK
+        );
     }
-    assert_eq!(listen("9.9.9.9", "forged").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        listen("9.9.9.9", "forged").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert_eq!(listen("8.8.8.8", "newcomer").await, StatusCode::OK);
     sidecar.make_good("good").await;
     assert_eq!(listen("9.9.9.9", "good").await, StatusCode::OK);
@@ -283,13 +447,23 @@ async fn calls_that_wait_though_their_client_reset_them_are_bounded_and_others_g
     let patient = ("response_timeout = \"5s\"", "response_timeout = \"60s\"");
     let sidecar = Sidecar::start(&[patient]).await;
     sidecar.upstream.hold_back(|seen| seen.path == "/batch");
-    assert_eq!(sidecar.from("9.9.9.9", "forged", "a").await.status, StatusCode::ACCEPTED);
+    assert_eq!(
+        sidecar.from("9.9.9.9", "forged", "a").await.status,
+        StatusCode::ACCEPTED
+    );
     let io = TokioIo::new(TcpStream::connect(sidecar.running.address).await.unwrap());
-    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let delete = || {
-        let request = Request::delete(format!("http://{}/event?userId={USER}", sidecar.running.address));
-        let request = request.header("authorization", "forged").header("x-forwarded-for", "9.9.9.9");
+        let request = Request::delete(format!(
+            "http://{}/event?userId={USER}",
+            sidecar.running.address
+        ));
+        let request = request
+            .header("authorization", "forged")
+            .header("x-forwarded-for", "9.9.9.9");
         let (mut sender, request) = (sender.clone(), request.body(Empty::<Bytes>::new()).unwrap());
         async move { sender.send_request(request).await.unwrap() }
     };
@@ -306,22 +480,49 @@ async fn calls_that_wait_though_their_client_reset_them_are_bounded_and_others_g
     assert_eq!(sidecar.declined("busy").await, 1);
     for (address, token) in [("9.9.9.9", "other"), ("8.8.8.8", "newcomer")] {
         let headers = [("authorization", token), ("x-forwarded-for", address)];
-        let other = sidecar.call(Method::DELETE, "/event?userId=v", &headers, "").await;
-        assert_eq!(other.status, StatusCode::OK, "nothing is before it, so that it doesn't wait");
+        let other = sidecar
+            .call(Method::DELETE, "/event?userId=v", &headers, "")
+            .await;
+        assert_eq!(
+            other.status,
+            StatusCode::OK,
+            "nothing is before it, so that it doesn't wait"
+        );
     }
-    assert_eq!(sidecar.strangers("calls").await, MOST, "whatever became of their client");
+    assert_eq!(
+        sidecar.strangers("calls").await,
+        MOST,
+        "whatever became of their client"
+    );
     sidecar.upstream.open_gate();
     sidecar.until_strangers("calls", 0).await;
 }
 
-/// Each start has another port: without a host of their own, calls before and after would be of different hosts.
+/// Each start has another port: without a host of their own, calls before and after would be of
+/// different hosts.
 async fn send(process: &Process, address: &str, token: &str, id: &str) -> Answer {
-    let headers = [("authorization", token), ("x-forwarded-for", address), ("host", "app.test")];
-    Http::default().try_call(process.address, Method::POST, "/event", &headers, body(USER, id, "")).await.unwrap()
+    let headers = [
+        ("authorization", token),
+        ("x-forwarded-for", address),
+        ("host", "app.test"),
+    ];
+    Http::default()
+        .try_call(
+            process.address,
+            Method::POST,
+            "/event",
+            &headers,
+            body(USER, id, ""),
+        )
+        .await
+        .unwrap()
 }
 
 async fn held(process: &Process) -> serde_json::Value {
-    let status = Http::default().try_call(process.admin, Method::GET, "/status", &[], "").await.unwrap();
+    let status = Http::default()
+        .try_call(process.admin, Method::GET, "/status", &[], "")
+        .await
+        .unwrap();
     status.json()["strangers"].clone()
 }
 
@@ -331,10 +532,17 @@ async fn what_a_start_finds_of_strangers_counts_as_theirs() {
     let upstream = FakeUpstream::start().await;
     upstream.answer_with(refuse_forged);
     let lanes = lanes();
-    let config = configure(directory.path(), upstream.address, "process", &[EXPLAIN, ("[batch.progress]", &lanes)]);
+    let config = configure(
+        directory.path(),
+        upstream.address,
+        "process",
+        &[EXPLAIN, ("[batch.progress]", &lanes)],
+    );
     let process = Process::start(&config);
     for number in 0..4 {
-        assert!(is_taken(&send(&process, "9.9.9.9", &format!("forged-{number}"), "a").await));
+        assert!(is_taken(
+            &send(&process, "9.9.9.9", &format!("forged-{number}"), "a").await
+        ));
     }
     let before = held(&process).await;
     assert_eq!(before["lanes"], 4);

@@ -15,13 +15,21 @@ const LONG_DRAIN: (&str, &str) = ("drain = \"5s\"", "drain = \"1h\"");
 
 async fn post(at: SocketAddr, id: &str) {
     let body = format!("{{\"id\":\"{id}\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}}");
-    let answer = Http::default().try_call(at, Method::POST, "/event", &HEAD, body).await.unwrap();
+    let answer = Http::default()
+        .try_call(at, Method::POST, "/event", &HEAD, body)
+        .await
+        .unwrap();
     assert!(answer.status.is_success());
 }
 
 /// The exit code and the ledger of a process that ends by itself.
 async fn end(process: Process) -> (Option<i32>, String) {
-    in_time("the process's end", tokio::task::spawn_blocking(move || process.end())).await.unwrap()
+    in_time(
+        "the process's end",
+        tokio::task::spawn_blocking(move || process.end()),
+    )
+    .await
+    .unwrap()
 }
 
 async fn said(process: &Process, words: &str) {
@@ -37,22 +45,37 @@ async fn said(process: &Process, words: &str) {
 async fn a_stop_does_not_wait_for_what_cannot_move() {
     let limited = || {
         let mut reply = answer(429, json!({}));
-        reply.headers_mut().insert("retry-after", "3600".parse().unwrap());
+        reply
+            .headers_mut()
+            .insert("retry-after", "3600".parse().unwrap());
         reply
     };
-    let troubles: [(&str, fn() -> Reply); 3] =
-        [("503", || answer(503, json!({}))), ("401", || answer(401, json!({}))), ("no answer", hang_up)];
-    for (name, trouble) in troubles.into_iter().chain([("429", limited as fn() -> Reply)]) {
+    let troubles: [(&str, fn() -> Reply); 3] = [
+        ("503", || answer(503, json!({}))),
+        ("401", || answer(401, json!({}))),
+        ("no answer", hang_up),
+    ];
+    for (name, trouble) in troubles
+        .into_iter()
+        .chain([("429", limited as fn() -> Reply)])
+    {
         let directory = tempfile::tempdir().unwrap();
         let upstream = FakeUpstream::start().await;
         upstream.answer_with(move |_| Some(trouble()));
-        let process = Process::start(&configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]));
+        let process = Process::start(&configure(
+            directory.path(),
+            upstream.address,
+            "process",
+            &[LONG_DRAIN],
+        ));
         post(process.address, "a").await;
         process.signal("-TERM");
         let (code, printed) = end(process).await;
         assert_eq!(code, Some(0), "{name}");
         assert!(
-            printed.contains("received 1 = accepted 0 + duplicate 0 + superseded 0 + dead 0 + pending 1"),
+            printed.contains(
+                "received 1 = accepted 0 + duplicate 0 + superseded 0 + dead 0 + pending 1"
+            ),
             "{name}"
         );
         assert!(!upstream.seen().is_empty(), "{name}: it was tried");
@@ -68,7 +91,11 @@ async fn a_stop_says_what_it_waits_for_and_a_second_signal_ends_it_at_once() {
     let process = Process::start(&config);
     post(process.address, "a").await;
     process.signal("-TERM");
-    said(&process, "stopping: waits for 1 pending events, 1 deliveries of them in flight").await;
+    said(
+        &process,
+        "stopping: waits for 1 pending events, 1 deliveries of them in flight",
+    )
+    .await;
     process.signal("-INT");
     let (code, printed) = end(process).await;
     assert_eq!(code, Some(0));
@@ -78,14 +105,22 @@ async fn a_stop_says_what_it_waits_for_and_a_second_signal_ends_it_at_once() {
     let process = Process::start(&config);
     process.signal("-TERM");
     let (_, printed) = end(process).await;
-    assert!(printed.contains("accepted 1 + duplicate 0 + superseded 0 + dead 0 + pending 0"), "{printed}");
+    assert!(
+        printed.contains("accepted 1 + duplicate 0 + superseded 0 + dead 0 + pending 0"),
+        "{printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hangup_ends_a_process_as_cleanly_as_a_terminate() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let process = Process::start_in_session(&configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]));
+    let process = Process::start_in_session(&configure(
+        directory.path(),
+        upstream.address,
+        "process",
+        &[LONG_DRAIN],
+    ));
     post(process.address, "a").await;
     process.signal("-HUP");
     let (code, printed) = end(process).await;
@@ -104,7 +139,10 @@ async fn a_process_that_was_started_to_outlive_its_terminal_does() {
     post(process.address, "a").await;
     process.signal("-TERM");
     let (code, printed) = end(process).await;
-    assert!(code == Some(0) && printed.contains("received 1 = accepted 1"), "{printed}");
+    assert!(
+        code == Some(0) && printed.contains("received 1 = accepted 1"),
+        "{printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,7 +153,10 @@ async fn a_stop_ends_well_though_nobody_hears_what_it_says() {
     let config = configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]);
     // What the pipe leads to ends after the line that says where it serves.
     let fifo = directory.path().join("said");
-    let prepare = format!("mkfifo {0} && {{ head -n 1 {0} >&2 & }} && exec 3>&2 2>{0}", fifo.display());
+    let prepare = format!(
+        "mkfifo {0} && {{ head -n 1 {0} >&2 & }} && exec 3>&2 2>{0}",
+        fifo.display()
+    );
     let process = Process::start_after(&prepare, &config);
     post(process.address, "a").await;
     process.signal("-TERM");
@@ -124,7 +165,10 @@ async fn a_stop_ends_well_though_nobody_hears_what_it_says() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     upstream.open_gate();
     let (code, printed) = end(process).await;
-    assert!(code == Some(0) && printed.contains("received 1 = accepted 1"), "{code:?} {printed}");
+    assert!(
+        code == Some(0) && printed.contains("received 1 = accepted 1"),
+        "{code:?} {printed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,8 +180,16 @@ async fn an_upstream_that_comes_back_within_a_stop_gets_what_is_pending() {
         tries += 1;
         (tries < 3).then(|| answer(503, json!({})))
     });
-    let slow = ("retry_server = { base = \"10ms\", cap = \"20ms\" }", "retry_server = { base = \"1h\", cap = \"1h\" }");
-    let process = Process::start(&configure(directory.path(), upstream.address, "process", &[LONG_DRAIN, slow]));
+    let slow = (
+        "retry_server = { base = \"10ms\", cap = \"20ms\" }",
+        "retry_server = { base = \"1h\", cap = \"1h\" }",
+    );
+    let process = Process::start(&configure(
+        directory.path(),
+        upstream.address,
+        "process",
+        &[LONG_DRAIN, slow],
+    ));
     post(process.address, "a").await;
     process.signal("-TERM");
     let (_, printed) = end(process).await;

@@ -12,13 +12,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-const TUNNEL: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
-const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: \
-                      chunked\r\n\r\n5\r\ndata:\r\n";
+const TUNNEL: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
+const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; \
+                      charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n5\r\ndata:\r\n";
 const PIECE: &str = "5\r\ndata:\r\n";
 const END: &str = "0\r\n\r\n";
 
-/// An application with event streams (`/events`), tunnels (`/tunnel`), calls that wait (`/slow`), and others.
+/// An application with event streams (`/events`), tunnels (`/tunnel`), calls that wait (`/slow`),
+/// and others.
 struct Application {
     address: SocketAddr,
     /// What all streams are sent; [`END`] ends them.
@@ -39,7 +41,9 @@ impl Application {
         tokio::spawn(async move {
             let now = Arc::<AtomicUsize>::default();
             while let Ok((stream, _)) = listener.accept().await {
-                counts.1.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                counts
+                    .1
+                    .fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 let (now, waiting) = (Arc::clone(&now), Arc::clone(&counts.0));
                 let (told, may_go) = (told.clone(), may_go.clone());
                 tokio::spawn(async move {
@@ -48,7 +52,13 @@ impl Application {
                 });
             }
         });
-        Self { address, streams, slow, waiting, most }
+        Self {
+            address,
+            streams,
+            slow,
+            waiting,
+            most,
+        }
     }
 
     /// So many slow calls have come.
@@ -117,34 +127,58 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
 /// A sidecar whose calls have three quarters of these connections.
 async fn sidecar(connections: usize, application: &Application) -> Sidecar {
     let keys = format!("[upstream]\nmax_connections = {connections}\nconnect_timeout = \"100ms\"");
-    let config =
-        CONFIG.replace("[upstream]", &keys).replace("response_timeout = \"5s\"", "response_timeout = \"300s\"");
-    Sidecar::with(&config.replace("UPSTREAM", &application.address.to_string()), Clock::default()).await
+    let config = CONFIG
+        .replace("[upstream]", &keys)
+        .replace("response_timeout = \"5s\"", "response_timeout = \"300s\"");
+    Sidecar::with(
+        &config.replace("UPSTREAM", &application.address.to_string()),
+        Clock::default(),
+    )
+    .await
 }
 
-/// A client's call, whose answer has begun; none if there was no place for it. Without an address it is a proxy's own.
+/// A client's call, whose answer has begun; none if there was no place for it. Without an address
+/// it is a proxy's own.
 async fn open(sidecar: &Sidecar, path: &str, client: Option<&str>) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(sidecar.running.address).await.unwrap();
-    let from = client.map(|client| format!("x-forwarded-for: {client}\r\n")).unwrap_or_default();
-    let upgrade = if path == "/tunnel" { "connection: upgrade\r\nupgrade: raw\r\n" } else { "" };
+    let from = client
+        .map(|client| format!("x-forwarded-for: {client}\r\n"))
+        .unwrap_or_default();
+    let upgrade = if path == "/tunnel" {
+        "connection: upgrade\r\nupgrade: raw\r\n"
+    } else {
+        ""
+    };
     let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{from}{upgrade}\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let answer = read_head(&mut stream).await.unwrap();
-    let wanted = if path == "/tunnel" { "HTTP/1.1 101" } else { "HTTP/1.1 200" };
+    let wanted = if path == "/tunnel" {
+        "HTTP/1.1 101"
+    } else {
+        "HTTP/1.1 200"
+    };
     if answer.starts_with(wanted) {
         return Some(stream);
     }
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("connection_limit_reached"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("connection_limit_reached"),
+        "{answer}"
+    );
     None
 }
 
 async fn get(sidecar: &Sidecar, path: &str, client: &str) -> StatusCode {
     // Each has a connection of its own.
     let headers = [("x-forwarded-for", client)];
-    Http::default().try_call(sidecar.running.address, Method::GET, path, &headers, "").await.unwrap().status
+    Http::default()
+        .try_call(sidecar.running.address, Method::GET, path, &headers, "")
+        .await
+        .unwrap()
+        .status
 }
 
-/// Opens one after the other until there are so many; whatever ended before gives its place back in between.
+/// Opens one after the other until there are so many; whatever ended before gives its place back in
+/// between.
 async fn open_all(sidecar: &Sidecar, count: usize) -> Vec<TcpStream> {
     let opening = async {
         let mut all = Vec::new();
@@ -165,24 +199,38 @@ async fn streams_leave_short_calls_of_their_own_address_and_of_others_running() 
         let mut streams = Vec::new();
         for number in [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4] {
             let client = format!("192.0.2.{number}");
-            assert_eq!(get(&sidecar, "/x", &client).await, StatusCode::OK, "{path}, {} open", streams.len());
+            assert_eq!(
+                get(&sidecar, "/x", &client).await,
+                StatusCode::OK,
+                "{path}, {} open",
+                streams.len()
+            );
             streams.push(open(&sidecar, path, Some(&client)).await.unwrap());
         }
-        // As many calls at once as without the streams, each of them on a connection; one place is for good callers.
+        // As many calls at once as without the streams, each of them on a connection; one place is
+        // for good callers.
         let clients = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
         let calls = (0..11).map(|number| get(&sidecar, "/slow", clients[number / 3]));
         let opening = async {
             application.until_waiting(11).await;
-            assert_eq!(get(&sidecar, "/x", "192.0.2.9").await, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(
+                get(&sidecar, "/x", "192.0.2.9").await,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{path}"
+            );
             application.slow.send_replace(true);
         };
         let (calls, ()) = tokio::join!(join_all(calls), opening);
-        assert!(calls.iter().all(|status| *status == StatusCode::OK), "{path}: {calls:?}");
+        assert!(
+            calls.iter().all(|status| *status == StatusCode::OK),
+            "{path}: {calls:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn an_address_that_stands_for_many_has_as_many_streams_as_the_calls_part_and_keeps_all_its_calls() {
+async fn an_address_that_stands_for_many_has_as_many_streams_as_the_calls_part_and_keeps_all_its_calls()
+ {
     let application = Application::start().await;
     let sidecar = sidecar(16, &application).await;
     let streams = open_all(&sidecar, 12).await;
@@ -203,9 +251,13 @@ async fn streams_beyond_their_places_keep_those_of_calls_until_one_is_free() {
     // 3 and 3, and one connection for a delivery.
     let mut streams = open_all(&sidecar, 6).await;
     assert!(open(&sidecar, "/events", None).await.is_none());
-    assert_eq!(get(&sidecar, "/x", "192.0.2.1").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        get(&sidecar, "/x", "192.0.2.1").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert!(application.most.load(Ordering::SeqCst) <= 7);
-    // The first one has a stream's place; one of a call's is free when the next piece of its stream comes.
+    // The first one has a stream's place; one of a call's is free when the next piece of its stream
+    // comes.
     drop(streams.remove(0));
     let moved = async {
         while get(&sidecar, "/x", "192.0.2.1").await != StatusCode::OK {

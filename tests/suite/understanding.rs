@@ -1,5 +1,5 @@
-//! P14: what isn't understood goes to the application as it came, after its caller's lanes, and is counted by its reason;
-//! it is refused only where the group's `refuse` says so.
+//! P14: what isn't understood goes to the application as it came, after its caller's lanes, and is
+//! counted by its reason; it is refused only where the group's `refuse` says so.
 
 use crate::support::Sidecar;
 use crate::support::calls::{BY_LISTS, EXPLAIN, bearer, body};
@@ -26,7 +26,12 @@ struct Odd {
 }
 
 fn odd(reason: &'static str, body: impl Into<Vec<u8>>) -> Odd {
-    Odd { reason, path: "/event", headers: vec![("content-type", "application/json")], body: body.into() }
+    Odd {
+        reason,
+        path: "/event",
+        headers: vec![("content-type", "application/json")],
+        body: body.into(),
+    }
 }
 
 impl Odd {
@@ -43,7 +48,10 @@ impl Odd {
 
 fn at(offset: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    format!(",\"timestamp\":{}", i64::try_from(now.as_millis()).unwrap() + offset * 1000)
+    format!(
+        ",\"timestamp\":{}",
+        i64::try_from(now.as_millis()).unwrap() + offset * 1000
+    )
 }
 
 fn sound() -> Vec<u8> {
@@ -52,12 +60,18 @@ fn sound() -> Vec<u8> {
 
 fn elements(count: usize) -> Vec<u8> {
     let of = |number| json!({ "clientEventId": format!("odd-{number}"), "userId": "u", "lessonId": "l" });
-    json!({ "events": (0..count).map(of).collect::<Vec<_>>() }).to_string().into_bytes()
+    json!({ "events": (0..count).map(of).collect::<Vec<_>>() })
+        .to_string()
+        .into_bytes()
 }
 
 /// Every kind of what isn't understood.
 fn kinds() -> Vec<Odd> {
-    let deep = format!("{{\"id\":\"odd\",\"user\":\"u\",\"lesson\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+    let deep = format!(
+        "{{\"id\":\"odd\",\"user\":\"u\",\"lesson\":{}1{}}}",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
     let wrapped = json!({ "api_key": "k", "events": [{ "clientEventId": "odd", "userId": "u", "lessonId": "l" }] });
     let two_users = json!({ "events": [
         { "clientEventId": "odd", "userId": "u", "lessonId": "l" },
@@ -73,31 +87,57 @@ fn kinds() -> Vec<Odd> {
         odd("not_json", "\"text\""),
         odd("not_json", "null"),
         odd("not_json", body("u", "odd", ",\"percent\":NaN")),
-        odd("not_json", b"{\"id\":\"odd\",\"user\":\"u\",\"lesson\":\"\xff\"}"),
+        odd(
+            "not_json",
+            b"{\"id\":\"odd\",\"user\":\"u\",\"lesson\":\"\xff\"}",
+        ),
         odd("not_json", b"\x1f\x8b\x08\x00gzip without its header"),
         odd("not_json", deep),
         odd("not_json", "user=u&lesson=l").with("content-type", "application/json"),
         odd("unknown_coding", sound()).with("content-encoding", "lzma"),
         odd("unknown_coding", sound()).with("content-encoding", "gzip, br"),
         odd("bad_coding", sound()).with("content-encoding", "gzip"),
-        odd("too_large", body("u", "odd", &format!(",\"pad\":\"{}\"", "x".repeat(5_000)))),
-        odd("too_large_for_batch", body("u", "odd", &format!(",\"pad\":\"{}\"", "x".repeat(2_000)))),
+        odd(
+            "too_large",
+            body("u", "odd", &format!(",\"pad\":\"{}\"", "x".repeat(5_000))),
+        ),
+        odd(
+            "too_large_for_batch",
+            body("u", "odd", &format!(",\"pad\":\"{}\"", "x".repeat(2_000))),
+        ),
         odd("missing_field", "{\"id\":\"odd\",\"user\":\"u\"}"),
-        odd("missing_field", "{\"id\":\"odd\",\"user\":\"u\",\"lesson\":null}"),
-        odd("missing_field", "{\"id\":\"odd\",\"user\":\"u\",\"lesson\":\"\"}"),
+        odd(
+            "missing_field",
+            "{\"id\":\"odd\",\"user\":\"u\",\"lesson\":null}",
+        ),
+        odd(
+            "missing_field",
+            "{\"id\":\"odd\",\"user\":\"u\",\"lesson\":\"\"}",
+        ),
         odd("wrong_type", "{\"id\":7,\"user\":\"u\",\"lesson\":\"l\"}"),
-        odd("wrong_type", "{\"id\":[\"a\"],\"user\":\"u\",\"lesson\":\"l\"}"),
+        odd(
+            "wrong_type",
+            "{\"id\":[\"a\"],\"user\":\"u\",\"lesson\":\"l\"}",
+        ),
         odd("bad_id", body("u", &"i".repeat(300), "")),
         odd("too_old", body("u", "odd", &at(-25 * 3600))),
         odd("too_old", body("u", "odd", ",\"timestamp\":1700000000")),
         odd("in_the_future", body("u", "odd", &at(6 * 60))),
-        odd("not_a_number", "{\"id\":\"odd\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":\"half\"}"),
-        odd("other_content", "{\"id\":\"before\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":90}"),
+        odd(
+            "not_a_number",
+            "{\"id\":\"odd\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":\"half\"}",
+        ),
+        odd(
+            "other_content",
+            "{\"id\":\"before\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":90}",
+        ),
         odd("query", sound()).at("/event?dry_run=1"),
         odd("not_asked_for", sound()).with("content-type", "text/plain"),
         odd("not_asked_for", "id=odd&user=u").with("content-type", form),
         // A page may send a body without a type to another site.
-        odd("not_asked_for", sound()).with("content-type", "").with("sec-fetch-site", "cross-site"),
+        odd("not_asked_for", sound())
+            .with("content-type", "")
+            .with("sec-fetch-site", "cross-site"),
         odd("proof", sound()).with("prefer", "resolution=merge-duplicates"),
         odd("proof", sound()).with("if-match", "\"1\""),
         odd("proof", sound()).with("if-none-match", "*"),
@@ -108,26 +148,57 @@ fn kinds() -> Vec<Odd> {
         odd("not_json", "no JSON").at("/batch"),
         odd("unknown_wrapper", wrapped.to_string()).at("/batch"),
         odd("missing_field", "{\"events\":[]}").at("/batch"),
-        odd("missing_field", "{\"events\":[{\"clientEventId\":\"odd\",\"userId\":\"u\"}]}").at("/batch"),
-        odd("wrong_type", "{\"events\":[{\"clientEventId\":7,\"userId\":\"u\",\"lessonId\":\"l\"}]}").at("/batch"),
+        odd(
+            "missing_field",
+            "{\"events\":[{\"clientEventId\":\"odd\",\"userId\":\"u\"}]}",
+        )
+        .at("/batch"),
+        odd(
+            "wrong_type",
+            "{\"events\":[{\"clientEventId\":7,\"userId\":\"u\",\"lessonId\":\"l\"}]}",
+        )
+        .at("/batch"),
         odd("too_many_events", elements(5)).at("/batch"),
-        odd("too_large", json!({ "events": [{ "pad": "x".repeat(1_100) }] }).to_string()).at("/batch"),
+        odd(
+            "too_large",
+            json!({ "events": [{ "pad": "x".repeat(1_100) }] }).to_string(),
+        )
+        .at("/batch"),
         odd("other_user", two_users.to_string()).at("/batch"),
         odd("query", elements(1)).at("/batch?on_conflict=id"),
-        odd("not_asked_for", elements(1)).at("/batch").with("content-type", "text/plain"),
-        odd("not_asked_for", elements(1)).at("/batch").with("content-type", "").with("sec-fetch-site", "cross-site"),
+        odd("not_asked_for", elements(1))
+            .at("/batch")
+            .with("content-type", "text/plain"),
+        odd("not_asked_for", elements(1))
+            .at("/batch")
+            .with("content-type", "")
+            .with("sec-fetch-site", "cross-site"),
     ]
 }
 
 async fn start(refuse: &str) -> Sidecar {
-    let bounds = ("[batch.progress]", "[limits]\nmax_body = \"4KiB\"\n[batch.progress]");
+    let bounds = (
+        "[batch.progress]",
+        "[limits]\nmax_body = \"4KiB\"\n[batch.progress]",
+    );
     let refuse = format!("fallback = \"dead-letter\"\nrefuse = [{refuse}]");
-    Sidecar::start(&[BY_LISTS, EXPLAIN, bounds, ("fallback = \"dead-letter\"", &refuse)]).await
+    Sidecar::start(&[
+        BY_LISTS,
+        EXPLAIN,
+        bounds,
+        ("fallback = \"dead-letter\"", &refuse),
+    ])
+    .await
 }
 
 async fn send(sidecar: &Sidecar, call: &Odd) -> crate::support::Answer {
-    let headers: Vec<_> = [TOKEN].into_iter().chain(call.headers.iter().copied()).collect();
-    sidecar.call(Method::POST, call.path, &headers, call.body.clone()).await
+    let headers: Vec<_> = [TOKEN]
+        .into_iter()
+        .chain(call.headers.iter().copied())
+        .collect();
+    sidecar
+        .call(Method::POST, call.path, &headers, call.body.clone())
+        .await
 }
 
 fn shown(call: &Odd) -> String {
@@ -136,25 +207,38 @@ fn shown(call: &Odd) -> String {
 }
 
 #[tokio::test]
-async fn whatever_is_not_understood_is_forwarded_byte_for_byte_after_its_callers_lanes_and_counted() {
+async fn whatever_is_not_understood_is_forwarded_byte_for_byte_after_its_callers_lanes_and_counted()
+{
     for call in kinds() {
         let sidecar = start("").await;
         sidecar.taken(&[TOKEN], "u", "before").await;
         let raw = call.body.clone();
-        sidecar.upstream.answer_with(move |seen| (seen.body == raw).then(|| answer(418, json!({ "own": "verdict" }))));
+        sidecar.upstream.answer_with(move |seen| {
+            (seen.body == raw).then(|| answer(418, json!({ "own": "verdict" })))
+        });
         let heard = send(&sidecar, &call).await;
         let shown = shown(&call);
-        assert_eq!((heard.status.as_u16(), heard.json()), (418, json!({ "own": "verdict" })), "{shown}");
+        assert_eq!(
+            (heard.status.as_u16(), heard.json()),
+            (418, json!({ "own": "verdict" })),
+            "{shown}"
+        );
         assert_eq!(heard.header("tidegate-forwarded"), call.reason, "{shown}");
         assert_eq!(sidecar.declined(call.reason).await, 1, "{shown}");
         let seen = sidecar.upstream.seen();
-        let [batch, odd] = seen.as_slice() else { panic!("{shown}: {seen:?}") };
+        let [batch, odd] = seen.as_slice() else {
+            panic!("{shown}: {seen:?}")
+        };
         assert_eq!(batch.ids(), ["before"], "{shown}");
-        assert_eq!((&odd.method, odd.path.as_str(), &odd.body), (&Method::POST, call.path, &Bytes::from(call.body)));
+        assert_eq!(
+            (&odd.method, odd.path.as_str(), &odd.body),
+            (&Method::POST, call.path, &Bytes::from(call.body))
+        );
         for (name, value) in call.headers {
             assert_eq!(odd.header(name), value, "{shown}");
         }
-        // The caller's own verdict is no refusal of its later calls, which are answered at once again.
+        // The caller's own verdict is no refusal of its later calls, which are answered at once
+        // again.
         sidecar.taken(&[TOKEN], "u", "after").await;
     }
 }
@@ -162,7 +246,10 @@ async fn whatever_is_not_understood_is_forwarded_byte_for_byte_after_its_callers
 #[tokio::test]
 async fn only_what_refuse_names_is_refused_and_nothing_of_it_reaches_the_application() {
     let mut told: Vec<_> = Vec::new();
-    for call in kinds().into_iter().filter(|call| REFUSABLE.contains(&call.reason)) {
+    for call in kinds()
+        .into_iter()
+        .filter(|call| REFUSABLE.contains(&call.reason))
+    {
         let sidecar = start(&format!("\"{}\"", call.reason)).await;
         let heard = send(&sidecar, &call).await;
         let shown = shown(&call);
@@ -172,36 +259,79 @@ async fn only_what_refuse_names_is_refused_and_nothing_of_it_reaches_the_applica
             "too_old" | "in_the_future" => 422,
             _ => 400,
         };
-        assert_eq!((heard.status.as_u16(), heard.json()["code"].as_str()), (wanted, Some(call.reason)), "{shown}");
-        assert_eq!(heard.header("content-type"), "application/problem+json", "{shown}");
+        assert_eq!(
+            (heard.status.as_u16(), heard.json()["code"].as_str()),
+            (wanted, Some(call.reason)),
+            "{shown}"
+        );
+        assert_eq!(
+            heard.header("content-type"),
+            "application/problem+json",
+            "{shown}"
+        );
         assert_eq!(sidecar.declined(call.reason).await, 1, "{shown}");
-        assert_eq!((sidecar.upstream.seen().len(), sidecar.running.ledger().received), (0, 0), "{shown}");
+        assert_eq!(
+            (
+                sidecar.upstream.seen().len(),
+                sidecar.running.ledger().received
+            ),
+            (0, 0),
+            "{shown}"
+        );
         told.push(call.reason);
     }
     // A missing id is made up where it isn't refused.
     let sidecar = start("\"missing_id\"").await;
-    let heard = send(&sidecar, &odd("missing_id", "{\"user\":\"u\",\"lesson\":\"l\"}")).await;
-    assert_eq!((heard.status, heard.json()["code"].as_str()), (StatusCode::BAD_REQUEST, Some("missing_id")));
+    let heard = send(
+        &sidecar,
+        &odd("missing_id", "{\"user\":\"u\",\"lesson\":\"l\"}"),
+    )
+    .await;
+    assert_eq!(
+        (heard.status, heard.json()["code"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("missing_id"))
+    );
     told.push("missing_id");
-    let untold: Vec<_> = REFUSABLE.iter().filter(|reason| !told.contains(reason)).collect();
+    let untold: Vec<_> = REFUSABLE
+        .iter()
+        .filter(|reason| !told.contains(reason))
+        .collect();
     assert!(untold.is_empty(), "reasons without a case: {untold:?}");
 }
 
 #[tokio::test]
 async fn content_types_that_a_route_does_not_list_are_forwarded() {
-    let types = ("path = \"/event\"", "path = \"/event\"\ncontent_types = [\"application/json\"]");
+    let types = (
+        "path = \"/event\"",
+        "path = \"/event\"\ncontent_types = [\"application/json\"]",
+    );
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, types]).await;
-    for kind in ["application/vnd.api+json", "text/plain", "application/jsonp", ""] {
-        let heard = sidecar.send(&[TOKEN, ("content-type", kind)], "u", "a").await;
+    for kind in [
+        "application/vnd.api+json",
+        "text/plain",
+        "application/jsonp",
+        "",
+    ] {
+        let heard = sidecar
+            .send(&[TOKEN, ("content-type", kind)], "u", "a")
+            .await;
         assert_eq!(heard.header("tidegate-forwarded"), "content_type", "{kind}");
     }
-    sidecar.taken(&[TOKEN, ("content-type", "Application/JSON; charset=utf-8")], "u", "a").await;
+    sidecar
+        .taken(
+            &[TOKEN, ("content-type", "Application/JSON; charset=utf-8")],
+            "u",
+            "a",
+        )
+        .await;
 }
 
 /// Sends a body frame by frame, without its length.
 async fn stream(sidecar: &Sidecar, frames: Vec<Frame<Bytes>>) -> (StatusCode, String) {
     let stream = TcpStream::connect(sidecar.running.address).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let frames = futures_util::stream::iter(frames.into_iter().map(Ok::<_, Infallible>));
     let request = Request::post("/event")
@@ -212,7 +342,10 @@ async fn stream(sidecar: &Sidecar, frames: Vec<Frame<Bytes>>) -> (StatusCode, St
         .unwrap();
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
     body.collect().await.unwrap();
-    let why = head.headers.get("tidegate-forwarded").map_or("", |value| value.to_str().unwrap());
+    let why = head
+        .headers
+        .get("tidegate-forwarded")
+        .map_or("", |value| value.to_str().unwrap());
     (head.status, why.to_owned())
 }
 
@@ -225,14 +358,33 @@ async fn a_chunked_body_over_the_limit_is_streamed_after_its_callers_lanes() {
     let sidecar = start("").await;
     sidecar.taken(&[TOKEN], "u", "before").await;
     let text = body("u", "odd", &format!(",\"pad\":\"{}\"", "x".repeat(200_000)));
-    let frames = text.as_bytes().chunks(3_000).map(|part| Frame::data(Bytes::copy_from_slice(part))).collect();
-    assert_eq!(stream(&sidecar, frames).await, (StatusCode::OK, "too_large".to_owned()));
+    let frames = text
+        .as_bytes()
+        .chunks(3_000)
+        .map(|part| Frame::data(Bytes::copy_from_slice(part)))
+        .collect();
+    assert_eq!(
+        stream(&sidecar, frames).await,
+        (StatusCode::OK, "too_large".to_owned())
+    );
     let seen = sidecar.upstream.seen();
-    let [batch, odd] = seen.as_slice() else { panic!("{} calls", seen.len()) };
-    assert_eq!((batch.ids(), odd.body == text), (vec!["before".to_owned()], true));
+    let [batch, odd] = seen.as_slice() else {
+        panic!("{} calls", seen.len())
+    };
+    assert_eq!(
+        (batch.ids(), odd.body == text),
+        (vec!["before".to_owned()], true)
+    );
     let refusing = start("\"too_large\"").await;
-    let frames = text.as_bytes().chunks(3_000).map(|part| Frame::data(Bytes::copy_from_slice(part))).collect();
-    assert_eq!(stream(&refusing, frames).await, (StatusCode::PAYLOAD_TOO_LARGE, String::new()));
+    let frames = text
+        .as_bytes()
+        .chunks(3_000)
+        .map(|part| Frame::data(Bytes::copy_from_slice(part)))
+        .collect();
+    assert_eq!(
+        stream(&refusing, frames).await,
+        (StatusCode::PAYLOAD_TOO_LARGE, String::new())
+    );
     assert_eq!(refusing.upstream.seen().len(), 0);
 }
 
@@ -241,24 +393,43 @@ async fn a_body_with_trailers_is_forwarded_even_where_what_is_too_large_is_refus
     let sidecar = start("\"too_large\"").await;
     sidecar.taken(&[TOKEN], "u", "before").await;
     let text = body("u", "odd", "");
-    let trailers = Frame::trailers([("x-sum".parse().unwrap(), "1".parse().unwrap())].into_iter().collect());
+    let trailers = Frame::trailers(
+        [("x-sum".parse().unwrap(), "1".parse().unwrap())]
+            .into_iter()
+            .collect(),
+    );
     let (first, second) = text.split_at(10);
     let heard = stream(&sidecar, vec![chunk(first), chunk(second), trailers]).await;
     assert_eq!(heard, (StatusCode::OK, "trailers".to_owned()));
     assert_eq!(sidecar.declined("trailers").await, 1);
     let seen = sidecar.upstream.seen();
-    let [batch, odd] = seen.as_slice() else { panic!("{} calls", seen.len()) };
-    assert_eq!((batch.ids(), &odd.body[..]), (vec!["before".to_owned()], text.as_bytes()));
+    let [batch, odd] = seen.as_slice() else {
+        panic!("{} calls", seen.len())
+    };
+    assert_eq!(
+        (batch.ids(), &odd.body[..]),
+        (vec!["before".to_owned()], text.as_bytes())
+    );
 }
 
 #[tokio::test]
 async fn a_route_without_a_known_user_is_forwarded_after_all_lanes_of_its_caller() {
-    let lax = ("require = [\"userId\", \"lessonId\"]", "require = [\"lessonId\"]");
+    let lax = (
+        "require = [\"userId\", \"lessonId\"]",
+        "require = [\"lessonId\"]",
+    );
     let sidecar = Sidecar::start(&[BY_LISTS, EXPLAIN, lax]).await;
     for user in ["ada", "bob"] {
         sidecar.taken(&[TOKEN], user, user).await;
     }
-    let heard = sidecar.call(Method::POST, "/event", &[TOKEN], "{\"id\":\"odd\",\"lesson\":\"l\"}").await;
+    let heard = sidecar
+        .call(
+            Method::POST,
+            "/event",
+            &[TOKEN],
+            "{\"id\":\"odd\",\"lesson\":\"l\"}",
+        )
+        .await;
     assert_eq!(heard.header("tidegate-forwarded"), "no_user");
     let mut before: Vec<_> = sidecar.upstream.batches().concat();
     before.sort();
@@ -295,13 +466,20 @@ async fn a_read_that_is_not_understood_is_never_answered_from_the_cache() {
     let plain = [("authorization", good.as_str())];
     for wanted in ["fwd=", "hit"] {
         let read = sidecar.call(Method::GET, path, &plain, "").await;
-        assert!(read.header("cache-status").contains(wanted), "{}", read.header("cache-status"));
+        assert!(
+            read.header("cache-status").contains(wanted),
+            "{}",
+            read.header("cache-status")
+        );
     }
 }
 
 /// What came in order, batches by their ids.
 fn told(seen: &[Seen]) -> Vec<String> {
-    let one = |seen: &Seen| match (seen.path.as_str(), serde_json::from_slice::<Value>(&seen.body)) {
+    let one = |seen: &Seen| match (
+        seen.path.as_str(),
+        serde_json::from_slice::<Value>(&seen.body),
+    ) {
         ("/batch", Ok(body)) if body["events"].is_array() => seen.ids().join(" "),
         (path, _) => format!("{} {path}", seen.method),
     };
@@ -309,23 +487,35 @@ fn told(seen: &[Seen]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_understood_waits_out_the_upstreams_trouble_and_later_events_wait_for_it() {
+async fn a_call_that_is_not_understood_waits_out_the_upstreams_trouble_and_later_events_wait_for_it()
+ {
     let sidecar = start("").await;
-    sidecar.upstream.script([answer(503, json!({})), answer(503, json!({}))]);
+    sidecar
+        .upstream
+        .script([answer(503, json!({})), answer(503, json!({}))]);
     sidecar.taken(&[TOKEN], "u", "before").await;
     sidecar.upstream.hold_back(|seen| seen.path == "/event");
     let odd = odd("not_json", "no JSON");
     let odd = send(&sidecar, &odd);
     let meanwhile = async {
-        sidecar.upstream.until(|seen| seen.iter().any(|one| one.path == "/event")).await;
+        sidecar
+            .upstream
+            .until(|seen| seen.iter().any(|one| one.path == "/event"))
+            .await;
         for id in ["1", "2", "3", "4"] {
             sidecar.taken(&[TOKEN], "u", id).await;
         }
-        assert_eq!(told(&sidecar.upstream.seen()), ["before", "before", "before", "POST /event"]);
+        assert_eq!(
+            told(&sidecar.upstream.seen()),
+            ["before", "before", "before", "POST /event"]
+        );
         sidecar.upstream.open_gate();
     };
     let (odd, ()) = tokio::join!(odd, meanwhile);
     assert_eq!(odd.status, StatusCode::OK);
     sidecar.until(|ledger| ledger.accepted == 5).await;
-    assert_eq!(told(&sidecar.upstream.seen())[3..], ["POST /event", "1 2 3 4"]);
+    assert_eq!(
+        told(&sidecar.upstream.seen())[3..],
+        ["POST /event", "1 2 3 4"]
+    );
 }

@@ -1,4 +1,5 @@
-//! Connections to the application (P10): how many there are, who may have them, and what happens to the rest.
+//! Connections to the application (P10): how many there are, who may have them, and what happens to
+//! the rest.
 
 use crate::crash::configure;
 use crate::support::process::Process;
@@ -19,19 +20,27 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// So many connections; a quarter of them is kept for deliveries.
 fn limited(connections: usize, patience: &str) -> String {
-    let keys = format!("[upstream]\nmax_connections = {connections}\nconnect_timeout = \"{patience}\"");
-    CONFIG.replace("[upstream]", &keys).replace("response_timeout = \"5s\"", "response_timeout = \"300s\"")
+    let keys =
+        format!("[upstream]\nmax_connections = {connections}\nconnect_timeout = \"{patience}\"");
+    CONFIG
+        .replace("[upstream]", &keys)
+        .replace("response_timeout = \"5s\"", "response_timeout = \"300s\"")
 }
 
 /// Asks as a client at this address.
 async fn get(sidecar: &Sidecar, client: &str) -> Answer {
-    sidecar.call(Method::GET, "/slow", &[("x-forwarded-for", client)], "").await
+    sidecar
+        .call(Method::GET, "/slow", &[("x-forwarded-for", client)], "")
+        .await
 }
 
 fn is_busy(answer: &Answer) -> bool {
     let busy = answer.status == StatusCode::SERVICE_UNAVAILABLE;
     if busy {
-        assert_eq!(answer.header("proxy-status"), "tidegate; error=connection_limit_reached");
+        assert_eq!(
+            answer.header("proxy-status"),
+            "tidegate; error=connection_limit_reached"
+        );
         assert_eq!(answer.header("retry-after"), "1");
     }
     busy
@@ -61,7 +70,11 @@ async fn counting() -> (SocketAddr, Count) {
                         seen.clear();
                         // Others come in between.
                         tokio::task::yield_now().await;
-                        drop(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await);
+                        drop(
+                            stream
+                                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                                .await,
+                        );
                     }
                 }
                 count.now.fetch_sub(1, Ordering::SeqCst);
@@ -79,15 +92,22 @@ async fn hundreds_of_calls_at_once_go_over_no_more_connections_than_there_may_be
     let at = sidecar.running.address;
     let clients = (0..4).map(|_| async move {
         let io = TokioIo::new(TcpStream::connect(at).await.unwrap());
-        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let calls = (0..90).map(|_| {
             let mut sender = sender.clone();
             async move {
-                let request = Request::get("http://a/x").body(Empty::<Bytes>::new()).unwrap();
+                let request = Request::get("http://a/x")
+                    .body(Empty::<Bytes>::new())
+                    .unwrap();
                 let response = sender.send_request(request).await.unwrap();
                 assert_eq!(response.status(), StatusCode::OK);
-                assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+                assert_eq!(
+                    response.into_body().collect().await.unwrap().to_bytes(),
+                    "ok"
+                );
             }
         });
         join_all(calls).await;
@@ -98,7 +118,8 @@ async fn hundreds_of_calls_at_once_go_over_no_more_connections_than_there_may_be
 }
 
 #[tokio::test]
-async fn beyond_the_cap_calls_wait_and_are_answered_503_in_the_end_and_deliveries_go_all_the_while() {
+async fn beyond_the_cap_calls_wait_and_are_answered_503_in_the_end_and_deliveries_go_all_the_while()
+{
     let sidecar = Sidecar::with(&limited(8, "100ms"), Clock::default()).await;
     sidecar.upstream.hold_back(|seen| seen.path == "/slow");
     let upstream = sidecar.upstream.clone();
@@ -108,14 +129,20 @@ async fn beyond_the_cap_calls_wait_and_are_answered_503_in_the_end_and_deliverie
     }));
     let others = async {
         upstream.until(|seen| seen.len() == 6).await;
-        assert!(is_busy(&get(&sidecar, "192.0.2.99").await), "all places are taken");
+        assert!(
+            is_busy(&get(&sidecar, "192.0.2.99").await),
+            "all places are taken"
+        );
         sidecar.event("t", "ann", "a").await;
         sidecar.flush().await;
         sidecar.until(|ledger| ledger.accepted == 1).await;
         upstream.open_gate();
     };
     let (statuses, ()) = tokio::join!(held, others);
-    assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| *status == StatusCode::OK),
+        "{statuses:?}"
+    );
     // The places are free again.
     assert_eq!(get(&sidecar, "192.0.2.99").await.status, StatusCode::OK);
 }
@@ -133,14 +160,19 @@ async fn a_call_that_waits_for_a_connection_goes_when_one_is_free() {
         sidecar.upstream.open_gate();
     };
     let (statuses, ()) = tokio::join!(calls, opening);
-    assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| *status == StatusCode::OK),
+        "{statuses:?}"
+    );
 }
 
 #[tokio::test]
 async fn one_client_has_a_share_of_the_connections_and_others_have_the_rest() {
     // 12 are for calls, and 3 of these for one client.
     let sidecar = Sidecar::with(&limited(16, "100ms"), Clock::default()).await;
-    sidecar.upstream.hold_back(|seen| seen.header("x-forwarded-for").starts_with("192.0.2.1"));
+    sidecar
+        .upstream
+        .hold_back(|seen| seen.header("x-forwarded-for").starts_with("192.0.2.1"));
     let greedy = join_all((0..20).map(|_| get(&sidecar, "192.0.2.1")));
     let others = async {
         sidecar.upstream.until(|seen| seen.len() == 3).await;
@@ -157,25 +189,35 @@ async fn one_client_has_a_share_of_the_connections_and_others_have_the_rest() {
     assert_eq!((busy, answers.len() - busy), (17, 3));
 }
 
-/// A sidecar that knows `good` to be good, and an application that answers callers without a token never.
+/// A sidecar that knows `good` to be good, and an application that answers callers without a token
+/// never.
 async fn with_a_good_caller(connections: usize) -> Sidecar {
     let sidecar = Sidecar::with(&limited(connections, "100ms"), Clock::default()).await;
     sidecar.event("good", "ann", "a").await;
     sidecar.flush().await;
     sidecar.until(|ledger| ledger.accepted == 1).await;
-    sidecar.upstream.hold_back(|seen| seen.header("authorization").is_empty());
+    sidecar
+        .upstream
+        .hold_back(|seen| seen.header("authorization").is_empty());
     sidecar
 }
 
-/// All these strangers' calls have come to the application, and it answers none of them. A good caller's does at once, and
-/// another stranger's not.
+/// All these strangers' calls have come to the application, and it answers none of them. A good
+/// caller's does at once, and another stranger's not.
 async fn good_goes_before(sidecar: &Sidecar, strangers: &[String], at: &str) {
     let held = join_all(strangers.iter().map(|client| get(sidecar, client)));
     let others = async {
-        sidecar.upstream.until(|seen| seen.len() == 1 + strangers.len()).await;
+        sidecar
+            .upstream
+            .until(|seen| seen.len() == 1 + strangers.len())
+            .await;
         for token in ["", "good", "forged", "good"] {
             let headers = [("authorization", token), ("x-forwarded-for", at)];
-            let headers = if token.is_empty() { &headers[1..] } else { &headers };
+            let headers = if token.is_empty() {
+                &headers[1..]
+            } else {
+                &headers
+            };
             let answer = sidecar.call(Method::GET, "/slow", headers, "").await;
             assert_eq!(is_busy(&answer), token != "good", "{token:?}: {answer:?}");
         }
@@ -203,8 +245,9 @@ async fn strangers_of_one_network_leave_places_to_the_application_for_its_good_c
 
 #[tokio::test]
 async fn where_no_caller_can_be_known_to_be_good_strangers_have_all_places_of_calls() {
-    let keys = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \"http://UPSTREAM\"\n\
-                max_connections = 16\nconnect_timeout = \"100ms\"";
+    let keys = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \
+                \"127.0.0.1:0\"\n[upstream]\nurl = \"http://UPSTREAM\"\nmax_connections = \
+                16\nconnect_timeout = \"100ms\"";
     let sidecar = Sidecar::with(keys, Clock::default()).await;
     sidecar.upstream.hold_back(|_| true);
     let clients: Vec<_> = (0..16).map(|number| format!("192.0.2.{number}")).collect();
@@ -229,9 +272,14 @@ async fn a_tunnel_has_its_place_until_it_ends() {
                 while matches!(stream.read(&mut byte).await, Ok(1)) {
                     head.push(char::from(byte[0]));
                     if head.ends_with("\r\n\r\n") {
-                        let upgrade = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
+                        let upgrade = "HTTP/1.1 101 Switching Protocols\r\nconnection: \
+                            upgrade\r\nupgrade: raw\r\n\r\n";
                         let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                        let text = if head.starts_with("GET /tunnel") { upgrade } else { ok };
+                        let text = if head.starts_with("GET /tunnel") {
+                            upgrade
+                        } else {
+                            ok
+                        };
                         head.clear();
                         drop(stream.write_all(text.as_bytes()).await);
                     }
@@ -245,7 +293,8 @@ async fn a_tunnel_has_its_place_until_it_ends() {
     // As many as there are places for streams, and as many as there are for calls.
     for _ in 0..6 {
         let mut tunnel = TcpStream::connect(sidecar.running.address).await.unwrap();
-        let asked = b"GET /tunnel HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
+        let asked =
+            b"GET /tunnel HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n";
         tunnel.write_all(asked).await.unwrap();
         let mut status = [0; 12];
         tunnel.read_exact(&mut status).await.unwrap();
@@ -257,8 +306,8 @@ async fn a_tunnel_has_its_place_until_it_ends() {
     while is_busy(&get(&sidecar, "192.0.2.1").await) {}
 }
 
-/// The real binary with few descriptors: whoever takes connections takes none from the journal and from the admin
-/// listener.
+/// The real binary with few descriptors: whoever takes connections takes none from the journal and
+/// from the admin listener.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_connections_leaves_descriptors_for_the_journal_and_the_admin_listener() {
     let directory = tempfile::tempdir().unwrap();
@@ -271,32 +320,56 @@ async fn a_flood_of_connections_leaves_descriptors_for_the_journal_and_the_admin
     let post = async |id: String| {
         let body = format!("{{\"id\":\"{id}\",\"user\":\"ann\",\"lesson\":\"l\",\"percent\":5}}");
         let headers = [("authorization", "token"), ("host", "app.test")];
-        good.try_call(process.address, Method::POST, "/event", &headers, body).await.unwrap()
+        good.try_call(process.address, Method::POST, "/event", &headers, body)
+            .await
+            .unwrap()
     };
     assert_eq!(post("first".to_owned()).await.status, StatusCode::ACCEPTED);
     // Streams that each want a connection to the application, and connections that say nothing.
     let mut calls = Vec::new();
     for _ in 0..4 {
         let io = TokioIo::new(TcpStream::connect(process.address).await.unwrap());
-        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         for _ in 0..90 {
             let mut sender = sender.clone();
-            let request = Request::get("http://a/slow").body(Empty::<Bytes>::new()).unwrap();
-            calls.push(tokio::spawn(async move { sender.send_request(request).await.map(|found| found.status()) }));
+            let request = Request::get("http://a/slow")
+                .body(Empty::<Bytes>::new())
+                .unwrap();
+            calls.push(tokio::spawn(async move {
+                sender
+                    .send_request(request)
+                    .await
+                    .map(|found| found.status())
+            }));
         }
     }
     let mut silent = Vec::new();
     for _ in 0..200 {
         silent.push(TcpStream::connect(process.address).await.unwrap());
     }
-    // An eighth of 256 is kept back, and as many are the admin listener's; a few sockets are the process's own.
+    // An eighth of 256 is kept back, and as many are the admin listener's; a few sockets are the
+    // process's own.
     for number in 0..50 {
-        assert!(process.sockets() <= 256 * 6 / 8 + 8, "{} sockets", process.sockets());
+        assert!(
+            process.sockets() <= 256 * 6 / 8 + 8,
+            "{} sockets",
+            process.sockets()
+        );
         let answer = post(format!("e{number}")).await;
-        assert_eq!(answer.status, StatusCode::ACCEPTED, "event {number}: {answer:?}");
+        assert_eq!(
+            answer.status,
+            StatusCode::ACCEPTED,
+            "event {number}: {answer:?}"
+        );
     }
-    let status = Http::default().try_call(process.admin, Method::GET, "/status", &[], "").await.unwrap().json();
+    let status = Http::default()
+        .try_call(process.admin, Method::GET, "/status", &[], "")
+        .await
+        .unwrap()
+        .json();
     assert_eq!(status["journal"]["poisoned"], Value::Null, "{status}");
     drop((calls, silent));
     upstream.open_gate();

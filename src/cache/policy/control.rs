@@ -1,7 +1,7 @@
 //! Cache-Control (RFC 9111 §5.2) and CDN-Cache-Control (RFC 9213), parsed on bytes.
 //!
-//! Names in any case, values as tokens or quoted strings, every line counts. A line with an open quote counts as
-//! `no-store`; bytes beyond ASCII spoil only their own directive.
+//! Names in any case, values as tokens or quoted strings, every line counts. A line with an open
+//! quote counts as `no-store`; bytes beyond ASCII spoil only their own directive.
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -28,23 +28,38 @@ impl CacheControl {
         let mut directives = Vec::new();
         for line in headers.get_all(header::CACHE_CONTROL) {
             if parse_line(line.as_bytes(), &mut directives).is_none() {
-                directives.push(Directive { name: (*b"no-store").into(), argument: None });
+                directives.push(Directive {
+                    name: (*b"no-store").into(),
+                    argument: None,
+                });
             }
         }
         Self(directives)
     }
 
-    /// CDN-Cache-Control, if it is a valid Structured Field with something in it; else it is ignored (RFC 9213 §2.1).
+    /// CDN-Cache-Control, if it is a valid Structured Field with something in it; else it is
+    /// ignored (RFC 9213 §2.1).
     #[must_use]
     pub fn targeted(headers: &HeaderMap) -> Option<Self> {
-        let lines: Vec<_> = headers.get_all(CDN_CACHE_CONTROL).iter().map(|line| line.as_bytes()).collect();
+        let lines: Vec<_> = headers
+            .get_all(CDN_CACHE_CONTROL)
+            .iter()
+            .map(|line| line.as_bytes())
+            .collect();
         if lines.is_empty() {
             return None;
         }
         let joined = lines.join(&b", "[..]);
         let dictionary = sfv::Parser::new(&joined).parse::<sfv::Dictionary>().ok()?;
-        let read = dictionary.iter().map(|(name, member)| directive(name.as_str(), member));
-        let directives: Vec<_> = read.collect::<Result<Vec<_>, WrongType>>().ok()?.into_iter().flatten().collect();
+        let read = dictionary
+            .iter()
+            .map(|(name, member)| directive(name.as_str(), member));
+        let directives: Vec<_> = read
+            .collect::<Result<Vec<_>, WrongType>>()
+            .ok()?
+            .into_iter()
+            .flatten()
+            .collect();
         (!directives.is_empty()).then_some(Self(directives))
     }
 
@@ -54,24 +69,36 @@ impl CacheControl {
         self.named(name).next().is_some()
     }
 
-    /// The directive is there and covers the whole message: without an argument, or with one that names no fields.
+    /// The directive is there and covers the whole message: without an argument, or with one that
+    /// names no fields.
     #[must_use]
     pub fn covers_all(&self, name: &str) -> bool {
-        self.named(name).any(|one| one.argument.as_deref().and_then(field_names).is_none())
+        self.named(name)
+            .any(|one| one.argument.as_deref().and_then(field_names).is_none())
     }
 
     /// The fields that `no-cache` or `private` is limited to (§5.2.2.4, §5.2.2.7).
     #[must_use]
     pub fn fields(&self, name: &str) -> Vec<HeaderName> {
-        self.named(name).filter_map(|one| field_names(one.argument.as_deref()?)).flatten().collect()
+        self.named(name)
+            .filter_map(|one| field_names(one.argument.as_deref()?))
+            .flatten()
+            .collect()
     }
 
-    /// The directive's seconds. Several that differ, or one that can't be read: zero (§4.2.1: fail closed).
+    /// The directive's seconds. Several that differ, or one that can't be read: zero (§4.2.1: fail
+    /// closed).
     #[must_use]
     pub fn seconds(&self, name: &str) -> Option<u64> {
-        let mut found = self.named(name).map(|one| one.argument.as_deref().and_then(seconds));
+        let mut found = self
+            .named(name)
+            .map(|one| one.argument.as_deref().and_then(seconds));
         let first = found.next()?;
-        Some(if found.all(|other| other == first) { first.unwrap_or(0) } else { 0 })
+        Some(if found.all(|other| other == first) {
+            first.unwrap_or(0)
+        } else {
+            0
+        })
     }
 
     /// `max-stale`, which without an argument accepts any staleness (§5.2.1.2).
@@ -84,7 +111,9 @@ impl CacheControl {
     }
 
     fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Directive> {
-        self.0.iter().filter(move |one| *one.name == *name.as_bytes())
+        self.0
+            .iter()
+            .filter(move |one| *one.name == *name.as_bytes())
     }
 }
 
@@ -93,16 +122,27 @@ struct WrongType;
 
 /// A member of the dictionary; `None`: false, which is as good as absent.
 fn directive(name: &str, member: &sfv::ListEntry) -> Result<Option<Directive>, WrongType> {
-    let sfv::ListEntry::Item(item) = member else { return Err(WrongType) };
-    let timed = matches!(name, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error");
+    let sfv::ListEntry::Item(item) = member else {
+        return Err(WrongType);
+    };
+    let timed = matches!(
+        name,
+        "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error"
+    );
     let argument = match (item.bare_item.as_integer(), item.bare_item.as_boolean()) {
         (Some(number), _) => Some(i64::from(number).to_string().into_bytes().into()),
         (_, Some(true)) => None,
         (_, Some(false)) => return Ok(None),
         _ if timed => return Err(WrongType),
-        _ => item.bare_item.as_string().map(|text| text.as_str().as_bytes().into()),
+        _ => item
+            .bare_item
+            .as_string()
+            .map(|text| text.as_str().as_bytes().into()),
     };
-    Ok(Some(Directive { name: name.as_bytes().into(), argument }))
+    Ok(Some(Directive {
+        name: name.as_bytes().into(),
+        argument,
+    }))
 }
 
 /// delta-seconds (§1.2.2): too large a number is as good as infinite.
@@ -115,8 +155,13 @@ pub fn seconds(text: &[u8]) -> Option<u64> {
 
 /// A list of field names; `None` if it is empty or holds anything else.
 fn field_names(text: &[u8]) -> Option<Vec<HeaderName>> {
-    let names = text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
-    let names: Option<Vec<_>> = names.map(|name| HeaderName::from_bytes(name).ok()).collect();
+    let names = text
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty());
+    let names: Option<Vec<_>> = names
+        .map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
     names.filter(|names| !names.is_empty())
 }
 
@@ -128,7 +173,10 @@ fn is_gap(byte: u8) -> bool {
 fn parse_line(line: &[u8], out: &mut Vec<Directive>) -> Option<()> {
     let mut rest = line;
     loop {
-        let start = rest.iter().position(|byte| !is_gap(*byte)).unwrap_or(rest.len());
+        let start = rest
+            .iter()
+            .position(|byte| !is_gap(*byte))
+            .unwrap_or(rest.len());
         rest = rest.get(start..).unwrap_or_default();
         if rest.is_empty() {
             return Some(());
@@ -136,7 +184,10 @@ fn parse_line(line: &[u8], out: &mut Vec<Directive>) -> Option<()> {
         let (name, after) = split_before(rest, |byte| byte == b'=' || is_gap(byte));
         let name = name.to_ascii_lowercase().into();
         let Some(value) = after.strip_prefix(b"=") else {
-            out.push(Directive { name, argument: None });
+            out.push(Directive {
+                name,
+                argument: None,
+            });
             rest = after;
             continue;
         };
@@ -147,13 +198,19 @@ fn parse_line(line: &[u8], out: &mut Vec<Directive>) -> Option<()> {
                 (token.into(), tail)
             }
         };
-        out.push(Directive { name, argument: Some(argument) });
+        out.push(Directive {
+            name,
+            argument: Some(argument),
+        });
         rest = tail;
     }
 }
 
 fn split_before(text: &[u8], ends: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
-    let end = text.iter().position(|byte| ends(*byte)).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|byte| ends(*byte))
+        .unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, &[]))
 }
 

@@ -1,8 +1,9 @@
 //! HTTP dates in their three formats (RFC 9110 §5.6.7): IMF-fixdate, RFC 850, asctime.
 //!
-//! Names are read in any letter case, since servers send them so, and a weekday only has to be one: a wrong weekday
-//! beside a right date changes nothing. A day of the month may have one digit. Everything else is as the grammar has it:
-//! another zone, other separators, two spaces, an hour of one digit are no date. A leap second counts as the next second.
+//! Names are read in any letter case, since servers send them so, and a weekday only has to be one:
+//! a wrong weekday beside a right date changes nothing. A day of the month may have one digit.
+//! Everything else is as the grammar has it: another zone, other separators, two spaces, an hour of
+//! one digit are no date. A leap second counts as the next second.
 
 use http::{HeaderMap, HeaderName};
 use std::time::{Duration, SystemTime};
@@ -21,8 +22,13 @@ pub enum Dated {
 /// The date in a field.
 #[must_use]
 pub fn date(headers: &HeaderMap, name: &HeaderName) -> Dated {
-    let mut lines = headers.get_all(name).iter().map(|value| parse(value.as_bytes()));
-    let Some(first) = lines.next() else { return Dated::Absent };
+    let mut lines = headers
+        .get_all(name)
+        .iter()
+        .map(|value| parse(value.as_bytes()));
+    let Some(first) = lines.next() else {
+        return Dated::Absent;
+    };
     match first.filter(|first| lines.all(|other| other == Some(*first))) {
         Some(at) => Dated::At(at),
         None => Dated::Invalid,
@@ -39,7 +45,9 @@ pub fn parse(text: &[u8]) -> Option<SystemTime> {
         Some(_) => None,
         None => {
             let (weekday, rest) = text.split_once(' ')?;
-            is_named(&WEEKDAYS, weekday).then(|| read_asctime(rest)).flatten()
+            is_named(&WEEKDAYS, weekday)
+                .then(|| read_asctime(rest))
+                .flatten()
         }
     };
     read?.time()
@@ -52,8 +60,18 @@ pub fn between(earlier: SystemTime, later: SystemTime) -> Duration {
 }
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const LONG_WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const LONG_WEEKDAYS: [&str; 7] = [
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 /// A date as it is written; not yet known to be one.
 struct Written {
@@ -75,10 +93,16 @@ fn read_fixdate(text: &str) -> Option<Written> {
     if !zone.eq_ignore_ascii_case("GMT") {
         return None;
     }
-    Some(Written { year: number(year, 4)?, month: month_of(month)?, day: day_of(day)?, seconds: seconds_of(clock)? })
+    Some(Written {
+        year: number(year, 4)?,
+        month: month_of(month)?,
+        day: day_of(day)?,
+        seconds: seconds_of(clock)?,
+    })
 }
 
-/// `06-Nov-94 08:49:37 GMT`. Years 70 to 99 are of the last century: a date that is too early makes nothing fresh.
+/// `06-Nov-94 08:49:37 GMT`. Years 70 to 99 are of the last century: a date that is too early makes
+/// nothing fresh.
 fn read_rfc850(text: &str) -> Option<Written> {
     let [date, clock, zone] = words(text, ' ')?;
     let [day, month, year] = words(date, '-')?;
@@ -86,15 +110,29 @@ fn read_rfc850(text: &str) -> Option<Written> {
         return None;
     }
     let year = number(year, 2)?;
-    let year = if year < 70 { 2_000 + year } else { 1_900 + year };
-    Some(Written { year, month: month_of(month)?, day: day_of(day)?, seconds: seconds_of(clock)? })
+    let year = if year < 70 {
+        2_000 + year
+    } else {
+        1_900 + year
+    };
+    Some(Written {
+        year,
+        month: month_of(month)?,
+        day: day_of(day)?,
+        seconds: seconds_of(clock)?,
+    })
 }
 
 /// `Nov  6 08:49:37 1994`; a day of one digit stands after two spaces, or after one.
 fn read_asctime(text: &str) -> Option<Written> {
     let (month, rest) = text.split_once(' ')?;
     let [day, clock, year] = words(rest.strip_prefix(' ').unwrap_or(rest), ' ')?;
-    Some(Written { year: number(year, 4)?, month: month_of(month)?, day: day_of(day)?, seconds: seconds_of(clock)? })
+    Some(Written {
+        year: number(year, 4)?,
+        month: month_of(month)?,
+        day: day_of(day)?,
+        seconds: seconds_of(clock)?,
+    })
 }
 
 /// Exactly so many words.
@@ -109,7 +147,9 @@ fn number(text: &str, digits: usize) -> Option<u64> {
 }
 
 fn month_of(text: &str) -> Option<u64> {
-    let index = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(text))?;
+    let index = MONTHS
+        .iter()
+        .position(|name| name.eq_ignore_ascii_case(text))?;
     u64::try_from(index + 1).ok()
 }
 
@@ -126,7 +166,8 @@ fn seconds_of(text: &str) -> Option<u64> {
 impl Written {
     /// `None` for a day that its month doesn't have, and for years before 1970.
     fn time(&self) -> Option<SystemTime> {
-        let is_leap = self.year.is_multiple_of(4) && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
+        let is_leap = self.year.is_multiple_of(4)
+            && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
         let last = match self.month {
             2 if is_leap => 29,
             2 => 28,
@@ -136,8 +177,13 @@ impl Written {
         if self.year < 1_970 || self.day == 0 || self.day > last {
             return None;
         }
-        // Days since 1970-01-01, counted in years that begin in March, so that a leap day is the last of its year.
-        let (year, month) = if self.month > 2 { (self.year, self.month - 3) } else { (self.year - 1, self.month + 9) };
+        // Days since 1970-01-01, counted in years that begin in March, so that a leap day is the
+        // last of its year.
+        let (year, month) = if self.month > 2 {
+            (self.year, self.month - 3)
+        } else {
+            (self.year - 1, self.month + 9)
+        };
         let of_years = year * 365 + year / 4 - year / 100 + year / 400;
         let of_months = (month * 153 + 2) / 5;
         let days = (of_years + of_months + self.day - 1).checked_sub(719_468)?;
@@ -154,7 +200,12 @@ mod tests {
         // Every 11th hour and some of two and a half centuries.
         for seconds in (0..8_000_000_000_u64).step_by(39_999_983) {
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            assert_eq!(parse(httpdate::fmt_http_date(at).as_bytes()), Some(at), "{}", httpdate::fmt_http_date(at));
+            assert_eq!(
+                parse(httpdate::fmt_http_date(at).as_bytes()),
+                Some(at),
+                "{}",
+                httpdate::fmt_http_date(at)
+            );
         }
         for day in 0..1_500_u64 {
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000 + day * 86_400);

@@ -1,4 +1,5 @@
-//! Which fields of a response are kept, sent again, and replaced by a validation (RFC 9111 §3.1, §3.2).
+//! Which fields of a response are kept, sent again, and replaced by a validation (RFC 9111 §3.1,
+//! §3.2).
 
 use super::control::CacheControl;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -44,16 +45,19 @@ const NOT_IN_304: [HeaderName; 5] = [
     header::CONTENT_RANGE,
 ];
 
-/// The head to keep of a response. Hop-by-hop fields and those named in Connection are gone before the cache sees it;
-/// fields named in `no-cache` and `private` go here (§5.2.2.4, §5.2.2.7). A response without a date gets one (RFC 9110
-/// §6.6.1), so that no later hop takes it for new.
+/// The head to keep of a response. Hop-by-hop fields and those named in Connection are gone before
+/// the cache sees it; fields named in `no-cache` and `private` go here (§5.2.2.4, §5.2.2.7). A
+/// response without a date gets one (RFC 9110 §6.6.1), so that no later hop takes it for new.
 #[must_use]
 pub fn kept(response: &HeaderMap, control: &CacheControl, now: SystemTime) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(response.keys_len() + 4);
     for (name, value) in response {
         kept.append(name.clone(), detached(value));
     }
-    let named = control.fields("no-cache").into_iter().chain(control.fields("private"));
+    let named = control
+        .fields("no-cache")
+        .into_iter()
+        .chain(control.fields("private"));
     for name in NOT_KEPT.into_iter().chain(named) {
         kept.remove(name);
     }
@@ -65,13 +69,14 @@ pub fn kept(response: &HeaderMap, control: &CacheControl, now: SystemTime) -> He
     kept
 }
 
-/// A copy with memory of its own: a value as it came is a slice of its connection's read buffer, and would pin it.
+/// A copy with memory of its own: a value as it came is a slice of its connection's read buffer,
+/// and would pin it.
 fn detached(value: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
-/// A stored head after a validation: every field of the 304 replaces the stored ones of its name, but for those that
-/// describe the body (§3.2).
+/// A stored head after a validation: every field of the 304 replaces the stored ones of its name,
+/// but for those that describe the body (§3.2).
 #[must_use]
 pub fn merged(stored: &HeaderMap, update: &HeaderMap) -> HeaderMap {
     let mut merged = stored.clone();

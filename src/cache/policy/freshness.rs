@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 const MAX_LIFETIME: Duration = Duration::from_secs(31_536_000);
 /// Longest freshness that is guessed where a route asks for guesses (§4.2.2).
 pub const LONGEST_GUESS: Duration = Duration::from_secs(86_400);
-/// Longest freshness that is guessed where a route says nothing of it, nor of a ttl. Browsers guess as well, and longer.
+/// Longest freshness that is guessed where a route says nothing of it, nor of a ttl. Browsers guess
+/// as well, and longer.
 pub const UNASKED_GUESS: Duration = Duration::from_secs(60);
 
 /// All that is asked of a stored response when it may be used again.
@@ -40,29 +41,53 @@ pub struct Times {
     pub answered: SystemTime,
 }
 
-/// Age of a response when it came (§4.2.3): the larger of what its Date shows and what its Age says.
+/// Age of a response when it came (§4.2.3): the larger of what its Date shows and what its Age
+/// says.
 #[must_use]
 pub fn initial_age(response: &HeaderMap, times: Times) -> Duration {
     let apparent = match date(response, &header::DATE) {
         Dated::At(date) => between(date, times.answered),
         Dated::Absent | Dated::Invalid => Duration::ZERO,
     };
-    let delay = times.answered.duration_since(times.asked).unwrap_or_default();
+    let delay = times
+        .answered
+        .duration_since(times.asked)
+        .unwrap_or_default();
     apparent.max(age_value(response).saturating_add(delay))
 }
 
 /// The Age field: the first member of a list, and nothing if that is no number (§5.1).
 fn age_value(response: &HeaderMap) -> Duration {
-    let first = response.get(header::AGE).and_then(|line| line.as_bytes().split(|byte| *byte == b',').next());
-    Duration::from_secs(first.and_then(|text| control::seconds(text.trim_ascii())).unwrap_or(0))
+    let first = response
+        .get(header::AGE)
+        .and_then(|line| line.as_bytes().split(|byte| *byte == b',').next());
+    Duration::from_secs(
+        first
+            .and_then(|text| control::seconds(text.trim_ascii()))
+            .unwrap_or(0),
+    )
 }
 
 /// What a response says of its freshness: `s-maxage`, `max-age`, Expires, in this order (§4.2.1).
 #[must_use]
-pub fn explicit(control: &CacheControl, response: &HeaderMap, targeted: bool, times: Times) -> Option<Duration> {
-    let said = control.seconds("s-maxage").or_else(|| control.seconds("max-age")).map(Duration::from_secs);
+pub fn explicit(
+    control: &CacheControl,
+    response: &HeaderMap,
+    targeted: bool,
+    times: Times,
+) -> Option<Duration> {
+    let said = control
+        .seconds("s-maxage")
+        .or_else(|| control.seconds("max-age"))
+        .map(Duration::from_secs);
     // RFC 9213 §2.2: beside a targeted field Expires is ignored, too.
-    let said = said.or_else(|| if targeted { None } else { expires(response, times) });
+    let said = said.or_else(|| {
+        if targeted {
+            None
+        } else {
+            expires(response, times)
+        }
+    });
     said.map(|lifetime| lifetime.min(MAX_LIFETIME))
 }
 
@@ -82,7 +107,9 @@ fn expires(response: &HeaderMap, times: Times) -> Option<Duration> {
 /// A tenth of the time since it was last modified, so long at most (§4.2.2).
 #[must_use]
 pub fn heuristic(response: &HeaderMap, times: Times, longest: Duration) -> Option<Duration> {
-    let Dated::At(modified) = date(response, &header::LAST_MODIFIED) else { return None };
+    let Dated::At(modified) = date(response, &header::LAST_MODIFIED) else {
+        return None;
+    };
     let date = match date(response, &header::DATE) {
         Dated::At(date) => date,
         Dated::Absent | Dated::Invalid => times.answered,
@@ -94,5 +121,8 @@ pub fn heuristic(response: &HeaderMap, times: Times, longest: Duration) -> Optio
 /// Statuses that may be kept without a word on freshness (RFC 9110 §15.1).
 #[must_use]
 pub fn heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
 }

@@ -1,4 +1,5 @@
-//! Whatever an application or a client sends: the policy neither panics nor stores what was forbidden.
+//! Whatever an application or a client sends: the policy neither panics nor stores what was
+//! forbidden.
 
 use super::control::CacheControl;
 use super::freshness::{LONGEST_GUESS, Times, explicit, heuristic, initial_age};
@@ -75,17 +76,26 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 fn headers() -> impl Strategy<Value = HeaderMap> {
     proptest::collection::vec((0..NAMES.len(), value()), 0..8).prop_map(|lines| {
         let line = |(name, value): (usize, Vec<u8>)| {
-            Some((HeaderName::from_static(NAMES[name]), HeaderValue::from_bytes(&value).ok()?))
+            Some((
+                HeaderName::from_static(NAMES[name]),
+                HeaderValue::from_bytes(&value).ok()?,
+            ))
         };
         let mut map = HeaderMap::new();
-        lines.into_iter().filter_map(line).for_each(|(name, value)| _ = map.append(name, value));
+        lines
+            .into_iter()
+            .filter_map(line)
+            .for_each(|(name, value)| _ = map.append(name, value));
         map
     })
 }
 
 fn times() -> Times {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    Times { asked: now, answered: now }
+    Times {
+        asked: now,
+        answered: now,
+    }
 }
 
 proptest! {

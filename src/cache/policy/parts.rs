@@ -1,8 +1,10 @@
-//! A representation of which only some bytes are stored (RFC 9111 §3.3, §3.4; RFC 9110 §14, §15.3.7).
+//! A representation of which only some bytes are stored (RFC 9111 §3.3, §3.4; RFC 9110 §14,
+//! §15.3.7).
 //!
-//! Bytes of different answers are put together only if all of them carry the same strong entity tag; a part without one
-//! is not kept at all. Whatever is odd about a part (another unit, no length, more or fewer bytes than it says, bytes
-//! that differ from those already there) means that nothing is kept of it.
+//! Bytes of different answers are put together only if all of them carry the same strong entity
+//! tag; a part without one is not kept at all. Whatever is odd about a part (another unit, no
+//! length, more or fewer bytes than it says, bytes that differ from those already there) means that
+//! nothing is kept of it.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
@@ -45,25 +47,39 @@ impl ContentRange {
     #[must_use]
     pub fn of(response: &HeaderMap) -> Option<Self> {
         let mut lines = response.get_all(header::CONTENT_RANGE).iter();
-        let line = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
+        let line = lines
+            .next()
+            .filter(|_| lines.next().is_none())?
+            .to_str()
+            .ok()?;
         let (unit, rest) = line.trim().split_once(' ')?;
         let (range, total) = rest.split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let (first, last, total) = (number(first)?, number(last)?, number(total)?);
         let is_valid = unit.eq_ignore_ascii_case("bytes") && first <= last && last < total;
-        is_valid.then(|| Self { range: first..last + 1, total })
+        is_valid.then(|| Self {
+            range: first..last + 1,
+            total,
+        })
     }
 }
 
 fn number(text: &str) -> Option<usize> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// The one strong entity tag of a message (RFC 9110 §8.8.3).
 #[must_use]
 pub fn strong_tag(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(header::ETAG).iter();
-    let tag = lines.next().filter(|_| lines.next().is_none())?.as_bytes().trim_ascii();
+    let tag = lines
+        .next()
+        .filter(|_| lines.next().is_none())?
+        .as_bytes()
+        .trim_ascii();
     let inside = tag.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     (!inside.contains(&b'"')).then_some(tag)
 }
@@ -78,15 +94,24 @@ pub fn is_keepable(response: &HeaderMap) -> bool {
 #[must_use]
 pub fn is_same(one: &HeaderMap, other: &HeaderMap) -> bool {
     let coding = |headers: &HeaderMap| headers.get(header::CONTENT_ENCODING).cloned();
-    strong_tag(one).is_some() && strong_tag(one) == strong_tag(other) && coding(one) == coding(other)
+    strong_tag(one).is_some()
+        && strong_tag(one) == strong_tag(other)
+        && coding(one) == coding(other)
 }
 
 impl Parts {
     /// One part, if it has the bytes that it says.
     #[must_use]
     pub fn new(shown: &ContentRange, bytes: Bytes) -> Option<Self> {
-        let is_whole = !bytes.is_empty() && bytes.len() == shown.range.len() && shown.range.end <= shown.total;
-        is_whole.then(|| Self { total: shown.total, pieces: vec![Piece { start: shown.range.start, bytes }] })
+        let is_whole =
+            !bytes.is_empty() && bytes.len() == shown.range.len() && shown.range.end <= shown.total;
+        is_whole.then(|| Self {
+            total: shown.total,
+            pieces: vec![Piece {
+                start: shown.range.start,
+                bytes,
+            }],
+        })
     }
 
     /// Length of the representation, bytes.
@@ -110,8 +135,15 @@ impl Parts {
     /// These bytes, if all of them are there.
     #[must_use]
     pub fn get(&self, range: &Range<usize>) -> Option<Bytes> {
-        let piece = self.pieces.iter().find(|piece| piece.start <= range.start && range.end <= piece.end())?;
-        Some(piece.bytes.slice(range.start - piece.start..range.end - piece.start))
+        let piece = self
+            .pieces
+            .iter()
+            .find(|piece| piece.start <= range.start && range.end <= piece.end())?;
+        Some(
+            piece
+                .bytes
+                .slice(range.start - piece.start..range.end - piece.start),
+        )
     }
 
     /// The representation, if nothing is missing.
@@ -120,7 +152,8 @@ impl Parts {
         self.get(&(0..self.total))
     }
 
-    /// What is missing, if that is in one place: the bytes before it, its range, the bytes after it.
+    /// What is missing, if that is in one place: the bytes before it, its range, the bytes after
+    /// it.
     #[must_use]
     pub fn gap(&self) -> Option<(Bytes, Range<usize>, Bytes)> {
         let (first, last) = (self.pieces.first()?, self.pieces.last()?);
@@ -131,9 +164,11 @@ impl Parts {
             [only] if only.start > 0 && only.end() == self.total => {
                 Some((Bytes::new(), 0..only.start, only.bytes.clone()))
             }
-            [_, _] if first.start == 0 && last.end() == self.total => {
-                Some((first.bytes.clone(), first.end()..last.start, last.bytes.clone()))
-            }
+            [_, _] if first.start == 0 && last.end() == self.total => Some((
+                first.bytes.clone(),
+                first.end()..last.start,
+                last.bytes.clone(),
+            )),
             _ => None,
         }
     }
@@ -141,11 +176,18 @@ impl Parts {
     /// The whole representation, if these bytes are of it.
     #[must_use]
     pub fn join_whole(&self, whole: &Bytes) -> Option<Self> {
-        let whole = Self::new(&ContentRange { range: 0..whole.len(), total: whole.len() }, whole.clone())?;
+        let whole = Self::new(
+            &ContentRange {
+                range: 0..whole.len(),
+                total: whole.len(),
+            },
+            whole.clone(),
+        )?;
         whole.join(self)
     }
 
-    /// Both together, if they agree on the length and on every byte that both have, and are few enough pieces.
+    /// Both together, if they agree on the length and on every byte that both have, and are few
+    /// enough pieces.
     #[must_use]
     pub fn join(&self, other: &Self) -> Option<Self> {
         if self.total != other.total {
@@ -160,7 +202,10 @@ impl Parts {
                 None => pieces.push(piece.clone()),
             }
         }
-        (pieces.len() <= MAX_PIECES).then_some(Self { total: self.total, pieces })
+        (pieces.len() <= MAX_PIECES).then_some(Self {
+            total: self.total,
+            pieces,
+        })
     }
 }
 
@@ -191,15 +236,35 @@ mod tests {
 
     fn part(range: Range<usize>) -> Parts {
         let bytes = Bytes::from_static(&WHOLE[range.clone()]);
-        Parts::new(&ContentRange { range, total: WHOLE.len() }, bytes).unwrap()
+        Parts::new(
+            &ContentRange {
+                range,
+                total: WHOLE.len(),
+            },
+            bytes,
+        )
+        .unwrap()
     }
 
     #[test]
     fn parts_that_touch_or_overlap_become_one_and_others_leave_a_gap() {
-        assert_eq!(part(0..3).join(&part(3..10)).unwrap().whole().unwrap(), WHOLE);
-        assert_eq!(part(4..10).join(&part(0..6)).unwrap().whole().unwrap(), WHOLE);
+        assert_eq!(
+            part(0..3).join(&part(3..10)).unwrap().whole().unwrap(),
+            WHOLE
+        );
+        assert_eq!(
+            part(4..10).join(&part(0..6)).unwrap().whole().unwrap(),
+            WHOLE
+        );
         let apart = part(7..10).join(&part(0..3)).unwrap();
-        assert_eq!((apart.whole(), apart.get(&(2..4)), apart.get(&(1..3)).unwrap().as_ref()), (None, None, &b"12"[..]));
+        assert_eq!(
+            (
+                apart.whole(),
+                apart.get(&(2..4)),
+                apart.get(&(1..3)).unwrap().as_ref()
+            ),
+            (None, None, &b"12"[..])
+        );
         let (before, gap, after) = apart.gap().unwrap();
         assert_eq!((&*before, gap, &*after), (&b"012"[..], 3..7, &b"789"[..]));
         assert_eq!(part(2..3).gap(), None, "two gaps");
@@ -207,18 +272,44 @@ mod tests {
 
     #[test]
     fn parts_that_contradict_one_another_are_not_joined() {
-        let other = Parts::new(&ContentRange { range: 2..5, total: 10 }, Bytes::from_static(b"2x4")).unwrap();
+        let other = Parts::new(
+            &ContentRange {
+                range: 2..5,
+                total: 10,
+            },
+            Bytes::from_static(b"2x4"),
+        )
+        .unwrap();
         assert_eq!(part(0..4).join(&other), None);
-        let longer = Parts::new(&ContentRange { range: 4..6, total: 11 }, Bytes::from_static(b"45")).unwrap();
+        let longer = Parts::new(
+            &ContentRange {
+                range: 4..6,
+                total: 11,
+            },
+            Bytes::from_static(b"45"),
+        )
+        .unwrap();
         assert_eq!(part(0..4).join(&longer), None);
-        assert_eq!(Parts::new(&ContentRange { range: 4..10, total: 10 }, Bytes::from_static(b"45678")), None);
+        assert_eq!(
+            Parts::new(
+                &ContentRange {
+                    range: 4..10,
+                    total: 10
+                },
+                Bytes::from_static(b"45678")
+            ),
+            None
+        );
     }
 
     #[test]
     fn pieces_are_bounded() {
         let bytes = [7; 100];
         let one = |start: usize| {
-            let shown = ContentRange { range: start..start + 1, total: 100 };
+            let shown = ContentRange {
+                range: start..start + 1,
+                total: 100,
+            };
             Parts::new(&shown, Bytes::copy_from_slice(&bytes[start..=start])).unwrap()
         };
         let mut all = one(0);
@@ -226,7 +317,11 @@ mod tests {
             all = all.join(&one(index * 2)).unwrap();
         }
         assert_eq!(all.join(&one(99)), None);
-        assert_eq!(all.join(&one(1)).unwrap().len(), MAX_PIECES + 1, "one that fills a gap is no further piece");
+        assert_eq!(
+            all.join(&one(1)).unwrap().len(),
+            MAX_PIECES + 1,
+            "one that fills a gap is no further piece"
+        );
     }
 
     proptest! {

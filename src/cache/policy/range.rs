@@ -1,4 +1,5 @@
-//! One part of a stored body (RFC 9110 §14). Several parts at once are answered with the whole, as they may be.
+//! One part of a stored body (RFC 9110 §14). Several parts at once are answered with the whole, as
+//! they may be.
 
 use http::{HeaderMap, header};
 use std::ops::Range;
@@ -18,9 +19,14 @@ pub enum Wanted {
 #[must_use]
 pub fn wanted(request: &HeaderMap, length: usize) -> Wanted {
     let mut lines = request.get_all(header::RANGE).iter();
-    let Some(line) = lines.next().filter(|_| lines.next().is_none()) else { return Wanted::Whole };
+    let Some(line) = lines.next().filter(|_| lines.next().is_none()) else {
+        return Wanted::Whole;
+    };
     // §14.2: what can't be read is ignored.
-    line.to_str().ok().and_then(|line| single(line, length)).unwrap_or(Wanted::Whole)
+    line.to_str()
+        .ok()
+        .and_then(|line| single(line, length))
+        .unwrap_or(Wanted::Whole)
 }
 
 fn single(line: &str, length: usize) -> Option<Wanted> {
@@ -49,5 +55,7 @@ fn number(text: &str) -> Option<Option<usize>> {
     if text.is_empty() {
         return Some(None);
     }
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some(text.parse().unwrap_or(usize::MAX)))
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| Some(text.parse().unwrap_or(usize::MAX)))
 }

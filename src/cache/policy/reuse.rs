@@ -30,8 +30,14 @@ impl Wishes {
     pub fn of(request: &HeaderMap) -> Self {
         if !request.contains_key(header::CACHE_CONTROL) {
             // §5.4: Pragma counts only where there is no Cache-Control.
-            let no_cache = request.get_all(header::PRAGMA).iter().any(|line| is_no_cache(line.as_bytes()));
-            return Self { no_cache, ..Self::default() };
+            let no_cache = request
+                .get_all(header::PRAGMA)
+                .iter()
+                .any(|line| is_no_cache(line.as_bytes()));
+            return Self {
+                no_cache,
+                ..Self::default()
+            };
         }
         let control = CacheControl::of(request);
         let seconds = |name| control.seconds(name).map(Duration::from_secs);
@@ -48,7 +54,8 @@ impl Wishes {
 }
 
 fn is_no_cache(line: &[u8]) -> bool {
-    line.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
+    line.split(|byte| *byte == b',')
+        .any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
 }
 
 /// What to do with a stored response.
@@ -78,7 +85,11 @@ pub fn decide(terms: &Terms, age: Duration, wishes: &Wishes) -> Use {
     }
     if terms.lifetime > age {
         let left = terms.lifetime.saturating_sub(age);
-        return if wishes.min_fresh.is_none_or(|least| left >= least) { Use::Serve } else { Use::AskForRequest };
+        return if wishes.min_fresh.is_none_or(|least| left >= least) {
+            Use::Serve
+        } else {
+            Use::AskForRequest
+        };
     }
     stale(terms, age, wishes)
 }
@@ -91,7 +102,11 @@ fn stale(terms: &Terms, age: Duration, wishes: &Wishes) -> Use {
     if wishes.max_stale.is_some_and(|most| stale_for <= most) {
         return Use::Serve;
     }
-    if stale_for < terms.stale_while_revalidate { Use::ServeAndRevalidate } else { Use::AskForStale }
+    if stale_for < terms.stale_while_revalidate {
+        Use::ServeAndRevalidate
+    } else {
+        Use::AskForStale
+    }
 }
 
 /// How asking the application has failed.

@@ -8,8 +8,8 @@ use super::vary;
 use http::{HeaderMap, Method, StatusCode, header};
 use std::time::Duration;
 
-/// How long a stale response stands in while the application gives no answer at all, where neither it nor the route says
-/// anything (§4.2.4 leaves a disconnected cache free in this).
+/// How long a stale response stands in while the application gives no answer at all, where neither
+/// it nor the route says anything (§4.2.4 leaves a disconnected cache free in this).
 const UNREACHABLE: Duration = Duration::from_secs(60);
 
 /// Why a response is not stored. The same word in `Cache-Status` and in tests.
@@ -17,7 +17,8 @@ const UNREACHABLE: Duration = Duration::from_secs(60);
 pub enum NotStored {
     /// Not a GET.
     Method,
-    /// A part (206) that can't be told apart from others, a confirmation (304), an answer to a condition, or a status that the route's `ttl` is not for.
+    /// A part (206) that can't be told apart from others, a confirmation (304), an answer to a
+    /// condition, or a status that the route's `ttl` is not for.
     Status,
     /// `no-store` in the request.
     RequestNoStore,
@@ -27,7 +28,8 @@ pub enum NotStored {
     Private,
     /// `must-understand`, and a status that isn't understood (§5.2.2.3).
     NotUnderstood,
-    /// An authorized request, a key without the authorization, and no word that it may be shared (§3.5).
+    /// An authorized request, a key without the authorization, and no word that it may be shared
+    /// (§3.5).
     Authorization,
     /// `Vary: *`, or a Vary that can't be read.
     Vary,
@@ -115,7 +117,8 @@ pub fn storable(
     // §3.3: a part is stored on the terms of the whole.
     let is_part = status == StatusCode::PARTIAL_CONTENT && parts::is_keepable(response);
     let status = if is_part { StatusCode::OK } else { status };
-    // §3.4: any other part, or a confirmation, is not the whole; nor does an error answer a condition for everybody.
+    // §3.4: any other part, or a confirmation, is not the whole; nor does an error answer a
+    // condition for everybody.
     if matches!(status.as_u16(), 206 | 304 | 416)
         || status.as_u16() < 200
         || asked.conditional && status != StatusCode::OK
@@ -129,7 +132,9 @@ pub fn storable(
         return Err(NotStored::Vary);
     }
     let targeted = CacheControl::targeted(response);
-    let control = targeted.clone().unwrap_or_else(|| CacheControl::of(response));
+    let control = targeted
+        .clone()
+        .unwrap_or_else(|| CacheControl::of(response));
     let shared = asked.audience == Audience::Shared;
     if shared && control.covers_all("private") {
         return Err(NotStored::Private);
@@ -144,15 +149,25 @@ pub fn storable(
         return Err(NotStored::SetCookie);
     }
     permitted(asked, status, &control)?;
-    terms(status, response, (&control, targeted.is_some()), declared, times)
+    terms(
+        status,
+        response,
+        (&control, targeted.is_some()),
+        declared,
+        times,
+    )
 }
 
-/// The operator knows better than `no-store`, and than `private` where the credential is somebody's own.
+/// The operator knows better than `no-store`, and than `private` where the credential is somebody's
+/// own.
 fn forced(status: StatusCode, declared: Declared) -> Result<Terms, NotStored> {
     if status != StatusCode::OK {
         return Err(NotStored::Status);
     }
-    let lifetime = declared.ttl.filter(|ttl| !ttl.is_zero()).ok_or(NotStored::NoFreshness)?;
+    let lifetime = declared
+        .ttl
+        .filter(|ttl| !ttl.is_zero())
+        .ok_or(NotStored::NoFreshness)?;
     Ok(Terms {
         lifetime,
         initial_age: Duration::ZERO,
@@ -165,7 +180,11 @@ fn forced(status: StatusCode, declared: Declared) -> Result<Terms, NotStored> {
     })
 }
 
-fn permitted(asked: Asked<'_>, status: StatusCode, control: &CacheControl) -> Result<(), NotStored> {
+fn permitted(
+    asked: Asked<'_>,
+    status: StatusCode,
+    control: &CacheControl,
+) -> Result<(), NotStored> {
     // §5.2.2.3: beside must-understand, no-store is for those who don't understand the status.
     if control.has("must-understand") {
         if !freshness::heuristically_cacheable(status) {
@@ -174,8 +193,12 @@ fn permitted(asked: Asked<'_>, status: StatusCode, control: &CacheControl) -> Re
     } else if control.has("no-store") {
         return Err(NotStored::NoStore);
     }
-    let says_so = control.has("public") || control.has("s-maxage") || control.has("must-revalidate");
-    if asked.audience == Audience::Shared && asked.headers.contains_key(header::AUTHORIZATION) && !says_so {
+    let says_so =
+        control.has("public") || control.has("s-maxage") || control.has("must-revalidate");
+    if asked.audience == Audience::Shared
+        && asked.headers.contains_key(header::AUTHORIZATION)
+        && !says_so
+    {
         return Err(NotStored::Authorization);
     }
     Ok(())
@@ -192,23 +215,41 @@ fn terms(
     if declared.only_said && explicit.is_none() {
         return Err(NotStored::NoFreshness);
     }
-    let declared_ttl = declared.ttl.filter(|ttl| !ttl.is_zero() && status == StatusCode::OK);
+    let declared_ttl = declared
+        .ttl
+        .filter(|ttl| !ttl.is_zero() && status == StatusCode::OK);
     let may_guess = freshness::heuristically_cacheable(status) || control.has("public");
-    let guess = || freshness::heuristic(response, times, declared.longest_guess).filter(|_| may_guess);
-    let validators = response.contains_key(header::ETAG) || response.contains_key(header::LAST_MODIFIED);
+    let guess =
+        || freshness::heuristic(response, times, declared.longest_guess).filter(|_| may_guess);
+    let validators =
+        response.contains_key(header::ETAG) || response.contains_key(header::LAST_MODIFIED);
     let unsaid = || (status == StatusCode::OK && validators).then_some(Duration::ZERO);
-    let lifetime = explicit.or(declared_ttl).or_else(guess).or_else(unsaid).ok_or(NotStored::NoFreshness)?;
+    let lifetime = explicit
+        .or(declared_ttl)
+        .or_else(guess)
+        .or_else(unsaid)
+        .ok_or(NotStored::NoFreshness)?;
     let seconds = |name, default| control.seconds(name).map_or(default, Duration::from_secs);
-    let unsaid = if declared.stale_if_error.is_zero() { UNREACHABLE } else { declared.stale_if_error };
+    let unsaid = if declared.stale_if_error.is_zero() {
+        UNREACHABLE
+    } else {
+        declared.stale_if_error
+    };
     let terms = Terms {
         lifetime,
         initial_age: freshness::initial_age(response, times),
         no_cache: control.covers_all("no-cache"),
-        must_revalidate: ["must-revalidate", "proxy-revalidate", "s-maxage"].iter().any(|name| control.has(name)),
+        must_revalidate: ["must-revalidate", "proxy-revalidate", "s-maxage"]
+            .iter()
+            .any(|name| control.has(name)),
         stale_while_revalidate: seconds("stale-while-revalidate", declared.stale_while_revalidate),
         stale_if_error: seconds("stale-if-error", declared.stale_if_error),
         stale_if_unreachable: seconds("stale-if-error", unsaid),
     };
     let usable = terms.lifetime > terms.initial_age && !terms.no_cache;
-    if usable || validators { Ok(terms) } else { Err(NotStored::Stale) }
+    if usable || validators {
+        Ok(terms)
+    } else {
+        Err(NotStored::Stale)
+    }
 }

@@ -3,8 +3,12 @@
 use http::{HeaderMap, HeaderName, header};
 
 /// Conditions of a client, and the part it wants: they are judged here, after the validation.
-const OF_THE_CLIENT: [HeaderName; 4] =
-    [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE];
+const OF_THE_CLIENT: [HeaderName; 4] = [
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_RANGE,
+    header::RANGE,
+];
 
 /// Whether there is anything to ask by.
 #[must_use]

@@ -18,15 +18,15 @@ keys! {
     "[[cache]]";
     /// GET and HEAD
     PATH = Key::without("path", Said("path"), "needed");
-    /// where a response says nothing of its freshness. Like `force`, it doesn't speak for callers in whom no principal
-    /// is recognised, unless the route is `public`
+    /// where a response says nothing of its freshness. Like `force`, it doesn't speak for callers
+    /// in whom no principal is recognised, unless the route is `public`
     TTL = Key::without("ttl", Duration, "none");
     /// `ttl` wins over `no-store` and `private`; needs `ttl`, and can't be `public`
     FORCE = Key::with("force", Flag, "false");
     /// shared by all callers
     PUBLIC = Key::with("public", Flag, "false");
-    /// guess from `Last-Modified`: up to a day, or never. Of callers without a principal only where the call has no
-    /// header and no cookie that could be a key
+    /// guess from `Last-Modified`: up to a day, or never. Of callers without a principal only where
+    /// the call has no header and no cookie that could be a key
     HEURISTIC = Key::without("heuristic", Flag, "a minute at most, without `ttl`");
     /// served stale while it is asked again
     STALE_WHILE_REVALIDATE = Key::without("stale_while_revalidate", Duration, "none");
@@ -54,18 +54,28 @@ pub(super) fn read(section: Section<'_>) -> Option<Cache> {
     let ttl = section.maybe_duration(&TTL);
     let (force, public) = (section.flag(&FORCE), section.flag(&PUBLIC));
     let longest_guess = longest_guess(&section, ttl);
-    let stale_while_revalidate = section.maybe_duration(&STALE_WHILE_REVALIDATE).unwrap_or_default();
+    let stale_while_revalidate = section
+        .maybe_duration(&STALE_WHILE_REVALIDATE)
+        .unwrap_or_default();
     let stale_if_error = section.maybe_duration(&STALE_IF_ERROR).unwrap_or_default();
-    let tags = section.compiled_list(&TAGS, |text| Template::parse(text, &allowed)).unwrap_or_default();
+    let tags = section
+        .compiled_list(&TAGS, |text| Template::parse(text, &allowed))
+        .unwrap_or_default();
     let ignore_query = read_ignored(section.section(&QUERY));
     let barrier = section.maybe_duration(&BARRIER);
     if force && public {
-        section.wrong_key(&FORCE, "a forced entry is never public: it would show one user's answer to another");
+        section.wrong_key(
+            &FORCE,
+            "a forced entry is never public: it would show one user's answer to another",
+        );
     }
     if force && !section.has(&TTL) {
         section.wrong_key(&FORCE, "needs a ttl");
     }
-    section.refuse_gone("overlay", "is gone: a page shows its own pending events by [preview]");
+    section.refuse_gone(
+        "overlay",
+        "is gone: a page shows its own pending events by [preview]",
+    );
     section.finish();
     let route = CacheRoute {
         path: path?,

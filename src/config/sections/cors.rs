@@ -23,16 +23,23 @@ pub(super) fn read(section: Section<'_>) -> Option<Cors> {
         expose: section.names(&EXPOSE),
     };
     if origins.is_none() && (cors.credentials || !cors.expose.is_empty()) {
-        section.wrong_key(&ORIGINS, "is missing; without it no origin is checked and no CORS header is set");
+        section.wrong_key(
+            &ORIGINS,
+            "is missing; without it no origin is checked and no CORS header is set",
+        );
     }
     section.finish();
     origins.map(|_| cors)
 }
 
 fn parse_origin(text: &str) -> Result<Box<str>, &'static str> {
-    let allowed =
-        "an origin such as \"https://app.example\" is allowed, without a path; without [cors] all are let through";
+    let allowed = "an origin such as \"https://app.example\" is allowed, without a path; without \
+        [cors] all are let through";
     let parts = text.parse::<Uri>().map_err(|_| allowed)?.into_parts();
     let plain = !text.ends_with('/') && parts.path_and_query.is_none_or(|path| path == "/");
-    if parts.scheme.is_some() && plain { Ok(text.to_lowercase().into()) } else { Err(allowed) }
+    if parts.scheme.is_some() && plain {
+        Ok(text.to_lowercase().into())
+    } else {
+        Err(allowed)
+    }
 }

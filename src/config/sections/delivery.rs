@@ -40,7 +40,8 @@ keys! {
     ESCALATE_AFTER = Key::with("escalate_after", Number(1, 1_000_000), "3");
     /// then a dead letter
     GIVE_UP_AFTER = Key::text("give_up_after", Duration, "24h");
-    /// a window is sealed this long before its token expires; a token that ends sooner makes its call forwarded
+    /// a window is sealed this long before its token expires; a token that ends sooner makes its
+    /// call forwarded
     TOKEN_MARGIN = Key::without("token_margin", Duration, "`timeout`");
     /// how long a read waits for its user's events
     BARRIER = Key::text("barrier", Duration, "500ms");
@@ -59,7 +60,8 @@ pub(super) fn read(section: Section<'_>) -> Delivery {
         token_margin: section.maybe_duration(&TOKEN_MARGIN).unwrap_or(timeout),
         barrier: section.duration(&BARRIER),
     };
-    let void = "is void: what the calls of a batch share travels with it, and each single call is repeated as it came";
+    let void = "is void: what the calls of a batch share travels with it, and each single call is \
+        repeated as it came";
     section.refuse_gone("forward_headers", void);
     section.finish();
     settings
@@ -67,7 +69,10 @@ pub(super) fn read(section: Section<'_>) -> Delivery {
 
 fn read_backoff(section: &Section<'_>) -> Backoff {
     let table = section.section(&RETRY_SERVER);
-    let backoff = Backoff { base: table.duration(&server::BASE), cap: table.duration(&server::CAP) };
+    let backoff = Backoff {
+        base: table.duration(&server::BASE),
+        cap: table.duration(&server::CAP),
+    };
     if backoff.base > backoff.cap {
         section.wrong_key(&RETRY_SERVER, "base is longer than cap");
     }
@@ -77,7 +82,10 @@ fn read_backoff(section: &Section<'_>) -> Backoff {
 
 fn read_limited(section: &Section<'_>) -> Limited {
     let table = section.section(&RETRY_LIMITED);
-    let limited = Limited { base: table.duration(&limited::BASE), jitter: table.duration(&limited::JITTER) };
+    let limited = Limited {
+        base: table.duration(&limited::BASE),
+        jitter: table.duration(&limited::JITTER),
+    };
     table.finish();
     limited
 }

@@ -1,7 +1,9 @@
 //! `[[event]]`: single calls that are acknowledged, and the events that they become.
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
-use crate::config::readers::{Reported, parse_method, read_document, read_lists, read_path, read_status, sources};
+use crate::config::readers::{
+    Reported, parse_method, read_document, read_lists, read_path, read_status, sources,
+};
 use crate::config::section::{Reference, Section};
 use crate::event::GroupIndex;
 use crate::route::{Ack, EventRoute, Mode, Pattern};
@@ -33,7 +35,8 @@ keys! {
     BATCH = Key::without("batch", Said("group"), "needed");
     /// values that members of the body must have (`a.b` for a member of a member)
     MATCH = Key::with("match", Said("table of lists"), "{}");
-    /// the batch's event. `"..." = "{body.*}"` takes along every member of the body that no other entry takes whole
+    /// the batch's event. `"..." = "{body.*}"` takes along every member of the body that no other
+    /// entry takes whole
     EVENT = Key::without(
         "event",
         Said("table of templates over `body`, `path`, the head, `now`, `uuid`, `request_id`"),
@@ -43,8 +46,8 @@ keys! {
     MODE = Key::text("mode", OneOf(&["coalesce", "off"]), "coalesce");
     /// percent of users, sticky; the others' calls are forwarded
     ROLLOUT = Key::with("rollout", Number(0, 100), "100");
-    /// others are forwarded. Forms and `text/plain` count by themselves only with a word that they come from the same
-    /// site
+    /// others are forwarded. Forms and `text/plain` count by themselves only with a word that they
+    /// come from the same site
     CONTENT_TYPES = Key::without("content_types", Said("list of media types"), "any");
     /// a call in which one finds nothing, or `""`, is forwarded
     FORWARD_UNLESS = Key::with("forward_unless", Said("list of templates"), "[]");
@@ -88,8 +91,8 @@ struct GivenAck {
 }
 
 impl Rule {
-    /// The route, once its group is known: its number, and the field of its events that holds the id. `query`: parameters
-    /// that a template looks at.
+    /// The route, once its group is known: its number, and the field of its events that holds the
+    /// id. `query`: parameters that a template looks at.
     ///
     /// # Errors
     /// No template can name that field.
@@ -99,7 +102,12 @@ impl Rule {
         id_field: &str,
         query: Vec<Box<str>>,
     ) -> Result<EventRoute, TemplateError> {
-        let GivenAck { status, body, duplicate, headers } = self.ack;
+        let GivenAck {
+            status,
+            body,
+            duplicate,
+            headers,
+        } = self.ack;
         let body = body.map_or_else(|| id_listed(id_field), Ok)?;
         Ok(EventRoute {
             method: self.method,
@@ -113,7 +121,12 @@ impl Rule {
             event: self.event,
             query,
             alone: self.alone,
-            ack: Ack { status, headers, body, duplicate },
+            ack: Ack {
+                status,
+                headers,
+                body,
+                duplicate,
+            },
         })
     }
 }
@@ -125,7 +138,10 @@ fn id_listed(id_field: &str) -> Result<JsonTemplate, TemplateError> {
 }
 
 pub(super) fn read(section: Section<'_>) -> Event {
-    let event = Event { batch: section.reference(&BATCH), rule: read_rule(&section) };
+    let event = Event {
+        batch: section.reference(&BATCH),
+        rule: read_rule(&section),
+    };
     section.finish();
     event
 }
@@ -138,9 +154,12 @@ fn read_rule(section: &Section<'_>) -> Option<Rule> {
     let mode = read_mode(section);
     let method = section.compiled(&METHOD, method_of).unwrap_or(Method::POST);
     check_body(section, &method, &event);
-    let forward_unless = section.compiled_list(&FORWARD_UNLESS, |text| Template::parse(text, &allowed));
+    let forward_unless =
+        section.compiled_list(&FORWARD_UNLESS, |text| Template::parse(text, &allowed));
     let matches = read_lists(section, &MATCH).into_iter();
-    let matches = matches.map(|(name, values)| (path_of(&name), values)).collect();
+    let matches = matches
+        .map(|(name, values)| (path_of(&name), values))
+        .collect();
     let content_types = section.names::<String>(&CONTENT_TYPES).into_iter();
     let content_types = content_types.map(|one| one.to_lowercase().into()).collect();
     let alone = section.flag(&ALONE);
@@ -164,7 +183,10 @@ type Mapping = Option<Result<ObjectTemplate, Reported>>;
 /// `event`, if given. What is wrong with it is reported.
 fn read_mapping(section: &Section<'_>, allowed: &[Source]) -> Mapping {
     let Value::Object(map) = section.get(&EVENT)?.node.json() else {
-        section.wrong_key(&EVENT, "a table is allowed, such as { userId = \"{body.user_id}\" }");
+        section.wrong_key(
+            &EVENT,
+            "a table is allowed, such as { userId = \"{body.user_id}\" }",
+        );
         return Some(Err(Reported));
     };
     Some(ObjectTemplate::from_json(&map, allowed).map_err(|error| {
@@ -180,23 +202,41 @@ fn check_body(section: &Section<'_>, method: &Method, mapping: &Mapping) {
     }
     match mapping {
         Some(Ok(mapping)) if mapping.looks(&|source, _| source == Source::Body) => {
-            section.wrong_key(&EVENT, format!("{method} has no body; query, path, header and cookie are allowed"));
+            section.wrong_key(
+                &EVENT,
+                format!("{method} has no body; query, path, header and cookie are allowed"),
+            );
         }
-        None => section.wrong_key(&EVENT, format!("is needed: {method} has no body to be an event")),
+        None => section.wrong_key(
+            &EVENT,
+            format!("is needed: {method} has no body to be an event"),
+        ),
         _ => {}
     }
 }
 
 fn read_mode(section: &Section<'_>) -> Mode {
-    let modes = [("coalesce", Some(Mode::Coalesce)), ("off", Some(Mode::Off)), ("observe", None), ("shadow", None)];
-    section.maybe_choice(&MODE, &modes).flatten().unwrap_or_else(|| {
-        section.wrong_key(&MODE, "only \"off\" and \"coalesce\" are allowed in this version");
-        Mode::Off
-    })
+    let modes = [
+        ("coalesce", Some(Mode::Coalesce)),
+        ("off", Some(Mode::Off)),
+        ("observe", None),
+        ("shadow", None),
+    ];
+    section
+        .maybe_choice(&MODE, &modes)
+        .flatten()
+        .unwrap_or_else(|| {
+            section.wrong_key(
+                &MODE,
+                "only \"off\" and \"coalesce\" are allowed in this version",
+            );
+            Mode::Off
+        })
 }
 
 fn method_of(text: &str) -> Result<Method, String> {
-    parse_method(text).ok_or_else(|| format!("found {text:?}; allowed is a method such as \"POST\""))
+    parse_method(text)
+        .ok_or_else(|| format!("found {text:?}; allowed is a method such as \"POST\""))
 }
 
 fn path_of(text: &str) -> Path {
@@ -205,35 +245,60 @@ fn path_of(text: &str) -> Path {
 
 fn read_ack(section: Section<'_>) -> Option<GivenAck> {
     let allowed = sources(&[Source::Body, Source::Event, Source::User, Source::Path]);
-    let plain = if section.has(&ack::BODY) { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let plain = if section.has(&ack::BODY) {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
     let status = read_status(&section, &ack::STATUS).unwrap_or(plain);
     let body = read_document(&section, &ack::BODY, &allowed).transpose();
     let duplicate = read_duplicate(&section, &allowed);
     let headers = read_headers(&section, &allowed);
     section.finish();
-    Some(GivenAck { status, body: body.ok()?, duplicate, headers })
+    Some(GivenAck {
+        status,
+        body: body.ok()?,
+        duplicate,
+        headers,
+    })
 }
 
 /// `duplicate`, laid over `body`.
 fn read_duplicate(section: &Section<'_>, allowed: &[Source]) -> Option<JsonTemplate> {
     let more = section.get(&ack::DUPLICATE)?.node.json();
-    let mut whole = section.get(&ack::BODY).map(|spot| spot.node.json()).unwrap_or_default();
+    let mut whole = section
+        .get(&ack::BODY)
+        .map(|spot| spot.node.json())
+        .unwrap_or_default();
     match (whole.as_object_mut(), more) {
         (Some(whole), Value::Object(more)) => whole.extend(more),
-        _ => section.wrong_key(&ack::DUPLICATE, "a table is allowed, and ack.body must be one too"),
+        _ => section.wrong_key(
+            &ack::DUPLICATE,
+            "a table is allowed, and ack.body must be one too",
+        ),
     }
-    let report = |error: crate::template::TemplateError| section.wrong_key(&ack::DUPLICATE, error.to_string());
-    JsonTemplate::from_json(&whole, allowed).map_err(report).ok()
+    let report = |error: crate::template::TemplateError| {
+        section.wrong_key(&ack::DUPLICATE, error.to_string())
+    };
+    JsonTemplate::from_json(&whole, allowed)
+        .map_err(report)
+        .ok()
 }
 
 fn read_headers(section: &Section<'_>, allowed: &[Source]) -> Vec<(HeaderName, Template)> {
     let mut out = Vec::new();
     for (name, found) in read_lists(section, &ack::HEADERS) {
-        let template = found.first().and_then(Value::as_str).map(|text| Template::parse(text, allowed));
+        let template = found
+            .first()
+            .and_then(Value::as_str)
+            .map(|text| Template::parse(text, allowed));
         match (name.parse::<HeaderName>(), template) {
             (Ok(name), Some(Ok(template))) => out.push((name, template)),
             (_, Some(Err(error))) => section.wrong_key(&ack::HEADERS, error.to_string()),
-            _ => section.wrong_key(&ack::HEADERS, format!("{name:?}: a header's name and a text are allowed")),
+            _ => section.wrong_key(
+                &ack::HEADERS,
+                format!("{name:?}: a header's name and a text are allowed"),
+            ),
         }
     }
     out

@@ -1,4 +1,5 @@
-//! `[identity]`: which parts of a call say something of its caller, and when Tidegate may answer it.
+//! `[identity]`: which parts of a call say something of its caller, and when Tidegate may answer
+//! it.
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
 use crate::config::readers::{HEAD, read_lists};
@@ -8,10 +9,11 @@ use crate::template::{Source, Template};
 
 keys! {
     "[identity]";
-    /// only these count. It must hold all that the application checks before it lets a call in. Each has the kind that
-    /// the lists give it; what they don't know is a scope, an unknown cookie a principal. A read with a token or a key
-    /// of the built-in list (`authorization`, `x-api-key` and the like) that is neither named here nor in `ignore`
-    /// passes the cache by, unless its route is `public`
+    /// only these count. It must hold all that the application checks before it lets a call in.
+    /// Each has the kind that the lists give it; what they don't know is a scope, an unknown cookie
+    /// a principal. A read with a token or a key of the built-in list (`authorization`, `x-api-key`
+    /// and the like) that is neither named here nor in `ignore` passes the cache by, unless its
+    /// route is `public`
     CREDENTIALS = Key::without("credentials", Said("list of parts, `body:` and `query:` too"), "the built-in lists");
     /// these say who calls, such as a key in a header of your own
     PRINCIPAL = Key::with("principal", Said("list of parts, `body:` and `query:` too"), "[]");
@@ -21,9 +23,9 @@ keys! {
     CONDITIONS = Key::with("conditions", Said("list of parts"), "[]");
     /// these say nothing of a caller, such as the cookie of an A/B test
     IGNORE = Key::with("ignore", Said("list of parts"), "[]");
-    /// session cookies that the application renews on its answers: events before and after share a batch, where it was
-    /// a 2xx to a call of an event, write or cache route; a cache route that has answered a stranger counts no more.
-    /// Stored answers are each value's own
+    /// session cookies that the application renews on its answers: events before and after share a
+    /// batch, where it was a 2xx to a call of an event, write or cache route; a cache route that
+    /// has answered a stranger counts no more. Stored answers are each value's own
     ROLLING = Key::with("rolling", Said("list of cookies"), "[]");
     /// whose event or read it is. A call in which it finds nothing is forwarded
     USER = Key::text(
@@ -37,15 +39,17 @@ keys! {
     FORBID = Key::with("forbid", Said(r#"list of parts, `"PART unless PART"`"#), "[]");
     /// writes in which they aren't equal are forwarded
     DOUBLE_SUBMIT = Key::without("double_submit", Said("two parts"), "none");
-    /// a token that has the claim with another value makes its call forwarded: `{ type = ["access"] }`
+    /// a token that has the claim with another value makes its call forwarded: `{ type = ["access"]
+    /// }`
     CLAIMS = Key::with("claims", Said("table of lists"), "{}");
-    /// where a JWT is looked for. A call with two that differ is forwarded, and so is one with a token beside an
-    /// `Authorization` of another form (another scheme, a tab, several lines): the application may read either.
-    /// Without `header:authorization` here, `Authorization` is no place for tokens
+    /// where a JWT is looked for. A call with two that differ is forwarded, and so is one with a
+    /// token beside an `Authorization` of another form (another scheme, a tab, several lines): the
+    /// application may read either. Without `header:authorization` here, `Authorization` is no
+    /// place for tokens
     TOKEN = Key::with("token", Said("list of parts"), r#"["header:authorization", "cookie:access_token"]"#);
-    /// `"proven"`: a principal's first call is forwarded, and its calls are acknowledged after a 2xx: to a call of the
-    /// group's own routes, or to a read of what its events change, unless that route has answered a caller without a
-    /// name or one that was refused by 401
+    /// `"proven"`: a principal's first call is forwarded, and its calls are acknowledged after a
+    /// 2xx: to a call of the group's own routes, or to a read of what its events change, unless
+    /// that route has answered a caller without a name or one that was refused by 401
     ADMIT = Key::text("admit", OneOf(&["optimistic", "proven"]), "optimistic");
     /// how long that 2xx holds
     PROOF_TTL = Key::text("proof_ttl", Duration, "600s");
@@ -63,9 +67,13 @@ pub(super) fn read(section: Section<'_>) -> IdentitySettings {
         user: read_user(&section),
         lowercase_user: false,
         require: section.compiled_list(&REQUIRE, need_of).unwrap_or_default(),
-        forbid: section.compiled_list(&FORBID, Forbid::parse).unwrap_or_default(),
+        forbid: section
+            .compiled_list(&FORBID, Forbid::parse)
+            .unwrap_or_default(),
         double_submit: read_double_submit(&section),
-        token: section.compiled_list(&TOKEN, Part::parse).unwrap_or_default(),
+        token: section
+            .compiled_list(&TOKEN, Part::parse)
+            .unwrap_or_default(),
         admit: section.choice(&ADMIT, &ADMITS, Admit::Optimistic),
         proof_ttl: section.duration(&PROOF_TTL),
         cors: None,
@@ -77,7 +85,10 @@ pub(super) fn read(section: Section<'_>) -> IdentitySettings {
 const ADMITS: [(&str, Admit); 2] = [("optimistic", Admit::Optimistic), ("proven", Admit::Proven)];
 
 fn read_double_submit(section: &Section<'_>) -> Option<(Part, Part)> {
-    match section.compiled_list(&DOUBLE_SUBMIT, Part::parse)?.as_slice() {
+    match section
+        .compiled_list(&DOUBLE_SUBMIT, Part::parse)?
+        .as_slice()
+    {
         [] => None,
         [first, second] => Some((first.clone(), second.clone())),
         _ => {
@@ -89,39 +100,64 @@ fn read_double_submit(section: &Section<'_>) -> Option<(Part, Part)> {
 }
 
 fn need_of(text: &str) -> Result<Vec<Need>, PartError> {
-    text.split('|').map(|one| if one == "jwt" { Ok(Need::Jwt) } else { Part::parse(one).map(Need::Part) }).collect()
+    text.split('|')
+        .map(|one| {
+            if one == "jwt" {
+                Ok(Need::Jwt)
+            } else {
+                Part::parse(one).map(Need::Part)
+            }
+        })
+        .collect()
 }
 
 fn read_user(section: &Section<'_>) -> Template {
     let allowed = [HEAD.as_slice(), &[Source::Event, Source::Path]].concat();
-    section.compiled(&USER, |text| Template::parse(text, &allowed)).unwrap_or_default()
+    section
+        .compiled(&USER, |text| Template::parse(text, &allowed))
+        .unwrap_or_default()
 }
 
 /// The built-in lists, or `credentials` in their place; and what the operator says of single parts.
 fn read_selection(section: &Section<'_>) -> Selection {
     let credentials = section.compiled_list(&CREDENTIALS, Part::parse_any);
     if credentials.as_ref().is_some_and(Vec::is_empty) {
-        section.wrong_key(&CREDENTIALS, "found nothing; at least one part must tell callers apart");
+        section.wrong_key(
+            &CREDENTIALS,
+            "found nothing; at least one part must tell callers apart",
+        );
     }
     let listed = credentials.is_some();
-    let mut selection = credentials.map_or_else(Selection::built_in, |parts| Selection::listed(&parts));
-    for part in section.compiled_list(&PRINCIPAL, Part::parse_any).unwrap_or_default() {
+    let mut selection =
+        credentials.map_or_else(Selection::built_in, |parts| Selection::listed(&parts));
+    for part in section
+        .compiled_list(&PRINCIPAL, Part::parse_any)
+        .unwrap_or_default()
+    {
         selection.set(&part, Kind::Principal);
     }
     for (key, kind) in [(&SCOPES, Kind::Scope), (&CONDITIONS, Kind::Condition)] {
         for part in section.compiled_list(key, Part::parse).unwrap_or_default() {
             if listed && !selection.counts(&part) {
-                let text = format!("found {part}, which credentials doesn't list; only what counts has a kind");
+                let text = format!(
+                    "found {part}, which credentials doesn't list; only what counts has a kind"
+                );
                 section.wrong_key(key, text);
             } else {
                 selection.set(&part, kind);
             }
         }
     }
-    for part in section.compiled_list(&IGNORE, Part::parse).unwrap_or_default() {
+    for part in section
+        .compiled_list(&IGNORE, Part::parse)
+        .unwrap_or_default()
+    {
         selection.set(&part, Kind::Passing);
     }
-    for part in section.compiled_list(&ROLLING, cookie_of).unwrap_or_default() {
+    for part in section
+        .compiled_list(&ROLLING, cookie_of)
+        .unwrap_or_default()
+    {
         selection.set(&part, Kind::Rolling);
     }
     selection

@@ -8,11 +8,12 @@ keys! {
     "[journal]";
     /// one process at a time
     PATH = Key::text("path", Said("directory"), "data");
-    /// what an acknowledged event survives: a power cut, a kill, nothing. With `"none"` a directory that still holds
-    /// events or letters of an earlier start is opened and emptied first, at `"process"`
+    /// what an acknowledged event survives: a power cut, a kill, nothing. With `"none"` a directory
+    /// that still holds events or letters of an earlier start is opened and emptied first, at
+    /// `"process"`
     DURABILITY = Key::text("durability", OneOf(&["disk", "process", "none"]), "disk");
-    /// pending events and the heads that their calls share; at the cap calls are forwarded. Dead letters may take a
-    /// quarter as much in memory
+    /// pending events and the heads that their calls share; at the cap calls are forwarded. Dead
+    /// letters may take a quarter as much in memory
     MAX_BYTES = Key::text("max_bytes", Size, "1GiB");
     /// calls are forwarded while the disk has less
     MIN_FREE = Key::text("min_free", Size, "128MiB");
@@ -22,8 +23,11 @@ keys! {
     OLD_KEY_FILES = Key::with("old_key_files", Said("list of files"), "[]");
 }
 
-const LEVELS: [(&str, Durability); 3] =
-    [("disk", Durability::Disk), ("process", Durability::Process), ("none", Durability::None)];
+const LEVELS: [(&str, Durability); 3] = [
+    ("disk", Durability::Disk),
+    ("process", Durability::Process),
+    ("none", Durability::None),
+];
 
 pub(super) fn read(section: Section<'_>) -> JournalSettings {
     let settings = JournalSettings {

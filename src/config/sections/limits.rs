@@ -16,8 +16,9 @@ keys! {
 
 keys! {
     "[limits]";
-    /// a bucket for each user whose name is a claim of its token, once the caller is known to be good in the group, on all devices; for
-    /// each name of another good caller; for each caller that nothing speaks for
+    /// a bucket for each user whose name is a claim of its token, once the caller is known to be
+    /// good in the group, on all devices; for each name of another good caller; for each caller
+    /// that nothing speaks for
     EVENTS_PER_USER = Key::without("events_per_user", Table(&[&RATE, &PER, &BURST]), "none");
     /// principals and users that are remembered
     MAX_USERS = Key::with("max_users", Number(1, 100_000_000), "1_000_000");
@@ -27,8 +28,8 @@ keys! {
     MAX_LANE_EVENTS = Key::with("max_lane_events", Number(1, 1_000_000_000), "10_000");
     /// ids that are remembered after delivery; the oldest go first
     MAX_SEEN = Key::with("max_seen", Number(1, 1_000_000_000), "1_000_000");
-    /// beyond it, or beyond a quarter of `journal.max_bytes`, the oldest are dropped, and counted; of callers that
-    /// nothing speaks for first, where these have more than half
+    /// beyond it, or beyond a quarter of `journal.max_bytes`, the oldest are dropped, and counted;
+    /// of callers that nothing speaks for first, where these have more than half
     MAX_DEAD_LETTERS = Key::with("max_dead_letters", Number(1, 10_000_000), "10_000");
     /// the body of an event call, unpacked; a larger one streams through
     MAX_BODY = Key::text("max_body", Size, "1MiB");
@@ -62,8 +63,15 @@ fn read_rate(section: &Section<'_>) -> Option<Rate> {
     section.get(&EVENTS_PER_USER)?;
     let table = section.section(&EVENTS_PER_USER);
     let rate: u32 = table.number(&RATE);
-    let burst = table.maybe_number(&BURST).and_then(|burst| burst.try_into().ok()).unwrap_or(rate * 4);
-    let value = Rate { rate, per: table.duration(&PER), burst };
+    let burst = table
+        .maybe_number(&BURST)
+        .and_then(|burst| burst.try_into().ok())
+        .unwrap_or(rate * 4);
+    let value = Rate {
+        rate,
+        per: table.duration(&PER),
+        burst,
+    };
     table.finish();
     Some(value)
 }

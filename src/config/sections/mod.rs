@@ -1,7 +1,8 @@
-//! The sections of `config.toml`, a file for each: its keys, its check, and the value that it becomes.
+//! The sections of `config.toml`, a file for each: its keys, its check, and the value that it
+//! becomes.
 //!
-//! A section knows nothing of the others; what one says of another stands in its value as a [`Reference`] or is left
-//! open, and `links.rs` puts it in.
+//! A section knows nothing of the others; what one says of another stands in its value as a
+//! [`Reference`] or is left open, and `links.rs` puts it in.
 //!
 //! [`Reference`]: super::section::Reference
 
@@ -97,14 +98,20 @@ pub(super) fn read(root: Section<'_>) -> Sections {
         server: server::read(root.top("server")),
         admin: admin::read(root.top("admin")),
         upstream: upstream::read(root.top("upstream")),
-        relays: root.tops("relay").into_iter().filter_map(relay::read).collect(),
+        relays: root
+            .tops("relay")
+            .into_iter()
+            .filter_map(relay::read)
+            .collect(),
         identity: identity::read(root.top("identity")),
         cors: cors::read(root.top("cors")),
         journal: journal::read(root.top("journal")),
         delivery: delivery::read(root.top("delivery")),
         limits: limits::read(root.top("limits")),
         store: store::read(root.top("store")),
-        batches: batches.map(|(name, section)| (name.to_owned(), batch::read(name, section))).collect(),
+        batches: batches
+            .map(|(name, section)| (name.to_owned(), batch::read(name, section)))
+            .collect(),
         events: root.tops("event").into_iter().map(event::read).collect(),
         writes: root.tops("write").into_iter().map(write::read).collect(),
         caches: root.tops("cache").into_iter().map(cache::read).collect(),

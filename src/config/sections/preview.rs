@@ -34,10 +34,17 @@ pub(super) fn read(section: Section<'_>) -> Preview {
     let path = read_path(&section, &PATH);
     let batches = section.references(&BATCH);
     let filter = read_lists(&section, &FILTER).into_iter();
-    let filter = filter.map(|(name, places)| (name.as_str().into(), read_places(&section, &name, &places))).collect();
+    let filter = filter
+        .map(|(name, places)| (name.as_str().into(), read_places(&section, &name, &places)))
+        .collect();
     let batch = section.position(&BATCH);
     section.finish();
-    Preview { path, batches, batch, filter }
+    Preview {
+        path,
+        batches,
+        batch,
+        filter,
+    }
 }
 
 fn read_places(section: &Section<'_>, name: &str, places: &[Value]) -> Vec<Path> {
@@ -46,7 +53,8 @@ fn read_places(section: &Section<'_>, name: &str, places: &[Value]) -> Vec<Path>
         match place.as_str() {
             Some(place) => out.push(Path::parse(place)),
             None => {
-                let text = format!("{name}: found {place}; a list of fields or JSON Pointers is allowed");
+                let text =
+                    format!("{name}: found {place}; a list of fields or JSON Pointers is allowed");
                 section.wrong_key(&FILTER, text);
             }
         }

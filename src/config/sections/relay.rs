@@ -15,9 +15,15 @@ keys! {
 pub(super) fn read(section: Section<'_>) -> Option<RelayRule> {
     let path = read_path(&section, &PATH);
     if !section.has(&RESPONSE_TIMEOUT) {
-        section.wrong_key(&RESPONSE_TIMEOUT, "is missing; a duration such as \"10m\" is needed");
+        section.wrong_key(
+            &RESPONSE_TIMEOUT,
+            "is missing; a duration such as \"10m\" is needed",
+        );
     }
     let response_timeout = section.maybe_duration(&RESPONSE_TIMEOUT);
     section.finish();
-    Some(RelayRule { path: path?, response_timeout: response_timeout? })
+    Some(RelayRule {
+        path: path?,
+        response_timeout: response_timeout?,
+    })
 }

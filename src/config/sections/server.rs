@@ -10,12 +10,12 @@ keys! {
     "[server]";
     LISTEN = Key::text("listen", Said("address"), "127.0.0.1:8080");
     /// where all are taken, a connection that waits for its client gives way to a new one
-    /// ([more](relay.md#who-gives-way)). One IPv4 address or IPv6 /64 has a quarter of them at most, unless it is one
-    /// of `trusted_proxies`: beyond it a connection is closed. Fewer where there are too few file descriptors, which a
-    /// warning says
+    /// ([more](relay.md#who-gives-way)). One IPv4 address or IPv6 /64 has a quarter of them at
+    /// most, unless it is one of `trusted_proxies`: beyond it a connection is closed. Fewer where
+    /// there are too few file descriptors, which a warning says
     MAX_CONNECTIONS = Key::with("max_connections", Number(1, 1_000_000), "10_000");
-    /// from these `X-Forwarded-*` and `Forwarded` are believed and extended; from others they are replaced. `[]`:
-    /// nobody's
+    /// from these `X-Forwarded-*` and `Forwarded` are believed and extended; from others they are
+    /// replaced. `[]`: nobody's
     TRUSTED_PROXIES = Key::with(
         "trusted_proxies",
         Said(r#"list of `"loopback"`, `"unix"`, addresses, networks"#),
@@ -27,11 +27,12 @@ keys! {
     BODY_TIMEOUT = Key::text("body_timeout", Duration, "30s");
     /// a connection between two requests
     KEEPALIVE_TIMEOUT = Key::text("keepalive_timeout", Duration, "75s");
-    /// a client that takes nothing of what is ready for it, or that is waited for and brings less than 1 KiB of an
-    /// upload. What has nothing to say may be quiet for ever ([more](relay.md#who-takes-or-brings-nothing))
+    /// a client that takes nothing of what is ready for it, or that is waited for and brings less
+    /// than 1 KiB of an upload. What has nothing to say may be quiet for ever
+    /// ([more](relay.md#who-takes-or-brings-nothing))
     STALL_TIMEOUT = Key::text("stall_timeout", Duration, "60s");
-    /// after SIGTERM, Ctrl-C or SIGHUP: finish requests, send windows; less where nothing can move any more, nothing
-    /// at a second signal
+    /// after SIGTERM, Ctrl-C or SIGHUP: finish requests, send windows; less where nothing can move
+    /// any more, nothing at a second signal
     DRAIN = Key::text("drain", Duration, "20s");
     /// a forwarded event call's answer says why, in `Tidegate-Forwarded`
     EXPLAIN = Key::with("explain", Flag, "false");

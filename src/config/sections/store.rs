@@ -14,7 +14,10 @@ keys! {
 
 pub(super) fn read(section: Section<'_>) -> CacheSettings {
     let max_bytes = section.size(&MAX_BYTES).max(1 << 20);
-    let settings = CacheSettings { max_bytes, max_object: section.memory_size(&MAX_OBJECT) };
+    let settings = CacheSettings {
+        max_bytes,
+        max_object: section.memory_size(&MAX_OBJECT),
+    };
     section.finish();
     settings
 }

@@ -12,17 +12,18 @@ keys! {
     /// without a path
     URL = Key::without("url", Said(r#"`"http://HOST:PORT"`"#), "needed");
     CONNECT_TIMEOUT = Key::text("connect_timeout", Duration, "2s");
-    /// until the response head; bodies may stream for ever. Also how long a forwarded call waits for what is before
-    /// it, and how long at most a call whose body is still coming keeps what is behind it waiting; for single paths:
-    /// `[[relay]]`
+    /// until the response head; bodies may stream for ever. Also how long a forwarded call waits
+    /// for what is before it, and how long at most a call whose body is still coming keeps what is
+    /// behind it waiting; for single paths: `[[relay]]`
     RESPONSE_TIMEOUT = Key::text("response_timeout", Duration, "300s");
-    /// to each address, those that idle included. A quarter of them, or `delivery.max_in_flight` if that is less, is
-    /// kept for deliveries; of the rest, one client address has a quarter at most, unless it is one of
-    /// `trusted_proxies`. The last eighth of what calls have is for good callers. Event streams and tunnels have as
-    /// many connections again as calls, beside these, and one address a quarter of them: the application sees nearly
-    /// twice the number at most, and an office or a school with more streams than that needs a larger one
-    /// ([relay.md](relay.md#how-many-bytes-and-connections)). Beyond it calls wait for `connect_timeout` and are
-    /// answered 503
+    /// to each address, those that idle included. A quarter of them, or `delivery.max_in_flight` if
+    /// that is less, is kept for deliveries; of the rest, one client address has a quarter at most,
+    /// unless it is one of `trusted_proxies`. The last eighth of what calls have is for good
+    /// callers. Event streams and tunnels have as many connections again as calls, beside these,
+    /// and one address a quarter of them: the application sees nearly twice the number at most, and
+    /// an office or a school with more streams than that needs a larger one
+    /// ([relay.md](relay.md#how-many-bytes-and-connections)). Beyond it calls wait for
+    /// `connect_timeout` and are answered 503
     MAX_CONNECTIONS = Key::with("max_connections", Number(4, 65_536), "4_096");
     /// pooled connections; a shorter `Keep-Alive` of the application wins
     IDLE_TIMEOUT = Key::text("idle_timeout", Duration, "4s");
@@ -47,7 +48,10 @@ pub(super) fn read(section: Section<'_>) -> UpstreamSettings {
         knows_callers: false,
         stall_timeout: std::time::Duration::ZERO,
         trusted_proxies: TrustedProxies::default(),
-        hops: HopSettings { preserve_host: section.flag(&PRESERVE_HOST), via: section.flag(&VIA) },
+        hops: HopSettings {
+            preserve_host: section.flag(&PRESERVE_HOST),
+            via: section.flag(&VIA),
+        },
         relays: Vec::new(),
         relaxed_paths: section.choice(&PATHS, &[("exact", false), ("relaxed", true)], false),
     };
@@ -57,15 +61,22 @@ pub(super) fn read(section: Section<'_>) -> UpstreamSettings {
 
 fn read_url(section: &Section<'_>) -> Option<Uri> {
     if !section.has(&URL) {
-        let text = "is missing; the application's address is needed, such as \"http://127.0.0.1:8888\"";
+        let text =
+            "is missing; the application's address is needed, such as \"http://127.0.0.1:8888\"";
         section.wrong_key(&URL, text);
     }
     section.compiled(&URL, |text| {
-        let uri: Uri = text.parse().map_err(|error| format!("found {text:?}: {error}"))?;
+        let uri: Uri = text
+            .parse()
+            .map_err(|error| format!("found {text:?}: {error}"))?;
         let plain = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
         match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => Ok(uri),
-            _ => Err(format!("found {text:?}; allowed is \"http://HOST:PORT\", without a path")),
+            (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => {
+                Ok(uri)
+            }
+            _ => Err(format!(
+                "found {text:?}; allowed is \"http://HOST:PORT\", without a path"
+            )),
         }
     })
 }

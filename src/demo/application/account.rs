@@ -22,7 +22,11 @@ impl Account {
     /// The account with this id and address; ids are plain words.
     #[must_use]
     pub fn try_new(user: &str, email: &str) -> Option<Self> {
-        (!user.is_empty()).then(|| Self { user: user.into(), email: email.into(), organization: ORGANIZATION })
+        (!user.is_empty()).then(|| Self {
+            user: user.into(),
+            email: email.into(),
+            organization: ORGANIZATION,
+        })
     }
 
     /// The account of this address.

@@ -1,4 +1,5 @@
-//! Analytics: single events, batches, the list. Unlike the application of the recordings, a batch keeps every field.
+//! Analytics: single events, batches, the list. Unlike the application of the recordings, a batch
+//! keeps every field.
 
 use super::body::events;
 use super::call::Call;
@@ -14,7 +15,9 @@ use serde_json::{Map, Value, json};
 pub const MAX_EVENTS: usize = 50;
 
 fn nonempty(value: Option<&Value>) -> Option<&str> {
-    value.and_then(Value::as_str).filter(|text| !text.is_empty())
+    value
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
 }
 
 /// A single event. Without an organisation it is dropped, politely.
@@ -23,14 +26,33 @@ pub fn single(shared: &Shared, call: &Call, session: &Session, body: &Value) -> 
     if nonempty(body.get("event_type")).is_none() {
         return invalid_single(body);
     }
-    let header = call.header("x-org-id").or_else(|| call.header("x-organization-id"));
-    let organization = header.or_else(|| call.cookie("active_org")).or_else(|| nonempty(body.get("org_id")));
-    let id = nonempty(body.get("id")).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-    let (token, owner) = (session.token(), nonempty(body.get("user_id")).unwrap_or_default());
-    shared.census.offer(Offer { id: &id, token, owner, applied: organization.is_some(), target: None });
+    let header = call
+        .header("x-org-id")
+        .or_else(|| call.header("x-organization-id"));
+    let organization = header
+        .or_else(|| call.cookie("active_org"))
+        .or_else(|| nonempty(body.get("org_id")));
+    let id =
+        nonempty(body.get("id")).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+    let (token, owner) = (
+        session.token(),
+        nonempty(body.get("user_id")).unwrap_or_default(),
+    );
+    shared.census.offer(Offer {
+        id: &id,
+        token,
+        owner,
+        applied: organization.is_some(),
+        target: None,
+    });
     let Some(organization) = organization else {
         let data = json!({"status": "queued", "stored": false, "missingOrgContext": true, "skipped": "missing_org"});
-        return queued(StatusCode::ACCEPTED, data, "analytics_event_queued", "Analytics event queued.");
+        return queued(
+            StatusCode::ACCEPTED,
+            data,
+            "analytics_event_queued",
+            "Analytics event queued.",
+        );
     };
     let mut row = body.clone();
     if let Value::Object(row) = &mut row {
@@ -39,15 +61,26 @@ pub fn single(shared: &Shared, call: &Call, session: &Session, body: &Value) -> 
     let row = stored(&id, &row);
     shared.store.lock().insert(row.clone());
     let data = json!({"status": "stored", "stored": true, "missingOrgContext": false, "data": row, "demo": true});
-    queued(StatusCode::OK, data, "analytics_event_stored", "Analytics event stored.")
+    queued(
+        StatusCode::OK,
+        data,
+        "analytics_event_stored",
+        "Analytics event stored.",
+    )
 }
 
 fn queued(status: StatusCode, data: Value, code: &str, message: &str) -> Reply {
-    Reply::json(status, json!({"ok": true, "data": data, "code": code, "message": message, "meta": null}))
+    Reply::json(
+        status,
+        json!({"ok": true, "data": data, "code": code, "message": message, "meta": null}),
+    )
 }
 
 fn invalid_single(body: &Value) -> Reply {
-    let keys: Vec<_> = body.as_object().map(|body| body.keys().collect()).unwrap_or_default();
+    let keys: Vec<_> = body
+        .as_object()
+        .map(|body| body.keys().collect())
+        .unwrap_or_default();
     let details = json!([{"path": ["event_type"], "message": "Required"}]);
     let body = json!({
         "ok": false, "error": "ANALYTICS_PAYLOAD_INVALID", "message": "Validation failed", "details": details,
@@ -73,7 +106,10 @@ fn stored(id: &str, body: &Value) -> Value {
 pub fn batch(shared: &Shared, session: &Session, body: &Value) -> Reply {
     let problems = problems(body);
     if !problems.is_empty() {
-        let keys: Vec<_> = body.as_object().map(|body| body.keys().collect()).unwrap_or_default();
+        let keys: Vec<_> = body
+            .as_object()
+            .map(|body| body.keys().collect())
+            .unwrap_or_default();
         let body = json!({
             "ok": false, "data": null, "code": "analytics_batch_invalid", "message": "Validation failed",
             "meta": null, "details": problems, "receivedKeys": keys,
@@ -86,11 +122,22 @@ pub fn batch(shared: &Shared, session: &Session, body: &Value) -> Reply {
     for event in events {
         let id = nonempty(event.get("clientEventId")).unwrap_or_default();
         let owner = nonempty(event.get("userId")).unwrap_or_default();
-        shared.census.offer(Offer { id, token: session.token(), owner, applied: true, target: None });
+        shared.census.offer(Offer {
+            id,
+            token: session.token(),
+            owner,
+            applied: true,
+            target: None,
+        });
         store.insert(stored(id, &columns(event)));
     }
     let data = json!({ "ingested": events.len() });
-    queued(StatusCode::CREATED, data, "analytics_batch_ingested", "Analytics batch ingested.")
+    queued(
+        StatusCode::CREATED,
+        data,
+        "analytics_batch_ingested",
+        "Analytics batch ingested.",
+    )
 }
 
 /// A batch event under the names of a single one.
@@ -109,7 +156,11 @@ fn columns(event: &Value) -> Value {
     ];
     let mut row = Map::new();
     for (camel, snake) in names {
-        row.extend(event.get(camel).map(|value| (snake.to_owned(), value.clone())));
+        row.extend(
+            event
+                .get(camel)
+                .map(|value| (snake.to_owned(), value.clone())),
+        );
     }
     Value::Object(row)
 }
@@ -117,36 +168,62 @@ fn columns(event: &Value) -> Value {
 /// What is wrong with a batch, in the words of its schema.
 fn problems(body: &Value) -> Vec<Value> {
     let at_all = |message: &str| vec![json!({"path": ["events"], "message": message})];
-    let Some(events) = body.get("events").and_then(Value::as_array) else { return at_all("Required") };
+    let Some(events) = body.get("events").and_then(Value::as_array) else {
+        return at_all("Required");
+    };
     if events.is_empty() {
         return at_all("Array must contain at least 1 element(s)");
     }
     if events.len() > MAX_EVENTS {
         return at_all("Array must contain at most 50 element(s)");
     }
-    events.iter().enumerate().flat_map(|(index, event)| problems_of(index, event)).collect()
+    events
+        .iter()
+        .enumerate()
+        .flat_map(|(index, event)| problems_of(index, event))
+        .collect()
 }
 
 fn problems_of(index: usize, event: &Value) -> Vec<Value> {
-    let problem = |field: &str, message: &str| json!({"path": ["events", index, field], "message": message});
+    let problem =
+        |field: &str, message: &str| json!({"path": ["events", index, field], "message": message});
     if !event.is_object() {
         return vec![json!({"path": ["events", index], "message": "Expected object"})];
     }
-    let required = ["clientEventId", "eventName"].into_iter().filter_map(|field| match event.get(field) {
-        None if field == "eventName" => Some(problem(field, "Required")),
-        other if nonempty(other).is_none() => Some(problem(field, &format!("{field} is required"))),
-        _ => None,
-    });
-    let optional = ["eventVersion", "userId", "orgId", "courseId", "lessonId", "properties", "context", "occurredAt"];
+    let required = ["clientEventId", "eventName"]
+        .into_iter()
+        .filter_map(|field| match event.get(field) {
+            None if field == "eventName" => Some(problem(field, "Required")),
+            other if nonempty(other).is_none() => {
+                Some(problem(field, &format!("{field} is required")))
+            }
+            _ => None,
+        });
+    let optional = [
+        "eventVersion",
+        "userId",
+        "orgId",
+        "courseId",
+        "lessonId",
+        "properties",
+        "context",
+        "occurredAt",
+    ];
     let null = |field: &&str| event.get(field).is_some_and(Value::is_null);
-    let nulls = optional.into_iter().filter(null).map(|field| problem(field, "Expected string, received null"));
+    let nulls = optional
+        .into_iter()
+        .filter(null)
+        .map(|field| problem(field, "Expected string, received null"));
     required.chain(nulls).collect()
 }
 
 /// The newest events first, of everybody.
 #[must_use]
 pub fn list(shared: &Shared, call: &Call) -> Reply {
-    let limit = call.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(50);
+    let limit = call
+        .parameter("limit")
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(50);
     let store = shared.store.lock();
     let rows: Vec<_> = store.rows().take(limit).cloned().collect();
     Reply::ok(json!({"ok": true, "data": rows}))

@@ -16,8 +16,7 @@ pub fn login(shared: &Shared, call: &Call, body: &Value) -> Reply {
     let text = |name: &str| body.get(name).and_then(Value::as_str);
     let right = text("password") == Some(PASSWORD);
     let Some(account) = text("email").filter(|_| right).and_then(Account::by_email) else {
-        let body =
-            json!({"error": "invalid_credentials", "message": "The email or password you entered is incorrect."});
+        let body = json!({"error": "invalid_credentials", "message": "The email or password you entered is incorrect."});
         return Reply::json(StatusCode::UNAUTHORIZED, body).at(Stage::Guard);
     };
     let pair = Pair::new(shared, &account);
@@ -34,9 +33,13 @@ pub fn login(shared: &Shared, call: &Call, body: &Value) -> Reply {
 /// `POST /api/auth/refresh`: a new pair for a refresh token in the body or its cookie.
 #[must_use]
 pub fn refresh(shared: &Shared, call: &Call, body: &Value) -> Reply {
-    let given = body.get("refreshToken").and_then(Value::as_str).or_else(|| call.cookie("refresh_token"));
+    let given = body
+        .get("refreshToken")
+        .and_then(Value::as_str)
+        .or_else(|| call.cookie("refresh_token"));
     let Some(token) = given else {
-        let body = json!({"error": "MISSING_REFRESH_TOKEN", "message": "Refresh token is required"});
+        let body =
+            json!({"error": "MISSING_REFRESH_TOKEN", "message": "Refresh token is required"});
         return Reply::json(StatusCode::BAD_REQUEST, body).at(Stage::Guard);
     };
     let Some(account) = shared.tokens.verify(token, Use::Refresh, SystemTime::now()) else {
@@ -56,8 +59,11 @@ pub fn refresh(shared: &Shared, call: &Call, body: &Value) -> Reply {
 /// `POST /api/auth/logout`.
 #[must_use]
 pub fn logout(call: &Call) -> Reply {
-    let mut reply = Reply::ok(json!({"success": true, "message": "Logged out successfully", "data": true}));
-    reply.cookies = ["access_token", "refresh_token"].map(|name| call.set_cookie(name, "", 0, true)).into();
+    let mut reply =
+        Reply::ok(json!({"success": true, "message": "Logged out successfully", "data": true}));
+    reply.cookies = ["access_token", "refresh_token"]
+        .map(|name| call.set_cookie(name, "", 0, true))
+        .into();
     reply.at(Stage::Guard)
 }
 
@@ -69,7 +75,10 @@ struct Pair {
 impl Pair {
     fn new(shared: &Shared, account: &Account) -> Self {
         let issue = |purpose| shared.tokens.issue(account, purpose, SystemTime::now());
-        Self { access: issue(Use::Access), refresh: issue(Use::Refresh) }
+        Self {
+            access: issue(Use::Access),
+            refresh: issue(Use::Refresh),
+        }
     }
 
     fn answer(&self, shared: &Shared, call: &Call, body: Value) -> Reply {

@@ -8,7 +8,11 @@ pub const COURSES: usize = 4;
 /// The id of a course; numbers start at 0.
 #[must_use]
 pub fn course_id(number: usize) -> String {
-    if number == 0 { "foundations".into() } else { format!("course-{}", number + 1) }
+    if number == 0 {
+        "foundations".into()
+    } else {
+        format!("course-{}", number + 1)
+    }
 }
 
 /// The id of a lesson.

@@ -1,5 +1,6 @@
-//! What the upstream counts: calls by kind, and for every event id how often it came, how often it was applied and
-//! under whose token, and what each snapshot told. The demo's verdict rests on these numbers, not on what the sidecar says about itself.
+//! What the upstream counts: calls by kind, and for every event id how often it came, how often it
+//! was applied and under whose token, and what each snapshot told. The demo's verdict rests on
+//! these numbers, not on what the sidecar says about itself.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -114,11 +115,13 @@ pub struct Book {
     pub sightings: HashMap<Box<str>, Sighting>,
     /// Applied events of lessons and assignments in the order of application.
     pub order: HashMap<Record, Vec<Box<str>>>,
-    /// `course.total_time_seconds` of the applied snapshots by (user, course), in the order of application.
+    /// `course.total_time_seconds` of the applied snapshots by (user, course), in the order of
+    /// application.
     pub snapshots: HashMap<Record, Vec<u64>>,
     /// Snapshots that named another user than the one of their token.
     pub foreign_snapshots: u64,
-    /// Events whose call was cut off or refused: the sender can't know what was applied, and may offer them again.
+    /// Events whose call was cut off or refused: the sender can't know what was applied, and may
+    /// offer them again.
     pub unclear: u64,
 }
 
@@ -168,7 +171,8 @@ impl Census {
 
     /// A batch held this many events.
     pub fn batch(&self, events: usize) {
-        self.batched_events.fetch_add(events as u64, Ordering::Relaxed);
+        self.batched_events
+            .fetch_add(events as u64, Ordering::Relaxed);
     }
 
     /// A call was refused.
@@ -189,22 +193,32 @@ impl Census {
         let sighting = book.sightings.entry(offer.id.into()).or_default();
         sighting.offered += 1;
         sighting.applied += u32::from(offer.applied);
-        for (known, found) in [(&mut sighting.tokens, offer.token), (&mut sighting.owners, offer.owner)] {
+        for (known, found) in [
+            (&mut sighting.tokens, offer.token),
+            (&mut sighting.owners, offer.owner),
+        ] {
             if !known.iter().any(|known| **known == *found) {
                 known.push(found.into());
             }
         }
         if let (true, Some(target)) = (offer.applied, offer.target) {
-            book.order.entry((offer.owner.into(), target.into())).or_default().push(offer.id.into());
+            book.order
+                .entry((offer.owner.into(), target.into()))
+                .or_default()
+                .push(offer.id.into());
         }
     }
 
     /// A snapshot was applied.
     pub fn snapshot(&self, snapshot: Snapshot<'_>) {
         let mut book = self.book.lock();
-        book.foreign_snapshots += u64::from(snapshot.named.is_some_and(|named| named != snapshot.user));
+        book.foreign_snapshots +=
+            u64::from(snapshot.named.is_some_and(|named| named != snapshot.user));
         let record = (snapshot.user.into(), snapshot.course.into());
-        book.snapshots.entry(record).or_default().push(snapshot.seconds);
+        book.snapshots
+            .entry(record)
+            .or_default()
+            .push(snapshot.seconds);
     }
 
     /// Calls so far.

@@ -1,11 +1,11 @@
-//! The reference upstream: a small server that answers like the application of the recorded exchanges in its in-memory
-//! profile with CSRF on, and counts what it sees.
+//! The reference upstream: a small server that answers like the application of the recorded
+//! exchanges in its in-memory profile with CSRF on, and counts what it sees.
 //!
-//! Order of a call, as in the application: origin, body, `/api/auth`, CSRF, token, route. So a bad origin is refused
-//! before CSRF, CSRF before a missing token, and unreadable JSON before both. A service that has the service credential
-//! is no browser: CSRF doesn't concern it, and it speaks for the users that its events name. Left out: WebSocket, SSE,
-//! uploads, the limit on failed logins, the general per-address limit (loopback is exempt from it), the CSRF bypass
-//! header.
+//! Order of a call, as in the application: origin, body, `/api/auth`, CSRF, token, route. So a bad
+//! origin is refused before CSRF, CSRF before a missing token, and unreadable JSON before both. A
+//! service that has the service credential is no browser: CSRF doesn't concern it, and it speaks
+//! for the users that its events name. Left out: WebSocket, SSE, uploads, the limit on failed
+//! logins, the general per-address limit (loopback is exempt from it), the CSRF bypass header.
 
 pub mod account;
 mod analytics;

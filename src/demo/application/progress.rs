@@ -17,7 +17,10 @@ pub const MAX_EVENTS: usize = 100;
 
 /// Numbers stay, anything else is 0.
 fn number(body: &Value, name: &str) -> Value {
-    body.get(name).filter(|value| value.is_number()).cloned().unwrap_or_else(|| 0.into())
+    body.get(name)
+        .filter(|value| value.is_number())
+        .cloned()
+        .unwrap_or_else(|| 0.into())
 }
 
 fn status(body: &Value) -> String {
@@ -25,7 +28,11 @@ fn status(body: &Value) -> String {
 }
 
 fn resume_at(body: &Value) -> Value {
-    ["resume_at_s", "position"].iter().find_map(|name| body.get(name).filter(|value| value.is_number())).cloned().into()
+    ["resume_at_s", "position"]
+        .iter()
+        .find_map(|name| body.get(name).filter(|value| value.is_number()))
+        .cloned()
+        .into()
 }
 
 /// A single event.
@@ -33,25 +40,42 @@ fn resume_at(body: &Value) -> Value {
 pub fn single(shared: &Shared, subject: Subject, session: &Session, body: &Value) -> Reply {
     // A lesson is stored under the body's user, a course or an assignment under the session's.
     let (user, target, required) = match subject {
-        Subject::Lesson => (text(body, &["user_id"]), text(body, &["lesson_id"]), "user_id and lesson_id are required"),
-        Subject::Course | Subject::Assignment => {
-            (session.user(body), text(body, &["course_id"]), "user_id and course_id are required")
-        }
+        Subject::Lesson => (
+            text(body, &["user_id"]),
+            text(body, &["lesson_id"]),
+            "user_id and lesson_id are required",
+        ),
+        Subject::Course | Subject::Assignment => (
+            session.user(body),
+            text(body, &["course_id"]),
+            "user_id and course_id are required",
+        ),
     };
     let (Some(user), Some(target)) = (user, target) else {
         return Reply::error(StatusCode::BAD_REQUEST, required);
     };
     let mut store = shared.store.lock();
     if !store.within_rate(user, subject, shared.options.speed, Instant::now()) {
-        return Reply::error(StatusCode::TOO_MANY_REQUESTS, "Too many progress updates, please slow down");
+        return Reply::error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many progress updates, please slow down",
+        );
     }
     let id = text(body, &["client_event_id", "clientEventId"]);
     if let Some(id) = id {
         let applied = store.first(id);
         let ordered = in_order(subject, target);
-        shared.census.offer(Offer { id, token: session.token(), owner: user, applied, target: ordered });
+        shared.census.offer(Offer {
+            id,
+            token: session.token(),
+            owner: user,
+            applied,
+            target: ordered,
+        });
         if !applied {
-            let record = store.find(subject, user, target).map(|stored| stored.json(subject, user, target));
+            let record = store
+                .find(subject, user, target)
+                .map(|stored| stored.json(subject, user, target));
             return Reply::ok(json!({"data": record, "idempotent": true}));
         }
     }
@@ -89,7 +113,9 @@ pub fn snapshot(shared: &Shared, call: &Call, session: &Session, body: &Value) -
     let mut store = shared.store.lock();
     let mut updated = 0;
     for lesson in lessons {
-        let Some(target) = text(lesson, &["lesson_id", "lessonId"]) else { continue };
+        let Some(target) = text(lesson, &["lesson_id", "lessonId"]) else {
+            continue;
+        };
         store.write(Subject::Lesson, user, target, of_snapshot(lesson));
         updated += 1;
     }
@@ -103,8 +129,16 @@ pub fn snapshot(shared: &Shared, call: &Call, session: &Session, body: &Value) -
             updated_at: now_iso(),
         };
         store.write(Subject::Course, user, course, progress);
-        let seconds = state.get("total_time_seconds").and_then(Value::as_u64).unwrap_or(0);
-        shared.census.snapshot(Snapshot { user, named: text(body, &["user_id", "userId"]), course, seconds });
+        let seconds = state
+            .get("total_time_seconds")
+            .and_then(Value::as_u64)
+            .unwrap_or(0);
+        shared.census.snapshot(Snapshot {
+            user,
+            named: text(body, &["user_id", "userId"]),
+            course,
+            seconds,
+        });
     }
     let body = json!({
         "ok": true, "requestId": call.request_id, "meta": {"mode": "demo"},
@@ -114,7 +148,10 @@ pub fn snapshot(shared: &Shared, call: &Call, session: &Session, body: &Value) -
 }
 
 fn of_snapshot(lesson: &Value) -> Progress {
-    let completed = lesson.get("completed").and_then(Value::as_bool).unwrap_or(false);
+    let completed = lesson
+        .get("completed")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     Progress {
         percent: number(lesson, "progress_percent"),
         status: word(completed).to_owned(),
@@ -125,7 +162,11 @@ fn of_snapshot(lesson: &Value) -> Progress {
 }
 
 const fn word(completed: bool) -> &'static str {
-    if completed { "completed" } else { "in_progress" }
+    if completed {
+        "completed"
+    } else {
+        "in_progress"
+    }
 }
 
 /// What a batch is about.
@@ -138,10 +179,13 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// What an event sets. One of progress with a lesson writes only that, even if it names a course.
+    /// What an event sets. One of progress with a lesson writes only that, even if it names a
+    /// course.
     fn target(self, event: &Value) -> Option<(Subject, &str)> {
-        let lesson = || text(event, &["lessonId", "lesson_id"]).map(|lesson| (Subject::Lesson, lesson));
-        let course = |subject| text(event, &["courseId", "course_id"]).map(|course| (subject, course));
+        let lesson =
+            || text(event, &["lessonId", "lesson_id"]).map(|lesson| (Subject::Lesson, lesson));
+        let course =
+            |subject| text(event, &["courseId", "course_id"]).map(|course| (subject, course));
         match self {
             Self::Progress => lesson().or_else(|| course(Subject::Course)),
             Self::Assignments => course(Subject::Assignment),
@@ -149,7 +193,8 @@ impl Topic {
     }
 }
 
-/// A batch. Events are applied in its order, one by one; a bad element fails the rest and leaves what was applied.
+/// A batch. Events are applied in its order, one by one; a bad element fails the rest and leaves
+/// what was applied.
 #[must_use]
 pub fn batch(shared: &Shared, topic: Topic, session: &Session, body: &Value) -> Reply {
     let Some(events) = events(body) else {
@@ -186,7 +231,15 @@ fn apply(store: &mut Store, census: &Census, topic: Topic, token: &str, event: &
     let id = id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
     let user = text(event, &["userId", "user_id"]);
     let owner = user.unwrap_or_default();
-    let seen = |applied, target| census.offer(Offer { id: &id, token, owner, applied, target });
+    let seen = |applied, target| {
+        census.offer(Offer {
+            id: &id,
+            token,
+            owner,
+            applied,
+            target,
+        })
+    };
     let Some(user) = user else {
         seen(false, None);
         return Applied::Not(id, "missing_user");
@@ -214,7 +267,11 @@ fn apply(store: &mut Store, census: &Census, topic: Topic, token: &str, event: &
 /// Rounded and clamped, as the batch does and the single does not.
 fn percent(event: &Value) -> Value {
     let percent = event.get("percent").and_then(Value::as_f64).unwrap_or(0.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0..=100"
+    )]
     let percent = percent.clamp(0.0, 100.0).round() as u8;
     percent.into()
 }

@@ -19,12 +19,20 @@ pub fn lesson_progress(shared: &Shared, call: &Call, session: &str) -> Reply {
         Reply::json(status, body)
     };
     if call.parameter("userId").is_some_and(|user| user != session) {
-        return refuse(StatusCode::FORBIDDEN, "forbidden", "You can only view your own progress.");
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "You can only view your own progress.",
+        );
     }
     let wanted = call.parameter("lessonIds").unwrap_or_default();
     let wanted: Vec<_> = wanted.split(',').filter(|id| !id.is_empty()).collect();
     if wanted.is_empty() {
-        return refuse(StatusCode::BAD_REQUEST, "lesson_ids_required", "lessonIds is required");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "lesson_ids_required",
+            "lessonIds is required",
+        );
     }
     let store = shared.store.lock();
     let row = |lesson: &str| match store.lesson(session, lesson) {
@@ -54,14 +62,21 @@ pub fn summary(shared: &Shared, session: &str) -> Reply {
         percent += course.percent.as_f64().unwrap_or(0.0);
         seconds += course.time_spent.as_f64().unwrap_or(0.0);
     }
-    let overall = if total == 0 { 0.0 } else { percent / f64::from(total) };
+    let overall = if total == 0 {
+        0.0
+    } else {
+        percent / f64::from(total)
+    };
     Reply::ok(json!({"data": {
         "modulesCompleted": completed, "modulesTotal": total, "overallPercent": whole(overall),
         "timeInvestedSeconds": whole(seconds), "certificatesEarned": 0, "streakDays": 0,
     }}))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a float that is out of range saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float that is out of range saturates"
+)]
 fn whole(value: f64) -> i64 {
     value.round() as i64
 }
@@ -77,7 +92,9 @@ pub fn courses(call: &Call) -> Reply {
 #[must_use]
 pub fn one_course(call: &Call, id: &str) -> Reply {
     match (0..COURSES).find(|number| course_id(*number).eq_ignore_ascii_case(id)) {
-        Some(number) => Reply::ok(json!({"ok": true, "data": course(number), "requestId": call.request_id})),
+        Some(number) => {
+            Reply::ok(json!({"ok": true, "data": course(number), "requestId": call.request_id}))
+        }
         None => Reply::ok(json!({ "data": null })),
     }
 }

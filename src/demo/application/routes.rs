@@ -42,7 +42,12 @@ pub fn preflight(call: &Call, allowed: Option<bool>) -> Option<Reply> {
     match allowed {
         Some(true) if preflight => {
             let status = StatusCode::NO_CONTENT;
-            Some(Reply { status, stage: Stage::Body, content: Content::Preflight, cookies: Vec::new() })
+            Some(Reply {
+                status,
+                stage: Stage::Body,
+                content: Content::Preflight,
+                cookies: Vec::new(),
+            })
         }
         None if !preflight => None,
         Some(true) => None,
@@ -73,25 +78,35 @@ pub fn handle(shared: &Shared, call: &Call, body: &Value) -> Reply {
     match token(shared, call) {
         Token::Bad => Reply::unauthenticated("Invalid or expired token"),
         Token::Missing if anonymous(call) => serve_route(shared, call, &Session::Anonymous, body),
-        Token::Missing => Reply::unauthenticated("No bearer token provided in the Authorization header"),
+        Token::Missing => {
+            Reply::unauthenticated("No bearer token provided in the Authorization header")
+        }
         Token::Of(user) => serve_route(shared, call, &Session::Of(user), body),
     }
 }
 
 fn is_service(shared: &Shared, call: &Call) -> bool {
-    let given = call.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let given = call
+        .header("authorization")
+        .and_then(|value| value.strip_prefix("Bearer "));
     given.is_some() && given == shared.options.service_token.as_deref()
 }
 
 /// The double submit: any equal pair passes, there is nothing else to compare with.
 fn csrf(call: &Call) -> Option<Reply> {
-    if !matches!(call.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
+    if !matches!(
+        call.method,
+        Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+    ) {
         return None;
     }
     let (code, message) = match (call.cookie("csrf_token"), call.header("x-csrf-token")) {
         (Some(cookie), Some(header)) if cookie == header => return None,
         (Some(_), Some(_)) => ("csrf_mismatch", "CSRF token mismatch"),
-        _ => ("csrf_missing", "CSRF protection requires both cookie and header token"),
+        _ => (
+            "csrf_missing",
+            "CSRF protection requires both cookie and header token",
+        ),
     };
     let body = json!({"ok": false, "data": null, "code": code, "message": message, "meta": null});
     Some(Reply::json(StatusCode::FORBIDDEN, body).at(Stage::Guard))
@@ -105,19 +120,29 @@ enum Token {
 
 /// A Bearer token counts even if it is bad; another scheme is ignored and the cookie used.
 fn token(shared: &Shared, call: &Call) -> Token {
-    let header = call.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let header = call
+        .headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let bearer = header.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then_some(token.trim())
     });
-    let Some(token) = bearer.or_else(|| call.cookie("access_token")) else { return Token::Missing };
+    let Some(token) = bearer.or_else(|| call.cookie("access_token")) else {
+        return Token::Missing;
+    };
     let account = shared.tokens.verify(token, Use::Access, SystemTime::now());
     account.map_or(Token::Bad, |account| Token::Of(account.user))
 }
 
 /// Routes that work without a token.
 fn anonymous(call: &Call) -> bool {
-    let analytics = matches!(&*call.path, "/api/analytics/events" | "/api/analytics/events/batch");
+    let analytics = matches!(
+        &*call.path,
+        "/api/analytics/events" | "/api/analytics/events/batch"
+    );
     let catalogue = call.path == "/api/client/courses" && call.parameter("assigned").is_none();
     analytics || catalogue || call.path.starts_with("/api/client/courses/")
 }
@@ -125,10 +150,18 @@ fn anonymous(call: &Call) -> bool {
 fn serve_route(shared: &Shared, call: &Call, session: &Session, body: &Value) -> Reply {
     let user = session.user(body).unwrap_or_default();
     match (call.method.as_str(), &*call.path) {
-        ("POST", "/api/client/progress/lesson") => progress::single(shared, Subject::Lesson, session, body),
-        ("POST", "/api/client/progress/course") => progress::single(shared, Subject::Course, session, body),
-        ("POST", "/api/client/assignments/progress") => progress::single(shared, Subject::Assignment, session, body),
-        ("POST", "/api/client/progress/batch") => progress::batch(shared, Topic::Progress, session, body),
+        ("POST", "/api/client/progress/lesson") => {
+            progress::single(shared, Subject::Lesson, session, body)
+        }
+        ("POST", "/api/client/progress/course") => {
+            progress::single(shared, Subject::Course, session, body)
+        }
+        ("POST", "/api/client/assignments/progress") => {
+            progress::single(shared, Subject::Assignment, session, body)
+        }
+        ("POST", "/api/client/progress/batch") => {
+            progress::batch(shared, Topic::Progress, session, body)
+        }
         ("POST", "/api/client/assignments/progress/batch") => {
             progress::batch(shared, Topic::Assignments, session, body)
         }
@@ -149,13 +182,23 @@ fn serve_route(shared: &Shared, call: &Call, session: &Session, body: &Value) ->
 
 fn unknown(call: &Call) -> Reply {
     let page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Error</title>\n</head>\n<body>\n<pre>Cannot {} {}</pre>\n</body>\n</html>\n",
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta \
+         charset=\"utf-8\">\n<title>Error</title>\n</head>\n<body>\n<pre>Cannot {} \
+         {}</pre>\n</body>\n</html>\n",
         call.method,
         escape(&call.raw_path)
     );
-    Reply { status: StatusCode::NOT_FOUND, stage: Stage::Route, content: Content::Html(page), cookies: Vec::new() }
+    Reply {
+        status: StatusCode::NOT_FOUND,
+        stage: Stage::Route,
+        content: Content::Html(page),
+        cookies: Vec::new(),
+    }
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

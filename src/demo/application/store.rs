@@ -95,7 +95,10 @@ impl Store {
 
     /// Overwrites.
     pub fn write(&mut self, subject: Subject, user: &str, target: &str, progress: Progress) {
-        self.records(subject).entry(user.into()).or_default().insert(target.into(), progress);
+        self.records(subject)
+            .entry(user.into())
+            .or_default()
+            .insert(target.into(), progress);
     }
 
     /// A lesson's progress.
@@ -140,8 +143,14 @@ impl Store {
 
     /// Takes a token of this user's bucket; `false`: it is empty. `speed`: how fast the clock runs.
     pub fn within_rate(&mut self, user: &str, subject: Subject, speed: u32, now: Instant) -> bool {
-        let full = || Bucket { tokens: RATE, filled: now };
-        let bucket = self.buckets.entry((user.into(), subject)).or_insert_with(full);
+        let full = || Bucket {
+            tokens: RATE,
+            filled: now,
+        };
+        let bucket = self
+            .buckets
+            .entry((user.into(), subject))
+            .or_insert_with(full);
         let passed: Duration = now.saturating_duration_since(bucket.filled);
         bucket.tokens = (bucket.tokens + passed.as_secs_f64() * f64::from(speed) * RATE).min(RATE);
         bucket.filled = now;

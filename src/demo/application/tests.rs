@@ -34,7 +34,11 @@ impl Answer {
     }
 
     fn cookies(&self) -> Vec<&str> {
-        let lines = self.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
+        let lines = self
+            .headers
+            .get_all("set-cookie")
+            .iter()
+            .map(|line| line.to_str().unwrap());
         lines.map(|line| line.split('=').next().unwrap()).collect()
     }
 }
@@ -50,7 +54,11 @@ impl Browser {
         };
         let upstream = Upstream::start(options).await.unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let mut browser = Self { upstream, client, bearer: String::new() };
+        let mut browser = Self {
+            upstream,
+            client,
+            bearer: String::new(),
+        };
         let body = r#"{"email":"learner@example.test","password":"demo-pass-1"}"#;
         let answer = browser.call("POST", "/api/auth/login", &[], body).await;
         browser.bearer = format!("Bearer {}", answer.json()["accessToken"].as_str().unwrap());
@@ -59,22 +67,39 @@ impl Browser {
 
     async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let uri = format!("http://{}{path}", self.upstream.address());
-        let mut request = Request::builder().method(method).uri(uri).header("x-request-id", "rec");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("x-request-id", "rec");
         if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
             request = request.header("content-type", "application/json");
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.client.request(request.body(body.to_owned().into()).unwrap()).await.unwrap();
+        let response = self
+            .client
+            .request(request.body(body.to_owned().into()).unwrap())
+            .await
+            .unwrap();
         let (parts, body) = response.into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        }
     }
 
     async fn signed(&self, method: &str, path: &str, body: &str) -> Answer {
         let [cookie, header] = PAIR;
-        self.call(method, path, &[cookie, header, ("authorization", &self.bearer)], body).await
+        self.call(
+            method,
+            path,
+            &[cookie, header, ("authorization", &self.bearer)],
+            body,
+        )
+        .await
     }
 }
 
@@ -83,17 +108,25 @@ fn masked(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
             for (name, field) in fields.iter_mut() {
-                let time = ["updated_at", "last_accessed_at", "created_at"].contains(&name.as_str());
-                *field = if time && field.is_string() { "time".into() } else { masked(field.take()) };
+                let time =
+                    ["updated_at", "last_accessed_at", "created_at"].contains(&name.as_str());
+                *field = if time && field.is_string() {
+                    "time".into()
+                } else {
+                    masked(field.take())
+                };
             }
         }
-        Value::Array(elements) => elements.iter_mut().for_each(|element| *element = masked(element.take())),
+        Value::Array(elements) => elements
+            .iter_mut()
+            .for_each(|element| *element = masked(element.take())),
         _ => {}
     }
     value
 }
 
-/// (method, path, body, status, answer), in the order of the recording: each sees what those before it wrote.
+/// (method, path, body, status, answer), in the order of the recording: each sees what those before
+/// it wrote.
 const RECORDED: &[(&str, &str, &str, u16, &str)] = &[
     (
         "GET",
@@ -327,7 +360,11 @@ async fn the_upstream_answers_as_the_application_was_recorded_to() {
     for (method, path, body, status, recorded) in RECORDED {
         let answer = browser.signed(method, path, body).await;
         let recorded: Value = serde_json::from_str(recorded).unwrap();
-        assert_eq!(answer.status, *status, "{method} {path} {body}: {}", answer.body);
+        assert_eq!(
+            answer.status, *status,
+            "{method} {path} {body}: {}",
+            answer.body
+        );
         assert_eq!(masked(answer.json()), recorded, "{method} {path} {body}");
     }
 }
@@ -391,19 +428,36 @@ async fn a_call_is_refused_in_the_order_of_the_middleware() {
         ),
     ];
     for (headers, body, status, recorded) in cases {
-        let answer = browser.call("POST", "/api/client/progress/batch", headers, body).await;
-        assert_eq!((answer.status, answer.json()), (*status, serde_json::from_str(recorded).unwrap()), "{headers:?}");
+        let answer = browser
+            .call("POST", "/api/client/progress/batch", headers, body)
+            .await;
+        assert_eq!(
+            (answer.status, answer.json()),
+            (*status, serde_json::from_str(recorded).unwrap()),
+            "{headers:?}"
+        );
     }
-    assert_eq!(browser.upstream.census().look(|book| book.sightings.len()), 0);
+    assert_eq!(
+        browser.upstream.census().look(|book| book.sightings.len()),
+        0
+    );
 }
 
 #[tokio::test]
 async fn a_bad_bearer_is_not_rescued_by_a_good_cookie_but_another_scheme_is_ignored() {
     let browser = Browser::new().await;
-    let cookies = format!("csrf_token=t1; access_token={}", browser.bearer.strip_prefix("Bearer ").unwrap());
+    let cookies = format!(
+        "csrf_token=t1; access_token={}",
+        browser.bearer.strip_prefix("Bearer ").unwrap()
+    );
     for (authorization, status) in [("bearer x.y.z", 401), ("Basic bGVhcm5lcjp4", 200)] {
-        let headers = [("cookie", cookies.as_str()), ("authorization", authorization)];
-        let answer = browser.call("GET", "/api/client/progress/summary", &headers, "").await;
+        let headers = [
+            ("cookie", cookies.as_str()),
+            ("authorization", authorization),
+        ];
+        let answer = browser
+            .call("GET", "/api/client/progress/summary", &headers, "")
+            .await;
         assert_eq!(answer.status, status, "{authorization}");
     }
 }
@@ -414,84 +468,191 @@ async fn every_answer_wears_the_headers_of_its_stage() {
     let origin = ("origin", "HTTPS://lms.example.test");
     let bearer = ("authorization", browser.bearer.as_str());
 
-    let read = browser.call("GET", "/api/client/progress/summary", &[origin, bearer], "").await;
+    let read = browser
+        .call("GET", "/api/client/progress/summary", &[origin, bearer], "")
+        .await;
     for (name, value) in [
         ("access-control-allow-origin", "https://lms.example.test"),
         ("access-control-allow-credentials", "true"),
-        ("access-control-expose-headers", "Content-Type, X-Request-Id, X-CSRF-Token, Set-Cookie"),
+        (
+            "access-control-expose-headers",
+            "Content-Type, X-Request-Id, X-CSRF-Token, Set-Cookie",
+        ),
         ("vary", "Origin"),
         ("x-request-id", "rec"),
-        ("cache-control", "no-store, no-cache, must-revalidate, max-age=0"),
+        (
+            "cache-control",
+            "no-store, no-cache, must-revalidate, max-age=0",
+        ),
         ("pragma", "no-cache"),
         ("x-frame-options", "SAMEORIGIN"),
         ("content-type", "application/json; charset=utf-8"),
     ] {
-        assert_eq!(read.headers.get(name).map(|value| value.to_str().unwrap()), Some(value), "{name}");
+        assert_eq!(
+            read.headers.get(name).map(|value| value.to_str().unwrap()),
+            Some(value),
+            "{name}"
+        );
     }
-    assert_eq!(read.cookies(), ["csrf_token", "csrf_token"], "a first visit is given two");
+    assert_eq!(
+        read.cookies(),
+        ["csrf_token", "csrf_token"],
+        "a first visit is given two"
+    );
 
-    let guarded = browser.call("POST", "/api/client/progress/lesson", &[bearer], "{}").await;
-    assert!(guarded.headers.get("cache-control").is_none() && guarded.headers.contains_key("x-frame-options"));
+    let guarded = browser
+        .call("POST", "/api/client/progress/lesson", &[bearer], "{}")
+        .await;
+    assert!(
+        guarded.headers.get("cache-control").is_none()
+            && guarded.headers.contains_key("x-frame-options")
+    );
     let login = r#"{"email":"learner-3@example.test","password":"demo-pass-1"}"#;
     let login = browser.call("POST", "/api/auth/login", &[], login).await;
-    assert_eq!(login.cookies(), ["csrf_token", "access_token", "refresh_token"]);
+    assert_eq!(
+        login.cookies(),
+        ["csrf_token", "access_token", "refresh_token"]
+    );
     assert!(login.headers.get("cache-control").is_none());
-    let again = browser.call("GET", "/api/client/progress/summary", &[PAIR[0], bearer], "").await;
-    assert_eq!((again.cookies().len(), again.headers.get("access-control-allow-origin")), (0, None));
+    let again = browser
+        .call(
+            "GET",
+            "/api/client/progress/summary",
+            &[PAIR[0], bearer],
+            "",
+        )
+        .await;
+    assert_eq!(
+        (
+            again.cookies().len(),
+            again.headers.get("access-control-allow-origin")
+        ),
+        (0, None)
+    );
 
-    let preflight = browser.call("OPTIONS", "/api/client/progress/lesson", &[origin], "").await;
-    assert_eq!((preflight.status, preflight.headers.contains_key("access-control-allow-methods")), (204, true));
-    assert_eq!(browser.call("OPTIONS", "/api/client/progress/lesson", &[], "").await.status, 403);
+    let preflight = browser
+        .call("OPTIONS", "/api/client/progress/lesson", &[origin], "")
+        .await;
+    assert_eq!(
+        (
+            preflight.status,
+            preflight
+                .headers
+                .contains_key("access-control-allow-methods")
+        ),
+        (204, true)
+    );
+    assert_eq!(
+        browser
+            .call("OPTIONS", "/api/client/progress/lesson", &[], "")
+            .await
+            .status,
+        403
+    );
     assert_eq!(browser.signed("GET", "/api/unknown", "").await.status, 404);
-    assert_eq!(browser.call("GET", "/api/unknown", &[], "").await.status, 401);
+    assert_eq!(
+        browser.call("GET", "/api/unknown", &[], "").await.status,
+        401
+    );
 }
 
 #[tokio::test]
 async fn a_refresh_gives_a_pair_that_works() {
     let browser = Browser::new().await;
     let body = r#"{"email":"learner@example.test","password":"demo-pass-1"}"#;
-    let login = browser.call("POST", "/api/auth/login", &[], body).await.json();
+    let login = browser
+        .call("POST", "/api/auth/login", &[], body)
+        .await
+        .json();
     let body = json!({"refreshToken": login["refreshToken"]}).to_string();
-    let pair = browser.call("POST", "/api/auth/refresh", &[], &body).await.json();
+    let pair = browser
+        .call("POST", "/api/auth/refresh", &[], &body)
+        .await
+        .json();
     let bearer = format!("Bearer {}", pair["accessToken"].as_str().unwrap());
-    let read = browser.call("GET", "/api/client/progress/summary", &[("authorization", &bearer)], "").await;
-    assert_eq!((read.status, pair["user"]["userId"].as_str()), (200, Some(USER)));
+    let read = browser
+        .call(
+            "GET",
+            "/api/client/progress/summary",
+            &[("authorization", &bearer)],
+            "",
+        )
+        .await;
+    assert_eq!(
+        (read.status, pair["user"]["userId"].as_str()),
+        (200, Some(USER))
+    );
     let swapped = format!("Bearer {}", login["refreshToken"].as_str().unwrap());
-    let refused = browser.call("GET", "/api/client/progress/summary", &[("authorization", &swapped)], "").await;
+    let refused = browser
+        .call(
+            "GET",
+            "/api/client/progress/summary",
+            &[("authorization", &swapped)],
+            "",
+        )
+        .await;
     assert_eq!(refused.status, 401, "a refresh token is no access token");
     let wrong = r#"{"email":"learner@example.test","password":"no"}"#;
-    assert_eq!(browser.call("POST", "/api/auth/login", &[], wrong).await.status, 401);
+    assert_eq!(
+        browser
+            .call("POST", "/api/auth/login", &[], wrong)
+            .await
+            .status,
+        401
+    );
 }
 
 #[tokio::test]
 async fn the_ninth_single_of_a_user_in_one_moment_is_too_many() {
     let mut store = Store::default();
     let now = tokio::time::Instant::now();
-    let mut take = |user, after| store.within_rate(user, Subject::Lesson, 1, now + Duration::from_millis(after));
+    let mut take = |user, after| {
+        store.within_rate(user, Subject::Lesson, 1, now + Duration::from_millis(after))
+    };
     assert!((0..8).all(|_| take("a", 0)));
     assert!(!take("a", 0), "the bucket is empty");
     assert!(take("b", 0), "another user's isn't");
     assert!(take("a", 125) && !take("a", 125), "one more every 125 ms");
-    assert!(store.within_rate("a", Subject::Course, 1, now), "courses have a bucket of their own");
+    assert!(
+        store.within_rate("a", Subject::Course, 1, now),
+        "courses have a bucket of their own"
+    );
 }
 
 #[test]
 fn times_are_written_as_the_application_writes_them() {
     let now = now_iso();
-    let digits: String = now.chars().map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
+    let digits: String = now
+        .chars()
+        .map(|char| if char.is_ascii_digit() { '0' } else { char })
+        .collect();
     assert_eq!(digits, "0000-00-00T00:00:00.000Z", "{now}");
 }
 
 #[tokio::test]
 async fn batches_over_the_limits_are_refused_whole() {
     let browser = Browser::new().await;
-    for (path, limit) in [("/api/client/progress/batch", 100), ("/api/analytics/events/batch", 50)] {
+    for (path, limit) in [
+        ("/api/client/progress/batch", 100),
+        ("/api/analytics/events/batch", 50),
+    ] {
         let events = |count| {
             let event = |index| json!({"clientEventId": format!("{path}{index}"), "eventName": "p", "userId": USER, "lessonId": "x"});
             json!({"events": (0..count).map(event).collect::<Vec<_>>()}).to_string()
         };
-        assert_eq!(browser.signed("POST", path, &events(limit + 1)).await.status, 400);
-        assert!(!browser.upstream.census().look(|book| book.sightings.contains_key(&*format!("{path}0"))));
+        assert_eq!(
+            browser
+                .signed("POST", path, &events(limit + 1))
+                .await
+                .status,
+            400
+        );
+        assert!(
+            !browser
+                .upstream
+                .census()
+                .look(|book| book.sightings.contains_key(&*format!("{path}0")))
+        );
         assert!(browser.signed("POST", path, &events(limit)).await.status < 300);
     }
 }
@@ -500,8 +661,17 @@ async fn batches_over_the_limits_are_refused_whole() {
 async fn an_analytics_batch_keeps_every_field() {
     let browser = Browser::new().await;
     let event = r#"{"clientEventId":"e1","eventName":"lesson_started","userId":"u","orgId":"o","courseId":"c","lessonId":"l","moduleId":"m","sessionId":"s","userAgent":"a","payload":{"k":1}}"#;
-    browser.signed("POST", "/api/analytics/events/batch", &format!(r#"{{"events":[{event}]}}"#)).await;
-    let list = browser.signed("GET", "/api/analytics/events?limit=1", "").await.json();
+    browser
+        .signed(
+            "POST",
+            "/api/analytics/events/batch",
+            &format!(r#"{{"events":[{event}]}}"#),
+        )
+        .await;
+    let list = browser
+        .signed("GET", "/api/analytics/events?limit=1", "")
+        .await
+        .json();
     let row = json!({
         "id": "e1", "client_event_id": "e1", "event_type": "lesson_started", "user_id": "u", "org_id": "o",
         "course_id": "c", "lesson_id": "l", "module_id": "m", "session_id": "s", "user_agent": "a",
@@ -513,13 +683,25 @@ async fn an_analytics_batch_keeps_every_field() {
 #[tokio::test]
 async fn the_census_knows_how_often_each_event_came_and_under_whose_token() {
     let browser = Browser::new().await;
-    let lesson = |id: &str| format!(r#"{{"client_event_id":"{id}","user_id":"{USER}","lesson_id":"l1","percent":5}}"#);
-    browser.signed("POST", "/api/client/progress/lesson", &lesson("p1")).await;
-    browser.signed("POST", "/api/client/progress/lesson", &lesson("p1")).await;
-    browser.signed("POST", "/api/client/progress/lesson", &lesson("p2")).await;
+    let lesson = |id: &str| {
+        format!(r#"{{"client_event_id":"{id}","user_id":"{USER}","lesson_id":"l1","percent":5}}"#)
+    };
+    browser
+        .signed("POST", "/api/client/progress/lesson", &lesson("p1"))
+        .await;
+    browser
+        .signed("POST", "/api/client/progress/lesson", &lesson("p1"))
+        .await;
+    browser
+        .signed("POST", "/api/client/progress/lesson", &lesson("p2"))
+        .await;
     let batch = r#"{"events":[{"clientEventId":"a1","eventName":"x"}]}"#;
-    browser.signed("POST", "/api/analytics/events/batch", batch).await;
-    browser.call("POST", "/api/analytics/events/batch", &PAIR, batch).await;
+    browser
+        .signed("POST", "/api/analytics/events/batch", batch)
+        .await;
+    browser
+        .call("POST", "/api/analytics/events/batch", &PAIR, batch)
+        .await;
 
     let census = browser.upstream.census();
     let (sightings, order) = census.look(|book| (book.sightings.clone(), book.order.clone()));
@@ -531,24 +713,49 @@ async fn the_census_knows_how_often_each_event_came_and_under_whose_token() {
     };
     assert_eq!(sightings["p1"], sighting(2, 1, &[USER], USER));
     assert_eq!(sightings["a1"], sighting(2, 2, &[USER, ""], ""));
-    assert_eq!(order[&(USER.into(), "l1".into())], ["p1".into(), "p2".into()]);
+    assert_eq!(
+        order[&(USER.into(), "l1".into())],
+        ["p1".into(), "p2".into()]
+    );
     let calls = census.calls();
-    assert_eq!((calls.auth, calls.singles, calls.analytics_batches, calls.batched_events), (1, 3, 2, 2));
+    assert_eq!(
+        (
+            calls.auth,
+            calls.singles,
+            calls.analytics_batches,
+            calls.batched_events
+        ),
+        (1, 3, 2, 2)
+    );
 }
 
 #[tokio::test]
 async fn assignments_are_told_one_by_one_or_in_batches_and_kept_by_user_and_course() {
     let browser = Browser::new().await;
     let single = r#"{"client_event_id":"s1","user_id":"x","course_id":"c1","percent":40,"status":"in_progress"}"#;
-    let record =
-        json!({"user_id": USER, "course_id": "c1", "percent": 40, "status": "in_progress", "updated_at": "time"});
+    let record = json!({"user_id": USER, "course_id": "c1", "percent": 40, "status": "in_progress", "updated_at": "time"});
     for (repeated, expected) in [(false, json!(null)), (true, json!(true))] {
-        let answer = browser.signed("POST", "/api/client/assignments/progress", single).await;
+        let answer = browser
+            .signed("POST", "/api/client/assignments/progress", single)
+            .await;
         let body = masked(answer.json());
-        assert_eq!((answer.status, &body["data"], &body["idempotent"]), (200, &record, &expected), "{repeated}");
+        assert_eq!(
+            (answer.status, &body["data"], &body["idempotent"]),
+            (200, &record, &expected),
+            "{repeated}"
+        );
     }
-    let nowhere = browser.signed("POST", "/api/client/assignments/progress", r#"{"percent":1}"#).await;
-    assert_eq!((nowhere.status, nowhere.json()["error"].as_str()), (400, Some("user_id and course_id are required")));
+    let nowhere = browser
+        .signed(
+            "POST",
+            "/api/client/assignments/progress",
+            r#"{"percent":1}"#,
+        )
+        .await;
+    assert_eq!(
+        (nowhere.status, nowhere.json()["error"].as_str()),
+        (400, Some("user_id and course_id are required"))
+    );
 
     let batch = json!({"events": [
         {"clientEventId": "s1", "userId": USER, "courseId": "c1", "percent": 41},
@@ -557,29 +764,74 @@ async fn assignments_are_told_one_by_one_or_in_batches_and_kept_by_user_and_cour
         {"clientEventId": "b3", "courseId": "c1"},
         {"clientEventId": "b4", "userId": USER, "lessonId": "l1"},
     ]});
-    let answer = browser.signed("POST", "/api/client/assignments/progress/batch", &batch.to_string()).await;
-    let failed = json!([{"id": "b3", "reason": "missing_user"}, {"id": "b4", "reason": "missing_target"}]);
+    let answer = browser
+        .signed(
+            "POST",
+            "/api/client/assignments/progress/batch",
+            &batch.to_string(),
+        )
+        .await;
+    let failed =
+        json!([{"id": "b3", "reason": "missing_user"}, {"id": "b4", "reason": "missing_target"}]);
     let body = answer.json();
     assert_eq!(
-        (answer.status, &body["accepted"], &body["duplicates"], &body["failed"]),
+        (
+            answer.status,
+            &body["accepted"],
+            &body["duplicates"],
+            &body["failed"]
+        ),
         (200, &json!(["b1", "b2"]), &json!(["s1"]), &failed)
     );
     let kept = |user: &str| {
         let store = browser.upstream.shared.store.lock();
-        store.find(Subject::Assignment, user, "c1").map(|kept| (kept.percent.clone(), kept.completed()))
+        store
+            .find(Subject::Assignment, user, "c1")
+            .map(|kept| (kept.percent.clone(), kept.completed()))
     };
-    assert_eq!((kept(USER), kept("other")), (Some((100.into(), true)), Some((7.into(), false))));
-    assert!(browser.upstream.shared.store.lock().lesson(USER, "l1").is_none(), "an assignment is no lesson");
+    assert_eq!(
+        (kept(USER), kept("other")),
+        (Some((100.into(), true)), Some((7.into(), false)))
+    );
+    assert!(
+        browser
+            .upstream
+            .shared
+            .store
+            .lock()
+            .lesson(USER, "l1")
+            .is_none(),
+        "an assignment is no lesson"
+    );
 
     for (headers, status) in [(&[][..], 403), (&PAIR[..], 401)] {
         let path = "/api/client/assignments/progress/batch";
-        assert_eq!(browser.call("POST", path, headers, &batch.to_string()).await.status, status);
+        assert_eq!(
+            browser
+                .call("POST", path, headers, &batch.to_string())
+                .await
+                .status,
+            status
+        );
     }
     let census = browser.upstream.census();
     let order = census.look(|book| book.order.clone());
-    assert_eq!(order[&(USER.into(), "c1".into())], ["s1".into(), "b1".into()]);
+    assert_eq!(
+        order[&(USER.into(), "c1".into())],
+        ["s1".into(), "b1".into()]
+    );
     let calls = census.calls();
-    assert_eq!(calls, Calls { auth: 1, singles: 3, assignment_batches: 3, batched_events: 5, refusals: 3, ..calls });
+    assert_eq!(
+        calls,
+        Calls {
+            auth: 1,
+            singles: 3,
+            assignment_batches: 3,
+            batched_events: 5,
+            refusals: 3,
+            ..calls
+        }
+    );
     assert_eq!((calls.batches(), calls.writes(), calls.work()), (3, 6, 6));
 }
 
@@ -591,28 +843,77 @@ async fn the_service_credential_speaks_for_the_users_that_its_events_name() {
     let event = |id: &str, user: &str| json!({"clientEventId": id, "eventName": "x", "userId": user, "courseId": "c1"});
     for path in ["progress", "assignments/progress"] {
         let events = json!({"events": [event(&format!("{path}-a"), "ada"), event(&format!("{path}-e"), "eve")]});
-        let answer = browser.call("POST", &format!("/api/client/{path}/batch"), &service, &events.to_string()).await;
-        assert_eq!((answer.status, answer.json()["accepted"].as_array().unwrap().len()), (200, 2), "{path}");
+        let answer = browser
+            .call(
+                "POST",
+                &format!("/api/client/{path}/batch"),
+                &service,
+                &events.to_string(),
+            )
+            .await;
+        assert_eq!(
+            (
+                answer.status,
+                answer.json()["accepted"].as_array().unwrap().len()
+            ),
+            (200, 2),
+            "{path}"
+        );
     }
     let events = json!({"events": [event("an-a", "ada"), event("an-e", "eve")]}).to_string();
-    assert_eq!(browser.call("POST", "/api/analytics/events/batch", &service, &events).await.status, 201);
+    assert_eq!(
+        browser
+            .call("POST", "/api/analytics/events/batch", &service, &events)
+            .await
+            .status,
+        201
+    );
     let course = r#"{"client_event_id":"single","user_id":"ada","course_id":"c2","percent":5}"#;
-    let answer = browser.call("POST", "/api/client/progress/course", &service, course).await;
-    assert_eq!((answer.status, answer.json()["data"]["user_id"].as_str()), (200, Some("ada")));
-    let nobody = browser.call("POST", "/api/client/progress/course", &service, r#"{"course_id":"c2"}"#).await;
+    let answer = browser
+        .call("POST", "/api/client/progress/course", &service, course)
+        .await;
+    assert_eq!(
+        (answer.status, answer.json()["data"]["user_id"].as_str()),
+        (200, Some("ada"))
+    );
+    let nobody = browser
+        .call(
+            "POST",
+            "/api/client/progress/course",
+            &service,
+            r#"{"course_id":"c2"}"#,
+        )
+        .await;
     assert_eq!(nobody.status, 400);
 
-    let sightings = browser.upstream.census().look(|book| book.sightings.clone());
-    for (id, owner) in
-        [("progress-a", "ada"), ("assignments/progress-e", "eve"), ("an-a", "ada"), ("an-e", "eve"), ("single", "ada")]
-    {
+    let sightings = browser
+        .upstream
+        .census()
+        .look(|book| book.sightings.clone());
+    for (id, owner) in [
+        ("progress-a", "ada"),
+        ("assignments/progress-e", "eve"),
+        ("an-a", "ada"),
+        ("an-e", "eve"),
+        ("single", "ada"),
+    ] {
         let Sighting { tokens, owners, .. } = &sightings[id];
-        assert_eq!((&**tokens, &**owners), (&[SERVICE.into()][..], &[owner.into()][..]), "{id}");
+        assert_eq!(
+            (&**tokens, &**owners),
+            (&[SERVICE.into()][..], &[owner.into()][..]),
+            "{id}"
+        );
     }
-    for (near, status) in [(format!("{bearer}x"), 401), (format!("bearer {SERVICE_TOKEN}"), 401), (bearer, 200)] {
+    for (near, status) in [
+        (format!("{bearer}x"), 401),
+        (format!("bearer {SERVICE_TOKEN}"), 401),
+        (bearer, 200),
+    ] {
         let headers = [PAIR[0], PAIR[1], ("authorization", near.as_str())];
         let events = json!({"events": [event("near", "ada")]}).to_string();
-        let answer = browser.call("POST", "/api/client/progress/batch", &headers, &events).await;
+        let answer = browser
+            .call("POST", "/api/client/progress/batch", &headers, &events)
+            .await;
         assert_eq!(answer.status, status, "{near}");
     }
 }
@@ -625,14 +926,30 @@ async fn the_census_keeps_what_each_applied_snapshot_told() {
             "user_id": user, "course_id": course, "lesson_ids": [], "lessons": [],
             "course": {"percent": 1, "completed_at": null, "total_time_seconds": seconds, "last_lesson_id": null},
         });
-        browser.signed("POST", "/api/learner/progress", &body.to_string()).await.status
+        browser
+            .signed("POST", "/api/learner/progress", &body.to_string())
+            .await
+            .status
     };
-    let statuses = [tell(USER, "c1", 5).await, tell(USER, "c2", 9).await, tell("x", "c1", 4).await];
+    let statuses = [
+        tell(USER, "c1", 5).await,
+        tell(USER, "c2", 9).await,
+        tell("x", "c1", 4).await,
+    ];
     assert_eq!(statuses, [202; 3]);
-    browser.signed("POST", "/api/learner/progress", r#"{"course_id":"c1"}"#).await;
+    browser
+        .signed("POST", "/api/learner/progress", r#"{"course_id":"c1"}"#)
+        .await;
     let census = browser.upstream.census();
     let (told, foreign) = census.look(|book| (book.snapshots.clone(), book.foreign_snapshots));
     assert_eq!(told[&(USER.into(), "c1".into())], [5, 4]);
-    assert_eq!((told[&(USER.into(), "c2".into())].as_slice(), told.len(), foreign), (&[9][..], 2, 1));
+    assert_eq!(
+        (
+            told[&(USER.into(), "c2".into())].as_slice(),
+            told.len(),
+            foreign
+        ),
+        (&[9][..], 2, 1)
+    );
     assert_eq!((census.calls().snapshots, census.calls().refusals), (4, 1));
 }

@@ -40,7 +40,10 @@ impl Tokens {
     pub fn new(life: Duration) -> Self {
         let (left, right) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
         let mut key = [0; 32];
-        for (into, byte) in key.iter_mut().zip(left.as_bytes().iter().chain(right.as_bytes())) {
+        for (into, byte) in key
+            .iter_mut()
+            .zip(left.as_bytes().iter().chain(right.as_bytes()))
+        {
             *into = *byte;
         }
         Self { key, life }
@@ -112,14 +115,30 @@ mod tests {
         let token = tokens.issue(&account, Use::Access, now);
         let later = |seconds| now + Duration::from_secs(seconds);
 
-        assert_eq!(tokens.verify(&token, Use::Access, now), Some(account.clone()));
+        assert_eq!(
+            tokens.verify(&token, Use::Access, now),
+            Some(account.clone())
+        );
         assert_eq!(tokens.verify(&token, Use::Access, later(59)), Some(account));
-        assert_eq!(tokens.verify(&token, Use::Access, later(60)), None, "expired");
-        assert_eq!(tokens.verify(&token, Use::Refresh, now), None, "another use");
-        assert_eq!(Tokens::new(Duration::from_secs(60)).verify(&token, Use::Access, now), None, "another key");
+        assert_eq!(
+            tokens.verify(&token, Use::Access, later(60)),
+            None,
+            "expired"
+        );
+        assert_eq!(
+            tokens.verify(&token, Use::Refresh, now),
+            None,
+            "another use"
+        );
+        assert_eq!(
+            Tokens::new(Duration::from_secs(60)).verify(&token, Use::Access, now),
+            None,
+            "another key"
+        );
         let (head, rest) = token.split_once('.').unwrap();
         let (claims, signature) = rest.split_once('.').unwrap();
-        let mut other: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        let mut other: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
         other["userId"] = "somebody-else".into();
         let forged = format!("{head}.{}.{signature}", part(other.to_string()));
         assert_eq!(tokens.verify(&forged, Use::Access, now), None, "altered");

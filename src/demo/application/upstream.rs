@@ -53,10 +53,23 @@ impl Upstream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let tokens = Tokens::new(options.token_life);
-        let shared = Arc::new(Shared { options, tokens, census: Census::default(), store: Mutex::<Store>::default() });
+        let shared = Arc::new(Shared {
+            options,
+            tokens,
+            census: Census::default(),
+            store: Mutex::<Store>::default(),
+        });
         let stop = CancellationToken::new();
-        drop(tokio::spawn(accept(listener, Arc::clone(&shared), stop.clone())));
-        Ok(Self { address, shared, stop })
+        drop(tokio::spawn(accept(
+            listener,
+            Arc::clone(&shared),
+            stop.clone(),
+        )));
+        Ok(Self {
+            address,
+            shared,
+            stop,
+        })
     }
 
     /// Where it listens.
@@ -97,13 +110,22 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     drop(server.serve_connection(TokioIo::new(stream), service).await);
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let call = Call::new(parts);
     let kind = routes::kind(&call);
     shared.census.call(kind);
     let origin = call.header("origin").map(str::to_ascii_lowercase);
-    let allowed = origin.as_deref().map(|origin| shared.options.origins.iter().any(|known| **known == *origin));
+    let allowed = origin.as_deref().map(|origin| {
+        shared
+            .options
+            .origins
+            .iter()
+            .any(|known| **known == *origin)
+    });
     let reply = match routes::preflight(&call, allowed) {
         Some(reply) => reply,
         None => route(&shared, &call, kind, body).await,
@@ -111,18 +133,27 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     if reply.status.as_u16() >= 400 {
         shared.census.refusal();
     }
-    let echo = call.headers.get(ORIGIN).and_then(|_| HeaderValue::try_from(origin?).ok());
+    let echo = call
+        .headers
+        .get(ORIGIN)
+        .and_then(|_| HeaderValue::try_from(origin?).ok());
     Ok(reply.dress(&call, echo))
 }
 
 async fn route(shared: &Shared, call: &Call, kind: Kind, body: Incoming) -> Reply {
-    let coded = call.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
+    let coded = call
+        .headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|coding| coding != "identity");
     let refuse = |status, message: &str| {
         let body = json!({"ok": false, "code": "internal_error", "message": message, "requestId": call.request_id});
         Reply::plain(status, Stage::Body, body)
     };
     if coded {
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported content encoding");
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported content encoding",
+        );
     }
     let Ok(bytes) = Limited::new(body, MAX_BODY).collect().await else {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "request entity too large");
@@ -132,17 +163,24 @@ async fn route(shared: &Shared, call: &Call, kind: Kind, body: Incoming) -> Repl
         Err(unreadable) => return refuse(StatusCode::BAD_REQUEST, &unreadable.0),
     };
     // Half of the time passes before the call takes effect, half between that and its answer.
-    let pause = if shared.options.latency { pause(kind, &body) } else { Duration::ZERO };
+    let pause = if shared.options.latency {
+        pause(kind, &body)
+    } else {
+        Duration::ZERO
+    };
     tokio::time::sleep(pause / 2).await;
-    let mut unclear = Unclear { census: &shared.census, events: events(&body).map_or(1, <[Value]>::len) };
+    let mut unclear = Unclear {
+        census: &shared.census,
+        events: events(&body).map_or(1, <[Value]>::len),
+    };
     let reply = routes::handle(shared, call, &body);
     tokio::time::sleep(pause / 2).await;
     unclear.is_answered_with(reply.status);
     reply
 }
 
-/// The events of a call whose sender does not know yet what became of them. Dropped without an answer, or with a refusal,
-/// they may rightly be offered a second time.
+/// The events of a call whose sender does not know yet what became of them. Dropped without an
+/// answer, or with a refusal, they may rightly be offered a second time.
 struct Unclear<'a> {
     census: &'a Census,
     events: usize,
@@ -166,7 +204,11 @@ impl Drop for Unclear<'_> {
 fn pause(kind: Kind, body: &Value) -> Duration {
     let events = events(body).map_or(0, <[Value]>::len);
     let base = fastrand::u64(3_000..6_000) + 1_000 * u64::try_from(events).unwrap_or(0);
-    Duration::from_micros(if kind == Kind::Auth { base + 15_000 } else { base })
+    Duration::from_micros(if kind == Kind::Auth {
+        base + 15_000
+    } else {
+        base
+    })
 }
 
 #[cfg(test)]
@@ -176,8 +218,15 @@ mod tests {
     #[test]
     fn events_whose_call_is_cut_off_or_refused_may_be_repeated() {
         let census = Census::default();
-        for (status, left) in [(Some(StatusCode::OK), 0), (None, 3), (Some(StatusCode::INTERNAL_SERVER_ERROR), 6)] {
-            let mut unclear = Unclear { census: &census, events: 3 };
+        for (status, left) in [
+            (Some(StatusCode::OK), 0),
+            (None, 3),
+            (Some(StatusCode::INTERNAL_SERVER_ERROR), 6),
+        ] {
+            let mut unclear = Unclear {
+                census: &census,
+                events: 3,
+            };
             if let Some(status) = status {
                 unclear.is_answered_with(status);
             }

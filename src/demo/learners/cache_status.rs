@@ -1,7 +1,7 @@
 //! What the `Cache-Status` (RFC 9211) of an answer says.
 
-/// Whether a `Cache-Status` says that the sidecar waited for the learner's pending events in vain, and asked the upstream
-/// without them.
+/// Whether a `Cache-Status` says that the sidecar waited for the learner's pending events in vain,
+/// and asked the upstream without them.
 #[must_use]
 pub fn is_past_barrier(status: &str) -> bool {
     says(status, "detail=barrier-timeout")
@@ -16,7 +16,10 @@ pub fn is_hit(status: &str) -> bool {
 /// Whether the nearest cache's part of a `Cache-Status` has this parameter.
 fn says(status: &str, wanted: &str) -> bool {
     let nearest = status.rsplit(',').next().unwrap_or_default();
-    nearest.split(';').skip(1).any(|parameter| parameter.trim() == wanted)
+    nearest
+        .split(';')
+        .skip(1)
+        .any(|parameter| parameter.trim() == wanted)
 }
 
 #[cfg(test)]
@@ -43,7 +46,10 @@ mod tests {
     fn only_the_barrier_s_own_word_excuses_a_stale_read() {
         for (status, past) in [
             ("tidegate; fwd=bypass; detail=barrier-timeout", true),
-            ("tidegate; fwd=bypass; detail=barrier-timeout; fwd-status=200", true),
+            (
+                "tidegate; fwd=bypass; detail=barrier-timeout; fwd-status=200",
+                true,
+            ),
             ("origin; detail=barrier-timeout, tidegate; hit", false),
             ("tidegate; fwd=bypass; detail=pending", false),
             ("tidegate; hit; ttl=3", false),

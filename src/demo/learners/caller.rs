@@ -1,4 +1,5 @@
-//! How a learner calls: a write until it is promised or given up, a read, and the patience of the front end in between.
+//! How a learner calls: a write until it is promised or given up, a read, and the patience of the
+//! front end in between.
 
 use super::cache_status::{is_hit, is_past_barrier};
 use super::session::{Answer, Session};
@@ -57,12 +58,21 @@ impl Caller {
         } else {
             tally.forwarded.add();
         }
-        tally.promise(Acknowledged { user: Arc::clone(&self.session.user), told });
+        tally.promise(Acknowledged {
+            user: Arc::clone(&self.session.user),
+            told,
+        });
         Ok(true)
     }
 
-    /// One call with the patience of the front end. The answer and how long its last try took; none: given up.
-    async fn call(&mut self, method: Method, uri: &Uri, body: Bytes) -> Result<Option<(Answer, Duration)>, Stopped> {
+    /// One call with the patience of the front end. The answer and how long its last try took;
+    /// none: given up.
+    async fn call(
+        &mut self,
+        method: Method,
+        uri: &Uri,
+        body: Bytes,
+    ) -> Result<Option<(Answer, Duration)>, Stopped> {
         let tally = Arc::clone(&self.setup.tally);
         // A refresh that fails shows up as a 401 below.
         drop(self.session.keep_fresh(&tally).await);
@@ -70,7 +80,10 @@ impl Caller {
         let mut refreshed = false;
         for attempt in 1..=TRIES {
             let began = Instant::now();
-            let answer = self.session.send(method.clone(), uri, body.clone(), &request_id).await;
+            let answer = self
+                .session
+                .send(method.clone(), uri, body.clone(), &request_id)
+                .await;
             let time = began.elapsed();
             match answer {
                 Ok(answer) if answer.status == 401 && !refreshed => {
@@ -103,7 +116,11 @@ impl Caller {
             tally.stale_past_barrier.add();
         } else {
             let (user, status) = (&*self.session.user, &*shown.status);
-            tracing::warn!(user, status, "a read showed less than was acknowledged, and nothing excuses it");
+            tracing::warn!(
+                user,
+                status,
+                "a read showed less than was acknowledged, and nothing excuses it"
+            );
         }
     }
 
@@ -127,7 +144,10 @@ impl Caller {
                 tally.cache_hits.add();
             }
         }
-        Ok(Some(Shown { body: answer.json(), status: status.into() }))
+        Ok(Some(Shown {
+            body: answer.json(),
+            status: status.into(),
+        }))
     }
 
     /// Waits.
@@ -143,12 +163,20 @@ impl Caller {
     /// # Errors
     /// The demo is over.
     pub async fn wait_until(&self, moment: Instant) -> Result<(), Stopped> {
-        let slept = self.setup.stop.run_until_cancelled(tokio::time::sleep_until(moment)).await;
+        let slept = self
+            .setup
+            .stop
+            .run_until_cancelled(tokio::time::sleep_until(moment))
+            .await;
         slept.ok_or(Stopped)
     }
 
     /// A call that has begun is finished, but no new one begins after the end.
     fn still_open(&self) -> Result<(), Stopped> {
-        if self.setup.stop.is_cancelled() { Err(Stopped) } else { Ok(()) }
+        if self.setup.stop.is_cancelled() {
+            Err(Stopped)
+        } else {
+            Ok(())
+        }
     }
 }

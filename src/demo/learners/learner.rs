@@ -18,8 +18,19 @@ use tokio::time::Instant;
 /// Least real time between two arrivals: each learner begins with a burst of calls.
 const ARRIVAL: Duration = Duration::from_millis(4);
 /// What the front end tracks when a lesson begins and when it ends.
-const OPENING: [&str; 5] = ["page_view", "module_viewed", "lesson_started", "video_loaded", "video_play"];
-const CLOSING: [&str; 4] = ["video_ended", "lesson_completed", "lesson_time_spent", "page_leave"];
+const OPENING: [&str; 5] = [
+    "page_view",
+    "module_viewed",
+    "lesson_started",
+    "video_loaded",
+    "video_play",
+];
+const CLOSING: [&str; 4] = [
+    "video_ended",
+    "lesson_completed",
+    "lesson_time_spent",
+    "page_leave",
+];
 
 struct Learner {
     caller: Caller,
@@ -35,7 +46,8 @@ struct Learner {
     ticks: u32,
     /// What was acknowledged of this course's lessons.
     known: Vec<Known>,
-    /// Time told of finished courses, and of this one, seconds; the summary must show at least what was acknowledged.
+    /// Time told of finished courses, and of this one, seconds; the summary must show at least what
+    /// was acknowledged.
     seconds: u64,
     seconds_known: u64,
 }
@@ -44,7 +56,9 @@ struct Learner {
 pub async fn run(setup: Setup) {
     let stop = setup.stop.clone();
     let tally = Arc::clone(&setup.tally);
-    let Some(session) = stop.run_until_cancelled(enter(&setup)).await else { return };
+    let Some(session) = stop.run_until_cancelled(enter(&setup)).await else {
+        return;
+    };
     let (Ok(session), Ok(addresses)) = (session, Addresses::try_new(&setup.site)) else {
         tally.locked_out.add();
         return;
@@ -64,7 +78,14 @@ async fn enter(setup: &Setup) -> anyhow::Result<Session> {
     let ramp = setup.pace.ramp.max(ARRIVAL * all);
     tokio::time::sleep(ramp.mul_f64(f64::from(place) / f64::from(all))).await;
     let email = format!("learner-{}@example.test", setup.number + 1);
-    let login = || Session::login(setup.client.clone(), Arc::clone(&setup.site), &email, setup.pace.renew);
+    let login = || {
+        Session::login(
+            setup.client.clone(),
+            Arc::clone(&setup.site),
+            &email,
+            setup.pace.renew,
+        )
+    };
     match login().await {
         Ok(session) => Ok(session),
         Err(_) => {
@@ -76,12 +97,19 @@ async fn enter(setup: &Setup) -> anyhow::Result<Session> {
 
 impl Learner {
     fn new(setup: Setup, session: Session, addresses: Addresses) -> Self {
-        // Learners come back in the middle of a lesson, each at another point, so that completions and looks at the
-        // dashboard spread out.
+        // Learners come back in the middle of a lesson, each at another point, so that completions
+        // and looks at the dashboard spread out.
         let number = u32::try_from(setup.number % 10_000).unwrap_or(0);
-        let (position, ticks) = (number * 37 % (LESSON_SECONDS - 15), number * 17 % setup.pace.look_every);
+        let (position, ticks) = (
+            number * 37 % (LESSON_SECONDS - 15),
+            number * 17 % setup.pace.look_every,
+        );
         Self {
-            caller: Caller { setup, session, events: 0 },
+            caller: Caller {
+                setup,
+                session,
+                events: 0,
+            },
             addresses,
             course: 0,
             lesson: 0,
@@ -102,7 +130,8 @@ impl Learner {
 
     /// Time spent on this course, seconds.
     fn course_seconds(&self) -> u64 {
-        u64::try_from(self.lesson).unwrap_or(0) * u64::from(LESSON_SECONDS) + u64::from(self.position)
+        u64::try_from(self.lesson).unwrap_or(0) * u64::from(LESSON_SECONDS)
+            + u64::from(self.position)
     }
 
     /// How much of this course is done.
@@ -116,7 +145,12 @@ impl Learner {
         let uri = self.addresses.courses.clone();
         self.caller.read(&uri).await?;
         let resumed = self.position > 0;
-        self.track(if resumed { "course_resumed" } else { "course_started" }).await
+        self.track(if resumed {
+            "course_resumed"
+        } else {
+            "course_started"
+        })
+        .await
     }
 
     async fn play_lesson(&mut self) -> Result<(), Stopped> {
@@ -142,7 +176,10 @@ impl Learner {
             if self.position == LESSON_SECONDS {
                 return self.finish_lesson().await;
             }
-            if pace.assignment_every.is_some_and(|every| self.ticks.is_multiple_of(every)) {
+            if pace
+                .assignment_every
+                .is_some_and(|every| self.ticks.is_multiple_of(every))
+            {
                 self.tell_assignment().await?;
             }
             if self.ticks.is_multiple_of(pace.look_every) {
@@ -176,7 +213,11 @@ impl Learner {
 
     async fn tell_lesson(&mut self) -> Result<(), Stopped> {
         let told = Known::at(self.position);
-        let Known { percent, seconds, completed } = told;
+        let Known {
+            percent,
+            seconds,
+            completed,
+        } = told;
         let status = status(completed);
         let id = self.event_id(&self.lesson_name);
         let body = format!(
@@ -184,7 +225,10 @@ impl Learner {
             self.caller.session.user, self.lesson_name
         );
         let uri = self.addresses.lesson.clone();
-        if self.caller.write(&uri, body.into(), Told::Event(id)).await?
+        if self
+            .caller
+            .write(&uri, body.into(), Told::Event(id))
+            .await?
             && let Some(known) = self.known.get_mut(self.lesson)
         {
             *known = told;
@@ -194,7 +238,8 @@ impl Learner {
 
     /// The whole course as it stands, with all lessons so far.
     async fn tell_snapshot(&mut self) -> Result<(), Stopped> {
-        let (course, seconds): (Arc<str>, _) = (course_id(self.course).into(), self.course_seconds());
+        let (course, seconds): (Arc<str>, _) =
+            (course_id(self.course).into(), self.course_seconds());
         let state = State {
             user: &self.caller.session.user,
             course: &course,
@@ -207,7 +252,11 @@ impl Learner {
         };
         let body = state.body();
         let uri = self.addresses.snapshot.clone();
-        if self.caller.write(&uri, body.into(), Told::Snapshot { course, seconds }).await? {
+        if self
+            .caller
+            .write(&uri, body.into(), Told::Snapshot { course, seconds })
+            .await?
+        {
             let (before, playing) = self.known.split_at_mut(self.lesson);
             before.fill(Known::at(LESSON_SECONDS));
             if let Some(known) = playing.first_mut() {
@@ -232,7 +281,11 @@ impl Learner {
         self.seconds += u64::from(LESSON_SECONDS);
         let told = self.seconds;
         let uri = self.addresses.course.clone();
-        if self.caller.write(&uri, body.into(), Told::Event(id)).await? {
+        if self
+            .caller
+            .write(&uri, body.into(), Told::Event(id))
+            .await?
+        {
             self.seconds_known = told;
         }
         Ok(())
@@ -247,7 +300,10 @@ impl Learner {
             status(percent == 100)
         );
         let uri = self.addresses.assignment.clone();
-        self.caller.write(&uri, body.into(), Told::Event(id)).await.map(drop)
+        self.caller
+            .write(&uri, body.into(), Told::Event(id))
+            .await
+            .map(drop)
     }
 
     async fn track(&mut self, name: &str) -> Result<(), Stopped> {
@@ -262,7 +318,10 @@ impl Learner {
             percent(self.position)
         );
         let uri = self.addresses.analytics.clone();
-        self.caller.write(&uri, body.into(), Told::Event(id)).await.map(drop)
+        self.caller
+            .write(&uri, body.into(), Told::Event(id))
+            .await
+            .map(drop)
     }
 
     fn event_id(&self, of: &str) -> Box<str> {
@@ -283,20 +342,40 @@ impl Learner {
     async fn read_summary(&mut self) -> Result<(), Stopped> {
         let uri = self.addresses.summary.clone();
         if let Some(shown) = self.caller.read(&uri).await? {
-            let seconds = shown.body.pointer("/data/timeInvestedSeconds").and_then(Value::as_u64).unwrap_or(0);
+            let seconds = shown
+                .body
+                .pointer("/data/timeInvestedSeconds")
+                .and_then(Value::as_u64)
+                .unwrap_or(0);
             self.caller.judge(seconds >= self.seconds_known, &shown);
         }
         Ok(())
     }
 
     async fn read_lessons(&mut self) -> Result<(), Stopped> {
-        let names: Vec<_> = (0..=self.lesson).map(|lesson| lesson_id(self.course, lesson)).collect();
-        let path = format!("/api/learner/progress?courseId={}&lessonIds={}", course_id(self.course), names.join(","));
-        let Ok(uri) = self.caller.session.uri(&path) else { return Ok(()) };
+        let names: Vec<_> = (0..=self.lesson)
+            .map(|lesson| lesson_id(self.course, lesson))
+            .collect();
+        let path = format!(
+            "/api/learner/progress?courseId={}&lessonIds={}",
+            course_id(self.course),
+            names.join(",")
+        );
+        let Ok(uri) = self.caller.session.uri(&path) else {
+            return Ok(());
+        };
         if let Some(shown) = self.caller.read(&uri).await? {
-            let rows = shown.body.pointer("/data/lessons").and_then(Value::as_array).cloned().unwrap_or_default();
-            let fresh =
-                names.len() == rows.len() && rows.iter().zip(&self.known).all(|(row, known)| shows(row, *known));
+            let rows = shown
+                .body
+                .pointer("/data/lessons")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            let fresh = names.len() == rows.len()
+                && rows
+                    .iter()
+                    .zip(&self.known)
+                    .all(|(row, known)| shows(row, *known));
             self.caller.judge(fresh, &shown);
         }
         Ok(())

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// What kind of client the learners have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Rhythm {
-    /// A progress call about every second while playing. Every second learner is on the course player, which tells its
-    /// whole state each time; the others tell their lesson.
+    /// A progress call about every second while playing. Every second learner is on the course
+    /// player, which tells its whole state each time; the others tell their lesson.
     #[default]
     Player,
     /// The video ping: one progress and one analytics call every 15 s.
@@ -39,11 +39,13 @@ pub struct Pace {
     pub assignment_every: Option<u32>,
     /// Ticks between two looks at the dashboard.
     pub look_every: u32,
-    /// How long a learner stays on the dashboard; half of it passes before they come back to the tab.
+    /// How long a learner stays on the dashboard; half of it passes before they come back to the
+    /// tab.
     pub stay: Duration,
     /// All learners have begun after this.
     pub ramp: Duration,
-    /// How long before its end a token is renewed, as the identity provider's kit in the browser does.
+    /// How long before its end a token is renewed, as the identity provider's kit in the browser
+    /// does.
     pub renew: Duration,
     /// First pause before a failed call is repeated.
     pub patience: Duration,

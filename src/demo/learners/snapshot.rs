@@ -28,10 +28,26 @@ impl State<'_> {
     /// The body of a snapshot.
     #[must_use]
     pub fn body(&self) -> String {
-        let Self { user, course, finished, lesson, position, percent, seconds, now } = *self;
-        let mut lessons: Vec<Value> = finished.iter().map(|(id, ended)| row(id, LESSON_SECONDS, ended)).collect();
+        let Self {
+            user,
+            course,
+            finished,
+            lesson,
+            position,
+            percent,
+            seconds,
+            now,
+        } = *self;
+        let mut lessons: Vec<Value> = finished
+            .iter()
+            .map(|(id, ended)| row(id, LESSON_SECONDS, ended))
+            .collect();
         lessons.push(row(lesson, position, now));
-        let ids: Vec<&str> = finished.iter().map(|(id, _)| &**id).chain([lesson]).collect();
+        let ids: Vec<&str> = finished
+            .iter()
+            .map(|(id, _)| &**id)
+            .chain([lesson])
+            .collect();
         let completed_at = (percent == 100).then_some(now);
         json!({
             "user_id": user, "course_id": course, "lesson_ids": ids, "lessons": lessons,
@@ -78,8 +94,18 @@ mod tests {
             "course": {"percent": 10, "completed_at": null, "total_time_seconds": 393, "last_lesson_id": "l2"},
         });
         assert_eq!(body, expected);
-        let last = State { position: 300, percent: 100, ..state };
+        let last = State {
+            position: 300,
+            percent: 100,
+            ..state
+        };
         let body: Value = serde_json::from_str(&last.body()).unwrap();
-        assert_eq!((&body["course"]["completed_at"], &body["lessons"][1]["completed"]), (&json!("now"), &json!(true)));
+        assert_eq!(
+            (
+                &body["course"]["completed_at"],
+                &body["lessons"][1]["completed"]
+            ),
+            (&json!("now"), &json!(true))
+        );
     }
 }

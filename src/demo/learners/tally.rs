@@ -73,7 +73,8 @@ pub struct Tally {
     pub failed_reads: Count,
     /// Reads that showed less than what had been acknowledged to their learner.
     pub stale: Count,
-    /// Those that the sidecar sent past the cache, because the pending events took too long to arrive.
+    /// Those that the sidecar sent past the cache, because the pending events took too long to
+    /// arrive.
     pub stale_past_barrier: Count,
     /// Learners that are logged in.
     pub learners: Count,
@@ -128,7 +129,9 @@ impl Tally {
     /// The sidecar acknowledged within this time.
     pub fn acknowledged_in(&self, time: Duration) {
         self.acknowledged_here.add();
-        self.latency.lock().saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.latency
+            .lock()
+            .saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// A write was answered with 2xx: from here on it must not be lost.
@@ -146,6 +149,9 @@ impl Tally {
     #[must_use]
     pub fn latency(&self) -> Latency {
         let latency = self.latency.lock();
-        Latency { p50: latency.value_at_quantile(0.50), p99: latency.value_at_quantile(0.99) }
+        Latency {
+            p50: latency.value_at_quantile(0.50),
+            p99: latency.value_at_quantile(0.99),
+        }
     }
 }

@@ -49,7 +49,13 @@ pub struct Moment {
 impl Moment {
     /// The learners' and the upstream's numbers, now.
     #[must_use]
-    pub fn of(elapsed: Duration, tally: &Tally, upstream: Calls, ledger: Ledger, oldest: Option<Duration>) -> Self {
+    pub fn of(
+        elapsed: Duration,
+        tally: &Tally,
+        upstream: Calls,
+        ledger: Ledger,
+        oldest: Option<Duration>,
+    ) -> Self {
         Self {
             elapsed,
             learners: tally.learners.get(),
@@ -89,14 +95,22 @@ pub(super) mod tests {
     use super::*;
 
     pub fn moment(writes: u64, reads: u64, batches: u64) -> Moment {
-        let upstream = Calls { progress_batches: batches, reads: 10, auth: 99, ..Calls::default() };
+        let upstream = Calls {
+            progress_batches: batches,
+            reads: 10,
+            auth: 99,
+            ..Calls::default()
+        };
         Moment {
             elapsed: Duration::from_secs(1),
             learners: 5,
             writes,
             reads,
             upstream,
-            latency: Latency { p50: 310, p99: 1_900 },
+            latency: Latency {
+                p50: 310,
+                p99: 1_900,
+            },
             cache_answers: 4,
             cache_hits: 3,
             stale: 0,
@@ -109,7 +123,10 @@ pub(super) mod tests {
     fn the_reduction_is_calls_in_over_calls_out_without_logins() {
         assert!((moment(400, 50, 80).reduction() - 5.0).abs() < 1e-9);
         assert!((moment(400, 50, 80).write_reduction() - 5.0).abs() < 1e-9);
-        assert!((moment(400, 0, 80).write_reduction() - moment(400, 99, 80).write_reduction()).abs() < 1e-9);
+        assert!(
+            (moment(400, 0, 80).write_reduction() - moment(400, 99, 80).write_reduction()).abs()
+                < 1e-9
+        );
         assert!(moment(0, 0, 0).reduction().abs() < 1e-9);
     }
 }

@@ -32,7 +32,8 @@ pub struct Report {
     pub failed_reads: u64,
     /// Learners that could not log in.
     pub locked_out: u64,
-    /// Stale reads that were sent past the cache, because the learner's pending events took too long to arrive.
+    /// Stale reads that were sent past the cache, because the learner's pending events took too
+    /// long to arrive.
     pub stale_past_barrier: u64,
     /// Somebody didn't wait for its end.
     pub interrupted: bool,
@@ -61,11 +62,16 @@ impl Report {
     /// What it showed that must not happen, worst first.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
-        findings(&self.audit, &self.ledger, self.last.stale, self.stale_past_barrier)
+        findings(
+            &self.audit,
+            &self.ledger,
+            self.last.stale,
+            self.stale_past_barrier,
+        )
     }
 
-    /// Whether nothing was found. Offering twice is no fault (ruling 3), nor is a stale read that the sidecar itself
-    /// declared to be one; any other breaks P7.
+    /// Whether nothing was found. Offering twice is no fault (ruling 3), nor is a stale read that
+    /// the sidecar itself declared to be one; any other breaks P7.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.findings().is_empty()
@@ -74,7 +80,12 @@ impl Report {
     /// What runs are compared by.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        let Self { last, audit, ledger, .. } = self;
+        let Self {
+            last,
+            audit,
+            ledger,
+            ..
+        } = self;
         Figures {
             calls: last.calls(),
             sent_on: last.upstream.work(),
@@ -95,7 +106,13 @@ impl Report {
     /// One object, no line break.
     #[must_use]
     pub fn json(&self) -> Value {
-        let Self { scene, last, audit, ledger, .. } = self;
+        let Self {
+            scene,
+            last,
+            audit,
+            ledger,
+            ..
+        } = self;
         let (run, up) = (scene.run, last.upstream);
         json!({
             "learners": run.learners, "rhythm": run.rhythm.as_str(), "speed": run.speed,
@@ -170,59 +187,144 @@ mod tests {
     fn report(audit: Audit) -> Report {
         let address = "127.0.0.1:1".parse().unwrap();
         let duration = Duration::from_secs(4);
-        let run = Run { learners: 5, rhythm: Rhythm::Player, speed: 10, duration, arrangement: None };
-        let scene = Scene { run, address, admin: address };
+        let run = Run {
+            learners: 5,
+            rhythm: Rhythm::Player,
+            speed: 10,
+            duration,
+            arrangement: None,
+        };
+        let scene = Scene {
+            run,
+            address,
+            admin: address,
+        };
         let tally = Tally::try_new().unwrap();
         tally.writes.add();
         tally.acknowledged_in(Duration::from_micros(250));
-        let ledger = Ledger { received: 1, accepted: 1, ..Ledger::default() };
+        let ledger = Ledger {
+            received: 1,
+            accepted: 1,
+            ..Ledger::default()
+        };
         let last = Moment::of(duration, &tally, Default::default(), ledger, None);
         Report::new(scene, last, audit, &tally)
     }
 
     #[test]
     fn a_stale_read_spoils_a_run_unless_it_was_declared() {
-        let clean = Audit { acknowledged: 1, ..Audit::default() };
+        let clean = Audit {
+            acknowledged: 1,
+            ..Audit::default()
+        };
         for (stale, declared, good) in [(0, 0, true), (2, 2, true), (2, 1, false), (1, 0, false)] {
             let report = report(clean);
-            let last = Moment { stale, ..report.last };
-            let report = Report { last, stale_past_barrier: declared, ..report };
+            let last = Moment {
+                stale,
+                ..report.last
+            };
+            let report = Report {
+                last,
+                stale_past_barrier: declared,
+                ..report
+            };
             assert_eq!(report.is_good(), good, "{stale} {declared}");
         }
     }
 
     #[test]
     fn the_report_says_how_many_events_were_superseded() {
-        let report = report(Audit { acknowledged: 1, ..Audit::default() });
-        let ledger = Ledger { received: 9_001, accepted: 1, superseded: 9_000, ..Ledger::default() };
-        let upstream = Calls { progress_batches: 2, batched_events: 9, snapshots: 1_234, ..Calls::default() };
-        let last = Moment { upstream, ..report.last };
-        let report = Report { ledger, last, ..report };
+        let report = report(Audit {
+            acknowledged: 1,
+            ..Audit::default()
+        });
+        let ledger = Ledger {
+            received: 9_001,
+            accepted: 1,
+            superseded: 9_000,
+            ..Ledger::default()
+        };
+        let upstream = Calls {
+            progress_batches: 2,
+            batched_events: 9,
+            snapshots: 1_234,
+            ..Calls::default()
+        };
+        let last = Moment {
+            upstream,
+            ..report.last
+        };
+        let report = Report {
+            ledger,
+            last,
+            ..report
+        };
         let (page, json) = (report.to_string(), report.json());
-        let line = page.lines().find(|line| line.trim_start().starts_with("superseded")).unwrap();
+        let line = page
+            .lines()
+            .find(|line| line.trim_start().starts_with("superseded"))
+            .unwrap();
         assert!(line.contains("9,000"), "{page}");
         assert_eq!(json["ledger"]["superseded"], 9_000);
-        assert!(page.contains("2 batches of 4.5 events, and 1,234 single calls"), "{page}");
+        assert!(
+            page.contains("2 batches of 4.5 events, and 1,234 single calls"),
+            "{page}"
+        );
     }
 
     #[test]
     fn each_finding_spoils_a_run_and_has_one_line() {
-        let clean = Audit { acknowledged: 1, ..Audit::default() };
+        let clean = Audit {
+            acknowledged: 1,
+            ..Audit::default()
+        };
         for (audit, word) in [
             (Audit { lost: 1, ..clean }, "lost: "),
-            (Audit { foreign: 1, ..clean }, "foreign: "),
-            (Audit { duplicated: 2, may_repeat: 1, ..clean }, "duplicated: "),
-            (Audit { out_of_order: 1, ..clean }, "reordered: "),
+            (
+                Audit {
+                    foreign: 1,
+                    ..clean
+                },
+                "foreign: ",
+            ),
+            (
+                Audit {
+                    duplicated: 2,
+                    may_repeat: 1,
+                    ..clean
+                },
+                "duplicated: ",
+            ),
+            (
+                Audit {
+                    out_of_order: 1,
+                    ..clean
+                },
+                "reordered: ",
+            ),
             (Audit::default(), "nothing: "),
         ] {
             let report = report(audit);
             let (page, json) = (report.to_string(), report.json());
-            assert_eq!((report.is_good(), json["ok"].as_bool()), (false, Some(false)), "{audit:?}");
-            assert_eq!(page.lines().filter(|line| line.trim_start().starts_with(word)).count(), 1, "{page}");
+            assert_eq!(
+                (report.is_good(), json["ok"].as_bool()),
+                (false, Some(false)),
+                "{audit:?}"
+            );
+            assert_eq!(
+                page.lines()
+                    .filter(|line| line.trim_start().starts_with(word))
+                    .count(),
+                1,
+                "{page}"
+            );
             assert!(!page.contains("every promise was kept"), "{page}");
         }
         let page = report(clean).to_string();
-        assert!(page.contains("every promise was kept") && !page.contains('\x1b'), "{page}");
+        assert!(
+            page.contains("every promise was kept") && !page.contains('\x1b'),
+            "{page}"
+        );
     }
 
     #[test]
@@ -238,9 +340,17 @@ mod tests {
                 out_of_order: huge,
             };
             let report = report(audit);
-            let upstream =
-                Calls { progress_batches: 1, batched_events: huge, singles: huge, reads: huge, ..Calls::default() };
-            let latency = crate::demo::learners::tally::Latency { p50: huge, p99: huge };
+            let upstream = Calls {
+                progress_batches: 1,
+                batched_events: huge,
+                singles: huge,
+                reads: huge,
+                ..Calls::default()
+            };
+            let latency = crate::demo::learners::tally::Latency {
+                p50: huge,
+                p99: huge,
+            };
             let (writes, reads) = (huge, huge);
             let last = Moment {
                 writes,
@@ -253,23 +363,55 @@ mod tests {
                 ..report.last
             };
             let (accepted, duplicate, superseded, dead, pending) = (huge, huge, huge, huge, huge);
-            let ledger = Ledger { received: huge, accepted, duplicate, superseded, dead, pending };
-            let page =
-                Report { last, ledger, stale_past_barrier: 2, forwarded: huge, refused: huge, ..report }.to_string();
-            assert!(page.contains("lost: ") && page.contains("stale: "), "{page}");
+            let ledger = Ledger {
+                received: huge,
+                accepted,
+                duplicate,
+                superseded,
+                dead,
+                pending,
+            };
+            let page = Report {
+                last,
+                ledger,
+                stale_past_barrier: 2,
+                forwarded: huge,
+                refused: huge,
+                ..report
+            }
+            .to_string();
+            assert!(
+                page.contains("lost: ") && page.contains("stale: "),
+                "{page}"
+            );
             for line in page.lines() {
-                assert!(line.chars().count() <= 80, "{}: {line}", line.chars().count());
+                assert!(
+                    line.chars().count() <= 80,
+                    "{}: {line}",
+                    line.chars().count()
+                );
             }
         }
     }
 
     #[test]
     fn the_report_says_the_same_to_people_and_programs() {
-        let report = report(Audit { acknowledged: 1_234, lost: 7, ..Audit::default() });
+        let report = report(Audit {
+            acknowledged: 1_234,
+            lost: 7,
+            ..Audit::default()
+        });
         let (page, json) = (report.to_string(), report.json());
-        assert!(page.contains("1,234") && page.contains("half within 250 us"), "{page}");
+        assert!(
+            page.contains("1,234") && page.contains("half within 250 us"),
+            "{page}"
+        );
         assert_eq!(
-            (json["acknowledged"].as_u64(), json["lost"].as_u64(), json["ack_p50_us"].as_u64()),
+            (
+                json["acknowledged"].as_u64(),
+                json["lost"].as_u64(),
+                json["ack_p50_us"].as_u64()
+            ),
             (Some(1_234), Some(7), Some(250))
         );
         assert!(!json.to_string().contains('\n'));

@@ -43,6 +43,12 @@ impl Run {
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let arrangement = self.arrangement.map_or("as configured", Arrangement::title);
-        write!(f, "{} learners, {} rhythm, {arrangement}; {}", self.learners, self.rhythm.as_str(), self.clock())
+        write!(
+            f,
+            "{} learners, {} rhythm, {arrangement}; {}",
+            self.learners,
+            self.rhythm.as_str(),
+            self.clock()
+        )
     }
 }

@@ -1,5 +1,5 @@
-//! What is shown while the demo runs: a summary that is drawn over itself on a terminal, a table's lines elsewhere. No
-//! line is wider than 80 columns.
+//! What is shown while the demo runs: a summary that is drawn over itself on a terminal, a table's
+//! lines elsewhere. No line is wider than 80 columns.
 
 use super::moment::{Moment, Scene};
 use super::numbers::{decimal, grouped, micros, percent, ratio};
@@ -46,8 +46,14 @@ impl Screen {
         let mut lines = vec![title(scene, now, passed), bar(part)];
         lines.extend(self.call_lines(now));
         lines.extend(state_lines(now));
-        lines.push(format!("  {DIM}status       http://{}/status{PLAIN}", scene.admin));
-        lines.push(format!("  {DIM}sidecar      http://{}/api/health{PLAIN}", scene.address));
+        lines.push(format!(
+            "  {DIM}status       http://{}/status{PLAIN}",
+            scene.admin
+        ));
+        lines.push(format!(
+            "  {DIM}sidecar      http://{}/api/health{PLAIN}",
+            scene.address
+        ));
         lines
     }
 
@@ -57,8 +63,16 @@ impl Screen {
         let calls_in = self.rate(now, Moment::calls);
         let calls_out = self.rate(now, |moment| moment.upstream.work());
         vec![
-            row("calls made", &grouped(now.calls()), &format!("{calls_in} a second")),
-            row("calls sent on", &grouped(up.work()), &format!("{calls_out} a second")),
+            row(
+                "calls made",
+                &grouped(now.calls()),
+                &format!("{calls_in} a second"),
+            ),
+            row(
+                "calls sent on",
+                &grouped(up.work()),
+                &format!("{calls_out} a second"),
+            ),
             format!(
                 "    {DIM}{} batches of {} events, {} reads, {} single calls{PLAIN}",
                 grouped(up.batches()),
@@ -66,23 +80,38 @@ impl Screen {
                 grouped(up.reads),
                 grouped(up.singles + up.snapshots + up.others),
             ),
-            row("saving", &format!("{}x", decimal(now.reduction(), 1)), &format!("{saved} % of the calls")),
+            row(
+                "saving",
+                &format!("{}x", decimal(now.reduction(), 1)),
+                &format!("{saved} % of the calls"),
+            ),
         ]
     }
 
     fn rate(&self, now: &Moment, count: fn(&Moment) -> u64) -> String {
         let before = self.before.as_ref();
-        let seconds = now.elapsed.saturating_sub(before.map_or(Duration::ZERO, |before| before.elapsed)).as_secs_f64();
+        let seconds = now
+            .elapsed
+            .saturating_sub(before.map_or(Duration::ZERO, |before| before.elapsed))
+            .as_secs_f64();
         let more = count(now).saturating_sub(before.map_or(0, count));
         #[expect(clippy::cast_precision_loss, reason = "shown as a whole number")]
-        let rate = if seconds > 0.0 { more as f64 / seconds } else { 0.0 };
+        let rate = if seconds > 0.0 {
+            more as f64 / seconds
+        } else {
+            0.0
+        };
         decimal(rate, 0)
     }
 }
 
 fn title(scene: &Scene, now: &Moment, passed: f64) -> String {
     let run = scene.run;
-    let clock = if run.speed > 1 { format!(", clock x{}", grouped(run.speed.into())) } else { String::new() };
+    let clock = if run.speed > 1 {
+        format!(", clock x{}", grouped(run.speed.into()))
+    } else {
+        String::new()
+    };
     format!(
         "{BOLD}Tidegate{PLAIN}  {} learners, {} rhythm{clock}   {} of {} s",
         grouped(now.learners),
@@ -95,14 +124,28 @@ fn title(scene: &Scene, now: &Moment, passed: f64) -> String {
 fn state_lines(now: &Moment) -> Vec<String> {
     let Latency { p50, p99 } = now.latency;
     let colour = if now.stale == 0 { GREEN } else { RED };
-    let oldest = now.oldest.map_or_else(|| "-".into(), |age| micros(age.as_micros().try_into().unwrap_or(u64::MAX)));
+    let oldest = now.oldest.map_or_else(
+        || "-".into(),
+        |age| micros(age.as_micros().try_into().unwrap_or(u64::MAX)),
+    );
     let hits = format!("{} %", percent(now.cache_hits, now.cache_answers));
     let reads = grouped(now.cache_answers);
-    let stale = format!("of {reads} reads, {colour}{} stale{PLAIN}", grouped(now.stale));
+    let stale = format!(
+        "of {reads} reads, {colour}{} stale{PLAIN}",
+        grouped(now.stale)
+    );
     vec![
-        row("acknowledged", &grouped(now.ledger.received), &format!("in {}, 99 % in {}", micros(p50), micros(p99))),
+        row(
+            "acknowledged",
+            &grouped(now.ledger.received),
+            &format!("in {}, 99 % in {}", micros(p50), micros(p99)),
+        ),
         row("from memory", &hits, &stale),
-        row("pending", &grouped(now.ledger.pending), &format!("events, the oldest for {oldest}")),
+        row(
+            "pending",
+            &grouped(now.ledger.pending),
+            &format!("events, the oldest for {oldest}"),
+        ),
     ]
 }
 
@@ -111,15 +154,35 @@ fn row(name: &str, value: &str, note: &str) -> String {
 }
 
 fn bar(part: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "0..=40")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "0..=40"
+    )]
     let full = (part.clamp(0.0, 1.0) * BAR as f64) as usize;
-    format!("{GREEN}{}{DIM}{}{PLAIN}", "━".repeat(full), "━".repeat(BAR - full))
+    format!(
+        "{GREEN}{}{DIM}{}{PLAIN}",
+        "━".repeat(full),
+        "━".repeat(BAR - full)
+    )
 }
 
 /// The heads of the columns of [`line`].
 #[must_use]
 pub fn heads() -> String {
-    columns("seconds", ["calls made", "sent on", "pending", "stale", "ack p99", "cache hits"].map(str::to_owned))
+    columns(
+        "seconds",
+        [
+            "calls made",
+            "sent on",
+            "pending",
+            "stale",
+            "ack p99",
+            "cache hits",
+        ]
+        .map(str::to_owned),
+    )
 }
 
 /// One plain line, for logs and pipes.
@@ -153,51 +216,105 @@ mod tests {
     fn scene() -> Scene {
         let address = "127.0.0.1:1".parse().unwrap();
         let duration = Duration::from_secs(4);
-        let run = Run { learners: 5, rhythm: Rhythm::Player, speed: 10, duration, arrangement: None };
-        Scene { run, address, admin: address }
+        let run = Run {
+            learners: 5,
+            rhythm: Rhythm::Player,
+            speed: 10,
+            duration,
+            arrangement: None,
+        };
+        Scene {
+            run,
+            address,
+            admin: address,
+        }
     }
 
     #[test]
     fn a_drawing_covers_exactly_the_one_before_it() {
         let mut screen = Screen::default();
         let first = screen.draw(&scene(), &moment(400, 50, 80));
-        let second = screen.draw(&scene(), &Moment { elapsed: Duration::from_secs(2), ..moment(500, 50, 90) });
+        let second = screen.draw(
+            &scene(),
+            &Moment {
+                elapsed: Duration::from_secs(2),
+                ..moment(500, 50, 90)
+            },
+        );
         let lines = first.matches('\n').count();
-        assert!(!first.contains("\x1b[10A") && second.starts_with(&format!("\x1b[{lines}A")), "{second:?}");
+        assert!(
+            !first.contains("\x1b[10A") && second.starts_with(&format!("\x1b[{lines}A")),
+            "{second:?}"
+        );
         assert_eq!(second.matches("\x1b[K\n").count(), lines);
-        assert!(second.contains(" 100 a second"), "the rate is that of the last interval: {second}");
+        assert!(
+            second.contains(" 100 a second"),
+            "the rate is that of the last interval: {second}"
+        );
     }
 
     /// A drawing as its reader sees it.
     fn visible(text: &str) -> String {
         let mut pieces = text.split('\x1b');
         let first = pieces.next().unwrap_or_default().to_owned();
-        pieces.fold(first, |seen, piece| seen + piece.split_once(|c: char| c.is_ascii_alphabetic()).unwrap().1)
+        pieces.fold(first, |seen, piece| {
+            seen + piece
+                .split_once(|c: char| c.is_ascii_alphabetic())
+                .unwrap()
+                .1
+        })
     }
 
     #[test]
     fn nothing_that_is_shown_while_it_runs_is_wider_than_80_columns() {
         for huge in [999_999_999, u64::MAX / 8] {
-            let calls =
-                Calls { progress_batches: 1, batched_events: huge, singles: huge, reads: huge, ..Calls::default() };
+            let calls = Calls {
+                progress_batches: 1,
+                batched_events: huge,
+                singles: huge,
+                reads: huge,
+                ..Calls::default()
+            };
             let now = Moment {
                 elapsed: Duration::from_secs(huge),
                 learners: huge,
                 upstream: calls,
-                latency: Latency { p50: huge, p99: huge },
+                latency: Latency {
+                    p50: huge,
+                    p99: huge,
+                },
                 cache_answers: huge,
                 cache_hits: huge,
                 stale: huge,
-                ledger: Ledger { received: huge, pending: huge, ..Ledger::default() },
+                ledger: Ledger {
+                    received: huge,
+                    pending: huge,
+                    ..Ledger::default()
+                },
                 oldest: Some(Duration::from_secs(huge)),
                 ..moment(huge, huge, huge)
             };
             let scene = scene();
             let address = "255.255.255.255:65535".parse().unwrap();
-            let run = Run { speed: u32::MAX, duration: Duration::from_secs(huge), ..scene.run };
-            let drawn = visible(&Screen::default().draw(&Scene { run, address, admin: address }, &now));
+            let run = Run {
+                speed: u32::MAX,
+                duration: Duration::from_secs(huge),
+                ..scene.run
+            };
+            let drawn = visible(&Screen::default().draw(
+                &Scene {
+                    run,
+                    address,
+                    admin: address,
+                },
+                &now,
+            ));
             for line in drawn.lines().chain([&*heads(), &*line(&now)]) {
-                assert!(line.chars().count() <= 80, "{}: {line}", line.chars().count());
+                assert!(
+                    line.chars().count() <= 80,
+                    "{}: {line}",
+                    line.chars().count()
+                );
             }
         }
     }
@@ -205,7 +322,10 @@ mod tests {
     #[test]
     fn lines_for_a_pipe_have_no_escape_codes_and_stand_under_their_heads() {
         let (heads, line) = (heads(), line(&moment(400, 50, 80)));
-        assert!(!heads.contains('\x1b') && !line.contains('\x1b'), "{line:?}");
+        assert!(
+            !heads.contains('\x1b') && !line.contains('\x1b'),
+            "{line:?}"
+        );
         assert_eq!(heads.chars().count(), line.chars().count());
         assert!(line.contains("450") && line.contains("75 %"), "{line}");
     }

@@ -12,12 +12,17 @@ pub enum Style {
 }
 
 impl Style {
-    /// Of an output that is a terminal or none, with the values of `NO_COLOR` (<https://no-color.org>: anything but
-    /// nothing says no) and `TERM`.
+    /// Of an output that is a terminal or none, with the values of `NO_COLOR`
+    /// (<https://no-color.org>: anything but nothing says no) and `TERM`.
     #[must_use]
     pub fn of(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> Self {
-        let refused = no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb");
-        if terminal && !refused { Self::Terminal } else { Self::Plain }
+        let refused = no_color.is_some_and(|value| !value.is_empty())
+            || term.is_some_and(|term| term == "dumb");
+        if terminal && !refused {
+            Self::Terminal
+        } else {
+            Self::Plain
+        }
     }
 }
 
@@ -31,9 +36,17 @@ mod tests {
             Style::of(terminal, no_color.map(OsStr::new), term.map(OsStr::new))
         };
         assert_eq!(style(true, None, Some("xterm")), Style::Terminal);
-        assert_eq!(style(true, Some(""), None), Style::Terminal, "an empty value refuses nothing");
+        assert_eq!(
+            style(true, Some(""), None),
+            Style::Terminal,
+            "an empty value refuses nothing"
+        );
         for value in ["1", "0", "false"] {
-            assert_eq!(style(true, Some(value), Some("xterm")), Style::Plain, "{value}");
+            assert_eq!(
+                style(true, Some(value), Some("xterm")),
+                Style::Plain,
+                "{value}"
+            );
         }
         assert_eq!(style(false, None, Some("xterm")), Style::Plain);
         assert_eq!(style(true, None, Some("dumb")), Style::Plain);

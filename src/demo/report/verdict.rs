@@ -29,38 +29,68 @@ impl fmt::Display for Finding {
         match self {
             Self::Nothing => write!(f, "nothing: no event was acknowledged"),
             Self::Lost(count) => {
-                write!(f, "lost: {} acknowledged events never reached the application", grouped(*count))
+                write!(
+                    f,
+                    "lost: {} acknowledged events never reached the application",
+                    grouped(*count)
+                )
             }
-            Self::Foreign(count) => write!(f, "foreign: {} events came as another user", grouped(*count)),
+            Self::Foreign(count) => write!(
+                f,
+                "foreign: {} events came as another user",
+                grouped(*count)
+            ),
             Self::Duplicated(count) => {
-                write!(f, "duplicated: {} events were applied twice without a reason", grouped(*count))
+                write!(
+                    f,
+                    "duplicated: {} events were applied twice without a reason",
+                    grouped(*count)
+                )
             }
             Self::Reordered(count) => {
-                write!(f, "reordered: {} events were applied after newer ones", grouped(*count))
+                write!(
+                    f,
+                    "reordered: {} events were applied after newer ones",
+                    grouped(*count)
+                )
             }
             Self::Stale(count) => {
-                write!(f, "stale: {} reads showed old data and did not say so", grouped(*count))
+                write!(
+                    f,
+                    "stale: {} reads showed old data and did not say so",
+                    grouped(*count)
+                )
             }
             Self::Unbalanced => write!(f, "ledger: what was received is not what became of it"),
         }
     }
 }
 
-/// Everything that must not have happened, worst first. `stale` are the reads that showed less than was acknowledged,
-/// `declared` those of them that said so.
+/// Everything that must not have happened, worst first. `stale` are the reads that showed less than
+/// was acknowledged, `declared` those of them that said so.
 #[must_use]
 pub fn findings(audit: &Audit, ledger: &Ledger, stale: u64, declared: u64) -> Vec<Finding> {
     let counted = [
         (audit.lost, Finding::Lost as fn(u64) -> Finding),
         (audit.foreign, Finding::Foreign),
-        (audit.duplicated.saturating_sub(audit.may_repeat), Finding::Duplicated),
+        (
+            audit.duplicated.saturating_sub(audit.may_repeat),
+            Finding::Duplicated,
+        ),
         (audit.out_of_order, Finding::Reordered),
         (stale.saturating_sub(declared), Finding::Stale),
     ];
     let nothing = (audit.acknowledged == 0).then_some(Finding::Nothing);
     let unbalanced = (!ledger.balances()).then_some(Finding::Unbalanced);
-    let counted = counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, finding)| finding(count));
-    nothing.into_iter().chain(counted).chain(unbalanced).collect()
+    let counted = counted
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, finding)| finding(count));
+    nothing
+        .into_iter()
+        .chain(counted)
+        .chain(unbalanced)
+        .collect()
 }
 
 #[cfg(test)]
@@ -69,22 +99,88 @@ mod tests {
 
     #[test]
     fn each_kind_of_fault_is_a_finding_of_its_own_and_what_was_declared_is_none() {
-        let clean = Audit { acknowledged: 9, ..Audit::default() };
-        let (ledger, off) = (Ledger::default(), Ledger { received: 1, ..Ledger::default() });
+        let clean = Audit {
+            acknowledged: 9,
+            ..Audit::default()
+        };
+        let (ledger, off) = (
+            Ledger::default(),
+            Ledger {
+                received: 1,
+                ..Ledger::default()
+            },
+        );
         for (audit, ledger, stale, declared, found) in [
             (clean, ledger, 0, 0, None),
-            (Audit { lost: 1, ..clean }, ledger, 0, 0, Some(Finding::Lost(1))),
-            (Audit { foreign: 2, ..clean }, ledger, 0, 0, Some(Finding::Foreign(2))),
-            (Audit { out_of_order: 3, ..clean }, ledger, 0, 0, Some(Finding::Reordered(3))),
-            (Audit { offered_again: 5, ..clean }, ledger, 0, 0, None),
-            (Audit { duplicated: 4, may_repeat: 4, ..clean }, ledger, 0, 0, None),
-            (Audit { duplicated: 4, may_repeat: 3, ..clean }, ledger, 0, 0, Some(Finding::Duplicated(1))),
+            (
+                Audit { lost: 1, ..clean },
+                ledger,
+                0,
+                0,
+                Some(Finding::Lost(1)),
+            ),
+            (
+                Audit {
+                    foreign: 2,
+                    ..clean
+                },
+                ledger,
+                0,
+                0,
+                Some(Finding::Foreign(2)),
+            ),
+            (
+                Audit {
+                    out_of_order: 3,
+                    ..clean
+                },
+                ledger,
+                0,
+                0,
+                Some(Finding::Reordered(3)),
+            ),
+            (
+                Audit {
+                    offered_again: 5,
+                    ..clean
+                },
+                ledger,
+                0,
+                0,
+                None,
+            ),
+            (
+                Audit {
+                    duplicated: 4,
+                    may_repeat: 4,
+                    ..clean
+                },
+                ledger,
+                0,
+                0,
+                None,
+            ),
+            (
+                Audit {
+                    duplicated: 4,
+                    may_repeat: 3,
+                    ..clean
+                },
+                ledger,
+                0,
+                0,
+                Some(Finding::Duplicated(1)),
+            ),
             (clean, ledger, 2, 2, None),
             (clean, ledger, 2, 1, Some(Finding::Stale(1))),
             (clean, off, 0, 0, Some(Finding::Unbalanced)),
             (Audit::default(), ledger, 0, 0, Some(Finding::Nothing)),
         ] {
-            assert_eq!(findings(&audit, &ledger, stale, declared), Vec::from_iter(found), "{audit:?}");
+            assert_eq!(
+                findings(&audit, &ledger, stale, declared),
+                Vec::from_iter(found),
+                "{audit:?}"
+            );
         }
     }
 }

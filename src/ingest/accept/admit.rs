@@ -1,4 +1,5 @@
-//! Admission: the ids that were seen, and the guard that stands for an event from its admission to its outcome.
+//! Admission: the ids that were seen, and the guard that stands for an event from its admission to
+//! its outcome.
 
 use crate::cache::tags::{Tags, Waiting};
 use crate::event::{Event, Outcome, Tag, first_eight};
@@ -21,9 +22,10 @@ const SHARDS: usize = 64;
 /// Sets of tags that an event's own is compared with when a batch is settled.
 const SETS: usize = 8;
 
-/// An id as it is remembered: 64 bits of a keyed hash of group, principal, user and id, and 64 bits of what the event
-/// said (ruling 21). The principal is part of it, so that a forged call can't make another's true event look like a
-/// duplicate (which would lose it). Two ids that share their 64 bits differ in what they said: such a call is forwarded.
+/// An id as it is remembered: 64 bits of a keyed hash of group, principal, user and id, and 64 bits
+/// of what the event said (ruling 21). The principal is part of it, so that a forged call can't
+/// make another's true event look like a duplicate (which would lose it). Two ids that share their
+/// 64 bits differ in what they said: such a call is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenKey(pub [u8; 16]);
 
@@ -105,7 +107,8 @@ struct Slot {
     decided: Notify,
 }
 
-/// The ids that were seen: pending ones always, settled ones for `max_age` or until the cap is reached.
+/// The ids that were seen: pending ones always, settled ones for `max_age` or until the cap is
+/// reached.
 #[derive(Debug)]
 pub struct Seen {
     key: [u8; 16],
@@ -114,13 +117,20 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Remembers at most `most` settled ids (rounded up to a multiple of 64); the oldest are forgotten first. `secret`
-    /// stays with the data directory.
+    /// Remembers at most `most` settled ids (rounded up to a multiple of 64); the oldest are
+    /// forgotten first. `secret` stays with the data directory.
     #[must_use]
     pub fn new(most: usize, secret: &[u8; 32]) -> Self {
         let mut key = [0; 16];
-        blake3::derive_key("tidegate 2026 seen ids", secret).iter().zip(&mut key).for_each(|(from, to)| *to = *from);
-        Self { key, slots: (0..SHARDS).map(|_| Slot::default()).collect(), most: most.div_ceil(SHARDS).max(1) }
+        blake3::derive_key("tidegate 2026 seen ids", secret)
+            .iter()
+            .zip(&mut key)
+            .for_each(|(from, to)| *to = *from);
+        Self {
+            key,
+            slots: (0..SHARDS).map(|_| Slot::default()).collect(),
+            most: most.div_ceil(SHARDS).max(1),
+        }
     }
 
     /// The key of an event in a group of this name.
@@ -128,7 +138,12 @@ impl Seen {
     pub fn key(&self, group: &str, event: &Event) -> SeenKey {
         let mut id = SipHasher13::new_with_key(&self.key);
         let user = event.lane.user.as_str();
-        for bytes in [group.as_bytes(), &event.owner.principal.0, user.as_bytes(), event.id.as_str().as_bytes()] {
+        for bytes in [
+            group.as_bytes(),
+            &event.owner.principal.0,
+            user.as_bytes(),
+            event.id.as_str().as_bytes(),
+        ] {
             id.write_u64(bytes.len() as u64);
             id.write(bytes);
         }
@@ -142,7 +157,9 @@ impl Seen {
 
     /// Takes the id as undecided, if nothing is known of it.
     pub fn begin(&self, key: SeenKey, now: Instant) -> Known {
-        let Some(slot) = self.slot(key) else { return Known::No };
+        let Some(slot) = self.slot(key) else {
+            return Known::No;
+        };
         let mut shard = slot.shard.lock();
         let known = shard.look(key, now);
         if known == Known::No {
@@ -155,17 +172,20 @@ impl Seen {
     /// What is known of an id, which stays as it is.
     #[must_use]
     pub fn look(&self, key: SeenKey, now: Instant) -> Known {
-        self.slot(key).map_or(Known::No, |slot| slot.shard.lock().look(key, now))
+        self.slot(key)
+            .map_or(Known::No, |slot| slot.shard.lock().look(key, now))
     }
 
-    /// As [`begin`](Self::begin), but waits while the id is undecided: a duplicate must not be acknowledged before its
-    /// original is kept (P1).
+    /// As [`begin`](Self::begin), but waits while the id is undecided: a duplicate must not be
+    /// acknowledged before its original is kept (P1).
     pub async fn claim(&self, key: SeenKey) -> Claim {
         loop {
             if let Some(claim) = Claim::of(self.begin(key, Instant::now())) {
                 return claim;
             }
-            let Some(slot) = self.slot(key) else { return Claim::New };
+            let Some(slot) = self.slot(key) else {
+                return Claim::New;
+            };
             let mut decided = std::pin::pin!(slot.decided.notified());
             // ORDER: listening before looking again, so that no decision falls in between.
             decided.as_mut().enable();
@@ -245,9 +265,9 @@ pub struct Admitter {
     pub metrics: Arc<Metrics>,
 }
 
-/// An admitted event's obligations: its place in the ledger, its entry among the seen ids, its mark on the tags, its share
-/// of the bounds.
-/// Dropped before the journal has the event, it takes all of them back; nobody was told that the event was kept.
+/// An admitted event's obligations: its place in the ledger, its entry among the seen ids, its mark
+/// on the tags, its share of the bounds. Dropped before the journal has the event, it takes all of
+/// them back; nobody was told that the event was kept.
 #[derive(Debug)]
 pub struct Admitted {
     admitter: Arc<Admitter>,
@@ -273,12 +293,18 @@ impl Admitter {
     /// The key of an event among the seen ids.
     #[must_use]
     pub fn key(&self, event: &Event) -> SeenKey {
-        self.seen.key(self.groups.get(event.lane.group.0).map_or("", |group| group), event)
+        self.seen.key(
+            self.groups
+                .get(event.lane.group.0)
+                .map_or("", |group| group),
+            event,
+        )
     }
 
-    /// Admits an event whose id is new; else says what the id says. The tags' generations move here, before the journal
-    /// and before the acknowledgement (ruling 1). `key`: the event's own; `keep`: how long the id stays known after its
-    /// delivery; `share`: what it takes of the bounds.
+    /// Admits an event whose id is new; else says what the id says. The tags' generations move
+    /// here, before the journal and before the acknowledgement (ruling 1). `key`: the event's own;
+    /// `keep`: how long the id stays known after its delivery; `share`: what it takes of the
+    /// bounds.
     ///
     /// # Errors
     /// Its id is known, or names another event; nothing was kept.
@@ -297,27 +323,60 @@ impl Admitter {
 
     /// The obligation of an event that a start found in the journal.
     #[must_use]
-    pub fn readmit(self: &Arc<Self>, seen: [u8; 16], event: &Event, keep: Duration, share: Share) -> Admitted {
+    pub fn readmit(
+        self: &Arc<Self>,
+        seen: [u8; 16],
+        event: &Event,
+        keep: Duration,
+        share: Share,
+    ) -> Admitted {
         self.seen.confirm(SeenKey(seen));
         self.obligation(SeenKey(seen), event, keep, share)
     }
 
-    fn obligation(self: &Arc<Self>, key: SeenKey, event: &Event, keep: Duration, share: Share) -> Admitted {
+    fn obligation(
+        self: &Arc<Self>,
+        key: SeenKey,
+        event: &Event,
+        keep: Duration,
+        share: Share,
+    ) -> Admitted {
         let [first, second, ..] = key.0;
         let ledger_part = u64::from(first) << 8 | u64::from(second);
         self.metrics.ledgers.receive(ledger_part);
-        let (tags, waiting) = (Arc::clone(&event.tags), Waiting::of(&event.owner, &event.lane.user));
+        let (tags, waiting) = (
+            Arc::clone(&event.tags),
+            Waiting::of(&event.owner, &event.lane.user),
+        );
         self.tags.mark(&tags, waiting);
         let envelope = u32::try_from(self.envelope(event)).unwrap_or(u32::MAX);
         let (admitter, state) = (Arc::clone(self), Stage::Admitted);
-        Admitted { admitter, key, ledger_part, tags, waiting, envelope, keep, state, share }
+        Admitted {
+            admitter,
+            key,
+            ledger_part,
+            tags,
+            waiting,
+            envelope,
+            keep,
+            state,
+            share,
+        }
     }
 
     /// What a batch of an event's lane has around its events, bytes.
     #[must_use]
     pub fn envelope(&self, event: &Event) -> usize {
-        let envelope = self.envelopes.get(event.lane.group.0).unwrap_or(&Envelope::Plain);
-        envelope.overhead(&self.identity, &event.context, event.lane.user.as_str(), event.received_at)
+        let envelope = self
+            .envelopes
+            .get(event.lane.group.0)
+            .unwrap_or(&Envelope::Plain);
+        envelope.overhead(
+            &self.identity,
+            &event.context,
+            event.lane.user.as_str(),
+            event.received_at,
+        )
     }
 
     /// A known id came again.
@@ -356,11 +415,25 @@ impl Admitted {
         self.envelope as usize
     }
 
-    /// The one outcome of each, in the order of their lanes. Consumes the obligations, so none can be given twice.
+    /// The one outcome of each, in the order of their lanes. Consumes the obligations, so none can
+    /// be given twice.
     pub fn settle_all(mut settled: Vec<(Self, Outcome)>) {
-        settled.iter_mut().for_each(|(admitted, _)| admitted.state = Stage::Settled);
-        let Some((Self { admitter, ledger_part, .. }, _)) = settled.first() else { return };
-        // ORDER: the generations move before the events stop being pending, so that nothing stale fits in between.
+        settled
+            .iter_mut()
+            .for_each(|(admitted, _)| admitted.state = Stage::Settled);
+        let Some((
+            Self {
+                admitter,
+                ledger_part,
+                ..
+            },
+            _,
+        )) = settled.first()
+        else {
+            return;
+        };
+        // ORDER: the generations move before the events stop being pending, so that nothing stale
+        // fits in between.
         for (Self { tags, waiting, .. }, events) in Self::by_tags(&settled) {
             admitter.tags.settle_several(tags, *waiting, events);
         }
@@ -368,16 +441,24 @@ impl Admitted {
         for (admitted, outcome) in &settled {
             admitter.seen.end(admitted.key, admitted.keep(outcome), now);
         }
-        admitter.metrics.settle_all(*ledger_part, settled.iter().map(|(_, outcome)| outcome));
+        admitter
+            .metrics
+            .settle_all(*ledger_part, settled.iter().map(|(_, outcome)| outcome));
         Share::join(settled.iter_mut().map(|(admitted, _)| &mut admitted.share));
     }
 
-    /// One for each set of tags, and how many there are of it; a set may come again where many others stand between.
+    /// One for each set of tags, and how many there are of it; a set may come again where many
+    /// others stand between.
     fn by_tags(settled: &[(Self, Outcome)]) -> Vec<(&Self, u32)> {
         let mut sets: Vec<(&Self, u32)> = Vec::new();
         for (admitted, _) in settled {
             let is_same = |one: &Self| one.waiting == admitted.waiting && one.tags == admitted.tags;
-            match sets.iter_mut().rev().take(SETS).find(|(one, _)| is_same(one)) {
+            match sets
+                .iter_mut()
+                .rev()
+                .take(SETS)
+                .find(|(one, _)| is_same(one))
+            {
                 Some((_, events)) => *events += 1,
                 None => sets.push((admitted, 1)),
             }

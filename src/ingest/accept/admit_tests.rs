@@ -7,7 +7,10 @@ async fn a_duplicate_of_an_undecided_event_waits_for_its_originals_fate() {
     for key in [kept, gone] {
         assert_eq!(seen.claim(key).await, Claim::New);
         let waits = tokio::time::timeout(Duration::from_hours(1), seen.claim(key)).await;
-        assert!(waits.is_err(), "nobody knows yet whether its original is kept");
+        assert!(
+            waits.is_err(),
+            "nobody knows yet whether its original is kept"
+        );
     }
     let claim = |key| {
         let seen = Arc::clone(&seen);
@@ -17,5 +20,8 @@ async fn a_duplicate_of_an_undecided_event_waits_for_its_originals_fate() {
     tokio::task::yield_now().await;
     seen.confirm(kept);
     seen.end(gone, None, Instant::now());
-    assert_eq!((second.await.unwrap(), third.await.unwrap()), (Claim::Known, Claim::New));
+    assert_eq!(
+        (second.await.unwrap(), third.await.unwrap()),
+        (Claim::Known, Claim::New)
+    );
 }

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 /// Parts of the table of buckets, each with a lock of its own.
 const SHARDS: usize = 64;
 
-/// Whose tokens a call takes (ruling 17): a caller can choose the name that it uses, and one that nothing speaks for can use
-/// any number of names.
+/// Whose tokens a call takes (ruling 17): a caller can choose the name that it uses, and one that
+/// nothing speaks for can use any number of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Payer {
-    /// A user, by the hash of its name, under whichever of its principals: the name is a claim of each of them, and each is
-    /// known to be good where it matters.
+    /// A user, by the hash of its name, under whichever of its principals: the name is a claim of
+    /// each of them, and each is known to be good where it matters.
     User(Realm, u64),
     /// A name under one principal that is known to be good and does not claim it.
     Name(Principal, u64),
@@ -38,8 +38,8 @@ impl Payer {
     }
 }
 
-/// Tokens of each [`Payer`]. Strangers have buckets of their own, half as many, so that no number of them takes a good
-/// principal's place.
+/// Tokens of each [`Payer`]. Strangers have buckets of their own, half as many, so that no number
+/// of them takes a good principal's place.
 #[derive(Debug)]
 pub struct Buckets {
     good: Shelf,
@@ -61,7 +61,8 @@ struct Shelf {
     filling: Option<Filling>,
     most: usize,
     count: AtomicUsize,
-    /// When each bucket is full again; one that is full is as good as none. A plain lock each, held for one look.
+    /// When each bucket is full again; one that is full is as good as none. A plain lock each, held
+    /// for one look.
     slots: Vec<Mutex<HashMap<Payer, Instant>>>,
     hasher: RandomState,
 }
@@ -71,7 +72,8 @@ struct Shelf {
 pub enum NoToken {
     /// Over the rate; tokens will be there after this time.
     Limited(Duration),
-    /// More users than `max_users` in the last seconds, or more strangers than half of it; calls are forwarded.
+    /// More users than `max_users` in the last seconds, or more strangers than half of it; calls
+    /// are forwarded.
     TooManyUsers,
 }
 
@@ -79,7 +81,10 @@ impl Buckets {
     /// Buckets as `limits.events_per_user` says; none: no limit.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        Self { good: Shelf::new(limits, limits.max_users), strangers: Shelf::new(limits, limits.max_users / 2) }
+        Self {
+            good: Shelf::new(limits, limits.max_users),
+            strangers: Shelf::new(limits, limits.max_users / 2),
+        }
     }
 
     /// One token.
@@ -87,7 +92,11 @@ impl Buckets {
     /// # Errors
     /// None is there, or the payer has no bucket and can't get one.
     pub fn take(&self, payer: Payer) -> Result<(), NoToken> {
-        let shelf = if matches!(payer, Payer::Stranger(_)) { &self.strangers } else { &self.good };
+        let shelf = if matches!(payer, Payer::Stranger(_)) {
+            &self.strangers
+        } else {
+            &self.good
+        };
         shelf.take(payer, Instant::now())
     }
 
@@ -102,11 +111,23 @@ impl Buckets {
 impl Shelf {
     fn new(limits: &Limits, most: usize) -> Self {
         let filling = limits.events_per_user.and_then(|rate| {
-            let each = rate.per.checked_div(rate.rate).filter(|each| !each.is_zero())?;
-            Some(Filling { each, rest: each.saturating_mul(rate.burst.checked_sub(1)?) })
+            let each = rate
+                .per
+                .checked_div(rate.rate)
+                .filter(|each| !each.is_zero())?;
+            Some(Filling {
+                each,
+                rest: each.saturating_mul(rate.burst.checked_sub(1)?),
+            })
         });
         let slots = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { filling, most: most.max(1), count: AtomicUsize::new(0), slots, hasher: RandomState::new() }
+        Self {
+            filling,
+            most: most.max(1),
+            count: AtomicUsize::new(0),
+            slots,
+            hasher: RandomState::new(),
+        }
     }
 
     fn slot(&self, payer: &Payer) -> Option<&Mutex<HashMap<Payer, Instant>>> {
@@ -115,7 +136,9 @@ impl Shelf {
     }
 
     fn take(&self, payer: Payer, now: Instant) -> Result<(), NoToken> {
-        let Some((filling, slot)) = self.filling.zip(self.slot(&payer)) else { return Ok(()) };
+        let Some((filling, slot)) = self.filling.zip(self.slot(&payer)) else {
+            return Ok(());
+        };
         let after = |at: Instant| at.checked_add(filling.each).unwrap_or(at);
         let mut buckets = slot.lock();
         if let Some(full_at) = buckets.get_mut(&payer) {
@@ -126,7 +149,8 @@ impl Shelf {
             *full_at = after(now.max(*full_at));
             return Ok(());
         }
-        // ORDER: counted before it is there, so that no number of callers at once makes more than there may be.
+        // ORDER: counted before it is there, so that no number of callers at once makes more than
+        // there may be.
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(NoToken::TooManyUsers);
@@ -140,7 +164,8 @@ impl Shelf {
             let mut buckets = slot.lock();
             let before = buckets.len();
             buckets.retain(|_, full_at| *full_at > now);
-            self.count.fetch_sub(before - buckets.len(), Ordering::Relaxed);
+            self.count
+                .fetch_sub(before - buckets.len(), Ordering::Relaxed);
             buckets.shrink_to_fit();
         }
     }

@@ -2,7 +2,11 @@ use super::*;
 use crate::event::{Realm, View};
 use crate::ingest::settings::Rate;
 
-const HOURLY_OF_TWO: Rate = Rate { rate: 1, per: Duration::from_hours(1), burst: 2 };
+const HOURLY_OF_TWO: Rate = Rate {
+    rate: 1,
+    per: Duration::from_hours(1),
+    burst: 2,
+};
 
 /// A token an hour and one at once, of so many users.
 fn buckets(max_users: usize) -> Buckets {
@@ -11,7 +15,11 @@ fn buckets(max_users: usize) -> Buckets {
 
 fn limits(max_users: usize) -> Limits {
     Limits {
-        events_per_user: Some(Rate { rate: 1, per: Duration::from_hours(1), burst: 1 }),
+        events_per_user: Some(Rate {
+            rate: 1,
+            per: Duration::from_hours(1),
+            burst: 1,
+        }),
         max_users,
         max_lanes: 1,
         max_seen: 1,
@@ -34,44 +42,95 @@ fn stranger(number: u64) -> Payer {
 #[tokio::test(start_paused = true)]
 async fn no_number_of_strangers_takes_the_buckets_of_the_good() {
     let buckets = buckets(600);
-    let taken = (0..1_000).filter(|number| buckets.take(stranger(*number)).is_ok()).count();
+    let taken = (0..1_000)
+        .filter(|number| buckets.take(stranger(*number)).is_ok())
+        .count();
     assert_eq!(taken, 300);
     assert_eq!(buckets.take(stranger(1_000)), Err(NoToken::TooManyUsers));
     assert!((0..500).all(|number| buckets.take(good(2_000 + number)).is_ok()));
     buckets.sweep();
-    assert_eq!(buckets.take(stranger(1_001)), Err(NoToken::TooManyUsers), "theirs aren't full again");
+    assert_eq!(
+        buckets.take(stranger(1_001)),
+        Err(NoToken::TooManyUsers),
+        "theirs aren't full again"
+    );
     assert_eq!(buckets.take(good(3_000)), Ok(()));
-    assert!(matches!(buckets.take(good(3_000)), Err(NoToken::Limited(_))));
+    assert!(matches!(
+        buckets.take(good(3_000)),
+        Err(NoToken::Limited(_))
+    ));
 }
 
 #[tokio::test(start_paused = true)]
 async fn there_are_never_more_buckets_than_users_may_have_and_who_has_one_keeps_it() {
-    let buckets = Buckets::new(&Limits { events_per_user: Some(HOURLY_OF_TWO), ..limits(1_000) });
+    let buckets = Buckets::new(&Limits {
+        events_per_user: Some(HOURLY_OF_TWO),
+        ..limits(1_000)
+    });
     assert_eq!(buckets.take(good(0)), Ok(()));
     for number in 1..100_000 {
-        assert_eq!(buckets.take(good(number)).is_ok(), number < 1_000, "{number}");
+        assert_eq!(
+            buckets.take(good(number)).is_ok(),
+            number < 1_000,
+            "{number}"
+        );
     }
-    let held = || buckets.good.slots.iter().map(|slot| slot.lock().len()).sum::<usize>();
-    assert_eq!((held(), buckets.good.count.load(Ordering::Relaxed)), (1_000, 1_000));
-    assert_eq!(buckets.take(good(0)), Ok(()), "its second token, while others find no room");
-    assert_eq!(buckets.take(good(0)), Err(NoToken::Limited(Duration::from_hours(1))));
+    let held = || {
+        buckets
+            .good
+            .slots
+            .iter()
+            .map(|slot| slot.lock().len())
+            .sum::<usize>()
+    };
+    assert_eq!(
+        (held(), buckets.good.count.load(Ordering::Relaxed)),
+        (1_000, 1_000)
+    );
+    assert_eq!(
+        buckets.take(good(0)),
+        Ok(()),
+        "its second token, while others find no room"
+    );
+    assert_eq!(
+        buckets.take(good(0)),
+        Err(NoToken::Limited(Duration::from_hours(1)))
+    );
     tokio::time::advance(Duration::from_hours(1)).await;
     buckets.sweep();
-    assert_eq!((held(), buckets.good.count.load(Ordering::Relaxed)), (1, 1), "one isn't full again");
-    assert_eq!((buckets.take(good(0)), buckets.take(good(5_000))), (Ok(()), Ok(())));
+    assert_eq!(
+        (held(), buckets.good.count.load(Ordering::Relaxed)),
+        (1, 1),
+        "one isn't full again"
+    );
+    assert_eq!(
+        (buckets.take(good(0)), buckets.take(good(5_000))),
+        (Ok(()), Ok(()))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bucket_gives_its_burst_at_once_and_its_rate_after_that() {
-    let rate = Rate { rate: 2, per: Duration::from_secs(1), burst: 3 };
-    let buckets = Buckets::new(&Limits { events_per_user: Some(rate), ..limits(10) });
+    let rate = Rate {
+        rate: 2,
+        per: Duration::from_secs(1),
+        burst: 3,
+    };
+    let buckets = Buckets::new(&Limits {
+        events_per_user: Some(rate),
+        ..limits(10)
+    });
     assert_eq!((0..10).filter(|_| buckets.take(good(1)).is_ok()).count(), 3);
     for _ in 0..5 {
         tokio::time::advance(Duration::from_millis(500)).await;
         assert_eq!((0..3).filter(|_| buckets.take(good(1)).is_ok()).count(), 1);
     }
     tokio::time::advance(Duration::from_mins(1)).await;
-    assert_eq!((0..10).filter(|_| buckets.take(good(1)).is_ok()).count(), 3, "and no more, however long it was full");
+    assert_eq!(
+        (0..10).filter(|_| buckets.take(good(1)).is_ok()).count(),
+        3,
+        "and no more, however long it was full"
+    );
 }
 
 #[test]
@@ -79,15 +138,36 @@ fn a_name_that_is_no_claim_of_a_good_caller_takes_nobody_elses_tokens() {
     let (user, other) = (UserId::try_new("u").unwrap(), UserId::try_new("v").unwrap());
     let owner = |principal, claimed| {
         let (principal, realm, view) = (Principal([principal; 16]), Realm(0), View([0; 16]));
-        Owner { principal, realm, view, claimed }
+        Owner {
+            principal,
+            realm,
+            view,
+            claimed,
+        }
     };
     let of = |user, principal, claimed, is_stranger, is_good| {
         Payer::of(user, &owner(principal, claimed), is_stranger, is_good)
     };
-    assert_eq!(of(&user, 1, true, false, true), of(&user, 2, true, false, true), "two devices of one user");
-    assert_ne!(of(&user, 1, true, false, true), of(&user, 3, false, false, true), "a name in a body");
-    assert_ne!(of(&user, 1, true, false, true), of(&user, 3, true, false, false), "good elsewhere only");
-    assert_ne!(of(&user, 1, true, false, true), of(&user, 3, true, true, false), "a forged claim");
+    assert_eq!(
+        of(&user, 1, true, false, true),
+        of(&user, 2, true, false, true),
+        "two devices of one user"
+    );
+    assert_ne!(
+        of(&user, 1, true, false, true),
+        of(&user, 3, false, false, true),
+        "a name in a body"
+    );
+    assert_ne!(
+        of(&user, 1, true, false, true),
+        of(&user, 3, true, false, false),
+        "good elsewhere only"
+    );
+    assert_ne!(
+        of(&user, 1, true, false, true),
+        of(&user, 3, true, true, false),
+        "a forged claim"
+    );
     assert_eq!(
         of(&user, 3, true, true, false),
         of(&other, 3, false, true, false),

@@ -23,7 +23,8 @@ pub struct Call<'a> {
     /// Wall clock at arrival.
     pub now: SystemTime,
     now_iso: OnceLock<String>,
-    /// A template has looked at the clock, at chance or at the request's id: what it wrote is of this try only.
+    /// A template has looked at the clock, at chance or at the request's id: what it wrote is of
+    /// this try only.
     drawn: AtomicBool,
     /// Those look the same at every try.
     still: AtomicBool,
@@ -35,7 +36,15 @@ impl<'a> Call<'a> {
     pub fn new(caller: &'a Caller<'a>, params: &'a Params, request_id: &'a str) -> Self {
         let now = caller.now();
         let (drawn, still) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { caller, params, request_id, now, now_iso: OnceLock::new(), drawn, still }
+        Self {
+            caller,
+            params,
+            request_id,
+            now,
+            now_iso: OnceLock::new(),
+            drawn,
+            still,
+        }
     }
 
     /// Whether a template that writes meanwhile draws what differs from try to try.
@@ -69,19 +78,29 @@ impl<'s> Call<'s> {
     /// What needs no body: the call itself.
     #[must_use]
     pub fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
-        if matches!(source, Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId) {
+        if matches!(
+            source,
+            Source::NowMs | Source::NowIso | Source::Uuid | Source::RequestId
+        ) {
             self.drawn.store(true, Ordering::Relaxed);
             if self.still.load(Ordering::Relaxed) {
                 return Some(Found::Json("0"));
             }
         }
         match source {
-            Source::Path => self.params.get(path.first()?).map(|text| Found::Text(Cow::Borrowed(text))),
+            Source::Path => self
+                .params
+                .get(path.first()?)
+                .map(|text| Found::Text(Cow::Borrowed(text))),
             Source::NowMs => Some(Found::Number(millis(self.now))),
-            Source::NowIso => Some(Found::Text(Cow::Borrowed(self.now_iso.get_or_init(|| iso(self.now))))),
+            Source::NowIso => Some(Found::Text(Cow::Borrowed(
+                self.now_iso.get_or_init(|| iso(self.now)),
+            ))),
             Source::Uuid => Some(Found::Text(Cow::Owned(uuid::Uuid::new_v4().to_string()))),
             Source::RequestId => Some(Found::Text(Cow::Borrowed(self.request_id))),
-            Source::Query | Source::Header | Source::Cookie | Source::Jwt => self.caller.look(source, path),
+            Source::Query | Source::Header | Source::Cookie | Source::Jwt => {
+                self.caller.look(source, path)
+            }
             Source::Body | Source::Event | Source::User | Source::Batch | Source::Events => None,
         }
     }
@@ -93,10 +112,14 @@ impl Lookup for Scope<'_, '_> {
             Source::Body if path.is_empty() => self.body.map(|(raw, _)| Found::Json(raw)),
             Source::Body => {
                 let body = self.body?.1;
-                body.at(path).map(Found::Json).or_else(|| body.length(path).map(|count| Found::Number(count as u64)))
+                body.at(path)
+                    .map(Found::Json)
+                    .or_else(|| body.length(path).map(|count| Found::Number(count as u64)))
             }
             Source::Event => self.event?.at(path).map(Found::Json),
-            Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
+            Source::User => self
+                .user
+                .map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
             _ => self.call.find(source, path),
         }
     }

@@ -1,13 +1,16 @@
-//! What makes a caller's fingerprint change from call to call: such calls share no batch and no stored answer, and an
-//! operator can mend it in a line of `[identity]` once the part is named.
+//! What makes a caller's fingerprint change from call to call: such calls share no batch and no
+//! stored answer, and an operator can mend it in a line of `[identity]` once the part is named.
 //!
-//! A caller is told here by the user, the host and the agent, not by its principal: a cookie that no list knows is part of
-//! the principal, and is just what is looked for. Two calls are one caller's where the principal is the same, or where at
-//! least one part that says who calls is; everything else is two callers. A part is warned about, once, when it had another
-//! value at each of `RUN` changes in a row and the caller didn't take turns between two fingerprints, as two devices do.
+//! A caller is told here by the user, the host and the agent, not by its principal: a cookie that
+//! no list knows is part of the principal, and is just what is looked for. Two calls are one
+//! caller's where the principal is the same, or where at least one part that says who calls is;
+//! everything else is two callers. A part is warned about, once, when it had another value at each
+//! of `RUN` changes in a row and the caller didn't take turns between two fingerprints, as two
+//! devices do.
 //!
-//! Bounded: `SHELVES` times `CALLERS` callers, of whom the least used are forgotten; when all places are taken, only one
-//! new caller in `SAMPLE` takes another's. A call like the one before it costs a look-up.
+//! Bounded: `SHELVES` times `CALLERS` callers, of whom the least used are forgotten; when all
+//! places are taken, only one new caller in `SAMPLE` takes another's. A call like the one before it
+//! costs a look-up.
 
 use crate::event::{Fingerprint, Keys, Principal, UserId};
 use crate::identity::{Caller, Identity, Kind, Reading, lists};
@@ -69,17 +72,21 @@ impl Named<'_> {
     fn advice(self) -> &'static str {
         match self {
             Self::Header(name) if lists::header(name.as_str()) == Kind::Principal => {
-                "every call has a token of its own, and no batch can be made of them: leave its routes off"
+                "every call has a token of its own, and no batch can be made of them: leave its \
+                 routes off"
             }
             Self::Header(_) => {
-                "if the application doesn't judge a call by it, name it in identity.ignore; in identity.conditions it still \
-                 splits batches, but no longer reads and order"
+                "if the application doesn't judge a call by it, name it in identity.ignore; in \
+                 identity.conditions it still splits batches, but no longer reads and order"
             }
             Self::Cookie(_) => {
-                "if the application doesn't judge a call by it, name it in identity.ignore; if it is a session that answers \
-                 renew, in identity.rolling; in identity.conditions it still splits batches, but no longer reads and order"
+                "if the application doesn't judge a call by it, name it in identity.ignore; if it \
+                 is a session that answers renew, in identity.rolling; in identity.conditions it \
+                 still splits batches, but no longer reads and order"
             }
-            Self::Configured(_) => "identity.credentials names it: take it out if it says nothing of the caller",
+            Self::Configured(_) => {
+                "identity.credentials names it: take it out if it says nothing of the caller"
+            }
             Self::Client => "if these are proxies of your own, name them in server.trusted_proxies",
         }
     }
@@ -99,7 +106,8 @@ struct Entry {
     before: Option<Fingerprint>,
     principal: Principal,
     parts: Box<[Seen]>,
-    /// Calls in a row that each had another fingerprint than the one before, and names of what differed at each of them.
+    /// Calls in a row that each had another fingerprint than the one before, and names of what
+    /// differed at each of them.
     run: u8,
     common: Vec<u64>,
     used: u64,
@@ -120,12 +128,17 @@ impl Shelf {
         if !self.clock.is_multiple_of(SAMPLE) {
             return false;
         }
-        let oldest = self.callers.iter().min_by_key(|(_, entry)| entry.used).map(|(caller, _)| *caller);
+        let oldest = self
+            .callers
+            .iter()
+            .min_by_key(|(_, entry)| entry.used)
+            .map(|(caller, _)| *caller);
         oldest.is_some_and(|oldest| self.callers.remove(&oldest).is_some())
     }
 }
 
-/// What differs between a call and the one before it, and whether it did so at every one of the last calls.
+/// What differs between a call and the one before it, and whether it did so at every one of the
+/// last calls.
 #[derive(Debug)]
 struct Difference<'a>(Vec<(Named<'a>, bool)>);
 
@@ -145,17 +158,27 @@ impl Changes {
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let shelves = (0..SHELVES).map(|_| Mutex::default()).collect();
-        Self { hasher: RandomState::new(), shelves, labels: Mutex::default(), metrics }
+        Self {
+            hasher: RandomState::new(),
+            shelves,
+            labels: Mutex::default(),
+            metrics,
+        }
     }
 
     /// The parts that were warned about, by name.
     #[must_use]
     pub fn warned(&self) -> Vec<String> {
-        self.labels.lock().iter().filter(|(_, warned)| **warned).map(|(label, _)| label.clone()).collect()
+        self.labels
+            .lock()
+            .iter()
+            .filter(|(_, warned)| **warned)
+            .map(|(label, _)| label.clone())
+            .collect()
     }
 
-    /// Compares a call of a user with the one before it, counts what differs, and warns of what differs every time.
-    /// `read`: asked for only if there is something to compare.
+    /// Compares a call of a user with the one before it, counts what differs, and warns of what
+    /// differs every time. `read`: asked for only if there is something to compare.
     pub fn note<'a>(
         &self,
         identity: &Identity,
@@ -164,9 +187,18 @@ impl Changes {
         keys: &Keys,
         read: impl FnOnce() -> Reading<'a>,
     ) {
-        let agent = caller.parts().headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+        let agent = caller
+            .parts()
+            .headers
+            .get(header::USER_AGENT)
+            .map(HeaderValue::as_bytes);
         let place = self.hasher.hash_one((keys.realm, user, agent));
-        let Some(shelf) = self.shelves.get(usize::try_from(place % SHELVES as u64).unwrap_or(0)) else { return };
+        let Some(shelf) = self
+            .shelves
+            .get(usize::try_from(place % SHELVES as u64).unwrap_or(0))
+        else {
+            return;
+        };
         let reading;
         let difference = {
             let mut shelf = shelf.lock();
@@ -185,7 +217,12 @@ impl Changes {
                 return;
             }
             reading = read();
-            self.compare(entry, identity, &self.parts(identity, caller, &reading), keys)
+            self.compare(
+                entry,
+                identity,
+                &self.parts(identity, caller, &reading),
+                keys,
+            )
         };
         if let Some(difference) = difference {
             self.tell(&difference);
@@ -195,22 +232,59 @@ impl Changes {
     fn entry(parts: &[(Named<'_>, Seen)], keys: &Keys, used: u64) -> Entry {
         let parts = parts.iter().map(|(_, seen)| *seen).collect();
         let (fingerprint, principal) = (keys.fingerprint, keys.principal);
-        Entry { fingerprint, before: None, principal, parts, run: 0, common: Vec::new(), used }
+        Entry {
+            fingerprint,
+            before: None,
+            principal,
+            parts,
+            run: 0,
+            common: Vec::new(),
+            used,
+        }
     }
 
     /// What enters the fingerprint of a call.
-    fn parts<'a>(&self, identity: &Identity, caller: &Caller<'_>, reading: &'a Reading<'_>) -> Vec<(Named<'a>, Seen)> {
-        let headers = reading.headers().map(|(name, value)| (Named::Header(name), value.as_bytes()));
+    fn parts<'a>(
+        &self,
+        identity: &Identity,
+        caller: &Caller<'_>,
+        reading: &'a Reading<'_>,
+    ) -> Vec<(Named<'a>, Seen)> {
+        let headers = reading
+            .headers()
+            .map(|(name, value)| (Named::Header(name), value.as_bytes()));
         let cookies = reading.cookies().filter_map(|pair| {
             let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
             Some((Named::Cookie(name.trim()), value.as_bytes()))
         });
-        let configured = reading.named().iter().map(|(name, raw)| (Named::Configured(name), raw.as_bytes()));
-        let seen = |(named, value)| (named, Seen { name: self.name(named), value: self.hasher.hash_one(value) });
-        let mut out: Vec<_> = headers.chain(cookies).chain(configured).take(PARTS).map(seen).collect();
+        let configured = reading
+            .named()
+            .iter()
+            .map(|(name, raw)| (Named::Configured(name), raw.as_bytes()));
+        let seen = |(named, value)| {
+            (
+                named,
+                Seen {
+                    name: self.name(named),
+                    value: self.hasher.hash_one(value),
+                },
+            )
+        };
+        let mut out: Vec<_> = headers
+            .chain(cookies)
+            .chain(configured)
+            .take(PARTS)
+            .map(seen)
+            .collect();
         if identity.settings().selection.by_default {
             let value = self.hasher.hash_one(caller.peer().client);
-            out.push((Named::Client, Seen { name: self.name(Named::Client), value }));
+            out.push((
+                Named::Client,
+                Seen {
+                    name: self.name(Named::Client),
+                    value,
+                },
+            ));
         }
         out
     }
@@ -234,7 +308,10 @@ impl Changes {
     ) -> Option<Difference<'a>> {
         let next = Self::entry(parts, keys, entry.used);
         let last = std::mem::replace(entry, next);
-        let (same, changed): (Vec<_>, Vec<_>) = parts.iter().copied().partition(|(_, seen)| last.parts.contains(seen));
+        let (same, changed): (Vec<_>, Vec<_>) = parts
+            .iter()
+            .copied()
+            .partition(|(_, seen)| last.parts.contains(seen));
         let says_who = |named: Named<'_>| named.kind(identity) == Kind::Principal;
         if last.principal != entry.principal && !same.iter().any(|(named, _)| says_who(*named)) {
             return None;
@@ -242,12 +319,24 @@ impl Changes {
         entry.before = Some(last.fingerprint);
         if last.before != Some(entry.fingerprint) {
             let names: Vec<u64> = changed.iter().map(|(_, seen)| seen.name).collect();
-            let common: Vec<u64> = names.iter().copied().filter(|name| last.common.contains(name)).collect();
-            (entry.run, entry.common) =
-                if common.is_empty() { (1, names) } else { (last.run.saturating_add(1), common) };
+            let common: Vec<u64> = names
+                .iter()
+                .copied()
+                .filter(|name| last.common.contains(name))
+                .collect();
+            (entry.run, entry.common) = if common.is_empty() {
+                (1, names)
+            } else {
+                (last.run.saturating_add(1), common)
+            };
         }
         let lasting = |seen: &Seen| entry.run >= RUN && entry.common.contains(&seen.name);
-        Some(Difference(changed.into_iter().map(|(named, seen)| (named, lasting(&seen))).collect()))
+        Some(Difference(
+            changed
+                .into_iter()
+                .map(|(named, seen)| (named, lasting(&seen)))
+                .collect(),
+        ))
     }
 
     fn tell(&self, Difference(changed): &Difference<'_>) {
@@ -279,7 +368,9 @@ impl Changes {
     /// The name of a part, if it may be shown, and whether it is to be warned about now.
     fn show(&self, named: Named<'_>, lasts: bool) -> Option<(String, bool)> {
         let label = named.label();
-        let plain = label.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        let plain = label
+            .bytes()
+            .all(|byte| byte == b' ' || byte.is_ascii_graphic());
         let mut labels = self.labels.lock();
         let known = labels.get_mut(&label);
         if known.is_none() && (!plain || label.len() > LABEL_BYTES || labels.len() >= LABELS) {

@@ -1,5 +1,5 @@
-//! What a group asks of an event: members that must be there, its id, its age, what makes it a priority, what it tells the
-//! state of.
+//! What a group asks of an event: members that must be there, its id, its age, what makes it a
+//! priority, what it tells the state of.
 
 use super::call::{Call, Scope};
 use super::draft::Draft;
@@ -20,28 +20,37 @@ pub(super) fn is_met(raw: Option<&str>, condition: &Condition) -> bool {
     let Some(raw) = raw else { return false };
     match condition {
         Condition::Set => !json::is_null(raw) && !json::is_empty_string(raw),
-        Condition::AtLeast(least) => serde_json::from_str::<f64>(raw).is_ok_and(|value| value >= *least),
-        Condition::Among(values) => {
-            serde_json::from_str::<serde_json::Value>(raw).is_ok_and(|value| values.contains(&value))
+        Condition::AtLeast(least) => {
+            serde_json::from_str::<f64>(raw).is_ok_and(|value| value >= *least)
         }
+        Condition::Among(values) => serde_json::from_str::<serde_json::Value>(raw)
+            .is_ok_and(|value| values.contains(&value)),
     }
 }
 
-/// What an event tells the state of: its group's `key`. An event that lacks a part of it tells the state of nothing:
-/// nothing replaces it. Of single calls, those of another route are about something else; without a key, all calls of a
-/// route are about the same. How a subject is told is part of it, so that events from before a change of the configuration
-/// meet none from after it.
+/// What an event tells the state of: its group's `key`. An event that lacks a part of it tells the
+/// state of nothing: nothing replaces it. Of single calls, those of another route are about
+/// something else; without a key, all calls of a route are about the same. How a subject is told is
+/// part of it, so that events from before a change of the configuration meet none from after it.
 pub(super) fn find_subject(group: &Group, scope: &Scope<'_, '_>) -> Option<Subject> {
     let is_state_of_route = group.is_single() && group.keep == Keep::Newest;
     if group.key.is_empty() && !is_state_of_route {
         return None;
     }
-    let values: Vec<_> = group.key.iter().map(|part| find_part(part, scope)).collect::<Option<_>>()?;
+    let values: Vec<_> = group
+        .key
+        .iter()
+        .map(|part| find_part(part, scope))
+        .collect::<Option<_>>()?;
     let told = group.key.iter().map(|part| part.source().as_bytes());
     let parts = scope.call.caller.parts();
     let route = [parts.method.as_str(), parts.uri.path()].map(str::as_bytes);
     let route = route.into_iter().filter(|_| group.is_single());
-    Some(Subject::of(told.chain(route).chain(values.iter().map(|value| value.as_bytes())).map(Some)))
+    Some(Subject::of(
+        told.chain(route)
+            .chain(values.iter().map(|value| value.as_bytes()))
+            .map(Some),
+    ))
 }
 
 fn find_part<'a>(part: &KeyPart, scope: &'a Scope<'_, '_>) -> Option<Cow<'a, str>> {
@@ -50,18 +59,30 @@ fn find_part<'a>(part: &KeyPart, scope: &'a Scope<'_, '_>) -> Option<Cow<'a, str
         KeyPart::Template(template) => template.render(scope).map(Cow::Owned),
         KeyPart::Places(places, _) => {
             let event = scope.event?;
-            places.iter().find_map(|place| event.at(&place.0).filter(there)).map(Cow::Borrowed)
+            places
+                .iter()
+                .find_map(|place| event.at(&place.0).filter(there))
+                .map(Cow::Borrowed)
         }
     }
 }
 
 pub(super) fn require_members(group: &Group, draft: &Draft<'_>) -> Result<(), Decline> {
-    let there =
-        |field: &Arc<str>| draft.raw(field).is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw));
+    let there = |field: &Arc<str>| {
+        draft
+            .raw(field)
+            .is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw))
+    };
     // The id may be made up later, unless it must be sent.
     let made = |field: &Arc<str>| *field == group.id_field;
-    match group.require.iter().find(|any| !any.iter().any(|field| there(field) || made(field))) {
-        Some(missing) => Err(Decline::Refuse(Refusal::MissingField(missing.join(" or ").into()))),
+    match group
+        .require
+        .iter()
+        .find(|any| !any.iter().any(|field| there(field) || made(field)))
+    {
+        Some(missing) => Err(Decline::Refuse(Refusal::MissingField(
+            missing.join(" or ").into(),
+        ))),
         None => Ok(()),
     }
 }
@@ -74,11 +95,19 @@ pub(super) fn read_or_make_id<'a>(
     draft: &mut Draft<'a>,
     hashed: &Hashed<'_, '_>,
 ) -> Result<EventId, Decline> {
-    let refuse = |error: IdError| Decline::Refuse(Refusal::BadId { field: Arc::clone(&group.id_field), error });
+    let refuse = |error: IdError| {
+        Decline::Refuse(Refusal::BadId {
+            field: Arc::clone(&group.id_field),
+            error,
+        })
+    };
     match draft.raw(&group.id_field) {
         Some(raw) if !json::is_null(raw) && !json::is_empty_string(raw) => {
             let text = json::string(raw).ok_or_else(|| {
-                Decline::Refuse(Refusal::WrongType { field: Arc::clone(&group.id_field), allowed: "a string" })
+                Decline::Refuse(Refusal::WrongType {
+                    field: Arc::clone(&group.id_field),
+                    allowed: "a string",
+                })
             })?;
             return EventId::try_new(&text).map_err(refuse);
         }
@@ -87,39 +116,62 @@ pub(super) fn read_or_make_id<'a>(
         None => {}
     }
     if group.refuse.iter().any(|name| &**name == "missing_id") {
-        return Err(Decline::Refuse(Refusal::MissingId(Arc::clone(&group.id_field))));
+        return Err(Decline::Refuse(Refusal::MissingId(Arc::clone(
+            &group.id_field,
+        ))));
     }
     let text = match group.missing_id {
         MissingId::Generate => uuid::Uuid::new_v4().to_string(),
         MissingId::Hash => {
             let (call, user, body, principal) = hashed;
             let parts = call.caller.parts();
-            let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+            let target = parts
+                .uri
+                .path_and_query()
+                .map_or("/", http::uri::PathAndQuery::as_str);
             let mut hasher = blake3::Hasher::new();
-            for text in [&*group.name, parts.method.as_str(), target, user.as_str(), body] {
-                hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+            for text in [
+                &*group.name,
+                parts.method.as_str(),
+                target,
+                user.as_str(),
+                body,
+            ] {
+                hasher
+                    .update(&(text.len() as u64).to_le_bytes())
+                    .update(text.as_bytes());
             }
             hasher.update(*principal);
             let mut short = [0; 16];
             hasher.finalize_xof().fill(&mut short);
-            uuid::Builder::from_custom_bytes(short).into_uuid().to_string()
+            uuid::Builder::from_custom_bytes(short)
+                .into_uuid()
+                .to_string()
         }
     };
     draft.push_text(&group.id_field, &text);
     EventId::try_new(&text).map_err(refuse)
 }
 
-/// `max_age` by the wall clock, with five minutes of tolerance for the future (ruling 8). A time that can't be read is
-/// not judged.
+/// `max_age` by the wall clock, with five minutes of tolerance for the future (ruling 8). A time
+/// that can't be read is not judged.
 pub(super) fn check_age(group: &Group, draft: &Draft<'_>, now: SystemTime) -> Result<(), Decline> {
-    let Some(at) = draft.raw(&group.time_field).and_then(time_of) else { return Ok(()) };
+    let Some(at) = draft.raw(&group.time_field).and_then(time_of) else {
+        return Ok(());
+    };
     let now = i128::from(millis(now));
     let oldest = now - i128::try_from(group.max_age.as_millis()).unwrap_or(i128::MAX / 2);
     if at < oldest {
-        return Err(Decline::Refuse(Refusal::TooOld { field: Arc::clone(&group.time_field), limit: group.max_age }));
+        return Err(Decline::Refuse(Refusal::TooOld {
+            field: Arc::clone(&group.time_field),
+            limit: group.max_age,
+        }));
     }
     if at > now + i128::try_from(FUTURE.as_millis()).unwrap_or(0) {
-        return Err(Decline::Refuse(Refusal::InTheFuture { field: Arc::clone(&group.time_field), limit: FUTURE }));
+        return Err(Decline::Refuse(Refusal::InTheFuture {
+            field: Arc::clone(&group.time_field),
+            limit: FUTURE,
+        }));
     }
     Ok(())
 }
@@ -127,9 +179,15 @@ pub(super) fn check_age(group: &Group, draft: &Draft<'_>, now: SystemTime) -> Re
 /// Unix milliseconds: a number, or ISO 8601 text.
 fn time_of(raw: &str) -> Option<i128> {
     if let Some(text) = json::string(raw) {
-        return text.parse::<jiff::Timestamp>().ok().map(|stamp| i128::from(stamp.as_millisecond()));
+        return text
+            .parse::<jiff::Timestamp>()
+            .ok()
+            .map(|stamp| i128::from(stamp.as_millisecond()));
     }
     let value: f64 = serde_json::from_str(raw).ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, and any such time is out of range")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "`as` saturates, and any such time is out of range"
+    )]
     value.is_finite().then_some(value as i128)
 }

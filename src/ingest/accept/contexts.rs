@@ -1,5 +1,5 @@
-//! The contexts in use: each kept once in memory for all its events, and what one principal makes Tidegate keep is
-//! bounded (ruling 25); so is what all strangers do.
+//! The contexts in use: each kept once in memory for all its events, and what one principal makes
+//! Tidegate keep is bounded (ruling 25); so is what all strangers do.
 
 use crate::event::{Charge, Context, Fingerprint, Keys, Principal};
 use crate::ingest::accept::reputation::Reputation;
@@ -18,7 +18,10 @@ const SWEEP_AT: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooMuch {
     /// Those of one principal.
-    #[error("the contexts of this principal's pending events take {0} bytes, which is all that one principal may have")]
+    #[error(
+        "the contexts of this principal's pending events take {0} bytes, which is all that one \
+         principal may have"
+    )]
     OfPrincipal(usize),
     /// Together with all that strangers hold.
     #[error(transparent)]
@@ -37,7 +40,11 @@ struct Counted {
 impl Counted {
     fn new(total: &Arc<AtomicU64>, bytes: u64, share: Share) -> Self {
         total.fetch_add(bytes, Ordering::Relaxed);
-        Self { total: Arc::clone(total), bytes, share }
+        Self {
+            total: Arc::clone(total),
+            bytes,
+            share,
+        }
     }
 }
 
@@ -64,7 +71,9 @@ struct Shelf {
 
 impl Shelf {
     fn sweep(&mut self) {
-        let Self { known, principals, .. } = self;
+        let Self {
+            known, principals, ..
+        } = self;
         known.retain(|_, one| one.context.strong_count() > 0);
         principals.clear();
         for one in known.values() {
@@ -74,8 +83,16 @@ impl Shelf {
     }
 
     fn add(&mut self, context: &Arc<Context>, bytes: usize) {
-        let Keys { fingerprint, principal, .. } = context.keys;
-        let known = Known { context: Arc::downgrade(context), principal, bytes };
+        let Keys {
+            fingerprint,
+            principal,
+            ..
+        } = context.keys;
+        let known = Known {
+            context: Arc::downgrade(context),
+            principal,
+            bytes,
+        };
         if let Some(old) = self.known.insert(fingerprint, known)
             && let Some(count) = self.principals.get_mut(&old.principal)
         {
@@ -103,8 +120,17 @@ impl Contexts {
     /// None yet; one principal's may take `most` bytes together.
     #[must_use]
     pub fn new(most: usize, reputation: Arc<Reputation>) -> Self {
-        let shelf = || Shelf { known: HashMap::new(), principals: HashMap::new(), sweep_at: SWEEP_AT };
-        Self { shelves: (0..SHELVES).map(|_| Mutex::new(shelf())).collect(), bytes: Arc::default(), most, reputation }
+        let shelf = || Shelf {
+            known: HashMap::new(),
+            principals: HashMap::new(),
+            sweep_at: SWEEP_AT,
+        };
+        Self {
+            shelves: (0..SHELVES).map(|_| Mutex::new(shelf())).collect(),
+            bytes: Arc::default(),
+            most,
+            reputation,
+        }
     }
 
     fn shelf(&self, principal: Principal) -> Option<&Mutex<Shelf>> {
@@ -112,7 +138,8 @@ impl Contexts {
         self.shelves.get(usize::from(first) % SHELVES)
     }
 
-    /// The context of these keys: the one in use, or a new one. `address`: where the call comes from.
+    /// The context of these keys: the one in use, or a new one. `address`: where the call comes
+    /// from.
     ///
     /// # Errors
     /// A new one would be more than this principal may have, or than strangers may.
@@ -122,9 +149,15 @@ impl Contexts {
         address: Address,
         make: impl FnOnce() -> Context,
     ) -> Result<Arc<Context>, TooMuch> {
-        let Some(shelf) = self.shelf(keys.principal) else { return Ok(Arc::new(make())) };
+        let Some(shelf) = self.shelf(keys.principal) else {
+            return Ok(Arc::new(make()));
+        };
         let mut shelf = shelf.lock();
-        if let Some(found) = shelf.known.get(&keys.fingerprint).and_then(|known| known.context.upgrade()) {
+        if let Some(found) = shelf
+            .known
+            .get(&keys.fingerprint)
+            .and_then(|known| known.context.upgrade())
+        {
             return Ok(found);
         }
         let mut context = make();
@@ -136,7 +169,15 @@ impl Contexts {
                 return Err(TooMuch::OfPrincipal(taken(&shelf)));
             }
         }
-        let (holder, takes) = (Holder { principal: keys.principal, address }, Takes::Context { bytes: bytes as u64 });
+        let (holder, takes) = (
+            Holder {
+                principal: keys.principal,
+                address,
+            },
+            Takes::Context {
+                bytes: bytes as u64,
+            },
+        );
         let share = self.reputation.take_share(holder, takes)?;
         context.charge = Charge::new(Counted::new(&self.bytes, bytes as u64, share));
         let context = Arc::new(context);
@@ -144,20 +185,38 @@ impl Contexts {
         Ok(context)
     }
 
-    /// One that a start found in the journal; it is kept whatever it takes. It doesn't say where its calls came from.
+    /// One that a start found in the journal; it is kept whatever it takes. It doesn't say where
+    /// its calls came from.
     #[must_use]
     pub fn adopt(&self, found: &Arc<Context>) -> Arc<Context> {
-        let Some(shelf) = self.shelf(found.keys.principal) else { return Arc::clone(found) };
+        let Some(shelf) = self.shelf(found.keys.principal) else {
+            return Arc::clone(found);
+        };
         let mut shelf = shelf.lock();
-        if let Some(found) = shelf.known.get(&found.keys.fingerprint).and_then(|known| known.context.upgrade()) {
+        if let Some(found) = shelf
+            .known
+            .get(&found.keys.fingerprint)
+            .and_then(|known| known.context.upgrade())
+        {
             return found;
         }
         let bytes = found.bytes();
         let address = Address::of(Ipv4Addr::UNSPECIFIED.into());
-        let holder = Holder { principal: found.keys.principal, address };
-        let share = self.reputation.adopt_share(holder, Takes::Context { bytes: bytes as u64 });
+        let holder = Holder {
+            principal: found.keys.principal,
+            address,
+        };
+        let share = self.reputation.adopt_share(
+            holder,
+            Takes::Context {
+                bytes: bytes as u64,
+            },
+        );
         let charge = Charge::new(Counted::new(&self.bytes, bytes as u64, share));
-        let context = Arc::new(Context { charge, ..Context::clone(found) });
+        let context = Arc::new(Context {
+            charge,
+            ..Context::clone(found)
+        });
         shelf.add(&context, bytes);
         context
     }
@@ -178,12 +237,18 @@ mod tests {
     use std::time::Duration;
 
     fn keys(number: u8) -> Keys {
-        Keys { principal: Principal([7; 16]), ..Keys::of(Fingerprint([number; 16])) }
+        Keys {
+            principal: Principal([7; 16]),
+            ..Keys::of(Fingerprint([number; 16]))
+        }
     }
 
     fn context(number: u8) -> Context {
         let agent = HeaderValue::try_from("x".repeat(1_000)).unwrap();
-        Context { headers: vec![(http::header::USER_AGENT, agent)], ..Context::bare(keys(number)) }
+        Context {
+            headers: vec![(http::header::USER_AGENT, agent)],
+            ..Context::bare(keys(number))
+        }
     }
 
     fn here() -> Address {
@@ -192,8 +257,21 @@ mod tests {
 
     /// One principal's may take 3,000 bytes.
     fn contexts(all: u64) -> Contexts {
-        let shares = Shares::new(Bounds { shards: 1, lanes: 100, bytes: all, listeners: 1, user_events: 1 });
-        let reputation = Reputation::new(1, None, Duration::from_secs(60), None, 100, Arc::new(shares));
+        let shares = Shares::new(Bounds {
+            shards: 1,
+            lanes: 100,
+            bytes: all,
+            listeners: 1,
+            user_events: 1,
+        });
+        let reputation = Reputation::new(
+            1,
+            None,
+            Duration::from_secs(60),
+            None,
+            100,
+            Arc::new(shares),
+        );
         Contexts::new(3_000, Arc::new(reputation))
     }
 
@@ -209,27 +287,42 @@ mod tests {
             matches!(contexts.share(&keys(3), here(), || context(3)), Err(TooMuch::OfPrincipal(bytes)) if bytes > 2_000)
         );
         drop((first, again));
-        assert!(contexts.share(&keys(3), here(), || context(3)).is_ok(), "what is gone makes room");
+        assert!(
+            contexts.share(&keys(3), here(), || context(3)).is_ok(),
+            "what is gone makes room"
+        );
         drop(second);
         assert_eq!(contexts.bytes(), 0);
     }
 
     #[test]
-    fn contexts_of_strangers_have_a_share_which_they_give_back_when_they_are_gone_or_their_principal_is_good() {
+    fn contexts_of_strangers_have_a_share_which_they_give_back_when_they_are_gone_or_their_principal_is_good()
+     {
         // A quarter of a half of this holds one of these contexts.
         let contexts = contexts(8 * 2_000);
         let held = || contexts.reputation.shares().held().bytes;
         let first = contexts.share(&keys(1), here(), || context(1)).unwrap();
         assert_eq!(held(), contexts.bytes());
-        assert_eq!(contexts.share(&keys(2), here(), || context(2)), Err(TooMuch::NoShare(NoShare::Strangers)));
+        assert_eq!(
+            contexts.share(&keys(2), here(), || context(2)),
+            Err(TooMuch::NoShare(NoShare::Strangers))
+        );
         drop(first);
         assert_eq!(held(), 0);
         let first = contexts.share(&keys(1), here(), || context(1)).unwrap();
-        contexts.reputation.vouch(Principal([7; 16]), false, crate::event::GroupIndex(0));
+        contexts
+            .reputation
+            .vouch(Principal([7; 16]), false, crate::event::GroupIndex(0));
         assert_eq!(held(), 0);
         let second = contexts.share(&keys(2), here(), || context(2)).unwrap();
-        contexts.reputation.refuse(Principal([7; 16]), RefusedBy::Unauthorized);
-        assert_eq!(held(), contexts.bytes(), "what a refused principal holds is a stranger's again");
+        contexts
+            .reputation
+            .refuse(Principal([7; 16]), RefusedBy::Unauthorized);
+        assert_eq!(
+            held(),
+            contexts.bytes(),
+            "what a refused principal holds is a stranger's again"
+        );
         drop((first, second));
         assert_eq!((held(), contexts.bytes()), (0, 0));
     }
@@ -238,7 +331,10 @@ mod tests {
     fn a_context_that_a_start_finds_counts_among_those_of_strangers_whatever_it_takes() {
         let contexts = contexts(100);
         let found = contexts.adopt(&Arc::new(context(1)));
-        assert_eq!(contexts.reputation.shares().held().bytes, found.bytes() as u64);
+        assert_eq!(
+            contexts.reputation.shares().held().bytes,
+            found.bytes() as u64
+        );
         drop(found);
         assert_eq!(contexts.reputation.shares().held().bytes, 0);
     }

@@ -28,8 +28,8 @@ pub struct Decoded<'a> {
     pub event: Event,
     /// Its caller's session succeeded another one.
     pub succession: Option<Succession>,
-    /// Its context is in use, or may be. Else its context is counted nowhere, and the event can't be kept; that its id is
-    /// known can be told all the same.
+    /// Its context is in use, or may be. Else its context is counted nowhere, and the event can't
+    /// be kept; that its id is known can be told all the same.
     pub fits: Result<(), TooMuch>,
     members: Vec<Member<'a>>,
 }
@@ -39,7 +39,10 @@ impl Decoded<'_> {
     #[must_use]
     pub fn view(&self) -> View<'_> {
         // It was written as text.
-        View::new(std::str::from_utf8(&self.event.json).unwrap_or_default(), &self.members)
+        View::new(
+            std::str::from_utf8(&self.event.json).unwrap_or_default(),
+            &self.members,
+        )
     }
 }
 
@@ -76,7 +79,9 @@ pub struct Payload<'a> {
 pub fn choose<'a>(candidates: &[&'a EventRoute], body: &Object<'_>) -> Option<&'a EventRoute> {
     let holds = |route: &EventRoute| {
         route.matches.iter().all(|(path, values)| {
-            let found = body.at(&path.0).and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
+            let found = body
+                .at(&path.0)
+                .and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
             found.is_some_and(|value| values.contains(&value))
         })
     };
@@ -88,7 +93,8 @@ pub fn choose<'a>(candidates: &[&'a EventRoute], body: &Object<'_>) -> Option<&'
 /// # Errors
 /// Not UTF-8, not JSON, no object, nested too deep.
 pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
-    let refuse = |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string().into()));
+    let refuse =
+        |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string().into()));
     let text = json::text_of(body).map_err(refuse)?;
     Ok((text, Object::parse(text).map_err(refuse)?))
 }
@@ -96,7 +102,9 @@ pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
 /// Members of a body that no mapping names: they are left out of the batch.
 #[must_use]
 pub fn unmapped(route: &EventRoute, body: &Object<'_>) -> usize {
-    let Some(mapping) = route.event.as_ref().filter(|mapping| !mapping.takes_rest()) else { return 0 };
+    let Some(mapping) = route.event.as_ref().filter(|mapping| !mapping.takes_rest()) else {
+        return 0;
+    };
     body.iter().filter(|(name, _)| !mapping.names(name)).count()
 }
 
@@ -111,8 +119,17 @@ impl<'a> Decoder<'a> {
         call: &Call<'_>,
         payload: Payload<'a>,
     ) -> Result<Decoded<'a>, Decline> {
-        let scope = Scope { call, body: Some((payload.text, payload.object)), event: None, user: None };
-        if route.forward_unless.iter().any(|template| template.render(&scope).is_none_or(|text| text.is_empty())) {
+        let scope = Scope {
+            call,
+            body: Some((payload.text, payload.object)),
+            event: None,
+            user: None,
+        };
+        if route
+            .forward_unless
+            .iter()
+            .any(|template| template.render(&scope).is_none_or(|text| text.is_empty()))
+        {
             return Err(Decline::Forward(Forward::Unless));
         }
         let mut writer = Writer::new(self.group, true, payload.text.len());
@@ -123,8 +140,15 @@ impl<'a> Decoder<'a> {
         let repeats = self.group.fallback == Fallback::Single || self.group.is_single();
         let legacy = repeats.then(|| {
             let parts = call.caller.parts();
-            let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-            Legacy { method: parts.method.as_str(), path, body: Raw(payload.sent) }
+            let path = parts
+                .uri
+                .path_and_query()
+                .map_or("/", http::uri::PathAndQuery::as_str);
+            Legacy {
+                method: parts.method.as_str(),
+                path,
+                body: Raw(payload.sent),
+            }
         });
         self.finish(call, writer, legacy, (payload.text, payload.object))
     }
@@ -133,13 +157,27 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// As for [`decode_single`](Self::decode_single).
-    pub fn decode_element(self, call: &Call<'_>, raw: &'a str, object: &'a Object<'a>) -> Result<Decoded<'a>, Decline> {
+    pub fn decode_element(
+        self,
+        call: &Call<'_>,
+        raw: &'a str,
+        object: &'a Object<'a>,
+    ) -> Result<Decoded<'a>, Decline> {
         let mut writer = Writer::new(self.group, false, raw.len());
         writer.write_as_given(object)?;
-        let scope = Scope { call, body: Some((raw, object)), event: Some(writer.draft.view()), user: None };
-        // Ruling 26: an event that names another user than its caller's token is the application's to judge.
+        let scope = Scope {
+            call,
+            body: Some((raw, object)),
+            event: Some(writer.draft.view()),
+            user: None,
+        };
+        // Ruling 26: an event that names another user than its caller's token is the application's
+        // to judge.
         let own = self.identity.named_by_event(&scope);
-        if own.zip(self.identity.claimed(call.caller)).is_some_and(|(named, claimed)| named != claimed) {
+        if own
+            .zip(self.identity.claimed(call.caller))
+            .is_some_and(|(named, claimed)| named != claimed)
+        {
             return Err(Decline::Forward(Forward::OtherUser));
         }
         self.finish(call, writer, None, (raw, object))
@@ -156,10 +194,23 @@ impl<'a> Decoder<'a> {
         let content = writer.content();
         let mut draft = writer.draft;
         checks::require_members(group, &draft)?;
-        let scope = Scope { call, body: Some(body), event: Some(draft.view()), user: None };
-        let user = identity.user(&scope).ok_or(Decline::Forward(Forward::NoUser))?;
-        let is_other = |raw: &str| json::string(raw).is_none_or(|text| identity.spelled(text.into()) != user.as_str());
-        let foreign = |field: &Arc<str>| draft.raw(field).is_some_and(|raw| !json::is_null(raw) && is_other(raw));
+        let scope = Scope {
+            call,
+            body: Some(body),
+            event: Some(draft.view()),
+            user: None,
+        };
+        let user = identity
+            .user(&scope)
+            .ok_or(Decline::Forward(Forward::NoUser))?;
+        let is_other = |raw: &str| {
+            json::string(raw).is_none_or(|text| identity.spelled(text.into()) != user.as_str())
+        };
+        let foreign = |field: &Arc<str>| {
+            draft
+                .raw(field)
+                .is_some_and(|raw| !json::is_null(raw) && is_other(raw))
+        };
         if group.same_user.iter().any(foreign) {
             return Err(Decline::Forward(Forward::OtherUser));
         }
@@ -170,22 +221,41 @@ impl<'a> Decoder<'a> {
         }
         let caller_keys = identity.caller_keys(caller, Some(body.1));
         let keys = caller_keys.keys;
-        let id = checks::read_or_make_id(group, &mut draft, &(call, &user, body.0, &keys.principal.0))?;
+        let id =
+            checks::read_or_make_id(group, &mut draft, &(call, &user, body.0, &keys.principal.0))?;
         checks::check_age(group, &draft, call.now)?;
-        let scope = Scope { call, body: Some(body), event: Some(draft.view()), user: Some(&user) };
+        let scope = Scope {
+            call,
+            body: Some(body),
+            event: Some(draft.view()),
+            user: Some(&user),
+        };
         let subject = checks::find_subject(group, &scope);
         let tags = self.find_tags(&scope, keys.principal);
-        let priority = group.flush_on.iter().any(|(at, wanted)| checks::is_met(draft.view().at(&at.0), wanted));
-        let claimed = identity.claimed(caller).is_some_and(|named| named == user.as_str());
+        let priority = group
+            .flush_on
+            .iter()
+            .any(|(at, wanted)| checks::is_met(draft.view().at(&at.0), wanted));
+        let claimed = identity
+            .claimed(caller)
+            .is_some_and(|named| named == user.as_str());
         let carried = identity.carry(caller, (claimed, group.is_shared()), legacy, MAX_REMAINDER);
         let carried = carried.map_err(|_| Decline::Forward(Forward::LargeHead))?;
-        self.changes.note(identity, caller, &user, &keys, || identity.read(caller, Some(body.1)));
+        self.changes.note(identity, caller, &user, &keys, || {
+            identity.read(caller, Some(body.1))
+        });
         let make = || identity.read(caller, Some(body.1)).context(caller, keys);
-        let context = self.contexts.share(&keys, Address::of(caller.peer().client), make);
+        let context = self
+            .contexts
+            .share(&keys, Address::of(caller.peer().client), make);
         let fits = context.as_ref().map(|_| ()).map_err(|why| *why);
         let context = context.unwrap_or_else(|_| Arc::new(make()));
         let owner = context.owner(claimed);
-        let lane = LaneKey { group: self.index, user, credential: keys.fingerprint };
+        let lane = LaneKey {
+            group: self.index,
+            user,
+            credential: keys.fingerprint,
+        };
         let (json, members) = draft.finish();
         let event = Event {
             id,
@@ -202,17 +272,33 @@ impl<'a> Decoder<'a> {
             subject,
             content,
         };
-        Ok(Decoded { event, succession: identity.succession(&caller_keys), fits, members })
+        Ok(Decoded {
+            event,
+            succession: identity.succession(&caller_keys),
+            fits,
+            members,
+        })
     }
 
     /// What an event makes old.
     fn find_tags(self, scope: &Scope<'_, '_>, principal: Principal) -> Arc<[Tag]> {
-        // A tag that can't be rendered for this event concerns nothing that this event could change.
-        let named = self.group.invalidates.iter().filter_map(|tag| tag.render(scope)).map(|name| Tag::new(&name));
-        // What is stored of the event's own address is old for its caller, and what callers share. Whom else it concerns the
-        // group's tags say: an address may be everybody's, and its answers each caller's own.
+        // A tag that can't be rendered for this event concerns nothing that this event could
+        // change.
+        let named = self
+            .group
+            .invalidates
+            .iter()
+            .filter_map(|tag| tag.render(scope))
+            .map(|name| Tag::new(&name));
+        // What is stored of the event's own address is old for its caller, and what callers share.
+        // Whom else it concerns the group's tags say: an address may be everybody's, and its
+        // answers each caller's own.
         let caller = scope.call.caller;
-        let own = caller.peer().host.as_deref().map(|host| resource(host, caller.parts().uri.path()));
+        let own = caller
+            .peer()
+            .host
+            .as_deref()
+            .map(|host| resource(host, caller.parts().uri.path()));
         let own = own.map(|name| Tag::own_and_shared(&name, principal));
         named.chain(own.into_iter().flatten()).collect()
     }

@@ -1,4 +1,5 @@
-//! An event as it stands in a batch, while it is written: one JSON object, and where its members lie.
+//! An event as it stands in a batch, while it is written: one JSON object, and where its members
+//! lie.
 
 use crate::json;
 use crate::template::Quoted;
@@ -30,7 +31,11 @@ impl<'a> View<'a> {
     /// The raw value of a member; of a repeated name the last one.
     #[must_use]
     pub fn raw(self, name: &str) -> Option<&'a str> {
-        let member = self.members.iter().rev().find(|member| member.name == name)?;
+        let member = self
+            .members
+            .iter()
+            .rev()
+            .find(|member| member.name == name)?;
         self.json.get(member.value.clone())
     }
 
@@ -42,7 +47,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// An event that is being written. Names are those of the mapping, of the group, and of the call's body.
+/// An event that is being written. Names are those of the mapping, of the group, and of the call's
+/// body.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
     json: String,
@@ -52,11 +58,17 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// Nothing yet; `bytes` are expected.
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { json: String::with_capacity(bytes), members: Vec::with_capacity(12) }
+        Self {
+            json: String::with_capacity(bytes),
+            members: Vec::with_capacity(12),
+        }
     }
 
     pub(super) fn view(&self) -> View<'_> {
-        View { json: &self.json, members: &self.members }
+        View {
+            json: &self.json,
+            members: &self.members,
+        }
     }
 
     pub(super) fn raw(&self, name: &str) -> Option<&str> {
@@ -70,10 +82,14 @@ impl<'a> Draft<'a> {
 
     /// Whether one of the first members has this name.
     pub(super) fn has_among_first(&self, count: usize, name: &str) -> bool {
-        self.members.iter().take(count).any(|member| member.name == name)
+        self.members
+            .iter()
+            .take(count)
+            .any(|member| member.name == name)
     }
 
-    /// Writes a member; `write`: its raw value, `false` if there is none, and then nothing is written.
+    /// Writes a member; `write`: its raw value, `false` if there is none, and then nothing is
+    /// written.
     pub(super) fn write_member(
         &mut self,
         name: &'a str,
@@ -87,7 +103,12 @@ impl<'a> Draft<'a> {
         let value = self.json.len();
         let written = write(&mut self.json);
         if written {
-            self.members.push(Member { name, begin, value: value..self.json.len(), drawn: false });
+            self.members.push(Member {
+                name,
+                begin,
+                value: value..self.json.len(),
+                drawn: false,
+            });
         } else {
             self.json.truncate(before);
         }
@@ -109,7 +130,12 @@ impl<'a> Draft<'a> {
         self.json.push(':');
         let value = self.json.len();
         write(&mut self.json);
-        self.members.push(Member { name, begin, value: value..self.json.len(), drawn: false });
+        self.members.push(Member {
+            name,
+            begin,
+            value: value..self.json.len(),
+            drawn: false,
+        });
     }
 
     /// The member that was written last differs from try to try of one event.
@@ -119,15 +145,22 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What the event says, member by member as it is written, but for those that are drawn and those of these names.
+    /// What the event says, member by member as it is written, but for those that are drawn and
+    /// those of these names.
     pub(super) fn said(&self, is_left_out: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
-        let members = self.members.iter().filter(move |member| !member.drawn && !is_left_out(member.name));
+        let members = self
+            .members
+            .iter()
+            .filter(move |member| !member.drawn && !is_left_out(member.name));
         members.filter_map(|member| self.json.get(member.begin..member.value.end))
     }
 
     /// The raw value of the member that was written last.
     pub(super) fn last(&self) -> &str {
-        self.members.last().and_then(|member| self.json.get(member.value.clone())).unwrap_or_default()
+        self.members
+            .last()
+            .and_then(|member| self.json.get(member.value.clone()))
+            .unwrap_or_default()
     }
 
     /// Puts another raw value in the place of the last one.
@@ -156,6 +189,9 @@ impl<'a> Draft<'a> {
             self.json.push('{');
         }
         self.json.push('}');
-        (self.json.into_boxed_str().into_boxed_bytes().into(), self.members)
+        (
+            self.json.into_boxed_str().into_boxed_bytes().into(),
+            self.members,
+        )
     }
 }

@@ -19,21 +19,30 @@ pub(super) struct Writer<'a> {
     pub(super) draft: Draft<'a>,
     /// What of it is drawn, as it would be at every try.
     still: SipHasher13,
-    /// A single call whose percent is no number is the application's to judge; in a client's batch it stays as it is.
+    /// A single call whose percent is no number is the application's to judge; in a client's batch
+    /// it stays as it is.
     strict: bool,
 }
 
 impl<'a> Writer<'a> {
     /// `bytes`: as long as the body is.
     pub(super) fn new(group: &'a Group, strict: bool, bytes: usize) -> Self {
-        Self { group, draft: Draft::with_capacity(bytes + 64), still: SipHasher13::new(), strict }
+        Self {
+            group,
+            draft: Draft::with_capacity(bytes + 64),
+            still: SipHasher13::new(),
+            strict,
+        }
     }
 
-    /// A hash of what the event says, without what only this try of it says: id, volatile members, what is drawn (ruling
-    /// 21). Unkeyed: it is only compared with that of another try under the same id.
+    /// A hash of what the event says, without what only this try of it says: id, volatile members,
+    /// what is drawn (ruling 21). Unkeyed: it is only compared with that of another try under the
+    /// same id.
     pub(super) fn content(&self) -> u64 {
         let group = self.group;
-        let is_left_out = |name: &str| *name == *group.id_field || group.volatile.iter().any(|one| **one == *name);
+        let is_left_out = |name: &str| {
+            *name == *group.id_field || group.volatile.iter().any(|one| **one == *name)
+        };
         let mut content = self.still;
         for member in self.draft.said(is_left_out) {
             content.write(member.as_bytes());
@@ -51,7 +60,9 @@ impl<'a> Writer<'a> {
         for field in mapping.fields() {
             self.write_field(field, scope)?;
         }
-        let (true, Some(body)) = (mapping.takes_rest(), body) else { return Ok(()) };
+        let (true, Some(body)) = (mapping.takes_rest(), body) else {
+            return Ok(());
+        };
         // Compared with the mapping's own members only: a body may have 100,000 of them.
         let own = self.draft.len();
         for (name, raw) in last_of_each(body) {
@@ -83,9 +94,15 @@ impl<'a> Writer<'a> {
     }
 
     fn write_field(&mut self, field: &'a Field, scope: &Scope<'_, '_>) -> Result<(), Decline> {
-        let Field { name, quoted, template, draws } = field;
+        let Field {
+            name,
+            quoted,
+            template,
+            draws,
+        } = field;
         let (draft, mut written) = (&mut self.draft, false);
-        let mut write = || written = draft.write_member(name, quoted, |out| template.write(scope, out));
+        let mut write =
+            || written = draft.write_member(name, quoted, |out| template.write(scope, out));
         let drawn = if *draws {
             scope.call.notes_draws(write)
         } else {
@@ -97,13 +114,19 @@ impl<'a> Writer<'a> {
                 self.draft.mark_last_drawn();
             }
             let mut still = String::new();
-            scope.call.standing_still(|| _ = template.write(scope, &mut still));
+            scope
+                .call
+                .standing_still(|| _ = template.write(scope, &mut still));
             for text in [quoted.as_str(), &still] {
                 self.still.write_u64(text.len() as u64);
                 self.still.write(text.as_bytes());
             }
         }
-        if written { self.normalize_last(name) } else { Ok(()) }
+        if written {
+            self.normalize_last(name)
+        } else {
+            Ok(())
+        }
     }
 
     /// Brings the member that was written last into the group's form.
@@ -129,18 +152,26 @@ impl<'a> Writer<'a> {
 /// The members of an object; of a repeated name the last one, as everywhere in JSON.
 fn last_of_each<'o>(object: &'o Object<'_>) -> impl Iterator<Item = (&'o str, &'o str)> {
     let last: Option<HashMap<&str, &str>> = (object.len() > FEW).then(|| object.iter().collect());
-    object.iter().enumerate().filter_map(move |(place, (name, raw))| {
-        let is_last = match &last {
-            Some(last) => last.get(name).is_some_and(|last| std::ptr::eq(*last, raw)),
-            None => object.iter().skip(place + 1).all(|(other, _)| other != name),
-        };
-        is_last.then_some((name, raw))
-    })
+    object
+        .iter()
+        .enumerate()
+        .filter_map(move |(place, (name, raw))| {
+            let is_last = match &last {
+                Some(last) => last.get(name).is_some_and(|last| std::ptr::eq(*last, raw)),
+                None => object
+                    .iter()
+                    .skip(place + 1)
+                    .all(|(other, _)| other != name),
+            };
+            is_last.then_some((name, raw))
+        })
 }
 
 /// A JSON number, rounded and clamped to 0..=100.
 fn percent(raw: &str) -> Option<i64> {
     let value: f64 = serde_json::from_str(raw).ok()?;
     #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..=100 before")]
-    value.is_finite().then(|| value.clamp(0.0, 100.0).round() as i64)
+    value
+        .is_finite()
+        .then(|| value.clamp(0.0, 100.0).round() as i64)
 }

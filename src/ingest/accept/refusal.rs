@@ -125,7 +125,8 @@ impl Refusal {
 
 const NO_ROOM: &str = "no_room";
 
-/// What a group's `refuse` may name: of these Tidegate tells the caller itself, instead of the application.
+/// What a group's `refuse` may name: of these Tidegate tells the caller itself, instead of the
+/// application.
 pub const REFUSABLE: [&str; 12] = [
     "not_json",
     "missing_field",
@@ -188,7 +189,8 @@ pub enum Forward {
     Rejected,
     /// `admit = "proven"`, and nothing of this credential has succeeded lately.
     Unproven,
-    /// Nothing speaks for its principal, and those of whom that is so hold their share of a bound (ruling 25).
+    /// Nothing speaks for its principal, and those of whom that is so hold their share of a bound
+    /// (ruling 25).
     TooManyStrangers,
     /// More users than `limits.max_users`.
     TooManyUsers,

@@ -1,4 +1,5 @@
-//! Taking an event call: what needs no wait first ([`Acceptor::prepare`]), then the journal ([`Acceptor::keep_prepared`]).
+//! Taking an event call: what needs no wait first ([`Acceptor::prepare`]), then the journal
+//! ([`Acceptor::keep_prepared`]).
 
 use super::call::{Call, Scope};
 use super::decode::{self, Decoded, Decoder, Payload};
@@ -79,13 +80,25 @@ pub(in crate::ingest) struct Arrival {
 
 impl Arrival {
     pub(in crate::ingest) fn of(call: &Call<'_>, decoded: Decoded<'_>) -> Self {
-        let Decoded { event, fits, succession, .. } = decoded;
-        Self { event, address: Address::of(call.caller.peer().client), fits, share: None, succession }
+        let Decoded {
+            event,
+            fits,
+            succession,
+            ..
+        } = decoded;
+        Self {
+            event,
+            address: Address::of(call.caller.peer().client),
+            fits,
+            share: None,
+            succession,
+        }
     }
 }
 
 impl Acceptor {
-    /// Decodes an event call and looks whether it may be kept. `sent`: its body as it came; `body`: without its coding.
+    /// Decodes an event call and looks whether it may be kept. `sent`: its body as it came; `body`:
+    /// without its coding.
     ///
     /// # Errors
     /// The call is to be forwarded, or refused.
@@ -108,26 +121,47 @@ impl Acceptor {
         {
             return Err(Decline::Forward(Forward::Query));
         }
-        let decoder = self.decoder(route.group).ok_or(Decline::Forward(Forward::NoRule))?;
-        let payload = Payload { sent, text, object: &object };
+        let decoder = self
+            .decoder(route.group)
+            .ok_or(Decline::Forward(Forward::NoRule))?;
+        let payload = Payload {
+            sent,
+            text,
+            object: &object,
+        };
         let decoded = decoder.decode_single(route, call, payload).map_err(judge)?;
         if !rollout::included(&decoded.event.lane.user, route.rollout) {
             return Err(Decline::Forward(Forward::Mode));
         }
         let looked = self.look_up(&decoded.event);
-        let ack = acknowledge(route, call, (text, &object), &decoded, looked.known == Known::Yes);
+        let ack = acknowledge(
+            route,
+            call,
+            (text, &object),
+            &decoded,
+            looked.known == Known::Yes,
+        );
         // Ruling 12: what no header may carry makes the call the application's.
         let ack = ack.ok_or(Decline::Forward(Forward::HeaderValue))?;
         let unmapped = decode::unmapped(route, &object);
         let mut arrival = Arrival::of(call, decoded);
         let admission = self.admit(decoder.group, &mut arrival, looked)?;
-        let Arrival { event, succession, .. } = arrival;
+        let Arrival {
+            event, succession, ..
+        } = arrival;
         let unmapped = (unmapped > 0).then(|| (route.path.source().into(), unmapped as u64));
-        Ok(Prepared { event, admission, succession, ack, differs_if_known: route.ack.duplicate.is_some(), unmapped })
+        Ok(Prepared {
+            event,
+            admission,
+            succession,
+            ack,
+            differs_if_known: route.ack.duplicate.is_some(),
+            unmapped,
+        })
     }
 
-    /// Keeps what may be kept, and says what its client hears; `None`: its id has become known meanwhile, and the call is to
-    /// be prepared anew.
+    /// Keeps what may be kept, and says what its client hears; `None`: its id has become known
+    /// meanwhile, and the call is to be prepared anew.
     ///
     /// # Errors
     /// The call is to be forwarded; nothing was kept.
@@ -135,7 +169,14 @@ impl Acceptor {
     /// # Cancel safety
     /// From the journal on the event is kept whether or not the caller stays (ruling 2).
     pub async fn keep_prepared(&self, prepared: Prepared) -> Result<Option<Ack>, Decline> {
-        let Prepared { event, admission, succession, ack, differs_if_known, unmapped } = prepared;
+        let Prepared {
+            event,
+            admission,
+            succession,
+            ack,
+            differs_if_known,
+            unmapped,
+        } = prepared;
         let is_new = match admission {
             Admission::Known => false,
             Admission::New(key, share) => {
@@ -147,12 +188,20 @@ impl Acceptor {
             }
         };
         if let Some((path, count)) = unmapped {
-            self.0.admitter.metrics.unmapped.with_label_values(&[&*path]).inc_by(count);
+            self.0
+                .admitter
+                .metrics
+                .unmapped
+                .with_label_values(&[&*path])
+                .inc_by(count);
         }
         if !is_new {
             self.repeat();
         }
-        Ok(Some(Ack { duplicate: !is_new, ..ack }))
+        Ok(Some(Ack {
+            duplicate: !is_new,
+            ..ack
+        }))
     }
 
     /// P14: what isn't understood is forwarded, unless its group says that Tidegate refuses it.
@@ -163,9 +212,15 @@ impl Acceptor {
         };
         match decline {
             Decline::Refuse(
-                Refusal::Limited(_) | Refusal::Busy(_) | Refusal::NoRoom(_) | Refusal::TooSlow | Refusal::Incomplete,
+                Refusal::Limited(_)
+                | Refusal::Busy(_)
+                | Refusal::NoRoom(_)
+                | Refusal::TooSlow
+                | Refusal::Incomplete,
             ) => decline,
-            Decline::Refuse(refusal) if !refuses(refusal.as_str()) => Decline::Forward(Forward::NotUnderstood(refusal)),
+            Decline::Refuse(refusal) if !refuses(refusal.as_str()) => {
+                Decline::Forward(Forward::NotUnderstood(refusal))
+            }
             other => other,
         }
     }
@@ -192,14 +247,20 @@ impl Acceptor {
     ) -> Result<(), Decline> {
         let shared = &self.0;
         let forward = |why| Err(Decline::Forward(why));
-        if !group.is_single() && event.json.len() + shared.admitter.envelope(event) > group.max_bytes {
+        if !group.is_single()
+            && event.json.len() + shared.admitter.envelope(event) > group.max_bytes
+        {
             return forward(Forward::TooLargeForBatch);
         }
         if shared.closed.load(Ordering::Relaxed) {
             return forward(Forward::NotKept);
         }
         let number = self.shard_of(&event.lane.user);
-        if shared.levels.get(number).is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes) {
+        if shared
+            .levels
+            .get(number)
+            .is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes)
+        {
             return forward(Forward::TooManyLanes);
         }
         let principal = event.owner.principal;
@@ -219,27 +280,53 @@ impl Acceptor {
     pub(in crate::ingest) fn share(&self, arrival: &Arrival) -> Result<Share, Decline> {
         arrival.fits.map_err(|why| Decline::Forward(why.into()))?;
         let (event, reputation) = (&arrival.event, &self.0.reputation);
-        let takes = reputation.shares().of_event(self.shard_of(&event.lane.user), event);
-        let holder = Holder { principal: event.owner.principal, address: arrival.address };
-        reputation.take_share(holder, takes).map_err(|why| Decline::Forward(why.into()))
+        let takes = reputation
+            .shares()
+            .of_event(self.shard_of(&event.lane.user), event);
+        let holder = Holder {
+            principal: event.owner.principal,
+            address: arrival.address,
+        };
+        reputation
+            .take_share(holder, takes)
+            .map_err(|why| Decline::Forward(why.into()))
     }
 
-    /// What is known of an event's id, and of its caller. A refused caller must hear the application's own answer, whatever
-    /// is known of the id.
+    /// What is known of an event's id, and of its caller. A refused caller must hear the
+    /// application's own answer, whatever is known of the id.
     fn look_up(&self, event: &Event) -> Looked {
         let shared = &self.0;
         let key = shared.admitter.key(event);
-        let is_refused = shared.reputation.is_refused_in(event.owner.principal, event.lane.group);
-        let known = if is_refused { Known::No } else { shared.admitter.seen.look(key, Instant::now()) };
-        Looked { key, is_refused, known }
+        let is_refused = shared
+            .reputation
+            .is_refused_in(event.owner.principal, event.lane.group);
+        let known = if is_refused {
+            Known::No
+        } else {
+            shared.admitter.seen.look(key, Instant::now())
+        };
+        Looked {
+            key,
+            is_refused,
+            known,
+        }
     }
 
     /// Whether an event may be kept, and what of the bounds it takes then.
-    fn admit(&self, group: &Group, arrival: &mut Arrival, looked: Looked) -> Result<Admission, Decline> {
+    fn admit(
+        &self,
+        group: &Group,
+        arrival: &mut Arrival,
+        looked: Looked,
+    ) -> Result<Admission, Decline> {
         let shared = &self.0;
         let share = arrival.share.take();
         let event = &arrival.event;
-        let Looked { key, is_refused, known } = looked;
+        let Looked {
+            key,
+            is_refused,
+            known,
+        } = looked;
         // ORDER: before anything that would forward it: an event that was acknowledged goes once.
         match known {
             Known::Yes => return Ok(Admission::Known),
@@ -248,8 +335,15 @@ impl Acceptor {
         }
         self.check_admissible(group, event, is_refused)?;
         let share = share.map_or_else(|| self.share(arrival), Ok)?;
-        let is_good = shared.reputation.is_good(event.owner.principal, event.lane.group);
-        let payer = Payer::of(&event.lane.user, &event.owner, share.is_strangers(), is_good);
+        let is_good = shared
+            .reputation
+            .is_good(event.owner.principal, event.lane.group);
+        let payer = Payer::of(
+            &event.lane.user,
+            &event.owner,
+            share.is_strangers(),
+            is_good,
+        );
         shared.buckets.take(payer).map_err(|dry| match dry {
             NoToken::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             NoToken::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
@@ -265,14 +359,22 @@ impl Acceptor {
         succession: Option<Succession>,
     ) -> Result<bool, Decline> {
         let shared = &self.0;
-        let keep = shared.groups.get(event.lane.group.0).map_or_else(Default::default, |group| group.max_age);
+        let keep = shared
+            .groups
+            .get(event.lane.group.0)
+            .map_or_else(Default::default, |group| group.max_age);
         let admitted = match shared.admitter.admit(key, &event, keep, share).await {
             Ok(admitted) => admitted,
             Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
             Err(Claim::Known | Claim::New) => return Ok(false),
         };
         let number = self.shard_of(&event.lane.user);
-        let more = More { seen: admitted.seen(), replaces: None, beside: shared.contexts.bytes(), succession };
+        let more = More {
+            seen: admitted.seen(),
+            replaces: None,
+            beside: shared.contexts.bytes(),
+            succession,
+        };
         match shared.journal.append(number, event, admitted, more).await {
             Ok(_) => Ok(true),
             Err(error) => {
@@ -283,11 +385,18 @@ impl Acceptor {
     }
 
     /// Admits and keeps an event; `false`: it was known.
-    pub(in crate::ingest) async fn keep(&self, group: &Group, mut arrival: Arrival) -> Result<bool, Decline> {
+    pub(in crate::ingest) async fn keep(
+        &self,
+        group: &Group,
+        mut arrival: Arrival,
+    ) -> Result<bool, Decline> {
         let looked = self.look_up(&arrival.event);
         let is_new = match self.admit(group, &mut arrival, looked)? {
             Admission::Known => false,
-            Admission::New(key, share) => self.store(arrival.event, (key, share), arrival.succession).await?,
+            Admission::New(key, share) => {
+                self.store(arrival.event, (key, share), arrival.succession)
+                    .await?
+            }
         };
         if !is_new {
             self.repeat();
@@ -311,19 +420,47 @@ fn acknowledge(
     duplicate: bool,
 ) -> Option<Ack> {
     let event = &decoded.event;
-    let scope = Scope { call, body: Some(body), event: Some(decoded.view()), user: Some(&event.lane.user) };
-    let template = route.ack.duplicate.as_ref().filter(|_| duplicate).unwrap_or(&route.ack.body);
+    let scope = Scope {
+        call,
+        body: Some(body),
+        event: Some(decoded.view()),
+        user: Some(&event.lane.user),
+    };
+    let template = route
+        .ack
+        .duplicate
+        .as_ref()
+        .filter(|_| duplicate)
+        .unwrap_or(&route.ack.body);
     let mut out = String::with_capacity(256);
     template.write(&scope, &mut out);
-    let rendered = route.ack.headers.iter().filter_map(|(name, template)| Some((name, template.render(&scope)?)));
-    let headers: Result<Vec<_>, _> =
-        rendered.map(|(name, text)| HeaderValue::try_from(text).map(|value| (name.clone(), value))).collect();
+    let rendered = route
+        .ack
+        .headers
+        .iter()
+        .filter_map(|(name, template)| Some((name, template.render(&scope)?)));
+    let headers: Result<Vec<_>, _> = rendered
+        .map(|(name, text)| HeaderValue::try_from(text).map(|value| (name.clone(), value)))
+        .collect();
     let (headers, event) = (headers.ok()?, Some(event.id.clone()));
-    Some(Ack { status: route.ack.status, headers, body: out.into(), event, duplicate })
+    Some(Ack {
+        status: route.ack.status,
+        headers,
+        body: out.into(),
+        event,
+        duplicate,
+    })
 }
 
 /// The body as JSON. A call whose method needs no body may leave it out.
 fn read_body<'a>(call: &Call<'_>, body: &'a Bytes) -> Result<(&'a str, Object<'a>), Decline> {
-    let bodiless = matches!(call.caller.parts().method, Method::GET | Method::HEAD | Method::DELETE);
-    if body.is_empty() && bodiless { decode::parse(b"{}") } else { decode::parse(body) }
+    let bodiless = matches!(
+        call.caller.parts().method,
+        Method::GET | Method::HEAD | Method::DELETE
+    );
+    if body.is_empty() && bodiless {
+        decode::parse(b"{}")
+    } else {
+        decode::parse(body)
+    }
 }

@@ -1,4 +1,5 @@
-//! One attempt after the other: request, exchange, verdict; every batch comes back to its shard with one.
+//! One attempt after the other: request, exchange, verdict; every batch comes back to its shard
+//! with one.
 
 use super::deliverer::{Carrier, Deliverer};
 use super::exchange::Found;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Deliverer {
-    /// Delivers a load; one that is refused as a whole goes on in halves, in order and one at a time, so that no lane has
-    /// more than one batch in flight.
+    /// Delivers a load; one that is refused as a whole goes on in halves, in order and one at a
+    /// time, so that no lane has more than one batch in flight.
     pub(super) async fn deliver(self: Arc<Self>, whole: Carrier) {
         let mut stack = vec![whole];
         let mut first = true;
@@ -28,7 +29,10 @@ impl Deliverer {
             }
             if let Judged::Halves = self.attempt(&mut carrier).await {
                 let second = carrier.load.split_off(carrier.load.len() / 2);
-                stack.push(Carrier { deliverer: Arc::clone(&self), load: second });
+                stack.push(Carrier {
+                    deliverer: Arc::clone(&self),
+                    load: second,
+                });
                 stack.push(carrier);
             }
         }
@@ -36,34 +40,50 @@ impl Deliverer {
 
     async fn attempt(&self, carrier: &mut Carrier) -> Judged {
         let none = Judged::Each(Vec::new());
-        let Some(group) = load::group_of(&carrier.load).and_then(|group| self.groups.get(group)) else { return none };
+        let Some(group) = load::group_of(&carrier.load).and_then(|group| self.groups.get(group))
+        else {
+            return none;
+        };
         let began = Instant::now();
         let found = self.exchange(group, &carrier.load).await;
         if let Found::Reply(status, headers, _) = &found {
-            carrier.load.iter_mut().for_each(|ready| ready.batch.status = Some(status.as_u16()));
+            carrier
+                .load
+                .iter_mut()
+                .for_each(|ready| ready.batch.status = Some(status.as_u16()));
             self.note_renewal(&carrier.load, *status, headers);
         }
         let (judged, attempt) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, attempt, began);
         self.count(&carrier.load, attempt);
-        let Judged::Each(verdicts) = judged else { return judged };
+        let Judged::Each(verdicts) = judged else {
+            return judged;
+        };
         for (ready, verdict) in std::mem::take(&mut carrier.load).into_iter().zip(verdicts) {
             self.bring_back(ready, verdict);
         }
         none
     }
 
-    /// A cookie that the answer renews reaches no browser: the caller's next call is forwarded, so that its session lives
-    /// (ruling 24).
+    /// A cookie that the answer renews reaches no browser: the caller's next call is forwarded, so
+    /// that its session lives (ruling 24).
     fn note_renewal(&self, load: &[Ready], status: StatusCode, headers: &HeaderMap) {
         let set = headers.get_all(http::header::SET_COOKIE);
-        if !status.is_success() || load::is_under_service(load) || !self.assembler.identity.is_renewal(set.iter()) {
+        if !status.is_success()
+            || load::is_under_service(load)
+            || !self.assembler.identity.is_renewal(set.iter())
+        {
             return;
         }
-        let events = load.iter().filter_map(|ready| ready.batch.events.first()).map(|queued| queued.entry.event());
+        let events = load
+            .iter()
+            .filter_map(|ready| ready.batch.events.first())
+            .map(|queued| queued.entry.event());
         let has_session = |event: &&Event| {
             let carried = Carried::unpack(&event.carried);
-            let line = carried.as_ref().map_or(b"".as_slice(), |carried| carried.cookie.0);
+            let line = carried
+                .as_ref()
+                .map_or(b"".as_slice(), |carried| carried.cookie.0);
             self.assembler.identity.has_session(&event.context, line)
         };
         for event in events.filter(has_session) {
@@ -77,9 +97,13 @@ fn log(group: &Group, load: &[Ready], attempt: Attempt, began: Instant) {
     if !tracing::enabled!(tracing::Level::INFO) {
         return;
     }
-    let Some(first) = load.first().map(|ready| &ready.batch) else { return };
+    let Some(first) = load.first().map(|ready| &ready.batch) else {
+        return;
+    };
     let event = first.events.first().map(|queued| queued.entry.event());
-    let user = event.map(|event| keys::shown_user(event)).unwrap_or_default();
+    let user = event
+        .map(|event| keys::shown_user(event))
+        .unwrap_or_default();
     tracing::info!(
         group = %group.name, batch = %load::id_of(load), user = &*user, lane = ?first.key.credential,
         lanes = load.len(), events = load::count_events(load), form = ?first.form, result = attempt.as_str(),

@@ -1,4 +1,5 @@
-//! The batch contract (design §6), pure: a body out of events. What comes back is read in [`reply`](super::reply).
+//! The batch contract (design §6), pure: a body out of events. What comes back is read in
+//! [`reply`](super::reply).
 
 use crate::clock::millis;
 use crate::event::{Context, Fingerprint};
@@ -31,12 +32,18 @@ pub fn one_context<'a>(
     mut contexts: impl Iterator<Item = &'a Arc<Context>>,
 ) -> Result<Arc<Context>, MixedCredentials> {
     let first = contexts.next().ok_or(MixedCredentials)?;
-    let same =
-        |context: &Arc<Context>| context.keys.fingerprint == lane && (Arc::ptr_eq(context, first) || context == first);
-    if same(first) && contexts.all(same) { Ok(Arc::clone(first)) } else { Err(MixedCredentials) }
+    let same = |context: &Arc<Context>| {
+        context.keys.fingerprint == lane && (Arc::ptr_eq(context, first) || context == first)
+    };
+    if same(first) && contexts.all(same) {
+        Ok(Arc::clone(first))
+    } else {
+        Err(MixedCredentials)
+    }
 }
 
-/// What a context holds, as the head of a call that templates can look into. It is made when one does.
+/// What a context holds, as the head of a call that templates can look into. It is made when one
+/// does.
 #[derive(Debug)]
 pub struct Head<'a> {
     context: &'a Context,
@@ -47,7 +54,10 @@ impl<'a> Head<'a> {
     /// Of a context.
     #[must_use]
     pub const fn of(context: &'a Context) -> Self {
-        Self { context, made: OnceCell::new() }
+        Self {
+            context,
+            made: OnceCell::new(),
+        }
     }
 
     /// To look into.
@@ -55,8 +65,17 @@ impl<'a> Head<'a> {
     pub fn caller(&self, identity: &Identity, now: SystemTime) -> Caller<'_> {
         let (parts, peer) = self.made.get_or_init(|| {
             let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-            let peer = Peer::new(Connection { address: nowhere, secure: self.context.https });
-            (Identity::head_of(self.context), Peer { host: self.context.host.clone(), ..peer })
+            let peer = Peer::new(Connection {
+                address: nowhere,
+                secure: self.context.https,
+            });
+            (
+                Identity::head_of(self.context),
+                Peer {
+                    host: self.context.host.clone(),
+                    ..peer
+                },
+            )
         });
         identity.caller(parts, peer, now)
     }
@@ -85,12 +104,24 @@ impl<'a> BatchScope<'a> {
         now: SystemTime,
     ) -> Self {
         let (caller, now_ms) = (OnceCell::new(), OnceCell::new());
-        Self { identity, head, caller, user, id, now, now_ms, events: Cow::Borrowed("[]") }
+        Self {
+            identity,
+            head,
+            caller,
+            user,
+            id,
+            now,
+            now_ms,
+            events: Cow::Borrowed("[]"),
+        }
     }
 
     fn caller(&self) -> Option<&Caller<'a>> {
         let head = self.head?;
-        Some(self.caller.get_or_init(|| head.caller(self.identity, self.now)))
+        Some(
+            self.caller
+                .get_or_init(|| head.caller(self.identity, self.now)),
+        )
     }
 }
 
@@ -99,12 +130,18 @@ impl Lookup for BatchScope<'_> {
         match source {
             Source::Events => Some(Found::Json(&self.events)),
             Source::User => self.user.map(|user| Found::Text(Cow::Borrowed(user))),
-            Source::Batch if path.first().is_some_and(|name| **name == *"id") => Some(Found::Text(self.id.into())),
+            Source::Batch if path.first().is_some_and(|name| **name == *"id") => {
+                Some(Found::Text(self.id.into()))
+            }
             Source::Uuid => Some(Found::Text(self.id.into())),
-            Source::NowMs => Some(Found::Json(self.now_ms.get_or_init(|| millis(self.now).to_string()))),
+            Source::NowMs => Some(Found::Json(
+                self.now_ms.get_or_init(|| millis(self.now).to_string()),
+            )),
             Source::NowIso => Some(Found::Text(Cow::Owned(crate::clock::iso(self.now)))),
             Source::Header | Source::Cookie | Source::Jwt => self.caller()?.look(source, path),
-            Source::Body | Source::Query => keys::named(self.head?.context, source.name(), path).map(Found::Json),
+            Source::Body | Source::Query => {
+                keys::named(self.head?.context, source.name(), path).map(Found::Json)
+            }
             _ => None,
         }
     }
@@ -113,10 +150,18 @@ impl Lookup for BatchScope<'_> {
 impl Envelope {
     /// The body of a batch, exactly as long as the window counted it.
     #[must_use]
-    pub fn wrap<'a>(&self, events: impl Iterator<Item = &'a [u8]> + Clone, mut scope: BatchScope<'_>) -> Vec<u8> {
-        let Self::Document(document) = self else { return joined(b"{\"events\":[", events, b"]}") };
+    pub fn wrap<'a>(
+        &self,
+        events: impl Iterator<Item = &'a [u8]> + Clone,
+        mut scope: BatchScope<'_>,
+    ) -> Vec<u8> {
+        let Self::Document(document) = self else {
+            return joined(b"{\"events\":[", events, b"]}");
+        };
         // Events are JSON, and so UTF-8.
-        scope.events = String::from_utf8(joined(b"[", events, b"]")).unwrap_or_default().into();
+        scope.events = String::from_utf8(joined(b"[", events, b"]"))
+            .unwrap_or_default()
+            .into();
         let mut body = String::with_capacity(scope.events.len() + AROUND);
         document.write(&scope, &mut body);
         body.into_bytes()
@@ -124,16 +169,32 @@ impl Envelope {
 
     /// Bytes around the events of a batch of this user and context, commas left out.
     #[must_use]
-    pub fn overhead(&self, identity: &Identity, context: &Context, user: &str, now: SystemTime) -> usize {
-        let Self::Document(_) = self else { return ENVELOPE_BYTES };
+    pub fn overhead(
+        &self,
+        identity: &Identity,
+        context: &Context,
+        user: &str,
+        now: SystemTime,
+    ) -> usize {
+        let Self::Document(_) = self else {
+            return ENVELOPE_BYTES;
+        };
         let head = Head::of(context);
         let id = uuid::Uuid::nil().to_string();
-        self.wrap(std::iter::empty(), BatchScope::new(identity, Some(&head), Some(user), &id, now)).len()
+        self.wrap(
+            std::iter::empty(),
+            BatchScope::new(identity, Some(&head), Some(user), &id, now),
+        )
+        .len()
     }
 }
 
 /// All events with commas between them, in one piece of memory.
-fn joined<'a>(before: &[u8], events: impl Iterator<Item = &'a [u8]> + Clone, after: &[u8]) -> Vec<u8> {
+fn joined<'a>(
+    before: &[u8],
+    events: impl Iterator<Item = &'a [u8]> + Clone,
+    after: &[u8],
+) -> Vec<u8> {
     let all: usize = events.clone().map(|event| event.len() + 1).sum();
     let mut list = Vec::with_capacity(before.len() + all + after.len());
     list.extend_from_slice(before);

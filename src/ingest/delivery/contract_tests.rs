@@ -31,12 +31,26 @@ fn identity() -> Identity {
 fn the_envelope_is_as_long_as_the_window_counts_it() {
     let events: [&[u8]; 3] = [b"{}", b"{\"a\":1}", b"{}"];
     let identity = identity();
-    let headers = vec![(http::header::HeaderName::from_static("x-org"), HeaderValue::from_static("acme \"1\""))];
-    let context = Context { headers, ..Context::bare(Keys::of(Fingerprint([1; 16]))) };
+    let headers = vec![(
+        http::header::HeaderName::from_static("x-org"),
+        HeaderValue::from_static("acme \"1\""),
+    )];
+    let context = Context {
+        headers,
+        ..Context::bare(Keys::of(Fingerprint([1; 16])))
+    };
     let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    let sources =
-        [Source::Events, Source::Header, Source::User, Source::NowIso, Source::NowMs, Source::Uuid, Source::Batch];
-    let document = |value: Value| Envelope::Document(JsonTemplate::from_json(&value, &sources).unwrap());
+    let sources = [
+        Source::Events,
+        Source::Header,
+        Source::User,
+        Source::NowIso,
+        Source::NowMs,
+        Source::Uuid,
+        Source::Batch,
+    ];
+    let document =
+        |value: Value| Envelope::Document(JsonTemplate::from_json(&value, &sources).unwrap());
     let cases = [
         (Envelope::Plain, "{\"events\":[{},{\"a\":1},{}]}"),
         (document(json!("{events}")), "[{},{\"a\":1},{}]"),
@@ -51,7 +65,9 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
             "{\"at\":\"2023-11-14T22:13:20.000Z\",\"e\":[{},{\"a\":1},{}],\"u\":\"ada\"}",
         ),
         (
-            document(json!({ "at": "{now.ms}", "e": "{events}", "id": "{batch.id}", "key": "{uuid}" })),
+            document(
+                json!({ "at": "{now.ms}", "e": "{events}", "id": "{batch.id}", "key": "{uuid}" }),
+            ),
             "{\"at\":1700000000000,\"e\":[{},{\"a\":1},{}],\"id\":\"0197a1d2-0000-7000-8000-000000000001\",\"key\":\"0197a1d2-0000-7000-8000-000000000001\"}",
         ),
     ];
@@ -61,10 +77,16 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
         let body = envelope.wrap(events.into_iter(), scope);
         assert_eq!(String::from_utf8_lossy(&body), wanted);
         if let Envelope::Plain = envelope {
-            assert!(body.capacity() <= body.len() + 1, "one piece of memory, of a size known before");
+            assert!(
+                body.capacity() <= body.len() + 1,
+                "one piece of memory, of a size known before"
+            );
         }
         let counted = envelope.overhead(&identity, &context, "ada", now);
-        assert_eq!(body.len(), counted + events.iter().map(|event| event.len()).sum::<usize>() + 2);
+        assert_eq!(
+            body.len(),
+            counted + events.iter().map(|event| event.len()).sum::<usize>() + 2
+        );
     }
 }
 
@@ -72,7 +94,10 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
 fn a_batch_of_two_credentials_is_refused_by_the_assembler() {
     let context = |byte: u8, value: &'static str| {
         let headers = vec![(http::header::AUTHORIZATION, HeaderValue::from_static(value))];
-        Arc::new(Context { headers, ..Context::bare(Keys::of(Fingerprint([byte; 16]))) })
+        Arc::new(Context {
+            headers,
+            ..Context::bare(Keys::of(Fingerprint([byte; 16])))
+        })
     };
     let (mine, same, other) = (context(1, "a"), context(1, "a"), context(2, "b"));
     let collided = context(1, "b");

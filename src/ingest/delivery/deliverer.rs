@@ -56,15 +56,42 @@ impl Deliverer {
     /// Of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { upstream, settings, gates, groups, identity, metrics, reputation, shards, clock } = parts;
+        let Parts {
+            upstream,
+            settings,
+            gates,
+            groups,
+            identity,
+            metrics,
+            reputation,
+            shards,
+            clock,
+        } = parts;
         let assembler = Assembler { identity, clock };
-        let attempts = groups.iter().map(|group| metrics.attempts_of(&group.name)).collect();
-        Self { upstream, settings, groups, assembler, metrics, attempts, reputation, shards, gates }
+        let attempts = groups
+            .iter()
+            .map(|group| metrics.attempts_of(&group.name))
+            .collect();
+        Self {
+            upstream,
+            settings,
+            groups,
+            assembler,
+            metrics,
+            attempts,
+            reputation,
+            shards,
+            gates,
+        }
     }
 
     pub(super) fn bring_back(&self, ready: Ready, verdict: Verdict) {
         let Ready { shard, batch, .. } = ready;
-        let pause = retry::server(self.settings.retry_server, load::most_failed(&batch), fastrand::f64());
+        let pause = retry::server(
+            self.settings.retry_server,
+            load::most_failed(&batch),
+            fastrand::f64(),
+        );
         if let Some(shard) = self.shards.get(shard) {
             shard.verdict(batch, verdict, pause);
         }
@@ -77,7 +104,8 @@ impl Deliverer {
     }
 }
 
-/// Batches on their way. Whatever happens to the attempt (a panic, too), they come back to their lanes.
+/// Batches on their way. Whatever happens to the attempt (a panic, too), they come back to their
+/// lanes.
 pub struct Carrier {
     /// The way back.
     pub deliverer: Arc<Deliverer>,
@@ -95,6 +123,7 @@ impl Drop for Carrier {
         self.deliverer.end_probe(&load);
         self.deliverer.count(&load, Attempt::BrokenOff);
         let pause = retry::network(&self.deliverer.settings.retry_network, 0);
-        load.into_iter().for_each(|ready| self.deliverer.bring_back(ready, Verdict::Retry { pause }));
+        load.into_iter()
+            .for_each(|ready| self.deliverer.bring_back(ready, Verdict::Retry { pause }));
     }
 }

@@ -1,6 +1,7 @@
-//! One dispatcher for all lanes. Ready batches take [`turns`](super::turns) under the cap on requests in flight, those of
-//! shared groups after a moment's wait for company ([`pack`](super::pack)); each group's [`gate`](super::gate) is minded,
-//! and every load goes with the [`deliverer`](super::deliverer), in a task that it has for itself.
+//! One dispatcher for all lanes. Ready batches take [`turns`](super::turns) under the cap on
+//! requests in flight, those of shared groups after a moment's wait for company
+//! ([`pack`](super::pack)); each group's [`gate`](super::gate) is minded, and every load goes with
+//! the [`deliverer`](super::deliverer), in a task that it has for itself.
 //!
 //! ```text
 //! Ready ─┬──────────────► turns ─ gate ─ request ─ reply ─► verdict, to the shard
@@ -60,18 +61,35 @@ impl Dispatcher {
                     "",
                     deliverer.assembler.clock.now(),
                 );
-                let (max_events, max_bytes, distinct) = (group.max_events, group.max_bytes, group.distinct.clone());
-                Some(Room { max_events, max_bytes, envelope, wait: *wait, distinct })
+                let (max_events, max_bytes, distinct) =
+                    (group.max_events, group.max_bytes, group.distinct.clone());
+                Some(Room {
+                    max_events,
+                    max_bytes,
+                    envelope,
+                    wait: *wait,
+                    distinct,
+                })
             }
         };
         let rooms = deliverer.groups.iter().map(room).enumerate();
-        let rooms = rooms.filter_map(|(number, room)| Some((number, room?))).collect();
+        let rooms = rooms
+            .filter_map(|(number, room)| Some((number, room?)))
+            .collect();
         let turns = Turns::new(deliverer.groups.len(), deliverer.settings.max_in_flight);
         let workers = Workers::new(Arc::clone(&deliverer));
-        Self { deliverer, turns, rooms, packers: HashMap::new(), workers, places: HashMap::new() }
+        Self {
+            deliverer,
+            turns,
+            rooms,
+            packers: HashMap::new(),
+            workers,
+            places: HashMap::new(),
+        }
     }
 
-    /// Runs until nobody can hand over batches any more. Attempts in flight then are cut: their events stay pending.
+    /// Runs until nobody can hand over batches any more. Attempts in flight then are cut: their
+    /// events stay pending.
     pub async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
         let mut messages = Vec::new();
         loop {
@@ -96,15 +114,31 @@ impl Dispatcher {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Ready { shard, batch, retries } => {
+            Message::Ready {
+                shard,
+                batch,
+                retries,
+            } => {
                 let under = self.deliverer.choose_credential(&batch);
-                self.take_batch(Ready { shard, batch, retries, under });
+                self.take_batch(Ready {
+                    shard,
+                    batch,
+                    retries,
+                    under,
+                });
             }
             Message::Hurry { shard, lanes } => {
                 let meant = |ready: &Ready| {
-                    ready.shard == shard && lanes.as_ref().is_none_or(|lanes| lanes.contains(&ready.batch.lane))
+                    ready.shard == shard
+                        && lanes
+                            .as_ref()
+                            .is_none_or(|lanes| lanes.contains(&ready.batch.lane))
                 };
-                let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.take_if(meant)).collect();
+                let loads: Vec<_> = self
+                    .packers
+                    .values_mut()
+                    .filter_map(|packer| packer.take_if(meant))
+                    .collect();
                 loads.into_iter().for_each(|load| self.line_up(load));
             }
         }
@@ -112,11 +146,18 @@ impl Dispatcher {
 
     fn take_batch(&mut self, ready: Ready) {
         let group = ready.batch.key.group.0;
-        let event = ready.batch.events.first().map(|queued| queued.entry.event());
+        let event = ready
+            .batch
+            .events
+            .first()
+            .map(|queued| queued.entry.event());
         let place = event.map(|event| (group, event.owner.realm, event.context.https));
         let loads = match (self.rooms.get(&group), place) {
             (Some(room), Some(place)) if ready.under == Under::Service => {
-                let packer = self.packers.entry(place).or_insert_with(|| Packer::new(room.clone()));
+                let packer = self
+                    .packers
+                    .entry(place)
+                    .or_insert_with(|| Packer::new(room.clone()));
                 packer.push(Instant::now(), ready)
             }
             _ => vec![vec![ready]],
@@ -125,10 +166,15 @@ impl Dispatcher {
     }
 
     fn line_up(&mut self, load: Vec<Ready>) {
-        let Some(first) = load.first().map(|ready| &ready.batch.key) else { return };
+        let Some(first) = load.first().map(|ready| &ready.batch.key) else {
+            return;
+        };
         let user = (load.len() == 1).then(|| first.user.clone());
         if let Err(load) = self.turns.push(first.group.0, user, load) {
-            drop(Carrier { deliverer: Arc::clone(&self.deliverer), load });
+            drop(Carrier {
+                deliverer: Arc::clone(&self.deliverer),
+                load,
+            });
         }
     }
 
@@ -141,7 +187,11 @@ impl Dispatcher {
     /// What may go, goes.
     fn send(&mut self) {
         let now = Instant::now();
-        let loads: Vec<_> = self.packers.values_mut().filter_map(|packer| packer.tick(now)).collect();
+        let loads: Vec<_> = self
+            .packers
+            .values_mut()
+            .filter_map(|packer| packer.tick(now))
+            .collect();
         loads.into_iter().for_each(|load| self.line_up(load));
         self.packers.retain(|_, packer| packer.deadline().is_some());
         while let Some((place, load)) = self.turns.grant() {
@@ -149,7 +199,10 @@ impl Dispatcher {
                 self.turns.done(&place);
                 continue;
             };
-            let carrier = Carrier { deliverer: Arc::clone(&self.deliverer), load };
+            let carrier = Carrier {
+                deliverer: Arc::clone(&self.deliverer),
+                load,
+            };
             self.places.insert(self.workers.begin(carrier), place);
         }
     }

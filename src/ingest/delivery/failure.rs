@@ -12,16 +12,23 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 impl Deliverer {
-    /// 403 under the service's credential. Each lane is asked about alone, and waits alone: where others pass meanwhile, time
-    /// and again, it is the lane's own; where none does, the circuit opens, as at a 5xx.
-    pub(super) fn forbidden_to_service(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> Judged {
+    /// 403 under the service's credential. Each lane is asked about alone, and waits alone: where
+    /// others pass meanwhile, time and again, it is the lane's own; where none does, the circuit
+    /// opens, as at a 5xx.
+    pub(super) fn forbidden_to_service(
+        &self,
+        group: &Group,
+        load: &mut [Ready],
+        status: StatusCode,
+    ) -> Judged {
         if load.len() > 1 {
             self.end_probe(load);
             return Judged::Halves;
         }
         load.iter_mut().for_each(|ready| ready.batch.alone = true);
         let batch = load::id_of(load);
-        tracing::warn!(group = %group.name, %batch, %status, "forbidden: the service, or one of the user's events");
+        tracing::warn!(group = %group.name, %batch, %status, "forbidden: the service, or one of the \
+            user's events");
         let pause = self.fail_gate(group, load, status, None);
         self.suspect(load, pause, |evidence, events| match evidence {
             Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
@@ -38,15 +45,16 @@ impl Deliverer {
         asked: Option<Duration>,
     ) -> Judged {
         let pause = self.fail_gate(group, load, status, asked);
-        // What speaks of the way there, and not of the batch: nobody is looked into without evidence.
+        // What speaks of the way there, and not of the batch: nobody is looked into without
+        // evidence.
         let of_the_way = matches!(status.as_u16(), 502..=504);
         self.suspect(load, pause, |evidence, events| {
             is_looked_into(evidence, events, of_the_way).then_some(Verdict::Persistent)
         })
     }
 
-    /// A single call met 404, 405 or 501 where calls were taken before: as 5xx; but where others are taken meanwhile, time
-    /// and again, it is the call's own.
+    /// A single call met 404, 405 or 501 where calls were taken before: as 5xx; but where others
+    /// are taken meanwhile, time and again, it is the call's own.
     pub(super) fn vanished(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> Judged {
         let pause = self.fail_gate(group, load, status, None);
         self.suspect(load, pause, |evidence, _| match evidence {
@@ -64,14 +72,19 @@ impl Deliverer {
         status: StatusCode,
         asked: Option<Duration>,
     ) -> Duration {
-        let own = retry::server(self.settings.retry_server, load::count_retries(load), fastrand::f64());
+        let own = retry::server(
+            self.settings.retry_server,
+            load::count_retries(load),
+            fastrand::f64(),
+        );
         let pause = asked.unwrap_or_default().max(own);
         let look = |gate: &mut Gate, asking: &Asking<'_>| {
             let open = gate.fail(Instant::now(), asking, pause, &self.settings);
             (open, gate.errors())
         };
         if let Some((true, errors)) = self.with_gate(load, look) {
-            tracing::warn!(group = %group.name, %status, errors, "the circuit is open: one request at a time");
+            tracing::warn!(group = %group.name, %status, errors, "the circuit is open: one request \
+                at a time");
         }
         pause
     }
@@ -85,8 +98,8 @@ impl Deliverer {
         })
     }
 
-    /// One more failure of each batch; `at_fault` says what follows for those of which it is believed by now that they are
-    /// at fault themselves.
+    /// One more failure of each batch; `at_fault` says what follows for those of which it is
+    /// believed by now that they are at fault themselves.
     pub(super) fn suspect(
         &self,
         load: &mut [Ready],
@@ -98,7 +111,11 @@ impl Deliverer {
         let suspect_each = |caller: Caller, gate: &mut Gate, load: &mut [Ready]| {
             gate.count_failure(caller);
             let verdicts = load.iter_mut().map(|ready| {
-                let events = if several { usize::MAX } else { ready.batch.events.len() };
+                let events = if several {
+                    usize::MAX
+                } else {
+                    ready.batch.events.len()
+                };
                 let (trouble, evidence) = gate.trouble(ready.batch.trouble, caller, &self.settings);
                 ready.batch.trouble = trouble;
                 match at_fault(evidence, events) {
@@ -114,14 +131,18 @@ impl Deliverer {
         };
         let index = load.first().map(|ready| ready.batch.key.group.0);
         let group = index.and_then(|index| self.groups.get(index).zip(self.gates.get(index)));
-        let Some((group, gate)) = group else { return same(load, &retry) };
-        let Some(caller) = self.asking(group, load).map(|asking| asking.caller) else { return same(load, &retry) };
+        let Some((group, gate)) = group else {
+            return same(load, &retry);
+        };
+        let Some(caller) = self.asking(group, load).map(|asking| asking.caller) else {
+            return same(load, &retry);
+        };
         Judged::Each(suspect_each(caller, &mut gate.lock(), load))
     }
 }
 
-/// Whether a batch of so many events that met a 5xx is looked into in halves, and one event given up in time. `of_the_way`:
-/// the status speaks of the way to the application.
+/// Whether a batch of so many events that met a 5xx is looked into in halves, and one event given
+/// up in time. `of_the_way`: the status speaks of the way to the application.
 const fn is_looked_into(evidence: Evidence, events: usize, of_the_way: bool) -> bool {
     match evidence {
         Evidence::Own => events > 1 || !of_the_way,
@@ -136,7 +157,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_looked_into_where_the_evidence_speaks_against_it_and_an_event_alone_only_where_others_pass() {
+    fn a_batch_is_looked_into_where_the_evidence_speaks_against_it_and_an_event_alone_only_where_others_pass()
+     {
         for (evidence, events, of_the_way, wanted) in [
             (Evidence::Own, 2, false, true),
             (Evidence::Own, 1, false, true),
@@ -149,7 +171,11 @@ mod tests {
             (Evidence::None, 2, false, false),
             (Evidence::None, 1, false, false),
         ] {
-            assert_eq!(is_looked_into(evidence, events, of_the_way), wanted, "{evidence:?}, {events}, {of_the_way}");
+            assert_eq!(
+                is_looked_into(evidence, events, of_the_way),
+                wanted,
+                "{evidence:?}, {events}, {of_the_way}"
+            );
         }
     }
 }

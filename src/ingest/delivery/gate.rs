@@ -1,4 +1,5 @@
-//! A group's gate, pure: `now` is passed in. It knows four things of its group, each with who may speak for it:
+//! A group's gate, pure: `now` is passed in. It knows four things of its group, each with who may
+//! speak for it:
 //!
 //! | | begins | ends |
 //! |---|---|---|
@@ -7,9 +8,9 @@
 //! | *circuit* open: one probe at a time | `escalate_after` 5xx in a row, lately, of two good principals at least | an answer to a good principal, or a 2xx |
 //! | *detour*: single calls in place of batches | three good principals met no batch endpoint; or a probe's single call passed where batches met 5xx | a batch passes; one tries after a minute, doubling to an hour |
 //!
-//! A principal is *good* when it has had a 2xx and no refusal since (ruling 15): what a stranger meets says nothing of the
-//! group, and strangers probe apart from the good ones, so that neither holds up the other. Beside these there is the
-//! evidence that a failure is one batch's own.
+//! A principal is *good* when it has had a 2xx and no refusal since (ruling 15): what a stranger
+//! meets says nothing of the group, and strangers probe apart from the good ones, so that neither
+//! holds up the other. Beside these there is the evidence that a failure is one batch's own.
 
 use super::known::{RouteShape, Routes};
 use crate::event::{LaneKey, Principal};
@@ -19,9 +20,11 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A lane that has the group to itself must fail this many times more often before its batch is looked into.
+/// A lane that has the group to itself must fail this many times more often before its batch is
+/// looked into.
 const LONELY: u32 = 4;
-/// Good principals that must meet the same before the group is believed to have no batch endpoint, or to be limited.
+/// Good principals that must meet the same before the group is believed to have no batch endpoint,
+/// or to be limited.
 const SEVERAL: usize = 3;
 /// Good principals of whom one is enough for an open circuit, when another fails too.
 const FAILING: usize = 2;
@@ -37,8 +40,8 @@ const DETOUR: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hou
 /// Whom a request speaks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// The service that a shared group's batches go as; there is but one, so it speaks for the group. With a principal: its
-    /// batch goes alone, and may be what fails.
+    /// The service that a shared group's batches go as; there is but one, so it speaks for the
+    /// group. With a principal: its batch goes alone, and may be what fails.
     Service(Option<Principal>),
     /// A principal that has had a 2xx, and no refusal since.
     Good(Principal),
@@ -115,8 +118,8 @@ pub struct Gate {
     probe_at: Option<Instant>,
     /// Whose probe is on its way: a good principal's, a stranger's.
     probes: [Option<LaneKey>; 2],
-    /// Whose batch failed last, likewise: another lane may try before it, so that one batch that always fails can't keep
-    /// the circuit open for all (P9).
+    /// Whose batch failed last, likewise: another lane may try before it, so that one batch that
+    /// always fails can't keep the circuit open for all (P9).
     last: [Option<LaneKey>; 2],
     /// Good principals that met no batch endpoint.
     astray: Vec<Principal>,
@@ -135,8 +138,15 @@ pub struct Gate {
 
 impl Gate {
     /// Whether a request may go. `random` is in `0.0..1.0`.
-    pub fn admit(&mut self, now: Instant, asking: &Asking<'_>, delivery: &Delivery, random: f64) -> Pass {
-        let after = |until: Instant| Pass::Wait(until - now + Duration::from_millis(50).mul_f64(random));
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        asking: &Asking<'_>,
+        delivery: &Delivery,
+        random: f64,
+    ) -> Pass {
+        let after =
+            |until: Instant| Pass::Wait(until - now + Duration::from_millis(50).mul_f64(random));
         let own = match asking.caller {
             Caller::Service(_) => None,
             Caller::Good(who) | Caller::Stranger(who) => self.paused.get(&who).copied(),
@@ -154,7 +164,9 @@ impl Gate {
             return after(until);
         }
         let slot = usize::from(asking.caller.is_stranger());
-        let (Some(probe), Some(last)) = (self.probes.get_mut(slot), self.last.get_mut(slot)) else { return Pass::Go };
+        let (Some(probe), Some(last)) = (self.probes.get_mut(slot), self.last.get_mut(slot)) else {
+            return Pass::Go;
+        };
         if probe.is_some() {
             return Pass::Wait(delivery.retry_server.base);
         }
@@ -169,13 +181,17 @@ impl Gate {
         Pass::Go
     }
 
-    /// Whether batches go as single calls; from time to time one of them is told no, and tries for all.
+    /// Whether batches go as single calls; from time to time one of them is told no, and tries for
+    /// all.
     fn is_on_detour(&mut self, now: Instant, delivery: &Delivery) -> bool {
-        let Some(detour) = &mut self.detour else { return false };
+        let Some(detour) = &mut self.detour else {
+            return false;
+        };
         if detour.until > now {
             return true;
         }
-        // Until its answer is there; an attempt that says nothing of the group is followed by another one.
+        // Until its answer is there; an attempt that says nothing of the group is followed by
+        // another one.
         detour.until = now + delivery.timeout;
         false
     }
@@ -185,7 +201,13 @@ impl Gate {
     }
 
     /// 2xx. `route`: of a single call.
-    pub fn take(&mut self, now: Instant, asking: &Asking<'_>, route: Option<RouteShape>, delivery: &Delivery) {
+    pub fn take(
+        &mut self,
+        now: Instant,
+        asking: &Asking<'_>,
+        route: Option<RouteShape>,
+        delivery: &Delivery,
+    ) {
         let was_open = self.is_open(delivery);
         self.passed += 1;
         self.witness(now, asking.caller, None);
@@ -200,16 +222,21 @@ impl Gate {
                 if let Some(route) = route {
                     self.routes.learn(route);
                 }
-                // Batches meet 5xx and this doesn't. The next batch tries at once: the outage may just be over.
+                // Batches meet 5xx and this doesn't. The next batch tries at once: the outage may
+                // just be over.
                 if was_open && self.batches_fail && self.detour.is_none() {
-                    self.detour = Some(Detour { until: now, pause: DETOUR.0 });
+                    self.detour = Some(Detour {
+                        until: now,
+                        pause: DETOUR.0,
+                    });
                 }
             }
         }
         self.recover(asking);
     }
 
-    /// An answer that is no 2xx and no failure: of a good principal it shows that the application is well.
+    /// An answer that is no 2xx and no failure: of a good principal it shows that the application
+    /// is well.
     pub fn answer(&mut self, now: Instant, asking: &Asking<'_>) {
         if asking.caller.is_stranger() {
             return self.end_probe(asking.lane);
@@ -226,7 +253,13 @@ impl Gate {
     }
 
     /// 5xx; the lane waits for `pause`. `true`: the circuit is open.
-    pub fn fail(&mut self, now: Instant, asking: &Asking<'_>, pause: Duration, delivery: &Delivery) -> bool {
+    pub fn fail(
+        &mut self,
+        now: Instant,
+        asking: &Asking<'_>,
+        pause: Duration,
+        delivery: &Delivery,
+    ) -> bool {
         self.end_probe(asking.lane);
         if let Some(last) = self.last.get_mut(usize::from(asking.caller.is_stranger())) {
             *last = Some(asking.lane.clone());
@@ -260,7 +293,8 @@ impl Gate {
     fn forget_failures(&mut self, now: Instant, delivery: &Delivery) {
         // A lane that goes on failing comes again within its pause.
         let lately = LATELY.max(delivery.retry_server.cap * 2);
-        self.failing.retain(|(_, at)| now.saturating_duration_since(*at) <= lately);
+        self.failing
+            .retain(|(_, at)| now.saturating_duration_since(*at) <= lately);
         if self.failing.is_empty() {
             self.errors = 0;
         }
@@ -312,7 +346,11 @@ impl Gate {
         let is_limited = |witness: &&Witness| witness.limited.is_some_and(|until| until > now);
         let is_recent = |witness: &&Witness| now.saturating_duration_since(witness.at) <= LATELY;
         let limited = self.witnesses.iter().filter(is_limited).count();
-        let tried = self.witnesses.iter().filter(|witness| is_limited(witness) || is_recent(witness)).count();
+        let tried = self
+            .witnesses
+            .iter()
+            .filter(|witness| is_limited(witness) || is_recent(witness))
+            .count();
         (limited, tried)
     }
 
@@ -327,7 +365,11 @@ impl Gate {
         if self.witnesses.len() >= WITNESSES {
             self.witnesses.pop_front();
         }
-        self.witnesses.push_back(Witness { who, at: now, limited });
+        self.witnesses.push_back(Witness {
+            who,
+            at: now,
+            limited,
+        });
     }
 
     /// A batch met no batch endpoint. `true`: from now on the group is believed to have none.
@@ -336,7 +378,9 @@ impl Gate {
         match asking.caller {
             Caller::Stranger(_) => return false,
             Caller::Service(_) => self.astray = vec![Principal([0; 16]); SEVERAL],
-            Caller::Good(who) if self.astray.len() < SEVERAL && !self.astray.contains(&who) => self.astray.push(who),
+            Caller::Good(who) if self.astray.len() < SEVERAL && !self.astray.contains(&who) => {
+                self.astray.push(who)
+            }
             Caller::Good(_) => {}
         }
         if self.detour.is_some() {
@@ -346,7 +390,10 @@ impl Gate {
         if self.astray.len() < SEVERAL {
             return false;
         }
-        self.detour = Some(Detour { until: now, pause: DETOUR.0 });
+        self.detour = Some(Detour {
+            until: now,
+            pause: DETOUR.0,
+        });
         self.lengthen_detour(now);
         true
     }
@@ -356,8 +403,8 @@ impl Gate {
         self.routes.learn(route);
     }
 
-    /// Whether a single call's 404, 405 or 501 is rather the way's than the call's: its route gave a 2xx before, or
-    /// (`astray`: its batch met no endpoint just now) batches passed before.
+    /// Whether a single call's 404, 405 or 501 is rather the way's than the call's: its route gave
+    /// a 2xx before, or (`astray`: its batch met no endpoint just now) batches passed before.
     #[must_use]
     pub fn knows_route(&self, route: Option<RouteShape>, astray: bool) -> bool {
         route.is_some_and(|route| self.routes.knows(route)) || astray && self.batch_passed
@@ -387,15 +434,24 @@ impl Gate {
         }
     }
 
-    /// What one more failure of a batch says, the request that carried it being counted. What happened to others counts
-    /// from one failure of the batch to the next and no longer: an outage that began in between must not be held against
-    /// it. What strangers met is no excuse for it.
+    /// What one more failure of a batch says, the request that carried it being counted. What
+    /// happened to others counts from one failure of the batch to the next and no longer: an outage
+    /// that began in between must not be held against it. What strangers met is no excuse for it.
     #[must_use]
-    pub fn trouble(&self, before: Trouble, caller: Caller, delivery: &Delivery) -> (Trouble, Evidence) {
+    pub fn trouble(
+        &self,
+        before: Trouble,
+        caller: Caller,
+        delivery: &Delivery,
+    ) -> (Trouble, Evidence) {
         let (own, strange) = if caller.is_stranger() { (0, 1) } else { (1, 0) };
         let since = before.since.map(|(passed, failed, other)| {
             let others = (self.failed - failed).saturating_sub(own);
-            (self.passed - passed, others, (self.strange - other).saturating_sub(strange))
+            (
+                self.passed - passed,
+                others,
+                (self.strange - other).saturating_sub(strange),
+            )
         });
         let (strikes, lonely) = match since {
             // Of what others sent, more was taken than failed, and this was not.
@@ -411,7 +467,15 @@ impl Gate {
             Evidence::None
         };
         let alone_since = before.alone_since.filter(|_| evidence != Evidence::None);
-        (Trouble { strikes, lonely, since: Some((self.passed, self.failed, self.strange)), alone_since }, evidence)
+        (
+            Trouble {
+                strikes,
+                lonely,
+                since: Some((self.passed, self.failed, self.strange)),
+                alone_since,
+            },
+            evidence,
+        )
     }
 }
 
@@ -420,7 +484,8 @@ impl Gate {
 pub enum Evidence {
     /// Nothing: the upstream may be ill.
     None,
-    /// Nobody else of the group tried anything. Looking into the batch does no harm; giving it up would.
+    /// Nobody else of the group tried anything. Looking into the batch does no harm; giving it up
+    /// would.
     Lonely,
     /// Others passed meanwhile, and more than failed.
     Own,

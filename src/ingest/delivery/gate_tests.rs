@@ -10,8 +10,14 @@ fn delivery() -> Delivery {
         timeout: 10 * SECOND,
         max_in_flight: 4,
         retry_network: vec![SECOND],
-        retry_server: Backoff { base: SECOND, cap: 30 * SECOND },
-        retry_limited: Limited { base: 5 * SECOND, jitter: SECOND },
+        retry_server: Backoff {
+            base: SECOND,
+            cap: 30 * SECOND,
+        },
+        retry_limited: Limited {
+            base: 5 * SECOND,
+            jitter: SECOND,
+        },
         escalate_after: 3,
         give_up_after: 3_600 * SECOND,
         token_margin: SECOND,
@@ -21,7 +27,11 @@ fn delivery() -> Delivery {
 
 fn lane(user: u8) -> LaneKey {
     let user = UserId::try_new(&format!("u{user}")).unwrap();
-    LaneKey { group: GroupIndex(0), user, credential: Fingerprint([1; 16]) }
+    LaneKey {
+        group: GroupIndex(0),
+        user,
+        credential: Fingerprint([1; 16]),
+    }
 }
 
 const fn good(who: u8) -> Caller {
@@ -41,7 +51,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self { gate: Gate::default(), now: Instant::now(), settings: delivery() }
+        Self {
+            gate: Gate::default(),
+            now: Instant::now(),
+            settings: delivery(),
+        }
     }
 
     fn with<T>(
@@ -55,39 +69,62 @@ impl Scene {
             Caller::Service(_) => lane(0),
             Caller::Good(who) | Caller::Stranger(who) => lane(who.0[0]),
         };
-        let asking = Asking { caller, lane: &lane, form, oldest: singles, any: singles };
+        let asking = Asking {
+            caller,
+            lane: &lane,
+            form,
+            oldest: singles,
+            any: singles,
+        };
         act(&mut self.gate, self.now, &asking, &self.settings)
     }
 
     /// A batch without single calls.
     fn admit(&mut self, caller: Caller) -> Pass {
-        self.with(caller, Form::Batch, false, |gate, now, asking, settings| gate.admit(now, asking, settings, 0.0))
+        self.with(caller, Form::Batch, false, |gate, now, asking, settings| {
+            gate.admit(now, asking, settings, 0.0)
+        })
     }
 
     /// A batch with single calls.
     fn admit_batch(&mut self, caller: Caller) -> Pass {
-        self.with(caller, Form::Batch, true, |gate, now, asking, settings| gate.admit(now, asking, settings, 0.0))
+        self.with(caller, Form::Batch, true, |gate, now, asking, settings| {
+            gate.admit(now, asking, settings, 0.0)
+        })
     }
 
     fn admit_single(&mut self, caller: Caller) -> Pass {
-        self.with(caller, Form::Single, false, |gate, now, asking, settings| gate.admit(now, asking, settings, 0.0))
+        self.with(
+            caller,
+            Form::Single,
+            false,
+            |gate, now, asking, settings| gate.admit(now, asking, settings, 0.0),
+        )
     }
 
     fn take(&mut self, caller: Caller, form: Form) {
-        self.with(caller, form, true, |gate, now, asking, settings| gate.take(now, asking, None, settings));
+        self.with(caller, form, true, |gate, now, asking, settings| {
+            gate.take(now, asking, None, settings)
+        });
     }
 
     fn fail(&mut self, caller: Caller, pause: u32) -> bool {
         let form = Form::Batch;
-        self.with(caller, form, true, |gate, now, asking, settings| gate.fail(now, asking, pause * SECOND, settings))
+        self.with(caller, form, true, |gate, now, asking, settings| {
+            gate.fail(now, asking, pause * SECOND, settings)
+        })
     }
 
     fn limit(&mut self, caller: Caller, pause: u32) -> bool {
-        self.with(caller, Form::Batch, true, |gate, now, asking, _| gate.limit(now, asking, pause * SECOND))
+        self.with(caller, Form::Batch, true, |gate, now, asking, _| {
+            gate.limit(now, asking, pause * SECOND)
+        })
     }
 
     fn miss(&mut self, caller: Caller) -> bool {
-        self.with(caller, Form::Batch, true, |gate, now, asking, _| gate.miss(now, asking))
+        self.with(caller, Form::Batch, true, |gate, now, asking, _| {
+            gate.miss(now, asking)
+        })
     }
 
     fn waits(&mut self, caller: Caller) -> bool {
@@ -104,13 +141,22 @@ impl Scene {
 
 #[test]
 fn failures_count_together_within_two_of_the_longest_pauses_and_a_minute_at_least() {
-    for (cap, apart, counts) in [(30, 59, true), (30, 61, false), (600, 1_199, true), (600, 1_201, false)] {
+    for (cap, apart, counts) in [
+        (30, 59, true),
+        (30, 61, false),
+        (600, 1_199, true),
+        (600, 1_201, false),
+    ] {
         let mut scene = Scene::new();
         scene.settings.retry_server.cap = cap * SECOND;
         scene.fail(good(1), 1);
         scene.fail(good(1), 1);
         scene.now += apart * SECOND;
-        assert_eq!(scene.fail(good(2), 1), counts, "a pause of {cap} s at most, {apart} s between");
+        assert_eq!(
+            scene.fail(good(2), 1),
+            counts,
+            "a pause of {cap} s at most, {apart} s between"
+        );
     }
 }
 
@@ -127,7 +173,10 @@ fn an_open_circuit_lets_one_probe_through_and_another_lane_before_the_one_that_f
     assert_eq!(scene.admit(good(2)), Pass::Go);
     assert!(scene.waits(good(3)), "one probe at a time");
     scene.take(good(2), Form::Batch);
-    assert_eq!((scene.admit(good(3)), scene.admit(good(1))), (Pass::Go, Pass::Go));
+    assert_eq!(
+        (scene.admit(good(3)), scene.admit(good(1))),
+        (Pass::Go, Pass::Go)
+    );
 }
 
 #[test]
@@ -178,26 +227,38 @@ fn strangers_probe_an_open_circuit_apart_from_the_good_ones() {
     assert!(scene.waits(stranger(8)), "one of them at a time");
     assert_eq!(scene.admit(good(2)), Pass::Go, "it holds up no good one");
     scene.fail(stranger(9), 1_000);
-    assert!(scene.waits(good(3)), "nor does its failure end another's probe");
+    assert!(
+        scene.waits(good(3)),
+        "nor does its failure end another's probe"
+    );
     scene.gate.end_probe(&lane(2));
     assert_eq!(scene.admit(good(3)), Pass::Go, "nor make others wait");
     scene.take(stranger(9), Form::Batch);
-    assert_eq!(scene.admit(good(4)), Pass::Go, "but a success is one, whoever's it is");
+    assert_eq!(
+        scene.admit(good(4)),
+        Pass::Go,
+        "but a success is one, whoever's it is"
+    );
 }
 
 #[test]
-fn an_open_circuit_tries_the_oldest_event_alone_and_if_that_is_taken_singles_go_until_a_batch_passes() {
+fn an_open_circuit_tries_the_oldest_event_alone_and_if_that_is_taken_singles_go_until_a_batch_passes()
+ {
     let mut scene = Scene::new();
     scene.open();
     assert_eq!(scene.admit_batch(good(2)), Pass::OldestAlone);
     assert_eq!(scene.admit_single(good(2)), Pass::Go, "it is the probe");
     scene.take(good(2), Form::Single);
-    // The outage may be over: one batch tries at once, the others go as single calls until it is back.
+    // The outage may be over: one batch tries at once, the others go as single calls until it is
+    // back.
     assert_eq!(scene.admit_batch(good(3)), Pass::Go);
     assert_eq!(scene.admit_batch(good(4)), Pass::Singles);
     scene.fail(good(3), 1);
     scene.now += 59 * SECOND;
-    assert_eq!((scene.admit_batch(good(4)), scene.admit_single(good(4))), (Pass::Singles, Pass::Go));
+    assert_eq!(
+        (scene.admit_batch(good(4)), scene.admit_single(good(4))),
+        (Pass::Singles, Pass::Go)
+    );
     scene.now += SECOND;
     assert_eq!(scene.admit_batch(good(4)), Pass::Go);
     scene.take(good(4), Form::Batch);
@@ -220,7 +281,11 @@ fn a_limited_caller_waits_alone_until_three_good_principals_and_half_of_those_tr
     assert_eq!(scene.admit(good(11)), Pass::Wait(5 * SECOND), "all wait");
     scene.now += 5 * SECOND;
     assert_eq!(scene.admit(good(11)), Pass::Go);
-    assert_eq!(scene.admit(good(1)), Pass::Wait(55 * SECOND), "who was asked to wait longer does");
+    assert_eq!(
+        scene.admit(good(1)),
+        Pass::Wait(55 * SECOND),
+        "who was asked to wait longer does"
+    );
 }
 
 #[test]
@@ -249,7 +314,10 @@ fn a_closed_gate_is_not_shortened_by_what_comes_later() {
 fn three_good_principals_make_a_detour_and_it_is_left_after_a_minute_doubling_to_an_hour() {
     let mut scene = Scene::new();
     for who in 0..50 {
-        assert!(!scene.miss(stranger(who)), "a stranger's redirect to a login page says nothing of the group");
+        assert!(
+            !scene.miss(stranger(who)),
+            "a stranger's redirect to a login page says nothing of the group"
+        );
     }
     assert!(!scene.miss(good(1)) && !scene.miss(good(1)) && !scene.miss(good(2)));
     assert_eq!(scene.admit_batch(good(1)), Pass::Go);
@@ -259,15 +327,26 @@ fn three_good_principals_make_a_detour_and_it_is_left_after_a_minute_doubling_to
         assert_eq!(scene.admit_batch(good(4)), Pass::Singles, "{minutes}");
         scene.now += SECOND;
         assert_eq!(scene.admit_batch(good(4)), Pass::Go, "{minutes}");
-        assert_eq!(scene.admit_batch(good(5)), Pass::Singles, "one tries for all");
+        assert_eq!(
+            scene.admit_batch(good(5)),
+            Pass::Singles,
+            "one tries for all"
+        );
         assert!(!scene.miss(good(4)), "it is no news");
     }
-    assert_eq!(scene.admit(good(5)), Pass::Go, "what has no single call goes as it can");
+    assert_eq!(
+        scene.admit(good(5)),
+        Pass::Go,
+        "what has no single call goes as it can"
+    );
     scene.now += Duration::from_hours(1);
     assert_eq!(scene.admit_batch(good(4)), Pass::Go);
     scene.take(good(4), Form::Batch);
     assert_eq!(scene.admit_batch(good(5)), Pass::Go);
-    assert!(!scene.miss(good(1)) && !scene.miss(good(2)), "all is forgotten");
+    assert!(
+        !scene.miss(good(1)) && !scene.miss(good(2)),
+        "all is forgotten"
+    );
 }
 
 #[test]
@@ -277,7 +356,10 @@ fn the_service_speaks_for_its_group() {
     let mut scene = Scene::new();
     assert!(scene.limit(Caller::Service(None), 5));
     let mut scene = Scene::new();
-    assert_eq!([1, 2, 3].map(|_| scene.fail(Caller::Service(None), 1)), [false, false, true]);
+    assert_eq!(
+        [1, 2, 3].map(|_| scene.fail(Caller::Service(None), 1)),
+        [false, false, true]
+    );
 }
 
 #[test]
@@ -287,11 +369,21 @@ fn a_route_is_known_by_its_calls_or_if_its_batch_was_lost_by_batches() {
     assert!(!scene.gate.knows_route(route, true));
     scene.take(good(1), Form::Batch);
     assert!(scene.gate.knows_route(route, true) && !scene.gate.knows_route(route, false));
-    scene.with(good(1), Form::Single, false, |gate, now, asking, settings| gate.take(now, asking, route, settings));
-    assert!(scene.gate.knows_route(Some(RouteShape::of_call("POST", "/lessons/18")), false));
+    scene.with(
+        good(1),
+        Form::Single,
+        false,
+        |gate, now, asking, settings| gate.take(now, asking, route, settings),
+    );
+    assert!(
+        scene
+            .gate
+            .knows_route(Some(RouteShape::of_call("POST", "/lessons/18")), false)
+    );
 }
 
-/// A batch fails again and again; before each failure so many others pass and fail, and strangers fail.
+/// A batch fails again and again; before each failure so many others pass and fail, and strangers
+/// fail.
 fn evidence(rounds: &[(u64, u64, u64)]) -> Evidence {
     let (mut scene, mut trouble, mut found) = (Scene::new(), Trouble::default(), Evidence::None);
     for (passing, failing, strange) in rounds {
@@ -321,7 +413,10 @@ fn a_failure_is_the_batchs_own_when_time_and_again_most_others_pass() {
         (vec![(0, 0, 1); 50], Evidence::None),
         // Whatever passed before an outage: it is an outage.
         ([times(3, 100, 0), times(50, 0, 3)].concat(), Evidence::None),
-        ([times(2, 0, 0), vec![(1, 0, 0)], times(11, 0, 0)].concat(), Evidence::None),
+        (
+            [times(2, 0, 0), vec![(1, 0, 0)], times(11, 0, 0)].concat(),
+            Evidence::None,
+        ),
     ] {
         assert_eq!(evidence(&rounds), wanted, "{rounds:?}");
     }

@@ -1,5 +1,6 @@
-//! Routes that single calls were taken on, pure: by method and path with what looks like an id taken out, so that
-//! `/lessons/17` and `/lessons/18` are one route. Bounded; the one that was learned first is forgotten first.
+//! Routes that single calls were taken on, pure: by method and path with what looks like an id
+//! taken out, so that `/lessons/17` and `/lessons/18` are one route. Bounded; the one that was
+//! learned first is forgotten first.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,8 +15,8 @@ const LONGEST_WORD: usize = 24;
 pub struct RouteShape(u64);
 
 impl RouteShape {
-    /// Of a call. The query says nothing; a segment that holds a digit, an escape, `@` or `:`, or is longer than 24 bytes,
-    /// counts as an id.
+    /// Of a call. The query says nothing; a segment that holds a digit, an escape, `@` or `:`, or
+    /// is longer than 24 bytes, counts as an id.
     #[must_use]
     pub fn of_call(method: &str, path: &str) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -64,12 +65,20 @@ mod tests {
     #[test]
     fn calls_that_differ_in_an_id_are_of_one_route() {
         let shape = |path| RouteShape::of_call("POST", path);
-        for other in
-            ["/lessons/18/done", "/lessons/5f0c9a7e-77aa-4d2c/done", "/lessons/a%20b/done?x=1", "/lessons/a@b/done"]
-        {
+        for other in [
+            "/lessons/18/done",
+            "/lessons/5f0c9a7e-77aa-4d2c/done",
+            "/lessons/a%20b/done?x=1",
+            "/lessons/a@b/done",
+        ] {
             assert_eq!(shape("/lessons/17/done"), shape(other), "{other}");
         }
-        for other in ["/lessons/17", "/lessons/17/undone", "/lessons/intro/done", "/lessons/17/done/"] {
+        for other in [
+            "/lessons/17",
+            "/lessons/17/undone",
+            "/lessons/intro/done",
+            "/lessons/17/done/",
+        ] {
             assert_ne!(shape("/lessons/17/done"), shape(other), "{other}");
         }
         assert_ne!(shape("/a"), RouteShape::of_call("PUT", "/a"));
@@ -81,7 +90,9 @@ mod tests {
         let route = |number: usize| RouteShape::of_call(&"M".repeat(number), "/");
         (0..ROUTES + 10).for_each(|number| routes.learn(route(number)));
         routes.learn(route(20));
-        assert!(!routes.knows(route(9)) && routes.knows(route(10)) && routes.knows(route(ROUTES + 9)));
+        assert!(
+            !routes.knows(route(9)) && routes.knows(route(10)) && routes.knows(route(ROUTES + 9))
+        );
         assert_eq!((routes.known.len(), routes.order.len()), (ROUTES, ROUTES));
     }
 }

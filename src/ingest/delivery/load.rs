@@ -1,4 +1,5 @@
-//! What goes to the application in one request: batches of one lane, or of several lanes of a shared group.
+//! What goes to the application in one request: batches of one lane, or of several lanes of a
+//! shared group.
 
 use super::known::RouteShape;
 use super::pack::Parcel;
@@ -36,8 +37,8 @@ impl Parcel for Ready {
     }
 }
 
-/// The id of a request: that of its batch, or one of the very batches that it holds, so that an upstream which keeps its
-/// answers by `Idempotency-Key` never takes one load for another.
+/// The id of a request: that of its batch, or one of the very batches that it holds, so that an
+/// upstream which keeps its answers by `Idempotency-Key` never takes one load for another.
 pub(super) fn id_of(load: &[Ready]) -> Uuid {
     if let [one] = load {
         return one.batch.id;
@@ -57,7 +58,8 @@ pub(super) fn group_of(load: &[Ready]) -> Option<usize> {
 }
 
 pub(super) fn is_under_service(load: &[Ready]) -> bool {
-    load.first().is_some_and(|ready| ready.under == Under::Service)
+    load.first()
+        .is_some_and(|ready| ready.under == Under::Service)
 }
 
 pub(super) fn count_events(load: &[Ready]) -> usize {
@@ -71,7 +73,12 @@ pub(super) fn count_retries(load: &[Ready]) -> u32 {
 
 /// How often the event failed that did most often.
 pub(super) fn most_failed(batch: &Batch<Kept>) -> u32 {
-    batch.events.iter().map(|queued| queued.failed).max().unwrap_or(0)
+    batch
+        .events
+        .iter()
+        .map(|queued| queued.failed)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Whose batch it is, and whether that principal is nameless.
@@ -82,7 +89,12 @@ pub(super) fn owner_of(batch: &Batch<Kept>) -> Option<(Owner, bool)> {
 
 /// The route of a single call.
 pub(super) fn route_of(batch: &Batch<Kept>) -> Option<RouteShape> {
-    let event = batch.events.first().filter(|_| batch.form == Form::Single)?.entry.event();
+    let event = batch
+        .events
+        .first()
+        .filter(|_| batch.form == Form::Single)?
+        .entry
+        .event();
     let single = Carried::unpack(&event.carried)?.legacy?;
     Some(RouteShape::of_call(single.method, single.path))
 }

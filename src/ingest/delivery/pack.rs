@@ -1,5 +1,5 @@
-//! Shared packing (design §6), pure: sealed windows of different users wait a moment for company, and leave together
-//! within the limits of one batch.
+//! Shared packing (design §6), pure: sealed windows of different users wait a moment for company,
+//! and leave together within the limits of one batch.
 
 use crate::event::EventId;
 use crate::ingest::lanes::window::{Batch, Entry};
@@ -67,7 +67,8 @@ impl<P: Parcel> Packer<P> {
         self.deadline
     }
 
-    /// One more; what is to go now comes back, each load one request. A parcel that must travel alone does.
+    /// One more; what is to go now comes back, each load one request. A parcel that must travel
+    /// alone does.
     pub fn push(&mut self, now: Instant, parcel: P) -> Vec<Vec<P>> {
         if parcel.batch().alone {
             return vec![vec![parcel]];
@@ -79,11 +80,16 @@ impl<P: Parcel> Packer<P> {
         }
         let batch = parcel.batch();
         // What somebody waits for goes with the next look, and with all that came by then.
-        let deadline = if batch.urgent { now } else { now + self.room.wait };
+        let deadline = if batch.urgent {
+            now
+        } else {
+            now + self.room.wait
+        };
         self.values.extend(values);
         self.events += batch.events.len();
         self.bytes += size(batch);
-        self.ids.extend(batch.events.iter().map(|queued| queued.entry.id().clone()));
+        self.ids
+            .extend(batch.events.iter().map(|queued| queued.entry.id().clone()));
         self.waiting.push(parcel);
         self.deadline = Some(self.deadline.map_or(deadline, |first| first.min(deadline)));
         if self.events >= self.room.max_events {
@@ -102,12 +108,18 @@ impl<P: Parcel> Packer<P> {
 
     /// Everything that waits, if it is time.
     pub fn tick(&mut self, now: Instant) -> Option<Vec<P>> {
-        self.deadline.filter(|at| *at <= now).and_then(|_| self.take())
+        self.deadline
+            .filter(|at| *at <= now)
+            .and_then(|_| self.take())
     }
 
     /// Everything that waits, if one of it is meant.
     pub fn take_if(&mut self, meant: impl Fn(&P) -> bool) -> Option<Vec<P>> {
-        self.waiting.iter().any(meant).then(|| self.take()).flatten()
+        self.waiting
+            .iter()
+            .any(meant)
+            .then(|| self.take())
+            .flatten()
     }
 
     /// Everything that waits.
@@ -130,7 +142,11 @@ fn values<E: Entry>(distinct: &[Path], batch: &Batch<E>) -> HashSet<(usize, Box<
 
 /// Bytes of a batch's events, each with a comma before it.
 fn size<E: Entry>(batch: &Batch<E>) -> usize {
-    batch.events.iter().map(|queued| queued.entry.bytes() + 1).sum()
+    batch
+        .events
+        .iter()
+        .map(|queued| queued.entry.bytes() + 1)
+        .sum()
 }
 
 #[cfg(test)]

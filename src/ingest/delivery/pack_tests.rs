@@ -78,11 +78,23 @@ fn rules() -> Rules {
 
 /// One user's sealed window: its events' ids and sizes.
 fn parcel(user: &str, events: &[(&str, usize)]) -> Batch<Sized> {
-    let lane = LaneKey { group: GroupIndex(0), user: UserId::try_new(user).unwrap(), credential: Fingerprint([1; 16]) };
+    let lane = LaneKey {
+        group: GroupIndex(0),
+        user: UserId::try_new(user).unwrap(),
+        credential: Fingerprint([1; 16]),
+    };
     let mut lanes = Lanes::new(vec![rules()], 10);
     let now = Instant::now();
     for (seq, (id, bytes)) in (1..).zip(events) {
-        lanes.push(now, Sized { seq, id: EventId::try_new(id).unwrap(), lane: lane.clone(), bytes: *bytes });
+        lanes.push(
+            now,
+            Sized {
+                seq,
+                id: EventId::try_new(id).unwrap(),
+                lane: lane.clone(),
+                bytes: *bytes,
+            },
+        );
     }
     lanes.tick(now + Duration::from_secs(5));
     let mut batch = lanes.take_ready().pop_front().unwrap();
@@ -99,7 +111,11 @@ fn users(load: &[Batch<Sized>]) -> Vec<&str> {
 fn windows_of_several_users_leave_together_when_the_first_has_waited_long_enough() {
     let (mut packer, now) = (Packer::new(ROOM), Instant::now());
     assert!(packer.push(now, parcel("a", &[("1", 50)])).is_empty());
-    assert!(packer.push(now + Duration::from_millis(900), parcel("b", &[("2", 50)])).is_empty());
+    assert!(
+        packer
+            .push(now + Duration::from_millis(900), parcel("b", &[("2", 50)]))
+            .is_empty()
+    );
     assert_eq!(packer.deadline(), Some(now + ROOM.wait));
     assert!(packer.tick(now + Duration::from_millis(999)).is_none());
     assert_eq!(users(&packer.tick(now + ROOM.wait).unwrap()), ["a", "b"]);
@@ -111,22 +127,66 @@ fn a_full_an_urgent_and_a_suspected_window_do_not_wait() {
     let (mut packer, now) = (Packer::new(ROOM), Instant::now());
     packer.push(now, parcel("a", &[("1", 50), ("2", 50), ("3", 50)]));
     let loads = packer.push(now, parcel("b", &[("4", 50), ("5", 50)]));
-    assert_eq!(loads.iter().map(|load| users(load)).collect::<Vec<_>>(), [["a", "b"]], "five events are all it holds");
+    assert_eq!(
+        loads.iter().map(|load| users(load)).collect::<Vec<_>>(),
+        [["a", "b"]],
+        "five events are all it holds"
+    );
     packer.push(now, parcel("a", &[("1", 50)]));
-    let loads = packer.push(now, Batch { alone: true, ..parcel("b", &[("2", 50)]) });
-    assert_eq!(loads.iter().map(|load| users(load)).collect::<Vec<_>>(), [["b"]], "a suspect shares with nobody");
-    assert!(packer.push(now, Batch { urgent: true, ..parcel("c", &[("3", 50)]) }).is_empty());
-    assert!(packer.push(now, Batch { urgent: true, ..parcel("d", &[("4", 50)]) }).is_empty());
-    assert_eq!(users(&packer.tick(now).unwrap()), ["a", "c", "d"], "what is there by then goes along");
+    let loads = packer.push(
+        now,
+        Batch {
+            alone: true,
+            ..parcel("b", &[("2", 50)])
+        },
+    );
+    assert_eq!(
+        loads.iter().map(|load| users(load)).collect::<Vec<_>>(),
+        [["b"]],
+        "a suspect shares with nobody"
+    );
+    assert!(
+        packer
+            .push(
+                now,
+                Batch {
+                    urgent: true,
+                    ..parcel("c", &[("3", 50)])
+                }
+            )
+            .is_empty()
+    );
+    assert!(
+        packer
+            .push(
+                now,
+                Batch {
+                    urgent: true,
+                    ..parcel("d", &[("4", 50)])
+                }
+            )
+            .is_empty()
+    );
+    assert_eq!(
+        users(&packer.tick(now).unwrap()),
+        ["a", "c", "d"],
+        "what is there by then goes along"
+    );
 }
 
 #[test]
 fn no_batch_holds_a_distinct_value_twice_whoevers_it_is() {
-    let room = Room { distinct: vec![Path::of(&["kind"])], ..ROOM };
+    let room = Room {
+        distinct: vec![Path::of(&["kind"])],
+        ..ROOM
+    };
     let (mut packer, now) = (Packer::new(room), Instant::now());
     packer.push(now, parcel("a", &[("x1", 50)]));
     let loads = packer.push(now, parcel("b", &[("x2", 50)]));
-    assert_eq!(loads.iter().map(|load| users(load)).collect::<Vec<_>>(), [["a"]]);
+    assert_eq!(
+        loads.iter().map(|load| users(load)).collect::<Vec<_>>(),
+        [["a"]]
+    );
     assert!(packer.push(now, parcel("c", &[("y", 50)])).is_empty());
 }
 
@@ -135,7 +195,10 @@ fn one_id_goes_once_in_a_batch_whoevers_it_is() {
     let (mut packer, now) = (Packer::new(ROOM), Instant::now());
     packer.push(now, parcel("a", &[("1", 50)]));
     let loads = packer.push(now, parcel("b", &[("1", 50)]));
-    assert_eq!(loads.iter().map(|load| users(load)).collect::<Vec<_>>(), [["a"]]);
+    assert_eq!(
+        loads.iter().map(|load| users(load)).collect::<Vec<_>>(),
+        [["a"]]
+    );
     assert_eq!(users(&packer.take().unwrap()), ["b"]);
 }
 
@@ -144,8 +207,19 @@ fn whoever_is_waited_for_takes_along_what_it_is_packed_with() {
     let (mut packer, now) = (Packer::new(ROOM), Instant::now());
     packer.push(now, parcel("a", &[("1", 50)]));
     packer.push(now, parcel("b", &[("2", 50)]));
-    assert!(packer.take_if(|batch| batch.key.user.as_str() == "c").is_none());
-    assert_eq!(users(&packer.take_if(|batch| batch.key.user.as_str() == "b").unwrap()), ["a", "b"]);
+    assert!(
+        packer
+            .take_if(|batch| batch.key.user.as_str() == "c")
+            .is_none()
+    );
+    assert_eq!(
+        users(
+            &packer
+                .take_if(|batch| batch.key.user.as_str() == "b")
+                .unwrap()
+        ),
+        ["a", "b"]
+    );
 }
 
 proptest! {

@@ -3,19 +3,31 @@
 use crate::ingest::settings::{Backoff, Limited};
 use std::time::Duration;
 
-/// After the `retries`-th network error in a row (from 0): the schedule's entry, the last one repeating.
+/// After the `retries`-th network error in a row (from 0): the schedule's entry, the last one
+/// repeating.
 #[must_use]
 pub fn network(schedule: &[Duration], retries: u32) -> Duration {
-    let index = usize::try_from(retries).unwrap_or(usize::MAX).min(schedule.len().saturating_sub(1));
-    schedule.get(index).copied().unwrap_or(Duration::from_secs(1))
+    let index = usize::try_from(retries)
+        .unwrap_or(usize::MAX)
+        .min(schedule.len().saturating_sub(1));
+    schedule
+        .get(index)
+        .copied()
+        .unwrap_or(Duration::from_secs(1))
 }
 
-/// Exponential with full jitter (Brooker, "Exponential Backoff and Jitter", 2015): up to `base * 2^retries`, at most
-/// `cap`. `random` is in `0.0..1.0`. Never under a tenth of `base`, so that a bad draw is no busy loop.
+/// Exponential with full jitter (Brooker, "Exponential Backoff and Jitter", 2015): up to `base *
+/// 2^retries`, at most `cap`. `random` is in `0.0..1.0`. Never under a tenth of `base`, so that a
+/// bad draw is no busy loop.
 #[must_use]
 pub fn server(backoff: Backoff, retries: u32, random: f64) -> Duration {
-    let ceiling = backoff.base.saturating_mul(2u32.saturating_pow(retries.min(30))).min(backoff.cap);
-    ceiling.mul_f64(random.clamp(0.0, 1.0)).max(backoff.base / 10)
+    let ceiling = backoff
+        .base
+        .saturating_mul(2u32.saturating_pow(retries.min(30)))
+        .min(backoff.cap);
+    ceiling
+        .mul_f64(random.clamp(0.0, 1.0))
+        .max(backoff.base / 10)
 }
 
 /// After a 429: `base` plus jitter, or a longer Retry-After.
@@ -30,20 +42,34 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BACKOFF: Backoff = Backoff { base: Duration::from_secs(2), cap: Duration::from_secs(30) };
-    const LIMITED: Limited = Limited { base: Duration::from_secs(5), jitter: Duration::from_secs(2) };
+    const BACKOFF: Backoff = Backoff {
+        base: Duration::from_secs(2),
+        cap: Duration::from_secs(30),
+    };
+    const LIMITED: Limited = Limited {
+        base: Duration::from_secs(5),
+        jitter: Duration::from_secs(2),
+    };
 
     #[test]
     fn the_network_schedule_repeats_its_last_entry() {
         let schedule = [2, 5, 10, 20].map(Duration::from_secs);
-        let pauses: Vec<_> = (0..6).map(|retries| network(&schedule, retries).as_secs()).collect();
+        let pauses: Vec<_> = (0..6)
+            .map(|retries| network(&schedule, retries).as_secs())
+            .collect();
         assert_eq!(pauses, [2, 5, 10, 20, 20, 20]);
     }
 
     #[test]
     fn a_longer_retry_after_wins_and_a_shorter_one_does_not() {
-        assert_eq!(limited(LIMITED, Some(Duration::from_secs(60)), 1.0), Duration::from_secs(60));
-        assert_eq!(limited(LIMITED, Some(Duration::from_secs(1)), 0.5), Duration::from_secs(6));
+        assert_eq!(
+            limited(LIMITED, Some(Duration::from_secs(60)), 1.0),
+            Duration::from_secs(60)
+        );
+        assert_eq!(
+            limited(LIMITED, Some(Duration::from_secs(1)), 0.5),
+            Duration::from_secs(6)
+        );
         assert_eq!(limited(LIMITED, None, 0.0), Duration::from_secs(5));
     }
 

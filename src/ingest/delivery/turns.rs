@@ -1,10 +1,11 @@
 //! Whose turn it is: the cap on batches in flight, shared so that nobody starves (P9). Pure.
 //!
-//! - Among groups, the one with the fewest in flight goes next; a group may not take the last places of the others:
-//!   each has `most / (2 · groups)` places that only it can use.
-//! - Among a group's users, in turn; one user (of however many credentials, in whatever groups) has at most a quarter of
-//!   the places.
-//! - Among a user's lanes, the one that was ready first; a lane has one batch in flight anyway (P4).
+//! - Among groups, the one with the fewest in flight goes next; a group may not take the last
+//!   places of the others: each has `most / (2 · groups)` places that only it can use.
+//! - Among a group's users, in turn; one user (of however many credentials, in whatever groups) has
+//!   at most a quarter of the places.
+//! - Among a user's lanes, the one that was ready first; a lane has one batch in flight anyway
+//!   (P4).
 
 use crate::event::UserId;
 use std::collections::{HashMap, VecDeque};
@@ -44,7 +45,11 @@ impl<T> Turns<T> {
     #[must_use]
     pub fn new(groups: usize, most: usize) -> Self {
         let most = most.max(1);
-        let group = || Group { waiting: HashMap::new(), turns: VecDeque::new(), in_flight: 0 };
+        let group = || Group {
+            waiting: HashMap::new(),
+            turns: VecDeque::new(),
+            in_flight: 0,
+        };
         Self {
             groups: (0..groups).map(|_| group()).collect(),
             users: HashMap::new(),
@@ -61,7 +66,9 @@ impl<T> Turns<T> {
     /// # Errors
     /// There is no such group.
     pub fn push(&mut self, group: usize, user: Option<UserId>, item: T) -> Result<(), T> {
-        let Some(group) = self.groups.get_mut(group) else { return Err(item) };
+        let Some(group) = self.groups.get_mut(group) else {
+            return Err(item);
+        };
         let line = group.waiting.entry(user.clone()).or_default();
         line.push_back(item);
         if line.len() == 1 {
@@ -89,14 +96,23 @@ impl<T> Turns<T> {
         if let Some(user) = &user {
             *self.users.entry(user.clone()).or_default() += 1;
         }
-        Some((Place { group: number, user }, item))
+        Some((
+            Place {
+                group: number,
+                user,
+            },
+            item,
+        ))
     }
 
-    /// The first user of a group who may have one more place. Few can have all of theirs, so few are passed over.
+    /// The first user of a group who may have one more place. Few can have all of theirs, so few
+    /// are passed over.
     fn next_user(&self, group: &Group<T>) -> Option<usize> {
         // A batch of several users is nobody's.
         let may = |user: &Option<UserId>| {
-            user.as_ref().and_then(|user| self.users.get(user)).is_none_or(|count| *count < self.per_user)
+            user.as_ref()
+                .and_then(|user| self.users.get(user))
+                .is_none_or(|count| *count < self.per_user)
         };
         group.turns.iter().position(may)
     }
@@ -110,21 +126,33 @@ impl<T> Turns<T> {
         let order = (1..=count).map(|step| (self.last + step) % count);
         let wants = |number: &usize| {
             let group = self.groups.get(*number);
-            group.is_some_and(|group| self.has_room(*number, group) && self.next_user(group).is_some())
+            group.is_some_and(|group| {
+                self.has_room(*number, group) && self.next_user(group).is_some()
+            })
         };
-        order.filter(wants).min_by_key(|number| self.groups.get(*number).map(|group| group.in_flight))
+        order
+            .filter(wants)
+            .min_by_key(|number| self.groups.get(*number).map(|group| group.in_flight))
     }
 
     /// Whether a group may have one more without taking what is reserved for the others.
     fn has_room(&self, number: usize, group: &Group<T>) -> bool {
-        let others = self.groups.iter().enumerate().filter(|(other, _)| *other != number);
-        let reserved: usize = others.map(|(_, other)| self.floor.saturating_sub(other.in_flight)).sum();
+        let others = self
+            .groups
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != number);
+        let reserved: usize = others
+            .map(|(_, other)| self.floor.saturating_sub(other.in_flight))
+            .sum();
         group.in_flight < self.floor || self.in_flight + reserved < self.most
     }
 
     /// A place is free again.
     pub fn done(&mut self, place: &Place) {
-        let Some(group) = self.groups.get_mut(place.group) else { return };
+        let Some(group) = self.groups.get_mut(place.group) else {
+            return;
+        };
         group.in_flight -= 1;
         self.in_flight -= 1;
         let Some(user) = &place.user else { return };
@@ -155,9 +183,18 @@ mod tests {
         turns.push(1, user(0), 1_000).unwrap();
         turns.push(1, user(1), 1_001).unwrap();
         turns.push(1, user(2), 1_002).unwrap();
-        assert_eq!(std::iter::from_fn(|| turns.grant()).map(|(_, item)| item).collect::<Vec<_>>(), [1_000, 1_001]);
+        assert_eq!(
+            std::iter::from_fn(|| turns.grant())
+                .map(|(_, item)| item)
+                .collect::<Vec<_>>(),
+            [1_000, 1_001]
+        );
         turns.done(&first[0].0);
-        assert_eq!(turns.grant().map(|(_, item)| item), Some(1_002), "the group with fewer goes first");
+        assert_eq!(
+            turns.grant().map(|(_, item)| item),
+            Some(1_002),
+            "the group with fewer goes first"
+        );
     }
 
     #[test]
@@ -167,9 +204,16 @@ mod tests {
         (1..4).for_each(|number| turns.push(0, user(number), number * 10_000).unwrap());
         let gone: Vec<_> = std::iter::from_fn(|| turns.grant()).collect();
         let items: Vec<_> = gone.iter().map(|(_, item)| *item).collect();
-        assert_eq!(items, [0, 10_000, 20_000, 30_000, 1, 2, 3], "a quarter of the places, and no more");
+        assert_eq!(
+            items,
+            [0, 10_000, 20_000, 30_000, 1, 2, 3],
+            "a quarter of the places, and no more"
+        );
         turns.done(&gone[1].0);
-        assert!(turns.grant().is_none(), "another user's place is of no use to it");
+        assert!(
+            turns.grant().is_none(),
+            "another user's place is of no use to it"
+        );
         turns.done(&gone[0].0);
         assert_eq!(turns.grant().map(|(_, item)| item), Some(4));
     }

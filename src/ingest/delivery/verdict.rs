@@ -18,29 +18,51 @@ use tokio::time::Instant;
 pub(super) enum Judged {
     /// One verdict for each batch, in order.
     Each(Vec<Verdict>),
-    /// Refused as a whole, and nobody is named: the lanes are asked about in halves, so that none suffers for another.
+    /// Refused as a whole, and nobody is named: the lanes are asked about in halves, so that none
+    /// suffers for another.
     Halves,
 }
 
 impl Deliverer {
     /// What follows from what an attempt found, for each batch.
-    pub(super) fn judge(&self, group: &Group, load: &mut [Ready], found: Found) -> (Judged, Attempt) {
+    pub(super) fn judge(
+        &self,
+        group: &Group,
+        load: &mut [Ready],
+        found: Found,
+    ) -> (Judged, Attempt) {
         let batch = load::id_of(load);
         let (status, headers, body) = match found {
             Found::Reply(status, headers, body) => (status, headers, body),
             Found::Network(error) => {
-                tracing::warn!(group = %group.name, %batch, error, "the upstream could not be reached");
+                tracing::warn!(group = %group.name, %batch, error, "the upstream could not be \
+                    reached");
                 return (self.unreachable(load), Attempt::Network);
             }
             Found::Unsendable(why) => {
                 self.end_probe(load);
-                tracing::error!(group = %group.name, %batch, why, "a batch was refused by the assembler");
-                return (same(load, &Verdict::Refused { named: Vec::new() }), Attempt::Unsendable);
+                tracing::error!(group = %group.name, %batch, why, "a batch was refused by the \
+                    assembler");
+                return (
+                    same(load, &Verdict::Refused { named: Vec::new() }),
+                    Attempt::Unsendable,
+                );
             }
         };
-        let reader = Reader { results: &group.results, success: group.success.as_ref(), permanent: &group.permanent };
+        let reader = Reader {
+            results: &group.results,
+            success: group.success.as_ref(),
+            permanent: &group.permanent,
+        };
         let asked = Asked::of(load.iter().map(|ready| &ready.batch));
-        let reading = reply::read(&asked, status, &headers, &body, reader, self.assembler.clock.now());
+        let reading = reply::read(
+            &asked,
+            status,
+            &headers,
+            &body,
+            reader,
+            self.assembler.clock.now(),
+        );
         if reading.unknown > 0 {
             self.metrics.unknown_ids.inc_by(reading.unknown as u64);
             tracing::warn!(group = %group.name, %batch, unknown = reading.unknown, "unknown ids in the reply");
@@ -63,22 +85,32 @@ impl Deliverer {
                 }
             }
             Answer::Refused(named) => (self.refused(group, load, status, &named), Attempt::Refused),
-            Answer::Server(asked) => (self.failing(group, load, status, asked), Attempt::ServerError),
+            Answer::Server(asked) => (
+                self.failing(group, load, status, asked),
+                Attempt::ServerError,
+            ),
             Answer::Limited(asked) => (self.limited(group, load, asked), Attempt::Limited),
         }
     }
 
     fn taken(&self, load: &[Ready], fates: Vec<Fate>) -> Judged {
         let route = load.first().and_then(|ready| load::route_of(&ready.batch));
-        self.with_gate(load, |gate, asking| gate.take(Instant::now(), asking, route, &self.settings));
+        self.with_gate(load, |gate, asking| {
+            gate.take(Instant::now(), asking, route, &self.settings)
+        });
         self.vouch(load);
         Judged::Each(split(load, fates).map(Verdict::Answered).collect())
     }
 
-    /// Nobody knows what was taken: its single calls will tell, since the application knows the ids when they come again.
+    /// Nobody knows what was taken: its single calls will tell, since the application knows the ids
+    /// when they come again.
     fn unclear(&self, load: &[Ready]) -> Judged {
         self.end_probe(load);
-        let pause = retry::server(self.settings.retry_server, load::count_retries(load), fastrand::f64());
+        let pause = retry::server(
+            self.settings.retry_server,
+            load::count_retries(load),
+            fastrand::f64(),
+        );
         same(load, &Verdict::Singles { pause })
     }
 
@@ -90,11 +122,16 @@ impl Deliverer {
                 gate.lock().close(Instant::now() + pause);
             }
             self.end_probe(load);
-            tracing::error!(group = %group.name, %batch, %status, "the service credential was rejected");
+            tracing::error!(group = %group.name, %batch, %status, "the service credential was \
+                rejected");
             return same(load, &Verdict::Retry { pause });
         }
         self.answer_gate(load);
-        let by = if status == StatusCode::FORBIDDEN { RefusedBy::Forbidden } else { RefusedBy::Unauthorized };
+        let by = if status == StatusCode::FORBIDDEN {
+            RefusedBy::Forbidden
+        } else {
+            RefusedBy::Unauthorized
+        };
         for (owner, _) in load.iter().filter_map(|ready| load::owner_of(&ready.batch)) {
             self.reputation.refuse(owner.principal, by);
         }
@@ -103,12 +140,23 @@ impl Deliverer {
     }
 
     /// 403 may be the credential's or one event's.
-    fn forbidden(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> (Judged, Attempt) {
+    fn forbidden(
+        &self,
+        group: &Group,
+        load: &mut [Ready],
+        status: StatusCode,
+    ) -> (Judged, Attempt) {
         if load::is_under_service(load) {
-            return (self.forbidden_to_service(group, load, status), Attempt::Forbidden);
+            return (
+                self.forbidden_to_service(group, load, status),
+                Attempt::Forbidden,
+            );
         }
         let fallback = group.fallback == Fallback::Single;
-        if load.iter().any(|ready| ready.batch.blames_credential(fallback)) {
+        if load
+            .iter()
+            .any(|ready| ready.batch.blames_credential(fallback))
+        {
             return (self.rejected(group, load, status), Attempt::Rejected);
         }
         self.answer_gate(load);
@@ -117,7 +165,8 @@ impl Deliverer {
         (same(load, &Verdict::Forbidden), Attempt::Forbidden)
     }
 
-    /// A batch goes on as its single calls. A single call's verdict it is, unless something was there before.
+    /// A batch goes on as its single calls. A single call's verdict it is, unless something was
+    /// there before.
     fn not_there(
         &self,
         group: &Group,
@@ -126,24 +175,36 @@ impl Deliverer {
         headers: &HeaderMap,
     ) -> (Judged, Attempt) {
         let batch = load::id_of(load);
-        let single = load.first().map(|ready| &ready.batch).filter(|batch| batch.form == Form::Single);
-        if let Some((route, astray)) = single.map(|batch| (load::route_of(batch), batch.doubt == Doubt::Path)) {
+        let single = load
+            .first()
+            .map(|ready| &ready.batch)
+            .filter(|batch| batch.form == Form::Single);
+        if let Some((route, astray)) =
+            single.map(|batch| (load::route_of(batch), batch.doubt == Doubt::Path))
+        {
             if !load::group_of(load)
                 .and_then(|group| self.gates.get(group))
                 .is_some_and(|gate| gate.lock().knows_route(route, astray))
             {
                 return (self.refused(group, load, status, &[]), Attempt::Refused);
             }
-            tracing::warn!(group = %group.name, %batch, %status, "a route that was there is gone: tried again");
+            tracing::warn!(group = %group.name, %batch, %status, "a route that was there is gone: \
+                tried again");
             return (self.vanished(group, load, status), Attempt::ServerError);
         }
-        let pause = retry::server(self.settings.retry_server, load::count_retries(load), fastrand::f64());
+        let pause = retry::server(
+            self.settings.retry_server,
+            load::count_retries(load),
+            fastrand::f64(),
+        );
         let location = location_of(headers);
-        let is_news = self.with_gate(load, |gate, asking| gate.miss(Instant::now(), asking)) == Some(true);
+        let is_news =
+            self.with_gate(load, |gate, asking| gate.miss(Instant::now(), asking)) == Some(true);
         if is_news {
             tracing::warn!(
                 group = %group.name, %batch, %status, location,
-                "there is no batch endpoint: single calls go in place of batches, and a batch tries again from time to time"
+                "there is no batch endpoint: single calls go in place of batches, and a batch tries \
+                 again from time to time"
             );
         } else {
             tracing::info!(group = %group.name, %batch, %status, location, "this batch met no batch endpoint");
@@ -151,7 +212,13 @@ impl Deliverer {
         (same(load, &Verdict::Singles { pause }), Attempt::NoEndpoint)
     }
 
-    fn refused(&self, group: &Group, load: &[Ready], status: StatusCode, named: &[EventId]) -> Judged {
+    fn refused(
+        &self,
+        group: &Group,
+        load: &[Ready],
+        status: StatusCode,
+        named: &[EventId],
+    ) -> Judged {
         self.answer_gate(load);
         let alone = load.len() == 1;
         let (batch, events, found) = (load::id_of(load), load::count_events(load), named.len());
@@ -161,9 +228,15 @@ impl Deliverer {
         }
         // A lane none of whose events is named has nothing to do with it.
         let of_lane = |ready: &Ready| {
-            let own = ready.batch.events.iter().map(|queued| queued.entry.event().id.clone());
+            let own = ready
+                .batch
+                .events
+                .iter()
+                .map(|queued| queued.entry.event().id.clone());
             match own.filter(|id| named.contains(id)).collect::<Vec<_>>() {
-                own if own.is_empty() && !alone => Verdict::Deferred { pause: Duration::ZERO },
+                own if own.is_empty() && !alone => Verdict::Deferred {
+                    pause: Duration::ZERO,
+                },
                 own => Verdict::Refused { named: own },
             }
         };
@@ -172,11 +245,14 @@ impl Deliverer {
 
     fn limited(&self, group: &Group, load: &mut [Ready], asked: Option<Duration>) -> Judged {
         let pause = retry::limited(self.settings.retry_limited, asked, fastrand::f64());
-        let closed = self.with_gate(load, |gate, asking| gate.limit(Instant::now(), asking, pause));
+        let closed = self.with_gate(load, |gate, asking| {
+            gate.limit(Instant::now(), asking, pause)
+        });
         if closed == Some(true) {
             tracing::warn!(group = %group.name, ?pause, "the group is limited: all of it waits");
         }
-        load.iter_mut().for_each(|ready| ready.batch.trouble = Trouble::default());
+        load.iter_mut()
+            .for_each(|ready| ready.batch.trouble = Trouble::default());
         same(load, &Verdict::Retry { pause })
     }
 
@@ -185,8 +261,12 @@ impl Deliverer {
         if load::is_under_service(load) {
             return;
         }
-        for (Owner { principal, .. }, nameless) in load.iter().filter_map(|ready| load::owner_of(&ready.batch)) {
-            let Some(index) = load.first().map(|ready| ready.batch.key.group) else { return };
+        for (Owner { principal, .. }, nameless) in
+            load.iter().filter_map(|ready| load::owner_of(&ready.batch))
+        {
+            let Some(index) = load.first().map(|ready| ready.batch.key.group) else {
+                return;
+            };
             let vouched = self.reputation.vouch(principal, nameless, index);
             for shard in &self.shards {
                 if vouched.opens {
@@ -212,7 +292,12 @@ impl Deliverer {
 
 /// Where a redirect leads; its query may hold what is nobody's business.
 fn location_of(headers: &HeaderMap) -> Option<&str> {
-    headers.get(http::header::LOCATION)?.to_str().ok()?.split(['?', '#']).next()
+    headers
+        .get(http::header::LOCATION)?
+        .to_str()
+        .ok()?
+        .split(['?', '#'])
+        .next()
 }
 
 /// One verdict for all.
@@ -223,5 +308,6 @@ pub(super) fn same(load: &[Ready], verdict: &Verdict) -> Judged {
 /// Fates of all events, batch by batch.
 fn split(load: &[Ready], fates: Vec<Fate>) -> impl Iterator<Item = Vec<Fate>> {
     let mut fates = fates.into_iter();
-    load.iter().map(move |ready| fates.by_ref().take(ready.batch.events.len()).collect())
+    load.iter()
+        .map(move |ready| fates.by_ref().take(ready.batch.events.len()).collect())
 }

@@ -1,5 +1,6 @@
-//! Tasks that do one piece of work after the other: as many as there were pieces under way at once. A task is begun where
-//! none is idle, and stays: beginning one for each piece costs more than many a piece.
+//! Tasks that do one piece of work after the other: as many as there were pieces under way at once.
+//! A task is begun where none is idle, and stays: beginning one for each piece costs more than many
+//! a piece.
 
 use std::collections::HashMap;
 use tokio::sync::mpsc;
@@ -29,7 +30,13 @@ pub(super) struct Workers<W: Work> {
 impl<W: Work> Workers<W> {
     /// None yet.
     pub(super) fn new(work: W) -> Self {
-        Self { work, tasks: JoinSet::new(), busy: HashMap::new(), idle: Vec::new(), done: mpsc::unbounded_channel() }
+        Self {
+            work,
+            tasks: JoinSet::new(),
+            busy: HashMap::new(),
+            idle: Vec::new(),
+            done: mpsc::unbounded_channel(),
+        }
     }
 
     /// Hands over a piece; the worker's id. A piece is dropped where no task can run any more.
@@ -111,8 +118,14 @@ mod tests {
         assert_eq!(workers.ended().await, second, "it panicked");
         word.send(()).unwrap();
         assert_eq!(workers.ended().await, first);
-        assert_eq!((workers.tasks.len(), workers.idle.len(), workers.busy.len()), (1, 1, 0));
+        assert_eq!(
+            (workers.tasks.len(), workers.idle.len(), workers.busy.len()),
+            (1, 1, 0)
+        );
         let ids = [begin(&mut workers), begin(&mut workers)].map(|(id, _)| id);
-        assert!(ids.contains(&first) && !ids.contains(&second), "one that broke off is given nothing more");
+        assert!(
+            ids.contains(&first) && !ids.contains(&second),
+            "one that broke off is given nothing more"
+        );
     }
 }

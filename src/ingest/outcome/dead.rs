@@ -1,10 +1,11 @@
 //! Dead letters: events that could not be delivered, until somebody replays or drops them.
 //!
-//! All are in memory, bounded by `limits.max_dead_letters` and in bytes by a quarter of `journal.max_bytes`. For want of
-//! room the oldest goes, and is counted; but while strangers' letters ([`shares`](crate::ingest::accept::shares)) take more than a half, the
-//! oldest of the address that has most of these. With a durable journal they lie in it too, changed by the same commits as
-//! the events they were. A letter shows no credential; a replay goes
-//! with the one that the event came with, and with no other (P3).
+//! All are in memory, bounded by `limits.max_dead_letters` and in bytes by a quarter of
+//! `journal.max_bytes`. For want of room the oldest goes, and is counted; but while strangers'
+//! letters ([`shares`](crate::ingest::accept::shares)) take more than a half, the oldest of the
+//! address that has most of these. With a durable journal they lie in it too, changed by the same
+//! commits as the events they were. A letter shows no credential; a replay goes with the one that
+//! the event came with, and with no other (P3).
 
 use crate::clock::millis;
 use crate::event::{Carried, Event, Fingerprint, Principal};
@@ -74,15 +75,24 @@ impl DeadLetter {
     #[must_use]
     pub fn stored(&self) -> Vec<u8> {
         let event = Record::of(&self.event, &self.group, self.seen);
-        let (reason, attempts, status, died_ms) = (&*self.reason, self.attempts, self.status, self.died_ms);
-        record::bytes(&DeadRecord { reason, attempts, status, died_ms, event })
+        let (reason, attempts, status, died_ms) =
+            (&*self.reason, self.attempts, self.status, self.died_ms);
+        record::bytes(&DeadRecord {
+            reason,
+            attempts,
+            status,
+            died_ms,
+            event,
+        })
     }
 
     /// As operators see it.
     #[must_use]
     pub fn show(&self) -> Shown {
         let event = &self.event;
-        let json = std::str::from_utf8(&event.json).unwrap_or("null").to_owned();
+        let json = std::str::from_utf8(&event.json)
+            .unwrap_or("null")
+            .to_owned();
         let legacy = Carried::unpack(&event.carried).and_then(|carried| carried.legacy);
         Shown {
             key: self.key,
@@ -210,7 +220,14 @@ impl Pile {
         if let Some(address) = address {
             self.strangers.add(address, key, weight);
         }
-        self.letters.insert(key, Kept { letter, weight, address });
+        self.letters.insert(
+            key,
+            Kept {
+                letter,
+                weight,
+                address,
+            },
+        );
     }
 
     fn remove(&mut self, key: u64) -> Option<DeadLetter> {
@@ -222,18 +239,24 @@ impl Pile {
 
     /// The letter is no stranger's any more.
     fn hand_to_the_good(&mut self, key: u64) {
-        let Some(kept) = self.letters.get_mut(&key) else { return };
+        let Some(kept) = self.letters.get_mut(&key) else {
+            return;
+        };
         if let Some(address) = kept.address.take() {
             self.strangers.remove(address, key, kept.weight);
         }
     }
 
-    /// The letter that goes for want of room. While strangers have more than `half`, it is one of theirs.
+    /// The letter that goes for want of room. While strangers have more than `half`, it is one of
+    /// theirs.
     fn next_to_go(&mut self, half: u64, is_good: impl Fn(Principal) -> bool) -> Option<u64> {
         while self.strangers.weight > half
             && let Some(key) = self.strangers.next_to_go()
         {
-            let principal = self.letters.get(&key).map(|kept| kept.letter.event.owner.principal);
+            let principal = self
+                .letters
+                .get(&key)
+                .map(|kept| kept.letter.event.owner.principal);
             if !principal.is_some_and(&is_good) {
                 return Some(key);
             }
@@ -249,7 +272,8 @@ pub struct DeadLetters {
     // A plain lock: dead letters are rare, and listing copies.
     pile: Mutex<Pile>,
     most: u64,
-    /// Bytes that weigh as much as one letter does at least, so that `most` bounds letters and bytes.
+    /// Bytes that weigh as much as one letter does at least, so that `most` bounds letters and
+    /// bytes.
     unit: u64,
     reputation: Arc<Reputation>,
 }
@@ -259,7 +283,12 @@ impl DeadLetters {
     #[must_use]
     pub fn new(most: usize, bytes: u64, reputation: Arc<Reputation>) -> Self {
         let most = most.max(1) as u64;
-        Self { pile: Mutex::default(), most, unit: (bytes / most).max(1), reputation }
+        Self {
+            pile: Mutex::default(),
+            most,
+            unit: (bytes / most).max(1),
+            reputation,
+        }
     }
 
     fn weight(&self, event: &Event) -> u64 {
@@ -270,7 +299,10 @@ impl DeadLetters {
     pub(in crate::ingest) fn bury(&self, letter: DeadLetter) -> Gone {
         let is_good = |principal| self.reputation.is_good_anywhere(principal);
         let is_strangers = !is_good(letter.event.owner.principal);
-        let (address, weight) = (is_strangers.then(|| Address::of_event(&letter.event)), self.weight(&letter.event));
+        let (address, weight) = (
+            is_strangers.then(|| Address::of_event(&letter.event)),
+            self.weight(&letter.event),
+        );
         let mut pile = self.pile.lock();
         let mut gone = Gone::new();
         if weight > self.most {
@@ -298,16 +330,27 @@ impl DeadLetters {
     /// All that are kept, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Shown> {
-        self.pile.lock().letters.values().map(|kept| kept.letter.show()).collect()
+        self.pile
+            .lock()
+            .letters
+            .values()
+            .map(|kept| kept.letter.show())
+            .collect()
     }
 
-    /// The letters of a key (digits) or of an event id (`id:…`, or anything that is no number); all without one. Oldest first.
+    /// The letters of a key (digits) or of an event id (`id:…`, or anything that is no number); all
+    /// without one. Oldest first.
     #[must_use]
     pub fn find(&self, name: Option<&str>) -> Vec<DeadLetter> {
         let pile = self.pile.lock();
         let name = name.map(Name::of);
         let named = |letter: &&DeadLetter| name.is_none_or(|name| name.is_of(letter));
-        pile.letters.values().map(|kept| &kept.letter).filter(named).cloned().collect()
+        pile.letters
+            .values()
+            .map(|kept| &kept.letter)
+            .filter(named)
+            .cloned()
+            .collect()
     }
 
     /// Takes one away; `false`: somebody else did.
@@ -315,7 +358,8 @@ impl DeadLetters {
         self.pile.lock().remove(key).is_some()
     }
 
-    /// How many are kept, how many were dropped for want of room, and when the oldest kept one died.
+    /// How many are kept, how many were dropped for want of room, and when the oldest kept one
+    /// died.
     #[must_use]
     pub fn count(&self) -> (usize, u64, Option<u64>) {
         let pile = self.pile.lock();

@@ -8,8 +8,21 @@ use std::time::Duration;
 const PLENTY: u64 = 1 << 30;
 
 fn reputation() -> Arc<Reputation> {
-    let shares = Shares::new(Bounds { shards: 1, lanes: 100, bytes: 100, listeners: 100, user_events: 100 });
-    Arc::new(Reputation::new(1, None, Duration::from_secs(60), None, 100, Arc::new(shares)))
+    let shares = Shares::new(Bounds {
+        shards: 1,
+        lanes: 100,
+        bytes: 100,
+        listeners: 100,
+        user_events: 100,
+    });
+    Arc::new(Reputation::new(
+        1,
+        None,
+        Duration::from_secs(60),
+        None,
+        100,
+        Arc::new(shares),
+    ))
 }
 
 fn address(number: u8) -> IpAddr {
@@ -22,11 +35,19 @@ fn letter(key: u64, principal: u8, from: u8, bytes: usize) -> DeadLetter {
     let context = Context::bare(Keys::of(credential));
     let event = Event {
         id: EventId::try_new(&key.to_string()).unwrap(),
-        lane: LaneKey { group: GroupIndex(0), user: UserId::try_new("u").unwrap(), credential },
+        lane: LaneKey {
+            group: GroupIndex(0),
+            user: UserId::try_new("u").unwrap(),
+            credential,
+        },
         owner: context.owner(false),
         context: Arc::new(context),
         json: Bytes::from(vec![b' '; bytes]),
-        carried: Carried { client: address(from), ..Carried::bare(None) }.pack(),
+        carried: Carried {
+            client: address(from),
+            ..Carried::bare(None)
+        }
+        .pack(),
         has_single: false,
         tags: [].into(),
         priority: false,
@@ -36,7 +57,17 @@ fn letter(key: u64, principal: u8, from: u8, bytes: usize) -> DeadLetter {
         content: 0,
     };
     let (group, reason) = ("g".into(), "refused".into());
-    DeadLetter { key, group, event, seen: [0; 16], reason, attempts: 0, status: 0, died_ms: 0, lost: false }
+    DeadLetter {
+        key,
+        group,
+        event,
+        seen: [0; 16],
+        reason,
+        attempts: 0,
+        status: 0,
+        died_ms: 0,
+        lost: false,
+    }
 }
 
 fn keys_of(dead: &DeadLetters) -> Vec<u64> {
@@ -53,7 +84,8 @@ fn while_there_is_room_nothing_goes_and_then_the_oldest_does() {
     // Two strangers are no more than half.
     for (key, principal) in [(1, 1), (2, 9), (3, 2), (4, 9)] {
         if principal == 9 {
-            dead.reputation.vouch(Principal([9; 16]), false, GroupIndex(0));
+            dead.reputation
+                .vouch(Principal([9; 16]), false, GroupIndex(0));
         }
         assert!(dead.bury(letter(key, principal, 1, 10)).is_empty());
     }
@@ -64,20 +96,36 @@ fn while_there_is_room_nothing_goes_and_then_the_oldest_does() {
 #[test]
 fn strangers_letters_push_out_no_good_principals_and_the_address_that_has_most_loses_first() {
     let dead = DeadLetters::new(8, PLENTY, reputation());
-    dead.reputation.vouch(Principal([200; 16]), false, GroupIndex(0));
+    dead.reputation
+        .vouch(Principal([200; 16]), false, GroupIndex(0));
     for key in 1..=4 {
         dead.bury(letter(key, 200, 9, 10));
     }
     for key in 5..=7 {
-        assert!(dead.bury(letter(key, u8::try_from(key).unwrap(), 1, 10)).is_empty());
+        assert!(
+            dead.bury(letter(key, u8::try_from(key).unwrap(), 1, 10))
+                .is_empty()
+        );
     }
     assert!(dead.bury(letter(8, 8, 2, 10)).is_empty());
-    assert_eq!(gone(dead.bury(letter(9, 9, 1, 10))), [5], "of the address that has three");
+    assert_eq!(
+        gone(dead.bury(letter(9, 9, 1, 10))),
+        [5],
+        "of the address that has three"
+    );
     for key in 10..=100 {
-        assert_eq!(dead.bury(letter(key, u8::try_from(key).unwrap(), 1, 10)).len(), 1);
+        assert_eq!(
+            dead.bury(letter(key, u8::try_from(key).unwrap(), 1, 10))
+                .len(),
+            1
+        );
     }
     assert_eq!(keys_of(&dead), [1, 2, 3, 4, 8, 98, 99, 100]);
-    assert_eq!(gone(dead.bury(letter(101, 200, 9, 10))), [1], "strangers have a half, and keep it");
+    assert_eq!(
+        gone(dead.bury(letter(101, 200, 9, 10))),
+        [1],
+        "strangers have a half, and keep it"
+    );
 }
 
 #[test]
@@ -87,11 +135,15 @@ fn a_letter_whose_principal_became_good_is_no_strangers_any_more() {
         dead.bury(letter(key, u8::try_from(key).unwrap(), 1, 10));
     }
     for principal in [1, 2] {
-        dead.reputation.vouch(Principal([principal; 16]), false, GroupIndex(0));
+        dead.reputation
+            .vouch(Principal([principal; 16]), false, GroupIndex(0));
     }
     assert_eq!(gone(dead.bury(letter(5, 5, 2, 10))), [3]);
     dead.remove(4);
-    assert!(dead.bury(letter(6, 6, 1, 10)).is_empty(), "one that was taken away makes room");
+    assert!(
+        dead.bury(letter(6, 6, 1, 10)).is_empty(),
+        "one that was taken away makes room"
+    );
     assert_eq!(keys_of(&dead), [1, 2, 5, 6]);
 }
 
@@ -105,7 +157,10 @@ fn letters_are_bounded_in_bytes_and_one_that_can_have_no_room_takes_nobodys() {
     let kept = dead.list().len();
     assert!((10..=19).contains(&kept), "{kept}");
     assert_eq!(gone(dead.bury(letter(101, 1, 1, 30_000))), [101]);
-    assert_eq!((dead.list().len(), dead.count().1), (kept, 101 - kept as u64));
+    assert_eq!(
+        (dead.list().len(), dead.count().1),
+        (kept, 101 - kept as u64)
+    );
 }
 
 #[test]
@@ -114,13 +169,27 @@ fn digits_name_a_key_and_never_an_id_that_a_client_chose() {
     let named = |key, id: &str| {
         let letter = letter(key, 1, 1, 10);
         let id = EventId::try_new(id).unwrap();
-        DeadLetter { event: Event { id, ..letter.event.clone() }, ..letter }
+        DeadLetter {
+            event: Event {
+                id,
+                ..letter.event.clone()
+            },
+            ..letter
+        }
     };
     for (key, id) in [(1, "a"), (2, "1"), (3, "id:1"), (4, "a")] {
         dead.bury(named(key, id));
     }
-    let found = |name| dead.find(Some(name)).iter().map(|letter| letter.key).collect::<Vec<_>>();
-    assert_eq!((found("1"), found("2"), found("9")), (vec![1], vec![2], vec![]));
+    let found = |name| {
+        dead.find(Some(name))
+            .iter()
+            .map(|letter| letter.key)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (found("1"), found("2"), found("9")),
+        (vec![1], vec![2], vec![])
+    );
     assert_eq!(
         (found("id:1"), found("id:id:1"), found("id:a"), found("a")),
         (vec![2], vec![3], vec![1, 4], vec![1, 4])
@@ -134,20 +203,34 @@ fn the_piles_sums_are_what_a_recount_finds() {
         let number = u8::try_from(key).unwrap();
         dead.bury(letter(key, number % 7, number % 3, 10));
         if key % 5 == 0 {
-            dead.reputation.vouch(Principal([number % 7; 16]), false, GroupIndex(0));
+            dead.reputation
+                .vouch(Principal([number % 7; 16]), false, GroupIndex(0));
         }
         if key % 4 == 0 {
             dead.remove(key - 2);
         }
         let pile = dead.pile.lock();
         let strangers = pile.letters.values().filter(|kept| kept.address.is_some());
-        assert_eq!(pile.weight, pile.letters.values().map(|kept| kept.weight).sum::<u64>());
-        assert_eq!(pile.strangers.weight, strangers.map(|kept| kept.weight).sum::<u64>());
+        assert_eq!(
+            pile.weight,
+            pile.letters.values().map(|kept| kept.weight).sum::<u64>()
+        );
+        assert_eq!(
+            pile.strangers.weight,
+            strangers.map(|kept| kept.weight).sum::<u64>()
+        );
         assert_eq!(pile.strangers.order.len(), pile.strangers.addresses.len());
         assert!(pile.letters.len() <= 16);
     }
     assert!(dead.find(None).iter().all(|letter| dead.remove(letter.key)));
     let pile = dead.pile.lock();
-    assert_eq!((pile.weight, pile.strangers.weight, pile.strangers.addresses.len()), (0, 0, 0));
+    assert_eq!(
+        (
+            pile.weight,
+            pile.strangers.weight,
+            pile.strangers.addresses.len()
+        ),
+        (0, 0, 0)
+    );
     assert!(pile.strangers.order.is_empty());
 }

@@ -51,10 +51,19 @@ impl Settle for Settler {
     /// The end of these events: dead letter of each that is one, journal, tags, seen ids, ledger.
     fn settle_batch(&self, batch: Vec<Settled<Kept>>) {
         let now = millis(self.0.clock.now());
-        self.0.journal.settle_all(batch.iter().map(|settled| (&*settled.entry, self.end(settled, now))));
+        self.0.journal.settle_all(
+            batch
+                .iter()
+                .map(|settled| (&*settled.entry, self.end(settled, now))),
+        );
         let notices = self.notices(&batch);
         // ORDER: old before anybody hears of it and asks anew.
-        Admitted::settle_all(batch.into_iter().map(|settled| (settled.entry.ticket, settled.outcome)).collect());
+        Admitted::settle_all(
+            batch
+                .into_iter()
+                .map(|settled| (settled.entry.ticket, settled.outcome))
+                .collect(),
+        );
         for (caller, names) in notices {
             self.0.notices.publish(caller, names.into_iter().collect());
         }
@@ -69,18 +78,32 @@ impl Settler {
             _ => None,
         };
         let stored = letter.as_ref().map(DeadLetter::stored);
-        let dropped = letter.map(|letter| self.0.dead.bury(letter)).unwrap_or_default();
-        let until = |keep: Duration| now.saturating_add(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+        let dropped = letter
+            .map(|letter| self.0.dead.bury(letter))
+            .unwrap_or_default();
+        let until = |keep: Duration| {
+            now.saturating_add(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX))
+        };
         let ticket = &settled.entry.ticket;
-        let seen = ticket.keep(&settled.outcome).map(|keep| (ticket.seen(), until(keep)));
-        End { outcome: settled.outcome.clone(), seen, letter: stored, dropped }
+        let seen = ticket
+            .keep(&settled.outcome)
+            .map(|keep| (ticket.seen(), until(keep)));
+        End {
+            outcome: settled.outcome.clone(),
+            seen,
+            letter: stored,
+            dropped,
+        }
     }
 
     /// The names of these events' tags, for each caller who hears of them.
     fn notices(&self, batch: &[Settled<Kept>]) -> BTreeMap<View, BTreeSet<String>> {
         let mut notices = BTreeMap::<_, BTreeSet<_>>::new();
-        // Of what was superseded, what replaced it is told. A dead letter's client believed it, and asks anew.
-        let told = batch.iter().filter(|settled| !matches!(settled.outcome, Outcome::Superseded { .. }));
+        // Of what was superseded, what replaced it is told. A dead letter's client believed it, and
+        // asks anew.
+        let told = batch
+            .iter()
+            .filter(|settled| !matches!(settled.outcome, Outcome::Superseded { .. }));
         for event in told.map(|settled| settled.entry.event()) {
             let names = self.names(event);
             if !names.is_empty() {
@@ -98,14 +121,27 @@ impl Settler {
         let head = contract::Head::of(&event.context);
         let caller = head.caller(&self.0.identity, event.received_at);
         let scope = EventScope { caller, event };
-        let templates = self.0.groups.get(event.lane.group.0).map(|group| &group.invalidates);
-        // Of a tag that looks at more than the event and its credential, the name is not known any more.
-        templates.into_iter().flatten().filter_map(|tag| tag.render(&scope)).collect()
+        let templates = self
+            .0
+            .groups
+            .get(event.lane.group.0)
+            .map(|group| &group.invalidates);
+        // Of a tag that looks at more than the event and its credential, the name is not known any
+        // more.
+        templates
+            .into_iter()
+            .flatten()
+            .filter_map(|tag| tag.render(&scope))
+            .collect()
     }
 
     fn letter(&self, settled: &Settled<Kept>, reason: Reason) -> DeadLetter {
         let event = settled.entry.event();
-        let group = self.0.groups.get(event.lane.group.0).map_or_else(|| "?".into(), |group| Arc::clone(&group.name));
+        let group = self
+            .0
+            .groups
+            .get(event.lane.group.0)
+            .map_or_else(|| "?".into(), |group| Arc::clone(&group.name));
         tracing::warn!(
             group = %group, id = event.id.as_str(), user = &*keys::shown_user(event), reason = reason.as_str(),
             attempts = settled.failed, status = settled.status, "event became a dead letter"

@@ -99,13 +99,16 @@ impl LogIndex {
 
     /// A context is known, and no frame uses it yet.
     pub fn insert_context(&mut self, credential: Fingerprint, kept: Kept) {
-        self.contexts.insert(credential, UsedContext { kept, count: 0 });
+        self.contexts
+            .insert(credential, UsedContext { kept, count: 0 });
         self.bytes += kept.size;
     }
 
     /// One frame fewer uses this context.
     pub fn release_context(&mut self, credential: Fingerprint) {
-        let Some(used) = self.contexts.get_mut(&credential) else { return };
+        let Some(used) = self.contexts.get_mut(&credential) else {
+            return;
+        };
         used.count = used.count.saturating_sub(1);
         if used.count == 0 {
             self.bytes = self.bytes.saturating_sub(used.kept.size);

@@ -12,8 +12,12 @@ use tokio::sync::oneshot;
 /// Most groups that one caller writes for others before the journal's thread goes on.
 const ROUNDS: usize = 16;
 
-/// A caller waits for what it has queued: it leads if no other thread does and no sync is asked for.
-pub(super) fn write_or_wake<F: Files, T: Ticket>(shared: &Shared<F, T>, mut queue: MutexGuard<'_, Queue<T>>) {
+/// A caller waits for what it has queued: it leads if no other thread does and no sync is asked
+/// for.
+pub(super) fn write_or_wake<F: Files, T: Ticket>(
+    shared: &Shared<F, T>,
+    mut queue: MutexGuard<'_, Queue<T>>,
+) {
     match shared.bounds.depth {
         Depth::Process if !queue.leading => {
             queue.leading = true;
@@ -67,17 +71,24 @@ struct Lead<'a, F: Files, T: Ticket> {
 impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
     /// The caller has marked the queue as led.
     const fn new(shared: &'a Shared<F, T>) -> Self {
-        Self { shared, taken: None }
+        Self {
+            shared,
+            taken: None,
+        }
     }
 
     /// Writes what waits, group by group.
     fn write_groups(mut self) {
         for _ in 0..ROUNDS {
             // With nothing left the queue is led no more: there is no lead to pass on.
-            let Some(taken) = self.take_group() else { return std::mem::forget(self) };
+            let Some(taken) = self.take_group() else {
+                return std::mem::forget(self);
+            };
             let taken = self.taken.insert(taken);
             // After a failure only a sync tells that the disk is well again.
-            let waits = !taken.waiting.is_empty() || !taken.fences.is_empty() || self.shared.health.failure().is_some();
+            let waits = !taken.waiting.is_empty()
+                || !taken.fences.is_empty()
+                || self.shared.health.failure().is_some();
             let sync = self.shared.bounds.depth == Depth::Disk && waits;
             let group = Group {
                 frames: &taken.frames,
@@ -89,7 +100,11 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
             };
             let (result, begun) = {
                 let mut writer = self.shared.writer();
-                let result = if taken.frames.is_empty() { Ok(()) } else { writer.write(&group) };
+                let result = if taken.frames.is_empty() {
+                    Ok(())
+                } else {
+                    writer.write(&group)
+                };
                 (result, writer.take_begun())
             };
             let failed = result.is_err();
@@ -118,7 +133,10 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
             Ok(()) => {
                 self.shared.health.committed(taken.waiting.len());
                 self.shared.health.set_well();
-                taken.waiting.into_iter().for_each(|waiting| self.hand_over(waiting));
+                taken
+                    .waiting
+                    .into_iter()
+                    .for_each(|waiting| self.hand_over(waiting));
                 answer_fences(taken.fences, true);
             }
             Err(error) => self.refuse_group(taken, &error),
@@ -126,11 +144,17 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
     }
 
     fn hand_over(&self, waiting: Waiting<T>) {
-        let Waiting { shard, mut journaled, answer, .. } = waiting;
+        let Waiting {
+            shard,
+            mut journaled,
+            answer,
+            ..
+        } = waiting;
         let seq = journaled.seq();
         journaled.ticket.kept();
-        // ORDER: to the tail before the answer, so that a caller that hears the acknowledgement finds it there. Without a
-        // tail the process is ending, and the event waits on disk for the next start.
+        // ORDER: to the tail before the answer, so that a caller that hears the acknowledgement
+        // finds it there. Without a tail the process is ending, and the event waits on disk for the
+        // next start.
         if let Some(tail) = self.shared.tails.get(shard) {
             drop(tail.take(journaled));
         }
@@ -139,7 +163,12 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
 
     /// The group's events are refused, and all else waits for a file that can be written.
     fn refuse_group(&self, taken: TakenGroup<T>, error: &WriteError) {
-        let TakenGroup { frames, waiting, fences, .. } = taken;
+        let TakenGroup {
+            frames,
+            waiting,
+            fences,
+            ..
+        } = taken;
         let health = &self.shared.health;
         let refused = match error {
             WriteError::NoRoom(error) => {
@@ -152,7 +181,10 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
             }
         };
         refusal::take_back_group(&mut self.shared.queue(), &frames, &waiting);
-        for Waiting { journaled, answer, .. } in waiting {
+        for Waiting {
+            journaled, answer, ..
+        } in waiting
+        {
             health.release(journaled.event());
             // ORDER: as in `append`.
             drop(journaled);
@@ -163,9 +195,13 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
 
     /// The thread that led panicked: what it had taken can't be written any more.
     fn refuse_after_panic(&mut self) {
-        self.shared.health.set_failure("a panic while the journal was written");
+        self.shared
+            .health
+            .set_failure("a panic while the journal was written");
         if let Some(taken) = self.taken.take() {
-            let error = WriteError::Unknown(std::io::Error::other("a panic while the journal was written"));
+            let error = WriteError::Unknown(std::io::Error::other(
+                "a panic while the journal was written",
+            ));
             self.refuse_group(taken, &error);
         }
     }
@@ -179,7 +215,8 @@ impl<F: Files, T: Ticket> Drop for Lead<'_, F, T> {
         let mut queue = self.shared.queue();
         queue.leading = false;
         // What can't be written is tried again by the thread, in its own time.
-        let waits = queue.has_waiters() || !queue.frames.is_empty() && self.shared.health.takes_events();
+        let waits =
+            queue.has_waiters() || !queue.frames.is_empty() && self.shared.health.takes_events();
         queue.is_woken |= waits;
         let is_woken = queue.is_woken;
         drop(queue);
@@ -191,6 +228,9 @@ impl<F: Files, T: Ticket> Drop for Lead<'_, F, T> {
 
 /// A caller that went away hears nothing.
 fn answer_fences(fences: Vec<oneshot::Sender<bool>>, is_kept: bool) {
-    let gone = fences.into_iter().filter_map(|fence| fence.send(is_kept).err()).count();
+    let gone = fences
+        .into_iter()
+        .filter_map(|fence| fence.send(is_kept).err())
+        .count();
     tracing::trace!(gone, "those who waited for the journal were told");
 }

@@ -1,14 +1,15 @@
-//! Committing: a thread that brings an event, and finds no other at it, writes for all that wait; the journal's own thread
-//! does what can wait, and at `disk` all of it, since a sync takes long.
+//! Committing: a thread that brings an event, and finds no other at it, writes for all that wait;
+//! the journal's own thread does what can wait, and at `disk` all of it, since a sync takes long.
 //!
-//! **Invariants.** Numbers are given under the lock of the [`queue`], in the order of the groups; an event reaches its tail in
-//! that order, and is answered for after its group is as safe as the level promises, never before (P1). One thread leads at
-//! a time ([`leader`]). It leads without waiting for anything but the disk, so no client that goes away can stop it, and a
-//! panic passes the lead on.
+//! **Invariants.** Numbers are given under the lock of the [`queue`], in the order of the groups;
+//! an event reaches its tail in that order, and is answered for after its group is as safe as the
+//! level promises, never before (P1). One thread leads at a time ([`leader`]). It leads without
+//! waiting for anything but the disk, so no client that goes away can stop it, and a panic passes
+//! the lead on.
 //!
-//! **Failure.** What a group that could not be written would have changed is taken back ([`refusal`]), its events are refused,
-//! and their numbers are declared void by the first group that can be written again; all else waits for that. Until then no
-//! event is taken.
+//! **Failure.** What a group that could not be written would have changed is taken back
+//! ([`refusal`]), its events are refused, and their numbers are declared void by the first group
+//! that can be written again; all else waits for that. Until then no event is taken.
 
 pub mod index;
 pub mod leader;
@@ -67,14 +68,27 @@ impl<F: Files, T: Ticket> Committer<F, T> {
 
     /// Numbers an event and sees to its being written.
     pub fn append(&self, append: Append<T>) {
-        let Append { shard, event, draft, ticket, replaces, succession, answer } = append;
+        let Append {
+            shard,
+            event,
+            draft,
+            ticket,
+            replaces,
+            succession,
+            answer,
+        } = append;
         let mut queue = self.0.queue();
         // Without random numbers nothing can be sealed, and nothing lies open that should not.
-        let may = if draft.is_void() { Err(AppendError::Failing) } else { Ok(()) };
+        let may = if draft.is_void() {
+            Err(AppendError::Failing)
+        } else {
+            Ok(())
+        };
         if let Err(error) = may.and_then(|()| self.may_take(&mut queue, shard, &event.context)) {
             drop(queue);
             self.0.health.release(&event);
-            // ORDER: the ticket takes everything back before the caller hears of it. A caller that left hears nothing.
+            // ORDER: the ticket takes everything back before the caller hears of it. A caller that
+            // left hears nothing.
             drop(ticket);
             drop(answer.send(Err(error)));
             return;
@@ -82,26 +96,45 @@ impl<F: Files, T: Ticket> Committer<F, T> {
         if let Some(succession) = succession {
             self.push_succession(&mut queue, &succession);
         }
-        let replaced = replaces.and_then(|letter| Some((letter, queue.index.remove_letter(letter)?)));
+        let replaced =
+            replaces.and_then(|letter| Some((letter, queue.index.remove_letter(letter)?)));
         let replaces = replaced.map_or(0, |(letter, _)| letter);
         if replaced.is_some() {
             queue.index.sums.dead = queue.index.sums.dead.saturating_sub(1);
             queue.index.release_context(event.lane.credential);
         }
         let size = record::keyed_size(&draft.body);
-        let seq = queue.push(Kind::Event, draft.flags, |out| record::put_keyed(out, replaces, &draft.body));
+        let seq = queue.push(Kind::Event, draft.flags, |out| {
+            record::put_keyed(out, replaces, &draft.body)
+        });
         queue.index.insert_event(Kept { number: seq, size });
         queue.has_events = true;
-        let journaled = Box::new(Journaled { seq, size, event, ticket, since: Instant::now() });
+        let journaled = Box::new(Journaled {
+            seq,
+            size,
+            event,
+            ticket,
+            since: Instant::now(),
+        });
         if let Some(principal) = journaled.for_service() {
             // ORDER: in the same group as the event.
             queue.begin_for_service(principal, self.0.health.now_ms());
         }
-        queue.waiting.push(Waiting { shard, journaled, replaced, answer });
+        queue.waiting.push(Waiting {
+            shard,
+            journaled,
+            replaced,
+            answer,
+        });
         leader::write_or_wake(&self.0, queue);
     }
 
-    fn may_take(&self, queue: &mut Queue<T>, shard: usize, context: &Context) -> Result<(), AppendError> {
+    fn may_take(
+        &self,
+        queue: &mut Queue<T>,
+        shard: usize,
+        context: &Context,
+    ) -> Result<(), AppendError> {
         if self.0.health.failure().is_some() {
             return Err(AppendError::Failing);
         }
@@ -120,10 +153,16 @@ impl<F: Files, T: Ticket> Committer<F, T> {
         if queue.index.retain_context(fingerprint) {
             return Ok(());
         }
-        let Ok(sealed) = self.0.vault.seal(context) else { return Err(AppendError::Failing) };
+        let Ok(sealed) = self.0.vault.seal(context) else {
+            return Err(AppendError::Failing);
+        };
         let size = record::context_size(&sealed);
-        let number = queue.push(Kind::Context, Flags::default(), |out| record::put_context(out, fingerprint, &sealed));
-        queue.index.insert_context(fingerprint, Kept { number, size });
+        let number = queue.push(Kind::Context, Flags::default(), |out| {
+            record::put_context(out, fingerprint, &sealed)
+        });
+        queue
+            .index
+            .insert_context(fingerprint, Kept { number, size });
         queue.index.retain_context(fingerprint);
         Ok(())
     }
@@ -138,7 +177,9 @@ impl<F: Files, T: Ticket> Committer<F, T> {
     /// These events have their outcomes: they go with the next group.
     pub fn settle_all(&self, settled: Vec<Settle>) {
         let mut queue = self.0.queue();
-        settled.into_iter().for_each(|settle| queue.push_settle(settle));
+        settled
+            .into_iter()
+            .for_each(|settle| queue.push_settle(settle));
         self.0.wake_thread(&mut queue);
     }
 
@@ -158,13 +199,15 @@ impl<F: Files, T: Ticket> Committer<F, T> {
         leader::add_fence(&self.0, queue)
     }
 
-    /// What is known of a principal's refusal has changed: it goes with the next group. `true`: there is something to write.
+    /// What is known of a principal's refusal has changed: it goes with the next group. `true`:
+    /// there is something to write.
     pub fn keep_refusal(&self, principal: Principal) -> bool {
         let mut queue = self.0.queue();
         if queue.is_ended {
             return false;
         }
-        // What waits while nothing can be written has a bound: one change of a principal, whatever it is by then.
+        // What waits while nothing can be written has a bound: one change of a principal, whatever
+        // it is by then.
         if self.0.health.failure().is_some() {
             queue.index.refusals.owe(principal);
             return false;
@@ -176,8 +219,8 @@ impl<F: Files, T: Ticket> Committer<F, T> {
         is_news
     }
 
-    /// Brings what is kept of these principals' refusals up to what is known, those that a start has found; and ends
-    /// those of which nothing is pending.
+    /// Brings what is kept of these principals' refusals up to what is known, those that a start
+    /// has found; and ends those of which nothing is pending.
     pub fn restate_refusals(&self, found: &[RefusalRecord]) {
         let mut queue = self.0.queue();
         for record in found {
@@ -193,17 +236,29 @@ impl<F: Files, T: Ticket> Committer<F, T> {
         leader::fence(&self.0)
     }
 
-    /// Queues what a start owes to what it found: numbers that are missing are gone for good, and at `disk` what may not be
-    /// synced is written again, before anything that builds on it. `unsynced`: segments that hold something beyond the number
-    /// `synced`.
+    /// Queues what a start owes to what it found: numbers that are missing are gone for good, and
+    /// at `disk` what may not be synced is written again, before anything that builds on it.
+    /// `unsynced`: segments that hold something beyond the number `synced`.
     ///
     /// # Errors
     /// A file can't be read any more.
-    pub fn rewrite_unsynced(&self, missing: Vec<Missing>, unsynced: &[u64], synced: u64) -> std::io::Result<()> {
+    pub fn rewrite_unsynced(
+        &self,
+        missing: Vec<Missing>,
+        unsynced: &[u64],
+        synced: u64,
+    ) -> std::io::Result<()> {
         self.0.queue().void.extend(missing);
-        let again = if self.0.bounds.depth == Depth::Disk { unsynced } else { &[] };
+        let again = if self.0.bounds.depth == Depth::Disk {
+            unsynced
+        } else {
+            &[]
+        };
         for segment in again {
-            let (bytes, salt) = (self.0.files.read(*segment)?, salt_of(&self.0.epoch, *segment));
+            let (bytes, salt) = (
+                self.0.files.read(*segment)?,
+                salt_of(&self.0.epoch, *segment),
+            );
             rewrite::push_unsynced(&mut self.0.queue(), &self.0.vault, &bytes, salt, synced);
         }
         Ok(())

@@ -37,7 +37,8 @@ pub struct Settle {
     pub for_service: Option<Principal>,
     /// What became of it.
     pub outcome: Outcome,
-    /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it is forgotten now.
+    /// Its key among the seen ids, and the Unix milliseconds at which it may be forgotten; none: it
+    /// is forgotten now.
     pub seen: Option<([u8; 16], u64)>,
     /// The dead letter, if it became one.
     pub letter: Option<Draft>,
@@ -133,7 +134,13 @@ impl<T> Queue<T> {
         if self.frames.is_empty() {
             self.first = self.index.next;
         }
-        frame::push(&mut self.frames, found.kind, found.flags, found.number, |out| out.extend_from_slice(found.body));
+        frame::push(
+            &mut self.frames,
+            found.kind,
+            found.flags,
+            found.number,
+            |out| out.extend_from_slice(found.body),
+        );
     }
 
     /// Lets an event's outcome wait; its space is free again.
@@ -146,19 +153,25 @@ impl<T> Queue<T> {
             Outcome::Dead(_) => &mut index.sums.dead,
         };
         *outcome += 1;
-        index.remove_event(Kept { number: settle.seq, size: settle.size });
+        index.remove_event(Kept {
+            number: settle.seq,
+            size: settle.size,
+        });
         let seq = settle.seq;
         match settle.letter {
             // The credential stays: a replay must go with it and with no other (P3).
             Some(Draft { flags, body }) => {
                 let size = record::keyed_size(&body);
-                let number = self.push(Kind::Letter, flags, |out| record::put_keyed(out, seq, &body));
+                let number = self.push(Kind::Letter, flags, |out| {
+                    record::put_keyed(out, seq, &body)
+                });
                 self.index.insert_letter(seq, Kept { number, size });
             }
             None => {
                 index.release_context(settle.credential);
                 index.seen += usize::from(settle.seen.is_some());
-                self.settled.push(SettledEvent::of(seq, &settle.outcome, settle.seen));
+                self.settled
+                    .push(SettledEvent::of(seq, &settle.outcome, settle.seen));
             }
         }
         self.end_for_service(settle.for_service);
@@ -170,7 +183,9 @@ impl<T> Queue<T> {
     pub(super) fn push_settled(&mut self) {
         if !self.settled.is_empty() {
             let settled = std::mem::take(&mut self.settled);
-            self.push(Kind::Settled, Flags::default(), |out| record::put(out, &settled));
+            self.push(Kind::Settled, Flags::default(), |out| {
+                record::put(out, &settled)
+            });
         }
     }
 
@@ -199,15 +214,22 @@ impl<T> Queue<T> {
             Kind::Refusal => record::body::<RefusalRecord>(frame.body)
                 .and_then(|found| index.refusals.number_of(found.principal()))
                 .is_some_and(|number| number == frame.number),
-            Kind::Head | Kind::Settled | Kind::Seen | Kind::Dropped | Kind::Void | Kind::State => false,
+            Kind::Head | Kind::Settled | Kind::Seen | Kind::Dropped | Kind::Void | Kind::State => {
+                false
+            }
         }
     }
 
-    /// Keeps a session's successor from `now` (Unix milliseconds) on for its `life`, unless it is kept already.
+    /// Keeps a session's successor from `now` (Unix milliseconds) on for its `life`, unless it is
+    /// kept already.
     pub(super) fn push_succession(&mut self, succession: &Succession, now: u64, life: Duration) {
-        let Some(kept) = self.index.successors.keep(*succession, now, life) else { return };
+        let Some(kept) = self.index.successors.keep(*succession, now, life) else {
+            return;
+        };
         let record = SuccessionRecord::of(succession, kept.until);
-        let number = self.push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
+        let number = self.push(Kind::Succession, Flags::default(), |out| {
+            record::put(out, &record)
+        });
         self.index.insert_succession(succession.bearer, number);
         if let Some(gone) = kept.gone {
             self.index.remove_succession(gone);
@@ -223,15 +245,24 @@ impl<T> Queue<T> {
 
     /// An event is pending no more. `for_service`: its principal, if it was for the service.
     pub(super) fn end_for_service(&mut self, for_service: Option<Principal>) {
-        if let Some(over) = for_service.and_then(|principal| self.index.refusals.remove_event(principal)) {
-            self.push(Kind::Refusal, Flags::default(), |out| record::put(out, &over));
+        if let Some(over) =
+            for_service.and_then(|principal| self.index.refusals.remove_event(principal))
+        {
+            self.push(Kind::Refusal, Flags::default(), |out| {
+                record::put(out, &over)
+            });
         }
     }
 
-    /// Keeps what is known of a principal's refusal at `now`, Unix milliseconds; whether anything is to be written.
+    /// Keeps what is known of a principal's refusal at `now`, Unix milliseconds; whether anything
+    /// is to be written.
     pub(super) fn push_refusal(&mut self, principal: Principal, now: u64) -> bool {
-        let Some(record) = self.index.refusals.find_change(principal, now) else { return false };
-        let number = self.push(Kind::Refusal, Flags::default(), |out| record::put(out, &record));
+        let Some(record) = self.index.refusals.find_change(principal, now) else {
+            return false;
+        };
+        let number = self.push(Kind::Refusal, Flags::default(), |out| {
+            record::put(out, &record)
+        });
         self.index.refusals.insert(record, number);
         true
     }
@@ -243,11 +274,14 @@ impl<T> Queue<T> {
             self.push_refusal(principal, now);
         } else if found.stands() {
             let over = found.clone().over();
-            self.push(Kind::Refusal, Flags::default(), |out| record::put(out, &over));
+            self.push(Kind::Refusal, Flags::default(), |out| {
+                record::put(out, &over)
+            });
         }
     }
 
-    /// Takes what waits, as a group; none: nothing does, or the log has ended, and no thread leads any more.
+    /// Takes what waits, as a group; none: nothing does, or the log has ended, and no thread leads
+    /// any more.
     pub(super) fn take_group(&mut self, health: &Health) -> Option<TakenGroup<T>> {
         if self.is_ended {
             self.leading = false;
@@ -268,7 +302,9 @@ impl<T> Queue<T> {
             }
         }
         for missing in std::mem::take(&mut self.void) {
-            self.push(Kind::Void, Flags::default(), |out| record::put(out, &missing));
+            self.push(Kind::Void, Flags::default(), |out| {
+                record::put(out, &missing)
+            });
         }
         if repeated || std::mem::take(&mut self.owes_sums) {
             self.push_sums();
@@ -279,7 +315,11 @@ impl<T> Queue<T> {
         }
         let frames = std::mem::take(&mut self.frames);
         Some(TakenGroup {
-            first: if frames.is_empty() { self.index.next } else { self.first },
+            first: if frames.is_empty() {
+                self.index.next
+            } else {
+                self.first
+            },
             last: self.index.next - 1,
             frames,
             sums: self.index.sums,
@@ -303,19 +343,28 @@ impl<T> Queue<T> {
         }
         if !gone.is_empty() {
             self.index.sums.dropped += if for_room { gone.len() as u64 } else { 0 };
-            let gone = DroppedLetters { letters: gone, for_room };
-            self.push(Kind::Dropped, Flags::default(), |out| record::put(out, &gone));
+            let gone = DroppedLetters {
+                letters: gone,
+                for_room,
+            };
+            self.push(Kind::Dropped, Flags::default(), |out| {
+                record::put(out, &gone)
+            });
         }
     }
 
     pub(super) fn declare_void(&mut self, number: u64) {
         match self.void.last_mut().filter(|void| void.last + 1 == number) {
             Some(void) => void.last = number,
-            None => self.void.push(Missing { first: number, last: number }),
+            None => self.void.push(Missing {
+                first: number,
+                last: number,
+            }),
         }
     }
 
-    /// Whether the oldest segment should go: dead frames take more room than those that are alive, and some to spare.
+    /// Whether the oldest segment should go: dead frames take more room than those that are alive,
+    /// and some to spare.
     pub fn is_loose(&self, segment_size: u64) -> bool {
         let taken: u64 = self.index.segments.iter().map(|segment| segment.size).sum();
         self.index.segments.len() > 1 && taken > 2 * self.index.alive() + 3 * segment_size

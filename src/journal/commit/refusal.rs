@@ -1,7 +1,7 @@
 //! The refusal of a group that could not be written: what it would have changed is taken back.
 //!
-//! Its events and their numbers are given up, and declared void by the first group that can be written again. All other
-//! frames wait for that group, in front of what has come meanwhile.
+//! Its events and their numbers are given up, and declared void by the first group that can be
+//! written again. All other frames wait for that group, in front of what has come meanwhile.
 
 use super::index::Kept;
 use super::queue::{Queue, Waiting};
@@ -14,9 +14,17 @@ pub(super) fn take_back_group<T>(queue: &mut Queue<T>, frames: &[u8], waiting: &
 }
 
 fn take_back_events<T>(queue: &mut Queue<T>, waiting: &[Waiting<T>]) {
-    for Waiting { journaled, replaced, .. } in waiting {
+    for Waiting {
+        journaled,
+        replaced,
+        ..
+    } in waiting
+    {
         let index = &mut queue.index;
-        index.remove_event(Kept { number: journaled.seq(), size: journaled.size });
+        index.remove_event(Kept {
+            number: journaled.seq(),
+            size: journaled.size,
+        });
         let for_service = journaled.for_service();
         if let Some((letter, kept)) = *replaced {
             // The context is used by the letter that is there again, in place of the event.

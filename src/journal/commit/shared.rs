@@ -1,4 +1,5 @@
-//! What the callers, the leader and the journal's thread share: the queue, the writer, and what wakes the thread.
+//! What the callers, the leader and the journal's thread share: the queue, the writer, and what
+//! wakes the thread.
 
 use super::index::LogIndex;
 use super::queue::{Queue, Waiting};
@@ -64,7 +65,17 @@ impl<F: Files, T: Ticket> Shared<F, T> {
     ) -> Self {
         let queue = Queue::new(index);
         let (queue, writer, work) = (Mutex::new(queue), Mutex::new(writer), Condvar::new());
-        Self { files, epoch, bounds, health, vault, tails, queue, writer, work }
+        Self {
+            files,
+            epoch,
+            bounds,
+            health,
+            vault,
+            tails,
+            queue,
+            writer,
+            work,
+        }
     }
 
     /// A record as it may lie on disk.
@@ -104,7 +115,8 @@ impl<F: Files, T: Ticket> Shared<F, T> {
         let until = Instant::now() + patience;
         let mut queue = self.queue.lock();
         let has_work = |queue: &Queue<T>| {
-            // While another thread leads there is nothing to do: it takes what waits, or says so when it ends.
+            // While another thread leads there is nothing to do: it takes what waits, or says so
+            // when it ends.
             let waits = !queue.leading && (queue.is_woken || queue.has_waiters());
             queue.is_closed || (waits || queue.wants_spare) && self.health.takes_events()
         };
@@ -161,7 +173,10 @@ impl<F: Files, T: Ticket> Shared<F, T> {
         self.health.set_failure("the journal's thread panicked");
         let mut queue = self.queue.lock();
         (queue.is_closed, queue.is_ended) = (true, true);
-        let (waiting, fences) = (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.fences));
+        let (waiting, fences) = (
+            std::mem::take(&mut queue.waiting),
+            std::mem::take(&mut queue.fences),
+        );
         queue.closing.clear();
         drop(queue);
         for Waiting { journaled, .. } in waiting {

@@ -1,5 +1,5 @@
-//! The files that segments lie in: those of a directory, behind a small trait. Tests have a disk in memory that loses what
-//! was not synced.
+//! The files that segments lie in: those of a directory, behind a small trait. Tests have a disk in
+//! memory that loses what was not synced.
 
 use std::fs::File;
 use std::io;
@@ -70,8 +70,8 @@ pub trait SegmentFile: Send + Sync + 'static {
     /// Everything written survives a power cut.
     ///
     /// # Errors
-    /// What survives is unknown, and a second call does not tell (Rebello et al., "Can Applications Recover from fsync
-    /// Failures?", 2020).
+    /// What survives is unknown, and a second call does not tell (Rebello et al., "Can Applications
+    /// Recover from fsync Failures?", 2020).
     fn sync(&self) -> io::Result<()>;
 
     /// Cuts it off after so many bytes: what was preallocated and not used is given back.
@@ -100,7 +100,9 @@ impl Directory {
 
     fn number_of(path: &Path) -> Option<u64> {
         let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;
-        (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+        (digits.len() == 16)
+            .then(|| u64::from_str_radix(digits, 16).ok())
+            .flatten()
     }
 }
 

@@ -4,9 +4,9 @@
 //! "TG" kind flags │ body length, u32 │ number, u64 │ last synced number, u64 │ CRC-32, u32 │ body
 //! ```
 //!
-//! All numbers are little-endian. The checksum covers everything but itself and begins with the segment's salt, so that what
-//! a file held before it was this segment's is no frame of it. Numbers grow by one from frame to frame; a copy keeps the
-//! number of what it is a copy of.
+//! All numbers are little-endian. The checksum covers everything but itself and begins with the
+//! segment's salt, so that what a file held before it was this segment's is no frame of it. Numbers
+//! grow by one from frame to frame; a copy keeps the number of what it is a copy of.
 
 /// Bytes before the body.
 pub const HEADER: usize = 28;
@@ -108,8 +108,15 @@ impl Frame<'_> {
     }
 }
 
-/// Appends a frame to `out`, still without its checksum: see [`finish_all`]. `write` appends the body.
-pub fn push(out: &mut Vec<u8>, kind: Kind, flags: Flags, number: u64, write: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a frame to `out`, still without its checksum: see [`finish_all`]. `write` appends the
+/// body.
+pub fn push(
+    out: &mut Vec<u8>,
+    kind: Kind,
+    flags: Flags,
+    number: u64,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
     let start = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[kind as u8, flags.0]);
@@ -126,7 +133,9 @@ pub fn push(out: &mut Vec<u8>, kind: Kind, flags: Flags, number: u64, write: imp
 /// Puts the last synced number and a segment's checksums into frames that were [`push`]ed.
 pub fn finish_all(mut bytes: &mut [u8], salt: u32, synced: u64) {
     while let Some(size) = size_of_next(bytes) {
-        let Some((frame, rest)) = std::mem::take(&mut bytes).split_at_mut_checked(size) else { return };
+        let Some((frame, rest)) = std::mem::take(&mut bytes).split_at_mut_checked(size) else {
+            return;
+        };
         if let Some(place) = frame.get_mut(16..24) {
             place.copy_from_slice(&synced.to_le_bytes());
         }
@@ -153,13 +162,19 @@ pub fn each(bytes: &[u8]) -> impl Iterator<Item = (Frame<'_>, &[u8])> {
 pub fn open(bytes: &[u8], salt: u32) -> Option<Frame<'_>> {
     let whole = bytes.get(..size_of_next(bytes)?)?;
     let sum = u32::from_le_bytes(whole.get(CHECKSUM)?.try_into().ok()?);
-    (checksum(whole, salt) == sum).then(|| read(whole)).flatten()
+    (checksum(whole, salt) == sum)
+        .then(|| read(whole))
+        .flatten()
 }
 
 /// Where the next whole frame begins, if there is one; what lies before it is none.
 #[must_use]
 pub fn find(bytes: &[u8], salt: u32) -> Option<usize> {
-    memchr::memmem::find_iter(bytes, &MAGIC).find(|at| bytes.get(*at..).is_some_and(|rest| open(rest, salt).is_some()))
+    memchr::memmem::find_iter(bytes, &MAGIC).find(|at| {
+        bytes
+            .get(*at..)
+            .is_some_and(|rest| open(rest, salt).is_some())
+    })
 }
 
 /// Every whole frame of the segment with this salt; what is none is passed over, the head among it.
@@ -177,16 +192,27 @@ pub fn each_whole(bytes: &[u8], salt: u32) -> impl Iterator<Item = Frame<'_>> {
 }
 
 fn size_of_next(bytes: &[u8]) -> Option<usize> {
-    let [b'T', b'G', _, _, length @ ..] = bytes else { return None };
+    let [b'T', b'G', _, _, length @ ..] = bytes else {
+        return None;
+    };
     let length = u32::from_le_bytes(length.get(..4)?.try_into().ok()?);
     HEADER.checked_add(usize::try_from(length).ok()?)
 }
 
 fn read(whole: &[u8]) -> Option<Frame<'_>> {
     let (head, body) = whole.split_at_checked(HEADER)?;
-    let [_, _, kind, flags, ..] = *head else { return None };
-    let number = |range: std::ops::Range<usize>| Some(u64::from_le_bytes(head.get(range)?.try_into().ok()?));
-    Some(Frame { kind: Kind::of(kind)?, flags: Flags(flags), number: number(8..16)?, synced: number(16..24)?, body })
+    let [_, _, kind, flags, ..] = *head else {
+        return None;
+    };
+    let number =
+        |range: std::ops::Range<usize>| Some(u64::from_le_bytes(head.get(range)?.try_into().ok()?));
+    Some(Frame {
+        kind: Kind::of(kind)?,
+        flags: Flags(flags),
+        number: number(8..16)?,
+        synced: number(16..24)?,
+        body,
+    })
 }
 
 fn checksum(whole: &[u8], salt: u32) -> u32 {
@@ -203,7 +229,9 @@ mod tests {
 
     fn frame(number: u64, body: &[u8], salt: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
-        push(&mut bytes, Kind::Event, Flags::COPY, number, |out| out.extend_from_slice(body));
+        push(&mut bytes, Kind::Event, Flags::COPY, number, |out| {
+            out.extend_from_slice(body)
+        });
         finish_all(&mut bytes, salt, number / 2);
         bytes
     }
@@ -246,9 +274,15 @@ mod tests {
     fn frames_are_read_one_after_the_other_before_and_after_they_are_finished() {
         let mut bytes = Vec::new();
         for number in 1..=3 {
-            push(&mut bytes, Kind::Settled, Flags::default(), number, |out| out.resize(out.len() + 5, 1));
+            push(&mut bytes, Kind::Settled, Flags::default(), number, |out| {
+                out.resize(out.len() + 5, 1)
+            });
         }
-        let numbers = |bytes: &[u8]| each(bytes).map(|(frame, _)| frame.number).collect::<Vec<_>>();
+        let numbers = |bytes: &[u8]| {
+            each(bytes)
+                .map(|(frame, _)| frame.number)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(numbers(&bytes), [1, 2, 3]);
         assert_eq!(open(&bytes, 4), None);
         finish_all(&mut bytes, 4, 0);

@@ -1,5 +1,5 @@
-//! Which numbers are alive: a bit for each that was given since the oldest segment began, and a set of the older ones, whose
-//! frames were copied.
+//! Which numbers are alive: a bit for each that was given since the oldest segment began, and a set
+//! of the older ones, whose frames were copied.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -55,19 +55,26 @@ impl Live {
     /// Whether it is there.
     #[must_use]
     pub fn contains(&self, number: u64) -> bool {
-        let Some(at) = number.checked_sub(self.first) else { return self.older.contains(&number) };
-        let word = usize::try_from(at / BITS).ok().and_then(|index| self.words.get(index));
+        let Some(at) = number.checked_sub(self.first) else {
+            return self.older.contains(&number);
+        };
+        let word = usize::try_from(at / BITS)
+            .ok()
+            .and_then(|index| self.words.get(index));
         word.is_some_and(|word| word & (1 << (at % BITS)) != 0)
     }
 
-    /// The oldest segment that is left begins with this number: what is older takes the room of a set's entry from now on.
+    /// The oldest segment that is left begins with this number: what is older takes the room of a
+    /// set's entry from now on.
     pub fn begin_at(&mut self, number: u64) {
         while self.first + BITS <= number {
             let Some(word) = self.words.pop_front() else {
                 self.first = number - number % BITS;
                 return;
             };
-            let numbers = (0..BITS).filter(|bit| word & (1 << bit) != 0).map(|bit| self.first + bit);
+            let numbers = (0..BITS)
+                .filter(|bit| word & (1 << bit) != 0)
+                .map(|bit| self.first + bit);
             self.older.extend(numbers);
             self.first += BITS;
         }

@@ -1,4 +1,5 @@
-//! The log: numbered, checksummed [`frame`]s in segments, appended by one [`writer`] and read by one pass of [`replay`].
+//! The log: numbered, checksummed [`frame`]s in segments, appended by one [`writer`] and read by
+//! one pass of [`replay`].
 
 pub mod files;
 pub mod frame;

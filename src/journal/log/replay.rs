@@ -1,8 +1,9 @@
 //! Reading: one pass over all segments, in order. Nothing is written, and no room is needed.
 //!
-//! After bytes that are no frame the pass goes on at the next one that is whole. Numbers grow by one, so what is missing is
-//! known; whether it may be missing is told by the last synced number that every frame carries: what was synced and isn't
-//! found is damage, what was not may be gone with the power.
+//! After bytes that are no frame the pass goes on at the next one that is whole. Numbers grow by
+//! one, so what is missing is known; whether it may be missing is told by the last synced number
+//! that every frame carries: what was synced and isn't found is damage, what was not may be gone
+//! with the power.
 
 use super::files::Files;
 use super::frame::{self, Flags, Frame, Kind};
@@ -43,7 +44,11 @@ impl Replayed {
     /// Segments that hold something that may not be synced, in order.
     #[must_use]
     pub fn unsynced(&self) -> Vec<u64> {
-        self.highest.iter().filter(|(_, highest)| *highest > self.synced).map(|(segment, _)| *segment).collect()
+        self.highest
+            .iter()
+            .filter(|(_, highest)| *highest > self.synced)
+            .map(|(segment, _)| *segment)
+            .collect()
     }
 }
 
@@ -81,8 +86,10 @@ impl Segment {
     }
 }
 
-/// Shows every whole frame, heads included, with its segment's number: by segment, and in the order in which they were
-/// written. `epoch`: the log's, if it is known from elsewhere. One that was written again, since its first file could not be trusted, is shown once; copies are always shown.
+/// Shows every whole frame, heads included, with its segment's number: by segment, and in the order
+/// in which they were written. `epoch`: the log's, if it is known from elsewhere. One that was
+/// written again, since its first file could not be trusted, is shown once; copies are always
+/// shown.
 ///
 /// # Errors
 /// The file system refuses; a disk that can't read is damage.
@@ -92,13 +99,20 @@ pub fn replay<F: Files>(
     mut visit: impl FnMut(u64, &Frame<'_>),
 ) -> io::Result<Replayed> {
     let numbers = files.list()?;
-    let mut found = Replayed { next: 1, next_segment: 1, ..Replayed::default() };
+    let mut found = Replayed {
+        next: 1,
+        next_segment: 1,
+        ..Replayed::default()
+    };
     let mut given = Live::default();
     let mut epoch = epoch;
     for number in &numbers {
         found.next_segment = number + 1;
         let segment = match files.read(*number) {
-            Ok(bytes) => Segment { number: *number, bytes },
+            Ok(bytes) => Segment {
+                number: *number,
+                bytes,
+            },
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
                 found.unread.push(*number);
                 continue;
@@ -112,17 +126,29 @@ pub fn replay<F: Files>(
         let own = segment.head().map(|(_, head)| head.epoch);
         epoch = epoch.or(own).or_else(|| find_epoch(files, &numbers));
         let is_newest = numbers.last() == Some(number);
-        read_segment((&segment, is_newest), epoch, &mut found, &mut given, &mut visit);
+        read_segment(
+            (&segment, is_newest),
+            epoch,
+            &mut found,
+            &mut given,
+            &mut visit,
+        );
     }
     let base = found.base.unwrap_or(found.next);
     for missing in missing(&given, base, found.next) {
         // One stretch may be of both kinds.
         let Missing { first, last } = missing;
         if first <= found.synced {
-            found.damaged.push(Missing { first, last: last.min(found.synced) });
+            found.damaged.push(Missing {
+                first,
+                last: last.min(found.synced),
+            });
         }
         if last > found.synced {
-            found.lost.push(Missing { first: first.max(found.synced + 1), last });
+            found.lost.push(Missing {
+                first: first.max(found.synced + 1),
+                last,
+            });
         }
     }
     Ok(found)
@@ -131,7 +157,10 @@ pub fn replay<F: Files>(
 /// The log's epoch, of the first head that can be read.
 fn find_epoch<F: Files>(files: &F, numbers: &[u64]) -> Option<[u8; 16]> {
     numbers.iter().find_map(|number| {
-        let segment = Segment { number: *number, bytes: files.read(*number).ok()? };
+        let segment = Segment {
+            number: *number,
+            bytes: files.read(*number).ok()?,
+        };
         segment.head().map(|(_, head)| head.epoch)
     })
 }
@@ -158,11 +187,19 @@ fn read_segment(
         found.synced = found.synced.max(frame.synced);
         found.head = Some(head);
     }
-    let salt = salt_of(&head.map(|(_, head)| head.epoch).or(epoch).unwrap_or_default(), *number);
+    let salt = salt_of(
+        &head
+            .map(|(_, head)| head.epoch)
+            .or(epoch)
+            .unwrap_or_default(),
+        *number,
+    );
     let mut is_readable = head.is_some();
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let Some(frame) = frame::open(rest, salt) else {
-            let Some(next) = frame::find(rest, salt) else { break };
+            let Some(next) = frame::find(rest, salt) else {
+                break;
+            };
             is_readable = false;
             at += next;
             continue;
@@ -183,7 +220,11 @@ fn read_segment(
         found.unreadable.push(*number);
     }
     // Without a head and without a frame of its own it begins where the last one ended.
-    let begun = Begun { segment: *number, first: first.unwrap_or(found.next), size: bytes.len() as u64 };
+    let begun = Begun {
+        segment: *number,
+        first: first.unwrap_or(found.next),
+        size: bytes.len() as u64,
+    };
     found.segments.push(begun);
     found.highest.push((*number, highest));
 }
@@ -209,7 +250,10 @@ fn missing(given: &Live, base: u64, next: u64) -> Vec<Missing> {
     for number in (base..next).filter(|number| !given.contains(*number)) {
         match out.last_mut().filter(|missing| missing.last + 1 == number) {
             Some(missing) => missing.last = number,
-            None => out.push(Missing { first: number, last: number }),
+            None => out.push(Missing {
+                first: number,
+                last: number,
+            }),
         }
     }
     out

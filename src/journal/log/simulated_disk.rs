@@ -1,5 +1,5 @@
-//! A disk in memory that tests can fill, break and cut the power of: what was synced stays, what was only written may be
-//! lost, torn or reach the disk in another order.
+//! A disk in memory that tests can fill, break and cut the power of: what was synced stays, what
+//! was only written may be lost, torn or reach the disk in another order.
 
 use super::files::{Files, SegmentFile};
 use parking_lot::Mutex;
@@ -58,7 +58,8 @@ pub struct DiskState {
 impl DiskState {
     /// Nothing fails any more.
     pub fn clear_faults(&mut self) {
-        (self.writes_fail, self.syncs_fail, self.full) = (None, false, self.full && self.stays_full);
+        (self.writes_fail, self.syncs_fail, self.full) =
+            (None, false, self.full && self.stays_full);
         (self.deletes_fail, self.names_fail) = (false, false);
     }
 }
@@ -98,7 +99,9 @@ impl SimulatedDisk {
             for (at, piece) in std::mem::take(&mut content.written) {
                 match fate() {
                     Fate::Kept => put(&mut content.synced, at, &piece),
-                    Fate::Torn(kept) => put(&mut content.synced, at, &piece[..kept % (piece.len() + 1)]),
+                    Fate::Torn(kept) => {
+                        put(&mut content.synced, at, &piece[..kept % (piece.len() + 1)])
+                    }
                     Fate::Lost => {}
                 }
             }
@@ -124,7 +127,11 @@ impl SimulatedDisk {
     pub fn damage(&self, number: u64, change: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = self.0.lock();
         let content = disk.files.get_mut(&number).unwrap();
-        *content = Content { synced: content.now(), size: content.size, ..Content::default() };
+        *content = Content {
+            synced: content.now(),
+            size: content.size,
+            ..Content::default()
+        };
         change(&mut content.synced);
     }
 }
@@ -146,18 +153,35 @@ impl Files for SimulatedDisk {
             return Err(io::ErrorKind::StorageFull.into());
         }
         assert!(!disk.files.contains_key(&number), "a file is made twice");
-        disk.files.insert(number, Content { size, ..Content::default() });
+        disk.files.insert(
+            number,
+            Content {
+                size,
+                ..Content::default()
+            },
+        );
         disk.named.remove(&number);
         Ok(SimulatedFile(self.clone(), number))
     }
 
     fn reopen(&self, number: u64) -> io::Result<(SimulatedFile, u64)> {
-        let size = self.0.lock().files.get(&number).map(|content| content.size).ok_or(io::ErrorKind::NotFound)?;
+        let size = self
+            .0
+            .lock()
+            .files
+            .get(&number)
+            .map(|content| content.size)
+            .ok_or(io::ErrorKind::NotFound)?;
         Ok((SimulatedFile(self.clone(), number), size))
     }
 
     fn read(&self, number: u64) -> io::Result<Vec<u8>> {
-        self.0.lock().files.get(&number).map(Content::now).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.0
+            .lock()
+            .files
+            .get(&number)
+            .map(Content::now)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync(&self, number: u64) -> io::Result<()> {
@@ -194,9 +218,14 @@ impl SegmentFile for SimulatedFile {
         let mut disk = self.0.0.lock();
         let fails = disk.writes_fail;
         let content = disk.files.get_mut(&self.1).ok_or_else(io_failure)?;
-        assert!(at + bytes.len() as u64 <= content.size, "beyond what was reserved");
+        assert!(
+            at + bytes.len() as u64 <= content.size,
+            "beyond what was reserved"
+        );
         let kept = fails.map_or(bytes, |kept| &bytes[..kept % (bytes.len() + 1)]);
-        content.written.push((usize::try_from(at).unwrap(), kept.to_vec()));
+        content
+            .written
+            .push((usize::try_from(at).unwrap(), kept.to_vec()));
         fails.map_or(Ok(()), |_| Err(io_failure()))
     }
 
@@ -219,7 +248,10 @@ impl SegmentFile for SimulatedFile {
         let mut disk = self.0.0.lock();
         let content = disk.files.get_mut(&self.1).ok_or_else(io_failure)?;
         let length = usize::try_from(length).unwrap();
-        content.written.iter_mut().for_each(|(at, piece)| piece.truncate(length.saturating_sub(*at)));
+        content
+            .written
+            .iter_mut()
+            .for_each(|(at, piece)| piece.truncate(length.saturating_sub(*at)));
         content.synced.truncate(length);
         Ok(())
     }

@@ -1,7 +1,9 @@
-//! Writing: groups of frames into the newest segment, and a new segment when one is full or can't be trusted any more.
+//! Writing: groups of frames into the newest segment, and a new segment when one is full or can't
+//! be trusted any more.
 //!
-//! **Constraints.** After a write or a sync that failed, what the file holds is unknown: it is never written again. What was
-//! not synced in it is written once more into the next segment, under the same numbers, before anything is said of it.
+//! **Constraints.** After a write or a sync that failed, what the file holds is unknown: it is
+//! never written again. What was not synced in it is written once more into the next segment, under
+//! the same numbers, before anything is said of it.
 
 use super::files::{Files, SegmentFile};
 use super::frame::{self, Flags, Kind};
@@ -41,7 +43,8 @@ pub struct Head {
     pub epoch: [u8; 16],
     /// The directory's secret.
     pub secret: [u8; 32],
-    /// The number that would have been given next when it was begun: every lower one was given before it.
+    /// The number that would have been given next when it was begun: every lower one was given
+    /// before it.
     pub next: u64,
     /// The sums before its first frame.
     pub sums: Sums,
@@ -156,7 +159,8 @@ pub struct Writer<F: Files> {
     next_segment: u64,
     /// The newest that was written.
     last_used: Option<u64>,
-    /// Frames that are not as safe as they must be: a group on its way, and at `disk` what was written since the last sync.
+    /// Frames that are not as safe as they must be: a group on its way, and at `disk` what was
+    /// written since the last sync.
     waiting: Vec<u8>,
     first_waiting: u64,
     /// The sums before these.
@@ -181,7 +185,15 @@ impl<F: Files> Writer<F> {
     /// A writer that begins a segment with its first group.
     #[must_use]
     pub fn new(files: Arc<F>, depth: Depth, origin: Origin) -> Self {
-        let Origin { epoch, secret, segment_size, next_segment, last, synced, sums } = origin;
+        let Origin {
+            epoch,
+            secret,
+            segment_size,
+            next_segment,
+            last,
+            synced,
+            sums,
+        } = origin;
         Self {
             files,
             depth,
@@ -217,7 +229,10 @@ impl<F: Files> Writer<F> {
     #[must_use]
     pub fn current(&self) -> Option<Full<F::File>> {
         let file = Arc::clone(&self.current.as_ref()?.file);
-        Some(Full { file, last: self.last })
+        Some(Full {
+            file,
+            last: self.last,
+        })
     }
 
     /// Everything up to this number survives a power cut.
@@ -225,7 +240,8 @@ impl<F: Files> Writer<F> {
         self.synced = self.synced.max(number);
     }
 
-    /// The number and the size of a file that should be made ahead, if one should: the number is given away with it.
+    /// The number and the size of a file that should be made ahead, if one should: the number is
+    /// given away with it.
     pub fn want_spare(&mut self) -> Option<(u64, u64)> {
         let wants = self.spares.len() < SPARES;
         wants.then(|| (self.take_number(), self.segment_size))
@@ -236,12 +252,20 @@ impl<F: Files> Writer<F> {
         self.next_segment - 1
     }
 
-    /// A file that was made for [`want_spare`](Self::want_spare); whether it can be used: a newer one may be in use already.
+    /// A file that was made for [`want_spare`](Self::want_spare); whether it can be used: a newer
+    /// one may be in use already.
     pub fn offer_spare(&mut self, segment: u64, size: u64, file: F::File) -> bool {
         let is_late = self.last_used.is_some_and(|used| used > segment);
         if !is_late {
             let place = self.spares.partition_point(|spare| spare.segment < segment);
-            self.spares.insert(place, Spare { segment, size, file });
+            self.spares.insert(
+                place,
+                Spare {
+                    segment,
+                    size,
+                    file,
+                },
+            );
         }
         !is_late
     }
@@ -249,7 +273,11 @@ impl<F: Files> Writer<F> {
     fn make_spare(&mut self, size: u64) -> io::Result<()> {
         let segment = self.take_number();
         let file = self.files.create(segment, size)?;
-        self.spares.push_back(Spare { segment, size, file });
+        self.spares.push_back(Spare {
+            segment,
+            size,
+            file,
+        });
         Ok(())
     }
 
@@ -263,10 +291,15 @@ impl<F: Files> Writer<F> {
         self.waiting.extend_from_slice(group.frames);
         // What a file that was given up may have lost comes first.
         let is_behind = mark > 0 && self.current.is_none();
-        let written = if is_behind { self.write_all_waiting(group) } else { self.write_new(&mut mark, group) };
+        let written = if is_behind {
+            self.write_all_waiting(group)
+        } else {
+            self.write_new(&mut mark, group)
+        };
         let written = written.or_else(|error| match error {
             WriteError::Unknown(error) if !is_behind => {
-                tracing::warn!(%error, "a segment of the journal is given up; what is not safe in it is written again");
+                tracing::warn!(%error, "a segment of the journal is given up; what is not safe in \
+                    it is written again");
                 self.give_up();
                 self.write_all_waiting(group)
             }
@@ -295,19 +328,28 @@ impl<F: Files> Writer<F> {
         }
     }
 
-    /// Files that were begun for a group that failed hold nothing that isn't in memory or refused. They go if that is safe;
-    /// else they stay, and are reclaimed later.
+    /// Files that were begun for a group that failed hold nothing that isn't in memory or refused.
+    /// They go if that is safe; else they stay, and are reclaimed later.
     fn delete_begun(&mut self, from: usize) {
-        let gone = self.begun.iter().skip(from).try_for_each(|begun| self.files.delete(begun.segment));
+        let gone = self
+            .begun
+            .iter()
+            .skip(from)
+            .try_for_each(|begun| self.files.delete(begun.segment));
         if gone.and_then(|()| self.files.sync_directory()).is_ok() {
             self.begun.truncate(from);
         }
     }
 
-    /// The part of what waits that is new, at the end of the current segment or the beginning of the next.
+    /// The part of what waits that is new, at the end of the current segment or the beginning of
+    /// the next.
     fn write_new(&mut self, mark: &mut usize, group: &Group<'_>) -> Result<bool, WriteError> {
         let size = group.frames.len() as u64;
-        if self.current.as_ref().is_none_or(|current| current.at + size > current.size) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|current| current.at + size > current.size)
+        {
             if *mark > 0 {
                 // What stays behind in the full file must be safe there.
                 self.sync().map_err(WriteError::Unknown)?;
@@ -317,21 +359,34 @@ impl<F: Files> Writer<F> {
             }
             self.begin_segment(group.first, size, group.has_events)?;
         }
-        self.write_from(*mark).and_then(|()| self.sync_if(group)).map_err(WriteError::Unknown)
+        self.write_from(*mark)
+            .and_then(|()| self.sync_if(group))
+            .map_err(WriteError::Unknown)
     }
 
     fn write_all_waiting(&mut self, group: &Group<'_>) -> Result<bool, WriteError> {
         let first = self.first_waiting.min(group.first);
-        self.begin_segment(first, self.waiting.len() as u64, group.has_events).map_err(|error| match error {
-            // Some of it may be in the file that was given up.
-            WriteError::NoRoom(error) | WriteError::Unknown(error) => WriteError::Unknown(error),
-        })?;
-        self.write_from(0).and_then(|()| self.sync_if(group)).map_err(WriteError::Unknown)
+        self.begin_segment(first, self.waiting.len() as u64, group.has_events)
+            .map_err(|error| match error {
+                // Some of it may be in the file that was given up.
+                WriteError::NoRoom(error) | WriteError::Unknown(error) => {
+                    WriteError::Unknown(error)
+                }
+            })?;
+        self.write_from(0)
+            .and_then(|()| self.sync_if(group))
+            .map_err(WriteError::Unknown)
     }
 
     /// Writes what waits from this byte on into the current file.
     fn write_from(&mut self, from: usize) -> io::Result<()> {
-        let Self { current: Some(current), waiting, synced, .. } = self else {
+        let Self {
+            current: Some(current),
+            waiting,
+            synced,
+            ..
+        } = self
+        else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let frames = waiting.get_mut(from..).unwrap_or_default();
@@ -351,15 +406,17 @@ impl<F: Files> Writer<F> {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.current.as_ref().map_or(Ok(()), |current| current.file.sync())
+        self.current
+            .as_ref()
+            .map_or(Ok(()), |current| current.file.sync())
     }
 
     const fn note_sums(&mut self, first: u64) {
         (self.first_waiting, self.sums_before) = (first, self.sums);
     }
 
-    /// So many files are ready, the first of them large enough. After an error none is ready that was made here: a file whose
-    /// name is not on the disk must not be written.
+    /// So many files are ready, the first of them large enough. After an error none is ready that
+    /// was made here: a file whose name is not on the disk must not be written.
     fn make_ready(&mut self, wanted: usize, fits: u64) -> io::Result<()> {
         let is_small = self.spares.front().is_some_and(|spare| spare.size < fits);
         if !is_small && self.spares.len() >= wanted {
@@ -370,7 +427,11 @@ impl<F: Files> Writer<F> {
         }
         let made = (|| {
             while self.spares.len() < wanted {
-                let size = if self.spares.is_empty() { fits.max(self.segment_size) } else { self.segment_size };
+                let size = if self.spares.is_empty() {
+                    fits.max(self.segment_size)
+                } else {
+                    self.segment_size
+                };
                 self.make_spare(size)?;
             }
             self.files.sync_directory()
@@ -391,32 +452,63 @@ impl<F: Files> Writer<F> {
     /// Begins a segment for so many bytes.
     fn begin_segment(&mut self, first: u64, size: u64, has_events: bool) -> Result<(), WriteError> {
         let wanted = if has_events { SPARES } else { 1 };
-        self.make_ready(wanted, size + HEAD_ROOM).map_err(WriteError::NoRoom)?;
-        let Some(Spare { segment, size, file }) = self.spares.pop_front() else {
+        self.make_ready(wanted, size + HEAD_ROOM)
+            .map_err(WriteError::NoRoom)?;
+        let Some(Spare {
+            segment,
+            size,
+            file,
+        }) = self.spares.pop_front()
+        else {
             return Err(WriteError::NoRoom(io::ErrorKind::StorageFull.into()));
         };
         self.end_current(true);
         self.last_used = Some(segment);
-        let head = Head { epoch: self.epoch, secret: self.secret, next: self.last + 1, sums: self.sums_before };
+        let head = Head {
+            epoch: self.epoch,
+            secret: self.secret,
+            next: self.last + 1,
+            sums: self.sums_before,
+        };
         let mut bytes = Vec::new();
         frame::push(&mut bytes, Kind::Head, Flags::default(), first, |out| {
             // Serializing into a growing vector has no way to fail.
             *out = postcard::to_extend(&head, std::mem::take(out)).unwrap_or_default();
         });
         frame::finish_all(&mut bytes, HEAD_SALT, self.synced);
-        let (salt, at, file) = (salt_of(&self.epoch, segment), bytes.len() as u64, Arc::new(file));
-        self.begun.push(Begun { segment, first, size });
-        self.current = Some(Current { salt, at, size, file });
-        let Some(current) = &self.current else { return Ok(()) };
-        current.file.write_at(0, &bytes).map_err(WriteError::Unknown)
+        let (salt, at, file) = (
+            salt_of(&self.epoch, segment),
+            bytes.len() as u64,
+            Arc::new(file),
+        );
+        self.begun.push(Begun {
+            segment,
+            first,
+            size,
+        });
+        self.current = Some(Current {
+            salt,
+            at,
+            size,
+            file,
+        });
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
+        current
+            .file
+            .write_at(0, &bytes)
+            .map_err(WriteError::Unknown)
     }
 
-    /// Nothing more is written. Files that are ready stay: the next start can shrink the log with them on a full disk.
+    /// Nothing more is written. Files that are ready stay: the next start can shrink the log with
+    /// them on a full disk.
     pub fn finish(&mut self) {
         self.end_current(true);
     }
 
-    /// What the current file holds is unknown: it is written no more, and no sync of it is believed.
+    /// What the current file holds is unknown: it is written no more, and no sync of it is
+    /// believed.
     pub fn give_up(&mut self) {
         self.end_current(false);
     }
@@ -427,7 +519,10 @@ impl<F: Files> Writer<F> {
             // Room that was reserved and is not needed; the file system may keep it as well.
             drop(file.cut(at));
             if is_whole {
-                self.full.push(Full { file, last: self.last });
+                self.full.push(Full {
+                    file,
+                    last: self.last,
+                });
             }
         }
     }

@@ -1,4 +1,5 @@
-//! One look at a log: what is alive in it, what is wrong with it, and what the next process goes on from.
+//! One look at a log: what is alive in it, what is wrong with it, and what the next process goes on
+//! from.
 
 use super::findings::describe_damage;
 use super::opened::Opened;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 /// Contexts by their fingerprints.
 type Contexts = HashMap<Fingerprint, Arc<Context>>;
 
-/// Reads the log, and tells what in it is alive. `known`: its epoch and the directory's secret, if they are known from
-/// elsewhere.
+/// Reads the log, and tells what in it is alive. `known`: its epoch and the directory's secret, if
+/// they are known from elsewhere.
 ///
 /// # Errors
 /// The file system refuses, or a record can't be opened with the keys.
@@ -38,7 +39,8 @@ pub(super) fn examine<F: Files>(
             unreadable.push(segment);
         }
     };
-    let mut replayed = replay(&files, known.map(|(epoch, _)| epoch), visit).map_err(io_error_at(path))?;
+    let mut replayed =
+        replay(&files, known.map(|(epoch, _)| epoch), visit).map_err(io_error_at(path))?;
     // A record that can't be read here may be read by other means: its file is kept.
     replayed.unreadable.extend(unreadable);
     replayed.unreadable.sort_unstable();
@@ -48,7 +50,15 @@ pub(super) fn examine<F: Files>(
     }
     let (mut index, contexts) = build_index(&reading, &replayed);
     let refusals = find_refusals(&reading, &mut index);
-    let Reading { sums, pending, letters, settled, bad, is_open, .. } = reading;
+    let Reading {
+        sums,
+        pending,
+        letters,
+        settled,
+        bad,
+        is_open,
+        ..
+    } = reading;
     let (epoch, secret) = match (replayed.head, known) {
         (Some(head), _) => (head.epoch, head.secret),
         (None, Some(known)) => known,
@@ -65,11 +75,23 @@ pub(super) fn examine<F: Files>(
     };
     let findings = describe_damage(&replayed, bad);
     let missing = replayed.damaged.iter().chain(&replayed.lost).copied();
-    let missing = if replayed.unread.is_empty() { missing.collect() } else { Vec::new() };
+    let missing = if replayed.unread.is_empty() {
+        missing.collect()
+    } else {
+        Vec::new()
+    };
     // Those that are damaged go as well, and all before them: what is whole in them is copied.
     let is_damaged = |segment: &Begun| replayed.unreadable.contains(&segment.segment);
-    let damaged = index.segments.iter().rposition(is_damaged).map_or(0, |last| last + 1);
-    let to_reclaim = if is_open { index.segments.len() } else { damaged };
+    let damaged = index
+        .segments
+        .iter()
+        .rposition(is_damaged)
+        .map_or(0, |last| last + 1);
+    let to_reclaim = if is_open {
+        index.segments.len()
+    } else {
+        damaged
+    };
     Ok(Opened {
         files: Arc::new(files),
         vault,
@@ -98,18 +120,30 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
     let mut index = LogIndex::default();
     (index.sums, index.next, index.seen) = (reading.sums, replayed.next, reading.settled.len());
     index.segments = replayed.segments.iter().copied().collect();
-    index.events.begin_at(index.segments.front().map_or(replayed.next, |segment| segment.first));
+    index.events.begin_at(
+        index
+            .segments
+            .front()
+            .map_or(replayed.next, |segment| segment.first),
+    );
     let mut contexts = Contexts::new();
     let mut retain_context = |fingerprint: Fingerprint, index: &mut LogIndex| {
-        let Some((kept, context)) = reading.contexts.get(&fingerprint) else { return };
-        contexts.entry(fingerprint).or_insert_with(|| Arc::clone(context));
+        let Some((kept, context)) = reading.contexts.get(&fingerprint) else {
+            return;
+        };
+        contexts
+            .entry(fingerprint)
+            .or_insert_with(|| Arc::clone(context));
         if !index.retain_context(fingerprint) {
             index.insert_context(fingerprint, *kept);
             index.retain_context(fingerprint);
         }
     };
     for (number, event) in &reading.pending {
-        index.insert_event(Kept { number: *number, size: event.kept.size });
+        index.insert_event(Kept {
+            number: *number,
+            size: event.kept.size,
+        });
         if let Some(record) = record::body::<Record<'_>>(&event.record) {
             retain_context(record.fingerprint(), &mut index);
         }
@@ -130,12 +164,14 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
     (index, contexts)
 }
 
-/// Counts who has pending events that are for the service, and gives back the newest record of each principal that is not
-/// lifted. One that is over speaks for events from before it only.
+/// Counts who has pending events that are for the service, and gives back the newest record of each
+/// principal that is not lifted. One that is over speaks for events from before it only.
 fn find_refusals(reading: &Reading<'_>, index: &mut LogIndex) -> Vec<RefusalRecord> {
     let mut oldest: HashMap<Principal, u64> = HashMap::new();
     for (number, event) in &reading.pending {
-        let Some(record) = record::body::<Record<'_>>(&event.record) else { continue };
+        let Some(record) = record::body::<Record<'_>>(&event.record) else {
+            continue;
+        };
         if Carried::is_for_service(record.carried.0)
             && let Some((_, context)) = reading.contexts.get(&record.fingerprint())
         {
@@ -146,7 +182,9 @@ fn find_refusals(reading: &Reading<'_>, index: &mut LogIndex) -> Vec<RefusalReco
     }
     let mut found = Vec::new();
     for (record, number) in reading.refusals.values() {
-        let is_of_older = oldest.get(&record.principal()).is_some_and(|oldest| oldest < number);
+        let is_of_older = oldest
+            .get(&record.principal())
+            .is_some_and(|oldest| oldest < number);
         if record.until_ms > 0 && (!record.is_over || is_of_older) {
             index.refusals.insert(record.clone(), *number);
             found.push(record.clone());

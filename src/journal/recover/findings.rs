@@ -14,7 +14,9 @@ pub struct Finding {
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.what)?;
-        self.place.iter().try_for_each(|place| write!(f, "; the damaged files are in {}", place.display()))
+        self.place
+            .iter()
+            .try_for_each(|place| write!(f, "; the damaged files are in {}", place.display()))
     }
 }
 
@@ -26,16 +28,25 @@ pub(super) fn describe_damage(replayed: &Replayed, bad: u64) -> Vec<Finding> {
     let mut add = |what: String| findings.push(Finding { what, place: None });
     if !replayed.unreadable.is_empty() || damaged > 0 {
         let files = replayed.unreadable.len();
-        add(format!("{files} files of the log are damaged; {damaged} records that were safe in them are missing"));
+        add(format!(
+            "{files} files of the log are damaged; {damaged} records that were safe in them are \
+             missing"
+        ));
     }
     if lost > 0 {
-        add(format!("{lost} records that were not synced yet are missing: the power went, or the disk lost them"));
+        add(format!(
+            "{lost} records that were not synced yet are missing: the power went, or the disk lost \
+             them"
+        ));
     }
     if bad > 0 {
         add(format!("{bad} records can't be read, and are passed over"));
     }
     if !replayed.unread.is_empty() {
-        add(format!("{} files of the log can't be read now; what is in them is not given up", replayed.unread.len()));
+        add(format!(
+            "{} files of the log can't be read now; what is in them is not given up",
+            replayed.unread.len()
+        ));
     }
     findings
 }

@@ -1,4 +1,5 @@
-//! What a start finds: a new directory, a clean one, one whose process was killed, a damaged one, or one that was never a journal's.
+//! What a start finds: a new directory, a clean one, one whose process was killed, a damaged one,
+//! or one that was never a journal's.
 //!
 //! | found | done |
 //! |---|---|
@@ -9,7 +10,8 @@
 //! | a frame whose body is none | told, and counted |
 //! | a credential that is missing | its events become dead letters |
 //!
-//! Nothing is written before the journal takes events, and no room is needed: a start on a full disk reads what is there.
+//! Nothing is written before the journal takes events, and no room is needed: a start on a full
+//! disk reads what is there.
 
 mod examine;
 mod findings;

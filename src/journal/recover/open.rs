@@ -4,8 +4,8 @@ use super::examine::examine;
 use super::findings::Finding;
 use super::opened::Opened;
 use crate::journal::directory::{
-    FORMAT_FILE, LOG, check_format, keep_origin, known_format, known_origin, lock, lock_as_it_is, make_private,
-    quarantine, refuse_others,
+    FORMAT_FILE, LOG, check_format, keep_origin, known_format, known_origin, lock, lock_as_it_is,
+    make_private, quarantine, refuse_others,
 };
 use crate::journal::error::{OpenError, io_error_at};
 use crate::journal::log::files::Directory;
@@ -34,7 +34,10 @@ pub fn open(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let damaged: Vec<u64> = std::mem::take(&mut opened.damaged_files);
     if !damaged.is_empty() {
         match keep_damaged(&opened.files, path, &damaged) {
-            Ok(place) => opened.findings.iter_mut().for_each(|finding| finding.place = Some(place.clone())),
+            Ok(place) => opened
+                .findings
+                .iter_mut()
+                .for_each(|finding| finding.place = Some(place.clone())),
             Err(error) => {
                 // They stay where they are, and are not reclaimed in a hurry.
                 opened.to_reclaim = 0;
@@ -73,7 +76,12 @@ pub fn inspect(settings: &JournalSettings) -> Result<Opened, OpenError> {
     let vault = Vault::new(settings.key_file.as_deref(), &settings.old_key_files)?;
     let lock = lock_as_it_is(path)?;
     known_format(path)?;
-    let mut opened = examine(Directory::new(path.join(LOG)), vault, path, known_origin(path))?;
+    let mut opened = examine(
+        Directory::new(path.join(LOG)),
+        vault,
+        path,
+        known_origin(path),
+    )?;
     opened.lock = lock;
     Ok(opened)
 }

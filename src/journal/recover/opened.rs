@@ -40,7 +40,8 @@ pub struct Opened<F: Files = Directory> {
     /// Files that hold nothing.
     pub(super) unused: Vec<u64>,
     pub(super) damaged_files: Vec<u64>,
-    /// How many of the oldest segments are damaged, or hold records that should be sealed otherwise.
+    /// How many of the oldest segments are damaged, or hold records that should be sealed
+    /// otherwise.
     pub(super) to_reclaim: usize,
     pub(super) bad: u64,
     /// What an operator should know.
@@ -103,20 +104,40 @@ impl<F: Files> Opened<F> {
         &self.index.successors
     }
 
-    /// The refusals of principals that have pending events for the service, as far as they are remembered at `now`, Unix
-    /// milliseconds. `groups`: names in the order of the configuration.
-    pub fn refusals(&self, groups: &[Arc<str>], now: u64) -> impl Iterator<Item = (Principal, Refusal)> {
-        let standing = self.refusals.iter().filter(move |record| record.until_ms > now);
+    /// The refusals of principals that have pending events for the service, as far as they are
+    /// remembered at `now`, Unix milliseconds. `groups`: names in the order of the configuration.
+    pub fn refusals(
+        &self,
+        groups: &[Arc<str>],
+        now: u64,
+    ) -> impl Iterator<Item = (Principal, Refusal)> {
+        let standing = self
+            .refusals
+            .iter()
+            .filter(move |record| record.until_ms > now);
         let standing = standing.filter(|record| self.index.refusals.has_events(record.principal()));
         standing.map(move |record| {
-            let index = |name: &String| groups.iter().position(|group| **group == **name).map(GroupIndex);
+            let index = |name: &String| {
+                groups
+                    .iter()
+                    .position(|group| **group == **name)
+                    .map(GroupIndex)
+            };
             let lifted = record.lifted.iter().filter_map(index).collect();
             let life = Duration::from_millis(record.until_ms - now);
-            (record.principal(), Refusal { is_unknown: record.is_unknown, lifted, life })
+            (
+                record.principal(),
+                Refusal {
+                    is_unknown: record.is_unknown,
+                    lifted,
+                    life,
+                },
+            )
         })
     }
 
-    /// Whom the journal asks for the refusals that it keeps. `groups`: names in the order of the configuration.
+    /// Whom the journal asks for the refusals that it keeps. `groups`: names in the order of the
+    /// configuration.
     pub fn ask_refusals(&mut self, source: Arc<dyn Refusals>, groups: &[Arc<str>]) {
         self.index.refusals.ask(source, groups);
     }
@@ -126,8 +147,8 @@ impl<F: Files> Opened<F> {
         !self.pending.is_empty() || !self.letters.is_empty() || !self.settled.is_empty()
     }
 
-    /// The ids that were settled, each with the Unix milliseconds at which it may be forgotten, in the order in which they
-    /// were written.
+    /// The ids that were settled, each with the Unix milliseconds at which it may be forgotten, in
+    /// the order in which they were written.
     #[must_use]
     pub fn settled(&self) -> &[([u8; 16], u64)] {
         &self.settled
@@ -135,19 +156,36 @@ impl<F: Files> Opened<F> {
 
     /// Puts a shared context in the place of each that was found.
     pub fn share_contexts(&mut self, share: impl Fn(&Arc<Context>) -> Arc<Context>) {
-        self.contexts.values_mut().for_each(|context| *context = share(context));
+        self.contexts
+            .values_mut()
+            .for_each(|context| *context = share(context));
     }
 
     /// Dead letters, oldest first. `groups`: names in the order of the configuration.
     pub fn letters(&mut self, groups: &[Arc<str>]) -> Vec<StoredLetter> {
         let mut names = Names::default();
         let letters = std::mem::take(&mut self.letters);
-        let read = letters.into_iter().filter_map(|(seq, FoundFrame { record, .. })| {
-            let letter: DeadRecord<'_> = record::body(&record)?;
-            let stored = read_stored((seq, 0), &record, &letter.event, groups, &self.contexts, &mut names)?;
-            let (reason, attempts) = (letter.reason.to_owned(), letter.attempts);
-            Some(StoredLetter { stored, reason, attempts, status: letter.status, died_ms: letter.died_ms })
-        });
+        let read = letters
+            .into_iter()
+            .filter_map(|(seq, FoundFrame { record, .. })| {
+                let letter: DeadRecord<'_> = record::body(&record)?;
+                let stored = read_stored(
+                    (seq, 0),
+                    &record,
+                    &letter.event,
+                    groups,
+                    &self.contexts,
+                    &mut names,
+                )?;
+                let (reason, attempts) = (letter.reason.to_owned(), letter.attempts);
+                Some(StoredLetter {
+                    stored,
+                    reason,
+                    attempts,
+                    status: letter.status,
+                    died_ms: letter.died_ms,
+                })
+            });
         read.collect()
     }
 
@@ -160,7 +198,9 @@ impl<F: Files> Opened<F> {
     pub fn each_event(&self, groups: &[Arc<str>], mut visit: impl FnMut(Stored)) {
         let mut names = Names::default();
         for (seq, event) in &self.pending {
-            self.read_event(*seq, event, groups, &mut names).into_iter().for_each(&mut visit);
+            self.read_event(*seq, event, groups, &mut names)
+                .into_iter()
+                .for_each(&mut visit);
         }
     }
 
@@ -172,12 +212,24 @@ impl<F: Files> Opened<F> {
         names: &mut Names,
     ) -> Option<Stored> {
         let record: Record<'_> = record::body(&event.record)?;
-        read_stored((seq, event.kept.size), &event.record, &record, groups, &self.contexts, names)
+        read_stored(
+            (seq, event.kept.size),
+            &event.record,
+            &record,
+            groups,
+            &self.contexts,
+            names,
+        )
     }
 
-    /// Syncs what was found before anything builds on it: the sums of the next segment count what was settled here.
+    /// Syncs what was found before anything builds on it: the sums of the next segment count what
+    /// was settled here.
     pub(super) fn sync_segments(&self) {
-        let synced = self.index.segments.iter().try_for_each(|segment| self.files.sync(segment.segment));
+        let synced = self
+            .index
+            .segments
+            .iter()
+            .try_for_each(|segment| self.files.sync(segment.segment));
         if let Err(error) = synced.and_then(|()| self.files.sync_directory()) {
             tracing::warn!(%error, "what the journal holds can't be synced");
         }

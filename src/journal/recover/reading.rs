@@ -7,7 +7,8 @@ use crate::journal::log::live::Live;
 use crate::journal::log::replay::Missing;
 use crate::journal::log::writer::{Head, Sums};
 use crate::journal::record::{
-    self, DeadRecord, DroppedLetters, Record, RefusalRecord, SettledAs, SettledEvent, SettledIds, SuccessionRecord,
+    self, DeadRecord, DroppedLetters, Record, RefusalRecord, SettledAs, SettledEvent, SettledIds,
+    SuccessionRecord,
 };
 use crate::journal::vault::{Vault, VaultError};
 use bytes::Bytes;
@@ -76,10 +77,13 @@ impl<'a> Reading<'a> {
     }
 
     fn try_read_frame(&mut self, frame: &Frame<'_>) -> Option<()> {
-        let kept = Kept { number: frame.number, size: frame.size() as u64 };
+        let kept = Kept {
+            number: frame.number,
+            size: frame.size() as u64,
+        };
         match frame.kind {
-            // The others say less than the frames before them: what was written again comes behind a head that doesn't count
-            // it yet.
+            // The others say less than the frames before them: what was written again comes behind
+            // a head that doesn't count it yet.
             Kind::Head if self.has_base => {}
             Kind::Head => {
                 self.sums = postcard::from_bytes::<Head>(frame.body).ok()?.sums;
@@ -97,7 +101,8 @@ impl<'a> Reading<'a> {
                     self.sums.dead = self.sums.dead.saturating_sub(1);
                 }
                 if !self.ended.contains(frame.number) {
-                    self.pending.insert(frame.number, FoundFrame { kept, record });
+                    self.pending
+                        .insert(frame.number, FoundFrame { kept, record });
                 }
             }
             Kind::Letter => {
@@ -116,7 +121,8 @@ impl<'a> Reading<'a> {
                     Ok(context) => context,
                     Err(VaultError::Damaged) => return None,
                     Err(error) => {
-                        // Going on without the key would give up every event that needs one of these.
+                        // Going on without the key would give up every event that needs one of
+                        // these.
                         self.wrong_key = Some(error);
                         return Some(());
                     }
@@ -141,7 +147,9 @@ impl<'a> Reading<'a> {
             Kind::Dropped => {
                 let DroppedLetters { letters, for_room } = record::body(frame.body)?;
                 self.sums.dropped += if for_room { letters.len() as u64 } else { 0 };
-                letters.iter().for_each(|letter| drop(self.end_letter(*letter)));
+                letters
+                    .iter()
+                    .for_each(|letter| drop(self.end_letter(*letter)));
             }
             Kind::Succession => {
                 let record: SuccessionRecord = record::body(frame.body)?;
@@ -149,9 +157,13 @@ impl<'a> Reading<'a> {
             }
             Kind::Refusal => {
                 let record: RefusalRecord = record::body(frame.body)?;
-                let newest = self.refusals.get(&record.principal()).map_or(0, |(_, number)| *number);
+                let newest = self
+                    .refusals
+                    .get(&record.principal())
+                    .map_or(0, |(_, number)| *number);
                 if frame.number >= newest {
-                    self.refusals.insert(record.principal(), (record, frame.number));
+                    self.refusals
+                        .insert(record.principal(), (record, frame.number));
                 }
             }
             Kind::Void => {

@@ -1,5 +1,5 @@
-//! From what a start has found to a journal that takes events: recovered events go back to their tails, and the journal's
-//! thread starts.
+//! From what a start has found to a journal that takes events: recovered events go back to their
+//! tails, and the journal's thread starts.
 
 use super::super::{Disk, Journal, Level};
 use super::opened::Opened;
@@ -30,8 +30,8 @@ pub enum Placement<T> {
 }
 
 impl<F: Files> Opened<F> {
-    /// Puts every pending event where `place` says and starts the journal's thread. The tails hold the events in order
-    /// before a caller can append to them.
+    /// Puts every pending event where `place` says and starts the journal's thread. The tails hold
+    /// the events in order before a caller can append to them.
     ///
     /// # Errors
     /// The thread can't be started.
@@ -48,9 +48,24 @@ impl<F: Files> Opened<F> {
         let dead = self.place_pending(groups, &tails, (&health, &clock), place);
         self.sync_segments();
         let Self {
-            files, vault, lock, index, origin, forgotten, unsynced, missing, unused, to_reclaim, refusals, ..
+            files,
+            vault,
+            lock,
+            index,
+            origin,
+            forgotten,
+            unsynced,
+            missing,
+            unused,
+            to_reclaim,
+            refusals,
+            ..
         } = self;
-        let depth = if settings.durability == Durability::Disk { Depth::Disk } else { Depth::Process };
+        let depth = if settings.durability == Durability::Disk {
+            Depth::Disk
+        } else {
+            Depth::Process
+        };
         let segment_size = settings.segment_size();
         let bounds = Bounds {
             depth,
@@ -59,12 +74,27 @@ impl<F: Files> Opened<F> {
             succession: memory.events,
             segment_size,
         };
-        let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
+        let mut writer = Writer::new(
+            Arc::clone(&files),
+            depth,
+            Origin {
+                segment_size,
+                ..origin
+            },
+        );
         let newest = index.segments.back().map(|segment| segment.segment);
         reuse_files((&*files, LEAST_SEGMENT), &mut writer, newest, &unused);
         let parts = (files, origin.epoch);
         let shards = tails.len();
-        let shared = Arc::new(Shared::new(parts, vault, index, bounds, tails, Arc::clone(&health), writer));
+        let shared = Arc::new(Shared::new(
+            parts,
+            vault,
+            index,
+            bounds,
+            tails,
+            Arc::clone(&health),
+            writer,
+        ));
         let committer = Committer::new(Arc::clone(&shared));
         committer.rewrite_unsynced(missing, &unsynced, origin.synced)?;
         committer.restate_refusals(&refusals);
@@ -73,9 +103,20 @@ impl<F: Files> Opened<F> {
         let thread = WriterThread::new(shared, lock, to_reclaim);
         // ORDER: before the first event, or one would be kept that leaves too little room.
         thread.look_at_the_disk();
-        std::thread::Builder::new().name("journal".to_owned()).spawn(move || thread.run())?;
-        let level = Level::Disk(Disk { committer, groups: groups.to_vec(), shards, active });
-        Ok(Journal { level, health, max_bytes: settings.max_bytes })
+        std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || thread.run())?;
+        let level = Level::Disk(Disk {
+            committer,
+            groups: groups.to_vec(),
+            shards,
+            active,
+        });
+        Ok(Journal {
+            level,
+            health,
+            max_bytes: settings.max_bytes,
+        })
     }
 
     /// Hands every pending event to its tail; gives back those that are dead letters now.
@@ -90,15 +131,25 @@ impl<F: Files> Opened<F> {
         let mut dead = Vec::new();
         let mut names = Names::default();
         for (seq, event) in std::mem::take(&mut self.pending) {
-            let Some(stored) = self.read_event(seq, &event, groups, &mut names) else { continue };
+            let Some(stored) = self.read_event(seq, &event, groups, &mut names) else {
+                continue;
+            };
             match place(&stored) {
                 Placement::Tail(shard, mut ticket) => {
                     health.hold(entry::size(&stored.event));
-                    let age = wall.duration_since(stored.event.received_at).unwrap_or_default();
+                    let age = wall
+                        .duration_since(stored.event.received_at)
+                        .unwrap_or_default();
                     // A clock that began later than the event: as old as it can tell.
                     let since = now.checked_sub(age).unwrap_or(now);
                     ticket.kept();
-                    let journaled = Journaled { seq, size: stored.size, event: stored.event, since, ticket };
+                    let journaled = Journaled {
+                        seq,
+                        size: stored.size,
+                        event: stored.event,
+                        since,
+                        ticket,
+                    };
                     if let Some(tail) = tails.get(shard % tails.len().max(1)) {
                         drop(tail.take(Box::new(journaled)));
                     }
@@ -119,8 +170,9 @@ impl<F: Files> Opened<F> {
     }
 }
 
-/// Files that an earlier process made ahead of their use are ready for this one: on a full disk there are no others. Those
-/// that are too old or too small are deleted; one that can't be is left to the next start.
+/// Files that an earlier process made ahead of their use are ready for this one: on a full disk
+/// there are no others. Those that are too old or too small are deleted; one that can't be is left
+/// to the next start.
 pub(super) fn reuse_files<F: Files>(
     (files, least): (&F, u64),
     writer: &mut Writer<F>,
@@ -129,7 +181,10 @@ pub(super) fn reuse_files<F: Files>(
 ) {
     for segment in unused {
         let is_new = newest.is_none_or(|newest| newest < *segment);
-        let reopened = files.reopen(*segment).ok().filter(|(_, size)| is_new && *size >= least);
+        let reopened = files
+            .reopen(*segment)
+            .ok()
+            .filter(|(_, size)| is_new && *size >= least);
         if !reopened.is_some_and(|(file, size)| writer.offer_spare(*segment, size, file))
             && let Err(error) = files.delete(*segment)
         {

@@ -1,7 +1,8 @@
 //! Pending events and dead letters as a start finds them.
 
 use crate::event::{
-    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Principal, Subject, Tag, UserId,
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Principal, Subject,
+    Tag, UserId,
 };
 use crate::journal::record::Record;
 use bytes::Bytes;
@@ -58,7 +59,8 @@ pub(super) struct Names {
     groups: HashMap<Box<str>, Arc<str>>,
 }
 
-/// Makes an event of its record. `groups`: names in the order of the configuration; none: its parts are no event's.
+/// Makes an event of its record. `groups`: names in the order of the configuration; none: its parts
+/// are no event's.
 pub(super) fn read_stored(
     (seq, size): (u64, u64),
     bytes: &Bytes,
@@ -77,16 +79,26 @@ pub(super) fn read_stored(
     };
     let group = match names.groups.get(record.group) {
         Some(group) => group,
-        None => names.groups.entry(record.group.into()).or_insert_with(|| record.group.into()),
+        None => names
+            .groups
+            .entry(record.group.into())
+            .or_insert_with(|| record.group.into()),
     };
     let index = groups.iter().position(|name| **name == *record.group);
     let fingerprint = record.fingerprint();
     let found = credentials.get(&fingerprint);
-    let context = found.map_or_else(|| Arc::new(Context::bare(Keys::of(fingerprint))), Arc::clone);
+    let context = found.map_or_else(
+        || Arc::new(Context::bare(Keys::of(fingerprint))),
+        Arc::clone,
+    );
     let claimed = Carried::unpack(record.carried.0).is_some_and(|carried| carried.claimed);
     let event = Event {
         id: EventId::try_new(record.id).ok()?,
-        lane: LaneKey { group: GroupIndex(index.unwrap_or(usize::MAX)), user, credential: fingerprint },
+        lane: LaneKey {
+            group: GroupIndex(index.unwrap_or(usize::MAX)),
+            user,
+            credential: fingerprint,
+        },
         owner: context.owner(claimed),
         context,
         json: bytes.slice_ref(record.json.0),
@@ -101,5 +113,13 @@ pub(super) fn read_stored(
         content: 0,
     };
     let (has_group, has_credential) = (index.is_some(), found.is_some());
-    Some(Stored { seq, size, group: Arc::clone(group), event, seen: record.seen, has_group, has_credential })
+    Some(Stored {
+        seq,
+        size,
+        group: Arc::clone(group),
+        event,
+        seen: record.seen,
+        has_group,
+        has_credential,
+    })
 }

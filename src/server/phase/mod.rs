@@ -1,7 +1,8 @@
 //! What a client's connection is doing, and how long it may do that.
 //!
-//! hyper has one time-out for heads, which runs while a connection idles as well, and none for HTTP/2. So each connection
-//! keeps its own account: its I/O says when bytes come, each call says when it begins and ends.
+//! hyper has one time-out for heads, which runs while a connection idles as well, and none for
+//! HTTP/2. So each connection keeps its own account: its I/O says when bytes come, each call says
+//! when it begins and ends.
 //!
 //! ```text
 //! HTTP/1.1   Head ─ call begins ─▶ Busy ─ call ends ─▶ Idle ─ a byte ─▶ Head
@@ -9,15 +10,17 @@
 //! HTTP/2     Head ─ its preface is whole ─▶ Idle ◀─ last call ends, first call begins ─▶ Busy
 //! ```
 //!
-//! `Head` ends after `header_timeout`, from the connection's beginning or the head's first byte, however many follow.
-//! `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline of their own, since bodies may stream for
-//! ever and pause; but in every phase, bytes that are ready and of which the client takes none for `stall_timeout` end the
-//! connection (`stall.rs`). What waits to be written is no idling either: the time of `Idle` begins when it is written. An
+//! `Head` ends after `header_timeout`, from the connection's beginning or the head's first byte,
+//! however many follow. `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline
+//! of their own, since bodies may stream for ever and pause; but in every phase, bytes that are
+//! ready and of which the client takes none for `stall_timeout` end the connection (`stall.rs`).
+//! What waits to be written is no idling either: the time of `Idle` begins when it is written. An
 //! HTTP/2 head can't be told from other frames; while no call is open it counts as idle time.
 //!
-//! A connection in `Head` or `Idle`, all of whose bytes are written, waits for its client, and gives way to a new one that
-//! finds no place (`places.rs`). A request may have come that no poll has read; so a connection that is asked is polled
-//! once more, and stays if it has begun a call, begun the head after an answer, or left bytes in the kernel:
+//! A connection in `Head` or `Idle`, all of whose bytes are written, waits for its client, and
+//! gives way to a new one that finds no place (`places.rs`). A request may have come that no poll
+//! has read; so a connection that is asked is polled once more, and stays if it has begun a call,
+//! begun the head after an answer, or left bytes in the kernel:
 //!
 //! ```text
 //! No ─ asked, or first to wait ─▶ Yes ─ waits for its client ─▶ Polled ─ still does, all bytes are read ─▶ gives way
@@ -55,9 +58,11 @@ pub(super) struct Phases(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Locked for moments: by the connection's task, and by the ends of HTTP/2 calls in tasks of their own.
+    /// Locked for moments: by the connection's task, and by the ends of HTTP/2 calls in tasks of
+    /// their own.
     state: Mutex<State>,
-    /// The connection's task. HTTP/1.1 changes its phase in that task only, and needs no waking for it.
+    /// The connection's task. HTTP/1.1 changes its phase in that task only, and needs no waking for
+    /// it.
     watcher: AtomicWaker,
     limits: Limits,
     newcomer: Newcomer,
@@ -119,9 +124,21 @@ pub(super) enum Over {
 impl Phases {
     /// A connection that was just accepted.
     pub(super) fn new(limits: Limits, newcomer: Newcomer) -> Self {
-        let phase = Phase::Head { since: Instant::now() };
-        let state = State { phase, protocol: Protocol::Unknown(0), write_waits: false, asked: Asked::No };
-        Self(Arc::new(Shared { state: Mutex::new(state), watcher: AtomicWaker::new(), limits, newcomer }))
+        let phase = Phase::Head {
+            since: Instant::now(),
+        };
+        let state = State {
+            phase,
+            protocol: Protocol::Unknown(0),
+            write_waits: false,
+            asked: Asked::No,
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            watcher: AtomicWaker::new(),
+            limits,
+            newcomer,
+        }))
     }
 
     /// Bytes have come.
@@ -131,17 +148,22 @@ impl Phases {
             state.protocol = next_protocol(seen, bytes);
             // Head => Idle
             if state.protocol == Protocol::Http2 {
-                state.phase = Phase::Idle { since: Instant::now() };
+                state.phase = Phase::Idle {
+                    since: Instant::now(),
+                };
             }
         }
         // Idle => Head
         if let (Phase::Idle { .. }, Protocol::Http1) = (state.phase, state.protocol) {
-            state.phase = Phase::Head { since: Instant::now() };
+            state.phase = Phase::Head {
+                since: Instant::now(),
+            };
             self.stay(state);
         }
     }
 
-    /// Bytes have gone: an answer that is still being sent is no idling. HTTP/2 sends frames of its own, which say nothing.
+    /// Bytes have gone: an answer that is still being sent is no idling. HTTP/2 sends frames of its
+    /// own, which say nothing.
     fn sent(&self) {
         let state = &mut *self.0.state.lock();
         let waited = std::mem::replace(&mut state.write_waits, false);
@@ -173,7 +195,9 @@ impl Phases {
         let state = &mut *self.0.state.lock();
         state.phase = match state.phase {
             // Busy => Idle
-            Phase::Busy { calls: 0 | 1 } => Phase::Idle { since: Instant::now() },
+            Phase::Busy { calls: 0 | 1 } => Phase::Idle {
+                since: Instant::now(),
+            },
             Phase::Busy { calls } => Phase::Busy { calls: calls - 1 },
             other => other,
         };
@@ -215,7 +239,8 @@ impl Phases {
         self.0.state.lock().asked != Asked::No
     }
 
-    /// Until the connection is to give way to a new one. To be polled after the connection whenever that was polled.
+    /// Until the connection is to give way to a new one. To be polled after the connection whenever
+    /// that was polled.
     pub(super) async fn give_way(&self) {
         poll_fn(|cx| self.poll_give_way(cx)).await;
     }
@@ -250,17 +275,20 @@ impl Phases {
         }
     }
 
-    /// Until a phase has lasted too long. To be polled after the connection whenever that was polled: its phases change
-    /// there.
+    /// Until a phase has lasted too long. To be polled after the connection whenever that was
+    /// polled: its phases change there.
     pub(super) async fn over(&self) -> Over {
         let mut sleep = pin!(sleep_until(Instant::now() + self.0.limits.head));
         poll_fn(|cx| {
             if self.0.state.lock().protocol != Protocol::Http1 {
                 self.0.watcher.register(cx.waker());
             }
-            // A timer that is too early is set anew when it rings, so that a busy connection never sets it.
+            // A timer that is too early is set anew when it rings, so that a busy connection never
+            // sets it.
             loop {
-                let Some((deadline, over)) = self.deadline() else { return Poll::Pending };
+                let Some((deadline, over)) = self.deadline() else {
+                    return Poll::Pending;
+                };
                 if deadline < sleep.deadline() {
                     sleep.as_mut().reset(deadline);
                 }
@@ -277,7 +305,10 @@ impl Phases {
 
 fn next_protocol(seen: usize, bytes: &[u8]) -> Protocol {
     let rest = PREFACE.get(seen..).unwrap_or_default();
-    let (known, fits) = (rest.len().min(bytes.len()), bytes.iter().zip(rest).all(|(byte, wanted)| byte == wanted));
+    let (known, fits) = (
+        rest.len().min(bytes.len()),
+        bytes.iter().zip(rest).all(|(byte, wanted)| byte == wanted),
+    );
     match fits {
         true if known == rest.len() => Protocol::Http2,
         true => Protocol::Unknown(seen + known),

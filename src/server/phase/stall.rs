@@ -1,7 +1,8 @@
 //! Waiting for a client that takes nothing of what is ready.
 //!
-//! The kernel takes a write only when a good part of its buffer is free again, which a slow client reaches seldom. So while
-//! a write waits, the kernel is asked how much it still has (`unsent.rs`), and less than before counts as taken.
+//! The kernel takes a write only when a good part of its buffer is free again, which a slow client
+//! reaches seldom. So while a write waits, the kernel is asked how much it still has (`unsent.rs`),
+//! and less than before counts as taken.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -12,7 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// How often in the stall time a client that is waited for is looked at.
 const LOOKS: u32 = 4;
 
-/// How long bytes that are ready may wait for a client that takes none. A connection that has nothing to say never waits.
+/// How long bytes that are ready may wait for a client that takes none. A connection that has
+/// nothing to say never waits.
 #[derive(Debug)]
 pub(super) struct Stall {
     limit: Duration,
@@ -32,7 +34,11 @@ struct Wait {
 
 impl Stall {
     pub(super) const fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None, wait: None }
+        Self {
+            limit,
+            sleep: None,
+            wait: None,
+        }
     }
 
     /// The client took something.
@@ -41,13 +47,20 @@ impl Stall {
     }
 
     /// Until the client has been waited for too long.
-    pub(super) fn poll(&mut self, unsent: impl Fn() -> Option<u32>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(
+        &mut self,
+        unsent: impl Fn() -> Option<u32>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         let (limit, now) = (self.limit, Instant::now());
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(now)));
         let wait = match &mut self.wait {
             Some(wait) => wait,
             none => {
-                let wait = none.insert(Wait { still_since: now, unsent: None });
+                let wait = none.insert(Wait {
+                    still_since: now,
+                    unsent: None,
+                });
                 sleep.as_mut().reset(wait.next_look(limit, now));
                 wait
             }
@@ -69,7 +82,10 @@ impl Wait {
         let Some(found) = unsent else { return };
         // What was taken before the first look isn't known; it is taken for something.
         if self.unsent.is_none_or(|before| found < before) {
-            *self = Self { still_since: now, unsent };
+            *self = Self {
+                still_since: now,
+                unsent,
+            };
         }
     }
 

@@ -2,7 +2,10 @@ use super::*;
 use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-const LIMITS: Limits = Limits { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
+const LIMITS: Limits = Limits {
+    head: Duration::from_secs(10),
+    idle: Duration::from_secs(75),
+};
 
 fn phases() -> Phases {
     Phases::new(LIMITS, Newcomer::default())
@@ -11,7 +14,9 @@ fn phases() -> Phases {
 /// When the watch ends, in seconds from now, on a paused clock; none: not within an hour.
 async fn over(phases: &Phases) -> Option<(u64, Over)> {
     let began = Instant::now();
-    let over = tokio::time::timeout(Duration::from_secs(3_600), phases.over()).await.ok()?;
+    let over = tokio::time::timeout(Duration::from_secs(3_600), phases.over())
+        .await
+        .ok()?;
     Some((began.elapsed().as_secs(), over))
 }
 
@@ -98,8 +103,15 @@ fn narrow() -> (Watched<DuplexStream>, DuplexStream) {
 
 fn narrow_with(unsent: fn(&DuplexStream) -> Option<u32>) -> (Watched<DuplexStream>, DuplexStream) {
     let (ours, clients) = tokio::io::duplex(4);
-    let socket = Socket { unsent, has_unread: |_| false, cut: |_| () };
-    (Watched::new(ours, phases(), Duration::from_secs(60), socket), clients)
+    let socket = Socket {
+        unsent,
+        has_unread: |_| false,
+        cut: |_| (),
+    };
+    (
+        Watched::new(ours, phases(), Duration::from_secs(60), socket),
+        clients,
+    )
 }
 
 /// How long a write waits before it is given up, seconds.
@@ -115,7 +127,9 @@ async fn a_client_that_takes_what_lies_in_the_kernel_is_waited_for_though_no_wri
     let began = Instant::now();
     tokio::task_local! { static BEGAN: Instant; }
     // A byte each second for ten minutes, and none after that.
-    let slow = |_: &DuplexStream| Some(1_000 - u32::try_from(BEGAN.get().elapsed().as_secs().min(600)).unwrap());
+    let slow = |_: &DuplexStream| {
+        Some(1_000 - u32::try_from(BEGAN.get().elapsed().as_secs().min(600)).unwrap())
+    };
     let (mut watched, _client) = narrow_with(slow);
     assert_eq!(BEGAN.scope(began, given_up_after(&mut watched)).await, 660);
     // One that takes nothing is found out at the first look after the limit.
@@ -144,7 +158,10 @@ async fn bytes_that_are_ready_and_not_taken_end_the_connection_after_the_stall_t
     pass(100_000).await;
     let began = Instant::now();
     let error = watched.write_all(b"5").await.unwrap_err();
-    assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 60));
+    assert_eq!(
+        (error.kind(), began.elapsed().as_secs()),
+        (io::ErrorKind::TimedOut, 60)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +181,9 @@ async fn a_client_that_takes_a_little_now_and_then_is_served_to_the_end() {
 
 /// Whether it gives way within an hour, on a paused clock.
 async fn gives_way(phases: &Phases) -> bool {
-    tokio::time::timeout(Duration::from_secs(3_600), phases.give_way()).await.is_ok()
+    tokio::time::timeout(Duration::from_secs(3_600), phases.give_way())
+        .await
+        .is_ok()
 }
 
 /// What an ask comes to, and whether the next connection is asked instead.
@@ -172,7 +191,10 @@ async fn asked(phases: &Phases) -> (bool, bool) {
     let mut declined = pin!(phases.0.newcomer.declined());
     declined.as_mut().enable();
     phases.ask();
-    (gives_way(phases).await, futures_util::FutureExt::now_or_never(declined).is_some())
+    (
+        gives_way(phases).await,
+        futures_util::FutureExt::now_or_never(declined).is_some(),
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +208,11 @@ async fn a_connection_that_is_asked_gives_way_only_while_it_waits_for_its_client
     assert_eq!(asked(&phases).await, (false, true), "a call is open");
     phases.wait_to_send();
     drop(call);
-    assert_eq!(asked(&phases).await, (false, true), "an answer isn't written");
+    assert_eq!(
+        asked(&phases).await,
+        (false, true),
+        "an answer isn't written"
+    );
     phases.sent();
     assert_eq!(asked(&phases).await, (true, false), "it idles");
     phases.heard(b"G");
@@ -217,7 +243,11 @@ async fn a_connection_of_whose_client_the_kernel_has_bytes_does_not_give_way() {
     let cases: [(fn(&DuplexStream) -> bool, bool); 2] = [(|_| false, true), (|_| true, false)];
     for (has_unread, wanted) in cases {
         let (ours, _clients) = tokio::io::duplex(4);
-        let socket = Socket { unsent: |_| None, has_unread, cut: |_| () };
+        let socket = Socket {
+            unsent: |_| None,
+            has_unread,
+            cut: |_| (),
+        };
         let phases = phases();
         let mut watched = Watched::new(ours, phases.clone(), Duration::from_secs(60), socket);
         phases.ask();
@@ -234,7 +264,9 @@ async fn a_connection_of_whose_client_the_kernel_has_bytes_does_not_give_way() {
 fn a_preface_is_told_from_a_head_wherever_it_is_cut() {
     for cut in 0..PREFACE.len() {
         let (first, second) = PREFACE.split_at(cut);
-        let Protocol::Unknown(seen) = next_protocol(0, first) else { panic!("{cut}") };
+        let Protocol::Unknown(seen) = next_protocol(0, first) else {
+            panic!("{cut}")
+        };
         assert_eq!(next_protocol(seen, second), Protocol::Http2, "{cut}");
         assert_eq!(next_protocol(seen, b"\0"), Protocol::Http1, "{cut}");
     }

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection's I/O, which tells its account of the bytes, and ends when its client takes none of those that are ready.
+/// A connection's I/O, which tells its account of the bytes, and ends when its client takes none of
+/// those that are ready.
 #[derive(Debug)]
 pub(in crate::server) struct Watched<T> {
     stream: T,
@@ -29,13 +30,28 @@ pub(in crate::server) struct Socket<T> {
 }
 
 impl<T> Watched<T> {
-    /// A client may take nothing of what is ready for `limit`, and for a part of it more, four of which make the whole.
-    pub(in crate::server) const fn new(stream: T, phases: Phases, limit: Duration, socket: Socket<T>) -> Self {
-        Self { stream, phases, stall: Stall::new(limit), socket }
+    /// A client may take nothing of what is ready for `limit`, and for a part of it more, four of
+    /// which make the whole.
+    pub(in crate::server) const fn new(
+        stream: T,
+        phases: Phases,
+        limit: Duration,
+        socket: Socket<T>,
+    ) -> Self {
+        Self {
+            stream,
+            phases,
+            stall: Stall::new(limit),
+            socket,
+        }
     }
 
     /// What became of a write.
-    fn judge(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn judge(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stall.end();
             self.phases.sent();
@@ -45,15 +61,26 @@ impl<T> Watched<T> {
         let unsent = || (self.socket.unsent)(&self.stream);
         ready!(self.stall.poll(unsent, cx));
         (self.socket.cut)(&self.stream);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for too long")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client took nothing for too long",
+        )))
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if let Some(bytes) = buffer.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
+        if let Some(bytes) = buffer
+            .filled()
+            .get(before..)
+            .filter(|bytes| !bytes.is_empty())
+        {
             self.phases.heard(bytes);
         }
         // A read can be pending though bytes are there: the runtime hasn't heard of them yet.
@@ -65,7 +92,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(written, cx)
     }

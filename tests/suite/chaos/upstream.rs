@@ -1,9 +1,10 @@
 //! An upstream that fails in every way it can, decided by a seed, and keeps book of what it did.
 //!
-//! It speaks HTTP/1.1 over a bare socket, so that it can also reset a connection or break off in the middle of an
-//! answer. It applies events idempotently by id. Ids are `user.number.sequence`: the first two parts name the lane and
-//! are the credential, the sequence grows in the order in which events are posted. An id that holds `bad` is refused
-//! for good, always; every other event is taken sooner or later.
+//! It speaks HTTP/1.1 over a bare socket, so that it can also reset a connection or break off in
+//! the middle of an answer. It applies events idempotently by id. Ids are `user.number.sequence`:
+//! the first two parts name the lane and are the credential, the sequence grows in the order in
+//! which events are posted. An id that holds `bad` is refused for good, always; every other event
+//! is taken sooner or later.
 
 use super::Scene;
 use fastrand::Rng;
@@ -15,7 +16,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Times an event is refused for a passing reason or left out of the lists; fewer than make it a dead letter.
+/// Times an event is refused for a passing reason or left out of the lists; fewer than make it a
+/// dead letter.
 const MOST_PASSING: u32 = 3;
 
 /// A request.
@@ -104,7 +106,10 @@ impl Chaotic {
             wrong: Vec::new(),
             tally: BTreeMap::new(),
         };
-        let upstream = Self { address: listener.local_addr().unwrap(), book: Arc::new(Mutex::new(book)) };
+        let upstream = Self {
+            address: listener.local_addr().unwrap(),
+            book: Arc::new(Mutex::new(book)),
+        };
         let copy = upstream.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -132,10 +137,21 @@ impl Chaotic {
             };
             tokio::time::sleep(delay).await;
             let (head, body, whole) = match reaction {
-                Reaction::Answer { status, headers, body } => {
-                    let length =
-                        if status == 204 { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-                    (format!("HTTP/1.1 {status} -\r\n{length}{headers}\r\n"), body, true)
+                Reaction::Answer {
+                    status,
+                    headers,
+                    body,
+                } => {
+                    let length = if status == 204 {
+                        String::new()
+                    } else {
+                        format!("content-length: {}\r\n", body.len())
+                    };
+                    (
+                        format!("HTTP/1.1 {status} -\r\n{length}{headers}\r\n"),
+                        body,
+                        true,
+                    )
                 }
                 Reaction::Half(mut body) => {
                     let head = format!("HTTP/1.1 200 -\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -156,14 +172,29 @@ impl Chaotic {
 
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
     let mut line = String::new();
-    stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+    stream
+        .read_line(&mut line)
+        .await
+        .ok()
+        .filter(|read| *read > 0)?;
     let path = line.split(' ').nth(1).unwrap().to_owned();
-    let mut asked = Asked { path, authorization: String::new(), delivery: false, body: Vec::new() };
+    let mut asked = Asked {
+        path,
+        authorization: String::new(),
+        delivery: false,
+        body: Vec::new(),
+    };
     let mut chunked = false;
     loop {
         line.clear();
-        stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        stream
+            .read_line(&mut line)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "authorization" => value.clone_into(&mut asked.authorization),
             "idempotency-key" => asked.delivery = true,
@@ -175,8 +206,15 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
     stream.read_exact(&mut asked.body).await.ok()?;
     while chunked {
         line.clear();
-        stream.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
-        let (length, before) = (usize::from_str_radix(line.trim(), 16).unwrap(), asked.body.len());
+        stream
+            .read_line(&mut line)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
+        let (length, before) = (
+            usize::from_str_radix(line.trim(), 16).unwrap(),
+            asked.body.len(),
+        );
         asked.body.resize(before + length + 2, 0);
         stream.read_exact(&mut asked.body[before..]).await.ok()?;
         asked.body.truncate(before + length);
@@ -186,12 +224,20 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
 }
 
 fn json(status: u16, body: &Value) -> Reaction {
-    Reaction::Answer { status, headers: "content-type: application/json\r\n".into(), body: body.to_string() }
+    Reaction::Answer {
+        status,
+        headers: "content-type: application/json\r\n".into(),
+        body: body.to_string(),
+    }
 }
 
 fn html(status: u16) -> Reaction {
     let body = "<html><body><h1>Bad Gateway</h1></body></html>".into();
-    Reaction::Answer { status, headers: "content-type: text/html\r\n".into(), body }
+    Reaction::Answer {
+        status,
+        headers: "content-type: text/html\r\n".into(),
+        body,
+    }
 }
 
 impl Book {
@@ -216,7 +262,9 @@ impl Book {
         self.check(asked, &ids);
         let reaction = self.decide(asked, &ids);
         match &reaction {
-            Reaction::Answer { status: 401 | 403, .. } => self.rejected.insert(asked.authorization.clone()),
+            Reaction::Answer {
+                status: 401 | 403, ..
+            } => self.rejected.insert(asked.authorization.clone()),
             _ => self.rejected.remove(&asked.authorization),
         };
         reaction
@@ -227,20 +275,31 @@ impl Book {
         self.count("batches");
         let scene = self.scene;
         if ids.len() > scene.max_events || asked.body.len() > scene.max_bytes {
-            self.wrong.push(format!("a batch of {} events and {} bytes", ids.len(), asked.body.len()));
+            self.wrong.push(format!(
+                "a batch of {} events and {} bytes",
+                ids.len(),
+                asked.body.len()
+            ));
         }
         for id in ids {
             if scene.service.unwrap_or(lane(id)) != asked.authorization {
-                self.wrong.push(format!("{id} came under {:?}", asked.authorization));
+                self.wrong
+                    .push(format!("{id} came under {:?}", asked.authorization));
             }
             let known = self.events.entry(id.clone()).or_default();
             known.offered += 1;
             if known.offered == 1 {
-                self.offers.entry(lane(id).to_owned()).or_default().push(id.clone());
+                self.offers
+                    .entry(lane(id).to_owned())
+                    .or_default()
+                    .push(id.clone());
             }
         }
         let of_one_lane = |pair: &[String]| lane(&pair[0]) == lane(&pair[1]);
-        if ids.windows(2).any(|pair| of_one_lane(pair) && pair[0] >= pair[1]) {
+        if ids
+            .windows(2)
+            .any(|pair| of_one_lane(pair) && pair[0] >= pair[1])
+        {
             self.wrong.push(format!("a batch out of order: {ids:?}"));
         }
     }
@@ -248,13 +307,19 @@ impl Book {
     fn decide(&mut self, asked: &Asked, ids: &[String]) -> Reaction {
         let batch = asked.path == self.scene.path;
         if self.calm {
-            return if batch { self.lists(ids) } else { self.single(ids) };
+            return if batch {
+                self.lists(ids)
+            } else {
+                self.single(ids)
+            };
         }
         if let Some(fault) = self.fault_of_any_call(asked) {
             return fault;
         }
         match self.rng.u32(0..1_000) {
-            0..30 => self.taken_but("taken, then 500", ids, || json(500, &json!({ "error": "after the commit" }))),
+            0..30 => self.taken_but("taken, then 500", ids, || {
+                json(500, &json!({ "error": "after the commit" }))
+            }),
             30..50 => self.taken_but("taken, then reset", ids, || Reaction::Reset),
             50..80 => self.half(ids, batch),
             80..110 => self.limited(),
@@ -273,7 +338,11 @@ impl Book {
             310..360 if !ids.iter().any(|id| is_bad(id)) => {
                 self.count("2xx without lists");
                 self.apply_all(ids, false);
-                if self.rng.bool() { json(201, &json!({ "ok": true })) } else { empty() }
+                if self.rng.bool() {
+                    json(201, &json!({ "ok": true }))
+                } else {
+                    empty()
+                }
             }
             _ => self.judged(ids),
         }
@@ -322,7 +391,12 @@ impl Book {
         }
     }
 
-    fn taken_but(&mut self, what: &'static str, ids: &[String], reaction: impl Fn() -> Reaction) -> Reaction {
+    fn taken_but(
+        &mut self,
+        what: &'static str,
+        ids: &[String],
+        reaction: impl Fn() -> Reaction,
+    ) -> Reaction {
         self.count(what);
         self.apply_all(ids, false);
         reaction()
@@ -330,7 +404,11 @@ impl Book {
 
     fn half(&mut self, ids: &[String], batch: bool) -> Reaction {
         self.count("half answers");
-        let whole = if batch { self.lists(ids) } else { self.single(ids) };
+        let whole = if batch {
+            self.lists(ids)
+        } else {
+            self.single(ids)
+        };
         match whole {
             Reaction::Answer { body, .. } => Reaction::Half(body),
             other => other,
@@ -346,16 +424,27 @@ impl Book {
             _ => ("429", String::new()),
         };
         self.count(what);
-        Reaction::Answer { status: 429, headers: after, body: String::new() }
+        Reaction::Answer {
+            status: 429,
+            headers: after,
+            body: String::new(),
+        }
     }
 
     /// The truth about every event, in lists.
     fn lists(&mut self, ids: &[String]) -> Reaction {
         let (failed, good): (Vec<_>, Vec<_>) = ids.iter().partition(|id| is_bad(id));
-        let (accepted, duplicates): (Vec<_>, Vec<_>) = good.into_iter().partition(|id| self.apply(id, false));
+        let (accepted, duplicates): (Vec<_>, Vec<_>) =
+            good.into_iter().partition(|id| self.apply(id, false));
         self.excuse(&failed);
-        let failed: Vec<_> = failed.iter().map(|id| json!({ "id": id, "reason": "validation_error" })).collect();
-        json(200, &json!({ "accepted": accepted, "duplicates": duplicates, "failed": failed }))
+        let failed: Vec<_> = failed
+            .iter()
+            .map(|id| json!({ "id": id, "reason": "validation_error" }))
+            .collect();
+        json(
+            200,
+            &json!({ "accepted": accepted, "duplicates": duplicates, "failed": failed }),
+        )
     }
 
     /// Bad events refuse a batch; there are several ways to say so.
@@ -367,11 +456,19 @@ impl Book {
         let (what, reaction) = match self.rng.u32(0..5) {
             0 => ("400 naming ids", json(400, &json!({ "invalid": bad }))),
             1 => {
-                let failed: Vec<_> =
-                    bad.iter().map(|id| json!({ "clientEventId": id, "reason": "no such lesson" })).collect();
-                ("422 naming ids", json(422, &json!({ "data": { "failed": failed } })))
+                let failed: Vec<_> = bad
+                    .iter()
+                    .map(|id| json!({ "clientEventId": id, "reason": "no such lesson" }))
+                    .collect();
+                (
+                    "422 naming ids",
+                    json(422, &json!({ "data": { "failed": failed } })),
+                )
             }
-            2 => ("409 naming none", json(409, &json!({ "error": "conflict" }))),
+            2 => (
+                "409 naming none",
+                json(409, &json!({ "error": "conflict" })),
+            ),
             3 => ("400 naming none", html(400)),
             _ => ("failed for good", self.lists(ids)),
         };
@@ -407,22 +504,49 @@ impl Book {
         }
         self.excuse(&late);
         let [accepted, duplicates, failed] = lists;
-        json(200, &json!({ "data": { "accepted": accepted, "duplicates": duplicates, "failed": failed } }))
+        json(
+            200,
+            &json!({ "data": { "accepted": accepted, "duplicates": duplicates, "failed": failed } }),
+        )
     }
 
     fn unknown(&mut self, ids: &[String]) -> Reaction {
         self.count("unknown ids");
-        let Reaction::Answer { status, headers, body } = self.lists(ids) else { return Reaction::Reset };
-        let body = body.replacen("\"accepted\":[", "\"accepted\":[\"ghost\",", 1).replace("ghost\",]", "ghost\"]");
-        Reaction::Answer { status, headers, body }
+        let Reaction::Answer {
+            status,
+            headers,
+            body,
+        } = self.lists(ids)
+        else {
+            return Reaction::Reset;
+        };
+        let body = body
+            .replacen("\"accepted\":[", "\"accepted\":[\"ghost\",", 1)
+            .replace("ghost\",]", "ghost\"]");
+        Reaction::Answer {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// Whole as HTTP counts it, but no JSON.
     fn broken(&mut self, ids: &[String]) -> Reaction {
         self.count("200 with broken JSON");
-        let Reaction::Answer { status, headers, mut body } = self.lists(ids) else { return Reaction::Reset };
+        let Reaction::Answer {
+            status,
+            headers,
+            mut body,
+        } = self.lists(ids)
+        else {
+            return Reaction::Reset;
+        };
         body.truncate(self.rng.usize(1..body.len()));
-        Reaction::Answer { status, headers, body }
+        Reaction::Answer {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// A delivery on an event's own route.
@@ -446,7 +570,10 @@ impl Book {
         if let Some(after) = body["after"].as_str() {
             self.count("writes");
             let settled = is_bad(after)
-                || self.events.get(after).is_some_and(|known| known.applied > 0)
+                || self
+                    .events
+                    .get(after)
+                    .is_some_and(|known| known.applied > 0)
                 || self.scene.supersedes && self.has_newer(after);
             if !settled && !self.rejected.contains(&asked.authorization) {
                 self.wrong.push(format!("a write overtook {after}"));
@@ -455,7 +582,10 @@ impl Book {
         if let Some(id) = body["id"].as_str() {
             self.count("forwarded events");
             if lane(id) != asked.authorization {
-                self.wrong.push(format!("{id} was forwarded under {:?}", asked.authorization));
+                self.wrong.push(format!(
+                    "{id} was forwarded under {:?}",
+                    asked.authorization
+                ));
             }
             if is_bad(id) {
                 return json(400, &json!({ "error": "bad" }));
@@ -467,7 +597,9 @@ impl Book {
 
     /// Something that came after it in its lane was applied, and may have made it needless.
     fn has_newer(&self, id: &str) -> bool {
-        self.order.get(lane(id)).is_some_and(|applied| applied.iter().any(|other| &**other > id))
+        self.order
+            .get(lane(id))
+            .is_some_and(|applied| applied.iter().any(|other| &**other > id))
     }
 
     fn excuse(&mut self, ids: &[&String]) {
@@ -488,12 +620,19 @@ impl Book {
         known.applied += 1;
         if known.applied == 1 {
             known.forwarded = forwarded;
-            self.order.entry(lane(id).to_owned()).or_default().push(id.to_owned());
+            self.order
+                .entry(lane(id).to_owned())
+                .or_default()
+                .push(id.to_owned());
         }
         known.applied == 1
     }
 }
 
 fn empty() -> Reaction {
-    Reaction::Answer { status: 204, headers: String::new(), body: String::new() }
+    Reaction::Answer {
+        status: 204,
+        headers: String::new(),
+        body: String::new(),
+    }
 }

@@ -1,4 +1,5 @@
-//! An origin that says byte by byte what it is told to, and closes every connection behind its answer.
+//! An origin that says byte by byte what it is told to, and closes every connection behind its
+//! answer.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,7 +30,12 @@ pub struct Asked {
 impl Asked {
     /// All lines of a field.
     pub fn header(&self, name: &str) -> Option<String> {
-        let lines: Vec<_> = self.fields.iter().filter(|(found, _)| found == name).map(|(_, value)| &**value).collect();
+        let lines: Vec<_> = self
+            .fields
+            .iter()
+            .filter(|(found, _)| found == name)
+            .map(|(_, value)| &**value)
+            .collect();
         (!lines.is_empty()).then(|| lines.join(", "))
     }
 }
@@ -52,7 +58,10 @@ pub struct Origin {
 impl Origin {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = Self { address: listener.local_addr().unwrap(), places: Arc::default() };
+        let origin = Self {
+            address: listener.local_addr().unwrap(),
+            places: Arc::default(),
+        };
         let copy = origin.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -62,19 +71,28 @@ impl Origin {
         origin
     }
 
-    /// The answer from now on; `may_confirm`: 304 to a condition that the answer before meets, 599 to any other request.
+    /// The answer from now on; `may_confirm`: 304 to a condition that the answer before meets, 599
+    /// to any other request.
     pub fn prepare(&self, path: &str, reply: Reply, may_confirm: bool) {
         let mut places = self.places.lock().unwrap();
         let place = places.entry(path.to_owned()).or_default();
         if let Some(before) = place.reply.replace(reply) {
-            let kept = before.headers.into_iter().filter(|(name, _)| ["etag", "last-modified"].contains(name));
+            let kept = before
+                .headers
+                .into_iter()
+                .filter(|(name, _)| ["etag", "last-modified"].contains(name));
             place.validators = kept.collect();
         }
         place.may_confirm = may_confirm;
     }
 
     pub fn seen(&self, path: &str) -> Vec<Asked> {
-        self.places.lock().unwrap().get(path).map(|place| place.seen.clone()).unwrap_or_default()
+        self.places
+            .lock()
+            .unwrap()
+            .get(path)
+            .map(|place| place.seen.clone())
+            .unwrap_or_default()
     }
 
     async fn answer(self, mut stream: TcpStream) -> std::io::Result<()> {
@@ -87,33 +105,53 @@ impl Origin {
     fn compose(&self, path: &str, mut asked: Asked) -> Vec<u8> {
         let mut places = self.places.lock().unwrap();
         let place = places.entry(path.to_owned()).or_default();
-        let Some(mut reply) = place.reply.clone() else { return Vec::new() };
+        let Some(mut reply) = place.reply.clone() else {
+            return Vec::new();
+        };
         if place.may_confirm {
             let held = |(name, value): &(&str, String)| {
-                let condition = if *name == "etag" { "if-none-match" } else { "if-modified-since" };
+                let condition = if *name == "etag" {
+                    "if-none-match"
+                } else {
+                    "if-modified-since"
+                };
                 asked.header(condition).as_ref() == Some(value)
             };
             asked.confirmed = place.validators.iter().any(held);
-            (reply.status, reply.body) = if asked.confirmed { (304, "") } else { (599, "no condition") };
+            (reply.status, reply.body) = if asked.confirmed {
+                (304, "")
+            } else {
+                (599, "no condition")
+            };
         }
         place.seen.push(asked);
         if reply.hangs_up {
             return Vec::new();
         }
         let mut raw = reply.interim.unwrap_or_default().to_owned();
-        raw.push_str(&format!("HTTP/1.1 {} Said\r\nOrigin-Call: {}\r\n", reply.status, place.seen.len()));
+        raw.push_str(&format!(
+            "HTTP/1.1 {} Said\r\nOrigin-Call: {}\r\n",
+            reply.status,
+            place.seen.len()
+        ));
         for (name, value) in &reply.headers {
             raw.push_str(&format!("{name}: {value}\r\n"));
         }
         let says = |wanted: &str| reply.headers.iter().any(|(name, _)| *name == wanted);
-        if !says("content-length") && !says("transfer-encoding") && !matches!(reply.status, 204 | 304) {
+        if !says("content-length")
+            && !says("transfer-encoding")
+            && !matches!(reply.status, 204 | 304)
+        {
             raw.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
         }
         if !says("connection") {
             raw.push_str("Connection: close\r\n");
         }
         raw.push_str("\r\n");
-        let mut raw: Vec<u8> = raw.chars().map(|letter| u8::try_from(letter).unwrap()).collect();
+        let mut raw: Vec<u8> = raw
+            .chars()
+            .map(|letter| u8::try_from(letter).unwrap())
+            .collect();
         raw.extend_from_slice(reply.body.as_bytes());
         raw
     }
@@ -136,8 +174,13 @@ async fn read(stream: &mut TcpStream) -> std::io::Result<(String, Asked)> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let asked = Asked { fields, confirmed: false };
-    let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let asked = Asked {
+        fields,
+        confirmed: false,
+    };
+    let length = asked
+        .header("content-length")
+        .map_or(0, |length| length.parse().unwrap());
     while raw.len() < end + length && stream.read_buf(&mut raw).await? > 0 {}
     Ok((path, asked))
 }

@@ -21,13 +21,18 @@ pub fn body(user: &str, id: &str, more: &str) -> String {
 /// A token with these claims, under a signature that is the tests' own.
 pub fn bearer(claims: &serde_json::Value) -> String {
     let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-    format!("Bearer {}.{}.c2ln", part("{\"alg\":\"HS256\"}"), part(&claims.to_string()))
+    format!(
+        "Bearer {}.{}.c2ln",
+        part("{\"alg\":\"HS256\"}"),
+        part(&claims.to_string())
+    )
 }
 
 impl Sidecar {
     /// Posts an event with these headers.
     pub async fn send(&self, headers: &[(&str, &str)], user: &str, id: &str) -> Answer {
-        self.call(Method::POST, "/event", headers, body(user, id, "")).await
+        self.call(Method::POST, "/event", headers, body(user, id, ""))
+            .await
     }
 
     /// Posts an event that must be acknowledged.
@@ -41,12 +46,17 @@ impl Sidecar {
     pub async fn delivered(&self) -> Vec<Seen> {
         self.flush().await;
         self.until(|ledger| ledger.pending == 0).await;
-        self.upstream.seen().into_iter().filter(|seen| seen.path == "/batch").collect()
+        self.upstream
+            .seen()
+            .into_iter()
+            .filter(|seen| seen.path == "/batch")
+            .collect()
     }
 
     /// How many calls were forwarded or refused for a reason.
     pub async fn declined(&self, reason: &str) -> u64 {
-        self.counter(&format!("tidegate_declined_total{{reason=\"{reason}\"}}")).await
+        self.counter(&format!("tidegate_declined_total{{reason=\"{reason}\"}}"))
+            .await
     }
 }
 
@@ -54,7 +64,9 @@ impl Sidecar {
 pub fn ids_by(batches: &[Seen], header: &str) -> BTreeMap<String, Vec<String>> {
     let mut out = BTreeMap::<_, Vec<_>>::new();
     for batch in batches {
-        out.entry(batch.header(header).to_owned()).or_default().extend(batch.ids());
+        out.entry(batch.header(header).to_owned())
+            .or_default()
+            .extend(batch.ids());
     }
     out
 }

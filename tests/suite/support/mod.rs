@@ -1,4 +1,5 @@
-//! What the tests share: a scriptable upstream, a sidecar in front of it, and calls as a client makes them.
+//! What the tests share: a scriptable upstream, a sidecar in front of it, and calls as a client
+//! makes them.
 
 pub mod calls;
 pub mod process;
@@ -17,8 +18,8 @@ use tidegate::clock::Clock;
 use tidegate::metrics::Ledger;
 use upstream::FakeUpstream;
 
-/// One progress group, one event route, one write, one cached read; windows are long, so that a test decides when
-/// they are sealed.
+/// One progress group, one event route, one write, one cached read; windows are long, so that a
+/// test decides when they are sealed.
 pub const CONFIG: &str = r#"
 [server]
 listen = "127.0.0.1:0"
@@ -82,11 +83,14 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -108,13 +112,22 @@ impl Http {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-        let mut request = Request::builder().method(method).uri(format!("http://{at}{path}"));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{at}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response: Response<_> = self.0.request(request.body(Full::new(body.into()))?).await?;
+        let response: Response<_> = self
+            .0
+            .request(request.body(Full::new(body.into()))?)
+            .await?;
         let (head, body) = response.into_parts();
-        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.collect().await?.to_bytes(),
+        })
     }
 }
 
@@ -140,17 +153,36 @@ impl Sidecar {
         let text = text.replace("UPSTREAM", &upstream.address.to_string());
         let journal = tempfile::tempdir().unwrap();
         // What the environment holds in every test.
-        let variables = [("SERVICE", "Bearer service"), ("API_KEY", "anon"), ("SUPABASE_ANON_KEY", "anon")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
-        let mut config = tidegate::config::parse(&text, "test", variables).unwrap_or_else(|error| panic!("{error}"));
+        let variables = [
+            ("SERVICE", "Bearer service"),
+            ("API_KEY", "anon"),
+            ("SUPABASE_ANON_KEY", "anon"),
+        ];
+        let variables = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter();
+        let mut config = tidegate::config::parse(&text, "test", variables)
+            .unwrap_or_else(|error| panic!("{error}"));
         config.journal.path = journal.path().to_owned();
         let running = app::start(config, Options { clock }).await.unwrap();
-        Self { running, upstream, _journal: journal, client: Http::default() }
+        Self {
+            running,
+            upstream,
+            _journal: journal,
+            client: Http::default(),
+        }
     }
 
     /// Sends a request to the public listener.
-    pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        self.call_at(self.running.address, method, path, headers, body.into()).await
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        self.call_at(self.running.address, method, path, headers, body.into())
+            .await
     }
 
     async fn call_at(
@@ -161,13 +193,26 @@ impl Sidecar {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Answer {
-        self.client.try_call(at, method, path, headers, body).await.unwrap()
+        self.client
+            .try_call(at, method, path, headers, body)
+            .await
+            .unwrap()
     }
 
     /// Posts an event of a user under a token.
     pub async fn post(&self, token: &str, user: &str, id: &str, more: &str) -> Answer {
-        let body = format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5{more}}}");
-        self.call(Method::POST, "/event", &[("authorization", token), ("content-type", "application/json")], body).await
+        let body =
+            format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5{more}}}");
+        self.call(
+            Method::POST,
+            "/event",
+            &[
+                ("authorization", token),
+                ("content-type", "application/json"),
+            ],
+            body,
+        )
+        .await
     }
 
     /// Posts an event that must be acknowledged.
@@ -178,24 +223,31 @@ impl Sidecar {
 
     /// Reads as a user.
     pub async fn get(&self, token: &str, path: &str) -> Answer {
-        self.call(Method::GET, path, &[("authorization", token)], "").await
+        self.call(Method::GET, path, &[("authorization", token)], "")
+            .await
     }
 
     /// Asks the admin listener.
     pub async fn admin(&self, method: Method, path: &str) -> Answer {
-        self.call_at(self.running.admin, method, path, &[], Bytes::new()).await
+        self.call_at(self.running.admin, method, path, &[], Bytes::new())
+            .await
     }
 
     /// Seals all windows.
     pub async fn flush(&self) {
-        assert_eq!(self.admin(Method::POST, "/flush").await.status, StatusCode::ACCEPTED);
+        assert_eq!(
+            self.admin(Method::POST, "/flush").await.status,
+            StatusCode::ACCEPTED
+        );
     }
 
     /// A counter of the metrics; 0 before it was counted for the first time.
     pub async fn counter(&self, name: &str) -> u64 {
         let metrics = self.admin(Method::GET, "/metrics").await;
         let text = std::str::from_utf8(&metrics.body).unwrap();
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse().unwrap())
     }
 
@@ -227,5 +279,7 @@ impl Sidecar {
 
 /// What a test waits for comes within two minutes, however busy the machine is, or never.
 pub async fn in_time<T>(what: &str, comes: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_mins(2), comes).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    tokio::time::timeout(Duration::from_mins(2), comes)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }

@@ -16,7 +16,12 @@ pub struct Process {
 }
 
 fn after<'a>(line: &'a str, marker: &str) -> &'a str {
-    line.split(marker).nth(1).unwrap().split([',', ' ', '\n']).next().unwrap()
+    line.split(marker)
+        .nth(1)
+        .unwrap()
+        .split([',', ' ', '\n'])
+        .next()
+        .unwrap()
 }
 
 impl Process {
@@ -33,18 +38,26 @@ impl Process {
     /// Starts it from a shell, after this command, and waits until it serves.
     pub fn start_after(command: &str, config: &Path) -> Self {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("{command} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_tidegate")]);
+        shell.args([
+            "-c",
+            &format!("{command} && exec \"$0\" \"$@\""),
+            env!("CARGO_BIN_EXE_tidegate"),
+        ]);
         Self::spawn(shell, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
     }
 
-    /// Starts it with SIGHUP as a terminal's session has it, whatever the tests were started by, and waits until it serves.
+    /// Starts it with SIGHUP as a terminal's session has it, whatever the tests were started by,
+    /// and waits until it serves.
     pub fn start_in_session(config: &Path) -> Self {
         let mut env = Command::new("env");
         env.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_tidegate")]);
         Self::spawn(env, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
     }
 
-    #[expect(clippy::zombie_processes, reason = "waited for in `Drop`, and where it did not start")]
+    #[expect(
+        clippy::zombie_processes,
+        reason = "waited for in `Drop`, and where it did not start"
+    )]
     fn spawn(mut command: Command, config: &Path) -> Result<Self, (Option<i32>, String)> {
         let mut child = command
             .args(["run", "--config"])
@@ -69,9 +82,18 @@ impl Process {
                 let later = Arc::new(Mutex::new(line));
                 let heard = Arc::clone(&later);
                 std::thread::spawn(move || {
-                    stderr.lines().map_while(Result::ok).for_each(|line| *heard.lock().unwrap() += &(line + "\n"));
+                    stderr
+                        .lines()
+                        .map_while(Result::ok)
+                        .for_each(|line| *heard.lock().unwrap() += &(line + "\n"));
                 });
-                return Ok(Self { child, stdout, said: later, address, admin });
+                return Ok(Self {
+                    child,
+                    stdout,
+                    said: later,
+                    address,
+                    admin,
+                });
             }
             said.push_str(&line);
         }
@@ -83,9 +105,13 @@ impl Process {
 
     /// Sockets that it has open (Linux; elsewhere none are counted).
     pub fn sockets(&self) -> usize {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())) else { return 0 };
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())) else {
+            return 0;
+        };
         let targets = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+        targets
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
     }
 
     /// SIGKILL.
@@ -107,7 +133,11 @@ impl Process {
 
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        let done = Command::new("kill").arg(name).arg(self.child.id().to_string()).status().unwrap();
+        let done = Command::new("kill")
+            .arg(name)
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
         assert!(done.success());
     }
 
@@ -133,8 +163,13 @@ impl Drop for Process {
 /// Runs a command to its end: its exit code, and what it said.
 pub fn run(arguments: &[&str], config: &Path, variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.args(arguments).arg("--config").arg(config).envs(variables.iter().copied());
+    command
+        .args(arguments)
+        .arg("--config")
+        .arg(config)
+        .envs(variables.iter().copied());
     let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     (output.status.code(), said)
 }

@@ -26,7 +26,9 @@ pub struct Seen {
 
 impl Seen {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     /// Ids of a batch's events, in order.
@@ -58,7 +60,8 @@ struct State {
     held_back: Option<Meant>,
 }
 
-/// The upstream. Without a script it takes every event of a batch, and answers other calls with 200 and a counter.
+/// The upstream. Without a script it takes every event of a batch, and answers other calls with 200
+/// and a counter.
 #[derive(Clone)]
 pub struct FakeUpstream {
     pub address: SocketAddr,
@@ -72,7 +75,9 @@ pub struct FakeUpstream {
 pub fn answer(status: u16, body: Value) -> Reply {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
-    response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    response
+        .headers_mut()
+        .insert("content-type", "application/json".parse().unwrap());
     response
 }
 
@@ -103,7 +108,8 @@ impl FakeUpstream {
                 let fake = copy.clone();
                 let service = service_fn(move |request| fake.clone().handle(request));
                 tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
                 );
             }
         });
@@ -112,9 +118,18 @@ impl FakeUpstream {
 
     async fn handle(self, request: Request<Incoming>) -> io::Result<Reply> {
         let (head, body) = request.into_parts();
-        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let body = body
+            .collect()
+            .await
+            .map(|body| body.to_bytes())
+            .unwrap_or_default();
         let path = head.uri.path_and_query().unwrap().as_str().to_owned();
-        let seen = Seen { method: head.method, path, headers: head.headers, body };
+        let seen = Seen {
+            method: head.method,
+            path,
+            headers: head.headers,
+            body,
+        };
         let (answer, waits) = {
             let mut state = self.state.lock().unwrap();
             if !state.forgets {
@@ -123,7 +138,12 @@ impl FakeUpstream {
             let count = state.seen.len();
             let scripted = state.answerer.as_mut().and_then(|answerer| answerer(&seen));
             let waits = state.held_back.as_ref().is_none_or(|meant| meant(&seen));
-            (scripted.or_else(|| state.script.pop_front()).unwrap_or_else(|| default(&seen, count)), waits)
+            (
+                scripted
+                    .or_else(|| state.script.pop_front())
+                    .unwrap_or_else(|| default(&seen, count)),
+                waits,
+            )
         };
         self.held.fetch_add(1, Ordering::SeqCst);
         self.came.notify_waiters();
@@ -182,7 +202,11 @@ impl FakeUpstream {
 
     /// Ids of the batches that arrived so far.
     pub fn batches(&self) -> Vec<Vec<String>> {
-        self.seen().iter().filter(|seen| seen.path == "/batch").map(Seen::ids).collect()
+        self.seen()
+            .iter()
+            .filter(|seen| seen.path == "/batch")
+            .map(Seen::ids)
+            .collect()
     }
 
     /// Waits until requests have arrived that satisfy this.
@@ -204,7 +228,10 @@ impl FakeUpstream {
 
 fn default(seen: &Seen, count: usize) -> Reply {
     if seen.path == "/batch" {
-        return answer(200, json!({ "accepted": seen.ids(), "duplicates": [], "failed": [] }));
+        return answer(
+            200,
+            json!({ "accepted": seen.ids(), "duplicates": [], "failed": [] }),
+        );
     }
     answer(200, json!({ "count": count, "path": seen.path }))
 }

@@ -19,7 +19,10 @@ fn read_condition(table: &Section<'_>, name: &str, spot: &Spot) -> Option<Condit
         return Some(Condition::Among(values_of(spot)));
     }
     let inner = table.member(name, spot);
-    let (least, set) = (inner.float(&condition::AT_LEAST), inner.maybe_flag(&condition::SET));
+    let (least, set) = (
+        inner.float(&condition::AT_LEAST),
+        inner.maybe_flag(&condition::SET),
+    );
     let found = match (least, set) {
         (Some(least), None) => Some(Condition::AtLeast(least)),
         (None, Some(true)) => Some(Condition::Set),
@@ -39,7 +42,10 @@ pub(super) fn read_changes(section: &Section<'_>) -> Vec<(Path, f64)> {
     for (name, spot) in table.members() {
         match spot.node.json().as_f64().filter(|step| *step > 0.0) {
             Some(step) => out.push((Path::parse(name), step)),
-            None => table.wrong(format!("{name}: found {}; a number above zero is allowed", spot.node.json())),
+            None => table.wrong(format!(
+                "{name}: found {}; a number above zero is allowed",
+                spot.node.json()
+            )),
         }
     }
     out

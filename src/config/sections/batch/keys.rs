@@ -109,8 +109,8 @@ keys! {
     REQUIRE = Key::with("require", Said("list of names, alternatives with `|`"), "[]");
     /// fields that must name the call's user; else it is forwarded
     SAME_USER = Key::with("same_user", Said("list of names"), "[]");
-    /// fields put in lower case. If `identity.user` reads one of them as `event.NAME`, users are in lower case
-    /// everywhere, in reads and tokens too
+    /// fields put in lower case. If `identity.user` reads one of them as `event.NAME`, users are in
+    /// lower case everywhere, in reads and tokens too
     LOWERCASE = Key::with("lowercase", Said("list of names"), "[]");
     /// numbers rounded and clamped to 0 to 100; what is no number is forwarded
     PERCENT = Key::with("percent", Said("list of names"), "[]");
@@ -128,23 +128,24 @@ keys! {
     FLUSH_ON_CHANGE = Key::with("flush_on_change", Said("table of places and numbers"), "{}");
     /// urgent events there seal this group's window too
     FLUSH_WITH = Key::with("flush_with", Said("list of groups"), "[]");
-    /// what an event tells the state of, for `keep = "newest"` and `flush_on_change`; an event that lacks a part tells
-    /// the state of nothing
+    /// what an event tells the state of, for `keep = "newest"` and `flush_on_change`; an event that
+    /// lacks a part tells the state of nothing
     KEY = Key::with(
         "key",
         Said(
-            "list of places in the event, alternatives with `|`, or templates over `body`, `event`, `path`, `query`, \
-             `header`, `cookie`, `jwt`, `user`",
+            "list of places in the event, alternatives with `|`, or templates over `body`, `event`, \
+             `path`, `query`, `header`, `cookie`, `jwt`, `user`",
         ),
         "[]",
     );
-    /// `"newest"`: of a window only the newest event of each `key` is sent, and every urgent one. With `form =
-    /// "single"` and without a `key`, of each route
+    /// `"newest"`: of a window only the newest event of each `key` is sent, and every urgent one.
+    /// With `form = "single"` and without a `key`, of each route
     KEEP = Key::text("keep", OneOf(&["all", "newest"]), "all");
     /// a batch ends before it would hold a value twice
     DISTINCT = Key::with("distinct", Said("list of places"), "[]");
     /// tags that an event makes old
-    INVALIDATES = Key::with("invalidates", Said("list of templates over `user`, `event` and the head"), "[]");
+    INVALIDATES = Key::with("invalidates", Said("list of templates over `user`, `event` and the \
+        head"), "[]");
     /// an event that no batch takes: the single call that it was, or a dead letter
     FALLBACK = Key::text("fallback", OneOf(&["single", "dead-letter"]), "single");
     /// of an event that a reply calls failed

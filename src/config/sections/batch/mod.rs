@@ -13,7 +13,9 @@ use crate::config::key::Key;
 use crate::config::readers::{read_lists, sources};
 use crate::config::section::{Reference, Section};
 use crate::ingest::accept::refusal::REFUSABLE;
-use crate::ingest::settings::{ClientBatches, Envelope, Fallback, Group, Keep, KeyPart, MissingId, Pack};
+use crate::ingest::settings::{
+    ClientBatches, Envelope, Fallback, Group, Keep, KeyPart, MissingId, Pack,
+};
 use crate::template::{Path, Source, Template};
 use keys::*;
 
@@ -35,15 +37,28 @@ pub(super) fn read(name: &str, section: Section<'_>) -> Batch {
     let flush_with = section.references(&FLUSH_WITH);
     let group = read_group(name, &section, pack, &carried);
     section.finish();
-    Batch { group, flush_with, carried }
+    Batch {
+        group,
+        flush_with,
+        carried,
+    }
 }
 
-fn read_group(name: &str, section: &Section<'_>, pack: Option<Pack>, carried: &Carried) -> Option<Group> {
+fn read_group(
+    name: &str,
+    section: &Section<'_>,
+    pack: Option<Pack>,
+    carried: &Carried,
+) -> Option<Group> {
     let max_events = section.number(&MAX_EVENTS);
     let keyed = sources(&[Source::Body, Source::Event, Source::Path, Source::User]);
     let tagged = sources(&[Source::User, Source::Event]);
     let plain = matches!(carried.envelope, Some(Envelope::Plain));
-    let taken_apart = if plain { ClientBatches::TakeApart } else { ClientBatches::Forward };
+    let taken_apart = if plain {
+        ClientBatches::TakeApart
+    } else {
+        ClientBatches::Forward
+    };
     let shape = shape::read_shape(section);
     let reply = replies::read_reply(section);
     // What may be missing comes last, so that every key is read before that ends this.
@@ -61,21 +76,39 @@ fn read_group(name: &str, section: &Section<'_>, pack: Option<Pack>, carried: &C
             flush_on_change: flush::read_changes(section),
             flush_with: Vec::new(),
             order_with: Vec::new(),
-            key: section.compiled_list(&KEY, |text| KeyPart::parse(text, &keyed)).unwrap_or_default(),
-            keep: section.choice(&KEEP, &[("all", Keep::All), ("newest", Keep::Newest)], Keep::All),
+            key: section
+                .compiled_list(&KEY, |text| KeyPart::parse(text, &keyed))
+                .unwrap_or_default(),
+            keep: section.choice(
+                &KEEP,
+                &[("all", Keep::All), ("newest", Keep::Newest)],
+                Keep::All,
+            ),
             shown: false,
             headers: carried.headers.clone(),
             results: replies::read_results(section),
             success: replies::read_success(section),
-            require: section.names::<String>(&REQUIRE).iter().map(|text| alternatives_of(text)).collect(),
+            require: section
+                .names::<String>(&REQUIRE)
+                .iter()
+                .map(|text| alternatives_of(text))
+                .collect(),
             lowercase: section.names(&LOWERCASE),
             percent: section.names(&PERCENT),
             same_user: section.names(&SAME_USER),
-            invalidates: section.compiled_list(&INVALIDATES, |text| Template::parse(text, &tagged)).unwrap_or_default(),
-            distinct: section.names::<String>(&DISTINCT).iter().map(|text| Path::parse(text)).collect(),
+            invalidates: section
+                .compiled_list(&INVALIDATES, |text| Template::parse(text, &tagged))
+                .unwrap_or_default(),
+            distinct: section
+                .names::<String>(&DISTINCT)
+                .iter()
+                .map(|text| Path::parse(text))
+                .collect(),
             fallback: section.choice(&FALLBACK, &FALLBACKS, Fallback::Single),
             missing_id: section.choice(&MISSING_ID, &MISSING_IDS, MissingId::Generate),
-            refuse: section.compiled_list(&REFUSE, refusable).unwrap_or_default(),
+            refuse: section
+                .compiled_list(&REFUSE, refusable)
+                .unwrap_or_default(),
             volatile: section.names(&VOLATILE),
             aliases: read_aliases(section),
             client_batches: section.choice(&CLIENT_BATCHES, &CLIENT_BATCH_WAYS, taken_apart),
@@ -94,10 +127,16 @@ fn read_group(name: &str, section: &Section<'_>, pack: Option<Pack>, carried: &C
     group
 }
 
-const FALLBACKS: [(&str, Fallback); 2] = [("single", Fallback::Single), ("dead-letter", Fallback::DeadLetter)];
-const MISSING_IDS: [(&str, MissingId); 2] = [("generate", MissingId::Generate), ("hash", MissingId::Hash)];
-const CLIENT_BATCH_WAYS: [(&str, ClientBatches); 2] =
-    [("take-apart", ClientBatches::TakeApart), ("forward", ClientBatches::Forward)];
+const FALLBACKS: [(&str, Fallback); 2] = [
+    ("single", Fallback::Single),
+    ("dead-letter", Fallback::DeadLetter),
+];
+const MISSING_IDS: [(&str, MissingId); 2] =
+    [("generate", MissingId::Generate), ("hash", MissingId::Hash)];
+const CLIENT_BATCH_WAYS: [(&str, ClientBatches); 2] = [
+    ("take-apart", ClientBatches::TakeApart),
+    ("forward", ClientBatches::Forward),
+];
 
 fn read_flush_at(section: &Section<'_>, max_events: usize) -> usize {
     let flush_at: usize = section.number(&FLUSH_AT);
@@ -114,7 +153,10 @@ fn read_flush_at(section: &Section<'_>, max_events: usize) -> usize {
 fn read_max_bytes(section: &Section<'_>) -> usize {
     let max_bytes = section.memory_size(&MAX_BYTES);
     if max_bytes < 256 {
-        section.wrong_key(&MAX_BYTES, "at least 256 bytes are needed for a batch of one event");
+        section.wrong_key(
+            &MAX_BYTES,
+            "at least 256 bytes are needed for a batch of one event",
+        );
     }
     max_bytes
 }
@@ -126,7 +168,11 @@ fn alternatives_of(text: &str) -> Vec<Arc<str>> {
 
 /// A reason for which a group refuses calls.
 fn refusable(text: &str) -> Result<Box<str>, String> {
-    if REFUSABLE.contains(&text) { Ok(text.into()) } else { Err(format!("allowed are {}", REFUSABLE.join(", "))) }
+    if REFUSABLE.contains(&text) {
+        Ok(text.into())
+    } else {
+        Err(format!("allowed are {}", REFUSABLE.join(", ")))
+    }
 }
 
 /// Other names of fields: (found, canonical).
@@ -148,7 +194,10 @@ fn read_aliases(section: &Section<'_>) -> Vec<(Arc<str>, Arc<str>)> {
 
 /// Reports what doesn't go together.
 fn check_fit(section: &Section<'_>, group: &Group, plain: bool) {
-    section.refuse_gone("supersede", "is key and keep now: key = [\"type\", \"lessonId\"], keep = \"newest\"");
+    section.refuse_gone(
+        "supersede",
+        "is key and keep now: key = [\"type\", \"lessonId\"], keep = \"newest\"",
+    );
     section.refuse_gone(
         "order_with",
         "is gone: a group with form = \"single\" keeps one order with those whose tags it shares",
@@ -158,7 +207,10 @@ fn check_fit(section: &Section<'_>, group: &Group, plain: bool) {
             section.wrong_key(key, why);
         }
     };
-    let (single, for_batches) = (group.is_single(), "form = \"single\" sends single calls; this is for batches");
+    let (single, for_batches) = (
+        group.is_single(),
+        "form = \"single\" sends single calls; this is for batches",
+    );
     refuse_if(single && !group.distinct.is_empty(), &DISTINCT, for_batches);
     refuse_if(single && !plain, &ENVELOPE, for_batches);
     refuse_if(single && !group.headers.is_empty(), &HEADERS, for_batches);
@@ -167,9 +219,11 @@ fn check_fit(section: &Section<'_>, group: &Group, plain: bool) {
     let is_used = newest || !group.flush_on_change.is_empty();
     let unused = "is for keep = \"newest\" and flush_on_change; there is neither";
     refuse_if(!is_used && !group.key.is_empty(), &KEY, unused);
-    let keyless = "needs a key, such as key = [\"type\", \"lessonId\"]: what an event tells the state of";
+    let keyless =
+        "needs a key, such as key = [\"type\", \"lessonId\"]: what an event tells the state of";
     refuse_if(newest && !single && group.key.is_empty(), &KEEP, keyless);
-    let enveloped = "a client's own batch is taken apart in the plain envelope only; \"forward\" is allowed";
+    let enveloped =
+        "a client's own batch is taken apart in the plain envelope only; \"forward\" is allowed";
     let apart = group.client_batches == ClientBatches::TakeApart;
     refuse_if(!plain && apart, &CLIENT_BATCHES, enveloped);
 }

@@ -1,5 +1,5 @@
-//! `pack`, `envelope` and `headers`: what a batch carries beside its events. Whether what its templates look at is the
-//! caller's own is checked by `credentials.rs`, which knows `[identity]`.
+//! `pack`, `envelope` and `headers`: what a batch carries beside its events. Whether what its
+//! templates look at is the caller's own is checked by `credentials.rs`, which knows `[identity]`.
 
 use super::keys::{ENVELOPE, HEADERS, PACK, PACK_WAIT, SERVICE_CREDENTIAL, service};
 use crate::config::problem::Position;
@@ -38,19 +38,26 @@ pub(super) fn read_pack(section: &Section<'_>) -> Option<Pack> {
     let shared = section.choice(&PACK, &[("user", false), ("shared", true)], false);
     let wait = section.duration(&PACK_WAIT);
     let is_given = section.has(&SERVICE_CREDENTIAL);
-    let credential = if is_given { read_credential(section) } else { None };
+    let credential = if is_given {
+        read_credential(section)
+    } else {
+        None
+    };
     if !shared {
         return check_unshared(section, is_given).then_some(Pack::User);
     }
     if !is_given {
         section.wrong_key(
             &PACK,
-            "\"shared\" puts events of different users into one batch. Their own credentials are then not sent: \
-             service_credential = { header = \"authorization\", env = \"…\" } is needed, and the application must \
-             trust the user id in each event",
+            "\"shared\" puts events of different users into one batch. Their own credentials are \
+             then not sent: service_credential = { header = \"authorization\", env = \"…\" } is \
+             needed, and the application must trust the user id in each event",
         );
     }
-    Some(Pack::Shared { wait, credential: credential? })
+    Some(Pack::Shared {
+        wait,
+        credential: credential?,
+    })
 }
 
 /// Whether what is for shared batches is left out.
@@ -58,7 +65,8 @@ fn check_unshared(section: &Section<'_>, has_credential: bool) -> bool {
     if has_credential {
         section.wrong_key(
             &SERVICE_CREDENTIAL,
-            "is for pack = \"shared\" only; with pack = \"user\" events go with the credential they came with",
+            "is for pack = \"shared\" only; with pack = \"user\" events go with the credential they \
+             came with",
         );
     } else if section.has(&PACK_WAIT) {
         section.wrong_key(&PACK_WAIT, "is for pack = \"shared\" only");
@@ -72,15 +80,24 @@ fn read_credential(section: &Section<'_>) -> Option<(HeaderName, HeaderValue)> {
     let name = table.compiled(&service::HEADER, parse_header);
     let value = read_secret(&table);
     if !table.has(&service::HEADER) {
-        table.wrong_key(&service::HEADER, "is missing; a header's name such as \"authorization\" is needed");
+        table.wrong_key(
+            &service::HEADER,
+            "is missing; a header's name such as \"authorization\" is needed",
+        );
     }
     table.finish();
     name.zip(value)
 }
 
 fn parse_header(text: &str) -> Result<HeaderName, String> {
-    let name: HeaderName = text.parse().map_err(|_| format!("found {text:?}; a header's name is allowed"))?;
-    if OWN.contains(&name) { Err(format!("{name} is Tidegate's own in a batch")) } else { Ok(name) }
+    let name: HeaderName = text
+        .parse()
+        .map_err(|_| format!("found {text:?}; a header's name is allowed"))?;
+    if OWN.contains(&name) {
+        Err(format!("{name} is Tidegate's own in a batch"))
+    } else {
+        Ok(name)
+    }
 }
 
 /// Headers of a batch that nothing else may set.
@@ -112,19 +129,38 @@ fn read_secret(section: &Section<'_>) -> Option<HeaderValue> {
     }
 }
 
-/// What the templates of a batch may look at, beside the events. A batch of several users has no caller.
+/// What the templates of a batch may look at, beside the events. A batch of several users has no
+/// caller.
 fn batch_sources(shared: bool) -> Vec<Source> {
     let own = [Source::NowMs, Source::NowIso, Source::Uuid, Source::Batch];
-    let caller = [Source::Header, Source::Cookie, Source::Jwt, Source::User, Source::Body, Source::Query];
-    if shared { own.to_vec() } else { [own.as_slice(), &caller].concat() }
+    let caller = [
+        Source::Header,
+        Source::Cookie,
+        Source::Jwt,
+        Source::User,
+        Source::Body,
+        Source::Query,
+    ];
+    if shared {
+        own.to_vec()
+    } else {
+        [own.as_slice(), &caller].concat()
+    }
 }
 
 fn read_envelope(section: &Section<'_>, allowed: &[Source]) -> Option<Envelope> {
     let allowed = [allowed, &[Source::Events]].concat();
-    let Some(document) = read_document(section, &ENVELOPE, &allowed) else { return Some(Envelope::Plain) };
+    let Some(document) = read_document(section, &ENVELOPE, &allowed) else {
+        return Some(Envelope::Plain);
+    };
     let document = document.ok()?;
-    if (document.wholes(Source::Events), document.count(Source::Events)) != (1, 1) {
-        let text = "\"{events}\" must be in it once, as a whole value, such as { events = \"{events}\" }";
+    if (
+        document.wholes(Source::Events),
+        document.count(Source::Events),
+    ) != (1, 1)
+    {
+        let text =
+            "\"{events}\" must be in it once, as a whole value, such as { events = \"{events}\" }";
         section.wrong_key(&ENVELOPE, text);
         return None;
     }
@@ -136,14 +172,20 @@ fn read_headers(table: Section<'_>, allowed: &[Source]) -> Vec<(HeaderName, Head
     let mut out = Vec::new();
     for (name, spot) in table.members() {
         match parse_header(name) {
-            Ok(header) => out.extend(read_header(&table, (name, spot), allowed).map(|text| (header, text))),
+            Ok(header) => {
+                out.extend(read_header(&table, (name, spot), allowed).map(|text| (header, text)))
+            }
             Err(error) => table.wrong(error),
         }
     }
     out
 }
 
-fn read_header(table: &Section<'_>, (name, spot): (&str, &Spot), allowed: &[Source]) -> Option<HeaderText> {
+fn read_header(
+    table: &Section<'_>,
+    (name, spot): (&str, &Spot),
+    allowed: &[Source],
+) -> Option<HeaderText> {
     match &spot.node {
         Node::Table(_) => {
             let inner = table.member(name, spot);
@@ -151,7 +193,9 @@ fn read_header(table: &Section<'_>, (name, spot): (&str, &Spot), allowed: &[Sour
             inner.finish();
             value.map(HeaderText::Fixed)
         }
-        Node::Text(text) => header_text(text, allowed).map_err(|error| table.wrong(format!("{name}: {error}"))).ok(),
+        Node::Text(text) => header_text(text, allowed)
+            .map_err(|error| table.wrong(format!("{name}: {error}")))
+            .ok(),
         _ => {
             table.wrong(format!("{name}: a text or {{ env = \"…\" }} is allowed"));
             None
@@ -164,6 +208,7 @@ fn header_text(text: &str, allowed: &[Source]) -> Result<HeaderText, String> {
     if template.looks(&|_, _| true) {
         return Ok(HeaderText::Rendered(template));
     }
-    let value = HeaderValue::try_from(text).map_err(|_| format!("found {text:?}, which no header may carry"))?;
+    let value = HeaderValue::try_from(text)
+        .map_err(|_| format!("found {text:?}, which no header may carry"))?;
     Ok(HeaderText::Fixed(value))
 }

@@ -1,4 +1,5 @@
-//! `results`, `success` and `reply`: how the application's replies are read, and what a client's own batch hears.
+//! `results`, `success` and `reply`: how the application's replies are read, and what a client's
+//! own batch hears.
 
 use super::keys::{REPLY, RESULTS, SUCCESS, reply, results, success};
 use crate::config::key::Key;
@@ -12,12 +13,13 @@ use std::sync::Arc;
 /// A name at the top of a body, or a JSON Pointer (`""`: the whole).
 fn read_place(section: &Section<'_>, key: &'static Key) -> Option<Path> {
     section.compiled(key, |text| {
-        // `data.accepted` is meant as a path by whoever writes it; a member of that name can be told by a pointer.
+        // `data.accepted` is meant as a path by whoever writes it; a member of that name can be
+        // told by a pointer.
         let is_name = !text.contains(['/', '.']);
         (is_name || text.starts_with('/')).then(|| Path::parse(text)).ok_or_else(|| {
             format!(
-                "found {text:?}; the name of a member or a JSON Pointer such as \"/data/accepted\" is allowed, \"\" for the \
-                 whole reply"
+                "found {text:?}; the name of a member or a JSON Pointer such as \"/data/accepted\" \
+                 is allowed, \"\" for the whole reply"
             )
         })
     })
@@ -30,8 +32,14 @@ fn read_scalars(section: &Section<'_>, key: &'static Key) -> Option<Vec<Value>> 
     if values.is_empty() {
         section.wrong_key(key, "found an empty list; at least one value is needed");
     }
-    for value in values.iter().filter(|value| value.is_object() || value.is_array()) {
-        section.wrong_key(key, format!("found {value}; texts, numbers and booleans are allowed"));
+    for value in values
+        .iter()
+        .filter(|value| value.is_object() || value.is_array())
+    {
+        section.wrong_key(
+            key,
+            format!("found {value}; texts, numbers and booleans are allowed"),
+        );
     }
     Some(values)
 }
@@ -40,9 +48,13 @@ fn read_scalars(section: &Section<'_>, key: &'static Key) -> Option<Vec<Value>> 
 pub(super) fn read_success(group: &Section<'_>) -> Option<Success> {
     group.get(&SUCCESS)?;
     let table = group.section(&SUCCESS);
-    let (place, values) = (read_place(&table, &success::POINTER), read_scalars(&table, &success::EQUALS));
+    let (place, values) = (
+        read_place(&table, &success::POINTER),
+        read_scalars(&table, &success::EQUALS),
+    );
     if !table.has(&success::POINTER) {
-        let text = "is missing; a name or a JSON Pointer such as \"/status\" is needed, \"\" for the whole reply";
+        let text = "is missing; a name or a JSON Pointer such as \"/status\" is needed, \"\" for \
+            the whole reply";
         table.wrong_key(&success::POINTER, text);
     }
     if values.is_none() {
@@ -50,7 +62,10 @@ pub(super) fn read_success(group: &Section<'_>) -> Option<Success> {
         table.wrong_key(&success::EQUALS, text);
     }
     table.finish();
-    Some(Success { place: place?, values: values? })
+    Some(Success {
+        place: place?,
+        values: values?,
+    })
 }
 
 /// Where a reply speaks of single events; names or JSON Pointers.
@@ -76,8 +91,11 @@ pub(super) fn read_results(group: &Section<'_>) -> Results {
     results
 }
 
-const MISSINGS: [(&str, Missing); 3] =
-    [("retry", Missing::Retry), ("duplicate", Missing::Duplicate), ("accepted", Missing::Accepted)];
+const MISSINGS: [(&str, Missing); 3] = [
+    ("retry", Missing::Retry),
+    ("duplicate", Missing::Duplicate),
+    ("accepted", Missing::Accepted),
+];
 
 /// Names, at least one; else the default ones.
 fn read_names(table: &Section<'_>, key: &'static Key, default: Vec<Arc<str>>) -> Vec<Arc<str>> {
@@ -85,16 +103,24 @@ fn read_names(table: &Section<'_>, key: &'static Key, default: Vec<Arc<str>>) ->
     if given.is_empty() { default } else { given }
 }
 
-/// `results = { in_order = "/items", status = "code" }`: one entry per event, in the order of the batch.
+/// `results = { in_order = "/items", status = "code" }`: one entry per event, in the order of the
+/// batch.
 fn read_in_order(table: &Section<'_>, places: &Places) -> Option<InOrder> {
     let list = read_place(table, &results::IN_ORDER);
     let status = read_place(table, &results::STATUS);
     let accepted = read_scalars(table, &results::ACCEPTED_VALUES);
     let duplicate = read_scalars(table, &results::DUPLICATE_VALUES);
     let Some(list) = list else {
-        for key in [&results::STATUS, &results::ACCEPTED_VALUES, &results::DUPLICATE_VALUES] {
+        for key in [
+            &results::STATUS,
+            &results::ACCEPTED_VALUES,
+            &results::DUPLICATE_VALUES,
+        ] {
             if table.has(key) {
-                table.wrong_key(key, "is for results.in_order, which is missing: where the list of entries stands");
+                table.wrong_key(
+                    key,
+                    "is for results.in_order, which is missing: where the list of entries stands",
+                );
             }
         }
         return None;
@@ -105,10 +131,18 @@ fn read_in_order(table: &Section<'_>, places: &Places) -> Option<InOrder> {
     }
     for key in [&results::ID, &results::MISSING] {
         if table.has(key) {
-            table.wrong_key(key, "is for lists of ids; with in_order an entry's place says which event is meant");
+            table.wrong_key(
+                key,
+                "is for lists of ids; with in_order an entry's place says which event is meant",
+            );
         }
     }
-    Some(InOrder { list, status: status?, accepted: accepted?, duplicate: duplicate? })
+    Some(InOrder {
+        list,
+        status: status?,
+        accepted: accepted?,
+        duplicate: duplicate?,
+    })
 }
 
 /// The answer to a client's own batch.

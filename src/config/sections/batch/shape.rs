@@ -9,12 +9,16 @@ use http::Uri;
 pub(super) fn read_shape(section: &Section<'_>) -> Option<Shape> {
     let single = section.compiled(&FORM, is_single).unwrap_or(false);
     let target = read_target(section);
-    let there = [&PATH, &URL].into_iter().filter(|key| section.has(key)).count();
+    let there = [&PATH, &URL]
+        .into_iter()
+        .filter(|key| section.has(key))
+        .count();
     match (single, there) {
         (true, 0) => return Some(Shape::Single),
-        (true, _) => {
-            section.wrong("form = \"single\" sends single calls on their own routes; path and url don't belong here")
-        }
+        (true, _) => section.wrong(
+            "form = \"single\" sends single calls on their own routes; path and url \
+                don't belong here",
+        ),
         (false, 1) => {}
         (false, _) => section.wrong("exactly one of path and url is needed"),
     }
@@ -26,19 +30,28 @@ fn is_single(form: &str) -> Result<bool, String> {
         "batch" => Ok(false),
         "single" => Ok(true),
         "latest" => Err("\"latest\" is form = \"single\" with keep = \"newest\" now".to_owned()),
-        other => Err(format!("found {other:?}; one of \"batch\", \"single\" is allowed")),
+        other => Err(format!(
+            "found {other:?}; one of \"batch\", \"single\" is allowed"
+        )),
     }
 }
 
 fn read_target(section: &Section<'_>) -> Option<Target> {
-    let (path, url) = (section.compiled(&PATH, path_of), section.compiled(&URL, url_of));
+    let (path, url) = (
+        section.compiled(&PATH, path_of),
+        section.compiled(&URL, url_of),
+    );
     path.or(url)
 }
 
 fn url_of(text: &str) -> Result<Target, String> {
     match text.parse::<Uri>() {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => Ok(Target::Url(uri)),
-        _ => Err(format!("found {text:?}; allowed is an absolute \"http://…\" address")),
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => {
+            Ok(Target::Url(uri))
+        }
+        _ => Err(format!(
+            "found {text:?}; allowed is an absolute \"http://…\" address"
+        )),
     }
 }
 
@@ -49,7 +62,9 @@ fn path_of(text: &str) -> Result<Target, String> {
         return Err("a batch path has no named segments".to_owned());
     }
     if text.parse::<Uri>().is_err() {
-        return Err(format!("found the query {query:?}, which no address can have"));
+        return Err(format!(
+            "found the query {query:?}, which no address can have"
+        ));
     }
     Ok(Target::Path(text.into()))
 }

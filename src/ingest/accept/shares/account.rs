@@ -19,13 +19,22 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn new(good: bool) -> Self {
-        Self { good, shares: 0, lanes: Counts::default(), users: Counts::default(), sums: Counts::default() }
+        Self {
+            good,
+            shares: 0,
+            lanes: Counts::default(),
+            users: Counts::default(),
+            sums: Counts::default(),
+        }
     }
 
     /// What a share takes of the bounds, where the account has `others` more events of its lane.
     fn amounts(takes: Takes, others: u64) -> [(Bound, u64); 2] {
         match takes {
-            Takes::Event { shard, bytes, .. } => [(Bound::Lanes(shard), u64::from(others == 0)), (Bound::Bytes, bytes)],
+            Takes::Event { shard, bytes, .. } => [
+                (Bound::Lanes(shard), u64::from(others == 0)),
+                (Bound::Bytes, bytes),
+            ],
             Takes::Context { bytes } => [(Bound::Bytes, bytes), (Bound::Listeners, 0)],
             Takes::Listener => [(Bound::Listeners, 1), (Bound::Bytes, 0)],
             Takes::Call => [(Bound::Calls, 1), (Bound::Bytes, 0)],
@@ -47,11 +56,20 @@ impl Account {
 
     /// Calls that wait, from whatever address.
     fn calls(&self) -> u64 {
-        self.sums.iter().filter(|((bound, _), _)| *bound == Bound::Calls).map(|(_, amount)| amount).sum()
+        self.sums
+            .iter()
+            .filter(|((bound, _), _)| *bound == Bound::Calls)
+            .map(|(_, amount)| amount)
+            .sum()
     }
 
     /// Nothing of it counts if a part of it doesn't fit.
-    pub(super) fn try_enter(&self, strangers: &Strangers, address: Address, takes: Takes) -> Result<(), NoShare> {
+    pub(super) fn try_enter(
+        &self,
+        strangers: &Strangers,
+        address: Address,
+        takes: Takes,
+    ) -> Result<(), NoShare> {
         if let Takes::Event { user, .. } = takes
             && self.users.get(user) >= strangers.bounds.user_events
         {
@@ -65,18 +83,26 @@ impl Account {
         }
         let [(first, much), (second, more)] = self.wanted(address, takes);
         strangers.try_enter(address, first, much)?;
-        strangers.try_enter(address, second, more).inspect_err(|_| strangers.leave(address, first, much))
+        strangers
+            .try_enter(address, second, more)
+            .inspect_err(|_| strangers.leave(address, first, much))
     }
 
     pub(super) fn enter(&self, strangers: &Strangers, address: Address, takes: Takes) {
         if !self.good {
-            self.wanted(address, takes).into_iter().for_each(|(bound, amount)| strangers.enter(address, bound, amount));
+            self.wanted(address, takes)
+                .into_iter()
+                .for_each(|(bound, amount)| strangers.enter(address, bound, amount));
         }
     }
 
     /// The share is out.
     pub(super) fn note(&mut self, address: Address, takes: Takes) {
-        for (bound, amount) in self.wanted(address, takes).into_iter().filter(|(_, amount)| *amount > 0) {
+        for (bound, amount) in self
+            .wanted(address, takes)
+            .into_iter()
+            .filter(|(_, amount)| *amount > 0)
+        {
             self.sums.add((bound, address), amount);
         }
         if let Some(lane) = Self::lane_of(address, takes) {
@@ -88,8 +114,15 @@ impl Account {
         self.shares += 1;
     }
 
-    /// Shares are back: one, or those of several events of a lane, whose bytes `takes` has together.
-    pub(super) fn leave(&mut self, strangers: &Strangers, address: Address, takes: Takes, shares: u32) {
+    /// Shares are back: one, or those of several events of a lane, whose bytes `takes` has
+    /// together.
+    pub(super) fn leave(
+        &mut self,
+        strangers: &Strangers,
+        address: Address,
+        takes: Takes,
+        shares: u32,
+    ) {
         if let Some(lane) = Self::lane_of(address, takes) {
             self.lanes.take(lane, shares.into());
         }
@@ -105,7 +138,8 @@ impl Account {
         self.shares = self.shares.saturating_sub(shares);
     }
 
-    /// Stranger -> good, good -> stranger: what it holds leaves the strangers' sums, or enters them.
+    /// Stranger -> good, good -> stranger: what it holds leaves the strangers' sums, or enters
+    /// them.
     pub(super) fn stand(&mut self, strangers: &Strangers, good: bool) {
         if std::mem::replace(&mut self.good, good) == good {
             return;

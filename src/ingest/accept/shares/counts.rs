@@ -22,7 +22,10 @@ impl<K> Default for Counts<K> {
 impl<K: Copy + Eq + Hash> Counts<K> {
     pub(super) fn get(&self, key: K) -> u64 {
         match self {
-            Self::Few(sums) => sums.iter().find(|(one, _)| *one == key).map_or(0, |(_, sum)| *sum),
+            Self::Few(sums) => sums
+                .iter()
+                .find(|(one, _)| *one == key)
+                .map_or(0, |(_, sum)| *sum),
             Self::Many(sums) => sums.get(&key).copied().unwrap_or(0),
         }
     }
@@ -32,7 +35,10 @@ impl<K: Copy + Eq + Hash> Counts<K> {
             Self::Few(sums) => (Some(sums), None),
             Self::Many(sums) => (None, Some(sums)),
         };
-        few.into_iter().flatten().copied().chain(many.into_iter().flatten().map(|(key, sum)| (*key, *sum)))
+        few.into_iter()
+            .flatten()
+            .copied()
+            .chain(many.into_iter().flatten().map(|(key, sum)| (*key, *sum)))
     }
 
     pub(super) fn add(&mut self, key: K, amount: u64) {

@@ -1,8 +1,9 @@
 //! What strangers hold of the bounds that all callers share (P10, ruling 25).
 //!
-//! A *stranger* is a principal that had no 2xx since its last refusal, in no group: nothing speaks for it, and anybody can
-//! make as many of them as there are random tokens. Of each bound all strangers together may hold a half, and those of one
-//! client address a quarter of that half. Beyond it their calls are forwarded, and the other half is left to the good.
+//! A *stranger* is a principal that had no 2xx since its last refusal, in no group: nothing speaks
+//! for it, and anybody can make as many of them as there are random tokens. Of each bound all
+//! strangers together may hold a half, and those of one client address a quarter of that half.
+//! Beyond it their calls are forwarded, and the other half is left to the good.
 //!
 //! ```text
 //! Share:    one event, context, listener or call taken before it is kept, given back by its drop
@@ -10,14 +11,15 @@
 //! Strangers: sums over the accounts that aren't good, together and by address
 //! ```
 //!
-//! **Operation.** What a good principal holds stands in its account only. When a principal becomes good its account's
-//! sums leave those of the strangers; when it is refused they enter them, whatever there is, since the events are there
-//! already. An account without shares is dropped. It also knows how many events each user of the principal has in each
-//! group, which `limits.max_lane_events` bounds for everybody, and how many of its calls wait, which has a bound for the
-//! good as well: a call that waits outlives its client (ruling 2).
+//! **Operation.** What a good principal holds stands in its account only. When a principal becomes
+//! good its account's sums leave those of the strangers; when it is refused they enter them,
+//! whatever there is, since the events are there already. An account without shares is dropped. It
+//! also knows how many events each user of the principal has in each group, which
+//! `limits.max_lane_events` bounds for everybody, and how many of its calls wait, which has a bound
+//! for the good as well: a call that waits outlives its client (ruling 2).
 //!
-//! INVARIANT: the strangers' sums are those of the accounts that aren't good. Every change of an account is made under its
-//! shelf's lock, and so is the look at the standing that it goes by.
+//! INVARIANT: the strangers' sums are those of the accounts that aren't good. Every change of an
+//! account is made under its shelf's lock, and so is the look at the standing that it goes by.
 
 mod account;
 mod counts;
@@ -46,7 +48,8 @@ const WAITING_CALLS: u64 = 4_096;
 /// Of a good principal, so many may wait.
 const OF_ONE_PRINCIPAL: u64 = 512;
 
-/// Whom the calls of one client address are counted as: an IPv4 address, or the first 64 bits of an IPv6 address.
+/// Whom the calls of one client address are counted as: an IPv4 address, or the first 64 bits of an
+/// IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(IpAddr);
 
@@ -166,8 +169,8 @@ pub enum NoShare {
     /// The holder is a stranger, and strangers hold what they may.
     #[error("callers that nothing speaks for hold their share of a bound")]
     Strangers,
-    /// The event's user has as many events of this principal in its group as one may, or the principal as many calls that
-    /// wait.
+    /// The event's user has as many events of this principal in its group as one may, or the
+    /// principal as many calls that wait.
     #[error("this user has as many pending events in the group, or calls that wait, as one may")]
     User,
 }
@@ -188,8 +191,8 @@ pub struct HeldByStrangers {
 /// All accounts, and what strangers hold.
 #[derive(Debug)]
 pub struct Shares {
-    // Plain locks: held for a look-up and a sum, also at a good principal's calls, whose events are a stranger's once it is
-    // refused.
+    // Plain locks: held for a look-up and a sum, also at a good principal's calls, whose events are
+    // a stranger's once it is refused.
     accounts: Vec<Mutex<HashMap<Principal, Account>>>,
     strangers: Strangers,
     hasher: RandomState,
@@ -200,25 +203,44 @@ impl Shares {
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         let accounts = (0..SHELVES).map(|_| Mutex::default()).collect();
-        Self { accounts, strangers: Strangers::new(bounds), hasher: RandomState::new() }
+        Self {
+            accounts,
+            strangers: Strangers::new(bounds),
+            hasher: RandomState::new(),
+        }
     }
 
     /// What an event takes in a shard.
     #[must_use]
     pub fn of_event(&self, shard: usize, event: &Event) -> Takes {
-        let LaneKey { group, user, credential } = &event.lane;
+        let LaneKey {
+            group,
+            user,
+            credential,
+        } = &event.lane;
         let lane = LaneHash(self.hasher.hash_one((group, user, credential)));
         let user = UserHash(self.hasher.hash_one((group, user)));
-        Takes::Event { shard, lane, user, bytes: journal::size(event) }
+        Takes::Event {
+            shard,
+            lane,
+            user,
+            bytes: journal::size(event),
+        }
     }
 
-    fn accounts(&self, principal: Principal) -> Option<MutexGuard<'_, HashMap<Principal, Account>>> {
+    fn accounts(
+        &self,
+        principal: Principal,
+    ) -> Option<MutexGuard<'_, HashMap<Principal, Account>>> {
         // A keyed hash, so its first bytes serve.
         let place = first_eight(&principal.0) % SHELVES as u64;
-        self.accounts.get(usize::try_from(place).unwrap_or(0)).map(Mutex::lock)
+        self.accounts
+            .get(usize::try_from(place).unwrap_or(0))
+            .map(Mutex::lock)
     }
 
-    /// A share, if its holder may have it: it is good, or what it takes fits into what strangers may hold. `is_good`: the holder's standing.
+    /// A share, if its holder may have it: it is good, or what it takes fits into what strangers
+    /// may hold. `is_good`: the holder's standing.
     ///
     /// # Errors
     /// The holder may not have it; nothing was taken.
@@ -231,7 +253,9 @@ impl Shares {
         let Holder { principal, address } = holder;
         let mut is_strangers = false;
         if let Some(mut accounts) = self.accounts(principal) {
-            let account = accounts.entry(principal).or_insert_with(|| Account::new(is_good()));
+            let account = accounts
+                .entry(principal)
+                .or_insert_with(|| Account::new(is_good()));
             is_strangers = !account.good;
             let fits = account.try_enter(&self.strangers, address, takes);
             if fits.is_ok() {
@@ -241,35 +265,60 @@ impl Shares {
             }
             fits?;
         }
-        Ok(Share { shares: Arc::clone(self), holder, takes, count: 1, is_strangers })
+        Ok(Share {
+            shares: Arc::clone(self),
+            holder,
+            takes,
+            count: 1,
+            is_strangers,
+        })
     }
 
     /// A share of what is there already; it counts whatever others hold.
     #[must_use]
-    pub fn adopt(self: &Arc<Self>, holder: Holder, takes: Takes, is_good: impl FnOnce() -> bool) -> Share {
+    pub fn adopt(
+        self: &Arc<Self>,
+        holder: Holder,
+        takes: Takes,
+        is_good: impl FnOnce() -> bool,
+    ) -> Share {
         let Holder { principal, address } = holder;
         let mut is_strangers = false;
         if let Some(mut accounts) = self.accounts(principal) {
-            let account = accounts.entry(principal).or_insert_with(|| Account::new(is_good()));
+            let account = accounts
+                .entry(principal)
+                .or_insert_with(|| Account::new(is_good()));
             is_strangers = !account.good;
             account.enter(&self.strangers, address, takes);
             account.note(address, takes);
         }
-        Share { shares: Arc::clone(self), holder, takes, count: 1, is_strangers }
+        Share {
+            shares: Arc::clone(self),
+            holder,
+            takes,
+            count: 1,
+            is_strangers,
+        }
     }
 
-    /// The standing of a principal may have changed. `is_good` is asked under the lock, so that of two changes at once
-    /// the later one stands.
+    /// The standing of a principal may have changed. `is_good` is asked under the lock, so that of
+    /// two changes at once the later one stands.
     pub fn reconsider(&self, principal: Principal, is_good: impl FnOnce() -> bool) {
-        let Some(mut accounts) = self.accounts(principal) else { return };
+        let Some(mut accounts) = self.accounts(principal) else {
+            return;
+        };
         if let Some(account) = accounts.get_mut(&principal) {
             account.stand(&self.strangers, is_good());
         }
     }
 
     fn give_back(&self, Holder { principal, address }: Holder, takes: Takes, count: u32) {
-        let Some(mut accounts) = self.accounts(principal) else { return };
-        let Some(account) = accounts.get_mut(&principal) else { return };
+        let Some(mut accounts) = self.accounts(principal) else {
+            return;
+        };
+        let Some(account) = accounts.get_mut(&principal) else {
+            return;
+        };
         account.leave(&self.strangers, address, takes, count);
         if account.shares == 0 {
             accounts.remove(&principal);
@@ -283,9 +332,17 @@ impl Shares {
             let sum = self.strangers.together.get(bound.place());
             sum.map_or(0, |sum| sum.load(Ordering::Relaxed))
         };
-        let lanes = (0..self.strangers.bounds.shards).map(|shard| sum(Bound::Lanes(shard))).sum();
-        let (bytes, listeners, calls) = (sum(Bound::Bytes), sum(Bound::Listeners), sum(Bound::Calls));
-        HeldByStrangers { lanes, bytes, listeners, calls }
+        let lanes = (0..self.strangers.bounds.shards)
+            .map(|shard| sum(Bound::Lanes(shard)))
+            .sum();
+        let (bytes, listeners, calls) =
+            (sum(Bound::Bytes), sum(Bound::Listeners), sum(Bound::Calls));
+        HeldByStrangers {
+            lanes,
+            bytes,
+            listeners,
+            calls,
+        }
     }
 }
 
@@ -310,7 +367,9 @@ impl Share {
     /// Lets the shares of events of one lane that stand beside one another be given back as one.
     pub fn join<'a>(shares: impl IntoIterator<Item = &'a mut Self>) {
         let mut shares = shares.into_iter();
-        let Some(mut last) = shares.next() else { return };
+        let Some(mut last) = shares.next() else {
+            return;
+        };
         for share in shares {
             if !last.take_over(share) {
                 last = share;
@@ -320,15 +379,34 @@ impl Share {
 
     /// Whether the other one is an event's of the same lane, and nothing is left of it now.
     fn take_over(&mut self, other: &mut Self) -> bool {
-        let (Takes::Event { shard, lane, user, bytes }, Takes::Event { bytes: more, .. }) = (self.takes, other.takes)
+        let (
+            Takes::Event {
+                shard,
+                lane,
+                user,
+                bytes,
+            },
+            Takes::Event { bytes: more, .. },
+        ) = (self.takes, other.takes)
         else {
             return false;
         };
         let is_same = Arc::ptr_eq(&self.shares, &other.shares)
             && self.holder == other.holder
-            && other.takes == Takes::Event { shard, lane, user, bytes: more };
+            && other.takes
+                == Takes::Event {
+                    shard,
+                    lane,
+                    user,
+                    bytes: more,
+                };
         if is_same {
-            self.takes = Takes::Event { shard, lane, user, bytes: bytes + more };
+            self.takes = Takes::Event {
+                shard,
+                lane,
+                user,
+                bytes: bytes + more,
+            };
             self.count += std::mem::take(&mut other.count);
         }
         is_same

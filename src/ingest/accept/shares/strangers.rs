@@ -13,35 +13,54 @@ pub(super) struct Strangers {
     pub(super) bounds: Bounds,
     /// By [`Bound::place`].
     pub(super) together: Vec<AtomicU64>,
-    // Plain locks: held for a look-up. ORDER: taken under an account's lock, never the other way round.
+    // Plain locks: held for a look-up. ORDER: taken under an account's lock, never the other way
+    // round.
     pub(super) addresses: Vec<Mutex<HashMap<(Address, Bound), u64>>>,
     hasher: RandomState,
 }
 
 impl Strangers {
     pub(super) fn new(bounds: Bounds) -> Self {
-        let together = (0..Bound::Lanes(bounds.shards).place()).map(|_| AtomicU64::new(0)).collect();
+        let together = (0..Bound::Lanes(bounds.shards).place())
+            .map(|_| AtomicU64::new(0))
+            .collect();
         let addresses = (0..SHELVES).map(|_| Mutex::default()).collect();
-        Self { bounds, together, addresses, hasher: RandomState::new() }
+        Self {
+            bounds,
+            together,
+            addresses,
+            hasher: RandomState::new(),
+        }
     }
 
     fn address(&self, address: Address) -> Option<MutexGuard<'_, HashMap<(Address, Bound), u64>>> {
         let place = self.hasher.hash_one(address) % SHELVES as u64;
-        self.addresses.get(usize::try_from(place).unwrap_or(0)).map(Mutex::lock)
+        self.addresses
+            .get(usize::try_from(place).unwrap_or(0))
+            .map(Mutex::lock)
     }
 
     /// Enters what fits.
-    pub(super) fn try_enter(&self, address: Address, bound: Bound, amount: u64) -> Result<(), NoShare> {
+    pub(super) fn try_enter(
+        &self,
+        address: Address,
+        bound: Bound,
+        amount: u64,
+    ) -> Result<(), NoShare> {
         if amount == 0 {
             return Ok(());
         }
         let (most, most_of_one) = self.bounds.shares(bound);
-        let Some(together) = self.together.get(bound.place()) else { return Ok(()) };
+        let Some(together) = self.together.get(bound.place()) else {
+            return Ok(());
+        };
         if together.fetch_add(amount, Ordering::Relaxed) + amount > most {
             together.fetch_sub(amount, Ordering::Relaxed);
             return Err(NoShare::Strangers);
         }
-        let Some(mut addresses) = self.address(address) else { return Ok(()) };
+        let Some(mut addresses) = self.address(address) else {
+            return Ok(());
+        };
         let held = addresses.get(&(address, bound)).copied().unwrap_or(0);
         if held + amount > most_of_one {
             together.fetch_sub(amount, Ordering::Relaxed);

@@ -2,7 +2,13 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;
 
-const BOUNDS: Bounds = Bounds { shards: 2, lanes: 32, bytes: 8_000, listeners: 16, user_events: 1_000 };
+const BOUNDS: Bounds = Bounds {
+    shards: 2,
+    lanes: 32,
+    bytes: 8_000,
+    listeners: 16,
+    user_events: 1_000,
+};
 
 fn shares() -> Arc<Shares> {
     Arc::new(Shares::new(BOUNDS))
@@ -13,11 +19,19 @@ fn address(number: u8) -> Address {
 }
 
 fn holder(principal: u8, from: u8) -> Holder {
-    Holder { principal: Principal([principal; 16]), address: address(from) }
+    Holder {
+        principal: Principal([principal; 16]),
+        address: address(from),
+    }
 }
 
 const fn event(shard: usize, lane: u64, bytes: u64) -> Takes {
-    Takes::Event { shard, lane: LaneHash(lane), user: UserHash(lane / 2), bytes }
+    Takes::Event {
+        shard,
+        lane: LaneHash(lane),
+        user: UserHash(lane / 2),
+        bytes,
+    }
 }
 
 #[test]
@@ -32,14 +46,28 @@ fn an_address_is_an_ipv4_address_or_a_site_of_ipv6_addresses() {
 #[test]
 fn strangers_have_half_of_a_bound_and_those_of_one_address_a_quarter_of_that() {
     let shares = shares();
-    let take = |who: u8, from: u8, shard: usize| shares.take(holder(who, from), event(shard, 0, 1), || false);
+    let take = |who: u8, from: u8, shard: usize| {
+        shares.take(holder(who, from), event(shard, 0, 1), || false)
+    };
     // 32 lanes of a shard: 16 for strangers, 4 for an address.
     let mut held: Vec<_> = (0..4).map(|who| take(who, 1, 0).unwrap()).collect();
     assert_eq!(take(4, 1, 0).unwrap_err(), NoShare::Strangers);
     held.push(take(4, 1, 1).unwrap());
     held.extend((0..12).map(|who| take(10 + who, 2 + who / 4, 0).unwrap()));
-    assert_eq!(take(30, 9, 0).unwrap_err(), NoShare::Strangers, "of an address that holds nothing");
-    assert_eq!(shares.held(), HeldByStrangers { lanes: 17, bytes: 17, listeners: 0, calls: 0 });
+    assert_eq!(
+        take(30, 9, 0).unwrap_err(),
+        NoShare::Strangers,
+        "of an address that holds nothing"
+    );
+    assert_eq!(
+        shares.held(),
+        HeldByStrangers {
+            lanes: 17,
+            bytes: 17,
+            listeners: 0,
+            calls: 0
+        }
+    );
     let good = || shares.take(holder(31, 1), event(0, 0, 1), || true);
     held.extend((0..100).map(|_| good().unwrap()));
     assert_eq!(shares.held().lanes, 17, "the good count nowhere");
@@ -52,18 +80,38 @@ fn events_of_one_lane_take_one_lane_and_each_its_bytes() {
     let shares = shares();
     let take = |bytes| shares.take(holder(1, 1), event(0, 7, bytes), || false);
     let held: Vec<_> = (0..10).map(|_| take(100).unwrap()).collect();
-    assert_eq!(shares.held(), HeldByStrangers { lanes: 1, bytes: 1_000, listeners: 0, calls: 0 });
+    assert_eq!(
+        shares.held(),
+        HeldByStrangers {
+            lanes: 1,
+            bytes: 1_000,
+            listeners: 0,
+            calls: 0
+        }
+    );
     // 8,000 bytes: 4,000 for strangers, 1,000 for an address.
     assert_eq!(take(1).unwrap_err(), NoShare::Strangers);
-    assert_eq!(shares.take(holder(2, 1), event(0, 8, 1), || false).unwrap_err(), NoShare::Strangers);
-    assert_eq!(shares.held().lanes, 1, "of what doesn't fit no part is kept");
+    assert_eq!(
+        shares
+            .take(holder(2, 1), event(0, 8, 1), || false)
+            .unwrap_err(),
+        NoShare::Strangers
+    );
+    assert_eq!(
+        shares.held().lanes,
+        1,
+        "of what doesn't fit no part is kept"
+    );
     drop(held);
     assert!(take(1).is_ok());
 }
 
 #[test]
 fn one_user_of_a_principal_has_a_bound_of_its_own_in_each_group_good_or_not() {
-    let shares = Arc::new(Shares::new(Bounds { user_events: 2, ..BOUNDS }));
+    let shares = Arc::new(Shares::new(Bounds {
+        user_events: 2,
+        ..BOUNDS
+    }));
     for good in [true, false] {
         let take = |who, lane| shares.take(holder(who, 1), event(0, lane, 1), || good);
         // Lanes 0 and 1 are of one user, 2 is another's.
@@ -91,11 +139,19 @@ fn calls_that_wait_are_bounded_for_each_good_principal_and_for_the_strangers_of_
     let shares = shares();
     let call = |who, from, good| shares.take(holder(who, from), Takes::Call, || good);
     let of_address = WAITING_CALLS / TOGETHER / OF_ONE_ADDRESS;
-    let held: Vec<_> = (0..of_address).map(|number| call(u8::from(number % 2 == 0), 1, false).unwrap()).collect();
+    let held: Vec<_> = (0..of_address)
+        .map(|number| call(u8::from(number % 2 == 0), 1, false).unwrap())
+        .collect();
     assert_eq!(call(2, 1, false).unwrap_err(), NoShare::Strangers);
     assert_eq!(shares.held().calls, of_address);
-    let own: Vec<_> = (0..OF_ONE_PRINCIPAL).map(|number| call(8, 1 + (number % 3) as u8, true).unwrap()).collect();
-    assert_eq!(call(8, 9, true).unwrap_err(), NoShare::User, "from whatever address");
+    let own: Vec<_> = (0..OF_ONE_PRINCIPAL)
+        .map(|number| call(8, 1 + (number % 3) as u8, true).unwrap())
+        .collect();
+    assert_eq!(
+        call(8, 9, true).unwrap_err(),
+        NoShare::User,
+        "from whatever address"
+    );
     assert!(call(2, 2, false).is_ok() && call(9, 1, true).is_ok());
     drop((held, own));
     assert!(call(8, 9, true).is_ok() && call(2, 1, false).is_ok());
@@ -104,9 +160,24 @@ fn calls_that_wait_are_bounded_for_each_good_principal_and_for_the_strangers_of_
 #[test]
 fn what_a_start_finds_counts_whatever_there_is() {
     let shares = shares();
-    let found: Vec<_> = (0..20).map(|who| shares.adopt(holder(who, 1), event(0, 0, 500), || false)).collect();
-    assert_eq!(shares.held(), HeldByStrangers { lanes: 20, bytes: 10_000, listeners: 0, calls: 0 });
-    assert_eq!(shares.take(holder(30, 2), event(1, 0, 1), || false).unwrap_err(), NoShare::Strangers);
+    let found: Vec<_> = (0..20)
+        .map(|who| shares.adopt(holder(who, 1), event(0, 0, 500), || false))
+        .collect();
+    assert_eq!(
+        shares.held(),
+        HeldByStrangers {
+            lanes: 20,
+            bytes: 10_000,
+            listeners: 0,
+            calls: 0
+        }
+    );
+    assert_eq!(
+        shares
+            .take(holder(30, 2), event(1, 0, 1), || false)
+            .unwrap_err(),
+        NoShare::Strangers
+    );
     drop(found);
     assert!(shares.take(holder(30, 2), event(1, 0, 1), || false).is_ok());
 }
@@ -114,14 +185,33 @@ fn what_a_start_finds_counts_whatever_there_is() {
 #[test]
 fn shares_of_events_of_one_lane_go_back_as_one_and_others_each() {
     let shares = shares();
-    let take = |who, lane, bytes| shares.take(holder(who, 1), event(0, lane, bytes), || false).unwrap();
-    let mut held = [take(1, 0, 1), take(1, 0, 2), take(1, 1, 4), take(1, 1, 8), take(2, 1, 16), take(2, 1, 32)];
+    let take = |who, lane, bytes| {
+        shares
+            .take(holder(who, 1), event(0, lane, bytes), || false)
+            .unwrap()
+    };
+    let mut held = [
+        take(1, 0, 1),
+        take(1, 0, 2),
+        take(1, 1, 4),
+        take(1, 1, 8),
+        take(2, 1, 16),
+        take(2, 1, 32),
+    ];
     let one_more = take(1, 1, 64);
     Share::join(&mut held);
     assert_eq!(held.each_ref().map(|share| share.count), [2, 0, 2, 0, 2, 0]);
     assert_eq!(shares.held().bytes, 127, "nothing is back yet");
     drop(held);
-    assert_eq!(shares.held(), HeldByStrangers { lanes: 1, bytes: 64, listeners: 0, calls: 0 });
+    assert_eq!(
+        shares.held(),
+        HeldByStrangers {
+            lanes: 1,
+            bytes: 64,
+            listeners: 0,
+            calls: 0
+        }
+    );
     drop(one_more);
     assert_eq!(shares.held(), HeldByStrangers::default());
 }
@@ -166,7 +256,9 @@ fn recount(held: &[(u8, u8, Takes, Share)], good: &HashSet<u8>) -> HashMap<(Addr
     for (who, from, takes, _) in held.iter().filter(|(who, ..)| !good.contains(who)) {
         let mut add = |bound, amount| *sums.entry((address(*from), bound)).or_default() += amount;
         match takes {
-            Takes::Event { shard, lane, bytes, .. } => {
+            Takes::Event {
+                shard, lane, bytes, ..
+            } => {
                 add(Bound::Bytes, *bytes);
                 if lanes.insert((*who, *from, *shard, *lane)) {
                     add(Bound::Lanes(*shard), 1);
@@ -181,7 +273,12 @@ fn recount(held: &[(u8, u8, Takes, Share)], good: &HashSet<u8>) -> HashMap<(Addr
 }
 
 fn sums(shares: &Shares) -> HashMap<(Address, Bound), u64> {
-    shares.strangers.addresses.iter().flat_map(|shelf| shelf.lock().clone()).collect()
+    shares
+        .strangers
+        .addresses
+        .iter()
+        .flat_map(|shelf| shelf.lock().clone())
+        .collect()
 }
 
 /// All strangers' sum of each bound, from the sums by address.

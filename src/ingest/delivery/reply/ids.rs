@@ -15,7 +15,11 @@ pub(super) struct Ids<'i> {
 impl<'i> Ids<'i> {
     /// Of a batch, in its order.
     pub(super) const fn of(ids: &'i [&'i EventId]) -> Self {
-        Self { ids, next: 0, sorted: Vec::new() }
+        Self {
+            ids,
+            next: 0,
+            sorted: Vec::new(),
+        }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -39,7 +43,10 @@ impl<'i> Ids<'i> {
             self.sorted.extend(0..ids.len());
             self.sorted.sort_unstable_by_key(text);
         }
-        let place = self.sorted.binary_search_by(|place| text(place).cmp(id)).ok()?;
+        let place = self
+            .sorted
+            .binary_search_by(|place| text(place).cmp(id))
+            .ok()?;
         self.sorted.get(place).copied()
     }
 }

@@ -1,9 +1,10 @@
 //! Which events of a batch the lists of a reply name, and what the reply says by itself.
 //!
-//! Each object on the way to a list is gone through once for all the lists that may stand in it. A set of bits says which
-//! these are. An id is compared with that of the next event first, since most replies name the events in the order in which
-//! they were sent. As in `JSON.parse` the last one of several members of one name counts; an object with a name that can't
-//! be decoded says nothing.
+//! Each object on the way to a list is gone through once for all the lists that may stand in it. A
+//! set of bits says which these are. An id is compared with that of the next event first, since
+//! most replies name the events in the order in which they were sent. As in `JSON.parse` the last
+//! one of several members of one name counts; an object with a name that can't be decoded says
+//! nothing.
 
 use super::ids::Ids;
 use super::targets::{List, Target, Targets};
@@ -57,16 +58,32 @@ pub(super) struct Scan<'a, 'i> {
 }
 
 impl<'a, 'i> Scan<'a, 'i> {
-    /// Reads a body; one that doesn't begin like an object or a list says nothing, as one does that is nested deeper than
-    /// [`json::MAX_DEPTH`].
+    /// Reads a body; one that doesn't begin like an object or a list says nothing, as one does that
+    /// is nested deeper than [`json::MAX_DEPTH`].
     ///
     /// # Errors
     /// It begins so and is no JSON.
-    pub(super) fn of(body: &'a [u8], asked: &'i Asked<'_>, reader: Reader<'i>) -> Result<Self, BrokenOff> {
-        let Results { places, in_order, .. } = reader.results;
-        let places = if in_order.is_some() { &[] } else { places.as_slice() };
+    pub(super) fn of(
+        body: &'a [u8],
+        asked: &'i Asked<'_>,
+        reader: Reader<'i>,
+    ) -> Result<Self, BrokenOff> {
+        let Results {
+            places, in_order, ..
+        } = reader.results;
+        let places = if in_order.is_some() {
+            &[]
+        } else {
+            places.as_slice()
+        };
         let named = Target::all(places).map(|_| Named::default()).collect();
-        let mut scan = Self { places, reader, ids: Ids::of(&asked.ids), named, top: Object::default() };
+        let mut scan = Self {
+            places,
+            reader,
+            ids: Ids::of(&asked.ids),
+            named,
+            top: Object::default(),
+        };
         if !matches!(body.first(), Some(b'{' | b'[')) {
             return Ok(scan);
         }
@@ -79,7 +96,9 @@ impl<'a, 'i> Scan<'a, 'i> {
 
     /// `None`: it can't be read.
     fn read_top(&mut self, text: &'a str) -> Option<()> {
-        let targets = Targets::of(Target::all(self.places).filter(|target| target.path(self.places).is_some()));
+        let targets = Targets::of(
+            Target::all(self.places).filter(|target| target.path(self.places).is_some()),
+        );
         if text.starts_with('[') {
             self.read_entries(&json::elements(text).ok()?, targets, 0);
             return Some(());
@@ -113,7 +132,11 @@ impl<'a, 'i> Scan<'a, 'i> {
 
     /// A list: one that was looked for, or one of whose entries holds some.
     fn read_entries(&mut self, entries: &[&'a str], targets: Targets, depth: usize) {
-        let stands = |target: &Target| target.path(self.places).is_some_and(|path| path.len() == depth);
+        let stands = |target: &Target| {
+            target
+                .path(self.places)
+                .is_some_and(|path| path.len() == depth)
+        };
         for target in Targets::of(targets.iter().filter(stands)).iter() {
             if let Some(named) = self.named.get_mut(target.0) {
                 named.stands = true;
@@ -121,7 +144,11 @@ impl<'a, 'i> Scan<'a, 'i> {
             entries.iter().for_each(|entry| self.name(target, entry));
         }
         for (targets, step) in self.steps(targets, depth) {
-            if let Some(entry) = step.parse::<usize>().ok().and_then(|place| entries.get(place)) {
+            if let Some(entry) = step
+                .parse::<usize>()
+                .ok()
+                .and_then(|place| entries.get(place))
+            {
                 self.read_value(entry, targets, depth + 1);
             }
         }
@@ -132,7 +159,9 @@ impl<'a, 'i> Scan<'a, 'i> {
         let places = self.places;
         let mut steps: Vec<(Targets, &'i str)> = Vec::new();
         for target in targets.iter() {
-            let Some(step) = target.path(places).and_then(|path| path.get(depth)) else { continue };
+            let Some(step) = target.path(places).and_then(|path| path.get(depth)) else {
+                continue;
+            };
             match steps.iter_mut().find(|(_, known)| **known == **step) {
                 Some((targets, _)) => targets.add(target),
                 None => steps.push((Targets::of([target].into_iter()), step)),
@@ -143,22 +172,28 @@ impl<'a, 'i> Scan<'a, 'i> {
 
     /// A list's entry.
     fn name(&mut self, target: Target, entry: &'a str) {
-        let Some(id) = id_of(entry, self.reader.results) else { return };
+        let Some(id) = id_of(entry, self.reader.results) else {
+            return;
+        };
         let event = self.ids.find(&id);
         let count = self.ids.len();
-        let Some(named) = self.named.get_mut(target.0) else { return };
+        let Some(named) = self.named.get_mut(target.0) else {
+            return;
+        };
         let Some(event) = event else {
             named.unknown.insert(id);
             return;
         };
         named.marks.resize(count, Mark::Absent);
         if let Some(mark) = named.marks.get_mut(event) {
-            let is_fatal = target.list() == List::Failed && fate_of(entry, self.reader) != Fate::Again;
+            let is_fatal =
+                target.list() == List::Failed && fate_of(entry, self.reader) != Fate::Again;
             *mark = if is_fatal { Mark::Fatal } else { Mark::Named };
         }
     }
 
-    /// The lists of the first place where one stands: one fate for each event, and how many ids no event has.
+    /// The lists of the first place where one stands: one fate for each event, and how many ids no
+    /// event has.
     pub(super) fn fates(&self, missing: &Fate) -> Option<(Vec<Fate>, usize)> {
         let [failed, duplicates, accepted] = self.named.as_chunks().0.iter().find(|lists| {
             let [failed, duplicates, accepted] = lists;
@@ -171,8 +206,16 @@ impl<'a, 'i> Scan<'a, 'i> {
             Mark::Named => Fate::Again,
             Mark::Fatal => Fate::Done(Outcome::Dead(Reason::FailedPermanently)),
         };
-        let unknown = || [failed, duplicates, accepted].into_iter().flat_map(|named| &named.unknown);
-        let unknown = if unknown().next().is_none() { 0 } else { unknown().collect::<HashSet<_>>().len() };
+        let unknown = || {
+            [failed, duplicates, accepted]
+                .into_iter()
+                .flat_map(|named| &named.unknown)
+        };
+        let unknown = if unknown().next().is_none() {
+            0
+        } else {
+            unknown().collect::<HashSet<_>>().len()
+        };
         Some(((0..self.ids.len()).map(of_event).collect(), unknown))
     }
 

@@ -10,9 +10,17 @@ use std::collections::HashMap;
 const NAMES: [&str; 4] = ["ok", "success", "error", "errors"];
 
 /// What the lists of one place say, by looking for each of them in the whole text.
-fn gather<'a>(text: &'a str, places: &Places, reader: Reader<'_>) -> Option<HashMap<Cow<'a, str>, Fate>> {
+fn gather<'a>(
+    text: &'a str,
+    places: &Places,
+    reader: Reader<'_>,
+) -> Option<HashMap<Cow<'a, str>, Fate>> {
     let list = |place: &Option<Path>| json::elements(json::at(text, &place.as_ref()?.0)?).ok();
-    let lists = [list(&places.failed), list(&places.duplicates), list(&places.accepted)];
+    let lists = [
+        list(&places.failed),
+        list(&places.duplicates),
+        list(&places.accepted),
+    ];
     if lists.iter().all(Option::is_none) {
         return None;
     }
@@ -36,30 +44,72 @@ fn slowly(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, Brok
     if body.starts_with(['{', '[']) && serde_json::from_str::<&RawValue>(body).is_err() {
         return Err(BrokenOff);
     }
-    let lists = reader.results.places.iter().find_map(|places| gather(body, places, reader));
+    let lists = reader
+        .results
+        .places
+        .iter()
+        .find_map(|places| gather(body, places, reader));
     let fates = lists.map(|lists| {
-        let fates: Vec<_> = ids.iter().map(|id| lists.get(id.as_str()).cloned().unwrap_or(Fate::Again)).collect();
-        let known = ids.iter().filter(|id| lists.contains_key(id.as_str())).count();
+        let fates: Vec<_> = ids
+            .iter()
+            .map(|id| lists.get(id.as_str()).cloned().unwrap_or(Fate::Again))
+            .collect();
+        let known = ids
+            .iter()
+            .filter(|id| lists.contains_key(id.as_str()))
+            .count();
         (fates, lists.len() - known)
     });
     let object = json::Object::parse(body).unwrap_or_default();
-    Ok((fates, NAMES.iter().map(|name| object.get(name).map(str::to_owned)).collect()))
+    Ok((
+        fates,
+        NAMES
+            .iter()
+            .map(|name| object.get(name).map(str::to_owned))
+            .collect(),
+    ))
 }
 
 fn together(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, BrokenOff> {
-    let asked = Asked { ids: ids.to_vec(), form: Form::Batch };
+    let asked = Asked {
+        ids: ids.to_vec(),
+        form: Form::Batch,
+    };
     let scan = Scan::of(body.as_bytes(), &asked, reader)?;
-    let says = NAMES.iter().map(|name| scan.said(name).map(str::to_owned)).collect();
+    let says = NAMES
+        .iter()
+        .map(|name| scan.said(name).map(str::to_owned))
+        .collect();
     Ok((scan.fates(&Fate::Again), says))
 }
 
-/// Where lists may stand: as they do by default, at the top, in one another's place, and by numbers of entries.
+/// Where lists may stand: as they do by default, at the top, in one another's place, and by numbers
+/// of entries.
 fn all_places() -> Vec<Vec<Places>> {
     let at = |text: &str| Some(Path::parse(text));
-    let [none, all] = [Places::default(), Places { accepted: at(""), ..Places::default() }];
-    let odd = Places { accepted: at("/errors"), duplicates: at("/errors"), failed: at("/errors/0") };
-    let rows = Places { accepted: at("/accepted/1"), failed: at(""), duplicates: at("/data/failed/0/id") };
-    vec![Results::default().places, vec![all], vec![odd.clone()], vec![none, rows, odd]]
+    let [none, all] = [
+        Places::default(),
+        Places {
+            accepted: at(""),
+            ..Places::default()
+        },
+    ];
+    let odd = Places {
+        accepted: at("/errors"),
+        duplicates: at("/errors"),
+        failed: at("/errors/0"),
+    };
+    let rows = Places {
+        accepted: at("/accepted/1"),
+        failed: at(""),
+        duplicates: at("/data/failed/0/id"),
+    };
+    vec![
+        Results::default().places,
+        vec![all],
+        vec![odd.clone()],
+        vec![none, rows, odd],
+    ]
 }
 
 #[track_caller]
@@ -68,10 +118,22 @@ fn agree(body: &str) {
     let ids: Vec<_> = ids.iter().collect();
     let permanent = ["fatal".into()];
     for places in all_places() {
-        let results = Results { places, ..Results::default() };
-        let reader = Reader { results: &results, success: None, permanent: &permanent };
+        let results = Results {
+            places,
+            ..Results::default()
+        };
+        let reader = Reader {
+            results: &results,
+            success: None,
+            permanent: &permanent,
+        };
         let body = body.trim_ascii();
-        assert_eq!(together(body, &ids, reader), slowly(body, &ids, reader), "{body} {:?}", results.places);
+        assert_eq!(
+            together(body, &ids, reader),
+            slowly(body, &ids, reader),
+            "{body} {:?}",
+            results.places
+        );
     }
 }
 
@@ -117,14 +179,28 @@ fn lists_read_together_say_of_odd_replies_what_a_look_for_each_says() {
 
 #[test]
 fn ids_are_found_in_any_order_and_an_unknown_one_is_counted_once() {
-    let ids: Vec<_> = (0..40).map(|number| EventId::try_new(&format!("event-{number}")).unwrap()).collect();
+    let ids: Vec<_> = (0..40)
+        .map(|number| EventId::try_new(&format!("event-{number}")).unwrap())
+        .collect();
     let ids: Vec<_> = ids.iter().collect();
     let (results, permanent) = (Results::default(), []);
-    let reader = Reader { results: &results, success: None, permanent: &permanent };
-    let reversed: Vec<_> = ids.iter().rev().map(|id| id.as_str()).chain(["x", "y", "x"]).collect();
+    let reader = Reader {
+        results: &results,
+        success: None,
+        permanent: &permanent,
+    };
+    let reversed: Vec<_> = ids
+        .iter()
+        .rev()
+        .map(|id| id.as_str())
+        .chain(["x", "y", "x"])
+        .collect();
     let body = serde_json::json!({ "accepted": reversed, "failed": ["x"] }).to_string();
     let (fates, unknown) = together(&body, &ids, reader).unwrap().0.unwrap();
-    assert_eq!((fates, unknown), (vec![Fate::Done(Outcome::Accepted); 40], 2));
+    assert_eq!(
+        (fates, unknown),
+        (vec![Fate::Done(Outcome::Accepted); 40], 2)
+    );
 }
 
 /// Pieces of replies, joined at random.
@@ -186,9 +262,13 @@ fn document() -> impl Strategy<Value = String> {
             Just("\\ud800"),
         ];
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..5).prop_map(|all| format!("[{}]", all.join(", "))),
+            proptest::collection::vec(inner.clone(), 0..5)
+                .prop_map(|all| format!("[{}]", all.join(", "))),
             proptest::collection::vec((name, inner), 0..6).prop_map(|all| {
-                let members: Vec<_> = all.into_iter().map(|(name, value)| format!("\"{name}\" : {value}")).collect();
+                let members: Vec<_> = all
+                    .into_iter()
+                    .map(|(name, value)| format!("\"{name}\" : {value}"))
+                    .collect();
                 format!("{{{}}}", members.join(","))
             }),
         ]

@@ -1,8 +1,9 @@
 //! What an answer means (design §6), pure: of a reply to a batch or a single call, one [`Answer`].
 //!
-//! A 2xx to a batch is read in this order: a page or JSON that breaks off says nothing; `success` must be met; `results`
-//! (in order, or by id) say what became of each event; then a body that says no isn't believed to have taken anything;
-//! what is left has taken all. What isn't clear is [`Answer::Unclear`]: the batch goes on as its single calls.
+//! A 2xx to a batch is read in this order: a page or JSON that breaks off says nothing; `success`
+//! must be met; `results` (in order, or by id) say what became of each event; then a body that says
+//! no isn't believed to have taken anything; what is left has taken all. What isn't clear is
+//! [`Answer::Unclear`]: the batch goes on as its single calls.
 
 mod ids;
 mod lists;
@@ -33,10 +34,15 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// In one request, of these batches.
     pub fn of<E: Entry + 'a>(batches: impl Iterator<Item = &'a Batch<E>>) -> Self {
-        let mut asked = Self { ids: Vec::new(), form: Form::Batch };
+        let mut asked = Self {
+            ids: Vec::new(),
+            form: Form::Batch,
+        };
         for batch in batches {
             asked.form = batch.form;
-            asked.ids.extend(batch.events.iter().map(|queued| queued.entry.id()));
+            asked
+                .ids
+                .extend(batch.events.iter().map(|queued| queued.entry.id()));
         }
         asked
     }
@@ -100,7 +106,10 @@ pub fn read(
     now: SystemTime,
 ) -> Reading {
     let single = asked.form == Form::Single;
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+    let body = body
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(body)
+        .trim_ascii();
     let passing = || Answer::Server(retry_after(headers, now));
     let answer = match status.as_u16() {
         // It is what the client itself would have got; but a page is an outage's, and 0 is 0.
@@ -112,7 +121,8 @@ pub fn read(
         401 => Answer::Rejected,
         403 => Answer::Forbidden,
         404 | 405 | 501 => Answer::NotThere,
-        // Not this batch's fault: a proxy in between, a request too slow, too early or on the wrong connection.
+        // Not this batch's fault: a proxy in between, a request too slow, too early or on the wrong
+        // connection.
         407 | 408 | 421 | 425 => passing(),
         413 => Answer::TooLarge,
         429 => Answer::Limited(retry_after(headers, now)),
@@ -126,12 +136,20 @@ pub fn read(
 /// Retry-After (RFC 9110 §10.2.3): seconds or a date; nonsense counts as absent. At most a day.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let value = headers
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds.min(86_400)));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or(Duration::ZERO).min(Duration::from_secs(86_400)))
+    Some(
+        date.duration_since(now)
+            .unwrap_or(Duration::ZERO)
+            .min(Duration::from_secs(86_400)),
+    )
 }
 
 /// A 2xx to a batch.
@@ -147,22 +165,28 @@ fn read_success(
     if is_page(headers, body) {
         return unclear("it is a page");
     }
-    let Ok(scan) = Scan::of(body, asked, reader) else { return unclear("its JSON breaks off") };
+    let Ok(scan) = Scan::of(body, asked, reader) else {
+        return unclear("its JSON breaks off");
+    };
     let text = || json::text_of(body).unwrap_or_default();
-    if reader
-        .success
-        .is_some_and(|success| value_at(text(), &success.place).is_none_or(|value| !is_among(&value, &success.values)))
-    {
+    if reader.success.is_some_and(|success| {
+        value_at(text(), &success.place).is_none_or(|value| !is_among(&value, &success.values))
+    }) {
         return unclear("`success` isn't met");
     }
     let results = reader.results;
     if let Some(places) = &results.in_order {
         let fates = fates_in_order(asked, text(), places, reader);
-        return fates
-            .map_or_else(|| unclear("its results are not there in order"), |fates| answer(Answer::Fates(fates)));
+        return fates.map_or_else(
+            || unclear("its results are not there in order"),
+            |fates| answer(Answer::Fates(fates)),
+        );
     }
     if let Some((fates, unknown)) = scan.fates(&fate_of_missing(results.missing)) {
-        return Reading { answer: Answer::Fates(fates), unknown };
+        return Reading {
+            answer: Answer::Fates(fates),
+            unknown,
+        };
     }
     if results.needed {
         return unclear("its results are not there");
@@ -184,13 +208,21 @@ const fn fate_of_missing(missing: Missing) -> Fate {
     }
 }
 
-/// A page for people: a load balancer, a portal or a front end's fallback answered, and not who takes events. XML that
-/// calls itself so is none.
+/// A page for people: a load balancer, a portal or a front end's fallback answered, and not who
+/// takes events. XML that calls itself so is none.
 fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
-    let content_type =
-        headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_xml = essence.ends_with("/xml") || essence.ends_with("+xml") && essence != "application/xhtml+xml";
+    let content_type = headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let is_xml = essence.ends_with("/xml")
+        || essence.ends_with("+xml") && essence != "application/xhtml+xml";
     body.starts_with(b"<") && !is_xml
 }
 
@@ -209,13 +241,14 @@ fn says_no(scan: &Scan<'_, '_>) -> bool {
     is_false("ok") || is_false("success") || is_told("error") || is_told("errors")
 }
 
-/// A single call's answer has a plain value where `success` looks, and it is another one. Where it has none, nothing is
-/// known against it: a single call's answer need not look like a batch's.
+/// A single call's answer has a plain value where `success` looks, and it is another one. Where it
+/// has none, nothing is known against it: a single call's answer need not look like a batch's.
 fn fails(success: Option<&Success>, body: &[u8]) -> bool {
     let value = |success: &Success| value_at(json::text_of(body).ok()?, &success.place);
     let is_plain = |value: &Value| !value.is_object() && !value.is_array();
-    let is_other =
-        |success: &Success| value(success).is_some_and(|value| is_plain(&value) && !is_among(&value, &success.values));
+    let is_other = |success: &Success| {
+        value(success).is_some_and(|value| is_plain(&value) && !is_among(&value, &success.values))
+    };
     success.is_some_and(is_other)
 }
 
@@ -225,29 +258,55 @@ fn value_at(text: &str, place: &Path) -> Option<Value> {
 
 /// Numbers are compared as numbers: 1.0 is 1.
 fn is_among(value: &Value, values: &[Value]) -> bool {
-    let same = |one: &Value| one == value || one.as_f64().zip(value.as_f64()).is_some_and(|(one, other)| one == other);
+    let same = |one: &Value| {
+        one == value
+            || one
+                .as_f64()
+                .zip(value.as_f64())
+                .is_some_and(|(one, other)| one == other)
+    };
     values.iter().any(same)
 }
 
-/// One fate per entry of a list that is as long as the batch; `None` if it isn't, or if no entry has a status.
-fn fates_in_order(asked: &Asked<'_>, text: &str, places: &InOrder, reader: Reader<'_>) -> Option<Vec<Fate>> {
+/// One fate per entry of a list that is as long as the batch; `None` if it isn't, or if no entry
+/// has a status.
+fn fates_in_order(
+    asked: &Asked<'_>,
+    text: &str,
+    places: &InOrder,
+    reader: Reader<'_>,
+) -> Option<Vec<Fate>> {
     let entries = json::elements(json::at(text, &places.list.0)?).ok()?;
-    let statuses: Vec<_> = entries.iter().map(|entry| value_at(entry, &places.status)).collect();
+    let statuses: Vec<_> = entries
+        .iter()
+        .map(|entry| value_at(entry, &places.status))
+        .collect();
     if entries.len() != asked.ids.len() || statuses.iter().all(Option::is_none) {
         return None;
     }
-    let fate = |(entry, status): (&&str, &Option<Value>)| fate_in_order(entry, status.as_ref(), places, reader);
+    let fate = |(entry, status): (&&str, &Option<Value>)| {
+        fate_in_order(entry, status.as_ref(), places, reader)
+    };
     Some(entries.iter().zip(&statuses).map(fate).collect())
 }
 
-fn fate_in_order(entry: &str, status: Option<&Value>, places: &InOrder, reader: Reader<'_>) -> Fate {
-    let Some(status) = status else { return Fate::Again };
+fn fate_in_order(
+    entry: &str,
+    status: Option<&Value>,
+    places: &InOrder,
+    reader: Reader<'_>,
+) -> Fate {
+    let Some(status) = status else {
+        return Fate::Again;
+    };
     let is_permanent = |word: &str| reader.permanent.iter().any(|name| **name == *word);
     let code = status.as_u64().or_else(|| status.as_str()?.parse().ok());
     match code {
         _ if is_among(status, &places.accepted) => Fate::Done(Outcome::Accepted),
         _ if is_among(status, &places.duplicate) => Fate::Done(Outcome::Duplicate),
-        _ if status.as_str().is_some_and(is_permanent) => Fate::Done(Outcome::Dead(Reason::FailedPermanently)),
+        _ if status.as_str().is_some_and(is_permanent) => {
+            Fate::Done(Outcome::Dead(Reason::FailedPermanently))
+        }
         _ if *status == Value::Bool(true) => Fate::Done(Outcome::Accepted),
         Some(200..=299) => Fate::Done(Outcome::Accepted),
         Some(409) => Fate::Done(Outcome::Duplicate),
@@ -267,36 +326,78 @@ fn id_of<'a>(raw: &'a str, results: &Results) -> Option<Cow<'a, str>> {
     };
     plain(raw).or_else(|| {
         let object = Object::parse(raw).ok()?;
-        results.id.iter().find_map(|name| object.get(name).and_then(plain))
+        results
+            .id
+            .iter()
+            .find_map(|name| object.get(name).and_then(plain))
     })
 }
 
 fn fate_of(raw: &str, reader: Reader<'_>) -> Fate {
     let object = Object::parse(raw).ok();
-    let reason = |name: &Arc<str>| object.as_ref().and_then(|object| json::string(object.get(name)?));
+    let reason = |name: &Arc<str>| {
+        object
+            .as_ref()
+            .and_then(|object| json::string(object.get(name)?))
+    };
     let fatal = reader
         .results
         .reason
         .iter()
         .find_map(reason)
         .is_some_and(|reason| reader.permanent.iter().any(|name| **name == *reason));
-    if fatal { Fate::Done(Outcome::Dead(Reason::FailedPermanently)) } else { Fate::Again }
+    if fatal {
+        Fate::Done(Outcome::Dead(Reason::FailedPermanently))
+    } else {
+        Fate::Again
+    }
 }
 
-/// The events that a refusal names: by id under `invalid` or `failed` (or where the group's results have them), or by
-/// their place in the array, as schema validators do (`details: [{"path": ["events", 3, "userId"], …}]`).
+/// The events that a refusal names: by id under `invalid` or `failed` (or where the group's results
+/// have them), or by their place in the array, as schema validators do (`details: [{"path":
+/// ["events", 3, "userId"], …}]`).
 fn named_ids(asked: &Asked<'_>, body: &[u8], results: &Results) -> Vec<EventId> {
-    let Ok(text) = json::text_of(body) else { return Vec::new() };
-    let list = |path: &[Box<str>]| json::at(text, path).and_then(|raw| json::elements(raw).ok()).unwrap_or_default();
+    let Ok(text) = json::text_of(body) else {
+        return Vec::new();
+    };
+    let list = |path: &[Box<str>]| {
+        json::at(text, path)
+            .and_then(|raw| json::elements(raw).ok())
+            .unwrap_or_default()
+    };
     let of = |steps: &[&str]| list(&crate::template::Path::of(steps).0);
-    let by_id = [of(&["invalid"]), of(&["data", "invalid"]), of(&["failed"]), of(&["data", "failed"])];
-    let configured = results.places.iter().filter_map(|places| places.failed.as_ref()).flat_map(|path| list(&path.0));
-    let named: HashSet<Cow<'_, str>> =
-        by_id.into_iter().flatten().chain(configured).filter_map(|raw| id_of(raw, results)).collect();
+    let by_id = [
+        of(&["invalid"]),
+        of(&["data", "invalid"]),
+        of(&["failed"]),
+        of(&["data", "failed"]),
+    ];
+    let configured = results
+        .places
+        .iter()
+        .filter_map(|places| places.failed.as_ref())
+        .flat_map(|path| list(&path.0));
+    let named: HashSet<Cow<'_, str>> = by_id
+        .into_iter()
+        .flatten()
+        .chain(configured)
+        .filter_map(|raw| id_of(raw, results))
+        .collect();
     let by_place = [of(&["details"]), of(&["errors"]), of(&["issues"])];
-    let places: HashSet<usize> = by_place.into_iter().flatten().filter_map(place_of).collect();
-    let is_named = |(place, id): &(usize, &&EventId)| places.contains(place) || named.contains(id.as_str());
-    asked.ids.iter().enumerate().filter(is_named).map(|(_, id)| (*id).clone()).collect()
+    let places: HashSet<usize> = by_place
+        .into_iter()
+        .flatten()
+        .filter_map(place_of)
+        .collect();
+    let is_named =
+        |(place, id): &(usize, &&EventId)| places.contains(place) || named.contains(id.as_str());
+    asked
+        .ids
+        .iter()
+        .enumerate()
+        .filter(is_named)
+        .map(|(_, id)| (*id).clone())
+        .collect()
 }
 
 /// The first number of a problem's `path`.

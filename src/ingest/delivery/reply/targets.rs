@@ -2,7 +2,8 @@
 
 use crate::ingest::settings::Places;
 
-/// Lists of one place, in the order in which the later one wins: an id that stands in two was taken by one of them.
+/// Lists of one place, in the order in which the later one wins: an id that stands in two was taken
+/// by one of them.
 pub(super) const LISTS: [List; 3] = [List::Failed, List::Duplicates, List::Accepted];
 /// Places that are looked for; a group has two at most.
 const MOST_PLACES: usize = u64::BITS as usize / LISTS.len();
@@ -24,7 +25,10 @@ impl Target {
     }
 
     pub(super) fn list(self) -> List {
-        LISTS.get(self.0 % LISTS.len()).copied().unwrap_or(List::Accepted)
+        LISTS
+            .get(self.0 % LISTS.len())
+            .copied()
+            .unwrap_or(List::Accepted)
     }
 
     pub(super) fn path(self, places: &[Places]) -> Option<&[Box<str>]> {

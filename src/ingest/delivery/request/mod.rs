@@ -60,20 +60,32 @@ impl Assembler {
     ///
     /// # Errors
     /// Its events differ in their contexts (P3).
-    pub fn request(&self, group: &Group, load: &[Ready]) -> Result<Option<Outgoing>, contract::MixedCredentials> {
-        let Some(first) = load.first() else { return Ok(None) };
+    pub fn request(
+        &self,
+        group: &Group,
+        load: &[Ready],
+    ) -> Result<Option<Outgoing>, contract::MixedCredentials> {
+        let Some(first) = load.first() else {
+            return Ok(None);
+        };
         if let (Pack::Shared { credential, .. }, Under::Service) = (&group.pack, first.under) {
             return self.shared(group, load, credential);
         }
         let batch = &first.batch;
-        let contexts = batch.events.iter().map(|queued| &queued.entry.event().context);
+        let contexts = batch
+            .events
+            .iter()
+            .map(|queued| &queued.entry.event().context);
         // P3: the key of the lane says so already; the assembler looks again.
         let context = contract::one_context(batch.key.credential, contexts)?;
         if load.len() > 1 {
             return Err(contract::MixedCredentials);
         }
         Ok(match batch.form {
-            Form::Single => batch.events.last().and_then(|queued| single(queued.entry.event(), &context)),
+            Form::Single => batch
+                .events
+                .last()
+                .and_then(|queued| single(queued.entry.event(), &context)),
             Form::Batch => self.batch(group, batch, &context),
         })
     }
@@ -85,34 +97,66 @@ impl Assembler {
         load: &[Ready],
         credential: &(HeaderName, HeaderValue),
     ) -> Result<Option<Outgoing>, contract::MixedCredentials> {
-        let events = || load.iter().flat_map(|ready| ready.batch.events.iter()).map(|queued| queued.entry.event());
-        let Some(first) = events().next() else { return Ok(None) };
-        let place = |event: &Event| (event.owner.realm, event.context.https, event.context.host.clone());
+        let events = || {
+            load.iter()
+                .flat_map(|ready| ready.batch.events.iter())
+                .map(|queued| queued.entry.event())
+        };
+        let Some(first) = events().next() else {
+            return Ok(None);
+        };
+        let place = |event: &Event| {
+            (
+                event.owner.realm,
+                event.context.https,
+                event.context.host.clone(),
+            )
+        };
         // P3: whoever took the batch up says so already; the assembler looks again.
-        let is_others = |ready: &Ready| ready.under != Under::Service || !ready.batch.is_for_service();
+        let is_others =
+            |ready: &Ready| ready.under != Under::Service || !ready.batch.is_for_service();
         if load.iter().any(is_others) || events().any(|event| place(event) != place(first)) {
             return Err(contract::MixedCredentials);
         }
         let id = load::id_of(load).to_string();
         let now = self.clock.now();
         let scope = || BatchScope::new(&self.identity, None, None, &id, now);
-        let body = group.envelope.wrap(events().map(|event| &*event.json), scope());
+        let body = group
+            .envelope
+            .wrap(events().map(|event| &*event.json), scope());
         let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.append(credential.0.clone(), credential.1.clone());
         let request = batch_request(group, &id, body, headers, &scope());
-        let connection = Connection { address: SocketAddr::from(([127, 0, 0, 1], 0)), secure: first.context.https };
-        let peer = Peer { host: first.context.host.clone(), ..Peer::new(connection) };
-        Ok(request.map(|request| Outgoing { request, peer: Some(peer) }))
+        let connection = Connection {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            secure: first.context.https,
+        };
+        let peer = Peer {
+            host: first.context.host.clone(),
+            ..Peer::new(connection)
+        };
+        Ok(request.map(|request| Outgoing {
+            request,
+            peer: Some(peer),
+        }))
     }
 
     fn batch(&self, group: &Group, batch: &Batch<Kept>, context: &Context) -> Option<Outgoing> {
         let id = batch.id.to_string();
-        let (head, user, now) = (Head::of(context), Some(batch.key.user.as_str()), self.clock.now());
+        let (head, user, now) = (
+            Head::of(context),
+            Some(batch.key.user.as_str()),
+            self.clock.now(),
+        );
         let scope = || BatchScope::new(&self.identity, Some(&head), user, &id, now);
         let events = batch.events.iter().map(|queued| queued.entry.event());
-        let body = group.envelope.wrap(events.clone().map(|event| &*event.json), scope());
-        let (beside, selection) =
-            (Beside::of(events.map(|event| &*event.carried))?, &self.identity.settings().selection);
+        let body = group
+            .envelope
+            .wrap(events.clone().map(|event| &*event.json), scope());
+        let (beside, selection) = (
+            Beside::of(events.map(|event| &*event.carried))?,
+            &self.identity.settings().selection,
+        );
         let mut headers = context_headers(context);
         beside.add_headers(selection, &mut headers);
         let line = beside.cookie_line(selection, context);
@@ -120,7 +164,10 @@ impl Assembler {
             headers.insert(header::COOKIE, sensitive(line.into())?);
         }
         let request = batch_request(group, &id, body, headers, &scope())?;
-        Some(Outgoing { request, peer: Some(peer_of(context, &beside.newest)) })
+        Some(Outgoing {
+            request,
+            peer: Some(peer_of(context, &beside.newest)),
+        })
     }
 }
 
@@ -140,8 +187,16 @@ fn context_headers(context: &Context) -> HeaderMap {
 
 /// Whom a delivery speaks for.
 fn peer_of(context: &Context, carried: &Carried<'_>) -> Peer {
-    let connection = Connection { address: SocketAddr::new(carried.from, 0), secure: context.https };
-    Peer { client: carried.client, https: context.https, host: context.host.clone(), ..Peer::new(connection) }
+    let connection = Connection {
+        address: SocketAddr::new(carried.from, 0),
+        secure: context.https,
+    };
+    Peer {
+        client: carried.client,
+        https: context.https,
+        host: context.host.clone(),
+        ..Peer::new(connection)
+    }
 }
 
 /// A POST of JSON under an idempotency key.
@@ -152,20 +207,29 @@ fn batch_request(
     headers: HeaderMap,
     scope: &BatchScope<'_>,
 ) -> Option<Request<Body>> {
-    let Shape::Batch(target) = &group.shape else { return None };
+    let Shape::Batch(target) = &group.shape else {
+        return None;
+    };
     let mut request = Request::new(Body::from(Bytes::from(body)));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = address(target)?;
     *request.headers_mut() = headers;
     let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers
+        .entry(header::ACCEPT)
+        .or_insert(HeaderValue::from_static("application/json"));
     headers.insert(TRACEPARENT, begin_trace(id)?);
     headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(id).ok()?);
     for (name, text) in &group.headers {
         let value = match text {
             HeaderText::Fixed(value) => Some(value.clone()),
-            HeaderText::Rendered(template) => template.render(scope).and_then(|text| text.try_into().ok()),
+            HeaderText::Rendered(template) => {
+                template.render(scope).and_then(|text| text.try_into().ok())
+            }
         };
         if let Some(value) = value {
             headers.insert(name, value);
@@ -178,12 +242,14 @@ fn batch_request(
 fn begin_trace(id: &str) -> Option<HeaderValue> {
     let mut trace = BytesMut::with_capacity(TRACE_BYTES);
     trace.extend_from_slice(b"00-");
-    id.split('-').for_each(|part| trace.extend_from_slice(part.as_bytes()));
+    id.split('-')
+        .for_each(|part| trace.extend_from_slice(part.as_bytes()));
     write!(trace, "-{:016x}-01", fastrand::u64(1..)).ok()?;
     HeaderValue::from_maybe_shared(trace.freeze()).ok()
 }
 
-/// The single call as it came: target, body and header values; under the event's id, where it came without a key.
+/// The single call as it came: target, body and header values; under the event's id, where it came
+/// without a key.
 fn single(event: &Event, context: &Context) -> Option<Outgoing> {
     let carried = Carried::unpack(&event.carried)?;
     let call = carried.legacy?;
@@ -192,10 +258,16 @@ fn single(event: &Event, context: &Context) -> Option<Outgoing> {
     *request.uri_mut() = call.path.parse().ok()?;
     let mut headers = context_headers(context);
     for (name, value) in &carried.headers {
-        headers.append(HeaderName::try_from(*name).ok()?, HeaderValue::from_bytes(value.0).ok()?);
+        headers.append(
+            HeaderName::try_from(*name).ok()?,
+            HeaderValue::from_bytes(value.0).ok()?,
+        );
     }
     if !carried.cookie.0.is_empty() {
-        headers.insert(header::COOKIE, sensitive(cookie_line(carried.cookie.0, context).into())?);
+        headers.insert(
+            header::COOKIE,
+            sensitive(cookie_line(carried.cookie.0, context).into())?,
+        );
     }
     if !headers.contains_key(IDEMPOTENCY_KEY)
         && let Ok(id) = HeaderValue::try_from(event.id.as_str())
@@ -203,7 +275,10 @@ fn single(event: &Event, context: &Context) -> Option<Outgoing> {
         headers.insert(IDEMPOTENCY_KEY, id);
     }
     *request.headers_mut() = headers;
-    Some(Outgoing { request, peer: Some(peer_of(context, &carried)) })
+    Some(Outgoing {
+        request,
+        peer: Some(peer_of(context, &carried)),
+    })
 }
 
 fn address(target: &Target) -> Option<Uri> {

@@ -15,7 +15,8 @@ pub enum Message {
         /// Attempts of this lane in a row that got no answer.
         retries: u32,
     },
-    /// Somebody waits for these lanes of a shard (`None`: for all): what is packed with them goes now.
+    /// Somebody waits for these lanes of a shard (`None`: for all): what is packed with them goes
+    /// now.
     Hurry {
         /// The shard.
         shard: usize,

@@ -1,15 +1,16 @@
 //! One shard: its lanes behind their lock, and the task that keeps their clock.
 //!
-//! An event enters its lane under the lock, by the thread that made it durable; an attempt's verdict, a barrier and a hold
-//! take the lock as well. Whatever takes it hands over what is ready for the dispatcher. Only what takes long or must come in
-//! one order is left to the [task](ShardTask): it seals when a deadline has passed, settles, and tells those who wait. It is
-//! woken when there is something to settle, when somebody may have waited long enough, or when a deadline came nearer
-//! than the one that it sleeps until.
+//! An event enters its lane under the lock, by the thread that made it durable; an attempt's
+//! verdict, a barrier and a hold take the lock as well. Whatever takes it hands over what is ready
+//! for the dispatcher. Only what takes long or must come in one order is left to the
+//! [task](ShardTask): it seals when a deadline has passed, settles, and tells those who wait. It is
+//! woken when there is something to settle, when somebody may have waited long enough, or when a
+//! deadline came nearer than the one that it sleeps until.
 //!
-//! ORDER: the shard's lock is the innermost but for the one that orders messages to the dispatcher. It is taken while the
-//! journal hands an event over (at `none`: under the lock that numbers it), never while the journal's queue or writer is
-//! locked. While it is held neither the journal nor the tags, the seen ids or the reputation are called, and no task is
-//! woken: that comes after it.
+//! ORDER: the shard's lock is the innermost but for the one that orders messages to the dispatcher.
+//! It is taken while the journal hands an event over (at `none`: under the lock that numbers it),
+//! never while the journal's queue or writer is locked. While it is held neither the journal nor
+//! the tags, the seen ids or the reputation are called, and no task is woken: that comes after it.
 
 mod entry;
 mod message;
@@ -53,15 +54,18 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// The held call told a newer state of this subject and was taken: the lanes' older ones are needless.
+    /// The held call told a newer state of this subject and was taken: the lanes' older ones are
+    /// needless.
     pub fn replace(&self, group: GroupIndex, subject: Subject, by: &EventId) {
-        self.shard.set(|lanes| lanes.replace(group, &self.asker, subject, self.after, by));
+        self.shard
+            .set(|lanes| lanes.replace(group, &self.asker, subject, self.after, by));
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.shard.set(|lanes| lanes.release_hold(self.asker.principal, self.number));
+        self.shard
+            .set(|lanes| lanes.release_hold(self.asker.principal, self.number));
     }
 }
 
@@ -92,11 +96,11 @@ pub struct Parts {
 /// The lanes of one shard, behind their lock.
 pub struct Shard {
     number: usize,
-    // One lock, since an event, its order among its user's lanes and its deadline change together. Held for one step of the
-    // lanes, never across a wait.
+    // One lock, since an event, its order among its user's lanes and its deadline change together.
+    // Held for one step of the lanes, never across a wait.
     state: Mutex<State>,
-    // ORDER: locked before `state` is let go and while messages are sent, so that they are sent in the order of the steps: a
-    // lane's batch before the word that somebody waits for it.
+    // ORDER: locked before `state` is let go and while messages are sent, so that they are sent in
+    // the order of the steps: a lane's batch before the word that somebody waits for it.
     dispatcher: Mutex<mpsc::UnboundedSender<Message>>,
     /// Wakes the task.
     due: Notify,
@@ -109,7 +113,9 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Shard")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,7 +138,13 @@ impl Shard {
     /// A shard, and the task that is to be run for it.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { number, lanes, dispatcher, level, reputation } = parts;
+        let Parts {
+            number,
+            lanes,
+            dispatcher,
+            level,
+            reputation,
+        } = parts;
         Self {
             number,
             state: Mutex::new(State::new(lanes)),
@@ -145,7 +157,8 @@ impl Shard {
         }
     }
 
-    /// One step of the lanes; afterwards the dispatcher has what is ready, and the task knows what is left to it.
+    /// One step of the lanes; afterwards the dispatcher has what is ready, and the task knows what
+    /// is left to it.
     fn step<R>(&self, step: impl FnOnce(&mut State) -> R) -> Result<R, Ended> {
         let panics = EndsInPanic(self);
         let mut state = self.state.lock();
@@ -170,9 +183,12 @@ impl Shard {
         })
     }
 
-    /// Lets the lock go and sends the dispatcher what is ready; whether the task has something to do.
+    /// Lets the lock go and sends the dispatcher what is ready; whether the task has something to
+    /// do.
     fn hand_over(&self, mut state: MutexGuard<'_, State>) -> bool {
-        self.level.lanes.store(state.lanes.len() as u64, Ordering::Relaxed);
+        self.level
+            .lanes
+            .store(state.lanes.len() as u64, Ordering::Relaxed);
         let wakes = state.wants_task();
         let messages = state.take_messages(self.number);
         if messages.is_empty() {
@@ -180,9 +196,16 @@ impl Shard {
         }
         let dispatcher = self.dispatcher.lock();
         drop(state);
-        // The dispatcher outlives the shards; if it is gone, the process is ending and the events stay pending.
-        if messages.into_iter().any(|message| dispatcher.send(message).is_err()) {
-            tracing::error!(shard = self.number, "the dispatcher is gone, batches stay pending");
+        // The dispatcher outlives the shards; if it is gone, the process is ending and the events
+        // stay pending.
+        if messages
+            .into_iter()
+            .any(|message| dispatcher.send(message).is_err())
+        {
+            tracing::error!(
+                shard = self.number,
+                "the dispatcher is gone, batches stay pending"
+            );
         }
         wakes
     }
@@ -196,23 +219,37 @@ impl Shard {
     pub fn verdict(&self, batch: Batch<Kept>, verdict: Verdict, pause: Duration) {
         let group = batch.key.group;
         let owner = batch.events.first().map(|queued| queued.entry.owner());
-        let refused = owner.filter(|_| verdict == Verdict::Rejected).map(|owner| owner.principal);
+        let refused = owner
+            .filter(|_| verdict == Verdict::Rejected)
+            .map(|owner| owner.principal);
         let now = Instant::now();
-        if self.tell(|state| state.lanes.verdict(now, batch, verdict, pause)).is_err() {
-            tracing::debug!(shard = self.number, "a shard is gone, its events stay pending");
+        if self
+            .tell(|state| state.lanes.verdict(now, batch, verdict, pause))
+            .is_err()
+        {
+            tracing::debug!(
+                shard = self.number,
+                "a shard is gone, its events stay pending"
+            );
         }
-        // ORDER: looked at after the lane is held: a call of this principal that succeeded while the verdict was on its way has
-        // found no lane to free, and one that succeeds from here on finds it.
+        // ORDER: looked at after the lane is held: a call of this principal that succeeded while
+        // the verdict was on its way has found no lane to free, and one that succeeds from here on
+        // finds it.
         if let Some(principal) = refused.filter(|one| !self.reputation.is_refused_in(*one, group)) {
             self.set(|lanes| lanes.try_refused(principal, &[group]));
         }
     }
 
-    /// Seals a caller's windows in these groups. The receiver hears when what is in them is settled; none: it is.
+    /// Seals a caller's windows in these groups. The receiver hears when what is in them is
+    /// settled; none: it is.
     ///
     /// # Errors
     /// The shard has ended.
-    pub fn barrier(&self, asker: &Asker, groups: &[GroupIndex]) -> Result<Option<oneshot::Receiver<()>>, Ended> {
+    pub fn barrier(
+        &self,
+        asker: &Asker,
+        groups: &[GroupIndex],
+    ) -> Result<Option<oneshot::Receiver<()>>, Ended> {
         self.tell(|state| {
             let marks = state.lanes.barrier(asker, groups);
             if state.is_settled() && state.is_over(&marks, false) {
@@ -223,8 +260,8 @@ impl Shard {
         })
     }
 
-    /// Seals a caller's windows in these groups and holds back what comes later. The receiver hears when the caller's lanes
-    /// may be passed; none: at once.
+    /// Seals a caller's windows in these groups and holds back what comes later. The receiver hears
+    /// when the caller's lanes may be passed; none: at once.
     ///
     /// # Errors
     /// The shard has ended.
@@ -242,12 +279,26 @@ impl Shard {
             state.hurry(&marks);
             (number, after, Some(state.wait_for(marks, true)))
         })?;
-        Ok((Hold { asker: asker.clone(), number, after, shard: Arc::clone(self) }, passed))
+        Ok((
+            Hold {
+                asker: asker.clone(),
+                number,
+                after,
+                shard: Arc::clone(self),
+            },
+            passed,
+        ))
     }
 
     /// What is pending of this user and view in these groups, oldest first, at most `most` events.
     #[must_use]
-    pub fn look(&self, user: &UserId, shown: (Principal, View), groups: &[GroupIndex], most: usize) -> Vec<Pending> {
+    pub fn look(
+        &self,
+        user: &UserId,
+        shown: (Principal, View),
+        groups: &[GroupIndex],
+        most: usize,
+    ) -> Vec<Pending> {
         self.state.lock().lanes.pending(user, shown, groups, most)
     }
 
@@ -284,13 +335,17 @@ impl Shard {
     /// When the oldest event came that has no outcome.
     #[must_use]
     pub fn oldest(&self) -> Option<Instant> {
-        self.slots().filter_map(|slots| self.state.lock().lanes.oldest_in(slots)).min()
+        self.slots()
+            .filter_map(|slots| self.state.lock().lanes.oldest_in(slots))
+            .min()
     }
 
     /// The places of all lanes, in pieces for which the lock may be held.
     fn slots(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let slots = self.state.lock().lanes.slots();
-        (0..slots).step_by(MOST_LANES).map(|first| first..first + MOST_LANES)
+        (0..slots)
+            .step_by(MOST_LANES)
+            .map(|first| first..first + MOST_LANES)
     }
 
     /// The lanes learn of something. A shard that is gone has none that could.
@@ -310,7 +365,8 @@ impl Shard {
     }
 }
 
-/// Lanes that a step broke off in hold who knows what: their shard ends, and with its task the process.
+/// Lanes that a step broke off in hold who knows what: their shard ends, and with its task the
+/// process.
 struct EndsInPanic<'a>(&'a Shard);
 
 impl Drop for EndsInPanic<'_> {

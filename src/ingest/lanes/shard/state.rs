@@ -51,18 +51,36 @@ impl State {
     /// Nothing is owed for these lanes yet.
     pub(super) fn new(lanes: Lanes<Kept>) -> Self {
         let (waiters, hurry) = (Vec::new(), Hurry::Lanes(Vec::new()));
-        Self { lanes, waiters, hurry, wake: None, is_settling: false, has_moved: false }
+        Self {
+            lanes,
+            waiters,
+            hurry,
+            wake: None,
+            is_settling: false,
+            has_moved: false,
+        }
     }
 
-    /// What has come due by now, for the task; of many lanes at once, so many as may keep others from the lock.
+    /// What has come due by now, for the task; of many lanes at once, so many as may keep others
+    /// from the lock.
     pub(super) fn begin_turn(&mut self, now: Instant) -> Turn {
         self.lanes.tick_some(now, MOST_LANES);
-        // ORDER: who may go on is looked up together with what is settled: it hears so when that is known everywhere.
-        let (settled, refused, passed) = (self.lanes.take_settled(), self.lanes.take_refused(), self.take_passed());
+        // ORDER: who may go on is looked up together with what is settled: it hears so when that is
+        // known everywhere.
+        let (settled, refused, passed) = (
+            self.lanes.take_settled(),
+            self.lanes.take_refused(),
+            self.take_passed(),
+        );
         self.is_settling = !settled.is_empty();
         self.has_moved = false;
         self.wake = self.lanes.next_wake();
-        Turn { settled, refused, passed, wake: self.wake }
+        Turn {
+            settled,
+            refused,
+            passed,
+            wake: self.wake,
+        }
     }
 
     /// Whether the task has something to do before it would look by itself.
@@ -75,14 +93,22 @@ impl State {
         is_nearer || self.lanes.has_news() || self.has_moved && !self.waiters.is_empty()
     }
 
-    /// Batches that may go, and then, since they may be what is waited for, the lanes that somebody waits for.
+    /// Batches that may go, and then, since they may be what is waited for, the lanes that somebody
+    /// waits for.
     pub(super) fn take_messages(&mut self, shard: usize) -> Vec<Message> {
         let ready = self.lanes.take_ready().into_iter();
-        let ready = ready.map(|batch| Message::Ready { shard, retries: self.lanes.retries(batch.lane), batch });
+        let ready = ready.map(|batch| Message::Ready {
+            shard,
+            retries: self.lanes.retries(batch.lane),
+            batch,
+        });
         let mut messages: Vec<_> = ready.collect();
         match std::mem::replace(&mut self.hurry, Hurry::Lanes(Vec::new())) {
             Hurry::Lanes(lanes) if lanes.is_empty() => {}
-            Hurry::Lanes(lanes) => messages.push(Message::Hurry { shard, lanes: Some(lanes) }),
+            Hurry::Lanes(lanes) => messages.push(Message::Hurry {
+                shard,
+                lanes: Some(lanes),
+            }),
             Hurry::All => messages.push(Message::Hurry { shard, lanes: None }),
         }
         messages
@@ -95,7 +121,13 @@ impl State {
 
     pub(super) fn is_over(&self, marks: &[Mark], forwarded: bool) -> bool {
         let lanes = &self.lanes;
-        marks.iter().all(|mark| if forwarded { lanes.may_pass(*mark) } else { lanes.passed(*mark) })
+        marks.iter().all(|mark| {
+            if forwarded {
+                lanes.may_pass(*mark)
+            } else {
+                lanes.passed(*mark)
+            }
+        })
     }
 
     /// Those who have waited long enough, or wait no more.
@@ -105,7 +137,9 @@ impl State {
         }
         let (over, left) = std::mem::take(&mut self.waiters)
             .into_iter()
-            .partition(|waiter| waiter.done.is_closed() || self.is_over(&waiter.marks, waiter.forwarded));
+            .partition(|waiter| {
+                waiter.done.is_closed() || self.is_over(&waiter.marks, waiter.forwarded)
+            });
         self.waiters = left;
         over.into_iter().map(|waiter: Waiter| waiter.done).collect()
     }
@@ -119,7 +153,11 @@ impl State {
     /// Somebody waits for these marks.
     pub(super) fn wait_for(&mut self, marks: Vec<Mark>, forwarded: bool) -> oneshot::Receiver<()> {
         let (done, passed) = oneshot::channel();
-        self.waiters.push(Waiter { marks, forwarded, done });
+        self.waiters.push(Waiter {
+            marks,
+            forwarded,
+            done,
+        });
         passed
     }
 }

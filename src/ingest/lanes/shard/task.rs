@@ -46,9 +46,15 @@ impl ShardTask {
 
     /// Does what is due; when it is to look next.
     fn turn(&self, now: Instant) -> Result<Option<Instant>, Ended> {
-        let Turn { settled, refused, passed, wake } = self.shard.step(|state| state.begin_turn(now))?;
-        // A refusal that was forgotten for want of room, while what it holds is still there, is remembered again: else its
-        // caller would be acknowledged for ever, and no call of it be forwarded that could end the refusal.
+        let Turn {
+            settled,
+            refused,
+            passed,
+            wake,
+        } = self.shard.step(|state| state.begin_turn(now))?;
+        // A refusal that was forgotten for want of room, while what it holds is still there, is
+        // remembered again: else its caller would be acknowledged for ever, and no call of it be
+        // forwarded that could end the refusal.
         for (principal, group) in refused {
             self.shard.reputation.refuse_again(principal, group);
         }
@@ -57,7 +63,12 @@ impl ShardTask {
             self.shard.step(|state| state.is_settling = false)?;
         }
         // ORDER: they hear so when what they waited for is settled.
-        if passed.into_iter().filter_map(|done| done.send(()).err()).count() > 0 {
+        if passed
+            .into_iter()
+            .filter_map(|done| done.send(()).err())
+            .count()
+            > 0
+        {
             tracing::trace!("nobody waits any more");
         }
         Ok(wake)

@@ -84,7 +84,11 @@ fn event(number: u64, priority: bool) -> Event {
     let context = Context::bare(Keys::of(credential));
     Event {
         id: EventId::try_new(&number.to_string()).unwrap(),
-        lane: LaneKey { group: HERE, user: UserId::try_new("ada").unwrap(), credential },
+        lane: LaneKey {
+            group: HERE,
+            user: UserId::try_new("ada").unwrap(),
+            credential,
+        },
         owner: context.owner(true),
         context: Arc::new(context),
         json: Bytes::from_static(b"{}"),
@@ -101,7 +105,13 @@ fn event(number: u64, priority: bool) -> Event {
 
 impl Scene {
     fn new() -> Self {
-        let bounds = Bounds { shards: 1, lanes: 100, bytes: 1 << 20, listeners: 1, user_events: 100 };
+        let bounds = Bounds {
+            shards: 1,
+            lanes: 100,
+            bytes: 1 << 20,
+            listeners: 1,
+            user_events: 100,
+        };
         let reputation = Reputation::new(1, None, HOUR, None, 100, Arc::new(Shares::new(bounds)));
         let reputation = Arc::new(reputation);
         let identity = Arc::new(identity());
@@ -116,8 +126,17 @@ impl Scene {
         let (dispatcher, batches) = mpsc::unbounded_channel();
         let lanes = Lanes::new(vec![rules()], 10);
         let (level, known) = (Arc::default(), Arc::clone(&reputation));
-        let shard = Arc::new(Shard::new(Parts { number: 0, lanes, dispatcher, level, reputation: known }));
-        let journal = Arc::new(Journal::in_memory(vec![Arc::clone(&shard) as Arc<dyn Tail<_>>], 1 << 20));
+        let shard = Arc::new(Shard::new(Parts {
+            number: 0,
+            lanes,
+            dispatcher,
+            level,
+            reputation: known,
+        }));
+        let journal = Arc::new(Journal::in_memory(
+            vec![Arc::clone(&shard) as Arc<dyn Tail<_>>],
+            1 << 20,
+        ));
         let settler = Settler::new(settle::Parts {
             journal: Arc::clone(&journal),
             dead: Arc::new(DeadLetters::new(10, 1 << 20, Arc::clone(&reputation))),
@@ -127,14 +146,27 @@ impl Scene {
             clock: Clock::default(),
         });
         let task = Some(ShardTask::new(Arc::clone(&shard), Arc::new(settler)));
-        Self { admitter, journal, reputation, shard, batches, task, events: 0 }
+        Self {
+            admitter,
+            journal,
+            reputation,
+            shard,
+            batches,
+            task,
+            events: 0,
+        }
     }
 
     async fn admit(&self, event: &Event) -> Result<Admitted, Claim> {
-        let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
+        let holder = Holder {
+            principal: ADA,
+            address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        };
         let takes: Takes = self.reputation.shares().of_event(0, event);
         let share = self.reputation.adopt_share(holder, takes);
-        self.admitter.admit(self.admitter.key(event), event, HOUR, share).await
+        self.admitter
+            .admit(self.admitter.key(event), event, HOUR, share)
+            .await
     }
 
     /// An event is in the journal, and in its lane.
@@ -146,7 +178,12 @@ impl Scene {
         self.events += 1;
         let event = event(self.events, priority);
         let admitted = self.admit(&event).await.unwrap();
-        let more = More { seen: admitted.seen(), replaces: None, beside: 0, succession: None };
+        let more = More {
+            seen: admitted.seen(),
+            replaces: None,
+            beside: 0,
+            succession: None,
+        };
         self.journal.append(0, event, admitted, more).await
     }
 
@@ -162,7 +199,10 @@ impl Scene {
             knows_callers: false,
             stall_timeout: HOUR,
             trusted_proxies: TrustedProxies::local(),
-            hops: HopSettings { preserve_host: true, via: false },
+            hops: HopSettings {
+                preserve_host: true,
+                via: false,
+            },
             relays: Vec::new(),
             relaxed_paths: false,
         };
@@ -170,8 +210,14 @@ impl Scene {
             timeout: HOUR,
             max_in_flight: 1,
             retry_network: vec![PAUSE],
-            retry_server: Backoff { base: PAUSE, cap: PAUSE },
-            retry_limited: Limited { base: PAUSE, jitter: PAUSE },
+            retry_server: Backoff {
+                base: PAUSE,
+                cap: PAUSE,
+            },
+            retry_limited: Limited {
+                base: PAUSE,
+                jitter: PAUSE,
+            },
             escalate_after: 3,
             give_up_after: HOUR,
             token_margin: Duration::ZERO,
@@ -233,35 +279,69 @@ impl Scene {
 
 /// All that Ada does.
 fn all_of_ada() -> Asker {
-    Asker { principal: ADA, realm: crate::event::Realm(0), user: None, joins: false }
+    Asker {
+        principal: ADA,
+        realm: crate::event::Realm(0),
+        user: None,
+        joins: false,
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_kept_before_a_barrier_is_in_its_lane_when_the_barrier_looks() {
     let mut scene = Scene::new();
     scene.keep(false).await;
-    let mut settled = scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().expect("it is pending");
+    let mut settled = scene
+        .shard
+        .barrier(&all_of_ada(), &[HERE])
+        .unwrap()
+        .expect("it is pending");
     // Both are there before the task looks.
     scene.run();
-    assert_eq!(scene.batch().await.events.len(), 1, "the barrier sealed its window");
+    assert_eq!(
+        scene.batch().await.events.len(),
+        1,
+        "the barrier sealed its window"
+    );
     scene.settle().await;
     assert!(settled.try_recv().is_err(), "and waits for it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_barrier_passes_at_once_where_nothing_waits_and_not_before_an_outcome_is_known_everywhere() {
+async fn a_barrier_passes_at_once_where_nothing_waits_and_not_before_an_outcome_is_known_everywhere()
+ {
     let mut scene = Scene::new();
-    assert!(scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().is_none());
+    assert!(
+        scene
+            .shard
+            .barrier(&all_of_ada(), &[HERE])
+            .unwrap()
+            .is_none()
+    );
     scene.keep(true).await;
     let batch = scene.batch().await;
-    scene.shard.verdict(batch, Verdict::Answered(vec![Fate::Done(Outcome::Accepted)]), Duration::ZERO);
+    scene.shard.verdict(
+        batch,
+        Verdict::Answered(vec![Fate::Done(Outcome::Accepted)]),
+        Duration::ZERO,
+    );
     // Its lane is gone, and nobody has heard of it.
-    let mut settled = scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().expect("it is not settled");
+    let mut settled = scene
+        .shard
+        .barrier(&all_of_ada(), &[HERE])
+        .unwrap()
+        .expect("it is not settled");
     assert!(settled.try_recv().is_err() && scene.accepted() == 0);
     scene.run();
     settled.await.unwrap();
     assert_eq!(scene.accepted(), 1);
-    assert!(scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().is_none());
+    assert!(
+        scene
+            .shard
+            .barrier(&all_of_ada(), &[HERE])
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,7 +368,9 @@ async fn the_task_is_woken_only_by_a_nearer_deadline_or_by_what_it_has_to_do() {
     let batch = scene.batch().await;
     assert!(!scene.was_woken(), "a batch is no affair of the task");
     let fates = vec![Fate::Done(Outcome::Accepted); 3];
-    scene.shard.verdict(batch, Verdict::Answered(fates), Duration::ZERO);
+    scene
+        .shard
+        .verdict(batch, Verdict::Answered(fates), Duration::ZERO);
     assert!(scene.was_woken(), "there is something to settle");
 }
 
@@ -296,12 +378,23 @@ async fn the_task_is_woken_only_by_a_nearer_deadline_or_by_what_it_has_to_do() {
 async fn a_shard_without_its_task_takes_nothing_and_keeps_nobody_waiting() {
     let mut scene = Scene::new();
     scene.keep(false).await;
-    let waits = scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap().unwrap();
+    let waits = scene
+        .shard
+        .barrier(&all_of_ada(), &[HERE])
+        .unwrap()
+        .unwrap();
     scene.task = None;
     assert!(waits.await.is_err());
     assert_eq!(scene.try_keep(false).await, Err(AppendError::Closed));
-    assert_eq!(scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap_err(), Ended);
-    assert_eq!(scene.admitter.metrics.ledgers.sum().pending, 1, "only the first one");
+    assert_eq!(
+        scene.shard.barrier(&all_of_ada(), &[HERE]).unwrap_err(),
+        Ended
+    );
+    assert_eq!(
+        scene.admitter.metrics.ledgers.sum().pending,
+        1,
+        "only the first one"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,7 +402,11 @@ async fn a_step_that_panics_ends_the_shard_and_its_task() {
     let mut scene = Scene::new();
     let shard = Arc::clone(&scene.shard);
     let task = tokio::spawn(scene.task.take().unwrap().run());
-    assert!(tokio::spawn(async move { shard.set(|_| panic!("a step broke off")) }).await.is_err());
+    assert!(
+        tokio::spawn(async move { shard.set(|_| panic!("a step broke off")) })
+            .await
+            .is_err()
+    );
     task.await.unwrap();
     assert_eq!(scene.try_keep(false).await, Err(AppendError::Closed));
 }
@@ -327,7 +424,10 @@ async fn a_refusal_that_comes_back_after_the_success_that_ends_it_holds_nothing(
     scene.reputation.refuse(ADA, RefusedBy::Unauthorized);
     scene.reject(again);
     scene.settle().await;
-    assert!(scene.batches.try_recv().is_err(), "one that nothing has ended holds it");
+    assert!(
+        scene.batches.try_recv().is_err(),
+        "one that nothing has ended holds it"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,16 +451,35 @@ async fn an_attempt_that_breaks_off_brings_its_batch_back_to_its_lane() {
     scene.run();
     scene.keep(true).await;
     let batch = scene.batch().await;
-    let (numbers, id) = (batch.events.iter().map(|queued| queued.entry.seq()).collect::<Vec<_>>(), batch.id);
-    let ready = Ready { shard: 0, batch, retries: 0, under: Under::Own };
-    let carrier = Carrier { deliverer: Arc::new(scene.deliverer()), load: vec![ready] };
+    let (numbers, id) = (
+        batch
+            .events
+            .iter()
+            .map(|queued| queued.entry.seq())
+            .collect::<Vec<_>>(),
+        batch.id,
+    );
+    let ready = Ready {
+        shard: 0,
+        batch,
+        retries: 0,
+        under: Under::Own,
+    };
+    let carrier = Carrier {
+        deliverer: Arc::new(scene.deliverer()),
+        load: vec![ready],
+    };
     let attempt = tokio::spawn(async move {
         let _carrier = carrier;
         panic!("an attempt broke off");
     });
     assert!(attempt.await.is_err());
     let batch = scene.late_batch().await.expect("it never comes again");
-    let again: Vec<_> = batch.events.iter().map(|queued| queued.entry.seq()).collect();
+    let again: Vec<_> = batch
+        .events
+        .iter()
+        .map(|queued| queued.entry.seq())
+        .collect();
     assert_eq!((again, batch.id), (numbers, id), "the same batch");
 }
 
@@ -372,7 +491,11 @@ async fn a_window_begins_when_its_first_event_was_kept_and_not_when_its_shard_lo
     tokio::time::advance(HOUR / 2).await;
     scene.run();
     assert!(scene.late_batch().await.is_some());
-    assert!((HOUR..HOUR + PAUSE).contains(&kept.elapsed()), "{:?}", kept.elapsed());
+    assert!(
+        (HOUR..HOUR + PAUSE).contains(&kept.elapsed()),
+        "{:?}",
+        kept.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -380,9 +503,17 @@ async fn an_event_that_is_taken_back_leaves_nothing_behind() {
     let scene = Scene::new();
     let event = event(1, false);
     let admit = || async {
-        let holder = Holder { principal: ADA, address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)) };
-        let share = scene.reputation.adopt_share(holder, scene.reputation.shares().of_event(0, &event));
-        scene.admitter.admit(scene.admitter.key(&event), &event, HOUR, share).await
+        let holder = Holder {
+            principal: ADA,
+            address: Address::of(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        };
+        let share = scene
+            .reputation
+            .adopt_share(holder, scene.reputation.shares().of_event(0, &event));
+        scene
+            .admitter
+            .admit(scene.admitter.key(&event), &event, HOUR, share)
+            .await
     };
     let pending = || scene.admitter.metrics.ledgers.sum().pending;
     let mut admitted = admit().await.unwrap();
@@ -391,7 +522,10 @@ async fn an_event_that_is_taken_back_leaves_nothing_behind() {
     admitted.taken_back();
     drop(admitted);
     assert_eq!(pending(), 0);
-    let again = tokio::time::timeout(HOUR, admit()).await.expect("its id is free again").unwrap();
+    let again = tokio::time::timeout(HOUR, admit())
+        .await
+        .expect("its id is free again")
+        .unwrap();
     assert_eq!(pending(), 1);
     drop(again);
 }
@@ -402,11 +536,18 @@ async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone
     // Neighbours share their tags, and each set comes again after ten others.
     let tags = |number: u64| [Tag::new(&format!("t:{}", number / 2 % 11)), Tag::new("all")];
     let all = || (0..22).flat_map(tags).collect::<Vec<_>>();
-    let events: Vec<_> = (1..=40).map(|number| Event { tags: tags(number).into(), ..event(number, false) }).collect();
+    let events: Vec<_> = (1..=40)
+        .map(|number| Event {
+            tags: tags(number).into(),
+            ..event(number, false)
+        })
+        .collect();
     let outcome = |number: u64| match number % 4 {
         0 => Outcome::Dead(Reason::Refused),
         1 => Outcome::Duplicate,
-        2 => Outcome::Superseded { by: EventId::try_new("1").unwrap() },
+        2 => Outcome::Superseded {
+            by: EventId::try_new("1").unwrap(),
+        },
         _ => Outcome::Accepted,
     };
     let mut settled = Vec::new();
@@ -415,7 +556,10 @@ async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone
         admitted.kept();
         settled.push((admitted, outcome(event.content)));
     }
-    let (table, mine) = (&scene.admitter.tags, Waiting::of(&events[0].owner, &events[0].lane.user));
+    let (table, mine) = (
+        &scene.admitter.tags,
+        Waiting::of(&events[0].owner, &events[0].lane.user),
+    );
     let rest = settled.split_off(39);
     Admitted::settle_all(settled);
     assert!(table.own_pending(&tags(40), mine) && table.own_pending(&[Tag::new("all")], mine));
@@ -424,17 +568,37 @@ async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone
     assert!(!table.own_pending(&all(), mine) && !table.user_pending(&all(), mine));
     for event in &events {
         let claim = scene.admitter.seen.claim(scene.admitter.key(event)).await;
-        assert_eq!(claim, if event.content % 4 == 0 { Claim::New } else { Claim::Known }, "{}", event.content);
+        assert_eq!(
+            claim,
+            if event.content % 4 == 0 {
+                Claim::New
+            } else {
+                Claim::Known
+            },
+            "{}",
+            event.content
+        );
     }
     let sum = scene.admitter.metrics.ledgers.sum();
     assert!(sum.balances() && sum.pending == 0, "{sum}");
-    assert_eq!((sum.accepted, sum.duplicate, sum.superseded, sum.dead), (10, 10, 10, 10));
+    assert_eq!(
+        (sum.accepted, sum.duplicate, sum.superseded, sum.dead),
+        (10, 10, 10, 10)
+    );
     assert_eq!(scene.admitter.metrics.batched_events.get(), 30);
 }
 
 #[test]
 fn a_pending_event_takes_few_bytes_beside_its_text() {
-    let sizes = (size_of::<Journaled<Admitted>>(), size_of::<Queued<Kept>>(), size_of::<Batch<Kept>>());
-    println!("of {sizes:?} bytes an event takes {}, its obligation {}", size_of::<Event>(), size_of::<Admitted>());
+    let sizes = (
+        size_of::<Journaled<Admitted>>(),
+        size_of::<Queued<Kept>>(),
+        size_of::<Batch<Kept>>(),
+    );
+    println!(
+        "of {sizes:?} bytes an event takes {}, its obligation {}",
+        size_of::<Event>(),
+        size_of::<Admitted>()
+    );
     assert!(sizes.0 <= 464 && sizes.1 <= 40 && sizes.2 <= 160);
 }

@@ -20,11 +20,13 @@ pub enum Form {
 /// What a batch's failures have said so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// In a row, between each of which and the one before it more of the group was taken than failed.
+    /// In a row, between each of which and the one before it more of the group was taken than
+    /// failed.
     pub strikes: u32,
     /// In a row, between which nobody else of the group tried anything.
     pub lonely: u32,
-    /// Requests of the group that had passed, that had failed, and that had failed for strangers, at the last one.
+    /// Requests of the group that had passed, that had failed, and that had failed for strangers,
+    /// at the last one.
     pub since: Option<(u64, u64, u64)>,
     /// Since when it is an event alone that is believed to be at fault itself.
     pub alone_since: Option<Instant>,
@@ -71,7 +73,8 @@ pub struct Batch<E> {
     pub events: Vec<Queued<E>>,
     /// It was part of something that was refused, and shares no request with other lanes.
     pub alone: bool,
-    /// Its credential was refused by the last answer that says anything of it: until it is taken, no other one speaks for it.
+    /// Its credential was refused by the last answer that says anything of it: until it is taken,
+    /// no other one speaks for it.
     pub was_refused: bool,
     /// Somebody waits for it.
     pub urgent: bool,
@@ -101,7 +104,11 @@ impl<E: Entry> Batch<E> {
 
     /// A piece of a batch that was refused as a whole: it shares no batch with others.
     pub(super) fn piece(lane: LaneId, key: &LaneKey, form: Form, events: Vec<Queued<E>>) -> Self {
-        Self { events, alone: true, ..Self::of(lane, key, form) }
+        Self {
+            events,
+            alone: true,
+            ..Self::of(lane, key, form)
+        }
     }
 
     /// On its way.
@@ -109,7 +116,11 @@ impl<E: Entry> Batch<E> {
         let front = self.events.iter().map(|queued| queued.entry.seq()).min()?;
         let first_seq = self.events.iter().map(Queued::first_seq).min()?;
         let since = self.events.iter().map(Queued::first_since).min()?;
-        Some(Phase::InFlight { front, first_seq, since })
+        Some(Phase::InFlight {
+            front,
+            first_seq,
+            since,
+        })
     }
 
     /// Its oldest event can go as its single call; `fallback`: its group lets events do so.
@@ -122,17 +133,24 @@ impl<E: Entry> Batch<E> {
     /// One of its events can.
     #[must_use]
     pub fn has_singles(&self, fallback: bool) -> bool {
-        fallback && self.form == Form::Batch && self.events.iter().any(|queued| queued.entry.has_single())
+        fallback
+            && self.form == Form::Batch
+            && self.events.iter().any(|queued| queued.entry.has_single())
     }
 
     /// It may go under its group's service credential.
     #[must_use]
     pub fn is_for_service(&self) -> bool {
-        self.form == Form::Batch && !self.was_refused && self.events.iter().all(|queued| queued.entry.is_for_service())
+        self.form == Form::Batch
+            && !self.was_refused
+            && self
+                .events
+                .iter()
+                .all(|queued| queued.entry.is_for_service())
     }
 
-    /// Whether a 403 of it speaks against its credential: it is one event alone, and nothing of the credential was taken
-    /// since it was doubted.
+    /// Whether a 403 of it speaks against its credential: it is one event alone, and nothing of the
+    /// credential was taken since it was doubted.
     #[must_use]
     pub fn blames_credential(&self, fallback: bool) -> bool {
         let cleared = matches!(self.doubt, Doubt::Event | Doubt::EventOnceMore);
@@ -181,7 +199,8 @@ pub enum Verdict {
     Persistent,
     /// 413.
     TooLarge,
-    /// It goes on as the single calls of its events, in order; again after `pause` if there is none.
+    /// It goes on as the single calls of its events, in order; again after `pause` if there is
+    /// none.
     Singles {
         /// How long the lane waits.
         pause: Duration,

@@ -46,7 +46,11 @@ impl Claim {
     }
 
     /// One more lane of this principal. The principal that gave its place up for it, if one did.
-    fn enter(&mut self, principal: Principal, is_good: impl Fn(Principal) -> bool) -> Option<Principal> {
+    fn enter(
+        &mut self,
+        principal: Principal,
+        is_good: impl Fn(Principal) -> bool,
+    ) -> Option<Principal> {
         self.seats += 1;
         if let Some((_, lanes)) = self.known.iter_mut().find(|(known, _)| *known == principal) {
             *lanes += 1;
@@ -83,7 +87,10 @@ pub(super) struct Claims {
 impl Claims {
     /// None.
     pub(super) const fn new() -> Self {
-        Self { all: Slab::new(), by_name: HashTable::new() }
+        Self {
+            all: Slab::new(),
+            by_name: HashTable::new(),
+        }
     }
 
     /// A claim that a lane has a seat with.
@@ -98,15 +105,26 @@ impl Claims {
         principal: Principal,
         is_good: impl Fn(Principal) -> bool,
     ) -> (Key, Option<Principal>) {
-        let key = self.find_key(name, realm, user).unwrap_or_else(|| self.insert(name, realm, user));
+        let key = self
+            .find_key(name, realm, user)
+            .unwrap_or_else(|| self.insert(name, realm, user));
         let claim = self.all.get_mut(key);
         (key, claim.and_then(|claim| claim.enter(principal, is_good)))
     }
 
     fn insert(&mut self, name: Name, realm: Realm, user: &UserId) -> Key {
         let all = &mut self.all;
-        let key = all.insert(Claim { realm, user: user.clone(), name, seats: 0, known: SmallVec::new() });
-        let hash = |key: &Key| all.get(*key).map_or(0, |claim| claim.name.claim(claim.realm));
+        let key = all.insert(Claim {
+            realm,
+            user: user.clone(),
+            name,
+            seats: 0,
+            known: SmallVec::new(),
+        });
+        let hash = |key: &Key| {
+            all.get(*key)
+                .map_or(0, |claim| claim.name.claim(claim.realm))
+        };
         self.by_name.insert_unique(name.claim(realm), key, hash);
         key
     }
@@ -121,12 +139,15 @@ impl Claims {
 
     /// The claim of a user.
     pub(super) fn find(&self, name: Name, realm: Realm, user: &UserId) -> Option<&Claim> {
-        self.find_key(name, realm, user).and_then(|key| self.all.get(key))
+        self.find_key(name, realm, user)
+            .and_then(|key| self.all.get(key))
     }
 
     /// A lane of this principal is gone.
     pub(super) fn leave(&mut self, key: Key, principal: Principal) {
-        let Some(claim) = self.all.get_mut(key) else { return };
+        let Some(claim) = self.all.get_mut(key) else {
+            return;
+        };
         claim.leave(principal);
         if claim.seats == 0
             && let Some(claim) = self.all.remove(key)

@@ -6,8 +6,11 @@ use crate::event::{Outcome, Reason};
 impl<E: Entry> Lanes<E> {
     /// A lane has moved: it goes on, and what was behind its events.
     pub(super) fn advance_with(&mut self, id: LaneId) {
-        let Some(seat) = self.lane(id).map(|lane| lane.seat) else { return };
-        // ORDER: looked at before too: a lane that is gone is no claimant any more, and those behind it are not found.
+        let Some(seat) = self.lane(id).map(|lane| lane.seat) else {
+            return;
+        };
+        // ORDER: looked at before too: a lane that is gone is no claimant any more, and those
+        // behind it are not found.
         let behind = self.order.heads(seat);
         self.advance(id);
         for head in behind.into_iter().chain(self.order.heads(seat)) {
@@ -15,10 +18,13 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
-    /// Up to which number a lane may offer: not beyond what forwarded calls hold back, nor what others have first.
+    /// Up to which number a lane may offer: not beyond what forwarded calls hold back, nor what
+    /// others have first.
     fn limit(&self, id: LaneId, lane: &Lane<E>) -> u64 {
         let good = self.is_good(lane);
-        let order = self.order.limit(id, lane.seat, good, |other| self.look(other));
+        let order = self
+            .order
+            .limit(id, lane.seat, good, |other| self.look(other));
         // INVARIANT: only what is told of a hold's end is held.
         let joins = good && self.order.is_told(lane.seat, &lane.owner);
         self.holds.limit(lane, joins).min(order)
@@ -34,7 +40,9 @@ impl<E: Entry> Lanes<E> {
     fn go_on(&mut self, id: LaneId) {
         self.list(id);
         self.offer(id);
-        let Some(lane) = self.lanes.get_mut(id.0) else { return };
+        let Some(lane) = self.lanes.get_mut(id.0) else {
+            return;
+        };
         if lane.is_empty() {
             return self.forget(id);
         }
@@ -54,8 +62,9 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
-    /// What stands first in the lane and fits no batch any more, since its group's `max_bytes` is smaller than it was,
-    /// has its outcome, unless its single call is left (P6). The lanes that may go then.
+    /// What stands first in the lane and fits no batch any more, since its group's `max_bytes` is
+    /// smaller than it was, has its outcome, unless its single call is left (P6). The lanes that
+    /// may go then.
     fn drop_oversize(&mut self, id: LaneId) -> Vec<LaneId> {
         let mut behind = Vec::new();
         while let Some(lane) = self.lanes.get_mut(id.0)
@@ -75,7 +84,9 @@ impl<E: Entry> Lanes<E> {
 
     /// Tells the order how far the lane is.
     pub(super) fn list(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.get_mut(id.0) else { return };
+        let Some(lane) = self.lanes.get_mut(id.0) else {
+            return;
+        };
         let refused = lane.is_rejected();
         let place = lane.front().map(|front| Place { front, refused });
         self.order.list(id, lane.seat, lane.listed, place);
@@ -83,11 +94,19 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn offer(&mut self, id: LaneId) {
-        let Some(lane) = self.lane(id).filter(|lane| lane.may_offer()) else { return };
+        let Some(lane) = self.lane(id).filter(|lane| lane.may_offer()) else {
+            return;
+        };
         let limit = self.limit(id, lane);
-        let Some(lane) = self.lanes.get_mut(id.0) else { return };
-        let Some(rules) = self.rules.get(lane.key.group.0) else { return };
-        let Some(mut batch) = lane.next_batch(id, rules, limit) else { return };
+        let Some(lane) = self.lanes.get_mut(id.0) else {
+            return;
+        };
+        let Some(rules) = self.rules.get(lane.key.group.0) else {
+            return;
+        };
+        let Some(mut batch) = lane.next_batch(id, rules, limit) else {
+            return;
+        };
         batch.was_refused = lane.was_refused;
         if let Some(flight) = batch.flight() {
             lane.set_phase(flight);
@@ -100,10 +119,14 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn forget(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.remove(id.0) else { return };
+        let Some(lane) = self.lanes.remove(id.0) else {
+            return;
+        };
         self.drop_timer(lane.timer);
         if let Some(name) = self.order.name_of(lane.seat)
-            && let Ok(entry) = self.by_key.find_entry(name.lane(&lane.key), |one| *one == id)
+            && let Ok(entry) = self
+                .by_key
+                .find_entry(name.lane(&lane.key), |one| *one == id)
         {
             entry.remove();
         }

@@ -29,11 +29,21 @@ impl Holds {
     pub(super) fn insert(&mut self, asker: &Asker, groups: &Groups, after: u64) -> u64 {
         let number = self.next;
         self.next += 1;
-        let hold = Hold { asker: asker.clone(), groups: Arc::clone(groups), after };
+        let hold = Hold {
+            asker: asker.clone(),
+            groups: Arc::clone(groups),
+            after,
+        };
         if let Some(user) = asker.user.as_ref().filter(|_| asker.joins) {
-            self.joint.entry((asker.realm, user.clone())).or_default().insert(number, hold.clone());
+            self.joint
+                .entry((asker.realm, user.clone()))
+                .or_default()
+                .insert(number, hold.clone());
         }
-        self.own.entry(asker.principal).or_default().insert(number, hold);
+        self.own
+            .entry(asker.principal)
+            .or_default()
+            .insert(number, hold);
         number
     }
 
@@ -56,14 +66,21 @@ impl Holds {
         Some(hold)
     }
 
-    /// Up to which event this lane may send. `joins`: calls of its user's other principals hold it, too.
+    /// Up to which event this lane may send. `joins`: calls of its user's other principals hold it,
+    /// too.
     pub(super) fn limit<E: Entry>(&self, lane: &Lane<E>, joins: bool) -> u64 {
         if self.own.is_empty() {
             return u64::MAX;
         }
         let is_meant = |hold: &&Hold| hold.groups.contains(&lane.key.group);
-        let is_own = |hold: &&Hold| hold.asker.user.as_ref().is_none_or(|user| *user == lane.key.user);
-        // They stand in the order in which they were made, so that the first one that is meant goes back the furthest.
+        let is_own = |hold: &&Hold| {
+            hold.asker
+                .user
+                .as_ref()
+                .is_none_or(|user| *user == lane.key.user)
+        };
+        // They stand in the order in which they were made, so that the first one that is meant goes
+        // back the furthest.
         let own = self.own.get(&lane.owner.principal);
         let own = own.and_then(|own| own.values().find(|hold| is_own(hold) && is_meant(hold)));
         let joint = if joins && !self.joint.is_empty() {
@@ -72,6 +89,10 @@ impl Holds {
             None
         };
         let joint = joint.and_then(|joint| joint.values().find(is_meant));
-        own.into_iter().chain(joint).map(|hold| hold.after).min().unwrap_or(u64::MAX)
+        own.into_iter()
+            .chain(joint)
+            .map(|hold| hold.after)
+            .min()
+            .unwrap_or(u64::MAX)
     }
 }

@@ -89,7 +89,9 @@ impl<E: Entry> Lane<E> {
 
     /// No attempt of it is failing.
     pub(super) fn is_well(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::InFlight { .. }) && self.again.is_empty() && self.retries == 0
+        matches!(self.phase, Phase::Idle | Phase::InFlight { .. })
+            && self.again.is_empty()
+            && self.retries == 0
     }
 
     /// A refusal holds it.
@@ -102,7 +104,13 @@ impl<E: Entry> Lane<E> {
     }
 
     /// One more event in the open window; `true`: the window is full.
-    pub(super) fn take_in(&mut self, rules: &Rules, entry: E, since: Instant, deadline: Instant) -> bool {
+    pub(super) fn take_in(
+        &mut self,
+        rules: &Rules,
+        entry: E,
+        since: Instant,
+        deadline: Instant,
+    ) -> bool {
         self.window.take_in(entry.bytes(), deadline);
         self.queue.push_back(Queued::new(entry, since));
         if rules.single_calls && rules.newest {
@@ -115,11 +123,17 @@ impl<E: Entry> Lane<E> {
     /// Seals the open window. `held`: a forwarded call stands between what is due and what is open.
     pub(super) fn seal(&mut self, rules: &Rules, why: Seal, held: bool) {
         match (rules.single_calls, rules.newest) {
-            // While the lane fails, what waits since earlier windows is needless too, unless somebody counts on its going
-            // first. A lane that moves sends what is due: else a state might be replaced again and again, and never go.
+            // While the lane fails, what waits since earlier windows is needless too, unless
+            // somebody counts on its going first. A lane that moves sends what is due: else a state
+            // might be replaced again and again, and never go.
             (true, true) if !held && !self.is_well() => {
                 let waited_for = |queued: &Queued<E>| queued.entry.seq() <= self.urgent;
-                let from = self.queue.iter().take(self.due).take_while(|queued| waited_for(queued)).count();
+                let from = self
+                    .queue
+                    .iter()
+                    .take(self.due)
+                    .take_while(|queued| waited_for(queued))
+                    .count();
                 self.merge(from);
             }
             // Ruling 5: not what a priority event stands behind.
@@ -130,13 +144,26 @@ impl<E: Entry> Lane<E> {
         self.window.close();
     }
 
-    /// The newest event takes the place of the open one of its subject, if there is one. No priority event stands between
-    /// them: it would have sealed the window.
+    /// The newest event takes the place of the open one of its subject, if there is one. No
+    /// priority event stands between them: it would have sealed the window.
     fn absorb_open(&mut self) {
         let last = self.queue.len().saturating_sub(1);
-        let subject = self.queue.get(last).and_then(|queued| queued.entry.subject());
-        let same = |place: &usize| self.queue.get(*place).is_some_and(|queued| queued.entry.subject() == subject);
-        let Some(place) = (self.due..last).rev().find(same).filter(|_| subject.is_some()) else { return };
+        let subject = self
+            .queue
+            .get(last)
+            .and_then(|queued| queued.entry.subject());
+        let same = |place: &usize| {
+            self.queue
+                .get(*place)
+                .is_some_and(|queued| queued.entry.subject() == subject)
+        };
+        let Some(place) = (self.due..last)
+            .rev()
+            .find(same)
+            .filter(|_| subject.is_some())
+        else {
+            return;
+        };
         if let Some(older) = self.queue.remove(place)
             && let Some(newest) = self.queue.back_mut()
         {
@@ -145,12 +172,19 @@ impl<E: Entry> Lane<E> {
         }
     }
 
-    /// From this place on, or from behind the last priority event before the newest one, of each subject only the newest
-    /// event stays, at its place. A priority event always stays.
+    /// From this place on, or from behind the last priority event before the newest one, of each
+    /// subject only the newest event stays, at its place. A priority event always stays.
     fn merge(&mut self, from: usize) {
         let last = self.queue.len().saturating_sub(1);
-        let stays = |place: &usize| self.queue.get(*place).is_some_and(|queued| queued.entry.priority());
-        let from = (from..last).rev().find(stays).map_or(from, |place| place + 1);
+        let stays = |place: &usize| {
+            self.queue
+                .get(*place)
+                .is_some_and(|queued| queued.entry.priority())
+        };
+        let from = (from..last)
+            .rev()
+            .find(stays)
+            .map_or(from, |place| place + 1);
         if self.queue.len().saturating_sub(from) < 2 {
             return;
         }
@@ -174,14 +208,19 @@ impl<E: Entry> Lane<E> {
         self.queue.extend(kept);
     }
 
-    /// Takes out what tells the state of this subject, up to this number, and is not on its way. A priority event stays.
+    /// Takes out what tells the state of this subject, up to this number, and is not on its way. A
+    /// priority event stays.
     pub(super) fn take_replaced(&mut self, subject: Subject, upto: u64) -> Vec<Queued<E>> {
         let goes = |queued: &Queued<E>| {
-            queued.entry.subject() == Some(subject) && queued.entry.seq() <= upto && !queued.entry.priority()
+            queued.entry.subject() == Some(subject)
+                && queued.entry.seq() <= upto
+                && !queued.entry.priority()
         };
         let mut gone = Vec::new();
         for batch in &mut self.again {
-            let (out, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events).into_iter().partition(goes);
+            let (out, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events)
+                .into_iter()
+                .partition(goes);
             batch.events = rest;
             gone.extend(out);
         }
@@ -208,7 +247,9 @@ impl<E: Entry> Lane<E> {
     /// A pause that is over ends: one more attempt, after which what is too old is given up.
     pub(super) fn resume(&mut self, now: Instant) {
         match self.phase {
-            Phase::Waiting(until) | Phase::Rejected(until) if until <= now => self.set_phase(Phase::Idle),
+            Phase::Waiting(until) | Phase::Rejected(until) if until <= now => {
+                self.set_phase(Phase::Idle)
+            }
             Phase::Idle | Phase::InFlight { .. } | Phase::Waiting(_) | Phase::Rejected(_) => {}
         }
     }
@@ -225,13 +266,15 @@ impl<E: Entry> Lane<E> {
             (Phase::Idle, Phase::InFlight { .. }) => true,
             // InFlight => Idle: a verdict came. What it makes of the lane follows.
             (Phase::InFlight { .. }, Phase::Idle) => true,
-            // Idle => Waiting: a network error, a 5xx, a 429, failed events, or nothing may be tried now.
+            // Idle => Waiting: a network error, a 5xx, a 429, failed events, or nothing may be
+            // tried now.
             (Phase::Idle, Phase::Waiting(_)) => true,
             // Idle => Rejected: 401, or a 403 that is the credential's.
             (Phase::Idle, Phase::Rejected(_)) => true,
             // Waiting => Idle: the time has come, or somebody waits or stops.
             (Phase::Waiting(_), Phase::Idle) => true,
-            // Rejected => Idle: a newer call of the principal succeeded, or the events are given up after one more try.
+            // Rejected => Idle: a newer call of the principal succeeded, or the events are given up
+            // after one more try.
             (Phase::Rejected(_), Phase::Idle) => true,
             // Waiting => Waiting: more than one piece of a batch waits.
             (Phase::Waiting(_), Phase::Waiting(_)) => true,
@@ -254,7 +297,10 @@ impl<E: Entry> Lane<E> {
 
     /// What was not known of formed batches is known now.
     pub(super) fn turn_doubt(&mut self, from: Doubt, to: Doubt) {
-        self.again.iter_mut().filter(|batch| batch.doubt == from).for_each(|batch| batch.doubt = to);
+        self.again
+            .iter_mut()
+            .filter(|batch| batch.doubt == from)
+            .for_each(|batch| batch.doubt = to);
     }
 
     pub(super) fn wake(&self) -> Option<Instant> {
@@ -268,7 +314,10 @@ impl<E: Entry> Lane<E> {
     /// Events that may be its oldest.
     fn waiting(&self) -> impl Iterator<Item = &Queued<E>> {
         let queued = if self.has_covers { self.queue.len() } else { 1 };
-        self.again.iter().flat_map(|batch| batch.events.iter()).chain(self.queue.iter().take(queued))
+        self.again
+            .iter()
+            .flat_map(|batch| batch.events.iter())
+            .chain(self.queue.iter().take(queued))
     }
 
     /// What its pending events show of themselves.
@@ -298,8 +347,14 @@ impl<E: Entry> Lane<E> {
             Phase::InFlight { front, .. } => Some(front),
             Phase::Idle | Phase::Waiting(_) | Phase::Rejected(_) => None,
         };
-        let again = self.again.iter().flat_map(|batch| batch.events.iter().map(|queued| queued.entry.seq()));
-        again.chain(flying).chain(self.queue.front().map(|queued| queued.entry.seq())).min()
+        let again = self
+            .again
+            .iter()
+            .flat_map(|batch| batch.events.iter().map(|queued| queued.entry.seq()));
+        again
+            .chain(flying)
+            .chain(self.queue.front().map(|queued| queued.entry.seq()))
+            .min()
     }
 
     /// When its oldest event came.
@@ -321,11 +376,18 @@ impl<E: Entry> Lane<E> {
         if self.phase != Phase::Idle {
             return None;
         }
-        let is_lost =
-            |queued: &Queued<E>| self.is_oversize(rules, queued) && !(rules.single && queued.entry.has_single());
+        let is_lost = |queued: &Queued<E>| {
+            self.is_oversize(rules, queued) && !(rules.single && queued.entry.has_single())
+        };
         if let Some(batch) = self.again.front() {
-            let goes = batch.form == Form::Batch && batch.events.len() == 1 && batch.events.iter().all(is_lost);
-            return if goes { self.again.pop_front()?.events.pop() } else { None };
+            let goes = batch.form == Form::Batch
+                && batch.events.len() == 1
+                && batch.events.iter().all(is_lost);
+            return if goes {
+                self.again.pop_front()?.events.pop()
+            } else {
+                None
+            };
         }
         if self.due == 0 || !self.queue.front().is_some_and(is_lost) {
             return None;
@@ -345,14 +407,28 @@ impl<E: Entry> Lane<E> {
         }
     }
 
-    pub(super) fn next_batch(&mut self, id: LaneId, rules: &Rules, limit: Limit) -> Option<Batch<E>> {
-        // Its first event decides: it is tried again as it was, and a lane that was held meanwhile may have some between.
-        let goes = |batch: &Batch<E>| batch.events.iter().any(|queued| queued.entry.seq() <= limit);
+    pub(super) fn next_batch(
+        &mut self,
+        id: LaneId,
+        rules: &Rules,
+        limit: Limit,
+    ) -> Option<Batch<E>> {
+        // Its first event decides: it is tried again as it was, and a lane that was held meanwhile
+        // may have some between.
+        let goes = |batch: &Batch<E>| {
+            batch
+                .events
+                .iter()
+                .any(|queued| queued.entry.seq() <= limit)
+        };
         if self.again.front().is_some_and(|batch| !goes(batch)) {
             return None;
         }
         if let Some(mut batch) = self.again.pop_front() {
-            batch.urgent = batch.events.iter().any(|queued| queued.first_seq() <= self.urgent);
+            batch.urgent = batch
+                .events
+                .iter()
+                .any(|queued| queued.first_seq() <= self.urgent);
             if let [queued] = &*batch.events
                 && self.is_oversize(rules, queued)
             {
@@ -360,15 +436,28 @@ impl<E: Entry> Lane<E> {
             }
             return Some(batch);
         }
-        let is_single = rules.single_calls || self.queue.front().is_some_and(|queued| self.is_oversize(rules, queued));
-        let (form, most) = if is_single { (Form::Single, 1) } else { (Form::Batch, rules.max_events) };
+        let is_single = rules.single_calls
+            || self
+                .queue
+                .front()
+                .is_some_and(|queued| self.is_oversize(rules, queued));
+        let (form, most) = if is_single {
+            (Form::Single, 1)
+        } else {
+            (Form::Batch, rules.max_events)
+        };
         let mut events: Vec<Queued<E>> = Vec::new();
         let mut bytes = self.envelope;
         while self.due > 0 && events.len() < most {
-            let Some(next) = self.queue.front() else { break };
+            let Some(next) = self.queue.front() else {
+                break;
+            };
             let comma = usize::from(!events.is_empty());
             let fits = bytes + comma + next.entry.bytes() <= rules.max_bytes || events.is_empty();
-            if !fits || next.entry.seq() > limit || repeats(&events, next, rules) || changes_hands(&events, next, rules)
+            if !fits
+                || next.entry.seq() > limit
+                || repeats(&events, next, rules)
+                || changes_hands(&events, next, rules)
             {
                 break;
             }
@@ -377,7 +466,11 @@ impl<E: Entry> Lane<E> {
             events.extend(self.queue.pop_front());
         }
         let first = events.iter().map(Queued::first_seq).min()?;
-        Some(Batch { events, urgent: first <= self.urgent, ..Batch::of(id, &self.key, form) })
+        Some(Batch {
+            events,
+            urgent: first <= self.urgent,
+            ..Batch::of(id, &self.key, form)
+        })
     }
 }
 
@@ -385,11 +478,15 @@ impl<E: Entry> Lane<E> {
 fn repeats<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
     rules.distinct.iter().any(|field| {
         let value = next.entry.field(field);
-        value.is_some() && events.iter().any(|queued| queued.entry.field(field) == value)
+        value.is_some()
+            && events
+                .iter()
+                .any(|queued| queued.entry.field(field) == value)
     })
 }
 
-/// In a shared group what goes with its own credential shares no batch with what goes under the service's.
+/// In a shared group what goes with its own credential shares no batch with what goes under the
+/// service's.
 fn changes_hands<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
     let first = events.first().filter(|_| rules.shared);
     first.is_some_and(|first| first.entry.is_for_service() != next.entry.is_for_service())

@@ -11,8 +11,14 @@ fn delivery() -> Delivery {
         timeout: 10 * second,
         max_in_flight: 64,
         retry_network: vec![second],
-        retry_server: Backoff { base: 2 * second, cap: 30 * second },
-        retry_limited: Limited { base: 5 * second, jitter: second },
+        retry_server: Backoff {
+            base: 2 * second,
+            cap: 30 * second,
+        },
+        retry_limited: Limited {
+            base: 5 * second,
+            jitter: second,
+        },
         escalate_after: 3,
         give_up_after: 86_400 * second,
         token_margin: second,
@@ -20,14 +26,28 @@ fn delivery() -> Delivery {
     }
 }
 
-/// Runs lanes against an upstream that answers every batch as `takes` says, for a day or until an event dies: when.
-fn first_death(users: u8, events: u64, single: bool, mut takes: impl FnMut(&Batch<Model>) -> bool) -> Option<Duration> {
+/// Runs lanes against an upstream that answers every batch as `takes` says, for a day or until an
+/// event dies: when.
+fn first_death(
+    users: u8,
+    events: u64,
+    single: bool,
+    mut takes: impl FnMut(&Batch<Model>) -> bool,
+) -> Option<Duration> {
     let (start, settings, mut gate) = (Instant::now(), delivery(), Gate::default());
     let mut now = start;
-    let rules = Rules { single, max_attempts: 8, give_up_after: settings.give_up_after, ..rules() };
+    let rules = Rules {
+        single,
+        max_attempts: 8,
+        give_up_after: settings.give_up_after,
+        ..rules()
+    };
     let mut lanes = Lanes::new(vec![rules], 100);
     for user in 0..users {
-        let own = |seq| Model { single, ..event(u64::from(user) * events + seq, user, 1) };
+        let own = |seq| Model {
+            single,
+            ..event(u64::from(user) * events + seq, user, 1)
+        };
         (1..=events).for_each(|seq| lanes.push(now, own(seq)));
     }
     lanes.seal_all();
@@ -37,29 +57,53 @@ fn first_death(users: u8, events: u64, single: bool, mut takes: impl FnMut(&Batc
             let user = batch.key.user.as_str()[1..].parse().unwrap();
             let (caller, key) = (Caller::Good(Principal([user; 16])), batch.key.clone());
             let (oldest, any) = (batch.has_oldest_single(single), batch.has_singles(single));
-            let asking = Asking { caller, lane: &key, form: batch.form, oldest, any };
+            let asking = Asking {
+                caller,
+                lane: &key,
+                form: batch.form,
+                oldest,
+                any,
+            };
             match gate.admit(now, &asking, &settings, 0.5) {
                 Pass::Go if takes(&batch) => {
                     gate.take(now, &asking, None, &settings);
                     accept(&mut lanes, now, batch);
                 }
                 Pass::Go => {
-                    let pause = retry::server(settings.retry_server, lanes.retries(batch.lane), 0.5);
+                    let pause =
+                        retry::server(settings.retry_server, lanes.retries(batch.lane), 0.5);
                     gate.fail(now, &asking, pause, &settings);
                     gate.count_failure(caller);
                     let (trouble, evidence) = gate.trouble(batch.trouble, caller, &settings);
                     batch.trouble = trouble;
                     let own = evidence == Evidence::Own;
-                    let verdict = if own { Verdict::Persistent } else { Verdict::Retry { pause } };
+                    let verdict = if own {
+                        Verdict::Persistent
+                    } else {
+                        Verdict::Retry { pause }
+                    };
                     lanes.verdict(now, batch, verdict, pause);
                 }
-                Pass::Wait(pause) => lanes.verdict(now, batch, Verdict::Deferred { pause }, Duration::ZERO),
-                Pass::Singles => lanes.verdict(now, batch, Verdict::Singles { pause: WINDOW }, Duration::ZERO),
-                Pass::OldestAlone => lanes.verdict(now, batch, Verdict::OldestAlone, Duration::ZERO),
+                Pass::Wait(pause) => {
+                    lanes.verdict(now, batch, Verdict::Deferred { pause }, Duration::ZERO)
+                }
+                Pass::Singles => lanes.verdict(
+                    now,
+                    batch,
+                    Verdict::Singles { pause: WINDOW },
+                    Duration::ZERO,
+                ),
+                Pass::OldestAlone => {
+                    lanes.verdict(now, batch, Verdict::OldestAlone, Duration::ZERO)
+                }
             }
             ready.extend(lanes.take_ready());
         }
-        if lanes.take_settled().iter().any(|one| matches!(one.outcome, Outcome::Dead(_))) {
+        if lanes
+            .take_settled()
+            .iter()
+            .any(|one| matches!(one.outcome, Outcome::Dead(_)))
+        {
             return Some(now - start);
         }
         now = lanes.next_wake()?.max(now);
@@ -79,7 +123,10 @@ fn no_outage_makes_a_dead_letter_of_a_good_event() {
                 passed <= before
             };
             let death = first_death(users, events, single, &mut takes);
-            assert_eq!(death, None, "{users} users, {before} batches before it, {events} events each, single {single}");
+            assert_eq!(
+                death, None,
+                "{users} users, {before} batches before it, {events} events each, single {single}"
+            );
         }
     }
 }
@@ -87,7 +134,11 @@ fn no_outage_makes_a_dead_letter_of_a_good_event() {
 #[test]
 fn a_state_that_is_replaced_again_and_again_goes_all_the_same() {
     let mut now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, single_calls: true, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        single_calls: true,
+        ..rules()
+    });
     lanes.push(now, about(1, 100));
     lanes.seal_all();
     let mut flying = one(&mut lanes);
@@ -111,9 +162,19 @@ fn a_state_that_is_replaced_again_and_again_goes_all_the_same() {
 #[test]
 fn what_goes_in_a_dead_events_stead_keeps_the_limits() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, flush_at: 100, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        flush_at: 100,
+        ..rules()
+    });
     for (seq, subject, bytes) in [(1, 7, 200), (2, 7, 20), (3, 8, 100), (4, 9, 100)] {
-        lanes.push(now, Model { bytes, ..about(seq, subject) });
+        lanes.push(
+            now,
+            Model {
+                bytes,
+                ..about(seq, subject)
+            },
+        );
     }
     lanes.seal_all();
     let mut batch = one(&mut lanes);
@@ -125,8 +186,16 @@ fn what_goes_in_a_dead_events_stead_keeps_the_limits() {
     lanes.verdict(now, batch, Verdict::Refused { named }, Duration::ZERO);
     let mut sent = Vec::new();
     while let Some(batch) = lanes.take_ready().pop_front() {
-        let bytes: usize = batch.events.iter().map(|queued| queued.entry.bytes + 1).sum();
-        assert!(ENVELOPE_BYTES + bytes - 1 <= rules().max_bytes, "{:?}", seqs(&batch));
+        let bytes: usize = batch
+            .events
+            .iter()
+            .map(|queued| queued.entry.bytes + 1)
+            .sum();
+        assert!(
+            ENVELOPE_BYTES + bytes - 1 <= rules().max_bytes,
+            "{:?}",
+            seqs(&batch)
+        );
         sent.extend(seqs(&batch));
         accept(&mut lanes, now, batch);
     }
@@ -136,21 +205,36 @@ fn what_goes_in_a_dead_events_stead_keeps_the_limits() {
 #[test]
 fn where_nobody_takes_a_call_the_older_ones_are_not_tried_one_after_the_other() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, single_calls: true, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        single_calls: true,
+        ..rules()
+    });
     (1..=50).for_each(|seq| lanes.push(now, about(seq, 7)));
     lanes.seal_all();
     let mut batch = one(&mut lanes);
     batch.status = Some(404);
-    lanes.verdict(now, batch, Verdict::Refused { named: Vec::new() }, Duration::ZERO);
+    lanes.verdict(
+        now,
+        batch,
+        Verdict::Refused { named: Vec::new() },
+        Duration::ZERO,
+    );
     assert!(lanes.is_empty() && lanes.take_ready().is_empty());
-    let dead = outcomes(&mut lanes).into_iter().filter(|(_, outcome)| matches!(outcome, Outcome::Dead(_)));
+    let dead = outcomes(&mut lanes)
+        .into_iter()
+        .filter(|(_, outcome)| matches!(outcome, Outcome::Dead(_)));
     assert_eq!(dead.map(|(seq, _)| seq).collect::<Vec<_>>(), [50]);
 }
 
 #[test]
 fn a_newer_state_that_was_forwarded_replaces_what_a_rejected_lane_holds() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, single_calls: true, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        single_calls: true,
+        ..rules()
+    });
     lanes.push(now, about(1, 7));
     lanes.push(now, about(2, 7));
     lanes.push(now, about(3, 8));
@@ -163,13 +247,23 @@ fn a_newer_state_that_was_forwarded_replaces_what_a_rejected_lane_holds() {
     let upto = lanes.last_seq();
     lanes.push(now, about(4, 7));
     let by = EventId::try_new("forwarded").unwrap();
-    lanes.replace(GroupIndex(0), &asker(1, 1), Subject::from_number(7).unwrap(), upto, &by);
+    lanes.replace(
+        GroupIndex(0),
+        &asker(1, 1),
+        Subject::from_number(7).unwrap(),
+        upto,
+        &by,
+    );
     lanes.release_hold(Principal([1; 16]), number);
     lanes.vouch(Principal([1; 16]), &[]);
     let gone = Outcome::Superseded { by };
     assert_eq!(outcomes(&mut lanes), [(1, gone.clone()), (2, gone)]);
     let batch = one(&mut lanes);
-    assert_eq!(seqs(&batch), [3], "another subject's, and what came after the call, go as ever");
+    assert_eq!(
+        seqs(&batch),
+        [3],
+        "another subject's, and what came after the call, go as ever"
+    );
     accept(&mut lanes, now, batch);
     lanes.seal_all();
     assert_eq!(ready(&mut lanes), [vec![4]]);
@@ -181,10 +275,20 @@ fn a_flood_of_forged_credentials_holds_up_nobody_and_waits_for_nobody_for_long()
     let mut lanes = lanes(rules());
     renewed(&mut lanes, now);
     for forged in 3..=255 {
-        lanes.push(now, Model { priority: true, ..event(100 + u64::from(forged), 1, forged) });
+        lanes.push(
+            now,
+            Model {
+                priority: true,
+                ..event(100 + u64::from(forged), 1, forged)
+            },
+        );
     }
     let gone = lanes.take_ready();
-    assert_eq!(gone.len(), 253 - 14, "only so many are ordered against the user's own two");
+    assert_eq!(
+        gone.len(),
+        253 - 14,
+        "only so many are ordered against the user's own two"
+    );
     let mut waiting = 0;
     lanes.tick(now + WINDOW);
     let old = one(&mut lanes);
@@ -244,12 +348,35 @@ struct Siblings {
 
 impl Siblings {
     fn new(give_up: u64) -> Self {
-        let with = |own: usize| (0..3).filter(|group| *group != own).map(GroupIndex).collect::<Vec<_>>();
-        let base = Rules { give_up_after: Duration::from_secs(give_up), ..rules() };
+        let with = |own: usize| {
+            (0..3)
+                .filter(|group| *group != own)
+                .map(GroupIndex)
+                .collect::<Vec<_>>()
+        };
+        let base = Rules {
+            give_up_after: Duration::from_secs(give_up),
+            ..rules()
+        };
         let rules = vec![
-            Rules { single: true, newest: true, ordered: with(0), ..base.clone() },
-            Rules { newest: true, single_calls: true, ordered: with(1), seals: vec![GroupIndex(0)], ..base.clone() },
-            Rules { distinct: vec![Path::of(&["lesson"])], ordered: with(2), ..base },
+            Rules {
+                single: true,
+                newest: true,
+                ordered: with(0),
+                ..base.clone()
+            },
+            Rules {
+                newest: true,
+                single_calls: true,
+                ordered: with(1),
+                seals: vec![GroupIndex(0)],
+                ..base.clone()
+            },
+            Rules {
+                distinct: vec![Path::of(&["lesson"])],
+                ordered: with(2),
+                ..base
+            },
         ];
         Self {
             lanes: Lanes::new(rules, 1_000),
@@ -266,17 +393,34 @@ impl Siblings {
 
     fn run(&mut self, step: &Do) {
         let principal = Principal([self.principal; 16]);
-        let asker = Asker { joins: true, ..asker(1, self.principal) };
+        let asker = Asker {
+            joins: true,
+            ..asker(1, self.principal)
+        };
         let groups: Groups = Arc::new([GroupIndex(0), GroupIndex(1), GroupIndex(2)]);
         match step {
             Do::Push(group, subject, priority) => {
                 let made = event(self.next, 1, self.principal);
                 self.owners.push(self.principal);
                 self.next += 1;
-                let lane = LaneKey { group: GroupIndex(usize::from(*group)), ..made.lane };
-                let (single, subject) =
-                    (made.seq.is_multiple_of(2) || *group == 1, Subject::from_number(u64::from(*subject)));
-                self.lanes.push(self.now, Model { lane, single, subject, priority: *priority, ..made });
+                let lane = LaneKey {
+                    group: GroupIndex(usize::from(*group)),
+                    ..made.lane
+                };
+                let (single, subject) = (
+                    made.seq.is_multiple_of(2) || *group == 1,
+                    Subject::from_number(u64::from(*subject)),
+                );
+                self.lanes.push(
+                    self.now,
+                    Model {
+                        lane,
+                        single,
+                        subject,
+                        priority: *priority,
+                        ..made
+                    },
+                );
             }
             Do::Pass(millis) => {
                 self.now += Duration::from_millis(*millis);
@@ -284,12 +428,17 @@ impl Siblings {
             }
             Do::Verdict(which, kind) => {
                 if !self.flying.is_empty() {
-                    let batch = self.flying.swap_remove(usize::from(*which) % self.flying.len());
+                    let batch = self
+                        .flying
+                        .swap_remove(usize::from(*which) % self.flying.len());
                     let verdict = verdict_of(&batch, *which, *kind);
-                    self.lanes.verdict(self.now, batch, verdict, Duration::from_millis(300));
+                    self.lanes
+                        .verdict(self.now, batch, verdict, Duration::from_millis(300));
                 }
             }
-            Do::Hold => self.holds.push((principal, self.lanes.hold(&asker, &groups).0)),
+            Do::Hold => self
+                .holds
+                .push((principal, self.lanes.hold(&asker, &groups).0)),
             Do::Release => {
                 if let Some((holder, number)) = self.holds.pop() {
                     self.lanes.release_hold(holder, number);
@@ -307,7 +456,8 @@ impl Siblings {
             Do::Replace(subject) => {
                 let by = EventId::try_new("forwarded").unwrap();
                 let subject = Subject::from_number(u64::from(*subject)).unwrap();
-                self.lanes.replace(GroupIndex(1), &asker, subject, self.lanes.last_seq(), &by);
+                self.lanes
+                    .replace(GroupIndex(1), &asker, subject, self.lanes.last_seq(), &by);
             }
         }
         self.take();
@@ -316,13 +466,20 @@ impl Siblings {
     fn take(&mut self) {
         self.flying.extend(self.lanes.take_ready());
         for one in self.lanes.take_settled() {
-            assert!(self.settled.insert(one.entry.seq), "{} was settled twice", one.entry.seq);
+            assert!(
+                self.settled.insert(one.entry.seq),
+                "{} was settled twice",
+                one.entry.seq
+            );
         }
         for (principal, upto, marks) in &self.marks {
             if marks.iter().all(|mark| self.lanes.passed(*mark)) {
-                let own = (1..=*upto).zip(&self.owners).filter(|(_, owner)| *owner == principal);
+                let own = (1..=*upto)
+                    .zip(&self.owners)
+                    .filter(|(_, owner)| *owner == principal);
                 assert!(
-                    own.map(|(seq, _)| seq).all(|seq| self.settled.contains(&seq)),
+                    own.map(|(seq, _)| seq)
+                        .all(|seq| self.settled.contains(&seq)),
                     "a barrier was passed too early"
                 );
             }
@@ -343,30 +500,50 @@ impl Siblings {
                 break;
             }
             let wake = self.lanes.next_wake();
-            let left = (1..self.next).filter(|seq| !self.settled.contains(seq)).collect::<Vec<_>>();
-            self.now = self.now.max(wake.unwrap_or_else(|| panic!("{left:?} sleep for ever")));
+            let left = (1..self.next)
+                .filter(|seq| !self.settled.contains(seq))
+                .collect::<Vec<_>>();
+            self.now = self
+                .now
+                .max(wake.unwrap_or_else(|| panic!("{left:?} sleep for ever")));
             self.lanes.tick(self.now);
             self.take();
         }
-        assert_eq!(self.settled.len() as u64, self.next - 1, "every event has exactly one outcome");
+        assert_eq!(
+            self.settled.len() as u64,
+            self.next - 1,
+            "every event has exactly one outcome"
+        );
     }
 }
 
 fn verdict_of(batch: &Batch<Model>, which: u8, kind: u8) -> Verdict {
-    let every = |fate: Fate| batch.events.iter().map(|_| fate.clone()).collect::<Vec<_>>();
+    let every = |fate: Fate| {
+        batch
+            .events
+            .iter()
+            .map(|_| fate.clone())
+            .collect::<Vec<_>>()
+    };
     match kind {
         0..=2 => Verdict::Answered(every(Fate::Done(Outcome::Accepted))),
         3 => Verdict::Answered(Vec::new()),
-        4 => Verdict::Retry { pause: Duration::from_millis(700) },
+        4 => Verdict::Retry {
+            pause: Duration::from_millis(700),
+        },
         5 => Verdict::Refused { named: Vec::new() },
         6 => {
             let named = &batch.events[usize::from(which) % batch.events.len()];
-            Verdict::Refused { named: vec![named.entry.id.clone()] }
+            Verdict::Refused {
+                named: vec![named.entry.id.clone()],
+            }
         }
         7 => Verdict::Rejected,
         8 => Verdict::Persistent,
         9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
-        10 => Verdict::Singles { pause: Duration::from_millis(400) },
+        10 => Verdict::Singles {
+            pause: Duration::from_millis(400),
+        },
         11 => Verdict::Forbidden,
         12 => Verdict::OldestAlone,
         _ => Verdict::TooLarge,

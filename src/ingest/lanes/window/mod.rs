@@ -1,8 +1,9 @@
 //! Lanes and their windows, as a pure state machine: no clock, no task, no socket.
 //!
-//! A lane collects events in an open window. The window is sealed by its first event's deadline (P5), by count, by
-//! bytes, by a priority event, by a barrier or at the end; sealed events are *due*. A lane forms batches of due events
-//! within the limits (P6) and has at most one of them in flight (P4). What a batch meets comes back as a [`Verdict`].
+//! A lane collects events in an open window. The window is sealed by its first event's deadline
+//! (P5), by count, by bytes, by a priority event, by a barrier or at the end; sealed events are
+//! *due*. A lane forms batches of due events within the limits (P6) and has at most one of them in
+//! flight (P4). What a batch meets comes back as a [`Verdict`].
 //!
 //! ```text
 //! Idle -> InFlight              a batch was formed
@@ -13,8 +14,8 @@
 //! Rejected -> Idle              a newer call of the principal succeeded, or the events are given up
 //! ```
 //!
-//! `Order` says how far a lane may offer while others of its user have something older; `Holds` how far it may while
-//! forwarded calls stand before what came later.
+//! `Order` says how far a lane may offer while others of its user have something older; `Holds` how
+//! far it may while forwarded calls stand before what came later.
 
 mod batch;
 mod callers;
@@ -55,7 +56,8 @@ use std::sync::Arc;
 use timers::{Timer, Timers};
 use tokio::time::Instant;
 
-/// `{"events":[` and `]}`: what a batch body has around its events, in bytes, unless its group says otherwise.
+/// `{"events":[` and `]}`: what a batch body has around its events, in bytes, unless its group says
+/// otherwise.
 pub const ENVELOPE_BYTES: usize = 13;
 
 /// How many lanes are looked at for one that can be emptied, at the cap on lanes.
@@ -72,7 +74,11 @@ struct Concern {
 impl Concern {
     fn of<E: Entry>(entry: &E) -> Self {
         let lane = entry.lane();
-        Self { group: lane.group, user: lane.user.clone(), principal: entry.owner().principal }
+        Self {
+            group: lane.group,
+            user: lane.user.clone(),
+            principal: entry.owner().principal,
+        }
     }
 }
 
@@ -91,12 +97,14 @@ pub struct Lanes<E> {
     holds: Holds,
     numbers: Numbers,
     standing: Standing,
-    /// Whose next event is sealed at once, since a priority event of another group came: until when.
+    /// Whose next event is sealed at once, since a priority event of another group came: until
+    /// when.
     awaited: Recent<Concern, Instant>,
     last_seq: u64,
     ready: VecDeque<Batch<E>>,
     settled: Vec<Settled<E>>,
-    /// Lanes that a refusal held when an event came: their callers are acknowledged, so it may be forgotten elsewhere.
+    /// Lanes that a refusal held when an event came: their callers are acknowledged, so it may be
+    /// forgotten elsewhere.
     held_by_refusal: Vec<LaneId>,
     /// When the first event came: an event that is older was brought back by this start.
     began: Option<Instant>,
@@ -146,10 +154,14 @@ impl<E: Entry> Lanes<E> {
         self.lanes.slots()
     }
 
-    /// When the oldest event entered that is not settled, of the lanes in these places; `None` without events.
+    /// When the oldest event entered that is not settled, of the lanes in these places; `None`
+    /// without events.
     #[must_use]
     pub fn oldest_in(&self, slots: Range<usize>) -> Option<Instant> {
-        self.lanes.iter_in(slots).filter_map(|(_, lane)| lane.oldest()).min()
+        self.lanes
+            .iter_in(slots)
+            .filter_map(|(_, lane)| lane.oldest())
+            .min()
     }
 
     /// Batches to send now.
@@ -177,14 +189,22 @@ impl<E: Entry> Lanes<E> {
     /// Callers that an event was just taken of into a lane that a refusal holds.
     pub fn take_refused(&mut self) -> Vec<(Principal, GroupIndex)> {
         let ids = std::mem::take(&mut self.held_by_refusal);
-        let held = ids.iter().filter_map(|id| self.lane(*id)).filter(|lane| lane.is_rejected());
-        held.map(|lane| (lane.owner.principal, lane.key.group)).collect()
+        let held = ids
+            .iter()
+            .filter_map(|id| self.lane(*id))
+            .filter(|lane| lane.is_rejected());
+        held.map(|lane| (lane.owner.principal, lane.key.group))
+            .collect()
     }
 
     /// When [`tick`](Self::tick) is wanted next, to the millisecond.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        if self.due.0.is_empty() { self.timers.first() } else { self.due.1 }
+        if self.due.0.is_empty() {
+            self.timers.first()
+        } else {
+            self.due.1
+        }
     }
 
     fn lane(&self, id: LaneId) -> Option<&Lane<E>> {
@@ -200,14 +220,20 @@ impl<E: Entry> Lanes<E> {
         self.began.get_or_insert(now);
         self.last_seq = self.last_seq.max(entry.seq());
         let all = Arc::clone(&self.rules);
-        let Some(rules) = all.get(entry.lane().group.0) else { return self.orphan(entry) };
+        let Some(rules) = all.get(entry.lane().group.0) else {
+            return self.orphan(entry);
+        };
         let id = self.lane_for(&entry);
         let hurry = self.numbers.have_moved(rules, &entry) || self.is_awaited(now, &entry);
         let priority = entry.priority().then(|| Concern::of(&entry));
         let since = entry.since().unwrap_or(now);
-        let expires = entry.expires().map(|at| at.checked_sub(rules.token_margin).unwrap_or(now));
+        let expires = entry
+            .expires()
+            .map(|at| at.checked_sub(rules.token_margin).unwrap_or(now));
         let deadline = (since + rules.window).min(expires.unwrap_or(since + rules.window));
-        let Some(lane) = self.lane_mut(id) else { return };
+        let Some(lane) = self.lane_mut(id) else {
+            return;
+        };
         let full = lane.take_in(rules, entry, since, deadline);
         if lane.is_rejected() {
             self.held_by_refusal.push(id);
@@ -222,11 +248,20 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn orphan(&mut self, entry: E) {
-        self.settled.push(Settled { entry, outcome: Outcome::Dead(Reason::GroupRemoved), failed: 0, status: None });
+        self.settled.push(Settled {
+            entry,
+            outcome: Outcome::Dead(Reason::GroupRemoved),
+            failed: 0,
+            status: None,
+        });
     }
 
     fn is_awaited(&mut self, now: Instant, entry: &E) -> bool {
-        !self.awaited.is_empty() && self.awaited.take(&Concern::of(entry)).is_some_and(|until| now <= until)
+        !self.awaited.is_empty()
+            && self
+                .awaited
+                .take(&Concern::of(entry))
+                .is_some_and(|until| now <= until)
     }
 
     /// A priority event came: the same user's windows of the groups that go with it.
@@ -238,7 +273,13 @@ impl<E: Entry> Lanes<E> {
             if !lanes.is_empty() {
                 self.seal_all_of(&lanes, Seal::Window);
             } else if let Some(rules) = all.get(group.0) {
-                self.awaited.put(Concern { group: *group, ..of.clone() }, now + rules.window);
+                self.awaited.put(
+                    Concern {
+                        group: *group,
+                        ..of.clone()
+                    },
+                    now + rules.window,
+                );
             }
         }
     }
@@ -258,7 +299,10 @@ impl<E: Entry> Lanes<E> {
         let (key, owner) = (entry.lane(), entry.owner());
         let is_good = |principal| self.standing.is_good(principal, key.group);
         let (seat, gone) = self.order.enter(name, key, &owner, is_good);
-        let id = LaneId(self.lanes.insert(Lane::new(key.clone(), owner, seat, entry.envelope())));
+        let id = LaneId(
+            self.lanes
+                .insert(Lane::new(key.clone(), owner, seat, entry.envelope())),
+        );
         let (lanes, order) = (&self.lanes, &self.order);
         let hash = |id: &LaneId| {
             let name = |lane: &Lane<E>| order.name_of(lane.seat).map(|name| name.lane(&lane.key));
@@ -271,14 +315,22 @@ impl<E: Entry> Lanes<E> {
         id
     }
 
-    /// A principal gave its place among its user's up to this owner: it waits for none, and none for it.
+    /// A principal gave its place among its user's up to this owner: it waits for none, and none
+    /// for it.
     fn let_go(&mut self, user: &UserId, owner: &Owner, gone: Principal) {
-        let others = self.order.claimants(owner.realm, user).filter(|other| *other != owner.principal);
-        let all: Vec<_> = others.chain([gone]).flat_map(|one| self.lanes_of(user, one, |_| true)).collect();
+        let others = self
+            .order
+            .claimants(owner.realm, user)
+            .filter(|other| *other != owner.principal);
+        let all: Vec<_> = others
+            .chain([gone])
+            .flat_map(|one| self.lanes_of(user, one, |_| true))
+            .collect();
         all.into_iter().for_each(|id| self.advance(id));
     }
 
-    /// At the cap on lanes the window that opened first is sealed, so that its lane empties and goes (P10).
+    /// At the cap on lanes the window that opened first is sealed, so that its lane empties and
+    /// goes (P10).
     fn seal_oldest(&mut self) {
         let is_open = |id: &LaneId| self.lane(*id).is_some_and(|lane| lane.window.is_open());
         let open = self.timers.lanes().take(LOOK).find(is_open);
@@ -295,7 +347,9 @@ impl<E: Entry> Lanes<E> {
     /// At most so many of the lanes whose deadline or pause has passed; whether there was one.
     pub fn tick_some(&mut self, now: Instant, most: usize) -> bool {
         if self.due.0.is_empty() {
-            let Some(due) = self.timers.take(now) else { return false };
+            let Some(due) = self.timers.take(now) else {
+                return false;
+            };
             // ORDER: all of them before any goes on, which may set the timer of another one.
             for id in &due {
                 if let Some(lane) = self.lane_mut(*id) {
@@ -312,7 +366,9 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn wake(&mut self, now: Instant, id: LaneId) {
-        let Some(lane) = self.lane_mut(id) else { return };
+        let Some(lane) = self.lane_mut(id) else {
+            return;
+        };
         lane.resume(now);
         if lane.window.is_over(now) {
             self.seal(id, Seal::Window);
@@ -327,7 +383,11 @@ impl<E: Entry> Lanes<E> {
 
     /// Seals the windows of the lanes in these places.
     pub fn seal_all_in(&mut self, slots: Range<usize>) {
-        let ids: Vec<_> = self.lanes.iter_in(slots).map(|(key, _)| LaneId(key)).collect();
+        let ids: Vec<_> = self
+            .lanes
+            .iter_in(slots)
+            .map(|(key, _)| LaneId(key))
+            .collect();
         self.seal_all_of(&ids, Seal::Asked);
     }
 
@@ -343,7 +403,11 @@ impl<E: Entry> Lanes<E> {
 
     /// Lanes of which this is true.
     fn ids_of(&self, wanted: impl Fn(&Lane<E>) -> bool) -> Vec<LaneId> {
-        self.lanes.iter().filter(|(_, lane)| wanted(lane)).map(|(key, _)| LaneId(key)).collect()
+        self.lanes
+            .iter()
+            .filter(|(_, lane)| wanted(lane))
+            .map(|(key, _)| LaneId(key))
+            .collect()
     }
 
     fn seal_all_of(&mut self, ids: &[LaneId], why: Seal) {
@@ -356,13 +420,21 @@ impl<E: Entry> Lanes<E> {
     /// Seals a lane's window, and what must go before it.
     fn seal(&mut self, id: LaneId, why: Seal) {
         self.seal_one(id, why);
-        // ORDER: all fronts are known before any lane goes: what was made needless holds up nothing.
+        // ORDER: all fronts are known before any lane goes: what was made needless holds up
+        // nothing.
         self.list(id);
         let newest = self.lane(id).and_then(Lane::last_seq).unwrap_or(0);
         let others = self.older_than(id, newest);
         for other in &others {
             // Only its own end may hold what a priority event closes.
-            self.seal_one(*other, if why == Seal::Priority { Seal::Window } else { why });
+            self.seal_one(
+                *other,
+                if why == Seal::Priority {
+                    Seal::Window
+                } else {
+                    why
+                },
+            );
             self.list(*other);
         }
         others.into_iter().for_each(|other| self.advance(other));
@@ -370,13 +442,21 @@ impl<E: Entry> Lanes<E> {
 
     /// Other lanes that have something that must go before this number of a lane.
     fn older_than(&self, id: LaneId, seq: u64) -> Vec<LaneId> {
-        let Some(lane) = self.lane(id) else { return Vec::new() };
-        self.order.before(seq, (id, lane.seat), self.is_good(lane), |other| self.look(other))
+        let Some(lane) = self.lane(id) else {
+            return Vec::new();
+        };
+        self.order
+            .before(seq, (id, lane.seat), self.is_good(lane), |other| {
+                self.look(other)
+            })
     }
 
     fn look(&self, id: LaneId) -> Foreign {
         let lane = self.lane(id);
-        Foreign { good: lane.is_some_and(|lane| self.is_good(lane)), well: lane.is_some_and(Lane::is_well) }
+        Foreign {
+            good: lane.is_some_and(|lane| self.is_good(lane)),
+            well: lane.is_some_and(Lane::is_well),
+        }
     }
 
     fn is_good(&self, lane: &Lane<E>) -> bool {
@@ -384,8 +464,12 @@ impl<E: Entry> Lanes<E> {
     }
 
     fn seal_one(&mut self, id: LaneId, why: Seal) {
-        let Some(lane) = self.lanes.get_mut(id.0) else { return };
-        let Some(rules) = self.rules.get(lane.key.group.0) else { return };
+        let Some(lane) = self.lanes.get_mut(id.0) else {
+            return;
+        };
+        let Some(rules) = self.rules.get(lane.key.group.0) else {
+            return;
+        };
         let held = self.holds.limit(lane, false) != u64::MAX;
         lane.seal(rules, why, held);
         if why == Seal::Asked {
@@ -393,9 +477,15 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
-    fn lanes_of(&self, user: &UserId, principal: Principal, wanted: impl Fn(&Lane<E>) -> bool) -> Vec<LaneId> {
+    fn lanes_of(
+        &self,
+        user: &UserId,
+        principal: Principal,
+        wanted: impl Fn(&Lane<E>) -> bool,
+    ) -> Vec<LaneId> {
         let ids = self.order.lanes_of(user, principal);
-        ids.filter(|id| self.lane(*id).is_some_and(&wanted)).collect()
+        ids.filter(|id| self.lane(*id).is_some_and(&wanted))
+            .collect()
     }
 
     /// Consecutive attempts of this lane that got no answer.

@@ -1,4 +1,5 @@
-//! Numbers that were sent, for windows that are sealed when one has moved far enough (`flush_on_change`).
+//! Numbers that were sent, for windows that are sealed when one has moved far enough
+//! (`flush_on_change`).
 
 use super::recent::Recent;
 use super::{Concern, Entry, Queued, Rules};
@@ -15,13 +16,17 @@ impl Numbers {
         Self(Recent::new(most))
     }
 
-    /// Whether a number has moved far enough since the last one sent of the subject; nothing sent counts as 0.
+    /// Whether a number has moved far enough since the last one sent of the subject; nothing sent
+    /// counts as 0.
     pub(super) fn have_moved<E: Entry>(&self, rules: &Rules, entry: &E) -> bool {
         if rules.change.is_empty() {
             return false;
         }
         let sent = self.0.get(&(Concern::of(entry), entry.subject()));
-        let last = |place: usize| sent.and_then(|all| all.get(place).copied().flatten()).unwrap_or(0.0);
+        let last = |place: usize| {
+            sent.and_then(|all| all.get(place).copied().flatten())
+                .unwrap_or(0.0)
+        };
         let moved = |(place, (path, step)): (usize, &(Path, f64))| {
             number(entry, path).is_some_and(|value| (value - last(place)).abs() >= *step)
         };
@@ -34,7 +39,11 @@ impl Numbers {
             return;
         }
         for Queued { entry, .. } in events {
-            let numbers = rules.change.iter().map(|(path, _)| number(entry, path)).collect();
+            let numbers = rules
+                .change
+                .iter()
+                .map(|(path, _)| number(entry, path))
+                .collect();
             self.0.put((Concern::of(entry), entry.subject()), numbers);
         }
     }

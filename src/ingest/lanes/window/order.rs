@@ -1,11 +1,14 @@
-//! Order between lanes and users: how far a lane may offer while others have something older (P4, rulings 15 and 17).
+//! Order between lanes and users: how far a lane may offer while others have something older (P4,
+//! rulings 15 and 17).
 //!
-//! What one user of one principal does, in groups that keep one order, goes out in the order in which it was acknowledged,
-//! under however many fingerprints. Other principals are the same user only where the user's name is a claim of each: then
-//! a principal waits for those that are known to be good, and, while it is not known to be good itself, for the others
-//! that are not, as long as no attempt of theirs fails. A lane that is held by a refusal holds up its own principal only.
+//! What one user of one principal does, in groups that keep one order, goes out in the order in
+//! which it was acknowledged, under however many fingerprints. Other principals are the same user
+//! only where the user's name is a claim of each: then a principal waits for those that are known
+//! to be good, and, while it is not known to be good itself, for the others that are not, as long
+//! as no attempt of theirs fails. A lane that is held by a refusal holds up its own principal only.
 //!
-//! A lane that is alone for its user and principal costs no look-up: its [`Seat`] says where its own are.
+//! A lane that is alone for its user and principal costs no look-up: its [`Seat`] says where its
+//! own are.
 
 use super::LaneId;
 use super::claims::{Claims, Name, remove_from};
@@ -18,8 +21,8 @@ use std::hash::{BuildHasher as _, RandomState};
 /// The fronts of lanes, in the order of their numbers.
 type Fronts = SmallVec<[(u64, LaneId); 1]>;
 
-/// Lanes that keep one order whatever is known of their principal: of one user of one principal, in groups that keep one
-/// order.
+/// Lanes that keep one order whatever is known of their principal: of one user of one principal, in
+/// groups that keep one order.
 #[derive(Debug)]
 struct Domain {
     set: u32,
@@ -82,8 +85,13 @@ pub(super) struct Order {
 impl Order {
     /// `ordered`: with which other groups each group keeps one order.
     pub(super) fn new<'a>(ordered: impl Iterator<Item = &'a [GroupIndex]>) -> Self {
-        let set = |(own, others): (usize, &[GroupIndex])| others.iter().map(|other| other.0).fold(own, usize::min);
-        let sets: Vec<_> = ordered.enumerate().map(|one| u32::try_from(set(one)).unwrap_or(u32::MAX)).collect();
+        let set = |(own, others): (usize, &[GroupIndex])| {
+            others.iter().map(|other| other.0).fold(own, usize::min)
+        };
+        let sets: Vec<_> = ordered
+            .enumerate()
+            .map(|one| u32::try_from(set(one)).unwrap_or(u32::MAX))
+            .collect();
         let mut each_set = sets.clone();
         each_set.sort_unstable();
         each_set.dedup();
@@ -108,8 +116,9 @@ impl Order {
         self.domains.get(seat.domain).map(|domain| domain.name)
     }
 
-    /// A lane of this owner came into being. `is_good`: which of the known principals give no place up. The principal
-    /// that gave its place up, if one did: it waits for no other any more, nor is it waited for.
+    /// A lane of this owner came into being. `is_good`: which of the known principals give no place
+    /// up. The principal that gave its place up, if one did: it waits for no other any more, nor is
+    /// it waited for.
     pub(super) fn enter(
         &mut self,
         name: Name,
@@ -120,10 +129,24 @@ impl Order {
         let set = self.sets.get(key.group.0).copied().unwrap_or(u32::MAX);
         let domain = self.domain_for(name, set, &key.user, owner.principal);
         if !owner.claimed {
-            return (Seat { domain, claim: None }, None);
+            return (
+                Seat {
+                    domain,
+                    claim: None,
+                },
+                None,
+            );
         }
-        let (claim, gone) = self.claims.enter((name, owner.realm, &key.user), owner.principal, is_good);
-        (Seat { domain, claim: Some(claim) }, gone)
+        let (claim, gone) =
+            self.claims
+                .enter((name, owner.realm, &key.user), owner.principal, is_good);
+        (
+            Seat {
+                domain,
+                claim: Some(claim),
+            },
+            gone,
+        )
     }
 
     fn domain_for(&mut self, name: Name, set: u32, user: &UserId, principal: Principal) -> Key {
@@ -138,42 +161,78 @@ impl Order {
     fn insert_domain(&mut self, name: Name, set: u32, user: UserId, principal: Principal) -> Key {
         let after = self.first_of(principal);
         let (seats, before, fronts, refused) = (0, None, Fronts::new(), None);
-        let key = self.domains.insert(Domain { set, seats, user, name, principal, before, after, fronts, refused });
+        let key = self.domains.insert(Domain {
+            set,
+            seats,
+            user,
+            name,
+            principal,
+            before,
+            after,
+            fronts,
+            refused,
+        });
         if let Some(first) = after.and_then(|after| self.domains.get_mut(after)) {
             first.before = Some(key);
             self.set_first(principal, key);
         } else {
-            let hash = |key: &Key| self.domains.get(*key).map_or(0, |domain| first_eight(&domain.principal.0));
-            self.by_principal.insert_unique(first_eight(&principal.0), key, hash);
+            let hash = |key: &Key| {
+                self.domains
+                    .get(*key)
+                    .map_or(0, |domain| first_eight(&domain.principal.0))
+            };
+            self.by_principal
+                .insert_unique(first_eight(&principal.0), key, hash);
         }
         let hash = |key: &Key| {
             let domain = self.domains.get(*key);
             domain.map_or(0, |domain| domain.name.domain(domain.set, domain.principal))
         };
-        self.by_name.insert_unique(name.domain(set, principal), key, hash);
+        self.by_name
+            .insert_unique(name.domain(set, principal), key, hash);
         key
     }
 
     /// The first domain of a principal.
     fn first_of(&self, principal: Principal) -> Option<Key> {
-        let is_it = |key: &Key| self.domains.get(*key).is_some_and(|domain| domain.principal == principal);
-        self.by_principal.find(first_eight(&principal.0), is_it).copied()
+        let is_it = |key: &Key| {
+            self.domains
+                .get(*key)
+                .is_some_and(|domain| domain.principal == principal)
+        };
+        self.by_principal
+            .find(first_eight(&principal.0), is_it)
+            .copied()
     }
 
     /// Another one is the first of its principal.
     fn set_first(&mut self, principal: Principal, key: Key) {
-        let is_it = |key: &Key| self.domains.get(*key).is_some_and(|domain| domain.principal == principal);
+        let is_it = |key: &Key| {
+            self.domains
+                .get(*key)
+                .is_some_and(|domain| domain.principal == principal)
+        };
         if let Some(first) = self.by_principal.find_mut(first_eight(&principal.0), is_it) {
             *first = key;
         }
     }
 
-    fn find_domain(&self, name: Name, set: u32, user: &UserId, principal: Principal) -> Option<Key> {
+    fn find_domain(
+        &self,
+        name: Name,
+        set: u32,
+        user: &UserId,
+        principal: Principal,
+    ) -> Option<Key> {
         let is_it = |key: &Key| {
             let domain = self.domains.get(*key);
-            domain.is_some_and(|domain| domain.principal == principal && domain.set == set && domain.user == *user)
+            domain.is_some_and(|domain| {
+                domain.principal == principal && domain.set == set && domain.user == *user
+            })
         };
-        self.by_name.find(name.domain(set, principal), is_it).copied()
+        self.by_name
+            .find(name.domain(set, principal), is_it)
+            .copied()
     }
 
     /// A lane of this owner is gone.
@@ -185,17 +244,25 @@ impl Order {
     }
 
     fn leave_domain(&mut self, key: Key) {
-        let Some(domain) = self.domains.get_mut(key) else { return };
+        let Some(domain) = self.domains.get_mut(key) else {
+            return;
+        };
         domain.seats = domain.seats.saturating_sub(1);
         if domain.seats > 0 {
             return;
         }
         let (before, after) = (domain.before, domain.after);
-        let (principal, hash) = (domain.principal, domain.name.domain(domain.set, domain.principal));
+        let (principal, hash) = (
+            domain.principal,
+            domain.name.domain(domain.set, domain.principal),
+        );
         if let Some(after) = after.and_then(|after| self.domains.get_mut(after)) {
             after.before = before;
         }
-        match (before.and_then(|before| self.domains.get_mut(before)), after) {
+        match (
+            before.and_then(|before| self.domains.get_mut(before)),
+            after,
+        ) {
             (Some(before), _) => before.after = after,
             (None, Some(after)) => self.set_first(principal, after),
             (None, None) => remove_from(&mut self.by_principal, first_eight(&principal.0), key),
@@ -205,11 +272,19 @@ impl Order {
     }
 
     /// A lane has moved; `None`: it has nothing left.
-    pub(super) fn list(&mut self, id: LaneId, seat: Seat, before: Option<Place>, place: Option<Place>) {
+    pub(super) fn list(
+        &mut self,
+        id: LaneId,
+        seat: Seat,
+        before: Option<Place>,
+        place: Option<Place>,
+    ) {
         if before == place {
             return;
         }
-        let Some(domain) = self.domains.get_mut(seat.domain) else { return };
+        let Some(domain) = self.domains.get_mut(seat.domain) else {
+            return;
+        };
         if let Some(Place { front, refused }) = before {
             let listed = domain.listed(refused);
             if let Ok(place) = listed.binary_search_by_key(&front, |(front, _)| *front) {
@@ -226,7 +301,9 @@ impl Order {
 
     /// A refusal holds a lane of this domain.
     pub(super) fn is_refused(&self, seat: Seat) -> bool {
-        self.domains.get(seat.domain).is_some_and(|domain| domain.refused.is_some())
+        self.domains
+            .get(seat.domain)
+            .is_some_and(|domain| domain.refused.is_some())
     }
 
     /// Whether this owner's lanes are told when what they wait for has moved.
@@ -235,37 +312,70 @@ impl Order {
         claim.is_some_and(|claim| claim.knows(owner.principal))
     }
 
-    /// Domains of the same user under other principals. One that is not known itself would not be told when what it waits
-    /// for has moved.
+    /// Domains of the same user under other principals. One that is not known itself would not be
+    /// told when what it waits for has moved.
     fn foreign(&self, seat: Seat) -> impl Iterator<Item = &Domain> {
         let domain = self.domains.get(seat.domain);
-        let claim = seat.claim.and_then(|claim| self.claims.get(claim)).filter(|claim| claim.known.len() > 1);
-        let both = claim.zip(domain).filter(|(claim, domain)| claim.knows(domain.principal));
+        let claim = seat
+            .claim
+            .and_then(|claim| self.claims.get(claim))
+            .filter(|claim| claim.known.len() > 1);
+        let both = claim
+            .zip(domain)
+            .filter(|(claim, domain)| claim.knows(domain.principal));
         both.into_iter().flat_map(move |(claim, domain)| {
             let others = claim.known.iter().map(|(principal, _)| *principal);
             let others = others.filter(|principal| *principal != domain.principal);
             others.filter_map(|principal| {
-                self.domains.get(self.find_domain(domain.name, domain.set, &domain.user, principal)?)
+                self.domains.get(self.find_domain(
+                    domain.name,
+                    domain.set,
+                    &domain.user,
+                    principal,
+                )?)
             })
         })
     }
 
     /// The last number that a lane may offer: all that others have before it goes first.
-    pub(super) fn limit(&self, id: LaneId, seat: Seat, good: bool, look: impl Fn(LaneId) -> Foreign) -> u64 {
-        let Some(domain) = self.domains.get(seat.domain) else { return u64::MAX };
-        let other = |fronts: &[(u64, LaneId)]| fronts.iter().find(|(_, other)| *other != id).map(|(front, _)| *front);
-        let own = other(&domain.fronts).into_iter().chain(domain.refused.as_ref().and_then(|refused| other(refused)));
+    pub(super) fn limit(
+        &self,
+        id: LaneId,
+        seat: Seat,
+        good: bool,
+        look: impl Fn(LaneId) -> Foreign,
+    ) -> u64 {
+        let Some(domain) = self.domains.get(seat.domain) else {
+            return u64::MAX;
+        };
+        let other = |fronts: &[(u64, LaneId)]| {
+            fronts
+                .iter()
+                .find(|(_, other)| *other != id)
+                .map(|(front, _)| *front)
+        };
+        let own = other(&domain.fronts)
+            .into_iter()
+            .chain(domain.refused.as_ref().and_then(|refused| other(refused)));
         let waits_for = |lane: LaneId| {
-            let Foreign { good: other_is_good, well } = look(lane);
+            let Foreign {
+                good: other_is_good,
+                well,
+            } = look(lane);
             other_is_good || !good && well
         };
         let foreign = self.foreign(seat).filter_map(|other| other.fronts.first());
-        let foreign = foreign.filter(|(_, lane)| waits_for(*lane)).map(|(front, _)| *front);
-        own.chain(foreign).min().map_or(u64::MAX, |front| front.saturating_sub(1))
+        let foreign = foreign
+            .filter(|(_, lane)| waits_for(*lane))
+            .map(|(front, _)| *front);
+        own.chain(foreign)
+            .min()
+            .map_or(u64::MAX, |front| front.saturating_sub(1))
     }
 
-    /// Other lanes that have something before `seq` and that a lane with that number is to seal: of its own domain all; of
-    /// another principal's if both are known to be good, or neither is (what is not known seals nothing of what is).
+    /// Other lanes that have something before `seq` and that a lane with that number is to seal: of
+    /// its own domain all; of another principal's if both are known to be good, or neither is (what
+    /// is not known seals nothing of what is).
     pub(super) fn before(
         &self,
         seq: u64,
@@ -273,8 +383,12 @@ impl Order {
         good: bool,
         look: impl Fn(LaneId) -> Foreign,
     ) -> Vec<LaneId> {
-        let Some(domain) = self.domains.get(seat.domain) else { return Vec::new() };
-        let mut found: Vec<_> = older(&domain.fronts, seq).filter(|lane| *lane != id).collect();
+        let Some(domain) = self.domains.get(seat.domain) else {
+            return Vec::new();
+        };
+        let mut found: Vec<_> = older(&domain.fronts, seq)
+            .filter(|lane| *lane != id)
+            .collect();
         for other in self.foreign(seat) {
             found.extend(older(&other.fronts, seq).filter(|lane| look(*lane).good == good));
         }
@@ -284,25 +398,42 @@ impl Order {
     /// The lanes that may go first now: of this domain, and of the same user's other ones.
     pub(super) fn heads(&self, seat: Seat) -> SmallVec<[LaneId; 2]> {
         let own = self.domains.get(seat.domain).into_iter();
-        own.chain(self.foreign(seat)).filter_map(|domain| domain.fronts.first()).map(|(_, lane)| *lane).collect()
+        own.chain(self.foreign(seat))
+            .filter_map(|domain| domain.fronts.first())
+            .map(|(_, lane)| *lane)
+            .collect()
     }
 
     /// Principals with lanes of this user whose name is a claim.
     pub(super) fn claimants(&self, realm: Realm, user: &UserId) -> impl Iterator<Item = Principal> {
         let claim = self.claims.find(self.name(user), realm, user);
-        claim.into_iter().flat_map(|claim| &claim.known).map(|(principal, _)| *principal)
+        claim
+            .into_iter()
+            .flat_map(|claim| &claim.known)
+            .map(|(principal, _)| *principal)
     }
 
     /// The listed lanes of a user of a principal.
-    pub(super) fn lanes_of(&self, user: &UserId, principal: Principal) -> impl Iterator<Item = LaneId> {
+    pub(super) fn lanes_of(
+        &self,
+        user: &UserId,
+        principal: Principal,
+    ) -> impl Iterator<Item = LaneId> {
         let name = self.name(user);
-        let domains = self.each_set.iter().filter_map(move |set| self.find_domain(name, *set, user, principal));
-        domains.filter_map(|key| self.domains.get(key)).flat_map(Domain::lanes)
+        let domains = self
+            .each_set
+            .iter()
+            .filter_map(move |set| self.find_domain(name, *set, user, principal));
+        domains
+            .filter_map(|key| self.domains.get(key))
+            .flat_map(Domain::lanes)
     }
 
     /// The listed lanes of a principal.
     pub(super) fn lanes_of_principal(&self, principal: Principal) -> impl Iterator<Item = LaneId> {
-        let first = self.first_of(principal).and_then(|first| self.domains.get(first));
+        let first = self
+            .first_of(principal)
+            .and_then(|first| self.domains.get(first));
         let domains = std::iter::successors(first, |domain| self.domains.get(domain.after?));
         domains.flat_map(Domain::lanes)
     }
@@ -310,16 +441,26 @@ impl Order {
 
 impl Domain {
     fn lanes(&self) -> impl Iterator<Item = LaneId> {
-        self.fronts.iter().chain(self.refused.iter().flat_map(|refused| refused.iter())).map(|(_, lane)| *lane)
+        self.fronts
+            .iter()
+            .chain(self.refused.iter().flat_map(|refused| refused.iter()))
+            .map(|(_, lane)| *lane)
     }
 
     fn listed(&mut self, refused: bool) -> &mut Fronts {
-        if refused { self.refused.get_or_insert_default() } else { &mut self.fronts }
+        if refused {
+            self.refused.get_or_insert_default()
+        } else {
+            &mut self.fronts
+        }
     }
 }
 
 fn older(fronts: &[(u64, LaneId)], seq: u64) -> impl Iterator<Item = LaneId> {
-    fronts.iter().take_while(move |(front, _)| *front < seq).map(|(_, lane)| *lane)
+    fronts
+        .iter()
+        .take_while(move |(front, _)| *front < seq)
+        .map(|(_, lane)| *lane)
 }
 
 #[cfg(test)]
@@ -330,6 +471,9 @@ mod tests {
     #[test]
     fn a_lone_lanes_seat_takes_few_bytes() {
         // Beside 32 bytes of places in tables and slots.
-        assert_eq!((size_of::<Domain>(), size_of::<Claim>(), size_of::<Seat>()), (104, 72, 16));
+        assert_eq!(
+            (size_of::<Domain>(), size_of::<Claim>(), size_of::<Seat>()),
+            (104, 72, 16)
+        );
     }
 }

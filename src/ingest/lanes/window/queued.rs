@@ -38,23 +38,40 @@ pub struct Covers<E> {
 
 impl<E: Entry> Queued<E> {
     pub(super) const fn new(entry: E, since: Instant) -> Self {
-        Self { entry, failed: 0, since, covers: None }
+        Self {
+            entry,
+            failed: 0,
+            since,
+            covers: None,
+        }
     }
 
     pub(super) fn shown(&self) -> Shown {
-        let covered = self.covers.iter().flat_map(|covers| &covers.events).flat_map(|older| older.entry.tags());
+        let covered = self
+            .covers
+            .iter()
+            .flat_map(|covers| &covers.events)
+            .flat_map(|older| older.entry.tags());
         let tags = self.entry.tags().iter().chain(covered).copied().collect();
-        Shown { seq: self.entry.seq(), json: self.entry.shown(), tags }
+        Shown {
+            seq: self.entry.seq(),
+            json: self.entry.shown(),
+            tags,
+        }
     }
 
     /// Its own number, or that of the oldest event that it covers.
     pub(super) fn first_seq(&self) -> u64 {
-        self.covers.as_ref().map_or_else(|| self.entry.seq(), |covers| covers.first_seq)
+        self.covers
+            .as_ref()
+            .map_or_else(|| self.entry.seq(), |covers| covers.first_seq)
     }
 
     /// When it came, or the oldest event that it covers.
     pub(super) fn first_since(&self) -> Instant {
-        self.covers.as_ref().map_or(self.since, |covers| covers.first)
+        self.covers
+            .as_ref()
+            .map_or(self.since, |covers| covers.first)
     }
 
     /// Takes the place of an older event.
@@ -67,18 +84,27 @@ impl<E: Entry> Queued<E> {
                 covers.events.push(older);
                 self.covers = before;
             }
-            (None, None) => self.covers = Some(Box::new(Covers { events: vec![older], first_seq, first })),
+            (None, None) => {
+                self.covers = Some(Box::new(Covers {
+                    events: vec![older],
+                    first_seq,
+                    first,
+                }))
+            }
             (Some(covers), _) => {
                 covers.first_seq = covers.first_seq.min(first_seq);
                 covers.first = covers.first.min(first);
-                covers.events.extend(before.map(|covers| covers.events).unwrap_or_default());
+                covers
+                    .events
+                    .extend(before.map(|covers| covers.events).unwrap_or_default());
                 covers.events.push(older);
                 covers.events.sort_by_key(|queued| queued.entry.seq());
             }
         }
     }
 
-    /// The newest event that it covers, standing for the older ones: what goes in its stead when it dies of its own fault.
+    /// The newest event that it covers, standing for the older ones: what goes in its stead when it
+    /// dies of its own fault.
     pub(super) fn uncover(&mut self) -> Option<Self> {
         let mut events = self.covers.take()?.events;
         let mut newest = events.pop()?;
@@ -92,9 +118,18 @@ impl<E: Entry> Queued<E> {
             Outcome::Superseded { by } => by.clone(),
             _ => self.entry.id().clone(),
         };
-        let needless = self.covers.map(|covers| covers.events).unwrap_or_default().into_iter();
-        let needless =
-            needless.map(move |queued| (queued.entry, Outcome::Superseded { by: by.clone() }, queued.failed));
+        let needless = self
+            .covers
+            .map(|covers| covers.events)
+            .unwrap_or_default()
+            .into_iter();
+        let needless = needless.map(move |queued| {
+            (
+                queued.entry,
+                Outcome::Superseded { by: by.clone() },
+                queued.failed,
+            )
+        });
         needless.chain(std::iter::once((self.entry, outcome, self.failed)))
     }
 }

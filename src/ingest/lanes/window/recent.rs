@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
-/// Remembers the last value of at least the `most` keys that were put last, and of at most twice as many (P10).
+/// Remembers the last value of at least the `most` keys that were put last, and of at most twice as
+/// many (P10).
 #[derive(Debug)]
 pub struct Recent<K, V, S = RandomState> {
     young: HashMap<K, V, S>,
@@ -14,7 +15,11 @@ pub struct Recent<K, V, S = RandomState> {
 impl<K: Eq + Hash, V, S: BuildHasher + Default> Recent<K, V, S> {
     /// Empty.
     pub fn new(most: usize) -> Self {
-        Self { young: HashMap::default(), old: HashMap::default(), most: most.max(1) }
+        Self {
+            young: HashMap::default(),
+            old: HashMap::default(),
+            most: most.max(1),
+        }
     }
 
     /// The last value, if it is remembered.

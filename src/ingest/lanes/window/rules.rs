@@ -60,7 +60,8 @@ pub trait Entry {
 pub struct Rules {
     /// Longest time from a window's first event to its seal.
     pub window: Duration,
-    /// Seal at this many; where only the newest of each subject goes as a single call, at this many subjects.
+    /// Seal at this many; where only the newest of each subject goes as a single call, at this many
+    /// subjects.
     pub flush_at: usize,
     /// Most in a batch.
     pub max_events: usize,

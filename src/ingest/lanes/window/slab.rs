@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::ops::Range;
 
-/// The number of a value: its slot, and how many values the slot had before it. Never used twice (a slot that has been used
-/// four billion times starts anew).
+/// The number of a value: its slot, and how many values the slot had before it. Never used twice (a
+/// slot that has been used four billion times starts anew).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(NonZeroU64);
 
@@ -35,7 +35,10 @@ pub struct Slab<T> {
 impl<T> Slab<T> {
     /// Empty.
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     /// Values that are there.
@@ -60,21 +63,30 @@ impl<T> Slab<T> {
     /// The value.
     pub fn get(&self, key: Key) -> Option<&T> {
         let (place, turn) = key.parts();
-        let slot = self.slots.get(place as usize).filter(|slot| slot.turn == turn)?;
+        let slot = self
+            .slots
+            .get(place as usize)
+            .filter(|slot| slot.turn == turn)?;
         slot.value.as_deref()
     }
 
     /// The value.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let (place, turn) = key.parts();
-        let slot = self.slots.get_mut(place as usize).filter(|slot| slot.turn == turn)?;
+        let slot = self
+            .slots
+            .get_mut(place as usize)
+            .filter(|slot| slot.turn == turn)?;
         slot.value.as_deref_mut()
     }
 
     /// Takes a value out.
     pub fn remove(&mut self, key: Key) -> Option<Box<T>> {
         let (place, turn) = key.parts();
-        let slot = self.slots.get_mut(place as usize).filter(|slot| slot.turn == turn)?;
+        let slot = self
+            .slots
+            .get_mut(place as usize)
+            .filter(|slot| slot.turn == turn)?;
         let value = slot.value.take()?;
         slot.turn = slot.turn.wrapping_add(1);
         self.free.push(place);
@@ -93,10 +105,18 @@ impl<T> Slab<T> {
 
     /// The values in some of the places.
     pub fn iter_in(&self, places: Range<usize>) -> impl Iterator<Item = (Key, &T)> {
-        self.slots.iter().enumerate().take(places.end).skip(places.start).filter_map(|(place, slot)| {
-            let value = slot.value.as_deref()?;
-            Some((Key::new(u32::try_from(place).unwrap_or(u32::MAX), slot.turn), value))
-        })
+        self.slots
+            .iter()
+            .enumerate()
+            .take(places.end)
+            .skip(places.start)
+            .filter_map(|(place, slot)| {
+                let value = slot.value.as_deref()?;
+                Some((
+                    Key::new(u32::try_from(place).unwrap_or(u32::MAX), slot.turn),
+                    value,
+                ))
+            })
     }
 }
 
@@ -110,9 +130,21 @@ mod tests {
         let (first, second) = (slab.insert('a'), slab.insert('b'));
         assert_eq!(slab.remove(first).as_deref(), Some(&'a'));
         let third = slab.insert('c');
-        assert!(slab.get(first).is_none() && slab.get_mut(first).is_none() && slab.remove(first).is_none());
-        assert_eq!((slab.get(second), slab.get(third), slab.len()), (Some(&'b'), Some(&'c'), 2));
+        assert!(
+            slab.get(first).is_none()
+                && slab.get_mut(first).is_none()
+                && slab.remove(first).is_none()
+        );
+        assert_eq!(
+            (slab.get(second), slab.get(third), slab.len()),
+            (Some(&'b'), Some(&'c'), 2)
+        );
         assert_eq!(slab.slots.len(), 2, "the slot is used again");
-        assert_eq!(slab.iter().map(|(key, value)| (key, *value)).collect::<Vec<_>>(), [(third, 'c'), (second, 'b')]);
+        assert_eq!(
+            slab.iter()
+                .map(|(key, value)| (key, *value))
+                .collect::<Vec<_>>(),
+            [(third, 'c'), (second, 'b')]
+        );
     }
 }

@@ -20,7 +20,11 @@ pub(super) struct Standing {
 impl Standing {
     /// Nothing is known; so many principals are remembered at least.
     pub(super) fn new(most: usize) -> Self {
-        Self { good: Recent::new(most), open_reads: ReadRoutes::default(), open: BTreeSet::new() }
+        Self {
+            good: Recent::new(most),
+            open_reads: ReadRoutes::default(),
+            open: BTreeSet::new(),
+        }
     }
 
     /// Had a 2xx in this group that says something of a name, and no refusal since.
@@ -31,13 +35,19 @@ impl Standing {
 
     /// A call of this principal was taken, or answered, in this group.
     pub(super) fn note(&mut self, principal: Principal, group: GroupIndex, grounds: Grounds) {
-        let before = self.good.get(&(principal, group)).copied().unwrap_or_default();
+        let before = self
+            .good
+            .get(&(principal, group))
+            .copied()
+            .unwrap_or_default();
         self.good.put((principal, group), before.and(grounds));
     }
 
-    /// A call of this principal was refused for its sake; whether it was good in one of so many groups.
+    /// A call of this principal was refused for its sake; whether it was good in one of so many
+    /// groups.
     pub(super) fn note_refusal(&mut self, principal: Principal, groups: usize) -> bool {
-        let taken = (0..groups).filter(|group| self.good.take(&(principal, GroupIndex(*group))).is_some());
+        let taken =
+            (0..groups).filter(|group| self.good.take(&(principal, GroupIndex(*group))).is_some());
         taken.count() > 0
     }
 

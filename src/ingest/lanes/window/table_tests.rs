@@ -16,11 +16,17 @@ fn settle_user(lanes: &mut Lanes<Model>, now: Instant, user: u8) {
 
 #[test]
 fn lanes_that_are_due_in_one_millisecond_all_go_whatever_left_before() {
-    for (gone, later) in [(vec![1], 6), (vec![3, 1], 5), (vec![6, 5], 1), (vec![2, 4, 6], 7)] {
+    for (gone, later) in [
+        (vec![1], 6),
+        (vec![3, 1], 5),
+        (vec![6, 5], 1),
+        (vec![2, 4, 6], 7),
+    ] {
         let now = Instant::now();
         let mut lanes = lanes(rules());
         crowd(&mut lanes, now, 6);
-        gone.iter().for_each(|user| settle_user(&mut lanes, now, *user));
+        gone.iter()
+            .for_each(|user| settle_user(&mut lanes, now, *user));
         (7..=9).for_each(|user| lanes.push(now, event(u64::from(user), user, 1)));
         settle_user(&mut lanes, now, later);
         lanes.tick(now + WINDOW);
@@ -39,28 +45,52 @@ fn of_many_lanes_that_are_due_at_once_so_many_are_looked_at_as_is_asked() {
     crowd(&mut lanes, now, 5);
     let due = now + WINDOW;
     assert!(lanes.tick_some(due, 2));
-    assert_eq!((lanes.take_ready().len(), lanes.next_wake()), (2, Some(due)));
+    assert_eq!(
+        (lanes.take_ready().len(), lanes.next_wake()),
+        (2, Some(due))
+    );
     // One that goes otherwise meanwhile goes once.
     lanes.barrier(&asker(1, 1), &only());
     let meanwhile = lanes.take_ready().len();
     assert!(lanes.tick_some(due, 2) && lanes.tick_some(due, 2));
-    assert_eq!((lanes.take_ready().len() + meanwhile, lanes.next_wake()), (3, None));
+    assert_eq!(
+        (lanes.take_ready().len() + meanwhile, lanes.next_wake()),
+        (3, None)
+    );
     assert!(!lanes.tick_some(due, 2));
 }
 
 #[test]
 fn a_principals_lanes_are_found_under_all_its_users_whatever_went_before() {
-    for gone in [vec![1], vec![5], vec![3], vec![5, 1], vec![2, 1], vec![4, 3], vec![2, 3, 4]] {
+    for gone in [
+        vec![1],
+        vec![5],
+        vec![3],
+        vec![5, 1],
+        vec![2, 1],
+        vec![4, 3],
+        vec![2, 3, 4],
+    ] {
         let now = Instant::now();
         let mut lanes = lanes(rules());
         crowd(&mut lanes, now, 5);
-        gone.iter().for_each(|user| settle_user(&mut lanes, now, *user));
+        gone.iter()
+            .for_each(|user| settle_user(&mut lanes, now, *user));
         // One that comes after the others went.
         lanes.push(now, event(9, 9, 1));
-        lanes.barrier(&Asker { user: None, ..asker(1, 1) }, &only());
+        lanes.barrier(
+            &Asker {
+                user: None,
+                ..asker(1, 1)
+            },
+            &only(),
+        );
         let mut sealed = ready(&mut lanes).concat();
         sealed.sort_unstable();
-        let wanted = (1..=5).filter(|user| !gone.contains(user)).chain([9]).map(u64::from);
+        let wanted = (1..=5)
+            .filter(|user| !gone.contains(user))
+            .chain([9])
+            .map(u64::from);
         assert_eq!(sealed, wanted.collect::<Vec<_>>(), "without {gone:?}");
     }
 }
@@ -69,7 +99,13 @@ fn a_principals_lanes_are_found_under_all_its_users_whatever_went_before() {
 fn a_lane_is_found_again_by_each_part_of_its_key_and_by_no_other() {
     let now = Instant::now();
     let mut lanes = Lanes::new(vec![rules(), rules()], 1_000);
-    let in_group = |group, made: Model| Model { lane: LaneKey { group: GroupIndex(group), ..made.lane }, ..made };
+    let in_group = |group, made: Model| Model {
+        lane: LaneKey {
+            group: GroupIndex(group),
+            ..made.lane
+        },
+        ..made
+    };
     for round in 0..3 {
         let first = 4 * round;
         lanes.push(now, event(first + 1, 1, 1));
@@ -95,7 +131,10 @@ fn pieces_of_the_places_hold_all_lanes_and_the_oldest_of_their_events() {
     lanes.push(later, event(9, 9, 1));
     assert_eq!(lanes.slots(), 5, "a place is taken again");
     let oldest = |slots| lanes.oldest_in(slots);
-    assert_eq!((oldest(1..2), oldest(0..5), oldest(5..9)), (Some(later), Some(now), None));
+    assert_eq!(
+        (oldest(1..2), oldest(0..5), oldest(5..9)),
+        (Some(later), Some(now), None)
+    );
     lanes.seal_all_in(0..2);
     assert_eq!(lanes.take_ready().len(), 2);
     lanes.seal_all_in(2..9);

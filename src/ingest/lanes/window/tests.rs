@@ -87,13 +87,25 @@ fn lane(user: u8, credential: u8) -> LaneKey {
 /// A principal of its own for each credential, whose token names the user.
 fn owner(credential: u8) -> Owner {
     let (principal, view) = (Principal([credential; 16]), View([credential; 16]));
-    Owner { principal, realm: Realm(0), view, claimed: true }
+    Owner {
+        principal,
+        realm: Realm(0),
+        view,
+        claimed: true,
+    }
 }
 
 /// The caller with this credential, of whom nothing is known.
 fn asker(user: u8, credential: u8) -> Asker {
-    let Owner { principal, realm, .. } = owner(credential);
-    Asker { principal, realm, user: Some(lane(user, credential).user), joins: false }
+    let Owner {
+        principal, realm, ..
+    } = owner(credential);
+    Asker {
+        principal,
+        realm,
+        user: Some(lane(user, credential).user),
+        joins: false,
+    }
 }
 
 fn event(seq: u64, user: u8, credential: u8) -> Model {
@@ -165,14 +177,23 @@ fn one(lanes: &mut Lanes<Model>) -> Batch<Model> {
 }
 
 fn accept(lanes: &mut Lanes<Model>, now: Instant, batch: Batch<Model>) {
-    let fates = batch.events.iter().map(|_| Fate::Done(Outcome::Accepted)).collect();
+    let fates = batch
+        .events
+        .iter()
+        .map(|_| Fate::Done(Outcome::Accepted))
+        .collect();
     lanes.verdict(now, batch, Verdict::Answered(fates), Duration::from_secs(1));
 }
 
 #[test]
 fn a_steady_stream_does_not_postpone_the_deadline_of_its_first_event() {
     let start = Instant::now();
-    let mut lanes = lanes(Rules { flush_at: 1_000, max_events: 1_000, max_bytes: 1 << 20, ..rules() });
+    let mut lanes = lanes(Rules {
+        flush_at: 1_000,
+        max_events: 1_000,
+        max_bytes: 1 << 20,
+        ..rules()
+    });
     for step in 0..49u64 {
         let now = start + Duration::from_millis(100 * step);
         lanes.push(now, event(step + 1, 1, 1));
@@ -191,7 +212,13 @@ fn a_window_is_sealed_by_count_and_by_a_priority_event_with_everything_before_it
     (1..=4).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     assert_eq!(ready(&mut lanes), [vec![1, 2, 3, 4]]);
     lanes.push(now, event(5, 2, 1));
-    lanes.push(now, Model { priority: true, ..event(6, 2, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(6, 2, 1)
+        },
+    );
     assert_eq!(ready(&mut lanes), [vec![5, 6]]);
 }
 
@@ -200,12 +227,22 @@ fn a_batch_is_exactly_as_large_as_it_may_be() {
     let now = Instant::now();
     // 13 bytes of envelope, 50 an event, a comma between: five fit into 13 + 250 + 4.
     for (max_bytes, wanted) in [(267, 5), (266, 4)] {
-        let mut lanes = lanes(Rules { flush_at: 100, max_bytes, max_events: 100, ..rules() });
+        let mut lanes = lanes(Rules {
+            flush_at: 100,
+            max_bytes,
+            max_events: 100,
+            ..rules()
+        });
         (1..=5).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
         lanes.seal_all();
         assert_eq!(one(&mut lanes).events.len(), wanted, "{max_bytes}");
     }
-    let mut lanes = lanes(Rules { flush_at: 100, max_bytes: 1 << 20, max_events: 3, ..rules() });
+    let mut lanes = lanes(Rules {
+        flush_at: 100,
+        max_bytes: 1 << 20,
+        max_events: 3,
+        ..rules()
+    });
     (1..=4).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     lanes.seal_all();
     assert_eq!(one(&mut lanes).events.len(), 3);
@@ -217,7 +254,16 @@ fn credentials_never_share_a_batch() {
     let mut lanes = lanes(rules());
     for seq in 1..=6 {
         let credential = (seq % 2) as u8;
-        lanes.push(now, Model { owner: Owner { claimed: false, ..owner(credential) }, ..event(seq, 1, credential) });
+        lanes.push(
+            now,
+            Model {
+                owner: Owner {
+                    claimed: false,
+                    ..owner(credential)
+                },
+                ..event(seq, 1, credential)
+            },
+        );
     }
     lanes.seal_all();
     let mut found = ready(&mut lanes);
@@ -228,7 +274,11 @@ fn credentials_never_share_a_batch() {
 #[test]
 fn distinct_cuts_a_batch_before_a_repeated_value_and_keeps_the_order() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { distinct: vec![Path::of(&["lesson"])], flush_at: 4, ..rules() });
+    let mut lanes = lanes(Rules {
+        distinct: vec![Path::of(&["lesson"])],
+        flush_at: 4,
+        ..rules()
+    });
     (1..=4).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [1, 2, 3], "4 repeats the lesson of 1");
@@ -250,7 +300,10 @@ fn a_refused_event_leads_the_next_batch_and_is_given_up_in_the_end() {
         });
         let fates = fates.collect();
         lanes.verdict(now, batch, Verdict::Answered(fates), Duration::from_secs(1));
-        assert!(lanes.take_ready().is_empty(), "not before the pause is over");
+        assert!(
+            lanes.take_ready().is_empty(),
+            "not before the pause is over"
+        );
         now += Duration::from_secs(1);
         lanes.tick(now);
     }
@@ -271,7 +324,14 @@ fn a_retried_batch_keeps_its_id_and_later_events_stay_behind_it() {
     (1..=4).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     let batch = one(&mut lanes);
     let id = batch.id;
-    lanes.verdict(now, batch, Verdict::Retry { pause: Duration::from_secs(2) }, Duration::ZERO);
+    lanes.verdict(
+        now,
+        batch,
+        Verdict::Retry {
+            pause: Duration::from_secs(2),
+        },
+        Duration::ZERO,
+    );
     (5..=8).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     assert!(lanes.take_ready().is_empty());
     lanes.tick(now + Duration::from_secs(2));
@@ -291,7 +351,10 @@ fn a_rejected_lane_waits_for_a_success_of_its_own_credential() {
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
     lanes.vouch(Principal([2; 16]), &[]);
     lanes.tick(now + Duration::from_secs(60));
-    assert!(lanes.take_ready().is_empty(), "another credential cures nothing");
+    assert!(
+        lanes.take_ready().is_empty(),
+        "another credential cures nothing"
+    );
     lanes.vouch(Principal([1; 16]), &[]);
     assert_eq!(ready(&mut lanes), [vec![1, 2, 3, 4]]);
 }
@@ -300,7 +363,13 @@ fn a_rejected_lane_waits_for_a_success_of_its_own_credential() {
 fn a_success_elsewhere_tries_a_refused_lane_once_and_says_nothing_of_whose_the_refusal_is() {
     let now = Instant::now();
     let mut lanes = Lanes::new(vec![rules(), rules()], 10);
-    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(1, 1, 1)
+        },
+    );
     let refuse = |lanes: &mut Lanes<Model>| {
         let batch = one(lanes);
         assert!(batch.blames_credential(false), "nothing speaks for it here");
@@ -311,9 +380,15 @@ fn a_success_elsewhere_tries_a_refused_lane_once_and_says_nothing_of_whose_the_r
     refuse(&mut lanes);
     for _ in 0..3 {
         lanes.vouch(Principal([1; 16]), &[GroupIndex(1)]);
-        assert!(lanes.take_ready().is_empty(), "once, or its refusals would go on for ever");
+        assert!(
+            lanes.take_ready().is_empty(),
+            "once, or its refusals would go on for ever"
+        );
     }
-    assert!(lanes.take_settled().is_empty(), "no number of them makes a dead letter");
+    assert!(
+        lanes.take_settled().is_empty(),
+        "no number of them makes a dead letter"
+    );
     lanes.vouch(Principal([1; 16]), &[GroupIndex(0)]);
     assert_eq!(ready(&mut lanes), [vec![1]]);
 }
@@ -322,7 +397,13 @@ fn a_success_elsewhere_tries_a_refused_lane_once_and_says_nothing_of_whose_the_r
 fn of_an_event_that_comes_into_a_refused_lane_the_refusal_is_told_anew() {
     let now = Instant::now();
     let mut lanes = lanes(rules());
-    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(1, 1, 1)
+        },
+    );
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
     assert!(lanes.take_refused().is_empty(), "whoever refused it knows");
@@ -342,14 +423,28 @@ fn what_a_start_brought_back_is_given_up_by_the_time_since_that_start() {
         for verdict in [Verdict::Retry { pause: WINDOW }, Verdict::Rejected] {
             let mut lanes = lanes(rules());
             let since = start.checked_sub(age);
-            (1..=2).for_each(|seq| lanes.push(start, Model { since, ..event(seq, 1, 1) }));
+            (1..=2).for_each(|seq| {
+                lanes.push(
+                    start,
+                    Model {
+                        since,
+                        ..event(seq, 1, 1)
+                    },
+                )
+            });
             lanes.tick(start);
             let batch = one(&mut lanes);
             assert_eq!(seqs(&batch), [1, 2], "its window is long over");
             lanes.verdict(start, batch, verdict.clone(), Duration::ZERO);
-            assert!(lanes.take_settled().is_empty(), "{verdict:?}: one attempt is no patience");
+            assert!(
+                lanes.take_settled().is_empty(),
+                "{verdict:?}: one attempt is no patience"
+            );
             lanes.tick(start + Duration::from_secs(1));
-            assert!(lanes.take_ready().is_empty(), "{verdict:?}: nor is it tried again and again");
+            assert!(
+                lanes.take_ready().is_empty(),
+                "{verdict:?}: nor is it tried again and again"
+            );
             let late = start + rules().give_up_after;
             lanes.tick(late);
             let batch = one(&mut lanes);
@@ -363,10 +458,20 @@ fn what_a_start_brought_back_is_given_up_by_the_time_since_that_start() {
 fn what_fits_no_batch_any_more_goes_as_its_single_call_or_dies() {
     let now = Instant::now();
     for single in [true, false] {
-        let mut lanes = lanes(Rules { single: true, ..rules() });
+        let mut lanes = lanes(Rules {
+            single: true,
+            ..rules()
+        });
         // 13 bytes of envelope: 287 are all that an event may have.
         for (seq, bytes) in [(1, 287), (2, 288), (3, 10)] {
-            lanes.push(now, Model { bytes, single, ..event(seq, 1, 1) });
+            lanes.push(
+                now,
+                Model {
+                    bytes,
+                    single,
+                    ..event(seq, 1, 1)
+                },
+            );
         }
         lanes.seal_all();
         let mut sent = Vec::new();
@@ -376,10 +481,21 @@ fn what_fits_no_batch_any_more_goes_as_its_single_call_or_dies() {
             accept(&mut lanes, now, batch);
         }
         let (first, last) = ((Form::Batch, vec![1]), (Form::Batch, vec![3]));
-        let wanted = if single { vec![first, (Form::Single, vec![2]), last] } else { vec![first, last] };
+        let wanted = if single {
+            vec![first, (Form::Single, vec![2]), last]
+        } else {
+            vec![first, last]
+        };
         assert_eq!(sent, wanted);
-        let outcome = if single { Outcome::Accepted } else { Outcome::Dead(Reason::TooLarge) };
-        assert_eq!(outcomes(&mut lanes), [(1, Outcome::Accepted), (2, outcome), (3, Outcome::Accepted)]);
+        let outcome = if single {
+            Outcome::Accepted
+        } else {
+            Outcome::Dead(Reason::TooLarge)
+        };
+        assert_eq!(
+            outcomes(&mut lanes),
+            [(1, Outcome::Accepted), (2, outcome), (3, Outcome::Accepted)]
+        );
     }
 }
 
@@ -389,10 +505,26 @@ fn what_stands_behind_an_event_that_fits_no_batch_goes_at_once() {
     let mut lanes = lanes(rules());
     lanes.vouch(Principal([1; 16]), &only());
     // Of one user under two tokens: the second one, of which nothing is known, waits for the first.
-    lanes.push(now, Model { bytes: 200, ..event(1, 1, 1) });
-    lanes.push(now, Model { priority: true, ..event(2, 1, 2) });
+    lanes.push(
+        now,
+        Model {
+            bytes: 200,
+            ..event(1, 1, 1)
+        },
+    );
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(2, 1, 2)
+        },
+    );
     assert!(lanes.take_ready().is_empty());
-    lanes.rules = vec![Rules { max_bytes: 100, ..rules() }].into();
+    lanes.rules = vec![Rules {
+        max_bytes: 100,
+        ..rules()
+    }]
+    .into();
     lanes.tick(now + WINDOW);
     assert_eq!(ready(&mut lanes), [vec![2]]);
     assert_eq!(outcomes(&mut lanes), [(1, Outcome::Dead(Reason::TooLarge))]);
@@ -401,9 +533,19 @@ fn what_stands_behind_an_event_that_fits_no_batch_goes_at_once() {
 #[test]
 fn in_a_shared_group_what_may_not_go_under_the_services_credential_shares_no_batch_with_what_may() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { shared: true, flush_at: 5, ..rules() });
+    let mut lanes = lanes(Rules {
+        shared: true,
+        flush_at: 5,
+        ..rules()
+    });
     for (seq, for_service) in [(1, false), (2, true), (3, true), (4, false), (5, true)] {
-        lanes.push(now, Model { for_service, ..event(seq, 1, 1) });
+        lanes.push(
+            now,
+            Model {
+                for_service,
+                ..event(seq, 1, 1)
+            },
+        );
     }
     let mut sent = Vec::new();
     while !lanes.is_empty() {
@@ -411,7 +553,15 @@ fn in_a_shared_group_what_may_not_go_under_the_services_credential_shares_no_bat
         sent.push((batch.is_for_service(), seqs(&batch)));
         accept(&mut lanes, now, batch);
     }
-    assert_eq!(sent, [(false, vec![1]), (true, vec![2, 3]), (false, vec![4]), (true, vec![5])]);
+    assert_eq!(
+        sent,
+        [
+            (false, vec![1]),
+            (true, vec![2, 3]),
+            (false, vec![4]),
+            (true, vec![5])
+        ]
+    );
 }
 
 #[test]
@@ -425,7 +575,11 @@ fn a_rejected_lane_is_given_up_in_time() {
     lanes.tick(late);
     let batch = one(&mut lanes);
     lanes.verdict(late, batch, Verdict::Rejected, Duration::ZERO);
-    let outcomes: Vec<_> = lanes.take_settled().into_iter().map(|settled| settled.outcome).collect();
+    let outcomes: Vec<_> = lanes
+        .take_settled()
+        .into_iter()
+        .map(|settled| settled.outcome)
+        .collect();
     assert_eq!(outcomes, vec![Outcome::Dead(Reason::CredentialRejected); 4]);
 }
 
@@ -433,16 +587,36 @@ fn a_rejected_lane_is_given_up_in_time() {
 fn what_was_refused_goes_under_no_other_credential_until_its_own_is_taken() {
     let now = Instant::now();
     let late = now + rules().give_up_after / 2;
-    let mut lanes = lanes(Rules { shared: true, flush_at: 1, ..rules() });
-    lanes.push(now, Model { for_service: true, ..event(1, 1, 1) });
+    let mut lanes = lanes(Rules {
+        shared: true,
+        flush_at: 1,
+        ..rules()
+    });
+    lanes.push(
+        now,
+        Model {
+            for_service: true,
+            ..event(1, 1, 1)
+        },
+    );
     let batch = one(&mut lanes);
     assert!(batch.is_for_service());
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
     // Another one that came meanwhile goes with it, or after it.
-    lanes.push(now, Model { for_service: true, ..event(2, 1, 1) });
-    // What is known of its principal may be forgotten; tried again without an answer, it is still refused.
+    lanes.push(
+        now,
+        Model {
+            for_service: true,
+            ..event(2, 1, 1)
+        },
+    );
+    // What is known of its principal may be forgotten; tried again without an answer, it is still
+    // refused.
     lanes.try_refused(Principal([1; 16]), &[]);
-    for verdict in [Verdict::Retry { pause: WINDOW }, Verdict::Deferred { pause: WINDOW }] {
+    for verdict in [
+        Verdict::Retry { pause: WINDOW },
+        Verdict::Deferred { pause: WINDOW },
+    ] {
         let batch = one(&mut lanes);
         assert!(!batch.is_for_service());
         lanes.verdict(late, batch, verdict, Duration::ZERO);
@@ -459,10 +633,23 @@ fn what_was_refused_goes_under_no_other_credential_until_its_own_is_taken() {
 fn what_was_refused_for_its_credential_last_dies_of_that_though_its_last_try_got_no_answer() {
     let now = Instant::now();
     let late = now + rules().give_up_after;
-    for verdict in [Verdict::Retry { pause: WINDOW }, Verdict::Deferred { pause: WINDOW }] {
+    for verdict in [
+        Verdict::Retry { pause: WINDOW },
+        Verdict::Deferred { pause: WINDOW },
+    ] {
         for is_vouched in [false, true] {
-            let mut lanes = lanes(Rules { single: true, ..rules() });
-            lanes.push(now, Model { single: true, priority: true, ..event(1, 1, 1) });
+            let mut lanes = lanes(Rules {
+                single: true,
+                ..rules()
+            });
+            lanes.push(
+                now,
+                Model {
+                    single: true,
+                    priority: true,
+                    ..event(1, 1, 1)
+                },
+            );
             let batch = one(&mut lanes);
             lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
             if is_vouched {
@@ -473,8 +660,16 @@ fn what_was_refused_for_its_credential_last_dies_of_that_though_its_last_try_got
             let batch = one(&mut lanes);
             lanes.verdict(late, batch, verdict.clone(), Duration::ZERO);
             lanes.tick(late + WINDOW);
-            let reason = if is_vouched { Reason::GaveUp } else { Reason::CredentialRejected };
-            assert_eq!(outcomes(&mut lanes), [(1, Outcome::Dead(reason))], "{verdict:?}, {is_vouched}");
+            let reason = if is_vouched {
+                Reason::GaveUp
+            } else {
+                Reason::CredentialRejected
+            };
+            assert_eq!(
+                outcomes(&mut lanes),
+                [(1, Outcome::Dead(reason))],
+                "{verdict:?}, {is_vouched}"
+            );
         }
     }
 }
@@ -482,7 +677,10 @@ fn what_was_refused_for_its_credential_last_dies_of_that_though_its_last_try_got
 #[test]
 fn a_hold_lets_earlier_events_through_and_later_ones_wait() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { shared: true, ..rules() });
+    let mut lanes = lanes(Rules {
+        shared: true,
+        ..rules()
+    });
     lanes.push(now, event(1, 1, 1));
     let (number, own) = lanes.hold(&asker(1, 1), &only());
     let batch = one(&mut lanes);
@@ -490,9 +688,29 @@ fn a_hold_lets_earlier_events_through_and_later_ones_wait() {
     assert!(!lanes.may_pass(own[0]));
     accept(&mut lanes, now, batch);
     assert!(lanes.may_pass(own[0]));
-    lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
-    lanes.push(now, Model { priority: true, owner: Owner { claimed: false, ..owner(2) }, ..event(3, 1, 2) });
-    assert_eq!(ready(&mut lanes), [vec![3]], "another principal's lane is not held");
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(2, 1, 1)
+        },
+    );
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            owner: Owner {
+                claimed: false,
+                ..owner(2)
+            },
+            ..event(3, 1, 2)
+        },
+    );
+    assert_eq!(
+        ready(&mut lanes),
+        [vec![3]],
+        "another principal's lane is not held"
+    );
     lanes.release_hold(Principal([1; 16]), number);
     assert_eq!(ready(&mut lanes), [vec![2]]);
 }
@@ -507,23 +725,41 @@ fn at_the_cap_on_lanes_the_oldest_open_window_is_sealed() {
     assert_eq!(ready(&mut lanes), [vec![1]]);
 }
 
-/// Sends batches until the lane is empty; an event whose number is in `bad` makes its batch fail as a whole.
+/// Sends batches until the lane is empty; an event whose number is in `bad` makes its batch fail as
+/// a whole.
 fn bisect(count: u64, bad: &[u64]) -> (usize, Vec<u64>, Vec<u64>) {
     let now = Instant::now();
     let most = usize::try_from(count).unwrap();
-    let mut lanes = lanes(Rules { flush_at: most, max_events: most, max_bytes: 1 << 20, ..rules() });
+    let mut lanes = lanes(Rules {
+        flush_at: most,
+        max_events: most,
+        max_bytes: 1 << 20,
+        ..rules()
+    });
     (1..=count).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     let (mut calls, mut accepted) = (0, Vec::new());
     while let Some(batch) = lanes.take_ready().pop_front() {
         calls += 1;
-        if batch.events.iter().any(|queued| bad.contains(&queued.entry.seq)) {
-            lanes.verdict(now, batch, Verdict::Refused { named: Vec::new() }, Duration::ZERO);
+        if batch
+            .events
+            .iter()
+            .any(|queued| bad.contains(&queued.entry.seq))
+        {
+            lanes.verdict(
+                now,
+                batch,
+                Verdict::Refused { named: Vec::new() },
+                Duration::ZERO,
+            );
         } else {
             accepted.extend(seqs(&batch));
             accept(&mut lanes, now, batch);
         }
     }
-    let dead = lanes.take_settled().into_iter().filter(|settled| settled.outcome != Outcome::Accepted);
+    let dead = lanes
+        .take_settled()
+        .into_iter()
+        .filter(|settled| settled.outcome != Outcome::Accepted);
     let mut dead: Vec<_> = dead.map(|settled| settled.entry.seq).collect();
     dead.sort_unstable();
     (calls, accepted, dead)
@@ -531,7 +767,12 @@ fn bisect(count: u64, bad: &[u64]) -> (usize, Vec<u64>, Vec<u64>) {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Push { user: u8, credential: u8, priority: bool, bytes: usize },
+    Push {
+        user: u8,
+        credential: u8,
+        priority: bool,
+        bytes: usize,
+    },
     Pass(u64),
     Verdict(u8, u8),
     Seal,
@@ -554,13 +795,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Runs the machine beside a model and checks every batch on its way out. Group 0 sends batches, group 1 the newest.
+/// Runs the machine beside a model and checks every batch on its way out. Group 0 sends batches,
+/// group 1 the newest.
 struct World {
     lanes: Lanes<Model>,
     ordered: bool,
     /// Everything that was pushed.
     all: Vec<Model>,
-    /// What was not settled when a younger event of a sibling was offered: it must have been made needless.
+    /// What was not settled when a younger event of a sibling was offered: it must have been made
+    /// needless.
     passed_by: Vec<u64>,
     outcomes: BTreeMap<u64, Outcome>,
     now: Instant,
@@ -576,10 +819,26 @@ struct World {
 
 impl World {
     fn new(supersede: bool, ordered: bool, one_principal: bool) -> Self {
-        let with = |other| if ordered { vec![GroupIndex(other)] } else { Vec::new() };
-        let batches = Rules { single: true, newest: supersede, ordered: with(1), ..rules() };
-        let newest =
-            Rules { newest: true, single_calls: true, ordered: with(0), seals: vec![GroupIndex(0)], ..rules() };
+        let with = |other| {
+            if ordered {
+                vec![GroupIndex(other)]
+            } else {
+                Vec::new()
+            }
+        };
+        let batches = Rules {
+            single: true,
+            newest: supersede,
+            ordered: with(1),
+            ..rules()
+        };
+        let newest = Rules {
+            newest: true,
+            single_calls: true,
+            ordered: with(0),
+            seals: vec![GroupIndex(0)],
+            ..rules()
+        };
         Self {
             lanes: Lanes::new(vec![batches, newest], 1_000),
             ordered,
@@ -608,9 +867,17 @@ impl World {
                 assert!(!entry.priority, "a priority event is never superseded");
                 together.push(by.seq);
             }
-            assert_eq!(self.outcomes.insert(entry.seq, outcome), None, "{} was settled twice", entry.seq);
+            assert_eq!(
+                self.outcomes.insert(entry.seq, outcome),
+                None,
+                "{} was settled twice",
+                entry.seq
+            );
         }
-        assert!(together.iter().all(|by| self.outcomes.contains_key(by)), "settled with what replaced it");
+        assert!(
+            together.iter().all(|by| self.outcomes.contains_key(by)),
+            "settled with what replaced it"
+        );
         for batch in self.lanes.take_ready() {
             self.check(&batch);
             self.flying.push(batch);
@@ -623,8 +890,17 @@ impl World {
         let bytes: usize = batch.events.iter().map(|queued| queued.entry.bytes).sum();
         let size = ENVELOPE_BYTES + bytes + batch.events.len() - 1;
         assert!(size <= rules.max_bytes, "{size} bytes");
-        assert!(batch.events.iter().all(|queued| queued.entry.lane == batch.key), "one lane, one credential");
-        assert!(!self.flying.iter().any(|other| other.key == batch.key), "one batch in flight per lane");
+        assert!(
+            batch
+                .events
+                .iter()
+                .all(|queued| queued.entry.lane == batch.key),
+            "one lane, one credential"
+        );
+        assert!(
+            !self.flying.iter().any(|other| other.key == batch.key),
+            "one batch in flight per lane"
+        );
         if batch.key.group == GroupIndex(1) {
             assert_eq!((batch.form, batch.events.len()), (Form::Single, 1));
         }
@@ -634,29 +910,61 @@ impl World {
             let lane = &event.lane;
             lane.group != batch.key.group && lane.user == batch.key.user && event.owner == owner
         };
-        let open = self.all.iter().filter(sibling).filter(|event| !self.outcomes.contains_key(&event.seq));
-        let passed_by: Vec<_> = open.map(|event| event.seq).filter(|seq| self.ordered && *seq < newest).collect();
+        let open = self
+            .all
+            .iter()
+            .filter(sibling)
+            .filter(|event| !self.outcomes.contains_key(&event.seq));
+        let passed_by: Vec<_> = open
+            .map(|event| event.seq)
+            .filter(|seq| self.ordered && *seq < newest)
+            .collect();
         self.passed_by.extend(passed_by);
-        let key = (batch.key.group, batch.key.user.as_str().to_owned(), owner.principal);
+        let key = (
+            batch.key.group,
+            batch.key.user.as_str().to_owned(),
+            owner.principal,
+        );
         let highest = self.offered.entry(key).or_default();
-        for Model { seq, lane, subject, .. } in batch.events.iter().map(|queued| queued.entry.clone()) {
+        for Model {
+            seq, lane, subject, ..
+        } in batch.events.iter().map(|queued| queued.entry.clone())
+        {
             // What had made it needless died of its own fault.
-            let dead = |event: &&Model| matches!(self.outcomes.get(&event.seq), Some(Outcome::Dead(_)));
-            let mut newer = self.all.iter().filter(|event| event.seq > seq && event.lane == lane);
-            let heir = subject.is_some() && newer.any(|event| event.subject == subject && dead(&event));
-            // P4: only what the upstream refused by name, or was asked about in halves, comes again behind a later one.
-            assert!(seq > *highest || self.refused.contains(&seq) || heir, "{seq} after {highest}");
+            let dead =
+                |event: &&Model| matches!(self.outcomes.get(&event.seq), Some(Outcome::Dead(_)));
+            let mut newer = self
+                .all
+                .iter()
+                .filter(|event| event.seq > seq && event.lane == lane);
+            let heir =
+                subject.is_some() && newer.any(|event| event.subject == subject && dead(&event));
+            // P4: only what the upstream refused by name, or was asked about in halves, comes again
+            // behind a later one.
+            assert!(
+                seq > *highest || self.refused.contains(&seq) || heir,
+                "{seq} after {highest}"
+            );
             *highest = (*highest).max(seq);
         }
     }
 
     fn run(&mut self, step: &Step) {
         match step {
-            Step::Push { user, credential, priority, bytes } => {
+            Step::Push {
+                user,
+                credential,
+                priority,
+                bytes,
+            } => {
                 let made = event(self.next, *user, *credential);
                 let group = GroupIndex(bytes % 2);
                 let made = Model {
-                    owner: if self.one_principal { owner(0) } else { made.owner },
+                    owner: if self.one_principal {
+                        owner(0)
+                    } else {
+                        made.owner
+                    },
                     priority: *priority,
                     bytes: *bytes,
                     single: made.seq.is_multiple_of(2) || group.0 == 1,
@@ -675,7 +983,10 @@ impl World {
             Step::Verdict(which, kind) => self.judge(*which, *kind),
             Step::Seal => self.lanes.seal_all(),
             Step::Barrier(user, credential) => {
-                drop(self.lanes.barrier(&asker(*user, self.principal(*credential)), &both()));
+                drop(
+                    self.lanes
+                        .barrier(&asker(*user, self.principal(*credential)), &both()),
+                );
             }
             Step::Hold(user, credential) => {
                 let asker = asker(*user, self.principal(*credential));
@@ -700,28 +1011,47 @@ impl World {
         if self.flying.is_empty() {
             return;
         }
-        let batch = self.flying.swap_remove(usize::from(which) % self.flying.len());
+        let batch = self
+            .flying
+            .swap_remove(usize::from(which) % self.flying.len());
         // Whatever was offered may be offered again by a retry.
         self.refused.extend(seqs(&batch));
-        let every = |fate: Fate| batch.events.iter().map(|_| fate.clone()).collect::<Vec<_>>();
+        let every = |fate: Fate| {
+            batch
+                .events
+                .iter()
+                .map(|_| fate.clone())
+                .collect::<Vec<_>>()
+        };
         let verdict = match kind {
             0..=2 => Verdict::Answered(every(Fate::Done(Outcome::Accepted))),
             3 => Verdict::Answered(Vec::new()),
-            4 => Verdict::Retry { pause: Duration::from_millis(700) },
+            4 => Verdict::Retry {
+                pause: Duration::from_millis(700),
+            },
             5 => Verdict::Refused { named: Vec::new() },
             6 => {
                 let (skip, events) = (usize::from(which) % batch.events.len(), batch.events.iter());
-                Verdict::Refused { named: events.skip(skip).take(1).map(|queued| queued.entry.id.clone()).collect() }
+                Verdict::Refused {
+                    named: events
+                        .skip(skip)
+                        .take(1)
+                        .map(|queued| queued.entry.id.clone())
+                        .collect(),
+                }
             }
             7 => Verdict::Rejected,
             8 => Verdict::Persistent,
             9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
-            10 => Verdict::Singles { pause: Duration::from_millis(400) },
+            10 => Verdict::Singles {
+                pause: Duration::from_millis(400),
+            },
             11 => Verdict::Forbidden,
             12 => Verdict::OldestAlone,
             _ => Verdict::TooLarge,
         };
-        self.lanes.verdict(self.now, batch, verdict, Duration::from_millis(300));
+        self.lanes
+            .verdict(self.now, batch, verdict, Duration::from_millis(300));
     }
 
     /// Everything is let go and accepted: every event must come out exactly once.
@@ -744,14 +1074,27 @@ impl World {
             self.lanes.tick(self.now);
         }
         let settled: Vec<_> = self.outcomes.keys().copied().collect();
-        assert_eq!(settled, (1..self.next).collect::<Vec<_>>(), "every event has exactly one outcome");
+        assert_eq!(
+            settled,
+            (1..self.next).collect::<Vec<_>>(),
+            "every event has exactly one outcome"
+        );
         for seq in &self.passed_by {
             let needless = matches!(self.outcomes[seq], Outcome::Superseded { .. });
             // Or what made it needless died of its own fault, and it went in its stead.
             let made = &self.all[usize::try_from(*seq - 1).unwrap()];
-            let same = |event: &&Model| event.lane == made.lane && event.subject == made.subject && event.seq > *seq;
-            let heir = self.all.iter().filter(same).any(|event| matches!(self.outcomes[&event.seq], Outcome::Dead(_)));
-            assert!(needless || heir, "{seq} was passed by a sibling's younger event");
+            let same = |event: &&Model| {
+                event.lane == made.lane && event.subject == made.subject && event.seq > *seq
+            };
+            let heir = self
+                .all
+                .iter()
+                .filter(same)
+                .any(|event| matches!(self.outcomes[&event.seq], Outcome::Dead(_)));
+            assert!(
+                needless || heir,
+                "{seq} was passed by a sibling's younger event"
+            );
         }
         assert!(self.lanes.next_wake().is_none(), "no timer is left behind");
     }
@@ -786,73 +1129,142 @@ proptest! {
 #[test]
 fn a_window_is_sealed_before_its_token_expires() {
     let (mut lanes, now) = (lanes(rules()), Instant::now());
-    let with = |seq, life: u64| Model { expires: Some(now + Duration::from_secs(life)), ..event(seq, 1, 1) };
+    let with = |seq, life: u64| Model {
+        expires: Some(now + Duration::from_secs(life)),
+        ..event(seq, 1, 1)
+    };
     lanes.push(now, with(1, 60));
-    assert_eq!(lanes.next_wake(), Some(now + WINDOW), "a long life changes nothing");
+    assert_eq!(
+        lanes.next_wake(),
+        Some(now + WINDOW),
+        "a long life changes nothing"
+    );
     lanes.push(now, with(2, 4));
-    assert_eq!(lanes.next_wake(), Some(now + Duration::from_secs(3)), "one second before the end");
+    assert_eq!(
+        lanes.next_wake(),
+        Some(now + Duration::from_secs(3)),
+        "one second before the end"
+    );
     lanes.tick(now + Duration::from_secs(3));
     assert_eq!(lanes.take_ready().len(), 1);
-    lanes.push(now, Model { expires: Some(now), ..event(3, 2, 1) });
+    lanes.push(
+        now,
+        Model {
+            expires: Some(now),
+            ..event(3, 2, 1)
+        },
+    );
     lanes.tick(now);
-    assert_eq!(lanes.take_ready().len(), 1, "what has no time left goes at once");
+    assert_eq!(
+        lanes.take_ready().len(),
+        1,
+        "what has no time left goes at once"
+    );
 }
 
 fn about(seq: u64, subject: u64) -> Model {
-    Model { subject: Subject::from_number(subject), single: true, ..event(seq, 1, 1) }
+    Model {
+        subject: Subject::from_number(subject),
+        single: true,
+        ..event(seq, 1, 1)
+    }
 }
 
 /// What came of each event, oldest first; superseded ones with what replaced them.
 fn outcomes(lanes: &mut Lanes<Model>) -> Vec<(u64, Outcome)> {
-    let mut all: Vec<_> = lanes.take_settled().into_iter().map(|one| (one.entry.seq, one.outcome)).collect();
+    let mut all: Vec<_> = lanes
+        .take_settled()
+        .into_iter()
+        .map(|one| (one.entry.seq, one.outcome))
+        .collect();
     all.sort_by_key(|(seq, _)| *seq);
     all
 }
 
 fn by(seq: u64) -> Outcome {
-    Outcome::Superseded { by: EventId::try_new(&format!("e{seq}")).unwrap() }
+    Outcome::Superseded {
+        by: EventId::try_new(&format!("e{seq}")).unwrap(),
+    }
 }
 
 #[test]
 fn supersede_sends_the_newest_of_a_window_and_settles_the_older_ones_with_it() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, flush_at: 5, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        flush_at: 5,
+        ..rules()
+    });
     for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 7), (5, 9)] {
         lanes.push(now, about(seq, subject));
     }
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [2, 4, 5]);
-    assert!(lanes.take_settled().is_empty(), "not before what replaced it");
+    assert!(
+        lanes.take_settled().is_empty(),
+        "not before what replaced it"
+    );
     let mark = lanes.barrier(&asker(1, 1), &only())[0];
     assert!(!lanes.passed(mark));
     accept(&mut lanes, now, batch);
     assert!(lanes.passed(mark));
     let yes = Outcome::Accepted;
-    assert_eq!(outcomes(&mut lanes), [(1, by(4)), (2, yes.clone()), (3, by(4)), (4, yes.clone()), (5, yes)]);
+    assert_eq!(
+        outcomes(&mut lanes),
+        [
+            (1, by(4)),
+            (2, yes.clone()),
+            (3, by(4)),
+            (4, yes.clone()),
+            (5, yes)
+        ]
+    );
 }
 
 #[test]
 fn nothing_that_a_priority_event_stands_behind_in_its_window_is_superseded() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        ..rules()
+    });
     lanes.push(now, about(1, 7));
     lanes.push(now, about(2, 7));
-    lanes.push(now, Model { priority: true, ..about(3, 7) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..about(3, 7)
+        },
+    );
     assert_eq!(ready(&mut lanes), [vec![1, 2, 3]]);
 }
 
 #[test]
 fn when_the_newer_event_dies_of_its_own_fault_the_older_one_goes_in_its_stead() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, flush_at: 3, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        flush_at: 3,
+        ..rules()
+    });
     (1..=3).for_each(|seq| lanes.push(now, about(seq, 7)));
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [3]);
-    lanes.verdict(now, batch, Verdict::Refused { named: Vec::new() }, Duration::ZERO);
+    lanes.verdict(
+        now,
+        batch,
+        Verdict::Refused { named: Vec::new() },
+        Duration::ZERO,
+    );
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [2]);
     accept(&mut lanes, now, batch);
-    let wanted = [(1, by(2)), (2, Outcome::Accepted), (3, Outcome::Dead(Reason::Refused))];
+    let wanted = [
+        (1, by(2)),
+        (2, Outcome::Accepted),
+        (3, Outcome::Dead(Reason::Refused)),
+    ];
     assert_eq!(outcomes(&mut lanes), wanted);
     assert!(lanes.is_empty());
 }
@@ -860,31 +1272,62 @@ fn when_the_newer_event_dies_of_its_own_fault_the_older_one_goes_in_its_stead() 
 #[test]
 fn a_collapse_group_sends_the_newest_of_each_key_as_a_single_call() {
     let start = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, single_calls: true, flush_at: 3, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        single_calls: true,
+        flush_at: 3,
+        ..rules()
+    });
     for step in 0..6 {
-        lanes.push(start + Duration::from_millis(step), about(step + 1, 7 + step % 2));
+        lanes.push(
+            start + Duration::from_millis(step),
+            about(step + 1, 7 + step % 2),
+        );
     }
-    assert!(lanes.take_ready().is_empty(), "six calls of two keys don't fill a window of three");
-    assert_eq!(lanes.next_wake(), Some(start + WINDOW), "from the first call, however often it was replaced");
+    assert!(
+        lanes.take_ready().is_empty(),
+        "six calls of two keys don't fill a window of three"
+    );
+    assert_eq!(
+        lanes.next_wake(),
+        Some(start + WINDOW),
+        "from the first call, however often it was replaced"
+    );
     lanes.tick(start + WINDOW);
     for wanted in [5, 6] {
         let batch = one(&mut lanes);
         assert_eq!((batch.form, seqs(&batch)), (Form::Single, vec![wanted]));
         accept(&mut lanes, start, batch);
     }
-    let superseded = outcomes(&mut lanes).into_iter().filter(|(_, outcome)| *outcome != Outcome::Accepted);
-    assert_eq!(superseded.collect::<Vec<_>>(), [(1, by(5)), (2, by(6)), (3, by(5)), (4, by(6))]);
+    let superseded = outcomes(&mut lanes)
+        .into_iter()
+        .filter(|(_, outcome)| *outcome != Outcome::Accepted);
+    assert_eq!(
+        superseded.collect::<Vec<_>>(),
+        [(1, by(5)), (2, by(6)), (3, by(5)), (4, by(6))]
+    );
 }
 
 #[test]
 fn while_its_lane_fails_a_state_replaces_those_of_earlier_windows_but_for_terminal_ones() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, single_calls: true, flush_at: 1, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        single_calls: true,
+        flush_at: 1,
+        ..rules()
+    });
     lanes.push(now, about(1, 7));
     let stuck = one(&mut lanes);
     lanes.verdict(now, stuck, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
     for (seq, priority) in [(2, false), (3, false), (4, true), (5, false), (6, false)] {
-        lanes.push(now, Model { priority, ..about(seq, 7) });
+        lanes.push(
+            now,
+            Model {
+                priority,
+                ..about(seq, 7)
+            },
+        );
     }
     lanes.tick(now + WINDOW);
     for wanted in [1, 4, 6] {
@@ -898,8 +1341,18 @@ fn while_its_lane_fails_a_state_replaces_those_of_earlier_windows_but_for_termin
 #[test]
 fn what_goes_before_a_forwarded_call_is_not_replaced_by_what_waits_behind_it() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, single_calls: true, ..rules() });
-    lanes.push(now, Model { priority: true, ..about(1, 7) });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        single_calls: true,
+        ..rules()
+    });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..about(1, 7)
+        },
+    );
     let stuck = one(&mut lanes);
     lanes.push(now, about(2, 7));
     let (number, own) = lanes.hold(&asker(1, 1), &only());
@@ -918,14 +1371,20 @@ fn what_goes_before_a_forwarded_call_is_not_replaced_by_what_waits_behind_it() {
 fn what_goes_in_a_dead_events_stead_goes_in_its_own_place() {
     let now = Instant::now();
     for named in [true, false] {
-        let mut lanes = lanes(Rules { newest: true, flush_at: 4, ..rules() });
+        let mut lanes = lanes(Rules {
+            newest: true,
+            flush_at: 4,
+            ..rules()
+        });
         for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 9)] {
             lanes.push(now, about(seq, subject));
         }
         let batch = one(&mut lanes);
         assert_eq!(seqs(&batch), [2, 3, 4]);
         let verdict = if named {
-            Verdict::Refused { named: vec![EventId::try_new("e3").unwrap()] }
+            Verdict::Refused {
+                named: vec![EventId::try_new("e3").unwrap()],
+            }
         } else {
             let dead = Fate::Done(Outcome::Dead(Reason::FailedPermanently));
             Verdict::Answered(vec![Fate::Again, dead, Fate::Again])
@@ -941,21 +1400,44 @@ fn two(first: Rules, second: Rules) -> Lanes<Model> {
 }
 
 fn second(model: Model) -> Model {
-    Model { lane: LaneKey { group: GroupIndex(1), ..model.lane.clone() }, ..model }
+    Model {
+        lane: LaneKey {
+            group: GroupIndex(1),
+            ..model.lane.clone()
+        },
+        ..model
+    }
 }
 
 #[test]
 fn groups_that_keep_one_order_offer_their_events_in_it() {
     let start = Instant::now();
-    let snapshots = Rules { newest: true, single_calls: true, ordered: vec![GroupIndex(0)], ..rules() };
-    let mut lanes = two(Rules { ordered: vec![GroupIndex(1)], ..rules() }, snapshots);
+    let snapshots = Rules {
+        newest: true,
+        single_calls: true,
+        ordered: vec![GroupIndex(0)],
+        ..rules()
+    };
+    let mut lanes = two(
+        Rules {
+            ordered: vec![GroupIndex(1)],
+            ..rules()
+        },
+        snapshots,
+    );
     lanes.push(start, event(1, 1, 1));
     lanes.push(start, second(about(2, 7)));
     lanes.push(start, event(3, 1, 1));
     lanes.push(start, second(about(4, 7)));
     lanes.push(start, event(5, 1, 1));
     // Another caller's are not behind these.
-    lanes.push(start, Model { priority: true, ..event(6, 2, 1) });
+    lanes.push(
+        start,
+        Model {
+            priority: true,
+            ..event(6, 2, 1)
+        },
+    );
     assert_eq!(ready(&mut lanes), [vec![6]]);
     lanes.tick(start + WINDOW);
     for wanted in [vec![1, 3], vec![4], vec![5]] {
@@ -964,16 +1446,43 @@ fn groups_that_keep_one_order_offer_their_events_in_it() {
         accept(&mut lanes, start, batch);
     }
     lanes.push(start, event(7, 1, 1));
-    lanes.push(start, second(Model { priority: true, ..about(8, 7) }));
+    lanes.push(
+        start,
+        second(Model {
+            priority: true,
+            ..about(8, 7)
+        }),
+    );
     let batch = one(&mut lanes);
-    assert_eq!(seqs(&batch), [7], "a terminal state seals what is before it");
-    lanes.verdict(start, batch, Verdict::Retry { pause: Duration::from_secs(1) }, Duration::ZERO);
-    assert!(lanes.take_ready().is_empty(), "it waits behind a failing sibling");
+    assert_eq!(
+        seqs(&batch),
+        [7],
+        "a terminal state seals what is before it"
+    );
+    lanes.verdict(
+        start,
+        batch,
+        Verdict::Retry {
+            pause: Duration::from_secs(1),
+        },
+        Duration::ZERO,
+    );
+    assert!(
+        lanes.take_ready().is_empty(),
+        "it waits behind a failing sibling"
+    );
 }
 
-/// A lane of user 1 under credential 1 that was good; then it collects event 2, and a renewed token brings event 3.
+/// A lane of user 1 under credential 1 that was good; then it collects event 2, and a renewed token
+/// brings event 3.
 fn renewed(lanes: &mut Lanes<Model>, now: Instant) {
-    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(1, 1, 1)
+        },
+    );
     let batch = one(lanes);
     accept(lanes, now, batch);
     lanes.push(now, event(2, 1, 1));
@@ -986,10 +1495,19 @@ fn a_renewed_tokens_events_go_after_those_of_the_old_one() {
     let mut lanes = lanes(rules());
     renewed(&mut lanes, now);
     // Nothing speaks for the new one yet: it waits, and forces nothing.
-    lanes.push(now, Model { priority: true, ..event(4, 1, 2) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(4, 1, 2)
+        },
+    );
     assert!(lanes.take_ready().is_empty());
     let marks = lanes.barrier(&asker(1, 2), &only());
-    assert!(lanes.take_ready().is_empty() && marks.len() == 1, "a reader of which nothing is known waits for its own");
+    assert!(
+        lanes.take_ready().is_empty() && marks.len() == 1,
+        "a reader of which nothing is known waits for its own"
+    );
     lanes.tick(now + WINDOW);
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [2]);
@@ -1000,7 +1518,13 @@ fn a_renewed_tokens_events_go_after_those_of_the_old_one() {
     assert!(marks.iter().all(|mark| lanes.passed(*mark)));
     // Now both were good: what one seals is sealed with all that is before it.
     lanes.push(now, event(5, 1, 1));
-    lanes.push(now, Model { priority: true, ..event(6, 1, 2) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(6, 1, 2)
+        },
+    );
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [5]);
     accept(&mut lanes, now, batch);
@@ -1012,25 +1536,57 @@ fn nobody_waits_for_a_credential_that_fails_or_that_nothing_speaks_for() {
     let now = Instant::now();
     let mut lanes = lanes(rules());
     renewed(&mut lanes, now);
-    lanes.push(now, Model { priority: true, ..event(4, 1, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(4, 1, 1)
+        },
+    );
     let batch = one(&mut lanes);
-    lanes.push(now, Model { priority: true, ..event(5, 1, 2) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(5, 1, 2)
+        },
+    );
     assert!(lanes.take_ready().is_empty());
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
     assert_eq!(ready(&mut lanes), [vec![3, 5]]);
     // A forged credential's event holds up no good one.
     lanes.vouch(Principal([8; 16]), &only());
     lanes.push(now, event(6, 2, 7));
-    lanes.push(now, Model { priority: true, ..event(7, 2, 8) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(7, 2, 8)
+        },
+    );
     assert_eq!(ready(&mut lanes), [vec![7]]);
 }
 
 #[test]
 fn a_lane_behind_a_rejected_sibling_lets_a_forwarded_call_pass() {
     let now = Instant::now();
-    let mut lanes =
-        two(Rules { ordered: vec![GroupIndex(1)], ..rules() }, Rules { ordered: vec![GroupIndex(0)], ..rules() });
-    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    let mut lanes = two(
+        Rules {
+            ordered: vec![GroupIndex(1)],
+            ..rules()
+        },
+        Rules {
+            ordered: vec![GroupIndex(0)],
+            ..rules()
+        },
+    );
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(1, 1, 1)
+        },
+    );
     lanes.push(now, second(event(2, 1, 1)));
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
@@ -1043,7 +1599,11 @@ fn a_lane_behind_a_rejected_sibling_lets_a_forwarded_call_pass() {
 fn what_a_refusal_holds_holds_its_principals_order_under_every_fingerprint() {
     let now = Instant::now();
     let mut lanes = lanes(rules());
-    let own = |seq, fingerprint| Model { owner: owner(1), priority: true, ..event(seq, 1, fingerprint) };
+    let own = |seq, fingerprint| Model {
+        owner: owner(1),
+        priority: true,
+        ..event(seq, 1, fingerprint)
+    };
     lanes.push(now, own(1, 1));
     let batch = one(&mut lanes);
     lanes.push(now, own(2, 2));
@@ -1064,8 +1624,20 @@ fn behind_a_joint_hold(lanes: &mut Lanes<Model>, now: Instant) -> u64 {
     for principal in [1, 2] {
         lanes.vouch(Principal([principal; 16]), &both());
     }
-    let (number, _) = lanes.hold(&Asker { joins: true, ..asker(1, 1) }, &Groups::from([GroupIndex(1)]));
-    lanes.push(now, second(Model { priority: true, ..event(1, 1, 2) }));
+    let (number, _) = lanes.hold(
+        &Asker {
+            joins: true,
+            ..asker(1, 1)
+        },
+        &Groups::from([GroupIndex(1)]),
+    );
+    lanes.push(
+        now,
+        second(Model {
+            priority: true,
+            ..event(1, 1, 2)
+        }),
+    );
     assert!(lanes.take_ready().is_empty(), "it waits");
     number
 }
@@ -1086,7 +1658,13 @@ fn a_principal_that_is_refused_elsewhere_waits_for_no_other_principals_call_any_
     let now = Instant::now();
     let mut lanes = two(rules(), rules());
     let number = behind_a_joint_hold(&mut lanes, now);
-    lanes.push(now, Model { priority: true, ..event(2, 1, 2) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(2, 1, 2)
+        },
+    );
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Rejected, Duration::ZERO);
     lanes.release_hold(Principal([1; 16]), number);
@@ -1100,17 +1678,42 @@ fn where_strangers_are_taken_nobody_waits_for_another_principal_that_fails() {
     for principal in [1, 2] {
         lanes.vouch(Principal([principal; 16]), &only());
     }
-    lanes.push(now, Model { priority: true, ..event(1, 1, 2) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(1, 1, 2)
+        },
+    );
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
-    lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
-    assert!(lanes.take_ready().is_empty(), "while both are good, they keep one order");
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(2, 1, 1)
+        },
+    );
+    assert!(
+        lanes.take_ready().is_empty(),
+        "while both are good, they keep one order"
+    );
     lanes.open(GroupIndex(0));
     let batch = one(&mut lanes);
     assert_eq!(seqs(&batch), [2]);
     accept(&mut lanes, now, batch);
-    lanes.push(now, Model { priority: true, ..event(3, 1, 1) });
-    assert_eq!(ready(&mut lanes), [vec![3]], "its own success doesn't make it good again");
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(3, 1, 1)
+        },
+    );
+    assert_eq!(
+        ready(&mut lanes),
+        [vec![3]],
+        "its own success doesn't make it good again"
+    );
 }
 
 #[test]
@@ -1121,16 +1724,41 @@ fn who_is_good_by_a_read_alone_is_so_until_that_read_answers_a_stranger() {
     for principal in [1, 2] {
         lanes.vouch_by(Principal([principal; 16]), &only(), Grounds::read(read));
     }
-    lanes.push(now, Model { priority: true, ..event(1, 1, 2) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(1, 1, 2)
+        },
+    );
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
-    lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
-    let of_both = Asker { joins: true, ..asker(1, 1) };
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(2, 1, 1)
+        },
+    );
+    let of_both = Asker {
+        joins: true,
+        ..asker(1, 1)
+    };
     lanes.open_read(other);
-    assert_eq!((ready(&mut lanes).len(), lanes.barrier(&of_both, &only()).len()), (0, 2), "both are good");
+    assert_eq!(
+        (
+            ready(&mut lanes).len(),
+            lanes.barrier(&of_both, &only()).len()
+        ),
+        (0, 2),
+        "both are good"
+    );
     lanes.open_read(read);
     let batch = one(&mut lanes);
-    assert_eq!((seqs(&batch), lanes.barrier(&of_both, &only()).len()), (vec![2], 1));
+    assert_eq!(
+        (seqs(&batch), lanes.barrier(&of_both, &only()).len()),
+        (vec![2], 1)
+    );
     accept(&mut lanes, now, batch);
     // A batch that was taken speaks for its principal, whatever reads do.
     lanes.vouch(Principal([2; 16]), &only());
@@ -1141,9 +1769,17 @@ fn who_is_good_by_a_read_alone_is_so_until_that_read_answers_a_stranger() {
 #[test]
 fn a_window_is_sealed_when_its_number_has_moved_far_enough_since_the_last_one_sent() {
     let now = Instant::now();
-    let mut lanes =
-        lanes(Rules { change: vec![(Path::of(&["percent"]), 5.0)], flush_at: 100, max_events: 100, ..rules() });
-    let at = |seq, percent: &str| Model { percent: percent.into(), bytes: 5, ..about(seq, 7) };
+    let mut lanes = lanes(Rules {
+        change: vec![(Path::of(&["percent"]), 5.0)],
+        flush_at: 100,
+        max_events: 100,
+        ..rules()
+    });
+    let at = |seq, percent: &str| Model {
+        percent: percent.into(),
+        bytes: 5,
+        ..about(seq, 7)
+    };
     for (seq, percent, seals) in [
         (1, "3", false),
         (2, "5", true),
@@ -1160,39 +1796,97 @@ fn a_window_is_sealed_when_its_number_has_moved_far_enough_since_the_last_one_se
             accept(&mut lanes, now, batch);
         }
     }
-    lanes.push(now, Model { percent: b"4".to_vec(), ..about(8, 9) });
-    assert!(lanes.take_ready().is_empty(), "of another subject nothing was sent: that counts as 0");
+    lanes.push(
+        now,
+        Model {
+            percent: b"4".to_vec(),
+            ..about(8, 9)
+        },
+    );
+    assert!(
+        lanes.take_ready().is_empty(),
+        "of another subject nothing was sent: that counts as 0"
+    );
 }
 
 #[test]
 fn a_priority_event_seals_the_windows_that_go_with_it_and_the_next_one_of_them() {
     let now = Instant::now();
-    let mut lanes = two(Rules { seals: vec![GroupIndex(1)], ..rules() }, rules());
+    let mut lanes = two(
+        Rules {
+            seals: vec![GroupIndex(1)],
+            ..rules()
+        },
+        rules(),
+    );
     lanes.push(now, second(event(1, 1, 1)));
-    lanes.push(now, Model { priority: true, ..event(2, 1, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(2, 1, 1)
+        },
+    );
     assert_eq!(ready(&mut lanes), [vec![1], vec![2]]);
     // On its way, but with nothing open: the next one is meant.
-    lanes.push(now, second(Model { priority: true, ..event(10, 5, 1) }));
+    lanes.push(
+        now,
+        second(Model {
+            priority: true,
+            ..event(10, 5, 1)
+        }),
+    );
     let flying = one(&mut lanes);
-    lanes.push(now, Model { priority: true, ..event(11, 5, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(11, 5, 1)
+        },
+    );
     lanes.push(now, second(event(12, 5, 1)));
     lanes.take_ready();
     accept(&mut lanes, now, flying);
     assert_eq!(ready(&mut lanes), [vec![12]]);
-    lanes.push(now, Model { priority: true, ..event(3, 2, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(3, 2, 1)
+        },
+    );
     lanes.push(now, second(event(4, 2, 1)));
     lanes.push(now, second(event(5, 3, 1)));
-    assert_eq!(ready(&mut lanes), [vec![3], vec![4]], "another user's is not meant");
-    lanes.push(now, Model { priority: true, ..event(6, 4, 1) });
+    assert_eq!(
+        ready(&mut lanes),
+        [vec![3], vec![4]],
+        "another user's is not meant"
+    );
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(6, 4, 1)
+        },
+    );
     lanes.take_ready();
-    lanes.push(now + WINDOW + Duration::from_secs(1), second(event(7, 4, 1)));
-    assert!(lanes.take_ready().is_empty(), "long after it, it is forgotten");
+    lanes.push(
+        now + WINDOW + Duration::from_secs(1),
+        second(event(7, 4, 1)),
+    );
+    assert!(
+        lanes.take_ready().is_empty(),
+        "long after it, it is forgotten"
+    );
 }
 
 #[test]
 fn a_batch_that_fails_while_others_pass_is_looked_into_and_only_the_event_at_fault_dies() {
     let mut now = Instant::now();
-    let mut lanes = lanes(Rules { flush_at: 4, ..rules() });
+    let mut lanes = lanes(Rules {
+        flush_at: 4,
+        ..rules()
+    });
     (1..=4).for_each(|seq| lanes.push(now, event(seq, 1, 1)));
     let began = now;
     while !lanes.is_empty() {
@@ -1208,15 +1902,30 @@ fn a_batch_that_fails_while_others_pass_is_looked_into_and_only_the_event_at_fau
             }
         }
     }
-    let dead: Vec<_> = outcomes(&mut lanes).into_iter().filter(|(_, outcome)| *outcome != Outcome::Accepted).collect();
+    let dead: Vec<_> = outcomes(&mut lanes)
+        .into_iter()
+        .filter(|(_, outcome)| *outcome != Outcome::Accepted)
+        .collect();
     assert_eq!(dead, [(3, Outcome::Dead(Reason::GaveUp))]);
     // However often it was tried: its patience is a part of the hour after which all are given up.
-    assert!(now > began + Duration::from_secs(3_600 / 24), "{:?}", now - began);
+    assert!(
+        now > began + Duration::from_secs(3_600 / 24),
+        "{:?}",
+        now - began
+    );
 }
 
 /// One batch of events with single calls, numbered from 1.
 fn with_singles(lanes: &mut Lanes<Model>, now: Instant, count: u64) -> Batch<Model> {
-    (1..=count).for_each(|seq| lanes.push(now, Model { single: true, ..event(seq, 1, 1) }));
+    (1..=count).for_each(|seq| {
+        lanes.push(
+            now,
+            Model {
+                single: true,
+                ..event(seq, 1, 1)
+            },
+        )
+    });
     lanes.seal_all();
     let batch = one(lanes);
     assert_eq!(batch.form, Form::Batch);
@@ -1226,12 +1935,26 @@ fn with_singles(lanes: &mut Lanes<Model>, now: Instant, count: u64) -> Batch<Mod
 #[test]
 fn a_batch_goes_on_as_single_calls_in_order_and_what_has_none_stays_a_batch() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { single: true, ..rules() });
+    let mut lanes = lanes(Rules {
+        single: true,
+        ..rules()
+    });
     for (seq, single) in [(1, true), (2, false), (3, false), (4, true)] {
-        lanes.push(now, Model { single, ..event(seq, 1, 1) });
+        lanes.push(
+            now,
+            Model {
+                single,
+                ..event(seq, 1, 1)
+            },
+        );
     }
     let batch = one(&mut lanes);
-    lanes.verdict(now, batch, Verdict::Singles { pause: WINDOW }, Duration::ZERO);
+    lanes.verdict(
+        now,
+        batch,
+        Verdict::Singles { pause: WINDOW },
+        Duration::ZERO,
+    );
     for wanted in [(Form::Single, vec![1]), (Form::Batch, vec![2, 3])] {
         let batch = one(&mut lanes);
         assert_eq!((batch.form, seqs(&batch)), wanted);
@@ -1240,11 +1963,24 @@ fn a_batch_goes_on_as_single_calls_in_order_and_what_has_none_stays_a_batch() {
             // Nothing of it has a single call: it waits, and the schedule goes on.
             Form::Batch => {
                 let lane = batch.lane;
-                lanes.verdict(now, batch, Verdict::Singles { pause: WINDOW }, Duration::ZERO);
-                assert_eq!((lanes.next_wake(), lanes.retries(lane)), (Some(now + WINDOW), 1));
+                lanes.verdict(
+                    now,
+                    batch,
+                    Verdict::Singles { pause: WINDOW },
+                    Duration::ZERO,
+                );
+                assert_eq!(
+                    (lanes.next_wake(), lanes.retries(lane)),
+                    (Some(now + WINDOW), 1)
+                );
                 lanes.tick(now + WINDOW);
                 let again = one(&mut lanes);
-                lanes.verdict(now + WINDOW, again, Verdict::Singles { pause: WINDOW }, Duration::ZERO);
+                lanes.verdict(
+                    now + WINDOW,
+                    again,
+                    Verdict::Singles { pause: WINDOW },
+                    Duration::ZERO,
+                );
                 assert_eq!(lanes.retries(lane), 2);
                 lanes.tick(now + 2 * WINDOW);
                 let again = one(&mut lanes);
@@ -1259,7 +1995,10 @@ fn a_batch_goes_on_as_single_calls_in_order_and_what_has_none_stays_a_batch() {
 #[test]
 fn a_403_is_the_credentials_if_its_oldest_event_meets_it_alone() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { single: true, ..rules() });
+    let mut lanes = lanes(Rules {
+        single: true,
+        ..rules()
+    });
     let batch = with_singles(&mut lanes, now, 3);
     assert!(!batch.blames_credential(true));
     lanes.verdict(now, batch, Verdict::Forbidden, Duration::ZERO);
@@ -1268,7 +2007,8 @@ fn a_403_is_the_credentials_if_its_oldest_event_meets_it_alone() {
     assert!(alone.blames_credential(true));
     lanes.verdict(now, alone, Verdict::Rejected, Duration::ZERO);
     assert!(lanes.take_ready().is_empty(), "held");
-    // A success elsewhere clears the credential: what the event meets then is its own, after one more try.
+    // A success elsewhere clears the credential: what the event meets then is its own, after one
+    // more try.
     lanes.vouch(Principal([1; 16]), &[GroupIndex(0)]);
     let mut later = now;
     for _ in 0..2 {
@@ -1283,13 +2023,20 @@ fn a_403_is_the_credentials_if_its_oldest_event_meets_it_alone() {
     assert_eq!((rest.form, seqs(&rest)), (Form::Batch, vec![2, 3]));
     accept(&mut lanes, later, rest);
     let (dead, taken) = (Outcome::Dead(Reason::Refused), Outcome::Accepted);
-    assert_eq!(outcomes(&mut lanes), [(1, dead), (2, taken.clone()), (3, taken)]);
+    assert_eq!(
+        outcomes(&mut lanes),
+        [(1, dead), (2, taken.clone()), (3, taken)]
+    );
 }
 
 #[test]
 fn a_403_of_one_event_is_sought_out_in_order_and_the_rest_is_taken() {
     let mut now = Instant::now();
-    let mut lanes = lanes(Rules { single: true, flush_at: 5, ..rules() });
+    let mut lanes = lanes(Rules {
+        single: true,
+        flush_at: 5,
+        ..rules()
+    });
     let mut ready = vec![with_singles(&mut lanes, now, 5)];
     let mut sent = Vec::new();
     while let Some(batch) = ready.pop() {
@@ -1306,17 +2053,34 @@ fn a_403_of_one_event_is_sought_out_in_order_and_the_rest_is_taken() {
     }
     let batch = |seqs: &[u64]| (Form::Batch, seqs.to_vec());
     let single = |seq| (Form::Single, vec![seq]);
-    let halves = [batch(&[2, 3]), batch(&[2]), batch(&[3]), single(3), single(3), batch(&[4, 5])];
-    assert_eq!(sent[..3], [batch(&[1, 2, 3, 4, 5]), single(1), batch(&[2, 3, 4, 5])]);
+    let halves = [
+        batch(&[2, 3]),
+        batch(&[2]),
+        batch(&[3]),
+        single(3),
+        single(3),
+        batch(&[4, 5]),
+    ];
+    assert_eq!(
+        sent[..3],
+        [batch(&[1, 2, 3, 4, 5]), single(1), batch(&[2, 3, 4, 5])]
+    );
     assert_eq!(sent[3..], halves);
-    let dead: Vec<_> = outcomes(&mut lanes).into_iter().filter(|(_, outcome)| *outcome != Outcome::Accepted).collect();
+    let dead: Vec<_> = outcomes(&mut lanes)
+        .into_iter()
+        .filter(|(_, outcome)| *outcome != Outcome::Accepted)
+        .collect();
     assert_eq!(dead, [(3, Outcome::Dead(Reason::Refused))]);
 }
 
 #[test]
 fn a_credential_that_is_revoked_amid_the_search_is_held_after_one_dead_letter_at_most() {
     let mut now = Instant::now();
-    let mut lanes = lanes(Rules { single: true, flush_at: 5, ..rules() });
+    let mut lanes = lanes(Rules {
+        single: true,
+        flush_at: 5,
+        ..rules()
+    });
     let batch = with_singles(&mut lanes, now, 5);
     lanes.verdict(now, batch, Verdict::Forbidden, Duration::ZERO);
     let alone = one(&mut lanes);
@@ -1324,14 +2088,22 @@ fn a_credential_that_is_revoked_amid_the_search_is_held_after_one_dead_letter_at
     // From here on everything is 403.
     let mut ready: Vec<_> = lanes.take_ready().into();
     while let Some(batch) = ready.pop() {
-        let verdict = if batch.blames_credential(true) { Verdict::Rejected } else { Verdict::Forbidden };
+        let verdict = if batch.blames_credential(true) {
+            Verdict::Rejected
+        } else {
+            Verdict::Forbidden
+        };
         lanes.verdict(now, batch, verdict, Duration::from_secs(1));
         now += Duration::from_secs(1);
         lanes.tick(now);
         ready.extend(lanes.take_ready());
     }
     let dead = Outcome::Dead(Reason::Refused);
-    assert_eq!(outcomes(&mut lanes), [(1, Outcome::Accepted), (2, dead)], "the others are held");
+    assert_eq!(
+        outcomes(&mut lanes),
+        [(1, Outcome::Accepted), (2, dead)],
+        "the others are held"
+    );
 }
 
 #[test]
@@ -1342,19 +2114,28 @@ fn without_single_calls_a_403_is_sought_out_by_batches_of_one() {
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Forbidden, Duration::ZERO);
     let alone = one(&mut lanes);
-    assert_eq!((alone.form, seqs(&alone), alone.blames_credential(false)), (Form::Batch, vec![1], true));
+    assert_eq!(
+        (alone.form, seqs(&alone), alone.blames_credential(false)),
+        (Form::Batch, vec![1], true)
+    );
     accept(&mut lanes, now, alone);
     let rest = one(&mut lanes);
     assert_eq!(seqs(&rest), [2, 3, 4]);
     lanes.verdict(now, rest, Verdict::Forbidden, Duration::ZERO);
     let half = one(&mut lanes);
-    assert_eq!((seqs(&half), half.blames_credential(false)), (vec![2], false));
+    assert_eq!(
+        (seqs(&half), half.blames_credential(false)),
+        (vec![2], false)
+    );
 }
 
 #[test]
 fn the_oldest_event_goes_alone_and_the_rest_after_it() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { single: true, ..rules() });
+    let mut lanes = lanes(Rules {
+        single: true,
+        ..rules()
+    });
     let batch = with_singles(&mut lanes, now, 3);
     lanes.verdict(now, batch, Verdict::OldestAlone, Duration::ZERO);
     let alone = one(&mut lanes);
@@ -1367,18 +2148,38 @@ fn the_oldest_event_goes_alone_and_the_rest_after_it() {
 #[test]
 fn a_look_shows_what_is_pending_wherever_it_is_and_only_its_own() {
     let now = Instant::now();
-    let mut lanes = lanes(Rules { newest: true, flush_at: 2, max_events: 2, ..rules() });
+    let mut lanes = lanes(Rules {
+        newest: true,
+        flush_at: 2,
+        max_events: 2,
+        ..rules()
+    });
     let look = |lanes: &Lanes<Model>, credential: u8, most: usize| {
-        let shown =
-            lanes.pending(&lane(1, 1).user, (Principal([credential; 16]), View([credential; 16])), &only(), most);
-        shown.into_iter().map(|one| String::from_utf8(one.json.to_vec()).unwrap()).collect::<Vec<_>>()
+        let shown = lanes.pending(
+            &lane(1, 1).user,
+            (Principal([credential; 16]), View([credential; 16])),
+            &only(),
+            most,
+        );
+        shown
+            .into_iter()
+            .map(|one| String::from_utf8(one.json.to_vec()).unwrap())
+            .collect::<Vec<_>>()
     };
     for (seq, subject) in [(1, 7), (2, 8), (3, 7), (4, 7), (5, 9)] {
         lanes.push(now, about(seq, subject));
     }
-    assert_eq!(look(&lanes, 1, 9), ["1", "2", "4", "5"], "on its way, due and open; 3 was superseded by 4");
+    assert_eq!(
+        look(&lanes, 1, 9),
+        ["1", "2", "4", "5"],
+        "on its way, due and open; 3 was superseded by 4"
+    );
     assert_eq!(look(&lanes, 1, 3), ["1", "2", "4"]);
-    assert_eq!(look(&lanes, 2, 9), [""; 0], "another credential's are not shown");
+    assert_eq!(
+        look(&lanes, 2, 9),
+        [""; 0],
+        "another credential's are not shown"
+    );
     let batch = one(&mut lanes);
     lanes.verdict(now, batch, Verdict::Retry { pause: WINDOW }, Duration::ZERO);
     assert_eq!(look(&lanes, 1, 9), ["1", "2", "4", "5"]);
@@ -1391,7 +2192,13 @@ fn one_principals_events_go_in_their_order_under_however_many_fingerprints() {
     for seq in 1..=9 {
         // Each under a fingerprint of its own but for every third, which shares one.
         let fingerprint = if seq % 3 == 0 { 200 } else { seq as u8 };
-        lanes.push(now, Model { owner: owner(1), ..event(seq, 1, fingerprint) });
+        lanes.push(
+            now,
+            Model {
+                owner: owner(1),
+                ..event(seq, 1, fingerprint)
+            },
+        );
     }
     lanes.tick(now + WINDOW);
     let mut sent = Vec::new();
@@ -1407,17 +2214,33 @@ fn one_principals_events_go_in_their_order_under_however_many_fingerprints() {
 fn two_good_principals_of_one_user_keep_one_order_and_those_whose_user_is_no_claim_do_not() {
     let now = Instant::now();
     for claimed in [true, false] {
-        let mut lanes = lanes(Rules { flush_at: 5, ..rules() });
+        let mut lanes = lanes(Rules {
+            flush_at: 5,
+            ..rules()
+        });
         lanes.vouch(Principal([1; 16]), &only());
         lanes.vouch(Principal([2; 16]), &only());
         for seq in 1..=4 {
             let credential = 1 + (seq % 2) as u8;
-            lanes.push(now, Model { owner: Owner { claimed, ..owner(credential) }, ..event(seq, 1, credential) });
+            lanes.push(
+                now,
+                Model {
+                    owner: Owner {
+                        claimed,
+                        ..owner(credential)
+                    },
+                    ..event(seq, 1, credential)
+                },
+            );
         }
         lanes.seal_all();
         let mut first = ready(&mut lanes);
         first.sort();
-        let wanted = if claimed { vec![vec![1]] } else { vec![vec![1, 3], vec![2, 4]] };
+        let wanted = if claimed {
+            vec![vec![1]]
+        } else {
+            vec![vec![1, 3], vec![2, 4]]
+        };
         assert_eq!(first, wanted, "claimed: {claimed}");
     }
 }
@@ -1426,9 +2249,22 @@ fn two_good_principals_of_one_user_keep_one_order_and_those_whose_user_is_no_cla
 fn a_forwarded_call_has_a_lane_that_waits_for_a_pause_tried_again_at_once() {
     let now = Instant::now();
     let mut lanes = lanes(rules());
-    lanes.push(now, Model { priority: true, ..event(1, 1, 1) });
+    lanes.push(
+        now,
+        Model {
+            priority: true,
+            ..event(1, 1, 1)
+        },
+    );
     let batch = one(&mut lanes);
-    lanes.verdict(now, batch, Verdict::Retry { pause: Duration::from_secs(60) }, Duration::ZERO);
+    lanes.verdict(
+        now,
+        batch,
+        Verdict::Retry {
+            pause: Duration::from_secs(60),
+        },
+        Duration::ZERO,
+    );
     assert!(lanes.take_ready().is_empty());
     let (_, marks) = lanes.hold(&asker(1, 1), &only());
     assert_eq!(ready(&mut lanes), [vec![1]]);
@@ -1440,14 +2276,40 @@ fn a_call_that_names_no_user_waits_for_all_lanes_of_its_principal_and_for_no_oth
     let now = Instant::now();
     let mut lanes = lanes(rules());
     for (seq, user) in [(1, 1), (2, 2)] {
-        lanes.push(now, Model { owner: owner(1), ..event(seq, user, 1) });
+        lanes.push(
+            now,
+            Model {
+                owner: owner(1),
+                ..event(seq, user, 1)
+            },
+        );
     }
     lanes.push(now, event(3, 1, 2));
-    let (number, marks) = lanes.hold(&Asker { user: None, ..asker(1, 1) }, &only());
+    let (number, marks) = lanes.hold(
+        &Asker {
+            user: None,
+            ..asker(1, 1)
+        },
+        &only(),
+    );
     assert_eq!(marks.len(), 2);
-    assert_eq!(ready(&mut lanes), [vec![1], vec![2]], "another principal's window stays open");
-    lanes.push(now, Model { owner: owner(1), priority: true, ..event(4, 9, 1) });
-    assert!(lanes.take_ready().is_empty(), "a new user of the principal waits behind it");
+    assert_eq!(
+        ready(&mut lanes),
+        [vec![1], vec![2]],
+        "another principal's window stays open"
+    );
+    lanes.push(
+        now,
+        Model {
+            owner: owner(1),
+            priority: true,
+            ..event(4, 9, 1)
+        },
+    );
+    assert!(
+        lanes.take_ready().is_empty(),
+        "a new user of the principal waits behind it"
+    );
     lanes.release_hold(Principal([1; 16]), number);
     assert_eq!(ready(&mut lanes), [vec![4]]);
 }

@@ -1,5 +1,5 @@
-//! When each lane is to be looked at, in buckets of a millisecond: what a timer costs goes by how many milliseconds lie ahead
-//! that have one, not by how many lanes there are.
+//! When each lane is to be looked at, in buckets of a millisecond: what a timer costs goes by how
+//! many milliseconds lie ahead that have one, not by how many lanes there are.
 
 use super::LaneId;
 use std::collections::BTreeMap;
@@ -31,7 +31,8 @@ pub(super) struct Timers {
     buckets: BTreeMap<u64, Bucket>,
 }
 
-/// Milliseconds before the first timer that are told apart: a lane of an older start may have been due long before.
+/// Milliseconds before the first timer that are told apart: a lane of an older start may have been
+/// due long before.
 const BEFORE: u64 = 1 << 40;
 
 impl Timers {
@@ -42,17 +43,24 @@ impl Timers {
         match at.checked_duration_since(origin) {
             Some(after) => before.saturating_add(millis(after)),
             // Rounded so that what is earlier is in no later bucket.
-            None => before.saturating_sub(millis(origin.saturating_duration_since(at)).saturating_add(1)),
+            None => before
+                .saturating_sub(millis(origin.saturating_duration_since(at)).saturating_add(1)),
         }
     }
 
     /// Files a timer.
     pub(super) fn insert(&mut self, at: Instant, lane: LaneId) -> Timer {
         let tick = self.tick(at);
-        let bucket = self.buckets.entry(tick).or_insert_with(|| Bucket { earliest: at, lanes: Vec::new() });
+        let bucket = self.buckets.entry(tick).or_insert_with(|| Bucket {
+            earliest: at,
+            lanes: Vec::new(),
+        });
         bucket.earliest = bucket.earliest.min(at);
         bucket.lanes.push(lane);
-        Timer { at, place: u32::try_from(bucket.lanes.len() - 1).unwrap_or(u32::MAX) }
+        Timer {
+            at,
+            place: u32::try_from(bucket.lanes.len() - 1).unwrap_or(u32::MAX),
+        }
     }
 
     /// Takes a timer out. The lane whose timer has its place now, if there is one.
@@ -73,10 +81,13 @@ impl Timers {
 
     /// When the first one is due, to the millisecond if others of the same one were taken out.
     pub(super) fn first(&self) -> Option<Instant> {
-        self.buckets.first_key_value().map(|(_, bucket)| bucket.earliest)
+        self.buckets
+            .first_key_value()
+            .map(|(_, bucket)| bucket.earliest)
     }
 
-    /// The lanes whose timers are in the first millisecond in which one is due; they have none any more.
+    /// The lanes whose timers are in the first millisecond in which one is due; they have none any
+    /// more.
     pub(super) fn take(&mut self, now: Instant) -> Option<Vec<LaneId>> {
         let first = self.buckets.first_entry()?;
         if first.get().earliest > now {
@@ -87,7 +98,9 @@ impl Timers {
 
     /// Lanes with timers, by the millisecond of theirs.
     pub(super) fn lanes(&self) -> impl Iterator<Item = LaneId> {
-        self.buckets.values().flat_map(|bucket| bucket.lanes.iter().copied())
+        self.buckets
+            .values()
+            .flat_map(|bucket| bucket.lanes.iter().copied())
     }
 }
 

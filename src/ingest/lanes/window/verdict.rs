@@ -1,42 +1,60 @@
 //! What an attempt met, and what follows for its lane.
 
 use super::lane::Phase;
-use super::{Batch, Doubt, Entry, Fate, Form, LaneId, Lanes, Queued, Rules, Settled, Trouble, Verdict};
+use super::{
+    Batch, Doubt, Entry, Fate, Form, LaneId, Lanes, Queued, Rules, Settled, Trouble, Verdict,
+};
 use crate::event::{EventId, LaneKey, Outcome, Owner, Reason};
 use crate::ingest::accept::reputation::Grounds;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// An event that fails alone while others of its group pass is given up after this part of `give_up_after`: it has
-/// patience by time, and what stands behind it in its lane is still young then.
+/// An event that fails alone while others of its group pass is given up after this part of
+/// `give_up_after`: it has patience by time, and what stands behind it in its lane is still young
+/// then.
 const AT_FAULT: u32 = 24;
 
 impl<E: Entry> Lanes<E> {
     /// An attempt is over. `pause` is how long a lane with failed events waits.
-    pub fn verdict(&mut self, now: Instant, mut batch: Batch<E>, verdict: Verdict, pause: Duration) {
+    pub fn verdict(
+        &mut self,
+        now: Instant,
+        mut batch: Batch<E>,
+        verdict: Verdict,
+        pause: Duration,
+    ) {
         let (id, key) = (batch.lane, batch.key.clone());
         let all = Arc::clone(&self.rules);
-        let Some(rules) = all.get(batch.key.group.0) else { return };
+        let Some(rules) = all.get(batch.key.group.0) else {
+            return;
+        };
         let owner = self.lane(id).map(|lane| lane.owner);
         let mut others = match owner.filter(|_| verdict == Verdict::Rejected) {
             Some(owner) => self.note_refusal(&owner),
             None => Vec::new(),
         };
         let began = self.began.unwrap_or(now);
-        let Some(lane) = self.lane_mut(id) else { return };
+        let Some(lane) = self.lane_mut(id) else {
+            return;
+        };
         lane.set_phase(Phase::Idle);
         lane.flying.clear();
         lane.status = batch.status.or(lane.status);
         match verdict {
             Verdict::Rejected => lane.was_refused = true,
-            Verdict::Answered(_) | Verdict::Forbidden | Verdict::Refused { .. } | Verdict::TooLarge => {
+            Verdict::Answered(_)
+            | Verdict::Forbidden
+            | Verdict::Refused { .. }
+            | Verdict::TooLarge => {
                 lane.was_refused = false;
             }
             _ => {}
         }
         match verdict {
-            Verdict::Retry { .. } | Verdict::Persistent => lane.retries = lane.retries.saturating_add(1),
+            Verdict::Retry { .. } | Verdict::Persistent => {
+                lane.retries = lane.retries.saturating_add(1)
+            }
             Verdict::Deferred { .. } | Verdict::OldestAlone => {}
             // Counted where no single call is left.
             Verdict::Singles { .. } => {}
@@ -49,7 +67,8 @@ impl<E: Entry> Lanes<E> {
                     lane.turn_doubt(Doubt::Credential, Doubt::Event);
                 }
                 if let Some(owner) = owner.filter(|_| !(rules.shared && batch.is_for_service())) {
-                    self.standing.note(owner.principal, key.group, Grounds::CALL);
+                    self.standing
+                        .note(owner.principal, key.group, Grounds::CALL);
                 }
                 self.answered(now, rules, batch, fates, pause);
             }
@@ -59,9 +78,14 @@ impl<E: Entry> Lanes<E> {
                 if batch.form == Form::Single {
                     batch.doubt = Doubt::Credential;
                 }
-                let first = batch.events.iter().map(|queued| queued.since).min().unwrap_or(now);
-                // Patience is counted while the process is up and tries (ruling 8): what a start brought back is as old as
-                // that start, whatever the wall clock says of it.
+                let first = batch
+                    .events
+                    .iter()
+                    .map(|queued| queued.since)
+                    .min()
+                    .unwrap_or(now);
+                // Patience is counted while the process is up and tries (ruling 8): what a start
+                // brought back is as old as that start, whatever the wall clock says of it.
                 lane.set_phase(Phase::Rejected(first.max(began) + rules.give_up_after));
                 lane.again.push_front(batch);
                 lane.turn_doubt(Doubt::Event, Doubt::Credential);
@@ -80,18 +104,28 @@ impl<E: Entry> Lanes<E> {
         self.give_up(now, id, rules);
         self.advance_with(id);
         others.retain(|other| *other != id);
-        others.into_iter().for_each(|other| self.advance_with(other));
+        others
+            .into_iter()
+            .for_each(|other| self.advance_with(other));
     }
 
-    /// A batch of this lane's principal was refused for its sake. The principal's lanes, if that changes what they wait
-    /// for and who waits for them.
+    /// A batch of this lane's principal was refused for its sake. The principal's lanes, if that
+    /// changes what they wait for and who waits for them.
     fn note_refusal(&mut self, owner: &Owner) -> Vec<LaneId> {
-        let was_good = self.standing.note_refusal(owner.principal, self.rules.len());
-        if was_good { self.order.lanes_of_principal(owner.principal).collect() } else { Vec::new() }
+        let was_good = self
+            .standing
+            .note_refusal(owner.principal, self.rules.len());
+        if was_good {
+            self.order.lanes_of_principal(owner.principal).collect()
+        } else {
+            Vec::new()
+        }
     }
 
     fn wait(&mut self, until: Instant, batch: Batch<E>) {
-        let Some(lane) = self.lane_mut(batch.lane) else { return };
+        let Some(lane) = self.lane_mut(batch.lane) else {
+            return;
+        };
         lane.set_phase(Phase::Waiting(until));
         lane.again.push_front(batch);
     }
@@ -99,20 +133,46 @@ impl<E: Entry> Lanes<E> {
     /// An event's outcome, and that of what it covers.
     pub(super) fn settle(&mut self, queued: Queued<E>, outcome: Outcome, status: Option<u16>) {
         let all = queued.outcomes(outcome);
-        self.settled.extend(all.map(|(entry, outcome, failed)| Settled { entry, outcome, failed, status }));
+        self.settled
+            .extend(all.map(|(entry, outcome, failed)| Settled {
+                entry,
+                outcome,
+                failed,
+                status,
+            }));
     }
 
-    /// An event dies of its own fault. What it covered need not share that fault: the newest of it goes in its stead. But
-    /// where nobody is to take it (404, 405, 410, 501), nobody would take that either.
-    fn bury(&mut self, mut queued: Queued<E>, reason: Reason, status: Option<u16>) -> Option<Queued<E>> {
+    /// An event dies of its own fault. What it covered need not share that fault: the newest of it
+    /// goes in its stead. But where nobody is to take it (404, 405, 410, 501), nobody would take
+    /// that either.
+    fn bury(
+        &mut self,
+        mut queued: Queued<E>,
+        reason: Reason,
+        status: Option<u16>,
+    ) -> Option<Queued<E>> {
         let nobody = matches!(status, Some(404 | 405 | 410 | 501));
         let heir = if nobody { None } else { queued.uncover() };
         self.settle(queued, Outcome::Dead(reason), status);
         heir
     }
 
-    fn answered(&mut self, now: Instant, rules: &Rules, batch: Batch<E>, fates: Vec<Fate>, pause: Duration) {
-        let Batch { lane: id, key, form, status, events, .. } = batch;
+    fn answered(
+        &mut self,
+        now: Instant,
+        rules: &Rules,
+        batch: Batch<E>,
+        fates: Vec<Fate>,
+        pause: Duration,
+    ) {
+        let Batch {
+            lane: id,
+            key,
+            form,
+            status,
+            events,
+            ..
+        } = batch;
         let mut back = Vec::new();
         // INVARIANT: one fate per event; an event without one is tried again, never dropped.
         let fates = fates.into_iter().chain(std::iter::repeat(Fate::Again));
@@ -130,9 +190,12 @@ impl<E: Entry> Lanes<E> {
                 }
             }
         }
-        let Some(lane) = self.lane_mut(id).filter(|_| !back.is_empty()) else { return };
+        let Some(lane) = self.lane_mut(id).filter(|_| !back.is_empty()) else {
+            return;
+        };
         lane.set_phase(Phase::Waiting(now + pause));
-        // P4: the refused ones lead the next batch, in their order; not behind what else is left of a batch that was split.
+        // P4: the refused ones lead the next batch, in their order; not behind what else is left of
+        // a batch that was split.
         if form == Form::Single || !lane.again.is_empty() {
             return self.in_pieces(
                 rules,
@@ -158,14 +221,23 @@ impl<E: Entry> Lanes<E> {
         if !batch.events.iter().any(is_named) {
             return self.halve(batch);
         }
-        let Batch { lane: id, key, status, events, .. } = batch;
+        let Batch {
+            lane: id,
+            key,
+            status,
+            events,
+            ..
+        } = batch;
         let mut left = Vec::new();
         for queued in events {
             let offends = is_named(&queued);
             match offends && rules.single && queued.entry.has_single() {
                 true => left.push((Form::Single, queued)),
                 false if offends => {
-                    left.extend(self.bury(queued, Reason::Refused, status).map(|heir| (Form::Batch, heir)));
+                    left.extend(
+                        self.bury(queued, Reason::Refused, status)
+                            .map(|heir| (Form::Batch, heir)),
+                    );
                 }
                 false => left.push((Form::Batch, queued)),
             }
@@ -173,11 +245,22 @@ impl<E: Entry> Lanes<E> {
         self.in_pieces(rules, id, &key, left, Doubt::None);
     }
 
-    /// To the front of the lane, in the order of the events, in pieces that are as large as they may be.
-    fn in_pieces(&mut self, rules: &Rules, id: LaneId, key: &LaneKey, mut left: Vec<(Form, Queued<E>)>, doubt: Doubt) {
-        let Some(lane) = self.lane_mut(id) else { return };
-        // P4: an offender that has a single call left keeps its place: what was before it goes before it. An heir is older
-        // than the event in whose place it stood, and may be larger (P6).
+    /// To the front of the lane, in the order of the events, in pieces that are as large as they
+    /// may be.
+    fn in_pieces(
+        &mut self,
+        rules: &Rules,
+        id: LaneId,
+        key: &LaneKey,
+        mut left: Vec<(Form, Queued<E>)>,
+        doubt: Doubt,
+    ) {
+        let Some(lane) = self.lane_mut(id) else {
+            return;
+        };
+        // P4: an offender that has a single call left keeps its place: what was before it goes
+        // before it. An heir is older than the event in whose place it stood, and may be larger
+        // (P6).
         left.sort_by_key(|(_, queued)| queued.entry.seq());
         let mut runs: Vec<Batch<E>> = Vec::new();
         for (form, queued) in left {
@@ -191,10 +274,15 @@ impl<E: Entry> Lanes<E> {
             };
             match runs.last_mut().filter(fits) {
                 Some(run) => run.events.push(queued),
-                None => runs.push(Batch { doubt, ..Batch::piece(id, key, form, vec![queued]) }),
+                None => runs.push(Batch {
+                    doubt,
+                    ..Batch::piece(id, key, form, vec![queued])
+                }),
             }
         }
-        runs.into_iter().rev().for_each(|run| lane.again.push_front(run));
+        runs.into_iter()
+            .rev()
+            .for_each(|run| lane.again.push_front(run));
     }
 
     /// An event that failed alone: its single call is left, or it dies.
@@ -202,9 +290,22 @@ impl<E: Entry> Lanes<E> {
         if may_be_single(rules, &batch) {
             return self.single_call(batch);
         }
-        let Batch { lane: id, key, status, events, .. } = batch;
-        let heirs: Vec<_> = events.into_iter().filter_map(|queued| self.bury(queued, reason, status)).collect();
-        let form = if rules.single_calls { Form::Single } else { Form::Batch };
+        let Batch {
+            lane: id,
+            key,
+            status,
+            events,
+            ..
+        } = batch;
+        let heirs: Vec<_> = events
+            .into_iter()
+            .filter_map(|queued| self.bury(queued, reason, status))
+            .collect();
+        let form = if rules.single_calls {
+            Form::Single
+        } else {
+            Form::Batch
+        };
         if let Some(lane) = self.lane_mut(id).filter(|_| !heirs.is_empty()) {
             lane.again.push_front(Batch::piece(id, &key, form, heirs));
         }
@@ -212,10 +313,25 @@ impl<E: Entry> Lanes<E> {
 
     /// Once more, as the single call that it was.
     fn single_call(&mut self, batch: Batch<E>) {
-        let Batch { lane: id, key, events, trouble, doubt, .. } = batch;
+        let Batch {
+            lane: id,
+            key,
+            events,
+            trouble,
+            doubt,
+            ..
+        } = batch;
         if let Some(lane) = self.lane_mut(id) {
-            let trouble = Trouble { strikes: 0, lonely: 0, ..trouble };
-            lane.again.push_front(Batch { trouble, doubt, ..Batch::piece(id, &key, Form::Single, events) });
+            let trouble = Trouble {
+                strikes: 0,
+                lonely: 0,
+                ..trouble
+            };
+            lane.again.push_front(Batch {
+                trouble,
+                doubt,
+                ..Batch::piece(id, &key, Form::Single, events)
+            });
         }
     }
 
@@ -226,8 +342,8 @@ impl<E: Entry> Lanes<E> {
         self.halve(batch);
     }
 
-    /// It fails while others of its group pass: the fault is looked for in halves; an event that fails alone is tried as
-    /// the single call it was, and given up in time.
+    /// It fails while others of its group pass: the fault is looked for in halves; an event that
+    /// fails alone is tried as the single call it was, and given up in time.
     fn persistent(&mut self, now: Instant, rules: &Rules, mut batch: Batch<E>, pause: Duration) {
         if batch.events.len() > 1 {
             return self.halve(batch);
@@ -245,7 +361,9 @@ impl<E: Entry> Lanes<E> {
     /// 403, and nothing says so far that it is the credential's.
     fn forbidden(&mut self, again: Instant, rules: &Rules, mut batch: Batch<E>) {
         match batch.doubt {
-            Doubt::None | Doubt::Path | Doubt::Credential => self.oldest_alone(rules, batch, Doubt::Credential),
+            Doubt::None | Doubt::Path | Doubt::Credential => {
+                self.oldest_alone(rules, batch, Doubt::Credential)
+            }
             Doubt::Event | Doubt::EventOnceMore if batch.events.len() > 1 => self.halve(batch),
             Doubt::Event if may_be_single(rules, &batch) => self.single_call(batch),
             Doubt::Event => {
@@ -263,27 +381,59 @@ impl<E: Entry> Lanes<E> {
 
     /// The oldest event as its single call, if it has one; the rest after it.
     fn oldest_alone(&mut self, rules: &Rules, batch: Batch<E>, doubt: Doubt) {
-        let form = if batch.has_oldest_single(rules.single) { Form::Single } else { batch.form };
-        let Batch { lane: id, key, form: whole, mut events, .. } = batch;
+        let form = if batch.has_oldest_single(rules.single) {
+            Form::Single
+        } else {
+            batch.form
+        };
+        let Batch {
+            lane: id,
+            key,
+            form: whole,
+            mut events,
+            ..
+        } = batch;
         let rest = events.split_off(events.len().min(1));
-        let Some(lane) = self.lane_mut(id) else { return };
+        let Some(lane) = self.lane_mut(id) else {
+            return;
+        };
         for (form, events) in [(whole, rest), (form, events)] {
             if !events.is_empty() {
-                lane.again.push_front(Batch { doubt, ..Batch::piece(id, &key, form, events) });
+                lane.again.push_front(Batch {
+                    doubt,
+                    ..Batch::piece(id, &key, form, events)
+                });
             }
         }
     }
 
     /// Both halves to the front of the lane, each as a batch of its own.
     fn halve(&mut self, batch: Batch<E>) {
-        let Batch { lane: id, key, mut events, trouble, doubt, .. } = batch;
+        let Batch {
+            lane: id,
+            key,
+            mut events,
+            trouble,
+            doubt,
+            ..
+        } = batch;
         // What passed since the whole failed speaks against a piece that goes on failing.
-        let trouble = Trouble { strikes: 0, lonely: 0, ..trouble };
+        let trouble = Trouble {
+            strikes: 0,
+            lonely: 0,
+            ..trouble
+        };
         let second = events.split_off(events.len() / 2);
-        let Some(lane) = self.lane_mut(id) else { return };
+        let Some(lane) = self.lane_mut(id) else {
+            return;
+        };
         for half in [second, events] {
             if !half.is_empty() {
-                lane.again.push_front(Batch { trouble, doubt, ..Batch::piece(id, &key, Form::Batch, half) });
+                lane.again.push_front(Batch {
+                    trouble,
+                    doubt,
+                    ..Batch::piece(id, &key, Form::Batch, half)
+                });
             }
         }
     }
@@ -291,21 +441,38 @@ impl<E: Entry> Lanes<E> {
     /// The single calls of its events, in order; what has none stays a batch.
     fn as_singles(&mut self, again: Instant, rules: &Rules, batch: Batch<E>) {
         if !batch.has_singles(rules.single) {
-            // Taken or not, nobody knows; and a wrong path in the configuration is no reason to bury everything.
+            // Taken or not, nobody knows; and a wrong path in the configuration is no reason to
+            // bury everything.
             if let Some(lane) = self.lane_mut(batch.lane) {
                 lane.retries = lane.retries.saturating_add(1);
             }
             return self.wait(again, batch);
         }
-        let Batch { lane: id, key, events, .. } = batch;
-        let form = |queued: &Queued<E>| if queued.entry.has_single() { Form::Single } else { Form::Batch };
-        let left = events.into_iter().map(|queued| (form(&queued), queued)).collect();
+        let Batch {
+            lane: id,
+            key,
+            events,
+            ..
+        } = batch;
+        let form = |queued: &Queued<E>| {
+            if queued.entry.has_single() {
+                Form::Single
+            } else {
+                Form::Batch
+            }
+        };
+        let left = events
+            .into_iter()
+            .map(|queued| (form(&queued), queued))
+            .collect();
         self.in_pieces(rules, id, &key, left, Doubt::Path);
     }
 
     fn give_up(&mut self, now: Instant, id: LaneId, rules: &Rules) {
         let began = self.began.unwrap_or(now);
-        let Some(lane) = self.lane_mut(id) else { return };
+        let Some(lane) = self.lane_mut(id) else {
+            return;
+        };
         let reason = match lane.phase() {
             Phase::Rejected(_) => Reason::CredentialRejected,
             // It was let go once more and didn't get an answer: the refusal is all that is known.
@@ -313,10 +480,14 @@ impl<E: Entry> Lanes<E> {
             Phase::Waiting(_) => Reason::GaveUp,
             Phase::Idle | Phase::InFlight { .. } => return,
         };
-        let is_old = |queued: &Queued<E>| now.saturating_duration_since(queued.since.max(began)) >= rules.give_up_after;
+        let is_old = |queued: &Queued<E>| {
+            now.saturating_duration_since(queued.since.max(began)) >= rules.give_up_after
+        };
         let mut given_up = Vec::new();
         for batch in &mut lane.again {
-            let (old, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events).into_iter().partition(is_old);
+            let (old, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events)
+                .into_iter()
+                .partition(is_old);
             if !old.is_empty() {
                 batch.id = uuid::Uuid::new_v4();
             }
@@ -336,11 +507,15 @@ impl<E: Entry> Lanes<E> {
             lane.window.close();
         }
         let status = lane.status;
-        given_up.into_iter().for_each(|queued| self.settle(queued, Outcome::Dead(reason), status));
+        given_up
+            .into_iter()
+            .for_each(|queued| self.settle(queued, Outcome::Dead(reason), status));
     }
 }
 
 /// It was tried as a batch, and its single calls are left.
 fn may_be_single<E: Entry>(rules: &Rules, batch: &Batch<E>) -> bool {
-    rules.single && batch.form == Form::Batch && batch.events.iter().all(|queued| queued.entry.has_single())
+    rules.single
+        && batch.form == Form::Batch
+        && batch.events.iter().all(|queued| queued.entry.has_single())
 }

@@ -2,23 +2,59 @@
 
 use super::*;
 
-/// A journal with so many pending events, each in a group of its own, its process gone without a word.
+/// A journal with so many pending events, each in a group of its own, its process gone without a
+/// word.
 fn filled(directory: &Path, events: u64) {
     let opened = open(&settings(directory)).unwrap();
     let (tails, _heard) = tail();
     let (depth, segment_size) = (Depth::Disk, 1 << 20);
-    let bounds = Bounds { depth, min_free: 0, max_seen: 8, succession: Duration::from_hours(1), segment_size };
-    let Opened { files, index, origin, lock, .. } = opened;
-    let writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
+    let bounds = Bounds {
+        depth,
+        min_free: 0,
+        max_seen: 8,
+        succession: Duration::from_hours(1),
+        segment_size,
+    };
+    let Opened {
+        files,
+        index,
+        origin,
+        lock,
+        ..
+    } = opened;
+    let writer = Writer::new(
+        Arc::clone(&files),
+        depth,
+        Origin {
+            segment_size,
+            ..origin
+        },
+    );
     let parts = (files, origin.epoch);
-    let shared = Arc::new(Shared::new(parts, Vault::default(), index, bounds, tails, Arc::default(), writer));
+    let shared = Arc::new(Shared::new(
+        parts,
+        Vault::default(),
+        index,
+        bounds,
+        tails,
+        Arc::default(),
+        writer,
+    ));
     let committer: Committer<_, Note> = Committer::new(Arc::clone(&shared));
     for number in 1..=events {
         let event = event(number, (number % 3) as u8);
         let draft = shared.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let (ticket, succession) = (Note::default(), Some(succession(number)));
-        committer.append(Append { shard: 0, event, draft, ticket, replaces: None, succession, answer });
+        committer.append(Append {
+            shard: 0,
+            event,
+            draft,
+            ticket,
+            replaces: None,
+            succession,
+            answer,
+        });
         lead_if_free(&shared);
         assert!(kept.try_recv().unwrap().is_ok());
     }
@@ -28,7 +64,9 @@ fn filled(directory: &Path, events: u64) {
 /// The ids of the events that are pending, as numbers.
 fn numbers(opened: &Opened) -> Vec<u64> {
     let mut found = Vec::new();
-    opened.each_event(&["progress".into()], |stored| found.push(number_of(&stored.event)));
+    opened.each_event(&["progress".into()], |stored| {
+        found.push(number_of(&stored.event))
+    });
     found
 }
 
@@ -48,7 +86,9 @@ fn places(directory: &Path, kind: Kind) -> Vec<(usize, usize)> {
         at += whole.len();
         (frame.kind, at - whole.len(), whole.len())
     });
-    each.filter(|(found, ..)| *found == kind).map(|(_, at, size)| (at, size)).collect()
+    each.filter(|(found, ..)| *found == kind)
+        .map(|(_, at, size)| (at, size))
+        .collect()
 }
 
 fn flip(directory: &Path, at: usize) {
@@ -64,10 +104,21 @@ fn a_process_that_is_gone_leaves_everything_behind() {
     filled(directory.path(), 20);
     let opened = open(&settings(directory.path())).unwrap();
     assert_eq!(numbers(&opened), (1..=20).collect::<Vec<_>>());
-    assert_eq!((opened.findings.as_slice(), opened.bad(), opened.credentials()), (&[][..], 0, 3));
+    assert_eq!(
+        (
+            opened.findings.as_slice(),
+            opened.bad(),
+            opened.credentials()
+        ),
+        (&[][..], 0, 3)
+    );
     let secret = opened.secret();
     drop(opened);
-    assert_eq!(open(&settings(directory.path())).unwrap().secret(), secret, "fingerprints stay comparable");
+    assert_eq!(
+        open(&settings(directory.path())).unwrap().secret(),
+        secret,
+        "fingerprints stay comparable"
+    );
 }
 
 #[test]
@@ -80,7 +131,11 @@ fn a_torn_end_is_passed_over_wherever_it_was_torn() {
         std::fs::write(&files(directory.path())[0], &whole[..at + kept]).unwrap();
         let opened = open(&settings(directory.path())).unwrap();
         let last = if kept == size { 6 } else { 5 };
-        assert_eq!((numbers(&opened), opened.findings.len()), ((1..=last).collect(), 0), "{kept}");
+        assert_eq!(
+            (numbers(&opened), opened.findings.len()),
+            ((1..=last).collect(), 0),
+            "{kept}"
+        );
     }
 }
 
@@ -90,18 +145,37 @@ fn damage_in_the_middle_is_told_the_file_is_kept_and_what_is_whole_comes_back() 
     for inside in [0, 2, 5, 9, 17, 25, 30, 60] {
         let directory = tempfile::tempdir().unwrap();
         filled(directory.path(), 20);
-        flip(directory.path(), places(directory.path(), Kind::Event)[9].0 + inside);
+        flip(
+            directory.path(),
+            places(directory.path(), Kind::Event)[9].0 + inside,
+        );
         let opened = open(&settings(directory.path())).unwrap();
         let wanted: Vec<u64> = (1..=20).filter(|number| *number != 10).collect();
-        assert_eq!((numbers(&opened), opened.bad()), (wanted.clone(), 0), "{inside}");
+        assert_eq!(
+            (numbers(&opened), opened.bad()),
+            (wanted.clone(), 0),
+            "{inside}"
+        );
         assert_eq!(opened.findings.len(), 1, "{inside}");
         let text = &opened.findings[0].to_string();
-        let parts = ["1 files of the log are damaged; 1 records that were safe in them are missing", "quarantine"];
+        let parts = [
+            "1 files of the log are damaged; 1 records that were safe in them are missing",
+            "quarantine",
+        ];
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
-        let kept = std::fs::read_dir(directory.path().join("quarantine")).unwrap().next().unwrap().unwrap().path();
+        let kept = std::fs::read_dir(directory.path().join("quarantine"))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         assert_eq!(std::fs::read_dir(kept).unwrap().count(), 1);
         drop(opened);
-        assert_eq!(numbers(&open(&settings(directory.path())).unwrap()), wanted, "no crash loop");
+        assert_eq!(
+            numbers(&open(&settings(directory.path())).unwrap()),
+            wanted,
+            "no crash loop"
+        );
     }
 }
 
@@ -114,7 +188,11 @@ fn a_head_that_is_damaged_costs_no_event() {
     for at in 0..places(directory.path(), Kind::Head)[0].1 {
         flip(directory.path(), at);
         let opened = open(&settings(directory.path())).unwrap();
-        assert_eq!((numbers(&opened), opened.findings.len()), (vec![1, 2, 3, 4, 1, 2, 3, 4], 1), "{at}");
+        assert_eq!(
+            (numbers(&opened), opened.findings.len()),
+            (vec![1, 2, 3, 4, 1, 2, 3, 4], 1),
+            "{at}"
+        );
         drop(opened);
         flip(directory.path(), at);
     }
@@ -124,10 +202,14 @@ fn a_head_that_is_damaged_costs_no_event() {
 fn a_lost_credential_is_stored_anew_with_the_next_event_that_brings_it() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), 3);
-    flip(directory.path(), places(directory.path(), Kind::Context)[0].0 + 40);
+    flip(
+        directory.path(),
+        places(directory.path(), Kind::Context)[0].0 + 40,
+    );
     let opened = open(&settings(directory.path())).unwrap();
     let mut without = Vec::new();
-    let see = |stored: Stored| without.extend((!stored.has_credential).then(|| number_of(&stored.event)));
+    let see =
+        |stored: Stored| without.extend((!stored.has_credential).then(|| number_of(&stored.event)));
     opened.each_event(&["progress".into()], see);
     assert_eq!(without, [1]);
     assert!(!opened.index.contexts.contains_key(&Fingerprint([1; 16])));
@@ -137,11 +219,20 @@ fn a_lost_credential_is_stored_anew_with_the_next_event_that_brings_it() {
 fn a_successor_that_is_damaged_costs_no_event() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path(), 9);
-    flip(directory.path(), places(directory.path(), Kind::Succession)[4].0 + 30);
+    flip(
+        directory.path(),
+        places(directory.path(), Kind::Succession)[4].0 + 30,
+    );
     let opened = open(&settings(directory.path())).unwrap();
     assert_eq!(numbers(&opened), (1..=9).collect::<Vec<_>>());
-    let found: BTreeSet<_> = opened.successors().all().map(|succession| succession.bearer).collect();
-    let wanted = (1..=9).filter(|number| *number != 5).map(|number| succession(number).bearer);
+    let found: BTreeSet<_> = opened
+        .successors()
+        .all()
+        .map(|succession| succession.bearer)
+        .collect();
+    let wanted = (1..=9)
+        .filter(|number| *number != 5)
+        .map(|number| succession(number).bearer);
     assert_eq!((found, opened.findings.len()), (wanted.collect(), 1));
 }
 
@@ -153,7 +244,11 @@ fn one_damaged_byte_of_the_only_head_costs_neither_an_event_nor_the_secret() {
     for at in 0..places(directory.path(), Kind::Head)[0].1 {
         flip(directory.path(), at);
         let opened = open(&settings(directory.path())).unwrap();
-        assert_eq!((numbers(&opened), opened.secret()), (vec![1, 2, 3, 4], secret), "{at}");
+        assert_eq!(
+            (numbers(&opened), opened.secret()),
+            (vec![1, 2, 3, 4], secret),
+            "{at}"
+        );
         drop(opened);
         flip(directory.path(), at);
     }
@@ -163,8 +258,16 @@ fn one_damaged_byte_of_the_only_head_costs_neither_an_event_nor_the_secret() {
 fn with_key(directory: &Path, key: u8, settings: JournalSettings) -> JournalSettings {
     let path = directory.join(key.to_string());
     std::fs::write(&path, [key; 32]).unwrap();
-    let old_key_files = settings.key_file.into_iter().chain(settings.old_key_files).collect();
-    JournalSettings { key_file: Some(path), old_key_files, ..settings }
+    let old_key_files = settings
+        .key_file
+        .into_iter()
+        .chain(settings.old_key_files)
+        .collect();
+    JournalSettings {
+        key_file: Some(path),
+        old_key_files,
+        ..settings
+    }
 }
 
 #[tokio::test]
@@ -173,7 +276,9 @@ async fn with_a_key_nothing_of_an_event_lies_open_and_a_new_key_seals_anew_what_
     let plain = settings(directory.path());
     filled(directory.path(), 5);
     let lies_open = |wanted: &[u8]| {
-        let mut all = files(directory.path()).into_iter().map(|file| std::fs::read(file).unwrap());
+        let mut all = files(directory.path())
+            .into_iter()
+            .map(|file| std::fs::read(file).unwrap());
         all.any(|bytes| memchr::memmem::find(&bytes, wanted).is_some())
     };
     assert!(lies_open(b"{\"n\":3}") && lies_open(b"token-1"));
@@ -182,12 +287,27 @@ async fn with_a_key_nothing_of_an_event_lies_open_and_a_new_key_seals_anew_what_
     for settings in [&first, &second] {
         let opened = open(settings).unwrap();
         assert_eq!(numbers(&opened), [1, 2, 3, 4, 5]);
-        let holds_something = |file: &PathBuf| std::fs::read(file).unwrap().iter().any(|byte| *byte != 0);
-        let before: Vec<_> = files(directory.path()).into_iter().filter(holds_something).collect();
-        let memory = Memory { max_seen: 8, events: Duration::from_hours(1) };
+        let holds_something =
+            |file: &PathBuf| std::fs::read(file).unwrap().iter().any(|byte| *byte != 0);
+        let before: Vec<_> = files(directory.path())
+            .into_iter()
+            .filter(holds_something)
+            .collect();
+        let memory = Memory {
+            max_seen: 8,
+            events: Duration::from_hours(1),
+        };
         let place = |_: &Stored| Placement::Tail(0, Note::default());
         let (tails, _heard) = tail();
-        let journal = opened.start(settings, &["progress".into()], tails, (memory, Clock::default()), place).unwrap();
+        let journal = opened
+            .start(
+                settings,
+                &["progress".into()],
+                tails,
+                (memory, Clock::default()),
+                place,
+            )
+            .unwrap();
         // The files that it found are gone when everything in them is sealed as it is today.
         for _ in 0..10_000 {
             if !before.iter().any(|file| file.exists()) {
@@ -198,18 +318,37 @@ async fn with_a_key_nothing_of_an_event_lies_open_and_a_new_key_seals_anew_what_
         journal.close().await;
         assert!(!lies_open(b"{\"n\":3}") && !lies_open(b"token-1"));
     }
-    let only_second = JournalSettings { old_key_files: Vec::new(), ..second };
+    let only_second = JournalSettings {
+        old_key_files: Vec::new(),
+        ..second
+    };
     assert_eq!(numbers(&open(&only_second).unwrap()), [1, 2, 3, 4, 5]);
-    assert!(matches!(open(&first), Err(OpenError::Vault(VaultError::KeyWrong))));
-    assert!(matches!(open(&plain), Err(OpenError::Vault(VaultError::KeyMissing))));
+    assert!(matches!(
+        open(&first),
+        Err(OpenError::Vault(VaultError::KeyWrong))
+    ));
+    assert!(matches!(
+        open(&plain),
+        Err(OpenError::Vault(VaultError::KeyMissing))
+    ));
 }
 
 #[test]
 fn a_directory_of_another_format_is_refused_with_the_way_out() {
-    for (format, words) in [("2", "stop it when nothing is pending"), ("9", "run the version that wrote it")] {
+    for (format, words) in [
+        ("2", "stop it when nothing is pending"),
+        ("9", "run the version that wrote it"),
+    ] {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(FORMAT_FILE), format!("tidegate journal {format}\n")).unwrap();
-        for opened in [open(&settings(directory.path())), inspect(&settings(directory.path()))] {
+        std::fs::write(
+            directory.path().join(FORMAT_FILE),
+            format!("tidegate journal {format}\n"),
+        )
+        .unwrap();
+        for opened in [
+            open(&settings(directory.path())),
+            inspect(&settings(directory.path())),
+        ] {
             let error = opened.err().unwrap().to_string();
             assert!(error.contains(words) && error.contains(format), "{error}");
         }
@@ -244,7 +383,10 @@ impl Damage {
         match self {
             Self::Flip(at) if length > 0 => bytes[at.index(length)] ^= 0x10,
             Self::Overwrite(at, with) if length > 0 => {
-                bytes[at.index(length)..].iter_mut().zip(with).for_each(|(byte, new)| *byte = *new);
+                bytes[at.index(length)..]
+                    .iter_mut()
+                    .zip(with)
+                    .for_each(|(byte, new)| *byte = *new);
             }
             Self::Cut(at) if length > 0 => bytes.truncate(at.index(length)),
             Self::Append(more) => bytes.extend_from_slice(more),

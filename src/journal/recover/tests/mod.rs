@@ -5,8 +5,8 @@ use super::start::reuse_files;
 use super::*;
 use crate::clock::Clock;
 use crate::event::{
-    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Outcome, Principal, Reason, Subject,
-    Succession, Tag, UserId,
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Outcome, Principal,
+    Reason, Subject, Succession, Tag, UserId,
 };
 use crate::journal::commit::leader::lead_if_free;
 use crate::journal::commit::queue::Settle;
@@ -24,7 +24,9 @@ use crate::journal::settings::{Durability, JournalSettings};
 use crate::journal::tail::Tails;
 use crate::journal::vault::{Vault, VaultError};
 use crate::journal::writer_thread::WriterThread;
-use crate::journal::{AppendError, End, Journal, Journaled, Level, Memory, More, OpenError, Ticket};
+use crate::journal::{
+    AppendError, End, Journal, Journaled, Level, Memory, More, OpenError, Ticket,
+};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +57,10 @@ impl Ticket for Note {
 
 fn event(number: u64, who: u8) -> Event {
     let fingerprint = Fingerprint([who; 16]);
-    let headers = vec![(http::header::AUTHORIZATION, format!("token-{who}").parse().unwrap())];
+    let headers = vec![(
+        http::header::AUTHORIZATION,
+        format!("token-{who}").parse().unwrap(),
+    )];
     Event {
         id: EventId::try_new(&format!("e{number}")).unwrap(),
         lane: LaneKey {
@@ -64,7 +69,10 @@ fn event(number: u64, who: u8) -> Event {
             credential: fingerprint,
         },
         owner: Context::bare(Keys::of(fingerprint)).owner(false),
-        context: Arc::new(Context { headers, ..Context::bare(Keys::of(fingerprint)) }),
+        context: Arc::new(Context {
+            headers,
+            ..Context::bare(Keys::of(fingerprint))
+        }),
         content: 0,
         json: format!("{{\"n\":{number}}}").into(),
         carried: Carried::mark_for_service(Carried::bare(None).pack(), who > 0),
@@ -72,7 +80,9 @@ fn event(number: u64, who: u8) -> Event {
         tags: [Tag(3)].into(),
         priority: number.is_multiple_of(5),
         received_at: UNIX_EPOCH + Duration::from_millis(1_000 + number),
-        token_life: number.is_multiple_of(2).then_some(Duration::from_secs(number)),
+        token_life: number
+            .is_multiple_of(2)
+            .then_some(Duration::from_secs(number)),
         subject: Subject::from_number(number % 3),
     }
 }
@@ -84,8 +94,13 @@ fn groups() -> [Arc<str>; 2] {
 
 /// A bearer of its own, of a family of three.
 fn succession(number: u64) -> Succession {
-    let [bearer, first] = [number + 100, number / 3].map(|name| Principal(u128::from(name).to_le_bytes()));
-    Succession { bearer, known: first, first }
+    let [bearer, first] =
+        [number + 100, number / 3].map(|name| Principal(u128::from(name).to_le_bytes()));
+    Succession {
+        bearer,
+        known: first,
+        first,
+    }
 }
 
 /// The principal of these events.
@@ -106,7 +121,11 @@ impl Refusals for Known {
 /// Refused by 401, but in groups of these numbers.
 fn refusal(lifted: &[usize]) -> Refusal {
     let lifted = lifted.iter().copied().map(GroupIndex).collect();
-    Refusal { is_unknown: true, lifted, life: Duration::from_hours(1) }
+    Refusal {
+        is_unknown: true,
+        lifted,
+        life: Duration::from_hours(1),
+    }
 }
 
 fn seen(number: u64) -> [u8; 16] {
@@ -192,8 +211,8 @@ struct World {
     replayed: u64,
     /// Refused, and found by a later start: from there on pending like any other.
     returned: BTreeSet<String>,
-    /// A sync failed in an earlier process: what the kernel still shows of it may go with the power, refused events and
-    /// outcomes among it.
+    /// A sync failed in an earlier process: what the kernel still shows of it may go with the
+    /// power, refused events and outcomes among it.
     tainted: bool,
     /// Events whose credentials went with the power.
     orphans: BTreeSet<u64>,
@@ -203,25 +222,65 @@ struct World {
     last_seq: u64,
 }
 
-type Running = (Arc<Shared<SimulatedDisk, Note>>, WriterThread<SimulatedDisk, Note>, Heard);
+type Running = (
+    Arc<Shared<SimulatedDisk, Note>>,
+    WriterThread<SimulatedDisk, Note>,
+    Heard,
+);
 
 /// A journal without its thread.
 fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
     let (tails, heard) = tail();
     let health = Arc::new(Health::new(Clock::default()));
     let segment_size = 2_048;
-    let bounds = Bounds { depth, min_free: 0, max_seen: 1_000, succession: Duration::from_hours(1), segment_size };
+    let bounds = Bounds {
+        depth,
+        min_free: 0,
+        max_seen: 1_000,
+        succession: Duration::from_hours(1),
+        segment_size,
+    };
     opened.sync_segments();
-    let Opened { files, index, origin, unsynced, missing, unused, refusals, .. } = opened;
-    let mut writer = Writer::new(Arc::clone(&files), depth, Origin { segment_size, ..origin });
+    let Opened {
+        files,
+        index,
+        origin,
+        unsynced,
+        missing,
+        unused,
+        refusals,
+        ..
+    } = opened;
+    let mut writer = Writer::new(
+        Arc::clone(&files),
+        depth,
+        Origin {
+            segment_size,
+            ..origin
+        },
+    );
     let newest = index.segments.back().map(|segment| segment.segment);
     reuse_files((&*files, segment_size), &mut writer, newest, &unused);
-    let shared = Shared::new((files, origin.epoch), Vault::default(), index, bounds, tails, health, writer);
+    let shared = Shared::new(
+        (files, origin.epoch),
+        Vault::default(),
+        index,
+        bounds,
+        tails,
+        health,
+        writer,
+    );
     let shared = Arc::new(shared);
     let committer = Committer::new(Arc::clone(&shared));
-    committer.rewrite_unsynced(missing, &unsynced, origin.synced).unwrap();
+    committer
+        .rewrite_unsynced(missing, &unsynced, origin.synced)
+        .unwrap();
     committer.restate_refusals(&refusals);
-    (Arc::clone(&shared), WriterThread::new(shared, None, 0), heard)
+    (
+        Arc::clone(&shared),
+        WriterThread::new(shared, None, 0),
+        heard,
+    )
 }
 
 fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
@@ -269,7 +328,12 @@ impl World {
             Action::Settle(which, dead) => self.settle(*which, *dead),
             Action::Replay(which) => {
                 let which = usize::from(*which) % self.letters.len().max(1);
-                if let Some((key, number)) = self.letters.iter().nth(which).map(|(key, number)| (*key, *number)) {
+                if let Some((key, number)) = self
+                    .letters
+                    .iter()
+                    .nth(which)
+                    .map(|(key, number)| (*key, *number))
+                {
                     self.append(number, Some(key));
                 }
             }
@@ -310,25 +374,49 @@ impl World {
 
     fn append(&mut self, number: u64, replaces: Option<u64>) {
         let (event, ticket) = (event(number, (number % 3) as u8), Note::default());
-        let draft = self.shared.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
+        let draft = self
+            .shared
+            .draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let succession = succession(number);
         let id = event.id.as_str().to_owned();
         self.ever.insert(id.clone());
-        let append =
-            Append { shard: 0, event, draft, ticket: ticket.clone(), replaces, succession: Some(succession), answer };
+        let append = Append {
+            shard: 0,
+            event,
+            draft,
+            ticket: ticket.clone(),
+            replaces,
+            succession: Some(succession),
+            answer,
+        };
         self.committer.append(append);
         lead_if_free(&self.shared);
         let kept = kept.try_recv().unwrap();
-        assert_eq!(kept.is_ok(), ticket.0.0.load(Ordering::Relaxed), "the ticket and the answer agree");
+        assert_eq!(
+            kept.is_ok(),
+            ticket.0.0.load(Ordering::Relaxed),
+            "the ticket and the answer agree"
+        );
         match kept {
             Ok(seq) => {
                 assert!(seq > self.last_seq, "a number is given again");
                 self.last_seq = seq;
                 self.told.insert(seq);
-                let journaled = self.tail.try_recv().expect("it is in the tail before it is answered for");
-                assert_eq!((journaled.seq, journaled.event().id.as_str()), (seq, id.as_str()));
-                self.pending.push((seq, id.clone(), journaled.event().lane.credential, journaled.size));
+                let journaled = self
+                    .tail
+                    .try_recv()
+                    .expect("it is in the tail before it is answered for");
+                assert_eq!(
+                    (journaled.seq, journaled.event().id.as_str()),
+                    (seq, id.as_str())
+                );
+                self.pending.push((
+                    seq,
+                    id.clone(),
+                    journaled.event().lane.credential,
+                    journaled.size,
+                ));
                 self.owed.insert(seq, id);
                 self.succeeded.insert(succession.bearer);
                 self.kept += 1;
@@ -344,25 +432,39 @@ impl World {
                 self.doubtful.insert(id);
             }
         }
-        assert!(self.tail.try_recv().is_err(), "nothing that was refused reaches the tail");
+        assert!(
+            self.tail.try_recv().is_err(),
+            "nothing that was refused reaches the tail"
+        );
     }
 
     fn settle(&mut self, which: u8, dead: bool) {
         if self.pending.is_empty() {
             return;
         }
-        let (seq, id, credential, size) = self.pending.remove(usize::from(which) % self.pending.len());
+        let (seq, id, credential, size) =
+            self.pending.remove(usize::from(which) % self.pending.len());
         self.owed.remove(&seq);
         let number: u64 = id.trim_start_matches('e').parse().unwrap();
         let gone = event(number, (number % 3) as u8);
         let event = Record::of(&gone, "progress", seen(number));
-        let letter = DeadRecord { reason: "refused", attempts: 1, status: 400, died_ms: 9, event };
+        let letter = DeadRecord {
+            reason: "refused",
+            attempts: 1,
+            status: 400,
+            died_ms: 9,
+            event,
+        };
         let settle = Settle {
             seq,
             size,
             credential,
-            for_service: (number % 3 > 0).then(|| principal((number % 3) as u8)),
-            outcome: if dead { Outcome::Dead(Reason::Refused) } else { Outcome::Accepted },
+            for_service: (!number.is_multiple_of(3)).then(|| principal((number % 3) as u8)),
+            outcome: if dead {
+                Outcome::Dead(Reason::Refused)
+            } else {
+                Outcome::Accepted
+            },
             seen: (!dead).then(|| (seen(number), u64::MAX)),
             letter: dead.then(|| self.shared.draft(record::bytes(&letter))),
             dropped: Vec::new(),
@@ -377,7 +479,12 @@ impl World {
     fn judge(&mut self, who: u8, lifted: Option<usize>) {
         let principal = principal(who);
         match lifted {
-            Some(lifted) => drop(self.known.0.lock().insert(principal, refusal(&[1][..lifted]))),
+            Some(lifted) => drop(
+                self.known
+                    .0
+                    .lock()
+                    .insert(principal, refusal(&[1][..lifted])),
+            ),
             None => drop(self.known.0.lock().remove(&principal)),
         }
         self.committer.keep_refusal(principal);
@@ -389,21 +496,33 @@ impl World {
         };
     }
 
-    /// What a start finds of refusals is what was known. `is_exact`: no outcome and no success that was not synced is lost.
+    /// What a start finds of refusals is what was known. `is_exact`: no outcome and no success that
+    /// was not synced is lost.
     fn check_refusals(&mut self, opened: &Opened<SimulatedDisk>, whole: bool, is_exact: bool) {
         let found: BTreeMap<Principal, Refusal> = opened.refusals(&groups(), 1).collect();
         for who in 0..3 {
             let principal = principal(who);
-            let is_pending = self.pending.iter().any(|(.., credential, _)| *credential == Fingerprint([who; 16]));
+            let is_pending = self
+                .pending
+                .iter()
+                .any(|(.., credential, _)| *credential == Fingerprint([who; 16]));
             let found = found.get(&principal);
-            assert!(found.is_none() || who > 0 && is_pending, "kept of a caller that has nothing for the service");
-            if !whole || self.tainted || self.unsure.contains(&principal) || who == 0 || !is_pending {
+            assert!(
+                found.is_none() || who > 0 && is_pending,
+                "kept of a caller that has nothing for the service"
+            );
+            if !whole || self.tainted || self.unsure.contains(&principal) || who == 0 || !is_pending
+            {
                 continue;
             }
             let known = self.known.refusal_of(principal);
             let lifted = |refusal: &Refusal| refusal.lifted.clone();
             if known.is_some() || is_exact {
-                assert_eq!(found.map(lifted), known.as_ref().map(lifted), "of {who}: what was known is kept");
+                assert_eq!(
+                    found.map(lifted),
+                    known.as_ref().map(lifted),
+                    "of {who}: what was known is kept"
+                );
             }
         }
         *self.known.0.lock() = found;
@@ -425,37 +544,89 @@ impl World {
         self.pending.clear();
         for stored in &found {
             let orphaned = !whole || self.orphans.contains(&stored.seq);
-            assert!(stored.has_group && (stored.has_credential || orphaned), "an event without its credential");
+            assert!(
+                stored.has_group && (stored.has_credential || orphaned),
+                "an event without its credential"
+            );
             if !stored.has_credential {
                 self.orphans.insert(stored.seq);
             }
-            let number: u64 = stored.event.id.as_str().trim_start_matches('e').parse().unwrap();
+            let number: u64 = stored
+                .event
+                .id
+                .as_str()
+                .trim_start_matches('e')
+                .parse()
+                .unwrap();
             let wanted = event(number, (number % 3) as u8);
             assert_eq!(
-                (&stored.event.json, stored.event.token_life, stored.event.subject, stored.seen),
-                (&wanted.json, wanted.token_life, wanted.subject, seen(number))
+                (
+                    &stored.event.json,
+                    stored.event.token_life,
+                    stored.event.subject,
+                    stored.seen
+                ),
+                (
+                    &wanted.json,
+                    wanted.token_life,
+                    wanted.subject,
+                    seen(number)
+                )
             );
             assert!(!stored.has_credential || stored.event.context == wanted.context);
             let credential = stored.event.lane.credential;
-            self.pending.push((stored.seq, stored.event.id.as_str().to_owned(), credential, stored.size));
+            self.pending.push((
+                stored.seq,
+                stored.event.id.as_str().to_owned(),
+                credential,
+                stored.size,
+            ));
         }
-        assert!(self.pending.is_sorted_by(|one, other| one.0 < other.0), "events come back in order, each once");
+        assert!(
+            self.pending.is_sorted_by(|one, other| one.0 < other.0),
+            "events come back in order, each once"
+        );
         self.check_refusals(&opened, whole, is_exact);
-        let back: BTreeMap<u64, String> = self.pending.iter().map(|(seq, id, ..)| (*seq, id.clone())).collect();
-        let known: BTreeSet<_> = opened.successors().all().map(|succession| succession.bearer).collect();
+        let back: BTreeMap<u64, String> = self
+            .pending
+            .iter()
+            .map(|(seq, id, ..)| (*seq, id.clone()))
+            .collect();
+        let known: BTreeSet<_> = opened
+            .successors()
+            .all()
+            .map(|succession| succession.bearer)
+            .collect();
         let sums = opened.sums();
         let letters = opened.letters(&groups);
         if whole {
-            let lost: Vec<_> = self.owed.iter().filter(|(seq, _)| !back.contains_key(seq)).collect();
+            let lost: Vec<_> = self
+                .owed
+                .iter()
+                .filter(|(seq, _)| !back.contains_key(seq))
+                .collect();
             assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
             let lost: Vec<_> = self.succeeded.difference(&known).collect();
-            assert!(self.tainted || lost.is_empty(), "an event was kept and its bearer lost: {lost:?}");
-            let ghosts = back.iter().filter(|(seq, _)| !self.was_kept(**seq)).map(|(_, id)| id);
+            assert!(
+                self.tainted || lost.is_empty(),
+                "an event was kept and its bearer lost: {lost:?}"
+            );
+            let ghosts = back
+                .iter()
+                .filter(|(seq, _)| !self.was_kept(**seq))
+                .map(|(_, id)| id);
             let ghosts: BTreeSet<_> = ghosts.cloned().collect();
-            let unknown: Vec<_> = ghosts.difference(&self.doubtful).filter(|id| !self.returned.contains(*id)).collect();
+            let unknown: Vec<_> = ghosts
+                .difference(&self.doubtful)
+                .filter(|id| !self.returned.contains(*id))
+                .collect();
             assert!(unknown.is_empty(), "refused, and back: {unknown:?}");
             self.returned.extend(ghosts.iter().cloned());
-            assert!(self.tainted || letters.len() as u64 == sums.dead, "{} letters, {sums:?}", letters.len());
+            assert!(
+                self.tainted || letters.len() as u64 == sums.dead,
+                "{} letters, {sums:?}",
+                letters.len()
+            );
             self.kept += ghosts.len() as u64;
             let found = sums.accepted + sums.dead + back.len() as u64 + self.replayed;
             assert!(
@@ -467,14 +638,20 @@ impl World {
         // The power took what it liked.
         self.tainted |= !whole;
         self.succeeded = known;
-        self.letters = letters.iter().map(|letter| (letter.stored.seq, number_of(&letter.stored.event))).collect();
+        self.letters = letters
+            .iter()
+            .map(|letter| (letter.stored.seq, number_of(&letter.stored.event)))
+            .collect();
         self.replayed = 0;
         self.kept = sums.accepted + sums.dead + back.len() as u64;
         self.doubtful.clear();
         // What the power took may be given again.
         self.last_seq = if whole { self.last_seq } else { 0 };
         // A refused event that is back was promised to no caller.
-        self.owed = back.into_iter().filter(|(seq, _)| !whole || self.told.contains(seq)).collect();
+        self.owed = back
+            .into_iter()
+            .filter(|(seq, _)| !whole || self.told.contains(seq))
+            .collect();
         (self.shared, self.thread, self.tail) = start_log(opened, self.depth);
         self.committer = Committer::new(Arc::clone(&self.shared));
         // Every start writes what it found missing, so that the next one does not ask again.
@@ -493,8 +670,13 @@ fn number_of(event: &Event) -> u64 {
 
 /// So many cases, or as many as `TIDEGATE_JOURNAL_CASES` says.
 fn cases(otherwise: u32) -> ProptestConfig {
-    let cases = std::env::var("TIDEGATE_JOURNAL_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { cases: cases.unwrap_or(otherwise), ..ProptestConfig::default() }
+    let cases = std::env::var("TIDEGATE_JOURNAL_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
+    ProptestConfig {
+        cases: cases.unwrap_or(otherwise),
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -3,12 +3,29 @@
 use super::*;
 
 /// A journal on a disk in memory, as a process has it: with its thread.
-fn running(disk: &SimulatedDisk, clock: &Clock, max_bytes: u64) -> (Journal<Note, SimulatedDisk>, Heard) {
-    let settings = JournalSettings { max_bytes, min_free: 100, ..settings(Path::new("/nowhere")) };
-    let memory = Memory { max_seen: 8, events: Duration::from_hours(1) };
+fn running(
+    disk: &SimulatedDisk,
+    clock: &Clock,
+    max_bytes: u64,
+) -> (Journal<Note, SimulatedDisk>, Heard) {
+    let settings = JournalSettings {
+        max_bytes,
+        min_free: 100,
+        ..settings(Path::new("/nowhere"))
+    };
+    let memory = Memory {
+        max_seen: 8,
+        events: Duration::from_hours(1),
+    };
     let (tails, heard) = tail();
     let place = |_: &Stored| Placement::Tail(0, Note::default());
-    let journal = look_through(disk).start(&settings, &["progress".into()], tails, (memory, clock.clone()), place);
+    let journal = look_through(disk).start(
+        &settings,
+        &["progress".into()],
+        tails,
+        (memory, clock.clone()),
+        place,
+    );
     (journal.unwrap(), heard)
 }
 
@@ -18,14 +35,34 @@ fn in_memory(max_bytes: u64) -> (Journal<Note>, Heard) {
     (Journal::in_memory(tails, max_bytes), heard)
 }
 
-async fn append_one<F: Files>(journal: &Journal<Note, F>, number: u64) -> (Result<u64, AppendError>, Note) {
+async fn append_one<F: Files>(
+    journal: &Journal<Note, F>,
+    number: u64,
+) -> (Result<u64, AppendError>, Note) {
     let ticket = Note::default();
-    let more = More { seen: seen(number), replaces: None, beside: 0, succession: None };
-    (journal.append(0, event(number, 1), ticket.clone(), more).await, ticket)
+    let more = More {
+        seen: seen(number),
+        replaces: None,
+        beside: 0,
+        succession: None,
+    };
+    (
+        journal
+            .append(0, event(number, 1), ticket.clone(), more)
+            .await,
+        ticket,
+    )
 }
 
-fn no<F: Files>((kept, ticket): (Result<u64, AppendError>, Note), journal: &Journal<Note, F>) -> AppendError {
-    assert_eq!((journal.held(), Arc::strong_count(&ticket.0)), (0, 1), "{kept:?}");
+fn no<F: Files>(
+    (kept, ticket): (Result<u64, AppendError>, Note),
+    journal: &Journal<Note, F>,
+) -> AppendError {
+    assert_eq!(
+        (journal.held(), Arc::strong_count(&ticket.0)),
+        (0, 1),
+        "{kept:?}"
+    );
     kept.unwrap_err()
 }
 
@@ -37,35 +74,56 @@ async fn append_in_time(journal: &Journal<Note, SimulatedDisk>, number: u64) -> 
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("the disk is well, and nothing is kept: {:?}", journal.health());
+    panic!(
+        "the disk is well, and nothing is kept: {:?}",
+        journal.health()
+    );
 }
 
 #[tokio::test]
 async fn a_journal_that_says_no_holds_no_bytes_for_it_and_keeps_no_ticket() {
     // No room by `max_bytes`, in memory and on disk.
     let (journal, _heard) = in_memory(10);
-    assert!(matches!(no(append_one(&journal, 1).await, &journal), AppendError::Full { held: 0, max: 10 }));
+    assert!(matches!(
+        no(append_one(&journal, 1).await, &journal),
+        AppendError::Full { held: 0, max: 10 }
+    ));
     let (journal, _heard) = running(&SimulatedDisk::default(), &Clock::default(), 10);
-    assert!(matches!(no(append_one(&journal, 1).await, &journal), AppendError::Full { held: 0, max: 10 }));
+    assert!(matches!(
+        no(append_one(&journal, 1).await, &journal),
+        AppendError::Full { held: 0, max: 10 }
+    ));
     // The disk fails.
     let disk = SimulatedDisk::default();
     let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
     disk.0.lock().writes_fail = Some(7);
     for number in 1..3 {
-        assert_eq!(no(append_one(&journal, number).await, &journal), AppendError::Failing);
+        assert_eq!(
+            no(append_one(&journal, number).await, &journal),
+            AppendError::Failing
+        );
     }
     assert!(journal.health().failure().is_some());
     // The windows have stopped.
     let (journal, heard) = running(&SimulatedDisk::default(), &Clock::default(), 1 << 20);
     drop(heard);
-    assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
+    assert_eq!(
+        no(append_one(&journal, 1).await, &journal),
+        AppendError::Closed
+    );
     let (journal, heard) = in_memory(1 << 20);
     drop(heard);
-    assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
+    assert_eq!(
+        no(append_one(&journal, 1).await, &journal),
+        AppendError::Closed
+    );
     // The journal is closed.
     let (journal, _heard) = running(&SimulatedDisk::default(), &Clock::default(), 1 << 20);
     journal.close().await;
-    assert_eq!(no(append_one(&journal, 1).await, &journal), AppendError::Closed);
+    assert_eq!(
+        no(append_one(&journal, 1).await, &journal),
+        AppendError::Closed
+    );
 }
 
 #[tokio::test]
@@ -80,9 +138,17 @@ async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_ther
     assert_eq!(journaled.seq, kept);
     let held = journal.held();
     let (refused, ticket) = append_one(&journal, 2).await;
-    assert_eq!((refused, journal.held(), Arc::strong_count(&ticket.0)), (Err(AppendError::DiskFull), held, 1));
+    assert_eq!(
+        (refused, journal.held(), Arc::strong_count(&ticket.0)),
+        (Err(AppendError::DiskFull), held, 1)
+    );
     // It is delivered, and its settlement waits for room.
-    let end = End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() };
+    let end = End {
+        outcome: Outcome::Accepted,
+        seen: None,
+        letter: None,
+        dropped: Vec::new(),
+    };
     journal.settle_all([(&*journaled, end)].into_iter());
     assert_eq!((journal.held(), journal.health().is_low()), (0, true));
     disk.0.lock().full = false;
@@ -92,12 +158,15 @@ async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_ther
     disk.kill();
     let opened = look_through(&disk);
     let mut ids = Vec::new();
-    opened.each_event(&["progress".into()], |stored| ids.push(stored.event.id.as_str().to_owned()));
+    opened.each_event(&["progress".into()], |stored| {
+        ids.push(stored.event.id.as_str().to_owned())
+    });
     assert_eq!((ids, opened.sums().accepted), (vec!["e3".to_owned()], 1));
 }
 
 #[tokio::test]
-async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was_refused_comes_back() {
+async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was_refused_comes_back()
+ {
     for fails in [true, false] {
         let disk = SimulatedDisk::default();
         let (journal, mut heard) = running(&disk, &Clock::default(), 1 << 20);
@@ -110,7 +179,12 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
         assert_eq!(append_one(&journal, 2).await.0, Err(AppendError::Failing));
         assert!(journal.health().failure().is_some());
         let journaled = heard.try_recv().unwrap();
-        let end = End { outcome: Outcome::Accepted, seen: None, letter: None, dropped: Vec::new() };
+        let end = End {
+            outcome: Outcome::Accepted,
+            seen: None,
+            letter: None,
+            dropped: Vec::new(),
+        };
         journal.settle_all([(&*journaled, end)].into_iter());
         (disk.0.lock().writes_fail, disk.0.lock().syncs_fail) = (None, false);
         append_in_time(&journal, 3).await;
@@ -118,7 +192,9 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
         disk.cut_power(|| Fate::Kept);
         let opened = look_through(&disk);
         let mut ids = Vec::new();
-        opened.each_event(&["progress".into()], |stored| ids.push(stored.event.id.as_str().to_owned()));
+        opened.each_event(&["progress".into()], |stored| {
+            ids.push(stored.event.id.as_str().to_owned())
+        });
         assert_eq!((ids, opened.sums().accepted), (vec!["e3".to_owned()], 1));
     }
 }
@@ -146,7 +222,9 @@ async fn a_journal_that_has_ended_answers_everybody_and_writes_nothing() {
         let disk = SimulatedDisk::default();
         let (journal, _heard) = running(&disk, &Clock::default(), 1 << 20);
         append_in_time(&journal, 1).await;
-        let Level::Disk(kept) = &journal.level else { panic!("it is in memory") };
+        let Level::Disk(kept) = &journal.level else {
+            panic!("it is in memory")
+        };
         if crashed {
             kept.committer.shared().end_after_panic();
         } else {
@@ -159,7 +237,10 @@ async fn a_journal_that_has_ended_answers_everybody_and_writes_nothing() {
             append_one(&journal, 2).await.0
         });
         let refused = over.await.expect("a caller waits for ever").unwrap_err();
-        assert!(matches!(refused, AppendError::Closed | AppendError::Failing), "{refused}");
+        assert!(
+            matches!(refused, AppendError::Closed | AppendError::Failing),
+            "{refused}"
+        );
         assert_eq!(disk.list().unwrap(), before);
     }
 }

@@ -7,9 +7,16 @@ fn what_was_missing_once_is_not_asked_for_again() {
     let mut world = World::new(Depth::Disk);
     (0..5).for_each(|_| world.run(&Action::Append(1)));
     let wanted = b"{\"n\":3}";
-    let find = |bytes: &[u8]| bytes.windows(wanted.len()).position(|window| window == wanted);
+    let find = |bytes: &[u8]| {
+        bytes
+            .windows(wanted.len())
+            .position(|window| window == wanted)
+    };
     let numbers = world.disk.list().unwrap();
-    let hit = numbers.iter().find(|number| find(&world.disk.read(**number).unwrap()).is_some()).unwrap();
+    let hit = numbers
+        .iter()
+        .find(|number| find(&world.disk.read(**number).unwrap()).is_some())
+        .unwrap();
     world.disk.damage(*hit, |bytes| {
         let at = find(bytes).unwrap();
         bytes[at] ^= 1;
@@ -30,21 +37,32 @@ fn a_successor_is_kept_as_deep_as_an_event_before_whoever_waits_hears_of_it() {
     lead_if_free(&shared);
     assert_eq!(kept.try_recv(), Ok(true));
     disk.cut_power(|| Fate::Lost);
-    assert_eq!(look_through(&disk).successors().all().collect::<Vec<_>>(), [&succession(1)]);
+    assert_eq!(
+        look_through(&disk).successors().all().collect::<Vec<_>>(),
+        [&succession(1)]
+    );
 }
 
 #[test]
 fn a_refusal_is_kept_with_what_it_holds_and_of_no_other_caller() {
     let mut world = World::new(Depth::Disk);
-    let standing =
-        |world: &World| look_through(&world.disk).refusals(&groups(), 1).map(|(who, _)| who).collect::<Vec<_>>();
+    let standing = |world: &World| {
+        look_through(&world.disk)
+            .refusals(&groups(), 1)
+            .map(|(who, _)| who)
+            .collect::<Vec<_>>()
+    };
     // Of the first caller's events none is for the service, and the second has none.
     world.append(3, None);
     let before = world.shared.queue().index.next;
     for who in [0, 1] {
         world.judge(who, Some(0));
     }
-    assert_eq!(world.shared.queue().index.next, before, "nothing was written");
+    assert_eq!(
+        world.shared.queue().index.next,
+        before,
+        "nothing was written"
+    );
     // What was known already is written with the first event that it holds.
     world.append(1, None);
     world.disk.cut_power(|| Fate::Lost);
@@ -59,7 +77,11 @@ fn a_refusal_is_kept_with_what_it_holds_and_of_no_other_caller() {
     assert_eq!(standing(&world), []);
     world.judge(1, None);
     world.append(4, None);
-    assert_eq!(standing(&world), [], "an older refusal says nothing of a later event");
+    assert_eq!(
+        standing(&world),
+        [],
+        "an older refusal says nothing of a later event"
+    );
     assert_eq!(world.shared.queue().index.refusals.alive(), 0);
 }
 
@@ -70,12 +92,18 @@ fn an_outcome_that_went_with_the_power_leaves_its_callers_refusal() {
     let fingerprint = Fingerprint([1; 16]);
     let event = event(1, 1);
     let sealed = first.vault().seal(&event.context).unwrap();
-    first.queue().push(Kind::Context, Flags::default(), |out| record::put_context(out, fingerprint, &sealed));
+    first.queue().push(Kind::Context, Flags::default(), |out| {
+        record::put_context(out, fingerprint, &sealed)
+    });
     let draft = first.draft(record::bytes(&Record::of(&event, "progress", seen(1))));
-    first.queue().push(Kind::Event, draft.flags, |out| record::put_keyed(out, 0, &draft.body));
+    first.queue().push(Kind::Event, draft.flags, |out| {
+        record::put_keyed(out, 0, &draft.body)
+    });
     // The end of it is there, and the outcome is not.
     let over = RefusalRecord::new(principal(1), u64::MAX, true, Vec::new()).over();
-    first.queue().push(Kind::Refusal, Flags::default(), |out| record::put(out, &over));
+    first.queue().push(Kind::Refusal, Flags::default(), |out| {
+        record::put(out, &over)
+    });
     lead_if_free(&first);
     let mut opened = look_through(&disk);
     let known = Known::default();
@@ -84,7 +112,11 @@ fn an_outcome_that_went_with_the_power_leaves_its_callers_refusal() {
     opened.ask_refusals(Arc::new(known), &groups());
     let (later, ..) = start_log(opened, Depth::Disk);
     lead_if_free(&later);
-    assert_eq!(later.queue().index.refusals.alive(), 1, "it stands for later events too");
+    assert_eq!(
+        later.queue().index.refusals.alive(),
+        1,
+        "it stands for later events too"
+    );
 }
 
 #[test]
@@ -92,7 +124,11 @@ fn an_expired_successor_is_forgotten() {
     let disk = SimulatedDisk::default();
     let (first, ..) = start_log(look_through(&disk), Depth::Disk);
     let record = SuccessionRecord::of(&succession(1), 1);
-    first.queue().push(Kind::Succession, Flags::default(), |out| record::put(out, &record));
+    first
+        .queue()
+        .push(Kind::Succession, Flags::default(), |out| {
+            record::put(out, &record)
+        });
     lead_if_free(&first);
     let opened = look_through(&disk);
     assert_eq!(opened.successors().len(), 1);
@@ -114,9 +150,25 @@ fn segments_go_when_what_is_in_them_is_settled_and_ids_and_numbers_outlive_them(
         assert!(world.disk.count() < 70, "files pile up");
     }
     world.run(&Action::Kill);
-    assert_eq!(world.pending.iter().map(|(seq, ..)| *seq).collect::<Vec<_>>(), [stuck], "it keeps its number");
+    assert_eq!(
+        world
+            .pending
+            .iter()
+            .map(|(seq, ..)| *seq)
+            .collect::<Vec<_>>(),
+        [stuck],
+        "it keeps its number"
+    );
     let opened = look_through(&world.disk);
-    assert_eq!(opened.settled().iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().len(), 400);
+    assert_eq!(
+        opened
+            .settled()
+            .iter()
+            .map(|(id, _)| *id)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        400
+    );
     assert!(opened.origin.last > 400 && opened.findings.is_empty());
 }
 
@@ -140,7 +192,12 @@ fn a_group_that_is_larger_than_a_ready_file_is_never_written_to_one_that_is_gone
     world.run(&Action::Chores);
     world.run(&Action::Full(true));
     let large = vec![b'x'; 5_000];
-    world.shared.queue().push(Kind::Succession, Flags::default(), |out| out.extend_from_slice(&large));
+    world
+        .shared
+        .queue()
+        .push(Kind::Succession, Flags::default(), |out| {
+            out.extend_from_slice(&large)
+        });
     world.run(&Action::Append(1));
     world.run(&Action::Full(false));
     world.run(&Action::Chores);
@@ -189,20 +246,39 @@ fn a_segment_that_cannot_be_deleted_holds_up_those_behind_it() {
 }
 
 #[test]
-fn what_two_processes_could_not_sync_the_third_writes_again_and_nothing_that_was_refused_comes_back() {
+fn what_two_processes_could_not_sync_the_third_writes_again_and_nothing_that_was_refused_comes_back()
+ {
     use Action::{Append, CutPower, DeletesFail, Kill, SyncsFail};
     let fails = || [SyncsFail(true), Append(1)];
-    let twice = [&[Append(1)][..], &fails(), &[Kill], &fails(), &[Kill, Append(2), CutPower(0)]].concat();
-    let torn = |bits| [&[Append(16), Kill], &fails()[..], &[DeletesFail(true), Kill, CutPower(bits)]].concat();
-    for actions in [twice].into_iter().chain((0..200).map(|seed: u64| torn(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)))) {
+    let twice = [
+        &[Append(1)][..],
+        &fails(),
+        &[Kill],
+        &fails(),
+        &[Kill, Append(2), CutPower(0)],
+    ]
+    .concat();
+    let torn = |bits| {
+        [
+            &[Append(16), Kill],
+            &fails()[..],
+            &[DeletesFail(true), Kill, CutPower(bits)],
+        ]
+        .concat()
+    };
+    for actions in [twice]
+        .into_iter()
+        .chain((0..200).map(|seed: u64| torn(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))))
+    {
         let mut world = World::new(Depth::Disk);
         actions.iter().for_each(|action| world.run(action));
         assert!(world.orphans.is_empty());
     }
 }
 
-/// The kernel shows what a sync that failed should have made safe, until the power goes. What settles an event there is
-/// written again as well: else its context goes with a segment that looks dead, and the event comes back without it.
+/// The kernel shows what a sync that failed should have made safe, until the power goes. What
+/// settles an event there is written again as well: else its context goes with a segment that looks
+/// dead, and the event comes back without it.
 #[test]
 fn an_outcome_that_was_not_synced_is_written_again_before_anything_builds_on_it() {
     let mut world = World::new(Depth::Disk);
