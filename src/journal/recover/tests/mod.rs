@@ -419,6 +419,10 @@ impl World {
                 ));
                 self.owed.insert(seq, id);
                 self.succeeded.insert(succession.bearer);
+                // What is known of its caller is in the same group, if it is the first one.
+                if self.events_of(seq) == 1 {
+                    self.unsure.remove(&principal((number % 3) as u8));
+                }
                 self.kept += 1;
                 if let Some(key) = replaces {
                     self.letters.remove(&key).unwrap();
@@ -475,6 +479,21 @@ impl World {
         }
     }
 
+    /// How many events are pending of the caller of this one.
+    fn events_of(&self, seq: u64) -> usize {
+        let of = |seq: u64| {
+            self.pending
+                .iter()
+                .find(|one| one.0 == seq)
+                .map(|one| one.2)
+        };
+        let caller = of(seq);
+        self.pending
+            .iter()
+            .filter(|one| Some(one.2) == caller)
+            .count()
+    }
+
     /// What is known of a caller changes, and the journal hears of it.
     fn judge(&mut self, who: u8, lifted: Option<usize>) {
         let principal = principal(who);
@@ -490,8 +509,11 @@ impl World {
         self.committer.keep_refusal(principal);
         let mut written = self.committer.fence();
         lead_if_free(&self.shared);
+        // Of a caller without such events nothing is written: should the power take the outcome of
+        // its last one, what was heard since is not known.
+        let has_events = self.shared.queue().index.refusals.has_events(principal);
         match written.try_recv() {
-            Ok(true) => self.unsure.remove(&principal),
+            Ok(true) if has_events => self.unsure.remove(&principal),
             _ => self.unsure.insert(principal),
         };
     }
