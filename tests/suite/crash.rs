@@ -359,6 +359,13 @@ async fn a_second_process_a_newer_format_and_a_wrong_key_are_refused_with_a_sent
     refusal("start the earlier version once more and stop it when nothing is pending");
     std::fs::write(journal.join("FORMAT"), "tidegate journal 3\n").unwrap();
     upstream.answer_with(|_| None);
+    // This one has the time to deliver.
+    let config = configure(
+        directory.path(),
+        upstream.address,
+        "disk",
+        &[("[delivery]", &sealed)],
+    );
     let (_, printed) = Process::start(&config).terminate();
     assert!(
         printed.contains("accepted 1") && printed.contains("pending 0"),
