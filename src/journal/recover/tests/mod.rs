@@ -203,6 +203,9 @@ struct World {
     known: Known,
     /// Of whom the journal could not write what is known.
     unsure: BTreeSet<Principal>,
+    /// The disk failed or was full in this process: a record that waited meanwhile may be lost with
+    /// the power, though a later one was written (a known gap).
+    disturbed: bool,
     /// Bearers whose events were kept.
     succeeded: BTreeSet<Principal>,
     /// Events that were kept, those that came back from a letter counted again.
@@ -307,6 +310,7 @@ impl World {
             ever: BTreeSet::new(),
             known,
             unsure: BTreeSet::new(),
+            disturbed: false,
             succeeded: BTreeSet::new(),
             kept: 0,
             replayed: 0,
@@ -431,8 +435,9 @@ impl World {
                 // Whatever was refused before is void, as deep as this one is.
                 self.doubtful.clear();
             }
-            Err(AppendError::DiskFull) => {}
+            Err(AppendError::DiskFull) => self.disturbed = true,
             Err(_) => {
+                self.disturbed = true;
                 self.doubtful.insert(id);
             }
         }
@@ -533,8 +538,8 @@ impl World {
                 found.is_none() || who > 0 && is_pending,
                 "kept of a caller that has nothing for the service"
             );
-            if !whole || self.tainted || self.unsure.contains(&principal) || who == 0 || !is_pending
-            {
+            let is_sure = whole && !self.tainted && !self.disturbed;
+            if !is_sure || self.unsure.contains(&principal) || who == 0 || !is_pending {
                 continue;
             }
             let known = self.known.refusal_of(principal);
@@ -549,6 +554,7 @@ impl World {
         }
         *self.known.0.lock() = found;
         self.unsure.clear();
+        self.disturbed = false;
     }
 
     /// A new process on the same disk. `whole`: nothing acknowledged may be missing.
