@@ -100,7 +100,9 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
             };
             let (result, begun) = {
                 let mut writer = self.shared.writer();
-                let result = if taken.frames.is_empty() {
+                // Who waits waits for what was written without a sync as well.
+                let is_written = taken.frames.is_empty() && !(sync && writer.has_unsynced());
+                let result = if is_written {
                     Ok(())
                 } else {
                     writer.write(&group)

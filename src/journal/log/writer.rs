@@ -235,6 +235,12 @@ impl<F: Files> Writer<F> {
         })
     }
 
+    /// Whether something was written that is not as safe as it must be yet.
+    #[must_use]
+    pub const fn has_unsynced(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Everything up to this number survives a power cut.
     pub fn set_synced(&mut self, number: u64) {
         self.synced = self.synced.max(number);

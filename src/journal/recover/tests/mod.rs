@@ -203,9 +203,6 @@ struct World {
     known: Known,
     /// Of whom the journal could not write what is known.
     unsure: BTreeSet<Principal>,
-    /// The disk failed or was full in this process: a record that waited meanwhile may be lost with
-    /// the power, though a later one was written (a known gap).
-    disturbed: bool,
     /// Bearers whose events were kept.
     succeeded: BTreeSet<Principal>,
     /// Events that were kept, those that came back from a letter counted again.
@@ -310,7 +307,6 @@ impl World {
             ever: BTreeSet::new(),
             known,
             unsure: BTreeSet::new(),
-            disturbed: false,
             succeeded: BTreeSet::new(),
             kept: 0,
             replayed: 0,
@@ -435,9 +431,8 @@ impl World {
                 // Whatever was refused before is void, as deep as this one is.
                 self.doubtful.clear();
             }
-            Err(AppendError::DiskFull) => self.disturbed = true,
+            Err(AppendError::DiskFull) => {}
             Err(_) => {
-                self.disturbed = true;
                 self.doubtful.insert(id);
             }
         }
@@ -511,6 +506,8 @@ impl World {
             ),
             None => drop(self.known.0.lock().remove(&principal)),
         }
+        // While the disk fails it is owed: it goes with the first group after one that went well.
+        let is_owed = self.shared.health.failure().is_some();
         self.committer.keep_refusal(principal);
         let mut written = self.committer.fence();
         lead_if_free(&self.shared);
@@ -518,7 +515,7 @@ impl World {
         // its last one, what was heard since is not known.
         let has_events = self.shared.queue().index.refusals.has_events(principal);
         match written.try_recv() {
-            Ok(true) if has_events => self.unsure.remove(&principal),
+            Ok(true) if has_events && !is_owed => self.unsure.remove(&principal),
             _ => self.unsure.insert(principal),
         };
     }
@@ -538,7 +535,7 @@ impl World {
                 found.is_none() || who > 0 && is_pending,
                 "kept of a caller that has nothing for the service"
             );
-            let is_sure = whole && !self.tainted && !self.disturbed;
+            let is_sure = whole && !self.tainted;
             if !is_sure || self.unsure.contains(&principal) || who == 0 || !is_pending {
                 continue;
             }
@@ -554,7 +551,6 @@ impl World {
         }
         *self.known.0.lock() = found;
         self.unsure.clear();
-        self.disturbed = false;
     }
 
     /// A new process on the same disk. `whole`: nothing acknowledged may be missing.

@@ -362,3 +362,18 @@ fn a_full_disk_leaves_the_next_start_the_files_that_are_ready() {
     let opened = look_through(&world.disk);
     assert_eq!((opened.pending.len(), opened.sums().accepted), (0, 12));
 }
+
+#[test]
+fn who_waits_for_the_journal_waits_for_what_was_written_without_a_sync_as_well() {
+    let mut world = World::new(Depth::Disk);
+    world.run(&Action::Append(2));
+    world.settle(0, false);
+    // Nobody waits for an outcome: it is written, and not synced.
+    lead_if_free(&world.shared);
+    let mut passed = world.committer.fence();
+    lead_if_free(&world.shared);
+    assert_eq!(passed.try_recv(), Ok(true));
+    world.disk.cut_power(|| Fate::Lost);
+    world.restart(true);
+    assert_eq!(world.pending.len(), 1, "the outcome went with the power");
+}
