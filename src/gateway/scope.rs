@@ -3,6 +3,7 @@
 use crate::event::UserId;
 use crate::identity::Caller;
 use crate::json::Object;
+use crate::read::find_in_head;
 use crate::route::Params;
 use crate::template::{Found, Lookup, Source};
 use std::borrow::Cow;
@@ -19,15 +20,8 @@ pub(super) struct HeadScope<'a, 'c> {
 impl Lookup for HeadScope<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
         match source {
-            Source::User => self
-                .user
-                .map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
-            Source::Path => self
-                .params
-                .get(path.first()?)
-                .map(|text| Found::Text(Cow::Borrowed(text))),
             Source::Body | Source::Event => self.body?.at(path).map(Found::Json),
-            _ => self.caller.look(source, path),
+            _ => find_in_head((self.caller, self.params, self.user), source, path),
         }
     }
 }

@@ -31,7 +31,7 @@ mod scope;
 mod store_answer;
 mod write;
 
-pub use scope::user_of;
+pub use scope::{find_in_head, user_of};
 pub use write::PendingInvalidation;
 
 use crate::body::Body;

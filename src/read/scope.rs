@@ -18,16 +18,23 @@ pub(super) struct ReadScope<'a, 'c> {
 
 impl Lookup for ReadScope<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
-        match source {
-            Source::User => self
-                .user
-                .map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
-            Source::Path => self
-                .params
-                .get(path.first()?)
-                .map(|text| Found::Text(Cow::Borrowed(text))),
-            _ => self.caller.look(source, path),
-        }
+        find_in_head((self.caller, self.params, self.user), source, path)
+    }
+}
+
+/// What a template finds in the head of a call: its caller, the named segments of its path, and its
+/// user, if that is known.
+pub fn find_in_head<'a>(
+    (caller, params, user): (&'a Caller<'_>, &'a Params, Option<&'a UserId>),
+    source: Source,
+    path: &'a [Box<str>],
+) -> Option<Found<'a>> {
+    match source {
+        Source::User => user.map(|user| Found::Text(Cow::Borrowed(user.as_str()))),
+        Source::Path => params
+            .get(path.first()?)
+            .map(|text| Found::Text(Cow::Borrowed(text))),
+        _ => caller.look(source, path),
     }
 }
 
