@@ -1,6 +1,6 @@
-//! The application behind the sidecar: takes batches and single events of users that it knows,
-//! answers 401 to everybody else and 429 to one user, and has a large export and a report that
-//! takes its time.
+//! The application behind the sidecar, in a process of its own (this binary once more): takes
+//! batches and single events of users that it knows, answers 401 to everybody else and 429 to one
+//! user, and has a large export and a report that takes its time. It is asked over stdin what came.
 
 use super::users::{self, Tally};
 use bytes::Bytes;
@@ -13,11 +13,20 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
-use tokio::time::Instant;
+
+/// Set in the application's process.
+const ROLE: &str = "TIDEGATE_HOSTILE_APPLICATION";
+/// What it is asked, a line each: to forget the delays, for the longest in microseconds, and for
+/// the ids that came, a line each with an empty one at the end.
+const FORGET: &str = "forget";
+const LONGEST: &str = "longest";
+const IDS: &str = "ids";
 
 /// The export: made once, so that it costs the application nothing.
 static EXPORT: [u8; 8 << 20] = [b'x'; 8 << 20];
@@ -31,51 +40,127 @@ struct Seen {
     longest: Duration,
 }
 
+/// Is this the application's process?
+pub fn is_this() -> bool {
+    std::env::var_os(ROLE).is_some()
+}
+
+/// Serves until stdin closes. Its first line is its address.
+pub async fn serve() -> bool {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    println!("{}", listener.local_addr().expect("an address"));
+    let seen = Arc::<Mutex<Seen>>::default();
+    tokio::spawn(accept(listener, Arc::clone(&seen)));
+    let asked = tokio::task::spawn_blocking(move || {
+        for line in std::io::stdin().lines() {
+            let said = seen.lock().tell(&line.expect("a question"));
+            std::io::stdout()
+                .write_all(said.as_bytes())
+                .expect("a reader");
+        }
+    });
+    asked.await.expect("a thread");
+    true
+}
+
+impl Seen {
+    fn tell(&mut self, asked: &str) -> String {
+        match asked {
+            FORGET => {
+                self.longest = Duration::ZERO;
+                "forgotten\n".to_owned()
+            }
+            LONGEST => format!("{}\n", self.longest.as_micros()),
+            IDS => {
+                self.ids
+                    .iter()
+                    .map(|id| format!("{id}\n"))
+                    .collect::<String>()
+                    + "\n"
+            }
+            other => panic!("{other} isn't a question"),
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, seen: Arc<Mutex<Seen>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let seen = Arc::clone(&seen);
+        let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
+        let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+        tokio::spawn(async move {
+            drop(
+                builder
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await,
+            )
+        });
+    }
+}
+
+/// The running application, seen from the process that judges.
 #[derive(Debug)]
 pub struct Application {
     pub address: SocketAddr,
-    seen: Arc<Mutex<Seen>>,
+    child: Child,
+    asks: ChildStdin,
+    says: BufReader<ChildStdout>,
 }
 
 impl Application {
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let seen = Arc::<Mutex<Seen>>::default();
-        let shared = Arc::clone(&seen);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let seen = Arc::clone(&shared);
-                let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
-                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                tokio::spawn(async move {
-                    drop(
-                        builder
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await,
-                    )
-                });
-            }
-        });
-        Self { address, seen }
+    pub fn start() -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this binary"))
+            .env(ROLE, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let asks = child.stdin.take().expect("its stdin");
+        let mut says = BufReader::new(child.stdout.take().expect("its stdout"));
+        let mut address = String::new();
+        says.read_line(&mut address).expect("its address");
+        Self {
+            address: address.trim().parse().expect("an address"),
+            child,
+            asks,
+            says,
+        }
     }
 
-    pub fn forget_delays(&self) {
-        self.seen.lock().longest = Duration::ZERO;
+    fn ask(&mut self, what: &str) -> String {
+        writeln!(self.asks, "{what}").expect("a listener");
+        self.line()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("an answer");
+        line.trim_end().to_owned()
+    }
+
+    pub fn forget_delays(&mut self) {
+        self.ask(FORGET);
     }
 
     /// The longest time from a good user's call to the arrival of its event.
-    pub fn longest_delay(&self) -> Duration {
-        self.seen.lock().longest
+    pub fn longest_delay(&mut self) -> Duration {
+        Duration::from_micros(self.ask(LONGEST).parse().expect("microseconds"))
     }
 
-    /// Events that good users were told are kept and that never came.
-    pub fn missing(&self, tallies: &[&Tally]) -> usize {
-        let seen = self.seen.lock();
+    /// Ends it; how many events never came of those that good users were told are kept.
+    pub fn end(mut self, tallies: &[&Tally]) -> usize {
+        let mut seen = HashSet::new();
+        let mut id = self.ask(IDS);
+        while !id.is_empty() {
+            seen.insert(id);
+            id = self.line();
+        }
+        drop((self.asks, self.says));
+        self.child.wait().expect("its end");
         tallies
             .iter()
             .flat_map(|tally| &tally.kept)
-            .filter(|id| !seen.ids.contains(*id))
+            .filter(|id| !seen.contains(*id))
             .count()
     }
 }
@@ -133,9 +218,8 @@ fn take(body: &Bytes, seen: &Mutex<Seen>) -> Response<Full<Bytes>> {
             .or_else(|| event["id"].as_str())
             .unwrap_or_default();
         if let Some(sent) = users::sent_at(id) {
-            seen.longest = seen
-                .longest
-                .max(Instant::now().saturating_duration_since(sent));
+            let took = SystemTime::now().duration_since(sent);
+            seen.longest = seen.longest.max(took.unwrap_or_default());
         }
         seen.ids.insert(id.to_owned());
         ids.push(id.to_owned());

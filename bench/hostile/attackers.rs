@@ -4,7 +4,7 @@
 use super::attacks::{self, Attack};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// The public and the admin listener, and forged events a second; 0 asks for the peak.
@@ -12,6 +12,8 @@ const ORDER: &str = "TIDEGATE_HOSTILE_ORDER";
 /// The lowest priority that there is.
 const NICE: i32 = 19;
 const PEAK_TIME: Duration = Duration::from_secs(10);
+/// The first line of a process whose attacks begin.
+const READY: &str = "ready";
 
 /// What an attackers' process was told.
 pub struct Order {
@@ -55,7 +57,9 @@ impl Order {
             println!("{}", attacks::peak(self.public, PEAK_TIME).await);
             return true;
         }
-        let attack = Attack::begin(self.public, self.admin, self.rate);
+        let bombs = attacks::make_bombs();
+        println!("{READY}");
+        let attack = Attack::begin(self.public, self.admin, self.rate, bombs);
         let closed = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         closed.await.expect("a thread").expect("stdin");
         println!("{}", attack.end().await);
@@ -67,39 +71,48 @@ impl Order {
 #[derive(Debug)]
 pub struct Attackers {
     child: Child,
+    says: BufReader<ChildStdout>,
 }
 
 impl Attackers {
-    /// Begins all attacks; `rate`: forged events a second.
-    pub fn begin(public: SocketAddr, admin: SocketAddr, rate: u64) -> Self {
+    fn start(public: SocketAddr, admin: SocketAddr, rate: u64) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
         command
             .env(ORDER, format!("{public} {admin} {rate}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        Self {
-            child: command.spawn().expect("a process"),
-        }
+        let mut child = command.spawn().expect("a process");
+        let says = BufReader::new(child.stdout.take().expect("what it says"));
+        Self { child, says }
+    }
+
+    /// Begins all attacks; `rate`: forged events a second. They are on their way when this returns.
+    pub fn begin(public: SocketAddr, admin: SocketAddr, rate: u64) -> Self {
+        let mut attackers = Self::start(public, admin, rate);
+        assert_eq!(attackers.line(), READY, "the attackers' process failed");
+        attackers
+    }
+
+    fn line(&mut self) -> String {
+        let mut said = String::new();
+        self.says.read_line(&mut said).expect("a line");
+        said.trim().to_owned()
     }
 
     /// Ends them; what they sent, in words.
     pub fn end(mut self) -> String {
         drop(self.child.stdin.take());
-        let mut said = String::new();
-        let stdout = self.child.stdout.take().expect("what it says");
-        BufReader::new(stdout).read_line(&mut said).expect("a line");
+        let said = self.line();
         assert!(
             self.child.wait().expect("its end").success(),
             "the attackers' process failed"
         );
-        said.trim().to_owned()
+        said
     }
 }
 
 /// How many forged events a second are answered when nothing holds the attackers back.
 pub fn measure_peak(public: SocketAddr) -> u64 {
-    Attackers::begin(public, public, 0)
-        .end()
-        .parse()
-        .expect("a number")
+    let said = Attackers::start(public, public, 0).end();
+    said.parse().expect("a number")
 }

@@ -113,11 +113,10 @@ pub async fn peak(to: SocketAddr, time: Duration) -> u64 {
 
 impl Attack {
     /// Begins all of them, against the public and the admin listener; `rate`: forged events a
-    /// second.
-    pub fn begin(to: SocketAddr, admin: SocketAddr, rate: u64) -> Self {
+    /// second. `bombs`: from [`make_bombs`].
+    pub fn begin(to: SocketAddr, admin: SocketAddr, rate: u64, bombs: Arc<[Bomb]>) -> Self {
         let (counts, mut tasks) = (Arc::<Counts>::default(), JoinSet::new());
         let every = Duration::from_secs(FLOODERS) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
-        let bombs: Arc<[(&str, Vec<u8>)]> = bombs().into();
         for one in 0..FLOODERS {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move {
@@ -173,7 +172,11 @@ fn address(network: u8, one: u64) -> Ipv4Addr {
     Ipv4Addr::new(127, network, 0, u8::try_from(one % 200 + 1).unwrap_or(1))
 }
 
-fn bombs() -> Vec<(&'static str, Vec<u8>)> {
+/// A content coding, and a body in it.
+pub type Bomb = (&'static str, Vec<u8>);
+
+/// Takes many seconds of processor time, so it is done before the attacks begin.
+pub fn make_bombs() -> Arc<[Bomb]> {
     let zeros = vec![0; 1 << 20];
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let mut zstd = zstd::Encoder::new(Vec::new(), 19).expect("an encoder");
@@ -183,11 +186,11 @@ fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         zstd.write_all(&zeros).expect("bytes");
     }
     let [gzip, zstd] = [gzip.finish().expect("bytes"), zstd.finish().expect("bytes")];
-    vec![
+    Arc::new([
         ("br", LARGE_WINDOW.to_vec()),
         ("gzip", gzip),
         ("zstd", zstd),
-    ]
+    ])
 }
 
 fn post(token: &str, body: String) -> Request<Full<Bytes>> {
@@ -217,7 +220,8 @@ async fn flood(
             return;
         }
         if let Some(every) = every {
-            next += every;
+            // What it is late by isn't made up for: the rate is a bound of the flood.
+            next = (next + every).max(Instant::now());
             tokio::time::sleep_until(next).await;
         }
         if sender.as_ref().is_none_or(http1::SendRequest::is_closed) {
@@ -291,12 +295,7 @@ async fn read_nothing(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Res
     Ok(())
 }
 
-async fn bomb(
-    to: SocketAddr,
-    one: u64,
-    bombs: &[(&str, Vec<u8>)],
-    counts: &Counts,
-) -> std::io::Result<()> {
+async fn bomb(to: SocketAddr, one: u64, bombs: &[Bomb], counts: &Counts) -> std::io::Result<()> {
     let mut stream = connect(to, address(23, one)).await?;
     for (coding, bytes) in bombs {
         let head = format!(

@@ -5,10 +5,9 @@
 //! with the same users beside all attacks of [`attacks`], and a stop. `TIDEGATE_HOSTILE` is the
 //! attacks' time in seconds (600 without it; the quiet time is three tenths of that). It ends with
 //! 1 where a bound is broken. The sidecar is the real binary, with the configuration of
-//! [`CONFIGURATION`]. All share the machine, in three processes: the sidecar; good users and the
-//! application; attackers, who have the lowest priority, so that what is measured is what the
-//! sidecar does to good users' calls, and not how long a good user's task waits behind attackers'
-//! tasks.
+//! [`CONFIGURATION`]. All share the machine, in four processes: the sidecar; the application; good
+//! users; attackers, who have the lowest priority, so that what is measured is what the sidecar
+//! does to good users' calls, and not how long a good user's task waits behind attackers' tasks.
 
 #![expect(
     clippy::expect_used,
@@ -27,7 +26,6 @@ use attackers::Attackers;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sidecar::Sidecar;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use users::Tally;
 
@@ -90,6 +88,7 @@ impl Phase {
             hits,
             reads,
             failures,
+            slow,
             ..
         } = &self.tally;
         println!(
@@ -103,6 +102,16 @@ impl Phase {
             self.latest.as_secs_f64(),
             self.memory,
             self.admin.as_secs_f64(),
+        );
+        let slow: Vec<_> = slow
+            .iter()
+            .map(|(second, (count, longest))| {
+                format!("{second} s: {count}, {} ms", longest.as_millis())
+            })
+            .collect();
+        println!(
+            "          acknowledgements of 50 ms and more, by the second in which they began: {}",
+            slow.join("; ")
         );
         failures
             .iter()
@@ -119,7 +128,7 @@ fn hits_of(hits: u64, reads: u64) -> f64 {
     }
 }
 
-async fn phase(sidecar: &Sidecar, application: &Application, time: Duration) -> Phase {
+async fn phase(sidecar: &Sidecar, application: &mut Application, time: Duration) -> Phase {
     application.forget_delays();
     let memory = sidecar.watch_memory();
     let operator = tokio::spawn(sidecar::ask_admin(sidecar.admin, time));
@@ -151,7 +160,7 @@ async fn soak() -> bool {
         .unwrap_or(600);
     let time = Duration::from_secs(seconds);
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let application = Arc::new(Application::start().await);
+    let mut application = Application::start();
     let configuration = CONFIGURATION
         .replace("APPLICATION", &application.address.to_string())
         .replace(
@@ -160,12 +169,12 @@ async fn soak() -> bool {
         );
     let sidecar = Sidecar::start(directory.path(), &configuration);
 
-    let quiet = phase(&sidecar, &application, time * 3 / 10).await;
+    let quiet = phase(&sidecar, &mut application, time * 3 / 10).await;
     quiet.print("quiet");
     let peak = attackers::measure_peak(sidecar.address);
     println!("    peak: {peak} forged events a second are answered");
     let attackers = Attackers::begin(sidecar.address, sidecar.admin, peak / 2);
-    let hostile = phase(&sidecar, &application, time).await;
+    let hostile = phase(&sidecar, &mut application, time).await;
     let sent = attackers.end();
     hostile.print("hostile");
     println!("  beside: {sent}");
@@ -175,7 +184,7 @@ async fn soak() -> bool {
     let ratio = hostile.tally.milliseconds(0.99) / quiet.tally.milliseconds(0.99);
     let [before, beside] =
         [&quiet, &hostile].map(|phase| hits_of(phase.tally.hits, phase.tally.reads));
-    let missing = application.missing(&[&quiet.tally, &hostile.tally]);
+    let missing = application.end(&[&quiet.tally, &hostile.tally]);
     [
         judge(
             ratio <= 3.0,
@@ -243,6 +252,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let held = match order {
         Some(order) => runtime.block_on(order.carry_out()),
+        None if application::is_this() => runtime.block_on(application::serve()),
         None => runtime.block_on(soak()),
     };
     if held {

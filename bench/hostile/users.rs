@@ -10,26 +10,28 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 /// The user whom the application limits; none of the good ones.
 pub const LIMITED: &str = "limited";
-/// A user makes a call this often on average; one in five is an event.
+/// A user makes a call this often on average.
 const PACE: Duration = Duration::from_millis(1_000);
-
-/// The zero of the times that ids name.
-fn zero() -> Instant {
-    static ZERO: OnceLock<Instant> = OnceLock::new();
-    *ZERO.get_or_init(Instant::now)
-}
+/// One call in so many is an event.
+const EVENT_OF: u64 = 5;
+/// Acknowledgements that take longer are told by the second in which they began.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// When the event of this id was sent, if a good user sent it.
-pub fn sent_at(id: &str) -> Option<Instant> {
+pub fn sent_at(id: &str) -> Option<SystemTime> {
     let micros = id.strip_prefix("good:")?.rsplit(':').next()?.parse().ok()?;
-    Some(zero() + Duration::from_micros(micros))
+    Some(UNIX_EPOCH + Duration::from_micros(micros))
+}
+
+fn name_event(user: usize, number: u64) -> String {
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
+    format!("good:{user}:{number}:{now}")
 }
 
 /// What users met.
@@ -46,6 +48,9 @@ pub struct Tally {
     pub kept: Vec<String>,
     /// Microseconds of acknowledgements.
     times: Histogram<u64>,
+    /// Acknowledgements that took [`SLOW`] or longer: how many began in a second of the phase, and
+    /// how long the longest took.
+    pub slow: BTreeMap<u64, (u64, Duration)>,
 }
 
 impl Tally {
@@ -60,6 +65,7 @@ impl Tally {
             failures: BTreeMap::new(),
             kept: Vec::new(),
             times,
+            slow: BTreeMap::new(),
         }
     }
 
@@ -77,6 +83,10 @@ impl Tally {
         for (met, count) in other.failures {
             *self.failures.entry(met).or_default() += count;
         }
+        for (second, (count, longest)) in other.slow {
+            let known = self.slow.entry(second).or_default();
+            *known = (known.0 + count, known.1.max(longest));
+        }
         self.kept.extend(other.kept);
         self.times.add(other.times).expect("the same range");
     }
@@ -91,7 +101,7 @@ impl Tally {
         id: Option<String>,
         status: StatusCode,
         headers: &HeaderMap,
-        took: Duration,
+        (second, took): (u64, Duration),
     ) {
         let Some(id) = id else {
             self.reads += 1;
@@ -106,6 +116,10 @@ impl Tally {
             self.acknowledged += 1;
             self.times
                 .saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            if took >= SLOW {
+                let known = self.slow.entry(second).or_default();
+                *known = (known.0 + 1, known.1.max(took));
+            }
         } else {
             self.forwarded += 1;
         }
@@ -126,9 +140,10 @@ pub async fn connect(to: SocketAddr, from: Ipv4Addr) -> std::io::Result<TcpStrea
 
 /// All good users, for this time.
 pub async fn run(to: SocketAddr, time: Duration) -> Tally {
-    let until = Instant::now() + time;
+    let began = Instant::now();
+    let until = began + time;
     let tasks: Vec<_> = (0..USERS)
-        .map(|user| tokio::spawn(one(to, user, until)))
+        .map(|user| tokio::spawn(one(to, user, (began, until))))
         .collect();
     let mut all = Tally::new();
     for task in tasks {
@@ -147,11 +162,12 @@ async fn open(to: SocketAddr, user: usize) -> Option<SendRequest<Full<Bytes>>> {
     Some(sender)
 }
 
-async fn one(to: SocketAddr, user: usize, until: Instant) -> Tally {
+async fn one(to: SocketAddr, user: usize, (begin, until): (Instant, Instant)) -> Tally {
     let mut tally = Tally::new();
     let mut sender = None;
     let mut next = Instant::now() + PACE.mul_f64(fastrand::f64());
-    for number in 0u64.. {
+    // Not all of them send an event first.
+    for number in fastrand::u64(0..EVENT_OF)..u64::MAX {
         tokio::time::sleep_until(next).await;
         if Instant::now() >= until {
             break;
@@ -164,8 +180,7 @@ async fn one(to: SocketAddr, user: usize, until: Instant) -> Tally {
             tally.fail("no connection".to_owned());
             continue;
         };
-        let id = (number % 5 == 0)
-            .then(|| format!("good:{user}:{number}:{}", zero().elapsed().as_micros()));
+        let id = (number % EVENT_OF == 0).then(|| name_event(user, number));
         let began = Instant::now();
         match call(open, user, id.as_deref()).await {
             Ok((status, headers)) => {
@@ -180,7 +195,8 @@ async fn one(to: SocketAddr, user: usize, until: Instant) -> Tally {
                         began.elapsed().as_millis()
                     ));
                 }
-                tally.note(id, status, &headers, began.elapsed());
+                let second = (began - begin).as_secs();
+                tally.note(id, status, &headers, (second, began.elapsed()));
             }
             Err(error) => {
                 let kind = if id.is_some() { "an event" } else { "a read" };

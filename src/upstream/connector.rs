@@ -8,12 +8,18 @@ use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tower::Service;
+
+/// How long a connection that is being opened counts among those that are opened at once. One that
+/// takes longer waits for the network or for an application whose queue is full.
+const OPENING: Duration = Duration::from_millis(20);
 
 /// hyper's connector, with a record and a place for each connection.
 #[derive(Debug, Clone)]
@@ -43,12 +49,26 @@ impl Service<Uri> for Connector {
         let connecting = self.tcp.call(target.clone());
         Box::pin(async move {
             let place = places.connect(target.authority()).await?;
-            let stream = connecting.await?.into_inner();
+            let stream = open_in_turn(&places, connecting).await?.into_inner();
             Ok(TokioIo::new(LinkedStream {
                 stream,
                 link: Link::new(place),
             }))
         })
+    }
+}
+
+/// Opens a connection when fewer than [`OPENINGS`](super::places::OPENINGS) others are being opened.
+async fn open_in_turn<T>(places: &Places, connecting: impl Future<Output = T>) -> T {
+    let turn = places.begin_opening().await;
+    let mut connecting = pin!(connecting);
+    match timeout(OPENING, connecting.as_mut()).await {
+        Ok(opened) => opened,
+        Err(_) => {
+            // It waits for the network now, and takes no processor time meanwhile.
+            drop(turn);
+            connecting.await
+        }
     }
 }
 
@@ -142,6 +162,9 @@ fn ignore_closed(written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::places::OPENINGS;
+    use crate::upstream::places::tests::places;
+    use std::future::{pending, poll_fn};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Semaphore;
 
@@ -168,6 +191,21 @@ mod tests {
         let mut heard = [0; 6];
         linked.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_connections_are_opened_at_once_and_a_slow_one_holds_up_no_other() {
+        let places = Arc::new(places());
+        for _ in 0..OPENINGS {
+            let places = Arc::clone(&places);
+            tokio::spawn(async move { open_in_turn(&places, pending::<()>()).await });
+        }
+        tokio::task::yield_now().await;
+        let mut next = pin!(open_in_turn(&places, async {}));
+        let now = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_ready())).await;
+        assert!(!now, "one more was opened beside {OPENINGS}");
+        // The clock moves on when nothing else can be done.
+        next.await;
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@
 //! | as many as the calls' part, beside `max_connections` | streams with their connections | the call keeps the place that it has |
 //! | a quarter of these | streams of one client's network | the same |
 //! | what is kept for deliveries | deliveries on their way | wait |
+//! | [`OPENINGS`] | connections that are being opened, to all addresses | wait |
 //!
 //! A connection's place is taken before it is opened and given back when it is closed. That alone
 //! would hold the cap, but not the shares, since connections go from one call to the next: so a
@@ -42,16 +43,22 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Of the places for calls, and of those for streams, one network has one in so many.
 const PART: usize = 4;
+
+/// Connections that are opened at once. Opening one costs processor time here and at the
+/// application: what waits for a call that is answered meanwhile are so many at most, and not as
+/// many as there are places.
+pub(super) const OPENINGS: usize = 32;
 
 /// All places, by the application's addresses.
 #[derive(Debug)]
 pub(super) struct Places {
     counts: Counts,
     patience: Duration,
+    openings: Semaphore,
     trusted: TrustedProxies,
     /// That of `upstream.url`.
     own: (Option<Authority>, Arc<Address>),
@@ -148,6 +155,7 @@ impl Places {
         Self {
             counts,
             patience: settings.connect_timeout,
+            openings: Semaphore::new(OPENINGS),
             trusted: settings.trusted_proxies.clone(),
             own: (
                 settings.url.authority().cloned(),
@@ -191,6 +199,11 @@ impl Places {
             Ok(Ok(place)) => Ok(place),
             _ => Err(Full),
         }
+    }
+
+    /// Waits while [`OPENINGS`] other connections are opened.
+    pub(super) async fn begin_opening(&self) -> Option<SemaphorePermit<'_>> {
+        self.openings.acquire().await.ok()
     }
 
     /// A place for a delivery, whose own deadline is its sender's.
@@ -378,4 +391,4 @@ impl Drop for Network {
 
 #[cfg(test)]
 #[path = "places_tests.rs"]
-mod tests;
+pub(super) mod tests;

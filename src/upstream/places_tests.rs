@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use std::convert::Infallible;
 
 /// 16 connections, of which 4 are for deliveries.
-fn places() -> Places {
+pub(in crate::upstream) fn places() -> Places {
     Places::new(&UpstreamSettings {
         url: http::Uri::from_static("http://app.test"),
         connect_timeout: Duration::from_secs(2),
