@@ -1,6 +1,8 @@
 //! Builds, starts and stops all parts, each in one written order.
 
-use crate::admin::{self, Admin};
+mod reload;
+
+use crate::admin::{self, Admin, Reload, Reloaded};
 use crate::cache::store::Store;
 use crate::cache::tags::Tags;
 use crate::clock::{self, Clock};
@@ -14,16 +16,20 @@ use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover;
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::metrics::{Ledger, Metrics};
+use crate::migration::Modes;
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
 use crate::read::Read;
+use crate::route::Routes;
 use crate::server::descriptors::{self, Caps};
 use crate::server::{self, ServerSettings};
 use crate::upstream::Upstream;
 use anyhow::Context as _;
 use http::uri::Authority;
+use reload::Reloader;
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -41,6 +47,8 @@ const TELL: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Wall clock.
     pub clock: Clock,
+    /// The configuration's file, to be read anew when asked.
+    pub file: Option<PathBuf>,
 }
 
 /// A sidecar that runs.
@@ -58,6 +66,7 @@ pub struct Running {
     deadline: Duration,
     /// Ends a stop at once.
     haste: CancellationToken,
+    reload: Option<Reload>,
     /// What is pending is lost with the process.
     only_memory: bool,
     public: JoinHandle<()>,
@@ -72,14 +81,23 @@ pub struct Running {
 pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Running> {
     let admin_places = share_out(&mut config);
     let routes = config.routes();
-    let Options { clock } = options;
+    let Options { clock, file } = options;
     // What the journal holds is back in its windows before anybody can call.
     let journal = keeping(&config).await?;
-    let (secret, durability) = match &journal {
-        Keeping::Memory { secret, .. } => (*secret, Durability::None),
-        Keeping::Disk(opened, settings) => (opened.secret(), settings.durability),
+    let (secret, durability, directory) = match &journal {
+        Keeping::Memory { secret, .. } => (*secret, Durability::None, None),
+        Keeping::Disk(opened, settings) => (
+            opened.secret(),
+            settings.durability,
+            Some(settings.path.clone()),
+        ),
     };
     let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
+    let modes = restore_modes(&routes, directory, &metrics, &clock);
+    let reload = file.map(|path| {
+        let reloader = Reloader::new(path, modes.clone());
+        Arc::new(move || reloader.reload()) as Reload
+    });
     let identity = Arc::new(Identity::new(
         config.identity,
         secret,
@@ -152,6 +170,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let admin = Admin::new(admin::Setup {
         listen: config.admin.listen.ip(),
         operations: operations.clone(),
+        modes,
+        reload: reload.clone(),
         tags,
         store,
         metrics,
@@ -197,10 +217,30 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         end,
         deadline,
         haste,
+        reload,
         only_memory,
         public,
         others,
     })
+}
+
+/// The modes of all routes, with what an earlier process was told of them.
+fn restore_modes(
+    routes: &Routes,
+    directory: Option<PathBuf>,
+    metrics: &Arc<Metrics>,
+    clock: &Clock,
+) -> Modes {
+    let (metrics, clock) = (Arc::clone(metrics), clock.clone());
+    let (modes, error) = Modes::restore(routes.events(), directory, metrics, clock);
+    if let Some(error) = error {
+        let what = format!(
+            "all [[event]] routes are off, since what was set at run time can't be read: {error}"
+        );
+        tracing::error!("{what}");
+        eprintln!("{what}");
+    }
+    modes
 }
 
 /// A head on the admin listener must be there in this time; its callers are on this machine.
@@ -354,6 +394,12 @@ impl Running {
     /// Age of the oldest pending event.
     pub async fn oldest_pending(&self) -> Option<Duration> {
         self.operations.oldest_pending()
+    }
+
+    /// Reads the configuration anew, if it came from a file. What came of it is in the log.
+    pub async fn reload(&self) -> Option<Result<Reloaded, String>> {
+        let reload = self.reload.clone()?;
+        tokio::task::spawn_blocking(move || reload()).await.ok()
     }
 
     /// Until something asks for the end from inside.

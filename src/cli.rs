@@ -1,9 +1,11 @@
 //! The command line (design §3). Arguments in, exit code out.
 
+use crate::admin::Reloaded;
 use crate::app::{self, Options};
 use crate::config::{self, Config, Problems};
 use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
+use crate::migration::Change;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::fmt;
@@ -13,7 +15,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+mod admin_client;
 mod inspect;
+mod modes;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +48,15 @@ enum Command {
     DeadLetters {
         #[command(subcommand)]
         what: Letters,
+    },
+    /// Which [[event]] routes batch, and for how many users, at the admin address of a running
+    /// sidecar.
+    Modes {
+        #[command(subcommand)]
+        what: Option<ModesCommand>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// A journal's directory that no process has open.
     Journal {
@@ -104,6 +117,21 @@ enum Letters {
         /// All of them.
         #[arg(long, conflicts_with = "name")]
         all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ModesCommand {
+    /// Change a route while it runs: from the next call on, and over restarts until the file says
+    /// something else of it than now.
+    Set {
+        /// A route's name, or a path: then all routes of it.
+        route: String,
+        /// off, or coalesce.
+        mode: String,
+        /// Percent of users, 0 to 100; without it that stays.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]
+        rollout: Option<u8>,
     },
 }
 
@@ -210,7 +238,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             log("info");
             // Whatever this process writes is its owner's alone: the journal holds credentials.
             rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-            Ok(runtime()?.block_on(serve(config))?)
+            Ok(runtime()?.block_on(serve(config, arguments.config))?)
         }
         Command::Check { journal } => {
             let config = load()?;
@@ -237,6 +265,21 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             } else {
                 Err(Failure::Input("not every letter was replayed".to_owned()))
             }
+        }
+        Command::Modes { what, json } => {
+            let admin = load()?.admin.listen;
+            let text = match what {
+                None => runtime()?.block_on(modes::list(admin, json))?,
+                Some(ModesCommand::Set {
+                    route,
+                    mode,
+                    rollout,
+                }) => runtime()?
+                    .block_on(modes::set(admin, &route, &mode, rollout))
+                    .map_err(|error| Failure::Input(format!("{error:#}")))?,
+            };
+            print!("{text}");
+            Ok(())
         }
         Command::Journal { what } => {
             let (path, key_files, verify) = match what {
@@ -311,7 +354,7 @@ fn log(default: &str) {
         .init();
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let journal = match config.journal.durability {
         Durability::Disk | Durability::Process if !config.groups.is_empty() => {
             let path = std::path::absolute(&config.journal.path).context("journal.path")?;
@@ -322,18 +365,29 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // ORDER: caught before anybody can call: a signal in between must not end the process without
     // its clean stop.
     let mut signals = Signals::caught()?;
-    let running = app::start(config, Options::default()).await?;
+    // The process may be told to read it anew from another directory.
+    let file = std::path::absolute(&file).context("--config")?;
+    let options = Options {
+        file: Some(file),
+        ..Options::default()
+    };
+    let running = app::start(config, options).await?;
     tell(&format!(
         "tidegate serves on http://{}, admin on http://{}{journal}",
         running.address, running.admin
     ));
-    tokio::select! {
-        () = signals.next() => {}
-        () = running.draining() => {}
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::End => break,
+                Told::Reload => tell_reloaded(running.reload().await),
+            },
+            () = running.draining() => break,
+        }
     }
     let (haste, loses_pending) = (running.haste(), running.loses_pending());
     drop(tokio::spawn(async move {
-        signals.next().await;
+        while signals.next().await == Told::Reload {}
         haste.cancel();
     }));
     let ledger = running.stop_and_tell(tell).await;
@@ -350,17 +404,44 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn tell_reloaded(reloaded: Option<Result<Reloaded, String>>) {
+    match reloaded {
+        None => tell("nothing was read anew"),
+        Some(Err(problems)) => tell(&format!("{problems}\nnothing has changed")),
+        Some(Ok(reloaded)) => {
+            for change in &reloaded.changes {
+                let Change { route, was, now } = change;
+                tell(&format!("{route}: was {was}, is {now}"));
+            }
+            if !reloaded.needs_restart.is_empty() {
+                let sections = reloaded.needs_restart.join(", ");
+                tell(&format!("changes of {sections} hold after a restart"));
+            }
+        }
+    }
+}
+
 /// A line on stderr. Nobody may be there to read it any more; that must not end a stop halfway.
 fn tell(what: &str) {
     drop(writeln!(std::io::stderr(), "{what}"));
 }
 
-/// What ends a server. SIGHUP, which ends a terminal's session, ends it as cleanly, unless it was
-/// started to outlive that (`nohup`).
+/// What a server is told: SIGTERM and Ctrl-C end it, SIGHUP makes it read its file anew, unless it
+/// was started to ignore that (`nohup`).
+#[derive(Debug)]
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Option<Signal>,
+}
+
+/// What a signal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// To stop; a second one, to stop at once.
+    End,
+    /// To read the file anew.
+    Reload,
 }
 
 impl Signals {
@@ -380,7 +461,7 @@ impl Signals {
     }
 
     /// Until one of them comes.
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Told {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -388,9 +469,9 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = hangup => {}
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = hangup => Told::Reload,
         }
     }
 }

@@ -52,6 +52,7 @@ pub mod keyed;
 
 // What rules are written in, and what all that is read stands in.
 pub mod memory;
+pub mod rollout;
 pub mod template;
 
 // Decisions and instruments, pure or nearly.
@@ -60,7 +61,6 @@ pub mod identity;
 pub mod metrics;
 pub mod notices;
 pub mod peer;
-pub mod rollout;
 pub mod route;
 
 // Engines, strangers to one another.
@@ -74,6 +74,9 @@ pub mod ingest;
 
 // The read path.
 pub mod read;
+
+// The staged migration: it reads what the event path shows it.
+pub mod migration;
 
 // The HTTP surfaces.
 pub mod admin;

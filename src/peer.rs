@@ -30,6 +30,8 @@ pub struct Peer {
     pub connection: Connection,
     /// The client's address: the connection's, or what a trusted proxy says.
     pub client: IpAddr,
+    /// The connection is a trusted proxy's.
+    pub by_proxy: bool,
     /// The client's call was encrypted.
     pub https: bool,
     /// The host that was asked, with its port as it was sent, lower case; none in HTTP/1.0 without
@@ -44,6 +46,7 @@ impl Peer {
         Self {
             connection,
             client: connection.address.ip().to_canonical(),
+            by_proxy: false,
             https: connection.secure,
             host: None,
         }

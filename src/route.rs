@@ -1,6 +1,7 @@
 //! Which rule a call meets. First match wins, in the order of the configuration.
 
 use crate::event::{GroupIndex, ReadIndex};
+use crate::rollout::{Setting, Switch};
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Template};
 use http::{HeaderName, Method, StatusCode};
 use std::collections::HashMap;
@@ -23,10 +24,12 @@ pub struct EventRoute {
     pub forward_unless: Vec<Template>,
     /// The batch group.
     pub group: GroupIndex,
-    /// What is done.
-    pub mode: Mode,
-    /// Percent of users, sticky, 0..=100; the others' calls are forwarded.
-    pub rollout: u8,
+    /// Its name in reports and for operators.
+    pub name: Option<Box<str>>,
+    /// How it begins, as the configuration says.
+    pub configured: Setting,
+    /// How it stands. A clone shares it.
+    pub switch: Arc<Switch>,
     /// Mapping to the batch event; `None`: the body as it is.
     pub event: Option<ObjectTemplate>,
     /// Parameters of the query that a template looks at; a call with another one is forwarded.
@@ -38,6 +41,15 @@ pub struct EventRoute {
 }
 
 impl EventRoute {
+    /// A clone with a switch of its own, which stands where the configuration says.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self {
+            switch: Arc::new(self.switch.afresh(self.configured)),
+            ..self.clone()
+        }
+    }
+
     /// Whether every parameter of a query is looked at.
     #[must_use]
     pub fn knows_query(&self, query: &str) -> bool {
@@ -61,15 +73,6 @@ pub struct Ack {
     pub body: JsonTemplate,
     /// The body for a duplicate, where it differs.
     pub duplicate: Option<JsonTemplate>,
-}
-
-/// DESIGN §8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Forwarded.
-    Off,
-    /// Acknowledged and batched.
-    Coalesce,
 }
 
 /// A `[[write]]` rule.
@@ -334,6 +337,12 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// The `[[event]]` routes, in the configuration's order.
+    #[must_use]
+    pub fn events(&self) -> &[EventRoute] {
+        &self.events
+    }
+
     /// `batches`: the batch paths that clients may post to themselves.
     #[must_use]
     pub fn new(

@@ -5,11 +5,12 @@
 mod access;
 mod dead_letters;
 mod metrics;
+mod modes;
 mod reply;
 mod setup;
 mod status;
 
-pub use setup::{AdminSettings, Setup};
+pub use setup::{AdminSettings, Reload, Reloaded, Setup};
 
 use crate::body::Body;
 use crate::event::Tag;
@@ -73,6 +74,11 @@ impl Admin {
             path if path.starts_with("/dead-letters/") => {
                 dead_letters::answer_named(&self.0, request.method(), path).await
             }
+            "/modes" if read => modes::show_modes(&self.0),
+            "/modes" if *request.method() == Method::PUT => {
+                modes::change_modes(&self.0, request.into_body()).await
+            }
+            "/config/reload" if *request.method() == Method::POST => modes::reload(&self.0).await,
             "/flush" if *request.method() == Method::POST => {
                 self.0.operations.flush();
                 json(
@@ -85,12 +91,14 @@ impl Admin {
             }
             "/dead-letters" => refuse_method("GET, DELETE"),
             "/healthz" | "/readyz" | "/status" | "/metrics" => refuse_method("GET"),
-            "/flush" | "/invalidate" => refuse_method("POST"),
+            "/modes" => refuse_method("GET, PUT"),
+            "/flush" | "/invalidate" | "/config/reload" => refuse_method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "allowed: GET /healthz /readyz /status /metrics /dead-letters /dead-letters/NAME, \
-                 DELETE /dead-letters /dead-letters/NAME, POST /flush /invalidate?tag=TAG \
-                 /dead-letters/replay /dead-letters/NAME/replay\n",
+                "allowed: GET /healthz /readyz /status /metrics /modes /dead-letters \
+                 /dead-letters/NAME, PUT /modes, DELETE /dead-letters /dead-letters/NAME, POST \
+                 /flush /invalidate?tag=TAG /config/reload /dead-letters/replay \
+                 /dead-letters/NAME/replay\n",
             ),
         }
     }

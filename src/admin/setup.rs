@@ -5,6 +5,7 @@ use crate::cache::tags::Tags;
 use crate::drain::Drain;
 use crate::ingest::Operations;
 use crate::metrics::Metrics;
+use crate::migration::{Change, Modes};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -15,12 +16,30 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
 }
 
+/// What a configuration that was read anew has changed.
+#[derive(Debug, Default)]
+pub struct Reloaded {
+    /// Modes that changed.
+    pub changes: Vec<Change>,
+    /// Why they won't outlive the process, if so.
+    pub failed: Option<std::io::Error>,
+    /// Sections whose changes hold after a restart only.
+    pub needs_restart: Vec<String>,
+}
+
+/// Reads the configuration anew; with an error, which names every problem, nothing has changed.
+pub type Reload = Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>;
+
 /// What the admin surface shows.
 pub struct Setup {
     /// Where it listens.
     pub listen: IpAddr,
     /// The event path.
     pub(crate) operations: Operations,
+    /// Modes.
+    pub modes: Modes,
+    /// Reads the configuration anew, where there is a file.
+    pub reload: Option<Reload>,
     /// Generations.
     pub tags: Arc<Tags>,
     /// The cache.

@@ -1,16 +1,12 @@
 //! Commands that look at what a sidecar holds: dead letters at its admin address, a journal's
 //! directory on disk.
 
+use super::admin_client::ask;
 use crate::config::Config;
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover::{self, Opened};
 use crate::journal::settings::{Durability, JournalSettings};
-use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -54,20 +50,7 @@ pub async fn dead_letters(
     if action == Action::Replay {
         path.push_str("/replay");
     }
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("http://{admin}{path}"))
-        .body(Empty::<Bytes>::new())?;
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let asked = client.request(request).await;
-    let (head, body) = asked
-        .with_context(|| format!("nobody answers at admin.listen {admin}"))?
-        .into_parts();
-    let body = body.collect().await?.to_bytes();
-    if !head.status.is_success() {
-        bail!("{}", String::from_utf8_lossy(&body).trim());
-    }
-    let found: Value = serde_json::from_slice(&body)?;
+    let found = ask(admin, method, &path, None).await?;
     let good = found
         .get("kept")
         .and_then(Value::as_array)

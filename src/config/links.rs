@@ -12,6 +12,7 @@ use super::settings::Config;
 use crate::event::{GroupIndex, ReadIndex};
 use crate::identity::{IdentitySettings, Part};
 use crate::ingest::settings::{Group, KeyPart};
+use crate::rollout::Sampling;
 use crate::route::{CacheRoute, EventRoute, PreviewRoute};
 use crate::template::{Source, Template};
 use std::cell::RefCell;
@@ -48,11 +49,13 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         .iter()
         .flatten()
         .any(|group| names_users_in_lowercase(group, &identity.user));
+    let events_named: Vec<_> = sections.events.iter().filter_map(Event::name).collect();
     let events = sections
         .events
         .into_iter()
-        .map(|event| link_event(event, &groups, &identity, &names));
+        .map(|event| link_event(event, &groups, &identity, &sections.sampling, &names));
     let events: Vec<_> = events.collect();
+    report_names_given_twice(&events_named, problems);
     let preview = sections
         .preview
         .map(|preview| link_preview(preview, &names));
@@ -106,6 +109,16 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         caches,
         preview,
     })
+}
+
+/// An operator's word on a rule must not reach another one.
+fn report_names_given_twice(names: &[(Box<str>, Position)], problems: &Sink) {
+    for (index, (name, position)) in names.iter().enumerate() {
+        if names.iter().take(index).any(|(earlier, _)| earlier == name) {
+            let text = format!("found {name:?}, which another rule has; each name is allowed once");
+            problems.add(position.clone(), text);
+        }
+    }
 }
 
 /// The groups' names, by number.
@@ -194,13 +207,14 @@ fn link_event(
     event: Event,
     groups: &[Option<Group>],
     identity: &IdentitySettings,
+    sampling: &Sampling,
     names: &Names<'_>,
 ) -> Option<EventRoute> {
     let batch = event.batch?;
     let index = names.find(&batch)?;
     let (rule, group) = (event.rule?, groups.get(index.0)?.as_ref()?);
     let query = looked_at_in_query(&rule, group, identity);
-    let route = rule.into_route(index, &group.id_field, query);
+    let route = rule.into_route(index, &group.id_field, query, sampling);
     route
         .map_err(|error| names.report(&batch.position, error.to_string()))
         .ok()

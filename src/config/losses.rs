@@ -7,7 +7,8 @@ use super::shadows;
 use crate::identity::{Kind, Need, Part, lists};
 use crate::ingest::settings::{Group, MissingId};
 use crate::peer::TrustedProxies;
-use crate::route::{CacheRoute, EventRoute, Mode};
+use crate::rollout::Mode;
+use crate::route::{CacheRoute, EventRoute};
 use crate::template::{Source, Template};
 use http::{HeaderName, Method, header};
 use std::cell::RefCell;
@@ -18,7 +19,7 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
     for route in config
         .events
         .iter()
-        .filter(|route| route.mode == Mode::Coalesce)
+        .filter(|route| route.configured.mode == Mode::Coalesce)
     {
         let Some(group) = config.groups.get(route.group.0) else {
             continue;
@@ -424,7 +425,7 @@ fn origins(config: &Config) -> Option<Note> {
     let answers = config
         .events
         .iter()
-        .any(|route| route.mode == Mode::Coalesce);
+        .any(|route| route.configured.mode == Mode::Coalesce);
     let listed = match &config.identity.cors {
         Some(cors) => format!("beside {}", cors.origins.join(", ")),
         None => "alone (no [cors] origins)".to_owned(),

@@ -7,6 +7,7 @@
 //! [`mod@page`] what each key does.
 
 mod credentials;
+mod differences;
 mod key;
 mod links;
 mod losses;
@@ -35,21 +36,22 @@ pub fn load(
     path: &Path,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, Problems> {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &name, variables),
-        Err(error) => {
-            let text = format!("the file can't be read: {error}");
-            Err(Problems {
-                file: name,
-                problems: vec![Problem {
-                    place: None,
-                    key: String::new(),
-                    text,
-                }],
-            })
-        }
-    }
+    parse(&read_text(path)?, &path.display().to_string(), variables)
+}
+
+/// Reads a file's text.
+///
+/// # Errors
+/// It can't be read.
+pub fn read_text(path: &Path) -> Result<String, Problems> {
+    std::fs::read_to_string(path).map_err(|error| Problems {
+        file: path.display().to_string(),
+        problems: vec![Problem {
+            place: None,
+            key: String::new(),
+            text: format!("the file can't be read: {error}"),
+        }],
+    })
 }
 
 /// Reads a file's text and the environment.
@@ -65,6 +67,13 @@ pub fn parse(
         file: name.to_owned(),
         problems,
     })
+}
+
+/// The sections in which two texts of the file differ, but for modes, which change while the process
+/// runs.
+#[must_use]
+pub fn differing_sections(old: &str, new: &str) -> Vec<String> {
+    differences::sections(old, new)
 }
 
 fn read(

@@ -6,7 +6,8 @@ use crate::cache::policy::freshness;
 use crate::identity::Admit;
 use crate::ingest::settings::{Fallback, Group, Keep, KeyPart, Pack, Shape, Target};
 use crate::journal::settings::Durability;
-use crate::route::{CacheRoute, EventRoute, Mode};
+use crate::rollout::Mode;
+use crate::route::{CacheRoute, EventRoute};
 
 /// One line per route, in the order in which they are tried, then the groups and the warnings.
 #[must_use]
@@ -176,7 +177,7 @@ fn event_line(config: &Config, event: &EventRoute) -> String {
     } else {
         " (only bodies that match)".to_owned()
     };
-    if event.mode == Mode::Coalesce && !event.content_types.is_empty() {
+    if event.configured.mode == Mode::Coalesce && !event.content_types.is_empty() {
         let types: Vec<_> = event
             .content_types
             .iter()
@@ -187,7 +188,7 @@ fn event_line(config: &Config, event: &EventRoute) -> String {
             types.join(", ")
         ));
     }
-    if event.mode == Mode::Coalesce && !event.forward_unless.is_empty() {
+    if event.configured.mode == Mode::Coalesce && !event.forward_unless.is_empty() {
         let needs: Vec<_> = event
             .forward_unless
             .iter()
@@ -198,13 +199,13 @@ fn event_line(config: &Config, event: &EventRoute) -> String {
             needs.join(" and ")
         ));
     }
-    match event.mode {
+    match event.configured.mode {
         Mode::Off => format!("forwarded: mode is off{only}"),
-        Mode::Coalesce if event.rollout < 100 => {
+        Mode::Coalesce if event.configured.rollout < 100 => {
             format!(
                 "acknowledged {} into batch {group} for {} % of users{only}",
                 event.ack.status.as_u16(),
-                event.rollout
+                event.configured.rollout
             )
         }
         Mode::Coalesce => format!(
@@ -338,7 +339,7 @@ fn warnings(config: &Config) -> Vec<String> {
     let coalesces = config
         .events
         .iter()
-        .any(|event| event.mode == Mode::Coalesce);
+        .any(|event| event.configured.mode == Mode::Coalesce);
     if coalesces && config.journal.durability == Durability::None {
         out.push(
             "journal.durability is \"none\": acknowledged events live in memory until their batch \

@@ -62,7 +62,7 @@ impl Config {
             }
         }
         let (events, writes, caches) = (
-            self.events.clone(),
+            self.events.iter().map(EventRoute::afresh).collect(),
             self.writes.clone(),
             self.caches.clone(),
         );

@@ -4,7 +4,8 @@
 use super::note::{Note, loud, name_of};
 use super::settings::Config;
 use crate::ingest::settings::{ClientBatches, Group, Shape, Target};
-use crate::route::{EventRoute, Mode, Pattern, WriteRoute};
+use crate::rollout::Mode;
+use crate::route::{EventRoute, Pattern, WriteRoute};
 use http::Method;
 
 const WRITES: [Method; 4] = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
@@ -193,7 +194,7 @@ pub(super) fn other_methods(config: &Config, place: usize) -> Option<String> {
             .events
             .iter()
             .filter(same)
-            .all(|one| one.mode == Mode::Off)
+            .all(|one| one.configured.mode == Mode::Off)
     {
         return None;
     }

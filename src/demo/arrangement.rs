@@ -3,7 +3,7 @@
 use super::learners::rhythm::Rhythm;
 use crate::config::Config;
 use crate::ingest::settings::{ClientBatches, Pack, Shape};
-use crate::route::Mode;
+use crate::rollout::Mode;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use std::time::Duration;
@@ -132,7 +132,7 @@ pub fn fit_the_demo(config: &mut Config) {
         .events
         .iter_mut()
         .filter(|route| LEFT_OFF.contains(&route.path.source()));
-    routes.for_each(|route| route.mode = Mode::Coalesce);
+    routes.for_each(|route| route.configured.mode = Mode::Coalesce);
     let groups = config
         .groups
         .iter_mut()
@@ -160,7 +160,7 @@ fn forward_snapshots(config: &mut Config) {
         .events
         .iter_mut()
         .filter(|route| route.path.source() == SNAPSHOTS);
-    routes.for_each(|route| route.mode = Mode::Off);
+    routes.for_each(|route| route.configured.mode = Mode::Off);
 }
 
 #[cfg(test)]
@@ -180,14 +180,18 @@ mod tests {
         let off = shipped
             .events
             .iter()
-            .filter(|route| route.mode == Mode::Off)
+            .filter(|route| route.configured.mode == Mode::Off)
             .map(|route| route.path.source());
         assert_eq!(
             off.collect::<Vec<_>>(),
             [LEFT_OFF[0], LEFT_OFF[0], LEFT_OFF[1]]
         );
         let fit = config();
-        assert!(fit.events.iter().all(|route| route.mode == Mode::Coalesce));
+        assert!(
+            fit.events
+                .iter()
+                .all(|route| route.configured.mode == Mode::Coalesce)
+        );
         let forwarding = |config: &Config| {
             let groups = config
                 .groups
@@ -288,7 +292,12 @@ mod tests {
             for event in &config.events {
                 let off = event.path.source() == SNAPSHOTS && !collapse;
                 let mode = if off { Mode::Off } else { Mode::Coalesce };
-                assert_eq!(event.mode, mode, "{arrangement:?} {}", event.path.source());
+                assert_eq!(
+                    event.configured.mode,
+                    mode,
+                    "{arrangement:?} {}",
+                    event.path.source()
+                );
             }
         }
     }

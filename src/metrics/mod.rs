@@ -19,6 +19,10 @@ pub struct Metrics {
     registry: Registry,
     /// The ledger.
     pub ledgers: Ledgers,
+    /// 1 for the mode of an event route, 0 for the others.
+    pub route_mode: prometheus::IntGaugeVec,
+    /// Percent of users of an event route, where its mode is `coalesce`.
+    pub route_rollout: prometheus::IntGaugeVec,
     /// Calls by what was done.
     pub calls: Counters<Action>,
     /// Event calls that were forwarded or refused, by reason.
@@ -114,22 +118,31 @@ impl Metrics {
                 .buckets(buckets),
         )?;
         registry.register(Box::new(ack_seconds.clone()))?;
-        let ledger = prometheus::IntGaugeVec::new(
-            Opts::new(
-                "tidegate_events",
-                "The conservation ledger: received = the sum of the others",
-            ),
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauges = prometheus::IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok::<_, prometheus::Error>(gauges)
+        };
+        let ledger = gauges(
+            "tidegate_events",
+            "The conservation ledger: received = the sum of the others",
             &["state"],
         )?;
-        registry.register(Box::new(ledger.clone()))?;
-        let strangers = prometheus::IntGaugeVec::new(
-            Opts::new(
-                "tidegate_strangers",
-                "What callers hold of a bound whom nothing speaks for",
-            ),
+        let strangers = gauges(
+            "tidegate_strangers",
+            "What callers hold of a bound whom nothing speaks for",
             &["bound"],
         )?;
-        registry.register(Box::new(strangers.clone()))?;
+        let route_mode = gauges(
+            "tidegate_route_mode",
+            "1 for the mode of an event route, 0 for the others",
+            &["route", "mode"],
+        )?;
+        let route_rollout = gauges(
+            "tidegate_route_rollout_percent",
+            "Percent of users whose events an event route batches where its mode is coalesce",
+            &["route"],
+        )?;
         let calls = vector(
             "tidegate_calls_total",
             "Calls by what was done",
@@ -137,6 +150,8 @@ impl Metrics {
         )?;
         Ok(Self {
             ledgers: Ledgers::default(),
+            route_mode,
+            route_rollout,
             calls: Counters::of(&calls, &[]),
             declined: vector(
                 "tidegate_declined_total",

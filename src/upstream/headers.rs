@@ -92,6 +92,7 @@ pub fn normalize(
     let mut peer = Peer::new(*connection);
     if trusted.contain(connection.address.ip()) {
         let facts = forwarded::believe(headers, connection, trusted);
+        peer.by_proxy = true;
         peer.client = facts.client.unwrap_or(peer.client);
         peer.https = facts.https.unwrap_or(peer.https);
         peer.host = facts.host;

@@ -46,7 +46,7 @@ fn quoted(text: &str) -> Vec<&str> {
 }
 
 /// Sections as the page has them, each with what a file needs to have it.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("[server]", ""),
     ("[admin]", ""),
     ("[upstream]", ""),
@@ -59,6 +59,7 @@ const SECTIONS: [(&str, &str); 14] = [
     ("[store]", ""),
     ("[batch.NAME]", "path = \"/b\"\n"),
     ("[[event]]", "path = \"/e\"\nbatch = \"NAME\"\n"),
+    ("[migration]", ""),
     ("[[write]]", "path = \"/w\"\n"),
     ("[[cache]]", "path = \"/c\"\n"),
 ];

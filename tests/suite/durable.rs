@@ -466,7 +466,15 @@ async fn start(config: &Path, clock: Clock, replace: &[(&str, &str)]) -> Running
     }
     let config = tidegate::config::parse(&text, "test", std::iter::empty())
         .unwrap_or_else(|error| panic!("{error}"));
-    app::start(config, Options { clock }).await.unwrap()
+    app::start(
+        config,
+        Options {
+            clock,
+            ..Options::default()
+        },
+    )
+    .await
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,17 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const RANKS: [&[&str]; 11] = [
+const RANKS: [&[&str]; 12] = [
     &["event", "body", "clock", "json", "keyed", "peer"],
     // What identity and routes are written in stands below them; so does what counts the memory of
     // bodies.
-    &["template", "memory"],
-    &[
-        "identity", "route", "rollout", "metrics", "notices", "drain",
-    ],
+    &["template", "memory", "rollout"],
+    &["identity", "route", "metrics", "notices", "drain"],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
     &["read"],
+    &["migration"],
     &["gateway", "admin"],
     &["config"],
     &["app"],
@@ -110,11 +109,12 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["fetch", "lookup", "write"],
         ],
     ),
+    ("migration", &[&["kept_modes"], &["modes"]]),
     (
         "admin",
         &[
             &["access", "reply", "setup"],
-            &["dead_letters", "metrics", "status"],
+            &["dead_letters", "metrics", "modes", "status"],
         ],
     ),
     (
@@ -141,7 +141,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "config",
         &[
-            &["problem", "key"],
+            &["problem", "key", "differences"],
             &["tree"],
             &["section"],
             &["readers"],
@@ -157,8 +157,22 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "config::sections",
         &[&[
-            "admin", "batch", "cache", "cors", "delivery", "event", "identity", "journal",
-            "limits", "preview", "relay", "server", "store", "upstream", "write",
+            "admin",
+            "batch",
+            "cache",
+            "cors",
+            "delivery",
+            "event",
+            "identity",
+            "journal",
+            "limits",
+            "migration",
+            "preview",
+            "relay",
+            "server",
+            "store",
+            "upstream",
+            "write",
         ]],
     ),
     (

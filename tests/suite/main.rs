@@ -34,6 +34,7 @@ mod layers;
 mod limits;
 mod losses;
 mod memory;
+mod modes;
 mod order;
 mod own;
 mod own_reads;

@@ -112,24 +112,6 @@ async fn a_stop_says_what_it_waits_for_and_a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hangup_ends_a_process_as_cleanly_as_a_terminate() {
-    let directory = tempfile::tempdir().unwrap();
-    let upstream = FakeUpstream::start().await;
-    let process = Process::start_in_session(&configure(
-        directory.path(),
-        upstream.address,
-        "process",
-        &[LONG_DRAIN],
-    ));
-    post(process.address, "a").await;
-    process.signal("-HUP");
-    let (code, printed) = end(process).await;
-    assert_eq!(code, Some(0));
-    assert!(printed.contains("received 1 = accepted 1"), "{printed}");
-    assert_eq!(upstream.batches(), [["a"]]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_was_started_to_outlive_its_terminal_does() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;

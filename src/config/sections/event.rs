@@ -1,12 +1,14 @@
 //! `[[event]]`: single calls that are acknowledged, and the events that they become.
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
+use crate::config::problem::Position;
 use crate::config::readers::{
     Reported, parse_method, read_document, read_lists, read_path, read_status, sources,
 };
 use crate::config::section::{Reference, Section};
 use crate::event::GroupIndex;
-use crate::route::{Ack, EventRoute, Mode, Pattern};
+use crate::rollout::{Exceptions, Mode, Sampling, Setting, Switch};
+use crate::route::{Ack, EventRoute, Pattern};
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Source, Template, TemplateError};
 use http::{HeaderName, Method, StatusCode};
 use serde_json::Value;
@@ -30,6 +32,8 @@ mod ack {
 
 keys! {
     "[[event]]";
+    /// names the route for `tidegate modes` and in reports; each name once
+    NAME = Key::without("name", Said("text"), "the path");
     PATH = Key::without("path", Said("path"), "needed");
     METHOD = Key::text("method", Said("method"), "POST");
     BATCH = Key::without("batch", Said("group"), "needed");
@@ -44,8 +48,12 @@ keys! {
     );
     /// `"off"`: forwarded, after the caller's events
     MODE = Key::text("mode", OneOf(&["coalesce", "off"]), "coalesce");
-    /// percent of users, sticky; the others' calls are forwarded
+    /// percent of users, sticky; the others' calls are forwarded, after their events
     ROLLOUT = Key::with("rollout", Number(0, 100), "100");
+    /// users whose events are batched whatever `rollout` says
+    ALLOW = Key::with("allow", Said("list of users"), "[]");
+    /// users whose calls are forwarded whatever `rollout`, `allow` and testers say
+    DENY = Key::with("deny", Said("list of users"), "[]");
     /// others are forwarded. Forms and `text/plain` count by themselves only with a word that they
     /// come from the same site
     CONTENT_TYPES = Key::without("content_types", Said("list of media types"), "any");
@@ -59,10 +67,19 @@ keys! {
 
 /// What the section says.
 pub(in crate::config) struct Event {
+    name: Option<Box<str>>,
+    named: Position,
     /// Its group; `None` where that is no text.
     pub(in crate::config) batch: Option<Reference>,
     /// The rest; `None` where it is wrong.
     pub(in crate::config) rule: Option<Rule>,
+}
+
+impl Event {
+    /// Its name, and where it stands.
+    pub(in crate::config) fn name(&self) -> Option<(Box<str>, Position)> {
+        Some((self.name.clone()?, self.named.clone()))
+    }
 }
 
 /// A rule without its group.
@@ -76,8 +93,9 @@ pub(in crate::config) struct Rule {
     alone: bool,
     matches: Vec<(Path, Vec<Value>)>,
     content_types: Vec<Box<str>>,
-    mode: Mode,
-    rollout: u8,
+    name: Option<Box<str>>,
+    setting: Setting,
+    exceptions: Exceptions,
     ack: GivenAck,
 }
 
@@ -101,6 +119,7 @@ impl Rule {
         group: GroupIndex,
         id_field: &str,
         query: Vec<Box<str>>,
+        sampling: &Sampling,
     ) -> Result<EventRoute, TemplateError> {
         let GivenAck {
             status,
@@ -116,8 +135,9 @@ impl Rule {
             content_types: self.content_types,
             forward_unless: self.forward_unless,
             group,
-            mode: self.mode,
-            rollout: self.rollout,
+            name: self.name,
+            configured: self.setting,
+            switch: Switch::new(self.setting, self.exceptions, sampling.clone()).into(),
             event: self.event,
             query,
             alone: self.alone,
@@ -138,15 +158,18 @@ fn id_listed(id_field: &str) -> Result<JsonTemplate, TemplateError> {
 }
 
 pub(super) fn read(section: Section<'_>) -> Event {
+    let name: Option<Box<str>> = section.compiled(&NAME, name_of);
     let event = Event {
+        name: name.clone(),
+        named: section.position(&NAME),
         batch: section.reference(&BATCH),
-        rule: read_rule(&section),
+        rule: read_rule(&section, name),
     };
     section.finish();
     event
 }
 
-fn read_rule(section: &Section<'_>) -> Option<Rule> {
+fn read_rule(section: &Section<'_>, name: Option<Box<str>>) -> Option<Rule> {
     let path = read_path(section, &PATH);
     let allowed = sources(&[Source::Body, Source::Path]);
     let event = read_mapping(section, &allowed);
@@ -163,7 +186,15 @@ fn read_rule(section: &Section<'_>) -> Option<Rule> {
     let content_types = section.names::<String>(&CONTENT_TYPES).into_iter();
     let content_types = content_types.map(|one| one.to_lowercase().into()).collect();
     let alone = section.flag(&ALONE);
-    let rollout = section.number(&ROLLOUT);
+    let setting = Setting {
+        mode,
+        rollout: section.number(&ROLLOUT),
+    };
+    let users = |key| section.names::<String>(key).into_iter().map(Into::into);
+    let exceptions = Exceptions {
+        allow: users(&ALLOW).collect(),
+        deny: users(&DENY).collect(),
+    };
     Some(Rule {
         event: event.transpose().ok()?,
         forward_unless: forward_unless.unwrap_or_default(),
@@ -172,8 +203,9 @@ fn read_rule(section: &Section<'_>) -> Option<Rule> {
         alone,
         matches,
         content_types,
-        mode,
-        rollout,
+        name,
+        setting,
+        exceptions,
         ack: ack?,
     })
 }
@@ -232,6 +264,17 @@ fn read_mode(section: &Section<'_>) -> Mode {
             );
             Mode::Off
         })
+}
+
+/// A text with a slash in front is a path to those who name rules.
+fn name_of(text: &str) -> Result<Box<str>, String> {
+    if text.is_empty() || text.starts_with('/') {
+        Err(format!(
+            "found {text:?}; allowed is a name that doesn't begin with a slash"
+        ))
+    } else {
+        Ok(text.into())
+    }
 }
 
 fn method_of(text: &str) -> Result<Method, String> {

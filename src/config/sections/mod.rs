@@ -15,6 +15,7 @@ pub(super) mod event;
 mod identity;
 mod journal;
 mod limits;
+mod migration;
 pub(super) mod preview;
 mod relay;
 mod server;
@@ -29,6 +30,7 @@ use crate::cache::settings::CacheSettings;
 use crate::identity::{Cors, IdentitySettings};
 use crate::ingest::settings::{Delivery, Limits};
 use crate::journal::settings::JournalSettings;
+use crate::rollout::Sampling;
 use crate::route::WriteRoute;
 use crate::upstream::{RelayRule, UpstreamSettings};
 use batch::Batch;
@@ -57,6 +59,8 @@ pub(super) struct Sections {
     pub(super) delivery: Delivery,
     /// `[limits]`.
     pub(super) limits: Limits,
+    /// `[migration]`.
+    pub(super) sampling: Sampling,
     /// `[store]`.
     pub(super) store: CacheSettings,
     /// `[batch.NAME]`, by name.
@@ -72,7 +76,7 @@ pub(super) struct Sections {
 }
 
 /// The keys of all sections, in the order in which they are documented.
-pub(super) const SCHEMAS: [&Schema; 15] = [
+pub(super) const SCHEMAS: [&Schema; 16] = [
     &server::SCHEMA,
     &admin::SCHEMA,
     &upstream::SCHEMA,
@@ -85,6 +89,7 @@ pub(super) const SCHEMAS: [&Schema; 15] = [
     &store::SCHEMA,
     &batch::SCHEMA,
     &event::SCHEMA,
+    &migration::SCHEMA,
     &write::SCHEMA,
     &cache::SCHEMA,
     &preview::SCHEMA,
@@ -108,6 +113,7 @@ pub(super) fn read(root: Section<'_>) -> Sections {
         journal: journal::read(root.top("journal")),
         delivery: delivery::read(root.top("delivery")),
         limits: limits::read(root.top("limits")),
+        sampling: migration::read(root.top("migration")),
         store: store::read(root.top("store")),
         batches: batches
             .map(|(name, section)| (name.to_owned(), batch::read(name, section)))

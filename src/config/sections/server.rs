@@ -31,7 +31,7 @@ keys! {
     /// than 1 KiB of an upload. What has nothing to say may be quiet for ever
     /// ([more](relay.md#who-takes-or-brings-nothing))
     STALL_TIMEOUT = Key::text("stall_timeout", Duration, "60s");
-    /// after SIGTERM, Ctrl-C or SIGHUP: finish requests, send windows; less where nothing can move
+    /// after SIGTERM or Ctrl-C: finish requests, send windows; less where nothing can move
     /// any more, nothing at a second signal
     DRAIN = Key::text("drain", Duration, "20s");
     /// a forwarded event call's answer says why, in `Tidegate-Forwarded`

@@ -13,8 +13,8 @@ use crate::ingest::accept::shares::{Address, Holder, Share};
 use crate::ingest::settings::Group;
 use crate::journal::More;
 use crate::json::Object;
-use crate::rollout;
-use crate::route::{EventRoute, Mode};
+use crate::rollout::Mode;
+use crate::route::EventRoute;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use std::sync::atomic::Ordering;
@@ -113,9 +113,6 @@ impl Acceptor {
         let (text, object) = read_body(call, body).map_err(|decline| self.judge(first, decline))?;
         let route = decode::choose(candidates, &object).ok_or(Decline::Forward(Forward::NoRule))?;
         let judge = |decline| self.judge(Some(route.group), decline);
-        if route.mode == Mode::Off {
-            return Err(Decline::Forward(Forward::Mode));
-        }
         if let Some(query) = call.caller.parts().uri.query()
             && !route.knows_query(query)
         {
@@ -129,11 +126,22 @@ impl Acceptor {
             text,
             object: &object,
         };
-        let decoded = decoder.decode_single(route, call, payload).map_err(judge)?;
-        if !rollout::included(&decoded.event.lane.user, route.rollout) {
+        let decoded = decoder.decode_single(route, call, payload);
+        let decoded = decoded.map_err(|decline| match route.switch.setting().mode {
+            Mode::Off => Decline::Forward(Forward::Mode),
+            Mode::Coalesce => judge(decline),
+        })?;
+        let looked = self.look_up(&decoded.event);
+        let tester = route
+            .switch
+            .tester(&call.caller.parts().headers, call.caller.peer());
+        // A repetition of what was acknowledged before the rule was switched off is one still: its
+        // event goes once.
+        if looked.known != Known::Yes
+            && route.switch.mode_for(&decoded.event.lane.user, tester) == Mode::Off
+        {
             return Err(Decline::Forward(Forward::Mode));
         }
-        let looked = self.look_up(&decoded.event);
         let ack = acknowledge(
             route,
             call,

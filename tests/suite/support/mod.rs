@@ -164,7 +164,15 @@ impl Sidecar {
         let mut config = tidegate::config::parse(&text, "test", variables)
             .unwrap_or_else(|error| panic!("{error}"));
         config.journal.path = journal.path().to_owned();
-        let running = app::start(config, Options { clock }).await.unwrap();
+        let running = app::start(
+            config,
+            Options {
+                clock,
+                ..Options::default()
+            },
+        )
+        .await
+        .unwrap();
         Self {
             running,
             upstream,

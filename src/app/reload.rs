@@ -1,0 +1,64 @@
+//! Reading the configuration anew while the process runs. Modes change at once; of everything else
+//! the sections are named that differ, and hold after a restart.
+
+use crate::admin::Reloaded;
+use crate::config;
+use crate::migration::Modes;
+use parking_lot::Mutex;
+use std::path::PathBuf;
+
+/// Reads one file anew.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    path: PathBuf,
+    /// The text that the process was started with: what differs from it needs a restart.
+    started: String,
+    modes: Modes,
+    /// One after the other.
+    turn: Mutex<()>,
+}
+
+impl Reloader {
+    /// Of this file, as it is at the start.
+    pub(super) fn new(path: PathBuf, modes: Modes) -> Self {
+        let started = config::read_text(&path).unwrap_or_default();
+        Self {
+            path,
+            started,
+            modes,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Blocks on the disk.
+    ///
+    /// # Errors
+    /// Every problem of the file; nothing has changed.
+    pub(super) fn reload(&self) -> Result<Reloaded, String> {
+        let _turn = self.turn.lock();
+        let name = self.path.display().to_string();
+        let read = config::read_text(&self.path).and_then(|text| {
+            let config = config::parse(&text, &name, std::env::vars())?;
+            Ok((config, text))
+        });
+        let (config, text) = match read {
+            Ok(read) => read,
+            Err(problems) => {
+                tracing::error!(%problems, "the file is wrong; nothing has changed");
+                return Err(problems.to_string());
+            }
+        };
+        let needs_restart = config::differing_sections(&self.started, &text);
+        let (changes, failed) = self.modes.reload(&config.events);
+        tracing::info!(
+            changes = changes.len(),
+            needs_restart = needs_restart.join(", "),
+            "the file was read anew"
+        );
+        Ok(Reloaded {
+            changes,
+            failed,
+            needs_restart,
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! `[migration]`: who takes part in staged rollouts.
+
+use crate::config::key::{Key, Kind::*, Schema, keys};
+use crate::config::section::Section;
+use crate::rollout::{Draw, Sampling};
+use http::HeaderName;
+
+keys! {
+    "[migration]";
+    /// another text draws other users for the same `rollout`; replicas must have the same one
+    SALT = Key::text("salt", Said("text"), "");
+    /// a header by which one of `server.trusted_proxies` says of a call that it is to be batched
+    /// (`coalesce`) or forwarded (`off`) where the route's mode is `coalesce`, whatever `rollout`
+    /// and `allow` say; from everybody else it means nothing here
+    TESTER_HEADER = Key::without("tester_header", Said("header's name"), "none");
+}
+
+pub(super) fn read(section: Section<'_>) -> Sampling {
+    let sampling = Sampling {
+        draw: Draw::new(&section.text(&SALT).unwrap_or_default()),
+        tester: section.parsed::<HeaderName>(&TESTER_HEADER, "a header's name is allowed"),
+    };
+    section.finish();
+    sampling
+}

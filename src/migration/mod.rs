@@ -1,0 +1,13 @@
+//! The staged migration (docs/migration.md): from single calls to batches, route by route and user by
+//! user, and back. It reads what the event path shows it; the event path doesn't know it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `modes` | what an operator changes while calls come |
+//! | `kept_modes` | the file in which that outlives the process |
+
+mod kept_modes;
+mod modes;
+
+pub use kept_modes::KeptError;
+pub use modes::{Change, ModeError, Modes, RouteMode, Wanted};

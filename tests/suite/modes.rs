@@ -1,0 +1,487 @@
+//! The staged migration's modes: changed while calls come, kept over restarts, and each user in
+//! order whatever changes.
+
+use crate::crash::configure;
+use crate::support::process::{Process, run};
+use crate::support::upstream::{FakeUpstream, Seen};
+use crate::support::{Answer, Http, Sidecar, in_time};
+use http::Method;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const HEAD: [(&str, &str); 2] = [("authorization", "token-u"), ("host", "app.test")];
+
+async fn put(admin: SocketAddr, wanted: Value) -> Answer {
+    let host = admin.to_string();
+    let headers = [("host", &*host)];
+    let sent = Http::default()
+        .try_call(admin, Method::PUT, "/modes", &headers, wanted.to_string())
+        .await;
+    sent.unwrap()
+}
+
+async fn set(admin: SocketAddr, mode: &str, rollout: u8) -> Value {
+    let wanted = json!({ "route": "/event", "mode": mode, "rollout": rollout });
+    let answer = put(admin, wanted).await;
+    assert!(answer.status.is_success(), "{answer:?}");
+    answer.json()
+}
+
+async fn modes(admin: SocketAddr) -> Value {
+    let host = admin.to_string();
+    let headers = [("host", &*host)];
+    let asked = Http::default()
+        .try_call(admin, Method::GET, "/modes", &headers, "")
+        .await;
+    asked.unwrap().json()[0].clone()
+}
+
+fn event(user: &str, id: &str) -> String {
+    json!({ "id": id, "user": user, "lesson": "l", "percent": 5 }).to_string()
+}
+
+/// Ids of a user's events in the order in which the application took them first.
+fn order(seen: &[Seen]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for call in seen {
+        let ids = if call.path == "/batch" {
+            call.ids()
+        } else {
+            let body: Value = serde_json::from_slice(&call.body).unwrap();
+            vec![body["id"].as_str().unwrap().to_owned()]
+        };
+        for id in ids {
+            if !out.contains(&id) {
+                out.push(id);
+            }
+        }
+    }
+    out
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_leaves_is_drained_before_its_next_call_is_forwarded() {
+    for leaves in [
+        json!({ "route": "/event", "mode": "off" }),
+        json!({ "route": "/event", "rollout": 0 }),
+    ] {
+        let sidecar = Sidecar::start(&[]).await;
+        sidecar.event("t", "u", "a").await;
+        sidecar.upstream.hold_back(|call| call.path == "/batch");
+        assert_eq!(put(sidecar.running.admin, leaves).await.status, 200);
+        let next = async { sidecar.post("t", "u", "b", "").await };
+        let freed = async {
+            sidecar
+                .upstream
+                .until(|seen| seen.iter().any(|call| call.path == "/batch"))
+                .await;
+            assert!(
+                sidecar
+                    .upstream
+                    .seen()
+                    .iter()
+                    .all(|call| call.path == "/batch")
+            );
+            sidecar.upstream.open_gate();
+        };
+        let (answer, ()) = tokio::join!(next, freed);
+        assert_eq!(answer.header("tidegate-event"), "");
+        assert_eq!(order(&sidecar.upstream.seen()), ["a", "b"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_enters_is_acknowledged_at_once_and_comes_after_what_was_forwarded() {
+    let sidecar =
+        Sidecar::start(&[("path = \"/event\"", "path = \"/event\"\nmode = \"off\"")]).await;
+    sidecar.upstream.hold_back(|call| call.path == "/event");
+    let forwarded = async { sidecar.post("t", "u", "a", "").await };
+    let enters = async {
+        sidecar.upstream.until(|seen| !seen.is_empty()).await;
+        set(sidecar.running.admin, "coalesce", 100).await;
+        sidecar.event("t", "u", "b").await;
+        sidecar.flush().await;
+        sidecar.event("t", "u", "c").await;
+        assert_eq!(sidecar.upstream.seen().len(), 1, "it overtook");
+        sidecar.upstream.open_gate();
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.accepted == 2).await;
+    };
+    tokio::join!(forwarded, enters);
+    assert_eq!(order(&sidecar.upstream.seen()), ["a", "b", "c"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_a_repetition_though_its_route_is_off_by_now() {
+    let sidecar = Sidecar::start(&[]).await;
+    sidecar.event("t", "u", "a").await;
+    set(sidecar.running.admin, "off", 100).await;
+    let again = sidecar.post("t", "u", "a", "").await;
+    assert_eq!(again.header("tidegate-event"), "a");
+    let ledger = sidecar.until(|ledger| ledger.duplicate == 1).await;
+    assert!(ledger.balances());
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    assert_eq!(sidecar.upstream.batches(), [["a"]]);
+    assert_eq!(sidecar.upstream.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_testers_decide_before_the_draw() {
+    let keys = "path = \"/event\"\nrollout = 0\nallow = [\"in\"]\ndeny = [\"out\"]";
+    let tester = "[migration]\ntester_header = \"x-tester\"\n[journal]";
+    for (proxies, believed) in [("[\"loopback\"]", true), ("[]", false)] {
+        let trusted = format!("[server]\ntrusted_proxies = {proxies}");
+        let sidecar = Sidecar::start(&[
+            ("path = \"/event\"", keys),
+            ("[journal]", tester),
+            ("[server]", &trusted),
+        ])
+        .await;
+        let is_batched = async |user: &str, says: &str| {
+            let headers = [("authorization", "t"), ("x-tester", says)];
+            let headers = &headers[..if says.is_empty() { 1 } else { 2 }];
+            let id = format!("{user}-{says}");
+            let answer = sidecar
+                .call(Method::POST, "/event", headers, event(user, &id))
+                .await;
+            !answer.header("tidegate-event").is_empty()
+        };
+        assert!(is_batched("in", "").await);
+        assert!(!is_batched("other", "").await);
+        assert_eq!(is_batched("other", "coalesce").await, believed);
+        assert_eq!(is_batched("in", "off").await, !believed);
+        assert!(!is_batched("out", "coalesce").await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_change_is_an_error_that_says_what_is_allowed_and_changes_nothing() {
+    let sidecar = Sidecar::start(&[]).await;
+    let admin = sidecar.running.admin;
+    for (wanted, says) in [
+        (
+            json!({ "route": "/evnt", "mode": "off" }),
+            "allowed are /event",
+        ),
+        (json!({ "route": "/event", "mode": "on" }), "modes are off"),
+        (
+            json!({ "route": "/event", "rollout": 101 }),
+            "allowed are 0 to 100",
+        ),
+        (
+            json!([{ "route": "/event", "mode": "off" }, { "route": "/none", "mode": "off" }]),
+            "found the route \"/none\"",
+        ),
+    ] {
+        let answer = put(admin, wanted).await;
+        let said = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, 400, "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+    assert_eq!(modes(admin).await["mode"], "coalesce");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_outlives_a_kill_until_the_file_says_something_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let start = |more: &[(&str, &str)]| {
+        Process::start(&configure(
+            directory.path(),
+            upstream.address,
+            "process",
+            more,
+        ))
+    };
+    let process = start(&[]);
+    let changed = set(process.admin, "coalesce", 10).await;
+    assert_eq!(changed["kept"], true);
+    assert_eq!(
+        changed["changed"][0]["was"],
+        json!({ "mode": "coalesce", "rollout": 100 })
+    );
+    process.kill();
+
+    let process = start(&[]);
+    let shown = modes(process.admin).await;
+    assert_eq!(
+        (&shown["mode"], &shown["rollout"]),
+        (&json!("coalesce"), &json!(10))
+    );
+    assert_eq!(
+        shown["configured"],
+        json!({ "mode": "coalesce", "rollout": 100 })
+    );
+    assert_eq!(shown["set"]["by"], "the admin listener");
+    process.kill();
+
+    let process = start(&[("path = \"/event\"", "path = \"/event\"\nrollout = 50")]);
+    let shown = modes(process.admin).await;
+    assert_eq!(
+        (&shown["rollout"], &shown["set"]),
+        (&json!(50), &Value::Null)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cant_be_read_of_earlier_changes_leaves_every_route_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let config = configure(directory.path(), upstream.address, "process", &[]);
+    Process::start(&config).kill();
+    std::fs::write(directory.path().join("journal/modes.json"), "{\"ver").unwrap();
+    let process = Process::start(&config);
+    assert_eq!(modes(process.admin).await["mode"], "off");
+    // An operator's next word is kept, and ends it.
+    set(process.admin, "coalesce", 100).await;
+    process.kill();
+    let process = Process::start(&config);
+    assert_eq!(modes(process.admin).await["mode"], "coalesce");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_changes_and_shows_modes() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let process = Process::start(&configure(
+        directory.path(),
+        upstream.address,
+        "process",
+        &[],
+    ));
+    let listen = format!("[admin]\nlisten = \"{}\"", process.admin);
+    let config = configure(
+        directory.path(),
+        upstream.address,
+        "process",
+        &[("[admin]\nlisten = \"127.0.0.1:0\"", &listen)],
+    );
+    let tell = |arguments: Vec<&'static str>| {
+        let config = config.clone();
+        tokio::task::spawn_blocking(move || run(&arguments, &config, &[]))
+    };
+    let set = vec!["modes", "set", "/event", "coalesce", "--rollout", "25"];
+    let (code, said) = tell(set).await.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("was coalesce at 100 %, is coalesce at 25 %"),
+        "{said}"
+    );
+    let (code, said) = tell(vec!["modes"]).await.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("POST /event  coalesce at 25 %"), "{said}");
+    let (code, said) = tell(vec!["modes", "set", "/none", "off"]).await.unwrap();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("found the route \"/none\"; allowed are /event"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_reloads_modes_names_what_needs_a_restart_and_a_wrong_file_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let rewrite =
+        |more: &[(&str, &str)]| configure(directory.path(), upstream.address, "process", more);
+    let process = Process::start_in_session(&rewrite(&[]));
+    let said = async |words: &str| {
+        let heard = async {
+            while !process.said().contains(words) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        in_time(words, heard).await;
+    };
+    rewrite(&[("path = \"/event\"", "path = \"/event\"\nmode = \"of\"")]);
+    process.signal("-HUP");
+    said("nothing has changed").await;
+    assert!(process.said().contains("\"of\""), "{}", process.said());
+    assert_eq!(modes(process.admin).await["mode"], "coalesce");
+
+    rewrite(&[
+        (
+            "path = \"/event\"",
+            "path = \"/event\"\nmode = \"off\"\ndeny = [\"u\"]",
+        ),
+        ("drain = \"5s\"", "drain = \"6s\""),
+    ]);
+    process.signal("-HUP");
+    said("POST /event: was coalesce, is off").await;
+    said("changes of server hold after a restart").await;
+    let shown = modes(process.admin).await;
+    assert_eq!((&shown["mode"], &shown["deny"]), (&json!("off"), &json!(1)));
+    let answer = Http::default()
+        .try_call(
+            process.address,
+            Method::POST,
+            "/event",
+            &HEAD,
+            event("u", "a"),
+        )
+        .await;
+    assert_eq!(answer.unwrap().header("tidegate-event"), "");
+
+    rewrite(&[]);
+    let host = process.admin.to_string();
+    let headers = [("host", &*host)];
+    let answer = Http::default()
+        .try_call(process.admin, Method::POST, "/config/reload", &headers, "")
+        .await;
+    let answer = answer.unwrap().json();
+    assert_eq!(answer["changed"][0]["now"]["mode"], "coalesce");
+    assert_eq!(answer["needs_restart"], json!([]));
+}
+
+/// Users of the run below. Each sends one event after the other, and repeats one that it has no
+/// answer to.
+const USERS: usize = 12;
+/// The way there and back.
+const STAGES: [(&str, u8); 7] = [
+    ("off", 100),
+    ("coalesce", 10),
+    ("coalesce", 50),
+    ("coalesce", 100),
+    ("coalesce", 50),
+    ("off", 100),
+    ("coalesce", 100),
+];
+
+/// Where the sidecar listens now, and what each user has met.
+struct Shared {
+    address: Mutex<SocketAddr>,
+    ends: AtomicBool,
+    /// How often each user was answered, and whether the last answer was Tidegate's.
+    answers: Mutex<Vec<(u64, bool)>>,
+}
+
+async fn learn(shared: Arc<Shared>, user: usize) -> Vec<String> {
+    let (http, name, mut sent) = (Http::default(), format!("user-{user}"), Vec::new());
+    let token = format!("token-{user}");
+    let headers = [("authorization", &*token), ("host", "app.test")];
+    for number in 0.. {
+        if shared.ends.load(Ordering::SeqCst) {
+            break;
+        }
+        let id = format!("{user}:{number}");
+        loop {
+            let at = *shared.address.lock().unwrap();
+            let asked = http.try_call(at, Method::POST, "/event", &headers, event(&name, &id));
+            if let Ok(answer) = asked.await
+                && answer.status.is_success()
+            {
+                let batched = !answer.header("tidegate-event").is_empty();
+                let answers = &mut shared.answers.lock().unwrap()[user];
+                *answers = (answers.0 + 1, batched);
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sent.push(id);
+    }
+    sent
+}
+
+/// Until each user has had so many answers from now on.
+async fn answered(shared: &Shared, more: u64) -> Vec<bool> {
+    let before: Vec<_> = shared.answers.lock().unwrap().clone();
+    let all = async {
+        loop {
+            let now = shared.answers.lock().unwrap().clone();
+            let reached = now
+                .iter()
+                .zip(&before)
+                .all(|(now, then)| now.0 >= then.0 + more);
+            if reached {
+                return now.iter().map(|(_, batched)| *batched).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time("answers for everybody", all).await
+}
+
+fn start(directory: &Path, upstream: SocketAddr) -> Process {
+    let short = ("window = \"1h\"", "window = \"20ms\"");
+    Process::start(&configure(directory, upstream, "process", &[short]))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_the_way_there_and_back_under_load_and_kills_nothing_is_lost_and_every_user_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let mut process = start(directory.path(), upstream.address);
+    let shared = Arc::new(Shared {
+        address: Mutex::new(process.address),
+        ends: AtomicBool::new(false),
+        answers: Mutex::new(vec![(0, false); USERS]),
+    });
+    let users: Vec<_> = (0..USERS)
+        .map(|user| tokio::spawn(learn(Arc::clone(&shared), user)))
+        .collect();
+    let mut sides: HashMap<(&str, u8), Vec<bool>> = HashMap::new();
+    for (mode, rollout) in STAGES {
+        answered(&shared, 2).await;
+        // In the middle of the change: it may be kept and not yet hold, or neither.
+        let admin = process.admin;
+        let change = tokio::spawn(async move {
+            let host = admin.to_string();
+            let headers = [("host", &*host)];
+            let wanted = json!({ "route": "/event", "mode": mode, "rollout": rollout });
+            let wanted = wanted.to_string();
+            drop(
+                Http::default()
+                    .try_call(admin, Method::PUT, "/modes", &headers, wanted)
+                    .await,
+            );
+        });
+        tokio::task::yield_now().await;
+        process.kill();
+        change.await.unwrap();
+        process = start(directory.path(), upstream.address);
+        *shared.address.lock().unwrap() = process.address;
+        set(process.admin, mode, rollout).await;
+        // Two answers: the first may be to a call that was under way when the mode changed.
+        let side = answered(&shared, 2).await;
+        let among = side.iter().filter(|batched| **batched).count();
+        match (mode, rollout) {
+            ("off", _) => assert_eq!(among, 0),
+            (_, 100) => assert_eq!(among, USERS),
+            _ => assert!(among < USERS, "{side:?}"),
+        }
+        if let Some(before) = sides.insert((mode, rollout), side.clone()) {
+            assert_eq!(
+                before, side,
+                "somebody is on another side at {mode} {rollout}"
+            );
+        }
+    }
+    for (tenth, half) in sides[&("coalesce", 10)]
+        .iter()
+        .zip(&sides[&("coalesce", 50)])
+    {
+        assert!(half | !tenth, "who is in at 10 % is in at 50 %");
+    }
+    shared.ends.store(true, Ordering::SeqCst);
+    let mut sent: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (user, task) in users.into_iter().enumerate() {
+        sent.insert(user, task.await.unwrap());
+    }
+    let (code, printed) = tokio::task::spawn_blocking(move || process.terminate())
+        .await
+        .unwrap();
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("pending 0"), "{printed}");
+    let taken = order(&upstream.seen());
+    for (user, ids) in sent {
+        let prefix = format!("{user}:");
+        let of_user: Vec<_> = taken.iter().filter(|id| id.starts_with(&prefix)).collect();
+        assert_eq!(of_user, ids.iter().collect::<Vec<_>>());
+    }
+}
