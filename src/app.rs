@@ -134,7 +134,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let listener = server::bind(&config.server);
     let listener = listener
         .with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
-    let admin_settings = admin_door(config.admin.listen, &config.server, admin_places);
+    let admin_settings = admin_server_settings(config.admin.listen, &config.server, admin_places);
     let admin_listener = server::bind(&admin_settings);
     let admin_listener = admin_listener
         .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
@@ -252,7 +252,11 @@ const ADMIN_STALL: Duration = Duration::from_secs(10);
 
 /// The admin listener's places are its own, and soon free again: the public listener can't take
 /// them, and callers that say nothing can't keep them.
-fn admin_door(listen: SocketAddr, public: &ServerSettings, places: usize) -> ServerSettings {
+fn admin_server_settings(
+    listen: SocketAddr,
+    public: &ServerSettings,
+    places: usize,
+) -> ServerSettings {
     ServerSettings {
         listen,
         max_connections: places,

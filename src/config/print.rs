@@ -275,7 +275,7 @@ fn group_line(config: &Config, group: &Group) -> String {
     }
     if !group.flush_with.is_empty() {
         line.push_str(&format!(
-            "; sealed by urgent events of {} too",
+            "; sealed by priority events of {} too",
             names(&group.flush_with)
         ));
     }

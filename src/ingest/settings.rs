@@ -176,7 +176,7 @@ pub enum KeyError {
     Template(#[from] TemplateError),
 }
 
-/// What makes an event urgent.
+/// What gives an event priority.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     /// The value there (raw JSON compared as values) is one of these.

@@ -89,7 +89,7 @@ impl Ledgers {
         };
     }
 
-    /// A duplicate was recognized at the door.
+    /// A duplicate was recognized when it was to be accepted.
     pub fn repeat(&self, choice: u64) {
         *self.part(choice).lock() += Ledger {
             received: 1,

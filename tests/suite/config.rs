@@ -166,7 +166,7 @@ fn the_shipped_configuration_says_what_each_route_does() {
         "batch snapshot: after 5s each goes out as the single call that it is; of those of one \
          course_id|courseId only",
         "the older ones are superseded; in one order with progress",
-        "sealed by urgent events of progress, snapshot too",
+        "sealed by priority events of progress, snapshot too",
         "GET /api/client/progress/summary cached per credential for 30s, whatever the response says",
         "any everything else passes through to http://127.0.0.1:8888",
     ];

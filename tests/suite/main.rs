@@ -6,7 +6,7 @@
 )]
 
 mod adapters;
-mod admin_door;
+mod admin_listener;
 mod cache_keys;
 mod cache_parts;
 mod caching;

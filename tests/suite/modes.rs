@@ -305,6 +305,7 @@ async fn a_hangup_reloads_modes_names_what_needs_a_restart_and_a_wrong_file_chan
     assert!(process.said().contains("\"of\""), "{}", process.said());
     assert_eq!(modes(process.admin).await["mode"], "coalesce");
 
+    set(process.admin, "coalesce", 30).await;
     rewrite(&[
         (
             "path = \"/event\"",
@@ -313,10 +314,12 @@ async fn a_hangup_reloads_modes_names_what_needs_a_restart_and_a_wrong_file_chan
         ("drain = \"5s\"", "drain = \"6s\""),
     ]);
     process.signal("-HUP");
-    said("POST /event: was coalesce, is off").await;
+    said("POST /event: was coalesce at 30 %, is off").await;
     said("changes of server hold after a restart").await;
     let shown = modes(process.admin).await;
     assert_eq!((&shown["mode"], &shown["deny"]), (&json!("off"), &json!(1)));
+    // Should the file come back to its first word, what was set meanwhile doesn't.
+    assert_eq!(shown["set"], Value::Null);
     let answer = Http::default()
         .try_call(
             process.address,

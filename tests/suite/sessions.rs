@@ -177,7 +177,7 @@ async fn rolls(end: End, is_good: bool) {
     }
     let (printed, order) = world.finish();
     let (warm, received) = if is_good { (1, 7) } else { (0, 6) };
-    // A duplicate at the door is counted with the next commit: a kill may come before it.
+    // A duplicate is counted with the next commit: a kill may come before it.
     let all = format!(
         "received {received} = accepted {} + duplicate 3 + superseded 0 + dead 0 + pending 0",
         warm + 3

@@ -80,7 +80,7 @@ impl<P: Parcel> Packer<P> {
         }
         let batch = parcel.batch();
         // What somebody waits for goes with the next look, and with all that came by then.
-        let deadline = if batch.urgent {
+        let deadline = if batch.awaited {
             now
         } else {
             now + self.room.wait

@@ -99,7 +99,7 @@ fn parcel(user: &str, events: &[(&str, usize)]) -> Batch<Sized> {
     lanes.tick(now + Duration::from_secs(5));
     let mut batch = lanes.take_ready().pop_front().unwrap();
     // Sealed by its time: nobody waits for it.
-    batch.urgent = false;
+    batch.awaited = false;
     batch
 }
 
@@ -123,7 +123,7 @@ fn windows_of_several_users_leave_together_when_the_first_has_waited_long_enough
 }
 
 #[test]
-fn a_full_an_urgent_and_a_suspected_window_do_not_wait() {
+fn a_full_an_awaited_and_a_suspected_window_do_not_wait() {
     let (mut packer, now) = (Packer::new(ROOM), Instant::now());
     packer.push(now, parcel("a", &[("1", 50), ("2", 50), ("3", 50)]));
     let loads = packer.push(now, parcel("b", &[("4", 50), ("5", 50)]));
@@ -150,7 +150,7 @@ fn a_full_an_urgent_and_a_suspected_window_do_not_wait() {
             .push(
                 now,
                 Batch {
-                    urgent: true,
+                    awaited: true,
                     ..parcel("c", &[("3", 50)])
                 }
             )
@@ -161,7 +161,7 @@ fn a_full_an_urgent_and_a_suspected_window_do_not_wait() {
             .push(
                 now,
                 Batch {
-                    urgent: true,
+                    awaited: true,
                     ..parcel("d", &[("4", 50)])
                 }
             )
@@ -230,12 +230,12 @@ proptest! {
         let (mut packer, now) = (Packer::new(ROOM), Instant::now());
         let mut loads = Vec::new();
         let mut count = 0;
-        for (number, (events, urgent)) in windows.into_iter().enumerate() {
+        for (number, (events, awaited)) in windows.into_iter().enumerate() {
             let named: Vec<_> = events.iter().map(|(id, bytes)| (id.to_string(), *bytes)).collect();
-            // A user's own ids differ: what repeats is a duplicate at the door.
+            // A user's own ids differ: what repeats is a duplicate before it is kept.
             let mut seen = HashSet::new();
             let named: Vec<_> = named.iter().filter(|(id, _)| seen.insert(id)).map(|(id, bytes)| (&**id, *bytes)).collect();
-            let batch = Batch { urgent, ..parcel(&format!("u{number}"), &named) };
+            let batch = Batch { awaited, ..parcel(&format!("u{number}"), &named) };
             count += 1;
             loads.extend(packer.push(now, batch));
         }

@@ -126,7 +126,7 @@ keys! {
     );
     /// a step since the last one sent of the same `key` that seals at once
     FLUSH_ON_CHANGE = Key::with("flush_on_change", Said("table of places and numbers"), "{}");
-    /// urgent events there seal this group's window too
+    /// priority events there seal this group's window too
     FLUSH_WITH = Key::with("flush_with", Said("list of groups"), "[]");
     /// what an event tells the state of, for `keep = "newest"` and `flush_on_change`; an event that
     /// lacks a part tells the state of nothing
@@ -138,7 +138,7 @@ keys! {
         ),
         "[]",
     );
-    /// `"newest"`: of a window only the newest event of each `key` is sent, and every urgent one.
+    /// `"newest"`: of a window only the newest event of each `key` is sent, and every priority event.
     /// With `form = "single"` and without a `key`, of each route
     KEEP = Key::text("keep", OneOf(&["all", "newest"]), "all");
     /// a batch ends before it would hold a value twice

@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub(in crate::config) struct Batch {
     /// The group, without what it has to do with other groups; `None` where it is wrong.
     pub(in crate::config) group: Option<Group>,
-    /// Groups whose urgent events seal this one's windows.
+    /// Groups whose priority events seal this one's windows.
     pub(in crate::config) flush_with: Vec<Reference>,
     /// What its batches carry beside events.
     pub(in crate::config) carried: Carried,

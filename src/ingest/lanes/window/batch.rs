@@ -77,7 +77,7 @@ pub struct Batch<E> {
     /// no other one speaks for it.
     pub was_refused: bool,
     /// Somebody waits for it.
-    pub urgent: bool,
+    pub awaited: bool,
     /// Failures in a row.
     pub trouble: Trouble,
     /// What is not known of its refusal.
@@ -96,7 +96,7 @@ impl<E: Entry> Batch<E> {
             events: Vec::new(),
             alone: false,
             was_refused: false,
-            urgent: false,
+            awaited: false,
             trouble: Trouble::default(),
             doubt: Doubt::None,
         }

@@ -50,7 +50,7 @@ pub(super) struct Lane<E> {
     /// Its credential was refused by the last answer that says anything of it.
     pub(super) was_refused: bool,
     /// Somebody waits for events up to this number: they don't wait for company.
-    pub(super) urgent: u64,
+    pub(super) awaited: u64,
     /// A success of its principal in another group lets it try again, though a refusal holds it.
     pub(super) may_try_once: bool,
     /// What is on its way shows of itself, where somebody may look.
@@ -80,7 +80,7 @@ impl<E: Entry> Lane<E> {
             retries: 0,
             status: None,
             was_refused: false,
-            urgent: 0,
+            awaited: 0,
             may_try_once: true,
             flying: Vec::new(),
             has_covers: false,
@@ -127,7 +127,7 @@ impl<E: Entry> Lane<E> {
             // somebody counts on its going first. A lane that moves sends what is due: else a state
             // might be replaced again and again, and never go.
             (true, true) if !held && !self.is_well() => {
-                let waited_for = |queued: &Queued<E>| queued.entry.seq() <= self.urgent;
+                let waited_for = |queued: &Queued<E>| queued.entry.seq() <= self.awaited;
                 let from = self
                     .queue
                     .iter()
@@ -425,10 +425,10 @@ impl<E: Entry> Lane<E> {
             return None;
         }
         if let Some(mut batch) = self.again.pop_front() {
-            batch.urgent = batch
+            batch.awaited = batch
                 .events
                 .iter()
-                .any(|queued| queued.first_seq() <= self.urgent);
+                .any(|queued| queued.first_seq() <= self.awaited);
             if let [queued] = &*batch.events
                 && self.is_oversize(rules, queued)
             {
@@ -468,7 +468,7 @@ impl<E: Entry> Lane<E> {
         let first = events.iter().map(Queued::first_seq).min()?;
         Some(Batch {
             events,
-            urgent: first <= self.urgent,
+            awaited: first <= self.awaited,
             ..Batch::of(id, &self.key, form)
         })
     }

@@ -473,7 +473,7 @@ impl<E: Entry> Lanes<E> {
         let held = self.holds.limit(lane, false) != u64::MAX;
         lane.seal(rules, why, held);
         if why == Seal::Asked {
-            lane.urgent = self.last_seq;
+            lane.awaited = self.last_seq;
         }
     }
 
