@@ -17,6 +17,7 @@ use crate::journal::recover;
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::metrics::{Ledger, Metrics};
 use crate::migration::Modes;
+use crate::migration::observe::{self, Observer};
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
 use crate::read::Read;
@@ -106,6 +107,14 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let upstream = Upstream::new(config.upstream);
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
+    let (observer, observer_task) = Observer::new(observe::Setup {
+        events: routes.events(),
+        groups: &config.groups,
+        delivery: &config.delivery,
+        identity: &identity,
+        metrics: Arc::clone(&metrics),
+        clock: clock.clone(),
+    });
     let shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
     let tags = Arc::new(Tags::new());
     let recovered = ingest::assemble(ingest::Setup {
@@ -119,6 +128,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         upstream: upstream.clone(),
         notices: Arc::clone(&notices),
         clock: clock.clone(),
+        watch: Arc::new(observer.clone()),
         shards,
     });
     let (
@@ -171,6 +181,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         listen: config.admin.listen.ip(),
         operations: operations.clone(),
         modes,
+        observer,
         reload: reload.clone(),
         tags,
         store,
@@ -190,6 +201,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         tasks.dispatcher.run(tasks.ready),
     ));
     others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
+    // Not watched: nothing that a call needs fails with it.
+    others.push(tokio::spawn(observer_task.run()));
     let service = service_fn(move |request| admin.clone().handle(request));
     others.push(tokio::spawn(server::serve(
         admin_listener,

@@ -127,7 +127,7 @@ enum ModesCommand {
     Set {
         /// A route's name, or a path: then all routes of it.
         route: String,
-        /// off, or coalesce.
+        /// off, observe or coalesce.
         mode: String,
         /// Percent of users, 0 to 100; without it that stays.
         #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]

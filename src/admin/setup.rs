@@ -5,6 +5,7 @@ use crate::cache::tags::Tags;
 use crate::drain::Drain;
 use crate::ingest::Operations;
 use crate::metrics::Metrics;
+use crate::migration::observe::Observer;
 use crate::migration::{Change, Modes};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Setup {
     pub(crate) operations: Operations,
     /// Modes.
     pub modes: Modes,
+    /// What was observed.
+    pub observer: Observer,
     /// Reads the configuration anew, where there is a file.
     pub reload: Option<Reload>,
     /// Generations.

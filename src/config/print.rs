@@ -200,7 +200,9 @@ fn event_line(config: &Config, event: &EventRoute) -> String {
         ));
     }
     match event.configured.mode {
-        Mode::Off => format!("forwarded: mode is off{only}"),
+        mode @ (Mode::Off | Mode::Observe) => {
+            format!("forwarded: mode is {}{only}", mode.as_str())
+        }
         Mode::Coalesce if event.configured.rollout < 100 => {
             format!(
                 "acknowledged {} into batch {group} for {} % of users{only}",

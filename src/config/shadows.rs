@@ -194,7 +194,7 @@ pub(super) fn other_methods(config: &Config, place: usize) -> Option<String> {
             .events
             .iter()
             .filter(same)
-            .all(|one| one.configured.mode == Mode::Off)
+            .all(|one| one.configured.mode != Mode::Coalesce)
     {
         return None;
     }

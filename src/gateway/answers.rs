@@ -4,7 +4,7 @@ use super::reply;
 use crate::body::Body;
 use crate::identity::Identity;
 use crate::ingest::accept::refusal::Refusal;
-use crate::ingest::accept::take::Ack;
+use crate::ingest::accept::ack::Ack;
 use crate::metrics::{Action, Metrics};
 use crate::upstream::UpstreamError;
 use crate::upstream::headers::HeadError;

@@ -7,9 +7,10 @@ use super::touches::{TouchRules, Touches};
 use crate::event::GroupIndex;
 use crate::identity::Caller;
 use crate::ingest::Acceptor;
+use crate::ingest::accept::ack::Ack;
 use crate::ingest::accept::call::Call;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
-use crate::ingest::accept::take::{Ack, Prepared};
+use crate::ingest::accept::take::Prepared;
 use crate::peer::Peer;
 use crate::route::{EventRoute, Params};
 use bytes::Bytes;
@@ -88,7 +89,7 @@ impl Decider {
         let headers = &head.parts.headers;
         if let Err(why) = self.check_event(&caller, head.candidates) {
             let shown = self.bodies.peek(headers, raw);
-            return Some(Err(self.decline_event(
+            return Some(Err(self.decline_unseen(
                 &call,
                 head.candidates,
                 Decline::Forward(why),
@@ -100,7 +101,7 @@ impl Decider {
             Ok(Some(plain)) => Some(self.prepare(&call, head.candidates, raw, &plain.body)),
             Ok(None) => None,
             Err(Unusable { why, shown }) => {
-                Some(Err(self.decline_event(&call, head.candidates, why, &shown)))
+                Some(Err(self.decline_unseen(&call, head.candidates, why, &shown)))
             }
         }
     }
@@ -117,7 +118,7 @@ impl Decider {
         match unpacked {
             Ok(plain) => self.prepare(&call, head.candidates, raw, &plain.body),
             Err(Unusable { why, shown }) => {
-                Err(self.decline_event(&call, head.candidates, why, &shown))
+                Err(self.decline_unseen(&call, head.candidates, why, &shown))
             }
         }
     }
@@ -133,6 +134,18 @@ impl Decider {
         prepared
             .map(Box::new)
             .map_err(|decline| self.decline_event(call, candidates, decline, body))
+    }
+
+    /// As [`decline_event`](Self::decline_event), of a call whose body the acceptor hasn't seen.
+    fn decline_unseen(
+        &self,
+        call: &Call<'_>,
+        candidates: &[&EventRoute],
+        decline: Decline,
+        body: &Bytes,
+    ) -> Decision {
+        self.acceptor.show_declined(candidates, &decline);
+        self.decline_event(call, candidates, decline, body)
     }
 
     /// `body`: what may be looked at of it.
@@ -225,7 +238,9 @@ impl Decider {
             Unread::Trailers => Decline::Forward(Forward::Trailers),
             Unread::NoRoom => Decline::Forward(Forward::NoRoom),
         };
-        match self.acceptor.judge(groups.first().copied(), decline) {
+        let decline = self.acceptor.judge(groups.first().copied(), decline);
+        self.acceptor.show_declined(head.candidates, &decline);
+        match decline {
             Decline::Refuse(refusal) => Decision::Refuse(refusal),
             Decline::Forward(why) => {
                 let caller = self.callers.identify(head.parts, head.peer);

@@ -3,7 +3,7 @@
 
 use crate::body::Body;
 use crate::ingest::accept::refusal::Refusal;
-use crate::ingest::accept::take::Ack;
+use crate::ingest::accept::ack::Ack;
 use crate::upstream::UpstreamError;
 use crate::upstream::headers::HeadError;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};

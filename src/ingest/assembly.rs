@@ -7,6 +7,7 @@ use super::accept::changes::Changes;
 use super::accept::contexts::Contexts;
 use super::accept::reputation::Reputation;
 use super::accept::shares::{Bounds, Shares};
+use super::accept::watch::Watch;
 use super::acceptor::Acceptor;
 use super::caller_lanes::CallerLanes;
 use super::caller_standing::CallerStanding;
@@ -61,6 +62,8 @@ pub(crate) struct Setup {
     pub(crate) notices: Arc<Notices>,
     /// Wall clock.
     pub(crate) clock: Clock,
+    /// Who is shown calls in mode `observe`.
+    pub(crate) watch: Arc<dyn Watch>,
     /// Tasks that own lanes; at least one.
     pub(crate) shards: usize,
 }
@@ -126,6 +129,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         upstream,
         notices,
         clock,
+        watch,
         shards,
     } = setup;
     let names: Vec<Arc<str>> = groups.iter().map(|group| Arc::clone(&group.name)).collect();
@@ -162,9 +166,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
     let contexts = Contexts::new(limits.max_context_bytes, Arc::clone(&reputation));
     let changes = Changes::new(Arc::clone(&metrics));
     let spread = Spread::new(shards);
-    let rules: Vec<_> = (0..groups.len())
-        .filter_map(|group| rules(&groups, group, &delivery))
-        .collect();
+    let rules = window_rules(&groups, &delivery);
     let (dispatcher, ready) = mpsc::unbounded_channel();
     let shards: Vec<_> = (0..shards)
         .map(|number| {
@@ -249,6 +251,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         dead,
         clock,
         most_lanes: 2 * most_lanes as u64,
+        watch,
         closed: AtomicBool::new(false),
     });
     let handles = Handles {
@@ -299,6 +302,13 @@ fn what_to_remember(groups: &[Group], delivery: &Delivery, limits: &Limits) -> j
         max_seen: limits.max_seen,
         events: delivery.give_up_after.saturating_add(longest),
     }
+}
+
+/// The rules of each group's windows.
+pub(crate) fn window_rules(groups: &[Group], delivery: &Delivery) -> Vec<Rules> {
+    (0..groups.len())
+        .filter_map(|group| rules(groups, group, delivery))
+        .collect()
 }
 
 fn rules(groups: &[Group], index: usize, delivery: &Delivery) -> Option<Rules> {

@@ -35,7 +35,7 @@ mod stop;
 mod tasks;
 
 pub(crate) use acceptor::Acceptor;
-pub(crate) use assembly::{Handles, Keeping, Setup, assemble};
+pub(crate) use assembly::{Handles, Keeping, Setup, assemble, window_rules};
 pub(crate) use caller_lanes::{CallerLanes, Held, Settled};
 pub(crate) use caller_standing::CallerStanding;
 pub(crate) use lanes::window::Asker;
@@ -53,6 +53,7 @@ use accept::buckets::Buckets;
 use accept::changes::Changes;
 use accept::contexts::Contexts;
 use accept::reputation::Reputation;
+use accept::watch::Watch;
 use delivery::gate::Gate;
 use lanes::shard::{Level, Shard};
 use outcome::dead::DeadLetters;
@@ -86,6 +87,8 @@ struct Shared {
     /// Lanes of one shard beyond which new events are forwarded: twice its share of
     /// `limits.max_lanes`.
     most_lanes: u64,
+    /// Who is shown calls in mode `observe`.
+    watch: Arc<dyn Watch>,
     /// The end: nothing more is taken.
     closed: AtomicBool,
 }

@@ -8,6 +8,8 @@ pub use ledger::{Ledger, Ledgers};
 
 use crate::event::{Outcome, Reason};
 use crate::memory::Usage;
+use prometheus::core::Collector as _;
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -27,6 +29,13 @@ pub struct Metrics {
     pub calls: Counters<Action>,
     /// Event calls that were forwarded or refused, by reason.
     pub declined: IntCounterVec,
+    /// Events of routes in mode `observe`, by route.
+    pub observed_events: IntCounterVec,
+    /// What the observer had no room for.
+    pub observe_shed: IntCounter,
+    /// Calls of routes in mode `observe` that `coalesce` would have forwarded or refused, by route
+    /// and reason.
+    pub observe_declined: IntCounterVec,
     /// Members of bodies that no mapping names, by route.
     pub unmapped: IntCounterVec,
     /// Calls of one principal whose fingerprint changed, by the part that changed.
@@ -158,6 +167,20 @@ impl Metrics {
                 "Event calls not acknowledged, by reason",
                 &["reason"],
             )?,
+            observed_events: vector(
+                "tidegate_observed_events_total",
+                "Events of routes in mode observe that coalesce would have acknowledged",
+                &["route"],
+            )?,
+            observe_shed: counter(
+                "tidegate_observe_shed_total",
+                "Calls that the observer had no room for, and that no report tells of",
+            )?,
+            observe_declined: vector(
+                "tidegate_observe_declined_total",
+                "Calls of routes in mode observe that coalesce would have forwarded or refused",
+                &["route", "reason"],
+            )?,
             unmapped: vector(
                 "tidegate_unmapped_members_total",
                 "Members of bodies of acknowledged calls that no mapping names, and no batch holds",
@@ -253,6 +276,25 @@ impl Metrics {
             }
         }
         self.batched_events.inc_by(batched);
+    }
+
+    /// The parts that made fingerprints change, and how often each did.
+    #[must_use]
+    pub fn changed_part_counts(&self) -> Vec<(String, u64)> {
+        let families = self.changed_parts.collect();
+        let metrics = families.iter().flat_map(MetricFamily::get_metric);
+        let count = |metric: &prometheus::proto::Metric| {
+            let part = metric.get_label().first()?.value().to_owned();
+            // A counter of whole numbers.
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it counts up from 0, in ones"
+            )]
+            let calls = metric.get_counter().get_value() as u64;
+            Some((part, calls))
+        };
+        metrics.filter_map(count).collect()
     }
 
     fn bury(&self, reason: Reason) {

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `modes` | what an operator changes while calls come |
 //! | `kept_modes` | the file in which that outlives the process |
+//! | [`observe`] | what windows would have saved, from calls that are forwarded |
 
 mod kept_modes;
 mod modes;
+pub mod observe;
 
 pub use kept_modes::KeptError;
 pub use modes::{Change, ModeError, Modes, RouteMode, Wanted};

@@ -362,6 +362,11 @@ fn routes_of(events: &[EventRoute]) -> Vec<Route> {
     routes
 }
 
+/// The routes' names, as operators and reports have them: each its own, or its method and path.
+pub(super) fn route_names(events: &[EventRoute]) -> Vec<String> {
+    routes_of(events).iter().map(Route::shown_name).collect()
+}
+
 /// The routes that an operator names.
 fn find(routes: &[Route], name: &str) -> Result<Vec<usize>, ModeError> {
     let named = |route: &Route| route.name.as_deref() == Some(name);

@@ -17,11 +17,13 @@ pub enum Mode {
     Off = 0,
     /// Acknowledged and batched.
     Coalesce = 1,
+    /// Forwarded, and run through windows on paper.
+    Observe = 2,
 }
 
 impl Mode {
     /// All of them, in the order of a migration.
-    pub const ALL: [Self; 2] = [Self::Off, Self::Coalesce];
+    pub const ALL: [Self; 3] = [Self::Off, Self::Observe, Self::Coalesce];
 
     /// Its word in the configuration.
     #[must_use]
@@ -29,6 +31,7 @@ impl Mode {
         match self {
             Self::Off => "off",
             Self::Coalesce => "coalesce",
+            Self::Observe => "observe",
         }
     }
 
@@ -153,6 +156,7 @@ impl Switch {
         match headers.get(name)?.to_str().ok().and_then(Mode::of)? {
             Mode::Coalesce => Some(true),
             Mode::Off => Some(false),
+            Mode::Observe => None,
         }
     }
 

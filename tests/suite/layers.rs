@@ -94,6 +94,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["call"],
             &["mapping", "checks"],
             &["decode", "preview"],
+            &["ack", "watch"],
             &["take"],
             &["client_batch"],
         ],
@@ -109,12 +110,21 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["fetch", "lookup", "write"],
         ],
     ),
-    ("migration", &[&["kept_modes"], &["modes"]]),
+    ("migration", &[&["kept_modes"], &["modes"], &["observe"]]),
+    (
+        "migration::observe",
+        &[
+            &["arrangement", "report", "sample", "trace"],
+            &["advice", "paper", "tally"],
+            &["sheet"],
+            &["observer"],
+        ],
+    ),
     (
         "admin",
         &[
             &["access", "reply", "setup"],
-            &["dead_letters", "metrics", "modes", "status"],
+            &["dead_letters", "metrics", "modes", "observe", "status"],
         ],
     ),
     (

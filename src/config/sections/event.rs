@@ -46,8 +46,9 @@ keys! {
         Said("table of templates over `body`, `path`, the head, `now`, `uuid`, `request_id`"),
         "the body as it is",
     );
-    /// `"off"`: forwarded, after the caller's events
-    MODE = Key::text("mode", OneOf(&["coalesce", "off"]), "coalesce");
+    /// `"off"`: forwarded, after the caller's events. `"observe"`: as `"off"`, and `tidegate observe
+    /// report` says what windows of several lengths would have saved
+    MODE = Key::text("mode", OneOf(&["coalesce", "observe", "off"]), "coalesce");
     /// percent of users, sticky; the others' calls are forwarded, after their events
     ROLLOUT = Key::with("rollout", Number(0, 100), "100");
     /// users whose events are batched whatever `rollout` says
@@ -251,7 +252,7 @@ fn read_mode(section: &Section<'_>) -> Mode {
     let modes = [
         ("coalesce", Some(Mode::Coalesce)),
         ("off", Some(Mode::Off)),
-        ("observe", None),
+        ("observe", Some(Mode::Observe)),
         ("shadow", None),
     ];
     section
@@ -260,7 +261,7 @@ fn read_mode(section: &Section<'_>) -> Mode {
         .unwrap_or_else(|| {
             section.wrong_key(
                 &MODE,
-                "only \"off\" and \"coalesce\" are allowed in this version",
+                "only \"off\", \"observe\" and \"coalesce\" are allowed in this version",
             );
             Mode::Off
         })

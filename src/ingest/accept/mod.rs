@@ -6,13 +6,16 @@
 //! | `mapping`, `draft` | the event as it is written, once |
 //! | `checks` | what a group asks of an event |
 //! | `decode` | one after the other |
+//! | `ack` | what a client hears |
 //! | `take` | what may be kept, and its way into the journal |
 //! | `client_batch` | a batch that a client made itself |
 //! | `admit` | ids that were seen, rates, and the obligation that an event is |
 //! | `reputation`, `shares`, `contexts`, `changes` | what is known of callers, what they hold, what their calls share, what makes them differ |
 //! | [`refusal`] | why a call is forwarded or refused |
+//! | `watch` | what an observer is shown of calls in mode `observe` |
 //! | `preview` | what a forwarded call would be as an event |
 
+pub(crate) mod ack;
 pub(crate) mod admit;
 pub(crate) mod buckets;
 pub(crate) mod call;
@@ -28,3 +31,4 @@ pub mod refusal;
 pub(crate) mod reputation;
 pub(crate) mod shares;
 pub(crate) mod take;
+pub(crate) mod watch;

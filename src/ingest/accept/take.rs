@@ -1,39 +1,26 @@
 //! Taking an event call: what needs no wait first ([`Acceptor::prepare`]), then the journal
 //! ([`Acceptor::keep_prepared`]).
 
-use super::call::{Call, Scope};
+use super::ack::{Ack, acknowledge};
+use super::call::Call;
 use super::decode::{self, Decoded, Decoder, Payload};
-use crate::event::{Event, EventId, GroupIndex, Succession};
+use crate::event::{Event, GroupIndex, Succession};
 use crate::ingest::Acceptor;
 use crate::ingest::accept::admit::{Claim, Known, SeenKey};
 use crate::ingest::accept::buckets::{NoToken, Payer};
 use crate::ingest::accept::contexts::TooMuch;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::shares::{Address, Holder, Share};
+use crate::ingest::accept::watch::Observed;
 use crate::ingest::settings::Group;
 use crate::journal::More;
 use crate::json::Object;
 use crate::rollout::Mode;
 use crate::route::EventRoute;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::Method;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
-
-/// An acknowledgement, ready to be sent.
-#[derive(Debug)]
-pub struct Ack {
-    /// Status.
-    pub status: StatusCode,
-    /// The route's headers.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Body, JSON.
-    pub body: Bytes,
-    /// The event's id (`Tidegate-Event`); none for a batch.
-    pub event: Option<EventId>,
-    /// The event was known already.
-    pub duplicate: bool,
-}
 
 /// An event that may be kept, and what is said when it is.
 #[derive(Debug)]
@@ -110,13 +97,23 @@ impl Acceptor {
         body: &Bytes,
     ) -> Result<Prepared, Decline> {
         let first = candidates.first().map(|route| route.group);
-        let (text, object) = read_body(call, body).map_err(|decline| self.judge(first, decline))?;
-        let route = decode::choose(candidates, &object).ok_or(Decline::Forward(Forward::NoRule))?;
+        let (text, object) = read_body(call, body).map_err(|decline| {
+            let decline = self.judge(first, decline);
+            self.show_declined(candidates, &decline);
+            decline
+        })?;
+        let route = decode::choose(candidates, &object).ok_or_else(|| {
+            let decline = Decline::Forward(Forward::NoRule);
+            self.show_declined(candidates, &decline);
+            decline
+        })?;
         let judge = |decline| self.judge(Some(route.group), decline);
         if let Some(query) = call.caller.parts().uri.query()
             && !route.knows_query(query)
         {
-            return Err(Decline::Forward(Forward::Query));
+            let decline = Decline::Forward(Forward::Query);
+            self.show_declined(&[route], &decline);
+            return Err(decline);
         }
         let decoder = self
             .decoder(route.group)
@@ -129,6 +126,10 @@ impl Acceptor {
         let decoded = decoder.decode_single(route, call, payload);
         let decoded = decoded.map_err(|decline| match route.switch.setting().mode {
             Mode::Off => Decline::Forward(Forward::Mode),
+            Mode::Observe => {
+                self.show_declined(&[route], &judge(decline));
+                Decline::Forward(Forward::Mode)
+            }
             Mode::Coalesce => judge(decline),
         })?;
         let looked = self.look_up(&decoded.event);
@@ -137,9 +138,14 @@ impl Acceptor {
             .tester(&call.caller.parts().headers, call.caller.peer());
         // A repetition of what was acknowledged before the rule was switched off is one still: its
         // event goes once.
-        if looked.known != Known::Yes
-            && route.switch.mode_for(&decoded.event.lane.user, tester) == Mode::Off
-        {
+        let mode = route.switch.mode_for(&decoded.event.lane.user, tester);
+        if looked.known != Known::Yes && mode != Mode::Coalesce {
+            if mode == Mode::Observe {
+                let body = (text, &object);
+                let has_ack = route.ack.headers.is_empty()
+                    || acknowledge(route, call, body, &decoded, false).is_some();
+                self.show_event(route, decoder.group, &decoded, looked, has_ack);
+            }
             return Err(Decline::Forward(Forward::Mode));
         }
         let ack = acknowledge(
@@ -166,6 +172,37 @@ impl Acceptor {
             differs_if_known: route.ack.duplicate.is_some(),
             unmapped,
         })
+    }
+
+    /// Shows the observer an event, or why it would not have been acknowledged, without taking
+    /// anything of the bounds. `has_ack`: its acknowledgement can be written.
+    fn show_event(
+        &self,
+        route: &EventRoute,
+        group: &Group,
+        decoded: &Decoded<'_>,
+        looked: Looked,
+        has_ack: bool,
+    ) {
+        let event = &decoded.event;
+        let admissible = match looked.known {
+            _ if !has_ack => Err(Decline::Forward(Forward::HeaderValue)),
+            Known::Other => Err(Decline::Forward(Forward::OtherContent)),
+            _ => self.check_admissible(group, event, looked.is_refused),
+        };
+        let fits = decoded.fits.map_err(|why| Decline::Forward(why.into()));
+        match admissible.and(fits) {
+            Ok(()) => self.0.watch.see_event(
+                route,
+                &Observed {
+                    event,
+                    view: decoded.view(),
+                    key: looked.key,
+                    envelope: self.0.admitter.envelope(event),
+                },
+            ),
+            Err(decline) => self.show_declined(&[route], &decline),
+        }
     }
 
     /// Keeps what may be kept, and says what its client hears; `None`: its id has become known
@@ -417,47 +454,6 @@ impl Acceptor {
         self.0.admitter.repeat();
         self.0.journal.repeat();
     }
-}
-
-/// What a client hears of its event. `None`: a header can't hold what it would have to.
-fn acknowledge(
-    route: &EventRoute,
-    call: &Call<'_>,
-    body: (&str, &Object<'_>),
-    decoded: &Decoded<'_>,
-    duplicate: bool,
-) -> Option<Ack> {
-    let event = &decoded.event;
-    let scope = Scope {
-        call,
-        body: Some(body),
-        event: Some(decoded.view()),
-        user: Some(&event.lane.user),
-    };
-    let template = route
-        .ack
-        .duplicate
-        .as_ref()
-        .filter(|_| duplicate)
-        .unwrap_or(&route.ack.body);
-    let mut out = String::with_capacity(256);
-    template.write(&scope, &mut out);
-    let rendered = route
-        .ack
-        .headers
-        .iter()
-        .filter_map(|(name, template)| Some((name, template.render(&scope)?)));
-    let headers: Result<Vec<_>, _> = rendered
-        .map(|(name, text)| HeaderValue::try_from(text).map(|value| (name.clone(), value)))
-        .collect();
-    let (headers, event) = (headers.ok()?, Some(event.id.clone()));
-    Some(Ack {
-        status: route.ack.status,
-        headers,
-        body: out.into(),
-        event,
-        duplicate,
-    })
 }
 
 /// The body as JSON. A call whose method needs no body may leave it out.

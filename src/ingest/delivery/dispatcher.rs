@@ -14,11 +14,13 @@ use super::pack::{Packer, Room};
 use super::turns::{Place, Turns};
 use super::workers::{Work, Workers};
 use crate::event::{Context, Fingerprint, Keys, Realm};
+use crate::identity::Identity;
 use crate::ingest::lanes::shard::Message;
 use crate::ingest::lanes::shard::sleep_until;
 use crate::ingest::settings::{Group, Pack};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::task::Id;
 use tokio::time::Instant;
@@ -39,6 +41,18 @@ pub struct Dispatcher {
     places: HashMap<Id, Place>,
 }
 
+/// The limits of a group's common batches.
+pub fn room_of(group: &Group, wait: Duration, identity: &Identity, now: SystemTime) -> Room {
+    let nobody = Context::bare(Keys::of(Fingerprint([0; 16])));
+    Room {
+        max_events: group.max_events,
+        max_bytes: group.max_bytes,
+        envelope: group.envelope.overhead(identity, &nobody, "", now),
+        wait,
+        distinct: group.distinct.clone(),
+    }
+}
+
 impl Work for Arc<Deliverer> {
     type Piece = Carrier;
     async fn run(&self, carrier: Carrier) {
@@ -54,22 +68,13 @@ impl Dispatcher {
         let room = |group: &Group| match &group.pack {
             Pack::User => None,
             Pack::Shared { wait, .. } => {
-                let nobody = Context::bare(Keys::of(Fingerprint([0; 16])));
-                let envelope = group.envelope.overhead(
-                    &deliverer.assembler.identity,
-                    &nobody,
-                    "",
-                    deliverer.assembler.clock.now(),
-                );
-                let (max_events, max_bytes, distinct) =
-                    (group.max_events, group.max_bytes, group.distinct.clone());
-                Some(Room {
-                    max_events,
-                    max_bytes,
-                    envelope,
-                    wait: *wait,
-                    distinct,
-                })
+                let assembler = &deliverer.assembler;
+                Some(room_of(
+                    group,
+                    *wait,
+                    &assembler.identity,
+                    assembler.clock.now(),
+                ))
             }
         };
         let rooms = deliverer.groups.iter().map(room).enumerate();

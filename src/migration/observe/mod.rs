@@ -1,0 +1,34 @@
+//! Mode `observe` (docs/observe.md): calls are forwarded, and what windows would have made of them
+//! is worked out on paper.
+//!
+//! ```text
+//! acceptor ─ decode, check ─► observer ─ bounded channel ─► sheet ─► one run per arrangement
+//!                │                │ full: shed, counted            │ lanes, packers: the live code
+//!                └► forwarded     └ hashes and sizes only          └► report, recommendation
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `arrangement` | the windows, counts, packings and keeps that are tried |
+//! | `trace` | what is kept of an event: hashes, sizes, times |
+//! | `sample` | whose events are worked on where there are too many |
+//! | `paper` | one arrangement's lanes and packers, with a clock that is an argument |
+//! | `tally` | what left them, and when |
+//! | `sheet` | all runs and counts, and what is reported of them |
+//! | `advice` | which arrangement is recommended |
+//! | `observer` | what the event path shows calls to, and its task |
+//! | `report` | what is told, as it stands in JSON |
+
+mod advice;
+mod arrangement;
+mod observer;
+mod paper;
+mod report;
+mod sample;
+mod sheet;
+mod tally;
+mod trace;
+
+pub use observer::{Observer, ObserverTask, Setup};
+pub use report::{Advice, Figures, GroupReport, Minute, Report, RouteReport, Split};
+

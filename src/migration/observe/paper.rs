@@ -1,0 +1,163 @@
+//! One arrangement's run on paper: the lanes and the packers that live events pass, with a clock
+//! that is an argument, and an application that takes every delivery at once.
+
+use super::arrangement::Arrangement;
+use super::tally::{Tally, minute_of};
+use super::trace::Trace;
+use crate::event::{Outcome, Realm};
+use crate::ingest::delivery::pack::{Packer, Parcel, Room};
+use crate::ingest::lanes::window::{Batch, Entry as _, Fate, Lanes, Rules, Verdict};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A batch that waits for company.
+#[derive(Debug)]
+struct Waiting(Batch<Arc<Trace>>);
+
+impl Parcel for Waiting {
+    type Event = Arc<Trace>;
+    fn batch(&self) -> &Batch<Arc<Trace>> {
+        &self.0
+    }
+}
+
+/// What waits together: one group's batches of one host.
+type Place = (usize, Realm, bool);
+
+/// The lanes of all groups under one arrangement.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Which.
+    pub(super) arrangement: Arrangement,
+    /// What left, by group.
+    pub(super) tallies: Vec<Tally>,
+    lanes: Lanes<Arc<Trace>>,
+    packers: BTreeMap<Place, Packer<Waiting>>,
+    /// Limits of each group's common batches; none: its batches go by themselves.
+    rooms: Vec<Option<Room>>,
+    began: Instant,
+    /// Users that one of them stands for.
+    weight: u64,
+}
+
+impl Run {
+    /// An arrangement of groups with these rules. `rooms`: the limits of common batches, by group.
+    pub(super) fn new(
+        arrangement: Arrangement,
+        own: &[Rules],
+        rooms: &[Room],
+        most_lanes: usize,
+        began: Instant,
+    ) -> Self {
+        let rules: Vec<_> = own.iter().map(|rules| arrangement.rules(rules)).collect();
+        let rooms = rules.iter().zip(rooms);
+        Self {
+            arrangement,
+            tallies: rules.iter().map(|_| Tally::new()).collect(),
+            rooms: rooms
+                .map(|(rules, room)| rules.shared.then(|| room.clone()))
+                .collect(),
+            lanes: Lanes::new(rules, most_lanes),
+            packers: BTreeMap::new(),
+            began,
+            weight: 1,
+        }
+    }
+
+    /// Lanes with events.
+    pub(super) const fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// One user stands for so many from here on.
+    pub(super) const fn weigh(&mut self, weight: u64) {
+        self.weight = weight;
+    }
+
+    /// An event enters its window. What was due before was done.
+    pub(super) fn push(&mut self, now: Instant, trace: Arc<Trace>) {
+        self.lanes.push(now, trace);
+        self.send(now);
+    }
+
+    /// Does what is due by now, each at its time.
+    pub(super) fn run_until(&mut self, now: Instant) {
+        while let Some(at) = self.next_wake().filter(|at| *at <= now) {
+            self.lanes.tick(at);
+            let due: Vec<_> = self
+                .packers
+                .values_mut()
+                .filter_map(|packer| packer.tick(at))
+                .collect();
+            due.into_iter().for_each(|load| self.deliver(at, load));
+            self.send(at);
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let packers = self.packers.values().filter_map(Packer::deadline);
+        packers.chain(self.lanes.next_wake()).min()
+    }
+
+    /// What is ready goes, and what that makes ready.
+    fn send(&mut self, now: Instant) {
+        loop {
+            let ready = self.lanes.take_ready();
+            if ready.is_empty() {
+                break;
+            }
+            for batch in ready {
+                self.pack(now, batch);
+            }
+        }
+        for settled in self.lanes.take_settled() {
+            let group = settled.entry.lane().group.0;
+            if matches!(settled.outcome, Outcome::Superseded { .. })
+                && let Some(tally) = self.tallies.get_mut(group)
+            {
+                tally.superseded += 1;
+            }
+        }
+        self.packers.retain(|_, packer| packer.deadline().is_some());
+    }
+
+    fn pack(&mut self, now: Instant, batch: Batch<Arc<Trace>>) {
+        let group = batch.key.group.0;
+        let first = batch.events.first().map(|queued| &queued.entry);
+        let place = first.map(|first| (group, first.owner().realm, first.https));
+        let room = self.rooms.get(group).and_then(Option::as_ref);
+        let loads = match (room, place) {
+            (Some(room), Some(place)) => {
+                let packer = self.packers.entry(place);
+                let packer = packer.or_insert_with(|| Packer::new(room.clone()));
+                packer.push(now, Waiting(batch))
+            }
+            _ => vec![vec![Waiting(batch)]],
+        };
+        loads.into_iter().for_each(|load| self.deliver(now, load));
+    }
+
+    /// One call goes out, and is taken at once.
+    fn deliver(&mut self, now: Instant, load: Vec<Waiting>) {
+        let group = load.first().map(|waiting| waiting.0.key.group.0);
+        if let Some(tally) = group.and_then(|group| self.tallies.get_mut(group)) {
+            tally.batches += 1;
+            tally.minutes.count(minute_of(self.began, now), self.weight);
+            let events = load.iter().flat_map(|waiting| &waiting.0.events);
+            for queued in events {
+                tally.note_wait(now.saturating_duration_since(queued.since));
+            }
+        }
+        for Waiting(batch) in load {
+            let fates = batch
+                .events
+                .iter()
+                .map(|_| Fate::Done(Outcome::Accepted))
+                .collect();
+            self.lanes
+                .verdict(now, batch, Verdict::Answered(fates), Duration::ZERO);
+        }
+    }
+}
