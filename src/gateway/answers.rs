@@ -3,8 +3,8 @@
 use super::reply;
 use crate::body::Body;
 use crate::identity::Identity;
-use crate::ingest::accept::refusal::Refusal;
 use crate::ingest::accept::ack::Ack;
+use crate::ingest::accept::refusal::Refusal;
 use crate::metrics::{Action, Metrics};
 use crate::upstream::UpstreamError;
 use crate::upstream::headers::HeadError;

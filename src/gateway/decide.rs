@@ -100,9 +100,12 @@ impl Decider {
         match self.bodies.unpack_at_once(headers, raw, group) {
             Ok(Some(plain)) => Some(self.prepare(&call, head.candidates, raw, &plain.body)),
             Ok(None) => None,
-            Err(Unusable { why, shown }) => {
-                Some(Err(self.decline_unseen(&call, head.candidates, why, &shown)))
-            }
+            Err(Unusable { why, shown }) => Some(Err(self.decline_unseen(
+                &call,
+                head.candidates,
+                why,
+                &shown,
+            ))),
         }
     }
 

@@ -2,8 +2,8 @@
 //! failures (RFC 9209).
 
 use crate::body::Body;
-use crate::ingest::accept::refusal::Refusal;
 use crate::ingest::accept::ack::Ack;
+use crate::ingest::accept::refusal::Refusal;
 use crate::upstream::UpstreamError;
 use crate::upstream::headers::HeadError;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};

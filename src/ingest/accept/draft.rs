@@ -16,8 +16,8 @@ pub(super) struct Member<'a> {
     drawn: bool,
 }
 
-/// An event to look into.
-#[derive(Debug, Clone, Copy)]
+/// An event to look into; by default one without members.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct View<'a> {
     json: &'a str,
     members: &'a [Member<'a>],

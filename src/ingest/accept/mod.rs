@@ -24,7 +24,7 @@ mod checks;
 pub(crate) mod client_batch;
 pub(crate) mod contexts;
 pub(crate) mod decode;
-mod draft;
+pub(crate) mod draft;
 mod mapping;
 pub(crate) mod preview;
 pub mod refusal;

@@ -240,7 +240,7 @@ impl Reputation {
     /// `refresh`: so often one call of a principal is forwarded for its session. Each map is capped
     /// at `most`. `shares` go by what is known here.
     #[must_use]
-    pub(in crate::ingest) fn new(
+    pub(crate) fn new(
         groups: usize,
         proof: Option<Duration>,
         refusal: Duration,
@@ -489,7 +489,7 @@ impl Reputation {
 
     /// A share for what is there already.
     #[must_use]
-    pub(in crate::ingest) fn adopt_share(&self, holder: Holder, takes: Takes) -> Share {
+    pub(crate) fn adopt_share(&self, holder: Holder, takes: Takes) -> Share {
         self.shares
             .adopt(holder, takes, || self.is_good_anywhere(holder.principal))
     }

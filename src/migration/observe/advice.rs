@@ -189,10 +189,21 @@ mod tests {
 
     #[test]
     fn a_player_that_calls_every_second_needs_no_long_window() {
-        let own = [(1, 1_900), (3, 3_900), (5, 5_800), (10, 9_000), (30, 9_900), (60, 10_000)];
+        let own = [
+            (1, 1_900),
+            (3, 3_900),
+            (5, 5_800),
+            (10, 9_000),
+            (30, 9_900),
+            (60, 10_000),
+        ];
         let full = [(5, 5_800), (10, 10_500), (30, 24_000), (60, 25_000)];
         let by_count = ladder(false, "user", &own);
-        assert_eq!(chosen(&by_count), (5_000, 10), "82.8 % of calls saved, of 90 %");
+        assert_eq!(
+            chosen(&by_count),
+            (5_000, 10),
+            "82.8 % of calls saved, of 90 %"
+        );
         let both = [by_count, ladder(true, "user", &full)].concat();
         let advice = advise(&FACTS, &both);
         assert_eq!(chosen(&both), (10_000, 25), "fuller batches save much more");
@@ -220,19 +231,33 @@ mod tests {
         let figures = ladder(false, "user", &[(1, 1_000), (5, 1_010), (60, 1_050)]);
         let advice = advise(&FACTS, &figures);
         assert!(advice.arrangement.is_none() && advice.toml.is_none());
-        assert!(advice.why.join(" ").contains("save little"), "{:?}", advice.why);
+        assert!(
+            advice.why.join(" ").contains("save little"),
+            "{:?}",
+            advice.why
+        );
     }
 
     #[test]
     fn too_little_is_said_to_be_too_little() {
         let figures = ladder(false, "user", &[(5, 5_000), (60, 9_000)]);
         for facts in [
-            Facts { events: 999, ..FACTS },
-            Facts { span: Duration::from_secs(599), ..FACTS },
+            Facts {
+                events: 999,
+                ..FACTS
+            },
+            Facts {
+                span: Duration::from_secs(599),
+                ..FACTS
+            },
         ] {
             let advice = advise(&facts, &figures);
             assert!(advice.arrangement.is_none());
-            assert!(advice.why[0].starts_with("Too little was seen"), "{:?}", advice.why);
+            assert!(
+                advice.why[0].starts_with("Too little was seen"),
+                "{:?}",
+                advice.why
+            );
         }
     }
 }

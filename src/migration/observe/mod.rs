@@ -32,3 +32,7 @@ mod trace;
 pub use observer::{Observer, ObserverTask, Setup};
 pub use report::{Advice, Figures, GroupReport, Minute, Report, RouteReport, Split};
 
+#[cfg(test)]
+mod live_tests;
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,9 @@
 //! shed and counted. The task works on a few at a time and lets others run between; if it fails, the
 //! queue closes, and everything is shed.
 
+use super::paper::Plan;
 use super::report::{Report, Split};
-use super::sheet::{Beside, Plan, Sheet};
+use super::sheet::{Beside, Sheet};
 use super::trace::{Trace, Watched};
 use crate::clock::{Clock, iso};
 use crate::identity::Identity;
@@ -130,7 +131,9 @@ impl Observer {
             };
             room_of(group, wait, identity, clock.now())
         };
-        let of = names.into_iter().zip(events.iter().map(|route| route.group.0));
+        let of = names
+            .into_iter()
+            .zip(events.iter().map(|route| route.group.0));
         let plan = Arc::new(Plan {
             groups: groups.to_vec(),
             rooms: groups.iter().map(room).collect(),

@@ -7,6 +7,7 @@ use super::trace::Trace;
 use crate::event::{Outcome, Realm};
 use crate::ingest::delivery::pack::{Packer, Parcel, Room};
 use crate::ingest::lanes::window::{Batch, Entry as _, Fate, Lanes, Rules, Verdict};
+use crate::ingest::settings::Group;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,19 @@ impl Parcel for Waiting {
     fn batch(&self) -> &Batch<Arc<Trace>> {
         &self.0
     }
+}
+
+/// What does not change while calls are observed.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The groups.
+    pub(super) groups: Vec<Group>,
+    /// The rules of their windows.
+    pub(super) rules: Vec<Rules>,
+    /// The limits of their common batches, with what is the default where they have none.
+    pub(super) rooms: Vec<Room>,
+    /// The routes: their names, and their groups.
+    pub(super) routes: Vec<(String, usize)>,
 }
 
 /// What waits together: one group's batches of one host.
@@ -43,16 +57,17 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// An arrangement of groups with these rules. `rooms`: the limits of common batches, by group.
+    /// An arrangement of a plan's groups. `began`: when minutes begin to be counted; `weight`: users
+    /// that one of them stands for.
     pub(super) fn new(
         arrangement: Arrangement,
-        own: &[Rules],
-        rooms: &[Room],
+        plan: &Plan,
         most_lanes: usize,
-        began: Instant,
+        (began, weight): (Instant, u64),
     ) -> Self {
-        let rules: Vec<_> = own.iter().map(|rules| arrangement.rules(rules)).collect();
-        let rooms = rules.iter().zip(rooms);
+        let rules = plan.rules.iter().map(|rules| arrangement.rules(rules));
+        let rules: Vec<_> = rules.collect();
+        let rooms = rules.iter().zip(&plan.rooms);
         Self {
             arrangement,
             tallies: rules.iter().map(|_| Tally::new()).collect(),
@@ -62,18 +77,13 @@ impl Run {
             lanes: Lanes::new(rules, most_lanes),
             packers: BTreeMap::new(),
             began,
-            weight: 1,
+            weight,
         }
     }
 
     /// Lanes with events.
     pub(super) const fn lanes(&self) -> usize {
         self.lanes.len()
-    }
-
-    /// One user stands for so many from here on.
-    pub(super) const fn weigh(&mut self, weight: u64) {
-        self.weight = weight;
     }
 
     /// An event enters its window. What was due before was done.

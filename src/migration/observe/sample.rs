@@ -102,7 +102,10 @@ mod tests {
         let mut before = users.len();
         for halvings in 1..5 {
             let now = users.iter().filter(|user| is_in(**user, halvings)).count();
-            assert!(now * 10 > before * 4 && now * 10 < before * 6, "{now} of {before}");
+            assert!(
+                now * 10 > before * 4 && now * 10 < before * 6,
+                "{now} of {before}"
+            );
             let stays = |user: &&u64| is_in(**user, halvings) && !is_in(**user, halvings - 1);
             assert_eq!(users.iter().filter(stays).count(), 0);
             before = now;

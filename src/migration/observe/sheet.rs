@@ -2,15 +2,13 @@
 
 use super::advice::{self, Facts};
 use super::arrangement::Arrangement;
-use super::paper::Run;
+use super::paper::{Plan, Run};
 use super::report::{Advice, Figures, GroupReport, Minute, Report, RouteReport, Split};
 use super::sample::{MOST_LANES, Sample};
 use super::tally::{MINUTES, Minutes, Tally, minute_of};
 use super::trace::Trace;
 use crate::event::first_eight;
 use crate::ingest::accept::admit::SeenKey;
-use crate::ingest::delivery::pack::Room;
-use crate::ingest::lanes::window::Rules;
 use crate::ingest::settings::{Group, Keep};
 use crate::keyed::Keyed;
 use std::collections::BTreeMap;
@@ -20,19 +18,6 @@ use tokio::time::Instant;
 
 /// Ids by which repetitions are known; at most twice as many are kept.
 const MOST_IDS: usize = 20_000;
-
-/// What does not change while calls are observed.
-#[derive(Debug)]
-pub(super) struct Plan {
-    /// The groups.
-    pub(super) groups: Vec<Group>,
-    /// The rules of their windows.
-    pub(super) rules: Vec<Rules>,
-    /// The limits of their common batches, with what is the default where they have none.
-    pub(super) rooms: Vec<Room>,
-    /// The routes: their names, and their groups.
-    pub(super) routes: Vec<(String, usize)>,
-}
 
 /// What is not known here, for a report.
 #[derive(Debug)]
@@ -83,6 +68,8 @@ impl RecentIds {
 struct GroupCounts {
     calls: u64,
     events: u64,
+    /// Those that went into the runs since they began.
+    worked: u64,
     duplicates: u64,
     declined: u64,
     /// When the first call came, and the last.
@@ -107,6 +94,8 @@ pub(super) struct Sheet {
     ids: RecentIds,
     sample: Sample,
     began: Instant,
+    /// When the runs began: at the last halving of the sample.
+    runs_began: Instant,
     /// Time that no event is before.
     now: Instant,
     seq: u64,
@@ -115,12 +104,9 @@ pub(super) struct Sheet {
 impl Sheet {
     /// Empty, from now on.
     pub(super) fn new(plan: &Arc<Plan>, now: Instant) -> Self {
-        let arrangements = Arrangement::all_for(&plan.groups).into_iter();
-        let runs = arrangements
-            .map(|one| Run::new(one, &plan.rules, &plan.rooms, MOST_LANES, now))
-            .collect();
         let group = |_: &Group| GroupCounts {
             calls: 0,
+            worked: 0,
             events: 0,
             duplicates: 0,
             declined: 0,
@@ -130,7 +116,8 @@ impl Sheet {
         };
         Self {
             plan: Arc::clone(plan),
-            runs,
+            runs: new_runs(plan, now, 1),
+            runs_began: now,
             groups: plan.groups.iter().map(group).collect(),
             routes: vec![RouteCounts::default(); plan.routes.len()],
             ids: RecentIds::default(),
@@ -143,7 +130,7 @@ impl Sheet {
 
     /// An event came over this route.
     pub(super) fn take_event(&mut self, route: usize, mut trace: Trace, key: SeenKey) {
-        self.run_until(trace.at);
+        self.now = self.now.max(trace.at);
         trace.at = self.now;
         match self.ids.note(key) {
             Known::OtherContent => return self.count_declined(route, "other_content"),
@@ -162,6 +149,8 @@ impl Sheet {
         if !self.sample.takes(trace.user, self.now) {
             return;
         }
+        // What is due is done when the next event comes that is worked on, each at its time.
+        self.run_until(self.now);
         self.seq += 1;
         trace.seq = self.seq;
         let trace = Arc::new(trace);
@@ -170,18 +159,29 @@ impl Sheet {
             run.push(self.now, Arc::clone(&trace));
             widest = widest.max(run.lanes());
         }
+        let group = self.plan.routes.get(route).map(|(_, group)| *group);
+        if let Some(counts) = group.and_then(|group| self.groups.get_mut(group)) {
+            counts.worked += 1;
+        }
         if widest >= MOST_LANES {
             self.sample.halve();
         }
         if self.sample.one_in() != before {
-            let weight = self.sample.one_in();
-            self.runs.iter_mut().for_each(|run| run.weigh(weight));
+            self.begin_anew();
         }
+    }
+
+    /// The runs begin anew with a smaller sample, so that no figure mixes two, and what the users
+    /// who left had in their lanes is gone.
+    fn begin_anew(&mut self) {
+        self.runs = new_runs(&self.plan, self.began, self.sample.one_in());
+        self.runs_began = self.now;
+        self.groups.iter_mut().for_each(|group| group.worked = 0);
     }
 
     /// A call came over this route that would have been forwarded or refused.
     pub(super) fn take_declined(&mut self, route: usize, reason: &'static str, at: Instant) {
-        self.run_until(at);
+        self.now = self.now.max(at);
         self.count_declined(route, reason);
     }
 
@@ -243,6 +243,7 @@ impl Sheet {
         let (group, counts) = (self.plan.groups.get(index)?, self.groups.get(index)?);
         let (first, last) = counts.seen?;
         let span = last.saturating_duration_since(first);
+        let worked_span = last.saturating_duration_since(first.max(self.runs_began));
         let tried = self
             .runs
             .iter()
@@ -252,8 +253,8 @@ impl Sheet {
             .collect();
         let facts = Facts {
             group: &group.name,
-            events: counts.events,
-            span,
+            events: counts.worked,
+            span: worked_span,
             pack: pack_word(group.is_shared()),
             keep: keep_word(group.keep == Keep::Newest),
         };
@@ -295,11 +296,11 @@ impl Sheet {
         };
         let configured = tally(&|one| one.is_configured(group));
         let advised = advice.arrangement.as_ref();
-        let advised = advised.and_then(|wanted| {
-            tally(&|one| one.concerns(group) && is_same(group, one, wanted))
-        });
+        let advised = advised
+            .and_then(|wanted| tally(&|one| one.concerns(group) && is_same(group, one, wanted)));
         let newest = minute_of(self.began, self.now);
         let oldest = newest.saturating_sub(MINUTES as u64 - 1);
+        let oldest = oldest.max(minute_of(self.began, self.runs_began));
         let after = |tally: &Tally, minute: u64| {
             counts.declined_by_minute.of(minute) + tally.minutes.of(minute)
         };
@@ -312,6 +313,13 @@ impl Sheet {
             })
             .collect()
     }
+}
+
+fn new_runs(plan: &Plan, began: Instant, weight: u64) -> Vec<Run> {
+    let arrangements = Arrangement::all_for(&plan.groups).into_iter();
+    arrangements
+        .map(|one| Run::new(one, plan, MOST_LANES, (began, weight)))
+        .collect()
 }
 
 const fn pack_word(shared: bool) -> &'static str {

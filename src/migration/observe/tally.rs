@@ -113,7 +113,10 @@ mod tests {
         minutes.count(60, 5);
         assert_eq!((minutes.of(0), minutes.of(59), minutes.of(60)), (0, 4, 5));
         minutes.count(1_000, 6);
-        assert_eq!((minutes.of(60), minutes.of(1_000), minutes.of(1_001)), (0, 6, 0));
+        assert_eq!(
+            (minutes.of(60), minutes.of(1_000), minutes.of(1_001)),
+            (0, 6, 0)
+        );
     }
 
     #[test]
@@ -123,6 +126,10 @@ mod tests {
             tally.note_wait(Duration::from_millis(wait * 10));
         }
         assert_eq!(tally.events, 100);
-        assert!((495..=505).contains(&tally.wait_ms(0.5)), "{}", tally.wait_ms(0.5));
+        assert!(
+            (495..=505).contains(&tally.wait_ms(0.5)),
+            "{}",
+            tally.wait_ms(0.5)
+        );
     }
 }
