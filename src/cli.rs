@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 mod admin_client;
 mod inspect;
 mod modes;
+mod observe;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -57,6 +58,12 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// What windows would save of the calls of routes in mode observe, at the admin address of a
+    /// running sidecar.
+    Observe {
+        #[command(subcommand)]
+        what: ObserveCommand,
     },
     /// A journal's directory that no process has open.
     Journal {
@@ -132,6 +139,19 @@ enum ModesCommand {
         /// Percent of users, 0 to 100; without it that stays.
         #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]
         rollout: Option<u8>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ObserveCommand {
+    /// A table and a recommendation for each group.
+    Report {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Also write one page with plots to this file.
+        #[arg(long)]
+        html: Option<PathBuf>,
     },
 }
 
@@ -279,6 +299,17 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                     .map_err(|error| Failure::Input(format!("{error:#}")))?,
             };
             print!("{text}");
+            Ok(())
+        }
+        Command::Observe {
+            what: ObserveCommand::Report { json, html },
+        } => {
+            let admin = load()?.admin.listen;
+            let (text, page) = runtime()?.block_on(observe::report(admin, json, html.is_some()))?;
+            print!("{text}");
+            if let Some((file, page)) = html.zip(page) {
+                std::fs::write(&file, page).with_context(|| file.display().to_string())?;
+            }
             Ok(())
         }
         Command::Journal { what } => {
