@@ -114,8 +114,8 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "migration::observe",
         &[
-            &["arrangement", "report", "sample", "trace"],
-            &["advice", "paper", "tally"],
+            &["arrangement", "report", "sample", "tally", "trace"],
+            &["advice", "paper"],
             &["sheet"],
             &["observer"],
         ],

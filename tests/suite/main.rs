@@ -35,6 +35,7 @@ mod limits;
 mod losses;
 mod memory;
 mod modes;
+mod observe;
 mod order;
 mod own;
 mod own_reads;

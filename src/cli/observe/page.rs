@@ -28,7 +28,7 @@ th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--line);whit
 th:first-child,td:first-child{text-align:left}.bar{display:block;height:10px;background:var(--c0);\
 border-radius:2px}.bars{display:grid;grid-template-columns:minmax(0,auto) minmax(40px,1fr) auto;\
 gap:4px 10px;align-items:center;max-width:640px;font-size:.9rem}\
-.bars>*{min-width:0}pre{background:var(--card);padding:12px;border-radius:8px;overflow-x:auto;\
+.bars span{min-width:0}pre{background:var(--card);padding:12px;border-radius:8px;overflow-x:auto;\
 font-size:.9rem}";
 
 /// A text between tags or in an attribute.

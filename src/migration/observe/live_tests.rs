@@ -91,7 +91,7 @@ impl Deliveries {
     }
 }
 
-fn identity() -> Arc<Identity> {
+pub(super) fn identity() -> Arc<Identity> {
     let settings = IdentitySettings {
         selection: Selection::listed(&[]),
         claims: Vec::new(),

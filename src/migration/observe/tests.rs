@@ -1,20 +1,26 @@
 //! A sheet's bounds, and what tests of it share: groups, events, streams.
 
+use super::live_tests::identity;
+use super::observer::{Observer, Setup};
 use super::paper::Plan;
 use super::sheet::{Beside, Sheet};
 use super::trace::{Trace, Watched};
+use crate::clock::Clock;
 use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Subject, UserId,
 };
 use crate::ingest::accept::admit::SeenKey;
 use crate::ingest::accept::draft::View;
-use crate::ingest::accept::watch::Observed;
+use crate::ingest::accept::watch::{Observed, Watch as _};
 use crate::ingest::delivery::pack::Room;
 use crate::ingest::lanes::window::{ENVELOPE_BYTES, Rules};
 use crate::ingest::settings::{
-    ClientBatches, Envelope, Fallback, Group, Keep, KeyPart, MissingId, Pack, Reply, Results,
-    Shape, Target,
+    Backoff, ClientBatches, Delivery, Envelope, Fallback, Group, Keep, KeyPart, Limited, MissingId,
+    Pack, Reply, Results, Shape, Target,
 };
+use crate::metrics::Metrics;
+use crate::rollout::{Draw, Exceptions, Mode, Sampling, Setting, Switch};
+use crate::route::{Ack, EventRoute, Pattern};
 use crate::template::{JsonTemplate, Path};
 use bytes::Bytes;
 use http::StatusCode;
@@ -309,4 +315,90 @@ fn an_observed_user_is_known_by_hashes_only() {
         !text.contains("12345") && !text.contains("user 678"),
         "{text}"
     );
+}
+
+fn route() -> EventRoute {
+    let setting = Setting {
+        mode: Mode::Observe,
+        rollout: 100,
+    };
+    let sampling = Sampling {
+        draw: Draw::new(""),
+        tester: None,
+    };
+    EventRoute {
+        method: http::Method::POST,
+        path: Pattern::parse("/event").unwrap(),
+        matches: Vec::new(),
+        content_types: Vec::new(),
+        forward_unless: Vec::new(),
+        group: GroupIndex(0),
+        name: None,
+        configured: setting,
+        switch: Switch::new(setting, Exceptions::default(), sampling).into(),
+        event: None,
+        query: Vec::new(),
+        alone: false,
+        ack: Ack {
+            status: StatusCode::OK,
+            headers: Vec::new(),
+            body: JsonTemplate::from_json(&serde_json::json!({}), &[]).unwrap(),
+            duplicate: None,
+        },
+    }
+}
+
+fn delivery() -> Delivery {
+    let backoff = Backoff {
+        base: HOUR,
+        cap: HOUR,
+    };
+    Delivery {
+        timeout: HOUR,
+        max_in_flight: 1,
+        retry_network: vec![HOUR],
+        retry_server: backoff,
+        retry_limited: Limited {
+            base: HOUR,
+            jitter: HOUR,
+        },
+        escalate_after: 3,
+        give_up_after: HOUR,
+        token_margin: Duration::ZERO,
+        barrier: HOUR,
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_is_stuck_delays_no_call_and_counts_what_it_sheds() {
+    let metrics = Arc::new(Metrics::try_new().unwrap());
+    let (events, groups) = ([route()], [group()]);
+    let (observer, task) = Observer::new(Setup {
+        events: &events,
+        groups: &groups,
+        delivery: &delivery(),
+        identity: &identity(),
+        metrics: Arc::clone(&metrics),
+        clock: Clock::default(),
+    });
+    let one = event(1, 1, 1, false);
+    let show = |number: u64| {
+        let observed = Observed {
+            event: &one,
+            view: View::default(),
+            key: SeenKey(u128::from(number).to_be_bytes()),
+            envelope: ENVELOPE_BYTES,
+        };
+        observer.see_event(&events[0], &observed);
+    };
+    // Nothing runs the task, and no call awaits anything.
+    (0..5_000).for_each(show);
+    observer.see_declined(&events[0], "query");
+    assert_eq!(metrics.observe_shed.get(), 5_001 - 4_096);
+    assert!(observer.report().groups.is_empty());
+    // Once it is gone altogether, everything is shed.
+    drop(task);
+    show(5_000);
+    assert_eq!(metrics.observe_shed.get(), 5_002 - 4_096);
+    assert_eq!(observer.report().shed, 5_002 - 4_096);
 }

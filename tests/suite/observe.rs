@@ -1,0 +1,190 @@
+//! Mode `observe`: calls are the application's, and what windows would have made of them is told.
+
+use crate::crash::configure;
+use crate::support::process::{Process, run};
+use crate::support::upstream::FakeUpstream;
+use crate::support::{Http, Sidecar, in_time};
+use http::Method;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const OBSERVE: (&str, &str) = ("path = \"/event\"", "path = \"/event\"\nmode = \"observe\"");
+
+/// The report, once so many calls are in it.
+async fn observed(sidecar: &Sidecar, calls: u64) -> Value {
+    let reached = async {
+        loop {
+            let report = sidecar.admin(Method::GET, "/observe").await.json();
+            if report["groups"][0]["calls"].as_u64() == Some(calls) {
+                return report;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    in_time("the observer", reached).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_observed_call_is_the_applications_and_is_counted_with_what_became_of_it_on_paper() {
+    let sidecar = Sidecar::start(&[OBSERVE]).await;
+    for number in 0..8 {
+        let answer = sidecar.post("t", "u", &format!("e{number}"), "").await;
+        assert_eq!(answer.header("tidegate-event"), "");
+    }
+    assert_eq!(sidecar.upstream.seen().len(), 8);
+    assert_eq!(sidecar.running.ledger().received, 0);
+    // Said twice, not JSON, without a user, with a query, with a body that is too large for a batch.
+    sidecar.post("t", "u", "e0", "").await;
+    let headers = [("authorization", "t")];
+    let large = format!(
+        "{{\"id\":\"x\",\"user\":\"u\",\"lesson\":\"l\",\"pad\":\"{}\"}}",
+        "p".repeat(2_000)
+    );
+    for (path, body) in [
+        ("/event", "no json"),
+        ("/event", "{\"id\":\"y\",\"lesson\":\"l\"}"),
+        (
+            "/event?z=1",
+            "{\"id\":\"z\",\"user\":\"u\",\"lesson\":\"l\"}",
+        ),
+        ("/event", &*large),
+    ] {
+        sidecar
+            .call(Method::POST, path, &headers, body.to_owned())
+            .await;
+    }
+    let proof = [("authorization", "t"), ("dpop", "x")];
+    let body = json!({ "id": "p", "user": "u", "lesson": "l" }).to_string();
+    sidecar.call(Method::POST, "/event", &proof, body).await;
+    let report = observed(&sidecar, 14).await;
+    let group = &report["groups"][0];
+    assert_eq!(group["group"], "progress");
+    assert_eq!(
+        (&group["events"], &group["duplicates"], &group["declined"]),
+        (&json!(8), &json!(1), &json!(5))
+    );
+    let route = &group["routes"][0];
+    assert_eq!(route["route"], "POST /event");
+    let mut reasons = route["declined"].as_object().unwrap().clone();
+    assert_eq!(reasons.remove("not_json"), Some(json!(1)));
+    assert_eq!(reasons.remove("missing_field"), Some(json!(1)));
+    assert_eq!(reasons.remove("query"), Some(json!(1)));
+    assert_eq!(reasons.remove("too_large_for_batch"), Some(json!(1)));
+    assert_eq!(reasons.len(), 1, "the proof: {reasons:?}");
+    // Windows of an hour are sealed by their count of four.
+    let configured = group["arrangements"].as_array().unwrap();
+    let configured = configured.iter().find(|one| one["configured"] == true);
+    let configured = configured.unwrap();
+    assert_eq!(
+        (&configured["batches"], &configured["sent"]),
+        (&json!(2), &json!(8)),
+        "{configured}"
+    );
+    let seen = "tidegate_observed_events_total{route=\"POST /event\"}";
+    assert_eq!(sidecar.counter(seen).await, 9);
+    let declined = "tidegate_observe_declined_total{reason=\"query\",route=\"POST /event\"}";
+    assert_eq!(sidecar.counter(declined).await, 1);
+    assert_eq!(sidecar.counter("tidegate_observe_shed_total").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_body_an_id_a_user_or_a_credential_is_in_a_report() {
+    let sidecar = Sidecar::start(&[OBSERVE]).await;
+    let body = json!({
+        "id": "marker-id", "user": "marker-user", "lesson": "marker-lesson", "percent": 5,
+        "marker-member": "marker-value",
+    });
+    let headers = [
+        ("authorization", "marker-token"),
+        ("cookie", "s=marker-cookie"),
+        ("x-other", "marker-header"),
+    ];
+    for _ in 0..3 {
+        sidecar
+            .call(Method::POST, "/event", &headers, body.to_string())
+            .await;
+    }
+    observed(&sidecar, 3).await;
+    let report = sidecar.admin(Method::GET, "/observe").await.body;
+    let text = String::from_utf8(report.to_vec()).unwrap();
+    assert!(!text.contains("marker"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_or_off_is_not_observed() {
+    for mode in ["coalesce", "off"] {
+        let route = format!("path = \"/event\"\nmode = \"{mode}\"");
+        let sidecar = Sidecar::start(&[("path = \"/event\"", &route)]).await;
+        sidecar.post("t", "u", "a", "").await;
+        sidecar
+            .call(Method::POST, "/event", &[("authorization", "t")], "no json")
+            .await;
+        let report = sidecar.admin(Method::GET, "/observe").await.json();
+        assert_eq!(report["groups"], json!([]), "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_reports_what_was_observed_as_a_table_as_json_and_as_a_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let process = Process::start(&configure(
+        directory.path(),
+        upstream.address,
+        "process",
+        &[],
+    ));
+    let listen = format!("[admin]\nlisten = \"{}\"", process.admin);
+    let config = configure(
+        directory.path(),
+        upstream.address,
+        "process",
+        &[("[admin]\nlisten = \"127.0.0.1:0\"", &listen)],
+    );
+    let page = directory.path().join("report.html");
+    let file = page.display().to_string();
+    let tell = |arguments: Vec<String>| {
+        let config = config.clone();
+        tokio::task::spawn_blocking(move || {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            run(&arguments, &config, &[])
+        })
+    };
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let (code, said) = tell(words("modes set /event observe")).await.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("is observe"), "{said}");
+    for number in 0..4 {
+        let body = json!({ "id": number.to_string(), "user": "u", "lesson": "l", "percent": 1 });
+        let headers = [("authorization", "t"), ("host", "app.test")];
+        let sent = Http::default()
+            .try_call(
+                process.address,
+                Method::POST,
+                "/event",
+                &headers,
+                body.to_string(),
+            )
+            .await;
+        assert_eq!(sent.unwrap().header("tidegate-event"), "");
+    }
+    let seen = async {
+        loop {
+            let (code, said) = tell(words("observe report --json")).await.unwrap();
+            assert_eq!(code, Some(0), "{said}");
+            let report: Value = serde_json::from_str(&said).unwrap();
+            if report["groups"][0]["events"] == 4 {
+                return;
+            }
+        }
+    };
+    in_time("the observer", seen).await;
+    let mut arguments = words("observe report --html");
+    arguments.push(file);
+    let (code, said) = tell(arguments).await.unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("[batch.progress]"), "{said}");
+    assert!(said.contains("Too little was seen"), "{said}");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("batch.progress"));
+}
