@@ -77,10 +77,8 @@ impl Arrangement {
     /// It says something of this group that no other arrangement says.
     pub(super) fn concerns(self, group: &Group) -> bool {
         let is_listed = self.window.is_none() && WINDOWS.contains(&group.window);
-        !is_listed
-            && !(self.full && group.flush_at == group.max_events)
-            && !(self.shared && group.is_single())
-            && (!self.newest || has_subjects(group))
+        let is_said = is_listed || self.full && group.flush_at == group.max_events;
+        !is_said && !(self.shared && group.is_single()) && (!self.newest || has_subjects(group))
     }
 
     /// It is how this group is configured.
