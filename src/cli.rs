@@ -55,7 +55,7 @@ enum Command {
         #[command(subcommand)]
         what: Option<ModesCommand>,
         /// As JSON.
-        #[arg(long)]
+        #[arg(long, global = true)]
         json: bool,
     },
     /// A journal's directory that no process has open.
@@ -198,7 +198,10 @@ impl From<Problems> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Runtime(error)
+        match error.downcast::<admin_client::Refused>() {
+            Ok(refused) => Self::Input(refused.to_string()),
+            Err(error) => Self::Runtime(error),
+        }
     }
 }
 
@@ -234,11 +237,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         || -> Result<Config, Failure> { Ok(config::load(&arguments.config, std::env::vars())?) };
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => {
-            let config = load()?;
+            let text = config::read_text(&arguments.config)?;
+            let name = arguments.config.display().to_string();
+            let config = config::parse(&text, &name, std::env::vars())?;
             log("info");
             // Whatever this process writes is its owner's alone: the journal holds credentials.
             rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-            Ok(runtime()?.block_on(serve(config, arguments.config))?)
+            Ok(runtime()?.block_on(serve(config, (arguments.config, text)))?)
         }
         Command::Check { journal } => {
             let config = load()?;
@@ -274,9 +279,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                     route,
                     mode,
                     rollout,
-                }) => runtime()?
-                    .block_on(modes::set(admin, &route, &mode, rollout))
-                    .map_err(|error| Failure::Input(format!("{error:#}")))?,
+                }) => runtime()?.block_on(modes::set(admin, (&route, &mode, rollout), json))?,
             };
             print!("{text}");
             Ok(())
@@ -354,7 +357,7 @@ fn log(default: &str) {
         .init();
 }
 
-async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
+async fn serve(config: Config, (file, text): (PathBuf, String)) -> anyhow::Result<()> {
     let journal = match config.journal.durability {
         Durability::Disk | Durability::Process if !config.groups.is_empty() => {
             let path = std::path::absolute(&config.journal.path).context("journal.path")?;
@@ -368,7 +371,7 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     // The process may be told to read it anew from another directory.
     let file = std::path::absolute(&file).context("--config")?;
     let options = Options {
-        file: Some(file),
+        file: Some((file, text)),
         ..Options::default()
     };
     let running = app::start(config, options).await?;
@@ -380,7 +383,8 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
         tokio::select! {
             told = signals.next() => match told {
                 Told::End => break,
-                Told::Reload => tell_reloaded(running.reload().await),
+                // A disk that doesn't answer must not keep it from hearing the next signal.
+                Told::Reload => drop(tokio::spawn(tell_reloaded(running.reload()))),
             },
             () = running.draining() => break,
         }
@@ -404,14 +408,17 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell_reloaded(reloaded: Option<Result<Reloaded, String>>) {
-    match reloaded {
+async fn tell_reloaded(reload: impl Future<Output = Option<Result<Reloaded, String>>>) {
+    match reload.await {
         None => tell("nothing was read anew"),
         Some(Err(problems)) => tell(&format!("{problems}\nnothing has changed")),
         Some(Ok(reloaded)) => {
             for change in &reloaded.changes {
                 let Change { route, was, now } = change;
                 tell(&format!("{route}: was {was}, is {now}"));
+            }
+            if let Some(error) = &reloaded.failed {
+                tell(&format!("modes hold until the process ends: {error}"));
             }
             if !reloaded.needs_restart.is_empty() {
                 let sections = reloaded.needs_restart.join(", ");

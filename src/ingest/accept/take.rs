@@ -61,6 +61,9 @@ struct Looked {
 enum Admission {
     /// It is known.
     Known,
+    /// Its route is off, and its id is on the way into the journal: it is a repetition if that is
+    /// kept, and the application's if it isn't.
+    OffUndecided(SeenKey),
     /// Under this key, with this share of the bounds.
     New(SeenKey, Share),
 }
@@ -109,10 +112,13 @@ impl Acceptor {
         sent: &Bytes,
         body: &Bytes,
     ) -> Result<Prepared, Decline> {
-        let first = candidates.first().map(|route| route.group);
-        let (text, object) = read_body(call, body).map_err(|decline| self.judge(first, decline))?;
+        let (text, object) = read_body(call, body)
+            .map_err(|decline| self.judge(refusing_group(candidates), decline))?;
         let route = decode::choose(candidates, &object).ok_or(Decline::Forward(Forward::NoRule))?;
-        let judge = |decline| self.judge(Some(route.group), decline);
+        if route.switch.was_never_on() {
+            return Err(Decline::Forward(Forward::Mode));
+        }
+        let judge = |decline| self.judge(refusing_group(&[route]), decline);
         if let Some(query) = call.caller.parts().uri.query()
             && !route.knows_query(query)
         {
@@ -135,11 +141,12 @@ impl Acceptor {
         let tester = route
             .switch
             .tester(&call.caller.parts().headers, call.caller.peer());
-        // A repetition of what was acknowledged before the rule was switched off is one still: its
-        // event goes once.
-        if looked.known != Known::Yes
-            && route.switch.mode_for(&decoded.event.lane.user, tester) == Mode::Off
-        {
+        let is_off = route.switch.mode_for(&decoded.event.lane.user, tester) == Mode::Off;
+        // A repetition of what was acknowledged before the route was switched off is one still: its
+        // event goes once. An id that Tidegate made of the call names no repetition for certain.
+        let may_repeat =
+            decoded.id_is_given && matches!(looked.known, Known::Yes | Known::Undecided);
+        if is_off && !may_repeat {
             return Err(Decline::Forward(Forward::Mode));
         }
         let ack = acknowledge(
@@ -153,7 +160,11 @@ impl Acceptor {
         let ack = ack.ok_or(Decline::Forward(Forward::HeaderValue))?;
         let unmapped = decode::unmapped(route, &object);
         let mut arrival = Arrival::of(call, decoded);
-        let admission = self.admit(decoder.group, &mut arrival, looked)?;
+        let admission = if is_off && looked.known == Known::Undecided {
+            Admission::OffUndecided(looked.key)
+        } else {
+            self.admit(decoder.group, &mut arrival, looked)?
+        };
         let Arrival {
             event, succession, ..
         } = arrival;
@@ -187,6 +198,12 @@ impl Acceptor {
         } = prepared;
         let is_new = match admission {
             Admission::Known => false,
+            Admission::OffUndecided(key) => {
+                match self.0.admitter.seen.known_when_decided(key).await {
+                    Known::Yes => false,
+                    _ => return Err(Decline::Forward(Forward::Mode)),
+                }
+            }
             Admission::New(key, share) => {
                 let is_new = self.store(event, (key, share), succession).await?;
                 if !is_new && differs_if_known {
@@ -400,7 +417,7 @@ impl Acceptor {
     ) -> Result<bool, Decline> {
         let looked = self.look_up(&arrival.event);
         let is_new = match self.admit(group, &mut arrival, looked)? {
-            Admission::Known => false,
+            Admission::Known | Admission::OffUndecided(_) => false,
             Admission::New(key, share) => {
                 self.store(arrival.event, (key, share), arrival.succession)
                     .await?
@@ -417,6 +434,16 @@ impl Acceptor {
         self.0.admitter.repeat();
         self.0.journal.repeat();
     }
+}
+
+/// The group that may refuse a call which may meet any of these routes (`refuse`): none where
+/// somebody's calls of one of them are forwarded, since those are the application's to judge.
+pub fn refusing_group(candidates: &[&EventRoute]) -> Option<GroupIndex> {
+    let first = candidates.first()?;
+    candidates
+        .iter()
+        .all(|route| route.switch.is_on_for_all())
+        .then_some(first.group)
 }
 
 /// What a client hears of its event. `None`: a header can't hold what it would have to.
