@@ -48,8 +48,8 @@ const TELL: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Wall clock.
     pub clock: Clock,
-    /// The configuration's file, to be read anew when asked.
-    pub file: Option<PathBuf>,
+    /// The configuration's file, to be read anew when asked, and its text.
+    pub file: Option<(PathBuf, String)>,
 }
 
 /// A sidecar that runs.
@@ -95,8 +95,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     };
     let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
     let modes = restore_modes(&routes, directory, &metrics, &clock);
-    let reload = file.map(|path| {
-        let reloader = Reloader::new(path, modes.clone());
+    let reload = file.map(|(path, text)| {
+        let reloader = Reloader::new(path, text, modes.clone());
         Arc::new(move || reloader.reload()) as Reload
     });
     let identity = Arc::new(Identity::new(
@@ -414,9 +414,12 @@ impl Running {
     }
 
     /// Reads the configuration anew, if it came from a file. What came of it is in the log.
-    pub async fn reload(&self) -> Option<Result<Reloaded, String>> {
-        let reload = self.reload.clone()?;
-        tokio::task::spawn_blocking(move || reload()).await.ok()
+    pub fn reload(&self) -> impl Future<Output = Option<Result<Reloaded, String>>> + use<> {
+        let reload = self.reload.clone();
+        async {
+            let reload = reload?;
+            tokio::task::spawn_blocking(move || reload()).await.ok()
+        }
     }
 
     /// Until something asks for the end from inside.

@@ -56,7 +56,7 @@ enum Command {
         #[command(subcommand)]
         what: Option<ModesCommand>,
         /// As JSON.
-        #[arg(long)]
+        #[arg(long, global = true)]
         json: bool,
     },
     /// What windows would save of the calls of routes in mode observe, at the admin address of a
@@ -218,7 +218,10 @@ impl From<Problems> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Runtime(error)
+        match error.downcast::<admin_client::Refused>() {
+            Ok(refused) => Self::Input(refused.to_string()),
+            Err(error) => Self::Runtime(error),
+        }
     }
 }
 
@@ -254,11 +257,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         || -> Result<Config, Failure> { Ok(config::load(&arguments.config, std::env::vars())?) };
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => {
-            let config = load()?;
+            let text = config::read_text(&arguments.config)?;
+            let name = arguments.config.display().to_string();
+            let config = config::parse(&text, &name, std::env::vars())?;
             log("info");
             // Whatever this process writes is its owner's alone: the journal holds credentials.
             rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-            Ok(runtime()?.block_on(serve(config, arguments.config))?)
+            Ok(runtime()?.block_on(serve(config, (arguments.config, text)))?)
         }
         Command::Check { journal } => {
             let config = load()?;
@@ -294,9 +299,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                     route,
                     mode,
                     rollout,
-                }) => runtime()?
-                    .block_on(modes::set(admin, &route, &mode, rollout))
-                    .map_err(|error| Failure::Input(format!("{error:#}")))?,
+                }) => runtime()?.block_on(modes::set(admin, (&route, &mode, rollout), json))?,
             };
             print!("{text}");
             Ok(())
@@ -385,7 +388,7 @@ fn log(default: &str) {
         .init();
 }
 
-async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
+async fn serve(config: Config, (file, text): (PathBuf, String)) -> anyhow::Result<()> {
     let journal = match config.journal.durability {
         Durability::Disk | Durability::Process if !config.groups.is_empty() => {
             let path = std::path::absolute(&config.journal.path).context("journal.path")?;
@@ -399,7 +402,7 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     // The process may be told to read it anew from another directory.
     let file = std::path::absolute(&file).context("--config")?;
     let options = Options {
-        file: Some(file),
+        file: Some((file, text)),
         ..Options::default()
     };
     let running = app::start(config, options).await?;
@@ -411,7 +414,8 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
         tokio::select! {
             told = signals.next() => match told {
                 Told::End => break,
-                Told::Reload => tell_reloaded(running.reload().await),
+                // A disk that doesn't answer must not keep it from hearing the next signal.
+                Told::Reload => drop(tokio::spawn(tell_reloaded(running.reload()))),
             },
             () = running.draining() => break,
         }
@@ -435,14 +439,17 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell_reloaded(reloaded: Option<Result<Reloaded, String>>) {
-    match reloaded {
+async fn tell_reloaded(reload: impl Future<Output = Option<Result<Reloaded, String>>>) {
+    match reload.await {
         None => tell("nothing was read anew"),
         Some(Err(problems)) => tell(&format!("{problems}\nnothing has changed")),
         Some(Ok(reloaded)) => {
             for change in &reloaded.changes {
                 let Change { route, was, now } = change;
                 tell(&format!("{route}: was {was}, is {now}"));
+            }
+            if let Some(error) = &reloaded.failed {
+                tell(&format!("modes hold until the process ends: {error}"));
             }
             if !reloaded.needs_restart.is_empty() {
                 let sections = reloaded.needs_restart.join(", ");

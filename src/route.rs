@@ -41,6 +41,30 @@ pub struct EventRoute {
 }
 
 impl EventRoute {
+    /// What it is, for a look whether two are the same: everything but its name and its mode.
+    #[must_use]
+    pub fn shape(&self) -> String {
+        let Self {
+            name: _,
+            configured: _,
+            switch: _,
+            method,
+            path,
+            matches,
+            content_types,
+            forward_unless,
+            group,
+            event,
+            query,
+            alone,
+            ack,
+        } = self;
+        format!(
+            "{method} {path:?} {matches:?} {content_types:?} {forward_unless:?} {group:?} {event:?} \
+             {query:?} {alone} {ack:?}"
+        )
+    }
+
     /// A clone with a switch of its own, which stands where the configuration says.
     #[must_use]
     pub fn afresh(&self) -> Self {

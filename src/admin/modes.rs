@@ -9,9 +9,12 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Most bytes of a change.
 const MAX_BODY: usize = 64 << 10;
+/// The disk is waited for so long.
+const DISK: Duration = Duration::from_secs(5);
 const ALLOWED: &str = "allowed: {\"route\": NAME or PATH, \"mode\": MODE, \"rollout\": 0 to 100}, or \
     a list of such; of mode and rollout one may be left out\n";
 
@@ -28,7 +31,7 @@ fn show_setting(setting: Setting) -> Value {
 fn show_route(route: &RouteMode) -> Value {
     let (allow, deny) = route.exceptions;
     json!({
-        "name": route.name, "method": route.method, "path": route.path,
+        "route": route.key, "name": route.name, "method": route.method, "path": route.path,
         "mode": route.now.mode.as_str(), "rollout": route.now.rollout,
         "configured": show_setting(route.configured),
         "set": route.set.as_ref().map(|(at, by)| json!({ "at": at, "by": by })),
@@ -61,13 +64,18 @@ pub(super) async fn change_modes(setup: &Setup, body: Incoming) -> Response<Body
         Err(what) => return wrong(&what),
     };
     let modes = setup.modes.clone();
-    // It waits for the disk.
-    let changed =
-        tokio::task::spawn_blocking(move || modes.change(&wanted, "the admin listener")).await;
-    match changed {
-        Ok(Ok((changes, failed))) => json(StatusCode::OK, &show_changes(&changes, failed.as_ref())),
-        Ok(Err(error)) => wrong(&error.to_string()),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    // It waits for the disk, when it holds already.
+    let changed = tokio::task::spawn_blocking(move || modes.change(&wanted, "the admin listener"));
+    match tokio::time::timeout(DISK, changed).await {
+        Ok(Ok(Ok((changes, failed)))) => {
+            json(StatusCode::OK, &show_changes(&changes, failed.as_ref()))
+        }
+        Ok(Ok(Err(error))) => wrong(&error.to_string()),
+        Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        Err(_) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the change holds, and isn't kept for the next start yet: the disk doesn't answer\n",
+        ),
     }
 }
 

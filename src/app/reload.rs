@@ -19,9 +19,8 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Of this file, as it is at the start.
-    pub(super) fn new(path: PathBuf, modes: Modes) -> Self {
-        let started = config::read_text(&path).unwrap_or_default();
+    /// Of this file, which had this text at the start.
+    pub(super) const fn new(path: PathBuf, started: String, modes: Modes) -> Self {
         Self {
             path,
             started,

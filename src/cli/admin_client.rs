@@ -8,11 +8,20 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::time::Duration;
+
+/// An answer must be there in this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was asked for isn't allowed (4xx); what the answer says.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(String);
 
 /// Asks, and gives back the JSON of a 2xx.
 ///
 /// # Errors
-/// Nobody answers, or with an error: then with what it says.
+/// [`Refused`]; or nobody answers in 30 s, or with a 5xx: then with what it says.
 pub(super) async fn ask(
     admin: SocketAddr,
     method: Method,
@@ -25,13 +34,22 @@ pub(super) async fn ask(
         .uri(format!("http://{admin}{path}"))
         .body(Full::new(Bytes::from(body)))?;
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let asked = client.request(request).await;
-    let (head, body) = asked
-        .with_context(|| format!("nobody answers at admin.listen {admin}"))?
-        .into_parts();
-    let body = body.collect().await?.to_bytes();
-    if !head.status.is_success() {
-        bail!("{}", String::from_utf8_lossy(&body).trim());
+    let nobody = || format!("nobody answers at admin.listen {admin}");
+    let answered = tokio::time::timeout(PATIENCE, async {
+        let (head, body) = client
+            .request(request)
+            .await
+            .with_context(nobody)?
+            .into_parts();
+        anyhow::Ok((head.status, body.collect().await?.to_bytes()))
+    });
+    let (status, body) = answered.await.with_context(nobody)??;
+    let said = || String::from_utf8_lossy(&body).trim().to_owned();
+    if status.is_client_error() {
+        bail!(Refused(said()));
+    }
+    if !status.is_success() {
+        bail!("{}", said());
     }
     Ok(serde_json::from_slice(&body)?)
 }

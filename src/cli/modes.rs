@@ -26,34 +26,47 @@ pub(super) async fn list(admin: SocketAddr, as_json: bool) -> anyhow::Result<Str
 /// Nobody answers, or the change isn't allowed.
 pub(super) async fn set(
     admin: SocketAddr,
-    route: &str,
-    mode: &str,
-    rollout: Option<u8>,
+    (route, mode, rollout): (&str, &str, Option<u8>),
+    as_json: bool,
 ) -> anyhow::Result<String> {
     let mut wanted = json!({ "route": route, "mode": mode });
     if let (Some(rollout), Some(members)) = (rollout, wanted.as_object_mut()) {
         members.insert("rollout".to_owned(), rollout.into());
     }
     let changed = ask(admin, Method::PUT, "/modes", Some(&wanted)).await?;
+    if as_json {
+        return Ok(format!("{}\n", serde_json::to_string_pretty(&changed)?));
+    }
     let mut out = String::new();
-    for change in changed["changed"].as_array().into_iter().flatten() {
+    for change in changed
+        .get("changed")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         writeln!(
             out,
             "{}: was {}, is {}",
-            change["route"].as_str().unwrap_or("?"),
-            setting(&change["was"]),
-            setting(&change["now"]),
+            text(change, "/route"),
+            setting(change, "/was"),
+            setting(change, "/now"),
         )?;
     }
-    if let Some(why) = changed["why_not_kept"].as_str() {
+    if let Some(why) = changed.get("why_not_kept").and_then(Value::as_str) {
         writeln!(out, "it holds until the process ends: {why}")?;
     }
     Ok(out)
 }
 
-fn setting(value: &Value) -> String {
-    let mode = value["mode"].as_str().unwrap_or("?");
-    match value["rollout"].as_u64() {
+fn text<'a>(value: &'a Value, at: &str) -> &'a str {
+    value.pointer(at).and_then(Value::as_str).unwrap_or("?")
+}
+
+/// The mode at this place, and for how many.
+fn setting(value: &Value, at: &str) -> String {
+    let mode = text(value, &format!("{at}/mode"));
+    let rollout = value.pointer(&format!("{at}/rollout"));
+    match rollout.and_then(Value::as_u64) {
         Some(rollout) if mode == "coalesce" => format!("{mode} at {rollout} %"),
         _ => mode.to_owned(),
     }
@@ -63,20 +76,20 @@ fn table(routes: &[Value]) -> String {
     let rows: Vec<[String; 4]> = routes
         .iter()
         .map(|route| {
-            let path = format!(
-                "{} {}",
-                route["method"].as_str().unwrap_or("?"),
-                route["path"].as_str().unwrap_or("?")
-            );
-            let configured = setting(&route["configured"]);
-            let since = match route["set"]["at"].as_str() {
+            let path = format!("{} {}", text(route, "/method"), text(route, "/path"));
+            let configured = setting(route, "/configured");
+            let since = match route.pointer("/set/at").and_then(Value::as_str) {
                 Some(at) => format!("since {at}; the file says {configured}"),
                 None => "as the file says".to_owned(),
             };
             [
-                route["name"].as_str().unwrap_or("-").to_owned(),
+                route
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .unwrap_or("-")
+                    .to_owned(),
                 path,
-                setting(route),
+                setting(route, ""),
                 since,
             ]
         })

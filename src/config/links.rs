@@ -10,7 +10,7 @@ use super::sections::event::{Event, Rule};
 use super::sections::preview::Preview;
 use super::settings::Config;
 use crate::event::{GroupIndex, ReadIndex};
-use crate::identity::{IdentitySettings, Part};
+use crate::identity::{IdentitySettings, Kind, Part};
 use crate::ingest::settings::{Group, KeyPart};
 use crate::rollout::Sampling;
 use crate::route::{CacheRoute, EventRoute, PreviewRoute};
@@ -49,6 +49,13 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         .iter()
         .flatten()
         .any(|group| names_users_in_lowercase(group, &identity.user));
+    if let Some(name) = &sections.sampling.tester {
+        // It says who tests, and nothing of the caller: it splits no lane.
+        let headers = &mut identity.selection.headers;
+        if !headers.iter().any(|(known, _)| known == name) {
+            headers.push((name.clone(), Kind::Passing));
+        }
+    }
     let events_named: Vec<_> = sections.events.iter().filter_map(Event::name).collect();
     let events = sections
         .events
@@ -111,11 +118,12 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
     })
 }
 
-/// An operator's word on a rule must not reach another one.
+/// An operator's word on a route must not reach another one.
 fn report_names_given_twice(names: &[(Box<str>, Position)], problems: &Sink) {
     for (index, (name, position)) in names.iter().enumerate() {
         if names.iter().take(index).any(|(earlier, _)| earlier == name) {
-            let text = format!("found {name:?}, which another rule has; each name is allowed once");
+            let text =
+                format!("found {name:?}, which another route has; each name is allowed once");
             problems.add(position.clone(), text);
         }
     }
@@ -212,8 +220,15 @@ fn link_event(
 ) -> Option<EventRoute> {
     let batch = event.batch?;
     let index = names.find(&batch)?;
-    let (rule, group) = (event.rule?, groups.get(index.0)?.as_ref()?);
+    let (mut rule, group) = (event.rule?, groups.get(index.0)?.as_ref()?);
     let query = looked_at_in_query(&rule, group, identity);
+    rule.spell_users(|name| {
+        if identity.lowercase_user {
+            name.to_lowercase()
+        } else {
+            name
+        }
+    });
     let route = rule.into_route(index, &group.id_field, query, sampling);
     route
         .map_err(|error| names.report(&batch.position, error.to_string()))

@@ -122,7 +122,7 @@ impl Bodies {
         &self,
         caller: &Caller<'_>,
         raw: &Bytes,
-        groups: &[GroupIndex],
+        (groups, refusing): (&[GroupIndex], Option<GroupIndex>),
     ) -> Result<Plain, Unusable> {
         let unusable = |why| Unusable {
             why,
@@ -134,8 +134,7 @@ impl Bodies {
             .map_err(|why| unusable(Decline::Forward(why)))?;
         let (headers, most) = (&caller.parts().headers, self.acceptor.max_body());
         let unpacked = self.unpacker.unpack(headers, raw, (most, is_good)).await;
-        let body =
-            unpacked.map_err(|why| unusable(self.acceptor.judge(groups.first().copied(), why)))?;
+        let body = unpacked.map_err(|why| unusable(self.acceptor.judge(refusing, why)))?;
         self.with_room(&body).map_err(unusable)
     }
 

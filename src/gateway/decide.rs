@@ -10,7 +10,7 @@ use crate::ingest::Acceptor;
 use crate::ingest::accept::ack::Ack;
 use crate::ingest::accept::call::Call;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
-use crate::ingest::accept::take::Prepared;
+use crate::ingest::accept::take::{Prepared, refusing_group};
 use crate::peer::Peer;
 use crate::route::{EventRoute, Params};
 use bytes::Bytes;
@@ -96,7 +96,7 @@ impl Decider {
                 &shown,
             )));
         }
-        let group = head.candidates.first().map(|route| route.group);
+        let group = refusing_group(head.candidates);
         match self.bodies.unpack_at_once(headers, raw, group) {
             Ok(Some(plain)) => Some(self.prepare(&call, head.candidates, raw, &plain.body)),
             Ok(None) => None,
@@ -116,7 +116,11 @@ impl Decider {
         raw: &Bytes,
     ) -> Result<Box<Prepared>, Decision> {
         let caller = self.callers.identify(head.parts, head.peer);
-        let unpacked = self.bodies.unpack_large(&caller, raw, &head.groups()).await;
+        let refusing = refusing_group(head.candidates);
+        let unpacked = self
+            .bodies
+            .unpack_large(&caller, raw, (&head.groups(), refusing))
+            .await;
         let call = Call::new(&caller, head.params, head.request_id);
         match unpacked {
             Ok(plain) => self.prepare(&call, head.candidates, raw, &plain.body),
@@ -200,7 +204,11 @@ impl Decider {
         }
         let unpacked = match self.bodies.unpack_at_once(headers, raw, Some(group)) {
             Ok(Some(plain)) => Ok(plain),
-            Ok(None) => self.bodies.unpack_large(&caller, raw, &[group]).await,
+            Ok(None) => {
+                self.bodies
+                    .unpack_large(&caller, raw, (&[group], Some(group)))
+                    .await
+            }
             Err(unusable) => Err(unusable),
         };
         let plain = match unpacked {
@@ -233,7 +241,7 @@ impl Decider {
     pub(super) fn decide_unread(
         &self,
         head: &EventHead<'_>,
-        groups: &[GroupIndex],
+        (groups, refusing): (&[GroupIndex], Option<GroupIndex>),
         unread: Unread,
     ) -> Decision {
         let decline = match unread {
@@ -241,7 +249,7 @@ impl Decider {
             Unread::Trailers => Decline::Forward(Forward::Trailers),
             Unread::NoRoom => Decline::Forward(Forward::NoRoom),
         };
-        let decline = self.acceptor.judge(groups.first().copied(), decline);
+        let decline = self.acceptor.judge(refusing, decline);
         self.acceptor.show_declined(head.candidates, &decline);
         match decline {
             Decline::Refuse(refusal) => Decision::Refuse(refusal),

@@ -7,6 +7,7 @@ use super::decide::{Decider, Decision, EventHead};
 use super::forward::Forwarder;
 use crate::body::Body;
 use crate::event::GroupIndex;
+use crate::ingest::accept::take::refusing_group;
 use crate::peer::Peer;
 use crate::route::{EventRoute, Params};
 use http::request::Parts;
@@ -48,7 +49,9 @@ impl EventCalls {
         let decision = match &gathered {
             Gathered::Whole(Whole { raw, .. }) => self.decider.decide_event(&head, raw).await,
             Gathered::Streamed(_, unread) => {
-                self.decider.decide_unread(&head, &head.groups(), *unread)
+                let refusing = refusing_group(candidates);
+                self.decider
+                    .decide_unread(&head, (&head.groups(), refusing), *unread)
             }
         };
         if let Decision::Acknowledge(ack) = decision {
@@ -85,7 +88,10 @@ impl EventCalls {
             Gathered::Whole(Whole { raw, .. }) => {
                 self.decider.decide_batch(&head, group, raw).await
             }
-            Gathered::Streamed(_, unread) => self.decider.decide_unread(&head, &[group], *unread),
+            Gathered::Streamed(_, unread) => {
+                self.decider
+                    .decide_unread(&head, (&[group], Some(group)), *unread)
+            }
         };
         self.carry_out(decision, parts, gathered, peer, &request_id)
             .await

@@ -39,7 +39,7 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
 pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
     // A volume of its own may begin with `lost+found`; the others are of a start that was cut off
     // before its mark was whole.
-    const OURS: [&str; 8] = [
+    const OURS: [&str; 10] = [
         LOCK_FILE,
         FORMAT_FILE,
         NEW_FORMAT,
@@ -47,6 +47,8 @@ pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
         NEW_ORIGIN,
         LOG,
         QUARANTINE,
+        "modes.json",
+        "modes.json.new",
         "lost+found",
     ];
     let entries = match std::fs::read_dir(path) {

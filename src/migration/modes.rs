@@ -1,11 +1,12 @@
 //! The modes of all `[[event]]` routes, which an operator changes while calls come.
 //!
-//! A change is kept before it holds, so that a restart finds it (`kept_modes`). At a start and at
-//! every reload it stands as long as the configuration says of its route what it said when the
-//! change was made; after that the configuration has spoken last, and holds.
+//! A change holds from the next call on, and is kept for the next start (`kept_modes`) before its
+//! operator hears of it. At a start and at every reload it stands as long as the configuration says
+//! of its route what it said when the change was made; after that the configuration has spoken last,
+//! holds, and what was kept is forgotten.
 //!
-//! A route is known over restarts by its name, or by its method and path and its place among the
-//! routes of both. An operator names it by its name, or all routes of a path by the path.
+//! A route is known over restarts by its name, or by its method, path and `match`. An operator names
+//! it by its name, or all routes of a path by the path.
 
 use super::kept_modes::{self, Kept, KeptError};
 use crate::clock::{Clock, iso};
@@ -22,17 +23,23 @@ pub struct Modes(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Changes are made one after the other.
+    /// Locked for a moment: no disk is waited for.
     routes: Mutex<Vec<Route>>,
-    /// Where they are kept; none where nothing outlives the process.
-    directory: Option<PathBuf>,
+    /// Where they are kept; none where nothing outlives the process. Locked while it is written.
+    directory: Option<Mutex<PathBuf>>,
+    /// What was kept of routes that there are no more: they may come back.
+    others: Vec<Kept>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
 
 #[derive(Debug)]
 struct Route {
+    /// Its name, or what stands for one.
     key: String,
+    /// What it would be known by without its name.
+    unnamed: String,
+    shape: String,
     name: Option<Box<str>>,
     method: String,
     path: Box<str>,
@@ -56,6 +63,8 @@ pub struct Wanted {
 /// How a route stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteMode {
+    /// What it is known by.
+    pub key: String,
     /// Its name, if it has one.
     pub name: Option<Box<str>>,
     /// Its method.
@@ -102,7 +111,7 @@ pub enum ModeError {
 impl Modes {
     /// The modes of these routes, with what an earlier process was told: what couldn't be read of
     /// it, if there is something. All routes are off then, since one of them may have been switched
-    /// off for a reason.
+    /// off for a reason, and stay so over restarts until each is set.
     #[must_use]
     pub fn restore(
         events: &[EventRoute],
@@ -113,28 +122,43 @@ impl Modes {
         let found = directory
             .as_deref()
             .map_or(Ok(Vec::new()), kept_modes::read);
-        let (kept, error) = match found {
+        let (mut kept, error) = match found {
             Ok(kept) => (kept, None),
             Err(error) => (Vec::new(), Some(error)),
         };
         let mut routes = routes_of(events);
+        let mut is_old = error.is_some();
         for route in &mut routes {
-            let set = kept.iter().find(|kept| kept.route == route.key).cloned();
-            route.take_over(set);
             if error.is_some() {
-                route.switch.set(Setting {
+                let off = Setting {
                     mode: Mode::Off,
                     ..route.configured
-                });
+                };
+                route.switch.set(off);
+                let by = "a start that couldn't read what was set before";
+                route.set = Some(route.kept(off, iso(clock.now()), by));
+            } else if let Some(place) = kept.iter().position(|kept| route.is_meant_by(kept)) {
+                is_old |= !route.take_over(kept.remove(place));
             }
+        }
+        for kept in &kept {
+            tracing::warn!(
+                route = kept.route,
+                "a mode was set for a route that there isn't any more"
+            );
         }
         let modes = Self(Arc::new(Shared {
             routes: Mutex::new(routes),
-            directory,
+            directory: directory.map(Mutex::new),
+            others: kept,
             metrics,
             clock,
         }));
-        modes.show(&modes.0.routes.lock());
+        if is_old {
+            // What no longer holds must not come back when the configuration does.
+            drop(modes.keep());
+        }
+        modes.show();
         (modes, error)
     }
 
@@ -144,8 +168,9 @@ impl Modes {
         self.0.routes.lock().iter().map(Route::shown).collect()
     }
 
-    /// Changes routes, all or none. It holds from the next call of each on. `by`: what is changing
-    /// them, for the log. What couldn't be kept for the next start is told beside the changes.
+    /// Changes routes, all or none: it holds from the next call of each on. `by`: what changes them,
+    /// for the log. What couldn't be kept for the next start is told beside the changes. Waits for
+    /// the disk when it holds already.
     ///
     /// # Errors
     /// One of them can't be changed so; nothing was changed.
@@ -154,167 +179,168 @@ impl Modes {
         wanted: &[Wanted],
         by: &str,
     ) -> Result<(Vec<Change>, Option<std::io::Error>), ModeError> {
+        let changes = self.apply(wanted, by)?;
+        let failed = self.keep().err();
+        Ok((changes, failed))
+    }
+
+    fn apply(&self, wanted: &[Wanted], by: &str) -> Result<Vec<Change>, ModeError> {
         let mut routes = self.0.routes.lock();
-        let at = iso(self.0.clock.now());
-        let mut next: Vec<(usize, Setting)> = Vec::new();
+        let mut next: Vec<Option<Setting>> = vec![None; routes.len()];
         for one in wanted {
             if let Some(rollout) = one.rollout.filter(|share| *share > 100) {
                 return Err(ModeError::Rollout(rollout));
             }
-            let named = find(&routes, &one.route)?;
-            for index in named {
-                let earlier = next.iter().rposition(|(known, _)| *known == index);
-                let stands = earlier.and_then(|place| next.get(place)).map_or_else(
-                    || routes.get(index).map(|route| route.switch.setting()),
-                    |(_, setting)| Some(*setting),
-                );
-                let Some(stands) = stands else { continue };
-                next.push((
-                    index,
-                    Setting {
-                        mode: one.mode.unwrap_or(stands.mode),
-                        rollout: one.rollout.unwrap_or(stands.rollout),
-                    },
-                ));
-            }
-        }
-        for (index, setting) in &next {
-            if let Some(route) = routes.get_mut(*index) {
-                route.set = Some(Kept {
-                    route: route.key.clone(),
-                    set: *setting,
-                    configured: route.configured,
-                    at: at.clone(),
-                    by: by.to_owned(),
+            for index in find(&routes, &one.route)? {
+                let (Some(route), Some(setting)) = (routes.get(index), next.get_mut(index)) else {
+                    continue;
+                };
+                let stands = setting.unwrap_or_else(|| route.switch.setting());
+                *setting = Some(Setting {
+                    mode: one.mode.unwrap_or(stands.mode),
+                    rollout: one.rollout.unwrap_or(stands.rollout),
                 });
             }
         }
-        // ORDER: kept before it holds. Where the disk refuses it holds all the same: a route must
-        // be switched off whatever the disk does.
-        let failed = self.keep(&routes).err();
+        let at = iso(self.0.clock.now());
         let mut changes = Vec::new();
-        for (index, setting) in next {
-            let Some(route) = routes.get(index) else {
-                continue;
-            };
-            let was = route.switch.set(setting);
+        for (route, setting) in routes.iter_mut().zip(next) {
+            let Some(now) = setting else { continue };
+            route.set = Some(route.kept(now, at.clone(), by));
+            let was = route.switch.set(now);
             route.log(was, by);
-            changes.push(Change {
-                route: route.shown_name(),
-                was,
-                now: setting,
-            });
+            let route = route.key.clone();
+            changes.push(Change { route, was, now });
         }
-        self.show(&routes);
-        Ok((changes, failed))
+        drop(routes);
+        self.show();
+        Ok(changes)
     }
 
     /// Goes by a configuration that was read anew, as far as it has other words on routes that there
-    /// are: mode, rollout, allow and deny. Gives back what has changed.
+    /// are: mode, rollout, allow and deny. A route that is another one now stays as it stands.
+    /// Gives back what has changed.
     pub fn reload(&self, events: &[EventRoute]) -> (Vec<Change>, Option<std::io::Error>) {
+        let by = "the file";
         let mut routes = self.0.routes.lock();
         let mut changes = Vec::new();
         for new in routes_of(events) {
             let Some(route) = routes.iter_mut().find(|route| route.key == new.key) else {
                 continue;
             };
-            let exceptions = new.switch.exceptions();
-            let listed = exceptions != route.switch.exceptions();
-            if listed {
-                route.switch.except(exceptions);
-                tracing::info!(
-                    route = route.shown_name(),
-                    "allow or deny changed with the file"
+            if route.shape != new.shape {
+                tracing::warn!(
+                    route = route.key,
+                    "the route is another one in the file; its mode changes with a restart"
                 );
-            }
-            if new.configured == route.configured {
                 continue;
             }
-            route.configured = new.configured;
-            route.set = None;
-            let was = route.switch.set(new.configured);
-            route.log(was, "the file");
-            changes.push(Change {
-                route: route.shown_name(),
-                was,
-                now: new.configured,
-            });
+            let exceptions = new.switch.exceptions();
+            let lists_differ = exceptions != route.switch.exceptions();
+            let now = if new.configured == route.configured {
+                route.switch.setting()
+            } else {
+                route.configured = new.configured;
+                route.set = None;
+                new.configured
+            };
+            let (was, _) = route.switch.set_with(now, exceptions);
+            if lists_differ {
+                tracing::info!(route = route.key, by, "allow or deny changed");
+            }
+            if was != now {
+                route.log(was, by);
+                let route = route.key.clone();
+                changes.push(Change { route, was, now });
+            }
         }
-        let failed = if changes.is_empty() {
-            None
-        } else {
-            self.keep(&routes).err()
-        };
-        self.show(&routes);
-        (changes, failed)
+        drop(routes);
+        self.show();
+        (changes, self.keep().err())
     }
 
-    /// Keeps what is set.
-    fn keep(&self, routes: &[Route]) -> std::io::Result<()> {
+    /// Keeps what is set. Waits for the disk.
+    fn keep(&self) -> std::io::Result<()> {
         let Some(directory) = &self.0.directory else {
             return Err(std::io::Error::other(
                 "durability is \"none\", so nothing outlives the process",
             ));
         };
-        let kept: Vec<_> = routes
-            .iter()
-            .filter_map(|route| route.set.clone())
-            .collect();
-        let written = kept_modes::write(directory, &kept);
+        // ORDER: what is set is looked up under the lock, so that the last to write writes the last
+        // word.
+        let directory = directory.lock();
+        let kept: Vec<_> = {
+            let routes = self.0.routes.lock();
+            let set = routes.iter().filter_map(|route| route.set.clone());
+            set.chain(self.0.others.iter().cloned()).collect()
+        };
+        let written = kept_modes::write(&directory, &kept);
         if let Err(error) = &written {
-            tracing::warn!(%error, "modes hold until the next start, since they can't be written");
+            tracing::warn!(%error, "modes hold until the process ends, since they can't be written");
         }
         written
     }
 
-    fn show(&self, routes: &[Route]) {
-        for route in routes {
+    fn show(&self) {
+        for route in self.0.routes.lock().iter() {
             let Setting { mode, rollout } = route.switch.setting();
-            let name = route.shown_name();
+            let metrics = &self.0.metrics;
             for one in Mode::ALL {
-                self.0
-                    .metrics
+                metrics
                     .route_mode
-                    .with_label_values(&[&*name, one.as_str()])
+                    .with_label_values(&[&*route.key, one.as_str()])
                     .set(i64::from(one == mode));
             }
-            self.0
-                .metrics
+            metrics
                 .route_rollout
-                .with_label_values(&[&*name])
+                .with_label_values(&[&*route.key])
                 .set(i64::from(rollout));
         }
     }
 }
 
 impl Route {
-    /// What was kept stands if the configuration says what it said then.
-    fn take_over(&mut self, kept: Option<Kept>) {
-        let Some(kept) = kept else { return };
-        if kept.configured == self.configured {
-            let was = self.switch.set(kept.set);
-            tracing::info!(
-                route = self.shown_name(), was = %was, now = %kept.set, at = kept.at, by = kept.by,
-                "a mode that was set at run time still holds"
-            );
-            self.set = Some(kept);
-        } else {
-            tracing::info!(
-                route = self.shown_name(), was = %kept.set, now = %self.configured,
-                "the configuration has another mode since one was set at run time"
-            );
+    /// Under its name, or under what it was known by before it had one.
+    fn is_meant_by(&self, kept: &Kept) -> bool {
+        kept.route == self.key || kept.route == self.unnamed
+    }
+
+    fn kept(&self, set: Setting, at: String, by: &str) -> Kept {
+        Kept {
+            route: self.key.clone(),
+            set,
+            configured: self.configured,
+            at,
+            by: by.to_owned(),
         }
     }
 
-    fn shown_name(&self) -> String {
-        self.name
-            .as_ref()
-            .map_or_else(|| self.key.clone(), |name| (**name).to_owned())
+    /// What was kept stands if the configuration says what it said then: whether it does, under this
+    /// name.
+    fn take_over(&mut self, kept: Kept) -> bool {
+        if kept.configured != self.configured {
+            tracing::info!(
+                route = self.key, was = %kept.set, now = %self.configured,
+                "the configuration has another mode since one was set at run time"
+            );
+            return false;
+        }
+        let was = self.switch.set(kept.set);
+        tracing::info!(
+            route = self.key, was = %was, now = %kept.set, at = kept.at, by = kept.by,
+            "a mode that was set at run time still holds"
+        );
+        let is_same = kept.route == self.key;
+        self.set = Some(Kept {
+            route: self.key.clone(),
+            ..kept
+        });
+        is_same
     }
 
     fn log(&self, was: Setting, by: &str) {
         tracing::info!(
-            route = self.shown_name(), was = %was, now = %self.switch.setting(), by,
+            route = self.key, was = %was, now = %self.switch.setting(), by,
             "a mode changed"
         );
     }
@@ -322,6 +348,7 @@ impl Route {
     fn shown(&self) -> RouteMode {
         let exceptions = self.switch.exceptions();
         RouteMode {
+            key: self.key.clone(),
             name: self.name.clone(),
             method: self.method.clone(),
             path: self.path.clone(),
@@ -336,24 +363,37 @@ impl Route {
     }
 }
 
+/// What a route is known by without a name: its method, path and `match`.
+fn unnamed(route: &EventRoute) -> String {
+    let mut out = format!("{} {}", route.method, route.path.source());
+    for (place, values) in &route.matches {
+        let values: Vec<_> = values.iter().map(ToString::to_string).collect();
+        out.push_str(&format!(" {}={}", place.0.join("."), values.join("|")));
+    }
+    out
+}
+
+/// What a route is known by.
+fn key_of(route: &EventRoute) -> String {
+    let name = route.name.as_ref().map(|name| (**name).to_owned());
+    name.unwrap_or_else(|| unnamed(route))
+}
+
 fn routes_of(events: &[EventRoute]) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for route in events {
-        let (method, path) = (route.method.to_string(), route.path.source());
-        let same = routes
-            .iter()
-            .filter(|route| route.name.is_none() && route.method == method && *route.path == *path)
-            .count();
-        let key = match (&route.name, same) {
-            (Some(name), _) => (**name).to_owned(),
-            (None, 0) => format!("{method} {path}"),
-            (None, same) => format!("{method} {path} ({})", same + 1),
-        };
+        let key = key_of(route);
+        // A later route with the same path and conditions is never met.
+        if routes.iter().any(|known| known.key == key) {
+            continue;
+        }
         routes.push(Route {
             key,
+            unnamed: unnamed(route),
+            shape: route.shape(),
             name: route.name.clone(),
-            method,
-            path: path.into(),
+            method: route.method.to_string(),
+            path: route.path.source().into(),
             configured: route.configured,
             switch: Arc::clone(&route.switch),
             set: None,
@@ -362,9 +402,9 @@ fn routes_of(events: &[EventRoute]) -> Vec<Route> {
     routes
 }
 
-/// The routes' names, as operators and reports have them: each its own, or its method and path.
+/// What each route is known by.
 pub(super) fn route_names(events: &[EventRoute]) -> Vec<String> {
-    routes_of(events).iter().map(Route::shown_name).collect()
+    events.iter().map(key_of).collect()
 }
 
 /// The routes that an operator names.

@@ -7,18 +7,17 @@ use http::{HeaderMap, HeaderName};
 use parking_lot::RwLock;
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is done with the event calls of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Mode {
     /// Forwarded.
-    Off = 0,
+    Off,
     /// Acknowledged and batched.
-    Coalesce = 1,
+    Coalesce,
     /// Forwarded, and run through windows on paper.
-    Observe = 2,
+    Observe,
 }
 
 impl Mode {
@@ -52,23 +51,6 @@ pub struct Setting {
     pub rollout: u8,
 }
 
-impl Setting {
-    const fn pack(self) -> u16 {
-        (self.mode as u16) << 8 | self.rollout as u16
-    }
-
-    fn unpack(packed: u16) -> Self {
-        let [mode, rollout] = packed.to_be_bytes();
-        Self {
-            mode: Mode::ALL
-                .into_iter()
-                .find(|one| *one as u8 == mode)
-                .unwrap_or(Mode::Off),
-            rollout,
-        }
-    }
-}
-
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.mode {
@@ -97,14 +79,19 @@ pub struct Sampling {
     pub tester: Option<HeaderName>,
 }
 
-/// The live mode of one `[[event]]` route. It is read at every call of the route: one load of an
-/// atomic, unless there is somebody to be drawn.
+/// The live mode of one `[[event]]` route. It is read at every call of the route.
 #[derive(Debug)]
 pub struct Switch {
-    setting: AtomicU16,
+    position: RwLock<Position>,
     sampling: Sampling,
-    has_exceptions: AtomicBool,
-    exceptions: RwLock<Exceptions>,
+    /// Its mode was [`Mode::Coalesce`] at some time in this process, or in its configuration.
+    was_on: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+struct Position {
+    setting: Setting,
+    exceptions: Exceptions,
 }
 
 impl Switch {
@@ -112,10 +99,12 @@ impl Switch {
     #[must_use]
     pub fn new(setting: Setting, exceptions: Exceptions, sampling: Sampling) -> Self {
         Self {
-            setting: AtomicU16::new(setting.pack()),
+            position: RwLock::new(Position {
+                setting,
+                exceptions,
+            }),
             sampling,
-            has_exceptions: AtomicBool::new(exceptions != Exceptions::default()),
-            exceptions: RwLock::new(exceptions),
+            was_on: AtomicBool::new(setting.mode == Mode::Coalesce),
         }
     }
 
@@ -128,32 +117,65 @@ impl Switch {
     /// How the route stands.
     #[must_use]
     pub fn setting(&self) -> Setting {
-        Setting::unpack(self.setting.load(Ordering::Relaxed))
-    }
-
-    /// From the next call on; gives back what was before.
-    pub fn set(&self, setting: Setting) -> Setting {
-        Setting::unpack(self.setting.swap(setting.pack(), Ordering::Relaxed))
-    }
-
-    /// From the next call on.
-    pub fn except(&self, exceptions: Exceptions) {
-        let some = exceptions != Exceptions::default();
-        *self.exceptions.write() = exceptions;
-        self.has_exceptions.store(some, Ordering::Release);
+        self.position.read().setting
     }
 
     /// The users whom the draw doesn't decide of.
     #[must_use]
     pub fn exceptions(&self) -> Exceptions {
-        self.exceptions.read().clone()
+        self.position.read().exceptions.clone()
     }
 
-    /// What a trusted proxy says of the call with this head: whether it is to be batched.
+    /// From the next call on; gives back what was before.
+    pub fn set(&self, setting: Setting) -> Setting {
+        self.note(setting);
+        std::mem::replace(&mut self.position.write().setting, setting)
+    }
+
+    /// Both at once, from the next call on; gives back what was before.
+    pub fn set_with(&self, setting: Setting, exceptions: Exceptions) -> (Setting, Exceptions) {
+        self.note(setting);
+        let position = Position {
+            setting,
+            exceptions,
+        };
+        let was = std::mem::replace(&mut *self.position.write(), position);
+        (was.setting, was.exceptions)
+    }
+
+    /// ORDER: before the setting holds.
+    fn note(&self, setting: Setting) {
+        if setting.mode == Mode::Coalesce {
+            self.was_on.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// No event of it was ever acknowledged, as far as this process knows.
+    #[must_use]
+    pub fn was_never_on(&self) -> bool {
+        !self.was_on.load(Ordering::SeqCst)
+    }
+
+    /// Nobody's calls are forwarded for their mode.
+    #[must_use]
+    pub fn is_on_for_all(&self) -> bool {
+        let position = self.position.read();
+        position.setting.mode == Mode::Coalesce
+            && position.setting.rollout >= 100
+            && position.exceptions.deny.is_empty()
+            && self.sampling.tester.is_none()
+    }
+
+    /// What a trusted proxy says of the call with this head: whether it is to be batched. More than
+    /// one line says nothing.
     #[must_use]
     pub fn tester(&self, headers: &HeaderMap, peer: &Peer) -> Option<bool> {
         let name = self.sampling.tester.as_ref().filter(|_| peer.by_proxy)?;
-        match headers.get(name)?.to_str().ok().and_then(Mode::of)? {
+        let mut lines = headers.get_all(name).iter();
+        let (only, None) = (lines.next()?, lines.next()) else {
+            return None;
+        };
+        match only.to_str().ok().and_then(Mode::of)? {
             Mode::Coalesce => Some(true),
             Mode::Off => Some(false),
             Mode::Observe => None,
@@ -164,21 +186,17 @@ impl Switch {
     /// anything; only `deny` wins over that, and no word of anybody turns on a route that is off.
     #[must_use]
     pub fn mode_for(&self, user: &UserId, tester: Option<bool>) -> Mode {
-        let Setting { mode, rollout } = self.setting();
+        let position = self.position.read();
+        let Setting { mode, rollout } = position.setting;
         if mode != Mode::Coalesce {
             return mode;
         }
-        let included = if self.has_exceptions.load(Ordering::Acquire) {
-            let exceptions = self.exceptions.read();
-            let name = user.as_str();
-            !exceptions.deny.contains(name)
-                && tester.unwrap_or_else(|| {
-                    exceptions.allow.contains(name) || self.sampling.draw.includes(user, rollout)
-                })
-        } else {
-            tester.unwrap_or_else(|| self.sampling.draw.includes(user, rollout))
-        };
-        if included { mode } else { Mode::Off }
+        let (name, exceptions) = (user.as_str(), &position.exceptions);
+        let is_in = !exceptions.deny.contains(name)
+            && tester.unwrap_or_else(|| {
+                exceptions.allow.contains(name) || self.sampling.draw.includes(user, rollout)
+            });
+        if is_in { mode } else { Mode::Off }
     }
 }
 
@@ -216,12 +234,20 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_survives_its_cell() {
+    fn a_switch_knows_whether_it_was_ever_on_and_whether_it_is_for_all() {
+        let off = Setting {
+            mode: Mode::Off,
+            rollout: 100,
+        };
+        let route = switch(off, &[], &[]);
+        assert!(route.was_never_on() && !route.is_on_for_all());
+        route.set(coalesce(100));
+        assert!(!route.was_never_on());
+        // Its sampling lets testers out.
+        assert!(!route.is_on_for_all());
+        route.set(off);
+        assert!(!route.was_never_on());
         for mode in Mode::ALL {
-            for rollout in 0..=100 {
-                let setting = Setting { mode, rollout };
-                assert_eq!(switch(setting, &[], &[]).setting(), setting);
-            }
             assert_eq!(Mode::of(mode.as_str()), Some(mode));
         }
     }
@@ -238,7 +264,7 @@ mod tests {
         assert_eq!(all.mode_for(&user("other"), None), Mode::Coalesce);
         assert_eq!(all.mode_for(&user("in"), Some(false)), Mode::Off);
         assert_eq!(all.mode_for(&user("out"), None), Mode::Off);
-        all.except(Exceptions::default());
+        all.set_with(coalesce(100), Exceptions::default());
         assert_eq!(all.mode_for(&user("out"), None), Mode::Coalesce);
     }
 
@@ -257,6 +283,8 @@ mod tests {
         assert_eq!(switch.tester(&headers, &peer), Some(true));
         headers.insert("x-tester", HeaderValue::from_static("off"));
         assert_eq!(switch.tester(&headers, &peer), Some(false));
+        headers.append("x-tester", HeaderValue::from_static("coalesce"));
+        assert_eq!(switch.tester(&headers, &peer), None, "two lines");
         headers.insert("x-tester", HeaderValue::from_static("yes"));
         assert_eq!(switch.tester(&headers, &peer), None);
     }

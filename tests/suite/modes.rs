@@ -13,6 +13,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tidegate::clock::Clock;
+use tidegate::metrics::Metrics;
+use tidegate::migration::{Modes, Wanted};
+use tidegate::rollout::Mode;
 
 const HEAD: [(&str, &str); 2] = [("authorization", "token-u"), ("host", "app.test")];
 
@@ -340,6 +344,210 @@ async fn a_hangup_reloads_modes_names_what_needs_a_restart_and_a_wrong_file_chan
     let answer = answer.unwrap().json();
     assert_eq!(answer["changed"][0]["now"]["mode"], "coalesce");
     assert_eq!(answer["needs_restart"], json!([]));
+}
+
+/// Modes as a start with this configuration finds them, kept in this directory.
+fn restore(directory: &Path, text: &str) -> Modes {
+    let config = tidegate::config::parse(text, "test", std::iter::empty());
+    let routes = config.unwrap_or_else(|error| panic!("{error}")).routes();
+    let metrics = Arc::new(Metrics::try_new().unwrap());
+    let (directory, clock) = (Some(directory.to_owned()), Clock::default());
+    Modes::restore(routes.events(), directory, metrics, clock).0
+}
+
+fn wanted(route: &str, mode: Mode) -> [Wanted; 1] {
+    [Wanted {
+        route: route.to_owned(),
+        mode: Some(mode),
+        rollout: None,
+    }]
+}
+
+/// Each route's mode, by what its `match` wants.
+fn listed(modes: &Modes) -> Vec<(String, String)> {
+    let shown = modes.list().into_iter();
+    shown
+        .map(|route| (route.key, route.now.to_string()))
+        .collect()
+}
+
+fn rule(kind: &str, more: &str) -> String {
+    format!("[[event]]\npath = \"/e\"\nbatch = \"g\"\nmatch = {{ kind = [\"{kind}\"] }}\n{more}\n")
+}
+
+const GROUP: &str = "[upstream]\nurl = \"http://127.0.0.1:1\"\n[batch.g]\npath = \"/b\"\n";
+
+#[test]
+fn a_route_is_known_by_what_it_is_and_not_by_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b) = (rule("a", "mode = \"off\""), rule("b", "mode = \"off\""));
+    let (key_a, key_b) = ("POST /e kind=\"a\"", "POST /e kind=\"b\"");
+    let modes = restore(directory.path(), &format!("{GROUP}{a}{b}"));
+    modes
+        .change(&wanted(key_a, Mode::Coalesce), "a test")
+        .unwrap();
+    let stands =
+        |names: [(&str, &str); 2]| names.map(|(key, mode)| (key.to_owned(), mode.to_owned()));
+    assert_eq!(
+        listed(&modes),
+        stands([(key_a, "coalesce"), (key_b, "off")])
+    );
+
+    let modes = restore(directory.path(), &format!("{GROUP}{b}{a}"));
+    assert_eq!(
+        listed(&modes),
+        stands([(key_b, "off"), (key_a, "coalesce")])
+    );
+    let named = rule("a", "mode = \"off\"\nname = \"first\"");
+    let modes = restore(directory.path(), &format!("{GROUP}{named}{b}"));
+    assert_eq!(
+        listed(&modes),
+        stands([("first", "coalesce"), (key_b, "off")])
+    );
+    // It was renamed in what is kept, too.
+    let modes = restore(directory.path(), &format!("{GROUP}{b}{named}"));
+    assert_eq!(
+        listed(&modes),
+        stands([(key_b, "off"), ("first", "coalesce")])
+    );
+
+    // A file with a new route in front, and another batch for `b`.
+    let new = rule("c", "mode = \"coalesce\"");
+    let other = b
+        .replace("\"g\"", "\"h\"")
+        .replace("\"off\"", "\"coalesce\"");
+    let group = GROUP.to_owned() + "[batch.h]\npath = \"/h\"\n";
+    let text = format!("{group}{new}{other}{named}");
+    let file = tidegate::config::parse(&text, "test", std::iter::empty()).unwrap();
+    let (changes, _) = modes.reload(file.routes().events());
+    assert_eq!(changes, []);
+    assert_eq!(
+        listed(&modes),
+        stands([(key_b, "off"), ("first", "coalesce")])
+    );
+}
+
+#[test]
+fn what_the_file_has_overruled_does_not_come_back_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = |rollout: u8| {
+        let rule = rule("a", &format!("rollout = {rollout}"));
+        restore(directory.path(), &format!("{GROUP}{rule}"))
+    };
+    start(100)
+        .change(&wanted("/e", Mode::Off), "a test")
+        .unwrap();
+    assert_eq!(listed(&start(100))[0].1, "off");
+    assert_eq!(listed(&start(50))[0].1, "coalesce at 50 %");
+    assert_eq!(listed(&start(100))[0].1, "coalesce");
+}
+
+#[test]
+fn of_a_file_that_cant_be_read_every_route_stays_off_until_it_is_set_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("{GROUP}{}{}", rule("a", ""), rule("b", ""));
+    std::fs::write(directory.path().join("modes.json"), "?").unwrap();
+    let modes = restore(directory.path(), &text);
+    modes
+        .change(&wanted("POST /e kind=\"a\"", Mode::Coalesce), "a test")
+        .unwrap();
+    let again = restore(directory.path(), &text);
+    for modes in [modes, again] {
+        let stand: Vec<_> = listed(&modes).into_iter().map(|(_, mode)| mode).collect();
+        assert_eq!(stand, ["coalesce", "off"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_list_the_last_word_on_a_route_holds_and_none_before_it() {
+    let sidecar = Sidecar::start(&[]).await;
+    let list = json!([
+        { "route": "/event", "mode": "off" },
+        { "route": "/event", "mode": "coalesce", "rollout": 7 },
+    ]);
+    let changed = put(sidecar.running.admin, list).await.json();
+    let now = json!({ "mode": "coalesce", "rollout": 7 });
+    assert_eq!(changed["changed"].as_array().unwrap().len(), 1);
+    assert_eq!(changed["changed"][0]["now"], now);
+    assert_eq!(changed["kept"], false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_was_never_on_answers_nothing_itself() {
+    let other = "[[event]]\npath = \"/other\"\nbatch = \"progress\"\nmode = \"off\"\nevent = { \
+                 clientEventId = \"{body.id}\", userId = \"{body.user}\", lessonId = \
+                 \"{body.lesson}\", percent = \"{body.percent}\" }\n[[write]]";
+    let sidecar = Sidecar::start(&[("[[write]]", other)]).await;
+    sidecar.event("t", "u", "a").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    let headers = [("authorization", "t")];
+    let call = sidecar.call(Method::POST, "/other", &headers, event("u", "a"));
+    assert_eq!(call.await.header("tidegate-event"), "");
+    assert_eq!(sidecar.upstream.seen().last().unwrap().path, "/other");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_was_made_of_a_call_makes_no_repetition_of_one_whose_route_is_off() {
+    let hash = ("flush_at = 4", "flush_at = 4\nmissing_id = \"hash\"");
+    let sidecar = Sidecar::start(&[hash]).await;
+    let headers = [("authorization", "t")];
+    let body = json!({ "user": "u", "lesson": "l", "percent": 5 }).to_string();
+    let post = async || {
+        let answer = sidecar.call(Method::POST, "/event", &headers, body.clone());
+        !answer.await.header("tidegate-event").is_empty()
+    };
+    assert!(post().await && post().await);
+    set(sidecar.running.admin, "off", 100).await;
+    assert!(!post().await);
+    assert_eq!(sidecar.upstream.seen().last().unwrap().path, "/event");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_group_refuses_the_application_judges_where_calls_are_forwarded() {
+    let refuses = (
+        "flush_at = 4",
+        "flush_at = 4\nrefuse = [\"not_json\", \"missing_field\"]",
+    );
+    let headers = [("authorization", "t")];
+    let bad = ["{", "{\"id\":\"a\",\"user\":\"u\"}"];
+    for (keys, status) in [("", 400), ("mode = \"off\"", 200), ("deny = [\"u\"]", 200)] {
+        let keys = format!("path = \"/event\"\n{keys}");
+        let sidecar = Sidecar::start(&[refuses, ("path = \"/event\"", &keys)]).await;
+        for body in bad {
+            let answer = sidecar.call(Method::POST, "/event", &headers, body).await;
+            let found = u16::from(answer.status);
+            assert_eq!(found == 200, status == 200, "{keys} {body}: {found}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_name_users_as_their_events_do_and_the_testers_header_splits_no_lane() {
+    let sidecar = Sidecar::start(&[
+        ("credentials = [\"header:authorization\"]\n", ""),
+        (
+            "percent = [\"percent\"]",
+            "percent = [\"percent\"]\nlowercase = [\"userId\"]",
+        ),
+        ("path = \"/event\"", "path = \"/event\"\ndeny = [\"Alice\"]"),
+        (
+            "[journal]",
+            "[migration]\ntester_header = \"x-tester\"\n[journal]",
+        ),
+    ])
+    .await;
+    let post = async |user: &str, id: &str, more: &[(&str, &str)]| {
+        let headers = [&[("authorization", "t")], more].concat();
+        let answer = sidecar.call(Method::POST, "/event", &headers, event(user, id));
+        !answer.await.header("tidegate-event").is_empty()
+    };
+    assert!(!post("Alice", "a", &[]).await);
+    assert!(post("Bob", "b", &[]).await);
+    assert!(post("Bob", "c", &[("x-tester", "coalesce")]).await);
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 2).await;
+    assert_eq!(sidecar.upstream.batches(), [["b", "c"]]);
 }
 
 /// Users of the run below. Each sends one event after the other, and repeats one that it has no

@@ -110,6 +110,16 @@ struct GivenAck {
 }
 
 impl Rule {
+    /// Users in lists, as events have them.
+    pub(in crate::config) fn spell_users(&mut self, spell: impl Fn(String) -> String) {
+        for list in [&mut self.exceptions.allow, &mut self.exceptions.deny] {
+            *list = list
+                .iter()
+                .map(|name| spell((**name).to_owned()).into())
+                .collect();
+        }
+    }
+
     /// The route, once its group is known: its number, and the field of its events that holds the
     /// id. `query`: parameters that a template looks at.
     ///
@@ -267,11 +277,12 @@ fn read_mode(section: &Section<'_>) -> Mode {
         })
 }
 
-/// A text with a slash in front is a path to those who name rules.
+/// A text with a slash in it is a path to those who name routes, and one with a space a method and
+/// a path.
 fn name_of(text: &str) -> Result<Box<str>, String> {
-    if text.is_empty() || text.starts_with('/') {
+    if text.is_empty() || text.contains(['/', ' ']) {
         Err(format!(
-            "found {text:?}; allowed is a name that doesn't begin with a slash"
+            "found {text:?}; allowed is a name without slashes and spaces"
         ))
     } else {
         Ok(text.into())

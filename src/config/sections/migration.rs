@@ -2,6 +2,7 @@
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
 use crate::config::section::Section;
+use crate::identity::{Kind, lists};
 use crate::rollout::{Draw, Sampling};
 use http::HeaderName;
 
@@ -15,10 +16,19 @@ keys! {
     TESTER_HEADER = Key::without("tester_header", Said("header's name"), "none");
 }
 
+/// It takes the header out of what tells callers apart: none that says who calls may be.
+fn tester_of(text: &str) -> Result<HeaderName, String> {
+    let name = text.parse::<HeaderName>().ok();
+    name.filter(|name| lists::header(name.as_str()) == Kind::Scope)
+        .ok_or_else(|| {
+            format!("found {text:?}; allowed is the name of a header that nothing else is known by")
+        })
+}
+
 pub(super) fn read(section: Section<'_>) -> Sampling {
     let sampling = Sampling {
         draw: Draw::new(&section.text(&SALT).unwrap_or_default()),
-        tester: section.parsed::<HeaderName>(&TESTER_HEADER, "a header's name is allowed"),
+        tester: section.compiled(&TESTER_HEADER, tester_of),
     };
     section.finish();
     sampling

@@ -196,6 +196,22 @@ impl Seen {
         }
     }
 
+    /// What is known of an id once it is decided.
+    pub async fn known_when_decided(&self, key: SeenKey) -> Known {
+        loop {
+            let known = self.look(key, Instant::now());
+            let (Known::Undecided, Some(slot)) = (known, self.slot(key)) else {
+                return known;
+            };
+            let mut decided = std::pin::pin!(slot.decided.notified());
+            // ORDER: listening before looking again, so that no decision falls in between.
+            decided.as_mut().enable();
+            if self.look(key, Instant::now()) == Known::Undecided {
+                decided.await;
+            }
+        }
+    }
+
     /// The event is kept.
     pub fn confirm(&self, key: SeenKey) {
         let Some(slot) = self.slot(key) else { return };

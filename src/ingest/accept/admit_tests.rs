@@ -25,3 +25,25 @@ async fn a_duplicate_of_an_undecided_event_waits_for_its_originals_fate() {
         (Claim::Known, Claim::New)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_of_an_undecided_id_hears_what_became_of_it_and_takes_nothing() {
+    let seen = Arc::new(Seen::new(64, &[0; 32]));
+    let (kept, gone) = (SeenKey([1; 16]), SeenKey([2; 16]));
+    let asks = [kept, gone].map(|key| {
+        assert_eq!(seen.begin(key, Instant::now()), Known::No);
+        let seen = Arc::clone(&seen);
+        tokio::spawn(async move { seen.known_when_decided(key).await })
+    });
+    tokio::task::yield_now().await;
+    assert!(asks.iter().all(|ask| !ask.is_finished()));
+    seen.confirm(kept);
+    seen.end(gone, None, Instant::now());
+    let [first, second] = asks;
+    assert_eq!(
+        (first.await.unwrap(), second.await.unwrap()),
+        (Known::Yes, Known::No)
+    );
+    // Nobody holds it: the next one may have it.
+    assert_eq!(seen.begin(gone, Instant::now()), Known::No);
+}

@@ -90,6 +90,13 @@ pub(super) fn require_members(group: &Group, draft: &Draft<'_>) -> Result<(), De
 /// What an id that hashes the whole call is made of: the call, its user, its body, its principal.
 pub(super) type Hashed<'a, 'c> = (&'a Call<'c>, &'a UserId, &'a str, &'a [u8; 16]);
 
+/// Whether the call has an id; else one is made.
+pub(super) fn names_id(group: &Group, draft: &Draft<'_>) -> bool {
+    draft
+        .raw(&group.id_field)
+        .is_some_and(|raw| !json::is_null(raw) && !json::is_empty_string(raw))
+}
+
 pub(super) fn read_or_make_id<'a>(
     group: &'a Group,
     draft: &mut Draft<'a>,
@@ -102,7 +109,7 @@ pub(super) fn read_or_make_id<'a>(
         })
     };
     match draft.raw(&group.id_field) {
-        Some(raw) if !json::is_null(raw) && !json::is_empty_string(raw) => {
+        Some(raw) if names_id(group, draft) => {
             let text = json::string(raw).ok_or_else(|| {
                 Decline::Refuse(Refusal::WrongType {
                     field: Arc::clone(&group.id_field),

@@ -31,6 +31,8 @@ pub struct Decoded<'a> {
     /// Its context is in use, or may be. Else its context is counted nowhere, and the event can't
     /// be kept; that its id is known can be told all the same.
     pub fits: Result<(), TooMuch>,
+    /// Its call named its id.
+    pub id_is_given: bool,
     members: Vec<Member<'a>>,
 }
 
@@ -221,6 +223,7 @@ impl<'a> Decoder<'a> {
         }
         let caller_keys = identity.caller_keys(caller, Some(body.1));
         let keys = caller_keys.keys;
+        let id_is_given = checks::names_id(group, &draft);
         let id =
             checks::read_or_make_id(group, &mut draft, &(call, &user, body.0, &keys.principal.0))?;
         checks::check_age(group, &draft, call.now)?;
@@ -276,6 +279,7 @@ impl<'a> Decoder<'a> {
             event,
             succession: identity.succession(&caller_keys),
             fits,
+            id_is_given,
             members,
         })
     }

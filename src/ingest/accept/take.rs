@@ -48,6 +48,9 @@ struct Looked {
 enum Admission {
     /// It is known.
     Known,
+    /// Its route is off, and its id is on the way into the journal: it is a repetition if that is
+    /// kept, and the application's if it isn't.
+    OffUndecided(SeenKey),
     /// Under this key, with this share of the bounds.
     New(SeenKey, Share),
 }
@@ -96,9 +99,8 @@ impl Acceptor {
         sent: &Bytes,
         body: &Bytes,
     ) -> Result<Prepared, Decline> {
-        let first = candidates.first().map(|route| route.group);
         let (text, object) = read_body(call, body).map_err(|decline| {
-            let decline = self.judge(first, decline);
+            let decline = self.judge(refusing_group(candidates), decline);
             self.show_declined(candidates, &decline);
             decline
         })?;
@@ -107,7 +109,10 @@ impl Acceptor {
             self.show_declined(candidates, &decline);
             decline
         })?;
-        let judge = |decline| self.judge(Some(route.group), decline);
+        if route.switch.setting().mode == Mode::Off && route.switch.was_never_on() {
+            return Err(Decline::Forward(Forward::Mode));
+        }
+        let judge = |decline| self.judge(refusing_group(&[route]), decline);
         if let Some(query) = call.caller.parts().uri.query()
             && !route.knows_query(query)
         {
@@ -136,10 +141,13 @@ impl Acceptor {
         let tester = route
             .switch
             .tester(&call.caller.parts().headers, call.caller.peer());
-        // A repetition of what was acknowledged before the rule was switched off is one still: its
-        // event goes once.
         let mode = route.switch.mode_for(&decoded.event.lane.user, tester);
-        if looked.known != Known::Yes && mode != Mode::Coalesce {
+        let is_off = mode != Mode::Coalesce;
+        // A repetition of what was acknowledged before the route was switched off is one still: its
+        // event goes once. An id that Tidegate made of the call names no repetition for certain.
+        let may_repeat =
+            decoded.id_is_given && matches!(looked.known, Known::Yes | Known::Undecided);
+        if is_off && !may_repeat {
             if mode == Mode::Observe {
                 let body = (text, &object);
                 let has_ack = route.ack.headers.is_empty()
@@ -159,7 +167,11 @@ impl Acceptor {
         let ack = ack.ok_or(Decline::Forward(Forward::HeaderValue))?;
         let unmapped = decode::unmapped(route, &object);
         let mut arrival = Arrival::of(call, decoded);
-        let admission = self.admit(decoder.group, &mut arrival, looked)?;
+        let admission = if is_off && looked.known == Known::Undecided {
+            Admission::OffUndecided(looked.key)
+        } else {
+            self.admit(decoder.group, &mut arrival, looked)?
+        };
         let Arrival {
             event, succession, ..
         } = arrival;
@@ -224,6 +236,12 @@ impl Acceptor {
         } = prepared;
         let is_new = match admission {
             Admission::Known => false,
+            Admission::OffUndecided(key) => {
+                match self.0.admitter.seen.known_when_decided(key).await {
+                    Known::Yes => false,
+                    _ => return Err(Decline::Forward(Forward::Mode)),
+                }
+            }
             Admission::New(key, share) => {
                 let is_new = self.store(event, (key, share), succession).await?;
                 if !is_new && differs_if_known {
@@ -437,7 +455,7 @@ impl Acceptor {
     ) -> Result<bool, Decline> {
         let looked = self.look_up(&arrival.event);
         let is_new = match self.admit(group, &mut arrival, looked)? {
-            Admission::Known => false,
+            Admission::Known | Admission::OffUndecided(_) => false,
             Admission::New(key, share) => {
                 self.store(arrival.event, (key, share), arrival.succession)
                     .await?
@@ -454,6 +472,16 @@ impl Acceptor {
         self.0.admitter.repeat();
         self.0.journal.repeat();
     }
+}
+
+/// The group that may refuse a call which may meet any of these routes (`refuse`): none where
+/// somebody's calls of one of them are forwarded, since those are the application's to judge.
+pub fn refusing_group(candidates: &[&EventRoute]) -> Option<GroupIndex> {
+    let first = candidates.first()?;
+    candidates
+        .iter()
+        .all(|route| route.switch.is_on_for_all())
+        .then_some(first.group)
 }
 
 /// The body as JSON. A call whose method needs no body may leave it out.

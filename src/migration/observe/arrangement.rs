@@ -78,7 +78,7 @@ impl Arrangement {
     pub(super) fn concerns(self, group: &Group) -> bool {
         let is_listed = self.window.is_none() && WINDOWS.contains(&group.window);
         let is_said = is_listed || self.full && group.flush_at == group.max_events;
-        !is_said && !(self.shared && group.is_single()) && (!self.newest || has_subjects(group))
+        !(is_said || self.shared && group.is_single() || self.newest && !has_subjects(group))
     }
 
     /// It is how this group is configured.
