@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mod admin_client;
 mod inspect;
+mod learn;
 mod modes;
 
 #[derive(Debug, Parser)]
@@ -55,6 +56,18 @@ enum Command {
         #[command(subcommand)]
         what: Option<ModesCommand>,
         /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Propose a configuration from the calls of a browser's session, on stdout.
+    Learn {
+        /// The session: a HAR 1.2 file.
+        #[arg(long)]
+        har: PathBuf,
+        /// Where the application listens, http://HOST:PORT.
+        #[arg(long)]
+        upstream: Option<String>,
+        /// As JSON: the configuration, what is proposed, what is not and why, and what isn't known.
         #[arg(long)]
         json: bool,
     },
@@ -279,6 +292,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                     .map_err(|error| Failure::Input(format!("{error:#}")))?,
             };
             print!("{text}");
+            Ok(())
+        }
+        Command::Learn {
+            har,
+            upstream,
+            json,
+        } => {
+            print!("{}", learn::learn(&har, upstream, json)?);
             Ok(())
         }
         Command::Journal { what } => {

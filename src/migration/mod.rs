@@ -5,8 +5,10 @@
 //! |---|---|
 //! | `modes` | what an operator changes while calls come |
 //! | `kept_modes` | the file in which that outlives the process |
+//! | `learn` | what a configuration could be, from the calls of a session |
 
 mod kept_modes;
+pub mod learn;
 mod modes;
 
 pub use kept_modes::KeptError;
