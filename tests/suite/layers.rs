@@ -109,7 +109,19 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["fetch", "lookup", "write"],
         ],
     ),
-    ("migration", &[&["kept_modes"], &["modes"]]),
+    ("migration", &[&["kept_modes", "learn"], &["modes"]]),
+    (
+        "migration::learn",
+        &[
+            &["exchange", "words", "leaves"],
+            &["har", "private"],
+            &["routes"],
+            &["repeats", "batches", "reads"],
+            &["ack", "mapping"],
+            &["credential", "draft", "verdict"],
+            &["print"],
+        ],
+    ),
     (
         "admin",
         &[

@@ -326,7 +326,8 @@ impl Search<'_, '_> {
             |value: &Value| is_milliseconds(value) || value.as_str().is_some_and(is_iso_time);
         let place = self
             .said()
-            .filter(|place| matches!(place, Place::Body(_)) && self.count(place) > 0)
+            .filter(|place| matches!(place, Place::Body(_)))
+            .filter(|place| self.count(place) * 2 >= self.calls.len())
             .filter(|place| {
                 TIME_NAMES.contains(&&*plain_name(place.name())) && self.all(place, told)
             })

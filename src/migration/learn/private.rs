@@ -13,6 +13,8 @@ const MOST: usize = 500_000;
 pub(super) struct Private {
     sent: HashMap<String, HashSet<String>>,
     users: HashSet<String>,
+    /// What answers gave under a person's or a secret's name.
+    given: HashSet<String>,
 }
 
 impl Private {
@@ -80,13 +82,22 @@ impl Private {
     /// Of an answer only what its names call a person's.
     fn take_answer(&mut self, name: &str, value: &Value) {
         match value {
-            Value::String(text) if is_personal(name) => self.take(name, text),
-            Value::Number(number) if is_personal(name) => self.take(name, &number.to_string()),
+            Value::String(text) if is_personal(name) => self.give(name, text),
+            Value::Number(number) if is_personal(name) => self.give(name, &number.to_string()),
             Value::Array(all) => all.iter().for_each(|one| self.take_answer(name, one)),
             Value::Object(members) => members
                 .iter()
                 .for_each(|(name, value)| self.take_answer(name, value)),
             _ => {}
+        }
+    }
+
+    fn give(&mut self, name: &str, value: &str) {
+        if names_user(name) && value.len() >= 3 {
+            self.users.insert(value.to_owned());
+        }
+        if self.given.len() < MOST {
+            self.given.insert(value.to_owned());
         }
     }
 
@@ -96,7 +107,7 @@ impl Private {
             || self
                 .sent
                 .get(text)
-                .is_some_and(|names| text.len() >= 6 && names.iter().any(|name| is_secret(name)))
+                .is_some_and(|names| text.len() >= 8 && names.iter().any(|name| is_secret(name)))
     }
 
     /// It was sent by a client.
@@ -111,6 +122,7 @@ impl Private {
         let harmless = |text: &str| {
             self.sent.len() < MOST
                 && !is_personal(name)
+                && !self.given.contains(text)
                 && !self.names_user(text)
                 && self
                     .sent
@@ -137,8 +149,8 @@ fn is_secret(plain: &str) -> bool {
         "token",
         "secret",
         "password",
-        "key",
+        "apikey",
     ]
     .iter()
-    .any(|word| plain.contains(word))
+    .any(|word| plain.ends_with(word))
 }

@@ -3,6 +3,7 @@
 use super::leaves::{Steps, leaves_of, value_at};
 use super::routes::Call;
 use super::words::{is_field_name, plain_name};
+use crate::identity::{Kind, lists};
 use serde_json::Value;
 
 /// A place in a call.
@@ -96,7 +97,8 @@ pub(super) fn places_of(calls: &[Call<'_>]) -> Vec<Place> {
             add(Place::Claim(name.clone()));
         }
         for (name, _) in &call.exchange.headers {
-            if name.starts_with("x-") && !plain_name(name).contains("csrf") {
+            let drawn = lists::header(name) == Kind::PerCall || plain_name(name).contains("csrf");
+            if name.starts_with("x-") && !drawn {
                 add(Place::Header(name.clone()));
             }
         }

@@ -208,13 +208,14 @@ pub(super) fn judge_answers(
     if lists || (unknown > 3 && unknown * 2 > ack.body.len()) {
         return Some(Reason::AnswerHasContent);
     }
-    let used = calls.len() > 1
-        && calls.iter().any(|call| {
+    let good: Vec<_> = calls.iter().filter(|it| it.exchange.succeeded()).collect();
+    let used = good.len() > 1
+        && good.iter().any(|call| {
             let own = call.body.as_ref().map(Value::to_string).unwrap_or_default();
             given_ids(call)
                 .iter()
                 .filter(|id| !own.contains(&**id) && !call.exchange.path.contains(&**id))
-                .filter(|id| !call.claims.values().any(|claim| claim.as_str() == Some(id)))
+                .filter(|id| !private.names_user(id))
                 .filter(|id| {
                     calls
                         .iter()
