@@ -378,7 +378,7 @@ fn inserts_of_rows_and_their_list_form_make_a_group_whose_batches_are_bare_lists
             .header("Authorization", &bearer)
             .header("apikey", "anon-key-anon-key")
             .json(&row)
-            .answer(&json!({ "id": row["client_event_id"], "user": "user-4711", "percent": row["percent"], "at": "2026-11-23T20:24:28.123Z" }))
+            .answer(&json!({ "id": row["client_event_id"], "user": "user-4711", "percent": row["percent"], "at": format!("2026-11-23T20:24:2{number}.123Z") }))
     };
     let bulk = call("POST", "https://db.test/rest/v1/rows/bulk", 201)
         .header("Authorization", &bearer)

@@ -141,7 +141,7 @@ fn is_beacon(route: &Route<'_>) -> bool {
         .unwrap_or_default()
         .to_ascii_lowercase();
     let stem = last.split('.').next().unwrap_or_default();
-    let silent = |call: &&Exchange| {
+    let silent = |call: &Exchange| {
         let kind = call.answer_header("content-type").unwrap_or_default();
         call.answer == Content::Empty || kind.starts_with("image/")
     };
@@ -151,7 +151,7 @@ fn is_beacon(route: &Route<'_>) -> bool {
         && route
             .calls
             .iter()
-            .all(|call| silent(&call) && !call.query.is_empty())
+            .all(|call| silent(call) && !call.query.is_empty())
 }
 
 /// What was found so far.

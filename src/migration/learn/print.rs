@@ -7,7 +7,6 @@ use super::draft::{Draft, GroupDraft, exchanges};
 use super::reads::Read;
 use super::{NotProposed, Unknown};
 use serde_json::Value;
-use std::fmt::Write as _;
 
 /// What is written.
 pub(super) struct Sheet<'a> {
@@ -287,7 +286,7 @@ fn write_event(out: &mut Out, draft: &Draft, group: &str) {
     let mut seen = format!("{} of {} succeeded", draft.good, exchanges(draft.seen));
     if others > 0 && !draft.refusals.is_empty() {
         let statuses: Vec<_> = draft.refusals.iter().map(u16::to_string).collect();
-        let _ = write!(seen, "; others: {}", statuses.join(", "));
+        seen.push_str(&format!("; others: {}", statuses.join(", ")));
     }
     out.line("path", &quoted(&draft.path), &seen);
     if draft.method != "POST" {
