@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mod admin_client;
 mod inspect;
+mod learn;
 mod modes;
 mod observe;
 
@@ -64,6 +65,18 @@ enum Command {
     Observe {
         #[command(subcommand)]
         what: ObserveCommand,
+    },
+    /// Propose a configuration from the calls of a browser's session, on stdout.
+    Learn {
+        /// The session: a HAR 1.2 file.
+        #[arg(long)]
+        har: PathBuf,
+        /// Where the application listens, http://HOST:PORT.
+        #[arg(long)]
+        upstream: Option<String>,
+        /// As JSON: the configuration, what is proposed, what is not and why, and what isn't known.
+        #[arg(long)]
+        json: bool,
     },
     /// A journal's directory that no process has open.
     Journal {
@@ -313,6 +326,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             if let Some((file, page)) = html.zip(page) {
                 std::fs::write(&file, page).with_context(|| file.display().to_string())?;
             }
+            Ok(())
+        }
+        Command::Learn {
+            har,
+            upstream,
+            json,
+        } => {
+            print!("{}", learn::learn(&har, upstream, json)?);
             Ok(())
         }
         Command::Journal { what } => {

@@ -6,8 +6,10 @@
 //! | `modes` | what an operator changes while calls come |
 //! | `kept_modes` | the file in which that outlives the process |
 //! | [`observe`] | what windows would have saved, from calls that are forwarded |
+//! | `learn` | what a configuration could be, from the calls of a session |
 
 mod kept_modes;
+pub mod learn;
 mod modes;
 pub mod observe;
 

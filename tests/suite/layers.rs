@@ -110,7 +110,10 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["fetch", "lookup", "write"],
         ],
     ),
-    ("migration", &[&["kept_modes"], &["modes"], &["observe"]]),
+    (
+        "migration",
+        &[&["kept_modes", "learn"], &["modes"], &["observe"]],
+    ),
     (
         "migration::observe",
         &[
@@ -118,6 +121,18 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["advice", "paper"],
             &["sheet"],
             &["observer"],
+        ],
+    ),
+    (
+        "migration::learn",
+        &[
+            &["exchange", "words", "leaves"],
+            &["har", "private"],
+            &["routes"],
+            &["repeats", "batches", "reads"],
+            &["ack", "mapping"],
+            &["credential", "draft", "verdict"],
+            &["print"],
         ],
     ),
     (

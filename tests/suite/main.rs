@@ -31,6 +31,7 @@ mod identities;
 mod ids;
 mod input;
 mod layers;
+mod learn;
 mod limits;
 mod losses;
 mod memory;

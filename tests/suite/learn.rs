@@ -1,0 +1,866 @@
+//! What `tidegate learn` proposes, of the reference application's recorded exchanges and of others.
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::process::Command;
+use tidegate::config::{Config, parse};
+use tidegate::migration::learn::{Exchange, Options, Proposal, Reason, propose, read_har};
+use tidegate::template::{Found, Lookup, Source};
+
+/// One entry of a HAR file.
+struct Entry(Value);
+
+fn call(method: &str, url: &str, status: u16) -> Entry {
+    Entry(json!({
+        "startedDateTime": "2026-11-23T20:24:28.000Z",
+        "request": { "method": method, "url": url, "headers": [] },
+        "response": { "status": status, "headers": [], "content": { "size": 0 } },
+    }))
+}
+
+impl Entry {
+    fn header(mut self, name: &str, value: &str) -> Self {
+        let pair = json!({ "name": name, "value": value });
+        self.0["request"]["headers"]
+            .as_array_mut()
+            .unwrap()
+            .push(pair);
+        self
+    }
+
+    fn answer_header(mut self, name: &str, value: &str) -> Self {
+        let pair = json!({ "name": name, "value": value });
+        self.0["response"]["headers"]
+            .as_array_mut()
+            .unwrap()
+            .push(pair);
+        self
+    }
+
+    fn text(mut self, kind: &str, text: &str) -> Self {
+        self.0["request"]["postData"] = json!({ "mimeType": kind, "text": text });
+        self
+    }
+
+    fn json(self, body: &Value) -> Self {
+        self.text("application/json", &body.to_string())
+    }
+
+    fn answer(mut self, body: &Value) -> Self {
+        let text = body.to_string();
+        self.0["response"]["content"] = json!({ "size": text.len(), "text": text });
+        self.answer_header("Content-Type", "application/json")
+    }
+}
+
+fn har(entries: Vec<Entry>) -> String {
+    let entries: Vec<_> = entries.into_iter().map(|entry| entry.0).collect();
+    json!({ "log": { "version": "1.2", "entries": entries } }).to_string()
+}
+
+fn read(text: &str) -> Vec<Exchange> {
+    read_har(text.as_bytes()).unwrap()
+}
+
+fn checked(proposal: &Proposal) -> Config {
+    parse(&proposal.toml, "proposal", std::iter::empty())
+        .unwrap_or_else(|problems| panic!("{problems}\n{}", proposal.toml))
+}
+
+fn learned(entries: Vec<Entry>) -> (Vec<Exchange>, Proposal) {
+    let exchanges = read(&har(entries));
+    let proposal = propose(&exchanges, &Options::default());
+    checked(&proposal);
+    (exchanges, proposal)
+}
+
+fn has(proposal: &Proposal, lines: &[&str]) {
+    for line in lines {
+        assert!(
+            proposal.toml.lines().any(|known| known.starts_with(line)),
+            "{line}\nis not in\n{}",
+            proposal.toml
+        );
+    }
+}
+
+fn mode(proposal: &Proposal, route: &str) -> Option<bool> {
+    let found = proposal.events.iter().find(|event| event.route == route)?;
+    Some(found.on)
+}
+
+fn reason(proposal: &Proposal, route: &str) -> Option<Reason> {
+    let found = proposal
+        .not_proposed
+        .iter()
+        .find(|one| one.route == route)?;
+    Some(found.reason)
+}
+
+/// A token of the recorded form; it doesn't matter who signed it.
+fn token(claims: &Value) -> String {
+    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    format!(
+        "{}.{}.c2lnbmF0dXJl",
+        part(&json!({ "alg": "HS256" })),
+        part(claims)
+    )
+}
+
+/// What a call says, as raw JSON by dotted path.
+struct Said(BTreeMap<String, String>);
+
+impl Said {
+    fn of(exchange: &Exchange) -> Self {
+        let mut said = Self(BTreeMap::new());
+        said.add("body", &body_of(&exchange.body).unwrap_or_default());
+        for (name, value) in &exchange.headers {
+            said.add(&format!("header.{name}"), &json!(value));
+        }
+        for (name, value) in &exchange.query {
+            said.add(&format!("query.{name}"), &json!(value));
+        }
+        let bearer = exchange
+            .headers
+            .iter()
+            .find(|(name, _)| name == "authorization");
+        let claims = bearer.and_then(|(_, value)| value.split('.').nth(1));
+        if let Some(bytes) = claims.and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok()) {
+            said.add("jwt", &serde_json::from_slice(&bytes).unwrap());
+        }
+        for (name, value) in [
+            ("now.ms", json!(1_795_465_468_000_u64)),
+            ("now.iso", json!("2026-11-23T20:24:28.000Z")),
+            ("uuid", json!("67e55044-10b1-426f-9247-bb680e5fe0c8")),
+            ("request_id", json!("r-1")),
+        ] {
+            said.add(name, &value);
+        }
+        said
+    }
+
+    fn add(&mut self, path: &str, value: &Value) {
+        for (name, member) in value.as_object().into_iter().flatten() {
+            self.add(&format!("{path}.{name}"), member);
+        }
+        if let Some(all) = value.as_array() {
+            self.add(&format!("{path}.length"), &json!(all.len()));
+        }
+        self.0.insert(path.to_owned(), value.to_string());
+    }
+}
+
+impl Lookup for Said {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        let steps: String = path.iter().map(|step| format!(".{step}")).collect();
+        let raw = self.0.get(&format!("{}{steps}", source.name()))?;
+        Some(Found::Json(raw))
+    }
+}
+
+fn body_of(content: &tidegate::migration::learn::Content) -> Option<Value> {
+    match content {
+        tidegate::migration::learn::Content::Text(text) => serde_json::from_str(text).ok(),
+        _ => None,
+    }
+}
+
+/// Where two answers differ in their members or types.
+fn differences(at: &str, one: &Value, other: &Value, out: &mut Vec<String>) {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            for name in one.keys().chain(other.keys()) {
+                let at = format!("{at}.{name}");
+                match (one.get(name), other.get(name)) {
+                    (Some(one), Some(other)) => differences(&at, one, other, out),
+                    _ => out.push(at),
+                }
+            }
+        }
+        (one, other) if std::mem::discriminant(one) == std::mem::discriminant(other) => {}
+        _ => out.push(at.to_owned()),
+    }
+}
+
+/// Every acknowledgement has the members and types of the recorded answer, but where the proposal
+/// says that it can't know. How many were compared.
+fn acks_are_as_recorded(exchanges: &[Exchange], proposal: &Proposal) -> usize {
+    let config = checked(proposal);
+    let mut compared = 0;
+    for event in &config.events {
+        let label = format!("{} {}", event.method, event.path.source());
+        let doubted = |at: &str| {
+            proposal
+                .unknown
+                .iter()
+                .any(|one| one.route == label && at.starts_with(&one.subject))
+        };
+        for exchange in exchanges {
+            let same = exchange.path == event.path.source() && event.method == *exchange.method;
+            if !same || exchange.status != event.ack.status.as_u16() {
+                continue;
+            }
+            let Some(answer) = body_of(&exchange.answer) else {
+                continue;
+            };
+            let mut text = String::new();
+            event.ack.body.write(&Said::of(exchange), &mut text);
+            let ack: Value = serde_json::from_str(&text).unwrap();
+            let mut found = Vec::new();
+            differences("ack.body", &ack, &answer, &mut found);
+            // Said of answers to repetitions only.
+            found.retain(|at| !doubted(at) && at != "ack.body.idempotent");
+            assert!(found.is_empty(), "{label}: {found:?}\n{ack}\n{answer}");
+            compared += 1;
+        }
+    }
+    compared
+}
+
+/// The recorded exchanges, as a browser would have saved them.
+fn recorded() -> String {
+    let pairs = |headers: &Value| {
+        let mut out = Vec::new();
+        for (name, value) in headers.as_object().unwrap() {
+            let all = value
+                .as_array()
+                .cloned()
+                .unwrap_or_else(|| vec![value.clone()]);
+            out.extend(
+                all.iter()
+                    .map(|value| json!({ "name": name, "value": value })),
+            );
+        }
+        out
+    };
+    let lines = include_str!("../data/legacy-exchanges.jsonl").lines();
+    let entries = lines.map(|line| {
+        let exchange: Value = serde_json::from_str(line).unwrap();
+        let (request, response) = (&exchange["request"], &exchange["response"]);
+        let headers = &request["headers"];
+        let host = headers["host"].as_str().unwrap_or("api.example.test");
+        let mut out = json!({
+            "startedDateTime": "2026-11-23T20:24:28.000Z",
+            "request": {
+                "method": request["method"],
+                "url": format!("https://{host}{}", request["path"].as_str().unwrap()),
+                "headers": pairs(headers),
+            },
+            "response": {
+                "status": response["status"],
+                "headers": pairs(&response["headers"]),
+                "content": { "text": response["body"] },
+            },
+        });
+        if let Some(text) = request["body"].as_str() {
+            out["request"]["postData"] = json!({ "mimeType": "application/json", "text": text });
+        }
+        Entry(out)
+    });
+    har(entries.collect())
+}
+
+#[test]
+fn the_recorded_exchanges_give_a_proposal_whose_acknowledgements_are_as_recorded() {
+    let exchanges = read(&recorded());
+    let proposal = propose(&exchanges, &Options::default());
+    assert!(acks_are_as_recorded(&exchanges, &proposal) >= 15);
+    has(
+        &proposal,
+        &[
+            "user = \"{jwt.userId|event.userId}\"",
+            "double_submit = [\"cookie:csrf_token\", \"header:x-csrf-token\"]",
+            "path = \"/api/client/progress/batch\"",
+            "path = \"/api/analytics/events/batch\"",
+            "clientEventId = \"{body.client_event_id}\"",
+            "lessonId = \"{body.lesson_id}\"",
+            "status = \"{body.status|'in_progress'}\"",
+            "requestId = \"{request_id}\"",
+            "# path = \"/api/client/progress/summary\"",
+        ],
+    );
+    for route in [
+        "client/progress/lesson",
+        "client/progress/course",
+        "analytics/events",
+    ] {
+        assert!(
+            mode(&proposal, &format!("POST /api/{route}")).is_some(),
+            "{route}\n{}",
+            proposal.toml
+        );
+    }
+    let told = |route: &str, subject: &str| {
+        let mut all = proposal.unknown.iter();
+        assert!(
+            all.any(|one| one.route == route && one.subject == subject),
+            "{subject}"
+        );
+    };
+    // Two profiles are in the recording, and they differ.
+    told("POST /api/client/progress/lesson", "ack.body.data.percent");
+    told(
+        "POST /api/client/progress/lesson",
+        "ack.body.data.course_id",
+    );
+    told("POST /api/analytics/events", "ack.status");
+    told("POST /api/learner/progress", "exchanges");
+    assert_eq!(
+        reason(&proposal, "POST /api/auth/login"),
+        Some(Reason::Login)
+    );
+    assert_eq!(
+        reason(&proposal, "POST /api/client/progress/batch"),
+        Some(Reason::ClientBatch)
+    );
+    assert_eq!(
+        reason(&proposal, "POST /api/analytics/journeys"),
+        Some(Reason::NoSuccess)
+    );
+}
+
+#[test]
+fn beacons_are_proposed_as_single_calls_with_their_parameters() {
+    let get = |number: u32| {
+        let url = format!("http://stats.test:3000/g/collect?v=2&cid=visitor-77&t=view&z=n{number}");
+        call("GET", &url, 204)
+    };
+    let post = |number: u32| {
+        let body = json!({ "event": "view", "distinct_id": "visitor-77", "uuid": uuid(number), "n": number });
+        let text = body.to_string();
+        call("POST", "http://stats.test:3000/e", 200)
+            .text("text/plain", &text)
+            .answer(&json!({ "status": 1 }))
+    };
+    let entries = (0..4).map(get).chain((0..4).map(post)).collect();
+    let (exchanges, proposal) = learned(entries);
+    assert_eq!(acks_are_as_recorded(&exchanges, &proposal), 4);
+    assert_eq!(
+        mode(&proposal, "GET /g/collect"),
+        Some(true),
+        "{}",
+        proposal.toml
+    );
+    assert_eq!(mode(&proposal, "POST /e"), Some(true), "{}", proposal.toml);
+    has(
+        &proposal,
+        &[
+            "url = \"http://stats.test:3000\"  # 8 exchanges",
+            "form = \"single\"  # 4 exchanges",
+            "userId = \"{query.cid}\"  # 4 of 4",
+            "z = \"{query.z}\"  # 4 of 4",
+            "clientEventId = \"{body.uuid}\"  # 4 of 4",
+            "userId = \"{body.distinct_id}\"  # 4 of 4",
+            "status = 204  # 4 of 4",
+            "status = 1  # 4 of 4",
+        ],
+    );
+}
+
+fn uuid(number: u32) -> String {
+    format!("67e55044-10b1-426f-9247-{number:012x}")
+}
+
+#[test]
+fn inserts_of_rows_and_their_list_form_make_a_group_whose_batches_are_bare_lists() {
+    let row = |number: u32| json!({ "client_event_id": uuid(number), "user_id": "user-4711", "percent": number * 7 });
+    let bearer = format!(
+        "Bearer {}",
+        token(&json!({ "sub": "user-4711", "role": "authenticated" }))
+    );
+    let insert = |number: u32| {
+        let row = row(number);
+        call("POST", "https://db.test/rest/v1/rows", 201)
+            .header(":authority", "db.test")
+            .header("Authorization", &bearer)
+            .header("apikey", "anon-key-anon-key")
+            .json(&row)
+            .answer(&json!({ "id": row["client_event_id"], "user": "user-4711", "percent": row["percent"], "at": format!("2026-11-23T20:24:2{number}.123Z") }))
+    };
+    let bulk = call("POST", "https://db.test/rest/v1/rows/bulk", 201)
+        .header("Authorization", &bearer)
+        .header("apikey", "anon-key-anon-key")
+        .json(&json!([row(8), row(9)]))
+        .answer(&json!([]));
+    let mut entries: Vec<_> = (0..4).map(insert).collect();
+    entries.push(bulk);
+    let (exchanges, proposal) = learned(entries);
+    assert_eq!(acks_are_as_recorded(&exchanges, &proposal), 4);
+    assert_eq!(
+        mode(&proposal, "POST /rest/v1/rows"),
+        Some(true),
+        "{}",
+        proposal.toml
+    );
+    assert_eq!(
+        reason(&proposal, "POST /rest/v1/rows/bulk"),
+        Some(Reason::ClientBatch)
+    );
+    has(
+        &proposal,
+        &[
+            "path = \"/rest/v1/rows/bulk\"",
+            "envelope = \"{events}\"",
+            "id_field = \"client_event_id\"",
+            "user = \"{jwt.sub|event.user_id}\"",
+            "require = [\"jwt\"]",
+            "at = \"{now.iso}\"",
+            "id = \"{body.client_event_id}\"",
+        ],
+    );
+}
+
+#[test]
+fn an_application_with_keys_sessions_and_a_pair_names_what_must_be_there_and_its_unknown_counter() {
+    let note = |number: u32| {
+        call(
+            "PUT",
+            &format!(
+                "https://app.test/courses/{}/position?api_key=k-e-y-k-e-y",
+                40 + number
+            ),
+            200,
+        )
+        .header(
+            "Cookie",
+            "sessionid=s3cr3ts3cr3ts3cr3ts3cr3t; csrftoken=t0kent0kent0ken",
+        )
+        .header("X-CSRFToken", "t0kent0kent0ken")
+        .header("Origin", "https://front.test")
+        .json(&json!({ "seconds": 100 + number }))
+        .answer_header("Access-Control-Allow-Credentials", "true")
+        .answer_header("X-Frame-Options", "DENY")
+        .answer(&json!({ "ok": true, "seconds": 100 + number, "total": 9_000 + number * 13 }))
+    };
+    let (_, proposal) = learned((0..5).map(note).collect());
+    let route = "PUT /courses/{course_id}/position";
+    assert_eq!(mode(&proposal, route), Some(false), "{}", proposal.toml);
+    let unknown: Vec<_> = proposal
+        .unknown
+        .iter()
+        .filter(|one| one.route == route)
+        .collect();
+    assert_eq!(unknown.len(), 1, "{unknown:?}");
+    assert_eq!(unknown[0].subject, "ack.body.total");
+    has(
+        &proposal,
+        &[
+            "principal = [\"query:api_key\"]",
+            "require = [\"cookie:sessionid\", \"cookie:csrftoken\"]",
+            "double_submit = [\"cookie:csrftoken\", \"header:x-csrftoken\"]",
+            "origins = [\"https://front.test\"]  # 5 of 5",
+            "credentials = true",
+            "user = \"{cookie.sessionid}\"",
+            "course_id = \"{path.course_id}\"",
+            "missing_id = \"hash\"",
+            "x-frame-options = \"DENY\"",
+            "seconds = \"{body.seconds}\"",
+            "total = 0",
+        ],
+    );
+}
+
+#[test]
+fn logins_searches_graphql_forms_uploads_and_answers_with_content_are_no_events_and_listed() {
+    let mut entries = Vec::new();
+    for number in 0..4 {
+        let answer = json!({ "ok": true });
+        let at = |path: &str| call("POST", &format!("https://app.test{path}"), 200);
+        entries.extend([
+            at("/login")
+                .json(&json!({ "email": number, "password": "x" }))
+                .answer(&answer),
+            at("/access")
+                .json(&json!({ "n": number }))
+                .answer(&json!({ "accessToken": "abcdefghijk" })),
+            at("/search").json(&json!({ "q": number })).answer(&answer),
+            at("/graphql")
+                .json(&json!({ "query": "{ me }", "n": number }))
+                .answer(&answer),
+            at("/form")
+                .text("application/x-www-form-urlencoded", &format!("a={number}"))
+                .answer(&answer),
+            at("/files")
+                .text("multipart/form-data; boundary=b", "--b")
+                .answer(&answer),
+            at("/list")
+                .json(&json!({ "n": number }))
+                .answer(&json!({ "rows": [{ "n": number + 1 }] })),
+            at("/orders")
+                .json(&json!({ "n": number }))
+                .answer(&json!({ "id": 7_000 + number })),
+            call("DELETE", "https://app.test/orders/1", 204),
+            call(
+                "GET",
+                &format!("https://app.test/orders/{}", 7_000 + number),
+                200,
+            )
+            .answer(&answer),
+            call("POST", "https://other.test/e", 500),
+        ]);
+    }
+    let (_, proposal) = learned(entries);
+    assert!(proposal.events.is_empty(), "{}", proposal.toml);
+    for (route, wanted) in [
+        ("POST /login", Reason::Login),
+        ("POST /access", Reason::Login),
+        ("POST /search", Reason::Search),
+        ("POST /graphql", Reason::Query),
+        ("POST /form", Reason::Form),
+        ("POST /files", Reason::Upload),
+        ("POST /list", Reason::AnswerHasContent),
+        ("POST /orders", Reason::AnswerIsUsed),
+        ("DELETE /orders/{order_id}", Reason::Method),
+        ("POST other.test/e", Reason::OtherHost),
+    ] {
+        assert_eq!(
+            reason(&proposal, route),
+            Some(wanted),
+            "{route}\n{}",
+            proposal.toml
+        );
+        assert!(proposal.toml.contains(&format!("#   {route}: ")), "{route}");
+    }
+}
+
+#[test]
+fn one_or_two_exchanges_are_too_thin_and_are_proposed_as_off() {
+    let event = |number: u32| {
+        let body = json!({ "eventId": uuid(number), "userId": "u-1" });
+        call("POST", "http://app.test/e", 200)
+            .json(&body)
+            .answer(&json!({ "ok": true }))
+    };
+    for count in 1..=3 {
+        let (_, proposal) = learned((0..count).map(event).collect());
+        assert_eq!(
+            mode(&proposal, "POST /e"),
+            Some(count == 3),
+            "{}",
+            proposal.toml
+        );
+        assert_eq!(proposal.toml.contains("evidence too thin"), count < 3);
+    }
+}
+
+#[test]
+fn nothing_private_of_a_session_is_in_the_proposal() {
+    let secrets = [
+        "Paula",
+        "paula@home.test",
+        "s3ss10ns3ss10ns3ss10n1",
+        "k3yk3yk3yk3yk3y",
+        "hunter2hunter2",
+        "a sentence that was typed",
+        "u-90210",
+        "Springfield",
+        "c5rfc5rfc5rfc5rf",
+        "4471123",
+    ];
+    let [
+        name,
+        mail,
+        session,
+        key,
+        password,
+        text,
+        user,
+        town,
+        csrf,
+        number,
+    ] = secrets;
+    let bearer = token(&json!({ "sub": user, "email": mail, "name": name }));
+    let mut entries = vec![
+        call("POST", "https://app.test/login", 200)
+            .json(&json!({ "email": mail, "password": password }))
+            .answer(&json!({ "token": bearer, "name": name })),
+        call(
+            "GET",
+            &format!("https://app.test/users/{user}/profile"),
+            200,
+        )
+        .answer(&json!({ "name": name, "city": town, "account": number })),
+    ];
+    for count in 0..5 {
+        entries.push(
+            call("POST", &format!("https://app.test/users/{user}/events?api_key={key}&who={mail}"), 200)
+                .header("Authorization", &format!("Bearer {bearer}"))
+                .header("Cookie", &format!("sid={session}; csrf={csrf}"))
+                .header("X-CSRF-Token", csrf)
+                .header("X-Key", key)
+                .json(&json!({ "id": uuid(count), "who": name, "note": text, "town": town, "map": { user: 1 } }))
+                .answer_header("X-Powered-By", name)
+                .answer(&json!({
+                    "hello": name, "text": text, "mail": mail, "place": town, "account": number,
+                    user: 1, "sid": session, "nested": { "key": key },
+                })),
+        );
+    }
+    let bodies: Vec<String> = (0..5).map(uuid).collect();
+    let (_, proposal) = learned(entries);
+    let all = format!(
+        "{}{:?}{:?}{:?}",
+        proposal.toml, proposal.events, proposal.not_proposed, proposal.unknown
+    );
+    for secret in secrets
+        .into_iter()
+        .chain(bodies.iter().map(|id| &**id))
+        .chain([&*bearer])
+    {
+        assert!(!all.contains(secret), "{secret}\nis in\n{all}");
+    }
+    let proposal = propose(&read(&recorded()), &Options::default());
+    for secret in [
+        "00000000-0000",
+        "eyJ",
+        "demo-csrf-1",
+        "another-user",
+        "lesson-video",
+        "someone",
+        "ev-",
+    ] {
+        assert!(
+            !proposal.toml.contains(secret),
+            "{secret}\nis in\n{}",
+            proposal.toml
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_har_is_an_error_that_says_what_was_found_and_where() {
+    let entry =
+        |request: &str| format!("{{\"log\":{{\"entries\":[\n{{\"request\":{request}}}]}}}}");
+    for (text, wanted) in [
+        (String::new(), "found an empty file"),
+        ("<html>".to_owned(), "found a page, or XML"),
+        ("[]".to_owned(), "expected the object of a HAR file"),
+        ("{}".to_owned(), "missing field `log` at line 1"),
+        ("{\"log\":{}}".to_owned(), "missing field `entries`"),
+        (
+            "{\"log\":{\"entries\":7}}".to_owned(),
+            "expected the list log.entries",
+        ),
+        (
+            entry("{\"url\":\"http://a/\"}"),
+            "log.entries[0]: missing field `method` at line 2",
+        ),
+        (
+            entry("{\"method\":5,\"url\":\"\"}"),
+            "log.entries[0]: invalid type: integer `5`",
+        ),
+        (
+            "{\"log\":{\"entries\":[".to_owned(),
+            "EOF while parsing a list at line 1",
+        ),
+    ] {
+        let error = read_har(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{text}: {error}");
+    }
+    let packed = read_har([0x1f, 0x8b, 8].as_slice())
+        .unwrap_err()
+        .to_string();
+    assert!(packed.contains("gzip"), "{packed}");
+}
+
+#[test]
+fn what_tools_write_differently_is_read_alike() {
+    let body = BASE64_STANDARD.encode("{\"a\":1}");
+    let text = json!({ "log": { "pages": [], "entries": [
+        {
+            "_resourceType": "ping",
+            "request": {
+                "method": "post", "url": "https://A.test/x?a=%20b#part", "httpVersion": "h3",
+                "headers": [{ "name": ":method", "value": "POST" }, { "name": "X-Up", "value": "1" }],
+                "cookies": [{ "name": "c", "value": "d" }],
+                "postData": { "mimeType": "text/plain", "text": body, "encoding": "base64" },
+            },
+            "response": { "status": -1, "content": { "size": 5 } },
+        },
+        { "request": { "method": "GET", "url": "data:text/plain,a" } },
+        { "request": { "method": "POST", "url": "http://b/", "bodySize": 4 } },
+    ] } });
+    let exchanges = read(&format!("\u{feff}{text}"));
+    let [first, second] = exchanges.as_slice() else {
+        panic!("{exchanges:?}")
+    };
+    assert_eq!(
+        (&*first.method, &*first.host, first.status),
+        ("POST", "a.test", 0)
+    );
+    assert_eq!(first.query, [("a".to_owned(), " b".to_owned())]);
+    assert_eq!(body_of(&first.body), Some(json!({ "a": 1 })));
+    assert!(first.headers.contains(&("x-up".to_owned(), "1".to_owned())));
+    assert!(
+        first
+            .headers
+            .contains(&("cookie".to_owned(), "c=d".to_owned()))
+    );
+    assert!(!first.headers.iter().any(|(name, _)| name.starts_with(':')));
+    assert_eq!(second.body, tidegate::migration::learn::Content::Missing);
+}
+
+#[test]
+fn the_command_prints_the_proposal_or_a_list_and_ends_with_1_where_the_input_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("session.har");
+    std::fs::write(&file, recorded()).unwrap();
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let out = command
+            .arg("learn")
+            .arg("--har")
+            .arg(&file)
+            .args(more)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        (
+            out.status.code(),
+            text,
+            String::from_utf8(out.stderr).unwrap(),
+        )
+    };
+    let (code, text, _) = run(&["--upstream", "http://10.0.0.1:3000/"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("url = \"http://10.0.0.1:3000\""));
+    parse(&text, "proposal", std::iter::empty()).unwrap();
+    let (code, text, _) = run(&["--json"]);
+    assert_eq!(code, Some(0));
+    let listed: Value = serde_json::from_str(&text).unwrap();
+    assert!(listed["toml"].as_str().unwrap().contains("[[event]]"));
+    assert!(!listed["unknown"].as_array().unwrap().is_empty());
+    assert_eq!(listed["not_proposed"][0]["reason"], "login");
+    let (code, text, error) = run(&["--upstream", "ftp://x"]);
+    assert_eq!((code, &*text), (Some(1), ""));
+    assert!(error.contains("upstream.url"), "{error}");
+    std::fs::write(&file, "{").unwrap();
+    let (code, _, error) = run(&[]);
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("session.har") && error.contains("line 1"),
+        "{error}"
+    );
+}
+
+/// Text with what TOML, templates, paths and headers could stumble over.
+fn odd() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z]{1,6}",
+        Just("events".to_owned()),
+        Just("user_id".to_owned()),
+        Just("id".to_owned()),
+        Just("timestamp".to_owned()),
+        "[a-zA-Z0-9{}|.'\"\\\\$_ #=\\[\\]-]{0,8}",
+        "\\PC{0,4}",
+        "[\u{0}-\u{7f}]{0,4}",
+    ]
+}
+
+fn odd_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(|number| json!(number)),
+        odd().prop_map(Value::from),
+        Just(json!("2026-11-23T20:24:28.000Z")),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(odd(), inner, 0..4)
+                .prop_map(|members| members.into_iter().collect::<Value>()),
+        ]
+    })
+}
+
+fn odd_entry() -> impl Strategy<Value = Value> {
+    let method = prop::sample::select(vec!["POST", "PUT", "GET", "PATCH", "DELETE", "x y"]);
+    let host = prop::sample::select(vec![
+        "http://a.test",
+        "https://b.test:8443",
+        "http://[::1]:3",
+    ]);
+    let names = prop::sample::select(vec![
+        "authorization",
+        "cookie",
+        "origin",
+        "x-csrf-token",
+        "x-api-key",
+        "x-odd",
+        "idempotency-key",
+    ]);
+    let headers = prop::collection::vec((names, odd()), 0..4);
+    let set = prop::collection::vec(
+        (
+            prop::sample::select(vec![
+                "set-cookie",
+                "x-powered-by",
+                "access-control-expose-headers",
+            ]),
+            odd(),
+        ),
+        0..2,
+    );
+    let path = prop::collection::vec(
+        prop_oneof!["[a-z0-9{}~.$-]{0,6}", Just("e".to_owned())],
+        0..3,
+    );
+    let query = prop::collection::vec((odd(), odd()), 0..3);
+    let status = prop::sample::select(vec![200, 201, 204, 404]);
+    (
+        (method, host, path, query),
+        headers,
+        odd_json(),
+        (status, set, odd_json()),
+    )
+        .prop_map(
+            |((method, host, path, query), headers, body, (status, set, answer))| {
+                let escaped = |text: &str| {
+                    text.bytes()
+                        .map(|byte| format!("%{byte:02x}"))
+                        .collect::<String>()
+                };
+                let query: Vec<_> = query
+                    .iter()
+                    .map(|(a, b)| format!("{}={}", escaped(a), escaped(b)))
+                    .collect();
+                let pairs = |all: &[(&str, String)]| {
+                    let one =
+                        |(name, value): &(&str, String)| json!({ "name": name, "value": value });
+                    all.iter().map(one).collect::<Vec<_>>()
+                };
+                json!({
+                    "request": {
+                        "method": method,
+                        "url": format!("{host}/{}?{}", path.join("/"), query.join("&")),
+                        "headers": pairs(&headers),
+                        "postData": { "text": body.to_string() },
+                    },
+                    "response": {
+                        "status": status, "headers": pairs(&set),
+                        "content": { "text": answer.to_string() },
+                    },
+                })
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn whatever_a_session_holds_the_proposal_passes_check(
+        entries in prop::collection::vec(odd_entry(), 0..6),
+        times in 1_usize..5,
+    ) {
+        let all: Vec<_> = entries.iter().cycle().take(entries.len() * times).collect();
+        let text = json!({ "log": { "entries": all } }).to_string();
+        let proposal = propose(&read(&text), &Options::default());
+        checked(&proposal);
+    }
+}
