@@ -223,6 +223,14 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What an operator asked for and isn't allowed is wrong input.
+fn input_if_refused(error: anyhow::Error) -> Failure {
+    match error.downcast::<admin_client::Refused>() {
+        Ok(refused) => Failure::Input(refused.to_string()),
+        Err(error) => Failure::Runtime(error),
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self::Input(problems.to_string())
@@ -231,10 +239,7 @@ impl From<Problems> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        match error.downcast::<admin_client::Refused>() {
-            Ok(refused) => Self::Input(refused.to_string()),
-            Err(error) => Self::Runtime(error),
-        }
+        Self::Runtime(error)
     }
 }
 
@@ -312,7 +317,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                     route,
                     mode,
                     rollout,
-                }) => runtime()?.block_on(modes::set(admin, (&route, &mode, rollout), json))?,
+                }) => {
+                    let set = modes::set(admin, (&route, &mode, rollout), json);
+                    runtime()?.block_on(set).map_err(input_if_refused)?
+                }
             };
             print!("{text}");
             Ok(())
