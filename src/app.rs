@@ -94,6 +94,13 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         ),
     };
     let metrics = Arc::new(Metrics::try_new().context("the metrics can't be set up")?);
+    if matches!(&journal, Keeping::Disk(opened, _) if opened.has_events()) {
+        // Whichever was on, its events are known by their ids.
+        routes
+            .events()
+            .iter()
+            .for_each(|route| route.switch.suppose_it_was_on());
+    }
     let modes = restore_modes(&routes, directory, &metrics, &clock);
     let reload = file.map(|(path, text)| {
         let reloader = Reloader::new(path, text, modes.clone());
@@ -202,7 +209,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     ));
     others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
     // Not watched: nothing that a call needs fails with it.
-    others.push(tokio::spawn(observer_task.run()));
+    run_apart("observer", drain.clone(), observer_task.run())?;
     let service = service_fn(move |request| admin.clone().handle(request));
     others.push(tokio::spawn(server::serve(
         admin_listener,
@@ -371,6 +378,32 @@ fn in_memory(settings: &JournalSettings) -> anyhow::Result<Keeping> {
         max_bytes: settings.max_bytes,
         secret,
     })
+}
+
+/// Work that takes long stretches of processor time: on a thread of its own, so that no call waits
+/// for one of them, until the drain begins.
+///
+/// # Errors
+/// The system gives no thread.
+fn run_apart(
+    name: &str,
+    drain: Drain,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .context("a runtime can't be started")?;
+    let run = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = drain.draining() => {}
+                () = work => {}
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map(drop).context("a thread can't be started")
 }
 
 /// A task that must not end by itself: if it does (a panic, a mistake), the process drains.

@@ -150,6 +150,11 @@ impl Switch {
         }
     }
 
+    /// An earlier process may have acknowledged events of it.
+    pub fn suppose_it_was_on(&self) {
+        self.was_on.store(true, Ordering::SeqCst);
+    }
+
     /// No event of it was ever acknowledged, as far as this process knows.
     #[must_use]
     pub fn was_never_on(&self) -> bool {

@@ -136,6 +136,33 @@ async fn what_was_acknowledged_is_a_repetition_though_its_route_is_off_by_now() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_is_a_repetition_after_a_restart_that_switches_its_route_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    let start = |more: &[(&str, &str)]| {
+        let config = configure(directory.path(), upstream.address, "process", more);
+        Process::start(&config)
+    };
+    let post = async |at: SocketAddr| {
+        let answer = Http::default()
+            .try_call(at, Method::POST, "/event", &HEAD, event("u", "a"))
+            .await;
+        answer.unwrap().header("tidegate-event").to_owned()
+    };
+    let process = start(&[]);
+    assert_eq!(post(process.address).await, "a");
+    process.kill();
+    let process = start(&[("path = \"/event\"", "path = \"/event\"\nmode = \"off\"")]);
+    assert_eq!(post(process.address).await, "a");
+    let (_, printed) = tokio::task::spawn_blocking(move || process.terminate())
+        .await
+        .unwrap();
+    assert!(printed.contains("accepted 1 + duplicate 1"), "{printed}");
+    assert_eq!(order(&upstream.seen()), ["a"]);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_and_testers_decide_before_the_draw() {
     let keys = "path = \"/event\"\nrollout = 0\nallow = [\"in\"]\ndeny = [\"out\"]";
     let tester = "[migration]\ntester_header = \"x-tester\"\n[journal]";

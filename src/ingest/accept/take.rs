@@ -238,6 +238,8 @@ impl Acceptor {
             Admission::Known => false,
             Admission::OffUndecided(key) => {
                 match self.0.admitter.seen.known_when_decided(key).await {
+                    // Another body may be said of it.
+                    Known::Yes if differs_if_known => return Ok(None),
                     Known::Yes => false,
                     _ => return Err(Decline::Forward(Forward::Mode)),
                 }

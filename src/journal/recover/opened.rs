@@ -143,7 +143,8 @@ impl<F: Files> Opened<F> {
     }
 
     /// Whether events are pending or dead, or settled with an id that is remembered.
-    pub(super) fn has_events(&self) -> bool {
+    #[must_use]
+    pub fn has_events(&self) -> bool {
         !self.pending.is_empty() || !self.letters.is_empty() || !self.settled.is_empty()
     }
 

@@ -387,7 +387,9 @@ fn said_of(line: &Line, answers: usize) -> String {
 struct Out(String);
 
 impl Out {
+    /// On one line, whatever the session holds.
     fn comment(&mut self, text: &str) {
+        let text = text.replace(char::is_control, " ");
         self.0.push_str(&format!("# {text}\n"));
     }
 
@@ -405,6 +407,7 @@ impl Out {
     }
 
     fn line(&mut self, key: &str, value: &str, note: &str) {
+        let note = note.replace(char::is_control, " ");
         self.0.push_str(&format!("{key} = {value}  # {note}\n"));
     }
 }

@@ -237,7 +237,7 @@ impl Watch for Observer {
 }
 
 impl ObserverTask {
-    /// Runs until nobody can show it calls any more.
+    /// Works as long as it is polled.
     pub async fn run(mut self) {
         let mut messages = Vec::with_capacity(AT_ONCE);
         while self.inbox.recv_many(&mut messages, AT_ONCE).await > 0 {
