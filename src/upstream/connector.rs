@@ -4,6 +4,7 @@
 use super::link::Link;
 use super::places::Places;
 use crate::body::BodyError;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
@@ -15,11 +16,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 /// How long a connection that is being opened counts among those that are opened at once. One that
 /// takes longer waits for the network or for an application whose queue is full.
 const OPENING: Duration = Duration::from_millis(20);
+
+/// A connection that isn't there by then is asked for once more.
+const AGAIN: Duration = Duration::from_millis(400);
 
 /// hyper's connector, with a record and a place for each connection.
 #[derive(Debug, Clone)]
@@ -44,17 +48,32 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let places = Arc::clone(&self.places);
-        // Nothing is begun before it is polled: a connection has its place first.
-        let connecting = self.tcp.call(target.clone());
+        let (places, tcp) = (Arc::clone(&self.places), self.tcp.clone());
         Box::pin(async move {
             let place = places.connect(target.authority()).await?;
-            let stream = open_in_turn(&places, connecting).await?.into_inner();
+            let opening = open_again(|| tcp.clone().oneshot(target.clone()));
+            let stream = open_in_turn(&places, opening).await?.into_inner();
             Ok(TokioIo::new(LinkedStream {
                 stream,
                 link: Link::new(place),
             }))
         })
+    }
+}
+
+/// Opens a connection, and asks for another one beside it while there is none: an application whose
+/// queue is full drops what asks, and the system asks again after one and three seconds only. The
+/// first to be opened, refused or given up counts.
+async fn open_again<T, E, F>(mut attempt: impl FnMut() -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut attempts = FuturesUnordered::new();
+    loop {
+        attempts.push(attempt());
+        if let Ok(Some(opened)) = timeout(AGAIN, attempts.next()).await {
+            return opened;
+        }
     }
 }
 
@@ -206,6 +225,30 @@ mod tests {
         assert!(!now, "one more was opened beside {OPENINGS}");
         // The clock moves on when nothing else can be done.
         next.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_not_there_soon_is_asked_for_again_and_a_refusal_is_final() {
+        let mut asked = 0;
+        let opened = open_again(|| {
+            asked += 1;
+            let is_dropped = asked < 3;
+            async move {
+                if is_dropped {
+                    pending::<()>().await;
+                }
+                Ok::<_, &str>("opened")
+            }
+        });
+        assert_eq!(opened.await, Ok("opened"));
+        assert_eq!(asked, 3);
+        let mut asked = 0;
+        let refused = open_again(|| {
+            asked += 1;
+            async { Err::<(), _>("refused") }
+        });
+        assert_eq!(refused.await, Err("refused"));
+        assert_eq!(asked, 1);
     }
 
     #[tokio::test]
