@@ -1,6 +1,7 @@
 //! `tidegate observe report`: what windows would have saved, from the admin address of a running
 //! sidecar, as a table, as JSON or as a page.
 
+mod escape;
 mod page;
 mod plot;
 

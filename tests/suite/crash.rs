@@ -38,6 +38,15 @@ pub fn configure(
     file
 }
 
+/// A process, and a file by which commands find its admin listener.
+pub fn start_for_commands(directory: &Path, upstream: SocketAddr) -> (Process, PathBuf) {
+    let process = Process::start(&configure(directory, upstream, "process", &[]));
+    let listen = format!("[admin]\nlisten = \"{}\"", process.admin);
+    let own = ("[admin]\nlisten = \"127.0.0.1:0\"", &*listen);
+    let config = configure(directory, upstream, "process", &[own]);
+    (process, config)
+}
+
 /// Each start has another port: without a host of their own, calls before and after would be of
 /// different hosts.
 const HOST: (&str, &str) = ("host", "app.test");

@@ -1,7 +1,8 @@
 //! The staged migration's modes: changed while calls come, kept over restarts, and each user in
 //! order whatever changes.
 
-use crate::crash::configure;
+use crate::crash::{configure, start_for_commands};
+use crate::stop::said;
 use crate::support::process::{Process, run};
 use crate::support::upstream::{FakeUpstream, Seen};
 use crate::support::{Answer, Http, Sidecar, in_time};
@@ -280,19 +281,7 @@ async fn what_cant_be_read_of_earlier_changes_leaves_every_route_off() {
 async fn the_command_line_changes_and_shows_modes() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let process = Process::start(&configure(
-        directory.path(),
-        upstream.address,
-        "process",
-        &[],
-    ));
-    let listen = format!("[admin]\nlisten = \"{}\"", process.admin);
-    let config = configure(
-        directory.path(),
-        upstream.address,
-        "process",
-        &[("[admin]\nlisten = \"127.0.0.1:0\"", &listen)],
-    );
+    let (_process, config) = start_for_commands(directory.path(), upstream.address);
     let tell = |arguments: Vec<&'static str>| {
         let config = config.clone();
         tokio::task::spawn_blocking(move || run(&arguments, &config, &[]))
@@ -322,17 +311,9 @@ async fn a_hangup_reloads_modes_names_what_needs_a_restart_and_a_wrong_file_chan
     let rewrite =
         |more: &[(&str, &str)]| configure(directory.path(), upstream.address, "process", more);
     let process = Process::start_in_session(&rewrite(&[]));
-    let said = async |words: &str| {
-        let heard = async {
-            while !process.said().contains(words) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        in_time(words, heard).await;
-    };
     rewrite(&[("path = \"/event\"", "path = \"/event\"\nmode = \"of\"")]);
     process.signal("-HUP");
-    said("nothing has changed").await;
+    said(&process, "nothing has changed").await;
     assert!(process.said().contains("\"of\""), "{}", process.said());
     assert_eq!(modes(process.admin).await["mode"], "coalesce");
 
@@ -345,8 +326,8 @@ async fn a_hangup_reloads_modes_names_what_needs_a_restart_and_a_wrong_file_chan
         ("drain = \"5s\"", "drain = \"6s\""),
     ]);
     process.signal("-HUP");
-    said("POST /event: was coalesce at 30 %, is off").await;
-    said("changes of server hold after a restart").await;
+    said(&process, "POST /event: was coalesce at 30 %, is off").await;
+    said(&process, "changes of server hold after a restart").await;
     let shown = modes(process.admin).await;
     assert_eq!((&shown["mode"], &shown["deny"]), (&json!("off"), &json!(1)));
     // Should the file come back to its first word, what was set meanwhile doesn't.

@@ -1,7 +1,7 @@
 //! Mode `observe`: calls are the application's, and what windows would have made of them is told.
 
-use crate::crash::configure;
-use crate::support::process::{Process, run};
+use crate::crash::start_for_commands;
+use crate::support::process::run;
 use crate::support::upstream::FakeUpstream;
 use crate::support::{Http, Sidecar, in_time};
 use http::Method;
@@ -128,19 +128,7 @@ async fn what_is_acknowledged_or_off_is_not_observed() {
 async fn the_command_line_reports_what_was_observed_as_a_table_as_json_and_as_a_page() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let process = Process::start(&configure(
-        directory.path(),
-        upstream.address,
-        "process",
-        &[],
-    ));
-    let listen = format!("[admin]\nlisten = \"{}\"", process.admin);
-    let config = configure(
-        directory.path(),
-        upstream.address,
-        "process",
-        &[("[admin]\nlisten = \"127.0.0.1:0\"", &listen)],
-    );
+    let (process, config) = start_for_commands(directory.path(), upstream.address);
     let page = directory.path().join("report.html");
     let file = page.display().to_string();
     let tell = |arguments: Vec<String>| {

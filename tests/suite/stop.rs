@@ -32,7 +32,8 @@ async fn end(process: Process) -> (Option<i32>, String) {
     .unwrap()
 }
 
-async fn said(process: &Process, words: &str) {
+/// Waits until it has said so on stderr.
+pub async fn said(process: &Process, words: &str) {
     let heard = async {
         while !process.said().contains(words) {
             tokio::time::sleep(Duration::from_millis(10)).await;

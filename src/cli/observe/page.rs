@@ -1,5 +1,6 @@
 //! The report as one page: no script, nothing from elsewhere, light and dark.
 
+use super::escape::escape;
 use super::plot::{Series, write_plot};
 use super::{Row, exactness, millis, rows, seconds};
 use crate::migration::observe::{GroupReport, Minute, Report};
@@ -30,22 +31,6 @@ border-radius:2px}.bars{display:grid;grid-template-columns:minmax(0,auto) minmax
 gap:4px 10px;align-items:center;max-width:640px;font-size:.9rem}\
 .bars span{min-width:0}pre{background:var(--card);padding:12px;border-radius:8px;overflow-x:auto;\
 font-size:.9rem}";
-
-/// A text between tags or in an attribute.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
 
 /// The whole page.
 pub(super) fn write_page(report: &Report) -> String {

@@ -1,6 +1,6 @@
 //! Plots of lines as inline SVG, which needs no script and nothing from elsewhere.
 
-use super::page::escape;
+use super::escape::escape;
 
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 220.0;
