@@ -11,7 +11,7 @@ use crate::support::{CONFIG, Sidecar};
 use fastrand::Rng;
 use http::{Method, StatusCode};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -275,8 +275,13 @@ async fn run(scene: Scene) {
     settle(&sidecar, &mut learners).await;
 
     let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
-    let letters = letters.as_array().unwrap().iter();
+    let letters = letters.as_array().unwrap();
+    let why: BTreeSet<String> = letters
+        .iter()
+        .map(|letter| format!("{} {}", letter["reason"], letter["status"]))
+        .collect();
     let dead: Vec<String> = letters
+        .iter()
         .map(|letter| letter["id"].as_str().unwrap().to_owned())
         .collect();
     let done: Vec<Done> = learners.into_iter().map(|learner| learner.done).collect();
@@ -290,7 +295,7 @@ async fn run(scene: Scene) {
     let mut summary = format!(
         "chaos {}: seed {seed}, {seconds} s, {users} users; {ledger}; {} dead letters, \
          {offered_again} events offered more than once, {applied_again} taken more than once, \
-         {refused} writes and reads without success\n",
+         {refused} writes and reads without success; died of {why:?}\n",
         scene.name,
         dead.len()
     );

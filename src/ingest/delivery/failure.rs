@@ -1,7 +1,7 @@
 //! A load that failed: how long it waits, and whether it is at fault itself.
 
 use super::deliverer::Deliverer;
-use super::gate::{Asking, Caller, Evidence, Gate};
+use super::gate::{Asking, Caller, Evidence, Failure, Gate};
 use super::load::{self, Ready};
 use super::retry;
 use super::verdict::{Judged, same};
@@ -30,11 +30,16 @@ impl Deliverer {
         tracing::warn!(group = %group.name, %batch, %status, "forbidden: the service, or one of the \
             user's events");
         let pause = self.fail_gate(group, load, status, None);
-        self.suspect(load, pause, |evidence, events| match evidence {
-            Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
-            Evidence::Lonely => (events > 1).then_some(Verdict::Persistent),
-            Evidence::None => None,
-        })
+        self.suspect(
+            load,
+            pause,
+            Failure::Refusal,
+            |evidence, events| match evidence {
+                Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
+                Evidence::Lonely => (events > 1).then_some(Verdict::Persistent),
+                Evidence::None => None,
+            },
+        )
     }
 
     pub(super) fn failing(
@@ -48,7 +53,7 @@ impl Deliverer {
         // What speaks of the way there, and not of the batch: nobody is looked into without
         // evidence.
         let of_the_way = matches!(status.as_u16(), 502..=504);
-        self.suspect(load, pause, |evidence, events| {
+        self.suspect(load, pause, Failure::Error, |evidence, events| {
             is_looked_into(evidence, events, of_the_way).then_some(Verdict::Persistent)
         })
     }
@@ -57,11 +62,16 @@ impl Deliverer {
     /// are taken meanwhile, time and again, it is the call's own.
     pub(super) fn vanished(&self, group: &Group, load: &mut [Ready], status: StatusCode) -> Judged {
         let pause = self.fail_gate(group, load, status, None);
-        self.suspect(load, pause, |evidence, _| match evidence {
-            Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
-            Evidence::Lonely => Some(Verdict::Persistent),
-            Evidence::None => None,
-        })
+        self.suspect(
+            load,
+            pause,
+            Failure::Refusal,
+            |evidence, _| match evidence {
+                Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
+                Evidence::Lonely => Some(Verdict::Persistent),
+                Evidence::None => None,
+            },
+        )
     }
 
     /// How long the lane waits.
@@ -93,7 +103,7 @@ impl Deliverer {
         let pause = retry::network(&self.settings.retry_network, load::count_retries(load));
         self.end_probe(load);
         // An event alone is not given up for a way that breaks off; a batch may be what breaks it.
-        self.suspect(load, pause, |evidence, events| {
+        self.suspect(load, pause, Failure::Error, |evidence, events| {
             (evidence == Evidence::Own && events > 1).then_some(Verdict::Persistent)
         })
     }
@@ -104,6 +114,7 @@ impl Deliverer {
         &self,
         load: &mut [Ready],
         pause: Duration,
+        failure: Failure,
         at_fault: impl Fn(Evidence, usize) -> Option<Verdict>,
     ) -> Judged {
         let retry = Verdict::Retry { pause };
@@ -116,7 +127,8 @@ impl Deliverer {
                 } else {
                     ready.batch.events.len()
                 };
-                let (trouble, evidence) = gate.trouble(ready.batch.trouble, caller, &self.settings);
+                let before = ready.batch.trouble;
+                let (trouble, evidence) = gate.trouble(before, (failure, caller), &self.settings);
                 ready.batch.trouble = trouble;
                 match at_fault(evidence, events) {
                     // Which of them it is will be seen when each travels alone.

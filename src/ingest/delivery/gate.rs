@@ -437,11 +437,13 @@ impl Gate {
     /// What one more failure of a batch says, the request that carried it being counted. What
     /// happened to others counts from one failure of the batch to the next and no longer: an outage
     /// that began in between must not be held against it. What strangers met is no excuse for it.
+    /// Of a refusal, other refusals say whose it is, and errors don't: else three errors and one
+    /// refusal that was meant for everybody would bury an event.
     #[must_use]
     pub fn trouble(
         &self,
         before: Trouble,
-        caller: Caller,
+        (failure, caller): (Failure, Caller),
         delivery: &Delivery,
     ) -> (Trouble, Evidence) {
         let (own, strange) = if caller.is_stranger() { (0, 1) } else { (1, 0) };
@@ -459,7 +461,13 @@ impl Gate {
             Some((0, 0, 0)) => (0, before.lonely.saturating_add(1)),
             None | Some(_) => (0, 0),
         };
-        let evidence = if strikes >= delivery.escalate_after {
+        let is_strike = failure == Failure::Refusal && strikes > before.strikes;
+        let refusals = before.refusals.min(strikes) + u32::from(is_strike);
+        let counted = match failure {
+            Failure::Refusal => refusals,
+            Failure::Error => strikes,
+        };
+        let evidence = if counted >= delivery.escalate_after {
             Evidence::Own
         } else if lonely >= LONELY * delivery.escalate_after {
             Evidence::Lonely
@@ -470,6 +478,7 @@ impl Gate {
         (
             Trouble {
                 strikes,
+                refusals,
                 lonely,
                 since: Some((self.passed, self.failed, self.strange)),
                 alone_since,
@@ -477,6 +486,15 @@ impl Gate {
             evidence,
         )
     }
+}
+
+/// How a batch failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The application was asked and said no: to what is in the batch, or to everybody.
+    Refusal,
+    /// It fails, or isn't there, which says nothing of what is in a batch.
+    Error,
 }
 
 /// What speaks for a failure being the batch's own.

@@ -391,9 +391,39 @@ fn evidence(rounds: &[(u64, u64, u64)]) -> Evidence {
         (0..*failing).for_each(|_| scene.gate.count_failure(good(3)));
         (0..*strange).for_each(|_| scene.gate.count_failure(stranger(4)));
         scene.gate.count_failure(good(1));
-        (trouble, found) = scene.gate.trouble(trouble, good(1), &scene.settings);
+        (trouble, found) = scene
+            .gate
+            .trouble(trouble, (Failure::Error, good(1)), &scene.settings);
     }
     found
+}
+
+#[test]
+fn of_a_refusal_other_refusals_say_whose_it_is_and_errors_do_not() {
+    use Failure::{Error, Refusal};
+    for (failures, wanted) in [
+        (&[Error, Error, Error, Error, Refusal][..], Evidence::None),
+        (
+            &[Error, Error, Error, Error, Refusal, Refusal],
+            Evidence::None,
+        ),
+        (&[Error, Refusal, Error, Refusal, Refusal], Evidence::Own),
+        (&[Refusal, Refusal, Refusal], Evidence::None),
+        (&[Refusal, Refusal, Refusal, Refusal], Evidence::Own),
+        // An error is held against the batch, and against no event.
+        (&[Refusal, Refusal, Refusal, Error], Evidence::Own),
+    ] {
+        let (mut scene, mut trouble, mut found) =
+            (Scene::new(), Trouble::default(), Evidence::None);
+        for failure in failures {
+            (0..5).for_each(|_| scene.take(good(2), Form::Batch));
+            scene.gate.count_failure(good(1));
+            (trouble, found) = scene
+                .gate
+                .trouble(trouble, (*failure, good(1)), &scene.settings);
+        }
+        assert_eq!(found, wanted, "{failures:?}");
+    }
 }
 
 #[test]

@@ -189,20 +189,8 @@ impl Sidecar {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        self.call_at(self.running.address, method, path, headers, body.into())
-            .await
-    }
-
-    async fn call_at(
-        &self,
-        at: std::net::SocketAddr,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Bytes,
-    ) -> Answer {
         self.client
-            .try_call(at, method, path, headers, body)
+            .try_call(self.running.address, method, path, headers, body)
             .await
             .unwrap()
     }
@@ -235,10 +223,13 @@ impl Sidecar {
             .await
     }
 
-    /// Asks the admin listener.
+    /// Asks the admin listener, on a connection of its own: that listener soon closes those that
+    /// idle.
     pub async fn admin(&self, method: Method, path: &str) -> Answer {
-        self.call_at(self.running.admin, method, path, &[], Bytes::new())
+        Http::default()
+            .try_call(self.running.admin, method, path, &[], Bytes::new())
             .await
+            .unwrap()
     }
 
     /// Seals all windows.

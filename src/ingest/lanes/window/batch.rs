@@ -23,6 +23,9 @@ pub struct Trouble {
     /// In a row, between each of which and the one before it more of the group was taken than
     /// failed.
     pub strikes: u32,
+    /// Of these, the times that the application refused it. Only they can bury an event: an error says
+    /// nothing of what is in a batch.
+    pub refusals: u32,
     /// In a row, between which nobody else of the group tried anything.
     pub lonely: u32,
     /// Requests of the group that had passed, that had failed, and that had failed for strangers,

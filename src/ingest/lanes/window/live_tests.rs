@@ -1,7 +1,7 @@
 //! Nothing sleeps for ever, and no outage is held against an event.
 
 use super::*;
-use crate::ingest::delivery::gate::{Asking, Caller, Evidence, Gate, Pass};
+use crate::ingest::delivery::gate::{Asking, Caller, Evidence, Failure, Gate, Pass};
 use crate::ingest::delivery::retry;
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 
@@ -74,7 +74,8 @@ fn first_death(
                         retry::server(settings.retry_server, lanes.retries(batch.lane), 0.5);
                     gate.fail(now, &asking, pause, &settings);
                     gate.count_failure(caller);
-                    let (trouble, evidence) = gate.trouble(batch.trouble, caller, &settings);
+                    let (trouble, evidence) =
+                        gate.trouble(batch.trouble, (Failure::Error, caller), &settings);
                     batch.trouble = trouble;
                     let own = evidence == Evidence::Own;
                     let verdict = if own {

@@ -324,6 +324,7 @@ impl<E: Entry> Lanes<E> {
         if let Some(lane) = self.lane_mut(id) {
             let trouble = Trouble {
                 strikes: 0,
+                refusals: 0,
                 lonely: 0,
                 ..trouble
             };
@@ -420,6 +421,7 @@ impl<E: Entry> Lanes<E> {
         // What passed since the whole failed speaks against a piece that goes on failing.
         let trouble = Trouble {
             strikes: 0,
+            refusals: 0,
             lonely: 0,
             ..trouble
         };
