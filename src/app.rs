@@ -1,5 +1,6 @@
 //! Builds, starts and stops all parts, each in one written order.
 
+mod rehearsal;
 mod reload;
 
 use crate::admin::{self, Admin, Reload, Reloaded};
@@ -18,6 +19,7 @@ use crate::journal::settings::{Durability, JournalSettings};
 use crate::metrics::{Ledger, Metrics};
 use crate::migration::Modes;
 use crate::migration::observe::{self, Observer};
+use crate::migration::shadow;
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
 use crate::read::Read;
@@ -106,6 +108,15 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         let reloader = Reloader::new(path, text, modes.clone());
         Arc::new(move || reloader.reload()) as Reload
     });
+    let (shadow, engine) = shadow::Engine::new(shadow::Setup {
+        settings: config.shadow.clone(),
+        events: routes.events(),
+        groups: &config.groups,
+        metrics: &metrics,
+        clock: clock.clone(),
+        both: rehearsal::ways_to_both(&config),
+    });
+    let plan = rehearsal::Plan::new(&config, &routes, engine.outcomes(), clock.clone());
     let identity = Arc::new(Identity::new(
         config.identity,
         secret,
@@ -132,7 +143,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         identity: Arc::clone(&identity),
         tags: Arc::clone(&tags),
         metrics: Arc::clone(&metrics),
-        upstream: upstream.clone(),
+        upstream: Some(upstream.clone()),
+        outcomes: None,
         notices: Arc::clone(&notices),
         clock: clock.clone(),
         watch: Arc::new(observer.clone()),
@@ -183,6 +195,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         notices,
         drain: drain.clone(),
         explain: config.explain,
+        mirror: Arc::new(shadow.clone()),
     });
     let admin = Admin::new(admin::Setup {
         listen: config.admin.listen.ip(),
@@ -210,6 +223,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
     // Not watched: nothing that a call needs fails with it.
     run_apart("observer", drain.clone(), observer_task.run())?;
+    run_apart("shadow", drain.clone(), engine.run(|| plan.build()))?;
     let service = service_fn(move |request| admin.clone().handle(request));
     others.push(tokio::spawn(server::serve(
         admin_listener,
@@ -391,7 +405,7 @@ fn run_apart(
     work: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()
         .context("a runtime can't be started")?;
     let run = move || {

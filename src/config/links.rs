@@ -9,6 +9,7 @@ use super::sections::batch::Batch;
 use super::sections::event::{Event, Rule};
 use super::sections::preview::Preview;
 use super::settings::Config;
+use super::shadow_target;
 use crate::event::{GroupIndex, ReadIndex};
 use crate::identity::{IdentitySettings, Kind, Part};
 use crate::ingest::settings::{Group, KeyPart};
@@ -67,6 +68,8 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         .preview
         .map(|preview| link_preview(preview, &names));
 
+    let shadow = shadow_target::link_shadow(sections.shadow, &upstream.url, &groups, problems);
+
     // From here on nothing is wrong that wasn't reported.
     let mut groups: Vec<Group> = groups.into_iter().collect::<Option<_>>()?;
     let mut writes: Vec<_> = sections.writes.into_iter().collect::<Option<_>>()?;
@@ -111,6 +114,7 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         limits: sections.limits,
         cache: sections.store,
         groups,
+        shadow,
         events: events.into_iter().collect::<Option<_>>()?,
         writes,
         caches,

@@ -19,6 +19,7 @@ mod readers;
 mod section;
 mod sections;
 mod settings;
+mod shadow_target;
 mod shadows;
 mod tree;
 

@@ -200,7 +200,7 @@ fn event_line(config: &Config, event: &EventRoute) -> String {
         ));
     }
     match event.configured.mode {
-        mode @ (Mode::Off | Mode::Observe) => {
+        mode @ (Mode::Off | Mode::Observe | Mode::Shadow) => {
             format!("forwarded: mode is {}{only}", mode.as_str())
         }
         Mode::Coalesce if event.configured.rollout < 100 => {

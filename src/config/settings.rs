@@ -6,6 +6,7 @@ use crate::event::GroupIndex;
 use crate::identity::IdentitySettings;
 use crate::ingest::settings::{Delivery, Group, Limits, Pack, Shape, Target};
 use crate::journal::settings::JournalSettings;
+use crate::migration::shadow::ShadowSettings;
 use crate::route::{CacheRoute, EventRoute, PreviewRoute, Routes, WriteRoute};
 use crate::server::ServerSettings;
 use crate::upstream::UpstreamSettings;
@@ -33,6 +34,8 @@ pub struct Config {
     pub cache: CacheSettings,
     /// `[batch.…]`, in the file's order.
     pub groups: Vec<Group>,
+    /// `[shadow]`.
+    pub shadow: ShadowSettings,
     /// `[[event]]`.
     pub events: Vec<EventRoute>,
     /// `[[write]]`.

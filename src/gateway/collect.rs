@@ -1,7 +1,7 @@
 //! Bodies of event calls, gathered within bounds.
 
 use crate::body::{Body, BodyError};
-use crate::ingest::accept::refusal::Refusal;
+use crate::ingest::accept::refusal::{Forward, Refusal};
 use crate::memory::{Lease, Memory, NoRoom, Share};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -47,6 +47,17 @@ pub(super) enum Unread {
     Trailers,
     /// There is no room for it in memory.
     NoRoom,
+}
+
+impl Unread {
+    /// The reason's one name, as in [`refusal`](crate::ingest::accept::refusal).
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => Refusal::TooLarge(0).as_str(),
+            Self::Trailers => Forward::Trailers.as_str(),
+            Self::NoRoom => Forward::NoRoom.as_str(),
+        }
+    }
 }
 
 /// What a body may take.

@@ -3,12 +3,15 @@
 use super::answers::{Answers, request_id};
 use super::bodies::Bodies;
 use super::collect::{self, Gathered, Whole};
+use super::copied_answer;
 use super::decide::{Decider, Decision, EventHead};
 use super::forward::Forwarder;
 use crate::body::Body;
 use crate::event::GroupIndex;
+use crate::ingest::accept::mirror::{Expecting, Mirror, Seen};
 use crate::ingest::accept::take::refusing_group;
 use crate::peer::Peer;
+use crate::rollout::Mode;
 use crate::route::{EventRoute, Params};
 use http::request::Parts;
 use http::{Request, Response};
@@ -21,6 +24,7 @@ pub(super) struct EventCalls {
     pub(super) bodies: Bodies,
     pub(super) decider: Decider,
     pub(super) forwarder: Arc<Forwarder>,
+    pub(super) mirror: Arc<dyn Mirror>,
 }
 
 impl EventCalls {
@@ -61,7 +65,35 @@ impl EventCalls {
                 .observe(began.elapsed().as_secs_f64());
             return self.answers.acknowledge(&parts, ack, &request_id);
         }
-        Box::pin(self.carry_out(decision, parts, gathered, peer, &request_id)).await
+        let expecting = self.copy_call(&head, &gathered);
+        let answering = Box::pin(self.carry_out(decision, parts, gathered, peer, &request_id));
+        match expecting {
+            Some(expecting) => copied_answer::copy(answering.await, expecting),
+            None => answering.await,
+        }
+    }
+
+    /// Copies a call that is forwarded, where one of its routes is in mode `shadow`.
+    fn copy_call(&self, head: &EventHead<'_>, gathered: &Gathered) -> Option<Box<dyn Expecting>> {
+        let is_shadowed = |route: &&EventRoute| route.switch.setting().mode == Mode::Shadow;
+        if !head.candidates.iter().any(is_shadowed) {
+            return None;
+        }
+        match gathered {
+            Gathered::Whole(Whole { raw, .. }) => self.mirror.copy_call(
+                head.candidates,
+                Seen {
+                    parts: head.parts,
+                    peer: head.peer,
+                    body: raw,
+                    request_id: head.request_id,
+                },
+            ),
+            Gathered::Streamed(_, unread) => {
+                self.mirror.note_unread(head.candidates, unread.as_str());
+                None
+            }
+        }
     }
 
     /// Answers a batch that a client made itself.

@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `event` | event calls and clients' own batches, which `decide` decides |
+//! | `rehearsal`, `copied_answer` | mode `shadow`: what would become of a call; what it was answered |
 //! | `pass_through`, `forward` | calls that the application answers, and their place in the order |
 //! | `own` | paths of Tidegate's own |
 //! | `touches`, `callers`, `scope` | what a call touches, who makes it, what templates see of it |
@@ -15,11 +16,13 @@ mod bodies;
 mod callers;
 mod coding;
 mod collect;
+mod copied_answer;
 mod decide;
 mod event;
 mod forward;
 mod own;
 mod pass_through;
+mod rehearsal;
 mod reply;
 mod scope;
 mod touches;
@@ -30,6 +33,7 @@ use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::identity::Identity;
+use crate::ingest::accept::mirror::Mirror;
 use crate::ingest::{Acceptor, CallerLanes, CallerStanding};
 use crate::metrics::{Action, Metrics};
 use crate::notices::Notices;
@@ -40,6 +44,8 @@ use crate::upstream::Upstream;
 use crate::upstream::headers::normalize;
 use answers::{Answers, fail};
 use bodies::Bodies;
+pub(crate) use rehearsal::{Rehearsal, Setup as RehearsalSetup};
+
 use callers::Callers;
 use decide::Decider;
 use event::EventCalls;
@@ -87,6 +93,8 @@ pub(crate) struct Setup {
     pub(crate) drain: Drain,
     /// A forwarded call's answer says why (`server.explain`).
     pub(crate) explain: bool,
+    /// Takes copies of calls in mode `shadow`.
+    pub(crate) mirror: Arc<dyn Mirror>,
 }
 
 /// The public service; clones share everything.
@@ -161,6 +169,7 @@ impl Gateway {
             bodies: bodies.clone(),
             decider,
             forwarder: Arc::clone(&forwarder),
+            mirror: setup.mirror,
         };
         let pass_through = PassThrough {
             answers: answers.clone(),

@@ -12,6 +12,7 @@ use super::acceptor::Acceptor;
 use super::caller_lanes::CallerLanes;
 use super::caller_standing::CallerStanding;
 use super::delivery::gate::Gate;
+use super::delivery::outcomes::Outcomes;
 use super::delivery::{self, Dispatcher};
 use super::lanes::shard::{self, Parts, Shard, ShardTask};
 use super::lanes::window::{Lanes, Rules};
@@ -56,8 +57,10 @@ pub(crate) struct Setup {
     pub(crate) tags: Arc<Tags>,
     /// Instruments.
     pub(crate) metrics: Arc<Metrics>,
-    /// The way to the application.
-    pub(crate) upstream: Upstream,
+    /// The way to the application; none: batches are made and looked at, and nobody is asked.
+    pub(crate) upstream: Option<Upstream>,
+    /// Who is told of deliveries and outcomes.
+    pub(crate) outcomes: Option<Arc<dyn Outcomes>>,
     /// Who hears of what was invalidated.
     pub(crate) notices: Arc<Notices>,
     /// Wall clock.
@@ -127,6 +130,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         tags,
         metrics,
         upstream,
+        outcomes,
         notices,
         clock,
         watch,
@@ -217,12 +221,14 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         identity: Arc::clone(&identity),
         notices,
         clock: clock.clone(),
+        outcomes: outcomes.clone(),
     }));
     let task = |shard: &Arc<Shard>| ShardTask::new(Arc::clone(shard), Arc::clone(&settler));
     let tasks = shards.iter().map(task).collect();
     let gates: Arc<[Mutex<Gate>]> = groups.iter().map(|_| Mutex::default()).collect();
     let dispatcher = Dispatcher::new(delivery::Parts {
         upstream,
+        outcomes: outcomes.clone(),
         gates: Arc::clone(&gates),
         settings: delivery.clone(),
         groups: groups.clone(),

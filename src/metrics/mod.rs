@@ -36,6 +36,10 @@ pub struct Metrics {
     /// Calls of routes in mode `observe` that `coalesce` would have forwarded or refused, by route
     /// and reason.
     pub observe_declined: IntCounterVec,
+    /// Calls of routes in mode `shadow` that were copied, by route.
+    pub shadow_calls: IntCounterVec,
+    /// Those for which there was no room, by route.
+    pub shadow_shed: IntCounterVec,
     /// Members of bodies that no mapping names, by route.
     pub unmapped: IntCounterVec,
     /// Calls of one principal whose fingerprint changed, by the part that changed.
@@ -180,6 +184,16 @@ impl Metrics {
                 "tidegate_observe_declined_total",
                 "Calls of routes in mode observe that coalesce would have forwarded or refused",
                 &["route", "reason"],
+            )?,
+            shadow_calls: vector(
+                "tidegate_shadow_calls_total",
+                "Calls of routes in mode shadow that were copied",
+                &["route"],
+            )?,
+            shadow_shed: vector(
+                "tidegate_shadow_shed_total",
+                "Calls of routes in mode shadow that no report tells of for want of room",
+                &["route"],
             )?,
             unmapped: vector(
                 "tidegate_unmapped_members_total",

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName};
 use parking_lot::RwLock;
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is done with the event calls of a route.
@@ -18,11 +19,13 @@ pub enum Mode {
     Coalesce,
     /// Forwarded, and run through windows on paper.
     Observe,
+    /// Forwarded, and a copy of it acknowledged and batched beside, for nobody to hear.
+    Shadow,
 }
 
 impl Mode {
     /// All of them, in the order of a migration.
-    pub const ALL: [Self; 3] = [Self::Off, Self::Observe, Self::Coalesce];
+    pub const ALL: [Self; 4] = [Self::Off, Self::Observe, Self::Shadow, Self::Coalesce];
 
     /// Its word in the configuration.
     #[must_use]
@@ -31,6 +34,7 @@ impl Mode {
             Self::Off => "off",
             Self::Coalesce => "coalesce",
             Self::Observe => "observe",
+            Self::Shadow => "shadow",
         }
     }
 
@@ -46,15 +50,17 @@ impl Mode {
 pub struct Setting {
     /// What is done.
     pub mode: Mode,
-    /// Percent of users whose events are batched in [`Mode::Coalesce`], 0..=100; the calls of the
-    /// others are forwarded.
+    /// Percent of users whose events are batched in [`Mode::Coalesce`], or whose calls are copied in
+    /// [`Mode::Shadow`], 0..=100; the calls of the others are forwarded, and no more.
     pub rollout: u8,
 }
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.mode {
-            Mode::Coalesce if self.rollout < 100 => write!(f, "coalesce at {} %", self.rollout),
+            mode @ (Mode::Coalesce | Mode::Shadow) if self.rollout < 100 => {
+                write!(f, "{} at {} %", mode.as_str(), self.rollout)
+            }
             mode => f.write_str(mode.as_str()),
         }
     }
@@ -82,8 +88,11 @@ pub struct Sampling {
 /// The live mode of one `[[event]]` route. It is read at every call of the route.
 #[derive(Debug)]
 pub struct Switch {
-    position: RwLock<Position>,
+    position: Arc<RwLock<Position>>,
     sampling: Sampling,
+    /// It stands for [`Mode::Coalesce`] where its original is in [`Mode::Shadow`], and is off
+    /// elsewhere.
+    rehearses: bool,
     /// Its mode was [`Mode::Coalesce`] at some time in this process, or in its configuration.
     was_on: AtomicBool,
 }
@@ -99,11 +108,12 @@ impl Switch {
     #[must_use]
     pub fn new(setting: Setting, exceptions: Exceptions, sampling: Sampling) -> Self {
         Self {
-            position: RwLock::new(Position {
+            position: Arc::new(RwLock::new(Position {
                 setting,
                 exceptions,
-            }),
+            })),
             sampling,
+            rehearses: false,
             was_on: AtomicBool::new(setting.mode == Mode::Coalesce),
         }
     }
@@ -114,10 +124,40 @@ impl Switch {
         Self::new(setting, self.exceptions(), self.sampling.clone())
     }
 
+    /// The switch of this route's copy, which is on while this one is in [`Mode::Shadow`], for the
+    /// same users; it follows this one, and no tester has a word there.
+    #[must_use]
+    pub fn rehearsal(&self) -> Self {
+        let sampling = Sampling {
+            draw: self.sampling.draw.clone(),
+            tester: None,
+        };
+        Self {
+            position: Arc::clone(&self.position),
+            sampling,
+            rehearses: true,
+            was_on: AtomicBool::new(true),
+        }
+    }
+
     /// How the route stands.
     #[must_use]
     pub fn setting(&self) -> Setting {
-        self.position.read().setting
+        self.seen(self.position.read().setting)
+    }
+
+    const fn seen(&self, setting: Setting) -> Setting {
+        match (self.rehearses, setting.mode) {
+            (false, _) => setting,
+            (true, Mode::Shadow) => Setting {
+                mode: Mode::Coalesce,
+                ..setting
+            },
+            (true, _) => Setting {
+                mode: Mode::Off,
+                ..setting
+            },
+        }
     }
 
     /// The users whom the draw doesn't decide of.
@@ -165,8 +205,9 @@ impl Switch {
     #[must_use]
     pub fn is_on_for_all(&self) -> bool {
         let position = self.position.read();
-        position.setting.mode == Mode::Coalesce
-            && position.setting.rollout >= 100
+        let setting = self.seen(position.setting);
+        setting.mode == Mode::Coalesce
+            && setting.rollout >= 100
             && position.exceptions.deny.is_empty()
             && self.sampling.tester.is_none()
     }
@@ -183,7 +224,7 @@ impl Switch {
         match only.to_str().ok().and_then(Mode::of)? {
             Mode::Coalesce => Some(true),
             Mode::Off => Some(false),
-            Mode::Observe => None,
+            Mode::Observe | Mode::Shadow => None,
         }
     }
 
@@ -192,7 +233,7 @@ impl Switch {
     #[must_use]
     pub fn mode_for(&self, user: &UserId, tester: Option<bool>) -> Mode {
         let position = self.position.read();
-        let Setting { mode, rollout } = position.setting;
+        let Setting { mode, rollout } = self.seen(position.setting);
         if mode != Mode::Coalesce {
             return mode;
         }
@@ -292,6 +333,26 @@ mod tests {
         assert_eq!(switch.tester(&headers, &peer), None, "two lines");
         headers.insert("x-tester", HeaderValue::from_static("yes"));
         assert_eq!(switch.tester(&headers, &peer), None);
+    }
+
+    #[test]
+    fn a_rehearsal_is_on_while_its_original_is_in_shadow_for_the_same_users() {
+        let shadow = |rollout| Setting {
+            mode: Mode::Shadow,
+            rollout,
+        };
+        let original = switch(shadow(100), &["in"], &["out"]);
+        let copy = original.rehearsal();
+        assert_eq!(original.mode_for(&user("other"), Some(true)), Mode::Shadow);
+        assert_eq!(copy.mode_for(&user("other"), None), Mode::Coalesce);
+        assert_eq!(copy.mode_for(&user("out"), None), Mode::Off);
+        original.set(shadow(0));
+        assert_eq!(copy.mode_for(&user("in"), None), Mode::Coalesce);
+        assert_eq!(copy.mode_for(&user("other"), None), Mode::Off);
+        for mode in [Mode::Off, Mode::Observe, Mode::Coalesce] {
+            original.set(Setting { mode, rollout: 100 });
+            assert_eq!(copy.mode_for(&user("in"), None), Mode::Off, "{mode:?}");
+        }
     }
 
     #[test]

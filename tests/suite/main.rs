@@ -51,6 +51,7 @@ mod relay;
 mod replay;
 mod replies;
 mod sessions;
+mod shadow;
 mod shares;
 mod standing;
 mod stop;

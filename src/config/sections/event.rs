@@ -47,8 +47,9 @@ keys! {
         "the body as it is",
     );
     /// `"off"`: forwarded, after the caller's events. `"observe"`: as `"off"`, and `tidegate observe
-    /// report` says what windows of several lengths would have saved
-    MODE = Key::text("mode", OneOf(&["coalesce", "observe", "off"]), "coalesce");
+    /// report` says what windows of several lengths would have saved. `"shadow"`: as `"off"`, and a
+    /// copy of each call is batched beside as `[shadow]` says; `tidegate parity report` compares
+    MODE = Key::text("mode", OneOf(&["off", "observe", "shadow", "coalesce"]), "coalesce");
     /// percent of users, sticky; the others' calls are forwarded, after their events
     ROLLOUT = Key::with("rollout", Number(0, 100), "100");
     /// users whose events are batched whatever `rollout` says
@@ -259,22 +260,8 @@ fn check_body(section: &Section<'_>, method: &Method, mapping: &Mapping) {
 }
 
 fn read_mode(section: &Section<'_>) -> Mode {
-    let modes = [
-        ("coalesce", Some(Mode::Coalesce)),
-        ("off", Some(Mode::Off)),
-        ("observe", Some(Mode::Observe)),
-        ("shadow", None),
-    ];
-    section
-        .maybe_choice(&MODE, &modes)
-        .flatten()
-        .unwrap_or_else(|| {
-            section.wrong_key(
-                &MODE,
-                "only \"off\", \"observe\" and \"coalesce\" are allowed in this version",
-            );
-            Mode::Off
-        })
+    let modes = Mode::ALL.map(|mode| (mode.as_str(), mode));
+    section.choice(&MODE, &modes, Mode::Off)
 }
 
 /// A text with a slash in it is a path to those who name routes, and one with a space a method and

@@ -19,6 +19,7 @@ mod migration;
 pub(super) mod preview;
 mod relay;
 mod server;
+pub(super) mod shadow;
 mod store;
 mod upstream;
 mod write;
@@ -38,6 +39,7 @@ use cache::Cache;
 use event::Event;
 use preview::Preview;
 use server::Server;
+use shadow::Shadow;
 
 /// What the sections say, each by itself. `None` stands for what is wrong, and was reported.
 pub(super) struct Sections {
@@ -61,6 +63,8 @@ pub(super) struct Sections {
     pub(super) limits: Limits,
     /// `[migration]`.
     pub(super) sampling: Sampling,
+    /// `[shadow]`.
+    pub(super) shadow: Shadow,
     /// `[store]`.
     pub(super) store: CacheSettings,
     /// `[batch.NAME]`, by name.
@@ -76,7 +80,7 @@ pub(super) struct Sections {
 }
 
 /// The keys of all sections, in the order in which they are documented.
-pub(super) const SCHEMAS: [&Schema; 16] = [
+pub(super) const SCHEMAS: [&Schema; 17] = [
     &server::SCHEMA,
     &admin::SCHEMA,
     &upstream::SCHEMA,
@@ -90,6 +94,7 @@ pub(super) const SCHEMAS: [&Schema; 16] = [
     &batch::SCHEMA,
     &event::SCHEMA,
     &migration::SCHEMA,
+    &shadow::SCHEMA,
     &write::SCHEMA,
     &cache::SCHEMA,
     &preview::SCHEMA,
@@ -114,6 +119,7 @@ pub(super) fn read(root: Section<'_>) -> Sections {
         delivery: delivery::read(root.top("delivery")),
         limits: limits::read(root.top("limits")),
         sampling: migration::read(root.top("migration")),
+        shadow: shadow::read(root.top("shadow")),
         store: store::read(root.top("store")),
         batches: batches
             .map(|(name, section)| (name.to_owned(), batch::read(name, section)))

@@ -101,13 +101,23 @@ pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
     Ok((text, Object::parse(text).map_err(refuse)?))
 }
 
-/// Members of a body that no mapping names: they are left out of the batch.
+/// How many members of a body no mapping names: they are left out of the batch.
 #[must_use]
 pub fn unmapped(route: &EventRoute, body: &Object<'_>) -> usize {
-    let Some(mapping) = route.event.as_ref().filter(|mapping| !mapping.takes_rest()) else {
-        return 0;
-    };
-    body.iter().filter(|(name, _)| !mapping.names(name)).count()
+    unmapped_names(route, body).count()
+}
+
+/// The names of the members of a body that no mapping names.
+pub fn unmapped_names<'a>(
+    route: &'a EventRoute,
+    body: &'a Object<'_>,
+) -> impl Iterator<Item = &'a str> {
+    let mapping = route.event.as_ref().filter(|mapping| !mapping.takes_rest());
+    let is_named = move |name: &str| mapping.is_none_or(|mapping| mapping.names(name));
+    let members = mapping.map(|_| body.iter()).into_iter().flatten();
+    members
+        .map(|(name, _)| name)
+        .filter(move |name| !is_named(name))
 }
 
 impl<'a> Decoder<'a> {

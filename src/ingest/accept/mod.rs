@@ -26,6 +26,7 @@ pub(crate) mod contexts;
 pub(crate) mod decode;
 pub(crate) mod draft;
 mod mapping;
+pub mod mirror;
 pub(crate) mod preview;
 pub mod refusal;
 pub(crate) mod reputation;

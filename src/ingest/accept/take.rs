@@ -109,7 +109,8 @@ impl Acceptor {
             self.show_declined(candidates, &decline);
             decline
         })?;
-        if route.switch.setting().mode == Mode::Off && route.switch.was_never_on() {
+        let stands = route.switch.setting().mode;
+        if matches!(stands, Mode::Off | Mode::Shadow) && route.switch.was_never_on() {
             return Err(Decline::Forward(Forward::Mode));
         }
         let judge = |decline| self.judge(refusing_group(&[route]), decline);
@@ -130,7 +131,7 @@ impl Acceptor {
         };
         let decoded = decoder.decode_single(route, call, payload);
         let decoded = decoded.map_err(|decline| match route.switch.setting().mode {
-            Mode::Off => Decline::Forward(Forward::Mode),
+            Mode::Off | Mode::Shadow => Decline::Forward(Forward::Mode),
             Mode::Observe => {
                 self.show_declined(&[route], &judge(decline));
                 Decline::Forward(Forward::Mode)

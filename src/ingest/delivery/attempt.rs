@@ -4,6 +4,7 @@
 use super::deliverer::{Carrier, Deliverer};
 use super::exchange::Found;
 use super::load::{self, Ready};
+use super::outcomes::Delivered;
 use super::verdict::Judged;
 use crate::event::{Carried, Event};
 use crate::identity::keys;
@@ -11,6 +12,7 @@ use crate::ingest::settings::Group;
 use crate::metrics::{Attempt, Label as _};
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 impl Deliverer {
@@ -46,6 +48,7 @@ impl Deliverer {
         };
         let began = Instant::now();
         let found = self.exchange(group, &carrier.load).await;
+        self.tell(&carrier.load, &found, began.elapsed());
         if let Found::Reply(status, headers, _) = &found {
             carrier
                 .load
@@ -63,6 +66,25 @@ impl Deliverer {
             self.bring_back(ready, verdict);
         }
         none
+    }
+
+    /// Tells of a delivery, where somebody wants to hear of it.
+    fn tell(&self, load: &[Ready], found: &Found, took: Duration) {
+        let Some(outcomes) = &self.outcomes else {
+            return;
+        };
+        let queued = load.iter().flat_map(|ready| ready.batch.events.iter());
+        let broken = match found {
+            Found::Supposed(Err(why)) => Some(&**why),
+            Found::Unsendable(why) => Some(*why),
+            _ => None,
+        };
+        outcomes.note_delivery(&Delivered {
+            events: queued.map(|queued| queued.entry.event()).collect(),
+            took,
+            broken,
+            is_answered: !matches!(found, Found::Network(_)),
+        });
     }
 
     /// A cookie that the answer renews reaches no browser: the caller's next call is forwarded, so

@@ -2,6 +2,7 @@
 
 use super::gate::Gate;
 use super::load::{self, Ready};
+use super::outcomes::Outcomes;
 use super::request::Assembler;
 use super::retry;
 use crate::clock::Clock;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 
 /// Everything an attempt needs.
 pub struct Deliverer {
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Option<Upstream>,
+    pub(super) outcomes: Option<Arc<dyn Outcomes>>,
     pub(super) settings: Delivery,
     pub(super) groups: Vec<Group>,
     pub(super) assembler: Assembler,
@@ -32,8 +34,10 @@ pub struct Deliverer {
 
 /// What a deliverer is made of.
 pub struct Parts {
-    /// The way to the application.
-    pub upstream: Upstream,
+    /// The way to the application; none: batches are made and looked at, and nobody is asked.
+    pub upstream: Option<Upstream>,
+    /// Who is told of each delivery.
+    pub outcomes: Option<Arc<dyn Outcomes>>,
     /// `[delivery]`.
     pub settings: Delivery,
     /// The groups.
@@ -58,6 +62,7 @@ impl Deliverer {
     pub fn new(parts: Parts) -> Self {
         let Parts {
             upstream,
+            outcomes,
             settings,
             gates,
             groups,
@@ -74,6 +79,7 @@ impl Deliverer {
             .collect();
         Self {
             upstream,
+            outcomes,
             settings,
             groups,
             assembler,

@@ -2,11 +2,12 @@
 
 use super::contract::MixedCredentials;
 use super::deliverer::Deliverer;
+use super::dry_run;
 use super::load::Ready;
 use super::request::Outgoing;
 use crate::ingest::settings::Group;
 use crate::metrics::Metrics;
-use crate::upstream::UpstreamError;
+use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -18,6 +19,8 @@ const MAX_REPLY: usize = 4 << 20;
 /// What an attempt found.
 pub(super) enum Found {
     Reply(StatusCode, HeaderMap, Bytes),
+    /// A dry run: nobody was asked. What is wrong with the request, if anything.
+    Supposed(Result<(), String>),
     Network(String),
     Unsendable(&'static str),
 }
@@ -34,24 +37,27 @@ impl Deliverer {
                 return Found::Unsendable("its events differ in credential");
             }
         };
-        match tokio::time::timeout(self.settings.timeout, self.ask(request)).await {
+        let Some(upstream) = &self.upstream else {
+            return Found::Supposed(dry_run::check(group, load, request).await);
+        };
+        match tokio::time::timeout(self.settings.timeout, ask(upstream, request)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => Found::Network(error.to_string()),
             Err(_) => Found::Network("no answer in time".to_owned()),
         }
     }
+}
 
-    async fn ask(&self, outgoing: Outgoing) -> Result<Found, UpstreamError> {
-        let Outgoing { request, peer } = outgoing;
-        let answer = match &peer {
-            Some(peer) => self.upstream.send_for(request, peer).await?,
-            None => self.upstream.send(request).await?,
-        };
-        let (head, body) = answer.into_parts();
-        match Limited::new(body, MAX_REPLY).collect().await {
-            Ok(body) => Ok(Found::Reply(head.status, head.headers, body.to_bytes())),
-            Err(error) => Ok(Found::Network(error.to_string())),
-        }
+async fn ask(upstream: &Upstream, outgoing: Outgoing) -> Result<Found, UpstreamError> {
+    let Outgoing { request, peer } = outgoing;
+    let answer = match &peer {
+        Some(peer) => upstream.send_for(request, peer).await?,
+        None => upstream.send(request).await?,
+    };
+    let (head, body) = answer.into_parts();
+    match Limited::new(body, MAX_REPLY).collect().await {
+        Ok(body) => Ok(Found::Reply(head.status, head.headers, body.to_bytes())),
+        Err(error) => Ok(Found::Network(error.to_string())),
     }
 }
 

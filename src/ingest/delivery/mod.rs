@@ -6,6 +6,7 @@
 //! | `admission` | whether a load may go now: its credential, its group's [`gate`] |
 //! | [`contract`], [`request`] | the call that carries it |
 //! | `attempt` | request, `exchange` (what the wire said), verdict |
+//! | `dry_run`, [`outcomes`] | without an application: what a batch must keep; who is told of all this |
 //! | [`reply`] | what that means for each event, pure |
 //! | `verdict`, `failure` | what follows for each batch, with [`retry`] and [`known`] |
 
@@ -14,11 +15,13 @@ mod attempt;
 pub mod contract;
 pub mod deliverer;
 pub mod dispatcher;
+mod dry_run;
 mod exchange;
 mod failure;
 pub mod gate;
 pub mod known;
 pub mod load;
+pub mod outcomes;
 pub mod pack;
 pub mod reply;
 pub mod request;

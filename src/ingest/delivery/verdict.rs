@@ -5,7 +5,7 @@ use super::exchange::Found;
 use super::load::{self, Ready};
 use super::reply::{self, Answer, Asked, Reader};
 use super::retry;
-use crate::event::{EventId, Owner};
+use crate::event::{EventId, Outcome, Owner};
 use crate::ingest::accept::reputation::{Grounds, RefusedBy};
 use crate::ingest::lanes::window::{Doubt, Fate, Form, Trouble, Verdict};
 use crate::ingest::settings::{Fallback, Group};
@@ -34,6 +34,20 @@ impl Deliverer {
         let batch = load::id_of(load);
         let (status, headers, body) = match found {
             Found::Reply(status, headers, body) => (status, headers, body),
+            Found::Supposed(Ok(())) => {
+                let fates = vec![Fate::Done(Outcome::Accepted); load::count_events(load)];
+                return (
+                    Judged::Each(split(load, fates).map(Verdict::Answered).collect()),
+                    Attempt::Answered,
+                );
+            }
+            Found::Supposed(Err(why)) => {
+                tracing::error!(group = %group.name, %batch, why, "a batch breaks its contract");
+                return (
+                    same(load, &Verdict::Refused { named: Vec::new() }),
+                    Attempt::Unsendable,
+                );
+            }
             Found::Network(error) => {
                 tracing::warn!(group = %group.name, %batch, error, "the upstream could not be \
                     reached");

@@ -6,6 +6,7 @@ use crate::event::{Event, Outcome, Reason, View};
 use crate::identity::{Caller, Identity, keys};
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::delivery::contract;
+use crate::ingest::delivery::outcomes::Outcomes;
 use crate::ingest::lanes::shard::{Kept, Settle};
 use crate::ingest::lanes::window::Settled;
 use crate::ingest::settings::Group;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub notices: Arc<Notices>,
     /// Wall clock.
     pub clock: Clock,
+    /// Who is told of outcomes.
+    pub outcomes: Option<Arc<dyn Outcomes>>,
 }
 
 impl Settler {
@@ -51,6 +54,11 @@ impl Settle for Settler {
     /// The end of these events: dead letter of each that is one, journal, tags, seen ids, ledger.
     fn settle_batch(&self, batch: Vec<Settled<Kept>>) {
         let now = millis(self.0.clock.now());
+        if let Some(outcomes) = &self.0.outcomes {
+            for settled in &batch {
+                outcomes.note_outcome(settled.entry.event(), &settled.outcome);
+            }
+        }
         self.0.journal.settle_all(
             batch
                 .iter()

@@ -224,7 +224,8 @@ impl Scene {
             barrier: HOUR,
         };
         Deliverer::new(delivery::Parts {
-            upstream: Upstream::new(upstream),
+            upstream: Some(Upstream::new(upstream)),
+            outcomes: None,
             settings,
             groups: Vec::new(),
             identity: Arc::clone(&self.admitter.identity),

@@ -1,0 +1,50 @@
+//! Where copies of calls go whose route is in mode `shadow`, with what the application answered
+//! them. The gateway makes them; whoever works on them is no part of the event path.
+
+use crate::peer::Peer;
+use crate::route::EventRoute;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use std::fmt;
+
+/// A call as it came, before it is forwarded.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// Its head.
+    pub parts: &'a Parts,
+    /// Whom it comes from.
+    pub peer: &'a Peer,
+    /// Its body as it came, in its content coding.
+    pub body: &'a Bytes,
+    /// Its `X-Request-Id`, or the one that it was given.
+    pub request_id: &'a str,
+}
+
+/// What the application answered to a copied call.
+#[derive(Debug)]
+pub struct Answered {
+    /// Status.
+    pub status: StatusCode,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body, in its content coding.
+    pub body: Bytes,
+    /// Nothing of the body is missing.
+    pub is_whole: bool,
+}
+
+/// Takes copies of calls. It is called while the call waits, so it must neither wait nor fail.
+pub trait Mirror: Send + Sync + fmt::Debug {
+    /// Copies a call that meets one of these routes; `None`: there is no room for it.
+    fn copy_call(&self, candidates: &[&EventRoute], seen: Seen<'_>) -> Option<Box<dyn Expecting>>;
+
+    /// A call that meets one of these routes and can't be looked at. `reason`: the one name of why.
+    fn note_unread(&self, candidates: &[&EventRoute], reason: &'static str);
+}
+
+/// Expects the answer to a copied call. Dropped without one, the client went away before it.
+pub trait Expecting: Send {
+    /// The answer is there, as far as it was copied.
+    fn take_answer(self: Box<Self>, answered: Answered);
+}

@@ -1,0 +1,82 @@
+//! What decides copies of calls: an event path of its own, whose acknowledgements nobody hears.
+
+use crate::event::{EventId, GroupIndex, Principal, UserId};
+use crate::migration::parity::Told;
+use crate::peer::Peer;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+
+/// A copy of a call.
+#[derive(Debug)]
+pub struct Copied {
+    /// Its head.
+    pub parts: Parts,
+    /// Whom it comes from.
+    pub peer: Peer,
+    /// Its body as it came, in its content coding.
+    pub body: Bytes,
+    /// Its `X-Request-Id`, or the one that it was given.
+    pub request_id: String,
+}
+
+/// Whose call it is, for what its answer teaches.
+#[derive(Debug, Clone)]
+pub struct Whose {
+    /// Who called.
+    pub principal: Principal,
+    /// The user that it names.
+    pub user: Option<UserId>,
+    /// Nothing but an address speaks for the caller.
+    pub is_nameless: bool,
+    /// Groups in which a success speaks for it.
+    pub groups: Vec<GroupIndex>,
+}
+
+/// What would become of a call in mode `coalesce`.
+#[derive(Debug)]
+pub enum Decided {
+    /// Its event is kept.
+    Acknowledged(Acknowledged),
+    /// It would be forwarded or refused, for the reason of this name.
+    Declined(&'static str),
+    /// Its user is not among those whose calls are copied.
+    NotDrawn,
+}
+
+/// An acknowledgement.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// What its client would hear.
+    pub predicted: Told,
+    /// The event's id.
+    pub event: EventId,
+    /// The id is known.
+    pub is_repetition: bool,
+    /// Members of its body that no mapping names.
+    pub missed: Vec<Box<str>>,
+}
+
+/// A call, decided.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// The place of its route among all `[[event]]` routes.
+    pub route: usize,
+    /// Whose it is.
+    pub whose: Whose,
+    /// What would become of it.
+    pub decided: Decided,
+}
+
+/// Decides copies of calls.
+pub trait Stage: Send + Sync {
+    /// Decides a call, and keeps its event if it is acknowledged; `None`: it meets no `[[event]]`
+    /// route.
+    fn decide(&self, call: &Copied) -> impl Future<Output = Option<Rehearsed>> + Send;
+
+    /// Learns from the application's answer to a call what its caller is, as the gateway does.
+    fn learn(&self, whose: &Whose, status: StatusCode) -> impl Future<Output = ()> + Send;
+
+    /// A body without its coding; `None`: it has one that can't be taken off.
+    fn unpack(&self, headers: &HeaderMap, body: &Bytes) -> Option<Bytes>;
+}

@@ -1,0 +1,258 @@
+//! States of a few users, asked for at the application and at the shadow's target once nothing of
+//! theirs is on its way (docs/parity.md). The application is asked twice: what differs between its
+//! own two answers is noise.
+
+use super::notes::Note;
+use super::settings::StateSettings;
+use super::stage::{Copied, Decided, Whose};
+use crate::body::Body;
+use crate::event::{Principal, UserId};
+use crate::migration::parity::{Batched, StateFinding, compare_states};
+use crate::peer::Peer;
+use crate::template::{Found, Lookup, Path, Source};
+use crate::upstream::Upstream;
+use http::{HeaderMap, Method, Request, header};
+use http_body_util::{BodyExt as _, Limited};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How often it is looked whether a user is quiet.
+const LOOK: Duration = Duration::from_secs(1);
+/// Longest state, bytes.
+const MOST: usize = 1 << 20;
+/// Longest time for one answer.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// Headers of a call that its state isn't asked for with.
+const LEFT_OUT: [header::HeaderName; 10] = [
+    header::ACCEPT_ENCODING,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::EXPECT,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_UNMODIFIED_SINCE,
+    header::RANGE,
+];
+
+/// The callers whose states are looked at.
+#[derive(Debug)]
+pub(super) struct States {
+    settings: Arc<StateSettings>,
+    both: Arc<(Upstream, Upstream)>,
+    watched: HashMap<Principal, Watched>,
+    is_busy: bool,
+    look: Instant,
+}
+
+/// A caller.
+#[derive(Debug)]
+struct Watched {
+    user: UserId,
+    headers: HeaderMap,
+    peer: Peer,
+    last: Instant,
+    /// Events without an outcome.
+    pending: u64,
+    /// Something of it has not reached the target, so its states differ.
+    is_partial: bool,
+}
+
+/// What was found of a caller's states.
+#[derive(Debug)]
+pub(super) struct Checked {
+    principal: Principal,
+    /// Its last call before it was looked at.
+    last: Instant,
+    found: Vec<(String, StateFinding)>,
+}
+
+impl States {
+    /// None, where no states are to be compared.
+    pub(super) fn new(settings: StateSettings, both: Option<(Upstream, Upstream)>) -> Option<Self> {
+        let both = both.filter(|_| !settings.paths.is_empty())?;
+        Some(Self {
+            settings: Arc::new(settings),
+            both: Arc::new(both),
+            watched: HashMap::new(),
+            is_busy: false,
+            look: Instant::now(),
+        })
+    }
+
+    /// Until it is time for [`check_next`](Self::check_next); for ever, where no states are compared.
+    pub(super) async fn wait(states: Option<&Self>) {
+        match states {
+            Some(states) => tokio::time::sleep_until(states.look).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A call came.
+    pub(super) fn see_call(
+        &mut self,
+        whose: &Whose,
+        copied: &Copied,
+        at: Instant,
+        decided: &Decided,
+    ) {
+        let Some(user) = &whose.user else { return };
+        // Another caller's calls for a user change what this one sees.
+        for (principal, other) in &mut self.watched {
+            if *principal != whose.principal && other.user == *user {
+                other.is_partial = true;
+            }
+        }
+        let is_full = self.watched.len() >= self.settings.users;
+        if is_full && !self.watched.contains_key(&whose.principal) {
+            return;
+        }
+        let watched = self
+            .watched
+            .entry(whose.principal)
+            .or_insert_with(|| Watched {
+                user: user.clone(),
+                headers: HeaderMap::new(),
+                peer: copied.peer.clone(),
+                last: at,
+                pending: 0,
+                is_partial: false,
+            });
+        watched.last = at;
+        watched.headers.clone_from(&copied.parts.headers);
+        watched.is_partial |= watched.user != *user;
+        match decided {
+            Decided::Acknowledged(acknowledged) if acknowledged.is_repetition => {}
+            Decided::Acknowledged(_) => watched.pending += 1,
+            Decided::Declined(_) | Decided::NotDrawn => watched.is_partial = true,
+        }
+    }
+
+    /// An event of this caller has its outcome.
+    pub(super) fn see_outcome(&mut self, principal: Principal, batched: &Batched) {
+        if let Some(watched) = self.watched.get_mut(&principal) {
+            watched.pending = watched.pending.saturating_sub(1);
+            watched.is_partial |= *batched == Batched::Unanswered;
+        }
+    }
+
+    /// Begins to look at a caller who is quiet, if there is one; one at a time.
+    pub(super) fn check_next(&mut self, now: Instant, told: &mpsc::UnboundedSender<Note>) {
+        self.look = now + LOOK;
+        if self.is_busy {
+            return;
+        }
+        let quiet = self.settings.quiet;
+        let is_quiet = |watched: &Watched| {
+            watched.pending == 0 && now.saturating_duration_since(watched.last) >= quiet
+        };
+        // Their places are free for others.
+        self.watched
+            .retain(|_, watched| !(watched.is_partial && is_quiet(watched)));
+        let Some((principal, watched)) = self.watched.iter().find(|(_, one)| is_quiet(one)) else {
+            return;
+        };
+        self.is_busy = true;
+        let check = Check {
+            settings: Arc::clone(&self.settings),
+            both: Arc::clone(&self.both),
+            user: watched.user.clone(),
+            headers: watched.headers.clone(),
+            peer: watched.peer.clone(),
+        };
+        let (principal, last, told) = (*principal, watched.last, told.clone());
+        tokio::spawn(async move {
+            let checked = Checked {
+                principal,
+                last,
+                found: check.run().await,
+            };
+            // Nobody listens any more at the end of the process.
+            drop(told.send(Note::States(checked)));
+        });
+    }
+
+    /// What was found, if its caller has been quiet meanwhile.
+    pub(super) fn end_check(&mut self, checked: Checked) -> Vec<(String, StateFinding)> {
+        self.is_busy = false;
+        let Some(watched) = self.watched.get(&checked.principal) else {
+            return Vec::new();
+        };
+        if watched.last != checked.last || watched.is_partial {
+            return Vec::new();
+        }
+        self.watched.remove(&checked.principal);
+        checked.found
+    }
+}
+
+/// One look at a caller's states.
+struct Check {
+    settings: Arc<StateSettings>,
+    both: Arc<(Upstream, Upstream)>,
+    user: UserId,
+    headers: HeaderMap,
+    peer: Peer,
+}
+
+/// What a path is made of.
+struct PathScope<'a>(&'a UserId);
+
+impl Lookup for PathScope<'_> {
+    fn find<'a>(&'a self, source: Source, _: &'a [Box<str>]) -> Option<Found<'a>> {
+        let encoded = || utf8_percent_encode(self.0.as_str(), NON_ALPHANUMERIC).to_string();
+        (source == Source::User).then(|| Found::Text(Cow::Owned(encoded())))
+    }
+}
+
+impl Check {
+    async fn run(&self) -> Vec<(String, StateFinding)> {
+        let mut found = Vec::new();
+        let (application, target) = &*self.both;
+        for template in &self.settings.paths {
+            let Some(path) = template.render(&PathScope(&self.user)) else {
+                continue;
+            };
+            let first = self.ask(application, &path).await;
+            let candidate = self.ask(target, &path).await;
+            let second = self.ask(application, &path).await;
+            // What can't be had says nothing; the target's own failure shows in its batches.
+            if let (Some(first), Some(second), Some(candidate)) = (first, second, candidate) {
+                let ignore: &[Path] = &self.settings.ignore;
+                let finding = compare_states([&first, &second], &candidate, ignore);
+                found.push((template.source().to_owned(), finding));
+            }
+        }
+        found
+    }
+
+    async fn ask(&self, upstream: &Upstream, path: &str) -> Option<Value> {
+        let mut request = Request::builder().method(Method::GET).uri(path);
+        let headers = request.headers_mut()?;
+        headers.clone_from(&self.headers);
+        for name in LEFT_OUT {
+            headers.remove(name);
+        }
+        let request = request.body(Body::empty()).ok()?;
+        let asking = async {
+            let answer = upstream.send_for(request, &self.peer).await.ok()?;
+            if !answer.status().is_success() {
+                return None;
+            }
+            let body = Limited::new(answer.into_body(), MOST)
+                .collect()
+                .await
+                .ok()?;
+            serde_json::from_slice(&body.to_bytes()).ok()
+        };
+        tokio::time::timeout(WITHIN, asking).await.ok().flatten()
+    }
+}

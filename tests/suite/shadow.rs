@@ -1,0 +1,258 @@
+//! Mode `shadow`: calls are the application's, and a copy of each is batched beside.
+
+use crate::support::upstream::{FakeUpstream, answer, hang_up};
+use crate::support::{Sidecar, in_time};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tidegate::config;
+
+const SHADOW: (&str, &str) = ("path = \"/event\"", "path = \"/event\"\nmode = \"shadow\"");
+
+/// A sidecar whose events are copied to this target.
+async fn sidecar(target: &FakeUpstream, more: &[(&str, &str)]) -> Sidecar {
+    let section = format!(
+        "[shadow]\nurl = \"http://{}\"\n[batch.progress]",
+        target.address
+    );
+    let section = ("[batch.progress]", section.as_str());
+    Sidecar::start(&[&[SHADOW, section], more].concat()).await
+}
+
+/// What the application says to an event, as the acknowledgement would say it.
+fn agree(sidecar: &Sidecar) {
+    sidecar.upstream.answer_with(|call| {
+        let body: Value = serde_json::from_slice(&call.body).ok()?;
+        (call.path == "/event").then(|| answer(202, json!({ "id": body["id"] })))
+    });
+}
+
+/// The report on the only route, once so many events were compared.
+async fn compared(sidecar: &Sidecar, events: u64) -> Value {
+    until_report(sidecar, |route| route["compared"].as_u64() >= Some(events)).await
+}
+
+/// The report on the only route, once it is as wanted.
+async fn until_report(sidecar: &Sidecar, wanted: impl Fn(&Value) -> bool) -> Value {
+    let reached = async {
+        loop {
+            let report = sidecar.admin(Method::GET, "/parity").await.json();
+            let route = report["routes"][0].clone();
+            if wanted(&route) {
+                return route;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    in_time("the parity report", reached).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_the_applications_and_its_copy_is_batched_at_the_target_under_its_own_credential()
+{
+    let target = FakeUpstream::start().await;
+    let sidecar = sidecar(&target, &[]).await;
+    agree(&sidecar);
+    for number in 0..8 {
+        let user = if number % 2 == 0 { "u" } else { "v" };
+        let token = format!("token-{user}");
+        let answer = sidecar.post(&token, user, &format!("e{number}"), "").await;
+        assert_eq!(answer.header("tidegate-event"), "");
+        assert_eq!(answer.json()["id"], format!("e{number}"));
+    }
+    let route = compared(&sidecar, 8).await;
+    assert_eq!(route["agreed"], 8, "{route}");
+    let seen = sidecar.upstream.seen();
+    assert_eq!(seen.len(), 8);
+    assert!(seen.iter().all(|call| call.path == "/event"));
+    assert_eq!(sidecar.running.ledger().received, 0);
+    let mut batches = target.seen();
+    batches.sort_by_key(|batch| batch.header("authorization").to_owned());
+    let told: Vec<_> = batches
+        .iter()
+        .map(|batch| {
+            (
+                batch.path.as_str(),
+                batch.header("authorization"),
+                batch.ids(),
+            )
+        })
+        .collect();
+    let ids = |ids: [&str; 4]| ids.map(str::to_owned).to_vec();
+    assert_eq!(
+        told,
+        [
+            ("/batch", "token-u", ids(["e0", "e2", "e4", "e6"])),
+            ("/batch", "token-v", ids(["e1", "e3", "e5", "e7"])),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_target_batches_are_made_and_nobody_is_asked() {
+    let sidecar = Sidecar::start(&[SHADOW]).await;
+    agree(&sidecar);
+    for number in 0..4 {
+        sidecar.post("t", "u", &format!("e{number}"), "").await;
+    }
+    let route = compared(&sidecar, 4).await;
+    assert_eq!(route["agreed"], 4, "{route}");
+    assert_eq!(route["batches"], 1, "{route}");
+    assert_eq!(sidecar.upstream.seen().len(), 4);
+    assert!(sidecar.upstream.batches().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_be_forwarded_is_told_with_its_reason_and_reaches_no_target() {
+    let target = FakeUpstream::start().await;
+    let sidecar = sidecar(&target, &[]).await;
+    let headers = [("authorization", "t")];
+    for (path, body) in [
+        ("/event", "no json"),
+        ("/event?z=1", "{\"id\":\"z\",\"user\":\"u\"}"),
+    ] {
+        sidecar
+            .call(Method::POST, path, &headers, body.to_owned())
+            .await;
+    }
+    let large = vec![b' '; 2 << 20];
+    sidecar.call(Method::POST, "/event", &headers, large).await;
+    let route = until_report(&sidecar, |route| {
+        route["declined"]
+            .as_object()
+            .is_some_and(|all| all.len() == 3)
+    })
+    .await;
+    assert_eq!(
+        route["declined"],
+        json!({ "not_json": 1, "query": 1, "too_large": 1 }),
+        "{route}"
+    );
+    assert!(target.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_users_of_the_rollout_are_copied() {
+    let target = FakeUpstream::start().await;
+    let none = (
+        "path = \"/event\"\nmode = \"shadow\"",
+        "path = \"/event\"\nmode = \"shadow\"\nrollout = 0\nallow = [\"in\"]",
+    );
+    let sidecar = sidecar(&target, &[none, ("flush_at = 4", "flush_at = 1")]).await;
+    agree(&sidecar);
+    sidecar.post("t", "out", "a", "").await;
+    sidecar.post("s", "in", "b", "").await;
+    let route = compared(&sidecar, 1).await;
+    assert_eq!(route["calls"], 1, "{route}");
+    assert_eq!(target.batches(), [["b"]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_hangs_up_or_holds_back_takes_nothing_from_the_application() {
+    let target = FakeUpstream::start().await;
+    target.answer_with(|_| Some(hang_up()));
+    let sidecar = sidecar(&target, &[]).await;
+    agree(&sidecar);
+    for number in 0..100 {
+        if number == 50 {
+            target.hold_back(|_| true);
+        }
+        let answer = sidecar.post("t", "u", &format!("e{number}"), "").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+    }
+    assert_eq!(sidecar.upstream.seen().len(), 100);
+    assert_eq!(
+        sidecar
+            .counter("tidegate_shadow_calls_total{route=\"POST /event\"}")
+            .await,
+        100
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_beyond_the_memory_are_shed_and_told() {
+    let target = FakeUpstream::start().await;
+    target.hold_back(|_| true);
+    let sidecar = sidecar(
+        &target,
+        &[
+            ("[shadow]\n", "[shadow]\nmax_bytes = \"1MiB\"\n"),
+            ("max_bytes = \"1KiB\"", "max_bytes = \"100KiB\""),
+        ],
+    )
+    .await;
+    agree(&sidecar);
+    let pad = format!(",\"pad\":\"{}\"", "p".repeat(50_000));
+    for number in 0..60 {
+        let answer = sidecar.post("t", "u", &format!("e{number}"), &pad).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+    }
+    let route = until_report(&sidecar, |route| route["shed"].as_u64() > Some(10)).await;
+    assert_eq!(sidecar.upstream.seen().len(), 60, "{route}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_that_goes_on_to_coalesce_acknowledges_and_its_batches_are_the_applications() {
+    let target = FakeUpstream::start().await;
+    let sidecar = sidecar(&target, &[]).await;
+    agree(&sidecar);
+    for number in 0..4 {
+        sidecar.post("t", "u", &format!("e{number}"), "").await;
+    }
+    compared(&sidecar, 4).await;
+    let wanted = json!({ "route": "/event", "mode": "coalesce" }).to_string();
+    let host = sidecar.running.admin.to_string();
+    let changed = crate::support::Http::default()
+        .try_call(
+            sidecar.running.admin,
+            Method::PUT,
+            "/modes",
+            &[("host", &host)],
+            wanted,
+        )
+        .await;
+    assert_eq!(changed.unwrap().status, StatusCode::OK);
+    for number in 4..8 {
+        sidecar.event("t", "u", &format!("e{number}")).await;
+    }
+    sidecar.until(|ledger| ledger.accepted == 4).await;
+    assert_eq!(sidecar.upstream.batches(), [["e4", "e5", "e6", "e7"]]);
+    assert_eq!(target.batches(), [["e0", "e1", "e2", "e3"]]);
+}
+
+#[test]
+fn a_target_that_takes_the_single_calls_needs_the_word_that_it_takes_events_twice() {
+    let parse = |text: &str| config::parse(text, "test", std::iter::empty());
+    let text = crate::support::CONFIG.replace("UPSTREAM", "127.0.0.1:8888");
+    for url in [
+        "http://127.0.0.1:8888",
+        "http://localhost:8888",
+        "http://LOCALHOST:8888",
+    ] {
+        let shadow = format!("{text}\n[shadow]\nurl = \"{url}\"\n");
+        let error = parse(&shadow).unwrap_err().to_string();
+        assert!(
+            error.contains("shadow.url") && error.contains("writes_are_idempotent"),
+            "{error}"
+        );
+        let said = format!("{shadow}writes_are_idempotent = true\n");
+        assert!(parse(&said).unwrap().shadow.is_application);
+    }
+    let other = format!("{text}\n[shadow]\nurl = \"http://127.0.0.1:8889\"\n");
+    assert!(!parse(&other).unwrap().shadow.is_application);
+    let state = format!("{text}\n[shadow]\nstate = [\"/progress?userId={{user}}\"]\n");
+    let error = parse(&state).unwrap_err().to_string();
+    assert!(error.contains("shadow.state"), "{error}");
+    for (key, value) in [
+        ("url", "\"https://a:1\""),
+        ("url", "\"http://a:1/x\""),
+        ("max_rate", "0"),
+        ("max_rate", "1.5"),
+        ("state", "[\"x\"]"),
+        ("state", "[\"/{body.x}\"]"),
+    ] {
+        let wrong = format!("{text}\n[shadow]\n{key} = {value}\n");
+        let error = parse(&wrong).unwrap_err().to_string();
+        assert!(error.contains(&format!("shadow.{key}")), "{error}");
+    }
+}
