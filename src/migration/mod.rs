@@ -6,12 +6,16 @@
 //! | `modes` | what an operator changes while calls come |
 //! | `kept_modes` | the file in which that outlives the process |
 //! | [`observe`] | what windows would have saved, from calls that are forwarded |
+//! | [`parity`] | whether batches do what single calls did, and whether acknowledgements are true |
 //! | `learn` | what a configuration could be, from the calls of a session |
+//! | `words` | what names and values look like |
 
 mod kept_modes;
 pub mod learn;
 mod modes;
 pub mod observe;
+pub mod parity;
+mod words;
 
 pub use kept_modes::KeptError;
 pub use modes::{Change, ModeError, Modes, RouteMode, Wanted};
