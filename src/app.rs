@@ -202,6 +202,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         operations: operations.clone(),
         modes,
         observer,
+        shadow,
         reload: reload.clone(),
         tags,
         store,

@@ -7,6 +7,7 @@ mod dead_letters;
 mod metrics;
 mod modes;
 mod observe;
+mod parity;
 mod reply;
 mod setup;
 mod status;
@@ -80,6 +81,7 @@ impl Admin {
                 modes::change_modes(&self.0, request.into_body()).await
             }
             "/observe" if read => observe::show_report(&self.0).await,
+            "/parity" if read => parity::show_report(&self.0).await,
             "/config/reload" if *request.method() == Method::POST => modes::reload(&self.0).await,
             "/flush" if *request.method() == Method::POST => {
                 self.0.operations.flush();

@@ -6,6 +6,7 @@ use crate::drain::Drain;
 use crate::ingest::Operations;
 use crate::metrics::Metrics;
 use crate::migration::observe::Observer;
+use crate::migration::shadow::Shadow;
 use crate::migration::{Change, Modes};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct Setup {
     pub modes: Modes,
     /// What was observed.
     pub observer: Observer,
+    /// What was compared.
+    pub shadow: Shadow,
     /// Reads the configuration anew, where there is a file.
     pub reload: Option<Reload>,
     /// Generations.

@@ -7,8 +7,9 @@
 //! | `kept_modes` | the file in which that outlives the process |
 //! | [`observe`] | what windows would have saved, from calls that are forwarded |
 //! | [`shadow`] | copies of calls, batched beside |
-//! | [`parity`] | whether batches do what the single calls did |
+//! | [`parity`] | whether batches do what single calls did, and whether acknowledgements are true |
 //! | `learn` | what a configuration could be, from the calls of a session |
+//! | `words` | what names and values look like |
 
 mod kept_modes;
 pub mod learn;
@@ -16,6 +17,7 @@ mod modes;
 pub mod observe;
 pub mod parity;
 pub mod shadow;
+mod words;
 
 pub use kept_modes::KeptError;
 pub use modes::{Change, ModeError, Modes, RouteMode, Wanted};

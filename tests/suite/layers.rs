@@ -112,7 +112,11 @@ const INNER: &[(&str, &[&[&str]])] = &[
     ),
     (
         "migration",
-        &[&["kept_modes", "learn"], &["modes"], &["observe"]],
+        &[
+            &["kept_modes", "words"],
+            &["learn", "modes"],
+            &["observe", "parity"],
+        ],
     ),
     (
         "migration::observe",
@@ -124,9 +128,20 @@ const INNER: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "migration::parity",
+        &[
+            &["bounds", "compared", "header", "kind", "pairs", "shape"],
+            &["learned", "report", "state"],
+            &["answers", "tally", "verdict"],
+            &["outcomes"],
+            &["route_sheet"],
+            &["sheet"],
+        ],
+    ),
+    (
         "migration::learn",
         &[
-            &["exchange", "words", "leaves"],
+            &["exchange", "leaves"],
             &["har", "private"],
             &["routes"],
             &["repeats", "batches", "reads"],

@@ -6,7 +6,7 @@ use super::leaves::Steps;
 use super::private::Private;
 use super::repeats::{Place, places_of};
 use super::routes::Call;
-use super::words::{
+use crate::migration::words::{
     is_field_name, is_iso_as_written, is_iso_time, is_milliseconds, is_uuid, is_word, plain_name,
 };
 use serde_json::{Map, Value, json};

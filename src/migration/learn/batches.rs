@@ -2,7 +2,7 @@
 //! say one by one.
 
 use super::routes::{Call, Route};
-use super::words::{is_field_name, plain_name};
+use crate::migration::words::{is_field_name, plain_name};
 use serde_json::Value;
 use std::collections::HashSet;
 

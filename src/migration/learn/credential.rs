@@ -3,8 +3,8 @@
 
 use super::exchange::Exchange;
 use super::mapping::is_session;
-use super::words::is_field_name;
 use crate::identity::{Kind, lists};
+use crate::migration::words::is_field_name;
 use http::Uri;
 use std::collections::{BTreeMap, HashMap, HashSet};
 

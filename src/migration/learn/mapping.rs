@@ -3,11 +3,11 @@
 use super::batches::Endpoint;
 use super::repeats::{Place, places_of};
 use super::routes::Call;
-use super::words::{
+use crate::identity::{Kind, lists};
+use crate::migration::words::{
     ID_NAMES, TIME_NAMES, USER_NAMES, is_field_name, is_iso_time, is_milliseconds, is_uuid,
     names_user, plain_name,
 };
-use crate::identity::{Kind, lists};
 use serde_json::Value;
 use std::collections::HashSet;
 

@@ -32,7 +32,6 @@ mod reads;
 mod repeats;
 mod routes;
 mod verdict;
-mod words;
 
 pub use exchange::{Content, Exchange};
 pub use har::{HarError, read_har};

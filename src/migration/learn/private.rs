@@ -1,7 +1,7 @@
 //! What a session says of people, so that no proposal repeats it.
 
 use super::exchange::{Content, Exchange};
-use super::words::{is_personal, is_word, names_user, plain_name};
+use crate::migration::words::{is_personal, is_word, names_user, plain_name};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 

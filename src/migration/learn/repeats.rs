@@ -2,8 +2,8 @@
 
 use super::leaves::{Steps, leaves_of, value_at};
 use super::routes::Call;
-use super::words::{is_field_name, plain_name};
 use crate::identity::{Kind, lists};
+use crate::migration::words::{is_field_name, plain_name};
 use serde_json::Value;
 
 /// A place in a call.

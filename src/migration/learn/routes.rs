@@ -2,7 +2,7 @@
 
 use super::exchange::Exchange;
 use super::private::Private;
-use super::words::{is_word, looks_like_id, names_id};
+use crate::migration::words::{is_word, looks_like_id, names_id};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,7 +4,7 @@ use super::ack::Ack;
 use super::exchange::Content;
 use super::private::Private;
 use super::routes::{Call, Route};
-use super::words::plain_name;
+use crate::migration::words::{names_id, plain_name};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -253,11 +253,7 @@ fn given_ids(call: &Call<'_>) -> Vec<String> {
     let sent = |text: &str| call.exchange.headers.iter().any(|(_, value)| value == text);
     leaves
         .into_iter()
-        .filter(|(steps, _)| {
-            steps
-                .last()
-                .is_some_and(|name| super::words::names_id(name))
-        })
+        .filter(|(steps, _)| steps.last().is_some_and(|name| names_id(name)))
         .filter_map(|(_, value)| match value {
             Value::String(text) if request != Some(text) && !sent(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),

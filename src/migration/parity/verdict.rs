@@ -1,0 +1,171 @@
+//! Go, no go or not yet.
+//!
+//! | decision | when |
+//! |---|---|
+//! | `no_go` | a kind came that is [certain](super::Kind::is_certain); or a state differed at one place in two checks; or two events or more disagree, and even the lower bound of their rate is above `max_rate` |
+//! | `not_yet` | else if too few events were compared, the upper bound of the rate is above `max_rate`, events that say nothing are 5 percent or more, or a state differed once |
+//! | `go` | else |
+//!
+//! Other kinds count by their rate: one of them may come of a deployment or a race in the
+//! application. One difference of state may be a write between two reads; at one place twice it is
+//! none. Checks of states aren't laid at a route, so they count for every one.
+
+use super::bounds::Bounds;
+use super::compared::{Rules, Sends};
+use super::report::{Decision, KindReport, StateReport, Verdict};
+
+/// One in so many events may say nothing.
+const SILENT_ONE_IN: u64 = 20;
+
+/// What a verdict rests on.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) sends: &'a Sends,
+    pub(super) compared: u64,
+    pub(super) disagreeing: u64,
+    pub(super) silent: u64,
+    pub(super) shed: u64,
+    pub(super) unread: u64,
+    pub(super) bounds: Bounds,
+    pub(super) kinds: &'a [KindReport],
+    pub(super) states: &'a [StateReport],
+}
+
+/// The verdict, with its reasons.
+pub(super) fn judge_route(facts: &Facts<'_>) -> Verdict {
+    let against = find_reasons_against(facts);
+    let waiting = find_reasons_to_wait(facts);
+    let (decision, mut why) = if !against.is_empty() {
+        (Decision::NoGo, [against, waiting].concat())
+    } else if !waiting.is_empty() {
+        (Decision::NotYet, waiting)
+    } else {
+        (Decision::Go, Vec::new())
+    };
+    why.push(format!(
+        "{} events were compared; {} of them disagree. Of all events, at most {} disagree, 19 times \
+         in 20; {} may.",
+        facts.compared,
+        facts.disagreeing,
+        percent(facts.bounds.high),
+        percent(facts.rules.max_rate)
+    ));
+    why.extend(tell_limits(facts));
+    Verdict { decision, why }
+}
+
+fn find_reasons_against(facts: &Facts<'_>) -> Vec<String> {
+    let mut why = Vec::new();
+    for kind in facts.kinds.iter().filter(|one| one.kind.is_certain()) {
+        why.push(format!(
+            "{}: {} events. {}; that can't come of chance, so one is enough.",
+            kind.kind.as_str(),
+            kind.events,
+            capitalized(kind.kind.explanation())
+        ));
+    }
+    for state in facts.states {
+        for (place, checks) in state.places.iter().filter(|(_, checks)| **checks > 1) {
+            why.push(format!(
+                "state: {} differs at {place} in {checks} of {} checks.",
+                state.path, state.checks
+            ));
+        }
+    }
+    if facts.disagreeing > 1 && facts.bounds.low > facts.rules.max_rate {
+        let worst = facts.kinds.iter().max_by_key(|kind| kind.events);
+        why.push(format!(
+            "At least {} of all events disagree, 19 times in 20; {} may.{}",
+            percent(facts.bounds.low),
+            percent(facts.rules.max_rate),
+            worst.map_or_else(String::new, |kind| format!(
+                " Most often it is {} ({} events).",
+                kind.kind.as_str(),
+                kind.events
+            ))
+        ));
+    }
+    why
+}
+
+fn find_reasons_to_wait(facts: &Facts<'_>) -> Vec<String> {
+    let mut why = Vec::new();
+    if facts.compared < facts.rules.min_events {
+        why.push(format!(
+            "Too few events were compared: {} are needed at least.",
+            facts.rules.min_events
+        ));
+    }
+    if facts.bounds.high > facts.rules.max_rate {
+        why.push(if facts.disagreeing == 0 && facts.rules.max_rate > 0.0 {
+            format!(
+                "That no event disagrees says enough from {:.0} events on.",
+                (3.0 / facts.rules.max_rate).ceil()
+            )
+        } else {
+            format!(
+                "{} events disagree: too many for {} compared ones.",
+                facts.disagreeing, facts.compared
+            )
+        });
+    }
+    let all = facts.compared + facts.silent;
+    if facts.silent * SILENT_ONE_IN >= all && facts.silent > 0 {
+        why.push(format!(
+            "{} of {all} events say nothing (the application or the target failed, or it was not \
+             asked): 5 % or more.",
+            facts.silent
+        ));
+    }
+    for state in facts.states.iter().filter(|state| state.differing > 0) {
+        why.push(format!(
+            "state: {} differs in {} of {} checks.",
+            state.path, state.differing, state.checks
+        ));
+    }
+    why
+}
+
+/// What was not looked at.
+fn tell_limits(facts: &Facts<'_>) -> Vec<String> {
+    let mut limits = Vec::new();
+    if *facts.sends == Sends::Nowhere {
+        limits.push(
+            "This was a dry run: batches were built and checked, and the batch endpoint itself was \
+             not tried."
+                .to_owned(),
+        );
+    }
+    if facts.shed > 0 {
+        limits.push(format!(
+            "{} calls were not compared since there was no room for them: the figures hold if those \
+             are like the others.",
+            facts.shed
+        ));
+    }
+    if facts.unread > 0 {
+        limits.push(format!(
+            "Of {} events a body was cut off or packed: its members were not compared.",
+            facts.unread
+        ));
+    }
+    limits
+}
+
+/// A part as a percentage, with three digits after the point where it is small.
+fn percent(part: f64) -> String {
+    let percent = part * 100.0;
+    if percent >= 10.0 || percent.fract() == 0.0 {
+        format!("{percent:.0} %")
+    } else {
+        format!("{percent:.3} %")
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
