@@ -46,7 +46,7 @@ fn quoted(text: &str) -> Vec<&str> {
 }
 
 /// Sections as the page has them, each with what a file needs to have it.
-const SECTIONS: [(&str, &str); 15] = [
+const SECTIONS: [(&str, &str); 16] = [
     ("[server]", ""),
     ("[admin]", ""),
     ("[upstream]", ""),
@@ -60,6 +60,7 @@ const SECTIONS: [(&str, &str); 15] = [
     ("[batch.NAME]", "path = \"/b\"\n"),
     ("[[event]]", "path = \"/e\"\nbatch = \"NAME\"\n"),
     ("[migration]", ""),
+    ("[shadow]", ""),
     ("[[write]]", "path = \"/w\"\n"),
     ("[[cache]]", "path = \"/c\"\n"),
 ];

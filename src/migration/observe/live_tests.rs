@@ -147,6 +147,7 @@ async fn run_live(rules: Rules, stream: Stream) -> Live {
         identity,
         notices: Arc::new(Notices::new(1)),
         clock: Clock::default(),
+        outcomes: None,
     });
     let batches = Arc::new(AtomicU64::new(0));
     drop(tokio::spawn(

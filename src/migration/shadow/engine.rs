@@ -101,7 +101,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             routes: events.iter().zip(&names).map(route).collect(),
             queue,
-            memory: Memory::new(settings.max_bytes as u64),
+            memory: Memory::new(settings.max_bytes as u64 / 2),
             next: AtomicU64::new(0),
             sheet: Mutex::new(Sheet::new(rules, rows.collect(), sends)),
             since: iso(clock.now()),
@@ -153,12 +153,19 @@ impl Engine {
                 biased;
                 Some(note) = self.notes.recv() => self.take_note(note),
                 Some(message) = self.inbox.recv() => self.work(&stage, message).await,
-                () = States::wait(self.states.as_ref()) => {
-                    if let Some(states) = &mut self.states {
-                        states.check_next(Instant::now(), &self.told.queue);
-                    }
-                }
+                () = States::wait(self.states.as_ref()) => self.check_states(),
             }
+        }
+    }
+
+    /// Begins to look at the states of a caller, if one is quiet.
+    fn check_states(&mut self) {
+        let states = self.states.as_mut();
+        let check = states.and_then(|states| states.check_next(Instant::now()));
+        if let Some(check) = check {
+            let told = self.told.queue.clone();
+            // Nobody listens any more at the end of the process.
+            tokio::spawn(async move { drop(told.send(Note::States(check.run().await))) });
         }
     }
 

@@ -2,7 +2,6 @@
 //! theirs is on its way (docs/parity.md). The application is asked twice: what differs between its
 //! own two answers is noise.
 
-use super::notes::Note;
 use super::settings::StateSettings;
 use super::stage::{Copied, Decided, Whose};
 use crate::body::Body;
@@ -19,7 +18,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// How often it is looked whether a user is quiet.
@@ -144,11 +142,11 @@ impl States {
         }
     }
 
-    /// Begins to look at a caller who is quiet, if there is one; one at a time.
-    pub(super) fn check_next(&mut self, now: Instant, told: &mpsc::UnboundedSender<Note>) {
+    /// A caller who is quiet, to be looked at, if there is one; one at a time.
+    pub(super) fn check_next(&mut self, now: Instant) -> Option<Check> {
         self.look = now + LOOK;
         if self.is_busy {
-            return;
+            return None;
         }
         let quiet = self.settings.quiet;
         let is_quiet = |watched: &Watched| {
@@ -157,27 +155,17 @@ impl States {
         // Their places are free for others.
         self.watched
             .retain(|_, watched| !(watched.is_partial && is_quiet(watched)));
-        let Some((principal, watched)) = self.watched.iter().find(|(_, one)| is_quiet(one)) else {
-            return;
-        };
+        let (principal, watched) = self.watched.iter().find(|(_, one)| is_quiet(one))?;
         self.is_busy = true;
-        let check = Check {
+        Some(Check {
+            principal: *principal,
+            last: watched.last,
             settings: Arc::clone(&self.settings),
             both: Arc::clone(&self.both),
             user: watched.user.clone(),
             headers: watched.headers.clone(),
             peer: watched.peer.clone(),
-        };
-        let (principal, last, told) = (*principal, watched.last, told.clone());
-        tokio::spawn(async move {
-            let checked = Checked {
-                principal,
-                last,
-                found: check.run().await,
-            };
-            // Nobody listens any more at the end of the process.
-            drop(told.send(Note::States(checked)));
-        });
+        })
     }
 
     /// What was found, if its caller has been quiet meanwhile.
@@ -195,7 +183,9 @@ impl States {
 }
 
 /// One look at a caller's states.
-struct Check {
+pub(super) struct Check {
+    principal: Principal,
+    last: Instant,
     settings: Arc<StateSettings>,
     both: Arc<(Upstream, Upstream)>,
     user: UserId,
@@ -214,7 +204,16 @@ impl Lookup for PathScope<'_> {
 }
 
 impl Check {
-    async fn run(&self) -> Vec<(String, StateFinding)> {
+    /// Asks both sides.
+    pub(super) async fn run(self) -> Checked {
+        Checked {
+            principal: self.principal,
+            last: self.last,
+            found: self.compare().await,
+        }
+    }
+
+    async fn compare(&self) -> Vec<(String, StateFinding)> {
         let mut found = Vec::new();
         let (application, target) = &*self.both;
         for template in &self.settings.paths {

@@ -144,6 +144,7 @@ impl Scene {
             identity,
             notices: Arc::new(Notices::new(1)),
             clock: Clock::default(),
+            outcomes: None,
         });
         let task = Some(ShardTask::new(Arc::clone(&shard), Arc::new(settler)));
         Self {
