@@ -238,14 +238,10 @@ fn the_words_of_a_choice_are_those_that_the_program_takes() {
                 .split_once("one of ")
                 .unwrap_or_else(|| panic!("{key}: {line}"));
             let taken: BTreeSet<_> = allowed.split('"').skip(1).step_by(2).collect();
-            let mut documented: BTreeSet<_> = quoted(&row[1])
+            let documented: BTreeSet<_> = quoted(&row[1])
                 .into_iter()
                 .map(|word| word.trim_matches('"'))
                 .collect();
-            if key == "mode" {
-                // Known, and refused in this version.
-                documented.extend(["observe", "shadow"]);
-            }
             assert_eq!(documented, taken, "{section} {key}");
             checked += 1;
         }

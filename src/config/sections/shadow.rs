@@ -27,7 +27,7 @@ keys! {
     MIN_EVENTS = Key::with("min_events", Number(1, 1_000_000_000), "1_000");
     /// largest rate of disagreement that is a go; the upper end of a 95 % confidence interval must be
     /// below it, so that `0.001` needs 3,000 events without any
-    MAX_RATE = Key::with("max_rate", Said("number above 0, up to 1"), "0.001");
+    MAX_RATE = Key::with("max_rate", Said("number above 0, 1 at most"), "0.001");
     /// paths of GETs by which the states of a user are compared, at the application and at `url`,
     /// over `{user}`; needs a `url` that isn't the application. Each look asks the application twice
     STATE = Key::with("state", Said("list of paths"), "[]");
