@@ -18,6 +18,7 @@ use crate::journal::settings::{Durability, JournalSettings};
 use crate::metrics::{Ledger, Metrics};
 use crate::migration::Modes;
 use crate::migration::observe::{self, Observer};
+use crate::migration::parity::{Rules, Sends, Sheet};
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
 use crate::read::Read;
@@ -189,6 +190,9 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         operations: operations.clone(),
         modes,
         observer,
+        parity: Arc::new(|| {
+            Sheet::new(Rules::default(), Vec::new(), Sends::Nowhere).report(String::new(), 0)
+        }),
         reload: reload.clone(),
         tags,
         store,

@@ -6,6 +6,7 @@ use crate::drain::Drain;
 use crate::ingest::Operations;
 use crate::metrics::Metrics;
 use crate::migration::observe::Observer;
+use crate::migration::parity::Report;
 use crate::migration::{Change, Modes};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,6 +32,9 @@ pub struct Reloaded {
 /// Reads the configuration anew; with an error, which names every problem, nothing has changed.
 pub type Reload = Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>;
 
+/// What was compared so far.
+pub type ParityReport = Arc<dyn Fn() -> Report + Send + Sync>;
+
 /// What the admin surface shows.
 pub struct Setup {
     /// Where it listens.
@@ -41,6 +45,8 @@ pub struct Setup {
     pub modes: Modes,
     /// What was observed.
     pub observer: Observer,
+    /// What was compared.
+    pub parity: ParityReport,
     /// Reads the configuration anew, where there is a file.
     pub reload: Option<Reload>,
     /// Generations.

@@ -154,8 +154,26 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "admin",
         &[
             &["access", "reply", "setup"],
-            &["dead_letters", "metrics", "modes", "observe", "status"],
+            &[
+                "dead_letters",
+                "metrics",
+                "modes",
+                "observe",
+                "parity",
+                "status",
+            ],
         ],
+    ),
+    (
+        "cli",
+        &[
+            &["admin_client", "page", "units"],
+            &["inspect", "learn", "modes", "observe", "parity"],
+        ],
+    ),
+    (
+        "cli::page",
+        &[&["escape"], &["frame", "interval", "plot"], &["check"]],
     ),
     (
         "upstream",
