@@ -20,6 +20,9 @@ mod inspect;
 mod learn;
 mod modes;
 mod observe;
+mod page;
+mod parity;
+mod units;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -65,6 +68,12 @@ enum Command {
     Observe {
         #[command(subcommand)]
         what: ObserveCommand,
+    },
+    /// Whether batches do what the single calls of routes in mode shadow did, at the admin address
+    /// of a running sidecar.
+    Parity {
+        #[command(subcommand)]
+        what: ParityCommand,
     },
     /// Propose a configuration from the calls of a browser's session, on stdout.
     Learn {
@@ -158,14 +167,23 @@ enum ModesCommand {
 #[derive(Debug, Subcommand)]
 enum ObserveCommand {
     /// A table and a recommendation for each group.
-    Report {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-        /// Also write one page with plots to this file.
-        #[arg(long)]
-        html: Option<PathBuf>,
-    },
+    Report(ReportOptions),
+}
+
+#[derive(Debug, Subcommand)]
+enum ParityCommand {
+    /// For each route go, no go or not yet, and why. Ends with 1 unless every route is go.
+    Report(ReportOptions),
+}
+
+#[derive(Debug, clap::Args)]
+struct ReportOptions {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// Also write one page with plots to this file.
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -326,15 +344,25 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Ok(())
         }
         Command::Observe {
-            what: ObserveCommand::Report { json, html },
+            what: ObserveCommand::Report(options),
         } => {
-            let admin = load()?.admin.listen;
-            let (text, page) = runtime()?.block_on(observe::report(admin, json, html.is_some()))?;
-            print!("{text}");
-            if let Some((file, page)) = html.zip(page) {
-                std::fs::write(&file, page).with_context(|| file.display().to_string())?;
+            let (admin, has_page) = (load()?.admin.listen, options.html.is_some());
+            let report = observe::report(admin, options.json, has_page);
+            let (text, page) = runtime()?.block_on(report)?;
+            Ok(show_report(&text, options.html.zip(page))?)
+        }
+        Command::Parity {
+            what: ParityCommand::Report(options),
+        } => {
+            let (admin, has_page) = (load()?.admin.listen, options.html.is_some());
+            let report = parity::report(admin, options.json, has_page);
+            let told = runtime()?.block_on(report)?;
+            show_report(&told.text, options.html.zip(told.page))?;
+            if told.is_go {
+                Ok(())
+            } else {
+                Err(Failure::Input("not every route is go".to_owned()))
             }
-            Ok(())
         }
         Command::Learn {
             har,
@@ -382,6 +410,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             verdict(runtime()?.block_on(demo::run(options))?)
         }
     }
+}
+
+/// Prints a report, and writes its page to a file if one is wanted.
+fn show_report(text: &str, page: Option<(PathBuf, String)>) -> anyhow::Result<()> {
+    print!("{text}");
+    if let Some((file, page)) = page {
+        std::fs::write(&file, page).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Where the comparison went.

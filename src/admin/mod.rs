@@ -12,7 +12,7 @@ mod reply;
 mod setup;
 mod status;
 
-pub use setup::{AdminSettings, Reload, Reloaded, Setup};
+pub use setup::{AdminSettings, ParityReport, Reload, Reloaded, Setup};
 
 use crate::body::Body;
 use crate::event::Tag;
@@ -81,7 +81,7 @@ impl Admin {
                 modes::change_modes(&self.0, request.into_body()).await
             }
             "/observe" if read => observe::show_report(&self.0).await,
-            "/parity" if read => parity::show_report(&self.0),
+            "/parity" if read => parity::show_report(&self.0).await,
             "/config/reload" if *request.method() == Method::POST => modes::reload(&self.0).await,
             "/flush" if *request.method() == Method::POST => {
                 self.0.operations.flush();
@@ -101,8 +101,8 @@ impl Admin {
             "/flush" | "/invalidate" | "/config/reload" => refuse_method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "allowed: GET /healthz /readyz /status /metrics /modes /observe /parity /dead-letters \
-                 /dead-letters/NAME, PUT /modes, DELETE /dead-letters /dead-letters/NAME, POST \
+                "allowed: GET /healthz /readyz /status /metrics /modes /observe /parity \
+                 /dead-letters /dead-letters/NAME, PUT /modes, DELETE /dead-letters /dead-letters/NAME, POST \
                  /flush /invalidate?tag=TAG /config/reload /dead-letters/replay \
                  /dead-letters/NAME/replay\n",
             ),

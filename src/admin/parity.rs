@@ -6,9 +6,13 @@ use crate::body::Body;
 use http::{Response, StatusCode};
 
 /// `GET /parity`.
-pub(super) fn show_report(setup: &Setup) -> Response<Body> {
-    match serde_json::to_value(setup.shadow.report()) {
-        Ok(report) => json(StatusCode::OK, &report),
+pub(super) async fn show_report(setup: &Setup) -> Response<Body> {
+    let shadow = setup.shadow.clone();
+    // It may wait for what compares.
+    let report = tokio::task::spawn_blocking(move || serde_json::to_value(shadow.report())).await;
+    match report {
+        Ok(Ok(report)) => json(StatusCode::OK, &report),
+        Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
     }
 }

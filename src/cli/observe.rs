@@ -1,18 +1,13 @@
 //! `tidegate observe report`: what windows would have saved, from the admin address of a running
 //! sidecar, as a table, as JSON or as a page.
 
-mod escape;
 mod page;
-mod plot;
 
 use super::admin_client::ask;
+use super::units::{millis, push_wrapped, seconds};
 use crate::migration::observe::{Figures, GroupReport, Report};
 use http::Method;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// Columns of a terminal that a line may take.
-const WIDTH: usize = 80;
 
 /// What `tidegate observe report` prints, and the page if one is wanted.
 ///
@@ -165,36 +160,6 @@ fn rows(group: &GroupReport) -> Vec<Row> {
         }
     };
     windows.into_iter().map(row).collect()
-}
-
-fn millis(millis: u64) -> String {
-    match millis {
-        0..1_000 => format!("{millis} ms"),
-        _ if millis.is_multiple_of(1_000) => format!("{} s", millis / 1_000),
-        _ => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
-    }
-}
-
-fn seconds(seconds: u64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
-}
-
-/// A paragraph in lines of at most [`WIDTH`] columns, each behind `indent`.
-fn push_wrapped(out: &mut String, indent: &str, text: &str) {
-    let mut line = indent.to_owned();
-    for word in text.split_whitespace() {
-        let is_begun = line.len() > indent.len();
-        if is_begun && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            out.push_str(&line);
-            out.push('\n');
-            line = indent.to_owned();
-        } else if is_begun {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    out.push_str(&line);
-    out.push('\n');
 }
 
 #[cfg(test)]

@@ -176,6 +176,17 @@ const INNER: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "cli",
+        &[
+            &["admin_client", "page", "units"],
+            &["inspect", "learn", "modes", "observe", "parity"],
+        ],
+    ),
+    (
+        "cli::page",
+        &[&["escape"], &["frame", "interval", "plot"], &["check"]],
+    ),
+    (
         "upstream",
         &[
             &["head", "link", "repeat", "reserve"],

@@ -79,6 +79,18 @@ pub struct Rules {
     pub target_holds_singles: bool,
 }
 
+impl Default for Rules {
+    /// 1,000 events, 0.1 percent, nothing ignored, another application.
+    fn default() -> Self {
+        Self {
+            min_events: 1_000,
+            max_rate: 0.001,
+            ignore: Vec::new(),
+            target_holds_singles: false,
+        }
+    }
+}
+
 impl Rules {
     /// Whether this header is not compared.
     pub(super) fn ignores_header(&self, name: &str) -> bool {

@@ -12,15 +12,15 @@ const BOTTOM: f64 = 30.0;
 const MOST_LABELS: usize = 8;
 
 /// A line of a plot.
-pub(super) struct Series {
+pub(in crate::cli) struct Series {
     /// What it shows.
-    pub(super) name: &'static str,
+    pub(in crate::cli) name: &'static str,
     /// Its values, one for each label; a gap where there is none.
-    pub(super) values: Vec<Option<f64>>,
+    pub(in crate::cli) values: Vec<Option<f64>>,
 }
 
 /// A plot of lines over labels, with its heading and its legend.
-pub(super) fn write_plot(
+pub(in crate::cli) fn write_plot(
     heading: &str,
     unit: &str,
     labels: &[String],

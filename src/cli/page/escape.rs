@@ -1,7 +1,7 @@
 //! Texts that come from traffic, in HTML.
 
 /// A text between tags or in an attribute.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::cli) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
