@@ -12,7 +12,7 @@ mod reply;
 mod setup;
 mod status;
 
-pub use setup::{AdminSettings, ParityReport, Reload, Reloaded, Setup};
+pub use setup::{AdminSettings, Reload, Reloaded, Setup};
 
 use crate::body::Body;
 use crate::event::Tag;
