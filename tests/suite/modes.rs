@@ -38,12 +38,7 @@ async fn set(admin: SocketAddr, mode: &str, rollout: u8) -> Value {
 }
 
 async fn modes(admin: SocketAddr) -> Value {
-    let host = admin.to_string();
-    let headers = [("host", &*host)];
-    let asked = Http::default()
-        .try_call(admin, Method::GET, "/modes", &headers, "")
-        .await;
-    asked.unwrap().json()[0].clone()
+    ask_admin(admin, "/modes").await[0].clone()
 }
 
 fn event(user: &str, id: &str) -> String {
@@ -562,8 +557,10 @@ async fn lists_name_users_as_their_events_do_and_the_testers_header_splits_no_la
 /// answer to.
 const USERS: usize = 12;
 /// The way there and back.
-const STAGES: [(&str, u8); 7] = [
+const STAGES: [(&str, u8); 9] = [
     ("off", 100),
+    ("observe", 100),
+    ("shadow", 100),
     ("coalesce", 10),
     ("coalesce", 50),
     ("coalesce", 100),
@@ -626,16 +623,28 @@ async fn answered(shared: &Shared, more: u64) -> Vec<bool> {
     in_time("answers for everybody", all).await
 }
 
-fn start(directory: &Path, upstream: SocketAddr) -> Process {
+fn start(directory: &Path, upstream: SocketAddr, target: SocketAddr) -> Process {
     let short = ("window = \"1h\"", "window = \"20ms\"");
-    Process::start(&configure(directory, upstream, "process", &[short]))
+    let shadow = format!("[shadow]\nurl = \"http://{target}\"\n[journal]");
+    let changes = [short, ("[journal]", &*shadow)];
+    Process::start(&configure(directory, upstream, "process", &changes))
+}
+
+/// Asks the admin listener of a process.
+async fn ask_admin(admin: SocketAddr, path: &str) -> Value {
+    let host = admin.to_string();
+    let headers = [("host", &*host)];
+    let asked = Http::default()
+        .try_call(admin, Method::GET, path, &headers, "")
+        .await;
+    asked.unwrap().json()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_the_way_there_and_back_under_load_and_kills_nothing_is_lost_and_every_user_in_order() {
     let directory = tempfile::tempdir().unwrap();
-    let upstream = FakeUpstream::start().await;
-    let mut process = start(directory.path(), upstream.address);
+    let (upstream, target) = (FakeUpstream::start().await, FakeUpstream::start().await);
+    let mut process = start(directory.path(), upstream.address, target.address);
     let shared = Arc::new(Shared {
         address: Mutex::new(process.address),
         ends: AtomicBool::new(false),
@@ -663,16 +672,30 @@ async fn on_the_way_there_and_back_under_load_and_kills_nothing_is_lost_and_ever
         tokio::task::yield_now().await;
         process.kill();
         change.await.unwrap();
-        process = start(directory.path(), upstream.address);
+        process = start(directory.path(), upstream.address, target.address);
         *shared.address.lock().unwrap() = process.address;
         set(process.admin, mode, rollout).await;
         // Two answers: the first may be to a call that was under way when the mode changed.
         let side = answered(&shared, 2).await;
         let among = side.iter().filter(|batched| **batched).count();
         match (mode, rollout) {
-            ("off", _) => assert_eq!(among, 0),
+            ("off" | "observe" | "shadow", _) => assert_eq!(among, 0),
             (_, 100) => assert_eq!(among, USERS),
             _ => assert!(among < USERS, "{side:?}"),
+        }
+        let status = ask_admin(process.admin, "/status").await;
+        assert_eq!(status["balanced"], true, "{mode} {rollout}: {status}");
+        let is_compared = async {
+            loop {
+                let report = ask_admin(process.admin, "/parity").await;
+                if report["routes"][0]["compared"].as_u64() > Some(0) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if mode == "shadow" {
+            in_time("comparisons", is_compared).await;
         }
         if let Some(before) = sides.insert((mode, rollout), side.clone()) {
             assert_eq!(
@@ -702,5 +725,26 @@ async fn on_the_way_there_and_back_under_load_and_kills_nothing_is_lost_and_ever
         let prefix = format!("{user}:");
         let of_user: Vec<_> = taken.iter().filter(|id| id.starts_with(&prefix)).collect();
         assert_eq!(of_user, ids.iter().collect::<Vec<_>>());
+    }
+    // What was copied came in batches, in order, each user's under its own credential.
+    let copied = target.seen();
+    for batch in &copied {
+        assert_eq!(batch.path, "/batch");
+        let user = batch.header("authorization").replace("token-", "");
+        let prefix = format!("{user}:");
+        let ids = batch.ids();
+        assert!(ids.iter().all(|id| id.starts_with(&prefix)), "{ids:?}");
+    }
+    let copied = order(&copied);
+    assert!(!copied.is_empty());
+    let place = |id: &String| taken.iter().position(|known| known == id);
+    for user in 0..USERS {
+        let prefix = format!("{user}:");
+        let places: Vec<_> = copied
+            .iter()
+            .filter(|id| id.starts_with(&prefix))
+            .map(|id| place(id).unwrap())
+            .collect();
+        assert!(places.is_sorted(), "{user}: {places:?}");
     }
 }

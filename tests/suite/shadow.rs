@@ -256,3 +256,159 @@ fn a_target_that_takes_the_single_calls_needs_the_word_that_it_takes_events_twic
         assert!(error.contains(&format!("shadow.{key}")), "{error}");
     }
 }
+
+/// The kinds of disagreement on the only route.
+fn kinds(route: &Value) -> Vec<&str> {
+    let kinds = route["kinds"].as_array().unwrap();
+    kinds
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_seeded_disagreement_is_found_and_named() {
+    let one = ("flush_at = 4", "flush_at = 1");
+    let said = |status: u16, body: Value| {
+        move |call: &crate::support::upstream::Seen| {
+            (call.path == "/event").then(|| answer(status, body.clone()))
+        }
+    };
+    let accepted = json!({ "accepted": ["e0"] });
+    for (name, application, batch, wanted) in [
+        (
+            "another status",
+            said(200, accepted.clone()),
+            None,
+            "ack_status",
+        ),
+        (
+            "a 200 that says no",
+            said(202, json!({ "success": false })),
+            None,
+            "says_no",
+        ),
+        (
+            "another type",
+            said(202, json!({ "accepted": "e0" })),
+            None,
+            "ack_type",
+        ),
+        (
+            "a batch that refuses",
+            said(202, accepted.clone()),
+            Some(json!({ "failed": [{ "id": "e0", "reason": "validation_error" }] })),
+            "refused_by_batch",
+        ),
+        (
+            "a batch that takes what the call was refused",
+            said(400, json!({ "error": "no such lesson" })),
+            None,
+            "taken_by_batch_only",
+        ),
+        (
+            "a batch that knows it already",
+            said(202, accepted.clone()),
+            Some(json!({ "duplicates": ["e0"] })),
+            "duplicate",
+        ),
+    ] {
+        let target = FakeUpstream::start().await;
+        let sidecar = sidecar(&target, &[one]).await;
+        sidecar.upstream.answer_with(application);
+        target.answer_with(move |_| batch.clone().map(|body| answer(200, body)));
+        sidecar.post("t", "u", "e0", "").await;
+        let route = compared(&sidecar, 1).await;
+        assert!(kinds(&route).contains(&wanted), "{name}: {route}");
+        assert_eq!(route["disagreements"], 1, "{name}: {route}");
+        assert_ne!(route["verdict"]["decision"], "go", "{name}: {route}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_no_batch_carries_is_named() {
+    let target = FakeUpstream::start().await;
+    let sidecar = sidecar(&target, &[("flush_at = 4", "flush_at = 1")]).await;
+    agree(&sidecar);
+    sidecar.post("t", "u", "e0", ",\"speed\":2").await;
+    let route = compared(&sidecar, 1).await;
+    assert_eq!(kinds(&route), ["missed_field"], "{route}");
+    assert_eq!(route["missed"], json!({ "speed": 1 }), "{route}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn states_of_quiet_users_are_compared_and_what_differs_of_itself_is_left_out() {
+    for differs in [false, true] {
+        let target = FakeUpstream::start().await;
+        let state = (
+            "[shadow]\n",
+            "[shadow]\nstate = [\"/state/{user}\"]\nstate_quiet = \"10ms\"\n",
+        );
+        let sidecar = sidecar(&target, &[state, ("flush_at = 4", "flush_at = 1")]).await;
+        let mut count = 0;
+        sidecar.upstream.answer_with(move |call| {
+            count += 1;
+            match &*call.path {
+                "/state/a%20b" if call.header("authorization") == "t" => {
+                    Some(answer(200, json!({ "seen": 1, "asked": count })))
+                }
+                _ => Some(answer(202, json!({ "accepted": ["e0"] }))),
+            }
+        });
+        target.answer_with(move |call| {
+            let seen = if differs { 2 } else { 1 };
+            let is_state = call.path == "/state/a%20b" && call.header("authorization") == "t";
+            is_state.then(|| answer(200, json!({ "seen": seen, "asked": 77 })))
+        });
+        sidecar.post("t", "a b", "e0", "").await;
+        let reached = async {
+            loop {
+                let report = sidecar.admin(Method::GET, "/parity").await.json();
+                if report["states"][0]["checks"] == 1 {
+                    return report;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let report = in_time("a state check", reached).await;
+        let state = &report["states"][0];
+        assert_eq!(state["path"], "/state/{user}");
+        assert_eq!(state["left_out"], json!({ "/asked": 1 }), "{state}");
+        assert_eq!(state["differing"], u64::from(differs), "{state}");
+        let places = if differs {
+            json!({ "/seen": 1 })
+        } else {
+            json!({})
+        };
+        assert_eq!(state["places"], places, "{state}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_body_a_user_or_a_credential_is_in_a_report() {
+    let target = FakeUpstream::start().await;
+    let sidecar = sidecar(&target, &[("flush_at = 4", "flush_at = 1")]).await;
+    sidecar.upstream.answer_with(|_| {
+        let mut answer = answer(200, json!({ "marker member": "marker", "x": ["marker"] }));
+        let headers = answer.headers_mut();
+        headers.insert("set-cookie", "s=marker".parse().unwrap());
+        headers.insert("x-own", "marker".parse().unwrap());
+        Some(answer)
+    });
+    target.answer_with(|_| {
+        Some(answer(
+            422,
+            json!({ "error": "marker", "invalid": ["marker"] }),
+        ))
+    });
+    let body =
+        json!({ "id": "e0", "user": "marker-user", "lesson": "marker", "marker x": "marker" });
+    let headers = [("authorization", "marker"), ("cookie", "s=marker")];
+    sidecar
+        .call(Method::POST, "/event", &headers, body.to_string())
+        .await;
+    compared(&sidecar, 1).await;
+    let report = sidecar.admin(Method::GET, "/parity").await.body;
+    let text = String::from_utf8(report.to_vec()).unwrap();
+    assert!(!text.contains("marker"), "{text}");
+}
