@@ -395,8 +395,11 @@ fn in_memory(settings: &JournalSettings) -> anyhow::Result<Keeping> {
     })
 }
 
+/// How much less of a busy processor than others threads get that no call waits for (nice(2)).
+const NICE: i32 = 10;
+
 /// Work that takes long stretches of processor time: on a thread of its own, so that no call waits
-/// for one of them, until the drain begins.
+/// for one of them, and after the calls where processors are scarce; until the drain begins.
 ///
 /// # Errors
 /// The system gives no thread.
@@ -410,6 +413,12 @@ fn run_apart(
         .build()
         .context("a runtime can't be started")?;
     let run = move || {
+        // On Linux it is this thread's alone (setpriority(2)).
+        if cfg!(target_os = "linux")
+            && let Err(error) = rustix::process::setpriority_process(None, NICE)
+        {
+            tracing::debug!(%error, "a thread can't be made to yield");
+        }
         runtime.block_on(async {
             tokio::select! {
                 () = drain.draining() => {}

@@ -55,6 +55,13 @@ impl Contestant {
         (self.process.processor_time() - before) as f64 / count.calls as f64
     }
 
+    /// Microseconds of processor time of a call, but for what threads of these names take.
+    pub fn measure_call_but(&mut self, threads: &[&str]) -> f64 {
+        let before = self.process.processor_time_but(threads);
+        let count = self.load.run(Until::Time(ROUND));
+        (self.process.processor_time_but(threads) - before) as f64 / count.calls as f64
+    }
+
     /// Microseconds within which 99 of 100 calls are answered at so many a second.
     pub fn measure_p99(&mut self, rate: f64, time: Duration) -> f64 {
         let taken = self.application.taken();

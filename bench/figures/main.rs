@@ -28,6 +28,7 @@ mod calls;
 mod contest;
 mod journal;
 mod load;
+mod modes;
 mod peers;
 mod process;
 mod proxies;
@@ -54,13 +55,14 @@ pub struct Bench<'a> {
 type Part = fn(&Bench<'_>) -> Vec<Row>;
 
 /// The parts by name, in the table's order.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("calls", acknowledgements::measure_calls),
     ("latency", acknowledgements::measure_latency),
     ("users", users::measure_users),
     ("memory", users::measure_memory),
     ("hits", proxies::measure_hits),
     ("relay", proxies::measure_relay),
+    ("modes", modes::measure_modes),
     ("recovery", starts::measure_recovery),
     ("start", starts::measure_start),
 ];

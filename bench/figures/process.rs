@@ -62,6 +62,19 @@ impl Process {
         ticks * TICK
     }
 
+    /// Processor time so far in microseconds of all threads of the first process but those of these
+    /// names; a multiple of 10,000.
+    pub fn processor_time_but(&self, names: &[&str]) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let ticks = |task: std::fs::DirEntry| {
+            let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+            let stat = read_stat_at(&task.path().join("stat"))?;
+            (!names.contains(&name.trim_end())).then_some(stat.ticks)
+        };
+        let tasks = tasks.expect("proc(5)").flatten();
+        tasks.filter_map(ticks).sum::<u64>() * TICK
+    }
+
     /// Resident bytes of the first process.
     pub fn resident(&self) -> u64 {
         self.read_status("VmRSS:")
@@ -124,7 +137,11 @@ struct Stat {
 
 /// `None`: the process has ended.
 fn read_stat(id: u32) -> Option<Stat> {
-    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    read_stat_at(Path::new(&format!("/proc/{id}/stat")))
+}
+
+fn read_stat_at(file: &Path) -> Option<Stat> {
+    let text = std::fs::read_to_string(file).ok()?;
     // After the name, which may hold anything.
     let fields: Vec<_> = text.rsplit_once(") ")?.1.split(' ').collect();
     let ticks = fields
