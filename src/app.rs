@@ -39,6 +39,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
+use tracing::Instrument as _;
 
 /// How long the journal may take for its last group, though the drain's deadline has come.
 const LAST_GROUP: Duration = Duration::from_secs(5);
@@ -116,7 +117,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         clock: clock.clone(),
         both: rehearsal::ways_to_both(&config),
     });
-    let plan = rehearsal::Plan::new(&config, &routes, engine.outcomes(), clock.clone());
+    let plan = rehearsal::Plan::new(&config, &routes, &engine, clock.clone());
     let identity = Arc::new(Identity::new(
         config.identity,
         secret,
@@ -224,7 +225,9 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
     // Not watched: nothing that a call needs fails with it.
     run_apart("observer", drain.clone(), observer_task.run())?;
-    run_apart("shadow", drain.clone(), engine.run(|| plan.build()))?;
+    let engine = engine.run(|| plan.build());
+    let span = tracing::error_span!("shadow");
+    run_apart("shadow", drain.clone(), engine.instrument(span))?;
     let service = service_fn(move |request| admin.clone().handle(request));
     others.push(tokio::spawn(server::serve(
         admin_listener,

@@ -9,23 +9,30 @@ use crate::gateway::{Rehearsal, RehearsalSetup};
 use crate::identity::{Identity, IdentitySettings};
 use crate::ingest::accept::watch::{Observed, Watch};
 use crate::ingest::delivery::outcomes::Outcomes;
-use crate::ingest::settings::{Delivery, Group, Limits, Shape, Target};
+use crate::ingest::settings::{Delivery, Fallback, Group, Limits, Shape, Target};
 use crate::ingest::{self, Handles, Keeping};
 use crate::metrics::Metrics;
+use crate::migration::shadow::{Engine, GIVE_UP_AFTER};
 use crate::notices::Notices;
 use crate::route::{EventRoute, Routes};
+use crate::upstream::headers::HopSettings;
 use crate::upstream::{Upstream, UpstreamSettings};
 use http::Uri;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 /// Connections to the shadow's target at most.
 const CONNECTIONS: usize = 64;
 /// Batches on their way to it at most.
 const IN_FLIGHT: usize = 16;
-/// An event that its target doesn't answer for is given up after so long.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+/// Users, lanes, ids and letters that a stage remembers at most.
+const MOST: usize = 65_536;
+/// What bodies take while they are read, bytes.
+const BODIES: u64 = 16 << 20;
 
 /// What a stage is built of, when the first copy comes.
 pub(super) struct Plan {
@@ -40,12 +47,19 @@ pub(super) struct Plan {
     body_timeout: Duration,
     clock: Clock,
     outcomes: Arc<dyn Outcomes>,
+    ended: CancellationToken,
+    /// Must be another place than `upstream`.
+    application: Option<Uri>,
 }
 
 /// A client of one of the two applications whose states are compared.
-fn client(settings: &UpstreamSettings, url: &Uri) -> UpstreamSettings {
+fn client(settings: &UpstreamSettings, url: &Uri, preserve_host: bool) -> UpstreamSettings {
     UpstreamSettings {
         url: url.clone(),
+        hops: HopSettings {
+            preserve_host,
+            ..settings.hops
+        },
         max_connections: CONNECTIONS,
         kept_for_deliveries: CONNECTIONS / 4,
         knows_callers: false,
@@ -56,47 +70,73 @@ fn client(settings: &UpstreamSettings, url: &Uri) -> UpstreamSettings {
 /// The ways to the application and to the shadow's target, for states.
 pub(super) fn ways_to_both(config: &Config) -> Option<(Upstream, Upstream)> {
     let url = config.shadow.url.as_ref()?;
-    let way = |url: &Uri| Upstream::new(client(&config.upstream, url));
-    Some((way(&config.upstream.url), way(url)))
+    let own = config.upstream.hops.preserve_host;
+    let way = |url: &Uri, preserve: bool| Upstream::new(client(&config.upstream, url, preserve));
+    let target = way(url, config.shadow.preserve_host);
+    Some((way(&config.upstream.url, own), target))
 }
 
 impl Plan {
     /// `routes`: the live ones, whose modes it follows.
-    pub(super) fn new(
-        config: &Config,
-        routes: &Routes,
-        outcomes: Arc<dyn Outcomes>,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(config: &Config, routes: &Routes, engine: &Engine, clock: Clock) -> Self {
         let rehearsed = |route: &EventRoute| EventRoute {
             switch: Arc::new(route.switch.rehearsal()),
             ..route.clone()
         };
-        let url = config.shadow.url.as_ref();
+        let shadow = &config.shadow;
+        let url = shadow.url.as_ref();
+        let limits = &config.limits;
         Self {
-            groups: config.groups.iter().map(redirect).collect(),
+            groups: config
+                .groups
+                .iter()
+                .map(|group| redirect(group, shadow.is_application))
+                .collect(),
             delivery: Delivery {
                 max_in_flight: config.delivery.max_in_flight.min(IN_FLIGHT),
                 give_up_after: config.delivery.give_up_after.min(GIVE_UP_AFTER),
                 ..config.delivery.clone()
             },
-            limits: config.limits.clone(),
+            limits: Limits {
+                max_users: limits.max_users.min(MOST),
+                max_lanes: limits.max_lanes.min(MOST),
+                max_seen: limits.max_seen.min(MOST),
+                max_dead_letters: 0,
+                max_body_memory: limits.max_body_memory.min(BODIES),
+                ..limits.clone()
+            },
             identity: config.identity.clone(),
             events: routes.events().iter().map(rehearsed).collect(),
             relaxed_paths: config.relaxed_paths,
-            upstream: url.map(|url| client(&config.upstream, url)),
+            upstream: url.map(|url| client(&config.upstream, url, shadow.preserve_host)),
             max_bytes: config.shadow.max_bytes as u64 / 2,
             body_timeout: config.server.body_timeout,
             clock,
-            outcomes,
+            outcomes: engine.outcomes(),
+            ended: engine.ended(),
+            application: (!shadow.is_application).then(|| config.upstream.url.clone()),
         }
     }
 
     /// Builds the stage; its tasks run on this thread's runtime.
     ///
     /// # Errors
-    /// The metrics or the random numbers can't be had.
+    /// The metrics or the random numbers can't be had, or the target is the application, as the names
+    /// of both are resolved.
     pub(super) fn build(self) -> anyhow::Result<Rehearsal> {
+        if let (Some(application), Some(target)) = (&self.application, &self.upstream) {
+            let known = addresses_of(application);
+            if addresses_of(&target.url)
+                .iter()
+                .any(|one| known.contains(one))
+            {
+                anyhow::bail!(
+                    "shadow.url {} is the address of upstream.url, where each event would count \
+                     twice; allowed is another one, or writes_are_idempotent = true",
+                    target.url
+                );
+            }
+        }
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)
             .map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
@@ -126,11 +166,19 @@ impl Plan {
         })?;
         // So that nobody takes its log lines for those of real batches.
         let span = tracing::error_span!("shadow");
+        let spawn = |task: Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let guard = self.ended.clone().drop_guard();
+            let task = async move {
+                let _guard = guard;
+                task.await;
+            };
+            tokio::spawn(task.instrument(span.clone()));
+        };
         for shard in tasks.shards {
-            tokio::spawn(shard.run().instrument(span.clone()));
+            spawn(Box::pin(shard.run()));
         }
-        tokio::spawn(tasks.dispatcher.run(tasks.ready).instrument(span.clone()));
-        tokio::spawn(tasks.housekeeping.run().instrument(span));
+        spawn(Box::pin(tasks.dispatcher.run(tasks.ready)));
+        spawn(Box::pin(tasks.housekeeping.run()));
         let Handles {
             acceptor,
             lanes,
@@ -156,9 +204,23 @@ impl Plan {
     }
 }
 
-/// A group's batches go to the shadow's target, wherever they go in earnest.
-fn redirect(group: &Group) -> Group {
+/// The addresses that a name stands for; none, if it can't be resolved.
+fn addresses_of(url: &Uri) -> Vec<SocketAddr> {
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let found = (host, url.port_u16().unwrap_or(80)).to_socket_addrs();
+    found.map(Iterator::collect).unwrap_or_default()
+}
+
+/// A group's batches go to the shadow's target, wherever they go in earnest. `is_application`: where
+/// that has the single calls, none is repeated there, and no event has an id that its call didn't
+/// have.
+fn redirect(group: &Group, is_application: bool) -> Group {
     let mut group = group.clone();
+    if is_application {
+        group.fallback = Fallback::DeadLetter;
+        group.refuse.push("missing_id".into());
+    }
     if let Shape::Batch(Target::Url(url)) = &group.shape {
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         group.shape = Shape::Batch(Target::Path(path.into()));

@@ -68,7 +68,13 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         .preview
         .map(|preview| link_preview(preview, &names));
 
-    let shadow = shadow_target::link_shadow(sections.shadow, &upstream.url, &groups, problems);
+    let shadow = shadow_target::link_shadow(
+        sections.shadow,
+        &[server.settings.listen, admin.listen],
+        &upstream.url,
+        &groups,
+        problems,
+    );
 
     // From here on nothing is wrong that wasn't reported.
     let mut groups: Vec<Group> = groups.into_iter().collect::<Option<_>>()?;

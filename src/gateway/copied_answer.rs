@@ -46,14 +46,14 @@ struct Copied {
 
 impl Copied {
     fn take(&mut self, frame: &Frame<Bytes>) {
-        if self.open.is_none() {
+        let (Some(open), Some(data)) = (&mut self.open, frame.data_ref()) else {
             return;
-        }
-        let Some(data) = frame.data_ref() else { return };
-        if self.copy.len() + data.len() > MOST {
-            self.end(false);
-        } else {
+        };
+        let bytes = self.copy.len() + data.len();
+        if bytes <= MOST && open.expecting.make_room(bytes) {
             self.copy.extend_from_slice(data);
+        } else {
+            self.end(false);
         }
     }
 
@@ -118,6 +118,10 @@ mod tests {
     struct Told(mpsc::Sender<Answered>);
 
     impl Expecting for Told {
+        fn make_room(&mut self, _: usize) -> bool {
+            true
+        }
+
         fn take_answer(self: Box<Self>, answered: Answered) {
             self.0.send(answered).unwrap();
         }

@@ -115,8 +115,15 @@ impl Stage for Rehearsal {
             params: &params,
             request_id,
         };
-        let plain = self.decider.bodies.peek(&parts.headers, raw);
-        let parsed = decode::parse(&plain).ok();
+        let most = self.decider.acceptor.max_body();
+        let unpacked = self
+            .decider
+            .bodies
+            .unpacker
+            .unpack(&parts.headers, raw, (most, true));
+        let plain = unpacked.await.unwrap_or_else(|_| raw.clone());
+        // As the acceptor reads a call whose method needs no body.
+        let parsed = decode::parse(if plain.is_empty() { b"{}" } else { &plain }).ok();
         let object = parsed.as_ref().map(|(_, object)| object);
         let chosen = object
             .and_then(|object| decode::choose(&candidates, object))

@@ -258,6 +258,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         clock,
         most_lanes: 2 * most_lanes as u64,
         watch,
+        outcomes,
         closed: AtomicBool::new(false),
     });
     let handles = Handles {

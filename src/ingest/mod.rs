@@ -55,6 +55,7 @@ use accept::contexts::Contexts;
 use accept::reputation::Reputation;
 use accept::watch::Watch;
 use delivery::gate::Gate;
+use delivery::outcomes::Outcomes;
 use lanes::shard::{Level, Shard};
 use outcome::dead::DeadLetters;
 use parking_lot::Mutex;
@@ -89,6 +90,8 @@ struct Shared {
     most_lanes: u64,
     /// Who is shown calls in mode `observe`.
     watch: Arc<dyn Watch>,
+    /// Who is told of events that are kept.
+    outcomes: Option<Arc<dyn Outcomes>>,
     /// The end: nothing more is taken.
     closed: AtomicBool,
 }

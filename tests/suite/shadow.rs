@@ -228,6 +228,10 @@ fn a_target_that_takes_the_single_calls_needs_the_word_that_it_takes_events_twic
         "http://127.0.0.1:8888",
         "http://localhost:8888",
         "http://LOCALHOST:8888",
+        "http://localhost.:8888",
+        "http://[::1]:8888",
+        "http://[::ffff:127.0.0.1]:8888",
+        "http://0.0.0.0:8888",
     ] {
         let shadow = format!("{text}\n[shadow]\nurl = \"{url}\"\n");
         let error = parse(&shadow).unwrap_err().to_string();
@@ -240,6 +244,22 @@ fn a_target_that_takes_the_single_calls_needs_the_word_that_it_takes_events_twic
     }
     let other = format!("{text}\n[shadow]\nurl = \"http://127.0.0.1:8889\"\n");
     assert!(!parse(&other).unwrap().shadow.is_application);
+    let own = text.replace("listen = \"127.0.0.1:0\"", "listen = \"0.0.0.0:8889\"");
+    let own = format!("{own}\n[shadow]\nurl = \"http://localhost:8889\"\n");
+    let error = parse(&own).unwrap_err().to_string();
+    assert!(
+        error.contains("shadow.url") && error.contains("Tidegate itself"),
+        "{error}"
+    );
+    let single = text.replace("path = \"/batch\"", "form = \"single\"");
+    let single = format!(
+        "{single}\n[shadow]\nurl = \"http://localhost:8888\"\nwrites_are_idempotent = true\n"
+    );
+    let error = parse(&single).unwrap_err().to_string();
+    assert!(
+        error.contains("shadow.writes_are_idempotent") && error.contains("batch.progress"),
+        "{error}"
+    );
     let state = format!("{text}\n[shadow]\nstate = [\"/progress?userId={{user}}\"]\n");
     let error = parse(&state).unwrap_err().to_string();
     assert!(error.contains("shadow.state"), "{error}");
@@ -411,4 +431,82 @@ async fn nothing_of_a_body_a_user_or_a_credential_is_in_a_report() {
     let report = sidecar.admin(Method::GET, "/parity").await.body;
     let text = String::from_utf8(report.to_vec()).unwrap();
     assert!(!text.contains("marker"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_target_is_asked_by_its_own_name() {
+    let target = FakeUpstream::start().await;
+    let sidecar = sidecar(&target, &[("flush_at = 4", "flush_at = 1")]).await;
+    agree(&sidecar);
+    sidecar.post("t", "u", "e0", "").await;
+    compared(&sidecar, 1).await;
+    let name = sidecar.running.address.to_string();
+    assert_eq!(sidecar.upstream.seen()[0].header("host"), name);
+    assert_eq!(target.seen()[0].header("host"), target.address.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_users_of_one_credential_with_one_id_are_compared_each_for_itself() {
+    let target = FakeUpstream::start().await;
+    let sidecar = sidecar(&target, &[("window = \"1h\"", "window = \"50ms\"")]).await;
+    agree(&sidecar);
+    for user in ["u", "v"] {
+        sidecar.post("t", user, "same", "").await;
+    }
+    let route = compared(&sidecar, 2).await;
+    assert_eq!(
+        (&route["agreements"], &route["pending"]),
+        (&json!(2), &json!(0)),
+        "{route}"
+    );
+}
+
+/// A sidecar whose events are copied to the application itself.
+async fn sidecar_at_itself(more: &[(&str, &str)]) -> Sidecar {
+    let section = (
+        "[batch.progress]",
+        "[shadow]\nurl = \"http://UPSTREAM\"\nwrites_are_idempotent = true\n[batch.progress]",
+    );
+    Sidecar::start(&[&[SHADOW, section], more].concat()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_gets_in_batches_only_what_its_single_calls_wrote_under_the_ids_of_these() {
+    let sidecar = sidecar_at_itself(&[("flush_at = 4", "flush_at = 1")]).await;
+    sidecar.upstream.answer_with(|call| {
+        let body: Value = serde_json::from_slice(&call.body).ok()?;
+        let refused = body["id"] == "refused";
+        match &*call.path {
+            "/event" if refused => Some(answer(409, json!({ "error": "no" }))),
+            "/event" => Some(answer(202, json!({ "accepted": [body["id"]] }))),
+            _ => Some(answer(200, json!({ "duplicates": call.ids() }))),
+        }
+    });
+    sidecar.post("t", "u", "refused", "").await;
+    let without = json!({ "user": "u", "lesson": "l" }).to_string();
+    let headers = [("authorization", "t")];
+    sidecar
+        .call(Method::POST, "/event", &headers, without)
+        .await;
+    sidecar.post("t", "u", "taken", "").await;
+    let route = compared(&sidecar, 1).await;
+    assert_eq!(route["agreements"], 1, "{route}");
+    assert_eq!(route["declined"], json!({ "missing_id": 1 }), "{route}");
+    assert_eq!(sidecar.upstream.batches(), [["taken"]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_single_call_is_repeated_at_an_application_that_has_them() {
+    let single = ("fallback = \"dead-letter\"", "fallback = \"single\"");
+    let soon = ("[delivery]\n", "[delivery]\ngive_up_after = \"500ms\"\n");
+    let sidecar = sidecar_at_itself(&[("flush_at = 4", "flush_at = 1"), single, soon]).await;
+    sidecar.upstream.answer_with(|call| {
+        let is_batch = call.path == "/batch";
+        is_batch.then(|| answer(404, json!({})))
+    });
+    sidecar.post("t", "u", "a", "").await;
+    until_report(&sidecar, |route| route["silent"]["unanswered"] == 1).await;
+    let singles = sidecar.upstream.seen();
+    let singles = singles.iter().filter(|call| call.path == "/event");
+    assert_eq!(singles.count(), 1);
 }

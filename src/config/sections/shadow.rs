@@ -18,6 +18,9 @@ keys! {
     /// single call and once in a batch, changes nothing there, since it goes by the event's id.
     /// Without it such a `url` is refused: every event would count twice
     WRITES_ARE_IDEMPOTENT = Key::with("writes_are_idempotent", Flag, "false");
+    /// `true`: `url` is sent the client's `Host`. Where one front serves staging and production by name,
+    /// that would reach production
+    PRESERVE_HOST = Key::with("preserve_host", Flag, "false");
     /// what copies of calls and the events of batches may take in memory, half of it each; calls
     /// beyond it are shed from the comparison, and told
     MAX_BYTES = Key::text("max_bytes", Size, "32MiB");
@@ -44,6 +47,7 @@ pub(in crate::config) struct Shadow {
     pub(in crate::config) settings: ShadowSettings,
     pub(in crate::config) may_be_application: bool,
     pub(in crate::config) url: Position,
+    pub(in crate::config) idempotent: Position,
     pub(in crate::config) state: Position,
 }
 
@@ -52,6 +56,7 @@ pub(super) fn read(section: Section<'_>) -> Shadow {
         settings: ShadowSettings {
             url: section.compiled(&URL, url_of),
             is_application: false,
+            preserve_host: section.flag(&PRESERVE_HOST),
             max_bytes: section.memory_size(&MAX_BYTES),
             ignore: section.compiled_list(&IGNORE, place_of).unwrap_or_default(),
             min_events: section.maybe_number(&MIN_EVENTS).unwrap_or_default(),
@@ -67,6 +72,7 @@ pub(super) fn read(section: Section<'_>) -> Shadow {
         },
         may_be_application: section.flag(&WRITES_ARE_IDEMPOTENT),
         url: section.position(&URL),
+        idempotent: section.position(&WRITES_ARE_IDEMPOTENT),
         state: section.position(&STATE),
     };
     section.finish();

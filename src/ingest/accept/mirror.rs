@@ -45,6 +45,9 @@ pub trait Mirror: Send + Sync + fmt::Debug {
 
 /// Expects the answer to a copied call. Dropped without one, the client went away before it.
 pub trait Expecting: Send {
+    /// Whether there is room for a copy of so many bytes of its body, in all.
+    fn make_room(&mut self, bytes: usize) -> bool;
+
     /// The answer is there, as far as it was copied.
     fn take_answer(self: Box<Self>, answered: Answered);
 }

@@ -434,6 +434,9 @@ impl Acceptor {
             Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
             Err(Claim::Known | Claim::New) => return Ok(false),
         };
+        if let Some(outcomes) = &shared.outcomes {
+            outcomes.note_kept(&event);
+        }
         let number = self.shard_of(&event.lane.user);
         let more = More {
             seen: admitted.seen(),

@@ -1,4 +1,5 @@
-//! Who is told of deliveries and outcomes beside the journal: a rehearsal (mode `shadow`).
+//! Who is told of events, their deliveries and their outcomes beside the journal: a rehearsal (mode
+//! `shadow`).
 
 use crate::event::{Event, Outcome};
 use std::fmt;
@@ -17,9 +18,11 @@ pub struct Delivered<'a> {
     pub is_answered: bool,
 }
 
-/// Is told of deliveries and outcomes. It is called by the tasks that deliver and settle, so it must
+/// Is told of events. It is called by the tasks that keep, deliver and settle, so it must
 /// neither wait nor fail.
 pub trait Outcomes: Send + Sync + fmt::Debug {
+    /// An event was kept: its call is acknowledged next.
+    fn note_kept(&self, event: &Event);
     /// A delivery has ended, in whatever way.
     fn note_delivery(&self, delivered: &Delivered<'_>);
     /// An event has its outcome.

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
+use tracing::Instrument as _;
 
 /// What a worker does.
 pub(super) trait Work: Clone + Send + 'static {
@@ -51,14 +52,16 @@ impl<W: Work> Workers<W> {
     fn spawn(&mut self) -> (Id, Pieces<W>) {
         let (pieces, mut inbox) = mpsc::unbounded_channel();
         let (work, done) = (self.work.clone(), self.done.0.clone());
-        let task = self.tasks.spawn(async move {
+        let working = async move {
             while let Some(piece) = inbox.recv().await {
                 work.run(piece).await;
                 if done.send(tokio::task::id()).is_err() {
                     return;
                 }
             }
-        });
+        };
+        // Log lines of a rehearsal are told from others by its span.
+        let task = self.tasks.spawn(working.in_current_span());
         (task.id(), pieces)
     }
 

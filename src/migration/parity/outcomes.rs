@@ -30,6 +30,7 @@ pub(super) enum Silence {
     Unanswered,
     NotAsked,
     ClientGone,
+    Late,
 }
 
 impl Silence {
@@ -42,6 +43,7 @@ impl Silence {
             Self::Unanswered => "unanswered",
             Self::NotAsked => "not_asked",
             Self::ClientGone => "client_gone",
+            Self::Late => "late",
         }
     }
 }

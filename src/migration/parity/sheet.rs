@@ -82,6 +82,13 @@ impl Sheet {
         }
     }
 
+    /// The rest of a noted call didn't come.
+    pub fn note_late(&mut self, route: usize) {
+        if let Some(sheet) = self.route(route) {
+            sheet.note_silent(Silence::Late);
+        }
+    }
+
     /// Calls out of the route's group so far.
     pub fn note_batches(&mut self, route: usize, batches: u64) {
         let Some((_, group, _)) = self.routes.get(route) else {

@@ -1,6 +1,6 @@
 //! The task that works on copies: one after the other, in the order in which they came.
 
-use super::mirror::{Message, QUEUE, Route, Shadow, Shared};
+use super::mirror::{BESIDE, Message, QUEUE, Route, Shadow, Shared};
 use super::notes::{Note, Notes};
 use super::pairs::Pairs;
 use super::settings::ShadowSettings;
@@ -10,7 +10,7 @@ use crate::clock::{Clock, iso};
 use crate::event::GroupIndex;
 use crate::ingest::accept::mirror::Answered;
 use crate::ingest::delivery::outcomes::Outcomes;
-use crate::ingest::settings::Group;
+use crate::ingest::settings::{Group, Pack};
 use crate::memory::{Lease, Memory};
 use crate::metrics::Metrics;
 use crate::migration::modes::route_names;
@@ -24,9 +24,17 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Callers of calls without an answer yet that are remembered.
 const MOST_CALLERS: usize = QUEUE;
+
+/// How often calls whose outcome doesn't come are given up.
+const SWEEP: Duration = Duration::from_secs(5);
+/// An event that the target doesn't answer for is given up after so long.
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+/// And its call after this and its longest window.
+const LATE: Duration = Duration::from_secs(120);
 
 /// What is made of a call that the stage itself has no room for.
 const NO_ROOM: [&str; 3] = ["not_kept", "no_room", "busy"];
@@ -57,6 +65,14 @@ pub struct Engine {
     pairs: Pairs,
     /// Whose calls wait for their answers.
     callers: HashMap<u64, Whose>,
+    /// Copies that wait for their answers: where the target is the application, an event must not be
+    /// written that its call didn't write.
+    waiting: HashMap<u64, (Copied, Instant, Lease)>,
+    waits: bool,
+    /// A call that is open for longer says nothing.
+    longest: Duration,
+    /// A task of the stage has ended.
+    ended: CancellationToken,
     /// Calls out, by group.
     batches: Vec<u64>,
     states: Option<States>,
@@ -114,7 +130,12 @@ impl Engine {
             told: Arc::new(Notes {
                 queue: notes,
                 is_dry: settings.url.is_none(),
+                kept: Mutex::default(),
             }),
+            waiting: HashMap::new(),
+            waits: settings.is_application,
+            longest: longest_window(groups) + GIVE_UP_AFTER + LATE,
+            ended: CancellationToken::new(),
             groups: events.iter().map(|route| route.group).collect(),
             pairs: Pairs::default(),
             callers: HashMap::new(),
@@ -128,6 +149,12 @@ impl Engine {
     #[must_use]
     pub fn outcomes(&self) -> Arc<dyn Outcomes> {
         Arc::clone(&self.told) as Arc<dyn Outcomes>
+    }
+
+    /// To be cancelled when a task of the stage ends.
+    #[must_use]
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// Works as long as it is polled. The stage is built when the first copy comes.
@@ -146,11 +173,18 @@ impl Engine {
             }
         };
         self.work(&stage, first).await;
+        let mut sweep = tokio::time::interval(SWEEP);
+        let ended = self.ended.clone();
         loop {
             tokio::select! {
                 // ORDER: what a delivery said comes before what it settled, and both before new
                 // calls, so that no queue grows.
                 biased;
+                () = ended.cancelled() => {
+                    tracing::error!("mode shadow works no more until a restart: a task of it ended");
+                    return;
+                }
+                _ = sweep.tick() => self.sweep(),
                 Some(note) = self.notes.recv() => self.take_note(note),
                 Some(message) = self.inbox.recv() => self.work(&stage, message).await,
                 () = States::wait(self.states.as_ref()) => self.check_states(),
@@ -176,7 +210,13 @@ impl Engine {
                 copied,
                 at,
                 room,
-            } => self.decide(stage, (ticket, *copied), (at, room)).await,
+            } if self.waits => drop(self.waiting.insert(ticket, (*copied, at, room))),
+            Message::Call {
+                ticket,
+                copied,
+                at,
+                room,
+            } => self.decide(stage, (ticket, &copied), (at, room)).await,
             Message::Answer {
                 ticket,
                 answered,
@@ -187,6 +227,7 @@ impl Engine {
                     .await
             }
             Message::Unread { route, reason } => {
+                self.stop_states("a call could not be looked at");
                 let mut sheet = self.shared.sheet.lock();
                 sheet.note_call(route);
                 sheet.note_declined(route, reason);
@@ -197,25 +238,24 @@ impl Engine {
     async fn decide<S: Stage>(
         &mut self,
         stage: &S,
-        (ticket, copied): (u64, Copied),
+        (ticket, copied): (u64, &Copied),
         (at, room): (Instant, Lease),
     ) {
         let Some(Rehearsed {
             route,
             whose,
             decided,
-        }) = stage.decide(&copied).await
+        }) = stage.decide(copied).await
         else {
             return;
         };
         if let Some(states) = &mut self.states {
-            states.see_call(&whose, &copied, at, &decided);
+            states.see_call(&whose, copied, at, &decided);
         }
-        let principal = whose.principal;
+        let kept = self.told.kept.lock().take();
         if self.callers.len() < MOST_CALLERS {
             self.callers.insert(ticket, whose);
         }
-        let group = self.groups.get(route).copied().unwrap_or(GroupIndex(0));
         match decided {
             Decided::NotDrawn => {}
             Decided::Declined(reason) => self.note(|sheet| {
@@ -227,8 +267,9 @@ impl Engine {
                 }
             }),
             Decided::Acknowledged(acknowledged) => {
-                let call = (ticket, route, group);
-                let is_open = self.pairs.open(call, principal, acknowledged, (at, room));
+                let key = kept.filter(|_| !acknowledged.is_repetition);
+                let call = (ticket, route);
+                let is_open = self.pairs.open(call, key, acknowledged, (at, room));
                 self.note(|sheet| {
                     sheet.note_call(route);
                     if !is_open {
@@ -248,11 +289,25 @@ impl Engine {
         stage: &S,
         ticket: u64,
         answered: Option<Box<Answered>>,
-        (took, room): (Duration, Option<Lease>),
+        (took, mut room): (Duration, Option<Lease>),
     ) {
+        if let Some((copied, at, held)) = self.waiting.remove(&ticket)
+            && answered
+                .as_ref()
+                .is_some_and(|answered| answered.status.is_success())
+        {
+            self.decide(stage, (ticket, &copied), (at, held)).await;
+        }
         let whose = self.callers.remove(&ticket);
         if let (Some(whose), Some(answered)) = (&whose, &answered) {
             stage.learn(whose, answered.status).await;
+        }
+        if let (Some(whose), Some(states)) = (&whose, &mut self.states)
+            && !answered
+                .as_ref()
+                .is_some_and(|answered| answered.status.is_success())
+        {
+            states.spoil(whose.principal);
         }
         let Some(answered) = answered else {
             if let Some(route) = self.pairs.forget(ticket) {
@@ -260,7 +315,12 @@ impl Engine {
             }
             return;
         };
-        let told = told_of(stage, *answered);
+        let mut told = told_of(stage, *answered);
+        let has_room = |room: &mut Lease| room.stretch(told.body.len() + BESIDE).is_ok();
+        if !room.as_mut().is_some_and(has_room) {
+            told.body.clear();
+            told.is_whole = false;
+        }
         if let Some((route, compared)) = self.pairs.answer(ticket, told, (took, room)) {
             self.note(|sheet| sheet.take(route, &compared));
         }
@@ -274,7 +334,7 @@ impl Engine {
                 broken,
                 is_answered,
             } => {
-                let group = events.first().map(|first| first.key.group);
+                let group = events.first().map(|first| first.lane.group);
                 self.pairs.deliver(&events, took, broken.as_deref());
                 if is_answered && let Some(group) = group {
                     self.count_batch(group);
@@ -297,6 +357,22 @@ impl Engine {
         }
     }
 
+    fn sweep(&mut self) {
+        for route in self.pairs.sweep(Instant::now(), self.longest) {
+            self.note(|sheet| sheet.note_late(route));
+        }
+        if self.shared.has_shed() {
+            self.stop_states("a call was shed");
+        }
+    }
+
+    /// Whoever it was, the target lacks an event of it.
+    fn stop_states(&mut self, why: &str) {
+        if self.states.take().is_some() {
+            tracing::warn!("states are compared no more until a restart: {why}");
+        }
+    }
+
     fn count_batch(&mut self, group: GroupIndex) {
         let Some(batches) = self.batches.get_mut(group.0) else {
             return;
@@ -309,6 +385,14 @@ impl Engine {
             }
         }
     }
+}
+
+fn longest_window(groups: &[Group]) -> Duration {
+    let longest = |group: &Group| match &group.pack {
+        Pack::Shared { wait, .. } => group.window + *wait,
+        Pack::User => group.window,
+    };
+    groups.iter().map(longest).max().unwrap_or_default()
 }
 
 fn told_of<S: Stage>(stage: &S, answered: Answered) -> Told {

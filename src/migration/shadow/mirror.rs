@@ -7,8 +7,9 @@ use crate::memory::{Lease, Memory};
 use crate::migration::parity::{Report, Sheet};
 use crate::rollout::{Mode, Switch};
 use crate::route::EventRoute;
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use tokio::time::Instant;
 /// Calls and answers that wait to be worked on.
 pub(super) const QUEUE: usize = 8_192;
 /// What a copy takes beside its head and its body, bytes.
-const BESIDE: usize = 1 << 10;
+pub(super) const BESIDE: usize = 1 << 10;
+/// A body up to this size is copied: the buffer that it was read into may be far larger.
+const SMALL: usize = 32 << 10;
 
 /// Takes copies, and tells what was found; clones share everything.
 #[derive(Debug, Clone)]
@@ -104,6 +107,11 @@ impl Shared {
         Some((place, self.routes.get(place)?))
     }
 
+    /// Whether something was ever shed.
+    pub(super) fn has_shed(&self) -> bool {
+        self.routes.iter().any(|route| route.shed.get() > 0)
+    }
+
     /// Room for a copy and for what is said of it: in the queue and in memory.
     fn make_room(
         &self,
@@ -118,9 +126,7 @@ impl Shared {
 }
 
 fn size_of(headers: &HeaderMap) -> usize {
-    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        name.as_str().len() + value.len() + 64
-    };
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 64;
     headers.iter().map(line).sum()
 }
 
@@ -128,10 +134,44 @@ fn size_of(headers: &HeaderMap) -> usize {
 fn copy_head(parts: &Parts) -> Parts {
     let mut copy = Request::new(()).into_parts().0;
     copy.method = parts.method.clone();
-    copy.uri = parts.uri.clone();
+    copy.uri = copy_uri(&parts.uri);
     copy.version = parts.version;
-    copy.headers = parts.headers.clone();
+    copy.headers = copy_headers(&parts.headers);
     copy
+}
+
+fn copy_bytes(bytes: &Bytes) -> Bytes {
+    if bytes.len() <= SMALL {
+        Bytes::copy_from_slice(bytes)
+    } else {
+        bytes.clone()
+    }
+}
+
+fn copy_uri(uri: &Uri) -> Uri {
+    let text = uri.to_string();
+    Uri::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| uri.clone())
+}
+
+/// The same headers, out of the buffer that they were read into: their values in one piece of
+/// memory.
+fn copy_headers(headers: &HeaderMap) -> HeaderMap {
+    let bytes: usize = headers.values().map(HeaderValue::len).sum();
+    let mut values = BytesMut::with_capacity(bytes);
+    headers
+        .values()
+        .for_each(|value| values.extend_from_slice(value.as_bytes()));
+    let mut values = values.freeze();
+    let copy = |(name, value): (&HeaderName, &HeaderValue)| {
+        let bytes = values.split_to(value.len());
+        let copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
+        (name.clone(), copy)
+    };
+    let mut copied = HeaderMap::with_capacity(headers.len());
+    headers.iter().map(copy).for_each(|(name, value)| {
+        copied.append(name, value);
+    });
+    copied
 }
 
 impl Mirror for Shadow {
@@ -149,7 +189,7 @@ impl Mirror for Shadow {
             copied: Box::new(Copied {
                 parts: copy_head(seen.parts),
                 peer: seen.peer.clone(),
-                body: seen.body.clone(),
+                body: copy_bytes(seen.body),
                 request_id: seen.request_id.to_owned(),
             }),
             at,
@@ -158,7 +198,7 @@ impl Mirror for Shadow {
         Some(Box::new(Expected {
             ticket,
             at,
-            memory: self.0.memory.clone(),
+            room: Some(self.0.memory.unnamed().lease()),
             answer: Some(answer),
         }))
     }
@@ -182,7 +222,8 @@ impl Mirror for Shadow {
 struct Expected {
     ticket: u64,
     at: Instant,
-    memory: Memory,
+    /// What the copy of its answer takes.
+    room: Option<Lease>,
     answer: Option<OwnedPermit<Message>>,
 }
 
@@ -200,14 +241,20 @@ impl Expected {
 }
 
 impl Expecting for Expected {
+    fn make_room(&mut self, bytes: usize) -> bool {
+        self.room
+            .as_mut()
+            .is_some_and(|room| room.resize(bytes).is_ok())
+    }
+
     fn take_answer(mut self: Box<Self>, mut answered: Answered) {
-        let mut lease = self.memory.unnamed().lease();
+        answered.headers = copy_headers(&answered.headers);
         let bytes = answered.body.len() + size_of(&answered.headers);
-        let room = lease.resize(bytes).ok().map(|()| lease);
-        if room.is_none() {
+        if !self.make_room(bytes) {
             answered.body.clear();
             answered.is_whole = false;
         }
+        let room = self.room.take();
         self.tell(Some(Box::new(answered)), room);
     }
 }

@@ -25,7 +25,7 @@ mod settings;
 mod stage;
 mod states;
 
-pub use engine::{Engine, Setup};
+pub use engine::{Engine, GIVE_UP_AFTER, Setup};
 pub use mirror::Shadow;
 pub use settings::{ShadowSettings, StateSettings};
 pub use stage::{Acknowledged, Copied, Decided, Rehearsed, Stage, Whose};

@@ -1,10 +1,11 @@
 //! What the stage's event path tells of its deliveries and outcomes.
 
-use super::pairs::{EventKey, Offered};
+use super::pairs::EventKey;
 use super::states::Checked;
 use crate::event::{Event, Outcome, Reason};
 use crate::ingest::delivery::outcomes::{Delivered, Outcomes};
 use crate::migration::parity::Batched;
+use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 pub(super) enum Note {
     Delivered {
-        events: Vec<Offered>,
+        events: Vec<EventKey>,
         took: Duration,
         broken: Option<Box<str>>,
         is_answered: bool,
@@ -29,14 +30,8 @@ pub(super) struct Notes {
     pub(super) queue: mpsc::UnboundedSender<Note>,
     /// Nobody is asked.
     pub(super) is_dry: bool,
-}
-
-fn key_of(event: &Event) -> EventKey {
-    EventKey {
-        principal: event.owner.principal,
-        group: event.lane.group,
-        id: event.id.clone(),
-    }
+    /// The event that was kept last. The engine decides one call after the other, and takes it then.
+    pub(super) kept: Mutex<Option<EventKey>>,
 }
 
 impl Notes {
@@ -58,13 +53,13 @@ impl Notes {
 }
 
 impl Outcomes for Notes {
+    fn note_kept(&self, event: &Event) {
+        *self.kept.lock() = Some(EventKey::of(event));
+    }
+
     fn note_delivery(&self, delivered: &Delivered<'_>) {
-        let offered = |event: &&Event| Offered {
-            key: key_of(event),
-            lane: event.lane.clone(),
-        };
         self.tell(Note::Delivered {
-            events: delivered.events.iter().map(offered).collect(),
+            events: delivered.events.iter().copied().map(EventKey::of).collect(),
             took: delivered.took,
             broken: delivered.broken.map(Into::into),
             is_answered: delivered.is_answered,
@@ -72,6 +67,6 @@ impl Outcomes for Notes {
     }
 
     fn note_outcome(&self, event: &Event, outcome: &Outcome) {
-        self.tell(Note::Settled(key_of(event), self.word_on(outcome)));
+        self.tell(Note::Settled(EventKey::of(event), self.word_on(outcome)));
     }
 }

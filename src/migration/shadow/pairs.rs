@@ -3,7 +3,7 @@
 //! counted.
 
 use super::stage::Acknowledged;
-use crate::event::{EventId, GroupIndex, LaneKey, Principal};
+use crate::event::{Event, EventId, LaneKey, Principal};
 use crate::memory::Lease;
 use crate::migration::parity::{Batched, Compared, Told};
 use std::collections::HashMap;
@@ -18,16 +18,19 @@ const MOST_LANES: usize = 16_384;
 /// By which an event is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct EventKey {
+    pub(super) lane: LaneKey,
     pub(super) principal: Principal,
-    pub(super) group: GroupIndex,
     pub(super) id: EventId,
 }
 
-/// An event that was delivered, or was tried.
-#[derive(Debug)]
-pub(super) struct Offered {
-    pub(super) key: EventKey,
-    pub(super) lane: LaneKey,
+impl EventKey {
+    pub(super) fn of(event: &Event) -> Self {
+        Self {
+            lane: event.lane.clone(),
+            principal: event.owner.principal,
+            id: event.id.clone(),
+        }
+    }
 }
 
 /// Number of a copied call.
@@ -66,22 +69,18 @@ struct Open {
 }
 
 impl Pairs {
-    /// A call that would be acknowledged. `false`: there is no room for it.
+    /// A call that would be acknowledged; `key`: of its event, none for a repetition. `false`: there
+    /// is no room for it.
     pub(super) fn open(
         &mut self,
-        (ticket, route, group): (Ticket, usize, GroupIndex),
-        principal: Principal,
+        (ticket, route): (Ticket, usize),
+        key: Option<EventKey>,
         acknowledged: Acknowledged,
         (at, room): (Instant, Lease),
     ) -> bool {
         if self.open.len() >= MOST {
             return false;
         }
-        let key = (!acknowledged.is_repetition).then(|| EventKey {
-            principal,
-            group,
-            id: acknowledged.event.clone(),
-        });
         if let Some(key) = &key {
             self.by_event.insert(key.clone(), ticket);
         }
@@ -121,8 +120,9 @@ impl Pairs {
     }
 
     /// A delivery of these events has ended. `broken`: how it breaks the contract.
-    pub(super) fn deliver(&mut self, events: &[Offered], took: Duration, broken: Option<&str>) {
-        for Offered { key, lane } in events {
+    pub(super) fn deliver(&mut self, events: &[EventKey], took: Duration, broken: Option<&str>) {
+        for key in events {
+            let lane = &key.lane;
             let Some(ticket) = self.by_event.get(key).copied() else {
                 continue;
             };
@@ -130,7 +130,7 @@ impl Pairs {
                 continue;
             };
             open.batch_took = Some(took);
-            open.broken = broken.map(Into::into);
+            open.broken = open.broken.take().or(broken.map(Into::into));
             if std::mem::replace(&mut open.is_offered, true) {
                 continue;
             }
@@ -152,10 +152,8 @@ impl Pairs {
     ) -> Option<(usize, Compared)> {
         let ticket = self.by_event.remove(key)?;
         let open = self.open.get_mut(&ticket)?;
-        let batched = match (open.broken.take(), batched) {
-            (Some(broken), Batched::Refused(_)) => Batched::Broken(broken),
-            (_, batched) => batched,
-        };
+        // Whatever became of its pieces afterwards.
+        let batched = open.broken.take().map_or(batched, Batched::Broken);
         open.batched = Some((batched, now));
         self.finish(ticket)
     }
@@ -167,6 +165,20 @@ impl Pairs {
             self.by_event.remove(&key);
         }
         Some(open.route)
+    }
+
+    /// Gives up calls that are open for so long that the rest of them doesn't come; their routes.
+    pub(super) fn sweep(&mut self, now: Instant, longest: Duration) -> Vec<usize> {
+        let is_late = |open: &Open| now.saturating_duration_since(open.at) >= longest;
+        let late: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, open)| is_late(open))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        late.into_iter()
+            .filter_map(|ticket| self.forget(ticket))
+            .collect()
     }
 
     fn finish(&mut self, ticket: Ticket) -> Option<(usize, Compared)> {

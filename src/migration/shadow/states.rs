@@ -15,13 +15,15 @@ use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often it is looked whether a user is quiet.
 const LOOK: Duration = Duration::from_secs(1);
+/// Callers that are known to differ; where there are more, no further ones are looked at.
+const MOST_SPOILED: usize = 65_536;
 /// Longest state, bytes.
 const MOST: usize = 1 << 20;
 /// Longest time for one answer.
@@ -47,6 +49,8 @@ pub(super) struct States {
     settings: Arc<StateSettings>,
     both: Arc<(Upstream, Upstream)>,
     watched: HashMap<Principal, Watched>,
+    /// Callers of whom the target lacks something, or has something else.
+    spoiled: HashSet<Principal>,
     is_busy: bool,
     look: Instant,
 }
@@ -60,8 +64,6 @@ struct Watched {
     last: Instant,
     /// Events without an outcome.
     pending: u64,
-    /// Something of it has not reached the target, so its states differ.
-    is_partial: bool,
 }
 
 /// What was found of a caller's states.
@@ -81,6 +83,7 @@ impl States {
             settings: Arc::new(settings),
             both: Arc::new(both),
             watched: HashMap::new(),
+            spoiled: HashSet::new(),
             is_busy: false,
             look: Instant::now(),
         })
@@ -104,10 +107,21 @@ impl States {
     ) {
         let Some(user) = &whose.user else { return };
         // Another caller's calls for a user change what this one sees.
-        for (principal, other) in &mut self.watched {
-            if *principal != whose.principal && other.user == *user {
-                other.is_partial = true;
-            }
+        let others: Vec<_> = self
+            .watched
+            .iter()
+            .filter(|(principal, other)| **principal != whose.principal && other.user == *user)
+            .map(|(principal, _)| *principal)
+            .collect();
+        for other in others {
+            self.spoil(other);
+            self.spoil(whose.principal);
+        }
+        if matches!(decided, Decided::Declined(_) | Decided::NotDrawn) {
+            self.spoil(whose.principal);
+        }
+        if self.spoiled.contains(&whose.principal) {
+            return;
         }
         let is_full = self.watched.len() >= self.settings.users;
         if is_full && !self.watched.contains_key(&whose.principal) {
@@ -122,15 +136,29 @@ impl States {
                 peer: copied.peer.clone(),
                 last: at,
                 pending: 0,
-                is_partial: false,
             });
+        if watched.user != *user {
+            return self.spoil(whose.principal);
+        }
         watched.last = at;
         watched.headers.clone_from(&copied.parts.headers);
-        watched.is_partial |= watched.user != *user;
-        match decided {
-            Decided::Acknowledged(acknowledged) if acknowledged.is_repetition => {}
-            Decided::Acknowledged(_) => watched.pending += 1,
-            Decided::Declined(_) | Decided::NotDrawn => watched.is_partial = true,
+        if matches!(decided, Decided::Acknowledged(acknowledged) if !acknowledged.is_repetition) {
+            watched.pending += 1;
+        }
+    }
+
+    /// The target lacks something of this caller, or has something that the application hasn't:
+    /// their states differ for good.
+    pub(super) fn spoil(&mut self, principal: Principal) {
+        self.watched.remove(&principal);
+        if self.spoiled.len() < MOST_SPOILED {
+            self.spoiled.insert(principal);
+        } else {
+            // Nobody is taken for whole who isn't.
+            self.settings = Arc::new(StateSettings {
+                users: 0,
+                ..(*self.settings).clone()
+            });
         }
     }
 
@@ -138,7 +166,9 @@ impl States {
     pub(super) fn see_outcome(&mut self, principal: Principal, batched: &Batched) {
         if let Some(watched) = self.watched.get_mut(&principal) {
             watched.pending = watched.pending.saturating_sub(1);
-            watched.is_partial |= *batched == Batched::Unanswered;
+        }
+        if matches!(batched, Batched::Unanswered) {
+            self.spoil(principal);
         }
     }
 
@@ -152,9 +182,6 @@ impl States {
         let is_quiet = |watched: &Watched| {
             watched.pending == 0 && now.saturating_duration_since(watched.last) >= quiet
         };
-        // Their places are free for others.
-        self.watched
-            .retain(|_, watched| !(watched.is_partial && is_quiet(watched)));
         let (principal, watched) = self.watched.iter().find(|(_, one)| is_quiet(one))?;
         self.is_busy = true;
         Some(Check {
@@ -174,7 +201,7 @@ impl States {
         let Some(watched) = self.watched.get(&checked.principal) else {
             return Vec::new();
         };
-        if watched.last != checked.last || watched.is_partial {
+        if watched.last != checked.last {
             return Vec::new();
         }
         self.watched.remove(&checked.principal);

@@ -23,8 +23,8 @@ pub struct Trouble {
     /// In a row, between each of which and the one before it more of the group was taken than
     /// failed.
     pub strikes: u32,
-    /// Of these, the times that the application refused it. Only they can bury an event: an error says
-    /// nothing of what is in a batch.
+    /// Of these, the times that the application refused it. Only they make a refusal the batch's own:
+    /// an error says nothing of what is in it.
     pub refusals: u32,
     /// In a row, between which nobody else of the group tried anything.
     pub lonely: u32,
