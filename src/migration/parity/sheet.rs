@@ -21,7 +21,7 @@ struct StateSheet {
     examples: Vec<Example>,
 }
 
-/// All that was compared. Bounded: the routes that it was made with, some 100 KiB each; and
+/// All that was compared. Bounded: the routes that it was made with, 200 KiB each at most; and
 /// [`MOST_PATHS`] paths.
 #[derive(Debug)]
 pub struct Sheet {
