@@ -22,7 +22,7 @@ struct StateSheet {
 }
 
 /// All that was compared. Bounded: the routes that it was made with, 200 KiB each at most; and
-/// [`MOST_PATHS`] paths.
+/// 16 paths of states.
 #[derive(Debug)]
 pub struct Sheet {
     rules: Rules,
