@@ -96,8 +96,8 @@ fn tell_counts(route: &RouteReport) -> String {
     let declined: u64 = route.declined.values().sum();
     let silent: u64 = route.silent.values().sum();
     format!(
-        "{} calls: {} compared ({} repetitions), {declined} live not acknowledged, {} without room, \
-         {silent} say nothing, {} pending.",
+        "{} calls: {} compared ({} of them repetitions), {declined} that live wouldn't be \
+         acknowledged, {} without room, {silent} that say nothing, {} pending.",
         route.calls, route.compared, route.repetitions, route.shed, route.pending
     )
 }
@@ -150,7 +150,7 @@ fn push_route(out: &mut String, route: &RouteReport) {
 /// Counts by reason, each with what they are of.
 fn reasons(route: &RouteReport) -> [(&'static str, &BTreeMap<String, u64>); 5] {
     [
-        ("live forwarded or refused", &route.declined),
+        ("would be forwarded or refused", &route.declined),
         ("says nothing", &route.silent),
         ("the application answered", &route.statuses),
         ("refused by the batch", &route.refused),
@@ -168,15 +168,20 @@ fn latencies(route: &RouteReport) -> [(&'static str, Durations); 3] {
 
 fn push_kind(out: &mut String, kind: &KindReport) {
     let name = kind.kind.as_str();
-    let line = format!("{name}: {}. {}.", kind.events, kind.kind.explanation());
+    let line = format!(
+        "{name} ({} events): {}",
+        kind.events,
+        kind.kind.explanation()
+    );
     push_wrapped(out, "    ", &line);
     let places = kind.places.iter();
     let places = places.map(|(place, count)| format!("{place} ({count})"));
     let places = places.collect::<Vec<_>>().join(", ");
     push_wrapped(out, "      ", &format!("at {places}"));
-    for example in &kind.examples {
+    // The others stand in the JSON and on the page.
+    if let Some(example) = kind.examples.first() {
         let line = format!(
-            "{} at {}: {} / {}",
+            "as {}, at {}: {}; the single call: {}",
             example.event, example.place, example.batched, example.single
         );
         push_wrapped(out, "      ", &line);

@@ -42,6 +42,7 @@ mod own;
 mod own_reads;
 mod own_writes;
 mod packing;
+mod parity;
 mod reads;
 mod reference;
 mod refusals;

@@ -34,7 +34,7 @@ background:var(--c0);border-radius:4px}.limit{width:2px;background:var(--c1)}\
 .scale{display:flex;justify-content:space-between;font-size:.75rem;color:var(--soft)}\
 .verdict{display:inline-block;padding:2px 10px;border-radius:6px;font-weight:700;\
 border:2px solid var(--c4)}.go{border-color:var(--c2);color:var(--c2)}\
-.no_go{border-color:var(--c1);color:var(--c1)}.left td{text-align:left;white-space:normal}";
+.no_go{border-color:var(--c1);color:var(--c1)}.left td,.left th{text-align:left}.left td{white-space:normal}";
 
 /// A whole page of this title. `content` is HTML.
 pub(in crate::cli) fn write_frame(title: &str, content: &str) -> String {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// What a caller was told, by the application or as Tidegate would have.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Told {
     /// Status.
     pub status: u16,
@@ -18,6 +18,18 @@ pub struct Told {
     pub body: Bytes,
     /// `false`: the body was cut off where it was copied, and is not compared.
     pub is_whole: bool,
+}
+
+/// Without what was said: it may stand in a log.
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Told")
+            .field("status", &self.status)
+            .field("headers", &self.headers.len())
+            .field("bytes", &self.body.len())
+            .field("is_whole", &self.is_whole)
+            .finish()
+    }
 }
 
 /// What a batch said of an event.

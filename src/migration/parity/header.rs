@@ -85,11 +85,11 @@ pub(super) const COMPARED_BY_VALUE: [&str; 2] = [
 
 /// An acknowledgement may lack it.
 pub(super) fn is_left_out(name: &HeaderName) -> bool {
-    let fits = |entry: &&str| match entry.strip_suffix('*') {
+    let fits = |entry: &str| match entry.strip_suffix('*') {
         Some(beginning) => name.as_str().starts_with(beginning),
-        None => name.as_str() == *entry,
+        None => name.as_str() == entry,
     };
     LEFT_OUT
         .iter()
-        .any(|(_, entries)| entries.iter().any(|entry| fits(&entry)))
+        .any(|(_, entries)| entries.iter().copied().any(fits))
 }

@@ -155,17 +155,18 @@ fn judge_answer(
     rules: &Rules,
     learned: &mut Learned,
 ) -> Vec<Finding> {
-    if single.says_no() && !ack.says_no() {
+    let mut findings = if single.says_no() && !ack.says_no() {
         let place = "the body".to_owned();
-        return vec![finding(Kind::SaysNo, place, "yes", compared)];
-    }
-    let answers = Answers {
-        single: &compared.single,
-        single_content: single,
-        ack: &compared.predicted,
-        ack_content: ack,
+        vec![finding(Kind::SaysNo, place, "yes", compared)]
+    } else {
+        let answers = Answers {
+            single: &compared.single,
+            single_content: single,
+            ack: &compared.predicted,
+            ack_content: ack,
+        };
+        compare_answers(&answers, rules, learned)
     };
-    let mut findings = compare_answers(&answers, rules, learned);
     if compared.is_repetition {
         findings
             .iter_mut()

@@ -54,13 +54,12 @@ impl Place<'_> {
     /// It, or what it lies in, is one of these.
     pub(super) fn is_in(&self, paths: &[Path]) -> bool {
         let covers = |path: &Path| {
-            let is_step = |(wanted, step): (&Box<str>, &Step<'_>)| match step {
-                Step::Member(name) => **wanted == **name,
-                Step::Element => {
-                    &**wanted == "*" || wanted.bytes().all(|byte| byte.is_ascii_digit())
-                }
+            let is_step = |(wanted, step): (&str, &Step<'_>)| match step {
+                Step::Member(name) => wanted == *name,
+                Step::Element => wanted == "*" || wanted.bytes().all(|byte| byte.is_ascii_digit()),
             };
-            path.0.len() <= self.0.len() && path.0.iter().zip(&self.0).all(is_step)
+            let wanted = path.0.iter().map(|step| &**step);
+            path.0.len() <= self.0.len() && wanted.zip(&self.0).all(is_step)
         };
         paths.iter().any(covers)
     }

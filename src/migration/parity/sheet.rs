@@ -22,8 +22,8 @@ struct StateSheet {
     examples: Vec<Example>,
 }
 
-/// All that was compared. Bounded: the routes that it was made with, some 100 KiB each; and
-/// [`MOST_PATHS`] paths.
+/// All that was compared. Bounded: the routes that it was made with, 200 KiB each at most; and
+/// 16 paths of states.
 #[derive(Debug)]
 pub struct Sheet {
     rules: Rules,

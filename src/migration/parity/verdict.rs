@@ -34,17 +34,18 @@ pub(super) struct Facts<'a> {
 
 /// The verdict, with its reasons.
 pub(super) fn judge_route(facts: &Facts<'_>) -> Verdict {
-    let against = find_reasons_against(facts);
-    let waiting = find_reasons_to_wait(facts);
-    let (decision, mut why) = if !against.is_empty() {
-        (Decision::NoGo, [against, waiting].concat())
-    } else if !waiting.is_empty() {
-        (Decision::NotYet, waiting)
-    } else {
-        (Decision::Go, Vec::new())
-    };
+    let mut decision = Decision::NoGo;
+    let mut why = find_reasons_against(facts);
+    if why.is_empty() {
+        why = find_reasons_to_wait(facts);
+        decision = if why.is_empty() {
+            Decision::Go
+        } else {
+            Decision::NotYet
+        };
+    }
     why.push(format!(
-        "{} events were compared; {} of them disagree. Of all events, at most {} disagree, 19 times \
+        "{} events were compared; {} of them disagree. Of all events at most {} disagree, 19 times \
          in 20; {} may.",
         facts.compared,
         facts.disagreeing,
@@ -59,10 +60,10 @@ fn find_reasons_against(facts: &Facts<'_>) -> Vec<String> {
     let mut why = Vec::new();
     for kind in facts.kinds.iter().filter(|one| one.kind.is_certain()) {
         why.push(format!(
-            "{}: {} events. {}; that can't come of chance, so one is enough.",
+            "{} ({} events): {}. That can't come of chance, so one is enough.",
             kind.kind.as_str(),
             kind.events,
-            capitalized(kind.kind.explanation())
+            kind.kind.explanation()
         ));
     }
     for state in facts.states {
@@ -105,7 +106,7 @@ fn find_reasons_to_wait(facts: &Facts<'_>) -> Vec<String> {
             )
         } else {
             format!(
-                "{} events disagree: too many for {} compared ones.",
+                "{} of {} compared events disagree: too many to be sure.",
                 facts.disagreeing, facts.compared
             )
         });
@@ -139,14 +140,15 @@ fn tell_limits(facts: &Facts<'_>) -> Vec<String> {
     }
     if facts.shed > 0 {
         limits.push(format!(
-            "{} calls were not compared since there was no room for them: the figures hold if those \
-             are like the others.",
+            "Calls that were not compared for want of room: {}. The figures hold if those are like \
+             the others.",
             facts.shed
         ));
     }
     if facts.unread > 0 {
         limits.push(format!(
-            "Of {} events a body was cut off or packed: its members were not compared.",
+            "Events of which a body was cut off or packed, so that its members were not compared: \
+             {}.",
             facts.unread
         ));
     }
@@ -161,11 +163,4 @@ fn percent(part: f64) -> String {
     } else {
         format!("{percent:.3} %")
     }
-}
-
-fn capitalized(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
 }
