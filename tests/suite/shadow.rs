@@ -117,7 +117,7 @@ async fn what_would_be_forwarded_is_told_with_its_reason_and_reaches_no_target()
     }
     let large = vec![b' '; 2 << 20];
     sidecar.call(Method::POST, "/event", &headers, large).await;
-    until_report(&sidecar, |route| {
+    let route = until_report(&sidecar, |route| {
         route["declined"]
             .as_object()
             .is_some_and(|all| all.len() == 3)
