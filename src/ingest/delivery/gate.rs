@@ -462,12 +462,12 @@ impl Gate {
             None | Some(_) => (0, 0),
         };
         let is_strike = failure == Failure::Refusal && strikes > before.strikes;
-        let refusals = before.refusals.min(strikes) + u32::from(is_strike);
+        let refusals = before.refusals.min(strikes).saturating_add(is_strike.into());
         let counted = match failure {
             Failure::Refusal => refusals,
             Failure::Error => strikes,
         };
-        let evidence = if counted >= delivery.escalate_after {
+        let evidence = if u32::from(counted) >= delivery.escalate_after {
             Evidence::Own
         } else if lonely >= LONELY * delivery.escalate_after {
             Evidence::Lonely

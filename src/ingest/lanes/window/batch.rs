@@ -22,10 +22,10 @@ pub enum Form {
 pub struct Trouble {
     /// In a row, between each of which and the one before it more of the group was taken than
     /// failed.
-    pub strikes: u32,
+    pub strikes: u16,
     /// Of these, the times that the application refused it. Only they make a refusal the batch's own:
     /// an error says nothing of what is in it.
-    pub refusals: u32,
+    pub refusals: u16,
     /// In a row, between which nobody else of the group tried anything.
     pub lonely: u32,
     /// Requests of the group that had passed, that had failed, and that had failed for strangers,
