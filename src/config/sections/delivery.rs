@@ -37,7 +37,7 @@ keys! {
     /// 429; a longer `Retry-After` wins
     RETRY_LIMITED = Key::without("retry_limited", Table(&[&limited::BASE, &limited::JITTER]), "");
     /// 5xx in a row, of two good callers at least: one request of the group at a time
-    ESCALATE_AFTER = Key::with("escalate_after", Number(1, 1_000_000), "3");
+    ESCALATE_AFTER = Key::with("escalate_after", Number(1, 10_000), "3");
     /// then a dead letter
     GIVE_UP_AFTER = Key::text("give_up_after", Duration, "24h");
     /// a window is sealed this long before its token expires; a token that ends sooner makes its
