@@ -110,6 +110,10 @@ enum Command {
         /// Run the whole clock ten times faster.
         #[arg(long)]
         fast: bool,
+        /// Put a second sidecar before the first, whose routes are in mode observe, and tell what it
+        /// predicts beside what is saved.
+        #[arg(long)]
+        observe: bool,
         /// The last line of stdout is the report as JSON.
         #[arg(long)]
         json: bool,
@@ -391,6 +395,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             duration,
             rhythm,
             fast,
+            observe,
             json,
             compare: false,
         } => {
@@ -405,6 +410,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 duration,
                 rhythm,
                 fast,
+                observe,
                 json,
             };
             verdict(runtime()?.block_on(demo::run(options))?)

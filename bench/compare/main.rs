@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench compare` takes seven minutes. `-- --rhythm pings` or `player` plays one
 //! rhythm only; `--learners` and `--duration` (of each run, real time) make it smaller; `--json`
-//! prints the runs' reports as one line. It ends with 1 if a run showed something that must not
+//! prints the runs' reports as one line; `--observe` adds what mode `observe` predicts of each. It ends with 1 if a run showed something that must not
 //! happen.
 
 mod table;
@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 use table::{Row, Wanted, runs, table};
-use tidegate::demo::{self, Rhythm};
+use tidegate::demo::{self, Rhythm, Run};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -26,6 +26,9 @@ struct Arguments {
     /// pings or player; without it both.
     #[arg(long, value_parser = rhythm)]
     rhythm: Option<Rhythm>,
+    /// An observing sidecar before each: its prediction beside what was saved.
+    #[arg(long)]
+    observe: bool,
     /// One object with the report of each run.
     #[arg(long)]
     json: bool,
@@ -47,6 +50,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         learners,
         duration,
         rhythm,
+        observe,
         json,
         bench: _,
     } = Arguments::parse();
@@ -58,7 +62,19 @@ async fn main() -> anyhow::Result<ExitCode> {
     let (mut rows, mut reports) = (Vec::new(), Vec::new());
     for (number, run) in (1..).zip(&wanted) {
         writeln!(std::io::stderr(), "\n  {number} of {}: {run}", wanted.len())?;
+        let run = &Run {
+            observed: observe,
+            ..*run
+        };
         let report = demo::play(*run).await?;
+        if let Some((predicted, saved)) = report.figures().prediction {
+            let off = (predicted / saved - 1.0) * 100.0;
+            writeln!(
+                std::io::stderr(),
+                "  observe predicted {predicted:.2} event calls in for each call out; {saved:.2} \
+                 were: {off:+.1} %"
+            )?;
+        }
         if report.interrupted {
             anyhow::bail!("interrupted in run {number} of {}", wanted.len());
         }

@@ -52,6 +52,7 @@ pub fn runs(wanted: Wanted) -> Vec<Run> {
             speed,
             duration,
             arrangement: Some(arrangement),
+            observed: false,
         }
     };
     let played = |rhythm| {

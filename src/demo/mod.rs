@@ -5,7 +5,7 @@
 //! Three rooms, of which none knows a later one: `application` answers and counts, `learners` call
 //! and remember what they were promised, `report` compares the two and shows it. `arrangement` has
 //! the ways to set up the sidecar that the benchmark `compare` measures, `stage` brings all of them
-//! together for one run.
+//! together for one run, and `prediction` an observing sidecar before the other.
 //!
 //! The fast clock is one factor applied to everything that has a rhythm: the learners, the
 //! sidecar's windows, retries and freshness, the application's rate limit and token life. The
@@ -15,6 +15,7 @@
 mod application;
 mod arrangement;
 mod learners;
+mod prediction;
 mod report;
 mod stage;
 
@@ -43,6 +44,8 @@ pub struct DemoOptions {
     pub rhythm: Option<Rhythm>,
     /// The whole clock ten times faster.
     pub fast: bool,
+    /// Another sidecar before it observes the same calls, and predicts what it saves.
+    pub observe: bool,
     /// The last line of stdout is a JSON object.
     pub json: bool,
 }
@@ -56,6 +59,7 @@ impl DemoOptions {
             speed: if self.fast { FAST } else { 1 },
             duration: self.duration.unwrap_or(Duration::from_secs(20)),
             arrangement: None,
+            observed: self.observe,
         }
     }
 }

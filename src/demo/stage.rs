@@ -7,12 +7,13 @@ use super::arrangement;
 use super::learners::rhythm::Pace;
 use super::learners::tally::Tally;
 use super::learners::{self, Setup, session};
-use super::report::Report;
+use super::prediction;
 use super::report::audit::Audit;
 use super::report::moment::{Moment, Scene};
 use super::report::run::Run;
 use super::report::screen::{self, Screen};
 use super::report::style::Style;
+use super::report::{Prediction, Report};
 use crate::app::{self, Running};
 use crate::config::{self, Config};
 use anyhow::Context as _;
@@ -38,6 +39,8 @@ pub struct Stage {
     scene: Scene,
     upstream: Upstream,
     sidecar: Running,
+    /// Before it, where the run is observed.
+    observer: Option<Running>,
     tally: Arc<Tally>,
     origin: Option<HeaderValue>,
 }
@@ -79,10 +82,16 @@ impl Stage {
             arrangement.apply(&mut config, &service);
         }
         config.speed_up(speed);
+        let observed = run.observed.then(|| config.clone());
         let sidecar = app::start(config, app::Options::default()).await?;
+        let observer = match observed {
+            Some(config) => Some(prediction::start_observer(&config, sidecar.address).await?),
+            None => None,
+        };
+        let first = observer.as_ref().unwrap_or(&sidecar);
         let scene = Scene {
             run,
-            address: sidecar.address,
+            address: first.address,
             admin: sidecar.admin,
         };
         let tally = Arc::new(Tally::try_new()?);
@@ -94,6 +103,7 @@ impl Stage {
             scene,
             upstream,
             sidecar,
+            observer,
             tally,
             origin,
         })
@@ -108,6 +118,10 @@ impl Stage {
         let elapsed = began.elapsed();
         stop.cancel();
         while learners.join_next().await.is_some() {}
+        let prediction = self.predict().await;
+        if let Some(observer) = self.observer {
+            observer.stop().await;
+        }
         // The windows are sealed and sent before anything is judged.
         let ledger = self.sidecar.stop().await;
         let census = self.upstream.census();
@@ -117,8 +131,19 @@ impl Stage {
         let audit = census.look(|book| Audit::of(&promised, book, trusted));
         Report {
             interrupted,
+            prediction,
             ..Report::new(self.scene, last, audit, &self.tally)
         }
+    }
+
+    /// What the observer predicted, if there is one, beside what was saved.
+    async fn predict(&self) -> Option<Prediction> {
+        let admin = self.observer.as_ref()?.admin;
+        let (calls, ledger) = (self.upstream.census().calls(), self.sidecar.ledger());
+        let compared = prediction::compare(admin, calls, ledger).await;
+        compared
+            .map_err(|error| tracing::error!("no prediction: {error:#}"))
+            .ok()
     }
 
     fn admit(&self, stop: &CancellationToken) -> JoinSet<()> {
@@ -389,6 +414,7 @@ mod tests {
             speed: 10,
             duration,
             arrangement,
+            observed: false,
         };
         let report = Stage::set(run).await.unwrap().play().await;
         let json = report.json();

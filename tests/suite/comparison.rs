@@ -20,6 +20,7 @@ fn rows() -> Vec<Row> {
         reduction: 3.5,
         write_reduction: 4.0,
         good: true,
+        prediction: None,
         ..Figures::default()
     };
     runs(ALL)
@@ -68,6 +69,7 @@ fn every_arrangement_is_measured_on_every_rhythm_that_it_plays_unless_one_is_nam
         speed: clock(Rhythm::Player).0,
         duration,
         arrangement: None,
+        observed: false,
     };
     assert_eq!(
         runs(wanted),
@@ -122,6 +124,7 @@ fn a_run_that_found_something_is_marked_in_the_table() {
     rows[1].figures = Figures {
         lost: 1,
         good: false,
+        prediction: None,
         ..rows[1].figures
     };
     assert_eq!(
@@ -148,6 +151,7 @@ fn the_table_is_no_wider_than_80_columns() {
             p50: 999_999,
             p99: 99_999_999,
             good: false,
+            prediction: None,
             ..busy
         }
     });

@@ -257,6 +257,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["learners"],
             &["arrangement"],
             &["report"],
+            &["prediction"],
             &["stage"],
         ],
     ),

@@ -10,4 +10,4 @@ pub mod screen;
 pub mod style;
 pub mod verdict;
 
-pub use record::{Figures, Report};
+pub use record::{Figures, Prediction, Report};

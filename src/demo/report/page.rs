@@ -2,7 +2,7 @@
 //! it.
 
 use super::numbers::{decimal, grouped, micros, percent, ratio};
-use super::record::Report;
+use super::record::{Prediction, Report};
 use std::fmt;
 
 /// How the reduction is counted.
@@ -14,6 +14,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_calls(f)?;
         self.write_events(f)?;
+        self.write_prediction(f)?;
         self.write_others(f)?;
         self.write_ledger(f)?;
         self.write_result(f)
@@ -124,6 +125,26 @@ impl Report {
             writeln!(f, "  {name:<18}{:>14}   {note}", grouped(count))?;
         }
         Ok(())
+    }
+
+    fn write_prediction(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(prediction) = &self.prediction else {
+            return Ok(());
+        };
+        let Prediction {
+            predicted, saved, ..
+        } = prediction;
+        writeln!(f, "\n  Predicted by mode observe, of the same calls")?;
+        writeln!(
+            f,
+            "  {:<18}{predicted:>14.2}   event calls in for each call out",
+            "predicted"
+        )?;
+        writeln!(
+            f,
+            "  {:<18}{saved:>14.2}   of windows that were over",
+            "as it was"
+        )
     }
 
     fn write_others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,6 +37,21 @@ pub struct Report {
     pub stale_past_barrier: u64,
     /// Somebody didn't wait for its end.
     pub interrupted: bool,
+    /// What an observer predicted, if there was one.
+    pub prediction: Option<Prediction>,
+}
+
+/// What an observer predicted, and what was saved in the same minutes.
+#[derive(Debug, Clone, Copy)]
+pub struct Prediction {
+    /// Calls in for each call out, by the observer.
+    pub predicted: f64,
+    /// Calls in for each call out, as it was.
+    pub saved: f64,
+    /// Events that the prediction is made of.
+    pub events: u64,
+    /// Events that were settled.
+    pub settled: u64,
 }
 
 impl Report {
@@ -56,6 +71,7 @@ impl Report {
             locked_out: tally.locked_out.get(),
             stale_past_barrier: tally.stale_past_barrier.get(),
             interrupted: false,
+            prediction: None,
         }
     }
 
@@ -100,6 +116,7 @@ impl Report {
             stale: last.stale,
             declared: self.stale_past_barrier,
             good: self.is_good(),
+            prediction: self.prediction.map(|one| (one.predicted, one.saved)),
         }
     }
 
@@ -136,6 +153,10 @@ impl Report {
             "forwarded": self.forwarded, "refused": self.refused, "repeated": self.repeated,
             "refreshes": self.refreshes, "failed_reads": self.failed_reads, "locked_out": self.locked_out,
             "may_repeat": audit.may_repeat, "ledger": ledger,
+            "prediction": self.prediction.map(|one| json!({
+                "predicted": rounded(one.predicted), "saved": rounded(one.saved),
+                "events": one.events, "settled": one.settled,
+            })),
             "findings": self.findings().iter().map(Finding::to_string).collect::<Vec<_>>(), "ok": self.is_good(),
         })
     }
@@ -174,6 +195,8 @@ pub struct Figures {
     pub declared: u64,
     /// Nothing was found that must not happen.
     pub good: bool,
+    /// Calls in for each call out, as an observer predicted and as it was.
+    pub prediction: Option<(f64, f64)>,
 }
 
 #[cfg(test)]
@@ -193,6 +216,7 @@ mod tests {
             speed: 10,
             duration,
             arrangement: None,
+            observed: false,
         };
         let scene = Scene {
             run,

@@ -18,6 +18,8 @@ pub struct Run {
     pub duration: Duration,
     /// How the sidecar is set up; none: as the configuration ships it.
     pub arrangement: Option<Arrangement>,
+    /// Another sidecar stands before it, which observes the same calls and predicts what it saves.
+    pub observed: bool,
 }
 
 impl Run {

@@ -222,6 +222,7 @@ mod tests {
             speed: 10,
             duration,
             arrangement: None,
+            observed: false,
         };
         Scene {
             run,

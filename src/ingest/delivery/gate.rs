@@ -462,7 +462,10 @@ impl Gate {
             None | Some(_) => (0, 0),
         };
         let is_strike = failure == Failure::Refusal && strikes > before.strikes;
-        let refusals = before.refusals.min(strikes).saturating_add(is_strike.into());
+        let refusals = before
+            .refusals
+            .min(strikes)
+            .saturating_add(is_strike.into());
         let counted = match failure {
             Failure::Refusal => refusals,
             Failure::Error => strikes,
