@@ -205,3 +205,7 @@ impl Pairs {
         Some((open.route, compared))
     }
 }
+
+#[cfg(test)]
+#[path = "pairs_tests.rs"]
+mod tests;
