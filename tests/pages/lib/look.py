@@ -1,0 +1,137 @@
+"""Makes the HTML reports from real traffic and looks at them in headless Chromium; prints one line for each look."""
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import extremes
+from application import Application
+from chromium import BrowserError, Chromium, Page
+from inspection import inspect_page
+from process import StartError
+from sidecar import Sidecar, write_page_of
+from traffic import Traffic
+
+ROOT = Path(__file__).resolve().parents[3]
+IMAGES = ROOT / "docs" / "images"
+WIDTHS, SCHEMES = (380, 1_280), ("light", "dark")
+# What docs/images shows: each page at its top.
+SHOTS = {("wide", 1_280, "light"), ("wide", 1_280, "dark"), ("narrow", 380, "light")}
+MOST_HEIGHT, MOST_BYTES = 1_200, 600 * 1_024
+# Ten minutes are what a recommendation takes; a look takes some seconds.
+SECONDS, RENEW_SECONDS = 8, 660
+EVERY_FAULT = {"request", "console", "exception", "width", "size", "contrast", "cut", "overlap", "scheme", "name"}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="tests/pages/run", description=__doc__)
+    parser.add_argument("--binary", type=Path, help="a tidegate binary; without it target/debug/tidegate is built")
+    parser.add_argument("--scratch", type=Path, default=ROOT / "target" / "pages", help="where pages and logs lie")
+    parser.add_argument("--seconds", type=int, help=f"how long calls come; {SECONDS}, with --renew {RENEW_SECONDS}")
+    parser.add_argument("--renew", action="store_true", help="takes the screenshots of docs/images anew")
+    return parser.parse_args()
+
+
+def write_pages(binary, scratch, seconds):
+    """The pages: without a call, of real traffic, and as full as they can get."""
+    pages = {name: scratch / f"{name}.html" for name in ("observe", "parity")}
+    with Application() as application, Application(is_twin=True) as twin:
+        # So that some seconds suffice for a `go`; ten minutes have the default.
+        max_rate = 0.05 if seconds < 300 else 0.001
+        with Sidecar(binary, scratch, application.port, twin.port, max_rate) as sidecar:
+            for name in ("observe", "parity"):
+                pages[f"{name}-empty"] = scratch / f"{name}-empty.html"
+                sidecar.write_page(name, pages[f"{name}-empty"])
+            traffic = Traffic(sidecar.listen, seconds)
+            traffic.play()
+            if traffic.problems:
+                raise StartError("; ".join(traffic.problems[:5]))
+            sidecar.wait_for(traffic.sent)
+            for name, fill in (("observe", extremes.fill_observe), ("parity", extremes.fill_parity)):
+                sidecar.write_page(name, pages[name])
+                pages[f"{name}-full"] = scratch / f"{name}-full.html"
+                report = fill(sidecar.read_report(name))
+                write_page_of(binary, scratch, name, report, pages[f"{name}-full"])
+    print(f"     {sum(traffic.sent.values())} calls in {seconds} s", flush=True)
+    return pages
+
+
+def print_findings(findings):
+    """Each one once, however often it is on the page."""
+    for (kind, found, allowed), count in list(Counter(tuple(one.values()) for one in findings).items())[:20]:
+        times = f" ({count} times)" if count > 1 else ""
+        print(f"       {kind}: {found}{times}; allowed: {allowed}", flush=True)
+    if len(findings) > 20:
+        print(f"       {len(findings)} findings in all", flush=True)
+
+
+def look_at_faults(browser):
+    """The check itself: of a page with every fault it must find each."""
+    with Page(browser, Path(__file__).parent / "faulty.html", 380, "light") as page:
+        missed = EVERY_FAULT - {one["kind"] for one in inspect_page(page)}
+    print(f"{'FAIL' if missed else 'ok  '} every fault of faulty.html is found{': not ' * bool(missed)}{', '.join(sorted(missed))}")
+    return not missed
+
+
+def look(browser, name, file, width, scheme, shots):
+    """One look at one page, and its screenshot where one is wanted."""
+    with Page(browser, file, width, scheme) as page:
+        findings = inspect_page(page)
+        for shape, shot_width, shot_scheme in SHOTS:
+            if (shot_width, shot_scheme) == (width, scheme):
+                shots[f"{name}-{shape}-{scheme}.png"] = page.screenshot(MOST_HEIGHT)
+    print(f"{'FAIL' if findings else 'ok  '} {name} at {width} px, {scheme}", flush=True)
+    print_findings(findings)
+    return not findings
+
+
+def renew_images(shots):
+    """Writes those of the two real reports, if they are small enough."""
+    wanted = {name: shot for name, shot in shots.items() if name.split("-")[1] in ("wide", "narrow")}
+    size = sum(map(len, wanted.values()))
+    if size > MOST_BYTES:
+        print(f"FAIL docs/images: {size // 1_024} KiB; allowed: {MOST_BYTES // 1_024} KiB")
+        return False
+    shutil.rmtree(IMAGES, ignore_errors=True)
+    IMAGES.mkdir(parents=True)
+    for name, shot in wanted.items():
+        (IMAGES / name).write_bytes(shot)
+    print(f"ok   docs/images: {len(wanted)} screenshots, {size // 1_024} KiB")
+    return True
+
+
+def main():
+    options = arguments()
+    began = time.monotonic()
+    if not options.binary:
+        subprocess.run(["cargo", "build", "--locked"], cwd=ROOT, check=True)
+    binary = (options.binary or ROOT / "target" / "debug" / "tidegate").resolve()
+    scratch = options.scratch.resolve()
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    seconds = options.seconds or (RENEW_SECONDS if options.renew else SECONDS)
+    try:
+        pages = write_pages(binary, scratch, seconds)
+        shots = {}
+        with Chromium(scratch / "profile", scratch / "chromium.log") as browser:
+            results = [look_at_faults(browser)]
+            for name, file in pages.items():
+                results += [look(browser, name, file, width, scheme, shots) for width in WIDTHS for scheme in SCHEMES]
+    except (BrowserError, StartError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        print(f"FAIL {type(error).__name__}: {error}")
+        return 1
+    if options.renew and all(results):
+        results.append(renew_images(shots))
+    print(f"{sum(results)} passed, {len(results) - sum(results)} failed in {time.monotonic() - began:.0f} s; pages in {scratch}")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    # Asked to end, it ends its processes first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
+    sys.exit(main())
