@@ -105,8 +105,8 @@ fn push_group(out: &mut String, group: &GroupReport) {
         out.push_str(&format!(
             "{:>8} {user:>8} {full:>8} {shared:>8} {shared_full:>8} {newest:>8}   {:>9} {:>9}\n",
             millis(row.window_ms),
-            millis(row.wait_p50_ms),
-            millis(row.wait_p95_ms)
+            tell_wait(row.wait_p50_ms),
+            tell_wait(row.wait_p95_ms)
         ));
     }
     out.push_str(
@@ -129,8 +129,14 @@ struct Row {
     window_ms: u64,
     /// `user` at the group's count, `user` in full batches, `shared` in both ways, `newest`.
     savings: [Option<f64>; 5],
-    wait_p50_ms: u64,
-    wait_p95_ms: u64,
+    /// Of `user` at the group's count. None here and above: no such window is over.
+    wait_p50_ms: Option<u64>,
+    wait_p95_ms: Option<u64>,
+}
+
+/// Milliseconds, or a dash where no window is over.
+fn tell_wait(wait: Option<u64>) -> String {
+    wait.map_or_else(|| "-".to_owned(), millis)
 }
 
 fn rows(group: &GroupReport) -> Vec<Row> {
@@ -140,7 +146,9 @@ fn rows(group: &GroupReport) -> Vec<Row> {
     windows.dedup();
     let find = |window: u64, pack: &str, full: bool, keep: &str| {
         all.iter().find(|one| {
-            (one.window_ms, one.full) == (window, full) && (&*one.pack, &*one.keep) == (pack, keep)
+            one.batches > 0
+                && (one.window_ms, one.full) == (window, full)
+                && (&*one.pack, &*one.keep) == (pack, keep)
         })
     };
     let row = |window: u64| {
@@ -155,8 +163,8 @@ fn rows(group: &GroupReport) -> Vec<Row> {
                 find(window, "user", false, "newest"),
             ]
             .map(|one| one.map(Figures::saving)),
-            wait_p50_ms: user.map_or(0, |one| one.wait_p50_ms),
-            wait_p95_ms: user.map_or(0, |one| one.wait_p95_ms),
+            wait_p50_ms: user.map(|one| one.wait_p50_ms),
+            wait_p95_ms: user.map(|one| one.wait_p95_ms),
         }
     };
     windows.into_iter().map(row).collect()

@@ -1,6 +1,6 @@
 //! The report as one page: no script, nothing from elsewhere, light and dark.
 
-use super::{Row, exactness, rows};
+use super::{Row, exactness, rows, tell_wait};
 use crate::cli::page::{Series, escape, write_bars, write_frame, write_paragraph, write_plot};
 use crate::cli::units::{millis, seconds};
 use crate::migration::observe::{GroupReport, Minute, Report};
@@ -99,9 +99,9 @@ fn plot_savings(rows: &[Row]) -> String {
 }
 
 fn plot_waits(rows: &[Row]) -> String {
-    let seconds = |of: fn(&Row) -> u64| {
-        let value = |row: &Row| std::time::Duration::from_millis(of(row)).as_secs_f64();
-        rows.iter().map(|row| Some(value(row))).collect()
+    let seconds = |of: fn(&Row) -> Option<u64>| {
+        let value = |millis: u64| std::time::Duration::from_millis(millis).as_secs_f64();
+        rows.iter().map(|row| of(row).map(value)).collect()
     };
     let series = [
         Series {
@@ -136,7 +136,7 @@ fn plot_minutes(minutes: &[Minute]) -> String {
             values: of(&|one| one.after_advised),
         },
     ];
-    let labels: Vec<_> = minutes.iter().map(|one| format!("-{}", one.ago)).collect();
+    let labels: Vec<_> = minutes.iter().map(|one| one.ago.to_string()).collect();
     let heading = "Calls that the application has in a minute";
     write_plot(heading, "by minutes before the report", &labels, &series)
 }
@@ -161,8 +161,8 @@ fn push_table(out: &mut String, rows: &[Row]) {
         }
         out.push_str(&format!(
             "<td>{}</td><td>{}</td></tr>",
-            millis(row.wait_p50_ms),
-            millis(row.wait_p95_ms)
+            tell_wait(row.wait_p50_ms),
+            tell_wait(row.wait_p95_ms)
         ));
     }
     out.push_str("</tbody></table></div>");

@@ -124,3 +124,21 @@ fn a_report_without_calls_is_a_page_and_a_table_too() {
     assert!(write_table(&empty).contains("No call was observed"));
     assert!(page::write_page(&empty).contains("No call was observed yet."));
 }
+
+#[test]
+fn an_arrangement_of_which_no_window_is_over_says_no_saving_and_no_wait() {
+    let mut report = report();
+    for one in &mut report.groups[0].arrangements {
+        if one.window_ms == 60_000 {
+            one.batches = 0;
+        }
+    }
+    let rows = rows(&report.groups[0]);
+    let last = rows.last().unwrap();
+    assert_eq!(last.window_ms, 60_000);
+    assert_eq!(last.savings, [None; 5]);
+    assert_eq!((last.wait_p50_ms, last.wait_p95_ms), (None, None));
+    assert!(rows[0].savings.iter().all(Option::is_some));
+    let page = page::write_page(&report);
+    assert!(page.contains("<td>60 s</td><td>-</td>"), "{page}");
+}

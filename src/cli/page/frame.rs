@@ -14,14 +14,15 @@ h3{font-size:1rem;margin:1.2em 0 .3em}p{margin:.4em 0;max-width:75ch}.soft{color
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:16px}\
 figure{margin:0;padding:12px;background:var(--card);border-radius:8px;min-width:0}\
 figcaption{font-weight:600;margin-bottom:4px}svg{display:block;width:100%;height:auto}\
-svg text{font-size:11px;fill:var(--soft)}.end{text-anchor:end}.mid{text-anchor:middle}\
+svg text{font-size:13px;fill:var(--soft)}.end{text-anchor:end}.mid{text-anchor:middle}\
 .grid{stroke:var(--line);stroke-width:1}.line{fill:none;stroke-width:2}\
 .s0{stroke:var(--c0)}.s1{stroke:var(--c1);stroke-dasharray:6 3}.s2{stroke:var(--c2)}\
 .s3{stroke:var(--c3);stroke-dasharray:6 3}.s4{stroke:var(--c4);stroke-dasharray:2 3}\
 .dot{fill:var(--card);stroke-dasharray:none}.legend{list-style:none;margin:4px 0 0;padding:0;\
 display:flex;flex-wrap:wrap;gap:2px 14px;font-size:.85rem}.legend li{display:flex;\
 align-items:center;gap:6px}.key{width:24px;height:8px;flex:none}.unit{color:var(--soft)}\
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;overflow-wrap:normal}\
+.wide{overflow-x:auto;margin:6px 0}\
+table{border-collapse:collapse;font-size:.9rem;overflow-wrap:normal}\
 th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\
 th:first-child,td:first-child{text-align:left}.bar{display:block;height:10px;background:var(--c0);\
 border-radius:2px}.bars{display:grid;grid-template-columns:minmax(0,auto) minmax(40px,1fr) auto;\
@@ -31,10 +32,13 @@ font-size:.9rem}.name{margin:8px 0 2px;font-size:.9rem}.track{position:relative;
 background:var(--line);border-radius:3px}.track span{position:absolute;top:0;bottom:0}\
 .span{background:var(--c0);opacity:.55;border-radius:3px}.point{width:8px;margin-left:-4px;\
 background:var(--c0);border-radius:4px}.limit{width:2px;background:var(--c1)}\
-.scale{display:flex;justify-content:space-between;font-size:.75rem;color:var(--soft)}\
+.scale{position:relative;height:1.5em;font-size:.75rem;color:var(--soft)}\
+.scale span{position:absolute;transform:translateX(-50%)}.scale span:first-child{transform:none}\
+.scale span:last-child{transform:translateX(-100%)}\
 .verdict{display:inline-block;padding:2px 10px;border-radius:6px;font-weight:700;\
 border:2px solid var(--c4)}.go{border-color:var(--c2);color:var(--c2)}\
-.no_go{border-color:var(--c1);color:var(--c1)}.left td,.left th{text-align:left}.left td{white-space:normal}";
+.no_go{border-color:var(--c1);color:var(--c1)}.left td,.left th{text-align:left}\
+.left td{white-space:normal;overflow-wrap:anywhere;min-width:9em}";
 
 /// A whole page of this title. `content` is HTML.
 pub(in crate::cli) fn write_frame(title: &str, content: &str) -> String {

@@ -5,6 +5,15 @@ use super::escape::escape;
 /// The least rate that is told apart, and how many decades are from it to 1.
 const LEAST: f64 = 1e-5;
 const DECADES: f64 = 5.0;
+/// What stands below the scale, and at which rate.
+const SCALE: [(&str, f64); 6] = [
+    ("0", 0.0),
+    ("0.01 %", 1e-4),
+    ("0.1 %", 1e-3),
+    ("1 %", 1e-2),
+    ("10 %", 0.1),
+    ("100 %", 1.0),
+];
 
 /// A rate between its bounds, 0 to 1.
 pub(in crate::cli) struct Interval {
@@ -24,10 +33,11 @@ pub(in crate::cli) fn write_intervals(heading: &str, limit: f64, intervals: &[In
     for one in intervals {
         let (from, to) = (place_of(one.low), place_of(one.high));
         out.push_str(&format!(
-            "<p class=\"name\">{}</p><div class=\"track\" role=\"img\" aria-label=\"{} to {}\">\
+            "<p class=\"name\">{}</p><div class=\"track\" role=\"img\" aria-label=\"{}: {} to {}\">\
              <span class=\"span\" style=\"left:{from:.1}%;width:{:.1}%\"></span>\
              <span class=\"point\" style=\"left:{:.1}%\"></span>\
              <span class=\"limit\" style=\"left:{:.1}%\"></span></div>",
+            escape(&one.name),
             escape(&one.name),
             percent(one.low),
             percent(one.high),
@@ -36,9 +46,13 @@ pub(in crate::cli) fn write_intervals(heading: &str, limit: f64, intervals: &[In
             place_of(limit)
         ));
     }
+    out.push_str("<div class=\"scale\">");
+    for (text, rate) in SCALE {
+        let at = place_of(rate);
+        out.push_str(&format!("<span style=\"left:{at:.0}%\">{text}</span>"));
+    }
     out.push_str(&format!(
-        "<div class=\"scale\"><span>0</span><span>0.01 %</span><span>0.1 %</span><span>1 %</span>\
-         <span>10 %</span><span>100 %</span></div><p class=\"soft\">Band: where the rate of all \
+        "</div><p class=\"soft\">Band: where the rate of all \
          events lies, 19 times in 20. Dot: the rate that was found. Line: {} may disagree.</p>\
          </figure>",
         percent(limit)

@@ -5,7 +5,7 @@ use super::escape::escape;
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 44.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 30.0;
 /// Labels under a plot at most; of more only some are written.
@@ -88,7 +88,7 @@ pub(in crate::cli) fn write_plot(
     out.push_str("</svg><ul class=\"legend\">");
     for (place, one) in series.iter().enumerate() {
         out.push_str(&format!(
-            "<li><svg class=\"key\" viewBox=\"0 0 24 8\"><line class=\"line s{place}\" x1=\"0\" \
+            "<li><svg class=\"key\" aria-hidden=\"true\" viewBox=\"0 0 24 8\"><line class=\"line s{place}\" x1=\"0\" \
              x2=\"24\" y1=\"4\" y2=\"4\"/></svg>{}</li>",
             escape(one.name)
         ));

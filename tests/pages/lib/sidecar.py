@@ -60,7 +60,7 @@ event = {{ clientEventId = "{{body.clientEventId}}", userId = "{{body.userId}}",
 
 [shadow]
 url = "http://127.0.0.1:{twin}"
-min_events = 100
+min_events = {min_events}
 max_rate = {max_rate}
 """
 OBSERVED, COMPARED = ("/api/progress", "/api/pings"), ("/api/bookmarks", "/api/answers")
@@ -69,12 +69,12 @@ OBSERVED, COMPARED = ("/api/progress", "/api/pings"), ("/api/bookmarks", "/api/a
 class Sidecar:
     """A started Tidegate. Ends with its context."""
 
-    def __init__(self, binary, folder, application, twin, max_rate):
+    def __init__(self, binary, folder, application, twin, proof):
         self.binary, self.folder = binary, folder
         self.listen, self.admin = free_port(), free_port()
         values = {"listen": self.listen, "admin": self.admin, "application": application, "twin": twin}
         self.config = folder / "config.toml"
-        self.config.write_text(CONFIG.format(**values, data=folder / "data", max_rate=max_rate))
+        self.config.write_text(CONFIG.format(**values, data=folder / "data", **proof))
 
     def __enter__(self):
         command = [self.binary, "run", "--config", self.config]

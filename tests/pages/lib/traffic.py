@@ -66,11 +66,13 @@ class Traffic:
             path = chance.choices(list(ROUTES), ROUTES.values())[0]
             target, headers, body = make_call(chance, user, path, number)
             number += 1
+            is_repeated = path == "/api/progress" and chance.randrange(50) == 0
             try:
-                connection.request("POST", target, body, headers)
-                connection.getresponse().read()
-                with self.lock:
-                    self.sent[path] += 1
+                for _ in range(2 if is_repeated else 1):
+                    connection.request("POST", target, body, headers)
+                    connection.getresponse().read()
+                    with self.lock:
+                        self.sent[path] += 1
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 with self.lock:
