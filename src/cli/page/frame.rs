@@ -32,7 +32,7 @@ font-size:.9rem}.name{margin:8px 0 2px;font-size:.9rem}.track{position:relative;
 background:var(--line);border-radius:3px}.track span{position:absolute;top:0;bottom:0}\
 .span{background:var(--c0);opacity:.55;border-radius:3px}.point{width:8px;margin-left:-4px;\
 background:var(--c0);border-radius:4px}.limit{width:2px;background:var(--c1)}\
-.scale{position:relative;height:1.5em;font-size:.75rem;color:var(--soft)}\
+.scale{position:relative;height:1.5em;font-size:.75rem;color:var(--soft);white-space:nowrap}\
 .scale span{position:absolute;transform:translateX(-50%)}.scale span:first-child{transform:none}\
 .scale span:last-child{transform:translateX(-100%)}\
 .verdict{display:inline-block;padding:2px 10px;border-radius:6px;font-weight:700;\

@@ -76,6 +76,10 @@
   for (const element of document.body.querySelectorAll("*")) {
     const box = element.getBoundingClientRect();
     if (!box.width || element.ownerSVGElement || scroller(element)) continue;
+    const { overflowY, display } = getComputedStyle(element);
+    if (overflowY === "visible" && display !== "inline" && element.scrollHeight > element.clientHeight + 2) {
+      report("cut", element, `${element.scrollHeight} px high in a box of ${element.clientHeight}`, "a box as high as its content");
+    }
     if (box.right > limits.width + 0.5 || box.left < -0.5) {
       report("width", element, `from ${box.left.toFixed(1)} to ${box.right.toFixed(1)} px`, `0 to ${limits.width} px`);
     }
@@ -113,6 +117,11 @@
   for (const line of document.querySelectorAll("svg .line")) {
     const ratio = contrast(line, "stroke");
     if (ratio < limits.line) report("contrast", line, `line of ${ratio.toFixed(2)}:1`, `${limits.line}:1 or more`);
+  }
+
+  // What the browser may look up or connect to without a request that it tells of.
+  for (const element of document.querySelectorAll("link, base, meta[http-equiv]")) {
+    report("request", element, element.outerHTML.slice(0, 100), "no link, no base, no refresh");
   }
 
   const ground = luminance(background(document.body));

@@ -26,6 +26,8 @@ def find_requests(page):
         address = event["request"]["url"]
         if address != page.address:
             yield finding("request", f"asks for {address[:200]}", "the file alone")
+    for event in page.events("Network.webSocketCreated") + page.events("Network.webTransportCreated"):
+        yield finding("request", f"connects to {event['url'][:200]}", "the file alone")
 
 
 def find_messages(page):

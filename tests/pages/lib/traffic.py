@@ -8,7 +8,8 @@ import threading
 import time
 from collections import Counter
 
-HOST = "127.0.0.1"
+from process import HOST
+
 USERS = 240
 THREADS = 12
 # How long a user is quiet between two calls, on average.
