@@ -88,8 +88,8 @@ pub(in crate::cli) fn write_plot(
     out.push_str("</svg><ul class=\"legend\">");
     for (place, one) in series.iter().enumerate() {
         out.push_str(&format!(
-            "<li><svg class=\"key\" aria-hidden=\"true\" viewBox=\"0 0 24 8\"><line class=\"line s{place}\" x1=\"0\" \
-             x2=\"24\" y1=\"4\" y2=\"4\"/></svg>{}</li>",
+            "<li><svg class=\"key\" aria-hidden=\"true\" viewBox=\"0 0 24 8\">\
+             <line class=\"line s{place}\" x1=\"0\" x2=\"24\" y1=\"4\" y2=\"4\"/></svg>{}</li>",
             escape(one.name)
         ));
     }
