@@ -31,7 +31,7 @@ class Chromium:
         arguments = [
             self.path, "--headless=new", "--remote-debugging-pipe", f"--user-data-dir={self.profile}", "--disable-gpu",
             "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--disable-breakpad", "--disable-lcd-text", "--hide-scrollbars", "--force-color-profile=srgb",
+            "--disable-breakpad", "--disable-dev-shm-usage", "--disable-lcd-text", "--hide-scrollbars", "--force-color-profile=srgb",
         ]
         if os.geteuid() == 0:
             arguments.append("--no-sandbox")  # Chromium has no sandbox for root
