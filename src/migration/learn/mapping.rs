@@ -1,6 +1,7 @@
 //! The mapping from a call to its event: which members are its id, its user and its time.
 
 use super::batches::Endpoint;
+use super::caller::is_session;
 use super::repeats::{Place, places_of};
 use super::routes::Call;
 use crate::identity::{Kind, lists};
@@ -9,7 +10,7 @@ use crate::migration::words::{
     names_user, plain_name,
 };
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A line of the mapping.
 #[derive(Debug)]
@@ -151,10 +152,7 @@ impl Search<'_, '_> {
         };
         let (spelled, template) = self.spellings(&place);
         let id = |call: &Call<'_>| spelled.iter().find_map(|place| place.find(call));
-        let (mut seen, ids) = (HashSet::new(), self.calls.iter().map(id));
-        mapping.repeats = ids
-            .map(|id| id.is_some_and(|id| !seen.insert(id.to_string())))
-            .collect();
+        mapping.repeats = find_repeats(self.calls, id);
         let calls = self.calls.iter().filter(|call| id(call).is_some()).count();
         let others: Vec<_> = others
             .iter()
@@ -184,16 +182,30 @@ impl Search<'_, '_> {
             .filter_map(|call| place.find(call))
             .collect();
         let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
-        let distinct: HashSet<_> = texts.iter().collect();
+        let by_caller = self.count_by_caller(place);
+        let distinct: usize = by_caller.values().map(|(distinct, _)| distinct.len()).sum();
         let named = ID_NAMES.contains(&&*plain_name(place.name()));
         let uuids = texts.iter().all(|text| is_uuid(text)) && texts.len() > 1;
         texts.len() == values.len()
             && texts.iter().all(|text| !text.is_empty())
             && values.len() * 2 >= self.calls.len()
             // A call that is made again has its id again.
-            && distinct.len() * 4 >= values.len() * 3
+            && distinct * 4 >= values.len() * 3
             && !names_user(place.name())
-            && (named || uuids)
+            && (named || (uuids && differs_within(&by_caller)))
+    }
+
+    /// The values of each caller that has any, and how many calls have one.
+    fn count_by_caller(&self, place: &Place) -> HashMap<&str, (HashSet<String>, usize)> {
+        let mut counts: HashMap<&str, (HashSet<String>, usize)> = HashMap::new();
+        for call in self.calls {
+            if let Some(value) = place.find(call) {
+                let (distinct, calls) = counts.entry(&call.caller).or_default();
+                distinct.insert(value.to_string());
+                *calls += 1;
+            }
+        }
+        counts
     }
 
     fn tell_no_id(&self, mapping: &mut Mapping) {
@@ -203,6 +215,7 @@ impl Search<'_, '_> {
             .iter()
             .map(|call| {
                 (
+                    &call.caller,
                     &call.exchange.path,
                     &call.exchange.query,
                     call.body.as_ref().map(Value::to_string),
@@ -446,22 +459,35 @@ impl Search<'_, '_> {
     }
 }
 
+/// Which calls repeat the id of an earlier one of their caller, or that call itself under a renewed
+/// credential. Two callers may number their events alike.
+fn find_repeats(calls: &[Call<'_>], id: impl Fn(&Call<'_>) -> Option<Value>) -> Vec<bool> {
+    let (mut by_caller, mut by_body) = (HashSet::new(), HashSet::new());
+    let mut is_repeated = |call: &Call<'_>| {
+        let Some(id) = id(call).map(|id| id.to_string()) else {
+            return false;
+        };
+        let body = call.body.as_ref().map(Value::to_string);
+        let is_same = !by_body.insert((id.clone(), body));
+        !by_caller.insert((call.caller.clone(), id)) || is_same
+    };
+    calls.iter().map(|call| is_repeated(call)).collect()
+}
+
+/// Whether the calls of one caller differ in a value. What differs between callers only is a
+/// caller's or a device's, not an event's.
+fn differs_within(by_caller: &HashMap<&str, (HashSet<String>, usize)>) -> bool {
+    let several = by_caller.values().filter(|(_, calls)| *calls > 1);
+    let (distinct, calls) = several.fold((0, 0), |(distinct, calls), (values, count)| {
+        (distinct + values.len(), calls + count)
+    });
+    calls > 0 && distinct * 4 >= calls * 3
+}
+
 fn rank(names: &[&str], name: &str) -> usize {
     let plain = plain_name(name);
     names
         .iter()
         .position(|known| *known == plain)
         .unwrap_or(names.len())
-}
-
-/// By its name or its length a session or a token.
-pub(super) fn is_session(name: &str, value: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    is_field_name(&name.replace('.', "_"))
-        && !name.contains('.')
-        && lists::cookie(name) == Kind::Principal
-        && (["sess", "sid", "auth", "token", "jwt"]
-            .iter()
-            .any(|word| lower.contains(word))
-            || value.len() >= 24)
 }

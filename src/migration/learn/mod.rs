@@ -1,13 +1,15 @@
-//! Proposes a configuration from the calls of a session (docs/learn.md).
+//! Proposes a configuration from calls and their answers (docs/learn.md).
 //!
-//! [`propose`] is a pure function of the exchanges; a HAR file is one place where they come from
-//! ([`read_har`]). What is proposed rests on evidence: what can't be known is said, and a route of
-//! which something isn't known is proposed with `mode = "off"`. No value of the session is in the
+//! [`propose`] is a pure function of the exchanges; they come from a HAR file ([`read_har`]), or
+//! from what a running sidecar forwards ([`Recordings`]). What is proposed rests on evidence: what can't be known is said, and a route of
+//! which something isn't known is proposed with `mode = "off"`. No value of an exchange is in the
 //! proposal but names, paths, origins, statuses, and constants of answers that no call sent.
 //!
 //! | file | finds |
 //! |---|---|
 //! | `har` | the exchanges of a file |
+//! | `recording`, `record` | the exchanges that a sidecar forwards |
+//! | `caller` | which of them are one caller's |
 //! | `private` | values that must not be repeated |
 //! | `routes` | calls of one method on paths of one shape |
 //! | `verdict` | which of them are events, and why others are not |
@@ -16,31 +18,42 @@
 //! | `ack`, `repeats` | what answers have in common, and what of them repeats the call |
 //! | `credential` | what must be there before Tidegate may answer |
 //! | `reads` | what could be answered from memory |
-//! | `draft`, `print` | the proposal |
+//! | `draft`, `print`, `listing` | the proposal |
 
 mod ack;
 mod batches;
+mod caller;
 mod credential;
 mod draft;
 mod exchange;
 mod har;
 mod leaves;
+mod listing;
 mod mapping;
 mod print;
 mod private;
 mod reads;
+mod record;
+mod recording;
 mod repeats;
 mod routes;
 mod verdict;
 
 pub use exchange::{Content, Exchange};
 pub use har::{HarError, read_har};
+pub use record::{LARGEST_PLAIN, Unpack, Unpacked};
+pub use recording::{
+    BeginError, LONGEST, Progress, RecordedExchanges, RecordingFacts, RecordingTask, Recordings,
+    TakenRecording,
+};
 pub use verdict::Reason;
 
 use batches::Endpoint;
+use caller::caller_of;
 use draft::{Draft, exchanges as counted, gather_groups};
 use private::Private;
 use routes::{Call, Route, gather_routes};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 /// What the one who asks knows.
@@ -48,6 +61,8 @@ use std::collections::{BTreeMap, HashSet};
 pub struct Options {
     /// The application's address, `http://HOST:PORT`.
     pub upstream: Option<String>,
+    /// The exchanges are what a sidecar forwarded: of many callers, and all to one application.
+    pub recorded: Option<RecordingFacts>,
 }
 
 /// A proposal.
@@ -55,6 +70,8 @@ pub struct Options {
 pub struct Proposal {
     /// A whole configuration.
     pub toml: String,
+    /// How many exchanges it rests on.
+    pub exchanges: usize,
     /// Routes that are proposed.
     pub events: Vec<Proposed>,
     /// Other routes that are no plain reads, and why they aren't.
@@ -100,14 +117,35 @@ pub struct Unknown {
 #[must_use]
 pub fn propose(exchanges: &[Exchange], options: &Options) -> Proposal {
     let private = Private::gather(exchanges);
-    let host = choose_host(exchanges);
-    let own = || exchanges.iter().filter(|exchange| exchange.host == host);
-    let routes = gather_routes(own(), &private);
+    // All that a sidecar forwards goes to one application, whatever its host is called.
+    let host = (options.recorded.is_none()).then(|| choose_host(exchanges));
+    let is_own = |exchange: &&Exchange| host.as_ref().is_none_or(|host| exchange.host == *host);
+    let mut routes = gather_routes(exchanges.iter().filter(is_own), &private);
+    let left_out = keep_busiest(&mut routes);
     let mut survey = Survey::default();
+    if left_out > 0 {
+        let text = format!("{left_out} routes with fewer calls were not looked into");
+        survey.tell("event", text);
+    }
     survey.take_routes(&routes);
     survey.draft_events(&routes, exchanges, &private);
-    survey.take_other_hosts(exchanges, &host, &private);
-    survey.write(exchanges, &host, &routes, options)
+    if let Some(host) = &host {
+        survey.take_other_hosts(exchanges, host, &private);
+    }
+    survey.write(exchanges, host.as_deref(), &routes, options)
+}
+
+/// Routes that are looked into: looking takes time for each pair of them.
+const MOST_ROUTES: usize = 300;
+
+/// Leaves out the routes with the fewest calls where there are too many; how many.
+fn keep_busiest(routes: &mut Vec<Route<'_>>) -> usize {
+    let mut order: Vec<usize> = (0..routes.len()).collect();
+    order.sort_by_key(|index| routes.get(*index).map(|route| Reverse(route.calls.len())));
+    let left_out: HashSet<usize> = order.into_iter().skip(MOST_ROUTES).collect();
+    let mut index = 0..;
+    routes.retain(|_| index.next().is_some_and(|index| !left_out.contains(&index)));
+    left_out.len()
 }
 
 /// The host of most calls that could be events; else of most calls.
@@ -224,7 +262,13 @@ impl Survey {
             );
             ready.push((index, route, found));
         }
-        let named: HashSet<&str> = exchanges.iter().flat_map(|it| it.path.split('/')).collect();
+        let named: HashSet<(String, &str)> = exchanges
+            .iter()
+            .flat_map(|it| {
+                let caller = caller_of(it);
+                it.path.split('/').map(move |part| (caller.clone(), part))
+            })
+            .collect();
         for (index, route, found) in ready {
             let calls = route.read_calls();
             let own = self
@@ -284,7 +328,7 @@ impl Survey {
     fn write(
         mut self,
         exchanges: &[Exchange],
-        host: &str,
+        host: Option<&str>,
         routes: &[Route<'_>],
         options: &Options,
     ) -> Proposal {
@@ -299,16 +343,24 @@ impl Survey {
         if self.drafts.is_empty() {
             self.tell("event", "no call looks like an event");
         }
+        self.tell_recording(options);
         if credential.bare > 0 {
-            let all = credential.calls;
-            self.tell(
-                "identity.require",
-                format!(
-                    "{} of {all} event calls that succeeded have no credential; some browsers leave cookies and \
-                     Authorization out of their HAR files",
-                    credential.bare
-                ),
+            let (all, bare) = (credential.calls, credential.bare);
+            let text = format!("{bare} of {all} event calls that succeeded have no credential");
+            let why = match options.recorded {
+                Some(_) => "the application takes them all the same",
+                None => {
+                    "some browsers leave cookies and Authorization out of their HAR files"
+                }
+            };
+            self.tell("identity.require", format!("{text}; {why}"));
+        }
+        if credential.not_allowed > 0 {
+            let text = format!(
+                "{} event calls came from origins that no answer allowed; they are not named",
+                credential.not_allowed
             );
+            self.tell("cors.origins", text);
         }
         for draft in &self.drafts {
             let of = draft.doubts.iter().map(|(subject, text)| Unknown {
@@ -346,6 +398,7 @@ impl Survey {
         let sheet = print::Sheet {
             seen: exchanges.len(),
             host,
+            recorded: options.recorded,
             upstream: &upstream,
             upstream_note: &upstream_note,
             user: &user,
@@ -366,9 +419,32 @@ impl Survey {
         });
         Proposal {
             toml,
+            exchanges: exchanges.len(),
             events: events.collect(),
             not_proposed: self.not_proposed,
             unknown: self.unknown,
+        }
+    }
+
+    /// What a recording leaves out.
+    fn tell_recording(&mut self, options: &Options) {
+        let Some(facts) = options.recorded else {
+            return;
+        };
+        for (count, what) in [
+            (facts.shed, "calls found no room and are in no figure"),
+            (
+                facts.surplus,
+                "calls are left out: of each route the first are enough",
+            ),
+            (
+                facts.unfinished,
+                "calls are left out: their answers hadn't ended, or broke off",
+            ),
+        ] {
+            if count > 0 {
+                self.tell("exchanges", format!("{count} {what}"));
+            }
         }
     }
 
@@ -376,15 +452,17 @@ impl Survey {
     fn choose_upstream(
         &mut self,
         exchanges: &[Exchange],
-        host: &str,
+        host: Option<&str>,
         options: &Options,
     ) -> (String, String) {
         if let Some(url) = &options.upstream {
-            return (
-                url.trim_end_matches('/').to_owned(),
-                "as you said".to_owned(),
-            );
+            let note = match options.recorded {
+                Some(_) => "as it is configured",
+                None => "as you said",
+            };
+            return (url.trim_end_matches('/').to_owned(), note.to_owned());
         }
+        let host = host.unwrap_or_default();
         let own = exchanges.iter().filter(|exchange| exchange.host == host);
         let (plain, other): (Vec<_>, Vec<_>) = own.partition(|exchange| exchange.scheme == "http");
         if !plain.is_empty() && other.is_empty() {

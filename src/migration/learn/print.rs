@@ -5,13 +5,16 @@ use super::batches::Endpoint;
 use super::credential::Credential;
 use super::draft::{Draft, GroupDraft, exchanges};
 use super::reads::Read;
+use super::recording::RecordingFacts;
 use super::{NotProposed, Unknown};
 use serde_json::Value;
 
 /// What is written.
 pub(super) struct Sheet<'a> {
     pub(super) seen: usize,
-    pub(super) host: &'a str,
+    /// The host whose exchanges were looked into; `None`: all were.
+    pub(super) host: Option<&'a str>,
+    pub(super) recorded: Option<RecordingFacts>,
     pub(super) upstream: &'a str,
     pub(super) upstream_note: &'a str,
     pub(super) user: &'a [(String, usize)],
@@ -28,11 +31,14 @@ pub(super) struct Sheet<'a> {
 impl Sheet<'_> {
     pub(super) fn write(&self) -> String {
         let mut out = Out(String::new());
+        let of = match (self.recorded, self.host) {
+            (Some(facts), _) => format!(" that were forwarded in {} s", facts.seconds),
+            (None, None | Some("")) => ", of which those of no host were looked into".to_owned(),
+            (None, Some(host)) => format!(", of which those of {host} were looked into"),
+        };
         out.comment(&format!(
-            "Proposed by `tidegate learn` from {}, of which those of {} were looked into. It is a beginning: \
-             read it, then try it.",
+            "Proposed by `tidegate learn` from {}{of}. It is a beginning: read it, then try it.",
             exchanges(self.seen),
-            if self.host.is_empty() { "no host" } else { self.host },
         ));
         out.comment("Behind each line: how many exchanges it rests on.");
         out.section("[upstream]");

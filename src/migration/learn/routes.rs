@@ -1,5 +1,6 @@
 //! Calls by route: the method and the path, in which what looks like an id is a `{name}`.
 
+use super::caller::caller_of;
 use super::exchange::Exchange;
 use super::private::Private;
 use crate::migration::words::{is_word, looks_like_id, names_id};
@@ -34,6 +35,7 @@ pub(super) struct Call<'e> {
     pub(super) body: Option<Value>,
     pub(super) answer: Option<Value>,
     pub(super) claims: Map<String, Value>,
+    pub(super) caller: String,
     /// Named segments of its path.
     pub(super) path: Vec<(String, String)>,
 }
@@ -117,6 +119,7 @@ impl<'e> Route<'e> {
             body: exchange.body.json(),
             answer: exchange.answer.json(),
             claims: exchange.claims(),
+            caller: caller_of(exchange),
             path: names.iter().cloned().zip(values).collect(),
         }
     }
@@ -166,9 +169,12 @@ fn segment_of(text: &str, body: Option<&Value>, private: &Private) -> Segment {
     }
 }
 
+/// Most merges: each looks at all routes.
+const MOST_MERGES: usize = 100;
+
 /// Routes that differ in one place only, and whose calls have the same members, are one.
 fn merge_routes(mut routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
-    loop {
+    for _ in 0..MOST_MERGES {
         let mut alike: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         for (index, route) in routes.iter().enumerate() {
             let Some(members) = route.calls.first().and_then(|first| members_of(first)) else {
@@ -208,6 +214,7 @@ fn merge_routes(mut routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
         let first = indices.first().copied().unwrap_or_default();
         routes.splice(first..first, merged);
     }
+    routes
 }
 
 /// Names of the members of a call's and of its answer's object.
