@@ -1,9 +1,9 @@
 //! Copies of forwarded calls and of their answers, while something records them. The gateway makes
 //! them; what records is no part of a call's way.
 
+use crate::body::Body;
 use crate::peer::Peer;
-use http::request::Parts;
-use http::response::Parts as AnswerParts;
+use http::{HeaderMap, Request, StatusCode};
 use std::fmt;
 
 /// Most of a body that is copied, bytes; a longer one is let go of.
@@ -14,8 +14,8 @@ pub trait Recorder: Send + Sync + fmt::Debug {
     /// Whether anything records now: one relaxed load, since every call asks.
     fn is_on(&self) -> bool;
 
-    /// A call that is about to be forwarded; `None`: it is not recorded.
-    fn record_call(&self, head: &Parts, peer: &Peer) -> Option<Recorded>;
+    /// The head of a call that is about to be forwarded; `None`: it is not recorded.
+    fn record_call(&self, call: &Request<Body>, peer: &Peer) -> Option<Recorded>;
 }
 
 /// Where the copies of one call go.
@@ -29,7 +29,7 @@ pub struct Recorded {
 /// Takes the copy of an answer.
 pub trait AnswerCopy: Send {
     /// Its head; the copy of its body goes to what is given back.
-    fn take_head(self: Box<Self>, head: &AnswerParts) -> Box<dyn BodyCopy>;
+    fn take_head(self: Box<Self>, status: StatusCode, headers: &HeaderMap) -> Box<dyn BodyCopy>;
 }
 
 /// Takes the copy of a body, part by part.

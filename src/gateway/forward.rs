@@ -181,22 +181,23 @@ impl Forwarder {
     /// client hears of it. `proves`: a 2xx speaks for its caller.
     pub(super) async fn pass(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         peer: &Peer,
         proves: bool,
     ) -> Result<Response<Body>, UpstreamError> {
-        let (request, awaited) = self.recording.copy_call(request, peer);
+        let awaited = self.recording.copy_call(&mut request, peer);
         let (parts, body) = request.into_parts();
         let old = self.read.makes_old(&parts, peer, &self.routes);
         let response = self
             .read
             .relay(Request::from_parts(parts, body), peer, proves)
             .await;
-        let response = match old {
+        let mut response = match old {
             Some(old) => old.end(&self.routes, response),
             None => response,
-        };
-        response.map(|response| awaited.copy_answer(response))
+        }?;
+        awaited.copy_answer(&mut response);
+        Ok(response)
     }
 }
 

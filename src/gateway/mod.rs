@@ -238,7 +238,7 @@ impl Gateway {
         }
     }
 
-    async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Body>, peer: &Peer) -> Response<Body> {
         let Parts {
             routes,
             read,
@@ -270,9 +270,11 @@ impl Gateway {
             Found::Cache(route, params) => {
                 answers.count(Action::Read);
                 let beside = routes.groups_at(path);
-                let (request, awaited) = recording.copy_call(request, peer);
+                let awaited = recording.copy_call(&mut request, peer);
                 let answered = read.get(request, peer, route, &params, &beside).await;
-                awaited.copy_answer(answered.unwrap_or_else(|error| fail(&error)))
+                let mut response = answered.unwrap_or_else(|error| fail(&error));
+                awaited.copy_answer(&mut response);
+                response
             }
             Found::Other => Box::pin(pass_through.pass_other(request, peer)).await,
         }

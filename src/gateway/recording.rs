@@ -29,32 +29,28 @@ pub(crate) fn unpack_recorded(headers: &HeaderMap, body: &Bytes) -> Unpacked {
 pub(super) struct Awaited(Option<Box<dyn AnswerCopy>>);
 
 impl Recording {
-    /// The same call, which is copied on its way to the application.
-    pub(super) fn copy_call(
-        &self,
-        request: Request<Body>,
-        peer: &Peer,
-    ) -> (Request<Body>, Awaited) {
+    /// Has a call copied on its way to the application.
+    pub(super) fn copy_call(&self, request: &mut Request<Body>, peer: &Peer) -> Awaited {
         if !self.0.is_on() {
-            return (request, Awaited(None));
+            return Awaited(None);
         }
-        let (parts, body) = request.into_parts();
-        let Some(Recorded { body: copy, answer }) = self.0.record_call(&parts, peer) else {
-            return (Request::from_parts(parts, body), Awaited(None));
+        let Some(Recorded { body: copy, answer }) = self.0.record_call(request, peer) else {
+            return Awaited(None);
         };
-        let request = Request::from_parts(parts, copy_body(body, copy));
-        (request, Awaited(Some(answer)))
+        let body = std::mem::take(request.body_mut());
+        *request.body_mut() = copy_body(body, copy);
+        Awaited(Some(answer))
     }
 }
 
 impl Awaited {
-    /// The same answer, which is copied on its way to the client.
-    pub(super) fn copy_answer(self, response: Response<Body>) -> Response<Body> {
+    /// Has the answer copied on its way to the client.
+    pub(super) fn copy_answer(self, response: &mut Response<Body>) {
         let Some(answer) = self.0 else {
-            return response;
+            return;
         };
-        let (parts, body) = response.into_parts();
-        let copy = answer.take_head(&parts);
-        Response::from_parts(parts, copy_body(body, copy))
+        let copy = answer.take_head(response.status(), response.headers());
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = copy_body(body, copy);
     }
 }

@@ -65,7 +65,7 @@ fn read(text: &str) -> Vec<Exchange> {
     read_har(text.as_bytes()).unwrap()
 }
 
-fn checked(proposal: &Proposal) -> Config {
+pub(crate) fn checked(proposal: &Proposal) -> Config {
     parse(&proposal.toml, "proposal", std::iter::empty())
         .unwrap_or_else(|problems| panic!("{problems}\n{}", proposal.toml))
 }
@@ -77,7 +77,7 @@ fn learned(entries: Vec<Entry>) -> (Vec<Exchange>, Proposal) {
     (exchanges, proposal)
 }
 
-fn has(proposal: &Proposal, lines: &[&str]) {
+pub(crate) fn has(proposal: &Proposal, lines: &[&str]) {
     for line in lines {
         assert!(
             proposal.toml.lines().any(|known| known.starts_with(line)),
@@ -101,7 +101,7 @@ fn reason(proposal: &Proposal, route: &str) -> Option<Reason> {
 }
 
 /// A token of the recorded form; it doesn't matter who signed it.
-fn token(claims: &Value) -> String {
+pub(crate) fn token(claims: &Value) -> String {
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     format!(
         "{}.{}.c2lnbmF0dXJl",
@@ -169,7 +169,7 @@ fn body_of(content: &tidegate::migration::learn::Content) -> Option<Value> {
 }
 
 /// Where two answers differ in their members or types.
-fn differences(at: &str, one: &Value, other: &Value, out: &mut Vec<String>) {
+pub(crate) fn differences(at: &str, one: &Value, other: &Value, out: &mut Vec<String>) {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             for name in one.keys().chain(other.keys()) {

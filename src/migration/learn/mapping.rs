@@ -396,6 +396,9 @@ impl Search<'_, '_> {
                 mapping.keys.push(name);
                 continue;
             }
+            if matches!(place, Place::Query(_)) && !self.is_shared(place) {
+                continue;
+            }
             let looks = format!("{{{}}}", place.template());
             if mapping.fields.iter().any(|field| field.template == looks) {
                 continue;
@@ -436,6 +439,13 @@ impl Search<'_, '_> {
         }
     }
 
+    /// Several callers say it, or all are few. A parameter that one of many sends is not mapped:
+    /// calls with it are forwarded.
+    fn is_shared(&self, place: &Place) -> bool {
+        let callers: HashSet<_> = self.calls.iter().map(|call| &call.caller).collect();
+        callers.len() < 3 || self.count_by_caller(place).len() > 1
+    }
+
     /// What a batch's events have and no call says.
     fn tell_missing(&self, mapping: &mut Mapping) {
         let Some(endpoint) = self.endpoint else {
@@ -471,7 +481,7 @@ fn find_repeats(calls: &[Call<'_>], id: impl Fn(&Call<'_>) -> Option<Value>) -> 
         let is_same = !by_body.insert((id.clone(), body));
         !by_caller.insert((call.caller.clone(), id)) || is_same
     };
-    calls.iter().map(|call| is_repeated(call)).collect()
+    calls.iter().map(is_repeated).collect()
 }
 
 /// Whether the calls of one caller differ in a value. What differs between callers only is a

@@ -349,9 +349,7 @@ impl Survey {
             let text = format!("{bare} of {all} event calls that succeeded have no credential");
             let why = match options.recorded {
                 Some(_) => "the application takes them all the same",
-                None => {
-                    "some browsers leave cookies and Authorization out of their HAR files"
-                }
+                None => "some browsers leave cookies and Authorization out of their HAR files",
             };
             self.tell("identity.require", format!("{text}; {why}"));
         }

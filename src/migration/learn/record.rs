@@ -2,12 +2,12 @@
 //! counted; and the exchange that they make.
 
 use super::exchange::{Content, Exchange, parse_query};
+use crate::body::Body;
 use crate::memory::{Lease, NoRoom};
 use crate::peer::Peer;
 use crate::recorder::Ending;
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -80,12 +80,16 @@ impl Record {
     ///
     /// # Errors
     /// There is no room for it.
-    pub(super) fn new(head: &Parts, peer: &Peer, mut room: Lease) -> Result<Self, NoRoom> {
-        room.stretch(BESIDE + size_of(&head.headers) + head.uri.path().len())?;
+    pub(super) fn new(call: &Request<Body>, peer: &Peer, mut room: Lease) -> Result<Self, NoRoom> {
+        let target = call
+            .uri()
+            .path_and_query()
+            .map_or(0, |it| it.as_str().len());
+        room.stretch(BESIDE + size_of(call.headers()) + target)?;
         Ok(Self {
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            headers: head.headers.clone(),
+            method: call.method().clone(),
+            uri: call.uri().clone(),
+            headers: call.headers().clone(),
             client: peer.client,
             https: peer.https,
             host: peer.host.clone(),
@@ -107,12 +111,16 @@ impl Record {
             Side::Answer => &mut self.answer_body,
         };
         let needed = copied.bytes.len() + data.len();
-        let grown = needed.next_multiple_of(STEP).saturating_sub(copied.bytes.capacity());
+        let grown = needed
+            .next_multiple_of(STEP)
+            .saturating_sub(copied.bytes.capacity());
         if grow(&mut self.room, grown).is_err() {
             self.lose();
             return false;
         }
-        copied.bytes.reserve_exact(grown + copied.bytes.capacity() - copied.bytes.len());
+        copied
+            .bytes
+            .reserve_exact(grown + copied.bytes.capacity() - copied.bytes.len());
         copied.bytes.extend_from_slice(data);
         true
     }

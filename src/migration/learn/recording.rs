@@ -11,13 +11,13 @@
 
 use super::exchange::Exchange;
 use super::record::{Made, Record, Side, Unpack};
+use crate::body::Body;
 use crate::drain::Drain;
 use crate::memory::{Lease, Memory};
 use crate::migration::words::looks_like_id;
 use crate::peer::Peer;
 use crate::recorder::{AnswerCopy, BodyCopy, Ending, Recorded, Recorder};
-use http::request::Parts;
-use http::response::Parts as AnswerParts;
+use http::{HeaderMap, Request, StatusCode};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -276,12 +276,12 @@ impl Recording {
     }
 
     /// Whether a call is one too many of its route, or of all reads; else it counts.
-    fn is_surplus(&mut self, head: &Parts) -> bool {
-        let is_read = head.method.is_safe();
+    fn is_surplus(&mut self, call: &Request<Body>) -> bool {
+        let is_read = call.method().is_safe();
         if is_read && self.reads >= MOST / 2 {
             return true;
         }
-        let of_route = self.of_route.entry(form_of(head)).or_default();
+        let of_route = self.of_route.entry(form_of(call)).or_default();
         let most = if is_read { MOST_OF_READ } else { MOST_OF_ROUTE };
         if *of_route >= most {
             return true;
@@ -293,11 +293,15 @@ impl Recording {
 }
 
 /// The method and the path, in which all that looks like an id is alike.
-fn form_of(head: &Parts) -> u64 {
+fn form_of(call: &Request<Body>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    head.method.hash(&mut hasher);
-    for segment in head.uri.path().split('/') {
-        let text = if looks_like_id(segment) { "{}" } else { segment };
+    call.method().hash(&mut hasher);
+    for segment in call.uri().path().split('/') {
+        let text = if looks_like_id(segment) {
+            "{}"
+        } else {
+            segment
+        };
         text.hash(&mut hasher);
     }
     hasher.finish()
@@ -308,7 +312,7 @@ impl Recorder for Recordings {
         self.0.on.load(Ordering::Relaxed)
     }
 
-    fn record_call(&self, head: &Parts, peer: &Peer) -> Option<Recorded> {
+    fn record_call(&self, call: &Request<Body>, peer: &Peer) -> Option<Recorded> {
         let mut state = self.0.state.lock();
         let current = state.current.as_mut()?;
         if current.ends <= Instant::now() {
@@ -318,11 +322,11 @@ impl Recorder for Recordings {
             current.shed += 1;
             return None;
         }
-        if current.is_surplus(head) {
+        if current.is_surplus(call) {
             current.surplus += 1;
             return None;
         }
-        let Ok(record) = Record::new(head, peer, self.0.memory.unnamed().lease()) else {
+        let Ok(record) = Record::new(call, peer, self.0.memory.unnamed().lease()) else {
             current.shed += 1;
             return None;
         };
@@ -368,11 +372,11 @@ impl BodyCopy for SlotCopy {
 }
 
 impl AnswerCopy for SlotCopy {
-    fn take_head(self: Box<Self>, head: &AnswerParts) -> Box<dyn BodyCopy> {
+    fn take_head(self: Box<Self>, status: StatusCode, headers: &HeaderMap) -> Box<dyn BodyCopy> {
         if let Some(slot) = self.slot.upgrade()
             && let Some(record) = &mut *slot.lock()
         {
-            record.take_answer(head.status, &head.headers);
+            record.take_answer(status, headers);
         }
         self
     }
@@ -419,3 +423,7 @@ impl TakenRecording {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "recording_tests.rs"]
+mod tests;

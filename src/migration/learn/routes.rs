@@ -26,6 +26,9 @@ pub(super) struct Route<'e> {
     pub(super) method: &'e str,
     path: Vec<Segment>,
     pub(super) calls: Vec<&'e Exchange>,
+    /// A word of its paths that several callers use is named only since some call says that it is a
+    /// user's name.
+    pub(super) has_shared_name: bool,
 }
 
 /// A call of a route, with its JSON read.
@@ -150,10 +153,26 @@ pub(super) fn gather_routes<'e>(
                 method: &exchange.method,
                 path,
                 calls: vec![exchange],
+                has_shared_name: false,
             }),
         }
     }
+    for route in &mut routes {
+        route.has_shared_name = has_shared_name(route, private);
+    }
     merge_routes(routes)
+}
+
+fn has_shared_name(route: &Route<'_>, private: &Private) -> bool {
+    let mut callers: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for call in route.calls.iter().take(MOST) {
+        let named =
+            segments_of(&call.path).filter(|text| is_word(text) && private.names_user(text));
+        for text in named {
+            callers.entry(text).or_default().insert(caller_of(call));
+        }
+    }
+    callers.values().any(|callers| callers.len() >= DIFFERENT)
 }
 
 fn segment_of(text: &str, body: Option<&Value>, private: &Private) -> Segment {
@@ -208,6 +227,7 @@ fn merge_routes(mut routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
             }
             if let Some(later) = merged.take() {
                 one.calls.extend(later.calls);
+                one.has_shared_name |= later.has_shared_name;
             }
             merged = Some(one);
         }

@@ -173,7 +173,10 @@ fn vary(calls: &[Call<'_>]) -> bool {
         *count += 1;
         said.insert(what);
     }
-    let mut several = by_caller.values().filter(|(_, count)| *count > 1).peekable();
+    let mut several = by_caller
+        .values()
+        .filter(|(_, count)| *count > 1)
+        .peekable();
     if several.peek().is_none() {
         return said.len() > 1 || calls.len() < 2;
     }
