@@ -473,7 +473,7 @@ impl Search<'_, '_> {
 /// credential. Two callers may number their events alike.
 fn find_repeats(calls: &[Call<'_>], id: impl Fn(&Call<'_>) -> Option<Value>) -> Vec<bool> {
     let (mut by_caller, mut by_body) = (HashSet::new(), HashSet::new());
-    let mut is_repeated = |call: &Call<'_>| {
+    let is_repeated = |call: &Call<'_>| {
         let Some(id) = id(call).map(|id| id.to_string()) else {
             return false;
         };
