@@ -383,7 +383,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 None => {
                     let length = length.unwrap_or(Duration::from_secs(60));
                     let admin = load()?.admin.listen;
-                    runtime()?.block_on(learn::learn_live(admin, length, json))?
+                    let recorded = runtime()?.block_on(learn::record_calls(admin, length));
+                    learn::show_recorded(recorded.map_err(input_if_refused)?.as_ref(), json)?
                 }
             };
             print!("{text}");

@@ -1,8 +1,8 @@
 //! `tidegate learn`: a configuration proposed from calls, those of a file or those that a running
 //! sidecar forwards.
 
+use super::Failure;
 use super::admin_client::ask;
-use super::{Failure, input_if_refused};
 use crate::config;
 use crate::migration::learn::{Options, Progress, propose, read_har};
 use anyhow::Context as _;
@@ -36,40 +36,45 @@ pub(super) fn learn_file(
     show_proposal(&propose(&exchanges, &options).list(), as_json)
 }
 
-/// Has a running sidecar record what it forwards for so long, or until Ctrl-C, which drops it, and
-/// says what it proposes.
+/// Has a running sidecar record what it forwards for so long, and gives the proposal; `None`:
+/// Ctrl-C ended it, and what was recorded is dropped.
 ///
 /// # Errors
-/// Nobody answers, calls are being recorded already, none came, or Ctrl-C.
-pub(super) async fn learn_live(
+/// Nobody answers, or calls are being recorded already.
+pub(super) async fn record_calls(
     admin: SocketAddr,
     length: Duration,
-    as_json: bool,
-) -> Result<String, Failure> {
+) -> anyhow::Result<Option<Value>> {
     let path = format!("/learn?for={}ms", length.as_millis());
-    let begun = ask(admin, Method::POST, &path, None).await;
-    let begun = begun.map_err(input_if_refused)?;
+    let begun = ask(admin, Method::POST, &path, None).await?;
     let begun: Progress = serde_json::from_value(begun).context("an answer of /learn")?;
-    let number = begun.recording;
-    super::tell(&format!(
+    let path = format!("/learn?recording={}", begun.recording);
+    eprintln!(
         "forwarded calls are recorded for {}; Ctrl-C ends it",
         humantime::format_duration(length)
-    ));
-    let recorded = tokio::select! {
-        recorded = follow_recording(admin, begun) => recorded,
+    );
+    tokio::select! {
+        proposal = follow_recording(admin, begun) => proposal.map(Some),
         _ = tokio::signal::ctrl_c() => {
-            let path = format!("/learn?recording={number}");
-            let ended = ask(admin, Method::DELETE, &path, None).await;
-            ended.map_err(input_if_refused)?;
-            return Err(Failure::Input("the recording was ended, and is dropped".to_owned()));
+            ask(admin, Method::DELETE, &path, None).await?;
+            Ok(None)
         }
-    };
-    let proposal = recorded.map_err(input_if_refused)?;
-    if proposal.get("exchanges").and_then(Value::as_u64) == Some(0) {
-        let what = "no call was forwarded and answered meanwhile: nothing can be proposed";
-        return Err(Failure::Input(what.to_owned()));
     }
-    show_proposal(&proposal, as_json)
+}
+
+/// What is printed of what [`record_calls`] gave.
+///
+/// # Errors
+/// There is nothing to be printed: no call came, or Ctrl-C did.
+pub(super) fn show_recorded(proposal: Option<&Value>, as_json: bool) -> Result<String, Failure> {
+    let failed = |what: &str| Err(Failure::Input(what.to_owned()));
+    let Some(proposal) = proposal else {
+        return failed("the recording was ended, and is dropped");
+    };
+    if proposal.get("exchanges").and_then(Value::as_u64) == Some(0) {
+        return failed("no call was forwarded and answered meanwhile: nothing can be proposed");
+    }
+    show_proposal(proposal, as_json)
 }
 
 /// Asks for a recording until it is over, and takes its proposal.

@@ -527,6 +527,53 @@ fn logins_searches_graphql_forms_uploads_and_answers_with_content_are_no_events_
 }
 
 #[test]
+fn what_differs_between_callers_only_is_no_events_id_and_no_header_that_changes() {
+    let of = |user: u32, calls: u32| {
+        let bearer = token(&json!({ "sub": format!("user-{user}") }));
+        (0..calls).map(move |count| {
+            call("POST", "https://app.test/marks", 200)
+                .header("Authorization", &format!("Bearer {bearer}"))
+                .header("X-Device", &uuid(user))
+                .json(&json!({ "device": uuid(user), "id": format!("n{count}"), "at": count }))
+                .answer(&json!({ "ok": true }))
+        })
+    };
+    // Each caller numbers its events alike.
+    let (_, proposal) = learned((0..8).flat_map(|user| of(user, 4)).collect());
+    has(&proposal, &["clientEventId = \"{body.id}\"  # 32 of 32"]);
+    assert_eq!(mode(&proposal, "POST /marks"), Some(true));
+    assert!(
+        !proposal.toml.contains("x-device differs"),
+        "{}",
+        proposal.toml
+    );
+    assert!(!proposal.toml.contains("repetitions"), "{}", proposal.toml);
+
+    // Nobody called twice: what a device is called says nothing of an event.
+    let without_id = |entry: Entry| {
+        let mut entry = entry;
+        let text = entry.0["request"]["postData"]["text"].as_str().unwrap();
+        let mut body: Value = serde_json::from_str(text).unwrap();
+        body.as_object_mut().unwrap().remove("id");
+        entry.0["request"]["postData"]["text"] = body.to_string().into();
+        entry
+    };
+    let once = (0..8).flat_map(|user| of(user, 1)).map(without_id);
+    let (_, proposal) = learned(once.collect());
+    assert!(
+        !proposal.toml.contains("= \"{body.device}\""),
+        "{}",
+        proposal.toml
+    );
+    assert!(
+        !proposal.toml.contains("x-device differs"),
+        "{}",
+        proposal.toml
+    );
+    has(&proposal, &["missing_id = \"hash\""]);
+}
+
+#[test]
 fn one_or_two_exchanges_are_too_thin_and_are_proposed_as_off() {
     let event = |number: u32| {
         let body = json!({ "eventId": uuid(number), "userId": "u-1" });

@@ -12,9 +12,12 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tidegate::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// A relay: no rule has any call.
 const RELAY: &str = r#"
@@ -56,6 +59,13 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// A time that is another one at each call.
+fn time() -> String {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    format!("2026-11-23T20:24:28.{:03}Z", call % 1_000)
+}
+
 /// An application that keeps a learner's place in a lesson, and one page of a user.
 fn application(call: &Seen) -> Option<crate::support::upstream::Reply> {
     let path = call.path.split('?').next().unwrap();
@@ -73,7 +83,7 @@ fn application(call: &Seen) -> Option<crate::support::upstream::Reply> {
     let text = match path {
         "/api/v1/places" => json!({
             "ok": true, "lesson": body["lesson"], "position": body["position"],
-            "saved_at": "2026-11-23T20:24:28.000Z",
+            "saved_at": time(),
         }),
         "/api/v1/notes" => json!({ "stored": true, "note": body["note"] }),
         _ => json!({ "name": "Marker Name", "mail": "marker@home.test" }),
@@ -155,7 +165,7 @@ async fn traffic(sidecar: &Sidecar) {
     // A page of another site, a parameter of its own, and a name that is a word of the path.
     let stranger = User::new(66);
     let mut body = stranger.place(0);
-    body["userId"] = json!("v1");
+    body["userId"] = json!("places");
     for _ in 0..2 {
         let headers = [
             ("authorization", &*stranger.bearer),
@@ -323,31 +333,42 @@ async fn one_recording_at_a_time_is_asked_for_by_its_number_and_ends_without_a_t
 /// closes; and what it was sent.
 struct Raw {
     address: SocketAddr,
-    seen: tokio::sync::mpsc::UnboundedReceiver<String>,
+    seen: mpsc::UnboundedReceiver<String>,
+    /// It may close the connection.
+    close: Arc<Notify>,
 }
 
-/// What a case's client sends, what of it the application waits for, and what that answers.
+/// What a case's client sends, what of it the application waits for, what that answers, and what of
+/// the answer must be there before it closes.
 struct Case {
     name: &'static str,
     sent: Vec<u8>,
     until: &'static [u8],
     answer: Vec<u8>,
+    told: &'static [u8],
 }
 
 impl Raw {
     async fn start(until: &'static [u8], answer: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, seen) = tokio::sync::mpsc::unbounded_channel();
+        let (tell, seen) = mpsc::unbounded_channel();
+        let close = Arc::<Notify>::default();
+        let may_close = Arc::clone(&close);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let seen = read_until(&mut stream, until).await;
                 tell.send(seen).unwrap();
                 stream.write_all(&answer).await.unwrap();
+                may_close.notified().await;
                 stream.shutdown().await.unwrap();
             }
         });
-        Self { address, seen }
+        Self {
+            address,
+            seen,
+            close,
+        }
     }
 }
 
@@ -367,6 +388,12 @@ fn cases() -> Vec<Case> {
         name,
         sent,
         until,
+        told: match name {
+            "an answer that breaks off" => b"half",
+            "an answer without a length" => b"until the end",
+            "an upgrade" => b"raw bytes",
+            _ => b"\r\n\r\n",
+        },
         answer,
     };
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -464,10 +491,11 @@ fn cases() -> Vec<Case> {
 }
 
 /// All that a client is answered, without the time.
-async fn exchange(at: SocketAddr, sent: &[u8]) -> String {
+async fn exchange(at: SocketAddr, case: &Case, close: &Notify) -> String {
     let mut stream = TcpStream::connect(at).await.unwrap();
-    stream.write_all(sent).await.unwrap();
-    let mut told = Vec::new();
+    stream.write_all(&case.sent).await.unwrap();
+    let mut told = read_until(&mut stream, case.told).await.into_bytes();
+    close.notify_one();
     // A body that breaks off may end in a reset.
     drop(in_time("an answer", stream.read_to_end(&mut told)).await);
     let told = String::from_utf8_lossy(&told).into_owned();
@@ -481,10 +509,10 @@ async fn what_is_recorded_passes_both_ways_as_what_is_not() {
         let mut raw = Raw::start(case.until, case.answer.clone()).await;
         let text = RELAY.replace("UPSTREAM", &raw.address.to_string());
         let sidecar = Sidecar::with(&text, Clock::default()).await;
-        let plain = exchange(sidecar.running.address, &case.sent).await;
+        let plain = exchange(sidecar.running.address, &case, &raw.close).await;
         let plain_seen = raw.seen.recv().await.unwrap();
         let recording = begin(&sidecar).await;
-        let recorded = exchange(sidecar.running.address, &case.sent).await;
+        let recorded = exchange(sidecar.running.address, &case, &raw.close).await;
         let recorded_seen = raw.seen.recv().await.unwrap();
         assert_eq!(recorded, plain, "{}", case.name);
         assert_eq!(recorded_seen, plain_seen, "{}", case.name);
@@ -500,7 +528,7 @@ async fn what_is_recorded_passes_both_ways_as_what_is_not() {
 async fn an_endless_answer_goes_on_beyond_the_recording_and_is_told_as_unfinished() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (next, wait) = tokio::sync::oneshot::channel::<()>();
+    let (next, wait) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_until(&mut stream, b"\r\n\r\n").await;

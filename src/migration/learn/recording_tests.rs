@@ -99,7 +99,7 @@ async fn calls_beyond_the_memory_or_the_number_are_shed_and_counted() {
     let body = vec![b' '; crate::recorder::LARGEST_COPY];
     let mut whole = 0;
     for number in 0..MOST {
-        let path = format!("/{}", number % 9);
+        let path = format!("/p{}", number % 9);
         let recorded = record(&recordings, "POST", &path);
         whole += recorded.map_or(0, |recorded| usize::from(tell(recorded, &body, &body)));
         assert!(recordings.0.memory.usage().bytes <= MOST_BYTES);
