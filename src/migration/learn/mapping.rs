@@ -1,6 +1,7 @@
 //! The mapping from a call to its event: which members are its id, its user and its time.
 
 use super::batches::Endpoint;
+use super::by_caller::{count_by_caller, differs_within, find_repeats};
 use super::caller::is_session;
 use super::repeats::{Place, places_of};
 use super::routes::Call;
@@ -10,7 +11,7 @@ use crate::migration::words::{
     names_user, plain_name,
 };
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// A line of the mapping.
 #[derive(Debug)]
@@ -182,7 +183,7 @@ impl Search<'_, '_> {
             .filter_map(|call| place.find(call))
             .collect();
         let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
-        let by_caller = self.count_by_caller(place);
+        let by_caller = count_by_caller(self.calls, place);
         let distinct: usize = by_caller.values().map(|(distinct, _)| distinct.len()).sum();
         let named = ID_NAMES.contains(&&*plain_name(place.name()));
         let uuids = texts.iter().all(|text| is_uuid(text)) && texts.len() > 1;
@@ -193,19 +194,6 @@ impl Search<'_, '_> {
             && distinct * 4 >= values.len() * 3
             && !names_user(place.name())
             && (named || (uuids && differs_within(&by_caller)))
-    }
-
-    /// The values of each caller that has any, and how many calls have one.
-    fn count_by_caller(&self, place: &Place) -> HashMap<&str, (HashSet<String>, usize)> {
-        let mut counts: HashMap<&str, (HashSet<String>, usize)> = HashMap::new();
-        for call in self.calls {
-            if let Some(value) = place.find(call) {
-                let (distinct, calls) = counts.entry(&call.caller).or_default();
-                distinct.insert(value.to_string());
-                *calls += 1;
-            }
-        }
-        counts
     }
 
     fn tell_no_id(&self, mapping: &mut Mapping) {
@@ -443,7 +431,7 @@ impl Search<'_, '_> {
     /// calls with it are forwarded.
     fn is_shared(&self, place: &Place) -> bool {
         let callers: HashSet<_> = self.calls.iter().map(|call| &call.caller).collect();
-        callers.len() < 3 || self.count_by_caller(place).len() > 1
+        callers.len() < 3 || count_by_caller(self.calls, place).len() > 1
     }
 
     /// What a batch's events have and no call says.
@@ -467,31 +455,6 @@ impl Search<'_, '_> {
             }
         }
     }
-}
-
-/// Which calls repeat the id of an earlier one of their caller, or that call itself under a renewed
-/// credential. Two callers may number their events alike.
-fn find_repeats(calls: &[Call<'_>], id: impl Fn(&Call<'_>) -> Option<Value>) -> Vec<bool> {
-    let (mut by_caller, mut by_body) = (HashSet::new(), HashSet::new());
-    let is_repeated = |call: &Call<'_>| {
-        let Some(id) = id(call).map(|id| id.to_string()) else {
-            return false;
-        };
-        let body = call.body.as_ref().map(Value::to_string);
-        let is_same = !by_body.insert((id.clone(), body));
-        !by_caller.insert((call.caller.clone(), id)) || is_same
-    };
-    calls.iter().map(is_repeated).collect()
-}
-
-/// Whether the calls of one caller differ in a value. What differs between callers only is a
-/// caller's or a device's, not an event's.
-fn differs_within(by_caller: &HashMap<&str, (HashSet<String>, usize)>) -> bool {
-    let several = by_caller.values().filter(|(_, calls)| *calls > 1);
-    let (distinct, calls) = several.fold((0, 0), |(distinct, calls), (values, count)| {
-        (distinct + values.len(), calls + count)
-    });
-    calls > 0 && distinct * 4 >= calls * 3
 }
 
 fn rank(names: &[&str], name: &str) -> usize {

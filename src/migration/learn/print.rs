@@ -6,6 +6,7 @@ use super::credential::Credential;
 use super::draft::{Draft, GroupDraft, exchanges};
 use super::reads::Read;
 use super::recording::RecordingFacts;
+use super::toml_text::{Out, key, quoted, written};
 use super::{NotProposed, Unknown};
 use serde_json::Value;
 
@@ -386,69 +387,5 @@ fn said_of(line: &Line, answers: usize) -> String {
     match line.doubt {
         None => format!("{} of {answers}", line.holds),
         Some(doubt) => format!("{} of {answers}; to be filled in: {doubt}", line.holds),
-    }
-}
-
-/// The text that grows.
-struct Out(String);
-
-impl Out {
-    /// On one line, whatever the session holds.
-    fn comment(&mut self, text: &str) {
-        let text = text.replace(char::is_control, " ");
-        self.0.push_str(&format!("# {text}\n"));
-    }
-
-    fn gap(&mut self) {
-        self.0.push('\n');
-    }
-
-    fn header(&mut self, header: &str) {
-        self.0.push_str(&format!("{header}\n"));
-    }
-
-    fn section(&mut self, header: &str) {
-        self.gap();
-        self.header(header);
-    }
-
-    fn line(&mut self, key: &str, value: &str, note: &str) {
-        let note = note.replace(char::is_control, " ");
-        self.0.push_str(&format!("{key} = {value}  # {note}\n"));
-    }
-}
-
-/// A text as TOML: what JSON escapes TOML escapes alike.
-fn quoted(text: &str) -> String {
-    Value::from(text.replace('\u{7f}', "")).to_string()
-}
-
-fn key(name: &str) -> String {
-    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !name.is_empty() && name.bytes().all(bare) {
-        name.to_owned()
-    } else {
-        quoted(name)
-    }
-}
-
-fn written(value: &Value) -> String {
-    match value {
-        Value::Null => "\"{null}\"".to_owned(),
-        Value::String(text) => quoted(text),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(all) => {
-            format!(
-                "[{}]",
-                all.iter().map(written).collect::<Vec<_>>().join(", ")
-            )
-        }
-        Value::Object(members) if members.is_empty() => "{}".to_owned(),
-        Value::Object(members) => {
-            let members = members
-                .iter()
-                .map(|(name, value)| format!("{} = {}", key(name), written(value)));
-            format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
-        }
     }
 }
