@@ -18,6 +18,7 @@ use crate::journal::recover;
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::metrics::{Ledger, Metrics};
 use crate::migration::Modes;
+use crate::migration::learn::Recordings;
 use crate::migration::observe::{self, Observer};
 use crate::migration::shadow;
 use crate::notices::Notices;
@@ -123,7 +124,9 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         secret,
         config.limits.max_users as u64,
     ));
+    let upstream_url = config.upstream.url.to_string();
     let upstream = Upstream::new(config.upstream);
+    let (recordings, recording_task) = Recordings::new(gateway::unpack_recorded);
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
     let (observer, observer_task) = Observer::new(observe::Setup {
@@ -197,6 +200,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         drain: drain.clone(),
         explain: config.explain,
         mirror: Arc::new(shadow.clone()),
+        recorder: Arc::new(recordings.clone()),
     });
     let admin = Admin::new(admin::Setup {
         listen: config.admin.listen.ip(),
@@ -204,6 +208,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         modes,
         observer,
         shadow,
+        recordings,
+        upstream: upstream_url,
         reload: reload.clone(),
         tags,
         store,
@@ -224,6 +230,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     ));
     others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
     // Not watched: nothing that a call needs fails with it.
+    others.push(tokio::spawn(recording_task.run(drain.clone())));
     run_apart("observer", drain.clone(), observer_task.run())?;
     let engine = engine.run(|| plan.build());
     let span = tracing::error_span!("shadow");

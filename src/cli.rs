@@ -75,13 +75,17 @@ enum Command {
         #[command(subcommand)]
         what: ParityCommand,
     },
-    /// Propose a configuration from the calls of a browser's session, on stdout.
+    /// Propose a configuration, on stdout: from the calls that a running sidecar forwards, at its
+    /// admin address, or from those of a browser's session.
     Learn {
-        /// The session: a HAR 1.2 file.
+        /// How long calls are recorded, up to 10m; 60s. Nothing of them is kept.
+        #[arg(long = "for", value_name = "LENGTH", value_parser = humantime::parse_duration, conflicts_with = "har")]
+        length: Option<Duration>,
+        /// A session instead: a HAR 1.2 file.
         #[arg(long)]
-        har: PathBuf,
-        /// Where the application listens, http://HOST:PORT.
-        #[arg(long)]
+        har: Option<PathBuf>,
+        /// Where the application of the session listens, http://HOST:PORT.
+        #[arg(long, requires = "har")]
         upstream: Option<String>,
         /// As JSON: the configuration, what is proposed, what is not and why, and what isn't known.
         #[arg(long)]
@@ -369,11 +373,21 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             }
         }
         Command::Learn {
+            length,
             har,
             upstream,
             json,
         } => {
-            print!("{}", learn::learn(&har, upstream, json)?);
+            let text = match har {
+                Some(har) => learn::learn_file(&har, upstream, json)?,
+                None => {
+                    let length = length.unwrap_or(Duration::from_secs(60));
+                    let admin = load()?.admin.listen;
+                    let recorded = runtime()?.block_on(learn::record_calls(admin, length));
+                    learn::show_recorded(recorded.map_err(input_if_refused)?.as_ref(), json)?
+                }
+            };
+            print!("{text}");
             Ok(())
         }
         Command::Journal { what } => {

@@ -22,6 +22,7 @@
 //! | *barrier* | the wait of a read for its user's pending events |
 //! | *hold* | the place of a forwarded call in the order: what is before it goes first, what comes later waits |
 //! | *tag*, *generation* | a name that stored answers are made old by, and how often that was done |
+//! | *recording* | copies of forwarded calls and their answers, for `tidegate learn` |
 //! | *forward* | to let the application answer a call, which is no error |
 //! | *refuse* | to answer a call with an error of Tidegate's own |
 //!
@@ -61,6 +62,7 @@ pub mod identity;
 pub mod metrics;
 pub mod notices;
 pub mod peer;
+pub mod recorder;
 pub mod route;
 
 // Engines, strangers to one another.

@@ -4,6 +4,7 @@
 
 mod access;
 mod dead_letters;
+mod learn;
 mod metrics;
 mod modes;
 mod observe;
@@ -82,6 +83,7 @@ impl Admin {
             }
             "/observe" if read => observe::show_report(&self.0).await,
             "/parity" if read => parity::show_report(&self.0).await,
+            "/learn" | "/learn/proposal" => self.learn(&request).await,
             "/config/reload" if *request.method() == Method::POST => modes::reload(&self.0).await,
             "/flush" if *request.method() == Method::POST => {
                 self.0.operations.flush();
@@ -101,11 +103,23 @@ impl Admin {
             "/flush" | "/invalidate" | "/config/reload" => refuse_method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "allowed: GET /healthz /readyz /status /metrics /modes /observe /parity \
-                 /dead-letters /dead-letters/NAME, PUT /modes, DELETE /dead-letters /dead-letters/NAME, POST \
-                 /flush /invalidate?tag=TAG /config/reload /dead-letters/replay \
+                "allowed: GET /healthz /readyz /status /metrics /modes /observe /parity /learn \
+                 /dead-letters /dead-letters/NAME, PUT /modes, DELETE /dead-letters /dead-letters/NAME /learn, POST \
+                 /flush /invalidate?tag=TAG /config/reload /learn?for=LENGTH /learn/proposal /dead-letters/replay \
                  /dead-letters/NAME/replay\n",
             ),
+        }
+    }
+
+    async fn learn(&self, request: &Request<Incoming>) -> Response<Body> {
+        let query = request.uri().query().unwrap_or_default();
+        match (request.uri().path(), request.method().as_str()) {
+            ("/learn", "POST") => learn::begin_recording(&self.0, query),
+            ("/learn", "GET" | "HEAD") => learn::show_progress(&self.0, query),
+            ("/learn", "DELETE") => learn::end_recording(&self.0, query),
+            ("/learn", _) => refuse_method("GET, POST, DELETE"),
+            (_, "POST") => learn::show_proposal(&self.0, query).await,
+            _ => refuse_method("POST"),
         }
     }
 

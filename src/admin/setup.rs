@@ -5,6 +5,7 @@ use crate::cache::tags::Tags;
 use crate::drain::Drain;
 use crate::ingest::Operations;
 use crate::metrics::Metrics;
+use crate::migration::learn::Recordings;
 use crate::migration::observe::Observer;
 use crate::migration::shadow::Shadow;
 use crate::migration::{Change, Modes};
@@ -44,6 +45,10 @@ pub struct Setup {
     pub observer: Observer,
     /// What was compared.
     pub shadow: Shadow,
+    /// What is forwarded, recorded.
+    pub recordings: Recordings,
+    /// The application's address, `http://HOST:PORT`.
+    pub upstream: String,
     /// Reads the configuration anew, where there is a file.
     pub reload: Option<Reload>,
     /// Generations.

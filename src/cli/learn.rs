@@ -1,18 +1,26 @@
-//! `tidegate learn`: a configuration proposed from a session's calls.
+//! `tidegate learn`: a configuration proposed from calls, those of a file or those that a running
+//! sidecar forwards.
 
 use super::Failure;
+use super::admin_client::ask;
 use crate::config;
-use crate::migration::learn::{Options, Proposal, propose, read_har};
+use crate::migration::learn::{Options, Progress, propose, read_har};
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use http::Method;
+use serde_json::Value;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
+
+/// How often a recording is asked for.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Reads a HAR file and says what it proposes: as TOML, or as JSON with the TOML in it.
 ///
 /// # Errors
 /// The file is no HAR, or the upstream no address.
-pub(super) fn learn(
+pub(super) fn learn_file(
     har: &Path,
     upstream: Option<String>,
     as_json: bool,
@@ -21,33 +29,75 @@ pub(super) fn learn(
         |error: &dyn std::fmt::Display| Failure::Input(format!("{}: {error}", har.display()));
     let file = File::open(har).map_err(|error| wrong(&error))?;
     let exchanges = read_har(file).map_err(|error| wrong(&error))?;
-    let proposal = propose(&exchanges, &Options { upstream });
-    // What is printed passes `check`; the one thing in it that isn't ours is the upstream's address.
-    config::parse(&proposal.toml, "the proposal", std::iter::empty())?;
-    if as_json {
-        let text = serde_json::to_string_pretty(&listed(&proposal)).context("as JSON")?;
-        return Ok(format!("{text}\n"));
-    }
-    Ok(proposal.toml)
+    let options = Options {
+        upstream,
+        recorded: None,
+    };
+    show_proposal(&propose(&exchanges, &options).list(), as_json)
 }
 
-fn listed(proposal: &Proposal) -> Value {
-    let events = proposal.events.iter().map(|one| {
-        let mode = if one.on { "coalesce" } else { "off" };
-        json!({ "route": one.route, "exchanges": one.exchanges, "mode": mode })
-    });
-    let not_proposed = proposal.not_proposed.iter().map(|one| {
-        let (reason, why) = (one.reason.as_str(), one.reason.explain());
-        json!({ "route": one.route, "exchanges": one.exchanges, "reason": reason, "why": why })
-    });
-    let unknown = proposal
-        .unknown
-        .iter()
-        .map(|one| json!({ "route": one.route, "subject": one.subject, "why": one.text }));
-    json!({
-        "toml": proposal.toml,
-        "events": events.collect::<Vec<_>>(),
-        "not_proposed": not_proposed.collect::<Vec<_>>(),
-        "unknown": unknown.collect::<Vec<_>>(),
-    })
+/// Has a running sidecar record what it forwards for so long, and gives the proposal; `None`:
+/// Ctrl-C ended it, and what was recorded is dropped.
+///
+/// # Errors
+/// Nobody answers, or calls are being recorded already.
+pub(super) async fn record_calls(
+    admin: SocketAddr,
+    length: Duration,
+) -> anyhow::Result<Option<Value>> {
+    let path = format!("/learn?for={}ms", length.as_millis());
+    let begun = ask(admin, Method::POST, &path, None).await?;
+    let begun: Progress = serde_json::from_value(begun).context("an answer of /learn")?;
+    let path = format!("/learn?recording={}", begun.recording);
+    eprintln!(
+        "forwarded calls are recorded for {}; Ctrl-C ends it",
+        humantime::format_duration(length)
+    );
+    tokio::select! {
+        proposal = follow_recording(admin, begun) => proposal.map(Some),
+        _ = tokio::signal::ctrl_c() => {
+            ask(admin, Method::DELETE, &path, None).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// What is printed of what [`record_calls`] gave.
+///
+/// # Errors
+/// There is nothing to be printed: no call came, or Ctrl-C did.
+pub(super) fn show_recorded(proposal: Option<&Value>, as_json: bool) -> Result<String, Failure> {
+    let failed = |what: &str| Err(Failure::Input(what.to_owned()));
+    let Some(proposal) = proposal else {
+        return failed("the recording was ended, and is dropped");
+    };
+    if proposal.get("exchanges").and_then(Value::as_u64) == Some(0) {
+        return failed("no call was forwarded and answered meanwhile: nothing can be proposed");
+    }
+    show_proposal(proposal, as_json)
+}
+
+/// Asks for a recording until it is over, and takes its proposal.
+async fn follow_recording(admin: SocketAddr, mut progress: Progress) -> anyhow::Result<Value> {
+    let number = progress.recording;
+    while !progress.over {
+        tokio::time::sleep(ASK.min(Duration::from_millis(progress.left_ms))).await;
+        let path = format!("/learn?recording={number}");
+        progress = serde_json::from_value(ask(admin, Method::GET, &path, None).await?)?;
+    }
+    let path = format!("/learn/proposal?recording={number}");
+    ask(admin, Method::POST, &path, None).await
+}
+
+/// What is printed of a proposal.
+fn show_proposal(proposal: &Value, as_json: bool) -> Result<String, Failure> {
+    let toml = proposal.get("toml").and_then(Value::as_str);
+    let toml = toml.context("the proposal has no configuration")?;
+    // What is printed passes `check`; the one thing in it that isn't ours is the upstream's address.
+    config::parse(toml, "the proposal", std::iter::empty())?;
+    if as_json {
+        let text = serde_json::to_string_pretty(proposal).context("as JSON")?;
+        return Ok(format!("{text}\n"));
+    }
+    Ok(toml.to_owned())
 }

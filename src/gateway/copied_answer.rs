@@ -1,34 +1,24 @@
 //! An answer of the application that is copied on its way to its client.
 
-use crate::body::{Body, BodyError};
+use super::copied_body::copy_body;
+use crate::body::Body;
 use crate::ingest::accept::mirror::{Answered, Expecting};
-use bytes::{Bytes, BytesMut};
+use crate::recorder::{BodyCopy, Ending};
+use bytes::BytesMut;
 use http::{HeaderMap, Response, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-/// Most of a body that is copied, bytes; of a longer one nothing is compared.
-const MOST: usize = 16 << 10;
 
 /// The same answer; whoever expects it is told of it when its body has ended, or is too long.
 pub(super) fn copy(response: Response<Body>, expecting: Box<dyn Expecting>) -> Response<Body> {
     let (parts, body) = response.into_parts();
-    let mut copied = Copied {
+    let copy = Copy {
         open: Some(Open {
             status: parts.status,
             headers: parts.headers.clone(),
             expecting,
         }),
-        copy: BytesMut::new(),
-        body,
+        body: BytesMut::new(),
     };
-    let is_long = copied.body.size_hint().lower() > MOST as u64;
-    if is_long || copied.body.is_end_stream() {
-        copied.end(!is_long);
-        return Response::from_parts(parts, std::mem::take(&mut copied.body));
-    }
-    Response::from_parts(parts, Body::boxed(copied))
+    Response::from_parts(parts, copy_body(body, copy))
 }
 
 struct Open {
@@ -37,81 +27,47 @@ struct Open {
     expecting: Box<dyn Expecting>,
 }
 
-struct Copied {
-    body: Body,
-    copy: BytesMut,
+struct Copy {
     /// Until it was told.
     open: Option<Open>,
+    body: BytesMut,
 }
 
-impl Copied {
-    fn take(&mut self, frame: &Frame<Bytes>) {
-        let (Some(open), Some(data)) = (&mut self.open, frame.data_ref()) else {
-            return;
-        };
-        let bytes = self.copy.len() + data.len();
-        if bytes <= MOST && open.expecting.make_room(bytes) {
-            self.copy.extend_from_slice(data);
+impl BodyCopy for Copy {
+    fn push(&mut self, data: &[u8]) -> bool {
+        let bytes = self.body.len() + data.len();
+        let has_room = self
+            .open
+            .as_mut()
+            .is_some_and(|open| open.expecting.make_room(bytes));
+        if has_room {
+            self.body.extend_from_slice(data);
         } else {
-            self.end(false);
+            self.end(Ending::TooLong);
         }
+        has_room
     }
 
-    fn end(&mut self, is_whole: bool) {
-        let body = std::mem::take(&mut self.copy).freeze();
+    fn end(&mut self, ending: Ending) {
+        let is_whole = ending == Ending::Whole;
+        let body = std::mem::take(&mut self.body);
         if let Some(open) = self.open.take() {
             open.expecting.take_answer(Answered {
                 status: open.status,
                 headers: open.headers,
-                body,
+                body: body.freeze(),
                 is_whole,
             });
         }
     }
 }
 
-impl http_body::Body for Copied {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.take(frame);
-                // Nobody asks again for the end of a body whose length is known.
-                if self.body.is_end_stream() {
-                    self.end(true);
-                }
-            }
-            Poll::Ready(None) => self.end(true),
-            Poll::Ready(Some(Err(_))) => self.end(false),
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Copied {
-    fn drop(&mut self) {
-        self.end(false);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::BodyError;
+    use bytes::Bytes;
+    use http_body::Frame;
     use http_body_util::{BodyExt as _, StreamBody};
     use std::sync::mpsc;
 

@@ -3,6 +3,7 @@
 use super::answers::{Answers, fail};
 use super::bodies::Bodies;
 use super::collect::Gathered;
+use super::recording::Recording;
 use super::reply;
 use super::touches::Touches;
 use crate::body::Body;
@@ -38,6 +39,7 @@ pub(super) struct Forwarder {
     pub(super) notices: Arc<Notices>,
     /// A forwarded call's answer says why (`server.explain`).
     pub(super) explain: bool,
+    pub(super) recording: Recording,
 }
 
 impl Forwarder {
@@ -179,20 +181,23 @@ impl Forwarder {
     /// client hears of it. `proves`: a 2xx speaks for its caller.
     pub(super) async fn pass(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         peer: &Peer,
         proves: bool,
     ) -> Result<Response<Body>, UpstreamError> {
+        let awaited = self.recording.copy_call(&mut request, peer);
         let (parts, body) = request.into_parts();
         let old = self.read.makes_old(&parts, peer, &self.routes);
         let response = self
             .read
             .relay(Request::from_parts(parts, body), peer, proves)
             .await;
-        match old {
+        let mut response = match old {
             Some(old) => old.end(&self.routes, response),
             None => response,
-        }
+        }?;
+        awaited.copy_answer(&mut response);
+        Ok(response)
     }
 }
 

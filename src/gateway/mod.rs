@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `event` | event calls and clients' own batches, which `decide` decides |
 //! | `rehearsal`, `copied_answer` | mode `shadow`: what would become of a call; what it was answered |
+//! | `recording`, `copied_body` | copies of forwarded calls and answers, while they are recorded |
 //! | `pass_through`, `forward` | calls that the application answers, and their place in the order |
 //! | `own` | paths of Tidegate's own |
 //! | `touches`, `callers`, `scope` | what a call touches, who makes it, what templates see of it |
@@ -17,11 +18,13 @@ mod callers;
 mod coding;
 mod collect;
 mod copied_answer;
+mod copied_body;
 mod decide;
 mod event;
 mod forward;
 mod own;
 mod pass_through;
+mod recording;
 mod rehearsal;
 mod reply;
 mod scope;
@@ -39,11 +42,13 @@ use crate::metrics::{Action, Metrics};
 use crate::notices::Notices;
 use crate::peer::{Arrived, Connection, Peer, TrustedProxies};
 use crate::read::Read;
+use crate::recorder::Recorder;
 use crate::route::{Found, Routes};
 use crate::upstream::Upstream;
 use crate::upstream::headers::normalize;
 use answers::{Answers, fail};
 use bodies::Bodies;
+pub(crate) use recording::unpack_recorded;
 pub(crate) use rehearsal::{Rehearsal, Setup as RehearsalSetup};
 
 use callers::Callers;
@@ -54,6 +59,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use own::OwnPaths;
 use pass_through::PassThrough;
+use recording::Recording;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -95,6 +101,8 @@ pub(crate) struct Setup {
     pub(crate) explain: bool,
     /// Takes copies of calls in mode `shadow`.
     pub(crate) mirror: Arc<dyn Mirror>,
+    /// Takes copies of forwarded calls, while it is on.
+    pub(crate) recorder: Arc<dyn Recorder>,
 }
 
 /// The public service; clones share everything.
@@ -109,6 +117,7 @@ struct Parts {
     events: EventCalls,
     pass_through: PassThrough,
     own: OwnPaths,
+    recording: Recording,
 }
 
 impl Gateway {
@@ -146,6 +155,7 @@ impl Gateway {
             acceptor: acceptor.clone(),
             lanes: lanes.clone(),
         };
+        let recording = Recording(setup.recorder);
         let forwarder = Arc::new(Forwarder {
             answers: answers.clone(),
             bodies: bodies.clone(),
@@ -157,6 +167,7 @@ impl Gateway {
             tags: setup.tags,
             notices: Arc::clone(&notices),
             explain: setup.explain,
+            recording: recording.clone(),
         });
         let decider = Decider {
             callers: callers.clone(),
@@ -197,6 +208,7 @@ impl Gateway {
             events,
             pass_through,
             own,
+            recording,
         }))
     }
 
@@ -226,7 +238,7 @@ impl Gateway {
         }
     }
 
-    async fn answer(&self, request: Request<Body>, peer: &Peer) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Body>, peer: &Peer) -> Response<Body> {
         let Parts {
             routes,
             read,
@@ -234,6 +246,7 @@ impl Gateway {
             events,
             pass_through,
             own,
+            recording,
             ..
         } = &*self.0;
         let path = request.uri().path();
@@ -257,8 +270,11 @@ impl Gateway {
             Found::Cache(route, params) => {
                 answers.count(Action::Read);
                 let beside = routes.groups_at(path);
+                let awaited = recording.copy_call(&mut request, peer);
                 let answered = read.get(request, peer, route, &params, &beside).await;
-                answered.unwrap_or_else(|error| fail(&error))
+                let mut response = answered.unwrap_or_else(|error| fail(&error));
+                awaited.copy_answer(&mut response);
+                response
             }
             Found::Other => Box::pin(pass_through.pass_other(request, peer)).await,
         }

@@ -39,6 +39,22 @@ pub(super) fn unpack_small(
     }
 }
 
+/// A body of at most `most` bytes without its coding, whatever that costs: for what is off the path
+/// of calls.
+///
+/// # Errors
+/// An unknown coding, a broken body, or more than `most` bytes in it.
+pub(super) fn unpack_whole(
+    headers: &HeaderMap,
+    body: &Bytes,
+    most: usize,
+) -> Result<Bytes, Refusal> {
+    match Coding::of(headers)? {
+        Some(coding) => coding.unpack(body, most),
+        None => Ok(body.clone()),
+    }
+}
+
 /// Unpacks large bodies. Clones share its places.
 #[derive(Debug, Clone)]
 pub(super) struct Unpacker {

@@ -8,7 +8,9 @@ const RANKS: [&[&str]; 12] = [
     // What identity and routes are written in stands below them; so does what counts the memory of
     // bodies.
     &["template", "memory", "rollout"],
-    &["identity", "route", "metrics", "notices", "drain"],
+    &[
+        "identity", "route", "metrics", "notices", "drain", "recorder",
+    ],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
     &["read"],
@@ -153,12 +155,15 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "migration::learn",
         &[
             &["exchange", "leaves"],
-            &["har", "private"],
-            &["routes"],
-            &["repeats", "batches", "reads"],
-            &["ack", "mapping"],
+            &["caller", "har", "private"],
+            &["record", "routes"],
+            &["repeats", "batches", "reads", "recording"],
+            &["ack", "by_caller"],
+            &["mapping"],
             &["credential", "draft", "verdict"],
+            &["listing", "toml_text"],
             &["print"],
+            &["survey"],
         ],
     ),
     (
@@ -167,6 +172,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["access", "reply", "setup"],
             &[
                 "dead_letters",
+                "learn",
                 "metrics",
                 "modes",
                 "observe",
@@ -200,9 +206,9 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "gateway",
         &[
-            &["coding", "collect", "copied_answer", "reply", "scope"],
-            &["answers", "callers", "unpack"],
-            &["bodies", "touches"],
+            &["coding", "collect", "copied_body", "reply", "scope"],
+            &["answers", "callers", "copied_answer", "unpack"],
+            &["bodies", "recording", "touches"],
             &["decide", "forward", "own"],
             &["event", "pass_through", "rehearsal"],
         ],

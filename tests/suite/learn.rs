@@ -65,7 +65,7 @@ fn read(text: &str) -> Vec<Exchange> {
     read_har(text.as_bytes()).unwrap()
 }
 
-fn checked(proposal: &Proposal) -> Config {
+pub(crate) fn checked(proposal: &Proposal) -> Config {
     parse(&proposal.toml, "proposal", std::iter::empty())
         .unwrap_or_else(|problems| panic!("{problems}\n{}", proposal.toml))
 }
@@ -77,7 +77,7 @@ fn learned(entries: Vec<Entry>) -> (Vec<Exchange>, Proposal) {
     (exchanges, proposal)
 }
 
-fn has(proposal: &Proposal, lines: &[&str]) {
+pub(crate) fn has(proposal: &Proposal, lines: &[&str]) {
     for line in lines {
         assert!(
             proposal.toml.lines().any(|known| known.starts_with(line)),
@@ -101,7 +101,7 @@ fn reason(proposal: &Proposal, route: &str) -> Option<Reason> {
 }
 
 /// A token of the recorded form; it doesn't matter who signed it.
-fn token(claims: &Value) -> String {
+pub(crate) fn token(claims: &Value) -> String {
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     format!(
         "{}.{}.c2lnbmF0dXJl",
@@ -169,7 +169,7 @@ fn body_of(content: &tidegate::migration::learn::Content) -> Option<Value> {
 }
 
 /// Where two answers differ in their members or types.
-fn differences(at: &str, one: &Value, other: &Value, out: &mut Vec<String>) {
+pub(crate) fn differences(at: &str, one: &Value, other: &Value, out: &mut Vec<String>) {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             for name in one.keys().chain(other.keys()) {
@@ -524,6 +524,53 @@ fn logins_searches_graphql_forms_uploads_and_answers_with_content_are_no_events_
         );
         assert!(proposal.toml.contains(&format!("#   {route}: ")), "{route}");
     }
+}
+
+#[test]
+fn what_differs_between_callers_only_is_no_events_id_and_no_header_that_changes() {
+    let of = |user: u32, calls: u32| {
+        let bearer = token(&json!({ "sub": format!("user-{user}") }));
+        (0..calls).map(move |count| {
+            call("POST", "https://app.test/marks", 200)
+                .header("Authorization", &format!("Bearer {bearer}"))
+                .header("X-Device", &uuid(user))
+                .json(&json!({ "device": uuid(user), "id": format!("n{count}"), "at": count }))
+                .answer(&json!({ "ok": true }))
+        })
+    };
+    // Each caller numbers its events alike.
+    let (_, proposal) = learned((0..8).flat_map(|user| of(user, 4)).collect());
+    has(&proposal, &["clientEventId = \"{body.id}\"  # 32 of 32"]);
+    assert_eq!(mode(&proposal, "POST /marks"), Some(true));
+    assert!(
+        !proposal.toml.contains("x-device differs"),
+        "{}",
+        proposal.toml
+    );
+    assert!(!proposal.toml.contains("repetitions"), "{}", proposal.toml);
+
+    // Nobody called twice: what a device is called says nothing of an event.
+    let without_id = |entry: Entry| {
+        let mut entry = entry;
+        let text = entry.0["request"]["postData"]["text"].as_str().unwrap();
+        let mut body: Value = serde_json::from_str(text).unwrap();
+        body.as_object_mut().unwrap().remove("id");
+        entry.0["request"]["postData"]["text"] = body.to_string().into();
+        entry
+    };
+    let once = (0..8).flat_map(|user| of(user, 1)).map(without_id);
+    let (_, proposal) = learned(once.collect());
+    assert!(
+        !proposal.toml.contains("= \"{body.device}\""),
+        "{}",
+        proposal.toml
+    );
+    assert!(
+        !proposal.toml.contains("x-device differs"),
+        "{}",
+        proposal.toml
+    );
+    has(&proposal, &["missing_id = \"hash\""]);
 }
 
 #[test]

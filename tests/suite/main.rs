@@ -32,6 +32,7 @@ mod ids;
 mod input;
 mod layers;
 mod learn;
+mod learn_live;
 mod limits;
 mod losses;
 mod memory;

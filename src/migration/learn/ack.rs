@@ -80,8 +80,11 @@ pub(super) fn propose_ack(calls: &[Call<'_>], repeats: &[bool], private: &Privat
     }
     if first.iter().any(|call| call.answer.is_none()) {
         let missing = |call: &&Call<'_>| matches!(call.exchange.answer, Content::Missing);
+        let large = |call: &&Call<'_>| matches!(call.exchange.answer, Content::Large);
         ack.doubt = Some(if first.iter().any(missing) {
-            "the file lacks bodies of answers"
+            "bodies of answers are missing"
+        } else if first.iter().any(large) {
+            "answers are too large to be looked into"
         } else {
             "not all answers are JSON, and Tidegate's are"
         });

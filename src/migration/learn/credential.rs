@@ -1,8 +1,8 @@
 //! What carries the callers' credentials. By default everything counts, so only what must be there,
 //! what must be equal, and other origins are named.
 
+use super::caller::{caller_of, is_session};
 use super::exchange::Exchange;
-use super::mapping::is_session;
 use crate::identity::{Kind, lists};
 use crate::migration::words::is_field_name;
 use http::Uri;
@@ -31,6 +31,8 @@ pub(super) struct Credential {
     pub(super) rolling: Vec<Counted>,
     /// Calls without any credential.
     pub(super) bare: usize,
+    /// Calls of other origins that their answers don't allow.
+    pub(super) not_allowed: usize,
 }
 
 pub(super) fn propose_credential(calls: &[&Exchange]) -> Credential {
@@ -52,7 +54,14 @@ pub(super) fn propose_credential(calls: &[&Exchange]) -> Credential {
     }
     let allows =
         |call: &&Exchange| call.answer_header("access-control-allow-credentials") == Some("true");
-    let origins = count(calls, |call| other_origin(call).into_iter().collect());
+    let not_allowed = calls
+        .iter()
+        .filter(|call| other_origin(call).is_some() && !allows_origin(call))
+        .count();
+    let origins = count(calls, |call| {
+        let allowed = other_origin(call).filter(|_| allows_origin(call));
+        allowed.into_iter().collect()
+    });
     let mut expose: Vec<_> = calls
         .iter()
         .filter(|_| !origins.is_empty())
@@ -81,7 +90,21 @@ pub(super) fn propose_credential(calls: &[&Exchange]) -> Credential {
                 .collect()
         }),
         bare,
+        not_allowed,
     }
+}
+
+/// Whether the application lets the page read the answer. Any page can send a call, so in a
+/// recording an origin that nothing allows says only that some page did; a session is one page's.
+fn allows_origin(call: &Exchange) -> bool {
+    if call.client.is_empty() {
+        return true;
+    }
+    let allowed = call.answer_header("access-control-allow-origin");
+    allowed.is_some_and(|allowed| {
+        let origin = call.header("origin").unwrap_or_default();
+        allowed == "*" || allowed.eq_ignore_ascii_case(origin)
+    })
 }
 
 /// What carries a call's credential, as parts.
@@ -164,24 +187,32 @@ fn count(calls: &[&Exchange], of: impl Fn(&Exchange) -> Vec<String>) -> Vec<Coun
         .collect()
 }
 
-/// Headers that count and have another value in nearly every call.
+/// Headers that count and have another value in nearly every call of a caller.
 fn changing(calls: &[&Exchange]) -> Vec<Counted> {
-    let mut values: HashMap<&str, (HashSet<&str>, usize)> = HashMap::new();
-    for (name, value) in calls.iter().flat_map(|call| &call.headers) {
-        if matches!(lists::header(name), Kind::Scope | Kind::Condition) && is_field_name(name) {
-            let (distinct, count) = values.entry(name).or_default();
-            distinct.insert(value);
-            *count += 1;
+    let mut values: HashMap<(&str, String), (HashSet<&str>, usize)> = HashMap::new();
+    for call in calls {
+        let caller = caller_of(call);
+        for (name, value) in &call.headers {
+            if matches!(lists::header(name), Kind::Scope | Kind::Condition) && is_field_name(name) {
+                let (distinct, count) = values.entry((name, caller.clone())).or_default();
+                distinct.insert(value);
+                *count += 1;
+            }
         }
     }
-    let mut found: Vec<_> = values
+    // A value that a caller sent once only can't have changed.
+    let mut by_name: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for ((name, _), (distinct, count)) in values.iter().filter(|(_, (_, count))| *count > 1) {
+        let (all_distinct, all) = by_name.entry(name).or_default();
+        *all_distinct += distinct.len();
+        *all += count;
+    }
+    by_name
         .into_iter()
-        .filter(|(_, (distinct, count))| *count >= 3 && distinct.len() * 5 >= count * 4)
+        .filter(|(_, (distinct, count))| *count >= 3 && distinct * 5 >= count * 4)
         .map(|(name, (_, calls))| Counted {
             what: name.to_owned(),
             calls,
         })
-        .collect();
-    found.sort_by(|a, b| a.what.cmp(&b.what));
-    found
+        .collect()
 }

@@ -5,6 +5,7 @@ use super::batches::Endpoint;
 use super::mapping::{Mapping, propose_mapping};
 use super::private::Private;
 use super::routes::{Call, Route};
+use std::collections::HashSet;
 
 /// So many calls that succeeded are enough to switch a route on.
 const ENOUGH: usize = 3;
@@ -49,6 +50,10 @@ impl Draft {
             .into_iter()
             .filter(|call| call.exchange.succeeded())
             .collect();
+        let callers: HashSet<_> = good.iter().map(|call| &call.caller).collect();
+        // A recording holds what anybody sent: what one caller does says little of the others.
+        let is_recorded = good.iter().any(|call| !call.exchange.client.is_empty());
+        let is_alone = is_recorded && callers.len() < 2;
         let mapping = propose_mapping(&good, endpoint.map(|(_, one)| one), shape.method != "GET");
         let ack = propose_ack(&good, &mapping.repeats, private);
         let mut draft = Self {
@@ -64,7 +69,20 @@ impl Draft {
             doubts: Vec::new(),
         };
         draft.gather_doubts(endpoint.is_some_and(|(_, endpoint)| endpoint.more));
+        if is_alone {
+            draft.doubt("exchanges", "one caller only made them");
+        }
+        if shape.has_shared_name {
+            draft.doubt(
+                "path",
+                "a word in it that several callers use is a user's name elsewhere, and left out",
+            );
+        }
         draft
+    }
+
+    fn doubt(&mut self, subject: &str, text: &str) {
+        self.doubts.push((subject.to_owned(), text.to_owned()));
     }
 
     fn gather_doubts(&mut self, more_in_batches: bool) {

@@ -1,7 +1,8 @@
-//! A call of a session and its answer, whatever file or process it was read from.
+//! A call and its answer, whether a file or a recording has them.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 /// A call and its answer.
@@ -13,6 +14,8 @@ pub struct Exchange {
     pub scheme: String,
     /// With its port, if the address names one.
     pub host: String,
+    /// The client's address; empty where all calls are one browser's.
+    pub client: String,
     /// Without the query, as it was sent.
     pub path: String,
     /// Parameters in their order, decoded.
@@ -39,7 +42,7 @@ pub enum Content {
     Empty,
     /// There was one, but the record doesn't have it.
     Missing,
-    /// It was too large to be kept.
+    /// It was too large to be kept, or has too many members.
     Large,
     /// It is no text.
     Binary,
@@ -114,6 +117,20 @@ impl Exchange {
 fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let (_, value) = headers.iter().find(|(known, _)| known == name)?;
     Some(value)
+}
+
+/// The parameters of a query, in their order, decoded.
+pub(super) fn parse_query(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (decode(name), decode(value)))
+        .collect()
 }
 
 /// The claims of a JSON Web Token (RFC 7519), unverified.

@@ -4,11 +4,10 @@
 //! Tools differ in what they write. Taken as they come are: bodies in base64, forms as `params`,
 //! missing bodies, cookies only in `cookies`, the pseudo headers of HTTP/2, names in any case.
 
-use super::exchange::{Content, Exchange};
+use super::exchange::{Content, Exchange, parse_query};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::Uri;
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
@@ -271,6 +270,7 @@ impl Entry {
                 .rsplit('@')
                 .next()?
                 .to_ascii_lowercase(),
+            client: String::new(),
             path: uri.path().to_owned(),
             query: uri.query().map(parse_query).unwrap_or_default(),
             headers,
@@ -297,19 +297,6 @@ fn lower(pairs: Vec<Pair>) -> Vec<(String, String)> {
         .into_iter()
         .filter(|pair| !pair.name.starts_with(':'))
         .map(|pair| (pair.name.to_ascii_lowercase(), pair.value))
-        .collect()
-}
-
-fn parse_query(query: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (decode(name), decode(value)))
         .collect()
 }
 

@@ -1,6 +1,8 @@
 //! The mapping from a call to its event: which members are its id, its user and its time.
 
 use super::batches::Endpoint;
+use super::by_caller::{count_by_caller, differs_within, find_repeats};
+use super::caller::is_session;
 use super::repeats::{Place, places_of};
 use super::routes::Call;
 use crate::identity::{Kind, lists};
@@ -151,10 +153,7 @@ impl Search<'_, '_> {
         };
         let (spelled, template) = self.spellings(&place);
         let id = |call: &Call<'_>| spelled.iter().find_map(|place| place.find(call));
-        let (mut seen, ids) = (HashSet::new(), self.calls.iter().map(id));
-        mapping.repeats = ids
-            .map(|id| id.is_some_and(|id| !seen.insert(id.to_string())))
-            .collect();
+        mapping.repeats = find_repeats(self.calls, id);
         let calls = self.calls.iter().filter(|call| id(call).is_some()).count();
         let others: Vec<_> = others
             .iter()
@@ -184,16 +183,17 @@ impl Search<'_, '_> {
             .filter_map(|call| place.find(call))
             .collect();
         let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
-        let distinct: HashSet<_> = texts.iter().collect();
+        let by_caller = count_by_caller(self.calls, place);
+        let distinct: usize = by_caller.values().map(|(distinct, _)| distinct.len()).sum();
         let named = ID_NAMES.contains(&&*plain_name(place.name()));
         let uuids = texts.iter().all(|text| is_uuid(text)) && texts.len() > 1;
         texts.len() == values.len()
             && texts.iter().all(|text| !text.is_empty())
             && values.len() * 2 >= self.calls.len()
             // A call that is made again has its id again.
-            && distinct.len() * 4 >= values.len() * 3
+            && distinct * 4 >= values.len() * 3
             && !names_user(place.name())
-            && (named || uuids)
+            && (named || (uuids && differs_within(&by_caller)))
     }
 
     fn tell_no_id(&self, mapping: &mut Mapping) {
@@ -203,6 +203,7 @@ impl Search<'_, '_> {
             .iter()
             .map(|call| {
                 (
+                    &call.caller,
                     &call.exchange.path,
                     &call.exchange.query,
                     call.body.as_ref().map(Value::to_string),
@@ -383,6 +384,9 @@ impl Search<'_, '_> {
                 mapping.keys.push(name);
                 continue;
             }
+            if matches!(place, Place::Query(_)) && !self.is_shared(place) {
+                continue;
+            }
             let looks = format!("{{{}}}", place.template());
             if mapping.fields.iter().any(|field| field.template == looks) {
                 continue;
@@ -423,6 +427,13 @@ impl Search<'_, '_> {
         }
     }
 
+    /// Several callers say it, or all are few. A parameter that one of many sends is not mapped:
+    /// calls with it are forwarded.
+    fn is_shared(&self, place: &Place) -> bool {
+        let callers: HashSet<_> = self.calls.iter().map(|call| &call.caller).collect();
+        callers.len() < 3 || count_by_caller(self.calls, place).len() > 1
+    }
+
     /// What a batch's events have and no call says.
     fn tell_missing(&self, mapping: &mut Mapping) {
         let Some(endpoint) = self.endpoint else {
@@ -452,16 +463,4 @@ fn rank(names: &[&str], name: &str) -> usize {
         .iter()
         .position(|known| *known == plain)
         .unwrap_or(names.len())
-}
-
-/// By its name or its length a session or a token.
-pub(super) fn is_session(name: &str, value: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    is_field_name(&name.replace('.', "_"))
-        && !name.contains('.')
-        && lists::cookie(name) == Kind::Principal
-        && (["sess", "sid", "auth", "token", "jwt"]
-            .iter()
-            .any(|word| lower.contains(word))
-            || value.len() >= 24)
 }

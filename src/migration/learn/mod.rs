@@ -1,13 +1,16 @@
-//! Proposes a configuration from the calls of a session (docs/learn.md).
+//! Proposes a configuration from calls and their answers (docs/learn.md).
 //!
-//! [`propose`] is a pure function of the exchanges; a HAR file is one place where they come from
-//! ([`read_har`]). What is proposed rests on evidence: what can't be known is said, and a route of
-//! which something isn't known is proposed with `mode = "off"`. No value of the session is in the
-//! proposal but names, paths, origins, statuses, and constants of answers that no call sent.
+//! [`propose`] is a pure function of the exchanges; they come from a HAR file ([`read_har`]), or
+//! from what a running sidecar forwards ([`Recordings`]). What is proposed rests on evidence: what
+//! can't be known is said, and a route of which something isn't known is proposed with `mode =
+//! "off"`. No value of an exchange is in the proposal but names, paths, origins, statuses, and
+//! constants of answers that no call sent.
 //!
 //! | file | finds |
 //! |---|---|
 //! | `har` | the exchanges of a file |
+//! | `recording`, `record` | the exchanges that a sidecar forwards |
+//! | `caller`, `by_caller` | which of them are one caller's, and what differs within those |
 //! | `private` | values that must not be repeated |
 //! | `routes` | calls of one method on paths of one shape |
 //! | `verdict` | which of them are events, and why others are not |
@@ -16,38 +19,47 @@
 //! | `ack`, `repeats` | what answers have in common, and what of them repeats the call |
 //! | `credential` | what must be there before Tidegate may answer |
 //! | `reads` | what could be answered from memory |
-//! | `draft`, `print` | the proposal |
+//! | `survey` | what is found, put together |
+//! | `draft`, `print`, `toml_text`, `listing` | the proposal |
 
 mod ack;
 mod batches;
+mod by_caller;
+mod caller;
 mod credential;
 mod draft;
 mod exchange;
 mod har;
 mod leaves;
+mod listing;
 mod mapping;
 mod print;
 mod private;
 mod reads;
+mod record;
+mod recording;
 mod repeats;
 mod routes;
+mod survey;
+mod toml_text;
 mod verdict;
 
 pub use exchange::{Content, Exchange};
 pub use har::{HarError, read_har};
+pub use record::{LARGEST_PLAIN, Unpack, Unpacked};
+pub use recording::{
+    BeginError, LONGEST, Progress, RecordedExchanges, RecordingFacts, RecordingTask, Recordings,
+    TakenRecording,
+};
 pub use verdict::Reason;
-
-use batches::Endpoint;
-use draft::{Draft, exchanges as counted, gather_groups};
-use private::Private;
-use routes::{Call, Route, gather_routes};
-use std::collections::{BTreeMap, HashSet};
 
 /// What the one who asks knows.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The application's address, `http://HOST:PORT`.
     pub upstream: Option<String>,
+    /// The exchanges are what a sidecar forwarded: of many callers, and all to one application.
+    pub recorded: Option<RecordingFacts>,
 }
 
 /// A proposal.
@@ -55,6 +67,8 @@ pub struct Options {
 pub struct Proposal {
     /// A whole configuration.
     pub toml: String,
+    /// How many exchanges it rests on.
+    pub exchanges: usize,
     /// Routes that are proposed.
     pub events: Vec<Proposed>,
     /// Other routes that are no plain reads, and why they aren't.
@@ -99,302 +113,5 @@ pub struct Unknown {
 /// Proposes a configuration from exchanges, in the order of their calls.
 #[must_use]
 pub fn propose(exchanges: &[Exchange], options: &Options) -> Proposal {
-    let private = Private::gather(exchanges);
-    let host = choose_host(exchanges);
-    let own = || exchanges.iter().filter(|exchange| exchange.host == host);
-    let routes = gather_routes(own(), &private);
-    let mut survey = Survey::default();
-    survey.take_routes(&routes);
-    survey.draft_events(&routes, exchanges, &private);
-    survey.take_other_hosts(exchanges, &host, &private);
-    survey.write(exchanges, &host, &routes, options)
-}
-
-/// The host of most calls that could be events; else of most calls.
-fn choose_host(exchanges: &[Exchange]) -> String {
-    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for exchange in exchanges {
-        let (writes, all) = counts.entry(&exchange.host).or_default();
-        *writes += usize::from(is_write(exchange) && exchange.succeeded());
-        *all += 1;
-    }
-    let most = counts.into_iter().max_by_key(|(_, counts)| *counts);
-    most.map(|(host, _)| host.to_owned()).unwrap_or_default()
-}
-
-fn is_write(exchange: &Exchange) -> bool {
-    !matches!(
-        &*exchange.method,
-        "GET" | "HEAD" | "OPTIONS" | "CONNECT" | "TRACE"
-    )
-}
-
-/// A read that tells something and gets nothing: several times, on a path that says so.
-fn is_beacon(route: &Route<'_>) -> bool {
-    let words = [
-        "collect", "beacon", "pixel", "track", "ping", "event", "events", "hit", "log",
-    ];
-    let last = route
-        .words()
-        .last()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    let stem = last.split('.').next().unwrap_or_default();
-    let silent = |call: &Exchange| {
-        let kind = call.answer_header("content-type").unwrap_or_default();
-        call.answer == Content::Empty || kind.starts_with("image/")
-    };
-    route.method == "GET"
-        && route.calls.len() > 2
-        && words.contains(&stem)
-        && route
-            .calls
-            .iter()
-            .all(|call| silent(call) && !call.query.is_empty())
-}
-
-/// What was found so far.
-#[derive(Default)]
-struct Survey {
-    /// Routes that may be events, by number.
-    candidates: Vec<usize>,
-    endpoints: Vec<Endpoint>,
-    drafts: Vec<Draft>,
-    not_proposed: Vec<NotProposed>,
-    unknown: Vec<Unknown>,
-}
-
-impl Survey {
-    /// Tells candidates from others, and finds batch endpoints.
-    fn take_routes(&mut self, routes: &[Route<'_>]) {
-        for (index, route) in routes.iter().enumerate() {
-            let write = route.calls.first().is_some_and(|call| is_write(call));
-            if !write && !is_beacon(route) {
-                continue;
-            }
-            let calls = route.read_calls();
-            let verdict = verdict::judge_calls(route, &calls);
-            let endpoint = Endpoint::read(index, route, &calls);
-            match (verdict, endpoint) {
-                (None | Some(Reason::NotJson | Reason::NothingVaries), Some(endpoint)) => {
-                    self.endpoints.push(endpoint);
-                    self.candidates.push(index);
-                }
-                (None, None) => self.candidates.push(index),
-                (Some(reason), _) => self.refuse(route, reason),
-            }
-        }
-    }
-
-    fn refuse(&mut self, route: &Route<'_>, reason: Reason) {
-        self.not_proposed.push(NotProposed {
-            route: route.label(),
-            exchanges: route.calls.len(),
-            reason,
-        });
-    }
-
-    /// The endpoint whose events look most like these calls.
-    fn endpoint_of(&self, index: usize, calls: &[Call<'_>]) -> Option<usize> {
-        let likely = self
-            .endpoints
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| one.route != index);
-        likely
-            .map(|(number, endpoint)| (endpoint.likeness(calls), number))
-            .filter(|(likeness, _)| *likeness >= 0.5)
-            .max_by(|(one, _), (other, _)| one.total_cmp(other))
-            .map(|(_, number)| number)
-    }
-
-    fn draft_events(&mut self, routes: &[Route<'_>], exchanges: &[Exchange], private: &Private) {
-        let mut batched: HashSet<usize> = HashSet::new();
-        let mut ready = Vec::new();
-        for index in self.candidates.clone() {
-            let Some(route) = routes.get(index) else {
-                continue;
-            };
-            let calls = route.read_calls();
-            let found = self.endpoint_of(index, &calls);
-            batched.extend(
-                found
-                    .and_then(|it| self.endpoints.get(it))
-                    .map(|it| it.route),
-            );
-            ready.push((index, route, found));
-        }
-        let named: HashSet<&str> = exchanges.iter().flat_map(|it| it.path.split('/')).collect();
-        for (index, route, found) in ready {
-            let calls = route.read_calls();
-            let own = self
-                .endpoints
-                .iter()
-                .find(|endpoint| endpoint.route == index);
-            let lists = || {
-                calls
-                    .iter()
-                    .any(|it| it.body.as_ref().is_some_and(|body| body.is_array()))
-            };
-            if own.is_some_and(|it| batched.contains(&index) || it.is_named_so() || lists()) {
-                self.refuse(route, Reason::ClientBatch);
-                continue;
-            }
-            let endpoint = found.and_then(|it| Some((it, self.endpoints.get(it)?)));
-            let again = route.read_calls();
-            let draft = Draft::new(index, route, again, endpoint, private);
-            let verdict = verdict::judge_answers(&calls, &draft.ack, &named, private);
-            match verdict {
-                Some(reason) => self.refuse(route, reason),
-                None if draft.mapping.fields.is_empty() && !draft.mapping.rest => {
-                    self.refuse(route, Reason::NothingVaries);
-                }
-                None => self.drafts.push(draft),
-            }
-        }
-    }
-
-    fn take_other_hosts(&mut self, exchanges: &[Exchange], host: &str, private: &Private) {
-        let others = exchanges
-            .iter()
-            .filter(|it| it.host != host && is_write(it));
-        let mut by_host: BTreeMap<&str, Vec<&Exchange>> = BTreeMap::new();
-        for exchange in others {
-            by_host.entry(&exchange.host).or_default().push(exchange);
-        }
-        for (host, calls) in by_host {
-            for route in gather_routes(calls.into_iter(), private) {
-                self.not_proposed.push(NotProposed {
-                    route: format!("{} {host}{}", route.method, route.pattern()),
-                    exchanges: route.calls.len(),
-                    reason: Reason::OtherHost,
-                });
-            }
-        }
-    }
-
-    fn tell(&mut self, subject: &str, text: impl Into<String>) {
-        self.unknown.push(Unknown {
-            route: String::new(),
-            subject: subject.to_owned(),
-            text: text.into(),
-        });
-    }
-
-    fn write(
-        mut self,
-        exchanges: &[Exchange],
-        host: &str,
-        routes: &[Route<'_>],
-        options: &Options,
-    ) -> Proposal {
-        let calls: Vec<&Exchange> = self
-            .drafts
-            .iter()
-            .filter_map(|draft| routes.get(draft.route))
-            .flat_map(|route| route.calls.iter().copied().filter(|call| call.succeeded()))
-            .collect();
-        let credential = credential::propose_credential(&calls);
-        let (upstream, upstream_note) = self.choose_upstream(exchanges, host, options);
-        if self.drafts.is_empty() {
-            self.tell("event", "no call looks like an event");
-        }
-        if credential.bare > 0 {
-            let all = credential.calls;
-            self.tell(
-                "identity.require",
-                format!(
-                    "{} of {all} event calls that succeeded have no credential; some browsers leave cookies and \
-                     Authorization out of their HAR files",
-                    credential.bare
-                ),
-            );
-        }
-        for draft in &self.drafts {
-            let of = draft.doubts.iter().map(|(subject, text)| Unknown {
-                route: draft.label(),
-                subject: subject.clone(),
-                text: text.clone(),
-            });
-            self.unknown.extend(of);
-        }
-        let mut user: Vec<(String, usize)> = Vec::new();
-        let mut keys: Vec<(String, usize)> = Vec::new();
-        let add = |list: &mut Vec<(String, usize)>, name: &str, calls: usize| match list
-            .iter_mut()
-            .find(|(known, _)| known == name)
-        {
-            Some((_, count)) => *count += calls,
-            None => list.push((name.to_owned(), calls)),
-        };
-        for draft in &self.drafts {
-            if let Some(found) = &draft.mapping.user {
-                found
-                    .templates
-                    .iter()
-                    .for_each(|one| add(&mut user, one, found.calls));
-            }
-            draft
-                .mapping
-                .keys
-                .iter()
-                .for_each(|one| add(&mut keys, one, draft.good));
-        }
-        // A token's claim before what a body says: a name in a body is only its sender's word.
-        user.sort_by_key(|(template, _)| !template.starts_with("jwt."));
-        let groups = gather_groups(&self.drafts, &self.endpoints);
-        let sheet = print::Sheet {
-            seen: exchanges.len(),
-            host,
-            upstream: &upstream,
-            upstream_note: &upstream_note,
-            user: &user,
-            keys: &keys,
-            credential: &credential,
-            groups: &groups,
-            drafts: &self.drafts,
-            endpoints: &self.endpoints,
-            reads: &reads::repeated_reads(routes),
-            not_proposed: &self.not_proposed,
-            unknown: &self.unknown,
-        };
-        let toml = sheet.write();
-        let events = self.drafts.iter().map(|draft| Proposed {
-            route: draft.label(),
-            exchanges: draft.seen,
-            on: draft.is_sure(),
-        });
-        Proposal {
-            toml,
-            events: events.collect(),
-            not_proposed: self.not_proposed,
-            unknown: self.unknown,
-        }
-    }
-
-    /// The application's address, and what it rests on.
-    fn choose_upstream(
-        &mut self,
-        exchanges: &[Exchange],
-        host: &str,
-        options: &Options,
-    ) -> (String, String) {
-        if let Some(url) = &options.upstream {
-            return (
-                url.trim_end_matches('/').to_owned(),
-                "as you said".to_owned(),
-            );
-        }
-        let own = exchanges.iter().filter(|exchange| exchange.host == host);
-        let (plain, other): (Vec<_>, Vec<_>) = own.partition(|exchange| exchange.scheme == "http");
-        if !plain.is_empty() && other.is_empty() {
-            return (format!("http://{host}"), counted(plain.len()));
-        }
-        let text = "where the application listens for plain http; the session used https, or none";
-        self.tell("upstream.url", text);
-        (
-            "http://127.0.0.1:8888".to_owned(),
-            "to be filled in; 0 exchanges".to_owned(),
-        )
-    }
+    survey::survey_exchanges(exchanges, options)
 }

@@ -5,13 +5,17 @@ use super::batches::Endpoint;
 use super::credential::Credential;
 use super::draft::{Draft, GroupDraft, exchanges};
 use super::reads::Read;
+use super::recording::RecordingFacts;
+use super::toml_text::{Out, key, quoted, written};
 use super::{NotProposed, Unknown};
 use serde_json::Value;
 
 /// What is written.
 pub(super) struct Sheet<'a> {
     pub(super) seen: usize,
-    pub(super) host: &'a str,
+    /// The host whose exchanges were looked into; `None`: all were.
+    pub(super) host: Option<&'a str>,
+    pub(super) recorded: Option<RecordingFacts>,
     pub(super) upstream: &'a str,
     pub(super) upstream_note: &'a str,
     pub(super) user: &'a [(String, usize)],
@@ -28,11 +32,14 @@ pub(super) struct Sheet<'a> {
 impl Sheet<'_> {
     pub(super) fn write(&self) -> String {
         let mut out = Out(String::new());
+        let of = match (self.recorded, self.host) {
+            (Some(facts), _) => format!(" that were forwarded in {} s", facts.seconds),
+            (None, None | Some("")) => ", of which those of no host were looked into".to_owned(),
+            (None, Some(host)) => format!(", of which those of {host} were looked into"),
+        };
         out.comment(&format!(
-            "Proposed by `tidegate learn` from {}, of which those of {} were looked into. It is a beginning: \
-             read it, then try it.",
+            "Proposed by `tidegate learn` from {}{of}. It is a beginning: read it, then try it.",
             exchanges(self.seen),
-            if self.host.is_empty() { "no host" } else { self.host },
         ));
         out.comment("Behind each line: how many exchanges it rests on.");
         out.section("[upstream]");
@@ -380,69 +387,5 @@ fn said_of(line: &Line, answers: usize) -> String {
     match line.doubt {
         None => format!("{} of {answers}", line.holds),
         Some(doubt) => format!("{} of {answers}; to be filled in: {doubt}", line.holds),
-    }
-}
-
-/// The text that grows.
-struct Out(String);
-
-impl Out {
-    /// On one line, whatever the session holds.
-    fn comment(&mut self, text: &str) {
-        let text = text.replace(char::is_control, " ");
-        self.0.push_str(&format!("# {text}\n"));
-    }
-
-    fn gap(&mut self) {
-        self.0.push('\n');
-    }
-
-    fn header(&mut self, header: &str) {
-        self.0.push_str(&format!("{header}\n"));
-    }
-
-    fn section(&mut self, header: &str) {
-        self.gap();
-        self.header(header);
-    }
-
-    fn line(&mut self, key: &str, value: &str, note: &str) {
-        let note = note.replace(char::is_control, " ");
-        self.0.push_str(&format!("{key} = {value}  # {note}\n"));
-    }
-}
-
-/// A text as TOML: what JSON escapes TOML escapes alike.
-fn quoted(text: &str) -> String {
-    Value::from(text.replace('\u{7f}', "")).to_string()
-}
-
-fn key(name: &str) -> String {
-    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !name.is_empty() && name.bytes().all(bare) {
-        name.to_owned()
-    } else {
-        quoted(name)
-    }
-}
-
-fn written(value: &Value) -> String {
-    match value {
-        Value::Null => "\"{null}\"".to_owned(),
-        Value::String(text) => quoted(text),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(all) => {
-            format!(
-                "[{}]",
-                all.iter().map(written).collect::<Vec<_>>().join(", ")
-            )
-        }
-        Value::Object(members) if members.is_empty() => "{}".to_owned(),
-        Value::Object(members) => {
-            let members = members
-                .iter()
-                .map(|(name, value)| format!("{} = {}", key(name), written(value)));
-            format!("{{ {} }}", members.collect::<Vec<_>>().join(", "))
-        }
     }
 }

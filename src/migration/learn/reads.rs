@@ -1,5 +1,6 @@
 //! Reads that a client repeats: what could be answered from memory.
 
+use super::caller::caller_of;
 use super::exchange::{Content, Exchange};
 use super::routes::Route;
 use std::collections::HashMap;
@@ -31,12 +32,7 @@ fn repeated(route: &Route<'_>) -> Option<Read> {
     let good: Vec<_> = route.calls.iter().filter(|call| is_json(call)).collect();
     let mut times: HashMap<_, usize> = HashMap::new();
     for call in &good {
-        let cookies = call.header("cookie");
-        let caller = (
-            call.header("authorization"),
-            cookies,
-            call.header("x-api-key"),
-        );
+        let caller = caller_of(call);
         *times.entry((caller, &call.path, &call.query)).or_default() += 1;
     }
     let calls = times.into_values().max().filter(|times| *times > 1)?;

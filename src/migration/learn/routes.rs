@@ -1,5 +1,6 @@
 //! Calls by route: the method and the path, in which what looks like an id is a `{name}`.
 
+use super::caller::caller_of;
 use super::exchange::Exchange;
 use super::private::Private;
 use crate::migration::words::{is_word, looks_like_id, names_id};
@@ -25,6 +26,9 @@ pub(super) struct Route<'e> {
     pub(super) method: &'e str,
     path: Vec<Segment>,
     pub(super) calls: Vec<&'e Exchange>,
+    /// A word of its paths that several callers use is named only since some call says that it is a
+    /// user's name.
+    pub(super) has_shared_name: bool,
 }
 
 /// A call of a route, with its JSON read.
@@ -34,6 +38,7 @@ pub(super) struct Call<'e> {
     pub(super) body: Option<Value>,
     pub(super) answer: Option<Value>,
     pub(super) claims: Map<String, Value>,
+    pub(super) caller: String,
     /// Named segments of its path.
     pub(super) path: Vec<(String, String)>,
 }
@@ -117,6 +122,7 @@ impl<'e> Route<'e> {
             body: exchange.body.json(),
             answer: exchange.answer.json(),
             claims: exchange.claims(),
+            caller: caller_of(exchange),
             path: names.iter().cloned().zip(values).collect(),
         }
     }
@@ -147,10 +153,26 @@ pub(super) fn gather_routes<'e>(
                 method: &exchange.method,
                 path,
                 calls: vec![exchange],
+                has_shared_name: false,
             }),
         }
     }
+    for route in &mut routes {
+        route.has_shared_name = has_shared_name(route, private);
+    }
     merge_routes(routes)
+}
+
+fn has_shared_name(route: &Route<'_>, private: &Private) -> bool {
+    let mut callers: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for call in route.calls.iter().take(MOST) {
+        let named =
+            segments_of(&call.path).filter(|text| is_word(text) && private.names_user(text));
+        for text in named {
+            callers.entry(text).or_default().insert(caller_of(call));
+        }
+    }
+    callers.values().any(|callers| callers.len() >= DIFFERENT)
 }
 
 fn segment_of(text: &str, body: Option<&Value>, private: &Private) -> Segment {
@@ -166,9 +188,12 @@ fn segment_of(text: &str, body: Option<&Value>, private: &Private) -> Segment {
     }
 }
 
+/// Most merges: each looks at all routes.
+const MOST_MERGES: usize = 100;
+
 /// Routes that differ in one place only, and whose calls have the same members, are one.
 fn merge_routes(mut routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
-    loop {
+    for _ in 0..MOST_MERGES {
         let mut alike: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         for (index, route) in routes.iter().enumerate() {
             let Some(members) = route.calls.first().and_then(|first| members_of(first)) else {
@@ -202,12 +227,14 @@ fn merge_routes(mut routes: Vec<Route<'_>>) -> Vec<Route<'_>> {
             }
             if let Some(later) = merged.take() {
                 one.calls.extend(later.calls);
+                one.has_shared_name |= later.has_shared_name;
             }
             merged = Some(one);
         }
         let first = indices.first().copied().unwrap_or_default();
         routes.splice(first..first, merged);
     }
+    routes
 }
 
 /// Names of the members of a call's and of its answer's object.

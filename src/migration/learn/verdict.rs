@@ -6,7 +6,7 @@ use super::private::Private;
 use super::routes::{Call, Route};
 use crate::migration::words::{names_id, plain_name};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Why a route isn't proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub enum Reason {
     Method,
     /// No call of it succeeded.
     NoSuccess,
-    /// The file has none of its bodies.
+    /// None of its bodies is known.
     BodyMissing,
-    /// Bodies over 64 KiB.
+    /// Bodies over 64 KiB in a file, over 16 KiB in a recording, or with very many members.
     Large,
     /// Files, or whatever else is several parts.
     Upload,
@@ -73,8 +73,8 @@ impl Reason {
             Self::OtherHost => "goes to another host",
             Self::Method => "this method is no event's",
             Self::NoSuccess => "no call of it succeeded",
-            Self::BodyMissing => "the file lacks the bodies of its calls",
-            Self::Large => "its bodies are over 64 KiB",
+            Self::BodyMissing => "the bodies of its calls are missing",
+            Self::Large => "its bodies are too large to be looked into",
             Self::Upload => "an upload",
             Self::Form => "a form; events are JSON",
             Self::NotJson => "its bodies are no JSON objects",
@@ -161,18 +161,26 @@ pub(super) fn judge_calls(route: &Route<'_>, calls: &[Call<'_>]) -> Option<Reaso
     (!vary(calls)).then_some(Reason::NothingVaries)
 }
 
+/// Whether the calls of one caller differ; where no caller has two, whether any do.
 fn vary(calls: &[Call<'_>]) -> bool {
-    let said: HashSet<_> = calls
-        .iter()
-        .map(|call| {
-            (
-                &call.exchange.path,
-                &call.exchange.query,
-                call.body.as_ref().map(Value::to_string),
-            )
-        })
-        .collect();
-    said.len() > 1 || calls.len() < 2
+    let mut by_caller: HashMap<&str, (HashSet<_>, usize)> = HashMap::new();
+    let mut said = HashSet::new();
+    for call in calls {
+        let text = call.body.as_ref().map(Value::to_string);
+        let what = (&call.exchange.path, &call.exchange.query, text);
+        let (own, count) = by_caller.entry(&call.caller).or_default();
+        own.insert(what.clone());
+        *count += 1;
+        said.insert(what);
+    }
+    let mut several = by_caller
+        .values()
+        .filter(|(_, count)| *count > 1)
+        .peekable();
+    if several.peek().is_none() {
+        return said.len() > 1 || calls.len() < 2;
+    }
+    several.any(|(own, _)| own.len() > 1)
 }
 
 fn is_graphql(call: &Call<'_>) -> bool {
@@ -193,11 +201,11 @@ fn has_token(value: &Value, depth: usize) -> bool {
     })
 }
 
-/// What the answers say of it. `named`: segments of all paths of the session.
+/// What the answers say of it. `named`: segments of all paths, with the callers that named them.
 pub(super) fn judge_answers(
     calls: &[Call<'_>],
     ack: &Ack,
-    named: &HashSet<&str>,
+    named: &HashSet<(String, &str)>,
     private: &Private,
 ) -> Option<Reason> {
     let unknown = ack.body.iter().filter(|line| line.doubt.is_some()).count();
@@ -223,7 +231,10 @@ pub(super) fn judge_answers(
                         .count()
                         == 1
                 })
-                .any(|id| named.contains(&**id) || (id.len() >= 8 && private.was_sent(id)))
+                .any(|id| {
+                    let by_path = named.contains(&(call.caller.clone(), &**id));
+                    by_path || (id.len() >= 8 && private.was_sent(id))
+                })
         });
     used.then_some(Reason::AnswerIsUsed)
 }
