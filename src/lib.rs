@@ -57,6 +57,7 @@ pub mod rollout;
 pub mod template;
 
 // Decisions and instruments, pure or nearly.
+pub mod copies;
 pub mod drain;
 pub mod identity;
 pub mod metrics;

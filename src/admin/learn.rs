@@ -54,9 +54,16 @@ pub(super) async fn show_proposal(setup: &Setup, query: &str) -> Response<Body> 
         return no_recording();
     };
     let upstream = setup.upstream.clone();
-    match tokio::task::spawn_blocking(move || propose_of(taken, upstream)).await {
-        Ok(proposal) => json(StatusCode::OK, &proposal),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread of its own, which a stop doesn't wait for.
+    let thread = std::thread::Builder::new().name("learn".to_owned());
+    // Whoever asked may have gone.
+    let begun = thread.spawn(move || drop(tell.send(propose_of(taken, upstream))));
+    let failed = |what: &str| text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{what}\n"));
+    match (begun, told.await) {
+        (Err(error), _) => failed(&error.to_string()),
+        (Ok(_), Ok(proposal)) => json(StatusCode::OK, &proposal),
+        (Ok(_), Err(_)) => failed("the proposal broke off"),
     }
 }
 

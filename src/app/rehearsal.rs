@@ -48,8 +48,8 @@ pub(super) struct Plan {
     clock: Clock,
     outcomes: Arc<dyn Outcomes>,
     ended: CancellationToken,
-    /// Must be another place than `upstream`.
-    application: Option<Uri>,
+    /// Where live calls and batches go: must be other addresses than the target's.
+    live: Vec<Uri>,
 }
 
 /// A client of one of the two applications whose states are compared.
@@ -114,7 +114,11 @@ impl Plan {
             clock,
             outcomes: engine.outcomes(),
             ended: engine.ended(),
-            application: (!shadow.is_application).then(|| config.upstream.url.clone()),
+            live: if shadow.is_application || shadow.shares_address {
+                Vec::new()
+            } else {
+                live_addresses(config)
+            },
         }
     }
 
@@ -124,17 +128,19 @@ impl Plan {
     /// The metrics or the random numbers can't be had, or the target is the application, as the names
     /// of both are resolved.
     pub(super) fn build(self) -> anyhow::Result<Rehearsal> {
-        if let (Some(application), Some(target)) = (&self.application, &self.upstream) {
-            let known = addresses_of(application);
-            if addresses_of(&target.url)
-                .iter()
-                .any(|one| known.contains(one))
-            {
+        if let Some(target) = &self.upstream {
+            let found = addresses_of(&target.url);
+            let is_there = |live: &&Uri| addresses_of(live).iter().any(|one| found.contains(one));
+            if let Some(live) = self.live.iter().find(is_there) {
                 anyhow::bail!(
-                    "shadow.url {} is the address of upstream.url, where each event would count \
-                     twice; allowed is another one, or writes_are_idempotent = true",
+                    "shadow.url {} has the address of {live}, where each event would count twice; \
+                     allowed is another one, writes_are_idempotent = true, or, where both are told \
+                     apart by name, shares_address = true",
                     target.url
                 );
+            }
+            if found.is_empty() {
+                tracing::warn!(url = %target.url, "the name of shadow.url can't be resolved");
             }
         }
         let mut secret = [0; 32];
@@ -202,6 +208,15 @@ impl Plan {
             body_timeout: self.body_timeout,
         }))
     }
+}
+
+fn live_addresses(config: &Config) -> Vec<Uri> {
+    let of_group = |group: &Group| match &group.shape {
+        Shape::Batch(Target::Url(url)) => Some(url.clone()),
+        _ => None,
+    };
+    let groups = config.groups.iter().filter_map(of_group);
+    groups.chain([config.upstream.url.clone()]).collect()
 }
 
 /// The addresses that a name stands for; none, if it can't be resolved.

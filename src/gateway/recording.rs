@@ -8,6 +8,7 @@ use crate::ingest::accept::refusal::Refusal;
 use crate::migration::learn::{LARGEST_PLAIN, Unpacked};
 use crate::peer::Peer;
 use crate::recorder::{AnswerCopy, Recorded, Recorder};
+use crate::upstream::gather_to_repeat;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use std::sync::Arc;
@@ -37,7 +38,8 @@ impl Recording {
         let Some(Recorded { body: copy, answer }) = self.0.record_call(request, peer) else {
             return Awaited(None);
         };
-        let body = std::mem::take(request.body_mut());
+        // ORDER: gathered before it is copied, since a copied body can't be sent again.
+        let body = gather_to_repeat(request.method(), std::mem::take(request.body_mut()));
         *request.body_mut() = copy_body(body, copy);
         Awaited(Some(answer))
     }

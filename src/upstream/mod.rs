@@ -26,6 +26,7 @@ mod tunnel;
 mod upload;
 
 pub use error::UpstreamError;
+pub(crate) use repeat::gather_to_repeat;
 pub use reserve::CallerClass;
 pub use settings::{RelayRule, UpstreamSettings};
 
@@ -170,11 +171,7 @@ impl Upstream {
         });
         head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
-        let body = if repeat::is_idempotent(&head.method) {
-            repeat::gather_if_at_hand(body)
-        } else {
-            body
-        };
+        let body = gather_to_repeat(&head.method, body);
         let response = self.ask(Box::new(Request::from_parts(head, body))).await?;
         self.finish(response, upgrade, taken)
     }

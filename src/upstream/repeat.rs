@@ -18,6 +18,15 @@ pub(super) fn is_idempotent(method: &Method) -> bool {
     )
 }
 
+/// The body of a call, in memory where that lets the call be sent again.
+pub(crate) fn gather_to_repeat(method: &Method, body: Body) -> Body {
+    if is_idempotent(method) {
+        gather_if_at_hand(body)
+    } else {
+        body
+    }
+}
+
 /// A small body that has come with its head, in one piece, so that it can be sent again; any other
 /// one as it is.
 pub(super) fn gather_if_at_hand(mut body: Body) -> Body {

@@ -9,7 +9,7 @@ const RANKS: [&[&str]; 12] = [
     // bodies.
     &["template", "memory", "rollout"],
     &[
-        "identity", "route", "metrics", "notices", "drain", "recorder",
+        "identity", "route", "metrics", "notices", "drain", "recorder", "copies",
     ],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],

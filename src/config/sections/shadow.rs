@@ -21,6 +21,9 @@ keys! {
     /// `true`: `url` is sent the client's `Host`. Where one front serves staging and production by name,
     /// that would reach production
     PRESERVE_HOST = Key::with("preserve_host", Flag, "false");
+    /// `true`: `url` may have the address of the application under another name, since a front there
+    /// tells the two apart by it
+    SHARES_ADDRESS = Key::with("shares_address", Flag, "false");
     /// what copies of calls and the events of batches may take in memory, half of it each; calls
     /// beyond it are shed from the comparison, and told
     MAX_BYTES = Key::text("max_bytes", Size, "32MiB");
@@ -56,6 +59,7 @@ pub(super) fn read(section: Section<'_>) -> Shadow {
         settings: ShadowSettings {
             url: section.compiled(&URL, url_of),
             is_application: false,
+            shares_address: section.flag(&SHARES_ADDRESS),
             preserve_host: section.flag(&PRESERVE_HOST),
             max_bytes: section.memory_size(&MAX_BYTES),
             ignore: section.compiled_list(&IGNORE, place_of).unwrap_or_default(),

@@ -42,6 +42,16 @@ pub(super) fn find_repeats(
     calls.iter().map(is_repeated).collect()
 }
 
+/// Whether nearly all calls of one caller differ in a value; where no caller called twice, whether
+/// all calls do, whoever made them.
+pub(super) fn differs_by_call(by_caller: &ByCaller<'_>) -> bool {
+    if by_caller.values().any(|(_, calls)| *calls > 1) {
+        return differs_within(by_caller);
+    }
+    let values: HashSet<_> = by_caller.values().flat_map(|(values, _)| values).collect();
+    values.len() * 4 >= by_caller.len() * 3
+}
+
 /// Whether the calls of one caller differ in a value. What differs between callers only is a
 /// caller's or a device's, not an event's.
 pub(super) fn differs_within(by_caller: &ByCaller<'_>) -> bool {

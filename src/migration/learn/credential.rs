@@ -58,8 +58,11 @@ pub(super) fn propose_credential(calls: &[&Exchange]) -> Credential {
         .iter()
         .filter(|call| other_origin(call).is_some() && !allows_origin(call))
         .count();
+    // A page that the application lets read public answers must not be let read others.
+    let with_credentials = calls.iter().any(allows);
     let origins = count(calls, |call| {
-        let allowed = other_origin(call).filter(|_| allows_origin(call));
+        let is_allowed = allows_origin(call) && (!with_credentials || allows(&call));
+        let allowed = other_origin(call).filter(|_| is_allowed);
         allowed.into_iter().collect()
     });
     let mut expose: Vec<_> = calls
@@ -76,7 +79,7 @@ pub(super) fn propose_credential(calls: &[&Exchange]) -> Credential {
         calls: calls.len(),
         require,
         double_submit,
-        cors_credentials: !origins.is_empty() && calls.iter().any(allows),
+        cors_credentials: !origins.is_empty() && with_credentials,
         origins,
         expose,
         changing: changing(calls),

@@ -1,7 +1,7 @@
 //! The mapping from a call to its event: which members are its id, its user and its time.
 
 use super::batches::Endpoint;
-use super::by_caller::{count_by_caller, differs_within, find_repeats};
+use super::by_caller::{count_by_caller, differs_by_call, differs_within, find_repeats};
 use super::caller::is_session;
 use super::repeats::{Place, places_of};
 use super::routes::Call;
@@ -11,7 +11,7 @@ use crate::migration::words::{
     names_user, plain_name,
 };
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// A line of the mapping.
 #[derive(Debug)]
@@ -184,33 +184,38 @@ impl Search<'_, '_> {
             .collect();
         let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
         let by_caller = count_by_caller(self.calls, place);
-        let distinct: usize = by_caller.values().map(|(distinct, _)| distinct.len()).sum();
         let named = ID_NAMES.contains(&&*plain_name(place.name()));
         let uuids = texts.iter().all(|text| is_uuid(text)) && texts.len() > 1;
         texts.len() == values.len()
             && texts.iter().all(|text| !text.is_empty())
             && values.len() * 2 >= self.calls.len()
             // A call that is made again has its id again.
-            && distinct * 4 >= values.len() * 3
+            && differs_by_call(&by_caller)
             && !names_user(place.name())
             && (named || (uuids && differs_within(&by_caller)))
     }
 
     fn tell_no_id(&self, mapping: &mut Mapping) {
         mapping.repeats = vec![false; self.calls.len()];
-        let said: HashSet<_> = self
-            .calls
-            .iter()
-            .map(|call| {
-                (
-                    &call.caller,
-                    &call.exchange.path,
-                    &call.exchange.query,
-                    call.body.as_ref().map(Value::to_string),
-                )
+        let mut by_caller: HashMap<&str, Vec<_>> = HashMap::new();
+        for call in self.calls {
+            let exchange = &call.exchange;
+            let body = call.body.as_ref().map(Value::to_string);
+            let said = (&exchange.path, &exchange.query, body);
+            by_caller.entry(&call.caller).or_default().push(said);
+        }
+        // A caller that called once says nothing of whether its next call differs; where all did,
+        // what different callers said is all that there is.
+        let has_several = by_caller.values().any(|said| said.len() > 1);
+        let differ = if has_several {
+            by_caller.values().all(|said| {
+                let distinct: HashSet<_> = said.iter().collect();
+                distinct.len() == said.len()
             })
-            .collect();
-        let differ = said.len() == self.calls.len();
+        } else {
+            let distinct: HashSet<_> = by_caller.values().flatten().collect();
+            distinct.len() == self.calls.len()
+        };
         mapping.missing_id = Some(if differ { "hash" } else { "generate" });
         let taken = Place::Body(vec![mapping.id_field.clone()]);
         if self.count(&taken) > 0 {
@@ -276,7 +281,7 @@ impl Search<'_, '_> {
             .iter()
             .filter(|place| matches!(place, Place::Claim(_)));
         claims
-            .filter(|place| names_user(place.name()))
+            .filter(|place| names_user(place.name()) && self.count(place) * 2 >= self.calls.len())
             .min_by_key(|place| rank(&USER_NAMES, place.name()))
             .cloned()
     }
@@ -377,6 +382,7 @@ impl Search<'_, '_> {
             };
             let plain = plain_name(&name);
             if matches!(place, Place::Query(_))
+                && self.is_shared(place)
                 && ["key", "token", "secret"]
                     .iter()
                     .any(|it| plain.contains(it))

@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 /// How many values are remembered; beyond it no text of an answer is shown.
 const MOST: usize = 500_000;
+/// Names under which one value is sent.
+const MOST_NAMES: usize = 64;
 
 /// Values that were sent, with the members that held them.
 #[derive(Debug, Default)]
@@ -63,7 +65,9 @@ impl Private {
         }
         if self.sent.len() < MOST {
             let names = self.sent.entry(value.to_owned()).or_default();
-            names.insert(plain_name(name));
+            if names.len() < MOST_NAMES {
+                names.insert(plain_name(name));
+            }
         }
     }
 

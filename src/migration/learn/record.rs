@@ -3,6 +3,7 @@
 
 use super::exchange::{Content, Exchange, parse_query};
 use crate::body::Body;
+use crate::copies::{copy_headers, copy_uri, size_of};
 use crate::memory::{Lease, NoRoom};
 use crate::peer::Peer;
 use crate::recorder::Ending;
@@ -88,8 +89,8 @@ impl Record {
         room.stretch(BESIDE + size_of(call.headers()) + target)?;
         Ok(Self {
             method: call.method().clone(),
-            uri: call.uri().clone(),
-            headers: call.headers().clone(),
+            uri: copy_uri(call.uri()),
+            headers: copy_headers(call.headers()),
             client: peer.client,
             https: peer.https,
             host: peer.host.clone(),
@@ -143,7 +144,7 @@ impl Record {
             self.lose();
         }
         if !self.lost {
-            self.answer = Some((status, headers.clone()));
+            self.answer = Some((status, copy_headers(headers)));
         }
     }
 
@@ -214,13 +215,6 @@ fn content(headers: &HeaderMap, copied: Copied, unpack: Unpack, room: &mut Lease
 fn grow(room: &mut Lease, by: usize) -> Result<(), NoRoom> {
     let taken = usize::try_from(room.bytes()).unwrap_or(usize::MAX);
     room.stretch(taken.saturating_add(by))
-}
-
-fn size_of(headers: &HeaderMap) -> usize {
-    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-        name.as_str().len() + value.len() + 64
-    };
-    headers.iter().map(line).sum()
 }
 
 /// The lines of a head, names in lower case.

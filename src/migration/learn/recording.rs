@@ -12,6 +12,7 @@
 use super::exchange::Exchange;
 use super::record::{Made, Record, Side, Unpack};
 use crate::body::Body;
+use crate::copies::size_of;
 use crate::drain::Drain;
 use crate::memory::{Lease, Memory};
 use crate::migration::words::looks_like_id;
@@ -35,6 +36,12 @@ const MOST_BYTES: u64 = 32 << 20;
 /// Of a route's writes and reads.
 const MOST_OF_ROUTE: usize = 500;
 const MOST_OF_READ: usize = 100;
+/// Longest path, and longest query, bytes.
+const LONGEST_PART: usize = 4 << 10;
+/// Segments of a path, and parameters of a query.
+const MOST_PARTS: usize = 64;
+/// Largest head, bytes.
+const LARGEST_HEAD: usize = 32 << 10;
 /// A recording that its asker hasn't asked for in so long a time is dropped.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a recording may take.
@@ -275,8 +282,12 @@ impl Recording {
         }
     }
 
-    /// Whether a call is one too many of its route, or of all reads; else it counts.
+    /// Whether a call is one too many of its route, or of all reads, or has a head that no proposal
+    /// is made of; else it counts.
     fn is_surplus(&mut self, call: &Request<Body>) -> bool {
+        if is_odd(call) {
+            return true;
+        }
         let is_read = call.method().is_safe();
         if is_read && self.reads >= MOST / 2 {
             return true;
@@ -290,6 +301,17 @@ impl Recording {
         self.reads += usize::from(is_read);
         false
     }
+}
+
+/// Whether a head is larger than those of event calls: what is worked out of it grows with the square
+/// of its path's and its query's parts.
+fn is_odd(call: &Request<Body>) -> bool {
+    let (path, query) = (call.uri().path(), call.uri().query().unwrap_or_default());
+    path.len() > LONGEST_PART
+        || query.len() > LONGEST_PART
+        || path.matches('/').count() > MOST_PARTS
+        || query.matches('&').count() > MOST_PARTS
+        || size_of(call.headers()) > LARGEST_HEAD
 }
 
 /// The method and the path, in which all that looks like an id is alike.

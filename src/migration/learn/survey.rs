@@ -12,7 +12,7 @@ use super::routes::{Call, Route, gather_routes};
 use super::verdict::{self, Reason};
 use super::{NotProposed, Options, Proposal, Proposed, Unknown};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Looks into exchanges, and writes what it found.
 pub(super) fn survey_exchanges(exchanges: &[Exchange], options: &Options) -> Proposal {
@@ -162,13 +162,11 @@ impl Survey {
             );
             ready.push((index, route, found));
         }
-        let named: HashSet<(String, &str)> = exchanges
-            .iter()
-            .flat_map(|it| {
-                let caller = caller_of(it);
-                it.path.split('/').map(move |part| (caller.clone(), part))
-            })
-            .collect();
+        let mut named: HashMap<String, HashSet<&str>> = HashMap::new();
+        for exchange in exchanges {
+            let parts = named.entry(caller_of(exchange)).or_default();
+            parts.extend(exchange.path.split('/'));
+        }
         for (index, route, found) in ready {
             let calls = route.read_calls();
             let own = self

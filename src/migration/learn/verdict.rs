@@ -205,7 +205,7 @@ fn has_token(value: &Value, depth: usize) -> bool {
 pub(super) fn judge_answers(
     calls: &[Call<'_>],
     ack: &Ack,
-    named: &HashSet<(String, &str)>,
+    named: &HashMap<String, HashSet<&str>>,
     private: &Private,
 ) -> Option<Reason> {
     let unknown = ack.body.iter().filter(|line| line.doubt.is_some()).count();
@@ -232,7 +232,9 @@ pub(super) fn judge_answers(
                         == 1
                 })
                 .any(|id| {
-                    let by_path = named.contains(&(call.caller.clone(), &**id));
+                    let by_path = named
+                        .get(&call.caller)
+                        .is_some_and(|parts| parts.contains(&**id));
                     by_path || (id.len() >= 8 && private.was_sent(id))
                 })
         });

@@ -2,6 +2,7 @@
 //! what finds no room is shed and counted.
 
 use super::stage::Copied;
+use crate::copies::{copy_bytes, copy_headers, copy_uri, size_of};
 use crate::ingest::accept::mirror::{Answered, Expecting, Mirror, Seen};
 use crate::memory::{Lease, Memory};
 use crate::migration::parity::{Report, Sheet};
@@ -23,8 +24,6 @@ use tokio::time::Instant;
 pub(super) const QUEUE: usize = 8_192;
 /// What a copy takes beside its head and its body, bytes.
 pub(super) const BESIDE: usize = 1 << 10;
-/// A body up to this size is copied: the buffer that it was read into may be far larger.
-const SMALL: usize = 32 << 10;
 
 /// Takes copies, and tells what was found; clones share everything.
 #[derive(Debug, Clone)]
@@ -125,11 +124,6 @@ impl Shared {
     }
 }
 
-fn size_of(headers: &HeaderMap) -> usize {
-    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 64;
-    headers.iter().map(line).sum()
-}
-
 /// A head without what belongs to its connection.
 fn copy_head(parts: &Parts) -> Parts {
     let mut copy = Request::new(()).into_parts().0;
@@ -140,44 +134,13 @@ fn copy_head(parts: &Parts) -> Parts {
     copy
 }
 
-fn copy_bytes(bytes: &Bytes) -> Bytes {
-    if bytes.len() <= SMALL {
-        Bytes::copy_from_slice(bytes)
-    } else {
-        bytes.clone()
-    }
-}
-
-fn copy_uri(uri: &Uri) -> Uri {
-    let text = uri.to_string();
-    Uri::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| uri.clone())
-}
-
-/// The same headers, out of the buffer that they were read into: their values in one piece of
-/// memory.
-fn copy_headers(headers: &HeaderMap) -> HeaderMap {
-    let bytes: usize = headers.values().map(HeaderValue::len).sum();
-    let mut values = BytesMut::with_capacity(bytes);
-    headers
-        .values()
-        .for_each(|value| values.extend_from_slice(value.as_bytes()));
-    let mut values = values.freeze();
-    let copy = |(name, value): (&HeaderName, &HeaderValue)| {
-        let bytes = values.split_to(value.len());
-        let copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
-        (name.clone(), copy)
-    };
-    let mut copied = HeaderMap::with_capacity(headers.len());
-    headers.iter().map(copy).for_each(|(name, value)| {
-        copied.append(name, value);
-    });
-    copied
-}
-
 impl Mirror for Shadow {
     fn copy_call(&self, candidates: &[&EventRoute], seen: Seen<'_>) -> Option<Box<dyn Expecting>> {
         let (_, route) = self.0.find(candidates)?;
-        let bytes = seen.body.len() + size_of(&seen.parts.headers) + BESIDE;
+        let target = seen.parts.uri.path_and_query();
+        let target = target.map_or(0, |target| target.as_str().len());
+        let beside = target + seen.request_id.len() + BESIDE;
+        let bytes = seen.body.len() + size_of(&seen.parts.headers) + beside;
         let Some((call, answer, room)) = self.0.make_room(bytes) else {
             route.shed();
             return None;

@@ -161,7 +161,10 @@ impl Pairs {
     /// Nothing of a call is compared; its route, if it was open.
     pub(super) fn forget(&mut self, ticket: Ticket) -> Option<usize> {
         let open = self.open.remove(&ticket)?;
-        if let Some(key) = open.key {
+        // The same id may have been kept again since, for another call.
+        if let Some(key) = open.key
+            && self.by_event.get(&key) == Some(&ticket)
+        {
             self.by_event.remove(&key);
         }
         Some(open.route)

@@ -11,6 +11,8 @@ pub struct ShadowSettings {
     pub url: Option<Uri>,
     /// That is the application itself, which has the single calls already.
     pub is_application: bool,
+    /// It has the address of the application, and is told from it by its name.
+    pub shares_address: bool,
     /// The client's Host is kept; else it is the target's authority.
     pub preserve_host: bool,
     /// What copies and the events of batches may take in memory, bytes.
