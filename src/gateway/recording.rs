@@ -39,7 +39,8 @@ impl Recording {
             return Awaited(None);
         };
         // ORDER: gathered before it is copied, since a copied body can't be sent again.
-        let body = gather_to_repeat(request.method(), std::mem::take(request.body_mut()));
+        let body = std::mem::take(request.body_mut());
+        let body = gather_to_repeat(request.method(), body);
         *request.body_mut() = copy_body(body, copy);
         Awaited(Some(answer))
     }
