@@ -574,6 +574,22 @@ fn what_differs_between_callers_only_is_no_events_id_and_no_header_that_changes(
 }
 
 #[test]
+fn callers_that_called_once_each_prove_no_id_by_what_they_share() {
+    let once = |user: u32| {
+        let bearer = token(&json!({ "sub": format!("user-{user}") }));
+        let lesson = format!("lesson-{}", 7 + user % 2);
+        call("POST", "https://app.test/marks", 200)
+            .header("Authorization", &format!("Bearer {bearer}"))
+            .json(&json!({ "id": lesson }))
+            .answer(&json!({ "ok": true }))
+    };
+    let (_, proposal) = learned((0..20).map(once).collect());
+    let text = &proposal.toml;
+    assert!(!text.contains("clientEventId = \"{body.id}\""), "{text}");
+    has(&proposal, &["missing_id = \"generate\""]);
+}
+
+#[test]
 fn one_or_two_exchanges_are_too_thin_and_are_proposed_as_off() {
     let event = |number: u32| {
         let body = json!({ "eventId": uuid(number), "userId": "u-1" });

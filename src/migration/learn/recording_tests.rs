@@ -63,6 +63,24 @@ async fn a_recording_whose_asker_went_away_ends_and_drops_what_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn heads_that_no_event_call_has_are_not_recorded() {
+    let (recordings, task) = recordings();
+    let running = tokio::spawn(task.run(Drain::new()));
+    let begun = recordings.begin(LONGEST).unwrap();
+    for odd in [
+        "/a".repeat(MOST_PARTS + 1),
+        format!("/{}", "a".repeat(LONGEST_PART)),
+        format!("/a?{}", "b&".repeat(MOST_PARTS + 1)),
+        format!("/a?{}", "b".repeat(LONGEST_PART + 1)),
+    ] {
+        assert!(record(&recordings, "POST", &odd).is_none(), "{odd}");
+    }
+    assert!(record(&recordings, "POST", &"/a".repeat(MOST_PARTS)).is_some());
+    assert_eq!(recordings.progress(begun.recording).unwrap().calls, 1);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recording_whose_time_is_over_takes_no_call_and_waits_for_its_asker() {
     let (recordings, task) = recordings();
     let running = tokio::spawn(task.run(Drain::new()));
