@@ -130,6 +130,13 @@ impl Plan {
     pub(super) fn build(self) -> anyhow::Result<Rehearsal> {
         if let Some(target) = &self.upstream {
             let found = addresses_of(&target.url);
+            if found.is_empty() && !self.live.is_empty() {
+                anyhow::bail!(
+                    "the name of shadow.url {} can't be resolved, so that it may be the \
+                     application's; allowed is a name that can",
+                    target.url
+                );
+            }
             let is_there = |live: &&Uri| addresses_of(live).iter().any(|one| found.contains(one));
             if let Some(live) = self.live.iter().find(is_there) {
                 anyhow::bail!(
@@ -138,9 +145,6 @@ impl Plan {
                      apart by name, shares_address = true",
                     target.url
                 );
-            }
-            if found.is_empty() {
-                tracing::warn!(url = %target.url, "the name of shadow.url can't be resolved");
             }
         }
         let mut secret = [0; 32];

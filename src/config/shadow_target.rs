@@ -70,6 +70,13 @@ pub(super) fn link_shadow(
             "is Tidegate itself, which would copy what it sends; allowed is an application",
         );
     }
+    if settings.shares_address && settings.preserve_host {
+        problems.add(
+            shadow.shares_address,
+            "says that a front tells shadow.url by its name, and preserve_host = true sends it the \
+             application's; allowed is one of the two",
+        );
+    }
     settings.is_application = target.is_some() && (is_application || shadow.may_be_application);
     let is_single = |group: &&Group| group.is_single();
     if settings.is_application

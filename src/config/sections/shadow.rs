@@ -22,7 +22,8 @@ keys! {
     /// that would reach production
     PRESERVE_HOST = Key::with("preserve_host", Flag, "false");
     /// `true`: `url` may have the address of the application under another name, since a front there
-    /// tells the two apart by it
+    /// tells the two apart by it. Without it that is an error in the log when the first call is copied,
+    /// and all copies are shed: names are resolved then, not by `check`
     SHARES_ADDRESS = Key::with("shares_address", Flag, "false");
     /// what copies of calls and the events of batches may take in memory, half of it each; calls
     /// beyond it are shed from the comparison, and told
@@ -51,6 +52,7 @@ pub(in crate::config) struct Shadow {
     pub(in crate::config) may_be_application: bool,
     pub(in crate::config) url: Position,
     pub(in crate::config) idempotent: Position,
+    pub(in crate::config) shares_address: Position,
     pub(in crate::config) state: Position,
 }
 
@@ -77,6 +79,7 @@ pub(super) fn read(section: Section<'_>) -> Shadow {
         may_be_application: section.flag(&WRITES_ARE_IDEMPOTENT),
         url: section.position(&URL),
         idempotent: section.position(&WRITES_ARE_IDEMPOTENT),
+        shares_address: section.position(&SHARES_ADDRESS),
         state: section.position(&STATE),
     };
     section.finish();

@@ -43,7 +43,7 @@ pub(super) fn find_repeats(
 }
 
 /// Whether nearly all calls of one caller differ in a value; where no caller called twice, whether
-/// all calls do, whoever made them.
+/// nearly all calls do, whoever made them.
 pub(super) fn differs_by_call(by_caller: &ByCaller<'_>) -> bool {
     if by_caller.values().any(|(_, calls)| *calls > 1) {
         return differs_within(by_caller);

@@ -54,15 +54,16 @@ pub(super) fn propose_credential(calls: &[&Exchange]) -> Credential {
     }
     let allows =
         |call: &&Exchange| call.answer_header("access-control-allow-credentials") == Some("true");
-    let not_allowed = calls
-        .iter()
-        .filter(|call| other_origin(call).is_some() && !allows_origin(call))
-        .count();
     // A page that the application lets read public answers must not be let read others.
     let with_credentials = calls.iter().any(allows);
+    let is_allowed =
+        |call: &&Exchange| allows_origin(call) && (!with_credentials || allows(call));
+    let not_allowed = calls
+        .iter()
+        .filter(|call| other_origin(call).is_some() && !is_allowed(call))
+        .count();
     let origins = count(calls, |call| {
-        let is_allowed = allows_origin(call) && (!with_credentials || allows(&call));
-        let allowed = other_origin(call).filter(|_| is_allowed);
+        let allowed = other_origin(call).filter(|_| is_allowed(&call));
         allowed.into_iter().collect()
     });
     let mut expose: Vec<_> = calls

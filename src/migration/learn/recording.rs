@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`MOST`] calls, [`MOST_BYTES`] bytes of heads and bodies | the call is shed and counted |
 //! | [`MOST_OF_ROUTE`] writes or [`MOST_OF_READ`] reads of one method and form of path; reads half of all | the call isn't recorded, and is counted |
+//! | [`LONGEST_PART`] bytes or [`MOST_PARTS`] parts of a path or a query, [`LARGEST_HEAD`] bytes of a head | likewise |
 
 use super::exchange::Exchange;
 use super::record::{Made, Record, Side, Unpack};
@@ -285,7 +286,7 @@ impl Recording {
     /// Whether a call is one too many of its route, or of all reads, or has a head that no proposal
     /// is made of; else it counts.
     fn is_surplus(&mut self, call: &Request<Body>) -> bool {
-        if is_odd(call) {
+        if has_large_head(call) {
             return true;
         }
         let is_read = call.method().is_safe();
@@ -305,7 +306,7 @@ impl Recording {
 
 /// Whether a head is larger than those of event calls: what is worked out of it grows with the square
 /// of its path's and its query's parts.
-fn is_odd(call: &Request<Body>) -> bool {
+fn has_large_head(call: &Request<Body>) -> bool {
     let (path, query) = (call.uri().path(), call.uri().query().unwrap_or_default());
     path.len() > LONGEST_PART
         || query.len() > LONGEST_PART

@@ -253,7 +253,8 @@ impl Survey {
         }
         if credential.not_allowed > 0 {
             let text = format!(
-                "{} event calls came from origins that no answer allowed; they are not named",
+                "{} event calls came from origins that their answers didn't allow as [cors] would; they are \
+                 not named",
                 credential.not_allowed
             );
             self.tell("cors.origins", text);
@@ -331,7 +332,7 @@ impl Survey {
             (facts.shed, "calls found no room and are in no figure"),
             (
                 facts.surplus,
-                "calls are left out: of each route the first are enough",
+                "calls are left out: of each route the first are enough, or their heads are too large",
             ),
             (
                 facts.unfinished,

@@ -138,6 +138,17 @@ fn what_is_given_up_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_call_that_is_given_up_takes_nothing_of_one_with_its_id_that_came_after_it() {
+    let (mut scene, event) = (Scene::new(), key("u", "a"));
+    scene.open(1, Some(&event));
+    scene.open(2, Some(&event));
+    scene.pairs.forget(1);
+    assert!(scene.settle(&event, Batched::Taken).is_none());
+    assert_eq!(scene.answer(2).unwrap().batched, Some(Batched::Taken));
+    assert!(scene.is_empty());
+}
+
+#[test]
 fn an_event_that_is_offered_after_a_later_one_of_its_lane_is_out_of_order() {
     let (mut scene, a, b, other) = (Scene::new(), key("u", "a"), key("u", "b"), key("v", "c"));
     for (ticket, event) in [(10, &a), (9, &b), (8, &other)] {
