@@ -509,7 +509,10 @@ fn join_chunks(message: &str) -> String {
     let Some((head, mut rest)) = message.split_once("\r\n\r\n") else {
         return message.to_owned();
     };
-    if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+    if !head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked")
+    {
         return message.to_owned();
     }
     let mut out = format!("{head}\r\n\r\n");

@@ -56,8 +56,7 @@ pub(super) fn propose_credential(calls: &[&Exchange]) -> Credential {
         |call: &&Exchange| call.answer_header("access-control-allow-credentials") == Some("true");
     // A page that the application lets read public answers must not be let read others.
     let with_credentials = calls.iter().any(allows);
-    let is_allowed =
-        |call: &&Exchange| allows_origin(call) && (!with_credentials || allows(call));
+    let is_allowed = |call: &&Exchange| allows_origin(call) && (!with_credentials || allows(call));
     let not_allowed = calls
         .iter()
         .filter(|call| other_origin(call).is_some() && !is_allowed(call))
