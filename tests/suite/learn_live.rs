@@ -263,7 +263,7 @@ async fn nothing_of_a_body_or_a_credential_and_no_strangers_words_are_in_a_recor
         "{proposal}"
     );
     assert!(
-        all.contains("2 event calls came from origins that no answer allowed"),
+        all.contains("2 event calls came from origins that their answers didn't allow"),
         "{all}"
     );
 }
