@@ -71,8 +71,11 @@ fn enter(bench: &Bench<'_>, name: &str, mode: &str, target: Option<Target>) -> C
     let directory = bench.directory.join(name.replace(' ', "-"));
     let journal = directory.join("journal");
     let text = reference::configuration(bench.application.address, "process", &journal);
-    let mode = format!("[[event]]\nmode = \"{mode}\"");
-    let mut text = text.replace("[[event]]", &mode);
+    let mode = format!("\n[[event]]\nmode = \"{mode}\"\n");
+    let mut text = text
+        .replace("\nmode = \"off\"", "")
+        .replace("\nmode = \"coalesce\"", "")
+        .replace("\n[[event]]\n", &mode);
     if let Some(target) = target {
         text.push_str(&format!(
             "\n[shadow]\nurl = \"http://{}\"\n",
