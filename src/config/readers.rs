@@ -6,9 +6,26 @@ use super::section::Section;
 use super::tree::{Node, Spot};
 use crate::route::{Pattern, PatternError};
 use crate::template::{JsonTemplate, Source, TemplateError};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
+
+/// The address of an application: plain HTTP, without a path.
+///
+/// # Errors
+/// It is something else, which the text says.
+pub(super) fn application_url(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text
+        .parse()
+        .map_err(|error| format!("found {text:?}: {error}"))?;
+    let plain = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => Ok(uri),
+        _ => Err(format!(
+            "found {text:?}; allowed is \"http://HOST:PORT\", without a path"
+        )),
+    }
+}
 
 /// What every template may look at: the head of a call.
 pub(super) const HEAD: [Source; 4] = [Source::Header, Source::Cookie, Source::Query, Source::Jwt];

@@ -4,13 +4,14 @@ use super::bodies::{Bodies, Unusable};
 use super::callers::Callers;
 use super::collect::Unread;
 use super::touches::{TouchRules, Touches};
+use super::unpack::Unpacker;
 use crate::event::GroupIndex;
 use crate::identity::Caller;
-use crate::ingest::Acceptor;
 use crate::ingest::accept::ack::Ack;
 use crate::ingest::accept::call::Call;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::take::{Prepared, refusing_group};
+use crate::ingest::{Acceptor, CallerLanes};
 use crate::peer::Peer;
 use crate::route::{EventRoute, Params};
 use bytes::Bytes;
@@ -56,6 +57,31 @@ pub(super) struct Decider {
 }
 
 impl Decider {
+    /// Of these, with what reads bodies and what tells what calls touch. `within`: a body must be
+    /// there in this time.
+    pub(super) fn new(
+        callers: Callers,
+        acceptor: Acceptor,
+        lanes: CallerLanes,
+        within: Duration,
+    ) -> Self {
+        Self {
+            bodies: Bodies {
+                callers: callers.clone(),
+                acceptor: acceptor.clone(),
+                unpacker: Unpacker::new(),
+                within,
+            },
+            touch: TouchRules {
+                callers: callers.clone(),
+                acceptor: acceptor.clone(),
+                lanes,
+            },
+            callers,
+            acceptor,
+        }
+    }
+
     /// Decides an event call whose body is whole, and keeps its event if it is acknowledged.
     pub(super) async fn decide_event(&self, head: &EventHead<'_>, raw: &Bytes) -> Decision {
         for _ in 0..ATTEMPTS {

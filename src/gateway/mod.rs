@@ -47,7 +47,6 @@ use crate::route::{Found, Routes};
 use crate::upstream::Upstream;
 use crate::upstream::headers::normalize;
 use answers::{Answers, fail};
-use bodies::Bodies;
 pub(crate) use recording::unpack_recorded;
 pub(crate) use rehearsal::{Rehearsal, Setup as RehearsalSetup};
 
@@ -64,8 +63,6 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use touches::TouchRules;
-use unpack::Unpacker;
 
 /// What the gateway is made of.
 pub(crate) struct Setup {
@@ -144,17 +141,13 @@ impl Gateway {
             standing: standing.clone(),
             clock: setup.clock,
         };
-        let bodies = Bodies {
-            callers: callers.clone(),
-            acceptor: acceptor.clone(),
-            unpacker: Unpacker::new(),
-            within: setup.body_timeout,
-        };
-        let touch = TouchRules {
-            callers: callers.clone(),
-            acceptor: acceptor.clone(),
-            lanes: lanes.clone(),
-        };
+        let decider = Decider::new(
+            callers.clone(),
+            acceptor.clone(),
+            lanes.clone(),
+            setup.body_timeout,
+        );
+        let (bodies, touch) = (decider.bodies.clone(), decider.touch.clone());
         let recording = Recording(setup.recorder);
         let forwarder = Arc::new(Forwarder {
             answers: answers.clone(),
@@ -169,12 +162,6 @@ impl Gateway {
             explain: setup.explain,
             recording: recording.clone(),
         });
-        let decider = Decider {
-            callers: callers.clone(),
-            acceptor: acceptor.clone(),
-            bodies: bodies.clone(),
-            touch: touch.clone(),
-        };
         let events = EventCalls {
             answers: answers.clone(),
             bodies: bodies.clone(),

@@ -2,11 +2,9 @@
 //! an event path whose acknowledgements nobody hears.
 
 use super::answers::Answers;
-use super::bodies::Bodies;
 use super::callers::Callers;
 use super::decide::{Decider, Decision, EventHead};
-use super::touches::TouchRules;
-use super::unpack::{Unpacker, unpack_small};
+use super::unpack::unpack_small;
 use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::ingest::accept::call::Call;
@@ -72,21 +70,7 @@ impl Rehearsal {
             standing: standing.clone(),
             clock,
         };
-        let decider = Decider {
-            callers: callers.clone(),
-            acceptor: acceptor.clone(),
-            bodies: Bodies {
-                callers: callers.clone(),
-                acceptor: acceptor.clone(),
-                unpacker: Unpacker::new(),
-                within: body_timeout,
-            },
-            touch: TouchRules {
-                callers,
-                acceptor,
-                lanes,
-            },
-        };
+        let decider = Decider::new(callers, acceptor, lanes, body_timeout);
         Self {
             routes,
             decider,

@@ -2,10 +2,10 @@
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
 use crate::config::problem::Position;
+use crate::config::readers::application_url;
 use crate::config::section::Section;
 use crate::migration::shadow::{ShadowSettings, StateSettings};
 use crate::template::{Path, Source, Template};
-use http::Uri;
 
 keys! {
     "[shadow]";
@@ -59,7 +59,7 @@ pub(in crate::config) struct Shadow {
 pub(super) fn read(section: Section<'_>) -> Shadow {
     let shadow = Shadow {
         settings: ShadowSettings {
-            url: section.compiled(&URL, url_of),
+            url: section.compiled(&URL, application_url),
             is_application: false,
             shares_address: section.flag(&SHARES_ADDRESS),
             preserve_host: section.flag(&PRESERVE_HOST),
@@ -84,16 +84,6 @@ pub(super) fn read(section: Section<'_>) -> Shadow {
     };
     section.finish();
     shadow
-}
-
-fn url_of(text: &str) -> Result<Uri, String> {
-    let wrong = || format!("found {text:?}; allowed is \"http://HOST:PORT\", without a path");
-    let uri: Uri = text.parse().map_err(|_| wrong())?;
-    let is_plain = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(authority)) if is_plain && !authority.as_str().contains('@') => Ok(uri),
-        _ => Err(wrong()),
-    }
 }
 
 fn place_of(text: &str) -> Result<Path, String> {

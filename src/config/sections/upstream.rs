@@ -1,6 +1,7 @@
 //! `[upstream]`: the application, and how it is asked.
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
+use crate::config::readers::application_url;
 use crate::config::section::Section;
 use crate::peer::TrustedProxies;
 use crate::upstream::UpstreamSettings;
@@ -65,18 +66,5 @@ fn read_url(section: &Section<'_>) -> Option<Uri> {
             "is missing; the application's address is needed, such as \"http://127.0.0.1:8888\"";
         section.wrong_key(&URL, text);
     }
-    section.compiled(&URL, |text| {
-        let uri: Uri = text
-            .parse()
-            .map_err(|error| format!("found {text:?}: {error}"))?;
-        let plain = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => {
-                Ok(uri)
-            }
-            _ => Err(format!(
-                "found {text:?}; allowed is \"http://HOST:PORT\", without a path"
-            )),
-        }
-    })
+    section.compiled(&URL, application_url)
 }
