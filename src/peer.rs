@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// What a listener puts into each request's extensions.
@@ -11,6 +12,26 @@ pub struct Arrived {
     pub connection: Connection,
     /// Its connection's place.
     pub place: LentPlace,
+    /// Whether its connection waits for others.
+    pub precedence: Precedence,
+}
+
+/// Whether a connection is worked on before those on which no known caller has called; clones share
+/// it.
+#[derive(Debug, Clone, Default)]
+pub struct Precedence(Arc<AtomicBool>);
+
+impl Precedence {
+    /// A known caller has called on this connection.
+    pub fn give(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one has.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A connection as the listener sees it.

@@ -26,6 +26,12 @@ impl Callers {
         self.identity.caller(parts, peer, self.clock.now())
     }
 
+    /// Whether the application knows the caller that a head names, as far as that tells.
+    pub(super) fn is_known(&self, parts: &Parts, peer: &Peer) -> bool {
+        let keys = self.identity.keys(&self.identify(parts, peer), None);
+        !keys.nameless && self.standing.reputation().is_good_anywhere(keys.principal)
+    }
+
     /// What a caller may take of the memory of bodies.
     pub(super) fn memory_share(&self, principal: Principal, peer: &Peer) -> Share {
         self.standing.memory_share(principal, peer.client)

@@ -108,6 +108,7 @@ pub(crate) struct Gateway(Arc<Parts>);
 
 struct Parts {
     routes: Arc<Routes>,
+    callers: Callers,
     trusted_proxies: TrustedProxies,
     read: Read,
     answers: Answers,
@@ -180,7 +181,7 @@ impl Gateway {
         };
         let own = OwnPaths {
             answers: answers.clone(),
-            callers,
+            callers: callers.clone(),
             acceptor,
             lanes,
             notices,
@@ -189,6 +190,7 @@ impl Gateway {
         let trusted_proxies = setup.trusted_proxies;
         Self(Arc::new(Parts {
             routes,
+            callers,
             trusted_proxies,
             read,
             answers,
@@ -212,16 +214,27 @@ impl Gateway {
             secure: false,
         };
         let (mut parts, body) = request.into_parts();
-        let connection = parts
-            .extensions
-            .get::<Arrived>()
-            .map_or(unknown, |arrived| arrived.connection);
+        let arrived = parts.extensions.get::<Arrived>();
+        let connection = arrived.map_or(unknown, |arrived| arrived.connection);
         match normalize(&mut parts, &connection, &self.0.trusted_proxies) {
             Ok(peer) => {
+                self.give_precedence(&parts, &peer);
                 let body = Body::arriving(body, &parts.headers);
                 Ok(self.answer(Request::from_parts(parts, body), &peer).await)
             }
             Err(error) => Ok(self.0.answers.refuse_head(&error)),
+        }
+    }
+
+    /// A connection on which a known caller calls waits for no stranger's.
+    fn give_precedence(&self, parts: &http::request::Parts, peer: &Peer) {
+        let arrived = parts.extensions.get::<Arrived>();
+        let Some(precedence) = arrived.map(|arrived| &arrived.precedence) else {
+            return;
+        };
+        if !precedence.is_given() && self.0.callers.is_known(parts, peer) {
+            precedence.give();
+            self.0.answers.metrics.known_connections.inc();
         }
     }
 

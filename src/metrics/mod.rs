@@ -29,6 +29,8 @@ pub struct Metrics {
     pub calls: Counters<Action>,
     /// Event calls that were forwarded or refused, by reason.
     pub declined: IntCounterVec,
+    /// Client connections on which a known caller has called.
+    pub known_connections: IntCounter,
     /// Events of routes in mode `observe`, by route.
     pub observed_events: IntCounterVec,
     /// What the observer had no room for.
@@ -170,6 +172,11 @@ impl Metrics {
                 "tidegate_declined_total",
                 "Event calls not acknowledged, by reason",
                 &["reason"],
+            )?,
+            known_connections: counter(
+                "tidegate_known_connections_total",
+                "Client connections on which a known caller has called, and which wait for no \
+                 stranger's",
             )?,
             observed_events: vector(
                 "tidegate_observed_events_total",

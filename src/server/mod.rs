@@ -19,15 +19,16 @@ mod phase;
 mod places;
 pub mod settings;
 mod shares;
+mod turns;
 mod unsent;
 
 pub use settings::ServerSettings;
 
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::peer::{Arrived, Connection, Place};
+use crate::peer::{Arrived, Connection, Place, Precedence};
 use answer::{Answer, Streams, UnsentOfAll, UnsentOfOne};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,8 +45,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::{Service, ServiceExt as _};
+use turns::Turns;
 
 /// Largest request head, bytes; more is answered 431.
 pub const MAX_HEAD: usize = 64 << 10;
@@ -93,6 +95,28 @@ pub fn bind(settings: &ServerSettings) -> io::Result<TcpListener> {
 /// Serves until the drain begins, then finishes what is there, for at most `settings.drain`.
 pub async fn serve<S>(listener: TcpListener, settings: ServerSettings, service: S, drain: Drain)
 where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
+    let turns = Turns::new();
+    let _letting_go = AbortOnDropHandle::new(tokio::spawn({
+        let turns = turns.clone();
+        async move { turns.run().await }
+    }));
+    serve_in_turn(listener, settings, service, drain, turns).await;
+}
+
+async fn serve_in_turn<S>(
+    listener: TcpListener,
+    settings: ServerSettings,
+    service: S,
+    drain: Drain,
+    turns: Turns,
+) where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Clone
         + Send
@@ -148,13 +172,12 @@ where
             place: Place::new((listed, free, share)),
             stall: settings.stall_timeout,
             unsent: UnsentOfOne::new(&unsent),
+            precedence: Precedence::default(),
+            turns: turns.clone(),
         };
-        drop(connections.spawn(client.serve(
-            builder.clone(),
-            service.clone(),
-            phases,
-            drain.clone(),
-        )));
+        let precedence = client.precedence.clone();
+        let serving = client.serve(builder.clone(), service.clone(), phases, drain.clone());
+        drop(connections.spawn(turns.clone().in_turn(precedence, serving)));
     }
     drop(listener);
     connections.close();
@@ -234,6 +257,8 @@ struct Client {
     place: Place,
     stall: Duration,
     unsent: UnsentOfOne,
+    precedence: Precedence,
+    turns: Turns,
 }
 
 impl Client {
@@ -258,6 +283,8 @@ impl Client {
             place,
             stall,
             unsent,
+            precedence,
+            turns,
         } = self;
         let kept = place.clone();
         let watched = Watched::new(stream, phases.clone(), stall, SOCKET);
@@ -268,12 +295,19 @@ impl Client {
             let arrived = Arrived {
                 connection,
                 place: place.lend(),
+                precedence: precedence.clone(),
             };
             request.extensions_mut().insert(arrived);
+            // An HTTP/2 stream is answered in a task of its own.
+            let waits =
+                (request.version() == Version::HTTP_2).then(|| (turns.clone(), precedence.clone()));
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();
             async move {
-                let response = answering.await?;
+                let response = match waits {
+                    Some((turns, precedence)) => turns.in_turn(precedence, answering).await,
+                    None => answering.await,
+                }?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     call.becomes_tunnel();
                 }
@@ -420,6 +454,32 @@ mod tests {
             Drain::new(),
         )));
         (address, calls)
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_read_when_it_is_let_go() {
+        let settings = patient(1);
+        let listener = bind(&settings).unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = service_fn(|_| async { Ok(Response::new(Body::from("ok"))) });
+        let turns = Turns::all_wait();
+        drop(tokio::spawn(serve_in_turn(
+            listener,
+            settings,
+            service,
+            Drain::new(),
+            turns.clone(),
+        )));
+        in_time(async {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            ask(&mut client, "/").await;
+            while turns.count_waiting() == 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(tokio::spawn(async move { turns.run().await }));
+            answered(&mut client).await;
+        })
+        .await;
     }
 
     async fn ask(client: &mut TcpStream, path: &str) {

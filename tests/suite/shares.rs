@@ -122,6 +122,36 @@ async fn good_goes_on(sidecar: &Sidecar, token: &str) {
 }
 
 #[tokio::test]
+async fn a_connection_goes_before_others_from_the_first_call_of_a_known_caller_on() {
+    let sidecar = narrow().await;
+    let known = || sidecar.counter("tidegate_known_connections_total");
+    assert!(is_taken(&sidecar.from("9.9.9.9", "forged-one", "f").await));
+    sidecar.make_good("good").await;
+    assert_eq!(known().await, 0, "nobody was known when these calls came");
+    for number in 0..3 {
+        sidecar
+            .taken(&[("authorization", "good")], USER, &format!("g-{number}"))
+            .await;
+        assert_eq!(known().await, 1, "once for the connection");
+    }
+    let other = TcpStream::connect(sidecar.running.address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(other))
+        .await
+        .unwrap();
+    drop(tokio::spawn(connection));
+    for (token, wanted) in [("forged-two", 1), ("good", 2)] {
+        let call = Request::get("/other")
+            .header("host", sidecar.running.address.to_string())
+            .header("authorization", token)
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        sender.send_request(call).await.unwrap();
+        assert_eq!(known().await, wanted, "{token}");
+        sender.ready().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn forged_tokens_of_one_address_leave_room_for_the_good_and_for_newcomers_from_elsewhere() {
     let sidecar = narrow().await;
     sidecar.make_good("good").await;
