@@ -173,6 +173,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
 
+    let decide_copies = acceptor.clone();
     let (drain, end) = (Drain::new(), Drain::new());
     let of_callers = (lanes.clone(), standing.clone());
     let read = Read::new(
@@ -231,7 +232,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
     // Not watched: nothing that a call needs fails with it.
     others.push(tokio::spawn(recording_task.run(drain.clone())));
-    run_apart("observer", drain.clone(), observer_task.run())?;
+    let observer_task = observer_task.run(decide_copies);
+    run_apart("observer", drain.clone(), observer_task)?;
     let engine = engine.run(|| plan.build());
     let span = tracing::error_span!("shadow");
     run_apart("shadow", drain.clone(), engine.instrument(span))?;

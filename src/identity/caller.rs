@@ -8,6 +8,7 @@ use crate::template::{Found, Source};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, header};
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -23,7 +24,39 @@ pub struct Caller<'a> {
     pub(super) is_same: bool,
 }
 
+/// What a head says, as far as that is known: for a copy of the head, so that it needn't be found
+/// out, or looked up, once more.
+pub struct KnownHead {
+    said: Arc<Said>,
+    is_same: bool,
+}
+
+impl fmt::Debug for KnownHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KnownHead")
+    }
+}
+
 impl<'a> Caller<'a> {
+    /// The call of a copy of a head of which this is known. `now`: when the call came.
+    #[must_use]
+    pub fn of_copy(
+        (parts, peer): (&'a Parts, &'a Peer),
+        now: SystemTime,
+        known: &KnownHead,
+    ) -> Self {
+        Self::new((parts, peer), now, Arc::clone(&known.said), known.is_same)
+    }
+
+    /// What is known of the head, for a copy of it.
+    #[must_use]
+    pub fn known_head(&self) -> KnownHead {
+        KnownHead {
+            said: Arc::clone(&self.said),
+            is_same: self.is_same,
+        }
+    }
+
     /// The request's head.
     #[must_use]
     pub const fn parts(&self) -> &'a Parts {

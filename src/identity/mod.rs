@@ -12,7 +12,7 @@ mod settings;
 mod token;
 
 pub use answerable::NotAnswerable;
-pub use caller::Caller;
+pub use caller::{Caller, KnownHead};
 pub use families::Families;
 pub use keys::{CallerKeys, Reading};
 pub use lists::Kind;

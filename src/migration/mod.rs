@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `modes` | what an operator changes while calls come |
 //! | `kept_modes` | the file in which that outlives the process |
+//! | `copy_queue` | where copies of calls wait for the thread that works on them |
 //! | [`observe`] | what windows would have saved, from calls that are forwarded |
 //! | [`shadow`] | copies of calls, batched beside |
 //! | [`parity`] | whether batches do what single calls did, and whether acknowledgements are true |
 //! | `learn` | what a configuration could be, from the calls of a session |
 //! | `words` | what names and values look like |
 
+mod copy_queue;
 mod kept_modes;
 pub mod learn;
 mod modes;

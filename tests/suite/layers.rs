@@ -95,8 +95,10 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["refusal", "draft"],
             &["call"],
             &["mapping", "checks"],
+            &["copied"],
             &["decode", "preview"],
-            &["ack", "mirror", "watch"],
+            &["ack", "look", "mirror", "watch"],
+            &["show"],
             &["take"],
             &["client_batch"],
         ],
@@ -115,7 +117,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "migration",
         &[
-            &["kept_modes", "words"],
+            &["copy_queue", "kept_modes", "words"],
             &["learn", "modes"],
             &["observe", "parity"],
             &["shadow"],

@@ -15,6 +15,7 @@ use crate::ingest::settings::{Fallback, Group};
 use crate::json::{self, Object};
 use crate::route::EventRoute;
 use bytes::Bytes;
+use http::Method;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,25 @@ pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
         |error: json::JsonError| Decline::Refuse(Refusal::NotJson(error.to_string().into()));
     let text = json::text_of(body).map_err(refuse)?;
     Ok((text, Object::parse(text).map_err(refuse)?))
+}
+
+/// The body of a call as JSON. One whose method needs no body may leave it out.
+///
+/// # Errors
+/// As for [`parse`].
+pub(super) fn read_body<'a>(
+    call: &Call<'_>,
+    body: &'a Bytes,
+) -> Result<(&'a str, Object<'a>), Decline> {
+    let bodiless = matches!(
+        call.caller.parts().method,
+        Method::GET | Method::HEAD | Method::DELETE
+    );
+    if body.is_empty() && bodiless {
+        parse(b"{}")
+    } else {
+        parse(body)
+    }
 }
 
 /// How many members of a body no mapping names: they are left out of the batch.

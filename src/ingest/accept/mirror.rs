@@ -1,25 +1,11 @@
 //! Where copies of calls go whose route is in mode `shadow`, with what the application answered
 //! them. The gateway makes them; whoever works on them is no part of the event path.
 
-use crate::peer::Peer;
+use super::copied::Seen;
 use crate::route::EventRoute;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use std::fmt;
-
-/// A call as it came, before it is forwarded.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
-    /// Its head.
-    pub parts: &'a Parts,
-    /// Whom it comes from.
-    pub peer: &'a Peer,
-    /// Its body as it came, in its content coding.
-    pub body: &'a Bytes,
-    /// Its `X-Request-Id`, or the one that it was given.
-    pub request_id: &'a str,
-}
 
 /// What the application answered to a copied call.
 #[derive(Debug)]
@@ -36,7 +22,8 @@ pub struct Answered {
 
 /// Takes copies of calls. It is called while the call waits, so it must neither wait nor fail.
 pub trait Mirror: Send + Sync + fmt::Debug {
-    /// Copies a call that meets one of these routes; `None`: there is no room for it.
+    /// Copies a call that meets one of these routes, with its body in its content coding; `None`:
+    /// there is no room for it.
     fn copy_call(&self, candidates: &[&EventRoute], seen: Seen<'_>) -> Option<Box<dyn Expecting>>;
 
     /// A call that meets one of these routes and can't be looked at. `reason`: the one name of why.

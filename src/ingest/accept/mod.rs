@@ -7,12 +7,15 @@
 //! | `checks` | what a group asks of an event |
 //! | `decode` | one after the other |
 //! | `ack` | what a client hears |
+//! | `look` | what is looked at of an event before anything is taken for it |
 //! | `take` | what may be kept, and its way into the journal |
 //! | `client_batch` | a batch that a client made itself |
 //! | `admit` | ids that were seen, rates, and the obligation that an event is |
 //! | `reputation`, `shares`, `contexts`, `changes` | what is known of callers, what they hold, what their calls share, what makes them differ |
 //! | [`refusal`] | why a call is forwarded or refused |
-//! | `watch` | what an observer is shown of calls in mode `observe` |
+//! | `mirror` | where copies of calls in mode `shadow` go |
+//! | `copied` | a call as it came, and a copy of it |
+//! | `watch`, `show` | what an observer is shown of calls in mode `observe`, and by what |
 //! | `preview` | what a forwarded call would be as an event |
 
 pub(crate) mod ack;
@@ -23,13 +26,16 @@ pub(crate) mod changes;
 mod checks;
 pub(crate) mod client_batch;
 pub(crate) mod contexts;
+pub mod copied;
 pub(crate) mod decode;
 pub(crate) mod draft;
+mod look;
 mod mapping;
 pub mod mirror;
 pub(crate) mod preview;
 pub mod refusal;
 pub(crate) mod reputation;
 pub(crate) mod shares;
+mod show;
 pub(crate) mod take;
 pub(crate) mod watch;

@@ -4,6 +4,8 @@
 use super::ack::{Ack, acknowledge};
 use super::call::Call;
 use super::decode::{self, Decoded, Decoder, Payload};
+use super::look::Looked;
+use super::show::has_ack;
 use crate::event::{Event, GroupIndex, Succession};
 use crate::ingest::Acceptor;
 use crate::ingest::accept::admit::{Claim, Known, SeenKey};
@@ -11,16 +13,11 @@ use crate::ingest::accept::buckets::{NoToken, Payer};
 use crate::ingest::accept::contexts::TooMuch;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::shares::{Address, Holder, Share};
-use crate::ingest::accept::watch::Observed;
 use crate::ingest::settings::Group;
 use crate::journal::More;
-use crate::json::Object;
 use crate::rollout::Mode;
 use crate::route::EventRoute;
 use bytes::Bytes;
-use http::Method;
-use std::sync::atomic::Ordering;
-use tokio::time::Instant;
 
 /// An event that may be kept, and what is said when it is.
 #[derive(Debug)]
@@ -33,14 +30,6 @@ pub struct Prepared {
     differs_if_known: bool,
     /// Where members of the body are counted that no mapping names, and how many there are.
     unmapped: Option<(Box<str>, u64)>,
-}
-
-/// What was found out of an event before it is admitted.
-#[derive(Debug, Clone, Copy)]
-struct Looked {
-    key: SeenKey,
-    is_refused: bool,
-    known: Known,
 }
 
 /// How an event is admitted.
@@ -99,7 +88,7 @@ impl Acceptor {
         sent: &Bytes,
         body: &Bytes,
     ) -> Result<Prepared, Decline> {
-        let (text, object) = read_body(call, body).map_err(|decline| {
+        let (text, object) = decode::read_body(call, body).map_err(|decline| {
             let decline = self.judge(refusing_group(candidates), decline);
             self.show_declined(candidates, &decline);
             decline
@@ -124,6 +113,10 @@ impl Acceptor {
         let decoder = self
             .decoder(route.group)
             .ok_or(Decline::Forward(Forward::NoRule))?;
+        if stands == Mode::Observe && route.switch.was_never_on() {
+            self.show_undecided(route, call, (body, &object));
+            return Err(Decline::Forward(Forward::Mode));
+        }
         let payload = Payload {
             sent,
             text,
@@ -150,10 +143,8 @@ impl Acceptor {
             decoded.id_is_given && matches!(looked.known, Known::Yes | Known::Undecided);
         if is_off && !may_repeat {
             if mode == Mode::Observe {
-                let body = (text, &object);
-                let has_ack = route.ack.headers.is_empty()
-                    || acknowledge(route, call, body, &decoded, false).is_some();
-                self.show_event(route, decoder.group, &decoded, looked, has_ack);
+                let has_ack = has_ack(route, call, (text, &object), &decoded);
+                self.show_event((route, decoder.group), &decoded, looked, has_ack);
             }
             return Err(Decline::Forward(Forward::Mode));
         }
@@ -185,37 +176,6 @@ impl Acceptor {
             differs_if_known: route.ack.duplicate.is_some(),
             unmapped,
         })
-    }
-
-    /// Shows the observer an event, or why it would not have been acknowledged, without taking
-    /// anything of the bounds. `has_ack`: its acknowledgement can be written.
-    fn show_event(
-        &self,
-        route: &EventRoute,
-        group: &Group,
-        decoded: &Decoded<'_>,
-        looked: Looked,
-        has_ack: bool,
-    ) {
-        let event = &decoded.event;
-        let admissible = match looked.known {
-            _ if !has_ack => Err(Decline::Forward(Forward::HeaderValue)),
-            Known::Other => Err(Decline::Forward(Forward::OtherContent)),
-            _ => self.check_admissible(group, event, looked.is_refused),
-        };
-        let fits = decoded.fits.map_err(|why| Decline::Forward(why.into()));
-        match admissible.and(fits) {
-            Ok(()) => self.0.watch.see_event(
-                route,
-                &Observed {
-                    event,
-                    view: decoded.view(),
-                    key: looked.key,
-                    envelope: self.0.admitter.envelope(event),
-                },
-            ),
-            Err(decline) => self.show_declined(&[route], &decline),
-        }
     }
 
     /// Keeps what may be kept, and says what its client hears; `None`: its id has become known
@@ -303,45 +263,6 @@ impl Acceptor {
         })
     }
 
-    /// Whether an event may be admitted, as far as can be said before its id is looked at.
-    /// `is_refused`: its caller is, in its group.
-    pub(in crate::ingest) fn check_admissible(
-        &self,
-        group: &Group,
-        event: &Event,
-        is_refused: bool,
-    ) -> Result<(), Decline> {
-        let shared = &self.0;
-        let forward = |why| Err(Decline::Forward(why));
-        if !group.is_single()
-            && event.json.len() + shared.admitter.envelope(event) > group.max_bytes
-        {
-            return forward(Forward::TooLargeForBatch);
-        }
-        if shared.closed.load(Ordering::Relaxed) {
-            return forward(Forward::NotKept);
-        }
-        let number = self.shard_of(&event.lane.user);
-        if shared
-            .levels
-            .get(number)
-            .is_some_and(|level| level.lanes.load(Ordering::Relaxed) > shared.most_lanes)
-        {
-            return forward(Forward::TooManyLanes);
-        }
-        let principal = event.owner.principal;
-        if is_refused {
-            return forward(Forward::Rejected);
-        }
-        if !shared.reputation.is_proven(principal, event.lane.group) {
-            return forward(Forward::Unproven);
-        }
-        if shared.reputation.wants_renewal(principal) {
-            return forward(Forward::Renewal);
-        }
-        Ok(())
-    }
-
     /// What an event takes of the bounds, if it may.
     pub(in crate::ingest) fn share(&self, arrival: &Arrival) -> Result<Share, Decline> {
         arrival.fits.map_err(|why| Decline::Forward(why.into()))?;
@@ -356,26 +277,6 @@ impl Acceptor {
         reputation
             .take_share(holder, takes)
             .map_err(|why| Decline::Forward(why.into()))
-    }
-
-    /// What is known of an event's id, and of its caller. A refused caller must hear the
-    /// application's own answer, whatever is known of the id.
-    fn look_up(&self, event: &Event) -> Looked {
-        let shared = &self.0;
-        let key = shared.admitter.key(event);
-        let is_refused = shared
-            .reputation
-            .is_refused_in(event.owner.principal, event.lane.group);
-        let known = if is_refused {
-            Known::No
-        } else {
-            shared.admitter.seen.look(key, Instant::now())
-        };
-        Looked {
-            key,
-            is_refused,
-            known,
-        }
     }
 
     /// Whether an event may be kept, and what of the bounds it takes then.
@@ -488,17 +389,4 @@ pub fn refusing_group(candidates: &[&EventRoute]) -> Option<GroupIndex> {
         .iter()
         .all(|route| route.switch.is_on_for_all())
         .then_some(first.group)
-}
-
-/// The body as JSON. A call whose method needs no body may leave it out.
-fn read_body<'a>(call: &Call<'_>, body: &'a Bytes) -> Result<(&'a str, Object<'a>), Decline> {
-    let bodiless = matches!(
-        call.caller.parts().method,
-        Method::GET | Method::HEAD | Method::DELETE
-    );
-    if body.is_empty() && bodiless {
-        decode::parse(b"{}")
-    } else {
-        decode::parse(body)
-    }
 }

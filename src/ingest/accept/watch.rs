@@ -1,15 +1,22 @@
 //! What an observer is shown of the calls of a route whose mode is `observe`: those that `coalesce`
 //! would have acknowledged as events, the others with the reason. They are decoded and checked by
 //! the code that acknowledges, but take nothing of any bound.
+//!
+//! A call waits for that only where it may be the repetition of an acknowledged event. The calls of
+//! a route that was never on are forwarded at once, and the observer decides copies of them
+//! ([`Decide`]).
 
+use super::admit::SeenKey;
+use super::call::Call;
+use super::copied::{Copied, Seen};
 use super::draft::View;
+use super::refusal::Forward;
 use crate::event::Event;
-use crate::ingest::Acceptor;
-use crate::ingest::accept::admit::SeenKey;
-use crate::ingest::accept::refusal::Decline;
-use crate::rollout::Mode;
-use crate::route::EventRoute;
+use crate::identity::KnownHead;
+use crate::route::{EventRoute, Params};
+use bytes::Bytes;
 use std::fmt;
+use std::time::SystemTime;
 
 /// An event of a call that is forwarded.
 #[derive(Debug)]
@@ -24,26 +31,76 @@ pub struct Observed<'a> {
     pub envelope: usize,
 }
 
+/// A call that is forwarded before it is decoded.
+pub struct Undecided<'a, 'c> {
+    /// The call.
+    pub call: &'a Call<'c>,
+    /// Its body, without its coding.
+    pub body: &'a Bytes,
+    /// Whether its caller might be acknowledged when it came: its own answer may change that.
+    pub standing: Result<(), Forward>,
+}
+
+impl Undecided<'_, '_> {
+    fn seen(&self) -> Seen<'_> {
+        let caller = self.call.caller;
+        Seen {
+            parts: caller.parts(),
+            peer: caller.peer(),
+            body: self.body,
+            request_id: self.call.request_id,
+        }
+    }
+
+    /// What a copy takes, bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.seen().size()
+    }
+
+    /// A copy, with all that was known when the call came.
+    #[must_use]
+    pub fn copy(&self) -> UndecidedCopy {
+        UndecidedCopy {
+            copied: self.seen().copy(),
+            head: self.call.caller.known_head(),
+            params: self.call.params.clone(),
+            came: self.call.now,
+            standing: self.standing.clone(),
+        }
+    }
+}
+
+/// A copy of a call that was forwarded before it was decoded.
+#[derive(Debug)]
+pub struct UndecidedCopy {
+    pub(super) copied: Copied,
+    pub(super) head: KnownHead,
+    pub(super) params: Params,
+    /// Wall clock.
+    pub(super) came: SystemTime,
+    pub(super) standing: Result<(), Forward>,
+}
+
 /// Watches calls. It is called while the call waits, so it must neither wait nor fail.
 pub trait Watch: Send + Sync + fmt::Debug {
     /// An event that would have been acknowledged.
     fn see_event(&self, route: &EventRoute, observed: &Observed<'_>);
     /// A call that would have been forwarded or refused; `reason`: the one name of why.
     fn see_declined(&self, route: &EventRoute, reason: &'static str);
+    /// A call that is forwarded before it is decoded: a copy of it is to be decided.
+    fn see_undecided(&self, route: &EventRoute, undecided: &Undecided<'_, '_>);
 }
 
-impl Acceptor {
-    /// Shows the observer that a call would not have been acknowledged. It counts for the first of
-    /// its path's routes that is observed.
-    pub(crate) fn show_declined(&self, candidates: &[&EventRoute], decline: &Decline) {
-        let is_observed = |route: &&&EventRoute| route.switch.setting().mode == Mode::Observe;
-        let Some(route) = candidates.iter().find(is_observed) else {
-            return;
-        };
-        let reason = match decline {
-            Decline::Refuse(refusal) => refusal.as_str(),
-            Decline::Forward(why) => why.as_str(),
-        };
-        self.0.watch.see_declined(route, reason);
-    }
+/// Decides copies of calls.
+pub trait Decide: Send + Sync {
+    /// Decides a copy of a call of this route as `coalesce` would have decided the call when it
+    /// came, taking nothing of any bound. `tell`: told the event, or the one name of why the call
+    /// would have been forwarded or refused.
+    fn decide_copy<R>(
+        &self,
+        route: &EventRoute,
+        copy: &UndecidedCopy,
+        tell: impl FnOnce(Result<Observed<'_>, &'static str>) -> R,
+    ) -> R;
 }

@@ -1,8 +1,8 @@
 //! What the event path shows calls to, and the task that works on them.
 //!
-//! A call never waits for it: what it says is put into a bounded queue, and where that is full it is
-//! shed and counted. The task works on a few at a time and lets others run between; if it fails, the
-//! queue closes, and everything is shed.
+//! A call never waits for it: a copy of it, or what it says, is put into a bounded queue, and where
+//! that or the copies' memory is full it is shed and counted. The task works on a few at a time and
+//! lets others run between; if it fails, the queue closes, and everything is shed.
 
 use super::paper::Plan;
 use super::report::{Report, Split};
@@ -11,13 +11,14 @@ use super::trace::{Trace, Watched};
 use crate::clock::{Clock, iso};
 use crate::identity::Identity;
 use crate::ingest::accept::admit::SeenKey;
-use crate::ingest::accept::watch::{Observed, Watch};
+use crate::ingest::accept::watch::{Decide, Observed, Undecided, UndecidedCopy, Watch};
 use crate::ingest::delivery::dispatcher::room_of;
 use crate::ingest::settings::{Delivery, Group, Pack};
 use crate::ingest::window_rules;
+use crate::memory::Lease;
 use crate::metrics::Metrics;
+use crate::migration::copy_queue::CopyQueue;
 use crate::migration::modes::route_names;
-use crate::rollout::Switch;
 use crate::route::EventRoute;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
@@ -29,6 +30,8 @@ use tokio::time::Instant;
 
 /// Calls that wait to be worked on; more are shed.
 const QUEUE: usize = 4_096;
+/// What copies of calls take that wait, bytes; more are shed.
+const MEMORY: u64 = 16 << 20;
 /// Calls that are worked on at a time.
 const AT_ONCE: usize = 16;
 /// The default of `pack_wait`, for groups that are not shared.
@@ -58,7 +61,7 @@ pub struct Observer(Arc<Shared>);
 struct Shared {
     routes: Vec<Route>,
     watched: Vec<Watched>,
-    queue: mpsc::Sender<Message>,
+    queue: CopyQueue<Message>,
     hasher: RandomState,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -76,8 +79,8 @@ struct Started {
 
 #[derive(Debug)]
 struct Route {
-    /// By which a route is known: all its clones share it.
-    switch: Arc<Switch>,
+    /// Known by its switch: all its clones share that.
+    rule: EventRoute,
     name: String,
     events: IntCounter,
 }
@@ -85,6 +88,21 @@ struct Route {
 /// What the task hears of a call.
 #[derive(Debug)]
 enum Message {
+    /// It was decided.
+    Decided(Decided),
+    /// It was not.
+    Undecided {
+        route: usize,
+        copy: Box<UndecidedCopy>,
+        at: Instant,
+        /// What the copy takes.
+        room: Lease,
+    },
+}
+
+/// What would have become of a call in mode `coalesce`.
+#[derive(Debug)]
+enum Decided {
     Event {
         route: usize,
         trace: Box<Trace>,
@@ -95,6 +113,16 @@ enum Message {
         reason: &'static str,
         at: Instant,
     },
+}
+
+impl Decided {
+    /// When its call came.
+    fn came(&self) -> Instant {
+        match self {
+            Self::Event { trace, .. } => trace.at,
+            Self::Declined { at, .. } => *at,
+        }
+    }
 }
 
 /// The observer's task, to be run by `app`.
@@ -118,7 +146,7 @@ impl Observer {
         } = setup;
         let names = route_names(events);
         let route = |(route, name): (&EventRoute, &String)| Route {
-            switch: Arc::clone(&route.switch),
+            rule: route.clone(),
             events: metrics.observed_events.with_label_values(&[name.as_str()]),
             name: name.clone(),
         };
@@ -140,7 +168,7 @@ impl Observer {
             routes: of.collect(),
             rules,
         });
-        let (queue, inbox) = mpsc::channel(QUEUE);
+        let (queue, inbox) = CopyQueue::new(QUEUE, MEMORY);
         let shared = Arc::new(Shared {
             routes,
             watched: plan.rules.iter().map(Watched::of).collect(),
@@ -180,19 +208,41 @@ impl Observer {
 
 impl Shared {
     fn place_of(&self, route: &EventRoute) -> Option<usize> {
-        let is_it = |one: &Route| Arc::ptr_eq(&one.switch, &route.switch);
+        let is_it = |one: &Route| Arc::ptr_eq(&one.rule.switch, &route.switch);
         self.routes.iter().position(is_it)
     }
 
-    /// Puts what `make` makes into the queue, or counts that there was no room.
-    fn tell(&self, make: impl FnOnce() -> Option<Message>) {
-        match self.queue.try_reserve() {
-            Ok(place) => {
-                if let Some(message) = make() {
-                    place.send(message);
-                }
-            }
-            Err(_) => self.metrics.observe_shed.inc(),
+    /// Puts what `decide` makes into the queue, or counts that there was no room.
+    fn tell(&self, decide: impl FnOnce() -> Option<Decided>) {
+        let Some(queued) = self.queue.take_place() else {
+            return self.metrics.observe_shed.inc();
+        };
+        if let Some(decided) = decide() {
+            queued.send(Message::Decided(decided));
+        }
+    }
+
+    /// An event of a call that came at `at`; none: its trace can't be written.
+    fn trace(&self, route: usize, observed: &Observed<'_>, at: Instant) -> Option<Decided> {
+        let watched = self.watched.get(observed.event.lane.group.0)?;
+        let trace = Trace::of(observed, watched, &self.hasher, at)?;
+        Some(Decided::Event {
+            route,
+            trace: Box::new(trace),
+            key: observed.key,
+        })
+    }
+
+    fn count_event(&self, route: usize) {
+        if let Some(route) = self.routes.get(route) {
+            route.events.inc();
+        }
+    }
+
+    fn count_declined(&self, route: usize, reason: &'static str) {
+        if let Some(Route { name, .. }) = self.routes.get(route) {
+            let counter = &self.metrics.observe_declined;
+            counter.with_label_values(&[&**name, reason]).inc();
         }
     }
 }
@@ -200,48 +250,50 @@ impl Shared {
 impl Watch for Observer {
     fn see_event(&self, route: &EventRoute, observed: &Observed<'_>) {
         let shared = &self.0;
-        let Some(place) = shared.place_of(route) else {
+        let Some(route) = shared.place_of(route) else {
             return;
         };
-        if let Some(route) = shared.routes.get(place) {
-            route.events.inc();
-        }
-        shared.tell(|| {
-            let watched = shared.watched.get(observed.event.lane.group.0)?;
-            let trace = Trace::of(observed, watched, &shared.hasher, Instant::now())?;
-            Some(Message::Event {
-                route: place,
-                trace: Box::new(trace),
-                key: observed.key,
-            })
-        });
+        shared.count_event(route);
+        shared.tell(|| shared.trace(route, observed, Instant::now()));
     }
 
     fn see_declined(&self, route: &EventRoute, reason: &'static str) {
         let shared = &self.0;
-        let Some(place) = shared.place_of(route) else {
+        let Some(route) = shared.place_of(route) else {
             return;
         };
-        if let Some(Route { name, .. }) = shared.routes.get(place) {
-            let counter = &shared.metrics.observe_declined;
-            counter.with_label_values(&[&**name, reason]).inc();
-        }
-        shared.tell(|| {
-            Some(Message::Declined {
-                route: place,
-                reason,
-                at: Instant::now(),
-            })
+        shared.count_declined(route, reason);
+        let at = Instant::now();
+        shared.tell(|| Some(Decided::Declined { route, reason, at }));
+    }
+
+    fn see_undecided(&self, route: &EventRoute, undecided: &Undecided<'_, '_>) {
+        let shared = &self.0;
+        let Some(route) = shared.place_of(route) else {
+            return;
+        };
+        let queued = shared.queue.take_place();
+        let (Some(queued), Some(room)) = (queued, shared.queue.take_room(undecided.size())) else {
+            return shared.metrics.observe_shed.inc();
+        };
+        queued.send(Message::Undecided {
+            route,
+            copy: Box::new(undecided.copy()),
+            at: Instant::now(),
+            room,
         });
     }
 }
 
 impl ObserverTask {
-    /// Works as long as it is polled.
-    pub async fn run(mut self) {
+    /// Works as long as it is polled. `decide`: decides copies of calls.
+    pub async fn run(mut self, decide: impl Decide) {
         let mut messages = Vec::with_capacity(AT_ONCE);
+        let mut decided = Vec::with_capacity(AT_ONCE);
         while self.inbox.recv_many(&mut messages, AT_ONCE).await > 0 {
-            self.shared.work(messages.drain(..));
+            let found = messages.drain(..);
+            decided.extend(found.filter_map(|message| self.shared.decide(&decide, message)));
+            self.shared.work(decided.drain(..));
             // Others run before the next few.
             tokio::task::yield_now().await;
         }
@@ -249,16 +301,43 @@ impl ObserverTask {
 }
 
 impl Shared {
-    fn work(&self, messages: impl Iterator<Item = Message>) {
+    fn decide(&self, decide: &impl Decide, message: Message) -> Option<Decided> {
+        let (route, copy, at, _room) = match message {
+            Message::Decided(decided) => return Some(decided),
+            Message::Undecided {
+                route,
+                copy,
+                at,
+                room,
+            } => (route, copy, at, room),
+        };
+        let rule = &self.routes.get(route)?.rule;
+        decide.decide_copy(rule, &copy, |found| match found {
+            Ok(observed) => {
+                self.count_event(route);
+                self.trace(route, &observed, at)
+            }
+            Err(reason) => {
+                self.count_declined(route, reason);
+                Some(Decided::Declined { route, reason, at })
+            }
+        })
+    }
+
+    fn work(&self, decided: impl Iterator<Item = Decided>) {
+        let mut decided = decided.peekable();
+        let Some(first) = decided.peek().map(Decided::came) else {
+            return;
+        };
         let mut started = self.sheet.lock();
         let Started { sheet, .. } = started.get_or_insert_with(|| Started {
-            sheet: Sheet::new(&self.plan, Instant::now()),
-            since: self.clock.now(),
+            sheet: Sheet::new(&self.plan, first),
+            since: self.clock.now() - first.elapsed(),
         });
-        for message in messages {
-            match message {
-                Message::Event { route, trace, key } => sheet.take_event(route, *trace, key),
-                Message::Declined { route, reason, at } => sheet.take_declined(route, reason, at),
+        for one in decided {
+            match one {
+                Decided::Event { route, trace, key } => sheet.take_event(route, *trace, key),
+                Decided::Declined { route, reason, at } => sheet.take_declined(route, reason, at),
             }
         }
     }

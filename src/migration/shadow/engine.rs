@@ -1,18 +1,20 @@
 //! The task that works on copies: one after the other, in the order in which they came.
 
-use super::mirror::{BESIDE, Message, QUEUE, Route, Shadow, Shared};
+use super::mirror::{Message, QUEUE, Route, Shadow, Shared};
 use super::notes::{Note, Notes};
 use super::pairs::Pairs;
 use super::settings::ShadowSettings;
-use super::stage::{Copied, Decided, Rehearsed, Stage, Whose};
+use super::stage::{Decided, Rehearsed, Stage, Whose};
 use super::states::States;
 use crate::clock::{Clock, iso};
 use crate::event::GroupIndex;
+use crate::ingest::accept::copied::{BESIDE, Copied};
 use crate::ingest::accept::mirror::Answered;
 use crate::ingest::delivery::outcomes::Outcomes;
 use crate::ingest::settings::{Group, Pack};
-use crate::memory::{Lease, Memory};
+use crate::memory::Lease;
 use crate::metrics::Metrics;
+use crate::migration::copy_queue::CopyQueue;
 use crate::migration::modes::route_names;
 use crate::migration::parity::{Rules, Sends, Sheet, Told};
 use crate::route::EventRoute;
@@ -112,12 +114,11 @@ impl Engine {
             shed: metrics.shadow_shed.with_label_values(&[name.as_str()]),
             not_told: AtomicU64::new(0),
         };
-        let (queue, inbox) = mpsc::channel(QUEUE);
+        let (queue, inbox) = CopyQueue::new(QUEUE, settings.max_bytes as u64 / 2);
         let (notes, heard) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             routes: events.iter().zip(&names).map(route).collect(),
             queue,
-            memory: Memory::new(settings.max_bytes as u64 / 2),
             next: AtomicU64::new(0),
             sheet: Mutex::new(Sheet::new(rules, rows.collect(), sends)),
             since: iso(clock.now()),

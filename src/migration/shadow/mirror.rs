@@ -1,28 +1,24 @@
 //! Where the gateway puts copies: a bounded queue and a bounded memory. A call never waits for them;
 //! what finds no room is shed and counted.
 
-use super::stage::Copied;
-use crate::copies::{copy_bytes, copy_headers, copy_uri, size_of};
-use crate::ingest::accept::mirror::{Answered, Expecting, Mirror, Seen};
-use crate::memory::{Lease, Memory};
+use crate::copies::{copy_headers, size_of};
+use crate::ingest::accept::copied::{Copied, Seen};
+use crate::ingest::accept::mirror::{Answered, Expecting, Mirror};
+use crate::memory::Lease;
+use crate::migration::copy_queue::CopyQueue;
 use crate::migration::parity::{Report, Sheet};
 use crate::rollout::{Mode, Switch};
 use crate::route::EventRoute;
-use http::Request;
-use http::request::Parts;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::time::Instant;
 
 /// Calls and answers that wait to be worked on.
 pub(super) const QUEUE: usize = 8_192;
-/// What a copy takes beside its head and its body, bytes.
-pub(super) const BESIDE: usize = 1 << 10;
 
 /// Takes copies, and tells what was found; clones share everything.
 #[derive(Debug, Clone)]
@@ -31,8 +27,7 @@ pub struct Shadow(pub(super) Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) routes: Vec<Route>,
-    pub(super) queue: mpsc::Sender<Message>,
-    pub(super) memory: Memory,
+    pub(super) queue: CopyQueue<Message>,
     pub(super) next: AtomicU64,
     // Locked by the engine for one call at a time, and for a report; never by a call.
     pub(super) sheet: Mutex<Sheet>,
@@ -115,32 +110,15 @@ impl Shared {
         &self,
         bytes: usize,
     ) -> Option<(OwnedPermit<Message>, OwnedPermit<Message>, Lease)> {
-        let call = self.queue.clone().try_reserve_owned().ok()?;
-        let answer = self.queue.clone().try_reserve_owned().ok()?;
-        let mut lease = self.memory.unnamed().lease();
-        lease.resize(bytes).ok()?;
-        Some((call, answer, lease))
+        let (call, answer) = (self.queue.take_place()?, self.queue.take_place()?);
+        Some((call, answer, self.queue.take_room(bytes)?))
     }
-}
-
-/// A head without what belongs to its connection.
-fn copy_head(parts: &Parts) -> Parts {
-    let mut copy = Request::new(()).into_parts().0;
-    copy.method = parts.method.clone();
-    copy.uri = copy_uri(&parts.uri);
-    copy.version = parts.version;
-    copy.headers = copy_headers(&parts.headers);
-    copy
 }
 
 impl Mirror for Shadow {
     fn copy_call(&self, candidates: &[&EventRoute], seen: Seen<'_>) -> Option<Box<dyn Expecting>> {
         let (_, route) = self.0.find(candidates)?;
-        let target = seen.parts.uri.path_and_query();
-        let target = target.map_or(0, |target| target.as_str().len());
-        let beside = target + seen.request_id.len() + BESIDE;
-        let bytes = seen.body.len() + size_of(&seen.parts.headers) + beside;
-        let Some((call, answer, room)) = self.0.make_room(bytes) else {
+        let Some((call, answer, room)) = self.0.make_room(seen.size()) else {
             route.shed();
             return None;
         };
@@ -148,19 +126,14 @@ impl Mirror for Shadow {
         let (ticket, at) = (self.0.next.fetch_add(1, Ordering::Relaxed), Instant::now());
         call.send(Message::Call {
             ticket,
-            copied: Box::new(Copied {
-                parts: copy_head(seen.parts),
-                peer: seen.peer.clone(),
-                body: copy_bytes(seen.body),
-                request_id: seen.request_id.to_owned(),
-            }),
+            copied: Box::new(seen.copy()),
             at,
             room,
         });
         Some(Box::new(Expected {
             ticket,
             at,
-            room: Some(self.0.memory.unnamed().lease()),
+            room: Some(self.0.queue.lease()),
             answer: Some(answer),
         }))
     }
@@ -170,13 +143,13 @@ impl Mirror for Shadow {
             return;
         };
         route.calls.inc();
-        let unread = Message::Unread {
+        let Some(queued) = self.0.queue.take_place() else {
+            return route.shed();
+        };
+        queued.send(Message::Unread {
             route: place,
             reason,
-        };
-        if self.0.queue.try_send(unread).is_err() {
-            route.shed();
-        }
+        });
     }
 }
 

@@ -28,4 +28,4 @@ mod states;
 pub use engine::{Engine, GIVE_UP_AFTER, Setup};
 pub use mirror::Shadow;
 pub use settings::{ShadowSettings, StateSettings};
-pub use stage::{Acknowledged, Copied, Decided, Rehearsed, Stage, Whose};
+pub use stage::{Acknowledged, Decided, Rehearsed, Stage, Whose};

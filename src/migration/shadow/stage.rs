@@ -1,24 +1,10 @@
 //! What decides copies of calls: an event path of its own, whose acknowledgements nobody hears.
 
 use crate::event::{EventId, GroupIndex, Principal, UserId};
+use crate::ingest::accept::copied::Copied;
 use crate::migration::parity::Told;
-use crate::peer::Peer;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-
-/// A copy of a call.
-#[derive(Debug)]
-pub struct Copied {
-    /// Its head.
-    pub parts: Parts,
-    /// Whom it comes from.
-    pub peer: Peer,
-    /// Its body as it came, in its content coding.
-    pub body: Bytes,
-    /// Its `X-Request-Id`, or the one that it was given.
-    pub request_id: String,
-}
 
 /// Whose call it is, for what its answer teaches.
 #[derive(Debug, Clone)]
@@ -70,8 +56,8 @@ pub struct Rehearsed {
 
 /// Decides copies of calls.
 pub trait Stage: Send + Sync {
-    /// Decides a call, and keeps its event if it is acknowledged; `None`: it meets no `[[event]]`
-    /// route.
+    /// Decides a call, whose body is in its content coding, and keeps its event if it is
+    /// acknowledged; `None`: it meets no `[[event]]` route.
     fn decide(&self, call: &Copied) -> impl Future<Output = Option<Rehearsed>> + Send;
 
     /// Learns from the application's answer to a call what its caller is, as the gateway does.

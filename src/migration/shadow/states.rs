@@ -3,9 +3,10 @@
 //! own two answers is noise.
 
 use super::settings::StateSettings;
-use super::stage::{Copied, Decided, Whose};
+use super::stage::{Decided, Whose};
 use crate::body::Body;
 use crate::event::{Principal, UserId};
+use crate::ingest::accept::copied::Copied;
 use crate::migration::parity::{Batched, StateFinding, compare_states};
 use crate::peer::Peer;
 use crate::template::{Found, Lookup, Path, Source};
