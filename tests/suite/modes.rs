@@ -477,17 +477,19 @@ async fn of_a_list_the_last_word_on_a_route_holds_and_none_before_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_route_that_was_never_on_answers_nothing_itself() {
-    let other = "[[event]]\npath = \"/other\"\nbatch = \"progress\"\nmode = \"off\"\nevent = { \
+    for mode in ["off", "observe"] {
+        let other = "[[event]]\npath = \"/other\"\nbatch = \"progress\"\nmode = \"MODE\"\nevent = { \
                  clientEventId = \"{body.id}\", userId = \"{body.user}\", lessonId = \
                  \"{body.lesson}\", percent = \"{body.percent}\" }\n[[write]]";
-    let sidecar = Sidecar::start(&[("[[write]]", other)]).await;
-    sidecar.event("t", "u", "a").await;
-    sidecar.flush().await;
-    sidecar.until(|ledger| ledger.accepted == 1).await;
-    let headers = [("authorization", "t")];
-    let call = sidecar.call(Method::POST, "/other", &headers, event("u", "a"));
-    assert_eq!(call.await.header("tidegate-event"), "");
-    assert_eq!(sidecar.upstream.seen().last().unwrap().path, "/other");
+        let sidecar = Sidecar::start(&[("[[write]]", &other.replace("MODE", mode))]).await;
+        sidecar.event("t", "u", "a").await;
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.accepted == 1).await;
+        let headers = [("authorization", "t")];
+        let call = sidecar.call(Method::POST, "/other", &headers, event("u", "a"));
+        assert_eq!(call.await.header("tidegate-event"), "");
+        assert_eq!(sidecar.upstream.seen().last().unwrap().path, "/other");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

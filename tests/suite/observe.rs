@@ -2,13 +2,62 @@
 
 use crate::crash::start_for_commands;
 use crate::support::process::run;
-use crate::support::upstream::FakeUpstream;
+use crate::support::upstream::{FakeUpstream, answer};
 use crate::support::{Http, Sidecar, in_time};
 use http::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, SystemTime};
+use tidegate::clock::Clock;
 
 const OBSERVE: (&str, &str) = ("path = \"/event\"", "path = \"/event\"\nmode = \"observe\"");
+
+/// Holds the observer's thread, which looks at the clock when its first call is decided.
+#[derive(Clone, Default)]
+struct Hold(Arc<(Mutex<Stage>, Condvar)>);
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Before,
+    Held,
+    Released,
+}
+
+impl Hold {
+    fn clock(&self) -> Clock {
+        let hold = self.clone();
+        Clock::from_fn(move || {
+            if std::thread::current().name() == Some("observer") {
+                hold.stop_here();
+            }
+            SystemTime::now()
+        })
+    }
+
+    fn stop_here(&self) {
+        let (stage, changed) = &*self.0;
+        let mut stage = stage.lock().unwrap();
+        if *stage == Stage::Before {
+            *stage = Stage::Held;
+        }
+        drop(changed.wait_while(stage, |stage| *stage == Stage::Held));
+    }
+
+    async fn until_held(&self) {
+        let held = async {
+            while *self.0.0.lock().unwrap() == Stage::Before {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        in_time("the observer", held).await;
+    }
+
+    fn release(&self) {
+        *self.0.0.lock().unwrap() = Stage::Released;
+        self.0.1.notify_all();
+    }
+}
 
 /// The report, once so many calls are in it.
 async fn observed(sidecar: &Sidecar, calls: u64) -> Value {
@@ -175,4 +224,62 @@ async fn the_command_line_reports_what_was_observed_as_a_table_as_json_and_as_a_
     assert!(said.contains("Too little was seen"), "{said}");
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains("batch.progress"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_observer_is_held_calls_are_answered_undecoded_and_what_it_has_no_room_for_is_shed()
+ {
+    let hold = Hold::default();
+    let sidecar = Sidecar::start_at(&[OBSERVE], hold.clock()).await;
+    sidecar.post("t", "u", "first", "").await;
+    hold.until_held().await;
+    let pad = format!(",\"pad\":\"{}\"", "p".repeat(1_000_000));
+    for number in 0..20 {
+        let answer = sidecar.post("t", "u", &format!("e{number}"), &pad).await;
+        assert_eq!(answer.header("tidegate-event"), "");
+    }
+    assert_eq!(sidecar.upstream.seen().len(), 21);
+    // Nothing was found out of any of them by those that forwarded them.
+    let events = "tidegate_observed_events_total{route=\"POST /event\"}";
+    let large =
+        "tidegate_observe_declined_total{reason=\"too_large_for_batch\",route=\"POST /event\"}";
+    assert_eq!(sidecar.counter(events).await, 1);
+    assert_eq!(sidecar.counter(large).await, 0);
+    // Seven eighths of 16 MiB hold fourteen copies.
+    assert_eq!(sidecar.counter("tidegate_observe_shed_total").await, 6);
+    hold.release();
+    let report = observed(&sidecar, 15).await;
+    let group = &report["groups"][0];
+    assert_eq!(
+        (&group["events"], &group["declined"]),
+        (&json!(1), &json!(14))
+    );
+    assert_eq!(report["shed"], 6);
+    assert_eq!(sidecar.counter(large).await, 14);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_counts_as_its_caller_stood_when_it_came_however_late_it_is_decided() {
+    let hold = Hold::default();
+    let proven = ("[identity]\n", "[identity]\nadmit = \"proven\"\n");
+    let sidecar = Sidecar::start_at(&[OBSERVE, proven], hold.clock()).await;
+    sidecar.post("other", "other", "a", "").await;
+    hold.until_held().await;
+    // Its own answer proves the caller, and a refusal ends that.
+    sidecar.post("t", "u", "unproven", "").await;
+    sidecar.post("t", "u", "proven", "").await;
+    sidecar
+        .upstream
+        .answer_with(|_| Some(answer(401, json!({}))));
+    sidecar.post("t", "u", "proven too", "").await;
+    sidecar.upstream.answer_with(|_| None);
+    sidecar.post("t", "u", "refused", "").await;
+    hold.release();
+    let report = observed(&sidecar, 5).await;
+    let group = &report["groups"][0];
+    assert_eq!(group["events"], 2, "{group}");
+    assert_eq!(
+        group["routes"][0]["declined"],
+        json!({ "unproven": 2, "credential_rejected": 1 })
+    );
 }

@@ -2,9 +2,9 @@
 //! is worked out on paper.
 //!
 //! ```text
-//! acceptor ─ decode, check ─► observer ─ bounded channel ─► sheet ─► one run per arrangement
-//!                │                │ full: shed, counted            │ lanes, packers: the live code
-//!                └► forwarded     └ hashes and sizes only          └► report, recommendation
+//! acceptor ─ copy of the call ─► bounded queue ─► decode, check ─► sheet ─► one run per arrangement
+//!    │                             │ full: shed,     hashes and     │ lanes, packers: the live code
+//!    └► forwarded                  └ counted         sizes only     └► report, recommendation
 //! ```
 //!
 //! | file | holds |
@@ -32,6 +32,8 @@ mod trace;
 pub use observer::{Observer, ObserverTask, Setup};
 pub use report::{Advice, Figures, GroupReport, Minute, Report, RouteReport, Split};
 
+#[cfg(test)]
+mod copies_tests;
 #[cfg(test)]
 mod live_tests;
 #[cfg(test)]

@@ -317,7 +317,7 @@ fn an_observed_user_is_known_by_hashes_only() {
     );
 }
 
-fn route() -> EventRoute {
+pub(super) fn route() -> EventRoute {
     let setting = Setting {
         mode: Mode::Observe,
         rollout: 100,
@@ -348,7 +348,7 @@ fn route() -> EventRoute {
     }
 }
 
-fn delivery() -> Delivery {
+pub(super) fn delivery() -> Delivery {
     let backoff = Backoff {
         base: HOUR,
         cap: HOUR,
