@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::gateway::{Rehearsal, RehearsalSetup};
 use crate::identity::{Identity, IdentitySettings};
-use crate::ingest::accept::watch::{Observed, Undecided, Watch};
+use crate::ingest::accept::watch::{Observed, Undecoded, Watch};
 use crate::ingest::delivery::outcomes::Outcomes;
 use crate::ingest::settings::{Delivery, Fallback, Group, Limits, Shape, Target};
 use crate::ingest::{self, Handles, Keeping};
@@ -254,5 +254,5 @@ struct Nobody;
 impl Watch for Nobody {
     fn see_event(&self, _: &EventRoute, _: &Observed<'_>) {}
     fn see_declined(&self, _: &EventRoute, _: &'static str) {}
-    fn see_undecided(&self, _: &EventRoute, _: &Undecided<'_, '_>) {}
+    fn see_undecoded(&self, _: &EventRoute, _: &Undecoded<'_, '_>) {}
 }

@@ -478,9 +478,11 @@ async fn of_a_list_the_last_word_on_a_route_holds_and_none_before_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_route_that_was_never_on_answers_nothing_itself() {
     for mode in ["off", "observe"] {
+        // Its events say what those of the other route say.
         let other = "[[event]]\npath = \"/other\"\nbatch = \"progress\"\nmode = \"MODE\"\nevent = { \
-                 clientEventId = \"{body.id}\", userId = \"{body.user}\", lessonId = \
-                 \"{body.lesson}\", percent = \"{body.percent}\" }\n[[write]]";
+                     clientEventId = \"{body.id}\", userId = \"{body.user}\", lessonId = \
+                     \"{body.lesson}\", percent = \"{body.percent}\", status = \"{body.status}\", \
+                     timestamp = \"{body.timestamp|now.ms}\", pad = \"{body.pad}\" }\n[[write]]";
         let sidecar = Sidecar::start(&[("[[write]]", &other.replace("MODE", mode))]).await;
         sidecar.event("t", "u", "a").await;
         sidecar.flush().await;

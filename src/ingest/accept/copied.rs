@@ -5,7 +5,6 @@ use crate::peer::Peer;
 use bytes::Bytes;
 use http::Request;
 use http::request::Parts;
-use http::uri::PathAndQuery;
 
 /// What a copy takes beside its head and its body, bytes.
 pub const BESIDE: usize = 1 << 10;
@@ -28,7 +27,7 @@ impl Seen<'_> {
     #[must_use]
     pub fn size(&self) -> usize {
         let target = self.parts.uri.path_and_query();
-        let target = target.map_or(0, |target: &PathAndQuery| target.as_str().len());
+        let target = target.map_or(0, |target| target.as_str().len());
         let head = size_of(&self.parts.headers) + target + self.request_id.len();
         self.body.len() + head + BESIDE
     }

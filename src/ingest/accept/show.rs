@@ -6,7 +6,7 @@ use super::call::Call;
 use super::decode::{Decoded, Payload, read_body};
 use super::look::Looked;
 use super::refusal::{Decline, Forward};
-use super::watch::{Decide, Observed, Undecided, UndecidedCopy};
+use super::watch::{Decide, Observed, Undecoded, UndecodedCopy};
 use crate::identity::Caller;
 use crate::ingest::Acceptor;
 use crate::ingest::settings::Group;
@@ -26,7 +26,7 @@ impl Acceptor {
     }
 
     /// Shows the observer a call whose decoding nothing waits for.
-    pub(super) fn show_undecided(
+    pub(super) fn show_undecoded(
         &self,
         route: &EventRoute,
         call: &Call<'_>,
@@ -35,12 +35,12 @@ impl Acceptor {
         let shared = &self.0;
         let principal = shared.identity.keys(call.caller, Some(object)).principal;
         let is_refused = shared.reputation.is_refused_in(principal, route.group);
-        let undecided = Undecided {
+        let undecoded = Undecoded {
             call,
             body,
             standing: self.check_standing(principal, route.group, is_refused),
         };
-        shared.watch.see_undecided(route, &undecided);
+        shared.watch.see_undecoded(route, &undecoded);
     }
 
     /// Shows the observer an event, or why it would not have been acknowledged, without taking
@@ -92,7 +92,7 @@ impl Decide for Acceptor {
     fn decide_copy<R>(
         &self,
         route: &EventRoute,
-        copy: &UndecidedCopy,
+        copy: &UndecodedCopy,
         tell: impl FnOnce(Result<Observed<'_>, &'static str>) -> R,
     ) -> R {
         let body = &copy.copied.body;

@@ -114,7 +114,7 @@ impl Acceptor {
             .decoder(route.group)
             .ok_or(Decline::Forward(Forward::NoRule))?;
         if stands == Mode::Observe && route.switch.was_never_on() {
-            self.show_undecided(route, call, (body, &object));
+            self.show_undecoded(route, call, (body, &object));
             return Err(Decline::Forward(Forward::Mode));
         }
         let payload = Payload {

@@ -32,7 +32,7 @@ pub struct Observed<'a> {
 }
 
 /// A call that is forwarded before it is decoded.
-pub struct Undecided<'a, 'c> {
+pub struct Undecoded<'a, 'c> {
     /// The call.
     pub call: &'a Call<'c>,
     /// Its body, without its coding.
@@ -41,7 +41,7 @@ pub struct Undecided<'a, 'c> {
     pub standing: Result<(), Forward>,
 }
 
-impl Undecided<'_, '_> {
+impl Undecoded<'_, '_> {
     fn seen(&self) -> Seen<'_> {
         let caller = self.call.caller;
         Seen {
@@ -60,8 +60,8 @@ impl Undecided<'_, '_> {
 
     /// A copy, with all that was known when the call came.
     #[must_use]
-    pub fn copy(&self) -> UndecidedCopy {
-        UndecidedCopy {
+    pub fn copy(&self) -> UndecodedCopy {
+        UndecodedCopy {
             copied: self.seen().copy(),
             head: self.call.caller.known_head(),
             params: self.call.params.clone(),
@@ -73,7 +73,7 @@ impl Undecided<'_, '_> {
 
 /// A copy of a call that was forwarded before it was decoded.
 #[derive(Debug)]
-pub struct UndecidedCopy {
+pub struct UndecodedCopy {
     pub(super) copied: Copied,
     pub(super) head: KnownHead,
     pub(super) params: Params,
@@ -89,7 +89,7 @@ pub trait Watch: Send + Sync + fmt::Debug {
     /// A call that would have been forwarded or refused; `reason`: the one name of why.
     fn see_declined(&self, route: &EventRoute, reason: &'static str);
     /// A call that is forwarded before it is decoded: a copy of it is to be decided.
-    fn see_undecided(&self, route: &EventRoute, undecided: &Undecided<'_, '_>);
+    fn see_undecoded(&self, route: &EventRoute, undecoded: &Undecoded<'_, '_>);
 }
 
 /// Decides copies of calls.
@@ -100,7 +100,7 @@ pub trait Decide: Send + Sync {
     fn decide_copy<R>(
         &self,
         route: &EventRoute,
-        copy: &UndecidedCopy,
+        copy: &UndecodedCopy,
         tell: impl FnOnce(Result<Observed<'_>, &'static str>) -> R,
     ) -> R;
 }

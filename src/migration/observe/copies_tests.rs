@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::ingest::accept::admit::SeenKey;
 use crate::ingest::accept::call::Call;
 use crate::ingest::accept::draft::View;
-use crate::ingest::accept::watch::{Decide, Observed, Undecided, UndecidedCopy, Watch as _};
+use crate::ingest::accept::watch::{Decide, Observed, Undecoded, UndecodedCopy, Watch as _};
 use crate::ingest::lanes::window::ENVELOPE_BYTES;
 use crate::metrics::Metrics;
 use crate::peer::{Connection, Peer};
@@ -58,12 +58,12 @@ impl Scene {
         });
         let caller = self.identity.caller(&parts, &peer, SystemTime::now());
         let params = Params::default();
-        let undecided = Undecided {
+        let undecoded = Undecoded {
             call: &Call::new(&caller, &params, "request"),
             body: &Bytes::from(vec![b' '; bytes]),
             standing: Ok(()),
         };
-        self.observer.see_undecided(&self.route, &undecided);
+        self.observer.see_undecoded(&self.route, &undecoded);
     }
 
     fn shed(&self) -> u64 {
@@ -78,7 +78,7 @@ impl Decide for Finds {
     fn decide_copy<R>(
         &self,
         _: &EventRoute,
-        _: &UndecidedCopy,
+        _: &UndecodedCopy,
         tell: impl FnOnce(Result<Observed<'_>, &'static str>) -> R,
     ) -> R {
         let number = self.1.fetch_add(1, Ordering::Relaxed);

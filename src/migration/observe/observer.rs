@@ -11,7 +11,7 @@ use super::trace::{Trace, Watched};
 use crate::clock::{Clock, iso};
 use crate::identity::Identity;
 use crate::ingest::accept::admit::SeenKey;
-use crate::ingest::accept::watch::{Decide, Observed, Undecided, UndecidedCopy, Watch};
+use crate::ingest::accept::watch::{Decide, Observed, Undecoded, UndecodedCopy, Watch};
 use crate::ingest::delivery::dispatcher::room_of;
 use crate::ingest::settings::{Delivery, Group, Pack};
 use crate::ingest::window_rules;
@@ -91,9 +91,9 @@ enum Message {
     /// It was decided.
     Decided(Decided),
     /// It was not.
-    Undecided {
+    Undecoded {
         route: usize,
-        copy: Box<UndecidedCopy>,
+        copy: Box<UndecodedCopy>,
         at: Instant,
         /// What the copy takes.
         room: Lease,
@@ -267,18 +267,18 @@ impl Watch for Observer {
         shared.tell(|| Some(Decided::Declined { route, reason, at }));
     }
 
-    fn see_undecided(&self, route: &EventRoute, undecided: &Undecided<'_, '_>) {
+    fn see_undecoded(&self, route: &EventRoute, undecoded: &Undecoded<'_, '_>) {
         let shared = &self.0;
         let Some(route) = shared.place_of(route) else {
             return;
         };
         let queued = shared.queue.take_place();
-        let (Some(queued), Some(room)) = (queued, shared.queue.take_room(undecided.size())) else {
+        let (Some(queued), Some(room)) = (queued, shared.queue.take_room(undecoded.size())) else {
             return shared.metrics.observe_shed.inc();
         };
-        queued.send(Message::Undecided {
+        queued.send(Message::Undecoded {
             route,
-            copy: Box::new(undecided.copy()),
+            copy: Box::new(undecoded.copy()),
             at: Instant::now(),
             room,
         });
@@ -304,7 +304,7 @@ impl Shared {
     fn decide(&self, decide: &impl Decide, message: Message) -> Option<Decided> {
         let (route, copy, at, _room) = match message {
             Message::Decided(decided) => return Some(decided),
-            Message::Undecided {
+            Message::Undecoded {
                 route,
                 copy,
                 at,
