@@ -11,6 +11,7 @@ use super::call::Call;
 use super::copied::{Copied, Seen};
 use super::draft::View;
 use super::refusal::Forward;
+use crate::copies::size_of;
 use crate::event::Event;
 use crate::identity::KnownHead;
 use crate::route::{EventRoute, Params};
@@ -52,10 +53,10 @@ impl Undecoded<'_, '_> {
         }
     }
 
-    /// What a copy takes, bytes.
+    /// What a copy takes, bytes: what is known of its head is as large as the head.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.seen().size()
+        self.seen().size() + size_of(&self.call.caller.parts().headers)
     }
 
     /// A copy, with all that was known when the call came.
