@@ -183,6 +183,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         of_callers,
         Arc::clone(&identity),
         clock.clone(),
+        Arc::clone(&metrics),
     );
     let gateway = Gateway::new(gateway::Setup {
         routes,

@@ -45,29 +45,9 @@ pub(super) async fn show_status(setup: &Setup) -> serde_json::Value {
 
 /// Attempts by group and result.
 fn count_attempts(setup: &Setup) -> serde_json::Value {
-    use prometheus::core::Collector as _;
-    let mut sums = std::collections::BTreeMap::<String, u64>::new();
-    for family in setup.metrics.batches.collect() {
-        for metric in family.get_metric() {
-            let label = |wanted| {
-                metric
-                    .get_label()
-                    .iter()
-                    .find(|pair| pair.name() == wanted)
-                    .map(|pair| pair.value())
-            };
-            let name = format!(
-                "{}.{}",
-                label("group").unwrap_or("?"),
-                label("result").unwrap_or("?")
-            );
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a counter of batches"
-            )]
-            sums.insert(name, metric.get_counter().get_value() as u64);
-        }
-    }
-    json!(sums)
+    let counts = setup.metrics.attempt_counts();
+    counts
+        .into_iter()
+        .map(|(group, result, count)| (format!("{group}.{result}"), json!(count)))
+        .collect()
 }

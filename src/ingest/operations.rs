@@ -3,6 +3,8 @@
 
 use super::Shared;
 use super::accept::shares::HeldByStrangers;
+use super::delivery::gate::Standing;
+use super::lanes::window::Survey;
 use super::outcome::dead::DeadLetters;
 use crate::event::UserId;
 use crate::journal::health::Health;
@@ -11,6 +13,17 @@ use crate::metrics::Ledger;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a group does at a moment.
+pub(crate) struct GroupSurvey<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// What its lanes do.
+    pub(crate) lanes: Survey,
+    /// How its gate stands.
+    pub(crate) gate: Standing,
+}
 
 /// What an operator sees and does.
 #[derive(Clone)]
@@ -37,6 +50,23 @@ impl Operations {
             .filter_map(|shard| shard.oldest())
             .min()
             .map(|at| at.elapsed())
+    }
+
+    /// What the lanes and the gate of each group do, in the order of the groups. It looks at every
+    /// lane.
+    #[must_use]
+    pub(crate) fn survey_groups(&self) -> Vec<GroupSurvey<'_>> {
+        let mut surveys = vec![Survey::default(); self.0.groups.len()];
+        let shards = &self.0.shards;
+        shards.iter().for_each(|shard| shard.survey(&mut surveys));
+        let (now, delivery) = (Instant::now(), &self.0.delivery);
+        let all = self.0.groups.iter().zip(surveys).zip(self.0.gates.iter());
+        all.map(|((group, lanes), gate)| GroupSurvey {
+            name: &group.name,
+            lanes,
+            gate: gate.lock().look(now, delivery),
+        })
+        .collect()
     }
 
     /// Bytes of pending events, and of the contexts that they share.

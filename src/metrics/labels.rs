@@ -149,6 +149,13 @@ impl<L: Label> Counters<L> {
         }
     }
 
+    /// How often this value was counted.
+    #[must_use]
+    pub fn get(&self, value: L) -> u64 {
+        let counter = self.resolved.get(value.into()).and_then(OnceLock::get);
+        counter.map_or(0, IntCounter::get)
+    }
+
     fn resolve(&self, text: &str) -> IntCounter {
         let values: Vec<&str> = self
             .before
@@ -195,15 +202,16 @@ mod tests {
                 .map(|family| family.get_metric().len())
                 .sum::<usize>()
         };
-        assert_eq!(shown(), 0);
+        assert_eq!((shown(), counters.get(Attempt::ServerError)), (0, 0));
         counters.count(Attempt::ServerError);
         counters.count(Attempt::ServerError);
         assert_eq!(
             (
                 vector.with_label_values(&["g", "server_error"]).get(),
+                counters.get(Attempt::ServerError),
                 shown()
             ),
-            (2, 1)
+            (2, 2, 1)
         );
         for attempt in ATTEMPTS {
             counters.count(attempt);

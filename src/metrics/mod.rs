@@ -2,14 +2,16 @@
 
 mod labels;
 mod ledger;
+mod reached;
+mod readings;
 
 pub use labels::{Action, Attempt, Counters, Label};
 pub use ledger::{Ledger, Ledgers};
+pub use reached::Reached;
+pub use readings::{AckTimes, MOST_MICROS};
 
 use crate::event::{Outcome, Reason};
 use crate::memory::Usage;
-use prometheus::core::Collector as _;
-use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
@@ -48,6 +50,8 @@ pub struct Metrics {
     pub changed_parts: IntCounterVec,
     /// Relayed answers that renewed a session cookie.
     pub renewals: IntCounter,
+    /// Whether the application answers.
+    pub reached: Reached,
     /// Batch attempts by group and result.
     pub batches: IntCounterVec,
     /// Deliveries that were sent and have no answer yet.
@@ -124,13 +128,9 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let buckets = vec![
-            0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1,
-            0.5, 1.0,
-        ];
         let ack_seconds = Histogram::with_opts(
             HistogramOpts::new("tidegate_ack_seconds", "Time to acknowledge an event")
-                .buckets(buckets),
+                .buckets(readings::ACK_BOUNDS.to_vec()),
         )?;
         registry.register(Box::new(ack_seconds.clone()))?;
         let gauges = |name: &str, help: &str, labels: &[&str]| {
@@ -217,6 +217,7 @@ impl Metrics {
                 "tidegate_session_renewals_total",
                 "Relayed answers that renewed a session cookie",
             )?,
+            reached: Reached::default(),
             batches: vector(
                 "tidegate_batches_total",
                 "Batch attempts by result",
@@ -297,25 +298,6 @@ impl Metrics {
             }
         }
         self.batched_events.inc_by(batched);
-    }
-
-    /// The parts that made fingerprints change, and how often each did.
-    #[must_use]
-    pub fn changed_part_counts(&self) -> Vec<(String, u64)> {
-        let families = self.changed_parts.collect();
-        let metrics = families.iter().flat_map(MetricFamily::get_metric);
-        let count = |metric: &prometheus::proto::Metric| {
-            let part = metric.get_label().first()?.value().to_owned();
-            // A counter of whole numbers.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "it counts up from 0, in ones"
-            )]
-            let calls = metric.get_counter().get_value() as u64;
-            Some((part, calls))
-        };
-        metrics.filter_map(count).collect()
     }
 
     fn bury(&self, reason: Reason) {

@@ -43,6 +43,7 @@ use crate::identity::Identity;
 use crate::ingest::{CallerLanes, CallerStanding};
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
+use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use http::{Request, Response};
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub struct Read {
     callers: CallerStanding,
     identity: Arc<Identity>,
     clock: Clock,
+    metrics: Arc<Metrics>,
     behind: Arc<Semaphore>,
 }
 
@@ -74,6 +76,7 @@ impl Read {
         (lanes, callers): (CallerLanes, CallerStanding),
         identity: Arc<Identity>,
         clock: Clock,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let behind = Arc::new(Semaphore::new(MAX_BEHIND));
         Self {
@@ -84,6 +87,7 @@ impl Read {
             callers,
             identity,
             clock,
+            metrics,
             behind,
         }
     }

@@ -27,6 +27,20 @@ pub(super) fn is_shown(status: StatusCode) -> bool {
     status.is_success() || status == StatusCode::NOT_MODIFIED
 }
 
+/// Whether the application answered; none: it was not asked, or its client broke off.
+const fn says_of_application(response: &Result<Response<Body>, UpstreamError>) -> Option<bool> {
+    match response {
+        Ok(_) => Some(true),
+        Err(
+            UpstreamError::ConnectionLimit
+            | UpstreamError::RequestBody(_)
+            | UpstreamError::RequestStalled
+            | UpstreamError::BadTarget,
+        ) => None,
+        Err(_) => Some(false),
+    }
+}
+
 impl Read {
     /// Asks the application for a reader. That it answers a stranger shows that its answers to this
     /// read say nothing of who asks (ruling 17): a caller without a name, or one that was refused
@@ -96,7 +110,11 @@ impl Read {
         let response = self
             .upstream
             .relay(Request::from_parts(parts, body), peer, class)
-            .await?;
+            .await;
+        if let Some(is_answered) = says_of_application(&response) {
+            self.metrics.reached.note(is_answered);
+        }
+        let response = response?;
         if let Some((method, uri, headers)) = asked
             && response.headers().contains_key(header::SET_COOKIE)
             && response.status().is_success()

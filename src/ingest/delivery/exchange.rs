@@ -5,7 +5,7 @@ use super::deliverer::Deliverer;
 use super::dry_run;
 use super::load::Ready;
 use super::request::Outgoing;
-use crate::ingest::settings::Group;
+use crate::ingest::settings::{Group, Shape, Target};
 use crate::metrics::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
@@ -40,11 +40,17 @@ impl Deliverer {
         let Some(upstream) = &self.upstream else {
             return Found::Supposed(dry_run::check(group, load, request).await);
         };
-        match tokio::time::timeout(self.settings.timeout, ask(upstream, request)).await {
+        let found = match tokio::time::timeout(self.settings.timeout, ask(upstream, request)).await
+        {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => Found::Network(error.to_string()),
             Err(_) => Found::Network("no answer in time".to_owned()),
+        };
+        if !matches!(group.shape, Shape::Batch(Target::Url(_))) {
+            let is_answered = matches!(found, Found::Reply(..));
+            self.metrics.reached.note(is_answered);
         }
+        found
     }
 }
 

@@ -83,6 +83,17 @@ pub enum Pass {
     OldestAlone,
 }
 
+/// How a gate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its circuit is open: one request at a time.
+    pub is_open: bool,
+    /// It is closed for all, for so long.
+    pub closed_for: Option<Duration>,
+    /// Single calls go in place of batches.
+    pub is_on_detour: bool,
+}
+
 /// What a good principal met last.
 #[derive(Debug, Clone, Copy)]
 struct Witness {
@@ -198,6 +209,17 @@ impl Gate {
 
     fn is_open(&self, delivery: &Delivery) -> bool {
         self.errors >= delivery.escalate_after && self.failing.len() >= FAILING
+    }
+
+    /// How it stands, for an operator.
+    #[must_use]
+    pub fn look(&self, now: Instant, delivery: &Delivery) -> Standing {
+        let closed = self.closed.map(|until| until.saturating_duration_since(now));
+        Standing {
+            is_open: self.is_open(delivery),
+            closed_for: closed.filter(|left| !left.is_zero()),
+            is_on_detour: self.detour.is_some(),
+        }
     }
 
     /// 2xx. `route`: of a single call.

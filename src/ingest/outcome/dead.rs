@@ -338,6 +338,16 @@ impl DeadLetters {
             .collect()
     }
 
+    /// The newest of them, at most so many, oldest first.
+    #[must_use]
+    pub fn list_newest(&self, most: usize) -> Vec<Shown> {
+        let pile = self.pile.lock();
+        let newest = pile.letters.values().rev().take(most);
+        let mut shown: Vec<_> = newest.map(|kept| kept.letter.show()).collect();
+        shown.reverse();
+        shown
+    }
+
     /// The letters of a key (digits) or of an event id (`id:…`, or anything that is no number); all
     /// without one. Oldest first.
     #[must_use]

@@ -23,7 +23,9 @@ pub use task::{Settle, ShardTask, sleep_until};
 use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, View};
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
-use crate::ingest::lanes::window::{Asker, Batch, Entry as _, Groups, Lanes, Pending, Verdict};
+use crate::ingest::lanes::window::{
+    Asker, Batch, Entry as _, Groups, Lanes, Pending, Survey, Verdict,
+};
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
 use parking_lot::{Mutex, MutexGuard};
@@ -338,6 +340,13 @@ impl Shard {
         self.slots()
             .filter_map(|slots| self.state.lock().lanes.oldest_in(slots))
             .min()
+    }
+
+    /// Adds what the lanes do to the survey of each group, in the order of the groups.
+    pub fn survey(&self, groups: &mut [Survey]) {
+        for slots in self.slots() {
+            self.state.lock().lanes.survey_in(slots, groups);
+        }
     }
 
     /// The places of all lanes, in pieces for which the lock may be held.

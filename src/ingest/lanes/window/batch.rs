@@ -123,6 +123,7 @@ impl<E: Entry> Batch<E> {
             front,
             first_seq,
             since,
+            events: self.events.iter().map(Queued::count).sum(),
         })
     }
 

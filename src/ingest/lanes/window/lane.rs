@@ -12,11 +12,13 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Idle,
-    /// `front`: the first event's own number; `first_seq`: the smallest that it stands for.
+    /// `front`: the first event's own number; `first_seq`: the smallest that it stands for;
+    /// `events`: how many there are, with those that they stand for.
     InFlight {
         front: u64,
         first_seq: u64,
         since: Instant,
+        events: usize,
     },
     Waiting(Instant),
     Rejected(Instant),
@@ -47,6 +49,8 @@ pub(super) struct Lane<E> {
     pub(super) retries: u32,
     /// The upstream's last status.
     pub(super) status: Option<u16>,
+    /// Its pause is one of its group's gate, not of an attempt of its own that failed.
+    pub(super) was_deferred: bool,
     /// Its credential was refused by the last answer that says anything of it.
     pub(super) was_refused: bool,
     /// Somebody waits for events up to this number: they don't wait for company.
@@ -79,6 +83,7 @@ impl<E: Entry> Lane<E> {
             timer: None,
             retries: 0,
             status: None,
+            was_deferred: false,
             was_refused: false,
             awaited: 0,
             may_try_once: true,
@@ -318,6 +323,16 @@ impl<E: Entry> Lane<E> {
             .iter()
             .flat_map(|batch| batch.events.iter())
             .chain(self.queue.iter().take(queued))
+    }
+
+    /// Its events without an outcome, those that newer ones stand for included.
+    pub(super) fn count_events(&self) -> usize {
+        let flying = match self.phase {
+            Phase::InFlight { events, .. } => events,
+            Phase::Idle | Phase::Waiting(_) | Phase::Rejected(_) => 0,
+        };
+        let again = self.again.iter().flat_map(|batch| batch.events.iter());
+        flying + again.chain(&self.queue).map(Queued::count).sum::<usize>()
     }
 
     /// What its pending events show of themselves.

@@ -31,6 +31,7 @@ mod recent;
 mod rules;
 mod slab;
 mod standing;
+mod survey;
 mod timers;
 mod verdict;
 
@@ -38,6 +39,7 @@ pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use callers::{Asker, Groups, Mark, Pending};
 pub use queued::{Covers, Queued};
 pub use rules::{Entry, Rules};
+pub use survey::Survey;
 
 use crate::event::{GroupIndex, Outcome, Owner, Principal, Reason, UserId};
 use claims::Name;

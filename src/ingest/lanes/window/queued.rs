@@ -60,6 +60,12 @@ impl<E: Entry> Queued<E> {
         }
     }
 
+    /// Itself and the events that it covers.
+    pub(super) fn count(&self) -> usize {
+        let covered = self.covers.as_ref().map(|covers| covers.events.len());
+        1 + covered.unwrap_or(0)
+    }
+
     /// Its own number, or that of the oldest event that it covers.
     pub(super) fn first_seq(&self) -> u64 {
         self.covers
