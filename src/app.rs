@@ -84,6 +84,7 @@ pub struct Running {
 /// # Errors
 /// An address is taken, or the metrics can't be set up.
 pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Running> {
+    let began = Instant::now();
     let admin_places = share_out(&mut config);
     let routes = config.routes();
     let Options { clock, file } = options;
@@ -204,7 +205,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         mirror: Arc::new(shadow.clone()),
         recorder: Arc::new(recordings.clone()),
     });
-    let admin = Admin::new(admin::Setup {
+    let (admin, live_task) = Admin::new(admin::Setup {
         listen: config.admin.listen.ip(),
         operations: operations.clone(),
         modes,
@@ -217,7 +218,10 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         store,
         metrics,
         drain: drain.clone(),
+        end: end.clone(),
+        began,
         durability: durability.as_str(),
+        journal_max_bytes: config.journal.max_bytes,
     });
 
     let mut others: Vec<_> = tasks
@@ -233,6 +237,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     others.push(watched("housekeeping", &drain, tasks.housekeeping.run()));
     // Not watched: nothing that a call needs fails with it.
     others.push(tokio::spawn(recording_task.run(drain.clone())));
+    others.push(tokio::spawn(live_task.run()));
     let observer_task = observer_task.run(decide_copies);
     run_apart("observer", drain.clone(), observer_task)?;
     let engine = engine.run(|| plan.build());

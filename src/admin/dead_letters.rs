@@ -7,6 +7,19 @@ use crate::ingest::outcome::dead::DeadLetter;
 use http::{Method, Response, StatusCode};
 use serde_json::json;
 
+/// `GET /dead-letters`: all, or with `newest=N` the newest N; oldest first.
+pub(super) fn list_letters(setup: &Setup, query: &str) -> Response<Body> {
+    let letters = setup.operations.dead_letters();
+    match query.strip_prefix("newest=").map(str::parse) {
+        None => json(StatusCode::OK, &json!(letters.list())),
+        Some(Ok(most)) => json(StatusCode::OK, &json!(letters.list_newest(most))),
+        Some(Err(_)) => text(
+            StatusCode::BAD_REQUEST,
+            "allowed: /dead-letters?newest=NUMBER\n",
+        ),
+    }
+}
+
 /// Shows, drops or replays what the path names.
 pub(super) async fn answer_named(setup: &Setup, asked: &Method, path: &str) -> Response<Body> {
     let operations = &setup.operations;

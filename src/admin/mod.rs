@@ -1,10 +1,13 @@
-//! The admin surface, on its own listener (design §9, first cut): health, status, metrics, dead
-//! letters, flush, invalidation. Shows no credential and no body but the events of dead letters,
+//! The admin surface, on its own listener (design §9): the dashboard and its live stream,
+//! health, status, metrics, dead letters, modes, reports, flush, invalidation. Shows no credential and no body but the events of dead letters,
 //! and answers no page of another site (`access.rs`).
 
 mod access;
+mod dashboard;
 mod dead_letters;
+mod history;
 mod learn;
+mod live;
 mod metrics;
 mod modes;
 mod observe;
@@ -12,13 +15,16 @@ mod parity;
 mod reply;
 mod setup;
 mod status;
+mod summary;
 
+pub use live::LiveTask;
 pub use setup::{AdminSettings, Reload, Reloaded, Setup};
 
 use crate::body::Body;
 use crate::event::Tag;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use live::Live;
 use reply::{json, refuse_method, text};
 use serde_json::json;
 use std::convert::Infallible;
@@ -26,13 +32,18 @@ use std::sync::Arc;
 
 /// The admin service; clones share everything.
 #[derive(Clone)]
-pub struct Admin(Arc<Setup>);
+pub struct Admin {
+    setup: Arc<Setup>,
+    live: Live,
+}
 
 impl Admin {
-    /// An admin surface.
+    /// An admin surface, and the task that feeds its live stream.
     #[must_use]
-    pub fn new(setup: Setup) -> Self {
-        Self(Arc::new(setup))
+    pub fn new(setup: Setup) -> (Self, LiveTask) {
+        let setup = Arc::new(setup);
+        let (live, task) = Live::new(&setup);
+        (Self { setup, live }, task)
     }
 
     /// Answers one request.
@@ -41,7 +52,7 @@ impl Admin {
     /// Never.
     pub async fn handle(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let (head, body) = request.into_parts();
-        if let Err(denied) = access::check_access(&head, self.0.listen) {
+        if let Err(denied) = access::check_access(&head, self.setup.listen) {
             return Ok(text(denied.status(), &format!("{denied}\n")));
         }
         Ok(self.answer(Request::from_parts(head, body)).await)
@@ -51,59 +62,62 @@ impl Admin {
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/healthz" if read => text(StatusCode::OK, "ok\n"),
-            "/readyz" if read && self.0.drain.is_draining() => {
+            "/readyz" if read && self.setup.drain.is_draining() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
-            "/readyz" if read => match self.0.operations.journal_health().failure() {
+            "/readyz" if read => match self.setup.operations.journal_health().failure() {
                 Some(why) => text(
                     StatusCode::SERVICE_UNAVAILABLE,
                     &format!("the journal takes no events: {why}\n"),
                 ),
                 None => text(StatusCode::OK, "ready\n"),
             },
-            "/status" if read => json(StatusCode::OK, &status::show_status(&self.0).await),
-            "/metrics" if read => metrics::show_metrics(&self.0),
-            "/dead-letters" if read => json(
-                StatusCode::OK,
-                &json!(self.0.operations.dead_letters().list()),
-            ),
+            "/status" if read => json(StatusCode::OK, &status::show_status(&self.setup).await),
+            "/metrics" if read => metrics::show_metrics(&self.setup),
+            "/dead-letters" if read => {
+                dead_letters::list_letters(&self.setup, request.uri().query().unwrap_or_default())
+            }
             "/dead-letters" if *request.method() == Method::DELETE => json(
                 StatusCode::OK,
-                &json!({ "dropped": self.0.operations.drop_letters(None) }),
+                &json!({ "dropped": self.setup.operations.drop_letters(None) }),
             ),
-            "/dead-letters/replay" if *request.method() == Method::POST => {
-                json(StatusCode::OK, &json!(self.0.operations.replay(None).await))
-            }
+            "/dead-letters/replay" if *request.method() == Method::POST => json(
+                StatusCode::OK,
+                &json!(self.setup.operations.replay(None).await),
+            ),
             path if path.starts_with("/dead-letters/") => {
-                dead_letters::answer_named(&self.0, request.method(), path).await
+                dead_letters::answer_named(&self.setup, request.method(), path).await
             }
-            "/modes" if read => modes::show_modes(&self.0),
+            "/modes" if read => modes::show_modes(&self.setup),
             "/modes" if *request.method() == Method::PUT => {
-                modes::change_modes(&self.0, request.into_body()).await
+                modes::change_modes(&self.setup, request.into_body()).await
             }
-            "/observe" if read => observe::show_report(&self.0).await,
-            "/parity" if read => parity::show_report(&self.0).await,
+            "/live" if *request.method() == Method::GET => self.live.open_stream(&self.setup).await,
+            "/observe" if read => observe::show_report(&self.setup).await,
+            "/parity" if read => parity::show_report(&self.setup).await,
             "/learn" | "/learn/proposal" => self.learn(&request).await,
-            "/config/reload" if *request.method() == Method::POST => modes::reload(&self.0).await,
+            "/config/reload" if *request.method() == Method::POST => {
+                modes::reload(&self.setup).await
+            }
             "/flush" if *request.method() == Method::POST => {
-                self.0.operations.flush();
+                self.setup.operations.flush();
                 json(
                     StatusCode::ACCEPTED,
-                    &json!({ "flushing": self.0.operations.ledger().pending }),
+                    &json!({ "flushing": self.setup.operations.ledger().pending }),
                 )
             }
             "/invalidate" if *request.method() == Method::POST => {
                 self.invalidate(request.uri().query().unwrap_or_default())
             }
+            path if read && let Some(file) = dashboard::show_file(path) => file,
             "/dead-letters" => refuse_method("GET, DELETE"),
-            "/healthz" | "/readyz" | "/status" | "/metrics" | "/observe" | "/parity" => {
-                refuse_method("GET")
-            }
+            "/" | "/live" | "/healthz" | "/readyz" | "/status" | "/metrics" | "/observe"
+            | "/parity" => refuse_method("GET"),
             "/modes" => refuse_method("GET, PUT"),
             "/flush" | "/invalidate" | "/config/reload" => refuse_method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "allowed: GET /healthz /readyz /status /metrics /modes /observe /parity /learn \
+                "allowed: GET / /live /healthz /readyz /status /metrics /modes /observe /parity /learn \
                  /dead-letters /dead-letters/NAME, PUT /modes, DELETE /dead-letters /dead-letters/NAME /learn, POST \
                  /flush /invalidate?tag=TAG /config/reload /learn?for=LENGTH /learn/proposal /dead-letters/replay \
                  /dead-letters/NAME/replay\n",
@@ -114,11 +128,11 @@ impl Admin {
     async fn learn(&self, request: &Request<Incoming>) -> Response<Body> {
         let query = request.uri().query().unwrap_or_default();
         match (request.uri().path(), request.method().as_str()) {
-            ("/learn", "POST") => learn::begin_recording(&self.0, query),
-            ("/learn", "GET" | "HEAD") => learn::show_progress(&self.0, query),
-            ("/learn", "DELETE") => learn::end_recording(&self.0, query),
+            ("/learn", "POST") => learn::begin_recording(&self.setup, query),
+            ("/learn", "GET" | "HEAD") => learn::show_progress(&self.setup, query),
+            ("/learn", "DELETE") => learn::end_recording(&self.setup, query),
             ("/learn", _) => refuse_method("GET, POST, DELETE"),
-            (_, "POST") => learn::show_proposal(&self.0, query).await,
+            (_, "POST") => learn::show_proposal(&self.setup, query).await,
             _ => refuse_method("POST"),
         }
     }
@@ -133,7 +147,7 @@ impl Admin {
         match decoded.collect::<Result<Vec<_>, _>>() {
             Ok(names) if !names.is_empty() => {
                 let tags: Vec<_> = names.iter().map(|name| Tag::new(name)).collect();
-                self.0.tags.invalidate(&tags);
+                self.setup.tags.invalidate(&tags);
                 json(StatusCode::OK, &json!({ "invalidated": names }))
             }
             Ok(_) => text(

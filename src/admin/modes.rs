@@ -20,8 +20,12 @@ const ALLOWED: &str = "allowed: {\"route\": NAME or PATH, \"mode\": MODE, \"roll
 
 /// `GET /modes`.
 pub(super) fn show_modes(setup: &Setup) -> Response<Body> {
-    let routes: Vec<_> = setup.modes.list().iter().map(show_route).collect();
-    json(StatusCode::OK, &json!(routes))
+    json(StatusCode::OK, &show_routes(setup))
+}
+
+/// How the routes stand.
+pub(super) fn show_routes(setup: &Setup) -> Value {
+    setup.modes.list().iter().map(show_route).collect()
 }
 
 fn show_setting(setting: Setting) -> Value {

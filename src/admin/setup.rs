@@ -11,6 +11,7 @@ use crate::migration::shadow::Shadow;
 use crate::migration::{Change, Modes};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// `[admin]`.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +60,12 @@ pub struct Setup {
     pub metrics: Arc<Metrics>,
     /// Whether the end has begun.
     pub drain: Drain,
+    /// Ends the admin listener.
+    pub end: Drain,
+    /// When the process began.
+    pub began: Instant,
     /// The durability level, as configured.
     pub durability: &'static str,
+    /// `journal.max_bytes`.
+    pub journal_max_bytes: u64,
 }

@@ -39,7 +39,7 @@ pub(crate) use assembly::{Handles, Keeping, Setup, assemble, window_rules};
 pub(crate) use caller_lanes::{CallerLanes, Held, Settled};
 pub(crate) use caller_standing::CallerStanding;
 pub(crate) use lanes::window::Asker;
-pub(crate) use operations::Operations;
+pub(crate) use operations::{GroupSurvey, Operations};
 pub(crate) use stop::{Drained, Stop};
 
 use crate::clock::Clock;

@@ -171,8 +171,9 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "admin",
         &[
-            &["access", "reply", "setup"],
+            &["access", "history", "reply", "setup"],
             &[
+                "dashboard",
                 "dead_letters",
                 "learn",
                 "metrics",
@@ -181,6 +182,8 @@ const INNER: &[(&str, &[&[&str]])] = &[
                 "parity",
                 "status",
             ],
+            &["summary"],
+            &["live"],
         ],
     ),
     (

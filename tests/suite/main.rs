@@ -21,6 +21,7 @@ mod conformance;
 mod connections;
 mod contexts;
 mod crash;
+mod dashboard;
 mod decoders;
 mod delivery;
 mod directory;

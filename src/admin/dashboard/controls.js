@@ -87,7 +87,7 @@ export class Letters {
 
   show(counts) {
     setText(find("letters-count"), count(counts.kept));
-    const seen = `${counts.kept} ${counts.dropped} ${counts.newest}`;
+    const seen = `${counts.kept} ${counts.dropped} ${counts.deaths}`;
     this.kept = counts.kept;
     if (seen !== this.seen && !this.isReading) this.read(seen);
   }

@@ -214,7 +214,9 @@ impl Gate {
     /// How it stands, for an operator.
     #[must_use]
     pub fn look(&self, now: Instant, delivery: &Delivery) -> Standing {
-        let closed = self.closed.map(|until| until.saturating_duration_since(now));
+        let closed = self
+            .closed
+            .map(|until| until.saturating_duration_since(now));
         Standing {
             is_open: self.is_open(delivery),
             closed_for: closed.filter(|left| !left.is_zero()),

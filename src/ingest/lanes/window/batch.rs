@@ -123,7 +123,6 @@ impl<E: Entry> Batch<E> {
             front,
             first_seq,
             since,
-            events: self.events.iter().map(Queued::count).sum(),
         })
     }
 

@@ -111,6 +111,8 @@ impl<E: Entry> Lanes<E> {
         if let Some(flight) = batch.flight() {
             lane.set_phase(flight);
         }
+        let events: usize = batch.events.iter().map(Queued::count).sum();
+        lane.in_flight = u32::try_from(events).unwrap_or(u32::MAX);
         if rules.shown {
             lane.flying = batch.events.iter().map(Queued::shown).collect();
         }

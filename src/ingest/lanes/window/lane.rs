@@ -12,13 +12,11 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Idle,
-    /// `front`: the first event's own number; `first_seq`: the smallest that it stands for;
-    /// `events`: how many there are, with those that they stand for.
+    /// `front`: the first event's own number; `first_seq`: the smallest that it stands for.
     InFlight {
         front: u64,
         first_seq: u64,
         since: Instant,
-        events: usize,
     },
     Waiting(Instant),
     Rejected(Instant),
@@ -49,6 +47,8 @@ pub(super) struct Lane<E> {
     pub(super) retries: u32,
     /// The upstream's last status.
     pub(super) status: Option<u16>,
+    /// Events in the batch that is on its way, those that they stand for included.
+    pub(super) in_flight: u32,
     /// Its pause is one of its group's gate, not of an attempt of its own that failed.
     pub(super) was_deferred: bool,
     /// Its credential was refused by the last answer that says anything of it.
@@ -83,6 +83,7 @@ impl<E: Entry> Lane<E> {
             timer: None,
             retries: 0,
             status: None,
+            in_flight: 0,
             was_deferred: false,
             was_refused: false,
             awaited: 0,
@@ -327,12 +328,9 @@ impl<E: Entry> Lane<E> {
 
     /// Its events without an outcome, those that newer ones stand for included.
     pub(super) fn count_events(&self) -> usize {
-        let flying = match self.phase {
-            Phase::InFlight { events, .. } => events,
-            Phase::Idle | Phase::Waiting(_) | Phase::Rejected(_) => 0,
-        };
         let again = self.again.iter().flat_map(|batch| batch.events.iter());
-        flying + again.chain(&self.queue).map(Queued::count).sum::<usize>()
+        let waiting = again.chain(&self.queue).map(Queued::count);
+        self.in_flight as usize + waiting.sum::<usize>()
     }
 
     /// What its pending events show of themselves.

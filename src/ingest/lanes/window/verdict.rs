@@ -40,6 +40,7 @@ impl<E: Entry> Lanes<E> {
         };
         lane.set_phase(Phase::Idle);
         lane.flying.clear();
+        lane.in_flight = 0;
         lane.was_deferred = matches!(verdict, Verdict::Deferred { .. });
         lane.status = batch.status.or(lane.status);
         match verdict {
