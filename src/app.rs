@@ -483,6 +483,16 @@ impl Running {
         self.operations.ledger()
     }
 
+    /// Sends what is pending, as far as anything moves, under the deadline of a stop; what comes
+    /// meanwhile is taken. The ledger then.
+    pub async fn settle(&self) -> Ledger {
+        let drained = self.stop.drain(self.only_memory);
+        if tokio::time::timeout(self.deadline, drained).await.is_err() {
+            tracing::warn!(pending = self.stop.pending(), "not all was sent in time");
+        }
+        self.operations.ledger()
+    }
+
     /// Age of the oldest pending event.
     pub async fn oldest_pending(&self) -> Option<Duration> {
         self.operations.oldest_pending()

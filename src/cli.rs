@@ -121,6 +121,9 @@ enum Command {
         /// The last line of stdout is the report as JSON.
         #[arg(long)]
         json: bool,
+        /// After the report, go on serving the application, the sidecar and its dashboard until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
         /// Gone: the comparison is a benchmark.
         #[arg(long, hide = true)]
         compare: bool,
@@ -411,6 +414,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             fast,
             observe,
             json,
+            keep,
             compare: false,
         } => {
             log("error");
@@ -426,6 +430,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 fast,
                 observe,
                 json,
+                keep,
             };
             verdict(runtime()?.block_on(demo::run(options))?)
         }

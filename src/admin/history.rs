@@ -118,8 +118,8 @@ impl Totals {
             refused: self.refused.saturating_sub(before.refused),
             requests,
             saving: saving(acknowledged, requests),
-            ack_p50_us: ack.quantile(0.5),
-            ack_p99_us: ack.quantile(0.99),
+            ack_p50_us: ack.quantile(0.5).map(f64::round),
+            ack_p99_us: ack.quantile(0.99).map(f64::round),
             cache: self.cache.since(before.cache),
             failed,
         }

@@ -142,28 +142,38 @@ impl Listener {
 impl LiveTask {
     /// Runs until the listener ends.
     pub async fn run(self) {
-        let mut ticks = tokio::time::interval(PERIOD);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut sampled, mut rests_until) = (Instant::now(), Instant::now());
+        let every = |period| {
+            let mut ticks = tokio::time::interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let (mut samples, mut messages) = (every(EVERY), every(PERIOD));
+        // An interval ticks at once; the first totals are taken already.
+        samples.reset();
+        let mut rests_until = Instant::now();
         loop {
             tokio::select! {
                 () = self.live.end.draining() => return,
-                _ = ticks.tick() => {}
+                _ = samples.tick() => {
+                    let totals = read_totals(&self.setup);
+                    self.live.history.lock().record(totals);
+                }
+                _ = messages.tick() => {
+                    if self.live.newest.receiver_count() > 0 && Instant::now() >= rests_until {
+                        rests_until = self.publish().await;
+                    }
+                }
             }
-            let began = Instant::now();
-            if began.saturating_duration_since(sampled) >= EVERY {
-                sampled = began;
-                let totals = read_totals(&self.setup);
-                self.live.history.lock().record(totals);
-            }
-            if self.live.newest.receiver_count() == 0 || began < rests_until {
-                continue;
-            }
-            if let Some(message) = compose_apart(&self.live, &self.setup).await {
-                self.live.newest.send_replace(message.into());
-            }
-            rests_until = Instant::now() + began.elapsed() * PART;
         }
+    }
+
+    /// Tells all listeners of this moment; when the next message may be composed.
+    async fn publish(&self) -> Instant {
+        let began = Instant::now();
+        if let Some(message) = compose_apart(&self.live, &self.setup).await {
+            self.live.newest.send_replace(message.into());
+        }
+        Instant::now() + began.elapsed() * PART
     }
 }
 

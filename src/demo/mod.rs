@@ -48,6 +48,8 @@ pub struct DemoOptions {
     pub observe: bool,
     /// The last line of stdout is a JSON object.
     pub json: bool,
+    /// After the report, application, sidecar and dashboard go on until Ctrl-C.
+    pub keep: bool,
 }
 
 impl DemoOptions {
@@ -69,8 +71,13 @@ impl DemoOptions {
 /// # Errors
 /// A part of it could not be started, or its report can't be written.
 pub async fn run(options: DemoOptions) -> anyhow::Result<bool> {
-    let report = play(options.run()).await?;
-    publish(options.json, &report.to_string(), &report.json())?;
+    let tell = |report: &Report| publish(options.json, &report.to_string(), &report.json());
+    let stage = Stage::set(options.run()).await?;
+    if options.keep {
+        return Ok(stage.play_and_keep(tell).await?.is_good());
+    }
+    let report = stage.play().await;
+    tell(&report)?;
     Ok(report.is_good())
 }
 

@@ -16,6 +16,7 @@ use super::report::style::Style;
 use super::report::{Prediction, Report};
 use crate::app::{self, Running};
 use crate::config::{self, Config};
+use crate::metrics::Ledger;
 use anyhow::Context as _;
 use http::HeaderValue;
 use std::io::{IsTerminal, Write as _};
@@ -110,7 +111,47 @@ impl Stage {
     }
 
     /// Plays the learners until the time is over, then stops everything and compares.
-    pub async fn play(self) -> Report {
+    pub async fn play(mut self) -> Report {
+        let played = self.play_out().await;
+        if let Some(observer) = self.observer.take() {
+            observer.stop().await;
+        }
+        // The windows are sealed and sent before anything is judged.
+        let ledger = self.sidecar.stop().await;
+        compare(self.scene, &self.upstream, &self.tally, played, ledger)
+    }
+
+    /// As [`play`](Self::play), but the application and the sidecar go on after the comparison, which
+    /// `tell` is given, until the user interrupts or the sidecar gives up.
+    ///
+    /// # Errors
+    /// The comparison can't be told.
+    pub async fn play_and_keep(
+        self,
+        tell: impl FnOnce(&Report) -> std::io::Result<()>,
+    ) -> anyhow::Result<Report> {
+        let played = self.play_out().await;
+        let ledger = self.sidecar.settle().await;
+        let report = compare(self.scene, &self.upstream, &self.tally, played, ledger);
+        tell(&report)?;
+        if !report.interrupted {
+            let dashboard = screen::dashboard(&self.scene);
+            // Nobody to show it to is no reason to stop.
+            drop(writeln!(std::io::stderr(), "{dashboard}, until Ctrl-C"));
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                () = self.sidecar.draining() => {}
+            }
+        }
+        if let Some(observer) = self.observer {
+            observer.stop().await;
+        }
+        self.sidecar.stop().await;
+        Ok(report)
+    }
+
+    /// Plays the learners until the time is over.
+    async fn play_out(&self) -> Played {
         let stop = CancellationToken::new();
         let mut learners = self.admit(&stop);
         let began = Instant::now();
@@ -118,21 +159,10 @@ impl Stage {
         let elapsed = began.elapsed();
         stop.cancel();
         while learners.join_next().await.is_some() {}
-        let prediction = self.predict().await;
-        if let Some(observer) = self.observer {
-            observer.stop().await;
-        }
-        // The windows are sealed and sent before anything is judged.
-        let ledger = self.sidecar.stop().await;
-        let census = self.upstream.census();
-        let last = Moment::of(elapsed, &self.tally, census.calls(), ledger, None);
-        let promised = self.tally.promised();
-        let trusted = self.scene.run.is_shared().then_some(SERVICE);
-        let audit = census.look(|book| Audit::of(&promised, book, trusted));
-        Report {
+        Played {
+            elapsed,
             interrupted,
-            prediction,
-            ..Report::new(self.scene, last, audit, &self.tally)
+            prediction: self.predict().await,
         }
     }
 
@@ -187,7 +217,8 @@ impl Stage {
         let mut screen = (style == Style::Terminal).then(Screen::default);
         if screen.is_none() {
             // Nobody to show it to is no reason to stop.
-            drop(writeln!(std::io::stderr(), "{}", screen::heads()));
+            let (dashboard, heads) = (screen::dashboard(&self.scene), screen::heads());
+            drop(writeln!(std::io::stderr(), "{dashboard}\n{heads}"));
         }
         let interrupted = loop {
             tokio::select! {
@@ -222,6 +253,33 @@ impl Stage {
             }
             None => writeln!(std::io::stderr(), "{}", screen::line(&moment)),
         });
+    }
+}
+
+/// How a run went.
+struct Played {
+    elapsed: Duration,
+    interrupted: bool,
+    prediction: Option<Prediction>,
+}
+
+/// What the learners were promised, beside what the application has.
+fn compare(
+    scene: Scene,
+    upstream: &Upstream,
+    tally: &Tally,
+    played: Played,
+    ledger: Ledger,
+) -> Report {
+    let census = upstream.census();
+    let last = Moment::of(played.elapsed, tally, census.calls(), ledger, None);
+    let promised = tally.promised();
+    let trusted = scene.run.is_shared().then_some(SERVICE);
+    let audit = census.look(|book| Audit::of(&promised, book, trusted));
+    Report {
+        interrupted: played.interrupted,
+        prediction: played.prediction,
+        ..Report::new(scene, last, audit, tally)
     }
 }
 

@@ -35,8 +35,6 @@ function bind(dialog, yes, no, wrong, act) {
   dialog.showModal();
 }
 
-const nameOf = (route) => route.name ?? `${route.method} ${route.path}`;
-
 export function showRoutes(routes) {
   const create = () => {
     const change = make("button", { type: "button" }, "Change");
@@ -44,21 +42,21 @@ export function showRoutes(routes) {
   };
   fillList(find("routes"), routes, (route) => route.route, create, (row, route) => {
     const [name, mode, rollout, set, action] = row.children;
-    setText(name, nameOf(route));
-    name.title = nameOf(route);
+    setText(name, route.route);
+    name.title = route.route;
     setText(mode, route.mode);
     setText(rollout, route.mode === "coalesce" ? `${route.rollout} %` : "–");
     const { configured } = route;
     setText(set, route.set ? `by ${route.set.by}; the file says ${configured.mode}, ${configured.rollout} %` : "as the file says");
     const button = action.firstElementChild;
-    button.setAttribute("aria-label", `Change ${nameOf(route)}`);
+    button.setAttribute("aria-label", `Change ${route.route}`);
     button.onclick = () => changeMode(route);
   });
 }
 
 function changeMode(route) {
   const [mode, rollout] = [find("mode-name"), find("mode-rollout")];
-  setText(find("mode-route"), nameOf(route));
+  setText(find("mode-route"), route.route);
   mode.value = route.mode;
   rollout.value = route.rollout;
   const warn = () => setText(find("mode-text"), EFFECTS[mode.value]);
@@ -142,8 +140,8 @@ export class Letters {
   replay(letter) {
     const text = `Event ${letter.id} goes back into its window, with the credential that it came with.`;
     confirm("Replay this event?", text, "Replay", async () => {
-      const { refused } = await ask("POST", `/dead-letters/${letter.key}/replay`);
-      return refused?.length ? `It stays: ${JSON.stringify(refused[0])}` : null;
+      const { kept } = await ask("POST", `/dead-letters/${letter.key}/replay`);
+      return kept.length ? `It stays a dead letter: ${kept[0][1]}.` : null;
     });
   }
 

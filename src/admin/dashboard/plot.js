@@ -4,6 +4,8 @@ import { clock } from "./format.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 10, 10, 22];
 const STEPS = [60, 120, 300, 600, 900];
+// A young process shows what it has, but no less than this, seconds.
+const LEAST_SPAN = 120;
 
 // `series`: [{ name, valueOf(sample) }], with `null` where there is none. `tell`: a value as text.
 export class Plot {
@@ -36,7 +38,9 @@ export class Plot {
     const { width, height } = this.svg.getBoundingClientRect();
     const end = this.samples.at(-1)?.at;
     if (!width || end == null) return;
-    const begin = end - this.span * 1000;
+    const first = this.samples[0].at - this.samples[0].ms;
+    const span = Math.min(this.span, Math.max(LEAST_SPAN, Math.ceil((end - first) / 1000)));
+    const begin = end - span * 1000;
     const seen = this.samples.filter((sample) => sample.at >= begin);
     const values = seen.flatMap((sample) => this.series.map((one) => one.valueOf(sample) ?? 0));
     const most = roundUp(Math.max(...values, 0));
@@ -58,7 +62,7 @@ export class Plot {
       parts.push(draw("text", { class: "end", x: LEFT - 6, y: y + 4 }, this.tell(most * share)));
     }
     const room = Math.max(2, Math.floor((width - LEFT - RIGHT) / 70));
-    const step = STEPS.find((seconds) => this.span / seconds <= room) * 1000;
+    const step = STEPS.find((seconds) => (end - begin) / 1000 / seconds <= room) * 1000;
     for (let at = Math.ceil(begin / step) * step; at <= end; at += step) {
       const x = this.across(at);
       if (x < LEFT + 18 || x > width - RIGHT - 18) continue;

@@ -46,10 +46,7 @@ impl Screen {
         let mut lines = vec![title(scene, now, passed), bar(part)];
         lines.extend(self.call_lines(now));
         lines.extend(state_lines(now));
-        lines.push(format!(
-            "  {DIM}status       http://{}/status{PLAIN}",
-            scene.admin
-        ));
+        lines.push(format!("  {DIM}{}{PLAIN}", dashboard(scene)));
         lines.push(format!(
             "  {DIM}sidecar      http://{}/api/health{PLAIN}",
             scene.address
@@ -103,6 +100,12 @@ impl Screen {
         };
         decimal(rate, 0)
     }
+}
+
+/// Where the dashboard is.
+#[must_use]
+pub fn dashboard(scene: &Scene) -> String {
+    format!("dashboard    http://{}/", scene.admin)
 }
 
 fn title(scene: &Scene, now: &Moment, passed: f64) -> String {

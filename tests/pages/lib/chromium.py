@@ -102,10 +102,10 @@ class Chromium:
 
 
 class Page:
-    """A file, opened at this width and in this colour scheme. Closes with its context."""
+    """An address, opened at this width and in this colour scheme. Closes with its context."""
 
-    def __init__(self, browser, file, width, scheme):
-        self.browser, self.address, self.width, self.scheme = browser, file.resolve().as_uri(), width, scheme
+    def __init__(self, browser, address, width, scheme):
+        self.browser, self.address, self.width, self.scheme = browser, address, width, scheme
 
     def __enter__(self):
         self.target = self.browser.send("Target.createTarget", url="about:blank")["targetId"]
@@ -136,6 +136,33 @@ class Page:
         if "exceptionDetails" in result:
             raise BrowserError(f"the inspection failed: {json.dumps(result['exceptionDetails'])[:600]}")
         return result["result"].get("value")
+
+    def wait_until(self, condition, what):
+        """Waits until an expression of the page is true."""
+        end = time.monotonic() + MOST_SECONDS
+        while not self.evaluate(f"Boolean({condition})"):
+            if time.monotonic() > end:
+                raise BrowserError(f"{what}: not within {MOST_SECONDS} s")
+            time.sleep(0.05)
+
+    def press(self, key, text=None):
+        """A key, down and up: `Tab`, `Enter`, `Escape`, `ArrowUp`."""
+        code = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowUp": 38}[key]
+        common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.send("Input.dispatchKeyEvent", type="keyDown", **common, **({"text": text} if text else {}))
+        self.send("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def click(self, selector):
+        """A click of the mouse in the middle of an element, which is scrolled to first."""
+        script = """(selector) => {
+          const element = document.querySelector(selector);
+          element.scrollIntoView({ block: "center", inline: "center" });
+          const { left, top, width, height } = element.getBoundingClientRect();
+          return [left + width / 2, top + height / 2];
+        }"""
+        x, y = self.evaluate(f"({script})({json.dumps(selector)})")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def events(self, method):
         """The parameters of these events so far."""

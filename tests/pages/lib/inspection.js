@@ -50,7 +50,8 @@
 
   // Texts as they are seen: the part of them that their scroller shows, line by line.
   function texts() {
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    // What lies below an open dialog can't be read, nor need it.
+    const walker = document.createTreeWalker(document.querySelector("dialog:modal") ?? document.body, NodeFilter.SHOW_TEXT);
     const all = [];
     while (walker.nextNode()) {
       const node = walker.currentNode;
@@ -121,6 +122,8 @@
 
   // What the browser may look up or connect to without a request that it tells of.
   for (const element of document.querySelectorAll("link, base, meta[http-equiv]")) {
+    // A page that is served has its style and its icon from its own listener.
+    if (element.localName === "link" && location.origin !== "null" && new URL(element.href).origin === location.origin) continue;
     report("request", element, element.outerHTML.slice(0, 100), "no link, no base, no refresh");
   }
 

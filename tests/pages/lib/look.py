@@ -1,4 +1,5 @@
-"""Makes the HTML reports from real traffic and looks at them in headless Chromium; prints one line for each look."""
+"""Makes the HTML reports from real traffic, and looks at them and at the dashboard in headless Chromium; prints one line for
+each look."""
 
 import argparse
 import shutil
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import dashboard
 import extremes
 import png
 from application import Application
@@ -26,6 +28,7 @@ SHOWN, SHOTS = ("observe", "parity"), {(1_280, "light"): "wide", (1_280, "dark")
 MOST_HEIGHT, MOST_BYTES = 1_200, 600 * 1_024
 # Ten minutes are what a recommendation takes; a look takes some seconds.
 SECONDS, RENEW_SECONDS = 8, 660
+DASHBOARD_SECONDS, DASHBOARD_RENEW_SECONDS = 6, 300
 EVERY_FAULT = {"request", "console", "exception", "width", "size", "contrast", "cut", "overlap", "scheme", "name"}
 
 
@@ -34,7 +37,7 @@ def arguments():
     parser.add_argument("--binary", type=Path, help="a tidegate binary; without it target/debug/tidegate is built")
     parser.add_argument("--scratch", type=Path, default=ROOT / "target" / "pages", help="where pages and logs lie")
     parser.add_argument("--seconds", type=int, help=f"how long calls come; {SECONDS}, with --renew {RENEW_SECONDS}")
-    parser.add_argument("--renew", action="store_true", help="takes the screenshots of docs/images anew")
+    parser.add_argument("--renew", nargs="?", const="all", choices=("all", "dashboard"), help="takes the screenshots of docs/images anew")
     return parser.parse_args()
 
 
@@ -76,7 +79,8 @@ def print_findings(findings):
 
 def look_at_faults(browser):
     """The check itself: of a page with every fault it must find each."""
-    with Page(browser, Path(__file__).parent / "faulty.html", 380, "light") as page:
+    faulty = (Path(__file__).parent / "faulty.html").resolve().as_uri()
+    with Page(browser, faulty, 380, "light") as page:
         missed = EVERY_FAULT - {one["kind"] for one in inspect_page(page)}
     print(f"{'FAIL' if missed else 'ok  '} every fault of faulty.html is found{': not ' * bool(missed)}{', '.join(sorted(missed))}")
     return not missed
@@ -84,7 +88,7 @@ def look_at_faults(browser):
 
 def look(browser, name, file, width, scheme, shots):
     """One look at one page, and its screenshot where one is wanted."""
-    with Page(browser, file, width, scheme) as page:
+    with Page(browser, file.resolve().as_uri(), width, scheme) as page:
         findings = inspect_page(page)
         if shots is not None and name in SHOWN and (width, scheme) in SHOTS:
             shots[f"{name}-{SHOTS[width, scheme]}-{scheme}.png"] = png.shrink(page.screenshot(MOST_HEIGHT))
@@ -93,17 +97,37 @@ def look(browser, name, file, width, scheme, shots):
     return not findings
 
 
+def look_at_dashboard(browser, scene, what, width, scheme, shots):
+    """One look at the live dashboard, and its screenshot where one is wanted."""
+    with dashboard.open_page(browser, scene, width, scheme) as page:
+        dashboard.wait_until_live(page)
+        findings = inspect_page(page)
+        if shots is not None and (width, scheme) in SHOTS:
+            shots[f"dashboard-{SHOTS[width, scheme]}-{scheme}.png"] = png.shrink(page.screenshot(MOST_HEIGHT))
+    print(f"{'FAIL' if findings else 'ok  '} dashboard, {what}, at {width} px, {scheme}", flush=True)
+    print_findings(findings)
+    return not findings
+
+
+def use_dashboard(browser, scene):
+    """A replay by clicks, a change of mode by keyboard, a restart."""
+    findings = dashboard.use_page(browser, scene)
+    print(f"{'FAIL' if findings else 'ok  '} dashboard: a letter replayed by clicks, a mode changed by keyboard, a restart", flush=True)
+    print_findings(findings)
+    return not findings
+
+
 def renew_images(shots):
     """Writes the screenshots, if they are small enough."""
-    size = sum(map(len, shots.values()))
+    others = [file for file in IMAGES.glob("*.png") if file.name not in shots]
+    size = sum(map(len, shots.values())) + sum(file.stat().st_size for file in others)
     if size > MOST_BYTES:
         print(f"FAIL docs/images: {size // 1_024} KiB; allowed: {MOST_BYTES // 1_024} KiB")
         return False
-    shutil.rmtree(IMAGES, ignore_errors=True)
-    IMAGES.mkdir(parents=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     for name, shot in shots.items():
         (IMAGES / name).write_bytes(shot)
-    print(f"ok   docs/images: {len(shots)} screenshots, {size // 1_024} KiB")
+    print(f"ok   docs/images: {len(shots)} screenshots taken, {size // 1_024} KiB in all")
     return True
 
 
@@ -116,14 +140,20 @@ def main():
     scratch = options.scratch.resolve()
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    seconds = options.seconds or (RENEW_SECONDS if options.renew else SECONDS)
+    seconds = options.seconds or (RENEW_SECONDS if options.renew == "all" else SECONDS)
     try:
         pages = write_pages(binary, scratch, seconds)
         shots = {} if options.renew else None
         with Chromium(scratch / "profile", scratch / "chromium.log") as browser:
             results = [look_at_faults(browser)]
             for name, file in pages.items():
-                results += [look(browser, name, file, width, scheme, shots) for width in WIDTHS for scheme in SCHEMES]
+                taken = shots if options.renew == "all" else None
+                results += [look(browser, name, file, width, scheme, taken) for width in WIDTHS for scheme in SCHEMES]
+            with dashboard.Scene(binary, scratch / "dashboard") as scene:
+                results += [look_at_dashboard(browser, scene, "without a call", width, "light", None) for width in WIDTHS]
+                scene.play(DASHBOARD_RENEW_SECONDS if options.renew else DASHBOARD_SECONDS)
+                results += [look_at_dashboard(browser, scene, "in use", width, scheme, shots) for width in WIDTHS for scheme in SCHEMES]
+                results.append(use_dashboard(browser, scene))
     except (BrowserError, StartError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         print(f"FAIL {type(error).__name__}: {error}")
         return 1
