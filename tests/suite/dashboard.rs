@@ -60,7 +60,7 @@ impl Stream {
     /// Waits for a message that is as wanted.
     async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let (name, data) = self.next().await.expect("the stream goes on");
+            let (name, data) = self.next().await.unwrap();
             if name == "now" && wanted(&data) {
                 return data;
             }

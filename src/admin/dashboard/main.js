@@ -29,7 +29,10 @@ function showPlots() {
 
 function onMessage(kind, message) {
   if (kind === "history") {
-    history = message;
+    // What this page saw of an earlier process stays.
+    const first = message.samples[0]?.at ?? Infinity;
+    const before = history.samples.filter((sample) => sample.at < first);
+    history = { most: message.most, samples: [...before, ...message.samples].slice(-message.most) };
     return showPlots();
   }
   if (kind !== "now") return;

@@ -125,5 +125,5 @@ export class Plot {
 function roundUp(most) {
   if (most <= 0) return 1;
   const step = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 4, 6, 8, 10].map((factor) => factor * step).find((value) => value >= most);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * step).find((value) => value >= most);
 }

@@ -20,7 +20,7 @@ export async function ask(method, path, body) {
   const token = sessionStorage.getItem(KEY);
   const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...(body && { "Content-Type": "application/json" }) };
   const response = await fetch(path, { method, headers, cache: "no-store", body: body && JSON.stringify(body) });
-  if (response.status === 401) await askToken();
+  if (response.status === 401 && (await askToken())) return ask(method, path, body);
   if (!response.ok) throw new Refusal(await tell(response));
   return response.json();
 }
@@ -32,12 +32,14 @@ async function tell(response) {
 
 let asking = null;
 
-// Waits for the token; one question at a time.
+// Waits for the token; one question at a time. `false`: none was given.
 function askToken() {
   asking ??= new Promise((answered) => {
     const [dialog, field] = [find("token"), find("token-value")];
+    let isGiven = false;
     const use = () => {
       if (!field.value) return;
+      isGiven = true;
       sessionStorage.setItem(KEY, field.value);
       field.value = "";
       dialog.close();
@@ -46,7 +48,7 @@ function askToken() {
     field.onkeydown = (event) => event.key === "Enter" && use();
     dialog.onclose = () => {
       asking = null;
-      answered();
+      answered(isGiven);
     };
     dialog.showModal();
   });

@@ -17,6 +17,7 @@ from application import Application
 from chromium import BrowserError, Chromium, Page
 from inspection import inspect_page
 from process import StartError
+from scene import Scene
 from sidecar import Sidecar, write_page_of
 from traffic import Traffic
 
@@ -99,7 +100,7 @@ def look(browser, name, file, width, scheme, shots):
 
 def look_at_dashboard(browser, scene, what, width, scheme, shots):
     """One look at the live dashboard, and its screenshot where one is wanted."""
-    with dashboard.open_page(browser, scene, width, scheme) as page:
+    with Page(browser, scene.address, width, scheme) as page:
         dashboard.wait_until_live(page)
         findings = inspect_page(page)
         if shots is not None and (width, scheme) in SHOTS:
@@ -110,11 +111,16 @@ def look_at_dashboard(browser, scene, what, width, scheme, shots):
 
 
 def use_dashboard(browser, scene):
-    """A replay by clicks, a change of mode by keyboard, a restart."""
-    findings = dashboard.use_page(browser, scene)
-    print(f"{'FAIL' if findings else 'ok  '} dashboard: a letter replayed by clicks, a mode changed by keyboard, a restart", flush=True)
-    print_findings(findings)
-    return not findings
+    """A replay by clicks, a change of mode by keyboard, a restart; and a token."""
+    deeds = {
+        "a letter replayed by clicks, a mode changed by keyboard, a restart": dashboard.use_page,
+        "a token is asked for": dashboard.give_token,
+    }
+    for name, do in deeds.items():
+        findings = do(browser, scene)
+        print(f"{'FAIL' if findings else 'ok  '} dashboard: {name}", flush=True)
+        print_findings(findings)
+        yield not findings
 
 
 def renew_images(shots):
@@ -149,11 +155,11 @@ def main():
             for name, file in pages.items():
                 taken = shots if options.renew == "all" else None
                 results += [look(browser, name, file, width, scheme, taken) for width in WIDTHS for scheme in SCHEMES]
-            with dashboard.Scene(binary, scratch / "dashboard") as scene:
+            with Scene(binary, scratch / "dashboard") as scene:
                 results += [look_at_dashboard(browser, scene, "without a call", width, "light", None) for width in WIDTHS]
                 scene.play(DASHBOARD_RENEW_SECONDS if options.renew else DASHBOARD_SECONDS)
                 results += [look_at_dashboard(browser, scene, "in use", width, scheme, shots) for width in WIDTHS for scheme in SCHEMES]
-                results.append(use_dashboard(browser, scene))
+                results += use_dashboard(browser, scene)
     except (BrowserError, StartError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         print(f"FAIL {type(error).__name__}: {error}")
         return 1

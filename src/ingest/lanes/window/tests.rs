@@ -1054,6 +1054,24 @@ impl World {
             .verdict(self.now, batch, verdict, Duration::from_millis(300));
     }
 
+    /// A survey counts each event without an outcome, each lane, and each batch on its way once.
+    fn survey(&self) {
+        let mut groups = [Survey::default(); 2];
+        let slots = self.lanes.slots();
+        self.lanes.survey_in(0..slots / 2, &mut groups);
+        self.lanes.survey_in(slots / 2..slots, &mut groups);
+        let [mut all, other] = groups;
+        all += other;
+        let settled = self.outcomes.len() + self.lanes.settled.len();
+        assert_eq!(all.events, self.next - 1 - settled as u64, "{all:?}");
+        let held = all.credential + all.gate + all.backoff + all.order;
+        let counted = all.open + all.in_flight + held;
+        assert_eq!(counted, self.lanes.len() as u64, "{all:?}");
+        let flying = self.flying.len() + self.lanes.ready.len();
+        assert_eq!(all.in_flight, flying as u64, "{all:?}");
+        assert_eq!(all.oldest, self.lanes.oldest_in(0..slots));
+    }
+
     /// Everything is let go and accepted: every event must come out exactly once.
     fn finish(&mut self) {
         while let Some((principal, number)) = self.holds.pop() {
@@ -1121,6 +1139,7 @@ proptest! {
         let mut world = World::new(supersede, ordered, one_principal);
         for step in &steps {
             world.run(step);
+            world.survey();
         }
         world.finish();
     }
