@@ -59,12 +59,15 @@ impl Stream {
 
     /// Waits for a message that is as wanted.
     async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let (name, data) = self.next().await.unwrap();
-            if name == "now" && wanted(&data) {
-                return data;
+        let comes = async {
+            loop {
+                let (name, data) = self.next().await.unwrap();
+                if name == "now" && wanted(&data) {
+                    return data;
+                }
             }
-        }
+        };
+        in_time("a message as wanted", comes).await
     }
 }
 
@@ -144,16 +147,10 @@ async fn no_page_of_another_site_hears_the_live_stream() {
         ("host", "evil.test", StatusCode::MISDIRECTED_REQUEST),
     ] {
         for path in ["/", "/live", "/dashboard/main.js"] {
-            let asked = Http::default()
-                .try_call(
-                    sidecar.running.admin,
-                    Method::GET,
-                    path,
-                    &[(name, value)],
-                    "",
-                )
-                .await;
-            assert_eq!(asked.unwrap().status, wanted, "{path}, {name}");
+            let (http, headers) = (Http::default(), [(name, value)]);
+            let asked = http.try_call(sidecar.running.admin, Method::GET, path, &headers, "");
+            let answered = in_time("a refusal", asked).await.unwrap();
+            assert_eq!(answered.status, wanted, "{path}, {name}");
         }
     }
 }
