@@ -9,7 +9,10 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use tokio::sync::mpsc;
 
 const MOST_LISTENERS: usize = 8;
 const LONG_PAUSES: (&str, &str) = (
@@ -400,4 +403,62 @@ async fn the_newest_dead_letters_are_listed_on_demand() {
     assert_eq!(ids("/dead-letters?newest=9").await, ["a", "b", "c"]);
     let wrong = sidecar.admin(Method::GET, "/dead-letters?newest=x").await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+}
+
+/// Ends with the test.
+struct Demo(std::process::Child);
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test]
+async fn a_demo_says_where_its_dashboard_is_and_keeps_it_after_the_report() {
+    let arguments = "demo --learners 2 --duration 1s --fast --json --keep";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments.split(' ')).stdin(Stdio::null());
+    let spawned = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut demo = Demo(spawned.unwrap());
+    let (told, mut addresses) = mpsc::unbounded_channel();
+    let said = BufReader::new(demo.0.stderr.take().unwrap());
+    // Its thread ends with the demo's stderr.
+    std::thread::spawn(move || {
+        for line in said.lines().map_while(Result::ok) {
+            if let Some(rest) = line.strip_prefix("dashboard    http://") {
+                let (address, rest) = rest.split_once('/').unwrap();
+                let address: SocketAddr = address.parse().unwrap();
+                drop(told.send((address, rest.to_owned())));
+            }
+        }
+    });
+    for wanted in ["", ", until Ctrl-C"] {
+        let (address, rest) = in_time("an address", addresses.recv()).await.unwrap();
+        assert_eq!(rest, wanted);
+        let http = Http::default();
+        let page = http
+            .try_call(address, Method::GET, "/", &[], "")
+            .await
+            .unwrap();
+        assert_eq!(page.status, StatusCode::OK);
+    }
+    let process = demo.0.id().to_string();
+    let asked = Command::new("kill").args(["-INT", &process]).status();
+    assert!(asked.unwrap().success());
+    let mut line = String::new();
+    demo.0
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut line)
+        .unwrap();
+    assert!(demo.0.wait().unwrap().success(), "{line}");
+    let report: Value = serde_json::from_str(line.trim()).unwrap();
+    assert_eq!(report["lost"], 0);
 }
