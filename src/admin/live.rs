@@ -32,6 +32,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 const MOST_LISTENERS: usize = 8;
 /// Between two messages.
 const PERIOD: Duration = Duration::from_secs(1);
+/// A stream that has nothing to say says so.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 /// Composing takes one part of the time in this many at most: with very many lanes it takes long.
 const PART: u32 = 20;
 
@@ -41,8 +43,17 @@ pub(super) struct Live {
     // Held for a look, and to add a sample.
     history: Arc<Mutex<History>>,
     places: Arc<Semaphore>,
+    // Held while the moment is looked at, so that this is done once for all who ask.
+    moment: Arc<tokio::sync::Mutex<Moment>>,
     newest: watch::Sender<Bytes>,
     end: Drain,
+}
+
+/// The message that was composed last.
+struct Moment {
+    message: Bytes,
+    /// Until then it is told again: composing it anew would take more than its part of the time.
+    until: Instant,
 }
 
 /// Takes samples, and composes messages while there are listeners. To be run by `app`.
@@ -57,6 +68,10 @@ impl Live {
         let live = Self {
             history: Arc::new(Mutex::new(History::new(read_totals(setup)))),
             places: Arc::new(Semaphore::new(MOST_LISTENERS)),
+            moment: Arc::new(tokio::sync::Mutex::new(Moment {
+                message: Bytes::new(),
+                until: Instant::now(),
+            })),
             newest: watch::Sender::default(),
             end: setup.end.clone(),
         };
@@ -80,13 +95,21 @@ impl Live {
         };
         // ORDER: the place among the receivers first, so that no message is missed.
         let newest = self.newest.subscribe();
-        let Some(now) = compose_apart(self, setup).await else {
+        let history = Arc::clone(&self.history);
+        // The place is taken for as long as this runs, whether or not its client stays.
+        let told = tokio::task::spawn_blocking(move || {
+            (
+                write_event("history", &show_history(&history.lock())),
+                place,
+            )
+        });
+        let (Ok((mut first, place)), Some(now)) = (told.await, self.tell_moment(setup).await)
+        else {
             return text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "no message could be composed\n",
             );
         };
-        let mut first = write_event("history", &show_history(&self.history.lock()));
         first.extend_from_slice(&now);
         let listener = Listener {
             first: Some(first.into()),
@@ -112,6 +135,26 @@ impl Live {
         }
         response
     }
+
+    /// The message of this moment, or of one so short ago that looking again would take more than
+    /// its [`PART`] of the time. It is composed where no call waits for it.
+    async fn tell_moment(&self, setup: &Arc<Setup>) -> Option<Bytes> {
+        let mut moment = Arc::clone(&self.moment).lock_owned().await;
+        let began = Instant::now();
+        if began < moment.until {
+            return Some(moment.message.clone());
+        }
+        let (history, setup) = (Arc::clone(&self.history), Arc::clone(setup));
+        let composed = tokio::task::spawn_blocking(move || {
+            moment.message = write_event("now", &compose(&setup, &history)).into();
+            moment.until = Instant::now() + began.elapsed() * PART;
+            moment.message.clone()
+        });
+        composed
+            .await
+            .inspect_err(|error| tracing::error!(%error, "no message for the dashboard"))
+            .ok()
+    }
 }
 
 /// One open stream.
@@ -135,6 +178,8 @@ impl Listener {
                 changed.ok()?;
                 Some(self.newest.borrow_and_update().clone())
             }
+            // A comment, by which a page knows that the stream lives.
+            () = tokio::time::sleep(SIGN_OF_LIFE) => Some(Bytes::from_static(b":\n\n")),
         }
     }
 }
@@ -150,7 +195,6 @@ impl LiveTask {
         let (mut samples, mut messages) = (every(EVERY), every(PERIOD));
         // An interval ticks at once; the first totals are taken already.
         samples.reset();
-        let mut rests_until = Instant::now();
         loop {
             tokio::select! {
                 () = self.live.end.draining() => return,
@@ -159,32 +203,25 @@ impl LiveTask {
                     self.live.history.lock().record(totals);
                 }
                 _ = messages.tick() => {
-                    if self.live.newest.receiver_count() > 0 && Instant::now() >= rests_until {
-                        rests_until = self.publish().await;
+                    if self.live.newest.receiver_count() > 0 {
+                        self.publish().await;
                     }
                 }
             }
         }
     }
 
-    /// Tells all listeners of this moment; when the next message may be composed.
-    async fn publish(&self) -> Instant {
-        let began = Instant::now();
-        if let Some(message) = compose_apart(&self.live, &self.setup).await {
-            self.live.newest.send_replace(message.into());
-        }
-        Instant::now() + began.elapsed() * PART
+    /// Tells all listeners of this moment, unless they have heard of it.
+    async fn publish(&self) {
+        let Some(message) = self.live.tell_moment(&self.setup).await else {
+            return;
+        };
+        self.live.newest.send_if_modified(|newest| {
+            let is_news = *newest != message;
+            *newest = message;
+            is_news
+        });
     }
-}
-
-/// The message of this moment, composed where no call waits for it.
-async fn compose_apart(live: &Live, setup: &Arc<Setup>) -> Option<Vec<u8>> {
-    let (history, setup) = (Arc::clone(&live.history), Arc::clone(setup));
-    let compose = move || write_event("now", &compose(&setup, &history));
-    let composed = tokio::task::spawn_blocking(compose).await;
-    composed
-        .inspect_err(|error| tracing::error!(%error, "no message for the dashboard"))
-        .ok()
 }
 
 fn show_history(history: &History) -> Value {

@@ -131,6 +131,8 @@ impl Stage {
         tell: impl FnOnce(&Report) -> std::io::Result<()>,
     ) -> anyhow::Result<Report> {
         let played = self.play_out().await;
+        // From now on, since Ctrl-C doesn't end the process any more.
+        let interrupted = tokio::spawn(tokio::signal::ctrl_c());
         let ledger = self.sidecar.settle().await;
         let report = compare(self.scene, &self.upstream, &self.tally, played, ledger);
         tell(&report)?;
@@ -139,7 +141,7 @@ impl Stage {
             // Nobody to show it to is no reason to stop.
             drop(writeln!(std::io::stderr(), "{dashboard}, until Ctrl-C"));
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = interrupted => {}
                 () = self.sidecar.draining() => {}
             }
         }

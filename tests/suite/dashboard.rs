@@ -297,7 +297,10 @@ async fn held_lanes_are_told_with_what_holds_them() {
         assert_eq!(now["groups"][0]["pending"], 1);
         sidecar.flush().await;
         let now = stream
-            .until(|now| now["groups"][0]["lanes"][held] == 1)
+            .until(|now| {
+                let failed = now["minute"]["failed"].as_object().unwrap();
+                now["groups"][0]["lanes"][held] == 1 && !failed.is_empty()
+            })
             .await;
         let group = &now["groups"][0];
         assert_eq!(

@@ -18,6 +18,9 @@ function confirm(title, text, verb, act) {
 }
 
 function bind(dialog, yes, no, wrong, act) {
+  // What an earlier question did is not told under this one.
+  const question = (dialog.question = {});
+  const isAsked = () => dialog.question === question;
   setText(wrong, "");
   yes.disabled = false;
   no.onclick = () => dialog.close();
@@ -25,9 +28,11 @@ function bind(dialog, yes, no, wrong, act) {
     yes.disabled = true;
     try {
       const problem = await act();
+      if (!isAsked()) return;
       if (!problem) return dialog.close();
       setText(wrong, problem);
     } catch (error) {
+      if (!isAsked()) return;
       setText(wrong, error.message);
     }
     yes.disabled = false;
@@ -80,7 +85,7 @@ const EFFECTS = {
 // The letters are read anew when their number has changed; a message has none of them.
 export class Letters {
   constructor() {
-    Object.assign(this, { seen: null, kept: 0, timer: 0, isReading: false });
+    Object.assign(this, { seen: null, kept: 0, letters: [], isReading: false });
   }
 
   show(counts) {
@@ -88,6 +93,8 @@ export class Letters {
     const seen = `${counts.kept} ${counts.dropped} ${counts.deaths}`;
     this.kept = counts.kept;
     if (seen !== this.seen && !this.isReading) this.read(seen);
+    // How long ago each was given up.
+    else this.fill(this.letters);
   }
 
   async read(seen) {
@@ -102,6 +109,7 @@ export class Letters {
   }
 
   fill(letters) {
+    this.letters = letters;
     const newestFirst = letters.toReversed();
     const more = this.kept - letters.length;
     setText(find("letters-note"), letters.length === 0 ? "None." : more > 0 ? `The newest ${letters.length}; tidegate dead-letters lists all.` : "Newest first.");

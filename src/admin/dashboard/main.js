@@ -37,7 +37,8 @@ function onMessage(kind, message) {
   }
   if (kind !== "now") return;
   const { sample } = message;
-  if (sample && sample.at > (history.samples.at(-1)?.at ?? 0)) {
+  // The wall clock may go back.
+  if (sample && sample.at !== history.samples.at(-1)?.at) {
     history.samples.push(sample);
     history.samples.splice(0, history.samples.length - history.most);
     showPlots();

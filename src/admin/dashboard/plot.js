@@ -3,7 +3,7 @@ import { draw, make, setAttributes, setText } from "./dom.js";
 import { clock } from "./format.js";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [52, 10, 10, 22];
-const STEPS = [60, 120, 300, 600, 900];
+const STEPS = [60, 120, 300, 600, 900, 1800, 3600];
 // A young process shows what it has, but no less than this, seconds.
 const LEAST_SPAN = 120;
 
@@ -11,7 +11,7 @@ const LEAST_SPAN = 120;
 export class Plot {
   constructor(heading, unit, series, tell) {
     Object.assign(this, { heading, series, tell, samples: [], span: 900, at: null });
-    this.reading = make("span", { class: "read" });
+    this.reading = make("span", { class: "read", role: "status" });
     this.svg = draw("svg", { role: "img", tabindex: 0, "aria-label": heading });
     this.back = draw("g");
     this.lines = series.map((_, place) => draw("path", { class: `line s${place}` }));
@@ -41,7 +41,7 @@ export class Plot {
     const first = this.samples[0].at - this.samples[0].ms;
     const span = Math.min(this.span, Math.max(LEAST_SPAN, Math.ceil((end - first) / 1000)));
     const begin = end - span * 1000;
-    const seen = this.samples.filter((sample) => sample.at >= begin);
+    const seen = this.samples.filter((sample) => sample.at >= begin && sample.at <= end);
     const values = seen.flatMap((sample) => this.series.map((one) => one.valueOf(sample) ?? 0));
     const most = roundUp(Math.max(...values, 0));
     this.seen = seen;

@@ -338,14 +338,22 @@ impl DeadLetters {
             .collect()
     }
 
-    /// The newest of them, at most so many, oldest first.
+    /// Those that were given up last, at most so many, oldest first.
     #[must_use]
     pub fn list_newest(&self, most: usize) -> Vec<Shown> {
         let pile = self.pile.lock();
-        let newest = pile.letters.values().rev().take(most);
-        let mut shown: Vec<_> = newest.map(|kept| kept.letter.show()).collect();
-        shown.reverse();
-        shown
+        let mut by_death: Vec<_> = pile
+            .letters
+            .iter()
+            .map(|(key, kept)| (kept.letter.died_ms, *key, &kept.letter))
+            .collect();
+        by_death.sort_unstable_by_key(|(died, key, _)| (*died, *key));
+        let newest = by_death.len().saturating_sub(most);
+        by_death
+            .iter()
+            .skip(newest)
+            .map(|(_, _, letter)| letter.show())
+            .collect()
     }
 
     /// The letters of a key (digits) or of an event id (`id:…`, or anything that is no number); all

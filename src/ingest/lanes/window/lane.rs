@@ -328,9 +328,13 @@ impl<E: Entry> Lane<E> {
 
     /// Its events without an outcome, those that newer ones stand for included.
     pub(super) fn count_events(&self) -> usize {
-        let again = self.again.iter().flat_map(|batch| batch.events.iter());
-        let waiting = again.chain(&self.queue).map(Queued::count);
-        self.in_flight as usize + waiting.sum::<usize>()
+        let formed = self.again.iter().map(|batch| batch.events.len());
+        let mut waiting = formed.sum::<usize>() + self.queue.len();
+        if self.has_covers {
+            let again = self.again.iter().flat_map(|batch| batch.events.iter());
+            waiting = again.chain(&self.queue).map(Queued::count).sum();
+        }
+        self.in_flight as usize + waiting
     }
 
     /// What its pending events show of themselves.
