@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const RANKS: [&[&str]; 12] = [
-    &["event", "body", "clock", "json", "keyed", "peer"],
+    &["event", "body", "clock", "json", "keyed", "peer", "tls"],
     // What identity and routes are written in stands below them; so does what counts the memory of
     // bodies.
     &["template", "memory", "rollout"],
