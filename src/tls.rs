@@ -106,7 +106,7 @@ impl KeyFiles {
             Err(rustls::Error::InconsistentKeys(_)) => {
                 Err(of_key(Fault::OtherKey(self.cert.clone())))
             }
-            Err(error) => Err(fault_of(&self.cert, Fault::BadCertificate(error))),
+            Err(error) => Err(bad_certificate(&self.cert, error)),
         }
     }
 }
@@ -135,6 +135,11 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|error| fault_of(path, Fault::Unreadable(error)))
+}
+
+/// What rustls says against a certificate of this file.
+pub fn bad_certificate(path: &Path, error: rustls::Error) -> FileError {
+    fault_of(path, Fault::BadCertificate(error))
 }
 
 fn fault_of(path: &Path, fault: Fault) -> FileError {

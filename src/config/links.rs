@@ -70,7 +70,13 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
 
     let shadow = shadow_target::link_shadow(
         sections.shadow,
-        &[server.settings.listen, admin.listen],
+        &server
+            .settings
+            .listen
+            .tcp()
+            .into_iter()
+            .chain([admin.listen])
+            .collect::<Vec<_>>(),
         &upstream.url,
         &groups,
         problems,

@@ -447,8 +447,10 @@ fn origins(config: &Config) -> Option<Note> {
 
 /// Whose word on a call's client counts.
 fn proxies(config: &Config) -> Option<Note> {
-    let (listen, trusted) = (config.server.listen, &config.server.trusted_proxies);
-    let open = !listen.ip().is_loopback();
+    let (listen, trusted) = (&config.server.listen, &config.server.trusted_proxies);
+    let open = listen
+        .tcp()
+        .is_some_and(|address| !address.ip().is_loopback());
     if open && *trusted == TrustedProxies::local() {
         return Some(loud(format!(
             "server.listen {listen} is open to other machines, and server.trusted_proxies believes \

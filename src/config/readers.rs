@@ -6,9 +6,11 @@ use super::section::Section;
 use super::tree::{Node, Spot};
 use crate::route::{Pattern, PatternError};
 use crate::template::{JsonTemplate, Source, TemplateError};
+use crate::tls::KeyFiles;
 use http::{Method, StatusCode, Uri};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// The address of an application: plain HTTP, without a path.
 ///
@@ -106,6 +108,24 @@ pub(super) fn read_document(
 /// It is wrong, and was reported.
 #[derive(Debug)]
 pub(super) struct Reported;
+
+/// A certificate's file and its key's; both are needed.
+pub(super) fn read_key_files(
+    section: &Section<'_>,
+    (cert, key): (&'static Key, &'static Key),
+) -> Option<KeyFiles> {
+    let needed = |key: &'static Key| {
+        if !section.has(key) {
+            section.wrong_key(key, "is missing; a PEM file is needed");
+        }
+        section.text(key).map(PathBuf::from)
+    };
+    let (cert, key) = (needed(cert), needed(key));
+    Some(KeyFiles {
+        cert: cert?,
+        key: key?,
+    })
+}
 
 /// `listen`: an address and a port.
 pub(super) fn read_address(section: &Section<'_>, key: &'static Key) -> SocketAddr {
