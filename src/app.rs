@@ -128,7 +128,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         secret,
         config.limits.max_users as u64,
     ));
-    let upstream_url = config.upstream.url.to_string();
+    let upstream_url = config.upstream.shown_url();
     let upstream = Upstream::new(config.upstream);
     let (recordings, recording_task) = Recordings::new(gateway::unpack_recorded);
     let store = Arc::new(Store::new(config.cache));

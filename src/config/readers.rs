@@ -7,12 +7,13 @@ use super::tree::{Node, Spot};
 use crate::route::{Pattern, PatternError};
 use crate::template::{JsonTemplate, Source, TemplateError};
 use crate::tls::KeyFiles;
+use crate::upstream::name_of;
 use http::{Method, StatusCode, Uri};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-/// The address of an application: plain HTTP, without a path.
+/// The address of an application, by `http` or `https`, without a path.
 ///
 /// # Errors
 /// It is something else, which the text says.
@@ -22,11 +23,27 @@ pub(super) fn application_url(text: &str) -> Result<Uri, String> {
         .map_err(|error| format!("found {text:?}: {error}"))?;
     let plain = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
     match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => Ok(uri),
+        (Some("http" | "https"), Some(authority)) if plain && !authority.as_str().contains('@') => {
+            check_name(text, &uri)?;
+            Ok(uri)
+        }
         _ => Err(format!(
-            "found {text:?}; allowed is \"http://HOST:PORT\", without a path"
+            "found {text:?}; allowed are \"http://HOST:PORT\" and \"https://HOST:PORT\", without a path"
         )),
     }
+}
+
+/// An address by `https` names a host that a certificate can be of.
+///
+/// # Errors
+/// None can.
+pub(super) fn check_name(text: &str, url: &Uri) -> Result<(), String> {
+    if url.scheme_str() == Some("https") {
+        name_of(url.host().unwrap_or_default()).map_err(|error| {
+            format!("found {text:?}, whose host no certificate can have: {error}")
+        })?;
+    }
+    Ok(())
 }
 
 /// What every template may look at: the head of a call.
