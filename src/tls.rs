@@ -40,6 +40,20 @@ pub struct FileError {
     pub fault: Fault,
 }
 
+impl FileError {
+    /// It is the key's file, and not the certificate's.
+    #[must_use]
+    pub fn is_of_key(&self, files: &KeyFiles) -> bool {
+        match self.fault {
+            Fault::NoKey | Fault::BadKey(_) | Fault::OtherKey(_) => true,
+            Fault::NoCertificate | Fault::BadCertificate(_) => false,
+            Fault::Unreadable(_) | Fault::Damaged(_) => {
+                self.path == files.key && self.path != files.cert
+            }
+        }
+    }
+}
+
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {

@@ -42,16 +42,12 @@ pub(super) fn link_tls<'a>(
     }
     let read = UpstreamTls::try_new(&tls.files);
     let report = |error: TlsError| {
-        let client = tls.files.client.as_ref();
-        let position = match &error {
-            TlsError::File(error) if client.is_some_and(|files| files.key == error.path) => {
-                tls.client_key
-            }
-            TlsError::File(error) if client.is_some_and(|files| files.cert == error.path) => {
-                tls.client_cert
-            }
-            TlsError::File(_) => tls.ca,
-            TlsError::NoRoots(_) | TlsError::Unsupported(_) => tls.position,
+        let ca = tls.files.ca.as_ref();
+        let position = match (&error, &tls.files.client) {
+            (TlsError::NoRoots(_) | TlsError::Unsupported(_), _) => tls.position,
+            (TlsError::File(error), Some(files)) if error.is_of_key(files) => tls.client_key,
+            (TlsError::File(error), _) if ca == Some(&error.path) => tls.ca,
+            (TlsError::File(_), _) => tls.client_cert,
         };
         problems.add(position, error.to_string());
     };

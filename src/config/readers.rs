@@ -28,7 +28,7 @@ pub(super) fn application_url(text: &str) -> Result<Uri, String> {
             Ok(uri)
         }
         _ => Err(format!(
-            "found {text:?}; allowed are \"http://HOST:PORT\" and \"https://HOST:PORT\", without a path"
+            "found {text:?}; allowed is \"http://HOST:PORT\" or \"https://HOST:PORT\", without a path"
         )),
     }
 }

@@ -181,18 +181,22 @@ struct SocketFile {
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
-        let found = fs::symlink_metadata(path)?;
         Ok(Self {
             path: path.to_owned(),
-            device_and_inode: (found.dev(), found.ino()),
+            device_and_inode: device_and_inode(path)?,
         })
     }
+}
+
+fn device_and_inode(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_ours =
-            Self::of(&self.path).is_ok_and(|found| found.device_and_inode == self.device_and_inode);
+            device_and_inode(&self.path).is_ok_and(|found| found == self.device_and_inode);
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(%error, "a socket's file could not be removed");
         }

@@ -194,6 +194,9 @@ impl AsyncRead for LinkedStream {
         if buffer.filled().len() > before {
             self.link.note_bytes_received();
         }
+        if let Poll::Ready(Err(error)) = &read {
+            self.link.note_error(error);
+        }
         read
     }
 }

@@ -1,11 +1,13 @@
 //! What hyper's pool doesn't know of a connection to the application: whether it has answered
 //! before and said nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
 
+use super::tls::{self, HandshakeError};
 use http::{Extensions, HeaderMap};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
 use std::any::Any;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +31,9 @@ struct Record {
     /// When the application may close it, if it says; moved by each answer. Locked for a look, by
     /// the task that has an answer.
     ends: Mutex<Option<Instant>>,
+    /// What the application said of the certificate that it was shown. Locked for a look, where a
+    /// request has failed.
+    refusal: Mutex<Option<HandshakeError>>,
     /// The connection's place until it is closed. Locked for an exchange.
     place: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -52,6 +57,19 @@ impl Link {
             record: Arc::clone(&self.record),
             _stream: Some(stream),
         }
+    }
+
+    /// Reading failed: what that says of the certificate that was shown is kept, since HTTP/2 keeps
+    /// no more of an error than its text.
+    pub(super) fn note_error(&self, error: &io::Error) {
+        if let Some(refusal) = tls::find_refusal(error) {
+            *self.record.refusal.lock() = Some(refusal);
+        }
+    }
+
+    /// What the application said of the certificate that it was shown, if it refused it.
+    pub(super) fn refusal(&self) -> Option<HandshakeError> {
+        self.record.refusal.lock().clone()
     }
 
     /// It has given an answer.

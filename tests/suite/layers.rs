@@ -197,12 +197,23 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "upstream",
         &[
-            &["head", "link", "repeat", "reserve"],
+            &["head", "link", "repeat", "reserve", "tls", "wire"],
             &["forwarded", "error"],
             &["headers", "upload"],
             &["settings"],
             &["places"],
             &["answer_body", "connector", "tunnel"],
+            &["http2"],
+        ],
+    ),
+    (
+        "server",
+        &[
+            &["descriptors", "newcomer", "shares", "unsent"],
+            &["phase"],
+            &["answer", "places", "stream"],
+            &["listen", "tls"],
+            &["settings"],
         ],
     ),
     (
@@ -224,9 +235,9 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["readers"],
             &["sections"],
             &["settings", "credentials"],
-            &["shadow_target"],
+            &["encryption", "shadow_target"],
             &["links", "note"],
-            &["shadows"],
+            &["connections", "shadows"],
             &["losses"],
             &["print", "page"],
         ],

@@ -90,10 +90,9 @@ fn read_tls(section: &Section<'_>) -> Option<ServerTls> {
     let files = read_key_files(&tls, (&CERT, &KEY));
     tls.finish();
     let files = files?;
-    let key = files.key.clone();
-    ServerTls::try_new(files)
+    ServerTls::try_new(files.clone())
         .map_err(|error| {
-            let at = if error.path == key { &KEY } else { &CERT };
+            let at = if error.is_of_key(&files) { &KEY } else { &CERT };
             section.section(&TLS).wrong_key(at, error.to_string());
         })
         .ok()

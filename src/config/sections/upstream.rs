@@ -16,7 +16,7 @@ keys! {
     /// socket is sent `localhost` as `Host` where the client's isn't preserved
     URL = Key::without(
         "url",
-        Said(r#"`"http://HOST:PORT"`, `"https://HOST"`, `"unix:/PATH"`"#),
+        Said(r#"address: `"http://HOST:PORT"`, `"https://HOST"`, `"unix:/PATH"`"#),
         "needed",
     );
     /// where an address has `https`: this one, a group's, or `shadow.url` ([more](relay.md#tls))
