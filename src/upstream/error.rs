@@ -148,6 +148,15 @@ pub(super) enum Failure {
     Stalled,
 }
 
+/// An HTTP/2 connection has ended, and not only a stream of it.
+pub(super) fn is_of_connection(error: &hyper::Error) -> bool {
+    let is_closed = error.is_closed() || error.is_canceled();
+    is_closed
+        || has(error, |error: &h2::Error| {
+            error.is_io() || error.is_go_away()
+        })
+}
+
 impl Failure {
     /// The request's connection had answered before, and ended without a byte of this answer: the
     /// application has closed it, or lets none of its calls through any more.
@@ -158,11 +167,10 @@ impl Failure {
                 error,
                 has_answered,
             } => {
-                *has_answered
-                    && has(error, |error: &h2::Error| {
-                        let is_refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-                        error.is_io() || error.is_go_away() || is_refused
-                    })
+                let is_refused = |error: &h2::Error| {
+                    error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                };
+                *has_answered && (is_of_connection(error) || has(error, is_refused))
             }
             Self::Unsent(_) | Self::Timeout | Self::Stalled => false,
         }

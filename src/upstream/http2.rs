@@ -18,7 +18,7 @@
 //! - `:authority` is what Host would be (RFC 9113 §8.3.1), whatever the connection leads to.
 
 use super::connector::{Connector, LinkedStream};
-use super::error::{Failure, UpstreamError};
+use super::error::{self, Failure, UpstreamError};
 use super::link::Link;
 use super::settings::{Http2Use, UpstreamSettings};
 use super::tls::Offer;
@@ -147,6 +147,7 @@ impl Drop for OpenStream {
 
 /// A connection with room for a call, which is counted on it.
 pub(super) struct Reserved {
+    number: u64,
     sender: SendRequest<Body>,
     link: Link,
 }
@@ -196,6 +197,8 @@ impl Http2 {
                 if let Some(reserved) = origin.reserve() {
                     return Ok(Some(reserved));
                 }
+                // One whose task ended early has left it behind.
+                origin.opening.take_if(|opening| opening.peek().is_some());
                 let open = || Arc::clone(&self.0).begin_opening(key.clone());
                 origin.opening.get_or_insert_with(open).clone()
             };
@@ -217,7 +220,11 @@ impl Http2 {
         let mut request = translate(request)?;
         let mut offers = 1;
         loop {
-            let Reserved { mut sender, link } = reserved;
+            let Reserved {
+                number,
+                mut sender,
+                link,
+            } = reserved;
             let mut failed = match sender.try_send_request(request).await {
                 Ok(mut response) => {
                     response.extensions_mut().insert(link);
@@ -225,17 +232,14 @@ impl Http2 {
                 }
                 Err(failed) => failed,
             };
-            let (has_answered, unsent) = (link.has_answered(), failed.take_message());
-            drop(link);
+            let unsent = failed.take_message();
             let error = failed.into_error();
-            let again = match unsent {
-                Some(unsent) if offers < OFFERS => unsent,
-                _ => {
-                    return Err(Failure::Http2 {
-                        error,
-                        has_answered,
-                    });
-                }
+            if unsent.is_some() || error::is_of_connection(&error) {
+                // It takes no more calls, which its task may not have heard yet.
+                self.0.forget(key, number, |_| true);
+            }
+            let Some(again) = unsent.filter(|_| offers < OFFERS) else {
+                return Err(failure(&link, error));
             };
             tracing::debug!(%error, "a connection took no more calls; the call goes on another one");
             offers += 1;
@@ -244,12 +248,7 @@ impl Http2 {
             reserved = match next.map_err(Failure::Unsent)? {
                 Some(next) => next,
                 // It speaks HTTP/1.1 now: the next call does too.
-                None => {
-                    return Err(Failure::Http2 {
-                        error,
-                        has_answered,
-                    });
-                }
+                None => return Err(failure(&link, error)),
             };
         }
     }
@@ -260,6 +259,7 @@ impl Origin {
         self.connections.retain(|one| !one.sender.is_closed());
         let found = self.connections.iter().find(|one| one.load.has_room())?;
         Some(Reserved {
+            number: found.number,
             sender: found.sender.clone(),
             link: found.link.of_stream(OpenStream::begin(&found.load)),
         })
@@ -403,6 +403,17 @@ async fn shake_hands(
 
 fn key_of(target: &Uri) -> Option<Key> {
     Some((target.scheme()?.clone(), target.authority()?.clone()))
+}
+
+/// Why a request got no answer on this connection.
+fn failure(link: &Link, error: hyper::Error) -> Failure {
+    match link.refusal() {
+        Some(refusal) => Failure::Unsent(UpstreamError::Tls(refusal)),
+        None => Failure::Http2 {
+            error,
+            has_answered: link.has_answered(),
+        },
+    }
 }
 
 /// The request as HTTP/2 has it: Host is `:authority`, and nothing speaks of the connection.

@@ -197,7 +197,8 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "upstream",
         &[
-            &["head", "link", "repeat", "reserve", "tls", "wire"],
+            &["head", "repeat", "reserve", "tls", "wire"],
+            &["link"],
             &["forwarded", "error"],
             &["headers", "upload"],
             &["settings"],
