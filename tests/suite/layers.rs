@@ -210,7 +210,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "server",
         &[
-            &["descriptors", "newcomer", "shares", "unsent"],
+            &["descriptors", "newcomer", "shares", "turns", "unsent"],
             &["phase"],
             &["answer", "places", "stream"],
             &["listen", "tls"],

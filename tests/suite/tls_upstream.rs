@@ -480,11 +480,8 @@ async fn after_its_connections_have_ended_an_application_is_asked_on_new_ones() 
         let before = Before::start(&root, root.sign().server(&BOTH, None), more).await;
         for number in 1..=5 {
             // A GET is repeated where its connection had been closed.
-            assert_eq!(
-                before.get("/x").await.status,
-                StatusCode::OK,
-                "{more} {number}"
-            );
+            let answer = before.get("/x").await;
+            assert_eq!(answer.status, StatusCode::OK, "{more} {number} {answer:?}");
             before.front.hang_up();
         }
         assert!(before.protocols().len() >= 5, "{:?}", before.protocols());

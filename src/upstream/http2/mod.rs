@@ -8,16 +8,19 @@
 //!             └────────────── it is HTTP/1.1 ──────────────────────────────────────▶┘
 //! ```
 //!
-//! - A connection carries at most [`MAX_STREAMS`] calls at once, or as many as the application allows
+//! - A connection carries at most [`MAX_STREAMS`](load::MAX_STREAMS) calls at once, or as many as the application allows
 //!   if that is less; beyond it another one is opened, so that streams that last hold up nobody. Each
 //!   has a place among `max_connections`, and each call has its own among those of calls.
 //! - Those that wait for a connection wait for the same one, and share its failure.
-//! - A stream may have [`STREAM_WINDOW`] bytes under way that its client hasn't taken, and the
+//! - A stream may have `STREAM_WINDOW` bytes under way that its client hasn't taken, and the
 //!   connection that many for each of its streams: one that isn't read stops no other.
 //! - A connection without calls closes after `upstream.idle_timeout`.
 //! - `:authority` is what Host would be (RFC 9113 §8.3.1), whatever the connection leads to.
 
-use super::connector::{Connector, LinkedStream};
+mod load;
+mod message;
+
+use super::connector::Connector;
 use super::error::{self, Failure, UpstreamError};
 use super::link::Link;
 use super::settings::{Http2Use, UpstreamSettings};
@@ -25,34 +28,23 @@ use super::tls::Offer;
 use crate::body::Body;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri, Version, header};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2::SendRequest;
+use load::{Load, OpenStream};
+use message::{Running, shake_hands, translate};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Calls on one connection at once: the fewest that an application should allow (RFC 9113 §6.5.2).
-const MAX_STREAMS: usize = 100;
-/// Bytes of one answer that are read ahead of its client, and of all answers of a connection.
-const STREAM_WINDOW: u32 = 128 << 10;
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
-/// Bytes of one request's body that lie ready to be framed.
-const MAX_SEND_BUFFER: usize = 64 << 10;
-/// Largest response head, bytes.
-const MAX_HEAD: u32 = 128 << 10;
 /// A request that no connection took is offered to so many.
 const OFFERS: usize = 3;
-/// Where calls are under way and nothing is heard, the application is asked for a sign of life.
-const PROBE_EVERY: Duration = Duration::from_secs(30);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The connections of one client; clones share them.
 #[derive(Debug, Clone)]
@@ -94,55 +86,6 @@ struct Connection {
     sender: SendRequest<Body>,
     link: Link,
     load: Arc<Load>,
-}
-
-/// How many calls a connection has.
-#[derive(Debug)]
-struct Load {
-    streams: AtomicUsize,
-    /// What the application allows.
-    most: AtomicUsize,
-    /// When the last call ended. Locked for a look.
-    ended: Mutex<Instant>,
-}
-
-impl Load {
-    fn new() -> Self {
-        Self {
-            streams: AtomicUsize::new(0),
-            most: AtomicUsize::new(MAX_STREAMS),
-            ended: Mutex::new(Instant::now()),
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        let most = self.most.load(Ordering::Relaxed).clamp(1, MAX_STREAMS);
-        self.streams.load(Ordering::Relaxed) < most
-    }
-
-    /// When it has had no call for so long; none while it has one.
-    fn idles_until(&self, idle: Duration) -> Option<Instant> {
-        let is_idle = self.streams.load(Ordering::Relaxed) == 0;
-        is_idle.then(|| *self.ended.lock() + idle)
-    }
-}
-
-/// A call on a connection, until its answer has ended.
-#[derive(Debug)]
-struct OpenStream(Arc<Load>);
-
-impl OpenStream {
-    fn begin(load: &Arc<Load>) -> Arc<Self> {
-        load.streams.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self(Arc::clone(load)))
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        *self.0.ended.lock() = Instant::now();
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A connection with room for a call, which is counted on it.
@@ -217,7 +160,7 @@ impl Http2 {
         mut reserved: Reserved,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut request = translate(request)?;
+        let mut request = translate(request).map_err(Failure::Unsent)?;
         let mut offers = 1;
         loop {
             let Reserved {
@@ -327,18 +270,12 @@ impl Origins {
     }
 
     /// Runs a connection to its end, or until it has had no call for `idle`.
-    async fn drive(
-        self: Arc<Self>,
-        key: Key,
-        number: u64,
-        connection: http2::Connection<TokioIo<LinkedStream>, Body, TokioExecutor>,
-        load: Arc<Load>,
-    ) {
+    async fn drive(self: Arc<Self>, key: Key, number: u64, connection: Running, load: Arc<Load>) {
         let mut connection = pin!(connection);
         let mut running = pin!(poll_fn(|cx| {
             let ended = connection.as_mut().poll(cx);
             let most = connection.current_max_send_streams();
-            load.most.store(most, Ordering::Relaxed);
+            load.allow(most);
             ended
         }));
         loop {
@@ -383,24 +320,6 @@ impl Origins {
     }
 }
 
-async fn shake_hands(
-    stream: LinkedStream,
-) -> hyper::Result<(
-    SendRequest<Body>,
-    http2::Connection<TokioIo<LinkedStream>, Body, TokioExecutor>,
-)> {
-    http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(MAX_SEND_BUFFER)
-        .max_header_list_size(MAX_HEAD)
-        .keep_alive_interval(PROBE_EVERY)
-        .keep_alive_timeout(PROBE_TIMEOUT)
-        .handshake(TokioIo::new(stream))
-        .await
-}
-
 fn key_of(target: &Uri) -> Option<Key> {
     Some((target.scheme()?.clone(), target.authority()?.clone()))
 }
@@ -414,28 +333,4 @@ fn failure(link: &Link, error: hyper::Error) -> Failure {
             has_answered: link.has_answered(),
         },
     }
-}
-
-/// The request as HTTP/2 has it: Host is `:authority`, and nothing speaks of the connection.
-fn translate(request: Request<Body>) -> Result<Request<Body>, Failure> {
-    let (mut head, body) = request.into_parts();
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
-        head.headers.remove(name);
-    }
-    let mut parts = head.uri.into_parts();
-    if let Some(host) = head.headers.remove(header::HOST) {
-        parts.authority = Authority::try_from(host.as_bytes())
-            .ok()
-            .or(parts.authority);
-    }
-    // A Unix socket is spoken to in the clear.
-    if parts.scheme != Some(Scheme::HTTPS) {
-        parts.scheme = Some(Scheme::HTTP);
-    }
-    parts
-        .path_and_query
-        .get_or_insert(PathAndQuery::from_static("/"));
-    head.uri = Uri::from_parts(parts).map_err(|_| Failure::Unsent(UpstreamError::BadTarget))?;
-    head.version = Version::HTTP_2;
-    Ok(Request::from_parts(head, body))
 }
