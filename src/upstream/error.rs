@@ -150,11 +150,11 @@ pub(super) enum Failure {
 
 /// An HTTP/2 connection has ended, and not only a stream of it.
 pub(super) fn is_of_connection(error: &hyper::Error) -> bool {
-    let is_closed = error.is_closed() || error.is_canceled();
-    is_closed
-        || has(error, |error: &h2::Error| {
-            error.is_io() || error.is_go_away()
-        })
+    let has_ended = error.is_closed()
+        || error.is_canceled()
+        || has(error, |_: &std::io::Error| true)
+        || has(error, h2::Error::is_go_away);
+    has_ended && !error.is_user()
 }
 
 impl Failure {
