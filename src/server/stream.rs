@@ -32,7 +32,8 @@ pub(super) const fn watch(stream: NetworkStream, phases: Phases, stall: Duration
 }
 
 impl NetworkStream {
-    /// Bytes that were written and that the client hasn't taken; none where the system doesn't tell.
+    /// Bytes that were written and that the client hasn't taken; none where the system doesn't
+    /// tell.
     fn unsent(&self) -> Option<u32> {
         match self {
             Self::Tcp(stream) => unsent::in_kernel(stream),

@@ -2,9 +2,9 @@
 //! handshake.
 //!
 //! ```text
-//! files ── read at the start, proven ──▶ served ◀── read anew, proven ── files have changed, or a reload
-//!                                           │            └─ wrong: what is served stays, and the log says why
-//!                                           └─ taken by each handshake; open connections keep what they have
+//! read at the start ──▶ served ◀── read anew ── the files have changed
+//!                          │            └─ wrong: what is served stays, and the log says why
+//!                          └─ taken by each handshake; open connections keep what they have
 //! ```
 //!
 //! A handshake has the time of a head, and its place like a connection that waits for its client:
@@ -90,8 +90,8 @@ impl ServerTls {
         &self.certificate.files
     }
 
-    /// Reads the files again if they have changed. Blocks on the disk. A wrong file changes nothing,
-    /// and is told in the log.
+    /// Reads the files again if they have changed. Blocks on the disk. A wrong file changes
+    /// nothing, and is told in the log.
     pub fn reload(&self) {
         let Certificate {
             files,
@@ -113,7 +113,7 @@ impl ServerTls {
                 self.warn_if_out_of_time();
             }
             Err(error) => {
-                tracing::error!(%error, "the new certificate can't be used; the one before is served");
+                tracing::error!(%error, "the new certificate can't be used; the one before stays");
             }
         }
     }

@@ -122,7 +122,7 @@ async fn wrong_new_files_change_nothing_and_are_told() {
         );
         assert_eq!(shown(&served).await, before);
     }
-    assert!(served.process.said().contains("the one before is served"));
+    assert!(served.process.said().contains("the one before stays"));
     // What is right again is taken.
     stranger.write(served.directory.path(), "server");
     let (status, said) = reload(&served).await;

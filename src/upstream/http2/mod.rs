@@ -1,16 +1,17 @@
 //! HTTP/2 to applications: few connections, each of which carries many calls.
 //!
-//! Over TLS the application chooses the version (ALPN); in the clear `upstream.http2` says it. Where
-//! it chooses HTTP/1.1, the other client's pool has the calls from then on.
+//! Over TLS the application chooses the version (ALPN); in the clear `upstream.http2` says it.
+//! Where it chooses HTTP/1.1, the other client's pool has the calls from then on.
 //!
 //! ```text
 //! origin   Unknown ─ a connection is opened ─▶ Http2 ─ the next one is HTTP/1.1 ─▶ Http1
 //!             └────────────── it is HTTP/1.1 ──────────────────────────────────────▶┘
 //! ```
 //!
-//! - A connection carries at most [`MAX_STREAMS`](load::MAX_STREAMS) calls at once, or as many as the application allows
-//!   if that is less; beyond it another one is opened, so that streams that last hold up nobody. Each
-//!   has a place among `max_connections`, and each call has its own among those of calls.
+//! - A connection carries at most [`MAX_STREAMS`](load::MAX_STREAMS) calls at once, or as many as
+//!   the application allows if that is less; beyond it another one is opened, so that streams that
+//!   last hold up no other. Each connection has a place among `max_connections`, and each call has
+//!   its own among those of calls.
 //! - Those that wait for a connection wait for the same one, and share its failure.
 //! - A stream may have `STREAM_WINDOW` bytes under way that its client hasn't taken, and the
 //!   connection that many for each of its streams: one that isn't read stops no other.
