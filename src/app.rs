@@ -26,13 +26,13 @@ use crate::peer::TrustedProxies;
 use crate::read::Read;
 use crate::route::Routes;
 use crate::server::descriptors::{self, Caps};
-use crate::server::{self, ServerSettings};
+use crate::server::{self, ListenAddress, ServerSettings, ServerTls};
 use crate::upstream::Upstream;
 use anyhow::Context as _;
 use http::uri::Authority;
 use reload::Reloader;
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +59,10 @@ pub struct Options {
 /// A sidecar that runs.
 pub struct Running {
     /// The public listener.
+    listen: ListenAddress,
+    /// What the public listener speaks: `http` or `https`.
+    scheme: &'static str,
+    /// The public listener's address; of a Unix socket 0.0.0.0 and port 0.
     pub address: SocketAddr,
     /// The admin listener.
     pub admin: SocketAddr,
@@ -108,7 +112,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     }
     let modes = restore_modes(&routes, directory, &metrics, &clock);
     let reload = file.map(|(path, text)| {
-        let reloader = Reloader::new(path, text, modes.clone());
+        let reloader = Reloader::new(path, text, modes.clone(), config.server.tls.clone());
         Arc::new(move || reloader.reload()) as Reload
     });
     let (shadow, engine) = shadow::Engine::new(shadow::Setup {
@@ -125,7 +129,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         secret,
         config.limits.max_users as u64,
     ));
-    let upstream_url = config.upstream.url.to_string();
+    let upstream_url = config.upstream.shown_url();
     let upstream = Upstream::new(config.upstream);
     let (recordings, recording_task) = Recordings::new(gateway::unpack_recorded);
     let store = Arc::new(Store::new(config.cache));
@@ -172,7 +176,10 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let admin_listener = server::bind(&admin_settings);
     let admin_listener = admin_listener
         .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
-    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
+    let (listen, admin_listen) = (listener.address()?, admin_listener.address()?);
+    let no_address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let [address, admin_address] =
+        [&listen, &admin_listen].map(|address| address.tcp().unwrap_or(no_address));
 
     let decide_copies = acceptor.clone();
     let (drain, end) = (Drain::new(), Drain::new());
@@ -250,6 +257,11 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         service,
         end.clone(),
     )));
+    if let Some(tls) = &config.server.tls {
+        tls.warn_if_out_of_time();
+        others.push(tokio::spawn(tls.clone().follow_files()));
+    }
+    let scheme = scheme_of(config.server.tls.as_ref());
     let (deadline, haste) = (config.server.drain, CancellationToken::new());
     let only_memory = durability == Durability::None;
     let service = service_fn(move |request| gateway.clone().handle(request));
@@ -259,9 +271,11 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         service,
         drain.clone(),
     ));
-    tracing::info!(%address, admin = %admin_address, "tidegate serves");
+    tracing::info!(%listen, admin = %admin_address, "tidegate serves");
     let admin = admin_address;
     Ok(Running {
+        listen,
+        scheme,
         address,
         admin,
         operations,
@@ -275,6 +289,11 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         public,
         others,
     })
+}
+
+/// What a listener speaks.
+const fn scheme_of(tls: Option<&ServerTls>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
 }
 
 /// The modes of all routes, with what an earlier process was told of them.
@@ -311,7 +330,8 @@ fn admin_server_settings(
     places: usize,
 ) -> ServerSettings {
     ServerSettings {
-        listen,
+        listen: ListenAddress::Tcp(listen),
+        tls: None,
         max_connections: places,
         header_timeout: ADMIN_HEAD,
         keepalive_timeout: ADMIN_IDLE,
@@ -477,6 +497,15 @@ impl Drop for EndsEverything {
 }
 
 impl Running {
+    /// Where the public listener listens, and what it speaks: `http://HOST:PORT`, or `unix:PATH`.
+    #[must_use]
+    pub fn shown_address(&self) -> String {
+        match &self.listen {
+            ListenAddress::Tcp(address) => format!("{}://{address}", self.scheme),
+            ListenAddress::Unix(_) => self.listen.to_string(),
+        }
+    }
+
     /// The ledger now.
     #[must_use]
     pub fn ledger(&self) -> Ledger {

@@ -498,8 +498,9 @@ async fn serve(config: Config, (file, text): (PathBuf, String)) -> anyhow::Resul
     };
     let running = app::start(config, options).await?;
     tell(&format!(
-        "tidegate serves on http://{}, admin on http://{}{journal}",
-        running.address, running.admin
+        "tidegate serves on {}, admin on http://{}{journal}",
+        running.shown_address(),
+        running.admin
     ));
     loop {
         tokio::select! {

@@ -50,6 +50,7 @@ pub mod clock;
 pub mod event;
 pub mod json;
 pub mod keyed;
+pub mod tls;
 
 // What rules are written in, and what all that is read stands in.
 pub mod memory;

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection, and whom a request speaks for.
 
 use std::fmt::Debug;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -41,6 +41,27 @@ pub struct Connection {
     pub address: SocketAddr,
     /// It is encrypted.
     pub secure: bool,
+}
+
+impl Connection {
+    /// The other end of a Unix socket: it has no address, and counts as one of this machine,
+    /// without a port.
+    const UNIX: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+
+    /// A connection over a Unix socket.
+    #[must_use]
+    pub const fn of_unix() -> Self {
+        Self {
+            address: Self::UNIX,
+            secure: false,
+        }
+    }
+
+    /// Whether it came over a Unix socket: no TCP connection has port 0.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        self.address == Self::UNIX
+    }
 }
 
 /// Whom a request comes from and what it was asked of, as far as that is to be believed: from the
@@ -135,10 +156,14 @@ impl TrustedProxies {
             .any(|network| network.contains(address))
     }
 
-    /// Whether the other ends of Unix sockets are among them.
+    /// Whether the other end of this connection is one of them.
     #[must_use]
-    pub const fn contain_unix(&self) -> bool {
-        self.unix
+    pub fn trust(&self, connection: &Connection) -> bool {
+        if connection.is_unix() {
+            self.unix
+        } else {
+            self.contain(connection.address.ip())
+        }
     }
 }
 
@@ -273,7 +298,18 @@ mod tests {
                 .unwrap()
                 .contain("127.0.0.1".parse().unwrap())
         );
-        assert!(TrustedProxies::local().contain_unix());
+        let [tcp, unix] = ["127.0.0.1:7".parse().unwrap(), Connection::UNIX].map(|address| {
+            let secure = false;
+            Connection { address, secure }
+        });
+        for (words, wanted) in [
+            (["loopback"].as_slice(), (true, false)),
+            (&["unix"], (false, true)),
+            (&["loopback", "unix"], (true, true)),
+        ] {
+            let proxies = TrustedProxies::parse(words).unwrap();
+            assert_eq!((proxies.trust(&tcp), proxies.trust(&unix)), wanted);
+        }
     }
 
     #[test]

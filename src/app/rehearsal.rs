@@ -16,7 +16,7 @@ use crate::migration::shadow::{Engine, GIVE_UP_AFTER};
 use crate::notices::Notices;
 use crate::route::{EventRoute, Routes};
 use crate::upstream::headers::HopSettings;
-use crate::upstream::{Upstream, UpstreamSettings};
+use crate::upstream::{UNIX, Upstream, UpstreamSettings, port_of};
 use http::Uri;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
@@ -220,14 +220,15 @@ fn live_addresses(config: &Config) -> Vec<Uri> {
         _ => None,
     };
     let groups = config.groups.iter().filter_map(of_group);
-    groups.chain([config.upstream.url.clone()]).collect()
+    let all = groups.chain([config.upstream.url.clone()]);
+    all.filter(|url| url.scheme_str() != Some(UNIX)).collect()
 }
 
 /// The addresses that a name stands for; none, if it can't be resolved.
 fn addresses_of(url: &Uri) -> Vec<SocketAddr> {
     let host = url.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let found = (host, url.port_u16().unwrap_or(80)).to_socket_addrs();
+    let found = (host, port_of(url)).to_socket_addrs();
     found.map(Iterator::collect).unwrap_or_default()
 }
 

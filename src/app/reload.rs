@@ -1,9 +1,11 @@
-//! Reading the configuration anew while the process runs. Modes change at once; of everything else
-//! the sections are named that differ, and hold after a restart.
+//! Reading the configuration anew while the process runs. Modes change at once, and so does the
+//! certificate of the public listener if its files have changed; of everything else the sections are
+//! named that differ, and hold after a restart.
 
 use crate::admin::Reloaded;
 use crate::config;
 use crate::migration::Modes;
+use crate::server::ServerTls;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 
@@ -14,17 +16,25 @@ pub(super) struct Reloader {
     /// The text that the process was started with: what differs from it needs a restart.
     started: String,
     modes: Modes,
+    /// The public listener's certificate.
+    tls: Option<ServerTls>,
     /// One after the other.
     turn: Mutex<()>,
 }
 
 impl Reloader {
     /// Of this file, which had this text at the start.
-    pub(super) const fn new(path: PathBuf, started: String, modes: Modes) -> Self {
+    pub(super) const fn new(
+        path: PathBuf,
+        started: String,
+        modes: Modes,
+        tls: Option<ServerTls>,
+    ) -> Self {
         Self {
             path,
             started,
             modes,
+            tls,
             turn: Mutex::new(()),
         }
     }
@@ -47,6 +57,9 @@ impl Reloader {
                 return Err(problems.to_string());
             }
         };
+        if let Some(tls) = &self.tls {
+            tls.reload();
+        }
         let needs_restart = config::differing_sections(&self.started, &text);
         let (changes, failed) = self.modes.reload(&config.events);
         tracing::info!(

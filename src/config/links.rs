@@ -2,6 +2,7 @@
 //! belongs to, which reads and writes meet which groups' events, which groups keep one order.
 
 use super::credentials;
+use super::encryption;
 use super::problem::{Position, Sink};
 use super::section::Reference;
 use super::sections::Sections;
@@ -24,12 +25,13 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
     let Sections {
         server,
         admin,
-        mut upstream,
+        upstream,
         relays,
         mut identity,
         cors,
         ..
     } = sections;
+    let (tls, mut upstream) = (upstream.tls, upstream.settings);
     upstream.stall_timeout = server.settings.stall_timeout;
     upstream.trusted_proxies = server.settings.trusted_proxies.clone();
     upstream.relays = relays;
@@ -70,11 +72,20 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
 
     let shadow = shadow_target::link_shadow(
         sections.shadow,
-        &[server.settings.listen, admin.listen],
+        &server
+            .settings
+            .listen
+            .tcp()
+            .into_iter()
+            .chain([admin.listen])
+            .collect::<Vec<_>>(),
         &upstream.url,
         &groups,
         problems,
     );
+
+    let addresses = encryption::addresses(&upstream, &groups, &shadow);
+    upstream.tls = encryption::link_tls(tls, addresses, problems);
 
     // From here on nothing is wrong that wasn't reported.
     let mut groups: Vec<Group> = groups.into_iter().collect::<Option<_>>()?;

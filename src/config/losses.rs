@@ -1,12 +1,12 @@
 //! What a configuration loses, leaves to the application or never does, in sentences for `tidegate
 //! check`.
 
+use super::connections;
 use super::note::{Note, loud, name_of, quiet};
 use super::settings::Config;
 use super::shadows;
 use crate::identity::{Kind, Need, Part, lists};
 use crate::ingest::settings::{Group, MissingId};
-use crate::peer::TrustedProxies;
 use crate::rollout::Mode;
 use crate::route::{CacheRoute, EventRoute};
 use crate::template::{Source, Template};
@@ -41,7 +41,7 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
     out.extend(config.groups.iter().filter_map(too_long));
     out.extend(unlisted(config));
     out.extend(origins(config));
-    out.extend(proxies(config));
+    out.extend(connections::notes(config));
     // A rule that stands twice says the same twice.
     let mut told: Vec<Note> = Vec::new();
     for note in out {
@@ -442,28 +442,5 @@ fn origins(config: &Config) -> Option<Note> {
              Tidegate must pass Host on, or say it in X-Forwarded-Host, else every browser's write \
              counts as cross-origin and is forwarded"
         ))
-    })
-}
-
-/// Whose word on a call's client counts.
-fn proxies(config: &Config) -> Option<Note> {
-    let (listen, trusted) = (config.server.listen, &config.server.trusted_proxies);
-    let open = !listen.ip().is_loopback();
-    if open && *trusted == TrustedProxies::local() {
-        return Some(loud(format!(
-            "server.listen {listen} is open to other machines, and server.trusted_proxies believes \
-             this one only: a front on another machine is taken for the client of all its calls, \
-             without https; list its address"
-        )));
-    }
-    let local = [
-        std::net::IpAddr::from([127, 0, 0, 1]),
-        std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-    ];
-    local.into_iter().any(|address| trusted.contain(address)).then(|| {
-        let text = "what a program on this machine says in X-Forwarded-* and Forwarded is believed \
-                    (server.trusted_proxies): a front here must set them itself, not pass on what \
-                    strangers sent";
-        if open { loud(text.to_owned()) } else { quiet(text.to_owned()) }
     })
 }

@@ -6,8 +6,10 @@
 //! (`problem`), and all are reported at once. [`mod@print`] says what each route will do,
 //! [`mod@page`] what each key does.
 
+mod connections;
 mod credentials;
 mod differences;
+mod encryption;
 mod key;
 mod links;
 mod losses;

@@ -121,7 +121,7 @@ pub fn table(config: &Config) -> String {
         "everything else".to_owned(),
         format!(
             "passes through to {}",
-            config.upstream.url.to_string().trim_end_matches('/')
+            config.upstream.shown_url().trim_end_matches('/')
         ),
     ]);
     let width = |column: usize| {

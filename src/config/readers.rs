@@ -6,11 +6,14 @@ use super::section::Section;
 use super::tree::{Node, Spot};
 use crate::route::{Pattern, PatternError};
 use crate::template::{JsonTemplate, Source, TemplateError};
+use crate::tls::KeyFiles;
+use crate::upstream::name_of;
 use http::{Method, StatusCode, Uri};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
-/// The address of an application: plain HTTP, without a path.
+/// The address of an application, by `http` or `https`, without a path.
 ///
 /// # Errors
 /// It is something else, which the text says.
@@ -20,11 +23,27 @@ pub(super) fn application_url(text: &str) -> Result<Uri, String> {
         .map_err(|error| format!("found {text:?}: {error}"))?;
     let plain = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
     match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(authority)) if plain && !authority.as_str().contains('@') => Ok(uri),
+        (Some("http" | "https"), Some(authority)) if plain && !authority.as_str().contains('@') => {
+            check_name(text, &uri)?;
+            Ok(uri)
+        }
         _ => Err(format!(
-            "found {text:?}; allowed is \"http://HOST:PORT\", without a path"
+            "found {text:?}; allowed is \"http://HOST:PORT\" or \"https://HOST:PORT\", without a path"
         )),
     }
+}
+
+/// An address by `https` names a host that a certificate can be of.
+///
+/// # Errors
+/// None can.
+pub(super) fn check_name(text: &str, url: &Uri) -> Result<(), String> {
+    if url.scheme_str() == Some("https") {
+        name_of(url.host().unwrap_or_default()).map_err(|error| {
+            format!("found {text:?}, whose host no certificate can have: {error}")
+        })?;
+    }
+    Ok(())
 }
 
 /// What every template may look at: the head of a call.
@@ -106,6 +125,24 @@ pub(super) fn read_document(
 /// It is wrong, and was reported.
 #[derive(Debug)]
 pub(super) struct Reported;
+
+/// A certificate's file and its key's; both are needed.
+pub(super) fn read_key_files(
+    section: &Section<'_>,
+    (cert, key): (&'static Key, &'static Key),
+) -> Option<KeyFiles> {
+    let needed = |key: &'static Key| {
+        if !section.has(key) {
+            section.wrong_key(key, "is missing; a PEM file is needed");
+        }
+        section.text(key).map(PathBuf::from)
+    };
+    let (cert, key) = (needed(cert), needed(key));
+    Some(KeyFiles {
+        cert: cert?,
+        key: key?,
+    })
+}
 
 /// `listen`: an address and a port.
 pub(super) fn read_address(section: &Section<'_>, key: &'static Key) -> SocketAddr {

@@ -4,6 +4,7 @@ use super::problem::Sink;
 use super::sections::shadow::Shadow;
 use crate::ingest::settings::{Group, Shape, Target};
 use crate::migration::shadow::ShadowSettings;
+use crate::upstream::{UNIX, port_of};
 use http::Uri;
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +17,7 @@ impl Place {
         let host = url.host().unwrap_or_default().to_ascii_lowercase();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host = host.trim_end_matches('.');
-        let port = url.port_u16().unwrap_or(80);
+        let port = port_of(url);
         match host.parse::<IpAddr>() {
             Ok(address) => Self::of_address(SocketAddr::new(address, port)),
             Err(_) => Self((host != "localhost").then(|| host.to_owned()), port),
@@ -49,7 +50,8 @@ pub(super) fn link_shadow(
             Shape::Batch(Target::Url(url)) => Some(url),
             _ => None,
         });
-    let mut live = live.chain([upstream]).map(Place::of_url);
+    let by_network = |url: &&Uri| url.scheme_str() != Some(UNIX);
+    let mut live = live.chain([upstream]).filter(by_network).map(Place::of_url);
     let is_application = live.any(|place| is_target(&place));
     if is_application && !shadow.may_be_application {
         problems.add(

@@ -1,5 +1,5 @@
 //! The listener: accepts, bounds and ends connections; HTTP/1.1 and HTTP/2 with prior knowledge
-//! (h2c).
+//! (h2c), or both over TLS, told apart by ALPN; over TCP or a Unix socket.
 //!
 //! A connection whose network has its share already is closed at once (`shares.rs`). Any other
 //! takes a place; where all are taken, one that waits for its client gives way to it (`places.rs`).
@@ -14,15 +14,20 @@
 
 mod answer;
 pub mod descriptors;
+mod listen;
 mod newcomer;
 mod phase;
 mod places;
 pub mod settings;
 mod shares;
+mod stream;
+mod tls;
 mod turns;
 mod unsent;
 
+pub use listen::{AddressError, ListenAddress, Listener};
 pub use settings::ServerSettings;
+pub use tls::ServerTls;
 
 use crate::body::Body;
 use crate::drain::Drain;
@@ -33,7 +38,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use phase::{Limits, Over, Phases, Socket, Watched};
+use phase::{Limits, Over, Phases};
 use places::Places;
 use shares::Shares;
 use socket2::{SockRef, TcpKeepalive};
@@ -43,8 +48,10 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use stream::{ClientStream, NetworkStream, WatchedStream};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::{Service, ServiceExt as _};
 use turns::Turns;
@@ -66,8 +73,6 @@ const MAX_UNSENT_IN_KERNEL: u32 = 128 << 10;
 /// A quiet connection's other end is asked for a sign of life after this time, and then so often.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
-/// Connections that the kernel keeps until they are accepted; the system's own bound may be less.
-const BACKLOG: u32 = 1_024;
 /// Pause after an error that concerns the listener and not one connection (no more file
 /// descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -77,23 +82,13 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Opens the listener.
 ///
 /// # Errors
-/// The address is taken or not ours.
-pub fn bind(settings: &ServerSettings) -> io::Result<TcpListener> {
-    let socket = if settings.listen.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    // A restart need not wait for the last process's connections to be forgotten. Elsewhere it
-    // would share the address.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(settings.listen)?;
-    socket.listen(BACKLOG)
+/// The address is taken or not ours; a file stands in the way of a socket's.
+pub fn bind(settings: &ServerSettings) -> io::Result<Listener> {
+    Listener::bind(&settings.listen)
 }
 
 /// Serves until the drain begins, then finishes what is there, for at most `settings.drain`.
-pub async fn serve<S>(listener: TcpListener, settings: ServerSettings, service: S, drain: Drain)
+pub async fn serve<S>(listener: Listener, settings: ServerSettings, service: S, drain: Drain)
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Clone
@@ -111,7 +106,7 @@ where
 }
 
 async fn serve_in_turn<S>(
-    listener: TcpListener,
+    listener: Listener,
     settings: ServerSettings,
     service: S,
     drain: Drain,
@@ -139,7 +134,7 @@ async fn serve_in_turn<S>(
             () = drain.draining() => break,
             accepted = listener.accept() => accepted,
         };
-        let (stream, address) = match accepted {
+        let (stream, mut connection) = match accepted {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -149,7 +144,8 @@ async fn serve_in_turn<S>(
                 continue;
             }
         };
-        let Some(share) = shares.take(address.ip()) else {
+        let Some(share) = shares.take(&connection) else {
+            let address = connection.address;
             tracing::debug!(%address, "a connection is refused; its network has its share");
             continue;
         };
@@ -159,15 +155,16 @@ async fn serve_in_turn<S>(
             free = places.take() => free,
         };
         let Some(free) = free else { break };
-        prepare(&stream);
+        if let NetworkStream::Tcp(stream) = &stream {
+            prepare(stream);
+        }
         let phases = places.open_account(limits);
-        let listed = places.list(address.ip(), &phases);
+        let listed = places.list(&connection, &phases);
+        connection.secure = settings.tls.is_some();
         let client = Client {
             stream,
-            connection: Connection {
-                address,
-                secure: false,
-            },
+            tls: settings.tls.clone(),
+            connection,
             // ORDER: off the list before the place is free.
             place: Place::new((listed, free, share)),
             stall: settings.stall_timeout,
@@ -208,25 +205,6 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-const SOCKET: Socket<TcpStream> = Socket {
-    unsent: unsent::in_kernel,
-    has_unread,
-    cut,
-};
-
-/// Where the system doesn't tell, a connection has nothing unread.
-fn has_unread(stream: &TcpStream) -> bool {
-    rustix::io::ioctl_fionread(stream).is_ok_and(|bytes| bytes > 0)
-}
-
-/// The kernel drops what the client didn't take, and doesn't go on offering it.
-fn cut(stream: &TcpStream) {
-    tracing::debug!("a client took nothing for too long; its connection is cut");
-    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
-        tracing::debug!(%error, "SO_LINGER could not be set");
-    }
-}
-
 /// hyper's time-out for heads is off: `phase.rs` knows when one begins.
 fn builder(stall: Duration) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(Streams { stall });
@@ -252,7 +230,8 @@ fn builder(stall: Duration) -> auto::Builder<Streams> {
 
 /// A connection that was accepted.
 struct Client {
-    stream: TcpStream,
+    stream: NetworkStream,
+    tls: Option<ServerTls>,
     connection: Connection,
     place: Place,
     stall: Duration,
@@ -279,6 +258,7 @@ impl Client {
     {
         let Self {
             stream,
+            tls,
             connection,
             place,
             stall,
@@ -287,7 +267,14 @@ impl Client {
             turns,
         } = self;
         let kept = place.clone();
-        let watched = Watched::new(stream, phases.clone(), stall, SOCKET);
+        let watched = stream::watch(stream, phases.clone(), stall);
+        let stream = match &tls {
+            None => ClientStream::plain(watched, phases.clone()),
+            Some(tls) => match open_tls(tls, watched, &phases, &drain).await {
+                Some(stream) => ClientStream::tls(stream, phases.clone()),
+                None => return,
+            },
+        };
         let account = phases.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
@@ -315,7 +302,7 @@ impl Client {
             }
         });
         let mut serving =
-            pin!(builder.serve_connection_with_upgrades(TokioIo::new(watched), service));
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
         let mut goodbye = None;
         let mut asked_to_end = false;
@@ -370,6 +357,35 @@ impl Client {
     }
 }
 
+/// A connection's handshake; none: it failed, came too late, or gave way, and the connection ends.
+async fn open_tls(
+    tls: &ServerTls,
+    stream: WatchedStream,
+    phases: &Phases,
+    drain: &Drain,
+) -> Option<TlsStream<WatchedStream>> {
+    tokio::select! {
+        // ORDER: the connection first; what its phase is shows only then.
+        biased;
+        opened = tls.shake_hands(stream) => match opened {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+        },
+        () = phases.give_way() => {
+            tracing::debug!("a connection that waited for its client gives way to a new one");
+            None
+        }
+        _ = phases.over() => {
+            tracing::debug!("a TLS handshake did not end in time");
+            None
+        }
+        () = drain.draining() => None,
+    }
+}
+
 async fn until(end: Option<Instant>) {
     match end {
         Some(end) => tokio::time::sleep_until(end).await,
@@ -386,220 +402,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http::Extensions;
-    use std::net::SocketAddr;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::sync::{mpsc, oneshot};
-    use tower::service_fn;
-
-    const LONG: Duration = Duration::from_secs(3_600);
-
-    fn patient(places: usize) -> ServerSettings {
-        ServerSettings {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            max_connections: places,
-            header_timeout: LONG,
-            keepalive_timeout: LONG,
-            stall_timeout: LONG,
-            trusted_proxies: crate::peer::TrustedProxies::local(),
-            body_timeout: LONG,
-            drain: LONG,
-        }
-    }
-
-    /// A listener with one place, whose calls are never answered; their extensions.
-    async fn serve_none() -> (SocketAddr, mpsc::UnboundedReceiver<Extensions>) {
-        let settings = patient(1);
-        let listener = bind(&settings).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (calls, seen) = mpsc::unbounded_channel();
-        let service = service_fn(move |request: Request<Incoming>| {
-            drop(calls.send(request.into_parts().0.extensions));
-            std::future::pending::<Result<Response<Body>, Infallible>>()
-        });
-        drop(tokio::spawn(serve(
-            listener,
-            settings,
-            service,
-            Drain::new(),
-        )));
-        (address, seen)
-    }
-
-    /// A listener with so many places, which keeps connections for an hour. Calls of `/held` come
-    /// out here, to be answered by the test; any other is answered at once.
-    fn serve_patiently(
-        places: usize,
-    ) -> (SocketAddr, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
-        let settings = patient(places);
-        let listener = bind(&settings).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (held, calls) = mpsc::unbounded_channel();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (release, released) = oneshot::channel();
-            let waits = request.uri().path() == "/held" && held.send(release).is_ok();
-            async move {
-                if waits {
-                    drop(released.await);
-                }
-                Ok(Response::new(Body::from("ok")))
-            }
-        });
-        drop(tokio::spawn(serve(
-            listener,
-            settings,
-            service,
-            Drain::new(),
-        )));
-        (address, calls)
-    }
-
-    #[tokio::test]
-    async fn a_connection_is_read_when_it_is_let_go() {
-        let settings = patient(1);
-        let listener = bind(&settings).unwrap();
-        let address = listener.local_addr().unwrap();
-        let service = service_fn(|_| async { Ok(Response::new(Body::from("ok"))) });
-        let turns = Turns::all_wait();
-        drop(tokio::spawn(serve_in_turn(
-            listener,
-            settings,
-            service,
-            Drain::new(),
-            turns.clone(),
-        )));
-        in_time(async {
-            let mut client = TcpStream::connect(address).await.unwrap();
-            ask(&mut client, "/").await;
-            while turns.count_waiting() == 0 {
-                tokio::task::yield_now().await;
-            }
-            drop(tokio::spawn(async move { turns.run().await }));
-            answered(&mut client).await;
-        })
-        .await;
-    }
-
-    async fn ask(client: &mut TcpStream, path: &str) {
-        client
-            .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
-            .await
-            .unwrap();
-    }
-
-    /// The answer's end has come; the connection is still open.
-    async fn answered(client: &mut TcpStream) {
-        let (mut answer, mut byte) = (Vec::new(), [0]);
-        while !answer.ends_with(b"\r\n\r\nok") {
-            client.read_exact(&mut byte).await.unwrap();
-            answer.extend(byte);
-        }
-    }
-
-    async fn is_closed(client: &mut TcpStream) -> bool {
-        matches!(client.read(&mut [0]).await, Ok(0))
-    }
-
-    /// What these tests wait for comes within two minutes, or never.
-    async fn in_time(test: impl Future<Output = ()>) {
-        tokio::time::timeout(Duration::from_mins(2), test)
-            .await
-            .unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_caller_beside_more_silent_connections_than_places_is_answered_and_the_oldest_are_closed()
-     {
-        let (address, _calls) = serve_patiently(descriptors::ADMIN);
-        in_time(async {
-            let mut silent = Vec::new();
-            for number in 0..400 {
-                let mut client = TcpStream::connect(address).await.unwrap();
-                if number % 2 == 1 {
-                    client
-                        .write_all(b"GET /healthz HTTP/1.1\r\n")
-                        .await
-                        .unwrap();
-                }
-                silent.push(client);
-            }
-            let mut operator = TcpStream::connect(address).await.unwrap();
-            ask(&mut operator, "/healthz").await;
-            answered(&mut operator).await;
-            let mut kept = silent.split_off(401 - descriptors::ADMIN);
-            for (number, client) in silent.iter_mut().enumerate() {
-                assert!(is_closed(client).await, "the oldest but {number}");
-            }
-            for client in kept.iter_mut().skip(1).step_by(2) {
-                ask(client, "/").await;
-                answered(client).await;
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_caller_is_answered_to_the_end_before_its_connection_gives_way() {
-        let (address, mut calls) = serve_patiently(2);
-        in_time(async {
-            let mut clients = Vec::new();
-            let mut held = Vec::new();
-            for _ in 0..2 {
-                let mut client = TcpStream::connect(address).await.unwrap();
-                ask(&mut client, "/held").await;
-                held.push(calls.recv().await.unwrap());
-                clients.push(client);
-            }
-            let mut late = TcpStream::connect(address).await.unwrap();
-            ask(&mut late, "/").await;
-            let release = held.pop().unwrap();
-            release.send(()).unwrap();
-            answered(&mut clients[1]).await;
-            answered(&mut late).await;
-            assert!(is_closed(&mut clients[1]).await);
-            held.pop().unwrap().send(()).unwrap();
-            answered(&mut clients[0]).await;
-        })
-        .await;
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn what_comes_before_it_is_accepted_waits_in_a_long_queue() {
-        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
-            .unwrap()
-            .trim()
-            .parse::<usize>()
-            .unwrap();
-        let listener = bind(&patient(1)).unwrap();
-        let address = listener.local_addr().unwrap();
-        in_time(async {
-            let mut waiting = Vec::new();
-            for _ in 0..most.min(400) {
-                waiting.push(TcpStream::connect(address).await.unwrap());
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_call_that_outlives_its_client_does_not_keep_the_clients_place() {
-        let (address, mut seen) = serve_none().await;
-        let mut kept = Vec::new();
-        for _ in 0..3 {
-            let mut client = TcpStream::connect(address).await.unwrap();
-            client
-                .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-                .await
-                .unwrap();
-            kept.push(seen.recv().await.unwrap());
-            let arrived = kept.last().unwrap().get::<Arrived>().unwrap();
-            assert!(
-                arrived.place.keep().is_some(),
-                "while the client is there, its place can be kept"
-            );
-        }
-    }
-}
+mod tests;

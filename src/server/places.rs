@@ -23,7 +23,7 @@
 
 use super::newcomer::Newcomer;
 use super::phase::{Limits, Phases};
-use crate::peer::{TrustedProxies, network_of};
+use crate::peer::{Connection, TrustedProxies, network_of};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -144,9 +144,9 @@ impl Places {
     }
 
     /// Counts a connection that has a place, and makes it known as one that may give way.
-    pub(super) fn list(&self, address: IpAddr, phases: &Phases) -> Listed {
-        let network = network_of(address);
-        let is_client = !self.0.trusted.contain(address);
+    pub(super) fn list(&self, connection: &Connection, phases: &Phases) -> Listed {
+        let network = network_of(connection.address.ip());
+        let is_client = !self.0.trusted.trust(connection);
         let id = self.0.taken.lock().add(network, is_client, phases.clone());
         Listed {
             places: self.clone(),
@@ -282,6 +282,7 @@ impl Drop for Listed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     const LIMITS: Limits = Limits {
         head: Duration::from_secs(3_600),
@@ -307,7 +308,9 @@ mod tests {
             for name in names {
                 tokio::time::advance(Duration::from_secs(1)).await;
                 let phases = self.places.open_account(LIMITS);
-                let listed = self.places.list(address.parse().unwrap(), &phases);
+                let address = SocketAddr::new(address.parse().unwrap(), 7);
+                let secure = false;
+                let listed = self.places.list(&Connection { address, secure }, &phases);
                 self.listed.push((*name, phases, listed));
             }
             tokio::time::advance(Duration::from_secs(1)).await;

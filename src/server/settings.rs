@@ -1,14 +1,17 @@
 //! What a listener can be told.
 
+use super::listen::ListenAddress;
+use super::tls::ServerTls;
 use crate::peer::TrustedProxies;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// `[server]`.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// Where to listen; port 0 takes any.
-    pub listen: SocketAddr,
+    /// Where to listen.
+    pub listen: ListenAddress,
+    /// Connections are encrypted; none: they are in the clear.
+    pub tls: Option<ServerTls>,
     /// Connections at once. One network has a quarter of them at most; where all are taken, one
     /// that waits for its client gives way to a new one.
     pub max_connections: usize,

@@ -1,6 +1,6 @@
 //! Each client's share of a listener's places (P10): one address can't take those that others need.
 
-use crate::peer::{TrustedProxies, network_of};
+use crate::peer::{Connection, TrustedProxies, network_of};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,11 +34,11 @@ impl Shares {
     }
 
     /// A place for a connection from there; none: its network has all of its share.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Share> {
-        if self.0.trusted.contain(address) {
+    pub(super) fn take(&self, connection: &Connection) -> Option<Share> {
+        if self.0.trusted.trust(connection) {
             return Some(Share(None));
         }
-        let network = network_of(address);
+        let network = network_of(connection.address.ip());
         let mut taken = self.0.taken.lock();
         let count = taken.entry(network).or_default();
         if *count >= self.0.most {
@@ -72,37 +72,42 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
-    fn at(address: &str) -> IpAddr {
-        address.parse().unwrap()
+    fn at(address: &str) -> Connection {
+        Connection {
+            address: SocketAddr::new(address.parse().unwrap(), 7),
+            secure: false,
+        }
     }
 
     #[test]
     fn a_network_has_a_quarter_of_the_places_and_a_proxy_of_ones_own_any_number() {
         let shares = Shares::new(8, TrustedProxies::parse(&["10.0.0.0/8"]).unwrap());
         let held: Vec<_> = (0..2)
-            .map(|_| shares.take(at("192.0.2.1")).unwrap())
+            .map(|_| shares.take(&at("192.0.2.1")).unwrap())
             .collect();
         assert!(
-            shares.take(at("192.0.2.1")).is_none() && shares.take(at("::ffff:192.0.2.1")).is_none()
+            shares.take(&at("192.0.2.1")).is_none()
+                && shares.take(&at("::ffff:192.0.2.1")).is_none()
         );
-        let other = shares.take(at("192.0.2.2")).unwrap();
+        let other = shares.take(&at("192.0.2.2")).unwrap();
         let six = [at("2001:db8::1"), at("2001:db8::ffff:2")]
-            .map(|address| shares.take(address).unwrap());
-        assert!(shares.take(at("2001:db8:0:0:9::")).is_none());
-        assert!(shares.take(at("2001:db8:0:1::")).is_some());
+            .map(|connection| shares.take(&connection).unwrap());
+        assert!(shares.take(&at("2001:db8:0:0:9::")).is_none());
+        assert!(shares.take(&at("2001:db8:0:1::")).is_some());
         let own: Vec<_> = (0..100)
-            .map(|_| shares.take(at("10.1.2.3")).unwrap())
+            .map(|_| shares.take(&at("10.1.2.3")).unwrap())
             .collect();
         drop((held, other, six, own));
-        assert!(shares.take(at("192.0.2.1")).is_some());
+        assert!(shares.take(&at("192.0.2.1")).is_some());
         assert!(shares.0.taken.lock().is_empty());
     }
 
     #[test]
     fn of_few_places_everyone_has_one() {
         let shares = Shares::new(2, TrustedProxies::default());
-        let held = shares.take(at("127.0.0.1"));
-        assert!(held.is_some() && shares.take(at("127.0.0.1")).is_none());
+        let held = shares.take(&at("127.0.0.1"));
+        assert!(held.is_some() && shares.take(&at("127.0.0.1")).is_none());
     }
 }

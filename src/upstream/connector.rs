@@ -3,18 +3,23 @@
 
 use super::link::Link;
 use super::places::Places;
+use super::settings::{UNIX, UpstreamSettings};
+use super::tls::{Offer, UpstreamTls};
+use super::wire::WireStream;
 use crate::body::BodyError;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::Uri;
+use http::uri::Scheme;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind, IoSlice};
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tower::{Service, ServiceExt as _};
 
@@ -25,16 +30,78 @@ const OPENING: Duration = Duration::from_millis(20);
 /// A connection that isn't there by then is asked for once more.
 const AGAIN: Duration = Duration::from_millis(400);
 
-/// hyper's connector, with a record and a place for each connection.
+/// hyper's connector, with a record and a place for each connection, and TLS where the address says
+/// so. As a service it opens connections for HTTP/1.1.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector,
+    tls: Option<UpstreamTls>,
+    /// Where an address of the scheme [`UNIX`] listens.
+    socket: Option<Arc<Path>>,
+    /// A TLS handshake has so long a time, after the connection has had its own.
+    timeout: Duration,
     places: Arc<Places>,
 }
 
 impl Connector {
-    pub(super) const fn new(tcp: HttpConnector, places: Arc<Places>) -> Self {
-        Self { tcp, places }
+    pub(super) fn new(settings: &UpstreamSettings, places: Arc<Places>) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(settings.connect_timeout));
+        tcp.enforce_http(false);
+        Self {
+            tcp,
+            tls: settings.tls.clone(),
+            socket: settings.socket.as_deref().map(Arc::from),
+            timeout: settings.connect_timeout,
+            places,
+        }
+    }
+
+    /// A connection in a place of its own, kept until it is closed.
+    ///
+    /// # Errors
+    /// None is there in time, or its handshake failed.
+    pub(super) async fn open(&self, target: Uri, offer: Offer) -> Result<LinkedStream, BodyError> {
+        let place = self.places.connect(target.authority()).await?;
+        let stream = open_in_turn(&self.places, self.open_wire(target, offer)).await?;
+        Ok(LinkedStream {
+            stream,
+            link: Link::new(place),
+        })
+    }
+
+    async fn open_wire(&self, target: Uri, offer: Offer) -> Result<WireStream, BodyError> {
+        if target.scheme_str() == Some(UNIX) {
+            let socket = self.socket.as_deref().unwrap_or(Path::new(""));
+            let opened = in_time(self.timeout, UnixStream::connect(socket)).await?;
+            return Ok(WireStream::Unix(opened));
+        }
+        let opening = || self.tcp.clone().oneshot(target.clone());
+        let stream = open_again(opening).await?.into_inner();
+        if target.scheme() != Some(&Scheme::HTTPS) {
+            return Ok(WireStream::Tcp(stream));
+        }
+        // INVARIANT: what is asked of by https never goes out in the clear.
+        let tls = self.tls.as_ref().ok_or(NoTls)?;
+        let host = target.host().unwrap_or_default();
+        let opened = in_time(self.timeout, tls.shake_hands(host, stream, offer)).await?;
+        Ok(WireStream::Tls(Box::new(opened)))
+    }
+}
+
+/// The configuration makes settings for TLS wherever an address has `https`.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS has no settings")]
+struct NoTls;
+
+async fn in_time<T, E: Into<BodyError>>(
+    limit: Duration,
+    opening: impl Future<Output = Result<T, E>>,
+) -> Result<T, BodyError> {
+    match timeout(limit, opening).await {
+        Ok(opened) => opened.map_err(Into::into),
+        Err(_) => Err(io::Error::from(ErrorKind::TimedOut).into()),
     }
 }
 
@@ -48,16 +115,8 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let (places, tcp) = (Arc::clone(&self.places), self.tcp.clone());
-        Box::pin(async move {
-            let place = places.connect(target.authority()).await?;
-            let opening = open_again(|| tcp.clone().oneshot(target.clone()));
-            let stream = open_in_turn(&places, opening).await?.into_inner();
-            Ok(TokioIo::new(LinkedStream {
-                stream,
-                link: Link::new(place),
-            }))
-        })
+        let connector = self.clone();
+        Box::pin(async move { connector.open(target, Offer::Http1).await.map(TokioIo::new) })
     }
 }
 
@@ -95,8 +154,20 @@ async fn open_in_turn<T>(places: &Places, connecting: impl Future<Output = T>) -
 /// both.
 #[derive(Debug)]
 pub(super) struct LinkedStream {
-    stream: TcpStream,
+    stream: WireStream,
     link: Link,
+}
+
+impl LinkedStream {
+    /// The application has chosen HTTP/2 (ALPN).
+    pub(super) fn has_negotiated_http2(&self) -> bool {
+        self.stream.has_negotiated_http2()
+    }
+
+    /// Its record.
+    pub(super) fn link(&self) -> Link {
+        self.link.clone()
+    }
 }
 
 impl Drop for LinkedStream {
@@ -108,7 +179,7 @@ impl Drop for LinkedStream {
 
 impl Connection for LinkedStream {
     fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.link.clone())
+        Connected::new().extra(self.link.clone())
     }
 }
 
@@ -122,6 +193,9 @@ impl AsyncRead for LinkedStream {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
             self.link.note_bytes_received();
+        }
+        if let Poll::Ready(Err(error)) = &read {
+            self.link.note_error(error);
         }
         read
     }
@@ -153,7 +227,9 @@ impl AsyncWrite for LinkedStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // What TLS has kept goes now.
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        ignore_closed(flushed, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -164,7 +240,7 @@ impl AsyncWrite for LinkedStream {
 /// An application may answer and close before it has read the whole body (RFC 9112 §9.5). Its
 /// answer is there to be read then, and counts: what it no longer takes is thrown away. Without an
 /// answer, reading tells of the end.
-fn ignore_closed(written: Poll<io::Result<usize>>, all: usize) -> Poll<io::Result<usize>> {
+fn ignore_closed<T>(written: Poll<io::Result<T>>, all: T) -> Poll<io::Result<T>> {
     match written {
         Poll::Ready(Err(error))
             if matches!(
@@ -185,6 +261,7 @@ mod tests {
     use crate::upstream::places::tests::places;
     use std::future::{pending, poll_fn};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
     use tokio::sync::Semaphore;
 
     #[tokio::test]
@@ -195,7 +272,7 @@ mod tests {
             .unwrap();
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         let mut linked = LinkedStream {
-            stream,
+            stream: WireStream::Tcp(stream),
             link: Link::new(place),
         };
         let (mut application, _) = listener.accept().await.unwrap();
@@ -260,7 +337,7 @@ mod tests {
         let [places, others] = [1, 1].map(|count| Arc::new(Semaphore::new(count)));
         let link = Link::new(Arc::clone(&places).try_acquire_owned().unwrap());
         let linked = LinkedStream {
-            stream,
+            stream: WireStream::Tcp(stream),
             link: link.clone(),
         };
         assert!(link.move_to(&others));

@@ -1,12 +1,13 @@
 //! Why the application gave no answer, in the words of RFC 9209.
 
+use super::link::Link;
 use super::reserve::Full;
+use super::tls::{self, HandshakeError};
 use http::StatusCode;
 use hyper_util::client::legacy::Error;
-use std::error::Error as _;
 
 /// No answer from the application.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
     /// No program listens there, or the network says no.
     #[error("the connection was refused: {0}")]
@@ -23,6 +24,9 @@ pub enum UpstreamError {
     /// The connection ended before the response's head.
     #[error("the connection ended without a response: {0}")]
     ConnectionTerminated(String),
+    /// Its TLS handshake failed.
+    #[error(transparent)]
+    Tls(HandshakeError),
     /// What came was no HTTP.
     #[error("the response is no HTTP: {0}")]
     ProtocolError(String),
@@ -59,6 +63,7 @@ impl UpstreamError {
             Self::ConnectionLimit => "connection_limit_reached",
             Self::ResponseTimeout => "http_response_timeout",
             Self::ConnectionTerminated(_) => "connection_terminated",
+            Self::Tls(error) => error.fault.proxy_error(),
             Self::ProtocolError(_) => "http_protocol_error",
             Self::RequestBody(_) | Self::RequestStalled | Self::BadTarget => "http_request_error",
         }
@@ -72,27 +77,45 @@ impl UpstreamError {
             Self::ConnectionRefused(_)
                 | Self::ConnectionTimeout
                 | Self::ConnectionLimit
+                | Self::Tls(_)
                 | Self::BadTarget
         )
     }
 
     fn from_client(error: &Error) -> Self {
+        if error.is_connect() {
+            return Self::from_connector(error);
+        }
+        Self::from_connection(error)
+    }
+
+    /// No connection could be opened.
+    pub(super) fn from_connector(error: &(dyn std::error::Error + 'static)) -> Self {
         if has(error, |_: &Full| true) {
             return Self::ConnectionLimit;
         }
-        let text = chain(error);
+        if let Some(failed) = find(error, |failed: &HandshakeError| Some(failed.clone())) {
+            return Self::Tls(failed);
+        }
         let timed_out = has(error, |io: &std::io::Error| {
             io.kind() == std::io::ErrorKind::TimedOut
         });
-        if error.is_connect() {
-            return if timed_out {
-                Self::ConnectionTimeout
-            } else {
-                Self::ConnectionRefused(text)
-            };
+        if timed_out {
+            Self::ConnectionTimeout
+        } else {
+            Self::ConnectionRefused(chain(error))
         }
+    }
+
+    /// A connection that was open gave no answer.
+    pub(super) fn from_connection(error: &(dyn std::error::Error + 'static)) -> Self {
+        let text = chain(error);
         if has(error, hyper::Error::is_user) {
             return Self::RequestBody(text);
+        }
+        // ORDER: after what is the client's: its connection has TLS of its own.
+        if let Some(refusal) = tls::find_refusal(error) {
+            return Self::Tls(refusal);
         }
         if has(error, |error: &hyper::Error| {
             error.is_parse() && !error.is_incomplete_message()
@@ -110,17 +133,56 @@ impl From<Full> for UpstreamError {
 }
 
 /// Why a request got no answer on its connection.
+#[derive(Debug)]
 pub(super) enum Failure {
     Client(Error),
+    /// Over HTTP/2; the connection may have answered before.
+    Http2 {
+        error: hyper::Error,
+        has_answered: bool,
+    },
+    /// Nothing was sent.
+    Unsent(UpstreamError),
     Timeout,
     /// Its client brought too little of the body.
     Stalled,
+}
+
+/// An HTTP/2 connection has ended, and not only a stream of it.
+pub(super) fn is_of_connection(error: &hyper::Error) -> bool {
+    let has_ended = error.is_closed()
+        || error.is_canceled()
+        || has(error, |_: &std::io::Error| true)
+        || has(error, h2::Error::is_go_away);
+    has_ended && !error.is_user()
+}
+
+impl Failure {
+    /// The request's connection had answered before, and ended without a byte of this answer: the
+    /// application has closed it, or lets none of its calls through any more.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::Client(error) => Link::was_closed_between_requests(error),
+            Self::Http2 {
+                error,
+                has_answered,
+            } => {
+                let is_refused = |error: &h2::Error| {
+                    error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                };
+                *has_answered && (is_of_connection(error) || has(error, is_refused))
+            }
+            Self::Unsent(_) | Self::Timeout | Self::Stalled => false,
+        }
+    }
 }
 
 impl From<Failure> for UpstreamError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Client(error) => Self::from_client(&error),
+            Failure::Http2 { error, .. } => Self::from_connection(&error),
+            Failure::Unsent(error) => error,
             Failure::Timeout => Self::ResponseTimeout,
             Failure::Stalled => Self::RequestStalled,
         }
@@ -131,17 +193,25 @@ fn has<E: std::error::Error + 'static>(
     error: &(dyn std::error::Error + 'static),
     holds: impl Fn(&E) -> bool,
 ) -> bool {
+    find(error, |error| holds(error).then_some(())).is_some()
+}
+
+/// What the first error of this type in the chain of causes gives.
+fn find<E: std::error::Error + 'static, T>(
+    error: &(dyn std::error::Error + 'static),
+    take: impl Fn(&E) -> Option<T>,
+) -> Option<T> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.downcast_ref::<E>().is_some_and(&holds) {
-            return true;
+        if let Some(found) = error.downcast_ref::<E>().and_then(&take) {
+            return Some(found);
         }
         next = error.source();
     }
-    false
+    None
 }
 
-fn chain(error: &Error) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -90,7 +90,7 @@ pub fn normalize(
     remove_hop_by_hop(headers);
     join_cookies(headers);
     let mut peer = Peer::new(*connection);
-    if trusted.contain(connection.address.ip()) {
+    if trusted.trust(connection) {
         let facts = forwarded::believe(headers, connection, trusted);
         peer.by_proxy = true;
         peer.client = facts.client.unwrap_or(peer.client);

@@ -1,10 +1,13 @@
 //! What hyper's pool doesn't know of a connection to the application: whether it has answered
 //! before and said nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
 
+use super::tls::{self, HandshakeError};
 use http::{Extensions, HeaderMap};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
+use std::any::Any;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +16,11 @@ use tokio::time::Instant;
 
 /// A connection's record; each response and each error carries its connection's.
 #[derive(Debug, Clone)]
-pub(super) struct Link(Arc<Record>);
+pub(super) struct Link {
+    record: Arc<Record>,
+    /// Over HTTP/2: the answer's stream, which counts until all clones are dropped.
+    _stream: Option<Arc<dyn Any + Send + Sync>>,
+}
 
 #[derive(Debug, Default)]
 struct Record {
@@ -24,6 +31,9 @@ struct Record {
     /// When the application may close it, if it says; moved by each answer. Locked for a look, by
     /// the task that has an answer.
     ends: Mutex<Option<Instant>>,
+    /// What the application said of the certificate that it was shown. Locked for a look, where a
+    /// request has failed.
+    refusal: Mutex<Option<HandshakeError>>,
     /// The connection's place until it is closed. Locked for an exchange.
     place: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -31,23 +41,53 @@ struct Record {
 impl Link {
     /// Of a connection that is opened in this place.
     pub(super) fn new(place: OwnedSemaphorePermit) -> Self {
-        Self(Arc::new(Record {
+        let record = Record {
             place: Mutex::new(Some(place)),
             ..Record::default()
-        }))
+        };
+        Self {
+            record: Arc::new(record),
+            _stream: None,
+        }
+    }
+
+    /// The same connection's, for the answer on this stream.
+    pub(super) fn of_stream(&self, stream: Arc<dyn Any + Send + Sync>) -> Self {
+        Self {
+            record: Arc::clone(&self.record),
+            _stream: Some(stream),
+        }
+    }
+
+    /// Reading failed: what that says of the certificate that was shown is kept, since HTTP/2 keeps
+    /// no more of an error than its text.
+    pub(super) fn note_error(&self, error: &io::Error) {
+        if let Some(refusal) = tls::find_refusal(error) {
+            *self.record.refusal.lock() = Some(refusal);
+        }
+    }
+
+    /// What the application said of the certificate that it was shown, if it refused it.
+    pub(super) fn refusal(&self) -> Option<HandshakeError> {
+        self.record.refusal.lock().clone()
+    }
+
+    /// It has given an answer.
+    pub(super) fn has_answered(&self) -> bool {
+        self.record.used.load(Ordering::Relaxed)
     }
 
     /// Of a response's extensions; it has answered from now on.
     pub(super) fn of_answer(extensions: &Extensions) -> Option<Self> {
         let link = extensions.get::<Self>()?;
-        link.0.used.store(true, Ordering::Relaxed);
+        link.record.used.store(true, Ordering::Relaxed);
         Some(link.clone())
     }
 
     /// Exchanges the connection's place for one of these, if one is free. `true`: it has one of
     /// these now, or is closed and needs none.
     pub(super) fn move_to(&self, places: &Arc<Semaphore>) -> bool {
-        let mut place = self.0.place.lock();
+        let mut place = self.record.place.lock();
         let Some(before) = &*place else { return true };
         if Arc::ptr_eq(before.semaphore(), places) {
             return true;
@@ -64,18 +104,18 @@ impl Link {
 
     /// The connection is closed: its place is free.
     pub(super) fn release_place(&self) {
-        let place = self.0.place.lock().take();
+        let place = self.record.place.lock().take();
         drop(place);
     }
 
     /// Bytes have come.
     pub(super) fn note_bytes_received(&self) {
-        self.0.heard.store(true, Ordering::Relaxed);
+        self.record.heard.store(true, Ordering::Relaxed);
     }
 
     /// Bytes are sent: none has come since.
     pub(super) fn note_bytes_sent(&self) {
-        self.0.heard.store(false, Ordering::Relaxed);
+        self.record.heard.store(false, Ordering::Relaxed);
     }
 
     /// A request failed on a connection that had answered before, and of whose answer no byte came:
@@ -85,15 +125,20 @@ impl Link {
         if let Some(connected) = error.connect_info() {
             connected.get_extras(&mut extensions);
         }
-        extensions.remove::<Self>().is_some_and(|link| {
-            link.0.used.load(Ordering::Relaxed) && !link.0.heard.load(Ordering::Relaxed)
-        })
+        extensions
+            .remove::<Self>()
+            .is_some_and(|link| link.has_answered() && !link.record.heard.load(Ordering::Relaxed))
     }
 
     /// Takes the connection out of the pool before the application closes it. Until it answers
     /// again it is good for `limit`; a request that is on it by then is not disturbed.
     pub(super) fn retire_after(self, limit: Duration, capture: CaptureConnection) {
-        let first = self.0.ends.lock().replace(Instant::now() + limit).is_none();
+        let first = self
+            .record
+            .ends
+            .lock()
+            .replace(Instant::now() + limit)
+            .is_none();
         if !first {
             return;
         }
@@ -101,7 +146,7 @@ impl Link {
         // beyond its end.
         drop(tokio::spawn(async move {
             loop {
-                let Some(ends) = *self.0.ends.lock() else {
+                let Some(ends) = *self.record.ends.lock() else {
                     return;
                 };
                 if ends <= Instant::now() {

@@ -1,5 +1,5 @@
-//! The way to the application: a pooled HTTP/1.1 client, and what a proxy does to messages on their
-//! way (P11).
+//! The way to the application: a pooled HTTP/1.1 client, HTTP/2 where the application speaks it
+//! (`http2.rs`), over TCP, TLS or a Unix socket, and what a proxy does to messages on their way (P11).
 //!
 //! Bodies stream both ways and are never gathered here. Dropping the future of [`Upstream::relay`]
 //! cancels the request at the application, and dropping the response's body does so too.
@@ -17,31 +17,38 @@ pub mod error;
 mod forwarded;
 mod head;
 pub mod headers;
+mod http2;
 mod link;
 mod places;
 mod repeat;
 mod reserve;
 pub mod settings;
+mod tls;
 mod tunnel;
 mod upload;
+mod wire;
 
 pub use error::UpstreamError;
 pub(crate) use repeat::gather_to_repeat;
 pub use reserve::CallerClass;
-pub use settings::{RelayRule, UpstreamSettings};
+pub use settings::{Http2Use, RelayRule, UNIX, UpstreamSettings, port_of};
+pub use tls::{HandshakeError, HandshakeFault, TlsError, TlsFiles, UpstreamTls, name_of};
 
 use crate::body::Body;
 use crate::peer::{Arrived, Peer};
 use connector::Connector;
 use error::Failure;
+use futures_util::TryFutureExt as _;
+use futures_util::future::Either;
 use headers::{Asked, HopSettings};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
+use http2::Http2;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use link::Link;
 use places::{Places, Taken};
@@ -66,6 +73,8 @@ pub struct Upstream {
     client: Client<Connector, Body>,
     /// Each of its requests has a connection of its own.
     unpooled: Client<Connector, Body>,
+    /// None where HTTP/2 is spoken nowhere.
+    http2: Option<Http2>,
     places: Arc<Places>,
     settings: Arc<UpstreamSettings>,
     /// The application says of a connection that it ends before `idle_timeout`. Only then each
@@ -77,10 +86,8 @@ impl Upstream {
     /// A client for `settings.url`; nothing is connected yet.
     #[must_use]
     pub fn new(settings: UpstreamSettings) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(settings.connect_timeout));
         let places = Arc::new(Places::new(&settings));
+        let connector = Connector::new(&settings, Arc::clone(&places));
         let client = |idle: usize| {
             // What nginx and browsers read, a proxy must not turn into a 502: the application has
             // done its work.
@@ -93,12 +100,14 @@ impl Upstream {
                 .pool_idle_timeout(settings.idle_timeout)
                 .pool_timer(TokioTimer::new())
                 .pool_max_idle_per_host(idle)
-                .build(Connector::new(connector.clone(), Arc::clone(&places)))
+                .build(connector.clone())
         };
         let (client, unpooled) = (client(MAX_IDLE), client(0));
+        let http2 = Http2::new(&settings, &connector);
         Self {
             client,
             unpooled,
+            http2,
             places,
             settings: Arc::new(settings),
             retires: Arc::default(),
@@ -241,9 +250,8 @@ impl Upstream {
         let within = self.settings.response_timeout(request.uri().path());
         let again = repeat::copy_if_repeatable(&request);
         let response = match (self.ask_once(&self.client, request, within).await, again) {
-            (Err(Failure::Client(error)), Some(again))
-                if Link::was_closed_between_requests(&error) =>
-            {
+            (Err(failure), Some(again)) if failure.is_of_connection() => {
+                let error = UpstreamError::from(failure);
                 tracing::debug!(%error, "a pooled connection had been closed; the request is sent \
                     on a new one");
                 // Boxed: it is seldom needed, and would be as large as the first one.
@@ -262,22 +270,35 @@ impl Upstream {
         mut request: Box<Request<Body>>,
         within: Duration,
     ) -> Result<Response<Incoming>, Failure> {
-        let capture = self
-            .retires
-            .load(Ordering::Relaxed)
-            .then(|| capture_connection(&mut request));
+        let over_http2 = match &self.http2 {
+            Some(http2) => match http2.origin_of(&request) {
+                Some(key) => Box::pin(http2.reserve(&key))
+                    .await
+                    .map_err(Failure::Unsent)?
+                    .map(|reserved| (http2, key, reserved)),
+                None => None,
+            },
+            None => None,
+        };
+        let asks_connection = over_http2.is_none() && self.retires.load(Ordering::Relaxed);
+        let capture = asks_connection.then(|| capture_connection(&mut request));
         let progress = Arc::new(Progress::default());
         let whole = matches!(request.body(), Body::Full(_)) || request.body().is_end_stream();
         if !whole {
             let body = std::mem::take(request.body_mut());
             *request.body_mut() = upload::watched(body, &progress);
         }
-        let mut answer = client.request(*request);
+        let mut answer = match over_http2 {
+            None => Either::Left(client.request(*request).map_err(Failure::Client)),
+            Some((http2, key, reserved)) => Either::Right(Box::pin(async move {
+                http2.send(&key, reserved, *request).await
+            })),
+        };
         let watch = Watch::new(&progress, within, self.settings.stall_timeout);
         let response = loop {
             match tokio::time::timeout(watch.pause(Instant::now()), &mut answer).await {
                 Ok(Ok(response)) => break response,
-                Ok(Err(error)) => return Err(Failure::Client(error)),
+                Ok(Err(failure)) => return Err(failure),
                 Err(_) => watch.look(Instant::now())?,
             }
         };

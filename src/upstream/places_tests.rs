@@ -1,6 +1,7 @@
 use super::super::answer_body::{LONG, keep_place};
 use super::super::headers::HopSettings;
 use super::*;
+use crate::upstream::Http2Use;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, header};
@@ -12,6 +13,9 @@ use std::convert::Infallible;
 pub(in crate::upstream) fn places() -> Places {
     Places::new(&UpstreamSettings {
         url: http::Uri::from_static("http://app.test"),
+        socket: None,
+        tls: None,
+        http2: Http2Use::default(),
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(300),
         idle_timeout: Duration::from_secs(4),

@@ -1,15 +1,25 @@
 //! What the way to the application can be told.
 
 use super::headers::HopSettings;
+use super::tls::UpstreamTls;
 use crate::peer::TrustedProxies;
 use crate::route::Pattern;
+use http::uri::Scheme;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `[upstream]` and `[[relay]]`.
 #[derive(Debug, Clone)]
 pub struct UpstreamSettings {
-    /// Scheme and authority, `http://host:port`; a path prefix is refused by the configuration.
+    /// Scheme and authority, `http://host:port`, `https://host` or `unix://localhost`; a path prefix
+    /// is refused by the configuration.
     pub url: http::Uri,
+    /// The socket's file of a [`UNIX`] address.
+    pub socket: Option<PathBuf>,
+    /// Where an address has `https`.
+    pub tls: Option<UpstreamTls>,
+    /// Where HTTP/2 is spoken.
+    pub http2: Http2Use,
     /// TCP connect.
     pub connect_timeout: Duration,
     /// Until the response head; bodies may stream for ever. A rule may say otherwise for its path.
@@ -37,6 +47,32 @@ pub struct UpstreamSettings {
     pub relaxed_paths: bool,
 }
 
+/// The scheme of an address that is a Unix socket; its host is `localhost`.
+pub const UNIX: &str = "unix";
+
+/// The port of an address: its own, or that of its scheme.
+#[must_use]
+pub fn port_of(url: &http::Uri) -> u16 {
+    let default = if url.scheme() == Some(&Scheme::HTTPS) {
+        443
+    } else {
+        80
+    };
+    url.port_u16().unwrap_or(default)
+}
+
+/// Where HTTP/2 is spoken to applications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Http2Use {
+    /// Nowhere.
+    Never,
+    /// Over TLS, where the application chooses it (ALPN).
+    #[default]
+    Negotiated,
+    /// Also to [`UpstreamSettings::url`] in the clear, without asking (RFC 9113 §3.3).
+    PriorKnowledge,
+}
+
 /// `[[relay]]`: calls that take longer than others.
 #[derive(Debug, Clone)]
 pub struct RelayRule {
@@ -47,6 +83,15 @@ pub struct RelayRule {
 }
 
 impl UpstreamSettings {
+    /// The address as the configuration has it.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        match &self.socket {
+            Some(path) => format!("{UNIX}:{}", path.display()),
+            None => self.url.to_string(),
+        }
+    }
+
     /// How long a response head may take on this path.
     #[must_use]
     pub fn response_timeout(&self, path: &str) -> Duration {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const RANKS: [&[&str]; 12] = [
-    &["event", "body", "clock", "json", "keyed", "peer"],
+    &["event", "body", "clock", "json", "keyed", "peer", "tls"],
     // What identity and routes are written in stands below them; so does what counts the memory of
     // bodies.
     &["template", "memory", "rollout"],
@@ -200,12 +200,24 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "upstream",
         &[
-            &["head", "link", "repeat", "reserve"],
+            &["head", "repeat", "reserve", "tls", "wire"],
+            &["link"],
             &["forwarded", "error"],
             &["headers", "upload"],
             &["settings"],
             &["places"],
             &["answer_body", "connector", "tunnel"],
+            &["http2"],
+        ],
+    ),
+    (
+        "server",
+        &[
+            &["descriptors", "newcomer", "shares", "turns", "unsent"],
+            &["phase"],
+            &["answer", "places", "stream"],
+            &["listen", "tls"],
+            &["settings"],
         ],
     ),
     (
@@ -227,9 +239,9 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["readers"],
             &["sections"],
             &["settings", "credentials"],
-            &["shadow_target"],
+            &["encryption", "shadow_target"],
             &["links", "note"],
-            &["shadows"],
+            &["connections", "shadows"],
             &["losses"],
             &["print", "page"],
         ],

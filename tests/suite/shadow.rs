@@ -264,7 +264,7 @@ fn a_target_that_takes_the_single_calls_needs_the_word_that_it_takes_events_twic
     let error = parse(&state).unwrap_err().to_string();
     assert!(error.contains("shadow.state"), "{error}");
     for (key, value) in [
-        ("url", "\"https://a:1\""),
+        ("url", "\"ftp://a:1\""),
         ("url", "\"http://a:1/x\""),
         ("max_rate", "0"),
         ("max_rate", "1.5"),

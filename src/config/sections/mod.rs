@@ -21,7 +21,7 @@ mod relay;
 mod server;
 pub(super) mod shadow;
 mod store;
-mod upstream;
+pub(super) mod upstream;
 mod write;
 
 use super::key::Schema;
@@ -33,13 +33,14 @@ use crate::ingest::settings::{Delivery, Limits};
 use crate::journal::settings::JournalSettings;
 use crate::rollout::Sampling;
 use crate::route::WriteRoute;
-use crate::upstream::{RelayRule, UpstreamSettings};
+use crate::upstream::RelayRule;
 use batch::Batch;
 use cache::Cache;
 use event::Event;
 use preview::Preview;
 use server::Server;
 use shadow::Shadow;
+use upstream::Upstream;
 
 /// What the sections say, each by itself. `None` stands for what is wrong, and was reported.
 pub(super) struct Sections {
@@ -48,7 +49,7 @@ pub(super) struct Sections {
     /// `[admin]`.
     pub(super) admin: AdminSettings,
     /// `[upstream]`.
-    pub(super) upstream: UpstreamSettings,
+    pub(super) upstream: Upstream,
     /// `[[relay]]`.
     pub(super) relays: Vec<RelayRule>,
     /// `[identity]`.

@@ -1,14 +1,20 @@
 //! `[server]`: the connections of clients.
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
-use crate::config::readers::read_address;
+use crate::config::readers::read_key_files;
 use crate::config::section::Section;
 use crate::peer::TrustedProxies;
-use crate::server::ServerSettings;
+use crate::server::{AddressError, ListenAddress, ServerSettings, ServerTls};
+use std::net::Ipv4Addr;
 
 keys! {
     "[server]";
+    /// or a Unix socket, such as `"unix:/run/tidegate.sock"`: its file is for its owner and its group
+    /// (mode 0660), and goes with the process; what connects there counts as the proxy `"unix"`
     LISTEN = Key::text("listen", Said("address"), "127.0.0.1:8080");
+    /// calls come over TLS 1.2 or 1.3, as HTTP/2 or HTTP/1.1 by ALPN, and in no other way. Both files
+    /// are read again when they change ([more](relay.md#tls)); without it calls come in the clear
+    TLS = Key::without("tls", Table(&[&CERT, &KEY]), "none");
     /// where all are taken, a connection that waits for its client gives way to a new one
     /// ([more](relay.md#who-gives-way)). One IPv4 address or IPv6 /64 has a quarter of them at
     /// most, unless it is one of `trusted_proxies`: beyond it a connection is closed. Fewer where
@@ -38,6 +44,13 @@ keys! {
     EXPLAIN = Key::with("explain", Flag, "false");
 }
 
+keys! {
+    /// a PEM file: the certificate first, then its chain
+    CERT = Key::without("cert", Said("file"), "needed");
+    /// a PEM file: the certificate's private key, without a passphrase
+    KEY = Key::without("key", Said("file"), "needed");
+}
+
 /// What the section says.
 pub(in crate::config) struct Server {
     /// The listener's settings.
@@ -48,7 +61,8 @@ pub(in crate::config) struct Server {
 
 pub(super) fn read(section: Section<'_>) -> Server {
     let settings = ServerSettings {
-        listen: read_address(&section, &LISTEN),
+        listen: read_listen(&section),
+        tls: read_tls(&section),
         max_connections: section.number(&MAX_CONNECTIONS),
         header_timeout: section.duration(&HEADER_TIMEOUT),
         body_timeout: section.duration(&BODY_TIMEOUT),
@@ -60,6 +74,28 @@ pub(super) fn read(section: Section<'_>) -> Server {
     let explain = section.flag(&EXPLAIN);
     section.finish();
     Server { settings, explain }
+}
+
+fn read_listen(section: &Section<'_>) -> ListenAddress {
+    let address = section.parsed(&LISTEN, &AddressError.to_string());
+    // What is wrong with it was reported; the configuration as a whole is refused.
+    address.unwrap_or_else(|| ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into()))
+}
+
+fn read_tls(section: &Section<'_>) -> Option<ServerTls> {
+    if !section.has(&TLS) {
+        return None;
+    }
+    let tls = section.section(&TLS);
+    let files = read_key_files(&tls, (&CERT, &KEY));
+    tls.finish();
+    let files = files?;
+    ServerTls::try_new(files.clone())
+        .map_err(|error| {
+            let at = if error.is_of_key(&files) { &KEY } else { &CERT };
+            section.section(&TLS).wrong_key(at, error.to_string());
+        })
+        .ok()
 }
 
 fn read_trusted_proxies(section: &Section<'_>) -> TrustedProxies {

@@ -13,7 +13,7 @@ keys! {
     /// gets events of real users under their own credentials. Without it nobody is asked (dry run):
     /// batches are made and checked, acknowledgements are compared, and what the batch endpoint
     /// would say isn't known
-    URL = Key::without("url", Said(r#"`"http://HOST:PORT"`"#), "none: dry run");
+    URL = Key::without("url", Said(r#"address: `"http://HOST:PORT"`, `"https://HOST"`"#), "none: dry run");
     /// `url` is the application of `[upstream]` itself, and to take an event twice, once by its
     /// single call and once in a batch, changes nothing there, since it goes by the event's id.
     /// Without it such a `url` is refused: every event would count twice

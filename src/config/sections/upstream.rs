@@ -1,17 +1,34 @@
 //! `[upstream]`: the application, and how it is asked.
 
 use crate::config::key::{Key, Kind::*, Schema, keys};
-use crate::config::readers::application_url;
+use crate::config::problem::Position;
+use crate::config::readers::{application_url, read_key_files};
 use crate::config::section::Section;
 use crate::peer::TrustedProxies;
-use crate::upstream::UpstreamSettings;
 use crate::upstream::headers::HopSettings;
+use crate::upstream::{Http2Use, TlsFiles, UNIX, UpstreamSettings};
 use http::Uri;
+use std::path::PathBuf;
 
 keys! {
     "[upstream]";
-    /// without a path
-    URL = Key::without("url", Said(r#"`"http://HOST:PORT"`"#), "needed");
+    /// without a path. By `https` over TLS 1.2 or 1.3, whose certificate must be the host's; a Unix
+    /// socket is sent `localhost` as `Host` where the client's isn't preserved
+    URL = Key::without(
+        "url",
+        Said(r#"address: `"http://HOST:PORT"`, `"https://HOST"`, `"unix:/PATH"`"#),
+        "needed",
+    );
+    /// where an address has `https`: this one, a group's, or `shadow.url` ([more](relay.md#tls))
+    TLS = Key::without("tls", Table(&[&CA, &CLIENT_CERT, &CLIENT_KEY]), "the system's root certificates");
+    /// `"negotiated"`: over TLS, where the application chooses it (ALPN). `"prior-knowledge"`: also to
+    /// `url` in the clear, without asking; the application must speak it. An upgrade (WebSocket) is
+    /// asked for over HTTP/1.1 in any case
+    HTTP2 = Key::text(
+        "http2",
+        OneOf(&["never", "negotiated", "prior-knowledge"]),
+        "negotiated",
+    );
     CONNECT_TIMEOUT = Key::text("connect_timeout", Duration, "2s");
     /// until the response head; bodies may stream for ever. Also how long a forwarded call waits
     /// for what is before it, and how long at most a call whose body is still coming keeps what is
@@ -36,11 +53,43 @@ keys! {
     PATHS = Key::text("paths", OneOf(&["exact", "relaxed"]), "exact");
 }
 
-/// Without what `[server]` and `[[relay]]` say.
-pub(super) fn read(section: Section<'_>) -> UpstreamSettings {
+keys! {
+    /// a PEM file: these certificates are believed, and what they have signed; no others
+    CA = Key::without("ca", Said("file"), "the system's");
+    /// a PEM file: the certificate that is shown to an application that asks for one, then its chain
+    CLIENT_CERT = Key::without("client_cert", Said("file"), "none is shown");
+    /// a PEM file: the private key of `client_cert`, without a passphrase
+    CLIENT_KEY = Key::without("client_key", Said("file"), "needed with `client_cert`");
+}
+
+/// What the section says.
+pub(in crate::config) struct Upstream {
+    /// Without what `[server]` and `[[relay]]` say, and without TLS.
+    pub(in crate::config) settings: UpstreamSettings,
+    /// Its files for TLS.
+    pub(in crate::config) tls: TlsSection,
+}
+
+/// What `tls` says, and where.
+pub(in crate::config) struct TlsSection {
+    pub(in crate::config) files: TlsFiles,
+    /// It is there.
+    pub(in crate::config) is_given: bool,
+    pub(in crate::config) position: Position,
+    pub(in crate::config) ca: Position,
+    pub(in crate::config) client_cert: Position,
+    pub(in crate::config) client_key: Position,
+}
+
+pub(super) fn read(section: Section<'_>) -> Upstream {
+    // What is wrong with it was reported; the configuration as a whole is refused.
+    let (url, socket) = read_url(&section).unwrap_or_default();
+    let tls = read_tls(&section);
     let settings = UpstreamSettings {
-        // What is wrong with it was reported; the configuration as a whole is refused.
-        url: read_url(&section).unwrap_or_default(),
+        url,
+        socket,
+        tls: None,
+        http2: section.choice(&HTTP2, &HTTP2_USES, Http2Use::default()),
         connect_timeout: section.duration(&CONNECT_TIMEOUT),
         response_timeout: section.duration(&RESPONSE_TIMEOUT),
         idle_timeout: section.duration(&IDLE_TIMEOUT),
@@ -57,14 +106,58 @@ pub(super) fn read(section: Section<'_>) -> UpstreamSettings {
         relaxed_paths: section.choice(&PATHS, &[("exact", false), ("relaxed", true)], false),
     };
     section.finish();
-    settings
+    Upstream { settings, tls }
 }
 
-fn read_url(section: &Section<'_>) -> Option<Uri> {
+const HTTP2_USES: [(&str, Http2Use); 3] = [
+    ("never", Http2Use::Never),
+    ("negotiated", Http2Use::Negotiated),
+    ("prior-knowledge", Http2Use::PriorKnowledge),
+];
+
+fn read_tls(section: &Section<'_>) -> TlsSection {
+    let tls = section.section(&TLS);
+    let shows_certificate = tls.has(&CLIENT_CERT) || tls.has(&CLIENT_KEY);
+    let read = TlsSection {
+        files: TlsFiles {
+            ca: tls.text(&CA).map(PathBuf::from),
+            client: if shows_certificate {
+                read_key_files(&tls, (&CLIENT_CERT, &CLIENT_KEY))
+            } else {
+                None
+            },
+        },
+        is_given: section.has(&TLS),
+        position: section.position(&TLS),
+        ca: tls.position(&CA),
+        client_cert: tls.position(&CLIENT_CERT),
+        client_key: tls.position(&CLIENT_KEY),
+    };
+    tls.finish();
+    read
+}
+
+/// The address, and the file of one that is a Unix socket.
+fn read_url(section: &Section<'_>) -> Option<(Uri, Option<PathBuf>)> {
     if !section.has(&URL) {
         let text =
             "is missing; the application's address is needed, such as \"http://127.0.0.1:8888\"";
         section.wrong_key(&URL, text);
     }
-    section.compiled(&URL, application_url)
+    section.compiled(&URL, |text| match text.strip_prefix("unix:") {
+        Some(path) if path.starts_with('/') => Ok((socket_url(), Some(path.into()))),
+        _ => application_url(text)
+            .map(|url| (url, None))
+            .map_err(|error| format!("{error}, or \"unix:/PATH\"")),
+    })
+}
+
+/// What stands for a Unix socket where an address is needed.
+fn socket_url() -> Uri {
+    Uri::builder()
+        .scheme(UNIX)
+        .authority("localhost")
+        .path_and_query("/")
+        .build()
+        .unwrap_or_default()
 }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `Head` ends after `header_timeout`, from the connection's beginning or the head's first byte,
-//! however many follow. `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline
+//! however many follow; a TLS handshake is a part of the first one. `Idle` ends after `keepalive_timeout`. `Busy` and `Tunnel` have no deadline
 //! of their own, since bodies may stream for ever and pause; but in every phase, bytes that are
 //! ready and of which the client takes none for `stall_timeout` end the connection (`stall.rs`).
 //! What waits to be written is no idling either: the time of `Idle` begins when it is written. An
@@ -141,8 +141,8 @@ impl Phases {
         }))
     }
 
-    /// Bytes have come.
-    fn heard(&self, bytes: &[u8]) {
+    /// Bytes of HTTP have come. A TLS handshake is none: it has its time from that of the first head.
+    pub(super) fn heard(&self, bytes: &[u8]) {
         let state = &mut *self.0.state.lock();
         if let Protocol::Unknown(seen) = state.protocol {
             state.protocol = next_protocol(seen, bytes);

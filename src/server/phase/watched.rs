@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection's I/O, which tells its account of the bytes, and ends when its client takes none of
-/// those that are ready.
+/// A connection's I/O as the network has it, which tells its account of what is written, and ends
+/// when its client takes nothing of what is ready. TLS stands above it.
 #[derive(Debug)]
 pub(in crate::server) struct Watched<T> {
     stream: T,
@@ -74,15 +74,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if let Some(bytes) = buffer
-            .filled()
-            .get(before..)
-            .filter(|bytes| !bytes.is_empty())
-        {
-            self.phases.heard(bytes);
-        }
         // A read can be pending though bytes are there: the runtime hasn't heard of them yet.
         if read.is_pending() && self.phases.is_asked() && (self.socket.has_unread)(&self.stream) {
             self.phases.decline();

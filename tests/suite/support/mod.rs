@@ -2,6 +2,8 @@
 //! makes them.
 
 pub mod calls;
+pub mod certificates;
+pub mod fronts;
 pub mod process;
 pub mod upstream;
 

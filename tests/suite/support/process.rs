@@ -75,8 +75,12 @@ impl Process {
             if stderr.read_line(&mut line).unwrap() == 0 {
                 return Err((child.wait().unwrap().code(), said));
             }
-            if line.starts_with("tidegate serves on http://") {
-                let address = after(&line, "serves on http://").parse().unwrap();
+            if line.starts_with("tidegate serves on ") {
+                let address = match after(&line, "serves on ").split_once("://") {
+                    Some((_, address)) => address.parse().unwrap(),
+                    // A Unix socket.
+                    None => SocketAddr::from(([0, 0, 0, 0], 0)),
+                };
                 let admin = after(&line, "admin on http://").parse().unwrap();
                 // Read on: what it says later must not fill the pipe.
                 let later = Arc::new(Mutex::new(line));

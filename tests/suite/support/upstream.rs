@@ -1,11 +1,12 @@
 //! An upstream that does what a test tells it, and remembers everything that it was asked.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +21,8 @@ use tokio::sync::{Notify, Semaphore};
 pub struct Seen {
     pub method: Method,
     pub path: String,
+    pub version: Version,
+    /// With `host` also over HTTP/2.
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -107,17 +110,28 @@ impl FakeUpstream {
             while let Ok((stream, _)) = listener.accept().await {
                 let fake = copy.clone();
                 let service = service_fn(move |request| fake.clone().handle(request));
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service),
-                );
+                tokio::spawn(async move {
+                    // A client may go at any moment.
+                    drop(
+                        auto::Builder::new(TokioExecutor::new())
+                            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                            .await,
+                    );
+                });
             }
         });
         fake
     }
 
     async fn handle(self, request: Request<Incoming>) -> io::Result<Reply> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if let (Version::HTTP_2, Some(authority)) = (head.version, head.uri.authority()) {
+            let host = authority.as_str().parse().unwrap();
+            assert!(
+                head.headers.insert("host", host).is_none(),
+                "both host and :authority"
+            );
+        }
         let body = body
             .collect()
             .await
@@ -127,6 +141,7 @@ impl FakeUpstream {
         let seen = Seen {
             method: head.method,
             path,
+            version: head.version,
             headers: head.headers,
             body,
         };

@@ -1,6 +1,7 @@
 //! `form`, `path` and `url`: whether a group's events go out as batches, and where to.
 
 use super::keys::{FORM, PATH, URL};
+use crate::config::readers::check_name;
 use crate::config::section::Section;
 use crate::ingest::settings::{Shape, Target};
 use crate::route::Pattern;
@@ -46,11 +47,14 @@ fn read_target(section: &Section<'_>) -> Option<Target> {
 
 fn url_of(text: &str) -> Result<Target, String> {
     match text.parse::<Uri>() {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.authority().is_some() => {
+        Ok(uri)
+            if matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() =>
+        {
+            check_name(text, &uri)?;
             Ok(Target::Url(uri))
         }
         _ => Err(format!(
-            "found {text:?}; allowed is an absolute \"http://…\" address"
+            "found {text:?}; allowed is an absolute \"http://…\" or \"https://…\" address"
         )),
     }
 }

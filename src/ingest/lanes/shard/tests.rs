@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
 use crate::upstream::headers::HopSettings;
-use crate::upstream::{Upstream, UpstreamSettings};
+use crate::upstream::{Http2Use, Upstream, UpstreamSettings};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -192,6 +192,9 @@ impl Scene {
     fn deliverer(&self) -> Deliverer {
         let upstream = UpstreamSettings {
             url: "http://127.0.0.1:9".parse().unwrap(),
+            socket: None,
+            tls: None,
+            http2: Http2Use::default(),
             connect_timeout: HOUR,
             response_timeout: HOUR,
             idle_timeout: HOUR,

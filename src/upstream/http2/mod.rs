@@ -1,0 +1,337 @@
+//! HTTP/2 to applications: few connections, each of which carries many calls.
+//!
+//! Over TLS the application chooses the version (ALPN); in the clear `upstream.http2` says it.
+//! Where it chooses HTTP/1.1, the other client's pool has the calls from then on.
+//!
+//! ```text
+//! origin   Unknown ─ a connection is opened ─▶ Http2 ─ the next one is HTTP/1.1 ─▶ Http1
+//!             └────────────── it is HTTP/1.1 ──────────────────────────────────────▶┘
+//! ```
+//!
+//! - A connection carries at most [`MAX_STREAMS`](load::MAX_STREAMS) calls at once, or as many as
+//!   the application allows if that is less; beyond it another one is opened, so that streams that
+//!   last hold up no other. Each connection has a place among `max_connections`, and each call has
+//!   its own among those of calls.
+//! - Those that wait for a connection wait for the same one, and share its failure.
+//! - A stream may have `STREAM_WINDOW` bytes under way that its client hasn't taken, and the
+//!   connection that many for each of its streams: one that isn't read stops no other.
+//! - A connection without calls closes after `upstream.idle_timeout`.
+//! - `:authority` is what Host would be (RFC 9113 §8.3.1), whatever the connection leads to.
+
+mod load;
+mod message;
+
+use super::connector::Connector;
+use super::error::{self, Failure, UpstreamError};
+use super::link::Link;
+use super::settings::{Http2Use, UpstreamSettings};
+use super::tls::Offer;
+use crate::body::Body;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri, header};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use load::{Load, OpenStream};
+use message::{Running, shake_hands, translate};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A request that no connection took is offered to so many.
+const OFFERS: usize = 3;
+
+/// The connections of one client; clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Http2(Arc<Origins>);
+
+/// A scheme, and a host with its port.
+pub(super) type Key = (Scheme, Authority);
+
+/// A connection on its way, awaited by all that need it.
+type Opening = Shared<BoxFuture<'static, Result<(), UpstreamError>>>;
+
+#[derive(Debug)]
+struct Origins {
+    connector: Connector,
+    /// That of `upstream.url`, where HTTP/2 is spoken to it in the clear.
+    clear: Option<Key>,
+    /// HTTP/2 is offered over TLS.
+    negotiates: bool,
+    idle: Duration,
+    /// Numbers connections.
+    last: AtomicU64,
+    /// As many as the configuration names. Locked for a look-up.
+    origins: Mutex<HashMap<Key, Origin>>,
+}
+
+/// What is known of an origin.
+#[derive(Debug, Default)]
+struct Origin {
+    /// It has chosen HTTP/1.1.
+    is_http1: bool,
+    connections: Vec<Connection>,
+    opening: Option<Opening>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    sender: SendRequest<Body>,
+    link: Link,
+    load: Arc<Load>,
+}
+
+/// A connection with room for a call, which is counted on it.
+pub(super) struct Reserved {
+    number: u64,
+    sender: SendRequest<Body>,
+    link: Link,
+}
+
+impl Http2 {
+    /// None where HTTP/2 is spoken nowhere.
+    pub(super) fn new(settings: &UpstreamSettings, connector: &Connector) -> Option<Self> {
+        let negotiates = settings.tls.is_some() && settings.http2 != Http2Use::Never;
+        let clear = key_of(&settings.url).filter(|(scheme, _)| {
+            settings.http2 == Http2Use::PriorKnowledge && *scheme != Scheme::HTTPS
+        });
+        (negotiates || clear.is_some()).then(|| {
+            Self(Arc::new(Origins {
+                connector: connector.clone(),
+                clear,
+                negotiates,
+                idle: settings.idle_timeout,
+                last: AtomicU64::new(0),
+                origins: Mutex::default(),
+            }))
+        })
+    }
+
+    /// The origin that this request is sent to over HTTP/2; none: it goes over HTTP/1.1.
+    pub(super) fn origin_of<B>(&self, request: &Request<B>) -> Option<Key> {
+        // What a connection becomes needs one of its own.
+        let upgrades = request.headers().contains_key(header::UPGRADE);
+        let may_speak = |key: &Key| {
+            let over_tls = self.0.negotiates && key.0 == Scheme::HTTPS;
+            over_tls || self.0.clear.as_ref() == Some(key)
+        };
+        key_of(request.uri()).filter(|key| !upgrades && may_speak(key))
+    }
+
+    /// A connection with room for a call; none: the application has chosen HTTP/1.1.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub(super) async fn reserve(&self, key: &Key) -> Result<Option<Reserved>, UpstreamError> {
+        loop {
+            let opening = {
+                let mut origins = self.0.origins.lock();
+                let origin = origins.entry(key.clone()).or_default();
+                if origin.is_http1 {
+                    return Ok(None);
+                }
+                if let Some(reserved) = origin.reserve() {
+                    return Ok(Some(reserved));
+                }
+                // One whose task ended early has left it behind.
+                origin.opening.take_if(|opening| opening.peek().is_some());
+                let open = || Arc::clone(&self.0).begin_opening(key.clone());
+                origin.opening.get_or_insert_with(open).clone()
+            };
+            opening.await?;
+        }
+    }
+
+    /// Sends a request over a connection that has room for it, or another one if that took nothing
+    /// of it.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(super) async fn send(
+        &self,
+        key: &Key,
+        mut reserved: Reserved,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut request = translate(request).map_err(Failure::Unsent)?;
+        let mut offers = 1;
+        loop {
+            let Reserved {
+                number,
+                mut sender,
+                link,
+            } = reserved;
+            let mut failed = match sender.try_send_request(request).await {
+                Ok(mut response) => {
+                    response.extensions_mut().insert(link);
+                    return Ok(response);
+                }
+                Err(failed) => failed,
+            };
+            let unsent = failed.take_message();
+            let error = failed.into_error();
+            if unsent.is_some() || error::is_of_connection(&error) {
+                // It takes no more calls, which its task may not have heard yet.
+                self.0.forget(key, number, |_| true);
+            }
+            let Some(again) = unsent.filter(|_| offers < OFFERS) else {
+                return Err(failure(&link, error));
+            };
+            tracing::debug!(%error, "a connection took no more calls; the call goes on another one");
+            offers += 1;
+            request = again;
+            let next = self.reserve(key).await;
+            reserved = match next.map_err(Failure::Unsent)? {
+                Some(next) => next,
+                // It speaks HTTP/1.1 now: the next call does too.
+                None => return Err(failure(&link, error)),
+            };
+        }
+    }
+}
+
+impl Origin {
+    fn reserve(&mut self) -> Option<Reserved> {
+        self.connections.retain(|one| !one.sender.is_closed());
+        let found = self.connections.iter().find(|one| one.load.has_room())?;
+        Some(Reserved {
+            number: found.number,
+            sender: found.sender.clone(),
+            link: found.link.of_stream(OpenStream::begin(&found.load)),
+        })
+    }
+}
+
+impl Origins {
+    /// Opens a connection in a task of its own: whoever waits for it may go.
+    fn begin_opening(self: Arc<Self>, key: Key) -> Opening {
+        let task = tokio::spawn(async move {
+            let opened = self.open(&key).await;
+            if let Some(origin) = self.origins.lock().get_mut(&key) {
+                origin.opening = None;
+            }
+            opened
+        });
+        let joined = async move {
+            let ended =
+                |_| UpstreamError::ConnectionTerminated("its opening ended early".to_owned());
+            task.await.map_err(ended)?
+        };
+        joined.boxed().shared()
+    }
+
+    async fn open(self: &Arc<Self>, key: &Key) -> Result<(), UpstreamError> {
+        let target = Uri::builder()
+            .scheme(key.0.clone())
+            .authority(key.1.clone())
+            .path_and_query("/")
+            .build()
+            .map_err(|_| UpstreamError::BadTarget)?;
+        let opened = self.connector.open(target, Offer::Either).await;
+        let stream = opened.map_err(|error| UpstreamError::from_connector(&*error))?;
+        if key.0 == Scheme::HTTPS && !stream.has_negotiated_http2() {
+            tracing::debug!(host = %key.1, "an application chose HTTP/1.1");
+            if let Some(origin) = self.origins.lock().get_mut(key) {
+                // Unknown | Http2 => Http1
+                origin.is_http1 = true;
+            }
+            return Ok(());
+        }
+        let link = stream.link();
+        let (sender, connection) = shake_hands(stream)
+            .await
+            .map_err(|error| UpstreamError::from_connection(&error))?;
+        let (number, load) = (
+            self.last.fetch_add(1, Ordering::Relaxed),
+            Arc::new(Load::new()),
+        );
+        if let Some(origin) = self.origins.lock().get_mut(key) {
+            origin.connections.push(Connection {
+                number,
+                sender,
+                link,
+                load: Arc::clone(&load),
+            });
+        }
+        drop(tokio::spawn(Arc::clone(self).drive(
+            key.clone(),
+            number,
+            connection,
+            load,
+        )));
+        Ok(())
+    }
+
+    /// Runs a connection to its end, or until it has had no call for `idle`.
+    async fn drive(self: Arc<Self>, key: Key, number: u64, connection: Running, load: Arc<Load>) {
+        let mut connection = pin!(connection);
+        let mut running = pin!(poll_fn(|cx| {
+            let ended = connection.as_mut().poll(cx);
+            let most = connection.current_max_send_streams();
+            load.allow(most);
+            ended
+        }));
+        loop {
+            let look = load
+                .idles_until(self.idle)
+                .unwrap_or(Instant::now() + self.idle);
+            tokio::select! {
+                biased;
+                ended = &mut running => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "an HTTP/2 connection ended with an error");
+                    }
+                    self.forget(&key, number, |_| true);
+                    return;
+                }
+                () = tokio::time::sleep_until(look) => {}
+            }
+            // ORDER: forgotten under the lock that calls are counted under, so that none comes
+            // meanwhile.
+            let is_idle = |one: &Connection| {
+                one.load
+                    .idles_until(self.idle)
+                    .is_some_and(|at| at <= Instant::now())
+            };
+            if self.forget(&key, number, is_idle) {
+                // Without senders it says goodbye and ends.
+                return drop(running.await);
+            }
+        }
+    }
+
+    /// Takes a connection off the list, if it is so. `true`: it is off.
+    fn forget(&self, key: &Key, number: u64, is_so: impl Fn(&Connection) -> bool) -> bool {
+        let mut origins = self.origins.lock();
+        let Some(origin) = origins.get_mut(key) else {
+            return true;
+        };
+        origin
+            .connections
+            .retain(|one| one.number != number || !is_so(one));
+        !origin.connections.iter().any(|one| one.number == number)
+    }
+}
+
+fn key_of(target: &Uri) -> Option<Key> {
+    Some((target.scheme()?.clone(), target.authority()?.clone()))
+}
+
+/// Why a request got no answer on this connection.
+fn failure(link: &Link, error: hyper::Error) -> Failure {
+    match link.refusal() {
+        Some(refusal) => Failure::Unsent(UpstreamError::Tls(refusal)),
+        None => Failure::Http2 {
+            error,
+            has_answered: link.has_answered(),
+        },
+    }
+}

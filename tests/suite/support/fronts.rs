@@ -1,0 +1,90 @@
+//! What stands before an application in plain HTTP: TLS, or a Unix socket. Bytes are copied both ways.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+/// A handshake that succeeded: the name that was asked for, and the protocol that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    pub name: Option<String>,
+    pub protocol: Option<String>,
+}
+
+/// TLS before an application.
+#[derive(Clone)]
+pub struct TlsFront {
+    pub address: SocketAddr,
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+    handshakes: Arc<Mutex<Vec<Handshake>>>,
+    accepted: Arc<Mutex<Vec<tokio::task::AbortHandle>>>,
+}
+
+async fn copy(mut one: impl AsyncRead + AsyncWrite + Unpin, to: SocketAddr) {
+    let mut other = TcpStream::connect(to).await.unwrap();
+    // Either side may go at any moment.
+    drop(copy_bidirectional(&mut one, &mut other).await);
+}
+
+impl TlsFront {
+    pub async fn start(config: ServerConfig, to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let front = Self {
+            address: listener.local_addr().unwrap(),
+            config: Arc::new(Mutex::new(Arc::new(config))),
+            handshakes: Arc::default(),
+            accepted: Arc::default(),
+        };
+        let own = front.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (config, front) = (Arc::clone(&own.config.lock().unwrap()), own.clone());
+                let task = tokio::spawn(async move {
+                    let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
+                        return;
+                    };
+                    let session = stream.get_ref().1;
+                    let protocol = session.alpn_protocol();
+                    let handshake = Handshake {
+                        name: session.server_name().map(str::to_owned),
+                        protocol: protocol.map(|name| String::from_utf8(name.to_vec()).unwrap()),
+                    };
+                    front.handshakes.lock().unwrap().push(handshake);
+                    copy(stream, to).await;
+                });
+                own.accepted.lock().unwrap().push(task.abort_handle());
+            }
+        });
+        front
+    }
+
+    /// Another certificate, for connections from now on.
+    pub fn show(&self, config: ServerConfig) {
+        *self.config.lock().unwrap() = Arc::new(config);
+    }
+
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        self.handshakes.lock().unwrap().clone()
+    }
+
+    /// Closes all connections.
+    pub fn hang_up(&self) {
+        for task in self.accepted.lock().unwrap().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+/// A Unix socket before an application.
+pub fn start_unix(path: &Path, to: SocketAddr) {
+    let listener = UnixListener::bind(path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(copy(stream, to));
+        }
+    });
+}
