@@ -306,6 +306,7 @@ mod tests {
     use crate::demo::application::census::Calls;
     use crate::demo::arrangement::Arrangement;
     use crate::demo::learners::rhythm::Rhythm;
+    use serde_json::Value;
 
     struct Direct {
         upstream: Upstream,
@@ -411,7 +412,7 @@ mod tests {
     async fn a_learner_whose_token_expires_gets_another_and_loses_no_call() {
         let enough = |tally: &Tally| tally.refreshes.get() > 3;
         let Direct { upstream, tally } =
-            direct(Duration::from_secs(1), Duration::ZERO, enough).await;
+            direct(Duration::from_secs(5), Duration::ZERO, enough).await;
         assert_eq!(
             (
                 tally.refused.get(),
@@ -426,6 +427,27 @@ mod tests {
         assert_eq!((audit.lost, audit.foreign), (0, 0));
     }
 
+    /// Plays longer and longer runs until the report counts some of everything in `seen`, since a
+    /// busy machine gets little done in a short one. Every run in which something was acknowledged
+    /// must be good, with 0 under each key of `clean`. The last one's report.
+    async fn play_until_seen(mut run: Run, clean: &[&str], seen: &[&str]) -> Value {
+        loop {
+            let report = Stage::set(run).await.unwrap().play().await;
+            let json = report.json();
+            let nothing = json["acknowledged"] == 0;
+            assert!(report.is_good() || nothing, "{json}");
+            for key in clean {
+                assert_eq!(json[key], 0, "{key}: {json}");
+            }
+            let count = |key: &&str| json.pointer(key).and_then(Value::as_u64);
+            if !nothing && seen.iter().all(|key| count(key) > Some(0)) {
+                return json;
+            }
+            run.duration *= 2;
+            assert!(run.duration < Duration::from_mins(1), "{seen:?}: {json}");
+        }
+    }
+
     #[tokio::test]
     async fn the_demo_keeps_its_promises_and_sends_fewer_calls() {
         let options = DemoOptions {
@@ -434,36 +456,30 @@ mod tests {
             fast: true,
             ..DemoOptions::default()
         };
-        let report = Stage::set(options.run()).await.unwrap().play().await;
-        let json = report.json();
-        assert!(report.is_good(), "{json}");
-        for key in [
+        let clean = [
             "lost",
             "foreign",
             "duplicated",
             "out_of_order",
             "refused",
             "locked_out",
-        ] {
-            assert_eq!(json[key], 0, "{key}: {json}");
-        }
+        ];
+        // Every second learner tells snapshots.
+        let seen = [
+            "/upstream/progress_batches",
+            "/cache_answers",
+            "/ledger/superseded",
+        ];
+        let json = play_until_seen(options.run(), &clean, &seen).await;
         assert!(
             json["upstream_calls"].as_u64() < json["calls"].as_u64(),
             "{json}"
-        );
-        assert!(
-            json["upstream"]["progress_batches"].as_u64() > Some(0),
-            "{json}"
-        );
-        assert!(json["cache_answers"].as_u64() > Some(0), "{json}");
-        assert!(
-            json["ledger"]["superseded"].as_u64() > Some(0),
-            "every second learner tells snapshots: {json}"
         );
         for key in ["reduction", "ack_p50_us", "ack_p99_us", "cache_hit_ratio"] {
             assert!(json[key].is_number(), "{key}: {json}");
         }
     }
+
     #[tokio::test]
     async fn shared_batches_go_under_the_service_credential_and_keep_the_promises() {
         let duration = Duration::from_secs(1);
@@ -476,16 +492,8 @@ mod tests {
             arrangement,
             observed: false,
         };
-        let report = Stage::set(run).await.unwrap().play().await;
-        let json = report.json();
-        assert!(report.is_good(), "{json}");
-        for key in ["lost", "foreign", "duplicated", "out_of_order", "forwarded"] {
-            assert_eq!(json[key], 0, "{key}: {json}");
-        }
+        let clean = ["lost", "foreign", "duplicated", "out_of_order", "forwarded"];
+        let json = play_until_seen(run, &clean, &["/upstream/progress_batches"]).await;
         assert_eq!(json["upstream"]["refusals"], 0, "{json}");
-        assert!(
-            json["upstream"]["progress_batches"].as_u64() > Some(0),
-            "{json}"
-        );
     }
 }

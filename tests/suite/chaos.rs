@@ -94,6 +94,13 @@ struct Done {
     refused: u64,
 }
 
+/// A dead letter.
+struct Letter {
+    id: String,
+    /// Its reason, and the upstream's last status.
+    why: String,
+}
+
 /// One user of the application, with one or two credentials.
 struct Learner {
     sidecar: Arc<Sidecar>,
@@ -275,15 +282,16 @@ async fn run(scene: Scene) {
     settle(&sidecar, &mut learners).await;
 
     let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
-    let letters = letters.as_array().unwrap();
-    let why: BTreeSet<String> = letters
+    let dead: Vec<Letter> = letters
+        .as_array()
+        .unwrap()
         .iter()
-        .map(|letter| format!("{} {}", letter["reason"], letter["status"]))
+        .map(|letter| Letter {
+            id: letter["id"].as_str().unwrap().to_owned(),
+            why: format!("{} {}", letter["reason"], letter["status"]),
+        })
         .collect();
-    let dead: Vec<String> = letters
-        .iter()
-        .map(|letter| letter["id"].as_str().unwrap().to_owned())
-        .collect();
+    let why: BTreeSet<&String> = dead.iter().map(|letter| &letter.why).collect();
     let done: Vec<Done> = learners.into_iter().map(|learner| learner.done).collect();
     let ledger = Arc::into_inner(sidecar).unwrap().running.stop().await;
     let book = upstream.book();

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
-const SHORT: &str = "[server]\nstall_timeout = \"250ms\"";
+const SHORT: &str = "[server]\nstall_timeout = \"1s\"";
 
 /// What an application of raw bytes tells its test.
 struct Application {

@@ -2,7 +2,7 @@
 //! the commands.
 
 use crate::crash::configure;
-use crate::support::process::{Process, run};
+use crate::support::process::{LONG_DRAIN, Process, run};
 use crate::support::upstream::{FakeUpstream, answer};
 use crate::support::{Http, Sidecar, in_time};
 use http::Method;
@@ -355,32 +355,32 @@ fn share(config: &Path) {
     std::fs::write(config, text).unwrap();
 }
 
-const SHORT: [(&str, &str); 2] = [
-    ("window = \"1h\"", "window = \"10ms\""),
-    ("drain = \"5s\"", "drain = \"100ms\""),
-];
+const BRIEFLY: (&str, &str) = ("window = \"1h\"", "window = \"10ms\"");
+/// For a stop that leaves something behind.
+const SHORT: [(&str, &str); 2] = [BRIEFLY, ("drain = \"5s\"", "drain = \"100ms\"")];
+/// For a stop with time for everything.
+const LONG: [(&str, &str); 2] = [BRIEFLY, LONG_DRAIN];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_in_while_each_credential_spoke_for_itself_never_goes_under_a_services() {
     let directory = tempfile::tempdir().unwrap();
-    let upstream = FakeUpstream::start().await;
-    upstream.answer_with(|_| Some(answer(503, json!({}))));
-    let config = configure(directory.path(), upstream.address, "disk", &SHORT);
+    let failing = FakeUpstream::start().await;
+    failing.answer_with(|_| Some(answer(503, json!({}))));
+    let config = configure(directory.path(), failing.address, "disk", &SHORT);
     let process = Process::start(&config);
     post_at_home(process.address, "u", "before").await;
     process.terminate();
+    let upstream = FakeUpstream::start().await;
+    let config = configure(directory.path(), upstream.address, "disk", &LONG);
     share(&config);
-    let before = upstream.seen().len();
-    upstream.answer_with(|_| None);
     let process = Process::start(&config);
     post_at_home(process.address, "u", "after").await;
-    upstream.until(|seen| seen.len() == before + 2).await;
-    let (_, printed) = process.terminate();
+    upstream.until(|seen| seen.len() == 2).await;
+    let (_, printed) = process.terminate_in_time().await;
     assert!(printed.contains("accepted 2 "), "{printed}");
     let sent: Vec<_> = upstream
         .seen()
         .iter()
-        .skip(before)
         .map(|seen| {
             (
                 seen.ids().join(","),
@@ -403,11 +403,12 @@ async fn a_letter_whose_credential_is_damaged_is_never_replayed_and_harms_no_lat
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
     upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
-    let config = configure(directory.path(), upstream.address, "disk", &SHORT);
+    let config = configure(directory.path(), upstream.address, "disk", &LONG);
     let process = Process::start(&config);
     post_at_home(process.address, "u", "a").await;
     upstream.until(|seen| !seen.is_empty()).await;
-    assert!(process.terminate().1.contains("dead 1 + pending 0"));
+    let (_, printed) = process.terminate_in_time().await;
+    assert!(printed.contains("dead 1 + pending 0"), "{printed}");
     damage_credentials(&directory.path().join("journal"));
 
     upstream.answer_with(|_| None);
@@ -427,7 +428,8 @@ async fn a_letter_whose_credential_is_damaged_is_never_replayed_and_harms_no_lat
     );
     post_at_home(process.address, "u", "b").await;
     upstream.until(|seen| seen.len() > before).await;
-    assert!(process.terminate().1.contains("accepted 1 "));
+    let (_, printed) = process.terminate_in_time().await;
+    assert!(printed.contains("accepted 1 "), "{printed}");
     let sent: Vec<_> = upstream
         .seen()
         .iter()
@@ -491,13 +493,15 @@ async fn a_clock_that_jumps_between_two_starts_makes_no_dead_letters() {
         post_at_home(running.address, "u", "a").await;
         assert_eq!(running.stop().await.pending, 1);
         let before = upstream.seen().len();
-        let running = start(&config, Clock::from_fn(move || second), &[]).await;
+        let time = [(SHORT[1].1, LONG_DRAIN.1)];
+        let running = start(&config, Clock::from_fn(move || second), &time).await;
         upstream.until(|seen| seen.len() >= before + 3).await;
         assert_eq!((running.ledger().dead, running.ledger().pending), (0, 1));
         upstream.answer_with(|_| None);
         let before = upstream.seen().len();
         upstream.until(|seen| seen.len() > before).await;
-        assert_eq!(running.stop().await.accepted, 1);
+        let ledger = in_time("the stop", running.stop()).await;
+        assert_eq!(ledger.accepted, 1);
     }
 }
 
@@ -505,15 +509,12 @@ async fn a_clock_that_jumps_between_two_starts_makes_no_dead_letters() {
 async fn an_event_that_is_larger_than_a_smaller_limit_goes_as_its_single_call_or_dies() {
     for fallback in ["single", "dead-letter"] {
         let directory = tempfile::tempdir().unwrap();
-        let upstream = FakeUpstream::start().await;
-        upstream.answer_with(|_| Some(answer(503, json!({}))));
+        let failing = FakeUpstream::start().await;
+        failing.answer_with(|_| Some(answer(503, json!({}))));
         let fallback_is = format!("fallback = \"{fallback}\"");
-        let replace = [
-            SHORT[0],
-            SHORT[1],
-            ("fallback = \"dead-letter\"", &fallback_is),
-        ];
-        let config = configure(directory.path(), upstream.address, "process", &replace);
+        let fallback_is = ("fallback = \"dead-letter\"", &*fallback_is);
+        let replace = [SHORT[0], SHORT[1], fallback_is];
+        let config = configure(directory.path(), failing.address, "process", &replace);
         let running = start(&config, Clock::default(), &[]).await;
         let large = format!(
             "{{\"id\":\"large\",\"user\":\"u\",\"lesson\":\"l\",\"pad\":\"{}\"}}",
@@ -527,8 +528,9 @@ async fn an_event_that_is_larger_than_a_smaller_limit_goes_as_its_single_call_or
         assert!(answer.status.is_success());
         post_at_home(running.address, "u", "small").await;
         assert_eq!(running.stop().await.pending, 2);
-        upstream.answer_with(|_| None);
-        let before = upstream.seen().len();
+        let upstream = FakeUpstream::start().await;
+        let replace = [LONG[0], LONG[1], fallback_is];
+        let config = configure(directory.path(), upstream.address, "process", &replace);
         let running = start(
             &config,
             Clock::default(),
@@ -538,7 +540,6 @@ async fn an_event_that_is_larger_than_a_smaller_limit_goes_as_its_single_call_or
         upstream
             .until(|seen| {
                 seen.iter()
-                    .skip(before)
                     .any(|one| one.path == "/batch" && one.ids() == ["small"])
             })
             .await;
@@ -547,13 +548,8 @@ async fn an_event_that_is_larger_than_a_smaller_limit_goes_as_its_single_call_or
             .await
             .unwrap()
             .json();
-        let ledger = running.stop().await;
-        let paths: Vec<_> = upstream
-            .seen()
-            .iter()
-            .skip(before)
-            .map(|one| one.path.clone())
-            .collect();
+        let ledger = in_time("the stop", running.stop()).await;
+        let paths: Vec<_> = upstream.seen().iter().map(|one| one.path.clone()).collect();
         if fallback == "single" {
             assert_eq!(
                 (ledger.accepted, paths),
@@ -578,12 +574,13 @@ async fn no_letter_is_lost_to_a_replay_whose_caller_went_away_while_the_disk_was
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
     upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
-    let config = configure(directory.path(), upstream.address, "process", &SHORT);
+    let config = configure(directory.path(), upstream.address, "process", &LONG);
     let running = start(&config, Clock::default(), &[]).await;
     for number in 0..LETTERS {
         post_at_home(running.address, "u", &format!("e{number}")).await;
     }
-    assert_eq!(running.stop().await.dead, LETTERS as u64);
+    let ledger = in_time("the stop", running.stop()).await;
+    assert_eq!(ledger.dead, LETTERS as u64);
     let full = (
         "durability = \"process\"",
         "durability = \"process\"\nmin_free = \"1000000000GiB\"",
@@ -610,7 +607,7 @@ async fn no_letter_is_lost_to_a_replay_whose_caller_went_away_while_the_disk_was
         })
         .await;
     }
-    let ledger = running.stop().await;
+    let ledger = in_time("the stop", running.stop()).await;
     assert_eq!((ledger.dead, ledger.pending), (LETTERS as u64, 0));
 }
 

@@ -629,7 +629,7 @@ async fn an_absolute_target_says_the_host_and_an_asterisk_stays_one() {
 
 #[tokio::test]
 async fn an_idle_client_is_kept_for_keepalive_timeout() {
-    let timeouts = "[server]\nheader_timeout = \"250ms\"\nkeepalive_timeout = \"1h\"";
+    let timeouts = "[server]\nheader_timeout = \"1s\"\nkeepalive_timeout = \"1h\"";
     let sidecar = Sidecar::start(&[("[server]", timeouts)]).await;
     let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
     for _ in 0..2 {
@@ -654,7 +654,7 @@ async fn an_idle_client_is_kept_for_keepalive_timeout() {
 
 #[tokio::test]
 async fn an_idle_client_is_let_go_after_keepalive_timeout() {
-    let timeouts = "[server]\nheader_timeout = \"1h\"\nkeepalive_timeout = \"250ms\"";
+    let timeouts = "[server]\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1s\"";
     let sidecar = Sidecar::start(&[("[server]", timeouts)]).await;
     let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
     client
@@ -686,7 +686,7 @@ async fn an_idle_client_is_let_go_after_keepalive_timeout() {
 
 #[tokio::test]
 async fn what_is_under_way_is_not_idle() {
-    let timeouts = "[server]\nheader_timeout = \"250ms\"\nkeepalive_timeout = \"250ms\"";
+    let timeouts = "[server]\nheader_timeout = \"1s\"\nkeepalive_timeout = \"1s\"";
     let sidecar = Sidecar::start(&[("[server]", timeouts)]).await;
     sidecar.upstream.close_gate();
     let mut slow = TcpStream::connect(sidecar.running.address).await.unwrap();

@@ -441,55 +441,62 @@ async fn the_service_speaks_for_nobody_who_was_refused_meanwhile() {
     assert_eq!(sidecar.running.ledger().accepted, 0);
 }
 
+/// A refused event dies, and its replay goes under its own credential.
+async fn replay_a_rejected_letter(fallback: &str) {
+    let single = format!("fallback = \"{fallback}\"");
+    // As long as a refusal is remembered: it outlasts the steps up to the flush.
+    let short = ("[delivery]", "[delivery]\ngive_up_after = \"10s\"");
+    let sidecar = Sidecar::start(&[
+        BRIEFLY,
+        OTHER,
+        short,
+        ("fallback = \"dead-letter\"", &single),
+    ])
+    .await;
+    sidecar.event("forged", "ada", "a").await;
+    refuse_token(&sidecar, "forged").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.dead == 1).await;
+    let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
+    assert_eq!(letters[0]["reason"], "credential_rejected");
+    // A call of the credential is taken, so that nothing is held against it now. No event can
+    // be made of it.
+    sidecar.upstream.answer_with(|_| None);
+    let taken = sidecar
+        .call(
+            Method::POST,
+            "/event",
+            &[("authorization", "forged")],
+            "no JSON",
+        )
+        .await;
+    assert_eq!(taken.status, StatusCode::OK);
+    let before = sidecar.upstream.seen().len();
+    sidecar.admin(Method::POST, "/dead-letters/replay").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    let seen = sidecar.upstream.seen();
+    let sent: Vec<_> = seen
+        .iter()
+        .skip(before)
+        .map(|one| (one.path.as_str(), one.header("authorization")))
+        .collect();
+    let path = if fallback == "single" {
+        "/event"
+    } else {
+        "/batch"
+    };
+    assert_eq!(sent, [(path, "forged")]);
+}
+
 #[tokio::test]
 async fn a_letter_that_was_rejected_for_its_credential_is_replayed_with_it_and_not_under_the_services()
  {
-    for fallback in ["single", "dead-letter"] {
-        let single = format!("fallback = \"{fallback}\"");
-        // As long as a refusal is remembered: it must outlast the steps up to the flush.
-        let short = ("[delivery]", "[delivery]\ngive_up_after = \"1s\"");
-        let sidecar = Sidecar::start(&[
-            BRIEFLY,
-            OTHER,
-            short,
-            ("fallback = \"dead-letter\"", &single),
-        ])
-        .await;
-        sidecar.event("forged", "ada", "a").await;
-        refuse_token(&sidecar, "forged").await;
-        sidecar.flush().await;
-        sidecar.until(|ledger| ledger.dead == 1).await;
-        let letters = sidecar.admin(Method::GET, "/dead-letters").await.json();
-        assert_eq!(letters[0]["reason"], "credential_rejected");
-        // A call of the credential is taken, so that nothing is held against it now. No event can
-        // be made of it.
-        sidecar.upstream.answer_with(|_| None);
-        let taken = sidecar
-            .call(
-                Method::POST,
-                "/event",
-                &[("authorization", "forged")],
-                "no JSON",
-            )
-            .await;
-        assert_eq!(taken.status, StatusCode::OK);
-        let before = sidecar.upstream.seen().len();
-        sidecar.admin(Method::POST, "/dead-letters/replay").await;
-        sidecar.flush().await;
-        sidecar.until(|ledger| ledger.accepted == 1).await;
-        let seen = sidecar.upstream.seen();
-        let sent: Vec<_> = seen
-            .iter()
-            .skip(before)
-            .map(|one| (one.path.as_str(), one.header("authorization")))
-            .collect();
-        let path = if fallback == "single" {
-            "/event"
-        } else {
-            "/batch"
-        };
-        assert_eq!(sent, [(path, "forged")]);
-    }
+    // At once, since a refusal is remembered for a while.
+    tokio::join!(
+        replay_a_rejected_letter("single"),
+        replay_a_rejected_letter("dead-letter")
+    );
 }
 
 #[tokio::test]

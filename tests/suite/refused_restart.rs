@@ -190,7 +190,9 @@ async fn refused_over_a_restart(durability: &str, by: By, end: End) {
         under.iter().all(|credential| credential == SERVICE),
         "{by:?}, {end:?}: went under {under:?}"
     );
-    let (code, printed) = world.process.take().unwrap().terminate();
+    let process = world.process.take().unwrap();
+    process.deliver_pending().await;
+    let (code, printed) = process.terminate_in_time().await;
     assert!(
         code == Some(0) && printed.contains("dead 0 + pending 0"),
         "{printed}"

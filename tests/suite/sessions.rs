@@ -9,8 +9,8 @@ use crate::support::{Answer, Http};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Each start has another port: without a host of their own, calls before and after would be of
 /// different hosts.
@@ -29,6 +29,8 @@ struct World {
     directory: tempfile::TempDir,
     upstream: FakeUpstream,
     is_down: Arc<AtomicBool>,
+    /// Ids of the events in batches that did not fail, in order.
+    taken: Arc<Mutex<Vec<String>>>,
     config: PathBuf,
     process: Option<Process>,
     http: Http,
@@ -47,9 +49,14 @@ impl World {
     async fn new(more: &[(&str, &str)]) -> Self {
         let (directory, upstream) = (tempfile::tempdir().unwrap(), FakeUpstream::start().await);
         let is_down = Arc::new(AtomicBool::new(false));
-        let down = Arc::clone(&is_down);
+        let taken: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (down, keeper) = (Arc::clone(&is_down), Arc::clone(&taken));
         upstream.answer_with(move |seen| match seen.path.as_str() {
-            "/batch" => down.load(Ordering::SeqCst).then(|| answer(503, json!({}))),
+            "/batch" if down.load(Ordering::SeqCst) => Some(answer(503, json!({}))),
+            "/batch" => {
+                keeper.lock().unwrap().extend(seen.ids());
+                None
+            }
             _ => Some(setting("sid=two")),
         });
         let short = [
@@ -63,6 +70,7 @@ impl World {
             directory,
             upstream,
             is_down,
+            taken,
             config,
             process,
             http: Http::default(),
@@ -107,13 +115,17 @@ impl World {
         self.process = Some(Process::start(&self.config));
     }
 
-    /// The application is there again and everything goes: what the stop says.
-    fn finish(mut self) -> (String, Vec<String>) {
+    /// The application is there again and everything goes: what the stop says, and what was taken
+    /// since.
+    async fn finish(mut self) -> (String, Vec<String>) {
+        let before = self.taken.lock().unwrap().len();
         self.is_down.store(false, Ordering::SeqCst);
-        let before = self.upstream.batches().len();
-        let (code, printed) = self.process.take().unwrap().terminate();
+        let process = self.process.take().unwrap();
+        process.deliver_pending().await;
+        let (code, printed) = process.terminate_in_time().await;
         assert_eq!(code, Some(0), "{printed}");
-        (printed, self.upstream.batches()[before..].concat())
+        let taken = self.taken.lock().unwrap();
+        (printed, taken[before..].to_vec())
     }
 }
 
@@ -134,25 +146,8 @@ async fn rolls(end: End, is_good: bool) {
     let mut world = World::new(&[ROLLING]).await;
     if is_good {
         world.event("sid=one", "warm").await;
-        assert_eq!(
-            world
-                .http
-                .try_call(
-                    world.process.as_ref().unwrap().admin,
-                    Method::POST,
-                    "/flush",
-                    &[],
-                    ""
-                )
-                .await
-                .unwrap()
-                .status,
-            202
-        );
-        world
-            .upstream
-            .until(|seen| seen.iter().any(|seen| seen.path == "/batch"))
-            .await;
+        world.process.as_ref().unwrap().deliver_pending().await;
+        assert_eq!(world.upstream.batches(), [["warm"]]);
         world.page("/progress?userId=u", "sid=one").await;
     }
     world.is_down.store(true, Ordering::SeqCst);
@@ -175,7 +170,7 @@ async fn rolls(end: End, is_good: bool) {
     for id in ["a", "b", "c"] {
         world.event("sid=two", id).await;
     }
-    let (printed, order) = world.finish();
+    let (printed, order) = world.finish().await;
     let (warm, received) = if is_good { (1, 7) } else { (0, 6) };
     // A duplicate is counted with the next commit: a kill may come before it.
     let all = format!(
@@ -221,7 +216,7 @@ async fn a_delivered_event_is_known_under_a_cookie_that_was_renewed_before_or_af
         world.page("/page", "sid=one").await;
         world.restart(end);
         world.event("sid=two", "a").await;
-        let (printed, _) = world.finish();
+        let (printed, _) = world.finish().await;
         assert!(
             printed.contains("received 2 = accepted 1 + duplicate 1 + "),
             "{end:?}: {printed}"
@@ -251,7 +246,7 @@ async fn a_successor_is_kept_with_its_first_event_and_not_for_a_session_without_
             .contains("2 pending events, 0 dead letters, 1 session successors: every")
     );
     world.process = Some(Process::start(&config));
-    let (printed, order) = world.finish();
+    let (printed, order) = world.finish().await;
     assert!(
         printed.contains("received 3 = accepted 2 + duplicate 1 + "),
         "{printed}"

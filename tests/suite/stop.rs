@@ -1,7 +1,7 @@
 //! P12 and ruling 18: a stop sends what can be sent and waits for nothing that can't move.
 
 use crate::crash::configure;
-use crate::support::process::Process;
+use crate::support::process::{LONG_DRAIN, Process};
 use crate::support::upstream::{FakeUpstream, Reply, answer, hang_up};
 use crate::support::{Http, in_time};
 use http::Method;
@@ -10,8 +10,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 const HEAD: [(&str, &str); 2] = [("authorization", "token-u"), ("host", "app.test")];
-/// Longer than any test may take: what ends before it, ends by itself.
-const LONG_DRAIN: (&str, &str) = ("drain = \"5s\"", "drain = \"1h\"");
 
 async fn post(at: SocketAddr, id: &str) {
     let body = format!("{{\"id\":\"{id}\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}}");
@@ -20,16 +18,6 @@ async fn post(at: SocketAddr, id: &str) {
         .await
         .unwrap();
     assert!(answer.status.is_success());
-}
-
-/// The exit code and the ledger of a process that ends by itself.
-async fn end(process: Process) -> (Option<i32>, String) {
-    in_time(
-        "the process's end",
-        tokio::task::spawn_blocking(move || process.end()),
-    )
-    .await
-    .unwrap()
 }
 
 /// Waits until it has said so on stderr.
@@ -70,8 +58,7 @@ async fn a_stop_does_not_wait_for_what_cannot_move() {
             &[LONG_DRAIN],
         ));
         post(process.address, "a").await;
-        process.signal("-TERM");
-        let (code, printed) = end(process).await;
+        let (code, printed) = process.terminate_in_time().await;
         assert_eq!(code, Some(0), "{name}");
         assert!(
             printed.contains(
@@ -98,14 +85,13 @@ async fn a_stop_says_what_it_waits_for_and_a_second_signal_ends_it_at_once() {
     )
     .await;
     process.signal("-INT");
-    let (code, printed) = end(process).await;
+    let (code, printed) = process.end_in_time().await;
     assert_eq!(code, Some(0));
     assert!(printed.contains("pending 1"), "{printed}");
 
     upstream.open_gate();
     let process = Process::start(&config);
-    process.signal("-TERM");
-    let (_, printed) = end(process).await;
+    let (_, printed) = process.terminate_in_time().await;
     assert!(
         printed.contains("accepted 1 + duplicate 0 + superseded 0 + dead 0 + pending 0"),
         "{printed}"
@@ -120,8 +106,7 @@ async fn a_process_that_was_started_to_outlive_its_terminal_does() {
     let process = Process::start_after("trap '' HUP", &config);
     process.signal("-HUP");
     post(process.address, "a").await;
-    process.signal("-TERM");
-    let (code, printed) = end(process).await;
+    let (code, printed) = process.terminate_in_time().await;
     assert!(
         code == Some(0) && printed.contains("received 1 = accepted 1"),
         "{printed}"
@@ -147,7 +132,7 @@ async fn a_stop_ends_well_though_nobody_hears_what_it_says() {
     // Longer than the pause between two lines.
     tokio::time::sleep(Duration::from_secs(5)).await;
     upstream.open_gate();
-    let (code, printed) = end(process).await;
+    let (code, printed) = process.end_in_time().await;
     assert!(
         code == Some(0) && printed.contains("received 1 = accepted 1"),
         "{code:?} {printed}"
@@ -174,7 +159,6 @@ async fn an_upstream_that_comes_back_within_a_stop_gets_what_is_pending() {
         &[LONG_DRAIN, slow],
     ));
     post(process.address, "a").await;
-    process.signal("-TERM");
-    let (_, printed) = end(process).await;
+    let (_, printed) = process.terminate_in_time().await;
     assert!(printed.contains("received 1 = accepted 1"), "{printed}");
 }

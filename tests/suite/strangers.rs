@@ -419,7 +419,7 @@ async fn a_write_whose_body_trickles_in_holds_its_callers_lane_no_longer_than_an
         "[batch.progress]",
         "[limits]\nmax_body = \"1KiB\"\n[batch.progress]",
     );
-    let brief = ("response_timeout = \"5s\"", "response_timeout = \"500ms\"");
+    let brief = ("response_timeout = \"5s\"", "response_timeout = \"3s\"");
     let sidecar = Sidecar::start(&[BY_LISTS, small, brief]).await;
     let mut upload = TcpStream::connect(sidecar.running.address).await.unwrap();
     let head = format!(

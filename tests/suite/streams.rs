@@ -126,7 +126,7 @@ async fn read_head(stream: &mut TcpStream) -> Option<String> {
 
 /// A sidecar whose calls have three quarters of these connections.
 async fn sidecar(connections: usize, application: &Application) -> Sidecar {
-    let keys = format!("[upstream]\nmax_connections = {connections}\nconnect_timeout = \"100ms\"");
+    let keys = format!("[upstream]\nmax_connections = {connections}\nconnect_timeout = \"1s\"");
     let config = CONFIG
         .replace("[upstream]", &keys)
         .replace("response_timeout = \"5s\"", "response_timeout = \"300s\"");

@@ -6,7 +6,9 @@ use crate::support::process::Process;
 use crate::support::upstream::FakeUpstream;
 use crate::support::{Answer, CONFIG, Http, Sidecar};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -120,7 +122,7 @@ async fn hundreds_of_calls_at_once_go_over_no_more_connections_than_there_may_be
 #[tokio::test]
 async fn beyond_the_cap_calls_wait_and_are_answered_503_in_the_end_and_deliveries_go_all_the_while()
 {
-    let sidecar = Sidecar::with(&limited(8, "100ms"), Clock::default()).await;
+    let sidecar = Sidecar::with(&limited(8, "1s"), Clock::default()).await;
     sidecar.upstream.hold_back(|seen| seen.path == "/slow");
     let upstream = sidecar.upstream.clone();
     let held = join_all((0..6).map(|number| {
@@ -169,30 +171,34 @@ async fn a_call_that_waits_for_a_connection_goes_when_one_is_free() {
 #[tokio::test]
 async fn one_client_has_a_share_of_the_connections_and_others_have_the_rest() {
     // 12 are for calls, and 3 of these for one client.
-    let sidecar = Sidecar::with(&limited(16, "100ms"), Clock::default()).await;
+    let sidecar = Sidecar::with(&limited(16, "1s"), Clock::default()).await;
     sidecar
         .upstream
         .hold_back(|seen| seen.header("x-forwarded-for").starts_with("192.0.2.1"));
-    let greedy = join_all((0..20).map(|_| get(&sidecar, "192.0.2.1")));
+    let mut greedy: FuturesUnordered<_> = (0..20).map(|_| get(&sidecar, "192.0.2.1")).collect();
+    let refused = async {
+        for _ in 0..17 {
+            assert!(is_busy(&greedy.next().await.unwrap()));
+        }
+    };
     let others = async {
         sidecar.upstream.until(|seen| seen.len() == 3).await;
         assert_eq!(get(&sidecar, "192.0.2.7").await.status, StatusCode::OK);
         assert_eq!(get(&sidecar, "2001:db8::1").await.status, StatusCode::OK);
-        // All but three of its calls have been refused when that many more of it are.
-        for _ in 0..20 {
-            assert!(is_busy(&get(&sidecar, "192.0.2.1").await));
-        }
-        sidecar.upstream.open_gate();
     };
-    let (answers, ()) = tokio::join!(greedy, others);
-    let busy = answers.iter().filter(|answer| is_busy(answer)).count();
-    assert_eq!((busy, answers.len() - busy), (17, 3));
+    tokio::join!(refused, others);
+    // The three that are left keep its share, and more of it are refused.
+    let more = join_all((0..20).map(|_| get(&sidecar, "192.0.2.1"))).await;
+    assert!(more.iter().all(is_busy));
+    sidecar.upstream.open_gate();
+    let last: Vec<_> = greedy.map(|answer| answer.status).collect().await;
+    assert_eq!(last, [StatusCode::OK; 3]);
 }
 
 /// A sidecar that knows `good` to be good, and an application that answers callers without a token
 /// never.
 async fn with_a_good_caller(connections: usize) -> Sidecar {
-    let sidecar = Sidecar::with(&limited(connections, "100ms"), Clock::default()).await;
+    let sidecar = Sidecar::with(&limited(connections, "1s"), Clock::default()).await;
     sidecar.event("good", "ann", "a").await;
     sidecar.flush().await;
     sidecar.until(|ledger| ledger.accepted == 1).await;
@@ -247,7 +253,7 @@ async fn strangers_of_one_network_leave_places_to_the_application_for_its_good_c
 async fn where_no_caller_can_be_known_to_be_good_strangers_have_all_places_of_calls() {
     let keys = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \
                 \"127.0.0.1:0\"\n[upstream]\nurl = \"http://UPSTREAM\"\nmax_connections = \
-                16\nconnect_timeout = \"100ms\"";
+                16\nconnect_timeout = \"1s\"";
     let sidecar = Sidecar::with(keys, Clock::default()).await;
     sidecar.upstream.hold_back(|_| true);
     let clients: Vec<_> = (0..16).map(|number| format!("192.0.2.{number}")).collect();
@@ -287,7 +293,7 @@ async fn a_tunnel_has_its_place_until_it_ends() {
             });
         }
     });
-    let config = limited(4, "100ms").replace("UPSTREAM", &application.to_string());
+    let config = limited(4, "1s").replace("UPSTREAM", &application.to_string());
     let sidecar = Sidecar::with(&config, Clock::default()).await;
     let mut tunnels = Vec::new();
     // As many as there are places for streams, and as many as there are for calls.

@@ -1,7 +1,7 @@
 //! What must hold when all is over.
 
 use super::upstream::{Book, Known, is_bad};
-use super::{Acked, Done, Scene};
+use super::{Acked, Done, Letter, Scene};
 use std::collections::{HashMap, HashSet};
 use tidegate::metrics::Ledger;
 
@@ -10,7 +10,7 @@ pub fn faults(
     scene: Scene,
     book: &Book,
     done: &[Done],
-    dead: &[String],
+    dead: &[Letter],
     ledger: &Ledger,
 ) -> Vec<String> {
     let mut found = book.wrong.clone();
@@ -24,10 +24,10 @@ pub fn faults(
 }
 
 /// P1: what was acknowledged was applied, or is a dead letter that the upstream asked for.
-fn losses(scene: Scene, book: &Book, acked: &[Acked], dead: &[String], found: &mut Vec<String>) {
-    let dead: HashSet<&String> = dead
+fn losses(scene: Scene, book: &Book, acked: &[Acked], dead: &[Letter], found: &mut Vec<String>) {
+    let dead: HashMap<&String, &String> = dead
         .iter()
-        .filter(|id| acked.iter().any(|one| one.id == **id))
+        .map(|letter| (&letter.id, &letter.why))
         .collect();
     let applied = |id: &str| book.events.get(id).is_some_and(|known| known.applied > 0);
     let mut newer = HashSet::new();
@@ -38,12 +38,13 @@ fn losses(scene: Scene, book: &Book, acked: &[Acked], dead: &[String], found: &m
         if there {
             newer.insert(event.lesson);
         }
-        match (is_bad(&event.id), dead.contains(&event.id)) {
+        let died_of = dead.get(&event.id);
+        match (is_bad(&event.id), died_of.is_some()) {
             (true, true) if !there => {}
             (true, false) if replaced && !there => {}
             (false, false) if there || replaced => {}
-            (bad, dead) => found.push(format!(
-                "{}: bad {bad}, dead letter {dead}, applied {there}",
+            (bad, _) => found.push(format!(
+                "{}: bad {bad}, dead letter {died_of:?}, applied {there}",
                 event.id
             )),
         }
@@ -119,7 +120,7 @@ fn order(scene: Scene, book: &Book, lane: &str, acked: &[&Acked], found: &mut Ve
 }
 
 /// P2: each acknowledgement is one received event, each event has one outcome.
-fn conservation(done: &[Done], dead: &[String], ledger: &Ledger, found: &mut Vec<String>) {
+fn conservation(done: &[Done], dead: &[Letter], ledger: &Ledger, found: &mut Vec<String>) {
     let repeats: u64 = done.iter().map(|done| done.repeats).sum();
     let acked = done.iter().flat_map(|done| done.acked.values().flatten());
     let acked = acked.filter(|one| !one.forwarded).count() as u64;
@@ -128,7 +129,8 @@ fn conservation(done: &[Done], dead: &[String], ledger: &Ledger, found: &mut Vec
             "{acked} events and {repeats} repeats were acknowledged: {ledger}"
         ));
     }
-    let letters = dead.iter().collect::<HashSet<_>>().len();
+    let letters: HashSet<&String> = dead.iter().map(|letter| &letter.id).collect();
+    let letters = letters.len();
     if letters != dead.len() || letters as u64 != ledger.dead || ledger.duplicate < repeats {
         found.push(format!(
             "{} dead letters of {letters} events: {ledger}",

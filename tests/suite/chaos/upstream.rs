@@ -64,6 +64,9 @@ pub struct Book {
     rejecting: HashMap<String, u32>,
     /// Credentials whose last delivery was rejected.
     rejected: HashSet<String>,
+    /// Credentials of which an event alone met 403 since their last 401 or 2xx: twice in a row is the
+    /// upstream's verdict on the event, which is then rightly a dead letter.
+    forbidden: HashSet<String>,
     pub events: HashMap<String, Known>,
     /// Ids by lane, in the order of their first delivery.
     pub offers: HashMap<String, Vec<String>>,
@@ -100,6 +103,7 @@ impl Chaotic {
             storm: 0,
             rejecting: HashMap::new(),
             rejected: HashSet::new(),
+            forbidden: HashSet::new(),
             events: HashMap::new(),
             offers: HashMap::new(),
             order: HashMap::new(),
@@ -267,6 +271,18 @@ impl Book {
             } => self.rejected.insert(asked.authorization.clone()),
             _ => self.rejected.remove(&asked.authorization),
         };
+        match &reaction {
+            Reaction::Answer { status: 403, .. } if ids.len() == 1 => {
+                self.forbidden.insert(asked.authorization.clone());
+            }
+            Reaction::Answer {
+                status: 401 | 200..=299,
+                ..
+            } => {
+                self.forbidden.remove(&asked.authorization);
+            }
+            _ => {}
+        }
         reaction
     }
 
@@ -355,7 +371,9 @@ impl Book {
             if *left == 0 {
                 self.rejecting.remove(&asked.authorization);
             }
-            let status = if self.rng.bool() { 401 } else { 403 };
+            let again = asked.delivery && self.forbidden.contains(&asked.authorization);
+            let forbids = !self.rng.bool() && !again;
+            let status = if forbids { 403 } else { 401 };
             self.count(if status == 401 { "401" } else { "403" });
             return Some(json(status, &json!({ "error": "not you" })));
         }

@@ -1,10 +1,16 @@
 //! The real binary as a child process, so that it can be killed.
 
+use super::{Http, in_time};
+use http::Method;
 use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Longer than any test may take: a stop under it ends when nothing is left that can move.
+pub const LONG_DRAIN: (&str, &str) = ("drain = \"5s\"", "drain = \"1h\"");
 
 /// A running `tidegate run`.
 pub struct Process {
@@ -151,6 +157,41 @@ impl Process {
         let mut printed = String::new();
         self.stdout.read_to_string(&mut printed).unwrap();
         (code, printed)
+    }
+
+    /// As [`end`](Self::end), but fails where it doesn't end in time.
+    pub async fn end_in_time(mut self) -> (Option<i32>, String) {
+        let ended = async {
+            while self.child.try_wait().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        in_time("the process's end", ended).await;
+        self.end()
+    }
+
+    /// As [`terminate`](Self::terminate), but fails where it doesn't end in time.
+    pub async fn terminate_in_time(self) -> (Option<i32>, String) {
+        self.signal("-TERM");
+        self.end_in_time().await
+    }
+
+    /// Seals all windows and waits until nothing is pending.
+    pub async fn deliver_pending(&self) {
+        // On a connection each: the admin listener soon closes those that idle.
+        let admin = async |method, path: &str| {
+            Http::default()
+                .try_call(self.admin, method, path, &[], "")
+                .await
+                .unwrap()
+        };
+        assert!(admin(Method::POST, "/flush").await.status.is_success());
+        let settled = async {
+            while admin(Method::GET, "/status").await.json()["pending"]["events"] != 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        in_time("the delivery of what is pending", settled).await;
     }
 }
 
