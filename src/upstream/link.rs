@@ -1,12 +1,12 @@
 //! What hyper's pool doesn't know of a connection to the application: whether it has answered
 //! before and said nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
 
+use super::load::OpenStream;
 use super::tls::{self, HandshakeError};
 use http::{Extensions, HeaderMap};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
-use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 pub(super) struct Link {
     record: Arc<Record>,
     /// Over HTTP/2: the answer's stream, which counts until all clones are dropped.
-    _stream: Option<Arc<dyn Any + Send + Sync>>,
+    stream: Option<Arc<OpenStream>>,
 }
 
 #[derive(Debug, Default)]
@@ -47,15 +47,23 @@ impl Link {
         };
         Self {
             record: Arc::new(record),
-            _stream: None,
+            stream: None,
         }
     }
 
     /// The same connection's, for the answer on this stream.
-    pub(super) fn of_stream(&self, stream: Arc<dyn Any + Send + Sync>) -> Self {
+    pub(super) fn of_stream(&self, stream: Arc<OpenStream>) -> Self {
         Self {
             record: Arc::clone(&self.record),
-            _stream: Some(stream),
+            stream: Some(stream),
+        }
+    }
+
+    /// The answer has come whole, or its application has ended it. Over HTTP/2, what is dropped
+    /// before that counts as abandoned.
+    pub(super) fn note_end_of_answer(&self) {
+        if let Some(stream) = &self.stream {
+            stream.note_end();
         }
     }
 

@@ -19,6 +19,7 @@ mod head;
 pub mod headers;
 mod http2;
 mod link;
+mod load;
 mod places;
 mod repeat;
 mod reserve;
@@ -382,7 +383,12 @@ fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
 fn keep_place(response: Response<Incoming>, taken: Taken, link: Option<Link>) -> Response<Body> {
     let (head, body) = response.into_parts();
     let body = match body.is_end_stream() {
-        true => Body::Incoming(body),
+        true => {
+            if let Some(link) = link {
+                link.note_end_of_answer();
+            }
+            Body::Incoming(body)
+        }
         false => Body::boxed(answer_body::keep_place(&head.headers, body, taken, link)),
     };
     Response::from_parts(head, body)

@@ -7,7 +7,8 @@ use crate::support::fronts::TlsFront;
 use crate::support::process::{Process, run};
 use crate::support::upstream::{FakeUpstream, answer};
 use crate::support::{Answer, Http, in_time};
-use http::{Method, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
+use http_body_util::Full;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -472,6 +473,46 @@ async fn an_answer_that_is_not_read_stops_no_other_on_its_connection() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(before.upstream.seen()[3].body, large);
     assert_eq!(before.protocols(), ["h2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_abandoned_answers_retire_their_connection_and_end_no_other_call() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let root = Authority::new("root");
+    let before = Arc::new(Before::start(&root, root.sign().server(&BOTH, None), "").await);
+    before.upstream.hold_back(|seen| seen.path == "/held");
+    // More than the kernel takes for a client that reads nothing.
+    let long = bytes::Bytes::from(vec![b'x'; 24 << 20]);
+    before.upstream.answer_with(move |seen| {
+        (seen.path == "/long").then(|| Response::new(Full::new(long.clone())))
+    });
+    let other = Arc::clone(&before);
+    let held = tokio::spawn(async move { other.get("/held").await.status });
+    before.upstream.until(|seen| seen.len() == 1).await;
+    for _ in 0..20 {
+        let mut client = tokio::net::TcpStream::connect(before.process.address)
+            .await
+            .unwrap();
+        client
+            .write_all(b"GET /long HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        client.read_exact(&mut [0; 100]).await.unwrap();
+    }
+    let until_open = async |count| {
+        let reached = async {
+            while before.front.open() != count {
+                assert_eq!(before.get("/x").await.status, StatusCode::OK);
+            }
+        };
+        in_time("connections to the application", reached).await;
+    };
+    // The first one is open for the call that it has.
+    until_open(2).await;
+    before.upstream.open_gate();
+    assert_eq!(held.await.unwrap(), StatusCode::OK);
+    until_open(1).await;
+    assert_eq!(before.protocols(), ["h2", "h2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

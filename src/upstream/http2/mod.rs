@@ -8,22 +8,23 @@
 //!             └────────────── it is HTTP/1.1 ──────────────────────────────────────▶┘
 //! ```
 //!
-//! - A connection carries at most [`MAX_STREAMS`](load::MAX_STREAMS) calls at once, or as many as
+//! - A connection carries at most [`MAX_STREAMS`](super::load::MAX_STREAMS) calls at once, or as many as
 //!   the application allows if that is less; beyond it another one is opened, so that streams that
 //!   last hold up no other. Each connection has a place among `max_connections`, and each call has
 //!   its own among those of calls.
 //! - Those that wait for a connection wait for the same one, and share its failure.
 //! - A stream may have `STREAM_WINDOW` bytes under way that its client hasn't taken, and the
 //!   connection that many for each of its streams: one that isn't read stops no other.
-//! - A connection without calls closes after `upstream.idle_timeout`.
+//! - A connection without calls closes after `upstream.idle_timeout`. After a few calls that were
+//!   abandoned it takes no more (`load.rs`), and closes when those that it has are over.
 //! - `:authority` is what Host would be (RFC 9113 §8.3.1), whatever the connection leads to.
 
-mod load;
 mod message;
 
 use super::connector::Connector;
 use super::error::{self, Failure, UpstreamError};
 use super::link::Link;
+use super::load::{Load, OpenStream};
 use super::settings::{Http2Use, UpstreamSettings};
 use super::tls::Offer;
 use crate::body::Body;
@@ -33,7 +34,6 @@ use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
-use load::{Load, OpenStream};
 use message::{Running, shake_hands, translate};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -176,6 +176,7 @@ impl Http2 {
                 }
                 Err(failed) => failed,
             };
+            link.note_end_of_answer();
             let unsent = failed.take_message();
             let error = failed.into_error();
             if unsent.is_some() || error::is_of_connection(&error) {
@@ -293,6 +294,7 @@ impl Origins {
                     return;
                 }
                 () = tokio::time::sleep_until(look) => {}
+                () = load.wait_until_over() => {}
             }
             // ORDER: forgotten under the lock that calls are counted under, so that none comes
             // meanwhile.

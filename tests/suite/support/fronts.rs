@@ -71,6 +71,12 @@ impl TlsFront {
         self.handshakes.lock().unwrap().clone()
     }
 
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        let accepted = self.accepted.lock().unwrap();
+        accepted.iter().filter(|task| !task.is_finished()).count()
+    }
+
     /// Closes all connections.
     pub fn hang_up(&self) {
         for task in self.accepted.lock().unwrap().drain(..) {
