@@ -18,6 +18,9 @@ use tokio_rustls::rustls::ServerConfig;
 
 const BOTH: [&str; 2] = ["h2", "http/1.1"];
 
+/// What `/soon` answers is waited for shortly.
+const SOON: &str = "[[relay]]\npath = \"/soon\"\nresponse_timeout = \"200ms\"\n[[write]]";
+
 /// A sidecar in front of an application that speaks TLS.
 struct Before {
     process: Process,
@@ -54,7 +57,11 @@ impl Before {
             directory.path(),
             upstream.address,
             "disk",
-            &[(&plain, &url), ("flush_at = 4", "flush_at = 2")],
+            &[
+                (&plain, &url),
+                ("flush_at = 4", "flush_at = 2"),
+                ("[[write]]", SOON),
+            ],
         );
         Self {
             process: Process::start_after(command, &config),
@@ -512,6 +519,18 @@ async fn many_abandoned_answers_retire_their_connection_and_end_no_other_call() 
     before.upstream.open_gate();
     assert_eq!(held.await.unwrap(), StatusCode::OK);
     until_open(1).await;
+    assert_eq!(before.protocols(), ["h2", "h2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_has_fallen_silent_gets_no_more_calls() {
+    let root = Authority::new("root");
+    let before = Before::start(&root, root.sign().server(&BOTH, None), "").await;
+    assert_eq!(before.get("/x").await.status, StatusCode::OK);
+    before.front.fall_silent();
+    let lost = before.get("/soon").await;
+    assert_eq!(lost.status, StatusCode::GATEWAY_TIMEOUT, "{lost:?}");
+    assert_eq!(before.get("/x").await.status, StatusCode::OK);
     assert_eq!(before.protocols(), ["h2", "h2"]);
 }
 

@@ -17,6 +17,7 @@
 //!   connection that many for each of its streams: one that isn't read stops no other.
 //! - A connection without calls closes after `upstream.idle_timeout`. After a few calls that were
 //!   abandoned it takes no more (`load.rs`), and closes when those that it has are over.
+//! - A connection on which nothing came while a call waited for its answer in vain takes no more.
 //! - `:authority` is what Host would be (RFC 9113 §8.3.1), whatever the connection leads to.
 
 mod message;
@@ -169,7 +170,10 @@ impl Http2 {
                 mut sender,
                 link,
             } = reserved;
-            let mut failed = match sender.try_send_request(request).await {
+            let awaited = AwaitedHead::begin(&self.0, key, number, &link);
+            let result = sender.try_send_request(request).await;
+            awaited.end();
+            let mut failed = match result {
                 Ok(mut response) => {
                     response.extensions_mut().insert(link);
                     return Ok(response);
@@ -320,6 +324,41 @@ impl Origins {
             .connections
             .retain(|one| one.number != number || !is_so(one));
         !origin.connections.iter().any(|one| one.number == number)
+    }
+}
+
+/// A call that waits for the head of its answer. One that is given up though nothing at all has come
+/// meanwhile leaves its connection to those that it has: its peer may be gone without a word.
+struct AwaitedHead<'a> {
+    origins: &'a Origins,
+    key: &'a Key,
+    number: u64,
+    link: &'a Link,
+    /// What had come when it began; none: it isn't awaited any more.
+    received: Option<usize>,
+}
+
+impl<'a> AwaitedHead<'a> {
+    fn begin(origins: &'a Origins, key: &'a Key, number: u64, link: &'a Link) -> Self {
+        Self {
+            origins,
+            key,
+            number,
+            link,
+            received: Some(link.count_received()),
+        }
+    }
+
+    fn end(mut self) {
+        self.received = None;
+    }
+}
+
+impl Drop for AwaitedHead<'_> {
+    fn drop(&mut self) {
+        if self.received == Some(self.link.count_received()) {
+            self.origins.forget(self.key, self.number, |_| true);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -22,6 +23,7 @@ pub struct TlsFront {
     config: Arc<Mutex<Arc<ServerConfig>>>,
     handshakes: Arc<Mutex<Vec<Handshake>>>,
     accepted: Arc<Mutex<Vec<tokio::task::AbortHandle>>>,
+    silence: Arc<Notify>,
 }
 
 async fn copy(mut one: impl AsyncRead + AsyncWrite + Unpin, to: SocketAddr) {
@@ -38,6 +40,7 @@ impl TlsFront {
             config: Arc::new(Mutex::new(Arc::new(config))),
             handshakes: Arc::default(),
             accepted: Arc::default(),
+            silence: Arc::default(),
         };
         let own = front.clone();
         tokio::spawn(async move {
@@ -54,7 +57,11 @@ impl TlsFront {
                         protocol: protocol.map(|name| String::from_utf8(name.to_vec()).unwrap()),
                     };
                     front.handshakes.lock().unwrap().push(handshake);
-                    copy(stream, to).await;
+                    let mut stream = stream;
+                    tokio::select! {
+                        () = copy(&mut stream, to) => {}
+                        () = front.silence.notified() => std::future::pending().await,
+                    }
                 });
                 own.accepted.lock().unwrap().push(task.abort_handle());
             }
@@ -75,6 +82,11 @@ impl TlsFront {
     pub fn open(&self) -> usize {
         let accepted = self.accepted.lock().unwrap();
         accepted.iter().filter(|task| !task.is_finished()).count()
+    }
+
+    /// Open connections stay open, and pass nothing on any more.
+    pub fn fall_silent(&self) {
+        self.silence.notify_waiters();
     }
 
     /// Closes all connections.
