@@ -3,7 +3,7 @@
 
 use crate::crash::configure;
 use crate::support::certificates::{Authority, VALID};
-use crate::support::fronts::TlsFront;
+use crate::support::fronts::{TlsFront, frame, start_refusing};
 use crate::support::process::{Process, run};
 use crate::support::upstream::{FakeUpstream, answer};
 use crate::support::{Answer, Http, in_time};
@@ -614,6 +614,36 @@ async fn with_prior_knowledge_http_2_is_spoken_in_the_clear() {
     }
     assert_eq!(upstream.seen()[0].header("te"), "trailers");
     assert_eq!(upstream.seen()[2].body, "a body");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_application_says_it_did_not_process_is_sent_again_whatever_it_asks_for() {
+    let upstream = FakeUpstream::start().await;
+    // Nothing was processed (RFC 9113 §6.8), and REFUSED_STREAM (§7).
+    let go_away = frame(7, 0, &[0; 8]);
+    let refused = frame(3, 1, &[0, 0, 0, 7]);
+    let headers = [("authorization", "t"), ("content-type", "application/json")];
+    let event = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}";
+    let flush = ("flush_at = 4", "flush_at = 1");
+    for frames in [&go_away, &refused] {
+        for (path, body, status) in [
+            ("/x", "a body", StatusCode::OK),
+            ("/event", event, StatusCode::ACCEPTED),
+        ] {
+            let front = start_refusing(vec![frames.clone()], upstream.address).await;
+            let url = format!("url = \"http://{front}\"\nhttp2 = \"prior-knowledge\"");
+            let once = ("retry_network = [\"10ms\", \"20ms\"]", "retry_network = [\"1h\"]");
+            let (process, _directory) = start_clear(&url, upstream.address, &[flush, once]).await;
+            let count = upstream.seen().len();
+            let answer = Http::default()
+                .try_call(process.address, Method::POST, path, &headers, body)
+                .await
+                .unwrap();
+            assert_eq!(answer.status, status, "{answer:?}");
+            upstream.until(|seen| seen.len() == count + 1).await;
+        }
+    }
+    assert_eq!(upstream.batches(), [["a"], ["a"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,6 +127,16 @@ impl Http2 {
         key_of(request.uri()).filter(|key| !upgrades && may_speak(key))
     }
 
+    /// The application hasn't chosen HTTP/1.1 for such requests yet.
+    pub(super) fn may_carry<B>(&self, request: &Request<B>) -> bool {
+        let has_chosen_http1 = |key: &Key| {
+            let origins = self.0.origins.lock();
+            origins.get(key).is_some_and(|origin| origin.is_http1)
+        };
+        self.origin_of(request)
+            .is_some_and(|key| !has_chosen_http1(&key))
+    }
+
     /// A connection with room for a call; none: the application has chosen HTTP/1.1.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
@@ -95,6 +95,52 @@ impl TlsFront {
             task.abort();
         }
     }
+}
+
+/// Before an application that speaks HTTP/2 in the clear: the first request of each of the first
+/// connections is answered with these frames, and what comes later is passed on.
+pub async fn start_refusing(frames: Vec<Vec<u8>>, to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut frames = frames.into_iter();
+        while let Ok((stream, _)) = listener.accept().await {
+            match frames.next() {
+                Some(answer) => drop(tokio::spawn(refuse(stream, answer))),
+                None => drop(tokio::spawn(copy(stream, to))),
+            }
+        }
+    });
+    address
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+pub fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    let mut frame = vec![0, 0, length, kind, 0, 0, 0, 0, stream];
+    frame.extend(payload);
+    frame
+}
+
+async fn refuse(mut stream: TcpStream, answer: Vec<u8>) {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    stream.write_all(&frame(SETTINGS, 0, &[])).await.unwrap();
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] == HEADERS {
+            break;
+        }
+    }
+    stream.write_all(&answer).await.unwrap();
+    // Until the other side goes, at any moment.
+    drop(stream.read_to_end(&mut Vec::new()).await);
 }
 
 /// A Unix socket before an application.
