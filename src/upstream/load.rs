@@ -31,10 +31,11 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn new() -> Self {
+    /// Of a connection whose application allows so many calls at once.
+    pub(super) fn new(most: usize) -> Self {
         Self {
             streams: AtomicUsize::new(0),
-            most: AtomicUsize::new(MAX_STREAMS),
+            most: AtomicUsize::new(most),
             abandoned: AtomicUsize::new(0),
             ended: Mutex::new(Instant::now()),
             is_over: Notify::new(),
@@ -116,7 +117,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_of_many_abandoned_calls_takes_no_more_and_is_over_after_its_last() {
-        let (load, idle) = (Arc::new(Load::new()), Duration::from_secs(60));
+        let (load, idle) = (Arc::new(Load::new(MAX_STREAMS)), Duration::from_secs(60));
         let last = OpenStream::begin(&load);
         for _ in 0..MAX_ABANDONED {
             assert!(load.has_room());
@@ -135,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_idles_from_its_last_call_on() {
-        let (load, idle) = (Arc::new(Load::new()), Duration::from_secs(60));
+        let (load, idle) = (Arc::new(Load::new(MAX_STREAMS)), Duration::from_secs(60));
         let call = OpenStream::begin(&load);
         tokio::time::advance(idle).await;
         assert_eq!(load.idles_until(idle), None);

@@ -450,6 +450,27 @@ async fn calls_share_an_http_2_connection_up_to_its_streams_and_then_another_one
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_carries_no_more_calls_than_its_application_allows_from_the_first_on() {
+    let root = Authority::new("root");
+    let before = Arc::new(Before::start(&root, root.sign().server(&BOTH, None), "").await);
+    before.upstream.limit_streams(3);
+    before.upstream.close_gate();
+    let calls: Vec<_> = (0..10)
+        .map(|number| {
+            let before = Arc::clone(&before);
+            tokio::spawn(async move { before.get(&format!("/{number}")).await.status })
+        })
+        .collect();
+    // None of them waits for another one.
+    before.upstream.until(|seen| seen.len() == 10).await;
+    before.upstream.open_gate();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(before.protocols(), ["h2"; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_not_read_stops_no_other_on_its_connection() {
     let root = Authority::new("root");
     let before = Before::start(&root, root.sign().server(&BOTH, None), "").await;

@@ -39,9 +39,10 @@ use message::{Running, shake_hands, translate};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -66,6 +67,8 @@ struct Origins {
     /// HTTP/2 is offered over TLS.
     negotiates: bool,
     idle: Duration,
+    /// So long the application has to begin to speak.
+    patience: Duration,
     /// Numbers connections.
     last: AtomicU64,
     /// As many as the configuration names. Locked for a look-up.
@@ -110,6 +113,7 @@ impl Http2 {
                 clear,
                 negotiates,
                 idle: settings.idle_timeout,
+                patience: settings.connect_timeout,
                 last: AtomicU64::new(0),
                 origins: Mutex::default(),
             }))
@@ -261,12 +265,16 @@ impl Origins {
             return Ok(());
         }
         let link = stream.link();
-        let (sender, connection) = shake_hands(stream)
+        let (sender, mut connection) = shake_hands(stream)
             .await
             .map_err(|error| UpstreamError::from_connection(&error))?;
+        let settled = settle(&mut connection, &link);
+        tokio::time::timeout(self.patience, settled)
+            .await
+            .map_err(|_| UpstreamError::ConnectionTimeout)??;
         let (number, load) = (
             self.last.fetch_add(1, Ordering::Relaxed),
-            Arc::new(Load::new()),
+            Arc::new(Load::new(connection.current_max_send_streams())),
         );
         if let Some(origin) = self.origins.lock().get_mut(key) {
             origin.connections.push(Connection {
@@ -335,6 +343,27 @@ impl Origins {
             .retain(|one| one.number != number || !is_so(one));
         !origin.connections.iter().any(|one| one.number == number)
     }
+}
+
+/// Runs a connection until the application has said how many calls it allows: its first bytes are
+/// its settings (RFC 9113 §3.4).
+///
+/// # Errors
+/// The connection ended before.
+async fn settle(connection: &mut Running, link: &Link) -> Result<(), UpstreamError> {
+    let ended = poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if link.count_received() > 0 => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    let Some(ended) = ended.await else {
+        return Ok(());
+    };
+    Err(match (link.refusal(), ended) {
+        (Some(refusal), _) => UpstreamError::Tls(refusal),
+        (None, Err(error)) => UpstreamError::from_connection(&error),
+        (None, Ok(())) => UpstreamError::ConnectionTerminated("it said nothing".to_owned()),
+    })
 }
 
 /// A call that waits for the head of its answer. One that is given up though nothing at all has come
