@@ -317,7 +317,7 @@ impl Upstream {
         let response = loop {
             match tokio::time::timeout(watch.pause(Instant::now()), &mut answer).await {
                 Ok(Ok(response)) => break response,
-                Ok(Err(failure)) => return Err(failure),
+                Ok(Err(failure)) => return Err(progress.failure().unwrap_or(failure)),
                 Err(_) => watch.look(Instant::now())?,
             }
         };

@@ -556,6 +556,26 @@ async fn a_connection_that_has_fallen_silent_gets_no_more_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clients_broken_body_is_its_own_fault_over_http_2_too() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let root = Authority::new("root");
+    for more in ["", "http2 = \"never\""] {
+        let before = Before::start(&root, root.sign().server(&BOTH, None), more).await;
+        let mut client = tokio::net::TcpStream::connect(before.process.address)
+            .await
+            .unwrap();
+        let head = "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        client
+            .write_all(format!("{head}5\r\nhello\r\nno chunk\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut status = [0; 12];
+        client.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 400", "{more}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_its_connections_have_ended_an_application_is_asked_on_new_ones() {
     let root = Authority::new("root");
     for more in ["", "http2 = \"never\"", "idle_timeout = \"10ms\""] {
