@@ -213,17 +213,16 @@ async fn what_speaks_no_tls_or_goes_meanwhile_is_told_as_such() {
     let closing_at = closing.local_addr().unwrap();
     tokio::spawn(async move { while closing.accept().await.is_ok() {} });
     let plain = FakeUpstream::start().await;
-    for (at, status, error) in [
-        (plain.address, StatusCode::BAD_GATEWAY, "tls_protocol_error"),
-        (closing_at, StatusCode::BAD_GATEWAY, "tls_protocol_error"),
-        (silent_at, StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
+    let short = "connect_timeout = \"300ms\"\n";
+    for (at, patience, status, error) in [
+        (plain.address, "", StatusCode::BAD_GATEWAY, "tls_protocol_error"),
+        (closing_at, "", StatusCode::BAD_GATEWAY, "tls_protocol_error"),
+        (silent_at, short, StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
     ] {
-        for more in [
-            "connect_timeout = \"300ms\"",
-            "connect_timeout = \"300ms\"\nhttp2 = \"never\"",
-        ] {
+        for more in ["", "http2 = \"never\""] {
+            let more = format!("{patience}{more}");
             let directory = tempfile::tempdir().unwrap();
-            let url = by_https(directory.path(), at.port(), &root, more);
+            let url = by_https(directory.path(), at.port(), &root, &more);
             let own = format!("url = \"http://{at}\"");
             let config = configure(directory.path(), at, "none", &[(&own, &url)]);
             let process = Process::start(&config);
@@ -468,6 +467,32 @@ async fn a_connection_carries_no_more_calls_than_its_application_allows_from_the
         assert_eq!(call.await.unwrap(), StatusCode::OK);
     }
     assert_eq!(before.protocols(), ["h2"; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waited_for_a_connection_in_vain_takes_the_room_that_came_free() {
+    let root = Authority::new("root");
+    let server = root.sign().server(&BOTH, None);
+    let before = Arc::new(Before::start(&root, server, "connect_timeout = \"3s\"").await);
+    before.upstream.limit_streams(1);
+    before.upstream.close_gate();
+    let get = |path: &'static str| {
+        let before = Arc::clone(&before);
+        tokio::spawn(async move { before.get(path).await.status })
+    };
+    let first = get("/first");
+    before.upstream.until(|seen| seen.len() == 1).await;
+    before.front.ignore_new();
+    let second = get("/second");
+    let opening = async {
+        while before.front.ignored() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("a second connection", opening).await;
+    before.upstream.open_gate();
+    assert_eq!(first.await.unwrap(), StatusCode::OK);
+    assert_eq!(second.await.unwrap(), StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]

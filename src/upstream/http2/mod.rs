@@ -161,7 +161,12 @@ impl Http2 {
                 let open = || Arc::clone(&self.0).begin_opening(key.clone());
                 origin.opening.get_or_insert_with(open).clone()
             };
-            opening.await?;
+            if let Err(error) = opening.await {
+                // Calls that have ended meanwhile left room.
+                let mut origins = self.0.origins.lock();
+                let reserved = origins.get_mut(key).and_then(Origin::reserve);
+                return reserved.map(Some).ok_or(error);
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub struct TlsFront {
     handshakes: Arc<Mutex<Vec<Handshake>>>,
     accepted: Arc<Mutex<Vec<tokio::task::AbortHandle>>>,
     silence: Arc<Notify>,
+    /// Connections whose handshake is never answered; none: all are.
+    ignored: Arc<Mutex<Option<Vec<TcpStream>>>>,
 }
 
 async fn copy(mut one: impl AsyncRead + AsyncWrite + Unpin, to: SocketAddr) {
@@ -41,10 +43,18 @@ impl TlsFront {
             handshakes: Arc::default(),
             accepted: Arc::default(),
             silence: Arc::default(),
+            ignored: Arc::default(),
         };
         let own = front.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                let stream = match &mut *own.ignored.lock().unwrap() {
+                    Some(ignored) => {
+                        ignored.push(stream);
+                        continue;
+                    }
+                    None => stream,
+                };
                 let (config, front) = (Arc::clone(&own.config.lock().unwrap()), own.clone());
                 let task = tokio::spawn(async move {
                     let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else {
@@ -87,6 +97,17 @@ impl TlsFront {
     /// Open connections stay open, and pass nothing on any more.
     pub fn fall_silent(&self) {
         self.silence.notify_waiters();
+    }
+
+    /// Connections from now on are accepted, and get no answer to their handshake.
+    pub fn ignore_new(&self) {
+        *self.ignored.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// Connections that got no answer.
+    pub fn ignored(&self) -> usize {
+        let ignored = self.ignored.lock().unwrap();
+        ignored.as_ref().map_or(0, Vec::len)
     }
 
     /// Closes all connections.
