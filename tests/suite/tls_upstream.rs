@@ -215,9 +215,24 @@ async fn what_speaks_no_tls_or_goes_meanwhile_is_told_as_such() {
     let plain = FakeUpstream::start().await;
     let short = "connect_timeout = \"300ms\"\n";
     for (at, patience, status, error) in [
-        (plain.address, "", StatusCode::BAD_GATEWAY, "tls_protocol_error"),
-        (closing_at, "", StatusCode::BAD_GATEWAY, "tls_protocol_error"),
-        (silent_at, short, StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
+        (
+            plain.address,
+            "",
+            StatusCode::BAD_GATEWAY,
+            "tls_protocol_error",
+        ),
+        (
+            closing_at,
+            "",
+            StatusCode::BAD_GATEWAY,
+            "tls_protocol_error",
+        ),
+        (
+            silent_at,
+            short,
+            StatusCode::GATEWAY_TIMEOUT,
+            "connection_timeout",
+        ),
     ] {
         for more in ["", "http2 = \"never\""] {
             let more = format!("{patience}{more}");
@@ -698,7 +713,10 @@ async fn what_the_application_says_it_did_not_process_is_sent_again_whatever_it_
         ] {
             let front = start_refusing(vec![frames.clone()], upstream.address).await;
             let url = format!("url = \"http://{front}\"\nhttp2 = \"prior-knowledge\"");
-            let once = ("retry_network = [\"10ms\", \"20ms\"]", "retry_network = [\"1h\"]");
+            let once = (
+                "retry_network = [\"10ms\", \"20ms\"]",
+                "retry_network = [\"1h\"]",
+            );
             let (process, _directory) = start_clear(&url, upstream.address, &[flush, once]).await;
             let count = upstream.seen().len();
             let answer = Http::default()

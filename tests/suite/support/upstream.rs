@@ -55,11 +55,6 @@ type Meant = Box<dyn Fn(&Seen) -> bool + Send>;
 #[derive(Default)]
 struct State {
     seen: Vec<Seen>,
-    /// Connections from now on carry so many calls at once over HTTP/2.
-    pub fn limit_streams(&self, streams: u32) {
-        self.streams.store(streams, Ordering::SeqCst);
-    }
-
     /// Requests are not remembered: there will be too many.
     forgets: bool,
     script: VecDeque<Reply>,
@@ -183,6 +178,11 @@ impl FakeUpstream {
         } else {
             Ok(answer)
         }
+    }
+
+    /// Connections from now on carry so many calls at once over HTTP/2.
+    pub fn limit_streams(&self, streams: u32) {
+        self.streams.store(streams, Ordering::SeqCst);
     }
 
     /// Requests are not remembered from now on.
