@@ -16,7 +16,7 @@ use crate::migration::shadow::{Engine, GIVE_UP_AFTER};
 use crate::notices::Notices;
 use crate::route::{EventRoute, Routes};
 use crate::upstream::headers::HopSettings;
-use crate::upstream::{UNIX, Upstream, UpstreamSettings, port_of};
+use crate::upstream::{Http2Use, UNIX, Upstream, UpstreamSettings, port_of};
 use http::Uri;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
@@ -54,8 +54,14 @@ pub(super) struct Plan {
 
 /// A client of one of the two applications whose states are compared.
 fn client(settings: &UpstreamSettings, url: &Uri, preserve_host: bool) -> UpstreamSettings {
+    // What is known without asking is known of the one address only.
+    let http2 = match settings.http2 {
+        Http2Use::PriorKnowledge if *url != settings.url => Http2Use::Negotiated,
+        known => known,
+    };
     UpstreamSettings {
         url: url.clone(),
+        http2,
         hops: HopSettings {
             preserve_host,
             ..settings.hops

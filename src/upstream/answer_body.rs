@@ -72,6 +72,18 @@ impl<B> PlacedBody<B> {
             self.stream_from = None;
         }
     }
+
+    fn note_end_of_answer(&self) {
+        if let Some(link) = &self.link {
+            link.note_end_of_answer();
+        }
+    }
+}
+
+impl<B: http_body::Body> PlacedBody<B> {
+    fn has_come_whole(&self) -> bool {
+        self.body.is_end_stream() || self.body.size_hint().exact() == Some(0)
+    }
 }
 
 impl<B> http_body::Body for PlacedBody<B>
@@ -87,7 +99,12 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match frame {
-            Poll::Ready(None | Some(Err(_))) => self.taken = None,
+            Poll::Ready(None | Some(Err(_))) => {
+                self.taken = None;
+                self.note_end_of_answer();
+            }
+            // Of an answer whose length is known, a server doesn't ask for the end.
+            Poll::Ready(Some(Ok(_))) if self.has_come_whole() => self.note_end_of_answer(),
             Poll::Ready(Some(Ok(_))) => self.try_stream(),
             Poll::Pending => {}
         }

@@ -158,6 +158,17 @@ pub(super) fn is_of_connection(error: &hyper::Error) -> bool {
 }
 
 impl Failure {
+    /// The application has said that it didn't process the request, which may be sent again whatever
+    /// it asks for (RFC 9113 §8.7).
+    pub(super) fn is_unprocessed(&self) -> bool {
+        // A GOAWAY is the error of those streams only that are above its last one.
+        let is_refused = |error: &h2::Error| {
+            error.is_remote()
+                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+        };
+        matches!(self, Self::Http2 { error, .. } if has(error, is_refused))
+    }
+
     /// The request's connection had answered before, and ended without a byte of this answer: the
     /// application has closed it, or lets none of its calls through any more.
     pub(super) fn is_of_connection(&self) -> bool {
@@ -166,12 +177,7 @@ impl Failure {
             Self::Http2 {
                 error,
                 has_answered,
-            } => {
-                let is_refused = |error: &h2::Error| {
-                    error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
-                };
-                *has_answered && (is_of_connection(error) || has(error, is_refused))
-            }
+            } => *has_answered && is_of_connection(error),
             Self::Unsent(_) | Self::Timeout | Self::Stalled => false,
         }
     }

@@ -1,15 +1,15 @@
 //! What hyper's pool doesn't know of a connection to the application: whether it has answered
 //! before and said nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
 
+use super::load::OpenStream;
 use super::tls::{self, HandshakeError};
 use http::{Extensions, HeaderMap};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
-use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -19,15 +19,17 @@ use tokio::time::Instant;
 pub(super) struct Link {
     record: Arc<Record>,
     /// Over HTTP/2: the answer's stream, which counts until all clones are dropped.
-    _stream: Option<Arc<dyn Any + Send + Sync>>,
+    stream: Option<Arc<OpenStream>>,
 }
 
 #[derive(Debug, Default)]
 struct Record {
     /// It has given an answer.
     used: AtomicBool,
-    /// Bytes have come since the last ones were sent.
-    heard: AtomicBool,
+    /// How often bytes have come.
+    received: AtomicUsize,
+    /// How often they had when the last ones were sent.
+    received_before: AtomicUsize,
     /// When the application may close it, if it says; moved by each answer. Locked for a look, by
     /// the task that has an answer.
     ends: Mutex<Option<Instant>>,
@@ -47,15 +49,23 @@ impl Link {
         };
         Self {
             record: Arc::new(record),
-            _stream: None,
+            stream: None,
         }
     }
 
     /// The same connection's, for the answer on this stream.
-    pub(super) fn of_stream(&self, stream: Arc<dyn Any + Send + Sync>) -> Self {
+    pub(super) fn of_stream(&self, stream: Arc<OpenStream>) -> Self {
         Self {
             record: Arc::clone(&self.record),
-            _stream: Some(stream),
+            stream: Some(stream),
+        }
+    }
+
+    /// The answer has come whole, or its application has ended it. Over HTTP/2, what is dropped
+    /// before that counts as abandoned.
+    pub(super) fn note_end_of_answer(&self) {
+        if let Some(stream) = &self.stream {
+            stream.note_end();
         }
     }
 
@@ -110,12 +120,25 @@ impl Link {
 
     /// Bytes have come.
     pub(super) fn note_bytes_received(&self) {
-        self.record.heard.store(true, Ordering::Relaxed);
+        self.record.received.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often bytes have come: while it is the same, none has.
+    pub(super) fn count_received(&self) -> usize {
+        self.record.received.load(Ordering::Relaxed)
     }
 
     /// Bytes are sent: none has come since.
     pub(super) fn note_bytes_sent(&self) {
-        self.record.heard.store(false, Ordering::Relaxed);
+        let received = self.count_received();
+        self.record
+            .received_before
+            .store(received, Ordering::Relaxed);
+    }
+
+    /// Bytes have come since the last ones were sent.
+    fn has_heard(&self) -> bool {
+        self.count_received() != self.record.received_before.load(Ordering::Relaxed)
     }
 
     /// A request failed on a connection that had answered before, and of whose answer no byte came:
@@ -127,7 +150,7 @@ impl Link {
         }
         extensions
             .remove::<Self>()
-            .is_some_and(|link| link.has_answered() && !link.record.heard.load(Ordering::Relaxed))
+            .is_some_and(|link| link.has_answered() && !link.has_heard())
     }
 
     /// Takes the connection out of the pool before the application closes it. Until it answers

@@ -4,10 +4,11 @@
 //! Bodies stream both ways and are never gathered here. Dropping the future of [`Upstream::relay`]
 //! cancels the request at the application, and dropping the response's body does so too.
 //!
-//! A request is repeated on another connection in two cases only: hyper proves that nothing of it
-//! was sent; or it is a GET, HEAD or OPTIONS without a body, its connection had answered before,
-//! and it ended without a byte of this answer: the application has closed an idle connection while
-//! the request was on its way. The second happens once, on a new connection. Each request has a
+//! A request is repeated in three cases only: hyper proves that nothing of it was sent; or the
+//! application says over HTTP/2 that it didn't process it (RFC 9113 §8.7); or its method is
+//! idempotent, its connection had answered before, and it ended without a byte of this answer: the
+//! application has closed an idle connection while the request was on its way. The second and the
+//! third happen once, with a body that is at hand, the third on a new connection. Each request has a
 //! place among a bounded number until its answer's body has ended, and so has each connection
 //! (`places.rs`). Interim responses (1xx) of the application are consumed, not relayed (ruling 13).
 
@@ -19,6 +20,7 @@ mod head;
 pub mod headers;
 mod http2;
 mod link;
+mod load;
 mod places;
 mod repeat;
 mod reserve;
@@ -248,12 +250,29 @@ impl Upstream {
             );
         }
         let within = self.settings.response_timeout(request.uri().path());
-        let again = repeat::copy_if_repeatable(&request);
+        let is_idempotent = repeat::is_idempotent(request.method());
+        // Over HTTP/2 an application may say of any call that it didn't process it.
+        let may_refuse = self
+            .http2
+            .as_ref()
+            .is_some_and(|http2| http2.may_carry(&request));
+        if may_refuse {
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = repeat::gather_if_at_hand(body);
+        }
+        let again = if is_idempotent || may_refuse {
+            repeat::copy_if_at_hand(&request)
+        } else {
+            None
+        };
+        let may_repeat = |failure: &Failure| {
+            failure.is_unprocessed() || is_idempotent && failure.is_of_connection()
+        };
         let response = match (self.ask_once(&self.client, request, within).await, again) {
-            (Err(failure), Some(again)) if failure.is_of_connection() => {
+            (Err(failure), Some(again)) if may_repeat(&failure) => {
                 let error = UpstreamError::from(failure);
-                tracing::debug!(%error, "a pooled connection had been closed; the request is sent \
-                    on a new one");
+                tracing::debug!(%error, "the application had closed the connection or refused the \
+                    stream; the request is sent again");
                 // Boxed: it is seldom needed, and would be as large as the first one.
                 Box::pin(self.ask_once(&self.unpooled, again, within)).await
             }
@@ -298,7 +317,7 @@ impl Upstream {
         let response = loop {
             match tokio::time::timeout(watch.pause(Instant::now()), &mut answer).await {
                 Ok(Ok(response)) => break response,
-                Ok(Err(failure)) => return Err(failure),
+                Ok(Err(failure)) => return Err(progress.failure().unwrap_or(failure)),
                 Err(_) => watch.look(Instant::now())?,
             }
         };
@@ -382,7 +401,12 @@ fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
 fn keep_place(response: Response<Incoming>, taken: Taken, link: Option<Link>) -> Response<Body> {
     let (head, body) = response.into_parts();
     let body = match body.is_end_stream() {
-        true => Body::Incoming(body),
+        true => {
+            if let Some(link) = link {
+                link.note_end_of_answer();
+            }
+            Body::Incoming(body)
+        }
         false => Body::boxed(answer_body::keep_place(&head.headers, body, taken, link)),
     };
     Response::from_parts(head, body)

@@ -54,10 +54,9 @@ pub(super) fn gather_if_at_hand(mut body: Body) -> Body {
     }
 }
 
-/// The same request, if it may be sent twice: its method is idempotent, and nothing of it would be
-/// used up.
-pub(super) fn copy_if_repeatable(request: &Request<Body>) -> Option<Box<Request<Body>>> {
-    if !is_idempotent(request.method()) || request.headers().contains_key(header::UPGRADE) {
+/// The same request, if nothing of it would be used up.
+pub(super) fn copy_if_at_hand(request: &Request<Body>) -> Option<Box<Request<Body>>> {
+    if request.headers().contains_key(header::UPGRADE) {
         return None;
     }
     let mut again = match request.body() {

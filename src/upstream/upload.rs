@@ -4,7 +4,7 @@
 //! while a part is asked for and isn't there, the client is waited for; at any other time the
 //! application is, and no client is blamed for that.
 
-use super::error::Failure;
+use super::error::{Failure, UpstreamError};
 use crate::body::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -33,6 +33,17 @@ struct State {
     waited: Duration,
     /// What it has brought since then.
     brought: usize,
+    /// What its client sent was no body, or ended early.
+    failed: Option<String>,
+}
+
+impl Progress {
+    /// Why the body failed, if it did: whatever the application said of what it got is no fault of
+    /// its own.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let failed = self.0.lock().failed.clone()?;
+        Some(Failure::Unsent(UpstreamError::RequestBody(failed)))
+    }
 }
 
 impl State {
@@ -143,7 +154,12 @@ impl http_body::Body for Watched {
                     .bring(frame.data_ref().map_or(0, Bytes::len), now);
             }
             // Nothing more is asked for.
-            Poll::Ready(_) => this.progress.0.lock().asked = None,
+            Poll::Ready(None) => this.progress.0.lock().asked = None,
+            Poll::Ready(Some(Err(error))) => {
+                let mut state = this.progress.0.lock();
+                state.asked = None;
+                state.failed = Some(error.to_string());
+            }
         }
         frame
     }

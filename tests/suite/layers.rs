@@ -200,7 +200,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "upstream",
         &[
-            &["head", "repeat", "reserve", "tls", "wire"],
+            &["head", "load", "repeat", "reserve", "tls", "wire"],
             &["link"],
             &["forwarded", "error"],
             &["headers", "upload"],

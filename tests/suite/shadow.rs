@@ -2,7 +2,7 @@
 
 use crate::support::upstream::{FakeUpstream, answer, hang_up};
 use crate::support::{Sidecar, in_time};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tidegate::config;
@@ -443,6 +443,18 @@ async fn the_target_is_asked_by_its_own_name() {
     let name = sidecar.running.address.to_string();
     assert_eq!(sidecar.upstream.seen()[0].header("host"), name);
     assert_eq!(target.seen()[0].header("host"), target.address.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_known_of_the_application_is_not_supposed_of_the_target() {
+    let target = FakeUpstream::start().await;
+    let clear = ("[upstream]\n", "[upstream]\nhttp2 = \"prior-knowledge\"\n");
+    let sidecar = sidecar(&target, &[("flush_at = 4", "flush_at = 1"), clear]).await;
+    agree(&sidecar);
+    sidecar.post("t", "u", "e0", "").await;
+    compared(&sidecar, 1).await;
+    assert_eq!(sidecar.upstream.seen()[0].version, Version::HTTP_2);
+    assert_eq!(target.seen()[0].version, Version::HTTP_11);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

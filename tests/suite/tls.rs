@@ -200,6 +200,8 @@ async fn a_half_open_handshake_is_cut_after_the_heads_time() {
         assert_eq!(read_to_end(&mut half).await, b"", "after {part} bytes");
     }
     // A handshake's time and the first head's are one.
+    let long = ("[server]\n", "[server]\nheader_timeout = \"2s\"\n");
+    let served = serve(&[long]).await;
     let stream = served.connect(&["http/1.1"]).await.unwrap();
     let (mut stream, _) = stream.into_inner();
     read_to_end(&mut stream).await;

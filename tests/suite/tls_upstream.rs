@@ -3,11 +3,12 @@
 
 use crate::crash::configure;
 use crate::support::certificates::{Authority, VALID};
-use crate::support::fronts::TlsFront;
+use crate::support::fronts::{TlsFront, frame, start_refusing};
 use crate::support::process::{Process, run};
 use crate::support::upstream::{FakeUpstream, answer};
 use crate::support::{Answer, Http, in_time};
-use http::{Method, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
+use http_body_util::Full;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use tempfile::TempDir;
 use tokio_rustls::rustls::ServerConfig;
 
 const BOTH: [&str; 2] = ["h2", "http/1.1"];
+
+/// What `/soon` answers is waited for shortly.
+const SOON: &str = "[[relay]]\npath = \"/soon\"\nresponse_timeout = \"200ms\"\n[[write]]";
 
 /// A sidecar in front of an application that speaks TLS.
 struct Before {
@@ -53,7 +57,11 @@ impl Before {
             directory.path(),
             upstream.address,
             "disk",
-            &[(&plain, &url), ("flush_at = 4", "flush_at = 2")],
+            &[
+                (&plain, &url),
+                ("flush_at = 4", "flush_at = 2"),
+                ("[[write]]", SOON),
+            ],
         );
         Self {
             process: Process::start_after(command, &config),
@@ -205,17 +213,31 @@ async fn what_speaks_no_tls_or_goes_meanwhile_is_told_as_such() {
     let closing_at = closing.local_addr().unwrap();
     tokio::spawn(async move { while closing.accept().await.is_ok() {} });
     let plain = FakeUpstream::start().await;
-    for (at, status, error) in [
-        (plain.address, StatusCode::BAD_GATEWAY, "tls_protocol_error"),
-        (closing_at, StatusCode::BAD_GATEWAY, "tls_protocol_error"),
-        (silent_at, StatusCode::GATEWAY_TIMEOUT, "connection_timeout"),
+    let short = "connect_timeout = \"300ms\"\n";
+    for (at, patience, status, error) in [
+        (
+            plain.address,
+            "",
+            StatusCode::BAD_GATEWAY,
+            "tls_protocol_error",
+        ),
+        (
+            closing_at,
+            "",
+            StatusCode::BAD_GATEWAY,
+            "tls_protocol_error",
+        ),
+        (
+            silent_at,
+            short,
+            StatusCode::GATEWAY_TIMEOUT,
+            "connection_timeout",
+        ),
     ] {
-        for more in [
-            "connect_timeout = \"300ms\"",
-            "connect_timeout = \"300ms\"\nhttp2 = \"never\"",
-        ] {
+        for more in ["", "http2 = \"never\""] {
+            let more = format!("{patience}{more}");
             let directory = tempfile::tempdir().unwrap();
-            let url = by_https(directory.path(), at.port(), &root, more);
+            let url = by_https(directory.path(), at.port(), &root, &more);
             let own = format!("url = \"http://{at}\"");
             let config = configure(directory.path(), at, "none", &[(&own, &url)]);
             let process = Process::start(&config);
@@ -442,6 +464,53 @@ async fn calls_share_an_http_2_connection_up_to_its_streams_and_then_another_one
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_carries_no_more_calls_than_its_application_allows_from_the_first_on() {
+    let root = Authority::new("root");
+    let before = Arc::new(Before::start(&root, root.sign().server(&BOTH, None), "").await);
+    before.upstream.limit_streams(3);
+    before.upstream.close_gate();
+    let calls: Vec<_> = (0..10)
+        .map(|number| {
+            let before = Arc::clone(&before);
+            tokio::spawn(async move { before.get(&format!("/{number}")).await.status })
+        })
+        .collect();
+    // None of them waits for another one.
+    before.upstream.until(|seen| seen.len() == 10).await;
+    before.upstream.open_gate();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(before.protocols(), ["h2"; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waited_for_a_connection_in_vain_takes_the_room_that_came_free() {
+    let root = Authority::new("root");
+    let server = root.sign().server(&BOTH, None);
+    let before = Arc::new(Before::start(&root, server, "connect_timeout = \"3s\"").await);
+    before.upstream.limit_streams(1);
+    before.upstream.close_gate();
+    let get = |path: &'static str| {
+        let before = Arc::clone(&before);
+        tokio::spawn(async move { before.get(path).await.status })
+    };
+    let first = get("/first");
+    before.upstream.until(|seen| seen.len() == 1).await;
+    before.front.ignore_new();
+    let second = get("/second");
+    let opening = async {
+        while before.front.ignored() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("a second connection", opening).await;
+    before.upstream.open_gate();
+    assert_eq!(first.await.unwrap(), StatusCode::OK);
+    assert_eq!(second.await.unwrap(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_not_read_stops_no_other_on_its_connection() {
     let root = Authority::new("root");
     let before = Before::start(&root, root.sign().server(&BOTH, None), "").await;
@@ -472,6 +541,78 @@ async fn an_answer_that_is_not_read_stops_no_other_on_its_connection() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(before.upstream.seen()[3].body, large);
     assert_eq!(before.protocols(), ["h2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_abandoned_answers_retire_their_connection_and_end_no_other_call() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let root = Authority::new("root");
+    let before = Arc::new(Before::start(&root, root.sign().server(&BOTH, None), "").await);
+    before.upstream.hold_back(|seen| seen.path == "/held");
+    // More than the kernel takes for a client that reads nothing.
+    let long = bytes::Bytes::from(vec![b'x'; 24 << 20]);
+    before.upstream.answer_with(move |seen| {
+        (seen.path == "/long").then(|| Response::new(Full::new(long.clone())))
+    });
+    let other = Arc::clone(&before);
+    let held = tokio::spawn(async move { other.get("/held").await.status });
+    before.upstream.until(|seen| seen.len() == 1).await;
+    for _ in 0..20 {
+        let mut client = tokio::net::TcpStream::connect(before.process.address)
+            .await
+            .unwrap();
+        client
+            .write_all(b"GET /long HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        client.read_exact(&mut [0; 100]).await.unwrap();
+    }
+    let until_open = async |count| {
+        let reached = async {
+            while before.front.open() != count {
+                assert_eq!(before.get("/x").await.status, StatusCode::OK);
+            }
+        };
+        in_time("connections to the application", reached).await;
+    };
+    // The first one is open for the call that it has.
+    until_open(2).await;
+    before.upstream.open_gate();
+    assert_eq!(held.await.unwrap(), StatusCode::OK);
+    until_open(1).await;
+    assert_eq!(before.protocols(), ["h2", "h2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_has_fallen_silent_gets_no_more_calls() {
+    let root = Authority::new("root");
+    let before = Before::start(&root, root.sign().server(&BOTH, None), "").await;
+    assert_eq!(before.get("/x").await.status, StatusCode::OK);
+    before.front.fall_silent();
+    let lost = before.get("/soon").await;
+    assert_eq!(lost.status, StatusCode::GATEWAY_TIMEOUT, "{lost:?}");
+    assert_eq!(before.get("/x").await.status, StatusCode::OK);
+    assert_eq!(before.protocols(), ["h2", "h2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_broken_body_is_its_own_fault_over_http_2_too() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let root = Authority::new("root");
+    for more in ["", "http2 = \"never\""] {
+        let before = Before::start(&root, root.sign().server(&BOTH, None), more).await;
+        let mut client = tokio::net::TcpStream::connect(before.process.address)
+            .await
+            .unwrap();
+        let head = "POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        client
+            .write_all(format!("{head}5\r\nhello\r\nno chunk\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut status = [0; 12];
+        client.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 400", "{more}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -554,6 +695,39 @@ async fn with_prior_knowledge_http_2_is_spoken_in_the_clear() {
     }
     assert_eq!(upstream.seen()[0].header("te"), "trailers");
     assert_eq!(upstream.seen()[2].body, "a body");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_application_says_it_did_not_process_is_sent_again_whatever_it_asks_for() {
+    let upstream = FakeUpstream::start().await;
+    // Nothing was processed (RFC 9113 §6.8), and REFUSED_STREAM (§7).
+    let go_away = frame(7, 0, &[0; 8]);
+    let refused = frame(3, 1, &[0, 0, 0, 7]);
+    let headers = [("authorization", "t"), ("content-type", "application/json")];
+    let event = "{\"id\":\"a\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":5}";
+    let flush = ("flush_at = 4", "flush_at = 1");
+    for frames in [&go_away, &refused] {
+        for (path, body, status) in [
+            ("/x", "a body", StatusCode::OK),
+            ("/event", event, StatusCode::ACCEPTED),
+        ] {
+            let front = start_refusing(vec![frames.clone()], upstream.address).await;
+            let url = format!("url = \"http://{front}\"\nhttp2 = \"prior-knowledge\"");
+            let once = (
+                "retry_network = [\"10ms\", \"20ms\"]",
+                "retry_network = [\"1h\"]",
+            );
+            let (process, _directory) = start_clear(&url, upstream.address, &[flush, once]).await;
+            let count = upstream.seen().len();
+            let answer = Http::default()
+                .try_call(process.address, Method::POST, path, &headers, body)
+                .await
+                .unwrap();
+            assert_eq!(answer.status, status, "{answer:?}");
+            upstream.until(|seen| seen.len() == count + 1).await;
+        }
+    }
+    assert_eq!(upstream.batches(), [["a"], ["a"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,9 +53,11 @@ pub(super) fn translate(request: Request<Body>) -> Result<Request<Body>, Upstrea
     }
     let mut parts = head.uri.into_parts();
     if let Some(host) = head.headers.remove(header::HOST) {
-        parts.authority = Authority::try_from(host.as_bytes())
-            .ok()
-            .or(parts.authority);
+        // One that can't be written isn't replaced: it would be a call to another host.
+        if !host.is_empty() {
+            let named = Authority::try_from(host.as_bytes());
+            parts.authority = Some(named.map_err(|_| UpstreamError::BadTarget)?);
+        }
     }
     // A Unix socket is spoken to in the clear.
     if parts.scheme != Some(Scheme::HTTPS) {
@@ -67,4 +69,23 @@ pub(super) fn translate(request: Request<Body>) -> Result<Request<Body>, Upstrea
     head.uri = Uri::from_parts(parts).map_err(|_| UpstreamError::BadTarget)?;
     head.version = Version::HTTP_2;
     Ok(Request::from_parts(head, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority_of(host: &str) -> Result<String, UpstreamError> {
+        let request = Request::get("http://application.test/x").header(header::HOST, host);
+        let translated = translate(request.body(Body::empty()).unwrap())?;
+        Ok(translated.uri().authority().unwrap().to_string())
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_an_authority_is_refused_and_not_replaced() {
+        assert_eq!(authority_of("app.test:81").unwrap(), "app.test:81");
+        assert_eq!(authority_of("").unwrap(), "application.test");
+        let refused = authority_of("a b/c").unwrap_err();
+        assert!(matches!(refused, UpstreamError::BadTarget));
+    }
 }

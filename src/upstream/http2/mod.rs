@@ -8,22 +8,24 @@
 //!             └────────────── it is HTTP/1.1 ──────────────────────────────────────▶┘
 //! ```
 //!
-//! - A connection carries at most [`MAX_STREAMS`](load::MAX_STREAMS) calls at once, or as many as
+//! - A connection carries at most [`MAX_STREAMS`](super::load::MAX_STREAMS) calls at once, or as many as
 //!   the application allows if that is less; beyond it another one is opened, so that streams that
 //!   last hold up no other. Each connection has a place among `max_connections`, and each call has
 //!   its own among those of calls.
 //! - Those that wait for a connection wait for the same one, and share its failure.
 //! - A stream may have `STREAM_WINDOW` bytes under way that its client hasn't taken, and the
 //!   connection that many for each of its streams: one that isn't read stops no other.
-//! - A connection without calls closes after `upstream.idle_timeout`.
+//! - A connection without calls closes after `upstream.idle_timeout`. After a few calls that were
+//!   abandoned it takes no more (`load.rs`), and closes when those that it has are over.
+//! - A connection on which nothing came while a call waited for its answer in vain takes no more.
 //! - `:authority` is what Host would be (RFC 9113 §8.3.1), whatever the connection leads to.
 
-mod load;
 mod message;
 
 use super::connector::Connector;
 use super::error::{self, Failure, UpstreamError};
 use super::link::Link;
+use super::load::{Load, OpenStream};
 use super::settings::{Http2Use, UpstreamSettings};
 use super::tls::Offer;
 use crate::body::Body;
@@ -33,14 +35,14 @@ use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
-use load::{Load, OpenStream};
 use message::{Running, shake_hands, translate};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -65,6 +67,8 @@ struct Origins {
     /// HTTP/2 is offered over TLS.
     negotiates: bool,
     idle: Duration,
+    /// So long the application has to begin to speak.
+    patience: Duration,
     /// Numbers connections.
     last: AtomicU64,
     /// As many as the configuration names. Locked for a look-up.
@@ -109,6 +113,7 @@ impl Http2 {
                 clear,
                 negotiates,
                 idle: settings.idle_timeout,
+                patience: settings.connect_timeout,
                 last: AtomicU64::new(0),
                 origins: Mutex::default(),
             }))
@@ -124,6 +129,16 @@ impl Http2 {
             over_tls || self.0.clear.as_ref() == Some(key)
         };
         key_of(request.uri()).filter(|key| !upgrades && may_speak(key))
+    }
+
+    /// The application hasn't chosen HTTP/1.1 for such requests yet.
+    pub(super) fn may_carry<B>(&self, request: &Request<B>) -> bool {
+        let has_chosen_http1 = |key: &Key| {
+            let origins = self.0.origins.lock();
+            origins.get(key).is_some_and(|origin| origin.is_http1)
+        };
+        self.origin_of(request)
+            .is_some_and(|key| !has_chosen_http1(&key))
     }
 
     /// A connection with room for a call; none: the application has chosen HTTP/1.1.
@@ -146,7 +161,12 @@ impl Http2 {
                 let open = || Arc::clone(&self.0).begin_opening(key.clone());
                 origin.opening.get_or_insert_with(open).clone()
             };
-            opening.await?;
+            if let Err(error) = opening.await {
+                // Calls that have ended meanwhile left room.
+                let mut origins = self.0.origins.lock();
+                let reserved = origins.get_mut(key).and_then(Origin::reserve);
+                return reserved.map(Some).ok_or(error);
+            }
         }
     }
 
@@ -169,13 +189,17 @@ impl Http2 {
                 mut sender,
                 link,
             } = reserved;
-            let mut failed = match sender.try_send_request(request).await {
+            let awaited = AwaitedHead::begin(&self.0, key, number, &link);
+            let result = sender.try_send_request(request).await;
+            awaited.end();
+            let mut failed = match result {
                 Ok(mut response) => {
                     response.extensions_mut().insert(link);
                     return Ok(response);
                 }
                 Err(failed) => failed,
             };
+            link.note_end_of_answer();
             let unsent = failed.take_message();
             let error = failed.into_error();
             if unsent.is_some() || error::is_of_connection(&error) {
@@ -246,12 +270,16 @@ impl Origins {
             return Ok(());
         }
         let link = stream.link();
-        let (sender, connection) = shake_hands(stream)
+        let (sender, mut connection) = shake_hands(stream)
             .await
             .map_err(|error| UpstreamError::from_connection(&error))?;
+        let settled = settle(&mut connection, &link);
+        tokio::time::timeout(self.patience, settled)
+            .await
+            .map_err(|_| UpstreamError::ConnectionTimeout)??;
         let (number, load) = (
             self.last.fetch_add(1, Ordering::Relaxed),
-            Arc::new(Load::new()),
+            Arc::new(Load::new(connection.current_max_send_streams())),
         );
         if let Some(origin) = self.origins.lock().get_mut(key) {
             origin.connections.push(Connection {
@@ -293,6 +321,7 @@ impl Origins {
                     return;
                 }
                 () = tokio::time::sleep_until(look) => {}
+                () = load.wait_until_over() => {}
             }
             // ORDER: forgotten under the lock that calls are counted under, so that none comes
             // meanwhile.
@@ -318,6 +347,62 @@ impl Origins {
             .connections
             .retain(|one| one.number != number || !is_so(one));
         !origin.connections.iter().any(|one| one.number == number)
+    }
+}
+
+/// Runs a connection until the application has said how many calls it allows: its first bytes are
+/// its settings (RFC 9113 §3.4).
+///
+/// # Errors
+/// The connection ended before.
+async fn settle(connection: &mut Running, link: &Link) -> Result<(), UpstreamError> {
+    let ended = poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if link.count_received() > 0 => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    let Some(ended) = ended.await else {
+        return Ok(());
+    };
+    Err(match (link.refusal(), ended) {
+        (Some(refusal), _) => UpstreamError::Tls(refusal),
+        (None, Err(error)) => UpstreamError::from_connection(&error),
+        (None, Ok(())) => UpstreamError::ConnectionTerminated("it said nothing".to_owned()),
+    })
+}
+
+/// A call that waits for the head of its answer. One that is given up though nothing at all has come
+/// meanwhile leaves its connection to those that it has: its peer may be gone without a word.
+struct AwaitedHead<'a> {
+    origins: &'a Origins,
+    key: &'a Key,
+    number: u64,
+    link: &'a Link,
+    /// What had come when it began; none: it isn't awaited any more.
+    received: Option<usize>,
+}
+
+impl<'a> AwaitedHead<'a> {
+    fn begin(origins: &'a Origins, key: &'a Key, number: u64, link: &'a Link) -> Self {
+        Self {
+            origins,
+            key,
+            number,
+            link,
+            received: Some(link.count_received()),
+        }
+    }
+
+    fn end(mut self) {
+        self.received = None;
+    }
+}
+
+impl Drop for AwaitedHead<'_> {
+    fn drop(&mut self) {
+        if self.received == Some(self.link.count_received()) {
+            self.origins.forget(self.key, self.number, |_| true);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
@@ -72,6 +72,8 @@ pub struct FakeUpstream {
     came: Arc<Notify>,
     gate: Arc<Semaphore>,
     held: Arc<AtomicUsize>,
+    /// Calls on one connection over HTTP/2 at once.
+    streams: Arc<AtomicU32>,
 }
 
 /// An answer with a JSON body.
@@ -104,16 +106,20 @@ impl FakeUpstream {
             came: Arc::default(),
             gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             held: Arc::default(),
+            streams: Arc::new(AtomicU32::new(200)),
         };
         let copy = fake.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let fake = copy.clone();
                 let service = service_fn(move |request| fake.clone().handle(request));
+                let streams = copy.streams.load(Ordering::SeqCst);
                 tokio::spawn(async move {
+                    let mut server = auto::Builder::new(TokioExecutor::new());
+                    server.http2().max_concurrent_streams(streams);
                     // A client may go at any moment.
                     drop(
-                        auto::Builder::new(TokioExecutor::new())
+                        server
                             .serve_connection_with_upgrades(TokioIo::new(stream), service)
                             .await,
                     );
@@ -172,6 +178,11 @@ impl FakeUpstream {
         } else {
             Ok(answer)
         }
+    }
+
+    /// Connections from now on carry so many calls at once over HTTP/2.
+    pub fn limit_streams(&self, streams: u32) {
+        self.streams.store(streams, Ordering::SeqCst);
     }
 
     /// Requests are not remembered from now on.
