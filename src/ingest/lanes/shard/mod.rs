@@ -24,7 +24,7 @@ use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, V
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::lanes::window::{
-    Asker, Batch, Entry as _, Groups, Lanes, Pending, Survey, Verdict,
+    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, Pending, Survey, Trace, Verdict,
 };
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
@@ -347,6 +347,25 @@ impl Shard {
         for slots in self.slots() {
             self.state.lock().lanes.survey_in(slots, groups);
         }
+    }
+
+    /// Shows the pending events of an id that lanes have in their hands, and the lanes whose batches
+    /// are on their way. Neither may ask for the shard.
+    pub fn find(
+        &self,
+        id: &str,
+        mut see: impl FnMut(Found<'_, Kept>),
+        mut see_flight: impl FnMut(Flight<'_>),
+    ) {
+        for slots in self.slots() {
+            let state = self.state.lock();
+            state.lanes.find_in(slots, id, &mut see, &mut see_flight);
+        }
+    }
+
+    /// What is remembered of the event of this number, which is settled.
+    pub fn trace(&self, seq: u64) -> Trace {
+        self.state.lock().lanes.trace(seq)
     }
 
     /// The places of all lanes, in pieces for which the lock may be held.

@@ -1,0 +1,125 @@
+//! How the last events ended that were settled: for an operator who asks for one of them.
+//!
+//! An event that is pending is known by its lane, and a dead letter by its pile; neither is here.
+//! Nothing is copied: what an event leaves behind moves into a ring when its batch is settled.
+
+use crate::clock::millis;
+use crate::event::{EventId, GroupIndex, Outcome, UserId};
+use crate::identity::keys;
+use crate::ingest::accept::admit::Admitted;
+use crate::ingest::lanes::shard::Kept;
+use crate::ingest::lanes::window::Settled;
+use crate::ingest::ring::Ring;
+use parking_lot::{Mutex, MutexGuard};
+use std::borrow::Cow;
+
+/// Ends that are remembered.
+pub(crate) const MOST: usize = 10_000;
+
+/// How an event ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The application took it.
+    Accepted,
+    /// The application had it already.
+    Duplicate,
+    /// This newer event was sent in its place.
+    Superseded(EventId),
+}
+
+/// What is left of an event that was settled.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) id: EventId,
+    /// As operators see it: not where it is a secret.
+    pub(crate) user: UserId,
+    pub(crate) group: GroupIndex,
+    /// Its number in the journal.
+    pub(crate) seq: u64,
+    /// Its key among the seen ids.
+    pub(crate) seen: [u8; 16],
+    /// Unix milliseconds.
+    pub(crate) received_ms: u64,
+    /// Unix milliseconds.
+    pub(crate) settled_ms: u64,
+    pub(crate) ending: Ending,
+    /// Times it was named as failed.
+    pub(crate) failed: u32,
+    /// The application's last status for its lane.
+    pub(crate) status: Option<u16>,
+}
+
+/// The last ends.
+#[derive(Debug)]
+pub(crate) struct Lives {
+    // Held for the pushes of one settled batch, and for an operator's look.
+    ended: Mutex<Ring<Ended>>,
+}
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self {
+            ended: Mutex::new(Ring::new(MOST)),
+        }
+    }
+}
+
+impl Lives {
+    /// Begins to note the ends of one settled batch.
+    pub(super) fn begin(&self) -> Noting<'_> {
+        Noting(self.ended.lock())
+    }
+
+    /// Those of this id, oldest first.
+    pub(crate) fn find(&self, id: &str) -> Vec<Ended> {
+        let ended = self.ended.lock();
+        let all = ended.iter().map(|(_, one)| one);
+        all.filter(|one| one.id.as_str() == id).cloned().collect()
+    }
+}
+
+/// While it lives, ends are noted.
+pub(super) struct Noting<'a>(MutexGuard<'a, Ring<Ended>>);
+
+impl Noting<'_> {
+    /// Notes how an event ended, unless it is a dead letter, which its pile knows; what is left is
+    /// its obligation and its outcome. `now`: Unix milliseconds.
+    pub(super) fn take_obligation(
+        &mut self,
+        settled: Settled<Kept>,
+        now: u64,
+    ) -> (Admitted, Outcome) {
+        let Settled {
+            entry,
+            outcome,
+            failed,
+            status,
+        } = settled;
+        let (seq, event, ticket) = (*entry).into_parts();
+        let ending = match &outcome {
+            Outcome::Accepted => Some(Ending::Accepted),
+            Outcome::Duplicate => Some(Ending::Duplicate),
+            Outcome::Superseded { by } => Some(Ending::Superseded(by.clone())),
+            Outcome::Dead(_) => None,
+        };
+        if let Some(ending) = ending {
+            let user = match keys::shown_user(&event) {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(hash) => UserId::try_new(&hash).ok(),
+            };
+            self.0.push(Ended {
+                id: event.id,
+                user: user.unwrap_or(event.lane.user),
+                group: event.lane.group,
+                seq,
+                seen: ticket.seen(),
+                received_ms: millis(event.received_at),
+                settled_ms: now,
+                ending,
+                failed,
+                status,
+            });
+        }
+        (ticket, outcome)
+    }
+}
