@@ -7,6 +7,8 @@
 
 mod adapters;
 mod admin_listener;
+mod admin_settings;
+mod admin_token;
 mod cache_keys;
 mod cache_parts;
 mod caching;
@@ -35,6 +37,7 @@ mod layers;
 mod learn;
 mod learn_live;
 mod limits;
+mod lives;
 mod losses;
 mod memory;
 mod modes;
