@@ -144,10 +144,10 @@ impl Admin {
             "/flush" | "/invalidate" | "/config/reload" => refuse_method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "allowed: GET / /live /healthz /readyz /status /metrics /modes /observe /parity /learn \
-                 /dead-letters /dead-letters/NAME, PUT /modes, DELETE /dead-letters /dead-letters/NAME /learn, POST \
-                 /flush /invalidate?tag=TAG /config/reload /learn?for=LENGTH /learn/proposal /dead-letters/replay \
-                 /dead-letters/NAME/replay\n",
+                "allowed: GET / /live /healthz /readyz /status /metrics /events/ID /modes /observe /parity /learn \
+                 /config /log-level /dead-letters /dead-letters/NAME, PUT /modes /log-level, DELETE /dead-letters \
+                 /dead-letters/NAME /learn /log-level, POST /flush /invalidate?tag=TAG /config/reload \
+                 /learn?for=LENGTH /learn/proposal /dead-letters/replay /dead-letters/NAME/replay\n",
             ),
         }
     }

@@ -2,10 +2,9 @@
 //! addresses that are taken. It changes nothing.
 
 use crate::config::Config;
-use crate::journal::directory::{FORMAT_FILE, known_format, lock_as_it_is, refuse_others};
-use crate::journal::error::OpenError;
-use crate::journal::settings::Durability;
-use crate::journal::vault::Vault;
+use crate::journal::directory::FORMAT_FILE;
+use crate::journal::recover;
+use crate::journal::settings::{Durability, JournalSettings};
 use rustix::fs::{Access, access};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -25,12 +24,9 @@ pub(super) struct Findings {
 pub(super) fn look(config: &Config) -> Findings {
     let mut findings = Findings::default();
     let journal = &config.journal;
-    if let Err(error) = Vault::new(journal.key_file.as_deref(), &journal.old_key_files) {
-        findings.problems.push(error.to_string());
-    }
     let is_needed = !config.groups.is_empty() && journal.durability != Durability::None;
     if is_needed || journal.path.join(FORMAT_FILE).exists() {
-        findings.look_at_directory(&journal.path);
+        findings.look_at_journal(journal);
     }
     findings.look_at_address("server.listen", config.server.listen);
     findings.look_at_address("admin.listen", config.admin.listen);
@@ -38,25 +34,24 @@ pub(super) fn look(config: &Config) -> Findings {
 }
 
 impl Findings {
-    fn look_at_directory(&mut self, path: &Path) {
-        if !path.exists() {
-            let above = path.ancestors().skip(1).find(|above| above.exists());
-            // The first ancestor of a relative path is empty.
-            let above = above.filter(|above| !above.as_os_str().is_empty());
-            return self.look_whether_writable(path, above.unwrap_or(Path::new(".")));
-        }
-        let looked = refuse_others(path)
-            .and_then(|()| known_format(path))
-            .and_then(|_| lock_as_it_is(path));
-        match looked {
-            Ok(_) => {}
-            Err(error @ OpenError::InUse(_)) => self
-                .warnings
-                .push(format!("{error}; is this a sidecar that runs already?")),
+    fn look_at_journal(&mut self, settings: &JournalSettings) {
+        let path = &settings.path;
+        match recover::look_ahead(settings) {
+            Ok(true) => {}
+            Ok(false) => self.warnings.push(format!(
+                "journal {} is in use by another process; is this a sidecar that runs already?",
+                path.display()
+            )),
             Err(error) => self.problems.push(error.to_string()),
         }
-        self.look_whether_writable(path, path);
-        self.look_whose_it_is(path);
+        if path.exists() {
+            self.look_whether_writable(path, path);
+            return self.look_whose_it_is(path);
+        }
+        let above = path.ancestors().skip(1).find(|above| above.exists());
+        // The first ancestor of a relative path is empty.
+        let above = above.filter(|above| !above.as_os_str().is_empty());
+        self.look_whether_writable(path, above.unwrap_or(Path::new(".")));
     }
 
     fn look_whether_writable(&mut self, journal: &Path, there: &Path) {

@@ -14,6 +14,7 @@ mod cache_parts;
 mod caching;
 mod changes;
 mod chaos;
+mod check;
 mod collapse;
 mod comparison;
 mod compat_kinds;
