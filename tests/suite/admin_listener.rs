@@ -168,7 +168,7 @@ async fn status_says_why_lanes_wait_how_the_application_is_and_what_the_modes_ar
         ("/groups/0/name", json!("progress")),
         ("/groups/0/pending", json!(3)),
         ("/groups/0/circuit", json!("closed")),
-        ("/modes/0/route", json!("/event")),
+        ("/modes/0/path", json!("/event")),
         ("/modes/0/mode", json!("coalesce")),
         ("/pending/events", json!(3)),
         ("/balanced", json!(true)),

@@ -160,13 +160,13 @@ async fn a_dead_letter_says_why_and_an_id_of_several_users_is_a_list() {
         let of_bob = seen
             .headers
             .get("authorization")
-            .is_some_and(|token| token == "bob");
+            .is_some_and(|token| token == "token-bob");
         (seen.path == "/batch" && of_bob).then(|| answer(422, json!({})))
     });
     // One id, as clients may write it.
     let id = "a/b ü";
     for user in ["ann", "bob"] {
-        sidecar.event(user, user, id).await;
+        sidecar.event(&format!("token-{user}"), user, id).await;
     }
     sidecar.flush().await;
     sidecar
@@ -201,6 +201,18 @@ async fn a_dead_letter_says_why_and_an_id_of_several_users_is_a_list() {
         said.contains("the last 10000 that were settled since the start"),
         "{said}"
     );
+    // A user whose name is the credential itself.
+    sidecar.event("its-own-name", "its-own-name", "d").await;
+    for state in ["pending", "settled"] {
+        let life = life(&sidecar, "d").await;
+        assert_eq!(life["state"], state);
+        assert!(
+            life["user"].as_str().unwrap().starts_with("hash:"),
+            "{life:#}"
+        );
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.accepted == 2).await;
+    }
     let refused = sidecar.admin(Method::DELETE, "/events/c").await;
     assert_eq!(refused.status, StatusCode::METHOD_NOT_ALLOWED);
 }

@@ -4,7 +4,7 @@
 //! Nothing is copied: what an event leaves behind moves into a ring when its batch is settled.
 
 use crate::clock::millis;
-use crate::event::{EventId, GroupIndex, Outcome, UserId};
+use crate::event::{Context, Event, EventId, GroupIndex, Outcome, UserId};
 use crate::identity::keys;
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::lanes::shard::Kept;
@@ -12,6 +12,7 @@ use crate::ingest::lanes::window::Settled;
 use crate::ingest::ring::Ring;
 use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Ends that are remembered.
 pub(crate) const MOST: usize = 10_000;
@@ -67,7 +68,10 @@ impl Default for Lives {
 impl Lives {
     /// Begins to note the ends of one settled batch.
     pub(super) fn begin(&self) -> Noting<'_> {
-        Noting(self.ended.lock())
+        Noting {
+            ended: self.ended.lock(),
+            last: None,
+        }
     }
 
     /// Those of this id, oldest first.
@@ -79,9 +83,41 @@ impl Lives {
 }
 
 /// While it lives, ends are noted.
-pub(super) struct Noting<'a>(MutexGuard<'a, Ring<Ended>>);
+pub(super) struct Noting<'a> {
+    ended: MutexGuard<'a, Ring<Ended>>,
+    /// Events that are settled together mostly are one user's.
+    last: Option<LastUser>,
+}
+
+/// Whether the user of the event before is a secret.
+struct LastUser {
+    context: Arc<Context>,
+    user: UserId,
+    /// What is shown of it, if it is one.
+    hash: Option<UserId>,
+}
 
 impl Noting<'_> {
+    /// What is shown of an event's user, if it is a secret.
+    fn hash_secret_user(&mut self, event: &Event) -> Option<UserId> {
+        if let Some(last) = &self.last
+            && Arc::ptr_eq(&last.context, &event.context)
+            && last.user == event.lane.user
+        {
+            return last.hash.clone();
+        }
+        let hash = match keys::shown_user(event) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(hash) => UserId::try_new(&hash).ok(),
+        };
+        self.last = Some(LastUser {
+            context: Arc::clone(&event.context),
+            user: event.lane.user.clone(),
+            hash: hash.clone(),
+        });
+        hash
+    }
+
     /// Notes how an event ended, unless it is a dead letter, which its pile knows; what is left is
     /// its obligation and its outcome. `now`: Unix milliseconds.
     pub(super) fn take_obligation(
@@ -103,13 +139,10 @@ impl Noting<'_> {
             Outcome::Dead(_) => None,
         };
         if let Some(ending) = ending {
-            let user = match keys::shown_user(&event) {
-                Cow::Borrowed(_) => None,
-                Cow::Owned(hash) => UserId::try_new(&hash).ok(),
-            };
-            self.0.push(Ended {
+            let hash = self.hash_secret_user(&event);
+            self.ended.push(Ended {
                 id: event.id,
-                user: user.unwrap_or(event.lane.user),
+                user: hash.unwrap_or(event.lane.user),
                 group: event.lane.group,
                 seq,
                 seen: ticket.seen(),

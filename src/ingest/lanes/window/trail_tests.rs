@@ -22,7 +22,7 @@ fn each_window_is_remembered_with_why_it_was_sealed() {
     (1..=4).for_each(|seq| all.push(now, event(seq, 1, 1)));
     assert_eq!(sealed_by(&mut all, 2), "count");
     let large = Model {
-        bytes: 290,
+        bytes: 287,
         ..event(5, 1, 1)
     };
     all.push(now, large);
