@@ -12,7 +12,7 @@ pub(super) const PREFIX: &str = "/events/";
 
 /// `GET /events/{id}`: one life; a list where several events have the id.
 pub(super) async fn show_event(setup: &Setup, path: &str) -> Response<Body> {
-    let id = path.trim_start_matches(PREFIX);
+    let id = path.strip_prefix(PREFIX).unwrap_or_default();
     let Ok(id) = percent_encoding::percent_decode_str(id).decode_utf8() else {
         return text(StatusCode::BAD_REQUEST, "the id is not UTF-8\n");
     };

@@ -37,7 +37,7 @@ impl Token {
         &self.0
     }
 
-    /// The token of a file. A warning is logged if others than the file's owner may read it.
+    /// The token of a file.
     ///
     /// # Errors
     /// The file can't be read, or holds no token.
@@ -48,16 +48,21 @@ impl Token {
         };
         let unreadable = |error: std::io::Error| wrong(format!("can't be read: {error}"));
         let file = std::fs::File::open(path).map_err(unreadable)?;
-        warn_if_shared(path, &file);
         let mut content = Vec::new();
         // A line break may follow the token.
         let mut limited = std::io::Read::take(file, MOST as u64 + 3);
         std::io::Read::read_to_end(&mut limited, &mut content).map_err(unreadable)?;
         let content = String::from_utf8(content)
             .map_err(|_| wrong(format!("found bytes that are no text; {ALLOWED}")))?;
-        content
-            .parse()
-            .map_err(|found| wrong(format!("{found}; {ALLOWED}")))
+        content.parse().map_err(wrong)
+    }
+
+    /// Whether others than its owner may read or write the token's file.
+    #[must_use]
+    pub fn is_shared(path: &Path) -> bool {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path).map(|found| found.permissions().mode());
+        mode.is_ok_and(|mode| mode & 0o077 != 0)
     }
 }
 
@@ -65,24 +70,28 @@ impl FromStr for Token {
     type Err = String;
 
     /// # Errors
-    /// What was found instead of a token; nothing of its characters.
+    /// What was found instead of a token, which shows nothing of it, and what is allowed.
     fn from_str(content: &str) -> Result<Self, String> {
         let line = content.strip_suffix('\n').unwrap_or(content);
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let count = line.chars().count();
-        if line.contains(['\n', '\r']) {
-            return Err(format!("found {} lines", line.split('\n').count()));
+        match find_problem(line) {
+            None => Ok(Self(line.to_owned())),
+            Some(found) => Err(format!("{found}; {ALLOWED}")),
         }
-        if let Some(place) = line.chars().position(|c| !c.is_ascii_graphic()) {
-            return Err(format!("found another character at place {}", place + 1));
-        }
-        if count < FEWEST {
-            return Err(format!("found {count} characters"));
-        }
-        if count > MOST {
-            return Err(format!("found more than {MOST} characters"));
-        }
-        Ok(Self(line.to_owned()))
+    }
+}
+
+fn find_problem(line: &str) -> Option<String> {
+    if line.contains(['\n', '\r']) {
+        return Some(format!("found {} lines", line.split('\n').count()));
+    }
+    if let Some(place) = line.chars().position(|c| !c.is_ascii_graphic()) {
+        return Some(format!("found another character at place {}", place + 1));
+    }
+    match line.len() {
+        FEWEST..=MOST => None,
+        count @ 0..FEWEST => Some(format!("found {count} characters")),
+        _ => Some(format!("found more than {MOST} characters")),
     }
 }
 
@@ -94,15 +103,16 @@ pub struct TokenError {
     problem: String,
 }
 
-fn warn_if_shared(path: &Path, file: &std::fs::File) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = file.metadata().map(|found| found.permissions().mode());
-    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+/// The hash of the file's token. A warning is logged if others than its owner may read it.
+fn read_hash(path: &Path, key: &[u8; 32]) -> Result<blake3::Hash, TokenError> {
+    let token = Token::read(path)?;
+    if Token::is_shared(path) {
         tracing::warn!(
             path = %path.display(),
             "others than its owner may read or write admin.token_file; allowed is mode 0600"
         );
     }
+    Ok(blake3::keyed_hash(key, token.0.as_bytes()))
 }
 
 /// What may be asked without a token where there is one.
@@ -126,8 +136,7 @@ impl Guard {
             path: path.to_owned(),
             problem: format!("the system gave no random numbers: {error}"),
         })?;
-        let token = Token::read(path)?;
-        let wanted = blake3::keyed_hash(&key, token.0.as_bytes());
+        let wanted = read_hash(path, &key)?;
         Ok(Self {
             path: path.to_owned(),
             key,
@@ -141,8 +150,8 @@ impl Guard {
     /// # Errors
     /// As for [`new`](Self::new); the token of before is wanted still.
     pub(crate) fn renew(&self) -> Result<(), TokenError> {
-        let token = Token::read(&self.path)?;
-        *self.wanted.write() = blake3::keyed_hash(&self.key, token.0.as_bytes());
+        let hash = read_hash(&self.path, &self.key)?;
+        *self.wanted.write() = hash;
         Ok(())
     }
 
@@ -235,7 +244,10 @@ mod tests {
             ),
             (&long, "found more than 4096 characters"),
         ] {
-            assert_eq!(content.parse::<Token>().unwrap_err(), found);
+            assert_eq!(
+                content.parse::<Token>().unwrap_err(),
+                format!("{found}; {ALLOWED}")
+            );
         }
         let error = Token::read(file("short").path()).unwrap_err().to_string();
         assert!(

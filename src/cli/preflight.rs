@@ -1,6 +1,7 @@
 //! What `run` would trip over and the file alone doesn't show: keys, the journal's directory,
 //! addresses that are taken. It changes nothing.
 
+use crate::admin::Token;
 use crate::config::Config;
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover;
@@ -15,8 +16,8 @@ use std::path::Path;
 pub(super) struct Findings {
     /// `run` would end with these.
     pub(super) problems: Vec<String>,
-    /// It would end with these if it were started now; they may be the doing of a sidecar that
-    /// runs.
+    /// What is hardly meant, and what it would end with if it were started now, which may be the
+    /// doing of a sidecar that runs.
     pub(super) warnings: Vec<String>,
 }
 
@@ -27,6 +28,17 @@ pub(super) fn look(config: &Config) -> Findings {
     let is_needed = !config.groups.is_empty() && journal.durability != Durability::None;
     if is_needed || journal.path.join(FORMAT_FILE).exists() {
         findings.look_at_journal(journal);
+    }
+    if let Some(path) = config
+        .admin
+        .token_file
+        .as_deref()
+        .filter(|path| Token::is_shared(path))
+    {
+        findings.warnings.push(format!(
+            "others than its owner may read or write admin.token_file {}; allowed is mode 0600",
+            path.display()
+        ));
     }
     findings.look_at_address("server.listen", config.server.listen);
     findings.look_at_address("admin.listen", config.admin.listen);

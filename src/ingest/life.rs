@@ -146,10 +146,10 @@ impl Operations {
             now_ms: millis(shared.clock.now()),
         };
         let mut lives = pending(shared, &times, id);
-        let letters = shared.dead.find_id(id);
+        let letters = shared.dead.find_id(id, MOST);
         lives.extend(letters.iter().map(|letter| dead(shared, &times, letter)));
-        let ended = shared.lives.find(id).into_iter().rev();
-        lives.extend(ended.map(|one| settled(shared, &times, &one)));
+        let ended = shared.lives.find(id, MOST);
+        lives.extend(ended.iter().map(|one| settled(shared, &times, one)));
         lives.truncate(MOST);
         lives
     }
@@ -164,8 +164,10 @@ fn pending(shared: &Shared, times: &Times, id: &str) -> Vec<Life> {
     let mut found: Vec<(GroupIndex, Owner, UserId)> = Vec::new();
     let mut flights = Vec::new();
     for shard in &shared.shards {
+        let most = MOST.saturating_sub(lives.len());
         shard.find(
             id,
+            most,
             |one| {
                 let event = one.entry.event();
                 found.push((event.lane.group, event.owner, event.lane.user.clone()));

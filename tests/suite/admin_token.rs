@@ -204,6 +204,7 @@ fn without_a_token_nothing_beyond_loopback_starts_and_a_wrong_file_is_named() {
     guarded.write_token("no token");
     for command in ["check", "run"] {
         let (code, said) = run(&[command], &guarded.config(), &[]);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(code, Some(1), "{said}");
         let wanted = "token: found another character at place 3; allowed is one line of 16 to";
         assert!(said.contains(wanted), "{said}");
@@ -216,4 +217,19 @@ fn without_a_token_nothing_beyond_loopback_starts_and_a_wrong_file_is_named() {
         said.contains("admin.listen: found 0.0.0.0:0; without admin.token_file"),
         "{said}"
     );
+}
+
+#[test]
+fn a_token_that_others_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let guarded = Guarded::new("127.0.0.1:0", "");
+    for (mode, is_shared) in [(0o644, true), (0o640, true), (0o600, false), (0o400, false)] {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(guarded.path("token"), permissions).unwrap();
+        let (code, said) = run(&["check"], &guarded.config(), &[]);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(code, Some(0), "{said}");
+        let warned = said.contains("others than its owner may read or write admin.token_file");
+        assert_eq!(warned, is_shared, "{mode:o}: {said}");
+    }
 }

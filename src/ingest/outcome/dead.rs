@@ -388,13 +388,14 @@ impl DeadLetters {
             .collect()
     }
 
-    /// The letters of an event id, oldest first.
+    /// The letters of an event id, oldest first, at most so many.
     #[must_use]
-    pub fn find_id(&self, id: &str) -> Vec<DeadLetter> {
+    pub fn find_id(&self, id: &str, most: usize) -> Vec<DeadLetter> {
         let pile = self.pile.lock();
         let letters = pile.letters.values().map(|kept| &kept.letter);
         letters
             .filter(|letter| letter.event.id.as_str() == id)
+            .take(most)
             .cloned()
             .collect()
     }

@@ -74,11 +74,12 @@ impl Lives {
         }
     }
 
-    /// Those of this id, oldest first.
-    pub(crate) fn find(&self, id: &str) -> Vec<Ended> {
+    /// Those of this id, newest first, at most so many.
+    pub(crate) fn find(&self, id: &str, most: usize) -> Vec<Ended> {
         let ended = self.ended.lock();
-        let all = ended.iter().map(|(_, one)| one);
-        all.filter(|one| one.id.as_str() == id).cloned().collect()
+        let all = ended.iter().rev().map(|(_, one)| one);
+        let found = all.filter(|one| one.id.as_str() == id);
+        found.take(most).cloned().collect()
     }
 }
 

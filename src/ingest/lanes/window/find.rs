@@ -73,15 +73,16 @@ pub struct Flight<'a> {
 }
 
 impl<E: Entry> Lanes<E> {
-    /// Shows the events of this id that lanes in these places have in their hands, and the lanes
-    /// whose batches are on their way.
+    /// Shows the events of this id that lanes in these places have in their hands, at most so many,
+    /// and the lanes whose batches are on their way. How many it has shown.
     pub fn find_in<'a>(
         &'a self,
         slots: Range<usize>,
-        id: &str,
+        (id, most): (&str, usize),
         mut see: impl FnMut(Found<'a, E>),
         mut see_flight: impl FnMut(Flight<'a>),
-    ) {
+    ) -> usize {
+        let mut shown = 0;
         for (key, lane) in self.lanes.iter_in(slots) {
             if matches!(lane.phase(), Phase::InFlight { .. }) {
                 see_flight(Flight {
@@ -91,7 +92,8 @@ impl<E: Entry> Lanes<E> {
             }
             for (queued, is_open) in held(lane) {
                 for (one, covered_by) in with_covered(queued) {
-                    if one.entry.id().as_str() == id {
+                    if shown < most && one.entry.id().as_str() == id {
+                        shown += 1;
                         see(Found {
                             entry: &one.entry,
                             failed: one.failed,
@@ -104,6 +106,7 @@ impl<E: Entry> Lanes<E> {
                 }
             }
         }
+        shown
     }
 
     /// What is remembered of the event of this number, which is settled.

@@ -95,7 +95,8 @@ fn a_pending_event_is_found_with_what_it_waits_for() {
         let (mut found, mut flights) = (Vec::new(), 0);
         let id = event(seq, 1, 1).id;
         let see = |one: Found<'_, Model>| found.push((one.entry.seq, one.wait.as_str()));
-        all.find_in(0..all.slots(), id.as_str(), see, |_| flights += 1);
+        let shown = all.find_in(0..all.slots(), (id.as_str(), 7), see, |_| flights += 1);
+        assert_eq!(shown, found.len());
         (found, flights)
     };
     all.push(now, event(1, 1, 1));
