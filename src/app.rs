@@ -3,11 +3,11 @@
 mod rehearsal;
 mod reload;
 
-use crate::admin::{self, Admin, Reload, Reloaded};
+use crate::admin::{self, Admin, LogFilter, Reload, Reloaded};
 use crate::cache::store::Store;
 use crate::cache::tags::Tags;
 use crate::clock::{self, Clock};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::drain::Drain;
 use crate::gateway::{self, Gateway};
 use crate::identity::Identity;
@@ -48,12 +48,14 @@ const LAST_GROUP: Duration = Duration::from_secs(5);
 const TELL: Duration = Duration::from_secs(2);
 
 /// What is not configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Wall clock.
     pub clock: Clock,
     /// The configuration's file, to be read anew when asked, and its text.
     pub file: Option<(PathBuf, String)>,
+    /// What is logged, where the log is this process's own.
+    pub log: Option<Arc<dyn LogFilter>>,
 }
 
 /// A sidecar that runs.
@@ -91,7 +93,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let began = Instant::now();
     let admin_places = share_out(&mut config);
     let routes = config.routes();
-    let Options { clock, file } = options;
+    let Options { clock, file, log } = options;
     // What the journal holds is back in its windows before anybody can call.
     let journal = keeping(&config).await?;
     let (secret, durability, directory) = match &journal {
@@ -111,8 +113,17 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
             .for_each(|route| route.switch.suppose_it_was_on());
     }
     let modes = restore_modes(&routes, directory, &metrics, &clock);
-    let reload = file.map(|(path, text)| {
-        let reloader = Reloader::new(path, text, modes.clone(), config.server.tls.clone());
+    let guard = config.admin.guard()?.map(Arc::new);
+    let shown = file
+        .as_ref()
+        .map(|(_, text)| config::show(text, std::env::vars()));
+    let reload = file.map(|file| {
+        let reloader = Reloader::new(
+            file,
+            modes.clone(),
+            config.server.tls.clone(),
+            guard.clone(),
+        );
         Arc::new(move || reloader.reload()) as Reload
     });
     let (shadow, engine) = shadow::Engine::new(shadow::Setup {
@@ -214,6 +225,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     });
     let (admin, live_task) = Admin::new(admin::Setup {
         listen: config.admin.listen.ip(),
+        guard,
         operations: operations.clone(),
         modes,
         observer,
@@ -221,6 +233,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         recordings,
         upstream: upstream_url,
         reload: reload.clone(),
+        config: shown,
+        log,
         tags,
         store,
         metrics,
@@ -315,7 +329,7 @@ fn restore_modes(
     modes
 }
 
-/// A head on the admin listener must be there in this time; its callers are on this machine.
+/// A head on the admin listener must be there in this time.
 const ADMIN_HEAD: Duration = Duration::from_secs(2);
 /// A connection of the admin listener may idle for so long.
 const ADMIN_IDLE: Duration = Duration::from_secs(5);
@@ -337,7 +351,7 @@ fn admin_server_settings(
         keepalive_timeout: ADMIN_IDLE,
         stall_timeout: ADMIN_STALL,
         drain: Duration::from_secs(1),
-        // Whoever may call here is on this machine, and one of them may need all places.
+        // Callers on this machine may need all places; those of a network have a share.
         trusted_proxies: TrustedProxies::local(),
         ..public.clone()
     }

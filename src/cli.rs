@@ -1,27 +1,31 @@
 //! The command line (design §3). Arguments in, exit code out.
 
-use crate::admin::Reloaded;
+use crate::admin::{LogFilter, Reloaded, Token, TokenError};
 use crate::app::{self, Options};
 use crate::config::{self, Config, Problems};
 use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
 use crate::migration::Change;
+use admin_client::AdminAddress;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mod admin_client;
 mod inspect;
 mod learn;
+mod log;
 mod modes;
 mod observe;
 mod page;
 mod parity;
+mod preflight;
 mod units;
 
 #[derive(Debug, Parser)]
@@ -302,27 +306,41 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let load =
         || -> Result<Config, Failure> { Ok(config::load(&arguments.config, std::env::vars())?) };
+    let admin_address = || {
+        let input = |error: anyhow::Error| Failure::Input(format!("{error:#}"));
+        AdminAddress::of(&load()?.admin).map_err(input)
+    };
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => {
             let text = config::read_text(&arguments.config)?;
             let name = arguments.config.display().to_string();
             let config = config::parse(&text, &name, std::env::vars())?;
-            log("info");
+            let log = log::begin("info");
+            prove_token(&config)?;
             // Whatever this process writes is its owner's alone: the journal holds credentials.
             rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-            Ok(runtime()?.block_on(serve(config, (arguments.config, text)))?)
+            Ok(runtime()?.block_on(serve(config, (arguments.config, text), log))?)
         }
         Command::Check { journal } => {
             let config = load()?;
-            print!("{}", config::print::table(&config));
+            prove_token(&config)?;
+            let findings = preflight::look(&config);
+            let mut told = config::print::table(&config);
             if journal {
-                print!("{}", inspect::groups(&config)?);
+                told.push_str(&inspect::groups(&config)?);
+            }
+            for warning in &findings.warnings {
+                told.push_str(&format!("warning: {warning}\n"));
+            }
+            print!("{}", units::wrap_lines(&told));
+            if !findings.problems.is_empty() {
+                return Err(Failure::Input(findings.problems.join("\n")));
             }
             println!("{}: no problems", arguments.config.display());
             Ok(())
         }
         Command::DeadLetters { what } => {
-            let admin = load()?.admin.listen;
+            let admin = admin_address()?;
             let (action, name) = match what {
                 Letters::List => (inspect::Action::List, None),
                 Letters::Show { name } => (inspect::Action::Show, Some(name)),
@@ -330,7 +348,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 Letters::Drop { name, .. } => (inspect::Action::Drop, name),
             };
             let (good, text) =
-                runtime()?.block_on(inspect::dead_letters(admin, action, name.as_deref()))?;
+                runtime()?.block_on(inspect::dead_letters(&admin, action, name.as_deref()))?;
             print!("{text}");
             if good {
                 Ok(())
@@ -339,15 +357,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             }
         }
         Command::Modes { what, json } => {
-            let admin = load()?.admin.listen;
+            let admin = admin_address()?;
             let text = match what {
-                None => runtime()?.block_on(modes::list(admin, json))?,
+                None => runtime()?.block_on(modes::list(&admin, json))?,
                 Some(ModesCommand::Set {
                     route,
                     mode,
                     rollout,
                 }) => {
-                    let set = modes::set(admin, (&route, &mode, rollout), json);
+                    let set = modes::set(&admin, (&route, &mode, rollout), json);
                     runtime()?.block_on(set).map_err(input_if_refused)?
                 }
             };
@@ -357,16 +375,16 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Observe {
             what: ObserveCommand::Report(options),
         } => {
-            let (admin, has_page) = (load()?.admin.listen, options.html.is_some());
-            let report = observe::report(admin, options.json, has_page);
+            let (admin, has_page) = (admin_address()?, options.html.is_some());
+            let report = observe::report(&admin, options.json, has_page);
             let (text, page) = runtime()?.block_on(report)?;
             Ok(show_report(&text, options.html.zip(page))?)
         }
         Command::Parity {
             what: ParityCommand::Report(options),
         } => {
-            let (admin, has_page) = (load()?.admin.listen, options.html.is_some());
-            let report = parity::report(admin, options.json, has_page);
+            let (admin, has_page) = (admin_address()?, options.html.is_some());
+            let report = parity::report(&admin, options.json, has_page);
             let told = runtime()?.block_on(report)?;
             show_report(&told.text, options.html.zip(told.page))?;
             if told.is_go {
@@ -385,8 +403,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 Some(har) => learn::learn_file(&har, upstream, json)?,
                 None => {
                     let length = length.unwrap_or(Duration::from_secs(60));
-                    let admin = load()?.admin.listen;
-                    let recorded = runtime()?.block_on(learn::record_calls(admin, length));
+                    let admin = admin_address()?;
+                    let recorded = runtime()?.block_on(learn::record_calls(&admin, length));
                     learn::show_recorded(recorded.map_err(input_if_refused)?.as_ref(), json)?
                 }
             };
@@ -417,7 +435,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             keep,
             compare: false,
         } => {
-            log("error");
+            log::begin("error");
             let rhythm = rhythm.map(|rhythm| match rhythm {
                 RhythmName::Player => Rhythm::Player,
                 RhythmName::Pings => Rhythm::Pings,
@@ -435,6 +453,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             verdict(runtime()?.block_on(demo::run(options))?)
         }
     }
+}
+
+/// The token's file holds a token, if one is named.
+fn prove_token(config: &Config) -> Result<(), Failure> {
+    let read = config.admin.token_file.as_deref().map(Token::read);
+    let wrong = |error: TokenError| Failure::Input(error.to_string());
+    read.transpose().map(drop).map_err(wrong)
 }
 
 /// Prints a report, and writes its page to a file if one is wanted.
@@ -467,19 +492,11 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("the runtime can't be started")
 }
 
-/// JSON lines on stderr; `RUST_LOG` chooses what.
-fn log(default: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    // Errors of the log itself would go to stderr, which may be what has failed.
-    let layers = tracing_subscriber::fmt().json().log_internal_errors(false);
-    layers
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-}
-
-async fn serve(config: Config, (file, text): (PathBuf, String)) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    (file, text): (PathBuf, String),
+    log: Arc<dyn LogFilter>,
+) -> anyhow::Result<()> {
     let journal = match config.journal.durability {
         Durability::Disk | Durability::Process if !config.groups.is_empty() => {
             let path = std::path::absolute(&config.journal.path).context("journal.path")?;
@@ -494,6 +511,7 @@ async fn serve(config: Config, (file, text): (PathBuf, String)) -> anyhow::Resul
     let file = std::path::absolute(&file).context("--config")?;
     let options = Options {
         file: Some((file, text)),
+        log: Some(log),
         ..Options::default()
     };
     let running = app::start(config, options).await?;

@@ -13,6 +13,10 @@
 //! | a `Sec-Fetch-Site` other than `same-origin` and `none` | 403 |
 //!
 //! What has no host at all (HTTP/1.0) is no browser.
+//!
+//! A listener beyond loopback has names that it doesn't know: there any host will do, since callers
+//! have a token, which no rebound page does; an `Origin` may be `https://`, since a proxy may
+//! stand before it.
 
 use http::request::Parts;
 use http::uri::Authority;
@@ -49,6 +53,7 @@ impl Denied {
 /// # Errors
 /// Why not.
 pub(super) fn check_access(head: &Parts, listen: IpAddr) -> Result<(), Denied> {
+    let is_local = listen.is_loopback();
     let target = head.uri.authority().map(Authority::as_str);
     let lines = head
         .headers
@@ -61,14 +66,15 @@ pub(super) fn check_access(head: &Parts, listen: IpAddr) -> Result<(), Denied> {
         .chain(lines)
         .collect::<Result<_, _>>()
         .map_err(|_| Denied::Host)?;
-    if !hosts.iter().all(|host| is_ours(host, listen)) {
+    if is_local && !hosts.iter().all(|host| is_ours(host, listen)) {
         return Err(Denied::Host);
     }
     let own = |origin: &HeaderValue| {
-        let asked = origin
-            .to_str()
-            .ok()
-            .and_then(|text| text.strip_prefix("http://"));
+        let text = origin.to_str().unwrap_or_default();
+        let asked = match text.strip_prefix("https://") {
+            Some(asked) if !is_local => Some(asked),
+            _ => text.strip_prefix("http://"),
+        };
         asked.is_some_and(|asked| {
             hosts
                 .first()
@@ -107,13 +113,17 @@ mod tests {
     use http::Request;
 
     fn access(uri: &str, headers: &[(&str, &str)]) -> Result<(), Denied> {
+        access_at(IpAddr::from([127, 0, 0, 7]), uri, headers)
+    }
+
+    fn access_at(listen: IpAddr, uri: &str, headers: &[(&str, &str)]) -> Result<(), Denied> {
         let builder = headers
             .iter()
             .fold(Request::get(uri), |builder, (name, value)| {
                 builder.header(*name, *value)
             });
         let (head, ()) = builder.body(()).unwrap().into_parts();
-        check_access(&head, IpAddr::from([10, 0, 0, 7]))
+        check_access(&head, listen)
     }
 
     #[test]
@@ -126,7 +136,7 @@ mod tests {
             "[::1]:9901",
             "[::1]",
             "[::ffff:127.0.0.1]",
-            "10.0.0.7:9901",
+            "127.0.0.7:9901",
         ] {
             assert_eq!(access("/status", &[("host", host)]), Ok(()), "{host}");
             assert_eq!(
@@ -162,6 +172,26 @@ mod tests {
             Err(Denied::Host)
         );
         assert_eq!(access("/status", &[]), Ok(()));
+    }
+
+    #[test]
+    fn beyond_loopback_any_host_will_do_and_still_no_page_of_another_origin() {
+        let at = |headers: &[(&str, &str)]| access_at([10, 0, 0, 7].into(), "/status", headers);
+        let host = ("host", "tidegate.internal:9901");
+        assert_eq!(at(&[host]), Ok(()));
+        for origin in [
+            "http://tidegate.internal:9901",
+            "https://tidegate.internal:9901",
+        ] {
+            assert_eq!(at(&[host, ("origin", origin)]), Ok(()), "{origin}");
+        }
+        for other in [
+            ("origin", "https://evil.test"),
+            ("origin", "null"),
+            ("sec-fetch-site", "cross-site"),
+        ] {
+            assert_eq!(at(&[host, other]), Err(Denied::Origin), "{other:?}");
+        }
     }
 
     #[test]

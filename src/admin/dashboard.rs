@@ -72,6 +72,11 @@ const FILES: [(&str, &str, &str); 11] = [
     ),
 ];
 
+/// Whether the path names the page or one of its files.
+pub(super) fn has_file(path: &str) -> bool {
+    FILES.iter().any(|(name, ..)| *name == path)
+}
+
 /// The page, or one of its files; none: the path names none.
 pub(super) fn show_file(path: &str) -> Option<Response<Body>> {
     let (_, kind, content) = FILES.iter().find(|(name, ..)| *name == path)?;

@@ -1,13 +1,18 @@
 //! The admin surface, on its own listener (design §9): the dashboard and its live stream,
-//! health, status, metrics, dead letters, modes, reports, flush, invalidation. Shows no credential and no body but the events of dead letters,
-//! and answers no page of another site (`access.rs`).
+//! health, status, metrics, dead letters, modes, reports, flush, invalidation. Shows no credential
+//! and no body but the events of dead letters, answers no page of another site (`access.rs`), and
+//! whom it answers beyond this machine has a token (`token.rs`).
 
 mod access;
+mod config;
 mod dashboard;
 mod dead_letters;
+mod events;
+mod groups;
 mod history;
 mod learn;
 mod live;
+mod log_level;
 mod metrics;
 mod modes;
 mod observe;
@@ -16,9 +21,12 @@ mod reply;
 mod setup;
 mod status;
 mod summary;
+mod token;
 
 pub use live::LiveTask;
-pub use setup::{AdminSettings, Reload, Reloaded, Setup};
+pub use setup::{AdminSettings, LogFilter, Reload, Reloaded, Setup};
+pub(crate) use token::Guard;
+pub use token::{Token, TokenError};
 
 use crate::body::Body;
 use crate::event::Tag;
@@ -55,6 +63,12 @@ impl Admin {
         if let Err(denied) = access::check_access(&head, self.setup.listen) {
             return Ok(text(denied.status(), &format!("{denied}\n")));
         }
+        // ORDER: before anything else is told, so that a stranger doesn't learn which paths there are.
+        if let Some(guard) = &self.setup.guard
+            && let Err(refused) = guard.check(&head)
+        {
+            return Ok(refused);
+        }
         Ok(self.answer(Request::from_parts(head, body)).await)
     }
 
@@ -70,9 +84,12 @@ impl Admin {
                     StatusCode::SERVICE_UNAVAILABLE,
                     &format!("the journal takes no events: {why}\n"),
                 ),
-                None => text(StatusCode::OK, "ready\n"),
+                None => {
+                    let letters = self.setup.operations.dead_letters().count().0;
+                    text(StatusCode::OK, &format!("ready; dead letters: {letters}\n"))
+                }
             },
-            "/status" if read => json(StatusCode::OK, &status::show_status(&self.setup).await),
+            "/status" if read => status::show_status(&self.setup).await,
             "/metrics" if read => metrics::show_metrics(&self.setup),
             "/dead-letters" if read => {
                 dead_letters::list_letters(&self.setup, request.uri().query().unwrap_or_default())
@@ -95,6 +112,14 @@ impl Admin {
             "/live" if *request.method() == Method::GET => self.live.open_stream(&self.setup).await,
             "/observe" if read => observe::show_report(&self.setup).await,
             "/parity" if read => parity::show_report(&self.setup).await,
+            path if read && path.starts_with(events::PREFIX) => {
+                events::show_event(&self.setup, path).await
+            }
+            "/config" if read => config::show_config(&self.setup),
+            "/log-level" if read || matches!(*request.method(), Method::PUT | Method::DELETE) => {
+                let (head, body) = request.into_parts();
+                log_level::answer_level(&self.setup, &head.method, body).await
+            }
             "/learn" | "/learn/proposal" => self.learn(&request).await,
             "/config/reload" if *request.method() == Method::POST => {
                 modes::reload(&self.setup).await
@@ -112,15 +137,17 @@ impl Admin {
             path if read && let Some(file) = dashboard::show_file(path) => file,
             "/dead-letters" => refuse_method("GET, DELETE"),
             "/" | "/live" | "/healthz" | "/readyz" | "/status" | "/metrics" | "/observe"
-            | "/parity" => refuse_method("GET"),
+            | "/parity" | "/config" => refuse_method("GET"),
+            path if path.starts_with(events::PREFIX) => refuse_method("GET"),
+            "/log-level" => refuse_method("GET, PUT, DELETE"),
             "/modes" => refuse_method("GET, PUT"),
             "/flush" | "/invalidate" | "/config/reload" => refuse_method("POST"),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "allowed: GET / /live /healthz /readyz /status /metrics /modes /observe /parity /learn \
-                 /dead-letters /dead-letters/NAME, PUT /modes, DELETE /dead-letters /dead-letters/NAME /learn, POST \
-                 /flush /invalidate?tag=TAG /config/reload /learn?for=LENGTH /learn/proposal /dead-letters/replay \
-                 /dead-letters/NAME/replay\n",
+                "allowed: GET / /live /healthz /readyz /status /metrics /events/ID /modes /observe /parity /learn \
+                 /config /log-level /dead-letters /dead-letters/NAME, PUT /modes /log-level, DELETE /dead-letters \
+                 /dead-letters/NAME /learn /log-level, POST /flush /invalidate?tag=TAG /config/reload \
+                 /learn?for=LENGTH /learn/proposal /dead-letters/replay /dead-letters/NAME/replay\n",
             ),
         }
     }

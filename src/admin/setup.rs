@@ -1,5 +1,6 @@
 //! Where the admin surface listens, and what it shows.
 
+use super::token::{Guard, TokenError};
 use crate::cache::store::Store;
 use crate::cache::tags::Tags;
 use crate::drain::Drain;
@@ -10,14 +11,31 @@ use crate::migration::observe::Observer;
 use crate::migration::shadow::Shadow;
 use crate::migration::{Change, Modes};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// `[admin]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct AdminSettings {
-    /// Where to listen; loopback.
+    /// Where to listen; beyond loopback only with a token.
     pub listen: SocketAddr,
+    /// The file that holds the token, if one is wanted.
+    pub token_file: Option<PathBuf>,
+    /// `/metrics` needs no token.
+    pub open_metrics: bool,
+}
+
+impl AdminSettings {
+    /// The guard of the listener, if a token is wanted.
+    ///
+    /// # Errors
+    /// The token's file can't be read, or holds no token.
+    pub(crate) fn guard(&self) -> Result<Option<Guard>, TokenError> {
+        let path = self.token_file.as_deref();
+        path.map(|path| Guard::new(path, self.open_metrics))
+            .transpose()
+    }
 }
 
 /// What a configuration that was read anew has changed.
@@ -34,10 +52,25 @@ pub struct Reloaded {
 /// Reads the configuration anew; with an error, which names every problem, nothing has changed.
 pub type Reload = Arc<dyn Fn() -> Result<Reloaded, String> + Send + Sync>;
 
+/// What is logged.
+pub trait LogFilter: Send + Sync {
+    /// Now.
+    fn current(&self) -> String;
+    /// At the start.
+    fn at_start(&self) -> String;
+    /// From now on. `filter` is in the form of `RUST_LOG`.
+    ///
+    /// # Errors
+    /// It isn't.
+    fn replace(&self, filter: &str) -> Result<(), String>;
+}
+
 /// What the admin surface shows.
 pub struct Setup {
     /// Where it listens.
     pub listen: IpAddr,
+    /// Who wants a token, where one is wanted.
+    pub(crate) guard: Option<Arc<Guard>>,
     /// The event path.
     pub(crate) operations: Operations,
     /// Modes.
@@ -52,6 +85,10 @@ pub struct Setup {
     pub upstream: String,
     /// Reads the configuration anew, where there is a file.
     pub reload: Option<Reload>,
+    /// The configuration as the process has it, without secrets, where there is a file.
+    pub config: Option<serde_json::Value>,
+    /// What is logged, where the log is this process's own.
+    pub log: Option<Arc<dyn LogFilter>>,
     /// Generations.
     pub tags: Arc<Tags>,
     /// The cache.

@@ -1,15 +1,34 @@
 //! `/status`: the ledger, and what every part holds.
 
+use super::groups::{ms, show_group};
+use super::modes::show_routes;
+use super::reply::{json, text};
 use super::setup::Setup;
+use crate::body::Body;
 use crate::ingest::outcome::dead::age_ms;
-use serde_json::json;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 /// `/status`.
-pub(super) async fn show_status(setup: &Setup) -> serde_json::Value {
+pub(super) async fn show_status(setup: &Arc<Setup>) -> Response<Body> {
+    let setup = Arc::clone(setup);
+    // It looks at every lane.
+    match tokio::task::spawn_blocking(move || compose(&setup)).await {
+        Ok(status) => json(StatusCode::OK, &status),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}
+
+fn compose(setup: &Setup) -> Value {
     let ledger = setup.operations.ledger();
-    let oldest = setup.operations.oldest_pending().map(|age| age.as_millis());
+    let groups = setup.operations.survey_groups();
+    let oldest = groups.iter().filter_map(|group| group.lanes.oldest).min();
+    let oldest = oldest.map(|at| ms(at.elapsed()));
+    let (reach, since) = setup.metrics.reached.look();
+    let ack = setup.metrics.ack_times();
     let counts = &setup.store.counts;
     let (dead, dropped, oldest_dead) = setup.operations.dead_letters().count();
     let strangers = setup.operations.held_by_strangers();
@@ -17,6 +36,11 @@ pub(super) async fn show_status(setup: &Setup) -> serde_json::Value {
     let (commits, commit_events) = journal.counts();
     let memory = setup.operations.memory_usage();
     json!({
+        "version": env!("CARGO_PKG_VERSION"), "uptime_ms": ms(setup.began.elapsed()),
+        "upstream": { "url": setup.upstream, "state": reach.as_str(), "since_ms": since.map(ms) },
+        "acknowledgements": { "p50_us": ack.quantile(0.5), "p99_us": ack.quantile(0.99) },
+        "groups": groups.iter().map(show_group).collect::<Vec<_>>(),
+        "modes": show_routes(setup),
         "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
         "durability": setup.durability, "lanes": setup.operations.lanes(),
         "pending": { "events": ledger.pending, "bytes": setup.operations.pending_bytes(), "oldest_ms": oldest },
@@ -44,7 +68,7 @@ pub(super) async fn show_status(setup: &Setup) -> serde_json::Value {
 }
 
 /// Attempts by group and result.
-fn count_attempts(setup: &Setup) -> serde_json::Value {
+fn count_attempts(setup: &Setup) -> Value {
     let counts = setup.metrics.attempt_counts();
     counts
         .into_iter()

@@ -1,14 +1,14 @@
 //! What one message of the live stream says: figures, names of groups and routes; nothing of a
 //! body, an id, a user or a credential.
 
+use super::groups::{ms, show_group};
 use super::history::{History, Totals};
 use super::modes::show_routes;
 use super::setup::Setup;
 use crate::clock::millis;
-use crate::ingest::GroupSurvey;
 use crate::ingest::outcome::dead::age_ms;
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 /// Version of the message.
@@ -64,22 +64,4 @@ pub(super) fn compose(setup: &Setup, history: &parking_lot::Mutex<History>) -> V
         "routes": show_routes(setup),
         "sample": newest,
     })
-}
-
-fn show_group(group: &GroupSurvey<'_>) -> Value {
-    let (lanes, gate) = (group.lanes, group.gate);
-    json!({
-        "name": group.name, "pending": lanes.events,
-        "oldest_ms": lanes.oldest.map(|at| ms(at.elapsed())),
-        "lanes": {
-            "open": lanes.open, "in_flight": lanes.in_flight, "credential": lanes.credential,
-            "gate": lanes.gate, "backoff": lanes.backoff, "order": lanes.order,
-        },
-        "circuit": if gate.is_open { "open" } else { "closed" },
-        "closed_ms": gate.closed_for.map(ms), "singles": gate.is_on_detour,
-    })
-}
-
-fn ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

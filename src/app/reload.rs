@@ -2,12 +2,13 @@
 //! certificate of the public listener if its files have changed; of everything else the sections are
 //! named that differ, and hold after a restart.
 
-use crate::admin::Reloaded;
+use crate::admin::{Guard, Reloaded};
 use crate::config;
 use crate::migration::Modes;
 use crate::server::ServerTls;
 use parking_lot::Mutex;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Reads one file anew.
 #[derive(Debug)]
@@ -18,23 +19,26 @@ pub(super) struct Reloader {
     modes: Modes,
     /// The public listener's certificate.
     tls: Option<ServerTls>,
+    /// Its token is read again too.
+    guard: Option<Arc<Guard>>,
     /// One after the other.
     turn: Mutex<()>,
 }
 
 impl Reloader {
     /// Of this file, which had this text at the start.
-    pub(super) const fn new(
-        path: PathBuf,
-        started: String,
+    pub(super) fn new(
+        (path, started): (PathBuf, String),
         modes: Modes,
         tls: Option<ServerTls>,
+        guard: Option<Arc<Guard>>,
     ) -> Self {
         Self {
             path,
             started,
             modes,
             tls,
+            guard,
             turn: Mutex::new(()),
         }
     }
@@ -42,7 +46,7 @@ impl Reloader {
     /// Blocks on the disk.
     ///
     /// # Errors
-    /// Every problem of the file; nothing has changed.
+    /// Every problem of the file, or that of the token's file; nothing has changed.
     pub(super) fn reload(&self) -> Result<Reloaded, String> {
         let _turn = self.turn.lock();
         let name = self.path.display().to_string();
@@ -57,6 +61,12 @@ impl Reloader {
                 return Err(problems.to_string());
             }
         };
+        if let Some(guard) = &self.guard {
+            guard.renew().map_err(|error| {
+                tracing::error!(%error, "the token can't be read; nothing has changed");
+                error.to_string()
+            })?;
+        }
         if let Some(tls) = &self.tls {
             tls.reload();
         }

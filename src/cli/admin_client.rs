@@ -1,17 +1,58 @@
 //! One request to the admin address of a running sidecar.
 
+use crate::admin::{AdminSettings, Token};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// An answer must be there in this time.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The variable that holds the token where the file can't be read, or isn't here.
+const VARIABLE: &str = "TIDEGATE_ADMIN_TOKEN";
+
+/// Where a running sidecar is asked, and with which token.
+#[derive(Debug)]
+pub(super) struct AdminAddress {
+    listen: SocketAddr,
+    token: Option<Token>,
+}
+
+impl AdminAddress {
+    /// Of a configuration: its address, on this machine where it listens on all of them; the token
+    /// of the variable, else that of its file.
+    ///
+    /// # Errors
+    /// There is no token in either of them, though one is named.
+    pub(super) fn of(settings: &AdminSettings) -> anyhow::Result<Self> {
+        let said = std::env::var(VARIABLE).ok().filter(|said| !said.is_empty());
+        let token = match (said, &settings.token_file) {
+            (Some(said), _) => Some(
+                said.parse()
+                    .map_err(|found| anyhow::anyhow!("{VARIABLE}: {found}"))?,
+            ),
+            (None, Some(path)) => Some(
+                Token::read(path)
+                    .with_context(|| format!("without {VARIABLE} the token's file is needed"))?,
+            ),
+            (None, None) => None,
+        };
+        let mut listen = settings.listen;
+        if listen.ip().is_unspecified() {
+            listen.set_ip(match listen {
+                SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            });
+        }
+        Ok(Self { listen, token })
+    }
+}
 
 /// What was asked for isn't allowed (4xx); what the answer says.
 #[derive(Debug, thiserror::Error)]
@@ -23,18 +64,22 @@ pub(super) struct Refused(String);
 /// # Errors
 /// [`Refused`]; or nobody answers in 30 s, or with a 5xx: then with what it says.
 pub(super) async fn ask(
-    admin: SocketAddr,
+    admin: &AdminAddress,
     method: Method,
     path: &str,
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
     let body = body.map(Value::to_string).unwrap_or_default();
-    let request = Request::builder()
+    let listen = admin.listen;
+    let mut request = Request::builder()
         .method(method)
-        .uri(format!("http://{admin}{path}"))
-        .body(Full::new(Bytes::from(body)))?;
+        .uri(format!("http://{listen}{path}"));
+    if let Some(token) = &admin.token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.as_str()));
+    }
+    let request = request.body(Full::new(Bytes::from(body)))?;
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let nobody = || format!("nobody answers at admin.listen {admin}");
+    let nobody = || format!("nobody answers at admin.listen {listen}");
     let answered = tokio::time::timeout(PATIENCE, async {
         let (head, body) = client
             .request(request)

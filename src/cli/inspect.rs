@@ -1,7 +1,7 @@
 //! Commands that look at what a sidecar holds: dead letters at its admin address, a journal's
 //! directory on disk.
 
-use super::admin_client::ask;
+use super::admin_client::{AdminAddress, ask};
 use crate::config::Config;
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover::{self, Opened};
@@ -11,7 +11,6 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -34,7 +33,7 @@ pub enum Action {
 /// # Errors
 /// Nobody answers, or with an error.
 pub async fn dead_letters(
-    admin: SocketAddr,
+    admin: &AdminAddress,
     action: Action,
     name: Option<&str>,
 ) -> anyhow::Result<(bool, String)> {

@@ -2,14 +2,13 @@
 //! sidecar forwards.
 
 use super::Failure;
-use super::admin_client::ask;
+use super::admin_client::{AdminAddress, ask};
 use crate::config;
 use crate::migration::learn::{Options, Progress, propose, read_har};
 use anyhow::Context as _;
 use http::Method;
 use serde_json::Value;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,7 +41,7 @@ pub(super) fn learn_file(
 /// # Errors
 /// Nobody answers, or calls are being recorded already.
 pub(super) async fn record_calls(
-    admin: SocketAddr,
+    admin: &AdminAddress,
     length: Duration,
 ) -> anyhow::Result<Option<Value>> {
     let path = format!("/learn?for={}ms", length.as_millis());
@@ -78,7 +77,7 @@ pub(super) fn show_recorded(proposal: Option<&Value>, as_json: bool) -> Result<S
 }
 
 /// Asks for a recording until it is over, and takes its proposal.
-async fn follow_recording(admin: SocketAddr, mut progress: Progress) -> anyhow::Result<Value> {
+async fn follow_recording(admin: &AdminAddress, mut progress: Progress) -> anyhow::Result<Value> {
     let number = progress.recording;
     while !progress.over {
         tokio::time::sleep(ASK.min(Duration::from_millis(progress.left_ms))).await;

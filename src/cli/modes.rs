@@ -1,16 +1,15 @@
 //! `tidegate modes`: how routes stand, and changes of that, at the admin address.
 
-use super::admin_client::ask;
+use super::admin_client::{AdminAddress, ask};
 use http::Method;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 /// A table of all routes.
 ///
 /// # Errors
 /// Nobody answers, or with an error.
-pub(super) async fn list(admin: SocketAddr, as_json: bool) -> anyhow::Result<String> {
+pub(super) async fn list(admin: &AdminAddress, as_json: bool) -> anyhow::Result<String> {
     let routes = ask(admin, Method::GET, "/modes", None).await?;
     if as_json {
         return Ok(format!("{}\n", serde_json::to_string_pretty(&routes)?));
@@ -25,7 +24,7 @@ pub(super) async fn list(admin: SocketAddr, as_json: bool) -> anyhow::Result<Str
 /// # Errors
 /// Nobody answers, or the change isn't allowed.
 pub(super) async fn set(
-    admin: SocketAddr,
+    admin: &AdminAddress,
     (route, mode, rollout): (&str, &str, Option<u8>),
     as_json: bool,
 ) -> anyhow::Result<String> {

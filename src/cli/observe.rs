@@ -3,18 +3,17 @@
 
 mod page;
 
-use super::admin_client::ask;
+use super::admin_client::{AdminAddress, ask};
 use super::units::{millis, push_wrapped, seconds};
 use crate::migration::observe::{Figures, GroupReport, Report};
 use http::Method;
-use std::net::SocketAddr;
 
 /// What `tidegate observe report` prints, and the page if one is wanted.
 ///
 /// # Errors
 /// Nobody answers, or with an error.
 pub(super) async fn report(
-    admin: SocketAddr,
+    admin: &AdminAddress,
     as_json: bool,
     with_page: bool,
 ) -> anyhow::Result<(String, Option<String>)> {

@@ -3,14 +3,13 @@
 
 mod page;
 
-use super::admin_client::ask;
+use super::admin_client::{AdminAddress, ask};
 use super::units::{micros, push_wrapped, seconds};
 use crate::migration::parity::{
     Decision, Durations, GroupReport, KindReport, Report, RouteReport, StateReport,
 };
 use http::Method;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 /// What `tidegate parity report` says.
 pub(super) struct Told {
@@ -27,7 +26,7 @@ pub(super) struct Told {
 /// # Errors
 /// Nobody answers, or with an error.
 pub(super) async fn report(
-    admin: SocketAddr,
+    admin: &AdminAddress,
     as_json: bool,
     with_page: bool,
 ) -> anyhow::Result<Told> {

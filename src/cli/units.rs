@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Columns of a terminal that a line may take.
 const WIDTH: usize = 80;
 
+/// Before what goes on below its line's beginning.
+const FURTHER_IN: &str = "    ";
+
 /// Milliseconds, from a second on as seconds.
 pub(super) fn millis(millis: u64) -> String {
     match millis {
@@ -28,6 +31,34 @@ pub(super) fn seconds(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
+/// Lines of at most [`WIDTH`] columns; what goes on below its line's beginning stands further in.
+/// What has no blank space isn't broken.
+pub(super) fn wrap_lines(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let (mut columns, mut is_begun) = (0, false);
+        for (place, word) in line.split(' ').enumerate() {
+            let wide = word.chars().count();
+            let fits = columns + usize::from(place > 0) + wide <= WIDTH;
+            if !fits && is_begun && !word.is_empty() {
+                // The blank space of columns that came before.
+                out.truncate(out.trim_end_matches(' ').len());
+                out.push('\n');
+                out.push_str(FURTHER_IN);
+                columns = FURTHER_IN.len();
+            } else if place > 0 {
+                out.push(' ');
+                columns += 1;
+            }
+            out.push_str(word);
+            columns += wide;
+            is_begun |= !word.is_empty();
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// A paragraph in lines of at most [`WIDTH`] columns, each behind `indent`.
 pub(super) fn push_wrapped(out: &mut String, indent: &str, text: &str) {
     let mut line = indent.to_owned();
@@ -44,4 +75,44 @@ pub(super) fn push_wrapped(out: &mut String, indent: &str, text: &str) {
     }
     out.push_str(&line);
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_go_on_further_in_and_short_ones_and_their_columns_stay() {
+        let short = "POST    /a     forwarded\nany     else   passes\n";
+        assert_eq!(wrap_lines(short), short);
+        let line = format!(
+            "POST    /{}    acknowledged {}",
+            "p".repeat(60),
+            "word ".repeat(30)
+        );
+        let wrapped = wrap_lines(line.trim_end());
+        let lines: Vec<_> = wrapped.lines().collect();
+        assert!(lines.len() > 2, "{wrapped}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{wrapped}"
+        );
+        assert!(
+            lines
+                .iter()
+                .skip(1)
+                .all(|line| line.starts_with("    w") || line.starts_with("    a"))
+        );
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&wrapped), words(&line));
+        let whole = format!("note: {}", "x".repeat(100));
+        assert_eq!(
+            wrap_lines(&whole),
+            format!("note:\n    {}\n", "x".repeat(100))
+        );
+    }
 }

@@ -16,18 +16,18 @@ use std::cell::RefCell;
 /// All of them, loud ones first.
 pub(super) fn notes(config: &Config) -> Vec<Note> {
     let mut out = Vec::new();
-    for route in config
-        .events
-        .iter()
-        .filter(|route| route.configured.mode == Mode::Coalesce)
-    {
+    for route in &config.events {
         let Some(group) = config.groups.get(route.group.0) else {
             continue;
         };
-        out.extend(left_out(route, group));
-        out.extend(path_left_out(route, group));
-        out.extend(never_whole(route, group));
-        out.extend(nobodys(config, route, group));
+        let of_route = [
+            left_out(route, group),
+            path_left_out(route, group),
+            never_whole(route, group),
+            nobodys(config, route, group),
+        ];
+        let found = of_route.into_iter().flatten();
+        out.extend(found.map(|note| as_its_mode_has_it(route, note)));
     }
     out.extend(
         config
@@ -51,6 +51,18 @@ pub(super) fn notes(config: &Config) -> Vec<Note> {
     }
     told.sort_by_key(|note| !note.loud);
     told
+}
+
+/// What a route would lose in mode `coalesce` is no warning in another one.
+fn as_its_mode_has_it(route: &EventRoute, note: Note) -> Note {
+    match route.configured.mode {
+        Mode::Coalesce => note,
+        mode => quiet(format!(
+            "{} (once its mode is coalesce; it is {})",
+            note.text,
+            mode.as_str()
+        )),
+    }
 }
 
 fn listed(names: &[impl AsRef<str>]) -> String {

@@ -23,6 +23,7 @@ mod sections;
 mod settings;
 mod shadow_target;
 mod shadows;
+mod shown;
 mod tree;
 
 pub use problem::{Place, Problem, Problems};
@@ -77,6 +78,13 @@ pub fn parse(
 #[must_use]
 pub fn differing_sections(old: &str, new: &str) -> Vec<String> {
     differences::sections(old, new)
+}
+
+/// What the process has of a file's text and the environment, for an operator: with defaults, and
+/// without secrets.
+#[must_use]
+pub fn show(text: &str, variables: impl Iterator<Item = (String, String)>) -> serde_json::Value {
+    shown::show(text, &variables.collect())
 }
 
 fn read(

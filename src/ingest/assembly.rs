@@ -5,6 +5,7 @@ use super::accept::admit::{Admitter, Seen};
 use super::accept::buckets::Buckets;
 use super::accept::changes::Changes;
 use super::accept::contexts::Contexts;
+use super::accept::repetitions::Repetitions;
 use super::accept::reputation::Reputation;
 use super::accept::shares::{Bounds, Shares};
 use super::accept::watch::Watch;
@@ -18,6 +19,7 @@ use super::lanes::shard::{self, Parts, Shard, ShardTask};
 use super::lanes::window::{Lanes, Rules};
 use super::operations::Operations;
 use super::outcome::dead::{self, DeadLetters};
+use super::outcome::lives::Lives;
 use super::outcome::settle::{self, Settler};
 use super::recovery::Recovery;
 use super::settings::{Delivery, Fallback, Group, Keep, Limits};
@@ -144,6 +146,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         seen: Seen::new(limits.max_seen, &journal.secret()),
         tags,
         metrics: Arc::clone(&metrics),
+        repetitions: Repetitions::default(),
     });
     let shards = shards.max(1);
     let most_lanes = limits.max_lanes.div_ceil(shards);
@@ -167,6 +170,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         letter_bytes,
         Arc::clone(&reputation),
     ));
+    let lives = Arc::<Lives>::default();
     let contexts = Contexts::new(limits.max_context_bytes, Arc::clone(&reputation));
     let changes = Changes::new(Arc::clone(&metrics));
     let spread = Spread::new(shards);
@@ -217,6 +221,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
     let settler: Arc<dyn shard::Settle> = Arc::new(Settler::new(settle::Parts {
         journal: Arc::clone(&journal),
         dead: Arc::clone(&dead),
+        lives: Arc::clone(&lives),
         groups: groups.clone(),
         identity: Arc::clone(&identity),
         notices,
@@ -242,6 +247,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         groups,
         gates,
         delivery,
+        dead_letter_age: limits.dead_letter_age,
         max_body: limits.max_body,
         identity,
         admitter,
@@ -255,6 +261,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         shards,
         spread,
         dead,
+        lives,
         clock,
         most_lanes: 2 * most_lanes as u64,
         watch,

@@ -26,9 +26,11 @@ mod caller_lanes;
 mod caller_standing;
 pub(crate) mod delivery;
 pub mod lanes;
+mod life;
 mod operations;
 pub(crate) mod outcome;
 mod recovery;
+mod ring;
 pub mod settings;
 mod spread;
 mod stop;
@@ -40,6 +42,7 @@ pub(crate) use caller_lanes::{CallerLanes, Held, Settled};
 pub(crate) use caller_standing::CallerStanding;
 pub(crate) use lanes::window::Asker;
 pub(crate) use operations::{GroupSurvey, Operations};
+pub(crate) use outcome::lives::MOST as MOST_ENDED;
 pub(crate) use stop::{Drained, Stop};
 
 use crate::clock::Clock;
@@ -58,11 +61,13 @@ use delivery::gate::Gate;
 use delivery::outcomes::Outcomes;
 use lanes::shard::{Level, Shard};
 use outcome::dead::DeadLetters;
+use outcome::lives::Lives;
 use parking_lot::Mutex;
 use settings::{Delivery, Group};
 use spread::Spread;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// What all handles share.
 struct Shared {
@@ -70,6 +75,8 @@ struct Shared {
     // Held for a look and a count.
     gates: Arc<[Mutex<Gate>]>,
     delivery: Delivery,
+    /// `limits.dead_letter_age`.
+    dead_letter_age: Duration,
     /// Largest body of an event call that is looked at, bytes.
     max_body: usize,
     identity: Arc<Identity>,
@@ -84,6 +91,7 @@ struct Shared {
     levels: Vec<Arc<Level>>,
     spread: Spread,
     dead: Arc<DeadLetters>,
+    lives: Arc<Lives>,
     clock: Clock,
     /// Lanes of one shard beyond which new events are forwarded: twice its share of
     /// `limits.max_lanes`.

@@ -407,6 +407,8 @@ pub struct Limits {
     pub max_lane_events: usize,
     /// Dead letters kept; beyond it some are dropped, and counted.
     pub max_dead_letters: usize,
+    /// Older dead letters are dropped, and counted.
+    pub dead_letter_age: Duration,
     /// Largest body of an event call, unpacked; a larger one is forwarded as it comes.
     pub max_body: usize,
     /// Bytes that the contexts of one principal's pending events may take (ruling 25).

@@ -3,12 +3,15 @@
 use super::Shared;
 use super::delivery::Dispatcher;
 use super::lanes::shard::{Message, ShardTask};
+use crate::clock::millis;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How often full buckets are forgotten.
+/// How often full buckets and old dead letters are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
+/// Not more often than this.
+const OFTEN: Duration = Duration::from_millis(100);
 
 /// The tasks of the event path, to be spawned by `app`, by name.
 pub(crate) struct Tasks {
@@ -28,9 +31,26 @@ pub(crate) struct Housekeeping(pub(super) Arc<Shared>);
 impl Housekeeping {
     /// Runs for ever.
     pub(crate) async fn run(self) {
+        let every = self.0.dead_letter_age.clamp(OFTEN, SWEEP);
         loop {
-            tokio::time::sleep(SWEEP).await;
+            tokio::time::sleep(every).await;
             self.0.buckets.sweep();
+            self.expire_letters();
+        }
+    }
+
+    /// Dead letters that are too old go.
+    fn expire_letters(&self) {
+        let Some(before) = self.0.clock.now().checked_sub(self.0.dead_letter_age) else {
+            return;
+        };
+        let gone = self.0.dead.expire(millis(before));
+        if !gone.is_empty() {
+            tracing::warn!(
+                letters = gone.len(),
+                "dead letters older than limits.dead_letter_age were dropped"
+            );
+            self.0.journal.expire_letters(&gone);
         }
     }
 }

@@ -33,6 +33,10 @@ impl<T> Journaled<T> {
     pub(super) fn for_service(&self) -> Option<Principal> {
         Carried::is_for_service(&self.event.carried).then_some(self.event.owner.principal)
     }
+    /// Its place in the order, the event, and what the caller sent along.
+    pub(crate) fn into_parts(self) -> (u64, Event, T) {
+        (self.seq, self.event, self.ticket)
+    }
     /// When it was kept; for a recovered event, as long ago as it was received.
     pub const fn since(&self) -> Instant {
         self.since

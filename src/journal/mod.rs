@@ -298,6 +298,13 @@ impl<T: Ticket, F: Files> Journal<T, F> {
         }
     }
 
+    /// Dead letters that went by themselves, with their credentials: they count as dropped.
+    pub fn expire_letters(&self, letters: &[(u64, Fingerprint)]) {
+        if let Level::Disk(Disk { committer, .. }) = &self.level {
+            committer.drop_letters(letters, true);
+        }
+    }
+
     /// Everything that was sent is on the disk, and nothing more will be.
     pub async fn close(&self) {
         if let Level::Disk(Disk { committer, .. }) = &self.level

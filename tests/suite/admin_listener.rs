@@ -1,10 +1,11 @@
 //! The admin listener: whom it answers, and that its places stay free.
 
-use crate::support::Sidecar;
 use crate::support::upstream::answer;
+use crate::support::{Sidecar, in_time};
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -128,4 +129,78 @@ async fn connections_that_say_nothing_do_not_shut_the_admin_listener() {
         .await,
         200
     );
+}
+
+#[tokio::test]
+async fn status_says_why_lanes_wait_how_the_application_is_and_what_the_modes_are() {
+    let sidecar = Sidecar::start(&[(
+        "retry_server = { base = \"10ms\", cap = \"20ms\" }",
+        "retry_server = { base = \"1h\", cap = \"1h\" }",
+    )])
+    .await;
+    sidecar.upstream.answer_with(|seen| {
+        let status = match seen.headers.get("authorization")?.to_str().ok()? {
+            "refused" => 401,
+            "failing" => 503,
+            _ => return None,
+        };
+        (seen.path == "/batch").then(|| answer(status, json!({})))
+    });
+    for token in ["refused", "failing"] {
+        sidecar.event(token, token, token).await;
+    }
+    sidecar.flush().await;
+    sidecar.event("t", "ann", "open").await;
+    let is_held = async {
+        loop {
+            let status = sidecar.admin(Method::GET, "/status").await.json();
+            let lanes = &status["groups"][0]["lanes"];
+            if lanes["credential"] == 1 && lanes["backoff"] == 1 && lanes["open"] == 1 {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let status = in_time("both to be held", is_held).await;
+    for (place, wanted) in [
+        ("/version", json!(env!("CARGO_PKG_VERSION"))),
+        ("/upstream/state", json!("up")),
+        ("/groups/0/name", json!("progress")),
+        ("/groups/0/pending", json!(3)),
+        ("/groups/0/circuit", json!("closed")),
+        ("/modes/0/path", json!("/event")),
+        ("/modes/0/mode", json!("coalesce")),
+        ("/pending/events", json!(3)),
+        ("/balanced", json!(true)),
+    ] {
+        assert_eq!(status.pointer(place), Some(&wanted), "{place}: {status:#}");
+    }
+    for place in [
+        "/uptime_ms",
+        "/upstream/since_ms",
+        "/groups/0/oldest_ms",
+        "/pending/oldest_ms",
+        "/acknowledgements/p50_us",
+    ] {
+        assert!(
+            status.pointer(place).is_some_and(Value::is_number),
+            "{place}: {status:#}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn readiness_names_the_number_of_dead_letters() {
+    let sidecar = Sidecar::start(&[]).await;
+    sidecar
+        .upstream
+        .answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let ready = async || sidecar.admin(Method::GET, "/readyz").await;
+    assert_eq!(&*ready().await.body, b"ready; dead letters: 0\n");
+    sidecar.event("t", "ann", "a").await;
+    sidecar.flush().await;
+    sidecar.until(|ledger| ledger.dead == 1).await;
+    let found = ready().await;
+    assert_eq!(found.status, StatusCode::OK);
+    assert_eq!(&*found.body, b"ready; dead letters: 1\n");
 }

@@ -50,7 +50,7 @@ public = true
     let wanted = [
         "config.toml:3: server.listen: found \"nowhere\"; allowed is an address",
         "config.toml:4: server.max_connectons: unknown key; did you mean \"max_connections\"?",
-        "config.toml:6: admin.listen: found 0.0.0.0:9901; only loopback",
+        "config.toml:6: admin.listen: found 0.0.0.0:9901; without admin.token_file, which names a file with a token, only loopback",
         "config.toml:8: upstream.url: found \"ftp://x\"; allowed is \"http://HOST:PORT\"",
         "config.toml:13: batch.progress.window: found \"0s\"; allowed is a duration above zero",
         "config.toml:14: batch.progress.flush_at: found 99; at most max_events = 25 is allowed",

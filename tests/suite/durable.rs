@@ -262,6 +262,40 @@ async fn letters_that_find_no_room_at_a_start_are_gone_at_the_next() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_is_too_old_is_dropped_counted_and_stays_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = FakeUpstream::start().await;
+    upstream.answer_with(|seen| (seen.path == "/batch").then(|| answer(422, json!({}))));
+    let soon = (
+        "drain = \"5s\"",
+        "drain = \"5s\"\n[limits]\ndead_letter_age = \"200ms\"",
+    );
+    let short = ("window = \"1h\"", "window = \"10ms\"");
+    let config = configure(directory.path(), upstream.address, "disk", &[soon, short]);
+    let process = Process::start(&config);
+    assert!(post(process.address, "ann", "a").await.status.is_success());
+    let status = async |process: &Process| {
+        let asked = Http::default();
+        let answer = asked.try_call(process.admin, Method::GET, "/status", &[], "");
+        answer.await.unwrap().json()
+    };
+    let dropped = async {
+        while status(&process).await["dead_letters"]["dropped"] != 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    in_time("the letter to go", dropped).await;
+    let (_, printed) = process.terminate();
+    assert!(printed.contains("dead 1 + pending 0"), "{printed}");
+    let process = Process::start(&config);
+    let letters = &status(&process).await["dead_letters"];
+    assert_eq!(
+        (&letters["kept"], &letters["dropped"]),
+        (&json!(0), &json!(1))
+    );
+}
+
 #[tokio::test]
 async fn an_event_call_that_the_application_answers_makes_cached_answers_old_too() {
     let sidecar = Sidecar::start(&[(

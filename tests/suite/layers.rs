@@ -68,7 +68,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "ingest",
         &[
-            &["settings", "spread"],
+            &["ring", "settings", "spread"],
             &["accept"],
             &["lanes"],
             &["delivery"],
@@ -78,6 +78,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
                 "acceptor",
                 "caller_lanes",
                 "caller_standing",
+                "life",
                 "operations",
                 "stop",
                 "tasks",
@@ -89,7 +90,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "ingest::accept",
         &[
-            &["shares"],
+            &["repetitions", "shares"],
             &["reputation"],
             &["contexts", "admit", "buckets", "changes"],
             &["refusal", "draft"],
@@ -171,13 +172,18 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "admin",
         &[
-            &["access", "history", "reply", "setup"],
+            &["access", "history", "reply"],
+            &["dashboard"],
+            &["token"],
+            &["groups", "setup"],
+            &["modes"],
             &[
-                "dashboard",
+                "config",
                 "dead_letters",
+                "events",
                 "learn",
+                "log_level",
                 "metrics",
-                "modes",
                 "observe",
                 "parity",
                 "status",
@@ -189,8 +195,15 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "cli",
         &[
-            &["admin_client", "page", "units"],
-            &["inspect", "learn", "modes", "observe", "parity"],
+            &["admin_client", "log", "page", "units"],
+            &[
+                "inspect",
+                "learn",
+                "modes",
+                "observe",
+                "parity",
+                "preflight",
+            ],
         ],
     ),
     (
@@ -238,7 +251,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["section"],
             &["readers"],
             &["sections"],
-            &["settings", "credentials"],
+            &["settings", "credentials", "shown"],
             &["encryption", "shadow_target"],
             &["links", "note"],
             &["connections", "shadows"],

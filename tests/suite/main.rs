@@ -7,11 +7,14 @@
 
 mod adapters;
 mod admin_listener;
+mod admin_settings;
+mod admin_token;
 mod cache_keys;
 mod cache_parts;
 mod caching;
 mod changes;
 mod chaos;
+mod check;
 mod collapse;
 mod comparison;
 mod compat_kinds;
@@ -35,6 +38,7 @@ mod layers;
 mod learn;
 mod learn_live;
 mod limits;
+mod lives;
 mod losses;
 mod memory;
 mod modes;

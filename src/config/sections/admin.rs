@@ -7,16 +7,31 @@ use crate::config::section::Section;
 
 keys! {
     "[admin]";
-    /// other addresses are refused in this version
-    LISTEN = Key::text("listen", Said("loopback address"), "127.0.0.1:9901");
+    /// beyond loopback only with `token_file`
+    LISTEN = Key::text("listen", Said("address"), "127.0.0.1:9901");
+    /// holds a token, one line of at least 16 characters. Each request but those for `/healthz`,
+    /// `/readyz` and the dashboard's own files must have it (`Authorization: Bearer`), on loopback
+    /// too. Read again at SIGHUP and `POST /config/reload`
+    TOKEN_FILE = Key::without("token_file", Said("file"), "none");
+    /// `/metrics` needs no token
+    OPEN_METRICS = Key::with("open_metrics", Flag, "false");
 }
 
 pub(super) fn read(section: Section<'_>) -> AdminSettings {
     let listen = read_address(&section, &LISTEN);
-    if !listen.ip().is_loopback() {
-        let text = format!("found {listen}; only loopback addresses are allowed in this version");
+    let token_file = section.text(&TOKEN_FILE).map(Into::into);
+    if !listen.ip().is_loopback() && !section.has(&TOKEN_FILE) {
+        let text = format!(
+            "found {listen}; without admin.token_file, which names a file with a token, only \
+             loopback addresses are allowed"
+        );
         section.wrong_key(&LISTEN, text);
     }
+    let open_metrics = section.flag(&OPEN_METRICS);
     section.finish();
-    AdminSettings { listen }
+    AdminSettings {
+        listen,
+        token_file,
+        open_metrics,
+    }
 }

@@ -31,6 +31,8 @@ keys! {
     /// beyond it, or beyond a quarter of `journal.max_bytes`, the oldest are dropped, and counted;
     /// of callers that nothing speaks for first, where these have more than half
     MAX_DEAD_LETTERS = Key::with("max_dead_letters", Number(1, 10_000_000), "10_000");
+    /// older ones are dropped, and counted
+    DEAD_LETTER_AGE = Key::text("dead_letter_age", Duration, "30d");
     /// the body of an event call, unpacked; a larger one streams through
     MAX_BODY = Key::text("max_body", Size, "1MiB");
     /// heads that one principal's pending calls share
@@ -47,6 +49,7 @@ pub(super) fn read(section: Section<'_>) -> Limits {
         max_lane_events: section.number(&MAX_LANE_EVENTS),
         max_seen: section.number(&MAX_SEEN),
         max_dead_letters: section.number(&MAX_DEAD_LETTERS),
+        dead_letter_age: section.duration(&DEAD_LETTER_AGE),
         max_body: section.memory_size(&MAX_BODY),
         max_context_bytes: section.memory_size(&MAX_CONTEXT_BYTES),
         max_body_memory: section.size(&MAX_BODY_MEMORY),

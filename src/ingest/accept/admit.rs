@@ -2,8 +2,9 @@
 //! its outcome.
 
 use crate::cache::tags::{Tags, Waiting};
-use crate::event::{Event, Outcome, Tag, first_eight};
+use crate::event::{Event, Outcome, Principal, Tag, UserId, first_eight};
 use crate::identity::Identity;
+use crate::ingest::accept::repetitions::Repetitions;
 use crate::ingest::accept::shares::Share;
 use crate::ingest::settings::Envelope;
 use crate::journal::Ticket;
@@ -136,18 +137,35 @@ impl Seen {
     /// The key of an event in a group of this name.
     #[must_use]
     pub fn key(&self, group: &str, event: &Event) -> SeenKey {
-        let mut id = SipHasher13::new_with_key(&self.key);
-        let user = event.lane.user.as_str();
+        let id = event.id.as_str();
+        let id = self.hash_id(group, event.owner.principal, &event.lane.user, id);
+        SeenKey((u128::from(id) << 64 | u128::from(event.content)).to_be_bytes())
+    }
+
+    fn hash_id(&self, group: &str, principal: Principal, user: &UserId, id: &str) -> u64 {
+        let mut hash = SipHasher13::new_with_key(&self.key);
         for bytes in [
             group.as_bytes(),
-            &event.owner.principal.0,
-            user.as_bytes(),
-            event.id.as_str().as_bytes(),
+            &principal.0,
+            user.as_str().as_bytes(),
+            id.as_bytes(),
         ] {
-            id.write_u64(bytes.len() as u64);
-            id.write(bytes);
+            hash.write_u64(bytes.len() as u64);
+            hash.write(bytes);
         }
-        SeenKey((u128::from(id.finish()) << 64 | u128::from(event.content)).to_be_bytes())
+        hash.finish()
+    }
+
+    /// Whether an event of this id is kept and has no outcome yet, whatever it says.
+    #[must_use]
+    pub fn is_pending(&self, group: &str, principal: Principal, user: &UserId, id: &str) -> bool {
+        let hash = self.hash_id(group, principal, user, id);
+        let slot = self.slot(SeenKey((u128::from(hash) << 64).to_be_bytes()));
+        let state = slot.and_then(|slot| {
+            let shard = slot.shard.lock();
+            shard.ids.get(&IdKey(hash)).map(|(_, state)| *state)
+        });
+        state == Some(State::Pending)
     }
 
     fn slot(&self, key: SeenKey) -> Option<&Slot> {
@@ -279,6 +297,8 @@ pub struct Admitter {
     pub tags: Arc<Tags>,
     /// Instruments.
     pub metrics: Arc<Metrics>,
+    /// Events that came again.
+    pub repetitions: Repetitions,
 }
 
 /// An admitted event's obligations: its place in the ledger, its entry among the seen ids, its mark
@@ -395,9 +415,19 @@ impl Admitter {
         )
     }
 
-    /// A known id came again.
-    pub fn repeat(&self) {
+    /// A known event came again.
+    pub fn repeat(&self, key: SeenKey) {
+        self.repetitions.note(key.0);
         self.metrics.ledgers.repeat(fastrand::u64(..));
+    }
+}
+
+impl Admitter {
+    /// How often an event came again, as far as that is remembered. `seen`: its key among the seen
+    /// ids.
+    #[must_use]
+    pub fn count_repetitions(&self, seen: [u8; 16]) -> u64 {
+        self.repetitions.count(seen)
     }
 }
 

@@ -25,6 +25,7 @@ fn limits(max_users: usize) -> Limits {
         max_seen: 1,
         max_lane_events: 1,
         max_dead_letters: 1,
+        dead_letter_age: Duration::from_hours(1),
         max_body: 1,
         max_context_bytes: 1,
         max_body_memory: 1,

@@ -16,6 +16,7 @@
 //! | `mirror` | where copies of calls in mode `shadow` go |
 //! | `copied` | a call as it came, and a copy of it |
 //! | `watch`, `show` | what an observer is shown of calls in mode `observe`, and by what |
+//! | `repetitions` | which events came again |
 //! | `preview` | what a forwarded call would be as an event |
 
 pub(crate) mod ack;
@@ -34,6 +35,7 @@ mod mapping;
 pub mod mirror;
 pub(crate) mod preview;
 pub mod refusal;
+pub(crate) mod repetitions;
 pub(crate) mod reputation;
 pub(crate) mod shares;
 mod show;

@@ -35,8 +35,8 @@ pub struct Prepared {
 /// How an event is admitted.
 #[derive(Debug)]
 enum Admission {
-    /// It is known.
-    Known,
+    /// It is known, under this key.
+    Known(SeenKey),
     /// Its route is off, and its id is on the way into the journal: it is a repetition if that is
     /// kept, and the application's if it isn't.
     OffUndecided(SeenKey),
@@ -195,13 +195,13 @@ impl Acceptor {
             differs_if_known,
             unmapped,
         } = prepared;
-        let is_new = match admission {
-            Admission::Known => false,
+        let (key, is_new) = match admission {
+            Admission::Known(key) => (key, false),
             Admission::OffUndecided(key) => {
                 match self.0.admitter.seen.known_when_decided(key).await {
                     // Another body may be said of it.
                     Known::Yes if differs_if_known => return Ok(None),
-                    Known::Yes => false,
+                    Known::Yes => (key, false),
                     _ => return Err(Decline::Forward(Forward::Mode)),
                 }
             }
@@ -210,7 +210,7 @@ impl Acceptor {
                 if !is_new && differs_if_known {
                     return Ok(None);
                 }
-                is_new
+                (key, is_new)
             }
         };
         if let Some((path, count)) = unmapped {
@@ -222,7 +222,7 @@ impl Acceptor {
                 .inc_by(count);
         }
         if !is_new {
-            self.repeat();
+            self.repeat(key);
         }
         Ok(Some(Ack {
             duplicate: !is_new,
@@ -296,7 +296,7 @@ impl Acceptor {
         } = looked;
         // ORDER: before anything that would forward it: an event that was acknowledged goes once.
         match known {
-            Known::Yes => return Ok(Admission::Known),
+            Known::Yes => return Ok(Admission::Known(key)),
             Known::Other => return Err(Decline::Forward(Forward::OtherContent)),
             Known::No | Known::Undecided => {}
         }
@@ -361,22 +361,22 @@ impl Acceptor {
         mut arrival: Arrival,
     ) -> Result<bool, Decline> {
         let looked = self.look_up(&arrival.event);
-        let is_new = match self.admit(group, &mut arrival, looked)? {
-            Admission::Known | Admission::OffUndecided(_) => false,
+        let (key, is_new) = match self.admit(group, &mut arrival, looked)? {
+            Admission::Known(key) | Admission::OffUndecided(key) => (key, false),
             Admission::New(key, share) => {
-                self.store(arrival.event, (key, share), arrival.succession)
-                    .await?
+                let stored = self.store(arrival.event, (key, share), arrival.succession);
+                (key, stored.await?)
             }
         };
         if !is_new {
-            self.repeat();
+            self.repeat(key);
         }
         Ok(is_new)
     }
 
     /// A known event came again.
-    fn repeat(&self) {
-        self.0.admitter.repeat();
+    fn repeat(&self, key: SeenKey) {
+        self.0.admitter.repeat(key);
         self.0.journal.repeat();
     }
 }

@@ -3,7 +3,8 @@
 //! All are in memory, bounded by `limits.max_dead_letters` and in bytes by a quarter of
 //! `journal.max_bytes`. For want of room the oldest goes, and is counted; but while strangers'
 //! letters ([`shares`](crate::ingest::accept::shares)) take more than a half, the oldest of the
-//! address that has most of these. With a durable journal they lie in it too, changed by the same
+//! address that has most of these. One that is older than `limits.dead_letter_age` goes too, and is
+//! counted. With a durable journal they lie in it too, changed by the same
 //! commits as the events they were. A letter shows no credential; a replay goes with the one that
 //! the event came with, and with no other (P3).
 
@@ -322,6 +323,22 @@ impl DeadLetters {
         gone
     }
 
+    /// Takes away those that died before this, Unix milliseconds, and counts them as dropped.
+    pub(in crate::ingest) fn expire(&self, before_ms: u64) -> Gone {
+        let mut pile = self.pile.lock();
+        let is_old = |kept: &&Kept| kept.letter.died_ms < before_ms;
+        let old = pile.letters.values().filter(is_old);
+        let old: Vec<_> = old.map(|kept| kept.letter.key).collect();
+        let mut gone = Gone::new();
+        for key in old {
+            if let Some(letter) = pile.remove(key) {
+                pile.dropped += 1;
+                gone.push((key, letter.event.lane.credential));
+            }
+        }
+        gone
+    }
+
     /// As it was before this start.
     pub(in crate::ingest) fn restore(&self, dropped: u64) {
         self.pile.lock().dropped += dropped;
@@ -367,6 +384,18 @@ impl DeadLetters {
             .values()
             .map(|kept| &kept.letter)
             .filter(named)
+            .cloned()
+            .collect()
+    }
+
+    /// The letters of an event id, oldest first, at most so many.
+    #[must_use]
+    pub fn find_id(&self, id: &str, most: usize) -> Vec<DeadLetter> {
+        let pile = self.pile.lock();
+        let letters = pile.letters.values().map(|kept| &kept.letter);
+        letters
+            .filter(|letter| letter.event.id.as_str() == id)
+            .take(most)
             .cloned()
             .collect()
     }

@@ -1,6 +1,7 @@
 //! Settlement: each event's one outcome, told to everybody whom it concerns.
 
 use super::dead::{DeadLetter, DeadLetters};
+use super::lives::Lives;
 use crate::clock::{Clock, millis};
 use crate::event::{Event, Outcome, Reason, View};
 use crate::identity::{Caller, Identity, keys};
@@ -30,6 +31,8 @@ pub struct Parts {
     pub journal: Arc<Journal<Admitted>>,
     /// The dead letters.
     pub dead: Arc<DeadLetters>,
+    /// How the last events ended.
+    pub(crate) lives: Arc<Lives>,
     /// The groups, in the order of the configuration.
     pub groups: Vec<Group>,
     /// Who is who.
@@ -66,12 +69,13 @@ impl Settle for Settler {
         );
         let notices = self.notices(&batch);
         // ORDER: old before anybody hears of it and asks anew.
-        Admitted::settle_all(
-            batch
-                .into_iter()
-                .map(|settled| (settled.entry.ticket, settled.outcome))
-                .collect(),
-        );
+        let mut lives = self.0.lives.begin();
+        let obligations = batch
+            .into_iter()
+            .map(|settled| lives.take_obligation(settled, now))
+            .collect();
+        drop(lives);
+        Admitted::settle_all(obligations);
         for (caller, names) in notices {
             self.0.notices.publish(caller, names.into_iter().collect());
         }

@@ -22,7 +22,7 @@ mod start;
 mod stored;
 
 pub use findings::Finding;
-pub use open::{inspect, open};
+pub use open::{inspect, look_ahead, open};
 pub use opened::Opened;
 pub use start::Placement;
 pub use stored::{Stored, StoredLetter};

@@ -64,6 +64,22 @@ fn keep_damaged(files: &Directory, path: &Path, damaged: &[u64]) -> Result<PathB
     Ok(place)
 }
 
+/// Whether a start could use the keys and the directory, as far as that shows without reading its
+/// records; changes nothing. A directory that isn't there yet is no error; `false`: another process
+/// has it.
+///
+/// # Errors
+/// As for [`open`].
+pub fn look_ahead(settings: &JournalSettings) -> Result<bool, OpenError> {
+    Vault::new(settings.key_file.as_deref(), &settings.old_key_files)?;
+    refuse_others(&settings.path)?;
+    known_format(&settings.path)?;
+    match lock_as_it_is(&settings.path) {
+        Err(OpenError::InUse(_)) => Ok(false),
+        free => free.map(|_| true),
+    }
+}
+
 /// Looks at a directory that must be there, and changes nothing of it.
 ///
 /// # Errors

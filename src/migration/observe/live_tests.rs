@@ -128,6 +128,7 @@ async fn run_live(rules: Rules, stream: Stream) -> Live {
         seen: Seen::new(640_000, &[0; 32]),
         tags: Arc::new(Tags::new()),
         metrics: Arc::new(Metrics::try_new().unwrap()),
+        repetitions: Default::default(),
     });
     let packer = rules.shared.then(|| Packer::new(room()));
     let (dispatcher, inbox) = mpsc::unbounded_channel();
@@ -148,6 +149,7 @@ async fn run_live(rules: Rules, stream: Stream) -> Live {
         notices: Arc::new(Notices::new(1)),
         clock: Clock::default(),
         outcomes: None,
+        lives: Default::default(),
     });
     let batches = Arc::new(AtomicU64::new(0));
     drop(tokio::spawn(

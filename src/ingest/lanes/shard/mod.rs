@@ -24,7 +24,7 @@ use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, V
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::lanes::window::{
-    Asker, Batch, Entry as _, Groups, Lanes, Pending, Survey, Verdict,
+    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, Pending, Survey, Trace, Verdict,
 };
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
@@ -73,6 +73,9 @@ impl Drop for Hold {
 
 /// Most lanes that are looked at in one hold of the lock, where there may be very many.
 const MOST_LANES: usize = 256;
+
+/// Most lanes whose events are looked at in one hold of the lock: a lane may have very many.
+const FEW_LANES: usize = 16;
 
 /// What a shard shows of itself.
 #[derive(Debug, Default)]
@@ -349,12 +352,37 @@ impl Shard {
         }
     }
 
+    /// Shows the pending events of an id that lanes have in their hands, at most `most`, and the
+    /// lanes whose batches are on their way. Neither closure may ask for the shard.
+    pub fn find(
+        &self,
+        id: &str,
+        mut most: usize,
+        mut see: impl FnMut(Found<'_, Kept>),
+        mut see_flight: impl FnMut(Flight<'_>),
+    ) {
+        for slots in self.slots_by(FEW_LANES) {
+            let state = self.state.lock();
+            let lanes = &state.lanes;
+            most -= lanes.find_in(slots, (id, most), &mut see, &mut see_flight);
+        }
+    }
+
+    /// What is remembered of the event of this number, which is settled.
+    pub fn trace(&self, seq: u64) -> Trace {
+        self.state.lock().lanes.trace(seq)
+    }
+
     /// The places of all lanes, in pieces for which the lock may be held.
     fn slots(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        self.slots_by(MOST_LANES)
+    }
+
+    fn slots_by(&self, piece: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let slots = self.state.lock().lanes.slots();
         (0..slots)
-            .step_by(MOST_LANES)
-            .map(|first| first..first + MOST_LANES)
+            .step_by(piece)
+            .map(move |first| first..first + piece)
     }
 
     /// The lanes learn of something. A shard that is gone has none that could.

@@ -122,6 +122,7 @@ impl Scene {
             seen: Seen::new(6_400, &[0; 32]),
             tags: Arc::new(Tags::new()),
             metrics: Arc::new(Metrics::try_new().unwrap()),
+            repetitions: Default::default(),
         });
         let (dispatcher, batches) = mpsc::unbounded_channel();
         let lanes = Lanes::new(vec![rules()], 10);
@@ -145,6 +146,7 @@ impl Scene {
             notices: Arc::new(Notices::new(1)),
             clock: Clock::default(),
             outcomes: None,
+            lives: Default::default(),
         });
         let task = Some(ShardTask::new(Arc::clone(&shard), Arc::new(settler)));
         Self {

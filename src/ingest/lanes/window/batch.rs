@@ -212,6 +212,25 @@ pub enum Verdict {
     OldestAlone,
 }
 
+impl Verdict {
+    /// The word that is shown.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Answered(_) => "answered",
+            Self::Retry { .. } => "retry",
+            Self::Deferred { .. } => "deferred",
+            Self::Rejected => "rejected",
+            Self::Forbidden => "forbidden",
+            Self::Refused { .. } => "refused",
+            Self::Persistent => "persistent",
+            Self::TooLarge => "too_large",
+            Self::Singles { .. } => "singles",
+            Self::OldestAlone => "oldest_alone",
+        }
+    }
+}
+
 /// An event that has its outcome; the caller settles it.
 #[derive(Debug)]
 pub struct Settled<E> {

@@ -63,6 +63,9 @@ pub(super) struct Lane<E> {
     has_covers: bool,
 }
 
+/// The application's status that says: later.
+const LIMITED: u16 = 429;
+
 /// What a forwarded call or an older event of a sibling lane lets pass: numbers up to this.
 pub(super) type Limit = u64;
 
@@ -109,21 +112,25 @@ impl<E: Entry> Lane<E> {
         self.phase == Phase::Idle && self.queue.is_empty() && self.again.is_empty()
     }
 
-    /// One more event in the open window; `true`: the window is full.
+    /// One more event in the open window; why that is full, if it is.
     pub(super) fn take_in(
         &mut self,
         rules: &Rules,
         entry: E,
         since: Instant,
         deadline: Instant,
-    ) -> bool {
+    ) -> Option<Seal> {
         self.window.take_in(entry.bytes(), deadline);
         self.queue.push_back(Queued::new(entry, since));
         if rules.single_calls && rules.newest {
             self.absorb_open();
         }
         let too_many = self.queue.len() - self.due >= rules.flush_at;
-        too_many || !rules.single_calls && self.window.bytes + self.envelope > rules.max_bytes
+        if too_many {
+            return Some(Seal::Count);
+        }
+        let too_large = self.window.bytes + self.envelope > rules.max_bytes;
+        (!rules.single_calls && too_large).then_some(Seal::Bytes)
     }
 
     /// Seals the open window. `held`: a forwarded call stands between what is due and what is open.
@@ -294,6 +301,11 @@ impl<E: Entry> Lane<E> {
     /// It waits for a pause between two attempts to end.
     pub(super) const fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::Waiting(_))
+    }
+
+    /// Its pause is one of a rate limit, or of its group's gate or circuit.
+    pub(super) fn waits_for_gate(&self) -> bool {
+        self.is_waiting() && (self.was_deferred || self.status == Some(LIMITED))
     }
 
     /// It has something to offer, and nothing of its own holds it.

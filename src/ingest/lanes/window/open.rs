@@ -4,13 +4,43 @@ use tokio::time::Instant;
 
 /// Why a window is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seal {
-    /// Its time is over, or it is full.
-    Window,
+pub enum Seal {
+    /// Its time is over.
+    Deadline,
+    /// It has `flush_at` events.
+    Count,
+    /// It has `max_bytes`.
+    Bytes,
     /// A priority event stands at its end.
     Priority,
+    /// What its group watches has changed (`flush_on_change`).
+    Change,
+    /// A priority event of another group came (`flush_with`).
+    OtherGroup,
+    /// A window that opened later is sealed, and this one goes before it.
+    Order,
     /// Somebody waits for what is in it: a read, a forwarded call, an operator, the end.
     Asked,
+    /// There are as many lanes as there may be.
+    Room,
+}
+
+impl Seal {
+    /// Its word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline",
+            Self::Count => "count",
+            Self::Bytes => "bytes",
+            Self::Priority => "priority",
+            Self::Change => "change",
+            Self::OtherGroup => "other_group",
+            Self::Order => "order",
+            Self::Asked => "asked",
+            Self::Room => "room",
+        }
+    }
 }
 
 /// The open window of a lane: the events at the end of its queue that are not due yet.

@@ -36,6 +36,13 @@ pub struct Covers<E> {
     first: Instant,
 }
 
+impl<E> Covers<E> {
+    /// Oldest first.
+    pub(super) fn events(&self) -> &[Queued<E>] {
+        &self.events
+    }
+}
+
 impl<E: Entry> Queued<E> {
     pub(super) const fn new(entry: E, since: Instant) -> Self {
         Self {

@@ -5,9 +5,6 @@ use super::{Entry, Lane, Lanes};
 use std::ops::{AddAssign, Range};
 use tokio::time::Instant;
 
-/// The application's status that says: later.
-const LIMITED: u16 = 429;
-
 /// What the lanes of one group do. Each lane is counted once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Survey {
@@ -49,9 +46,7 @@ impl Survey {
         let kind = match lane.phase() {
             Phase::InFlight { .. } => &mut self.in_flight,
             Phase::Rejected(_) => &mut self.credential,
-            Phase::Waiting(_) if lane.was_deferred || lane.status == Some(LIMITED) => {
-                &mut self.gate
-            }
+            Phase::Waiting(_) if lane.waits_for_gate() => &mut self.gate,
             Phase::Waiting(_) => &mut self.backoff,
             // It would have gone, if nothing else held it.
             Phase::Idle if lane.may_offer() => &mut self.order,

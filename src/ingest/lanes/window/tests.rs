@@ -11,6 +11,8 @@ use std::time::Duration;
 mod live;
 #[path = "table_tests.rs"]
 mod table;
+#[path = "trail_tests.rs"]
+mod trail_of_events;
 
 /// An event of the model: its place, its lane, its size.
 #[derive(Debug, Clone)]

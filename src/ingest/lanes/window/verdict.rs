@@ -29,6 +29,7 @@ impl<E: Entry> Lanes<E> {
         let Some(rules) = all.get(batch.key.group.0) else {
             return;
         };
+        self.trail.note_attempt(now, &batch, &verdict);
         let owner = self.lane(id).map(|lane| lane.owner);
         let mut others = match owner.filter(|_| verdict == Verdict::Rejected) {
             Some(owner) => self.note_refusal(&owner),

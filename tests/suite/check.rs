@@ -1,0 +1,120 @@
+//! `tidegate check`: what `run` would trip over, told before it does.
+
+use crate::support::process::run;
+use std::path::Path;
+
+const ROUTE: &str = "[batch.b]\npath = \"/b\"\n[[event]]\npath = \"/e\"\nbatch = \"b\"\nevent = { \
+                     clientEventId = \"{body.id}\", userId = \"{body.user}\" }\n";
+
+/// The exit code and the words of a check; lines are broken anywhere.
+fn check(directory: &Path, journal: &str, more: &str) -> (Option<i32>, String) {
+    let config = directory.join("config.toml");
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[upstream]\nurl = \
+         \"http://127.0.0.1:1\"\n[journal]\n{journal}\n{more}{ROUTE}"
+    );
+    std::fs::write(&config, text).unwrap();
+    let (code, said) = run(&["check"], &config, &[]);
+    let words: Vec<_> = said.split_whitespace().collect();
+    (code, words.join(" "))
+}
+
+#[test]
+fn keys_and_a_directory_that_a_start_would_end_with_are_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("key"), "short").unwrap();
+    std::fs::create_dir(at("other")).unwrap();
+    std::fs::write(at("other").join("letter.txt"), "dear").unwrap();
+    std::fs::write(at("file"), "").unwrap();
+    let path = |name: &str| format!("path = {:?}", at(name));
+    let key = |name: &str| format!("{}\nkey_file = {:?}", path("new"), at(name));
+    for (journal, wanted) in [
+        (
+            key("key"),
+            "found 5 bytes; allowed are 32 bytes, or 64 hexadecimal digits",
+        ),
+        (key("missing"), "journal.key_file"),
+        (
+            path("other"),
+            "holds \"letter.txt\" and is no journal of tidegate",
+        ),
+        (path("file"), "file"),
+    ] {
+        let (code, said) = check(directory.path(), &journal, "");
+        assert_eq!(code, Some(1), "{journal}: {said}");
+        assert!(said.contains(wanted), "{wanted} is not in {said}");
+        assert!(!said.contains("no problems"), "{said}");
+    }
+    let (code, said) = check(directory.path(), &path("new"), "");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("no problems"), "{said}");
+    assert!(!at("new").exists(), "a check makes nothing");
+}
+
+#[test]
+fn an_address_that_is_taken_is_a_warning_since_the_sidecar_may_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = directory.path().join("config.toml");
+    let text =
+        format!("[admin]\nlisten = \"{address}\"\n[upstream]\nurl = \"http://127.0.0.1:1\"\n");
+    std::fs::write(&config, text).unwrap();
+    let listen = [("TIDEGATE__SERVER__LISTEN", "127.0.0.1:0")];
+    let (code, said) = run(&["check"], &config, &listen);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains(&format!("warning: admin.listen {address} is taken")),
+        "{said}"
+    );
+    let nowhere = [("TIDEGATE__SERVER__LISTEN", "192.0.2.1:80")];
+    let (code, said) = run(&["check"], &config, &nowhere);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("server.listen 192.0.2.1:80 can't be opened"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_a_route_would_lose_is_a_warning_where_it_coalesces_and_a_note_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = "durability = \"none\"";
+    let needs_more = "[batch.c]\npath = \"/c\"\nrequire = [\"lesson\"]\n[[event]]\npath = \"/f\"\nbatch = \
+                      \"c\"\nevent = { clientEventId = \"{body.id}\" }\nmode = \"MODE\"\n";
+    let lost = "POST /f: every call is forwarded: batch c requires lesson";
+    for (mode, grade, more) in [
+        ("coalesce", "WARNING", ""),
+        ("off", "note", " (once its mode is coalesce; it is off)"),
+        (
+            "observe",
+            "note",
+            " (once its mode is coalesce; it is observe)",
+        ),
+    ] {
+        let (code, said) = check(directory.path(), journal, &needs_more.replace("MODE", mode));
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(&format!("{grade}: {lost}")), "{mode}: {said}");
+        assert!(said.contains(more), "{mode}: {said}");
+    }
+}
+
+#[test]
+fn the_table_of_the_reference_configuration_fits_80_columns() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data").display().to_string();
+    let variables = [
+        ("TIDEGATE__JOURNAL__PATH", &*path),
+        ("TIDEGATE__SERVER__LISTEN", "127.0.0.1:0"),
+        ("TIDEGATE__ADMIN__LISTEN", "127.0.0.1:0"),
+    ];
+    let (code, said) = run(&["check"], &reference, &variables);
+    assert_eq!(code, Some(0), "{said}");
+    let path_line = "no problems";
+    for line in said.lines().filter(|line| !line.ends_with(path_line)) {
+        let is_one_word = line.split_whitespace().count() == 1;
+        assert!(line.chars().count() <= 80 || is_one_word, "{line}");
+    }
+}
