@@ -187,6 +187,18 @@ const INNER: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "admin::metrics",
+        &[&["event_path", "journal", "migration", "surroundings"]],
+    ),
+    (
+        "metrics",
+        &[
+            &["labels", "latencies", "ledger", "reached", "readings"],
+            &["of_group", "scrape"],
+            &["process"],
+        ],
+    ),
+    (
         "cli",
         &[
             &["admin_client", "page", "units"],
@@ -203,7 +215,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["head", "repeat", "reserve", "tls", "wire"],
             &["link"],
             &["forwarded", "error"],
-            &["headers", "upload"],
+            &["exchanges", "headers", "upload"],
             &["settings"],
             &["places"],
             &["answer_body", "connector", "tunnel"],

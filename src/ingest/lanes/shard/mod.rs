@@ -24,7 +24,7 @@ use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, V
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::lanes::window::{
-    Asker, Batch, Entry as _, Groups, Lanes, Pending, Survey, Verdict,
+    Asker, Batch, Entry as _, Groups, Lanes, Pending, Seals, Survey, Verdict,
 };
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
@@ -347,6 +347,12 @@ impl Shard {
         for slots in self.slots() {
             self.state.lock().lanes.survey_in(slots, groups);
         }
+    }
+
+    /// Windows that it has sealed so far.
+    #[must_use]
+    pub fn seals(&self) -> Seals {
+        self.state.lock().lanes.seals()
     }
 
     /// The places of all lanes, in pieces for which the lock may be held.

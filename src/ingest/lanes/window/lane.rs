@@ -109,21 +109,25 @@ impl<E: Entry> Lane<E> {
         self.phase == Phase::Idle && self.queue.is_empty() && self.again.is_empty()
     }
 
-    /// One more event in the open window; `true`: the window is full.
+    /// One more event in the open window; why that is full, if it is.
     pub(super) fn take_in(
         &mut self,
         rules: &Rules,
         entry: E,
         since: Instant,
         deadline: Instant,
-    ) -> bool {
+    ) -> Option<Seal> {
         self.window.take_in(entry.bytes(), deadline);
         self.queue.push_back(Queued::new(entry, since));
         if rules.single_calls && rules.newest {
             self.absorb_open();
         }
         let too_many = self.queue.len() - self.due >= rules.flush_at;
-        too_many || !rules.single_calls && self.window.bytes + self.envelope > rules.max_bytes
+        if too_many {
+            return Some(Seal::Count);
+        }
+        let too_large = self.window.bytes + self.envelope > rules.max_bytes;
+        (!rules.single_calls && too_large).then_some(Seal::Bytes)
     }
 
     /// Seals the open window. `held`: a forwarded call stands between what is due and what is open.

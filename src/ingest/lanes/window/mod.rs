@@ -37,6 +37,7 @@ mod verdict;
 
 pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use callers::{Asker, Groups, Mark, Pending};
+pub use open::{Seal, Seals};
 pub use queued::{Covers, Queued};
 pub use rules::{Entry, Rules};
 pub use survey::Survey;
@@ -47,7 +48,6 @@ use hashbrown::HashTable;
 use holds::Holds;
 use lane::{Lane, Phase};
 use numbers::Numbers;
-use open::Seal;
 use order::{Foreign, Order, Place};
 use recent::Recent;
 use slab::Slab;
@@ -110,6 +110,7 @@ pub struct Lanes<E> {
     held_by_refusal: Vec<LaneId>,
     /// When the first event came: an event that is older was brought back by this start.
     began: Option<Instant>,
+    seals: Seals,
 }
 
 impl<E: Entry> Lanes<E> {
@@ -135,7 +136,14 @@ impl<E: Entry> Lanes<E> {
             settled: Vec::new(),
             held_by_refusal: Vec::new(),
             began: None,
+            seals: Seals::default(),
         }
+    }
+
+    /// Windows that were sealed so far, by why.
+    #[must_use]
+    pub const fn seals(&self) -> Seals {
+        self.seals
     }
 
     /// Lanes with events.
@@ -226,7 +234,7 @@ impl<E: Entry> Lanes<E> {
             return self.orphan(entry);
         };
         let id = self.lane_for(&entry);
-        let hurry = self.numbers.have_moved(rules, &entry) || self.is_awaited(now, &entry);
+        let hurry = self.find_hurry(now, rules, &entry);
         let priority = entry.priority().then(|| Concern::of(&entry));
         let since = entry.since().unwrap_or(now);
         let expires = entry
@@ -243,10 +251,18 @@ impl<E: Entry> Lanes<E> {
         if let Some(concern) = priority {
             self.seal(id, Seal::Priority);
             self.seal_others(now, &concern, rules);
-        } else if full || hurry {
-            self.seal(id, Seal::Window);
+        } else if let Some(why) = full.or(hurry) {
+            self.seal(id, why);
         }
         self.advance(id);
+    }
+
+    /// Why an event's window is sealed with it, whether or not it is full.
+    fn find_hurry(&mut self, now: Instant, rules: &Rules, entry: &E) -> Option<Seal> {
+        if self.numbers.have_moved(rules, entry) {
+            return Some(Seal::Change);
+        }
+        self.is_awaited(now, entry).then_some(Seal::OtherGroup)
     }
 
     fn orphan(&mut self, entry: E) {
@@ -273,7 +289,7 @@ impl<E: Entry> Lanes<E> {
             let open = |lane: &Lane<E>| lane.key.group == *group && lane.window.is_open();
             let lanes = self.lanes_of(&of.user, of.principal, open);
             if !lanes.is_empty() {
-                self.seal_all_of(&lanes, Seal::Window);
+                self.seal_all_of(&lanes, Seal::OtherGroup);
             } else if let Some(rules) = all.get(group.0) {
                 self.awaited.put(
                     Concern {
@@ -337,7 +353,7 @@ impl<E: Entry> Lanes<E> {
         let is_open = |id: &LaneId| self.lane(*id).is_some_and(|lane| lane.window.is_open());
         let open = self.timers.lanes().take(LOOK).find(is_open);
         if let Some(id) = open {
-            self.seal_all_of(&[id], Seal::Window);
+            self.seal_all_of(&[id], Seal::Room);
         }
     }
 
@@ -373,7 +389,7 @@ impl<E: Entry> Lanes<E> {
         };
         lane.resume(now);
         if lane.window.is_over(now) {
-            self.seal(id, Seal::Window);
+            self.seal(id, Seal::Deadline);
         }
         self.advance(id);
     }
@@ -429,14 +445,8 @@ impl<E: Entry> Lanes<E> {
         let others = self.older_than(id, newest);
         for other in &others {
             // Only its own end may hold what a priority event closes.
-            self.seal_one(
-                *other,
-                if why == Seal::Priority {
-                    Seal::Window
-                } else {
-                    why
-                },
-            );
+            let why = if why == Seal::Asked { why } else { Seal::Order };
+            self.seal_one(*other, why);
             self.list(*other);
         }
         others.into_iter().for_each(|other| self.advance(other));
@@ -473,6 +483,9 @@ impl<E: Entry> Lanes<E> {
             return;
         };
         let held = self.holds.limit(lane, false) != u64::MAX;
+        if lane.window.is_open() {
+            self.seals.count(why);
+        }
         lane.seal(rules, why, held);
         if why == Seal::Asked {
             lane.awaited = self.last_seq;
