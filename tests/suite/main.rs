@@ -39,6 +39,7 @@ mod losses;
 mod memory;
 mod modes;
 mod observe;
+mod operations;
 mod order;
 mod own;
 mod own_reads;
