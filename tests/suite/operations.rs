@@ -154,6 +154,43 @@ async fn what_is_scraped_has_the_types_and_labels_of_the_table() {
     );
 }
 
+#[tokio::test]
+async fn a_scrape_tells_of_event_calls_windows_connections_and_the_application() {
+    let sidecar = Sidecar::start(&[]).await;
+    for _ in 0..2 {
+        sidecar.event("t", "ann", "a").await;
+    }
+    let headers = [("authorization", "t"), ("content-type", "application/json")];
+    let unread = sidecar
+        .call(Method::POST, "/event", &headers, "no JSON")
+        .await;
+    assert!(unread.header("tidegate-event").is_empty(), "{unread:?}");
+    sidecar.until(|ledger| ledger.accepted == 1).await;
+    let calls = |decision: &str| {
+        format!("tidegate_event_calls_total{{path=\"POST /event\",decision=\"{decision}\"}}")
+    };
+    for (name, wanted) in [
+        (calls("acknowledged"), 1),
+        (calls("duplicate"), 1),
+        (calls("forwarded"), 1),
+        (calls("refused"), 0),
+        // The forwarded call waits for what is before it.
+        ("tidegate_windows_sealed_total{cause=\"asked\"}".into(), 1),
+        (
+            "tidegate_windows_sealed_total{cause=\"deadline\"}".into(),
+            0,
+        ),
+        ("tidegate_batch_events_sum{group=\"progress\"}".into(), 1),
+        ("tidegate_retries_total{group=\"progress\"}".into(), 0),
+        ("tidegate_group_pending{group=\"progress\"}".into(), 0),
+        ("tidegate_upstream_up".into(), 1),
+        ("tidegate_upstream_seconds_count".into(), 2),
+        ("tidegate_connections".into(), 1),
+    ] {
+        assert_eq!(sidecar.counter(&name).await, wanted, "{name}");
+    }
+}
+
 /// An alert's name and its runbook's anchor.
 fn alerts() -> Vec<(String, String)> {
     let rules = read("deploy/prometheus/alerts.yml");

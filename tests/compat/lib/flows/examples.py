@@ -53,7 +53,7 @@ def judge(direct, through):
     return found
 
 
-FLOWS = [Flow(f"examples/{name}", play, (name,), config={"text": configuration(name)}, judge=judge) for name in FRAMEWORKS]
+FLOWS = [Flow(f"example {name}", play, (name,), config={"text": configuration(name)}, judge=judge) for name in FRAMEWORKS]
 
 
 def token(user):
@@ -66,7 +66,7 @@ def insert_rows(port):
     """Each user's rows, one a call, the last one twice. Returns what went wrong."""
     found = []
     for user in (f"u{number}" for number in range(USERS)):
-        headers = {"Authorization": token(user), "apikey": "anon", "Content-Type": "application/json", "Prefer": "return=minimal"}
+        headers = {"Authorization": token(user), "apikey": "anon", "Content-Type": "application/json"}
         browser = Browser(port, "app.example", headers)
         for number in range(CALLS):
             row = {"client_event_id": f"{user}-{number}", "user_id": user, "lesson_id": "l1", "percent": number}
@@ -80,7 +80,7 @@ def insert_rows(port):
 class Supabase:
     """A table behind PostgREST, which needs no batch endpoint."""
 
-    title: str = "supabase: examples/supabase"
+    title: str = "supabase: example"
 
     def play(self, tools, logs):
         port = free_port()
