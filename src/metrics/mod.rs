@@ -15,7 +15,7 @@ pub use ledger::{Ledger, Ledgers};
 pub use of_group::OfGroup;
 pub use reached::{Reach, Reached};
 pub use readings::{AckTimes, MOST_MICROS};
-pub use scrape::Scrape;
+pub use scrape::{Scrape, float};
 
 use crate::event::{Outcome, Reason};
 use process::Process;
@@ -302,16 +302,6 @@ impl Metrics {
             states.map(|(state, events)| (vec![("state", state)], float(events))),
         );
     }
-}
-
-/// A count as a sample. Exact below 2^53.
-#[must_use]
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "samples are floating-point numbers"
-)]
-pub const fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

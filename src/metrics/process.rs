@@ -1,7 +1,7 @@
 //! The process as the operating system accounts for it, under the names that Prometheus' own
 //! clients use. What a system doesn't tell is left out.
 
-use super::scrape::Scrape;
+use super::scrape::{Scrape, float};
 use crate::clock::millis;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -65,7 +65,7 @@ impl Process {
             scrape.gauge(
                 "process_max_fds",
                 "Most file descriptors that may be open",
-                super::float(most),
+                float(most),
             );
         }
     }
@@ -81,5 +81,5 @@ fn memory(field: &str) -> Option<f64> {
 
 /// Seconds since 1970.
 fn now() -> f64 {
-    super::float(millis(SystemTime::now())) / 1e3
+    float(millis(SystemTime::now())) / 1e3
 }

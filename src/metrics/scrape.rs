@@ -85,6 +85,16 @@ impl Scrape {
     }
 }
 
+/// A count as a sample. Exact below 2^53.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "samples are floating-point numbers"
+)]
+pub const fn float(count: u64) -> f64 {
+    count as f64
+}
+
 fn labels(labels: &[Labelled<'_>]) -> Vec<LabelPair> {
     let pair = |(name, value): &Labelled<'_>| {
         let mut pair = LabelPair::default();
