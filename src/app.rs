@@ -26,7 +26,7 @@ use crate::peer::TrustedProxies;
 use crate::read::Read;
 use crate::route::Routes;
 use crate::server::descriptors::{self, Caps};
-use crate::server::{self, ListenAddress, ServerSettings, ServerTls};
+use crate::server::{self, ListenAddress, OpenConnections, ServerSettings, ServerTls};
 use crate::upstream::Upstream;
 use anyhow::Context as _;
 use http::uri::Authority;
@@ -112,7 +112,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
             .iter()
             .for_each(|route| route.switch.suppose_it_was_on());
     }
-    let modes = restore_modes(&routes, directory, &metrics, &clock);
+    let modes = restore_modes(&routes, directory.clone(), &metrics, &clock);
     let guard = config.admin.guard()?.map(Arc::new);
     let shown = file
         .as_ref()
@@ -142,6 +142,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     ));
     let upstream_url = config.upstream.shown_url();
     let upstream = Upstream::new(config.upstream);
+    let exchanges = upstream.exchanges();
     let (recordings, recording_task) = Recordings::new(gateway::unpack_recorded);
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
@@ -243,6 +244,10 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         began,
         durability: durability.as_str(),
         journal_max_bytes: config.journal.max_bytes,
+        journal: directory,
+        exchanges,
+        connections: config.server.connections.clone(),
+        max_connections: config.server.max_connections,
     });
 
     let mut others: Vec<_> = tasks
@@ -353,6 +358,7 @@ fn admin_server_settings(
         drain: Duration::from_secs(1),
         // Callers on this machine may need all places; those of a network have a share.
         trusted_proxies: TrustedProxies::local(),
+        connections: OpenConnections::default(),
         ..public.clone()
     }
 }

@@ -53,6 +53,13 @@ enum Command {
         #[arg(long)]
         journal: bool,
     },
+    /// Whether a running sidecar takes calls and keeps events: what /readyz says at its admin
+    /// address. Ends with 2 if it doesn't. For probes of containers.
+    Health {
+        /// Only whether the process answers: /healthz.
+        #[arg(long)]
+        alive: bool,
+    },
     /// Events that could not be delivered, at the admin address of a running sidecar.
     DeadLetters {
         #[command(subcommand)]
@@ -355,6 +362,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             } else {
                 Err(Failure::Input("not every letter was replayed".to_owned()))
             }
+        }
+        Command::Health { alive } => {
+            let path = if alive { "/healthz" } else { "/readyz" };
+            let asked = admin_client::ask_text(&AdminAddress::of(&load()?.admin)?, path);
+            println!("{}", runtime()?.block_on(asked)?);
+            Ok(())
         }
         Command::Modes { what, json } => {
             let admin = admin_address()?;

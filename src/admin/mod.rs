@@ -90,7 +90,7 @@ impl Admin {
                 }
             },
             "/status" if read => status::show_status(&self.setup).await,
-            "/metrics" if read => metrics::show_metrics(&self.setup),
+            "/metrics" if read => metrics::show_metrics(&self.setup).await,
             "/dead-letters" if read => {
                 dead_letters::list_letters(&self.setup, request.uri().query().unwrap_or_default())
             }

@@ -10,6 +10,8 @@ use crate::migration::learn::Recordings;
 use crate::migration::observe::Observer;
 use crate::migration::shadow::Shadow;
 use crate::migration::{Change, Modes};
+use crate::server::OpenConnections;
+use crate::upstream::Exchanges;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,4 +107,12 @@ pub struct Setup {
     pub durability: &'static str,
     /// `journal.max_bytes`.
     pub journal_max_bytes: u64,
+    /// The journal's directory, if there is one.
+    pub journal: Option<PathBuf>,
+    /// How exchanges with the application went.
+    pub exchanges: Arc<Exchanges>,
+    /// Connections of clients.
+    pub connections: OpenConnections,
+    /// How many of them there may be.
+    pub max_connections: usize,
 }

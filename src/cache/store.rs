@@ -195,6 +195,8 @@ pub enum Found {
 pub struct Counts {
     /// Served from the store.
     pub hits: AtomicU64,
+    /// Those of them that were stale, and are asked for again.
+    pub stale: AtomicU64,
     /// Asked of the application, and could have been stored.
     pub misses: AtomicU64,
     /// Passed by.

@@ -154,6 +154,15 @@ impl Tags {
         }
     }
 
+    /// How often tags were made old. It adds up all generations.
+    #[must_use]
+    pub fn invalidations(&self) -> u64 {
+        let generations = self.all.iter().map(|slot| &slot.generation);
+        generations.fold(0, |sum, generation| {
+            generation.load(Ordering::Relaxed).wrapping_add(sum)
+        })
+    }
+
     /// The generations now.
     #[must_use]
     pub fn snapshot(&self, tags: &[Tag]) -> Generations {

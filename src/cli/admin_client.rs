@@ -3,7 +3,7 @@
 use crate::admin::{AdminSettings, Token};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -70,6 +70,36 @@ pub(super) async fn ask(
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
     let body = body.map(Value::to_string).unwrap_or_default();
+    let (status, body) = send(admin, method, path, body).await?;
+    let said = || String::from_utf8_lossy(&body).trim().to_owned();
+    if status.is_client_error() {
+        bail!(Refused(said()));
+    }
+    if !status.is_success() {
+        bail!("{}", said());
+    }
+    Ok(serde_json::from_slice(&body)?)
+}
+
+/// Asks, and gives back the text of a 2xx.
+///
+/// # Errors
+/// Nobody answers in 30 s, or with another status: then with what it says.
+pub(super) async fn ask_text(admin: &AdminAddress, path: &str) -> anyhow::Result<String> {
+    let (status, body) = send(admin, Method::GET, path, String::new()).await?;
+    let said = String::from_utf8_lossy(&body).trim().to_owned();
+    if !status.is_success() {
+        bail!("{said}");
+    }
+    Ok(said)
+}
+
+async fn send(
+    admin: &AdminAddress,
+    method: Method,
+    path: &str,
+    body: String,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let listen = admin.listen;
     let mut request = Request::builder()
         .method(method)
@@ -88,13 +118,5 @@ pub(super) async fn ask(
             .into_parts();
         anyhow::Ok((head.status, body.collect().await?.to_bytes()))
     });
-    let (status, body) = answered.await.with_context(nobody)??;
-    let said = || String::from_utf8_lossy(&body).trim().to_owned();
-    if status.is_client_error() {
-        bail!(Refused(said()));
-    }
-    if !status.is_success() {
-        bail!("{}", said());
-    }
-    Ok(serde_json::from_slice(&body)?)
+    answered.await.with_context(nobody)?
 }

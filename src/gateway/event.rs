@@ -12,12 +12,29 @@ use crate::ingest::accept::copied::Seen;
 use crate::ingest::accept::mirror::{Expecting, Mirror};
 use crate::ingest::accept::take::refusing_group;
 use crate::peer::Peer;
-use crate::rollout::Mode;
+use crate::rollout::{Decided, Mode};
 use crate::route::{EventRoute, Params};
 use http::request::Parts;
 use http::{Request, Response};
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// Counts what was decided of a call of these routes' path.
+fn count_call(candidates: &[&EventRoute], decided: Decided) {
+    if let Some(route) = candidates.first() {
+        route.switch.count_call(decided);
+    }
+}
+
+/// What a decision is counted as.
+const fn decided(decision: &Decision) -> Decided {
+    match decision {
+        Decision::Acknowledge(ack) if ack.duplicate => Decided::Duplicate,
+        Decision::Acknowledge(_) => Decided::Acknowledged,
+        Decision::Forward(..) => Decided::Forwarded,
+        Decision::Refuse(_) => Decided::Refused,
+    }
+}
 
 /// Answers event calls.
 pub(super) struct EventCalls {
@@ -41,7 +58,10 @@ impl EventCalls {
         let (parts, body) = request.into_parts();
         let gathered = match self.bodies.gather(&parts, peer, body).await {
             Ok(gathered) => gathered,
-            Err(refusal) => return self.answers.refuse(&parts, &refusal),
+            Err(refusal) => {
+                count_call(candidates, Decided::Refused);
+                return self.answers.refuse(&parts, &refusal);
+            }
         };
         let request_id = request_id(&parts);
         let head = EventHead {
@@ -59,6 +79,7 @@ impl EventCalls {
                     .decide_unread(&head, (&head.groups(), refusing), *unread)
             }
         };
+        count_call(candidates, decided(&decision));
         if let Decision::Acknowledge(ack) = decision {
             self.answers
                 .metrics

@@ -4,7 +4,7 @@
 use super::Shared;
 use super::accept::shares::HeldByStrangers;
 use super::delivery::gate::Standing;
-use super::lanes::window::Survey;
+use super::lanes::window::{Seals, Survey};
 use super::outcome::dead::DeadLetters;
 use crate::event::UserId;
 use crate::journal::health::Health;
@@ -67,6 +67,17 @@ impl Operations {
             gate: gate.lock().look(now, delivery),
         })
         .collect()
+    }
+
+    /// Windows that were sealed so far, by why.
+    #[must_use]
+    pub(crate) fn seals(&self) -> Seals {
+        let mut sum = Seals::default();
+        self.0
+            .shards
+            .iter()
+            .for_each(|shard| sum.add(&shard.seals()));
+        sum
     }
 
     /// Bytes of pending events, and of the contexts that they share.

@@ -217,6 +217,12 @@ pub fn quarantine(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(place)
 }
 
+/// How many starts put damaged files aside that are still there.
+#[must_use]
+pub fn count_quarantined(path: &Path) -> u64 {
+    std::fs::read_dir(path.join(QUARANTINE)).map_or(0, |entries| entries.count() as u64)
+}
+
 /// Bytes that a directory's files take on disk.
 #[must_use]
 pub fn size_of(path: &Path) -> u64 {

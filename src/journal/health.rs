@@ -3,6 +3,7 @@
 use super::entry;
 use crate::clock::{Clock, millis};
 use crate::event::Event;
+use crate::metrics::Latencies;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,8 @@ pub struct Health {
     repeats: AtomicU64,
     commits: AtomicU64,
     appends: AtomicU64,
+    /// Commits that waited for the disk (`durability = "disk"`).
+    pub syncs: Latencies,
     is_low: AtomicBool,
     is_failing: AtomicBool,
     // Why it fails. Locked for a look.

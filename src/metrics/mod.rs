@@ -1,21 +1,31 @@
 //! Instruments: the conservation ledger (P2) and what Prometheus scrapes.
 
 mod labels;
+mod latencies;
 mod ledger;
+mod of_group;
+mod process;
 mod reached;
 mod readings;
+mod scrape;
 
 pub use labels::{Action, Attempt, Counters, Label};
+pub use latencies::Latencies;
 pub use ledger::{Ledger, Ledgers};
-pub use reached::Reached;
+pub use of_group::OfGroup;
+pub use reached::{Reach, Reached};
 pub use readings::{AckTimes, MOST_MICROS};
+pub use scrape::{Scrape, float};
 
 use crate::event::{Outcome, Reason};
-use crate::memory::Usage;
+use process::Process;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
+
+/// Upper bounds of the buckets of `tidegate_batch_events`.
+const BATCH_BUCKETS: [f64; 10] = [1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 25.0, 50.0, 100.0];
 
 /// Every counter of one sidecar, in a registry of its own.
 #[derive(Debug)]
@@ -54,6 +64,10 @@ pub struct Metrics {
     pub reached: Reached,
     /// Batch attempts by group and result.
     pub batches: IntCounterVec,
+    /// Attempts of what was tried before, by group.
+    retries: IntCounterVec,
+    /// Events in each attempt, by group.
+    batch_events: HistogramVec,
     /// Deliveries that were sent and have no answer yet.
     pub in_flight: IntGauge,
     /// Deliveries that have an answer, or are known to get none.
@@ -68,41 +82,7 @@ pub struct Metrics {
     pub mixed_credentials: IntCounter,
     /// Acknowledgement latency, seconds, from the request's head to the reply.
     pub ack_seconds: Histogram,
-    gauges: Gauges,
-}
-
-#[derive(Debug)]
-struct Gauges {
-    ledger: prometheus::IntGaugeVec,
-    lanes: IntGauge,
-    pending_bytes: IntGauge,
-    strangers: prometheus::IntGaugeVec,
-    journal_failing: IntGauge,
-    journal_disk_low: IntGauge,
-    dead_letters: IntGauge,
-    body_memory: IntGauge,
-    body_memory_highest: IntGauge,
-    body_memory_limit: IntGauge,
-    no_room: IntGauge,
-}
-
-/// What the gauges show, read when somebody scrapes.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Levels {
-    /// Lanes with events.
-    pub lanes: u64,
-    /// Bytes of pending events.
-    pub pending_bytes: u64,
-    /// What callers hold whom nothing speaks for, by the name of the bound.
-    pub strangers: [(&'static str, u64); 4],
-    /// The journal takes no more events.
-    pub journal_failing: bool,
-    /// The journal's disk is nearly full.
-    pub journal_disk_low: bool,
-    /// Dead letters kept.
-    pub dead_letters: usize,
-    /// What bodies take in memory.
-    pub memory: Usage,
+    process: Process,
 }
 
 impl Metrics {
@@ -133,21 +113,17 @@ impl Metrics {
                 .buckets(readings::ACK_BOUNDS.to_vec()),
         )?;
         registry.register(Box::new(ack_seconds.clone()))?;
+        let batch_events = HistogramVec::new(
+            HistogramOpts::new("tidegate_batch_events", "Events in each attempt to deliver")
+                .buckets(BATCH_BUCKETS.to_vec()),
+            &["group"],
+        )?;
+        registry.register(Box::new(batch_events.clone()))?;
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             let gauges = prometheus::IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(gauges.clone()))?;
             Ok::<_, prometheus::Error>(gauges)
         };
-        let ledger = gauges(
-            "tidegate_events",
-            "The conservation ledger: received = the sum of the others",
-            &["state"],
-        )?;
-        let strangers = gauges(
-            "tidegate_strangers",
-            "What callers hold of a bound whom nothing speaks for",
-            &["bound"],
-        )?;
         let route_mode = gauges(
             "tidegate_route_mode",
             "1 for the mode of an event route, 0 for the others",
@@ -223,6 +199,12 @@ impl Metrics {
                 "Batch attempts by result",
                 &["group", "result"],
             )?,
+            retries: vector(
+                "tidegate_retries_total",
+                "Attempts to deliver what an earlier attempt did not bring",
+                &["group"],
+            )?,
+            batch_events,
             in_flight: gauge(
                 "tidegate_deliveries_in_flight",
                 "Deliveries that were sent and have no answer yet",
@@ -246,45 +228,24 @@ impl Metrics {
                 "Batches refused by the assembler",
             )?,
             ack_seconds,
-            gauges: Gauges {
-                ledger,
-                lanes: gauge("tidegate_lanes", "Lanes with events")?,
-                pending_bytes: gauge("tidegate_pending_bytes", "Bytes of pending events")?,
-                strangers,
-                journal_failing: gauge(
-                    "tidegate_journal_failing",
-                    "1: the journal can't be written, and events are forwarded",
-                )?,
-                journal_disk_low: gauge(
-                    "tidegate_journal_disk_low",
-                    "1: the journal's disk is nearly full",
-                )?,
-                dead_letters: gauge("tidegate_dead_letters", "Dead letters kept")?,
-                body_memory: gauge(
-                    "tidegate_body_memory_bytes",
-                    "Bytes that bodies take in memory",
-                )?,
-                body_memory_highest: gauge(
-                    "tidegate_body_memory_highest_bytes",
-                    "Most bytes that bodies took in memory since the start",
-                )?,
-                body_memory_limit: gauge(
-                    "tidegate_body_memory_limit_bytes",
-                    "limits.max_body_memory",
-                )?,
-                no_room: gauge(
-                    "tidegate_body_no_room",
-                    "How often a body or a part of it found no room since the start",
-                )?,
-            },
+            process: Process::new(),
             registry,
         })
     }
 
     /// The counters of a group's attempts to deliver.
-    #[must_use]
-    pub fn attempts_of(&self, group: &str) -> Counters<Attempt> {
+    fn attempts_of(&self, group: &str) -> Counters<Attempt> {
         Counters::of(&self.batches, &[group])
+    }
+
+    /// What is counted of a group's deliveries.
+    #[must_use]
+    pub fn of_group(&self, group: &str) -> OfGroup {
+        OfGroup {
+            attempts: self.attempts_of(group),
+            retries: self.retries.with_label_values(&[group]),
+            events: self.batch_events.with_label_values(&[group]),
+        }
     }
 
     /// Pending events found their outcomes.
@@ -304,57 +265,42 @@ impl Metrics {
         self.dead.with_label_values(&[reason.as_str()]).inc();
     }
 
-    /// The Prometheus text format.
+    /// The Prometheus text format of all counters, and of what was read for this scrape.
     ///
     /// # Errors
     /// Encoding failed.
-    pub fn text(&self, levels: Levels) -> Result<Vec<u8>, prometheus::Error> {
-        let ledger = self.ledgers.sum();
-        let show = |state: &str, value: u64| {
-            self.gauges
-                .ledger
-                .with_label_values(&[state])
-                .set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        show("received", ledger.received);
-        show("accepted", ledger.accepted);
-        show("duplicate", ledger.duplicate);
-        show("superseded", ledger.superseded);
-        show("dead", ledger.dead);
-        show("pending", ledger.pending);
-        self.gauges
-            .lanes
-            .set(i64::try_from(levels.lanes).unwrap_or(i64::MAX));
-        self.gauges
-            .pending_bytes
-            .set(i64::try_from(levels.pending_bytes).unwrap_or(i64::MAX));
-        for (bound, held) in levels.strangers {
-            self.gauges
-                .strangers
-                .with_label_values(&[bound])
-                .set(i64::try_from(held).unwrap_or(i64::MAX));
-        }
-        self.gauges
-            .journal_failing
-            .set(i64::from(levels.journal_failing));
-        self.gauges
-            .journal_disk_low
-            .set(i64::from(levels.journal_disk_low));
-        self.gauges
-            .dead_letters
-            .set(i64::try_from(levels.dead_letters).unwrap_or(i64::MAX));
-        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.gauges.body_memory.set(number(levels.memory.bytes));
-        self.gauges
-            .body_memory_highest
-            .set(number(levels.memory.highest));
-        self.gauges
-            .body_memory_limit
-            .set(number(levels.memory.limit));
-        self.gauges.no_room.set(number(levels.memory.no_room));
+    pub fn text(&self, mut scrape: Scrape) -> Result<Vec<u8>, prometheus::Error> {
+        self.read_ledger(&mut scrape);
+        self.process.read(&mut scrape);
+        let mut families = self.registry.gather();
+        scrape.merge_into(&mut families);
         let mut out = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        TextEncoder::new().encode(&families, &mut out)?;
         Ok(out)
+    }
+
+    fn read_ledger(&self, scrape: &mut Scrape) {
+        let Ledger {
+            received,
+            accepted,
+            duplicate,
+            superseded,
+            dead,
+            pending,
+        } = self.ledgers.sum();
+        let states = [
+            ("received", received),
+            ("accepted", accepted),
+            ("duplicate", duplicate),
+            ("superseded", superseded),
+            ("dead", dead),
+            ("pending", pending),
+        ];
+        scrape.gauges(
+            "tidegate_events",
+            "The conservation ledger: received = the sum of the others",
+            states.map(|(state, events)| (vec![("state", state)], float(events))),
+        );
     }
 }
 
@@ -366,7 +312,7 @@ mod tests {
     fn the_scrape_names_the_ledger() {
         let metrics = Metrics::try_new().unwrap();
         metrics.ledgers.receive(0);
-        let text = String::from_utf8(metrics.text(Levels::default()).unwrap()).unwrap();
+        let text = String::from_utf8(metrics.text(Scrape::default()).unwrap()).unwrap();
         assert!(
             text.contains("tidegate_events{state=\"pending\"} 1"),
             "{text}"

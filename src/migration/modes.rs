@@ -11,9 +11,10 @@
 use super::kept_modes::{self, Kept, KeptError};
 use crate::clock::{Clock, iso};
 use crate::metrics::Metrics;
-use crate::rollout::{Mode, Setting, Switch};
+use crate::rollout::{Decided, Mode, Setting, Switch};
 use crate::route::EventRoute;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -160,6 +161,20 @@ impl Modes {
         }
         modes.show();
         (modes, error)
+    }
+
+    /// Calls by method and path, and by what was decided of them; routes of one path together.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<String, [u64; Decided::ALL.len()]> {
+        let mut paths = BTreeMap::new();
+        for route in self.0.routes.lock().iter() {
+            let path = format!("{} {}", route.method, route.path);
+            let counts: &mut [u64; Decided::ALL.len()] = paths.entry(path).or_default();
+            for (count, more) in counts.iter_mut().zip(route.switch.calls()) {
+                *count += more;
+            }
+        }
+        paths
     }
 
     /// How the routes stand, in the configuration's order.

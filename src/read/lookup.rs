@@ -114,6 +114,7 @@ impl Read {
             let (reason, stored) = match self.look_up(&request, peer, &ask, now) {
                 Look::Hit(entry) => return Ok(self.answer_hit(&request, &entry, now, waited)),
                 Look::Stale(entry) => {
+                    self.store.counts.stale.fetch_add(1, Ordering::Relaxed);
                     self.revalidate_behind(&request, peer, route, &ask, &entry);
                     return Ok(self.answer_hit(&request, &entry, now, waited));
                 }

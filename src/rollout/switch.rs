@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What is done with the event calls of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,40 @@ impl fmt::Display for Setting {
     }
 }
 
+/// What became of a call of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// Its event is kept.
+    Acknowledged,
+    /// Its event was known.
+    Duplicate,
+    /// The application answers it.
+    Forwarded,
+    /// It was answered with an error.
+    Refused,
+}
+
+impl Decided {
+    /// All of them, in the order of [`Switch::calls`].
+    pub const ALL: [Self; 4] = [
+        Self::Acknowledged,
+        Self::Duplicate,
+        Self::Forwarded,
+        Self::Refused,
+    ];
+
+    /// Its word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "acknowledged",
+            Self::Duplicate => "duplicate",
+            Self::Forwarded => "forwarded",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Users whom the draw doesn't decide of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exceptions {
@@ -95,6 +129,8 @@ pub struct Switch {
     rehearses: bool,
     /// Its mode was [`Mode::Coalesce`] at some time in this process, or in its configuration.
     was_on: AtomicBool,
+    /// By [`Decided`].
+    calls: [AtomicU64; Decided::ALL.len()],
 }
 
 #[derive(Debug, Clone)]
@@ -115,6 +151,7 @@ impl Switch {
             sampling,
             rehearses: false,
             was_on: AtomicBool::new(setting.mode == Mode::Coalesce),
+            calls: Default::default(),
         }
     }
 
@@ -137,7 +174,24 @@ impl Switch {
             sampling,
             rehearses: true,
             was_on: AtomicBool::new(true),
+            calls: Default::default(),
         }
+    }
+
+    /// A call of the route's path was decided so. Where several routes have the path, it is counted
+    /// at the first of them.
+    pub fn count_call(&self, decided: Decided) {
+        if let Some(count) = self.calls.get(decided as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Calls so far, by what was decided.
+    #[must_use]
+    pub fn calls(&self) -> [u64; Decided::ALL.len()] {
+        self.calls
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed))
     }
 
     /// How the route stands.

@@ -26,7 +26,7 @@ mod turns;
 mod unsent;
 
 pub use listen::{AddressError, ListenAddress, Listener};
-pub use settings::ServerSettings;
+pub use settings::{OpenConnections, ServerSettings};
 pub use tls::ServerTls;
 
 use crate::body::Body;
@@ -166,7 +166,7 @@ async fn serve_in_turn<S>(
             tls: settings.tls.clone(),
             connection,
             // ORDER: off the list before the place is free.
-            place: Place::new((listed, free, share)),
+            place: Place::new((listed, free, share, settings.connections.add())),
             stall: settings.stall_timeout,
             unsent: UnsentOfOne::new(&unsent),
             precedence: Precedence::default(),

@@ -3,6 +3,8 @@
 use super::listen::ListenAddress;
 use super::tls::ServerTls;
 use crate::peer::TrustedProxies;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// `[server]`.
@@ -27,4 +29,34 @@ pub struct ServerSettings {
     pub body_timeout: Duration,
     /// After SIGTERM: how long connections and windows may take.
     pub drain: Duration,
+    /// How many connections there are.
+    pub connections: OpenConnections,
+}
+
+/// Connections that have a place; clones share the number.
+#[derive(Debug, Clone, Default)]
+pub struct OpenConnections(Arc<AtomicU64>);
+
+impl OpenConnections {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more, until what comes back is dropped.
+    pub(super) fn add(&self) -> OpenConnection {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(self.clone())
+    }
+}
+
+/// A connection that is counted.
+#[derive(Debug)]
+pub(super) struct OpenConnection(OpenConnections);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -18,6 +18,7 @@ fn patient(places: usize) -> ServerSettings {
         trusted_proxies: crate::peer::TrustedProxies::local(),
         body_timeout: LONG,
         drain: LONG,
+        connections: OpenConnections::default(),
     }
 }
 

@@ -15,6 +15,7 @@
 mod answer_body;
 mod connector;
 pub mod error;
+mod exchanges;
 mod forwarded;
 mod head;
 pub mod headers;
@@ -31,6 +32,7 @@ mod upload;
 mod wire;
 
 pub use error::UpstreamError;
+pub use exchanges::Exchanges;
 pub(crate) use repeat::gather_to_repeat;
 pub use reserve::CallerClass;
 pub use settings::{Http2Use, RelayRule, UNIX, UpstreamSettings, port_of};
@@ -82,6 +84,7 @@ pub struct Upstream {
     /// The application says of a connection that it ends before `idle_timeout`. Only then each
     /// request asks which connection it is on: that costs an allocation.
     retires: Arc<AtomicBool>,
+    exchanges: Arc<Exchanges>,
 }
 
 impl Upstream {
@@ -113,7 +116,14 @@ impl Upstream {
             places,
             settings: Arc::new(settings),
             retires: Arc::default(),
+            exchanges: Arc::default(),
         }
+    }
+
+    /// How exchanges with the application went.
+    #[must_use]
+    pub fn exchanges(&self) -> Arc<Exchanges> {
+        Arc::clone(&self.exchanges)
     }
 
     /// How long a response head may take on this path.
@@ -249,6 +259,19 @@ impl Upstream {
                 HeaderValue::from_static("chunked"),
             );
         }
+        let is_own = request.uri().authority() == self.settings.url.authority();
+        let began = Instant::now();
+        let answer = self.ask_or_repeat(request).await;
+        if is_own {
+            self.exchanges.note(&answer, began.elapsed());
+        }
+        answer
+    }
+
+    async fn ask_or_repeat(
+        &self,
+        request: Box<Request<Body>>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
         let within = self.settings.response_timeout(request.uri().path());
         let is_idempotent = repeat::is_idempotent(request.method());
         // Over HTTP/2 an application may say of any call that it didn't process it.

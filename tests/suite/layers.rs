@@ -193,6 +193,18 @@ const INNER: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "admin::metrics",
+        &[&["event_path", "journal", "migration", "surroundings"]],
+    ),
+    (
+        "metrics",
+        &[
+            &["labels", "latencies", "ledger", "reached", "readings"],
+            &["of_group", "scrape"],
+            &["process"],
+        ],
+    ),
+    (
         "cli",
         &[
             &["admin_client", "log", "page", "units"],
@@ -216,7 +228,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["head", "load", "repeat", "reserve", "tls", "wire"],
             &["link"],
             &["forwarded", "error"],
-            &["headers", "upload"],
+            &["exchanges", "headers", "upload"],
             &["settings"],
             &["places"],
             &["answer_body", "connector", "tunnel"],

@@ -43,6 +43,7 @@ mod losses;
 mod memory;
 mod modes;
 mod observe;
+mod operations;
 mod order;
 mod own;
 mod own_reads;

@@ -4,7 +4,7 @@ use crate::config::key::{Key, Kind::*, Schema, keys};
 use crate::config::readers::read_key_files;
 use crate::config::section::Section;
 use crate::peer::TrustedProxies;
-use crate::server::{AddressError, ListenAddress, ServerSettings, ServerTls};
+use crate::server::{AddressError, ListenAddress, OpenConnections, ServerSettings, ServerTls};
 use std::net::Ipv4Addr;
 
 keys! {
@@ -70,6 +70,7 @@ pub(super) fn read(section: Section<'_>) -> Server {
         keepalive_timeout: section.duration(&KEEPALIVE_TIMEOUT),
         trusted_proxies: read_trusted_proxies(&section),
         drain: section.duration(&DRAIN),
+        connections: OpenConnections::default(),
     };
     let explain = section.flag(&EXPLAIN);
     section.finish();

@@ -11,7 +11,7 @@ use crate::ingest::accept::reputation::Reputation;
 use crate::ingest::lanes::shard::Shard;
 use crate::ingest::lanes::window::Verdict;
 use crate::ingest::settings::{Delivery, Group};
-use crate::metrics::{Attempt, Counters, Metrics};
+use crate::metrics::{Attempt, Metrics, OfGroup};
 use crate::upstream::Upstream;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Deliverer {
     pub(super) assembler: Assembler,
     pub(super) metrics: Arc<Metrics>,
     /// By group.
-    attempts: Vec<Counters<Attempt>>,
+    counters: Vec<OfGroup>,
     pub(super) reputation: Arc<Reputation>,
     pub(super) shards: Vec<Arc<Shard>>,
     // Held for a look and a count.
@@ -73,9 +73,9 @@ impl Deliverer {
             clock,
         } = parts;
         let assembler = Assembler { identity, clock };
-        let attempts = groups
+        let counters = groups
             .iter()
-            .map(|group| metrics.attempts_of(&group.name))
+            .map(|group| metrics.of_group(&group.name))
             .collect();
         Self {
             upstream,
@@ -84,7 +84,7 @@ impl Deliverer {
             groups,
             assembler,
             metrics,
-            attempts,
+            counters,
             reputation,
             shards,
             gates,
@@ -104,8 +104,9 @@ impl Deliverer {
     }
 
     pub(super) fn count(&self, load: &[Ready], attempt: Attempt) {
-        if let Some(counters) = load::group_of(load).and_then(|group| self.attempts.get(group)) {
-            counters.count(attempt);
+        if let Some(counters) = load::group_of(load).and_then(|group| self.counters.get(group)) {
+            let is_retry = load::count_retries(load) > 0;
+            counters.count(attempt, load::count_events(load), is_retry);
         }
     }
 }

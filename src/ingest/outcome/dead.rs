@@ -413,6 +413,16 @@ impl DeadLetters {
         let oldest = pile.letters.values().map(|kept| kept.letter.died_ms).min();
         (pile.letters.len(), pile.dropped, oldest)
     }
+
+    /// How many are kept, by reason.
+    #[must_use]
+    pub fn count_by_reason(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for kept in self.pile.lock().letters.values() {
+            *counts.entry(kept.letter.reason.to_string()).or_default() += 1;
+        }
+        counts
+    }
 }
 
 /// How long ago a letter died, milliseconds.

@@ -8,6 +8,7 @@ use crate::journal::log::files::Files;
 use crate::journal::log::writer::{Begun, Depth, Group, WriteError};
 use parking_lot::MutexGuard;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Most groups that one caller writes for others before the journal's thread goes on.
 const ROUNDS: usize = 16;
@@ -98,6 +99,7 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
                 sync,
                 has_events: taken.has_events,
             };
+            let began = sync.then(Instant::now);
             let (result, begun) = {
                 let mut writer = self.shared.writer();
                 // Who waits waits for what was written without a sync as well.
@@ -109,6 +111,9 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
                 };
                 (result, writer.take_begun())
             };
+            if let Some(began) = began {
+                self.shared.health.syncs.record(began.elapsed());
+            }
             let failed = result.is_err();
             if let Some(taken) = self.taken.take() {
                 self.end_group(taken, result, begun);

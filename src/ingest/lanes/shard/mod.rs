@@ -24,7 +24,7 @@ use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, V
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::lanes::window::{
-    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, Pending, Survey, Trace, Verdict,
+    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, Pending, Seals, Survey, Trace, Verdict,
 };
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
@@ -371,6 +371,12 @@ impl Shard {
     /// What is remembered of the event of this number, which is settled.
     pub fn trace(&self, seq: u64) -> Trace {
         self.state.lock().lanes.trace(seq)
+    }
+
+    /// Windows that it has sealed so far.
+    #[must_use]
+    pub fn seals(&self) -> Seals {
+        self.state.lock().lanes.seals()
     }
 
     /// The places of all lanes, in pieces for which the lock may be held.

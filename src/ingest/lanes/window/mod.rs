@@ -40,6 +40,7 @@ mod verdict;
 pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use callers::{Asker, Groups, Mark, Pending};
 pub use find::{Flight, Found, Wait};
+pub use open::{Seal, Seals};
 pub use queued::{Covers, Queued};
 pub use rules::{Entry, Rules};
 pub use survey::Survey;
@@ -51,7 +52,6 @@ use hashbrown::HashTable;
 use holds::Holds;
 use lane::{Lane, Phase};
 use numbers::Numbers;
-use open::Seal;
 use order::{Foreign, Order, Place};
 use recent::Recent;
 use slab::Slab;
@@ -117,6 +117,7 @@ pub struct Lanes<E> {
     began: Option<Instant>,
     /// What became of windows and batches.
     trail: Trail,
+    seals: Seals,
 }
 
 impl<E: Entry> Lanes<E> {
@@ -143,7 +144,14 @@ impl<E: Entry> Lanes<E> {
             held_by_refusal: Vec::new(),
             began: None,
             trail: Trail::new(),
+            seals: Seals::default(),
         }
+    }
+
+    /// Windows that were sealed so far, by why.
+    #[must_use]
+    pub const fn seals(&self) -> Seals {
+        self.seals
     }
 
     /// Lanes with events.
@@ -484,6 +492,9 @@ impl<E: Entry> Lanes<E> {
         };
         let held = self.holds.limit(lane, false) != u64::MAX;
         self.trail.note_seal(id, lane, why);
+        if lane.window.is_open() {
+            self.seals.count(why);
+        }
         lane.seal(rules, why, held);
         if why == Seal::Asked {
             lane.awaited = self.last_seq;

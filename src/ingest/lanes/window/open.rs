@@ -26,6 +26,19 @@ pub enum Seal {
 }
 
 impl Seal {
+    /// All of them, in the order of their places in [`Seals`].
+    pub const ALL: [Self; 9] = [
+        Self::Deadline,
+        Self::Count,
+        Self::Bytes,
+        Self::Priority,
+        Self::Change,
+        Self::OtherGroup,
+        Self::Order,
+        Self::Asked,
+        Self::Room,
+    ];
+
     /// Its word in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +53,30 @@ impl Seal {
             Self::Asked => "asked",
             Self::Room => "room",
         }
+    }
+}
+
+/// How many windows were sealed, by why.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seals([u64; Seal::ALL.len()]);
+
+impl Seals {
+    pub(super) fn count(&mut self, why: Seal) {
+        if let Some(count) = self.0.get_mut(why as usize) {
+            *count += 1;
+        }
+    }
+
+    /// These and others.
+    pub fn add(&mut self, others: &Self) {
+        for (count, more) in self.0.iter_mut().zip(others.0) {
+            *count += more;
+        }
+    }
+
+    /// How many were sealed so.
+    pub fn each(&self) -> impl Iterator<Item = (Seal, u64)> {
+        Seal::ALL.into_iter().zip(self.0)
     }
 }
 

@@ -146,3 +146,49 @@ fn a_lane_takes_few_bytes() {
     // Its events are in boxes of their own.
     assert!(size_of::<Lane<Box<Model>>>() <= 328);
 }
+
+#[test]
+fn each_window_is_counted_once_under_why_it_was_sealed() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    for seq in 1..=4 {
+        lanes.push(now, event(seq, 1, 1));
+    }
+    let urgent = Model {
+        priority: true,
+        ..event(5, 2, 2)
+    };
+    lanes.push(now, urgent);
+    for seq in 6..=7 {
+        let large = Model {
+            bytes: 250,
+            ..event(seq, 3, 3)
+        };
+        lanes.push(now, large);
+    }
+    lanes.push(now, event(8, 4, 4));
+    lanes.tick(now + WINDOW);
+    lanes.push(now + WINDOW, event(9, 5, 5));
+    lanes.seal_all();
+    // Nothing is open any more.
+    lanes.seal_all();
+    let counted: Vec<_> = lanes
+        .seals()
+        .each()
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let once = [
+        Seal::Deadline,
+        Seal::Count,
+        Seal::Bytes,
+        Seal::Priority,
+        Seal::Asked,
+    ];
+    assert_eq!(counted, once.map(|why| (why, 1)));
+    let places = Seal::ALL.map(|why| why as usize);
+    assert_eq!(
+        places,
+        [0, 1, 2, 3, 4, 5, 6, 7, 8],
+        "the order of ALL is that of the places"
+    );
+}

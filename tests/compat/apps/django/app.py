@@ -5,7 +5,8 @@ import json
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+APPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+sys.path[:0] = [APPS, os.path.join(APPS, "..", "..", "..", "examples", "django")]
 
 from django.conf import settings
 
@@ -39,6 +40,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import etag, require_http_methods
 
+from batch import progress_batch
 from ledger import BATCHED, SINGLE, Ledger
 
 LEDGER = Ledger()
@@ -110,22 +112,9 @@ def progress(request):
     return JsonResponse({"ok": True})
 
 
-@require_http_methods(["POST"])
 def batch(request):
-    user = signed_in(request)
-    if user is None:
-        return JsonResponse({"error": "sign in"}, status=401)
-    number = LEDGER.next_batch()
-    accepted, duplicates, failed = [], [], []
-    for event in json.loads(request.body)["events"]:
-        key = event.get("clientEventId")
-        if event.get("userId") != user:
-            failed.append({"id": key, "reason": "validation_error"})
-        elif LEDGER.add(event, BATCHED, context(request), number):
-            accepted.append(key)
-        else:
-            duplicates.append(key)
-    return JsonResponse({"accepted": accepted, "duplicates": duplicates, "failed": failed})
+    number = LEDGER.next_batch() if signed_in(request) else None
+    return progress_batch(request, lambda event: LEDGER.add(event, BATCHED, context(request), number))
 
 
 def summary(request):

@@ -5,6 +5,7 @@ const crypto = require("node:crypto");
 const express = require("express");
 const session = require("cookie-session");
 const multer = require("multer");
+const { progressBatch } = require("../../../../examples/express/batch.js");
 
 let rows, calls, deleted, batches, docs;
 const gates = new Map();
@@ -97,16 +98,11 @@ app.delete("/api/progress", signedIn, (request, response) => {
   deleted.push(request.query.id);
   response.status(rows.delete(request.query.id) ? 204 : 404).end();
 });
-app.post("/api/progress/batch", signedIn, json, (request, response) => {
-  const number = ++batches;
-  const answer = { accepted: [], duplicates: [], failed: [] };
-  for (const event of request.body.events) {
-    if (event.userId !== request.session.user) answer.failed.push({ id: event.clientEventId, reason: "validation_error" });
-    else if (add(event, ["clientEventId", "userId"], context(request), number)) answer.accepted.push(event.clientEventId);
-    else answer.duplicates.push(event.clientEventId);
-  }
-  response.json(answer);
-});
+const save = (event, request) => {
+  request.batch ??= ++batches;
+  return add(event, ["clientEventId", "userId"], context(request), request.batch);
+};
+app.post("/api/progress/batch", signedIn, json, progressBatch(save));
 app.get("/api/progress/summary", (request, response) => {
   const mine = of(request.query.user_id ?? "");
   response.json({ user: request.query.user_id ?? "", count: mine.length, percent: mine.at(-1)?.percent ?? null });

@@ -6,13 +6,15 @@ import os
 import sys
 from typing import Annotated
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+APPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+sys.path[:0] = [APPS, os.path.join(APPS, "..", "..", "..", "examples", "fastapi")]
 
 from fastapi import Depends, FastAPI, Form, Header, HTTPException, Request, Response, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict
 
+from batch import progress_batch
 from ledger import BATCHED, SINGLE, Ledger
 
 LEDGER = Ledger()
@@ -41,17 +43,6 @@ class Progress(BaseModel):
     model_config = ConfigDict(extra="allow")
     id: str | int
     user_id: str
-
-
-class BatchEvent(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    clientEventId: str
-    userId: str
-
-
-class Batch(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    events: list[BatchEvent]
 
 
 class Change(BaseModel):
@@ -104,18 +95,13 @@ async def delete(id: str, user: User):
     return Response(status_code=204 if LEDGER.delete(id) else 404)
 
 
-@app.post("/api/progress/batch")
-async def batch(body: Batch, request: Request, user: User):
-    number = LEDGER.next_batch()
-    accepted, duplicates, failed = [], [], []
-    for event in body.events:
-        if event.userId != user:
-            failed.append({"id": event.clientEventId, "reason": "validation_error"})
-        elif LEDGER.add(event.model_dump(), BATCHED, context(request), number):
-            accepted.append(event.clientEventId)
-        else:
-            duplicates.append(event.clientEventId)
-    return {"accepted": accepted, "duplicates": duplicates, "failed": failed}
+def save(event, request):
+    if not hasattr(request.state, "batch"):
+        request.state.batch = LEDGER.next_batch()
+    return LEDGER.add(event, BATCHED, context(request), request.state.batch)
+
+
+app.include_router(progress_batch(user_of, save))
 
 
 @app.get("/api/progress/summary")
