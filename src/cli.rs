@@ -5,6 +5,7 @@ use crate::app::{self, Options};
 use crate::config::{self, Config, Problems};
 use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
+use crate::logging::Format;
 use crate::migration::Change;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -18,6 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 mod admin_client;
 mod inspect;
 mod learn;
+mod log;
 mod modes;
 mod observe;
 mod page;
@@ -36,6 +38,15 @@ struct Arguments {
     /// The configuration.
     #[arg(long, default_value = "config.toml", global = true)]
     config: PathBuf,
+    /// How what is said on stderr looks; text on a terminal, else json.
+    #[arg(long, value_enum, global = true)]
+    log: Option<LogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -302,12 +313,19 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let load =
         || -> Result<Config, Failure> { Ok(config::load(&arguments.config, std::env::vars())?) };
+    let log_format = arguments.log.map(|format| match format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    });
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => {
             let text = config::read_text(&arguments.config)?;
             let name = arguments.config.display().to_string();
-            let config = config::parse(&text, &name, std::env::vars())?;
-            log("info");
+            let mut config = config::parse(&text, &name, std::env::vars())?;
+            let format = log_format.or(config.log.format);
+            let format = format.unwrap_or_else(log::format_of_stderr);
+            config.log.format = Some(format);
+            log::begin(format, config.log.level);
             // Whatever this process writes is its owner's alone: the journal holds credentials.
             rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
             Ok(runtime()?.block_on(serve(config, (arguments.config, text)))?)
@@ -417,7 +435,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             keep,
             compare: false,
         } => {
-            log("error");
+            log::begin(log_format.unwrap_or_else(log::format_of_stderr), "error");
             let rhythm = rhythm.map(|rhythm| match rhythm {
                 RhythmName::Player => Rhythm::Player,
                 RhythmName::Pings => Rhythm::Pings,
@@ -465,18 +483,6 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("the runtime can't be started")
-}
-
-/// JSON lines on stderr; `RUST_LOG` chooses what.
-fn log(default: &str) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    // Errors of the log itself would go to stderr, which may be what has failed.
-    let layers = tracing_subscriber::fmt().json().log_internal_errors(false);
-    layers
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 async fn serve(config: Config, (file, text): (PathBuf, String)) -> anyhow::Result<()> {

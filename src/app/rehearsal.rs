@@ -11,6 +11,7 @@ use crate::ingest::accept::watch::{Observed, Undecoded, Watch};
 use crate::ingest::delivery::outcomes::Outcomes;
 use crate::ingest::settings::{Delivery, Fallback, Group, Limits, Shape, Target};
 use crate::ingest::{self, Handles, Keeping};
+use crate::logging::AccessLog;
 use crate::metrics::Metrics;
 use crate::migration::shadow::{Engine, GIVE_UP_AFTER};
 use crate::notices::Notices;
@@ -172,6 +173,7 @@ impl Plan {
             notices: Arc::new(Notices::new(0)),
             clock: self.clock.clone(),
             watch: Arc::new(Nobody),
+            access: AccessLog::default(),
             shards: 1,
         })?;
         // So that nobody takes its log lines for those of real batches.

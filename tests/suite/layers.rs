@@ -9,7 +9,7 @@ const RANKS: [&[&str]; 12] = [
     // bodies.
     &["template", "memory", "rollout"],
     &[
-        "identity", "route", "metrics", "notices", "drain", "recorder", "copies",
+        "identity", "route", "metrics", "notices", "drain", "recorder", "copies", "logging",
     ],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
@@ -104,11 +104,15 @@ const INNER: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "logging",
+        &[&["note", "settings"], &["line"], &["queue"], &["access"]],
+    ),
+    (
         "read",
         &[
             &["answer", "forwarded_fields", "scope"],
             &["ask"],
-            &["fetch_plan", "relay"],
+            &["explain", "fetch_plan", "relay"],
             &["barrier", "complete"],
             &["store_answer"],
             &["fetch", "lookup", "write"],
@@ -189,7 +193,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "cli",
         &[
-            &["admin_client", "page", "units"],
+            &["admin_client", "log", "page", "units"],
             &["inspect", "learn", "modes", "observe", "parity"],
         ],
     ),
@@ -203,7 +207,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["head", "repeat", "reserve", "tls", "wire"],
             &["link"],
             &["forwarded", "error"],
-            &["headers", "upload"],
+            &["contact", "headers", "upload"],
             &["settings"],
             &["places"],
             &["answer_body", "connector", "tunnel"],
@@ -225,6 +229,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["coding", "collect", "copied_body", "reply", "scope"],
             &["answers", "callers", "copied_answer", "unpack"],
+            &["noted"],
             &["bodies", "recording", "touches"],
             &["decide", "forward", "own"],
             &["event", "pass_through", "rehearsal"],
@@ -259,6 +264,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             "identity",
             "journal",
             "limits",
+            "log",
             "migration",
             "preview",
             "relay",
