@@ -1,5 +1,6 @@
 //! Builds, starts and stops all parts, each in one written order.
 
+pub(crate) mod explain;
 mod rehearsal;
 mod reload;
 

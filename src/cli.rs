@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mod admin_client;
+mod explain;
 mod inspect;
 mod learn;
 mod log;
@@ -102,6 +103,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What would become of a call, and why, stage by stage. Nothing is sent, and nothing is kept.
+    Explain(explain::ExplainOptions),
     /// A journal's directory that no process has open.
     Journal {
         #[command(subcommand)]
@@ -408,6 +411,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                     learn::show_recorded(recorded.map_err(input_if_refused)?.as_ref(), json)?
                 }
             };
+            print!("{text}");
+            Ok(())
+        }
+        Command::Explain(options) => {
+            let config = load()?;
+            let text = runtime()?.block_on(explain::explain_call(&config, options))?;
             print!("{text}");
             Ok(())
         }

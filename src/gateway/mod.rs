@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `event` | event calls and clients' own batches, which `decide` decides |
 //! | `rehearsal`, `copied_answer` | mode `shadow`: what would become of a call; what it was answered |
+//! | `explain` | what would become of a call, and why |
 //! | `recording`, `copied_body` | copies of forwarded calls and answers, while they are recorded |
 //! | `pass_through`, `forward` | calls that the application answers, and their place in the order |
 //! | `own` | paths of Tidegate's own |
@@ -22,6 +23,7 @@ mod copied_answer;
 mod copied_body;
 mod decide;
 mod event;
+pub(crate) mod explain;
 mod forward;
 mod noted;
 mod own;

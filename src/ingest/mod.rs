@@ -41,6 +41,7 @@ pub(crate) use caller_standing::CallerStanding;
 pub(crate) use lanes::window::Asker;
 pub(crate) use operations::{GroupSurvey, Operations};
 pub(crate) use stop::{Drained, Stop};
+pub(crate) use tasks::Tasks;
 
 use crate::clock::Clock;
 use crate::event::{GroupIndex, UserId};

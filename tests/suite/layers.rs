@@ -194,7 +194,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "cli",
         &[
             &["admin_client", "log", "page", "units"],
-            &["inspect", "learn", "modes", "observe", "parity"],
+            &["explain", "inspect", "learn", "modes", "observe", "parity"],
         ],
     ),
     (
@@ -233,6 +233,16 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["bodies", "recording", "touches"],
             &["decide", "forward", "own"],
             &["event", "pass_through", "rehearsal"],
+            &["explain"],
+        ],
+    ),
+    (
+        "gateway::explain",
+        &[
+            &["reasons", "report", "secrets"],
+            &["kept"],
+            &["describe"],
+            &["decision"],
         ],
     ),
     (
