@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::gateway::RehearsalSetup;
 use crate::gateway::explain::report::Explanation;
 use crate::gateway::explain::{AskedCall, Explainer, KeptEvents, Supposed};
-use crate::ingest::Handles;
+use crate::ingest::{Handles, Tasks};
 use crate::read::Read;
 use crate::rollout::{Mode, Setting};
 use crate::route::Routes;
@@ -25,17 +25,19 @@ pub(crate) async fn explain(
     config: &Config,
     call: &AskedCall,
 ) -> anyhow::Result<Result<Explanation, HeadError>> {
-    let mut explanation = match explainer(config, config.routes())?.explain(call).await {
+    // Its tasks don't run: a window that nobody seals sends nothing. What they own must be there.
+    let (known, _tasks) = explainer(config, config.routes())?;
+    let mut explanation = match known.explain(call).await {
         Ok(explanation) => explanation,
         Err(error) => return Ok(Err(error)),
     };
-    let unseen = explainer(config, config.routes())?;
+    let (unseen, _tasks) = explainer(config, config.routes())?;
     match unseen.decide_alone(call, Supposed::Unseen).await {
         Ok(decided) => explanation.unseen = decided.decision,
         Err(error) => return Ok(Err(error)),
     }
     if explanation.decision.reason.as_deref() == Some("mode") {
-        let in_coalesce = explainer(config, in_coalesce(config))?;
+        let (in_coalesce, _tasks) = explainer(config, in_coalesce(config))?;
         match in_coalesce.decide_alone(call, Supposed::Good).await {
             Ok(decided) => explanation.in_coalesce = Some(Box::new(decided)),
             Err(error) => return Ok(Err(error)),
@@ -56,14 +58,14 @@ fn in_coalesce(config: &Config) -> Routes {
     config.routes()
 }
 
-fn explainer(config: &Config, routes: Routes) -> anyhow::Result<Explainer> {
+fn explainer(config: &Config, routes: Routes) -> anyhow::Result<(Explainer, Tasks)> {
     let (kept, clock) = (Arc::new(KeptEvents::default()), Clock::default());
     let tags = Arc::new(Tags::new());
     let MemoryPath {
         handles,
         identity,
         metrics,
-        ..
+        tasks,
     } = assemble_in_memory(super::rehearsal::InMemory {
         groups: config.groups.clone(),
         delivery: config.delivery.clone(),
@@ -101,5 +103,5 @@ fn explainer(config: &Config, routes: Routes) -> anyhow::Result<Explainer> {
         body_timeout: config.server.body_timeout,
     };
     let trusted = config.server.trusted_proxies.clone();
-    Ok(Explainer::new(setup, read, kept, trusted))
+    Ok((Explainer::new(setup, read, kept, trusted), tasks))
 }

@@ -8,6 +8,7 @@ use crate::gateway::explain::AskedCall;
 use crate::gateway::explain::report::{
     BodyReport, CallerReport, DecisionReport, EventReport, Explanation, HeadReport, ReadReport,
 };
+use crate::json::Object;
 use crate::peer::Connection;
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -233,11 +234,11 @@ fn print_caller(page: &mut Page, caller: &CallerReport) {
         list(&caller.principal)
     };
     page.push("", &format!("principal: {principal}"));
-    page.push("", &format!("view: and {}", list(&caller.view)));
-    page.push(
-        "",
-        &format!("fingerprint: and {}", list(&caller.fingerprint)),
-    );
+    for (key, names) in [("view", &caller.view), ("fingerprint", &caller.fingerprint)] {
+        if !names.is_empty() {
+            page.push("", &format!("{key}: that and {}", list(names)));
+        }
+    }
 }
 
 fn print_checks(page: &mut Page, explanation: &Explanation) {
@@ -353,7 +354,14 @@ fn print_read(page: &mut Page, read: &ReadReport) {
 }
 
 fn print_event(page: &mut Page, event: &EventReport) {
-    page.push("event", event.event.get());
+    let object = Object::parse(event.event.get()).ok();
+    let members = object.iter().flat_map(Object::iter);
+    for (place, (name, raw)) in members.enumerate() {
+        page.push(
+            if place == 0 { "event" } else { "" },
+            &format!("{name}: {raw}"),
+        );
+    }
     let seals = if event.seals_at_once {
         "seals its window at once (flush_on)"
     } else {

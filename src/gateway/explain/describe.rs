@@ -50,7 +50,11 @@ impl Explainer {
         let secrets = Secrets::of(&self.identity, parts, object.as_ref());
         let found = self.routes.find(&parts.method, parts.uri.path());
         let chosen = self.choose(&found, object.as_ref());
-        let events = self.kept.describe(&secrets, &self.decider.acceptor);
+        let events = self.kept.describe(
+            &secrets,
+            &self.decider.acceptor,
+            &String::from_utf8_lossy(plain),
+        );
         let user = touches
             .as_ref()
             .and_then(|touches| touches.asker.user.clone());

@@ -25,8 +25,13 @@ impl Outcomes for KeptEvents {
 }
 
 impl KeptEvents {
-    /// What was kept, without what is secret.
-    pub(super) fn describe(&self, secrets: &Secrets, acceptor: &Acceptor) -> Vec<EventReport> {
+    /// What was kept, without what is secret. `said`: the call's body.
+    pub(super) fn describe(
+        &self,
+        secrets: &Secrets,
+        acceptor: &Acceptor,
+        said: &str,
+    ) -> Vec<EventReport> {
         let events = self.0.lock();
         let described = events.iter().map(|event| {
             let group = acceptor.group(event.lane.group);
@@ -34,7 +39,7 @@ impl KeptEvents {
             EventReport {
                 group: event.lane.group.0,
                 id: secrets.hide(event.id.as_str()),
-                id_from: id_from(event.id.as_str(), missing_id),
+                id_from: id_from(event.id.as_str(), missing_id, said),
                 user: secrets.hide(event.lane.user.as_str()),
                 event: hide_members(&event.json, secrets),
                 seals_at_once: event.priority,
@@ -48,15 +53,15 @@ impl KeptEvents {
     }
 }
 
-/// Where an id is from, as its form tells: what Tidegate makes is a UUID of version 4, or 8 where it
-/// is a hash.
-fn id_from(id: &str, missing_id: Option<MissingId>) -> &'static str {
+/// Where an id is from: what Tidegate makes is a UUID of version 4 that stands nowhere in the call,
+/// or one of version 8 where it is a hash.
+fn id_from(id: &str, missing_id: Option<MissingId>, said: &str) -> &'static str {
     let version = uuid::Uuid::parse_str(id)
         .ok()
         .map(|id| id.get_version_num());
     match (missing_id, version) {
         (Some(MissingId::Hash), Some(8)) => "hash",
-        (Some(MissingId::Generate), Some(4)) => "call or generated",
+        (Some(MissingId::Generate), Some(4)) if !said.to_lowercase().contains(id) => "generated",
         _ => "call",
     }
 }

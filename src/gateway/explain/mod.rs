@@ -161,7 +161,11 @@ impl Explainer {
         let secrets = Secrets::of(&self.identity, caller.parts(), object.as_ref());
         Ok(InCoalesce {
             decision: report,
-            events: self.kept.describe(&secrets, &self.decider.acceptor),
+            events: self.kept.describe(
+                &secrets,
+                &self.decider.acceptor,
+                &String::from_utf8_lossy(&plain),
+            ),
         })
     }
 

@@ -161,7 +161,7 @@ pub(crate) struct GroupReport {
 pub(crate) struct EventReport {
     pub(crate) group: usize,
     pub(crate) id: String,
-    /// Where the id is from: `call`, `generated` or `hash`.
+    /// Where the id is from: `call`, `generated` or `hash` (of the whole call).
     pub(crate) id_from: &'static str,
     pub(crate) user: String,
     /// Its members, in their order.
