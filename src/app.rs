@@ -1,5 +1,6 @@
 //! Builds, starts and stops all parts, each in one written order.
 
+pub(crate) mod explain;
 mod rehearsal;
 mod reload;
 
@@ -16,6 +17,7 @@ use crate::ingest::{self, Drained, Handles, Keeping, Operations, Stop};
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover;
 use crate::journal::settings::{Durability, JournalSettings};
+use crate::logging::{AccessLog, Format, LogSettings};
 use crate::metrics::{Ledger, Metrics};
 use crate::migration::Modes;
 use crate::migration::learn::Recordings;
@@ -44,6 +46,8 @@ use tracing::Instrument as _;
 
 /// How long the journal may take for its last group, though the drain's deadline has come.
 const LAST_GROUP: Duration = Duration::from_secs(5);
+/// How long the access log may take for its last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often a stop says what it waits for.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -82,6 +86,7 @@ pub struct Running {
     only_memory: bool,
     public: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
+    access: AccessLog,
 }
 
 /// Starts a sidecar. Nothing is bound before the configuration is proven: [`Config`] can't be
@@ -144,6 +149,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let upstream = Upstream::new(config.upstream);
     let exchanges = upstream.exchanges();
     let (recordings, recording_task) = Recordings::new(gateway::unpack_recorded);
+    let access = open_access_log(&config.log)?;
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
     let (observer, observer_task) = Observer::new(observe::Setup {
@@ -169,6 +175,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         notices: Arc::clone(&notices),
         clock: clock.clone(),
         watch: Arc::new(observer.clone()),
+        access: access.clone(),
         shards,
     });
     let (
@@ -223,6 +230,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         explain: config.explain,
         mirror: Arc::new(shadow.clone()),
         recorder: Arc::new(recordings.clone()),
+        access: access.clone(),
     });
     let (admin, live_task) = Admin::new(admin::Setup {
         listen: config.admin.listen.ip(),
@@ -307,12 +315,23 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         only_memory,
         public,
         others,
+        access,
     })
 }
 
 /// What a listener speaks.
 const fn scheme_of(tls: Option<&ServerTls>) -> &'static str {
     if tls.is_some() { "https" } else { "http" }
+}
+
+/// The access log, if the configuration asks for one.
+fn open_access_log(settings: &LogSettings) -> anyhow::Result<AccessLog> {
+    let Some(share) = settings.access else {
+        return Ok(AccessLog::default());
+    };
+    let format = settings.format.unwrap_or(Format::Json);
+    let log = AccessLog::start(share, format, Box::new(std::io::stderr()));
+    log.context("the access log's thread can't be started")
 }
 
 /// The modes of all routes, with what an earlier process was told of them.
@@ -612,6 +631,10 @@ impl Running {
                 "the journal's disk doesn't answer; the last outcomes may not be in it"
             );
         }
+        // What reads the stream may take nothing any more.
+        let access = self.access.clone();
+        let flushed = tokio::task::spawn_blocking(move || access.flush());
+        drop(tokio::time::timeout(LAST_LINES, flushed).await);
         let ledger = self.operations.ledger();
         self.end.begin();
         ledger

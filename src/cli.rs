@@ -5,6 +5,7 @@ use crate::app::{self, Options};
 use crate::config::{self, Config, Problems};
 use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
+use crate::logging::Format;
 use crate::migration::Change;
 use admin_client::AdminAddress;
 use anyhow::Context as _;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mod admin_client;
+mod explain;
 mod inspect;
 mod learn;
 mod log;
@@ -40,6 +42,15 @@ struct Arguments {
     /// The configuration.
     #[arg(long, default_value = "config.toml", global = true)]
     config: PathBuf,
+    /// How what is said on stderr looks; text on a terminal, else json.
+    #[arg(long, value_enum, global = true)]
+    log: Option<LogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +113,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What would become of a call, and why, stage by stage. Nothing is sent, and nothing is kept.
+    Explain(explain::ExplainOptions),
     /// A journal's directory that no process has open.
     Journal {
         #[command(subcommand)]
@@ -317,12 +330,19 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         let input = |error: anyhow::Error| Failure::Input(format!("{error:#}"));
         AdminAddress::of(&load()?.admin).map_err(input)
     };
+    let log_format = arguments.log.map(|format| match format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    });
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => {
             let text = config::read_text(&arguments.config)?;
             let name = arguments.config.display().to_string();
-            let config = config::parse(&text, &name, std::env::vars())?;
-            let log = log::begin("info");
+            let mut config = config::parse(&text, &name, std::env::vars())?;
+            let format = log_format.or(config.log.format);
+            let format = format.unwrap_or_else(log::format_of_stderr);
+            config.log.format = Some(format);
+            let log = log::begin(format, config.log.level);
             prove_token(&config)?;
             // Whatever this process writes is its owner's alone: the journal holds credentials.
             rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
@@ -365,7 +385,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Health { alive } => {
             let path = if alive { "/healthz" } else { "/readyz" };
-            let asked = admin_client::ask_text(&AdminAddress::of(&load()?.admin)?, path);
+            let admin = admin_address()?;
+            let asked = admin_client::ask_text(&admin, path);
             println!("{}", runtime()?.block_on(asked)?);
             Ok(())
         }
@@ -424,6 +445,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             print!("{text}");
             Ok(())
         }
+        Command::Explain(options) => {
+            let config = load()?;
+            let text = runtime()?.block_on(explain::explain_call(&config, options))?;
+            print!("{text}");
+            Ok(())
+        }
         Command::Journal { what } => {
             let (path, key_files, verify) = match what {
                 JournalCommand::Verify { path, key_file } => (path, key_file, true),
@@ -448,7 +475,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             keep,
             compare: false,
         } => {
-            log::begin("error");
+            log::begin(log_format.unwrap_or_else(log::format_of_stderr), "error");
             let rhythm = rhythm.map(|rhythm| match rhythm {
                 RhythmName::Player => Rhythm::Player,
                 RhythmName::Pings => Rhythm::Pings,

@@ -61,6 +61,7 @@ pub mod template;
 pub mod copies;
 pub mod drain;
 pub mod identity;
+pub mod logging;
 pub mod metrics;
 pub mod notices;
 pub mod peer;

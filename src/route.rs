@@ -348,12 +348,36 @@ enum Rule {
     Cache(usize),
 }
 
+/// A rule, and whether it is of a call by method and path.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried<'a> {
+    /// Its section: `event`, `batch`, `write`, `cache` or `preview`.
+    pub section: &'static str,
+    /// The path, as it was written.
+    pub path: &'a str,
+    /// The rule of an event.
+    pub event: Option<&'a EventRoute>,
+    /// The first of path and method that isn't the call's.
+    pub miss: Option<Miss>,
+}
+
+/// Why a rule is not of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Miss {
+    /// Another path.
+    Path,
+    /// Another method.
+    Method,
+}
+
 /// All rules. Events come before client batches, batches before writes, writes before cached reads.
 #[derive(Debug)]
 pub struct Routes {
     events: Vec<EventRoute>,
     writes: Vec<WriteRoute>,
     caches: Vec<CacheRoute>,
+    /// Paths that clients may post batches to.
+    batches: Vec<Pattern>,
     preview: Option<PreviewRoute>,
     exact: HashMap<Box<str>, Vec<Rule>>,
     patterns: Vec<(Pattern, Rule)>,
@@ -380,9 +404,11 @@ impl Routes {
             .iter()
             .enumerate()
             .map(|(index, route)| (route.path.clone(), Rule::Event(index)));
-        let batches = batches
+        let batches: Vec<_> = batches
             .iter()
-            .filter_map(|(path, group)| Some((Pattern::parse(path).ok()?, Rule::Batch(*group))));
+            .filter_map(|(path, group)| Some((Pattern::parse(path).ok()?, Rule::Batch(*group))))
+            .collect();
+        let batch_paths = batches.iter().map(|(path, _)| path.clone()).collect();
         let rules: Vec<_> = rules
             .chain(batches)
             .chain(
@@ -411,6 +437,7 @@ impl Routes {
             events,
             writes,
             caches,
+            batches: batch_paths,
             preview: None,
             exact,
             patterns,
@@ -454,6 +481,46 @@ impl Routes {
         groups.sort_unstable();
         groups.dedup();
         groups
+    }
+
+    /// Every rule in the order of the sections that [`find`](Self::find) has, and whether it is of
+    /// such a call by path and method. Among those that are, `find` says which one counts.
+    pub fn try_each<'a>(
+        &'a self,
+        method: &'a Method,
+        path: &'a str,
+    ) -> impl Iterator<Item = Tried<'a>> {
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        let tried = move |section, pattern: &'a Pattern, event, is_method| {
+            let miss = match (pattern.matches(path, self.relaxed), is_method) {
+                (None, _) => Some(Miss::Path),
+                (Some(_), false) => Some(Miss::Method),
+                (Some(_), true) => None,
+            };
+            Tried {
+                section,
+                path: pattern.source(),
+                event,
+                miss,
+            }
+        };
+        let preview = self.preview.iter();
+        let preview =
+            preview.map(move |rule| tried("preview", &rule.path, None, *method == Method::GET));
+        let events = self.events.iter();
+        let events =
+            events.map(move |rule| tried("event", &rule.path, Some(rule), rule.method == *method));
+        let batches = self.batches.iter();
+        let batches = batches.map(move |path| tried("batch", path, None, *method == Method::POST));
+        let writes = self.writes.iter();
+        let writes = writes.map(move |rule| tried("write", &rule.path, None, rule.takes(method)));
+        let caches = self.caches.iter();
+        let caches = caches.map(move |rule| tried("cache", &rule.path, None, is_read));
+        preview
+            .chain(events)
+            .chain(batches)
+            .chain(writes)
+            .chain(caches)
     }
 
     /// Paths of the cache rules, as they were written.

@@ -10,7 +10,8 @@ use crate::identity::{Identity, IdentitySettings};
 use crate::ingest::accept::watch::{Observed, Undecoded, Watch};
 use crate::ingest::delivery::outcomes::Outcomes;
 use crate::ingest::settings::{Delivery, Fallback, Group, Limits, Shape, Target};
-use crate::ingest::{self, Handles, Keeping};
+use crate::ingest::{self, Handles, Keeping, Tasks};
+use crate::logging::AccessLog;
 use crate::metrics::Metrics;
 use crate::migration::shadow::{Engine, GIVE_UP_AFTER};
 use crate::notices::Notices;
@@ -153,32 +154,21 @@ impl Plan {
                 );
             }
         }
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret)
-            .map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
-        let metrics = Arc::new(Metrics::try_new()?);
-        let identity = Arc::new(Identity::new(
-            self.identity,
-            secret,
-            self.limits.max_users as u64,
-        ));
-        let (handles, tasks) = ingest::assemble(ingest::Setup {
+        let MemoryPath {
+            handles,
+            tasks,
+            identity,
+            metrics,
+        } = assemble_in_memory(InMemory {
             groups: self.groups,
             delivery: self.delivery,
             limits: self.limits,
-            journal: Keeping::Memory {
-                max_bytes: self.max_bytes,
-                secret,
-            },
-            identity: Arc::clone(&identity),
+            identity: self.identity,
+            max_bytes: self.max_bytes,
             tags: Arc::new(Tags::new()),
-            metrics: Arc::clone(&metrics),
             upstream: self.upstream.map(Upstream::new),
-            outcomes: Some(self.outcomes),
-            notices: Arc::new(Notices::new(0)),
+            outcomes: self.outcomes,
             clock: self.clock.clone(),
-            watch: Arc::new(Nobody),
-            shards: 1,
         })?;
         // So that nobody takes its log lines for those of real batches.
         let span = tracing::error_span!("shadow");
@@ -218,6 +208,78 @@ impl Plan {
             body_timeout: self.body_timeout,
         }))
     }
+}
+
+/// What an event path in memory is made of.
+pub(super) struct InMemory {
+    /// The groups.
+    pub(super) groups: Vec<Group>,
+    /// `[delivery]`.
+    pub(super) delivery: Delivery,
+    /// `[limits]`.
+    pub(super) limits: Limits,
+    /// `[identity]`.
+    pub(super) identity: IdentitySettings,
+    /// Of its events, bytes.
+    pub(super) max_bytes: u64,
+    /// Generations.
+    pub(super) tags: Arc<Tags>,
+    /// Where its batches go; none: they are made and looked at.
+    pub(super) upstream: Option<Upstream>,
+    /// Who is told of its events.
+    pub(super) outcomes: Arc<dyn Outcomes>,
+    /// Wall clock.
+    pub(super) clock: Clock,
+}
+
+/// An event path that shares nothing with the sidecar's own. No task of it runs yet.
+pub(super) struct MemoryPath {
+    /// Those who use it.
+    pub(super) handles: Handles,
+    /// What moves it.
+    pub(super) tasks: Tasks,
+    /// Who is who, by a secret of its own.
+    pub(super) identity: Arc<Identity>,
+    /// Instruments of its own.
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Puts an event path in memory together.
+///
+/// # Errors
+/// The metrics or the random numbers can't be had.
+pub(super) fn assemble_in_memory(parts: InMemory) -> anyhow::Result<MemoryPath> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)
+        .map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
+    let metrics = Arc::new(Metrics::try_new()?);
+    let most = parts.limits.max_users as u64;
+    let identity = Arc::new(Identity::new(parts.identity, secret, most));
+    let (handles, tasks) = ingest::assemble(ingest::Setup {
+        groups: parts.groups,
+        delivery: parts.delivery,
+        limits: parts.limits,
+        journal: Keeping::Memory {
+            max_bytes: parts.max_bytes,
+            secret,
+        },
+        identity: Arc::clone(&identity),
+        tags: parts.tags,
+        metrics: Arc::clone(&metrics),
+        upstream: parts.upstream,
+        outcomes: Some(parts.outcomes),
+        notices: Arc::new(Notices::new(0)),
+        clock: parts.clock,
+        watch: Arc::new(Nobody),
+        access: AccessLog::default(),
+        shards: 1,
+    })?;
+    Ok(MemoryPath {
+        handles,
+        tasks,
+        identity,
+        metrics,
+    })
 }
 
 fn live_addresses(config: &Config) -> Vec<Uri> {

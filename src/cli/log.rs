@@ -1,7 +1,10 @@
-//! The log: JSON lines on stderr, whose filter can be changed while the process runs.
+//! The log of the process: lines on stderr, for a terminal or for machines, whose filter can be
+//! changed while the process runs.
 
 use crate::admin::LogFilter;
+use crate::logging::Format;
 use parking_lot::Mutex;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
@@ -33,21 +36,52 @@ impl LogFilter for Log {
     }
 }
 
-/// Begins the log; `RUST_LOG` chooses what, else `default`.
-pub(super) fn begin(default: &str) -> Arc<dyn LogFilter> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+/// The format of what is said on stderr, where nothing asks for one.
+pub(super) fn format_of_stderr() -> Format {
+    if std::io::stderr().is_terminal() {
+        Format::Text
+    } else {
+        Format::Json
+    }
+}
+
+/// Begins the log. `RUST_LOG` chooses what is said, else `level`: the least of Tidegate's own lines.
+/// What libraries say of their insides begins with warnings.
+pub(super) fn begin(format: Format, level: &str) -> Arc<dyn LogFilter> {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter(level)));
     let at_start = filter.to_string();
     // Errors of the log itself would go to stderr, which may be what has failed.
-    let layers = tracing_subscriber::fmt().json().log_internal_errors(false);
-    let layers = layers
+    let layers = tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_filter_reloading();
-    let handle = layers.reload_handle();
-    layers.init();
+        .with_writer(std::io::stderr);
+    let replace: Replace = match format {
+        Format::Json => {
+            let layers = layers.json().with_filter_reloading();
+            let handle = layers.reload_handle();
+            layers.init();
+            Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
+        Format::Text => {
+            let layers = layers
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_filter_reloading();
+            let handle = layers.reload_handle();
+            layers.init();
+            Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
+    };
     Arc::new(Log {
         current: Mutex::new(at_start.clone()),
         at_start,
-        replace: Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())),
+        replace,
     })
+}
+
+fn default_filter(level: &str) -> String {
+    match level {
+        "error" => "error".to_owned(),
+        level => format!("warn,tidegate={level}"),
+    }
 }

@@ -61,19 +61,39 @@ pub(super) fn wrap_lines(text: &str) -> String {
 
 /// A paragraph in lines of at most [`WIDTH`] columns, each behind `indent`.
 pub(super) fn push_wrapped(out: &mut String, indent: &str, text: &str) {
-    let mut line = indent.to_owned();
+    push_lines(out, (indent, indent), text);
+}
+
+/// A paragraph in lines of exactly [`WIDTH`] columns at most: the first behind `head`, the others
+/// behind as many spaces. A word that is longer than a line is cut.
+pub(super) fn push_wrapped_after(out: &mut String, head: &str, text: &str) {
+    let indent = " ".repeat(head.chars().count());
+    let most = WIDTH.saturating_sub(indent.len()).max(1);
+    let words = text.split_whitespace().flat_map(|word| {
+        let letters: Vec<char> = word.chars().collect();
+        let pieces = letters.chunks(most).map(|piece| piece.iter().collect());
+        pieces.collect::<Vec<String>>()
+    });
+    let text = words.collect::<Vec<_>>().join(" ");
+    push_lines(out, (head, &indent), &text);
+}
+
+fn push_lines(out: &mut String, (head, indent): (&str, &str), text: &str) {
+    let mut line = head.to_owned();
+    let mut begun_at = head.len();
     for word in text.split_whitespace() {
-        let is_begun = line.len() > indent.len();
+        let is_begun = line.len() > begun_at;
         if is_begun && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            out.push_str(&line);
+            out.push_str(line.trim_end());
             out.push('\n');
-            line = indent.to_owned();
+            indent.clone_into(&mut line);
+            begun_at = indent.len();
         } else if is_begun {
             line.push(' ');
         }
         line.push_str(word);
     }
-    out.push_str(&line);
+    out.push_str(line.trim_end());
     out.push('\n');
 }
 

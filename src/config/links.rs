@@ -129,6 +129,7 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         journal: sections.journal,
         delivery: sections.delivery,
         limits: sections.limits,
+        log: sections.log,
         cache: sections.store,
         groups,
         shadow,

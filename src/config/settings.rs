@@ -6,6 +6,7 @@ use crate::event::GroupIndex;
 use crate::identity::IdentitySettings;
 use crate::ingest::settings::{Delivery, Group, Limits, Pack, Shape, Target};
 use crate::journal::settings::JournalSettings;
+use crate::logging::LogSettings;
 use crate::migration::shadow::ShadowSettings;
 use crate::route::{CacheRoute, EventRoute, PreviewRoute, Routes, WriteRoute};
 use crate::server::ServerSettings;
@@ -30,6 +31,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[log]`.
+    pub log: LogSettings,
     /// `[store]`.
     pub cache: CacheSettings,
     /// `[batch.…]`, in the file's order.

@@ -5,11 +5,12 @@ use crate::body::Body;
 use crate::identity::Identity;
 use crate::ingest::accept::ack::Ack;
 use crate::ingest::accept::refusal::Refusal;
-use crate::metrics::{Action, Metrics};
+use crate::logging::CallNote;
+use crate::metrics::{Action, Label as _, Metrics};
 use crate::upstream::UpstreamError;
 use crate::upstream::headers::HeadError;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response};
+use http::{Extensions, HeaderName, HeaderValue, Response};
 use std::sync::Arc;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -19,12 +20,19 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Answers {
     pub(super) identity: Arc<Identity>,
     pub(super) metrics: Arc<Metrics>,
+    /// Calls may have a note for the access log.
+    pub(super) are_noted: bool,
 }
 
 impl Answers {
     /// Counts what is done with a call.
     pub(super) fn count(&self, action: Action) {
         self.metrics.calls.count(action);
+    }
+
+    /// The note of a call, if it has one.
+    pub(super) fn note<'a>(&self, of: &'a Extensions) -> Option<&'a CallNote> {
+        if self.are_noted { of.get() } else { None }
     }
 
     /// Adds what a browser depends on in every answer.
@@ -38,11 +46,16 @@ impl Answers {
 
     /// The event, or the client's own batch, is kept.
     pub(super) fn acknowledge(&self, parts: &Parts, ack: Ack, request_id: &str) -> Response<Body> {
-        self.count(if ack.duplicate {
+        let action = if ack.duplicate {
             Action::Duplicate
         } else {
             Action::Acknowledged
-        });
+        };
+        self.count(action);
+        if let Some(note) = self.note(&parts.extensions) {
+            note.decide(action.as_str(), None);
+            note.keep_event(ack.event.as_ref());
+        }
         let id = HeaderValue::try_from(request_id);
         let mut response = reply::acknowledge(ack);
         self.dress(parts, &mut response);
@@ -55,6 +68,9 @@ impl Answers {
     /// The call is refused.
     pub(super) fn refuse(&self, parts: &Parts, refusal: &Refusal) -> Response<Body> {
         self.count_refusal(refusal.as_str());
+        if let Some(note) = self.note(&parts.extensions) {
+            note.decide(Action::Refused.as_str(), Some(refusal.as_str().into()));
+        }
         tracing::debug!(
             reason = refusal.as_str(),
             path = parts.uri.path(),
@@ -77,9 +93,8 @@ impl Answers {
     }
 }
 
-/// The application gave no answer.
+/// The application gave no answer; `upstream` has logged it.
 pub(super) fn fail(error: &UpstreamError) -> Response<Body> {
-    tracing::warn!(%error, "the application gave no answer");
     reply::failure(error)
 }
 
@@ -90,6 +105,8 @@ pub(super) fn request_id(parts: &Parts) -> String {
         .get(REQUEST_ID)
         .and_then(|id| id.to_str().ok())
         .filter(|id| !id.is_empty());
+    let noted = || parts.extensions.get::<CallNote>().map(CallNote::request_id);
+    let given = given.or_else(noted);
     let made = || {
         uuid::Uuid::new_v4()
             .hyphenated()

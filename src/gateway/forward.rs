@@ -13,7 +13,7 @@ use crate::event::{Tag, View};
 use crate::ingest::accept::refusal::{Forward, Refusal};
 use crate::ingest::delivery::known::RouteShape;
 use crate::ingest::{CallerLanes, CallerStanding, Held};
-use crate::metrics::Action;
+use crate::metrics::{Action, Label as _};
 use crate::notices::Notices;
 use crate::peer::Peer;
 use crate::read::Read;
@@ -60,6 +60,9 @@ impl Forwarder {
                 .declined
                 .with_label_values(&[why.as_str()])
                 .inc();
+            if let Some(note) = self.answers.note(request.extensions()) {
+                note.decide(Action::Forwarded.as_str(), Some(why.as_str().into()));
+            }
         }
         let (forwarder, peer, why) = (Arc::clone(self), peer.clone(), why.cloned());
         whole(async move {

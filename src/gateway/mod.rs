@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `event` | event calls and clients' own batches, which `decide` decides |
 //! | `rehearsal`, `copied_answer` | mode `shadow`: what would become of a call; what it was answered |
+//! | `explain` | what would become of a call, and why |
 //! | `recording`, `copied_body` | copies of forwarded calls and answers, while they are recorded |
 //! | `pass_through`, `forward` | calls that the application answers, and their place in the order |
 //! | `own` | paths of Tidegate's own |
 //! | `touches`, `callers`, `scope` | what a call touches, who makes it, what templates see of it |
 //! | `bodies`, `collect`, `unpack`, `coding` | its body: gathered, kept, without its coding |
 //! | `answers`, `reply` | Tidegate's own answers |
+//! | `noted` | a call's line in the access log |
 
 mod answers;
 mod bodies;
@@ -21,7 +23,9 @@ mod copied_answer;
 mod copied_body;
 mod decide;
 mod event;
+pub(crate) mod explain;
 mod forward;
+mod noted;
 mod own;
 mod pass_through;
 mod recording;
@@ -38,14 +42,15 @@ use crate::drain::Drain;
 use crate::identity::Identity;
 use crate::ingest::accept::mirror::Mirror;
 use crate::ingest::{Acceptor, CallerLanes, CallerStanding};
-use crate::metrics::{Action, Metrics};
+use crate::logging::AccessLog;
+use crate::metrics::{Action, Label as _, Metrics};
 use crate::notices::Notices;
 use crate::peer::{Arrived, Connection, Peer, TrustedProxies};
 use crate::read::Read;
 use crate::recorder::Recorder;
 use crate::route::{Found, Routes};
 use crate::upstream::Upstream;
-use crate::upstream::headers::normalize;
+use crate::upstream::headers::{HeadError, normalize};
 use answers::{Answers, fail};
 pub(crate) use recording::unpack_recorded;
 pub(crate) use rehearsal::{Rehearsal, Setup as RehearsalSetup};
@@ -56,6 +61,7 @@ use event::EventCalls;
 use forward::Forwarder;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use noted::NotedCall;
 use own::OwnPaths;
 use pass_through::PassThrough;
 use recording::Recording;
@@ -100,6 +106,8 @@ pub(crate) struct Setup {
     pub(crate) mirror: Arc<dyn Mirror>,
     /// Takes copies of forwarded calls, while it is on.
     pub(crate) recorder: Arc<dyn Recorder>,
+    /// The access log.
+    pub(crate) access: AccessLog,
 }
 
 /// The public service; clones share everything.
@@ -116,6 +124,8 @@ struct Parts {
     pass_through: PassThrough,
     own: OwnPaths,
     recording: Recording,
+    access: AccessLog,
+    clock: Clock,
 }
 
 impl Gateway {
@@ -136,7 +146,9 @@ impl Gateway {
         let answers = Answers {
             identity: Arc::clone(&identity),
             metrics,
+            are_noted: setup.access.is_on(),
         };
+        let clock = setup.clock.clone();
         let callers = Callers {
             identity,
             standing: standing.clone(),
@@ -198,6 +210,8 @@ impl Gateway {
             pass_through,
             own,
             recording,
+            access: setup.access,
+            clock,
         }))
     }
 
@@ -216,13 +230,33 @@ impl Gateway {
         let (mut parts, body) = request.into_parts();
         let arrived = parts.extensions.get::<Arrived>();
         let connection = arrived.map_or(unknown, |arrived| arrived.connection);
-        match normalize(&mut parts, &connection, &self.0.trusted_proxies) {
-            Ok(peer) => {
-                self.give_precedence(&parts, &peer);
-                let body = Body::arriving(body, &parts.headers);
-                Ok(self.answer(Request::from_parts(parts, body), &peer).await)
+        let peer = match normalize(&mut parts, &connection, &self.0.trusted_proxies) {
+            Ok(peer) => peer,
+            Err(error) => return Ok(self.refuse_head(parts, &error)),
+        };
+        self.give_precedence(&parts, &peer);
+        let Parts { access, clock, .. } = &*self.0;
+        let noted = NotedCall::begin(access, &mut parts, clock);
+        let body = Body::arriving(body, &parts.headers);
+        let request = Request::from_parts(parts, body);
+        let Some(noted) = noted else {
+            return Ok(self.answer(request, &peer).await);
+        };
+        let response = Box::pin(self.answer(request, &peer)).await;
+        Ok(noted.end(access, response))
+    }
+
+    fn refuse_head(&self, mut parts: http::request::Parts, error: &HeadError) -> Response<Body> {
+        let Parts { access, clock, .. } = &*self.0;
+        let noted = NotedCall::begin(access, &mut parts, clock);
+        let response = self.0.answers.refuse_head(error);
+        match noted {
+            None => response,
+            Some(noted) => {
+                let reason = Some(error.as_str().into());
+                noted.note().decide(Action::Refused.as_str(), reason);
+                noted.end(access, response)
             }
-            Err(error) => Ok(self.0.answers.refuse_head(&error)),
         }
     }
 
@@ -250,14 +284,25 @@ impl Gateway {
             ..
         } = &*self.0;
         let path = request.uri().path();
+        let note = answers.note(request.extensions()).cloned();
         if path == own::INVALIDATIONS {
             answers.count(Action::Listen);
+            if let Some(note) = note {
+                note.decide(Action::Listen.as_str(), None);
+            }
             return own.stream_invalidations(&request.into_parts().0, peer);
         }
         // Boxed: a future as large as the largest of these would be moved about for every hit.
-        match routes.find(request.method(), path) {
+        let found = routes.find(request.method(), path);
+        if let (Some(note), Some(route)) = (&note, noted::name_of(&found)) {
+            note.meet_route(route);
+        }
+        match found {
             Found::Preview(route) => {
                 answers.count(Action::Preview);
+                if let Some(note) = note {
+                    note.decide(Action::Preview.as_str(), None);
+                }
                 own.show_pending(&request.into_parts().0, peer, route)
             }
             Found::Event(candidates, params) => {
@@ -274,6 +319,9 @@ impl Gateway {
                 let answered = read.get(request, peer, route, &params, &beside).await;
                 let mut response = answered.unwrap_or_else(|error| fail(&error));
                 awaited.copy_answer(&mut response);
+                if let Some(note) = note {
+                    note.decide(Action::Read.as_str(), noted::cache_reason(&response));
+                }
                 response
             }
             Found::Other => Box::pin(pass_through.pass_other(request, peer)).await,

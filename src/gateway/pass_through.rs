@@ -9,7 +9,7 @@ use super::touches::{TouchRules, Touches};
 use crate::body::Body;
 use crate::cache::policy::precondition;
 use crate::ingest::CallerLanes;
-use crate::metrics::Action;
+use crate::metrics::{Action, Label as _};
 use crate::peer::Peer;
 use crate::route::{Params, Routes, WriteRoute};
 use http::{Method, Request, Response};
@@ -40,6 +40,9 @@ impl PassThrough {
             Vec::new()
         };
         self.answers.count(Action::Forwarded);
+        if let Some(note) = self.answers.note(request.extensions()) {
+            note.decide(Action::Forwarded.as_str(), Some("no_route".into()));
+        }
         if groups.is_empty() {
             return self.forwarder.pass_whole(request, peer).await;
         }
@@ -105,6 +108,9 @@ impl PassThrough {
         params: &Params,
     ) -> Response<Body> {
         self.answers.count(Action::Write);
+        if let Some(note) = self.answers.note(request.extensions()) {
+            note.decide(Action::Write.as_str(), None);
+        }
         let (parts, body) = request.into_parts();
         let gathered = match self.bodies.gather(&parts, peer, body).await {
             Ok(gathered) => gathered,

@@ -75,7 +75,11 @@ impl Rehearsal {
         Self {
             routes,
             decider,
-            answers: Answers { identity, metrics },
+            answers: Answers {
+                identity,
+                metrics,
+                are_noted: false,
+            },
             standing,
         }
     }

@@ -89,21 +89,14 @@ impl Identity {
     /// What of this doesn't depend on the time.
     fn check_head(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {
         let settings = &self.settings;
-        let there = |need: &Need| match need {
-            Need::Part(part) => caller.part(part).is_some_and(|value| !value.is_empty()),
-            Need::Jwt => caller.has_jwt(),
-        };
         if caller.has_odd_cookies() {
             return Err(NotAnswerable::OddCookies);
         }
         proof(&settings.selection, caller)?;
-        if !settings.require.iter().all(|any| any.iter().any(there)) {
+        if self.find_missing(caller).is_some() {
             return Err(NotAnswerable::Requirement);
         }
-        let present = |part: &Part| caller.part(part).is_some_and(|value| !value.is_empty());
-        let forbidden =
-            |rule: &Forbid| present(&rule.part) && !rule.unless.as_ref().is_some_and(present);
-        if settings.forbid.iter().any(forbidden) {
+        if self.find_forbidden(caller).is_some() {
             return Err(NotAnswerable::Forbidden);
         }
         if let Some((first, second)) = &settings.double_submit
@@ -115,6 +108,26 @@ impl Identity {
             }
         }
         Ok(())
+    }
+
+    /// The first entry of `require` of which a call has nothing.
+    pub(crate) fn find_missing(&self, caller: &Caller<'_>) -> Option<&[Need]> {
+        let there = |need: &Need| match need {
+            Need::Part(part) => caller.part(part).is_some_and(|value| !value.is_empty()),
+            Need::Jwt => caller.has_jwt(),
+        };
+        let mut require = self.settings.require.iter();
+        let missing = require.find(|any| !any.iter().any(there));
+        missing.map(Vec::as_slice)
+    }
+
+    /// The first part of `forbid` that a call has.
+    pub(crate) fn find_forbidden(&self, caller: &Caller<'_>) -> Option<&Part> {
+        let present = |part: &Part| caller.part(part).is_some_and(|value| !value.is_empty());
+        let forbidden =
+            |rule: &&Forbid| present(&rule.part) && !rule.unless.as_ref().is_some_and(present);
+        let rule = self.settings.forbid.iter().find(forbidden);
+        rule.map(|rule| &rule.part)
     }
 
     fn check_claims(&self, caller: &Caller<'_>) -> Result<(), NotAnswerable> {

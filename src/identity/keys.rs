@@ -405,6 +405,28 @@ impl<'a> Reading<'a> {
             .map(|(_, pair)| *pair)
     }
 
+    /// Every part that says something of the caller, as `header:NAME`, `cookie:NAME` and so on, with
+    /// what it says. A cookie without a name, and a line that is no text, have a name that says so:
+    /// what they hold may be a secret.
+    pub(crate) fn parts(&self) -> Vec<(Kind, String)> {
+        let headers = self.counted.iter();
+        let headers = headers.map(|(kind, name, _)| (*kind, format!("header:{name}")));
+        let cookie = |(kind, pair): &(Kind, &[u8])| {
+            let text = std::str::from_utf8(pair).ok();
+            let name = match text.map(|text| text.split_once('=')) {
+                Some(Some((name, _))) => format!("cookie:{name}"),
+                Some(None) => "a cookie without a name".to_owned(),
+                None => "a Cookie line that is no text".to_owned(),
+            };
+            (*kind, name)
+        };
+        let tells = |(kind, _): &&(Kind, &[u8])| kind.counts() || *kind == Kind::Rolling;
+        let cookies = self.cookies.iter().filter(tells).map(cookie);
+        let named = self.named.iter();
+        let named = named.map(|(name, _)| (Kind::Principal, name.to_string()));
+        headers.chain(cookies).chain(named).collect()
+    }
+
     /// `body:` and `query:` parts, by name, raw JSON.
     #[must_use]
     pub fn named(&self) -> &[(Box<str>, Box<str>)] {

@@ -34,6 +34,7 @@ use crate::journal::recover::Opened;
 use crate::journal::settings::JournalSettings;
 use crate::journal::tail::Tail;
 use crate::journal::{self, Journal};
+use crate::logging::AccessLog;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::notices::{self, Notices};
@@ -69,6 +70,8 @@ pub(crate) struct Setup {
     pub(crate) clock: Clock,
     /// Who is shown calls in mode `observe`.
     pub(crate) watch: Arc<dyn Watch>,
+    /// The access log.
+    pub(crate) access: AccessLog,
     /// Tasks that own lanes; at least one.
     pub(crate) shards: usize,
 }
@@ -136,6 +139,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         notices,
         clock,
         watch,
+        access,
         shards,
     } = setup;
     let names: Vec<Arc<str>> = groups.iter().map(|group| Arc::clone(&group.name)).collect();
@@ -242,6 +246,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         reputation: Arc::clone(&reputation),
         shards: shards.clone(),
         clock: clock.clone(),
+        access,
     });
     let shared = Arc::new(Shared {
         groups,

@@ -44,6 +44,7 @@ pub(crate) use lanes::window::Asker;
 pub(crate) use operations::{GroupSurvey, Operations};
 pub(crate) use outcome::lives::MOST as MOST_ENDED;
 pub(crate) use stop::{Drained, Stop};
+pub(crate) use tasks::Tasks;
 
 use crate::clock::Clock;
 use crate::event::{GroupIndex, UserId};

@@ -207,7 +207,7 @@ impl Read {
     }
 
     /// The user that the address names, else the caller's own (ruling 17).
-    fn user_read_about(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
+    pub(super) fn user_read_about(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
         let scope = ReadScope {
             caller,
             params,
@@ -371,19 +371,21 @@ fn uri(https: bool, host: &str, target: &Uri, route: &CacheRoute) -> Box<str> {
     uri.push('\n');
     uri.push_str(target.path());
     uri.push('\n');
-    let is_kept = |pair: &&str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        !route.ignore_query.iter().any(|ignored| **ignored == *name)
-    };
     let mut gap = '?';
-    for pair in query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter(is_kept)
-    {
+    for pair in kept_pairs(target, route) {
         uri.push(gap);
         uri.push_str(pair);
         gap = '&';
     }
     uri.into_boxed_str()
+}
+
+/// The parameters of a query that are part of a read's key.
+pub(super) fn kept_pairs<'t>(target: &'t Uri, route: &CacheRoute) -> impl Iterator<Item = &'t str> {
+    let is_kept = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        !route.ignore_query.iter().any(|ignored| **ignored == *name)
+    };
+    let query = target.query().into_iter();
+    query.flat_map(|query| query.split('&')).filter(is_kept)
 }

@@ -22,6 +22,7 @@ mod answer;
 mod ask;
 mod barrier;
 mod complete;
+mod explain;
 mod fetch;
 mod fetch_plan;
 mod forwarded_fields;
@@ -31,6 +32,7 @@ mod scope;
 mod store_answer;
 mod write;
 
+pub(crate) use explain::ReadPlan;
 pub use scope::{find_in_head, user_of};
 pub use write::PendingInvalidation;
 

@@ -21,16 +21,19 @@ impl Draw {
     /// Whether a user is among the first `percent` of a hundred.
     #[must_use]
     pub fn includes(&self, user: &UserId, percent: u8) -> bool {
-        if percent >= 100 {
-            return true;
-        }
+        percent >= 100 || self.bucket(user) < percent
+    }
+
+    /// The user's place in the order in which users are drawn, 0 to 99.
+    #[must_use]
+    pub fn bucket(&self, user: &UserId) -> u8 {
         let digest = blake3::keyed_hash(&self.key, user.as_str().as_bytes());
         let number = digest
             .as_bytes()
             .iter()
             .take(8)
             .fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte));
-        number % 100 < u64::from(percent)
+        u8::try_from(number % 100).unwrap_or(u8::MAX)
     }
 }
 

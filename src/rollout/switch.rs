@@ -282,6 +282,13 @@ impl Switch {
         }
     }
 
+    /// The user's place in the order in which users are drawn, 0 to 99: it is in at a `rollout`
+    /// above that.
+    #[must_use]
+    pub fn bucket(&self, user: &UserId) -> u8 {
+        self.sampling.draw.bucket(user)
+    }
+
     /// What is done with a call of this user. `tester`: what a trusted proxy says of it, if
     /// anything; only `deny` wins over that, and no word of anybody turns on a route that is off.
     #[must_use]

@@ -14,6 +14,7 @@
 
 mod answer_body;
 mod connector;
+mod contact;
 pub mod error;
 mod exchanges;
 mod forwarded;
@@ -39,8 +40,10 @@ pub use settings::{Http2Use, RelayRule, UNIX, UpstreamSettings, port_of};
 pub use tls::{HandshakeError, HandshakeFault, TlsError, TlsFiles, UpstreamTls, name_of};
 
 use crate::body::Body;
+use crate::logging::CallNote;
 use crate::peer::{Arrived, Peer};
 use connector::Connector;
+use contact::Contacts;
 use error::Failure;
 use futures_util::TryFutureExt as _;
 use futures_util::future::Either;
@@ -85,6 +88,7 @@ pub struct Upstream {
     /// request asks which connection it is on: that costs an allocation.
     retires: Arc<AtomicBool>,
     exchanges: Arc<Exchanges>,
+    contacts: Arc<Contacts>,
 }
 
 impl Upstream {
@@ -117,6 +121,7 @@ impl Upstream {
             settings: Arc::new(settings),
             retires: Arc::default(),
             exchanges: Arc::default(),
+            contacts: Arc::default(),
         }
     }
 
@@ -169,7 +174,11 @@ impl Upstream {
         let taken = self
             .places
             .take_for_client(authority, peer.client, || class(&head))
-            .await?;
+            .await
+            .inspect_err(|_| {
+                let path = head.uri.path();
+                tracing::warn!(path, "a call found no connection to the application");
+            })?;
         let asked = head.extensions.remove::<Asked>().unwrap_or_default();
         let place = head
             .extensions
@@ -193,8 +202,14 @@ impl Upstream {
         head.uri = self.target(head.uri.path_and_query())?;
         head.version = Version::HTTP_11;
         let body = gather_to_repeat(&head.method, body);
-        let response = self.ask(Box::new(Request::from_parts(head, body))).await?;
-        self.finish(response, upgrade, taken)
+        // A call without a note asks no clock.
+        let note = head.extensions.remove::<CallNote>();
+        let noted = note.map(|note| (note, Instant::now()));
+        let answer = self.ask(Box::new(Request::from_parts(head, body))).await;
+        if let Some((note, asked)) = noted {
+            note.ask_upstream(asked.elapsed());
+        }
+        self.finish(answer?, upgrade, taken)
     }
 
     /// Sends a request of our own. A path is asked of `[upstream]`, an absolute URI where it says.
@@ -259,18 +274,32 @@ impl Upstream {
                 HeaderValue::from_static("chunked"),
             );
         }
-        let is_own = request.uri().authority() == self.settings.url.authority();
+        let asked = request.uri().clone();
+        let is_own = asked.authority() == self.settings.url.authority();
         let began = Instant::now();
         let answer = self.ask_or_repeat(request).await;
         if is_own {
             self.exchanges.note(&answer, began.elapsed());
         }
+        self.contacts.note(&asked, &answer);
         answer
+    }
+
+    /// A request of [`send`](Self::send) or [`send_for`](Self::send_for) is given up, since nothing
+    /// came in the time that its caller has for it. `asked`: its URI, or its path.
+    pub fn note_late(&self, asked: &Uri) {
+        let own = asked
+            .authority()
+            .is_none()
+            .then(|| self.target(asked.path_and_query()));
+        let asked = own.and_then(Result::ok).unwrap_or_else(|| asked.clone());
+        self.contacts
+            .note_failure(&asked, false, &"no answer in time");
     }
 
     async fn ask_or_repeat(
         &self,
-        request: Box<Request<Body>>,
+        mut request: Box<Request<Body>>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let within = self.settings.response_timeout(request.uri().path());
         let is_idempotent = repeat::is_idempotent(request.method());

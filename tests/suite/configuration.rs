@@ -46,9 +46,10 @@ fn quoted(text: &str) -> Vec<&str> {
 }
 
 /// Sections as the page has them, each with what a file needs to have it.
-const SECTIONS: [(&str, &str); 16] = [
+const SECTIONS: [(&str, &str); 17] = [
     ("[server]", ""),
     ("[admin]", ""),
+    ("[log]", ""),
     ("[upstream]", ""),
     ("[[relay]]", ""),
     ("[identity]", ""),

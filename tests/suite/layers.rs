@@ -9,7 +9,7 @@ const RANKS: [&[&str]; 12] = [
     // bodies.
     &["template", "memory", "rollout"],
     &[
-        "identity", "route", "metrics", "notices", "drain", "recorder", "copies",
+        "identity", "route", "metrics", "notices", "drain", "recorder", "copies", "logging",
     ],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
@@ -105,11 +105,15 @@ const INNER: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "logging",
+        &[&["note", "settings"], &["line"], &["queue"], &["access"]],
+    ),
+    (
         "read",
         &[
             &["answer", "forwarded_fields", "scope"],
             &["ask"],
-            &["fetch_plan", "relay"],
+            &["explain", "fetch_plan", "relay"],
             &["barrier", "complete"],
             &["store_answer"],
             &["fetch", "lookup", "write"],
@@ -209,6 +213,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["admin_client", "log", "page", "units"],
             &[
+                "explain",
                 "inspect",
                 "learn",
                 "modes",
@@ -228,7 +233,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["head", "load", "repeat", "reserve", "tls", "wire"],
             &["link"],
             &["forwarded", "error"],
-            &["exchanges", "headers", "upload"],
+            &["contact", "exchanges", "headers", "upload"],
             &["settings"],
             &["places"],
             &["answer_body", "connector", "tunnel"],
@@ -250,9 +255,20 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["coding", "collect", "copied_body", "reply", "scope"],
             &["answers", "callers", "copied_answer", "unpack"],
+            &["noted"],
             &["bodies", "recording", "touches"],
             &["decide", "forward", "own"],
             &["event", "pass_through", "rehearsal"],
+            &["explain"],
+        ],
+    ),
+    (
+        "gateway::explain",
+        &[
+            &["reasons", "report", "secrets"],
+            &["kept"],
+            &["describe"],
+            &["decision"],
         ],
     ),
     (
@@ -284,6 +300,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             "identity",
             "journal",
             "limits",
+            "log",
             "migration",
             "preview",
             "relay",

@@ -15,6 +15,7 @@ pub(super) mod event;
 mod identity;
 mod journal;
 mod limits;
+mod log;
 mod migration;
 pub(super) mod preview;
 mod relay;
@@ -31,6 +32,7 @@ use crate::cache::settings::CacheSettings;
 use crate::identity::{Cors, IdentitySettings};
 use crate::ingest::settings::{Delivery, Limits};
 use crate::journal::settings::JournalSettings;
+use crate::logging::LogSettings;
 use crate::rollout::Sampling;
 use crate::route::WriteRoute;
 use crate::upstream::RelayRule;
@@ -62,6 +64,8 @@ pub(super) struct Sections {
     pub(super) delivery: Delivery,
     /// `[limits]`.
     pub(super) limits: Limits,
+    /// `[log]`.
+    pub(super) log: LogSettings,
     /// `[migration]`.
     pub(super) sampling: Sampling,
     /// `[shadow]`.
@@ -81,9 +85,10 @@ pub(super) struct Sections {
 }
 
 /// The keys of all sections, in the order in which they are documented.
-pub(super) const SCHEMAS: [&Schema; 17] = [
+pub(super) const SCHEMAS: [&Schema; 18] = [
     &server::SCHEMA,
     &admin::SCHEMA,
+    &log::SCHEMA,
     &upstream::SCHEMA,
     &relay::SCHEMA,
     &identity::SCHEMA,
@@ -108,6 +113,7 @@ pub(super) fn read(root: Section<'_>) -> Sections {
     let sections = Sections {
         server: server::read(root.top("server")),
         admin: admin::read(root.top("admin")),
+        log: log::read(root.top("log")),
         upstream: upstream::read(root.top("upstream")),
         relays: root
             .tops("relay")

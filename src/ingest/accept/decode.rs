@@ -14,6 +14,7 @@ use crate::ingest::accept::shares::Address;
 use crate::ingest::settings::{Fallback, Group};
 use crate::json::{self, Object};
 use crate::route::EventRoute;
+use crate::template::Path;
 use bytes::Bytes;
 use http::Method;
 use std::sync::Arc;
@@ -80,15 +81,21 @@ pub struct Payload<'a> {
 /// The first of a path's rules whose `match` holds.
 #[must_use]
 pub fn choose<'a>(candidates: &[&'a EventRoute], body: &Object<'_>) -> Option<&'a EventRoute> {
-    let holds = |route: &EventRoute| {
-        route.matches.iter().all(|(path, values)| {
-            let found = body
-                .at(&path.0)
-                .and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
-            found.is_some_and(|value| values.contains(&value))
-        })
+    let holds = |route: &&EventRoute| find_unmet(route, body).is_none();
+    candidates.iter().copied().find(holds)
+}
+
+/// The first place of a rule's `match` where a body has something else.
+#[must_use]
+pub fn find_unmet<'r>(route: &'r EventRoute, body: &Object<'_>) -> Option<&'r Path> {
+    let is_met = |(path, values): &&(Path, Vec<serde_json::Value>)| {
+        let found = body
+            .at(&path.0)
+            .and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
+        found.is_some_and(|value| values.contains(&value))
     };
-    candidates.iter().copied().find(|route| holds(route))
+    let unmet = route.matches.iter().find(|one| !is_met(one));
+    unmet.map(|(path, _)| path)
 }
 
 /// The body of a call as JSON.
@@ -106,10 +113,7 @@ pub fn parse(body: &[u8]) -> Result<(&str, Object<'_>), Decline> {
 ///
 /// # Errors
 /// As for [`parse`].
-pub(super) fn read_body<'a>(
-    call: &Call<'_>,
-    body: &'a Bytes,
-) -> Result<(&'a str, Object<'a>), Decline> {
+pub fn read_body<'a>(call: &Call<'_>, body: &'a Bytes) -> Result<(&'a str, Object<'a>), Decline> {
     let bodiless = matches!(
         call.caller.parts().method,
         Method::GET | Method::HEAD | Method::DELETE

@@ -9,6 +9,7 @@ use super::verdict::Judged;
 use crate::event::{Carried, Event};
 use crate::identity::keys;
 use crate::ingest::settings::Group;
+use crate::logging::DeliveryLine;
 use crate::metrics::{Attempt, Label as _};
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -58,6 +59,14 @@ impl Deliverer {
         }
         let (judged, attempt) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, attempt, began);
+        self.access.write_delivery(|| DeliveryLine {
+            at: self.assembler.clock.now(),
+            group: Arc::clone(&group.name),
+            batch: load::id_of(&carrier.load).to_string(),
+            calls: load::count_events(&carrier.load),
+            result: attempt.as_str(),
+            took: began.elapsed(),
+        });
         self.count(&carrier.load, attempt);
         let Judged::Each(verdicts) = judged else {
             return judged;
@@ -114,9 +123,10 @@ impl Deliverer {
     }
 }
 
-/// One line for each request.
+/// One line for each request: at `debug`, since in the steady state it would be most of what the log
+/// holds, and in the access log.
 fn log(group: &Group, load: &[Ready], attempt: Attempt, began: Instant) {
-    if !tracing::enabled!(tracing::Level::INFO) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
     let Some(first) = load.first().map(|ready| &ready.batch) else {
@@ -126,9 +136,10 @@ fn log(group: &Group, load: &[Ready], attempt: Attempt, began: Instant) {
     let user = event
         .map(|event| keys::shown_user(event))
         .unwrap_or_default();
-    tracing::info!(
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(
         group = %group.name, batch = %load::id_of(load), user = &*user, lane = ?first.key.credential,
         lanes = load.len(), events = load::count_events(load), form = ?first.form, result = attempt.as_str(),
-        retries = load::count_retries(load), took_ms = began.elapsed().as_millis(), "batch"
+        retries = load::count_retries(load), took_ms, "batch"
     );
 }

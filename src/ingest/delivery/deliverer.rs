@@ -11,6 +11,7 @@ use crate::ingest::accept::reputation::Reputation;
 use crate::ingest::lanes::shard::Shard;
 use crate::ingest::lanes::window::Verdict;
 use crate::ingest::settings::{Delivery, Group};
+use crate::logging::AccessLog;
 use crate::metrics::{Attempt, Metrics, OfGroup};
 use crate::upstream::Upstream;
 use parking_lot::Mutex;
@@ -28,6 +29,7 @@ pub struct Deliverer {
     counters: Vec<OfGroup>,
     pub(super) reputation: Arc<Reputation>,
     pub(super) shards: Vec<Arc<Shard>>,
+    pub(super) access: AccessLog,
     // Held for a look and a count.
     pub(super) gates: Arc<[Mutex<Gate>]>,
 }
@@ -54,6 +56,8 @@ pub struct Parts {
     pub gates: Arc<[Mutex<Gate>]>,
     /// Wall clock, for Retry-After dates.
     pub clock: Clock,
+    /// The access log.
+    pub access: AccessLog,
 }
 
 impl Deliverer {
@@ -71,6 +75,7 @@ impl Deliverer {
             reputation,
             shards,
             clock,
+            access,
         } = parts;
         let assembler = Assembler { identity, clock };
         let counters = groups
@@ -88,6 +93,7 @@ impl Deliverer {
             reputation,
             shards,
             gates,
+            access,
         }
     }
 

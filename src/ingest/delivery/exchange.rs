@@ -40,11 +40,15 @@ impl Deliverer {
         let Some(upstream) = &self.upstream else {
             return Found::Supposed(dry_run::check(group, load, request).await);
         };
+        let asked = request.request.uri().clone();
         let found = match tokio::time::timeout(self.settings.timeout, ask(upstream, request)).await
         {
             Ok(Ok(reply)) => reply,
             Ok(Err(error)) => Found::Network(error.to_string()),
-            Err(_) => Found::Network("no answer in time".to_owned()),
+            Err(_) => {
+                upstream.note_late(&asked);
+                Found::Network("no answer in time".to_owned())
+            }
         };
         if !matches!(group.shape, Shape::Batch(Target::Url(_))) {
             let is_answered = matches!(found, Found::Reply(..));

@@ -27,7 +27,7 @@ impl Deliverer {
         }
         load.iter_mut().for_each(|ready| ready.batch.alone = true);
         let batch = load::id_of(load);
-        tracing::warn!(group = %group.name, %batch, %status, "forbidden: the service, or one of the \
+        tracing::warn!(group = %group.name, %batch, status = status.as_u16(), "forbidden: the service, or one of the \
             user's events");
         let pause = self.fail_gate(group, load, status, None);
         self.suspect(
@@ -89,11 +89,12 @@ impl Deliverer {
         );
         let pause = asked.unwrap_or_default().max(own);
         let look = |gate: &mut Gate, asking: &Asking<'_>| {
-            let open = gate.fail(Instant::now(), asking, pause, &self.settings);
-            (open, gate.errors())
+            let was_open = gate.is_open(&self.settings);
+            let is_open = gate.fail(Instant::now(), asking, pause, &self.settings);
+            (is_open && !was_open, gate.errors())
         };
         if let Some((true, errors)) = self.with_gate(load, look) {
-            tracing::warn!(group = %group.name, %status, errors, "the circuit is open: one request \
+            tracing::warn!(group = %group.name, status = status.as_u16(), errors, "the circuit is open: one request \
                 at a time");
         }
         pause

@@ -111,6 +111,15 @@ struct Detour {
     pause: Duration,
 }
 
+/// An outage that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// How long the circuit was open.
+    pub open: Duration,
+    /// How many 5xx there were in a row.
+    pub errors: u32,
+}
+
 /// The gate of one group.
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -127,6 +136,8 @@ pub struct Gate {
     batches_fail: bool,
     /// When an open circuit lets the next probe go.
     probe_at: Option<Instant>,
+    /// When the circuit opened, for the log.
+    open_since: Option<Instant>,
     /// Whose probe is on its way: a good principal's, a stranger's.
     probes: [Option<LaneKey>; 2],
     /// Whose batch failed last, likewise: another lane may try before it, so that one batch that
@@ -207,7 +218,9 @@ impl Gate {
         false
     }
 
-    fn is_open(&self, delivery: &Delivery) -> bool {
+    /// Whether the circuit is open.
+    #[must_use]
+    pub fn is_open(&self, delivery: &Delivery) -> bool {
         self.errors >= delivery.escalate_after && self.failing.len() >= FAILING
     }
 
@@ -231,7 +244,7 @@ impl Gate {
         asking: &Asking<'_>,
         route: Option<RouteShape>,
         delivery: &Delivery,
-    ) {
+    ) -> Option<Closed> {
         let was_open = self.is_open(delivery);
         self.passed += 1;
         self.witness(now, asking.caller, None);
@@ -256,24 +269,30 @@ impl Gate {
                 }
             }
         }
-        self.recover(asking);
+        self.recover(now, asking)
     }
 
     /// An answer that is no 2xx and no failure: of a good principal it shows that the application
     /// is well.
-    pub fn answer(&mut self, now: Instant, asking: &Asking<'_>) {
+    pub fn answer(&mut self, now: Instant, asking: &Asking<'_>) -> Option<Closed> {
         if asking.caller.is_stranger() {
-            return self.end_probe(asking.lane);
+            self.end_probe(asking.lane);
+            return None;
         }
         self.witness(now, asking.caller, None);
-        self.recover(asking);
+        self.recover(now, asking)
     }
 
-    fn recover(&mut self, asking: &Asking<'_>) {
+    fn recover(&mut self, now: Instant, asking: &Asking<'_>) -> Option<Closed> {
+        let closed = self.open_since.take().map(|since| Closed {
+            open: now - since,
+            errors: self.errors,
+        });
         self.errors = 0;
         self.failing.clear();
         self.probe_at = None;
         self.end_probe(asking.lane);
+        closed
     }
 
     /// 5xx; the lane waits for `pause`. `true`: the circuit is open.
@@ -306,6 +325,7 @@ impl Gate {
         }
         let open = self.is_open(delivery);
         if open {
+            self.open_since.get_or_insert(now);
             // A long Retry-After is its lane's; others look before.
             let until = now + pause.min(delivery.retry_server.cap);
             self.probe_at = Some(self.probe_at.map_or(until, |old| old.max(until)));

@@ -496,7 +496,9 @@ proptest! {
                 }
                 match met {
                     Met::Taken(form) => scene.take(caller, form),
-                    Met::Refused => scene.with(caller, Form::Batch, true, |gate, now, asking, _| gate.answer(now, asking)),
+                    Met::Refused => scene.with(caller, Form::Batch, true, |gate, now, asking, _| {
+                            _ = gate.answer(now, asking);
+                        }),
                     Met::Failed(pause) => drop(scene.fail(caller, pause)),
                     Met::Limited(pause) => drop(scene.limit(caller, pause)),
                     Met::Missed => drop(scene.miss(caller)),

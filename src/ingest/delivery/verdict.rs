@@ -2,6 +2,7 @@
 
 use super::deliverer::Deliverer;
 use super::exchange::Found;
+use super::gate::Closed;
 use super::load::{self, Ready};
 use super::reply::{self, Answer, Asked, Reader};
 use super::retry;
@@ -49,8 +50,8 @@ impl Deliverer {
                 );
             }
             Found::Network(error) => {
-                tracing::warn!(group = %group.name, %batch, error, "the upstream could not be \
-                    reached");
+                // An outage has its two lines in `upstream`.
+                tracing::debug!(group = %group.name, %batch, error, "the batch got no answer");
                 return (self.unreachable(load), Attempt::Network);
             }
             Found::Unsendable(why) => {
@@ -84,7 +85,7 @@ impl Deliverer {
         match reading.answer {
             Answer::Fates(fates) => (self.taken(load, fates), Attempt::Answered),
             Answer::Unclear(why) => {
-                tracing::warn!(group = %group.name, %batch, %status, why, "a success that says nothing of what was taken");
+                tracing::warn!(group = %group.name, %batch, status = status.as_u16(), why, "a success that says nothing of what was taken");
                 (self.unclear(load), Attempt::Unclear)
             }
             Answer::Rejected => (self.rejected(group, load, status), Attempt::Rejected),
@@ -109,9 +110,10 @@ impl Deliverer {
 
     fn taken(&self, load: &[Ready], fates: Vec<Fate>) -> Judged {
         let route = load.first().and_then(|ready| load::route_of(&ready.batch));
-        self.with_gate(load, |gate, asking| {
+        let closed = self.with_gate(load, |gate, asking| {
             gate.take(Instant::now(), asking, route, &self.settings)
         });
+        self.log_closed(load, closed.flatten());
         self.vouch(load);
         Judged::Each(split(load, fates).map(Verdict::Answered).collect())
     }
@@ -136,7 +138,7 @@ impl Deliverer {
                 gate.lock().close(Instant::now() + pause);
             }
             self.end_probe(load);
-            tracing::error!(group = %group.name, %batch, %status, "the service credential was \
+            tracing::error!(group = %group.name, %batch, status = status.as_u16(), "the service credential was \
                 rejected");
             return same(load, &Verdict::Retry { pause });
         }
@@ -149,7 +151,7 @@ impl Deliverer {
         for (owner, _) in load.iter().filter_map(|ready| load::owner_of(&ready.batch)) {
             self.reputation.refuse(owner.principal, by);
         }
-        tracing::warn!(group = %group.name, %batch, %status, "the credential was rejected");
+        tracing::warn!(group = %group.name, %batch, status = status.as_u16(), "the credential was rejected");
         same(load, &Verdict::Rejected)
     }
 
@@ -175,7 +177,7 @@ impl Deliverer {
         }
         self.answer_gate(load);
         let (batch, events) = (load::id_of(load), load::count_events(load));
-        tracing::warn!(group = %group.name, %batch, %status, events, "forbidden: the credential, or one of its events");
+        tracing::warn!(group = %group.name, %batch, status = status.as_u16(), events, "forbidden: the credential, or one of its events");
         (same(load, &Verdict::Forbidden), Attempt::Forbidden)
     }
 
@@ -202,7 +204,7 @@ impl Deliverer {
             {
                 return (self.refused(group, load, status, &[]), Attempt::Refused);
             }
-            tracing::warn!(group = %group.name, %batch, %status, "a route that was there is gone: \
+            tracing::warn!(group = %group.name, %batch, status = status.as_u16(), "a route that was there is gone: \
                 tried again");
             return (self.vanished(group, load, status), Attempt::ServerError);
         }
@@ -216,12 +218,12 @@ impl Deliverer {
             self.with_gate(load, |gate, asking| gate.miss(Instant::now(), asking)) == Some(true);
         if is_news {
             tracing::warn!(
-                group = %group.name, %batch, %status, location,
+                group = %group.name, %batch, status = status.as_u16(), location,
                 "there is no batch endpoint: single calls go in place of batches, and a batch tries \
                  again from time to time"
             );
         } else {
-            tracing::info!(group = %group.name, %batch, %status, location, "this batch met no batch endpoint");
+            tracing::debug!(group = %group.name, %batch, status = status.as_u16(), location, "this batch met no batch endpoint");
         }
         (same(load, &Verdict::Singles { pause }), Attempt::NoEndpoint)
     }
@@ -236,7 +238,7 @@ impl Deliverer {
         self.answer_gate(load);
         let alone = load.len() == 1;
         let (batch, events, found) = (load::id_of(load), load::count_events(load), named.len());
-        tracing::warn!(group = %group.name, %batch, %status, events, named = found, "the batch was refused");
+        tracing::warn!(group = %group.name, %batch, status = status.as_u16(), events, named = found, "the batch was refused");
         if named.is_empty() && !alone {
             return Judged::Halves;
         }
@@ -263,7 +265,8 @@ impl Deliverer {
             gate.limit(Instant::now(), asking, pause)
         });
         if closed == Some(true) {
-            tracing::warn!(group = %group.name, ?pause, "the group is limited: all of it waits");
+            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(group = %group.name, pause_ms, "the group is limited: all of it waits");
         }
         load.iter_mut()
             .for_each(|ready| ready.batch.trouble = Trouble::default());
@@ -295,7 +298,18 @@ impl Deliverer {
 
     /// The upstream spoke, and took nothing.
     pub(super) fn answer_gate(&self, load: &[Ready]) {
-        self.with_gate(load, |gate, asking| gate.answer(Instant::now(), asking));
+        let closed = self.with_gate(load, |gate, asking| gate.answer(Instant::now(), asking));
+        self.log_closed(load, closed.flatten());
+    }
+
+    /// The second of the two lines of a circuit that was open.
+    fn log_closed(&self, load: &[Ready], closed: Option<Closed>) {
+        let group = load::group_of(load).and_then(|group| self.groups.get(group));
+        let (Some(Closed { open, errors }), Some(group)) = (closed, group) else {
+            return;
+        };
+        let open_ms = u64::try_from(open.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(group = %group.name, open_ms, errors, "the circuit is closed again");
     }
 
     /// An attempt is over that says nothing of the upstream's health.

@@ -60,15 +60,48 @@ impl Process {
         Self::spawn(env, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
     }
 
+    /// Starts it with a log: `filter` is `RUST_LOG`; without one the configuration has its word.
+    pub fn start_with_log(config: &Path, filter: Option<&str>, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(arguments);
+        Self::spawn_with(command, config, filter)
+            .unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
+    }
+
+    /// Waits until it has said this on stderr, and gives all that it has said.
+    pub async fn until_said(&self, what: &str) -> String {
+        let said = async {
+            loop {
+                let said = self.said();
+                if said.contains(what) {
+                    return said;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        super::in_time(what, said).await
+    }
+
+    fn spawn(command: Command, config: &Path) -> Result<Self, (Option<i32>, String)> {
+        Self::spawn_with(command, config, Some("off"))
+    }
+
     #[expect(
         clippy::zombie_processes,
         reason = "waited for in `Drop`, and where it did not start"
     )]
-    fn spawn(mut command: Command, config: &Path) -> Result<Self, (Option<i32>, String)> {
+    fn spawn_with(
+        mut command: Command,
+        config: &Path,
+        filter: Option<&str>,
+    ) -> Result<Self, (Option<i32>, String)> {
+        match filter {
+            Some(filter) => command.env("RUST_LOG", filter),
+            None => command.env_remove("RUST_LOG"),
+        };
         let mut child = command
             .args(["run", "--config"])
             .arg(config)
-            .env("RUST_LOG", "off")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -139,6 +172,11 @@ impl Process {
     /// What it has said on stderr since it serves, that line included.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
+    }
+
+    /// What it says on stderr, for when it has ended.
+    pub fn heard(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.said)
     }
 
     /// Sends it a signal.

@@ -14,6 +14,7 @@ use crate::ingest::outcome::dead::DeadLetters;
 use crate::ingest::outcome::settle::{self, Settler};
 use crate::ingest::settings::{Backoff, Delivery, Limited};
 use crate::journal::{AppendError, Journal, More, Ticket as _};
+use crate::logging::AccessLog;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
@@ -240,6 +241,7 @@ impl Scene {
             shards: vec![Arc::clone(&self.shard)],
             gates: [].into(),
             clock: Clock::default(),
+            access: AccessLog::default(),
         })
     }
 
