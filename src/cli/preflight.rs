@@ -40,7 +40,9 @@ pub(super) fn look(config: &Config) -> Findings {
             path.display()
         ));
     }
-    findings.look_at_address("server.listen", config.server.listen);
+    if let Some(listen) = config.server.listen.tcp() {
+        findings.look_at_address("server.listen", listen);
+    }
     findings.look_at_address("admin.listen", config.admin.listen);
     findings
 }
