@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What there is to count, in the words of RFC 9209.
-const FAILURES: [&str; 5] = [
+const FAILURES: [&str; 8] = [
     "connection_refused",
     "connection_timeout",
-    "http_response_timeout",
     "connection_terminated",
+    "tls_certificate_error",
+    "tls_alert_received",
+    "tls_protocol_error",
+    "http_response_timeout",
     "http_protocol_error",
 ];
 

@@ -62,10 +62,10 @@ def token(user):
     return f"Bearer e30.{part}.x"
 
 
-def insert_rows(port):
-    """Each user's rows, one a call, the last one twice. Returns what went wrong."""
+def insert_rows(port, users=USERS):
+    """Each user's rows, one a call. Returns what went wrong."""
     found = []
-    for user in (f"u{number}" for number in range(USERS)):
+    for user in (f"u{number}" for number in range(users)):
         headers = {"Authorization": token(user), "apikey": "anon", "Content-Type": "application/json"}
         browser = Browser(port, "app.example", headers)
         for number in range(CALLS):
@@ -90,11 +90,10 @@ class Supabase:
             problems = [f"directly: {problem}" for problem in insert_rows(port)]
             direct = json.loads(ask(port, "GET", "/control/store")[1])
             ask(port, "POST", "/control/reset")
+            # A user's rows are there already, from a time before Tidegate.
+            problems += insert_rows(port, users=1)
             gate = Gate(tools, "supabase", port, logs, text=configuration("supabase"))
             try:
-                problems += insert_rows(gate.listen)
-                # The same rows once more: whatever is there already is no failure.
-                problems += gate.flush()
                 problems += insert_rows(gate.listen)
                 problems += gate.flush()
             finally:
@@ -103,7 +102,7 @@ class Supabase:
         by_key = lambda store: sorted(store["rows"], key=lambda row: row["client_event_id"])
         if by_key(direct) != by_key(through):
             problems.append(f"rows: directly {len(direct['rows'])}, through {len(through['rows'])}, or others")
-        if len(through["calls"]) > len(direct["calls"]) / 2:
+        if len(through["calls"]) - CALLS > len(direct["calls"]) / 2:
             problems.append(f"calls: directly {len(direct['calls'])}, through {len(through['calls'])}: nothing was saved")
         return problems
 
