@@ -84,13 +84,14 @@ fn explainer(config: &Config, routes: Routes) -> anyhow::Result<(Explainer, Task
         ..
     } = handles;
     let read = Read::new(
-        Arc::new(Store::new(config.cache.clone())),
+        Arc::new(Store::new(config.cache)),
         tags,
         // It is asked nothing.
         Upstream::new(config.upstream.clone()),
         (lanes.clone(), standing.clone()),
         Arc::clone(&identity),
         clock.clone(),
+        Arc::clone(&metrics),
     );
     let setup = RehearsalSetup {
         routes,
