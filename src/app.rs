@@ -26,7 +26,7 @@ use crate::peer::TrustedProxies;
 use crate::read::Read;
 use crate::route::Routes;
 use crate::server::descriptors::{self, Caps};
-use crate::server::{self, ListenAddress, ServerSettings, ServerTls};
+use crate::server::{self, ListenAddress, PassedListeners, ServerSettings, ServerTls};
 use crate::upstream::Upstream;
 use anyhow::Context as _;
 use http::uri::Authority;
@@ -48,12 +48,14 @@ const LAST_GROUP: Duration = Duration::from_secs(5);
 const TELL: Duration = Duration::from_secs(2);
 
 /// What is not configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// Wall clock.
     pub clock: Clock,
     /// The configuration's file, to be read anew when asked, and its text.
     pub file: Option<(PathBuf, String)>,
+    /// Sockets to listen on in place of those that the configuration names.
+    pub passed: PassedListeners,
 }
 
 /// A sidecar that runs.
@@ -91,7 +93,11 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let began = Instant::now();
     let admin_places = share_out(&mut config);
     let routes = config.routes();
-    let Options { clock, file } = options;
+    let Options {
+        clock,
+        file,
+        passed,
+    } = options;
     // What the journal holds is back in its windows before anybody can call.
     let journal = keeping(&config).await?;
     let (secret, durability, directory) = match &journal {
@@ -169,13 +175,17 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         },
         tasks,
     ) = recovered.context("the journal can't be brought back")?;
-    let listener = server::bind(&config.server);
-    let listener = listener
-        .with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
+    let listener = match passed.public {
+        Some(listener) => listener,
+        None => server::bind(&config.server)
+            .with_context(|| format!("server.listen {} can't be opened", config.server.listen))?,
+    };
     let admin_settings = admin_server_settings(config.admin.listen, &config.server, admin_places);
-    let admin_listener = server::bind(&admin_settings);
-    let admin_listener = admin_listener
-        .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
+    let admin_listener = match passed.admin {
+        Some(listener) => listener,
+        None => server::bind(&admin_settings)
+            .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?,
+    };
     let (listen, admin_listen) = (listener.address()?, admin_listener.address()?);
     let no_address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let [address, admin_address] =

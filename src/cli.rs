@@ -6,6 +6,7 @@ use crate::config::{self, Config, Problems};
 use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
 use crate::migration::Change;
+use crate::server::PassedListeners;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::fmt;
@@ -494,6 +495,7 @@ async fn serve(config: Config, (file, text): (PathBuf, String)) -> anyhow::Resul
     let file = std::path::absolute(&file).context("--config")?;
     let options = Options {
         file: Some((file, text)),
+        passed: PassedListeners::take().context("a socket that was passed on")?,
         ..Options::default()
     };
     let running = app::start(config, options).await?;
