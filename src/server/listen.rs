@@ -73,12 +73,19 @@ impl FromStr for ListenAddress {
 
 /// A listener that is open.
 #[derive(Debug)]
-pub struct Listener(Open);
+pub struct Listener {
+    open: Open,
+    is_passed: bool,
+}
 
 #[derive(Debug)]
 enum Open {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// With the file, if it is this process's to remove.
+    Unix {
+        listener: UnixListener,
+        _file: Option<SocketFile>,
+    },
 }
 
 impl Listener {
@@ -87,13 +94,40 @@ impl Listener {
     /// # Errors
     /// The address is taken or not ours; a file stands in the way of a socket's.
     pub(super) fn bind(address: &ListenAddress) -> io::Result<Self> {
-        match address {
-            ListenAddress::Tcp(address) => Ok(Self(Open::Tcp(bind_tcp(*address)?))),
+        let open = match address {
+            ListenAddress::Tcp(address) => Open::Tcp(bind_tcp(*address)?),
             ListenAddress::Unix(path) => {
                 let (listener, file) = bind_unix(path)?;
-                Ok(Self(Open::Unix(listener, file)))
+                let _file = Some(file);
+                Open::Unix { listener, _file }
             }
-        }
+        };
+        let is_passed = false;
+        Ok(Self { open, is_passed })
+    }
+
+    /// One that another process opened, and keeps.
+    pub(super) fn of_passed_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let open = Open::Tcp(TcpListener::from_std(listener)?);
+        let is_passed = true;
+        Ok(Self { open, is_passed })
+    }
+
+    /// One that another process opened, and keeps.
+    pub(super) fn of_passed_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let open = Open::Unix {
+            listener: UnixListener::from_std(listener)?,
+            _file: None,
+        };
+        let is_passed = true;
+        Ok(Self { open, is_passed })
+    }
+
+    /// Whether another process keeps it, so that connections wait for the next one that accepts.
+    pub(super) const fn is_passed(&self) -> bool {
+        self.is_passed
     }
 
     /// Where it listens, with the port that it has.
@@ -101,9 +135,13 @@ impl Listener {
     /// # Errors
     /// The system doesn't tell.
     pub fn address(&self) -> io::Result<ListenAddress> {
-        match &self.0 {
+        match &self.open {
             Open::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
-            Open::Unix(_, file) => Ok(ListenAddress::Unix(file.path.clone())),
+            Open::Unix { listener, .. } => {
+                let address = listener.local_addr()?;
+                let path = address.as_pathname().unwrap_or(Path::new(""));
+                Ok(ListenAddress::Unix(path.to_owned()))
+            }
         }
     }
 
@@ -115,13 +153,13 @@ impl Listener {
     /// # Cancel safety
     /// A future that is dropped has accepted nothing.
     pub(super) async fn accept(&self) -> io::Result<(NetworkStream, Connection)> {
-        match &self.0 {
+        match &self.open {
             Open::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 let secure = false;
                 Ok((NetworkStream::Tcp(stream), Connection { address, secure }))
             }
-            Open::Unix(listener, _) => {
+            Open::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 Ok((NetworkStream::Unix(stream), Connection::of_unix()))
             }

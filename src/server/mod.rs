@@ -16,6 +16,7 @@ mod answer;
 pub mod descriptors;
 mod listen;
 mod newcomer;
+mod passed;
 mod phase;
 mod places;
 pub mod settings;
@@ -26,6 +27,7 @@ mod turns;
 mod unsent;
 
 pub use listen::{AddressError, ListenAddress, Listener};
+pub use passed::{PassedError, PassedListeners};
 pub use settings::{OpenConnections, ServerSettings};
 pub use tls::ServerTls;
 
@@ -33,7 +35,7 @@ use crate::body::Body;
 use crate::drain::Drain;
 use crate::peer::{Arrived, Connection, Place, Precedence};
 use answer::{Answer, Streams, UnsentOfAll, UnsentOfOne};
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -76,6 +78,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Pause after an error that concerns the listener and not one connection (no more file
 /// descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// So long after the drain's beginning, connections over a socket that another process keeps are
+/// answered as before, each for the last time: a call that is on its way meets no closed connection.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long an idle client has to say goodbye (HTTP/2: to answer the GOAWAY).
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -128,6 +133,11 @@ async fn serve_in_turn<S>(
         head: settings.header_timeout,
         idle: settings.keepalive_timeout,
     };
+    let grace = if listener.is_passed() {
+        GRACE
+    } else {
+        Duration::ZERO
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -171,6 +181,7 @@ async fn serve_in_turn<S>(
             unsent: UnsentOfOne::new(&unsent),
             precedence: Precedence::default(),
             turns: turns.clone(),
+            grace,
         };
         let precedence = client.precedence.clone();
         let serving = client.serve(builder.clone(), service.clone(), phases, drain.clone());
@@ -238,6 +249,7 @@ struct Client {
     unsent: UnsentOfOne,
     precedence: Precedence,
     turns: Turns,
+    grace: Duration,
 }
 
 impl Client {
@@ -265,6 +277,7 @@ impl Client {
             unsent,
             precedence,
             turns,
+            grace,
         } = self;
         let kept = place.clone();
         let watched = stream::watch(stream, phases.clone(), stall);
@@ -276,8 +289,11 @@ impl Client {
             },
         };
         let account = phases.clone();
+        let ends = drain.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
+            let ends = ends.clone();
+            let is_http1 = request.version() < Version::HTTP_2;
             // An upgraded connection outlives its task, and takes its place among the others along.
             let arrived = Arrived {
                 connection,
@@ -291,12 +307,16 @@ impl Client {
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();
             async move {
-                let response = match waits {
+                let mut response = match waits {
                     Some((turns, precedence)) => turns.in_turn(precedence, answering).await,
                     None => answering.await,
                 }?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     call.becomes_tunnel();
+                } else if is_http1 && ends.is_draining() {
+                    // RFC 9112 §9.6: the client's next call goes over another connection.
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
                 }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, call, &unsent)))
             }
@@ -304,7 +324,7 @@ impl Client {
         let mut serving =
             pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
-        let mut goodbye = None;
+        let (mut goodbye, mut grace_ends) = (None, None);
         let mut asked_to_end = false;
         loop {
             tokio::select! {
@@ -329,7 +349,10 @@ impl Client {
                     // A call that came at this moment is answered.
                     phases.decline();
                 }
-                () = &mut draining, if !asked_to_end => {
+                () = &mut draining, if !asked_to_end && grace_ends.is_none() => {
+                    grace_ends = Some(Instant::now() + phases.grace(grace));
+                }
+                () = until(grace_ends), if !asked_to_end && grace_ends.is_some() => {
                     asked_to_end = true;
                     serving.as_mut().graceful_shutdown();
                 }

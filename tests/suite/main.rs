@@ -52,6 +52,7 @@ mod own_reads;
 mod own_writes;
 mod packing;
 mod parity;
+mod passed;
 mod reads;
 mod reference;
 mod refusals;
