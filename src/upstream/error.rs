@@ -157,16 +157,20 @@ pub(super) fn is_of_connection(error: &hyper::Error) -> bool {
     has_ended && !error.is_user()
 }
 
+/// The application has said that it didn't process the request, which may be sent again whatever it
+/// asks for (RFC 9113 §8.7).
+pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
+    // A GOAWAY is the error of those streams only that are above its last one.
+    has(error, |error: &h2::Error| {
+        error.is_remote()
+            && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
 impl Failure {
-    /// The application has said that it didn't process the request, which may be sent again whatever
-    /// it asks for (RFC 9113 §8.7).
+    /// See [`is_unprocessed`].
     pub(super) fn is_unprocessed(&self) -> bool {
-        // A GOAWAY is the error of those streams only that are above its last one.
-        let is_refused = |error: &h2::Error| {
-            error.is_remote()
-                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-        };
-        matches!(self, Self::Http2 { error, .. } if has(error, is_refused))
+        matches!(self, Self::Http2 { error, .. } if is_unprocessed(error))
     }
 
     /// The request's connection had answered before, and ended without a byte of this answer: the

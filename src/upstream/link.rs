@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// A connection's record; each response and each error carries its connection's.
@@ -30,6 +30,8 @@ struct Record {
     received: AtomicUsize,
     /// How often they had when the last ones were sent.
     received_before: AtomicUsize,
+    /// Bytes were sent after the first ones had come.
+    replied: Notify,
     /// When the application may close it, if it says; moved by each answer. Locked for a look, by
     /// the task that has an answer.
     ends: Mutex<Option<Instant>>,
@@ -130,10 +132,17 @@ impl Link {
 
     /// Bytes are sent: none has come since.
     pub(super) fn note_bytes_sent(&self) {
-        let received = self.count_received();
-        self.record
-            .received_before
-            .store(received, Ordering::Relaxed);
+        let (received, before) = (self.count_received(), &self.record.received_before);
+        if received > 0 && before.load(Ordering::Relaxed) == 0 {
+            self.record.replied.notify_one();
+        }
+        before.store(received, Ordering::Relaxed);
+    }
+
+    /// Waits, once, until bytes have been sent after the first ones that came. Over HTTP/2 these are
+    /// the application's settings, which hold before they are acknowledged.
+    pub(super) async fn wait_until_replied(&self) {
+        self.record.replied.notified().await;
     }
 
     /// Bytes have come since the last ones were sent.

@@ -39,10 +39,9 @@ use message::{Running, shake_hands, translate};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -202,7 +201,8 @@ impl Http2 {
             link.note_end_of_answer();
             let unsent = failed.take_message();
             let error = failed.into_error();
-            if unsent.is_some() || error::is_of_connection(&error) {
+            let is_refused = error::is_unprocessed(&error);
+            if unsent.is_some() || is_refused || error::is_of_connection(&error) {
                 // It takes no more calls, which its task may not have heard yet.
                 self.0.forget(key, number, |_| true);
             }
@@ -350,19 +350,15 @@ impl Origins {
     }
 }
 
-/// Runs a connection until the application has said how many calls it allows: its first bytes are
-/// its settings (RFC 9113 §3.4).
+/// Waits until the application has said how many calls it allows: its first bytes are its settings
+/// (RFC 9113 §3.4).
 ///
 /// # Errors
 /// The connection ended before.
 async fn settle(connection: &mut Running, link: &Link) -> Result<(), UpstreamError> {
-    let ended = poll_fn(|cx| match Pin::new(&mut *connection).poll(cx) {
-        Poll::Ready(ended) => Poll::Ready(Some(ended)),
-        Poll::Pending if link.count_received() > 0 => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    });
-    let Some(ended) = ended.await else {
-        return Ok(());
+    let ended = tokio::select! {
+        ended = connection => ended,
+        () = link.wait_until_replied() => return Ok(()),
     };
     Err(match (link.refusal(), ended) {
         (Some(refusal), _) => UpstreamError::Tls(refusal),
