@@ -28,9 +28,7 @@ use crate::peer::TrustedProxies;
 use crate::read::Read;
 use crate::route::Routes;
 use crate::server::descriptors::{self, Caps};
-use crate::server::{
-    self, ListenAddress, OpenConnections, PassedListeners, ServerSettings, ServerTls,
-};
+use crate::server::{self, ListenAddress, OpenConnections, ServerSettings, ServerTls};
 use crate::upstream::Upstream;
 use anyhow::Context as _;
 use http::uri::Authority;
@@ -54,7 +52,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(2);
 
 /// What is not configuration.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Wall clock.
     pub clock: Clock,
@@ -62,8 +60,6 @@ pub struct Options {
     pub file: Option<(PathBuf, String)>,
     /// What is logged, where the log is this process's own.
     pub log: Option<Arc<dyn LogFilter>>,
-    /// Sockets to listen on in place of those that the configuration names.
-    pub passed: PassedListeners,
 }
 
 /// A sidecar that runs.
@@ -102,12 +98,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let began = Instant::now();
     let admin_places = share_out(&mut config);
     let routes = config.routes();
-    let Options {
-        clock,
-        file,
-        log,
-        passed,
-    } = options;
+    let Options { clock, file, log } = options;
     // What the journal holds is back in its windows before anybody can call.
     let journal = keeping(&config).await?;
     let (secret, durability, directory) = match &journal {
@@ -197,17 +188,13 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         },
         tasks,
     ) = recovered.context("the journal can't be brought back")?;
-    let listener = match passed.public {
-        Some(listener) => listener,
-        None => server::bind(&config.server)
-            .with_context(|| format!("server.listen {} can't be opened", config.server.listen))?,
-    };
+    let listener = server::bind(&config.server);
+    let listener = listener
+        .with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
     let admin_settings = admin_server_settings(config.admin.listen, &config.server, admin_places);
-    let admin_listener = match passed.admin {
-        Some(listener) => listener,
-        None => server::bind(&admin_settings)
-            .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?,
-    };
+    let admin_listener = server::bind(&admin_settings);
+    let admin_listener = admin_listener
+        .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
     let (listen, admin_listen) = (listener.address()?, admin_listener.address()?);
     let no_address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let [address, admin_address] =

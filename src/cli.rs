@@ -7,7 +7,6 @@ use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
 use crate::logging::Format;
 use crate::migration::Change;
-use crate::server::PassedListeners;
 use admin_client::AdminAddress;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -553,7 +552,6 @@ async fn serve(
     let options = Options {
         file: Some((file, text)),
         log: Some(log),
-        passed: PassedListeners::take().context("a socket that was passed on")?,
         ..Options::default()
     };
     let running = app::start(config, options).await?;

@@ -73,19 +73,12 @@ impl FromStr for ListenAddress {
 
 /// A listener that is open.
 #[derive(Debug)]
-pub struct Listener {
-    open: Open,
-    is_passed: bool,
-}
+pub struct Listener(Open);
 
 #[derive(Debug)]
 enum Open {
     Tcp(TcpListener),
-    /// With the file, if it is this process's to remove.
-    Unix {
-        listener: UnixListener,
-        _file: Option<SocketFile>,
-    },
+    Unix(UnixListener, SocketFile),
 }
 
 impl Listener {
@@ -94,40 +87,13 @@ impl Listener {
     /// # Errors
     /// The address is taken or not ours; a file stands in the way of a socket's.
     pub(super) fn bind(address: &ListenAddress) -> io::Result<Self> {
-        let open = match address {
-            ListenAddress::Tcp(address) => Open::Tcp(bind_tcp(*address)?),
+        match address {
+            ListenAddress::Tcp(address) => Ok(Self(Open::Tcp(bind_tcp(*address)?))),
             ListenAddress::Unix(path) => {
                 let (listener, file) = bind_unix(path)?;
-                let _file = Some(file);
-                Open::Unix { listener, _file }
+                Ok(Self(Open::Unix(listener, file)))
             }
-        };
-        let is_passed = false;
-        Ok(Self { open, is_passed })
-    }
-
-    /// One that another process opened, and keeps.
-    pub(super) fn of_passed_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let open = Open::Tcp(TcpListener::from_std(listener)?);
-        let is_passed = true;
-        Ok(Self { open, is_passed })
-    }
-
-    /// One that another process opened, and keeps.
-    pub(super) fn of_passed_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let open = Open::Unix {
-            listener: UnixListener::from_std(listener)?,
-            _file: None,
-        };
-        let is_passed = true;
-        Ok(Self { open, is_passed })
-    }
-
-    /// Whether another process keeps it, so that connections wait for the next one that accepts.
-    pub(super) const fn is_passed(&self) -> bool {
-        self.is_passed
+        }
     }
 
     /// Where it listens, with the port that it has.
@@ -135,13 +101,9 @@ impl Listener {
     /// # Errors
     /// The system doesn't tell.
     pub fn address(&self) -> io::Result<ListenAddress> {
-        match &self.open {
+        match &self.0 {
             Open::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
-            Open::Unix { listener, .. } => {
-                let address = listener.local_addr()?;
-                let path = address.as_pathname().unwrap_or(Path::new(""));
-                Ok(ListenAddress::Unix(path.to_owned()))
-            }
+            Open::Unix(_, file) => Ok(ListenAddress::Unix(file.path.clone())),
         }
     }
 
@@ -153,13 +115,13 @@ impl Listener {
     /// # Cancel safety
     /// A future that is dropped has accepted nothing.
     pub(super) async fn accept(&self) -> io::Result<(NetworkStream, Connection)> {
-        match &self.open {
+        match &self.0 {
             Open::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 let secure = false;
                 Ok((NetworkStream::Tcp(stream), Connection { address, secure }))
             }
-            Open::Unix { listener, .. } => {
+            Open::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((NetworkStream::Unix(stream), Connection::of_unix()))
             }

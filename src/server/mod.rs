@@ -16,7 +16,6 @@ mod answer;
 pub mod descriptors;
 mod listen;
 mod newcomer;
-mod passed;
 mod phase;
 mod places;
 pub mod settings;
@@ -27,7 +26,6 @@ mod turns;
 mod unsent;
 
 pub use listen::{AddressError, ListenAddress, Listener};
-pub use passed::{PassedError, PassedListeners};
 pub use settings::{OpenConnections, ServerSettings};
 pub use tls::ServerTls;
 
@@ -35,7 +33,7 @@ use crate::body::Body;
 use crate::drain::Drain;
 use crate::peer::{Arrived, Connection, Place, Precedence};
 use answer::{Answer, Streams, UnsentOfAll, UnsentOfOne};
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -78,9 +76,6 @@ const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Pause after an error that concerns the listener and not one connection (no more file
 /// descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// So long after the drain's beginning, connections over a socket that another process keeps are
-/// answered as before, each for the last time: a call that is on its way meets no closed connection.
-const GRACE: Duration = Duration::from_secs(1);
 /// How long an idle client has to say goodbye (HTTP/2: to answer the GOAWAY).
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -133,11 +128,6 @@ async fn serve_in_turn<S>(
         head: settings.header_timeout,
         idle: settings.keepalive_timeout,
     };
-    let grace = if listener.is_passed() {
-        GRACE
-    } else {
-        Duration::ZERO
-    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -181,7 +171,6 @@ async fn serve_in_turn<S>(
             unsent: UnsentOfOne::new(&unsent),
             precedence: Precedence::default(),
             turns: turns.clone(),
-            grace,
         };
         let precedence = client.precedence.clone();
         let serving = client.serve(builder.clone(), service.clone(), phases, drain.clone());
@@ -249,7 +238,6 @@ struct Client {
     unsent: UnsentOfOne,
     precedence: Precedence,
     turns: Turns,
-    grace: Duration,
 }
 
 impl Client {
@@ -277,7 +265,6 @@ impl Client {
             unsent,
             precedence,
             turns,
-            grace,
         } = self;
         let kept = place.clone();
         let watched = stream::watch(stream, phases.clone(), stall);
@@ -289,11 +276,8 @@ impl Client {
             },
         };
         let account = phases.clone();
-        let ends = drain.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
-            let ends = ends.clone();
-            let is_http1 = request.version() < Version::HTTP_2;
             // An upgraded connection outlives its task, and takes its place among the others along.
             let arrived = Arrived {
                 connection,
@@ -307,16 +291,12 @@ impl Client {
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();
             async move {
-                let mut response = match waits {
+                let response = match waits {
                     Some((turns, precedence)) => turns.in_turn(precedence, answering).await,
                     None => answering.await,
                 }?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     call.becomes_tunnel();
-                } else if is_http1 && ends.is_draining() {
-                    // RFC 9112 §9.6: the client's next call goes over another connection.
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
                 }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, call, &unsent)))
             }
@@ -324,7 +304,7 @@ impl Client {
         let mut serving =
             pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
-        let (mut goodbye, mut grace_ends) = (None, None);
+        let mut goodbye = None;
         let mut asked_to_end = false;
         loop {
             tokio::select! {
@@ -349,10 +329,7 @@ impl Client {
                     // A call that came at this moment is answered.
                     phases.decline();
                 }
-                () = &mut draining, if !asked_to_end && grace_ends.is_none() => {
-                    grace_ends = Some(Instant::now() + phases.grace(grace));
-                }
-                () = until(grace_ends), if !asked_to_end && grace_ends.is_some() => {
+                () = &mut draining, if !asked_to_end => {
                     asked_to_end = true;
                     serving.as_mut().graceful_shutdown();
                 }

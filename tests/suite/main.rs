@@ -52,7 +52,6 @@ mod own_reads;
 mod own_writes;
 mod packing;
 mod parity;
-mod passed;
 mod reads;
 mod reference;
 mod refusals;

@@ -141,15 +141,6 @@ impl Phases {
         }))
     }
 
-    /// How long a connection is answered on after the drain's beginning: one of HTTP/2 is told at
-    /// once up to which call it is (GOAWAY).
-    pub(super) fn grace(&self, grace: Duration) -> Duration {
-        match self.0.state.lock().protocol {
-            Protocol::Http2 => Duration::ZERO,
-            Protocol::Unknown(_) | Protocol::Http1 => grace,
-        }
-    }
-
     /// Bytes of HTTP have come. A TLS handshake is none: it has its time from that of the first head.
     pub(super) fn heard(&self, bytes: &[u8]) {
         let state = &mut *self.0.state.lock();

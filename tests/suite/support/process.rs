@@ -3,8 +3,7 @@
 use super::{Http, in_time};
 use http::Method;
 use std::io::{BufRead, BufReader, Read as _};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -51,31 +50,6 @@ impl Process {
             env!("CARGO_BIN_EXE_tidegate"),
         ]);
         Self::spawn(shell, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
-    }
-
-    /// Starts it with a socket that is passed on under this name, as a service manager does, and
-    /// waits until it serves.
-    pub fn start_with_socket(config: &Path, socket: &TcpListener, name: &str) -> Self {
-        let passed = socket.try_clone().unwrap();
-        Self::try_start_with_socket(config, passed.into(), name)
-            .unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
-    }
-
-    /// The same with anything. `Err`: what it said instead of serving.
-    pub fn try_start_with_socket(
-        config: &Path,
-        passed: OwnedFd,
-        name: &str,
-    ) -> Result<Self, (Option<i32>, String)> {
-        // The first descriptor that is passed on is 3, and the variable names the process itself.
-        let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ exec \"$0\" \"$@\"";
-        let mut shell = Command::new("sh");
-        shell
-            .args(["-c", script, env!("CARGO_BIN_EXE_tidegate")])
-            .env("LISTEN_FDS", "1")
-            .env("LISTEN_FDNAMES", name)
-            .stdin(Stdio::from(passed));
-        Self::spawn(shell, config)
     }
 
     /// Starts it with SIGHUP as a terminal's session has it, whatever the tests were started by,
