@@ -44,7 +44,7 @@ fn by_https(directory: &Path, port: u16, ca: &Authority, more: &str) -> String {
 
 impl Before {
     async fn start(ca: &Authority, server: ServerConfig, more: &str) -> Self {
-        Self::start_after("export RUST_LOG=tidegate=info", ca, server, more).await
+        Self::start_after("export RUST_LOG=tidegate=debug", ca, server, more).await
     }
 
     async fn start_after(command: &str, ca: &Authority, server: ServerConfig, more: &str) -> Self {
@@ -195,7 +195,7 @@ async fn an_application_that_is_not_believed_is_told_apart_and_never_asked_in_th
             // An event is kept, and delivered once the application can be believed.
             before.event("a").await;
             before.event("b").await;
-            before.until_said("attempt").await;
+            before.until_said("the batch got no answer").await;
             assert_eq!(before.upstream.seen().len(), 0);
             before.front.show(root.sign().server(&BOTH, None));
             before.upstream.until(|seen| seen.len() == 1).await;
