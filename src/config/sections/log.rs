@@ -14,7 +14,7 @@ keys! {
     ACCESS = Key::with("access", Flag, "false");
     /// the share of calls that have one, drawn by `X-Request-Id`, and of deliveries, drawn by the
     /// batch's id
-    SAMPLE = Key::with("sample", Said("number above 0, up to 1"), "1.0");
+    SAMPLE = Key::with("sample", Said("number above 0, at most 1"), "1.0");
 }
 
 const LEVELS: [(&str, &str); 5] = [
@@ -43,7 +43,7 @@ fn read_sample(section: &Section<'_>) -> f64 {
     if sample > 0.0 && sample <= 1.0 {
         return sample;
     }
-    let text = format!("found {sample}; allowed is a number above 0, up to 1");
+    let text = format!("found {sample}; allowed is a number above 0, at most 1");
     section.wrong_key(&SAMPLE, text);
     1.0
 }
