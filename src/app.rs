@@ -15,7 +15,8 @@ use crate::identity::Identity;
 use crate::ingest::settings::{Group, Shape, Target};
 use crate::ingest::{self, Drained, Handles, Keeping, Operations, Stop};
 use crate::journal::directory::FORMAT_FILE;
-use crate::journal::recover;
+use crate::journal::OpenError;
+use crate::journal::recover::{self, Opened};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::logging::{AccessLog, Format, LogSettings};
 use crate::metrics::{Ledger, Metrics};
@@ -28,12 +29,13 @@ use crate::peer::TrustedProxies;
 use crate::read::Read;
 use crate::route::Routes;
 use crate::server::descriptors::{self, Caps};
-use crate::server::{self, ListenAddress, OpenConnections, ServerSettings, ServerTls};
+use crate::server::{self, ListenAddress, Listener, OpenConnections, ServerSettings, ServerTls};
 use crate::upstream::Upstream;
 use anyhow::Context as _;
 use http::uri::Authority;
 use reload::Reloader;
 use std::collections::HashSet;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,8 +53,14 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// How often a stop says what it waits for.
 const TELL: Duration = Duration::from_secs(2);
 
+/// How long a process that was passed its listener waits for the journal and the admin address of
+/// the one before it.
+const TAKE_OVER: Duration = Duration::from_secs(60);
+/// How often it tries.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
 /// What is not configuration.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Options {
     /// Wall clock.
     pub clock: Clock,
@@ -60,6 +68,9 @@ pub struct Options {
     pub file: Option<(PathBuf, String)>,
     /// What is logged, where the log is this process's own.
     pub log: Option<Arc<dyn LogFilter>>,
+    /// The public listener, where another process opened it; the journal may then be that of a
+    /// process that is about to end, and is waited for.
+    pub listener: Option<Listener>,
 }
 
 /// A sidecar that runs.
@@ -84,6 +95,8 @@ pub struct Running {
     reload: Option<Reload>,
     /// What is pending is lost with the process.
     only_memory: bool,
+    /// The public listener was passed to this process, and the next one has it too.
+    outlives: bool,
     public: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
     access: AccessLog,
@@ -98,9 +111,19 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let began = Instant::now();
     let admin_places = share_out(&mut config);
     let routes = config.routes();
-    let Options { clock, file, log } = options;
+    let Options {
+        clock,
+        file,
+        log,
+        listener,
+    } = options;
+    let patience = if listener.is_some() {
+        TAKE_OVER
+    } else {
+        Duration::ZERO
+    };
     // What the journal holds is back in its windows before anybody can call.
-    let journal = keeping(&config).await?;
+    let journal = keeping(&config, patience).await?;
     let (secret, durability, directory) = match &journal {
         Keeping::Memory { secret, .. } => (*secret, Durability::None, None),
         Keeping::Disk(opened, settings) => (
@@ -188,11 +211,14 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         },
         tasks,
     ) = recovered.context("the journal can't be brought back")?;
-    let listener = server::bind(&config.server);
-    let listener = listener
-        .with_context(|| format!("server.listen {} can't be opened", config.server.listen))?;
+    let listener = match listener {
+        Some(passed) => passed,
+        None => server::bind(&config.server)
+            .with_context(|| format!("server.listen {} can't be opened", config.server.listen))?,
+    };
+    let outlives = listener.is_passed();
     let admin_settings = admin_server_settings(config.admin.listen, &config.server, admin_places);
-    let admin_listener = server::bind(&admin_settings);
+    let admin_listener = bind_when_free(&admin_settings, patience).await;
     let admin_listener = admin_listener
         .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
     let (listen, admin_listen) = (listener.address()?, admin_listener.address()?);
@@ -313,10 +339,24 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         haste,
         reload,
         only_memory,
+        outlives,
         public,
         others,
         access,
     })
+}
+
+/// Opens a listener; an address that is taken is waited for so long.
+async fn bind_when_free(settings: &ServerSettings, patience: Duration) -> io::Result<Listener> {
+    let until = Instant::now() + patience;
+    loop {
+        match server::bind(settings) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// What a listener speaks.
@@ -425,7 +465,8 @@ fn address_of(group: &Group) -> Option<&Authority> {
 }
 
 /// The journal that the configuration asks for, opened and looked through.
-async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
+/// One that another process has is waited for so long.
+async fn keeping(config: &Config, patience: Duration) -> anyhow::Result<Keeping> {
     let settings = config.journal.clone();
     // A plain relay makes no directory; but one that has something is emptied, and so is one of
     // `durability = "none"`.
@@ -434,8 +475,7 @@ async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
     if !needed && !is_there {
         return in_memory(&settings);
     }
-    let opening = settings.clone();
-    let opened = tokio::task::spawn_blocking(move || recover::open(&opening)).await??;
+    let opened = open_when_free(&settings, patience).await?;
     let path = settings.path.display();
     for finding in &opened.findings {
         tracing::error!(journal = %path, "{finding}");
@@ -460,6 +500,22 @@ async fn keeping(config: &Config) -> anyhow::Result<Keeping> {
         return Ok(Keeping::Disk(Box::new(opened), settings));
     }
     Ok(Keeping::Disk(Box::new(opened), settings))
+}
+
+async fn open_when_free(
+    settings: &JournalSettings,
+    patience: Duration,
+) -> anyhow::Result<Opened> {
+    let until = Instant::now() + patience;
+    loop {
+        let opening = settings.clone();
+        match tokio::task::spawn_blocking(move || recover::open(&opening)).await? {
+            Err(OpenError::InUse(_)) if Instant::now() < until => {
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 fn in_memory(settings: &JournalSettings) -> anyhow::Result<Keeping> {
@@ -597,6 +653,19 @@ impl Running {
         self.stop_and_tell(|_| {}).await
     }
 
+    /// Where the public listener was passed to this process, and outlives it: clients are told to
+    /// leave and are served until they have, so that none finds a closed connection.
+    async fn announce(&self, deadline: Instant, tell: &impl Fn(&str)) {
+        self.drain.announce();
+        tokio::select! {
+            // The public listener begins it when its clients have left.
+            () = self.drain.draining() => {}
+            () = tell_waiting(&self.stop, deadline, tell) => {}
+            () = tokio::time::sleep_until(deadline) => {}
+            () = self.haste.cancelled() => {}
+        }
+    }
+
     /// P12, in this order, under one deadline: readiness goes down and the listener closes;
     /// connections finish while windows are sealed and sent; what is then left stays pending and is
     /// counted; the admin listener closes last. What it waits for is told every two seconds. It
@@ -604,6 +673,9 @@ impl Running {
     /// pending.
     pub async fn stop_and_tell(mut self, tell: impl Fn(&str)) -> Ledger {
         let deadline = Instant::now() + self.deadline;
+        if self.outlives {
+            self.announce(deadline, &tell).await;
+        }
         self.drain.begin();
         tokio::select! {
             () = drain_all(&mut self.public, &self.stop, self.only_memory) => {}

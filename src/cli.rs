@@ -7,6 +7,7 @@ use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
 use crate::logging::Format;
 use crate::migration::Change;
+use crate::server;
 use admin_client::AdminAddress;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
 
 mod admin_client;
 mod explain;
@@ -28,6 +30,7 @@ mod observe;
 mod page;
 mod parity;
 mod preflight;
+mod service_manager;
 mod units;
 
 #[derive(Debug, Parser)]
@@ -549,9 +552,11 @@ async fn serve(
     let mut signals = Signals::caught()?;
     // The process may be told to read it anew from another directory.
     let file = std::path::absolute(&file).context("--config")?;
+    let listener = server::take_passed()?;
     let options = Options {
         file: Some((file, text)),
         log: Some(log),
+        listener,
         ..Options::default()
     };
     let running = app::start(config, options).await?;
@@ -560,6 +565,8 @@ async fn serve(
         running.shown_address(),
         running.admin
     ));
+    service_manager::tell_ready(&running.shown_address());
+    let _alive = AbortOnDropHandle::new(tokio::spawn(service_manager::keep_alive()));
     loop {
         tokio::select! {
             told = signals.next() => match told {
@@ -570,6 +577,7 @@ async fn serve(
             () = running.draining() => break,
         }
     }
+    service_manager::tell_stopping();
     let (haste, loses_pending) = (running.haste(), running.loses_pending());
     drop(tokio::spawn(async move {
         while signals.next().await == Told::Reload {}

@@ -1,4 +1,8 @@
-//! The end, as a value that everybody can watch: one signal, and the tasks that must finish.
+//! The end, as a value that everybody can watch: its announcement, its beginning, and the tasks that
+//! must finish.
+//!
+//! A drain is announced first where another process goes on with this one's listener: clients are
+//! told to leave, and are served until they have. Elsewhere it begins at once.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,6 +12,7 @@ use tokio_util::task::TaskTracker;
 /// A drain that everybody holds a copy of.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
+    announced: CancellationToken,
     begun: CancellationToken,
     tasks: TaskTracker,
 }
@@ -19,8 +24,25 @@ impl Drain {
         Self::default()
     }
 
+    /// Announces the drain; doing so twice, or after it has begun, changes nothing.
+    pub fn announce(&self) {
+        self.announced.cancel();
+    }
+
+    /// Until it is announced, or begins.
+    pub async fn announced(&self) {
+        self.announced.cancelled().await;
+    }
+
+    /// Whether it was announced, or has begun.
+    #[must_use]
+    pub fn is_announced(&self) -> bool {
+        self.announced.is_cancelled()
+    }
+
     /// Begins the drain; doing so twice changes nothing.
     pub fn begin(&self) {
+        self.announced.cancel();
         self.begun.cancel();
         self.tasks.close();
     }

@@ -76,7 +76,7 @@ impl Admin {
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             "/healthz" if read => text(StatusCode::OK, "ok\n"),
-            "/readyz" if read && self.setup.drain.is_draining() => {
+            "/readyz" if read && self.setup.drain.is_announced() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
             "/readyz" if read => match self.setup.operations.journal_health().failure() {

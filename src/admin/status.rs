@@ -41,7 +41,7 @@ fn compose(setup: &Setup) -> Value {
         "acknowledgements": { "p50_us": ack.quantile(0.5), "p99_us": ack.quantile(0.99) },
         "groups": groups.iter().map(show_group).collect::<Vec<_>>(),
         "modes": show_routes(setup),
-        "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_draining(),
+        "ledger": ledger, "balanced": ledger.balances(), "draining": setup.drain.is_announced(),
         "durability": setup.durability, "lanes": setup.operations.lanes(),
         "pending": { "events": ledger.pending, "bytes": setup.operations.pending_bytes(), "oldest_ms": oldest },
         "strangers": {

@@ -35,7 +35,7 @@ pub(super) fn compose(setup: &Setup, history: &parking_lot::Mutex<History>) -> V
     let (ledger, journal) = (operations.ledger(), operations.journal_health());
     json!({
         "schema": SCHEMA, "at": totals.at_ms, "version": env!("CARGO_PKG_VERSION"),
-        "uptime_ms": ms(setup.began.elapsed()), "draining": setup.drain.is_draining(),
+        "uptime_ms": ms(setup.began.elapsed()), "draining": setup.drain.is_announced(),
         "durability": setup.durability,
         "upstream": { "url": setup.upstream, "state": reach.as_str(), "since_ms": since.map(ms) },
         "ledger": ledger,

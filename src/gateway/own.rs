@@ -232,15 +232,18 @@ fn is_about(event: &Bytes, wanted: &str, places: &[Path]) -> bool {
     found.is_none_or(|raw| json::string(raw).map_or(raw == wanted, |text| text == wanted))
 }
 
-/// The stream: messages, heartbeats, and an end when the server drains.
+/// The stream: messages, heartbeats, and an end when a drain is announced, or begins if this stream
+/// began after that.
 fn events(listener: Listener, drain: Drain) -> Body {
+    let is_late = drain.is_announced();
     let first = Some(Bytes::from_static(b"retry: 3000\n\n"));
     let stream = stream::unfold(
         (listener, drain, first),
-        |(mut listener, drain, first)| async move {
+        move |(mut listener, drain, first)| async move {
             let text = match first {
                 Some(first) => first,
                 None => tokio::select! {
+                    () = drain.announced(), if !is_late => return None,
                     () = drain.draining() => return None,
                     heard = tokio::time::timeout(HEARTBEAT, listener.next()) => match heard {
                         Ok((id, heard)) => message(&id, heard),

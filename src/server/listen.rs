@@ -2,7 +2,7 @@
 //!
 //! A Unix socket's file is for its owner and its group ([`SOCKET_MODE`]). A file that an earlier
 //! process left is removed if no process listens on it any more; one that isn't a socket never is.
-//! The file goes with the listener.
+//! The file goes with the listener, unless another process opened it and passed it on (`passed.rs`).
 
 use super::stream::NetworkStream;
 use crate::peer::Connection;
@@ -77,8 +77,17 @@ pub struct Listener(Open);
 
 #[derive(Debug)]
 enum Open {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Origin),
     Unix(UnixListener, SocketFile),
+    /// Its file is the other process's.
+    PassedUnix(UnixListener, PathBuf),
+}
+
+/// Who opened a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Bound,
+    Passed,
 }
 
 impl Listener {
@@ -88,12 +97,33 @@ impl Listener {
     /// The address is taken or not ours; a file stands in the way of a socket's.
     pub(super) fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
-            ListenAddress::Tcp(address) => Ok(Self(Open::Tcp(bind_tcp(*address)?))),
+            ListenAddress::Tcp(address) => {
+                Ok(Self(Open::Tcp(bind_tcp(*address)?, Origin::Bound)))
+            }
             ListenAddress::Unix(path) => {
                 let (listener, file) = bind_unix(path)?;
                 Ok(Self(Open::Unix(listener, file)))
             }
         }
+    }
+
+    /// One that another process opened.
+    pub(super) const fn of_passed_tcp(listener: TcpListener) -> Self {
+        Self(Open::Tcp(listener, Origin::Passed))
+    }
+
+    /// One that another process opened, with its file's path.
+    pub(super) const fn of_passed_unix(listener: UnixListener, path: PathBuf) -> Self {
+        Self(Open::PassedUnix(listener, path))
+    }
+
+    /// Whether another process opened it, in which it outlives this one.
+    #[must_use]
+    pub const fn is_passed(&self) -> bool {
+        matches!(
+            self.0,
+            Open::Tcp(_, Origin::Passed) | Open::PassedUnix(..)
+        )
     }
 
     /// Where it listens, with the port that it has.
@@ -102,8 +132,9 @@ impl Listener {
     /// The system doesn't tell.
     pub fn address(&self) -> io::Result<ListenAddress> {
         match &self.0 {
-            Open::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            Open::Tcp(listener, _) => listener.local_addr().map(ListenAddress::Tcp),
             Open::Unix(_, file) => Ok(ListenAddress::Unix(file.path.clone())),
+            Open::PassedUnix(_, path) => Ok(ListenAddress::Unix(path.clone())),
         }
     }
 
@@ -116,12 +147,12 @@ impl Listener {
     /// A future that is dropped has accepted nothing.
     pub(super) async fn accept(&self) -> io::Result<(NetworkStream, Connection)> {
         match &self.0 {
-            Open::Tcp(listener) => {
+            Open::Tcp(listener, _) => {
                 let (stream, address) = listener.accept().await?;
                 let secure = false;
                 Ok((NetworkStream::Tcp(stream), Connection { address, secure }))
             }
-            Open::Unix(listener, _) => {
+            Open::Unix(listener, _) | Open::PassedUnix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((NetworkStream::Unix(stream), Connection::of_unix()))
             }

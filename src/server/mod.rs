@@ -11,11 +11,18 @@
 //! for its client waits at most `stall_timeout` (`phase.rs`, `answer.rs`). A peer that is gone
 //! without a word is found by probes. When the drain begins, nothing more is accepted, idle
 //! connections close, busy ones finish their request, and at the deadline the rest is cut.
+//!
+//! A listener that was passed to this process (`passed.rs`) is served on when the drain is
+//! announced: each answer of HTTP/1.1 closes its connection, HTTP/2 connections are told to go, and
+//! what idles for [`LEAVE_WITHIN`] is closed. When all connections from before the announcement
+//! have gone, no more are accepted, and the last ones have [`LAST_CALLS`] for theirs. Then the drain
+//! begins.
 
 mod answer;
 pub mod descriptors;
 mod listen;
 mod newcomer;
+mod passed;
 mod phase;
 mod places;
 pub mod settings;
@@ -26,6 +33,7 @@ mod turns;
 mod unsent;
 
 pub use listen::{AddressError, ListenAddress, Listener};
+pub use passed::{PassedError, take_passed};
 pub use settings::{OpenConnections, ServerSettings};
 pub use tls::ServerTls;
 
@@ -33,7 +41,7 @@ use crate::body::Body;
 use crate::drain::Drain;
 use crate::peer::{Arrived, Connection, Place, Precedence};
 use answer::{Answer, Streams, UnsentOfAll, UnsentOfOne};
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -78,6 +86,14 @@ const PROBE_EVERY: Duration = Duration::from_secs(15);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long an idle client has to say goodbye (HTTP/2: to answer the GOAWAY).
 const GOODBYE: Duration = Duration::from_secs(5);
+/// After the announcement of a drain: how long a connection may go without a call before it is
+/// closed.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// How long connections that were accepted last have for their calls before the drain begins.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+/// Of the time for a drain, the part in which connections that are told to leave are waited for:
+/// three quarters. The rest is for what is on its way then.
+const LEAVING: (u32, u32) = (3, 4);
 
 /// Opens the listener.
 ///
@@ -119,8 +135,74 @@ async fn serve_in_turn<S>(
         + 'static,
     S::Future: Send,
 {
+    let connections = Connections::default();
+    let accept = accept(&listener, &settings, service, &drain, turns, &connections);
+    tokio::select! {
+        biased;
+        () = drain.draining() => {}
+        () = connections.leave(&drain, settings.drain) => {}
+        never = accept => match never {},
+    }
+    drop(listener);
+    connections.early.close();
+    connections.late.close();
+    if !drain.is_draining() {
+        let late = connections.late.wait();
+        drop(tokio::time::timeout(LAST_CALLS.min(settings.drain / 8), late).await);
+        drain.begin();
+    }
+    let all = async {
+        connections.early.wait().await;
+        connections.late.wait().await;
+    };
+    if tokio::time::timeout(settings.drain, all).await.is_err() {
+        tracing::warn!("connections were cut at the drain's deadline");
+    }
+}
+
+/// Tasks of connections, by whether they were accepted before a drain was announced.
+#[derive(Debug, Default)]
+struct Connections {
+    early: TaskTracker,
+    late: TaskTracker,
+}
+
+impl Connections {
+    /// Until the early ones have gone after a drain's announcement, or most of its time is over.
+    async fn leave(&self, drain: &Drain, time: Duration) {
+        drain.announced().await;
+        self.early.close();
+        let time = time * LEAVING.0 / LEAVING.1;
+        drop(tokio::time::timeout(time, self.early.wait()).await);
+    }
+
+    fn of_now(&self, drain: &Drain) -> &TaskTracker {
+        if drain.is_announced() {
+            &self.late
+        } else {
+            &self.early
+        }
+    }
+}
+
+/// Accepts connections and serves each in a task of its own.
+async fn accept<S>(
+    listener: &Listener,
+    settings: &ServerSettings,
+    service: S,
+    drain: &Drain,
+    turns: Turns,
+    connections: &Connections,
+) -> Infallible
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
     let places = Places::new(settings.max_connections, settings.trusted_proxies.clone());
-    let connections = TaskTracker::new();
     let builder = builder(settings.stall_timeout);
     let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
     let unsent = UnsentOfAll::default();
@@ -129,12 +211,7 @@ async fn serve_in_turn<S>(
         idle: settings.keepalive_timeout,
     };
     loop {
-        let accepted = tokio::select! {
-            biased;
-            () = drain.draining() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, mut connection) = match accepted {
+        let (stream, mut connection) = match listener.accept().await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -149,12 +226,9 @@ async fn serve_in_turn<S>(
             tracing::debug!(%address, "a connection is refused; its network has its share");
             continue;
         };
-        let free = tokio::select! {
-            biased;
-            () = drain.draining() => break,
-            free = places.take() => free,
+        let Some(free) = places.take().await else {
+            continue;
         };
-        let Some(free) = free else { break };
         if let NetworkStream::Tcp(stream) = &stream {
             prepare(stream);
         }
@@ -174,15 +248,8 @@ async fn serve_in_turn<S>(
         };
         let precedence = client.precedence.clone();
         let serving = client.serve(builder.clone(), service.clone(), phases, drain.clone());
-        drop(connections.spawn(turns.clone().in_turn(precedence, serving)));
-    }
-    drop(listener);
-    connections.close();
-    if tokio::time::timeout(settings.drain, connections.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("connections were cut at the drain's deadline");
+        let tracker = connections.of_now(drain);
+        drop(tracker.spawn(turns.clone().in_turn(precedence, serving)));
     }
 }
 
@@ -276,6 +343,7 @@ impl Client {
             },
         };
         let account = phases.clone();
+        let leaving = drain.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
             // An upgraded connection outlives its task, and takes its place among the others along.
@@ -286,24 +354,33 @@ impl Client {
             };
             request.extensions_mut().insert(arrived);
             // An HTTP/2 stream is answered in a task of its own.
-            let waits =
-                (request.version() == Version::HTTP_2).then(|| (turns.clone(), precedence.clone()));
+            let is_http2 = request.version() == Version::HTTP_2;
+            let waits = is_http2.then(|| (turns.clone(), precedence.clone()));
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();
+            let leaving = leaving.clone();
             async move {
-                let response = match waits {
+                let mut response = match waits {
                     Some((turns, precedence)) => turns.in_turn(precedence, answering).await,
                     None => answering.await,
                 }?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     call.becomes_tunnel();
+                } else if !is_http2 && leaving.is_announced() {
+                    // hyper closes the connection after this answer (RFC 9112 §9.6).
+                    response
+                        .headers_mut()
+                        .insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, call, &unsent)))
             }
         });
         let mut serving =
             pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let is_late = drain.is_announced();
         let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
+        let mut announced = pin!(drain.announced());
+        let (mut is_told, mut leave_by) = (false, None);
         let mut goodbye = None;
         let mut asked_to_end = false;
         loop {
@@ -329,7 +406,26 @@ impl Client {
                     // A call that came at this moment is answered.
                     phases.decline();
                 }
-                () = &mut draining, if !asked_to_end => {
+                () = &mut announced, if !is_told => {
+                    is_told = true;
+                    if !is_late && phases.is_http2() {
+                        serving.as_mut().graceful_shutdown();
+                    } else {
+                        leave_by = Some(Instant::now() + LEAVE_WITHIN);
+                    }
+                }
+                () = until(leave_by), if leave_by.is_some() && !asked_to_end => {
+                    if !phases.has_spoken() {
+                        break;
+                    }
+                    // A call that is open is answered, and that closes the connection.
+                    asked_to_end = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+                () = &mut draining, if is_told && !asked_to_end => {
+                    if is_late && !phases.has_spoken() {
+                        break;
+                    }
                     asked_to_end = true;
                     serving.as_mut().graceful_shutdown();
                 }

@@ -211,7 +211,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "cli",
         &[
-            &["admin_client", "log", "page", "units"],
+            &["admin_client", "log", "page", "service_manager", "units"],
             &[
                 "explain",
                 "inspect",
@@ -247,7 +247,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["phase"],
             &["answer", "places", "stream"],
             &["listen", "tls"],
-            &["settings"],
+            &["passed", "settings"],
         ],
     ),
     (

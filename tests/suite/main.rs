@@ -31,6 +31,7 @@ mod directory;
 mod durable;
 mod explain;
 mod fuzz;
+mod handover;
 mod hops;
 mod identities;
 mod ids;

@@ -18,7 +18,7 @@ pub(super) fn read(setup: &Setup, scrape: &mut Scrape) {
     scrape.gauge(
         "tidegate_draining",
         "1: the stop has begun",
-        f64::from(u8::from(setup.drain.is_draining())),
+        f64::from(u8::from(setup.drain.is_announced())),
     );
     read_upstream(setup, scrape);
     read_cache(setup, scrape);

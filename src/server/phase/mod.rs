@@ -206,6 +206,16 @@ impl Phases {
         }
     }
 
+    /// The client's preface was HTTP/2's.
+    pub(super) fn is_http2(&self) -> bool {
+        self.0.state.lock().protocol == Protocol::Http2
+    }
+
+    /// The client has sent something of HTTP.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.0.state.lock().protocol != Protocol::Unknown(0)
+    }
+
     /// A call is open, or an answer waits to be written.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.0.state.lock();

@@ -9,6 +9,8 @@ import time
 
 HOST = "127.0.0.1"
 taken = set()
+# The shell's standard input becomes descriptor 3 of the command that takes its place.
+PASS = 'exec 3<&0 0</dev/null && export LISTEN_FDS=1 LISTEN_PID=$$ && exec "$0" "$@"'
 
 
 class StartError(Exception):
@@ -56,12 +58,15 @@ def wait_until(condition, seconds, what, process=None):
 
 
 class Process:
-    """A child with its log file. Ends with its context."""
+    """A child with its log file, and a listening socket if one is passed to it (sd_listen_fds(3)). Ends with its context."""
 
-    def __init__(self, name, command, log, cwd=None, env=None):
+    def __init__(self, name, command, log, cwd=None, env=None, listener=None):
         self.name, self.log = name, log
         self.output = open(log, "wb")
-        self.child = subprocess.Popen(command, stdout=self.output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=cwd, env=env)
+        if listener is not None:
+            command = ["sh", "-c", PASS, *command]
+        stdin = listener or subprocess.DEVNULL
+        self.child = subprocess.Popen(command, stdout=self.output, stderr=subprocess.STDOUT, stdin=stdin, cwd=cwd, env=env)
 
     def ready(self, port, target, host=None):
         def answered():

@@ -4,6 +4,7 @@ use super::{Http, in_time};
 use http::Method;
 use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -50,6 +51,20 @@ impl Process {
             env!("CARGO_BIN_EXE_tidegate"),
         ]);
         Self::spawn(shell, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
+    }
+
+    /// Starts it with a socket passed on as a service manager does (sd_listen_fds(3)), and waits
+    /// until it serves.
+    pub fn try_start_with(
+        passed: OwnedFd,
+        config: &Path,
+    ) -> Result<Self, (Option<i32>, String)> {
+        let mut shell = Command::new("sh");
+        let command = "exec 3<&0 0</dev/null && export LISTEN_FDS=1 LISTEN_PID=$$ && \
+                       exec \"$0\" \"$@\"";
+        shell.args(["-c", command, env!("CARGO_BIN_EXE_tidegate")]);
+        shell.stdin(passed);
+        Self::spawn(shell, config)
     }
 
     /// Starts it with SIGHUP as a terminal's session has it, whatever the tests were started by,
