@@ -31,6 +31,7 @@ use crate::route::Routes;
 use crate::server::descriptors::{self, Caps};
 use crate::server::{self, ListenAddress, Listener, OpenConnections, ServerSettings, ServerTls};
 use crate::upstream::Upstream;
+use crate::webhook::Webhook;
 use anyhow::Context as _;
 use http::uri::Authority;
 use reload::Reloader;
@@ -100,6 +101,7 @@ pub struct Running {
     public: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
     access: AccessLog,
+    webhook: Option<Arc<Webhook>>,
 }
 
 /// Starts a sidecar. Nothing is bound before the configuration is proven: [`Config`] can't be
@@ -169,6 +171,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         config.limits.max_users as u64,
     ));
     let upstream_url = config.upstream.shown_url();
+    let client_settings = config.upstream.clone();
     let upstream = Upstream::new(config.upstream);
     let exchanges = upstream.exchanges();
     let (recordings, recording_task) = Recordings::new(gateway::unpack_recorded);
@@ -222,6 +225,11 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let admin_listener = admin_listener
         .with_context(|| format!("admin.listen {} can't be opened", config.admin.listen))?;
     let (listen, admin_listen) = (listener.address()?, admin_listener.address()?);
+    let webhook = config.notify.map(|notify| {
+        let client = rehearsal::client(&client_settings, &notify.url, false);
+        let (upstream, metrics) = (Upstream::new(client), Arc::clone(&metrics));
+        Arc::new(Webhook::new(notify, upstream, operations.clone(), metrics))
+    });
     let no_address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let [address, admin_address] =
         [&listen, &admin_listen].map(|address| address.tcp().unwrap_or(no_address));
@@ -298,6 +306,9 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     // Not watched: nothing that a call needs fails with it.
     others.push(tokio::spawn(recording_task.run(drain.clone())));
     others.push(tokio::spawn(live_task.run()));
+    if let Some(webhook) = &webhook {
+        others.push(tokio::spawn(Arc::clone(webhook).run()));
+    }
     let observer_task = observer_task.run(decide_copies);
     run_apart("observer", drain.clone(), observer_task)?;
     let engine = engine.run(|| plan.build());
@@ -343,6 +354,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         public,
         others,
         access,
+        webhook,
     })
 }
 
@@ -528,8 +540,8 @@ fn in_memory(settings: &JournalSettings) -> anyhow::Result<Keeping> {
     })
 }
 
-/// How much less of a busy processor than others threads get that no call waits for (nice(2)).
-const NICE: i32 = 10;
+/// How much less of a busy processor than others threads get that no call waits for: as little as there is (nice(2)).
+const NICE: i32 = 19;
 
 /// Work that takes long stretches of processor time: on a thread of its own, so that no call waits
 /// for one of them, and after the calls where processors are scarce; until the drain begins.
@@ -689,6 +701,9 @@ impl Running {
         self.public.abort();
         for task in &self.others {
             task.abort();
+        }
+        if let Some(webhook) = &self.webhook {
+            webhook.tell_last().await;
         }
         // A disk that answers no more must not keep the process: what it holds is there for the
         // next start.

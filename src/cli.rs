@@ -4,16 +4,20 @@ use crate::admin::{LogFilter, Reloaded, Token, TokenError};
 use crate::app::{self, Options};
 use crate::config::{self, Config, Problems};
 use crate::demo::{self, DemoOptions, Rhythm};
+use crate::ingest::outcome::dead::Selection;
+use crate::ingest::outcome::new_credential::NewCredential;
 use crate::journal::settings::Durability;
 use crate::logging::Format;
 use crate::migration::Change;
 use crate::server;
+use crate::version;
 use admin_client::AdminAddress;
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +26,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 mod admin_client;
 mod explain;
+mod forget;
 mod inspect;
 mod learn;
 mod log;
+mod manual;
 mod modes;
 mod observe;
 mod page;
@@ -36,8 +42,9 @@ mod units;
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate",
-    version,
-    about = "Acknowledges single events at once and forwards them as batches"
+    version = version::SHOWN,
+    about = "Acknowledges single events at once and forwards them as batches",
+    after_help = manual::ENDING
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -75,6 +82,7 @@ enum Command {
         alive: bool,
     },
     /// Events that could not be delivered, at the admin address of a running sidecar.
+    #[command(after_help = manual::OF_LETTERS)]
     DeadLetters {
         #[command(subcommand)]
         what: Letters,
@@ -118,10 +126,23 @@ enum Command {
     },
     /// What would become of a call, and why, stage by stage. Nothing is sent, and nothing is kept.
     Explain(explain::ExplainOptions),
+    /// Erase what a running sidecar keeps of one user, at its admin address: pending events, dead
+    /// letters, stored answers, lives of events. Without --yes it only tells what would be.
+    Forget(forget::ForgetOptions),
     /// A journal's directory that no process has open.
     Journal {
         #[command(subcommand)]
         what: JournalCommand,
+    },
+    /// Print what a shell completes lines of this command by.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write a manual page for each command into a directory, which is made if need be.
+    Man {
+        /// The directory.
+        directory: PathBuf,
     },
     /// Reference upstream, sidecar and synthetic learners in one process, with a report at the end.
     ///
@@ -160,8 +181,15 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Letters {
     /// One line each, oldest first.
-    List,
-    /// The whole letter of a key, or those of an event id.
+    List {
+        /// Only those of this reason, such as refused or credential_rejected.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Only those of this batch group.
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// The whole letter of a key, or those of an event id, with what the application answered.
     Show {
         /// Key, or event id (`id:123` where it is digits).
         name: String,
@@ -169,22 +197,52 @@ enum Letters {
     /// Back into their windows, oldest first, each with the credential it came with; at most 50 a
     /// second.
     Replay {
-        /// Key, or event id (`id:123` where it is digits); without one, all.
-        #[arg(required_unless_present = "all")]
-        name: Option<String>,
-        /// All of them.
-        #[arg(long, conflicts_with = "name")]
-        all: bool,
+        #[command(flatten)]
+        meant: MeantLetters,
+        /// A file with header lines, such as `Authorization: Bearer TOKEN`, that take the place of
+        /// those which the letters came with, and are kept with them. The letters must be one
+        /// user's, and the credential too.
+        #[arg(long, value_name = "FILE")]
+        credential_file: Option<PathBuf>,
     },
-    /// Forget them.
+    /// Take them away for good: they are never delivered, and stay counted as dead.
     Drop {
-        /// Key, or event id (`id:123` where it is digits); without one, all.
-        #[arg(required_unless_present = "all")]
-        name: Option<String>,
-        /// All of them.
-        #[arg(long, conflicts_with = "name")]
-        all: bool,
+        #[command(flatten)]
+        meant: MeantLetters,
     },
+}
+
+/// Which letters; without any of these there is an error, not all of them.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct MeantLetters {
+    /// Key, or event id (`id:123` where it is digits).
+    name: Option<String>,
+    /// All of them.
+    #[arg(long, conflicts_with_all = ["name", "reason", "group"])]
+    all: bool,
+    /// Those of this reason, such as refused or credential_rejected.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Those of this batch group.
+    #[arg(long)]
+    group: Option<String>,
+}
+
+impl From<MeantLetters> for Selection {
+    fn from(meant: MeantLetters) -> Self {
+        let MeantLetters {
+            name,
+            all: _,
+            reason,
+            group,
+        } = meant;
+        Self {
+            name,
+            reason,
+            group,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -371,20 +429,50 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::DeadLetters { what } => {
             let admin = admin_address()?;
-            let (action, name) = match what {
-                Letters::List => (inspect::Action::List, None),
-                Letters::Show { name } => (inspect::Action::Show, Some(name)),
-                Letters::Replay { name, .. } => (inspect::Action::Replay, name),
-                Letters::Drop { name, .. } => (inspect::Action::Drop, name),
+            let mut credential = None;
+            let (action, meant) = match what {
+                Letters::List { reason, group } => {
+                    let name = None;
+                    let meant = Selection { name, reason, group };
+                    (inspect::Action::List, meant)
+                }
+                Letters::Show { name } => {
+                    let name = Some(name);
+                    let meant = Selection { name, ..Selection::default() };
+                    (inspect::Action::Show, meant)
+                }
+                Letters::Replay { meant, credential_file } => {
+                    credential = credential_file.map(|file| read_credential(&file)).transpose()?;
+                    (inspect::Action::Replay, meant.into())
+                }
+                Letters::Drop { meant } => (inspect::Action::Drop, meant.into()),
             };
-            let (good, text) =
-                runtime()?.block_on(inspect::dead_letters(&admin, action, name.as_deref()))?;
+            let asked = inspect::dead_letters(&admin, action, &meant, credential);
+            let (good, text) = runtime()?.block_on(asked).map_err(input_if_refused)?;
             print!("{text}");
             if good {
                 Ok(())
             } else {
                 Err(Failure::Input("not every letter was replayed".to_owned()))
             }
+        }
+        Command::Forget(options) => {
+            let asked = admin_address()?;
+            let told = runtime()?.block_on(forget::forget_user(&asked, &options));
+            print!("{}", told.map_err(input_if_refused)?);
+            Ok(())
+        }
+        Command::Completions { shell } => {
+            manual::print_completions(Arguments::command(), shell);
+            Ok(())
+        }
+        Command::Man { directory } => {
+            let shown = directory.display().to_string();
+            let written = manual::write_pages(Arguments::command(), &directory).context(shown)?;
+            for file in written {
+                println!("{}", file.display());
+            }
+            Ok(())
         }
         Command::Health { alive } => {
             let path = if alive { "/healthz" } else { "/readyz" };
@@ -496,6 +584,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             verdict(runtime()?.block_on(demo::run(options))?)
         }
     }
+}
+
+/// The header lines of a file, which must be a credential's.
+fn read_credential(file: &Path) -> Result<String, Failure> {
+    let wrong = |found: String| Failure::Input(format!("{}: {found}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    NewCredential::try_new(&text).map_err(|found| wrong(found.to_string()))?;
+    Ok(text)
 }
 
 /// The token's file holds a token, if one is named.

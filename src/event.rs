@@ -728,6 +728,8 @@ pub enum Reason {
     CredentialLost,
     /// It is larger than its group's batches may be by now, and has no single call to go as.
     TooLarge,
+    /// An operator had everything erased that was kept of its user.
+    Forgotten,
 }
 
 impl Reason {
@@ -743,6 +745,7 @@ impl Reason {
             Self::GroupRemoved => "group_removed",
             Self::CredentialLost => "credential_lost",
             Self::TooLarge => "too_large",
+            Self::Forgotten => "forgotten",
         }
     }
 }

@@ -51,6 +51,7 @@ pub mod event;
 pub mod json;
 pub mod keyed;
 pub mod tls;
+pub mod version;
 
 // What rules are written in, and what all that is read stands in.
 pub mod memory;
@@ -79,6 +80,9 @@ pub mod ingest;
 
 // The read path.
 pub mod read;
+
+// What an operator is told without asking.
+pub mod webhook;
 
 // The staged migration: it reads what the event path shows it.
 pub mod migration;

@@ -22,6 +22,7 @@ mod setup;
 mod status;
 mod summary;
 mod token;
+mod users;
 
 pub use live::LiveTask;
 pub use setup::{AdminSettings, LogFilter, Reload, Reloaded, Setup};
@@ -91,19 +92,8 @@ impl Admin {
             },
             "/status" if read => status::show_status(&self.setup).await,
             "/metrics" if read => metrics::show_metrics(&self.setup).await,
-            "/dead-letters" if read => {
-                dead_letters::list_letters(&self.setup, request.uri().query().unwrap_or_default())
-            }
-            "/dead-letters" if *request.method() == Method::DELETE => json(
-                StatusCode::OK,
-                &json!({ "dropped": self.setup.operations.drop_letters(None) }),
-            ),
-            "/dead-letters/replay" if *request.method() == Method::POST => json(
-                StatusCode::OK,
-                &json!(self.setup.operations.replay(None).await),
-            ),
-            path if path.starts_with("/dead-letters/") => {
-                dead_letters::answer_named(&self.setup, request.method(), path).await
+            path if path == dead_letters::PATH || path.starts_with("/dead-letters/") => {
+                dead_letters::answer_letters(&self.setup, request).await
             }
             "/modes" if read => modes::show_modes(&self.setup),
             "/modes" if *request.method() == Method::PUT => {
@@ -114,6 +104,9 @@ impl Admin {
             "/parity" if read => parity::show_report(&self.setup).await,
             path if read && path.starts_with(events::PREFIX) => {
                 events::show_event(&self.setup, path).await
+            }
+            path if path.starts_with(users::PREFIX) => {
+                users::answer_user(&self.setup, request.method(), path).await
             }
             "/config" if read => config::show_config(&self.setup),
             "/log-level" if read || matches!(*request.method(), Method::PUT | Method::DELETE) => {
@@ -135,7 +128,6 @@ impl Admin {
                 self.invalidate(request.uri().query().unwrap_or_default())
             }
             path if read && let Some(file) = dashboard::show_file(path) => file,
-            "/dead-letters" => refuse_method("GET, DELETE"),
             "/" | "/live" | "/healthz" | "/readyz" | "/status" | "/metrics" | "/observe"
             | "/parity" | "/config" => refuse_method("GET"),
             path if path.starts_with(events::PREFIX) => refuse_method("GET"),
@@ -145,8 +137,8 @@ impl Admin {
             _ => text(
                 StatusCode::NOT_FOUND,
                 "allowed: GET / /live /healthz /readyz /status /metrics /events/ID /modes /observe /parity /learn \
-                 /config /log-level /dead-letters /dead-letters/NAME, PUT /modes /log-level, DELETE /dead-letters \
-                 /dead-letters/NAME /learn /log-level, POST /flush /invalidate?tag=TAG /config/reload \
+                 /config /log-level /dead-letters /dead-letters/NAME /users/USER, PUT /modes /log-level, DELETE /dead-letters \
+                 /dead-letters/NAME /users/USER /learn /log-level, POST /flush /invalidate?tag=TAG /config/reload \
                  /learn?for=LENGTH /learn/proposal /dead-letters/replay /dead-letters/NAME/replay\n",
             ),
         }

@@ -6,6 +6,7 @@ use super::reply::{json, text};
 use super::setup::Setup;
 use crate::body::Body;
 use crate::ingest::outcome::dead::age_ms;
+use crate::version;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ fn compose(setup: &Setup) -> Value {
     let (commits, commit_events) = journal.counts();
     let memory = setup.operations.memory_usage();
     json!({
-        "version": env!("CARGO_PKG_VERSION"), "uptime_ms": ms(setup.began.elapsed()),
+        "version": version::NUMBER, "commit": version::COMMIT, "uptime_ms": ms(setup.began.elapsed()),
         "upstream": { "url": setup.upstream, "state": reach.as_str(), "since_ms": since.map(ms) },
         "acknowledgements": { "p50_us": ack.quantile(0.5), "p99_us": ack.quantile(0.99) },
         "groups": groups.iter().map(show_group).collect::<Vec<_>>(),

@@ -7,6 +7,7 @@ use super::modes::show_routes;
 use super::setup::Setup;
 use crate::clock::millis;
 use crate::ingest::outcome::dead::age_ms;
+use crate::version;
 use serde_json::{Value, json};
 use std::time::SystemTime;
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ pub(super) fn compose(setup: &Setup, history: &parking_lot::Mutex<History>) -> V
     let (reach, since) = setup.metrics.reached.look();
     let (ledger, journal) = (operations.ledger(), operations.journal_health());
     json!({
-        "schema": SCHEMA, "at": totals.at_ms, "version": env!("CARGO_PKG_VERSION"),
+        "schema": SCHEMA, "at": totals.at_ms, "version": version::NUMBER,
         "uptime_ms": ms(setup.began.elapsed()), "draining": setup.drain.is_announced(),
         "durability": setup.durability,
         "upstream": { "url": setup.upstream, "state": reach.as_str(), "since_ms": since.map(ms) },

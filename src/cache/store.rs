@@ -423,6 +423,18 @@ impl Store {
         }
     }
 
+    /// How many answers are stored, variants of one request counted once.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.entries.run_pending_tasks();
+        self.entries.entry_count()
+    }
+
+    /// Forgets every answer.
+    pub fn clear(&self) {
+        self.entries.invalidate_all();
+    }
+
     /// Bytes in the store, by its own estimate.
     #[must_use]
     pub fn weight(&self) -> u64 {

@@ -70,7 +70,23 @@ pub(super) async fn ask(
     body: Option<&Value>,
 ) -> anyhow::Result<Value> {
     let body = body.map(Value::to_string).unwrap_or_default();
-    let (status, body) = send(admin, method, path, body).await?;
+    read_answer(in_time(admin, send(admin, method, path, body)).await?)
+}
+
+/// As [`ask`], however long the answer takes.
+///
+/// # Errors
+/// [`Refused`]; or nobody answers, or with a 5xx: then with what it says.
+pub(super) async fn ask_for_long(
+    admin: &AdminAddress,
+    method: Method,
+    path: &str,
+    body: String,
+) -> anyhow::Result<Value> {
+    read_answer(send(admin, method, path, body).await?)
+}
+
+fn read_answer((status, body): (StatusCode, Bytes)) -> anyhow::Result<Value> {
     let said = || String::from_utf8_lossy(&body).trim().to_owned();
     if status.is_client_error() {
         bail!(Refused(said()));
@@ -86,7 +102,8 @@ pub(super) async fn ask(
 /// # Errors
 /// Nobody answers in 30 s, or with another status: then with what it says.
 pub(super) async fn ask_text(admin: &AdminAddress, path: &str) -> anyhow::Result<String> {
-    let (status, body) = send(admin, Method::GET, path, String::new()).await?;
+    let asked = send(admin, Method::GET, path, String::new());
+    let (status, body) = in_time(admin, asked).await?;
     let said = String::from_utf8_lossy(&body).trim().to_owned();
     if !status.is_success() {
         bail!("{said}");
@@ -109,14 +126,20 @@ async fn send(
     }
     let request = request.body(Full::new(Bytes::from(body)))?;
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let nobody = || format!("nobody answers at admin.listen {listen}");
-    let answered = tokio::time::timeout(PATIENCE, async {
-        let (head, body) = client
-            .request(request)
-            .await
-            .with_context(nobody)?
-            .into_parts();
-        anyhow::Ok((head.status, body.collect().await?.to_bytes()))
-    });
-    answered.await.with_context(nobody)?
+    let answered = client.request(request).await;
+    let (head, body) = answered.with_context(|| nobody(admin))?.into_parts();
+    Ok((head.status, body.collect().await?.to_bytes()))
+}
+
+async fn in_time<T>(
+    admin: &AdminAddress,
+    asked: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .with_context(|| nobody(admin))?
+}
+
+fn nobody(admin: &AdminAddress) -> String {
+    format!("nobody answers at admin.listen {}", admin.listen)
 }

@@ -1,8 +1,9 @@
 //! Commands that look at what a sidecar holds: dead letters at its admin address, a journal's
 //! directory on disk.
 
-use super::admin_client::{AdminAddress, ask};
+use super::admin_client::{AdminAddress, ask_for_long};
 use crate::config::Config;
+use crate::ingest::outcome::dead::Selection;
 use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover::{self, Opened};
 use crate::journal::settings::{Durability, JournalSettings};
@@ -28,17 +29,19 @@ pub enum Action {
     Drop,
 }
 
-/// Asks the admin address; whether all went well, and what to print.
+/// Asks the admin address; whether all went well, and what to print. `credential`: the header lines
+/// that a replay goes with.
 ///
 /// # Errors
 /// Nobody answers, or with an error.
 pub async fn dead_letters(
     admin: &AdminAddress,
     action: Action,
-    name: Option<&str>,
+    meant: &Selection,
+    credential: Option<String>,
 ) -> anyhow::Result<(bool, String)> {
     let mut path = "/dead-letters".to_owned();
-    if let Some(name) = name {
+    if let Some(name) = &meant.name {
         write!(path, "/{}", utf8_percent_encode(name, NON_ALPHANUMERIC))?;
     }
     let method = match action {
@@ -49,7 +52,14 @@ pub async fn dead_letters(
     if action == Action::Replay {
         path.push_str("/replay");
     }
-    let found = ask(admin, method, &path, None).await?;
+    let said = [("reason", &meant.reason), ("group", &meant.group)];
+    let said = said.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    for (sign, (key, value)) in ["?", "&"].iter().zip(said) {
+        let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+        write!(path, "{sign}{key}={value}")?;
+    }
+    // A replay takes as long as its pace says.
+    let found = ask_for_long(admin, method, &path, credential.unwrap_or_default()).await?;
     let good = found
         .get("kept")
         .and_then(Value::as_array)

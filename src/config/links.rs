@@ -85,6 +85,7 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
     );
 
     let addresses = encryption::addresses(&upstream, &groups, &shadow);
+    let addresses = addresses.chain(sections.notify.iter().map(|notify| &notify.url));
     upstream.tls = encryption::link_tls(tls, addresses, problems);
 
     // From here on nothing is wrong that wasn't reported.
@@ -130,6 +131,7 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         delivery: sections.delivery,
         limits: sections.limits,
         log: sections.log,
+        notify: sections.notify,
         cache: sections.store,
         groups,
         shadow,

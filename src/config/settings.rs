@@ -8,6 +8,7 @@ use crate::ingest::settings::{Delivery, Group, Limits, Pack, Shape, Target};
 use crate::journal::settings::JournalSettings;
 use crate::logging::LogSettings;
 use crate::migration::shadow::ShadowSettings;
+use crate::webhook::NotifySettings;
 use crate::route::{CacheRoute, EventRoute, PreviewRoute, Routes, WriteRoute};
 use crate::server::ServerSettings;
 use crate::upstream::UpstreamSettings;
@@ -33,6 +34,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[notify]`, if it has a url.
+    pub notify: Option<NotifySettings>,
     /// `[store]`.
     pub cache: CacheSettings,
     /// `[batch.…]`, in the file's order.

@@ -10,6 +10,7 @@
 //! | `migration.salt` | the value |
 //! | a batch's `envelope` | each text without a placeholder |
 //! | any text that is a URL | its userinfo |
+//! | `notify.url` | all but its scheme and host |
 //! | any `path` or `url` | the values of its query |
 //! | any member whose name says `key`, `token`, `secret`, `password`, … in a document | the value |
 
@@ -23,7 +24,7 @@ use std::collections::HashMap;
 const REDACTED: &str = "[redacted]";
 
 /// Sections that are there whether the file has them or not.
-const ALWAYS: [&str; 10] = [
+const ALWAYS: [&str; 11] = [
     "server",
     "admin",
     "upstream",
@@ -31,6 +32,7 @@ const ALWAYS: [&str; 10] = [
     "journal",
     "delivery",
     "limits",
+    "notify",
     "store",
     "migration",
     "shadow",
@@ -124,6 +126,10 @@ fn redact(value: &mut Value, path: &mut Vec<String>) {
             if is_secret(text, path) {
                 REDACTED.clone_into(text);
             } else {
+                if path == ["notify", "url"] {
+                    *text = hide_path(text);
+                    return;
+                }
                 let last = path.last().map_or("", String::as_str);
                 *text = redact_url(text, matches!(last, "path" | "url"));
             }
@@ -147,6 +153,16 @@ fn is_secret(text: &str, path: &[String]) -> bool {
     }
     let lower = last.to_ascii_lowercase();
     within.contains(&"envelope") || SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// The scheme and the host of a URL whose path may be a secret.
+fn hide_path(text: &str) -> String {
+    let place = text.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host = authority.rsplit('@').next()?;
+        Some(format!("{scheme}://{host}/{REDACTED}"))
+    });
+    place.unwrap_or_else(|| REDACTED.to_owned())
 }
 
 /// A text without the userinfo of the URL that it is; `with_query`: nor the values of its query.

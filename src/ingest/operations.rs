@@ -5,7 +5,7 @@ use super::Shared;
 use super::accept::shares::HeldByStrangers;
 use super::delivery::gate::Standing;
 use super::lanes::window::{Seals, Survey};
-use super::outcome::dead::DeadLetters;
+use super::outcome::dead::{DeadLetters, Selection};
 use crate::event::UserId;
 use crate::journal::health::Health;
 use crate::memory::Usage;
@@ -122,11 +122,11 @@ impl Operations {
 
     /// Drops the dead letters of a key or an id, or all.
     #[must_use]
-    pub(crate) fn drop_letters(&self, name: Option<&str>) -> Vec<String> {
+    pub(crate) fn drop_letters(&self, meant: &Selection) -> Vec<String> {
         let letters = self
             .0
             .dead
-            .find(name)
+            .find(meant)
             .into_iter()
             .filter(|letter| self.0.dead.remove(letter.key));
         let (gone, ids): (Vec<_>, Vec<_>) = letters

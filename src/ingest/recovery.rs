@@ -81,6 +81,7 @@ impl Recovery<'_> {
                 attempts,
                 status,
                 died_ms,
+                answer,
             } = letter;
             let Stored {
                 seq: key,
@@ -102,6 +103,7 @@ impl Recovery<'_> {
                 status,
                 died_ms,
                 lost,
+                answer,
             });
             opened.forget_letters(&gone);
         }
@@ -158,6 +160,7 @@ impl Recovery<'_> {
             status: 0,
             died_ms: millis(self.clock.now()),
             lost: !stored.has_credential,
+            answer: None,
         };
         let bytes = letter.stored();
         Placement::Dead(reason, bytes, self.dead.bury(letter))

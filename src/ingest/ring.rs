@@ -46,6 +46,11 @@ impl<T> Ring<T> {
             .enumerate()
             .map(move |(place, value)| (first + place as u64, value))
     }
+
+    /// Those that are there, oldest first, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.values.iter_mut()
+    }
 }
 
 #[cfg(test)]

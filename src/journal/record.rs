@@ -312,6 +312,24 @@ pub struct DeadRecord<'a> {
     pub event: Record<'a>,
 }
 
+/// A letter's body, and behind it an excerpt of the application's answer, if there is one. Earlier
+/// versions read over that, and their letters end before it.
+#[must_use]
+pub fn letter_bytes(letter: &DeadRecord<'_>, answer: Option<&str>) -> Vec<u8> {
+    let mut stored = bytes(letter);
+    if let Some(answer) = answer {
+        stored.extend(bytes(&answer));
+    }
+    stored
+}
+
+/// What [`letter_bytes`] wrote, or an earlier version did.
+#[must_use]
+pub fn letter_body(bytes: &[u8]) -> Option<(DeadRecord<'_>, Option<&str>)> {
+    let (letter, rest) = postcard::take_from_bytes(bytes).ok()?;
+    Some((letter, body(rest)))
+}
+
 /// A body, if it is one.
 #[must_use]
 pub fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
@@ -342,7 +360,12 @@ mod tests {
             prop_assert_eq!((key, body::<Record<'_>>(rest).unwrap()), (number, record.clone()));
             let letter = DeadRecord { reason: "r", attempts: 1, status: 0, died_ms: 9, event: record };
             let stored = bytes(&letter);
-            prop_assert_eq!(body::<DeadRecord<'_>>(&stored).unwrap(), letter);
+            prop_assert_eq!(letter_body(&stored).unwrap(), (letter.clone(), None));
+            for answer in ["", "{\"error\": 1}"] {
+                let stored = letter_bytes(&letter, Some(answer));
+                prop_assert_eq!(letter_body(&stored).unwrap(), (letter.clone(), Some(answer)));
+                prop_assert_eq!(body::<DeadRecord<'_>>(&stored).unwrap(), letter.clone(), "an earlier version");
+            }
         }
     }
 }

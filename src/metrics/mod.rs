@@ -43,6 +43,8 @@ pub struct Metrics {
     pub declined: IntCounterVec,
     /// Client connections on which a known caller has called.
     pub known_connections: IntCounter,
+    /// Messages to the webhook, by result.
+    pub notifications: IntCounterVec,
     /// Events of routes in mode `observe`, by route.
     pub observed_events: IntCounterVec,
     /// What the observer had no room for.
@@ -153,6 +155,11 @@ impl Metrics {
                 "tidegate_known_connections_total",
                 "Client connections on which a known caller has called, and which wait for no \
                  stranger's",
+            )?,
+            notifications: vector(
+                "tidegate_notifications_total",
+                "Messages to the webhook of notify.url, by result: sent, failed",
+                &["result"],
             )?,
             observed_events: vector(
                 "tidegate_observed_events_total",

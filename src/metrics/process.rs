@@ -3,6 +3,7 @@
 
 use super::scrape::{Scrape, float};
 use crate::clock::millis;
+use crate::version;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::SystemTime;
@@ -23,7 +24,10 @@ impl Process {
         scrape.gauges(
             "tidegate_build_info",
             "1; the label has the version",
-            [(vec![("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+            [(
+                vec![("version", version::NUMBER), ("commit", version::COMMIT)],
+                1.0,
+            )],
         );
         scrape.gauge(
             "process_start_time_seconds",

@@ -52,7 +52,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
-use http2::Http2;
+use http2::{Http2, OfDelivery};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -227,6 +227,7 @@ impl Upstream {
             .places
             .take_for_delivery(request.uri().authority())
             .await?;
+        self.mark_delivery(&mut request);
         let response = self.ask(Box::new(request)).await?;
         self.finish(response, None, taken)
     }
@@ -254,8 +255,15 @@ impl Upstream {
             .places
             .take_for_delivery(request.uri().authority())
             .await?;
+        self.mark_delivery(&mut request);
         let response = self.ask(Box::new(request)).await?;
         self.finish(response, None, taken)
+    }
+
+    fn mark_delivery(&self, request: &mut Request<Body>) {
+        if self.http2.is_some() {
+            request.extensions_mut().insert(OfDelivery);
+        }
     }
 
     /// The request has its place. Boxed, since each future that it goes through would hold it

@@ -67,5 +67,6 @@ pub(super) fn copy_if_at_hand(request: &Request<Body>) -> Option<Box<Request<Bod
     *again.method_mut() = request.method().clone();
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
+    *again.extensions_mut() = request.extensions().clone();
     Some(again)
 }

@@ -46,10 +46,11 @@ fn quoted(text: &str) -> Vec<&str> {
 }
 
 /// Sections as the page has them, each with what a file needs to have it.
-const SECTIONS: [(&str, &str); 17] = [
+const SECTIONS: [(&str, &str); 18] = [
     ("[server]", ""),
     ("[admin]", ""),
     ("[log]", ""),
+    ("[notify]", ""),
     ("[upstream]", ""),
     ("[[relay]]", ""),
     ("[identity]", ""),

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const RANKS: [&[&str]; 12] = [
-    &["event", "body", "clock", "json", "keyed", "peer", "tls"],
+    &[
+        "event", "body", "clock", "json", "keyed", "peer", "tls", "version",
+    ],
     // What identity and routes are written in stands below them; so does what counts the memory of
     // bodies.
     &["template", "memory", "rollout"],
@@ -13,7 +15,7 @@ const RANKS: [&[&str]; 12] = [
     ],
     &["journal", "cache", "upstream", "server"],
     &["ingest"],
-    &["read"],
+    &["read", "webhook"],
     &["migration"],
     &["gateway", "admin"],
     &["config"],
@@ -191,6 +193,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
                 "observe",
                 "parity",
                 "status",
+                "users",
             ],
             &["summary"],
             &["live"],
@@ -211,9 +214,10 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "cli",
         &[
-            &["admin_client", "log", "page", "service_manager", "units"],
+            &["admin_client", "log", "manual", "page", "service_manager", "units"],
             &[
                 "explain",
+                "forget",
                 "inspect",
                 "learn",
                 "modes",

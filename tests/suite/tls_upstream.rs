@@ -10,6 +10,7 @@ use crate::support::{Answer, Http, in_time};
 use http::{Method, Response, StatusCode, Version};
 use http_body_util::Full;
 use serde_json::json;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -695,6 +696,14 @@ async fn with_prior_knowledge_http_2_is_spoken_in_the_clear() {
     }
     assert_eq!(upstream.seen()[0].header("te"), "trailers");
     assert_eq!(upstream.seen()[2].body, "a body");
+    // Calls share one connection, and deliveries have another one.
+    let from = |path: &str| {
+        let of_path = upstream.seen().into_iter().filter(|seen| seen.path == path);
+        of_path.map(|seen| seen.from).collect::<HashSet<_>>()
+    };
+    let (calls, deliveries) = (from("/x"), from("/batch"));
+    assert_eq!((calls.len(), deliveries.len()), (1, 1));
+    assert!(calls.is_disjoint(&deliveries));
 }
 
 #[tokio::test(flavor = "multi_thread")]

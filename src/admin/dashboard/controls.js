@@ -135,6 +135,8 @@ export class Letters {
     place.title = letter.route ?? "";
     setText(reason, letter.reason.replaceAll("_", " "));
     setText(answer, letter.status ?? "none");
+    // What the application said, on pointing and for screen readers.
+    answer.title = letter.answer ?? "";
     setText(attempts, count(letter.attempts));
     setText(died, `${age(Math.max(0, Date.now() - letter.died_at))} ago`);
     died.title = `${new Date(letter.died_at).toLocaleDateString("en")} ${clock(letter.died_at, true)}`;

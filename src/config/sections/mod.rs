@@ -20,6 +20,7 @@ mod migration;
 pub(super) mod preview;
 mod relay;
 mod server;
+mod notify;
 pub(super) mod shadow;
 mod store;
 pub(super) mod upstream;
@@ -66,6 +67,8 @@ pub(super) struct Sections {
     pub(super) limits: Limits,
     /// `[log]`.
     pub(super) log: LogSettings,
+    /// `[notify]`.
+    pub(super) notify: Option<NotifySettings>,
     /// `[migration]`.
     pub(super) sampling: Sampling,
     /// `[shadow]`.
@@ -85,10 +88,11 @@ pub(super) struct Sections {
 }
 
 /// The keys of all sections, in the order in which they are documented.
-pub(super) const SCHEMAS: [&Schema; 18] = [
+pub(super) const SCHEMAS: [&Schema; 19] = [
     &server::SCHEMA,
     &admin::SCHEMA,
     &log::SCHEMA,
+    &notify::SCHEMA,
     &upstream::SCHEMA,
     &relay::SCHEMA,
     &identity::SCHEMA,
@@ -114,6 +118,7 @@ pub(super) fn read(root: Section<'_>) -> Sections {
         server: server::read(root.top("server")),
         admin: admin::read(root.top("admin")),
         log: log::read(root.top("log")),
+        notify: notify::read(root.top("notify")),
         upstream: upstream::read(root.top("upstream")),
         relays: root
             .tops("relay")

@@ -11,10 +11,15 @@ use crate::identity::keys;
 use crate::ingest::settings::Group;
 use crate::logging::DeliveryLine;
 use crate::metrics::{Attempt, Label as _};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Of an answer that does not take everything, so many bytes come back with the batch: enough for
+/// what a dead letter shows of it.
+const MAX_KEPT: usize = 16 << 10;
 
 impl Deliverer {
     /// Delivers a load; one that is refused as a whole goes on in halves, in order and one at a
@@ -57,6 +62,10 @@ impl Deliverer {
                 .for_each(|ready| ready.batch.status = Some(status.as_u16()));
             self.note_renewal(&carrier.load, *status, headers);
         }
+        let answer = match &found {
+            Found::Reply(_, _, body) => Some(body.clone()),
+            _ => None,
+        };
         let (judged, attempt) = self.judge(group, &mut carrier.load, found);
         log(group, &carrier.load, attempt, began);
         self.access.write_delivery(|| DeliveryLine {
@@ -71,7 +80,12 @@ impl Deliverer {
         let Judged::Each(verdicts) = judged else {
             return judged;
         };
-        for (ready, verdict) in std::mem::take(&mut carrier.load).into_iter().zip(verdicts) {
+        for (mut ready, verdict) in std::mem::take(&mut carrier.load).into_iter().zip(verdicts) {
+            ready.batch.answer = answer
+                .as_ref()
+                .filter(|body| !body.is_empty() && !verdict.takes_all())
+                .map(|body| body.get(..MAX_KEPT).unwrap_or(body))
+                .map(Bytes::copy_from_slice);
             self.bring_back(ready, verdict);
         }
         none

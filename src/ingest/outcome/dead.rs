@@ -9,7 +9,7 @@
 //! the event came with, and with no other (P3).
 
 use crate::clock::millis;
-use crate::event::{Carried, Event, Fingerprint, Principal};
+use crate::event::{Carried, Event, Fingerprint, Principal, UserId};
 use crate::identity::keys;
 use crate::ingest::accept::reputation::Reputation;
 use crate::ingest::accept::shares::Address;
@@ -42,6 +42,8 @@ pub struct DeadLetter {
     pub died_ms: u64,
     /// Its credential was damaged in the journal: it is never sent, whatever it died of.
     pub lost: bool,
+    /// What the application said when it died, an excerpt.
+    pub answer: Option<Box<str>>,
 }
 
 /// A dead letter as operators see it.
@@ -69,6 +71,9 @@ pub struct Shown {
     pub died_at: u64,
     /// Times it was named as failed.
     pub attempts: u32,
+    /// What the application said when it died: 512 characters at most, of what names the event if
+    /// that is more.
+    pub answer: Option<String>,
 }
 
 impl DeadLetter {
@@ -78,13 +83,14 @@ impl DeadLetter {
         let event = Record::of(&self.event, &self.group, self.seen);
         let (reason, attempts, status, died_ms) =
             (&*self.reason, self.attempts, self.status, self.died_ms);
-        record::bytes(&DeadRecord {
+        let letter = DeadRecord {
             reason,
             attempts,
             status,
             died_ms,
             event,
-        })
+        };
+        record::letter_bytes(&letter, self.answer.as_deref())
     }
 
     /// As operators see it.
@@ -107,6 +113,7 @@ impl DeadLetter {
             received_at: millis(event.received_at),
             died_at: self.died_ms,
             attempts: self.attempts,
+            answer: self.answer.as_deref().map(str::to_owned),
         }
     }
 }
@@ -134,6 +141,29 @@ impl<'a> Name<'a> {
             Self::Key(key) => letter.key == key,
             Self::Id(id) => letter.event.id.as_str() == id,
         }
+    }
+}
+
+/// Which letters are meant: those for which everything holds that is said; all, if nothing is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// A key (digits), or an event id (`id:…`, or anything that is no number).
+    pub name: Option<String>,
+    /// Their reason.
+    pub reason: Option<String>,
+    /// Their batch group.
+    pub group: Option<String>,
+}
+
+impl Selection {
+    fn holds(&self, letter: &DeadLetter) -> bool {
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == found)
+        };
+        let name = self.name.as_deref().map(Name::of);
+        name.is_none_or(|name| name.is_of(letter))
+            && is(&self.reason, &letter.reason)
+            && is(&self.group, &letter.group)
     }
 }
 
@@ -292,8 +322,9 @@ impl DeadLetters {
         }
     }
 
-    fn weight(&self, event: &Event) -> u64 {
-        (journal::size(event) + event.context.bytes() as u64).div_ceil(self.unit)
+    fn weight(&self, DeadLetter { event, answer, .. }: &DeadLetter) -> u64 {
+        let beside = event.context.bytes() + answer.as_ref().map_or(0, |answer| answer.len());
+        (journal::size(event) + beside as u64).div_ceil(self.unit)
     }
 
     /// One more; what goes for want of room comes back.
@@ -302,7 +333,7 @@ impl DeadLetters {
         let is_strangers = !is_good(letter.event.owner.principal);
         let (address, weight) = (
             is_strangers.then(|| Address::of_event(&letter.event)),
-            self.weight(&letter.event),
+            self.weight(&letter),
         );
         let mut pile = self.pile.lock();
         let mut gone = Gone::new();
@@ -344,24 +375,25 @@ impl DeadLetters {
         self.pile.lock().dropped += dropped;
     }
 
-    /// All that are kept, oldest first.
+    /// All that are kept and meant, oldest first.
     #[must_use]
-    pub fn list(&self) -> Vec<Shown> {
-        self.pile
-            .lock()
-            .letters
-            .values()
-            .map(|kept| kept.letter.show())
+    pub fn list(&self, meant: &Selection) -> Vec<Shown> {
+        let pile = self.pile.lock();
+        let letters = pile.letters.values().map(|kept| &kept.letter);
+        letters
+            .filter(|letter| meant.holds(letter))
+            .map(DeadLetter::show)
             .collect()
     }
 
-    /// Those that were given up last, at most so many, oldest first.
+    /// Those of them that were given up last, at most so many, oldest first.
     #[must_use]
-    pub fn list_newest(&self, most: usize) -> Vec<Shown> {
+    pub fn list_newest(&self, meant: &Selection, most: usize) -> Vec<Shown> {
         let pile = self.pile.lock();
         let mut by_death: Vec<_> = pile
             .letters
             .iter()
+            .filter(|(_, kept)| meant.holds(&kept.letter))
             .map(|(key, kept)| (kept.letter.died_ms, *key, &kept.letter))
             .collect();
         by_death.sort_unstable_by_key(|(died, key, _)| (*died, *key));
@@ -373,17 +405,13 @@ impl DeadLetters {
             .collect()
     }
 
-    /// The letters of a key (digits) or of an event id (`id:…`, or anything that is no number); all
-    /// without one. Oldest first.
+    /// The letters that are meant, oldest first.
     #[must_use]
-    pub fn find(&self, name: Option<&str>) -> Vec<DeadLetter> {
+    pub fn find(&self, meant: &Selection) -> Vec<DeadLetter> {
         let pile = self.pile.lock();
-        let name = name.map(Name::of);
-        let named = |letter: &&DeadLetter| name.is_none_or(|name| name.is_of(letter));
-        pile.letters
-            .values()
-            .map(|kept| &kept.letter)
-            .filter(named)
+        let letters = pile.letters.values().map(|kept| &kept.letter);
+        letters
+            .filter(|letter| meant.holds(letter))
             .cloned()
             .collect()
     }
@@ -400,6 +428,17 @@ impl DeadLetters {
             .collect()
     }
 
+    /// The letters of a user, on all hosts.
+    #[must_use]
+    pub(in crate::ingest) fn find_user(&self, user: &UserId) -> Vec<DeadLetter> {
+        let pile = self.pile.lock();
+        let letters = pile.letters.values().map(|kept| &kept.letter);
+        letters
+            .filter(|letter| letter.event.lane.user == *user)
+            .cloned()
+            .collect()
+    }
+
     /// Takes one away; `false`: somebody else did.
     pub(in crate::ingest) fn remove(&self, key: u64) -> bool {
         self.pile.lock().remove(key).is_some()
@@ -412,6 +451,16 @@ impl DeadLetters {
         let pile = self.pile.lock();
         let oldest = pile.letters.values().map(|kept| kept.letter.died_ms).min();
         (pile.letters.len(), pile.dropped, oldest)
+    }
+
+    /// How many are kept, by group.
+    #[must_use]
+    pub fn count_by_group(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for kept in self.pile.lock().letters.values() {
+            *counts.entry(kept.letter.group.to_string()).or_default() += 1;
+        }
+        counts
     }
 
     /// How many are kept, by reason.

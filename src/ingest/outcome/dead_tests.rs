@@ -67,6 +67,7 @@ fn letter(key: u64, principal: u8, from: u8, bytes: usize) -> DeadLetter {
         status: 0,
         died_ms: 0,
         lost: false,
+        answer: None,
     }
 }
 
@@ -181,7 +182,7 @@ fn digits_name_a_key_and_never_an_id_that_a_client_chose() {
         dead.bury(named(key, id));
     }
     let found = |name| {
-        dead.find(Some(name))
+        dead.find(&Selection { name: Some(name.to_owned()), ..Selection::default() })
             .iter()
             .map(|letter| letter.key)
             .collect::<Vec<_>>()
@@ -194,6 +195,34 @@ fn digits_name_a_key_and_never_an_id_that_a_client_chose() {
         (found("id:1"), found("id:id:1"), found("id:a"), found("a")),
         (vec![2], vec![3], vec![1, 4], vec![1, 4])
     );
+}
+
+#[test]
+fn letters_are_meant_by_reason_and_group_and_both() {
+    let dead = DeadLetters::new(16, PLENTY, reputation());
+    for (key, reason, group) in [(1, "a", "g"), (2, "b", "g"), (3, "a", "h")] {
+        dead.bury(DeadLetter {
+            reason: reason.into(),
+            group: group.into(),
+            ..letter(key, 1, 1, 10)
+        });
+    }
+    let found = |reason: Option<&str>, group: Option<&str>| {
+        let meant = Selection {
+            name: None,
+            reason: reason.map(str::to_owned),
+            group: group.map(str::to_owned),
+        };
+        let listed: Vec<_> = dead.list(&meant).iter().map(|shown| shown.key).collect();
+        let newest = dead.list_newest(&meant, 9).len();
+        assert_eq!(newest, listed.len());
+        listed
+    };
+    assert_eq!(found(None, None), [1, 2, 3]);
+    assert_eq!(found(Some("a"), None), [1, 3]);
+    assert_eq!(found(None, Some("g")), [1, 2]);
+    assert_eq!(found(Some("a"), Some("g")), [1]);
+    assert!(found(Some("c"), None).is_empty());
 }
 
 #[test]
@@ -222,7 +251,7 @@ fn the_piles_sums_are_what_a_recount_finds() {
         assert_eq!(pile.strangers.order.len(), pile.strangers.addresses.len());
         assert!(pile.letters.len() <= 16);
     }
-    assert!(dead.find(None).iter().all(|letter| dead.remove(letter.key)));
+    assert!(dead.find(&Selection::default()).iter().all(|letter| dead.remove(letter.key)));
     let pile = dead.pile.lock();
     assert_eq!(
         (

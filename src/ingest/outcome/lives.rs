@@ -83,6 +83,34 @@ impl Lives {
     }
 }
 
+/// What stands in place of a user that is forgotten.
+const FORGOTTEN: &str = "[forgotten]";
+
+impl Lives {
+    /// How many are this user's.
+    pub(crate) fn count_user(&self, user: &UserId) -> u64 {
+        let ended = self.ended.lock();
+        ended.iter().filter(|(_, one)| one.user == *user).count() as u64
+    }
+
+    /// Takes the ids and the user out of them; how many there were.
+    pub(crate) fn forget_user(&self, user: &UserId) -> u64 {
+        let (Ok(nobody), Ok(nothing)) = (UserId::try_new(FORGOTTEN), EventId::try_new(FORGOTTEN))
+        else {
+            return 0;
+        };
+        let mut count = 0;
+        for one in self.ended.lock().values_mut() {
+            if one.user == *user {
+                one.user = nobody.clone();
+                one.id = nothing.clone();
+                count += 1;
+            }
+        }
+        count
+    }
+}
+
 /// While it lives, ends are noted.
 pub(super) struct Noting<'a> {
     ended: MutexGuard<'a, Ring<Ended>>,
@@ -131,6 +159,7 @@ impl Noting<'_> {
             outcome,
             failed,
             status,
+            answer: _,
         } = settled;
         let (seq, event, ticket) = (*entry).into_parts();
         let ending = match &outcome {

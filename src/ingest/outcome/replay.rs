@@ -1,10 +1,15 @@
 //! Dead letters that get another chance.
 
-use super::dead::DeadLetter;
-use crate::event::{Carried, GroupIndex, Reason};
+use super::dead::{DeadLetter, Selection};
+use super::new_credential::NewCredential;
+use crate::event::{Carried, Context, Event, GroupIndex, Principal, Realm, Reason};
+use crate::identity::keys;
 use crate::ingest::Operations;
 use crate::ingest::accept::shares::{Address, Holder};
+use crate::ingest::delivery::contract;
 use crate::journal::More;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pace of a replay.
@@ -19,22 +24,54 @@ pub struct Replayed {
     pub kept: Vec<(String, String)>,
 }
 
+/// Letters of so many users were to be replayed with one new credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the letters are of {0} users, and a new credential is one user's; name letters of one")]
+pub struct SeveralUsers(usize);
+
+/// Whose letter it is (ruling 17): a name that is no claim of the principal's own token is that
+/// principal's alone.
+fn user_of(letter: &DeadLetter) -> (Realm, &str, Option<Principal>) {
+    let Event { lane, owner, .. } = &letter.event;
+    let alone = (!owner.claimed).then_some(owner.principal);
+    (owner.realm, lane.user.as_str(), alone)
+}
+
 impl Operations {
-    /// Replays the dead letters of a key or an id, or all: oldest first, at most
-    /// [`REPLAYS_PER_SECOND`].
+    /// Replays the dead letters that are meant: oldest first, at most [`REPLAYS_PER_SECOND`]; with
+    /// the credential that each came with, or with a new one, which is then kept with them.
+    ///
+    /// # Errors
+    /// A new credential is one user's, and the letters are of several.
     ///
     /// # Cancel safety
     /// A letter is replayed or still there, whenever the caller leaves.
-    pub async fn replay(&self, name: Option<&str>) -> Replayed {
+    pub async fn replay(
+        &self,
+        meant: &Selection,
+        credential: Option<NewCredential>,
+    ) -> Result<Replayed, SeveralUsers> {
+        let letters = self.0.dead.find(meant);
+        let users: HashSet<_> = letters.iter().map(user_of).collect();
+        if credential.is_some() && users.len() > 1 {
+            return Err(SeveralUsers(users.len()));
+        }
+        let credential = credential.map(Arc::new);
         let mut pace = tokio::time::interval(Duration::from_secs(1) / REPLAYS_PER_SECOND);
         let mut done = Replayed::default();
-        for letter in self.0.dead.find(name) {
+        for mut letter in letters {
             pace.tick().await;
             let id = letter.event.id.as_str().to_owned();
             let ingest = self.clone();
+            let credential = credential.clone();
             // A letter that has left the pile comes back to it, or is pending, whoever waits for
             // the answer by then.
-            let replayed = tokio::spawn(async move { ingest.replay_one(letter).await });
+            let replayed = tokio::spawn(async move {
+                if let Some(credential) = credential {
+                    ingest.change_credential(&mut letter, &credential)?;
+                }
+                ingest.replay_one(letter).await
+            });
             match replayed
                 .await
                 .unwrap_or_else(|error| Err(error.to_string()))
@@ -43,7 +80,50 @@ impl Operations {
                 Err(why) => done.kept.push((id, why)),
             }
         }
-        done
+        Ok(done)
+    }
+
+    /// The letter's event as if it had come with this credential, of the same user.
+    fn change_credential(
+        &self,
+        letter: &mut DeadLetter,
+        credential: &NewCredential,
+    ) -> Result<(), String> {
+        if letter.lost || letter.reason == Reason::CredentialLost.as_str() {
+            return Err("its credential is lost, and its host with it".to_owned());
+        }
+        let (shared, event) = (&self.0, &mut letter.event);
+        let identity = &shared.identity;
+        if !event.context.named.is_empty() {
+            return Err("its credential stands in its body or query".to_owned());
+        }
+        let mut context = Context::clone(&event.context);
+        credential.replace_in(&mut context)?;
+        let head = contract::Head::of(&context);
+        let caller = head.caller(identity, shared.clock.now());
+        let user = event.lane.user.as_str();
+        let claimed = identity.claimed(&caller);
+        let is_claimed = claimed == Some(user);
+        if event.owner.claimed && !is_claimed || claimed.is_some() && !is_claimed {
+            let user = keys::shown_user(event).into_owned();
+            return Err(format!("the new credential is not one of the user {user}"));
+        }
+        let keys = identity.keys(&caller, None);
+        let renewed = Context {
+            keys,
+            ..context.clone()
+        };
+        let address = Address::of_event(event);
+        event.context = shared
+            .contexts
+            .share(&keys, address, || renewed)
+            .map_err(|error| error.to_string())?;
+        event.owner = event.context.owner(event.owner.claimed);
+        event.lane.credential = keys.fingerprint;
+        // P3: nothing says yet that the service may speak for it.
+        let carried = std::mem::take(&mut event.carried);
+        event.carried = Carried::mark_for_service(carried, false);
+        Ok(())
     }
 
     async fn replay_one(&self, letter: DeadLetter) -> Result<(), String> {

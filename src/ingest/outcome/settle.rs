@@ -168,8 +168,36 @@ impl Settler {
             status: settled.status.unwrap_or(0),
             died_ms: millis(self.0.clock.now()),
             lost: false,
+            answer: settled
+                .answer
+                .as_ref()
+                .map(|answer| cut_excerpt(answer, event.id.as_str())),
         }
     }
+}
+
+/// What a letter shows of the application's answer, at most so many characters.
+const MAX_EXCERPT: usize = 512;
+
+/// The part of an answer that speaks of this id, or its beginning, as text on one line.
+fn cut_excerpt(answer: &[u8], id: &str) -> Box<str> {
+    let text = String::from_utf8_lossy(answer);
+    let text: String = text
+        .chars()
+        .map(|one| if one.is_control() { ' ' } else { one })
+        .collect();
+    let length = text.chars().count();
+    if length <= MAX_EXCERPT {
+        return text.into();
+    }
+    let named = text
+        .find(id)
+        .and_then(|at| text.get(..at))
+        .map_or(0, |before| before.chars().count());
+    let from = named
+        .saturating_sub(MAX_EXCERPT / 4)
+        .min(length - MAX_EXCERPT);
+    text.chars().skip(from).take(MAX_EXCERPT).collect()
 }
 
 /// What is left of a call when its event is settled.
@@ -189,5 +217,26 @@ impl Lookup for EventScope<'_> {
             Source::Header | Source::Cookie | Source::Jwt => self.caller.look(source, path),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_the_whole_answer_or_the_part_that_names_the_id() {
+        assert_eq!(&*cut_excerpt(b"{\n\"a\": 1}", "a"), "{ \"a\": 1}");
+        assert_eq!(&*cut_excerpt(b"\xff\x00", "a"), "\u{fffd} ");
+        let long = |before: usize, after: usize| {
+            format!("{}<one>{}", "\u{e9}".repeat(before), "z".repeat(after))
+        };
+        for (before, after) in [(0, 2_000), (700, 2_000), (2_000, 0), (2_000, 3)] {
+            let excerpt = cut_excerpt(long(before, after).as_bytes(), "<one>");
+            assert_eq!(excerpt.chars().count(), MAX_EXCERPT);
+            assert!(excerpt.contains("<one>"), "{before} {after}: {excerpt}");
+        }
+        let excerpt = cut_excerpt(long(600, 600).as_bytes(), "another");
+        assert!(excerpt.chars().all(|one| one == '\u{e9}'), "its beginning");
     }
 }

@@ -8,7 +8,7 @@ use crate::journal::commit::index::LogIndex;
 use crate::journal::log::files::{Directory, Files};
 use crate::journal::log::replay::Missing;
 use crate::journal::log::writer::{Origin, Sums};
-use crate::journal::record::{self, DeadRecord, Record, RefusalRecord, SettledIds};
+use crate::journal::record::{self, Record, RefusalRecord, SettledIds};
 use crate::journal::refusals::{Refusal, Refusals};
 use crate::journal::successors::Successors;
 use crate::journal::vault::Vault;
@@ -169,7 +169,8 @@ impl<F: Files> Opened<F> {
         let read = letters
             .into_iter()
             .filter_map(|(seq, FoundFrame { record, .. })| {
-                let letter: DeadRecord<'_> = record::body(&record)?;
+                let (letter, answer) = record::letter_body(&record)?;
+                let answer = answer.map(Into::into);
                 let stored = read_stored(
                     (seq, 0),
                     &record,
@@ -185,6 +186,7 @@ impl<F: Files> Opened<F> {
                     attempts,
                     status: letter.status,
                     died_ms: letter.died_ms,
+                    answer,
                 })
             });
         read.collect()

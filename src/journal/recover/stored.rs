@@ -50,6 +50,8 @@ pub struct StoredLetter {
     pub status: u16,
     /// Unix milliseconds.
     pub died_ms: u64,
+    /// What the application said when it died, an excerpt.
+    pub answer: Option<Box<str>>,
 }
 
 /// One name, one allocation.

@@ -15,6 +15,7 @@
 //! - Those that wait for a connection wait for the same one, and share its failure.
 //! - A stream may have `STREAM_WINDOW` bytes under way that its client hasn't taken, and the
 //!   connection that many for each of its streams: one that isn't read stops no other.
+//! - Deliveries and calls of clients have connections of their own.
 //! - A connection without calls closes after `upstream.idle_timeout`. After a few calls that were
 //!   abandoned it takes no more (`load.rs`), and closes when those that it has are over.
 //! - A connection on which nothing came while a call waited for its answer in vain takes no more.
@@ -52,8 +53,20 @@ const OFFERS: usize = 3;
 #[derive(Debug, Clone)]
 pub(super) struct Http2(Arc<Origins>);
 
-/// A scheme, and a host with its port.
-pub(super) type Key = (Scheme, Authority);
+/// Whose connections a request goes over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    scheme: Scheme,
+    /// A host with its port.
+    authority: Authority,
+    /// Deliveries have connections of their own: an upload that the application doesn't read, or a
+    /// call that ends its connection, holds up none of them.
+    of_delivery: bool,
+}
+
+/// A request that is a delivery has this among its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfDelivery;
 
 /// A connection on its way, awaited by all that need it.
 type Opening = Shared<BoxFuture<'static, Result<(), UpstreamError>>>;
@@ -62,7 +75,7 @@ type Opening = Shared<BoxFuture<'static, Result<(), UpstreamError>>>;
 struct Origins {
     connector: Connector,
     /// That of `upstream.url`, where HTTP/2 is spoken to it in the clear.
-    clear: Option<Key>,
+    clear: Option<(Scheme, Authority)>,
     /// HTTP/2 is offered over TLS.
     negotiates: bool,
     idle: Duration,
@@ -103,7 +116,7 @@ impl Http2 {
     /// None where HTTP/2 is spoken nowhere.
     pub(super) fn new(settings: &UpstreamSettings, connector: &Connector) -> Option<Self> {
         let negotiates = settings.tls.is_some() && settings.http2 != Http2Use::Never;
-        let clear = key_of(&settings.url).filter(|(scheme, _)| {
+        let clear = origin_of(&settings.url).filter(|(scheme, _)| {
             settings.http2 == Http2Use::PriorKnowledge && *scheme != Scheme::HTTPS
         });
         (negotiates || clear.is_some()).then(|| {
@@ -123,11 +136,17 @@ impl Http2 {
     pub(super) fn origin_of<B>(&self, request: &Request<B>) -> Option<Key> {
         // What a connection becomes needs one of its own.
         let upgrades = request.headers().contains_key(header::UPGRADE);
-        let may_speak = |key: &Key| {
-            let over_tls = self.0.negotiates && key.0 == Scheme::HTTPS;
-            over_tls || self.0.clear.as_ref() == Some(key)
+        let may_speak = |origin: &(Scheme, Authority)| {
+            let over_tls = self.0.negotiates && origin.0 == Scheme::HTTPS;
+            over_tls || self.0.clear.as_ref() == Some(origin)
         };
-        key_of(request.uri()).filter(|key| !upgrades && may_speak(key))
+        let (scheme, authority) =
+            origin_of(request.uri()).filter(|origin| !upgrades && may_speak(origin))?;
+        Some(Key {
+            scheme,
+            authority,
+            of_delivery: request.extensions().get::<OfDelivery>().is_some(),
+        })
     }
 
     /// The application hasn't chosen HTTP/1.1 for such requests yet.
@@ -254,15 +273,15 @@ impl Origins {
 
     async fn open(self: &Arc<Self>, key: &Key) -> Result<(), UpstreamError> {
         let target = Uri::builder()
-            .scheme(key.0.clone())
-            .authority(key.1.clone())
+            .scheme(key.scheme.clone())
+            .authority(key.authority.clone())
             .path_and_query("/")
             .build()
             .map_err(|_| UpstreamError::BadTarget)?;
         let opened = self.connector.open(target, Offer::Either).await;
         let stream = opened.map_err(|error| UpstreamError::from_connector(&*error))?;
-        if key.0 == Scheme::HTTPS && !stream.has_negotiated_http2() {
-            tracing::debug!(host = %key.1, "an application chose HTTP/1.1");
+        if key.scheme == Scheme::HTTPS && !stream.has_negotiated_http2() {
+            tracing::debug!(host = %key.authority, "an application chose HTTP/1.1");
             if let Some(origin) = self.origins.lock().get_mut(key) {
                 // Unknown | Http2 => Http1
                 origin.is_http1 = true;
@@ -402,7 +421,7 @@ impl Drop for AwaitedHead<'_> {
     }
 }
 
-fn key_of(target: &Uri) -> Option<Key> {
+fn origin_of(target: &Uri) -> Option<(Scheme, Authority)> {
     Some((target.scheme()?.clone(), target.authority()?.clone()))
 }
 

@@ -22,6 +22,8 @@ pub struct Seen {
     pub method: Method,
     pub path: String,
     pub version: Version,
+    /// The client's end of the connection over which it came.
+    pub from: SocketAddr,
     /// With `host` also over HTTP/2.
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -110,9 +112,9 @@ impl FakeUpstream {
         };
         let copy = fake.clone();
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            while let Ok((stream, from)) = listener.accept().await {
                 let fake = copy.clone();
-                let service = service_fn(move |request| fake.clone().handle(request));
+                let service = service_fn(move |request| fake.clone().handle(request, from));
                 let streams = copy.streams.load(Ordering::SeqCst);
                 tokio::spawn(async move {
                     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -129,7 +131,7 @@ impl FakeUpstream {
         fake
     }
 
-    async fn handle(self, request: Request<Incoming>) -> io::Result<Reply> {
+    async fn handle(self, request: Request<Incoming>, from: SocketAddr) -> io::Result<Reply> {
         let (mut head, body) = request.into_parts();
         if let (Version::HTTP_2, Some(authority)) = (head.version, head.uri.authority()) {
             let host = authority.as_str().parse().unwrap();
@@ -148,6 +150,7 @@ impl FakeUpstream {
             method: head.method,
             path,
             version: head.version,
+            from,
             headers: head.headers,
             body,
         };

@@ -24,7 +24,7 @@ use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, V
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::lanes::window::{
-    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, Pending, Seals, Survey, Trace, Verdict,
+    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, OfUser, Pending, Seals, Survey, Trace, Verdict,
 };
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
@@ -335,6 +335,25 @@ impl Shard {
         if self.tell(|state| state.hurry = Hurry::All).is_err() {
             tracing::error!(shard = self.number, "a shard is gone");
         }
+    }
+
+    /// Counts what is pending of a user.
+    #[must_use]
+    pub fn count_user(&self, user: &UserId) -> OfUser {
+        let mut found = OfUser::default();
+        for slots in self.slots() {
+            found += self.state.lock().lanes.count_user_in(slots, user);
+        }
+        found
+    }
+
+    /// Gives up what is pending of a user and not on its way.
+    pub fn forget_user(&self, user: &UserId) -> OfUser {
+        let mut found = OfUser::default();
+        for slots in self.slots() {
+            self.set(|lanes| found += lanes.forget_user_in(slots, user));
+        }
+        found
     }
 
     /// When the oldest event came that has no outcome.

@@ -4,6 +4,7 @@ use super::lane::Phase;
 use super::slab::Key;
 use super::{Entry, Queued};
 use crate::event::{EventId, LaneKey, Outcome};
+use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -72,6 +73,9 @@ pub struct Batch<E> {
     pub form: Form,
     /// The upstream's status for its last attempt.
     pub status: Option<u16>,
+    /// What the application said in its last attempt, where it did not take everything: the
+    /// beginning of it.
+    pub answer: Option<Bytes>,
     /// Never empty; in the lane's order.
     pub events: Vec<Queued<E>>,
     /// It was part of something that was refused, and shares no request with other lanes.
@@ -96,6 +100,7 @@ impl<E: Entry> Batch<E> {
             key: key.clone(),
             form,
             status: None,
+            answer: None,
             events: Vec::new(),
             alone: false,
             was_refused: false,
@@ -213,6 +218,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether every event was taken.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        let is_taken = |fate: &Fate| {
+            matches!(
+                fate,
+                Fate::Done(Outcome::Accepted | Outcome::Duplicate)
+            )
+        };
+        matches!(self, Self::Answered(fates) if fates.iter().all(is_taken))
+    }
+
     /// The word that is shown.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -242,4 +259,6 @@ pub struct Settled<E> {
     pub failed: u32,
     /// The upstream's last status for its lane.
     pub status: Option<u16>,
+    /// What the application said when it became a dead letter.
+    pub answer: Option<Bytes>,
 }

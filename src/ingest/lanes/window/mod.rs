@@ -22,6 +22,7 @@ mod callers;
 mod claims;
 mod find;
 mod flow;
+mod forget;
 mod holds;
 mod lane;
 mod numbers;
@@ -40,6 +41,7 @@ mod verdict;
 pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use callers::{Asker, Groups, Mark, Pending};
 pub use find::{Flight, Found, Wait};
+pub use forget::OfUser;
 pub use open::{Seal, Seals};
 pub use queued::{Covers, Queued};
 pub use rules::{Entry, Rules};
@@ -47,6 +49,7 @@ pub use survey::Survey;
 pub use trail::{Trace, TracedAttempt, TracedWindow};
 
 use crate::event::{GroupIndex, Outcome, Owner, Principal, Reason, UserId};
+use bytes::Bytes;
 use claims::Name;
 use hashbrown::HashTable;
 use holds::Holds;
@@ -110,6 +113,8 @@ pub struct Lanes<E> {
     last_seq: u64,
     ready: VecDeque<Batch<E>>,
     settled: Vec<Settled<E>>,
+    /// What the application said in the attempt whose verdict is being carried out.
+    answer: Option<Bytes>,
     /// Lanes that a refusal held when an event came: their callers are acknowledged, so it may be
     /// forgotten elsewhere.
     held_by_refusal: Vec<LaneId>,
@@ -142,6 +147,7 @@ impl<E: Entry> Lanes<E> {
             ready: VecDeque::new(),
             settled: Vec::new(),
             held_by_refusal: Vec::new(),
+            answer: None,
             began: None,
             trail: Trail::new(),
             seals: Seals::default(),
@@ -279,6 +285,7 @@ impl<E: Entry> Lanes<E> {
             outcome: Outcome::Dead(Reason::GroupRemoved),
             failed: 0,
             status: None,
+            answer: None,
         });
     }
 

@@ -30,6 +30,8 @@ impl<E: Entry> Lanes<E> {
             return;
         };
         self.trail.note_attempt(now, &batch, &verdict);
+        // Until the end of this verdict: whoever dies of it died of this answer.
+        self.answer = batch.answer.take();
         let owner = self.lane(id).map(|lane| lane.owner);
         let mut others = match owner.filter(|_| verdict == Verdict::Rejected) {
             Some(owner) => self.note_refusal(&owner),
@@ -37,6 +39,7 @@ impl<E: Entry> Lanes<E> {
         };
         let began = self.began.unwrap_or(now);
         let Some(lane) = self.lane_mut(id) else {
+            self.answer = None;
             return;
         };
         lane.set_phase(Phase::Idle);
@@ -105,6 +108,7 @@ impl<E: Entry> Lanes<E> {
             }
         }
         self.give_up(now, id, rules);
+        self.answer = None;
         self.advance_with(id);
         others.retain(|other| *other != id);
         others
@@ -136,13 +140,17 @@ impl<E: Entry> Lanes<E> {
     /// An event's outcome, and that of what it covers.
     pub(super) fn settle(&mut self, queued: Queued<E>, outcome: Outcome, status: Option<u16>) {
         let all = queued.outcomes(outcome);
-        self.settled
-            .extend(all.map(|(entry, outcome, failed)| Settled {
+        let answer = &self.answer;
+        self.settled.extend(all.map(|(entry, outcome, failed)| {
+            let died = matches!(outcome, Outcome::Dead(_));
+            Settled {
                 entry,
                 outcome,
                 failed,
                 status,
-            }));
+                answer: answer.clone().filter(|_| died),
+            }
+        }));
     }
 
     /// An event dies of its own fault. What it covered need not share that fault: the newest of it
