@@ -14,8 +14,8 @@ use crate::gateway::{self, Gateway};
 use crate::identity::Identity;
 use crate::ingest::settings::{Group, Shape, Target};
 use crate::ingest::{self, Drained, Handles, Keeping, Operations, Stop};
-use crate::journal::directory::FORMAT_FILE;
 use crate::journal::OpenError;
+use crate::journal::directory::FORMAT_FILE;
 use crate::journal::recover::{self, Opened};
 use crate::journal::settings::{Durability, JournalSettings};
 use crate::logging::{AccessLog, Format, LogSettings};
@@ -27,13 +27,15 @@ use crate::migration::shadow;
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
 use crate::read::Read;
-use crate::route::Routes;
+use crate::route::{LiveRoutes, Routes};
 use crate::server::descriptors::{self, Caps};
 use crate::server::{self, ListenAddress, Listener, OpenConnections, ServerSettings, ServerTls};
 use crate::upstream::Upstream;
 use crate::webhook::Webhook;
 use anyhow::Context as _;
+use futures_util::future::BoxFuture;
 use http::uri::Authority;
+use parking_lot::Mutex;
 use reload::Reloader;
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
@@ -57,6 +59,8 @@ const TELL: Duration = Duration::from_secs(2);
 /// How long a process that was passed its listener waits for the journal and the admin address of
 /// the one before it.
 const TAKE_OVER: Duration = Duration::from_secs(60);
+/// How long such a process sends what is pending when it accepts no more.
+const LAST_BATCHES: Duration = Duration::from_secs(1);
 /// How often it tries.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
@@ -143,28 +147,42 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
             .for_each(|route| route.switch.suppose_it_was_on());
     }
     let modes = restore_modes(&routes, directory.clone(), &metrics, &clock);
+    let routes = Arc::new(LiveRoutes::new(routes));
+    let live_routes = Arc::clone(&routes);
+    let routes_now = routes.load();
+    let group_names = config
+        .groups
+        .iter()
+        .map(|group| Arc::clone(&group.name))
+        .collect();
     let guard = config.admin.guard()?.map(Arc::new);
     let shown = file
         .as_ref()
-        .map(|(_, text)| config::show(text, std::env::vars()));
+        .map(|(_, text)| config::show(text, std::env::vars()))
+        .map(|shown| Arc::new(Mutex::new(shown)));
     let reload = file.map(|file| {
         let reloader = Reloader::new(
             file,
-            modes.clone(),
-            config.server.tls.clone(),
-            guard.clone(),
+            reload::Parts {
+                modes: modes.clone(),
+                routes: live_routes,
+                shown: shown.clone(),
+                groups: group_names,
+                tls: config.server.tls.clone(),
+                guard: guard.clone(),
+            },
         );
         Arc::new(move || reloader.reload()) as Reload
     });
     let (shadow, engine) = shadow::Engine::new(shadow::Setup {
         settings: config.shadow.clone(),
-        events: routes.events(),
+        events: routes_now.events(),
         groups: &config.groups,
         metrics: &metrics,
         clock: clock.clone(),
         both: rehearsal::ways_to_both(&config),
     });
-    let plan = rehearsal::Plan::new(&config, &routes, &engine, clock.clone());
+    let plan = rehearsal::Plan::new(&config, &routes_now, &engine, clock.clone());
     let identity = Arc::new(Identity::new(
         config.identity,
         secret,
@@ -179,7 +197,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
     let (observer, observer_task) = Observer::new(observe::Setup {
-        events: routes.events(),
+        events: routes_now.events(),
         groups: &config.groups,
         delivery: &config.delivery,
         identity: &identity,
@@ -329,12 +347,8 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let (deadline, haste) = (config.server.drain, CancellationToken::new());
     let only_memory = durability == Durability::None;
     let service = service_fn(move |request| gateway.clone().handle(request));
-    let public = tokio::spawn(server::serve(
-        listener,
-        config.server,
-        service,
-        drain.clone(),
-    ));
+    let serving = server::serve(listener, config.server, service, drain.clone());
+    let public = watched("server", &drain, serving);
     tracing::info!(%listen, admin = %admin_address, "tidegate serves");
     let admin = admin_address;
     Ok(Running {
@@ -514,15 +528,17 @@ async fn keeping(config: &Config, patience: Duration) -> anyhow::Result<Keeping>
     Ok(Keeping::Disk(Box::new(opened), settings))
 }
 
-async fn open_when_free(
-    settings: &JournalSettings,
-    patience: Duration,
-) -> anyhow::Result<Opened> {
-    let until = Instant::now() + patience;
+async fn open_when_free(settings: &JournalSettings, patience: Duration) -> anyhow::Result<Opened> {
+    let (until, mut is_told) = (Instant::now() + patience, false);
     loop {
         let opening = settings.clone();
         match tokio::task::spawn_blocking(move || recover::open(&opening)).await? {
             Err(OpenError::InUse(_)) if Instant::now() < until => {
+                if !std::mem::replace(&mut is_told, true) {
+                    let what = "waits for the journal of the process before";
+                    tracing::info!(journal = %settings.path.display(), "{what}");
+                    eprintln!("{what}");
+                }
                 tokio::time::sleep(TRY_AGAIN).await;
             }
             opened => return Ok(opened?),
@@ -636,11 +652,15 @@ impl Running {
 
     /// Reads the configuration anew, if it came from a file. What came of it is in the log.
     pub fn reload(&self) -> impl Future<Output = Option<Result<Reloaded, String>>> + use<> {
+        run_reload(self.reload.clone())
+    }
+
+    /// As [`reload`](Self::reload), again and again, also when this is gone.
+    pub fn reloader(
+        &self,
+    ) -> impl Fn() -> BoxFuture<'static, Option<Result<Reloaded, String>>> + Send + use<> {
         let reload = self.reload.clone();
-        async {
-            let reload = reload?;
-            tokio::task::spawn_blocking(move || reload()).await.ok()
-        }
+        move || Box::pin(run_reload(reload.clone()))
     }
 
     /// Until something asks for the end from inside.
@@ -690,7 +710,7 @@ impl Running {
         }
         self.drain.begin();
         tokio::select! {
-            () = drain_all(&mut self.public, &self.stop, self.only_memory) => {}
+            () = drain_all(&mut self.public, &self.stop, self.only_memory, self.outlives) => {}
             () = tell_waiting(&self.stop, deadline, &tell) => {}
             () = tokio::time::sleep_until(deadline) => tell("the drain's deadline has come"),
             () = self.haste.cancelled() => tell("the rest isn't waited for"),
@@ -728,13 +748,23 @@ impl Running {
     }
 }
 
+async fn run_reload(reload: Option<Reload>) -> Option<Result<Reloaded, String>> {
+    let reload = reload?;
+    tokio::task::spawn_blocking(move || reload()).await.ok()
+}
+
 /// Until the last connection is answered, and what is pending is sent as far as it can be.
-async fn drain_all(public: &mut JoinHandle<()>, stop: &Stop, only_memory: bool) {
+async fn drain_all(public: &mut JoinHandle<()>, stop: &Stop, only_memory: bool, outlives: bool) {
     // Requests in flight may still bring events or wait for a barrier, so windows are flushed until
     // the last of them is answered.
     tokio::select! {
         _ = public => {}
         () = stop.keep_flushing() => {}
+    }
+    if outlives && !only_memory {
+        // Nobody accepts now. The next process has the journal, and goes on with the rest.
+        drop(tokio::time::timeout(LAST_BATCHES, stop.drain(false)).await);
+        return;
     }
     if stop.drain(only_memory).await == Drained::Standstill {
         tracing::warn!(

@@ -9,7 +9,7 @@ use crate::ingest::outcome::new_credential::NewCredential;
 use crate::journal::settings::Durability;
 use crate::logging::Format;
 use crate::migration::Change;
-use crate::server;
+use crate::server::Passed;
 use crate::version;
 use admin_client::AdminAddress;
 use anyhow::Context as _;
@@ -66,7 +66,11 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve (the default).
-    Run,
+    Run {
+        /// Read the file anew whenever it has changed, as after SIGHUP; looked at every two seconds.
+        #[arg(long)]
+        watch: bool,
+    },
     /// Validate the configuration and print what each route will do.
     Check {
         /// Also look into the journal: whose groups the configuration no longer has. No process may
@@ -395,8 +399,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     });
-    match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => {
+    match arguments.command.unwrap_or(Command::Run { watch: false }) {
+        Command::Run { watch } => {
             let text = config::read_text(&arguments.config)?;
             let name = arguments.config.display().to_string();
             let mut config = config::parse(&text, &name, std::env::vars())?;
@@ -407,7 +411,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             prove_token(&config)?;
             // Whatever this process writes is its owner's alone: the journal holds credentials.
             rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-            Ok(runtime()?.block_on(serve(config, (arguments.config, text), log))?)
+            // ORDER: before the runtime has descriptors and threads.
+            let passed = Passed::claim();
+            let file = (arguments.config, text);
+            Ok(runtime()?.block_on(serve(config, file, log, (watch, passed)))?)
         }
         Command::Check { journal } => {
             let config = load()?;
@@ -433,22 +440,38 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             let (action, meant) = match what {
                 Letters::List { reason, group } => {
                     let name = None;
-                    let meant = Selection { name, reason, group };
+                    let meant = Selection {
+                        name,
+                        reason,
+                        group,
+                    };
                     (inspect::Action::List, meant)
                 }
                 Letters::Show { name } => {
                     let name = Some(name);
-                    let meant = Selection { name, ..Selection::default() };
+                    let meant = Selection {
+                        name,
+                        ..Selection::default()
+                    };
                     (inspect::Action::Show, meant)
                 }
-                Letters::Replay { meant, credential_file } => {
-                    credential = credential_file.map(|file| read_credential(&file)).transpose()?;
+                Letters::Replay {
+                    meant,
+                    credential_file,
+                } => {
+                    credential = credential_file
+                        .map(|file| read_credential(&file))
+                        .transpose()?;
                     (inspect::Action::Replay, meant.into())
                 }
                 Letters::Drop { meant } => (inspect::Action::Drop, meant.into()),
             };
+            let is_input = credential.is_some();
             let asked = inspect::dead_letters(&admin, action, &meant, credential);
-            let (good, text) = runtime()?.block_on(asked).map_err(input_if_refused)?;
+            let (good, text) = match runtime()?.block_on(asked) {
+                Err(error) if is_input => return Err(input_if_refused(error)),
+                answered => answered?,
+            };
             print!("{text}");
             if good {
                 Ok(())
@@ -635,6 +658,7 @@ async fn serve(
     config: Config,
     (file, text): (PathBuf, String),
     log: Arc<dyn LogFilter>,
+    (watch, passed): (bool, Passed),
 ) -> anyhow::Result<()> {
     let journal = match config.journal.durability {
         Durability::Disk | Durability::Process if !config.groups.is_empty() => {
@@ -648,20 +672,29 @@ async fn serve(
     let mut signals = Signals::caught()?;
     // The process may be told to read it anew from another directory.
     let file = std::path::absolute(&file).context("--config")?;
-    let listener = server::take_passed()?;
+    let listener = passed.open()?;
+    let watched = watch.then(|| (file.clone(), text.clone()));
     let options = Options {
         file: Some((file, text)),
         log: Some(log),
         listener,
         ..Options::default()
     };
-    let running = app::start(config, options).await?;
+    let running = tokio::select! {
+        started = app::start(config, options) => started?,
+        // It may wait for the process before.
+        () = signals.end() => return Ok(()),
+    };
     tell(&format!(
         "tidegate serves on {}, admin on http://{}{journal}",
         running.shown_address(),
         running.admin
     ));
     service_manager::tell_ready(&running.shown_address());
+    let _watching = watched.map(|(file, text)| {
+        let reload = running.reloader();
+        AbortOnDropHandle::new(tokio::spawn(watch_file(file, text, reload)))
+    });
     let _alive = AbortOnDropHandle::new(tokio::spawn(service_manager::keep_alive()));
     loop {
         tokio::select! {
@@ -676,7 +709,7 @@ async fn serve(
     service_manager::tell_stopping();
     let (haste, loses_pending) = (running.haste(), running.loses_pending());
     drop(tokio::spawn(async move {
-        while signals.next().await == Told::Reload {}
+        signals.end().await;
         haste.cancel();
     }));
     let ledger = running.stop_and_tell(tell).await;
@@ -693,6 +726,28 @@ async fn serve(
     Ok(())
 }
 
+/// How often a watched file is looked at.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// Reads a file anew when it has changed and has been the same at two looks: one that is being
+/// written is not read by halves. `text`: what it held at the start.
+async fn watch_file<F>(file: PathBuf, text: String, reload: impl Fn() -> F)
+where
+    F: Future<Output = Option<Result<Reloaded, String>>>,
+{
+    let mut known = Some(text.into_bytes());
+    let mut last = known.clone();
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let found = tokio::fs::read(&file).await.ok();
+        if found.is_some() && found == last && found != known {
+            known.clone_from(&found);
+            tell_reloaded(reload()).await;
+        }
+        last = found;
+    }
+}
+
 async fn tell_reloaded(reload: impl Future<Output = Option<Result<Reloaded, String>>>) {
     match reload.await {
         None => tell("nothing was read anew"),
@@ -704,6 +759,10 @@ async fn tell_reloaded(reload: impl Future<Output = Option<Result<Reloaded, Stri
             }
             if let Some(error) = &reloaded.failed {
                 tell(&format!("modes hold until the process ends: {error}"));
+            }
+            if !reloaded.rules.is_empty() {
+                let sections = reloaded.rules.join(", ");
+                tell(&format!("rules of {sections} were replaced"));
             }
             if !reloaded.needs_restart.is_empty() {
                 let sections = reloaded.needs_restart.join(", ");
@@ -750,6 +809,11 @@ impl Signals {
             interrupt,
             hangup,
         })
+    }
+
+    /// Until it is told to stop.
+    async fn end(&mut self) {
+        while self.next().await == Told::Reload {}
     }
 
     /// Until one of them comes.

@@ -1,5 +1,9 @@
 //! Which rule a call meets. First match wins, in the order of the configuration.
 
+mod live;
+
+pub use live::LiveRoutes;
+
 use crate::event::{GroupIndex, ReadIndex};
 use crate::rollout::{Setting, Switch};
 use crate::template::{JsonTemplate, ObjectTemplate, Path, Template};
@@ -377,7 +381,7 @@ pub struct Routes {
     writes: Vec<WriteRoute>,
     caches: Vec<CacheRoute>,
     /// Paths that clients may post batches to.
-    batches: Vec<Pattern>,
+    batches: Vec<(Pattern, GroupIndex)>,
     preview: Option<PreviewRoute>,
     exact: HashMap<Box<str>, Vec<Rule>>,
     patterns: Vec<(Pattern, Rule)>,
@@ -400,17 +404,36 @@ impl Routes {
         caches: Vec<CacheRoute>,
         relaxed: bool,
     ) -> Self {
+        let batches = batches
+            .iter()
+            .filter_map(|(path, group)| Some((Pattern::parse(path).ok()?, *group)))
+            .collect();
+        Self::of(events, batches, writes, caches, relaxed)
+    }
+
+    /// With other `[[write]]` and `[[cache]]` rules, and the same events and switches.
+    fn with_answers(&self, writes: Vec<WriteRoute>, caches: Vec<CacheRoute>) -> Self {
+        let (events, batches) = (self.events.clone(), self.batches.clone());
+        Self::of(events, batches, writes, caches, self.relaxed).with_preview(self.preview.clone())
+    }
+
+    fn of(
+        events: Vec<EventRoute>,
+        batches: Vec<(Pattern, GroupIndex)>,
+        writes: Vec<WriteRoute>,
+        caches: Vec<CacheRoute>,
+        relaxed: bool,
+    ) -> Self {
         let rules = events
             .iter()
             .enumerate()
             .map(|(index, route)| (route.path.clone(), Rule::Event(index)));
-        let batches: Vec<_> = batches
-            .iter()
-            .filter_map(|(path, group)| Some((Pattern::parse(path).ok()?, Rule::Batch(*group))))
-            .collect();
-        let batch_paths = batches.iter().map(|(path, _)| path.clone()).collect();
         let rules: Vec<_> = rules
-            .chain(batches)
+            .chain(
+                batches
+                    .iter()
+                    .map(|(path, group)| (path.clone(), Rule::Batch(*group))),
+            )
             .chain(
                 writes
                     .iter()
@@ -437,7 +460,7 @@ impl Routes {
             events,
             writes,
             caches,
-            batches: batch_paths,
+            batches,
             preview: None,
             exact,
             patterns,
@@ -511,7 +534,8 @@ impl Routes {
         let events =
             events.map(move |rule| tried("event", &rule.path, Some(rule), rule.method == *method));
         let batches = self.batches.iter();
-        let batches = batches.map(move |path| tried("batch", path, None, *method == Method::POST));
+        let batches =
+            batches.map(move |(path, _)| tried("batch", path, None, *method == Method::POST));
         let writes = self.writes.iter();
         let writes = writes.map(move |rule| tried("write", &rule.path, None, rule.takes(method)));
         let caches = self.caches.iter();

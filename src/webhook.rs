@@ -11,8 +11,8 @@ use crate::body::Body;
 use crate::ingest::Operations;
 use crate::metrics::{Metrics, Reach};
 use crate::upstream::Upstream;
-use bytes::Bytes;
 use http::{Method, Request, Uri, header};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,6 @@ struct State {
 }
 
 /// Sends messages.
-#[derive(Debug)]
 pub(crate) struct Webhook {
     settings: NotifySettings,
     upstream: Upstream,
@@ -103,7 +102,10 @@ impl Webhook {
     /// Tells what wasn't told yet, as far as that takes no longer than two seconds.
     pub(crate) async fn tell_last(&self) {
         if let Ok(Some(Err(why))) = tokio::time::timeout(LAST_MESSAGE, self.tell_changes()).await {
-            tracing::warn!(why, "the webhook of notify.url did not take the last message");
+            tracing::warn!(
+                why,
+                "the webhook of notify.url did not take the last message"
+            );
         }
     }
 
@@ -178,7 +180,7 @@ impl Webhook {
     }
 
     async fn post(&self, message: &Value) -> Result<(), String> {
-        let body = Body::Full(Bytes::from(message.to_string()));
+        let body = Body::Full(Full::new(message.to_string().into()));
         let request = Request::builder()
             .method(Method::POST)
             .uri(self.settings.url.clone())

@@ -6,9 +6,10 @@ use crate::body::Body;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-/// `GET /config`: as at the start, but for the modes of routes, which are those of now.
+/// `GET /config`: as at the start, but for the rules that a reload replaced and the modes of routes,
+/// which are those of now.
 pub(super) fn show_config(setup: &Setup) -> Response<Body> {
-    let Some(mut shown) = setup.config.clone() else {
+    let Some(mut shown) = setup.config.as_ref().map(|shown| shown.lock().clone()) else {
         return text(
             StatusCode::NOT_IMPLEMENTED,
             "this process was started without a file\n",

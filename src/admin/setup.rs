@@ -12,6 +12,7 @@ use crate::migration::shadow::Shadow;
 use crate::migration::{Change, Modes};
 use crate::server::OpenConnections;
 use crate::upstream::Exchanges;
+use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ impl AdminSettings {
 pub struct Reloaded {
     /// Modes that changed.
     pub changes: Vec<Change>,
+    /// Sections whose rules were replaced.
+    pub rules: Vec<String>,
     /// Why they won't outlive the process, if so.
     pub failed: Option<std::io::Error>,
     /// Sections whose changes hold after a restart only.
@@ -88,7 +91,7 @@ pub struct Setup {
     /// Reads the configuration anew, where there is a file.
     pub reload: Option<Reload>,
     /// The configuration as the process has it, without secrets, where there is a file.
-    pub config: Option<serde_json::Value>,
+    pub config: Option<Arc<Mutex<serde_json::Value>>>,
     /// What is logged, where the log is this process's own.
     pub log: Option<Arc<dyn LogFilter>>,
     /// Generations.

@@ -54,7 +54,11 @@ pub(super) struct Plan {
 }
 
 /// A client of one of the two applications whose states are compared.
-pub(super) fn client(settings: &UpstreamSettings, url: &Uri, preserve_host: bool) -> UpstreamSettings {
+pub(super) fn client(
+    settings: &UpstreamSettings,
+    url: &Uri,
+    preserve_host: bool,
+) -> UpstreamSettings {
     // What is known without asking is known of the one address only.
     let http2 = match settings.http2 {
         Http2Use::PriorKnowledge if *url != settings.url => Http2Use::Negotiated,

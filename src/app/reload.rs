@@ -1,12 +1,18 @@
-//! Reading the configuration anew while the process runs. Modes change at once, and so does the
-//! certificate of the public listener if its files have changed; of everything else the sections are
-//! named that differ, and hold after a restart.
+//! Reading the configuration anew while the process runs. Modes and the rules of `[[cache]]` and
+//! `[[write]]` change at once, and so do the certificate of the public listener and the admin
+//! listener's token if their files have changed; of everything else the sections are named that
+//! differ, and hold after a restart.
+//!
+//! Rules know groups by their places in the file. Where groups differ from those of the start, rules
+//! wait for the restart too.
 
 use crate::admin::{Guard, Reloaded};
-use crate::config;
+use crate::config::{self, Config};
 use crate::migration::Modes;
+use crate::route::LiveRoutes;
 use crate::server::ServerTls;
 use parking_lot::Mutex;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,30 +22,37 @@ pub(super) struct Reloader {
     path: PathBuf,
     /// The text that the process was started with: what differs from it needs a restart.
     started: String,
-    modes: Modes,
-    /// The public listener's certificate.
-    tls: Option<ServerTls>,
-    /// Its token is read again too.
-    guard: Option<Arc<Guard>>,
-    /// One after the other.
-    turn: Mutex<()>,
+    parts: Parts,
+    /// The text whose rules are in force. Locked while one is read: one after the other.
+    applied: Mutex<String>,
 }
+
+/// What is changed.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) modes: Modes,
+    pub(super) routes: Arc<LiveRoutes>,
+    /// What `/config` shows.
+    pub(super) shown: Option<Arc<Mutex<Value>>>,
+    /// The groups of the start, in order.
+    pub(super) groups: Vec<Arc<str>>,
+    /// The public listener's certificate.
+    pub(super) tls: Option<ServerTls>,
+    /// Its token is read again too.
+    pub(super) guard: Option<Arc<Guard>>,
+}
+
+/// Sections whose rules can be replaced.
+const RULES: [&str; 2] = ["write", "cache"];
 
 impl Reloader {
     /// Of this file, which had this text at the start.
-    pub(super) fn new(
-        (path, started): (PathBuf, String),
-        modes: Modes,
-        tls: Option<ServerTls>,
-        guard: Option<Arc<Guard>>,
-    ) -> Self {
+    pub(super) fn new((path, started): (PathBuf, String), parts: Parts) -> Self {
         Self {
             path,
+            applied: Mutex::new(started.clone()),
             started,
-            modes,
-            tls,
-            guard,
-            turn: Mutex::new(()),
+            parts,
         }
     }
 
@@ -48,7 +61,7 @@ impl Reloader {
     /// # Errors
     /// Every problem of the file, or that of the token's file; nothing has changed.
     pub(super) fn reload(&self) -> Result<Reloaded, String> {
-        let _turn = self.turn.lock();
+        let mut applied = self.applied.lock();
         let name = self.path.display().to_string();
         let read = config::read_text(&self.path).and_then(|text| {
             let config = config::parse(&text, &name, std::env::vars())?;
@@ -61,26 +74,65 @@ impl Reloader {
                 return Err(problems.to_string());
             }
         };
-        if let Some(guard) = &self.guard {
+        if let Some(guard) = &self.parts.guard {
             guard.renew().map_err(|error| {
                 tracing::error!(%error, "the token can't be read; nothing has changed");
                 error.to_string()
             })?;
         }
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = &self.parts.tls {
             tls.reload();
         }
-        let needs_restart = config::differing_sections(&self.started, &text);
-        let (changes, failed) = self.modes.reload(&config.events);
+        let mut needs_restart = config::differing_sections(&self.started, &text);
+        let mut rules = Vec::new();
+        if self.has_same_groups(&config, &needs_restart) {
+            needs_restart.retain(|section| !RULES.contains(&&**section));
+            rules = config::differing_sections(&applied, &text);
+            rules.retain(|section| RULES.contains(&&**section));
+            if !rules.is_empty() {
+                self.parts.routes.replace(config.writes, config.caches);
+                self.show_rules(&text);
+            }
+            *applied = text;
+        }
+        let (changes, failed) = self.parts.modes.reload(&config.events);
         tracing::info!(
             changes = changes.len(),
+            rules = rules.join(", "),
             needs_restart = needs_restart.join(", "),
             "the file was read anew"
         );
         Ok(Reloaded {
             changes,
+            rules,
             failed,
             needs_restart,
         })
+    }
+
+    fn show_rules(&self, text: &str) {
+        let Some(shown) = &self.parts.shown else {
+            return;
+        };
+        let mut new = config::show(text, std::env::vars());
+        let (Some(new), mut shown) = (new.as_object_mut(), shown.lock()) else {
+            return;
+        };
+        let Some(shown) = shown.as_object_mut() else {
+            return;
+        };
+        for section in RULES {
+            match new.remove(section) {
+                Some(rules) => drop(shown.insert(section.to_owned(), rules)),
+                None => drop(shown.remove(section)),
+            }
+        }
+    }
+
+    /// Whether rules of this file mean the groups that there are: by the same places, and with the
+    /// same tags.
+    fn has_same_groups(&self, config: &Config, differ: &[String]) -> bool {
+        let names = config.groups.iter().map(|group| &group.name);
+        names.eq(&self.parts.groups) && !differ.iter().any(|section| section == "batch")
     }
 }

@@ -11,7 +11,7 @@ use super::policy::parts::{self, Parts};
 use super::policy::vary::{self, Fit, Selecting};
 use super::settings::CacheSettings;
 use super::tags::Generations;
-use crate::event::View;
+use crate::event::{ReadIndex, View};
 use crate::memory::Lease;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -41,6 +41,8 @@ pub struct Key {
     pub uri: Box<str>,
     /// Whose response it is.
     pub view: Option<View>,
+    /// The rule that it was stored by: no other one finds it.
+    pub rule: ReadIndex,
 }
 
 /// Requests of which origin a stored response is for, besides its key.

@@ -48,7 +48,11 @@ pub(super) async fn forget_user(
 
 fn describe(found: &Value, is_erased: bool) -> String {
     let key = if is_erased { "erased" } else { "kept" };
-    let of_user = |name: &str| found.pointer(&format!("/{key}/{name}")).and_then(Value::as_u64);
+    let of_user = |name: &str| {
+        found
+            .pointer(&format!("/{key}/{name}"))
+            .and_then(Value::as_u64)
+    };
     let count = |name: &str| of_user(name).unwrap_or(0);
     let stored = found.get("stored_answers_of_all").and_then(Value::as_u64);
     let mut lines = vec![
@@ -61,11 +65,14 @@ fn describe(found: &Value, is_erased: bool) -> String {
         ),
     ];
     let flying = count("in_flight");
-    lines.insert(0, match (is_erased, flying) {
-        (false, 0) => "would be erased:".to_owned(),
-        (false, _) => format!("would be erased, when {flying} batches on their way are over:"),
-        (true, _) => "erased:".to_owned(),
-    });
+    lines.insert(
+        0,
+        match (is_erased, flying) {
+            (false, 0) => "would be erased:".to_owned(),
+            (false, _) => format!("would be erased, when {flying} batches on their way are over:"),
+            (true, _) => "erased:".to_owned(),
+        },
+    );
     if is_erased && flying > 0 {
         lines.push(format!(
             "{flying} batches are still on their way after 10 s: run it again when they are over"

@@ -53,7 +53,9 @@ pub async fn dead_letters(
         path.push_str("/replay");
     }
     let said = [("reason", &meant.reason), ("group", &meant.group)];
-    let said = said.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let said = said
+        .iter()
+        .filter_map(|(key, value)| Some((key, value.as_ref()?)));
     for (sign, (key, value)) in ["?", "&"].iter().zip(said) {
         let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
         write!(path, "{sign}{key}={value}")?;

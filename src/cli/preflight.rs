@@ -100,6 +100,12 @@ impl Findings {
             Err(error) if error.kind() == ErrorKind::AddrInUse => self.warnings.push(format!(
                 "{key} {listen} is taken; is this a sidecar that runs already?"
             )),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                self.warnings.push(format!(
+                    "{key} {listen} can't be opened by this user: {error}; well where the service \
+                 manager passes the listener on"
+                ))
+            }
             Err(error) => self
                 .problems
                 .push(format!("{key} {listen} can't be opened: {error}")),

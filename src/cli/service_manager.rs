@@ -1,5 +1,5 @@
 //! What the process tells its service manager, where that asks for it (sd_notify(3), `Type=notify`):
-//! that it serves, reads its file anew, stops, and is alive.
+//! that it serves, stops, and is alive.
 
 use sd_notify::NotifyState;
 use std::time::Duration;

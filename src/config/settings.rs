@@ -8,10 +8,10 @@ use crate::ingest::settings::{Delivery, Group, Limits, Pack, Shape, Target};
 use crate::journal::settings::JournalSettings;
 use crate::logging::LogSettings;
 use crate::migration::shadow::ShadowSettings;
-use crate::webhook::NotifySettings;
 use crate::route::{CacheRoute, EventRoute, PreviewRoute, Routes, WriteRoute};
 use crate::server::ServerSettings;
 use crate::upstream::UpstreamSettings;
+use crate::webhook::NotifySettings;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -126,7 +126,7 @@ fn redact(value: &mut Value, path: &mut Vec<String>) {
             if is_secret(text, path) {
                 REDACTED.clone_into(text);
             } else {
-                if path == ["notify", "url"] {
+                if *path == ["notify", "url"] {
                     *text = hide_path(text);
                     return;
                 }

@@ -17,7 +17,7 @@ use crate::metrics::{Action, Label as _};
 use crate::notices::Notices;
 use crate::peer::Peer;
 use crate::read::Read;
-use crate::route::Routes;
+use crate::route::LiveRoutes;
 use crate::upstream::{Upstream, UpstreamError};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use std::pin::pin;
@@ -31,7 +31,7 @@ pub(super) struct Forwarder {
     pub(super) answers: Answers,
     pub(super) bodies: Bodies,
     pub(super) read: Read,
-    pub(super) routes: Arc<Routes>,
+    pub(super) routes: Arc<LiveRoutes>,
     pub(super) upstream: Upstream,
     pub(super) lanes: CallerLanes,
     pub(super) standing: CallerStanding,
@@ -80,8 +80,8 @@ impl Forwarder {
         request: Request<Body>,
         peer: &Peer,
     ) -> Response<Body> {
-        let changes =
-            invalidate::is_unsafe(request.method()) && self.routes.is_cached(request.uri().path());
+        let changes = invalidate::is_unsafe(request.method())
+            && self.routes.load().is_cached(request.uri().path());
         if !changes {
             return self
                 .pass(request, peer, false)
@@ -196,7 +196,7 @@ impl Forwarder {
             .relay(Request::from_parts(parts, body), peer, proves)
             .await;
         let mut response = match old {
-            Some(old) => old.end(&self.routes, response),
+            Some(old) => old.end(response),
             None => response,
         }?;
         awaited.copy_answer(&mut response);

@@ -48,7 +48,7 @@ use crate::notices::Notices;
 use crate::peer::{Arrived, Connection, Peer, TrustedProxies};
 use crate::read::Read;
 use crate::recorder::Recorder;
-use crate::route::{Found, Routes};
+use crate::route::{Found, LiveRoutes};
 use crate::upstream::Upstream;
 use crate::upstream::headers::{HeadError, normalize};
 use answers::{Answers, fail};
@@ -73,7 +73,7 @@ use std::time::Duration;
 /// What the gateway is made of.
 pub(crate) struct Setup {
     /// Rules.
-    pub(crate) routes: Routes,
+    pub(crate) routes: Arc<LiveRoutes>,
     /// Who is who.
     pub(crate) identity: Arc<Identity>,
     /// Takes events.
@@ -115,7 +115,7 @@ pub(crate) struct Setup {
 pub(crate) struct Gateway(Arc<Parts>);
 
 struct Parts {
-    routes: Arc<Routes>,
+    routes: Arc<LiveRoutes>,
     callers: Callers,
     trusted_proxies: TrustedProxies,
     read: Read,
@@ -142,7 +142,7 @@ impl Gateway {
             notices,
             ..
         } = setup;
-        let routes = Arc::new(setup.routes);
+        let routes = setup.routes;
         let answers = Answers {
             identity: Arc::clone(&identity),
             metrics,
@@ -293,6 +293,7 @@ impl Gateway {
             return own.stream_invalidations(&request.into_parts().0, peer);
         }
         // Boxed: a future as large as the largest of these would be moved about for every hit.
+        let routes = routes.load();
         let found = routes.find(request.method(), path);
         if let (Some(note), Some(route)) = (&note, noted::name_of(&found)) {
             note.meet_route(route);

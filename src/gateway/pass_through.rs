@@ -11,7 +11,7 @@ use crate::cache::policy::precondition;
 use crate::ingest::CallerLanes;
 use crate::metrics::{Action, Label as _};
 use crate::peer::Peer;
-use crate::route::{Params, Routes, WriteRoute};
+use crate::route::{LiveRoutes, Params, WriteRoute};
 use http::{Method, Request, Response};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) struct PassThrough {
     pub(super) lanes: CallerLanes,
     pub(super) touch: TouchRules,
     pub(super) forwarder: Arc<Forwarder>,
-    pub(super) routes: Arc<Routes>,
+    pub(super) routes: Arc<LiveRoutes>,
 }
 
 impl PassThrough {
@@ -35,7 +35,7 @@ impl PassThrough {
             Method::OPTIONS | Method::TRACE | Method::CONNECT
         );
         let groups = if waits {
-            self.routes.groups_at(request.uri().path())
+            self.routes.load().groups_at(request.uri().path())
         } else {
             Vec::new()
         };
@@ -121,7 +121,7 @@ impl PassThrough {
         } else {
             &[]
         };
-        let beside = self.routes.groups_at(parts.uri.path());
+        let beside = self.routes.load().groups_at(parts.uri.path());
         let touches = self.touch.of_write(
             &self.callers.identify(&parts, peer),
             (route, params),

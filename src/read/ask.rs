@@ -93,6 +93,7 @@ impl Read {
             key: Key {
                 uri,
                 view: (!reader.is_shared).then(view),
+                rule: route.index,
             },
             audience: self.audience(&caller, route, reader.keys.nameless),
             is_plain: self.identity.is_plain(&caller),

@@ -19,7 +19,7 @@ use crate::cache::policy::invalidate;
 use crate::cache::tags::{Generations, Tags};
 use crate::event::Tag;
 use crate::peer::Peer;
-use crate::route::{Found, Routes};
+use crate::route::{Found, LiveRoutes, Routes};
 use crate::upstream::{CloseDelimited, UpstreamError};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -36,6 +36,8 @@ pub struct PendingInvalidation {
     target: String,
     names: Vec<Tag>,
     post: Option<Box<StorablePost>>,
+    routes: Arc<LiveRoutes>,
+    is_over: bool,
 }
 
 /// A POST whose answer may be stored as that of a GET.
@@ -57,22 +59,25 @@ impl Read {
         &self,
         parts: &Parts,
         peer: &Peer,
-        routes: &Routes,
+        routes: &Arc<LiveRoutes>,
     ) -> Option<PendingInvalidation> {
         if !invalidate::is_unsafe(&parts.method) {
             return None;
         }
         let host = host(peer)?.to_owned();
         let target = parts.uri.path_and_query()?.as_str().to_owned();
-        let post = self.find_storable_post(parts, peer, routes).map(Box::new);
+        let now = routes.load();
+        let post = self.find_storable_post(parts, peer, &now).map(Box::new);
         let mut old = PendingInvalidation {
             tags: Arc::clone(&self.tags),
             host,
             target: target.clone(),
             names: Vec::new(),
             post,
+            routes: Arc::clone(routes),
+            is_over: false,
         };
-        old.add(routes, &target);
+        old.add(&now, &target);
         Some(old)
     }
 
@@ -200,6 +205,13 @@ impl StorablePost {
 }
 
 impl PendingInvalidation {
+    /// A rule that came in force since the write began may have stored what was there before it.
+    fn add_by_now(&mut self) -> Arc<Routes> {
+        let (routes, target) = (self.routes.load(), self.target.clone());
+        self.add(&routes, &target);
+        routes
+    }
+
     fn add(&mut self, routes: &Routes, target: &str) {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         if !is_near_a_cached_one(routes, path) {
@@ -218,21 +230,22 @@ impl PendingInvalidation {
     /// The application gave no answer.
     pub fn end(
         mut self,
-        routes: &Routes,
         response: Result<Response<Body>, UpstreamError>,
     ) -> Result<Response<Body>, UpstreamError> {
         let response = response?;
+        self.is_over = true;
         if !invalidate::invalidates(response.status()) {
             self.names.clear();
             return Ok(response);
         }
+        let routes = self.add_by_now();
         for target in invalidate::named(&self.host, &self.target, response.headers()) {
-            self.add(routes, &target);
+            self.add(&routes, &target);
         }
         let own = std::mem::take(&mut self.names);
         self.tags.invalidate(&own);
         Ok(match self.post.take() {
-            Some(post) => post.store_answer(routes, &self.host, &self.target, &own, response),
+            Some(post) => post.store_answer(&routes, &self.host, &self.target, &own, response),
             None => response,
         })
     }
@@ -253,6 +266,9 @@ fn is_near_a_cached_one(routes: &Routes, path: &str) -> bool {
 
 impl Drop for PendingInvalidation {
     fn drop(&mut self) {
+        if !self.is_over {
+            self.add_by_now();
+        }
         self.tags.invalidate(&self.names);
     }
 }

@@ -97,9 +97,7 @@ impl Listener {
     /// The address is taken or not ours; a file stands in the way of a socket's.
     pub(super) fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
-            ListenAddress::Tcp(address) => {
-                Ok(Self(Open::Tcp(bind_tcp(*address)?, Origin::Bound)))
-            }
+            ListenAddress::Tcp(address) => Ok(Self(Open::Tcp(bind_tcp(*address)?, Origin::Bound))),
             ListenAddress::Unix(path) => {
                 let (listener, file) = bind_unix(path)?;
                 Ok(Self(Open::Unix(listener, file)))
@@ -120,10 +118,7 @@ impl Listener {
     /// Whether another process opened it, in which it outlives this one.
     #[must_use]
     pub const fn is_passed(&self) -> bool {
-        matches!(
-            self.0,
-            Open::Tcp(_, Origin::Passed) | Open::PassedUnix(..)
-        )
+        matches!(self.0, Open::Tcp(_, Origin::Passed) | Open::PassedUnix(..))
     }
 
     /// Where it listens, with the port that it has.

@@ -14,9 +14,10 @@
 //!
 //! A listener that was passed to this process (`passed.rs`) is served on when the drain is
 //! announced: each answer of HTTP/1.1 closes its connection, HTTP/2 connections are told to go, and
-//! what idles for [`LEAVE_WITHIN`] is closed. When all connections from before the announcement
-//! have gone, no more are accepted, and the last ones have [`LAST_CALLS`] for theirs. Then the drain
-//! begins.
+//! what idles for `LEAVE_WITHIN` is closed. When all connections from before the announcement have
+//! gone, or most of the drain's time is over, no more are accepted, and the last ones have
+//! `LAST_CALLS` for theirs. Then the drain begins. A connection that was accepted late has the time
+//! of `LEAVE_WITHIN` for its first call in any case.
 
 mod answer;
 pub mod descriptors;
@@ -33,7 +34,7 @@ mod turns;
 mod unsent;
 
 pub use listen::{AddressError, ListenAddress, Listener};
-pub use passed::{PassedError, take_passed};
+pub use passed::{Passed, PassedError};
 pub use settings::{OpenConnections, ServerSettings};
 pub use tls::ServerTls;
 
@@ -46,7 +47,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use phase::{Limits, Over, Phases};
+use phase::{Leaving, Limits, Over, Phases};
 use places::Places;
 use shares::Shares;
 use socket2::{SockRef, TcpKeepalive};
@@ -60,6 +61,7 @@ use stream::{ClientStream, NetworkStream, WatchedStream};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::{Service, ServiceExt as _};
 use turns::Turns;
@@ -136,13 +138,26 @@ async fn serve_in_turn<S>(
     S::Future: Send,
 {
     let connections = Connections::default();
-    let accept = accept(&listener, &settings, service, &drain, turns, &connections);
-    tokio::select! {
+    let enough = CancellationToken::new();
+    let accept = accept(
+        &listener,
+        &settings,
+        service,
+        (&drain, &enough),
+        turns,
+        &connections,
+    );
+    let leave = async {
+        let has_left = connections.leave(&drain, settings.drain).await;
+        enough.cancel();
+        has_left
+    };
+    let leave_and_accept = async { tokio::join!(leave, accept).0 };
+    let has_left = tokio::select! {
         biased;
-        () = drain.draining() => {}
-        () = connections.leave(&drain, settings.drain) => {}
-        never = accept => match never {},
-    }
+        () = drain.draining() => true,
+        has_left = leave_and_accept => has_left,
+    };
     drop(listener);
     connections.early.close();
     connections.late.close();
@@ -155,7 +170,9 @@ async fn serve_in_turn<S>(
         connections.early.wait().await;
         connections.late.wait().await;
     };
-    if tokio::time::timeout(settings.drain, all).await.is_err() {
+    // Those that are still there had their time.
+    let time = if has_left { settings.drain } else { LAST_CALLS };
+    if tokio::time::timeout(time, all).await.is_err() {
         tracing::warn!("connections were cut at the drain's deadline");
     }
 }
@@ -168,12 +185,13 @@ struct Connections {
 }
 
 impl Connections {
-    /// Until the early ones have gone after a drain's announcement, or most of its time is over.
-    async fn leave(&self, drain: &Drain, time: Duration) {
+    /// Until the early ones have gone after a drain's announcement; `false`: most of its time is
+    /// over, and they have not.
+    async fn leave(&self, drain: &Drain, time: Duration) -> bool {
         drain.announced().await;
         self.early.close();
         let time = time * LEAVING.0 / LEAVING.1;
-        drop(tokio::time::timeout(time, self.early.wait()).await);
+        tokio::time::timeout(time, self.early.wait()).await.is_ok()
     }
 
     fn of_now(&self, drain: &Drain) -> &TaskTracker {
@@ -185,16 +203,18 @@ impl Connections {
     }
 }
 
-/// Accepts connections and serves each in a task of its own.
+/// Accepts connections and serves each in a task of its own, until there are `enough`.
+///
+/// # Cancel safety
+/// A connection that waits for its place is closed unread.
 async fn accept<S>(
     listener: &Listener,
     settings: &ServerSettings,
     service: S,
-    drain: &Drain,
+    (drain, enough): (&Drain, &CancellationToken),
     turns: Turns,
     connections: &Connections,
-) -> Infallible
-where
+) where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
         + Clone
         + Send
@@ -211,7 +231,12 @@ where
         idle: settings.keepalive_timeout,
     };
     loop {
-        let (stream, mut connection) = match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = enough.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, mut connection) = match accepted {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -342,8 +367,10 @@ impl Client {
                 None => return,
             },
         };
+        if drain.is_announced() {
+            phases.tell_to_leave();
+        }
         let account = phases.clone();
-        let leaving = drain.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let call = account.begin_call();
             // An upgraded connection outlives its task, and takes its place among the others along.
@@ -358,7 +385,7 @@ impl Client {
             let waits = is_http2.then(|| (turns.clone(), precedence.clone()));
             let answering = service.clone().oneshot(request);
             let unsent = unsent.clone();
-            let leaving = leaving.clone();
+            let leaving = account.clone();
             async move {
                 let mut response = match waits {
                     Some((turns, precedence)) => turns.in_turn(precedence, answering).await,
@@ -366,7 +393,7 @@ impl Client {
                 }?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     call.becomes_tunnel();
-                } else if !is_http2 && leaving.is_announced() {
+                } else if !is_http2 && leaving.is_told_to_leave() {
                     // hyper closes the connection after this answer (RFC 9112 §9.6).
                     response
                         .headers_mut()
@@ -380,7 +407,7 @@ impl Client {
         let is_late = drain.is_announced();
         let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
         let mut announced = pin!(drain.announced());
-        let (mut is_told, mut leave_by) = (false, None);
+        let (mut is_told, mut has_begun, mut leave_by) = (false, false, None);
         let mut goodbye = None;
         let mut asked_to_end = false;
         loop {
@@ -408,26 +435,31 @@ impl Client {
                 }
                 () = &mut announced, if !is_told => {
                     is_told = true;
+                    phases.tell_to_leave();
                     if !is_late && phases.is_http2() {
                         serving.as_mut().graceful_shutdown();
-                    } else {
+                    }
+                    if !drain.is_draining() {
                         leave_by = Some(Instant::now() + LEAVE_WITHIN);
                     }
                 }
                 () = until(leave_by), if leave_by.is_some() && !asked_to_end => {
-                    if !phases.has_spoken() {
-                        break;
+                    match phases.leaving() {
+                        Leaving::Silent => break,
+                        Leaving::Speaking => leave_by = Some(Instant::now() + LEAVE_WITHIN),
+                        Leaving::Free => {
+                            asked_to_end = true;
+                            serving.as_mut().graceful_shutdown();
+                        }
                     }
-                    // A call that is open is answered, and that closes the connection.
-                    asked_to_end = true;
-                    serving.as_mut().graceful_shutdown();
                 }
-                () = &mut draining, if is_told && !asked_to_end => {
-                    if is_late && !phases.has_spoken() {
-                        break;
+                () = &mut draining, if is_told && !has_begun && !asked_to_end => {
+                    has_begun = true;
+                    // One that was told to leave, and is about to call, has its time.
+                    if leave_by.is_none() || phases.leaving() == Leaving::Free {
+                        asked_to_end = true;
+                        serving.as_mut().graceful_shutdown();
                     }
-                    asked_to_end = true;
-                    serving.as_mut().graceful_shutdown();
                 }
                 over_in = &mut over, if goodbye.is_none() => match over_in {
                     Over::Head => {
@@ -479,6 +511,10 @@ async fn open_tls(
             None
         }
         () = drain.draining() => None,
+        () = async {
+            drain.announced().await;
+            tokio::time::sleep(LEAVE_WITHIN).await;
+        } => None,
     }
 }
 

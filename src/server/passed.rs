@@ -12,43 +12,65 @@ use std::io;
 use std::path::Path;
 use tokio::net::{TcpListener, UnixListener};
 
-/// Takes the public listener that was passed to this process, if one was: descriptor 3, where
-/// `LISTEN_FDS` is 1 and `LISTEN_PID` is this process. To be called once, and in a runtime.
-///
-/// # Errors
-/// More than one was passed, or one that isn't a listening socket of TCP or a Unix socket with a
-/// file.
-pub fn take_passed() -> Result<Option<Listener>, PassedError> {
-    let mut passed = ListenFd::from_env();
-    match passed.len() {
-        0 => return Ok(None),
-        1 => {}
-        count => return Err(PassedError::Several(count)),
+/// What was passed to this process.
+pub struct Passed(ListenFd);
+
+impl Passed {
+    /// Claims what `LISTEN_FDS` passes, if `LISTEN_PID` is this process: descriptors from 3 on. To be
+    /// called once, before anything else has descriptors or threads.
+    #[must_use]
+    pub fn claim() -> Self {
+        let is_ours = std::env::var("LISTEN_PID").is_ok_and(|process| {
+            let process = process.parse();
+            process == Ok(std::process::id())
+        });
+        Self(if is_ours {
+            ListenFd::from_env()
+        } else {
+            ListenFd::empty()
+        })
     }
-    if let Ok(Some(listener)) = passed.take_tcp_listener(0) {
-        is_listening(SockRef::from(&listener))?;
+
+    /// The public listener, if one was passed. To be called in a runtime.
+    ///
+    /// # Errors
+    /// More than one was passed, or one that isn't a listening socket of TCP or a Unix socket with a
+    /// file.
+    pub fn open(self) -> Result<Option<Listener>, PassedError> {
+        let Self(mut passed) = self;
+        match passed.len() {
+            0 => return Ok(None),
+            1 => {}
+            count => return Err(PassedError::Several(count)),
+        }
+        if let Ok(Some(listener)) = passed.take_tcp_listener(0) {
+            prove_listening(SockRef::from(&listener))?;
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            return Ok(Some(Listener::of_passed_tcp(listener)));
+        }
+        let Ok(Some(listener)) = passed.take_unix_listener(0) else {
+            return Err(PassedError::Other);
+        };
+        prove_listening(SockRef::from(&listener))?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().map(Path::to_owned);
+        let path = path.ok_or(PassedError::Nameless)?;
         listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        return Ok(Some(Listener::of_passed_tcp(listener)));
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Some(Listener::of_passed_unix(listener, path)))
     }
-    let Ok(Some(listener)) = passed.take_unix_listener(0) else {
-        return Err(PassedError::Other);
-    };
-    is_listening(SockRef::from(&listener))?;
-    let address = listener.local_addr()?;
-    let path = address.as_pathname().map(Path::to_owned);
-    let path = path.ok_or(PassedError::Nameless)?;
-    listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener)?;
-    Ok(Some(Listener::of_passed_unix(listener, path)))
 }
 
-fn is_listening(socket: SockRef<'_>) -> Result<(), PassedError> {
-    if socket.is_listener()? {
-        Ok(())
-    } else {
-        Err(PassedError::Other)
+/// Where the system doesn't tell, the first accept will.
+fn prove_listening(socket: SockRef<'_>) -> Result<(), PassedError> {
+    #[cfg(target_os = "linux")]
+    if !socket.is_listener()? {
+        return Err(PassedError::Other);
     }
+    #[cfg(not(target_os = "linux"))]
+    drop(socket);
+    Ok(())
 }
 
 /// What was passed can't be the public listener.

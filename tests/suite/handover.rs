@@ -2,9 +2,9 @@
 //! and no event is lost, doubled or reordered.
 
 use crate::crash::configure;
-use crate::support::{Http, in_time};
-use crate::support::process::Process;
+use crate::support::process::{LONG_DRAIN, Process};
 use crate::support::upstream::FakeUpstream;
+use crate::support::{Http, in_time};
 use http::{Method, StatusCode};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -147,7 +147,7 @@ async fn run_user(
         assert_eq!(status.unwrap(), 202, "call {count} of {user}");
         count += 1;
         answered.fetch_add(1, Ordering::SeqCst);
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             client.kept = None;
         }
         tokio::time::sleep(Duration::from_millis(3)).await;
@@ -182,7 +182,7 @@ fn assert_delivered(upstream: &FakeUpstream, acknowledged: &HashMap<String, usiz
 async fn no_call_fails_while_one_process_ends_and_the_next_starts_on_the_passed_listener() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let config = configure(directory.path(), upstream.address, "process", &[]);
+    let config = configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]);
     let socket = Socket::open();
     let mut process = socket.start(&config);
     assert_eq!(process.address, socket.address());
@@ -203,7 +203,7 @@ async fn no_call_fails_while_one_process_ends_and_the_next_starts_on_the_passed_
 async fn the_next_process_may_be_started_first_and_waits_for_the_journal() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let config = configure(directory.path(), upstream.address, "disk", &[]);
+    let config = configure(directory.path(), upstream.address, "disk", &[LONG_DRAIN]);
     let socket = Arc::new(Socket::open());
     let process = socket.start(&config);
     let load = Load::start(socket.address());
@@ -226,7 +226,7 @@ async fn the_next_process_may_be_started_first_and_waits_for_the_journal() {
 async fn while_an_old_call_runs_new_ones_are_served_and_readiness_is_down() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let config = configure(directory.path(), upstream.address, "process", &[]);
+    let config = configure(directory.path(), upstream.address, "process", &[LONG_DRAIN]);
     let socket = Socket::open();
     let process = socket.start(&config);
     upstream.close_gate();
@@ -240,8 +240,9 @@ async fn while_an_old_call_runs_new_ones_are_served_and_readiness_is_down() {
     let down = async {
         let ready = async || {
             // On a connection each: the admin listener soon closes those that idle.
-            let answer = Http::default().try_call(admin, Method::GET, "/readyz", &[], "");
-            answer.await.unwrap()
+            let asked = Http::default();
+            let answer = asked.try_call(admin, Method::GET, "/readyz", &[], "").await;
+            answer.unwrap()
         };
         while ready().await.status != StatusCode::SERVICE_UNAVAILABLE {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -270,9 +271,10 @@ async fn while_an_old_call_runs_new_ones_are_served_and_readiness_is_down() {
 async fn connections_that_say_nothing_do_not_hold_up_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start().await;
-    let patient = [
-        ("drain = \"5s\"", "drain = \"1h\"\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\""),
-    ];
+    let patient = [(
+        "drain = \"5s\"",
+        "drain = \"1h\"\nheader_timeout = \"1h\"\nkeepalive_timeout = \"1h\"",
+    )];
     let config = configure(directory.path(), upstream.address, "process", &patient);
     let socket = Socket::open();
     let process = socket.start(&config);
@@ -280,31 +282,52 @@ async fn connections_that_say_nothing_do_not_hold_up_the_end() {
     assert_eq!(idle.post("u", "a").await.unwrap(), 202);
     let mut silent = TcpStream::connect(socket.address()).await.unwrap();
     // So that the silent one was accepted before.
-    assert_eq!(Client::new(socket.address()).post("u", "b").await.unwrap(), 202);
+    assert_eq!(
+        Client::new(socket.address()).post("u", "b").await.unwrap(),
+        202
+    );
     assert_eq!(process.terminate_in_time().await.0, Some(0));
     let mut nothing = Vec::new();
-    in_time("its end", silent.read_to_end(&mut nothing)).await.unwrap();
+    in_time("its end", silent.read_to_end(&mut nothing))
+        .await
+        .unwrap();
     assert!(nothing.is_empty());
     let mut kept = idle.kept.take().unwrap();
-    in_time("its end", kept.read_to_end(&mut nothing)).await.unwrap();
+    in_time("its end", kept.read_to_end(&mut nothing))
+        .await
+        .unwrap();
     assert!(nothing.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_passed_must_be_one_listening_socket() {
     let directory = tempfile::tempdir().unwrap();
-    let config = configure(directory.path(), "127.0.0.1:9".parse().unwrap(), "none", &[]);
+    let config = configure(
+        directory.path(),
+        "127.0.0.1:9".parse().unwrap(),
+        "none",
+        &[],
+    );
     let datagrams = UnixDatagram::unbound().unwrap();
     let connected = std::net::TcpStream::connect(Socket::open().address());
     for (passed, wanted) in [
-        (OwnedFd::from(datagrams), "no listening TCP or Unix stream socket"),
-        (OwnedFd::from(connected.unwrap()), "no listening TCP or Unix stream socket"),
+        (
+            OwnedFd::from(datagrams),
+            "no listening TCP or Unix stream socket",
+        ),
+        (
+            OwnedFd::from(connected.unwrap()),
+            "no listening TCP or Unix stream socket",
+        ),
     ] {
         let (code, said) = Process::try_start_with(passed, &config).err().unwrap();
         assert!(code == Some(2) && said.contains(wanted), "{code:?} {said}");
     }
     let several = Command::new("sh")
-        .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" run --config \"$1\""])
+        .args([
+            "-c",
+            "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" run --config \"$1\"",
+        ])
         .arg(env!("CARGO_BIN_EXE_tidegate"))
         .arg(&config)
         .output()

@@ -214,7 +214,14 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "cli",
         &[
-            &["admin_client", "log", "manual", "page", "service_manager", "units"],
+            &[
+                "admin_client",
+                "log",
+                "manual",
+                "page",
+                "service_manager",
+                "units",
+            ],
             &[
                 "explain",
                 "forget",
@@ -306,6 +313,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             "limits",
             "log",
             "migration",
+            "notify",
             "preview",
             "relay",
             "server",
@@ -367,7 +375,7 @@ const HANDLES: [(&str, &[&str]); 5] = [
     ("Acceptor", &["gateway"]),
     ("CallerLanes", &["gateway", "read"]),
     ("CallerStanding", &["gateway", "read"]),
-    ("Operations", &["admin"]),
+    ("Operations", &["admin", "webhook"]),
     ("Stop", &[]),
 ];
 

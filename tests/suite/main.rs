@@ -62,6 +62,7 @@ mod refusals;
 mod refused;
 mod refused_restart;
 mod relay;
+mod reload;
 mod replay;
 mod replies;
 mod sessions;

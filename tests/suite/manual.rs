@@ -16,11 +16,19 @@ fn said(arguments: &[&str]) -> String {
 #[test]
 fn help_has_the_exit_codes_and_examples_and_the_version_a_commit() {
     let help = said(&["--help"]);
-    for wanted in ["Exit codes:", "Examples:", "  2  it failed at run time", "completions"] {
+    for wanted in [
+        "Exit codes:",
+        "Examples:",
+        "  2  it failed at run time",
+        "completions",
+    ] {
         assert!(help.contains(wanted), "{wanted}: {help}");
     }
     let letters = said(&["dead-letters", "--help"]);
-    assert!(letters.contains("--credential-file new-token.txt"), "{letters}");
+    assert!(
+        letters.contains("--credential-file new-token.txt"),
+        "{letters}"
+    );
     let version = said(&["--version"]);
     let (number, commit) = version.trim().split_once(" (").unwrap();
     assert_eq!(number, format!("tidegate {}", env!("CARGO_PKG_VERSION")));

@@ -40,13 +40,20 @@ fn read_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text
         .parse()
         .map_err(|error| format!("{error}; {allowed}"))?;
-    let has_user = |url: &Uri| url.authority().is_some_and(|one| one.as_str().contains('@'));
+    let has_user = |url: &Uri| {
+        url.authority()
+            .is_some_and(|one| one.as_str().contains('@'))
+    };
     match url.scheme_str() {
-        Some("http" | "https") if url.host().is_some_and(|host| !host.is_empty()) && !has_user(&url) => {
+        Some("http" | "https")
+            if url.host().is_some_and(|host| !host.is_empty()) && !has_user(&url) =>
+        {
             check_name(url.host().unwrap_or_default(), &url)?;
             Ok(url)
         }
-        Some(scheme) => Err(format!("found the scheme {scheme}, or no plain host; {allowed}")),
+        Some(scheme) => Err(format!(
+            "found the scheme {scheme}, or no plain host; {allowed}"
+        )),
         None => Err(format!("found no scheme; {allowed}")),
     }
 }

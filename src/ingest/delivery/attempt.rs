@@ -80,13 +80,13 @@ impl Deliverer {
         let Judged::Each(verdicts) = judged else {
             return judged;
         };
-        for (mut ready, verdict) in std::mem::take(&mut carrier.load).into_iter().zip(verdicts) {
-            ready.batch.answer = answer
+        for (ready, verdict) in std::mem::take(&mut carrier.load).into_iter().zip(verdicts) {
+            let answer = answer
                 .as_ref()
                 .filter(|body| !body.is_empty() && !verdict.takes_all())
                 .map(|body| body.get(..MAX_KEPT).unwrap_or(body))
                 .map(Bytes::copy_from_slice);
-            self.bring_back(ready, verdict);
+            self.bring_back_with(ready, answer, verdict);
         }
         none
     }

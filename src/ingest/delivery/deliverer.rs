@@ -14,6 +14,7 @@ use crate::ingest::settings::{Delivery, Group};
 use crate::logging::AccessLog;
 use crate::metrics::{Attempt, Metrics, OfGroup};
 use crate::upstream::Upstream;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -98,6 +99,11 @@ impl Deliverer {
     }
 
     pub(super) fn bring_back(&self, ready: Ready, verdict: Verdict) {
+        self.bring_back_with(ready, None, verdict);
+    }
+
+    /// With what the application said, if it did not take everything.
+    pub(super) fn bring_back_with(&self, ready: Ready, answer: Option<Bytes>, verdict: Verdict) {
         let Ready { shard, batch, .. } = ready;
         let pause = retry::server(
             self.settings.retry_server,
@@ -105,7 +111,7 @@ impl Deliverer {
             fastrand::f64(),
         );
         if let Some(shard) = self.shards.get(shard) {
-            shard.verdict(batch, verdict, pause);
+            shard.verdict_of((batch, answer), verdict, pause);
         }
     }
 

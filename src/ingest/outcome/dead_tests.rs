@@ -72,7 +72,10 @@ fn letter(key: u64, principal: u8, from: u8, bytes: usize) -> DeadLetter {
 }
 
 fn keys_of(dead: &DeadLetters) -> Vec<u64> {
-    dead.list().iter().map(|shown| shown.key).collect()
+    dead.list(&Selection::default())
+        .iter()
+        .map(|shown| shown.key)
+        .collect()
 }
 
 fn gone(gone: Gone) -> Vec<u64> {
@@ -155,11 +158,11 @@ fn letters_are_bounded_in_bytes_and_one_that_can_have_no_room_takes_nobodys() {
     for key in 1..=100 {
         dead.bury(letter(key, 1, 1, 1_000));
     }
-    let kept = dead.list().len();
+    let kept = dead.list(&Selection::default()).len();
     assert!((10..=19).contains(&kept), "{kept}");
     assert_eq!(gone(dead.bury(letter(101, 1, 1, 30_000))), [101]);
     assert_eq!(
-        (dead.list().len(), dead.count().1),
+        (dead.list(&Selection::default()).len(), dead.count().1),
         (kept, 101 - kept as u64)
     );
 }
@@ -181,11 +184,14 @@ fn digits_name_a_key_and_never_an_id_that_a_client_chose() {
     for (key, id) in [(1, "a"), (2, "1"), (3, "id:1"), (4, "a")] {
         dead.bury(named(key, id));
     }
-    let found = |name| {
-        dead.find(&Selection { name: Some(name.to_owned()), ..Selection::default() })
-            .iter()
-            .map(|letter| letter.key)
-            .collect::<Vec<_>>()
+    let found = |name: &str| {
+        dead.find(&Selection {
+            name: Some(name.to_owned()),
+            ..Selection::default()
+        })
+        .iter()
+        .map(|letter| letter.key)
+        .collect::<Vec<_>>()
     };
     assert_eq!(
         (found("1"), found("2"), found("9")),
@@ -251,7 +257,11 @@ fn the_piles_sums_are_what_a_recount_finds() {
         assert_eq!(pile.strangers.order.len(), pile.strangers.addresses.len());
         assert!(pile.letters.len() <= 16);
     }
-    assert!(dead.find(&Selection::default()).iter().all(|letter| dead.remove(letter.key)));
+    assert!(
+        dead.find(&Selection::default())
+            .iter()
+            .all(|letter| dead.remove(letter.key))
+    );
     let pile = dead.pile.lock();
     assert_eq!(
         (

@@ -80,7 +80,11 @@ impl NewCredential {
 
 fn replace_cookies(context: &mut Context, line: &HeaderValue) -> Result<(), String> {
     let line = line.to_str().map_err(|_| "the Cookie line is no text")?;
-    for pair in line.split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
+    for pair in line
+        .split(';')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+    {
         let name = |pair: &str| pair.split('=').next().unwrap_or_default().trim().to_owned();
         let wanted = name(pair);
         let mut places = context.cookies.iter_mut();

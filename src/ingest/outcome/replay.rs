@@ -104,7 +104,7 @@ impl Operations {
         let user = event.lane.user.as_str();
         let claimed = identity.claimed(&caller);
         let is_claimed = claimed == Some(user);
-        if event.owner.claimed && !is_claimed || claimed.is_some() && !is_claimed {
+        if !is_claimed && (event.owner.claimed || claimed.is_some()) {
             let user = keys::shown_user(event).into_owned();
             return Err(format!("the new credential is not one of the user {user}"));
         }

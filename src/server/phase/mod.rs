@@ -38,6 +38,7 @@ use parking_lot::Mutex;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -66,6 +67,7 @@ struct Shared {
     watcher: AtomicWaker,
     limits: Limits,
     newcomer: Newcomer,
+    told_to_leave: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,17 @@ enum Protocol {
     Http2,
 }
 
+/// How a connection stands that is told to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// Nothing is lost with it: its client has said nothing yet, or over HTTP/2 nothing is open.
+    Silent,
+    /// A head is on its way, or calls of HTTP/2 are open.
+    Speaking,
+    /// It idles, or its call is answered, which ends it.
+    Free,
+}
+
 /// Why a connection's time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
@@ -138,6 +151,7 @@ impl Phases {
             watcher: AtomicWaker::new(),
             limits,
             newcomer,
+            told_to_leave: AtomicBool::new(false),
         }))
     }
 
@@ -211,9 +225,26 @@ impl Phases {
         self.0.state.lock().protocol == Protocol::Http2
     }
 
-    /// The client has sent something of HTTP.
-    pub(super) fn has_spoken(&self) -> bool {
-        self.0.state.lock().protocol != Protocol::Unknown(0)
+    /// How a connection stands that is told to leave.
+    pub(super) fn leaving(&self) -> Leaving {
+        let state = self.0.state.lock();
+        match (state.protocol, state.phase) {
+            (Protocol::Unknown(0), _) => Leaving::Silent,
+            (Protocol::Http2, Phase::Busy { .. }) | (_, Phase::Head { .. }) => Leaving::Speaking,
+            // Its client may not have answered the GOAWAY, and never will.
+            (Protocol::Http2, Phase::Idle { .. }) if !state.write_waits => Leaving::Silent,
+            _ => Leaving::Free,
+        }
+    }
+
+    /// From now on each answer closes its connection.
+    pub(super) fn tell_to_leave(&self) {
+        self.0.told_to_leave.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether each answer closes its connection.
+    pub(super) fn is_told_to_leave(&self) -> bool {
+        self.0.told_to_leave.load(Ordering::Relaxed)
     }
 
     /// A call is open, or an answer waits to be written.

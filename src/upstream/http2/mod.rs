@@ -64,6 +64,22 @@ pub(super) struct Key {
     of_delivery: bool,
 }
 
+impl Key {
+    /// The application did, when it was asked for connections of either kind.
+    fn has_chosen_http1(&self, origins: &HashMap<Self, Origin>) -> bool {
+        let of_both = [true, false].map(|of_delivery| Self {
+            of_delivery,
+            ..self.clone()
+        });
+        let is_http1 = |key| {
+            origins
+                .get(key)
+                .is_some_and(|origin: &Origin| origin.is_http1)
+        };
+        of_both.iter().any(is_http1)
+    }
+}
+
 /// A request that is a delivery has this among its extensions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OfDelivery;
@@ -151,12 +167,8 @@ impl Http2 {
 
     /// The application hasn't chosen HTTP/1.1 for such requests yet.
     pub(super) fn may_carry<B>(&self, request: &Request<B>) -> bool {
-        let has_chosen_http1 = |key: &Key| {
-            let origins = self.0.origins.lock();
-            origins.get(key).is_some_and(|origin| origin.is_http1)
-        };
         self.origin_of(request)
-            .is_some_and(|key| !has_chosen_http1(&key))
+            .is_some_and(|key| !key.has_chosen_http1(&self.0.origins.lock()))
     }
 
     /// A connection with room for a call; none: the application has chosen HTTP/1.1.
@@ -167,10 +179,10 @@ impl Http2 {
         loop {
             let opening = {
                 let mut origins = self.0.origins.lock();
-                let origin = origins.entry(key.clone()).or_default();
-                if origin.is_http1 {
+                if key.has_chosen_http1(&origins) {
                     return Ok(None);
                 }
+                let origin = origins.entry(key.clone()).or_default();
                 if let Some(reserved) = origin.reserve() {
                     return Ok(Some(reserved));
                 }

@@ -53,12 +53,17 @@ impl Process {
         Self::spawn(shell, config).unwrap_or_else(|(code, said)| panic!("exit {code:?}: {said}"))
     }
 
+    /// Starts it so that it reads its file anew whenever that changes, and waits until it serves.
+    pub fn try_start_watching(config: &Path) -> Result<Self, (Option<i32>, String)> {
+        let mut shell = Command::new("sh");
+        let command = "exec \"$0\" \"$@\" --watch";
+        shell.args(["-c", command, env!("CARGO_BIN_EXE_tidegate")]);
+        Self::spawn(shell, config)
+    }
+
     /// Starts it with a socket passed on as a service manager does (sd_listen_fds(3)), and waits
     /// until it serves.
-    pub fn try_start_with(
-        passed: OwnedFd,
-        config: &Path,
-    ) -> Result<Self, (Option<i32>, String)> {
+    pub fn try_start_with(passed: OwnedFd, config: &Path) -> Result<Self, (Option<i32>, String)> {
         let mut shell = Command::new("sh");
         let command = "exec 3<&0 0</dev/null && export LISTEN_FDS=1 LISTEN_PID=$$ && \
                        exec \"$0\" \"$@\"";

@@ -24,10 +24,12 @@ use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, V
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::lanes::window::{
-    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, OfUser, Pending, Seals, Survey, Trace, Verdict,
+    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, OfUser, Pending, Seals, Survey, Trace,
+    Verdict,
 };
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use state::{Hurry, State};
 use std::ops::Range;
@@ -222,6 +224,17 @@ impl Shard {
 
     /// An attempt is over. `pause`: how long a lane with failed events waits.
     pub fn verdict(&self, batch: Batch<Kept>, verdict: Verdict, pause: Duration) {
+        self.verdict_of((batch, None), verdict, pause);
+    }
+
+    /// As [`verdict`](Self::verdict), with what the application said, for the letters of those that
+    /// die of it.
+    pub fn verdict_of(
+        &self,
+        (batch, answer): (Batch<Kept>, Option<Bytes>),
+        verdict: Verdict,
+        pause: Duration,
+    ) {
         let group = batch.key.group;
         let owner = batch.events.first().map(|queued| queued.entry.owner());
         let refused = owner
@@ -229,7 +242,7 @@ impl Shard {
             .map(|owner| owner.principal);
         let now = Instant::now();
         if self
-            .tell(|state| state.lanes.verdict(now, batch, verdict, pause))
+            .tell(|state| state.lanes.verdict_of(now, (batch, answer), verdict, pause))
             .is_err()
         {
             tracing::debug!(

@@ -73,9 +73,6 @@ pub struct Batch<E> {
     pub form: Form,
     /// The upstream's status for its last attempt.
     pub status: Option<u16>,
-    /// What the application said in its last attempt, where it did not take everything: the
-    /// beginning of it.
-    pub answer: Option<Bytes>,
     /// Never empty; in the lane's order.
     pub events: Vec<Queued<E>>,
     /// It was part of something that was refused, and shares no request with other lanes.
@@ -100,7 +97,6 @@ impl<E: Entry> Batch<E> {
             key: key.clone(),
             form,
             status: None,
-            answer: None,
             events: Vec::new(),
             alone: false,
             was_refused: false,
@@ -221,12 +217,8 @@ impl Verdict {
     /// Whether every event was taken.
     #[must_use]
     pub fn takes_all(&self) -> bool {
-        let is_taken = |fate: &Fate| {
-            matches!(
-                fate,
-                Fate::Done(Outcome::Accepted | Outcome::Duplicate)
-            )
-        };
+        let is_taken =
+            |fate: &Fate| matches!(fate, Fate::Done(Outcome::Accepted | Outcome::Duplicate));
         matches!(self, Self::Answered(fates) if fates.iter().all(is_taken))
     }
 

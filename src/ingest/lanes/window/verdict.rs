@@ -6,6 +6,7 @@ use super::{
 };
 use crate::event::{EventId, LaneKey, Outcome, Owner, Reason};
 use crate::ingest::accept::reputation::Grounds;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,6 +17,20 @@ use tokio::time::Instant;
 const AT_FAULT: u32 = 24;
 
 impl<E: Entry> Lanes<E> {
+    /// As [`verdict`](Self::verdict), with what the application said: whoever dies of it died of
+    /// this answer.
+    pub fn verdict_of(
+        &mut self,
+        now: Instant,
+        (batch, answer): (Batch<E>, Option<Bytes>),
+        verdict: Verdict,
+        pause: Duration,
+    ) {
+        self.answer = answer;
+        self.verdict(now, batch, verdict, pause);
+        self.answer = None;
+    }
+
     /// An attempt is over. `pause` is how long a lane with failed events waits.
     pub fn verdict(
         &mut self,
@@ -30,8 +45,6 @@ impl<E: Entry> Lanes<E> {
             return;
         };
         self.trail.note_attempt(now, &batch, &verdict);
-        // Until the end of this verdict: whoever dies of it died of this answer.
-        self.answer = batch.answer.take();
         let owner = self.lane(id).map(|lane| lane.owner);
         let mut others = match owner.filter(|_| verdict == Verdict::Rejected) {
             Some(owner) => self.note_refusal(&owner),
@@ -39,7 +52,6 @@ impl<E: Entry> Lanes<E> {
         };
         let began = self.began.unwrap_or(now);
         let Some(lane) = self.lane_mut(id) else {
-            self.answer = None;
             return;
         };
         lane.set_phase(Phase::Idle);
@@ -108,7 +120,6 @@ impl<E: Entry> Lanes<E> {
             }
         }
         self.give_up(now, id, rules);
-        self.answer = None;
         self.advance_with(id);
         others.retain(|other| *other != id);
         others
