@@ -7,6 +7,7 @@ use crate::demo::{self, DemoOptions, Rhythm};
 use crate::journal::settings::Durability;
 use crate::logging::Format;
 use crate::migration::Change;
+use crate::spans;
 use admin_client::AdminAddress;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -30,10 +31,17 @@ mod parity;
 mod preflight;
 mod units;
 
+/// The version, and the features that the build has.
+const VERSION: &str = if spans::IS_BUILT_IN {
+    concat!(env!("CARGO_PKG_VERSION"), " (with the feature otlp)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate",
-    version,
+    version = VERSION,
     about = "Acknowledges single events at once and forwards them as batches"
 )]
 struct Arguments {

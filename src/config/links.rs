@@ -130,6 +130,7 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         delivery: sections.delivery,
         limits: sections.limits,
         log: sections.log,
+        trace: sections.trace,
         cache: sections.store,
         groups,
         shadow,

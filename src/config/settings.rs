@@ -10,6 +10,7 @@ use crate::logging::LogSettings;
 use crate::migration::shadow::ShadowSettings;
 use crate::route::{CacheRoute, EventRoute, PreviewRoute, Routes, WriteRoute};
 use crate::server::ServerSettings;
+use crate::spans::TraceSettings;
 use crate::upstream::UpstreamSettings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[trace]`; `None`: no span is recorded.
+    pub trace: Option<TraceSettings>,
     /// `[store]`.
     pub cache: CacheSettings,
     /// `[batch.…]`, in the file's order.

@@ -7,7 +7,7 @@ const RANKS: [&[&str]; 12] = [
     &["event", "body", "clock", "json", "keyed", "peer", "tls"],
     // What identity and routes are written in stands below them; so does what counts the memory of
     // bodies.
-    &["template", "memory", "rollout"],
+    &["template", "memory", "rollout", "spans"],
     &[
         "identity", "route", "metrics", "notices", "drain", "recorder", "copies", "logging",
     ],
@@ -103,6 +103,10 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["take"],
             &["client_batch"],
         ],
+    ),
+    (
+        "spans",
+        &[&["settings"], &["off", "otlp"]],
     ),
     (
         "logging",
@@ -307,6 +311,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             "server",
             "shadow",
             "store",
+            "trace",
             "upstream",
             "write",
         ]],

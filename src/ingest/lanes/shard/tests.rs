@@ -18,6 +18,7 @@ use crate::logging::AccessLog;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
 use crate::peer::TrustedProxies;
+use crate::spans::Spans;
 use crate::upstream::headers::HopSettings;
 use crate::upstream::{Http2Use, Upstream, UpstreamSettings};
 use bytes::Bytes;
@@ -242,6 +243,7 @@ impl Scene {
             gates: [].into(),
             clock: Clock::default(),
             access: AccessLog::default(),
+            spans: Spans::default(),
         })
     }
 
