@@ -243,9 +243,6 @@ mod tests {
         assert!((800..1_200).contains(&count), "{count}");
         assert_eq!(draw(&log), drawn);
         let off = AccessLog::default();
-        assert!(
-            off.note_call(CallSpan::default(), || "1".into())
-                .is_none()
-        );
+        assert!(off.note_call(CallSpan::default(), || "1".into()).is_none());
     }
 }

@@ -24,7 +24,7 @@ use off as twin;
 use otlp as twin;
 
 pub use settings::{Encoding, TraceSettings};
-pub(crate) use twin::{BatchSpan, CallSpan, ExchangeSpan};
+pub(crate) use twin::{BatchSpan, CallSpan};
 pub use twin::{Origin, Spans, StartError};
 
 use prometheus::IntCounter;

@@ -104,10 +104,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["client_batch"],
         ],
     ),
-    (
-        "spans",
-        &[&["settings"], &["off", "otlp"]],
-    ),
+    ("spans", &[&["settings"], &["off", "otlp"]]),
     (
         "logging",
         &[&["note", "settings"], &["line"], &["queue"], &["access"]],

@@ -254,9 +254,7 @@ async fn nothing_that_is_secret_is_in_a_span() {
             (Method::GET, "/progress?userId=u&key=MARKER-QUERY", ""),
             (own_method.clone(), "/other?key=MARKER-QUERY", ""),
         ] {
-            sidecar
-                .call(method, path, &headers, body.to_owned())
-                .await;
+            sidecar.call(method, path, &headers, body.to_owned()).await;
         }
     }
     sidecar.flush().await;
@@ -300,8 +298,8 @@ async fn a_collector_that_is_down_is_one_line_of_the_log_and_no_calls_trouble() 
         let name = "tidegate_spans_lost_total ";
         let reached = async {
             loop {
-                let metrics =
-                    Http::default().try_call(process.admin, Method::GET, "/metrics", &[], "");
+                let admin = Http::default();
+                let metrics = admin.try_call(process.admin, Method::GET, "/metrics", &[], "");
                 let text = String::from_utf8(metrics.await.unwrap().body.to_vec()).unwrap();
                 let value = text.lines().find_map(|line| line.strip_prefix(name));
                 if value.is_some_and(|value| value.parse::<u64>().unwrap() >= wanted) {
@@ -371,13 +369,25 @@ fn the_configuration_says_what_is_wrong_with_a_trace_section() {
     std::fs::write(&file, "x-key: 1\nMARKER\n").unwrap();
     let headers = format!("headers_file = {file:?}");
     for (trace, wanted) in [
-        ("sample = 1.5", "trace.sample: found 1.5; allowed is a number from 0 to 1"),
+        (
+            "sample = 1.5",
+            "trace.sample: found 1.5; allowed is a number from 0 to 1",
+        ),
         ("sample = -1", "trace.sample: found -1; allowed"),
-        ("endpoint = \"grpc://h\"", "trace.endpoint: found \"grpc://h\"; allowed is"),
+        (
+            "endpoint = \"grpc://h\"",
+            "trace.endpoint: found \"grpc://h\"; allowed is",
+        ),
         ("endpoint = \"http://u:p@h\"", "trace.endpoint: found"),
         ("protocol = \"grpc\"", "trace.protocol: found"),
-        ("service_name = \"\"", "trace.service_name: found an empty text"),
-        ("headers_file = \"/none\"", "trace.headers_file: /none can't be read"),
+        (
+            "service_name = \"\"",
+            "trace.service_name: found an empty text",
+        ),
+        (
+            "headers_file = \"/none\"",
+            "trace.headers_file: /none can't be read",
+        ),
         (&*headers, "line 2 of"),
     ] {
         let found = read(trace).unwrap_err();

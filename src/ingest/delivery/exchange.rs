@@ -38,12 +38,7 @@ impl Found {
 
 impl Deliverer {
     /// Sends a load and reads the whole reply, within `delivery.timeout`. `span`: of the attempt.
-    pub(super) async fn exchange(
-        &self,
-        group: &Group,
-        load: &[Ready],
-        span: &BatchSpan,
-    ) -> Found {
+    pub(super) async fn exchange(&self, group: &Group, load: &[Ready], span: &BatchSpan) -> Found {
         let _in_flight = InFlight::begin(&self.metrics);
         let mut request = match self.assembler.request(group, load) {
             Ok(Some(request)) => request,

@@ -39,7 +39,7 @@ impl Spans {
         let is_continued = parent.is_some();
         let method = known_method(&parts.method).unwrap_or("HTTP");
         let builder = SpanBuilder::from_name(method).with_kind(SpanKind::Server);
-        let parent = parent.unwrap_or_else(Context::new);
+        let parent = parent.unwrap_or_default();
         let mut span = recorder.tracer.build_with_context(builder, &parent);
         if !span.span_context().is_sampled() {
             return CallSpan::default();
@@ -115,7 +115,7 @@ impl CallSpan {
             span.update_name(format!("{} {route}", call.method));
             span.set_attribute(KeyValue::new("http.route", route.to_owned()));
         }
-        note_status(&mut *span, status, status.is_server_error());
+        note_status(&mut span, status, status.is_server_error());
         span.end();
     }
 }

@@ -9,7 +9,7 @@ mod sampler;
 mod sender;
 
 pub(crate) use batch::BatchSpan;
-pub(crate) use call::{CallSpan, ExchangeSpan};
+pub(crate) use call::CallSpan;
 pub use sender::StartError;
 
 use super::{Counters, TraceSettings};
@@ -95,5 +95,8 @@ fn known_method(method: &Method) -> Option<&'static str> {
 
 /// The attribute that says the method.
 fn method_attribute(method: &Method) -> KeyValue {
-    KeyValue::new("http.request.method", known_method(method).unwrap_or("_OTHER"))
+    KeyValue::new(
+        "http.request.method",
+        known_method(method).unwrap_or("_OTHER"),
+    )
 }

@@ -142,7 +142,10 @@ impl Task {
                     Ok(Err(error)) => error.to_string(),
                     _ => format!("no answer in {TIMEOUT:?}"),
                 };
-                tracing::warn!(error, "the collector takes no spans; they are lost until it does");
+                tracing::warn!(
+                    error,
+                    "the collector takes no spans; they are lost until it does"
+                );
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Which spans are recorded: those whose trace is recorded already, those of batches whose calls are,
 //! and a share of the others.
 
-use opentelemetry::trace::{Link, SamplingDecision, SamplingResult, SpanKind, TraceId, TraceState};
+use opentelemetry::trace::{Link, SpanKind, TraceId, TraceState};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::{Sampler, ShouldSample};
+use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
 
 /// By a trace's own flag; of what begins a trace this share is recorded.
 pub(super) fn sampler_of(share: f64) -> Sampler {

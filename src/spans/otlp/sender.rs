@@ -4,7 +4,9 @@ use crate::spans::{Encoding, TraceSettings};
 use crate::tls;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
 use opentelemetry_http::hyper::HyperClient;
-use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, Protocol, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanExporter as _;
 use std::io;
@@ -55,7 +57,8 @@ pub(super) fn exporter_of(
     };
     let headers = settings.headers.iter().filter_map(|(name, value)| {
         let value = value.to_str().ok()?;
-        Some((name.as_str().to_owned(), value.to_owned()))
+        // The exporter takes them for percent-encoded.
+        Some((name.as_str().to_owned(), value.replace('%', "%25")))
     });
     let endpoint = settings.endpoint.to_string();
     let mut exporter = Exporter::builder()
