@@ -1,6 +1,7 @@
 //! The way to the collector: OTLP over HTTP, on hyper as everything else here.
 
-use crate::spans::{Encoding, TraceSettings};
+use crate::spans::Encoding;
+use crate::spans::TraceSettings;
 use crate::tls;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
 use opentelemetry_http::hyper::HyperClient;
