@@ -2,7 +2,7 @@
 //! that it brings, and a collector that is slow, down or not asked for changes nothing.
 
 use crate::support::collector::{Collector, Span, attribute};
-use crate::support::process::Process;
+use crate::support::process::{Process, run};
 use crate::support::upstream::{FakeUpstream, answer, hang_up};
 use crate::support::{CONFIG, Http, Sidecar};
 use http::{HeaderMap, Method, StatusCode};
@@ -180,6 +180,24 @@ async fn a_batch_has_links_to_the_calls_of_its_events_and_its_request_names_it()
 }
 
 #[tokio::test]
+async fn a_batch_has_128_links_at_most() {
+    let collector = Collector::start().await;
+    let text = with_trace(&collector, "")
+        .replace("flush_at = 4\n", "flush_at = 130\n")
+        .replace("max_events = 4\n", "max_events = 130\n")
+        .replace("1KiB", "64KiB");
+    let sidecar = Sidecar::with(&text, Clock::default()).await;
+    for number in 0..130 {
+        let parent = traceparent(&trace(number), true);
+        post_in(&sidecar, &format!("e{number}"), &parent).await;
+    }
+    let batch = collector.until_span(|span| span.name() == "batch progress");
+    let batch = batch.await;
+    assert_eq!(batch.attribute("tidegate.events"), "130");
+    assert_eq!(batch.links().len(), 128);
+}
+
+#[tokio::test]
 async fn each_attempt_is_a_span_of_its_own() {
     let collector = Collector::start().await;
     let sidecar = start(&collector, "").await;
@@ -333,7 +351,7 @@ async fn spans_that_find_the_queue_full_are_lost_and_counted_and_no_call_waits()
         let answer = sidecar.call(Method::GET, "/elsewhere", &[], "").await;
         assert_eq!(answer.status, StatusCode::OK);
     }
-    sidecar.until_counter("tidegate_spans_lost_total", 1).await;
+    assert!(sidecar.counter("tidegate_spans_lost_total").await > 0);
     assert_eq!(sidecar.counter("tidegate_spans_sent_total").await, 0);
 }
 
@@ -353,6 +371,13 @@ async fn spans_are_written_as_protocol_buffers_unless_json_is_asked_for() {
     assert_eq!(seen.header("content-type"), "application/x-protobuf");
     assert!(String::from_utf8_lossy(&seen.body).contains("tidegate.decision"));
     sidecar.until_counter("tidegate_spans_sent_total", 2).await;
+}
+
+#[test]
+fn the_version_says_that_the_program_can_record_spans() {
+    let (code, said) = run(&["--version"], "config.toml".as_ref(), &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("with the feature otlp"), "{said}");
 }
 
 /// What the configuration makes of a `[trace]`.
