@@ -17,7 +17,7 @@ pub struct Spans(());
 pub(crate) struct CallSpan(());
 
 /// Of a call of which nothing is recorded.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub struct Origin(());
 
 /// Of an exchange of which nothing is recorded.
@@ -47,11 +47,11 @@ impl Spans {
         CallSpan(())
     }
 
-    pub(crate) fn begin_batch(
+    pub(crate) fn begin_batch<'a>(
         &self,
         _: &str,
         _: bool,
-        _: impl Iterator<Item = Origin>,
+        _: impl Iterator<Item = &'a Origin>,
     ) -> BatchSpan {
         BatchSpan
     }

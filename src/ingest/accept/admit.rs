@@ -463,8 +463,8 @@ impl Admitted {
 
     /// The span of the call that it came in.
     #[must_use]
-    pub const fn origin(&self) -> Origin {
-        self.origin
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// How long its id stays known with this outcome; a dead letter's is free again.

@@ -79,7 +79,7 @@ pub(super) fn is_single(load: &[Ready]) -> bool {
 }
 
 /// The spans of the calls whose events it holds.
-pub(super) fn origins_of(load: &[Ready]) -> impl Iterator<Item = Origin> {
+pub(super) fn origins_of(load: &[Ready]) -> impl Iterator<Item = &Origin> {
     let queued = load.iter().flat_map(|ready| ready.batch.events.iter());
     queued.map(|queued| queued.entry.ticket.origin())
 }

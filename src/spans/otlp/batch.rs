@@ -3,8 +3,8 @@
 use super::call::note_status;
 use super::{Origin, Spans, head};
 use http::{HeaderMap, StatusCode};
-use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status};
-use opentelemetry::trace::{TraceContextExt as _, TraceFlags, TraceState, Tracer as _};
+use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status};
+use opentelemetry::trace::{TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::Span;
 
@@ -24,8 +24,10 @@ struct Recorded {
 }
 
 impl Origin {
-    fn context(self) -> Option<SpanContext> {
-        let (trace, span) = self.0?;
+    fn context(&self) -> Option<SpanContext> {
+        let ids = self.0.as_deref()?;
+        let trace = TraceId::from_bytes(ids.trace);
+        let span = SpanId::from_bytes(ids.span);
         let (flags, state) = (TraceFlags::SAMPLED, TraceState::default());
         Some(SpanContext::new(trace, span, flags, false, state))
     }
@@ -35,11 +37,11 @@ impl Spans {
     /// Begins the span of an attempt to deliver events of a group, with links to the spans of the
     /// calls that they came in. A single call that is repeated stays in its own trace; a batch begins
     /// one.
-    pub(crate) fn begin_batch(
+    pub(crate) fn begin_batch<'a>(
         &self,
         group: &str,
         is_single: bool,
-        origins: impl Iterator<Item = Origin>,
+        origins: impl Iterator<Item = &'a Origin>,
     ) -> BatchSpan {
         let Some(recorder) = &self.0 else {
             return BatchSpan(None);

@@ -1,6 +1,6 @@
 //! Spans of calls, and of the exchanges with the application that they bring about.
 
-use super::{Origin, Recorder, Spans, head, known_method, method_attribute};
+use super::{Ids, Origin, Recorder, Spans, head, known_method, method_attribute};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanContext, SpanKind, Status};
@@ -64,7 +64,12 @@ impl CallSpan {
 
     /// Where an event of the call comes from.
     pub(crate) fn origin(&self) -> Origin {
-        let ids = |recorded: &Recorded| (recorded.context.trace_id(), recorded.context.span_id());
+        let ids = |recorded: &Recorded| {
+            Box::new(Ids {
+                trace: recorded.context.trace_id().to_bytes(),
+                span: recorded.context.span_id().to_bytes(),
+            })
+        };
         Origin(self.0.as_deref().map(ids))
     }
 

@@ -14,7 +14,7 @@ pub use sender::StartError;
 
 use super::{Counters, TraceSettings};
 use http::Method;
-use opentelemetry::trace::{SpanId, TraceId, TracerProvider as _};
+use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
@@ -34,9 +34,16 @@ struct Recorder {
     _provider: SdkTracerProvider,
 }
 
-/// The span of the call that an event came in.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Origin(Option<(TraceId, SpanId)>);
+/// The span of the call that an event came in. Boxed, since it lies in each pending event, and most
+/// have none.
+#[derive(Debug, Default)]
+pub struct Origin(Option<Box<Ids>>);
+
+#[derive(Debug)]
+struct Ids {
+    trace: [u8; 16],
+    span: [u8; 8],
+}
 
 impl Spans {
     /// Records spans for the collector of these settings. Nothing is connected yet; spans are sent by
