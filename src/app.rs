@@ -30,6 +30,7 @@ use crate::read::Read;
 use crate::route::{LiveRoutes, Routes};
 use crate::server::descriptors::{self, Caps};
 use crate::server::{self, ListenAddress, Listener, OpenConnections, ServerSettings, ServerTls};
+use crate::spans::Spans;
 use crate::upstream::Upstream;
 use crate::webhook::Webhook;
 use anyhow::Context as _;
@@ -53,6 +54,8 @@ use tracing::Instrument as _;
 const LAST_GROUP: Duration = Duration::from_secs(5);
 /// How long the access log may take for its last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long the last spans may take.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How often a stop says what it waits for.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -106,6 +109,7 @@ pub struct Running {
     others: Vec<JoinHandle<()>>,
     access: AccessLog,
     webhook: Option<Arc<Webhook>>,
+    spans: Spans,
 }
 
 /// Starts a sidecar. Nothing is bound before the configuration is proven: [`Config`] can't be
@@ -194,6 +198,11 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     let exchanges = upstream.exchanges();
     let (recordings, recording_task) = Recordings::new(gateway::unpack_recorded);
     let access = open_access_log(&config.log)?;
+    let spans = match &config.trace {
+        Some(settings) => Spans::start(settings, metrics.spans.clone())
+            .context("spans can't be recorded ([trace])")?,
+        None => Spans::default(),
+    };
     let store = Arc::new(Store::new(config.cache));
     let notices = Arc::new(Notices::new(clock::millis(clock.now())));
     let (observer, observer_task) = Observer::new(observe::Setup {
@@ -220,6 +229,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         clock: clock.clone(),
         watch: Arc::new(observer.clone()),
         access: access.clone(),
+        spans: spans.clone(),
         shards,
     });
     let (
@@ -283,6 +293,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         mirror: Arc::new(shadow.clone()),
         recorder: Arc::new(recordings.clone()),
         access: access.clone(),
+        spans: spans.clone(),
     });
     let (admin, live_task) = Admin::new(admin::Setup {
         listen: config.admin.listen.ip(),
@@ -369,6 +380,7 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
         others,
         access,
         webhook,
+        spans,
     })
 }
 
@@ -742,6 +754,7 @@ impl Running {
         let access = self.access.clone();
         let flushed = tokio::task::spawn_blocking(move || access.flush());
         drop(tokio::time::timeout(LAST_LINES, flushed).await);
+        drop(tokio::time::timeout(LAST_SPANS, self.spans.flush()).await);
         let ledger = self.operations.ledger();
         self.end.begin();
         ledger

@@ -10,6 +10,7 @@ use crate::journal::settings::Durability;
 use crate::logging::Format;
 use crate::migration::Change;
 use crate::server::Passed;
+use crate::spans;
 use crate::version;
 use admin_client::AdminAddress;
 use anyhow::Context as _;
@@ -39,10 +40,22 @@ mod preflight;
 mod service_manager;
 mod units;
 
+/// The version, and the features that the build has.
+const VERSION: &str = if spans::IS_BUILT_IN {
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (",
+        env!("TIDEGATE_COMMIT"),
+        ", with the feature otlp)"
+    )
+} else {
+    version::SHOWN
+};
+
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate",
-    version = version::SHOWN,
+    version = VERSION,
     about = "Acknowledges single events at once and forwards them as batches",
     after_help = manual::ENDING
 )]

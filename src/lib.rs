@@ -22,6 +22,7 @@
 //! | *barrier* | the wait of a read for its user's pending events |
 //! | *hold* | the place of a forwarded call in the order: what is before it goes first, what comes later waits |
 //! | *tag*, *generation* | a name that stored answers are made old by, and how often that was done |
+//! | *span* | what a trace says of one call, exchange or batch |
 //! | *recording* | copies of forwarded calls and their answers, for `tidegate learn` |
 //! | *forward* | to let the application answer a call, which is no error |
 //! | *refuse* | to answer a call with an error of Tidegate's own |
@@ -56,6 +57,7 @@ pub mod version;
 // What rules are written in, and what all that is read stands in.
 pub mod memory;
 pub mod rollout;
+pub mod spans;
 pub mod template;
 
 // Decisions and instruments, pure or nearly.

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::migration::shadow::{Engine, GIVE_UP_AFTER};
 use crate::notices::Notices;
 use crate::route::{EventRoute, Routes};
+use crate::spans::Spans;
 use crate::upstream::headers::HopSettings;
 use crate::upstream::{Http2Use, UNIX, Upstream, UpstreamSettings, port_of};
 use http::Uri;
@@ -276,6 +277,7 @@ pub(super) fn assemble_in_memory(parts: InMemory) -> anyhow::Result<MemoryPath> 
         clock: parts.clock,
         watch: Arc::new(Nobody),
         access: AccessLog::default(),
+        spans: Spans::default(),
         shards: 1,
     })?;
     Ok(MemoryPath {

@@ -132,6 +132,7 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         limits: sections.limits,
         log: sections.log,
         notify: sections.notify,
+        trace: sections.trace,
         cache: sections.store,
         groups,
         shadow,

@@ -10,6 +10,7 @@ use crate::logging::LogSettings;
 use crate::migration::shadow::ShadowSettings;
 use crate::route::{CacheRoute, EventRoute, PreviewRoute, Routes, WriteRoute};
 use crate::server::ServerSettings;
+use crate::spans::TraceSettings;
 use crate::upstream::UpstreamSettings;
 use crate::webhook::NotifySettings;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct Config {
     pub log: LogSettings,
     /// `[notify]`, if it has a url.
     pub notify: Option<NotifySettings>,
+    /// `[trace]`; `None`: no span is recorded.
+    pub trace: Option<TraceSettings>,
     /// `[store]`.
     pub cache: CacheSettings,
     /// `[batch.…]`, in the file's order.

@@ -20,7 +20,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Answers {
     pub(super) identity: Arc<Identity>,
     pub(super) metrics: Arc<Metrics>,
-    /// Calls may have a note for the access log.
+    /// Calls may have a note, for the access log or for a span.
     pub(super) are_noted: bool,
 }
 

@@ -12,7 +12,7 @@
 //! | `touches`, `callers`, `scope` | what a call touches, who makes it, what templates see of it |
 //! | `bodies`, `collect`, `unpack`, `coding` | its body: gathered, kept, without its coding |
 //! | `answers`, `reply` | Tidegate's own answers |
-//! | `noted` | a call's line in the access log |
+//! | `noted` | a call's line in the access log, and its span |
 
 mod answers;
 mod bodies;
@@ -49,6 +49,7 @@ use crate::peer::{Arrived, Connection, Peer, TrustedProxies};
 use crate::read::Read;
 use crate::recorder::Recorder;
 use crate::route::{Found, LiveRoutes};
+use crate::spans::Spans;
 use crate::upstream::Upstream;
 use crate::upstream::headers::{HeadError, normalize};
 use answers::{Answers, fail};
@@ -108,6 +109,8 @@ pub(crate) struct Setup {
     pub(crate) recorder: Arc<dyn Recorder>,
     /// The access log.
     pub(crate) access: AccessLog,
+    /// Records spans.
+    pub(crate) spans: Spans,
 }
 
 /// The public service; clones share everything.
@@ -125,6 +128,7 @@ struct Parts {
     own: OwnPaths,
     recording: Recording,
     access: AccessLog,
+    spans: Spans,
     clock: Clock,
 }
 
@@ -146,7 +150,7 @@ impl Gateway {
         let answers = Answers {
             identity: Arc::clone(&identity),
             metrics,
-            are_noted: setup.access.is_on(),
+            are_noted: setup.access.is_on() || setup.spans.is_on(),
         };
         let clock = setup.clock.clone();
         let callers = Callers {
@@ -211,6 +215,7 @@ impl Gateway {
             own,
             recording,
             access: setup.access,
+            spans: setup.spans,
             clock,
         }))
     }
@@ -235,8 +240,13 @@ impl Gateway {
             Err(error) => return Ok(self.refuse_head(parts, &error)),
         };
         self.give_precedence(&parts, &peer);
-        let Parts { access, clock, .. } = &*self.0;
-        let noted = NotedCall::begin(access, &mut parts, clock);
+        let Parts {
+            access,
+            spans,
+            clock,
+            ..
+        } = &*self.0;
+        let noted = NotedCall::begin((access, spans), &mut parts, clock);
         let body = Body::arriving(body, &parts.headers);
         let request = Request::from_parts(parts, body);
         let Some(noted) = noted else {
@@ -247,8 +257,13 @@ impl Gateway {
     }
 
     fn refuse_head(&self, mut parts: http::request::Parts, error: &HeadError) -> Response<Body> {
-        let Parts { access, clock, .. } = &*self.0;
-        let noted = NotedCall::begin(access, &mut parts, clock);
+        let Parts {
+            access,
+            spans,
+            clock,
+            ..
+        } = &*self.0;
+        let noted = NotedCall::begin((access, spans), &mut parts, clock);
         let response = self.0.answers.refuse_head(error);
         match noted {
             None => response,

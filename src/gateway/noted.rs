@@ -1,5 +1,5 @@
-//! A call that has a line in the access log: what is known of it from its head on, until its line is
-//! handed over with its answer.
+//! A call that has a line in the access log, or a span: what is known of it from its head on, until
+//! its line is handed over with its answer.
 
 use super::answers::request_id;
 use crate::body::Body;
@@ -7,22 +7,28 @@ use crate::cache::policy::fields::CACHE_STATUS;
 use crate::clock::Clock;
 use crate::logging::{AccessLog, CallLine, CallNote, watch_body};
 use crate::route::{EventRoute, Found};
+use crate::spans::Spans;
 use http::request::Parts;
 use http::{Response, header};
 use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A call that has a line.
+/// A call that has a line, or a span.
 pub(super) struct NotedCall {
     line: CallLine,
     began: Instant,
 }
 
 impl NotedCall {
-    /// Notes a call of the sample; its note goes with it.
-    pub(super) fn begin(log: &AccessLog, parts: &mut Parts, clock: &Clock) -> Option<Self> {
-        let note = log.note_call(|| request_id(parts).into())?;
+    /// Notes a call of a sample; its note goes with it.
+    pub(super) fn begin(
+        (log, spans): (&AccessLog, &Spans),
+        parts: &mut Parts,
+        clock: &Clock,
+    ) -> Option<Self> {
+        let span = spans.begin_call(parts);
+        let note = log.note_call(span, || request_id(parts).into())?;
         parts.extensions.insert(note.clone());
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let line = CallLine {
@@ -44,8 +50,12 @@ impl NotedCall {
         &self.line.note
     }
 
-    /// Its line is written when its answer has gone.
+    /// Its span ends with its answer's head; its line is written when its answer has gone.
     pub(super) fn end(self, log: &AccessLog, response: Response<Body>) -> Response<Body> {
+        self.line.note.end_span(response.status());
+        if !self.line.note.has_line() {
+            return response;
+        }
         let line = CallLine {
             status: response.status().as_u16(),
             took: self.began.elapsed(),

@@ -38,6 +38,7 @@ use crate::logging::AccessLog;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::notices::{self, Notices};
+use crate::spans::Spans;
 use crate::upstream::Upstream;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub(crate) struct Setup {
     pub(crate) watch: Arc<dyn Watch>,
     /// The access log.
     pub(crate) access: AccessLog,
+    /// Records spans.
+    pub(crate) spans: Spans,
     /// Tasks that own lanes; at least one.
     pub(crate) shards: usize,
 }
@@ -140,6 +143,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         clock,
         watch,
         access,
+        spans,
         shards,
     } = setup;
     let names: Vec<Arc<str>> = groups.iter().map(|group| Arc::clone(&group.name)).collect();
@@ -247,6 +251,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
         shards: shards.clone(),
         clock: clock.clone(),
         access,
+        spans,
     });
     let shared = Arc::new(Shared {
         groups,

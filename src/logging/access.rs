@@ -6,6 +6,7 @@ use super::queue::Queue;
 use super::settings::Format;
 use crate::body::{Body, BodyError};
 use crate::event::first_eight;
+use crate::spans::CallSpan;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
@@ -43,11 +44,20 @@ impl AccessLog {
         self.0.is_some()
     }
 
-    /// A note for a call that will have a line; `id`: of its request, made where it has none.
-    pub(crate) fn note_call<'a>(&self, id: impl FnOnce() -> Cow<'a, str>) -> Option<CallNote> {
-        let shared = self.0.as_ref()?;
+    /// A note for a call that will have a line, or has a span; `id`: of its request, made where it
+    /// has none.
+    pub(crate) fn note_call<'a>(
+        &self,
+        span: CallSpan,
+        id: impl FnOnce() -> Cow<'a, str>,
+    ) -> Option<CallNote> {
+        if !self.is_on() && !span.is_on() {
+            return None;
+        }
         let id = id();
-        (is_below(&id, shared.below)).then(|| CallNote::new(&id))
+        let shared = self.0.as_ref();
+        let has_line = shared.is_some_and(|shared| is_below(&id, shared.below));
+        (has_line || span.is_on()).then(|| CallNote::new(&id, has_line, span))
     }
 
     pub(crate) fn write_call(&self, line: CallLine) {
@@ -222,13 +232,17 @@ mod tests {
         let log = AccessLog::start(0.25, Format::Json, Box::new(out)).unwrap();
         let draw = |log: &AccessLog| -> Vec<bool> {
             (0..4_000)
-                .map(|number| log.note_call(|| number.to_string().into()).is_some())
+                .map(|number| {
+                    let note = log.note_call(CallSpan::default(), || number.to_string().into());
+                    note.is_some()
+                })
                 .collect()
         };
         let drawn = draw(&log);
         let count = drawn.iter().filter(|is_in| **is_in).count();
         assert!((800..1_200).contains(&count), "{count}");
         assert_eq!(draw(&log), drawn);
-        assert!(AccessLog::default().note_call(|| "1".into()).is_none());
+        let off = AccessLog::default();
+        assert!(off.note_call(CallSpan::default(), || "1".into()).is_none());
     }
 }

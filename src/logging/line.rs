@@ -143,9 +143,10 @@ fn micros(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spans::CallSpan;
 
     fn line(path: &str) -> Line {
-        let note = CallNote::new("r-1");
+        let note = CallNote::new("r-1", true, CallSpan::default());
         note.decide("forwarded", Some("query".into()));
         note.meet_route("/event");
         note.ask_upstream(Duration::from_micros(700));

@@ -1,6 +1,8 @@
 //! What is known of one call on its way, for its line.
 
 use crate::event::EventId;
+use crate::spans::CallSpan;
+use http::StatusCode;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,6 +16,9 @@ pub(crate) struct CallNote(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     request_id: Box<str>,
+    /// The call has a line.
+    has_line: bool,
+    span: CallSpan,
     // Held for a look or a store; each stage of the call writes in its turn.
     noted: Mutex<Noted>,
 }
@@ -29,9 +34,12 @@ pub(super) struct Noted {
 }
 
 impl CallNote {
-    pub(super) fn new(request_id: &str) -> Self {
+    /// `has_line`: the call has a line in the access log, and not only a span.
+    pub(super) fn new(request_id: &str, has_line: bool, span: CallSpan) -> Self {
         Self(Arc::new(Shared {
             request_id: request_id.into(),
+            has_line,
+            span,
             noted: Mutex::default(),
         }))
     }
@@ -39,6 +47,25 @@ impl CallNote {
     /// `X-Request-Id` of the call, or the id that stands in for it.
     pub(crate) fn request_id(&self) -> &str {
         &self.0.request_id
+    }
+
+    /// The call has a line in the access log.
+    pub(crate) fn has_line(&self) -> bool {
+        self.0.has_line
+    }
+
+    /// The call's span.
+    pub(crate) fn span(&self) -> &CallSpan {
+        &self.0.span
+    }
+
+    /// The call was answered so: its span ends.
+    pub(crate) fn end_span(&self, status: StatusCode) {
+        if self.0.span.is_on() {
+            let noted = self.noted();
+            let decided = (noted.decision, noted.reason.as_deref());
+            self.0.span.end(status, decided, noted.route.as_deref());
+        }
     }
 
     /// What is done with the call, and why, each by its one name.

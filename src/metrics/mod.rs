@@ -18,6 +18,7 @@ pub use readings::{AckTimes, MOST_MICROS};
 pub use scrape::{Scrape, float};
 
 use crate::event::{Outcome, Reason};
+use crate::spans;
 use process::Process;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
@@ -82,6 +83,8 @@ pub struct Metrics {
     pub unknown_ids: IntCounter,
     /// Batches refused by the assembler because credentials differed (P3); must stay 0.
     pub mixed_credentials: IntCounter,
+    /// What became of spans.
+    pub spans: spans::Counters,
     /// Acknowledgement latency, seconds, from the request's head to the reply.
     pub ack_seconds: Histogram,
     process: Process,
@@ -234,6 +237,13 @@ impl Metrics {
                 "tidegate_mixed_credentials_total",
                 "Batches refused by the assembler",
             )?,
+            spans: spans::Counters {
+                sent: counter("tidegate_spans_sent_total", "Spans that the collector took")?,
+                lost: counter(
+                    "tidegate_spans_lost_total",
+                    "Spans for which the queue had no room, or that the collector did not take",
+                )?,
+            },
             ack_seconds,
             process: Process::new(),
             registry,

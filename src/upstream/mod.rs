@@ -204,10 +204,16 @@ impl Upstream {
         let body = gather_to_repeat(&head.method, body);
         // A call without a note asks no clock.
         let note = head.extensions.remove::<CallNote>();
-        let noted = note.map(|note| (note, Instant::now()));
+        let noted = note.map(|note| {
+            let span = note.span();
+            let span = span.begin_exchange(&head.method, &head.uri, &mut head.headers);
+            (note, span, Instant::now())
+        });
         let answer = self.ask(Box::new(Request::from_parts(head, body))).await;
-        if let Some((note, asked)) = noted {
+        if let Some((note, span, asked)) = noted {
             note.ask_upstream(asked.elapsed());
+            let said = answer.as_ref().map(Response::status);
+            span.end(said.map_err(UpstreamError::proxy_error));
         }
         self.finish(answer?, upgrade, taken)
     }

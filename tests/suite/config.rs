@@ -233,3 +233,12 @@ fn a_cache_route_says_how_long_it_is_served_stale() {
                   tags: no event makes it old";
     assert!(table.contains(wanted), "{table}");
 }
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn a_trace_section_is_an_error_where_the_program_cannot_record_spans() {
+    let found = with(&format!("{PLAIN}[trace]\nsample = 0.5\n"), &[]).unwrap_err();
+    let wanted = "config.toml:3: trace: found the section, and this program was built without the \
+                  feature otlp";
+    assert!(found.contains(wanted), "{found}");
+}

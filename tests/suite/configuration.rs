@@ -140,7 +140,7 @@ fn every_section_of_the_page_is_one_of_the_program() {
     let tested: Vec<_> = SECTIONS
         .iter()
         .map(|(heading, _)| *heading)
-        .chain(["[preview]"])
+        .chain(["[preview]", "[trace]"])
         .collect();
     assert_eq!(tested, known);
 }
@@ -169,7 +169,10 @@ fn accepted(section: &str, before: &str) -> BTreeSet<String> {
 #[test]
 fn every_key_of_every_section_is_documented_and_no_other() {
     let mut checked = 0;
-    for (section, _) in SECTIONS.into_iter().chain([("[preview]", "")]) {
+    for (section, _) in SECTIONS
+        .into_iter()
+        .chain([("[preview]", ""), ("[trace]", "")])
+    {
         let mut documented: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (key, _) in keys_of(section) {
             let (before, name) = key
@@ -199,7 +202,10 @@ fn every_key_of_every_section_is_documented_and_no_other() {
 #[test]
 fn every_key_with_keys_of_its_own_has_a_row_for_each() {
     let mut checked = 0;
-    for (section, _) in SECTIONS.into_iter().chain([("[preview]", "")]) {
+    for (section, _) in SECTIONS
+        .into_iter()
+        .chain([("[preview]", ""), ("[trace]", "")])
+    {
         let keys = keys_of(section);
         for (key, row) in keys.iter().filter(|(_, row)| row[1].starts_with("`{ ")) {
             let names: Vec<_> = row[1]

@@ -9,7 +9,7 @@ const RANKS: [&[&str]; 12] = [
     ],
     // What identity and routes are written in stands below them; so does what counts the memory of
     // bodies.
-    &["template", "memory", "rollout"],
+    &["template", "memory", "rollout", "spans"],
     &[
         "identity", "route", "metrics", "notices", "drain", "recorder", "copies", "logging",
     ],
@@ -106,6 +106,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["client_batch"],
         ],
     ),
+    ("spans", &[&["settings"], &["off", "otlp"]]),
     (
         "logging",
         &[&["note", "settings"], &["line"], &["queue"], &["access"]],
@@ -319,6 +320,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             "server",
             "shadow",
             "store",
+            "trace",
             "upstream",
             "write",
         ]],

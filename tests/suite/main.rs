@@ -51,6 +51,8 @@ mod modes;
 mod observe;
 mod operations;
 mod order;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod own;
 mod own_reads;
 mod own_writes;

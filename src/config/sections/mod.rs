@@ -23,6 +23,7 @@ mod relay;
 mod server;
 pub(super) mod shadow;
 mod store;
+mod trace;
 pub(super) mod upstream;
 mod write;
 
@@ -36,6 +37,7 @@ use crate::journal::settings::JournalSettings;
 use crate::logging::LogSettings;
 use crate::rollout::Sampling;
 use crate::route::WriteRoute;
+use crate::spans::TraceSettings;
 use crate::upstream::RelayRule;
 use crate::webhook::NotifySettings;
 use batch::Batch;
@@ -86,10 +88,12 @@ pub(super) struct Sections {
     pub(super) caches: Vec<Option<Cache>>,
     /// `[preview]`.
     pub(super) preview: Option<Preview>,
+    /// `[trace]`.
+    pub(super) trace: Option<TraceSettings>,
 }
 
 /// The keys of all sections, in the order in which they are documented.
-pub(super) const SCHEMAS: [&Schema; 19] = [
+pub(super) const SCHEMAS: [&Schema; 20] = [
     &server::SCHEMA,
     &admin::SCHEMA,
     &log::SCHEMA,
@@ -109,6 +113,7 @@ pub(super) const SCHEMAS: [&Schema; 19] = [
     &write::SCHEMA,
     &cache::SCHEMA,
     &preview::SCHEMA,
+    &trace::SCHEMA,
 ];
 
 /// Reads all sections of a file.
@@ -141,6 +146,7 @@ pub(super) fn read(root: Section<'_>) -> Sections {
         writes: root.tops("write").into_iter().map(write::read).collect(),
         caches: root.tops("cache").into_iter().map(cache::read).collect(),
         preview: root.maybe_top("preview").map(preview::read),
+        trace: root.maybe_top("trace").and_then(trace::read),
     };
     root.finish();
     sections

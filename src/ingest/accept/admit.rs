@@ -10,6 +10,7 @@ use crate::ingest::settings::Envelope;
 use crate::journal::Ticket;
 use crate::keyed::Keyed;
 use crate::metrics::Metrics;
+use crate::spans::Origin;
 use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
 use std::collections::VecDeque;
@@ -316,6 +317,8 @@ pub struct Admitted {
     keep: Duration,
     state: Stage,
     share: Share,
+    /// The span of the call that it came in, if there is one; no start finds it again.
+    origin: Origin,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -397,6 +400,7 @@ impl Admitter {
             keep,
             state,
             share,
+            origin: Origin::default(),
         }
     }
 
@@ -447,6 +451,20 @@ impl Admitted {
     #[must_use]
     pub const fn seen(&self) -> [u8; 16] {
         self.key.0
+    }
+
+    /// The same, of an event that came in the call of this span.
+    #[must_use]
+    pub fn with_origin(self, origin: Origin) -> Self {
+        let mut admitted = self;
+        admitted.origin = origin;
+        admitted
+    }
+
+    /// The span of the call that it came in.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// How long its id stays known with this outcome; a dead letter's is free again.

@@ -5,7 +5,9 @@ use crate::clock::{iso, millis};
 use crate::event::UserId;
 use crate::identity::Caller;
 use crate::json::Object;
+use crate::logging::CallNote;
 use crate::route::Params;
+use crate::spans::{self, Origin};
 use crate::template::{Found, Lookup, Source};
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -45,6 +47,15 @@ impl<'a> Call<'a> {
             drawn,
             still,
         }
+    }
+
+    /// Its span, for the span of the batch that its event goes in.
+    pub(super) fn origin(&self) -> Origin {
+        if !spans::IS_BUILT_IN {
+            return Origin::default();
+        }
+        let note = self.caller.parts().extensions.get::<CallNote>();
+        note.map_or_else(Origin::default, |note| note.span().origin())
     }
 
     /// Whether a template that writes meanwhile draws what differs from try to try.

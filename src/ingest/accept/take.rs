@@ -17,6 +17,7 @@ use crate::ingest::settings::Group;
 use crate::journal::More;
 use crate::rollout::Mode;
 use crate::route::EventRoute;
+use crate::spans::Origin;
 use bytes::Bytes;
 
 /// An event that may be kept, and what is said when it is.
@@ -25,6 +26,7 @@ pub struct Prepared {
     event: Event,
     admission: Admission,
     succession: Option<Succession>,
+    origin: Origin,
     ack: Ack,
     /// Something else is said of an event that is known.
     differs_if_known: bool,
@@ -55,6 +57,8 @@ pub(in crate::ingest) struct Arrival {
     pub(in crate::ingest) share: Option<Share>,
     /// Its caller's session succeeded another one.
     succession: Option<Succession>,
+    /// Its call's span.
+    origin: Origin,
 }
 
 impl Arrival {
@@ -71,6 +75,7 @@ impl Arrival {
             fits,
             share: None,
             succession,
+            origin: call.origin(),
         }
     }
 }
@@ -165,13 +170,17 @@ impl Acceptor {
             self.admit(decoder.group, &mut arrival, looked)?
         };
         let Arrival {
-            event, succession, ..
+            event,
+            succession,
+            origin,
+            ..
         } = arrival;
         let unmapped = (unmapped > 0).then(|| (route.path.source().into(), unmapped as u64));
         Ok(Prepared {
             event,
             admission,
             succession,
+            origin,
             ack,
             differs_if_known: route.ack.duplicate.is_some(),
             unmapped,
@@ -191,6 +200,7 @@ impl Acceptor {
             event,
             admission,
             succession,
+            origin,
             ack,
             differs_if_known,
             unmapped,
@@ -206,7 +216,8 @@ impl Acceptor {
                 }
             }
             Admission::New(key, share) => {
-                let is_new = self.store(event, (key, share), succession).await?;
+                let stored = self.store(event, (key, share), succession, origin);
+                let is_new = stored.await?;
                 if !is_new && differs_if_known {
                     return Ok(None);
                 }
@@ -324,6 +335,7 @@ impl Acceptor {
         event: Event,
         (key, share): (SeenKey, Share),
         succession: Option<Succession>,
+        origin: Origin,
     ) -> Result<bool, Decline> {
         let shared = &self.0;
         let keep = shared
@@ -331,7 +343,7 @@ impl Acceptor {
             .get(event.lane.group.0)
             .map_or_else(Default::default, |group| group.max_age);
         let admitted = match shared.admitter.admit(key, &event, keep, share).await {
-            Ok(admitted) => admitted,
+            Ok(admitted) => admitted.with_origin(origin),
             Err(Claim::Other) => return Err(Decline::Forward(Forward::OtherContent)),
             Err(Claim::Known | Claim::New) => return Ok(false),
         };
@@ -364,7 +376,13 @@ impl Acceptor {
         let (key, is_new) = match self.admit(group, &mut arrival, looked)? {
             Admission::Known(key) | Admission::OffUndecided(key) => (key, false),
             Admission::New(key, share) => {
-                let stored = self.store(arrival.event, (key, share), arrival.succession);
+                let Arrival {
+                    event,
+                    succession,
+                    origin,
+                    ..
+                } = arrival;
+                let stored = self.store(event, (key, share), succession, origin);
                 (key, stored.await?)
             }
         };

@@ -11,6 +11,7 @@ use crate::identity::keys;
 use crate::ingest::settings::Group;
 use crate::logging::DeliveryLine;
 use crate::metrics::{Attempt, Label as _};
+use crate::spans::BatchSpan;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -53,7 +54,8 @@ impl Deliverer {
             return none;
         };
         let began = Instant::now();
-        let found = self.exchange(group, &carrier.load).await;
+        let span = self.begin_span(group, &carrier.load);
+        let found = self.exchange(group, &carrier.load, &span).await;
         self.tell(&carrier.load, &found, began.elapsed());
         if let Found::Reply(status, headers, _) = &found {
             carrier
@@ -66,7 +68,10 @@ impl Deliverer {
             Found::Reply(_, _, body) => Some(body.clone()),
             _ => None,
         };
+        let (tries, status) = (load::count_retries(&carrier.load) + 1, found.status());
         let (judged, attempt) = self.judge(group, &mut carrier.load, found);
+        let events = load::count_events(&carrier.load);
+        span.end(events, tries, status, attempt.as_str());
         log(group, &carrier.load, attempt, began);
         self.access.write_delivery(|| DeliveryLine {
             at: self.assembler.clock.now(),
@@ -89,6 +94,11 @@ impl Deliverer {
             self.bring_back_with(ready, answer, verdict);
         }
         none
+    }
+
+    fn begin_span(&self, group: &Group, load: &[Ready]) -> BatchSpan {
+        let (is_single, origins) = (load::is_single(load), load::origins_of(load));
+        self.spans.begin_batch(&group.name, is_single, origins)
     }
 
     /// Tells of a delivery, where somebody wants to hear of it.

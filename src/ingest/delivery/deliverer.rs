@@ -13,6 +13,7 @@ use crate::ingest::lanes::window::Verdict;
 use crate::ingest::settings::{Delivery, Group};
 use crate::logging::AccessLog;
 use crate::metrics::{Attempt, Metrics, OfGroup};
+use crate::spans::Spans;
 use crate::upstream::Upstream;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -31,6 +32,7 @@ pub struct Deliverer {
     pub(super) reputation: Arc<Reputation>,
     pub(super) shards: Vec<Arc<Shard>>,
     pub(super) access: AccessLog,
+    pub(super) spans: Spans,
     // Held for a look and a count.
     pub(super) gates: Arc<[Mutex<Gate>]>,
 }
@@ -59,6 +61,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The access log.
     pub access: AccessLog,
+    /// Records spans.
+    pub spans: Spans,
 }
 
 impl Deliverer {
@@ -77,6 +81,7 @@ impl Deliverer {
             shards,
             clock,
             access,
+            spans,
         } = parts;
         let assembler = Assembler { identity, clock };
         let counters = groups
@@ -95,6 +100,7 @@ impl Deliverer {
             shards,
             gates,
             access,
+            spans,
         }
     }
 

@@ -7,6 +7,7 @@ use super::load::Ready;
 use super::request::Outgoing;
 use crate::ingest::settings::{Group, Shape, Target};
 use crate::metrics::Metrics;
+use crate::spans::BatchSpan;
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -25,11 +26,21 @@ pub(super) enum Found {
     Unsendable(&'static str),
 }
 
+impl Found {
+    /// The status of the reply.
+    pub(super) const fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Reply(status, ..) => Some(*status),
+            Self::Supposed(_) | Self::Network(_) | Self::Unsendable(_) => None,
+        }
+    }
+}
+
 impl Deliverer {
-    /// Sends a load and reads the whole reply, within `delivery.timeout`.
-    pub(super) async fn exchange(&self, group: &Group, load: &[Ready]) -> Found {
+    /// Sends a load and reads the whole reply, within `delivery.timeout`. `span`: of the attempt.
+    pub(super) async fn exchange(&self, group: &Group, load: &[Ready], span: &BatchSpan) -> Found {
         let _in_flight = InFlight::begin(&self.metrics);
-        let request = match self.assembler.request(group, load) {
+        let mut request = match self.assembler.request(group, load) {
             Ok(Some(request)) => request,
             Ok(None) => return Found::Unsendable("it has no address"),
             Err(MixedCredentials) => {
@@ -37,6 +48,7 @@ impl Deliverer {
                 return Found::Unsendable("its events differ in credential");
             }
         };
+        span.write_parent(request.request.headers_mut());
         let Some(upstream) = &self.upstream else {
             return Found::Supposed(dry_run::check(group, load, request).await);
         };

@@ -6,6 +6,7 @@ use super::pack::Parcel;
 use crate::event::{Carried, Owner};
 use crate::ingest::lanes::shard::Kept;
 use crate::ingest::lanes::window::{Batch, Form};
+use crate::spans::Origin;
 use uuid::Uuid;
 
 /// A batch that may go.
@@ -69,6 +70,18 @@ pub(super) fn count_events(load: &[Ready]) -> usize {
 /// Attempts in a row that got no answer.
 pub(super) fn count_retries(load: &[Ready]) -> u32 {
     load.iter().map(|ready| ready.retries).max().unwrap_or(0)
+}
+
+/// It repeats one call.
+pub(super) fn is_single(load: &[Ready]) -> bool {
+    load.first()
+        .is_some_and(|ready| ready.batch.form == Form::Single)
+}
+
+/// The spans of the calls whose events it holds.
+pub(super) fn origins_of(load: &[Ready]) -> impl Iterator<Item = &Origin> {
+    let queued = load.iter().flat_map(|ready| ready.batch.events.iter());
+    queued.map(|queued| queued.entry.ticket.origin())
 }
 
 /// How often the event failed that did most often.

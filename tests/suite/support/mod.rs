@@ -3,6 +3,8 @@
 
 pub mod calls;
 pub mod certificates;
+#[cfg(feature = "otlp")]
+pub mod collector;
 pub mod fronts;
 pub mod process;
 pub mod upstream;

@@ -6,7 +6,7 @@
 //! | the client's address | its newest call |
 //! | headers and cookies that say nothing of the caller (`Accept-Language`, balancers' cookies) | its newest call |
 //! | any other header or cookie | all its calls, where they agree; else left out |
-//! | trace and request ids | no call; the batch begins a trace of its own |
+//! | trace and request ids | no call; the batch begins a trace of its own, or that of its span |
 //!
 //! A single call that is repeated is the call as it came.
 
