@@ -5,7 +5,7 @@
 //! answer. It is sent when something has changed since the last one that was taken, at most once in
 //! `min_interval`, so that a thousand dead letters are one message. One that isn't taken is sent
 //! again after that time, with what is true then. Nothing waits for it but the end of a stop, for
-//! [`LAST_MESSAGE`].
+//! two seconds.
 
 use crate::body::Body;
 use crate::ingest::Operations;
