@@ -223,6 +223,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
                 "service_manager",
                 "units",
             ],
+            &["failure", "serve"],
             &[
                 "explain",
                 "forget",
@@ -233,6 +234,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
                 "parity",
                 "preflight",
             ],
+            &["arguments"],
         ],
     ),
     (
