@@ -373,6 +373,12 @@ impl Tag {
         [Self(number ^ first_eight(&principal.0)), Self(!number)]
     }
 
+    /// One principal's own tag, as another's.
+    #[must_use]
+    pub fn handed(self, from: Principal, to: Principal) -> Self {
+        Self(self.0 ^ first_eight(&from.0) ^ first_eight(&to.0))
+    }
+
     /// A tag of this name that is one principal's own.
     #[must_use]
     pub fn own(name: &str, principal: Principal) -> Self {

@@ -3,7 +3,6 @@
 use super::reply::{json, refuse_method, text};
 use super::setup::Setup;
 use crate::body::Body;
-use crate::event::UserId;
 use http::{Method, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
@@ -19,7 +18,7 @@ pub(super) async fn answer_user(setup: &Setup, asked: &Method, path: &str) -> Re
     let Ok(name) = percent_decode_str(name).decode_utf8() else {
         return text(StatusCode::BAD_REQUEST, "the user is not UTF-8\n");
     };
-    let user = match UserId::try_new(&name) {
+    let user = match setup.operations.find_user_id(&name) {
         Ok(user) => user,
         Err(error) => return text(StatusCode::BAD_REQUEST, &format!("the user: {error}\n")),
     };
@@ -40,6 +39,8 @@ pub(super) async fn answer_user(setup: &Setup, asked: &Method, path: &str) -> Re
                 return text(StatusCode::INTERNAL_SERVER_ERROR, "it ended early\n");
             };
             setup.store.clear();
+            // Nothing that was asked for before is stored either.
+            setup.tags.move_all();
             tracing::info!(
                 pending = erased.pending,
                 dead_letters = erased.dead_letters,

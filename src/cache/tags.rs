@@ -111,6 +111,13 @@ impl Tags {
             .filter_map(move |of| self.own(tag, of))
     }
 
+    /// All generations move: whatever was asked for before is old.
+    pub fn move_all(&self) {
+        for slot in &self.all {
+            slot.generation.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// An event that touches these tags is about to be kept: generations move, and it counts as
     /// pending.
     pub fn mark(&self, tags: &[Tag], of: Waiting) {

@@ -94,8 +94,9 @@ pub struct End {
 pub struct More {
     /// The key of its id among the seen ones.
     pub seen: [u8; 16],
-    /// The dead letter that it was, which the event's frame ends.
-    pub replaces: Option<u64>,
+    /// The dead letter that it was, which the event's frame ends, and the credential that the letter
+    /// had.
+    pub replaces: Option<(u64, Fingerprint)>,
     /// Bytes that count against `max_bytes` beside the events: contexts.
     pub beside: u64,
     /// Its caller's session succeeded another one.

@@ -119,13 +119,16 @@ async fn letters_are_listed_replayed_and_dropped_by_reason_and_group() {
 
 /// A token that says whose it is; nothing here looks at its signature.
 fn token_of(user: &str, number: u32) -> String {
+    token_with(&format!("{{\"sub\":\"{user}\",\"number\":{number}}}"))
+}
+
+fn token_with(claims: &str) -> String {
     use base64::Engine as _;
     let part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
-    let claims = format!("{{\"sub\":\"{user}\",\"number\":{number}}}");
     format!(
         "Bearer {}.{}.c2ln",
         part("{\"alg\":\"HS256\"}"),
-        part(&claims)
+        part(claims)
     )
 }
 
@@ -155,6 +158,7 @@ async fn a_replay_goes_with_a_new_credential_of_the_same_user_and_of_no_other() 
         run(&arguments, &config, &[])
     };
     let line = format!("Authorization: {new}\n");
+    let expired = token_with("{\"sub\":\"u\",\"exp\":1000}");
     for (which, lines, wanted) in [
         (&["--all"][..], &*line, "the letters are of 2 users"),
         (&["b"], &line, "the new credential is not one of the user v"),
@@ -162,6 +166,11 @@ async fn a_replay_goes_with_a_new_credential_of_the_same_user_and_of_no_other() 
             &["a"],
             "Cookie: session=1",
             "it came without a cookie session",
+        ),
+        (
+            &["a"],
+            &format!("Authorization: {expired}"),
+            "the new credential has expired",
         ),
         (
             &["a"],

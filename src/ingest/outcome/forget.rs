@@ -4,9 +4,9 @@
 //! ledger balances at every moment (P2), and the letter is dropped at once, as all other letters of
 //! the user are. What is on its way to the application has its outcome first.
 
-use crate::event::UserId;
+use crate::event::{IdError, UserId};
 use crate::ingest::Operations;
-use crate::ingest::lanes::window::OfUser;
+use crate::ingest::lanes::window::{GivenUp, OfUser};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -45,35 +45,44 @@ impl Operations {
         }
     }
 
-    /// Erases it; what was erased, and with `in_flight` what is still on its way after ten seconds.
+    /// Erases it, durably; what was erased, and with `in_flight` what is still on its way after ten
+    /// seconds.
     ///
     /// # Cancel safety
     /// What was begun goes on until it is done: this must be spawned.
     pub async fn forget_user(&self, user: &UserId) -> KeptOfUser {
         let shared = &self.0;
         let until = Instant::now() + PATIENCE;
-        let mut erased = KeptOfUser::default();
-        // Letters that this makes are no letters that were there.
-        let mut made = 0;
+        let (mut erased, mut given_up, mut dropped) =
+            (KeptOfUser::default(), GivenUp::default(), 0);
         loop {
-            let mut pending = OfUser::default();
             for shard in &shared.shards {
-                pending += shard.forget_user(user);
+                given_up += shard.give_up_user(user);
             }
-            erased.pending += pending.waiting;
-            made += pending.waiting;
-            let dropped = self.drop_letters_of(user);
-            let of_these = made.min(dropped);
-            made -= of_these;
-            erased.dead_letters += dropped - of_these;
+            // ORDER: settled before its letter is dropped; else that would be made afterwards.
+            let is_settled = shared.shards.iter().all(|shard| shard.is_settled());
+            dropped += self.drop_letters_of(user);
             erased.lives += shared.lives.forget_user(user);
-            erased.in_flight = pending.in_flight;
-            let is_done = pending == OfUser::default() && made == 0;
+            let left = self.count_user(user);
+            let is_done = left == KeptOfUser::default() && is_settled;
             if is_done || Instant::now() >= until {
-                return erased;
+                erased.pending = given_up.events;
+                erased.dead_letters = dropped.saturating_sub(given_up.letters);
+                erased.in_flight = left.in_flight;
+                break;
             }
             tokio::time::sleep(LOOK).await;
         }
+        shared.journal.write_queued().await;
+        erased
+    }
+
+    /// The user of this name, spelled as events have it.
+    ///
+    /// # Errors
+    /// No user has such a name.
+    pub fn find_user_id(&self, name: &str) -> Result<UserId, IdError> {
+        UserId::try_new(&self.0.identity.spelled(name.to_owned()))
     }
 
     fn drop_letters_of(&self, user: &UserId) -> u64 {

@@ -3,6 +3,7 @@
 
 use crate::event::Context;
 use http::{HeaderName, HeaderValue, header};
+use std::collections::HashSet;
 
 /// Header lines, one value each.
 #[derive(Clone)]
@@ -63,7 +64,7 @@ impl NewCredential {
     pub(super) fn replace_in(&self, context: &mut Context) -> Result<(), String> {
         for (name, value) in &self.0 {
             if *name == header::COOKIE {
-                replace_cookies(context, value)?;
+                replace_in_order(&mut context.cookies, value)?;
                 continue;
             }
             let places = context.headers.iter_mut();
@@ -78,8 +79,9 @@ impl NewCredential {
     }
 }
 
-fn replace_cookies(context: &mut Context, line: &HeaderValue) -> Result<(), String> {
+fn replace_in_order(cookies: &mut [Box<str>], line: &HeaderValue) -> Result<(), String> {
     let line = line.to_str().map_err(|_| "the Cookie line is no text")?;
+    let mut given = HashSet::new();
     for pair in line
         .split(';')
         .map(str::trim)
@@ -87,12 +89,20 @@ fn replace_cookies(context: &mut Context, line: &HeaderValue) -> Result<(), Stri
     {
         let name = |pair: &str| pair.split('=').next().unwrap_or_default().trim().to_owned();
         let wanted = name(pair);
-        let mut places = context.cookies.iter_mut();
-        let place = places.find(|place| name(place) == wanted);
-        let place = place.ok_or_else(|| {
-            format!("it came without a cookie {wanted} that is a part of its credential")
-        })?;
-        *place = pair.into();
+        if !given.insert(wanted.clone()) {
+            return Err(format!("the new credential has the cookie {wanted} twice"));
+        }
+        let places = cookies.iter_mut();
+        let mut places: Vec<_> = places.filter(|place| name(place) == wanted).collect();
+        match places.as_mut_slice() {
+            [place] => **place = pair.into(),
+            [] => {
+                return Err(format!(
+                    "it came without a cookie {wanted} that is a part of its credential"
+                ));
+            }
+            _ => return Err(format!("it came with the cookie {wanted} several times")),
+        }
     }
     Ok(())
 }
@@ -116,6 +126,32 @@ mod tests {
             let error = NewCredential::try_new(text).unwrap_err();
             assert!(!error.to_string().contains("s3cret"));
             assert_eq!(error, wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_takes_the_place_of_the_one_of_its_name_and_of_no_other() {
+        let replaced = |there: &[&str], line: &str| {
+            let mut cookies: Vec<Box<str>> = there.iter().map(|one| (*one).into()).collect();
+            let line = HeaderValue::from_str(line).unwrap();
+            replace_in_order(&mut cookies, &line).map(|()| cookies.join("; "))
+        };
+        assert_eq!(replaced(&["a=1", "b=2"], "b=3").unwrap(), "a=1; b=3");
+        for (there, line, wanted) in [
+            (&["a=1"][..], "b=3", "it came without a cookie b"),
+            (
+                &["a=1", "a=2"],
+                "a=3",
+                "it came with the cookie a several times",
+            ),
+            (
+                &["a=1"],
+                "a=2; a=3",
+                "the new credential has the cookie a twice",
+            ),
+        ] {
+            let error = replaced(there, line).unwrap_err();
+            assert!(error.starts_with(wanted), "{error}");
         }
     }
 }

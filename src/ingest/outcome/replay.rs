@@ -2,7 +2,7 @@
 
 use super::dead::{DeadLetter, Selection};
 use super::new_credential::NewCredential;
-use crate::event::{Carried, Context, Event, GroupIndex, Principal, Realm, Reason};
+use crate::event::{Carried, Context, Event, GroupIndex, Principal, Realm, Reason, Tag};
 use crate::identity::keys;
 use crate::ingest::Operations;
 use crate::ingest::accept::shares::{Address, Holder};
@@ -37,6 +37,18 @@ fn user_of(letter: &DeadLetter) -> (Realm, &str, Option<Principal>) {
     (owner.realm, lane.user.as_str(), alone)
 }
 
+/// What the event makes old is its new principal's. Of an event whose host is known the tag before
+/// the last is its principal's own (`accept/decode.rs`).
+fn hand_tags(tags: &Arc<[Tag]>, before: Principal, context: &Context) -> Arc<[Tag]> {
+    let mut tags = tags.to_vec();
+    if context.host.is_some()
+        && let [.., own, _] = tags.as_mut_slice()
+    {
+        *own = own.handed(before, context.keys.principal);
+    }
+    tags.into()
+}
+
 impl Operations {
     /// Replays the dead letters that are meant: oldest first, at most [`REPLAYS_PER_SECOND`]; with
     /// the credential that each came with, or with a new one, which is then kept with them.
@@ -59,19 +71,14 @@ impl Operations {
         let credential = credential.map(Arc::new);
         let mut pace = tokio::time::interval(Duration::from_secs(1) / REPLAYS_PER_SECOND);
         let mut done = Replayed::default();
-        for mut letter in letters {
+        for letter in letters {
             pace.tick().await;
             let id = letter.event.id.as_str().to_owned();
             let ingest = self.clone();
             let credential = credential.clone();
             // A letter that has left the pile comes back to it, or is pending, whoever waits for
             // the answer by then.
-            let replayed = tokio::spawn(async move {
-                if let Some(credential) = credential {
-                    ingest.change_credential(&mut letter, &credential)?;
-                }
-                ingest.replay_one(letter).await
-            });
+            let replayed = tokio::spawn(async move { ingest.replay_one(letter, credential).await });
             match replayed
                 .await
                 .unwrap_or_else(|error| Err(error.to_string()))
@@ -114,10 +121,16 @@ impl Operations {
             ..context.clone()
         };
         let address = Address::of_event(event);
-        event.context = shared
-            .contexts
-            .share(&keys, address, || renewed)
-            .map_err(|error| error.to_string())?;
+        let shared_context = shared.contexts.share(&keys, address, || renewed);
+        let renewed_context = shared_context.map_err(|error| error.to_string())?;
+        let expires = caller.expires_at();
+        let life = expires.map(|at| at.duration_since(shared.clock.now()).unwrap_or_default());
+        if life.is_some_and(|life| life.is_zero()) {
+            return Err("the new credential has expired".to_owned());
+        }
+        event.token_life = life;
+        event.tags = hand_tags(&event.tags, event.owner.principal, &renewed_context);
+        event.context = renewed_context;
         event.owner = event.context.owner(event.owner.claimed);
         event.lane.credential = keys.fingerprint;
         // P3: nothing says yet that the service may speak for it.
@@ -126,8 +139,16 @@ impl Operations {
         Ok(())
     }
 
-    async fn replay_one(&self, letter: DeadLetter) -> Result<(), String> {
+    async fn replay_one(
+        &self,
+        mut letter: DeadLetter,
+        credential: Option<Arc<NewCredential>>,
+    ) -> Result<(), String> {
         let shared = &self.0;
+        let untouched = letter.clone();
+        if let Some(credential) = credential {
+            self.change_credential(&mut letter, &credential)?;
+        }
         let DeadLetter {
             key,
             group,
@@ -169,7 +190,7 @@ impl Operations {
         let (seen, beside) = (admitted.seen(), shared.contexts.bytes());
         let more = More {
             seen,
-            replaces: Some(key),
+            replaces: Some((key, untouched.event.lane.credential)),
             beside,
             succession: None,
         };
@@ -179,19 +200,11 @@ impl Operations {
             return Err("it was dropped or replayed by somebody else".to_owned());
         }
         shared.admitter.metrics.ledgers.revive();
-        let back = event.clone();
         match shared.journal.append(shard, event, admitted, more).await {
             Ok(_) => Ok(()),
             Err(error) => {
                 shared.admitter.metrics.ledgers.unrevive();
-                let letter = DeadLetter {
-                    event: back,
-                    key,
-                    group,
-                    reason,
-                    ..letter
-                };
-                let gone = shared.dead.bury(letter);
+                let gone = shared.dead.bury(untouched);
                 shared.journal.drop_letters(&gone);
                 Err(error.to_string())
             }

@@ -154,10 +154,15 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
         let Waiting {
             shard,
             mut journaled,
+            replaced,
             answer,
-            ..
         } = waiting;
         let seq = journaled.seq();
+        let credential = journaled.event().lane.credential;
+        if let Some(replaced) = replaced.filter(|replaced| replaced.credential != credential) {
+            let index = &mut self.shared.queue().index;
+            index.release_context(replaced.credential);
+        }
         journaled.ticket.kept();
         // ORDER: to the tail before the answer, so that a caller that hears the acknowledgement
         // finds it there. Without a tail the process is ending, and the event waits on disk for the

@@ -27,7 +27,7 @@ use super::record::{self, RefusalRecord};
 use super::vault::Draft;
 use crate::event::{Context, Event, Fingerprint, Principal, Succession};
 use index::Kept;
-use queue::{Answer, Queue, Settle, Waiting};
+use queue::{Answer, Queue, Replaced, Settle, Waiting};
 use shared::Shared;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -44,8 +44,8 @@ pub struct Append<T> {
     pub draft: Draft,
     /// The obligation.
     pub ticket: T,
-    /// The dead letter that it was, which the event's frame ends.
-    pub replaces: Option<u64>,
+    /// The dead letter that it was, which the event's frame ends, and the letter's credential.
+    pub replaces: Option<(u64, Fingerprint)>,
     /// Its caller's session succeeded another one.
     pub succession: Option<Succession>,
     /// Answered when it is kept, or isn't.
@@ -96,12 +96,21 @@ impl<F: Files, T: Ticket> Committer<F, T> {
         if let Some(succession) = succession {
             self.push_succession(&mut queue, &succession);
         }
-        let replaced =
-            replaces.and_then(|letter| Some((letter, queue.index.remove_letter(letter)?)));
-        let replaces = replaced.map_or(0, |(letter, _)| letter);
-        if replaced.is_some() {
+        let replaced = replaces.and_then(|(letter, credential)| {
+            let kept = queue.index.remove_letter(letter)?;
+            Some(Replaced {
+                letter,
+                kept,
+                credential,
+            })
+        });
+        let replaces = replaced.as_ref().map_or(0, |replaced| replaced.letter);
+        if let Some(replaced) = &replaced {
             queue.index.sums.dead = queue.index.sums.dead.saturating_sub(1);
-            queue.index.release_context(event.lane.credential);
+            // That of another credential may be needed again, should the event be refused.
+            if replaced.credential == event.lane.credential {
+                queue.index.release_context(event.lane.credential);
+            }
         }
         let size = record::keyed_size(&draft.body);
         let seq = queue.push(Kind::Event, draft.flags, |out| {

@@ -20,8 +20,17 @@ pub type Answer = oneshot::Sender<Result<u64, AppendError>>;
 pub(super) struct Waiting<T> {
     pub(super) shard: usize,
     pub(super) journaled: Box<Journaled<T>>,
-    pub(super) replaced: Option<(u64, Kept)>,
+    pub(super) replaced: Option<Replaced>,
     pub(super) answer: Answer,
+}
+
+/// The dead letter that an event was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Replaced {
+    pub(super) letter: u64,
+    pub(super) kept: Kept,
+    /// Its credential: while that isn't the event's, its context is still in use.
+    pub(super) credential: Fingerprint,
 }
 
 /// An event that has its outcome.

@@ -26,12 +26,14 @@ fn take_back_events<T>(queue: &mut Queue<T>, waiting: &[Waiting<T>]) {
             size: journaled.size,
         });
         let for_service = journaled.for_service();
-        if let Some((letter, kept)) = *replaced {
-            // The context is used by the letter that is there again, in place of the event.
-            index.insert_letter(letter, kept);
+        let credential = journaled.event().lane.credential;
+        if let Some(replaced) = replaced {
+            index.insert_letter(replaced.letter, replaced.kept);
             index.sums.dead += 1;
-        } else {
-            index.release_context(journaled.event().lane.credential);
+        }
+        // A context of both is used by the letter that is there again, in place of the event.
+        if replaced.is_none_or(|replaced| replaced.credential != credential) {
+            index.release_context(credential);
         }
         queue.end_for_service(for_service);
     }

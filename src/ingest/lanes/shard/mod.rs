@@ -24,8 +24,8 @@ use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, V
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::lanes::window::{
-    Asker, Batch, Entry as _, Flight, Found, Groups, Lanes, OfUser, Pending, Seals, Survey, Trace,
-    Verdict,
+    Asker, Batch, Entry as _, Flight, Found, GivenUp, Groups, Lanes, OfUser, Pending, Seals,
+    Survey, Trace, Verdict,
 };
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
@@ -360,13 +360,23 @@ impl Shard {
         found
     }
 
-    /// Gives up what is pending of a user and not on its way.
-    pub fn forget_user(&self, user: &UserId) -> OfUser {
-        let mut found = OfUser::default();
+    /// Gives up what is pending of a user and not on its way, in all lanes before any of them goes
+    /// on.
+    pub fn give_up_user(&self, user: &UserId) -> GivenUp {
+        let mut given_up = GivenUp::default();
         for slots in self.slots() {
-            self.set(|lanes| found += lanes.forget_user_in(slots, user));
+            self.set(|lanes| given_up += lanes.give_up_user_in(slots, user));
         }
-        found
+        for slots in self.slots() {
+            self.set(|lanes| lanes.advance_user_in(slots, user));
+        }
+        given_up
+    }
+
+    /// Every outcome that it gave is known everywhere.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.state.lock().is_settled()
     }
 
     /// When the oldest event came that has no outcome.

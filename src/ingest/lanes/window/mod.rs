@@ -41,7 +41,7 @@ mod verdict;
 pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
 pub use callers::{Asker, Groups, Mark, Pending};
 pub use find::{Flight, Found, Wait};
-pub use forget::OfUser;
+pub use forget::{GivenUp, OfUser};
 pub use open::{Seal, Seals};
 pub use queued::{Covers, Queued};
 pub use rules::{Entry, Rules};

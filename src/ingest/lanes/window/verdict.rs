@@ -120,6 +120,7 @@ impl<E: Entry> Lanes<E> {
             }
         }
         self.give_up(now, id, rules);
+        self.answer = None;
         self.advance_with(id);
         others.retain(|other| *other != id);
         others

@@ -373,7 +373,13 @@ impl World {
     }
 
     fn append(&mut self, number: u64, replaces: Option<u64>) {
-        let (event, ticket) = (event(number, (number % 3) as u8), Note::default());
+        let who = (number % 3) as u8;
+        self.append_of((number, who), replaces.map(|letter| (letter, who)));
+    }
+
+    /// `replaces`: a letter, and whose it was.
+    fn append_of(&mut self, (number, who): (u64, u8), replaces: Option<(u64, u8)>) {
+        let (event, ticket) = (event(number, who), Note::default());
         let draft = self
             .shared
             .draft(record::bytes(&Record::of(&event, "progress", seen(number))));
@@ -386,7 +392,7 @@ impl World {
             event,
             draft,
             ticket: ticket.clone(),
-            replaces,
+            replaces: replaces.map(|(letter, who)| (letter, Fingerprint([who; 16]))),
             succession: Some(succession),
             answer,
         };
@@ -425,7 +431,7 @@ impl World {
                 }
                 self.kept += 1;
                 if let Some(key) = replaces {
-                    self.letters.remove(&key).unwrap();
+                    self.letters.remove(&key.0).unwrap();
                     self.replayed += 1;
                 }
                 // Whatever was refused before is void, as deep as this one is.

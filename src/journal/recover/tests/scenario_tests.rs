@@ -232,6 +232,48 @@ fn a_letter_whose_replay_was_refused_is_there_after_a_start_and_counted() {
 }
 
 #[test]
+fn a_replay_with_another_credential_keeps_that_ones_context_and_lets_the_letters_go() {
+    for refused in [false, true] {
+        let mut world = World::new(Depth::Disk);
+        world.run(&Action::Append(1));
+        world.run(&Action::Settle(0, true));
+        lead_if_free(&world.shared);
+        let (letter, number) = world.letters.iter().next().map(|(a, b)| (*a, *b)).unwrap();
+        let [old, new] = [(number % 3) as u8, 9];
+        world.run(&Action::SyncsFail(refused));
+        world.append_of((number, new), Some((letter, old)));
+        world.run(&Action::SyncsFail(false));
+        let is_used = |world: &World, who: u8| {
+            let queue = world.shared.queue();
+            queue.index.contexts.contains_key(&Fingerprint([who; 16]))
+        };
+        let uses = (is_used(&world, old), is_used(&world, new));
+        assert_eq!(uses, (refused, !refused), "{refused}");
+        // Segments go, and what is alive in them is written again with its context.
+        for _ in 0..40 {
+            world.append_of((100 + world.next, 8), None);
+            world.next += 1;
+            // The first one after a failure may be refused.
+            if let Some(newest) = world.pending.len().checked_sub(1) {
+                world.settle(u8::try_from(newest).unwrap(), false);
+            }
+            world.run(&Action::Chores);
+        }
+        lead_if_free(&world.shared);
+        let mut opened = look_through(&world.disk);
+        let letters = opened.letters(&["progress".into()]);
+        let mut found: Vec<_> = letters.iter().map(|letter| &letter.stored).collect();
+        let mut events = Vec::new();
+        opened.each_event(&["progress".into()], |stored| events.push(stored));
+        found.extend(&events);
+        let who = if refused { old } else { new };
+        assert_eq!(found.len(), 1, "{refused}");
+        assert_eq!(found[0].event.lane.credential, Fingerprint([who; 16]));
+        assert!(found[0].has_credential, "{refused}");
+    }
+}
+
+#[test]
 fn a_segment_that_cannot_be_deleted_holds_up_those_behind_it() {
     let mut world = World::new(Depth::Disk);
     world.run(&Action::DeletesFail(true));
