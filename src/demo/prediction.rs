@@ -1,6 +1,5 @@
 //! What mode `observe` predicts of a run, beside what the run saves in the same minutes.
 
-use super::application::census::Calls;
 use super::report::Prediction;
 use super::report::numbers::ratio;
 use crate::app::{self, Running};
@@ -9,6 +8,7 @@ use crate::metrics::Ledger;
 use crate::migration::observe::Report;
 use crate::rollout::Mode;
 use anyhow::Context as _;
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -29,27 +29,29 @@ pub(super) async fn start_observer(config: &Config, behind: SocketAddr) -> anyho
     app::start(config, app::Options::default()).await
 }
 
-/// What the observer at this admin address says of windows as they are configured, and what was
-/// saved by now: of windows that are over.
+/// What the observer at its admin address says of windows as they are configured, and what the live
+/// sidecar has saved by now: of windows that are over, by the requests that it has delivered. What it
+/// forwards is in neither.
 ///
 /// # Errors
-/// The observer doesn't answer.
+/// One of them doesn't answer.
 pub(super) async fn compare(
-    admin: SocketAddr,
-    calls: Calls,
+    observer: SocketAddr,
+    live: SocketAddr,
     ledger: Ledger,
 ) -> anyhow::Result<Prediction> {
-    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
-    let asked = client.get(format!("http://{admin}/observe").parse()?).await;
-    let answer = asked.context("the observer doesn't answer")?.into_body();
-    let report: Report = serde_json::from_slice(&answer.collect().await?.to_bytes())?;
+    let report: Report = serde_json::from_slice(&ask(observer, "/observe").await?)?;
+    let metrics = ask(live, "/metrics").await?;
+    let sent_on = String::from_utf8_lossy(&metrics)
+        .lines()
+        .find_map(|line| line.strip_prefix(DELIVERIES)?.trim().parse::<u64>().ok())
+        .context("the sidecar doesn't count its deliveries")?;
     let figures = report.groups.iter().flat_map(|group| &group.arrangements);
     let (mut events, mut batches) = (0, 0);
     for one in figures.filter(|one| one.configured) {
         events += one.sent + one.superseded;
         batches += one.batches;
     }
-    let sent_on = calls.batches() + calls.snapshots;
     let settled = ledger.accepted + ledger.superseded;
     Ok(Prediction {
         predicted: ratio(events, batches),
@@ -57,4 +59,14 @@ pub(super) async fn compare(
         events,
         settled,
     })
+}
+
+/// The metric that counts requests of deliveries, retries among them.
+const DELIVERIES: &str = "tidegate_deliveries_total ";
+
+async fn ask(admin: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let asked = client.get(format!("http://{admin}{path}").parse()?).await;
+    let answer = asked.with_context(|| format!("{admin}{path} doesn't answer"))?;
+    Ok(answer.into_body().collect().await?.to_bytes())
 }

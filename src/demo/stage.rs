@@ -171,8 +171,8 @@ impl Stage {
     /// What the observer predicted, if there is one, beside what was saved.
     async fn predict(&self) -> Option<Prediction> {
         let admin = self.observer.as_ref()?.admin;
-        let (calls, ledger) = (self.upstream.census().calls(), self.sidecar.ledger());
-        let compared = prediction::compare(admin, calls, ledger).await;
+        let (live, ledger) = (self.sidecar.admin, self.sidecar.ledger());
+        let compared = prediction::compare(admin, live, ledger).await;
         compared
             .map_err(|error| tracing::error!("no prediction: {error:#}"))
             .ok()
