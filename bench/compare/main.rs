@@ -62,12 +62,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     });
     let (mut rows, mut reports) = (Vec::new(), Vec::new());
     for (number, run) in (1..).zip(&wanted) {
-        writeln!(std::io::stderr(), "\n  {number} of {}: {run}", wanted.len())?;
         let run = &Run {
             observed: observe,
             speed: if observe { 1 } else { run.speed },
             ..*run
         };
+        writeln!(std::io::stderr(), "\n  {number} of {}: {run}", wanted.len())?;
         let report = demo::play(*run).await?;
         if let Some((predicted, saved)) = report.figures().prediction {
             let off = (predicted / saved - 1.0) * 100.0;
