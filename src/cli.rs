@@ -116,11 +116,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             let mut credential = None;
             let (action, meant) = match what {
                 Letters::List { reason, group } => {
-                    let name = None;
                     let meant = Selection {
-                        name,
                         reason,
                         group,
+                        ..Selection::default()
                     };
                     (inspect::Action::List, meant)
                 }

@@ -227,6 +227,7 @@ impl From<MeantLetters> for Selection {
             name,
             reason,
             group,
+            user: None,
         }
     }
 }

@@ -240,37 +240,35 @@ impl Gateway {
             Err(error) => return Ok(self.refuse_head(parts, &error)),
         };
         self.give_precedence(&parts, &peer);
-        let Parts {
-            access,
-            spans,
-            clock,
-            ..
-        } = &*self.0;
-        let noted = NotedCall::begin((access, spans), &mut parts, clock);
+        let noted = self.begin_note(&mut parts);
         let body = Body::arriving(body, &parts.headers);
         let request = Request::from_parts(parts, body);
         let Some(noted) = noted else {
             return Ok(self.answer(request, &peer).await);
         };
         let response = Box::pin(self.answer(request, &peer)).await;
-        Ok(noted.end(access, response))
+        Ok(noted.end(&self.0.access, response))
     }
 
-    fn refuse_head(&self, mut parts: http::request::Parts, error: &HeadError) -> Response<Body> {
+    fn begin_note(&self, parts: &mut http::request::Parts) -> Option<NotedCall> {
         let Parts {
             access,
             spans,
             clock,
             ..
         } = &*self.0;
-        let noted = NotedCall::begin((access, spans), &mut parts, clock);
+        NotedCall::begin((access, spans), parts, clock)
+    }
+
+    fn refuse_head(&self, mut parts: http::request::Parts, error: &HeadError) -> Response<Body> {
+        let noted = self.begin_note(&mut parts);
         let response = self.0.answers.refuse_head(error);
         match noted {
             None => response,
             Some(noted) => {
                 let reason = Some(error.as_str().into());
                 noted.note().decide(Action::Refused.as_str(), reason);
-                noted.end(access, response)
+                noted.end(&self.0.access, response)
             }
         }
     }

@@ -105,16 +105,32 @@ pub fn bind(settings: &ServerSettings) -> io::Result<Listener> {
     Listener::bind(&settings.listen)
 }
 
-/// Serves until the drain begins, then finishes what is there, for at most `settings.drain`.
-pub async fn serve<S>(listener: Listener, settings: ServerSettings, service: S, drain: Drain)
-where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+/// What answers requests: clones of it do, on all connections at once.
+pub trait Answering:
+    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Answering for S where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + Sync
-        + 'static,
-    S::Future: Send,
+        + 'static
 {
+}
+
+/// Serves until the drain begins, then finishes what is there, for at most `settings.drain`.
+pub async fn serve<S: Answering>(
+    listener: Listener,
+    settings: ServerSettings,
+    service: S,
+    drain: Drain,
+) {
     let turns = Turns::new();
     let _letting_go = AbortOnDropHandle::new(tokio::spawn({
         let turns = turns.clone();
@@ -123,20 +139,13 @@ where
     serve_in_turn(listener, settings, service, drain, turns).await;
 }
 
-async fn serve_in_turn<S>(
+async fn serve_in_turn<S: Answering>(
     listener: Listener,
     settings: ServerSettings,
     service: S,
     drain: Drain,
     turns: Turns,
-) where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-{
+) {
     let connections = Connections::default();
     let enough = CancellationToken::new();
     let accept = accept(
@@ -207,21 +216,14 @@ impl Connections {
 ///
 /// # Cancel safety
 /// A connection that waits for its place is closed unread.
-async fn accept<S>(
+async fn accept<S: Answering>(
     listener: &Listener,
     settings: &ServerSettings,
     service: S,
     (drain, enough): (&Drain, &CancellationToken),
     turns: Turns,
     connections: &Connections,
-) where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send,
-{
+) {
     let places = Places::new(settings.max_connections, settings.trusted_proxies.clone());
     let builder = builder(settings.stall_timeout);
     let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
@@ -334,20 +336,13 @@ struct Client {
 
 impl Client {
     /// Serves it to its end: the client's, the drain's, or its phase's deadline.
-    async fn serve<S>(
+    async fn serve<S: Answering>(
         self,
         builder: auto::Builder<Streams>,
         service: S,
         phases: Phases,
         drain: Drain,
-    ) where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-    {
+    ) {
         let Self {
             stream,
             tls,

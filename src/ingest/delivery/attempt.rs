@@ -8,6 +8,7 @@ use super::outcomes::Delivered;
 use super::verdict::Judged;
 use crate::event::{Carried, Event};
 use crate::identity::keys;
+use crate::ingest::lanes::window::Verdict;
 use crate::ingest::settings::Group;
 use crate::logging::DeliveryLine;
 use crate::metrics::{Attempt, Label as _};
@@ -85,12 +86,11 @@ impl Deliverer {
         let Judged::Each(verdicts) = judged else {
             return judged;
         };
+        let answer = answer
+            .filter(|body| !body.is_empty() && !verdicts.iter().all(Verdict::takes_all))
+            .map(|body| Bytes::copy_from_slice(body.get(..MAX_KEPT).unwrap_or(&body)));
         for (ready, verdict) in std::mem::take(&mut carrier.load).into_iter().zip(verdicts) {
-            let answer = answer
-                .as_ref()
-                .filter(|body| !body.is_empty() && !verdict.takes_all())
-                .map(|body| body.get(..MAX_KEPT).unwrap_or(body))
-                .map(Bytes::copy_from_slice);
+            let answer = answer.clone().filter(|_| !verdict.takes_all());
             self.bring_back_with(ready, answer, verdict);
         }
         none

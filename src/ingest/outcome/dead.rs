@@ -153,6 +153,8 @@ pub struct Selection {
     pub reason: Option<String>,
     /// Their batch group.
     pub group: Option<String>,
+    /// Their user, on all hosts.
+    pub user: Option<UserId>,
 }
 
 impl Selection {
@@ -164,6 +166,10 @@ impl Selection {
         name.is_none_or(|name| name.is_of(letter))
             && is(&self.reason, &letter.reason)
             && is(&self.group, &letter.group)
+            && self
+                .user
+                .as_ref()
+                .is_none_or(|user| *user == letter.event.lane.user)
     }
 }
 
@@ -428,15 +434,12 @@ impl DeadLetters {
             .collect()
     }
 
-    /// The letters of a user, on all hosts.
+    /// How many are meant.
     #[must_use]
-    pub(in crate::ingest) fn find_user(&self, user: &UserId) -> Vec<DeadLetter> {
+    pub fn count_meant(&self, meant: &Selection) -> usize {
         let pile = self.pile.lock();
         let letters = pile.letters.values().map(|kept| &kept.letter);
-        letters
-            .filter(|letter| letter.event.lane.user == *user)
-            .cloned()
-            .collect()
+        letters.filter(|letter| meant.holds(letter)).count()
     }
 
     /// Takes one away; `false`: somebody else did.
@@ -456,19 +459,19 @@ impl DeadLetters {
     /// How many are kept, by group.
     #[must_use]
     pub fn count_by_group(&self) -> BTreeMap<String, u64> {
-        let mut counts = BTreeMap::new();
-        for kept in self.pile.lock().letters.values() {
-            *counts.entry(kept.letter.group.to_string()).or_default() += 1;
-        }
-        counts
+        self.count_by(|letter| &letter.group)
     }
 
     /// How many are kept, by reason.
     #[must_use]
     pub fn count_by_reason(&self) -> BTreeMap<String, u64> {
+        self.count_by(|letter| &letter.reason)
+    }
+
+    fn count_by(&self, name: impl Fn(&DeadLetter) -> &str) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for kept in self.pile.lock().letters.values() {
-            *counts.entry(kept.letter.reason.to_string()).or_default() += 1;
+            *counts.entry(name(&kept.letter).to_owned()).or_default() += 1;
         }
         counts
     }

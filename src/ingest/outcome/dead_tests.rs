@@ -215,9 +215,9 @@ fn letters_are_meant_by_reason_and_group_and_both() {
     }
     let found = |reason: Option<&str>, group: Option<&str>| {
         let meant = Selection {
-            name: None,
             reason: reason.map(str::to_owned),
             group: group.map(str::to_owned),
+            ..Selection::default()
         };
         let listed: Vec<_> = dead.list(&meant).iter().map(|shown| shown.key).collect();
         let newest = dead.list_newest(&meant, 9).len();

@@ -4,6 +4,7 @@
 //! ledger balances at every moment (P2), and the letter is dropped at once, as all other letters of
 //! the user are. What is on its way to the application has its outcome first.
 
+use super::dead::Selection;
 use crate::event::{IdError, UserId};
 use crate::ingest::Operations;
 use crate::ingest::lanes::window::{GivenUp, OfUser};
@@ -40,7 +41,7 @@ impl Operations {
         KeptOfUser {
             pending: pending.waiting,
             in_flight: pending.in_flight,
-            dead_letters: shared.dead.find_user(user).len() as u64,
+            dead_letters: shared.dead.count_meant(&letters_of(user)) as u64,
             lives: shared.lives.count_user(user),
         }
     }
@@ -61,7 +62,7 @@ impl Operations {
             }
             // ORDER: settled before its letter is dropped; else that would be made afterwards.
             let is_settled = shared.shards.iter().all(|shard| shard.is_settled());
-            dropped += self.drop_letters_of(user);
+            dropped += self.drop_letters(&letters_of(user)).len() as u64;
             erased.lives += shared.lives.forget_user(user);
             let left = self.count_user(user);
             let is_done = left == KeptOfUser::default() && is_settled;
@@ -84,14 +85,11 @@ impl Operations {
     pub fn find_user_id(&self, name: &str) -> Result<UserId, IdError> {
         UserId::try_new(&self.0.identity.spelled(name.to_owned()))
     }
+}
 
-    fn drop_letters_of(&self, user: &UserId) -> u64 {
-        let letters = self.0.dead.find_user(user).into_iter();
-        let letters = letters.filter(|letter| self.0.dead.remove(letter.key));
-        let gone: Vec<_> = letters
-            .map(|letter| (letter.key, letter.event.lane.credential))
-            .collect();
-        self.0.journal.drop_letters(&gone);
-        gone.len() as u64
+fn letters_of(user: &UserId) -> Selection {
+    Selection {
+        user: Some(user.clone()),
+        ..Selection::default()
     }
 }
