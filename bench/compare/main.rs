@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 use table::{Row, Wanted, runs, table};
-use tidegate::demo::{self, Rhythm, Run};
+use tidegate::demo::{self, Arrangement, Rhythm, Run};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -27,6 +27,10 @@ struct Arguments {
     /// pings or player; without it both.
     #[arg(long, value_parser = rhythm)]
     rhythm: Option<Rhythm>,
+    /// Only arrangements whose name is this: shipped, minute, shared, collapse, collapse-minute or
+    /// collapse-shared.
+    #[arg(long, value_parser = arrangement)]
+    arrangement: Option<Arrangement>,
     /// An observing sidecar before each: its prediction beside what was saved.
     #[arg(long)]
     observe: bool,
@@ -36,6 +40,15 @@ struct Arguments {
     /// What cargo passes.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+fn arrangement(name: &str) -> Result<Arrangement, String> {
+    let mut known = Arrangement::ALL.into_iter();
+    let found = known.find(|one| one.as_str() == name);
+    found.ok_or_else(|| {
+        let known: Vec<_> = Arrangement::ALL.iter().map(|one| one.as_str()).collect();
+        known.join(", ")
+    })
 }
 
 fn rhythm(name: &str) -> Result<Rhythm, String> {
@@ -51,6 +64,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         learners,
         duration,
         rhythm,
+        arrangement,
         observe,
         json,
         bench: _,
@@ -59,6 +73,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         learners,
         duration,
         rhythm,
+        arrangement,
     });
     let (mut rows, mut reports) = (Vec::new(), Vec::new());
     for (number, run) in (1..).zip(&wanted) {

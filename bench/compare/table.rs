@@ -16,6 +16,8 @@ pub struct Wanted {
     pub duration: Option<Duration>,
     /// None: both.
     pub rhythm: Option<Rhythm>,
+    /// None: all of them.
+    pub arrangement: Option<Arrangement>,
 }
 
 /// One run and what it showed.
@@ -58,7 +60,8 @@ pub fn runs(wanted: Wanted) -> Vec<Run> {
     let played = |rhythm| {
         let plays = Arrangement::ALL
             .into_iter()
-            .filter(move |arrangement| arrangement.plays(rhythm));
+            .filter(move |arrangement| arrangement.plays(rhythm))
+            .filter(move |one| wanted.arrangement.is_none_or(|only| only == *one));
         plays.map(move |arrangement| run(rhythm, arrangement))
     };
     rhythms.into_iter().flat_map(played).collect()

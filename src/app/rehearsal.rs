@@ -5,8 +5,10 @@
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::event::GroupIndex;
 use crate::gateway::{Rehearsal, RehearsalSetup};
 use crate::identity::{Identity, IdentitySettings};
+use crate::ingest::Asker;
 use crate::ingest::accept::watch::{Observed, Undecoded, Watch};
 use crate::ingest::delivery::outcomes::Outcomes;
 use crate::ingest::settings::{Delivery, Fallback, Group, Limits, Shape, Target};
@@ -330,4 +332,5 @@ impl Watch for Nobody {
     fn see_event(&self, _: &EventRoute, _: &Observed<'_>) {}
     fn see_declined(&self, _: &EventRoute, _: &'static str) {}
     fn see_undecoded(&self, _: &EventRoute, _: &Undecoded<'_, '_>) {}
+    fn see_wait(&self, _: &Asker, _: &[GroupIndex]) {}
 }

@@ -113,6 +113,9 @@ impl Forwarder {
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
         let longest = self.upstream.response_timeout(parts.uri.path());
+        if !(touches.is_observed && why == Some(&Forward::Mode)) {
+            self.lanes.show_wait(&touches.asker, &touches.groups);
+        }
         let mut held = match self.hold(&touches, peer, longest).await {
             Ok(held) => held,
             Err(refusal) => return self.answers.refuse(&parts, &refusal),

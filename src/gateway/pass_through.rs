@@ -93,6 +93,7 @@ impl PassThrough {
         {
             return;
         }
+        self.lanes.show_wait(asker, groups);
         self.lanes
             .barrier(asker, groups, self.lanes.barrier_time())
             .await;

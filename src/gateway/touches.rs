@@ -10,6 +10,7 @@ use crate::ingest::accept::decode;
 use crate::ingest::accept::preview::preview;
 use crate::ingest::{Acceptor, Asker, CallerLanes};
 use crate::json::Object;
+use crate::rollout::Mode;
 use crate::route::{EventRoute, Params, WriteRoute};
 use bytes::Bytes;
 
@@ -23,6 +24,9 @@ pub(super) struct Touches {
     pub(super) proves: Vec<GroupIndex>,
     /// Names of the tags that it makes old.
     pub(super) tags: Vec<String>,
+    /// Its route is in mode `observe`: if that is why it is forwarded, its event would be in a window
+    /// else, and go after nothing.
+    pub(super) is_observed: bool,
     /// The group whose older states it would replace, of what, and under which id.
     pub(super) state: Option<(GroupIndex, Subject, EventId)>,
 }
@@ -64,7 +68,10 @@ impl TouchRules {
         let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
         let object = parsed.as_ref().map(|(_, object)| object);
         let head = || self.callers.user_without_body(call.caller, call.params);
-        match mapped {
+        let is_observed = candidates
+            .iter()
+            .any(|route| route.switch.setting().mode == Mode::Observe);
+        let touches = match mapped {
             None => self.of_place(call.caller, call.params, head(), &groups, object),
             Some((group, preview)) => {
                 let touches = self.of_place(
@@ -81,6 +88,10 @@ impl TouchRules {
                     ..touches
                 }
             }
+        };
+        Touches {
+            is_observed,
+            ..touches
         }
     }
 
@@ -149,6 +160,7 @@ impl TouchRules {
             groups,
             proves: route.groups.clone(),
             tags,
+            is_observed: false,
             state: None,
         }
     }
@@ -187,6 +199,7 @@ impl TouchRules {
             groups: waits_for,
             proves: groups.to_vec(),
             tags,
+            is_observed: false,
             state: None,
         }
     }

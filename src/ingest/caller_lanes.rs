@@ -3,8 +3,9 @@
 
 use super::Shared;
 use super::accept::shares::{Address, Holder, NoShare, Share, Takes};
+use super::asker::Asker;
 use super::lanes::shard::{Ended, Hold, Shard};
-use super::lanes::window::{Asker, Groups, Pending};
+use super::lanes::window::{Groups, Pending};
 use crate::event::{EventId, GroupIndex, Principal, Subject, UserId, View};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,6 +53,11 @@ impl CallerLanes {
             }
         }
         Settled::Yes
+    }
+
+    /// Shows the observer that a call goes after what its caller would have pending in these groups.
+    pub(crate) fn show_wait(&self, asker: &Asker, groups: &[GroupIndex]) {
+        self.0.watch.see_wait(asker, groups);
     }
 
     /// What is pending of this user and view in these groups, oldest first, at most `most` events.

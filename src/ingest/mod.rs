@@ -21,6 +21,7 @@
 
 pub mod accept;
 mod acceptor;
+mod asker;
 mod assembly;
 mod caller_lanes;
 mod caller_standing;
@@ -37,10 +38,10 @@ mod stop;
 mod tasks;
 
 pub(crate) use acceptor::Acceptor;
+pub(crate) use asker::Asker;
 pub(crate) use assembly::{Handles, Keeping, Setup, assemble, window_rules};
 pub(crate) use caller_lanes::{CallerLanes, Held, Settled};
 pub(crate) use caller_standing::CallerStanding;
-pub(crate) use lanes::window::Asker;
 pub(crate) use operations::{GroupSurvey, Operations};
 pub(crate) use outcome::lives::MOST as MOST_ENDED;
 pub(crate) use stop::{Drained, Stop};

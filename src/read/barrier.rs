@@ -19,6 +19,25 @@ use tokio::time::Instant;
 const PENDING: Bypass = "pending";
 
 impl Read {
+    /// Shows the observer that a read goes after its reader's own events.
+    pub(super) fn show_wait(&self, reader: &Reader) {
+        if !self.speaks(reader) {
+            return;
+        }
+        if reader.writes_for_others {
+            self.lanes
+                .show_wait(&all_own(&reader.asker), &reader.groups);
+        } else {
+            self.lanes.show_wait(&reader.asker, &reader.groups);
+        }
+    }
+
+    /// It is known who reads, and nothing speaks against it (ruling 17).
+    fn speaks(&self, reader: &Reader) -> bool {
+        let keys = &reader.keys;
+        !keys.nameless && !self.callers.reputation().is_refused(keys.principal)
+    }
+
     /// Step 1 of the read path: afterwards nothing that the reader's own user has had acknowledged
     /// is pending on the tags.
     pub(super) async fn wait_for_own_events(
@@ -28,7 +47,6 @@ impl Read {
     ) -> Result<(), Bypass> {
         let Reader {
             asker,
-            keys,
             tags,
             is_untold,
             waiting,
@@ -36,7 +54,7 @@ impl Read {
             writes_for_others,
             ..
         } = reader;
-        let speaks = !keys.nameless && !self.callers.reputation().is_refused(keys.principal);
+        let speaks = self.speaks(reader);
         let own_pending = self.tags.own_pending(tags, *waiting);
         if !speaks && own_pending {
             return Err(PENDING);
@@ -45,12 +63,7 @@ impl Read {
         let joined = asker.joins && self.tags.user_pending(tags, *waiting);
         let until = Instant::now() + route.barrier;
         if own && *writes_for_others {
-            let all_own = Asker {
-                user: None,
-                joins: false,
-                ..asker.clone()
-            };
-            self.wait_for_lanes(&all_own, groups, until).await?;
+            self.wait_for_lanes(&all_own(asker), groups, until).await?;
         }
         if joined || own && !writes_for_others {
             self.wait_for_lanes(asker, groups, until).await?;
@@ -125,5 +138,14 @@ impl Read {
             self.callers
                 .vouch_by_read(keys.principal, route.index, proves);
         }
+    }
+}
+
+/// All lanes of the reader's principal, under whatever users.
+fn all_own(asker: &Asker) -> Asker {
+    Asker {
+        user: None,
+        joins: false,
+        ..asker.clone()
     }
 }

@@ -109,6 +109,10 @@ impl Read {
         let (parts, body) = request.into_parts();
         let examined = self.examine(&parts, peer, &body, (route, params), beside);
         let request = Request::from_parts(parts, body);
+        self.show_wait(match &examined {
+            Ok(ask) => &ask.reader,
+            Err((_, reader)) => reader,
+        });
         let answered = match examined {
             // A hit waits for nothing. Else boxed: what waits is large, and would be moved about
             // for every hit.

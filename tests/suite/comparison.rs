@@ -11,6 +11,7 @@ const ALL: Wanted = Wanted {
     learners: LEARNERS,
     duration: None,
     rhythm: None,
+    arrangement: None,
 };
 
 fn rows() -> Vec<Row> {
@@ -62,6 +63,7 @@ fn every_arrangement_is_measured_on_every_rhythm_that_it_plays_unless_one_is_nam
         learners: 7,
         duration: Some(duration),
         rhythm: Some(Rhythm::Player),
+        arrangement: None,
     };
     let run = Run {
         learners: 7,

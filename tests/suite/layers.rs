@@ -70,7 +70,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "ingest",
         &[
-            &["ring", "settings", "spread"],
+            &["asker", "ring", "settings", "spread"],
             &["accept"],
             &["lanes"],
             &["delivery"],

@@ -137,6 +137,42 @@ async fn an_observed_call_is_the_applications_and_is_counted_with_what_became_of
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_after_its_callers_events_ends_their_windows_on_paper_as_it_would_live() {
+    // Windows of an hour are sealed by their count of four: of eight events the last four are sent
+    // only if the call after the sixth leaves them in one window.
+    for (method, path, token, sent) in [
+        (Method::GET, "/progress?userId=u", Some("t"), 6),
+        (Method::POST, "/snapshot", Some("t"), 6),
+        // It is forwarded for its query, not for its route's mode.
+        (Method::POST, "/event?z=1", Some("t"), 6),
+        // What concerns no events, and what others call.
+        (Method::GET, "/other", Some("t"), 8),
+        (Method::GET, "/progress?userId=u", Some("another"), 8),
+        (Method::POST, "/snapshot", Some("another"), 8),
+        (Method::GET, "/progress?userId=u", None, 8),
+    ] {
+        let sidecar = Sidecar::start(&[OBSERVE]).await;
+        for number in 0..8 {
+            sidecar.post("t", "u", &format!("e{number}"), "").await;
+            if number == 5 {
+                let headers = token.map(|token| ("authorization", token));
+                let body = json!({ "id": "z", "user": "u", "lesson": "l" }).to_string();
+                sidecar
+                    .call(method.clone(), path, headers.as_slice(), body)
+                    .await;
+            }
+        }
+        let report = observed(&sidecar, 8 + u64::from(path.starts_with("/event"))).await;
+        let all = report["groups"][0]["arrangements"].as_array().unwrap();
+        let configured = all.iter().find(|one| one["configured"] == true);
+        let configured = configured.unwrap();
+        let found = (&configured["batches"], &configured["sent"]);
+        let wanted = (&json!(2), &json!(sent));
+        assert_eq!(found, wanted, "{method} {path} of {token:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_body_an_id_a_user_or_a_credential_is_in_a_report() {
     let sidecar = Sidecar::start(&[OBSERVE]).await;
     let body = json!({

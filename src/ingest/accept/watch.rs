@@ -12,8 +12,9 @@ use super::copied::{Copied, Seen};
 use super::draft::View;
 use super::refusal::Forward;
 use crate::copies::size_of;
-use crate::event::Event;
+use crate::event::{Event, GroupIndex};
 use crate::identity::KnownHead;
+use crate::ingest::asker::Asker;
 use crate::route::{EventRoute, Params};
 use bytes::Bytes;
 use std::fmt;
@@ -91,6 +92,9 @@ pub trait Watch: Send + Sync + fmt::Debug {
     fn see_declined(&self, route: &EventRoute, reason: &'static str);
     /// A call that is forwarded before it is decoded: a copy of it is to be decided.
     fn see_undecoded(&self, route: &EventRoute, undecoded: &Undecoded<'_, '_>);
+    /// A call that goes after what its caller has pending in these groups, and so ends its windows
+    /// there: a read (P7), or one that is forwarded (ruling 4).
+    fn see_wait(&self, asker: &Asker, groups: &[GroupIndex]);
 }
 
 /// Decides copies of calls.

@@ -2,17 +2,17 @@
 //! deliveries, under the clock of the test.
 
 use super::report::Figures;
-use super::tests::{HOUR, Pen, Stream, beside, room, rules, stream};
+use super::tests::{HOUR, Pen, Stream, asker, beside, room, rules, stream};
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::{Outcome, Principal};
+use crate::event::{GroupIndex, Outcome, Principal};
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
 use crate::ingest::accept::admit::{Admitted, Admitter, Seen};
 use crate::ingest::accept::reputation::Reputation;
 use crate::ingest::accept::shares::{Address, Bounds, Holder, Shares};
 use crate::ingest::delivery::pack::{Packer, Parcel};
 use crate::ingest::lanes::shard::{Kept, Message, Parts, Shard, ShardTask, sleep_until};
-use crate::ingest::lanes::window::{Batch, Fate, Lanes, Rules, Verdict};
+use crate::ingest::lanes::window::{Batch, Fate, LaneId, Lanes, Rules, Verdict};
 use crate::ingest::outcome::dead::DeadLetters;
 use crate::ingest::outcome::settle::{self, Settler};
 use crate::journal::tail::Tail;
@@ -61,7 +61,7 @@ impl Deliveries {
                 message = self.inbox.recv() => match message {
                     None => return,
                     Some(Message::Ready { batch, .. }) => self.take(batch),
-                    Some(Message::Hurry { .. }) => {}
+                    Some(Message::Hurry { lanes, .. }) => self.hurry(lanes.as_deref()),
                 },
                 () = sleep_until(wake) => {}
             }
@@ -71,6 +71,15 @@ impl Deliveries {
                 .and_then(|packer| packer.tick(Instant::now()));
             due.into_iter().for_each(|load| self.deliver(load));
         }
+    }
+
+    fn hurry(&mut self, lanes: Option<&[LaneId]>) {
+        let meant = |ready: &Ready| lanes.is_none_or(|lanes| lanes.contains(&ready.0.lane));
+        let load = self
+            .packer
+            .as_mut()
+            .and_then(|packer| packer.take_if(meant));
+        load.into_iter().for_each(|load| self.deliver(load));
     }
 
     fn take(&mut self, batch: Batch<Kept>) {
@@ -109,8 +118,17 @@ pub(super) fn identity() -> Arc<Identity> {
     Arc::new(Identity::new(settings, [7; 32], 10))
 }
 
+/// After how many events a call comes that goes after what the caller of the fifth before has.
+type Waits = Option<usize>;
+
+/// The event whose caller's call comes after this one of a stream.
+fn waiter<T>(stream: &[T], number: usize, waits: Waits) -> Option<&T> {
+    let comes = waits.is_some_and(|every| number % every == 0);
+    stream.get(number.checked_sub(5)?).filter(|_| comes)
+}
+
 /// Sends a stream through a live shard with these rules.
-async fn run_live(rules: Rules, stream: Stream) -> Live {
+async fn run_live(rules: Rules, stream: Stream, waits: Waits) -> Live {
     let bounds = Bounds {
         shards: 1,
         lanes: 10_000,
@@ -163,7 +181,8 @@ async fn run_live(rules: Rules, stream: Stream) -> Live {
     };
     drop(tokio::spawn(deliveries.run()));
     let start = Instant::now();
-    for (after, event) in stream {
+    let askers: Vec<_> = stream.iter().map(|(_, event)| asker(event)).collect();
+    for (number, (after, event)) in stream.into_iter().enumerate() {
         tokio::time::sleep_until(start + after).await;
         let holder = Holder {
             principal: Principal([1; 16]),
@@ -180,6 +199,9 @@ async fn run_live(rules: Rules, stream: Stream) -> Live {
             succession: None,
         };
         journal.append(0, event, admitted, more).await.unwrap();
+        if let Some(asker) = waiter(&askers, number, waits) {
+            drop(shard.barrier(asker, &[GroupIndex(0)]).unwrap());
+        }
     }
     tokio::time::sleep(HOUR).await;
     let ledger = admitter.metrics.ledgers.sum();
@@ -191,11 +213,14 @@ async fn run_live(rules: Rules, stream: Stream) -> Live {
     }
 }
 
-fn on_paper(stream: &Stream) -> Vec<Figures> {
+fn on_paper(stream: &Stream, waits: Waits) -> Vec<Figures> {
     let start = Instant::now();
     let mut pen = Pen::new(start);
-    for (after, event) in stream {
+    for (number, (after, event)) in stream.iter().enumerate() {
         pen.note(start + *after, event);
+        if let Some((_, of)) = waiter(stream, number, waits) {
+            pen.wait(start + *after, of);
+        }
     }
     let mut report = pen.sheet.report(start + HOUR, beside());
     assert_eq!(report.one_in, 1, "nothing is sampled");
@@ -204,7 +229,20 @@ fn on_paper(stream: &Stream) -> Vec<Figures> {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_predicted_is_what_live_lanes_do_with_the_same_stream() {
-    let paper = on_paper(&stream(40));
+    compare_with_live(None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_go_after_their_callers_events_end_windows_on_paper_as_they_do_live() {
+    let without = on_paper(&stream(40), None);
+    let with = on_paper(&stream(40), Some(7));
+    let batches = |all: &[Figures]| all.iter().map(|one| one.batches).sum::<u64>();
+    assert!(batches(&with) > batches(&without) * 11 / 10);
+    compare_with_live(Some(7)).await;
+}
+
+async fn compare_with_live(waits: Waits) {
+    let paper = on_paper(&stream(40), waits);
     let seconds = Duration::from_secs;
     let own = rules().flush_at;
     let full = rules().max_events;
@@ -225,6 +263,7 @@ async fn what_is_predicted_is_what_live_lanes_do_with_the_same_stream() {
                 ..rules()
             },
             stream(40),
+            waits,
         )
         .await;
         let (pack, keep) = (

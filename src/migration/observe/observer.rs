@@ -7,9 +7,11 @@
 use super::paper::Plan;
 use super::report::{Report, Split};
 use super::sheet::{Beside, Sheet};
-use super::trace::{Trace, Watched};
+use super::trace::{Trace, Wait, Watched};
 use crate::clock::{Clock, iso};
+use crate::event::GroupIndex;
 use crate::identity::Identity;
+use crate::ingest::Asker;
 use crate::ingest::accept::admit::SeenKey;
 use crate::ingest::accept::watch::{Decide, Observed, Undecoded, UndecodedCopy, Watch};
 use crate::ingest::delivery::dispatcher::room_of;
@@ -19,11 +21,13 @@ use crate::memory::Lease;
 use crate::metrics::Metrics;
 use crate::migration::copy_queue::CopyQueue;
 use crate::migration::modes::route_names;
+use crate::rollout::Mode;
 use crate::route::EventRoute;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use std::hash::RandomState;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -66,6 +70,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     clock: Clock,
     plan: Arc<Plan>,
+    /// An event was shown.
+    has_events: AtomicBool,
     // Locked by the task for a few calls, and for a report; never by a call.
     sheet: Mutex<Option<Started>>,
 }
@@ -113,6 +119,8 @@ enum Decided {
         reason: &'static str,
         at: Instant,
     },
+    /// A call that would have gone after its caller's events.
+    Wait(Wait),
 }
 
 impl Decided {
@@ -121,6 +129,7 @@ impl Decided {
         match self {
             Self::Event { trace, .. } => trace.at,
             Self::Declined { at, .. } => *at,
+            Self::Wait(wait) => wait.at,
         }
     }
 }
@@ -177,6 +186,7 @@ impl Observer {
             metrics,
             clock,
             plan,
+            has_events: AtomicBool::new(false),
             sheet: Mutex::new(None),
         });
         let task = ObserverTask {
@@ -207,6 +217,13 @@ impl Observer {
 }
 
 impl Shared {
+    /// A route of these groups is in mode `observe`.
+    fn is_observed(&self, groups: &[GroupIndex]) -> bool {
+        self.routes.iter().any(|Route { rule, .. }| {
+            groups.contains(&rule.group) && rule.switch.setting().mode == Mode::Observe
+        })
+    }
+
     fn place_of(&self, route: &EventRoute) -> Option<usize> {
         let is_it = |one: &Route| Arc::ptr_eq(&one.rule.switch, &route.switch);
         self.routes.iter().position(is_it)
@@ -234,6 +251,7 @@ impl Shared {
     }
 
     fn count_event(&self, route: usize) {
+        self.has_events.store(true, Ordering::Relaxed);
         if let Some(route) = self.routes.get(route) {
             route.events.inc();
         }
@@ -282,6 +300,16 @@ impl Watch for Observer {
             at: Instant::now(),
             room,
         });
+    }
+
+    fn see_wait(&self, asker: &Asker, groups: &[GroupIndex]) {
+        let shared = &self.0;
+        // Until an event was shown there is nothing on paper to go after.
+        if !shared.has_events.load(Ordering::Relaxed) || !shared.is_observed(groups) {
+            return;
+        }
+        let at = Instant::now();
+        shared.tell(|| Some(Decided::Wait(Wait::of(asker, groups, &shared.hasher, at)?)));
     }
 }
 
@@ -338,6 +366,7 @@ impl Shared {
             match one {
                 Decided::Event { route, trace, key } => sheet.take_event(route, *trace, key),
                 Decided::Declined { route, reason, at } => sheet.take_declined(route, reason, at),
+                Decided::Wait(wait) => sheet.take_wait(&wait),
             }
         }
     }

@@ -4,7 +4,8 @@
 use super::arrangement::Arrangement;
 use super::tally::{Tally, minute_of};
 use super::trace::Trace;
-use crate::event::{Outcome, Realm};
+use crate::event::{GroupIndex, Outcome, Realm};
+use crate::ingest::Asker;
 use crate::ingest::delivery::pack::{Packer, Parcel, Room};
 use crate::ingest::lanes::window::{Batch, Entry as _, Fate, Lanes, Rules, Verdict};
 use crate::ingest::settings::Group;
@@ -92,18 +93,34 @@ impl Run {
         self.send(now);
     }
 
+    /// A call goes after what its caller has in these groups. What was due before was done.
+    pub(super) fn wait(&mut self, now: Instant, asker: &Asker, groups: &[GroupIndex]) {
+        let marks = self.lanes.barrier(asker, groups);
+        self.send(now);
+        let awaited = marks.into_iter().flat_map(|mark| self.lanes.before(mark));
+        let awaited: Vec<_> = awaited.collect();
+        // What is awaited goes with all that waits for company.
+        let meant = |waiting: &Waiting| awaited.contains(&waiting.0.lane);
+        self.take_loads(now, |packer| packer.take_if(meant));
+    }
+
     /// Does what is due by now, each at its time.
     pub(super) fn run_until(&mut self, now: Instant) {
         while let Some(at) = self.next_wake().filter(|at| *at <= now) {
             self.lanes.tick(at);
-            let due: Vec<_> = self
-                .packers
-                .values_mut()
-                .filter_map(|packer| packer.tick(at))
-                .collect();
-            due.into_iter().for_each(|load| self.deliver(at, load));
-            self.send(at);
+            self.take_loads(at, |packer| packer.tick(at));
         }
+    }
+
+    /// Loads that go now, and what that makes ready.
+    fn take_loads(
+        &mut self,
+        now: Instant,
+        take: impl Fn(&mut Packer<Waiting>) -> Option<Vec<Waiting>>,
+    ) {
+        let loads: Vec<_> = self.packers.values_mut().filter_map(take).collect();
+        loads.into_iter().for_each(|load| self.deliver(now, load));
+        self.send(now);
     }
 
     fn next_wake(&self) -> Option<Instant> {

@@ -6,7 +6,7 @@ use super::paper::{Plan, Run};
 use super::report::{Advice, Figures, GroupReport, Minute, Report, RouteReport, Split};
 use super::sample::{MOST_LANES, Sample};
 use super::tally::{MINUTES, Minutes, Tally, minute_of};
-use super::trace::Trace;
+use super::trace::{Trace, Wait};
 use crate::event::first_eight;
 use crate::ingest::accept::admit::SeenKey;
 use crate::ingest::settings::{Group, Keep};
@@ -183,6 +183,15 @@ impl Sheet {
     pub(super) fn take_declined(&mut self, route: usize, reason: &'static str, at: Instant) {
         self.now = self.now.max(at);
         self.count_declined(route, reason);
+    }
+
+    /// A call goes after what its caller has on paper.
+    pub(super) fn take_wait(&mut self, wait: &Wait) {
+        self.run_until(wait.at);
+        let Wait { asker, groups, .. } = wait;
+        for run in &mut self.runs {
+            run.wait(self.now, asker, groups);
+        }
     }
 
     fn count_declined(&mut self, route: usize, reason: &'static str) {

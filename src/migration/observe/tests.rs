@@ -4,11 +4,12 @@ use super::live_tests::identity;
 use super::observer::{Observer, Setup};
 use super::paper::Plan;
 use super::sheet::{Beside, Sheet};
-use super::trace::{Trace, Watched};
+use super::trace::{Trace, Wait, Watched};
 use crate::clock::Clock;
 use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Subject, UserId,
 };
+use crate::ingest::Asker;
 use crate::ingest::accept::admit::SeenKey;
 use crate::ingest::accept::draft::View;
 use crate::ingest::accept::watch::{Observed, Watch as _};
@@ -216,9 +217,25 @@ impl Pen {
         self.sheet.take_event(0, trace, observed.key);
     }
 
+    /// A call comes after what this event's caller has.
+    pub(super) fn wait(&mut self, at: Instant, of: &Event) {
+        let wait = Wait::of(&asker(of), &[of.lane.group], &self.hasher, at).unwrap();
+        self.sheet.take_wait(&wait);
+    }
+
     fn key(&self, event: &Event) -> SeenKey {
         let id = self.hasher.hash_one(event.id.as_str());
         SeenKey((u128::from(id) << 64 | u128::from(event.content)).to_be_bytes())
+    }
+}
+
+/// Whose an event is.
+pub(super) fn asker(event: &Event) -> Asker {
+    Asker {
+        principal: event.owner.principal,
+        realm: event.owner.realm,
+        user: Some(event.lane.user.clone()),
+        joins: false,
     }
 }
 

@@ -2,7 +2,8 @@
 //! nor an id, a user's name or a credential. Of fields that a group's `distinct` names the hash of
 //! the value is kept, of those of `flush_on_change` the number, since it is compared.
 
-use crate::event::{EventId, LaneKey, Owner, Subject, UserId};
+use crate::event::{EventId, GroupIndex, LaneKey, Owner, Subject, UserId};
+use crate::ingest::Asker;
 use crate::ingest::accept::watch::Observed;
 use crate::ingest::lanes::window::{Entry, Rules};
 use crate::template::Path;
@@ -63,7 +64,7 @@ impl Trace {
         at: Instant,
     ) -> Option<Self> {
         let event = observed.event;
-        let user = hasher.hash_one(event.lane.user.as_str());
+        let user = hash_of(&event.lane.user, hasher);
         let id = hasher.hash_one(event.id.as_str());
         let first_number = watched.places.len().saturating_sub(watched.numbers);
         let read = |(place, path): (usize, &Path)| {
@@ -84,7 +85,7 @@ impl Trace {
             id: EventId::try_new(&format!("{id:x}")).ok()?,
             lane: LaneKey {
                 group: event.lane.group,
-                user: UserId::try_new(&format!("{user:x}")).ok()?,
+                user: hidden(user)?,
                 credential: event.lane.credential,
             },
             owner: event.owner,
@@ -100,6 +101,50 @@ impl Trace {
             values: watched.places.iter().enumerate().map(read).collect(),
         })
     }
+}
+
+/// A call on paper that goes after its caller's events.
+#[derive(Debug)]
+pub(super) struct Wait {
+    /// When it came.
+    pub(super) at: Instant,
+    /// Whose events, the user a hash.
+    pub(super) asker: Asker,
+    /// In which groups.
+    pub(super) groups: Box<[GroupIndex]>,
+}
+
+impl Wait {
+    /// Of a call that came now; none if its user's hash can't be written as a name, which doesn't
+    /// happen.
+    pub(super) fn of(
+        asker: &Asker,
+        groups: &[GroupIndex],
+        hasher: &RandomState,
+        at: Instant,
+    ) -> Option<Self> {
+        let user = match &asker.user {
+            Some(user) => Some(hidden(hash_of(user, hasher))?),
+            None => None,
+        };
+        Some(Self {
+            at,
+            asker: Asker {
+                user,
+                ..asker.clone()
+            },
+            groups: groups.into(),
+        })
+    }
+}
+
+fn hash_of(user: &UserId, hasher: &RandomState) -> u64 {
+    hasher.hash_one(user.as_str())
+}
+
+/// The name of a user on paper.
+fn hidden(hash: u64) -> Option<UserId> {
+    UserId::try_new(&format!("{hash:x}")).ok()
 }
 
 impl Entry for Arc<Trace> {

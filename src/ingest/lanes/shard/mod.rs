@@ -23,9 +23,10 @@ pub use task::{Settle, ShardTask, sleep_until};
 use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, View};
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
+use crate::ingest::asker::Asker;
 use crate::ingest::lanes::window::{
-    Asker, Batch, Entry as _, Flight, Found, GivenUp, Groups, Lanes, OfUser, Pending, Seals,
-    Survey, Trace, Verdict,
+    Batch, Entry as _, Flight, Found, GivenUp, Groups, Lanes, OfUser, Pending, Seals, Survey,
+    Trace, Verdict,
 };
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;

@@ -4,26 +4,12 @@ use super::lane::Phase;
 use super::queued::Shown;
 use super::{Doubt, Entry, Lane, LaneId, Lanes, Seal};
 use crate::event::{
-    EventId, GroupIndex, Outcome, Principal, ReadIndex, Realm, Subject, Tag, UserId, View,
+    EventId, GroupIndex, Outcome, Principal, ReadIndex, Subject, Tag, UserId, View,
 };
 use crate::ingest::accept::reputation::Grounds;
+use crate::ingest::asker::Asker;
 use bytes::Bytes;
 use std::sync::Arc;
-
-/// A caller, as far as its lanes go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asker {
-    /// Who calls.
-    pub principal: Principal,
-    /// Of which host.
-    pub realm: Realm,
-    /// Whose lanes are meant; none: all of the principal's.
-    pub user: Option<UserId>,
-    /// The user's name is a claim of the principal's token, and the principal is known to be good
-    /// where it matters: then the lanes of other good principals with that claim are the user's too
-    /// (ruling 17).
-    pub joins: bool,
-}
 
 /// A pending event, as a look at it shows it.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! Forwarded calls that hold lanes back (ruling 4).
 
-use super::{Asker, Entry, Groups, Lane};
+use super::{Entry, Groups, Lane};
 use crate::event::{Principal, Realm, UserId};
+use crate::ingest::asker::Asker;
 use crate::keyed::Keyed;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

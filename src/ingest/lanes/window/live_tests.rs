@@ -1,6 +1,7 @@
 //! Nothing sleeps for ever, and no outage is held against an event.
 
 use super::*;
+use crate::ingest::asker::Asker;
 use crate::ingest::delivery::gate::{Asking, Caller, Evidence, Failure, Gate, Pass};
 use crate::ingest::delivery::retry;
 use crate::ingest::settings::{Backoff, Delivery, Limited};

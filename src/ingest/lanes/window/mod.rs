@@ -39,7 +39,7 @@ mod trail;
 mod verdict;
 
 pub use batch::{Batch, Doubt, Fate, Form, LaneId, Settled, Trouble, Verdict};
-pub use callers::{Asker, Groups, Mark, Pending};
+pub use callers::{Groups, Mark, Pending};
 pub use find::{Flight, Found, Wait};
 pub use forget::{GivenUp, OfUser};
 pub use open::{Seal, Seals};

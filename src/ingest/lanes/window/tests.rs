@@ -1,6 +1,7 @@
 use super::*;
 use crate::event::{EventId, Fingerprint, LaneKey, ReadIndex, Realm, Subject, View};
 use crate::ingest::accept::reputation::Grounds;
+use crate::ingest::asker::Asker;
 use crate::template::Path;
 use bytes::Bytes;
 use proptest::prelude::*;
