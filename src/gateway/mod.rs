@@ -46,7 +46,7 @@ use crate::logging::AccessLog;
 use crate::metrics::{Action, Label as _, Metrics};
 use crate::notices::Notices;
 use crate::peer::{Arrived, Connection, Peer, TrustedProxies};
-use crate::read::Read;
+use crate::read::{Asked, Read};
 use crate::recorder::Recorder;
 use crate::route::{Found, LiveRoutes};
 use crate::spans::Spans;
@@ -68,6 +68,7 @@ use pass_through::PassThrough;
 use recording::Recording;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,11 +244,12 @@ impl Gateway {
         let noted = self.begin_note(&mut parts);
         let body = Body::arriving(body, &parts.headers);
         let request = Request::from_parts(parts, body);
-        let Some(noted) = noted else {
-            return Ok(self.answer(request, &peer).await);
-        };
-        let response = Box::pin(self.answer(request, &peer)).await;
-        Ok(noted.end(&self.0.access, response))
+        // Pinned: its place is in this future once, and not once more where it is awaited.
+        let response = pin!(self.answer(request, &peer)).await;
+        Ok(match noted {
+            None => response,
+            Some(noted) => noted.end(&self.0.access, response),
+        })
     }
 
     fn begin_note(&self, parts: &mut http::request::Parts) -> Option<NotedCall> {
@@ -330,8 +332,14 @@ impl Gateway {
                 answers.count(Action::Read);
                 let beside = routes.groups_at(path);
                 let awaited = recording.copy_call(&mut request, peer);
-                let answered = read.get(request, peer, route, &params, &beside).await;
-                let mut response = answered.unwrap_or_else(|error| fail(&error));
+                let asked = read.get(request, peer, (route, &params), &beside);
+                let mut response = match asked {
+                    Asked::Answered(response) => response,
+                    Asked::Waits(waiting) => {
+                        let answered = waiting.await;
+                        answered.unwrap_or_else(|error| fail(&error))
+                    }
+                };
                 awaited.copy_answer(&mut response);
                 if let Some(note) = note {
                     note.decide(Action::Read.as_str(), noted::cache_reason(&response));

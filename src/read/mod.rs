@@ -48,6 +48,7 @@ use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::upstream::{Upstream, UpstreamError};
 use http::{Request, Response};
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -95,17 +96,13 @@ impl Read {
     }
 
     /// Answers a GET or HEAD of a cache route. `beside`: groups whose events come over its path.
-    ///
-    /// # Errors
-    /// The application was asked and gave no answer.
-    pub async fn get(
-        &self,
+    pub fn get<'a>(
+        &'a self,
         request: Request<Body>,
-        peer: &Peer,
-        route: &CacheRoute,
-        params: &Params,
+        peer: &'a Peer,
+        (route, params): (&'a CacheRoute, &Params),
         beside: &[GroupIndex],
-    ) -> Result<Response<Body>, UpstreamError> {
+    ) -> Asked<'a> {
         let (parts, body) = request.into_parts();
         let examined = self.examine(&parts, peer, &body, (route, params), beside);
         let request = Request::from_parts(parts, body);
@@ -113,17 +110,27 @@ impl Read {
             Ok(ask) => &ask.reader,
             Err((_, reader)) => reader,
         });
-        let answered = match examined {
-            // A hit waits for nothing. Else boxed: what waits is large, and would be moved about
-            // for every hit.
+        match examined {
             Ok(ask) => match self.answer_at_once(&request, peer, &ask) {
-                Some(response) => Ok(response),
-                None => Box::pin(self.look_up_in_turn(request, peer, route, ask)).await,
+                Some(response) => Asked::Answered(answer::vary_by_origin(response)),
+                None => Asked::Waits(Box::pin(async move {
+                    let answered = self.look_up_in_turn(request, peer, route, ask).await;
+                    answered.map(answer::vary_by_origin)
+                })),
             },
-            Err((why, reader)) => {
-                Box::pin(self.bypass_in_turn(request, peer, (route, &reader), why)).await
-            }
-        };
-        answered.map(answer::vary_by_origin)
+            Err((why, reader)) => Asked::Waits(Box::pin(async move {
+                let answered = self.bypass_in_turn(request, peer, (route, &reader), why);
+                answered.await.map(answer::vary_by_origin)
+            })),
+        }
     }
+}
+
+/// What a read met.
+pub enum Asked<'a> {
+    /// A stored answer, which waits for nothing.
+    Answered(Response<Body>),
+    /// It waits: for events of its reader, for another's flight, or for the application, which may
+    /// give no answer. Boxed: it is large, and would be moved about for every hit.
+    Waits(Pin<Box<dyn Future<Output = Result<Response<Body>, UpstreamError>> + Send + 'a>>),
 }

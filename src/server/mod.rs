@@ -378,7 +378,8 @@ impl Client {
             // An HTTP/2 stream is answered in a task of its own.
             let is_http2 = request.version() == Version::HTTP_2;
             let waits = is_http2.then(|| (turns.clone(), precedence.clone()));
-            let answering = service.clone().oneshot(request);
+            // Boxed: hyper moves a call's future about before it polls it.
+            let answering = Box::pin(service.clone().oneshot(request));
             let unsent = unsent.clone();
             let leaving = account.clone();
             async move {
