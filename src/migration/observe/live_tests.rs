@@ -123,7 +123,7 @@ type Waits = Option<usize>;
 
 /// The event whose caller's call comes after this one of a stream.
 fn waiter<T>(stream: &[T], number: usize, waits: Waits) -> Option<&T> {
-    let comes = waits.is_some_and(|every| number % every == 0);
+    let comes = waits.is_some_and(|every| number.is_multiple_of(every));
     stream.get(number.checked_sub(5)?).filter(|_| comes)
 }
 
