@@ -332,5 +332,8 @@ impl Watch for Nobody {
     fn see_event(&self, _: &EventRoute, _: &Observed<'_>) {}
     fn see_declined(&self, _: &EventRoute, _: &'static str) {}
     fn see_undecoded(&self, _: &EventRoute, _: &Undecoded<'_, '_>) {}
+    fn wants_waits(&self, _: &[GroupIndex]) -> bool {
+        false
+    }
     fn see_wait(&self, _: &Asker, _: &[GroupIndex]) {}
 }

@@ -66,11 +66,10 @@ impl TouchRules {
             found.map(|found| (route.group, found))
         });
         let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
-        let object = parsed.as_ref().map(|(_, object)| object);
         let head = || self.callers.user_without_body(call.caller, call.params);
-        let is_observed = candidates
-            .iter()
-            .any(|route| route.switch.setting().mode == Mode::Observe);
+        let object = parsed.as_ref().map(|(_, object)| object);
+        let chosen = object.and_then(|object| decode::choose(candidates, object));
+        let is_observed = chosen.is_some_and(|route| route.switch.setting().mode == Mode::Observe);
         let touches = match mapped {
             None => self.of_place(call.caller, call.params, head(), &groups, object),
             Some((group, preview)) => {

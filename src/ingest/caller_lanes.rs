@@ -57,7 +57,14 @@ impl CallerLanes {
 
     /// Shows the observer that a call goes after what its caller would have pending in these groups.
     pub(crate) fn show_wait(&self, asker: &Asker, groups: &[GroupIndex]) {
-        self.0.watch.see_wait(asker, groups);
+        if self.are_observed(groups) {
+            self.0.watch.see_wait(asker, groups);
+        }
+    }
+
+    /// The observer wants to be shown who goes after events of these groups.
+    pub(crate) fn are_observed(&self, groups: &[GroupIndex]) -> bool {
+        self.0.watch.wants_waits(groups)
     }
 
     /// What is pending of this user and view in these groups, oldest first, at most `most` events.

@@ -25,6 +25,11 @@ impl<M> CopyQueue<M> {
         self.sender.clone().try_reserve_owned().ok()
     }
 
+    /// Half of its places are taken.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.sender.capacity() < self.sender.max_capacity() / 2
+    }
+
     /// Room for a copy of so many bytes; `None`: there is none.
     pub(super) fn take_room(&self, bytes: usize) -> Option<Lease> {
         let mut room = self.lease();

@@ -21,14 +21,15 @@ const PENDING: Bypass = "pending";
 impl Read {
     /// Shows the observer that a read goes after its reader's own events.
     pub(super) fn show_wait(&self, reader: &Reader) {
-        if !self.speaks(reader) {
+        let Reader { asker, groups, .. } = reader;
+        if !self.lanes.are_observed(groups) || !self.speaks(reader) {
             return;
         }
         if reader.writes_for_others {
-            self.lanes
-                .show_wait(&all_own(&reader.asker), &reader.groups);
-        } else {
-            self.lanes.show_wait(&reader.asker, &reader.groups);
+            self.lanes.show_wait(&all_own(asker), groups);
+        }
+        if !reader.writes_for_others || asker.joins {
+            self.lanes.show_wait(asker, groups);
         }
     }
 

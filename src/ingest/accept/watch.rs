@@ -1,5 +1,6 @@
 //! What an observer is shown of the calls of a route whose mode is `observe`: those that `coalesce`
-//! would have acknowledged as events, the others with the reason. They are decoded and checked by
+//! would have acknowledged as events, the others with the reason, and calls that go after what their
+//! callers have pending. They are decoded and checked by
 //! the code that acknowledges, but take nothing of any bound.
 //!
 //! A call waits for that only where it may be the repetition of an acknowledged event. The calls of
@@ -92,6 +93,8 @@ pub trait Watch: Send + Sync + fmt::Debug {
     fn see_declined(&self, route: &EventRoute, reason: &'static str);
     /// A call that is forwarded before it is decoded: a copy of it is to be decided.
     fn see_undecoded(&self, route: &EventRoute, undecoded: &Undecoded<'_, '_>);
+    /// Whether [`see_wait`](Self::see_wait) is to be told of calls that concern these groups.
+    fn wants_waits(&self, groups: &[GroupIndex]) -> bool;
     /// A call that goes after what its caller has pending in these groups, and so ends its windows
     /// there: a read (P7), or one that is forwarded (ruling 4).
     fn see_wait(&self, asker: &Asker, groups: &[GroupIndex]);

@@ -70,7 +70,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     clock: Clock,
     plan: Arc<Plan>,
-    /// An event was shown.
+    /// A call that may be an event was shown.
     has_events: AtomicBool,
     // Locked by the task for a few calls, and for a report; never by a call.
     sheet: Mutex<Option<Started>>,
@@ -251,7 +251,6 @@ impl Shared {
     }
 
     fn count_event(&self, route: usize) {
-        self.has_events.store(true, Ordering::Relaxed);
         if let Some(route) = self.routes.get(route) {
             route.events.inc();
         }
@@ -271,6 +270,7 @@ impl Watch for Observer {
         let Some(route) = shared.place_of(route) else {
             return;
         };
+        shared.has_events.store(true, Ordering::Relaxed);
         shared.count_event(route);
         shared.tell(|| shared.trace(route, observed, Instant::now()));
     }
@@ -290,6 +290,8 @@ impl Watch for Observer {
         let Some(route) = shared.place_of(route) else {
             return;
         };
+        // ORDER: when its call is shown, not when the copy is decided: a call after it may wait for it.
+        shared.has_events.store(true, Ordering::Relaxed);
         let queued = shared.queue.take_place();
         let (Some(queued), Some(room)) = (queued, shared.queue.take_room(undecoded.size())) else {
             return shared.metrics.observe_shed.inc();
@@ -302,10 +304,15 @@ impl Watch for Observer {
         });
     }
 
+    fn wants_waits(&self, groups: &[GroupIndex]) -> bool {
+        // Until a call was shown there is nothing on paper to go after.
+        self.0.has_events.load(Ordering::Relaxed) && self.0.is_observed(groups)
+    }
+
     fn see_wait(&self, asker: &Asker, groups: &[GroupIndex]) {
         let shared = &self.0;
-        // Until an event was shown there is nothing on paper to go after.
-        if !shared.has_events.load(Ordering::Relaxed) || !shared.is_observed(groups) {
+        // Half of the queue is for calls that may be events, however many reads come.
+        if shared.queue.is_half_full() {
             return;
         }
         let at = Instant::now();
