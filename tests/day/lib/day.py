@@ -288,6 +288,8 @@ def expect(is_so, what, found=None):
 
 
 def main():
+    # Under nohup SIGHUP is ignored, and a sidecar that inherits that ignores it too.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", default="target/debug/tidegate", type=pathlib.Path)
     parser.add_argument("--scratch", default="target/day", type=pathlib.Path)
