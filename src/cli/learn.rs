@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often a recording is asked for.
 const ASK: Duration = Duration::from_secs(1);
@@ -44,6 +45,8 @@ pub(super) async fn record_calls(
     admin: &AdminAddress,
     length: Duration,
 ) -> anyhow::Result<Option<Value>> {
+    // Caught before anything is recorded: a recording that is begun is ended by whoever ends this.
+    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
     let path = format!("/learn?for={}ms", length.as_millis());
     let begun = ask(admin, Method::POST, &path, None).await?;
     let begun: Progress = serde_json::from_value(begun).context("an answer of /learn")?;
@@ -54,7 +57,7 @@ pub(super) async fn record_calls(
     );
     tokio::select! {
         proposal = follow_recording(admin, begun) => proposal.map(Some),
-        _ = tokio::signal::ctrl_c() => {
+        _ = interrupt.recv() => {
             ask(admin, Method::DELETE, &path, None).await?;
             Ok(None)
         }

@@ -23,6 +23,7 @@ use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,8 @@ pub struct Stage {
     observer: Option<Running>,
     tally: Arc<Tally>,
     origin: Option<HeaderValue>,
+    /// The user's Ctrl-C, caught from the start: none is lost between two waits for it.
+    interrupt: Signal,
 }
 
 impl Stage {
@@ -52,6 +55,7 @@ impl Stage {
     /// # Errors
     /// A part could not be started.
     pub async fn set(run: Run) -> anyhow::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
         let speed = run.speed;
         let journal =
             TempDir::with_prefix("tidegate-demo-").context("no directory for the journal")?;
@@ -107,6 +111,7 @@ impl Stage {
             observer,
             tally,
             origin,
+            interrupt,
         })
     }
 
@@ -127,12 +132,10 @@ impl Stage {
     /// # Errors
     /// The comparison can't be told.
     pub async fn play_and_keep(
-        self,
+        mut self,
         tell: impl FnOnce(&Report) -> std::io::Result<()>,
     ) -> anyhow::Result<Report> {
         let played = self.play_out().await;
-        // From now on, since Ctrl-C doesn't end the process any more.
-        let interrupted = tokio::spawn(tokio::signal::ctrl_c());
         let ledger = self.sidecar.settle().await;
         let report = compare(self.scene, &self.upstream, &self.tally, played, ledger);
         tell(&report)?;
@@ -141,7 +144,7 @@ impl Stage {
             // Nobody to show it to is no reason to stop.
             drop(writeln!(std::io::stderr(), "{dashboard}, until Ctrl-C"));
             tokio::select! {
-                _ = interrupted => {}
+                _ = self.interrupt.recv() => {}
                 () = self.sidecar.draining() => {}
             }
         }
@@ -153,7 +156,7 @@ impl Stage {
     }
 
     /// Plays the learners until the time is over.
-    async fn play_out(&self) -> Played {
+    async fn play_out(&mut self) -> Played {
         let stop = CancellationToken::new();
         let mut learners = self.admit(&stop);
         let began = Instant::now();
@@ -199,10 +202,9 @@ impl Stage {
 
     /// Shows what happens until the time is over, the user interrupts (`true`), or the sidecar
     /// gives up.
-    async fn watch(&self, began: Instant) -> bool {
+    async fn watch(&mut self, began: Instant) -> bool {
         let end = tokio::time::sleep(self.scene.run.duration);
-        let interrupt = tokio::signal::ctrl_c();
-        tokio::pin!(end, interrupt);
+        tokio::pin!(end);
         let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
         let style = Style::of(
             std::io::stdout().is_terminal(),
@@ -225,7 +227,7 @@ impl Stage {
         let interrupted = loop {
             tokio::select! {
                 () = &mut end => break false,
-                _ = &mut interrupt => break true,
+                _ = self.interrupt.recv() => break true,
                 () = self.sidecar.draining() => break false,
                 _ = ticks.tick() => self.show(began, screen.as_mut()).await,
             }

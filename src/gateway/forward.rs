@@ -113,7 +113,8 @@ impl Forwarder {
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
         let longest = self.upstream.response_timeout(parts.uri.path());
-        if !(touches.is_observed && why == Some(&Forward::Mode)) {
+        let would_wait = !(touches.is_observed && why == Some(&Forward::Mode));
+        if would_wait && self.lanes.are_observed(&touches.groups) {
             self.lanes.show_wait(&touches.asker, &touches.groups);
         }
         let mut held = match self.hold(&touches, peer, longest).await {

@@ -93,7 +93,9 @@ impl PassThrough {
         {
             return;
         }
-        self.lanes.show_wait(asker, groups);
+        if self.lanes.are_observed(groups) {
+            self.lanes.show_wait(asker, groups);
+        }
         self.lanes
             .barrier(asker, groups, self.lanes.barrier_time())
             .await;

@@ -49,26 +49,28 @@ impl TouchRules {
         body: &Bytes,
     ) -> Touches {
         let parsed = decode::parse(body).ok();
-        let mapped = parsed.as_ref().and_then(|(text, object)| {
-            let route = decode::choose(candidates, object)?;
-            let scope = Scope {
-                call,
-                body: Some((*text, object)),
-                event: None,
-                user: None,
-            };
-            let found = preview(
-                &self.callers.identity,
-                Some(route),
-                self.acceptor.group(route.group)?,
-                &scope,
-            );
-            found.map(|found| (route.group, found))
-        });
-        let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
-        let head = || self.callers.user_without_body(call.caller, call.params);
         let object = parsed.as_ref().map(|(_, object)| object);
         let chosen = object.and_then(|object| decode::choose(candidates, object));
+        let mapped = parsed
+            .as_ref()
+            .zip(chosen)
+            .and_then(|((text, object), route)| {
+                let scope = Scope {
+                    call,
+                    body: Some((*text, object)),
+                    event: None,
+                    user: None,
+                };
+                let found = preview(
+                    &self.callers.identity,
+                    Some(route),
+                    self.acceptor.group(route.group)?,
+                    &scope,
+                );
+                found.map(|found| (route.group, found))
+            });
+        let groups: Vec<_> = candidates.iter().map(|route| route.group).collect();
+        let head = || self.callers.user_without_body(call.caller, call.params);
         let is_observed = chosen.is_some_and(|route| route.switch.setting().mode == Mode::Observe);
         let touches = match mapped {
             None => self.of_place(call.caller, call.params, head(), &groups, object),

@@ -55,11 +55,10 @@ impl CallerLanes {
         Settled::Yes
     }
 
-    /// Shows the observer that a call goes after what its caller would have pending in these groups.
+    /// Shows the observer that a call goes after what its caller would have pending in these groups,
+    /// where [it wants to know](Self::are_observed).
     pub(crate) fn show_wait(&self, asker: &Asker, groups: &[GroupIndex]) {
-        if self.are_observed(groups) {
-            self.0.watch.see_wait(asker, groups);
-        }
+        self.0.watch.see_wait(asker, groups);
     }
 
     /// The observer wants to be shown who goes after events of these groups.

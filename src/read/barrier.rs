@@ -25,10 +25,9 @@ impl Read {
         if !self.lanes.are_observed(groups) || !self.speaks(reader) {
             return;
         }
-        if reader.writes_for_others {
-            self.lanes.show_wait(&all_own(asker), groups);
-        }
-        if !reader.writes_for_others || asker.joins {
+        let all_own = reader.writes_for_others.then(|| all_own(asker));
+        let own = (!reader.writes_for_others || asker.joins).then_some(asker);
+        for asker in all_own.iter().chain(own) {
             self.lanes.show_wait(asker, groups);
         }
     }

@@ -1,5 +1,6 @@
 //! The dashboard: its page, and the live stream that feeds it.
 
+use crate::support::process::catches_interrupts;
 use crate::support::upstream::{answer, hang_up};
 use crate::support::{Http, Sidecar, in_time};
 use bytes::Bytes;
@@ -444,6 +445,7 @@ async fn a_demo_says_where_its_dashboard_is_and_keeps_it_after_the_report() {
     for wanted in ["", ", until Ctrl-C"] {
         let (address, rest) = in_time("an address", addresses.recv()).await.unwrap();
         assert_eq!(rest, wanted);
+        assert!(catches_interrupts(demo.0.id()));
         let http = Http::default();
         let page = http
             .try_call(address, Method::GET, "/", &[], "")

@@ -2,7 +2,7 @@
 //! them changes nothing.
 
 use crate::learn::{differences, token};
-use crate::support::process::{Process, run};
+use crate::support::process::{Process, catches_interrupts, run};
 use crate::support::upstream::{FakeUpstream, Seen, answer};
 use crate::support::{Answer, Http, Sidecar, in_time};
 use flate2::Compression;
@@ -594,25 +594,27 @@ async fn the_command_proposes_of_a_running_sidecars_calls_and_a_signal_ends_the_
     upstream.answer_with(application);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.toml");
-    let free = || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
+    let configure = |listen: &str, admin: &str| {
+        let text = format!(
+            "[server]\nlisten = \"{listen}\"\n[admin]\nlisten = \"{admin}\"\n\
+             [upstream]\nurl = \"http://{}\"\n",
+            upstream.address
+        );
+        std::fs::write(&file, text).unwrap();
     };
-    let (public, admin) = (free(), free());
-    let text = format!(
-        "[server]\nlisten = \"{public}\"\n[admin]\nlisten = \"{admin}\"\n[upstream]\nurl = \"http://{}\"\n",
-        upstream.address
-    );
-    std::fs::write(&file, text).unwrap();
     let learn = |length: &'static str| {
         let file = file.clone();
         tokio::task::spawn_blocking(move || run(&["learn", "--for", length], &file, &[]))
     };
+    configure("127.0.0.1:0", "127.0.0.1:1");
     let (code, said) = learn("1s").await.unwrap();
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("nobody answers at admin.listen"), "{said}");
 
+    configure("127.0.0.1:0", "127.0.0.1:0");
     let process = Process::start(&file);
+    let (public, admin) = (process.address, process.admin);
+    configure(&public.to_string(), &admin.to_string());
     let (code, said) = learn("1ms").await.unwrap();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("no call was forwarded"), "{said}");
@@ -654,6 +656,7 @@ async fn the_command_proposes_of_a_running_sidecars_calls_and_a_signal_ends_the_
     let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
     std::io::BufRead::read_line(&mut said, &mut line).unwrap();
     assert!(line.contains("Ctrl-C ends it"), "{line}");
+    assert!(catches_interrupts(child.id()), "said before it is true");
     let begin = || http.try_call(admin, Method::POST, "/learn", &[], "");
     assert_eq!(begin().await.unwrap().status, StatusCode::CONFLICT);
     let pid = child.id().to_string();

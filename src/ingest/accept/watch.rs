@@ -1,7 +1,7 @@
 //! What an observer is shown of the calls of a route whose mode is `observe`: those that `coalesce`
 //! would have acknowledged as events, the others with the reason, and calls that go after what their
-//! callers have pending. They are decoded and checked by
-//! the code that acknowledges, but take nothing of any bound.
+//! callers have pending. They are decoded and checked by the code that acknowledges, but take nothing
+//! of any bound.
 //!
 //! A call waits for that only where it may be the repetition of an acknowledged event. The calls of
 //! a route that was never on are forwarded at once, and the observer decides copies of them

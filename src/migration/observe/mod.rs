@@ -7,10 +7,13 @@
 //!    └► forwarded                  └ counted         sizes only     └► report, recommendation
 //! ```
 //!
+//! Reads and forwarded calls that go after their caller's events are shown too: live they end its
+//! windows, so they do on paper.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `arrangement` | the windows, counts, packings and keeps that are tried |
-//! | `trace` | what is kept of an event: hashes, sizes, times |
+//! | `trace` | what is kept of an event, and of a call that goes after events: hashes, sizes, times |
 //! | `sample` | whose events are worked on where there are too many |
 //! | `paper` | one arrangement's lanes and packers, with a clock that is an argument |
 //! | `tally` | what left them, and when |

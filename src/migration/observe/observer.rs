@@ -315,8 +315,14 @@ impl Watch for Observer {
         if shared.queue.is_half_full() {
             return;
         }
-        let at = Instant::now();
-        shared.tell(|| Some(Decided::Wait(Wait::of(asker, groups, &shared.hasher, at)?)));
+        // No room after all: it isn't counted as shed, since it is no call of an observed route.
+        let Some(queued) = shared.queue.take_place() else {
+            return;
+        };
+        let wait = Wait::of(asker, groups, &shared.hasher, Instant::now());
+        if let Some(wait) = wait {
+            queued.send(Message::Decided(Decided::Wait(wait)));
+        }
     }
 }
 

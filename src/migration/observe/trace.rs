@@ -1,6 +1,7 @@
-//! What is kept of an event on paper: keyed hashes of who and what, sizes, times. Neither its body,
-//! nor an id, a user's name or a credential. Of fields that a group's `distinct` names the hash of
-//! the value is kept, of those of `flush_on_change` the number, since it is compared.
+//! What is kept on paper of an event, and of a call that goes after its caller's events: keyed hashes
+//! of who and what, sizes, times. Neither a body, nor an id, a user's name or a credential. Of fields
+//! that a group's `distinct` names the hash of the value is kept, of those of `flush_on_change` the
+//! number, since it is compared.
 
 use crate::event::{EventId, GroupIndex, LaneKey, Owner, Subject, UserId};
 use crate::ingest::Asker;

@@ -22,6 +22,15 @@ pub struct Process {
     pub admin: SocketAddr,
 }
 
+/// Whether a process has a handler for SIGINT: without one it would end at it.
+pub fn catches_interrupts(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+    // Signals count from 1, and SIGINT is 2.
+    caught & 0b10 != 0
+}
+
 fn after<'a>(line: &'a str, marker: &str) -> &'a str {
     line.split(marker)
         .nth(1)
