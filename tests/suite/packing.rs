@@ -218,7 +218,7 @@ async fn a_batch_that_fails_for_one_users_row_is_looked_into() {
     // What fails alone while others pass has patience for a 24th of this.
     let sidecar = Sidecar::start(&[
         BRIEFLY,
-        ("[delivery]", "[delivery]\ngive_up_after = \"24s\""),
+        ("[delivery]", "[delivery]\ngive_up_after = \"72s\""),
     ])
     .await;
     refuse(&sidecar, 500, false);
