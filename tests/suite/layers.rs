@@ -43,7 +43,8 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "journal::log",
         &[
             &["files", "frame", "live"],
-            &["writer", "simulated_disk"],
+            &["segment", "simulated_disk", "spares"],
+            &["writer"],
             &["replay"],
         ],
     ),
@@ -106,6 +107,19 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["client_batch"],
         ],
     ),
+    (
+        "ingest::accept::reputation",
+        &[&["grounds", "refused", "renewals"]],
+    ),
+    (
+        "ingest::delivery::gate",
+        &[&["asking"], &["evidence", "limits"]],
+    ),
+    (
+        "ingest::outcome::dead",
+        &[&["letter"], &["pile", "selection"]],
+    ),
+    ("identity::keys", &[&["stored"], &["reading"], &["hash"]]),
     ("spans", &[&["settings"], &["off", "otlp"]]),
     (
         "logging",

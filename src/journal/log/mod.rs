@@ -5,6 +5,8 @@ pub mod files;
 pub mod frame;
 pub mod live;
 pub mod replay;
+mod segment;
 #[cfg(test)]
 pub mod simulated_disk;
+mod spares;
 pub mod writer;

@@ -6,9 +6,9 @@
 //! the same numbers, before anything is said of it.
 
 use super::files::{Files, SegmentFile};
-use super::frame::{self, Flags, Kind};
-use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use super::frame;
+pub use super::segment::{Begun, Full, HEAD_SALT, Head, Sums, salt_of};
+use super::spares::{SPARES, Spare, Spares};
 use std::io;
 use std::sync::Arc;
 
@@ -19,76 +19,6 @@ pub enum Depth {
     Process,
     /// A power cut: it is on the disk (`fdatasync`).
     Disk,
-}
-
-/// The ledger's sums.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sums {
-    /// Events taken by the upstream, since the directory was made.
-    pub accepted: u64,
-    /// Known already, here or there.
-    pub duplicate: u64,
-    /// Made needless.
-    pub superseded: u64,
-    /// Given up, and not replayed since.
-    pub dead: u64,
-    /// Dead letters dropped for want of room.
-    pub dropped: u64,
-}
-
-/// What a segment says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    /// The log's own, random.
-    pub epoch: [u8; 16],
-    /// The directory's secret.
-    pub secret: [u8; 32],
-    /// The number that would have been given next when it was begun: every lower one was given
-    /// before it.
-    pub next: u64,
-    /// The sums before its first frame.
-    pub sums: Sums,
-}
-
-/// A segment's salt; a head is read without knowing the epoch.
-#[must_use]
-pub fn salt_of(epoch: &[u8; 16], segment: u64) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(epoch);
-    hasher.update(&segment.to_le_bytes());
-    hasher.finalize()
-}
-
-/// Salt of all heads.
-pub const HEAD_SALT: u32 = 0;
-
-/// A segment that was begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begun {
-    /// Its number among the segments.
-    pub segment: u64,
-    /// The number of its first frame.
-    pub first: u64,
-    /// Bytes that its file takes.
-    pub size: u64,
-}
-
-/// A file that was made ahead of its use.
-#[derive(Debug)]
-struct Spare<File> {
-    segment: u64,
-    /// Bytes that it has room for.
-    size: u64,
-    file: File,
-}
-
-/// A file that is full, and what its sync makes safe.
-#[derive(Debug)]
-pub struct Full<File> {
-    /// The file.
-    pub file: Arc<File>,
-    /// The last number in it.
-    pub last: u64,
 }
 
 #[derive(Debug)]
@@ -151,14 +81,8 @@ pub struct Writer<F: Files> {
     depth: Depth,
     epoch: [u8; 16],
     secret: [u8; 32],
-    segment_size: u64,
     current: Option<Current<F::File>>,
-    /// Files that are ready, in the order of their numbers.
-    spares: VecDeque<Spare<F::File>>,
-    /// The number of the next one that is made.
-    next_segment: u64,
-    /// The newest that was written.
-    last_used: Option<u64>,
+    spares: Spares<F>,
     /// Frames that are not as safe as they must be: a group on its way, and at `disk` what was
     /// written since the last sync.
     waiting: Vec<u8>,
@@ -176,8 +100,6 @@ pub struct Writer<F: Files> {
 
 /// Most bytes that wait for a sync before one is made that no caller waits for.
 const MAX_UNSYNCED: usize = 1 << 20;
-/// Files that are kept ready: one for the next group of events, one for what makes room.
-const SPARES: usize = 2;
 /// A head's frame is no longer than this, bytes.
 const HEAD_ROOM: u64 = 256;
 
@@ -195,15 +117,12 @@ impl<F: Files> Writer<F> {
             sums,
         } = origin;
         Self {
+            spares: Spares::new(Arc::clone(&files), segment_size, next_segment),
             files,
             depth,
             epoch,
             secret,
-            segment_size,
             current: None,
-            spares: VecDeque::new(),
-            next_segment,
-            last_used: None,
             waiting: Vec::new(),
             first_waiting: last + 1,
             sums_before: sums,
@@ -249,42 +168,13 @@ impl<F: Files> Writer<F> {
     /// The number and the size of a file that should be made ahead, if one should: the number is
     /// given away with it.
     pub fn want_spare(&mut self) -> Option<(u64, u64)> {
-        let wants = self.spares.len() < SPARES;
-        wants.then(|| (self.take_number(), self.segment_size))
-    }
-
-    const fn take_number(&mut self) -> u64 {
-        self.next_segment += 1;
-        self.next_segment - 1
+        self.spares.want()
     }
 
     /// A file that was made for [`want_spare`](Self::want_spare); whether it can be used: a newer
     /// one may be in use already.
     pub fn offer_spare(&mut self, segment: u64, size: u64, file: F::File) -> bool {
-        let is_late = self.last_used.is_some_and(|used| used > segment);
-        if !is_late {
-            let place = self.spares.partition_point(|spare| spare.segment < segment);
-            self.spares.insert(
-                place,
-                Spare {
-                    segment,
-                    size,
-                    file,
-                },
-            );
-        }
-        !is_late
-    }
-
-    fn make_spare(&mut self, size: u64) -> io::Result<()> {
-        let segment = self.take_number();
-        let file = self.files.create(segment, size)?;
-        self.spares.push_back(Spare {
-            segment,
-            size,
-            file,
-        });
-        Ok(())
+        self.spares.offer(segment, size, file)
     }
 
     /// Writes a group: all of it is in one segment.
@@ -421,67 +311,28 @@ impl<F: Files> Writer<F> {
         (self.first_waiting, self.sums_before) = (first, self.sums);
     }
 
-    /// So many files are ready, the first of them large enough. After an error none is ready that
-    /// was made here: a file whose name is not on the disk must not be written.
-    fn make_ready(&mut self, wanted: usize, fits: u64) -> io::Result<()> {
-        let is_small = self.spares.front().is_some_and(|spare| spare.size < fits);
-        if !is_small && self.spares.len() >= wanted {
-            return Ok(());
-        }
-        if is_small {
-            self.drop_spares();
-        }
-        let made = (|| {
-            while self.spares.len() < wanted {
-                let size = if self.spares.is_empty() {
-                    fits.max(self.segment_size)
-                } else {
-                    self.segment_size
-                };
-                self.make_spare(size)?;
-            }
-            self.files.sync_directory()
-        })();
-        made.inspect_err(|_| self.drop_spares())
-    }
-
-    /// Files that were never written go; a start deletes what can't be deleted now.
-    fn drop_spares(&mut self) {
-        for spare in std::mem::take(&mut self.spares) {
-            drop(spare.file);
-            if let Err(error) = self.files.delete(spare.segment) {
-                tracing::debug!(%error, "a file that was made ahead can't be deleted");
-            }
-        }
-    }
-
     /// Begins a segment for so many bytes.
     fn begin_segment(&mut self, first: u64, size: u64, has_events: bool) -> Result<(), WriteError> {
         let wanted = if has_events { SPARES } else { 1 };
-        self.make_ready(wanted, size + HEAD_ROOM)
+        self.spares
+            .make_ready(wanted, size + HEAD_ROOM)
             .map_err(WriteError::NoRoom)?;
         let Some(Spare {
             segment,
             size,
             file,
-        }) = self.spares.pop_front()
+        }) = self.spares.take()
         else {
             return Err(WriteError::NoRoom(io::ErrorKind::StorageFull.into()));
         };
         self.end_current(true);
-        self.last_used = Some(segment);
         let head = Head {
             epoch: self.epoch,
             secret: self.secret,
             next: self.last + 1,
             sums: self.sums_before,
         };
-        let mut bytes = Vec::new();
-        frame::push(&mut bytes, Kind::Head, Flags::default(), first, |out| {
-            // Serializing into a growing vector has no way to fail.
-            *out = postcard::to_extend(&head, std::mem::take(out)).unwrap_or_default();
-        });
-        frame::finish_all(&mut bytes, HEAD_SALT, self.synced);
+        let bytes = head.frame(first, self.synced);
         let (salt, at, file) = (
             salt_of(&self.epoch, segment),
             bytes.len() as u64,

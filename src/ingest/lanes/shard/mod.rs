@@ -13,27 +13,26 @@
 //! the tags, the seen ids or the reputation are called, and no task is woken: that comes after it.
 
 mod entry;
+mod hold;
+mod look;
 mod message;
 mod state;
 mod task;
 
+pub use hold::Hold;
 pub use message::Message;
 pub use task::{Settle, ShardTask, sleep_until};
 
-use crate::event::{EventId, GroupIndex, Principal, ReadIndex, Subject, UserId, View};
+use crate::event::{GroupIndex, Principal, ReadIndex, UserId};
 use crate::ingest::accept::admit::Admitted;
 use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::asker::Asker;
-use crate::ingest::lanes::window::{
-    Batch, Entry as _, Flight, Found, GivenUp, Groups, Lanes, OfUser, Pending, Seals, Survey,
-    Trace, Verdict,
-};
+use crate::ingest::lanes::window::{Batch, Entry as _, GivenUp, Lanes, Verdict};
 use crate::journal::Journaled;
 use crate::journal::tail::Tail;
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use state::{Hurry, State};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -48,37 +47,8 @@ pub type Kept = Box<Journaled<Admitted>>;
 #[error("the shard has ended")]
 pub struct Ended;
 
-/// While it lives, its caller's lanes in one shard send nothing that came after it.
-#[derive(Debug)]
-pub struct Hold {
-    asker: Asker,
-    number: u64,
-    /// Events up to here go first.
-    after: u64,
-    shard: Arc<Shard>,
-}
-
-impl Hold {
-    /// The held call told a newer state of this subject and was taken: the lanes' older ones are
-    /// needless.
-    pub fn replace(&self, group: GroupIndex, subject: Subject, by: &EventId) {
-        self.shard
-            .set(|lanes| lanes.replace(group, &self.asker, subject, self.after, by));
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.shard
-            .set(|lanes| lanes.release_hold(self.asker.principal, self.number));
-    }
-}
-
 /// Most lanes that are looked at in one hold of the lock, where there may be very many.
 const MOST_LANES: usize = 256;
-
-/// Most lanes whose events are looked at in one hold of the lock: a lane may have very many.
-const FEW_LANES: usize = 16;
 
 /// What a shard shows of itself.
 #[derive(Debug, Default)]
@@ -279,48 +249,6 @@ impl Shard {
         })
     }
 
-    /// Seals a caller's windows in these groups and holds back what comes later. The receiver hears
-    /// when the caller's lanes may be passed; none: at once.
-    ///
-    /// # Errors
-    /// The shard has ended.
-    pub fn hold(
-        self: &Arc<Self>,
-        asker: &Asker,
-        groups: &Groups,
-    ) -> Result<(Hold, Option<oneshot::Receiver<()>>), Ended> {
-        let (number, after, passed) = self.tell(|state| {
-            let (number, marks) = state.lanes.hold(asker, groups);
-            let after = state.lanes.last_seq();
-            if state.is_over(&marks, true) {
-                return (number, after, None);
-            }
-            state.hurry(&marks);
-            (number, after, Some(state.wait_for(marks, true)))
-        })?;
-        Ok((
-            Hold {
-                asker: asker.clone(),
-                number,
-                after,
-                shard: Arc::clone(self),
-            },
-            passed,
-        ))
-    }
-
-    /// What is pending of this user and view in these groups, oldest first, at most `most` events.
-    #[must_use]
-    pub fn look(
-        &self,
-        user: &UserId,
-        shown: (Principal, View),
-        groups: &[GroupIndex],
-        most: usize,
-    ) -> Vec<Pending> {
-        self.state.lock().lanes.pending(user, shown, groups, most)
-    }
-
     /// A call of this principal was taken in these groups.
     pub fn vouch(&self, principal: Principal, groups: &[GroupIndex], grounds: Grounds) {
         self.set(|lanes| lanes.vouch_by(principal, groups, grounds));
@@ -351,16 +279,6 @@ impl Shard {
         }
     }
 
-    /// Counts what is pending of a user.
-    #[must_use]
-    pub fn count_user(&self, user: &UserId) -> OfUser {
-        let mut found = OfUser::default();
-        for slots in self.slots() {
-            found += self.state.lock().lanes.count_user_in(slots, user);
-        }
-        found
-    }
-
     /// Gives up what is pending of a user and not on its way, in all lanes before any of them goes
     /// on.
     pub fn give_up_user(&self, user: &UserId) -> GivenUp {
@@ -372,66 +290,6 @@ impl Shard {
             self.set(|lanes| lanes.advance_user_in(slots, user));
         }
         given_up
-    }
-
-    /// Every outcome that it gave is known everywhere.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.state.lock().is_settled()
-    }
-
-    /// When the oldest event came that has no outcome.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Instant> {
-        self.slots()
-            .filter_map(|slots| self.state.lock().lanes.oldest_in(slots))
-            .min()
-    }
-
-    /// Adds what the lanes do to the survey of each group, in the order of the groups.
-    pub fn survey(&self, groups: &mut [Survey]) {
-        for slots in self.slots() {
-            self.state.lock().lanes.survey_in(slots, groups);
-        }
-    }
-
-    /// Shows the pending events of an id that lanes have in their hands, at most `most`, and the
-    /// lanes whose batches are on their way. Neither closure may ask for the shard.
-    pub fn find(
-        &self,
-        id: &str,
-        mut most: usize,
-        mut see: impl FnMut(Found<'_, Kept>),
-        mut see_flight: impl FnMut(Flight<'_>),
-    ) {
-        for slots in self.slots_by(FEW_LANES) {
-            let state = self.state.lock();
-            let lanes = &state.lanes;
-            most -= lanes.find_in(slots, (id, most), &mut see, &mut see_flight);
-        }
-    }
-
-    /// What is remembered of the event of this number, which is settled.
-    pub fn trace(&self, seq: u64) -> Trace {
-        self.state.lock().lanes.trace(seq)
-    }
-
-    /// Windows that it has sealed so far.
-    #[must_use]
-    pub fn seals(&self) -> Seals {
-        self.state.lock().lanes.seals()
-    }
-
-    /// The places of all lanes, in pieces for which the lock may be held.
-    fn slots(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        self.slots_by(MOST_LANES)
-    }
-
-    fn slots_by(&self, piece: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let slots = self.state.lock().lanes.slots();
-        (0..slots)
-            .step_by(piece)
-            .map(move |first| first..first + piece)
     }
 
     /// The lanes learn of something. A shard that is gone has none that could.

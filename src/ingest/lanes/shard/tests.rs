@@ -1,7 +1,9 @@
 use super::*;
 use crate::cache::tags::{Tags, Waiting};
 use crate::clock::Clock;
-use crate::event::{Carried, Context, Event, Fingerprint, Keys, LaneKey, Outcome, Reason, Tag};
+use crate::event::{
+    Carried, Context, Event, EventId, Fingerprint, Keys, LaneKey, Outcome, Reason, Tag,
+};
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
 use crate::ingest::accept::admit::{Admitter, Claim, Seen};
 use crate::ingest::accept::reputation::RefusedBy;

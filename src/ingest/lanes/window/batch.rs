@@ -1,6 +1,6 @@
 //! A batch on its way, what it may meet, and what becomes of its events.
 
-use super::lane::Phase;
+use super::phase::Phase;
 use super::slab::Key;
 use super::{Entry, Queued};
 use crate::event::{EventId, LaneKey, Outcome};

@@ -1,6 +1,6 @@
 //! What callers, operators and the rest of the event path ask of the lanes, or tell them.
 
-use super::lane::Phase;
+use super::phase::Phase;
 use super::queued::Shown;
 use super::{Doubt, Entry, Lane, LaneId, Lanes, Seal};
 use crate::event::{

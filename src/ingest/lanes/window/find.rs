@@ -1,6 +1,6 @@
 //! Pending events by their ids, for an operator. It looks at every event of the lanes.
 
-use super::lane::Phase;
+use super::phase::Phase;
 use super::trail::{Trace, held};
 use super::{Entry, Lane, LaneId, Lanes, Queued};
 use crate::event::{EventId, LaneKey, Owner};

@@ -1,6 +1,6 @@
 //! Giving up a user's pending events because an operator says so.
 
-use super::lane::Phase;
+use super::phase::Phase;
 use super::{Entry, LaneId, Lanes};
 use crate::event::{Outcome, Reason, UserId};
 use std::ops::Range;

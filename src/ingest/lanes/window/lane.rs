@@ -1,26 +1,15 @@
-//! One lane: its queue, its open window, the batches that it forms.
+//! One lane: its queue, its open window, the batches that are to be tried again.
 
+use super::domains::Place;
 use super::open::{Seal, Window};
-use super::order::{Place, Seat};
+use super::order::Seat;
+use super::phase::Phase;
 use super::queued::{Queued, Shown};
 use super::timers::Timer;
-use super::{Batch, Doubt, Entry, Form, LaneId, Rules};
+use super::{Batch, Doubt, Entry, Rules};
 use crate::event::{LaneKey, Owner, Subject};
 use std::collections::{HashMap, VecDeque};
 use tokio::time::Instant;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    Idle,
-    /// `front`: the first event's own number; `first_seq`: the smallest that it stands for.
-    InFlight {
-        front: u64,
-        first_seq: u64,
-        since: Instant,
-    },
-    Waiting(Instant),
-    Rejected(Instant),
-}
 
 #[derive(Debug)]
 pub(super) struct Lane<E> {
@@ -65,9 +54,6 @@ pub(super) struct Lane<E> {
 
 /// The application's status that says: later.
 const LIMITED: u16 = 429;
-
-/// What a forwarded call or an older event of a sibling lane lets pass: numbers up to this.
-pub(super) type Limit = u64;
 
 impl<E: Entry> Lane<E> {
     pub(super) fn new(key: LaneKey, owner: Owner, seat: Seat, envelope: usize) -> Self {
@@ -274,27 +260,7 @@ impl<E: Entry> Lane<E> {
 
     /// The one place where a phase is written.
     pub(super) fn set_phase(&mut self, next: Phase) {
-        let is_meant = match (self.phase, next) {
-            // Idle => InFlight: a batch was formed.
-            (Phase::Idle, Phase::InFlight { .. }) => true,
-            // InFlight => Idle: a verdict came. What it makes of the lane follows.
-            (Phase::InFlight { .. }, Phase::Idle) => true,
-            // Idle => Waiting: a network error, a 5xx, a 429, failed events, or nothing may be
-            // tried now.
-            (Phase::Idle, Phase::Waiting(_)) => true,
-            // Idle => Rejected: 401, or a 403 that is the credential's.
-            (Phase::Idle, Phase::Rejected(_)) => true,
-            // Waiting => Idle: the time has come, or somebody waits or stops.
-            (Phase::Waiting(_), Phase::Idle) => true,
-            // Rejected => Idle: a newer call of the principal succeeded, or the events are given up
-            // after one more try.
-            (Phase::Rejected(_), Phase::Idle) => true,
-            // Waiting => Waiting: more than one piece of a batch waits.
-            (Phase::Waiting(_), Phase::Waiting(_)) => true,
-            (Phase::Idle, Phase::Idle) => true,
-            (Phase::InFlight { .. } | Phase::Waiting(_) | Phase::Rejected(_), _) => false,
-        };
-        debug_assert!(is_meant, "{:?} => {next:?}", self.phase);
+        debug_assert!(self.phase.may_become(next), "{:?} => {next:?}", self.phase);
         self.phase = next;
     }
 
@@ -394,129 +360,4 @@ impl<E: Entry> Lane<E> {
         };
         self.waiting().map(Queued::first_since).chain(flying).min()
     }
-
-    /// Whether an event fits no batch, not even alone.
-    fn is_oversize(&self, rules: &Rules, queued: &Queued<E>) -> bool {
-        !rules.single_calls && self.envelope + queued.entry.bytes() > rules.max_bytes
-    }
-
-    /// The event that is offered next, if it fits no batch and has no single call to go as.
-    pub(super) fn take_oversize(&mut self, rules: &Rules) -> Option<Queued<E>> {
-        if self.phase != Phase::Idle {
-            return None;
-        }
-        let is_lost = |queued: &Queued<E>| {
-            self.is_oversize(rules, queued) && !(rules.single && queued.entry.has_single())
-        };
-        if let Some(batch) = self.again.front() {
-            let goes = batch.form == Form::Batch
-                && batch.events.len() == 1
-                && batch.events.iter().all(is_lost);
-            return if goes {
-                self.again.pop_front()?.events.pop()
-            } else {
-                None
-            };
-        }
-        if self.due == 0 || !self.queue.front().is_some_and(is_lost) {
-            return None;
-        }
-        self.due -= 1;
-        self.queue.pop_front()
-    }
-
-    /// In the place of what was offered next.
-    pub(super) fn put_first(&mut self, id: LaneId, queued: Queued<E>) {
-        if self.again.is_empty() {
-            self.due += 1;
-            self.queue.push_front(queued);
-        } else {
-            let piece = Batch::piece(id, &self.key, Form::Batch, vec![queued]);
-            self.again.push_front(piece);
-        }
-    }
-
-    pub(super) fn next_batch(
-        &mut self,
-        id: LaneId,
-        rules: &Rules,
-        limit: Limit,
-    ) -> Option<Batch<E>> {
-        // Its first event decides: it is tried again as it was, and a lane that was held meanwhile
-        // may have some between.
-        let goes = |batch: &Batch<E>| {
-            batch
-                .events
-                .iter()
-                .any(|queued| queued.entry.seq() <= limit)
-        };
-        if self.again.front().is_some_and(|batch| !goes(batch)) {
-            return None;
-        }
-        if let Some(mut batch) = self.again.pop_front() {
-            batch.awaited = batch
-                .events
-                .iter()
-                .any(|queued| queued.first_seq() <= self.awaited);
-            if let [queued] = &*batch.events
-                && self.is_oversize(rules, queued)
-            {
-                batch.form = Form::Single;
-            }
-            return Some(batch);
-        }
-        let is_single = rules.single_calls
-            || self
-                .queue
-                .front()
-                .is_some_and(|queued| self.is_oversize(rules, queued));
-        let (form, most) = if is_single {
-            (Form::Single, 1)
-        } else {
-            (Form::Batch, rules.max_events)
-        };
-        let mut events: Vec<Queued<E>> = Vec::new();
-        let mut bytes = self.envelope;
-        while self.due > 0 && events.len() < most {
-            let Some(next) = self.queue.front() else {
-                break;
-            };
-            let comma = usize::from(!events.is_empty());
-            let fits = bytes + comma + next.entry.bytes() <= rules.max_bytes || events.is_empty();
-            if !fits
-                || next.entry.seq() > limit
-                || repeats(&events, next, rules)
-                || changes_hands(&events, next, rules)
-            {
-                break;
-            }
-            bytes += comma + next.entry.bytes();
-            self.due -= 1;
-            events.extend(self.queue.pop_front());
-        }
-        let first = events.iter().map(Queued::first_seq).min()?;
-        Some(Batch {
-            events,
-            awaited: first <= self.awaited,
-            ..Batch::of(id, &self.key, form)
-        })
-    }
-}
-
-/// Ruling 5: the batch ends before the event that would repeat a value.
-fn repeats<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
-    rules.distinct.iter().any(|field| {
-        let value = next.entry.field(field);
-        value.is_some()
-            && events
-                .iter()
-                .any(|queued| queued.entry.field(field) == value)
-    })
-}
-
-/// In a shared group what goes with its own credential shares no batch with what goes under the
-/// service's.
-fn changes_hands<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
-    let first = events.first().filter(|_| rules.shared);
-    first.is_some_and(|first| first.entry.is_for_service() != next.entry.is_for_service())
 }

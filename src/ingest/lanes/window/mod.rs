@@ -20,17 +20,24 @@
 mod batch;
 mod callers;
 mod claims;
+mod domains;
+mod enter;
 mod find;
 mod flow;
 mod forget;
 mod holds;
 mod lane;
 mod numbers;
+mod offer;
 mod open;
 mod order;
+mod phase;
+mod pieces;
 mod queued;
 mod recent;
 mod rules;
+mod seal;
+mod settle;
 mod slab;
 mod standing;
 mod survey;
@@ -48,14 +55,15 @@ pub use rules::{Entry, Rules};
 pub use survey::Survey;
 pub use trail::{Trace, TracedAttempt, TracedWindow};
 
-use crate::event::{GroupIndex, Outcome, Owner, Principal, Reason, UserId};
+use crate::event::{GroupIndex, Principal, UserId};
 use bytes::Bytes;
-use claims::Name;
+use domains::Place;
 use hashbrown::HashTable;
 use holds::Holds;
-use lane::{Lane, Phase};
+use lane::Lane;
 use numbers::Numbers;
-use order::{Foreign, Order, Place};
+use order::{Foreign, Order};
+use phase::Phase;
 use recent::Recent;
 use slab::Slab;
 use standing::Standing;
@@ -69,9 +77,6 @@ use trail::Trail;
 /// `{"events":[` and `]}`: what a batch body has around its events, in bytes, unless its group says
 /// otherwise.
 pub const ENVELOPE_BYTES: usize = 13;
-
-/// How many lanes are looked at for one that can be emptied, at the cap on lanes.
-const LOOK: usize = 64;
 
 /// One user of one principal in one group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -239,139 +244,6 @@ impl<E: Entry> Lanes<E> {
         self.lanes.get_mut(id.0)
     }
 
-    /// An event enters its window.
-    pub fn push(&mut self, now: Instant, entry: E) {
-        self.began.get_or_insert(now);
-        self.last_seq = self.last_seq.max(entry.seq());
-        let all = Arc::clone(&self.rules);
-        let Some(rules) = all.get(entry.lane().group.0) else {
-            return self.orphan(entry);
-        };
-        let id = self.lane_for(&entry);
-        let hurry = self.find_hurry(now, rules, &entry);
-        let priority = entry.priority().then(|| Concern::of(&entry));
-        let since = entry.since().unwrap_or(now);
-        let expires = entry
-            .expires()
-            .map(|at| at.checked_sub(rules.token_margin).unwrap_or(now));
-        let deadline = (since + rules.window).min(expires.unwrap_or(since + rules.window));
-        let Some(lane) = self.lane_mut(id) else {
-            return;
-        };
-        let full = lane.take_in(rules, entry, since, deadline);
-        if lane.is_rejected() {
-            self.held_by_refusal.push(id);
-        }
-        if let Some(concern) = priority {
-            self.seal(id, Seal::Priority);
-            self.seal_others(now, &concern, rules);
-        } else if let Some(why) = full.or(hurry) {
-            self.seal(id, why);
-        }
-        self.advance(id);
-    }
-
-    /// Why an event's window is sealed with it, whether or not it is full.
-    fn find_hurry(&mut self, now: Instant, rules: &Rules, entry: &E) -> Option<Seal> {
-        if self.numbers.have_moved(rules, entry) {
-            return Some(Seal::Change);
-        }
-        self.is_awaited(now, entry).then_some(Seal::OtherGroup)
-    }
-
-    fn orphan(&mut self, entry: E) {
-        self.settled.push(Settled {
-            entry,
-            outcome: Outcome::Dead(Reason::GroupRemoved),
-            failed: 0,
-            status: None,
-            answer: None,
-        });
-    }
-
-    fn is_awaited(&mut self, now: Instant, entry: &E) -> bool {
-        !self.awaited.is_empty()
-            && self
-                .awaited
-                .take(&Concern::of(entry))
-                .is_some_and(|until| now <= until)
-    }
-
-    /// A priority event came: the same user's windows of the groups that go with it.
-    fn seal_others(&mut self, now: Instant, of: &Concern, rules: &Rules) {
-        let all = Arc::clone(&self.rules);
-        for group in &rules.seals {
-            let open = |lane: &Lane<E>| lane.key.group == *group && lane.window.is_open();
-            let lanes = self.lanes_of(&of.user, of.principal, open);
-            if !lanes.is_empty() {
-                self.seal_all_of(&lanes, Seal::OtherGroup);
-            } else if let Some(rules) = all.get(group.0) {
-                self.awaited.put(
-                    Concern {
-                        group: *group,
-                        ..of.clone()
-                    },
-                    now + rules.window,
-                );
-            }
-        }
-    }
-
-    fn lane_for(&mut self, entry: &E) -> LaneId {
-        let key = entry.lane();
-        let name = self.order.name(&key.user);
-        let is_it = |id: &LaneId| self.lane(*id).is_some_and(|lane| lane.key == *key);
-        let known = self.by_key.find(name.lane(key), is_it).copied();
-        known.unwrap_or_else(|| self.new_lane(name, entry))
-    }
-
-    fn new_lane(&mut self, name: Name, entry: &E) -> LaneId {
-        if self.lanes.len() >= self.max_lanes {
-            self.seal_oldest();
-        }
-        let (key, owner) = (entry.lane(), entry.owner());
-        let is_good = |principal| self.standing.is_good(principal, key.group);
-        let (seat, gone) = self.order.enter(name, key, &owner, is_good);
-        let id = LaneId(
-            self.lanes
-                .insert(Lane::new(key.clone(), owner, seat, entry.envelope())),
-        );
-        let (lanes, order) = (&self.lanes, &self.order);
-        let hash = |id: &LaneId| {
-            let name = |lane: &Lane<E>| order.name_of(lane.seat).map(|name| name.lane(&lane.key));
-            lanes.get(id.0).and_then(name).unwrap_or(0)
-        };
-        self.by_key.insert_unique(name.lane(key), id, hash);
-        if let Some(gone) = gone {
-            self.let_go(&key.user, &owner, gone);
-        }
-        id
-    }
-
-    /// A principal gave its place among its user's up to this owner: it waits for none, and none
-    /// for it.
-    fn let_go(&mut self, user: &UserId, owner: &Owner, gone: Principal) {
-        let others = self
-            .order
-            .claimants(owner.realm, user)
-            .filter(|other| *other != owner.principal);
-        let all: Vec<_> = others
-            .chain([gone])
-            .flat_map(|one| self.lanes_of(user, one, |_| true))
-            .collect();
-        all.into_iter().for_each(|id| self.advance(id));
-    }
-
-    /// At the cap on lanes the window that opened first is sealed, so that its lane empties and
-    /// goes (P10).
-    fn seal_oldest(&mut self) {
-        let is_open = |id: &LaneId| self.lane(*id).is_some_and(|lane| lane.window.is_open());
-        let open = self.timers.lanes().take(LOOK).find(is_open);
-        if let Some(id) = open {
-            self.seal_all_of(&[id], Seal::Room);
-        }
-    }
-
     /// Deadlines and pauses that have passed.
     pub fn tick(&mut self, now: Instant) {
         while self.tick_some(now, usize::MAX) {}
@@ -409,21 +281,6 @@ impl<E: Entry> Lanes<E> {
         self.advance(id);
     }
 
-    /// Seals every window.
-    pub fn seal_all(&mut self) {
-        self.seal_all_in(0..self.slots());
-    }
-
-    /// Seals the windows of the lanes in these places.
-    pub fn seal_all_in(&mut self, slots: Range<usize>) {
-        let ids: Vec<_> = self
-            .lanes
-            .iter_in(slots)
-            .map(|(key, _)| LaneId(key))
-            .collect();
-        self.seal_all_of(&ids, Seal::Asked);
-    }
-
     /// Ends the pauses between two attempts.
     pub fn try_again(&mut self) {
         for id in self.ids_of(Lane::is_waiting) {
@@ -443,41 +300,6 @@ impl<E: Entry> Lanes<E> {
             .collect()
     }
 
-    fn seal_all_of(&mut self, ids: &[LaneId], why: Seal) {
-        for id in ids {
-            self.seal(*id, why);
-            self.advance(*id);
-        }
-    }
-
-    /// Seals a lane's window, and what must go before it.
-    fn seal(&mut self, id: LaneId, why: Seal) {
-        self.seal_one(id, why);
-        // ORDER: all fronts are known before any lane goes: what was made needless holds up
-        // nothing.
-        self.list(id);
-        let newest = self.lane(id).and_then(Lane::last_seq).unwrap_or(0);
-        let others = self.older_than(id, newest);
-        for other in &others {
-            // Only its own end may hold what a priority event closes.
-            let why = if why == Seal::Asked { why } else { Seal::Order };
-            self.seal_one(*other, why);
-            self.list(*other);
-        }
-        others.into_iter().for_each(|other| self.advance(other));
-    }
-
-    /// Other lanes that have something that must go before this number of a lane.
-    fn older_than(&self, id: LaneId, seq: u64) -> Vec<LaneId> {
-        let Some(lane) = self.lane(id) else {
-            return Vec::new();
-        };
-        self.order
-            .before(seq, (id, lane.seat), self.is_good(lane), |other| {
-                self.look(other)
-            })
-    }
-
     fn look(&self, id: LaneId) -> Foreign {
         let lane = self.lane(id);
         Foreign {
@@ -488,24 +310,6 @@ impl<E: Entry> Lanes<E> {
 
     fn is_good(&self, lane: &Lane<E>) -> bool {
         self.standing.is_good(lane.owner.principal, lane.key.group)
-    }
-
-    fn seal_one(&mut self, id: LaneId, why: Seal) {
-        let Some(lane) = self.lanes.get_mut(id.0) else {
-            return;
-        };
-        let Some(rules) = self.rules.get(lane.key.group.0) else {
-            return;
-        };
-        let held = self.holds.limit(lane, false) != u64::MAX;
-        self.trail.note_seal(id, lane, why);
-        if lane.window.is_open() {
-            self.seals.count(why);
-        }
-        lane.seal(rules, why, held);
-        if why == Seal::Asked {
-            lane.awaited = self.last_seq;
-        }
     }
 
     fn lanes_of(

@@ -11,35 +11,12 @@
 //! own are.
 
 use super::LaneId;
-use super::claims::{Claims, Name, remove_from};
-use super::slab::{Key, Slab};
-use crate::event::{GroupIndex, LaneKey, Owner, Principal, Realm, UserId, first_eight};
-use hashbrown::HashTable;
+use super::claims::{Claims, Name};
+use super::domains::{Domain, Domains, Place};
+use super::slab::Key;
+use crate::event::{GroupIndex, LaneKey, Owner, Principal, Realm, UserId};
 use smallvec::SmallVec;
 use std::hash::{BuildHasher as _, RandomState};
-
-/// The fronts of lanes, in the order of their numbers.
-type Fronts = SmallVec<[(u64, LaneId); 1]>;
-
-/// Lanes that keep one order whatever is known of their principal: of one user of one principal, in
-/// groups that keep one order.
-#[derive(Debug)]
-struct Domain {
-    set: u32,
-    /// Lanes that have a seat in it.
-    seats: u32,
-    user: UserId,
-    name: Name,
-    principal: Principal,
-    /// The one before it among its principal's; the first of them is in a table.
-    before: Option<Key>,
-    /// The one after it.
-    after: Option<Key>,
-    /// By the number of the event that each lane offers next, or has on its way.
-    fronts: Fronts,
-    /// Of the lanes that a refusal holds: their own domain waits for them, and no other does.
-    refused: Option<Box<Fronts>>,
-}
 
 /// Where a lane has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +35,6 @@ pub(super) struct Foreign {
     pub(super) well: bool,
 }
 
-/// Where a lane stands in the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    /// The number of the event that it offers next, or has on its way.
-    pub(super) front: u64,
-    /// A refusal holds it.
-    pub(super) refused: bool,
-}
-
 /// The fronts of all lanes that may hold up others.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -75,10 +43,7 @@ pub(super) struct Order {
     /// Each of them once.
     each_set: Vec<u32>,
     names: RandomState,
-    domains: Slab<Domain>,
-    by_name: HashTable<Key>,
-    /// The first domain of each principal.
-    by_principal: HashTable<Key>,
+    domains: Domains,
     claims: Claims,
 }
 
@@ -99,9 +64,7 @@ impl Order {
             sets,
             each_set,
             names: RandomState::new(),
-            domains: Slab::new(),
-            by_name: HashTable::new(),
-            by_principal: HashTable::new(),
+            domains: Domains::new(),
             claims: Claims::new(),
         }
     }
@@ -127,7 +90,7 @@ impl Order {
         is_good: impl Fn(Principal) -> bool,
     ) -> (Seat, Option<Principal>) {
         let set = self.sets.get(key.group.0).copied().unwrap_or(u32::MAX);
-        let domain = self.domain_for(name, set, &key.user, owner.principal);
+        let domain = self.domains.enter(name, set, &key.user, owner.principal);
         if !owner.claimed {
             return (
                 Seat {
@@ -149,126 +112,12 @@ impl Order {
         )
     }
 
-    fn domain_for(&mut self, name: Name, set: u32, user: &UserId, principal: Principal) -> Key {
-        let found = self.find_domain(name, set, user, principal);
-        let key = found.unwrap_or_else(|| self.insert_domain(name, set, user.clone(), principal));
-        if let Some(domain) = self.domains.get_mut(key) {
-            domain.seats += 1;
-        }
-        key
-    }
-
-    fn insert_domain(&mut self, name: Name, set: u32, user: UserId, principal: Principal) -> Key {
-        let after = self.first_of(principal);
-        let (seats, before, fronts, refused) = (0, None, Fronts::new(), None);
-        let key = self.domains.insert(Domain {
-            set,
-            seats,
-            user,
-            name,
-            principal,
-            before,
-            after,
-            fronts,
-            refused,
-        });
-        if let Some(first) = after.and_then(|after| self.domains.get_mut(after)) {
-            first.before = Some(key);
-            self.set_first(principal, key);
-        } else {
-            let hash = |key: &Key| {
-                self.domains
-                    .get(*key)
-                    .map_or(0, |domain| first_eight(&domain.principal.0))
-            };
-            self.by_principal
-                .insert_unique(first_eight(&principal.0), key, hash);
-        }
-        let hash = |key: &Key| {
-            let domain = self.domains.get(*key);
-            domain.map_or(0, |domain| domain.name.domain(domain.set, domain.principal))
-        };
-        self.by_name
-            .insert_unique(name.domain(set, principal), key, hash);
-        key
-    }
-
-    /// The first domain of a principal.
-    fn first_of(&self, principal: Principal) -> Option<Key> {
-        let is_it = |key: &Key| {
-            self.domains
-                .get(*key)
-                .is_some_and(|domain| domain.principal == principal)
-        };
-        self.by_principal
-            .find(first_eight(&principal.0), is_it)
-            .copied()
-    }
-
-    /// Another one is the first of its principal.
-    fn set_first(&mut self, principal: Principal, key: Key) {
-        let is_it = |key: &Key| {
-            self.domains
-                .get(*key)
-                .is_some_and(|domain| domain.principal == principal)
-        };
-        if let Some(first) = self.by_principal.find_mut(first_eight(&principal.0), is_it) {
-            *first = key;
-        }
-    }
-
-    fn find_domain(
-        &self,
-        name: Name,
-        set: u32,
-        user: &UserId,
-        principal: Principal,
-    ) -> Option<Key> {
-        let is_it = |key: &Key| {
-            let domain = self.domains.get(*key);
-            domain.is_some_and(|domain| {
-                domain.principal == principal && domain.set == set && domain.user == *user
-            })
-        };
-        self.by_name
-            .find(name.domain(set, principal), is_it)
-            .copied()
-    }
-
     /// A lane of this owner is gone.
     pub(super) fn leave(&mut self, seat: Seat, owner: &Owner) {
-        self.leave_domain(seat.domain);
+        self.domains.leave(seat.domain);
         if let Some(key) = seat.claim {
             self.claims.leave(key, owner.principal);
         }
-    }
-
-    fn leave_domain(&mut self, key: Key) {
-        let Some(domain) = self.domains.get_mut(key) else {
-            return;
-        };
-        domain.seats = domain.seats.saturating_sub(1);
-        if domain.seats > 0 {
-            return;
-        }
-        let (before, after) = (domain.before, domain.after);
-        let (principal, hash) = (
-            domain.principal,
-            domain.name.domain(domain.set, domain.principal),
-        );
-        if let Some(after) = after.and_then(|after| self.domains.get_mut(after)) {
-            after.before = before;
-        }
-        match (
-            before.and_then(|before| self.domains.get_mut(before)),
-            after,
-        ) {
-            (Some(before), _) => before.after = after,
-            (None, Some(after)) => self.set_first(principal, after),
-            (None, None) => remove_from(&mut self.by_principal, first_eight(&principal.0), key),
-        }
-        remove_from(&mut self.by_name, hash, key);
-        self.domains.remove(key);
     }
 
     /// A lane has moved; `None`: it has nothing left.
@@ -285,18 +134,7 @@ impl Order {
         let Some(domain) = self.domains.get_mut(seat.domain) else {
             return;
         };
-        if let Some(Place { front, refused }) = before {
-            let listed = domain.listed(refused);
-            if let Ok(place) = listed.binary_search_by_key(&front, |(front, _)| *front) {
-                listed.remove(place);
-            }
-            domain.refused.take_if(|refused| refused.is_empty());
-        }
-        if let Some(Place { front, refused }) = place {
-            let listed = domain.listed(refused);
-            let at = listed.partition_point(|(other, _)| *other < front);
-            listed.insert(at, (front, id));
-        }
+        domain.list(id, before, place);
     }
 
     /// A refusal holds a lane of this domain.
@@ -327,12 +165,8 @@ impl Order {
             let others = claim.known.iter().map(|(principal, _)| *principal);
             let others = others.filter(|principal| *principal != domain.principal);
             others.filter_map(|principal| {
-                self.domains.get(self.find_domain(
-                    domain.name,
-                    domain.set,
-                    &domain.user,
-                    principal,
-                )?)
+                self.domains
+                    .find(domain.name, domain.set, &domain.user, principal)
             })
         })
     }
@@ -423,36 +257,13 @@ impl Order {
         let domains = self
             .each_set
             .iter()
-            .filter_map(move |set| self.find_domain(name, *set, user, principal));
-        domains
-            .filter_map(|key| self.domains.get(key))
-            .flat_map(Domain::lanes)
+            .filter_map(move |set| self.domains.find(name, *set, user, principal));
+        domains.flat_map(Domain::lanes)
     }
 
     /// The listed lanes of a principal.
     pub(super) fn lanes_of_principal(&self, principal: Principal) -> impl Iterator<Item = LaneId> {
-        let first = self
-            .first_of(principal)
-            .and_then(|first| self.domains.get(first));
-        let domains = std::iter::successors(first, |domain| self.domains.get(domain.after?));
-        domains.flat_map(Domain::lanes)
-    }
-}
-
-impl Domain {
-    fn lanes(&self) -> impl Iterator<Item = LaneId> {
-        self.fronts
-            .iter()
-            .chain(self.refused.iter().flat_map(|refused| refused.iter()))
-            .map(|(_, lane)| *lane)
-    }
-
-    fn listed(&mut self, refused: bool) -> &mut Fronts {
-        if refused {
-            self.refused.get_or_insert_default()
-        } else {
-            &mut self.fronts
-        }
+        self.domains.of_principal(principal).flat_map(Domain::lanes)
     }
 }
 

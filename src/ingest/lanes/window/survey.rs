@@ -1,6 +1,6 @@
 //! What the lanes of each group do at a moment, counted for an operator.
 
-use super::lane::Phase;
+use super::phase::Phase;
 use super::{Entry, Lane, Lanes};
 use std::ops::{AddAssign, Range};
 use tokio::time::Instant;

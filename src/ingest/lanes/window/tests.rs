@@ -1,5 +1,7 @@
 use super::*;
-use crate::event::{EventId, Fingerprint, LaneKey, ReadIndex, Realm, Subject, View};
+use crate::event::{
+    EventId, Fingerprint, LaneKey, Outcome, Owner, ReadIndex, Realm, Reason, Subject, View,
+};
 use crate::ingest::accept::reputation::Grounds;
 use crate::ingest::asker::Asker;
 use crate::template::Path;

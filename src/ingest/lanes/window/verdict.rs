@@ -1,10 +1,9 @@
 //! What an attempt met, and what follows for its lane.
 
-use super::lane::Phase;
-use super::{
-    Batch, Doubt, Entry, Fate, Form, LaneId, Lanes, Queued, Rules, Settled, Trouble, Verdict,
-};
-use crate::event::{EventId, LaneKey, Outcome, Owner, Reason};
+use super::phase::Phase;
+use super::pieces::may_be_single;
+use super::{Batch, Doubt, Entry, Fate, Form, LaneId, Lanes, Queued, Rules, Trouble, Verdict};
+use crate::event::{EventId, Outcome, Owner, Reason};
 use crate::ingest::accept::reputation::Grounds;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -141,43 +140,12 @@ impl<E: Entry> Lanes<E> {
         }
     }
 
-    fn wait(&mut self, until: Instant, batch: Batch<E>) {
+    pub(super) fn wait(&mut self, until: Instant, batch: Batch<E>) {
         let Some(lane) = self.lane_mut(batch.lane) else {
             return;
         };
         lane.set_phase(Phase::Waiting(until));
         lane.again.push_front(batch);
-    }
-
-    /// An event's outcome, and that of what it covers.
-    pub(super) fn settle(&mut self, queued: Queued<E>, outcome: Outcome, status: Option<u16>) {
-        let all = queued.outcomes(outcome);
-        let answer = &self.answer;
-        self.settled.extend(all.map(|(entry, outcome, failed)| {
-            let died = matches!(outcome, Outcome::Dead(_));
-            Settled {
-                entry,
-                outcome,
-                failed,
-                status,
-                answer: answer.clone().filter(|_| died),
-            }
-        }));
-    }
-
-    /// An event dies of its own fault. What it covered need not share that fault: the newest of it
-    /// goes in its stead. But where nobody is to take it (404, 405, 410, 501), nobody would take
-    /// that either.
-    fn bury(
-        &mut self,
-        mut queued: Queued<E>,
-        reason: Reason,
-        status: Option<u16>,
-    ) -> Option<Queued<E>> {
-        let nobody = matches!(status, Some(404 | 405 | 410 | 501));
-        let heir = if nobody { None } else { queued.uncover() };
-        self.settle(queued, Outcome::Dead(reason), status);
-        heir
     }
 
     fn answered(
@@ -268,46 +236,6 @@ impl<E: Entry> Lanes<E> {
         self.in_pieces(rules, id, &key, left, Doubt::None);
     }
 
-    /// To the front of the lane, in the order of the events, in pieces that are as large as they
-    /// may be.
-    fn in_pieces(
-        &mut self,
-        rules: &Rules,
-        id: LaneId,
-        key: &LaneKey,
-        mut left: Vec<(Form, Queued<E>)>,
-        doubt: Doubt,
-    ) {
-        let Some(lane) = self.lane_mut(id) else {
-            return;
-        };
-        // P4: an offender that has a single call left keeps its place: what was before it goes
-        // before it. An heir is older than the event in whose place it stood, and may be larger
-        // (P6).
-        left.sort_by_key(|(_, queued)| queued.entry.seq());
-        let mut runs: Vec<Batch<E>> = Vec::new();
-        for (form, queued) in left {
-            let fits = |run: &&mut Batch<E>| {
-                let bytes: usize = run.events.iter().map(|other| other.entry.bytes() + 1).sum();
-                let both = form == Form::Batch && run.form == Form::Batch;
-                let mark = queued.entry.is_for_service();
-                both && run.is_for_service() == mark
-                    && run.events.len() < rules.max_events
-                    && lane.envelope + bytes + queued.entry.bytes() <= rules.max_bytes
-            };
-            match runs.last_mut().filter(fits) {
-                Some(run) => run.events.push(queued),
-                None => runs.push(Batch {
-                    doubt,
-                    ..Batch::piece(id, key, form, vec![queued])
-                }),
-            }
-        }
-        runs.into_iter()
-            .rev()
-            .for_each(|run| lane.again.push_front(run));
-    }
-
     /// An event that failed alone: its single call is left, or it dies.
     fn refused_alone(&mut self, rules: &Rules, batch: Batch<E>, reason: Reason) {
         if may_be_single(rules, &batch) {
@@ -331,31 +259,6 @@ impl<E: Entry> Lanes<E> {
         };
         if let Some(lane) = self.lane_mut(id).filter(|_| !heirs.is_empty()) {
             lane.again.push_front(Batch::piece(id, &key, form, heirs));
-        }
-    }
-
-    /// Once more, as the single call that it was.
-    fn single_call(&mut self, batch: Batch<E>) {
-        let Batch {
-            lane: id,
-            key,
-            events,
-            trouble,
-            doubt,
-            ..
-        } = batch;
-        if let Some(lane) = self.lane_mut(id) {
-            let trouble = Trouble {
-                strikes: 0,
-                refusals: 0,
-                lonely: 0,
-                ..trouble
-            };
-            lane.again.push_front(Batch {
-                trouble,
-                doubt,
-                ..Batch::piece(id, &key, Form::Single, events)
-            });
         }
     }
 
@@ -402,145 +305,4 @@ impl<E: Entry> Lanes<E> {
             }
         }
     }
-
-    /// The oldest event as its single call, if it has one; the rest after it.
-    fn oldest_alone(&mut self, rules: &Rules, batch: Batch<E>, doubt: Doubt) {
-        let form = if batch.has_oldest_single(rules.single) {
-            Form::Single
-        } else {
-            batch.form
-        };
-        let Batch {
-            lane: id,
-            key,
-            form: whole,
-            mut events,
-            ..
-        } = batch;
-        let rest = events.split_off(events.len().min(1));
-        let Some(lane) = self.lane_mut(id) else {
-            return;
-        };
-        for (form, events) in [(whole, rest), (form, events)] {
-            if !events.is_empty() {
-                lane.again.push_front(Batch {
-                    doubt,
-                    ..Batch::piece(id, &key, form, events)
-                });
-            }
-        }
-    }
-
-    /// Both halves to the front of the lane, each as a batch of its own.
-    fn halve(&mut self, batch: Batch<E>) {
-        let Batch {
-            lane: id,
-            key,
-            mut events,
-            trouble,
-            doubt,
-            ..
-        } = batch;
-        // What passed since the whole failed speaks against a piece that goes on failing.
-        let trouble = Trouble {
-            strikes: 0,
-            refusals: 0,
-            lonely: 0,
-            ..trouble
-        };
-        let second = events.split_off(events.len() / 2);
-        let Some(lane) = self.lane_mut(id) else {
-            return;
-        };
-        for half in [second, events] {
-            if !half.is_empty() {
-                lane.again.push_front(Batch {
-                    trouble,
-                    doubt,
-                    ..Batch::piece(id, &key, Form::Batch, half)
-                });
-            }
-        }
-    }
-
-    /// The single calls of its events, in order; what has none stays a batch.
-    fn as_singles(&mut self, again: Instant, rules: &Rules, batch: Batch<E>) {
-        if !batch.has_singles(rules.single) {
-            // Taken or not, nobody knows; and a wrong path in the configuration is no reason to
-            // bury everything.
-            if let Some(lane) = self.lane_mut(batch.lane) {
-                lane.retries = lane.retries.saturating_add(1);
-            }
-            return self.wait(again, batch);
-        }
-        let Batch {
-            lane: id,
-            key,
-            events,
-            ..
-        } = batch;
-        let form = |queued: &Queued<E>| {
-            if queued.entry.has_single() {
-                Form::Single
-            } else {
-                Form::Batch
-            }
-        };
-        let left = events
-            .into_iter()
-            .map(|queued| (form(&queued), queued))
-            .collect();
-        self.in_pieces(rules, id, &key, left, Doubt::Path);
-    }
-
-    fn give_up(&mut self, now: Instant, id: LaneId, rules: &Rules) {
-        let began = self.began.unwrap_or(now);
-        let Some(lane) = self.lane_mut(id) else {
-            return;
-        };
-        let reason = match lane.phase() {
-            Phase::Rejected(_) => Reason::CredentialRejected,
-            // It was let go once more and didn't get an answer: the refusal is all that is known.
-            Phase::Waiting(_) if lane.was_refused => Reason::CredentialRejected,
-            Phase::Waiting(_) => Reason::GaveUp,
-            Phase::Idle | Phase::InFlight { .. } => return,
-        };
-        let is_old = |queued: &Queued<E>| {
-            now.saturating_duration_since(queued.since.max(began)) >= rules.give_up_after
-        };
-        let mut given_up = Vec::new();
-        for batch in &mut lane.again {
-            let (old, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events)
-                .into_iter()
-                .partition(is_old);
-            if !old.is_empty() {
-                batch.id = uuid::Uuid::new_v4();
-            }
-            batch.events = rest;
-            given_up.extend(old);
-        }
-        lane.again.retain(|batch| !batch.events.is_empty());
-        while let Some(queued) = lane.queue.pop_front_if(|queued| is_old(queued)) {
-            if lane.due > 0 {
-                lane.due -= 1;
-            } else {
-                lane.window.let_out(queued.entry.bytes());
-            }
-            given_up.push(queued);
-        }
-        if lane.queue.len() == lane.due {
-            lane.window.close();
-        }
-        let status = lane.status;
-        given_up
-            .into_iter()
-            .for_each(|queued| self.settle(queued, Outcome::Dead(reason), status));
-    }
-}
-
-/// It was tried as a batch, and its single calls are left.
-fn may_be_single<E: Entry>(rules: &Rules, batch: &Batch<E>) -> bool {
-    rules.single
-        && batch.form == Form::Batch
-        && batch.events.iter().all(|queued| queued.entry.has_single())
 }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::event::{Context, EventId, GroupIndex, Keys, LaneKey, UserId};
+use crate::event::{
+    Carried, Context, Event, EventId, GroupIndex, Keys, LaneKey, Principal, UserId,
+};
 use crate::ingest::accept::shares::{Bounds, Shares};
 use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr};

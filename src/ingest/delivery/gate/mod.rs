@@ -11,97 +11,34 @@
 //! A principal is *good* when it has had a 2xx and no refusal since (ruling 15): what a stranger
 //! meets says nothing of the group, and strangers probe apart from the good ones, so that neither
 //! holds up the other. Beside these there is the evidence that a failure is one batch's own.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `asking` | who asks, what the answer is, how much one caller says |
+//! | `limits` | whom 429 holds back |
+//! | `evidence` | whether a failure is one batch's own |
+
+mod asking;
+mod evidence;
+mod limits;
+
+pub use asking::{Asking, Caller, Closed, Pass, Standing};
+pub use evidence::{Evidence, Failure};
 
 use super::known::{RouteShape, Routes};
 use crate::event::{LaneKey, Principal};
 use crate::ingest::lanes::window::{Form, Trouble};
 use crate::ingest::settings::Delivery;
-use std::collections::{HashMap, VecDeque};
+use asking::{LATELY, SEVERAL};
+use evidence::Counts;
+use limits::Limits;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A lane that has the group to itself must fail this many times more often before its batch is
-/// looked into.
-const LONELY: u32 = 4;
-/// Good principals that must meet the same before the group is believed to have no batch endpoint,
-/// or to be limited.
-const SEVERAL: usize = 3;
 /// Good principals of whom one is enough for an open circuit, when another fails too.
 const FAILING: usize = 2;
-/// How long an answer says something of the group.
-const LATELY: Duration = Duration::from_mins(1);
-/// Good principals whose last answer is remembered.
-const WITNESSES: usize = 64;
-/// Callers whose pause is remembered; a further one waits lane by lane.
-const PAUSED: usize = 4_096;
 /// First and longest time between two tries of a batch path that isn't there.
 const DETOUR: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
-
-/// Whom a request speaks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    /// The service that a shared group's batches go as; there is but one, so it speaks for the
-    /// group. With a principal: its batch goes alone, and may be what fails.
-    Service(Option<Principal>),
-    /// A principal that has had a 2xx, and no refusal since.
-    Good(Principal),
-    /// Nothing speaks for it, or it was refused.
-    Stranger(Principal),
-}
-
-impl Caller {
-    const fn is_stranger(self) -> bool {
-        matches!(self, Self::Stranger(_))
-    }
-}
-
-/// A request that wants to go, or went.
-#[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
-    /// For whom.
-    pub caller: Caller,
-    /// Its first lane.
-    pub lane: &'a LaneKey,
-    /// Batch or single call.
-    pub form: Form,
-    /// Its oldest event has a single call left.
-    pub oldest: bool,
-    /// One of its events has.
-    pub any: bool,
-}
-
-/// What a request may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
-    /// It may go. With an open circuit it is the probe.
-    Go,
-    /// Not before this time.
-    Wait(Duration),
-    /// As the single calls of its events.
-    Singles,
-    /// With an open circuit: its oldest event first, as its single call.
-    OldestAlone,
-}
-
-/// How a gate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// Its circuit is open: one request at a time.
-    pub is_open: bool,
-    /// It is closed for all, for so long.
-    pub closed_for: Option<Duration>,
-    /// Single calls go in place of batches.
-    pub is_on_detour: bool,
-}
-
-/// What a good principal met last.
-#[derive(Debug, Clone, Copy)]
-struct Witness {
-    who: Principal,
-    at: Instant,
-    /// It is limited until then.
-    limited: Option<Instant>,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Detour {
@@ -111,23 +48,10 @@ struct Detour {
     pause: Duration,
 }
 
-/// An outage that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Closed {
-    /// How long the circuit was open.
-    pub open: Duration,
-    /// How many 5xx there were in a row.
-    pub errors: u32,
-}
-
 /// The gate of one group.
 #[derive(Debug, Default)]
 pub struct Gate {
-    /// Callers that were limited.
-    paused: HashMap<Principal, Instant>,
-    /// Oldest first.
-    witnesses: VecDeque<Witness>,
-    closed: Option<Instant>,
+    limits: Limits,
     /// 5xx in a row.
     errors: u32,
     /// Good principals that met them, and when they did last, oldest first.
@@ -150,12 +74,7 @@ pub struct Gate {
     routes: Routes,
     /// A batch was taken, ever.
     batch_passed: bool,
-    /// Requests that were answered with 2xx, ever.
-    passed: u64,
-    /// Requests of the service and of good principals that failed, ever.
-    failed: u64,
-    /// Requests of strangers that failed, ever.
-    strange: u64,
+    counts: Counts,
 }
 
 impl Gate {
@@ -169,11 +88,7 @@ impl Gate {
     ) -> Pass {
         let after =
             |until: Instant| Pass::Wait(until - now + Duration::from_millis(50).mul_f64(random));
-        let own = match asking.caller {
-            Caller::Service(_) => None,
-            Caller::Good(who) | Caller::Stranger(who) => self.paused.get(&who).copied(),
-        };
-        if let Some(until) = own.max(self.closed).filter(|until| *until > now) {
+        if let Some(until) = self.limits.until(now, asking.caller) {
             return after(until);
         }
         if asking.form == Form::Batch && asking.any && self.is_on_detour(now, delivery) {
@@ -227,12 +142,9 @@ impl Gate {
     /// How it stands, for an operator.
     #[must_use]
     pub fn look(&self, now: Instant, delivery: &Delivery) -> Standing {
-        let closed = self
-            .closed
-            .map(|until| until.saturating_duration_since(now));
         Standing {
             is_open: self.is_open(delivery),
-            closed_for: closed.filter(|left| !left.is_zero()),
+            closed_for: self.limits.closed_for(now),
             is_on_detour: self.detour.is_some(),
         }
     }
@@ -246,8 +158,8 @@ impl Gate {
         delivery: &Delivery,
     ) -> Option<Closed> {
         let was_open = self.is_open(delivery);
-        self.passed += 1;
-        self.witness(now, asking.caller, None);
+        self.counts.count_pass();
+        self.limits.witness(now, asking.caller, None);
         match asking.form {
             Form::Batch => {
                 self.batch_passed = true;
@@ -279,7 +191,7 @@ impl Gate {
             self.end_probe(asking.lane);
             return None;
         }
-        self.witness(now, asking.caller, None);
+        self.limits.witness(now, asking.caller, None);
         self.recover(now, asking)
     }
 
@@ -317,7 +229,7 @@ impl Gate {
             Caller::Service(None) => self.failing = vec![(Principal([0; 16]), now); FAILING],
             Caller::Good(who) | Caller::Service(Some(who)) => self.note_failing(now, who),
         }
-        self.witness(now, asking.caller, None);
+        self.limits.witness(now, asking.caller, None);
         self.errors = self.errors.saturating_add(1);
         if asking.form == Form::Batch {
             self.batches_fail = true;
@@ -362,58 +274,12 @@ impl Gate {
     /// 429; the lane waits for `pause`. `true`: the gate is closed for all.
     pub fn limit(&mut self, now: Instant, asking: &Asking<'_>, pause: Duration) -> bool {
         self.end_probe(asking.lane);
-        let until = now + pause;
-        let who = match asking.caller {
-            Caller::Service(_) => {
-                self.close(until);
-                return true;
-            }
-            Caller::Good(who) | Caller::Stranger(who) => who,
-        };
-        if self.paused.len() >= PAUSED {
-            self.paused.retain(|_, until| *until > now);
-        }
-        if self.paused.len() < PAUSED || self.paused.contains_key(&who) {
-            let old = self.paused.entry(who).or_insert(until);
-            *old = (*old).max(until);
-        }
-        self.witness(now, asking.caller, Some(until));
-        let (limited, tried) = self.limited_of_tried(now);
-        let closes = !asking.caller.is_stranger() && limited >= SEVERAL && limited * 2 >= tried;
-        if closes {
-            self.close(until);
-        }
-        closes
-    }
-
-    fn limited_of_tried(&self, now: Instant) -> (usize, usize) {
-        let is_limited = |witness: &&Witness| witness.limited.is_some_and(|until| until > now);
-        let is_recent = |witness: &&Witness| now.saturating_duration_since(witness.at) <= LATELY;
-        let limited = self.witnesses.iter().filter(is_limited).count();
-        let tried = self
-            .witnesses
-            .iter()
-            .filter(|witness| is_limited(witness) || is_recent(witness))
-            .count();
-        (limited, tried)
+        self.limits.limit(now, asking.caller, pause)
     }
 
     /// Nobody of the group until then, nor before an earlier close is over.
     pub fn close(&mut self, until: Instant) {
-        self.closed = self.closed.max(Some(until));
-    }
-
-    fn witness(&mut self, now: Instant, caller: Caller, limited: Option<Instant>) {
-        let Caller::Good(who) = caller else { return };
-        self.witnesses.retain(|witness| witness.who != who);
-        if self.witnesses.len() >= WITNESSES {
-            self.witnesses.pop_front();
-        }
-        self.witnesses.push_back(Witness {
-            who,
-            at: now,
-            limited,
-        });
+        self.limits.close(until);
     }
 
     /// A batch met no batch endpoint. `true`: from now on the group is believed to have none.
@@ -471,11 +337,7 @@ impl Gate {
 
     /// A request failed.
     pub const fn count_failure(&mut self, caller: Caller) {
-        if caller.is_stranger() {
-            self.strange += 1;
-        } else {
-            self.failed += 1;
-        }
+        self.counts.count_failure(caller);
     }
 
     /// What one more failure of a batch says, the request that carried it being counted. What
@@ -487,75 +349,12 @@ impl Gate {
     pub fn trouble(
         &self,
         before: Trouble,
-        (failure, caller): (Failure, Caller),
+        failed: (Failure, Caller),
         delivery: &Delivery,
     ) -> (Trouble, Evidence) {
-        let (own, strange) = if caller.is_stranger() { (0, 1) } else { (1, 0) };
-        let since = before.since.map(|(passed, failed, other)| {
-            let others = (self.failed - failed).saturating_sub(own);
-            (
-                self.passed - passed,
-                others,
-                (self.strange - other).saturating_sub(strange),
-            )
-        });
-        let (strikes, lonely) = match since {
-            // Of what others sent, more was taken than failed, and this was not.
-            Some((passes, others, _)) if passes > others => (before.strikes.saturating_add(1), 0),
-            Some((0, 0, 0)) => (0, before.lonely.saturating_add(1)),
-            None | Some(_) => (0, 0),
-        };
-        let is_strike = failure == Failure::Refusal && strikes > before.strikes;
-        let refusals = before
-            .refusals
-            .min(strikes)
-            .saturating_add(is_strike.into());
-        let counted = match failure {
-            Failure::Refusal => refusals,
-            Failure::Error => strikes,
-        };
-        let evidence = if u32::from(counted) >= delivery.escalate_after {
-            Evidence::Own
-        } else if lonely >= LONELY * delivery.escalate_after {
-            Evidence::Lonely
-        } else {
-            Evidence::None
-        };
-        let alone_since = before.alone_since.filter(|_| evidence != Evidence::None);
-        (
-            Trouble {
-                strikes,
-                refusals,
-                lonely,
-                since: Some((self.passed, self.failed, self.strange)),
-                alone_since,
-            },
-            evidence,
-        )
+        self.counts.trouble(before, failed, delivery)
     }
 }
 
-/// How a batch failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The application was asked and said no: to what is in the batch, or to everybody.
-    Refusal,
-    /// It fails, or isn't there, which says nothing of what is in a batch.
-    Error,
-}
-
-/// What speaks for a failure being the batch's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
-    /// Nothing: the upstream may be ill.
-    None,
-    /// Nobody else of the group tried anything. Looking into the batch does no harm; giving it up
-    /// would.
-    Lonely,
-    /// Others passed meanwhile, and more than failed.
-    Own,
-}
-
 #[cfg(test)]
-#[path = "gate_tests.rs"]
 mod tests;

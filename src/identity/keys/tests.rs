@@ -1,10 +1,10 @@
 use super::*;
 use crate::event::Fingerprint;
-use crate::identity::{Admit, IdentitySettings, Renewal, lists};
+use crate::identity::{Admit, IdentitySettings, Kind, Part, Renewal, Selection, lists};
 use crate::peer::{Connection, Peer};
 use crate::template::Template;
-use http::Request;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request};
 use std::time::{Duration, SystemTime};
 
 fn identity(change: impl FnOnce(&mut Selection)) -> Identity {

@@ -1,0 +1,112 @@
+//! Whether a failure is one batch's own, by what happened to others of its group meanwhile.
+
+use super::asking::Caller;
+use crate::ingest::lanes::window::Trouble;
+use crate::ingest::settings::Delivery;
+
+/// A lane that has the group to itself must fail this many times more often before its batch is
+/// looked into.
+const LONELY: u32 = 4;
+
+/// How a batch failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The application was asked and said no: to what is in the batch, or to everybody.
+    Refusal,
+    /// It fails, or isn't there, which says nothing of what is in a batch.
+    Error,
+}
+
+/// What speaks for a failure being the batch's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// Nothing: the upstream may be ill.
+    None,
+    /// Nobody else of the group tried anything. Looking into the batch does no harm; giving it up
+    /// would.
+    Lonely,
+    /// Others passed meanwhile, and more than failed.
+    Own,
+}
+
+/// Requests of a group, ever.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Those that were answered with 2xx.
+    passed: u64,
+    /// Those of the service and of good principals that failed.
+    failed: u64,
+    /// Those of strangers that failed.
+    strange: u64,
+}
+
+impl Counts {
+    /// A request was answered with 2xx.
+    pub(super) const fn count_pass(&mut self) {
+        self.passed += 1;
+    }
+
+    /// A request failed.
+    pub(super) const fn count_failure(&mut self, caller: Caller) {
+        if caller.is_stranger() {
+            self.strange += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+
+    /// What one more failure of a batch says, the request that carried it being counted. What
+    /// happened to others counts from one failure of the batch to the next and no longer: an outage
+    /// that began in between must not be held against it. What strangers met is no excuse for it.
+    /// Of a refusal, other refusals say whose it is, and errors don't: else three errors and one
+    /// refusal that was meant for everybody would bury an event.
+    pub(super) fn trouble(
+        &self,
+        before: Trouble,
+        (failure, caller): (Failure, Caller),
+        delivery: &Delivery,
+    ) -> (Trouble, Evidence) {
+        let (own, strange) = if caller.is_stranger() { (0, 1) } else { (1, 0) };
+        let since = before.since.map(|(passed, failed, other)| {
+            let others = (self.failed - failed).saturating_sub(own);
+            (
+                self.passed - passed,
+                others,
+                (self.strange - other).saturating_sub(strange),
+            )
+        });
+        let (strikes, lonely) = match since {
+            // Of what others sent, more was taken than failed, and this was not.
+            Some((passes, others, _)) if passes > others => (before.strikes.saturating_add(1), 0),
+            Some((0, 0, 0)) => (0, before.lonely.saturating_add(1)),
+            None | Some(_) => (0, 0),
+        };
+        let is_strike = failure == Failure::Refusal && strikes > before.strikes;
+        let refusals = before
+            .refusals
+            .min(strikes)
+            .saturating_add(is_strike.into());
+        let counted = match failure {
+            Failure::Refusal => refusals,
+            Failure::Error => strikes,
+        };
+        let evidence = if u32::from(counted) >= delivery.escalate_after {
+            Evidence::Own
+        } else if lonely >= LONELY * delivery.escalate_after {
+            Evidence::Lonely
+        } else {
+            Evidence::None
+        };
+        let alone_since = before.alone_since.filter(|_| evidence != Evidence::None);
+        (
+            Trouble {
+                strikes,
+                refusals,
+                lonely,
+                since: Some((self.passed, self.failed, self.strange)),
+                alone_since,
+            },
+            evidence,
+        )
+    }
+}

@@ -1,0 +1,127 @@
+//! Files that are made ahead of their use: a segment begins without waiting for one, and a full disk
+//! has room for what makes room.
+
+use super::files::Files;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Files that are kept ready: one for the next group of events, one for what makes room.
+pub(super) const SPARES: usize = 2;
+
+/// A file that was made ahead of its use.
+#[derive(Debug)]
+pub(super) struct Spare<File> {
+    pub(super) segment: u64,
+    /// Bytes that it has room for.
+    pub(super) size: u64,
+    pub(super) file: File,
+}
+
+/// The files that are ready, and the numbers of those to come.
+#[derive(Debug)]
+pub(super) struct Spares<F: Files> {
+    files: Arc<F>,
+    segment_size: u64,
+    /// In the order of their numbers.
+    ready: VecDeque<Spare<F::File>>,
+    /// The number of the next one that is made.
+    next_segment: u64,
+    /// The newest that was written.
+    last_used: Option<u64>,
+}
+
+impl<F: Files> Spares<F> {
+    /// None is ready.
+    pub(super) const fn new(files: Arc<F>, segment_size: u64, next_segment: u64) -> Self {
+        Self {
+            files,
+            segment_size,
+            ready: VecDeque::new(),
+            next_segment,
+            last_used: None,
+        }
+    }
+
+    /// The first one, to be written now.
+    pub(super) fn take(&mut self) -> Option<Spare<F::File>> {
+        let spare = self.ready.pop_front()?;
+        self.last_used = Some(spare.segment);
+        Some(spare)
+    }
+
+    /// The number and the size of a file that should be made ahead, if one should: the number is
+    /// given away with it.
+    pub(super) fn want(&mut self) -> Option<(u64, u64)> {
+        let wants = self.ready.len() < SPARES;
+        wants.then(|| (self.take_number(), self.segment_size))
+    }
+
+    const fn take_number(&mut self) -> u64 {
+        self.next_segment += 1;
+        self.next_segment - 1
+    }
+
+    /// A file that was made for [`want`](Self::want); whether it can be used: a newer one may be in
+    /// use already.
+    pub(super) fn offer(&mut self, segment: u64, size: u64, file: F::File) -> bool {
+        let is_late = self.last_used.is_some_and(|used| used > segment);
+        if !is_late {
+            let place = self.ready.partition_point(|spare| spare.segment < segment);
+            self.ready.insert(
+                place,
+                Spare {
+                    segment,
+                    size,
+                    file,
+                },
+            );
+        }
+        !is_late
+    }
+
+    fn make(&mut self, size: u64) -> io::Result<()> {
+        let segment = self.take_number();
+        let file = self.files.create(segment, size)?;
+        self.ready.push_back(Spare {
+            segment,
+            size,
+            file,
+        });
+        Ok(())
+    }
+
+    /// So many files are ready, the first of them large enough. After an error none is ready that
+    /// was made here: a file whose name is not on the disk must not be written.
+    pub(super) fn make_ready(&mut self, wanted: usize, fits: u64) -> io::Result<()> {
+        let is_small = self.ready.front().is_some_and(|spare| spare.size < fits);
+        if !is_small && self.ready.len() >= wanted {
+            return Ok(());
+        }
+        if is_small {
+            self.drop_all();
+        }
+        let made = (|| {
+            while self.ready.len() < wanted {
+                let size = if self.ready.is_empty() {
+                    fits.max(self.segment_size)
+                } else {
+                    self.segment_size
+                };
+                self.make(size)?;
+            }
+            self.files.sync_directory()
+        })();
+        made.inspect_err(|_| self.drop_all())
+    }
+
+    /// Files that were never written go; a start deletes what can't be deleted now.
+    fn drop_all(&mut self) {
+        for spare in std::mem::take(&mut self.ready) {
+            drop(spare.file);
+            if let Err(error) = self.files.delete(spare.segment) {
+                tracing::debug!(%error, "a file that was made ahead can't be deleted");
+            }
+        }
+    }
+}
