@@ -1,9 +1,13 @@
 //! Builds, starts and stops all parts, each in one written order.
 
 pub(crate) mod explain;
+mod keeping;
+mod places;
 mod rehearsal;
 mod reload;
 mod running;
+mod takeover;
+mod tasks;
 
 pub use running::Running;
 
@@ -15,12 +19,8 @@ use crate::config::{self, Config};
 use crate::drain::Drain;
 use crate::gateway::{self, Gateway};
 use crate::identity::Identity;
-use crate::ingest::settings::{Group, Shape, Target};
 use crate::ingest::{self, Handles, Keeping};
-use crate::journal::OpenError;
-use crate::journal::directory::FORMAT_FILE;
-use crate::journal::recover::{self, Opened};
-use crate::journal::settings::{Durability, JournalSettings};
+use crate::journal::settings::Durability;
 use crate::logging::{AccessLog, Format, LogSettings};
 use crate::metrics::Metrics;
 use crate::migration::Modes;
@@ -28,35 +28,27 @@ use crate::migration::learn::Recordings;
 use crate::migration::observe::{self, Observer};
 use crate::migration::shadow;
 use crate::notices::Notices;
-use crate::peer::TrustedProxies;
 use crate::read::Read;
 use crate::route::{LiveRoutes, Routes};
-use crate::server::descriptors::{self, Caps};
-use crate::server::{self, ListenAddress, Listener, OpenConnections, ServerSettings, ServerTls};
+use crate::server::{self, Listener, ServerTls};
 use crate::spans::Spans;
 use crate::upstream::Upstream;
 use crate::webhook::Webhook;
 use anyhow::Context as _;
-use http::uri::Authority;
+use keeping::keeping;
 use parking_lot::Mutex;
+use places::{admin_server_settings, share_out};
 use reload::Reloader;
-use std::collections::HashSet;
-use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use takeover::{TAKE_OVER, bind_when_free};
+use tasks::{run_apart, watched};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 use tracing::Instrument as _;
-
-/// How long a process that was passed its listener waits for the journal and the admin address of
-/// the one before it.
-const TAKE_OVER: Duration = Duration::from_secs(60);
-/// How often it tries.
-const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// What is not configuration.
 #[derive(Default)]
@@ -344,19 +336,6 @@ pub async fn start(mut config: Config, options: Options) -> anyhow::Result<Runni
     })
 }
 
-/// Opens a listener; an address that is taken is waited for so long.
-async fn bind_when_free(settings: &ServerSettings, patience: Duration) -> io::Result<Listener> {
-    let until = Instant::now() + patience;
-    loop {
-        match server::bind(settings) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
-                tokio::time::sleep(TRY_AGAIN).await;
-            }
-            bound => return bound,
-        }
-    }
-}
-
 /// What a listener speaks.
 const fn scheme_of(tls: Option<&ServerTls>) -> &'static str {
     if tls.is_some() { "https" } else { "http" }
@@ -389,204 +368,4 @@ fn restore_modes(
         eprintln!("{what}");
     }
     modes
-}
-
-/// A head on the admin listener must be there in this time.
-const ADMIN_HEAD: Duration = Duration::from_secs(2);
-/// A connection of the admin listener may idle for so long.
-const ADMIN_IDLE: Duration = Duration::from_secs(5);
-/// Bytes for a caller of the admin listener may wait for so long.
-const ADMIN_STALL: Duration = Duration::from_secs(10);
-
-/// The admin listener's places are its own, and soon free again: the public listener can't take
-/// them, and callers that say nothing can't keep them.
-fn admin_server_settings(
-    listen: SocketAddr,
-    public: &ServerSettings,
-    places: usize,
-) -> ServerSettings {
-    ServerSettings {
-        listen: ListenAddress::Tcp(listen),
-        tls: None,
-        max_connections: places,
-        header_timeout: ADMIN_HEAD,
-        keepalive_timeout: ADMIN_IDLE,
-        stall_timeout: ADMIN_STALL,
-        drain: Duration::from_secs(1),
-        // Callers on this machine may need all places; those of a network have a share.
-        trusted_proxies: TrustedProxies::local(),
-        connections: OpenConnections::default(),
-        ..public.clone()
-    }
-}
-
-/// Makes the caps on connections fit the descriptors that there are; how many places the admin
-/// listener has. Of the connections to the application, deliveries have as many for themselves as
-/// they may have batches in flight, a quarter at most, so that calls of clients can't hold them up.
-fn share_out(config: &mut Config) -> usize {
-    let elsewhere: HashSet<_> = config.groups.iter().filter_map(address_of).collect();
-    let (clients, upstream) = (
-        config.server.max_connections,
-        config.upstream.max_connections,
-    );
-    let caps = descriptors::provide(
-        Caps {
-            clients,
-            upstream,
-            admin: descriptors::ADMIN,
-        },
-        1 + elsewhere.len(),
-    );
-    config.server.max_connections = caps.clients;
-    config.upstream.max_connections = caps.upstream;
-    if !config.groups.is_empty() {
-        let kept = config.delivery.max_in_flight.min(caps.upstream / 4);
-        if kept < config.delivery.max_in_flight {
-            tracing::warn!(
-                batches = kept,
-                "delivery.max_in_flight is more than a quarter of upstream.max_connections"
-            );
-        }
-        config.upstream.kept_for_deliveries = kept;
-        config.upstream.knows_callers = true;
-        config.delivery.max_in_flight = kept;
-    }
-    caps.admin
-}
-
-/// The address of a group whose batches go elsewhere than to `[upstream]`.
-fn address_of(group: &Group) -> Option<&Authority> {
-    match &group.shape {
-        Shape::Batch(Target::Url(url)) => url.authority(),
-        _ => None,
-    }
-}
-
-/// The journal that the configuration asks for, opened and looked through.
-/// One that another process has is waited for so long.
-async fn keeping(config: &Config, patience: Duration) -> anyhow::Result<Keeping> {
-    let settings = config.journal.clone();
-    // A plain relay makes no directory; but one that has something is emptied, and so is one of
-    // `durability = "none"`.
-    let is_there = settings.path.join(FORMAT_FILE).exists();
-    let needed = !config.groups.is_empty() && settings.durability != Durability::None;
-    if !needed && !is_there {
-        return in_memory(&settings);
-    }
-    let opened = open_when_free(&settings, patience).await?;
-    let path = settings.path.display();
-    for finding in &opened.findings {
-        tracing::error!(journal = %path, "{finding}");
-        eprintln!("journal {path}: {finding}");
-    }
-    if settings.durability == Durability::None {
-        let (mut pending, letters) = (0_u64, opened.dead());
-        opened.each_event(&[], |_| pending += 1);
-        if pending == 0 && letters == 0 {
-            return in_memory(&settings);
-        }
-        let what = format!(
-            "{pending} pending events and {letters} dead letters of an earlier durability are in \
-             it; durability is \"process\", not \"none\", until a start finds it empty"
-        );
-        tracing::warn!(journal = %path, "{what}");
-        eprintln!("journal {path}: {what}");
-        let settings = JournalSettings {
-            durability: Durability::Process,
-            ..settings
-        };
-        return Ok(Keeping::Disk(Box::new(opened), settings));
-    }
-    Ok(Keeping::Disk(Box::new(opened), settings))
-}
-
-async fn open_when_free(settings: &JournalSettings, patience: Duration) -> anyhow::Result<Opened> {
-    let (until, mut is_told) = (Instant::now() + patience, false);
-    loop {
-        let opening = settings.clone();
-        match tokio::task::spawn_blocking(move || recover::open(&opening)).await? {
-            Err(OpenError::InUse(_)) if Instant::now() < until => {
-                if !std::mem::replace(&mut is_told, true) {
-                    let what = "waits for the journal of the process before";
-                    tracing::info!(journal = %settings.path.display(), "{what}");
-                    eprintln!("{what}");
-                }
-                tokio::time::sleep(TRY_AGAIN).await;
-            }
-            opened => return Ok(opened?),
-        }
-    }
-}
-
-fn in_memory(settings: &JournalSettings) -> anyhow::Result<Keeping> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret)
-        .map_err(|error| anyhow::anyhow!("the system gave no random numbers: {error}"))?;
-    Ok(Keeping::Memory {
-        max_bytes: settings.max_bytes,
-        secret,
-    })
-}
-
-/// How much less of a busy processor than others threads get that no call waits for: as little as there is (nice(2)).
-const NICE: i32 = 19;
-
-/// Work that takes long stretches of processor time: on a thread of its own, so that no call waits
-/// for one of them, and after the calls where processors are scarce; until the drain begins.
-///
-/// # Errors
-/// The system gives no thread.
-fn run_apart(
-    name: &str,
-    drain: Drain,
-    work: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("a runtime can't be started")?;
-    let run = move || {
-        // On Linux it is this thread's alone (setpriority(2)).
-        if cfg!(target_os = "linux")
-            && let Err(error) = rustix::process::setpriority_process(None, NICE)
-        {
-            tracing::debug!(%error, "a thread can't be made to yield");
-        }
-        runtime.block_on(async {
-            tokio::select! {
-                () = drain.draining() => {}
-                () = work => {}
-            }
-        });
-    };
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread.map(drop).context("a thread can't be started")
-}
-
-/// A task that must not end by itself: if it does (a panic, a mistake), the process drains.
-fn watched(
-    name: &'static str,
-    drain: &Drain,
-    task: impl Future<Output = ()> + Send + 'static,
-) -> JoinHandle<()> {
-    let drain = drain.clone();
-    let guard = EndsEverything { name, drain };
-    tokio::spawn(async move {
-        let _guard = guard;
-        task.await;
-    })
-}
-
-struct EndsEverything {
-    name: &'static str,
-    drain: Drain,
-}
-
-impl Drop for EndsEverything {
-    fn drop(&mut self) {
-        if !self.drain.is_draining() {
-            tracing::error!(task = self.name, "a task ended early; the sidecar drains");
-            self.drain.begin();
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! The keys of a section: what may be written under each, what holds without it, and what it does.
 //!
-//! The cursor of `section.rs` takes limits, words and defaults from here, and so does the page that
-//! documents them (`page.rs`): what stands here is what is read, and what is told.
+//! The cursor of `section.rs` and `values.rs` takes limits, words and defaults from here, and so
+//! does the page that documents them (`page.rs`): what stands here is what is read, and what is
+//! told.
 
 use std::fmt;
 

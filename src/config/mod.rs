@@ -6,10 +6,13 @@
 //! (`problem`), and all are reported at once. [`mod@print`] says what each route will do,
 //! [`mod@page`] what each key does.
 
+mod cache_losses;
 mod connections;
 mod credentials;
 mod differences;
 mod encryption;
+mod event_losses;
+mod heads;
 mod key;
 mod links;
 mod losses;
@@ -25,6 +28,7 @@ mod shadow_target;
 mod shadows;
 mod shown;
 mod tree;
+mod values;
 
 pub use problem::{Place, Problem, Problems};
 pub use settings::Config;

@@ -8,7 +8,7 @@
 //!
 //! Its first byte, and each request's head from its first byte on, must arrive within
 //! `header_timeout`; between two requests it may idle for `keepalive_timeout`, and what is ready
-//! for its client waits at most `stall_timeout` (`phase.rs`, `answer.rs`). A peer that is gone
+//! for its client waits at most `stall_timeout` (`phase.rs`, `http2.rs`). A peer that is gone
 //! without a word is found by probes. When the drain begins, nothing more is accepted, idle
 //! connections close, busy ones finish their request, and at the deadline the rest is cut.
 //!
@@ -20,7 +20,10 @@
 //! of `LEAVE_WITHIN` for its first call in any case.
 
 mod answer;
+mod client;
 pub mod descriptors;
+mod handed_out;
+mod http2;
 mod listen;
 mod newcomer;
 mod passed;
@@ -40,37 +43,30 @@ pub use tls::ServerTls;
 
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::peer::{Arrived, Connection, Place, Precedence};
-use answer::{Answer, Streams, UnsentOfAll, UnsentOfOne};
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use crate::peer::{Place, Precedence};
+use client::Client;
+use handed_out::{UnsentOfAll, UnsentOfOne};
+use http::{Request, Response};
+use http2::Streams;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
-use phase::{Leaving, Limits, Over, Phases};
+use phase::Limits;
 use places::Places;
 use shares::Shares;
 use socket2::{SockRef, TcpKeepalive};
 use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
-use stream::{ClientStream, NetworkStream, WatchedStream};
+use stream::NetworkStream;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 use turns::Turns;
 
 /// Largest request head, bytes; more is answered 431.
 pub const MAX_HEAD: usize = 64 << 10;
-/// What hyper moves about twice before it polls it: the future of a call's answer, bytes. One of 40 KB
-/// cost a tenth of a call's instructions, and the first data cache.
-const MOST_MOVED: usize = 1 << 10;
 /// Most header lines of a request.
 const MAX_HEADERS: usize = 128;
 /// Streams of one HTTP/2 connection.
@@ -89,11 +85,6 @@ const PROBE_EVERY: Duration = Duration::from_secs(15);
 /// Pause after an error that concerns the listener and not one connection (no more file
 /// descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long an idle client has to say goodbye (HTTP/2: to answer the GOAWAY).
-const GOODBYE: Duration = Duration::from_secs(5);
-/// After the announcement of a drain: how long a connection may go without a call before it is
-/// closed.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// How long connections that were accepted last have for their calls before the drain begins.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 /// Of the time for a drain, the part in which connections that are told to leave are waited for:
@@ -323,207 +314,6 @@ fn builder(stall: Duration) -> auto::Builder<Streams> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
     builder
-}
-
-/// A connection that was accepted.
-struct Client {
-    stream: NetworkStream,
-    tls: Option<ServerTls>,
-    connection: Connection,
-    place: Place,
-    stall: Duration,
-    unsent: UnsentOfOne,
-    precedence: Precedence,
-    turns: Turns,
-}
-
-impl Client {
-    /// Serves it to its end: the client's, the drain's, or its phase's deadline.
-    async fn serve<S: Answering>(
-        self,
-        builder: auto::Builder<Streams>,
-        service: S,
-        phases: Phases,
-        drain: Drain,
-    ) {
-        let Self {
-            stream,
-            tls,
-            connection,
-            place,
-            stall,
-            unsent,
-            precedence,
-            turns,
-        } = self;
-        let kept = place.clone();
-        let watched = stream::watch(stream, phases.clone(), stall);
-        let stream = match &tls {
-            None => ClientStream::plain(watched, phases.clone()),
-            Some(tls) => match open_tls(tls, watched, &phases, &drain).await {
-                Some(stream) => ClientStream::tls(stream, phases.clone()),
-                None => return,
-            },
-        };
-        if drain.is_announced() {
-            phases.tell_to_leave();
-        }
-        let account = phases.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let call = account.begin_call();
-            // An upgraded connection outlives its task, and takes its place among the others along.
-            let arrived = Arrived {
-                connection,
-                place: place.lend(),
-                precedence: precedence.clone(),
-            };
-            request.extensions_mut().insert(arrived);
-            // An HTTP/2 stream is answered in a task of its own.
-            let is_http2 = request.version() == Version::HTTP_2;
-            let waits = is_http2.then(|| (turns.clone(), precedence.clone()));
-            // Boxed: see `MOST_MOVED`.
-            let answering = Box::pin(service.clone().oneshot(request));
-            let unsent = unsent.clone();
-            let leaving = account.clone();
-            let answered = async move {
-                let mut response = match waits {
-                    Some((turns, precedence)) => turns.in_turn(precedence, answering).await,
-                    None => answering.await,
-                }?;
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    call.becomes_tunnel();
-                } else if !is_http2 && leaving.is_told_to_leave() {
-                    // hyper closes the connection after this answer (RFC 9112 §9.6).
-                    response
-                        .headers_mut()
-                        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, Infallible>(response.map(|body| Answer::new(body, call, &unsent)))
-            };
-            debug_assert!(size_of_val(&answered) <= MOST_MOVED);
-            answered
-        });
-        let mut serving =
-            pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let is_late = drain.is_announced();
-        let (mut draining, mut over) = (pin!(drain.draining()), pin!(phases.over()));
-        let mut announced = pin!(drain.announced());
-        let (mut is_told, mut has_begun, mut leave_by) = (false, false, None);
-        let mut goodbye = None;
-        let mut asked_to_end = false;
-        loop {
-            tokio::select! {
-                // ORDER: the connection first; what its phase is shows only then.
-                biased;
-                ended = serving.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection ended with an error");
-                    }
-                    break;
-                }
-                () = phases.give_way() => {
-                    asked_to_end = true;
-                    serving.as_mut().graceful_shutdown();
-                    // Its end is said (HTTP/2: GOAWAY) as far as the socket takes it at once.
-                    let ended = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx).is_ready())).await;
-                    if ended || !phases.is_busy() {
-                        tracing::debug!("a connection that waited for its client gives way to a new \
-                            one");
-                        break;
-                    }
-                    // A call that came at this moment is answered.
-                    phases.decline();
-                }
-                () = &mut announced, if !is_told => {
-                    is_told = true;
-                    phases.tell_to_leave();
-                    if !is_late && phases.is_http2() {
-                        serving.as_mut().graceful_shutdown();
-                    }
-                    if !drain.is_draining() {
-                        leave_by = Some(Instant::now() + LEAVE_WITHIN);
-                    }
-                }
-                () = until(leave_by), if leave_by.is_some() && !asked_to_end => {
-                    match phases.leaving() {
-                        Leaving::Silent => break,
-                        Leaving::Speaking => leave_by = Some(Instant::now() + LEAVE_WITHIN),
-                        Leaving::Free => {
-                            asked_to_end = true;
-                            serving.as_mut().graceful_shutdown();
-                        }
-                    }
-                }
-                () = &mut draining, if is_told && !has_begun && !asked_to_end => {
-                    has_begun = true;
-                    // One that was told to leave, and is about to call, has its time.
-                    if leave_by.is_none() || phases.leaving() == Leaving::Free {
-                        asked_to_end = true;
-                        serving.as_mut().graceful_shutdown();
-                    }
-                }
-                over_in = &mut over, if goodbye.is_none() => match over_in {
-                    Over::Head => {
-                        tracing::debug!("a request's head did not come in time");
-                        break;
-                    }
-                    Over::Idle => {
-                        asked_to_end = true;
-                        goodbye = Some(Instant::now() + GOODBYE);
-                        serving.as_mut().graceful_shutdown();
-                    }
-                },
-                () = until(goodbye), if goodbye.is_some() => {
-                    // A call that crossed the goodbye is answered.
-                    if !phases.is_busy() {
-                        break;
-                    }
-                    goodbye = Some(Instant::now() + GOODBYE);
-                }
-            }
-        }
-        drop(kept);
-    }
-}
-
-/// A connection's handshake; none: it failed, came too late, or gave way, and the connection ends.
-async fn open_tls(
-    tls: &ServerTls,
-    stream: WatchedStream,
-    phases: &Phases,
-    drain: &Drain,
-) -> Option<TlsStream<WatchedStream>> {
-    tokio::select! {
-        // ORDER: the connection first; what its phase is shows only then.
-        biased;
-        opened = tls.shake_hands(stream) => match opened {
-            Ok(stream) => Some(stream),
-            Err(error) => {
-                tracing::debug!(%error, "a TLS handshake failed");
-                None
-            }
-        },
-        () = phases.give_way() => {
-            tracing::debug!("a connection that waited for its client gives way to a new one");
-            None
-        }
-        _ = phases.over() => {
-            tracing::debug!("a TLS handshake did not end in time");
-            None
-        }
-        () = drain.draining() => None,
-        () = async {
-            drain.announced().await;
-            tokio::time::sleep(LEAVE_WITHIN).await;
-        } => None,
-    }
-}
-
-async fn until(end: Option<Instant>) {
-    match end {
-        Some(end) => tokio::time::sleep_until(end).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

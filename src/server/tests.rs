@@ -1,4 +1,5 @@
 use super::*;
+use crate::peer::Arrived;
 use http::Extensions;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -13,6 +13,7 @@
 //! (`places.rs`). Interim responses (1xx) of the application are consumed, not relayed (ruling 13).
 
 mod answer_body;
+mod ask;
 mod connector;
 mod contact;
 pub mod error;
@@ -44,9 +45,6 @@ use crate::logging::CallNote;
 use crate::peer::{Arrived, Peer};
 use connector::Connector;
 use contact::Contacts;
-use error::Failure;
-use futures_util::TryFutureExt as _;
-use futures_util::future::Either;
 use headers::{Asked, HopSettings};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
@@ -55,16 +53,14 @@ use http_body::Body as _;
 use http2::{Http2, OfDelivery};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use link::Link;
 use places::{Places, Taken};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::Instant;
 use tunnel::{Upgrade, tunnel};
-use upload::{Progress, Watch};
 
 /// Most header lines of a response. nginx has no such limit, and applications behind it set a
 /// hundred and more.
@@ -272,33 +268,6 @@ impl Upstream {
         }
     }
 
-    /// The request has its place. Boxed, since each future that it goes through would hold it
-    /// twice.
-    async fn ask(
-        &self,
-        mut request: Box<Request<Body>>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
-        let known = request.body().size_hint().exact().is_some()
-            || request.headers().contains_key(header::CONTENT_LENGTH);
-        if !known {
-            // hyper's client would send a GET's body of unknown length as none at all. What has a
-            // length says it: some servers read no chunked body (411, RFC 9110 §15.5.12).
-            request.headers_mut().insert(
-                header::TRANSFER_ENCODING,
-                HeaderValue::from_static("chunked"),
-            );
-        }
-        let asked = request.uri().clone();
-        let is_own = asked.authority() == self.settings.url.authority();
-        let began = Instant::now();
-        let answer = self.ask_or_repeat(request).await;
-        if is_own {
-            self.exchanges.note(&answer, began.elapsed());
-        }
-        self.contacts.note(&asked, &answer);
-        answer
-    }
-
     /// A request of [`send`](Self::send) or [`send_for`](Self::send_for) is given up, since nothing
     /// came in the time that its caller has for it. `asked`: its URI, or its path.
     pub fn note_late(&self, asked: &Uri) {
@@ -309,94 +278,6 @@ impl Upstream {
         let asked = own.and_then(Result::ok).unwrap_or_else(|| asked.clone());
         self.contacts
             .note_failure(&asked, false, &"no answer in time");
-    }
-
-    async fn ask_or_repeat(
-        &self,
-        mut request: Box<Request<Body>>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
-        let within = self.settings.response_timeout(request.uri().path());
-        let is_idempotent = repeat::is_idempotent(request.method());
-        // Over HTTP/2 an application may say of any call that it didn't process it.
-        let may_refuse = self
-            .http2
-            .as_ref()
-            .is_some_and(|http2| http2.may_carry(&request));
-        if may_refuse {
-            let body = std::mem::take(request.body_mut());
-            *request.body_mut() = repeat::gather_if_at_hand(body);
-        }
-        let again = if is_idempotent || may_refuse {
-            repeat::copy_if_at_hand(&request)
-        } else {
-            None
-        };
-        let may_repeat = |failure: &Failure| {
-            failure.is_unprocessed() || is_idempotent && failure.is_of_connection()
-        };
-        let response = match (self.ask_once(&self.client, request, within).await, again) {
-            (Err(failure), Some(again)) if may_repeat(&failure) => {
-                let error = UpstreamError::from(failure);
-                tracing::debug!(%error, "the application had closed the connection or refused the \
-                    stream; the request is sent again");
-                // Boxed: it is seldom needed, and would be as large as the first one.
-                Box::pin(self.ask_once(&self.unpooled, again, within)).await
-            }
-            (result, _) => result,
-        }?;
-        Ok(response)
-    }
-
-    /// `within` begins anew with every part of the body that is sent: an upload may take its time,
-    /// but not stand still.
-    async fn ask_once(
-        &self,
-        client: &Client<Connector, Body>,
-        mut request: Box<Request<Body>>,
-        within: Duration,
-    ) -> Result<Response<Incoming>, Failure> {
-        let over_http2 = match &self.http2 {
-            Some(http2) => match http2.origin_of(&request) {
-                Some(key) => Box::pin(http2.reserve(&key))
-                    .await
-                    .map_err(Failure::Unsent)?
-                    .map(|reserved| (http2, key, reserved)),
-                None => None,
-            },
-            None => None,
-        };
-        let asks_connection = over_http2.is_none() && self.retires.load(Ordering::Relaxed);
-        let capture = asks_connection.then(|| capture_connection(&mut request));
-        let progress = Arc::new(Progress::default());
-        let whole = matches!(request.body(), Body::Full(_)) || request.body().is_end_stream();
-        if !whole {
-            let body = std::mem::take(request.body_mut());
-            *request.body_mut() = upload::watched(body, &progress);
-        }
-        let mut answer = match over_http2 {
-            None => Either::Left(client.request(*request).map_err(Failure::Client)),
-            Some((http2, key, reserved)) => Either::Right(Box::pin(async move {
-                http2.send(&key, reserved, *request).await
-            })),
-        };
-        let watch = Watch::new(&progress, within, self.settings.stall_timeout);
-        let response = loop {
-            match tokio::time::timeout(watch.pause(Instant::now()), &mut answer).await {
-                Ok(Ok(response)) => break response,
-                Ok(Err(failure)) => return Err(progress.failure().unwrap_or(failure)),
-                Err(_) => watch.look(Instant::now())?,
-            }
-        };
-        let link = Link::of_answer(response.extensions());
-        let limit = link::stated_limit(response.headers())
-            .filter(|limit| *limit < self.settings.idle_timeout);
-        if let (Some(link), Some(limit)) = (link, limit) {
-            self.retires.store(true, Ordering::Relaxed);
-            if let Some(capture) = capture {
-                link.retire_after(limit, capture);
-            }
-        }
-        Ok(response)
     }
 
     /// Makes the application's answer one of this hop.

@@ -28,6 +28,16 @@ const RANKS: [&[&str]; 12] = [
 /// stands above all of them, and none of them imports from it.
 const INNER: &[(&str, &[&[&str]])] = &[
     (
+        "event",
+        &[
+            &["ids", "subject"],
+            &["keys"],
+            &["context", "tag"],
+            &["carried"],
+        ],
+    ),
+    ("route", &[&["pattern"], &["rules"], &["found"], &["live"]]),
+    (
         "journal",
         &[
             &["settings", "entry", "successors", "log"],
@@ -181,8 +191,8 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["exchange", "leaves"],
             &["caller", "har", "private"],
             &["record", "routes"],
-            &["repeats", "batches", "reads", "recording"],
-            &["ack", "by_caller"],
+            &["repeats", "batches", "reads", "slot", "taken"],
+            &["ack", "by_caller", "recording"],
             &["mapping"],
             &["credential", "draft", "verdict"],
             &["listing", "toml_text"],
@@ -190,6 +200,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["survey"],
         ],
     ),
+    ("migration::learn::mapping", &[&["search"], &["id", "user"]]),
     (
         "admin",
         &[
@@ -265,7 +276,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["settings"],
             &["places"],
             &["answer_body", "connector", "tunnel"],
-            &["http2"],
+            &["ask", "http2"],
         ],
     ),
     (
@@ -273,9 +284,9 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["descriptors", "newcomer", "shares", "turns", "unsent"],
             &["phase"],
-            &["answer", "places", "stream"],
-            &["listen", "tls"],
-            &["passed", "settings"],
+            &["handed_out", "places", "stream"],
+            &["answer", "http2", "listen", "tls"],
+            &["client", "passed", "settings"],
         ],
     ),
     (
@@ -305,12 +316,12 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["problem", "key", "differences"],
             &["tree"],
             &["section"],
-            &["readers"],
+            &["readers", "values"],
             &["sections"],
             &["settings", "credentials", "shown"],
             &["encryption", "shadow_target"],
-            &["links", "note"],
-            &["connections", "shadows"],
+            &["heads", "links", "note"],
+            &["cache_losses", "connections", "event_losses", "shadows"],
             &["losses"],
             &["print", "page"],
         ],
@@ -344,6 +355,20 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "config::sections::batch",
         &[&["keys"], &["flush", "pack", "replies", "shape"]],
+    ),
+    (
+        "app",
+        &[
+            &[
+                "places",
+                "rehearsal",
+                "reload",
+                "running",
+                "takeover",
+                "tasks",
+            ],
+            &["explain", "keeping"],
+        ],
     ),
     (
         "demo",

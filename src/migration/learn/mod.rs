@@ -9,7 +9,7 @@
 //! | file | finds |
 //! |---|---|
 //! | `har` | the exchanges of a file |
-//! | `recording`, `record` | the exchanges that a sidecar forwards |
+//! | `recording`, `record`, `slot`, `taken` | the exchanges that a sidecar forwards |
 //! | `caller`, `by_caller` | which of them are one caller's, and what differs within those |
 //! | `private` | values that must not be repeated |
 //! | `routes` | calls of one method on paths of one shape |
@@ -40,17 +40,17 @@ mod record;
 mod recording;
 mod repeats;
 mod routes;
+mod slot;
 mod survey;
+mod taken;
 mod toml_text;
 mod verdict;
 
 pub use exchange::{Content, Exchange};
 pub use har::{HarError, read_har};
 pub use record::{LARGEST_PLAIN, Unpack, Unpacked};
-pub use recording::{
-    BeginError, LONGEST, Progress, RecordedExchanges, RecordingFacts, RecordingTask, Recordings,
-    TakenRecording,
-};
+pub use recording::{BeginError, LONGEST, Progress, RecordingTask, Recordings};
+pub use taken::{RecordedExchanges, RecordingFacts, TakenRecording};
 pub use verdict::Reason;
 
 /// What the one who asks knows.

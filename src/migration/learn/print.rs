@@ -5,7 +5,7 @@ use super::batches::Endpoint;
 use super::credential::Credential;
 use super::draft::{Draft, GroupDraft, exchanges};
 use super::reads::Read;
-use super::recording::RecordingFacts;
+use super::taken::RecordingFacts;
 use super::toml_text::{Out, key, quoted, written};
 use super::{NotProposed, Unknown};
 use serde_json::Value;

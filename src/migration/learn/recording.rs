@@ -10,22 +10,23 @@
 //! | [`MOST_OF_ROUTE`] writes or [`MOST_OF_READ`] reads of one method and form of path; reads half of all | the call isn't recorded, and is counted |
 //! | [`LONGEST_PART`] bytes or [`MOST_PARTS`] parts of a path or a query, [`LARGEST_HEAD`] bytes of a head | likewise |
 
-use super::exchange::Exchange;
-use super::record::{Made, Record, Side, Unpack};
+use super::record::{Record, Side, Unpack};
+use super::slot::{Slot, SlotCopy};
+use super::taken::{RecordingFacts, TakenRecording};
 use crate::body::Body;
 use crate::copies::size_of;
 use crate::drain::Drain;
-use crate::memory::{Lease, Memory};
+use crate::memory::Memory;
 use crate::migration::words::looks_like_id;
 use crate::peer::Peer;
-use crate::recorder::{AnswerCopy, BodyCopy, Ending, Recorded, Recorder};
-use http::{HeaderMap, Request, StatusCode};
+use crate::recorder::{Recorded, Recorder};
+use http::Request;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -76,19 +77,6 @@ pub struct Progress {
     pub over: bool,
 }
 
-/// What a recording can say of itself.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RecordingFacts {
-    /// How long it took, in seconds.
-    pub seconds: u64,
-    /// Calls that found no room.
-    pub shed: u64,
-    /// Calls beyond what is kept of one route.
-    pub surplus: u64,
-    /// Calls whose answers hadn't ended, or broke off.
-    pub unfinished: u64,
-}
-
 /// Records, and begins and ends recordings; clones share everything.
 #[derive(Debug, Clone)]
 pub struct Recordings(Arc<Shared>);
@@ -128,9 +116,6 @@ struct Recording {
     shed: u64,
     surplus: u64,
 }
-
-/// Empty once its recording is over: copies that are still made of it end then.
-type Slot = Mutex<Option<Record>>;
 
 impl Recordings {
     /// Nothing is recorded yet.
@@ -364,86 +349,6 @@ impl Recorder for Recordings {
             body: Box::new(body),
             answer: Box::new(answer),
         })
-    }
-}
-
-/// A body on its way into a slot.
-#[derive(Debug)]
-struct SlotCopy {
-    slot: Weak<Slot>,
-    side: Side,
-}
-
-impl BodyCopy for SlotCopy {
-    fn push(&mut self, data: &[u8]) -> bool {
-        let Some(slot) = self.slot.upgrade() else {
-            return false;
-        };
-        let mut record = slot.lock();
-        record
-            .as_mut()
-            .is_some_and(|record| record.push(self.side, data))
-    }
-
-    fn end(&mut self, ending: Ending) {
-        if let Some(slot) = self.slot.upgrade()
-            && let Some(record) = &mut *slot.lock()
-        {
-            record.end(self.side, ending);
-        }
-    }
-}
-
-impl AnswerCopy for SlotCopy {
-    fn take_head(self: Box<Self>, status: StatusCode, headers: &HeaderMap) -> Box<dyn BodyCopy> {
-        if let Some(slot) = self.slot.upgrade()
-            && let Some(record) = &mut *slot.lock()
-        {
-            record.take_answer(status, headers);
-        }
-        self
-    }
-}
-
-/// What a recording had.
-#[derive(Debug)]
-pub struct TakenRecording {
-    records: Vec<Option<Record>>,
-    facts: RecordingFacts,
-    unpack: Unpack,
-}
-
-/// The exchanges of a recording, in room that is counted until this is dropped.
-#[derive(Debug)]
-pub struct RecordedExchanges {
-    /// In the order of their calls.
-    pub exchanges: Vec<Exchange>,
-    /// What else there is to say.
-    pub facts: RecordingFacts,
-    _room: Vec<Lease>,
-}
-
-impl TakenRecording {
-    /// Takes codings off and makes exchanges, which takes time: off the path of calls.
-    #[must_use]
-    pub fn into_exchanges(self) -> RecordedExchanges {
-        let mut facts = self.facts;
-        let (mut exchanges, mut room) = (Vec::new(), Vec::new());
-        for record in self.records.into_iter().flatten() {
-            match record.into_exchange(self.unpack) {
-                Made::Exchange(exchange, lease) => {
-                    exchanges.push(*exchange);
-                    room.push(lease);
-                }
-                Made::Lost => facts.shed += 1,
-                Made::Unfinished => facts.unfinished += 1,
-            }
-        }
-        RecordedExchanges {
-            exchanges,
-            facts,
-            _room: room,
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::migration::learn::record::Unpacked;
 use crate::peer::Connection;
-use http::Request;
+use crate::recorder::Ending;
+use http::{HeaderMap, StatusCode};
 
 fn recordings() -> (Recordings, RecordingTask) {
     Recordings::new(|_, body| Unpacked::Plain(body.clone()))

@@ -1,0 +1,177 @@
+//! The rules as the configuration has them: `[[event]]`, `[[write]]`, `[[cache]]` and `[preview]`.
+
+use super::pattern::Pattern;
+use crate::event::{GroupIndex, ReadIndex};
+use crate::rollout::{Setting, Switch};
+use crate::template::{JsonTemplate, ObjectTemplate, Path, Template};
+use http::{HeaderName, Method, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An `[[event]]` rule.
+#[derive(Debug, Clone)]
+pub struct EventRoute {
+    /// `POST` unless said otherwise.
+    pub method: Method,
+    /// The path, with `{name}` segments or a final `{*rest}`.
+    pub path: Pattern,
+    /// Values that fields of the body must have; all must hold.
+    pub matches: Vec<(Path, Vec<serde_json::Value>)>,
+    /// Media types (lower case, no parameters) that are taken; empty: any. Others are forwarded.
+    pub content_types: Vec<Box<str>>,
+    /// Templates of which each must resolve to something not null and not ""; else the call is
+    /// forwarded.
+    pub forward_unless: Vec<Template>,
+    /// The batch group.
+    pub group: GroupIndex,
+    /// Its name in reports and for operators.
+    pub name: Option<Box<str>>,
+    /// How it begins, as the configuration says.
+    pub configured: Setting,
+    /// How it stands. A clone shares it.
+    pub switch: Arc<Switch>,
+    /// Mapping to the batch event; `None`: the body as it is.
+    pub event: Option<ObjectTemplate>,
+    /// Parameters of the query that a template looks at; a call with another one is forwarded.
+    pub query: Vec<Box<str>>,
+    /// Other methods of its path don't wait for its caller's lanes.
+    pub alone: bool,
+    /// The acknowledgement.
+    pub ack: Ack,
+}
+
+impl EventRoute {
+    /// What it is, for a look whether two are the same: everything but its name and its mode.
+    #[must_use]
+    pub fn shape(&self) -> String {
+        let Self {
+            name: _,
+            configured: _,
+            switch: _,
+            method,
+            path,
+            matches,
+            content_types,
+            forward_unless,
+            group,
+            event,
+            query,
+            alone,
+            ack,
+        } = self;
+        format!(
+            "{method} {path:?} {matches:?} {content_types:?} {forward_unless:?} {group:?} {event:?} \
+             {query:?} {alone} {ack:?}"
+        )
+    }
+
+    /// A clone with a switch of its own, which stands where the configuration says.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self {
+            switch: Arc::new(self.switch.afresh(self.configured)),
+            ..self.clone()
+        }
+    }
+
+    /// Whether every parameter of a query is looked at.
+    #[must_use]
+    pub fn knows_query(&self, query: &str) -> bool {
+        let names = query
+            .split('&')
+            .map(|pair| pair.split('=').next().unwrap_or_default());
+        names
+            .filter(|name| !name.is_empty())
+            .all(|name| self.query.iter().any(|known| **known == *name))
+    }
+}
+
+/// How an event is acknowledged.
+#[derive(Debug, Clone)]
+pub struct Ack {
+    /// 2xx.
+    pub status: StatusCode,
+    /// Extra headers.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// The body.
+    pub body: JsonTemplate,
+    /// The body for a duplicate, where it differs.
+    pub duplicate: Option<JsonTemplate>,
+}
+
+/// A `[[write]]` rule.
+#[derive(Debug, Clone)]
+pub struct WriteRoute {
+    /// Methods; empty: every unsafe one.
+    pub methods: Vec<Method>,
+    /// The path.
+    pub path: Pattern,
+    /// Tags of the lanes that are settled first (templates over user, query, path).
+    pub drains: Vec<Template>,
+    /// Groups whose lanes those are.
+    pub groups: Vec<GroupIndex>,
+    /// Tags made old by a forwarded call.
+    pub invalidates: Vec<Template>,
+    /// Whose call it is, where `identity.user` can't tell: a template over body, query, header,
+    /// cookie, jwt and path.
+    pub user: Option<Template>,
+}
+
+impl WriteRoute {
+    /// Whether it speaks of this method.
+    #[must_use]
+    pub fn takes(&self, method: &Method) -> bool {
+        if self.methods.is_empty() {
+            return matches!(
+                *method,
+                Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+            );
+        }
+        self.methods.contains(method)
+    }
+}
+
+/// A `[[cache]]` rule; GET and HEAD.
+#[derive(Debug, Clone)]
+pub struct CacheRoute {
+    /// The path.
+    pub path: Pattern,
+    /// Freshness where the response says nothing (or, with `force`, whatever it says).
+    pub ttl: Option<Duration>,
+    /// `ttl` wins over `no-store` and `private`. Never with `public`.
+    pub force: bool,
+    /// Shared by all credentials.
+    pub public: bool,
+    /// Longest freshness that is guessed from Last-Modified where a response says nothing; zero:
+    /// none.
+    pub longest_guess: Duration,
+    /// Served this long after it became stale, while it is asked again; what the response says
+    /// wins.
+    pub stale_while_revalidate: Duration,
+    /// Served this long after it became stale, when asking fails; what the response says wins.
+    pub stale_if_error: Duration,
+    /// Tags of the answer.
+    pub tags: Vec<Template>,
+    /// Groups whose events may touch them.
+    pub groups: Vec<GroupIndex>,
+    /// Its place in the configuration.
+    pub index: ReadIndex,
+    /// Of those groups the ones whose reads it is for certain: a 2xx of it speaks for its caller
+    /// there (ruling 16).
+    pub proves: Vec<GroupIndex>,
+    /// Query parameters that are not part of the key.
+    pub ignore_query: Vec<Box<str>>,
+    /// How long a reader waits for its own pending events.
+    pub barrier: Duration,
+}
+
+/// `[preview]`: a look at a caller's own pending events; GET.
+#[derive(Debug, Clone)]
+pub struct PreviewRoute {
+    /// The path.
+    pub path: Pattern,
+    /// Whose events are shown.
+    pub groups: Vec<GroupIndex>,
+    /// Query parameters, and where an event may have what they name.
+    pub filter: Vec<(Box<str>, Vec<Path>)>,
+}
