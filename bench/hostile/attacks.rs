@@ -1,15 +1,15 @@
 //! The attacks. Each has addresses of its own, and goes on until it is told to end.
 //!
-//! | attack | what it does |
-//! |---|---|
-//! | forged tokens | events under a new token each, which name good users |
-//! | slow readers | ask for the export and take 1 KiB a second |
-//! | unread answers | HTTP/2 connections with wide windows that ask for 50 exports each and read nothing |
-//! | bombs | bodies of a few hundred bytes that unpack to 512 MiB, by brotli with a large window, zstd and gzip |
-//! | half-open connections | send nothing, `P`, `PRI `, or half of a head |
-//! | idle callers of the admin listener | open more connections to it than it has places, and say nothing |
-//! | slow calls | ask for the report from 60 addresses, in waves of more calls than there are places to the application for strangers |
-//! | a limited user | events of one user, whom the application answers 429 with `Retry-After: 60` |
+//! | attack | in `TIDEGATE_HOSTILE_ATTACKS` | what it does |
+//! |---|---|---|
+//! | forged tokens | `forged` | events under a new token each, which name good users |
+//! | slow readers | `slow-reads` | ask for the export and take 1 KiB a second |
+//! | unread answers | `unread` | HTTP/2 connections with wide windows that ask for 50 exports each and read nothing |
+//! | bombs | `bombs` | bodies of a few hundred bytes that unpack to 512 MiB, by brotli with a large window, zstd and gzip |
+//! | half-open connections | `half-open` | send nothing, `P`, `PRI `, or half of a head |
+//! | idle callers of the admin listener | `idle-admin` | open more connections to it than it has places, and say nothing |
+//! | slow calls | `slow-calls` | ask for the report from 60 addresses, in waves of more calls than there are places to the application for strangers |
+//! | a limited user | `limited` | events of one user, whom the application answers 429 with `Retry-After: 60` |
 
 use super::users::{LIMITED, connect};
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use http::{Request, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::collections::HashSet;
 use std::fmt;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,6 +28,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+/// Their names.
+const ATTACKS: [&str; 8] = [
+    "forged",
+    "slow-reads",
+    "unread",
+    "bombs",
+    "half-open",
+    "idle-admin",
+    "slow-calls",
+    "limited",
+];
 const FLOODERS: u64 = 32;
 const SLOW: u64 = 100;
 const UNREAD: u64 = 8;
@@ -116,39 +128,46 @@ impl Attack {
     /// second. `bombs`: from [`make_bombs`].
     pub fn begin(to: SocketAddr, admin: SocketAddr, rate: u64, bombs: Arc<[Bomb]>) -> Self {
         let (counts, mut tasks) = (Arc::<Counts>::default(), JoinSet::new());
+        let wanted = wanted();
+        let number = |name: &str, number: u64| {
+            let is_wanted = wanted.as_ref().is_none_or(|list| list.contains(name));
+            if is_wanted { number } else { 0 }
+        };
         let every = Duration::from_secs(FLOODERS) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
-        for one in 0..FLOODERS {
+        for one in 0..number("forged", FLOODERS) {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move {
                 flood(to, one, Some(every), &counts, &AtomicBool::new(false)).await
             });
         }
-        for one in 0..SLOW {
+        for one in 0..number("slow-reads", SLOW) {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| read_slowly(to, one, &counts)).await });
         }
-        for one in 0..UNREAD {
+        for one in 0..number("unread", UNREAD) {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| read_nothing(to, one, &counts)).await });
         }
-        for one in 0..BOMBERS {
+        for one in 0..number("bombs", BOMBERS) {
             let (counts, bombs) = (Arc::clone(&counts), Arc::clone(&bombs));
             tasks.spawn(async move { again(|| bomb(to, one, &bombs, &counts)).await });
         }
-        for one in 0..HALF_OPEN {
+        for one in 0..number("half-open", HALF_OPEN) {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| half_open(to, one, &counts)).await });
         }
-        for one in 0..ADMIN_IDLE {
+        for one in 0..number("idle-admin", ADMIN_IDLE) {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| idle_at_admin(admin, one, &counts)).await });
         }
-        for one in 0..SLOW_CALLERS {
+        for one in 0..number("slow-calls", SLOW_CALLERS) {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| call_slowly(to, one, &counts)).await });
         }
-        let counts_of_one = Arc::clone(&counts);
-        tasks.spawn(async move { again(|| be_limited(to, &counts_of_one)).await });
+        for _ in 0..number("limited", 1) {
+            let counts = Arc::clone(&counts);
+            tasks.spawn(async move { again(|| be_limited(to, &counts)).await });
+        }
         Self { counts, tasks }
     }
 
@@ -157,6 +176,21 @@ impl Attack {
         self.tasks.shutdown().await;
         self.counts.to_string()
     }
+}
+
+/// The attacks that are wanted, where `TIDEGATE_HOSTILE_ATTACKS` names some.
+fn wanted() -> Option<HashSet<String>> {
+    let text = std::env::var("TIDEGATE_HOSTILE_ATTACKS").ok()?;
+    let list: HashSet<_> = text.split(',').map(str::to_owned).collect();
+    let unknown: Vec<_> = list
+        .iter()
+        .filter(|name| !ATTACKS.contains(&name.as_str()))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "no attacks: {unknown:?}; there are {ATTACKS:?}"
+    );
+    Some(list)
 }
 
 /// Does it over and over, with a pause of a second after each failure.

@@ -3,8 +3,9 @@
 //! `cargo bench --bench hostile` takes about fourteen minutes: ten seconds that measure how many
 //! forged events a second the sidecar answers, three quiet minutes with 500 good users, ten minutes
 //! with the same users beside all attacks of [`attacks`], and a stop. `TIDEGATE_HOSTILE` is the
-//! attacks' time in seconds (600 without it; the quiet time is three tenths of that). It ends with
-//! 1 where a bound is broken. The sidecar is the real binary, with the configuration of
+//! attacks' time in seconds (600 without it; the quiet time is three tenths of that);
+//! `TIDEGATE_HOSTILE_ATTACKS`, names with commas between them, leaves the other attacks out. It ends
+//! with 1 where a bound is broken. The sidecar is the real binary, with the configuration of
 //! [`CONFIGURATION`]. All share the machine, in four processes: the sidecar; the application; good
 //! users; attackers, who have the lowest priority, so that what is measured is what the sidecar
 //! does to good users' calls, and not how long a good user's task waits behind attackers' tasks.

@@ -42,7 +42,6 @@ impl AsRef<[u8]> for Slice {
 impl Drop for Slice {
     fn drop(&mut self) {
         self.stream.written(self.bytes.len());
-        // ORDER: this wakes the stream, which looks whether it has anything out.
         self.connection.take(self.bytes.len());
     }
 }
@@ -89,6 +88,12 @@ impl Answer {
             call,
             metered,
         }
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        self.connection.forget(&self.stream);
     }
 }
 
@@ -142,7 +147,7 @@ impl Metered {
         if self.handed_out <= SMALL {
             Poll::Ready(())
         } else {
-            self.stream.unsent.poll_below(1, cx)
+            self.stream.unsent.poll_below(1, &self.stream, cx)
         }
     }
 

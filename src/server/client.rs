@@ -8,7 +8,7 @@ use super::http2::Streams;
 use super::phase::{Leaving, Over, Phases};
 use super::stream::{self, ClientStream, NetworkStream, WatchedStream};
 use super::tls::ServerTls;
-use super::turns::Turns;
+use super::turns::Quantum;
 use crate::drain::Drain;
 use crate::peer::{Arrived, Connection, Place, Precedence};
 use http::{HeaderValue, Request, StatusCode, Version, header};
@@ -43,7 +43,7 @@ pub(super) struct Client {
     pub(super) stall: Duration,
     pub(super) unsent: UnsentOfOne,
     pub(super) precedence: Precedence,
-    pub(super) turns: Turns,
+    pub(super) quantum: Quantum,
 }
 
 impl Client {
@@ -63,10 +63,10 @@ impl Client {
             stall,
             unsent,
             precedence,
-            turns,
+            quantum,
         } = self;
         let kept = place.clone();
-        let watched = stream::watch(stream, phases.clone(), stall);
+        let watched = stream::watch(stream, phases.clone(), stall, quantum);
         let stream = match &tls {
             None => ClientStream::plain(watched, phases.clone()),
             Some(tls) => match open_tls(tls, watched, &phases, &drain).await {
@@ -87,18 +87,13 @@ impl Client {
                 precedence: precedence.clone(),
             };
             request.extensions_mut().insert(arrived);
-            // An HTTP/2 stream is answered in a task of its own.
             let is_http2 = request.version() == Version::HTTP_2;
-            let waits = is_http2.then(|| (turns.clone(), precedence.clone()));
             // Boxed: see `MOST_MOVED`.
             let answering = Box::pin(service.clone().oneshot(request));
             let unsent = unsent.clone();
             let leaving = account.clone();
             let answered = async move {
-                let mut response = match waits {
-                    Some((turns, precedence)) => turns.in_turn(precedence, answering).await,
-                    None => answering.await,
-                }?;
+                let mut response = answering.await?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     call.becomes_tunnel();
                 } else if !is_http2 && leaving.is_told_to_leave() {

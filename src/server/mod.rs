@@ -60,10 +60,11 @@ use std::io;
 use std::time::Duration;
 use stream::NetworkStream;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::Service;
-use turns::Turns;
+use turns::{Quantum, Turns};
 
 /// Largest request head, bytes; more is answered 431.
 pub const MAX_HEAD: usize = 64 << 10;
@@ -125,7 +126,7 @@ pub async fn serve<S: Answering>(
     service: S,
     drain: Drain,
 ) {
-    let turns = Turns::new();
+    let turns = Turns::new(Handle::current().metrics().num_workers());
     let _letting_go = AbortOnDropHandle::new(tokio::spawn({
         let turns = turns.clone();
         async move { turns.run().await }
@@ -219,7 +220,6 @@ async fn accept<S: Answering>(
     connections: &Connections,
 ) {
     let places = Places::new(settings.max_connections, settings.trusted_proxies.clone());
-    let builder = builder(settings.stall_timeout);
     let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
     let unsent = UnsentOfAll::default();
     let limits = Limits {
@@ -265,12 +265,18 @@ async fn accept<S: Answering>(
             stall: settings.stall_timeout,
             unsent: UnsentOfOne::new(&unsent),
             precedence: Precedence::default(),
-            turns: turns.clone(),
+            quantum: Quantum::new(),
         };
-        let precedence = client.precedence.clone();
-        let serving = client.serve(builder.clone(), service.clone(), phases, drain.clone());
+        let (precedence, quantum) = (client.precedence.clone(), client.quantum.clone());
+        let builder = builder(Streams {
+            stall: settings.stall_timeout,
+            turns: turns.clone(),
+            precedence: precedence.clone(),
+        });
+        let serving = client.serve(builder, service.clone(), phases, drain.clone());
         let tracker = connections.of_now(drain);
-        drop(tracker.spawn(turns.clone().in_turn(precedence, serving)));
+        let turns = turns.clone();
+        drop(tracker.spawn(turns.in_turn(precedence, Some(quantum), serving)));
     }
 }
 
@@ -294,8 +300,8 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// hyper's time-out for heads is off: `phase.rs` knows when one begins.
-fn builder(stall: Duration) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(Streams { stall });
+fn builder(streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())
