@@ -1,12 +1,13 @@
 //! Puts the event path together: its rooms, its handles and its tasks.
 
 use super::Shared;
-use super::accept::admit::{Admitter, Seen};
+use super::accept::admit::Admitter;
 use super::accept::buckets::Buckets;
 use super::accept::changes::Changes;
 use super::accept::contexts::Contexts;
 use super::accept::repetitions::Repetitions;
 use super::accept::reputation::Reputation;
+use super::accept::seen::Seen;
 use super::accept::shares::{Bounds, Shares};
 use super::accept::watch::Watch;
 use super::acceptor::Acceptor;

@@ -4,9 +4,10 @@
 use super::spread::Spread;
 use crate::clock::{Clock, millis};
 use crate::event::{Outcome, Reason};
-use crate::ingest::accept::admit::{Admitted, Admitter, SeenKey};
+use crate::ingest::accept::admit::{Admitted, Admitter};
 use crate::ingest::accept::contexts::Contexts;
 use crate::ingest::accept::reputation::Reputation;
+use crate::ingest::accept::seen::SeenKey;
 use crate::ingest::accept::shares::{Address, Holder};
 use crate::ingest::outcome::dead::{DeadLetter, DeadLetters};
 use crate::ingest::settings::Group;

@@ -36,6 +36,16 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["carried"],
         ],
     ),
+    (
+        "template",
+        &[
+            &["path", "source"],
+            &["placeholder"],
+            &["text"],
+            &["document"],
+            &["mapping"],
+        ],
+    ),
     ("route", &[&["pattern"], &["rules"], &["found"], &["live"]]),
     (
         "journal",
@@ -103,7 +113,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "ingest::accept",
         &[
-            &["repetitions", "shares"],
+            &["repetitions", "seen", "shares"],
             &["reputation"],
             &["contexts", "admit", "buckets", "changes"],
             &["refusal", "draft"],

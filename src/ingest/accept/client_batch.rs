@@ -4,11 +4,11 @@
 use crate::event::GroupIndex;
 use crate::ingest::Acceptor;
 use crate::ingest::accept::ack::Ack;
-use crate::ingest::accept::admit::{Known, SeenKey};
 use crate::ingest::accept::call::{Call, Scope};
 use crate::ingest::accept::decode;
 use crate::ingest::accept::preview::preview;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
+use crate::ingest::accept::seen::{Known, SeenKey};
 use crate::ingest::accept::take::Arrival;
 use crate::ingest::settings::{ClientBatches, Group};
 use crate::json::{self, Object};

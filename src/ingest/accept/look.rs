@@ -1,7 +1,7 @@
 //! What is looked at of an event before anything of the bounds is taken for it.
 
-use super::admit::{Known, SeenKey};
 use super::refusal::{Decline, Forward};
+use super::seen::{Known, SeenKey};
 use crate::event::{Event, GroupIndex, Principal};
 use crate::ingest::Acceptor;
 use crate::ingest::settings::Group;

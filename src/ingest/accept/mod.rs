@@ -10,7 +10,9 @@
 //! | `look` | what is looked at of an event before anything is taken for it |
 //! | `take` | what may be kept, and its way into the journal |
 //! | `client_batch` | a batch that a client made itself |
-//! | `admit` | ids that were seen, rates, and the obligation that an event is |
+//! | `seen` | ids that were seen |
+//! | `admit` | the obligation that an event is |
+//! | `buckets` | rates |
 //! | `reputation`, `shares`, `contexts`, `changes` | what is known of callers, what they hold, what their calls share, what makes them differ |
 //! | [`refusal`] | why a call is forwarded or refused |
 //! | `mirror` | where copies of calls in mode `shadow` go |
@@ -37,6 +39,7 @@ pub(crate) mod preview;
 pub mod refusal;
 pub(crate) mod repetitions;
 pub(crate) mod reputation;
+pub(crate) mod seen;
 pub(crate) mod shares;
 mod show;
 pub(crate) mod take;

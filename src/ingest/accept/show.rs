@@ -1,11 +1,11 @@
 //! Showing calls of mode `observe` to the observer: at once, or what copies of them say.
 
 use super::ack::acknowledge;
-use super::admit::Known;
 use super::call::Call;
 use super::decode::{Decoded, Payload, read_body};
 use super::look::Looked;
 use super::refusal::{Decline, Forward};
+use super::seen::Known;
 use super::watch::{Decide, Observed, Undecoded, UndecodedCopy};
 use crate::identity::Caller;
 use crate::ingest::Acceptor;

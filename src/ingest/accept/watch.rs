@@ -7,11 +7,11 @@
 //! a route that was never on are forwarded at once, and the observer decides copies of them
 //! ([`Decide`]).
 
-use super::admit::SeenKey;
 use super::call::Call;
 use super::copied::{Copied, Seen};
 use super::draft::View;
 use super::refusal::Forward;
+use super::seen::SeenKey;
 use crate::copies::size_of;
 use crate::event::{Event, GroupIndex};
 use crate::identity::KnownHead;

@@ -12,7 +12,7 @@ use crate::clock::{Clock, iso};
 use crate::event::GroupIndex;
 use crate::identity::Identity;
 use crate::ingest::Asker;
-use crate::ingest::accept::admit::SeenKey;
+use crate::ingest::accept::seen::SeenKey;
 use crate::ingest::accept::watch::{Decide, Observed, Undecoded, UndecodedCopy, Watch};
 use crate::ingest::delivery::dispatcher::room_of;
 use crate::ingest::settings::{Delivery, Group, Pack};

@@ -8,7 +8,7 @@ use super::sample::{MOST_LANES, Sample};
 use super::tally::{MINUTES, Minutes, Tally, minute_of};
 use super::trace::{Trace, Wait};
 use crate::event::first_eight;
-use crate::ingest::accept::admit::SeenKey;
+use crate::ingest::accept::seen::SeenKey;
 use crate::ingest::settings::{Group, Keep};
 use crate::keyed::Keyed;
 use std::collections::BTreeMap;

@@ -10,8 +10,8 @@ use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Subject, UserId,
 };
 use crate::ingest::Asker;
-use crate::ingest::accept::admit::SeenKey;
 use crate::ingest::accept::draft::View;
+use crate::ingest::accept::seen::SeenKey;
 use crate::ingest::accept::watch::{Observed, Watch as _};
 use crate::ingest::delivery::pack::Room;
 use crate::ingest::lanes::window::{ENVELOPE_BYTES, Rules};

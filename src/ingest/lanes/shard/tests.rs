@@ -5,8 +5,9 @@ use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, Keys, LaneKey, Outcome, Reason, Tag,
 };
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
-use crate::ingest::accept::admit::{Admitter, Claim, Seen};
+use crate::ingest::accept::admit::Admitter;
 use crate::ingest::accept::reputation::RefusedBy;
+use crate::ingest::accept::seen::{Claim, Seen};
 use crate::ingest::accept::shares::{Address, Bounds, Holder, Shares, Takes};
 use crate::ingest::delivery;
 use crate::ingest::delivery::deliverer::{Carrier, Deliverer};

@@ -1,6 +1,8 @@
 use super::*;
 use crate::json::Object;
 use proptest::prelude::*;
+use serde_json::Value;
+use std::borrow::Cow;
 
 const ALL: [Source; 5] = [
     Source::Body,

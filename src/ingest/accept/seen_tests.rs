@@ -1,4 +1,5 @@
 use super::*;
+use std::sync::Arc;
 
 #[tokio::test(start_paused = true)]
 async fn a_duplicate_of_an_undecided_event_waits_for_its_originals_fate() {
