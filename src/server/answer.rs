@@ -42,6 +42,7 @@ impl AsRef<[u8]> for Slice {
 impl Drop for Slice {
     fn drop(&mut self) {
         self.stream.written(self.bytes.len());
+        // ORDER: this wakes the stream, which looks whether it has anything out.
         self.connection.take(self.bytes.len());
     }
 }
@@ -88,12 +89,6 @@ impl Answer {
             call,
             metered,
         }
-    }
-}
-
-impl Drop for Metered {
-    fn drop(&mut self) {
-        self.connection.forget(&self.stream);
     }
 }
 
@@ -147,7 +142,7 @@ impl Metered {
         if self.handed_out <= SMALL {
             Poll::Ready(())
         } else {
-            self.stream.unsent.poll_below(1, &self.stream, cx)
+            self.stream.unsent.poll_below(1, cx)
         }
     }
 

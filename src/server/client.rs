@@ -8,7 +8,7 @@ use super::http2::Streams;
 use super::phase::{Leaving, Over, Phases};
 use super::stream::{self, ClientStream, NetworkStream, WatchedStream};
 use super::tls::ServerTls;
-use super::turns::Quantum;
+use super::turns::Turns;
 use crate::drain::Drain;
 use crate::peer::{Arrived, Connection, Place, Precedence};
 use http::{HeaderValue, Request, StatusCode, Version, header};
@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -43,7 +44,9 @@ pub(super) struct Client {
     pub(super) stall: Duration,
     pub(super) unsent: UnsentOfOne,
     pub(super) precedence: Precedence,
-    pub(super) quantum: Quantum,
+    pub(super) turns: Turns,
+    /// With whom it has a turn.
+    pub(super) with: SocketAddr,
 }
 
 impl Client {
@@ -63,10 +66,11 @@ impl Client {
             stall,
             unsent,
             precedence,
-            quantum,
+            turns,
+            with,
         } = self;
         let kept = place.clone();
-        let watched = stream::watch(stream, phases.clone(), stall, quantum);
+        let watched = stream::watch(stream, phases.clone(), stall);
         let stream = match &tls {
             None => ClientStream::plain(watched, phases.clone()),
             Some(tls) => match open_tls(tls, watched, &phases, &drain).await {
@@ -87,13 +91,18 @@ impl Client {
                 precedence: precedence.clone(),
             };
             request.extensions_mut().insert(arrived);
+            // An HTTP/2 stream is answered in a task of its own.
             let is_http2 = request.version() == Version::HTTP_2;
+            let waits = is_http2.then(|| (turns.clone(), precedence.clone()));
             // Boxed: see `MOST_MOVED`.
             let answering = Box::pin(service.clone().oneshot(request));
             let unsent = unsent.clone();
             let leaving = account.clone();
             let answered = async move {
-                let mut response = answering.await?;
+                let mut response = match waits {
+                    Some((turns, precedence)) => turns.in_turn(with, precedence, answering).await,
+                    None => answering.await,
+                }?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     call.becomes_tunnel();
                 } else if !is_http2 && leaving.is_told_to_leave() {

@@ -8,9 +8,8 @@
 //! | [`MAX_UNSENT_OF_ALL`] | all connections of a listener; beyond it each has one slice |
 
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 
@@ -24,16 +23,12 @@ tokio::task_local! {
     pub(super) static STREAM: Arc<Stream>;
 }
 
-/// Who waits is woken when there is room for this part of a limit: a slice at a time all of them
-/// would be woken for one.
-const ROOM: usize = 8;
-
-/// Bytes that are handed out and not written, and the streams that wait for fewer of them.
+/// Bytes that are handed out and not written, and whoever waits for fewer of them.
 #[derive(Debug, Default)]
 pub(super) struct Unsent {
     bytes: AtomicUsize,
-    /// By the numbers of the streams, below what they wait to come. Locked for a look at each.
-    waiting: Mutex<HashMap<u64, (usize, Waker)>>,
+    /// Locked for a push or a swap.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Unsent {
@@ -45,25 +40,22 @@ impl Unsent {
         self.bytes.fetch_sub(bytes, Ordering::SeqCst);
     }
 
-    /// Wakes those for whom there is room. To be called after bytes were taken off.
+    /// To be called after bytes were taken off.
     fn wake(&self) {
-        let bytes = self.bytes.load(Ordering::SeqCst);
-        let has_room = |_: &u64, (limit, _): &mut (usize, Waker)| bytes < *limit - *limit / ROOM;
-        let woken: Vec<_> = self.waiting.lock().extract_if(has_room).collect();
-        woken.into_iter().for_each(|(_, (_, waker))| waker.wake());
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     pub(super) fn is_below(&self, limit: usize) -> bool {
         self.bytes.load(Ordering::SeqCst) < limit
     }
 
-    /// Until fewer than `limit` bytes are out; of a stream, the last limit that it waits for counts.
-    pub(super) fn poll_below(&self, limit: usize, stream: &Stream, cx: &Context<'_>) -> Poll<()> {
+    /// Until fewer than `limit` bytes are out.
+    pub(super) fn poll_below(&self, limit: usize, cx: &Context<'_>) -> Poll<()> {
         if self.is_below(limit) {
             return Poll::Ready(());
         }
-        let waits = (limit, cx.waker().clone());
-        self.waiting.lock().insert(stream.number, waits);
+        self.waiting.lock().push(cx.waker().clone());
         // ORDER: looked at again after the waker is there, since the last bytes may have gone in
         // between.
         if self.is_below(limit) {
@@ -95,21 +87,18 @@ impl UnsentOfOne {
 
     /// Until `stream` may hand out another slice.
     pub(super) fn poll_room(&self, stream: &Stream, cx: &Context<'_>) -> Poll<()> {
-        let has_room = self.own.poll_below(MAX_UNSENT, stream, cx).is_ready();
-        if !has_room && stream.unsent.poll_below(1, stream, cx).is_pending() {
-            return Poll::Pending;
+        if !stream.has_none_out() {
+            let room = self.own.poll_below(MAX_UNSENT, cx);
+            // ORDER: looked at again after the waker is there, since the stream's last slice may
+            // have gone in between.
+            if room.is_pending() && !stream.has_none_out() {
+                return Poll::Pending;
+            }
         }
-        let all = &self.all.0;
-        if self.own.is_below(1) || all.poll_below(MAX_UNSENT_OF_ALL, stream, cx).is_ready() {
-            return Poll::Ready(());
-        }
-        self.own.poll_below(1, stream, cx)
-    }
-
-    /// The stream waits for nothing any more.
-    pub(super) fn forget(&self, stream: &Stream) {
-        for unsent in [&self.own, &self.all.0] {
-            unsent.waiting.lock().remove(&stream.number);
+        if self.own.is_below(1) {
+            Poll::Ready(())
+        } else {
+            self.all.0.poll_below(MAX_UNSENT_OF_ALL, cx)
         }
     }
 
@@ -127,25 +116,12 @@ impl UnsentOfOne {
 }
 
 /// An HTTP/2 stream's account.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// Of all streams of the process its own.
-    number: u64,
     pub(super) unsent: Unsent,
     /// Since when its slices wait: from the oldest one's handing out, or from the last one that was
     /// written. Locked for moments: by the stream's task, and by the connection's as it writes.
     waits_since: Mutex<Option<Instant>>,
-}
-
-impl Default for Stream {
-    fn default() -> Self {
-        static STREAMS: AtomicU64 = AtomicU64::new(0);
-        Self {
-            number: STREAMS.fetch_add(1, Ordering::Relaxed),
-            unsent: Unsent::default(),
-            waits_since: Mutex::default(),
-        }
-    }
 }
 
 impl Stream {
@@ -166,6 +142,10 @@ impl Stream {
         }
         // ORDER: when the clock is right.
         self.unsent.wake();
+    }
+
+    fn has_none_out(&self) -> bool {
+        self.unsent.is_below(1)
     }
 
     pub(super) fn waits_since(&self) -> Option<Instant> {

@@ -1,10 +1,8 @@
-//! The tasks of HTTP/2 streams, each in its turn (`turns.rs`). A stream is reset when in `server.stall_timeout` none of its slices
+//! The tasks of HTTP/2 streams. A stream is reset when in `server.stall_timeout` none of its slices
 //! is written (`answer.rs`). One that has nothing to send (server-sent events that pause) has no
 //! slice out, so no clock runs for it.
 
 use super::handed_out::{STREAM, Stream};
-use super::turns::Turns;
-use crate::peer::Precedence;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,12 +10,10 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Runs the tasks of a connection's HTTP/2 streams, and ends those whose client takes nothing.
-#[derive(Debug, Clone)]
+/// Runs the tasks of HTTP/2 streams, and ends those whose client takes nothing.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Streams {
     pub(super) stall: Duration,
-    pub(super) turns: Turns,
-    pub(super) precedence: Precedence,
 }
 
 impl<F> hyper::rt::Executor<F> for Streams
@@ -26,13 +22,9 @@ where
 {
     fn execute(&self, task: F) {
         let stream = Arc::new(Stream::default());
-        let task = STREAM.scope(Arc::clone(&stream), run(task, stream, self.stall));
-        let turns = self.turns.clone();
-        drop(tokio::spawn(turns.in_turn(
-            self.precedence.clone(),
-            None,
-            task,
-        )));
+        drop(tokio::spawn(
+            STREAM.scope(Arc::clone(&stream), run(task, stream, self.stall)),
+        ));
     }
 }
 

@@ -43,7 +43,7 @@ pub use tls::ServerTls;
 
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::peer::{Place, Precedence};
+use crate::peer::{Place, Precedence, network_of};
 use client::Client;
 use handed_out::{UnsentOfAll, UnsentOfOne};
 use http::{Request, Response};
@@ -57,14 +57,14 @@ use shares::Shares;
 use socket2::{SockRef, TcpKeepalive};
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use stream::NetworkStream;
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tower::Service;
-use turns::{Quantum, Turns};
+use turns::Turns;
 
 /// Largest request head, bytes; more is answered 431.
 pub const MAX_HEAD: usize = 64 << 10;
@@ -126,7 +126,7 @@ pub async fn serve<S: Answering>(
     service: S,
     drain: Drain,
 ) {
-    let turns = Turns::new(Handle::current().metrics().num_workers());
+    let turns = Turns::new();
     let _letting_go = AbortOnDropHandle::new(tokio::spawn({
         let turns = turns.clone();
         async move { turns.run().await }
@@ -220,6 +220,7 @@ async fn accept<S: Answering>(
     connections: &Connections,
 ) {
     let places = Places::new(settings.max_connections, settings.trusted_proxies.clone());
+    let builder = builder(settings.stall_timeout);
     let shares = Shares::new(settings.max_connections, settings.trusted_proxies.clone());
     let unsent = UnsentOfAll::default();
     let limits = Limits {
@@ -256,6 +257,12 @@ async fn accept<S: Answering>(
         let phases = places.open_account(limits);
         let listed = places.list(&connection, &phases);
         connection.secure = settings.tls.is_some();
+        // A proxy of one's own speaks for many clients: each of its connections has turns of its own.
+        let with = if settings.trusted_proxies.trust(&connection) {
+            connection.address
+        } else {
+            SocketAddr::new(network_of(connection.address.ip()), 0)
+        };
         let client = Client {
             stream,
             tls: settings.tls.clone(),
@@ -265,18 +272,13 @@ async fn accept<S: Answering>(
             stall: settings.stall_timeout,
             unsent: UnsentOfOne::new(&unsent),
             precedence: Precedence::default(),
-            quantum: Quantum::new(),
-        };
-        let (precedence, quantum) = (client.precedence.clone(), client.quantum.clone());
-        let builder = builder(Streams {
-            stall: settings.stall_timeout,
             turns: turns.clone(),
-            precedence: precedence.clone(),
-        });
-        let serving = client.serve(builder, service.clone(), phases, drain.clone());
+            with,
+        };
+        let precedence = client.precedence.clone();
+        let serving = client.serve(builder.clone(), service.clone(), phases, drain.clone());
         let tracker = connections.of_now(drain);
-        let turns = turns.clone();
-        drop(tracker.spawn(turns.in_turn(precedence, Some(quantum), serving)));
+        drop(tracker.spawn(turns.clone().in_turn(with, precedence, serving)));
     }
 }
 
@@ -300,8 +302,8 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// hyper's time-out for heads is off: `phase.rs` knows when one begins.
-fn builder(streams: Streams) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(streams);
+fn builder(stall: Duration) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams { stall });
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -1,7 +1,6 @@
 //! A client's connection as bytes: over TCP or a Unix socket, in the clear or over TLS.
 
 use super::phase::{Phases, Socket, Watched};
-use super::turns::Quantum;
 use super::unsent;
 use socket2::SockRef;
 use std::io::{self, IoSlice};
@@ -23,18 +22,13 @@ pub(super) enum NetworkStream {
 pub(super) type WatchedStream = Watched<NetworkStream>;
 
 /// Watches a connection: its client may take nothing of what is ready for `stall`.
-pub(super) const fn watch(
-    stream: NetworkStream,
-    phases: Phases,
-    stall: Duration,
-    quantum: Quantum,
-) -> WatchedStream {
+pub(super) const fn watch(stream: NetworkStream, phases: Phases, stall: Duration) -> WatchedStream {
     let socket = Socket {
         unsent: NetworkStream::unsent,
         has_unread: NetworkStream::has_unread,
         cut: NetworkStream::cut,
     };
-    Watched::new(stream, phases, stall, quantum, socket)
+    Watched::new(stream, phases, stall, socket)
 }
 
 impl NetworkStream {

@@ -1,41 +1,30 @@
 //! The order in which connections are worked on when there is more to do than time.
 //!
 //! A runtime works on its ready tasks in the order in which they became ready. Thousands of
-//! strangers' connections that become ready in the same moment, or a few with much to do, would make
-//! each known caller wait for all of them. So the tasks of connections on which no known caller has
-//! called take turns:
-//!
-//! - together they are worked on at once for a part of the processors' time ([`PART`]); beyond it they
-//!   wait in a queue, of which a few are let go each time that the tasks which were ready have had
-//!   their run, so many as take [`LET_GO`] by what they took lately;
-//! - each reads and writes for a [`QUANTUM`] at a time, and then goes to the end of the line.
-//!
-//! A known caller's connection never waits. While there is little to do no connection waits, and none
-//! waits for longer than the queue before it takes.
+//! strangers' connections that become ready in the same moment would make each known caller wait
+//! for all of them. So a connection on which no known caller has called takes turns with its like:
+//! in each millisecond [`AT_ONCE`] of them are worked on at once; the others wait, and a few are let go
+//! each time that the tasks which were ready have had their run: of each network in its turn the one
+//! that has waited longest. A known caller whose connection is new waits for one task of each network
+//! that way, and not for the thousands of one. A known caller's connection never waits. While there is
+//! little to do no connection waits.
 
 use crate::peer::Precedence;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// One of so many parts of the processors' time is strangers' without waiting.
-const PART: u64 = 2;
-/// What they may have taken ahead of their part.
-const AHEAD: Duration = Duration::from_millis(1);
-/// So much work of those that wait is let go at a time, and at most so many of them.
-const LET_GO: Duration = Duration::from_micros(200);
-const MOST_LET_GO: u64 = 8;
-/// How long a stranger's connection is read and written in one go.
-const QUANTUM: Duration = Duration::from_micros(250);
-/// The share of the last one in the average of what a stranger's work took: an eighth.
-const LAST: u64 = 8;
+/// So many connections of strangers are worked on in a millisecond without waiting.
+const AT_ONCE: u64 = 8;
+/// So many of those that wait are let go at a time.
+const LET_GO: usize = 4;
 
 /// Turns of a listener's connections; clones share them.
 #[derive(Debug, Clone)]
@@ -44,15 +33,45 @@ pub(super) struct Turns(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     began: Instant,
-    /// Until when, since `began`, strangers have used up their part, ns.
-    used_until: AtomicU64,
-    /// What a piece of strangers' work took lately, ns.
-    takes: AtomicU64,
+    /// The millisecond since `began`, and in its low 16 bits how many were worked on in it.
+    recent: AtomicU64,
     /// Locked for a push or a few pops.
-    waiting: Mutex<VecDeque<(Arc<Turn>, Waker)>>,
+    waiting: Mutex<Waiting>,
     comes: Notify,
-    workers: u64,
-    ahead: u64,
+    at_once: u64,
+}
+
+/// A task that waits.
+type Entry = (Arc<Turn>, Waker);
+
+/// Those who wait, by whom they count with. What has none that waits has no queue.
+#[derive(Debug, Default)]
+struct Waiting {
+    queues: HashMap<SocketAddr, VecDeque<Entry>>,
+    /// Whose turn is next.
+    order: VecDeque<SocketAddr>,
+}
+
+impl Waiting {
+    fn push(&mut self, with: SocketAddr, entry: Entry) {
+        let queue = self.queues.entry(with).or_default();
+        if queue.is_empty() {
+            self.order.push_back(with);
+        }
+        queue.push_back(entry);
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let with = self.order.pop_front()?;
+        let queue = self.queues.get_mut(&with)?;
+        let entry = queue.pop_front();
+        if queue.is_empty() {
+            self.queues.remove(&with);
+        } else {
+            self.order.push_back(with);
+        }
+        entry
+    }
 }
 
 /// Where one task stands.
@@ -63,63 +82,18 @@ const NONE: u8 = 0;
 const WAITS: u8 = 1;
 const LET: u8 = 2;
 
-/// The quantum of time that a connection's task has; clones share it.
-#[derive(Debug, Clone)]
-pub(super) struct Quantum {
-    began: Instant,
-    /// Its end, since `began`, ns; 0: it has none.
-    end: Arc<AtomicU64>,
-}
-
-impl Quantum {
-    /// Without an end, until its task is polled as a stranger's.
-    pub(super) fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            end: Arc::default(),
-        }
-    }
-
-    /// Whether it is over: what would be read or written now is pending. The task is woken then,
-    /// since it isn't the other end that it waits for.
-    pub(super) fn is_over(&self, cx: &Context<'_>) -> bool {
-        let end = self.end.load(Ordering::Relaxed);
-        let is_over = end > 0 && since(self.began) >= end;
-        if is_over {
-            cx.waker().wake_by_ref();
-        }
-        is_over
-    }
-
-    fn begin(&self, length: Option<Duration>) {
-        let end = length.map_or(0, |length| since(self.began) + nanos(length));
-        self.end.store(end, Ordering::Relaxed);
-    }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn since(began: Instant) -> u64 {
-    nanos(began.elapsed())
-}
-
 impl Turns {
-    /// Of a runtime with so many workers.
-    pub(super) fn new(workers: usize) -> Self {
-        Self::with(workers, nanos(AHEAD))
+    pub(super) fn new() -> Self {
+        Self::with(AT_ONCE)
     }
 
-    fn with(workers: usize, ahead: u64) -> Self {
+    fn with(at_once: u64) -> Self {
         Self(Arc::new(Shared {
+            at_once,
             began: Instant::now(),
-            used_until: AtomicU64::new(0),
-            takes: AtomicU64::new(0),
+            recent: AtomicU64::new(0),
             waiting: Mutex::default(),
             comes: Notify::new(),
-            workers: workers.max(1) as u64,
-            ahead,
         }))
     }
 
@@ -136,12 +110,9 @@ impl Turns {
 
     /// Whether any was let go.
     fn let_some_go(&self) -> bool {
-        let takes = self.0.takes.load(Ordering::Relaxed).max(1);
-        let most = (nanos(LET_GO) / takes).clamp(1, MOST_LET_GO) as usize;
         let some: Vec<_> = {
             let mut waiting = self.0.waiting.lock();
-            let count = waiting.len().min(most);
-            waiting.drain(..count).collect()
+            std::iter::from_fn(|| waiting.pop()).take(LET_GO).collect()
         };
         let any = !some.is_empty();
         for (turn, waker) in some {
@@ -151,29 +122,27 @@ impl Turns {
         any
     }
 
-    /// The same future, polled in its turn; `quantum`: the time in which its connection is read and
-    /// written in one go. It is to be spawned: its waker must be its task's.
+    /// The same future, polled in its turn. It is to be spawned: its waker must be its task's. `with`:
+    /// those who have the same there have one turn together.
     pub(super) async fn in_turn<F: Future>(
         self,
+        with: SocketAddr,
         precedence: Precedence,
-        quantum: Option<Quantum>,
         future: F,
     ) -> F::Output {
         let turn = Arc::new(Turn::default());
         let mut future = pin!(future);
-        let of = (&precedence, quantum.as_ref());
-        poll_fn(|cx| self.poll_in_turn(&turn, of, future.as_mut(), cx)).await
+        poll_fn(|cx| self.poll_in_turn(&turn, (with, &precedence), future.as_mut(), cx)).await
     }
 
     fn poll_in_turn<F: Future>(
         &self,
         turn: &Arc<Turn>,
-        (precedence, quantum): (&Precedence, Option<&Quantum>),
+        (with, precedence): (SocketAddr, &Precedence),
         future: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
         if precedence.is_given() {
-            quantum.inspect(|quantum| quantum.begin(None));
             return future.poll(cx);
         }
         match turn.0.load(Ordering::SeqCst) {
@@ -184,32 +153,29 @@ impl Turns {
                 // ORDER: before it is in the queue, since it may be let go at once.
                 turn.0.store(WAITS, Ordering::SeqCst);
                 let entry = (Arc::clone(turn), cx.waker().clone());
-                self.0.waiting.lock().push_back(entry);
+                self.0.waiting.lock().push(with, entry);
                 self.0.comes.notify_one();
                 return Poll::Pending;
             }
         }
-        quantum.inspect(|quantum| quantum.begin(Some(QUANTUM)));
-        let begins = since(self.0.began);
-        let polled = future.poll(cx);
-        self.used(since(self.0.began).saturating_sub(begins));
-        polled
+        future.poll(cx)
     }
 
-    /// Whether strangers have something left of their part.
+    /// Whether one more may be worked on in this millisecond; it counts if so.
     fn is_free(&self) -> bool {
-        self.0.used_until.load(Ordering::Relaxed) < since(self.0.began) + self.0.ahead
-    }
-
-    /// Counts what a stranger's work took, ns.
-    fn used(&self, took: u64) {
-        let now = since(self.0.began);
-        let part = took * PART / self.0.workers;
-        let add = |until: u64| Some(until.max(now).saturating_add(part));
-        let order = Ordering::Relaxed;
-        _ = self.0.used_until.fetch_update(order, order, add);
-        let average = |takes: u64| Some(takes - takes / LAST + took / LAST);
-        _ = self.0.takes.fetch_update(order, order, average);
+        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX) << 16;
+        let count = |recent: u64| {
+            let count = if recent >> 16 == now >> 16 {
+                recent & 0xffff
+            } else {
+                0
+            };
+            (count < self.0.at_once).then_some(now | (count + 1))
+        };
+        self.0
+            .recent
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, count)
+            .is_ok()
     }
 }
 
@@ -222,13 +188,12 @@ mod tests {
     impl Turns {
         /// Turns for which every connection waits.
         pub(in crate::server) fn all_wait() -> Self {
-            let turns = Self::new(1);
-            turns.0.used_until.store(u64::MAX, Ordering::Relaxed);
-            turns
+            Self::with(0)
         }
 
         pub(in crate::server) fn count_waiting(&self) -> usize {
-            self.0.waiting.lock().len()
+            let waiting = self.0.waiting.lock();
+            waiting.queues.values().map(VecDeque::len).sum()
         }
     }
 
@@ -237,38 +202,25 @@ mod tests {
         polled.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn work_for(time: Duration) {
-        let began = Instant::now();
-        while began.elapsed() < time {
-            std::hint::spin_loop();
-        }
-    }
-
-    /// Twice of what strangers may have taken ahead.
-    async fn work(polled: Arc<AtomicUsize>) {
-        work_for(2 * AHEAD);
-        count(polled).await;
-    }
-
-    #[tokio::test]
-    async fn strangers_wait_beyond_their_part_of_the_time_and_known_callers_do_not() {
-        let turns = Turns::new(1);
+    #[tokio::test(start_paused = true)]
+    async fn strangers_wait_beyond_a_few_in_a_millisecond_and_known_callers_do_not() {
+        let turns = Turns::new();
         let (strangers, known) = (Arc::default(), Arc::default());
         let mut tasks = JoinSet::new();
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             let turns = turns.clone();
-            let work = work(Arc::clone(&strangers));
-            tasks.spawn(turns.in_turn(Precedence::default(), None, work));
+            let counted = count(Arc::clone(&strangers));
+            tasks.spawn(turns.in_turn(network(1), Precedence::default(), counted));
         }
         for _ in 0..100 {
             let precedence = Precedence::default();
             precedence.give();
             let turns = turns.clone();
-            tasks.spawn(turns.in_turn(precedence, None, count(Arc::clone(&known))));
+            tasks.spawn(turns.in_turn(network(1), precedence, count(Arc::clone(&known))));
         }
         let counts = || {
             (
-                strangers.load(Ordering::SeqCst),
+                strangers.load(Ordering::SeqCst) as u64,
                 known.load(Ordering::SeqCst),
             )
         };
@@ -276,41 +228,23 @@ mod tests {
         while counts().1 < 100 {
             tokio::task::yield_now().await;
         }
-        // One, and another one each time that the machine had this test wait for longer than their
-        // work is worth.
-        let (before, _) = counts();
-        assert!(before < 20, "{before} strangers went first");
+        assert_eq!(counts(), (AT_ONCE, 100));
         assert!(turns.let_some_go());
-        while counts().0 == before {
+        while counts().0 == AT_ONCE {
             tokio::task::yield_now().await;
         }
-        assert_eq!(counts(), (before + 1, 100), "of long work one is let go");
+        assert_eq!(counts(), (AT_ONCE + LET_GO as u64, 100));
         let run = tokio::spawn(async move { turns.run().await });
         while tasks.join_next().await.is_some() {}
-        assert_eq!(counts(), (100, 100));
+        assert_eq!(counts(), (1_000, 100));
         run.abort();
     }
 
-    #[tokio::test]
-    async fn of_short_work_several_are_let_go_at_a_time() {
-        let turns = Turns::all_wait();
-        let polled = Arc::new(AtomicUsize::new(0));
-        let mut waiting: Vec<_> = (0..100).map(|_| one_that_waits(&turns, &polled)).collect();
-        for one in &mut waiting {
-            assert!(poll_once(one).await.is_pending());
-        }
-        assert!(turns.let_some_go());
-        for one in &mut waiting {
-            _ = poll_once(one).await;
-        }
-        assert_eq!(polled.load(Ordering::SeqCst) as u64, MOST_LET_GO);
-    }
-
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_waits_is_polled_once_when_let_go_however_often_it_is_woken() {
         let turns = Turns::all_wait();
         let polled = Arc::new(AtomicUsize::new(0));
-        let mut waiting = one_that_waits(&turns, &polled);
+        let mut waiting = one_that_waits(&turns, network(1), &polled);
         for _ in 0..3 {
             assert!(poll_once(&mut waiting).await.is_pending());
         }
@@ -321,38 +255,40 @@ mod tests {
         assert_eq!(polled.load(Ordering::SeqCst), 1);
     }
 
-    #[tokio::test]
-    async fn a_stranger_works_for_a_quantum_at_a_time_and_a_known_caller_to_its_end() {
-        for is_known in [false, true] {
-            let turns = Turns::new(1_000);
-            let (precedence, quantum) = (Precedence::default(), Quantum::new());
-            if is_known {
-                precedence.give();
-            }
-            let ends = quantum.clone();
-            let mut quanta = 0;
-            let work = poll_fn(move |cx| {
-                work_for(2 * QUANTUM);
-                quanta += 1;
-                if quanta < 3 && ends.is_over(cx) {
-                    return Poll::Pending;
-                }
-                Poll::Ready(quanta)
-            });
-            // It wakes itself, or this would never end.
-            let quanta = tokio::spawn(turns.in_turn(precedence, Some(quantum), work));
-            assert_eq!(quanta.await.unwrap(), if is_known { 1 } else { 3 });
+    #[tokio::test(start_paused = true)]
+    async fn the_first_of_a_network_waits_for_one_of_each_other_network_and_not_for_all_of_them() {
+        let turns = Turns::all_wait();
+        let (many, first) = (Arc::default(), Arc::default());
+        let mut waiting: Vec<_> = (0..=255)
+            .map(|number: u8| one_that_waits(&turns, network(number % 3), &many))
+            .collect();
+        waiting.push(one_that_waits(&turns, network(9), &first));
+        for one in &mut waiting {
+            assert!(poll_once(one).await.is_pending());
         }
+        assert!(turns.let_some_go());
+        for one in &mut waiting {
+            _ = poll_once(one).await;
+        }
+        let counts = [many, first].map(|count: Arc<AtomicUsize>| count.load(Ordering::SeqCst));
+        assert_eq!(counts, [LET_GO - 1, 1]);
+        while turns.let_some_go() {}
+        assert_eq!(turns.count_waiting(), 0);
+        assert!(turns.0.waiting.lock().order.is_empty());
     }
 
-    type Waiting = Pin<Box<dyn Future<Output = ()>>>;
+    fn network(number: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, number], 0))
+    }
 
-    fn one_that_waits(turns: &Turns, polled: &Arc<AtomicUsize>) -> Waiting {
+    type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+    fn one_that_waits(turns: &Turns, with: SocketAddr, polled: &Arc<AtomicUsize>) -> Task {
         let counted = count(Arc::clone(polled));
-        Box::pin(turns.clone().in_turn(Precedence::default(), None, counted))
+        Box::pin(turns.clone().in_turn(with, Precedence::default(), counted))
     }
 
-    async fn poll_once(future: &mut Waiting) -> Poll<()> {
+    async fn poll_once(future: &mut Task) -> Poll<()> {
         poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::server::turns::Quantum;
 use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
@@ -110,13 +109,7 @@ fn narrow_with(unsent: fn(&DuplexStream) -> Option<u32>) -> (Watched<DuplexStrea
         cut: |_| (),
     };
     (
-        Watched::new(
-            ours,
-            phases(),
-            Duration::from_secs(60),
-            Quantum::new(),
-            socket,
-        ),
+        Watched::new(ours, phases(), Duration::from_secs(60), socket),
         clients,
     )
 }
@@ -256,13 +249,7 @@ async fn a_connection_of_whose_client_the_kernel_has_bytes_does_not_give_way() {
             cut: |_| (),
         };
         let phases = phases();
-        let mut watched = Watched::new(
-            ours,
-            phases.clone(),
-            Duration::from_secs(60),
-            Quantum::new(),
-            socket,
-        );
+        let mut watched = Watched::new(ours, phases.clone(), Duration::from_secs(60), socket);
         phases.ask();
         let mut buffer = [0; 1];
         tokio::select! {

@@ -2,7 +2,6 @@
 
 use super::Phases;
 use super::stall::Stall;
-use crate::server::turns::Quantum;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,7 +15,6 @@ pub(in crate::server) struct Watched<T> {
     stream: T,
     phases: Phases,
     stall: Stall,
-    quantum: Quantum,
     socket: Socket<T>,
 }
 
@@ -38,14 +36,12 @@ impl<T> Watched<T> {
         stream: T,
         phases: Phases,
         limit: Duration,
-        quantum: Quantum,
         socket: Socket<T>,
     ) -> Self {
         Self {
             stream,
             phases,
             stall: Stall::new(limit),
-            quantum,
             socket,
         }
     }
@@ -78,13 +74,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = if self.quantum.is_over(cx) {
-            Poll::Pending
-        } else {
-            Pin::new(&mut self.stream).poll_read(cx, buffer)
-        };
-        // A read can be pending though bytes are there: the runtime hasn't heard of them yet, or the
-        // quantum is over.
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        // A read can be pending though bytes are there: the runtime hasn't heard of them yet.
         if read.is_pending() && self.phases.is_asked() && (self.socket.has_unread)(&self.stream) {
             self.phases.decline();
         }
@@ -98,9 +89,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.quantum.is_over(cx) {
-            return Poll::Pending;
-        }
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(written, cx)
     }
@@ -110,9 +98,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.quantum.is_over(cx) {
-            return Poll::Pending;
-        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
         self.judge(written, cx)
     }
