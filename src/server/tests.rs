@@ -1,8 +1,9 @@
 use super::*;
-use crate::peer::Arrived;
+use crate::peer::{Arrived, TrustedProxies};
 use http::Extensions;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tower::service_fn;
 
@@ -90,6 +91,56 @@ async fn a_connection_is_read_when_it_is_let_go() {
         }
         drop(tokio::spawn(async move { turns.run().await }));
         answered(&mut client).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_networks_many_connections_do_not_go_before_another_ones_first() {
+    let settings = ServerSettings {
+        trusted_proxies: TrustedProxies::default(),
+        ..patient(256)
+    };
+    let listener = bind(&settings).unwrap();
+    let address = listener.address().unwrap().tcp().unwrap();
+    let (calls, mut seen) = mpsc::unbounded_channel();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let arrived = request.extensions().get::<Arrived>().unwrap();
+        calls.send(arrived.connection.address.ip()).unwrap();
+        async { Ok(Response::new(Body::from("ok"))) }
+    });
+    let turns = Turns::all_wait();
+    drop(tokio::spawn(serve_in_turn(
+        listener,
+        settings,
+        service,
+        Drain::new(),
+        turns.clone(),
+    )));
+    in_time(async {
+        let mut clients = Vec::new();
+        let other = IpAddr::from([127, 0, 0, 2]);
+        for number in 1..=30 {
+            let from = if number == 30 {
+                other
+            } else {
+                IpAddr::from([127, 0, 0, 1])
+            };
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::new(from, 0)).unwrap();
+            let mut client = socket.connect(address).await.unwrap();
+            ask(&mut client, "/").await;
+            clients.push(client);
+            while turns.count_waiting() < number {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(tokio::spawn(async move { turns.run().await }));
+        let mut before = 0;
+        while seen.recv().await.unwrap() != other {
+            before += 1;
+        }
+        assert!(before < 15, "{before} of 29 went first");
     })
     .await;
 }
