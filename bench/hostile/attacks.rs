@@ -28,17 +28,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Their names.
-const ATTACKS: [&str; 8] = [
-    "forged",
-    "slow-reads",
-    "unread",
-    "bombs",
-    "half-open",
-    "idle-admin",
-    "slow-calls",
-    "limited",
-];
 const FLOODERS: u64 = 32;
 const SLOW: u64 = 100;
 const UNREAD: u64 = 8;
@@ -52,6 +41,18 @@ const SLOW_CALLS: u64 = 100;
 /// From wave to wave. A report takes a third of it; while one lasts, strangers' other calls find no
 /// place either, and what they would do to good users is seen in between.
 const WAVE: Duration = Duration::from_secs(90);
+
+/// How many tasks make each attack.
+const ATTACKS: [(&str, u64); 8] = [
+    ("forged", FLOODERS),
+    ("slow-reads", SLOW),
+    ("unread", UNREAD),
+    ("bombs", BOMBERS),
+    ("half-open", HALF_OPEN),
+    ("idle-admin", ADMIN_IDLE),
+    ("slow-calls", SLOW_CALLERS),
+    ("limited", 1),
+];
 
 /// 512 MiB of zeros by `brotli` with a window of 2^30 (RFC 7932 has 2^24 at most), made by Node's
 /// zlib with `BROTLI_PARAM_LARGE_WINDOW`.
@@ -129,42 +130,43 @@ impl Attack {
     pub fn begin(to: SocketAddr, admin: SocketAddr, rate: u64, bombs: Arc<[Bomb]>) -> Self {
         let (counts, mut tasks) = (Arc::<Counts>::default(), JoinSet::new());
         let wanted = wanted();
-        let number = |name: &str, number: u64| {
+        let number = |name: &str| {
+            let (_, tasks) = ATTACKS.iter().find(|one| one.0 == name).expect("an attack");
             let is_wanted = wanted.as_ref().is_none_or(|list| list.contains(name));
-            if is_wanted { number } else { 0 }
+            if is_wanted { *tasks } else { 0 }
         };
         let every = Duration::from_secs(FLOODERS) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
-        for one in 0..number("forged", FLOODERS) {
+        for one in 0..number("forged") {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move {
                 flood(to, one, Some(every), &counts, &AtomicBool::new(false)).await
             });
         }
-        for one in 0..number("slow-reads", SLOW) {
+        for one in 0..number("slow-reads") {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| read_slowly(to, one, &counts)).await });
         }
-        for one in 0..number("unread", UNREAD) {
+        for one in 0..number("unread") {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| read_nothing(to, one, &counts)).await });
         }
-        for one in 0..number("bombs", BOMBERS) {
+        for one in 0..number("bombs") {
             let (counts, bombs) = (Arc::clone(&counts), Arc::clone(&bombs));
             tasks.spawn(async move { again(|| bomb(to, one, &bombs, &counts)).await });
         }
-        for one in 0..number("half-open", HALF_OPEN) {
+        for one in 0..number("half-open") {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| half_open(to, one, &counts)).await });
         }
-        for one in 0..number("idle-admin", ADMIN_IDLE) {
+        for one in 0..number("idle-admin") {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| idle_at_admin(admin, one, &counts)).await });
         }
-        for one in 0..number("slow-calls", SLOW_CALLERS) {
+        for one in 0..number("slow-calls") {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| call_slowly(to, one, &counts)).await });
         }
-        for _ in 0..number("limited", 1) {
+        for _ in 0..number("limited") {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| be_limited(to, &counts)).await });
         }
@@ -182,13 +184,14 @@ impl Attack {
 fn wanted() -> Option<HashSet<String>> {
     let text = std::env::var("TIDEGATE_HOSTILE_ATTACKS").ok()?;
     let list: HashSet<_> = text.split(',').map(str::to_owned).collect();
+    let names = ATTACKS.map(|(name, _)| name);
     let unknown: Vec<_> = list
         .iter()
-        .filter(|name| !ATTACKS.contains(&name.as_str()))
+        .filter(|name| !names.contains(&name.as_str()))
         .collect();
     assert!(
         unknown.is_empty(),
-        "no attacks: {unknown:?}; there are {ATTACKS:?}"
+        "no attacks: {unknown:?}; there are {names:?}"
     );
     Some(list)
 }

@@ -45,7 +45,7 @@ pub(super) async fn record_calls(
     admin: &AdminAddress,
     length: Duration,
 ) -> anyhow::Result<Option<Value>> {
-    // Caught before anything is recorded: a recording that is begun is ended by whoever ends this.
+    // ORDER: before the recording begins, since from then on Ctrl-C is to end that too.
     let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
     let path = format!("/learn?for={}ms", length.as_millis());
     let begun = ask(admin, Method::POST, &path, None).await?;

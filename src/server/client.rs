@@ -45,8 +45,8 @@ pub(super) struct Client {
     pub(super) unsent: UnsentOfOne,
     pub(super) precedence: Precedence,
     pub(super) turns: Turns,
-    /// With whom it has a turn.
-    pub(super) with: SocketAddr,
+    /// The flow whose turns are its own: its network, or of a proxy of one's own this connection.
+    pub(super) flow: SocketAddr,
 }
 
 impl Client {
@@ -67,7 +67,7 @@ impl Client {
             unsent,
             precedence,
             turns,
-            with,
+            flow,
         } = self;
         let kept = place.clone();
         let watched = stream::watch(stream, phases.clone(), stall);
@@ -100,7 +100,7 @@ impl Client {
             let leaving = account.clone();
             let answered = async move {
                 let mut response = match waits {
-                    Some((turns, precedence)) => turns.in_turn(with, precedence, answering).await,
+                    Some((turns, precedence)) => turns.in_turn(flow, precedence, answering).await,
                     None => answering.await,
                 }?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -257,8 +257,8 @@ async fn accept<S: Answering>(
         let phases = places.open_account(limits);
         let listed = places.list(&connection, &phases);
         connection.secure = settings.tls.is_some();
-        // A proxy of one's own speaks for many clients: each of its connections has turns of its own.
-        let with = if settings.trusted_proxies.trust(&connection) {
+        // A proxy of one's own speaks for many clients: each of its connections is a flow.
+        let flow = if settings.trusted_proxies.trust(&connection) {
             connection.address
         } else {
             SocketAddr::new(network_of(connection.address.ip()), 0)
@@ -273,12 +273,12 @@ async fn accept<S: Answering>(
             unsent: UnsentOfOne::new(&unsent),
             precedence: Precedence::default(),
             turns: turns.clone(),
-            with,
+            flow,
         };
         let precedence = client.precedence.clone();
         let serving = client.serve(builder.clone(), service.clone(), phases, drain.clone());
         let tracker = connections.of_now(drain);
-        drop(tracker.spawn(turns.clone().in_turn(with, precedence, serving)));
+        drop(tracker.spawn(turns.clone().in_turn(flow, precedence, serving)));
     }
 }
 

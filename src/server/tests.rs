@@ -69,12 +69,10 @@ fn serve_patiently(places: usize) -> (SocketAddr, mpsc::UnboundedReceiver<onesho
     (address, calls)
 }
 
-#[tokio::test]
-async fn a_connection_is_read_when_it_is_let_go() {
-    let settings = patient(1);
+/// A listener whose connections all wait until they are let go.
+fn serve_all_waiting(settings: ServerSettings, service: impl Answering) -> (SocketAddr, Turns) {
     let listener = bind(&settings).unwrap();
     let address = listener.address().unwrap().tcp().unwrap();
-    let service = service_fn(|_| async { Ok(Response::new(Body::from("ok"))) });
     let turns = Turns::all_wait();
     drop(tokio::spawn(serve_in_turn(
         listener,
@@ -83,6 +81,14 @@ async fn a_connection_is_read_when_it_is_let_go() {
         Drain::new(),
         turns.clone(),
     )));
+    (address, turns)
+}
+
+#[tokio::test]
+async fn a_connection_is_read_when_it_is_let_go() {
+    let settings = patient(1);
+    let service = service_fn(|_| async { Ok(Response::new(Body::from("ok"))) });
+    let (address, turns) = serve_all_waiting(settings, service);
     in_time(async {
         let mut client = TcpStream::connect(address).await.unwrap();
         ask(&mut client, "/").await;
@@ -101,22 +107,13 @@ async fn one_networks_many_connections_do_not_go_before_another_ones_first() {
         trusted_proxies: TrustedProxies::default(),
         ..patient(256)
     };
-    let listener = bind(&settings).unwrap();
-    let address = listener.address().unwrap().tcp().unwrap();
     let (calls, mut seen) = mpsc::unbounded_channel();
     let service = service_fn(move |request: Request<Incoming>| {
         let arrived = request.extensions().get::<Arrived>().unwrap();
         calls.send(arrived.connection.address.ip()).unwrap();
         async { Ok(Response::new(Body::from("ok"))) }
     });
-    let turns = Turns::all_wait();
-    drop(tokio::spawn(serve_in_turn(
-        listener,
-        settings,
-        service,
-        Drain::new(),
-        turns.clone(),
-    )));
+    let (address, turns) = serve_all_waiting(settings, service);
     in_time(async {
         let mut clients = Vec::new();
         let other = IpAddr::from([127, 0, 0, 2]);

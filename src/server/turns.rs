@@ -44,31 +44,31 @@ struct Shared {
 /// A task that waits.
 type Entry = (Arc<Turn>, Waker);
 
-/// Those who wait, by whom they count with. What has none that waits has no queue.
+/// Those who wait, by their flows. A flow of which none waits has no queue.
 #[derive(Debug, Default)]
 struct Waiting {
     queues: HashMap<SocketAddr, VecDeque<Entry>>,
-    /// Whose turn is next.
+    /// Flows by their turns, the next one first.
     order: VecDeque<SocketAddr>,
 }
 
 impl Waiting {
-    fn push(&mut self, with: SocketAddr, entry: Entry) {
-        let queue = self.queues.entry(with).or_default();
+    fn push(&mut self, flow: SocketAddr, entry: Entry) {
+        let queue = self.queues.entry(flow).or_default();
         if queue.is_empty() {
-            self.order.push_back(with);
+            self.order.push_back(flow);
         }
         queue.push_back(entry);
     }
 
     fn pop(&mut self) -> Option<Entry> {
-        let with = self.order.pop_front()?;
-        let queue = self.queues.get_mut(&with)?;
+        let flow = self.order.pop_front()?;
+        let queue = self.queues.get_mut(&flow)?;
         let entry = queue.pop_front();
         if queue.is_empty() {
-            self.queues.remove(&with);
+            self.queues.remove(&flow);
         } else {
-            self.order.push_back(with);
+            self.order.push_back(flow);
         }
         entry
     }
@@ -122,23 +122,23 @@ impl Turns {
         any
     }
 
-    /// The same future, polled in its turn. It is to be spawned: its waker must be its task's. `with`:
-    /// those who have the same there have one turn together.
+    /// The same future, polled in its turn. It is to be spawned: its waker must be its task's. `flow`:
+    /// the tasks of one have their turns together.
     pub(super) async fn in_turn<F: Future>(
         self,
-        with: SocketAddr,
+        flow: SocketAddr,
         precedence: Precedence,
         future: F,
     ) -> F::Output {
         let turn = Arc::new(Turn::default());
         let mut future = pin!(future);
-        poll_fn(|cx| self.poll_in_turn(&turn, (with, &precedence), future.as_mut(), cx)).await
+        poll_fn(|cx| self.poll_in_turn(&turn, (flow, &precedence), future.as_mut(), cx)).await
     }
 
     fn poll_in_turn<F: Future>(
         &self,
         turn: &Arc<Turn>,
-        (with, precedence): (SocketAddr, &Precedence),
+        (flow, precedence): (SocketAddr, &Precedence),
         future: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
@@ -153,7 +153,7 @@ impl Turns {
                 // ORDER: before it is in the queue, since it may be let go at once.
                 turn.0.store(WAITS, Ordering::SeqCst);
                 let entry = (Arc::clone(turn), cx.waker().clone());
-                self.0.waiting.lock().push(with, entry);
+                self.0.waiting.lock().push(flow, entry);
                 self.0.comes.notify_one();
                 return Poll::Pending;
             }
@@ -283,9 +283,9 @@ mod tests {
 
     type Task = Pin<Box<dyn Future<Output = ()>>>;
 
-    fn one_that_waits(turns: &Turns, with: SocketAddr, polled: &Arc<AtomicUsize>) -> Task {
+    fn one_that_waits(turns: &Turns, flow: SocketAddr, polled: &Arc<AtomicUsize>) -> Task {
         let counted = count(Arc::clone(polled));
-        Box::pin(turns.clone().in_turn(with, Precedence::default(), counted))
+        Box::pin(turns.clone().in_turn(flow, Precedence::default(), counted))
     }
 
     async fn poll_once(future: &mut Task) -> Poll<()> {
