@@ -5,6 +5,7 @@
 //! | forged tokens | `forged` | events under a new token each, which name good users |
 //! | slow readers | `slow-reads` | ask for the export and take 1 KiB a second |
 //! | unread answers | `unread` | HTTP/2 connections with wide windows that ask for 50 exports each and read nothing |
+//! | downloads | `downloads` | HTTP/2 connections that ask for 50 exports each once a minute, and read them as fast as they come; only where they are named |
 //! | bombs | `bombs` | bodies of a few hundred bytes that unpack to 512 MiB, by brotli with a large window, zstd and gzip |
 //! | half-open connections | `half-open` | send nothing, `P`, `PRI `, or half of a head |
 //! | idle callers of the admin listener | `idle-admin` | open more connections to it than it has places, and say nothing |
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 const FLOODERS: u64 = 32;
 const SLOW: u64 = 100;
 const UNREAD: u64 = 8;
+const DOWNLOADERS: u64 = 8;
 const BOMBERS: u64 = 4;
 const HALF_OPEN: u64 = 300;
 /// The admin listener has 256 places.
@@ -42,11 +44,16 @@ const SLOW_CALLS: u64 = 100;
 /// place either, and what they would do to good users is seen in between.
 const WAVE: Duration = Duration::from_secs(90);
 
+/// An attack only where it is named: 3 GiB that go through the application, the sidecar and who
+/// reads them keep both cores busy, whatever the sidecar does.
+const DOWNLOADS: &str = "downloads";
+
 /// How many tasks make each attack.
-const ATTACKS: [(&str, u64); 8] = [
+const ATTACKS: [(&str, u64); 9] = [
     ("forged", FLOODERS),
     ("slow-reads", SLOW),
     ("unread", UNREAD),
+    (DOWNLOADS, DOWNLOADERS),
     ("bombs", BOMBERS),
     ("half-open", HALF_OPEN),
     ("idle-admin", ADMIN_IDLE),
@@ -64,6 +71,7 @@ struct Counts {
     forged: AtomicU64,
     slow: AtomicU64,
     unread: AtomicU64,
+    downloads: AtomicU64,
     bombs: AtomicU64,
     half_open: AtomicU64,
     limited: AtomicU64,
@@ -78,6 +86,7 @@ impl fmt::Display for Counts {
             forged,
             slow,
             unread,
+            downloads,
             bombs,
             half_open,
             limited,
@@ -85,15 +94,15 @@ impl fmt::Display for Counts {
             slow_calls,
             slow_refused,
         } = self;
-        let [forged, slow, unread, bombs, half_open, limited] =
-            [forged, slow, unread, bombs, half_open, limited]
+        let [forged, slow, unread, downloads, bombs, half_open, limited] =
+            [forged, slow, unread, downloads, bombs, half_open, limited]
                 .map(|count| count.load(Ordering::Relaxed));
         let [admin_idle, slow_calls, slow_refused] =
             [admin_idle, slow_calls, slow_refused].map(|count| count.load(Ordering::Relaxed));
         write!(
             f,
-            "{forged} forged events, {slow} slow reads, {unread} unread HTTP/2 connections, {bombs} \
-             bombs, {half_open} half-open connections, {limited} events of the limited user, \
+            "{forged} forged events, {slow} slow reads, {unread} unread HTTP/2 connections, \
+             {downloads} downloads, {bombs} bombs, {half_open} half-open connections, {limited} events of the limited user, \
              {admin_idle} idle connections to the admin listener, {slow_calls} slow calls and \
              {slow_refused} that found no place"
         )
@@ -132,7 +141,10 @@ impl Attack {
         let wanted = wanted();
         let number = |name: &str| {
             let (_, tasks) = ATTACKS.iter().find(|one| one.0 == name).expect("an attack");
-            let is_wanted = wanted.as_ref().is_none_or(|list| list.contains(name));
+            let is_wanted = match &wanted {
+                Some(list) => list.contains(name),
+                None => name != DOWNLOADS,
+            };
             if is_wanted { *tasks } else { 0 }
         };
         let every = Duration::from_secs(FLOODERS) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
@@ -149,6 +161,10 @@ impl Attack {
         for one in 0..number("unread") {
             let counts = Arc::clone(&counts);
             tasks.spawn(async move { again(|| read_nothing(to, one, &counts)).await });
+        }
+        for one in 0..number(DOWNLOADS) {
+            let counts = Arc::clone(&counts);
+            tasks.spawn(async move { again(|| download(to, one, &counts)).await });
         }
         for one in 0..number("bombs") {
             let (counts, bombs) = (Arc::clone(&counts), Arc::clone(&bombs));
@@ -306,29 +322,76 @@ async fn read_slowly(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Resu
     Ok(())
 }
 
+/// Writes its frames itself: a client's library reads what comes whether or not anybody wants it.
 async fn read_nothing(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Result<()> {
-    let stream = connect(to, address(22, one)).await?;
-    let wide = (1 << 31) - 1;
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .initial_stream_window_size(wide)
-        .initial_connection_window_size(wide);
-    let (mut sender, connection) = builder
-        .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
-        .await
-        .map_err(lost)?;
-    let mut connection = Box::pin(connection);
-    let request = || {
-        Request::get("http://app.example/export")
-            .body(Full::default())
-            .expect("a request")
-    };
-    let answers: Vec<_> = (0..50).map(|_| sender.send_request(request())).collect();
-    // Long enough for the requests to go out; after that nobody reads what comes.
-    drop(tokio::time::timeout(Duration::from_millis(300), connection.as_mut()).await);
+    let mut stream = connect(to, address(22, one)).await?;
+    stream.write_all(&ask_for_exports(50)).await?;
     counts.unread.fetch_add(1, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    drop((answers, connection));
+    Ok(())
+}
+
+/// A client's preface, windows as wide as they can be, and so many requests (RFC 9113, sections 3.4,
+/// 4.1, 6.2, 6.5 and 6.9).
+fn ask_for_exports(number: u32) -> Vec<u8> {
+    const HEADERS: (u8, u8) = (0x1, 0x5); // END_STREAM and END_HEADERS
+    const SETTINGS: (u8, u8) = (0x4, 0);
+    const WINDOW_UPDATE: (u8, u8) = (0x8, 0);
+    const WIDEST: u32 = (1 << 31) - 1;
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let mut frame = |(kind, flags): (u8, u8), stream: u32, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).expect("a short payload");
+        bytes.extend(&length.to_be_bytes()[1..]);
+        bytes.extend([kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+    };
+    let initial_window = [&[0, 4], &WIDEST.to_be_bytes()[..]].concat();
+    frame(SETTINGS, 0, &initial_window);
+    frame(WINDOW_UPDATE, 0, &(WIDEST - 65_535).to_be_bytes());
+    // RFC 7541: `:method: GET` and `:scheme: http` from the static table, then literals.
+    let head = [b"\x82\x86\x04\x07/export", &b"\x01\x0bapp.example"[..]].concat();
+    for one in 0..number {
+        frame(HEADERS, 2 * one + 1, &head);
+    }
+    bytes
+}
+
+/// As many exports as those who read nothing ask for, read as fast as they come.
+async fn download(to: SocketAddr, one: u64, counts: &Counts) -> std::io::Result<()> {
+    let next = Instant::now() + Duration::from_secs(60);
+    let stream = connect(to, address(28, one)).await?;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(1 << 24);
+    let handshake = builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream));
+    let (sender, connection) = handshake.await.map_err(lost)?;
+    let mut downloads = JoinSet::new();
+    for _ in 0..50 {
+        let mut sender = sender.clone();
+        downloads.spawn(async move {
+            let request = Request::get("http://app.example/export")
+                .body(Full::default())
+                .expect("a request");
+            let mut body = sender
+                .send_request(request)
+                .await
+                .map_err(lost)?
+                .into_body();
+            while let Some(frame) = body.frame().await {
+                frame.map_err(lost)?;
+            }
+            Ok::<_, std::io::Error>(())
+        });
+    }
+    let connection = tokio::spawn(connection);
+    while let Some(ended) = downloads.join_next().await {
+        ended.map_err(std::io::Error::other)??;
+        counts.downloads.fetch_add(1, Ordering::Relaxed);
+    }
+    connection.abort();
+    tokio::time::sleep_until(next).await;
     Ok(())
 }
 
