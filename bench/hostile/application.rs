@@ -20,6 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 
+/// Between the priority of the sidecar and that of the attackers.
+pub const NICE: i32 = 10;
 /// Set in the application's process.
 const ROLE: &str = "TIDEGATE_HOSTILE_APPLICATION";
 /// What it is asked, a line each: to forget the delays, for the longest in microseconds, and for

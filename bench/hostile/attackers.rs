@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The public and the admin listener, and forged events a second; 0 asks for the peak.
 const ORDER: &str = "TIDEGATE_HOSTILE_ORDER";
 /// The lowest priority that there is.
-const NICE: i32 = 19;
+pub const NICE: i32 = 19;
 const PEAK_TIME: Duration = Duration::from_secs(10);
 /// The first line of a process whose attacks begin.
 const READY: &str = "ready";
@@ -42,11 +42,6 @@ pub fn order() -> Option<Order> {
         admin,
         rate,
     })
-}
-
-/// For this thread and those that it starts from now on.
-pub fn lower_priority() {
-    rustix::process::nice(NICE).expect("a lower priority");
 }
 
 impl Order {

@@ -8,7 +8,9 @@
 //! with 1 where a bound is broken. The sidecar is the real binary, with the configuration of
 //! [`CONFIGURATION`]. All share the machine, in four processes: the sidecar; the application; good
 //! users; attackers, who have the lowest priority, so that what is measured is what the sidecar
-//! does to good users' calls, and not how long a good user's task waits behind attackers' tasks.
+//! does to good users' calls, and not how long a good user's task waits behind attackers' tasks. The
+//! application's priority lies between: what it does for answers that nobody reads isn't what is
+//! measured either.
 
 #![expect(
     clippy::expect_used,
@@ -244,16 +246,23 @@ fn raise_descriptors() {
     }
 }
 
+/// For this thread and those that it starts from now on.
+fn lower_priority(nice: i32) {
+    rustix::process::nice(nice).expect("a lower priority");
+}
+
 fn main() -> ExitCode {
     raise_descriptors();
-    let order = attackers::order();
+    let (order, is_application) = (attackers::order(), application::is_this());
     if order.is_some() {
-        attackers::lower_priority();
+        lower_priority(attackers::NICE);
+    } else if is_application {
+        lower_priority(application::NICE);
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let held = match order {
         Some(order) => runtime.block_on(order.carry_out()),
-        None if application::is_this() => runtime.block_on(application::serve()),
+        None if is_application => runtime.block_on(application::serve()),
         None => runtime.block_on(soak()),
     };
     if held {
