@@ -1,5 +1,6 @@
 //! The names of events and users, checked, and the places of groups and reads in the configuration.
 
+use super::texts::Texts;
 use std::sync::Arc;
 
 /// Longest accepted event id, in bytes.
@@ -21,7 +22,8 @@ pub enum IdError {
     Control,
 }
 
-fn checked(text: &str) -> Result<Arc<str>, IdError> {
+/// Whether a text can be an id.
+pub(super) fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -31,7 +33,7 @@ fn checked(text: &str) -> Result<Arc<str>, IdError> {
     if text.chars().any(char::is_control) {
         return Err(IdError::Control);
     }
-    Ok(text.into())
+    Ok(())
 }
 
 /// The identifier of an event, unique for its user: 1 to 256 bytes, no control characters.
@@ -42,7 +44,13 @@ impl EventId {
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        checked(text).map(Self)
+        check(text).map(|()| Self(text.into()))
+    }
+    /// Of an event.
+    #[must_use]
+    pub fn of(texts: &Texts) -> Self {
+        // It was checked when the texts were made.
+        Self(texts.id().into())
     }
     /// The id as text.
     #[must_use]
@@ -59,7 +67,7 @@ impl UserId {
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        checked(text).map(Self)
+        check(text).map(|()| Self(text.into()))
     }
     /// The id as text.
     #[must_use]

@@ -153,6 +153,35 @@ pub struct Record<'a> {
     pub subject: u64,
 }
 
+/// What a [`Record`] begins with, for a look that needs no memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct RecordHead<'a> {
+    group: &'a str,
+    user: &'a str,
+    credential: [u8; 16],
+    seen: [u8; 16],
+    id: &'a str,
+    #[serde(borrow)]
+    json: Raw<'a>,
+    /// As in the record.
+    #[serde(borrow)]
+    pub carried: Raw<'a>,
+}
+
+impl<'a> RecordHead<'a> {
+    /// Of a pending event's body.
+    #[must_use]
+    pub fn of(record: &'a [u8]) -> Option<Self> {
+        Some(postcard::take_from_bytes(record).ok()?.0)
+    }
+
+    /// Whose lane it is in.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(self.credential)
+    }
+}
+
 impl<'a> Record<'a> {
     /// Of an event, under its group's name.
     #[must_use]
@@ -162,9 +191,9 @@ impl<'a> Record<'a> {
             user: event.lane.user.as_str(),
             credential: event.lane.credential.0,
             seen,
-            id: event.id.as_str(),
-            json: Raw(&event.json),
-            carried: Raw(&event.carried),
+            id: event.id(),
+            json: Raw(event.json()),
+            carried: Raw(event.carried()),
             has_single: event.has_single,
             priority: event.priority,
             received_ms: crate::clock::millis(event.received_at),

@@ -11,7 +11,7 @@ use crate::journal::log::files::Files;
 use crate::journal::log::frame::Frame;
 use crate::journal::log::replay::{Replayed, replay};
 use crate::journal::log::writer::{Begun, Origin};
-use crate::journal::record::{self, DeadRecord, Record, RefusalRecord};
+use crate::journal::record::{self, DeadRecord, RecordHead, RefusalRecord};
 use crate::journal::settings::LARGEST_SEGMENT;
 use crate::journal::vault::{Vault, VaultError};
 use std::collections::HashMap;
@@ -144,7 +144,7 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
             number: *number,
             size: event.kept.size,
         });
-        if let Some(record) = record::body::<Record<'_>>(&event.record) {
+        if let Some(record) = RecordHead::of(&event.record) {
             retain_context(record.fingerprint(), &mut index);
         }
     }
@@ -169,7 +169,7 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
 fn find_refusals(reading: &Reading<'_>, index: &mut LogIndex) -> Vec<RefusalRecord> {
     let mut oldest: HashMap<Principal, u64> = HashMap::new();
     for (number, event) in &reading.pending {
-        let Some(record) = record::body::<Record<'_>>(&event.record) else {
+        let Some(record) = RecordHead::of(&event.record) else {
             continue;
         };
         if Carried::is_for_service(record.carried.0)

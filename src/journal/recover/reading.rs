@@ -11,7 +11,6 @@ use crate::journal::record::{
     SuccessionRecord,
 };
 use crate::journal::vault::{Vault, VaultError};
-use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use std::sync::Arc;
 pub(super) struct FoundFrame {
     pub(super) kept: Kept,
     /// Its record, opened.
-    pub(super) record: Bytes,
+    pub(super) record: Box<[u8]>,
 }
 
 /// What a pass over the log has found so far.
@@ -194,7 +193,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn open(&mut self, frame: &Frame<'_>, body: &[u8]) -> Option<Bytes> {
+    fn open(&mut self, frame: &Frame<'_>, body: &[u8]) -> Option<Box<[u8]>> {
         let is_sealed = frame.flags.has(Flags::SEALED);
         match self.vault.open_record(is_sealed, body) {
             Ok((record, as_today)) => {
