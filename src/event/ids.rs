@@ -1,6 +1,5 @@
 //! The names of events and users, checked, and the places of groups and reads in the configuration.
 
-use super::texts::Texts;
 use std::sync::Arc;
 
 /// Longest accepted event id, in bytes.
@@ -46,11 +45,14 @@ impl EventId {
     pub fn try_new(text: &str) -> Result<Self, IdError> {
         check(text).map(|()| Self(text.into()))
     }
-    /// Of an event.
+    /// Whether a text can be one.
     #[must_use]
-    pub fn of(texts: &Texts) -> Self {
-        // It was checked when the texts were made.
-        Self(texts.id().into())
+    pub fn can_be(text: &str) -> bool {
+        check(text).is_ok()
+    }
+    /// A text that was found to be an id before.
+    pub(super) fn of_checked(text: &str) -> Self {
+        Self(text.into())
     }
     /// The id as text.
     #[must_use]
@@ -64,6 +66,11 @@ impl EventId {
 pub struct UserId(Arc<str>);
 
 impl UserId {
+    /// Whether a text can be one.
+    #[must_use]
+    pub fn can_be(text: &str) -> bool {
+        check(text).is_ok()
+    }
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {

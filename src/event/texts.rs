@@ -4,14 +4,17 @@
 use super::ids::{EventId, IdError, check};
 use std::fmt;
 
-/// Its id, its JSON and what it carries, one behind the other. Never printed.
+/// Its id, what it carries and its JSON, one behind the other. What it carries ends with the body of
+/// its single call: where that is the JSON itself, it is there once. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Texts {
     all: Box<[u8]>,
-    /// Where the JSON ends.
-    json_end: u32,
+    /// Where the JSON begins.
+    json: u32,
     /// Where the id ends.
     id_end: u16,
+    /// What it carries ends where the JSON does; else where that begins.
+    ends_with_json: bool,
 }
 
 impl Texts {
@@ -31,18 +34,16 @@ impl Texts {
     }
 
     fn join(id: &str, json: &[u8], carried: &[u8]) -> Self {
-        let mut all = Vec::with_capacity(id.len() + json.len() + carried.len());
-        all.extend_from_slice(id.as_bytes());
-        let id_end = all.len();
-        all.extend_from_slice(json);
-        let json_end = all.len();
-        all.extend_from_slice(carried);
+        let before = carried.strip_suffix(json);
+        let parts = [id.as_bytes(), before.unwrap_or(carried), json];
+        let all = parts.concat().into_boxed_slice();
         Self {
-            all: all.into(),
             // No event is larger than a frame of the journal can be.
-            json_end: u32::try_from(json_end).unwrap_or(u32::MAX),
+            json: u32::try_from(all.len() - json.len()).unwrap_or(u32::MAX),
             // An id has 256 bytes at most.
-            id_end: u16::try_from(id_end).unwrap_or(u16::MAX),
+            id_end: u16::try_from(id.len()).unwrap_or(u16::MAX),
+            ends_with_json: before.is_some(),
+            all,
         }
     }
 
@@ -55,18 +56,29 @@ impl Texts {
             .unwrap_or_default()
     }
 
+    /// The id, to be kept beside the event.
+    #[must_use]
+    pub fn event_id(&self) -> EventId {
+        EventId::of_checked(self.id())
+    }
+
     /// The event as it stands in the batch.
     #[must_use]
     pub fn json(&self) -> &[u8] {
-        self.all
-            .get(usize::from(self.id_end)..self.json_end as usize)
-            .unwrap_or_default()
+        self.all.get(self.json as usize..).unwrap_or_default()
     }
 
     /// What travels with it.
     #[must_use]
     pub fn carried(&self) -> &[u8] {
-        self.all.get(self.json_end as usize..).unwrap_or_default()
+        let end = if self.ends_with_json {
+            self.all.len()
+        } else {
+            self.json as usize
+        };
+        self.all
+            .get(usize::from(self.id_end)..end)
+            .unwrap_or_default()
     }
 
     /// The same event, which carries something else.
@@ -96,6 +108,11 @@ mod tests {
         ) {
             let texts = Texts::try_new(&id, &json, b"before").unwrap().with_carried(&carried);
             prop_assert_eq!((texts.id(), texts.json(), texts.carried()), (&*id, &*json, &*carried));
+            let body = [&*carried, &*json].concat();
+            let texts_of_body = texts.with_carried(&body);
+            let parts = (texts_of_body.id(), texts_of_body.json(), texts_of_body.carried());
+            prop_assert_eq!(parts, (&*id, &*json, &*body));
+            prop_assert_eq!(texts_of_body.all.len(), id.len() + body.len());
             prop_assert_eq!(&texts, &Texts::new(&EventId::try_new(&id).unwrap(), &json, &carried));
         }
     }

@@ -14,7 +14,9 @@
 //! | state | [`Sums`](super::log::writer::Sums) |
 
 use super::log::frame;
-use crate::event::{Event, EventId, Fingerprint, Outcome, Principal, Raw, Subject, Succession};
+use crate::event::{
+    Carried, Event, EventId, Fingerprint, Outcome, Principal, Raw, Subject, Succession, UserId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Format of a directory. 3: the log is the project's own; directories of earlier formats are
@@ -153,35 +155,6 @@ pub struct Record<'a> {
     pub subject: u64,
 }
 
-/// What a [`Record`] begins with, for a look that needs no memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct RecordHead<'a> {
-    group: &'a str,
-    user: &'a str,
-    credential: [u8; 16],
-    seen: [u8; 16],
-    id: &'a str,
-    #[serde(borrow)]
-    json: Raw<'a>,
-    /// As in the record.
-    #[serde(borrow)]
-    pub carried: Raw<'a>,
-}
-
-impl<'a> RecordHead<'a> {
-    /// Of a pending event's body.
-    #[must_use]
-    pub fn of(record: &'a [u8]) -> Option<Self> {
-        Some(postcard::take_from_bytes(record).ok()?.0)
-    }
-
-    /// Whose lane it is in.
-    #[must_use]
-    pub const fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(self.credential)
-    }
-}
-
 impl<'a> Record<'a> {
     /// Of an event, under its group's name.
     #[must_use]
@@ -211,10 +184,16 @@ impl<'a> Record<'a> {
         Fingerprint(self.credential)
     }
 
+    /// Whether its event came in for its group's service credential.
+    #[must_use]
+    pub fn is_for_service(&self) -> bool {
+        Carried::is_for_service(self.carried.0)
+    }
+
     /// Whether its parts are what events are made of, not only well-formed.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        EventId::try_new(self.id).is_ok() && crate::event::UserId::try_new(self.user).is_ok()
+        EventId::can_be(self.id) && UserId::can_be(self.user)
     }
 }
 

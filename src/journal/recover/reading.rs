@@ -18,6 +18,10 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct FoundFrame {
     pub(super) kept: Kept,
+    /// Whose lane its event is in.
+    pub(super) credential: Fingerprint,
+    /// Its event came in for its group's service credential.
+    pub(super) for_service: bool,
     /// Its record, opened.
     pub(super) record: Box<[u8]>,
 }
@@ -93,15 +97,21 @@ impl<'a> Reading<'a> {
             Kind::Event => {
                 let (replaces, body) = record::keyed(frame.body)?;
                 let record = self.open(frame, body)?;
-                record::body::<Record<'_>>(&record).filter(Record::is_sound)?;
+                let event = record::body::<Record<'_>>(&record).filter(Record::is_sound)?;
+                let (credential, for_service) = (event.fingerprint(), event.is_for_service());
                 if replaces > 0 && !frame.flags.has(Flags::COPY) {
                     let letter = self.end_letter(replaces);
                     self.replaced.insert(frame.number, (replaces, letter));
                     self.sums.dead = self.sums.dead.saturating_sub(1);
                 }
                 if !self.ended.contains(frame.number) {
-                    self.pending
-                        .insert(frame.number, FoundFrame { kept, record });
+                    let found = FoundFrame {
+                        kept,
+                        credential,
+                        for_service,
+                        record,
+                    };
+                    self.pending.insert(frame.number, found);
                 }
             }
             Kind::Letter => {
@@ -109,9 +119,18 @@ impl<'a> Reading<'a> {
                 self.end(key);
                 self.sums.dead += u64::from(!frame.flags.has(Flags::COPY));
                 let record = self.open(frame, body)?;
-                record::body::<DeadRecord<'_>>(&record).filter(|letter| letter.event.is_sound())?;
+                let letter = record::body::<DeadRecord<'_>>(&record);
+                let event = letter.map(|letter| letter.event);
+                let event = event.filter(Record::is_sound)?;
+                let (credential, for_service) = (event.fingerprint(), event.is_for_service());
                 if !self.letters_gone.contains(&key) {
-                    self.letters.insert(key, FoundFrame { kept, record });
+                    let found = FoundFrame {
+                        kept,
+                        credential,
+                        for_service,
+                        record,
+                    };
+                    self.letters.insert(key, found);
                 }
             }
             Kind::Context => {

@@ -28,7 +28,7 @@ impl EventKey {
         Self {
             lane: event.lane.clone(),
             principal: event.owner().principal,
-            id: EventId::of(&event.texts),
+            id: event.texts.event_id(),
         }
     }
 }

@@ -22,7 +22,7 @@ impl Entry for Kept {
         self.event().id()
     }
     fn event_id(&self) -> EventId {
-        EventId::of(&self.event().texts)
+        self.event().texts.event_id()
     }
     fn lane(&self) -> &LaneKey {
         &self.event().lane

@@ -545,6 +545,11 @@ async fn an_event_that_is_taken_back_leaves_nothing_behind() {
     drop(again);
 }
 
+#[test]
+fn a_pending_event_takes_few_bytes_beside_its_texts() {
+    assert!(size_of::<Journaled<Admitted>>() <= 320);
+}
+
 #[tokio::test]
 async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone_would() {
     let scene = Scene::new();
