@@ -8,6 +8,10 @@ const FEW: usize = 8;
 
 /// Sums by key; one that is zero isn't there.
 #[derive(Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "an account has three of them, and a table's own place would make each twice as large"
+)]
 pub(super) enum Counts<K> {
     Few(Vec<(K, u64)>),
     Many(Box<HashMap<K, u64>>),

@@ -429,7 +429,8 @@ proptest! {
         prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, each once");
         for (_, number, json) in &found {
             prop_assert!((1..=4).contains(number));
-            prop_assert_eq!(json, event(*number, (number % 3) as u8).json());
+            let wanted = event(*number, (number % 3) as u8);
+            prop_assert_eq!(json, wanted.json());
         }
         prop_assert_eq!(look(), found, "what a start has found, the next one finds");
     }
