@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tidegate::clock::Clock;
 use tidegate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Legacy, Raw, Tag,
-    UserId,
+    Texts, UserId,
 };
 use tidegate::journal::settings::{Durability, JournalSettings};
 use tidegate::journal::{Memory, More, Ticket, recover};
@@ -41,14 +41,21 @@ fn event(number: u64) -> Event {
         ("user-agent", Raw(b"Mozilla/5.0")),
         ("x-forwarded-for", Raw(b"10.0.0.1")),
     ];
+    let carried = Carried {
+        headers,
+        ..Carried::bare(legacy)
+    };
     Event {
-        id: EventId::try_new(&format!("{name}:lesson-7:{number}")).expect("an id"),
+        texts: Texts::new(
+            &EventId::try_new(&format!("{name}:lesson-7:{number}")).expect("an id"),
+            &json,
+            carried.pack(),
+        ),
         lane: LaneKey {
             group: GroupIndex(0),
             user: UserId::try_new(&name).expect("a user"),
             credential: Fingerprint(print),
         },
-        owner: Context::bare(Keys::of(Fingerprint(print))).owner(true),
         context: Arc::new(Context {
             headers: vec![(
                 http::header::AUTHORIZATION,
@@ -56,13 +63,8 @@ fn event(number: u64) -> Event {
             )],
             ..Context::bare(Keys::of(Fingerprint(print)))
         }),
-        carried: Carried {
-            headers,
-            ..Carried::bare(legacy)
-        }
-        .pack(),
+        claimed: true,
         content: number,
-        json: json.into(),
         has_single: true,
         tags: [Tag(user)].into(),
         priority: false,

@@ -11,6 +11,7 @@
 
 use crate::event::{Owner, Principal, Realm, Tag, UserId};
 use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const SLOTS: usize = 1 << 16;
@@ -26,7 +27,7 @@ struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
     principal: u64,
-    user: Option<u64>,
+    user: Option<NonZeroU64>,
 }
 
 impl Waiting {
@@ -48,8 +49,9 @@ impl Waiting {
         }
     }
 
-    fn user(realm: Realm, user: &UserId) -> u64 {
-        Tag::new(user.as_str()).0 ^ realm.0.rotate_left(32)
+    fn user(realm: Realm, user: &UserId) -> NonZeroU64 {
+        let number = Tag::new(user.as_str()).0 ^ realm.0.rotate_left(32);
+        NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN)
     }
 }
 
@@ -107,7 +109,7 @@ impl Tags {
 
     fn owns(&self, tag: &Tag, of: Waiting) -> impl Iterator<Item = &AtomicU32> {
         std::iter::once(of.principal)
-            .chain(of.user)
+            .chain(of.user.map(NonZeroU64::get))
             .filter_map(move |of| self.own(tag, of))
     }
 
@@ -236,7 +238,7 @@ impl Tags {
     /// pending on one of them.
     #[must_use]
     pub fn user_pending(&self, tags: &[Tag], of: Waiting) -> bool {
-        of.user.is_some() && self.any(tags, of.user)
+        of.user.is_some() && self.any(tags, of.user.map(NonZeroU64::get))
     }
 
     fn any(&self, tags: &[Tag], of: Option<u64>) -> bool {

@@ -140,7 +140,7 @@ pub fn journal(
     let (mut oldest, mut lost): (Option<SystemTime>, u64) = (None, 0);
     opened.each_event(&[], |stored| {
         let group = groups.entry(stored.group).or_default();
-        *group = (group.0 + 1, group.1 + stored.event.json.len() as u64);
+        *group = (group.0 + 1, group.1 + stored.event.json().len() as u64);
         oldest = oldest.into_iter().chain([stored.event.received_at]).min();
         lost += u64::from(!stored.has_credential);
     });

@@ -1,7 +1,6 @@
 //! What travels with an event beside its context, and the compact form that it is kept in.
 
 use super::context::ENTRY_BYTES;
-use bytes::{Bytes, BytesMut};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Bytes that serialize in one piece and are read back without a copy.
@@ -115,13 +114,11 @@ impl<'a> Carried<'a> {
     /// head have in common.
     #[must_use]
     pub fn pack_head(&self) -> Box<[u8]> {
-        let mut packed = Vec::from(
-            Self {
-                legacy: None,
-                ..self.clone()
-            }
-            .pack(),
-        );
+        let mut packed = Self {
+            legacy: None,
+            ..self.clone()
+        }
+        .pack();
         // The mark of a single call that isn't there.
         packed.pop();
         packed.into()
@@ -134,7 +131,7 @@ impl<'a> Carried<'a> {
         head: &[u8],
         (claimed, for_service): (bool, bool),
         legacy: Option<Legacy<'_>>,
-    ) -> Bytes {
+    ) -> Vec<u8> {
         let more = legacy.map_or(0, |call| {
             call.method.len() + call.path.len() + call.body.0.len() + 16
         });
@@ -150,41 +147,32 @@ impl<'a> Carried<'a> {
         }
         // Serializing into a growing vector has no way to fail; nothing carried is the safe answer
         // all the same.
-        let packed = postcard::to_extend(&legacy, out).unwrap_or_default();
-        packed.into_boxed_slice().into()
+        postcard::to_extend(&legacy, out).unwrap_or_default()
     }
 
     /// In the compact form that an event holds.
     #[must_use]
-    pub fn pack(&self) -> Bytes {
+    pub fn pack(&self) -> Vec<u8> {
         // Serializing into a growing vector has no way to fail; nothing carried is the safe answer
         // all the same.
         let mut out = Vec::with_capacity(self.bytes());
         out.push(PACKED);
-        postcard::to_extend(self, out).unwrap_or_default().into()
+        postcard::to_extend(self, out).unwrap_or_default()
     }
 
     /// The compact form with the mark that the event may go under its group's service credential,
     /// or without it. Without it, as earlier versions packed everything, it goes with its own
     /// credential, whatever its group says by then (P3).
     #[must_use]
-    pub fn mark_for_service(packed: Bytes, marked: bool) -> Bytes {
-        let Some(before) = packed
-            .first()
-            .copied()
-            .filter(|first| *first >= PACKED_FOR_SERVICE)
-        else {
-            return packed;
-        };
-        let mark = if marked { PACKED_FOR_SERVICE } else { PACKED };
-        if before == mark {
-            return packed;
+    pub fn mark_for_service(packed: &[u8], marked: bool) -> Vec<u8> {
+        let mut packed = packed.to_vec();
+        if let Some(first) = packed
+            .first_mut()
+            .filter(|first| **first >= PACKED_FOR_SERVICE)
+        {
+            *first = if marked { PACKED_FOR_SERVICE } else { PACKED };
         }
-        let mut packed = BytesMut::from(packed);
-        if let Some(first) = packed.first_mut() {
-            *first = mark;
-        }
-        packed.freeze()
+        packed
     }
 
     /// Whether a compact form has the mark.
@@ -209,6 +197,18 @@ impl<'a> Carried<'a> {
     pub fn says_beside(packed: &[u8], beside: &[u8]) -> bool {
         // Each field says where it ends, so what begins alike is alike.
         matches!(packed.split_first(), Some((&(PACKED | PACKED_FOR_SERVICE), packed)) if packed.starts_with(beside))
+    }
+
+    /// Whether the user's name is a claim, and the client's address, without a look at the rest;
+    /// `None`: the compact form doesn't say.
+    #[must_use]
+    pub fn read_caller(packed: &[u8]) -> Option<(bool, IpAddr)> {
+        let (&(PACKED | PACKED_FOR_SERVICE), packed) = packed.split_first()? else {
+            return None;
+        };
+        let ((claimed, _, client), _) =
+            postcard::take_from_bytes::<(bool, IpAddr, IpAddr)>(packed).ok()?;
+        Some((claimed, client))
     }
 
     /// From the compact form, of this version or an earlier one; `None` if it is no such thing.

@@ -21,7 +21,8 @@ pub enum IdError {
     Control,
 }
 
-fn checked(text: &str) -> Result<Arc<str>, IdError> {
+/// Whether a text can be an id.
+pub(super) fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -31,7 +32,7 @@ fn checked(text: &str) -> Result<Arc<str>, IdError> {
     if text.chars().any(char::is_control) {
         return Err(IdError::Control);
     }
-    Ok(text.into())
+    Ok(())
 }
 
 /// The identifier of an event, unique for its user: 1 to 256 bytes, no control characters.
@@ -42,7 +43,16 @@ impl EventId {
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        checked(text).map(Self)
+        check(text).map(|()| Self(text.into()))
+    }
+    /// Whether a text can be one.
+    #[must_use]
+    pub fn can_be(text: &str) -> bool {
+        check(text).is_ok()
+    }
+    /// A text that was found to be an id before.
+    pub(super) fn of_checked(text: &str) -> Self {
+        Self(text.into())
     }
     /// The id as text.
     #[must_use]
@@ -56,10 +66,15 @@ impl EventId {
 pub struct UserId(Arc<str>);
 
 impl UserId {
+    /// Whether a text can be one.
+    #[must_use]
+    pub fn can_be(text: &str) -> bool {
+        check(text).is_ok()
+    }
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        checked(text).map(Self)
+        check(text).map(|()| Self(text.into()))
     }
     /// The id as text.
     #[must_use]

@@ -6,6 +6,7 @@ mod ids;
 mod keys;
 mod subject;
 mod tag;
+mod texts;
 
 pub use carried::{COUNTED, Carried, Legacy, Raw};
 pub use context::{Charge, Context};
@@ -15,8 +16,8 @@ pub use keys::{
 };
 pub use subject::Subject;
 pub use tag::Tag;
+pub use texts::Texts;
 
-use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -24,18 +25,14 @@ use std::time::{Duration, SystemTime};
 /// what only its delivery needs stays packed.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its id, as the batch names it.
-    pub id: EventId,
+    /// Its id, as the batch names it; the event as it stands in the batch; [`Carried`], packed.
+    pub texts: Texts,
     /// Where it queues.
     pub lane: LaneKey,
     /// What it is sent with, and with nothing else (P3).
     pub context: Arc<Context>,
-    /// The event as it stands in the batch: one serialized JSON object.
-    pub json: Bytes,
-    /// [`Carried`], packed.
-    pub carried: Bytes,
-    /// Whose it is.
-    pub owner: Owner,
+    /// The user's name is a claim of the caller's token.
+    pub claimed: bool,
     /// Whether the group may fall back to the single call.
     pub has_single: bool,
     /// Cached answers that this event makes old.
@@ -50,6 +47,32 @@ pub struct Event {
     pub subject: Option<Subject>,
     /// A keyed hash of what it says, without what only this try of it says (ruling 21).
     pub content: u64,
+}
+
+impl Event {
+    /// Its id, as the batch names it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.texts.id()
+    }
+
+    /// The event as it stands in the batch: one serialized JSON object.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        self.texts.json()
+    }
+
+    /// [`Carried`], packed.
+    #[must_use]
+    pub fn carried(&self) -> &[u8] {
+        self.texts.carried()
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.context.owner(self.claimed)
+    }
 }
 
 /// What finally became of an event. Each acknowledged event gets exactly one (P2).

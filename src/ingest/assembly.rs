@@ -160,7 +160,7 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
     let shards = shards.max(1);
     let most_lanes = limits.max_lanes.div_ceil(shards);
     let bounds = Bounds {
-        shards,
+        shards: u32::try_from(shards).unwrap_or(u32::MAX),
         lanes: most_lanes as u64,
         bytes: journal.max_bytes(),
         listeners: notices::CALLERS as u64,

@@ -170,7 +170,7 @@ fn pending(shared: &Shared, times: &Times, id: &str) -> Vec<Life> {
             most,
             |one| {
                 let event = one.entry.event();
-                found.push((event.lane.group, event.owner, event.lane.user.clone()));
+                found.push((event.lane.group, event.owner(), event.lane.user.clone()));
                 lives.push(waiting(shared, times, one));
             },
             |flight| flights.push((flight.key.clone(), *flight.owner)),
@@ -195,19 +195,15 @@ fn pending(shared: &Shared, times: &Times, id: &str) -> Vec<Life> {
 
 fn waiting(shared: &Shared, times: &Times, found: Found<'_, Kept>) -> Life {
     let event = found.entry.event();
-    let mut life = Life::new(
-        event.id.as_str(),
-        "pending",
-        group_name(shared, event.lane.group),
-    );
+    let mut life = Life::new(event.id(), "pending", group_name(shared, event.lane.group));
     times.add_trace(&mut life, &found.trace);
     life.user = Some(keys::shown_user(event).into_owned());
-    let legacy = Carried::unpack(&event.carried).and_then(|carried| carried.legacy);
+    let legacy = Carried::unpack(event.carried()).and_then(|carried| carried.legacy);
     life.route = legacy.map(|call| call.path.split('?').next().unwrap_or_default().to_owned());
     life.received_at = Some(millis(event.received_at));
     life.waits_for = Some(found.wait.as_str());
     life.waits_until = found.wait.until().map(|at| times.tell(at));
-    life.superseded_by = found.covered_by.map(|by| by.as_str().to_owned());
+    life.superseded_by = found.covered_by.map(str::to_owned);
     life.failed = Some(found.failed);
     life.status = found.status;
     life.repetitions = shared.admitter.count_repetitions(found.entry.ticket.seen());

@@ -133,7 +133,7 @@ impl Operations {
             .map(|letter| {
                 (
                     (letter.key, letter.event.lane.credential),
-                    letter.event.id.as_str().to_owned(),
+                    letter.event.id().to_owned(),
                 )
             })
             .unzip();

@@ -132,7 +132,7 @@ impl Recovery<'_> {
         let keep = group.map_or(Duration::ZERO, |group| group.max_age);
         let shard = self.spread.shard_of(&stored.event.lane.user);
         let holder = Holder {
-            principal: stored.event.owner.principal,
+            principal: stored.event.owner().principal,
             address: Address::of_event(&stored.event),
         };
         let share = self.reputation.adopt_share(
@@ -148,7 +148,7 @@ impl Recovery<'_> {
             (Some(_), false) => Reason::CredentialLost,
         };
         tracing::warn!(
-            group = %stored.group, id = stored.event.id.as_str(), reason = reason.as_str(), "event became a dead letter"
+            group = %stored.group, id = stored.event.id(), reason = reason.as_str(), "event became a dead letter"
         );
         Admitted::settle_all(vec![(admitted, Outcome::Dead(reason))]);
         let letter = DeadLetter {

@@ -31,7 +31,7 @@ impl<T> Journaled<T> {
     }
     /// Its principal, if it came in for its group's service credential.
     pub(super) fn for_service(&self) -> Option<Principal> {
-        Carried::is_for_service(&self.event.carried).then_some(self.event.owner.principal)
+        Carried::is_for_service(self.event.carried()).then_some(self.event.owner().principal)
     }
     /// Its place in the order, the event, and what the caller sent along.
     pub(crate) fn into_parts(self) -> (u64, Event, T) {
@@ -106,5 +106,5 @@ pub struct More {
 /// What an event counts against `max_bytes`, bytes.
 #[must_use]
 pub fn size(event: &Event) -> u64 {
-    (event.json.len() + event.carried.len()) as u64 + OVERHEAD
+    (event.json().len() + event.carried().len()) as u64 + OVERHEAD
 }

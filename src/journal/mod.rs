@@ -170,7 +170,7 @@ impl<T: Ticket, F: Files> Journal<T, F> {
             }) => {
                 // ORDER: before the event is kept, so that a session that is renewed meanwhile is
                 // seen to have one.
-                active.mark(event.owner.principal, Instant::now());
+                active.mark(event.owner().principal, Instant::now());
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
                 let draft = committer
                     .shared()

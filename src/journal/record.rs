@@ -14,7 +14,9 @@
 //! | state | [`Sums`](super::log::writer::Sums) |
 
 use super::log::frame;
-use crate::event::{Event, EventId, Fingerprint, Outcome, Principal, Raw, Subject, Succession};
+use crate::event::{
+    Carried, Event, EventId, Fingerprint, Outcome, Principal, Raw, Subject, Succession, UserId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Format of a directory. 3: the log is the project's own; directories of earlier formats are
@@ -162,9 +164,9 @@ impl<'a> Record<'a> {
             user: event.lane.user.as_str(),
             credential: event.lane.credential.0,
             seen,
-            id: event.id.as_str(),
-            json: Raw(&event.json),
-            carried: Raw(&event.carried),
+            id: event.id(),
+            json: Raw(event.json()),
+            carried: Raw(event.carried()),
             has_single: event.has_single,
             priority: event.priority,
             received_ms: crate::clock::millis(event.received_at),
@@ -182,10 +184,16 @@ impl<'a> Record<'a> {
         Fingerprint(self.credential)
     }
 
+    /// Whether its event came in for its group's service credential.
+    #[must_use]
+    pub fn is_for_service(&self) -> bool {
+        Carried::is_for_service(self.carried.0)
+    }
+
     /// Whether its parts are what events are made of, not only well-formed.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        EventId::try_new(self.id).is_ok() && crate::event::UserId::try_new(self.user).is_ok()
+        EventId::can_be(self.id) && UserId::can_be(self.user)
     }
 }
 

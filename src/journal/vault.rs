@@ -6,7 +6,6 @@
 use super::log::frame::{Flags, Frame, Kind};
 use super::record;
 use crate::event::{Charge, Context, Fingerprint, Keys, Principal, Raw, Realm, View};
-use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use http::{HeaderName, HeaderValue};
@@ -168,12 +167,16 @@ impl Vault {
     ///
     /// # Errors
     /// No key, another key, or damage.
-    pub fn open_record(&self, is_sealed: bool, body: &[u8]) -> Result<(Bytes, bool), VaultError> {
+    pub fn open_record(
+        &self,
+        is_sealed: bool,
+        body: &[u8],
+    ) -> Result<(Box<[u8]>, bool), VaultError> {
         if is_sealed {
             self.open_bytes(body, RECORD)
                 .map(|(plain, as_today)| (plain.into(), as_today))
         } else {
-            Ok((Bytes::copy_from_slice(body), !self.seals))
+            Ok((body.into(), !self.seals))
         }
     }
 

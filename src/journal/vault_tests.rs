@@ -83,7 +83,7 @@ fn what_an_older_key_sealed_is_opened_with_it_and_sealed_anew_with_todays() {
         let is_sealed = flags.has(Flags::SEALED);
         assert_eq!(
             both.open_record(is_sealed, &body).unwrap(),
-            (Bytes::from_static(b"secret"), false)
+            (b"secret"[..].into(), false)
         );
         let context = vault.seal(&context()).unwrap();
         assert!(!both.is_sealed_as_today(Fingerprint([4; 16]), &context));
@@ -101,7 +101,7 @@ fn what_an_older_key_sealed_is_opened_with_it_and_sealed_anew_with_todays() {
         assert!(key == 7 && flags.has(Flags::SEALED));
         assert_eq!(
             only_new.open_record(true, body).unwrap(),
-            (Bytes::from_static(b"secret"), true)
+            (b"secret"[..].into(), true)
         );
         assert_eq!(
             both.sealed_anew(&Frame {

@@ -31,7 +31,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         "event",
         &[
             &["ids", "subject"],
-            &["keys"],
+            &["keys", "texts"],
             &["context", "tag"],
             &["carried"],
         ],

@@ -38,10 +38,10 @@ impl KeptEvents {
             let missing_id = group.map(|group| group.missing_id);
             EventReport {
                 group: event.lane.group.0,
-                id: secrets.hide(event.id.as_str()),
-                id_from: id_from(event.id.as_str(), missing_id, said),
+                id: secrets.hide(event.id()),
+                id_from: id_from(event.id(), missing_id, said),
                 user: secrets.hide(event.lane.user.as_str()),
-                event: hide_members(&event.json, secrets),
+                event: hide_members(event.json(), secrets),
                 seals_at_once: event.priority,
                 has_key: event.subject.is_some(),
                 token_ms: event

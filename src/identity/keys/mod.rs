@@ -77,7 +77,7 @@ impl Identity {
         (claimed, for_service): (bool, bool),
         legacy: Option<Legacy<'_>>,
         most: usize,
-    ) -> Result<bytes::Bytes, TooLargeHead> {
+    ) -> Result<Vec<u8>, TooLargeHead> {
         let pack = || self.read(caller, None).pack_head(caller);
         let packed;
         let head = if caller.is_same {

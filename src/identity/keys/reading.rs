@@ -116,15 +116,19 @@ impl<'a> Reading<'a> {
         let headers = self
             .headers()
             .map(|(name, value)| (name.clone(), sensitive(detached(value))));
+        let mut headers: Vec<_> = headers.collect();
+        let cookies = self.cookies();
+        let cookies = cookies.filter_map(|pair| std::str::from_utf8(pair).ok().map(Box::from));
+        let mut cookies: Vec<_> = cookies.collect();
+        // Kept as long as an event of it is pending.
+        headers.shrink_to_fit();
+        cookies.shrink_to_fit();
         Context {
             keys,
             host: caller.peer.host.clone(),
             https: caller.peer.https,
-            headers: headers.collect(),
-            cookies: self
-                .cookies()
-                .filter_map(|pair| std::str::from_utf8(pair).ok().map(Box::from))
-                .collect(),
+            headers,
+            cookies,
             named: self.named.clone(),
             charge: Charge::default(),
         }

@@ -54,7 +54,7 @@ pub(super) fn acknowledge(
     let headers: Result<Vec<_>, _> = rendered
         .map(|(name, text)| HeaderValue::try_from(text).map(|value| (name.clone(), value)))
         .collect();
-    let (headers, event) = (headers.ok()?, Some(event.id.clone()));
+    let (headers, event) = (headers.ok()?, Some(event.texts.event_id()));
     Some(Ack {
         status: route.ack.status,
         headers,

@@ -44,16 +44,21 @@ pub struct Admitter {
 pub struct Admitted {
     admitter: Arc<Admitter>,
     key: SeenKey,
-    ledger_part: u64,
     tags: Arc<[Tag]>,
     waiting: Waiting,
     /// What a batch of its lane has around its events, bytes.
     envelope: u32,
-    keep: Duration,
+    /// How long its id stays known after its delivery, nanoseconds.
+    keep: u64,
     state: Stage,
     share: Share,
     /// The span of the call that it came in, if there is one; no start finds it again.
     origin: Origin,
+}
+
+/// Which part of the ledger counts an event.
+const fn ledger_part(SeenKey([first, second, ..]): SeenKey) -> u64 {
+    (first as u64) << 8 | second as u64
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,12 +120,10 @@ impl Admitter {
         keep: Duration,
         share: Share,
     ) -> Admitted {
-        let [first, second, ..] = key.0;
-        let ledger_part = u64::from(first) << 8 | u64::from(second);
-        self.metrics.ledgers.receive(ledger_part);
+        self.metrics.ledgers.receive(ledger_part(key));
         let (tags, waiting) = (
             Arc::clone(&event.tags),
-            Waiting::of(&event.owner, &event.lane.user),
+            Waiting::of(&event.owner(), &event.lane.user),
         );
         self.tags.mark(&tags, waiting);
         let envelope = u32::try_from(self.envelope(event)).unwrap_or(u32::MAX);
@@ -128,11 +131,10 @@ impl Admitter {
         Admitted {
             admitter,
             key,
-            ledger_part,
             tags,
             waiting,
             envelope,
-            keep,
+            keep: u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX),
             state,
             share,
             origin: Origin::default(),
@@ -205,7 +207,7 @@ impl Admitted {
     /// How long its id stays known with this outcome; a dead letter's is free again.
     #[must_use]
     pub fn keep(&self, outcome: &Outcome) -> Option<Duration> {
-        (!matches!(outcome, Outcome::Dead(_))).then_some(self.keep)
+        (!matches!(outcome, Outcome::Dead(_))).then_some(Duration::from_nanos(self.keep))
     }
 
     /// What a batch of its lane has around its events, bytes.
@@ -220,17 +222,10 @@ impl Admitted {
         settled
             .iter_mut()
             .for_each(|(admitted, _)| admitted.state = Stage::Settled);
-        let Some((
-            Self {
-                admitter,
-                ledger_part,
-                ..
-            },
-            _,
-        )) = settled.first()
-        else {
+        let Some((Self { admitter, key, .. }, _)) = settled.first() else {
             return;
         };
+        let part = ledger_part(*key);
         // ORDER: the generations move before the events stop being pending, so that nothing stale
         // fits in between.
         for (Self { tags, waiting, .. }, events) in Self::by_tags(&settled) {
@@ -242,7 +237,7 @@ impl Admitted {
         }
         admitter
             .metrics
-            .settle_all(*ledger_part, settled.iter().map(|(_, outcome)| outcome));
+            .settle_all(part, settled.iter().map(|(_, outcome)| outcome));
         Share::join(settled.iter_mut().map(|(admitted, _)| &mut admitted.share));
     }
 
@@ -271,7 +266,8 @@ impl Drop for Admitted {
         if self.state == Stage::Admitted {
             self.admitter.tags.settle(&self.tags, self.waiting);
             self.admitter.seen.end(self.key, None, Instant::now());
-            self.admitter.metrics.ledgers.release(self.ledger_part);
+            let part = ledger_part(self.key);
+            self.admitter.metrics.ledgers.release(part);
         }
     }
 }

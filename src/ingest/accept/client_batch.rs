@@ -109,7 +109,7 @@ impl Acceptor {
             let is_refused = self
                 .0
                 .reputation
-                .is_refused_in(arrival.event.owner.principal, group);
+                .is_refused_in(arrival.event.owner().principal, group);
             self.check_admissible(into.group, &arrival.event, is_refused)?;
             let key = self.0.admitter.key(&arrival.event);
             let known = self.0.admitter.seen.look(key, Instant::now());
@@ -160,7 +160,7 @@ impl Acceptor {
         group: &Group,
         arrival: Arrival,
     ) -> Result<(String, bool), Decline> {
-        let id = arrival.event.id.as_str().to_owned();
+        let id = arrival.event.id().to_owned();
         self.keep(group, arrival).await.map(|fresh| (id, fresh))
     }
 }

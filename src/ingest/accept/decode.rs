@@ -5,7 +5,7 @@ use super::checks;
 use super::draft::{Member, View};
 use super::mapping::Writer;
 use crate::cache::policy::invalidate::resource;
-use crate::event::{Event, GroupIndex, LaneKey, Legacy, Principal, Raw, Succession, Tag};
+use crate::event::{Event, GroupIndex, LaneKey, Legacy, Principal, Raw, Succession, Tag, Texts};
 use crate::identity::Identity;
 use crate::ingest::accept::changes::Changes;
 use crate::ingest::accept::contexts::{Contexts, TooMuch};
@@ -44,7 +44,7 @@ impl Decoded<'_> {
     pub fn view(&self) -> View<'_> {
         // It was written as text.
         View::new(
-            std::str::from_utf8(&self.event.json).unwrap_or_default(),
+            std::str::from_utf8(self.event.json()).unwrap_or_default(),
             &self.members,
         )
     }
@@ -287,7 +287,6 @@ impl<'a> Decoder<'a> {
             .share(&keys, Address::of(caller.peer().client), make);
         let fits = context.as_ref().map(|_| ()).map_err(|why| *why);
         let context = context.unwrap_or_else(|_| Arc::new(make()));
-        let owner = context.owner(claimed);
         let lane = LaneKey {
             group: self.index,
             user,
@@ -295,12 +294,10 @@ impl<'a> Decoder<'a> {
         };
         let (json, members) = draft.finish();
         let event = Event {
-            id,
+            texts: Texts::new(&id, json, carried),
             lane,
             context,
-            json,
-            carried,
-            owner,
+            claimed,
             has_single: legacy.is_some(),
             tags,
             priority,

@@ -3,7 +3,6 @@
 
 use crate::json;
 use crate::template::Quoted;
-use bytes::Bytes;
 use std::ops::Range;
 
 /// A member of an event: its name, where it begins, and where its raw value lies.
@@ -184,14 +183,11 @@ impl<'a> Draft<'a> {
     }
 
     /// The object, and where its members lie.
-    pub(super) fn finish(mut self) -> (Bytes, Vec<Member<'a>>) {
+    pub(super) fn finish(mut self) -> (String, Vec<Member<'a>>) {
         if self.json.is_empty() {
             self.json.push('{');
         }
         self.json.push('}');
-        (
-            self.json.into_boxed_str().into_boxed_bytes().into(),
-            self.members,
-        )
+        (self.json, self.members)
     }
 }

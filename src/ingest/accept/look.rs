@@ -20,7 +20,7 @@ pub(super) struct Looked {
 impl Acceptor {
     /// What is known of an event's id, and of its caller.
     pub(super) fn look_up(&self, event: &Event) -> Looked {
-        let (principal, group) = (event.owner.principal, event.lane.group);
+        let (principal, group) = (event.owner().principal, event.lane.group);
         self.look_up_of(event, self.0.reputation.is_refused_in(principal, group))
     }
 
@@ -50,7 +50,9 @@ impl Acceptor {
         is_refused: bool,
     ) -> Result<(), Decline> {
         self.check_place(group, event)
-            .and_then(|()| self.check_standing(event.owner.principal, event.lane.group, is_refused))
+            .and_then(|()| {
+                self.check_standing(event.owner().principal, event.lane.group, is_refused)
+            })
             .map_err(Decline::Forward)
     }
 
@@ -58,7 +60,7 @@ impl Acceptor {
     pub(super) fn check_place(&self, group: &Group, event: &Event) -> Result<(), Forward> {
         let shared = &self.0;
         if !group.is_single()
-            && event.json.len() + shared.admitter.envelope(event) > group.max_bytes
+            && event.json().len() + shared.admitter.envelope(event) > group.max_bytes
         {
             return Err(Forward::TooLargeForBatch);
         }

@@ -127,8 +127,8 @@ impl Seen {
     /// The key of an event in a group of this name.
     #[must_use]
     pub fn key(&self, group: &str, event: &Event) -> SeenKey {
-        let id = event.id.as_str();
-        let id = self.hash_id(group, event.owner.principal, &event.lane.user, id);
+        let id = event.id();
+        let id = self.hash_id(group, event.owner().principal, &event.lane.user, id);
         SeenKey((u128::from(id) << 64 | u128::from(event.content)).to_be_bytes())
     }
 

@@ -54,7 +54,7 @@ impl Acceptor {
     ) {
         let event = &decoded.event;
         let standing =
-            || self.check_standing(event.owner.principal, event.lane.group, looked.is_refused);
+            || self.check_standing(event.owner().principal, event.lane.group, looked.is_refused);
         match self.observe(group, decoded, looked, has_ack, standing) {
             Ok(observed) => self.0.watch.see_event(route, &observed),
             Err(why) => self.show_declined(&[route], &Decline::Forward(why)),

@@ -282,7 +282,7 @@ impl Acceptor {
             .shares()
             .of_event(self.shard_of(&event.lane.user), event);
         let holder = Holder {
-            principal: event.owner.principal,
+            principal: event.owner().principal,
             address: arrival.address,
         };
         reputation
@@ -315,10 +315,10 @@ impl Acceptor {
         let share = share.map_or_else(|| self.share(arrival), Ok)?;
         let is_good = shared
             .reputation
-            .is_good(event.owner.principal, event.lane.group);
+            .is_good(event.owner().principal, event.lane.group);
         let payer = Payer::of(
             &event.lane.user,
-            &event.owner,
+            &event.owner(),
             share.is_strangers(),
             is_good,
         );

@@ -135,14 +135,14 @@ impl Deliverer {
             .filter_map(|ready| ready.batch.events.first())
             .map(|queued| queued.entry.event());
         let has_session = |event: &&Event| {
-            let carried = Carried::unpack(&event.carried);
+            let carried = Carried::unpack(event.carried());
             let line = carried
                 .as_ref()
                 .map_or(b"".as_slice(), |carried| carried.cookie.0);
             self.assembler.identity.has_session(&event.context, line)
         };
         for event in events.filter(has_session) {
-            self.reputation.ask_renewal(event.owner.principal);
+            self.reputation.ask_renewal(event.owner().principal);
         }
     }
 }

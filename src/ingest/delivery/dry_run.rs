@@ -43,7 +43,7 @@ fn check_body(group: &Group, load: &[Ready], body: &Bytes) -> Result<(), String>
     let mut ids = HashSet::new();
     let queued = load.iter().flat_map(|ready| ready.batch.events.iter());
     for event in queued.map(|queued| queued.entry.event()) {
-        if !ids.insert((event.owner.principal, event.id.as_str())) {
+        if !ids.insert((event.owner().principal, event.id())) {
             return Err("it has an id twice".to_owned());
         }
     }

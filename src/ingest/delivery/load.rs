@@ -97,7 +97,7 @@ pub(super) fn most_failed(batch: &Batch<Kept>) -> u32 {
 /// Whose batch it is, and whether that principal is nameless.
 pub(super) fn owner_of(batch: &Batch<Kept>) -> Option<(Owner, bool)> {
     let event = batch.events.first()?.entry.event();
-    Some((event.owner, event.context.keys.nameless))
+    Some((event.owner(), event.context.keys.nameless))
 }
 
 /// The route of a single call.
@@ -108,6 +108,6 @@ pub(super) fn route_of(batch: &Batch<Kept>) -> Option<RouteShape> {
         .filter(|_| batch.form == Form::Single)?
         .entry
         .event();
-    let single = Carried::unpack(&event.carried)?.legacy?;
+    let single = Carried::unpack(event.carried())?.legacy?;
     Some(RouteShape::of_call(single.method, single.path))
 }

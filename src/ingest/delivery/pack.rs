@@ -1,7 +1,6 @@
 //! Shared packing (design §6), pure: sealed windows of different users wait a moment for company,
 //! and leave together within the limits of one batch.
 
-use crate::event::EventId;
 use crate::ingest::lanes::window::{Batch, Entry};
 use crate::template::Path;
 use std::collections::HashSet;
@@ -37,7 +36,7 @@ pub struct Packer<P> {
     room: Room,
     waiting: Vec<P>,
     /// Ids in `waiting`: a reply speaks of ids, so one id goes once in a batch, whoever's it is.
-    ids: HashSet<EventId>,
+    ids: HashSet<Box<str>>,
     /// Values of the `distinct` fields in `waiting`.
     values: HashSet<(usize, Box<[u8]>)>,
     events: usize,
@@ -88,8 +87,12 @@ impl<P: Parcel> Packer<P> {
         self.values.extend(values);
         self.events += batch.events.len();
         self.bytes += size(batch);
-        self.ids
-            .extend(batch.events.iter().map(|queued| queued.entry.id().clone()));
+        self.ids.extend(
+            batch
+                .events
+                .iter()
+                .map(|queued| Box::from(queued.entry.id())),
+        );
         self.waiting.push(parcel);
         self.deadline = Some(self.deadline.map_or(deadline, |first| first.min(deadline)));
         if self.events >= self.room.max_events {
@@ -99,7 +102,7 @@ impl<P: Parcel> Packer<P> {
     }
 
     fn fits(&self, batch: &Batch<P::Event>, values: &HashSet<(usize, Box<[u8]>)>) -> bool {
-        let known = |id: &EventId| self.ids.contains(id);
+        let known = |id: &str| self.ids.contains(id);
         self.events + batch.events.len() <= self.room.max_events
             && self.bytes + size(batch) <= self.room.max_bytes + 1
             && !batch.events.iter().any(|queued| known(queued.entry.id()))

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Context, Fingerprint, GroupIndex, Keys, LaneKey, Owner, UserId};
+use crate::event::{Context, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Owner, UserId};
 use crate::ingest::lanes::window::{ENVELOPE_BYTES, Lanes, Rules};
 use crate::template::Path;
 use proptest::prelude::*;
@@ -16,8 +16,11 @@ impl Entry for Sized {
     fn seq(&self) -> u64 {
         self.seq
     }
-    fn id(&self) -> &EventId {
-        &self.id
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+    fn event_id(&self) -> EventId {
+        self.id.clone()
     }
     fn lane(&self) -> &LaneKey {
         &self.lane

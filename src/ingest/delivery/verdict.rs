@@ -244,12 +244,11 @@ impl Deliverer {
         }
         // A lane none of whose events is named has nothing to do with it.
         let of_lane = |ready: &Ready| {
-            let own = ready
-                .batch
-                .events
-                .iter()
-                .map(|queued| queued.entry.event().id.clone());
-            match own.filter(|id| named.contains(id)).collect::<Vec<_>>() {
+            let own = |id: &&EventId| {
+                let mut events = ready.batch.events.iter();
+                events.any(|queued| queued.entry.event().id() == id.as_str())
+            };
+            match named.iter().filter(own).cloned().collect::<Vec<_>>() {
                 own if own.is_empty() && !alone => Verdict::Deferred {
                     pause: Duration::ZERO,
                 },

@@ -171,7 +171,7 @@ impl Noting<'_> {
         if let Some(ending) = ending {
             let hash = self.hash_secret_user(&event);
             self.ended.push(Ended {
-                id: event.id,
+                id: event.texts.event_id(),
                 user: hash.unwrap_or(event.lane.user),
                 group: event.lane.group,
                 seq,

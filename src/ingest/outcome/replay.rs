@@ -32,7 +32,7 @@ pub struct SeveralUsers(usize);
 /// Whose letter it is (ruling 17): a name that is no claim of the principal's own token is that
 /// principal's alone.
 fn user_of(letter: &DeadLetter) -> (Realm, &str, Option<Principal>) {
-    let Event { lane, owner, .. } = &letter.event;
+    let (lane, owner) = (&letter.event.lane, letter.event.owner());
     let alone = (!owner.claimed).then_some(owner.principal);
     (owner.realm, lane.user.as_str(), alone)
 }
@@ -73,7 +73,7 @@ impl Operations {
         let mut done = Replayed::default();
         for letter in letters {
             pace.tick().await;
-            let id = letter.event.id.as_str().to_owned();
+            let id = letter.event.id().to_owned();
             let ingest = self.clone();
             let credential = credential.clone();
             // A letter that has left the pile comes back to it, or is pending, whoever waits for
@@ -111,7 +111,7 @@ impl Operations {
         let user = event.lane.user.as_str();
         let claimed = identity.claimed(&caller);
         let is_claimed = claimed == Some(user);
-        if !is_claimed && (event.owner.claimed || claimed.is_some()) {
+        if !is_claimed && (event.claimed || claimed.is_some()) {
             let user = keys::shown_user(event).into_owned();
             return Err(format!("the new credential is not one of the user {user}"));
         }
@@ -129,13 +129,11 @@ impl Operations {
             return Err("the new credential has expired".to_owned());
         }
         event.token_life = life;
-        event.tags = hand_tags(&event.tags, event.owner.principal, &renewed_context);
+        event.tags = hand_tags(&event.tags, event.owner().principal, &renewed_context);
         event.context = renewed_context;
-        event.owner = event.context.owner(event.owner.claimed);
         event.lane.credential = keys.fingerprint;
         // P3: nothing says yet that the service may speak for it.
-        let carried = std::mem::take(&mut event.carried);
-        event.carried = Carried::mark_for_service(carried, false);
+        go_as_own(event);
         Ok(())
     }
 
@@ -161,7 +159,7 @@ impl Operations {
         }
         // P3: the service doesn't speak for whom the application refused.
         if reason == Reason::CredentialRejected.as_str() {
-            event.carried = Carried::mark_for_service(event.carried, false);
+            go_as_own(&mut event);
         }
         let index = shared.groups.iter().position(|one| one.name == group);
         let index = index.ok_or_else(|| format!("there is no group {group}"))?;
@@ -175,7 +173,7 @@ impl Operations {
         let known = |_| "an event with its id came in the meantime".to_owned();
         let shard = self.shard_of(&event.lane.user);
         let holder = Holder {
-            principal: event.owner.principal,
+            principal: event.owner().principal,
             address: Address::of_event(&event),
         };
         // The operator wants it, whatever strangers hold.
@@ -210,4 +208,10 @@ impl Operations {
             }
         }
     }
+}
+
+/// P3: the event goes with its own credential, whatever its group says.
+fn go_as_own(event: &mut Event) {
+    let carried = Carried::mark_for_service(event.carried(), false);
+    event.texts = event.texts.with_carried(&carried);
 }

@@ -119,7 +119,7 @@ impl Settler {
         for event in told.map(|settled| settled.entry.event()) {
             let names = self.names(event);
             if !names.is_empty() {
-                notices.entry(event.owner.view).or_default().extend(names);
+                notices.entry(event.owner().view).or_default().extend(names);
             }
         }
         notices
@@ -127,7 +127,7 @@ impl Settler {
 
     /// The names of an event's tags, if somebody wants to hear them.
     fn names(&self, event: &Event) -> Vec<String> {
-        if !self.0.notices.is_heard(event.owner.view) {
+        if !self.0.notices.is_heard(event.owner().view) {
             return Vec::new();
         }
         let head = contract::Head::of(&event.context);
@@ -155,7 +155,7 @@ impl Settler {
             .get(event.lane.group.0)
             .map_or_else(|| "?".into(), |group| Arc::clone(&group.name));
         tracing::warn!(
-            group = %group, id = event.id.as_str(), user = &*keys::shown_user(event), reason = reason.as_str(),
+            group = %group, id = event.id(), user = &*keys::shown_user(event), reason = reason.as_str(),
             attempts = settled.failed, status = settled.status, "event became a dead letter"
         );
         DeadLetter {
@@ -171,7 +171,7 @@ impl Settler {
             answer: settled
                 .answer
                 .as_ref()
-                .map(|answer| cut_excerpt(answer, event.id.as_str())),
+                .map(|answer| cut_excerpt(answer, event.id())),
         }
     }
 }
@@ -211,7 +211,7 @@ impl Lookup for EventScope<'_> {
         match source {
             Source::User => Some(Found::Text(Cow::Borrowed(self.event.lane.user.as_str()))),
             Source::Event => {
-                let text = std::str::from_utf8(&self.event.json).ok()?;
+                let text = std::str::from_utf8(self.event.json()).ok()?;
                 Object::parse(text).ok()?.at(path).map(Found::Json)
             }
             Source::Header | Source::Cookie | Source::Jwt => self.caller.look(source, path),

@@ -4,14 +4,14 @@
 use super::findings::describe_damage;
 use super::opened::Opened;
 use super::reading::Reading;
-use crate::event::{Carried, Context, Fingerprint, Principal};
+use crate::event::{Context, Fingerprint, Principal};
 use crate::journal::commit::index::{Kept, LogIndex};
 use crate::journal::error::{OpenError, io_error_at};
 use crate::journal::log::files::Files;
 use crate::journal::log::frame::Frame;
 use crate::journal::log::replay::{Replayed, replay};
 use crate::journal::log::writer::{Begun, Origin};
-use crate::journal::record::{self, DeadRecord, Record, RefusalRecord};
+use crate::journal::record::RefusalRecord;
 use crate::journal::settings::LARGEST_SEGMENT;
 use crate::journal::vault::{Vault, VaultError};
 use std::collections::HashMap;
@@ -144,15 +144,11 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
             number: *number,
             size: event.kept.size,
         });
-        if let Some(record) = record::body::<Record<'_>>(&event.record) {
-            retain_context(record.fingerprint(), &mut index);
-        }
+        retain_context(event.credential, &mut index);
     }
     for (key, letter) in &reading.letters {
         index.insert_letter(*key, letter.kept);
-        if let Some(record) = record::body::<DeadRecord<'_>>(&letter.record) {
-            retain_context(record.event.fingerprint(), &mut index);
-        }
+        retain_context(letter.credential, &mut index);
     }
     for (record, number) in &reading.successions {
         let succession = record.succession();
@@ -169,11 +165,8 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
 fn find_refusals(reading: &Reading<'_>, index: &mut LogIndex) -> Vec<RefusalRecord> {
     let mut oldest: HashMap<Principal, u64> = HashMap::new();
     for (number, event) in &reading.pending {
-        let Some(record) = record::body::<Record<'_>>(&event.record) else {
-            continue;
-        };
-        if Carried::is_for_service(record.carried.0)
-            && let Some((_, context)) = reading.contexts.get(&record.fingerprint())
+        if event.for_service
+            && let Some((_, context)) = reading.contexts.get(&event.credential)
         {
             let principal = context.keys.principal;
             index.refusals.add_event(principal);

@@ -171,14 +171,8 @@ impl<F: Files> Opened<F> {
             .filter_map(|(seq, FoundFrame { record, .. })| {
                 let (letter, answer) = record::letter_body(&record)?;
                 let answer = answer.map(Into::into);
-                let stored = read_stored(
-                    (seq, 0),
-                    &record,
-                    &letter.event,
-                    groups,
-                    &self.contexts,
-                    &mut names,
-                )?;
+                let stored =
+                    read_stored((seq, 0), &letter.event, groups, &self.contexts, &mut names)?;
                 let (reason, attempts) = (letter.reason.to_owned(), letter.attempts);
                 Some(StoredLetter {
                     stored,
@@ -217,7 +211,6 @@ impl<F: Files> Opened<F> {
         let record: Record<'_> = record::body(&event.record)?;
         read_stored(
             (seq, event.kept.size),
-            &event.record,
             &record,
             groups,
             &self.contexts,

@@ -11,7 +11,6 @@ use crate::journal::record::{
     SuccessionRecord,
 };
 use crate::journal::vault::{Vault, VaultError};
-use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -19,8 +18,12 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct FoundFrame {
     pub(super) kept: Kept,
+    /// Whose lane its event is in.
+    pub(super) credential: Fingerprint,
+    /// Its event came in for its group's service credential.
+    pub(super) for_service: bool,
     /// Its record, opened.
-    pub(super) record: Bytes,
+    pub(super) record: Box<[u8]>,
 }
 
 /// What a pass over the log has found so far.
@@ -94,15 +97,21 @@ impl<'a> Reading<'a> {
             Kind::Event => {
                 let (replaces, body) = record::keyed(frame.body)?;
                 let record = self.open(frame, body)?;
-                record::body::<Record<'_>>(&record).filter(Record::is_sound)?;
+                let event = record::body::<Record<'_>>(&record).filter(Record::is_sound)?;
+                let (credential, for_service) = (event.fingerprint(), event.is_for_service());
                 if replaces > 0 && !frame.flags.has(Flags::COPY) {
                     let letter = self.end_letter(replaces);
                     self.replaced.insert(frame.number, (replaces, letter));
                     self.sums.dead = self.sums.dead.saturating_sub(1);
                 }
                 if !self.ended.contains(frame.number) {
-                    self.pending
-                        .insert(frame.number, FoundFrame { kept, record });
+                    let found = FoundFrame {
+                        kept,
+                        credential,
+                        for_service,
+                        record,
+                    };
+                    self.pending.insert(frame.number, found);
                 }
             }
             Kind::Letter => {
@@ -110,9 +119,18 @@ impl<'a> Reading<'a> {
                 self.end(key);
                 self.sums.dead += u64::from(!frame.flags.has(Flags::COPY));
                 let record = self.open(frame, body)?;
-                record::body::<DeadRecord<'_>>(&record).filter(|letter| letter.event.is_sound())?;
+                let letter = record::body::<DeadRecord<'_>>(&record);
+                let event = letter.map(|letter| letter.event);
+                let event = event.filter(Record::is_sound)?;
+                let (credential, for_service) = (event.fingerprint(), event.is_for_service());
                 if !self.letters_gone.contains(&key) {
-                    self.letters.insert(key, FoundFrame { kept, record });
+                    let found = FoundFrame {
+                        kept,
+                        credential,
+                        for_service,
+                        record,
+                    };
+                    self.letters.insert(key, found);
                 }
             }
             Kind::Context => {
@@ -194,7 +212,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn open(&mut self, frame: &Frame<'_>, body: &[u8]) -> Option<Bytes> {
+    fn open(&mut self, frame: &Frame<'_>, body: &[u8]) -> Option<Box<[u8]>> {
         let is_sealed = frame.flags.has(Flags::SEALED);
         match self.vault.open_record(is_sealed, body) {
             Ok((record, as_today)) => {

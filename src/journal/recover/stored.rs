@@ -1,11 +1,10 @@
 //! Pending events and dead letters as a start finds them.
 
 use crate::event::{
-    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Principal, Subject,
-    Tag, UserId,
+    Carried, Context, Event, Fingerprint, GroupIndex, Keys, LaneKey, Principal, Subject, Tag,
+    Texts, UserId,
 };
 use crate::journal::record::Record;
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -32,8 +31,8 @@ pub struct Stored {
 impl Stored {
     /// Its principal, if it came in for its group's service credential.
     pub(super) fn for_service(&self) -> Option<Principal> {
-        let is_for_service = self.has_credential && Carried::is_for_service(&self.event.carried);
-        is_for_service.then_some(self.event.owner.principal)
+        let is_for_service = self.has_credential && Carried::is_for_service(self.event.carried());
+        is_for_service.then_some(self.event.owner().principal)
     }
 }
 
@@ -57,7 +56,8 @@ pub struct StoredLetter {
 /// One name, one allocation.
 #[derive(Default)]
 pub(super) struct Names {
-    users: HashMap<Box<str>, UserId>,
+    /// With the tags of the user's last event, which most often are the next one's.
+    users: HashMap<Box<str>, (UserId, Arc<[Tag]>)>,
     groups: HashMap<Box<str>, Arc<str>>,
 }
 
@@ -65,18 +65,24 @@ pub(super) struct Names {
 /// are no event's.
 pub(super) fn read_stored(
     (seq, size): (u64, u64),
-    bytes: &Bytes,
     record: &Record<'_>,
     groups: &[Arc<str>],
     credentials: &HashMap<Fingerprint, Arc<Context>>,
     names: &mut Names,
 ) -> Option<Stored> {
-    let user = match names.users.get(record.user) {
-        Some(user) => user.clone(),
+    let (user, tags) = match names.users.get_mut(record.user) {
+        Some(known) => {
+            let (_, tags) = known;
+            if !tags.iter().map(|tag| tag.0).eq(record.tags.iter().copied()) {
+                *tags = record.tags.iter().map(|tag| Tag(*tag)).collect();
+            }
+            known.clone()
+        }
         None => {
-            let user = UserId::try_new(record.user).ok()?;
-            names.users.insert(record.user.into(), user.clone());
-            user
+            let tags = record.tags.iter().map(|tag| Tag(*tag)).collect();
+            let known = (UserId::try_new(record.user).ok()?, tags);
+            names.users.insert(record.user.into(), known.clone());
+            known
         }
     };
     let group = match names.groups.get(record.group) {
@@ -93,20 +99,18 @@ pub(super) fn read_stored(
         || Arc::new(Context::bare(Keys::of(fingerprint))),
         Arc::clone,
     );
-    let claimed = Carried::unpack(record.carried.0).is_some_and(|carried| carried.claimed);
+    let claimed = Carried::read_caller(record.carried.0).is_some_and(|(claimed, _)| claimed);
     let event = Event {
-        id: EventId::try_new(record.id).ok()?,
+        texts: Texts::try_new(record.id, record.json.0, record.carried.0).ok()?,
         lane: LaneKey {
             group: GroupIndex(index.unwrap_or(usize::MAX)),
             user,
             credential: fingerprint,
         },
-        owner: context.owner(claimed),
         context,
-        json: bytes.slice_ref(record.json.0),
-        carried: bytes.slice_ref(record.carried.0),
+        claimed,
         has_single: record.has_single,
-        tags: record.tags.iter().map(|tag| Tag(*tag)).collect(),
+        tags,
         priority: record.priority,
         received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),
         token_life: record.token_life_ms.map(Duration::from_millis),

@@ -7,7 +7,8 @@ use super::sheet::{Beside, Sheet};
 use super::trace::{Trace, Wait, Watched};
 use crate::clock::Clock;
 use crate::event::{
-    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Subject, UserId,
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Subject, Texts,
+    UserId,
 };
 use crate::ingest::Asker;
 use crate::ingest::accept::draft::View;
@@ -23,7 +24,6 @@ use crate::metrics::Metrics;
 use crate::rollout::{Draw, Exceptions, Mode, Sampling, Setting, Switch};
 use crate::route::{Ack, EventRoute, Pattern};
 use crate::template::{JsonTemplate, Path};
-use bytes::Bytes;
 use http::StatusCode;
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -131,16 +131,18 @@ pub(super) fn event(number: u64, user: u64, lesson: u64, priority: bool) -> Even
     let context = Context::bare(Keys::of(credential));
     let lesson = lesson.to_le_bytes();
     Event {
-        id: EventId::try_new(&number.to_string()).unwrap(),
+        texts: Texts::new(
+            &EventId::try_new(&number.to_string()).unwrap(),
+            vec![b'x'; 200 + usize::try_from(number % 50).unwrap()],
+            Carried::mark_for_service(&Carried::bare(None).pack(), true),
+        ),
         lane: LaneKey {
             group: GroupIndex(0),
             user: UserId::try_new(&format!("user {user}")).unwrap(),
             credential,
         },
-        owner: context.owner(true),
         context: Arc::new(context),
-        json: Bytes::from(vec![b'x'; 200 + usize::try_from(number % 50).unwrap()]),
-        carried: Carried::mark_for_service(Carried::bare(None).pack(), true),
+        claimed: true,
         has_single: false,
         tags: [].into(),
         priority,
@@ -224,7 +226,7 @@ impl Pen {
     }
 
     fn key(&self, event: &Event) -> SeenKey {
-        let id = self.hasher.hash_one(event.id.as_str());
+        let id = self.hasher.hash_one(event.id());
         SeenKey((u128::from(id) << 64 | u128::from(event.content)).to_be_bytes())
     }
 }
@@ -232,8 +234,8 @@ impl Pen {
 /// Whose an event is.
 pub(super) fn asker(event: &Event) -> Asker {
     Asker {
-        principal: event.owner.principal,
-        realm: event.owner.realm,
+        principal: event.owner().principal,
+        realm: event.owner().realm,
         user: Some(event.lane.user.clone()),
         joins: false,
     }

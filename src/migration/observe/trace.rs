@@ -66,7 +66,7 @@ impl Trace {
     ) -> Option<Self> {
         let event = observed.event;
         let user = hash_of(&event.lane.user, hasher);
-        let id = hasher.hash_one(event.id.as_str());
+        let id = hasher.hash_one(event.id());
         let first_number = watched.places.len().saturating_sub(watched.numbers);
         let read = |(place, path): (usize, &Path)| {
             let raw = observed.view.at(&path.0)?;
@@ -89,9 +89,9 @@ impl Trace {
                 user: hidden(user)?,
                 credential: event.lane.credential,
             },
-            owner: event.owner,
+            owner: event.owner(),
             token_life: event.token_life,
-            bytes: event.json.len(),
+            bytes: event.json().len(),
             envelope: observed.envelope,
             priority: event.priority,
             has_single: event.has_single,
@@ -158,8 +158,11 @@ impl Entry for Arc<Trace> {
     fn expires(&self) -> Option<Instant> {
         self.at.checked_add(self.token_life?)
     }
-    fn id(&self) -> &EventId {
-        &self.id
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+    fn event_id(&self) -> EventId {
+        self.id.clone()
     }
     fn lane(&self) -> &LaneKey {
         &self.lane

@@ -27,8 +27,8 @@ impl EventKey {
     pub(super) fn of(event: &Event) -> Self {
         Self {
             lane: event.lane.clone(),
-            principal: event.owner.principal,
-            id: event.id.clone(),
+            principal: event.owner().principal,
+            id: event.texts.event_id(),
         }
     }
 }

@@ -11,7 +11,7 @@ pub(super) struct Account {
     /// Shares that are out.
     pub(super) shares: u32,
     /// Pending events by lane and the address that they came from.
-    lanes: Counts<(LaneHash, usize, Address)>,
+    lanes: Counts<(LaneHash, u32, Address)>,
     /// Pending events by user and group.
     users: Counts<UserHash>,
     sums: Counts<(Bound, Address)>,
@@ -41,7 +41,7 @@ impl Account {
         }
     }
 
-    const fn lane_of(address: Address, takes: Takes) -> Option<(LaneHash, usize, Address)> {
+    const fn lane_of(address: Address, takes: Takes) -> Option<(LaneHash, u32, Address)> {
         match takes {
             Takes::Event { shard, lane, .. } => Some((lane, shard, address)),
             Takes::Context { .. } | Takes::Listener | Takes::Call => None,

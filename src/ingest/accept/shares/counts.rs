@@ -8,9 +8,13 @@ const FEW: usize = 8;
 
 /// Sums by key; one that is zero isn't there.
 #[derive(Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "an account has three of them, and a table's own place would make each twice as large"
+)]
 pub(super) enum Counts<K> {
     Few(Vec<(K, u64)>),
-    Many(HashMap<K, u64>),
+    Many(Box<HashMap<K, u64>>),
 }
 
 impl<K> Default for Counts<K> {
@@ -33,7 +37,7 @@ impl<K: Copy + Eq + Hash> Counts<K> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, u64)> {
         let (few, many) = match self {
             Self::Few(sums) => (Some(sums), None),
-            Self::Many(sums) => (None, Some(sums)),
+            Self::Many(sums) => (None, Some(&**sums)),
         };
         few.into_iter()
             .flatten()
@@ -50,7 +54,8 @@ impl<K: Copy + Eq + Hash> Counts<K> {
                     sums.reserve_exact(1);
                     sums.push((key, amount));
                 } else {
-                    *self = Self::Many(sums.drain(..).chain([(key, amount)]).collect());
+                    let many = sums.drain(..).chain([(key, amount)]).collect();
+                    *self = Self::Many(Box::new(many));
                 }
             }
             Self::Many(sums) => *sums.entry(key).or_default() += amount,

@@ -51,20 +51,35 @@ const OF_ONE_PRINCIPAL: u64 = 512;
 /// Whom the calls of one client address are counted as: an IPv4 address, or the first 64 bits of an
 /// IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address(IpAddr);
+pub struct Address {
+    /// An IPv4 address fills the first half.
+    bytes: [u8; 8],
+    is_v4: bool,
+}
 
 impl Address {
     /// Of a client.
     #[must_use]
     pub fn of(client: IpAddr) -> Self {
-        Self(network_of(client))
+        let mut bytes = [0; 8];
+        let network = network_of(client);
+        let whole: &[u8] = match &network {
+            IpAddr::V4(address) => &address.octets(),
+            IpAddr::V6(address) => &address.octets(),
+        };
+        let pairs = bytes.iter_mut().zip(whole);
+        pairs.for_each(|(to, from)| *to = *from);
+        Self {
+            bytes,
+            is_v4: network.is_ipv4(),
+        }
     }
 
     /// Of the client whose call an event came from.
     #[must_use]
     pub fn of_event(event: &Event) -> Self {
-        let client = Carried::unpack(&event.carried).map(|carried| carried.client);
-        Self::of(client.unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
+        let caller = Carried::read_caller(event.carried());
+        Self::of(caller.map_or(Ipv4Addr::UNSPECIFIED.into(), |(_, client)| client))
     }
 }
 
@@ -87,7 +102,7 @@ enum Bound {
     /// Forwarded calls that wait for their place in the order.
     Calls,
     /// Lanes of one shard.
-    Lanes(usize),
+    Lanes(u32),
 }
 
 impl Bound {
@@ -96,7 +111,7 @@ impl Bound {
             Self::Bytes => 0,
             Self::Listeners => 1,
             Self::Calls => 2,
-            Self::Lanes(shard) => 3 + shard,
+            Self::Lanes(shard) => 3 + shard as usize,
         }
     }
 }
@@ -105,7 +120,7 @@ impl Bound {
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Shards of lanes.
-    pub shards: usize,
+    pub shards: u32,
     /// Lanes of one shard.
     pub lanes: u64,
     /// Bytes of pending events and of contexts.
@@ -136,7 +151,7 @@ pub enum Takes {
     /// A pending event: its bytes, and its lane while it has any.
     Event {
         /// The shard that its lane is in.
-        shard: usize,
+        shard: u32,
         /// Its lane.
         lane: LaneHash,
         /// Its user in its group.
@@ -221,7 +236,7 @@ impl Shares {
         let lane = LaneHash(self.hasher.hash_one((group, user, credential)));
         let user = UserHash(self.hasher.hash_one((group, user)));
         Takes::Event {
-            shard,
+            shard: u32::try_from(shard).unwrap_or(u32::MAX),
             lane,
             user,
             bytes: journal::size(event),

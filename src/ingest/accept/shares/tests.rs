@@ -25,7 +25,7 @@ fn holder(principal: u8, from: u8) -> Holder {
     }
 }
 
-const fn event(shard: usize, lane: u64, bytes: u64) -> Takes {
+const fn event(shard: u32, lane: u64, bytes: u64) -> Takes {
     Takes::Event {
         shard,
         lane: LaneHash(lane),
@@ -46,7 +46,7 @@ fn an_address_is_an_ipv4_address_or_a_site_of_ipv6_addresses() {
 #[test]
 fn strangers_have_half_of_a_bound_and_those_of_one_address_a_quarter_of_that() {
     let shares = shares();
-    let take = |who: u8, from: u8, shard: usize| {
+    let take = |who: u8, from: u8, shard: u32| {
         shares.take(holder(who, from), event(shard, 0, 1), || false)
     };
     // 32 lanes of a shard: 16 for strangers, 4 for an address.
@@ -230,7 +230,7 @@ enum Step {
 
 fn takes() -> impl Strategy<Value = Takes> {
     prop_oneof![
-        6 => (0..2usize, 0..3u64, 1..400u64).prop_map(|(shard, lane, bytes)| event(shard, lane, bytes)),
+        6 => (0..2u32, 0..3u64, 1..400u64).prop_map(|(shard, lane, bytes)| event(shard, lane, bytes)),
         2 => (1..400u64).prop_map(|bytes| Takes::Context { bytes }),
         1 => Just(Takes::Listener),
         1 => Just(Takes::Call),

@@ -1,11 +1,9 @@
 //! A batch's ids, looked up one after the other.
 
-use crate::event::EventId;
-
 /// The events' ids, which are distinct.
 #[derive(Debug)]
 pub(super) struct Ids<'i> {
-    ids: &'i [&'i EventId],
+    ids: &'i [&'i str],
     /// The one after the last one that was found.
     next: usize,
     /// Their places by their texts; made when one is not the next one.
@@ -14,7 +12,7 @@ pub(super) struct Ids<'i> {
 
 impl<'i> Ids<'i> {
     /// Of a batch, in its order.
-    pub(super) const fn of(ids: &'i [&'i EventId]) -> Self {
+    pub(super) const fn of(ids: &'i [&'i str]) -> Self {
         Self {
             ids,
             next: 0,
@@ -29,7 +27,7 @@ impl<'i> Ids<'i> {
     /// Its place in the batch.
     pub(super) fn find(&mut self, id: &str) -> Option<usize> {
         let found = match self.ids.get(self.next) {
-            Some(next) if next.as_str() == id => self.next,
+            Some(next) if *next == id => self.next,
             _ => self.search(id)?,
         };
         self.next = found + 1;
@@ -38,7 +36,7 @@ impl<'i> Ids<'i> {
 
     fn search(&mut self, id: &str) -> Option<usize> {
         let ids = self.ids;
-        let text = |place: &usize| ids.get(*place).map_or("", |id| id.as_str());
+        let text = |place: &usize| ids.get(*place).copied().unwrap_or_default();
         if self.sorted.is_empty() {
             self.sorted.extend(0..ids.len());
             self.sorted.sort_unstable_by_key(text);

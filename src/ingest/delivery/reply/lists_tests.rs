@@ -1,6 +1,5 @@
 use super::super::targets::LISTS;
 use super::*;
-use crate::event::EventId;
 use crate::ingest::lanes::window::Form;
 use crate::template::Path;
 use proptest::prelude::*;
@@ -40,7 +39,7 @@ fn gather<'a>(
 
 type Said = (Option<(Vec<Fate>, usize)>, Vec<Option<String>>);
 
-fn slowly(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, BrokenOff> {
+fn slowly(body: &str, ids: &[&str], reader: Reader<'_>) -> Result<Said, BrokenOff> {
     if body.starts_with(['{', '[']) && serde_json::from_str::<&RawValue>(body).is_err() {
         return Err(BrokenOff);
     }
@@ -52,12 +51,9 @@ fn slowly(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, Brok
     let fates = lists.map(|lists| {
         let fates: Vec<_> = ids
             .iter()
-            .map(|id| lists.get(id.as_str()).cloned().unwrap_or(Fate::Again))
+            .map(|id| lists.get(*id).cloned().unwrap_or(Fate::Again))
             .collect();
-        let known = ids
-            .iter()
-            .filter(|id| lists.contains_key(id.as_str()))
-            .count();
+        let known = ids.iter().filter(|id| lists.contains_key(**id)).count();
         (fates, lists.len() - known)
     });
     let object = json::Object::parse(body).unwrap_or_default();
@@ -70,7 +66,7 @@ fn slowly(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, Brok
     ))
 }
 
-fn together(body: &str, ids: &[&EventId], reader: Reader<'_>) -> Result<Said, BrokenOff> {
+fn together(body: &str, ids: &[&str], reader: Reader<'_>) -> Result<Said, BrokenOff> {
     let asked = Asked {
         ids: ids.to_vec(),
         form: Form::Batch,
@@ -114,8 +110,7 @@ fn all_places() -> Vec<Vec<Places>> {
 
 #[track_caller]
 fn agree(body: &str) {
-    let ids = ["a", "b", "7", "c\"d"].map(|id| EventId::try_new(id).unwrap());
-    let ids: Vec<_> = ids.iter().collect();
+    let ids = ["a", "b", "7", "c\"d"];
     let permanent = ["fatal".into()];
     for places in all_places() {
         let results = Results {
@@ -179,22 +174,15 @@ fn lists_read_together_say_of_odd_replies_what_a_look_for_each_says() {
 
 #[test]
 fn ids_are_found_in_any_order_and_an_unknown_one_is_counted_once() {
-    let ids: Vec<_> = (0..40)
-        .map(|number| EventId::try_new(&format!("event-{number}")).unwrap())
-        .collect();
-    let ids: Vec<_> = ids.iter().collect();
+    let ids: Vec<_> = (0..40).map(|number| format!("event-{number}")).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     let (results, permanent) = (Results::default(), []);
     let reader = Reader {
         results: &results,
         success: None,
         permanent: &permanent,
     };
-    let reversed: Vec<_> = ids
-        .iter()
-        .rev()
-        .map(|id| id.as_str())
-        .chain(["x", "y", "x"])
-        .collect();
+    let reversed: Vec<_> = ids.iter().rev().copied().chain(["x", "y", "x"]).collect();
     let body = serde_json::json!({ "accepted": reversed, "failed": ["x"] }).to_string();
     let (fates, unknown) = together(&body, &ids, reader).unwrap().0.unwrap();
     assert_eq!(

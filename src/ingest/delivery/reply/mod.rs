@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug)]
 pub struct Asked<'a> {
     /// The ids, in the order of the events.
-    pub ids: Vec<&'a EventId>,
+    pub ids: Vec<&'a str>,
     /// Batch or single call.
     pub form: Form,
 }
@@ -389,14 +389,14 @@ fn named_ids(asked: &Asked<'_>, body: &[u8], results: &Results) -> Vec<EventId> 
         .flatten()
         .filter_map(place_of)
         .collect();
-    let is_named =
-        |(place, id): &(usize, &&EventId)| places.contains(place) || named.contains(id.as_str());
+    let is_named = |(place, id): &(usize, &&str)| places.contains(place) || named.contains(**id);
     asked
         .ids
         .iter()
         .enumerate()
         .filter(is_named)
-        .map(|(_, id)| (*id).clone())
+        // Each of them is an event's.
+        .filter_map(|(_, id)| EventId::try_new(id).ok())
         .collect()
 }
 

@@ -41,9 +41,8 @@ fn reading_of(
         )
     });
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    let ids = ["a", "b", "c"].map(|id| EventId::try_new(id).unwrap());
-    let ids = ids
-        .iter()
+    let ids = ["a", "b", "c"]
+        .into_iter()
         .take(if form == Form::Single { 1 } else { 3 })
         .collect();
     let reader = Reader {

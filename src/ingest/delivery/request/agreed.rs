@@ -151,7 +151,7 @@ mod tests {
                 }
                 .pack()
             };
-        let others = |calls: &[bytes::Bytes]| {
+        let others = |calls: &[Vec<u8>]| {
             Beside::of(calls.iter().map(|packed| &**packed))
                 .unwrap()
                 .others
@@ -176,14 +176,13 @@ mod tests {
         }
         // What may go under a service's credential carries the same.
         assert_eq!(
-            others(&[Carried::mark_for_service(same("one"), true), same("one")]),
+            others(&[Carried::mark_for_service(&same("one"), true), same("one")]),
             0
         );
         // What an earlier version packed is read each.
-        let earlier = bytes::Bytes::from(
+        let earlier =
             postcard::to_allocvec(&(Vec::<(&str, Raw<'_>)>::new(), Option::<Legacy<'_>>::None))
-                .unwrap(),
-        );
+                .unwrap();
         assert_eq!(others(&[earlier.clone(), earlier.clone(), same("one")]), 2);
         assert_eq!(others(&[same("one"), earlier.clone(), earlier]), 2);
     }

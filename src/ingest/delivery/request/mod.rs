@@ -107,7 +107,7 @@ impl Assembler {
         };
         let place = |event: &Event| {
             (
-                event.owner.realm,
+                event.owner().realm,
                 event.context.https,
                 event.context.host.clone(),
             )
@@ -123,7 +123,7 @@ impl Assembler {
         let scope = || BatchScope::new(&self.identity, None, None, &id, now);
         let body = group
             .envelope
-            .wrap(events().map(|event| &*event.json), scope());
+            .wrap(events().map(|event| event.json()), scope());
         let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.append(credential.0.clone(), credential.1.clone());
         let request = batch_request(group, &id, body, headers, &scope());
@@ -152,9 +152,9 @@ impl Assembler {
         let events = batch.events.iter().map(|queued| queued.entry.event());
         let body = group
             .envelope
-            .wrap(events.clone().map(|event| &*event.json), scope());
+            .wrap(events.clone().map(|event| event.json()), scope());
         let (beside, selection) = (
-            Beside::of(events.map(|event| &*event.carried))?,
+            Beside::of(events.map(|event| event.carried()))?,
             &self.identity.settings().selection,
         );
         let mut headers = context_headers(context);
@@ -251,7 +251,7 @@ fn begin_trace(id: &str) -> Option<HeaderValue> {
 /// The single call as it came: target, body and header values; under the event's id, where it came
 /// without a key.
 fn single(event: &Event, context: &Context) -> Option<Outgoing> {
-    let carried = Carried::unpack(&event.carried)?;
+    let carried = Carried::unpack(event.carried())?;
     let call = carried.legacy?;
     let mut request = Request::new(Body::from(Bytes::copy_from_slice(call.body.0)));
     *request.method_mut() = call.method.parse().ok()?;
@@ -270,7 +270,7 @@ fn single(event: &Event, context: &Context) -> Option<Outgoing> {
         );
     }
     if !headers.contains_key(IDEMPOTENCY_KEY)
-        && let Ok(id) = HeaderValue::try_from(event.id.as_str())
+        && let Ok(id) = HeaderValue::try_from(event.id())
     {
         headers.insert(IDEMPOTENCY_KEY, id);
     }

@@ -18,17 +18,20 @@ impl Entry for Kept {
     fn expires(&self) -> Option<Instant> {
         (**self).since().checked_add(self.event().token_life?)
     }
-    fn id(&self) -> &EventId {
-        &self.event().id
+    fn id(&self) -> &str {
+        self.event().id()
+    }
+    fn event_id(&self) -> EventId {
+        self.event().texts.event_id()
     }
     fn lane(&self) -> &LaneKey {
         &self.event().lane
     }
     fn owner(&self) -> Owner {
-        self.event().owner
+        self.event().owner()
     }
     fn bytes(&self) -> usize {
-        self.event().json.len()
+        self.event().json().len()
     }
     fn priority(&self) -> bool {
         self.event().priority
@@ -40,17 +43,17 @@ impl Entry for Kept {
         self.event().subject
     }
     fn field(&self, path: &Path) -> Option<&[u8]> {
-        let text = std::str::from_utf8(&self.event().json).ok()?;
+        let text = std::str::from_utf8(self.event().json()).ok()?;
         Object::parse(text).ok()?.at(&path.0).map(str::as_bytes)
     }
     fn has_single(&self) -> bool {
         self.event().has_single
     }
     fn is_for_service(&self) -> bool {
-        Carried::is_for_service(&self.event().carried)
+        Carried::is_for_service(self.event().carried())
     }
     fn shown(&self) -> Bytes {
-        self.event().json.clone()
+        Bytes::copy_from_slice(self.event().json())
     }
     fn tags(&self) -> &[Tag] {
         &self.event().tags

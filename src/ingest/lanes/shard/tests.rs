@@ -2,7 +2,7 @@ use super::*;
 use crate::cache::tags::{Tags, Waiting};
 use crate::clock::Clock;
 use crate::event::{
-    Carried, Context, Event, EventId, Fingerprint, Keys, LaneKey, Outcome, Reason, Tag,
+    Carried, Context, Event, EventId, Fingerprint, Keys, LaneKey, Outcome, Reason, Tag, Texts,
 };
 use crate::identity::{Admit, Identity, IdentitySettings, Selection};
 use crate::ingest::accept::admit::Admitter;
@@ -24,7 +24,6 @@ use crate::peer::TrustedProxies;
 use crate::spans::{Origin, Spans};
 use crate::upstream::headers::HopSettings;
 use crate::upstream::{Http2Use, Upstream, UpstreamSettings};
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
@@ -88,16 +87,18 @@ fn event(number: u64, priority: bool) -> Event {
     let credential = Fingerprint(ADA.0);
     let context = Context::bare(Keys::of(credential));
     Event {
-        id: EventId::try_new(&number.to_string()).unwrap(),
+        texts: Texts::new(
+            &EventId::try_new(&number.to_string()).unwrap(),
+            "{}",
+            Carried::bare(None).pack(),
+        ),
         lane: LaneKey {
             group: HERE,
             user: UserId::try_new("ada").unwrap(),
             credential,
         },
-        owner: context.owner(true),
         context: Arc::new(context),
-        json: Bytes::from_static(b"{}"),
-        carried: Carried::bare(None).pack(),
+        claimed: true,
         has_single: false,
         tags: [].into(),
         priority,
@@ -572,7 +573,7 @@ async fn events_that_settle_together_leave_tags_ids_and_the_ledger_as_each_alone
     }
     let (table, mine) = (
         &scene.admitter.tags,
-        Waiting::of(&events[0].owner, &events[0].lane.user),
+        Waiting::of(&events[0].owner(), &events[0].lane.user),
     );
     let rest = settled.split_off(39);
     Admitted::settle_all(settled);
@@ -616,6 +617,6 @@ fn a_pending_event_takes_few_bytes_beside_its_text() {
     );
     // Nothing without the feature `otlp`, a pointer with it.
     let origin = size_of::<Origin>();
-    assert!(sizes.0 <= 464 + origin && origin <= 8);
+    assert!(sizes.0 <= 320 + origin && origin <= 8);
     assert!(sizes.1 <= 40 && sizes.2 <= 160);
 }

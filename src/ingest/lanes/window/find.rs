@@ -3,7 +3,7 @@
 use super::phase::Phase;
 use super::trail::{Trace, held};
 use super::{Entry, Lane, LaneId, Lanes, Queued};
-use crate::event::{EventId, LaneKey, Owner};
+use crate::event::{LaneKey, Owner};
 use std::ops::Range;
 use tokio::time::Instant;
 
@@ -58,7 +58,7 @@ pub struct Found<'a, E> {
     /// What it waits for.
     pub wait: Wait,
     /// The newer event that goes in its place.
-    pub covered_by: Option<&'a EventId>,
+    pub covered_by: Option<&'a str>,
     /// Its window and its attempts.
     pub trace: Trace,
 }
@@ -92,7 +92,7 @@ impl<E: Entry> Lanes<E> {
             }
             for (queued, is_open) in held(lane) {
                 for (one, covered_by) in with_covered(queued) {
-                    if shown < most && one.entry.id().as_str() == id {
+                    if shown < most && one.entry.id() == id {
                         shown += 1;
                         see(Found {
                             entry: &one.entry,
@@ -116,9 +116,7 @@ impl<E: Entry> Lanes<E> {
     }
 }
 
-fn with_covered<E: Entry>(
-    queued: &Queued<E>,
-) -> impl Iterator<Item = (&Queued<E>, Option<&EventId>)> {
+fn with_covered<E: Entry>(queued: &Queued<E>) -> impl Iterator<Item = (&Queued<E>, Option<&str>)> {
     let by = Some(queued.entry.id());
     let older = queued.covers.iter().flat_map(|covers| covers.events());
     std::iter::once((queued, None)).chain(older.map(move |older| (older, by)))

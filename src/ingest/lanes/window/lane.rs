@@ -47,7 +47,7 @@ pub(super) struct Lane<E> {
     /// A success of its principal in another group lets it try again, though a refusal holds it.
     pub(super) may_try_once: bool,
     /// What is on its way shows of itself, where somebody may look.
-    pub(super) flying: Vec<Shown>,
+    pub(super) flying: Box<[Shown]>,
     /// An event of it covers others: the first in the queue need not be the oldest.
     has_covers: bool,
 }
@@ -77,7 +77,7 @@ impl<E: Entry> Lane<E> {
             was_refused: false,
             awaited: 0,
             may_try_once: true,
-            flying: Vec::new(),
+            flying: Box::default(),
             has_covers: false,
         }
     }

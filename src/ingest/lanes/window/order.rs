@@ -276,6 +276,7 @@ fn older(fronts: &[(u64, LaneId)], seq: u64) -> impl Iterator<Item = LaneId> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Lane;
     use super::super::claims::Claim;
     use super::*;
 
@@ -286,5 +287,6 @@ mod tests {
             (size_of::<Domain>(), size_of::<Claim>(), size_of::<Seat>()),
             (104, 72, 16)
         );
+        assert!(size_of::<Lane<Box<()>>>() <= 320);
     }
 }

@@ -127,21 +127,19 @@ impl<E: Entry> Queued<E> {
 
     /// It and what it covers, each with its outcome.
     pub(super) fn outcomes(self, outcome: Outcome) -> impl Iterator<Item = (E, Outcome, u32)> {
-        let by = match &outcome {
-            Outcome::Superseded { by } => by.clone(),
-            _ => self.entry.id().clone(),
-        };
-        let needless = self
-            .covers
-            .map(|covers| covers.events)
-            .unwrap_or_default()
-            .into_iter();
-        let needless = needless.map(move |queued| {
-            (
-                queued.entry,
-                Outcome::Superseded { by: by.clone() },
-                queued.failed,
-            )
+        let needless = self.covers.map(|covers| {
+            let by = match &outcome {
+                Outcome::Superseded { by } => by.clone(),
+                _ => self.entry.event_id(),
+            };
+            (by, covers.events)
+        });
+        let needless = needless.into_iter().flat_map(|(by, events)| {
+            let superseded = move |queued: Self| {
+                let by = by.clone();
+                (queued.entry, Outcome::Superseded { by }, queued.failed)
+            };
+            events.into_iter().map(superseded)
         });
         needless.chain(std::iter::once((self.entry, outcome, self.failed)))
     }

@@ -20,7 +20,9 @@ pub trait Entry {
         None
     }
     /// The event's id.
-    fn id(&self) -> &EventId;
+    fn id(&self) -> &str;
+    /// The same, to be kept beside it.
+    fn event_id(&self) -> EventId;
     /// Where it queues.
     fn lane(&self) -> &LaneKey;
     /// Whose it is.

@@ -48,8 +48,11 @@ impl Entry for Model {
     fn seq(&self) -> u64 {
         self.seq
     }
-    fn id(&self) -> &EventId {
-        &self.id
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+    fn event_id(&self) -> EventId {
+        self.id.clone()
     }
     fn lane(&self) -> &LaneKey {
         &self.lane
@@ -913,7 +916,7 @@ impl World {
         let owner = batch.events[0].entry.owner;
         let sibling = |event: &&Model| {
             let lane = &event.lane;
-            lane.group != batch.key.group && lane.user == batch.key.user && event.owner == owner
+            lane.group != batch.key.group && lane.user == batch.key.user && event.owner() == owner
         };
         let open = self
             .all

@@ -54,7 +54,7 @@ impl<E: Entry> Lanes<E> {
             return;
         };
         lane.set_phase(Phase::Idle);
-        lane.flying.clear();
+        lane.flying = Box::default();
         lane.in_flight = 0;
         lane.was_deferred = matches!(verdict, Verdict::Deferred { .. });
         lane.status = batch.status.or(lane.status);
@@ -208,7 +208,7 @@ impl<E: Entry> Lanes<E> {
         if batch.events.len() == 1 {
             return self.refused_alone(rules, batch, Reason::Refused);
         }
-        let is_named = |queued: &Queued<E>| named.contains(queued.entry.id());
+        let is_named = |queued: &Queued<E>| named.iter().any(|id| id.as_str() == queued.entry.id());
         if !batch.events.iter().any(is_named) {
             return self.halve(batch);
         }

@@ -83,13 +83,13 @@ impl DeadLetter {
     #[must_use]
     pub fn show(&self) -> Shown {
         let event = &self.event;
-        let json = std::str::from_utf8(&event.json)
+        let json = std::str::from_utf8(event.json())
             .unwrap_or("null")
             .to_owned();
-        let legacy = Carried::unpack(&event.carried).and_then(|carried| carried.legacy);
+        let legacy = Carried::unpack(event.carried()).and_then(|carried| carried.legacy);
         Shown {
             key: self.key,
-            id: event.id.as_str().to_owned(),
+            id: event.id().to_owned(),
             group: self.group.to_string(),
             route: legacy.map(|call| call.path.split('?').next().unwrap_or_default().to_owned()),
             user: keys::shown_user(event).into_owned(),

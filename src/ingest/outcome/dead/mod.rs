@@ -71,7 +71,7 @@ impl DeadLetters {
     /// One more; what goes for want of room comes back.
     pub(in crate::ingest) fn bury(&self, letter: DeadLetter) -> Gone {
         let is_good = |principal| self.reputation.is_good_anywhere(principal);
-        let is_strangers = !is_good(letter.event.owner.principal);
+        let is_strangers = !is_good(letter.event.owner().principal);
         let (address, weight) = (
             is_strangers.then(|| Address::of_event(&letter.event)),
             self.weight(&letter),
@@ -163,7 +163,7 @@ impl DeadLetters {
         let pile = self.pile.lock();
         let letters = pile.letters.values().map(|kept| &kept.letter);
         letters
-            .filter(|letter| letter.event.id.as_str() == id)
+            .filter(|letter| letter.event.id() == id)
             .take(most)
             .cloned()
             .collect()

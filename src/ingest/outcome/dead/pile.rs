@@ -126,7 +126,7 @@ impl Pile {
             let principal = self
                 .letters
                 .get(&key)
-                .map(|kept| kept.letter.event.owner.principal);
+                .map(|kept| kept.letter.event.owner().principal);
             if !principal.is_some_and(&is_good) {
                 return Some(key);
             }

@@ -24,7 +24,7 @@ impl<'a> Name<'a> {
     fn is_of(self, letter: &DeadLetter) -> bool {
         match self {
             Self::Key(key) => letter.key == key,
-            Self::Id(id) => letter.event.id.as_str() == id,
+            Self::Id(id) => letter.event.id() == id,
         }
     }
 }

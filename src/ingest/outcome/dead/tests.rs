@@ -1,9 +1,8 @@
 use super::*;
 use crate::event::{
-    Carried, Context, Event, EventId, GroupIndex, Keys, LaneKey, Principal, UserId,
+    Carried, Context, Event, EventId, GroupIndex, Keys, LaneKey, Principal, Texts, UserId,
 };
 use crate::ingest::accept::shares::{Bounds, Shares};
-use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -35,21 +34,23 @@ fn address(number: u8) -> IpAddr {
 fn letter(key: u64, principal: u8, from: u8, bytes: usize) -> DeadLetter {
     let credential = Fingerprint([principal; 16]);
     let context = Context::bare(Keys::of(credential));
+    let carried = Carried {
+        client: address(from),
+        ..Carried::bare(None)
+    };
     let event = Event {
-        id: EventId::try_new(&key.to_string()).unwrap(),
+        texts: Texts::new(
+            &EventId::try_new(&key.to_string()).unwrap(),
+            vec![b' '; bytes],
+            carried.pack(),
+        ),
         lane: LaneKey {
             group: GroupIndex(0),
             user: UserId::try_new("u").unwrap(),
             credential,
         },
-        owner: context.owner(false),
         context: Arc::new(context),
-        json: Bytes::from(vec![b' '; bytes]),
-        carried: Carried {
-            client: address(from),
-            ..Carried::bare(None)
-        }
-        .pack(),
+        claimed: false,
         has_single: false,
         tags: [].into(),
         priority: false,
@@ -174,10 +175,10 @@ fn digits_name_a_key_and_never_an_id_that_a_client_chose() {
     let dead = DeadLetters::new(16, PLENTY, reputation());
     let named = |key, id: &str| {
         let letter = letter(key, 1, 1, 10);
-        let id = EventId::try_new(id).unwrap();
+        let (id, event) = (EventId::try_new(id).unwrap(), &letter.event);
         DeadLetter {
             event: Event {
-                id,
+                texts: Texts::new(&id, event.json(), event.carried()),
                 ..letter.event.clone()
             },
             ..letter

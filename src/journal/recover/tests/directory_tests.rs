@@ -421,7 +421,7 @@ proptest! {
         let look = || {
             let opened = open(&settings(directory.path())).unwrap();
             let mut found = Vec::new();
-            let see = |stored: Stored| found.push((stored.seq, number_of(&stored.event), stored.event.json.clone()));
+            let see = |stored: Stored| found.push((stored.seq, number_of(&stored.event), stored.event.json().to_vec()));
             opened.each_event(&["progress".into()], see);
             found
         };
@@ -429,7 +429,8 @@ proptest! {
         prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, each once");
         for (_, number, json) in &found {
             prop_assert!((1..=4).contains(number));
-            prop_assert_eq!(json, &event(*number, (number % 3) as u8).json);
+            let wanted = event(*number, (number % 3) as u8);
+            prop_assert_eq!(json, wanted.json());
         }
         prop_assert_eq!(look(), found, "what a start has found, the next one finds");
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Outcome, Principal,
-    Reason, Subject, Succession, Tag, UserId,
+    Reason, Subject, Succession, Tag, Texts, UserId,
 };
 use crate::journal::commit::leader::lead_if_free;
 use crate::journal::commit::queue::Settle;
@@ -62,20 +62,22 @@ fn event(number: u64, who: u8) -> Event {
         format!("token-{who}").parse().unwrap(),
     )];
     Event {
-        id: EventId::try_new(&format!("e{number}")).unwrap(),
+        texts: Texts::new(
+            &EventId::try_new(&format!("e{number}")).unwrap(),
+            format!("{{\"n\":{number}}}"),
+            Carried::mark_for_service(&Carried::bare(None).pack(), who > 0),
+        ),
         lane: LaneKey {
             group: GroupIndex(0),
             user: UserId::try_new(&format!("u{who}")).unwrap(),
             credential: fingerprint,
         },
-        owner: Context::bare(Keys::of(fingerprint)).owner(false),
         context: Arc::new(Context {
             headers,
             ..Context::bare(Keys::of(fingerprint))
         }),
         content: 0,
-        json: format!("{{\"n\":{number}}}").into(),
-        carried: Carried::mark_for_service(Carried::bare(None).pack(), who > 0),
+        claimed: false,
         has_single: false,
         tags: [Tag(3)].into(),
         priority: number.is_multiple_of(5),
@@ -385,7 +387,7 @@ impl World {
             .draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let succession = succession(number);
-        let id = event.id.as_str().to_owned();
+        let id = event.id().to_owned();
         self.ever.insert(id.clone());
         let append = Append {
             shard: 0,
@@ -413,10 +415,7 @@ impl World {
                     .tail
                     .try_recv()
                     .expect("it is in the tail before it is answered for");
-                assert_eq!(
-                    (journaled.seq, journaled.event().id.as_str()),
-                    (seq, id.as_str())
-                );
+                assert_eq!((journaled.seq, journaled.event().id()), (seq, id.as_str()));
                 self.pending.push((
                     seq,
                     id.clone(),
@@ -581,23 +580,17 @@ impl World {
             if !stored.has_credential {
                 self.orphans.insert(stored.seq);
             }
-            let number: u64 = stored
-                .event
-                .id
-                .as_str()
-                .trim_start_matches('e')
-                .parse()
-                .unwrap();
+            let number: u64 = stored.event.id().trim_start_matches('e').parse().unwrap();
             let wanted = event(number, (number % 3) as u8);
             assert_eq!(
                 (
-                    &stored.event.json,
+                    stored.event.json(),
                     stored.event.token_life,
                     stored.event.subject,
                     stored.seen
                 ),
                 (
-                    &wanted.json,
+                    wanted.json(),
                     wanted.token_life,
                     wanted.subject,
                     seen(number)
@@ -607,7 +600,7 @@ impl World {
             let credential = stored.event.lane.credential;
             self.pending.push((
                 stored.seq,
-                stored.event.id.as_str().to_owned(),
+                stored.event.id().to_owned(),
                 credential,
                 stored.size,
             ));
@@ -695,7 +688,7 @@ impl World {
 }
 
 fn number_of(event: &Event) -> u64 {
-    event.id.as_str().trim_start_matches('e').parse().unwrap()
+    event.id().trim_start_matches('e').parse().unwrap()
 }
 
 /// So many cases, or as many as `TIDEGATE_JOURNAL_CASES` says.

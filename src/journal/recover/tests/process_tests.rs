@@ -159,7 +159,7 @@ async fn a_start_on_a_full_disk_brings_back_what_is_there_and_refuses_until_ther
     let opened = look_through(&disk);
     let mut ids = Vec::new();
     opened.each_event(&["progress".into()], |stored| {
-        ids.push(stored.event.id.as_str().to_owned())
+        ids.push(stored.event.id().to_owned())
     });
     assert_eq!((ids, opened.sums().accepted), (vec!["e3".to_owned()], 1));
 }
@@ -193,7 +193,7 @@ async fn a_failed_write_is_over_when_the_disk_is_well_again_and_nothing_that_was
         let opened = look_through(&disk);
         let mut ids = Vec::new();
         opened.each_event(&["progress".into()], |stored| {
-            ids.push(stored.event.id.as_str().to_owned())
+            ids.push(stored.event.id().to_owned())
         });
         assert_eq!((ids, opened.sums().accepted), (vec!["e3".to_owned()], 1));
     }
