@@ -73,26 +73,36 @@ pub fn iso(time: SystemTime) -> String {
         return String::new();
     };
     let at = jiff::tz::Offset::UTC.to_datetime(stamp);
-    let mut out = String::with_capacity(24);
-    let parts = [
-        (i32::from(at.year()), 1_000, '-'),
-        (i32::from(at.month()), 10, '-'),
-        (i32::from(at.day()), 10, 'T'),
-        (i32::from(at.hour()), 10, ':'),
-        (i32::from(at.minute()), 10, ':'),
-        (i32::from(at.second()), 10, '.'),
-        (i32::from(at.millisecond()), 100, 'Z'),
+    let parts = [at.year(), at.month().into(), at.day().into()];
+    let [year, month, day] = parts.map(i32::from);
+    let [hour, minute, second] = [at.hour(), at.minute(), at.second()].map(i32::from);
+    let milli = i32::from(at.millisecond());
+    // The last digit of a number that is no larger than a year.
+    let digit = |number: i32| {
+        let [last, ..] = (number % 10).to_le_bytes();
+        b'0' + last
+    };
+    let two = |number: i32| [digit(number / 10), digit(number)];
+    let ([century, years], [month, day]) = ([year / 100, year].map(two), [month, day].map(two));
+    let [hour, minute, second] = [hour, minute, second].map(two);
+    let [hundred, ten, one] = [milli / 100, milli / 10, milli].map(digit);
+    let parts: [&[u8]; 14] = [
+        &century,
+        &years,
+        b"-",
+        &month,
+        b"-",
+        &day,
+        b"T",
+        &hour,
+        b":",
+        &minute,
+        b":",
+        &second,
+        &[b'.', hundred],
+        &[ten, one, b'Z'],
     ];
-    for (value, highest, after) in parts {
-        let mut place = highest;
-        while place > 0 {
-            let digit = u32::try_from(value / place % 10).unwrap_or(0);
-            out.push(char::from_digit(digit, 10).unwrap_or('0'));
-            place /= 10;
-        }
-        out.push(after);
-    }
-    out
+    String::from_utf8(parts.concat()).unwrap_or_default()
 }
 
 #[cfg(test)]

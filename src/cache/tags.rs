@@ -49,7 +49,7 @@ impl Waiting {
     }
 
     fn user(realm: Realm, user: &UserId) -> u64 {
-        Tag::new(user.as_str()).0 ^ realm.0.rotate_left(32)
+        user.keyed() ^ realm.0.rotate_left(32)
     }
 }
 

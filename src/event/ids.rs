@@ -1,6 +1,11 @@
 //! The names of events and users, checked, and the places of groups and reads in the configuration.
 
-use std::sync::Arc;
+use std::fmt;
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
+
+/// Keys the hashes of users' names, anew in every process.
+static NAMES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Longest accepted event id, in bytes.
 pub const MAX_ID_BYTES: usize = 256;
@@ -51,20 +56,55 @@ impl EventId {
     }
 }
 
-/// The user an event belongs to: 1 to 256 bytes, no control characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UserId(Arc<str>);
+/// The user an event belongs to: 1 to 256 bytes, no control characters. Its name is hashed once, for
+/// all the tables that go by it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserId {
+    hash: u64,
+    text: Arc<str>,
+}
 
 impl UserId {
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        checked(text).map(Self)
+        let (text, hash) = (checked(text)?, NAMES.hash_one(text));
+        Ok(Self { hash, text })
     }
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// A hash of the name, keyed anew in every process: nobody can choose names that meet in it.
+    #[must_use]
+    pub const fn keyed(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl Hash for UserId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl PartialOrd for UserId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for UserId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UserId").field(&self.text).finish()
     }
 }
 
