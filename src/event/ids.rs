@@ -33,7 +33,12 @@ fn checked(text: &str) -> Result<Arc<str>, IdError> {
     if text.len() > MAX_ID_BYTES {
         return Err(IdError::TooLong(text.len()));
     }
-    if text.chars().any(char::is_control) {
+    let has_controls = if text.is_ascii() {
+        text.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        text.chars().any(char::is_control)
+    };
+    if has_controls {
         return Err(IdError::Control);
     }
     Ok(text.into())

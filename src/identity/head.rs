@@ -12,11 +12,11 @@ use super::keys::CallerKeys;
 use super::token::Token;
 use super::{Kind, NotAnswerable};
 use crate::event::{Tag, UserId};
+use crate::keyed::TextHash;
 use crate::peer::Peer;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -233,26 +233,43 @@ struct Slot {
 pub(super) struct Heads {
     // Plain locks: held to clone or to replace a pointer.
     slots: Box<[Mutex<Slot>]>,
-    hasher: RandomState,
+    hasher: TextHash,
 }
 
 impl Heads {
     pub(super) fn new() -> Self {
         Self {
             slots: (0..PLACES).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: TextHash::new(),
         }
     }
 
     pub(super) fn find_place(&self, parts: &Parts, peer: &Peer) -> Place {
         let value = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
         let (authorization, cookie) = (value(header::AUTHORIZATION), value(header::COOKIE));
-        let hash = self.hasher.hash_one((
-            authorization,
-            cookie,
-            peer.client,
-            super::is_unsafe(&parts.method),
-        ));
+        let (four, sixteen);
+        let client = match peer.client {
+            IpAddr::V4(address) => {
+                four = address.octets();
+                four.as_slice()
+            }
+            IpAddr::V6(address) => {
+                sixteen = address.octets();
+                &sixteen
+            }
+        };
+        let kind: &[u8] = if super::is_unsafe(&parts.method) {
+            b"write"
+        } else {
+            b""
+        };
+        let texts = [
+            authorization.unwrap_or_default(),
+            cookie.unwrap_or_default(),
+            client,
+            kind,
+        ];
+        let hash = self.hasher.hash(texts);
         Place {
             slot: usize::try_from(hash % PLACES).unwrap_or(0),
             hash,

@@ -87,6 +87,12 @@ impl Buckets {
         }
     }
 
+    /// Whether tokens are counted at all.
+    #[must_use]
+    pub fn are_limited(&self) -> bool {
+        self.good.filling.is_some()
+    }
+
     /// One token.
     ///
     /// # Errors
