@@ -73,36 +73,22 @@ pub fn iso(time: SystemTime) -> String {
         return String::new();
     };
     let at = jiff::tz::Offset::UTC.to_datetime(stamp);
-    let parts = [at.year(), at.month().into(), at.day().into()];
-    let [year, month, day] = parts.map(i32::from);
-    let [hour, minute, second] = [at.hour(), at.minute(), at.second()].map(i32::from);
-    let milli = i32::from(at.millisecond());
-    // The last digit of a number that is no larger than a year.
+    // The last digit of a number, which is no larger than a year.
     let digit = |number: i32| {
         let [last, ..] = (number % 10).to_le_bytes();
         b'0' + last
     };
-    let two = |number: i32| [digit(number / 10), digit(number)];
-    let ([century, years], [month, day]) = ([year / 100, year].map(two), [month, day].map(two));
-    let [hour, minute, second] = [hour, minute, second].map(two);
-    let [hundred, ten, one] = [milli / 100, milli / 10, milli].map(digit);
-    let parts: [&[u8]; 14] = [
-        &century,
-        &years,
-        b"-",
-        &month,
-        b"-",
-        &day,
-        b"T",
-        &hour,
-        b":",
-        &minute,
-        b":",
-        &second,
-        &[b'.', hundred],
-        &[ten, one, b'Z'],
+    let two = |number: i8| [digit(i32::from(number) / 10), digit(number.into())];
+    let (year, milli) = (i32::from(at.year()), i32::from(at.millisecond()));
+    let [[o1, o2], [d1, d2]] = [at.month(), at.day()].map(two);
+    let [[h1, h2], [m1, m2], [s1, s2]] = [at.hour(), at.minute(), at.second()].map(two);
+    let [y1, y2, y3, y4] = [year / 1_000, year / 100, year / 10, year].map(digit);
+    let [t1, t2, t3] = [milli / 100, milli / 10, milli].map(digit);
+    let text = [
+        y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'.',
+        t1, t2, t3, b'Z',
     ];
-    String::from_utf8(parts.concat()).unwrap_or_default()
+    String::from_utf8(text.to_vec()).unwrap_or_default()
 }
 
 #[cfg(test)]

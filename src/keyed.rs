@@ -77,8 +77,9 @@ impl TextHash {
     }
 }
 
-/// A product, its halves on one another.
-fn folded(one: u64, other: u64) -> u64 {
+/// One hash of two: their product, its halves on one another.
+#[must_use]
+pub fn folded(one: u64, other: u64) -> u64 {
     let (low, high) = halves(u128::from(one) * u128::from(other));
     low ^ high
 }

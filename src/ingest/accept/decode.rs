@@ -323,7 +323,7 @@ impl<'a> Decoder<'a> {
     fn find_tags(self, scope: &Scope<'_, '_>, principal: Principal) -> Arc<[Tag]> {
         // A tag that can't be rendered for this event concerns nothing that this event could
         // change.
-        let (caller, mut name) = (scope.call.caller, String::new());
+        let (caller, mut name) = (scope.call.caller, String::with_capacity(64));
         let named = self.group.invalidates.iter().filter_map(move |tag| {
             name.clear();
             tag.render_into(scope, &mut name)?;

@@ -29,7 +29,7 @@ impl<'a> Writer<'a> {
     pub(super) fn new(group: &'a Group, strict: bool, bytes: usize) -> Self {
         Self {
             group,
-            draft: Draft::with_capacity(bytes + 128),
+            draft: Draft::with_capacity(bytes + 256),
             still: SipHasher13::new(),
             strict,
         }
