@@ -26,6 +26,8 @@ const PLACES: u64 = 4_096;
 /// Largest head that is remembered, bytes of its values.
 const MAX_REMEMBERED: usize = 4 << 10;
 
+/// Most cookies of a head that is remembered: where each lies is remembered too.
+const MAX_COOKIES: usize = 64;
 /// Tags that are remembered with a head, of each kind.
 const TAGS: usize = 4;
 /// Longest name of such a tag, bytes.
@@ -150,7 +152,10 @@ impl Remembered {
     ) -> Option<Self> {
         let headers = &parts.headers;
         let bytes: usize = headers.values().map(HeaderValue::len).sum();
-        if bytes > MAX_REMEMBERED {
+        let cookies = headers.get_all(header::COOKIE).iter();
+        let marks = cookies.flat_map(HeaderValue::as_bytes);
+        let cookies = marks.filter(|byte| **byte == b';').count() + 1;
+        if bytes > MAX_REMEMBERED || cookies > MAX_COOKIES {
             return None;
         }
         let mut values = Vec::with_capacity(bytes);

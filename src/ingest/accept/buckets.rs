@@ -16,8 +16,8 @@ const SHARDS: usize = 64;
 /// nothing speaks for can use any number of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Payer {
-    /// A user, by the keyed hash of its name, under whichever of its principals: the name is a claim of
-    /// each of them, and each is known to be good where it matters.
+    /// A user, by the keyed hash of its name, under whichever of its principals: the name is a claim
+    /// of each of them, and each is known to be good where it matters.
     User(Realm, u64),
     /// A name under one principal that is known to be good and does not claim it.
     Name(Principal, u64),
