@@ -26,7 +26,10 @@ pub enum IdError {
     Control,
 }
 
-fn checked(text: &str) -> Result<Arc<str>, IdError> {
+/// Where a user's name begins, behind its hash.
+const HASH_BYTES: usize = 8;
+
+fn checked(text: &str) -> Result<&str, IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -41,7 +44,7 @@ fn checked(text: &str) -> Result<Arc<str>, IdError> {
     if has_controls {
         return Err(IdError::Control);
     }
-    Ok(text.into())
+    Ok(text)
 }
 
 /// The identifier of an event, unique for its user: 1 to 256 bytes, no control characters.
@@ -52,7 +55,7 @@ impl EventId {
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        checked(text).map(Self)
+        checked(text).map(|text| Self(text.into()))
     }
     /// The id as text.
     #[must_use]
@@ -62,36 +65,42 @@ impl EventId {
 }
 
 /// The user an event belongs to: 1 to 256 bytes, no control characters. Its name is hashed once, for
-/// all the tables that go by it.
+/// all the tables that go by it: a hash of seven bits to a byte stands before it, so that a pending
+/// event takes no more room for it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct UserId {
-    hash: u64,
-    text: Arc<str>,
-}
+pub struct UserId(Arc<str>);
 
 impl UserId {
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        let (text, hash) = (checked(text)?, NAMES.hash_one(text));
-        Ok(Self { hash, text })
+        let text = checked(text)?;
+        let hash: [u8; HASH_BYTES] = NAMES.hash_one(text).to_le_bytes();
+        let mut whole = String::with_capacity(HASH_BYTES + text.len());
+        whole.extend(hash.map(|byte| char::from(byte & 0x7f)));
+        whole.push_str(text);
+        Ok(Self(whole.into()))
     }
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.0.get(HASH_BYTES..).unwrap_or_default()
     }
 
     /// A hash of the name, keyed anew in every process: nobody can choose names that meet in it.
     #[must_use]
-    pub const fn keyed(&self) -> u64 {
-        self.hash
+    pub fn keyed(&self) -> u64 {
+        let hash = self.0.as_bytes().first_chunk().copied();
+        let hash = u128::from(u64::from_le_bytes(hash.unwrap_or_default()));
+        // Into all bits.
+        let product = hash * 0x9e37_79b9_7f4a_7c15;
+        u64::try_from((product ^ product >> 64) & u128::from(u64::MAX)).unwrap_or(0)
     }
 }
 
 impl Hash for UserId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        state.write_u64(self.keyed());
     }
 }
 
@@ -103,13 +112,13 @@ impl PartialOrd for UserId {
 
 impl Ord for UserId {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.text.cmp(&other.text)
+        self.as_str().cmp(other.as_str())
     }
 }
 
 impl fmt::Debug for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("UserId").field(&self.text).finish()
+        f.debug_tuple("UserId").field(&self.as_str()).finish()
     }
 }
 
