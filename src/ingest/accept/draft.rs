@@ -201,9 +201,7 @@ impl<'a> Draft<'a> {
             self.json.push('{');
         }
         self.json.push('}');
-        (
-            self.json.into_boxed_str().into_boxed_bytes().into(),
-            self.members,
-        )
+        // Copied: an allocator may leave what is made smaller in as large a place as it was.
+        (Bytes::copy_from_slice(self.json.as_bytes()), self.members)
     }
 }
