@@ -73,26 +73,22 @@ pub fn iso(time: SystemTime) -> String {
         return String::new();
     };
     let at = jiff::tz::Offset::UTC.to_datetime(stamp);
-    let mut out = String::with_capacity(24);
-    let parts = [
-        (i32::from(at.year()), 1_000, '-'),
-        (i32::from(at.month()), 10, '-'),
-        (i32::from(at.day()), 10, 'T'),
-        (i32::from(at.hour()), 10, ':'),
-        (i32::from(at.minute()), 10, ':'),
-        (i32::from(at.second()), 10, '.'),
-        (i32::from(at.millisecond()), 100, 'Z'),
+    // The last digit of a number, which is no larger than a year.
+    let digit = |number: i32| {
+        let [last, ..] = (number % 10).to_le_bytes();
+        b'0' + last
+    };
+    let two = |number: i8| [digit(i32::from(number) / 10), digit(number.into())];
+    let (year, milli) = (i32::from(at.year()), i32::from(at.millisecond()));
+    let [[o1, o2], [d1, d2]] = [at.month(), at.day()].map(two);
+    let [[h1, h2], [m1, m2], [s1, s2]] = [at.hour(), at.minute(), at.second()].map(two);
+    let [y1, y2, y3, y4] = [year / 1_000, year / 100, year / 10, year].map(digit);
+    let [t1, t2, t3] = [milli / 100, milli / 10, milli].map(digit);
+    let text = [
+        y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'.',
+        t1, t2, t3, b'Z',
     ];
-    for (value, highest, after) in parts {
-        let mut place = highest;
-        while place > 0 {
-            let digit = u32::try_from(value / place % 10).unwrap_or(0);
-            out.push(char::from_digit(digit, 10).unwrap_or('0'));
-            place /= 10;
-        }
-        out.push(after);
-    }
-    out
+    String::from_utf8(text.to_vec()).unwrap_or_default()
 }
 
 #[cfg(test)]

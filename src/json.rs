@@ -129,9 +129,7 @@ impl OwnedObject {
     /// The raw value of a field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let is_it = |quoted: &Range<u32>| {
-            scan::unquoted(self.part(quoted)).is_some_and(|found| found == name)
-        };
+        let is_it = |quoted: &Range<u32>| scan::is_name(self.part(quoted), name);
         self.places
             .iter()
             .rev()

@@ -10,7 +10,8 @@
 //! until settlement also a pending count.
 
 use crate::event::{Owner, Principal, Realm, Tag, UserId};
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use crate::keyed::folded;
+use std::hash::{BuildHasher as _, RandomState};
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -50,7 +51,7 @@ impl Waiting {
     }
 
     fn user(realm: Realm, user: &UserId) -> NonZeroU64 {
-        let number = Tag::new(user.as_str()).0 ^ realm.0.rotate_left(32);
+        let number = user.keyed() ^ realm.0.rotate_left(32);
         NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN)
     }
 }
@@ -85,32 +86,32 @@ impl Tags {
         }
     }
 
-    /// The place of a tag, or of a tag and whose event it is.
-    fn place(&self, of: impl Hash) -> usize {
-        usize::try_from(self.key.hash_one(of) % SLOTS as u64).unwrap_or(0)
+    fn hash(&self, tag: &Tag) -> u64 {
+        self.key.hash_one(tag.0)
     }
 
     fn slot(&self, tag: &Tag) -> Option<&Slot> {
-        self.all.get(self.place(tag.0))
+        self.all.get(place(self.hash(tag)))
     }
 
-    /// Both are hashed, each whole: of a sum of the two a stranger could choose either part.
-    fn own(&self, tag: &Tag, of: u64) -> Option<&AtomicU32> {
-        self.own.get(self.place((tag.0, of)))
+    /// Of a tag's hash and whose event it is. Both are keyed hashes, and together they make another
+    /// one: of a sum of the two, pairs that share a place would have others that do.
+    fn own(&self, hash: u64, of: u64) -> Option<&AtomicU32> {
+        self.own.get(place(folded(hash, of)))
     }
 
     fn generation(&self, tag: &Tag) -> Option<(usize, u64)> {
-        let place = self.place(tag.0);
+        let place = place(self.hash(tag));
         Some((
             place,
             self.all.get(place)?.generation.load(Ordering::SeqCst),
         ))
     }
 
-    fn owns(&self, tag: &Tag, of: Waiting) -> impl Iterator<Item = &AtomicU32> {
+    fn owns(&self, hash: u64, of: Waiting) -> impl Iterator<Item = &AtomicU32> {
         std::iter::once(of.principal)
             .chain(of.user.map(NonZeroU64::get))
-            .filter_map(move |of| self.own(tag, of))
+            .filter_map(move |of| self.own(hash, of))
     }
 
     /// All generations move: whatever was asked for before is old.
@@ -124,11 +125,12 @@ impl Tags {
     /// pending.
     pub fn mark(&self, tags: &[Tag], of: Waiting) {
         for tag in tags {
-            if let Some(slot) = self.slot(tag) {
+            let hash = self.hash(tag);
+            if let Some(slot) = self.all.get(place(hash)) {
                 // ORDER: pending before the generation, so that whoever sees the new generation
                 // sees it pending.
                 slot.pending.fetch_add(1, Ordering::SeqCst);
-                for own in self.owns(tag, of) {
+                for own in self.owns(hash, of) {
                     own.fetch_add(1, Ordering::SeqCst);
                 }
                 slot.generation.fetch_add(1, Ordering::SeqCst);
@@ -144,11 +146,12 @@ impl Tags {
     /// So many events that touch the same tags have their outcomes.
     pub fn settle_several(&self, tags: &[Tag], of: Waiting, events: u32) {
         for tag in tags {
-            if let Some(slot) = self.slot(tag) {
+            let hash = self.hash(tag);
+            if let Some(slot) = self.all.get(place(hash)) {
                 // ORDER: the generation first; else a fill that began before settlement could be
                 // stored in between.
                 slot.generation.fetch_add(events.into(), Ordering::SeqCst);
-                for own in self.owns(tag, of) {
+                for own in self.owns(hash, of) {
                     own.fetch_sub(events, Ordering::SeqCst);
                 }
                 slot.pending.fetch_sub(events, Ordering::SeqCst);
@@ -222,7 +225,7 @@ impl Tags {
                     let moves = now.wrapping_sub(*old);
                     let pending = count(self.slot(tag).map(|slot| &slot.pending));
                     let meant = marked.iter().filter(|one| *one == tag).count() as u64;
-                    let own = count(self.own(tag, of.principal));
+                    let own = count(self.own(self.hash(tag), of.principal));
                     place == old_place && moves == pending && pending == own && pending == meant
                 },
             )
@@ -244,11 +247,17 @@ impl Tags {
     fn any(&self, tags: &[Tag], of: Option<u64>) -> bool {
         let of = of.into_iter();
         tags.iter().any(|tag| {
+            let hash = self.hash(tag);
             of.clone()
-                .filter_map(|of| self.own(tag, of))
+                .filter_map(|of| self.own(hash, of))
                 .any(|count| count.load(Ordering::SeqCst) > 0)
         })
     }
+}
+
+/// The place of a hash.
+fn place(hash: u64) -> usize {
+    usize::try_from(hash % SLOTS as u64).unwrap_or(0)
 }
 
 fn short(principal: Principal) -> u64 {
@@ -286,7 +295,7 @@ mod tests {
         let tags: Vec<_> = (0..2_000)
             .map(|number| Tag::new(&format!("t:{number}")))
             .collect();
-        let places: Vec<_> = tags.iter().map(|tag| table.place(tag.0)).collect();
+        let places: Vec<_> = tags.iter().map(|tag| place(table.hash(tag))).collect();
         let pairs = |one: usize| (0..one).map(move |other| (other, one));
         (0..tags.len())
             .flat_map(pairs)
@@ -305,8 +314,9 @@ mod tests {
         assert_ne!(found, shared_places(&there));
         // Nor does it help to choose a user and a tag whose sum is another's.
         let (tag, of) = (Tag(3), 5);
-        let places =
-            |table: &Tags| [(tag, of), (Tag(4), 2)].map(|(tag, of)| table.place((tag.0, of)));
+        let places = |table: &Tags| {
+            [(tag, of), (Tag(4), 2)].map(|(tag, of)| place(folded(table.hash(&tag), of)))
+        };
         assert_ne!(
             [places(&here), places(&there)].map(|[one, other]| one == other),
             [true; 2]

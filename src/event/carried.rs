@@ -132,10 +132,12 @@ impl<'a> Carried<'a> {
         (claimed, for_service): (bool, bool),
         legacy: Option<Legacy<'_>>,
     ) -> Vec<u8> {
+        // Seven bits of a length to a byte.
+        let sized = |length: usize| length + (length | 1).ilog2() as usize / 7 + 1;
         let more = legacy.map_or(0, |call| {
-            call.method.len() + call.path.len() + call.body.0.len() + 16
+            sized(call.method.len()) + sized(call.path.len()) + sized(call.body.0.len())
         });
-        let mut out = Vec::with_capacity(head.len() + more + 1);
+        let mut out = Vec::with_capacity(head.len() + 1 + more);
         out.extend_from_slice(head);
         if let [mark, was_claimed, ..] = out.as_mut_slice() {
             *mark = if for_service {

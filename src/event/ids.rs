@@ -1,6 +1,11 @@
 //! The names of events and users, checked, and the places of groups and reads in the configuration.
 
-use std::sync::Arc;
+use std::fmt;
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
+
+/// Keys the hashes of users' names, anew in every process.
+static NAMES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Longest accepted event id, in bytes.
 pub const MAX_ID_BYTES: usize = 256;
@@ -21,6 +26,9 @@ pub enum IdError {
     Control,
 }
 
+/// Where a user's name begins, behind its hash.
+const HASH_BYTES: usize = 8;
+
 /// Whether a text can be an id.
 pub(super) fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
@@ -29,7 +37,12 @@ pub(super) fn check(text: &str) -> Result<(), IdError> {
     if text.len() > MAX_ID_BYTES {
         return Err(IdError::TooLong(text.len()));
     }
-    if text.chars().any(char::is_control) {
+    let has_controls = if text.is_ascii() {
+        text.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        text.chars().any(char::is_control)
+    };
+    if has_controls {
         return Err(IdError::Control);
     }
     Ok(())
@@ -61,8 +74,10 @@ impl EventId {
     }
 }
 
-/// The user an event belongs to: 1 to 256 bytes, no control characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The user an event belongs to: 1 to 256 bytes, no control characters. Its name is hashed once, for
+/// all the tables that go by it: a hash of seven bits to a byte stands before it, so that a pending
+/// event takes no more room for it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct UserId(Arc<str>);
 
 impl UserId {
@@ -74,12 +89,51 @@ impl UserId {
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        check(text).map(|()| Self(text.into()))
+        check(text)?;
+        let hash: [u8; HASH_BYTES] = NAMES.hash_one(text).to_le_bytes();
+        let mut whole = String::with_capacity(HASH_BYTES + text.len());
+        whole.extend(hash.map(|byte| char::from(byte & 0x7f)));
+        whole.push_str(text);
+        Ok(Self(whole.into()))
     }
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.get(HASH_BYTES..).unwrap_or_default()
+    }
+
+    /// A hash of the name, keyed anew in every process: nobody can choose names that meet in it.
+    #[must_use]
+    pub fn keyed(&self) -> u64 {
+        let hash = self.0.as_bytes().first_chunk().copied();
+        let hash = u128::from(u64::from_le_bytes(hash.unwrap_or_default()));
+        // Into all bits.
+        let product = hash * 0x9e37_79b9_7f4a_7c15;
+        u64::try_from((product ^ product >> 64) & u128::from(u64::MAX)).unwrap_or(0)
+    }
+}
+
+impl Hash for UserId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.keyed());
+    }
+}
+
+impl PartialOrd for UserId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for UserId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UserId").field(&self.as_str()).finish()
     }
 }
 

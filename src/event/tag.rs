@@ -23,10 +23,10 @@ impl Tag {
         Self(!Self::new(name).0)
     }
 
-    /// [`own`](Self::own) and [`shared`](Self::shared) of one name.
+    /// [`own`](Self::own) and [`shared`](Self::shared) of this tag's name.
     #[must_use]
-    pub fn own_and_shared(name: &str, principal: Principal) -> [Self; 2] {
-        let Self(number) = Self::new(name);
+    pub fn own_and_shared(self, principal: Principal) -> [Self; 2] {
+        let Self(number) = self;
         [Self(number ^ first_eight(&principal.0)), Self(!number)]
     }
 

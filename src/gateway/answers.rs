@@ -37,15 +37,25 @@ impl Answers {
 
     /// Adds what a browser depends on in every answer.
     pub(super) fn dress(&self, parts: &Parts, response: &mut Response<Body>) {
+        let id = parts.headers.get(REQUEST_ID).cloned();
+        self.dress_with(id, parts, response);
+    }
+
+    fn dress_with(&self, id: Option<HeaderValue>, parts: &Parts, response: &mut Response<Body>) {
         let headers = response.headers_mut();
         headers.extend(self.identity.cors_headers(parts));
-        if let Some(id) = parts.headers.get(REQUEST_ID) {
-            headers.insert(REQUEST_ID, id.clone());
+        if let Some(id) = id {
+            headers.insert(REQUEST_ID, id);
         }
     }
 
     /// The event, or the client's own batch, is kept.
-    pub(super) fn acknowledge(&self, parts: &Parts, ack: Ack, request_id: &str) -> Response<Body> {
+    pub(super) fn acknowledge(
+        &self,
+        parts: &Parts,
+        ack: Ack,
+        request_id: String,
+    ) -> Response<Body> {
         let action = if ack.duplicate {
             Action::Duplicate
         } else {
@@ -56,12 +66,9 @@ impl Answers {
             note.decide(action.as_str(), None);
             note.keep_event(ack.event.as_ref());
         }
-        let id = HeaderValue::try_from(request_id);
+        let id = HeaderValue::try_from(request_id).ok();
         let mut response = reply::acknowledge(ack);
-        self.dress(parts, &mut response);
-        if let Ok(id) = id {
-            response.headers_mut().insert(REQUEST_ID, id);
-        }
+        self.dress_with(id, parts, &mut response);
         response
     }
 

@@ -23,6 +23,9 @@ use std::time::Duration;
 /// How often a call is prepared whose id becomes known while it is on its way.
 const ATTEMPTS: u32 = 2;
 
+/// The usual type of a body.
+const JSON: &str = "application/json";
+
 /// What becomes of a call.
 pub(super) enum Decision {
     /// Tidegate answers it: its events are kept.
@@ -327,11 +330,11 @@ impl Decider {
 
 /// The type of a call's body in lower case, without parameters; empty where none can be read.
 fn media_type<'a>(caller: &Caller<'a>) -> Cow<'a, str> {
-    let line = caller
-        .parts()
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let line = caller.parts().headers.get(header::CONTENT_TYPE);
+    if line.is_some_and(|line| line == JSON) {
+        return JSON.into();
+    }
+    let line = line.and_then(|value| value.to_str().ok());
     let kind = line
         .and_then(|line| line.split(';').next())
         .unwrap_or_default()

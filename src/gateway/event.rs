@@ -85,7 +85,7 @@ impl EventCalls {
                 .metrics
                 .ack_seconds
                 .observe(began.elapsed().as_secs_f64());
-            return self.answers.acknowledge(&parts, ack, &request_id);
+            return self.answers.acknowledge(&parts, ack, request_id);
         }
         let expecting = self.copy_call(&head, &gathered);
         let answering = Box::pin(self.carry_out(decision, parts, gathered, peer, &request_id));
@@ -160,7 +160,10 @@ impl EventCalls {
         request_id: &str,
     ) -> Response<Body> {
         match decision {
-            Decision::Acknowledge(ack) => self.answers.acknowledge(&parts, ack, request_id),
+            Decision::Acknowledge(ack) => {
+                let request_id = request_id.to_owned();
+                self.answers.acknowledge(&parts, ack, request_id)
+            }
             Decision::Forward(why, touches) => {
                 self.forwarder
                     .forward(

@@ -138,7 +138,7 @@ impl Stage for Rehearsal {
                 let missed = object.map(|object| decode::unmapped_names(chosen, object));
                 let event = ack.event.clone()?;
                 let (is_repetition, body) = (ack.duplicate, ack.body.clone());
-                let predicted = self.answers.acknowledge(parts, ack, request_id);
+                let predicted = self.answers.acknowledge(parts, ack, request_id.to_owned());
                 let head = predicted.into_parts().0;
                 Decided::Acknowledged(Acknowledged {
                     predicted: Told {

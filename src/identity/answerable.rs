@@ -251,7 +251,7 @@ impl Identity {
             |name: &str| lists::cookie(name) == Kind::Principal && !selection.ignores_cookie(name);
         !caller.parts.headers.keys().any(tells)
             && !caller.has_odd_cookies()
-            && !caller.cookies().iter().any(|(name, _)| names(name))
+            && !caller.cookies().any(|(name, _)| names(name))
     }
 
     /// Whether nothing of this call tells of a caller, so that it may share what a shared cache may

@@ -1,15 +1,17 @@
 //! One call's head, and what templates find in it.
 
 use super::Kind;
-use super::head::Said;
+use super::head::{CookiePlace, Said};
 use super::settings::{Part, Selection};
+use crate::event::Tag;
 use crate::peer::Peer;
 use crate::template::{Found, Source};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// One call's head, looked at as often as needed and taken apart once.
@@ -17,7 +19,6 @@ pub struct Caller<'a> {
     pub(super) parts: &'a Parts,
     pub(super) peer: &'a Peer,
     pub(super) now: SystemTime,
-    cookies: OnceLock<Vec<(&'a str, &'a str)>>,
     /// What the head says, which an earlier call of the connection may have found out.
     pub(super) said: Arc<Said>,
     /// That was of a call with the same head in everything.
@@ -86,24 +87,29 @@ impl<'a> Caller<'a> {
             parts,
             peer,
             now,
-            cookies: OnceLock::new(),
             said,
             is_same,
         }
     }
 
-    pub(super) fn cookies(&self) -> &[(&'a str, &'a str)] {
-        self.cookies.get_or_init(|| {
-            // A line that is not UTF-8 hides the others' cookies from nobody but the templates; the
-            // fingerprint then takes every line whole.
-            let lines = self.parts.headers.get_all(header::COOKIE).iter();
-            let lines = lines.filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
-            let pairs = lines
-                .flat_map(|line| line.split(';'))
-                .filter_map(|pair| pair.split_once('='));
-            pairs
-                .map(|(name, value)| (name.trim(), value.trim()))
-                .collect()
+    /// Its cookies, each name and value.
+    pub(super) fn cookies(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.cookie_bytes();
+        pairs.filter_map(|(name, value)| Some((as_text(name)?, as_text(value)?)))
+    }
+
+    /// The same as bytes, each of which is text.
+    fn cookie_bytes(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let headers = &self.parts.headers;
+        let places = self.said.cookies.get_or_init(|| find_cookies(headers));
+        let first = headers.get(header::COOKIE).filter(|_| !places.is_empty());
+        places.iter().filter_map(move |place| {
+            let line = match place.line {
+                0 => first?,
+                other => headers.get_all(header::COOKIE).iter().nth(other)?,
+            };
+            let part = |range: &Range<usize>| line.as_bytes().get(range.clone());
+            part(&place.name).zip(part(&place.value))
         })
     }
 
@@ -136,10 +142,9 @@ impl<'a> Caller<'a> {
     /// A cookie's value; with a repeated name the first one.
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
-        self.cookies()
-            .iter()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| *value)
+        let mut pairs = self.cookie_bytes();
+        let found = pairs.find(|(found, _)| *found == name.as_bytes());
+        found.and_then(|(_, value)| as_text(value))
     }
 
     fn header(&self, name: &HeaderName) -> Option<&'a str> {
@@ -193,9 +198,8 @@ impl<'a> Caller<'a> {
             Part::Header(name) => header(name).map(str::trim).collect(),
             Part::Cookie(name) => self
                 .cookies()
-                .iter()
                 .filter(|(found, _)| *found == &**name)
-                .map(|(_, value)| *value)
+                .map(|(_, value)| value)
                 .collect(),
             Part::Body(_) | Part::Query(_) => Vec::new(),
         };
@@ -215,7 +219,6 @@ impl<'a> Caller<'a> {
             Part::Cookie(name) => (
                 self.cookie(name),
                 self.cookies()
-                    .iter()
                     .filter(|(found, _)| *found == &**name)
                     .count(),
             ),
@@ -237,6 +240,21 @@ impl<'a> Caller<'a> {
             .into_iter()
             .find(|(found, _)| percent_decoded(found) == name)
             .map(|(_, value)| percent_decoded(value))
+    }
+
+    /// The tag of this name; those that this head's events touched last are remembered.
+    #[must_use]
+    pub fn tag(&self, name: &str) -> Tag {
+        self.said.tags.lock().find(name, || Tag::new(name))
+    }
+
+    /// The tag of the address of this call, in the spelling that `name` gives it.
+    #[must_use]
+    pub fn own_tag(&self, name: impl FnOnce() -> String) -> Tag {
+        // A head that is remembered is one of one host.
+        let path = self.parts.uri.path();
+        let mut last = self.said.own_tags.lock();
+        last.find(path, || Tag::new(&name()))
     }
 
     /// A claim of the JWT, raw.
@@ -261,14 +279,15 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn look<'s>(&'s self, source: Source, path: &'s [Box<str>]) -> Option<Found<'s>> {
         match source {
-            Source::Header => self
-                .parts
-                .headers
-                .get(&**path.first()?)?
-                .to_str()
-                .ok()
-                .map(Cow::Borrowed)
-                .map(Found::Text),
+            Source::Header => {
+                // Compared one by one: a name that is looked up is taken apart and hashed first.
+                let wanted = path.first()?;
+                let mut headers = self.parts.headers.iter();
+                let (_, value) =
+                    headers.find(|(name, _)| name.as_str().eq_ignore_ascii_case(wanted))?;
+                let text = value.to_str().ok()?;
+                Some(Found::Text(Cow::Borrowed(text)))
+            }
             Source::Cookie => self
                 .cookie(path.first()?)
                 .map(Cow::Borrowed)
@@ -278,6 +297,35 @@ impl<'a> Caller<'a> {
             _ => None,
         }
     }
+}
+
+fn as_text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// Where the cookies of a head lie. A line that is not UTF-8 hides the others' cookies from nobody
+/// but the templates; the fingerprint then takes every line whole.
+fn find_cookies(headers: &HeaderMap) -> Box<[CookiePlace]> {
+    let lines = headers.get_all(header::COOKIE).iter().enumerate();
+    let lines = lines.filter_map(|(place, line)| Some((place, as_text(line.as_bytes())?)));
+    let pairs = lines.flat_map(|(place, line)| {
+        let mut begin = 0;
+        line.split(';').filter_map(move |pair| {
+            let start = begin;
+            begin += pair.len() + 1;
+            let (name, value) = pair.split_once('=')?;
+            let trimmed = |begin: usize, text: &str| {
+                let begin = begin + text.len() - text.trim_start().len();
+                begin..begin + text.trim().len()
+            };
+            Some(CookiePlace {
+                line: place,
+                name: trimmed(start, name),
+                value: trimmed(start + name.len() + 1, value),
+            })
+        })
+    });
+    pairs.collect()
 }
 
 /// `application/x-www-form-urlencoded` decoding; malformed escapes stay as they are.

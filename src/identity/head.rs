@@ -11,18 +11,27 @@
 use super::keys::CallerKeys;
 use super::token::Token;
 use super::{Kind, NotAnswerable};
+use crate::event::{Tag, UserId};
+use crate::keyed::TextHash;
 use crate::peer::Peer;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// Places for heads.
 const PLACES: u64 = 4_096;
 /// Largest head that is remembered, bytes of its values.
 const MAX_REMEMBERED: usize = 4 << 10;
+
+/// Most cookies of a head that is remembered: where each lies is remembered too.
+const MAX_COOKIES: usize = 64;
+/// Tags that are remembered with a head, of each kind.
+const TAGS: usize = 4;
+/// Longest name of such a tag, bytes.
+const LONGEST_NAME: usize = 128;
 
 /// What a head says. Everything that is derived from headers, and nothing that depends on the time
 /// or on what was learned since; what is derived late is derived once.
@@ -39,12 +48,55 @@ pub(super) struct Said {
     pub(super) allowed_origin: OnceLock<bool>,
     /// The user that the token names.
     pub(super) claimed: OnceLock<Option<Box<str>>>,
+    /// Where its cookies lie.
+    pub(super) cookies: OnceLock<Box<[CookiePlace]>>,
+    /// The user of the last event under it.
+    pub(super) user: Mutex<Option<UserId>>,
+    /// Tags that the last events under it touched, by their names.
+    pub(super) tags: Mutex<LastTags>,
+    /// And those of the events' own addresses, by their paths.
+    pub(super) own_tags: Mutex<LastTags>,
     /// The keys, where no part of them stands in a body or a query; with the families' version that
     /// they are of.
     pub(super) keys: Mutex<Option<(u64, CallerKeys)>>,
     /// What travels with an event beside its context, packed, without the single call; only if
     /// nothing free is in it.
     pub(super) carried: OnceLock<Box<[u8]>>,
+}
+
+/// Where a cookie lies: in which Cookie line, and where in it.
+pub(super) struct CookiePlace {
+    pub(super) line: usize,
+    pub(super) name: Range<usize>,
+    pub(super) value: Range<usize>,
+}
+
+/// Hashes of the names that came last.
+#[derive(Default)]
+pub(super) struct LastTags {
+    known: Vec<(Box<str>, Tag)>,
+    /// Which one another takes the place of.
+    oldest: usize,
+}
+
+impl LastTags {
+    pub(super) fn find(&mut self, name: &str, make: impl FnOnce() -> Tag) -> Tag {
+        let known = self.known.iter().find(|(known, _)| **known == *name);
+        if let Some((_, tag)) = known {
+            return *tag;
+        }
+        let tag = make();
+        if name.len() > LONGEST_NAME {
+            return tag;
+        }
+        if let Some(place) = self.known.get_mut(self.oldest) {
+            *place = (name.into(), tag);
+        } else {
+            self.known.push((name.into(), tag));
+        }
+        self.oldest = (self.oldest + 1) % TAGS;
+        tag
+    }
 }
 
 /// Where a head comes from, as far as that counts.
@@ -100,7 +152,10 @@ impl Remembered {
     ) -> Option<Self> {
         let headers = &parts.headers;
         let bytes: usize = headers.values().map(HeaderValue::len).sum();
-        if bytes > MAX_REMEMBERED {
+        let cookies = headers.get_all(header::COOKIE).iter();
+        let marks = cookies.flat_map(HeaderValue::as_bytes);
+        let cookies = marks.filter(|byte| **byte == b';').count() + 1;
+        if bytes > MAX_REMEMBERED || cookies > MAX_COOKIES {
             return None;
         }
         let mut values = Vec::with_capacity(bytes);
@@ -183,26 +238,43 @@ struct Slot {
 pub(super) struct Heads {
     // Plain locks: held to clone or to replace a pointer.
     slots: Box<[Mutex<Slot>]>,
-    hasher: RandomState,
+    hasher: TextHash,
 }
 
 impl Heads {
     pub(super) fn new() -> Self {
         Self {
             slots: (0..PLACES).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: TextHash::new(),
         }
     }
 
     pub(super) fn find_place(&self, parts: &Parts, peer: &Peer) -> Place {
         let value = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
         let (authorization, cookie) = (value(header::AUTHORIZATION), value(header::COOKIE));
-        let hash = self.hasher.hash_one((
-            authorization,
-            cookie,
-            peer.client,
-            super::is_unsafe(&parts.method),
-        ));
+        let (four, sixteen);
+        let client = match peer.client {
+            IpAddr::V4(address) => {
+                four = address.octets();
+                four.as_slice()
+            }
+            IpAddr::V6(address) => {
+                sixteen = address.octets();
+                &sixteen
+            }
+        };
+        let kind: &[u8] = if super::is_unsafe(&parts.method) {
+            b"write"
+        } else {
+            b""
+        };
+        let texts = [
+            authorization.unwrap_or_default(),
+            cookie.unwrap_or_default(),
+            client,
+            kind,
+        ];
+        let hash = self.hasher.hash(texts);
         Place {
             slot: usize::try_from(hash % PLACES).unwrap_or(0),
             hash,

@@ -153,8 +153,58 @@ fn a_head_that_came_twice_is_remembered_and_no_other_taken_for_it() {
     get.method = http::Method::GET;
     assert_eq!(is_recalled(&get, &here), None, "another kind of method");
     let large = parts("POST", &[("x-large", "x".repeat(MAX_REMEMBERED + 1))]);
-    drop(ask_twice(&identity, &large, &here));
-    assert_eq!(is_recalled(&large, &here), None);
+    let cookies = |count| parts("POST", &[("cookie", vec!["a=b"; count].join("; "))]);
+    for (head, is_remembered) in [
+        (large, false),
+        (cookies(MAX_COOKIES + 1), false),
+        (cookies(MAX_COOKIES), true),
+    ] {
+        drop(ask_twice(&identity, &head, &here));
+        assert_eq!(is_recalled(&head, &here).is_some(), is_remembered);
+    }
+}
+
+#[test]
+fn cookies_are_found_where_they_lie_in_whichever_line() {
+    let identity = identity(settings());
+    let lines = ["a=1; b = two ;odd;c=", "d=\u{e9}; a=2;; =e", "f=x=y"];
+    let mut head = parts("POST", &lines.map(|line| ("cookie", line.to_owned())));
+    let unreadable = HeaderValue::from_bytes(b"g=\xff").unwrap();
+    head.headers.append(header::COOKIE, unreadable);
+    let here = peer("10.0.0.7", "a.test");
+    let expected = [
+        ("a", "1"),
+        ("b", "two"),
+        ("c", ""),
+        ("d", "\u{e9}"),
+        ("a", "2"),
+        ("", "e"),
+        ("f", "x=y"),
+    ];
+    for _ in 0..3 {
+        let caller = identity.caller(&head, &here, now());
+        assert!(caller.cookies().eq(expected));
+        let found = ["a", "d", "f", "g"].map(|name| caller.cookie(name));
+        assert_eq!(found, [Some("1"), Some("\u{e9}"), Some("x=y"), None]);
+    }
+}
+
+#[test]
+fn a_tag_that_is_remembered_is_that_of_its_name() {
+    let identity = identity(settings());
+    let (head, here) = (parts("POST", &[]), peer("10.0.0.7", "a.test"));
+    let long = "x".repeat(LONGEST_NAME + 1);
+    let few = (0..TAGS + 2).map(|number| format!("t:{number}"));
+    let names: Vec<_> = few.chain([long]).collect();
+    let caller = identity.caller(&head, &here, now());
+    for name in names.iter().chain(names.iter().rev()).chain(&names) {
+        assert_eq!(caller.tag(name), Tag::new(name));
+        assert_eq!(
+            caller.own_tag(|| "uri:a.test\n/x".to_owned()),
+            Tag::new("uri:a.test\n/x")
+        );
+        assert!(caller.said.tags.lock().known.len() <= TAGS);
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ use cors::CorsHeaders;
 use head::{Heads, Recalled, Said};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, header};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 use token::Token;
@@ -148,26 +149,36 @@ impl Identity {
     /// The user that this template names.
     #[must_use]
     pub fn user_by(&self, template: &Template, scope: &impl Lookup) -> Option<UserId> {
-        template
-            .render(scope)
-            .and_then(|text| UserId::try_new(&self.spelled(text)).ok())
+        let name = self.spelled(template.text(scope)?);
+        UserId::try_new(&name).ok()
+    }
+
+    /// As [`user`](Self::user), of an event of this caller, whose user is remembered with its head.
+    #[must_use]
+    pub fn user_of(&self, caller: &Caller<'_>, scope: &impl Lookup) -> Option<UserId> {
+        let name = self.spelled(self.settings.user.text(scope)?);
+        let mut last = caller.said.user.lock();
+        if let Some(user) = last.as_ref().filter(|user| user.as_str() == name) {
+            return Some(user.clone());
+        }
+        let user = UserId::try_new(&name).ok()?;
+        *last = Some(user.clone());
+        Some(user)
     }
 
     /// A user's name as events have it.
     #[must_use]
-    pub fn spelled(&self, name: String) -> String {
+    pub fn spelled<'n>(&self, name: Cow<'n, str>) -> Cow<'n, str> {
         if self.settings.lowercase_user {
-            name.to_lowercase()
+            name.to_lowercase().into()
         } else {
             name
         }
     }
 
     fn user_text(&self, scope: &impl Lookup) -> Option<String> {
-        self.settings
-            .user
-            .render(scope)
-            .map(|name| self.spelled(name))
+        let name = self.settings.user.text(scope)?;
+        Some(self.spelled(name).into_owned())
     }
 
     /// The user that a caller's own token names, if `identity.user` looks into it.
@@ -214,10 +225,8 @@ impl Identity {
         }
         let others = caller
             .cookies()
-            .iter()
             .filter(|(name, _)| set.iter().all(|(new, _)| new != name));
         let pairs = others
-            .copied()
             .chain(set.iter().copied())
             .map(|(name, value)| format!("{name}={value}"));
         let Ok(line) = HeaderValue::try_from(pairs.collect::<Vec<_>>().join("; ")) else {

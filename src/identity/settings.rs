@@ -298,8 +298,10 @@ impl IdentitySettings {
         let forbids = |rule: &Forbid| is_it(&rule.part) || rule.unless.as_ref().is_some_and(is_it);
         // Whatever is selected: whether Tidegate may answer goes by these.
         let is_looked_at = || {
-            matches!(*name, header::ORIGIN | header::AUTHORIZATION)
-                || self.token.iter().any(is_it)
+            matches!(
+                *name,
+                header::ORIGIN | header::AUTHORIZATION | header::COOKIE
+            ) || self.token.iter().any(is_it)
                 || self.require.iter().flatten().any(needs)
                 || self.forbid.iter().any(forbids)
                 || self

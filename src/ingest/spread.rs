@@ -1,6 +1,7 @@
 //! Which shard a user's lanes are in.
 
 use crate::event::UserId;
+use crate::keyed::spread;
 use std::hash::{BuildHasher as _, RandomState};
 
 /// A user's shard: by user alone, so that all of the user's lanes are in one place; keyed anew with
@@ -8,19 +9,21 @@ use std::hash::{BuildHasher as _, RandomState};
 #[derive(Debug)]
 pub(super) struct Spread {
     shards: usize,
-    hasher: RandomState,
+    key: u64,
 }
 
 impl Spread {
     pub(super) fn new(shards: usize) -> Self {
         Self {
             shards: shards.max(1),
-            hasher: RandomState::new(),
+            key: RandomState::new().hash_one(0),
         }
     }
 
     pub(super) fn shard_of(&self, user: &UserId) -> usize {
-        usize::try_from(self.hasher.hash_one(user.as_str()) % self.shards as u64).unwrap_or(0)
+        // Mixed, so that the names of one shard are told apart by all of their bits still.
+        let mixed = spread(user.keyed() ^ self.key) >> 40;
+        usize::try_from(mixed % self.shards as u64).unwrap_or(0)
     }
 }
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 pub(super) fn object(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     let mut members = Vec::with_capacity(8);
     each_member(text, |name, value| {
-        members.push((unquoted(text.get(name)?)?, text.get(value)?));
+        members.push((name.read(text)?, text.get(value)?));
         Some(())
     })?;
     Some(members)
@@ -25,33 +25,59 @@ pub(super) fn places(text: &str) -> Option<Vec<(Range<u32>, Range<u32>)>> {
     };
     let mut places = Vec::with_capacity(8);
     each_member(text, |name, value| {
-        unquoted(text.get(name.clone())?)?;
-        places.push((short(name)?, short(value)?));
+        name.read(text)?;
+        places.push((short(name.place)?, short(value)?));
         Some(())
     })?;
     Some(places)
 }
 
-/// A name without its quotes and escapes.
-pub(super) fn unquoted(name: &str) -> Option<Cow<'_, str>> {
-    let inner = name.get(1..name.len().checked_sub(1)?)?;
-    if plain(inner.as_bytes()) == inner.len() {
-        return Some(Cow::Borrowed(inner));
+/// A member's name: where it lies with its quotes, and whether it has escapes.
+struct Name {
+    place: Range<usize>,
+    has_escapes: bool,
+}
+
+impl Name {
+    /// Without quotes and escapes.
+    fn read<'a>(&self, text: &'a str) -> Option<Cow<'a, str>> {
+        let quoted = text.get(self.place.clone())?;
+        if self.has_escapes {
+            return unescaped(quoted).map(Cow::Owned);
+        }
+        quoted
+            .get(1..quoted.len().checked_sub(1)?)
+            .map(Cow::Borrowed)
     }
-    serde_json::from_str::<String>(name).ok().map(Cow::Owned)
+}
+
+fn unescaped(quoted: &str) -> Option<String> {
+    serde_json::from_str(quoted).ok()
+}
+
+/// Whether a name with its quotes is this one.
+pub(super) fn is_name(quoted: &str, name: &str) -> bool {
+    let inner = quoted.get(1..quoted.len().saturating_sub(1));
+    let inner = inner.unwrap_or_default();
+    if inner.contains('\\') {
+        unescaped(quoted).is_some_and(|found| found == name)
+    } else {
+        inner == name
+    }
 }
 
 /// Shows where each member lies, until `see` has seen enough.
-fn each_member(
-    text: &str,
-    mut see: impl FnMut(Range<usize>, Range<usize>) -> Option<()>,
-) -> Option<()> {
-    let mut scan = Scan { text, place: 0 };
+fn each_member(text: &str, mut see: impl FnMut(Name, Range<usize>) -> Option<()>) -> Option<()> {
+    let mut scan = Scan::new(text);
     scan.take(b'{')?;
     scan.skip_space();
     if scan.take(b'}').is_none() {
         loop {
-            let name = scan.place_of(Scan::skip_string)?;
+            scan.has_escapes = false;
+            let name = Name {
+                place: scan.place_of(Scan::skip_string)?,
+                has_escapes: scan.has_escapes,
+            };
             scan.skip_space();
             scan.take(b':')?;
             scan.skip_space();
@@ -68,7 +94,7 @@ fn each_member(
 
 /// The elements of the array that a whole text is; `None`: it is none.
 pub(super) fn array(text: &str) -> Option<Vec<&str>> {
-    let mut scan = Scan { text, place: 0 };
+    let mut scan = Scan::new(text);
     scan.take(b'[')?;
     let mut elements = Vec::new();
     scan.skip_space();
@@ -133,9 +159,19 @@ pub(super) fn is_too_deep(text: &str) -> bool {
 struct Scan<'a> {
     text: &'a str,
     place: usize,
+    /// A string that was skipped has some.
+    has_escapes: bool,
 }
 
 impl<'a> Scan<'a> {
+    const fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            place: 0,
+            has_escapes: false,
+        }
+    }
+
     fn rest(&self) -> &'a [u8] {
         self.text.as_bytes().get(self.place..).unwrap_or_default()
     }
@@ -246,6 +282,7 @@ impl<'a> Scan<'a> {
     }
 
     fn skip_escape(&mut self) -> Option<()> {
+        self.has_escapes = true;
         let found = self.next()?;
         self.place += 1;
         match found {

@@ -3,12 +3,13 @@
 use super::pattern::Params;
 use super::rules::{CacheRoute, EventRoute, PreviewRoute, WriteRoute};
 use crate::event::GroupIndex;
+use smallvec::SmallVec;
 
 /// What a call meets.
 #[derive(Debug)]
 pub enum Found<'a> {
     /// Event rules of its path, in order; they differ in `match`.
-    Event(Vec<&'a EventRoute>, Params),
+    Event(SmallVec<[&'a EventRoute; 1]>, Params),
     /// A group's batch path.
     Batch(GroupIndex),
     /// A write rule.

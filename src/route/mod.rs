@@ -12,6 +12,7 @@ pub use rules::{Ack, CacheRoute, EventRoute, PreviewRoute, WriteRoute};
 
 use crate::event::GroupIndex;
 use http::Method;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -233,7 +234,7 @@ impl Routes {
     }
 
     fn pick(&self, method: &Method, rules: impl Iterator<Item = (Rule, Params)>) -> Found<'_> {
-        let mut events: (Vec<&EventRoute>, Params) = Default::default();
+        let mut events: (SmallVec<[&EventRoute; 1]>, Params) = Default::default();
         let mut other = Found::Other;
         for (rule, params) in rules {
             match rule {

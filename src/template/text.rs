@@ -66,6 +66,20 @@ impl Template {
         Some(out)
     }
 
+    /// The text, borrowed where what was looked at holds it as it is; `None` as for
+    /// [`render`](Self::render).
+    #[must_use]
+    pub fn text<'a>(&'a self, lookup: &'a impl Lookup) -> Option<Cow<'a, str>> {
+        let [Piece::Value(placeholder)] = self.pieces.as_slice() else {
+            return self.render(lookup).map(Cow::Owned);
+        };
+        match placeholder.resolve(lookup)? {
+            Found::Text(text) => Some(text),
+            Found::Json(raw) => scalar(raw),
+            Found::Number(count) => Some(Cow::Owned(count.to_string())),
+        }
+    }
+
     /// Appends the text; `None` as for [`render`](Self::render), and then a part of it may be
     /// there.
     pub fn render_into(&self, lookup: &impl Lookup, out: &mut String) -> Option<()> {

@@ -109,8 +109,12 @@ fn scheme(text: &str) -> Option<bool> {
     }
 }
 
-fn lower(host: &str) -> Arc<str> {
-    host.to_ascii_lowercase().into()
+pub(super) fn lower(host: &str) -> Arc<str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        host.to_ascii_lowercase().into()
+    } else {
+        host.into()
+    }
 }
 
 /// An address with or without a port; IPv6 with or without brackets.

@@ -131,6 +131,11 @@ fn is_host_or_empty(text: &[u8]) -> bool {
 
 /// `uri-host [ ":" port ]` (RFC 3986 §3.2.2), not empty.
 pub(super) fn is_host(text: &[u8]) -> bool {
+    // The usual name, without a port.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    if !text.is_empty() && text.iter().all(is_plain) {
+        return true;
+    }
     let Ok(text) = std::str::from_utf8(text) else {
         return false;
     };

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use std::io::{self, Write as _};
-use std::sync::Arc;
 
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
@@ -103,9 +102,7 @@ pub fn normalize(
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
         .filter(|host| !host.is_empty());
-    peer.host = peer
-        .host
-        .or_else(|| host.map(|host| Arc::from(host.to_ascii_lowercase())));
+    peer.host = peer.host.or_else(|| host.map(forwarded::lower));
     Ok(peer)
 }
 

@@ -34,9 +34,9 @@ impl Explainer {
         let secrets = Secrets::of(&self.identity, &arrived.parts, object.as_ref());
         match decision {
             Decision::Acknowledge(ack) => {
-                let response = self
-                    .answers
-                    .acknowledge(&arrived.parts, ack, &arrived.request_id);
+                let response =
+                    self.answers
+                        .acknowledge(&arrived.parts, ack, arrived.request_id.clone());
                 let mut decided = decided(Action::Acknowledged, Some(touches));
                 decided.report.answer = Some(describe_answer(response, &secrets).await);
                 decided

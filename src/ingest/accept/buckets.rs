@@ -1,6 +1,6 @@
 //! The rate per user: token buckets, in which a stranger takes no good caller's place.
 
-use crate::event::{Owner, Principal, Realm, Tag, UserId};
+use crate::event::{Owner, Principal, Realm, UserId};
 use crate::ingest::settings::Limits;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -16,8 +16,8 @@ const SHARDS: usize = 64;
 /// nothing speaks for can use any number of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Payer {
-    /// A user, by the hash of its name, under whichever of its principals: the name is a claim of
-    /// each of them, and each is known to be good where it matters.
+    /// A user, by the keyed hash of its name, under whichever of its principals: the name is a claim
+    /// of each of them, and each is known to be good where it matters.
     User(Realm, u64),
     /// A name under one principal that is known to be good and does not claim it.
     Name(Principal, u64),
@@ -29,7 +29,7 @@ impl Payer {
     /// Of a call. `is_good`: its principal is known to be good in its group.
     #[must_use]
     pub fn of(user: &UserId, owner: &Owner, is_stranger: bool, is_good: bool) -> Self {
-        let name = || Tag::new(user.as_str()).0;
+        let name = || user.keyed();
         match (is_stranger, is_good && owner.claimed) {
             (true, _) => Self::Stranger(owner.principal),
             (false, true) => Self::User(owner.realm, name()),
@@ -87,6 +87,12 @@ impl Buckets {
         }
     }
 
+    /// Whether tokens are counted at all.
+    #[must_use]
+    pub fn are_limited(&self) -> bool {
+        self.good.filling.is_some()
+    }
+
     /// One token.
     ///
     /// # Errors
@@ -136,7 +142,10 @@ impl Shelf {
     }
 
     fn take(&self, payer: Payer, now: Instant) -> Result<(), NoToken> {
-        let Some((filling, slot)) = self.filling.zip(self.slot(&payer)) else {
+        let Some(filling) = self.filling else {
+            return Ok(());
+        };
+        let Some(slot) = self.slot(&payer) else {
             return Ok(());
         };
         let after = |at: Instant| at.checked_add(filling.each).unwrap_or(at);

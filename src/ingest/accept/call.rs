@@ -10,7 +10,6 @@ use crate::route::Params;
 use crate::spans::{self, Origin};
 use crate::template::{Found, Lookup, Source};
 use std::borrow::Cow;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
@@ -24,7 +23,6 @@ pub struct Call<'a> {
     pub request_id: &'a str,
     /// Wall clock at arrival.
     pub now: SystemTime,
-    now_iso: OnceLock<String>,
     /// A template has looked at the clock, at chance or at the request's id: what it wrote is of
     /// this try only.
     drawn: AtomicBool,
@@ -43,7 +41,6 @@ impl<'a> Call<'a> {
             params,
             request_id,
             now,
-            now_iso: OnceLock::new(),
             drawn,
             still,
         }
@@ -104,9 +101,7 @@ impl<'s> Call<'s> {
                 .get(path.first()?)
                 .map(|text| Found::Text(Cow::Borrowed(text))),
             Source::NowMs => Some(Found::Number(millis(self.now))),
-            Source::NowIso => Some(Found::Text(Cow::Borrowed(
-                self.now_iso.get_or_init(|| iso(self.now)),
-            ))),
+            Source::NowIso => Some(Found::Text(Cow::Owned(iso(self.now)))),
             Source::Uuid => Some(Found::Text(Cow::Owned(uuid::Uuid::new_v4().to_string()))),
             Source::RequestId => Some(Found::Text(Cow::Borrowed(self.request_id))),
             Source::Query | Source::Header | Source::Cookie | Source::Jwt => {

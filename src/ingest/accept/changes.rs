@@ -14,10 +14,11 @@
 
 use crate::event::{Fingerprint, Keys, Principal, UserId};
 use crate::identity::{Caller, Identity, Kind, Reading, lists};
+use crate::keyed::Keyed;
 use crate::metrics::Metrics;
 use http::{HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
@@ -115,7 +116,7 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    callers: HashMap<u64, Entry>,
+    callers: Keyed<u64, Entry>,
     clock: u64,
 }
 
@@ -195,7 +196,7 @@ impl Changes {
         let place = self.hasher.hash_one((keys.realm, user, agent));
         let Some(shelf) = self
             .shelves
-            .get(usize::try_from(place % SHELVES as u64).unwrap_or(0))
+            .get(usize::try_from((place >> 32) % SHELVES as u64).unwrap_or(0))
         else {
             return;
         };

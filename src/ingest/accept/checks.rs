@@ -23,8 +23,11 @@ pub(super) fn is_met(raw: Option<&str>, condition: &Condition) -> bool {
         Condition::AtLeast(least) => {
             serde_json::from_str::<f64>(raw).is_ok_and(|value| value >= *least)
         }
-        Condition::Among(values) => serde_json::from_str::<serde_json::Value>(raw)
-            .is_ok_and(|value| values.contains(&value)),
+        Condition::Among(values) => match json::string(raw) {
+            Some(text) => values.iter().any(|value| value == &*text),
+            None => serde_json::from_str::<serde_json::Value>(raw)
+                .is_ok_and(|value| values.contains(&value)),
+        },
     }
 }
 
@@ -185,6 +188,9 @@ pub(super) fn check_age(group: &Group, draft: &Draft<'_>, now: SystemTime) -> Re
 
 /// Unix milliseconds: a number, or ISO 8601 text.
 fn time_of(raw: &str) -> Option<i128> {
+    if let Ok(whole) = raw.parse::<u64>() {
+        return Some(whole.into());
+    }
     if let Some(text) = json::string(raw) {
         return text
             .parse::<jiff::Timestamp>()

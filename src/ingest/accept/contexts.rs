@@ -4,8 +4,8 @@
 use crate::event::{Charge, Context, Fingerprint, Keys, Principal};
 use crate::ingest::accept::reputation::Reputation;
 use crate::ingest::accept::shares::{Address, Holder, NoShare, Share, Takes};
+use crate::keyed::Keyed;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -63,9 +63,9 @@ struct Known {
 
 #[derive(Debug)]
 struct Shelf {
-    known: HashMap<Fingerprint, Known>,
+    known: Keyed<Fingerprint, Known>,
     /// Bytes by principal, those of contexts that are gone included until the next sweep.
-    principals: HashMap<Principal, usize>,
+    principals: Keyed<Principal, usize>,
     sweep_at: usize,
 }
 
@@ -121,8 +121,8 @@ impl Contexts {
     #[must_use]
     pub fn new(most: usize, reputation: Arc<Reputation>) -> Self {
         let shelf = || Shelf {
-            known: HashMap::new(),
-            principals: HashMap::new(),
+            known: Keyed::default(),
+            principals: Keyed::default(),
             sweep_at: SWEEP_AT,
         };
         Self {
@@ -134,8 +134,9 @@ impl Contexts {
     }
 
     fn shelf(&self, principal: Principal) -> Option<&Mutex<Shelf>> {
-        let [first, ..] = principal.0;
-        self.shelves.get(usize::from(first) % SHELVES)
+        // A keyed hash, so some of its bits serve; a shelf goes by others.
+        let [_, _, _, byte, ..] = principal.0;
+        self.shelves.get(usize::from(byte) % SHELVES)
     }
 
     /// The context of these keys: the one in use, or a new one. `address`: where the call comes

@@ -17,6 +17,7 @@ use crate::route::EventRoute;
 use crate::template::Path;
 use bytes::Bytes;
 use http::Method;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,7 +165,7 @@ impl<'a> Decoder<'a> {
         if route
             .forward_unless
             .iter()
-            .any(|template| template.render(&scope).is_none_or(|text| text.is_empty()))
+            .any(|template| template.text(&scope).is_none_or(|text| text.is_empty()))
         {
             return Err(Decline::Forward(Forward::Unless));
         }
@@ -237,10 +238,10 @@ impl<'a> Decoder<'a> {
             user: None,
         };
         let user = identity
-            .user(&scope)
+            .user_of(caller, &scope)
             .ok_or(Decline::Forward(Forward::NoUser))?;
         let is_other = |raw: &str| {
-            json::string(raw).is_none_or(|text| identity.spelled(text.into()) != user.as_str())
+            json::string(raw).is_none_or(|text| identity.spelled(text) != user.as_str())
         };
         let foreign = |field: &Arc<str>| {
             draft
@@ -319,22 +320,21 @@ impl<'a> Decoder<'a> {
     fn find_tags(self, scope: &Scope<'_, '_>, principal: Principal) -> Arc<[Tag]> {
         // A tag that can't be rendered for this event concerns nothing that this event could
         // change.
-        let named = self
-            .group
-            .invalidates
-            .iter()
-            .filter_map(|tag| tag.render(scope))
-            .map(|name| Tag::new(&name));
+        let (caller, mut name) = (scope.call.caller, String::with_capacity(64));
+        let named = self.group.invalidates.iter().filter_map(move |tag| {
+            name.clear();
+            tag.render_into(scope, &mut name)?;
+            Some(caller.tag(&name))
+        });
         // What is stored of the event's own address is old for its caller, and what callers share.
         // Whom else it concerns the group's tags say: an address may be everybody's, and its
         // answers each caller's own.
-        let caller = scope.call.caller;
-        let own = caller
-            .peer()
-            .host
-            .as_deref()
-            .map(|host| resource(host, caller.parts().uri.path()));
-        let own = own.map(|name| Tag::own_and_shared(&name, principal));
-        named.chain(own.into_iter().flatten()).collect()
+        let host = caller.peer().host.as_deref();
+        let own = host.map(|host| {
+            let name = || resource(host, caller.parts().uri.path());
+            caller.own_tag(name).own_and_shared(principal)
+        });
+        let tags: SmallVec<[Tag; 4]> = named.chain(own.into_iter().flatten()).collect();
+        Arc::from(&*tags)
     }
 }

@@ -137,6 +137,18 @@ impl<'a> Draft<'a> {
         });
     }
 
+    /// Shows what `write` writes, without keeping it.
+    pub(super) fn look_at_unwritten(
+        &mut self,
+        write: impl FnOnce(&mut String),
+        look: impl FnOnce(&str),
+    ) {
+        let end = self.json.len();
+        write(&mut self.json);
+        look(self.json.get(end..).unwrap_or_default());
+        self.json.truncate(end);
+    }
+
     /// The member that was written last differs from try to try of one event.
     pub(super) fn mark_last_drawn(&mut self) {
         if let Some(member) = self.members.last_mut() {

@@ -29,7 +29,7 @@ impl<'a> Writer<'a> {
     pub(super) fn new(group: &'a Group, strict: bool, bytes: usize) -> Self {
         Self {
             group,
-            draft: Draft::with_capacity(bytes + 64),
+            draft: Draft::with_capacity(bytes + 256),
             still: SipHasher13::new(),
             strict,
         }
@@ -113,14 +113,17 @@ impl<'a> Writer<'a> {
             if written {
                 self.draft.mark_last_drawn();
             }
-            let mut still = String::new();
-            scope
-                .call
-                .standing_still(|| _ = template.write(scope, &mut still));
-            for text in [quoted.as_str(), &still] {
-                self.still.write_u64(text.len() as u64);
-                self.still.write(text.as_bytes());
-            }
+            let hash = &mut self.still;
+            let mut note = |text: &str| {
+                hash.write_u64(text.len() as u64);
+                hash.write(text.as_bytes());
+            };
+            note(quoted.as_str());
+            let write = |out: &mut String| {
+                let write = || _ = template.write(scope, out);
+                scope.call.standing_still(write);
+            };
+            self.draft.look_at_unwritten(write, note);
         }
         if written {
             self.normalize_last(name)
@@ -133,7 +136,10 @@ impl<'a> Writer<'a> {
     fn normalize_last(&mut self, name: &str) -> Result<(), Decline> {
         let is_listed = |names: &[std::sync::Arc<str>]| names.iter().any(|one| **one == *name);
         if is_listed(&self.group.percent) && !json::is_null(self.draft.last()) {
+            // As a rule it is a whole number already.
+            let is_whole = |raw: &str| raw.parse::<u8>().is_ok_and(|value| value <= 100);
             match percent(self.draft.last()) {
+                _ if is_whole(self.draft.last()) => {}
                 Some(value) => self.draft.replace_last(&value.to_string()),
                 None if self.strict => return Err(Decline::Forward(Forward::NotANumber)),
                 None => {}

@@ -313,6 +313,15 @@ impl Acceptor {
         }
         self.check_admissible(group, event, is_refused)?;
         let share = share.map_or_else(|| self.share(arrival), Ok)?;
+        if shared.buckets.are_limited() {
+            self.take_token(event, &share)?;
+        }
+        Ok(Admission::New(key, share))
+    }
+
+    /// Takes a token of the event's payer.
+    fn take_token(&self, event: &Event, share: &Share) -> Result<(), Decline> {
+        let shared = &self.0;
         let is_good = shared
             .reputation
             .is_good(event.owner().principal, event.lane.group);
@@ -325,8 +334,7 @@ impl Acceptor {
         shared.buckets.take(payer).map_err(|dry| match dry {
             NoToken::Limited(wait) => Decline::Refuse(Refusal::Limited(wait)),
             NoToken::TooManyUsers => Decline::Forward(Forward::TooManyUsers),
-        })?;
-        Ok(Admission::New(key, share))
+        })
     }
 
     /// Puts an event into the journal; `false`: its id is known by now.

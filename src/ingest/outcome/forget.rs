@@ -83,7 +83,7 @@ impl Operations {
     /// # Errors
     /// No user has such a name.
     pub fn find_user_id(&self, name: &str) -> Result<UserId, IdError> {
-        UserId::try_new(&self.0.identity.spelled(name.to_owned()))
+        UserId::try_new(&self.0.identity.spelled(name.into()))
     }
 }
 

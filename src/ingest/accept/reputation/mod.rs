@@ -26,6 +26,7 @@ pub use refused::RefusedBy;
 use crate::event::{GroupIndex, Principal, ReadIndex};
 use crate::ingest::accept::shares::{Holder, NoShare, Share, Shares, Takes};
 use crate::journal::refusals::{KeepRefusals, Refusal, Refusals};
+use crate::keyed::AsItIsBuilder;
 use grounds::Proof;
 use refused::RefusedPrincipals;
 use renewals::Renewals;
@@ -51,7 +52,7 @@ pub struct Vouched {
 #[derive(Debug)]
 pub struct Reputation {
     refused: RefusedPrincipals,
-    proofs: moka::sync::Cache<(Principal, GroupIndex), Proof>,
+    proofs: moka::sync::Cache<(Principal, GroupIndex), Proof, AsItIsBuilder>,
     /// `admit = "proven"`: how long a proof lets calls in.
     proof: Option<Duration>,
     /// Groups whose routes took a caller without a name.
@@ -84,7 +85,7 @@ impl Reputation {
             proofs: moka::sync::Cache::builder()
                 .max_capacity(most)
                 .time_to_idle(refusal)
-                .build(),
+                .build_with_hasher(AsItIsBuilder::default()),
             proof,
             open: (0..groups).map(|_| AtomicBool::new(false)).collect(),
             open_reads: AtomicU64::new(0),

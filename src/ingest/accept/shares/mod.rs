@@ -27,11 +27,10 @@ mod strangers;
 
 use crate::event::{Carried, Event, LaneKey, Principal, first_eight};
 use crate::journal;
+use crate::keyed::{Keyed, spread};
 use crate::peer::network_of;
 use account::Account;
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -208,9 +207,8 @@ pub struct HeldByStrangers {
 pub struct Shares {
     // Plain locks: held for a look-up and a sum, also at a good principal's calls, whose events are
     // a stranger's once it is refused.
-    accounts: Vec<Mutex<HashMap<Principal, Account>>>,
+    accounts: Vec<Mutex<Keyed<Principal, Account>>>,
     strangers: Strangers,
-    hasher: RandomState,
 }
 
 impl Shares {
@@ -221,7 +219,6 @@ impl Shares {
         Self {
             accounts,
             strangers: Strangers::new(bounds),
-            hasher: RandomState::new(),
         }
     }
 
@@ -233,8 +230,9 @@ impl Shares {
             user,
             credential,
         } = &event.lane;
-        let lane = LaneHash(self.hasher.hash_one((group, user, credential)));
-        let user = UserHash(self.hasher.hash_one((group, user)));
+        let user = user.keyed() ^ spread(group.0 as u64);
+        let lane = LaneHash(user ^ first_eight(&credential.0));
+        let user = UserHash(user);
         Takes::Event {
             shard: u32::try_from(shard).unwrap_or(u32::MAX),
             lane,
@@ -243,12 +241,9 @@ impl Shares {
         }
     }
 
-    fn accounts(
-        &self,
-        principal: Principal,
-    ) -> Option<MutexGuard<'_, HashMap<Principal, Account>>> {
-        // A keyed hash, so its first bytes serve.
-        let place = first_eight(&principal.0) % SHELVES as u64;
+    fn accounts(&self, principal: Principal) -> Option<MutexGuard<'_, Keyed<Principal, Account>>> {
+        // A keyed hash, so some of its bits serve; a shelf goes by others.
+        let place = (first_eight(&principal.0) >> 32) % SHELVES as u64;
         self.accounts
             .get(usize::try_from(place).unwrap_or(0))
             .map(Mutex::lock)

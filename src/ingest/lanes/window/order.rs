@@ -16,7 +16,6 @@ use super::domains::{Domain, Domains, Place};
 use super::slab::Key;
 use crate::event::{GroupIndex, LaneKey, Owner, Principal, Realm, UserId};
 use smallvec::SmallVec;
-use std::hash::{BuildHasher as _, RandomState};
 
 /// Where a lane has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +41,6 @@ pub(super) struct Order {
     sets: Vec<u32>,
     /// Each of them once.
     each_set: Vec<u32>,
-    names: RandomState,
     domains: Domains,
     claims: Claims,
 }
@@ -63,7 +61,6 @@ impl Order {
         Self {
             sets,
             each_set,
-            names: RandomState::new(),
             domains: Domains::new(),
             claims: Claims::new(),
         }
@@ -71,7 +68,7 @@ impl Order {
 
     /// A user's name, hashed.
     pub(super) fn name(&self, user: &UserId) -> Name {
-        Name(self.names.hash_one(user.as_str()))
+        Name(user.keyed())
     }
 
     /// The name that a seat was taken under.

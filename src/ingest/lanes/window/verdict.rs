@@ -165,6 +165,7 @@ impl<E: Entry> Lanes<E> {
             ..
         } = batch;
         let mut back = Vec::new();
+        self.settled.reserve(events.len());
         // INVARIANT: one fate per event; an event without one is tried again, never dropped.
         let fates = fates.into_iter().chain(std::iter::repeat(Fate::Again));
         for (mut queued, fate) in events.into_iter().zip(fates) {
