@@ -51,7 +51,7 @@ impl Waiting {
     }
 
     fn user(realm: Realm, user: &UserId) -> NonZeroU64 {
-        let number = user.keyed() ^ realm.0.rotate_left(32);
+        let number = user.keyed_without_case() ^ realm.0.rotate_left(32);
         NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN)
     }
 }

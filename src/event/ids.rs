@@ -1,5 +1,7 @@
 //! The names of events and users, checked, and the places of groups and reads in the configuration.
 
+use super::tag::without_case;
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::{Arc, LazyLock};
@@ -89,12 +91,7 @@ impl UserId {
     /// # Errors
     /// Empty, over 256 bytes, or with a control character.
     pub fn try_new(text: &str) -> Result<Self, IdError> {
-        check(text)?;
-        let hash: [u8; HASH_BYTES] = NAMES.hash_one(text).to_le_bytes();
-        let mut whole = String::with_capacity(HASH_BYTES + text.len());
-        whole.extend(hash.map(|byte| char::from(byte & 0x7f)));
-        whole.push_str(text);
-        Ok(Self(whole.into()))
+        check(text).map(|()| Self::hashed(text))
     }
     /// The id as text.
     #[must_use]
@@ -110,6 +107,25 @@ impl UserId {
         // Into all bits.
         let product = hash * 0x9e37_79b9_7f4a_7c15;
         u64::try_from((product ^ product >> 64) & u128::from(u64::MAX)).unwrap_or(0)
+    }
+}
+
+impl UserId {
+    /// The same for names that differ in their case only, as [`Tag`](super::Tag)s are.
+    #[must_use]
+    pub fn keyed_without_case(&self) -> u64 {
+        match without_case(self.as_str()) {
+            Cow::Borrowed(_) => self.keyed(),
+            Cow::Owned(name) => Self::hashed(&name).keyed(),
+        }
+    }
+
+    fn hashed(text: &str) -> Self {
+        let hash: [u8; HASH_BYTES] = NAMES.hash_one(text).to_le_bytes();
+        let mut whole = String::with_capacity(HASH_BYTES + text.len());
+        whole.extend(hash.map(|byte| char::from(byte & 0x7f)));
+        whole.push_str(text);
+        Self(whole.into())
     }
 }
 
@@ -144,3 +160,22 @@ pub struct GroupIndex(pub usize);
 /// Which `[[cache]]` route, by its place in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReadIndex(pub usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_in_their_case_have_one_hash_where_case_does_not_count() {
+        let user = |name: &str| UserId::try_new(name).unwrap();
+        for [one, other] in [["ada", "Ada"], ["\u{e4}da", "\u{c4}DA"], ["ada", "ada"]] {
+            let [one, other] = [user(one), user(other)];
+            assert_eq!(one.keyed_without_case(), other.keyed_without_case());
+            assert_eq!(one.keyed() == other.keyed(), one == other);
+        }
+        assert_ne!(
+            user("ada").keyed_without_case(),
+            user("adb").keyed_without_case()
+        );
+    }
+}

@@ -46,7 +46,7 @@ impl Tag {
 
 /// A text in which letters that differ in their case are the same: each in upper case and then in
 /// lower case, so that letters with two lower cases (the final sigma) have one.
-fn without_case(text: &str) -> Cow<'_, str> {
+pub(super) fn without_case(text: &str) -> Cow<'_, str> {
     if !text.is_ascii() {
         return Cow::Owned(
             text.chars()

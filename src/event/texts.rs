@@ -2,13 +2,16 @@
 //! pending.
 
 use super::ids::{EventId, IdError, check};
+use bytes::Bytes;
 use std::fmt;
+use std::sync::Arc;
 
 /// Its id, what it carries and its JSON, one behind the other. What it carries ends with the body of
-/// its single call: where that is the JSON itself, it is there once. Never printed.
+/// its single call: where that is the JSON itself, it is there once. Clones share the memory. Never
+/// printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Texts {
-    all: Box<[u8]>,
+    all: Arc<[u8]>,
     /// Where the JSON begins.
     json: u32,
     /// Where the id ends.
@@ -36,7 +39,7 @@ impl Texts {
     fn join(id: &str, json: &[u8], carried: &[u8]) -> Self {
         let before = carried.strip_suffix(json);
         let parts = [id.as_bytes(), before.unwrap_or(carried), json];
-        let all = parts.concat().into_boxed_slice();
+        let all: Arc<[u8]> = parts.concat().into();
         Self {
             // No event is larger than a frame of the journal can be.
             json: u32::try_from(all.len() - json.len()).unwrap_or(u32::MAX),
@@ -68,6 +71,12 @@ impl Texts {
         self.all.get(self.json as usize..).unwrap_or_default()
     }
 
+    /// The same without a copy, for as long as it is needed.
+    #[must_use]
+    pub fn share_json(&self) -> Bytes {
+        Bytes::from_owner(Json(self.clone()))
+    }
+
     /// What travels with it.
     #[must_use]
     pub fn carried(&self) -> &[u8] {
@@ -85,6 +94,15 @@ impl Texts {
     #[must_use]
     pub fn with_carried(&self, carried: &[u8]) -> Self {
         Self::join(self.id(), self.json(), carried)
+    }
+}
+
+/// The JSON of texts that it keeps.
+struct Json(Texts);
+
+impl AsRef<[u8]> for Json {
+    fn as_ref(&self) -> &[u8] {
+        self.0.json()
     }
 }
 
@@ -113,6 +131,8 @@ mod tests {
             let parts = (texts_of_body.id(), texts_of_body.json(), texts_of_body.carried());
             prop_assert_eq!(parts, (&*id, &*json, &*body));
             prop_assert_eq!(texts_of_body.all.len(), id.len() + body.len());
+            let shared = texts.share_json();
+            prop_assert_eq!((&*shared, shared.as_ptr()), (&*json, texts.json().as_ptr()));
             prop_assert_eq!(&texts, &Texts::new(&EventId::try_new(&id).unwrap(), &json, &carried));
         }
     }

@@ -26,7 +26,8 @@ const PLACES: u64 = 4_096;
 /// Largest head that is remembered, bytes of its values.
 const MAX_REMEMBERED: usize = 4 << 10;
 
-/// Most cookies of a head that is remembered: where each lies is remembered too.
+/// Most cookies of a head that is remembered, whose Cookie lines are one by then: where each lies is
+/// remembered too.
 const MAX_COOKIES: usize = 64;
 /// Tags that are remembered with a head, of each kind.
 const TAGS: usize = 4;

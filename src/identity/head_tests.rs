@@ -186,6 +186,8 @@ fn cookies_are_found_where_they_lie_in_whichever_line() {
         assert!(caller.cookies().eq(expected));
         let found = ["a", "d", "f", "g"].map(|name| caller.cookie(name));
         assert_eq!(found, [Some("1"), Some("\u{e9}"), Some("x=y"), None]);
+        let places = expected.len() * size_of::<CookiePlace>();
+        assert_eq!(caller.cookie_places_size(), places);
     }
 }
 

@@ -29,7 +29,7 @@ impl Payer {
     /// Of a call. `is_good`: its principal is known to be good in its group.
     #[must_use]
     pub fn of(user: &UserId, owner: &Owner, is_stranger: bool, is_good: bool) -> Self {
-        let name = || user.keyed();
+        let name = || user.keyed_without_case();
         match (is_stranger, is_good && owner.claimed) {
             (true, _) => Self::Stranger(owner.principal),
             (false, true) => Self::User(owner.realm, name()),

@@ -55,10 +55,12 @@ impl Undecoded<'_, '_> {
         }
     }
 
-    /// What a copy takes, bytes: what is known of its head is as large as the head.
+    /// What a copy takes, bytes: what is known of its head is as large as the head, and where its
+    /// cookies lie.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.seen().size() + size_of(&self.call.caller.parts().headers)
+        let caller = self.call.caller;
+        self.seen().size() + size_of(&caller.parts().headers) + caller.cookie_places_size()
     }
 
     /// A copy, with all that was known when the call came.

@@ -53,7 +53,7 @@ impl Entry for Kept {
         Carried::is_for_service(self.event().carried())
     }
     fn shown(&self) -> Bytes {
-        Bytes::copy_from_slice(self.event().json())
+        self.event().texts.share_json()
     }
     fn tags(&self) -> &[Tag] {
         &self.event().tags
