@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(1_000);
 /// One call in so many is an event.
 const EVENT_OF: u64 = 5;
 /// Acknowledgements that take longer are told by the second in which they began.
-const SLOW: Duration = Duration::from_millis(5);
+const SLOW: Duration = Duration::from_millis(50);
 
 /// When the event of this id was sent, if a good user sent it.
 pub fn sent_at(id: &str) -> Option<SystemTime> {

@@ -69,6 +69,7 @@ pub(super) fn share_out(config: &mut Config) -> usize {
         }
         config.upstream.kept_for_deliveries = kept;
         config.upstream.knows_callers = true;
+        config.server.knows_callers = true;
         config.delivery.max_in_flight = kept;
     }
     caps.admin

@@ -1,6 +1,5 @@
 //! The names of events and users, checked, and the places of groups and reads in the configuration.
 
-use super::tag::without_case;
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
@@ -48,6 +47,23 @@ pub(super) fn check(text: &str) -> Result<(), IdError> {
         return Err(IdError::Control);
     }
     Ok(())
+}
+
+/// A text in which letters that differ in their case are the same: each in upper case and then in
+/// lower case, so that letters with two lower cases (the final sigma) have one.
+pub(super) fn without_case(text: &str) -> Cow<'_, str> {
+    if !text.is_ascii() {
+        return Cow::Owned(
+            text.chars()
+                .flat_map(char::to_uppercase)
+                .flat_map(char::to_lowercase)
+                .collect(),
+        );
+    }
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(text.to_ascii_lowercase());
+    }
+    Cow::Borrowed(text)
 }
 
 /// The identifier of an event, unique for its user: 1 to 256 bytes, no control characters.

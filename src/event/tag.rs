@@ -1,7 +1,7 @@
 //! The names under which cached answers are made old.
 
+use super::ids::without_case;
 use super::keys::{Principal, first_eight};
-use std::borrow::Cow;
 
 /// A name under which cached answers are invalidated, as its hash: 64 bits, unkeyed, without regard
 /// to case. A group may put in lower case what a read's address names as it likes. A collision only
@@ -42,21 +42,4 @@ impl Tag {
         // A keyed hash, so its first bytes serve.
         Self(Self::new(name).0 ^ first_eight(&principal.0))
     }
-}
-
-/// A text in which letters that differ in their case are the same: each in upper case and then in
-/// lower case, so that letters with two lower cases (the final sigma) have one.
-pub(super) fn without_case(text: &str) -> Cow<'_, str> {
-    if !text.is_ascii() {
-        return Cow::Owned(
-            text.chars()
-                .flat_map(char::to_uppercase)
-                .flat_map(char::to_lowercase)
-                .collect(),
-        );
-    }
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Cow::Owned(text.to_ascii_lowercase());
-    }
-    Cow::Borrowed(text)
 }

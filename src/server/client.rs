@@ -24,7 +24,6 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
-use tower::ServiceExt as _;
 
 /// What hyper moves about twice before it polls it: the future of a call's answer, bytes. One of 40 KB
 /// cost a tenth of a call's instructions, and the first data cache.
@@ -95,7 +94,7 @@ impl Client {
             let is_http2 = request.version() == Version::HTTP_2;
             let waits = is_http2.then(|| (turns.clone(), precedence.clone()));
             // Boxed: see `MOST_MOVED`.
-            let answering = Box::pin(service.clone().oneshot(request));
+            let answering = Box::pin(service.clone().call(request));
             let unsent = unsent.clone();
             let leaving = account.clone();
             let answered = async move {

@@ -100,7 +100,7 @@ pub fn bind(settings: &ServerSettings) -> io::Result<Listener> {
     Listener::bind(&settings.listen)
 }
 
-/// What answers requests: clones of it do, on all connections at once.
+/// What answers requests: clones of it do, on all connections at once, and are always ready to.
 pub trait Answering:
     Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone
@@ -263,6 +263,10 @@ async fn accept<S: Answering>(
         } else {
             SocketAddr::new(network_of(connection.address.ip()), 0)
         };
+        let precedence = Precedence::default();
+        if !settings.knows_callers {
+            precedence.give();
+        }
         let client = Client {
             stream,
             tls: settings.tls.clone(),
@@ -271,11 +275,10 @@ async fn accept<S: Answering>(
             place: Place::new((listed, free, share, settings.connections.add())),
             stall: settings.stall_timeout,
             unsent: UnsentOfOne::new(&unsent),
-            precedence: Precedence::default(),
+            precedence: precedence.clone(),
             turns: turns.clone(),
             flow,
         };
-        let precedence = client.precedence.clone();
         let serving = client.serve(builder.clone(), service.clone(), phases, drain.clone());
         let tracker = connections.of_now(drain);
         drop(tracker.spawn(turns.clone().in_turn(flow, precedence, serving)));

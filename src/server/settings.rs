@@ -23,6 +23,9 @@ pub struct ServerSettings {
     pub keepalive_timeout: Duration,
     /// Bytes that are ready may wait so long for a client that takes none of them.
     pub stall_timeout: Duration,
+    /// Callers can come to be known, as those of events do: strangers' connections take turns, so
+    /// that known callers' don't wait for all of them.
+    pub knows_callers: bool,
     /// From these connections `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: TrustedProxies,
     /// A buffered body must be there in this time.

@@ -17,6 +17,7 @@ fn patient(places: usize) -> ServerSettings {
         header_timeout: LONG,
         keepalive_timeout: LONG,
         stall_timeout: LONG,
+        knows_callers: true,
         trusted_proxies: crate::peer::TrustedProxies::local(),
         body_timeout: LONG,
         drain: LONG,

@@ -1,6 +1,7 @@
 //! Requests that may be sent a second time (RFC 9110 §9.2.2).
 
 use crate::body::{Body, BodyError};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
 use http::{Method, Request, header};
@@ -37,8 +38,14 @@ pub(super) fn gather_if_at_hand(mut body: Body) -> Body {
     if !is_small || !matches!(body, Body::Incoming(_)) {
         return body;
     }
-    let Some(Some(Ok(frame))) = body.frame().now_or_never() else {
-        return body;
+    let frame = match body.frame().now_or_never() {
+        Some(Some(Ok(frame))) => frame,
+        // It would tell its error no second time.
+        Some(Some(Err(error))) => {
+            let broken = stream::iter([Err::<Frame<Bytes>, _>(error)]);
+            return Body::boxed(StreamBody::new(broken));
+        }
+        Some(None) | None => return body,
     };
     match frame.into_data() {
         Ok(data) if body.is_end_stream() => Body::from(data),

@@ -68,6 +68,7 @@ pub(super) fn read(section: Section<'_>) -> Server {
         body_timeout: section.duration(&BODY_TIMEOUT),
         stall_timeout: section.duration(&STALL_TIMEOUT),
         keepalive_timeout: section.duration(&KEEPALIVE_TIMEOUT),
+        knows_callers: false,
         trusted_proxies: read_trusted_proxies(&section),
         drain: section.duration(&DRAIN),
         connections: OpenConnections::default(),
