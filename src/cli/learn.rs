@@ -37,7 +37,7 @@ pub(super) fn learn_file(
 }
 
 /// Has a running sidecar record what it forwards for so long, and gives the proposal; `None`:
-/// Ctrl-C ended it, and what was recorded is dropped.
+/// Ctrl-C or SIGTERM ended it, and what was recorded is dropped.
 ///
 /// # Errors
 /// Nobody answers, or calls are being recorded already.
@@ -45,8 +45,15 @@ pub(super) async fn record_calls(
     admin: &AdminAddress,
     length: Duration,
 ) -> anyhow::Result<Option<Value>> {
-    // ORDER: before the recording begins, since from then on Ctrl-C is to end that too.
+    // ORDER: before the recording begins, since from then on a signal is to end that too.
     let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C can't be caught")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
+    let told_to_end = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
     let path = format!("/learn?for={}ms", length.as_millis());
     let begun = ask(admin, Method::POST, &path, None).await?;
     let begun: Progress = serde_json::from_value(begun).context("an answer of /learn")?;
@@ -57,7 +64,7 @@ pub(super) async fn record_calls(
     );
     tokio::select! {
         proposal = follow_recording(admin, begun) => proposal.map(Some),
-        _ = interrupt.recv() => {
+        () = told_to_end => {
             ask(admin, Method::DELETE, &path, None).await?;
             Ok(None)
         }
@@ -67,7 +74,7 @@ pub(super) async fn record_calls(
 /// What is printed of what [`record_calls`] gave.
 ///
 /// # Errors
-/// There is nothing to be printed: no call came, or Ctrl-C did.
+/// There is nothing to be printed: no call came, or a signal did.
 pub(super) fn show_recorded(proposal: Option<&Value>, as_json: bool) -> Result<String, Failure> {
     let failed = |what: &str| Err(Failure::Input(what.to_owned()));
     let Some(proposal) = proposal else {

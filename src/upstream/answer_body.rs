@@ -14,6 +14,14 @@ use tokio::time::Instant;
 /// An answer of unknown length that lasts longer is a stream.
 pub(super) const LONG: Duration = Duration::from_secs(10);
 
+/// With so many bytes left of an answer that isn't wanted any more, its connection is closed unread.
+/// hyper would read once more, for the case that this was the end, and so let the application send
+/// more.
+///
+/// INVARIANT: more than hyper reads ahead of the body's reader, which is one frame, of less than 512
+/// KiB: so the connection can't have gone to another call yet.
+const LONG_REST: u64 = 1 << 20;
+
 /// An answer's body that keeps its request's place until its end. `link`: the connection that it
 /// comes on.
 pub(super) fn keep_place<B>(
@@ -54,7 +62,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 
 /// See [`keep_place`].
 #[derive(Debug)]
-pub(super) struct PlacedBody<B> {
+pub(super) struct PlacedBody<B: http_body::Body> {
     body: B,
     taken: Option<Taken>,
     link: Option<Link>,
@@ -63,7 +71,7 @@ pub(super) struct PlacedBody<B> {
     stream_from: Option<Instant>,
 }
 
-impl<B> PlacedBody<B> {
+impl<B: http_body::Body> PlacedBody<B> {
     fn try_stream(&mut self) {
         if let (Some(from), Some(taken)) = (self.stream_from, &mut self.taken)
             && from <= Instant::now()
@@ -78,11 +86,22 @@ impl<B> PlacedBody<B> {
             link.note_end_of_answer();
         }
     }
-}
 
-impl<B: http_body::Body> PlacedBody<B> {
     fn has_come_whole(&self) -> bool {
         self.body.is_end_stream() || self.body.size_hint().exact() == Some(0)
+    }
+}
+
+/// An answer that is given up, since its client is gone for example.
+impl<B: http_body::Body> Drop for PlacedBody<B> {
+    fn drop(&mut self) {
+        let left = self.body.size_hint().exact();
+        if left.is_some_and(|left| left >= LONG_REST)
+            && let Some(link) = &self.link
+        {
+            // ORDER: before the body is dropped; hyper reads once more then.
+            link.abandon();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! until it is closed.
 
 use super::link::Link;
+use super::loopback;
 use super::places::Places;
 use super::settings::{UNIX, UpstreamSettings};
 use super::tls::{Offer, UpstreamTls};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tower::{Service, ServiceExt as _};
 
@@ -30,8 +31,8 @@ const OPENING: Duration = Duration::from_millis(20);
 /// A connection that isn't there by then is asked for once more.
 const AGAIN: Duration = Duration::from_millis(400);
 
-/// hyper's connector, with a record and a place for each connection, and TLS where the address says
-/// so. As a service it opens connections for HTTP/1.1.
+/// Opens connections, by hyper's connector where they aren't over loopback or a Unix socket, with a
+/// record and a place for each, and TLS where the address says so. As a service it opens connections for HTTP/1.1.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector,
@@ -77,8 +78,7 @@ impl Connector {
             let opened = in_time(self.timeout, UnixStream::connect(socket)).await?;
             return Ok(WireStream::Unix(opened));
         }
-        let opening = || self.tcp.clone().oneshot(target.clone());
-        let stream = open_again(opening).await?.into_inner();
+        let stream = open_again(|| self.open_tcp(target.clone())).await?;
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(WireStream::Tcp(stream));
         }
@@ -87,6 +87,13 @@ impl Connector {
         let host = target.host().unwrap_or_default();
         let opened = in_time(self.timeout, tls.shake_hands(host, stream, offer)).await?;
         Ok(WireStream::Tls(Box::new(opened)))
+    }
+
+    async fn open_tcp(&self, target: Uri) -> Result<TcpStream, BodyError> {
+        match loopback::address_of(&target) {
+            Some(address) => in_time(self.timeout, loopback::open(address)).await,
+            None => Ok(self.tcp.clone().oneshot(target).await?.into_inner()),
+        }
     }
 }
 
@@ -189,6 +196,10 @@ impl AsyncRead for LinkedStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.link.is_abandoned() {
+            // As if it had ended: hyper closes it.
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
@@ -261,21 +272,26 @@ mod tests {
     use crate::upstream::places::tests::places;
     use std::future::{pending, poll_fn};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
     use tokio::sync::Semaphore;
 
-    #[tokio::test]
-    async fn an_answer_is_heard_though_its_application_took_no_more_of_the_body() {
+    /// A connection, and the application's side of it.
+    async fn pair() -> (LinkedStream, TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let mut linked = LinkedStream {
+        let linked = LinkedStream {
             stream: WireStream::Tcp(stream),
             link: Link::new(place),
         };
-        let (mut application, _) = listener.accept().await.unwrap();
+        let (application, _) = listener.accept().await.unwrap();
+        (linked, application)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_heard_though_its_application_took_no_more_of_the_body() {
+        let (mut linked, mut application) = pair().await;
         linked.write_all(b"a body").await.unwrap();
         application.readable().await.unwrap();
         application.write_all(b"answer").await.unwrap();
@@ -287,6 +303,16 @@ mod tests {
         let mut heard = [0; 6];
         linked.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"answer");
+    }
+
+    #[tokio::test]
+    async fn of_a_connection_whose_answer_was_given_up_nothing_more_is_read() {
+        let (mut linked, mut application) = pair().await;
+        application.write_all(b"the rest").await.unwrap();
+        let mut heard = [0; 4];
+        linked.read_exact(&mut heard).await.unwrap();
+        linked.link.abandon();
+        assert_eq!(linked.read(&mut heard).await.unwrap(), 0);
     }
 
     #[tokio::test(start_paused = true)]

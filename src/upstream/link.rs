@@ -26,6 +26,8 @@ pub(super) struct Link {
 struct Record {
     /// It has given an answer.
     used: AtomicBool,
+    /// The rest of an answer that comes on it is wanted no longer, and is long.
+    abandoned: AtomicBool,
     /// How often bytes have come.
     received: AtomicUsize,
     /// How often they had when the last ones were sent.
@@ -69,6 +71,19 @@ impl Link {
         if let Some(stream) = &self.stream {
             stream.note_end();
         }
+    }
+
+    /// The rest of its answer isn't wanted, and no other call can be on it yet. Over HTTP/2 that is the
+    /// stream's own matter.
+    pub(super) fn abandon(&self) {
+        if self.stream.is_none() {
+            self.record.abandoned.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing more is to be read from it.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.record.abandoned.load(Ordering::Relaxed)
     }
 
     /// Reading failed: what that says of the certificate that was shown is kept, since HTTP/2 keeps

@@ -24,6 +24,7 @@ pub mod headers;
 mod http2;
 mod link;
 mod load;
+mod loopback;
 mod places;
 mod repeat;
 mod reserve;

@@ -5,9 +5,12 @@ use crate::upstream::Http2Use;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, header};
+use http_body::{Frame, SizeHint};
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt as _, Full};
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// 16 connections, of which 4 are for deliveries.
 pub(in crate::upstream) fn places() -> Places {
@@ -186,4 +189,60 @@ async fn what_is_asked_for_a_delivery_is_never_a_stream() {
     let link = Link::new(places.connect(None).await.unwrap());
     assert!(taken.try_stream(Some(&link)));
     assert_eq!(taken_of(&places), [1, 0, 0, 0]);
+}
+
+/// A body of two pieces, whose length may be known.
+struct TwoPieces {
+    left: Vec<usize>,
+    is_known: bool,
+}
+
+impl http_body::Body for TwoPieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.left.pop().map(|size| Bytes::from(vec![b'x'; size]));
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left: usize = self.left.iter().sum();
+        if self.is_known {
+            SizeHint::with_exact(left as u64)
+        } else {
+            SizeHint::default()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_given_up_with_its_answer_only_where_that_cannot_have_come_whole() {
+    let (short, long) = (1023 << 10, 1 << 20);
+    for (first, second, is_known, is_given_up) in [
+        (short, long, true, true),
+        (long, short, true, false),
+        (long, long, false, false),
+    ] {
+        let case = format!("{first} and {second} bytes, known: {is_known}");
+        // After the first piece, after both, and at its end.
+        for (frames, wanted) in [(1, is_given_up), (2, false), (3, false)] {
+            let places = places();
+            let (taken, link) = begin(&places, 1);
+            let body = TwoPieces {
+                left: vec![second, first],
+                is_known,
+            };
+            let mut answer = keep_place(&HeaderMap::new(), body, taken, Some(link.clone()));
+            for _ in 0..frames {
+                answer.frame().await.transpose().unwrap();
+            }
+            assert!(!link.is_abandoned(), "{case}");
+            drop(answer);
+            assert_eq!(link.is_abandoned(), wanted, "{case}, {frames} frames");
+        }
+    }
 }

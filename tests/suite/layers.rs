@@ -279,7 +279,9 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "upstream",
         &[
-            &["head", "load", "repeat", "reserve", "tls", "wire"],
+            &[
+                "head", "load", "loopback", "repeat", "reserve", "tls", "wire",
+            ],
             &["link"],
             &["forwarded", "error"],
             &["contact", "exchanges", "headers", "upload"],

@@ -646,25 +646,31 @@ async fn the_command_proposes_of_a_running_sidecars_calls_and_a_signal_ends_the_
         "{said}"
     );
 
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["learn", "--config"])
-        .arg(&file)
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
-    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-    assert!(line.contains("Ctrl-C ends it"), "{line}");
-    assert!(catches_interrupts(child.id()), "said before it is true");
-    let begin = || http.try_call(admin, Method::POST, "/learn", &[], "");
-    assert_eq!(begin().await.unwrap().status, StatusCode::CONFLICT);
-    let pid = child.id().to_string();
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", &pid])
-        .status();
-    assert!(killed.unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert_eq!(begin().await.unwrap().status, StatusCode::ACCEPTED);
+    for end in ["-INT", "-TERM"] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["learn", "--config"])
+            .arg(&file)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+        std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+        assert!(line.contains("Ctrl-C ends it"), "{line}");
+        assert!(catches_interrupts(child.id()), "said before it is true");
+        let begin = || http.try_call(admin, Method::POST, "/learn", &[], "");
+        assert_eq!(begin().await.unwrap().status, StatusCode::CONFLICT);
+        let pid = child.id().to_string();
+        let killed = std::process::Command::new("kill")
+            .args([end, &pid])
+            .status();
+        assert!(killed.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{end}");
+        let begun = begin().await.unwrap();
+        assert_eq!(begun.status, StatusCode::ACCEPTED, "{end}");
+        let path = format!("/learn?recording={}", begun.json()["recording"]);
+        let ended = http.try_call(admin, Method::DELETE, &path, &[], "").await;
+        assert!(ended.unwrap().status.is_success());
+    }
     process.kill();
 }
