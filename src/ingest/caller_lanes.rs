@@ -55,6 +55,14 @@ impl CallerLanes {
         Settled::Yes
     }
 
+    /// Whether a caller may have anything pending in these groups. Nothing is sealed.
+    #[must_use]
+    pub(crate) fn have_any(&self, asker: &Asker, groups: &[GroupIndex]) -> bool {
+        self.shards_of(asker)
+            .iter()
+            .any(|shard| shard.has_any(asker, groups).unwrap_or(true))
+    }
+
     /// Shows the observer that a call goes after what its caller would have pending in these groups,
     /// where [it wants to know](Self::are_observed).
     pub(crate) fn show_wait(&self, asker: &Asker, groups: &[GroupIndex]) {

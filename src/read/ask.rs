@@ -319,7 +319,15 @@ fn says_what_was_asked(name: &HeaderName) -> bool {
             .any(|family| name.starts_with(family))
     };
     match name {
-        "x-host" | "x-http-host-override" | "x-url-scheme" | "front-end-https" => true,
+        "x-host"
+        | "x-real-host"
+        | "x-proxy-host"
+        | "x-http-host-override"
+        | "x-scheme"
+        | "x-url-scheme"
+        | "x-script-name"
+        | "x-forwarded"
+        | "front-end-https" => true,
         "x-forwarded-proto" | "x-forwarded-host" => false,
         // Where a call came from is no part of what it asks for.
         _ => is_of_family() && !name.ends_with("-for"),
@@ -384,6 +392,10 @@ fn uri(https: bool, host: &str, target: &Uri, route: &CacheRoute) -> Box<str> {
 /// The parameters of a query that are part of a read's key.
 pub(super) fn kept_pairs<'t>(target: &'t Uri, route: &CacheRoute) -> impl Iterator<Item = &'t str> {
     let is_kept = |pair: &&str| {
+        // Some applications end a parameter at a semicolon too, so that this may hold another one.
+        if pair.contains(';') || pair.to_ascii_lowercase().contains("%3b") {
+            return true;
+        }
         let name = pair.split('=').next().unwrap_or_default();
         !route.ignore_query.iter().any(|ignored| **ignored == *name)
     };

@@ -56,7 +56,9 @@ impl Read {
         } = reader;
         let speaks = self.speaks(reader);
         let own_pending = self.tags.own_pending(tags, *waiting);
-        if !speaks && own_pending {
+        // The count may be of others whose places are the same, of whom there may be any number: so
+        // the lanes say whether it is true.
+        if !speaks && own_pending && self.lanes.have_any(&all_own(asker), groups) {
             return Err(PENDING);
         }
         let own = speaks && (*is_untold || own_pending);

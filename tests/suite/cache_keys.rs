@@ -139,6 +139,25 @@ async fn what_a_route_declares_does_not_speak_for_who_may_have_a_key_that_counts
 }
 
 #[tokio::test]
+async fn a_parameter_that_is_ignored_hides_no_other_one_behind_a_semicolon() {
+    let (sidecar, _clock) = caching("public = true\nquery = { ignore = [\"_\"] }\n").await;
+    sidecar.upstream.answer_with(|seen| {
+        Some(respond(
+            200,
+            &[("cache-control", "public, max-age=600")],
+            seen.path.clone(),
+        ))
+    });
+    let get = async |path: &str| status(&get(&sidecar, path, &[]).await).to_owned();
+    assert!(get("/a?_=1").await.contains("stored"));
+    assert!(get("/a?_=2").await.contains("hit"), "it is ignored");
+    for path in ["/a?_=1;lang=evil", "/a?_=1%3Blang=evil"] {
+        assert!(!get(path).await.contains("hit"), "{path}");
+        assert!(get("/a?_=3").await.contains("hit"));
+    }
+}
+
+#[tokio::test]
 async fn what_tells_an_application_what_was_asked_for_is_part_of_the_key() {
     for name in [
         "x-forwarded-host",
@@ -151,6 +170,10 @@ async fn what_tells_an_application_what_was_asked_for_is_part_of_the_key() {
         "x-original-host",
         "x-rewrite-url",
         "x-host",
+        "x-real-host",
+        "x-scheme",
+        "x-script-name",
+        "x-forwarded",
     ] {
         let (sidecar, _clock) = caching("public = true\n").await;
         sidecar.upstream.answer_with(move |seen| {

@@ -229,6 +229,14 @@ impl Shard {
         }
     }
 
+    /// Whether a caller may have anything pending in these groups. Nothing is sealed.
+    ///
+    /// # Errors
+    /// The shard has ended.
+    pub fn has_any(&self, asker: &Asker, groups: &[GroupIndex]) -> Result<bool, Ended> {
+        self.step(|state| !state.is_settled() || state.lanes.has_any(asker, groups))
+    }
+
     /// Seals a caller's windows in these groups. The receiver hears when what is in them is
     /// settled; none: it is.
     ///

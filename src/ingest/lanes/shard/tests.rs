@@ -360,6 +360,32 @@ async fn a_barrier_passes_at_once_where_nothing_waits_and_not_before_an_outcome_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_has_something_until_its_outcome_is_known_everywhere_and_looking_seals_nothing() {
+    let mut scene = Scene::new();
+    let has = |scene: &Scene, asker: &Asker| scene.shard.has_any(asker, &[HERE]).unwrap();
+    let another = Asker {
+        principal: Principal([9; 16]),
+        ..all_of_ada()
+    };
+    assert!(!has(&scene, &all_of_ada()));
+    scene.keep(false).await;
+    assert!(has(&scene, &all_of_ada()) && !has(&scene, &another));
+    assert!(!scene.shard.has_any(&all_of_ada(), &[]).unwrap());
+    assert!(scene.batches.try_recv().is_err(), "its window is open");
+    scene.keep(true).await;
+    let batch = scene.batch().await;
+    assert!(has(&scene, &all_of_ada()), "on its way");
+    let fates = vec![Fate::Done(Outcome::Accepted); 2];
+    scene
+        .shard
+        .verdict(batch, Verdict::Answered(fates), Duration::ZERO);
+    assert!(has(&scene, &all_of_ada()), "nobody has heard of it");
+    scene.run();
+    scene.settle().await;
+    assert!(!has(&scene, &all_of_ada()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_holds_what_nothing_is_before_passes_at_once() {
     let mut scene = Scene::new();
     let (held, passed) = scene.shard.hold(&all_of_ada(), &[HERE].into()).unwrap();

@@ -57,6 +57,11 @@ impl<E: Entry> Lanes<E> {
         ids
     }
 
+    /// Whether a caller has anything pending in these groups. Nothing is sealed.
+    pub fn has_any(&self, asker: &Asker, groups: &[GroupIndex]) -> bool {
+        !self.lanes_for(asker, groups).is_empty()
+    }
+
     /// Seals a caller's windows in these groups; the marks say when what is in them now is settled.
     pub fn barrier(&mut self, asker: &Asker, groups: &[GroupIndex]) -> Vec<Mark> {
         let ids = self.lanes_for(asker, groups);

@@ -6,7 +6,7 @@ use crate::event::UserId;
 /// What an operator names letters by. Clients choose ids, so that none of them may read as a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Name<'a> {
-    /// Digits.
+    /// Digits, of which the first is no zero.
     Key(u64),
     /// `id:` and an event's id, or anything else than digits.
     Id(&'a str),
@@ -14,10 +14,14 @@ enum Name<'a> {
 
 impl<'a> Name<'a> {
     fn of(text: &'a str) -> Self {
-        match (text.strip_prefix("id:"), text.parse()) {
+        // As keys are printed: `+1` and `007` are ids.
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit())
+            && (text == "0" || !text.starts_with('0'));
+        let key = is_number.then(|| text.parse().ok()).flatten();
+        match (text.strip_prefix("id:"), key) {
             (Some(id), _) => Self::Id(id),
-            (None, Ok(key)) => Self::Key(key),
-            (None, Err(_)) => Self::Id(text),
+            (None, Some(key)) => Self::Key(key),
+            (None, None) => Self::Id(text),
         }
     }
 

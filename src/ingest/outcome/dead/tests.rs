@@ -184,7 +184,8 @@ fn digits_name_a_key_and_never_an_id_that_a_client_chose() {
             ..letter
         }
     };
-    for (key, id) in [(1, "a"), (2, "1"), (3, "id:1"), (4, "a")] {
+    let ids = ["a", "1", "id:1", "a", "+1", "007"];
+    for (key, id) in (1..).zip(ids) {
         dead.bury(named(key, id));
     }
     let found = |name: &str| {
@@ -204,6 +205,7 @@ fn digits_name_a_key_and_never_an_id_that_a_client_chose() {
         (found("id:1"), found("id:id:1"), found("id:a"), found("a")),
         (vec![2], vec![3], vec![1, 4], vec![1, 4])
     );
+    assert_eq!((found("+1"), found("007")), (vec![5], vec![6]));
 }
 
 #[test]
