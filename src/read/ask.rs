@@ -392,12 +392,11 @@ fn uri(https: bool, host: &str, target: &Uri, route: &CacheRoute) -> Box<str> {
 /// The parameters of a query that are part of a read's key.
 pub(super) fn kept_pairs<'t>(target: &'t Uri, route: &CacheRoute) -> impl Iterator<Item = &'t str> {
     let is_kept = |pair: &&str| {
-        // Some applications end a parameter at a semicolon too, so that this may hold another one.
-        if pair.contains(';') || pair.to_ascii_lowercase().contains("%3b") {
-            return true;
-        }
         let name = pair.split('=').next().unwrap_or_default();
-        !route.ignore_query.iter().any(|ignored| **ignored == *name)
+        let is_ignored = route.ignore_query.iter().any(|ignored| **ignored == *name);
+        // Some applications end a parameter at a semicolon too, so that this may hold another one.
+        let may_hold_another = || pair.contains(';') || pair.to_ascii_lowercase().contains("%3b");
+        !is_ignored || may_hold_another()
     };
     let query = target.query().into_iter();
     query.flat_map(|query| query.split('&')).filter(is_kept)

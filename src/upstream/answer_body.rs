@@ -18,9 +18,10 @@ pub(super) const LONG: Duration = Duration::from_secs(10);
 /// hyper would read once more, for the case that this was the end, and so let the application send
 /// more.
 ///
-/// INVARIANT: more than hyper reads ahead of the body's reader, which is one frame, of less than 512
-/// KiB: so the connection can't have gone to another call yet.
-const LONG_REST: u64 = 1 << 20;
+/// INVARIANT: more than hyper reads ahead of the body's reader, which is one frame, of less than four
+/// times its [largest buffer](super::MAX_BUFFER): so the connection can't have gone to another call
+/// yet.
+const LONG_REST: u64 = 8 * super::MAX_BUFFER as u64;
 
 /// An answer's body that keeps its request's place until its end. `link`: the connection that it
 /// comes on.

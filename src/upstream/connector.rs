@@ -32,7 +32,8 @@ const OPENING: Duration = Duration::from_millis(20);
 const AGAIN: Duration = Duration::from_millis(400);
 
 /// Opens connections, by hyper's connector where they aren't over loopback or a Unix socket, with a
-/// record and a place for each, and TLS where the address says so. As a service it opens connections for HTTP/1.1.
+/// record and a place for each, and TLS where the address says so. As a service it opens them for
+/// HTTP/1.1.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector,
