@@ -224,9 +224,9 @@ impl Identity {
                     .counts(&Part::Header(header::AUTHORIZATION)))
     }
 
-    /// Whether a call has a token or a key that enters no key of its caller's, since the
-    /// configuration lists other parts and doesn't ignore it either. What such a call is answered
-    /// may be for the bearer of that key only.
+    /// Whether a call has a token, a key or, by its name, a session's cookie that enters no key of
+    /// its caller's, since the configuration lists other parts and doesn't ignore it either. What
+    /// such a call is answered may be for the bearer of that one only.
     #[must_use]
     pub fn has_unlisted_key(&self, caller: &Caller<'_>) -> bool {
         let selection = &self.settings.selection;
@@ -235,7 +235,13 @@ impl Identity {
                 && !selection.header(name).counts()
                 && !selection.ignores_header(name)
         };
+        let is_session = |name: &str| {
+            lists::may_hold_a_session(name)
+                && selection.cookie(name) == Kind::Passing
+                && !selection.ignores_cookie(name)
+        };
         caller.parts.headers.keys().any(is_unlisted)
+            || !selection.by_default && caller.cookies().any(|(name, _)| is_session(name))
     }
 
     /// Whether nothing of a call could be a key that tells who calls, by the built-in lists: no

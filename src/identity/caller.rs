@@ -240,16 +240,24 @@ impl<'a> Caller<'a> {
     /// A query parameter, percent-decoded; with a repeated name the first one.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
-        let pairs = self
-            .parts
-            .uri
-            .query()?
+        self.queries(name).next().map(percent_decoded)
+    }
+
+    /// Whether a query parameter is there more than once: which of them the application reads isn't
+    /// known.
+    #[must_use]
+    pub fn repeats(&self, name: &str) -> bool {
+        self.queries(name).nth(1).is_some()
+    }
+
+    /// The values of a query parameter, as they came.
+    fn queries(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let query = self.parts.uri.query().unwrap_or_default();
+        query
             .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs
-            .into_iter()
-            .find(|(found, _)| percent_decoded(found) == name)
-            .map(|(_, value)| percent_decoded(value))
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .filter(move |(found, _)| percent_decoded(found) == name)
+            .map(|(_, value)| value)
     }
 
     /// The tag of this name; those that this head's events touched last are remembered.

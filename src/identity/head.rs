@@ -11,7 +11,7 @@
 use super::keys::CallerKeys;
 use super::token::Token;
 use super::{Kind, NotAnswerable};
-use crate::event::{Tag, UserId};
+use crate::event::{Principal, Tag, UserId};
 use crate::keyed::TextHash;
 use crate::peer::Peer;
 use http::request::Parts;
@@ -49,6 +49,8 @@ pub(super) struct Said {
     pub(super) allowed_origin: OnceLock<bool>,
     /// The user that the token names.
     pub(super) claimed: OnceLock<Option<Box<str>>>,
+    /// That token alone.
+    pub(super) token_hash: OnceLock<Option<Principal>>,
     /// Where its cookies lie.
     pub(super) cookies: OnceLock<Box<[CookiePlace]>>,
     /// The user of the last event under it.

@@ -182,6 +182,24 @@ pub fn may_name_the_caller(name: &str) -> bool {
     TELLING.iter().any(|word| name.contains(word))
 }
 
+/// Words in the names of sessions' cookies, beside those in the names of headers; by the
+/// documentation of the frameworks that set them (`PHPSESSID`, `JSESSIONID`, `.AspNetCore.Cookies`,
+/// `wordpress_logged_in_…`, `remember_web_…`).
+const TELLING_OF_SESSIONS: [&str; 6] = ["sess", "jwt", "aspnetcore", "logged", "remember", "sso"];
+
+/// Whether a cookie that is in no list may be that of a session, by its own name. Only asked where a
+/// configuration lists what counts.
+#[must_use]
+pub fn may_hold_a_session(name: &str) -> bool {
+    if cookie(name) != Kind::Principal {
+        return false;
+    }
+    let name = name.to_ascii_lowercase();
+    let is_sid = name.rsplit(['.', '_', '-']).next() == Some("sid");
+    let mut words = TELLING.iter().chain(&TELLING_OF_SESSIONS);
+    is_sid || words.any(|word| name.contains(word))
+}
+
 /// Schemes of Authorization that prove one call (RFC 9110 §11, RFC 7616, RFC 4559; Hawk; AWS
 /// Signature Version 4).
 const PROVING_SCHEMES: [&str; 8] = [
@@ -261,6 +279,36 @@ fn is_shaped_cookie(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sessions_cookie_is_known_by_its_name_and_what_says_nothing_of_a_caller_by_that() {
+        for name in [
+            "sid",
+            "connect.sid",
+            "PHPSESSID",
+            "JSESSIONID",
+            "laravel_session",
+            "_app_session",
+            ".AspNetCore.Cookies",
+            "wordpress_logged_in_0a",
+            "remember_web_59",
+            "access_token",
+            "auth",
+        ] {
+            assert!(may_hold_a_session(name), "{name}");
+        }
+        for name in [
+            "theme",
+            "lang",
+            "sidebar",
+            "consent",
+            "XSRF-TOKEN",
+            "ajs_user_id",
+            "_hjSessionUser_1",
+        ] {
+            assert!(!may_hold_a_session(name), "{name}");
+        }
+    }
 
     #[test]
     fn shapes_are_anchored_at_both_ends() {

@@ -189,6 +189,19 @@ impl Identity {
         caller.said.claimed.get_or_init(claimed).as_deref()
     }
 
+    /// What the caller's token is counted by, where it names the user: a hash of it alone, whatever
+    /// stands beside it.
+    #[must_use]
+    pub fn claiming_token(&self, caller: &Caller<'_>) -> Option<Principal> {
+        self.claimed(caller)?;
+        let hash = || {
+            let mut parts = self.settings.token.iter();
+            let token = parts.find_map(|part| caller.tokens(part).into_iter().next())?;
+            Some(self.hash_token(token))
+        };
+        *caller.said.token_hash.get_or_init(hash)
+    }
+
     /// The user that the address of a call names (its query or path), whatever its token says: an
     /// administrator's read of a user is about that user (ruling 17).
     #[must_use]

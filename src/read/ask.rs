@@ -135,6 +135,9 @@ impl Read {
         if !route.public && self.identity.has_unlisted_key(caller) {
             return Err("unlisted-key");
         }
+        if self.names_its_subject_twice(caller, route) {
+            return Err("repeated-parameter");
+        }
         let host = host(peer).ok_or("no-host")?;
         if reader.is_untold {
             return Err("no-tag");
@@ -161,6 +164,23 @@ impl Read {
             uri = format!("{uri} {name}={value:?}").into();
         }
         Ok(uri)
+    }
+
+    /// Whether a query parameter that names the read's user, or goes into one of its tags, is there
+    /// twice: the application may read either of them.
+    fn names_its_subject_twice(&self, caller: &Caller<'_>, route: &CacheRoute) -> bool {
+        let is_twice = |source: Source, path: &[Box<str>]| {
+            source == Source::Query && path.first().is_some_and(|name| caller.repeats(name))
+        };
+        let has_several = caller
+            .parts()
+            .uri
+            .query()
+            .is_some_and(|query| query.contains('&'));
+        has_several
+            && (route.tags.iter())
+                .chain([&self.identity.settings().user])
+                .any(|template| template.looks(&is_twice))
     }
 
     /// The reader, and which pending events come first.

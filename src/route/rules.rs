@@ -74,15 +74,19 @@ impl EventRoute {
         }
     }
 
-    /// Whether every parameter of a query is looked at.
+    /// Whether every parameter of a query is looked at, and none is there twice: which of them the
+    /// application reads isn't known.
     #[must_use]
     pub fn knows_query(&self, query: &str) -> bool {
-        let names = query
-            .split('&')
-            .map(|pair| pair.split('=').next().unwrap_or_default());
-        names
-            .filter(|name| !name.is_empty())
-            .all(|name| self.query.iter().any(|known| **known == *name))
+        let names = || {
+            query
+                .split('&')
+                .map(|pair| pair.split('=').next().unwrap_or_default())
+                .filter(|name| !name.is_empty())
+        };
+        let is_known = |name: &str| self.query.iter().any(|known| **known == *name);
+        names().all(is_known)
+            && (self.query.iter()).all(|known| names().filter(|name| **name == **known).count() < 2)
     }
 }
 

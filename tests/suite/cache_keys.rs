@@ -139,6 +139,67 @@ async fn what_a_route_declares_does_not_speak_for_who_may_have_a_key_that_counts
 }
 
 #[tokio::test]
+async fn a_sessions_cookie_beside_a_key_that_all_share_shares_no_answers() {
+    let listed = "force = true\nttl = \"60s\"\n[identity]\ncredentials = [\"header:x-api-key\"]\n";
+    let (sidecar, _clock) = caching(listed).await;
+    sidecar.upstream.answer_with(|seen| {
+        Some(respond(
+            200,
+            &[("x", "y")],
+            seen.header("cookie").to_owned(),
+        ))
+    });
+    for cookie in ["sid=ada", "sid=bob", "sid=ada"] {
+        let read = get(&sidecar, "/a", &[("x-api-key", "app"), ("cookie", cookie)]).await;
+        assert_eq!(&*read.body, cookie.as_bytes());
+        assert!(status(&read).contains("unlisted-key"), "{}", status(&read));
+    }
+    for wanted in ["stored", "hit"] {
+        let read = get(
+            &sidecar,
+            "/a",
+            &[("x-api-key", "app"), ("cookie", "theme=dark")],
+        )
+        .await;
+        assert!(status(&read).contains(wanted), "{}", status(&read));
+    }
+    let ignored = format!("{listed}ignore = [\"cookie:sid\"]\n");
+    let (sidecar, _clock) = caching(&ignored).await;
+    always(&sidecar, &[]);
+    for (cookie, wanted) in [("sid=ada", "stored"), ("sid=bob", "hit")] {
+        let read = get(&sidecar, "/a", &[("x-api-key", "app"), ("cookie", cookie)]).await;
+        assert!(status(&read).contains(wanted), "{}", status(&read));
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_names_its_user_or_its_tag_twice_passes() {
+    let tagged = "tags = [\"course:{query.course}\"]\n";
+    let of_user = "tags = [\"user:{user}\"]\n[identity]\nuser = \"{query.course}\"\n";
+    for (config, name) in [
+        (tagged, "course"),
+        (tagged, "%63ourse"),
+        (of_user, "course"),
+    ] {
+        let (sidecar, _clock) = caching(config).await;
+        always(&sidecar, &[LONG]);
+        let target = format!("/a?course=1&{name}=2");
+        for _ in 0..2 {
+            let read = get(&sidecar, &target, &[]).await;
+            assert!(
+                status(&read).contains("repeated-parameter"),
+                "{}",
+                status(&read)
+            );
+        }
+        for wanted in ["stored", "hit"] {
+            let read = get(&sidecar, "/a?course=1&page=1&page=2", &[]).await;
+            assert!(status(&read).contains(wanted), "{}", status(&read));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_parameter_that_is_ignored_hides_no_other_one_behind_a_semicolon() {
     let (sidecar, _clock) = caching("public = true\nquery = { ignore = [\"_\"] }\n").await;
     sidecar.upstream.answer_with(|seen| {

@@ -72,6 +72,21 @@ async fn a_token_that_nothing_speaks_for_has_one_bucket_for_all_names_that_it_us
 }
 
 #[tokio::test]
+async fn a_token_that_names_its_user_buys_no_tokens_by_what_stands_beside_it() {
+    let sidecar = Sidecar::start(&[FOUR_AT_ONCE, BY_LISTS]).await;
+    for beside in ["cookie", "host", "x-api-key"] {
+        let token = bearer(&json!({ "sub": "u", "beside": beside }));
+        let headers = |call: usize| {
+            vec![
+                header("authorization", &token),
+                header(beside, &format!("own-{call}")),
+            ]
+        };
+        assert_eq!(acknowledged(&sidecar, 9, headers, "u").await, 4, "{beside}");
+    }
+}
+
+#[tokio::test]
 async fn two_devices_of_one_user_have_one_bucket_once_each_is_known_to_be_good() {
     let sidecar = Sidecar::start(&[FOUR_AT_ONCE, BY_LISTS]).await;
     let device = |number: usize| bearer(&json!({ "sub": "u", "device": number }));

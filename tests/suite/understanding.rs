@@ -132,6 +132,7 @@ fn kinds() -> Vec<Odd> {
             "{\"id\":\"before\",\"user\":\"u\",\"lesson\":\"l\",\"percent\":90}",
         ),
         odd("query", sound()).at("/event?dry_run=1"),
+        odd("query", sound()).at("/event?userId=u&userId=v"),
         odd("not_asked_for", sound()).with("content-type", "text/plain"),
         odd("not_asked_for", "id=odd&user=u").with("content-type", form),
         // A page may send a body without a type to another site.

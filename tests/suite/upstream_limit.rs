@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -382,4 +382,57 @@ async fn a_flood_of_connections_leaves_descriptors_for_the_journal_and_the_admin
     let (code, printed) = process.terminate();
     assert_eq!(code, Some(0), "{printed}");
     assert!(printed.contains("received 51"), "{printed}");
+}
+
+/// Bytes that no other call's answer has.
+fn numbered(number: usize, length: usize) -> Bytes {
+    format!("{number:08}").repeat(length / 8).into()
+}
+
+/// What a client that goes away leaves of its answer is nobody else's, however much of it had come:
+/// the next calls, which nothing repeats, have their own and have them whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_its_client_leaves_ends_and_changes_no_other_call() {
+    /// Windows of the client, and by how much more the answers differ.
+    const WINDOWS: [(usize, usize); 2] = [(16 << 10, 4 << 10), (256 << 10, 12 << 10)];
+    let sidecar = Sidecar::start(&[]).await;
+    sidecar.upstream.answer_with(|seen| {
+        let mut wanted = seen.path.trim_start_matches("/answer/").split('/');
+        let mut wanted = || wanted.next().unwrap().parse().unwrap();
+        Some(http::Response::new(Full::new(numbered(wanted(), wanted()))))
+    });
+    let at = sidecar.running.address;
+    let open = async |window: usize| {
+        let io = TokioIo::new(TcpStream::connect(at).await.unwrap());
+        let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(u32::try_from(window).unwrap())
+            .handshake(io)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        sender
+    };
+    let ask = async |number: usize| {
+        let path = format!("/answer/{number}/16384");
+        let answer = sidecar.call(Method::POST, &path, &[], "x").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert!(answer.body == numbered(number, 16_384), "{path}");
+    };
+    let mut number = 0;
+    for (window, step) in WINDOWS {
+        // What has no room in the window stays with Tidegate.
+        let sender = open(window).await;
+        let leave = async |number: usize, length: usize| {
+            let request = Request::get(format!("http://a/answer/{number}/{length}"));
+            let request = request.body(Empty::<Bytes>::new()).unwrap();
+            let mut answer = sender.clone().send_request(request).await.unwrap();
+            answer.frame().await.unwrap().unwrap();
+        };
+        let lengths = (1..16).map(|steps| window + steps * step);
+        for length in lengths.chain([1, 4].map(|times| times << 20)) {
+            join_all((0..4).map(|which| leave(number + which, length))).await;
+            join_all((4..8).map(|which| ask(number + which))).await;
+            number += 8;
+        }
+    }
 }

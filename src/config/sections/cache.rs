@@ -32,7 +32,8 @@ keys! {
     STALE_WHILE_REVALIDATE = Key::without("stale_while_revalidate", Duration, "none");
     /// served stale while asking fails
     STALE_IF_ERROR = Key::without("stale_if_error", Duration, "none");
-    /// what makes it old. A read whose tags can't be told passes the cache
+    /// what makes it old. A read whose tags can't be told passes the cache, and so does one that
+    /// has a query parameter of them, or of `identity.user`, twice
     TAGS = Key::with("tags", Said("list of templates over `user`, `path` and the head"), "[]");
     /// what of a call's query counts
     QUERY = Key::without("query", Table(&[&IGNORE]), "");

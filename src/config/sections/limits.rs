@@ -17,8 +17,9 @@ keys! {
 keys! {
     "[limits]";
     /// a bucket for each user whose name is a claim of its token, once the caller is known to be
-    /// good in the group, on all devices; for each name of another good caller; for each caller
-    /// that nothing speaks for
+    /// good in the group, on all devices; for each name of another good caller, an eighth of all
+    /// at most; for each caller that nothing speaks for, by its token alone where that names its
+    /// user
     EVENTS_PER_USER = Key::without("events_per_user", Table(&[&RATE, &PER, &BURST]), "none");
     /// principals and users that are remembered
     MAX_USERS = Key::with("max_users", Number(1, 100_000_000), "1_000_000");

@@ -43,7 +43,9 @@ const fn tell_other(why: &Forward) -> &'static str {
         }
         Forward::Trailers => "its body ends with trailers",
         Forward::NoRoom => "there is no room for its body in limits.max_body_memory",
-        Forward::Query => "its query has a parameter that no template of the rule looks at",
+        Forward::Query => {
+            "its query has a parameter that no template of the rule looks at, or one twice"
+        }
         Forward::OtherContent => "its id names an event that said something else",
         Forward::TokenEnds => "its token ends before a first attempt could",
         Forward::LargeHead => "its head is larger than what travels with an event",

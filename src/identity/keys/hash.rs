@@ -110,6 +110,13 @@ impl Identity {
         }
     }
 
+    /// A token alone.
+    pub(in crate::identity) fn hash_token(&self, token: &str) -> Principal {
+        let mut text = Text(Vec::with_capacity(token.len() + 16));
+        text.part(b"token", token.as_bytes());
+        Principal(text.hash(&self.key))
+    }
+
     /// What a caller's stored answers are keyed by. P8: what a bearer of one value of a cookie was
     /// shown is never shown to a bearer of another, whoever succeeded whom.
     #[must_use]

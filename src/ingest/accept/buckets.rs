@@ -21,22 +21,33 @@ pub enum Payer {
     User(Realm, u64),
     /// A name under one principal that is known to be good and does not claim it.
     Name(Principal, u64),
-    /// A principal that nothing speaks for, whatever names it uses.
+    /// A principal that nothing speaks for, whatever names it uses; where its token names its user,
+    /// that token, whatever stands beside it.
     Stranger(Principal),
 }
 
 impl Payer {
-    /// Of a call. `is_good`: its principal is known to be good in its group.
+    /// Of a call. `token`: what its token is counted by, where that names its user. `is_good`: its
+    /// principal is known to be good in its group.
     #[must_use]
-    pub fn of(user: &UserId, owner: &Owner, is_stranger: bool, is_good: bool) -> Self {
+    pub fn of(
+        user: &UserId,
+        owner: &Owner,
+        token: Option<Principal>,
+        is_stranger: bool,
+        is_good: bool,
+    ) -> Self {
         let name = || user.keyed_without_case();
         match (is_stranger, is_good && owner.claimed) {
-            (true, _) => Self::Stranger(owner.principal),
+            (true, _) => Self::Stranger(token.unwrap_or(owner.principal)),
             (false, true) => Self::User(owner.realm, name()),
             (false, false) => Self::Name(owner.principal, name()),
         }
     }
 }
+
+/// A good principal that uses many names has so much of the buckets, a part of this many.
+const PARTS_OF_NAMES: usize = 8;
 
 /// Tokens of each [`Payer`]. Strangers have buckets of their own, half as many, so that no number
 /// of them takes a good principal's place.
@@ -61,10 +72,18 @@ struct Shelf {
     filling: Option<Filling>,
     most: usize,
     count: AtomicUsize,
-    /// When each bucket is full again; one that is full is as good as none. A plain lock each, held
-    /// for one look.
-    slots: Vec<Mutex<HashMap<Payer, Instant>>>,
+    /// A plain lock each, held for one look.
+    slots: Vec<Mutex<Slot>>,
     hasher: RandomState,
+}
+
+/// A part of the buckets.
+#[derive(Debug, Default)]
+struct Slot {
+    /// When each bucket is full again; one that is full is as good as none.
+    full_at: HashMap<Payer, Instant>,
+    /// Buckets of names, by their principal: all of one are in one slot.
+    names: HashMap<Principal, usize>,
 }
 
 /// Why a bucket gave nothing.
@@ -72,8 +91,8 @@ struct Shelf {
 pub enum NoToken {
     /// Over the rate; tokens will be there after this time.
     Limited(Duration),
-    /// More users than `max_users` in the last seconds, or more strangers than half of it; calls
-    /// are forwarded.
+    /// More users than `max_users` in the last seconds, more strangers than half of it, or more
+    /// names of one principal than an eighth; calls are forwarded.
     TooManyUsers,
 }
 
@@ -136,8 +155,12 @@ impl Shelf {
         }
     }
 
-    fn slot(&self, payer: &Payer) -> Option<&Mutex<HashMap<Payer, Instant>>> {
-        let place = self.hasher.hash_one(payer) % SHARDS as u64;
+    fn slot(&self, payer: &Payer) -> Option<&Mutex<Slot>> {
+        let hash = match payer {
+            Payer::Name(principal, _) => self.hasher.hash_one(principal),
+            payer => self.hasher.hash_one(payer),
+        };
+        let place = hash % SHARDS as u64;
         self.slots.get(usize::try_from(place).unwrap_or(0))
     }
 
@@ -149,8 +172,8 @@ impl Shelf {
             return Ok(());
         };
         let after = |at: Instant| at.checked_add(filling.each).unwrap_or(at);
-        let mut buckets = slot.lock();
-        if let Some(full_at) = buckets.get_mut(&payer) {
+        let mut slot = slot.lock();
+        if let Some(full_at) = slot.full_at.get_mut(&payer) {
             let missing = full_at.saturating_duration_since(now);
             if missing > filling.rest {
                 return Err(NoToken::Limited(missing - filling.rest));
@@ -158,24 +181,40 @@ impl Shelf {
             *full_at = after(now.max(*full_at));
             return Ok(());
         }
+        if let Payer::Name(principal, _) = payer
+            && slot.names.get(&principal) >= Some(&(self.most / PARTS_OF_NAMES).max(1))
+        {
+            return Err(NoToken::TooManyUsers);
+        }
         // ORDER: counted before it is there, so that no number of callers at once makes more than
         // there may be.
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(NoToken::TooManyUsers);
         }
-        buckets.insert(payer, after(now));
+        if let Payer::Name(principal, _) = payer {
+            *slot.names.entry(principal).or_default() += 1;
+        }
+        slot.full_at.insert(payer, after(now));
         Ok(())
     }
 
     fn sweep(&self, now: Instant) {
         for slot in &self.slots {
-            let mut buckets = slot.lock();
-            let before = buckets.len();
-            buckets.retain(|_, full_at| *full_at > now);
+            let mut slot = slot.lock();
+            let Slot { full_at, names } = &mut *slot;
+            let before = full_at.len();
+            full_at.retain(|_, at| *at > now);
             self.count
-                .fetch_sub(before - buckets.len(), Ordering::Relaxed);
-            buckets.shrink_to_fit();
+                .fetch_sub(before - full_at.len(), Ordering::Relaxed);
+            full_at.shrink_to_fit();
+            names.clear();
+            for payer in full_at.keys() {
+                if let Payer::Name(principal, _) = payer {
+                    *names.entry(*principal).or_default() += 1;
+                }
+            }
+            names.shrink_to_fit();
         }
     }
 }

@@ -33,11 +33,15 @@ fn limits(max_users: usize) -> Limits {
 }
 
 fn good(number: u64) -> Payer {
-    Payer::Name(Principal(u128::from(number).to_le_bytes()), 0)
+    Payer::Name(principal(number), 0)
+}
+
+fn principal(number: u64) -> Principal {
+    Principal(u128::from(number).to_le_bytes())
 }
 
 fn stranger(number: u64) -> Payer {
-    Payer::Stranger(Principal(u128::from(number).to_le_bytes()))
+    Payer::Stranger(principal(number))
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +85,7 @@ async fn there_are_never_more_buckets_than_users_may_have_and_who_has_one_keeps_
             .good
             .slots
             .iter()
-            .map(|slot| slot.lock().len())
+            .map(|slot| slot.lock().full_at.len())
             .sum::<usize>()
     };
     assert_eq!(
@@ -108,6 +112,21 @@ async fn there_are_never_more_buckets_than_users_may_have_and_who_has_one_keeps_
         (buckets.take(good(0)), buckets.take(good(5_000))),
         (Ok(()), Ok(()))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_names_that_one_principal_uses_take_an_eighth_of_the_buckets_and_come_back() {
+    let buckets = buckets(80);
+    let named = |name| buckets.take(Payer::Name(principal(1), name));
+    assert_eq!((0..100).filter(|name| named(*name).is_ok()).count(), 10);
+    assert_eq!(named(200), Err(NoToken::TooManyUsers));
+    assert!(matches!(named(0), Err(NoToken::Limited(_))), "it has one");
+    assert!((2..72).all(|number| buckets.take(good(number)).is_ok()));
+    buckets.sweep();
+    assert_eq!(named(200), Err(NoToken::TooManyUsers), "none is full again");
+    tokio::time::advance(Duration::from_hours(1)).await;
+    buckets.sweep();
+    assert_eq!((200..300).filter(|name| named(*name).is_ok()).count(), 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +166,7 @@ fn a_name_that_is_no_claim_of_a_good_caller_takes_nobody_elses_tokens() {
         }
     };
     let of = |user, principal, claimed, is_stranger, is_good| {
-        Payer::of(user, &owner(principal, claimed), is_stranger, is_good)
+        Payer::of(user, &owner(principal, claimed), None, is_stranger, is_good)
     };
     assert_eq!(
         of(&user, 1, true, false, true),

@@ -6,7 +6,8 @@ use super::call::Call;
 use super::decode::{self, Decoded, Decoder, Payload};
 use super::look::Looked;
 use super::show::has_ack;
-use crate::event::{Event, GroupIndex, Succession};
+use crate::event::{Event, GroupIndex, Principal, Succession};
+use crate::identity::Identity;
 use crate::ingest::Acceptor;
 use crate::ingest::accept::buckets::{NoToken, Payer};
 use crate::ingest::accept::contexts::TooMuch;
@@ -55,6 +56,8 @@ pub(in crate::ingest) struct Arrival {
     fits: Result<(), TooMuch>,
     /// What it takes of the bounds, if that is taken already.
     pub(in crate::ingest) share: Option<Share>,
+    /// What its caller's token is counted by, where that names its user.
+    token: Option<Principal>,
     /// Its caller's session succeeded another one.
     succession: Option<Succession>,
     /// Its call's span.
@@ -62,7 +65,11 @@ pub(in crate::ingest) struct Arrival {
 }
 
 impl Arrival {
-    pub(in crate::ingest) fn of(call: &Call<'_>, decoded: Decoded<'_>) -> Self {
+    pub(in crate::ingest) fn of(
+        identity: &Identity,
+        call: &Call<'_>,
+        decoded: Decoded<'_>,
+    ) -> Self {
         let Decoded {
             event,
             fits,
@@ -74,6 +81,7 @@ impl Arrival {
             address: Address::of(call.caller.peer().client),
             fits,
             share: None,
+            token: identity.claiming_token(call.caller),
             succession,
             origin: call.origin(),
         }
@@ -163,7 +171,7 @@ impl Acceptor {
         // Ruling 12: what no header may carry makes the call the application's.
         let ack = ack.ok_or(Decline::Forward(Forward::HeaderValue))?;
         let unmapped = decode::unmapped(route, &object);
-        let mut arrival = Arrival::of(call, decoded);
+        let mut arrival = Arrival::of(&self.0.identity, call, decoded);
         let admission = if is_off && looked.known == Known::Undecided {
             Admission::OffUndecided(looked.key)
         } else {
@@ -314,13 +322,18 @@ impl Acceptor {
         self.check_admissible(group, event, is_refused)?;
         let share = share.map_or_else(|| self.share(arrival), Ok)?;
         if shared.buckets.are_limited() {
-            self.take_token(event, &share)?;
+            self.take_token(event, arrival.token, &share)?;
         }
         Ok(Admission::New(key, share))
     }
 
     /// Takes a token of the event's payer.
-    fn take_token(&self, event: &Event, share: &Share) -> Result<(), Decline> {
+    fn take_token(
+        &self,
+        event: &Event,
+        token: Option<Principal>,
+        share: &Share,
+    ) -> Result<(), Decline> {
         let shared = &self.0;
         let is_good = shared
             .reputation
@@ -328,6 +341,7 @@ impl Acceptor {
         let payer = Payer::of(
             &event.lane.user,
             &event.owner(),
+            token,
             share.is_strangers(),
             is_good,
         );
