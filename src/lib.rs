@@ -21,7 +21,7 @@
 //! | *dead letter* | an event that no attempt will bring, kept for an operator |
 //! | *barrier* | the wait of a read for its user's pending events |
 //! | *hold* | the place of a forwarded call in the order: what is before it goes first, what comes later waits |
-//! | *tag*, *generation* | a name that stored answers are made old by, and how often that was done |
+//! | *tag*, *generation* | a name that stored answers are made old by, and when that was done last |
 //! | *span* | what a trace says of one call, exchange or batch |
 //! | *recording* | copies of forwarded calls and their answers, for `tidegate learn` |
 //! | *forward* | to let the application answer a call, which is no error |

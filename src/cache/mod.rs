@@ -2,6 +2,7 @@
 //! ([`fill`]), and what makes it old ([`tags`]).
 
 pub mod fill;
+mod moves;
 pub mod policy;
 pub mod settings;
 pub mod store;

@@ -117,10 +117,11 @@ impl Entry {
     }
 
     /// A part put together with what is stored of the same representation (RFC 9111 §3.4).
-    /// INVARIANT: only what was asked for under the same generations.
+    /// INVARIANT: only if no tag has moved since that was asked for.
     fn combined(self, stored: &Self, most: usize) -> Self {
         let Some(part) = &self.parts else { return self };
-        if !parts::is_same(&self.headers, &stored.headers) || self.generations != stored.generations
+        if !parts::is_same(&self.headers, &stored.headers)
+            || !self.generations.are_unmoved_from(&stored.generations)
         {
             return self;
         }
