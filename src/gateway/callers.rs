@@ -58,8 +58,11 @@ impl Callers {
     }
 
     /// The user of a call whose body wasn't understood; none, which stands for all of its caller's
-    /// lanes, if its body might have named another one than its head.
+    /// lanes, if its body might have named another one than its head, or its head might name two.
     pub(super) fn user_without_body(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
+        if caller.repeats_any() {
+            return None;
+        }
         let scope = AnyBody(HeadScope {
             caller,
             params,

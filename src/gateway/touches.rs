@@ -78,7 +78,7 @@ impl TouchRules {
                 let touches = self.of_place(
                     call.caller,
                     call.params,
-                    Some(preview.user),
+                    Some(preview.user).filter(|_| !call.caller.repeats_any()),
                     &groups,
                     object,
                 );
@@ -154,6 +154,7 @@ impl TouchRules {
         } else {
             self.lanes.with_siblings(&groups)
         };
+        let user = user.filter(|_| !caller.repeats_any());
         let asker = self.callers.asker(caller, &keys, user, &groups);
         Touches {
             asker,

@@ -224,24 +224,50 @@ impl Identity {
                     .counts(&Part::Header(header::AUTHORIZATION)))
     }
 
-    /// Whether a call has a token, a key or, by its name, a session's cookie that enters no key of
-    /// its caller's, since the configuration lists other parts and doesn't ignore it either. What
-    /// such a call is answered may be for the bearer of that one only.
+    /// Whether a call has a token or a key that enters no key of its caller's, since the
+    /// configuration lists other parts and doesn't ignore it either. What such a call is answered
+    /// may be for the bearer of that one only. Of what isn't in the built-in list the name decides,
+    /// and only where no token that counts names the caller's user.
     #[must_use]
     pub fn has_unlisted_key(&self, caller: &Caller<'_>) -> bool {
+        let selection = &self.settings.selection;
+        if selection.by_default {
+            return self.has_unlisted_known_key(caller);
+        }
+        let is_named = self
+            .settings
+            .token
+            .iter()
+            .all(|part| selection.counts(part))
+            && self.claimed(caller).is_some();
+        let guessed = |name: &str, kind: Kind| {
+            !is_named
+                && matches!(kind, Kind::Principal | Kind::Scope)
+                && lists::may_be_a_credential(name)
+        };
+        let is_header = |name: &HeaderName| {
+            guessed(name.as_str(), lists::header(name.as_str()))
+                && !selection.header(name).counts()
+                && !selection.ignores_header(name)
+        };
+        let is_cookie = |name: &str| {
+            guessed(name, lists::cookie(name))
+                && selection.cookie(name) == Kind::Passing
+                && !selection.ignores_cookie(name)
+        };
+        self.has_unlisted_known_key(caller)
+            || caller.parts.headers.keys().any(is_header)
+            || caller.cookies().any(|(name, _)| is_cookie(name))
+    }
+
+    fn has_unlisted_known_key(&self, caller: &Caller<'_>) -> bool {
         let selection = &self.settings.selection;
         let is_unlisted = |name: &HeaderName| {
             lists::header(name.as_str()) == Kind::Principal
                 && !selection.header(name).counts()
                 && !selection.ignores_header(name)
         };
-        let is_session = |name: &str| {
-            lists::may_hold_a_session(name)
-                && selection.cookie(name) == Kind::Passing
-                && !selection.ignores_cookie(name)
-        };
         caller.parts.headers.keys().any(is_unlisted)
-            || !selection.by_default && caller.cookies().any(|(name, _)| is_session(name))
     }
 
     /// Whether nothing of a call could be a key that tells who calls, by the built-in lists: no

@@ -182,22 +182,30 @@ pub fn may_name_the_caller(name: &str) -> bool {
     TELLING.iter().any(|word| name.contains(word))
 }
 
-/// Words in the names of sessions' cookies, beside those in the names of headers; by the
-/// documentation of the frameworks that set them (`PHPSESSID`, `JSESSIONID`, `.AspNetCore.Cookies`,
-/// `wordpress_logged_in_…`, `remember_web_…`).
-const TELLING_OF_SESSIONS: [&str; 6] = ["sess", "jwt", "aspnetcore", "logged", "remember", "sso"];
+/// Words in the names of credentials; of sessions' cookies by the documentation of the frameworks
+/// that set them (`PHPSESSID`, `JSESSIONID`, `.AspNetCore.Cookies`, `wordpress_logged_in_…`,
+/// `remember_web_…`).
+const OF_CREDENTIALS: [&str; 11] = [
+    "session",
+    "sessid",
+    "token",
+    "auth",
+    "jwt",
+    "secret",
+    "login",
+    "logged",
+    "remember",
+    "credential",
+    "aspnetcore",
+];
 
-/// Whether a cookie that is in no list may be that of a session, by its own name. Only asked where a
-/// configuration lists what counts.
+/// Whether a header or a cookie that is in no list may be a credential, by its own name. Only asked
+/// where a configuration lists what counts.
 #[must_use]
-pub fn may_hold_a_session(name: &str) -> bool {
-    if cookie(name) != Kind::Principal {
-        return false;
-    }
+pub fn may_be_a_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let is_sid = name.rsplit(['.', '_', '-']).next() == Some("sid");
-    let mut words = TELLING.iter().chain(&TELLING_OF_SESSIONS);
-    is_sid || words.any(|word| name.contains(word))
+    is_sid || OF_CREDENTIALS.iter().any(|word| name.contains(word))
 }
 
 /// Schemes of Authorization that prove one call (RFC 9110 §11, RFC 7616, RFC 4559; Hawk; AWS
@@ -281,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sessions_cookie_is_known_by_its_name_and_what_says_nothing_of_a_caller_by_that() {
+    fn a_credential_is_known_by_its_name_and_what_says_nothing_of_a_caller_by_that() {
         for name in [
             "sid",
             "connect.sid",
@@ -294,19 +302,20 @@ mod tests {
             "remember_web_59",
             "access_token",
             "auth",
+            "x-user-token",
         ] {
-            assert!(may_hold_a_session(name), "{name}");
+            assert!(may_be_a_credential(name), "{name}");
         }
         for name in [
             "theme",
             "lang",
             "sidebar",
             "consent",
-            "XSRF-TOKEN",
-            "ajs_user_id",
-            "_hjSessionUser_1",
+            "device_type",
+            "lesson",
+            "assessment",
         ] {
-            assert!(!may_hold_a_session(name), "{name}");
+            assert!(!may_be_a_credential(name), "{name}");
         }
     }
 

@@ -135,12 +135,13 @@ impl Read {
         if !route.public && self.identity.has_unlisted_key(caller) {
             return Err("unlisted-key");
         }
-        if self.names_its_subject_twice(caller, route) {
-            return Err("repeated-parameter");
-        }
         let host = host(peer).ok_or("no-host")?;
         if reader.is_untold {
-            return Err("no-tag");
+            return Err(if self.names_its_subject_twice(caller, route) {
+                "repeated-parameter"
+            } else {
+                "no-tag"
+            });
         }
         let mut uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
         if !self.identity.is_allowed_origin(caller) {
@@ -192,7 +193,8 @@ impl Read {
     ) -> Reader {
         let keys = self.identity.keys(caller, None);
         let about = self.user_read_about(caller, params);
-        let (mut tags, is_untold) = self.tagged(caller, route, params, about.as_ref());
+        let (mut tags, mut is_untold) = self.tagged(caller, route, params, about.as_ref());
+        is_untold |= self.names_its_subject_twice(caller, route);
         let path = caller.parts().uri.path();
         let is_shared = route.public || self.identity.is_anyone(caller, keys.nameless);
         if let Some(host) = host(caller.peer()) {

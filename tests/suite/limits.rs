@@ -87,6 +87,32 @@ async fn a_token_that_names_its_user_buys_no_tokens_by_what_stands_beside_it() {
 }
 
 #[tokio::test]
+async fn a_token_that_many_share_and_that_names_nobody_is_no_bucket_of_theirs() {
+    let sidecar = Sidecar::start(&[FOUR_AT_ONCE, BY_LISTS]).await;
+    let headers = |call: usize| {
+        vec![
+            header("authorization", "Bearer of-the-application"),
+            header("cookie", &format!("sid={call}")),
+        ]
+    };
+    assert_eq!(acknowledged(&sidecar, 9, headers, "u#").await, 9);
+    // Nor is one that names somebody where events name their users themselves.
+    let by_event = (
+        "user = \"{jwt.sub|event.userId|query.userId}\"",
+        "user = \"{event.userId|jwt.sub}\"",
+    );
+    let sidecar = Sidecar::start(&[FOUR_AT_ONCE, BY_LISTS, by_event]).await;
+    let token = bearer(&json!({ "sub": "web" }));
+    let headers = |call: usize| {
+        vec![
+            header("authorization", &token),
+            header("cookie", &format!("sid={call}")),
+        ]
+    };
+    assert_eq!(acknowledged(&sidecar, 9, headers, "u#").await, 9);
+}
+
+#[tokio::test]
 async fn two_devices_of_one_user_have_one_bucket_once_each_is_known_to_be_good() {
     let sidecar = Sidecar::start(&[FOUR_AT_ONCE, BY_LISTS]).await;
     let device = |number: usize| bearer(&json!({ "sub": "u", "device": number }));

@@ -12,9 +12,10 @@ keys! {
     /// only these count. It must hold all that the application checks before it lets a call in.
     /// Each has the kind that the lists give it; what they don't know is a scope, an unknown cookie
     /// a principal. A read with a token or a key of the built-in list (`authorization`, `x-api-key`
-    /// and the like), or a cookie that by its name is a session's (`sid`, `…session…`, `…token…`,
-    /// `…auth…` and the like), that is neither named here nor in `ignore` passes the cache by,
-    /// unless its route is `public`
+    /// and the like) that is neither named here nor in `ignore` passes the cache by, unless its
+    /// route is `public`; so does one with another header or a cookie that by its name is a
+    /// credential (`sid`, `…session…`, `…token…`, `…auth…` and the like), unless a token that is
+    /// named here names the user
     CREDENTIALS = Key::without("credentials", Said("list of parts, `body:` and `query:` too"), "the built-in lists");
     /// these say who calls, such as a key in a header of your own
     PRINCIPAL = Key::with("principal", Said("list of parts, `body:` and `query:` too"), "[]");

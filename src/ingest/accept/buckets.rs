@@ -4,7 +4,7 @@ use crate::event::{Owner, Principal, Realm, UserId};
 use crate::ingest::settings::Limits;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -72,18 +72,12 @@ struct Shelf {
     filling: Option<Filling>,
     most: usize,
     count: AtomicUsize,
-    /// A plain lock each, held for one look.
-    slots: Vec<Mutex<Slot>>,
+    /// When each bucket is full again; one that is full is as good as none. A plain lock each, held
+    /// for one look.
+    slots: Vec<Mutex<HashMap<Payer, Instant>>>,
+    /// Buckets of names, by their principal; locked after a slot.
+    names: Vec<Mutex<HashMap<Principal, usize>>>,
     hasher: RandomState,
-}
-
-/// A part of the buckets.
-#[derive(Debug, Default)]
-struct Slot {
-    /// When each bucket is full again; one that is full is as good as none.
-    full_at: HashMap<Payer, Instant>,
-    /// Buckets of names, by their principal: all of one are in one slot.
-    names: HashMap<Principal, usize>,
 }
 
 /// Why a bucket gave nothing.
@@ -145,35 +139,56 @@ impl Shelf {
                 rest: each.saturating_mul(rate.burst.checked_sub(1)?),
             })
         });
-        let slots = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self {
             filling,
             most: most.max(1),
             count: AtomicUsize::new(0),
-            slots,
+            slots: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            names: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
         }
     }
 
-    fn slot(&self, payer: &Payer) -> Option<&Mutex<Slot>> {
-        let hash = match payer {
-            Payer::Name(principal, _) => self.hasher.hash_one(principal),
-            payer => self.hasher.hash_one(payer),
+    fn place(&self, of: impl Hash) -> usize {
+        let place = self.hasher.hash_one(of) % SHARDS as u64;
+        usize::try_from(place).unwrap_or(0)
+    }
+
+    /// One more name, if its principal may have one.
+    fn enter_name(&self, principal: Principal) -> bool {
+        let Some(names) = self.names.get(self.place(principal)) else {
+            return true;
         };
-        let place = hash % SHARDS as u64;
-        self.slots.get(usize::try_from(place).unwrap_or(0))
+        let mut names = names.lock();
+        let count = names.entry(principal).or_default();
+        let may = *count < (self.most / PARTS_OF_NAMES).max(1);
+        *count += usize::from(may);
+        may
+    }
+
+    fn leave_name(&self, principal: Principal) {
+        let Some(names) = self.names.get(self.place(principal)) else {
+            return;
+        };
+        let mut names = names.lock();
+        if let Some(count) = names.get_mut(&principal) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                names.remove(&principal);
+            }
+        }
     }
 
     fn take(&self, payer: Payer, now: Instant) -> Result<(), NoToken> {
         let Some(filling) = self.filling else {
             return Ok(());
         };
-        let Some(slot) = self.slot(&payer) else {
+        let Some(slot) = self.slots.get(self.place(payer)) else {
             return Ok(());
         };
         let after = |at: Instant| at.checked_add(filling.each).unwrap_or(at);
-        let mut slot = slot.lock();
-        if let Some(full_at) = slot.full_at.get_mut(&payer) {
+        let mut buckets = slot.lock();
+        if let Some(full_at) = buckets.get_mut(&payer) {
             let missing = full_at.saturating_duration_since(now);
             if missing > filling.rest {
                 return Err(NoToken::Limited(missing - filling.rest));
@@ -182,7 +197,7 @@ impl Shelf {
             return Ok(());
         }
         if let Payer::Name(principal, _) = payer
-            && slot.names.get(&principal) >= Some(&(self.most / PARTS_OF_NAMES).max(1))
+            && !self.enter_name(principal)
         {
             return Err(NoToken::TooManyUsers);
         }
@@ -190,31 +205,29 @@ impl Shelf {
         // there may be.
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.count.fetch_sub(1, Ordering::Relaxed);
+            if let Payer::Name(principal, _) = payer {
+                self.leave_name(principal);
+            }
             return Err(NoToken::TooManyUsers);
         }
-        if let Payer::Name(principal, _) = payer {
-            *slot.names.entry(principal).or_default() += 1;
-        }
-        slot.full_at.insert(payer, after(now));
+        buckets.insert(payer, after(now));
         Ok(())
     }
 
     fn sweep(&self, now: Instant) {
         for slot in &self.slots {
-            let mut slot = slot.lock();
-            let Slot { full_at, names } = &mut *slot;
-            let before = full_at.len();
-            full_at.retain(|_, at| *at > now);
-            self.count
-                .fetch_sub(before - full_at.len(), Ordering::Relaxed);
-            full_at.shrink_to_fit();
-            names.clear();
-            for payer in full_at.keys() {
-                if let Payer::Name(principal, _) = payer {
-                    *names.entry(*principal).or_default() += 1;
+            let mut buckets = slot.lock();
+            let before = buckets.len();
+            buckets.retain(|payer, full_at| {
+                let stays = *full_at > now;
+                if let (false, Payer::Name(principal, _)) = (stays, payer) {
+                    self.leave_name(*principal);
                 }
-            }
-            names.shrink_to_fit();
+                stays
+            });
+            self.count
+                .fetch_sub(before - buckets.len(), Ordering::Relaxed);
+            buckets.shrink_to_fit();
         }
     }
 }

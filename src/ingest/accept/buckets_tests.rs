@@ -85,7 +85,7 @@ async fn there_are_never_more_buckets_than_users_may_have_and_who_has_one_keeps_
             .good
             .slots
             .iter()
-            .map(|slot| slot.lock().full_at.len())
+            .map(|slot| slot.lock().len())
             .sum::<usize>()
     };
     assert_eq!(
@@ -121,12 +121,18 @@ async fn the_names_that_one_principal_uses_take_an_eighth_of_the_buckets_and_com
     assert_eq!((0..100).filter(|name| named(*name).is_ok()).count(), 10);
     assert_eq!(named(200), Err(NoToken::TooManyUsers));
     assert!(matches!(named(0), Err(NoToken::Limited(_))), "it has one");
-    assert!((2..72).all(|number| buckets.take(good(number)).is_ok()));
+    assert!((2..60).all(|number| buckets.take(good(number)).is_ok()));
     buckets.sweep();
     assert_eq!(named(200), Err(NoToken::TooManyUsers), "none is full again");
     tokio::time::advance(Duration::from_hours(1)).await;
     buckets.sweep();
+    let kept = |buckets: &Buckets| -> usize {
+        let names = buckets.good.names.iter();
+        names.map(|names| names.lock().len()).sum()
+    };
+    assert_eq!(kept(&buckets), 0, "and what counts them is gone too");
     assert_eq!((200..300).filter(|name| named(*name).is_ok()).count(), 10);
+    assert_eq!(kept(&buckets), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,7 +105,7 @@ impl Acceptor {
             let decoded = into
                 .decode_element(call, raw, &element)
                 .map_err(|decline| self.judge(Some(group), decline))?;
-            let mut arrival = Arrival::of(&self.0.identity, call, decoded);
+            let mut arrival = self.arrival(call, decoded);
             let is_refused = self
                 .0
                 .reputation

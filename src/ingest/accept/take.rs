@@ -65,23 +65,22 @@ pub(in crate::ingest) struct Arrival {
 }
 
 impl Arrival {
-    pub(in crate::ingest) fn of(
-        identity: &Identity,
-        call: &Call<'_>,
-        decoded: Decoded<'_>,
-    ) -> Self {
+    /// `tokens`: who reads callers' tokens, where these are counted.
+    fn of(tokens: Option<&Identity>, call: &Call<'_>, decoded: Decoded<'_>) -> Self {
         let Decoded {
             event,
             fits,
             succession,
             ..
         } = decoded;
+        // What names the user is the token only where the event says so.
+        let claims = tokens.filter(|_| event.owner().claimed);
         Self {
             event,
             address: Address::of(call.caller.peer().client),
             fits,
             share: None,
-            token: identity.claiming_token(call.caller),
+            token: claims.and_then(|identity| identity.claiming_token(call.caller)),
             succession,
             origin: call.origin(),
         }
@@ -171,7 +170,7 @@ impl Acceptor {
         // Ruling 12: what no header may carry makes the call the application's.
         let ack = ack.ok_or(Decline::Forward(Forward::HeaderValue))?;
         let unmapped = decode::unmapped(route, &object);
-        let mut arrival = Arrival::of(&self.0.identity, call, decoded);
+        let mut arrival = self.arrival(call, decoded);
         let admission = if is_off && looked.known == Known::Undecided {
             Admission::OffUndecided(looked.key)
         } else {
@@ -280,6 +279,13 @@ impl Acceptor {
             changes: &shared.changes,
             token_margin: shared.delivery.token_margin,
         })
+    }
+
+    /// A decoded event on its way.
+    pub(super) fn arrival(&self, call: &Call<'_>, decoded: Decoded<'_>) -> Arrival {
+        let shared = &self.0;
+        let is_limited = shared.buckets.are_limited();
+        Arrival::of(is_limited.then_some(&shared.identity), call, decoded)
     }
 
     /// What an event takes of the bounds, if it may.
