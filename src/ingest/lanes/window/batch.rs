@@ -21,8 +21,8 @@ pub enum Form {
 /// What a batch's failures have said so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// In a row, between each of which and the one before it more of the group was taken than
-    /// failed.
+    /// Those before each of which more of the group was taken than failed, since the one before it.
+    /// They are counted anew after one before which as much failed, or more.
     pub strikes: u16,
     /// Of these, the times that the application refused it. Only they make a refusal the batch's own:
     /// an error says nothing of what is in it.
