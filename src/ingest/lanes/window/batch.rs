@@ -200,7 +200,10 @@ pub enum Verdict {
         named: Vec<EventId>,
     },
     /// It failed again and again while others of its group passed: something in it is at fault.
-    Persistent,
+    Persistent {
+        /// How long the lane waits if it is one event already.
+        pause: Duration,
+    },
     /// 413.
     TooLarge,
     /// It goes on as the single calls of its events, in order; again after `pause` if there is
@@ -232,7 +235,7 @@ impl Verdict {
             Self::Rejected => "rejected",
             Self::Forbidden => "forbidden",
             Self::Refused { .. } => "refused",
-            Self::Persistent => "persistent",
+            Self::Persistent { .. } => "persistent",
             Self::TooLarge => "too_large",
             Self::Singles { .. } => "singles",
             Self::OldestAlone => "oldest_alone",

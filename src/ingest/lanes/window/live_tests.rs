@@ -63,7 +63,7 @@ fn try_all(
                 batch.trouble = trouble;
                 let own = evidence == Evidence::Own;
                 let verdict = if own {
-                    Verdict::Persistent
+                    Verdict::Persistent { pause }
                 } else {
                     Verdict::Retry { pause }
                 };
@@ -185,6 +185,23 @@ fn an_event_at_fault_is_given_up_in_time_though_it_is_tried_more_often_than_othe
             now - start
         );
     }
+}
+
+#[test]
+fn an_event_at_fault_waits_as_long_as_its_failure_says() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    lanes.push(now, event(1, 1, 1));
+    lanes.seal_all();
+    let batch = one(&mut lanes);
+    let pause = Duration::from_mins(1);
+    lanes.verdict(
+        now,
+        batch,
+        Verdict::Persistent { pause },
+        Duration::from_secs(1),
+    );
+    assert_eq!(lanes.next_wake(), Some(now + pause));
 }
 
 #[test]
@@ -595,7 +612,9 @@ fn verdict_of(batch: &Batch<Model>, which: u8, kind: u8) -> Verdict {
             }
         }
         7 => Verdict::Rejected,
-        8 => Verdict::Persistent,
+        8 => Verdict::Persistent {
+            pause: Duration::from_millis(300),
+        },
         9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
         10 => Verdict::Singles {
             pause: Duration::from_millis(400),
