@@ -71,8 +71,8 @@ impl Counts {
     /// What one more failure of a batch says, the request that carried it being counted. What
     /// happened to others counts from one failure of the batch to the next and no longer: an outage
     /// that began in between must not be held against it. Where nothing happened to others, what is
-    /// held against the batch stays, since a batch may be tried more often than all others together;
-    /// but nothing follows from it until others pass again.
+    /// held against the batch stays, since a batch may be tried more often than all others
+    /// together; but nothing follows from it until others pass again.
     ///
     /// Of a refusal, other refusals say whose it is, and errors don't: else three errors and one
     /// refusal that was meant for everybody would bury an event.
