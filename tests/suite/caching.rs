@@ -259,6 +259,35 @@ async fn a_stale_answer_stands_in_for_an_error_as_long_as_it_may() {
 }
 
 #[tokio::test]
+async fn what_the_application_says_no_longer_stands_in_for_nothing() {
+    let no_store = [("cache-control", "no-store")];
+    let other = [("cache-control", "max-age=60"), ("etag", "\"b\"")];
+    for (method, answer) in [
+        (Method::GET, respond(200, &no_store, "another")),
+        (Method::GET, respond(304, &no_store, "")),
+        (Method::HEAD, respond(200, &other, "")),
+    ] {
+        let (sidecar, clock) = caching("stale_if_error = \"10m\"\n").await;
+        let kept = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+        let what = format!("{method}, {}", answer.status());
+        sidecar
+            .upstream
+            .script([respond(200, &kept, "kept"), answer]);
+        get(&sidecar, "/a", &[]).await;
+        clock.advance(Duration::from_secs(61));
+        sidecar.call(method, "/a", &[], "").await;
+        sidecar
+            .upstream
+            .answer_with(|_| Some(respond(503, &[], "down")));
+        assert_eq!(
+            get(&sidecar, "/a", &[]).await.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{what}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_stale_answer_is_served_while_it_is_asked_again() {
     let (sidecar, clock) = caching("stale_while_revalidate = \"1m\"\n").await;
     always(&sidecar, &[("cache-control", "max-age=60")]);

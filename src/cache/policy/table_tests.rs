@@ -1413,6 +1413,13 @@ fn vary_tells_requests_apart_by_what_they_mean() {
             true,
         ),
         (
+            "§4.1 a quote that is escaped ends nothing",
+            "foo",
+            &[("foo", r#""a\" , b""#)],
+            &[("foo", r#""a\",b""#)],
+            false,
+        ),
+        (
             "§4.1 another order",
             "foo",
             &[("foo", "1, 2")],

@@ -36,7 +36,7 @@ impl Deliverer {
             Failure::Refusal,
             |evidence, events| match evidence {
                 Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
-                Evidence::Lonely => (events > 1).then_some(Verdict::Persistent),
+                Evidence::Lonely => (events > 1).then_some(Verdict::Persistent { pause }),
                 Evidence::None => None,
             },
         )
@@ -54,7 +54,7 @@ impl Deliverer {
         // evidence.
         let of_the_way = matches!(status.as_u16(), 502..=504);
         self.suspect(load, pause, Failure::Error, |evidence, events| {
-            is_looked_into(evidence, events, of_the_way).then_some(Verdict::Persistent)
+            is_looked_into(evidence, events, of_the_way).then_some(Verdict::Persistent { pause })
         })
     }
 
@@ -68,7 +68,7 @@ impl Deliverer {
             Failure::Refusal,
             |evidence, _| match evidence {
                 Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
-                Evidence::Lonely => Some(Verdict::Persistent),
+                Evidence::Lonely => Some(Verdict::Persistent { pause }),
                 Evidence::None => None,
             },
         )
@@ -105,7 +105,7 @@ impl Deliverer {
         self.end_probe(load);
         // An event alone is not given up for a way that breaks off; a batch may be what breaks it.
         self.suspect(load, pause, Failure::Error, |evidence, events| {
-            (evidence == Evidence::Own && events > 1).then_some(Verdict::Persistent)
+            (evidence == Evidence::Own && events > 1).then_some(Verdict::Persistent { pause })
         })
     }
 

@@ -3,6 +3,7 @@
 use super::asking::Caller;
 use crate::ingest::lanes::window::Trouble;
 use crate::ingest::settings::Delivery;
+use std::cmp::Ordering;
 
 /// A lane that has the group to itself must fail this many times more often before its batch is
 /// looked into.
@@ -20,13 +21,25 @@ pub enum Failure {
 /// What speaks for a failure being the batch's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
-    /// Nothing: the upstream may be ill.
+    /// Nothing, or not now: the upstream may be ill.
     None,
     /// Nobody else of the group tried anything. Looking into the batch does no harm; giving it up
     /// would.
     Lonely,
     /// Others passed meanwhile, and more than failed.
     Own,
+}
+
+/// What happened to others of the group between two failures of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    /// More was taken than failed, and the batch was not.
+    Passing,
+    /// They tried nothing, or only strangers did and failed, whose failures are no excuse: it says
+    /// nothing for the batch and nothing against it.
+    Silent,
+    /// As much failed as was taken, or more.
+    Failing,
 }
 
 /// Requests of a group, ever.
@@ -57,7 +70,10 @@ impl Counts {
 
     /// What one more failure of a batch says, the request that carried it being counted. What
     /// happened to others counts from one failure of the batch to the next and no longer: an outage
-    /// that began in between must not be held against it. What strangers met is no excuse for it.
+    /// that began in between must not be held against it. Where nothing happened to others, what is
+    /// held against the batch stays, since a batch may be tried more often than all others
+    /// together; but nothing follows from it until others pass again.
+    ///
     /// Of a refusal, other refusals say whose it is, and errors don't: else three errors and one
     /// refusal that was meant for everybody would bury an event.
     pub(super) fn trouble(
@@ -67,21 +83,30 @@ impl Counts {
         delivery: &Delivery,
     ) -> (Trouble, Evidence) {
         let (own, strange) = if caller.is_stranger() { (0, 1) } else { (1, 0) };
-        let since = before.since.map(|(passed, failed, other)| {
-            let others = (self.failed - failed).saturating_sub(own);
+        let others = before.since.map(|(passed, failed, other)| {
             (
                 self.passed - passed,
-                others,
+                (self.failed - failed).saturating_sub(own),
                 (self.strange - other).saturating_sub(strange),
             )
         });
-        let (strikes, lonely) = match since {
-            // Of what others sent, more was taken than failed, and this was not.
-            Some((passes, others, _)) if passes > others => (before.strikes.saturating_add(1), 0),
-            Some((0, 0, 0)) => (0, before.lonely.saturating_add(1)),
-            None | Some(_) => (0, 0),
+        let meanwhile = others.map_or(Meanwhile::Failing, |(passes, fails, _)| {
+            match passes.cmp(&fails) {
+                Ordering::Greater => Meanwhile::Passing,
+                Ordering::Equal if passes == 0 => Meanwhile::Silent,
+                Ordering::Equal | Ordering::Less => Meanwhile::Failing,
+            }
+        });
+        let strikes = match meanwhile {
+            Meanwhile::Passing => before.strikes.saturating_add(1),
+            Meanwhile::Silent => before.strikes,
+            Meanwhile::Failing => 0,
         };
-        let is_strike = failure == Failure::Refusal && strikes > before.strikes;
+        let lonely = match others {
+            Some((0, 0, 0)) => before.lonely.saturating_add(1),
+            _ => 0,
+        };
+        let is_strike = failure == Failure::Refusal && meanwhile == Meanwhile::Passing;
         let refusals = before
             .refusals
             .min(strikes)
@@ -90,14 +115,14 @@ impl Counts {
             Failure::Refusal => refusals,
             Failure::Error => strikes,
         };
-        let evidence = if u32::from(counted) >= delivery.escalate_after {
-            Evidence::Own
-        } else if lonely >= LONELY * delivery.escalate_after {
-            Evidence::Lonely
-        } else {
-            Evidence::None
+        let evidence = match meanwhile {
+            Meanwhile::Passing if u32::from(counted) >= delivery.escalate_after => Evidence::Own,
+            Meanwhile::Silent if lonely >= LONELY * delivery.escalate_after => Evidence::Lonely,
+            _ => Evidence::None,
         };
-        let alone_since = before.alone_since.filter(|_| evidence != Evidence::None);
+        let alone_since = before
+            .alone_since
+            .filter(|_| meanwhile != Meanwhile::Failing);
         (
             Trouble {
                 strikes,

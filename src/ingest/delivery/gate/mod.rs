@@ -340,11 +340,7 @@ impl Gate {
         self.counts.count_failure(caller);
     }
 
-    /// What one more failure of a batch says, the request that carried it being counted. What
-    /// happened to others counts from one failure of the batch to the next and no longer: an outage
-    /// that began in between must not be held against it. What strangers met is no excuse for it.
-    /// Of a refusal, other refusals say whose it is, and errors don't: else three errors and one
-    /// refusal that was meant for everybody would bury an event.
+    /// What one more failure of a batch says, the request that carried it being counted.
     #[must_use]
     pub fn trouble(
         &self,

@@ -447,8 +447,44 @@ fn a_failure_is_the_batchs_own_when_time_and_again_most_others_pass() {
             [times(2, 0, 0), vec![(1, 0, 0)], times(11, 0, 0)].concat(),
             Evidence::None,
         ),
+        // What is tried more often than all others together: what they met counts, and silence
+        // doesn't; nor does what strangers met.
+        (
+            [(1, 0, 0), (0, 0, 0), (0, 0, 2), (1, 0, 0)].repeat(3),
+            Evidence::Own,
+        ),
+        ([times(9, 1, 0), times(1, 0, 0)].concat(), Evidence::None),
+        ([times(9, 1, 0), times(12, 0, 0)].concat(), Evidence::Lonely),
+        (
+            [times(9, 1, 0), vec![(1, 1, 0)], times(2, 1, 0)].concat(),
+            Evidence::None,
+        ),
     ] {
         assert_eq!(evidence(&rounds), wanted, "{rounds:?}");
+    }
+}
+
+#[test]
+fn since_when_an_event_alone_is_at_fault_is_known_until_others_fail() {
+    let mut scene = Scene::new();
+    let mut trouble = Trouble {
+        alone_since: Some(scene.now),
+        ..Trouble::default()
+    };
+    for (passing, failing, known) in [(0, 0, true), (1, 0, true), (0, 0, true), (1, 1, false)] {
+        // The first failure is what others are counted from.
+        trouble.since.get_or_insert_default();
+        (0..passing).for_each(|_| scene.take(good(2), Form::Batch));
+        (0..failing).for_each(|_| scene.gate.count_failure(good(3)));
+        scene.gate.count_failure(good(1));
+        (trouble, _) = scene
+            .gate
+            .trouble(trouble, (Failure::Error, good(1)), &scene.settings);
+        assert_eq!(
+            trouble.alone_since.is_some(),
+            known,
+            "{passing} pass, {failing} fail"
+        );
     }
 }
 

@@ -21,8 +21,8 @@ pub enum Form {
 /// What a batch's failures have said so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// In a row, between each of which and the one before it more of the group was taken than
-    /// failed.
+    /// Those before each of which more of the group was taken than failed, since the one before it.
+    /// They are counted anew after one before which as much failed, or more.
     pub strikes: u16,
     /// Of these, the times that the application refused it. Only they make a refusal the batch's own:
     /// an error says nothing of what is in it.
@@ -200,7 +200,10 @@ pub enum Verdict {
         named: Vec<EventId>,
     },
     /// It failed again and again while others of its group passed: something in it is at fault.
-    Persistent,
+    Persistent {
+        /// How long the lane waits if it is one event already.
+        pause: Duration,
+    },
     /// 413.
     TooLarge,
     /// It goes on as the single calls of its events, in order; again after `pause` if there is
@@ -232,7 +235,7 @@ impl Verdict {
             Self::Rejected => "rejected",
             Self::Forbidden => "forbidden",
             Self::Refused { .. } => "refused",
-            Self::Persistent => "persistent",
+            Self::Persistent { .. } => "persistent",
             Self::TooLarge => "too_large",
             Self::Singles { .. } => "singles",
             Self::OldestAlone => "oldest_alone",

@@ -27,6 +27,63 @@ fn delivery() -> Delivery {
     }
 }
 
+/// Sends what may go by its group's gate to an upstream that answers every batch as `takes` says,
+/// until nothing may.
+fn try_all(
+    lanes: &mut Lanes<Model>,
+    gate: &mut Gate,
+    now: Instant,
+    single: bool,
+    mut takes: impl FnMut(&Batch<Model>) -> bool,
+) {
+    let settings = delivery();
+    let mut ready = lanes.take_ready();
+    while let Some(mut batch) = ready.pop_front() {
+        let user = batch.key.user.as_str()[1..].parse().unwrap();
+        let (caller, key) = (Caller::Good(Principal([user; 16])), batch.key.clone());
+        let (oldest, any) = (batch.has_oldest_single(single), batch.has_singles(single));
+        let asking = Asking {
+            caller,
+            lane: &key,
+            form: batch.form,
+            oldest,
+            any,
+        };
+        match gate.admit(now, &asking, &settings, 0.5) {
+            Pass::Go if takes(&batch) => {
+                gate.take(now, &asking, None, &settings);
+                accept(lanes, now, batch);
+            }
+            Pass::Go => {
+                let pause = retry::server(settings.retry_server, lanes.retries(batch.lane), 0.5);
+                gate.fail(now, &asking, pause, &settings);
+                gate.count_failure(caller);
+                let (trouble, evidence) =
+                    gate.trouble(batch.trouble, (Failure::Error, caller), &settings);
+                batch.trouble = trouble;
+                let own = evidence == Evidence::Own;
+                let verdict = if own {
+                    Verdict::Persistent { pause }
+                } else {
+                    Verdict::Retry { pause }
+                };
+                lanes.verdict(now, batch, verdict, pause);
+            }
+            Pass::Wait(pause) => {
+                lanes.verdict(now, batch, Verdict::Deferred { pause }, Duration::ZERO)
+            }
+            Pass::Singles => lanes.verdict(
+                now,
+                batch,
+                Verdict::Singles { pause: WINDOW },
+                Duration::ZERO,
+            ),
+            Pass::OldestAlone => lanes.verdict(now, batch, Verdict::OldestAlone, Duration::ZERO),
+        }
+        ready.extend(lanes.take_ready());
+    }
+}
+
 /// Runs lanes against an upstream that answers every batch as `takes` says, for a day or until an
 /// event dies: when.
 fn first_death(
@@ -53,54 +110,7 @@ fn first_death(
     }
     lanes.seal_all();
     while now < start + Duration::from_secs(23 * 3_600) {
-        let mut ready = lanes.take_ready();
-        while let Some(mut batch) = ready.pop_front() {
-            let user = batch.key.user.as_str()[1..].parse().unwrap();
-            let (caller, key) = (Caller::Good(Principal([user; 16])), batch.key.clone());
-            let (oldest, any) = (batch.has_oldest_single(single), batch.has_singles(single));
-            let asking = Asking {
-                caller,
-                lane: &key,
-                form: batch.form,
-                oldest,
-                any,
-            };
-            match gate.admit(now, &asking, &settings, 0.5) {
-                Pass::Go if takes(&batch) => {
-                    gate.take(now, &asking, None, &settings);
-                    accept(&mut lanes, now, batch);
-                }
-                Pass::Go => {
-                    let pause =
-                        retry::server(settings.retry_server, lanes.retries(batch.lane), 0.5);
-                    gate.fail(now, &asking, pause, &settings);
-                    gate.count_failure(caller);
-                    let (trouble, evidence) =
-                        gate.trouble(batch.trouble, (Failure::Error, caller), &settings);
-                    batch.trouble = trouble;
-                    let own = evidence == Evidence::Own;
-                    let verdict = if own {
-                        Verdict::Persistent
-                    } else {
-                        Verdict::Retry { pause }
-                    };
-                    lanes.verdict(now, batch, verdict, pause);
-                }
-                Pass::Wait(pause) => {
-                    lanes.verdict(now, batch, Verdict::Deferred { pause }, Duration::ZERO)
-                }
-                Pass::Singles => lanes.verdict(
-                    now,
-                    batch,
-                    Verdict::Singles { pause: WINDOW },
-                    Duration::ZERO,
-                ),
-                Pass::OldestAlone => {
-                    lanes.verdict(now, batch, Verdict::OldestAlone, Duration::ZERO)
-                }
-            }
-            ready.extend(lanes.take_ready());
-        }
+        try_all(&mut lanes, &mut gate, now, single, &mut takes);
         if lanes
             .take_settled()
             .iter()
@@ -131,6 +141,67 @@ fn no_outage_makes_a_dead_letter_of_a_good_event() {
             );
         }
     }
+}
+
+#[test]
+fn an_event_at_fault_is_given_up_in_time_though_it_is_tried_more_often_than_others() {
+    let hour = Duration::from_hours(1);
+    // It is tried every 15 s, in the end; others are there every so many seconds.
+    for (apart, events) in [(25, 4), (300, 1)] {
+        let (start, apart, mut gate) =
+            (Instant::now(), Duration::from_secs(apart), Gate::default());
+        let give_up_after = delivery().give_up_after;
+        let mut lanes = Lanes::new(
+            vec![Rules {
+                give_up_after,
+                ..rules()
+            }],
+            100,
+        );
+        (1..=events).for_each(|seq| lanes.push(start, event(seq, 1, 1)));
+        let bad = events.min(3);
+        let takes = |batch: &Batch<Model>| !seqs(batch).contains(&bad);
+        let (mut now, mut others) = (start, start);
+        let mut died = Vec::new();
+        while died.is_empty() && now < start + give_up_after {
+            if others <= now {
+                others += apart;
+                lanes.push(now, event(lanes.last_seq() + 1, 2, 2));
+            }
+            lanes.seal_all();
+            try_all(&mut lanes, &mut gate, now, false, takes);
+            died = outcomes(&mut lanes);
+            died.retain(|(_, outcome)| *outcome != Outcome::Accepted);
+            now = lanes
+                .next_wake()
+                .map_or(others, |wake| wake.min(others))
+                .max(now);
+            lanes.tick(now);
+        }
+        assert_eq!(died, [(bad, Outcome::Dead(Reason::GaveUp))]);
+        assert!(
+            (hour..hour + hour / 2).contains(&(now - start)),
+            "{:?}, others every {apart:?}",
+            now - start
+        );
+    }
+}
+
+#[test]
+fn an_event_at_fault_waits_as_long_as_its_failure_says() {
+    let now = Instant::now();
+    let mut lanes = lanes(rules());
+    lanes.push(now, event(1, 1, 1));
+    lanes.seal_all();
+    let batch = one(&mut lanes);
+    let pause = Duration::from_mins(1);
+    lanes.verdict(
+        now,
+        batch,
+        Verdict::Persistent { pause },
+        Duration::from_secs(1),
+    );
+    assert_eq!(lanes.next_wake(), Some(now + pause));
 }
 
 #[test]
@@ -541,7 +612,9 @@ fn verdict_of(batch: &Batch<Model>, which: u8, kind: u8) -> Verdict {
             }
         }
         7 => Verdict::Rejected,
-        8 => Verdict::Persistent,
+        8 => Verdict::Persistent {
+            pause: Duration::from_millis(300),
+        },
         9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
         10 => Verdict::Singles {
             pause: Duration::from_millis(400),

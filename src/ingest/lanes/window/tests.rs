@@ -1049,7 +1049,9 @@ impl World {
                 }
             }
             7 => Verdict::Rejected,
-            8 => Verdict::Persistent,
+            8 => Verdict::Persistent {
+                pause: Duration::from_millis(300),
+            },
             9 => Verdict::Answered(every(Fate::Done(Outcome::Dead(Reason::FailedPermanently)))),
             10 => Verdict::Singles {
                 pause: Duration::from_millis(400),
@@ -1923,7 +1925,8 @@ fn a_batch_that_fails_while_others_pass_is_looked_into_and_only_the_event_at_fau
             let bad = batch.events.iter().any(|queued| queued.entry.seq == 3);
             if bad {
                 assert!(now < began + Duration::from_mins(5));
-                lanes.verdict(now, batch, Verdict::Persistent, Duration::from_secs(1));
+                let pause = Duration::from_secs(1);
+                lanes.verdict(now, batch, Verdict::Persistent { pause }, Duration::ZERO);
             } else {
                 accept(&mut lanes, now, batch);
             }

@@ -69,7 +69,7 @@ impl<E: Entry> Lanes<E> {
             _ => {}
         }
         match verdict {
-            Verdict::Retry { .. } | Verdict::Persistent => {
+            Verdict::Retry { .. } | Verdict::Persistent { .. } => {
                 lane.retries = lane.retries.saturating_add(1)
             }
             Verdict::Deferred { .. } | Verdict::OldestAlone => {}
@@ -110,7 +110,7 @@ impl<E: Entry> Lanes<E> {
             }
             Verdict::Forbidden => self.forbidden(now + pause, rules, batch),
             Verdict::Refused { named } => self.refused(rules, batch, &named),
-            Verdict::Persistent => self.persistent(now, rules, batch, pause),
+            Verdict::Persistent { pause } => self.persistent(now, rules, batch, pause),
             Verdict::TooLarge => self.too_large(rules, batch),
             Verdict::Singles { pause } => self.as_singles(now + pause, rules, batch),
             Verdict::OldestAlone => {
