@@ -52,15 +52,8 @@ impl Drop for Counted {
 }
 
 #[derive(Debug)]
-struct Known {
-    context: Weak<Context>,
-    principal: Principal,
-    bytes: usize,
-}
-
-#[derive(Debug)]
 struct Shelf {
-    known: Keyed<Fingerprint, Known>,
+    known: Keyed<Fingerprint, Weak<Context>>,
     /// Bytes by principal, those of contexts that are gone included until the next sweep.
     principals: Keyed<Principal, usize>,
     sweep_at: usize,
@@ -71,10 +64,10 @@ impl Shelf {
         let Self {
             known, principals, ..
         } = self;
-        known.retain(|_, one| one.context.strong_count() > 0);
+        known.retain(|_, one| one.strong_count() > 0);
         principals.clear();
-        for one in known.values() {
-            *principals.entry(one.principal).or_default() += one.bytes;
+        for one in known.values().filter_map(Weak::upgrade) {
+            *principals.entry(one.keys.principal).or_default() += one.bytes();
         }
         self.sweep_at = SWEEP_AT.max(2 * self.known.len());
     }
@@ -85,17 +78,12 @@ impl Shelf {
             principal,
             ..
         } = context.keys;
-        let known = Known {
-            context: Arc::downgrade(context),
-            principal,
-            bytes,
-        };
-        if let Some(old) = self.known.insert(fingerprint, known)
-            && let Some(count) = self.principals.get_mut(&old.principal)
-        {
-            *count = count.saturating_sub(old.bytes);
+        let before = self.known.insert(fingerprint, Arc::downgrade(context));
+        // One that is gone counts still, and what has the same fingerprint says the same. (Had it
+        // another principal then, the next sweep counts it where it belongs.)
+        if before.is_none() {
+            *self.principals.entry(principal).or_default() += bytes;
         }
-        *self.principals.entry(principal).or_default() += bytes;
         if self.known.len() >= self.sweep_at {
             self.sweep();
         }
@@ -151,11 +139,7 @@ impl Contexts {
             return Ok(Arc::new(make()));
         };
         let mut shelf = shelf.lock();
-        if let Some(found) = shelf
-            .known
-            .get(&keys.fingerprint)
-            .and_then(|known| known.context.upgrade())
-        {
+        if let Some(found) = shelf.known.get(&keys.fingerprint).and_then(Weak::upgrade) {
             return Ok(found);
         }
         let mut context = make();
@@ -194,7 +178,7 @@ impl Contexts {
         if let Some(found) = shelf
             .known
             .get(&found.keys.fingerprint)
-            .and_then(|known| known.context.upgrade())
+            .and_then(Weak::upgrade)
         {
             return found;
         }

@@ -135,7 +135,8 @@ impl Deliverer {
             .filter_map(|ready| ready.batch.events.first())
             .map(|queued| queued.entry.event());
         let has_session = |event: &&Event| {
-            let carried = Carried::unpack(event.carried());
+            let packed = event.carried();
+            let carried = Carried::unpack(&packed);
             let line = carried
                 .as_ref()
                 .map_or(b"".as_slice(), |carried| carried.cookie.0);

@@ -66,7 +66,8 @@ impl DeadLetter {
     /// As the journal's table holds it.
     #[must_use]
     pub fn stored(&self) -> Vec<u8> {
-        let event = Record::of(&self.event, &self.group, self.seen);
+        let carried = self.event.carried();
+        let event = Record::of((&self.event, &carried), &self.group, self.seen);
         let (reason, attempts, status, died_ms) =
             (&*self.reason, self.attempts, self.status, self.died_ms);
         let letter = DeadRecord {
@@ -86,7 +87,8 @@ impl DeadLetter {
         let json = std::str::from_utf8(event.json())
             .unwrap_or("null")
             .to_owned();
-        let legacy = Carried::unpack(event.carried()).and_then(|carried| carried.legacy);
+        let carried = event.carried();
+        let legacy = Carried::unpack(&carried).and_then(|carried| carried.legacy);
         Shown {
             key: self.key,
             id: event.id().to_owned(),
