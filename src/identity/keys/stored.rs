@@ -62,9 +62,6 @@ pub fn named<'a>(context: &'a Context, part: &str, path: &[Box<str>]) -> Option<
             .and_then(|name| name.strip_prefix(':'))
             .is_some_and(|name| Path::parse(name).0 == path)
     };
-    let named = context.said().named.into_iter();
-    named
-        .filter(|(name, _)| wanted(name))
-        .map(|(_, raw)| raw)
-        .next()
+    let mut named = context.said().named.into_iter();
+    named.find(|(name, _)| wanted(name)).map(|(_, raw)| raw)
 }
