@@ -20,8 +20,6 @@ pub use subject::Subject;
 pub use tag::Tag;
 pub use texts::Texts;
 
-use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -68,20 +66,8 @@ impl Event {
 
     /// [`Carried`], packed.
     #[must_use]
-    pub fn carried(&self) -> Cow<'_, [u8]> {
+    pub fn carried(&self) -> &[u8] {
         self.texts.carried()
-    }
-
-    /// It may go under its group's service credential.
-    #[must_use]
-    pub fn is_for_service(&self) -> bool {
-        Carried::is_for_service(self.texts.carried_start())
-    }
-
-    /// The client's address, if it is known.
-    #[must_use]
-    pub fn client(&self) -> Option<IpAddr> {
-        Carried::read_caller(self.texts.carried_start()).map(|(_, client)| client)
     }
 
     /// Whose it is.

@@ -3,20 +3,12 @@
 
 use super::ids::{EventId, IdError, check};
 use bytes::Bytes;
-use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
-/// Shortest text between two quotes of the JSON that is looked for in what the event carries, bytes.
-const WORTH: usize = 48;
-/// So many bytes of what it carries stand in one piece whatever the rest is: what is asked often is
-/// read there.
-const START: usize = 40;
-
 /// Its id, what it carries and its JSON, one behind the other. What it carries ends with the body of
-/// its single call: where that is the JSON itself, or has a long piece of it, that is there once.
-/// Clones share the memory. Never printed.
+/// its single call: where that is the JSON itself, it is there once. Clones share the memory. Never
+/// printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Texts {
     all: Arc<[u8]>,
@@ -24,86 +16,8 @@ pub struct Texts {
     json: u32,
     /// Where the id ends.
     id_end: u16,
-    body: Body,
-}
-
-/// Where what is carried ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Body {
-    /// Where the JSON begins.
-    Apart,
-    /// Where the JSON ends.
-    IsJson,
-    /// Where the JSON begins, but a piece of that is missing. A [`Piece`] stands before it.
-    HasPiece,
-}
-
-/// A piece of the JSON that stands in what is carried too.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
-    /// Bytes of what is carried before it.
-    before: u32,
-    /// Where it begins in the JSON.
-    from: u32,
-    /// Its bytes.
-    bytes: u32,
-}
-
-impl Piece {
-    /// Bytes that it is kept in.
-    const KEPT: usize = 12;
-
-    fn keep(self) -> [u8; Self::KEPT] {
-        let numbers = [self.before, self.from, self.bytes].map(u128::from);
-        let all = numbers
-            .into_iter()
-            .rev()
-            .fold(0, |all, one| all << 32 | one);
-        *all.to_le_bytes().first_chunk().unwrap_or(&[0; Self::KEPT])
-    }
-
-    fn read(kept: &[u8]) -> Option<Self> {
-        let (numbers, _) = kept.first_chunk::<{ Self::KEPT }>()?.as_chunks::<4>();
-        let [before, from, bytes] = <[_; 3]>::try_from(numbers).ok()?.map(u32::from_le_bytes);
-        Some(Self {
-            before,
-            from,
-            bytes,
-        })
-    }
-
-    /// The longest text of the JSON, and what of its surroundings is the same.
-    fn find(json: &[u8], carried: &[u8]) -> Option<Self> {
-        let (mut longest, mut from) = (0..0, 0);
-        for quote in memchr::memchr_iter(b'"', json) {
-            if quote - from > longest.len() {
-                longest = from..quote;
-            }
-            from = quote + 1;
-        }
-        let text = json
-            .get(longest.clone())
-            .filter(|text| text.len() >= WORTH)?;
-        let (_, later) = carried.split_at_checked(START)?;
-        let (before, after) = later.split_at_checked(memchr::memmem::find(later, text)?)?;
-        let back = before
-            .iter()
-            .rev()
-            .zip(json.get(..longest.start)?.iter().rev());
-        let back = back.take_while(|(one, other)| one == other).count();
-        let on = after.iter().zip(json.get(longest.start..)?);
-        let on = on.take_while(|(one, other)| one == other).count();
-        Some(Self {
-            before: u32::try_from(START + before.len() - back).ok()?,
-            from: u32::try_from(longest.start - back).ok()?,
-            bytes: u32::try_from(back + on).ok()?,
-        })
-    }
-
-    /// Where it stands in the JSON.
-    fn range(self) -> Range<usize> {
-        self.from as usize..self.from as usize + self.bytes as usize
-    }
+    /// What it carries ends where the JSON does; else where that begins.
+    ends_with_json: bool,
 }
 
 impl Texts {
@@ -123,32 +37,15 @@ impl Texts {
     }
 
     fn join(id: &str, json: &[u8], carried: &[u8]) -> Self {
-        let (before, body) = match carried.strip_suffix(json) {
-            Some(before) => (before, Body::IsJson),
-            None => (carried, Body::Apart),
-        };
-        let piece = if body == Body::Apart {
-            Piece::find(json, carried)
-        } else {
-            None
-        };
-        let (before, after, piece) = match piece {
-            Some(piece) => {
-                let (before, rest) = carried.split_at(piece.before as usize);
-                let after = rest.get(piece.bytes as usize..).unwrap_or_default();
-                (before, after, Some(piece.keep()))
-            }
-            None => (before, [].as_slice(), None),
-        };
-        let body = piece.map_or(body, |_| Body::HasPiece);
-        let piece = piece.as_ref().map_or([].as_slice(), |piece| piece);
-        let all: Arc<[u8]> = [id.as_bytes(), piece, before, after, json].concat().into();
+        let before = carried.strip_suffix(json);
+        let parts = [id.as_bytes(), before.unwrap_or(carried), json];
+        let all: Arc<[u8]> = parts.concat().into();
         Self {
             // No event is larger than a frame of the journal can be.
             json: u32::try_from(all.len() - json.len()).unwrap_or(u32::MAX),
             // An id has 256 bytes at most.
             id_end: u16::try_from(id.len()).unwrap_or(u16::MAX),
-            body,
+            ends_with_json: before.is_some(),
             all,
         }
     }
@@ -182,45 +79,15 @@ impl Texts {
 
     /// What travels with it.
     #[must_use]
-    pub fn carried(&self) -> Cow<'_, [u8]> {
-        let Some(piece) = self.piece() else {
-            return Cow::Borrowed(self.carried_start());
+    pub fn carried(&self) -> &[u8] {
+        let end = if self.ends_with_json {
+            self.all.len()
+        } else {
+            self.json as usize
         };
-        let before = self.carried_start();
-        let after = usize::from(self.id_end) + Piece::KEPT + before.len()..self.json as usize;
-        let piece = self.json().get(piece.range()).unwrap_or_default();
-        let after = self.all.get(after).unwrap_or_default();
-        Cow::Owned([before, piece, after].concat())
-    }
-
-    /// How long that is, bytes.
-    #[must_use]
-    pub fn carried_bytes(&self) -> usize {
-        let kept = self.json as usize - usize::from(self.id_end);
-        match self.piece() {
-            Some(piece) => kept - Piece::KEPT + piece.bytes as usize,
-            None => self.carried_start().len(),
-        }
-    }
-
-    /// What it begins with, without a copy.
-    #[must_use]
-    pub fn carried_start(&self) -> &[u8] {
-        let (id_end, json) = (usize::from(self.id_end), self.json as usize);
-        let place = match (self.body, self.piece()) {
-            (Body::IsJson, _) => id_end..self.all.len(),
-            (_, Some(piece)) => {
-                let begin = id_end + Piece::KEPT;
-                begin..begin + piece.before as usize
-            }
-            (Body::Apart | Body::HasPiece, None) => id_end..json,
-        };
-        self.all.get(place).unwrap_or_default()
-    }
-
-    fn piece(&self) -> Option<Piece> {
-        let kept = self.all.get(usize::from(self.id_end)..)?;
-        (self.body == Body::HasPiece).then(|| Piece::read(kept))?
+        self.all
+            .get(usize::from(self.id_end)..end)
+            .unwrap_or_default()
     }
 
     /// The same event, which carries something else.
@@ -258,41 +125,15 @@ mod tests {
             carried in proptest::collection::vec(any::<u8>(), 0..99),
         ) {
             let texts = Texts::try_new(&id, &json, b"before").unwrap().with_carried(&carried);
-            prop_assert_eq!((texts.id(), texts.json(), &*texts.carried()), (&*id, &*json, &*carried));
+            prop_assert_eq!((texts.id(), texts.json(), texts.carried()), (&*id, &*json, &*carried));
             let body = [&*carried, &*json].concat();
             let texts_of_body = texts.with_carried(&body);
-            let parts = (texts_of_body.id(), texts_of_body.json(), &*texts_of_body.carried());
+            let parts = (texts_of_body.id(), texts_of_body.json(), texts_of_body.carried());
             prop_assert_eq!(parts, (&*id, &*json, &*body));
             prop_assert_eq!(texts_of_body.all.len(), id.len() + body.len());
             let shared = texts.share_json();
             prop_assert_eq!((&*shared, shared.as_ptr()), (&*json, texts.json().as_ptr()));
             prop_assert_eq!(&texts, &Texts::new(&EventId::try_new(&id).unwrap(), &json, &carried));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_long_piece_that_the_body_has_as_well_is_there_once(
-            id in "[^\\p{Cc}]{1,60}",
-            text in "[a-z]{48,300}",
-            [before, after, head] in proptest::array::uniform3("[a-z\":,]{0,30}"),
-            short in 0..60usize,
-        ) {
-            let json = format!("{{\"is\":\"{text}\"{after}}}");
-            let carried = format!("{}{head}{{{before}\"{text}\"}}", "x".repeat(short));
-            let texts = Texts::try_new(&id, json.as_bytes(), carried.as_bytes()).unwrap();
-            let parts = (texts.id(), texts.json(), &*texts.carried());
-            prop_assert_eq!(parts, (&*id, json.as_bytes(), carried.as_bytes()));
-            prop_assert_eq!(texts.carried_bytes(), carried.len());
-            let start = texts.carried_start();
-            prop_assert!(carried.as_bytes().starts_with(start));
-            prop_assert!(start.len() >= START.min(carried.len()));
-            let whole = id.len() + json.len() + carried.len();
-            if short >= START {
-                prop_assert!(texts.all.len() + text.len() <= whole + Piece::KEPT);
-            }
-            let again = texts.with_carried(&texts.carried());
-            prop_assert_eq!(&texts, &again);
         }
     }
 

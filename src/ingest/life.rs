@@ -198,8 +198,7 @@ fn waiting(shared: &Shared, times: &Times, found: Found<'_, Kept>) -> Life {
     let mut life = Life::new(event.id(), "pending", group_name(shared, event.lane.group));
     times.add_trace(&mut life, &found.trace);
     life.user = Some(keys::shown_user(event).into_owned());
-    let carried = event.carried();
-    let legacy = Carried::unpack(&carried).and_then(|carried| carried.legacy);
+    let legacy = Carried::unpack(event.carried()).and_then(|carried| carried.legacy);
     life.route = legacy.map(|call| call.path.split('?').next().unwrap_or_default().to_owned());
     life.received_at = Some(millis(event.received_at));
     life.waits_for = Some(found.wait.as_str());

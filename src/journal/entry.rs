@@ -1,7 +1,7 @@
 //! An event on its way into the journal and out of it: what it brings along, what proves that it is
 //! kept, how it ends.
 
-use crate::event::{Event, Fingerprint, Outcome, Principal, Succession};
+use crate::event::{Carried, Event, Fingerprint, Outcome, Principal, Succession};
 use tokio::time::Instant;
 
 /// Bytes that a pending event takes beside what it carries, estimated: lane, maps. Counted so that
@@ -31,8 +31,7 @@ impl<T> Journaled<T> {
     }
     /// Its principal, if it came in for its group's service credential.
     pub(super) fn for_service(&self) -> Option<Principal> {
-        let is_for_service = self.event.is_for_service();
-        is_for_service.then_some(self.event.owner().principal)
+        Carried::is_for_service(self.event.carried()).then_some(self.event.owner().principal)
     }
     /// Its place in the order, the event, and what the caller sent along.
     pub(crate) fn into_parts(self) -> (u64, Event, T) {
@@ -107,5 +106,5 @@ pub struct More {
 /// What an event counts against `max_bytes`, bytes.
 #[must_use]
 pub fn size(event: &Event) -> u64 {
-    (event.json().len() + event.texts.carried_bytes()) as u64 + OVERHEAD
+    (event.json().len() + event.carried().len()) as u64 + OVERHEAD
 }

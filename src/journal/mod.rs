@@ -172,11 +172,9 @@ impl<T: Ticket, F: Files> Journal<T, F> {
                 // seen to have one.
                 active.mark(event.owner().principal, Instant::now());
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
-                let draft = committer.shared().draft(record::bytes(&record::Record::of(
-                    (&event, &event.carried()),
-                    group,
-                    more.seen,
-                )));
+                let draft = committer
+                    .shared()
+                    .draft(record::bytes(&record::Record::of(&event, group, more.seen)));
                 let (answer, kept) = oneshot::channel();
                 let More {
                     replaces,

@@ -156,9 +156,9 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Of an event and what it carries, under its group's name.
+    /// Of an event, under its group's name.
     #[must_use]
-    pub fn of((event, carried): (&'a Event, &'a [u8]), group: &'a str, seen: [u8; 16]) -> Self {
+    pub fn of(event: &'a Event, group: &'a str, seen: [u8; 16]) -> Self {
         Self {
             group,
             user: event.lane.user.as_str(),
@@ -166,7 +166,7 @@ impl<'a> Record<'a> {
             seen,
             id: event.id(),
             json: Raw(event.json()),
-            carried: Raw(carried),
+            carried: Raw(event.carried()),
             has_single: event.has_single,
             priority: event.priority,
             received_ms: crate::clock::millis(event.received_at),

@@ -52,8 +52,15 @@ impl Drop for Counted {
 }
 
 #[derive(Debug)]
+struct Known {
+    context: Weak<Context>,
+    principal: Principal,
+    bytes: usize,
+}
+
+#[derive(Debug)]
 struct Shelf {
-    known: Keyed<Fingerprint, Weak<Context>>,
+    known: Keyed<Fingerprint, Known>,
     /// Bytes by principal, those of contexts that are gone included until the next sweep.
     principals: Keyed<Principal, usize>,
     sweep_at: usize,
@@ -64,10 +71,10 @@ impl Shelf {
         let Self {
             known, principals, ..
         } = self;
-        known.retain(|_, one| one.strong_count() > 0);
+        known.retain(|_, one| one.context.strong_count() > 0);
         principals.clear();
-        for one in known.values().filter_map(Weak::upgrade) {
-            *principals.entry(one.keys.principal).or_default() += one.bytes();
+        for one in known.values() {
+            *principals.entry(one.principal).or_default() += one.bytes;
         }
         self.sweep_at = SWEEP_AT.max(2 * self.known.len());
     }
@@ -78,12 +85,17 @@ impl Shelf {
             principal,
             ..
         } = context.keys;
-        let before = self.known.insert(fingerprint, Arc::downgrade(context));
-        // One that is gone counts still, and what has the same fingerprint says the same. (Had it
-        // another principal then, the next sweep counts it where it belongs.)
-        if before.is_none() {
-            *self.principals.entry(principal).or_default() += bytes;
+        let known = Known {
+            context: Arc::downgrade(context),
+            principal,
+            bytes,
+        };
+        if let Some(old) = self.known.insert(fingerprint, known)
+            && let Some(count) = self.principals.get_mut(&old.principal)
+        {
+            *count = count.saturating_sub(old.bytes);
         }
+        *self.principals.entry(principal).or_default() += bytes;
         if self.known.len() >= self.sweep_at {
             self.sweep();
         }
@@ -139,7 +151,11 @@ impl Contexts {
             return Ok(Arc::new(make()));
         };
         let mut shelf = shelf.lock();
-        if let Some(found) = shelf.known.get(&keys.fingerprint).and_then(Weak::upgrade) {
+        if let Some(found) = shelf
+            .known
+            .get(&keys.fingerprint)
+            .and_then(|known| known.context.upgrade())
+        {
             return Ok(found);
         }
         let mut context = make();
@@ -178,7 +194,7 @@ impl Contexts {
         if let Some(found) = shelf
             .known
             .get(&found.keys.fingerprint)
-            .and_then(Weak::upgrade)
+            .and_then(|known| known.context.upgrade())
         {
             return found;
         }

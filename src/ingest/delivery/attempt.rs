@@ -135,8 +135,7 @@ impl Deliverer {
             .filter_map(|ready| ready.batch.events.first())
             .map(|queued| queued.entry.event());
         let has_session = |event: &&Event| {
-            let packed = event.carried();
-            let carried = Carried::unpack(&packed);
+            let carried = Carried::unpack(event.carried());
             let line = carried
                 .as_ref()
                 .map_or(b"".as_slice(), |carried| carried.cookie.0);

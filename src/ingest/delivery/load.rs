@@ -108,7 +108,6 @@ pub(super) fn route_of(batch: &Batch<Kept>) -> Option<RouteShape> {
         .filter(|_| batch.form == Form::Single)?
         .entry
         .event();
-    let carried = event.carried();
-    let single = Carried::unpack(&carried)?.legacy?;
+    let single = Carried::unpack(event.carried())?.legacy?;
     Some(RouteShape::of_call(single.method, single.path))
 }

@@ -210,6 +210,6 @@ impl Operations {
 
 /// P3: the event goes with its own credential, whatever its group says.
 fn go_as_own(event: &mut Event) {
-    let carried = Carried::mark_for_service(&event.carried(), false);
+    let carried = Carried::mark_for_service(event.carried(), false);
     event.texts = event.texts.with_carried(&carried);
 }

@@ -31,7 +31,7 @@ pub struct Stored {
 impl Stored {
     /// Its principal, if it came in for its group's service credential.
     pub(super) fn for_service(&self) -> Option<Principal> {
-        let is_for_service = self.has_credential && self.event.is_for_service();
+        let is_for_service = self.has_credential && Carried::is_for_service(self.event.carried());
         is_for_service.then_some(self.event.owner().principal)
     }
 }

@@ -28,7 +28,7 @@ mod strangers;
 
 pub use of_context::ContextShare;
 
-use crate::event::{Event, LaneKey, Principal, first_eight};
+use crate::event::{Carried, Event, LaneKey, Principal, first_eight};
 use crate::journal;
 use crate::keyed::{Keyed, spread};
 use crate::peer::network_of;
@@ -75,7 +75,8 @@ impl Address {
     /// Of the client whose call an event came from.
     #[must_use]
     pub fn of_event(event: &Event) -> Self {
-        Self::of(event.client().unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
+        let caller = Carried::read_caller(event.carried());
+        Self::of(caller.map_or(Ipv4Addr::UNSPECIFIED.into(), |(_, client)| client))
     }
 }
 

@@ -151,9 +151,8 @@ impl Assembler {
         let body = group
             .envelope
             .wrap(events.clone().map(|event| event.json()), scope());
-        let carried: Vec<_> = events.map(|event| event.carried()).collect();
         let (beside, selection) = (
-            Beside::of(carried.iter().map(|packed| &**packed))?,
+            Beside::of(events.map(|event| event.carried()))?,
             &self.identity.settings().selection,
         );
         let mut headers = context.said().header_map(HEADERS);
@@ -243,8 +242,7 @@ fn begin_trace(id: &str) -> Option<HeaderValue> {
 /// The single call as it came: target, body and header values; under the event's id, where it came
 /// without a key.
 fn single(event: &Event, context: &Context) -> Option<Outgoing> {
-    let packed = event.carried();
-    let carried = Carried::unpack(&packed)?;
+    let carried = Carried::unpack(event.carried())?;
     let call = carried.legacy?;
     let mut request = Request::new(Body::from(Bytes::copy_from_slice(call.body.0)));
     *request.method_mut() = call.method.parse().ok()?;

@@ -1,7 +1,7 @@
 //! A durable event, as its lane sees it.
 
 use super::Kept;
-use crate::event::{EventId, LaneKey, Owner, Subject, Tag};
+use crate::event::{Carried, EventId, LaneKey, Owner, Subject, Tag};
 use crate::ingest::lanes::window::Entry;
 use crate::json::Object;
 use crate::template::Path;
@@ -50,7 +50,7 @@ impl Entry for Kept {
         self.event().has_single
     }
     fn is_for_service(&self) -> bool {
-        self.event().is_for_service()
+        Carried::is_for_service(self.event().carried())
     }
     fn shown(&self) -> Bytes {
         self.event().texts.share_json()

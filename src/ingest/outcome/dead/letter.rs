@@ -66,8 +66,7 @@ impl DeadLetter {
     /// As the journal's table holds it.
     #[must_use]
     pub fn stored(&self) -> Vec<u8> {
-        let carried = self.event.carried();
-        let event = Record::of((&self.event, &carried), &self.group, self.seen);
+        let event = Record::of(&self.event, &self.group, self.seen);
         let (reason, attempts, status, died_ms) =
             (&*self.reason, self.attempts, self.status, self.died_ms);
         let letter = DeadRecord {
@@ -87,8 +86,7 @@ impl DeadLetter {
         let json = std::str::from_utf8(event.json())
             .unwrap_or("null")
             .to_owned();
-        let carried = event.carried();
-        let legacy = Carried::unpack(&carried).and_then(|carried| carried.legacy);
+        let legacy = Carried::unpack(event.carried()).and_then(|carried| carried.legacy);
         Shown {
             key: self.key,
             id: event.id().to_owned(),

@@ -43,11 +43,7 @@ fn filled(directory: &Path, events: u64) {
     let committer: Committer<_, Note> = Committer::new(Arc::clone(&shared));
     for number in 1..=events {
         let event = event(number, (number % 3) as u8);
-        let draft = shared.draft(record::bytes(&Record::of(
-            (&event, &event.carried()),
-            "progress",
-            seen(number),
-        )));
+        let draft = shared.draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let (ticket, succession) = (Note::default(), Some(succession(number)));
         committer.append(Append {

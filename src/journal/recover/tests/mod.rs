@@ -380,11 +380,9 @@ impl World {
     /// `replaces`: a letter, and whose it was.
     fn append_of(&mut self, (number, who): (u64, u8), replaces: Option<(u64, u8)>) {
         let (event, ticket) = (event(number, who), Note::default());
-        let draft = self.shared.draft(record::bytes(&Record::of(
-            (&event, &event.carried()),
-            "progress",
-            seen(number),
-        )));
+        let draft = self
+            .shared
+            .draft(record::bytes(&Record::of(&event, "progress", seen(number))));
         let (answer, mut kept) = oneshot::channel();
         let succession = succession(number);
         let id = event.id().to_owned();
@@ -456,8 +454,7 @@ impl World {
         self.owed.remove(&seq);
         let number: u64 = id.trim_start_matches('e').parse().unwrap();
         let gone = event(number, (number % 3) as u8);
-        let carried = gone.carried();
-        let event = Record::of((&gone, &carried), "progress", seen(number));
+        let event = Record::of(&gone, "progress", seen(number));
         let letter = DeadRecord {
             reason: "refused",
             attempts: 1,

@@ -95,11 +95,7 @@ fn an_outcome_that_went_with_the_power_leaves_its_callers_refusal() {
     first.queue().push(Kind::Context, Flags::default(), |out| {
         record::put_context(out, fingerprint, &sealed)
     });
-    let draft = first.draft(record::bytes(&Record::of(
-        (&event, &event.carried()),
-        "progress",
-        seen(1),
-    )));
+    let draft = first.draft(record::bytes(&Record::of(&event, "progress", seen(1))));
     first.queue().push(Kind::Event, draft.flags, |out| {
         record::put_keyed(out, 0, &draft.body)
     });
