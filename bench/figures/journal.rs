@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tidegate::clock::Clock;
 use tidegate::event::{
-    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Legacy, Raw, Tag,
-    Texts, UserId,
+    Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Legacy, Raw, Said,
+    Tag, Texts, UserId,
 };
 use tidegate::journal::settings::{Durability, JournalSettings};
 use tidegate::journal::{Memory, More, Ticket, recover};
@@ -56,13 +56,13 @@ fn event(number: u64) -> Event {
             user: UserId::try_new(&name).expect("a user"),
             credential: Fingerprint(print),
         },
-        context: Arc::new(Context {
-            headers: vec![(
-                http::header::AUTHORIZATION,
-                token.parse().expect("a header"),
-            )],
-            ..Context::bare(Keys::of(Fingerprint(print)))
-        }),
+        context: Arc::new(Context::new(
+            Keys::of(Fingerprint(print)),
+            &Said {
+                headers: vec![("authorization", Raw(token.as_bytes()))],
+                ..Said::default()
+            },
+        )),
         claimed: true,
         content: number,
         has_single: true,

@@ -4,16 +4,18 @@ mod carried;
 mod context;
 mod ids;
 mod keys;
+mod raw;
 mod subject;
 mod tag;
 mod texts;
 
-pub use carried::{COUNTED, Carried, Legacy, Raw};
-pub use context::{Charge, Context};
+pub use carried::{COUNTED, Carried, Legacy};
+pub use context::{Charge, Context, Said};
 pub use ids::{EventId, GroupIndex, IdError, MAX_ID_BYTES, MAX_USER_BYTES, ReadIndex, UserId};
 pub use keys::{
     Fingerprint, Keys, LaneKey, Owner, Principal, Realm, Succession, View, first_eight,
 };
+pub use raw::Raw;
 pub use subject::Subject;
 pub use tag::Tag;
 pub use texts::Texts;

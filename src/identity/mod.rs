@@ -288,7 +288,7 @@ impl Identity {
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, _)| name.trim());
         let mut kinds = names.map(|name| self.settings.selection.cookie(name));
-        !context.cookies.is_empty() || kinds.any(|kind| kind == Kind::Rolling)
+        !context.said().cookies.is_empty() || kinds.any(|kind| kind == Kind::Rolling)
     }
 
     /// Cookies that are set and tell who calls.
@@ -310,11 +310,10 @@ impl Identity {
     #[must_use]
     pub fn head_of(context: &Context) -> Parts {
         let (mut parts, ()) = Request::new(()).into_parts();
-        for (name, value) in &context.headers {
-            parts.headers.append(name, value.clone());
-        }
-        if !context.cookies.is_empty()
-            && let Ok(line) = HeaderValue::try_from(context.cookies.join("; "))
+        let said = context.said();
+        parts.headers = said.header_map(1);
+        if !said.cookies.is_empty()
+            && let Ok(line) = HeaderValue::try_from(said.cookies.join("; "))
         {
             parts.headers.insert(header::COOKIE, line);
         }

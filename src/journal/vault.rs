@@ -5,29 +5,22 @@
 
 use super::log::frame::{Flags, Frame, Kind};
 use super::record;
-use crate::event::{Charge, Context, Fingerprint, Keys, Principal, Raw, Realm, View};
+use crate::event::{Context, Fingerprint, Keys, Principal, Realm, View};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
-use http::{HeaderName, HeaderValue};
 use std::path::{Path, PathBuf};
 
 const NONCE: usize = 24;
 const PLAIN: u8 = 2;
 const SEALED: u8 = 3;
 
-/// A context as it is stored, but for its fingerprint.
+/// What a stored context begins with; what it says follows, as it is in memory.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Stored<'a> {
+struct StoredKeys {
     view: [u8; 16],
     principal: [u8; 16],
     realm: u64,
     nameless: bool,
-    host: Option<&'a str>,
-    https: bool,
-    #[serde(borrow)]
-    headers: Vec<(&'a str, Raw<'a>)>,
-    cookies: Vec<&'a str>,
-    named: Vec<(&'a str, &'a str)>,
 }
 
 /// Why a credential could not be read back, or a key not be had.
@@ -228,26 +221,14 @@ impl Vault {
     /// The system gave no random numbers.
     pub fn seal(&self, context: &Context) -> Result<Vec<u8>, VaultError> {
         let keys = &context.keys;
-        let stored = Stored {
+        let stored = StoredKeys {
             view: keys.view.0,
             principal: keys.principal.0,
             realm: keys.realm.0,
             nameless: keys.nameless,
-            host: context.host.as_deref(),
-            https: context.https,
-            headers: context
-                .headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), Raw(value.as_bytes())))
-                .collect(),
-            cookies: context.cookies.iter().map(|pair| &**pair).collect(),
-            named: context
-                .named
-                .iter()
-                .map(|(name, raw)| (&**name, &**raw))
-                .collect(),
         };
-        let plain = postcard::to_allocvec(&stored).map_err(|_| VaultError::Damaged)?;
+        let mut plain = postcard::to_allocvec(&stored).map_err(|_| VaultError::Damaged)?;
+        plain.extend_from_slice(context.packed());
         Ok(match self.seal_bytes(&plain, &keys.fingerprint.0)? {
             Some(sealed) => [&[SEALED][..], &sealed].concat(),
             None => [&[PLAIN][..], &plain].concat(),
@@ -265,31 +246,21 @@ impl Vault {
             SEALED => self.open_bytes(rest, &fingerprint.0)?.0,
             _ => return Err(VaultError::Damaged),
         };
-        let stored: Stored<'_> = postcard::from_bytes(&plain).map_err(|_| VaultError::Damaged)?;
+        let (stored, said): (StoredKeys, _) =
+            postcard::take_from_bytes(&plain).map_err(|_| VaultError::Damaged)?;
         let (view, principal, realm) = (
             View(stored.view),
             Principal(stored.principal),
             Realm(stored.realm),
         );
-        Ok(Context {
-            keys: Keys {
-                fingerprint,
-                view,
-                principal,
-                realm,
-                nameless: stored.nameless,
-            },
-            host: stored.host.map(Into::into),
-            https: stored.https,
-            headers: read_headers(stored.headers)?,
-            cookies: stored.cookies.into_iter().map(Into::into).collect(),
-            named: stored
-                .named
-                .into_iter()
-                .map(|(name, raw)| (name.into(), raw.into()))
-                .collect(),
-            charge: Charge::default(),
-        })
+        let keys = Keys {
+            fingerprint,
+            view,
+            principal,
+            realm,
+            nameless: stored.nameless,
+        };
+        Context::from_packed(keys, said).ok_or(VaultError::Damaged)
     }
 }
 
@@ -312,18 +283,6 @@ fn read_key(name: &'static str, path: &Path) -> Result<XChaCha20Poly1305, VaultE
     Ok(XChaCha20Poly1305::new(&Key::from(
         key(&bytes).ok_or_else(allowed)?,
     )))
-}
-
-fn read_headers(
-    stored: Vec<(&str, Raw<'_>)>,
-) -> Result<Vec<(HeaderName, HeaderValue)>, VaultError> {
-    let read = stored.into_iter().map(|(name, value)| {
-        let name = HeaderName::try_from(name).ok()?;
-        let mut value = HeaderValue::from_bytes(value.0).ok()?;
-        value.set_sensitive(true);
-        Some((name, value))
-    });
-    read.collect::<Option<Vec<_>>>().ok_or(VaultError::Damaged)
 }
 
 fn key(bytes: &[u8]) -> Option<[u8; 32]> {

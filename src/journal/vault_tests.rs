@@ -1,8 +1,8 @@
 use super::*;
+use crate::event::{Raw, Said};
 use std::io::Write as _;
 
 fn context() -> Context {
-    let value = |text: &str| HeaderValue::from_str(text).unwrap();
     let keys = Keys {
         fingerprint: Fingerprint([4; 16]),
         view: View([5; 16]),
@@ -10,17 +10,14 @@ fn context() -> Context {
         realm: Realm(7),
         nameless: true,
     };
-    Context {
-        host: Some("app.example:8443".into()),
+    let said = Said {
+        host: Some("app.example:8443"),
         https: true,
-        headers: vec![(
-            HeaderName::from_static("authorization"),
-            value("Bearer secret-token"),
-        )],
-        cookies: vec!["a=1".into(), "b=2".into()],
-        named: vec![("body:api_key".into(), "\"k\"".into())],
-        ..Context::bare(keys)
-    }
+        headers: vec![("authorization", Raw(b"Bearer secret-token"))],
+        cookies: vec!["a=1", "b=2"],
+        named: vec![("body:api_key", "\"k\"")],
+    };
+    Context::new(keys, &said)
 }
 
 fn vault(key: &[u8]) -> Vault {
@@ -36,7 +33,8 @@ fn a_sealed_credential_opens_with_its_key_and_fingerprint_only() {
     assert!(!sealed.windows(6).any(|window| window == b"secret"));
     let opened = mine.open(Fingerprint([4; 16]), &sealed).unwrap();
     assert_eq!(opened, context());
-    assert!(opened.headers.iter().all(|(_, value)| value.is_sensitive()));
+    let headers = opened.said().header_map(0);
+    assert!(headers.len() == 1 && headers.values().all(http::HeaderValue::is_sensitive));
     assert!(matches!(
         other.open(Fingerprint([4; 16]), &sealed),
         Err(VaultError::KeyWrong)

@@ -30,7 +30,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "event",
         &[
-            &["ids", "subject"],
+            &["ids", "raw", "subject"],
             &["keys", "texts"],
             &["context", "tag"],
             &["carried"],

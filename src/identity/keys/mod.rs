@@ -22,7 +22,7 @@ mod stored;
 
 pub use hash::CallerKeys;
 pub use reading::Reading;
-pub use stored::{cookie_line, detached, named, sensitive, shown_user};
+pub use stored::{cookie_line, named, shown_user};
 
 use super::{Caller, Identity};
 use crate::event::{Carried, Keys, Legacy, Realm};

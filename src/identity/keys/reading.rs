@@ -1,8 +1,7 @@
 //! What a call has of each kind: headers, cookies and named parts that enter its keys, and the rest,
 //! which travels with each event by itself.
 
-use super::stored::{detached, sensitive};
-use crate::event::{COUNTED, Carried, Charge, Context, Keys, Raw};
+use crate::event::{COUNTED, Carried, Context, Keys, Raw, Said};
 use crate::identity::lists::Kind;
 use crate::identity::{Caller, Identity, Part, Selection};
 use crate::json::Object;
@@ -113,25 +112,24 @@ impl<'a> Reading<'a> {
     /// What calls of this fingerprint share.
     #[must_use]
     pub fn context(&self, caller: &Caller<'_>, keys: Keys) -> Context {
-        let headers = self
-            .headers()
-            .map(|(name, value)| (name.clone(), sensitive(detached(value))));
-        let mut headers: Vec<_> = headers.collect();
+        let headers = self.headers();
         let cookies = self.cookies();
-        let cookies = cookies.filter_map(|pair| std::str::from_utf8(pair).ok().map(Box::from));
-        let mut cookies: Vec<_> = cookies.collect();
-        // Kept as long as an event of it is pending.
-        headers.shrink_to_fit();
-        cookies.shrink_to_fit();
-        Context {
-            keys,
-            host: caller.peer.host.clone(),
+        let said = Said {
+            host: caller.peer.host.as_deref(),
             https: caller.peer.https,
-            headers,
-            cookies,
-            named: self.named.clone(),
-            charge: Charge::default(),
-        }
+            headers: headers
+                .map(|(name, value)| (name.as_str(), Raw(value.as_bytes())))
+                .collect(),
+            cookies: cookies
+                .filter_map(|pair| std::str::from_utf8(pair).ok())
+                .collect(),
+            named: self
+                .named
+                .iter()
+                .map(|(name, raw)| (&**name, &**raw))
+                .collect(),
+        };
+        Context::new(keys, &said)
     }
 
     /// What travels with an event beside its context, packed, without the single call.

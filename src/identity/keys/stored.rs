@@ -1,16 +1,16 @@
 //! What is read back of a context and an event that are kept: the Cookie line, named parts, the user
-//! as it is shown; and values that can be kept.
+//! as it is shown.
 
-use crate::event::{COUNTED, Context, Event};
+use crate::event::{COUNTED, Context, Event, Raw};
 use crate::identity::lists::{self, Kind};
 use crate::template::Path;
-use http::{HeaderName, HeaderValue};
 use std::borrow::Cow;
 
 /// A stored Cookie line with the context's cookies back in their places.
 #[must_use]
 pub fn cookie_line(stored: &[u8], context: &Context) -> Vec<u8> {
-    let mut counted = context.cookies.iter();
+    let said = context.said();
+    let mut counted = said.cookies.iter();
     let mut out = Vec::with_capacity(stored.len() + 64);
     for byte in stored {
         match *byte {
@@ -25,21 +25,6 @@ pub fn cookie_line(stored: &[u8], context: &Context) -> Vec<u8> {
     out
 }
 
-/// A copy with memory of its own. A value as it came is a slice of its connection's read buffer:
-/// kept in a pending event, it would pin kilobytes, and make every request of the connection
-/// allocate a new buffer.
-#[must_use]
-pub fn detached(value: &HeaderValue) -> HeaderValue {
-    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
-}
-
-/// A value that is never printed.
-#[must_use]
-pub fn sensitive(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
-}
-
 /// The user of an event as logs and operators see it: a short hash where the name is a key, a token
 /// or a session of the event's own credential, as with `user = "{header.x-api-key}"`.
 #[must_use]
@@ -49,22 +34,15 @@ pub fn shown_user(event: &Event) -> Cow<'_, str> {
     let holds = |value: &str| {
         !value.is_empty() && (user == value || value.len() >= 8 && user.contains(value))
     };
-    let secret = |name: &HeaderName| {
+    let secret = |name: &str| {
         let words = ["key", "token", "secret"];
-        lists::header(name.as_str()) == Kind::Principal
-            || words.iter().any(|word| name.as_str().contains(word))
+        lists::header(name) == Kind::Principal || words.iter().any(|word| name.contains(word))
     };
-    let mut headers = event
-        .context
-        .headers
-        .iter()
-        .filter(|(name, _)| secret(name));
-    let mut cookies = event
-        .context
-        .cookies
-        .iter()
-        .filter_map(|pair| pair.split_once('='));
-    let is_secret = headers.any(|(_, value)| value.to_str().is_ok_and(|value| holds(value.trim())))
+    let said = event.context.said();
+    let mut headers = said.headers.iter().filter(|(name, _)| secret(name));
+    let mut cookies = said.cookies.iter().filter_map(|pair| pair.split_once('='));
+    let text = |value: &Raw<'_>| std::str::from_utf8(value.0).is_ok_and(|text| holds(text.trim()));
+    let is_secret = headers.any(|(_, value)| text(value))
         || cookies.any(|(name, value)| lists::cookie(name) == Kind::Principal && holds(value));
     if is_secret {
         Cow::Owned(format!(
@@ -84,9 +62,6 @@ pub fn named<'a>(context: &'a Context, part: &str, path: &[Box<str>]) -> Option<
             .and_then(|name| name.strip_prefix(':'))
             .is_some_and(|name| Path::parse(name).0 == path)
     };
-    context
-        .named
-        .iter()
-        .find(|(name, _)| wanted(name))
-        .map(|(_, raw)| &**raw)
+    let mut named = context.said().named.into_iter();
+    named.find(|(name, _)| wanted(name)).map(|(_, raw)| raw)
 }

@@ -3,7 +3,7 @@
 
 use crate::event::{Charge, Context, Fingerprint, Keys, Principal};
 use crate::ingest::accept::reputation::Reputation;
-use crate::ingest::accept::shares::{Address, Holder, NoShare, Share, Takes};
+use crate::ingest::accept::shares::{Address, ContextShare, Holder, NoShare, Share, Takes};
 use crate::keyed::Keyed;
 use parking_lot::Mutex;
 use std::net::Ipv4Addr;
@@ -32,9 +32,7 @@ pub enum TooMuch {
 #[derive(Debug)]
 struct Counted {
     total: Arc<AtomicU64>,
-    bytes: u64,
-    #[expect(dead_code, reason = "held, never looked at")]
-    share: Share,
+    share: ContextShare,
 }
 
 impl Counted {
@@ -42,15 +40,14 @@ impl Counted {
         total.fetch_add(bytes, Ordering::Relaxed);
         Self {
             total: Arc::clone(total),
-            bytes,
-            share,
+            share: ContextShare::of(share, bytes),
         }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.total.fetch_sub(self.share.bytes(), Ordering::Relaxed);
     }
 }
 
@@ -214,10 +211,9 @@ impl Contexts {
             },
         );
         let charge = Charge::new(Counted::new(&self.bytes, bytes as u64, share));
-        let context = Arc::new(Context {
-            charge,
-            ..Context::clone(found)
-        });
+        let mut context = Context::clone(found);
+        context.charge = charge;
+        let context = Arc::new(context);
         shelf.add(&context, bytes);
         context
     }
@@ -232,9 +228,9 @@ impl Contexts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Raw, Said};
     use crate::ingest::accept::reputation::RefusedBy;
     use crate::ingest::accept::shares::{Bounds, Shares};
-    use http::HeaderValue;
     use std::time::Duration;
 
     fn keys(number: u8) -> Keys {
@@ -245,11 +241,11 @@ mod tests {
     }
 
     fn context(number: u8) -> Context {
-        let agent = HeaderValue::try_from("x".repeat(1_000)).unwrap();
-        Context {
-            headers: vec![(http::header::USER_AGENT, agent)],
-            ..Context::bare(keys(number))
-        }
+        let said = Said {
+            headers: vec![("user-agent", Raw(&[b'x'; 1_000]))],
+            ..Said::default()
+        };
+        Context::new(keys(number), &said)
     }
 
     fn here() -> Address {

@@ -65,14 +65,15 @@ impl<'a> Head<'a> {
     pub fn caller(&self, identity: &Identity, now: SystemTime) -> Caller<'_> {
         let (parts, peer) = self.made.get_or_init(|| {
             let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            let (host, https) = self.context.place();
             let peer = Peer::new(Connection {
                 address: nowhere,
-                secure: self.context.https,
+                secure: https,
             });
             (
                 Identity::head_of(self.context),
                 Peer {
-                    host: self.context.host.clone(),
+                    host: host.map(Into::into),
                     ..peer
                 },
             )

@@ -1,8 +1,7 @@
 use super::*;
-use crate::event::Keys;
+use crate::event::{Keys, Raw, Said};
 use crate::identity::{Admit, IdentitySettings, Part, Selection};
 use crate::template::JsonTemplate;
-use http::HeaderValue;
 use serde_json::{Value, json};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -31,14 +30,11 @@ fn identity() -> Identity {
 fn the_envelope_is_as_long_as_the_window_counts_it() {
     let events: [&[u8]; 3] = [b"{}", b"{\"a\":1}", b"{}"];
     let identity = identity();
-    let headers = vec![(
-        http::header::HeaderName::from_static("x-org"),
-        HeaderValue::from_static("acme \"1\""),
-    )];
-    let context = Context {
-        headers,
-        ..Context::bare(Keys::of(Fingerprint([1; 16])))
+    let said = Said {
+        headers: vec![("x-org", Raw(b"acme \"1\""))],
+        ..Said::default()
     };
+    let context = Context::new(Keys::of(Fingerprint([1; 16])), &said);
     let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let sources = [
         Source::Events,
@@ -93,11 +89,11 @@ fn the_envelope_is_as_long_as_the_window_counts_it() {
 #[test]
 fn a_batch_of_two_credentials_is_refused_by_the_assembler() {
     let context = |byte: u8, value: &'static str| {
-        let headers = vec![(http::header::AUTHORIZATION, HeaderValue::from_static(value))];
-        Arc::new(Context {
-            headers,
-            ..Context::bare(Keys::of(Fingerprint([byte; 16])))
-        })
+        let said = Said {
+            headers: vec![("authorization", Raw(value.as_bytes()))],
+            ..Said::default()
+        };
+        Arc::new(Context::new(Keys::of(Fingerprint([byte; 16])), &said))
     };
     let (mine, same, other) = (context(1, "a"), context(1, "a"), context(2, "b"));
     let collided = context(1, "b");

@@ -156,7 +156,7 @@ impl Dispatcher {
             .events
             .first()
             .map(|queued| queued.entry.event());
-        let place = event.map(|event| (group, event.owner().realm, event.context.https));
+        let place = event.map(|event| (group, event.owner().realm, event.context.place().1));
         let loads = match (self.rooms.get(&group), place) {
             (Some(room), Some(place)) if ready.under == Under::Service => {
                 let packer = self

@@ -1,7 +1,7 @@
 //! A credential that takes the place of the one which a dead letter came with, since that one has
 //! died. An operator has it from the user, or from the application; it is never made here.
 
-use crate::event::Context;
+use crate::event::{Raw, Said};
 use http::{HeaderName, HeaderValue, header};
 use std::collections::HashSet;
 
@@ -61,16 +61,16 @@ impl NewCredential {
 
     /// Puts the values in place of those that stand there. What isn't there would not count as the
     /// caller's credential, or not be sent: that is an error.
-    pub(super) fn replace_in(&self, context: &mut Context) -> Result<(), String> {
+    pub(super) fn replace_in<'a>(&'a self, said: &mut Said<'a>) -> Result<(), String> {
         for (name, value) in &self.0 {
             if *name == header::COOKIE {
-                replace_in_order(&mut context.cookies, value)?;
+                replace_in_order(&mut said.cookies, value)?;
                 continue;
             }
-            let places = context.headers.iter_mut();
-            let mut places: Vec<_> = places.filter(|(other, _)| other == name).collect();
+            let places = said.headers.iter_mut();
+            let mut places: Vec<_> = places.filter(|(other, _)| name == other).collect();
             match places.as_mut_slice() {
-                [(_, place)] => place.clone_from(value),
+                [(_, place)] => *place = Raw(value.as_bytes()),
                 [] => return Err(format!("it came without the header {name}")),
                 _ => return Err(format!("it came with several lines of the header {name}")),
             }
@@ -79,7 +79,7 @@ impl NewCredential {
     }
 }
 
-fn replace_in_order(cookies: &mut [Box<str>], line: &HeaderValue) -> Result<(), String> {
+fn replace_in_order<'a>(cookies: &mut [&'a str], line: &'a HeaderValue) -> Result<(), String> {
     let line = line.to_str().map_err(|_| "the Cookie line is no text")?;
     let mut given = HashSet::new();
     for pair in line
@@ -95,7 +95,7 @@ fn replace_in_order(cookies: &mut [Box<str>], line: &HeaderValue) -> Result<(), 
         let places = cookies.iter_mut();
         let mut places: Vec<_> = places.filter(|place| name(place) == wanted).collect();
         match places.as_mut_slice() {
-            [place] => **place = pair.into(),
+            [place] => **place = pair,
             [] => {
                 return Err(format!(
                     "it came without a cookie {wanted} that is a part of its credential"
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_cookie_takes_the_place_of_the_one_of_its_name_and_of_no_other() {
         let replaced = |there: &[&str], line: &str| {
-            let mut cookies: Vec<Box<str>> = there.iter().map(|one| (*one).into()).collect();
+            let mut cookies = there.to_vec();
             let line = HeaderValue::from_str(line).unwrap();
             replace_in_order(&mut cookies, &line).map(|()| cookies.join("; "))
         };

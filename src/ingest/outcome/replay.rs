@@ -41,7 +41,7 @@ fn user_of(letter: &DeadLetter) -> (Realm, &str, Option<Principal>) {
 /// the last is its principal's own (`accept/decode.rs`).
 fn hand_tags(tags: &Arc<[Tag]>, before: Principal, context: &Context) -> Arc<[Tag]> {
     let mut tags = tags.to_vec();
-    if context.host.is_some()
+    if context.place().0.is_some()
         && let [.., own, _] = tags.as_mut_slice()
     {
         *own = own.handed(before, context.keys.principal);
@@ -101,11 +101,12 @@ impl Operations {
         }
         let (shared, event) = (&self.0, &mut letter.event);
         let identity = &shared.identity;
-        if !event.context.named.is_empty() {
+        let mut said = event.context.said();
+        if !said.named.is_empty() {
             return Err("its credential stands in its body or query".to_owned());
         }
-        let mut context = Context::clone(&event.context);
-        credential.replace_in(&mut context)?;
+        credential.replace_in(&mut said)?;
+        let context = Context::new(event.context.keys, &said);
         let head = contract::Head::of(&context);
         let caller = head.caller(identity, shared.clock.now());
         let user = event.lane.user.as_str();
@@ -116,10 +117,7 @@ impl Operations {
             return Err(format!("the new credential is not one of the user {user}"));
         }
         let keys = identity.keys(&caller, None);
-        let renewed = Context {
-            keys,
-            ..context.clone()
-        };
+        let renewed = Context::new(keys, &said);
         let address = Address::of_event(event);
         let shared_context = shared.contexts.share(&keys, address, || renewed);
         let renewed_context = shared_context.map_err(|error| error.to_string())?;

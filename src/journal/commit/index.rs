@@ -26,10 +26,12 @@ pub struct Kept {
 /// A context, and how many events and dead letters use it.
 #[derive(Debug, Clone, Copy)]
 pub struct UsedContext {
-    /// Its frame.
-    pub kept: Kept,
+    /// The number of its frame.
+    pub number: u64,
+    /// What that takes, bytes; no frame takes more.
+    size: u32,
     /// How many use it.
-    pub count: u64,
+    count: u32,
 }
 
 /// What of the log is alive, when everything that waits is written.
@@ -99,9 +101,14 @@ impl LogIndex {
 
     /// A context is known, and no frame uses it yet.
     pub fn insert_context(&mut self, credential: Fingerprint, kept: Kept) {
-        self.contexts
-            .insert(credential, UsedContext { kept, count: 0 });
-        self.bytes += kept.size;
+        let Kept { number, size } = kept;
+        let used = UsedContext {
+            number,
+            size: u32::try_from(size).unwrap_or(u32::MAX),
+            count: 0,
+        };
+        self.contexts.insert(credential, used);
+        self.bytes += size;
     }
 
     /// One frame fewer uses this context.
@@ -111,7 +118,7 @@ impl LogIndex {
         };
         used.count = used.count.saturating_sub(1);
         if used.count == 0 {
-            self.bytes = self.bytes.saturating_sub(used.kept.size);
+            self.bytes = self.bytes.saturating_sub(used.size.into());
             self.contexts.remove(&credential);
         }
     }

@@ -213,7 +213,7 @@ impl<T> Queue<T> {
             Kind::Event => index.events.contains(frame.number),
             Kind::Context => record::context(frame.body)
                 .and_then(|(fingerprint, _)| index.contexts.get(&fingerprint))
-                .is_some_and(|used| used.kept.number == frame.number),
+                .is_some_and(|used| used.number == frame.number),
             Kind::Letter => record::keyed(frame.body)
                 .and_then(|(key, _)| index.letters.get(&key))
                 .is_some_and(|kept| kept.number == frame.number),

@@ -82,7 +82,7 @@ impl Trace {
             seq: 0,
             at,
             user,
-            https: event.context.https,
+            https: event.context.place().1,
             id: EventId::try_new(&format!("{id:x}")).ok()?,
             lane: LaneKey {
                 group: event.lane.group,

@@ -11,10 +11,10 @@ pub(super) struct Account {
     /// Shares that are out.
     pub(super) shares: u32,
     /// Pending events by lane and the address that they came from.
-    lanes: Counts<(LaneHash, u32, Address)>,
+    lanes: Counts<(LaneHash, u32, Address), 1>,
     /// Pending events by user and group.
-    users: Counts<UserHash>,
-    sums: Counts<(Bound, Address)>,
+    users: Counts<UserHash, 1>,
+    sums: Counts<(Bound, Address), 2>,
 }
 
 impl Account {

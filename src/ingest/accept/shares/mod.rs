@@ -23,7 +23,10 @@
 
 mod account;
 mod counts;
+mod of_context;
 mod strangers;
+
+pub use of_context::ContextShare;
 
 use crate::event::{Carried, Event, LaneKey, Principal, first_eight};
 use crate::journal;
@@ -49,29 +52,24 @@ const OF_ONE_PRINCIPAL: u64 = 512;
 
 /// Whom the calls of one client address are counted as: an IPv4 address, or the first 64 bits of an
 /// IPv6 address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address {
-    /// An IPv4 address fills the first half.
-    bytes: [u8; 8],
-    is_v4: bool,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Address([u8; 8]);
+
+/// An IPv4 address stands for its number behind this; it is what an IPv6 address for many receivers
+/// begins with, which is nobody's own (RFC 4291 §2.7).
+const V4: [u8; 4] = [0xff, 0, 0, 0];
 
 impl Address {
     /// Of a client.
     #[must_use]
     pub fn of(client: IpAddr) -> Self {
-        let mut bytes = [0; 8];
-        let network = network_of(client);
-        let whole: &[u8] = match &network {
-            IpAddr::V4(address) => &address.octets(),
-            IpAddr::V6(address) => &address.octets(),
-        };
-        let pairs = bytes.iter_mut().zip(whole);
-        pairs.for_each(|(to, from)| *to = *from);
-        Self {
-            bytes,
-            is_v4: network.is_ipv4(),
-        }
+        Self(match network_of(client) {
+            IpAddr::V4(address) => {
+                let ([a, b, c, d], [first, second, third, fourth]) = (V4, address.octets());
+                [a, b, c, d, first, second, third, fourth]
+            }
+            IpAddr::V6(address) => address.octets().first_chunk().copied().unwrap_or_default(),
+        })
     }
 
     /// Of the client whose call an event came from.
@@ -92,9 +90,10 @@ pub struct Holder {
 }
 
 /// A bound that all callers share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 enum Bound {
     /// Bytes of pending events and of contexts.
+    #[default]
     Bytes,
     /// Callers who listen for invalidations.
     Listeners,
@@ -170,11 +169,11 @@ pub enum Takes {
 }
 
 /// A lane, as a keyed hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LaneHash(u64);
 
 /// A user in a group, as a keyed hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct UserHash(u64);
 
 /// Why there is no share.
@@ -202,12 +201,15 @@ pub struct HeldByStrangers {
     pub calls: u64,
 }
 
+type Accounts = Keyed<Principal, Box<Account>>;
+
 /// All accounts, and what strangers hold.
 #[derive(Debug)]
 pub struct Shares {
     // Plain locks: held for a look-up and a sum, also at a good principal's calls, whose events are
     // a stranger's once it is refused.
-    accounts: Vec<Mutex<Keyed<Principal, Account>>>,
+    // Each account in a box, so that a table's free places are small.
+    accounts: Vec<Mutex<Accounts>>,
     strangers: Strangers,
 }
 
@@ -241,7 +243,7 @@ impl Shares {
         }
     }
 
-    fn accounts(&self, principal: Principal) -> Option<MutexGuard<'_, Keyed<Principal, Account>>> {
+    fn accounts(&self, principal: Principal) -> Option<MutexGuard<'_, Accounts>> {
         // A keyed hash, so some of its bits serve; a shelf goes by others.
         let place = (first_eight(&principal.0) >> 32) % SHELVES as u64;
         self.accounts
@@ -265,7 +267,7 @@ impl Shares {
         if let Some(mut accounts) = self.accounts(principal) {
             let account = accounts
                 .entry(principal)
-                .or_insert_with(|| Account::new(is_good()));
+                .or_insert_with(|| Box::new(Account::new(is_good())));
             is_strangers = !account.good;
             let fits = account.try_enter(&self.strangers, address, takes);
             if fits.is_ok() {
@@ -297,7 +299,7 @@ impl Shares {
         if let Some(mut accounts) = self.accounts(principal) {
             let account = accounts
                 .entry(principal)
-                .or_insert_with(|| Account::new(is_good()));
+                .or_insert_with(|| Box::new(Account::new(is_good())));
             is_strangers = !account.good;
             account.enter(&self.strangers, address, takes);
             account.note(address, takes);

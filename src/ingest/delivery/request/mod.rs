@@ -105,17 +105,14 @@ impl Assembler {
         let Some(first) = events().next() else {
             return Ok(None);
         };
-        let place = |event: &Event| {
-            (
-                event.owner().realm,
-                event.context.https,
-                event.context.host.clone(),
-            )
+        let is_elsewhere = |event: &Event| {
+            event.owner().realm != first.owner().realm
+                || event.context.place() != first.context.place()
         };
         // P3: whoever took the batch up says so already; the assembler looks again.
         let is_others =
             |ready: &Ready| ready.under != Under::Service || !ready.batch.is_for_service();
-        if load.iter().any(is_others) || events().any(|event| place(event) != place(first)) {
+        if load.iter().any(is_others) || events().any(is_elsewhere) {
             return Err(contract::MixedCredentials);
         }
         let id = load::id_of(load).to_string();
@@ -127,12 +124,13 @@ impl Assembler {
         let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.append(credential.0.clone(), credential.1.clone());
         let request = batch_request(group, &id, body, headers, &scope());
+        let (host, https) = first.context.place();
         let connection = Connection {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            secure: first.context.https,
+            secure: https,
         };
         let peer = Peer {
-            host: first.context.host.clone(),
+            host: host.map(Into::into),
             ..Peer::new(connection)
         };
         Ok(request.map(|request| Outgoing {
@@ -157,7 +155,7 @@ impl Assembler {
             Beside::of(events.map(|event| event.carried()))?,
             &self.identity.settings().selection,
         );
-        let mut headers = context_headers(context);
+        let mut headers = context.said().header_map(HEADERS);
         beside.add_headers(selection, &mut headers);
         let line = beside.cookie_line(selection, context);
         if !line.is_empty() {
@@ -177,24 +175,17 @@ fn sensitive(value: Bytes) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn context_headers(context: &Context) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(context.headers.len() + HEADERS);
-    for (name, value) in &context.headers {
-        headers.append(name, value.clone());
-    }
-    headers
-}
-
 /// Whom a delivery speaks for.
 fn peer_of(context: &Context, carried: &Carried<'_>) -> Peer {
+    let (host, https) = context.place();
     let connection = Connection {
         address: SocketAddr::new(carried.from, 0),
-        secure: context.https,
+        secure: https,
     };
     Peer {
         client: carried.client,
-        https: context.https,
-        host: context.host.clone(),
+        https,
+        host: host.map(Into::into),
         ..Peer::new(connection)
     }
 }
@@ -256,7 +247,7 @@ fn single(event: &Event, context: &Context) -> Option<Outgoing> {
     let mut request = Request::new(Body::from(Bytes::copy_from_slice(call.body.0)));
     *request.method_mut() = call.method.parse().ok()?;
     *request.uri_mut() = call.path.parse().ok()?;
-    let mut headers = context_headers(context);
+    let mut headers = context.said().header_map(HEADERS);
     for (name, value) in &carried.headers {
         headers.append(
             HeaderName::try_from(*name).ok()?,

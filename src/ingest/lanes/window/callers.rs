@@ -149,7 +149,7 @@ impl<E: Entry> Lanes<E> {
             let Some(lane) = self.lane_mut(id) else {
                 continue;
             };
-            let status = lane.status;
+            let status = lane.tried.status;
             for queued in lane.take_replaced(subject, upto) {
                 self.settle(queued, Outcome::Superseded { by: by.clone() }, status);
             }

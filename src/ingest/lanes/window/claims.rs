@@ -11,9 +11,13 @@ const CLAIMANTS: usize = 16;
 
 /// A user's name, as a hash that nobody can foresee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Name(pub(super) u64);
+pub(super) struct Name(u64);
 
 impl Name {
+    pub(super) fn of(user: &UserId) -> Self {
+        Self(user.keyed())
+    }
+
     /// Of a lane.
     pub(super) fn lane(self, key: &LaneKey) -> u64 {
         self.0 ^ first_eight(&key.credential.0) ^ spread(key.group.0 as u64)
@@ -33,7 +37,6 @@ impl Name {
 pub(super) struct Claim {
     realm: Realm,
     user: UserId,
-    name: Name,
     /// Lanes that have a seat with it.
     seats: u32,
     /// Each with how many lanes; those that are told apart.
@@ -41,6 +44,11 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// In the table of claims.
+    fn hash(&self) -> u64 {
+        Name::of(&self.user).claim(self.realm)
+    }
+
     pub(super) fn knows(&self, principal: Principal) -> bool {
         self.known.iter().any(|(known, _)| *known == principal)
     }
@@ -117,14 +125,10 @@ impl Claims {
         let key = all.insert(Claim {
             realm,
             user: user.clone(),
-            name,
             seats: 0,
             known: SmallVec::new(),
         });
-        let hash = |key: &Key| {
-            all.get(*key)
-                .map_or(0, |claim| claim.name.claim(claim.realm))
-        };
+        let hash = |key: &Key| all.get(*key).map_or(0, Claim::hash);
         self.by_name.insert_unique(name.claim(realm), key, hash);
         key
     }
@@ -152,7 +156,7 @@ impl Claims {
         if claim.seats == 0
             && let Some(claim) = self.all.remove(key)
         {
-            remove_from(&mut self.by_name, claim.name.claim(claim.realm), key);
+            remove_from(&mut self.by_name, claim.hash(), key);
         }
     }
 }

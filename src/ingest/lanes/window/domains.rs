@@ -28,7 +28,6 @@ pub(super) struct Domain {
     /// Lanes that have a seat in it.
     seats: u32,
     pub(super) user: UserId,
-    pub(super) name: Name,
     pub(super) principal: Principal,
     /// The one before it among its principal's; the first of them is in a table.
     before: Option<Key>,
@@ -41,6 +40,10 @@ pub(super) struct Domain {
 }
 
 impl Domain {
+    pub(super) fn name(&self) -> Name {
+        Name::of(&self.user)
+    }
+
     pub(super) fn lanes(&self) -> impl Iterator<Item = LaneId> {
         self.fronts
             .iter()
@@ -144,7 +147,6 @@ impl Domains {
             set,
             seats,
             user,
-            name,
             principal,
             before,
             after,
@@ -165,7 +167,9 @@ impl Domains {
         }
         let hash = |key: &Key| {
             let domain = self.all.get(*key);
-            domain.map_or(0, |domain| domain.name.domain(domain.set, domain.principal))
+            domain.map_or(0, |domain| {
+                domain.name().domain(domain.set, domain.principal)
+            })
         };
         self.by_name
             .insert_unique(name.domain(set, principal), key, hash);
@@ -220,7 +224,7 @@ impl Domains {
         let (before, after) = (domain.before, domain.after);
         let (principal, hash) = (
             domain.principal,
-            domain.name.domain(domain.set, domain.principal),
+            domain.name().domain(domain.set, domain.principal),
         );
         if let Some(after) = after.and_then(|after| self.all.get_mut(after)) {
             after.before = before;

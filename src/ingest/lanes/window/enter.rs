@@ -67,7 +67,7 @@ impl<E: Entry> Lanes<E> {
 
     fn lane_for(&mut self, entry: &E) -> LaneId {
         let key = entry.lane();
-        let name = self.order.name(&key.user);
+        let name = Name::of(&key.user);
         let is_it = |id: &LaneId| self.lane(*id).is_some_and(|lane| lane.key == *key);
         let known = self.by_key.find(name.lane(key), is_it).copied();
         known.unwrap_or_else(|| self.new_lane(name, entry))
@@ -80,14 +80,11 @@ impl<E: Entry> Lanes<E> {
         let (key, owner) = (entry.lane(), entry.owner());
         let is_good = |principal| self.standing.is_good(principal, key.group);
         let (seat, gone) = self.order.enter(name, key, &owner, is_good);
-        let id = LaneId(
-            self.lanes
-                .insert(Lane::new(key.clone(), owner, seat, entry.envelope())),
-        );
-        let (lanes, order) = (&self.lanes, &self.order);
+        let id = LaneId(self.lanes.insert(Lane::new(key.clone(), owner, seat)));
+        let lanes = &self.lanes;
         let hash = |id: &LaneId| {
-            let name = |lane: &Lane<E>| order.name_of(lane.seat).map(|name| name.lane(&lane.key));
-            lanes.get(id.0).and_then(name).unwrap_or(0)
+            let lane = lanes.get(id.0);
+            lane.map_or(0, |lane| Name::of(&lane.key.user).lane(&lane.key))
         };
         self.by_key.insert_unique(name.lane(key), id, hash);
         if let Some(gone) = gone {

@@ -97,7 +97,7 @@ impl<E: Entry> Lanes<E> {
                         see(Found {
                             entry: &one.entry,
                             failed: one.failed,
-                            status: lane.status,
+                            status: lane.tried.status,
                             wait: wait_of(lane, is_open),
                             covered_by,
                             trace: self.trail.trace(one.entry.seq(), Some(LaneId(key))),

@@ -1,5 +1,6 @@
 //! How a lane goes on: it is listed, offers, is looked at again, and is forgotten when it is empty.
 
+use super::claims::Name;
 use super::{Entry, Lane, LaneId, Lanes, Place, Queued, Timer};
 use crate::event::{Outcome, Reason};
 
@@ -71,7 +72,7 @@ impl<E: Entry> Lanes<E> {
             && let Some(rules) = self.rules.get(lane.key.group.0)
             && let Some(mut queued) = lane.take_oversize(rules)
         {
-            let (status, seat) = (lane.status, lane.seat);
+            let (status, seat) = (lane.tried.status, lane.seat);
             if let Some(heir) = queued.uncover() {
                 lane.put_first(id, heir);
             }
@@ -112,9 +113,9 @@ impl<E: Entry> Lanes<E> {
             lane.set_phase(flight);
         }
         let events: usize = batch.events.iter().map(Queued::count).sum();
-        lane.in_flight = u32::try_from(events).unwrap_or(u32::MAX);
+        lane.tried.in_flight = u32::try_from(events).unwrap_or(u32::MAX);
         if rules.shown {
-            lane.flying = batch.events.iter().map(Queued::shown).collect();
+            lane.tried.flying = batch.events.iter().map(Queued::shown).collect();
         }
         self.numbers.note(rules, &batch.events);
         self.ready.push_back(batch);
@@ -125,11 +126,8 @@ impl<E: Entry> Lanes<E> {
             return;
         };
         self.drop_timer(lane.timer);
-        if let Some(name) = self.order.name_of(lane.seat)
-            && let Ok(entry) = self
-                .by_key
-                .find_entry(name.lane(&lane.key), |one| *one == id)
-        {
+        let hash = Name::of(&lane.key.user).lane(&lane.key);
+        if let Ok(entry) = self.by_key.find_entry(hash, |one| *one == id) {
             entry.remove();
         }
         self.order.list(id, lane.seat, lane.listed, None);

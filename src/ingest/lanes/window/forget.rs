@@ -44,7 +44,7 @@ impl<E: Entry> Lanes<E> {
         let mut found = OfUser::default();
         for (_, lane) in self.lanes.iter_in(slots) {
             if lane.key.user == *user {
-                let flying = u64::from(lane.in_flight);
+                let flying = u64::from(lane.tried.in_flight);
                 found.waiting += (lane.count_events() as u64).saturating_sub(flying);
                 found.in_flight += u64::from(matches!(lane.phase(), Phase::InFlight { .. }));
             }
@@ -80,7 +80,7 @@ impl<E: Entry> Lanes<E> {
         let Some(lane) = self.lane_mut(id) else {
             return GivenUp::default();
         };
-        let batches = std::mem::take(&mut lane.again).into_iter();
+        let batches = std::mem::take(&mut lane.tried.again).into_iter();
         let mut given_up: Vec<_> = batches.flat_map(|batch| batch.events).collect();
         given_up.extend(std::mem::take(&mut lane.queue));
         lane.due = 0;
@@ -89,7 +89,7 @@ impl<E: Entry> Lanes<E> {
         if !matches!(lane.phase(), Phase::InFlight { .. }) {
             lane.set_phase(Phase::Idle);
         }
-        let (status, letters, before) = (lane.status, given_up.len(), self.settled.len());
+        let (status, letters, before) = (lane.tried.status, given_up.len(), self.settled.len());
         for queued in given_up {
             self.settle(queued, Outcome::Dead(Reason::Forgotten), status);
         }

@@ -9,6 +9,7 @@ use super::timers::Timer;
 use super::{Batch, Doubt, Entry, Rules};
 use crate::event::{LaneKey, Owner, Subject};
 use std::collections::{HashMap, VecDeque};
+use std::ops::{Deref, DerefMut};
 use tokio::time::Instant;
 
 #[derive(Debug)]
@@ -25,38 +26,80 @@ pub(super) struct Lane<E> {
     pub(super) due: usize,
     /// What of `queue` is open.
     pub(super) window: Window,
-    /// What a batch has around its events, bytes; the same for all of one credential.
-    pub(super) envelope: usize,
-    /// Formed batches that are to be tried again, first one first.
-    pub(super) again: VecDeque<Batch<E>>,
-    phase: Phase,
+    /// What its attempts have made of it.
+    pub(super) tried: Lazy<Tried<E>>,
     /// Its timer, while it has to be looked at some time.
     pub(super) timer: Option<Timer>,
-    /// Consecutive attempts without an answer; the schedule's index.
-    pub(super) retries: u32,
-    /// The upstream's last status.
-    pub(super) status: Option<u16>,
-    /// Events in the batch that is on its way, those that they stand for included.
-    pub(super) in_flight: u32,
     /// Its pause is one of its group's gate, not of an attempt of its own that failed.
     pub(super) was_deferred: bool,
     /// Its credential was refused by the last answer that says anything of it.
     pub(super) was_refused: bool,
-    /// Somebody waits for events up to this number: they don't wait for company.
-    pub(super) awaited: u64,
     /// A success of its principal in another group lets it try again, though a refusal holds it.
     pub(super) may_try_once: bool,
-    /// What is on its way shows of itself, where somebody may look.
-    pub(super) flying: Box<[Shown]>,
     /// An event of it covers others: the first in the queue need not be the oldest.
     has_covers: bool,
+}
+
+/// What a lane has once it had an attempt, or somebody waited for it: most lanes wait for their
+/// first.
+#[derive(Debug)]
+pub(super) struct Tried<E> {
+    /// Formed batches that are to be tried again, first one first.
+    pub(super) again: VecDeque<Batch<E>>,
+    phase: Phase,
+    /// Somebody waits for events up to this number: they don't wait for company.
+    pub(super) awaited: u64,
+    /// What is on its way shows of itself, where somebody may look.
+    pub(super) flying: Vec<Shown>,
+    /// Consecutive attempts without an answer; the schedule's index.
+    pub(super) retries: u32,
+    /// Events in the batch that is on its way, those that they stand for included.
+    pub(super) in_flight: u32,
+    /// The upstream's last status.
+    pub(super) status: Option<u16>,
+}
+
+impl<E> Tried<E> {
+    const fn new() -> Self {
+        Self {
+            again: VecDeque::new(),
+            phase: Phase::Idle,
+            awaited: 0,
+            flying: Vec::new(),
+            retries: 0,
+            in_flight: 0,
+            status: None,
+        }
+    }
+}
+
+impl<E: 'static> Tried<E> {
+    const NOTHING: &'static Self = &Self::new();
+}
+
+/// Takes memory when it is changed for the first time.
+#[derive(Debug)]
+pub(super) struct Lazy<T>(Option<Box<T>>);
+
+impl<E: 'static> Deref for Lazy<Tried<E>> {
+    type Target = Tried<E>;
+
+    fn deref(&self) -> &Tried<E> {
+        self.0.as_deref().unwrap_or(Tried::NOTHING)
+    }
+}
+
+impl<E: 'static> DerefMut for Lazy<Tried<E>> {
+    fn deref_mut(&mut self) -> &mut Tried<E> {
+        self.0.get_or_insert_with(|| Box::new(Tried::new()))
+    }
 }
 
 /// The application's status that says: later.
 const LIMITED: u16 = 429;
 
 impl<E: Entry> Lane<E> {
-    pub(super) fn new(key: LaneKey, owner: Owner, seat: Seat, envelope: usize) -> Self {
+    pub(super) fn new(key: LaneKey, owner: Owner, seat: Seat) -> Self {
         Self {
             key,
             owner,
@@ -66,36 +109,29 @@ impl<E: Entry> Lane<E> {
             queue: VecDeque::with_capacity(1),
             due: 0,
             window: Window::default(),
-            envelope,
-            again: VecDeque::new(),
-            phase: Phase::Idle,
+            tried: Lazy(None),
             timer: None,
-            retries: 0,
-            status: None,
-            in_flight: 0,
             was_deferred: false,
             was_refused: false,
-            awaited: 0,
             may_try_once: true,
-            flying: Box::default(),
             has_covers: false,
         }
     }
 
     /// No attempt of it is failing.
     pub(super) fn is_well(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::InFlight { .. })
-            && self.again.is_empty()
-            && self.retries == 0
+        matches!(self.tried.phase, Phase::Idle | Phase::InFlight { .. })
+            && self.tried.again.is_empty()
+            && self.tried.retries == 0
     }
 
     /// A refusal holds it.
-    pub(super) const fn is_rejected(&self) -> bool {
-        matches!(self.phase, Phase::Rejected(_))
+    pub(super) fn is_rejected(&self) -> bool {
+        matches!(self.tried.phase, Phase::Rejected(_))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.phase == Phase::Idle && self.queue.is_empty() && self.again.is_empty()
+        self.tried.phase == Phase::Idle && self.queue.is_empty() && self.tried.again.is_empty()
     }
 
     /// One more event in the open window; why that is full, if it is.
@@ -107,6 +143,7 @@ impl<E: Entry> Lane<E> {
         deadline: Instant,
     ) -> Option<Seal> {
         self.window.take_in(entry.bytes(), deadline);
+        let envelope = entry.envelope();
         self.queue.push_back(Queued::new(entry, since));
         if rules.single_calls && rules.newest {
             self.absorb_open();
@@ -115,7 +152,7 @@ impl<E: Entry> Lane<E> {
         if too_many {
             return Some(Seal::Count);
         }
-        let too_large = self.window.bytes + self.envelope > rules.max_bytes;
+        let too_large = self.window.bytes + envelope > rules.max_bytes;
         (!rules.single_calls && too_large).then_some(Seal::Bytes)
     }
 
@@ -126,7 +163,7 @@ impl<E: Entry> Lane<E> {
             // somebody counts on its going first. A lane that moves sends what is due: else a state
             // might be replaced again and again, and never go.
             (true, true) if !held && !self.is_well() => {
-                let waited_for = |queued: &Queued<E>| queued.entry.seq() <= self.awaited;
+                let waited_for = |queued: &Queued<E>| queued.entry.seq() <= self.tried.awaited;
                 let from = self
                     .queue
                     .iter()
@@ -216,14 +253,14 @@ impl<E: Entry> Lane<E> {
                 && !queued.entry.priority()
         };
         let mut gone = Vec::new();
-        for batch in &mut self.again {
+        for batch in &mut self.tried.again {
             let (out, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events)
                 .into_iter()
                 .partition(goes);
             batch.events = rest;
             gone.extend(out);
         }
-        self.again.retain(|batch| !batch.events.is_empty());
+        self.tried.again.retain(|batch| !batch.events.is_empty());
         let (due, mut left) = (self.due, VecDeque::new());
         for (place, queued) in std::mem::take(&mut self.queue).into_iter().enumerate() {
             if goes(&queued) {
@@ -245,7 +282,7 @@ impl<E: Entry> Lane<E> {
 
     /// A pause that is over ends: one more attempt, after which what is too old is given up.
     pub(super) fn resume(&mut self, now: Instant) {
-        match self.phase {
+        match self.tried.phase {
             Phase::Waiting(until) | Phase::Rejected(until) if until <= now => {
                 self.set_phase(Phase::Idle)
             }
@@ -254,41 +291,45 @@ impl<E: Entry> Lane<E> {
     }
 
     /// What it is doing.
-    pub(super) const fn phase(&self) -> Phase {
-        self.phase
+    pub(super) fn phase(&self) -> Phase {
+        self.tried.phase
     }
 
     /// The one place where a phase is written.
     pub(super) fn set_phase(&mut self, next: Phase) {
-        debug_assert!(self.phase.may_become(next), "{:?} => {next:?}", self.phase);
-        self.phase = next;
+        let phase = self.phase();
+        debug_assert!(phase.may_become(next), "{phase:?} => {next:?}");
+        if phase != next {
+            self.tried.phase = next;
+        }
     }
 
     /// It waits for a pause between two attempts to end.
-    pub(super) const fn is_waiting(&self) -> bool {
-        matches!(self.phase, Phase::Waiting(_))
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.tried.phase, Phase::Waiting(_))
     }
 
     /// Its pause is one of a rate limit, or of its group's gate or circuit.
     pub(super) fn waits_for_gate(&self) -> bool {
-        self.is_waiting() && (self.was_deferred || self.status == Some(LIMITED))
+        self.is_waiting() && (self.was_deferred || self.tried.status == Some(LIMITED))
     }
 
     /// It has something to offer, and nothing of its own holds it.
     pub(super) fn may_offer(&self) -> bool {
-        self.phase == Phase::Idle && (self.due > 0 || !self.again.is_empty())
+        self.tried.phase == Phase::Idle && (self.due > 0 || !self.tried.again.is_empty())
     }
 
     /// What was not known of formed batches is known now.
     pub(super) fn turn_doubt(&mut self, from: Doubt, to: Doubt) {
-        self.again
+        self.tried
+            .again
             .iter_mut()
             .filter(|batch| batch.doubt == from)
             .for_each(|batch| batch.doubt = to);
     }
 
     pub(super) fn wake(&self) -> Option<Instant> {
-        let pause = match self.phase {
+        let pause = match self.tried.phase {
             Phase::Waiting(until) | Phase::Rejected(until) => Some(until),
             Phase::Idle | Phase::InFlight { .. } => None,
         };
@@ -298,7 +339,8 @@ impl<E: Entry> Lane<E> {
     /// Events that may be its oldest.
     fn waiting(&self) -> impl Iterator<Item = &Queued<E>> {
         let queued = if self.has_covers { self.queue.len() } else { 1 };
-        self.again
+        self.tried
+            .again
             .iter()
             .flat_map(|batch| batch.events.iter())
             .chain(self.queue.iter().take(queued))
@@ -306,25 +348,33 @@ impl<E: Entry> Lane<E> {
 
     /// Its events without an outcome, those that newer ones stand for included.
     pub(super) fn count_events(&self) -> usize {
-        let formed = self.again.iter().map(|batch| batch.events.len());
+        let formed = self.tried.again.iter().map(|batch| batch.events.len());
         let mut waiting = formed.sum::<usize>() + self.queue.len();
         if self.has_covers {
-            let again = self.again.iter().flat_map(|batch| batch.events.iter());
+            let again = self
+                .tried
+                .again
+                .iter()
+                .flat_map(|batch| batch.events.iter());
             waiting = again.chain(&self.queue).map(Queued::count).sum();
         }
-        self.in_flight as usize + waiting
+        self.tried.in_flight as usize + waiting
     }
 
     /// What its pending events show of themselves.
     pub(super) fn shown(&self) -> impl Iterator<Item = Shown> {
-        let again = self.again.iter().flat_map(|batch| batch.events.iter());
+        let again = self
+            .tried
+            .again
+            .iter()
+            .flat_map(|batch| batch.events.iter());
         let waiting = again.chain(&self.queue).map(Queued::shown);
-        self.flying.iter().cloned().chain(waiting)
+        self.tried.flying.iter().cloned().chain(waiting)
     }
 
     /// The smallest number that is not settled, covered events included.
     pub(super) fn first_seq(&self) -> Option<u64> {
-        let flying = match self.phase {
+        let flying = match self.tried.phase {
             Phase::InFlight { first_seq, .. } => Some(first_seq),
             Phase::Idle | Phase::Waiting(_) | Phase::Rejected(_) => None,
         };
@@ -338,11 +388,12 @@ impl<E: Entry> Lane<E> {
 
     /// The number of the event that is offered next, or is on its way.
     pub(super) fn front(&self) -> Option<u64> {
-        let flying = match self.phase {
+        let flying = match self.tried.phase {
             Phase::InFlight { front, .. } => Some(front),
             Phase::Idle | Phase::Waiting(_) | Phase::Rejected(_) => None,
         };
         let again = self
+            .tried
             .again
             .iter()
             .flat_map(|batch| batch.events.iter().map(|queued| queued.entry.seq()));
@@ -354,7 +405,7 @@ impl<E: Entry> Lane<E> {
 
     /// When its oldest event came.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        let flying = match self.phase {
+        let flying = match self.tried.phase {
             Phase::InFlight { since, .. } => Some(since),
             Phase::Idle | Phase::Waiting(_) | Phase::Rejected(_) => None,
         };

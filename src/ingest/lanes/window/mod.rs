@@ -326,7 +326,7 @@ impl<E: Entry> Lanes<E> {
     /// Consecutive attempts of this lane that got no answer.
     #[must_use]
     pub fn retries(&self, lane: LaneId) -> u32 {
-        self.lane(lane).map_or(0, |lane| lane.retries)
+        self.lane(lane).map_or(0, |lane| lane.tried.retries)
     }
 }
 

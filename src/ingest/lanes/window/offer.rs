@@ -9,8 +9,8 @@ type Limit = u64;
 
 impl<E: Entry> Lane<E> {
     /// Whether an event fits no batch, not even alone.
-    fn is_oversize(&self, rules: &Rules, queued: &Queued<E>) -> bool {
-        !rules.single_calls && self.envelope + queued.entry.bytes() > rules.max_bytes
+    fn is_oversize(rules: &Rules, queued: &Queued<E>) -> bool {
+        !rules.single_calls && queued.entry.envelope() + queued.entry.bytes() > rules.max_bytes
     }
 
     /// The event that is offered next, if it fits no batch and has no single call to go as.
@@ -19,14 +19,14 @@ impl<E: Entry> Lane<E> {
             return None;
         }
         let is_lost = |queued: &Queued<E>| {
-            self.is_oversize(rules, queued) && !(rules.single && queued.entry.has_single())
+            Self::is_oversize(rules, queued) && !(rules.single && queued.entry.has_single())
         };
-        if let Some(batch) = self.again.front() {
+        if let Some(batch) = self.tried.again.front() {
             let goes = batch.form == Form::Batch
                 && batch.events.len() == 1
                 && batch.events.iter().all(is_lost);
             return if goes {
-                self.again.pop_front()?.events.pop()
+                self.tried.again.pop_front()?.events.pop()
             } else {
                 None
             };
@@ -40,12 +40,12 @@ impl<E: Entry> Lane<E> {
 
     /// In the place of what was offered next.
     pub(super) fn put_first(&mut self, id: LaneId, queued: Queued<E>) {
-        if self.again.is_empty() {
+        if self.tried.again.is_empty() {
             self.due += 1;
             self.queue.push_front(queued);
         } else {
             let piece = Batch::piece(id, &self.key, Form::Batch, vec![queued]);
-            self.again.push_front(piece);
+            self.tried.again.push_front(piece);
         }
     }
 
@@ -63,16 +63,16 @@ impl<E: Entry> Lane<E> {
                 .iter()
                 .any(|queued| queued.entry.seq() <= limit)
         };
-        if self.again.front().is_some_and(|batch| !goes(batch)) {
+        if self.tried.again.front().is_some_and(|batch| !goes(batch)) {
             return None;
         }
-        if let Some(mut batch) = self.again.pop_front() {
+        if let Some(mut batch) = self.tried.again.pop_front() {
             batch.awaited = batch
                 .events
                 .iter()
-                .any(|queued| queued.first_seq() <= self.awaited);
+                .any(|queued| queued.first_seq() <= self.tried.awaited);
             if let [queued] = &*batch.events
-                && self.is_oversize(rules, queued)
+                && Self::is_oversize(rules, queued)
             {
                 batch.form = Form::Single;
             }
@@ -82,14 +82,14 @@ impl<E: Entry> Lane<E> {
             || self
                 .queue
                 .front()
-                .is_some_and(|queued| self.is_oversize(rules, queued));
+                .is_some_and(|queued| Self::is_oversize(rules, queued));
         let (form, most) = if is_single {
             (Form::Single, 1)
         } else {
             (Form::Batch, rules.max_events)
         };
         let mut events: Vec<Queued<E>> = Vec::new();
-        let mut bytes = self.envelope;
+        let mut bytes = self.queue.front().map_or(0, |next| next.entry.envelope());
         while self.due > 0 && events.len() < most {
             let Some(next) = self.queue.front() else {
                 break;
@@ -110,7 +110,7 @@ impl<E: Entry> Lane<E> {
         let first = events.iter().map(Queued::first_seq).min()?;
         Some(Batch {
             events,
-            awaited: first <= self.awaited,
+            awaited: first <= self.tried.awaited,
             ..Batch::of(id, &self.key, form)
         })
     }

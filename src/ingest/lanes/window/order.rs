@@ -66,16 +66,6 @@ impl Order {
         }
     }
 
-    /// A user's name, hashed.
-    pub(super) fn name(&self, user: &UserId) -> Name {
-        Name(user.keyed())
-    }
-
-    /// The name that a seat was taken under.
-    pub(super) fn name_of(&self, seat: Seat) -> Option<Name> {
-        self.domains.get(seat.domain).map(|domain| domain.name)
-    }
-
     /// A lane of this owner came into being. `is_good`: which of the known principals give no place
     /// up. The principal that gave its place up, if one did: it waits for no other any more, nor is
     /// it waited for.
@@ -163,7 +153,7 @@ impl Order {
             let others = others.filter(|principal| *principal != domain.principal);
             others.filter_map(|principal| {
                 self.domains
-                    .find(domain.name, domain.set, &domain.user, principal)
+                    .find(domain.name(), domain.set, &domain.user, principal)
             })
         })
     }
@@ -237,7 +227,7 @@ impl Order {
 
     /// Principals with lanes of this user whose name is a claim.
     pub(super) fn claimants(&self, realm: Realm, user: &UserId) -> impl Iterator<Item = Principal> {
-        let claim = self.claims.find(self.name(user), realm, user);
+        let claim = self.claims.find(Name::of(user), realm, user);
         claim
             .into_iter()
             .flat_map(|claim| &claim.known)
@@ -250,7 +240,7 @@ impl Order {
         user: &UserId,
         principal: Principal,
     ) -> impl Iterator<Item = LaneId> {
-        let name = self.name(user);
+        let name = Name::of(user);
         let domains = self
             .each_set
             .iter()
@@ -282,8 +272,8 @@ mod tests {
         // Beside 32 bytes of places in tables and slots.
         assert_eq!(
             (size_of::<Domain>(), size_of::<Claim>(), size_of::<Seat>()),
-            (104, 72, 16)
+            (96, 64, 16)
         );
-        assert!(size_of::<Lane<Box<()>>>() <= 320);
+        assert!(size_of::<Lane<Box<()>>>() <= 224);
     }
 }

@@ -31,7 +31,7 @@ impl<E: Entry> Lanes<E> {
                 let mark = queued.entry.is_for_service();
                 both && run.is_for_service() == mark
                     && run.events.len() < rules.max_events
-                    && lane.envelope + bytes + queued.entry.bytes() <= rules.max_bytes
+                    && queued.entry.envelope() + bytes + queued.entry.bytes() <= rules.max_bytes
             };
             match runs.last_mut().filter(fits) {
                 Some(run) => run.events.push(queued),
@@ -43,7 +43,7 @@ impl<E: Entry> Lanes<E> {
         }
         runs.into_iter()
             .rev()
-            .for_each(|run| lane.again.push_front(run));
+            .for_each(|run| lane.tried.again.push_front(run));
     }
 
     /// Once more, as the single call that it was.
@@ -63,7 +63,7 @@ impl<E: Entry> Lanes<E> {
                 lonely: 0,
                 ..trouble
             };
-            lane.again.push_front(Batch {
+            lane.tried.again.push_front(Batch {
                 trouble,
                 doubt,
                 ..Batch::piece(id, &key, Form::Single, events)
@@ -91,7 +91,7 @@ impl<E: Entry> Lanes<E> {
         };
         for (form, events) in [(whole, rest), (form, events)] {
             if !events.is_empty() {
-                lane.again.push_front(Batch {
+                lane.tried.again.push_front(Batch {
                     doubt,
                     ..Batch::piece(id, &key, form, events)
                 });
@@ -122,7 +122,7 @@ impl<E: Entry> Lanes<E> {
         };
         for half in [second, events] {
             if !half.is_empty() {
-                lane.again.push_front(Batch {
+                lane.tried.again.push_front(Batch {
                     trouble,
                     doubt,
                     ..Batch::piece(id, &key, Form::Batch, half)
@@ -137,7 +137,7 @@ impl<E: Entry> Lanes<E> {
             // Taken or not, nobody knows; and a wrong path in the configuration is no reason to
             // bury everything.
             if let Some(lane) = self.lane_mut(batch.lane) {
-                lane.retries = lane.retries.saturating_add(1);
+                lane.tried.retries = lane.tried.retries.saturating_add(1);
             }
             return self.wait(again, batch);
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a window needs to know of an event.
-pub trait Entry {
+pub trait Entry: 'static {
     /// Place in the lane's order, from 1.
     fn seq(&self) -> u64;
     /// When it was kept, if it knows better than the clock that it is pushed by.

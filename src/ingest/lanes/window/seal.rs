@@ -63,7 +63,7 @@ impl<E: Entry> Lanes<E> {
         }
         lane.seal(rules, why, held);
         if why == Seal::Asked {
-            lane.awaited = self.last_seq;
+            lane.tried.awaited = self.last_seq;
         }
     }
 

@@ -54,7 +54,7 @@ impl<E: Entry> Lanes<E> {
             now.saturating_duration_since(queued.since.max(began)) >= rules.give_up_after
         };
         let mut given_up = Vec::new();
-        for batch in &mut lane.again {
+        for batch in &mut lane.tried.again {
             let (old, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.events)
                 .into_iter()
                 .partition(is_old);
@@ -64,7 +64,7 @@ impl<E: Entry> Lanes<E> {
             batch.events = rest;
             given_up.extend(old);
         }
-        lane.again.retain(|batch| !batch.events.is_empty());
+        lane.tried.again.retain(|batch| !batch.events.is_empty());
         while let Some(queued) = lane.queue.pop_front_if(|queued| is_old(queued)) {
             if lane.due > 0 {
                 lane.due -= 1;
@@ -76,7 +76,7 @@ impl<E: Entry> Lanes<E> {
         if lane.queue.len() == lane.due {
             lane.window.close();
         }
-        let status = lane.status;
+        let status = lane.tried.status;
         given_up
             .into_iter()
             .for_each(|queued| self.settle(queued, Outcome::Dead(reason), status));

@@ -187,7 +187,11 @@ impl Attempt {
 /// Events that a lane has in its hands: those of formed batches, those in its queue, and what they
 /// cover.
 pub(super) fn held<E: Entry>(lane: &Lane<E>) -> impl Iterator<Item = (&Queued<E>, bool)> {
-    let again = lane.again.iter().flat_map(|batch| batch.events.iter());
+    let again = lane
+        .tried
+        .again
+        .iter()
+        .flat_map(|batch| batch.events.iter());
     let queue = lane.queue.iter().enumerate();
     again
         .map(|queued| (queued, false))

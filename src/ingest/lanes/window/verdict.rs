@@ -54,10 +54,10 @@ impl<E: Entry> Lanes<E> {
             return;
         };
         lane.set_phase(Phase::Idle);
-        lane.flying = Box::default();
-        lane.in_flight = 0;
+        lane.tried.flying = Vec::new();
+        lane.tried.in_flight = 0;
         lane.was_deferred = matches!(verdict, Verdict::Deferred { .. });
-        lane.status = batch.status.or(lane.status);
+        lane.tried.status = batch.status.or(lane.tried.status);
         match verdict {
             Verdict::Rejected => lane.was_refused = true,
             Verdict::Answered(_)
@@ -70,12 +70,12 @@ impl<E: Entry> Lanes<E> {
         }
         match verdict {
             Verdict::Retry { .. } | Verdict::Persistent { .. } => {
-                lane.retries = lane.retries.saturating_add(1)
+                lane.tried.retries = lane.tried.retries.saturating_add(1)
             }
             Verdict::Deferred { .. } | Verdict::OldestAlone => {}
             // Counted where no single call is left.
             Verdict::Singles { .. } => {}
-            _ => lane.retries = 0,
+            _ => lane.tried.retries = 0,
         }
         match verdict {
             Verdict::Answered(fates) => {
@@ -104,7 +104,7 @@ impl<E: Entry> Lanes<E> {
                 // Patience is counted while the process is up and tries (ruling 8): what a start
                 // brought back is as old as that start, whatever the wall clock says of it.
                 lane.set_phase(Phase::Rejected(first.max(began) + rules.give_up_after));
-                lane.again.push_front(batch);
+                lane.tried.again.push_front(batch);
                 lane.turn_doubt(Doubt::Event, Doubt::Credential);
                 lane.turn_doubt(Doubt::EventOnceMore, Doubt::Credential);
             }
@@ -145,7 +145,7 @@ impl<E: Entry> Lanes<E> {
             return;
         };
         lane.set_phase(Phase::Waiting(until));
-        lane.again.push_front(batch);
+        lane.tried.again.push_front(batch);
     }
 
     fn answered(
@@ -188,7 +188,7 @@ impl<E: Entry> Lanes<E> {
         lane.set_phase(Phase::Waiting(now + pause));
         // P4: the refused ones lead the next batch, in their order; not behind what else is left of
         // a batch that was split.
-        if form == Form::Single || !lane.again.is_empty() {
+        if form == Form::Single || !lane.tried.again.is_empty() {
             return self.in_pieces(
                 rules,
                 id,
@@ -259,7 +259,9 @@ impl<E: Entry> Lanes<E> {
             Form::Batch
         };
         if let Some(lane) = self.lane_mut(id).filter(|_| !heirs.is_empty()) {
-            lane.again.push_front(Batch::piece(id, &key, form, heirs));
+            lane.tried
+                .again
+                .push_front(Batch::piece(id, &key, form, heirs));
         }
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Outcome, Principal,
-    Reason, Subject, Succession, Tag, Texts, UserId,
+    Raw, Reason, Said, Subject, Succession, Tag, Texts, UserId,
 };
 use crate::journal::commit::leader::lead_if_free;
 use crate::journal::commit::queue::Settle;
@@ -57,10 +57,11 @@ impl Ticket for Note {
 
 fn event(number: u64, who: u8) -> Event {
     let fingerprint = Fingerprint([who; 16]);
-    let headers = vec![(
-        http::header::AUTHORIZATION,
-        format!("token-{who}").parse().unwrap(),
-    )];
+    let token = format!("token-{who}");
+    let said = Said {
+        headers: vec![("authorization", Raw(token.as_bytes()))],
+        ..Said::default()
+    };
     Event {
         texts: Texts::new(
             &EventId::try_new(&format!("e{number}")).unwrap(),
@@ -72,10 +73,7 @@ fn event(number: u64, who: u8) -> Event {
             user: UserId::try_new(&format!("u{who}")).unwrap(),
             credential: fingerprint,
         },
-        context: Arc::new(Context {
-            headers,
-            ..Context::bare(Keys::of(fingerprint))
-        }),
+        context: Arc::new(Context::new(Keys::of(fingerprint), &said)),
         content: 0,
         claimed: false,
         has_single: false,
