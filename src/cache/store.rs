@@ -441,6 +441,8 @@ impl Store {
     /// Bytes in the store, by its own estimate.
     #[must_use]
     pub fn weight(&self) -> u64 {
+        // Else what was stored last shows only once something else is asked for.
+        self.entries.run_pending_tasks();
         self.entries.weighted_size()
     }
 }

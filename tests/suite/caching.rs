@@ -71,6 +71,28 @@ pub fn status(answer: &Answer) -> &str {
 }
 
 #[tokio::test]
+async fn what_is_stored_weighs_its_bytes_and_a_little_as_soon_as_it_is_there() {
+    let (sidecar, _clock) = caching("").await;
+    let long = |_: &Seen| {
+        Some(respond(
+            200,
+            &[("cache-control", "max-age=60")],
+            vec![b'x'; 10_000],
+        ))
+    };
+    sidecar.upstream.answer_with(long);
+    assert_eq!(sidecar.counter("tidegate_cache_bytes").await, 0);
+    for (path, least) in [("/a", 10_000), ("/b", 20_000)] {
+        assert!(status(&get(&sidecar, path, &[]).await).contains("stored"));
+        let bytes = sidecar.counter("tidegate_cache_bytes").await;
+        assert!(
+            (least..least + least / 5).contains(&bytes),
+            "{path}: {bytes}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_stored_answer_ages_is_confirmed_and_takes_the_fields_of_its_304() {
     let (sidecar, clock) = caching("").await;
     sidecar.upstream.script([
