@@ -9,6 +9,7 @@ use crate::ingest::{Asker, CallerStanding};
 use crate::memory::Share;
 use crate::peer::Peer;
 use crate::route::Params;
+use crate::template::{Source, Template};
 use http::request::Parts;
 use std::sync::Arc;
 
@@ -60,16 +61,30 @@ impl Callers {
     /// The user of a call whose body wasn't understood; none, which stands for all of its caller's
     /// lanes, if its body might have named another one than its head, or its head might name two.
     pub(super) fn user_without_body(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
-        if caller.repeats_any() {
-            return None;
-        }
         let scope = AnyBody(HeadScope {
             caller,
             params,
             user: None,
             body: None,
         });
-        self.identity.user(&scope)
+        let user = self.identity.user(&scope);
+        self.sure_user(caller, &self.identity.settings().user, user)
+    }
+
+    /// The user that this template found, unless a query parameter names two of which it took the
+    /// first; what the caller's own token names is sure.
+    pub(super) fn sure_user(
+        &self,
+        caller: &Caller<'_>,
+        template: &Template,
+        user: Option<UserId>,
+    ) -> Option<UserId> {
+        let is_twice = |source: Source, path: &[Box<str>]| {
+            source == Source::Query && path.first().is_some_and(|name| caller.repeats(name))
+        };
+        user.filter(|user| {
+            self.identity.claimed(caller) == Some(user.as_str()) || !template.looks(&is_twice)
+        })
     }
 
     /// Whether a caller is known to be good, as far as its head tells.

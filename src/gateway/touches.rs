@@ -75,13 +75,9 @@ impl TouchRules {
         let touches = match mapped {
             None => self.of_place(call.caller, call.params, head(), &groups, object),
             Some((group, preview)) => {
-                let touches = self.of_place(
-                    call.caller,
-                    call.params,
-                    Some(preview.user).filter(|_| !call.caller.repeats_any()),
-                    &groups,
-                    object,
-                );
+                let template = &self.callers.identity.settings().user;
+                let user = (self.callers).sure_user(call.caller, template, Some(preview.user));
+                let touches = self.of_place(call.caller, call.params, user, &groups, object);
                 let state = preview.state.map(|(subject, id)| (group, subject, id));
                 Touches {
                     tags: preview.names,
@@ -154,7 +150,7 @@ impl TouchRules {
         } else {
             self.lanes.with_siblings(&groups)
         };
-        let user = user.filter(|_| !caller.repeats_any());
+        let user = self.callers.sure_user(caller, template, user);
         let asker = self.callers.asker(caller, &keys, user, &groups);
         Touches {
             asker,

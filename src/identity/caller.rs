@@ -250,20 +250,6 @@ impl<'a> Caller<'a> {
         self.queries(name).nth(1).is_some()
     }
 
-    /// Whether any query parameter is there more than once.
-    #[must_use]
-    pub fn repeats_any(&self) -> bool {
-        let query = self.parts.uri.query().unwrap_or_default();
-        let names = || {
-            query
-                .split('&')
-                .map(|pair| percent_decoded(pair.split('=').next().unwrap_or_default()))
-        };
-        names()
-            .enumerate()
-            .any(|(place, name)| names().take(place).any(|other| other == name))
-    }
-
     /// The values of a query parameter, as they came.
     fn queries(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let query = self.parts.uri.query().unwrap_or_default();

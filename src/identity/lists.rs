@@ -204,8 +204,16 @@ const OF_CREDENTIALS: [&str; 11] = [
 #[must_use]
 pub fn may_be_a_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let is_sid = name.rsplit(['.', '_', '-']).next() == Some("sid");
-    is_sid || OF_CREDENTIALS.iter().any(|word| name.contains(word))
+    let is_word = |word: &str| matches!(word, "sid" | "sess" | "key" | "apikey" | "sso");
+    // Drupal's, a hash behind it.
+    let is_hashed = ["sess", "ssess"].iter().any(|prefix| {
+        name.strip_prefix(prefix).is_some_and(|hash| {
+            hash.len() >= 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    });
+    name.split(['.', '_', '-', ':']).any(is_word)
+        || is_hashed
+        || OF_CREDENTIALS.iter().any(|word| name.contains(word))
 }
 
 /// Schemes of Authorization that prove one call (RFC 9110 §11, RFC 7616, RFC 4559; Hawk; AWS
@@ -293,6 +301,9 @@ mod tests {
         for name in [
             "sid",
             "connect.sid",
+            "koa:sess",
+            "SESS0123456789abcdef",
+            "api_key",
             "PHPSESSID",
             "JSESSIONID",
             "laravel_session",

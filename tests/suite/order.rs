@@ -89,6 +89,42 @@ async fn tokens_of_which_nothing_is_known_yet_keep_one_order_too() {
     assert_eq!(told(&sidecar.upstream.seen()), ["a", "b", "c d"]);
 }
 
+/// Which of two users the application reads isn't known, so the call goes after all that its caller
+/// has; what a token names is not made doubtful by a parameter, and its other devices' events come
+/// first too.
+#[tokio::test]
+async fn a_call_that_names_its_user_twice_goes_after_all_events_that_may_be_meant() {
+    let sidecar = Sidecar::start(&[BY_LISTS]).await;
+    let [phone, desk] = ["phone", "desk"].map(|device| token("u", device));
+    for token in [&phone, &desk] {
+        prove(&sidecar, token).await;
+    }
+    let before = sidecar.upstream.seen().len();
+    sidecar
+        .taken(&[("authorization", &phone)], "u", "of-the-phone")
+        .await;
+    let own = [("authorization", desk.as_str())];
+    let path = "/event?tag=1&tag=2&userId=a&userId=b";
+    let update = sidecar.call(Method::PATCH, path, &own, "{}").await;
+    assert_eq!(update.status, StatusCode::OK);
+    assert_eq!(
+        told(&sidecar.upstream.seen()[before..]),
+        ["of-the-phone", &format!("PATCH {path}")]
+    );
+    // A token that names nobody.
+    let before = sidecar.upstream.seen().len();
+    for user in ["a", "b"] {
+        sidecar.taken(&[TOKEN], user, user).await;
+    }
+    let path = "/event?userId=a&userId=b";
+    let update = sidecar.call(Method::PATCH, path, &[TOKEN], "{}").await;
+    assert_eq!(update.status, StatusCode::OK);
+    let mut came = told(&sidecar.upstream.seen()[before..]);
+    assert_eq!(came.pop(), Some(format!("PATCH {path}")));
+    came.sort();
+    assert_eq!(came, ["a", "b"]);
+}
+
 #[tokio::test]
 async fn a_stranger_who_names_a_user_keeps_no_order_with_it() {
     let sidecar = Sidecar::start(&[BY_LISTS]).await;

@@ -229,6 +229,9 @@ impl Shelf {
                 .fetch_sub(before - buckets.len(), Ordering::Relaxed);
             buckets.shrink_to_fit();
         }
+        for names in &self.names {
+            names.lock().shrink_to_fit();
+        }
     }
 }
 

@@ -66,9 +66,9 @@ impl Deliverer {
             load,
             pause,
             Failure::Refusal,
-            |evidence, _| match evidence {
+            |evidence, events| match evidence {
                 Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
-                Evidence::Lonely => Some(Verdict::Persistent { pause }),
+                Evidence::Lonely => (events > 1).then_some(Verdict::Persistent { pause }),
                 Evidence::None => None,
             },
         )

@@ -33,7 +33,8 @@ pub enum Evidence {
 /// What happened to others of the group between two failures of a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Meanwhile {
-    /// More was taken than failed, and the batch was not.
+    /// More was taken than failed, and the batch was not. What strangers met counts only where more
+    /// of it was taken than failed.
     Passing,
     /// They tried nothing, or only strangers did and failed, whose failures are no excuse: it says
     /// nothing for the batch and nothing against it.
@@ -45,26 +46,45 @@ enum Meanwhile {
 /// Requests of a group, ever.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Those that were answered with 2xx.
+    /// Of the service and of good principals.
+    known: Met,
+    strangers: Met,
+}
+
+/// What requests met.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Met {
+    /// So many were answered with 2xx.
     passed: u64,
-    /// Those of the service and of good principals that failed.
     failed: u64,
-    /// Those of strangers that failed.
-    strange: u64,
+}
+
+impl Met {
+    /// What was met since then, less one request's failure if `is_own`.
+    fn since(self, (passed, failed): (u64, u64), is_own: bool) -> Self {
+        Self {
+            passed: self.passed - passed,
+            failed: (self.failed - failed).saturating_sub(is_own.into()),
+        }
+    }
 }
 
 impl Counts {
     /// A request was answered with 2xx.
-    pub(super) const fn count_pass(&mut self) {
-        self.passed += 1;
+    pub(super) const fn count_pass(&mut self, caller: Caller) {
+        self.met(caller).passed += 1;
     }
 
     /// A request failed.
     pub(super) const fn count_failure(&mut self, caller: Caller) {
+        self.met(caller).failed += 1;
+    }
+
+    const fn met(&mut self, caller: Caller) -> &mut Met {
         if caller.is_stranger() {
-            self.strange += 1;
+            &mut self.strangers
         } else {
-            self.failed += 1;
+            &mut self.known
         }
     }
 
@@ -82,35 +102,36 @@ impl Counts {
         (failure, caller): (Failure, Caller),
         delivery: &Delivery,
     ) -> (Trouble, Evidence) {
-        let (own, strange) = if caller.is_stranger() { (0, 1) } else { (1, 0) };
-        let others = before.since.map(|(passed, failed, other)| {
+        let is_strange = caller.is_stranger();
+        let others = before.since.map(|[known, strangers]| {
             (
-                self.passed - passed,
-                (self.failed - failed).saturating_sub(own),
-                (self.strange - other).saturating_sub(strange),
+                self.known.since(known, !is_strange),
+                self.strangers.since(strangers, is_strange),
             )
         });
-        let meanwhile = others.map_or(Meanwhile::Failing, |(passes, fails, _)| {
-            match passes.cmp(&fails) {
+        let meanwhile = others.map_or(Meanwhile::Failing, |(known, strangers)| {
+            let more = strangers.passed > strangers.failed;
+            let passes = known.passed + if more { strangers.passed } else { 0 };
+            match passes.cmp(&known.failed) {
                 Ordering::Greater => Meanwhile::Passing,
                 Ordering::Equal if passes == 0 => Meanwhile::Silent,
                 Ordering::Equal | Ordering::Less => Meanwhile::Failing,
             }
         });
-        let strikes = match meanwhile {
-            Meanwhile::Passing => before.strikes.saturating_add(1),
-            Meanwhile::Silent => before.strikes,
-            Meanwhile::Failing => 0,
+        let (strikes, refusals) = match meanwhile {
+            Meanwhile::Passing => (before.strikes.saturating_add(1), before.refusals),
+            // What a refusal follows from is nobody's patience: it is counted in a row.
+            Meanwhile::Silent => (before.strikes, 0),
+            Meanwhile::Failing => (0, 0),
         };
-        let lonely = match others {
-            Some((0, 0, 0)) => before.lonely.saturating_add(1),
-            _ => 0,
+        let nobody = (Met::default(), Met::default());
+        let lonely = if others == Some(nobody) {
+            before.lonely.saturating_add(1)
+        } else {
+            0
         };
         let is_strike = failure == Failure::Refusal && meanwhile == Meanwhile::Passing;
-        let refusals = before
-            .refusals
-            .min(strikes)
-            .saturating_add(is_strike.into());
+        let refusals = refusals.min(strikes).saturating_add(is_strike.into());
         let counted = match failure {
             Failure::Refusal => refusals,
             Failure::Error => strikes,
@@ -128,7 +149,7 @@ impl Counts {
                 strikes,
                 refusals,
                 lonely,
-                since: Some((self.passed, self.failed, self.strange)),
+                since: Some([self.known, self.strangers].map(|met| (met.passed, met.failed))),
                 alone_since,
             },
             evidence,

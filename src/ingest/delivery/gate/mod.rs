@@ -158,7 +158,7 @@ impl Gate {
         delivery: &Delivery,
     ) -> Option<Closed> {
         let was_open = self.is_open(delivery);
-        self.counts.count_pass();
+        self.counts.count_pass(asking.caller);
         self.limits.witness(now, asking.caller, None);
         match asking.form {
             Form::Batch => {

@@ -426,6 +426,48 @@ fn of_a_refusal_other_refusals_say_whose_it_is_and_errors_do_not() {
     }
 }
 
+/// Refusals of a single call are held against it at once, without an hour's patience: so only in a
+/// row, with others that pass between any two.
+#[test]
+fn silence_between_refusals_forgets_them() {
+    let (mut scene, mut trouble) = (Scene::new(), Trouble::default());
+    let mut refuse = |passing: usize| {
+        (0..passing).for_each(|_| scene.take(good(2), Form::Batch));
+        scene.gate.count_failure(good(1));
+        let (after, found) =
+            scene
+                .gate
+                .trouble(trouble, (Failure::Refusal, good(1)), &scene.settings);
+        trouble = after;
+        found
+    };
+    for _ in 0..9 {
+        assert_eq!([refuse(1), refuse(0)], [Evidence::None; 2]);
+    }
+    let row = [(); 3].map(|()| refuse(1));
+    assert_eq!(row, [Evidence::None, Evidence::None, Evidence::Own]);
+}
+
+/// In an outage in which a few calls of strangers are taken and most are not, nothing is known of a
+/// batch that fails.
+#[test]
+fn what_strangers_pass_counts_only_where_more_of_it_passes_than_fails() {
+    for (passing, failing, wanted) in [(1, 9, Evidence::None), (9, 1, Evidence::Own)] {
+        let (mut scene, mut trouble) = (Scene::new(), Trouble::default());
+        let mut found = Evidence::None;
+        for _ in 0..9 {
+            (0..passing).for_each(|_| scene.take(stranger(2), Form::Batch));
+            (0..failing).for_each(|_| scene.gate.count_failure(stranger(3)));
+            scene.gate.count_failure(good(1));
+            (trouble, found) =
+                scene
+                    .gate
+                    .trouble(trouble, (Failure::Error, good(1)), &scene.settings);
+        }
+        assert_eq!(found, wanted, "{passing} pass, {failing} fail");
+    }
+}
+
 #[test]
 fn a_failure_is_the_batchs_own_when_time_and_again_most_others_pass() {
     let times = |count: usize, passing, failing| vec![(passing, failing, 0); count];

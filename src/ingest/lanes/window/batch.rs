@@ -31,7 +31,7 @@ pub struct Trouble {
     pub lonely: u32,
     /// Requests of the group that had passed, that had failed, and that had failed for strangers,
     /// at the last one.
-    pub since: Option<(u64, u64, u64)>,
+    pub since: Option<[(u64, u64); 2]>,
     /// Since when it is an event alone that is believed to be at fault itself.
     pub alone_since: Option<Instant>,
 }

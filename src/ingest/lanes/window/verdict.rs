@@ -281,7 +281,13 @@ impl<E: Entry> Lanes<E> {
         if may_be_single(rules, &batch) {
             return self.single_call(batch);
         }
-        let since = *batch.trouble.alone_since.get_or_insert(now);
+        let trouble = &mut batch.trouble;
+        let Some(since) = trouble.alone_since else {
+            trouble.alone_since = Some(now);
+            // At the end it must have been found at fault anew: the time may have passed in silence.
+            (trouble.strikes, trouble.refusals) = (0, 0);
+            return self.wait(now + pause, batch);
+        };
         if now.saturating_duration_since(since) >= rules.give_up_after / AT_FAULT {
             return self.refused_alone(rules, batch, Reason::GaveUp);
         }
