@@ -151,6 +151,7 @@ impl Counts {
                 lonely,
                 since: Some([self.known, self.strangers].map(|met| (met.passed, met.failed))),
                 alone_since,
+                is_last_chance: before.is_last_chance && alone_since.is_some(),
             },
             evidence,
         )

@@ -29,11 +29,13 @@ pub struct Trouble {
     pub refusals: u16,
     /// In a row, between which nobody else of the group tried anything.
     pub lonely: u32,
-    /// Requests of the group that had passed, that had failed, and that had failed for strangers,
-    /// at the last one.
+    /// Requests of the group that had passed and that had failed at the last one: of the service and
+    /// good principals, and of strangers.
     pub since: Option<[(u64, u64); 2]>,
     /// Since when it is an event alone that is believed to be at fault itself.
     pub alone_since: Option<Instant>,
+    /// That has lasted long enough; it is given up if it is found at fault once more.
+    pub is_last_chance: bool,
 }
 
 /// What is not known of a batch's refusal yet, or was found out.

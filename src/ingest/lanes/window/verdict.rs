@@ -282,14 +282,14 @@ impl<E: Entry> Lanes<E> {
             return self.single_call(batch);
         }
         let trouble = &mut batch.trouble;
-        let Some(since) = trouble.alone_since else {
-            trouble.alone_since = Some(now);
-            // At the end it must have been found at fault anew: the time may have passed in silence.
-            (trouble.strikes, trouble.refusals) = (0, 0);
-            return self.wait(now + pause, batch);
-        };
+        let since = *trouble.alone_since.get_or_insert(now);
         if now.saturating_duration_since(since) >= rules.give_up_after / AT_FAULT {
-            return self.refused_alone(rules, batch, Reason::GaveUp);
+            if trouble.is_last_chance {
+                return self.refused_alone(rules, batch, Reason::GaveUp);
+            }
+            // The time may have passed in silence: it must be found at fault anew.
+            trouble.is_last_chance = true;
+            (trouble.strikes, trouble.refusals) = (0, 0);
         }
         self.wait(now + pause, batch);
     }
