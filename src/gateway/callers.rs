@@ -1,6 +1,6 @@
 //! Who calls, and what speaks for it.
 
-use super::scope::{AnyBody, HeadScope};
+use super::scope::{AnyBody, AnyOfTwo, HeadScope};
 use crate::clock::Clock;
 use crate::event::{GroupIndex, Keys, Principal, UserId};
 use crate::identity::{Caller, Identity, Part};
@@ -59,7 +59,7 @@ impl Callers {
     }
 
     /// The user of a call whose body wasn't understood; none, which stands for all of its caller's
-    /// lanes, if its body might have named another one than its head, or its head might name two.
+    /// lanes, if its body might have named another one than its head.
     pub(super) fn user_without_body(&self, caller: &Caller<'_>, params: &Params) -> Option<UserId> {
         let scope = AnyBody(HeadScope {
             caller,
@@ -67,24 +67,32 @@ impl Callers {
             user: None,
             body: None,
         });
-        let user = self.identity.user(&scope);
-        self.sure_user(caller, &self.identity.settings().user, user)
+        self.identity.user(&scope)
     }
 
-    /// The user that this template found, unless a query parameter names two of which it took the
-    /// first; what the caller's own token names is sure.
+    /// The user that a template found; none, which stands for all of its caller's lanes, if it comes
+    /// of a query parameter that is there twice, of which it took the first. `names`: parameters
+    /// that others than the template look at for it.
     pub(super) fn sure_user(
         &self,
-        caller: &Caller<'_>,
-        template: &Template,
+        (caller, params): (&Caller<'_>, &Params),
+        (template, names): (&Template, &[Box<str>]),
         user: Option<UserId>,
     ) -> Option<UserId> {
         let is_twice = |source: Source, path: &[Box<str>]| {
             source == Source::Query && path.first().is_some_and(|name| caller.repeats(name))
         };
-        user.filter(|user| {
-            self.identity.claimed(caller) == Some(user.as_str()) || !template.looks(&is_twice)
-        })
+        if !names.iter().any(|name| caller.repeats(name)) && !template.looks(&is_twice) {
+            return user;
+        }
+        let scope = AnyOfTwo(AnyBody(HeadScope {
+            caller,
+            params,
+            user: None,
+            body: None,
+        }));
+        let again = self.identity.user_by(template, &scope);
+        user.filter(|user| again.as_ref() == Some(user))
     }
 
     /// Whether a caller is known to be good, as far as its head tells.

@@ -8,6 +8,9 @@ use crate::route::Params;
 use crate::template::{Found, Lookup, Source};
 use std::borrow::Cow;
 
+/// A text that makes no user id.
+const NO_ID: &str = "\0";
+
 /// What templates can see of a call that is no event: its head, and its body where that was read.
 /// What a template expects of an event is looked for in the body.
 pub(super) struct HeadScope<'a, 'c> {
@@ -32,8 +35,21 @@ pub(super) struct AnyBody<'a, 'c>(pub(super) HeadScope<'a, 'c>);
 impl Lookup for AnyBody<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
         match source {
-            Source::Body | Source::Event => Some(Found::Text(Cow::Borrowed("\0"))),
+            Source::Body | Source::Event => Some(Found::Text(Cow::Borrowed(NO_ID))),
             _ => self.0.find(source, path),
         }
+    }
+}
+
+/// As [`AnyBody`], of a call of which a query parameter that is there twice says nothing either.
+pub(super) struct AnyOfTwo<'a, 'c>(pub(super) AnyBody<'a, 'c>);
+
+impl Lookup for AnyOfTwo<'_, '_> {
+    fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
+        let caller = (self.0).0.caller;
+        if source == Source::Query && path.first().is_some_and(|name| caller.repeats(name)) {
+            return Some(Found::Text(Cow::Borrowed(NO_ID)));
+        }
+        self.0.find(source, path)
     }
 }

@@ -73,10 +73,10 @@ impl TouchRules {
         let head = || self.callers.user_without_body(call.caller, call.params);
         let is_observed = chosen.is_some_and(|route| route.switch.setting().mode == Mode::Observe);
         let touches = match mapped {
-            None => self.of_place(call.caller, call.params, head(), &groups, object),
+            None => self.of_place(call.caller, call.params, (head(), &[]), &groups, object),
             Some((group, preview)) => {
-                let template = &self.callers.identity.settings().user;
-                let user = (self.callers).sure_user(call.caller, template, Some(preview.user));
+                let names = chosen.map_or(&[][..], |route| &route.query);
+                let user = (Some(preview.user), names);
                 let touches = self.of_place(call.caller, call.params, user, &groups, object);
                 let state = preview.state.map(|(subject, id)| (group, subject, id));
                 Touches {
@@ -100,7 +100,7 @@ impl TouchRules {
         groups: &[GroupIndex],
     ) -> Touches {
         let user = self.callers.user_without_body(caller, params);
-        self.of_place(caller, params, user, groups, None)
+        self.of_place(caller, params, (user, &[]), groups, None)
     }
 
     /// What a client's own batch touches that is forwarded: all lanes of its caller, whatever users
@@ -109,7 +109,7 @@ impl TouchRules {
         let tags = self.acceptor.preview_batch(group, call, body);
         Touches {
             tags,
-            ..self.of_place(call.caller, call.params, None, &[group], None)
+            ..self.of_place(call.caller, call.params, (None, &[]), &[group], None)
         }
     }
 
@@ -150,7 +150,7 @@ impl TouchRules {
         } else {
             self.lanes.with_siblings(&groups)
         };
-        let user = self.callers.sure_user(caller, template, user);
+        let user = (self.callers).sure_user((caller, params), (template, &[]), user);
         let asker = self.callers.asker(caller, &keys, user, &groups);
         Touches {
             asker,
@@ -164,12 +164,13 @@ impl TouchRules {
     }
 
     /// What a call touches by its place: its caller's lanes in these groups, and the tags that its
-    /// head can tell of.
+    /// head can tell of. `names`: query parameters that its user may come of, beside those that
+    /// `identity.user` looks at.
     fn of_place(
         &self,
         caller: &Caller<'_>,
         params: &Params,
-        user: Option<UserId>,
+        (user, names): (Option<UserId>, &[Box<str>]),
         groups: &[GroupIndex],
         body: Option<&Object<'_>>,
     ) -> Touches {
@@ -190,6 +191,8 @@ impl TouchRules {
         tags.sort_unstable();
         tags.dedup();
         let waits_for = self.lanes.with_siblings(groups);
+        let template = &self.callers.identity.settings().user;
+        let user = (self.callers).sure_user((caller, params), (template, names), user);
         let asker = self.callers.asker(caller, &keys, user, &waits_for);
         Touches {
             asker,

@@ -204,7 +204,20 @@ const OF_CREDENTIALS: [&str; 11] = [
 #[must_use]
 pub fn may_be_a_credential(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let is_word = |word: &str| matches!(word, "sid" | "sess" | "key" | "apikey" | "sso");
+    let is_word = |word: &str| {
+        matches!(
+            word,
+            "sid"
+                | "sess"
+                | "key"
+                | "apikey"
+                | "accesskey"
+                | "sso"
+                | "identity"
+                | "cakephp"
+                | "tgc"
+        )
+    };
     // Drupal's, a hash behind it.
     let is_hashed = ["sess", "ssess"].iter().any(|prefix| {
         name.strip_prefix(prefix).is_some_and(|hash| {

@@ -111,18 +111,27 @@ async fn a_call_that_names_its_user_twice_goes_after_all_events_that_may_be_mean
         told(&sidecar.upstream.seen()[before..]),
         ["of-the-phone", &format!("PATCH {path}")]
     );
-    // A token that names nobody.
-    let before = sidecar.upstream.seen().len();
-    for user in ["a", "b"] {
-        sidecar.taken(&[TOKEN], user, user).await;
+    // A token that names nobody; and one that names whom the first parameter names too.
+    let by_event = (
+        "user = \"{jwt.sub|event.userId|query.userId}\"",
+        "user = \"{event.userId|query.userId|jwt.sub}\"",
+    );
+    let by_event = Sidecar::start(&[BY_LISTS, by_event]).await;
+    let named = token("a", "phone");
+    for (sidecar, token) in [(&sidecar, TOKEN.1), (&by_event, &named)] {
+        let before = sidecar.upstream.seen().len();
+        let token = [("authorization", token)];
+        for user in ["a", "b"] {
+            sidecar.taken(&token, user, user).await;
+        }
+        let path = "/event?userId=a&userId=b";
+        let update = sidecar.call(Method::PATCH, path, &token, "").await;
+        assert_eq!(update.status, StatusCode::OK);
+        let mut came = told(&sidecar.upstream.seen()[before..]);
+        assert_eq!(came.pop(), Some(format!("PATCH {path}")));
+        came.sort();
+        assert_eq!(came, ["a", "b"]);
     }
-    let path = "/event?userId=a&userId=b";
-    let update = sidecar.call(Method::PATCH, path, &[TOKEN], "{}").await;
-    assert_eq!(update.status, StatusCode::OK);
-    let mut came = told(&sidecar.upstream.seen()[before..]);
-    assert_eq!(came.pop(), Some(format!("PATCH {path}")));
-    came.sort();
-    assert_eq!(came, ["a", "b"]);
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ impl Deliverer {
             Failure::Refusal,
             |evidence, events| match evidence {
                 Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
+                Evidence::InTime => Some(Verdict::Persistent { pause }),
                 Evidence::Lonely => (events > 1).then_some(Verdict::Persistent { pause }),
                 Evidence::None => None,
             },
@@ -53,7 +54,12 @@ impl Deliverer {
         // What speaks of the way there, and not of the batch: nobody is looked into without
         // evidence.
         let of_the_way = matches!(status.as_u16(), 502..=504);
-        self.suspect(load, pause, Failure::Error, |evidence, events| {
+        let failure = if of_the_way {
+            Failure::Way
+        } else {
+            Failure::Error
+        };
+        self.suspect(load, pause, failure, |evidence, events| {
             is_looked_into(evidence, events, of_the_way).then_some(Verdict::Persistent { pause })
         })
     }
@@ -66,10 +72,10 @@ impl Deliverer {
             load,
             pause,
             Failure::Refusal,
-            |evidence, events| match evidence {
+            |evidence, _| match evidence {
                 Evidence::Own => Some(Verdict::Refused { named: Vec::new() }),
-                Evidence::Lonely => (events > 1).then_some(Verdict::Persistent { pause }),
-                Evidence::None => None,
+                Evidence::InTime => Some(Verdict::Persistent { pause }),
+                Evidence::Lonely | Evidence::None => None,
             },
         )
     }
@@ -104,7 +110,7 @@ impl Deliverer {
         let pause = retry::network(&self.settings.retry_network, load::count_retries(load));
         self.end_probe(load);
         // An event alone is not given up for a way that breaks off; a batch may be what breaks it.
-        self.suspect(load, pause, Failure::Error, |evidence, events| {
+        self.suspect(load, pause, Failure::Way, |evidence, events| {
             (evidence == Evidence::Own && events > 1).then_some(Verdict::Persistent { pause })
         })
     }
@@ -127,6 +133,11 @@ impl Deliverer {
                     usize::MAX
                 } else {
                     ready.batch.events.len()
+                };
+                // It may be a batch that breaks the way, but no event alone.
+                let failure = match failure {
+                    Failure::Way if events > 1 => Failure::Error,
+                    other => other,
                 };
                 let before = ready.batch.trouble;
                 let (trouble, evidence) = gate.trouble(before, (failure, caller), &self.settings);
@@ -161,7 +172,8 @@ const fn is_looked_into(evidence: Evidence, events: usize, of_the_way: bool) -> 
         Evidence::Own => events > 1 || !of_the_way,
         // Nobody else speaks for it or against it: an event alone waits.
         Evidence::Lonely => events > 1 && !of_the_way,
-        Evidence::None => false,
+        // Of refusals only.
+        Evidence::InTime | Evidence::None => false,
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Failure {
     Refusal,
     /// It fails, or isn't there, which says nothing of what is in a batch.
     Error,
+    /// So does the way to it, which nothing that is in an event breaks.
+    Way,
 }
 
 /// What speaks for a failure being the batch's own.
@@ -23,6 +25,9 @@ pub enum Failure {
 pub enum Evidence {
     /// Nothing, or not now: the upstream may be ill.
     None,
+    /// As [`Own`](Self::Own) for an error; of refusals it has too few in a row, so that time must
+    /// tell.
+    InTime,
     /// Nobody else of the group tried anything. Looking into the batch does no harm; giving it up
     /// would.
     Lonely,
@@ -34,7 +39,7 @@ pub enum Evidence {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Meanwhile {
     /// More was taken than failed, and the batch was not. What strangers met counts only where more
-    /// of it was taken than failed.
+    /// of it was taken than failed, and no known caller's request failed.
     Passing,
     /// They tried nothing, or only strangers did and failed, whose failures are no excuse: it says
     /// nothing for the batch and nothing against it.
@@ -51,20 +56,22 @@ pub(super) struct Counts {
     strangers: Met,
 }
 
-/// What requests met.
+/// What requests met. The counts begin anew after 2^32: between two failures of a batch there are
+/// fewer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Met {
     /// So many were answered with 2xx.
-    passed: u64,
-    failed: u64,
+    passed: u32,
+    failed: u32,
 }
 
 impl Met {
     /// What was met since then, less one request's failure if `is_own`.
-    fn since(self, (passed, failed): (u64, u64), is_own: bool) -> Self {
+    fn since(self, (passed, failed): (u32, u32), is_own: bool) -> Self {
+        let failed = self.failed.wrapping_sub(failed);
         Self {
-            passed: self.passed - passed,
-            failed: (self.failed - failed).saturating_sub(is_own.into()),
+            passed: self.passed.wrapping_sub(passed),
+            failed: failed.saturating_sub(is_own.into()),
         }
     }
 }
@@ -72,12 +79,14 @@ impl Met {
 impl Counts {
     /// A request was answered with 2xx.
     pub(super) const fn count_pass(&mut self, caller: Caller) {
-        self.met(caller).passed += 1;
+        let met = self.met(caller);
+        met.passed = met.passed.wrapping_add(1);
     }
 
     /// A request failed.
     pub(super) const fn count_failure(&mut self, caller: Caller) {
-        self.met(caller).failed += 1;
+        let met = self.met(caller);
+        met.failed = met.failed.wrapping_add(1);
     }
 
     const fn met(&mut self, caller: Caller) -> &mut Met {
@@ -110,17 +119,19 @@ impl Counts {
             )
         });
         let meanwhile = others.map_or(Meanwhile::Failing, |(known, strangers)| {
-            let more = strangers.passed > strangers.failed;
-            let passes = known.passed + if more { strangers.passed } else { 0 };
-            match passes.cmp(&known.failed) {
+            let counts = strangers.passed > strangers.failed && known.failed == 0;
+            let passes =
+                u64::from(known.passed) + u64::from(if counts { strangers.passed } else { 0 });
+            match passes.cmp(&known.failed.into()) {
                 Ordering::Greater => Meanwhile::Passing,
                 Ordering::Equal if passes == 0 => Meanwhile::Silent,
                 Ordering::Equal | Ordering::Less => Meanwhile::Failing,
             }
         });
         let (strikes, refusals) = match meanwhile {
+            Meanwhile::Passing if failure == Failure::Way => (before.strikes, before.refusals),
             Meanwhile::Passing => (before.strikes.saturating_add(1), before.refusals),
-            // What a refusal follows from is nobody's patience: it is counted in a row.
+            // What is given up at once for refusals has them in a row.
             Meanwhile::Silent => (before.strikes, 0),
             Meanwhile::Failing => (0, 0),
         };
@@ -135,9 +146,12 @@ impl Counts {
         let counted = match failure {
             Failure::Refusal => refusals,
             Failure::Error => strikes,
+            Failure::Way => 0,
         };
+        let most = |count: u16| u32::from(count) >= delivery.escalate_after;
         let evidence = match meanwhile {
-            Meanwhile::Passing if u32::from(counted) >= delivery.escalate_after => Evidence::Own,
+            Meanwhile::Passing if most(counted) => Evidence::Own,
+            Meanwhile::Passing if failure == Failure::Refusal && most(strikes) => Evidence::InTime,
             Meanwhile::Silent if lonely >= LONELY * delivery.escalate_after => Evidence::Lonely,
             _ => Evidence::None,
         };

@@ -398,14 +398,27 @@ fn evidence(rounds: &[(u64, u64, u64)]) -> Evidence {
     found
 }
 
+/// What the last of these failures says, others passing before each.
+fn after(failures: &[Failure]) -> Evidence {
+    let (mut scene, mut trouble, mut found) = (Scene::new(), Trouble::default(), Evidence::None);
+    for failure in failures {
+        (0..5).for_each(|_| scene.take(good(2), Form::Batch));
+        scene.gate.count_failure(good(1));
+        (trouble, found) = scene
+            .gate
+            .trouble(trouble, (*failure, good(1)), &scene.settings);
+    }
+    found
+}
+
 #[test]
 fn of_a_refusal_other_refusals_say_whose_it_is_and_errors_do_not() {
     use Failure::{Error, Refusal};
     for (failures, wanted) in [
-        (&[Error, Error, Error, Error, Refusal][..], Evidence::None),
+        (&[Error, Error, Error, Error, Refusal][..], Evidence::InTime),
         (
             &[Error, Error, Error, Error, Refusal, Refusal],
-            Evidence::None,
+            Evidence::InTime,
         ),
         (&[Error, Refusal, Error, Refusal, Refusal], Evidence::Own),
         (&[Refusal, Refusal, Refusal], Evidence::None),
@@ -413,16 +426,7 @@ fn of_a_refusal_other_refusals_say_whose_it_is_and_errors_do_not() {
         // An error is held against the batch, and against no event.
         (&[Refusal, Refusal, Refusal, Error], Evidence::Own),
     ] {
-        let (mut scene, mut trouble, mut found) =
-            (Scene::new(), Trouble::default(), Evidence::None);
-        for failure in failures {
-            (0..5).for_each(|_| scene.take(good(2), Form::Batch));
-            scene.gate.count_failure(good(1));
-            (trouble, found) = scene
-                .gate
-                .trouble(trouble, (*failure, good(1)), &scene.settings);
-        }
-        assert_eq!(found, wanted, "{failures:?}");
+        assert_eq!(after(failures), wanted, "{failures:?}");
     }
 }
 
@@ -442,29 +446,50 @@ fn silence_between_refusals_forgets_them() {
         found
     };
     for _ in 0..9 {
-        assert_eq!([refuse(1), refuse(0)], [Evidence::None; 2]);
+        assert_ne!(refuse(1), Evidence::Own);
+        assert_eq!(refuse(0), Evidence::None);
     }
+    // That others passed time and again counts in time, as for an error.
     let row = [(); 3].map(|()| refuse(1));
-    assert_eq!(row, [Evidence::None, Evidence::None, Evidence::Own]);
+    assert_eq!(row, [Evidence::InTime, Evidence::InTime, Evidence::Own]);
 }
 
 /// In an outage in which a few calls of strangers are taken and most are not, nothing is known of a
 /// batch that fails.
 #[test]
 fn what_strangers_pass_counts_only_where_more_of_it_passes_than_fails() {
-    for (passing, failing, wanted) in [(1, 9, Evidence::None), (9, 1, Evidence::Own)] {
+    for (passing, failing, known, wanted) in [
+        (1, 9, 0, Evidence::None),
+        (9, 1, 0, Evidence::Own),
+        // All known callers fail: what strangers ask for is another matter.
+        (9, 0, 5, Evidence::None),
+    ] {
         let (mut scene, mut trouble) = (Scene::new(), Trouble::default());
         let mut found = Evidence::None;
         for _ in 0..9 {
             (0..passing).for_each(|_| scene.take(stranger(2), Form::Batch));
             (0..failing).for_each(|_| scene.gate.count_failure(stranger(3)));
+            (0..known).for_each(|_| scene.gate.count_failure(good(4)));
             scene.gate.count_failure(good(1));
             (trouble, found) =
                 scene
                     .gate
                     .trouble(trouble, (Failure::Error, good(1)), &scene.settings);
         }
-        assert_eq!(found, wanted, "{passing} pass, {failing} fail");
+        assert_eq!(found, wanted, "{passing} pass, {failing} and {known} fail");
+    }
+}
+
+/// A sticky backend that is down for one user is the way's fault, however many others pass.
+#[test]
+fn what_fails_on_the_way_is_not_held_against_an_event_alone() {
+    use Failure::{Error, Way};
+    for (failures, wanted) in [
+        (&[Way, Way, Way, Way, Way, Error][..], Evidence::None),
+        (&[Error, Error, Way, Error, Error], Evidence::Own),
+        (&[Error, Error, Error, Error, Way], Evidence::None),
+    ] {
+        assert_eq!(after(failures), wanted, "{failures:?}");
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Trouble {
     pub lonely: u32,
     /// Requests of the group that had passed and that had failed at the last one: of the service and
     /// good principals, and of strangers.
-    pub since: Option<[(u64, u64); 2]>,
+    pub since: Option<[(u32, u32); 2]>,
     /// Since when it is an event alone that is believed to be at fault itself.
     pub alone_since: Option<Instant>,
     /// That has lasted long enough; it is given up if it is found at fault once more.
