@@ -2,7 +2,8 @@
 //!
 //! Pending events are counted in fixed tables, indexed by a hash of the tag and of whose event it
 //! is. Each is there twice, and the two places are independent of one another: what is pending shows
-//! in both, so that only what both show counts. A collision makes a read ask the lanes, no more.
+//! in both, so that only what both show counts. A collision makes a read ask the lanes, and one of
+//! whose caller nothing is known the application.
 //! The hash has a key of its own in every process (ruling 17): a stranger can't find tags that share
 //! another's places.
 //!

@@ -9,7 +9,7 @@ use crate::ingest::{Asker, CallerStanding};
 use crate::memory::Share;
 use crate::peer::Peer;
 use crate::route::Params;
-use crate::template::{Source, Template};
+use crate::template::Template;
 use http::request::Parts;
 use std::sync::Arc;
 
@@ -79,9 +79,7 @@ impl Callers {
         (template, names): (&Template, &[Box<str>]),
         user: Option<UserId>,
     ) -> Option<UserId> {
-        let is_twice = |source: Source, path: &[Box<str>]| {
-            source == Source::Query && path.first().is_some_and(|name| caller.repeats(name))
-        };
+        let is_twice = |source, path: &[Box<str>]| caller.is_repeated(source, path);
         if !names.iter().any(|name| caller.repeats(name)) && !template.looks(&is_twice) {
             return user;
         }

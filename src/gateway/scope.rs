@@ -46,8 +46,7 @@ pub(super) struct AnyOfTwo<'a, 'c>(pub(super) AnyBody<'a, 'c>);
 
 impl Lookup for AnyOfTwo<'_, '_> {
     fn find<'a>(&'a self, source: Source, path: &'a [Box<str>]) -> Option<Found<'a>> {
-        let caller = (self.0).0.caller;
-        if source == Source::Query && path.first().is_some_and(|name| caller.repeats(name)) {
+        if (self.0).0.caller.is_repeated(source, path) {
             return Some(Found::Text(Cow::Borrowed(NO_ID)));
         }
         self.0.find(source, path)

@@ -231,43 +231,26 @@ impl Identity {
     #[must_use]
     pub fn has_unlisted_key(&self, caller: &Caller<'_>) -> bool {
         let selection = &self.settings.selection;
-        if selection.by_default {
-            return self.has_unlisted_known_key(caller);
-        }
-        let is_named = self
-            .settings
-            .token
-            .iter()
-            .all(|part| selection.counts(part))
-            && self.claimed(caller).is_some();
-        let guessed = |name: &str, kind: Kind| {
-            !is_named
-                && matches!(kind, Kind::Principal | Kind::Scope)
-                && lists::may_be_a_credential(name)
-        };
+        let tokens = &self.settings.token;
+        let is_named =
+            || tokens.iter().all(|part| selection.counts(part)) && self.claimed(caller).is_some();
+        let guesses = !selection.by_default && !is_named();
         let is_header = |name: &HeaderName| {
-            guessed(name.as_str(), lists::header(name.as_str()))
-                && !selection.header(name).counts()
-                && !selection.ignores_header(name)
+            let may_be = match lists::header(name.as_str()) {
+                Kind::Principal => true,
+                Kind::Scope => guesses && lists::may_be_a_credential(name.as_str()),
+                _ => false,
+            };
+            may_be && !selection.header(name).counts() && !selection.ignores_header(name)
         };
         let is_cookie = |name: &str| {
-            guessed(name, lists::cookie(name))
+            lists::cookie(name) == Kind::Principal
                 && selection.cookie(name) == Kind::Passing
                 && !selection.ignores_cookie(name)
+                && lists::may_be_a_credential(name)
         };
-        self.has_unlisted_known_key(caller)
-            || caller.parts.headers.keys().any(is_header)
-            || caller.cookies().any(|(name, _)| is_cookie(name))
-    }
-
-    fn has_unlisted_known_key(&self, caller: &Caller<'_>) -> bool {
-        let selection = &self.settings.selection;
-        let is_unlisted = |name: &HeaderName| {
-            lists::header(name.as_str()) == Kind::Principal
-                && !selection.header(name).counts()
-                && !selection.ignores_header(name)
-        };
-        caller.parts.headers.keys().any(is_unlisted)
+        caller.parts.headers.keys().any(is_header)
+            || guesses && caller.cookies().any(|(name, _)| is_cookie(name))
     }
 
     /// Whether nothing of a call could be a key that tells who calls, by the built-in lists: no

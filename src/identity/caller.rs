@@ -250,6 +250,12 @@ impl<'a> Caller<'a> {
         self.queries(name).nth(1).is_some()
     }
 
+    /// Whether a template that looks here finds the first of several query parameters.
+    #[must_use]
+    pub fn is_repeated(&self, source: Source, path: &[Box<str>]) -> bool {
+        source == Source::Query && path.first().is_some_and(|name| self.repeats(name))
+    }
+
     /// The values of a query parameter, as they came.
     fn queries(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let query = self.parts.uri.query().unwrap_or_default();

@@ -170,9 +170,7 @@ impl Read {
     /// Whether a query parameter that names the read's user, or goes into one of its tags, is there
     /// twice: the application may read either of them.
     fn names_its_subject_twice(&self, caller: &Caller<'_>, route: &CacheRoute) -> bool {
-        let is_twice = |source: Source, path: &[Box<str>]| {
-            source == Source::Query && path.first().is_some_and(|name| caller.repeats(name))
-        };
+        let is_twice = |source, path: &[Box<str>]| caller.is_repeated(source, path);
         let has_several = caller
             .parts()
             .uri

@@ -142,7 +142,7 @@ impl Counts {
             0
         };
         let is_strike = failure == Failure::Refusal && meanwhile == Meanwhile::Passing;
-        let refusals = refusals.min(strikes).saturating_add(is_strike.into());
+        let refusals = refusals.saturating_add(is_strike.into());
         let counted = match failure {
             Failure::Refusal => refusals,
             Failure::Error => strikes,
