@@ -330,7 +330,7 @@ impl Gateway {
             }
             Found::Cache(route, params) => {
                 answers.count(Action::Read);
-                let beside = routes.groups_at(path);
+                let beside = |path: &str| routes.groups_at(path);
                 let awaited = recording.copy_call(&mut request, peer);
                 let asked = read.get(request, peer, (route, &params), &beside);
                 let mut response = match asked {

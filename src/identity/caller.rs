@@ -23,6 +23,8 @@ pub struct Caller<'a> {
     pub(super) said: Arc<Said>,
     /// That was of a call with the same head in everything.
     pub(super) is_same: bool,
+    /// The number of its head among those that are remembered.
+    pub(super) number: Option<u64>,
 }
 
 /// What a head says, as far as that is known: for a copy of the head, so that it needn't be found
@@ -99,7 +101,16 @@ impl<'a> Caller<'a> {
             now,
             said,
             is_same,
+            number: None,
         }
+    }
+
+    /// The number of its head, if that is remembered: of all calls whose heads have one number, each
+    /// came from the same client by the same host and scheme with the same headers, but for the
+    /// length of a body.
+    #[must_use]
+    pub const fn head_number(&self) -> Option<u64> {
+        self.number
     }
 
     /// Its cookies, each name and value.

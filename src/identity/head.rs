@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Places for heads.
@@ -128,6 +129,8 @@ impl Whence {
 
 /// A head as it was, and what it says.
 struct Remembered {
+    /// No other head has it.
+    number: u64,
     whence: Whence,
     names: Vec<HeaderName>,
     /// Where the value of each ends.
@@ -149,6 +152,7 @@ enum Same {
 impl Remembered {
     /// `None`: it is too large.
     fn of(
+        number: u64,
         (parts, peer): (&Parts, &Peer),
         said: &Arc<Said>,
         is_free: impl Fn(&HeaderName) -> bool,
@@ -177,6 +181,7 @@ impl Remembered {
         }
         let (whence, said) = (Whence::of(parts, peer), Arc::clone(said));
         Some(Self {
+            number,
             whence,
             names,
             ends,
@@ -221,6 +226,8 @@ pub(super) struct Recalled {
     pub(super) said: Arc<Said>,
     /// The head is the same in everything.
     pub(super) is_same: bool,
+    /// Of all heads that have this number each is the same in everything.
+    pub(super) number: Option<u64>,
 }
 
 /// Where a head belongs, and what tells it from most others.
@@ -242,6 +249,8 @@ pub(super) struct Heads {
     // Plain locks: held to clone or to replace a pointer.
     slots: Box<[Mutex<Slot>]>,
     hasher: TextHash,
+    /// How many were remembered.
+    count: AtomicU64,
 }
 
 impl Heads {
@@ -249,6 +258,7 @@ impl Heads {
         Self {
             slots: (0..PLACES).map(|_| Mutex::default()).collect(),
             hasher: TextHash::new(),
+            count: AtomicU64::new(0),
         }
     }
 
@@ -289,10 +299,11 @@ impl Heads {
         if known.whence != Whence::of(parts, peer) {
             return None;
         }
-        let same = known.compare(&parts.headers)?;
+        let is_same = matches!(known.compare(&parts.headers)?, Same::Whole);
         Some(Recalled {
             said: Arc::clone(&known.said),
-            is_same: matches!(same, Same::Whole),
+            is_same,
+            number: is_same.then_some(known.number),
         })
     }
 
@@ -309,9 +320,11 @@ impl Heads {
         };
         // A head that comes once has no hash of zero but by chance, and then is remembered a call
         // too early.
-        if std::mem::replace(&mut slot.lock().last, place.hash) == place.hash
-            && let Some(known) = Remembered::of(head, said, is_free)
-        {
+        if std::mem::replace(&mut slot.lock().last, place.hash) != place.hash {
+            return;
+        }
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        if let Some(known) = Remembered::of(number, head, said, is_free) {
             slot.lock().known = Some(Arc::new(known));
         }
     }

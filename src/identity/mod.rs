@@ -97,8 +97,16 @@ impl Identity {
     #[must_use]
     pub fn caller<'a>(&self, parts: &'a Parts, peer: &'a Peer, now: SystemTime) -> Caller<'a> {
         let place = self.heads.find_place(parts, peer);
-        if let Some(Recalled { said, is_same }) = self.heads.recall(place, parts, peer) {
-            return Caller::new((parts, peer), now, said, is_same);
+        if let Some(recalled) = self.heads.recall(place, parts, peer) {
+            let Recalled {
+                said,
+                is_same,
+                number,
+            } = recalled;
+            return Caller {
+                number,
+                ..Caller::new((parts, peer), now, said, is_same)
+            };
         }
         let mut caller = Caller::new((parts, peer), now, Arc::default(), true);
         let mut found = self
@@ -131,6 +139,13 @@ impl Identity {
                 self.settings.is_free(name)
             });
         caller
+    }
+
+    /// Another number whenever a caller may have other keys than before: what depends on keys is of
+    /// the version that was read before them.
+    #[must_use]
+    pub fn keys_version(&self) -> u64 {
+        self.families.version()
     }
 
     /// The CORS headers of an answer of ours to this request.

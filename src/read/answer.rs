@@ -8,7 +8,10 @@ use crate::cache::policy::precondition;
 use crate::cache::policy::range::{self, Wanted};
 use crate::cache::store::Entry;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,11 +20,39 @@ use tokio::time::Instant;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const ACCEPT_RANGES: HeaderValue = HeaderValue::from_static("bytes");
 
+/// What of a read's head says which stored answer fits, and what of it is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Head<'r> {
+    pub(super) method: &'r Method,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) version: Version,
+}
+
+impl<'r> From<&'r Parts> for Head<'r> {
+    fn from(parts: &'r Parts) -> Self {
+        Self {
+            method: &parts.method,
+            headers: &parts.headers,
+            version: parts.version,
+        }
+    }
+}
+
+impl<'r> From<&'r Request<Body>> for Head<'r> {
+    fn from(request: &'r Request<Body>) -> Self {
+        Self {
+            method: request.method(),
+            headers: request.headers(),
+            version: request.version(),
+        }
+    }
+}
+
 impl Read {
     /// A stored response as the answer; `waited`: why its reader first waited for another's flight.
     pub(super) fn answer_hit(
         &self,
-        request: &Request<Body>,
+        head: Head<'_>,
         entry: &Entry,
         now: Instant,
         waited: Option<&str>,
@@ -32,7 +63,7 @@ impl Read {
             None => format!("tidegate; hit; ttl={}", ttl(entry, age)),
             Some(reason) => format!("tidegate; fwd={reason}; collapsed; ttl={}", ttl(entry, age)),
         };
-        self.answer_stored(request.method(), request.headers(), entry, age, status)
+        self.answer_stored(head.method, head.headers, entry, age, status)
     }
 
     /// An answer made of an entry: conditions first, then the part (RFC 9110 §13.2.2).

@@ -19,13 +19,12 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri, header};
 use http_body::Body as _;
 use std::borrow::Cow;
-use tokio::time::Instant;
 
 /// Longer targets are not cached, bytes.
 const MAX_TARGET: usize = 4096;
 
 /// Who reads, and which pending events come first.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reader {
     /// Whose lanes are the reader's.
     pub(super) asker: Asker,
@@ -50,7 +49,7 @@ pub(super) struct Reader {
 }
 
 /// A read that may use the cache.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ask {
     pub(super) key: Key,
     pub(super) reader: Reader,
@@ -60,8 +59,15 @@ pub(super) struct Ask {
     pub(super) wishes: Wishes,
     /// It has a condition, or is for a part.
     pub(super) conditional: bool,
-    /// When it came.
-    pub(super) now: Instant,
+}
+
+impl Ask {
+    /// Whether both ask for the same, of the same caller; what its standing is by now doesn't count.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let mut copy = self.clone();
+        copy.reader.asker = other.reader.asker.clone();
+        copy == *other
+    }
 }
 
 /// Why the cache is passed by.
@@ -75,19 +81,17 @@ impl Read {
     /// The cache has no part in it.
     pub(super) fn examine(
         &self,
-        parts: &Parts,
-        peer: &Peer,
+        caller: &Caller<'_>,
         body: &Body,
         (route, params): (&CacheRoute, &Params),
         beside: &[GroupIndex],
     ) -> Result<Ask, (Bypass, Box<Reader>)> {
-        let caller = self.identity.caller(parts, peer, self.clock.now());
-        let reader = self.reader(&caller, (route, params), beside);
-        let uri = match self.answerable(&caller, body, route, &reader) {
+        let reader = self.reader(caller, (route, params), beside);
+        let uri = match self.answerable(caller, body, route, &reader) {
             Ok(uri) => uri,
             Err(why) => return Err((why, Box::new(reader))),
         };
-        let view = || self.identity.stored_view(&caller, &reader.keys);
+        let view = || self.identity.stored_view(caller, &reader.keys);
         Ok(Ask {
             // Callers without a name share what the application lets a shared cache store (P8).
             key: Key {
@@ -95,12 +99,11 @@ impl Read {
                 view: (!reader.is_shared).then(view),
                 rule: route.index,
             },
-            audience: self.audience(&caller, route, reader.keys.nameless),
-            is_plain: self.identity.is_plain(&caller),
+            audience: self.audience(caller, route, reader.keys.nameless),
+            is_plain: self.identity.is_plain(caller),
             reader,
-            wishes: Wishes::of(&parts.headers),
-            conditional: precondition::is_conditional(&parts.headers),
-            now: self.clock.instant(),
+            wishes: Wishes::of(&caller.parts().headers),
+            conditional: precondition::is_conditional(&caller.parts().headers),
         })
     }
 

@@ -37,7 +37,8 @@ impl Read {
         (route, params): (&CacheRoute, &Params),
         beside: &[GroupIndex],
     ) -> ReadPlan {
-        let examined = self.examine(parts, peer, &Body::empty(), (route, params), beside);
+        let caller = self.identity.caller(parts, peer, self.clock.now());
+        let examined = self.examine(&caller, &Body::empty(), (route, params), beside);
         let (bypass, reader) = match examined {
             Ok(ask) => (None, ask.reader),
             Err((why, reader)) => (Some(why), *reader),
@@ -45,7 +46,6 @@ impl Read {
         let Reader {
             groups, is_shared, ..
         } = reader;
-        let caller = self.identity.caller(parts, peer, self.clock.now());
         let user = self.user_read_about(&caller, params);
         let tags = name_tags(&caller, (route, params), user.as_ref());
         let name = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();

@@ -2,7 +2,7 @@
 //! application.
 
 use super::Read;
-use super::answer;
+use super::answer::{self, Head};
 use super::ask::{Ask, Bypass, Reader};
 use super::fetch_plan::FetchPlan;
 use super::forwarded_fields::ForwardedFields;
@@ -42,17 +42,18 @@ impl Read {
     /// The answer, if it is there and nothing of its reader is pending on its tags.
     pub(super) fn answer_at_once(
         &self,
-        request: &Request<Body>,
+        head: Head<'_>,
         peer: &Peer,
         ask: &Ask,
     ) -> Option<Response<Body>> {
+        let now = self.clock.instant();
         if self.tags.own_pending(&ask.reader.tags, ask.reader.waiting)
             || self.tags.user_pending(&ask.reader.tags, ask.reader.waiting)
         {
             return None;
         }
-        match self.look_up(request, peer, ask, ask.now) {
-            Look::Hit(entry) => Some(self.answer_hit(request, &entry, ask.now, None)),
+        match self.look_up(head, peer, ask, now) {
+            Look::Hit(entry) => Some(self.answer_hit(head, &entry, now, None)),
             _ => None,
         }
     }
@@ -111,12 +112,14 @@ impl Read {
                 }
             }
             let now = self.clock.instant();
-            let (reason, stored) = match self.look_up(&request, peer, &ask, now) {
-                Look::Hit(entry) => return Ok(self.answer_hit(&request, &entry, now, waited)),
+            let (reason, stored) = match self.look_up((&request).into(), peer, &ask, now) {
+                Look::Hit(entry) => {
+                    return Ok(self.answer_hit((&request).into(), &entry, now, waited));
+                }
                 Look::Stale(entry) => {
                     self.store.counts.stale.fetch_add(1, Ordering::Relaxed);
                     self.revalidate_behind(&request, peer, route, &ask, &entry);
-                    return Ok(self.answer_hit(&request, &entry, now, waited));
+                    return Ok(self.answer_hit((&request).into(), &entry, now, waited));
                 }
                 Look::Ask { reason, stored } => (reason, stored),
             };
@@ -163,11 +166,11 @@ impl Read {
         }
     }
 
-    fn look_up(&self, request: &Request<Body>, peer: &Peer, ask: &Ask, now: Instant) -> Look {
-        let fields = ForwardedFields::new(request.version(), self.upstream.hops());
+    fn look_up(&self, head: Head<'_>, peer: &Peer, ask: &Ask, now: Instant) -> Look {
+        let fields = ForwardedFields::new(head.version, self.upstream.hops());
         let entry = match self
             .store
-            .get(&ask.key, &mut fields.read_values(request.headers(), peer))
+            .get(&ask.key, &mut fields.read_values(head.headers, peer))
         {
             Stored::Nothing => {
                 return Look::Ask {
@@ -191,7 +194,7 @@ impl Read {
         }
         match reuse::decide(&entry.terms, entry.age(now), &ask.wishes) {
             Use::Serve | Use::ServeAndRevalidate
-                if !answer::has_what_is_asked(request.method(), request.headers(), &entry) =>
+                if !answer::has_what_is_asked(head.method, head.headers, &entry) =>
             {
                 Look::Ask {
                     reason: "partial",

@@ -97,10 +97,12 @@ impl Read {
         let (mut get, ()) = Request::new(()).into_parts();
         (get.uri, get.version, get.headers) =
             (parts.uri.clone(), parts.version, parts.headers.clone());
+        let caller = self.identity.caller(&get, peer, self.clock.now());
         let ask = self
-            .examine(&get, peer, &Body::empty(), (route, &params), &[])
+            .examine(&caller, &Body::empty(), (route, &params), &[])
             .ok()
             .filter(|ask| !ask.conditional)?;
+        drop(caller);
         let fields = ForwardedFields::new(parts.version, self.upstream.hops());
         let generations = self.tags.snapshot(&ask.reader.tags);
         let (peer, asked) = (peer.clone(), self.clock.now());

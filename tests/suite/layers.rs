@@ -150,6 +150,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["answer", "forwarded_fields", "scope"],
             &["ask"],
+            &["known"],
             &["explain", "fetch_plan", "relay"],
             &["barrier", "complete"],
             &["store_answer"],

@@ -38,6 +38,7 @@ mod hops;
 mod identities;
 mod ids;
 mod input;
+mod known_reads;
 mod layers;
 mod learn;
 mod learn_live;
