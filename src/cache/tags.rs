@@ -204,18 +204,24 @@ impl Tags {
     /// Whether an event of this principal may be pending on one of them.
     #[must_use]
     pub fn own_pending(&self, tags: &[Tag], of: Waiting) -> bool {
-        self.any(tags, Some(of.principal))
+        self.any(tags, std::iter::once(of.principal))
     }
 
     /// Whether an event of this caller's user, under another principal that names it, may be
     /// pending on one of them.
     #[must_use]
     pub fn user_pending(&self, tags: &[Tag], of: Waiting) -> bool {
-        of.user.is_some() && self.any(tags, of.user.map(NonZeroU64::get))
+        of.user.is_some() && self.any(tags, of.user.map(NonZeroU64::get).into_iter())
     }
 
-    fn any(&self, tags: &[Tag], of: Option<u64>) -> bool {
-        let of = of.into_iter();
+    /// Either of both.
+    #[must_use]
+    pub fn any_pending(&self, tags: &[Tag], of: Waiting) -> bool {
+        let user = of.user.map(NonZeroU64::get);
+        self.any(tags, std::iter::once(of.principal).chain(user))
+    }
+
+    fn any(&self, tags: &[Tag], of: impl Iterator<Item = u64> + Clone) -> bool {
         tags.iter().any(|tag| {
             let hash = self.hash(tag);
             of.clone().any(|of| {

@@ -8,6 +8,7 @@ mod raw;
 mod subject;
 mod tag;
 mod texts;
+mod token_life;
 
 pub use carried::{COUNTED, Carried, Legacy};
 pub use context::{Charge, Context, Said};
@@ -19,9 +20,10 @@ pub use raw::Raw;
 pub use subject::Subject;
 pub use tag::Tag;
 pub use texts::Texts;
+pub use token_life::TokenLife;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// One event, mapped and valid, ready to be kept. Small, since a million of them may be pending:
 /// what only its delivery needs stays packed.
@@ -44,7 +46,7 @@ pub struct Event {
     /// When it was received, wall clock.
     pub received_at: SystemTime,
     /// How long from then its token lives, if it says so.
-    pub token_life: Option<Duration>,
+    pub token_life: Option<TokenLife>,
     /// What it tells the state of, where its group wants to know.
     pub subject: Option<Subject>,
     /// A keyed hash of what it says, without what only this try of it says (ruling 21).

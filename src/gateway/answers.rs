@@ -43,7 +43,7 @@ impl Answers {
 
     fn dress_with(&self, id: Option<HeaderValue>, parts: &Parts, response: &mut Response<Body>) {
         let headers = response.headers_mut();
-        headers.extend(self.identity.cors_headers(parts));
+        headers.extend(self.identity.cors_headers(&parts.headers));
         if let Some(id) = id {
             headers.insert(REQUEST_ID, id);
         }

@@ -24,7 +24,7 @@ use crate::template::{Found, Lookup, Source, Template};
 use cors::CorsHeaders;
 use head::{Heads, Recalled, Said};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -149,10 +149,11 @@ impl Identity {
     }
 
     /// The CORS headers of an answer of ours to this request.
-    pub fn cors_headers(&self, parts: &Parts) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        self.cors
-            .iter()
-            .flat_map(|cors| cors.for_request(&parts.headers))
+    pub fn cors_headers(
+        &self,
+        headers: &HeaderMap,
+    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        self.cors.iter().flat_map(|cors| cors.for_request(headers))
     }
 
     /// The user of a call, as its events have it.

@@ -263,7 +263,7 @@ fn the_cors_echo_is_for_this_request() {
     let shown = |origin: &[(&str, &str)]| {
         let parts = parts(Method::POST, origin);
         identity
-            .cors_headers(&parts)
+            .cors_headers(&parts.headers)
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect::<Vec<_>>()
     };

@@ -172,9 +172,9 @@ impl<T: Ticket, F: Files> Journal<T, F> {
                 // seen to have one.
                 active.mark(event.owner().principal, Instant::now());
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
-                let draft = committer
-                    .shared()
-                    .draft(record::bytes(&record::Record::of(&event, group, more.seen)));
+                let mut body = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+                record::put(&mut body, &record::Record::of(&event, group, more.seen));
+                let draft = committer.shared().draft(body);
                 let (answer, kept) = oneshot::channel();
                 let More {
                     replaces,

@@ -15,7 +15,8 @@
 
 use super::log::frame;
 use crate::event::{
-    Carried, Event, EventId, Fingerprint, Outcome, Principal, Raw, Subject, Succession, UserId,
+    Carried, Event, EventId, Fingerprint, Outcome, Principal, Raw, Subject, Succession, TokenLife,
+    UserId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -170,9 +171,7 @@ impl<'a> Record<'a> {
             has_single: event.has_single,
             priority: event.priority,
             received_ms: crate::clock::millis(event.received_at),
-            token_life_ms: event
-                .token_life
-                .map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
+            token_life_ms: event.token_life.map(TokenLife::as_ms),
             tags: event.tags.iter().map(|tag| tag.0).collect(),
             subject: event.subject.map_or(0, Subject::number),
         }

@@ -112,9 +112,7 @@ impl Read {
         if self.identity.settings().cors.is_none() {
             return;
         }
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.headers = request.clone();
-        for (name, value) in self.identity.cors_headers(&parts) {
+        for (name, value) in self.identity.cors_headers(request) {
             if name == header::VARY {
                 add_origin_to_vary(headers);
             } else {

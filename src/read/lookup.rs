@@ -47,9 +47,7 @@ impl Read {
         ask: &Ask,
     ) -> Option<Response<Body>> {
         let now = self.clock.instant();
-        if self.tags.own_pending(&ask.reader.tags, ask.reader.waiting)
-            || self.tags.user_pending(&ask.reader.tags, ask.reader.waiting)
-        {
+        if self.tags.any_pending(&ask.reader.tags, ask.reader.waiting) {
             return None;
         }
         match self.look_up(head, peer, ask, now) {

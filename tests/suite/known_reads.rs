@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 use tidegate::clock::Clock;
 
 const PAGE: &str = "/progress?userId=u";

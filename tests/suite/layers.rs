@@ -30,7 +30,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "event",
         &[
-            &["ids", "raw", "subject"],
+            &["ids", "raw", "subject", "token_life"],
             &["keys", "texts"],
             &["context", "tag"],
             &["carried"],

@@ -2,7 +2,7 @@
 
 use super::report::EventReport;
 use super::secrets::Secrets;
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Outcome, TokenLife};
 use crate::ingest::Acceptor;
 use crate::ingest::delivery::outcomes::{Delivered, Outcomes};
 use crate::ingest::settings::MissingId;
@@ -44,9 +44,7 @@ impl KeptEvents {
                 event: hide_members(event.json(), secrets),
                 seals_at_once: event.priority,
                 has_key: event.subject.is_some(),
-                token_ms: event
-                    .token_life
-                    .map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
+                token_ms: event.token_life.map(TokenLife::as_ms),
             }
         });
         described.collect()

@@ -44,7 +44,7 @@ pub(super) fn acknowledge(
         .as_ref()
         .filter(|_| duplicate)
         .unwrap_or(&route.ack.body);
-    let mut out = String::with_capacity(256);
+    let mut out = String::with_capacity(512);
     template.write(&scope, &mut out);
     let rendered = route
         .ack

@@ -5,7 +5,9 @@ use super::checks;
 use super::draft::{Member, View};
 use super::mapping::Writer;
 use crate::cache::policy::invalidate::resource;
-use crate::event::{Event, GroupIndex, LaneKey, Legacy, Principal, Raw, Succession, Tag, Texts};
+use crate::event::{
+    Event, GroupIndex, LaneKey, Legacy, Principal, Raw, Succession, Tag, Texts, TokenLife,
+};
 use crate::identity::Identity;
 use crate::ingest::accept::changes::Changes;
 use crate::ingest::accept::contexts::{Contexts, TooMuch};
@@ -303,7 +305,7 @@ impl<'a> Decoder<'a> {
             tags,
             priority,
             received_at,
-            token_life,
+            token_life: token_life.map(TokenLife::new),
             subject,
             content,
         };

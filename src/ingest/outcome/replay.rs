@@ -2,7 +2,7 @@
 
 use super::dead::{DeadLetter, Selection};
 use super::new_credential::NewCredential;
-use crate::event::{Carried, Context, Event, GroupIndex, Principal, Realm, Reason, Tag};
+use crate::event::{Carried, Context, Event, GroupIndex, Principal, Realm, Reason, Tag, TokenLife};
 use crate::identity::keys;
 use crate::ingest::Operations;
 use crate::ingest::accept::shares::{Address, Holder};
@@ -126,7 +126,7 @@ impl Operations {
         if life.is_some_and(|life| life.is_zero()) {
             return Err("the new credential has expired".to_owned());
         }
-        event.token_life = life;
+        event.token_life = life.map(TokenLife::new);
         event.tags = hand_tags(&event.tags, event.owner().principal, &renewed_context);
         event.context = renewed_context;
         event.lane.credential = keys.fingerprint;

@@ -12,6 +12,9 @@ use crate::journal::vault::Draft;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// Room that a group's frames have from the start at most, bytes.
+const MOST_AHEAD: usize = 64 << 10;
+
 /// Where a caller waits: the event's number, or why it was not kept.
 pub type Answer = oneshot::Sender<Result<u64, AppendError>>;
 
@@ -322,7 +325,9 @@ impl<T> Queue<T> {
             self.leading = false;
             return None;
         }
-        let frames = std::mem::take(&mut self.frames);
+        // The next group most often takes as much.
+        let next = Vec::with_capacity(self.frames.len().min(MOST_AHEAD));
+        let frames = std::mem::replace(&mut self.frames, next);
         Some(TakenGroup {
             first: if frames.is_empty() {
                 self.index.next

@@ -2,7 +2,7 @@
 
 use crate::event::{
     Carried, Context, Event, Fingerprint, GroupIndex, Keys, LaneKey, Principal, Subject, Tag,
-    Texts, UserId,
+    Texts, TokenLife, UserId,
 };
 use crate::journal::record::Record;
 use std::collections::HashMap;
@@ -113,7 +113,7 @@ pub(super) fn read_stored(
         tags,
         priority: record.priority,
         received_at: UNIX_EPOCH + Duration::from_millis(record.received_ms),
-        token_life: record.token_life_ms.map(Duration::from_millis),
+        token_life: record.token_life_ms.map(TokenLife::of_ms),
         subject: Subject::from_number(record.subject),
         // Its part of the seen key is in the record.
         content: 0,

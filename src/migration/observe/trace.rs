@@ -3,14 +3,13 @@
 //! that a group's `distinct` names the hash of the value is kept, of those of `flush_on_change` the
 //! number, since it is compared.
 
-use crate::event::{EventId, GroupIndex, LaneKey, Owner, Subject, UserId};
+use crate::event::{EventId, GroupIndex, LaneKey, Owner, Subject, TokenLife, UserId};
 use crate::ingest::Asker;
 use crate::ingest::accept::watch::Observed;
 use crate::ingest::lanes::window::{Entry, Rules};
 use crate::template::Path;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// The places in a group's events that its windows look at.
@@ -45,7 +44,7 @@ pub(super) struct Trace {
     id: EventId,
     lane: LaneKey,
     owner: Owner,
-    token_life: Option<Duration>,
+    token_life: Option<TokenLife>,
     bytes: usize,
     envelope: usize,
     priority: bool,
@@ -156,7 +155,7 @@ impl Entry for Arc<Trace> {
         Some(self.at)
     }
     fn expires(&self) -> Option<Instant> {
-        self.at.checked_add(self.token_life?)
+        self.at.checked_add(self.token_life?.as_duration())
     }
     fn id(&self) -> &str {
         self.id.as_str()

@@ -16,7 +16,8 @@ impl Entry for Kept {
         Some((**self).since())
     }
     fn expires(&self) -> Option<Instant> {
-        (**self).since().checked_add(self.event().token_life?)
+        let life = self.event().token_life?.as_duration();
+        (**self).since().checked_add(life)
     }
     fn id(&self) -> &str {
         self.event().id()

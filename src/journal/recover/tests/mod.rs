@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::event::{
     Carried, Context, Event, EventId, Fingerprint, GroupIndex, Keys, LaneKey, Outcome, Principal,
-    Raw, Reason, Said, Subject, Succession, Tag, Texts, UserId,
+    Raw, Reason, Said, Subject, Succession, Tag, Texts, TokenLife, UserId,
 };
 use crate::journal::commit::leader::lead_if_free;
 use crate::journal::commit::queue::Settle;
@@ -82,7 +82,7 @@ fn event(number: u64, who: u8) -> Event {
         received_at: UNIX_EPOCH + Duration::from_millis(1_000 + number),
         token_life: number
             .is_multiple_of(2)
-            .then_some(Duration::from_secs(number)),
+            .then_some(TokenLife::of_ms(number * 1_000)),
         subject: Subject::from_number(number % 3),
     }
 }
