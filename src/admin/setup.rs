@@ -10,6 +10,7 @@ use crate::migration::learn::Recordings;
 use crate::migration::observe::Observer;
 use crate::migration::shadow::Shadow;
 use crate::migration::{Change, Modes};
+use crate::read::Read;
 use crate::server::OpenConnections;
 use crate::upstream::Exchanges;
 use parking_lot::Mutex;
@@ -94,6 +95,8 @@ pub struct Setup {
     pub config: Option<Arc<Mutex<serde_json::Value>>>,
     /// What is logged, where the log is this process's own.
     pub log: Option<Arc<dyn LogFilter>>,
+    /// What it has stored, and what it remembers of reads.
+    pub(crate) read: Read,
     /// Generations.
     pub tags: Arc<Tags>,
     /// The cache.

@@ -12,7 +12,7 @@ pub(super) const PREFIX: &str = "/users/";
 
 /// `GET`: what is kept. `DELETE`: erases it, and says what it was.
 ///
-/// Stored answers can't be told by their user: all are erased.
+/// Stored answers, and heads that are remembered, can't be told by their user: all are erased.
 pub(super) async fn answer_user(setup: &Setup, asked: &Method, path: &str) -> Response<Body> {
     let name = path.strip_prefix(PREFIX).unwrap_or_default();
     let Ok(name) = percent_decode_str(name).decode_utf8() else {
@@ -38,9 +38,7 @@ pub(super) async fn answer_user(setup: &Setup, asked: &Method, path: &str) -> Re
             let Ok(erased) = forgetting.await else {
                 return text(StatusCode::INTERNAL_SERVER_ERROR, "it ended early\n");
             };
-            setup.store.clear();
-            // Nothing that was asked for before is stored either.
-            setup.tags.move_all();
+            setup.read.forget();
             tracing::info!(
                 pending = erased.pending,
                 dead_letters = erased.dead_letters,

@@ -152,7 +152,7 @@ enum Same {
 impl Remembered {
     /// `None`: it is too large.
     fn of(
-        number: u64,
+        count: &AtomicU64,
         (parts, peer): (&Parts, &Peer),
         said: &Arc<Said>,
         is_free: impl Fn(&HeaderName) -> bool,
@@ -181,7 +181,7 @@ impl Remembered {
         }
         let (whence, said) = (Whence::of(parts, peer), Arc::clone(said));
         Some(Self {
-            number,
+            number: count.fetch_add(1, Ordering::Relaxed),
             whence,
             names,
             ends,
@@ -323,10 +323,15 @@ impl Heads {
         if std::mem::replace(&mut slot.lock().last, place.hash) != place.hash {
             return;
         }
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        if let Some(known) = Remembered::of(number, head, said, is_free) {
+        if let Some(known) = Remembered::of(&self.count, head, said, is_free) {
             slot.lock().known = Some(Arc::new(known));
         }
+    }
+
+    pub(super) fn clear(&self) {
+        self.slots
+            .iter()
+            .for_each(|slot| *slot.lock() = Slot::default());
     }
 }
 

@@ -138,6 +138,10 @@ fn a_head_that_came_twice_is_remembered_and_no_other_taken_for_it() {
         Some(false),
         "another id"
     );
+    let number = |parts: &Parts| identity.caller(parts, &here, now()).head_number();
+    assert!(number(&first).is_some());
+    assert_eq!(number(&first), number(&head(&ada, "1", "7")));
+    assert_eq!(number(&head(&ada, "2", "20")), None, "another id");
     assert_eq!(is_recalled(&head(&eve, "1", "20"), &here), None);
     assert_eq!(
         is_recalled(&first, &peer("10.0.0.8", "a.test")),

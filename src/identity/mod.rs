@@ -141,6 +141,11 @@ impl Identity {
         caller
     }
 
+    /// Forgets the heads that are remembered.
+    pub fn forget_heads(&self) {
+        self.heads.clear();
+    }
+
     /// Another number whenever a caller may have other keys than before: what depends on keys is of
     /// the version that was read before them.
     #[must_use]

@@ -116,7 +116,8 @@ impl Read {
         let caller = self.identity.caller(&parts, peer, self.clock.now());
         let id = ReadId::of(&caller, version, route);
         let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let known = id.and_then(|id| self.known.find(id, target));
+        let now = self.clock.instant();
+        let known = id.and_then(|id| self.known.find(id, target, now));
         let known = known.filter(|ask| self.is_as_known(&caller, &body, ask));
         let examine = || {
             let beside = beside(parts.uri.path());
@@ -126,8 +127,8 @@ impl Read {
             && let Some(response) = self.answer_at_once((&parts).into(), peer, &ask)
         {
             debug_assert!(
-                self.identity.keys_version() != version
-                    || examine().is_ok_and(|examined| examined.is_as(&ask)),
+                examine().is_ok_and(|examined| examined.is_as(&ask))
+                    || self.identity.keys_version() != version,
                 "known: {ask:?}, examined: {:?}",
                 examine()
             );
@@ -150,7 +151,7 @@ impl Read {
         };
         if let Some(response) = self.answer_at_once((&parts).into(), peer, &ask) {
             if let Some(id) = id {
-                self.known.remember(id, target, ask);
+                self.known.remember(id, target, now, ask);
             }
             return Asked::Answered(answer::vary_by_origin(response));
         }
@@ -159,6 +160,15 @@ impl Read {
             let answered = self.look_up_in_turn(request, peer, route, ask).await;
             answered.map(answer::vary_by_origin)
         }))
+    }
+
+    /// Forgets every stored answer, and what is remembered of reads and of heads.
+    pub(crate) fn forget(&self) {
+        self.store.clear();
+        self.known.clear();
+        self.identity.forget_heads();
+        // Nothing that was asked for before is stored either.
+        self.tags.move_all();
     }
 
     /// Whether what a known read asks for is all that there is to know of it: its caller may still be

@@ -1,16 +1,17 @@
 //! Reads that ask the same again and again, which are examined once: `src/read/known.rs`. In a debug
 //! build each is examined all the same, and must have been known for what it is.
 
+use crate::support::calls::bearer;
 use crate::support::upstream::answer;
 use crate::support::{Answer, Sidecar};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Method;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 use tidegate::clock::Clock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const PAGE: &str = "/progress?userId=u";
 /// A head is remembered when it comes again, and a read once it is a hit under such a head.
@@ -62,12 +63,7 @@ async fn a_known_read_is_answered_no_longer_than_its_token_holds() {
     let clock = move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::SeqCst));
     let sidecar = Sidecar::start_at(&[], Clock::from_fn(clock)).await;
     numbered(&sidecar);
-    let part = |claims: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
-    let (head, claims) = (
-        json!({ "alg": "HS256" }),
-        json!({ "sub": "u", "exp": EXPIRES }),
-    );
-    let token = format!("Bearer {}.{}.c2ln", part(head), part(claims));
+    let token = bearer(&json!({ "sub": "u", "exp": EXPIRES }));
     make_known(&sidecar, &token, PAGE).await;
     now.store(EXPIRES, Ordering::SeqCst);
     let expired = sidecar.get(&token, PAGE).await;
@@ -92,22 +88,42 @@ async fn what_differs_from_a_known_read_is_not_taken_for_it() {
         let other = sidecar.get("t", target).await;
         assert!(!is_hit(&other), "{target}: {other:?}");
     }
-    let call = |method, more, body| {
-        let headers = [("authorization", "t"), more];
-        let sidecar = &sidecar;
-        async move { sidecar.call(method, PAGE, &headers, body).await }
-    };
-    let asked_again = call(Method::GET, ("cache-control", "no-cache"), "").await;
-    assert!(!is_hit(&asked_again), "{asked_again:?}");
-    let with_body = call(Method::GET, ("content-type", "text/plain"), "x").await;
-    assert_eq!(
-        with_body.header("cache-status"),
-        "tidegate; fwd=bypass; detail=body"
-    );
-    let head = call(Method::HEAD, ("accept", "*/*"), "").await;
+    let headers = [("authorization", "t")];
+    let head = sidecar.call(Method::HEAD, PAGE, &headers, "").await;
     assert!(is_hit(&head) && head.body.is_empty(), "{head:?}");
+    let headers = [("authorization", "t"), ("cache-control", "no-cache")];
+    let asked_again = sidecar.call(Method::GET, PAGE, &headers, "").await;
+    assert!(!is_hit(&asked_again), "{asked_again:?}");
     let still = make_known(&sidecar, "t", PAGE).await;
     assert_ne!(still.json(), known.json(), "it was asked again meanwhile");
+}
+
+/// One call on a connection of its own; `framing`: what says whether there is a body.
+async fn exchange(sidecar: &Sidecar, framing: &str, body: &str) -> String {
+    let mut client = TcpStream::connect(sidecar.running.address).await.unwrap();
+    let call = format!(
+        "GET {PAGE} HTTP/1.1\r\nhost: app.test\r\nauthorization: t\r\nconnection: close\r\n\
+         {framing}\r\n{body}"
+    );
+    client.write_all(call.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Its head says no more of its caller than one without a body does.
+#[tokio::test]
+async fn a_read_with_a_body_is_not_taken_for_a_known_one() {
+    let sidecar = Sidecar::start(&[]).await;
+    numbered(&sidecar);
+    for _ in 0..UNTIL_KNOWN {
+        exchange(&sidecar, "", "").await;
+    }
+    let hit = exchange(&sidecar, "", "").await;
+    assert!(hit.contains("tidegate; hit"), "{hit}");
+    let chunked = ("transfer-encoding: chunked\r\n", "1\r\nx\r\n0\r\n\r\n");
+    let other = exchange(&sidecar, chunked.0, chunked.1).await;
+    assert!(other.contains("fwd=bypass; detail=body"), "{other}");
 }
 
 /// Of one head and many targets each is answered with its own.
