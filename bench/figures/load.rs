@@ -85,7 +85,7 @@ impl Load {
     /// Sends as fast as the server answers.
     pub fn run(&mut self, until: Until) -> Count {
         let (began, cycle) = (Instant::now(), self.plan.cycle);
-        self.each(async move |_, connection| {
+        self.each(true, async move |_, connection| {
             loop {
                 let ends = match until {
                     Until::Time(time) => began.elapsed() >= time,
@@ -108,7 +108,8 @@ impl Load {
         let calls = (time.as_secs_f64() / interval.as_secs_f64()) as u64;
         let calls = calls.next_multiple_of(cycle);
         let (tell, told) = std::sync::mpsc::channel();
-        let count = self.each(async move |number, connection| {
+        // It leaves its core to the application, which calls may wait for.
+        let count = self.each(false, async move |number, connection| {
             let mut latencies = new_histogram();
             let mut due = began + interval * number / CONNECTIONS as u32;
             for _ in 0..calls {
@@ -132,8 +133,8 @@ impl Load {
         (count, all)
     }
 
-    /// Runs all connections at once.
-    fn each<F>(&mut self, run: F) -> Count
+    /// Runs all connections at once. `awake`: see [`stay_awake`].
+    fn each<F>(&mut self, awake: bool, run: F) -> Count
     where
         F: AsyncFn(u32, &mut Connection),
     {
@@ -149,7 +150,11 @@ impl Load {
             connection.count
         });
         let all = futures_util::future::join_all(all);
-        let counts = self.runtime.block_on(stay_awake(all));
+        let counts = if awake {
+            self.runtime.block_on(stay_awake(all))
+        } else {
+            self.runtime.block_on(all)
+        };
         let mut count = Count {
             took: began.elapsed(),
             ..Count::default()
