@@ -332,7 +332,7 @@ impl Gateway {
                 answers.count(Action::Read);
                 let beside = |path: &str| routes.groups_at(path);
                 let awaited = recording.copy_call(&mut request, peer);
-                let asked = read.get(request, peer, (route, &params), &beside);
+                let asked = read.get(request, peer, (route, &params), beside);
                 let mut response = match asked {
                     Asked::Answered(response) => response,
                     Asked::Waits(waiting) => {

@@ -11,23 +11,21 @@ use super::log::writer::salt_of;
 use super::record::{self, SettledEvent, SettledIds};
 use std::io;
 use std::time::Duration;
-use tokio::time::Instant;
 
-/// Bytes that are looked at in one go; what of them is alive goes in one group.
-const LOOKED_AT_AT_ONCE: usize = 256 << 10;
-/// After each look there is a pause so many times as long, so that calls have most of a processor
-/// that they share with this.
-const PAUSES: u32 = 3;
-/// The longest of these pauses.
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-/// Ids in one frame, which goes in a group of its own.
+/// Bytes of copies that go in one group.
+const COPIED_AT_ONCE: usize = 256 << 10;
+/// Bytes that are looked at in one go, while no caller can append.
+const LOOKED_AT_AT_ONCE: usize = 1 << 20;
+/// Ids in one frame.
 const IDS_AT_ONCE: usize = 4096;
 
 /// Copies what is alive in a segment whose file holds these bytes; afterwards the copies are as
 /// safe as the level promises.
 ///
 /// # Errors
-/// The journal can't be written.
+/// The journal can't be written, or a group was refused since the segment is being reclaimed: another
+/// thread may have taken copies before the fence that was set behind them, and a letter that was
+/// replaced may be there again.
 pub fn copy_alive<F: Files, T: Ticket>(
     shared: &Shared<F, T>,
     bytes: &[u8],
@@ -37,40 +35,29 @@ pub fn copy_alive<F: Files, T: Ticket>(
     let mut ids = Vec::new();
     let now = shared.health.now_ms();
     while frames.peek().is_some() {
-        let began = Instant::now();
-        // Proven before the queue is locked: no caller can append meanwhile.
-        let (mut found, mut looked) = (Vec::new(), 0);
-        while looked < LOOKED_AT_AT_ONCE
+        let (mut copied, mut looked) = (0, 0);
+        let mut queue = shared.queue();
+        while copied < COPIED_AT_ONCE
+            && looked < LOOKED_AT_AT_ONCE
             && let Some(frame) = frames.next()
         {
-            ids.extend(ids_of(&frame));
-            looked += frame.size();
-            found.push(frame);
-        }
-        let mut queue = shared.queue();
-        let mut has_copies = false;
-        for frame in found {
             if queue.is_alive(&frame) {
                 let flags = frame.flags.with(Flags::COPY);
                 push_again(&mut queue, shared.vault(), &Frame { flags, ..frame });
-                has_copies = true;
+                copied += frame.size();
             }
+            ids.extend(ids_of(&frame));
+            looked += frame.size();
         }
         drop(queue);
-        if has_copies {
-            write_waiting(shared)?;
-        }
-        if has_time(shared) {
-            std::thread::sleep((began.elapsed() * PAUSES).min(LONGEST_PAUSE));
-        }
+        write_waiting(shared)?;
     }
-    copy_ids(shared, ids, now)
-}
-
-/// Nobody waits for the room, and the log doesn't grow faster than it is reclaimed.
-fn has_time<F: Files, T: Ticket>(shared: &Shared<F, T>) -> bool {
-    let is_behind = || shared.queue().is_loose(2 * shared.bounds.segment_size);
-    shared.health.takes_events() && !shared.is_closing() && !is_behind()
+    copy_ids(shared, ids, now)?;
+    // All groups from before the last fence have ended.
+    if shared.queue().has_refused {
+        return Err(io::Error::other("a group was refused meanwhile"));
+    }
+    Ok(())
 }
 
 /// Ids that are still to be known, the newest ones if there are too many.
@@ -81,22 +68,19 @@ fn copy_ids<F: Files, T: Ticket>(
 ) -> io::Result<()> {
     let found = ids.len();
     ids.retain(|(_, until)| *until > now);
-    let seen = shared.queue().index.seen;
-    let spare = seen
+    let mut queue = shared.queue();
+    let spare = queue
+        .index
+        .seen
         .saturating_sub(shared.bounds.max_seen)
         .saturating_sub(found - ids.len());
     ids.sort_unstable_by_key(|(_, until)| *until);
     ids.drain(..spare.min(ids.len()));
-    let gone = found - ids.len();
-    {
-        let seen = &mut shared.queue().index.seen;
-        *seen = seen.saturating_sub(gone);
-    }
+    queue.index.seen = queue.index.seen.saturating_sub(found - ids.len());
     for chunk in ids.chunks(IDS_AT_ONCE) {
-        let write = |out: &mut Vec<u8>| record::put(out, &chunk);
-        shared.queue().push(Kind::Seen, Flags::default(), write);
-        write_waiting(shared)?;
+        queue.push(Kind::Seen, Flags::default(), |out| record::put(out, &chunk));
     }
+    drop(queue);
     write_waiting(shared)
 }
 

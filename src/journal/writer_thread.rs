@@ -1,17 +1,16 @@
-//! The journal's thread: it writes what no caller waits for, keeps files ready, looks at the room
-//! that is left, and reclaims segments. What must be synced a thread of its own writes
-//! ([`write_synced`]): no caller waits until a segment is reclaimed.
+//! The journal's thread: it writes what no caller waits for and what must be synced, keeps files
+//! ready, looks at the room that is left, and reclaims segments.
 //!
 //! **Reclaiming** takes the oldest segment only. What is alive in it is copied to the end, under
 //! its number; when the copies are on the disk the file is deleted. So what settles an event always
 //! lies behind all its frames, and outlives them.
 
 use super::commit::leader::lead_if_free;
-use super::commit::shared::{Shared, Work};
+use super::commit::shared::Shared;
 use super::copies::{copy_alive, write_waiting};
 use super::entry::Ticket;
 use super::log::files::{Files, SegmentFile};
-use super::log::writer::{Depth, Full};
+use super::log::writer::Full;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -58,13 +57,9 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     /// Runs until the journal is closed, or no caller is left that could bring it anything.
     pub fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared));
-        let work = match self.shared.bounds.depth {
-            Depth::Process => Work::Both,
-            Depth::Disk => Work::Chores,
-        };
         loop {
-            let until_chores = self.next_chores.saturating_duration_since(Instant::now());
-            self.shared.wait_for_work(work, until_chores);
+            self.shared
+                .wait_for_work(self.next_chores.saturating_duration_since(Instant::now()));
             if self.shared.is_closing() {
                 break;
             }
@@ -72,7 +67,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             if self.shared.take_spare_request() && !is_due {
                 self.look_at_the_disk();
             }
-            if is_due || work == Work::Both && self.shared.health.takes_events() {
+            if is_due || self.shared.health.takes_events() {
                 lead_if_free(&self.shared);
             }
             if is_due {
@@ -251,21 +246,6 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             .filter_map(|answer| answer.send(()).ok())
             .count();
         tracing::debug!(heard, "the journal is closed");
-    }
-}
-
-/// Writes and syncs what waits, until the journal is closed: the whole work of the thread that
-/// callers wait for at `disk`. While writes fail the journal's thread tries them again.
-pub fn write_synced<F: Files, T: Ticket>(shared: &Arc<Shared<F, T>>) {
-    let _guard = PanicGuard(Arc::clone(shared));
-    loop {
-        shared.wait_for_work(Work::Writes, LONGEST_PAUSE);
-        if shared.is_closing() {
-            return;
-        }
-        if shared.health.takes_events() {
-            lead_if_free(shared);
-        }
     }
 }
 

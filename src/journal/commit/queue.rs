@@ -89,6 +89,8 @@ pub struct Queue<T> {
     pub(super) is_ended: bool,
     /// The copies that wait are of a segment that stays if they can't be written.
     pub(super) is_reclaiming: bool,
+    /// A group was refused since a segment is being reclaimed: copies may have gone with it.
+    pub(in crate::journal) has_refused: bool,
     /// The sums go with the next group.
     pub(super) owes_sums: bool,
 }
@@ -126,6 +128,7 @@ impl<T> Queue<T> {
             is_closed: false,
             is_ended: false,
             is_reclaiming: false,
+            has_refused: false,
             owes_sums: false,
         }
     }

@@ -9,6 +9,7 @@ use crate::journal::log::frame::{self, Flags, Kind};
 
 /// Takes a group back whose frames could not be written, with the events that waited for it.
 pub(super) fn take_back_group<T>(queue: &mut Queue<T>, frames: &[u8], waiting: &[Waiting<T>]) {
+    queue.has_refused = true;
     take_back_events(queue, waiting);
     requeue_frames(queue, frames);
 }

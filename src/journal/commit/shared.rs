@@ -33,17 +33,6 @@ pub struct Bounds {
     pub segment_size: u64,
 }
 
-/// What a thread of the journal does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
-    /// Writes what waits.
-    Writes,
-    /// Makes files ahead, and reclaims them.
-    Chores,
-    /// Both.
-    Both,
-}
-
 /// The log of a process, and all that wait for it.
 pub struct Shared<F: Files, T> {
     /// The files.
@@ -121,20 +110,15 @@ impl<F: Files, T: Ticket> Shared<F, T> {
         }
     }
 
-    /// A thread waits until there is something to do for it, `patience` at most.
-    pub fn wait_for_work(&self, work: Work, patience: Duration) {
+    /// The journal's thread waits until there is something to do for it, `patience` at most.
+    pub fn wait_for_work(&self, patience: Duration) {
         let until = Instant::now() + patience;
         let mut queue = self.queue.lock();
         let has_work = |queue: &Queue<T>| {
             // While another thread leads there is nothing to do: it takes what waits, or says so
             // when it ends.
             let waits = !queue.leading && (queue.is_woken || queue.has_waiters());
-            let is_asked = match work {
-                Work::Writes => waits,
-                Work::Chores => queue.wants_spare,
-                Work::Both => waits || queue.wants_spare,
-            };
-            queue.is_closed || is_asked && self.health.takes_events()
+            queue.is_closed || (waits || queue.wants_spare) && self.health.takes_events()
         };
         while !has_work(&queue) {
             let left = until.saturating_duration_since(Instant::now());
@@ -144,7 +128,7 @@ impl<F: Files, T: Ticket> Shared<F, T> {
             self.work.wait_for(&mut queue, left);
         }
         // Settlements wait a little for an event to go with.
-        if work != Work::Chores && queue.is_woken && !queue.is_closed && !queue.has_waiters() {
+        if queue.is_woken && !queue.is_closed && !queue.has_waiters() {
             self.work.wait_for(&mut queue, LINGER);
         }
     }
@@ -161,7 +145,8 @@ impl<F: Files, T: Ticket> Shared<F, T> {
 
     /// A segment is being reclaimed, or isn't any more.
     pub fn set_reclaiming(&self, is_reclaiming: bool) {
-        self.queue.lock().is_reclaiming = is_reclaiming;
+        let mut queue = self.queue.lock();
+        (queue.is_reclaiming, queue.has_refused) = (is_reclaiming, false);
     }
 
     /// From here on no thread writes anything: the directory is about to be free.

@@ -47,10 +47,6 @@ pub struct DiskState {
     pub syncs_fail: bool,
     /// Files can't be deleted.
     pub deletes_fail: bool,
-    /// Deleting a file takes as long as this is set.
-    pub deletes_wait: bool,
-    /// A file is being deleted.
-    pub is_deleting: bool,
     /// Names of files can't be synced.
     pub names_fail: bool,
     /// No file can be made.
@@ -193,12 +189,7 @@ impl Files for SimulatedDisk {
     }
 
     fn delete(&self, number: u64) -> io::Result<()> {
-        self.0.lock().is_deleting = true;
-        while self.0.lock().deletes_wait {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
         let mut disk = self.0.lock();
-        disk.is_deleting = false;
         if disk.deletes_fail {
             return Err(io_failure());
         }

@@ -16,7 +16,7 @@ use crate::journal::log::writer::{Depth, Origin, Writer};
 use crate::journal::settings::{Durability, JournalSettings, LEAST_SEGMENT, Memory};
 use crate::journal::successors::ActiveFamilies;
 use crate::journal::tail::Tails;
-use crate::journal::writer_thread::{WriterThread, write_synced};
+use crate::journal::writer_thread::WriterThread;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -100,18 +100,12 @@ impl<F: Files> Opened<F> {
         committer.restate_refusals(&refusals);
         committer.settle_all(dead);
         committer.drop_letters(&forgotten, true);
-        let synced = (depth == Depth::Disk).then(|| Arc::clone(&shared));
         let thread = WriterThread::new(shared, lock, to_reclaim);
         // ORDER: before the first event, or one would be kept that leaves too little room.
         thread.look_at_the_disk();
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || thread.run())?;
-        if let Some(shared) = synced {
-            std::thread::Builder::new()
-                .name("journal sync".to_owned())
-                .spawn(move || write_synced(&shared))?;
-        }
         let level = Level::Disk(Disk {
             committer,
             groups: groups.to_vec(),

@@ -12,6 +12,7 @@ use crate::journal::commit::leader::lead_if_free;
 use crate::journal::commit::queue::Settle;
 use crate::journal::commit::shared::{Bounds, Shared};
 use crate::journal::commit::{Append, Committer};
+use crate::journal::copies::copy_alive;
 use crate::journal::directory::{FORMAT_FILE, LOG};
 use crate::journal::health::Health;
 use crate::journal::log::files::Files;

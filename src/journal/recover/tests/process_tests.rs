@@ -8,15 +8,6 @@ fn running(
     clock: &Clock,
     max_bytes: u64,
 ) -> (Journal<Note, SimulatedDisk>, Heard) {
-    running_from(look_through(disk), clock, max_bytes)
-}
-
-/// Likewise, of what a start has found.
-fn running_from(
-    opened: Opened<SimulatedDisk>,
-    clock: &Clock,
-    max_bytes: u64,
-) -> (Journal<Note, SimulatedDisk>, Heard) {
     let settings = JournalSettings {
         max_bytes,
         min_free: 100,
@@ -28,7 +19,7 @@ fn running_from(
     };
     let (tails, heard) = tail();
     let place = |_: &Stored| Placement::Tail(0, Note::default());
-    let journal = opened.start(
+    let journal = look_through(disk).start(
         &settings,
         &["progress".into()],
         tails,
@@ -252,37 +243,4 @@ async fn a_journal_that_has_ended_answers_everybody_and_writes_nothing() {
         );
         assert_eq!(disk.list().unwrap(), before);
     }
-}
-
-/// Reclaiming reads a whole segment, looks at it, and deletes a file: an acknowledgement at `disk`
-/// waits for none of that.
-#[tokio::test]
-async fn events_get_to_the_disk_while_a_segment_is_reclaimed() {
-    let (disk, clock) = (SimulatedDisk::default(), Clock::default());
-    let (first, _heard) = running(&disk, &clock, u64::MAX / 2);
-    append_one(&first, 1).await.0.unwrap();
-    first.close().await;
-    disk.0.lock().deletes_wait = true;
-    let mut opened = look_through(&disk);
-    opened.to_reclaim = 1;
-    let (journal, _heard) = running_from(opened, &clock, u64::MAX / 2);
-    let until = Instant::now() + Duration::from_secs(60);
-    while !disk.0.lock().is_deleting {
-        assert!(Instant::now() < until, "nothing is reclaimed");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    for number in 2..5 {
-        let kept = tokio::time::timeout(Duration::from_secs(60), append_one(&journal, number));
-        kept.await.expect("it is acknowledged").0.unwrap();
-    }
-    assert!(disk.0.lock().is_deleting, "all that time");
-    disk.0.lock().deletes_wait = false;
-    journal.close().await;
-    drop(journal);
-    disk.cut_power(|| Fate::Lost);
-    let mut pending = Vec::new();
-    look_through(&disk).each_event(&groups(), |stored| {
-        pending.push(stored.event.id().to_owned())
-    });
-    assert_eq!(pending, ["e1", "e2", "e3", "e4"]);
 }

@@ -419,3 +419,33 @@ fn who_waits_for_the_journal_waits_for_what_was_written_without_a_sync_as_well()
     world.restart(true);
     assert_eq!(world.pending.len(), 1, "the outcome went with the power");
 }
+
+/// Another thread may lead the group that has the copies, and have it refused, before a fence is set
+/// behind them, which then passes.
+#[test]
+fn a_segment_of_which_a_copy_may_have_been_refused_is_not_given_up() {
+    for depth in [Depth::Process, Depth::Disk] {
+        let disk = SimulatedDisk::default();
+        let (first, ..) = start_log(look_through(&disk), depth);
+        let event = event(1, 1);
+        let draft = first.draft(record::bytes(&Record::of(&event, "progress", seen(1))));
+        first.queue().push(Kind::Event, draft.flags, |out| {
+            record::put_keyed(out, 0, &draft.body)
+        });
+        lead_if_free(&first);
+        let opened = look_through(&disk);
+        let oldest = opened.index.segments.front().unwrap().segment;
+        let bytes = disk.read(oldest).unwrap();
+        let (later, ..) = start_log(opened, depth);
+        later.set_reclaiming(true);
+        copy_alive(&later, &bytes, oldest).unwrap();
+        // The same, and what is queued meanwhile is refused.
+        disk.0.lock().writes_fail = Some(0);
+        later.queue().push_sums();
+        lead_if_free(&later);
+        disk.0.lock().clear_faults();
+        copy_alive(&later, &bytes, oldest).unwrap_err();
+        later.set_reclaiming(true);
+        copy_alive(&later, &bytes, oldest).unwrap();
+    }
+}
