@@ -72,11 +72,24 @@ pub fn refuse_others(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Takes the directory for this process, as long as the file is open.
+/// Holds a directory until it is dropped. It is unlocked then and not only closed (flock(2)): a child
+/// that this process is about to start has the open file too, for a moment.
+#[derive(Debug)]
+pub struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(%error, "the journal's directory is free once its lock is closed");
+        }
+    }
+}
+
+/// Takes the directory for this process.
 ///
 /// # Errors
 /// Another process has it.
-pub fn lock(path: &Path) -> Result<File, OpenError> {
+pub fn lock(path: &Path) -> Result<DirectoryLock, OpenError> {
     let file_path = path.join(LOCK_FILE);
     let file = File::options()
         .create(true)
@@ -87,11 +100,11 @@ pub fn lock(path: &Path) -> Result<File, OpenError> {
     try_lock(file, path)
 }
 
-/// Makes sure that no process has the directory, as long as the file is open; writes nothing.
+/// Makes sure that no process has the directory; writes nothing.
 ///
 /// # Errors
 /// Another process has it.
-pub fn lock_as_it_is(path: &Path) -> Result<Option<File>, OpenError> {
+pub fn lock_as_it_is(path: &Path) -> Result<Option<DirectoryLock>, OpenError> {
     match File::open(path.join(LOCK_FILE)) {
         Ok(file) => try_lock(file, path).map(Some),
         // A copy of a directory may lack it.
@@ -100,9 +113,9 @@ pub fn lock_as_it_is(path: &Path) -> Result<Option<File>, OpenError> {
     }
 }
 
-fn try_lock(file: File, path: &Path) -> Result<File, OpenError> {
+fn try_lock(file: File, path: &Path) -> Result<DirectoryLock, OpenError> {
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.display().to_string())),
         Err(std::fs::TryLockError::Error(error)) => Err(io_error_at(&path.join(LOCK_FILE))(error)),
     }

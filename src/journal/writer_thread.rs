@@ -8,10 +8,10 @@
 use super::commit::leader::lead_if_free;
 use super::commit::shared::Shared;
 use super::copies::{copy_alive, write_waiting};
+use super::directory::DirectoryLock;
 use super::entry::Ticket;
 use super::log::files::{Files, SegmentFile};
 use super::log::writer::Full;
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub struct WriterThread<F: Files, T: Ticket> {
     shared: Arc<Shared<F, T>>,
     /// Holds the directory.
-    lock: Option<File>,
+    lock: Option<DirectoryLock>,
     full: Vec<Full<F::File>>,
     /// A file could not be synced, and is not asked again: at `process` nothing counts as synced
     /// any more.
@@ -41,7 +41,7 @@ pub struct WriterThread<F: Files, T: Ticket> {
 impl<F: Files, T: Ticket> WriterThread<F, T> {
     /// `lock` holds the directory as long as it runs. `to_reclaim`: so many of the oldest segments
     /// are reclaimed at once, since they are damaged or what is in them should be sealed otherwise.
-    pub fn new(shared: Arc<Shared<F, T>>, lock: Option<File>, to_reclaim: usize) -> Self {
+    pub fn new(shared: Arc<Shared<F, T>>, lock: Option<DirectoryLock>, to_reclaim: usize) -> Self {
         Self {
             shared,
             lock,

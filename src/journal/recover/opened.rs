@@ -5,6 +5,7 @@ use super::reading::FoundFrame;
 use super::stored::{Names, Stored, StoredLetter, read_stored};
 use crate::event::{Context, Fingerprint, GroupIndex, Principal};
 use crate::journal::commit::index::LogIndex;
+use crate::journal::directory::DirectoryLock;
 use crate::journal::log::files::{Directory, Files};
 use crate::journal::log::replay::Missing;
 use crate::journal::log::writer::{Origin, Sums};
@@ -13,7 +14,6 @@ use crate::journal::refusals::{Refusal, Refusals};
 use crate::journal::successors::Successors;
 use crate::journal::vault::Vault;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use std::time::Duration;
 pub struct Opened<F: Files = Directory> {
     pub(super) files: Arc<F>,
     pub(super) vault: Vault,
-    pub(super) lock: Option<File>,
+    pub(super) lock: Option<DirectoryLock>,
     pub(super) index: LogIndex,
     pub(super) origin: Origin,
     pub(super) pending: BTreeMap<u64, FoundFrame>,
