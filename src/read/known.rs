@@ -112,6 +112,12 @@ mod tests {
     use crate::event::{Fingerprint, Keys};
     use crate::ingest::Asker;
 
+    const ID: ReadId = ReadId {
+        head: 1,
+        keys_version: 2,
+        rule: ReadIndex(3),
+    };
+
     fn ask(uri: &str) -> Ask {
         let keys = Keys::of(Fingerprint([7; 16]));
         let asker = Asker {
@@ -148,48 +154,38 @@ mod tests {
     #[test]
     fn a_read_is_known_for_a_time_by_all_that_it_is_of() {
         let (known, now) = (KnownReads::new(), Instant::now());
-        let id = ReadId {
-            head: 1,
-            keys_version: 2,
-            rule: ReadIndex(3),
-        };
-        known.remember(id, "/a", now, ask("a"));
+        known.remember(ID, "/a", now, ask("a"));
         let is_known = |id, target, at| known.find(id, target, at).is_some();
-        assert!(is_known(id, "/a", now));
-        assert!(is_known(id, "/a", now + FOR - Duration::from_millis(1)));
-        assert!(!is_known(id, "/a", now + FOR));
-        assert!(!is_known(id, "/b", now));
+        assert!(is_known(ID, "/a", now));
+        assert!(is_known(ID, "/a", now + FOR - Duration::from_millis(1)));
+        assert!(!is_known(ID, "/a", now + FOR));
+        assert!(!is_known(ID, "/b", now));
         for other in [
-            ReadId { head: 9, ..id },
+            ReadId { head: 9, ..ID },
             ReadId {
                 keys_version: 9,
-                ..id
+                ..ID
             },
             ReadId {
                 rule: ReadIndex(9),
-                ..id
+                ..ID
             },
         ] {
             assert!(!is_known(other, "/a", now), "{other:?}");
         }
         known.clear();
-        assert!(!is_known(id, "/a", now));
+        assert!(!is_known(ID, "/a", now));
     }
 
     #[test]
     fn a_long_read_is_not_kept() {
         let (known, now) = (KnownReads::new(), Instant::now());
-        let id = ReadId {
-            head: 1,
-            keys_version: 0,
-            rule: ReadIndex(0),
-        };
         let long = "/".repeat(LONGEST);
         for (target, uri, is_kept) in [(&*long, "", true), (&long, "u", false), ("/", &long, false)]
         {
             known.clear();
-            known.remember(id, target, now, ask(uri));
-            assert_eq!(known.find(id, target, now).is_some(), is_kept);
+            known.remember(ID, target, now, ask(uri));
+            assert_eq!(known.find(ID, target, now).is_some(), is_kept);
         }
     }
 }

@@ -45,8 +45,8 @@ impl Read {
         head: Head<'_>,
         peer: &Peer,
         ask: &Ask,
+        now: Instant,
     ) -> Option<Response<Body>> {
-        let now = self.clock.instant();
         if self.tags.any_pending(&ask.reader.tags, ask.reader.waiting) {
             return None;
         }

@@ -124,7 +124,7 @@ impl Read {
             self.examine(&caller, &body, (route, params), &beside)
         };
         if let Some(ask) = known
-            && let Some(response) = self.answer_at_once((&parts).into(), peer, &ask)
+            && let Some(response) = self.answer_at_once((&parts).into(), peer, &ask, now)
         {
             debug_assert!(
                 examine().is_ok_and(|examined| examined.is_as(&ask))
@@ -149,7 +149,7 @@ impl Read {
                 }));
             }
         };
-        if let Some(response) = self.answer_at_once((&parts).into(), peer, &ask) {
+        if let Some(response) = self.answer_at_once((&parts).into(), peer, &ask, now) {
             if let Some(id) = id {
                 self.known.remember(id, target, now, ask);
             }
