@@ -86,8 +86,10 @@ fn events_of_a_hundred_thousand_users_leave_what_is_stored_under_other_tags() {
         );
     }
     // Of 131,072 places those whose last move is the oldest are lost first, so that also in a full
-    // table only what is older than most of the places is asked for anew.
-    assert!(moved[0] == 0 && moved[2] < 100, "{moved:?}");
+    // table only what is older than most of the places is asked for anew. Which tags share a bucket
+    // is another matter in every process: of 16,384 buckets one gets nine of 20,000 tags in every
+    // twelfth of them, and its other tags are lost.
+    assert!(moved[0] < 20 && moved[2] < 100, "{moved:?}");
 }
 
 #[test]
