@@ -3,7 +3,7 @@
 use super::Bench;
 use super::calls::{self, EVENTS_CYCLE};
 use super::contest::{ACKNOWLEDGED, Contestant, alternate, median};
-use super::load::{Plan, Until};
+use super::load::{Order, Pace, Plan, Until};
 use super::process::{start_bare, start_tidegate};
 use super::reference::{self, Head};
 use super::table::{Aim, Row};
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Rounds that find the peak rate.
 const PEAKS: usize = 3;
 /// How long a server is sent half of it in a round; whole cycles make it somewhat longer.
-const PACED: Duration = Duration::from_secs(4);
+const PACED: Duration = Duration::from_secs(6);
 
 fn enter_bare(bench: &Bench<'_>, head: Head) -> Contestant {
     let (process, address) = start_bare();
@@ -109,15 +109,31 @@ pub fn measure_latency(bench: &Bench<'_>) -> Vec<Row> {
         count.calls as f64 / count.took.as_secs_f64()
     });
     let rate = median(peaks.skip(1).collect()) / 2.0;
-    let measure = |one: &mut Contestant| one.measure_p99(rate, PACED);
-    let [of_bare, of_disk] = alternate([&mut bare, &mut disk], measure);
-    let name = format!("p99 at {rate:.0} calls/s, half of the peak, `disk` / bare hyper");
-    let ratio = of_disk.ratio_to(&of_bare);
-    vec![Row::compared(
-        &name,
-        [&of_disk, &of_bare],
-        ratio,
-        Aim::AtMost(3.0),
-        disk.fault(),
-    )]
+    let mut of_orders = |order| {
+        let pace = Pace {
+            rate,
+            time: PACED,
+            order,
+        };
+        alternate([&mut bare, &mut disk], |one: &mut Contestant| {
+            one.measure_p99(pace)
+        })
+    };
+    let (spread, in_step) = (of_orders(Order::Spread), of_orders(Order::InStep));
+    let half = format!("p99 at {rate:.0} calls/s, half of the peak, `disk` / bare hyper");
+    [
+        (half.as_str(), spread),
+        ("the same, all batches due at once", in_step),
+    ]
+    .map(|(name, [of_bare, of_disk])| {
+        let ratio = of_disk.ratio_to(&of_bare);
+        Row::compared(
+            name,
+            [&of_disk, &of_bare],
+            ratio,
+            Aim::AtMost(3.0),
+            disk.fault(),
+        )
+    })
+    .into()
 }

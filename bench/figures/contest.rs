@@ -2,7 +2,7 @@
 //! of them.
 
 use super::application::Application;
-use super::load::{Count, Load, Plan, Until};
+use super::load::{Count, Load, Pace, Plan, Until};
 use super::process::Process;
 use std::time::Duration;
 
@@ -62,10 +62,10 @@ impl Contestant {
         (self.process.processor_time_but(threads) - before) as f64 / count.calls as f64
     }
 
-    /// Microseconds within which 99 of 100 calls are answered at so many a second.
-    pub fn measure_p99(&mut self, rate: f64, time: Duration) -> f64 {
+    /// Microseconds within which 99 of 100 calls are answered.
+    pub fn measure_p99(&mut self, pace: Pace) -> f64 {
         let taken = self.application.taken();
-        let (count, latencies) = self.load.pace(rate, time);
+        let (count, latencies) = self.load.pace(pace);
         self.await_delivery(taken, count);
         self.counts.calls += count.calls;
         self.counts.marked += count.marked;

@@ -28,6 +28,26 @@ pub enum Until {
     Calls(u64),
 }
 
+/// A load that doesn't wait for the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Calls a second.
+    pub rate: f64,
+    /// About how long.
+    pub time: Duration,
+    pub order: Order,
+}
+
+/// When the connections' cycles begin.
+#[derive(Debug, Clone, Copy)]
+pub enum Order {
+    /// All at once: where the users of a cycle send in turn, all batches are full in the same part
+    /// of it.
+    InStep,
+    /// One after the other in the time of a cycle: about as many batches are full at any time.
+    Spread,
+}
+
 /// What was answered, with 200 each.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Count {
@@ -99,19 +119,25 @@ impl Load {
         })
     }
 
-    /// Sends so many calls a second for about this time, whether or not the server keeps up;
-    /// microseconds of each. A call that had to wait for the one before it counts from the moment
-    /// when it was due.
-    pub fn pace(&mut self, rate: f64, time: Duration) -> (Count, Histogram<u64>) {
+    /// Sends at a fixed rate, whether or not the server keeps up; microseconds of each call. A call
+    /// that had to wait for the one before it counts from the moment when it was due.
+    pub fn pace(&mut self, pace: Pace) -> (Count, Histogram<u64>) {
         let (began, cycle) = (Instant::now(), self.plan.cycle);
-        let interval = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
-        let calls = (time.as_secs_f64() / interval.as_secs_f64()) as u64;
+        let interval = Duration::from_secs_f64(CONNECTIONS as f64 / pace.rate);
+        let one_cycle = interval * u32::try_from(cycle).expect("a short cycle");
+        let apart = match pace.order {
+            Order::InStep => interval / CONNECTIONS as u32,
+            Order::Spread => one_cycle / CONNECTIONS as u32,
+        };
+        // While all connections send.
+        let counted = began + apart * CONNECTIONS as u32..began + pace.time;
+        let calls = (pace.time.as_secs_f64() / interval.as_secs_f64()) as u64;
         let calls = calls.next_multiple_of(cycle);
         let (tell, told) = std::sync::mpsc::channel();
         // It leaves its core to the application, which calls may wait for.
         let count = self.each(false, async move |number, connection| {
             let mut latencies = new_histogram();
-            let mut due = began + interval * number / CONNECTIONS as u32;
+            let mut due = began + apart * number;
             for _ in 0..calls {
                 // A timer that comes late isn't the server's fault, a connection that isn't free
                 // is.
@@ -121,8 +147,10 @@ impl Load {
                     from = Instant::now();
                 }
                 connection.exchange().await;
-                let took = from.elapsed().as_micros();
-                latencies.saturating_record(u64::try_from(took).unwrap_or(u64::MAX));
+                if counted.contains(&due) {
+                    let took = from.elapsed().as_micros();
+                    latencies.saturating_record(u64::try_from(took).unwrap_or(u64::MAX));
+                }
                 due += interval;
             }
             tell.send(latencies).expect("it is read");

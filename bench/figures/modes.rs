@@ -5,7 +5,7 @@ use super::Bench;
 use super::application::Application;
 use super::calls;
 use super::contest::{Contestant, alternate, median};
-use super::load::{Plan, Until};
+use super::load::{Order, Pace, Plan, Until};
 use super::process::start_tidegate;
 use super::reference::{self, Head};
 use super::table::{Aim, Row};
@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// How long a server is sent its rate in a round.
-const PACED: Duration = Duration::from_secs(3);
+const PACED: Duration = Duration::from_secs(5);
 /// Threads that no call waits for.
 const BESIDE: [&str; 2] = ["observer", "shadow"];
 /// How long the slow target thinks: a hundred times what the application takes, and more.
@@ -135,7 +135,12 @@ pub fn measure_modes(bench: &Bench<'_>) -> Vec<Row> {
             Aim::AtMost(1.1),
             None,
         ));
-        let measure = |one: &mut Contestant| one.measure_p99(rate, PACED);
+        let pace = Pace {
+            rate,
+            time: PACED,
+            order: Order::Spread,
+        };
+        let measure = |one: &mut Contestant| one.measure_p99(pace);
         let [of_off, of_one] = alternate([&mut off, one], measure);
         rows.push(Row::compared(
             &format!("p99 beside it at {rate:.0} calls/s / `off`"),
