@@ -18,17 +18,19 @@
 //! ```
 
 mod commit;
-mod copies;
 pub mod directory;
 mod entry;
 mod error;
+mod fill;
 pub(crate) mod health;
 mod log;
+mod reclaim;
 pub(crate) mod record;
 pub mod recover;
 pub(crate) mod refusals;
 pub mod settings;
 mod successors;
+mod syncs;
 pub(crate) mod tail;
 mod vault;
 mod writer_thread;

@@ -1,17 +1,15 @@
 //! The journal's thread: it writes what no caller waits for and what must be synced, keeps files
 //! ready, looks at the room that is left, and reclaims segments.
-//!
-//! **Reclaiming** takes the oldest segment only. What is alive in it is copied to the end, under
-//! its number; when the copies are on the disk the file is deleted. So what settles an event always
-//! lies behind all its frames, and outlives them.
 
-use super::commit::leader::lead_if_free;
+use super::commit::leader::{lead_if_free, write_waiting};
 use super::commit::shared::Shared;
-use super::copies::{copy_alive, write_waiting};
 use super::directory::DirectoryLock;
 use super::entry::Ticket;
-use super::log::files::{Files, SegmentFile};
-use super::log::writer::Full;
+use super::fill::Fill;
+use super::log::files::Files;
+use super::log::writer::Depth;
+use super::reclaim::Reclaim;
+use super::syncs::Syncs;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +20,30 @@ const CHORES: Duration = Duration::from_millis(200);
 /// Longest pause between two attempts to write after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Longest pause between two attempts to reclaim a segment.
+const LONGEST_RECLAIM_PAUSE: Duration = Duration::from_hours(1);
+/// After steps that reclaim or fill, a pause of so many times what they took.
+const PAUSE_PER_STEP: u32 = 8;
+/// That pause is no longer.
+const LONGEST_STEP_PAUSE: Duration = Duration::from_secs(1);
+
 /// The thread's own state.
 pub struct WriterThread<F: Files, T: Ticket> {
     shared: Arc<Shared<F, T>>,
     /// Holds the directory.
     lock: Option<DirectoryLock>,
-    full: Vec<Full<F::File>>,
-    /// A file could not be synced, and is not asked again: at `process` nothing counts as synced
-    /// any more.
-    is_behind: bool,
+    syncs: Syncs<F>,
+    reclaim: Option<Reclaim<F>>,
+    /// What was reserved is filled, too.
+    pub(super) fills: bool,
+    fill: Option<Fill<F::File>>,
+    next_fill: Instant,
     /// So many of the oldest segments are reclaimed at once.
     to_reclaim: usize,
     next_chores: Instant,
     next_reclaim: Instant,
+    /// After a segment that can't be reclaimed.
+    reclaim_pause: Duration,
     pause: Duration,
 }
 
@@ -45,11 +54,15 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         Self {
             shared,
             lock,
-            full: Vec::new(),
-            is_behind: false,
+            syncs: Syncs::new(),
+            reclaim: None,
+            fills: false,
+            fill: None,
+            next_fill: Instant::now(),
             to_reclaim,
             next_chores: Instant::now(),
             next_reclaim: Instant::now(),
+            reclaim_pause: LONGEST_PAUSE,
             pause: CHORES,
         }
     }
@@ -57,9 +70,16 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     /// Runs until the journal is closed, or no caller is left that could bring it anything.
     pub fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared));
+        // The files that a start makes are used as they are: it takes no longer than it must.
+        self.fills = self.shared.bounds.depth == Depth::Disk;
         loop {
+            let steps = [
+                self.reclaim.is_some().then_some(self.next_reclaim),
+                self.fill.is_some().then_some(self.next_fill),
+            ];
+            let next = steps.into_iter().flatten().fold(self.next_chores, Ord::min);
             self.shared
-                .wait_for_work(self.next_chores.saturating_duration_since(Instant::now()));
+                .wait_for_work(next.saturating_duration_since(Instant::now()));
             if self.shared.is_closing() {
                 break;
             }
@@ -73,6 +93,12 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             if is_due {
                 self.do_chores();
             }
+            if self.reclaim.is_some() && Instant::now() >= self.next_reclaim {
+                self.reclaim_some();
+            }
+            if Instant::now() >= self.next_fill {
+                self.go_on_filling();
+            }
         }
         self.end();
     }
@@ -80,50 +106,85 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     /// What has to be done now and then.
     pub(super) fn do_chores(&mut self) {
         self.look_at_the_disk();
-        self.sync_full_files();
+        self.syncs.sync_full_files(&self.shared);
         let fails = self.shared.health.failure().is_some();
         self.pause = if fails {
             (self.pause * 2).min(LONGEST_PAUSE)
         } else {
             CHORES
         };
-        // One after the other, as long as there is one to reclaim and that goes well.
-        let reclaimed = !fails && self.reclaim_if_loose();
-        self.next_chores = Instant::now()
-            + if reclaimed {
-                Duration::ZERO
-            } else {
-                self.pause
-            };
+        self.next_chores = Instant::now() + self.pause;
+        if !fails && self.reclaim.is_none() && Instant::now() >= self.next_reclaim {
+            self.begin_reclaiming();
+        }
     }
 
-    /// Whether a segment was reclaimed.
-    fn reclaim_if_loose(&mut self) -> bool {
-        let is_loose = self.to_reclaim > 0
-            || self
-                .shared
-                .queue()
-                .is_loose(self.shared.bounds.segment_size);
-        if !is_loose || Instant::now() < self.next_reclaim {
-            return false;
+    fn begin_reclaiming(&mut self) {
+        if self.to_reclaim > 0 || self.count_loose() > 0 {
+            let begun = Reclaim::begin(&self.shared, &self.syncs);
+            self.reclaim = self.note_failure(begun).flatten();
         }
-        // ORDER: what a start has to write again is written before anything counts as a copy that
-        // can be made anew.
-        let result = write_waiting(&self.shared).and_then(|()| {
-            self.shared.set_reclaiming(true);
-            let result = self.reclaim();
-            self.shared.set_reclaiming(false);
-            result
-        });
-        if let Err(error) = &result {
-            tracing::warn!(%error, "a segment of the journal can't be reclaimed now");
-            self.next_reclaim = Instant::now() + LONGEST_PAUSE;
+    }
+
+    /// Steps of what was begun, the more at once, and the shorter the pause after them, the more
+    /// there is to reclaim: calls have the processor and the disk, too, but must not outrun it.
+    fn reclaim_some(&mut self) {
+        let loose = self.count_loose().min(8);
+        let began = Instant::now();
+        for _ in 0..1 << loose {
+            self.go_on_reclaiming();
         }
-        result.is_ok()
+        let pause = (began.elapsed() * PAUSE_PER_STEP / (1 << loose)).min(LONGEST_STEP_PAUSE);
+        // One that failed has its own.
+        self.next_reclaim = self.next_reclaim.max(Instant::now() + pause);
+        if self.reclaim.is_none() {
+            // One after the other, as long as there is one to reclaim.
+            self.next_chores = self.next_chores.min(self.next_reclaim);
+        }
+    }
+
+    /// A step of what was begun.
+    pub(super) fn go_on_reclaiming(&mut self) {
+        let Some(mut reclaim) = self.reclaim.take() else {
+            return;
+        };
+        let more = reclaim.step(&self.shared, &mut self.syncs);
+        match self.note_failure(more) {
+            Some(true) => self.reclaim = Some(reclaim),
+            Some(false) => {
+                self.to_reclaim = self.to_reclaim.saturating_sub(1);
+                self.reclaim_pause = LONGEST_PAUSE;
+            }
+            None => {}
+        }
+    }
+
+    fn count_loose(&self) -> u64 {
+        let segment_size = self.shared.bounds.segment_size;
+        self.shared.queue().count_loose(segment_size)
+    }
+
+    /// What was begun is given up if it failed, and tried again later.
+    fn note_failure<R>(&mut self, result: io::Result<R>) -> Option<R> {
+        result
+            .inspect_err(|error| {
+                tracing::warn!(%error, "a segment of the journal can't be reclaimed now");
+                self.shared.set_reclaiming(false);
+                self.next_reclaim = Instant::now() + self.reclaim_pause;
+                // Each attempt may leave copies behind.
+                self.reclaim_pause = (self.reclaim_pause * 2).min(LONGEST_RECLAIM_PAUSE);
+            })
+            .ok()
+    }
+
+    /// Whether a segment is being reclaimed.
+    #[cfg(test)]
+    pub(super) const fn is_reclaiming(&self) -> bool {
+        self.reclaim.is_some()
     }
 
     /// Files are made ahead of their use, where no caller waits for it.
-    pub(super) fn look_at_the_disk(&self) {
+    pub(super) fn look_at_the_disk(&mut self) {
         let made = self.make_spares();
         let low = match self.shared.files.free() {
             Ok(free) => free < self.shared.bounds.min_free,
@@ -137,101 +198,63 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         );
     }
 
-    fn make_spares(&self) -> io::Result<()> {
-        loop {
+    fn make_spares(&mut self) -> io::Result<()> {
+        while self.fill.is_none() {
             let Some((segment, size)) = self.shared.writer().want_spare() else {
-                return Ok(());
+                break;
             };
             let file = self.shared.files.create(segment, size)?;
             // ORDER: its name is on the disk before anything may be written to it.
             let named = self.shared.files.sync_directory();
-            let is_used = named.is_ok() && self.shared.writer().offer_spare(segment, size, file);
-            if !is_used {
-                self.shared.files.delete(segment)?;
-            }
-            named?;
-        }
-    }
-
-    /// Files that are full are synced once, so that damage in them can be told from what the power
-    /// took.
-    fn sync_full_files(&mut self) {
-        self.full.append(&mut self.shared.writer().take_full());
-        for Full { file, last } in std::mem::take(&mut self.full) {
-            match file.sync() {
-                Ok(()) if !self.is_behind => self.shared.writer().set_synced(last),
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "a full segment of the journal can't be synced");
-                    // Nothing after it may count as synced.
-                    self.is_behind = true;
+            if named.is_ok() && self.fills {
+                self.fill = Some(Fill::new(segment, size, file));
+            } else {
+                let is_used = named.is_ok() && self.offer_spare(segment, size, file);
+                if !is_used {
+                    self.shared.files.delete(segment)?;
                 }
-            }
-        }
-    }
-
-    /// The oldest segment goes, and what is alive in it stays.
-    fn reclaim(&mut self) -> io::Result<()> {
-        let (oldest, next) = {
-            let queue = self.shared.queue();
-            let mut segments = queue.index.segments.iter();
-            let Some(oldest) = segments.next() else {
-                return Ok(());
-            };
-            let next = segments.next().map_or(queue.index.next, |next| next.first);
-            (*oldest, next)
-        };
-        let bytes = match self.shared.files.read(oldest.segment) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        // The next number outlives all segments: there is always one, even if nothing is alive.
-        self.shared.queue().push_sums();
-        copy_alive(&self.shared, &bytes, oldest.segment)?;
-        // ORDER: the copies are on the disk before what they are copies of goes.
-        self.sync_written()?;
-        // ORDER: it is gone for good before the next one may go, which may hold what settles the
-        // events of this one.
-        self.shared
-            .files
-            .delete(oldest.segment)
-            .or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
-        self.shared.files.sync_directory()?;
-        let mut queue = self.shared.queue();
-        queue.index.segments.pop_front();
-        queue.index.events.begin_at(next);
-        self.to_reclaim = self.to_reclaim.saturating_sub(1);
-        Ok(())
-    }
-
-    /// Everything that was written survives a power cut.
-    fn sync_written(&mut self) -> io::Result<()> {
-        let current = {
-            let mut writer = self.shared.writer();
-            self.full.append(&mut writer.take_full());
-            writer.current()
-        };
-        for Full { file, .. } in std::mem::take(&mut self.full) {
-            file.sync().inspect_err(|_| self.is_behind = true)?;
-        }
-        if let Some(Full { file, last }) = current {
-            // What it holds after that is unknown.
-            file.sync()
-                .inspect_err(|_| self.shared.writer().give_up())?;
-            if !self.is_behind {
-                self.shared.writer().set_synced(last);
+                named?;
             }
         }
         Ok(())
+    }
+
+    /// A step of the file that is being filled, if one is.
+    pub(super) fn go_on_filling(&mut self) {
+        let Some(mut fill) = self.fill.take() else {
+            return;
+        };
+        let began = Instant::now();
+        let more = fill.step();
+        let pause = (began.elapsed() * PAUSE_PER_STEP).min(LONGEST_STEP_PAUSE);
+        self.next_fill = Instant::now() + pause;
+        if matches!(more, Ok(true)) {
+            self.fill = Some(fill);
+            return;
+        }
+        let Fill {
+            segment,
+            size,
+            file,
+            ..
+        } = fill;
+        if let Err(error) = &more {
+            tracing::warn!(%error, "a file for the journal can't be made ready");
+        }
+        let is_used = more.is_ok() && self.offer_spare(segment, size, file);
+        if !is_used && let Err(error) = self.shared.files.delete(segment) {
+            tracing::debug!(%error, "a file that was made ahead can't be deleted");
+        }
+    }
+
+    fn offer_spare(&self, segment: u64, size: u64, file: F::File) -> bool {
+        self.shared.writer().offer_spare(segment, size, file)
     }
 
     /// The last group, to the disk at every level, and then the directory is free.
     fn end(mut self) {
-        let written = write_waiting(&self.shared).and_then(|()| self.sync_written());
+        let written =
+            write_waiting(&self.shared).and_then(|()| self.syncs.sync_written(&self.shared));
         // ORDER: no thread writes once another process may.
         self.shared.set_ended();
         self.shared.writer().finish();

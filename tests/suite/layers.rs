@@ -54,7 +54,8 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["record", "health", "tail"],
             &["vault", "refusals"],
             &["error", "commit"],
-            &["directory", "copies"],
+            &["directory", "fill", "syncs"],
+            &["reclaim"],
             &["writer_thread"],
             &["recover"],
         ],
@@ -64,7 +65,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
         &[
             &["files", "frame", "live"],
             &["segment", "simulated_disk", "spares"],
-            &["writer"],
+            &["pieces", "writer"],
             &["replay"],
         ],
     ),

@@ -123,6 +123,11 @@ impl LogIndex {
         }
     }
 
+    /// So many ids are forgotten.
+    pub const fn forget_seen(&mut self, count: usize) {
+        self.seen = self.seen.saturating_sub(count);
+    }
+
     /// The newest successor of a session.
     pub fn insert_succession(&mut self, bearer: Principal, number: u64) {
         if self.successions.insert(bearer, number).is_none() {

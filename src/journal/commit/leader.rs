@@ -7,6 +7,8 @@ use crate::journal::entry::{AppendError, Ticket};
 use crate::journal::log::files::Files;
 use crate::journal::log::writer::{Begun, Depth, Group, WriteError};
 use parking_lot::MutexGuard;
+use std::io;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -47,6 +49,25 @@ pub fn lead_if_free<F: Files, T: Ticket>(shared: &Shared<F, T>) {
 /// The receiver hears when everything that waits is as safe as the level promises.
 pub fn fence<F: Files, T: Ticket>(shared: &Shared<F, T>) -> oneshot::Receiver<bool> {
     add_fence(shared, shared.queue())
+}
+
+/// Waits until everything that is queued is as safe as the level promises.
+///
+/// # Errors
+/// The journal can't be written.
+pub fn write_waiting<F: Files, T: Ticket>(shared: &Shared<F, T>) -> io::Result<()> {
+    let mut passed = fence(shared);
+    loop {
+        lead_if_free(shared);
+        match passed.try_recv() {
+            Ok(true) => return Ok(()),
+            // Another thread leads, and will have written it soon.
+            Err(oneshot::error::TryRecvError::Empty) => {
+                std::thread::sleep(Duration::from_micros(100))
+            }
+            Ok(false) | Err(_) => return Err(io::Error::other("the journal can't be written")),
+        }
+    }
 }
 
 /// As [`fence`], in the same step as what was queued under this lock.
@@ -211,9 +232,8 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
             .health
             .set_failure("a panic while the journal was written");
         if let Some(taken) = self.taken.take() {
-            let error = WriteError::Unknown(std::io::Error::other(
-                "a panic while the journal was written",
-            ));
+            let error =
+                WriteError::Unknown(io::Error::other("a panic while the journal was written"));
             self.refuse_group(taken, &error);
         }
     }

@@ -321,7 +321,9 @@ impl<T> Queue<T> {
                 record::put(out, &missing)
             });
         }
-        if repeated || std::mem::take(&mut self.owes_sums) {
+        // After a failure only what is written tells that the disk is well again.
+        let is_probe = health.failure().is_some() && self.frames.is_empty();
+        if std::mem::take(&mut self.owes_sums) || repeated || is_probe {
             self.push_sums();
         }
         if self.frames.is_empty() && self.fences.is_empty() {
@@ -344,6 +346,11 @@ impl<T> Queue<T> {
             waiting: std::mem::take(&mut self.waiting),
             fences: std::mem::take(&mut self.fences),
         })
+    }
+
+    /// Bytes that wait.
+    pub const fn waiting_bytes(&self) -> usize {
+        self.frames.len()
     }
 
     pub(super) fn has_waiters(&self) -> bool {
@@ -380,10 +387,15 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether the oldest segment should go: dead frames take more room than those that are alive,
-    /// and some to spare.
-    pub fn is_loose(&self, segment_size: u64) -> bool {
+    /// How many of the oldest segments should go: dead frames take more room than those that are
+    /// alive, and some to spare.
+    pub fn count_loose(&self, segment_size: u64) -> u64 {
         let taken: u64 = self.index.segments.iter().map(|segment| segment.size).sum();
-        self.index.segments.len() > 1 && taken > 2 * self.index.alive() + 3 * segment_size
+        let loose = taken.saturating_sub(2 * self.index.alive() + 3 * segment_size);
+        if self.index.segments.len() > 1 {
+            loose.div_ceil(segment_size)
+        } else {
+            0
+        }
     }
 }

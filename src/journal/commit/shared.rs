@@ -151,12 +151,16 @@ impl<F: Files, T: Ticket> Shared<F, T> {
 
     /// From here on no thread writes anything: the directory is about to be free.
     pub fn set_ended(&self) {
+        self.end().fences.clear();
+    }
+
+    /// Ends the log when no thread leads any more.
+    fn end(&self) -> MutexGuard<'_, Queue<T>> {
         loop {
             let mut queue = self.queue.lock();
             if !queue.leading {
                 queue.is_ended = true;
-                queue.fences.clear();
-                return;
+                return queue;
             }
             drop(queue);
             // Another thread leads, and ends soon.
@@ -171,9 +175,10 @@ impl<F: Files, T: Ticket> Shared<F, T> {
 
     /// The journal's thread is gone: nothing is written any more, and what waits is not kept.
     pub fn end_after_panic(&self) {
+        self.queue.lock().is_closed = true;
+        // ORDER: no thread writes once the directory is free, nor finds the journal well again.
+        let mut queue = self.end();
         self.health.set_failure("the journal's thread panicked");
-        let mut queue = self.queue.lock();
-        (queue.is_closed, queue.is_ended) = (true, true);
         let (waiting, fences) = (
             std::mem::take(&mut queue.waiting),
             std::mem::take(&mut queue.fences),

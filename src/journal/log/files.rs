@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The log's files, by the numbers of their segments.
@@ -22,10 +23,10 @@ pub trait Files: Send + Sync + 'static {
     /// There is no room, or the file system refuses; then there is no such file.
     fn create(&self, number: u64, size: u64) -> io::Result<Self::File>;
 
-    /// Opens one that was made and never written; with it, how many bytes it has room for.
+    /// Opens one that is there; with it, how many bytes it has room for.
     ///
     /// # Errors
-    /// The file system refuses.
+    /// It isn't there, or the file system refuses.
     fn reopen(&self, number: u64) -> io::Result<(Self::File, u64)>;
 
     /// All bytes of one.
@@ -67,6 +68,12 @@ pub trait SegmentFile: Send + Sync + 'static {
     /// What the file holds there is unknown.
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// Reads from a place on; how many bytes, fewer than there is room for only where it ends.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize>;
+
     /// Everything written survives a power cut.
     ///
     /// # Errors
@@ -79,6 +86,13 @@ pub trait SegmentFile: Send + Sync + 'static {
     /// # Errors
     /// The file system refuses.
     fn cut(&self, length: u64) -> io::Result<()>;
+
+    /// As [`cut`](Self::cut), of a file that was deleted.
+    ///
+    /// # Errors
+    /// It has another name, under which it is to stay as it is: that in the quarantine of what was
+    /// damaged, or an operator's. Or the file system refuses.
+    fn give_back(&self, length: u64) -> io::Result<()>;
 }
 
 /// Files of a directory.
@@ -120,7 +134,11 @@ impl Files for Directory {
 
     fn create(&self, number: u64, size: u64) -> io::Result<File> {
         let path = self.path_of(number);
-        let file = File::options().create_new(true).write(true).open(&path)?;
+        let file = File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&path)?;
         let reserve = || rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size);
         match rustix::io::retry_on_intr(reserve) {
             // A file system that can't reserve room says so when it is written.
@@ -133,7 +151,10 @@ impl Files for Directory {
     }
 
     fn reopen(&self, number: u64) -> io::Result<(File, u64)> {
-        let file = File::options().write(true).open(self.path_of(number))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(self.path_of(number))?;
         let size = file.metadata()?.len();
         Ok((file, size))
     }
@@ -165,11 +186,56 @@ impl SegmentFile for File {
         std::os::unix::fs::FileExt::write_all_at(self, bytes, at)
     }
 
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut found = 0;
+        while let Some(left) = into.get_mut(found..).filter(|left| !left.is_empty()) {
+            match std::os::unix::fs::FileExt::read_at(self, left, at + found as u64) {
+                Ok(0) => break,
+                Ok(more) => found += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
+    }
+
+    fn give_back(&self, length: u64) -> io::Result<()> {
+        if self.metadata()?.nlink() > 0 {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.set_len(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_without_another_name_gives_its_room_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Directory::new(directory.path().to_owned());
+        let kept = directory.path().join("kept");
+        for number in [1, 2] {
+            let file = files.create(number, 100).unwrap();
+            file.write_at(0, b"what was acknowledged").unwrap();
+            if number == 1 {
+                std::fs::hard_link(files.path_of(1), &kept).unwrap();
+            }
+            assert!(file.give_back(0).is_err(), "it isn't deleted");
+            files.delete(number).unwrap();
+            assert_eq!(file.give_back(0).is_ok(), number == 2);
+            let left = if number == 1 { 100 } else { 0 };
+            assert_eq!(file.metadata().unwrap().len(), left);
+        }
+        assert!(std::fs::read(&kept).unwrap().starts_with(b"what was"));
     }
 }

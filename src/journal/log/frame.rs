@@ -191,7 +191,8 @@ pub fn each_whole(bytes: &[u8], salt: u32) -> impl Iterator<Item = Frame<'_>> {
     })
 }
 
-fn size_of_next(bytes: &[u8]) -> Option<usize> {
+/// How long the frame says that it is with which `bytes` begin, if one does.
+pub(super) fn size_of_next(bytes: &[u8]) -> Option<usize> {
     let [b'T', b'G', _, _, length @ ..] = bytes else {
         return None;
     };

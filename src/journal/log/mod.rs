@@ -4,6 +4,7 @@
 pub mod files;
 pub mod frame;
 pub mod live;
+pub mod pieces;
 pub mod replay;
 mod segment;
 #[cfg(test)]

@@ -229,6 +229,15 @@ impl SegmentFile for SimulatedFile {
         fails.map_or(Ok(()), |_| Err(io_failure()))
     }
 
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
+        let disk = self.0.0.lock();
+        let now = disk.files.get(&self.1).ok_or_else(io_failure)?.now();
+        let from = now.get(usize::try_from(at).unwrap()..).unwrap_or_default();
+        let found = from.len().min(into.len());
+        into[..found].copy_from_slice(&from[..found]);
+        Ok(found)
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.0.0.lock();
         let fails = disk.syncs_fail;
@@ -240,8 +249,21 @@ impl SegmentFile for SimulatedFile {
         }
         for (at, piece) in std::mem::take(&mut content.written) {
             put(&mut content.synced, at, &piece);
+            if !content.unsyncable.is_empty() {
+                // It is read in place of what it was written over.
+                content.unsyncable.push((at, piece));
+            }
         }
         Ok(())
+    }
+
+    fn give_back(&self, _: u64) -> io::Result<()> {
+        let disk = self.0.0.lock();
+        if disk.files.contains_key(&self.1) {
+            Err(io::ErrorKind::AlreadyExists.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {

@@ -96,6 +96,7 @@ pub struct Writer<F: Files> {
     last: u64,
     begun: Vec<Begun>,
     full: Vec<Full<F::File>>,
+    given_up: u64,
 }
 
 /// Most bytes that wait for a sync before one is made that no caller waits for.
@@ -131,6 +132,7 @@ impl<F: Files> Writer<F> {
             last,
             begun: Vec::new(),
             full: Vec::new(),
+            given_up: 0,
         }
     }
 
@@ -370,6 +372,19 @@ impl<F: Files> Writer<F> {
         self.end_current(false);
     }
 
+    /// As [`give_up`](Self::give_up), if this file is the current one.
+    pub fn give_up_file(&mut self, file: &Arc<F::File>) {
+        let current = self.current.as_ref();
+        if current.is_some_and(|current| Arc::ptr_eq(&current.file, file)) {
+            self.give_up();
+        }
+    }
+
+    /// Files that were given up so far.
+    pub const fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
     /// The current file is written no more. `is_whole`: everything that was written to it is there.
     fn end_current(&mut self, is_whole: bool) {
         if let Some(Current { file, at, .. }) = self.current.take() {
@@ -380,6 +395,8 @@ impl<F: Files> Writer<F> {
                     file,
                     last: self.last,
                 });
+            } else {
+                self.given_up += 1;
             }
         }
     }

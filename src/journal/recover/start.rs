@@ -100,7 +100,7 @@ impl<F: Files> Opened<F> {
         committer.restate_refusals(&refusals);
         committer.settle_all(dead);
         committer.drop_letters(&forgotten, true);
-        let thread = WriterThread::new(shared, lock, to_reclaim);
+        let mut thread = WriterThread::new(shared, lock, to_reclaim);
         // ORDER: before the first event, or one would be kept that leaves too little room.
         thread.look_at_the_disk();
         std::thread::Builder::new()

@@ -12,16 +12,17 @@ use crate::journal::commit::leader::lead_if_free;
 use crate::journal::commit::queue::Settle;
 use crate::journal::commit::shared::{Bounds, Shared};
 use crate::journal::commit::{Append, Committer};
-use crate::journal::copies::copy_alive;
 use crate::journal::directory::{FORMAT_FILE, LOG};
 use crate::journal::health::Health;
 use crate::journal::log::files::Files;
 use crate::journal::log::frame::{self, Flags, Kind};
 use crate::journal::log::simulated_disk::{Fate, SimulatedDisk};
 use crate::journal::log::writer::{Depth, Origin, Writer};
+use crate::journal::reclaim::Reclaim;
 use crate::journal::record::{self, DeadRecord, Record, RefusalRecord, SuccessionRecord};
 use crate::journal::refusals::{Refusal, Refusals};
 use crate::journal::settings::{Durability, JournalSettings};
+use crate::journal::syncs::Syncs;
 use crate::journal::tail::Tails;
 use crate::journal::vault::{Vault, VaultError};
 use crate::journal::writer_thread::WriterThread;
@@ -145,6 +146,8 @@ enum Action {
     Judge(u8, Option<usize>),
     /// What the journal's thread does now and then: files are made, synced, reclaimed.
     Chores,
+    /// The same, but only so many steps of a segment that is reclaimed.
+    Steps(u8),
     Kill,
     /// The power goes, and takes what these bits say of what was not synced.
     CutPower(u64),
@@ -164,7 +167,8 @@ fn action() -> impl Strategy<Value = Action> {
         8 => (any::<u8>(), any::<bool>()).prop_map(|(which, dead)| Action::Settle(which, dead)),
         1 => any::<u8>().prop_map(Action::Replay),
         4 => (0u8..3, proptest::option::of(0usize..2)).prop_map(|(who, lifted)| Action::Judge(who, lifted)),
-        4 => Just(Action::Chores),
+        2 => Just(Action::Chores),
+        4 => (0u8..6).prop_map(Action::Steps),
         1 => Just(Action::Kill),
         1 => any::<u64>().prop_map(Action::CutPower),
         1 => proptest::option::of(any::<u8>()).prop_map(Action::WritesFail),
@@ -277,11 +281,9 @@ fn start_log(opened: Opened<SimulatedDisk>, depth: Depth) -> Running {
         .rewrite_unsynced(missing, &unsynced, origin.synced)
         .unwrap();
     committer.restate_refusals(&refusals);
-    (
-        Arc::clone(&shared),
-        WriterThread::new(shared, None, 0),
-        heard,
-    )
+    let mut thread = WriterThread::new(Arc::clone(&shared), None, 0);
+    thread.fills = depth == Depth::Disk;
+    (shared, thread, heard)
 }
 
 fn look_through(disk: &SimulatedDisk) -> Opened<SimulatedDisk> {
@@ -340,8 +342,19 @@ impl World {
             }
             Action::Judge(who, lifted) => self.judge(*who, *lifted),
             Action::Chores => {
+                self.run(&Action::Steps(0));
+                while self.thread.is_reclaiming() {
+                    self.thread.go_on_reclaiming();
+                }
+                self.thread.go_on_filling();
+            }
+            Action::Steps(steps) => {
                 lead_if_free(&self.shared);
                 self.thread.do_chores();
+                (0..*steps).for_each(|_| {
+                    self.thread.go_on_reclaiming();
+                    self.thread.go_on_filling();
+                });
             }
             Action::Kill => {
                 // What was settled may be settled again until it is written: here it is.

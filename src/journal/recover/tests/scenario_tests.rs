@@ -420,11 +420,35 @@ fn who_waits_for_the_journal_waits_for_what_was_written_without_a_sync_as_well()
     assert_eq!(world.pending.len(), 1, "the outcome went with the power");
 }
 
-/// Another thread may lead the group that has the copies, and have it refused, before a fence is set
-/// behind them, which then passes.
 #[test]
-fn a_segment_of_which_a_copy_may_have_been_refused_is_not_given_up() {
-    for depth in [Depth::Process, Depth::Disk] {
+fn a_journal_that_owes_nothing_is_well_again_when_the_disk_is() {
+    let mut world = World::new(Depth::Disk);
+    world.run(&Action::Append(1));
+    world.settle(0, false);
+    // Nobody waits for an outcome: it is written, and not synced.
+    lead_if_free(&world.shared);
+    world.run(&Action::SyncsFail(true));
+    let mut passed = world.committer.fence();
+    lead_if_free(&world.shared);
+    assert_eq!(passed.try_recv(), Ok(false));
+    lead_if_free(&world.shared);
+    assert!(world.shared.health.failure().is_some(), "the disk isn't");
+    world.run(&Action::SyncsFail(false));
+    lead_if_free(&world.shared);
+    assert!(world.shared.health.failure().is_none());
+    world.run(&Action::CutPower(1));
+    assert_eq!(world.pending.len(), 0, "the outcome is on the disk");
+}
+
+/// Another thread may lead the group that has the copies, and have it refused, before a fence is set
+/// behind them, which then passes. And the file that they are in may be one that can't be synced.
+#[test]
+fn a_segment_of_which_a_copy_may_be_lost_is_not_given_up() {
+    for (depth, is_write) in [
+        (Depth::Process, true),
+        (Depth::Disk, true),
+        (Depth::Process, false),
+    ] {
         let disk = SimulatedDisk::default();
         let (first, ..) = start_log(look_through(&disk), depth);
         let event = event(1, 1);
@@ -435,17 +459,66 @@ fn a_segment_of_which_a_copy_may_have_been_refused_is_not_given_up() {
         lead_if_free(&first);
         let opened = look_through(&disk);
         let oldest = opened.index.segments.front().unwrap().segment;
-        let bytes = disk.read(oldest).unwrap();
+        let is_there = || disk.list().unwrap().contains(&oldest);
         let (later, ..) = start_log(opened, depth);
-        later.set_reclaiming(true);
-        copy_alive(&later, &bytes, oldest).unwrap();
-        // The same, and what is queued meanwhile is refused.
-        disk.0.lock().writes_fail = Some(0);
-        later.queue().push_sums();
-        lead_if_free(&later);
+        let mut syncs = Syncs::new();
+        let mut reclaim = Reclaim::begin(&later, &syncs).unwrap().unwrap();
+        assert!(reclaim.step(&later, &mut syncs).unwrap());
+        if is_write {
+            // The copy goes with a group that is refused; the next one passes.
+            disk.0.lock().writes_fail = Some(0);
+            lead_if_free(&later);
+        } else {
+            lead_if_free(&later);
+            later.writer().finish();
+            disk.0.lock().syncs_fail = true;
+            syncs.sync_full_files(&later);
+        }
         disk.0.lock().clear_faults();
-        copy_alive(&later, &bytes, oldest).unwrap_err();
-        later.set_reclaiming(true);
-        copy_alive(&later, &bytes, oldest).unwrap();
+        while let Ok(true) = reclaim.step(&later, &mut syncs) {}
+        reclaim.step(&later, &mut syncs).unwrap_err();
+        assert!(is_there());
+        later.set_reclaiming(false);
+        let mut again = Reclaim::begin(&later, &syncs).unwrap().unwrap();
+        while again.step(&later, &mut syncs).unwrap() {}
+        assert!(!is_there());
+        assert_eq!(look_through(&disk).pending.len(), 1);
+    }
+}
+
+#[test]
+fn at_disk_a_file_is_used_when_it_is_filled_and_goes_if_that_fails() {
+    let mut world = World::new(Depth::Disk);
+    world.thread.do_chores();
+    assert_eq!(world.disk.count(), 1, "one is filled");
+    world.disk.0.lock().syncs_fail = true;
+    world.thread.go_on_filling();
+    assert_eq!(world.disk.count(), 0, "what it holds is unknown");
+    world.disk.0.lock().clear_faults();
+    (0..2).for_each(|_| {
+        world.thread.do_chores();
+        world.thread.go_on_filling();
+    });
+    assert_eq!(world.disk.count(), 2);
+    world.run(&Action::Append(3));
+    world.thread.go_on_filling();
+    world.run(&Action::CutPower(0));
+    assert_eq!(world.pending.len(), 3);
+}
+
+#[test]
+fn events_are_kept_and_settled_between_the_steps_of_a_segment_that_is_reclaimed() {
+    for depth in [Depth::Process, Depth::Disk] {
+        let mut world = World::new(depth);
+        let mut steps = 0;
+        for number in 0..200_u8 {
+            world.run(&Action::Append(2));
+            world.settle(0, number % 9 == 0);
+            world.settle(0, false);
+            steps += usize::from(world.thread.is_reclaiming());
+            world.run(&Action::Steps(1));
+        }
+        assert!(steps > 50, "{steps}");
+        world.run(&Action::CutPower(3));
     }
 }
