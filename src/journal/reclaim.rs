@@ -22,7 +22,7 @@ use super::record::{self, SettledEvent, SettledIds};
 use super::syncs::Syncs;
 use std::io;
 
-/// Bytes that wait at most for a group to go with.
+/// Bytes of copies that wait at most for a group to go with.
 const COPIED_AT_ONCE: usize = 256 << 10;
 /// Ids in one frame.
 const IDS_AT_ONCE: usize = 4096;
@@ -49,6 +49,8 @@ pub struct Reclaim<F: Files> {
     ids: SettledIds,
     /// How many of them were written.
     written: usize,
+    /// Bytes of copies since the last ones were waited for.
+    copied: usize,
     /// Ids in it, those that are forgotten counted.
     found: usize,
     /// Ids in it that are forgotten.
@@ -98,6 +100,7 @@ impl<F: Files> Reclaim<F> {
             lost: syncs.count_lost(shared),
             ids: Vec::new(),
             written: 0,
+            copied: 0,
             found: 0,
             forgotten: 0,
             stage,
@@ -124,7 +127,7 @@ impl<F: Files> Reclaim<F> {
                         let known = ids.into_iter().filter(|(_, until)| *until > self.now);
                         self.ids.extend(known);
                     }
-                    None => copy_if_alive(shared, frame),
+                    None => self.copied += copy_if_alive(shared, frame),
                 })?;
                 if !more {
                     self.forget_ids(shared);
@@ -133,13 +136,12 @@ impl<F: Files> Reclaim<F> {
                         self.stage = Stage::Remembering(Some(pieces.into_file()));
                     }
                 }
-                if shared.queue().waiting_bytes() >= COPIED_AT_ONCE {
-                    write_waiting(shared)?;
-                }
+                self.write_copies(shared)?;
                 Ok(true)
             }
             Stage::Remembering(_) if self.written < self.ids.len() => {
                 self.write_ids(shared);
+                self.write_copies(shared)?;
                 Ok(true)
             }
             Stage::Remembering(file) => {
@@ -171,12 +173,22 @@ impl<F: Files> Reclaim<F> {
         self.forgotten = self.found - self.ids.len();
     }
 
+    /// Not with the next group of events if it would grow too large.
+    fn write_copies<T: Ticket>(&mut self, shared: &Shared<F, T>) -> io::Result<()> {
+        if self.copied >= COPIED_AT_ONCE {
+            self.copied = 0;
+            write_waiting(shared)?;
+        }
+        Ok(())
+    }
+
     fn write_ids<T: Ticket>(&mut self, shared: &Shared<F, T>) {
         let rest = self.ids.get(self.written..).unwrap_or_default();
         if let Some(next) = rest.chunks(IDS_AT_ONCE).next() {
             let mut body = Vec::new();
             record::put(&mut body, &next);
             self.written += next.len();
+            self.copied += body.len();
             let mut queue = shared.queue();
             queue.push(Kind::Seen, Flags::default(), |out| out.append(&mut body));
         }
@@ -236,12 +248,15 @@ fn oldest_of<F: Files, T: Ticket>(shared: &Shared<F, T>) -> Option<(Begun, u64)>
     Some((oldest, next))
 }
 
-fn copy_if_alive<F: Files, T: Ticket>(shared: &Shared<F, T>, frame: &Frame<'_>) {
+/// How many bytes were copied.
+fn copy_if_alive<F: Files, T: Ticket>(shared: &Shared<F, T>, frame: &Frame<'_>) -> usize {
     let mut queue = shared.queue();
-    if queue.is_alive(frame) {
-        let flags = frame.flags.with(Flags::COPY);
-        push_again(&mut queue, shared.vault(), &Frame { flags, ..*frame });
+    if !queue.is_alive(frame) {
+        return 0;
     }
+    let flags = frame.flags.with(Flags::COPY);
+    push_again(&mut queue, shared.vault(), &Frame { flags, ..*frame });
+    frame.size()
 }
 
 /// None: it is of a kind that has none.

@@ -24,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_RECLAIM_PAUSE: Duration = Duration::from_hours(1);
 /// After steps that reclaim or fill, a pause of so many times what they took.
 const PAUSE_PER_STEP: u32 = 8;
+/// Steps that reclaim go on for no longer, but for the last of them.
+const LONGEST_TURN: Duration = Duration::from_millis(10);
 /// That pause is no longer.
 const LONGEST_STEP_PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,8 @@ pub struct WriterThread<F: Files, T: Ticket> {
     reclaim: Option<Reclaim<F>>,
     /// What was reserved is filled, too.
     pub(super) fills: bool,
+    /// Not before: a file could not be filled.
+    fills_from: Instant,
     fill: Option<Fill<F::File>>,
     next_fill: Instant,
     /// So many of the oldest segments are reclaimed at once.
@@ -57,6 +61,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             syncs: Syncs::new(),
             reclaim: None,
             fills: false,
+            fills_from: Instant::now(),
             fill: None,
             next_fill: Instant::now(),
             to_reclaim,
@@ -71,7 +76,8 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     pub fn run(mut self) {
         let _guard = PanicGuard(Arc::clone(&self.shared));
         // The files that a start makes are used as they are: it takes no longer than it must.
-        self.fills = self.shared.bounds.depth == Depth::Disk;
+        self.fills =
+            self.shared.bounds.depth == Depth::Disk && self.shared.files.are_written_in_place();
         loop {
             let steps = [
                 self.reclaim.is_some().then_some(self.next_reclaim),
@@ -122,7 +128,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
     fn begin_reclaiming(&mut self) {
         if self.to_reclaim > 0 || self.count_loose() > 0 {
             let begun = Reclaim::begin(&self.shared, &self.syncs);
-            self.reclaim = self.note_failure(begun).flatten();
+            self.reclaim = self.note_failure(begun, LONGEST_PAUSE).flatten();
         }
     }
 
@@ -133,6 +139,9 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         let began = Instant::now();
         for _ in 0..1 << loose {
             self.go_on_reclaiming();
+            if began.elapsed() > LONGEST_TURN {
+                break;
+            }
         }
         let pause = (began.elapsed() * PAUSE_PER_STEP / (1 << loose)).min(LONGEST_STEP_PAUSE);
         // One that failed has its own.
@@ -149,13 +158,14 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             return;
         };
         let more = reclaim.step(&self.shared, &mut self.syncs);
-        match self.note_failure(more) {
+        match self.note_failure(more, self.reclaim_pause) {
             Some(true) => self.reclaim = Some(reclaim),
             Some(false) => {
                 self.to_reclaim = self.to_reclaim.saturating_sub(1);
                 self.reclaim_pause = LONGEST_PAUSE;
             }
-            None => {}
+            // Each attempt may leave copies behind.
+            None => self.reclaim_pause = (self.reclaim_pause * 2).min(LONGEST_RECLAIM_PAUSE),
         }
     }
 
@@ -164,15 +174,13 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
         self.shared.queue().count_loose(segment_size)
     }
 
-    /// What was begun is given up if it failed, and tried again later.
-    fn note_failure<R>(&mut self, result: io::Result<R>) -> Option<R> {
+    /// What was begun is given up if it failed, and tried again after a pause.
+    fn note_failure<R>(&mut self, result: io::Result<R>, pause: Duration) -> Option<R> {
         result
             .inspect_err(|error| {
                 tracing::warn!(%error, "a segment of the journal can't be reclaimed now");
                 self.shared.set_reclaiming(false);
-                self.next_reclaim = Instant::now() + self.reclaim_pause;
-                // Each attempt may leave copies behind.
-                self.reclaim_pause = (self.reclaim_pause * 2).min(LONGEST_RECLAIM_PAUSE);
+                self.next_reclaim = Instant::now() + pause;
             })
             .ok()
     }
@@ -206,7 +214,7 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             let file = self.shared.files.create(segment, size)?;
             // ORDER: its name is on the disk before anything may be written to it.
             let named = self.shared.files.sync_directory();
-            if named.is_ok() && self.fills {
+            if named.is_ok() && self.fills && Instant::now() >= self.fills_from {
                 self.fill = Some(Fill::new(segment, size, file));
             } else {
                 let is_used = named.is_ok() && self.offer_spare(segment, size, file);
@@ -225,7 +233,13 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             return;
         };
         let began = Instant::now();
-        let more = fill.step();
+        // Where the disk is nearly full it is needed as it is.
+        let is_needed = self.shared.health.is_low();
+        let more = if is_needed || self.shared.writer().is_late(fill.segment) {
+            Ok(false)
+        } else {
+            fill.step()
+        };
         let pause = (began.elapsed() * PAUSE_PER_STEP).min(LONGEST_STEP_PAUSE);
         self.next_fill = Instant::now() + pause;
         if matches!(more, Ok(true)) {
@@ -239,7 +253,8 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             ..
         } = fill;
         if let Err(error) = &more {
-            tracing::warn!(%error, "a file for the journal can't be made ready");
+            tracing::warn!(%error, "a file for the journal can't be filled");
+            self.fills_from = Instant::now() + LONGEST_PAUSE;
         }
         let is_used = more.is_ok() && self.offer_spare(segment, size, file);
         if !is_used && let Err(error) = self.shared.files.delete(segment) {

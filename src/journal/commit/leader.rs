@@ -25,7 +25,7 @@ pub(super) fn write_or_wake<F: Files, T: Ticket>(
         Depth::Process if !queue.leading => {
             queue.leading = true;
             drop(queue);
-            Lead::new(shared).write_groups();
+            Lead::new(shared).write_groups(ROUNDS);
         }
         Depth::Process => {}
         Depth::Disk => {
@@ -38,11 +38,15 @@ pub(super) fn write_or_wake<F: Files, T: Ticket>(
 
 /// Writes what waits, unless another thread does.
 pub fn lead_if_free<F: Files, T: Ticket>(shared: &Shared<F, T>) {
+    lead_groups(shared, ROUNDS);
+}
+
+fn lead_groups<F: Files, T: Ticket>(shared: &Shared<F, T>, most: usize) {
     let mut queue = shared.queue();
     if !queue.leading {
         queue.leading = true;
         drop(queue);
-        Lead::new(shared).write_groups();
+        Lead::new(shared).write_groups(most);
     }
 }
 
@@ -58,7 +62,8 @@ pub fn fence<F: Files, T: Ticket>(shared: &Shared<F, T>) -> oneshot::Receiver<bo
 pub fn write_waiting<F: Files, T: Ticket>(shared: &Shared<F, T>) -> io::Result<()> {
     let mut passed = fence(shared);
     loop {
-        lead_if_free(shared);
+        // What comes after the fence waits no longer for that.
+        lead_groups(shared, 1);
         match passed.try_recv() {
             Ok(true) => return Ok(()),
             // Another thread leads, and will have written it soon.
@@ -99,9 +104,9 @@ impl<'a, F: Files, T: Ticket> Lead<'a, F, T> {
         }
     }
 
-    /// Writes what waits, group by group.
-    fn write_groups(mut self) {
-        for _ in 0..ROUNDS {
+    /// Writes what waits, group by group, but no more than so many.
+    fn write_groups(mut self, most: usize) {
+        for _ in 0..most {
             // With nothing left the queue is led no more: there is no lead to pass on.
             let Some(taken) = self.take_group() else {
                 return std::mem::forget(self);

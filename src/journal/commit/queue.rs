@@ -348,11 +348,6 @@ impl<T> Queue<T> {
         })
     }
 
-    /// Bytes that wait.
-    pub const fn waiting_bytes(&self) -> usize {
-        self.frames.len()
-    }
-
     pub(super) fn has_waiters(&self) -> bool {
         !self.waiting.is_empty() || !self.fences.is_empty()
     }

@@ -53,6 +53,10 @@ pub trait Files: Send + Sync + 'static {
     /// The file system refuses.
     fn sync_directory(&self) -> io::Result<()>;
 
+    /// Whether what is written to a file takes the room that is there: it helps then to fill a file
+    /// before its use, and on a file system that writes anew elsewhere it doesn't.
+    fn are_written_in_place(&self) -> bool;
+
     /// Bytes that can still be written.
     ///
     /// # Errors
@@ -94,6 +98,9 @@ pub trait SegmentFile: Send + Sync + 'static {
     /// damaged, or an operator's. Or the file system refuses.
     fn give_back(&self, length: u64) -> io::Result<()>;
 }
+
+/// ext2 to ext4, and XFS (`statfs(2)`).
+const IN_PLACE: [i64; 2] = [0xef53, 0x5846_5342];
 
 /// Files of a directory.
 #[derive(Debug)]
@@ -173,6 +180,10 @@ impl Files for Directory {
 
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.0)?.sync_all()
+    }
+
+    fn are_written_in_place(&self) -> bool {
+        rustix::fs::statfs(&self.0).is_ok_and(|found| IN_PLACE.contains(&found.f_type))
     }
 
     fn free(&self) -> io::Result<u64> {

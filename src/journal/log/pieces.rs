@@ -54,6 +54,10 @@ impl<File: SegmentFile> Pieces<File> {
             self.fill(size)?;
             passed = self.look_at_whole(0, &mut look);
         }
+        if passed == 0 && !self.read.is_empty() && self.read.iter().all(|byte| *byte == 0) {
+            // Room that was never used: no frame begins there.
+            passed = self.read.len();
+        }
         if passed == 0 {
             // The next frame may be anywhere in the rest.
             self.fill(usize::MAX)?;

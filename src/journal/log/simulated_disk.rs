@@ -208,6 +208,10 @@ impl Files for SimulatedDisk {
         Ok(())
     }
 
+    fn are_written_in_place(&self) -> bool {
+        true
+    }
+
     fn free(&self) -> io::Result<u64> {
         Ok(if self.0.lock().full { 0 } else { u64::MAX })
     }

@@ -65,7 +65,7 @@ impl<F: Files> Spares<F> {
     /// A file that was made for [`want`](Self::want); whether it can be used: a newer one may be in
     /// use already.
     pub(super) fn offer(&mut self, segment: u64, size: u64, file: F::File) -> bool {
-        let is_late = self.last_used.is_some_and(|used| used > segment);
+        let is_late = self.is_late(segment);
         if !is_late {
             let place = self.ready.partition_point(|spare| spare.segment < segment);
             self.ready.insert(
@@ -78,6 +78,11 @@ impl<F: Files> Spares<F> {
             );
         }
         !is_late
+    }
+
+    /// Whether a newer file than this one is in use already.
+    pub(super) fn is_late(&self, segment: u64) -> bool {
+        self.last_used.is_some_and(|used| used > segment)
     }
 
     fn make(&mut self, size: u64) -> io::Result<()> {
@@ -99,8 +104,9 @@ impl<F: Files> Spares<F> {
             return Ok(());
         }
         if is_small {
-            self.drop_all();
+            self.drop_from(0);
         }
+        let before = self.ready.len();
         let made = (|| {
             while self.ready.len() < wanted {
                 let size = if self.ready.is_empty() {
@@ -112,16 +118,38 @@ impl<F: Files> Spares<F> {
             }
             self.files.sync_directory()
         })();
-        made.inspect_err(|_| self.drop_all())
+        made.inspect_err(|_| self.drop_from(before))
     }
 
-    /// Files that were never written go; a start deletes what can't be deleted now.
-    fn drop_all(&mut self) {
-        for spare in std::mem::take(&mut self.ready) {
+    /// Files that were never written go, but for so many; a start deletes what can't be deleted now.
+    fn drop_from(&mut self, kept: usize) {
+        for spare in self.ready.split_off(kept) {
             drop(spare.file);
             if let Err(error) = self.files.delete(spare.segment) {
                 tracing::debug!(%error, "a file that was made ahead can't be deleted");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated_disk::SimulatedDisk;
+    use super::*;
+
+    #[test]
+    fn on_a_full_disk_the_file_stays_that_is_ready() {
+        let disk = SimulatedDisk::default();
+        let mut spares = Spares::new(Arc::new(disk.clone()), 100, 1);
+        spares.make_ready(1, 50).unwrap();
+        disk.0.lock().full = true;
+        spares.make_ready(SPARES, 50).unwrap_err();
+        spares.make_ready(1, 50).unwrap();
+        assert_eq!(spares.take().unwrap().segment, 1);
+        disk.0.lock().clear_faults();
+        disk.0.lock().full = false;
+        disk.0.lock().names_fail = true;
+        spares.make_ready(1, 50).unwrap_err();
+        assert!(spares.take().is_none(), "its name isn't on the disk");
     }
 }

@@ -173,6 +173,11 @@ impl<F: Files> Writer<F> {
         self.spares.want()
     }
 
+    /// Whether a newer file than this one is in use already.
+    pub fn is_late(&self, segment: u64) -> bool {
+        self.spares.is_late(segment)
+    }
+
     /// A file that was made for [`want_spare`](Self::want_spare); whether it can be used: a newer
     /// one may be in use already.
     pub fn offer_spare(&mut self, segment: u64, size: u64, file: F::File) -> bool {

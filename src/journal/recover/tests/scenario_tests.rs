@@ -507,6 +507,20 @@ fn at_disk_a_file_is_used_when_it_is_filled_and_goes_if_that_fails() {
 }
 
 #[test]
+fn a_file_that_is_being_filled_is_there_when_the_disk_is_full() {
+    let mut world = World::new(Depth::Disk);
+    world.thread.do_chores();
+    world.shared.health.set_low(true, "");
+    world.thread.go_on_filling();
+    assert_eq!(
+        world.shared.writer().want_spare().map(|(number, _)| number),
+        Some(2)
+    );
+    world.shared.health.set_low(false, "");
+    assert_eq!(world.disk.count(), 1, "it is ready, and one more is wanted");
+}
+
+#[test]
 fn events_are_kept_and_settled_between_the_steps_of_a_segment_that_is_reclaimed() {
     for depth in [Depth::Process, Depth::Disk] {
         let mut world = World::new(depth);
