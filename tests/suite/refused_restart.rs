@@ -118,15 +118,7 @@ impl World {
                     self.post("/second", token, "elsewhere").await,
                     StatusCode::ACCEPTED
                 );
-                let counted = "tidegate_batches_total{group=\"other\",result=\"rejected\"} 1";
-                in_time("the refusal", async {
-                    while !String::from_utf8_lossy(&self.admin(Method::GET, "/metrics").await.body)
-                        .contains(counted)
-                    {
-                        tokio::task::yield_now().await;
-                    }
-                })
-                .await;
+                self.hear_of_refusal("other").await;
                 // What is acknowledged after it is written after it.
                 assert_eq!(
                     self.post("/event", "good", "later").await,
@@ -134,6 +126,19 @@ impl World {
                 );
             }
         }
+    }
+
+    /// Tidegate has the answer that refused a batch of this group.
+    async fn hear_of_refusal(&self, group: &str) {
+        let counted = format!("tidegate_batches_total{{group=\"{group}\",result=\"rejected\"}} 1");
+        in_time("the refusal", async {
+            while !String::from_utf8_lossy(&self.admin(Method::GET, "/metrics").await.body)
+                .contains(&counted)
+            {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     fn restart(&mut self, end: End) {
@@ -176,6 +181,12 @@ async fn refused_over_a_restart(durability: &str, by: By, end: End) {
         "{by:?}, {end:?}: went under {under:?}"
     );
 
+    // What else is tried again under the caller's credential is refused before the application takes
+    // the caller, or it would be what is taken.
+    world.hear_of_refusal("progress").await;
+    if matches!(by, By::Delivery) {
+        world.hear_of_refusal("other").await;
+    }
     world.upstream.answer_with(|_| None);
     assert_eq!(
         world.post("/event", "ada", "forwarded").await,
