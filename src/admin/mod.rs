@@ -73,6 +73,26 @@ impl Admin {
         Ok(self.answer(Request::from_parts(head, body)).await)
     }
 
+    /// A full disk keeps nobody from calling: events are forwarded.
+    fn tell_readiness(&self) -> Response<Body> {
+        let operations = &self.setup.operations;
+        let health = operations.journal_health();
+        if let Some(why) = health.failure() {
+            let why = format!("the journal takes no events: {why}\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, &why);
+        }
+        let letters = operations.dead_letters().count().0;
+        let low = if health.is_low() {
+            "; the journal's disk is nearly full: events are forwarded, not acknowledged"
+        } else {
+            ""
+        };
+        text(
+            StatusCode::OK,
+            &format!("ready; dead letters: {letters}{low}\n"),
+        )
+    }
+
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
@@ -80,16 +100,7 @@ impl Admin {
             "/readyz" if read && self.setup.drain.is_announced() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
-            "/readyz" if read => match self.setup.operations.journal_health().failure() {
-                Some(why) => text(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    &format!("the journal takes no events: {why}\n"),
-                ),
-                None => {
-                    let letters = self.setup.operations.dead_letters().count().0;
-                    text(StatusCode::OK, &format!("ready; dead letters: {letters}\n"))
-                }
-            },
+            "/readyz" if read => self.tell_readiness(),
             "/status" if read => status::show_status(&self.setup).await,
             "/metrics" if read => metrics::show_metrics(&self.setup).await,
             path if path == dead_letters::PATH || path.starts_with("/dead-letters/") => {

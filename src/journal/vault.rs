@@ -182,7 +182,8 @@ impl Vault {
                 let (plain, as_today) = self
                     .open_record(frame.flags.has(Flags::SEALED), body)
                     .ok()?;
-                let draft = (!as_today).then(|| self.draft(plain.into()))?;
+                let draft = (!as_today).then(|| self.draft(plain.into()));
+                let draft = draft.filter(|draft| !draft.is_void())?;
                 let mut body = Vec::new();
                 record::put_keyed(&mut body, key, &draft.body);
                 Some((draft.flags, body))

@@ -158,12 +158,20 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
             return;
         };
         let more = reclaim.step(&self.shared, &mut self.syncs);
-        match self.note_failure(more, self.reclaim_pause) {
+        // A group that was refused meanwhile says nothing of the segment.
+        let has_refused = self.shared.queue().has_refused;
+        let pause = if has_refused {
+            LONGEST_PAUSE
+        } else {
+            self.reclaim_pause
+        };
+        match self.note_failure(more, pause) {
             Some(true) => self.reclaim = Some(reclaim),
             Some(false) => {
                 self.to_reclaim = self.to_reclaim.saturating_sub(1);
                 self.reclaim_pause = LONGEST_PAUSE;
             }
+            None if has_refused => {}
             // Each attempt may leave copies behind.
             None => self.reclaim_pause = (self.reclaim_pause * 2).min(LONGEST_RECLAIM_PAUSE),
         }
@@ -183,6 +191,12 @@ impl<F: Files, T: Ticket> WriterThread<F, T> {
                 self.next_reclaim = Instant::now() + pause;
             })
             .ok()
+    }
+
+    /// How long after a segment that can't be reclaimed the next attempt is made.
+    #[cfg(test)]
+    pub(super) const fn reclaim_pause(&self) -> Duration {
+        self.reclaim_pause
     }
 
     /// Whether a segment is being reclaimed.

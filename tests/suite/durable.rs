@@ -151,6 +151,18 @@ async fn a_full_disk_forwards_and_never_lies() {
         .unwrap()
         .json();
     assert_eq!(status["journal"]["disk_low"], true);
+    let ready = Http::default()
+        .try_call(process.admin, Method::GET, "/readyz", &[], "")
+        .await
+        .unwrap();
+    assert_eq!(
+        (ready.status.as_u16(), str::from_utf8(&ready.body).unwrap()),
+        (
+            200,
+            "ready; dead letters: 0; the journal's disk is nearly full: events are forwarded, not \
+             acknowledged\n"
+        )
+    );
     assert!(process.terminate().1.contains("received 0 = "));
 }
 

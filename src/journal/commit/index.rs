@@ -59,6 +59,8 @@ pub struct LogIndex {
     pub seen: usize,
     /// The segments, oldest first.
     pub segments: VecDeque<Begun>,
+    /// A file could not be read: what settles its events lies behind it, and must outlive it.
+    pub has_unread: bool,
 }
 
 impl LogIndex {

@@ -106,6 +106,7 @@ pub fn replay<F: Files>(
     };
     let mut given = Live::default();
     let mut epoch = epoch;
+    let mut gaps = Vec::new();
     for number in &numbers {
         found.next_segment = number + 1;
         let segment = match files.read(*number) {
@@ -126,13 +127,13 @@ pub fn replay<F: Files>(
         let own = segment.head().map(|(_, head)| head.epoch);
         epoch = epoch.or(own).or_else(|| find_epoch(files, &numbers));
         let is_newest = numbers.last() == Some(number);
-        read_segment(
+        gaps.extend(read_segment(
             (&segment, is_newest),
             epoch,
             &mut found,
             &mut given,
             &mut visit,
-        );
+        ));
     }
     let base = found.base.unwrap_or(found.next);
     for missing in missing(&given, base, found.next) {
@@ -151,7 +152,22 @@ pub fn replay<F: Files>(
             });
         }
     }
+    // The power may go when a later write has reached the disk and an earlier one has not. What a copy
+    // was of tells no number: where any that was synced is missing, a gap may be damage.
+    let is_damage = |gap: &Gap| found.synced > gap.after || !found.damaged.is_empty();
+    let damaged: Vec<_> = gaps.into_iter().filter(is_damage).collect();
+    found
+        .unreadable
+        .extend(damaged.iter().map(|gap| gap.segment));
     Ok(found)
+}
+
+/// Bytes of a segment that are no frame, before one.
+#[derive(Debug, Clone, Copy)]
+struct Gap {
+    segment: u64,
+    /// The last number in the segment before them.
+    after: u64,
 }
 
 /// The log's epoch, of the first head that can be read.
@@ -171,7 +187,7 @@ fn read_segment(
     found: &mut Replayed,
     given: &mut Live,
     visit: &mut impl FnMut(u64, &Frame<'_>),
-) {
+) -> Option<Gap> {
     let Segment { number, bytes } = segment;
     let head = segment.head();
     let mut at = 0;
@@ -194,13 +210,19 @@ fn read_segment(
             .unwrap_or_default(),
         *number,
     );
-    let mut is_readable = head.is_some();
+    let is_readable = head.is_some();
+    let mut gap = None;
+    // A head says the next number; its segment's first frame has it.
+    let mut given_last = first.map_or(0, |first| first.saturating_sub(1));
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let Some(frame) = frame::open(rest, salt) else {
             let Some(next) = frame::find(rest, salt) else {
                 break;
             };
-            is_readable = false;
+            gap = gap.or(Some(Gap {
+                segment: *number,
+                after: given_last,
+            }));
             at += next;
             continue;
         };
@@ -209,6 +231,9 @@ fn read_segment(
         note(&frame, found, given);
         highest = highest.max(frame.number);
         first = first.or_else(|| (!frame.flags.has(Flags::COPY)).then_some(frame.number));
+        if !frame.flags.has(Flags::COPY) {
+            given_last = given_last.max(frame.number);
+        }
         if !is_again {
             visit(*number, &frame);
         }
@@ -227,6 +252,7 @@ fn read_segment(
     };
     found.segments.push(begun);
     found.highest.push((*number, highest));
+    gap.filter(|_| is_readable)
 }
 
 fn note(frame: &Frame<'_>, found: &mut Replayed, given: &mut Live) {

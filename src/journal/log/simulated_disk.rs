@@ -47,6 +47,8 @@ pub struct DiskState {
     pub syncs_fail: bool,
     /// Files can't be deleted.
     pub deletes_fail: bool,
+    /// The disk can't read this file.
+    pub unread: Option<u64>,
     /// Names of files can't be synced.
     pub names_fail: bool,
     /// No file can be made.
@@ -176,9 +178,11 @@ impl Files for SimulatedDisk {
     }
 
     fn read(&self, number: u64) -> io::Result<Vec<u8>> {
-        self.0
-            .lock()
-            .files
+        let disk = self.0.lock();
+        if disk.unread == Some(number) {
+            return Err(rustix::io::Errno::IO.into());
+        }
+        disk.files
             .get(&number)
             .map(Content::now)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -235,6 +239,9 @@ impl SegmentFile for SimulatedFile {
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
         let disk = self.0.0.lock();
+        if disk.unread == Some(self.1) {
+            return Err(rustix::io::Errno::IO.into());
+        }
         let now = disk.files.get(&self.1).ok_or_else(io_failure)?.now();
         let from = now.get(usize::try_from(at).unwrap()..).unwrap_or_default();
         let found = from.len().min(into.len());

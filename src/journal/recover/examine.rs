@@ -87,10 +87,10 @@ pub(super) fn examine<F: Files>(
         .iter()
         .rposition(is_damaged)
         .map_or(0, |last| last + 1);
-    let to_reclaim = if is_open {
-        index.segments.len()
-    } else {
-        damaged
+    let to_reclaim = match (index.has_unread, is_open) {
+        (true, _) => 0,
+        (false, true) => index.segments.len(),
+        (false, false) => damaged,
     };
     Ok(Opened {
         files: Arc::new(files),
@@ -120,6 +120,7 @@ fn build_index(reading: &Reading<'_>, replayed: &Replayed) -> (LogIndex, Context
     let mut index = LogIndex::default();
     (index.sums, index.next, index.seen) = (reading.sums, replayed.next, reading.settled.len());
     index.segments = replayed.segments.iter().copied().collect();
+    index.has_unread = !replayed.unread.is_empty();
     index.events.begin_at(
         index
             .segments

@@ -221,12 +221,13 @@ impl<F: Files> Opened<F> {
     /// Syncs what was found before anything builds on it: the sums of the next segment count what
     /// was settled here.
     pub(super) fn sync_segments(&self) {
-        let synced = self
-            .index
-            .segments
-            .iter()
-            .try_for_each(|segment| self.files.sync(segment.segment));
-        if let Err(error) = synced.and_then(|()| self.files.sync_directory()) {
+        let segments = self.index.segments.iter();
+        let mut synced: Vec<_> = segments
+            .map(|segment| self.files.sync(segment.segment))
+            .collect();
+        // Whatever became of those: the names of files that are ready are in it, too.
+        synced.push(self.files.sync_directory());
+        for error in synced.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "what the journal holds can't be synced");
         }
     }

@@ -536,3 +536,99 @@ fn events_are_kept_and_settled_between_the_steps_of_a_segment_that_is_reclaimed(
         world.run(&Action::CutPower(3));
     }
 }
+
+/// What settles the events of a file that can't be read now lies behind it. A start that can read it
+/// again must find that.
+#[test]
+fn while_a_file_cannot_be_read_none_behind_it_goes() {
+    let mut world = World::new(Depth::Disk);
+    world.run(&Action::Append(1));
+    let first = |world: &World| world.shared.queue().index.segments[0].segment;
+    let unread = first(&world);
+    let segments = |world: &World| world.shared.queue().index.segments.len();
+    while segments(&world) < 2 {
+        world.run(&Action::Append(1));
+    }
+    while !world.pending.is_empty() {
+        world.settle(0, false);
+    }
+    lead_if_free(&world.shared);
+    world.disk.0.lock().unread = Some(unread);
+    (world.shared, world.thread, world.tail) = start_log(look_through(&world.disk), Depth::Disk);
+    world.committer = Committer::new(Arc::clone(&world.shared));
+    assert_ne!(first(&world), unread, "the next one is the oldest");
+    for _ in 0..300 {
+        world.run(&Action::Append(1));
+        world.settle(0, false);
+        world.run(&Action::Chores);
+    }
+    lead_if_free(&world.shared);
+    world.disk.0.lock().unread = None;
+    let opened = look_through(&world.disk);
+    assert!(numbers_of(&opened).is_empty(), "what was settled is back");
+    (world.shared, world.thread, world.tail) = start_log(opened, Depth::Disk);
+    world.committer = Committer::new(Arc::clone(&world.shared));
+    assert_eq!(first(&world), unread);
+    world.run(&Action::Chores);
+    assert_ne!(first(&world), unread, "it is read and reclaimed");
+}
+
+fn numbers_of(opened: &Opened<SimulatedDisk>) -> Vec<u64> {
+    let mut found = Vec::new();
+    opened.each_event(&groups(), |stored| found.push(number_of(&stored.event)));
+    found
+}
+
+/// Later writes may reach the disk before earlier ones.
+#[test]
+fn a_power_cut_is_no_damage_of_a_file() {
+    let mut gaps = 0;
+    for seed in 1..300_u64 {
+        let mut world = World::new(Depth::Disk);
+        for _ in 0..3 {
+            world.run(&Action::Append(3));
+            for _ in 0..2 {
+                world.settle(0, false);
+                lead_if_free(&world.shared);
+            }
+        }
+        let mut random = fastrand::Rng::with_seed(seed);
+        world.disk.cut_power(|| match random.u32(..3) {
+            0 => Fate::Kept,
+            1 => Fate::Lost,
+            _ => Fate::Torn(random.usize(..)),
+        });
+        let opened = look_through(&world.disk);
+        assert_eq!(opened.damaged_files, [0_u64; 0], "{seed}");
+        assert!(opened.findings.len() <= 1, "{seed}: {:?}", opened.findings);
+        gaps += opened.findings.len();
+    }
+    assert!(gaps > 10, "{gaps}");
+}
+
+#[test]
+fn the_pause_grows_with_attempts_that_the_segment_fails_and_with_no_others() {
+    let reclaiming = || {
+        let mut world = World::new(Depth::Disk);
+        for _ in 0..300 {
+            world.run(&Action::Append(1));
+            world.settle(0, false);
+        }
+        world.run(&Action::Steps(0));
+        assert!(world.thread.is_reclaiming());
+        world
+    };
+    let usual = reclaiming().thread.reclaim_pause();
+    let mut refused = reclaiming();
+    refused.disk.0.lock().writes_fail = Some(0);
+    refused.run(&Action::Append(1));
+    refused.thread.go_on_reclaiming();
+    assert!(!refused.thread.is_reclaiming());
+    assert_eq!(refused.thread.reclaim_pause(), usual);
+    let mut unread = reclaiming();
+    let first = unread.shared.queue().index.segments[0].segment;
+    unread.disk.0.lock().unread = Some(first);
+    unread.thread.go_on_reclaiming();
+    assert!(!unread.thread.is_reclaiming());
+    assert_eq!(unread.thread.reclaim_pause(), 2 * usual);
+}
