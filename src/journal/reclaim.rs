@@ -16,6 +16,7 @@ use super::commit::shared::Shared;
 use super::entry::Ticket;
 use super::log::files::{Files, SegmentFile as _};
 use super::log::frame::{Flags, Frame, Kind};
+use super::log::live::Live;
 use super::log::pieces::Pieces;
 use super::log::writer::{Begun, salt_of};
 use super::record::{self, SettledEvent, SettledIds};
@@ -39,8 +40,12 @@ const FREED_AT_ONCE: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Reclaim<F: Files> {
     segment: u64,
+    /// The number that it begins with.
+    first: u64,
     /// The number that the segment behind it begins with.
     next: u64,
+    /// Events that were copied.
+    events: Live,
     /// When it began, Unix milliseconds.
     now: u64,
     /// Files that were lost before it began.
@@ -95,7 +100,9 @@ impl<F: Files> Reclaim<F> {
         shared.queue().push_sums();
         Ok(Some(Self {
             segment: oldest.segment,
+            first: oldest.first,
             next,
+            events: Live::default(),
             now: shared.health.now_ms(),
             lost: syncs.count_lost(shared),
             ids: Vec::new(),
@@ -110,7 +117,7 @@ impl<F: Files> Reclaim<F> {
     /// One step; whether there is another one.
     ///
     /// # Errors
-    /// The file can't be read or deleted, the journal can't be written, or a group was refused since
+    /// The file can't be read or deleted, a pending event in it is not whole, the journal can't be written, or a group was refused since
     /// it began: copies may have been in it, and a letter that was replaced may be there again. Then
     /// the segment stays, and is to be reclaimed from the beginning.
     pub fn step<T: Ticket>(
@@ -127,9 +134,16 @@ impl<F: Files> Reclaim<F> {
                         let known = ids.into_iter().filter(|(_, until)| *until > self.now);
                         self.ids.extend(known);
                     }
-                    None => self.copied += copy_if_alive(shared, frame),
+                    None => {
+                        let copied = copy_if_alive(shared, frame);
+                        self.copied += copied;
+                        if copied > 0 && frame.kind == Kind::Event {
+                            self.events.insert(frame.number);
+                        }
+                    }
                 })?;
                 if !more {
+                    self.check_events(shared)?;
                     self.forget_ids(shared);
                     let stage = std::mem::replace(&mut self.stage, Stage::Remembering(None));
                     if let Stage::Copying(pieces) = stage {
@@ -158,6 +172,22 @@ impl<F: Files> Reclaim<F> {
                 // What is left goes with the last handle or the last name in any case.
                 Ok(file.give_back(*size).is_ok() && *size > 0)
             }
+        }
+    }
+
+    /// Of a file that the disk has damaged meanwhile what is pending may not be whole: it stays until
+    /// that is delivered.
+    fn check_events<T: Ticket>(&self, shared: &Shared<F, T>) -> io::Result<()> {
+        let queue = shared.queue();
+        let is_missed =
+            |number: &u64| queue.index.events.contains(*number) && !self.events.contains(*number);
+        match (self.first..self.next).filter(is_missed).count() {
+            0 => Ok(()),
+            missed => Err(io::Error::other(format!(
+                "{missed} pending events can't be read in the segment {}; it stays until they are \
+                 delivered",
+                self.segment
+            ))),
         }
     }
 

@@ -632,3 +632,34 @@ fn the_pause_grows_with_attempts_that_the_segment_fails_and_with_no_others() {
     assert!(!unread.thread.is_reclaiming());
     assert_eq!(unread.thread.reclaim_pause(), 2 * usual);
 }
+
+/// Its process has it in memory, and delivers it: until then the damaged file is all that a start
+/// could tell of it.
+#[test]
+fn a_segment_in_which_a_pending_event_is_damaged_stays_until_that_is_delivered() {
+    let mut world = World::new(Depth::Disk);
+    world.run(&Action::Append(1));
+    let first = |world: &World| world.shared.queue().index.segments[0].segment;
+    let damaged = first(&world);
+    for _ in 0..300 {
+        world.run(&Action::Append(1));
+        world.settle(1, false);
+    }
+    world.disk.damage(damaged, |bytes| {
+        let before = frame::each(bytes).take_while(|(frame, _)| frame.kind != Kind::Event);
+        let begin: usize = before.map(|(_, whole)| whole.len()).sum();
+        bytes[begin + frame::HEADER] ^= 1;
+    });
+    let attempt = |world: &mut World| {
+        world.thread = WriterThread::new(Arc::clone(&world.shared), None, 0);
+        world.run(&Action::Chores);
+    };
+    for _ in 0..3 {
+        attempt(&mut world);
+        assert_eq!(first(&world), damaged);
+    }
+    world.settle(0, false);
+    lead_if_free(&world.shared);
+    attempt(&mut world);
+    assert_ne!(first(&world), damaged);
+}
