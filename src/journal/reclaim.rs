@@ -117,9 +117,10 @@ impl<F: Files> Reclaim<F> {
     /// One step; whether there is another one.
     ///
     /// # Errors
-    /// The file can't be read or deleted, a pending event in it is not whole, the journal can't be written, or a group was refused since
-    /// it began: copies may have been in it, and a letter that was replaced may be there again. Then
-    /// the segment stays, and is to be reclaimed from the beginning.
+    /// The file can't be read or deleted, a pending event in it is not whole, the journal can't be
+    /// written, or a group was refused since it began: copies may have been in it, and a letter that
+    /// was replaced may be there again. Then the segment stays, and is to be reclaimed from the
+    /// beginning.
     pub fn step<T: Ticket>(
         &mut self,
         shared: &Shared<F, T>,

@@ -387,7 +387,7 @@ impl<T> Queue<T> {
     pub fn count_loose(&self, segment_size: u64) -> u64 {
         let taken: u64 = self.index.segments.iter().map(|segment| segment.size).sum();
         let loose = taken.saturating_sub(2 * self.index.alive() + 3 * segment_size);
-        if self.index.segments.len() > 1 && !self.index.has_unread {
+        if self.index.segments.len() > 1 {
             loose.div_ceil(segment_size)
         } else {
             0

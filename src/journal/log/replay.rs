@@ -154,11 +154,12 @@ pub fn replay<F: Files>(
     }
     // The power may go when a later write has reached the disk and an earlier one has not. What a copy
     // was of tells no number: where any that was synced is missing, a gap may be damage.
-    let is_damage = |gap: &Gap| found.synced > gap.after || !found.damaged.is_empty();
-    let damaged: Vec<_> = gaps.into_iter().filter(is_damage).collect();
-    found
-        .unreadable
-        .extend(damaged.iter().map(|gap| gap.segment));
+    let (synced, any_missing) = (found.synced, !found.damaged.is_empty());
+    let damaged = gaps
+        .iter()
+        .filter(|gap| any_missing || synced > gap.after)
+        .map(|gap| gap.segment);
+    found.unreadable.extend(damaged);
     Ok(found)
 }
 

@@ -87,10 +87,10 @@ pub(super) fn examine<F: Files>(
         .iter()
         .rposition(is_damaged)
         .map_or(0, |last| last + 1);
-    let to_reclaim = match (index.has_unread, is_open) {
-        (true, _) => 0,
-        (false, true) => index.segments.len(),
-        (false, false) => damaged,
+    let to_reclaim = if is_open {
+        index.segments.len()
+    } else {
+        damaged
     };
     Ok(Opened {
         files: Arc::new(files),

@@ -61,15 +61,6 @@ fn filled(directory: &Path, events: u64) {
     drop(lock);
 }
 
-/// The ids of the events that are pending, as numbers.
-fn numbers(opened: &Opened) -> Vec<u64> {
-    let mut found = Vec::new();
-    opened.each_event(&["progress".into()], |stored| {
-        found.push(number_of(&stored.event))
-    });
-    found
-}
-
 /// The files of the log.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory.join(LOG)).unwrap();

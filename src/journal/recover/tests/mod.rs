@@ -322,6 +322,12 @@ impl World {
         }
     }
 
+    /// The next process.
+    fn start(&mut self, opened: Opened<SimulatedDisk>) {
+        (self.shared, self.thread, self.tail) = start_log(opened, self.depth);
+        self.committer = Committer::new(Arc::clone(&self.shared));
+    }
+
     fn run(&mut self, action: &Action) {
         match action {
             Action::Append(count) => (0..*count).for_each(|_| {
@@ -687,8 +693,7 @@ impl World {
             .into_iter()
             .filter(|(seq, _)| !whole || self.told.contains(seq))
             .collect();
-        (self.shared, self.thread, self.tail) = start_log(opened, self.depth);
-        self.committer = Committer::new(Arc::clone(&self.shared));
+        self.start(opened);
         // Every start writes what it found missing, so that the next one does not ask again.
         lead_if_free(&self.shared);
     }
@@ -697,6 +702,13 @@ impl World {
     fn was_kept(&self, seq: u64) -> bool {
         self.told.contains(&seq)
     }
+}
+
+/// The ids of the events that are pending, as numbers.
+fn numbers<F: Files>(opened: &Opened<F>) -> Vec<u64> {
+    let mut found = Vec::new();
+    opened.each_event(&groups(), |stored| found.push(number_of(&stored.event)));
+    found
 }
 
 fn number_of(event: &Event) -> u64 {

@@ -554,8 +554,7 @@ fn while_a_file_cannot_be_read_none_behind_it_goes() {
     }
     lead_if_free(&world.shared);
     world.disk.0.lock().unread = Some(unread);
-    (world.shared, world.thread, world.tail) = start_log(look_through(&world.disk), Depth::Disk);
-    world.committer = Committer::new(Arc::clone(&world.shared));
+    world.start(look_through(&world.disk));
     assert_ne!(first(&world), unread, "the next one is the oldest");
     for _ in 0..300 {
         world.run(&Action::Append(1));
@@ -565,18 +564,11 @@ fn while_a_file_cannot_be_read_none_behind_it_goes() {
     lead_if_free(&world.shared);
     world.disk.0.lock().unread = None;
     let opened = look_through(&world.disk);
-    assert!(numbers_of(&opened).is_empty(), "what was settled is back");
-    (world.shared, world.thread, world.tail) = start_log(opened, Depth::Disk);
-    world.committer = Committer::new(Arc::clone(&world.shared));
+    assert!(numbers(&opened).is_empty(), "what was settled is back");
+    world.start(opened);
     assert_eq!(first(&world), unread);
     world.run(&Action::Chores);
     assert_ne!(first(&world), unread, "it is read and reclaimed");
-}
-
-fn numbers_of(opened: &Opened<SimulatedDisk>) -> Vec<u64> {
-    let mut found = Vec::new();
-    opened.each_event(&groups(), |stored| found.push(number_of(&stored.event)));
-    found
 }
 
 /// Later writes may reach the disk before earlier ones.
