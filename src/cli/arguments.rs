@@ -1,7 +1,9 @@
 //! What can be asked for: the commands and their options.
 
 use super::{explain, forget, manual};
+use crate::demo::{DemoOptions, Rhythm};
 use crate::ingest::outcome::dead::Selection;
+use crate::logging::Format;
 use crate::spans;
 use crate::version;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -43,6 +45,15 @@ pub(super) struct Arguments {
 pub(super) enum LogFormat {
     Text,
     Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,20 +107,7 @@ pub(super) enum Command {
     },
     /// Propose a configuration, on stdout: from the calls that a running sidecar forwards, at its
     /// admin address, or from those of a browser's session.
-    Learn {
-        /// How long calls are recorded, up to 10m; 60s. Nothing of them is kept.
-        #[arg(long = "for", value_name = "LENGTH", value_parser = humantime::parse_duration, conflicts_with = "har")]
-        length: Option<Duration>,
-        /// A session instead: a HAR 1.2 file.
-        #[arg(long)]
-        har: Option<PathBuf>,
-        /// Where the application of the session listens, http://HOST:PORT.
-        #[arg(long, requires = "har")]
-        upstream: Option<String>,
-        /// As JSON: the configuration, what is proposed, what is not and why, and what isn't known.
-        #[arg(long)]
-        json: bool,
-    },
+    Learn(LearnOptions),
     /// What would become of a call, and why, stage by stage. Nothing is sent, and nothing is kept.
     Explain(explain::ExplainOptions),
     /// Erase what a running sidecar keeps of one user, at its admin address: pending events, dead
@@ -135,33 +133,7 @@ pub(super) enum Command {
     /// Ends with 1 if an acknowledged event was lost, came as another user, was applied twice
     /// without a reason or after a newer one, or if a read showed old data and did not say so.
     /// NO_COLOR is obeyed.
-    Demo {
-        /// Synthetic learners; 100.
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        learners: Option<u32>,
-        /// How long they learn; 20s.
-        #[arg(long, value_parser = humantime::parse_duration)]
-        duration: Option<Duration>,
-        /// player (the default): about a call a second; pings: two calls every 15 s.
-        #[arg(long, value_enum)]
-        rhythm: Option<RhythmName>,
-        /// Run the whole clock ten times faster.
-        #[arg(long)]
-        fast: bool,
-        /// Put a second sidecar before the first, whose routes are in mode observe, and tell what it
-        /// predicts beside what is saved.
-        #[arg(long)]
-        observe: bool,
-        /// The last line of stdout is the report as JSON.
-        #[arg(long)]
-        json: bool,
-        /// After the report, go on serving the application, the sidecar and its dashboard until Ctrl-C.
-        #[arg(long)]
-        keep: bool,
-        /// Gone: the comparison is a benchmark.
-        #[arg(long, hide = true)]
-        compare: bool,
-    },
+    Demo(DemoArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -260,6 +232,65 @@ pub(super) enum ParityCommand {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct LearnOptions {
+    /// How long calls are recorded, up to 10m; 60s. Nothing of them is kept.
+    #[arg(long = "for", value_name = "LENGTH", value_parser = humantime::parse_duration, conflicts_with = "har")]
+    pub(super) length: Option<Duration>,
+    /// A session instead: a HAR 1.2 file.
+    #[arg(long)]
+    pub(super) har: Option<PathBuf>,
+    /// Where the application of the session listens, http://HOST:PORT.
+    #[arg(long, requires = "har")]
+    pub(super) upstream: Option<String>,
+    /// As JSON: the configuration, what is proposed, what is not and why, and what isn't known.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArguments {
+    /// Synthetic learners; 100.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) learners: Option<u32>,
+    /// How long they learn; 20s.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub(super) duration: Option<Duration>,
+    /// player (the default): about a call a second; pings: two calls every 15 s.
+    #[arg(long, value_enum)]
+    pub(super) rhythm: Option<RhythmName>,
+    /// Run the whole clock ten times faster.
+    #[arg(long)]
+    pub(super) fast: bool,
+    /// Put a second sidecar before the first, whose routes are in mode observe, and tell what it
+    /// predicts beside what is saved.
+    #[arg(long)]
+    pub(super) observe: bool,
+    /// The last line of stdout is the report as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// After the report, go on serving the application, the sidecar and its dashboard until Ctrl-C.
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// Gone: the comparison is a benchmark.
+    #[arg(long, hide = true)]
+    pub(super) compare: bool,
+}
+
+impl From<DemoArguments> for DemoOptions {
+    fn from(given: DemoArguments) -> Self {
+        Self {
+            learners: given.learners.map(|learners| learners as usize),
+            duration: given.duration,
+            rhythm: given.rhythm.map(Into::into),
+            fast: given.fast,
+            observe: given.observe,
+            json: given.json,
+            keep: given.keep,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct ReportOptions {
     /// As JSON.
     #[arg(long)]
@@ -295,4 +326,13 @@ pub(super) enum JournalCommand {
 pub(super) enum RhythmName {
     Player,
     Pings,
+}
+
+impl From<RhythmName> for Rhythm {
+    fn from(name: RhythmName) -> Self {
+        match name {
+            RhythmName::Player => Self::Player,
+            RhythmName::Pings => Self::Pings,
+        }
+    }
 }

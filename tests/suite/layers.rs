@@ -272,6 +272,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
                 "preflight",
             ],
             &["arguments"],
+            &["commands"],
         ],
     ),
     (
