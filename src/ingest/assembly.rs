@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::event::GroupIndex;
 use crate::identity::{Admit, Identity, IdentitySettings};
 use crate::journal::recover::Opened;
-use crate::journal::settings::JournalSettings;
+use crate::journal::settings::{Durability, JournalSettings};
 use crate::journal::tail::Tail;
 use crate::journal::{self, Journal};
 use crate::logging::AccessLog;
@@ -42,6 +42,7 @@ use crate::notices::{self, Notices};
 use crate::spans::Spans;
 use crate::upstream::Upstream;
 use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc;
@@ -100,6 +101,27 @@ impl Keeping {
             Self::Memory { secret, .. } => *secret,
             Self::Disk(opened, _) => opened.secret(),
         }
+    }
+
+    /// What acknowledged events survive.
+    pub(crate) const fn durability(&self) -> Durability {
+        match self {
+            Self::Memory { .. } => Durability::None,
+            Self::Disk(_, settings) => settings.durability,
+        }
+    }
+
+    /// Where they are.
+    pub(crate) fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Memory { .. } => None,
+            Self::Disk(_, settings) => Some(settings.path.clone()),
+        }
+    }
+
+    /// Whether a start has found any.
+    pub(crate) fn has_events(&self) -> bool {
+        matches!(self, Self::Disk(opened, _) if opened.has_events())
     }
 
     /// `journal.max_bytes`.

@@ -379,10 +379,11 @@ const INNER: &[(&str, &[&[&str]])] = &[
                 "rehearsal",
                 "reload",
                 "running",
+                "shared",
                 "takeover",
                 "tasks",
             ],
-            &["explain", "keeping"],
+            &["control", "explain", "keeping", "listeners", "staged"],
         ],
     ),
     (
