@@ -4,138 +4,50 @@ use super::settings::Config;
 use super::{losses, shadows};
 use crate::cache::policy::freshness;
 use crate::identity::Admit;
-use crate::ingest::settings::{Fallback, Group, Keep, KeyPart, Pack, Shape, Target};
+use crate::ingest::settings::{ClientBatches, Fallback, Group, Keep, KeyPart, Pack, Shape, Target};
 use crate::journal::settings::Durability;
 use crate::rollout::Mode;
-use crate::route::{CacheRoute, EventRoute};
+use crate::route::{CacheRoute, EventRoute, WriteRoute};
 
 /// One line per route, in the order in which they are tried, then the groups and the warnings.
 #[must_use]
 pub fn table(config: &Config) -> String {
-    let mut rows: Vec<[String; 3]> = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for (place, event) in config.events.iter().enumerate() {
-        rows.push([
-            event.method.to_string(),
-            event.path.source().to_owned(),
-            event_line(config, event),
-        ]);
+        let path = event.path.source();
+        rows.push(row(event.method.as_str(), path, event_line(config, event)));
         let others = shadows::other_methods(config, place);
-        rows.extend(others.map(|what| ["others".to_owned(), event.path.source().to_owned(), what]));
+        rows.extend(others.map(|what| row("others", path, what)));
     }
-    for group in &config.groups {
-        if let Shape::Batch(Target::Path(path)) = &group.shape {
-            let what = match group.client_batches {
-                crate::ingest::settings::ClientBatches::TakeApart => {
-                    "a client's own batch is taken apart and kept event by event"
-                }
-                crate::ingest::settings::ClientBatches::Forward => {
-                    "a client's own batch is forwarded, after the user's lanes"
-                }
-            };
-            if !rows
-                .iter()
-                .any(|[method, known, _]| method == "POST" && known == &**path)
-            {
-                rows.push(["POST".to_owned(), path.to_string(), what.to_owned()]);
-            }
+    for batch in config.groups.iter().filter_map(batch_row) {
+        let is_told = |[method, path, _]: &Row| *method == batch[0] && *path == batch[1];
+        if !rows.iter().any(is_told) {
+            rows.push(batch);
         }
     }
-    for write in &config.writes {
-        let methods: Vec<_> = write.methods.iter().map(ToString::to_string).collect();
-        let methods = if methods.is_empty() {
-            "writes".to_owned()
-        } else {
-            methods.join(",")
-        };
-        let drains = match (write.drains.is_empty(), write.groups.is_empty()) {
-            (true, _) => "",
-            (false, false) => " after the user's lanes are settled",
-            (false, true) => {
-                ", and no group makes old what its drains names: no lane is waited for on its \
-                 account"
-            }
-        };
-        let drops: Vec<_> = write.invalidates.iter().map(|tag| tag.source()).collect();
-        let drops = if drops.is_empty() {
-            String::new()
-        } else {
-            format!("; makes {} old", drops.join(", "))
-        };
-        rows.push([
-            methods,
-            write.path.source().to_owned(),
-            format!("forwarded{drains}{drops}"),
-        ]);
-    }
-    for cache in &config.caches {
-        let ttl = cache
-            .ttl
-            .map_or("as long as the response says".to_owned(), |ttl| {
-                format!("{ttl:?}")
-            });
-        let force = if cache.force {
-            ", whatever the response says"
-        } else {
-            ""
-        };
-        let whose = if cache.public {
-            "shared by all"
-        } else {
-            "per credential"
-        };
-        let tags: Vec<_> = cache.tags.iter().map(|tag| tag.source()).collect();
-        let tags = match tags.as_slice() {
-            [] => "no tags: no event makes it old".to_owned(),
-            tags => format!("tags {}; barrier {:?}", tags.join(", "), cache.barrier),
-        };
-        let guess = match cache.longest_guess {
-            longest if longest.is_zero() => String::new(),
-            freshness::LONGEST_GUESS => ", or guessed from Last-Modified".to_owned(),
-            longest => format!(", or guessed from Last-Modified ({longest:?} at most)"),
-        };
-        let what = format!(
-            "cached {whose} for {ttl}{guess}{force}{}; {tags}",
-            stale_line(cache)
-        );
-        rows.push(["GET".to_owned(), cache.path.source().to_owned(), what]);
-    }
+    rows.extend(config.writes.iter().map(write_row));
+    rows.extend(config.caches.iter().map(cache_row));
     if let Some(preview) = &config.preview {
-        let names: Vec<_> = preview
-            .groups
-            .iter()
+        let groups = preview.groups.iter();
+        let names: Vec<_> = groups
             .filter_map(|index| config.groups.get(index.0))
+            .map(|group| &*group.name)
             .collect();
-        let names: Vec<_> = names.iter().map(|group| &*group.name).collect();
         let what = format!("the caller's own pending events of {}", names.join(", "));
-        rows.push(["GET".to_owned(), preview.path.source().to_owned(), what]);
+        rows.push(row("GET", preview.path.source(), what));
     }
     for relay in &config.upstream.relays {
         let what = format!(
             "may take {:?} until its response head",
             relay.response_timeout
         );
-        rows.push(["any".to_owned(), relay.path.source().to_owned(), what]);
+        rows.push(row("any", relay.path.source(), what));
     }
-    rows.push([
-        "any".to_owned(),
-        "everything else".to_owned(),
-        format!(
-            "passes through to {}",
-            config.upstream.shown_url().trim_end_matches('/')
-        ),
-    ]);
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(String::len)
-            .max()
-            .unwrap_or(0)
-    };
-    let (first, second) = (width(0), width(1));
-    let mut out: String = rows
-        .iter()
-        .map(|[method, path, what]| format!("{method:first$}  {path:second$}  {what}\n"))
-        .collect();
+    let upstream = config.upstream.shown_url();
+    let upstream = upstream.trim_end_matches('/');
+    let what = format!("passes through to {upstream}");
+    rows.push(row("any", "everything else", what));
+    let mut out = align(&rows);
     for group in &config.groups {
         out.push_str(&group_line(config, group));
     }
@@ -148,6 +60,97 @@ pub fn table(config: &Config) -> String {
         out.push_str(&format!("{grade}: {}\n", note.text));
     }
     out
+}
+
+/// Method, path, and what is done with such calls.
+type Row = [String; 3];
+
+fn row(method: &str, path: &str, what: String) -> Row {
+    [method.to_owned(), path.to_owned(), what]
+}
+
+/// One line each, in columns.
+fn align(rows: &[Row]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(String::len)
+            .max()
+            .unwrap_or(0)
+    };
+    let (first, second) = (width(0), width(1));
+    rows.iter()
+        .map(|[method, path, what]| format!("{method:first$}  {path:second$}  {what}\n"))
+        .collect()
+}
+
+/// What becomes of the batches that clients send to a group's own path.
+fn batch_row(group: &Group) -> Option<Row> {
+    let Shape::Batch(Target::Path(path)) = &group.shape else {
+        return None;
+    };
+    let what = match group.client_batches {
+        ClientBatches::TakeApart => "a client's own batch is taken apart and kept event by event",
+        ClientBatches::Forward => "a client's own batch is forwarded, after the user's lanes",
+    };
+    Some(row("POST", path, what.to_owned()))
+}
+
+fn write_row(write: &WriteRoute) -> Row {
+    let methods: Vec<_> = write.methods.iter().map(ToString::to_string).collect();
+    let methods = if methods.is_empty() {
+        "writes".to_owned()
+    } else {
+        methods.join(",")
+    };
+    let drains = match (write.drains.is_empty(), write.groups.is_empty()) {
+        (true, _) => "",
+        (false, false) => " after the user's lanes are settled",
+        (false, true) => {
+            ", and no group makes old what its drains names: no lane is waited for on its account"
+        }
+    };
+    let drops: Vec<_> = write.invalidates.iter().map(|tag| tag.source()).collect();
+    let drops = if drops.is_empty() {
+        String::new()
+    } else {
+        format!("; makes {} old", drops.join(", "))
+    };
+    let what = format!("forwarded{drains}{drops}");
+    row(&methods, write.path.source(), what)
+}
+
+fn cache_row(cache: &CacheRoute) -> Row {
+    let ttl = cache
+        .ttl
+        .map_or("as long as the response says".to_owned(), |ttl| {
+            format!("{ttl:?}")
+        });
+    let force = if cache.force {
+        ", whatever the response says"
+    } else {
+        ""
+    };
+    let whose = if cache.public {
+        "shared by all"
+    } else {
+        "per credential"
+    };
+    let tags: Vec<_> = cache.tags.iter().map(|tag| tag.source()).collect();
+    let tags = match tags.as_slice() {
+        [] => "no tags: no event makes it old".to_owned(),
+        tags => format!("tags {}; barrier {:?}", tags.join(", "), cache.barrier),
+    };
+    let guess = match cache.longest_guess {
+        longest if longest.is_zero() => String::new(),
+        freshness::LONGEST_GUESS => ", or guessed from Last-Modified".to_owned(),
+        longest => format!(", or guessed from Last-Modified ({longest:?} at most)"),
+    };
+    let what = format!(
+        "cached {whose} for {ttl}{guess}{force}{}; {tags}",
+        stale_line(cache)
+    );
+    row("GET", cache.path.source(), what)
 }
 
 fn stale_line(cache: &CacheRoute) -> String {
