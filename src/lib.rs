@@ -48,6 +48,7 @@
 // Nouns.
 pub mod body;
 pub mod clock;
+mod coding;
 pub mod event;
 pub mod json;
 pub mod keyed;

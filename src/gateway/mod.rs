@@ -10,14 +10,13 @@
 //! | `pass_through`, `forward` | calls that the application answers, and their place in the order |
 //! | `own` | paths of Tidegate's own |
 //! | `touches`, `callers`, `scope` | what a call touches, who makes it, what templates see of it |
-//! | `bodies`, `collect`, `unpack`, `coding` | its body: gathered, kept, without its coding |
+//! | `bodies`, `collect`, `unpack` | its body: gathered, kept, without its coding |
 //! | `answers`, `reply` | Tidegate's own answers |
 //! | `noted` | a call's line in the access log, and its span |
 
 mod answers;
 mod bodies;
 mod callers;
-mod coding;
 mod collect;
 mod copied_answer;
 mod copied_body;

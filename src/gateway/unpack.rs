@@ -2,7 +2,7 @@
 //! once, whoever sends it. A larger one is unpacked off the runtime's threads, a few at a time:
 //! callers that are known to be good have places of their own.
 
-use super::coding::{Coding, broken};
+use crate::coding::{Coding, CodingError, broken};
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -34,8 +34,8 @@ pub(super) fn unpack_small(
         return Ok(None);
     }
     match coding.unpack(body, most.min(SMALL_UNPACKED)) {
-        Err(Refusal::TooLarge(_)) if most > SMALL_UNPACKED => Ok(None),
-        done => done.map(Some),
+        Err(CodingError::TooLarge(_)) if most > SMALL_UNPACKED => Ok(None),
+        done => Ok(Some(done?)),
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn unpack_whole(
     most: usize,
 ) -> Result<Bytes, Refusal> {
     match Coding::of(headers)? {
-        Some(coding) => coding.unpack(body, most),
+        Some(coding) => Ok(coding.unpack(body, most)?),
         None => Ok(body.clone()),
     }
 }
@@ -88,7 +88,7 @@ impl Unpacker {
         body: &Bytes,
         (most, is_good): (usize, bool),
     ) -> Result<Bytes, Decline> {
-        let Some(coding) = Coding::of(headers).map_err(Decline::Refuse)? else {
+        let Some(coding) = Coding::of(headers).map_err(refuse)? else {
             return Ok(body.clone());
         };
         let places = Arc::clone(if is_good { &self.good } else { &self.strangers });
@@ -103,8 +103,12 @@ impl Unpacker {
         let unpacked = unpacking
             .await
             .unwrap_or_else(|_| Err(broken("unpacking it broke off")));
-        unpacked.map_err(Decline::Refuse)
+        unpacked.map_err(refuse)
     }
+}
+
+fn refuse(error: CodingError) -> Decline {
+    Decline::Refuse(error.into())
 }
 
 #[cfg(test)]

@@ -346,6 +346,15 @@ async fn after_a_late_rejection_the_newest_state_is_the_last_one_written() {
         .map(|(_, body)| body["percent"].clone())
         .collect();
     assert_eq!(told, [10, 60]);
+    // Nothing of the refusal is left.
+    for percent in [70, 80] {
+        assert_eq!(
+            tell(&sidecar, "/snapshot", &json!({ "percent": percent })).await,
+            StatusCode::ACCEPTED
+        );
+        sidecar.flush().await;
+        sidecar.until(|ledger| ledger.pending == 0).await;
+    }
 }
 
 #[tokio::test]

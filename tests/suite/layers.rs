@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 const RANKS: [&[&str]; 12] = [
     &[
-        "event", "body", "clock", "json", "keyed", "peer", "tls", "version",
+        "event", "body", "clock", "coding", "json", "keyed", "peer", "tls", "version",
     ],
     // What identity and routes are written in stands below them; so does what counts the memory of
     // bodies.
@@ -307,7 +307,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
     (
         "gateway",
         &[
-            &["coding", "collect", "copied_body", "reply", "scope"],
+            &["collect", "copied_body", "reply", "scope"],
             &["answers", "callers", "copied_answer", "unpack"],
             &["noted"],
             &["bodies", "recording", "touches"],

@@ -28,6 +28,7 @@ mod dashboard;
 mod dead_letters;
 mod decoders;
 mod delivery;
+mod delivery_answers;
 mod directory;
 mod durable;
 mod explain;

@@ -1,5 +1,6 @@
 //! Why a call was not acknowledged. Every reason has one name: in log, metric, response and test.
 
+use crate::coding::CodingError;
 use crate::event::IdError;
 use crate::identity::NotAnswerable;
 use crate::ingest::accept::contexts::TooMuch;
@@ -95,6 +96,16 @@ pub enum Refusal {
     /// 503.
     #[error("there is no room for more bodies; try again in {0:?}")]
     NoRoom(Duration),
+}
+
+impl From<CodingError> for Refusal {
+    fn from(error: CodingError) -> Self {
+        match error {
+            CodingError::Unknown(coding) => Self::UnknownCoding(coding),
+            CodingError::TooLarge(most) => Self::TooLarge(most),
+            CodingError::Broken(why) => Self::BadCoding(why),
+        }
+    }
 }
 
 impl Refusal {

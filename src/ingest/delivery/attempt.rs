@@ -58,17 +58,15 @@ impl Deliverer {
         let span = self.begin_span(group, &carrier.load);
         let found = self.exchange(group, &carrier.load, &span).await;
         self.tell(&carrier.load, &found, began.elapsed());
-        if let Found::Reply(status, headers, _) = &found {
+        let mut answer = None;
+        if let Found::Reply(reply) = &found {
             carrier
                 .load
                 .iter_mut()
-                .for_each(|ready| ready.batch.status = Some(status.as_u16()));
-            self.note_renewal(&carrier.load, *status, headers);
+                .for_each(|ready| ready.batch.status = Some(reply.status.as_u16()));
+            self.note_renewal(&carrier.load, reply.status, &reply.headers);
+            answer = Some(reply.body.clone());
         }
-        let answer = match &found {
-            Found::Reply(_, _, body) => Some(body.clone()),
-            _ => None,
-        };
         let (tries, status) = (load::count_retries(&carrier.load) + 1, found.status());
         let (judged, attempt) = self.judge(group, &mut carrier.load, found);
         let events = load::count_events(&carrier.load);

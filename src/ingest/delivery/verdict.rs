@@ -33,8 +33,8 @@ impl Deliverer {
         found: Found,
     ) -> (Judged, Attempt) {
         let batch = load::id_of(load);
-        let (status, headers, body) = match found {
-            Found::Reply(status, headers, body) => (status, headers, body),
+        let reply = match found {
+            Found::Reply(reply) => reply,
             Found::Supposed(Ok(())) => {
                 let fates = vec![Fate::Done(Outcome::Accepted); load::count_events(load)];
                 return (
@@ -70,14 +70,8 @@ impl Deliverer {
             permanent: &group.permanent,
         };
         let asked = Asked::of(load.iter().map(|ready| &ready.batch));
-        let reading = reply::read(
-            &asked,
-            status,
-            &headers,
-            &body,
-            reader,
-            self.assembler.clock.now(),
-        );
+        let reading = reply::read(&asked, &reply, reader, self.assembler.clock.now());
+        let (status, headers) = (reply.status, &reply.headers);
         if reading.unknown > 0 {
             self.metrics.unknown_ids.inc_by(reading.unknown as u64);
             tracing::warn!(group = %group.name, %batch, unknown = reading.unknown, "unknown ids in the reply");
@@ -90,7 +84,7 @@ impl Deliverer {
             }
             Answer::Rejected => (self.rejected(group, load, status), Attempt::Rejected),
             Answer::Forbidden => self.forbidden(group, load, status),
-            Answer::NotThere => self.not_there(group, load, status, &headers),
+            Answer::NotThere => self.not_there(group, load, status, headers),
             Answer::TooLarge => {
                 self.answer_gate(load);
                 if load.len() > 1 {

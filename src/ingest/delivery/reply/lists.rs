@@ -13,7 +13,6 @@ use crate::event::{Outcome, Reason};
 use crate::ingest::lanes::window::Fate;
 use crate::ingest::settings::{Places, Results};
 use crate::json::{self, Object};
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -43,9 +42,9 @@ impl Named<'_> {
     }
 }
 
-/// The JSON of a reply breaks off.
+/// A reply begins like JSON, and can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BrokenOff;
+pub(super) struct Unreadable;
 
 /// What a reply holds.
 #[derive(Debug)]
@@ -58,16 +57,16 @@ pub(super) struct Scan<'a, 'i> {
 }
 
 impl<'a, 'i> Scan<'a, 'i> {
-    /// Reads a body; one that doesn't begin like an object or a list says nothing, as one does that
-    /// is nested deeper than [`json::MAX_DEPTH`].
+    /// Reads a body; one that doesn't begin like an object or a list says nothing.
     ///
     /// # Errors
-    /// It begins so and is no JSON.
+    /// It begins so and is no JSON, is nested deeper than [`json::MAX_DEPTH`], or has a member at its
+    /// top whose name is no text.
     pub(super) fn of(
         body: &'a [u8],
         asked: &'i Asked<'_>,
         reader: Reader<'i>,
-    ) -> Result<Self, BrokenOff> {
+    ) -> Result<Self, Unreadable> {
         let Results {
             places, in_order, ..
         } = reader.results;
@@ -87,11 +86,8 @@ impl<'a, 'i> Scan<'a, 'i> {
         if !matches!(body.first(), Some(b'{' | b'[')) {
             return Ok(scan);
         }
-        let text = json::text_of(body).map_err(|_| BrokenOff)?;
-        if scan.read_top(text).is_none() && serde_json::from_str::<&RawValue>(text).is_err() {
-            return Err(BrokenOff);
-        }
-        Ok(scan)
+        let text = json::text_of(body).map_err(|_| Unreadable)?;
+        scan.read_top(text).map(|()| scan).ok_or(Unreadable)
     }
 
     /// `None`: it can't be read.

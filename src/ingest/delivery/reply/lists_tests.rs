@@ -39,9 +39,14 @@ fn gather<'a>(
 
 type Said = (Option<(Vec<Fate>, usize)>, Vec<Option<String>>);
 
-fn slowly(body: &str, ids: &[&str], reader: Reader<'_>) -> Result<Said, BrokenOff> {
-    if body.starts_with(['{', '[']) && serde_json::from_str::<&RawValue>(body).is_err() {
-        return Err(BrokenOff);
+fn slowly(body: &str, ids: &[&str], reader: Reader<'_>) -> Result<Said, Unreadable> {
+    let is_read = match body.as_bytes().first() {
+        Some(b'{') => json::Object::parse(body).is_ok(),
+        Some(b'[') => json::elements(body).is_ok(),
+        _ => true,
+    };
+    if !is_read {
+        return Err(Unreadable);
     }
     let lists = reader
         .results
@@ -66,7 +71,7 @@ fn slowly(body: &str, ids: &[&str], reader: Reader<'_>) -> Result<Said, BrokenOf
     ))
 }
 
-fn together(body: &str, ids: &[&str], reader: Reader<'_>) -> Result<Said, BrokenOff> {
+fn together(body: &str, ids: &[&str], reader: Reader<'_>) -> Result<Said, Unreadable> {
     let asked = Asked {
         ids: ids.to_vec(),
         form: Form::Batch,

@@ -1,9 +1,9 @@
 //! What an answer means (design §6), pure: of a reply to a batch or a single call, one [`Answer`].
 //!
-//! A 2xx to a batch is read in this order: a page or JSON that breaks off says nothing; `success`
-//! must be met; `results` (in order, or by id) say what became of each event; then a body that says
-//! no isn't believed to have taken anything; what is left has taken all. What isn't clear is
-//! [`Answer::Unclear`]: the batch goes on as its single calls.
+//! A 2xx to a batch is read in this order: a body that isn't known whole, a page or JSON that can't
+//! be read says nothing; `success` must be met; `results` (in order, or by id) say what became of
+//! each event; then a body that says no isn't believed to have taken anything; what is left has
+//! taken all. What isn't clear is [`Answer::Unclear`]: the batch goes on as its single calls.
 
 mod ids;
 mod lists;
@@ -14,6 +14,7 @@ use crate::ingest::lanes::window::{Batch, Entry, Fate, Form};
 use crate::ingest::settings::{InOrder, Missing, Results, Success};
 use crate::json::{self, Object};
 use crate::template::Path;
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use lists::Scan;
 use serde_json::Value;
@@ -50,6 +51,19 @@ impl<'a> Asked<'a> {
     fn all_accepted(&self) -> Vec<Fate> {
         vec![Fate::Done(Outcome::Accepted); self.ids.len()]
     }
+}
+
+/// An answer to a delivery, as far as it was received.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its header fields.
+    pub headers: HeaderMap,
+    /// Its body without a coding; where it isn't known whole, its beginning or nothing.
+    pub body: Bytes,
+    /// Why its body isn't known whole.
+    pub unread: Option<&'static str>,
 }
 
 /// How a group's replies are read.
@@ -97,15 +111,10 @@ pub enum Answer {
 
 /// Reads the reply to a batch or a single call.
 #[must_use]
-pub fn read(
-    asked: &Asked<'_>,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    reader: Reader<'_>,
-    now: SystemTime,
-) -> Reading {
+pub fn read(asked: &Asked<'_>, reply: &Reply, reader: Reader<'_>, now: SystemTime) -> Reading {
+    let (status, headers) = (reply.status, &reply.headers);
     let single = asked.form == Form::Single;
+    let body = reply.body.as_ref();
     let body = body
         .strip_prefix(b"\xef\xbb\xbf")
         .unwrap_or(body)
@@ -115,6 +124,7 @@ pub fn read(
         // It is what the client itself would have got; but a page is an outage's, and 0 is 0.
         200..=299 if single && (is_page(headers, body) || fails(reader.success, body)) => passing(),
         200..=299 if single => Answer::Fates(asked.all_accepted()),
+        200..=299 if let Some(why) = reply.unread => Answer::Unclear(why),
         200..=299 => return read_success(asked, status, headers, body, reader),
         300..=399 if single => Answer::Rejected,
         300..=399 => Answer::NotThere,
@@ -166,7 +176,7 @@ fn read_success(
         return unclear("it is a page");
     }
     let Ok(scan) = Scan::of(body, asked, reader) else {
-        return unclear("its JSON breaks off");
+        return unclear("its JSON can't be read");
     };
     let text = || json::text_of(body).unwrap_or_default();
     if reader.success.is_some_and(|success| {

@@ -50,15 +50,13 @@ fn reading_of(
         success,
         permanent: &["fatal".into()],
     };
-    let status = StatusCode::from_u16(status).unwrap();
-    read(
-        &Asked { ids, form },
-        status,
-        &fields.collect(),
-        body.as_bytes(),
-        reader,
-        now,
-    )
+    let reply = Reply {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: fields.collect(),
+        body: body.to_owned().into(),
+        unread: None,
+    };
+    read(&Asked { ids, form }, &reply, reader, now)
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! | the client's address | its newest call |
 //! | headers and cookies that say nothing of the caller (`Accept-Language`, balancers' cookies) | its newest call |
 //! | any other header or cookie | all its calls, where they agree; else left out |
+//! | `Accept-Encoding` | no call; the answer is read here, and `identity` is asked for |
 //! | trace and request ids | no call; the batch begins a trace of its own, or that of its span |
 //!
 //! A single call that is repeated is the call as it came.
@@ -213,6 +214,11 @@ fn batch_request(
     headers
         .entry(header::ACCEPT)
         .or_insert(HeaderValue::from_static("application/json"));
+    // Whatever the clients can unpack: the answer is read here.
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
     headers.insert(TRACEPARENT, begin_trace(id)?);
     headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(id).ok()?);
     for (name, text) in &group.headers {

@@ -130,8 +130,11 @@ impl<E: Entry> Lane<E> {
         matches!(self.tried.phase, Phase::Rejected(_))
     }
 
+    /// Nothing of it waits or is on its way. Whatever it was waiting for: what comes next begins
+    /// anew.
     pub(super) fn is_empty(&self) -> bool {
-        self.tried.phase == Phase::Idle && self.queue.is_empty() && self.tried.again.is_empty()
+        let is_on_its_way = matches!(self.tried.phase, Phase::InFlight { .. });
+        !is_on_its_way && self.queue.is_empty() && self.tried.again.is_empty()
     }
 
     /// One more event in the open window; why that is full, if it is.

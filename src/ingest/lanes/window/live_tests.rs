@@ -387,6 +387,38 @@ fn a_newer_state_that_was_forwarded_replaces_what_a_rejected_lane_holds() {
 }
 
 #[test]
+fn a_lane_from_which_the_last_event_was_taken_holds_up_nothing_that_comes() {
+    let now = Instant::now();
+    let by = EventId::try_new("forwarded").unwrap();
+    let pause = Verdict::Retry {
+        pause: Duration::from_hours(1),
+    };
+    for trouble in [Verdict::Rejected, pause] {
+        let mut lanes = lanes(Rules {
+            newest: true,
+            single_calls: true,
+            ..rules()
+        });
+        lanes.push(now, about(1, 7));
+        lanes.seal_all();
+        let batch = one(&mut lanes);
+        lanes.verdict(now, batch, trouble.clone(), Duration::ZERO);
+        lanes.replace(
+            GroupIndex(0),
+            &asker(1, 1),
+            Subject::from_number(7).unwrap(),
+            lanes.last_seq(),
+            &by,
+        );
+        let gone = Outcome::Superseded { by: by.clone() };
+        assert_eq!(outcomes(&mut lanes), [(1, gone)]);
+        lanes.push(now, about(2, 7));
+        lanes.seal_all();
+        assert_eq!(ready(&mut lanes), [vec![2]], "{trouble:?}");
+    }
+}
+
+#[test]
 fn a_flood_of_forged_credentials_holds_up_nobody_and_waits_for_nobody_for_long() {
     let now = Instant::now();
     let mut lanes = lanes(rules());

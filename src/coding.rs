@@ -1,4 +1,5 @@
-//! Content codings of event calls (RFC 9110 §8.4.1), and what each may ask for.
+//! Content codings (RFC 9110 §8.4.1) of event calls and of answers to deliveries, and what each may ask
+//! for.
 //!
 //! | coding | window at most | members or frames at most |
 //! |---|---|---|
@@ -10,12 +11,12 @@
 //! A window is memory that a few bytes can ask for, and a member costs time though it holds
 //! nothing. What is unpacked is counted as it comes out.
 
-use crate::ingest::accept::refusal::Refusal;
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 use std::io::Read;
+use thiserror::Error;
 
 /// Members of a gzip body, or frames of a zstd body. Clients write one.
 const MOST_MEMBERS: usize = 16;
@@ -24,9 +25,23 @@ const ZSTD_WINDOW: u32 = 23;
 /// Bytes that brotli gives out at a time.
 const PIECE: usize = 16 << 10;
 
+/// Why a body is not read without its coding.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum CodingError {
+    /// Its coding is not known, or it has several.
+    #[error("the content coding {0:?} is unknown; gzip, deflate, br and zstd are accepted")]
+    Unknown(Box<str>),
+    /// It holds more than so many bytes.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It is not what its coding says, or asks for more than the table allows.
+    #[error("the body could not be decoded: {0}")]
+    Broken(Box<str>),
+}
+
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     Gzip,
     Deflate,
     Brotli,
@@ -38,13 +53,13 @@ impl Coding {
     ///
     /// # Errors
     /// It names one that is not known, or several.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Refusal> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, CodingError> {
         let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
         let Some(line) = lines.next() else {
             return Ok(None);
         };
         if lines.next().is_some() {
-            return Err(Refusal::UnknownCoding("more than one".into()));
+            return Err(CodingError::Unknown("more than one".into()));
         }
         let coding = line.to_str().unwrap_or("?").trim().to_ascii_lowercase();
         match coding.as_str() {
@@ -53,7 +68,7 @@ impl Coding {
             "deflate" => Ok(Some(Self::Deflate)),
             "br" => Ok(Some(Self::Brotli)),
             "zstd" => Ok(Some(Self::Zstd)),
-            _ => Err(Refusal::UnknownCoding(coding.into())),
+            _ => Err(CodingError::Unknown(coding.into())),
         }
     }
 
@@ -61,7 +76,7 @@ impl Coding {
     ///
     /// # Errors
     /// The body is broken, holds more, or asks for more than the table allows.
-    pub(super) fn unpack(self, packed: &[u8], most: usize) -> Result<Bytes, Refusal> {
+    pub(crate) fn unpack(self, packed: &[u8], most: usize) -> Result<Bytes, CodingError> {
         if packed.is_empty() {
             return Err(broken("it is empty"));
         }
@@ -86,7 +101,7 @@ struct Unpacked {
 }
 
 impl Unpacked {
-    fn read_gzip(&mut self, mut packed: &[u8]) -> Result<(), Refusal> {
+    fn read_gzip(&mut self, mut packed: &[u8]) -> Result<(), CodingError> {
         for _ in 0..MOST_MEMBERS {
             self.read_all(GzDecoder::new(&mut packed))?;
             if packed.is_empty() {
@@ -96,7 +111,7 @@ impl Unpacked {
         Err(broken("it has too many members"))
     }
 
-    fn read_deflate(&mut self, mut packed: &[u8]) -> Result<(), Refusal> {
+    fn read_deflate(&mut self, mut packed: &[u8]) -> Result<(), CodingError> {
         self.read_all(ZlibDecoder::new(&mut packed))?;
         if packed.is_empty() {
             Ok(())
@@ -105,7 +120,7 @@ impl Unpacked {
         }
     }
 
-    fn read_zstd(&mut self, mut packed: &[u8]) -> Result<(), Refusal> {
+    fn read_zstd(&mut self, mut packed: &[u8]) -> Result<(), CodingError> {
         for _ in 0..MOST_MEMBERS {
             let decoder = zstd::stream::read::Decoder::with_buffer(&mut packed).map_err(broken)?;
             let mut decoder = decoder.single_frame();
@@ -118,7 +133,7 @@ impl Unpacked {
         Err(broken("it has too many frames"))
     }
 
-    fn read_brotli(&mut self, packed: &[u8]) -> Result<(), Refusal> {
+    fn read_brotli(&mut self, packed: &[u8]) -> Result<(), CodingError> {
         let (bytes, words, codes) = (
             StandardAlloc::default(),
             StandardAlloc::default(),
@@ -153,22 +168,22 @@ impl Unpacked {
     }
 
     /// Reads to the end, or to one byte too many.
-    fn read_all(&mut self, reader: impl Read) -> Result<(), Refusal> {
+    fn read_all(&mut self, reader: impl Read) -> Result<(), CodingError> {
         let room = self.most.saturating_sub(self.bytes.len()).saturating_add(1);
         reader
             .take(room as u64)
             .read_to_end(&mut self.bytes)
             .map_err(broken)?;
         if self.bytes.len() > self.most {
-            Err(Refusal::TooLarge(self.most))
+            Err(CodingError::TooLarge(self.most))
         } else {
             Ok(())
         }
     }
 }
 
-pub(super) fn broken(why: impl ToString) -> Refusal {
-    Refusal::BadCoding(why.to_string().into())
+pub(crate) fn broken(why: impl ToString) -> CodingError {
+    CodingError::Broken(why.to_string().into())
 }
 
 #[cfg(test)]
@@ -179,13 +194,13 @@ mod tests {
     use std::io::Write as _;
 
     /// 414 bytes whose header asks for a window of 1 GiB.
-    const LARGE_WINDOW: &[u8] = include_bytes!("../../tests/data/large-window.br");
+    const LARGE_WINDOW: &[u8] = include_bytes!("../tests/data/large-window.br");
 
     fn head(coding: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(coding))])
     }
 
-    fn unpack(coding: &'static str, body: &[u8], most: usize) -> Result<Bytes, Refusal> {
+    fn unpack(coding: &'static str, body: &[u8], most: usize) -> Result<Bytes, CodingError> {
         Coding::of(&head(coding)).map(|coding| coding.unwrap().unpack(body, most))?
     }
 
@@ -223,7 +238,7 @@ mod tests {
             assert_eq!(unpack(coding, &body, 2).unwrap(), "{}", "{coding}");
             assert_eq!(
                 unpack(coding, &body, 1),
-                Err(Refusal::TooLarge(1)),
+                Err(CodingError::TooLarge(1)),
                 "{coding}"
             );
             // Whether a deflate stream is whole its reader doesn't say; what came out must be whole
@@ -241,7 +256,7 @@ mod tests {
             ] {
                 let refused = unpack(coding, wrong, 99);
                 assert!(
-                    matches!(refused, Err(Refusal::BadCoding(_))),
+                    matches!(refused, Err(CodingError::Broken(_))),
                     "{coding} {wrong:?}: {refused:?}"
                 );
             }
@@ -249,7 +264,7 @@ mod tests {
         assert_eq!(Coding::of(&head("identity")), Ok(None));
         assert_eq!(
             unpack("lzma", b"x", 99),
-            Err(Refusal::UnknownCoding("lzma".into()))
+            Err(CodingError::Unknown("lzma".into()))
         );
     }
 
@@ -257,7 +272,7 @@ mod tests {
     fn a_window_that_is_larger_than_its_coding_allows_is_refused_before_anything_comes_out() {
         assert!(matches!(
             unpack("br", LARGE_WINDOW, 1 << 20),
-            Err(Refusal::BadCoding(_))
+            Err(CodingError::Broken(_))
         ));
         // A frame that doesn't say how large it is takes its whole window.
         let text = vec![b' '; 1 << 20];
@@ -268,7 +283,7 @@ mod tests {
         for window in [24, 27] {
             let refused = unpack("zstd", &zstd(&text, window), 1 << 20);
             assert!(
-                matches!(refused, Err(Refusal::BadCoding(_))),
+                matches!(refused, Err(CodingError::Broken(_))),
                 "{window}: {refused:?}"
             );
         }
@@ -285,13 +300,13 @@ mod tests {
             for count in [MOST_MEMBERS + 1, 20_000] {
                 let refused = unpack(coding, &member.repeat(count), 99);
                 assert!(
-                    matches!(refused, Err(Refusal::BadCoding(_))),
+                    matches!(refused, Err(CodingError::Broken(_))),
                     "{coding} {count}: {refused:?}"
                 );
             }
         }
         let two = [gzip(b"{"), gzip(b"}")].concat();
         assert_eq!(unpack("gzip", &two, 2).unwrap(), "{}");
-        assert_eq!(unpack("gzip", &two, 1), Err(Refusal::TooLarge(1)));
+        assert_eq!(unpack("gzip", &two, 1), Err(CodingError::TooLarge(1)));
     }
 }
