@@ -7,9 +7,9 @@
 //! invention. `X-Forwarded-*` win over `Forwarded`, since a proxy that knows only the former passes
 //! the latter through as its client sent it.
 
-use super::head::is_host;
+use super::head::{is_host, items};
 use crate::peer::{Connection, TrustedProxies};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -39,6 +39,7 @@ pub(super) fn believe(
     if !headers.contains_key(header::FORWARDED) && !plain {
         return Facts::default();
     }
+    mend_forwarded(headers);
     let elements = elements(headers);
     if !plain {
         return walk(&elements.unwrap_or_default(), trusted);
@@ -132,17 +133,6 @@ fn address(node: &str) -> Option<IpAddr> {
         .map(|address: IpAddr| address.to_canonical())
 }
 
-fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-}
-
 /// What one proxy says of its own client.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Element {
@@ -161,35 +151,64 @@ impl Element {
     }
 }
 
+/// Of a line of `Forwarded` that can't be read only what stands behind its last comma is left, if
+/// that can be: a proxy appends there what it knows to what its client has sent.
+fn mend_forwarded(headers: &mut HeaderMap) {
+    let lines = headers.get_all(header::FORWARDED);
+    if lines.iter().all(|line| elements_of(line).is_some()) {
+        return;
+    }
+    let mend = |line: &HeaderValue| {
+        if elements_of(line).is_some() {
+            return Some(line.clone());
+        }
+        let newest = line.as_bytes().rsplit(|byte| *byte == b',').next()?;
+        let newest = HeaderValue::from_bytes(newest.trim_ascii()).ok()?;
+        elements_of(&newest).is_some().then_some(newest)
+    };
+    let left: Vec<_> = lines.iter().filter_map(mend).collect();
+    headers.remove(header::FORWARDED);
+    for line in left {
+        headers.append(header::FORWARDED, line);
+    }
+}
+
 /// The elements of `Forwarded`; none if it breaks off or isn't there.
 fn elements(headers: &HeaderMap) -> Option<Vec<Element>> {
     let mut all = Vec::new();
     for line in headers.get_all(header::FORWARDED) {
-        let mut rest = line.to_str().ok()?;
-        let mut element = Element::default();
-        loop {
-            rest = rest.trim_start_matches([' ', '\t', ';']);
-            if let Some(after) = rest.strip_prefix(',') {
-                all.push(std::mem::take(&mut element));
-                rest = after;
-            } else if rest.is_empty() {
-                all.push(element);
-                break;
-            } else {
-                let (name, after) = rest.split_once('=')?;
-                let (value, after) = value(after)?;
-                match name.to_ascii_lowercase().as_str() {
-                    "for" => element.node = Some(value),
-                    "proto" => element.proto = Some(value),
-                    "host" => element.host = Some(value),
-                    _ => {}
-                }
-                rest = after;
+        all.extend(elements_of(line)?);
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+/// The elements of a line; `None`: it is no text or breaks off.
+fn elements_of(line: &HeaderValue) -> Option<Vec<Element>> {
+    let mut all = Vec::new();
+    let mut rest = line.to_str().ok()?;
+    let mut element = Element::default();
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ';']);
+        if let Some(after) = rest.strip_prefix(',') {
+            all.push(std::mem::take(&mut element));
+            rest = after;
+        } else if rest.is_empty() {
+            all.push(element);
+            break;
+        } else {
+            let (name, after) = rest.split_once('=')?;
+            let (value, after) = value(after)?;
+            match name.to_ascii_lowercase().as_str() {
+                "for" => element.node = Some(value),
+                "proto" => element.proto = Some(value),
+                "host" => element.host = Some(value),
+                _ => {}
             }
+            rest = after;
         }
     }
     all.retain(|element| *element != Element::default());
-    (!all.is_empty()).then_some(all)
+    Some(all)
 }
 
 /// A token or a quoted string, and what comes after it.
@@ -260,15 +279,10 @@ mod tests {
             address: "127.0.0.1:5".parse().unwrap(),
             secure: false,
         };
-        let mut headers: HeaderMap = lines
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect();
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
         let facts = believe(&mut headers, &connection, &trusted);
         (facts, headers)
     }
@@ -288,6 +302,9 @@ mod tests {
             ("2001:db8::1", Some("2001:db8::1")),
             ("6.6.6.6, unknown, 10.0.0.2", Some("10.0.0.2")),
             ("unknown", None),
+            // What its client sent hides nothing of what the proxy appended.
+            ("\u{fffd}, 9.9.9.9", Some("9.9.9.9")),
+            ("6.6.6.6, \u{fffd}, 10.0.0.2", Some("10.0.0.2")),
         ] {
             assert_eq!(
                 client(&[("x-forwarded-for", line)]).as_deref(),
@@ -328,6 +345,33 @@ mod tests {
         assert!(!kept("for=9.9.9.9;host=evil.example"));
         assert!(!kept("for=6.6.6.6;proto=https"));
         assert!(!kept("for=\"9.9.9.9"));
+    }
+
+    #[test]
+    fn what_a_client_breaks_of_forwarded_goes_and_what_its_proxy_appended_stays() {
+        for (line, wanted, left) in [
+            (
+                "for=\", for=9.9.9.9;proto=https",
+                Some("9.9.9.9"),
+                "for=9.9.9.9;proto=https",
+            ),
+            ("\u{fffd}, for=9.9.9.9", Some("9.9.9.9"), "for=9.9.9.9"),
+            ("for=6.6.6.6, for=\"", None, ""),
+            (
+                "for=\"\u{fffd}\", for=9.9.9.9",
+                Some("9.9.9.9"),
+                "for=9.9.9.9",
+            ),
+        ] {
+            let (found, headers) = facts(&[("forwarded", line)]);
+            let client = found.client.map(|client| client.to_string());
+            assert_eq!(client.as_deref(), wanted, "{line}");
+            let kept = headers.get("forwarded").map(HeaderValue::as_bytes);
+            assert_eq!(kept.unwrap_or_default(), left.as_bytes(), "{line}");
+        }
+        let (found, headers) = facts(&[("forwarded", "for=\""), ("forwarded", "for=9.9.9.9")]);
+        assert_eq!(found.client.unwrap().to_string(), "9.9.9.9");
+        assert_eq!(headers.get_all("forwarded").iter().count(), 1);
     }
 
     #[test]

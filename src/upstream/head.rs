@@ -3,7 +3,7 @@
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use std::net::Ipv6Addr;
 
 /// A head that can't be forwarded. It says what was found and what is allowed.
@@ -195,6 +195,21 @@ pub(super) fn lost_coding(headers: &HeaderMap) -> Option<String> {
         [only] if only.eq_ignore_ascii_case("chunked") => None,
         _ => Some(all.join(", ")),
     }
+}
+
+/// The items of a list field (RFC 9110 §5.6.1), of all its lines, without empty ones. One that is no
+/// text hides no other one: a character that stands for nothing else is in its place.
+pub(super) fn items<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a str> + use<'a> {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|item| !item.is_empty())
+        .map(|item| std::str::from_utf8(item).unwrap_or("\u{fffd}"))
 }
 
 #[cfg(test)]

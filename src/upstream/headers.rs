@@ -172,15 +172,9 @@ fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// The protocols of `Upgrade`, without those that would carry HTTP again.
 pub(super) fn protocols(headers: &HeaderMap) -> Option<HeaderValue> {
-    let lines = headers
-        .get_all(header::UPGRADE)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    let tokens = lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty());
-    let left: Vec<_> = tokens.filter(|token| !carries_http(token)).collect();
+    let left: Vec<_> = head::items(headers, &header::UPGRADE)
+        .filter(|token| !carries_http(token))
+        .collect();
     if left.is_empty() {
         None
     } else {
@@ -198,14 +192,7 @@ fn carries_http(token: &str) -> bool {
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let lines = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|option| !option.is_empty())
+    head::items(headers, &header::CONNECTION)
 }
 
 /// Takes off what belongs to one connection only: the known headers, and those named in
@@ -232,13 +219,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Takes trailers: they may be asked for again after the hop-by-hop headers are gone.
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    let lines = headers
-        .get_all(header::TE)
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+    head::items(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
 /// HTTP/2 splits cookies into lines of their own, which an HTTP/1.1 application reads as several

@@ -1,9 +1,10 @@
 //! What hyper's pool doesn't know of a connection to the application: whether it has answered
 //! before and said nothing since, and how long the application keeps it (`Keep-Alive: timeout=N`).
 
+use super::head::items;
 use super::load::OpenStream;
 use super::tls::{self, HandshakeError};
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderName};
 use hyper_util::client::legacy::Error;
 use hyper_util::client::legacy::connect::CaptureConnection;
 use parking_lot::Mutex;
@@ -208,17 +209,14 @@ impl Link {
     }
 }
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// How long an idle connection may be used again, by its `Keep-Alive: timeout=N` (seconds): a
 /// second less than the application says, since both clocks run apart by the way between; of one
 /// second, a half.
 pub(super) fn stated_limit(headers: &HeaderMap) -> Option<Duration> {
-    let lines = headers
-        .get_all("keep-alive")
-        .iter()
-        .filter_map(|line| line.to_str().ok());
-    let mut parameters = lines
-        .flat_map(|line| line.split(','))
-        .filter_map(|parameter| parameter.split_once('='));
+    let mut parameters =
+        items(headers, &KEEP_ALIVE).filter_map(|parameter| parameter.split_once('='));
     let seconds = parameters.find_map(|(name, value)| {
         name.trim()
             .eq_ignore_ascii_case("timeout")

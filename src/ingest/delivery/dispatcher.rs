@@ -9,11 +9,11 @@
 //! ```
 
 use super::deliverer::{Carrier, Deliverer, Parts};
-use super::load::{Ready, Under};
+use super::load::{self, Ready, Under};
 use super::pack::{Packer, Room};
-use super::turns::{Place, Turns};
+use super::turns::{Callers, Party, Place, Turns};
 use super::workers::{Work, Workers};
-use crate::event::{Context, Fingerprint, Keys, Realm};
+use crate::event::{Context, Fingerprint, Keys, LaneKey, Realm};
 use crate::identity::Identity;
 use crate::ingest::lanes::shard::Message;
 use crate::ingest::lanes::shard::sleep_until;
@@ -171,16 +171,39 @@ impl Dispatcher {
     }
 
     fn line_up(&mut self, load: Vec<Ready>) {
-        let Some(first) = load.first().map(|ready| &ready.batch.key) else {
+        let Some(first) = load.first() else {
             return;
         };
-        let user = (load.len() == 1).then(|| first.user.clone());
-        if let Err(load) = self.turns.push(first.group.0, user, load) {
+        let group = first.batch.key.group.0;
+        let party = if load.len() == 1 {
+            self.party_of(first)
+        } else {
+            None
+        };
+        if let Err(load) = self.turns.push(group, party, load) {
             drop(Carrier {
                 deliverer: Arc::clone(&self.deliverer),
                 load,
             });
         }
+    }
+
+    /// With whom a batch takes turns.
+    fn party_of(&self, ready: &Ready) -> Option<Party> {
+        let (owner, _) = load::owner_of(&ready.batch)?;
+        let LaneKey { group, user, .. } = &ready.batch.key;
+        let callers = if !self.deliverer.reputation.is_good(owner.principal, *group) {
+            Callers::Strangers
+        } else if owner.claimed {
+            Callers::Claimants
+        } else {
+            Callers::One(owner.principal)
+        };
+        Some(Party {
+            realm: owner.realm,
+            name: user.clone(),
+            callers,
+        })
     }
 
     fn free_place(&mut self, id: Id) {

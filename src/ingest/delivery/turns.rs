@@ -2,28 +2,51 @@
 //!
 //! - Among groups, the one with the fewest in flight goes next; a group may not take the last
 //!   places of the others: each has `most / (2 · groups)` places that only it can use.
-//! - Among a group's users, in turn; one user (of however many credentials, in whatever groups) has
-//!   at most a quarter of the places.
-//! - Among a user's lanes, the one that was ready first; a lane has one batch in flight anyway
+//! - Among a group's [`Party`]s, in turn; one (of however many credentials, in whatever groups) has at
+//!   most a quarter of the places. A name is no user yet: who names somebody without being known for
+//!   it is of another party (ruling 17).
+//! - Among a party's lanes, the one that was ready first; a lane has one batch in flight anyway
 //!   (P4).
 
-use crate::event::UserId;
+use crate::event::{Principal, Realm, UserId};
 use std::collections::{HashMap, VecDeque};
+
+/// Who takes turns as one: whose events are of this name at this host, and who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Party {
+    /// The host.
+    pub realm: Realm,
+    /// The user's name.
+    pub name: UserId,
+    /// Who calls by it.
+    pub callers: Callers,
+}
+
+/// Who calls by a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Callers {
+    /// The principals whose own claim the name is and that are good: one user.
+    Claimants,
+    /// One that is good, and names the user in its calls.
+    One(Principal),
+    /// All that nothing speaks for.
+    Strangers,
+}
 
 /// Who has a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The group.
     group: usize,
-    /// The user; none: a batch of several users.
-    user: Option<UserId>,
+    /// The party; none: a batch of several users.
+    party: Option<Party>,
 }
 
 #[derive(Debug)]
 struct Group<T> {
-    waiting: HashMap<Option<UserId>, VecDeque<T>>,
-    /// Users with something that waits; each once.
-    turns: VecDeque<Option<UserId>>,
+    waiting: HashMap<Option<Party>, VecDeque<T>>,
+    /// Parties with something that waits; each once.
+    turns: VecDeque<Option<Party>>,
     in_flight: usize,
 }
 
@@ -31,11 +54,11 @@ struct Group<T> {
 #[derive(Debug)]
 pub struct Turns<T> {
     groups: Vec<Group<T>>,
-    /// Places of each user, in all groups.
-    users: HashMap<UserId, usize>,
+    /// Places of each party, in all groups.
+    parties: HashMap<Party, usize>,
     most: usize,
     floor: usize,
-    per_user: usize,
+    per_party: usize,
     in_flight: usize,
     last: usize,
 }
@@ -52,10 +75,10 @@ impl<T> Turns<T> {
         };
         Self {
             groups: (0..groups).map(|_| group()).collect(),
-            users: HashMap::new(),
+            parties: HashMap::new(),
             most,
             floor: most / (2 * groups.max(1)),
-            per_user: (most / 4).max(1),
+            per_party: (most / 4).max(1),
             in_flight: 0,
             last: 0,
         }
@@ -65,14 +88,14 @@ impl<T> Turns<T> {
     ///
     /// # Errors
     /// There is no such group.
-    pub fn push(&mut self, group: usize, user: Option<UserId>, item: T) -> Result<(), T> {
+    pub fn push(&mut self, group: usize, party: Option<Party>, item: T) -> Result<(), T> {
         let Some(group) = self.groups.get_mut(group) else {
             return Err(item);
         };
-        let line = group.waiting.entry(user.clone()).or_default();
+        let line = group.waiting.entry(party.clone()).or_default();
         line.push_back(item);
         if line.len() == 1 {
-            group.turns.push_back(user);
+            group.turns.push_back(party);
         }
         Ok(())
     }
@@ -80,39 +103,40 @@ impl<T> Turns<T> {
     /// The next one that may go, with its place.
     pub fn grant(&mut self) -> Option<(Place, T)> {
         let number = self.next_group()?;
-        let turn = self.next_user(self.groups.get(number)?)?;
+        let turn = self.next_party(self.groups.get(number)?)?;
         let group = self.groups.get_mut(number)?;
-        let user = group.turns.remove(turn)?;
-        let line = group.waiting.get_mut(&user)?;
+        let party = group.turns.remove(turn)?;
+        let line = group.waiting.get_mut(&party)?;
         let item = line.pop_front()?;
         if line.is_empty() {
-            group.waiting.remove(&user);
+            group.waiting.remove(&party);
         } else {
-            group.turns.push_back(user.clone());
+            group.turns.push_back(party.clone());
         }
         group.in_flight += 1;
         self.in_flight += 1;
         self.last = number;
-        if let Some(user) = &user {
-            *self.users.entry(user.clone()).or_default() += 1;
+        if let Some(party) = &party {
+            *self.parties.entry(party.clone()).or_default() += 1;
         }
         Some((
             Place {
                 group: number,
-                user,
+                party,
             },
             item,
         ))
     }
 
-    /// The first user of a group who may have one more place. Few can have all of theirs, so few
+    /// The first party of a group that may have one more place. Few can have all of theirs, so few
     /// are passed over.
-    fn next_user(&self, group: &Group<T>) -> Option<usize> {
-        // A batch of several users is nobody's.
-        let may = |user: &Option<UserId>| {
-            user.as_ref()
-                .and_then(|user| self.users.get(user))
-                .is_none_or(|count| *count < self.per_user)
+    fn next_party(&self, group: &Group<T>) -> Option<usize> {
+        // A batch of several users is of none.
+        let may = |party: &Option<Party>| {
+            party
+                .as_ref()
+                .and_then(|party| self.parties.get(party))
+                .is_none_or(|count| *count < self.per_party)
         };
         group.turns.iter().position(may)
     }
@@ -127,7 +151,7 @@ impl<T> Turns<T> {
         let wants = |number: &usize| {
             let group = self.groups.get(*number);
             group.is_some_and(|group| {
-                self.has_room(*number, group) && self.next_user(group).is_some()
+                self.has_room(*number, group) && self.next_party(group).is_some()
             })
         };
         order
@@ -155,11 +179,11 @@ impl<T> Turns<T> {
         };
         group.in_flight -= 1;
         self.in_flight -= 1;
-        let Some(user) = &place.user else { return };
-        if let Some(count) = self.users.get_mut(user) {
+        let Some(party) = &place.party else { return };
+        if let Some(count) = self.parties.get_mut(party) {
             *count -= 1;
             if *count == 0 {
-                self.users.remove(user);
+                self.parties.remove(party);
             }
         }
     }
@@ -170,8 +194,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn user(number: usize) -> Option<UserId> {
-        UserId::try_new(&format!("u{number}")).ok()
+    fn user(number: usize) -> Option<Party> {
+        Some(Party {
+            realm: Realm(0),
+            name: UserId::try_new(&format!("u{number}")).ok()?,
+            callers: Callers::Claimants,
+        })
     }
 
     #[test]
@@ -263,7 +291,7 @@ mod tests {
             gone.sort_unstable();
             prop_assert_eq!(gone, (0..pushed).collect::<Vec<_>>());
             prop_assert!(turns.groups.iter().all(|group| group.waiting.is_empty() && group.turns.is_empty()));
-            prop_assert!(turns.users.is_empty());
+            prop_assert!(turns.parties.is_empty());
         }
     }
 }

@@ -117,7 +117,7 @@ impl<E: Entry> Lane<E> {
 }
 
 /// Ruling 5: the batch ends before the event that would repeat a value.
-fn repeats<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
+pub(super) fn repeats<E: Entry>(events: &[Queued<E>], next: &Queued<E>, rules: &Rules) -> bool {
     rules.distinct.iter().any(|field| {
         let value = next.entry.field(field);
         value.is_some()

@@ -1,6 +1,7 @@
 //! What goes on of a batch that was not taken as a whole: halves, runs of events, single calls. All
 //! of it goes to the front of the lane, in the order of the events.
 
+use super::offer::repeats;
 use super::{Batch, Doubt, Entry, Form, LaneId, Lanes, Queued, Rules, Trouble};
 use crate::event::LaneKey;
 use tokio::time::Instant;
@@ -30,6 +31,7 @@ impl<E: Entry> Lanes<E> {
                 let both = form == Form::Batch && run.form == Form::Batch;
                 let mark = queued.entry.is_for_service();
                 both && run.is_for_service() == mark
+                    && !repeats(&run.events, &queued, rules)
                     && run.events.len() < rules.max_events
                     && queued.entry.envelope() + bytes + queued.entry.bytes() <= rules.max_bytes
             };
