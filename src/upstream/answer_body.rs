@@ -3,6 +3,7 @@
 
 use super::link::Link;
 use super::places::Taken;
+use super::upload::Unended;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::{Frame, SizeHint};
@@ -23,14 +24,36 @@ pub(super) const LONG: Duration = Duration::from_secs(10);
 /// yet.
 const LONG_REST: u64 = 8 * super::MAX_BUFFER as u64;
 
-/// An answer's body that keeps its request's place until its end. `link`: the connection that it
-/// comes on.
-pub(super) fn keep_place<B>(
-    headers: &HeaderMap,
-    body: B,
-    taken: Taken,
-    link: Option<Link>,
-) -> PlacedBody<B>
+/// What an answer takes at its application.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// Its request's place.
+    pub(super) taken: Taken,
+    /// The connection that it comes on.
+    pub(super) link: Option<Link>,
+    /// What of its request goes on.
+    pub(super) upload: Option<Unended>,
+}
+
+impl Placed {
+    /// The answer has come whole.
+    pub(super) fn end(self) {
+        if let Some(link) = &self.link {
+            link.note_end_of_answer();
+        }
+        self.leave();
+    }
+
+    /// Nothing more of the answer is wanted; its request may go on.
+    fn leave(self) {
+        if let Some(upload) = self.upload {
+            upload.outlive(self.taken, self.link);
+        }
+    }
+}
+
+/// An answer's body that keeps its request's place until its end.
+pub(super) fn keep_place<B>(headers: &HeaderMap, body: B, placed: Placed) -> PlacedBody<B>
 where
     B: http_body::Body,
 {
@@ -43,8 +66,7 @@ where
     };
     let mut kept = PlacedBody {
         body,
-        taken: Some(taken),
-        link,
+        placed: Some(placed),
         stream_from,
     };
     kept.try_stream();
@@ -65,8 +87,8 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 #[derive(Debug)]
 pub(super) struct PlacedBody<B: http_body::Body> {
     body: B,
-    taken: Option<Taken>,
-    link: Option<Link>,
+    /// Until its end.
+    placed: Option<Placed>,
     /// From then on it is a stream and looks for a place as one; none when it has one, or isn't one
     /// ever.
     stream_from: Option<Instant>,
@@ -74,18 +96,23 @@ pub(super) struct PlacedBody<B: http_body::Body> {
 
 impl<B: http_body::Body> PlacedBody<B> {
     fn try_stream(&mut self) {
-        if let (Some(from), Some(taken)) = (self.stream_from, &mut self.taken)
+        if let (Some(from), Some(placed)) = (self.stream_from, &mut self.placed)
             && from <= Instant::now()
-            && taken.try_stream(self.link.as_ref())
+            && placed.taken.try_stream(placed.link.as_ref())
         {
             self.stream_from = None;
         }
     }
 
     fn note_end_of_answer(&self) {
-        if let Some(link) = &self.link {
+        if let Some(link) = self.link() {
             link.note_end_of_answer();
         }
+    }
+
+    /// The connection that it comes on.
+    fn link(&self) -> Option<&Link> {
+        self.placed.as_ref()?.link.as_ref()
     }
 
     fn has_come_whole(&self) -> bool {
@@ -98,10 +125,13 @@ impl<B: http_body::Body> Drop for PlacedBody<B> {
     fn drop(&mut self) {
         let left = self.body.size_hint().exact();
         if left.is_some_and(|left| left >= LONG_REST)
-            && let Some(link) = &self.link
+            && let Some(link) = self.link()
         {
             // ORDER: before the body is dropped; hyper reads once more then.
             link.abandon();
+        }
+        if let Some(placed) = self.placed.take() {
+            placed.leave();
         }
     }
 }
@@ -120,8 +150,9 @@ where
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match frame {
             Poll::Ready(None | Some(Err(_))) => {
-                self.taken = None;
-                self.note_end_of_answer();
+                if let Some(placed) = self.placed.take() {
+                    placed.end();
+                }
             }
             // Of an answer whose length is known, a server doesn't ask for the end.
             Poll::Ready(Some(Ok(_))) if self.has_come_whole() => self.note_end_of_answer(),

@@ -4,7 +4,7 @@
 use super::connector::Connector;
 use super::error::{Failure, UpstreamError};
 use super::link::{self, Link};
-use super::upload::{self, Progress, Watch};
+use super::upload::{self, Progress, Unended, Watch};
 use super::{Upstream, repeat};
 use crate::body::Body;
 use futures_util::TryFutureExt as _;
@@ -116,13 +116,19 @@ impl Upstream {
             })),
         };
         let watch = Watch::new(&progress, within, self.settings.stall_timeout);
-        let response = loop {
+        let mut response = loop {
             match tokio::time::timeout(watch.pause(Instant::now()), &mut answer).await {
                 Ok(Ok(response)) => break response,
                 Ok(Err(failure)) => return Err(progress.failure().unwrap_or(failure)),
                 Err(_) => watch.look(Instant::now())?,
             }
         };
+        if !whole && !progress.is_over() {
+            let stall = self.settings.stall_timeout;
+            response
+                .extensions_mut()
+                .insert(Unended { progress, stall });
+        }
         let link = Link::of_answer(response.extensions());
         let limit = link::stated_limit(response.headers())
             .filter(|limit| *limit < self.settings.idle_timeout);

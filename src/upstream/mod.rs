@@ -44,6 +44,7 @@ pub use tls::{HandshakeError, HandshakeFault, TlsError, TlsFiles, UpstreamTls, n
 use crate::body::Body;
 use crate::logging::CallNote;
 use crate::peer::{Arrived, Peer};
+use answer_body::Placed;
 use connector::Connector;
 use contact::Contacts;
 use headers::{Asked, HopSettings};
@@ -62,6 +63,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::Instant;
 use tunnel::{Upgrade, tunnel};
+use upload::Unended;
 
 /// Most header lines of a response. nginx has no such limit, and applications behind it set a
 /// hundred and more.
@@ -294,6 +296,7 @@ impl Upstream {
             )));
         }
         let link = response.extensions_mut().remove::<Link>();
+        let upload = response.extensions_mut().remove::<Unended>();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = if switched {
             headers::protocols(response.headers())
@@ -317,7 +320,14 @@ impl Upstream {
             headers::add_via(head, version);
         }
         match (upstream, client, protocol) {
-            (None, _, _) => Ok(keep_place(response, taken, link)),
+            (None, _, _) => Ok(keep_place(
+                response,
+                Placed {
+                    taken,
+                    link,
+                    upload,
+                },
+            )),
             (Some(upstream), Some(client), Some(protocol)) => {
                 head.insert(header::UPGRADE, protocol);
                 head.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -345,17 +355,14 @@ fn is_close_delimited(response: &Response<hyper::body::Incoming>) -> bool {
     response.version() <= Version::HTTP_11 && !framed && !response.body().is_end_stream()
 }
 
-/// An answer that keeps its place until its body has ended.
-fn keep_place(response: Response<Incoming>, taken: Taken, link: Option<Link>) -> Response<Body> {
+/// An answer that keeps its place until its body and its call's have ended.
+fn keep_place(response: Response<Incoming>, placed: Placed) -> Response<Body> {
     let (head, body) = response.into_parts();
-    let body = match body.is_end_stream() {
-        true => {
-            if let Some(link) = link {
-                link.note_end_of_answer();
-            }
-            Body::Incoming(body)
-        }
-        false => Body::boxed(answer_body::keep_place(&head.headers, body, taken, link)),
+    let body = if body.is_end_stream() {
+        placed.end();
+        Body::Incoming(body)
+    } else {
+        Body::boxed(answer_body::keep_place(&head.headers, body, placed))
     };
     Response::from_parts(head, body)
 }

@@ -1,4 +1,4 @@
-use super::super::answer_body::{LONG, keep_place};
+use super::super::answer_body::{LONG, Placed, keep_place};
 use super::super::headers::HopSettings;
 use super::*;
 use crate::upstream::Http2Use;
@@ -67,17 +67,20 @@ fn taken_of(places: &Places) -> [usize; 4] {
     [16 - free[0], 12 - calls.len(), 12 - free[1], 12 - free[2]]
 }
 
+fn placed(taken: Taken, link: &Link) -> Placed {
+    Placed {
+        taken,
+        link: Some(link.clone()),
+        upload: None,
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_whose_length_is_not_known_becomes_a_stream_once_it_has_lasted() {
     let places = places();
     let (taken, link) = begin(&places, 1);
     let (mut application, body) = Channel::<Bytes, Infallible>::new(1);
-    let mut answer = keep_place(
-        &typed("application/x-ndjson"),
-        body,
-        taken,
-        Some(link.clone()),
-    );
+    let mut answer = keep_place(&typed("application/x-ndjson"), body, placed(taken, &link));
     for expected in [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]] {
         application
             .send_data(Bytes::from_static(b"{}"))
@@ -100,9 +103,9 @@ async fn an_answer_whose_length_is_known_stays_a_call_however_long_it_takes() {
         let mut answer = keep_place(
             &typed(kind),
             Full::new(Bytes::from_static(b"whole")),
-            taken,
-            Some(link),
+            placed(taken, &link),
         );
+        drop(link);
         tokio::time::advance(LONG * 2).await;
         answer.frame().await.unwrap().unwrap();
         assert_eq!(taken_of(&places)[1..], [1, 0, 0], "{kind}");
@@ -116,7 +119,7 @@ async fn an_event_stream_has_a_streams_place_from_its_head_on_and_gives_it_back_
     for kind in ["text/event-stream", "Text/Event-Stream ; charset=utf-8"] {
         let (taken, link) = begin(&places, 1);
         let (_application, body) = Channel::<Bytes, Infallible>::new(1);
-        let answer = keep_place(&typed(kind), body, taken, Some(link.clone()));
+        let answer = keep_place(&typed(kind), body, placed(taken, &link));
         assert_eq!(taken_of(&places), [0, 0, 1, 1], "{kind}");
         drop(answer);
         assert_eq!(taken_of(&places), [1, 0, 0, 0], "{kind}");
@@ -236,7 +239,7 @@ async fn a_connection_is_given_up_with_its_answer_only_where_that_cannot_have_co
                 left: vec![second, first],
                 is_known,
             };
-            let mut answer = keep_place(&HeaderMap::new(), body, taken, Some(link.clone()));
+            let mut answer = keep_place(&HeaderMap::new(), body, placed(taken, &link));
             for _ in 0..frames {
                 answer.frame().await.transpose().unwrap();
             }

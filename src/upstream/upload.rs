@@ -3,24 +3,36 @@
 //! hyper asks for the next part of a body when the application has read the part before it. So
 //! while a part is asked for and isn't there, the client is waited for; at any other time the
 //! application is, and no client is blamed for that.
+//!
+//! An application may answer before it has read a body. Its connection is of no use for anything else
+//! until the body has ended, so the call keeps its place until then; once its answer has ended it goes
+//! on only as long as the body moves.
 
 use super::error::{Failure, UpstreamError};
+use super::link::Link;
+use super::places::Taken;
 use crate::body::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What a client that is waited for must bring in each `stall_timeout`, bytes.
+/// What a client that is waited for must bring in each `stall_timeout`, and what must be sent in each
+/// once the answer has ended, bytes.
 const LEAST: usize = 1 << 10;
 
 /// How far a body has got; clones of its `Arc` share it.
 #[derive(Debug, Default)]
-pub(super) struct Progress(Mutex<State>);
+pub(super) struct Progress {
+    state: Mutex<State>,
+    /// There will be no more of it.
+    over: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -35,14 +47,87 @@ struct State {
     brought: usize,
     /// What its client sent was no body, or ended early.
     failed: Option<String>,
+    /// What was sent of it, bytes.
+    sent: u64,
+    /// It has ended, or nobody wants more of it.
+    is_over: bool,
+    /// It is to end though it isn't whole.
+    is_given_up: bool,
+    /// Of the task that sends it.
+    sender: Option<Waker>,
 }
 
 impl Progress {
     /// Why the body failed, if it did: whatever the application said of what it got is no fault of
     /// its own.
     pub(super) fn failure(&self) -> Option<Failure> {
-        let failed = self.0.lock().failed.clone()?;
+        let failed = self.state.lock().failed.clone()?;
         Some(Failure::Unsent(UpstreamError::RequestBody(failed)))
+    }
+
+    /// Whether there will be no more of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.lock().is_over
+    }
+
+    fn end(&self) {
+        self.state.lock().is_over = true;
+        self.over.notify_one();
+    }
+
+    fn count_sent(&self) -> u64 {
+        self.state.lock().sent
+    }
+
+    /// Ends it where it is, and its connection with it.
+    fn give_up(&self, link: Option<&Link>) {
+        if let Some(link) = link {
+            link.abandon();
+        }
+        let sender = {
+            let mut state = self.state.lock();
+            state.is_given_up = true;
+            state.sender.take()
+        };
+        if let Some(sender) = sender {
+            sender.wake();
+        }
+    }
+}
+
+/// A body that goes on when its answer's head has come.
+#[derive(Debug, Clone)]
+pub(super) struct Unended {
+    pub(super) progress: Arc<Progress>,
+    pub(super) stall: Duration,
+}
+
+impl Unended {
+    /// Its answer has ended: the place is kept until the body has ended too, or stands still.
+    pub(super) fn outlive(self, taken: Taken, link: Option<Link>) {
+        if self.progress.is_over() {
+            return;
+        }
+        // Ends with the body, or with the first stall time in which nothing of it moves.
+        drop(tokio::spawn(async move {
+            self.wait(link).await;
+            drop(taken);
+        }));
+    }
+
+    async fn wait(self, link: Option<Link>) {
+        let Self { progress, stall } = self;
+        loop {
+            let before = progress.count_sent();
+            let over = progress.over.notified();
+            if tokio::time::timeout(stall, over).await.is_ok() {
+                return;
+            }
+            if progress.count_sent() - before < LEAST as u64 {
+                tracing::debug!("an upload stands still that has its answer: its connection ends");
+                return progress.give_up(link.as_ref());
+            }
+        }
     }
 }
 
@@ -53,6 +138,7 @@ impl State {
 
     fn bring(&mut self, bytes: usize, now: Instant) {
         self.moved = Some(now);
+        self.sent += bytes as u64;
         if let Some(asked) = self.asked.take() {
             self.waited += now - asked;
         }
@@ -90,7 +176,7 @@ impl<'a> Watch<'a> {
     /// How long until there is something to look at, if nothing moves. A client that isn't waited
     /// for yet can't have stalled before a whole stall time has passed.
     pub(super) fn pause(&self, now: Instant) -> Duration {
-        let state = self.progress.0.lock();
+        let state = self.progress.state.lock();
         let stalls = state.stalls_at(self.stall).unwrap_or(now + self.stall);
         stalls
             .min(self.ends_at(&state))
@@ -100,7 +186,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// The client or the application has taken too long.
     pub(super) fn look(&self, now: Instant) -> Result<(), Failure> {
-        let state = self.progress.0.lock();
+        let state = self.progress.state.lock();
         if state
             .stalls_at(self.stall)
             .is_some_and(|stalls| stalls <= now)
@@ -145,21 +231,30 @@ impl http_body::Body for Watched {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         let now = Instant::now();
+        let mut state = this.progress.state.lock();
+        if state.is_given_up {
+            let why = "it stands still, and its answer has ended";
+            return Poll::Ready(Some(Err(why.into())));
+        }
+        match &mut state.sender {
+            Some(sender) => sender.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
         match &frame {
-            Poll::Pending => this.progress.0.lock().ask(now),
+            Poll::Pending => state.ask(now),
             Poll::Ready(Some(Ok(frame))) => {
-                this.progress
-                    .0
-                    .lock()
-                    .bring(frame.data_ref().map_or(0, Bytes::len), now);
+                state.bring(frame.data_ref().map_or(0, Bytes::len), now);
             }
             // Nothing more is asked for.
-            Poll::Ready(None) => this.progress.0.lock().asked = None,
+            Poll::Ready(None) => state.asked = None,
             Poll::Ready(Some(Err(error))) => {
-                let mut state = this.progress.0.lock();
                 state.asked = None;
                 state.failed = Some(error.to_string());
             }
+        }
+        drop(state);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            this.progress.end();
         }
         frame
     }
@@ -170,6 +265,13 @@ impl http_body::Body for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// hyper drops a body that it has sent whole, or sends no more of.
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.progress.end();
     }
 }
 
@@ -192,7 +294,7 @@ mod tests {
         };
         (0..3_600).find_map(|second| {
             let now = began + Duration::from_secs(second);
-            act(second, &mut progress.0.lock(), now);
+            act(second, &mut progress.state.lock(), now);
             if second % 10 != 0 {
                 return None;
             }
@@ -258,7 +360,7 @@ mod tests {
             stall,
             began,
         };
-        act(&mut progress.0.lock(), began);
+        act(&mut progress.state.lock(), began);
         let mut now = began;
         loop {
             now += watch.pause(now);

@@ -31,6 +31,7 @@ mod delivery;
 mod delivery_answers;
 mod directory;
 mod durable;
+mod early_answers;
 mod explain;
 mod forget;
 mod fuzz;

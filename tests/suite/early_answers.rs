@@ -1,0 +1,115 @@
+//! An application that answers before it has read a call's body (P10): the call has its place until
+//! its body has ended too, and a body that stands still after its answer ends its connection.
+
+use crate::support::{CONFIG, Sidecar};
+use http::{Method, StatusCode};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tidegate::clock::Clock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Answers each head at once, and reads no body; how many connections it has.
+async fn hasty_application() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, open) = (
+        listener.local_addr().unwrap(),
+        Arc::<AtomicUsize>::default(),
+    );
+    let count = Arc::clone(&open);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let open = Arc::clone(&count);
+            open.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                answer_heads(stream).await;
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (address, open)
+}
+
+async fn answer_heads(mut stream: TcpStream) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while matches!(stream.read(&mut byte).await, Ok(1)) {
+        head.push(byte[0]);
+        if head.ends_with(b"\r\n\r\n") {
+            let status = if head.starts_with(b"POST") {
+                "404 Not Found"
+            } else {
+                "200 OK"
+            };
+            head.clear();
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    }
+}
+
+/// With 12 connections for calls, 3 of them for one address.
+async fn start(application: SocketAddr, stall: &str) -> Sidecar {
+    let config = CONFIG
+        .replace("UPSTREAM", &application.to_string())
+        .replace(
+            "[upstream]",
+            "[upstream]\nmax_connections = 16\nconnect_timeout = \"1s\"",
+        )
+        .replace(
+            "[server]",
+            &format!("[server]\nstall_timeout = \"{stall}\""),
+        );
+    Sidecar::with(&config, Clock::default()).await
+}
+
+/// A call whose body doesn't come; its status.
+async fn begin_upload(sidecar: &Sidecar, from: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(sidecar.running.address).await.unwrap();
+    let head = format!(
+        "POST /nowhere HTTP/1.1\r\nhost: a\r\nx-forwarded-for: {from}\r\ncontent-length: 9\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    (stream, String::from_utf8_lossy(&status[9..]).into_owned())
+}
+
+async fn get(sidecar: &Sidecar, from: &str) -> StatusCode {
+    let headers = [("x-forwarded-for", from)];
+    sidecar.call(Method::GET, "/x", &headers, "").await.status
+}
+
+#[tokio::test]
+async fn bodies_that_go_on_after_their_answers_take_no_more_than_their_clients_share() {
+    let (application, _) = hasty_application().await;
+    let sidecar = start(application, "1h").await;
+    let mut uploads = Vec::new();
+    for _ in 0..3 {
+        let (stream, status) = begin_upload(&sidecar, "192.0.2.1").await;
+        assert_eq!(status, "404");
+        uploads.push(stream);
+    }
+    for _ in 0..13 {
+        let (_, status) = begin_upload(&sidecar, "192.0.2.1").await;
+        assert_eq!(status, "503", "its share is taken");
+    }
+    assert_eq!(get(&sidecar, "192.0.2.7").await, StatusCode::OK);
+    // One of them has come whole.
+    uploads[0].write_all(b"the body.").await.unwrap();
+    while get(&sidecar, "192.0.2.1").await != StatusCode::OK {}
+}
+
+#[tokio::test]
+async fn a_body_that_stands_still_after_its_answer_gives_its_place_and_its_connection_back() {
+    let (application, open) = hasty_application().await;
+    let sidecar = start(application, "1s").await;
+    let (mut upload, status) = begin_upload(&sidecar, "192.0.2.1").await;
+    assert_eq!((status.as_str(), open.load(Ordering::SeqCst)), ("404", 1));
+    // Both ends of it are closed.
+    drop(upload.read_to_end(&mut Vec::new()).await);
+    while open.load(Ordering::SeqCst) > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(get(&sidecar, "192.0.2.1").await, StatusCode::OK);
+}
