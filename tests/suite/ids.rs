@@ -1,10 +1,14 @@
 //! Ids that name a state, and ids that are made of the whole call (ruling 21).
 
 use crate::support::Sidecar;
-use crate::support::calls::{BY_LISTS, EXPLAIN};
+use crate::support::calls::{BY_LISTS, EXPLAIN, bearer, body};
 use crate::support::upstream::answer;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+use tidegate::clock::{Clock, millis};
 
 const TOKEN: (&str, &str) = ("authorization", "Bearer t");
 
@@ -258,4 +262,62 @@ async fn of_many_tries_at_one_moment_one_is_new_and_all_others_hear_what_a_repet
             "{heard:?}"
         );
     }
+}
+
+/// A wall clock, and by how much it is moved on.
+fn driven_clock() -> (Clock, Arc<AtomicU64>) {
+    let ahead = Arc::<AtomicU64>::default();
+    let seconds = Arc::clone(&ahead);
+    let now = move || SystemTime::now() + Duration::from_secs(seconds.load(Ordering::SeqCst));
+    (Clock::from_fn(now), ahead)
+}
+
+/// An event that was acknowledged goes once: what is over meanwhile makes no other call of its
+/// repetition.
+#[tokio::test]
+async fn a_repetition_is_one_though_its_token_ends_or_its_event_is_too_old_by_then() {
+    let margin = ("[delivery]", "[delivery]\ntoken_margin = \"30s\"");
+    let refuse = (
+        "[batch.progress]",
+        "[batch.progress]\nrefuse = [\"too_old\"]",
+    );
+    let (clock, ahead) = driven_clock();
+    let sidecar = Sidecar::start_at(&[BY_LISTS, EXPLAIN, margin, refuse], clock).await;
+    let now = millis(SystemTime::now());
+    let ends = bearer(&json!({ "sub": "u", "exp": now / 1000 + 60 }));
+    let token = [("authorization", ends.as_str())];
+    let old = now - 24 * 3_600_000 + 20_000;
+    let aged = |id: &str| body("v", id, &format!(",\"timestamp\":{old}"));
+    let element =
+        |id: &str| json!({ "clientEventId": id, "userId": "w", "lessonId": "l", "timestamp": old });
+    let batch = |ids: &[&str]| {
+        let events: Vec<_> = ids.iter().map(|id| element(id)).collect();
+        json!({ "events": events }).to_string()
+    };
+    let post =
+        async |path: &str, body: String| sidecar.call(Method::POST, path, &[TOKEN], body).await;
+    let repeat = async |is_first: bool| {
+        let heard = sidecar.send(&token, "u", "a").await;
+        assert_eq!(heard.header("tidegate-event"), "a", "{heard:?}");
+        let heard = post("/event", aged("b")).await;
+        assert_eq!(heard.header("tidegate-event"), "b", "{heard:?}");
+        let heard = post("/batch", batch(&["c"])).await.json();
+        let list = if is_first { "accepted" } else { "duplicates" };
+        assert_eq!(heard[list], json!(["c"]), "{heard}");
+    };
+    repeat(true).await;
+    ahead.store(40, Ordering::SeqCst);
+    repeat(false).await;
+    assert_eq!(sidecar.delivered().await.len(), 3);
+    repeat(false).await;
+    let ledger = sidecar.running.ledger();
+    assert_eq!((ledger.received, ledger.accepted), (9, 3));
+    // What is new is judged as ever.
+    let heard = sidecar.send(&token, "u", "new").await;
+    assert_eq!(heard.header("tidegate-forwarded"), "token_ends");
+    assert_eq!(post("/event", aged("new")).await.json()["code"], "too_old");
+    assert_eq!(
+        post("/batch", batch(&["c", "new"])).await.json()["code"],
+        "too_old"
+    );
 }

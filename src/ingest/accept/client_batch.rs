@@ -6,6 +6,7 @@ use crate::ingest::Acceptor;
 use crate::ingest::accept::ack::Ack;
 use crate::ingest::accept::call::{Call, Scope};
 use crate::ingest::accept::decode;
+use crate::ingest::accept::look::Looked;
 use crate::ingest::accept::preview::preview;
 use crate::ingest::accept::refusal::{Decline, Forward, Refusal};
 use crate::ingest::accept::seen::{Known, SeenKey};
@@ -14,7 +15,6 @@ use crate::ingest::settings::{ClientBatches, Group};
 use crate::json::{self, Object};
 use crate::template::{Found, Lookup, Source};
 use bytes::Bytes;
-use tokio::time::Instant;
 
 /// Elements of a forwarded batch that are looked at for their users and tags.
 const MOST_PREVIEWED: usize = 1000;
@@ -106,17 +106,18 @@ impl Acceptor {
                 .decode_element(call, raw, &element)
                 .map_err(|decline| self.judge(Some(group), decline))?;
             let mut arrival = self.arrival(call, decoded);
-            let is_refused = self
-                .0
-                .reputation
-                .is_refused_in(arrival.event.owner().principal, group);
-            self.check_admissible(into.group, &arrival.event, is_refused)?;
-            let key = self.0.admitter.key(&arrival.event);
-            let known = self.0.admitter.seen.look(key, Instant::now());
+            let Looked {
+                key,
+                is_refused,
+                known,
+            } = self.look_up(&arrival.event);
             if known == Known::Other || keys.iter().any(|one| one.names_other(key)) {
                 return Err(Decline::Forward(Forward::OtherContent));
             }
             if known != Known::Yes {
+                let in_time = arrival.in_time.clone();
+                in_time.map_err(|decline| self.judge(Some(group), decline))?;
+                self.check_admissible(into.group, &arrival.event, is_refused)?;
                 arrival.share = Some(self.share(&arrival)?);
             }
             keys.push(key);

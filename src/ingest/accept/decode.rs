@@ -36,6 +36,9 @@ pub struct Decoded<'a> {
     /// Its context is in use, or may be. Else its context is counted nowhere, and the event can't
     /// be kept; that its id is known can be told all the same.
     pub fits: Result<(), TooMuch>,
+    /// Its time and its token's allow that it is kept. A repetition of what is kept came later than
+    /// that, and is one all the same.
+    pub in_time: Result<(), Decline>,
     /// Its call named its id.
     pub id_is_given: bool,
     members: Vec<Member<'a>>,
@@ -255,15 +258,16 @@ impl<'a> Decoder<'a> {
         }
         let (received_at, expires) = (call.now, caller.expires_at());
         let token_life = expires.map(|at| at.duration_since(received_at).unwrap_or_default());
-        if token_life.is_some_and(|life| life <= self.token_margin) {
-            return Err(Decline::Forward(Forward::TokenEnds));
-        }
         let caller_keys = identity.caller_keys(caller, Some(body.1));
         let keys = caller_keys.keys;
         let id_is_given = checks::names_id(group, &draft);
         let id =
             checks::read_or_make_id(group, &mut draft, &(call, &user, body.0, &keys.principal.0))?;
-        checks::check_age(group, &draft, call.now)?;
+        let in_time = if token_life.is_some_and(|life| life <= self.token_margin) {
+            Err(Decline::Forward(Forward::TokenEnds))
+        } else {
+            checks::check_age(group, &draft, call.now)
+        };
         let scope = Scope {
             call,
             body: Some(body),
@@ -313,6 +317,7 @@ impl<'a> Decoder<'a> {
             event,
             succession: identity.succession(&caller_keys),
             fits,
+            in_time,
             id_is_given,
             members,
         })

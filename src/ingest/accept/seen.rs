@@ -50,8 +50,8 @@ enum State {
     Undecided,
     /// Kept.
     Pending,
-    /// Delivered.
-    Settled,
+    /// Delivered, and known until so many seconds after the beginning.
+    Settled(u32),
 }
 
 /// What is known of an id.
@@ -70,23 +70,33 @@ pub enum Known {
 #[derive(Debug, Default)]
 struct SeenShard {
     ids: Keyed<IdKey, (u64, State)>,
-    /// Settled ids, oldest first, with the time after which they are forgotten.
-    settled: VecDeque<(Instant, IdKey)>,
+    /// Settled ids in the order in which they were settled, each with the second until which it is
+    /// known. Groups know them for different times: one that stands behind another may be over.
+    settled: VecDeque<(u32, IdKey)>,
 }
 
 impl SeenShard {
-    fn look(&mut self, key: SeenKey, now: Instant) -> Known {
+    fn look(&mut self, key: SeenKey, now: u32) -> Known {
         while self.settled.front().is_some_and(|(until, _)| *until <= now) {
-            if let Some((_, old)) = self.settled.pop_front() {
-                self.ids.remove(&old);
-            }
+            self.forget_oldest();
         }
         let (id, content) = key.halves();
         match self.ids.get(&id) {
             None => Known::No,
+            Some((_, State::Settled(until))) if *until <= now => Known::No,
             Some((_, State::Undecided)) => Known::Undecided,
             Some((said, _)) if *said == content => Known::Yes,
             Some(_) => Known::Other,
+        }
+    }
+
+    /// The id may have come again since it was over: only this settlement of it is forgotten.
+    fn forget_oldest(&mut self) {
+        if let Some((until, id)) = self.settled.pop_front()
+            && let Some((_, State::Settled(known))) = self.ids.get(&id)
+            && *known == until
+        {
+            self.ids.remove(&id);
         }
     }
 }
@@ -105,6 +115,9 @@ pub struct Seen {
     key: [u8; 16],
     slots: Vec<Slot>,
     most: usize,
+    /// Times are counted from here, in whole seconds: an id takes half of what it would with an
+    /// `Instant`.
+    began: Instant,
 }
 
 impl Seen {
@@ -121,7 +134,14 @@ impl Seen {
             key,
             slots: (0..SHARDS).map(|_| Slot::default()).collect(),
             most: most.div_ceil(SHARDS).max(1),
+            began: Instant::now(),
         }
+    }
+
+    /// The second in which this is; a part of one counts as not over yet.
+    fn second_of(&self, at: Instant) -> u32 {
+        let passed = at.saturating_duration_since(self.began).as_secs();
+        u32::try_from(passed).unwrap_or(u32::MAX)
     }
 
     /// The key of an event in a group of this name.
@@ -169,7 +189,7 @@ impl Seen {
             return Known::No;
         };
         let mut shard = slot.shard.lock();
-        let known = shard.look(key, now);
+        let known = shard.look(key, self.second_of(now));
         if known == Known::No {
             let (id, content) = key.halves();
             shard.ids.insert(id, (content, State::Undecided));
@@ -180,8 +200,9 @@ impl Seen {
     /// What is known of an id, which stays as it is.
     #[must_use]
     pub fn look(&self, key: SeenKey, now: Instant) -> Known {
-        self.slot(key)
-            .map_or(Known::No, |slot| slot.shard.lock().look(key, now))
+        self.slot(key).map_or(Known::No, |slot| {
+            slot.shard.lock().look(key, self.second_of(now))
+        })
     }
 
     /// As [`begin`](Self::begin), but waits while the id is undecided: a duplicate must not be
@@ -236,12 +257,12 @@ impl Seen {
         match keep {
             None => drop(shard.ids.remove(&id)),
             Some(keep) => {
-                shard.ids.insert(id, (content, State::Settled));
-                shard.settled.push_back((now + keep, id));
-                if shard.settled.len() > self.most
-                    && let Some((_, old)) = shard.settled.pop_front()
-                {
-                    shard.ids.remove(&old);
+                // Not less than `keep`.
+                let until = self.second_of(now + keep).saturating_add(1);
+                shard.ids.insert(id, (content, State::Settled(until)));
+                shard.settled.push_back((until, id));
+                if shard.settled.len() > self.most {
+                    shard.forget_oldest();
                 }
             }
         }

@@ -48,3 +48,38 @@ async fn who_asks_of_an_undecided_id_hears_what_became_of_it_and_takes_nothing()
     // Nobody holds it: the next one may have it.
     assert_eq!(seen.begin(gone, Instant::now()), Known::No);
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_id_is_known_as_long_as_its_own_group_says_whatever_stands_before_it() {
+    let seen = Seen::new(64 * 64, &[0; 32]);
+    // Of one slot, with other ids.
+    let key = |id: u8| {
+        SeenKey(std::array::from_fn(
+            |place| if place == 1 { id } else { 64 },
+        ))
+    };
+    let (long, short) = (key(1), key(2));
+    let settle = |key, keep| {
+        seen.confirm(key);
+        seen.end(key, Some(keep), Instant::now());
+    };
+    settle(long, Duration::from_hours(24));
+    settle(short, Duration::from_mins(10));
+    tokio::time::advance(Duration::from_mins(10)).await;
+    assert_eq!(seen.look(short, Instant::now()), Known::Yes);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(seen.look(long, Instant::now()), Known::Yes);
+    // It comes again: what is left of its first time takes nothing from the second.
+    assert_eq!(seen.begin(short, Instant::now()), Known::No);
+    settle(short, Duration::from_hours(48));
+    tokio::time::advance(Duration::from_hours(25)).await;
+    assert_eq!(seen.look(long, Instant::now()), Known::No);
+    assert_eq!(seen.look(short, Instant::now()), Known::Yes);
+    tokio::time::advance(Duration::from_hours(24)).await;
+    assert_eq!(seen.look(short, Instant::now()), Known::No);
+    assert!(
+        seen.slots
+            .iter()
+            .all(|slot| slot.shard.lock().ids.is_empty())
+    );
+}

@@ -116,6 +116,9 @@ impl Decide for Acceptor {
             Ok(decoded) => decoded,
             Err(decline) => return tell(Err(name_of(&decline))),
         };
+        if let Err(decline) = &decoded.in_time {
+            return tell(Err(name_of(decline)));
+        }
         let is_refused = copy.standing == Err(Forward::Rejected);
         let looked = self.look_up_of(&decoded.event, is_refused);
         let has_ack = has_ack(route, &call, (text, &object), &decoded);

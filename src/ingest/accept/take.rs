@@ -54,6 +54,8 @@ pub(in crate::ingest) struct Arrival {
     address: Address,
     /// Its context may be kept.
     fits: Result<(), TooMuch>,
+    /// See [`Decoded`].
+    pub(super) in_time: Result<(), Decline>,
     /// What it takes of the bounds, if that is taken already.
     pub(in crate::ingest) share: Option<Share>,
     /// What its caller's token is counted by, where that names its user.
@@ -70,6 +72,7 @@ impl Arrival {
         let Decoded {
             event,
             fits,
+            in_time,
             succession,
             ..
         } = decoded;
@@ -79,6 +82,7 @@ impl Arrival {
             event,
             address: Address::of(call.caller.peer().client),
             fits,
+            in_time,
             share: None,
             token: claims.and_then(|identity| identity.claiming_token(call.caller)),
             succession,
@@ -154,7 +158,11 @@ impl Acceptor {
         let may_repeat =
             decoded.id_is_given && matches!(looked.known, Known::Yes | Known::Undecided);
         if is_off && !may_repeat {
-            if mode == Mode::Observe {
+            if mode == Mode::Observe
+                && let Err(decline) = &decoded.in_time
+            {
+                self.show_declined(&[route], &judge(decline.clone()));
+            } else if mode == Mode::Observe {
                 let has_ack = has_ack(route, call, (text, &object), &decoded);
                 self.show_event((route, decoder.group), &decoded, looked, has_ack);
             }
@@ -174,7 +182,8 @@ impl Acceptor {
         let admission = if is_off && looked.known == Known::Undecided {
             Admission::OffUndecided(looked.key)
         } else {
-            self.admit(decoder.group, &mut arrival, looked)?
+            self.admit(decoder.group, &mut arrival, looked)
+                .map_err(judge)?
         };
         let Arrival {
             event,
@@ -325,6 +334,7 @@ impl Acceptor {
             Known::Other => return Err(Decline::Forward(Forward::OtherContent)),
             Known::No | Known::Undecided => {}
         }
+        arrival.in_time.clone()?;
         self.check_admissible(group, event, is_refused)?;
         let share = share.map_or_else(|| self.share(arrival), Ok)?;
         if shared.buckets.are_limited() {
