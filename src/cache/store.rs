@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -212,7 +213,9 @@ pub struct Counts {
 pub struct Store {
     entries: moka::sync::Cache<Key, Variants>,
     /// Keys whose last response could not be used again, until when.
-    shunned: moka::sync::Cache<Key, Instant>,
+    shunned: moka::sync::Cache<u64, Instant>,
+    /// Makes their hashes. Two keys of one hash cost their readers nothing but company.
+    shun: RandomState,
     /// Keys that somebody is asking for; bounded by the number of connections. A plain lock: held
     /// for one look-up.
     flights: Mutex<HashMap<Key, watch::Receiver<()>>>,
@@ -321,6 +324,7 @@ impl Store {
         Self {
             entries: entries.build(),
             shunned: shunned.build(),
+            shun: RandomState::new(),
             flights: Mutex::default(),
             filling: AtomicU64::new(0),
             settings,
@@ -375,18 +379,19 @@ impl Store {
 
     /// Remembers that this key's response can't be used again without asking.
     pub fn shun(&self, key: &Key, now: Instant) {
-        self.shunned.insert(key.clone(), now + SHUNNED);
+        self.shunned.insert(self.shun.hash_one(key), now + SHUNNED);
     }
 
     /// It can, after all.
     pub fn welcome(&self, key: &Key) {
-        self.shunned.invalidate(key);
+        self.shunned.invalidate(&self.shun.hash_one(key));
     }
 
     /// Whether waiting for another's answer to this key is likely to be in vain.
     #[must_use]
     pub fn is_shunned(&self, key: &Key, now: Instant) -> bool {
-        self.shunned.get(key).is_some_and(|until| now < until)
+        let until = self.shunned.get(&self.shun.hash_one(key));
+        until.is_some_and(|until| now < until)
     }
 
     /// Joins the flight for a key.

@@ -147,6 +147,29 @@ impl Bodies {
             .unwrap_or_else(|| raw.clone())
     }
 
+    /// A body that goes on as it is, to be looked at: without its coding, as far as that can be taken
+    /// off, there is room for it, and a place where it is large.
+    pub(super) async fn show(&self, caller: &Caller<'_>, raw: &Bytes) -> Plain {
+        let (headers, most) = (&caller.parts().headers, self.acceptor.max_body());
+        let as_it_is = Plain {
+            body: raw.clone(),
+            _room: None,
+        };
+        if !headers.contains_key(header::CONTENT_ENCODING) {
+            return as_it_is;
+        }
+        let unpacked = match unpack_small(headers, raw, most) {
+            Ok(Some(body)) => Ok(body),
+            Ok(None) => {
+                let is_good = self.callers.is_known(caller.parts(), caller.peer());
+                self.unpacker.unpack(headers, raw, (most, is_good)).await
+            }
+            Err(refusal) => Err(Decline::Refuse(refusal)),
+        };
+        let plain = unpacked.and_then(|body| self.with_room(&body));
+        plain.unwrap_or(as_it_is)
+    }
+
     /// With room for what a coding held.
     fn with_room(&self, body: &Bytes) -> Result<Plain, Decline> {
         let mut lease = self.callers.standing.memory().unnamed().lease();

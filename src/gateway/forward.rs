@@ -7,7 +7,6 @@ use super::recording::Recording;
 use super::reply;
 use super::touches::Touches;
 use crate::body::Body;
-use crate::cache::policy::invalidate;
 use crate::cache::tags::Tags;
 use crate::event::{Tag, View};
 use crate::ingest::accept::refusal::{Forward, Refusal};
@@ -16,7 +15,7 @@ use crate::ingest::{CallerLanes, CallerStanding, Held};
 use crate::metrics::{Action, Label as _};
 use crate::notices::Notices;
 use crate::peer::Peer;
-use crate::read::Read;
+use crate::read::{Read, is_near_a_cached_one, may_change};
 use crate::route::LiveRoutes;
 use crate::upstream::{Upstream, UpstreamError};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -80,8 +79,10 @@ impl Forwarder {
         request: Request<Body>,
         peer: &Peer,
     ) -> Response<Body> {
-        let changes = invalidate::is_unsafe(request.method())
-            && self.routes.load().is_cached(request.uri().path());
+        let (parts, body) = request.into_parts();
+        let changes =
+            may_change(&parts) && is_near_a_cached_one(&self.routes.load(), parts.uri.path());
+        let request = Request::from_parts(parts, body);
         if !changes {
             return self
                 .pass(request, peer, false)

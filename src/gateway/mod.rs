@@ -307,7 +307,8 @@ impl Gateway {
             return own.stream_invalidations(&request.into_parts().0, peer);
         }
         // Boxed: a future as large as the largest of these would be moved about for every hit.
-        let routes = routes.load();
+        let live_routes = routes;
+        let routes = live_routes.load();
         let found = routes.find(request.method(), path);
         if let (Some(note), Some(route)) = (&note, noted::name_of(&found)) {
             note.meet_route(route);
@@ -329,9 +330,8 @@ impl Gateway {
             }
             Found::Cache(route, params) => {
                 answers.count(Action::Read);
-                let beside = |path: &str| routes.groups_at(path);
                 let awaited = recording.copy_call(&mut request, peer);
-                let asked = read.get(request, peer, (route, &params), beside);
+                let asked = read.get(request, peer, (route, &params), live_routes);
                 let mut response = match asked {
                     Asked::Answered(response) => response,
                     Asked::Waits(waiting) => {

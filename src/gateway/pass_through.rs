@@ -119,18 +119,15 @@ impl PassThrough {
             Ok(gathered) => gathered,
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };
-        let raw: &[u8] = if let Gathered::Whole(whole) = &gathered {
-            &whole.raw
-        } else {
-            &[]
+        let caller = self.callers.identify(&parts, peer);
+        let shown = match &gathered {
+            Gathered::Whole(whole) => Some(self.bodies.show(&caller, &whole.raw).await),
+            Gathered::Streamed(..) => None,
         };
+        let shown = shown.as_ref().map_or(&[][..], |plain| &plain.body);
         let beside = self.routes.load().groups_at(parts.uri.path());
-        let touches = self.touch.of_write(
-            &self.callers.identify(&parts, peer),
-            (route, params),
-            beside,
-            raw,
-        );
+        let touches = self.touch.of_write(&caller, (route, params), beside, shown);
+        drop(caller);
         self.forwarder
             .forward(Request::from_parts(parts, gathered), peer, None, touches)
             .await

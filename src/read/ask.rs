@@ -15,6 +15,7 @@ use crate::ingest::Asker;
 use crate::peer::Peer;
 use crate::route::{CacheRoute, Params};
 use crate::template::Source;
+use crate::upstream::headers::asks_upgrade;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri, header};
 use http_body::Body as _;
@@ -22,6 +23,8 @@ use std::borrow::Cow;
 
 /// Longer targets are not cached, bytes.
 const MAX_TARGET: usize = 4096;
+/// A read whose key would have a longer URI, with the fields that stand in it, is not stored, bytes.
+const MAX_URI: usize = 8192;
 
 /// Who reads, and which pending events come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +131,9 @@ impl Read {
         if precondition::is_for_the_application(&parts.headers) {
             return Err("conditional");
         }
+        if asks_upgrade(parts) {
+            return Err("upgrade");
+        }
         if parts
             .uri
             .path_and_query()
@@ -146,28 +152,22 @@ impl Read {
                 "no-tag"
             });
         }
-        let mut uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
+        let uri = uri(peer.https, &both_hosts(host, parts), &parts.uri, route);
+        let mut uri = String::from(uri);
         if !self.identity.is_allowed_origin(caller) {
             // What such a page gets may depend on its origin, whether the application says so or
             // not.
-            uri = format!(
-                "{uri} {:?}",
-                parts
-                    .headers
-                    .get_all(header::ORIGIN)
-                    .iter()
-                    .collect::<Vec<_>>()
-            )
-            .into();
+            let origins = parts.headers.get_all(header::ORIGIN).iter();
+            origins.for_each(|origin| add_field(&mut uri, "origin", origin));
         }
-        for (name, value) in parts
-            .headers
-            .iter()
-            .filter(|(name, _)| says_what_was_asked(name))
-        {
-            uri = format!("{uri} {name}={value:?}").into();
+        let fields = parts.headers.iter();
+        for (name, value) in fields.filter(|(name, _)| says_what_was_asked(name)) {
+            add_field(&mut uri, name.as_str(), value);
         }
-        Ok(uri)
+        if uri.len() > MAX_URI {
+            return Err("long-target");
+        }
+        Ok(uri.into())
     }
 
     /// Whether a query parameter that names the read's user, or goes into one of its tags, is there
@@ -329,6 +329,11 @@ impl Read {
             Audience::Shared
         }
     }
+}
+
+/// A field that stands in a key beside the target. Written so that no other fields look the same.
+fn add_field(uri: &mut String, name: &str, value: &HeaderValue) {
+    uri.push_str(&format!(" {name}=\"{}\"", value.as_bytes().escape_ascii()));
 }
 
 /// Fields by which applications and their frameworks learn, instead of from the target and Host,

@@ -35,18 +35,18 @@ mod write;
 
 pub(crate) use explain::ReadPlan;
 pub use scope::{find_in_head, user_of};
-pub use write::PendingInvalidation;
+pub use write::{PendingInvalidation, is_near_a_cached_one, may_change};
 
 use crate::body::Body;
 use crate::cache::store::Store;
 use crate::cache::tags::Tags;
 use crate::clock::Clock;
-use crate::event::GroupIndex;
 use crate::identity::{Caller, Identity};
 use crate::ingest::{CallerLanes, CallerStanding};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
-use crate::route::{CacheRoute, Params};
+use crate::route::{CacheRoute, LiveRoutes, Params};
+use crate::upstream::headers::asks_upgrade;
 use crate::upstream::{Upstream, UpstreamError};
 use ask::Ask;
 use http::uri::PathAndQuery;
@@ -102,13 +102,13 @@ impl Read {
         }
     }
 
-    /// Answers a GET or HEAD of a cache route. `beside`: groups whose events come over its path.
+    /// Answers a GET or HEAD of a cache route. `routes`: the rules in force.
     pub fn get<'a>(
         &'a self,
         request: Request<Body>,
         peer: &'a Peer,
         (route, params): (&'a CacheRoute, &Params),
-        beside: impl Fn(&str) -> Vec<GroupIndex>,
+        routes: &Arc<LiveRoutes>,
     ) -> Asked<'a> {
         let (parts, body) = request.into_parts();
         // ORDER: before the caller's keys.
@@ -120,7 +120,7 @@ impl Read {
         let known = id.and_then(|id| self.known.find(id, target, now));
         let known = known.filter(|ask| self.is_as_known(&caller, &body, ask));
         let examine = || {
-            let beside = beside(parts.uri.path());
+            let beside = routes.load().groups_at(parts.uri.path());
             self.examine(&caller, &body, (route, params), &beside)
         };
         if let Some(ask) = known
@@ -142,10 +142,17 @@ impl Read {
         let ask = match examined {
             Ok(ask) => ask,
             Err((why, reader)) => {
+                // What may be taken for a write may be one.
+                let old = self.makes_old(&parts, peer, routes);
                 let request = Request::from_parts(parts, body);
                 return Asked::Waits(Box::pin(async move {
                     let answered = self.bypass_in_turn(request, peer, (route, &reader), why);
-                    answered.await.map(answer::vary_by_origin)
+                    let answered = answered.await;
+                    let answered = match old {
+                        Some(old) => old.end(answered),
+                        None => answered,
+                    };
+                    answered.map(answer::vary_by_origin)
                 }));
             }
         };
@@ -175,6 +182,7 @@ impl Read {
     /// answered, and no observer is to be shown for whose events it would wait.
     fn is_as_known(&self, caller: &Caller<'_>, body: &Body, ask: &Ask) -> bool {
         body.is_end_stream()
+            && !asks_upgrade(caller.parts())
             && self.identity.readable(caller).is_ok()
             && !self.lanes.are_observed(&ask.reader.groups)
     }

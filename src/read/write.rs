@@ -16,6 +16,7 @@ use crate::cache::fill::{Fill, Filling};
 use crate::cache::policy::control::CacheControl;
 use crate::cache::policy::freshness::{self, Times};
 use crate::cache::policy::invalidate;
+use crate::cache::policy::precondition;
 use crate::cache::tags::{Generations, Tags};
 use crate::event::Tag;
 use crate::peer::Peer;
@@ -53,7 +54,7 @@ struct StorablePost {
 }
 
 impl Read {
-    /// The target of an unsafe request; `None` for a safe one.
+    /// The target of a request that may change something; `None` for a safe one.
     #[must_use]
     pub fn makes_old(
         &self,
@@ -61,7 +62,7 @@ impl Read {
         peer: &Peer,
         routes: &Arc<LiveRoutes>,
     ) -> Option<PendingInvalidation> {
-        if !invalidate::is_unsafe(&parts.method) {
+        if !may_change(parts) {
             return None;
         }
         let host = host(peer)?.to_owned();
@@ -253,10 +254,17 @@ impl PendingInvalidation {
     }
 }
 
+/// Whether a request isn't known to be safe, or may be taken for one that isn't.
+#[must_use]
+pub fn may_change(parts: &Parts) -> bool {
+    invalidate::is_unsafe(&parts.method) || precondition::overrides_method(&parts.headers)
+}
+
 /// Whether a cache route begins like this path, in whatever spelling. Other paths move no tag: the
 /// table of tags has only so many places, and whatever shares one with a moved tag is asked for
 /// anew.
-fn is_near_a_cached_one(routes: &Routes, path: &str) -> bool {
+#[must_use]
+pub fn is_near_a_cached_one(routes: &Routes, path: &str) -> bool {
     let path = invalidate::loose_path(path);
     routes.cached_paths().any(|pattern| {
         let literal = pattern

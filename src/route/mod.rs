@@ -202,12 +202,6 @@ impl Routes {
         self.caches.iter().map(|route| route.path.source())
     }
 
-    /// Whether answers to reads of this path may be stored.
-    #[must_use]
-    pub fn is_cached(&self, path: &str) -> bool {
-        matches!(self.find(&Method::GET, path), Found::Cache(..))
-    }
-
     /// The rule of a call: exact paths before patterns, then the order of the file.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Found<'_> {

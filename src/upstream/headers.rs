@@ -48,6 +48,13 @@ pub(super) struct Asked {
     pub(super) trailers: bool,
 }
 
+/// Whether a request asks to change to another protocol, after [`normalize`].
+#[must_use]
+pub fn asks_upgrade(parts: &Parts) -> bool {
+    let asked = parts.extensions.get::<Asked>();
+    asked.is_some_and(|asked| asked.upgrade.is_some())
+}
+
 /// Checks and cleans a request's head, and tells which client it comes from.
 ///
 /// - The target must be a path, an http or https URL, or `*` with OPTIONS; it is left in origin

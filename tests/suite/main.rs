@@ -9,6 +9,7 @@ mod adapters;
 mod admin_listener;
 mod admin_settings;
 mod admin_token;
+mod cache_boundaries;
 mod cache_keys;
 mod cache_parts;
 mod caching;

@@ -103,7 +103,12 @@ async fn a_clients_batch_with_other_content_under_a_known_id_is_forwarded_whole(
 /// away.
 #[tokio::test]
 async fn a_write_whose_client_has_gone_makes_old_what_was_read_meanwhile() {
-    for path in ["/progress?userId=u", "/snapshot?userId=u"] {
+    for path in [
+        "/progress?userId=u",
+        "/progress/?userId=u",
+        "/%70rogress?userId=u",
+        "/snapshot?userId=u",
+    ] {
         let sidecar = Arc::new(Sidecar::start(&[]).await);
         let value = Arc::new(AtomicU64::new(0));
         let shown = Arc::clone(&value);
@@ -111,10 +116,10 @@ async fn a_write_whose_client_has_gone_makes_old_what_was_read_meanwhile() {
             (seen.method == Method::GET)
                 .then(|| answer(200, json!({ "value": shown.load(Ordering::SeqCst) })))
         });
-        let method = if path.starts_with("/progress") {
-            Method::PUT
-        } else {
+        let method = if path.starts_with("/snapshot") {
             Method::POST
+        } else {
+            Method::PUT
         };
         sidecar
             .upstream

@@ -3,12 +3,8 @@
 use super::dates::{self, Dated};
 use http::{HeaderMap, HeaderName, header};
 
-/// Conditions that only the application can judge (RFC 9111 §4.3.2), and bodies' ways of their own.
-const FOR_THE_APPLICATION: [HeaderName; 3] = [
-    header::IF_MATCH,
-    header::IF_UNMODIFIED_SINCE,
-    header::UPGRADE,
-];
+/// Conditions that only the application can judge (RFC 9111 §4.3.2).
+const FOR_THE_APPLICATION: [HeaderName; 2] = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
 /// Fields by which an application may take a request for one of another method.
 const OTHER_METHODS: [HeaderName; 3] = [
     HeaderName::from_static("x-http-method-override"),
