@@ -32,7 +32,8 @@ impl Read {
     ) -> Result<Response<Body>, UpstreamError> {
         self.store.counts.misses.fetch_add(1, Ordering::Relaxed);
         let (method, headers) = (request.method().clone(), request.headers().clone());
-        let fields = ForwardedFields::new(request.version(), self.upstream.hops());
+        let (uri, version) = (request.uri().clone(), request.version());
+        let fields = ForwardedFields::new(version, self.upstream.hops());
         let validates = |entry: &Arc<Entry>| {
             entry.status == StatusCode::OK && validate::can_validate(&entry.headers)
         };
@@ -55,6 +56,21 @@ impl Read {
         let mut response = self
             .ask_for(request, peer, (route, &ask.reader), Relayed::Proof)
             .await;
+        if let (Some(entry), Ok(said)) = (confirmable, &response)
+            && said.status() == StatusCode::NOT_MODIFIED
+            && !validate::confirms(said.headers(), &entry.headers)
+        {
+            self.store.remove(&ask.key);
+            let mut anew = Request::new(Body::empty());
+            (*anew.method_mut(), *anew.uri_mut(), *anew.version_mut()) = (method, uri, version);
+            *anew.headers_mut() = headers;
+            let plan = FetchPlan {
+                stored: None,
+                ..plan
+            };
+            // Boxed: it is itself once more, and asks by no condition of its own.
+            return Box::pin(self.fetch(anew, peer, route, ask, plan)).await;
+        }
         let completion = match (&missing, &response) {
             (Some(missing), Ok(said)) => missing.judge(said),
             _ => Completion::Other,

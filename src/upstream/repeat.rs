@@ -7,9 +7,14 @@ use futures_util::stream::{self, StreamExt as _};
 use http::{Method, Request, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
+use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// Largest body that is kept to be sent again, bytes.
 const SMALL: u64 = 16 << 10;
+
+/// How long the end of a body may come behind its last byte.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Methods whose requests a proxy may send again (RFC 9110 §9.2.2).
 pub(super) fn is_idempotent(method: &Method) -> bool {
@@ -49,6 +54,10 @@ pub(super) fn gather_if_at_hand(mut body: Body) -> Body {
     };
     match frame.into_data() {
         Ok(data) if body.is_end_stream() => Body::from(data),
+        Ok(data) if lacks_only_its_end(&body) => {
+            let_end(body);
+            Body::from(data)
+        }
         Ok(data) => Body::boxed(StreamBody::new(
             stream::iter([Ok(Frame::data(data))])
                 .chain(stream::unfold(body, |mut body| async move {
@@ -58,6 +67,23 @@ pub(super) fn gather_if_at_hand(mut body: Body) -> Body {
         Err(trailers) => Body::boxed(StreamBody::new(stream::iter([Ok::<_, BodyError>(
             trailers,
         )]))),
+    }
+}
+
+/// All bytes of a body have come that its head speaks of, and its end hasn't: over HTTP/2 that may be
+/// a frame of its own (RFC 9113 §8.1).
+pub(super) fn lacks_only_its_end(body: &Body) -> bool {
+    !body.is_end_stream() && body.size_hint().exact() == Some(0)
+}
+
+/// Waits for the end of such a body. Were it dropped before, its stream would be reset, as if the
+/// call weren't whole.
+pub(super) fn let_end(mut body: Body) {
+    if let Ok(runtime) = Handle::try_current() {
+        // Ends with the body or its time.
+        drop(runtime.spawn(async move {
+            drop(tokio::time::timeout(END_WITHIN, body.frame()).await);
+        }));
     }
 }
 

@@ -11,6 +11,7 @@
 use super::error::{Failure, UpstreamError};
 use super::link::Link;
 use super::places::Taken;
+use super::repeat;
 use crate::body::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -272,6 +273,9 @@ impl http_body::Body for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.progress.end();
+        if repeat::lacks_only_its_end(&self.body) {
+            repeat::let_end(std::mem::take(&mut self.body));
+        }
     }
 }
 

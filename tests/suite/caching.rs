@@ -93,6 +93,40 @@ async fn what_is_stored_weighs_its_bytes_and_a_little_as_soon_as_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_304_that_names_another_tag_confirms_nothing_and_the_application_is_asked_anew() {
+    let (sidecar, clock) = caching("").await;
+    let date = "Mon, 01 Jan 2024 00:00:00 GMT";
+    let whole = |tag, body| {
+        let fields = [
+            ("cache-control", "max-age=60"),
+            ("etag", tag),
+            ("last-modified", date),
+        ];
+        respond(200, &fields, body)
+    };
+    // It judges by the date, which both have.
+    sidecar.upstream.script([
+        whole("\"a\"", "before"),
+        respond(304, &[("etag", "\"b\"")], ""),
+        whole("\"b\"", "after"),
+        // Weakly the same is the same.
+        respond(304, &[("etag", "W/\"b\"")], ""),
+    ]);
+    assert_eq!(get(&sidecar, "/a", &[]).await.body, "before");
+    clock.advance(Duration::from_secs(61));
+    let read = get(&sidecar, "/a", &[]).await;
+    assert_eq!(read.body, "after", "{read:?}");
+    let seen = sidecar.upstream.seen();
+    assert_eq!(seen[1].header("if-none-match"), "\"a\"");
+    assert_eq!(seen[2].header("if-none-match"), "");
+    assert_eq!(seen[2].header("if-modified-since"), "");
+    clock.advance(Duration::from_secs(61));
+    let read = get(&sidecar, "/a", &[]).await;
+    assert_eq!(status(&read), "tidegate; fwd=stale; fwd-status=304; stored");
+    assert_eq!(read.body, "after");
+}
+
+#[tokio::test]
 async fn a_stored_answer_ages_is_confirmed_and_takes_the_fields_of_its_304() {
     let (sidecar, clock) = caching("").await;
     sidecar.upstream.script([

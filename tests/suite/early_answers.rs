@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use tidegate::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -112,4 +113,40 @@ async fn a_body_that_stands_still_after_its_answer_gives_its_place_and_its_conne
         tokio::task::yield_now().await;
     }
     assert_eq!(get(&sidecar, "192.0.2.1").await, StatusCode::OK);
+}
+
+/// Some HTTP/2 clients end a body with a frame of its own, which an answer may cross: to reset the
+/// stream then would tell them that their whole call failed.
+#[tokio::test]
+async fn over_http_2_the_end_of_a_body_may_come_behind_its_answer() {
+    let (application, _) = hasty_application().await;
+    let sidecar = start(application, "1h").await;
+    let stream = TcpStream::connect(sidecar.running.address).await.unwrap();
+    let (mut client, mut connection) = h2::client::handshake(stream).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    for (method, body) in [
+        (Method::GET, ""),
+        (Method::GET, "hello"),
+        (Method::POST, ""),
+        (Method::POST, "hello"),
+    ] {
+        client = client.ready().await.unwrap();
+        let request = http::Request::builder()
+            .method(method.clone())
+            .uri("http://a/x")
+            .header("content-length", body.len())
+            .body(())
+            .unwrap();
+        let (answer, mut upload) = client.send_request(request, false).unwrap();
+        if !body.is_empty() {
+            upload.send_data(body.into(), false).unwrap();
+        }
+        answer.await.unwrap();
+        // Whatever came with the answer is here.
+        pings.ping(h2::Ping::opaque()).await.unwrap();
+        let reset = std::future::poll_fn(|cx| Poll::Ready(upload.poll_reset(cx))).await;
+        assert!(reset.is_pending(), "{method} {body:?}: {reset:?}");
+        upload.send_data(bytes::Bytes::new(), true).unwrap();
+    }
 }

@@ -68,7 +68,7 @@ fn none_match_fails(request: &HeaderMap, stored: &HeaderMap) -> bool {
 }
 
 /// A tag without its mark of weakness.
-fn opaque(tag: &[u8]) -> &[u8] {
+pub(super) fn opaque(tag: &[u8]) -> &[u8] {
     let tag = tag.trim_ascii();
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }

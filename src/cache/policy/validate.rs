@@ -1,5 +1,6 @@
-//! Asking whether a stored response still holds (RFC 9111 §4.3.1, §4.3.3).
+//! Asking whether a stored response still holds (RFC 9111 §4.3.1, §4.3.3, §4.3.4).
 
+use super::precondition::opaque;
 use http::{HeaderMap, HeaderName, header};
 
 /// Conditions of a client, and the part it wants: they are judged here, after the validation.
@@ -14,6 +15,17 @@ const OF_THE_CLIENT: [HeaderName; 4] = [
 #[must_use]
 pub fn can_validate(stored: &HeaderMap) -> bool {
     stored.contains_key(header::ETAG) || stored.contains_key(header::LAST_MODIFIED)
+}
+
+/// Whether a 304 speaks of what is stored: it names no tag, or the stored one (§4.3.4). One that
+/// names another was judged by a date that both representations have.
+#[must_use]
+pub fn confirms(response: &HeaderMap, stored: &HeaderMap) -> bool {
+    let tag = |headers: &HeaderMap| {
+        let tag = headers.get(header::ETAG)?;
+        Some(opaque(tag.as_bytes()).to_vec())
+    };
+    tag(response).is_none_or(|named| tag(stored) == Some(named))
 }
 
 /// Puts the stored validators in the place of the client's conditions.
