@@ -119,6 +119,7 @@ pub async fn fill(journal: &Path, events: u64) {
                     replaces: None,
                     beside: 0,
                     succession: None,
+                    good: true,
                 },
             )
         });

@@ -42,6 +42,7 @@ use crate::notices::{self, Notices};
 use crate::spans::Spans;
 use crate::upstream::Upstream;
 use parking_lot::Mutex;
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -236,6 +237,8 @@ pub(crate) fn assemble(setup: Setup) -> std::io::Result<(Handles, Tasks)> {
                 contexts: &contexts,
                 reputation: &reputation,
                 spread: &spread,
+                shards: &shards,
+                told: RefCell::default(),
                 clock: &clock,
             };
             recovery.run(

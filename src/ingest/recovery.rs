@@ -3,12 +3,13 @@
 
 use super::spread::Spread;
 use crate::clock::{Clock, millis};
-use crate::event::{Outcome, Reason};
+use crate::event::{GroupIndex, Outcome, Principal, Reason};
 use crate::ingest::accept::admit::{Admitted, Admitter};
 use crate::ingest::accept::contexts::Contexts;
-use crate::ingest::accept::reputation::Reputation;
+use crate::ingest::accept::reputation::{Grounds, Reputation};
 use crate::ingest::accept::seen::SeenKey;
 use crate::ingest::accept::shares::{Address, Holder};
+use crate::ingest::lanes::shard::Shard;
 use crate::ingest::outcome::dead::{DeadLetter, DeadLetters};
 use crate::ingest::settings::Group;
 use crate::journal::recover::{Opened, Placement, Stored, StoredLetter};
@@ -17,6 +18,8 @@ use crate::journal::settings::JournalSettings;
 use crate::journal::tail::Tails;
 use crate::journal::{Journal, Memory};
 use crate::metrics::Ledger;
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,6 +40,10 @@ pub(super) struct Recovery<'a> {
     pub(super) reputation: &'a Arc<Reputation>,
     /// Which shard each user's events go to.
     pub(super) spread: &'a Spread,
+    /// The shards.
+    pub(super) shards: &'a [Arc<Shard>],
+    /// Whose order the shards have been told of.
+    pub(super) told: RefCell<HashSet<(Principal, GroupIndex)>>,
     /// Wall clock.
     pub(super) clock: &'a Clock,
 }
@@ -127,6 +134,19 @@ impl Recovery<'_> {
         )
     }
 
+    /// Ruling 15: a principal that was good when its event was kept keeps one order with others of
+    /// its user, as it did before. It is not proven anew by that.
+    fn tell_whether_good(&self, shard: usize, stored: &Stored) {
+        let (principal, group) = (stored.event.owner().principal, stored.event.lane.group);
+        if stored.good
+            && !self.reputation.is_refused_in(principal, group)
+            && self.told.borrow_mut().insert((principal, group))
+            && let Some(shard) = self.shards.get(shard)
+        {
+            shard.vouch(principal, &[group], Grounds::CALL);
+        }
+    }
+
     fn place(&self, stored: &Stored) -> Placement<Admitted> {
         let group = self.groups.get(stored.event.lane.group.0);
         let keep = group.map_or(Duration::ZERO, |group| group.max_age);
@@ -143,7 +163,12 @@ impl Recovery<'_> {
             .admitter
             .readmit(stored.seen, &stored.event, keep, share);
         let reason = match (group, stored.has_credential) {
-            (Some(_), true) => return Placement::Tail(shard, admitted),
+            (Some(_), true) => {
+                // ORDER: before the event is in its lane, or one of its user's other lanes might go
+                // first.
+                self.tell_whether_good(shard, stored);
+                return Placement::Tail(shard, admitted);
+            }
             (None, _) => Reason::GroupRemoved,
             (Some(_), false) => Reason::CredentialLost,
         };

@@ -101,6 +101,9 @@ pub struct More {
     pub beside: u64,
     /// Its caller's session succeeded another one.
     pub succession: Option<Succession>,
+    /// Its caller is known to be good: after a restart, too, it keeps one order with others of its
+    /// user.
+    pub good: bool,
 }
 
 /// What an event counts against `max_bytes`, bytes.

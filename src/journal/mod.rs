@@ -44,6 +44,7 @@ use commit::queue::Settle;
 use commit::{Append, Committer};
 use health::Health;
 use log::files::{Directory, Files};
+use log::frame::Flags;
 use parking_lot::Mutex;
 use refusals::KeepRefusals;
 use std::sync::Arc;
@@ -176,7 +177,10 @@ impl<T: Ticket, F: Files> Journal<T, F> {
                 let group = groups.get(event.lane.group.0).map_or("", |group| group);
                 let mut body = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
                 record::put(&mut body, &record::Record::of(&event, group, more.seen));
-                let draft = committer.shared().draft(body);
+                let mut draft = committer.shared().draft(body);
+                if more.good {
+                    draft.flags = draft.flags.with(Flags::GOOD);
+                }
                 let (answer, kept) = oneshot::channel();
                 let More {
                     replaces,

@@ -70,7 +70,13 @@ impl Upstream {
         let may_repeat = |failure: &Failure| {
             failure.is_unprocessed() || is_idempotent && failure.is_of_connection()
         };
-        let response = match (self.ask_once(&self.client, request, within).await, again) {
+        // What it proves its connection would prove for the next call on it, whosever that is.
+        let client = if repeat::authenticates_connection(request.headers()) {
+            &self.unpooled
+        } else {
+            &self.client
+        };
+        let response = match (self.ask_once(client, request, within).await, again) {
             (Err(failure), Some(again)) if may_repeat(&failure) => {
                 let error = UpstreamError::from(failure);
                 tracing::debug!(%error, "the application had closed the connection or refused the \

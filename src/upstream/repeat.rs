@@ -4,7 +4,7 @@ use crate::body::{Body, BodyError};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
-use http::{Method, Request, header};
+use http::{HeaderMap, Method, Request, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use std::time::Duration;
@@ -22,6 +22,18 @@ pub(super) fn is_idempotent(method: &Method) -> bool {
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
     )
+}
+
+/// The call carries a credential by which some applications take its connection to be its caller's
+/// from then on (NTLM, and Negotiate with it: RFC 4559 §6): nobody else's call may go on that.
+pub(super) fn authenticates_connection(headers: &HeaderMap) -> bool {
+    let schemes = [b"ntlm".as_slice(), b"negotiate"];
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    lines.any(|line| {
+        let mut words = line.as_bytes().trim_ascii().split(u8::is_ascii_whitespace);
+        let scheme = words.next().unwrap_or_default().to_ascii_lowercase();
+        schemes.contains(&&*scheme)
+    })
 }
 
 /// The body of a call, in memory where that lets the call be sent again.

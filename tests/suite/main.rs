@@ -55,6 +55,7 @@ mod modes;
 mod observe;
 mod operations;
 mod order;
+mod order_restart;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod own;

@@ -451,3 +451,27 @@ async fn a_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
     drop(client);
     assert!(stop.await.unwrap().balances());
 }
+
+/// Some applications take a connection to be its caller's from its first call on (NTLM).
+#[tokio::test]
+async fn a_connection_that_a_call_may_have_authenticated_carries_nobody_elses() {
+    let sidecar = Sidecar::start(&[]).await;
+    let from = async |authorization: &str| {
+        let headers = [("authorization", authorization)];
+        let path = "/whoami";
+        sidecar.call(Method::GET, path, &headers, "").await;
+        sidecar.upstream.seen().last().unwrap().from
+    };
+    let others = from("Bearer bob").await;
+    assert_eq!(from("Bearer bob").await, others, "others share theirs");
+    for scheme in [
+        "NTLM TlRMTVNTUAAB",
+        "Negotiate YII",
+        "ntlm TlRMTVNTUAAB",
+        "  negotiate  YII",
+    ] {
+        let own = from(scheme).await;
+        assert_ne!(from("Bearer bob").await, own, "{scheme}");
+        assert_ne!(from(scheme).await, own, "{scheme}");
+    }
+}

@@ -394,6 +394,8 @@ impl Acceptor {
             replaces: None,
             beside: shared.contexts.bytes(),
             succession,
+            good: event.claimed
+                && (shared.reputation).is_good(event.owner().principal, event.lane.group),
         };
         match shared.journal.append(number, event, admitted, more).await {
             Ok(_) => Ok(true),

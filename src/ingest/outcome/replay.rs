@@ -189,6 +189,7 @@ impl Operations {
             replaces: Some((key, untouched.event.lane.credential)),
             beside,
             succession: None,
+            good: false,
         };
         // ORDER: it leaves the pile before the journal may say that it is pending; else a drop
         // could take it too.

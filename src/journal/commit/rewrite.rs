@@ -3,7 +3,7 @@
 //! synced.
 
 use super::queue::Queue;
-use crate::journal::log::frame::{self, Flags, Frame, Kind};
+use crate::journal::log::frame::{self, Frame, Kind};
 use crate::journal::vault::Vault;
 
 /// Queues a frame of an earlier segment as it was, under its number, but sealed as it would be
@@ -11,13 +11,8 @@ use crate::journal::vault::Vault;
 pub fn push_again<T>(queue: &mut Queue<T>, vault: &Vault, found: &Frame<'_>) {
     match vault.sealed_anew(found) {
         Some((sealed, body)) => {
-            let copy = if found.flags.has(Flags::COPY) {
-                Flags::COPY
-            } else {
-                Flags::default()
-            };
             queue.push_again(&Frame {
-                flags: sealed.with(copy),
+                flags: sealed.with(found.flags.without_seal()),
                 body: &body,
                 ..*found
             });
@@ -46,5 +41,43 @@ pub(super) fn push_unsynced<T>(
         if frame.number > synced && matters {
             push_again(queue, vault, &frame);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::commit::index::LogIndex;
+    use crate::journal::log::frame::Flags;
+    use crate::journal::record;
+
+    #[test]
+    fn a_frame_that_is_sealed_anew_keeps_what_else_is_said_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("key");
+        std::fs::write(&key, [7; 32]).unwrap();
+        let (mut body, mut queue) = (Vec::new(), Queue::<()>::new(LogIndex::default()));
+        record::put_keyed(&mut body, 0, b"a record");
+        let found = Frame {
+            kind: frame::Kind::Event,
+            flags: Flags::GOOD.with(Flags::COPY),
+            number: 5,
+            synced: 0,
+            body: &body,
+        };
+        push_again(&mut queue, &Vault::new(None, &[]).unwrap(), &found);
+        push_again(&mut queue, &Vault::new(Some(&key), &[]).unwrap(), &found);
+        let flags: Vec<_> = frame::each(&queue.frames)
+            .map(|(again, _)| again.flags)
+            .collect();
+        assert_eq!(flags, [found.flags, found.flags.with(Flags::SEALED)]);
+        // Taken off again, where nothing is sealed any more.
+        let sealed = frame::each(&queue.frames).nth(1).unwrap().1.to_vec();
+        let (sealed, _) = frame::each(&sealed).next().unwrap();
+        let vault = Vault::new(None, &[key]).unwrap();
+        let mut queue = Queue::<()>::new(LogIndex::default());
+        push_again(&mut queue, &vault, &sealed);
+        let (plain, _) = frame::each(&queue.frames).next().unwrap();
+        assert_eq!((plain.flags, plain.body), (found.flags, &*body));
     }
 }

@@ -71,11 +71,19 @@ impl Flags {
     pub const COPY: Self = Self(1);
     /// Its body is sealed.
     pub const SEALED: Self = Self(2);
+    /// Its event's caller was known to be good when it was kept.
+    pub const GOOD: Self = Self(4);
 
     /// Both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// What is so whether or not its body is sealed.
+    #[must_use]
+    pub const fn without_seal(self) -> Self {
+        Self(self.0 & !Self::SEALED.0)
     }
 
     /// Whether all of `other` are among them.

@@ -209,13 +209,12 @@ impl<F: Files> Opened<F> {
         names: &mut Names,
     ) -> Option<Stored> {
         let record: Record<'_> = record::body(&event.record)?;
-        read_stored(
-            (seq, event.kept.size),
-            &record,
-            groups,
-            &self.contexts,
-            names,
-        )
+        let numbers = (seq, event.kept.size);
+        let stored = read_stored(numbers, &record, groups, &self.contexts, names)?;
+        Some(Stored {
+            good: event.good,
+            ..stored
+        })
     }
 
     /// Syncs what was found before anything builds on it: the sums of the next segment count what

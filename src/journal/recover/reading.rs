@@ -22,6 +22,8 @@ pub(super) struct FoundFrame {
     pub(super) credential: Fingerprint,
     /// Its event came in for its group's service credential.
     pub(super) for_service: bool,
+    /// Its caller was known to be good when it was kept.
+    pub(super) good: bool,
     /// Its record, opened.
     pub(super) record: Box<[u8]>,
 }
@@ -109,6 +111,7 @@ impl<'a> Reading<'a> {
                         kept,
                         credential,
                         for_service,
+                        good: frame.flags.has(Flags::GOOD),
                         record,
                     };
                     self.pending.insert(frame.number, found);
@@ -128,6 +131,7 @@ impl<'a> Reading<'a> {
                         kept,
                         credential,
                         for_service,
+                        good: frame.flags.has(Flags::GOOD),
                         record,
                     };
                     self.letters.insert(key, found);

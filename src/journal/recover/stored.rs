@@ -26,6 +26,8 @@ pub struct Stored {
     pub has_group: bool,
     /// Whether its credential was found.
     pub has_credential: bool,
+    /// Whether its caller was known to be good when it was kept.
+    pub good: bool,
 }
 
 impl Stored {
@@ -127,5 +129,6 @@ pub(super) fn read_stored(
         seen: record.seen,
         has_group,
         has_credential,
+        good: false,
     })
 }

@@ -198,6 +198,7 @@ async fn run_live(rules: Rules, stream: Stream, waits: Waits) -> Live {
             replaces: None,
             beside: 0,
             succession: None,
+            good: false,
         };
         journal.append(0, event, admitted, more).await.unwrap();
         if let Some(asker) = waiter(&askers, number, waits) {

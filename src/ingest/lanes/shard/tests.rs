@@ -192,6 +192,7 @@ impl Scene {
             replaces: None,
             beside: 0,
             succession: None,
+            good: false,
         };
         self.journal.append(0, event, admitted, more).await
     }

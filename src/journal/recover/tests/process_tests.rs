@@ -45,6 +45,7 @@ async fn append_one<F: Files>(
         replaces: None,
         beside: 0,
         succession: None,
+        good: false,
     };
     (
         journal
