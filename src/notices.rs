@@ -16,6 +16,8 @@ use tokio::time::Instant;
 
 /// Messages remembered for each caller.
 const MESSAGES: usize = 64;
+/// And so much of them, bytes: who has not heard what doesn't fit hears that something was missed.
+const MESSAGE_BYTES: usize = 64 << 10;
 /// Callers remembered.
 pub const CALLERS: usize = 10_000;
 /// Listeners of one caller at once, e.g. tabs of a browser.
@@ -50,6 +52,12 @@ impl Line {
             left: Instant::now(),
             charge,
         }
+    }
+
+    /// What its messages take, about.
+    fn count_bytes(&self) -> usize {
+        let tags = self.messages.iter().flat_map(|(_, tags)| tags.iter());
+        tags.map(|tag| tag.len() + size_of::<Box<str>>()).sum()
     }
 
     fn is_needed(&self) -> bool {
@@ -159,7 +167,7 @@ impl Notices {
         let number = *line.last.borrow() + 1;
         line.messages
             .push_back((number, tags.into_iter().map(Into::into).collect()));
-        if line.messages.len() > MESSAGES {
+        while line.messages.len() > MESSAGES || line.count_bytes() > MESSAGE_BYTES {
             line.messages.pop_front();
         }
         line.last.send_replace(number);
@@ -286,6 +294,26 @@ mod tests {
 
     fn tags(names: &[&str]) -> Heard {
         Heard::Invalidated(names.iter().map(|name| Box::from(*name)).collect())
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_is_bounded_in_bytes_and_what_does_not_fit_is_missed() {
+        let notices = Arc::new(Notices::new(7));
+        let mut ada = notices.listen(ADA, None, no_charge).unwrap();
+        let long = |letter: &str| letter.repeat(MESSAGE_BYTES / 3);
+        for letter in ["a", "b", "c"] {
+            notices.publish(ADA, vec![long(letter)]);
+        }
+        assert_eq!(ada.next().await.1, Heard::Reset);
+        notices.publish(ADA, vec![long("d")]);
+        assert_eq!(ada.next().await.1, tags(&[&long("d")]));
+        // No room would do for it.
+        notices.publish(ADA, vec![long("e").repeat(4)]);
+        assert_eq!(ada.next().await.1, Heard::Reset);
+        notices.publish(ADA, vec!["f".into()]);
+        assert_eq!(ada.next().await.1, tags(&["f"]));
+        let kept = notices.lines.lock().by_caller[&ADA].count_bytes();
+        assert!(kept <= MESSAGE_BYTES, "{kept}");
     }
 
     #[tokio::test]

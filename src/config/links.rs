@@ -3,6 +3,7 @@
 
 use super::credentials;
 use super::encryption;
+use super::own_addresses::OwnAddresses;
 use super::problem::{Position, Sink};
 use super::section::Reference;
 use super::sections::Sections;
@@ -24,14 +25,14 @@ use std::cell::RefCell;
 pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
     let Sections {
         server,
-        admin,
+        admin: (admin, admin_listen),
         upstream,
         relays,
         mut identity,
         cors,
         ..
     } = sections;
-    let (tls, mut upstream) = (upstream.tls, upstream.settings);
+    let (tls, url, mut upstream) = (upstream.tls, upstream.url, upstream.settings);
     upstream.stall_timeout = server.settings.stall_timeout;
     upstream.trusted_proxies = server.settings.trusted_proxies.clone();
     upstream.relays = relays;
@@ -83,6 +84,12 @@ pub(super) fn link(sections: Sections, problems: &Sink) -> Option<Config> {
         &groups,
         problems,
     );
+
+    let own = OwnAddresses {
+        public: server.settings.listen.tcp(),
+        admin: (admin.listen, admin_listen),
+    };
+    own.check((&upstream.url, url), &groups, problems);
 
     let addresses = encryption::addresses(&upstream, &groups, &shadow);
     let addresses = addresses.chain(sections.notify.iter().map(|notify| &notify.url));

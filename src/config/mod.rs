@@ -17,6 +17,7 @@ mod key;
 mod links;
 mod losses;
 mod note;
+mod own_addresses;
 pub mod page;
 pub mod print;
 mod problem;

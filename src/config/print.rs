@@ -339,8 +339,33 @@ fn needs(config: &Config) -> String {
     )
 }
 
+/// Names of segments as other routers write them, which are texts like any other here.
+fn foreign_names(config: &Config) -> impl Iterator<Item = String> {
+    let events = config.events.iter().map(|route| &route.path);
+    let writes = config.writes.iter().map(|route| &route.path);
+    let caches = config.caches.iter().map(|route| &route.path);
+    let relays = config.upstream.relays.iter().map(|relay| &relay.path);
+    let paths = events.chain(writes).chain(caches).chain(relays);
+    let is_foreign = |segment: &str| {
+        segment.starts_with(':')
+            || ["*", "**"].contains(&segment)
+            || segment.starts_with('<') && segment.ends_with('>')
+    };
+    paths.filter_map(move |path| {
+        let segment = path
+            .source()
+            .split('/')
+            .find(|segment| is_foreign(segment))?;
+        Some(format!(
+            "{} matches a path with {segment:?} in it only, letter by letter; a named segment is \
+             written {{name}}, and any rest {{*rest}}",
+            path.source()
+        ))
+    })
+}
+
 fn warnings(config: &Config) -> Vec<String> {
-    let mut out = Vec::new();
+    let mut out: Vec<_> = foreign_names(config).collect();
     let coalesces = config
         .events
         .iter()

@@ -299,6 +299,21 @@ impl Gateway {
         } = &*self.0;
         let path = request.uri().path();
         let note = answers.note(request.extensions()).cloned();
+        if own::asks_before_get(&request)
+            && (path == own::INVALIDATIONS || routes.load().is_preview(path))
+        {
+            let is_stream = path == own::INVALIDATIONS;
+            let action = if is_stream {
+                Action::Listen
+            } else {
+                Action::Preview
+            };
+            answers.count(action);
+            if let Some(note) = note {
+                note.decide(action.as_str(), None);
+            }
+            return own.answer_preflight(&request.into_parts().0);
+        }
         if path == own::INVALIDATIONS {
             answers.count(Action::Listen);
             if let Some(note) = note {

@@ -18,7 +18,7 @@ use crate::template::Path;
 use bytes::Bytes;
 use futures_util::stream;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use std::convert::Infallible;
@@ -54,6 +54,12 @@ fn named_keys(identity: &Identity, caller: &Caller<'_>) -> Result<Keys, Box<Resp
         )));
     }
     Ok(keys)
+}
+
+/// Whether a browser asks before a GET from another origin (a CORS preflight, WHATWG Fetch §3.3.5).
+pub(super) fn asks_before_get(request: &Request<Body>) -> bool {
+    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD);
+    *request.method() == Method::OPTIONS && asked.is_some_and(|method| method == "GET")
 }
 
 /// Answers calls of Tidegate's own paths.
@@ -122,6 +128,21 @@ impl OwnPaths {
             HeaderValue::from_static("no"),
         );
         Ok(response)
+    }
+
+    /// Such a question of one of Tidegate's own paths, which the application can't answer. `[cors]`
+    /// says whose pages may call.
+    pub(super) fn answer_preflight(&self, parts: &Parts) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        let get = HeaderValue::from_static("GET");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, get);
+        if let Some(asked) = parts.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        }
+        self.answers.dress(parts, &mut response);
+        response
     }
 
     /// A look at what is pending of the caller's own, for optimistic hints.

@@ -202,12 +202,19 @@ impl Routes {
         self.caches.iter().map(|route| route.path.source())
     }
 
+    /// Whether a path is that of `[preview]`.
+    #[must_use]
+    pub fn is_preview(&self, path: &str) -> bool {
+        let preview = self.preview.as_ref();
+        preview.is_some_and(|preview| preview.path.matches(path, self.relaxed).is_some())
+    }
+
     /// The rule of a call: exact paths before patterns, then the order of the file.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
         if let Some(preview) = &self.preview
             && *method == Method::GET
-            && preview.path.matches(path, self.relaxed).is_some()
+            && self.is_preview(path)
         {
             return Found::Preview(preview);
         }

@@ -118,3 +118,71 @@ fn the_table_of_the_reference_configuration_fits_80_columns() {
         assert!(line.chars().count() <= 80 || is_one_word, "{line}");
     }
 }
+
+/// In files of two listeners and an application's URL.
+#[test]
+fn a_configuration_whose_calls_would_go_round_or_whose_listeners_are_one_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    let said_of = |server: &str, admin: &str, upstream: &str, more: &str| {
+        let text = format!(
+            "[server]\nlisten = \"{server}\"\n[admin]\nlisten = \"{admin}\"\n[upstream]\nurl = \
+             \"{upstream}\"\n{more}"
+        );
+        std::fs::write(&config, text).unwrap();
+        let (code, said) = run(&["check"], &config, &[]);
+        (code, said.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let [server, admin] = ["127.0.0.1:18971", "127.0.0.1:18972"];
+    for (upstream, more, wanted) in [
+        (
+            "http://127.0.0.1:18971",
+            "",
+            ":6: upstream.url: found http://127.0.0.1:18971/, where Tidegate itself listens",
+        ),
+        (
+            "http://localhost:18972",
+            "",
+            ":6: upstream.url: found http://localhost:18972/, where Tidegate itself listens",
+        ),
+        (
+            "http://127.0.0.1:1",
+            "[batch.b]\nurl = \"http://localhost:18971/b\"\n",
+            "batch.b.url: found http://localhost:18971/b, where Tidegate itself listens",
+        ),
+    ] {
+        let (code, said) = said_of(server, admin, upstream, more);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(wanted), "{wanted} is not in {said}");
+    }
+    for one in [server, "0.0.0.0:18972"] {
+        let admin = if one == server { server } else { admin };
+        let (code, said) = said_of(one, admin, "http://127.0.0.1:1", "");
+        assert_eq!(code, Some(1), "{said}");
+        let wanted = ":4: admin.listen: found 127.0.0.1:1897";
+        assert!(said.contains(wanted), "{wanted} is not in {said}");
+    }
+    let (code, said) = said_of(server, admin, "http://127.0.0.1:1", "");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn names_of_segments_as_other_routers_write_them_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = format!("path = {:?}", directory.path().join("new"));
+    for (path, segment) in [
+        ("/u/:id", "\":id\""),
+        ("/static/*", "\"*\""),
+        ("/a/**", "\"**\""),
+        ("/u/<id>", "\"<id>\""),
+    ] {
+        let more = format!("[[cache]]\npath = \"{path}\"\nttl = \"1s\"\n");
+        let (code, said) = check(directory.path(), &journal, &more);
+        assert_eq!(code, Some(0), "{said}");
+        let wanted = format!("note: {path} matches a path with {segment} in it only");
+        assert!(said.contains(&wanted), "{wanted} is not in {said}");
+    }
+    let more = "[[cache]]\npath = \"/v1/{id}/x:batch\"\nttl = \"1s\"\n";
+    let (_, said) = check(directory.path(), &journal, more);
+    assert!(!said.contains("letter by letter"), "{said}");
+}

@@ -335,7 +335,7 @@ const INNER: &[(&str, &[&[&str]])] = &[
             &["readers", "values"],
             &["sections"],
             &["settings", "credentials", "shown"],
-            &["encryption", "shadow_target"],
+            &["encryption", "own_addresses", "shadow_target"],
             &["heads", "links", "note"],
             &["cache_losses", "connections", "event_losses", "shadows"],
             &["losses"],

@@ -382,3 +382,38 @@ async fn a_renewed_session_hears_what_is_old_from_before_only_where_it_is_proven
         );
     }
 }
+
+/// A page of another origin that sends a token is asked for first (a CORS preflight).
+#[tokio::test]
+async fn own_paths_answer_the_preflight_of_an_allowed_origin_and_of_no_other() {
+    let cors = (
+        "[[write]]",
+        "[cors]\norigins = [\"https://app.example\"]\n[[write]]",
+    );
+    let sidecar = Sidecar::start(&[PREVIEW, cors]).await;
+    let ask = async |path: &str, origin: &str, method: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", method),
+            ("access-control-request-headers", "authorization"),
+        ];
+        sidecar.call(Method::OPTIONS, path, &headers, "").await
+    };
+    for path in ["/_tidegate/invalidations", "/preview"] {
+        let heard = ask(path, "https://app.example", "GET").await;
+        assert_eq!(heard.status, StatusCode::NO_CONTENT, "{heard:?}");
+        for (name, value) in [
+            ("access-control-allow-origin", "https://app.example"),
+            ("access-control-allow-methods", "GET"),
+            ("access-control-allow-headers", "authorization"),
+        ] {
+            assert_eq!(heard.header(name), value, "{path}");
+        }
+        let heard = ask(path, "https://evil.example", "GET").await;
+        assert_eq!(heard.header("access-control-allow-origin"), "", "{path}");
+    }
+    assert!(sidecar.upstream.seen().is_empty());
+    // Another method of such a path is the application's, as ever.
+    ask("/preview", "https://app.example", "PUT").await;
+    assert_eq!(sidecar.upstream.seen().len(), 1);
+}

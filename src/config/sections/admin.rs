@@ -2,6 +2,7 @@
 
 use crate::admin::AdminSettings;
 use crate::config::key::{Key, Kind::*, Schema, keys};
+use crate::config::problem::Position;
 use crate::config::readers::read_address;
 use crate::config::section::Section;
 
@@ -17,7 +18,8 @@ keys! {
     OPEN_METRICS = Key::with("open_metrics", Flag, "false");
 }
 
-pub(super) fn read(section: Section<'_>) -> AdminSettings {
+/// With where `listen` stands.
+pub(super) fn read(section: Section<'_>) -> (AdminSettings, Position) {
     let listen = read_address(&section, &LISTEN);
     let token_file = section.text(&TOKEN_FILE).map(Into::into);
     if !listen.ip().is_loopback() && !section.has(&TOKEN_FILE) {
@@ -28,10 +30,12 @@ pub(super) fn read(section: Section<'_>) -> AdminSettings {
         section.wrong_key(&LISTEN, text);
     }
     let open_metrics = section.flag(&OPEN_METRICS);
+    let position = section.position(&LISTEN);
     section.finish();
-    AdminSettings {
+    let settings = AdminSettings {
         listen,
         token_file,
         open_metrics,
-    }
+    };
+    (settings, position)
 }

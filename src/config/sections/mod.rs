@@ -28,6 +28,7 @@ pub(super) mod upstream;
 mod write;
 
 use super::key::Schema;
+use super::problem::Position;
 use super::section::Section;
 use crate::admin::AdminSettings;
 use crate::cache::settings::CacheSettings;
@@ -53,7 +54,7 @@ pub(super) struct Sections {
     /// `[server]`.
     pub(super) server: Server,
     /// `[admin]`.
-    pub(super) admin: AdminSettings,
+    pub(super) admin: (AdminSettings, Position),
     /// `[upstream]`.
     pub(super) upstream: Upstream,
     /// `[[relay]]`.

@@ -68,6 +68,8 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) settings: UpstreamSettings,
     /// Its files for TLS.
     pub(in crate::config) tls: TlsSection,
+    /// Where its URL stands.
+    pub(in crate::config) url: Position,
 }
 
 /// What `tls` says, and where.
@@ -105,8 +107,9 @@ pub(super) fn read(section: Section<'_>) -> Upstream {
         relays: Vec::new(),
         relaxed_paths: section.choice(&PATHS, &[("exact", false), ("relaxed", true)], false),
     };
+    let url = section.position(&URL);
     section.finish();
-    Upstream { settings, tls }
+    Upstream { settings, tls, url }
 }
 
 const HTTP2_USES: [(&str, Http2Use); 3] = [
