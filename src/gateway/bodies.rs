@@ -1,7 +1,7 @@
 //! Bodies of calls: gathered, kept and unpacked, each in its caller's share of the memory.
 
 use super::callers::Callers;
-use super::collect::{self, Bounds, Gathered};
+use super::collect::{self, AtHand, Bounds, Gathered, Rest};
 use super::unpack::{Unpacker, unpack_small};
 use crate::body::Body;
 use crate::event::{GroupIndex, Principal};
@@ -50,18 +50,44 @@ impl Bodies {
         peer: &Peer,
         body: Body,
     ) -> Result<Gathered, Refusal> {
-        let memory = self.callers.standing.memory();
-        let bounds = Bounds {
-            most: self.acceptor.max_body(),
-            within: self.within,
-            memory,
-        };
+        match self.begin(body)? {
+            AtHand::All(gathered) => Ok(gathered),
+            AtHand::Part(rest) => self.gather_rest(parts, peer, rest).await,
+        }
+    }
+
+    /// What has come of a body with its head.
+    ///
+    /// # Errors
+    /// It is cut off.
+    pub(super) fn begin(&self, body: Body) -> Result<AtHand, Refusal> {
+        collect::begin(body, self.bounds())
+    }
+
+    /// The rest of it, too, as far as it can be gathered.
+    ///
+    /// # Errors
+    /// As for [`gather`](Self::gather).
+    pub(super) async fn gather_rest(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        rest: Rest,
+    ) -> Result<Gathered, Refusal> {
         let whose = || {
             let caller = self.callers.identify(parts, peer);
             self.callers
                 .memory_share(self.callers.identity.keys(&caller, None).principal, peer)
         };
-        collect::gather(body, bounds, whose).await
+        rest.gather(self.bounds(), whose).await
+    }
+
+    fn bounds(&self) -> Bounds<'_> {
+        Bounds {
+            most: self.acceptor.max_body(),
+            within: self.within,
+            memory: self.callers.standing.memory(),
+        }
     }
 
     /// A body as it waits and goes on, in its caller's share of the memory.

@@ -98,55 +98,89 @@ const fn no_room() -> Refusal {
     Refusal::NoRoom(Duration::from_secs(1))
 }
 
-/// Gathers a body within bounds. Its bytes have room in memory before they are read, one piece
-/// ahead. Without room:
-///
-/// - what has not begun waits, and its client with it, and goes on as a stream when its time is
-///   over;
-/// - what has begun goes on as a stream at once, since others may wait for what it keeps;
-/// - what can never have room goes on as a stream without a wait.
-///
-/// `whose`: looked at only if the body is large or wasn't at hand.
+/// What has come of a body with its head.
+pub(super) enum AtHand {
+    /// All of it, or it is none that is gathered.
+    All(Gathered),
+    /// There is more to read.
+    Part(Rest),
+}
+
+/// A body of which there is more to read.
+pub(super) struct Rest {
+    begun: Begun,
+    body: Body,
+    /// What can't be added ends it.
+    stopped: Option<Stopped>,
+}
+
+/// What has come of a body with its head: as a rule that is all. Nothing is waited for.
 ///
 /// # Errors
-/// Too slow, cut off, or no room for what was at hand; what follows it is read and thrown away
-/// then.
-pub(super) async fn gather(
-    mut body: Body,
-    bounds: Bounds<'_>,
-    whose: impl FnOnce() -> Share,
-) -> Result<Gathered, Refusal> {
+/// It is cut off.
+pub(super) fn begin(mut body: Body, bounds: Bounds<'_>) -> Result<AtHand, Refusal> {
     let said = body.size_hint();
     if said.lower() > bounds.most as u64 {
-        return Ok(Gathered::Streamed(body, Unread::TooLarge));
+        return Ok(AtHand::All(Gathered::Streamed(body, Unread::TooLarge)));
     }
     let mut begun = Begun::new(bounds.most, &said, bounds.memory);
+    let mut stopped = None;
     if said.exact().is_some_and(|bytes| bytes <= SMALL) && begun.reserve().is_ok() {
-        // What has come with the head; as a rule that is all.
         match body.frame().now_or_never() {
             None => {}
-            Some(None) => return Ok(begun.finish()),
+            Some(None) => return Ok(AtHand::All(begun.finish())),
             Some(Some(frame)) => {
-                if let Err(stopped) = begun.add(frame.map_err(|_| Refusal::Incomplete)?) {
-                    return begun.stream(body, stopped, whose).await;
-                }
-                if body.is_end_stream() {
-                    return Ok(begun.finish());
+                stopped = begun.add(frame.map_err(|_| Refusal::Incomplete)?).err();
+                if stopped.is_none() && body.is_end_stream() {
+                    return Ok(AtHand::All(begun.finish()));
                 }
             }
         }
     }
-    let share = whose();
-    if begun.is_empty() {
-        begun.lease = share.lease();
-        if !begun.has_room_in_time(&share, bounds.within).await {
-            return Ok(Gathered::Streamed(body, Unread::NoRoom));
+    Ok(AtHand::Part(Rest {
+        begun,
+        body,
+        stopped,
+    }))
+}
+
+impl Rest {
+    /// Gathers it within bounds. Its bytes have room in memory before they are read, one piece
+    /// ahead. Without room:
+    ///
+    /// - what has not begun waits, and its client with it, and goes on as a stream when its time is
+    ///   over;
+    /// - what has begun goes on as a stream at once, since others may wait for what it keeps;
+    /// - what can never have room goes on as a stream without a wait.
+    ///
+    /// # Errors
+    /// Too slow, cut off, or no room for what was at hand; what follows it is read and thrown away
+    /// then.
+    pub(super) async fn gather(
+        self,
+        bounds: Bounds<'_>,
+        whose: impl FnOnce() -> Share,
+    ) -> Result<Gathered, Refusal> {
+        let Self {
+            mut begun,
+            mut body,
+            stopped,
+        } = self;
+        if let Some(stopped) = stopped {
+            return begun.stream(body, stopped, whose).await;
         }
-    }
-    begun.lease = named(begun.lease, || share.clone())?;
-    match begun.read(&mut body, bounds.within).await? {
-        None => Ok(begun.finish()),
-        Some(stopped) => begun.stream(body, stopped, || share).await,
+        let share = whose();
+        if begun.is_empty() {
+            begun.lease = share.lease();
+            if !begun.has_room_in_time(&share, bounds.within).await {
+                return Ok(Gathered::Streamed(body, Unread::NoRoom));
+            }
+        }
+        begun.lease = named(begun.lease, || share.clone())?;
+        match begun.read(&mut body, bounds.within).await? {
+            None => Ok(begun.finish()),
+            Some(stopped) => begun.stream(body, stopped, || share).await,
+        }
     }
 }
 

@@ -2,18 +2,20 @@
 
 use super::answers::{Answers, request_id};
 use super::bodies::Bodies;
-use super::collect::{self, Gathered, Whole};
+use super::collect::{self, AtHand, Gathered, Whole};
 use super::copied_answer;
 use super::decide::{Decider, Decision, EventHead};
-use super::forward::Forwarder;
+use super::forward::{Forwarder, whole};
 use crate::body::Body;
 use crate::event::GroupIndex;
 use crate::ingest::accept::copied::Seen;
 use crate::ingest::accept::mirror::{Expecting, Mirror};
+use crate::ingest::accept::refusal::Refusal;
 use crate::ingest::accept::take::refusing_group;
 use crate::peer::Peer;
 use crate::rollout::{Decided, Mode};
 use crate::route::{EventRoute, Params};
+use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
 use std::sync::Arc;
@@ -23,6 +25,27 @@ use tokio::time::Instant;
 fn count_call(candidates: &[&EventRoute], decided: Decided) {
     if let Some(route) = candidates.first() {
         route.switch.count_call(decided);
+    }
+}
+
+/// How far a call has come. Ruling 2: what comes whole is decided whether or not its client stays.
+enum Came {
+    /// It is decided before anything waits.
+    Whole(Result<Gathered, Refusal>),
+    /// There is more to read, or to unpack, and its client may go meanwhile: it is decided in a task
+    /// of its own.
+    Begun(AtHand),
+}
+
+impl Came {
+    fn of(begun: Result<AtHand, Refusal>, parts: &Parts) -> Self {
+        match begun {
+            Ok(AtHand::All(gathered)) if !parts.headers.contains_key(CONTENT_ENCODING) => {
+                Self::Whole(Ok(gathered))
+            }
+            Ok(came) => Self::Begun(came),
+            Err(refusal) => Self::Whole(Err(refusal)),
+        }
     }
 }
 
@@ -48,7 +71,7 @@ pub(super) struct EventCalls {
 impl EventCalls {
     /// Answers a call that is one event.
     pub(super) async fn answer_event(
-        &self,
+        self: &Arc<Self>,
         request: Request<Body>,
         peer: &Peer,
         candidates: &[&EventRoute],
@@ -56,7 +79,46 @@ impl EventCalls {
     ) -> Response<Body> {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
-        let gathered = match self.bodies.gather(&parts, peer, body).await {
+        let came = match Came::of(self.bodies.begin(body), &parts) {
+            Came::Whole(gathered) => {
+                let came = (parts, gathered, began);
+                return self.answer_gathered(came, peer, candidates, params).await;
+            }
+            Came::Begun(came) => came,
+        };
+        let (calls, peer, params) = (Arc::clone(self), peer.clone(), params.clone());
+        let candidates: Vec<EventRoute> = candidates.iter().copied().cloned().collect();
+        whole(async move {
+            let candidates: Vec<_> = candidates.iter().collect();
+            let gathered = calls.gather_rest(&parts, &peer, came).await;
+            let came = (parts, gathered, began);
+            calls
+                .answer_gathered(came, &peer, &candidates, &params)
+                .await
+        })
+        .await
+    }
+
+    async fn gather_rest(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        came: AtHand,
+    ) -> Result<Gathered, Refusal> {
+        match came {
+            AtHand::All(gathered) => Ok(gathered),
+            AtHand::Part(rest) => self.bodies.gather_rest(parts, peer, rest).await,
+        }
+    }
+
+    async fn answer_gathered(
+        &self,
+        (parts, gathered, began): (Parts, Result<Gathered, Refusal>, Instant),
+        peer: &Peer,
+        candidates: &[&EventRoute],
+        params: &Params,
+    ) -> Response<Body> {
+        let gathered = match gathered {
             Ok(gathered) => gathered,
             Err(refusal) => {
                 count_call(candidates, Decided::Refused);
@@ -120,13 +182,38 @@ impl EventCalls {
 
     /// Answers a batch that a client made itself.
     pub(super) async fn answer_batch(
-        &self,
+        self: &Arc<Self>,
         request: Request<Body>,
         peer: &Peer,
         group: GroupIndex,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let gathered = match self.bodies.gather(&parts, peer, body).await {
+        let came = match Came::of(self.bodies.begin(body), &parts) {
+            Came::Whole(gathered) => {
+                return self
+                    .answer_gathered_batch(parts, gathered, peer, group)
+                    .await;
+            }
+            Came::Begun(came) => came,
+        };
+        let (calls, peer) = (Arc::clone(self), peer.clone());
+        whole(async move {
+            let gathered = calls.gather_rest(&parts, &peer, came).await;
+            calls
+                .answer_gathered_batch(parts, gathered, &peer, group)
+                .await
+        })
+        .await
+    }
+
+    async fn answer_gathered_batch(
+        &self,
+        parts: Parts,
+        gathered: Result<Gathered, Refusal>,
+        peer: &Peer,
+        group: GroupIndex,
+    ) -> Response<Body> {
+        let gathered = match gathered {
             Ok(gathered) => gathered,
             Err(refusal) => return self.answers.refuse(&parts, &refusal),
         };

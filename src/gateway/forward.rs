@@ -210,9 +210,11 @@ impl Forwarder {
 }
 
 /// Waits for an answer's head in a task of its own, which goes on if nobody waits any more.
-async fn whole(answer: impl Future<Output = Response<Body>> + Send + 'static) -> Response<Body> {
+pub(super) async fn whole(
+    answer: impl Future<Output = Response<Body>> + Send + 'static,
+) -> Response<Body> {
     tokio::spawn(answer).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a forwarded call broke off");
+        tracing::error!(%error, "a call broke off");
         let detail = "the call broke off on its way; whether the application has it is not known";
         reply::problem(StatusCode::BAD_GATEWAY, "broken_off", detail)
     })

@@ -123,7 +123,7 @@ struct Parts {
     trusted_proxies: TrustedProxies,
     read: Read,
     answers: Answers,
-    events: EventCalls,
+    events: Arc<EventCalls>,
     pass_through: PassThrough,
     own: OwnPaths,
     recording: Recording,
@@ -179,13 +179,13 @@ impl Gateway {
             explain: setup.explain,
             recording: recording.clone(),
         });
-        let events = EventCalls {
+        let events = Arc::new(EventCalls {
             answers: answers.clone(),
             bodies: bodies.clone(),
             decider,
             forwarder: Arc::clone(&forwarder),
             mirror: setup.mirror,
-        };
+        });
         let pass_through = PassThrough {
             answers: answers.clone(),
             bodies,

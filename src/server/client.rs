@@ -98,6 +98,7 @@ impl Client {
             let unsent = unsent.clone();
             let leaving = account.clone();
             let answered = async move {
+                leaving.see_call();
                 let mut response = match waits {
                     Some((turns, precedence)) => turns.in_turn(flow, precedence, answering).await,
                     None => answering.await,

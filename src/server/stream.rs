@@ -126,6 +126,8 @@ impl AsyncWrite for NetworkStream {
 pub(super) struct ClientStream {
     bytes: Bytes,
     phases: Phases,
+    /// Its end, which has come and is not told yet.
+    end: Option<io::Result<()>>,
 }
 
 #[derive(Debug)]
@@ -139,13 +141,21 @@ impl ClientStream {
     /// In the clear.
     pub(super) const fn plain(stream: WatchedStream, phases: Phases) -> Self {
         let bytes = Bytes::Plain(stream);
-        Self { bytes, phases }
+        Self {
+            bytes,
+            phases,
+            end: None,
+        }
     }
 
     /// Over TLS.
     pub(super) fn tls(stream: TlsStream<WatchedStream>, phases: Phases) -> Self {
         let bytes = Bytes::Tls(Box::new(stream));
-        Self { bytes, phases }
+        Self {
+            bytes,
+            phases,
+            end: None,
+        }
     }
 }
 
@@ -156,14 +166,27 @@ impl AsyncRead for ClientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = either!(&mut self.bytes, Bytes::Plain, Bytes::Tls, stream => {
-            stream.poll_read(cx, buffer)
-        });
+        let read = match self.end.take() {
+            Some(end) => Poll::Ready(end),
+            None => either!(&mut self.bytes, Bytes::Plain, Bytes::Tls, stream => {
+                stream.poll_read(cx, buffer)
+            }),
+        };
         let heard = buffer.filled().get(before..).unwrap_or_default();
         if !heard.is_empty() {
             self.phases.heard(heard);
+            return read;
         }
-        read
+        match read {
+            // Ruling 2: a client may end its side right behind a call. hyper would drop the call before
+            // anything has looked at it; it looks at it next, and is told of the end then.
+            Poll::Ready(end) if self.phases.has_unseen_call() => {
+                self.end = Some(end);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            read => read,
+        }
     }
 }
 

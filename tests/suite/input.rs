@@ -1,7 +1,11 @@
 //! Bad input: each gets a clear answer or a clean close, and nothing is kept.
 
 use crate::support::Sidecar;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{Method, StatusCode};
+use serde_json::json;
+use std::io::Write as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -234,4 +238,58 @@ async fn a_body_that_stops_halfway_is_not_kept() {
             .contains(" 2")
     );
     assert_eq!(sidecar.running.stop().await.received, 0);
+}
+
+/// Ruling 2: some clients write a call, close, and never read an answer.
+#[tokio::test]
+async fn a_call_whose_client_hangs_up_behind_its_body_is_kept_as_if_it_had_stayed() {
+    let large = (
+        "[batch.progress]",
+        "[limits]\nmax_body = \"8MiB\"\n[batch.progress]",
+    );
+    let sidecar = Sidecar::start(&[large]).await;
+    let gzip = |text: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    };
+    let noise: String = (0..300_000).map(|_| fastrand::alphanumeric()).collect();
+    for number in 0..24 {
+        let id = format!("e{number}");
+        let pad = if number % 4 < 2 { "" } else { noise.as_str() };
+        let is_batch = number % 3 == 0 && pad.is_empty();
+        let (path, text) = if is_batch {
+            let event = json!({ "clientEventId": id, "userId": "u", "lessonId": "l" });
+            ("/batch", json!({ "events": [event] }).to_string())
+        } else {
+            let event = json!({ "id": id, "user": "u", "lesson": "l", "unmapped": pad });
+            ("/event", event.to_string())
+        };
+        let (coding, body) = if number % 2 == 0 {
+            ("identity", text.into_bytes())
+        } else {
+            ("gzip", gzip(text.as_bytes()))
+        };
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer t\r\ncontent-type: \
+             application/json\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(sidecar.running.address).await.unwrap();
+        stream
+            .write_all(&[head.as_bytes(), &body].concat())
+            .await
+            .unwrap();
+        drop(stream);
+    }
+    // What would be forwarded instead is, too.
+    let mut stream = TcpStream::connect(sidecar.running.address).await.unwrap();
+    let call = "POST /event HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nnope";
+    stream.write_all(call.as_bytes()).await.unwrap();
+    drop(stream);
+    sidecar.until(|ledger| ledger.received == 24).await;
+    let upstream = &sidecar.upstream;
+    upstream
+        .until(|seen| seen.iter().any(|seen| seen.body == "nope"))
+        .await;
 }

@@ -68,6 +68,8 @@ struct Shared {
     limits: Limits,
     newcomer: Newcomer,
     told_to_leave: AtomicBool,
+    /// See [`Phases::has_unseen_call`].
+    has_unseen_call: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -152,6 +154,7 @@ impl Phases {
             limits,
             newcomer,
             told_to_leave: AtomicBool::new(false),
+            has_unseen_call: AtomicBool::new(false),
         }))
     }
 
@@ -195,7 +198,11 @@ impl Phases {
 
     /// A head is whole: its call begins.
     pub(super) fn begin_call(&self) -> OpenCall {
-        let phase = &mut self.0.state.lock().phase;
+        let state = &mut *self.0.state.lock();
+        // Over HTTP/2 a call has a task of its own.
+        let is_unseen = state.protocol != Protocol::Http2;
+        self.0.has_unseen_call.store(is_unseen, Ordering::Relaxed);
+        let phase = &mut state.phase;
         *phase = match *phase {
             // Head | Idle => Busy
             Phase::Head { .. } | Phase::Idle { .. } => Phase::Busy { calls: 1 },
@@ -205,7 +212,18 @@ impl Phases {
         OpenCall(self.clone())
     }
 
+    /// Whoever answers the call that has begun looks at it.
+    pub(super) fn see_call(&self) {
+        self.0.has_unseen_call.store(false, Ordering::Relaxed);
+    }
+
+    /// A call has begun, and whoever answers it hasn't looked at it yet.
+    pub(super) fn has_unseen_call(&self) -> bool {
+        self.0.has_unseen_call.load(Ordering::Relaxed)
+    }
+
     fn end_call(&self) {
+        self.see_call();
         let state = &mut *self.0.state.lock();
         state.phase = match state.phase {
             // Busy => Idle
