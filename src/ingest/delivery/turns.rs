@@ -247,6 +247,34 @@ mod tests {
     }
 
     #[test]
+    fn strangers_who_use_a_name_take_no_turn_of_the_user_whose_it_is() {
+        let of = |callers, realm| {
+            let party = user(0).unwrap();
+            Some(Party {
+                realm: Realm(realm),
+                callers,
+                ..party
+            })
+        };
+        let mut turns = Turns::new(1, 16);
+        (0..100).for_each(|number| turns.push(0, of(Callers::Strangers, 0), number).unwrap());
+        let first: Vec<_> = std::iter::from_fn(|| turns.grant()).collect();
+        assert_eq!(first.len(), 4, "their quarter");
+        for (number, party) in [
+            of(Callers::Claimants, 0),
+            of(Callers::One(Principal([1; 16])), 0),
+            of(Callers::One(Principal([2; 16])), 0),
+            of(Callers::Strangers, 1),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            turns.push(0, party, 1_000 + number).unwrap();
+            assert_eq!(turns.grant().map(|(_, item)| item), Some(1_000 + number));
+        }
+    }
+
+    #[test]
     fn a_quarter_is_all_that_a_user_has_in_all_groups_together() {
         let mut turns = Turns::new(4, 64);
         for group in 0..4 {
