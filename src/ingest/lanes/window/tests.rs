@@ -1299,6 +1299,36 @@ fn when_the_newer_event_dies_of_its_own_fault_the_older_one_goes_in_its_stead() 
 }
 
 #[test]
+fn what_goes_in_a_dead_events_stead_shares_no_batch_with_a_value_that_it_repeats() {
+    let now = Instant::now();
+    let mut lanes = lanes(Rules {
+        newest: true,
+        flush_at: 3,
+        distinct: vec![Path::of(&["lesson"])],
+        ..rules()
+    });
+    for (seq, subject, lesson) in [(1, 7, b"2"), (2, 8, b"2"), (3, 7, b"1")] {
+        let lesson = lesson.to_vec();
+        lanes.push(
+            now,
+            Model {
+                lesson,
+                ..about(seq, subject)
+            },
+        );
+    }
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [2, 3]);
+    let named = batch.events.iter().rev().take(1);
+    let named = named.map(|queued| queued.entry.id.clone()).collect();
+    lanes.verdict(now, batch, Verdict::Refused { named }, Duration::ZERO);
+    let batch = one(&mut lanes);
+    assert_eq!(seqs(&batch), [1], "3 is dead, and 1 has the lesson of 2");
+    accept(&mut lanes, now, batch);
+    assert_eq!(ready(&mut lanes), [vec![2]]);
+}
+
+#[test]
 fn a_collapse_group_sends_the_newest_of_each_key_as_a_single_call() {
     let start = Instant::now();
     let mut lanes = lanes(Rules {
