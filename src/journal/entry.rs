@@ -101,7 +101,7 @@ pub struct More {
     pub beside: u64,
     /// Its caller's session succeeded another one.
     pub succession: Option<Succession>,
-    /// Its caller is known to be good: after a restart, too, it keeps one order with others of its
+    /// Its caller is known to be good, by calls of its group: after a restart, too, it keeps one order with others of its
     /// user.
     pub good: bool,
 }

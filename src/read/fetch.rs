@@ -38,6 +38,7 @@ impl Read {
             entry.status == StatusCode::OK && validate::can_validate(&entry.headers)
         };
         let confirmable = plan.stored.as_ref().filter(|entry| validates(entry));
+        let extensions = confirmable.map(|_| request.extensions().clone());
         if let Some(entry) = confirmable {
             validate::condition(request.headers_mut(), &entry.headers);
         }
@@ -64,6 +65,7 @@ impl Read {
             let mut anew = Request::new(Body::empty());
             (*anew.method_mut(), *anew.uri_mut(), *anew.version_mut()) = (method, uri, version);
             *anew.headers_mut() = headers;
+            *anew.extensions_mut() = extensions.unwrap_or_default();
             let plan = FetchPlan {
                 stored: None,
                 ..plan

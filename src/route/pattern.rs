@@ -3,7 +3,8 @@
 use percent_encoding::percent_decode_str;
 
 /// Named segments of a path, without their percent-encoding (RFC 3986 §2.1), as the application's own
-/// router has them: a name in a path is the one that a body or a token has.
+/// router has them: a name in a path is the one that a body or a token has. One that can't be decoded
+/// is as it was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params(Vec<(Box<str>, Box<str>)>);
 
@@ -117,9 +118,8 @@ impl Pattern {
         others.next().is_none()
     }
 
-    /// The named segments if the path matches. One that can't be decoded matches nothing: what it
-    /// names is the application's to judge. `relaxed`: letters in any case, and one slash at the end
-    /// ignored.
+    /// The named segments if the path matches. `relaxed`: letters in any case, and one slash at the
+    /// end ignored.
     #[must_use]
     pub fn matches(&self, path: &str, relaxed: bool) -> Option<Params> {
         let path = if relaxed {
@@ -137,7 +137,7 @@ impl Pattern {
                 return None;
             }
             if let Segment::Rest(name) = segment {
-                params.0.push((name.clone(), decode(rest)?));
+                params.0.push((name.clone(), decode(rest)));
                 return Some(params);
             }
             let (head, tail) = rest.split_once('/').unwrap_or_else(|| {
@@ -148,7 +148,7 @@ impl Pattern {
                 Segment::Text(text)
                     if **text == *head || relaxed && text.eq_ignore_ascii_case(head) => {}
                 Segment::Name(name) if !head.is_empty() => {
-                    params.0.push((name.clone(), decode(head)?));
+                    params.0.push((name.clone(), decode(head)));
                 }
                 _ => return None,
             }
@@ -158,17 +158,17 @@ impl Pattern {
     }
 }
 
-/// `None`: an escape isn't whole, or the bytes are no UTF-8.
-fn decode(text: &str) -> Option<Box<str>> {
+/// As it is, where an escape isn't whole or the bytes are no UTF-8.
+fn decode(text: &str) -> Box<str> {
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
     if !text.split('%').skip(1).all(is_escape) {
-        return None;
+        return text.into();
     }
-    let decoded = percent_decode_str(text).decode_utf8().ok()?;
-    Some(decoded.into())
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map_or_else(|_| text.into(), Into::into)
 }
 
 fn is_name(text: &str) -> bool {
@@ -195,10 +195,10 @@ mod tests {
             ("/a/{id}/b", "/a/ada%40x.org/b", Some("ada@x.org")),
             ("/a/{id}/b", "/a/%C3%A9+%2f/b", Some("é+/")),
             ("/x/{*id}", "/x/1%20/2", Some("1 /2")),
-            ("/a/{id}/b", "/a/100%/b", None),
-            ("/a/{id}/b", "/a/%4/b", None),
-            ("/a/{id}/b", "/a/%+1/b", None),
-            ("/x/{*id}", "/x/%FF", None),
+            ("/a/{id}/b", "/a/100%/b", Some("100%")),
+            ("/a/{id}/b", "/a/%40%4/b", Some("%40%4")),
+            ("/a/{id}/b", "/a/%+1/b", Some("%+1")),
+            ("/x/{*id}", "/x/caf%E9", Some("caf%E9")),
         ];
         for (pattern, path, wanted) in cases {
             let found = Pattern::parse(pattern).unwrap().matches(path, false);

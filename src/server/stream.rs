@@ -179,10 +179,9 @@ impl AsyncRead for ClientStream {
         }
         match read {
             // Ruling 2: a client may end its side right behind a call. hyper would drop the call before
-            // anything has looked at it; it looks at it next, and is told of the end then.
-            Poll::Ready(end) if self.phases.has_unseen_call() => {
+            // anything has looked at it: it is told of the end when that has happened.
+            Poll::Ready(end) if self.phases.has_unseen_call(cx) => {
                 self.end = Some(end);
-                cx.waker().wake_by_ref();
                 Poll::Pending
             }
             read => read,
@@ -222,5 +221,54 @@ impl AsyncWrite for ClientStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(&mut self.bytes, Bytes::Plain, Bytes::Tls, stream => stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::newcomer::Newcomer;
+    use crate::server::phase::Limits;
+    use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    #[tokio::test]
+    async fn an_end_behind_a_call_is_told_when_the_call_is_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let limits = Limits {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+        };
+        let phases = Phases::new(limits, Newcomer::default());
+        let watched = watch(NetworkStream::Tcp(accepted), phases.clone(), limits.idle);
+        let mut stream = ClientStream::plain(watched, phases.clone());
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        drop(client);
+        let mut head = [0; 18];
+        stream.read_exact(&mut head).await.unwrap();
+        let _call = phases.begin_call();
+        // The first read that finds the end, however long that is on its way.
+        while stream.end.is_none() {
+            let (mut byte, mut rest) = ([0], None);
+            poll_fn(|cx| {
+                let mut buffer = ReadBuf::new(&mut byte);
+                rest = Some(
+                    Pin::new(&mut stream)
+                        .poll_read(cx, &mut buffer)
+                        .is_pending(),
+                );
+                Poll::Ready(())
+            })
+            .await;
+            assert_eq!(rest, Some(true));
+            tokio::task::yield_now().await;
+        }
+        phases.see_call();
+        assert_eq!(stream.read(&mut head).await.unwrap(), 0);
     }
 }

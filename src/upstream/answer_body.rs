@@ -45,7 +45,7 @@ impl Placed {
     }
 
     /// Nothing more of the answer is wanted; its request may go on.
-    fn leave(self) {
+    pub(super) fn leave(self) {
         if let Some(upload) = self.upload {
             upload.outlive(self.taken, self.link);
         }

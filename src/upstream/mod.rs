@@ -290,13 +290,19 @@ impl Upstream {
         client: Option<Upgrade>,
         mut taken: Taken,
     ) -> Result<Response<Body>, UpstreamError> {
+        let link = response.extensions_mut().remove::<Link>();
+        let upload = response.extensions_mut().remove::<Unended>();
         if let Some(coding) = head::lost_coding(response.headers()) {
+            let placed = Placed {
+                taken,
+                link,
+                upload,
+            };
+            placed.leave();
             return Err(UpstreamError::ProtocolError(format!(
                 "found the transfer coding {coding:?}, which wasn't asked for"
             )));
         }
-        let link = response.extensions_mut().remove::<Link>();
-        let upload = response.extensions_mut().remove::<Unended>();
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = if switched {
             headers::protocols(response.headers())
@@ -336,9 +342,17 @@ impl Upstream {
                 drop(tokio::spawn(tunnel(client, upstream, taken)));
                 Ok(response.map(Body::Incoming))
             }
-            (Some(_), _, _) => Err(UpstreamError::ProtocolError(
-                "found 101 to a call that asked for no such protocol".to_owned(),
-            )),
+            (Some(_), _, _) => {
+                let placed = Placed {
+                    taken,
+                    link,
+                    upload,
+                };
+                placed.leave();
+                Err(UpstreamError::ProtocolError(
+                    "found 101 to a call that asked for no such protocol".to_owned(),
+                ))
+            }
         }
     }
 }

@@ -82,11 +82,15 @@ impl Progress {
 
     /// Ends it where it is, and its connection with it.
     fn give_up(&self, link: Option<&Link>) {
-        if let Some(link) = link {
-            link.abandon();
-        }
         let sender = {
             let mut state = self.state.lock();
+            // ORDER: under the lock. A connection whose body has ended may be another call's already.
+            if state.is_over {
+                return;
+            }
+            if let Some(link) = link {
+                link.abandon();
+            }
             state.is_given_up = true;
             state.sender.take()
         };

@@ -395,7 +395,9 @@ impl Acceptor {
             beside: shared.contexts.bytes(),
             succession,
             good: event.claimed
-                && (shared.reputation).is_good(event.owner().principal, event.lane.group),
+                && shared
+                    .reputation
+                    .is_good_by_calls(event.owner().principal, event.lane.group),
         };
         match shared.journal.append(number, event, admitted, more).await {
             Ok(_) => Ok(true),

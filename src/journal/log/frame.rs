@@ -71,7 +71,7 @@ impl Flags {
     pub const COPY: Self = Self(1);
     /// Its body is sealed.
     pub const SEALED: Self = Self(2);
-    /// Its event's caller was known to be good when it was kept.
+    /// Its event's caller was known to be good, by calls of its group, when it was kept.
     pub const GOOD: Self = Self(4);
 
     /// Both.

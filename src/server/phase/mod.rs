@@ -70,6 +70,8 @@ struct Shared {
     told_to_leave: AtomicBool,
     /// See [`Phases::has_unseen_call`].
     has_unseen_call: AtomicBool,
+    /// Who waits until it is seen.
+    reader: AtomicWaker,
 }
 
 #[derive(Debug)]
@@ -155,6 +157,7 @@ impl Phases {
             newcomer,
             told_to_leave: AtomicBool::new(false),
             has_unseen_call: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
         }))
     }
 
@@ -214,12 +217,18 @@ impl Phases {
 
     /// Whoever answers the call that has begun looks at it.
     pub(super) fn see_call(&self) {
-        self.0.has_unseen_call.store(false, Ordering::Relaxed);
+        if self.0.has_unseen_call.swap(false, Ordering::Relaxed) {
+            self.0.reader.wake();
+        }
     }
 
-    /// A call has begun, and whoever answers it hasn't looked at it yet.
-    pub(super) fn has_unseen_call(&self) -> bool {
-        self.0.has_unseen_call.load(Ordering::Relaxed)
+    /// A call has begun, and whoever answers it hasn't looked at it yet: then the task is woken.
+    pub(super) fn has_unseen_call(&self, cx: &Context<'_>) -> bool {
+        let is_unseen = self.0.has_unseen_call.load(Ordering::Relaxed);
+        if is_unseen {
+            self.0.reader.register(cx.waker());
+        }
+        is_unseen
     }
 
     fn end_call(&self) {

@@ -1,5 +1,7 @@
 use super::*;
 use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::task::Wake;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 const LIMITS: Limits = Limits {
@@ -270,4 +272,36 @@ fn a_preface_is_told_from_a_head_wherever_it_is_cut() {
         assert_eq!(next_protocol(seen, second), Protocol::Http2, "{cut}");
         assert_eq!(next_protocol(seen, b"\0"), Protocol::Http1, "{cut}");
     }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn who_waits_until_a_call_is_seen_is_woken_when_it_is_or_ends_and_not_before() {
+    let (phases, woken) = (phases(), Arc::<Woken>::default());
+    let waker = Arc::clone(&woken).into();
+    let cx = Context::from_waker(&waker);
+    let times = || woken.0.load(Ordering::SeqCst);
+    phases.heard(b"GET / HTTP/1.1\r\n\r\n");
+    assert!(!phases.has_unseen_call(&cx));
+    let call = phases.begin_call();
+    assert!(phases.has_unseen_call(&cx) && phases.has_unseen_call(&cx));
+    assert_eq!(times(), 0);
+    phases.see_call();
+    assert!(!phases.has_unseen_call(&cx));
+    assert_eq!(times(), 1);
+    drop(call);
+    let unseen = phases.begin_call();
+    assert!(phases.has_unseen_call(&cx));
+    drop(unseen);
+    assert!(!phases.has_unseen_call(&cx));
+    assert_eq!(times(), 2);
 }

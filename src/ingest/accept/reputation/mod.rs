@@ -293,6 +293,16 @@ impl Reputation {
         !self.is_open(group) && self.was_taken(principal, group)
     }
 
+    /// It is good by calls or batches of the group itself: no read that turns out to answer strangers
+    /// takes that away.
+    #[must_use]
+    pub fn is_good_by_calls(&self, principal: Principal, group: GroupIndex) -> bool {
+        let proof = self.proofs.get(&(principal, group));
+        !self.is_open(group)
+            && proof.is_some_and(|proof| proof.grounds().calls)
+            && !self.is_refused_in(principal, group)
+    }
+
     /// It had a 2xx in this group and no refusal since: what it meets says something of the group
     /// (ruling 15).
     #[must_use]

@@ -173,6 +173,26 @@ fn segments_go_when_what_is_in_them_is_settled_and_ids_and_numbers_outlive_them(
 }
 
 #[test]
+fn of_more_ids_than_are_remembered_the_newest_outlive_segment_after_segment() {
+    let mut world = World::new(Depth::Process);
+    let rounds = 4_000;
+    for _ in 0..rounds {
+        world.run(&Action::Append(1));
+        world.settle(0, false);
+        world.run(&Action::Chores);
+    }
+    lead_if_free(&world.shared);
+    let opened = look_through(&world.disk);
+    let known: BTreeSet<_> = opened.settled().iter().map(|(id, _)| *id).collect();
+    let newest: BTreeSet<_> = (rounds - 999..=rounds).map(seen).collect();
+    assert!(known.is_superset(&newest), "{} are known", known.len());
+    // Beside them only those in segments that are not reclaimed: successors keep many of them.
+    assert!(known.len() < 3_000, "{} are known", known.len());
+    assert_eq!(opened.settled().len(), known.len(), "each of them once");
+    assert_eq!(opened.sums().accepted, rounds);
+}
+
+#[test]
 fn a_disk_that_fails_now_and_then_loses_nothing_while_segments_are_reclaimed() {
     let mut world = World::new(Depth::Disk);
     for round in 0..60 {
@@ -217,12 +237,15 @@ fn a_letter_whose_replay_was_refused_is_there_after_a_start_and_counted() {
         world.run(&Action::Replay(0));
         world.run(&Action::SyncsFail(false));
         world.run(&Action::Append(1));
-        for _ in 0..if copied { 40 } else { 0 } {
+        let begun = |world: &World| world.shared.queue().index.segments[0].segment;
+        let first = begun(&world);
+        for _ in 0..if copied { 600 } else { 0 } {
             world.run(&Action::Append(1));
             world.settle(1, false);
             world.run(&Action::Chores);
         }
         lead_if_free(&world.shared);
+        assert_eq!(begun(&world) > first, copied, "its segment is reclaimed");
         let mut opened = look_through(&world.disk);
         let sums = opened.sums();
         let letters = opened.letters(&["progress".into()]);
