@@ -28,8 +28,7 @@ use tokio::time::Instant;
 const MAX_VARIANTS: usize = 32;
 /// How long a response is kept after it became stale: to be validated, or to stand in for an error.
 const KEPT_STALE: Duration = Duration::from_secs(3_600);
-/// How long a key whose response could not be stored is remembered: its readers don't queue for one
-/// another.
+/// How long a key of no storable response is known: its readers don't queue for one another.
 const SHUNNED: Duration = Duration::from_secs(10);
 const MAX_SHUNNED: u64 = 10_000;
 
@@ -212,9 +211,8 @@ pub struct Counts {
 /// The store.
 pub struct Store {
     entries: moka::sync::Cache<Key, Variants>,
-    /// Keys whose last response could not be used again, until when.
+    /// Keys whose last response could not be used again, by their hash, until when.
     shunned: moka::sync::Cache<u64, Instant>,
-    /// Makes their hashes. Two keys of one hash cost their readers nothing but company.
     shun: RandomState,
     /// Keys that somebody is asking for; bounded by the number of connections. A plain lock: held
     /// for one look-up.
@@ -390,8 +388,7 @@ impl Store {
     /// Whether waiting for another's answer to this key is likely to be in vain.
     #[must_use]
     pub fn is_shunned(&self, key: &Key, now: Instant) -> bool {
-        let until = self.shunned.get(&self.shun.hash_one(key));
-        until.is_some_and(|until| now < until)
+        (self.shunned.get(&self.shun.hash_one(key))).is_some_and(|until| now < until)
     }
 
     /// Joins the flight for a key.

@@ -30,7 +30,7 @@ use super::touches::Touches;
 use crate::identity::Identity;
 use crate::ingest::CallerStanding;
 use crate::ingest::accept::call::Call;
-use crate::ingest::accept::take::refusing_group;
+use crate::ingest::accept::decode::refusing_group;
 use crate::metrics::Action;
 use crate::peer::{Connection, Peer, TrustedProxies};
 use crate::read::Read;

@@ -84,6 +84,16 @@ pub struct Payload<'a> {
     pub object: &'a Object<'a>,
 }
 
+/// The group that may refuse a call which may meet any of these routes (`refuse`): none where
+/// somebody's calls of one of them are forwarded, since those are the application's to judge.
+pub fn refusing_group(candidates: &[&EventRoute]) -> Option<GroupIndex> {
+    let first = candidates.first()?;
+    candidates
+        .iter()
+        .all(|route| route.switch.is_on_for_all())
+        .then_some(first.group)
+}
+
 /// The first of a path's rules whose `match` holds.
 #[must_use]
 pub fn choose<'a>(candidates: &[&'a EventRoute], body: &Object<'_>) -> Option<&'a EventRoute> {

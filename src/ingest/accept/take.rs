@@ -105,7 +105,7 @@ impl Acceptor {
         body: &Bytes,
     ) -> Result<Prepared, Decline> {
         let (text, object) = decode::read_body(call, body).map_err(|decline| {
-            let decline = self.judge(refusing_group(candidates), decline);
+            let decline = self.judge(decode::refusing_group(candidates), decline);
             self.show_declined(candidates, &decline);
             decline
         })?;
@@ -118,7 +118,7 @@ impl Acceptor {
         if matches!(stands, Mode::Off | Mode::Shadow) && route.switch.was_never_on() {
             return Err(Decline::Forward(Forward::Mode));
         }
-        let judge = |decline| self.judge(refusing_group(&[route]), decline);
+        let judge = |decline| self.judge(decode::refusing_group(&[route]), decline);
         if let Some(query) = call.caller.parts().uri.query()
             && !route.knows_query(query)
         {
@@ -439,14 +439,4 @@ impl Acceptor {
         self.0.admitter.repeat(key);
         self.0.journal.repeat();
     }
-}
-
-/// The group that may refuse a call which may meet any of these routes (`refuse`): none where
-/// somebody's calls of one of them are forwarded, since those are the application's to judge.
-pub fn refusing_group(candidates: &[&EventRoute]) -> Option<GroupIndex> {
-    let first = candidates.first()?;
-    candidates
-        .iter()
-        .all(|route| route.switch.is_on_for_all())
-        .then_some(first.group)
 }
