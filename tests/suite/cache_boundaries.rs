@@ -1,13 +1,11 @@
 //! Where the cache must not answer: after writes that name their user in another spelling or in a
 //! packed body, for upgrades, and for calls that an application may take for other ones.
 
-use crate::support::upstream::{Seen, answer};
+use crate::support::calls::gzip;
+use crate::support::upstream::{Seen, answer, answer_heads};
 use crate::support::{Answer, CONFIG, Sidecar};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::{Method, StatusCode};
 use serde_json::json;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tidegate::clock::Clock;
@@ -72,15 +70,14 @@ async fn a_name_in_a_path_is_the_one_that_events_and_writes_have_however_it_is_w
 #[tokio::test]
 async fn a_write_makes_old_what_its_packed_body_names() {
     let sidecar = Sidecar::start(&[BY_PATH]).await;
-    let gzip = |text: &str| {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(text.as_bytes()).unwrap();
-        encoder.finish().unwrap()
-    };
     // The second one is larger than what is unpacked at once.
     for pad in ["", &"x".repeat(200 << 10)] {
         store(&sidecar, "/users/ada/progress").await;
-        let body = gzip(&json!({ "userId": "ada", "pad": pad }).to_string());
+        let body = gzip(
+            json!({ "userId": "ada", "pad": pad })
+                .to_string()
+                .as_bytes(),
+        );
         let headers = [TOKEN, JSON, ("content-encoding", "gzip")];
         let heard = sidecar.call(Method::POST, "/packed", &headers, body).await;
         assert_eq!(heard.status, StatusCode::OK);
@@ -146,25 +143,15 @@ async fn application_with_upgrades() -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (mut head, mut byte) = (String::new(), [0]);
-                while matches!(stream.read(&mut byte).await, Ok(1)) {
-                    head.push(char::from(byte[0]));
-                    if !head.ends_with("\r\n\r\n") {
-                        continue;
-                    }
-                    let text = if head.to_lowercase().contains("\r\nupgrade: raw") {
-                        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: \
-                         raw\r\n\r\nhello"
-                    } else {
-                        "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: \
-                         2\r\n\r\nok"
-                    };
-                    head.clear();
-                    drop(stream.write_all(text.as_bytes()).await);
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_heads(stream, |head| {
+                if head.to_lowercase().contains("\r\nupgrade: raw") {
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: \
+                     raw\r\n\r\nhello"
+                } else {
+                    "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 2\r\n\r\nok"
                 }
-            });
+            }));
         }
     });
     address

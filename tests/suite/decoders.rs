@@ -1,27 +1,18 @@
 //! Packed bodies and bodies of many members cost what their bytes cost, and large ones only for
 //! callers that may be answered (P10); what can't be unpacked is the application's (P14).
 
-use crate::support::calls::{BY_LISTS, EXPLAIN, body};
+use crate::support::calls::{BY_LISTS, EXPLAIN, body, gzip};
 use crate::support::upstream::answer;
 use crate::support::{Answer, Sidecar, in_time};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::{Method, StatusCode};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 /// 414 bytes whose head asks for a window of 1 GiB.
 const LARGE_WINDOW: &[u8] = include_bytes!("../data/large-window.br");
 const TOKEN: (&str, &str) = ("authorization", "Bearer t");
 const JSON: (&str, &str) = ("content-type", "application/json");
 const PROVEN: (&str, &str) = ("[identity]\n", "[identity]\nadmit = \"proven\"\n");
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
-}
 
 /// An event with a member that no mapping takes, of so many bytes that don't pack well.
 fn padded(id: &str, bytes: usize) -> Vec<u8> {

@@ -2,10 +2,11 @@
 //! What it says counts, whatever it is packed in; what can't be known is asked of the single calls;
 //! and no body takes a status away.
 
+use crate::support::calls::gzip;
 use crate::support::upstream::{Reply, answer};
 use crate::support::{CONFIG, Sidecar};
 use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::write::ZlibEncoder;
 use serde_json::json;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -22,12 +23,6 @@ const BROWSER: [(&str, &str); 3] = [
 const SINGLE: (&str, &str) = ("fallback = \"dead-letter\"", "fallback = \"single\"");
 /// More than is read of an answer, bytes.
 const LONG: usize = 5 << 20;
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
-}
 
 fn deflate(text: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());

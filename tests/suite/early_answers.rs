@@ -1,6 +1,7 @@
 //! An application that answers before it has read a call's body (P10): the call has its place until
 //! its body has ended too, and a body that stands still after its answer ends its connection.
 
+use crate::support::upstream::answer_heads;
 use crate::support::{CONFIG, Sidecar};
 use http::{Method, StatusCode};
 use std::net::SocketAddr;
@@ -24,29 +25,19 @@ async fn hasty_application() -> (SocketAddr, Arc<AtomicUsize>) {
             let open = Arc::clone(&count);
             open.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(async move {
-                answer_heads(stream).await;
+                answer_heads(stream, |head| {
+                    if head.starts_with("POST") {
+                        "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+                    } else {
+                        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+                    }
+                })
+                .await;
                 open.fetch_sub(1, Ordering::SeqCst);
             });
         }
     });
     (address, open)
-}
-
-async fn answer_heads(mut stream: TcpStream) {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while matches!(stream.read(&mut byte).await, Ok(1)) {
-        head.push(byte[0]);
-        if head.ends_with(b"\r\n\r\n") {
-            let status = if head.starts_with(b"POST") {
-                "404 Not Found"
-            } else {
-                "200 OK"
-            };
-            head.clear();
-            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-            drop(stream.write_all(answer.as_bytes()).await);
-        }
-    }
 }
 
 /// With 12 connections for calls, 3 of them for one address.

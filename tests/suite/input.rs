@@ -1,11 +1,9 @@
 //! Bad input: each gets a clear answer or a clean close, and nothing is kept.
 
 use crate::support::Sidecar;
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use crate::support::calls::gzip;
 use http::{Method, StatusCode};
 use serde_json::json;
-use std::io::Write as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -248,11 +246,6 @@ async fn a_call_whose_client_hangs_up_behind_its_body_is_kept_as_if_it_had_staye
         "[limits]\nmax_body = \"8MiB\"\n[batch.progress]",
     );
     let sidecar = Sidecar::start(&[large]).await;
-    let gzip = |text: &[u8]| {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(text).unwrap();
-        encoder.finish().unwrap()
-    };
     let noise: String = (0..300_000).map(|_| fastrand::alphanumeric()).collect();
     for number in 0..24 {
         let id = format!("e{number}");

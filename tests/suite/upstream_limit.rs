@@ -3,7 +3,7 @@
 
 use crate::crash::configure;
 use crate::support::process::Process;
-use crate::support::upstream::FakeUpstream;
+use crate::support::upstream::{FakeUpstream, answer_heads};
 use crate::support::{Answer, CONFIG, Http, Sidecar};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -272,25 +272,14 @@ async fn a_tunnel_has_its_place_until_it_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let application = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (mut head, mut byte) = (String::new(), [0]);
-                while matches!(stream.read(&mut byte).await, Ok(1)) {
-                    head.push(char::from(byte[0]));
-                    if head.ends_with("\r\n\r\n") {
-                        let upgrade = "HTTP/1.1 101 Switching Protocols\r\nconnection: \
-                            upgrade\r\nupgrade: raw\r\n\r\n";
-                        let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                        let text = if head.starts_with("GET /tunnel") {
-                            upgrade
-                        } else {
-                            ok
-                        };
-                        head.clear();
-                        drop(stream.write_all(text.as_bytes()).await);
-                    }
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_heads(stream, |head| {
+                if head.starts_with("GET /tunnel") {
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: raw\r\n\r\n"
+                } else {
+                    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
                 }
-            });
+            }));
         }
     });
     let config = limited(4, "1s").replace("UPSTREAM", &application.to_string());

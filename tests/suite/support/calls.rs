@@ -4,8 +4,11 @@ use super::upstream::Seen;
 use super::{Answer, Sidecar};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{Method, StatusCode};
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 /// Callers are told apart by the built-in lists.
 pub const BY_LISTS: (&str, &str) = ("credentials = [\"header:authorization\"]\n", "");
@@ -16,6 +19,13 @@ pub const EXPLAIN: (&str, &str) = ("[server]\n", "[server]\nexplain = true\n");
 /// The body of an event call.
 pub fn body(user: &str, id: &str, more: &str) -> String {
     format!("{{\"id\":\"{id}\",\"user\":\"{user}\",\"lesson\":\"l\",\"percent\":5{more}}}")
+}
+
+/// A body in the content coding gzip.
+pub fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// A token with these claims, under a signature that is the tests' own.

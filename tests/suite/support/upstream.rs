@@ -13,7 +13,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
 /// A request as it arrived.
@@ -86,6 +87,19 @@ pub fn answer(status: u16, body: Value) -> Reply {
         .headers_mut()
         .insert("content-type", "application/json".parse().unwrap());
     response
+}
+
+/// Answers each head that comes with these bytes, and reads no body.
+pub async fn answer_heads(mut stream: TcpStream, answer: impl Fn(&str) -> &'static str) {
+    let (mut head, mut byte) = (String::new(), [0]);
+    while matches!(stream.read(&mut byte).await, Ok(1)) {
+        head.push(char::from(byte[0]));
+        if head.ends_with("\r\n\r\n") {
+            let text = answer(&head);
+            head.clear();
+            drop(stream.write_all(text.as_bytes()).await);
+        }
+    }
 }
 
 /// Marks an answer that is never given.
